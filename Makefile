@@ -1,0 +1,32 @@
+# On a fresh machine two commands do all the set-up: make run, make test.
+PYTHON ?= python3
+BIN = .venv/bin
+READY = .venv/.ready
+
+.PHONY: run test check bench format clean
+
+run: $(READY)  ## the main job: MVP, linear probe and fine-tuning on the embedded default, then a report
+	$(BIN)/cl-prompts run digits
+
+test: $(READY)  ## the whole truth, under 10 minutes on 2 cores
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY)  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)  ## cost of each method in frozen forwards
+	$(BIN)/python benchmarks/cost.py
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): pyproject.toml setup.cfg
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

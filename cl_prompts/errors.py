@@ -1,0 +1,31 @@
+"""The two ways in which cl-prompts says no."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input, found before any work was done: one sentence that says what is wrong, where, and what would be right.
+
+    The command line prints the sentence and ends with exit code 2.
+    """
+
+
+class RunError(RuntimeError):
+    """A fault met during a run, in one sentence; the run folder stays valid. Exit code 1 on the command line."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """An ``InputError`` for a name that does not exist, offering the nearest one that does.
+
+    Args:
+        kind: what the name should have named, in the singular ("recipe", "key of strategy 'mvp'").
+        name: what the user wrote.
+        known: the names that exist.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "there is " + (", ".join(names) or "none")
+    return InputError(f"unknown {kind} {name!r}: {hint}")

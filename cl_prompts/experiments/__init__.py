@@ -1,0 +1,1 @@
+"""The runnable layer: recipes, runner, command line, run folders, pictures and reports."""

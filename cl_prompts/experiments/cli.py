@@ -1,0 +1,157 @@
+"""The command line: ``cl-prompts ls | show | validate | run | report``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from cl_prompts.errors import InputError, RunError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code: 0 done, 1 a fault during a run, 2 bad input, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = _parser().parse_args(arguments)
+    args.command_line = "cl-prompts " + shlex.join(arguments)
+    _quieten_libraries()
+    try:
+        args.action(args)
+    except InputError as error:
+        print(f"cl-prompts: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"cl-prompts: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("cl-prompts: stopped; go on with: cl-prompts run --resume FOLDER", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cl-prompts", description="Prompt-based continual learning on frozen Vision Transformers."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    ls = commands.add_parser("ls", help="list recipes, strategies, data sets, scenarios and backbones")
+    ls.set_defaults(action=_ls)
+
+    show = commands.add_parser("show", help="print a recipe")
+    show.add_argument("recipe", metavar="RECIPE")
+    show.set_defaults(action=_show)
+
+    keys = "settings to change, such as seed=1,2,3 classes=20 scenario.n_tasks=10 mvp.pool_size=5"
+    validate = commands.add_parser("validate", help="build and check everything a recipe needs, without running it")
+    validate.add_argument("recipe", metavar="RECIPE", help="a recipe of the package or a YAML file")
+    validate.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=keys)
+    validate.set_defaults(action=_validate)
+
+    run = commands.add_parser("run", help="run a recipe: every strategy with every seed, then a report")
+    run.add_argument("recipe", nargs="?", metavar="RECIPE", help="a recipe of the package or a YAML file")
+    run.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=keys)
+    run.add_argument(
+        "--resume", type=Path, metavar="FOLDER", help="continue an unfinished run at its last task boundary"
+    )
+    run.add_argument("--out", type=Path, default=Path("runs"), help="where run folders go (default: runs)")
+    run.add_argument("--quiet", action="store_true", help="no progress, no table")
+    run.set_defaults(action=_run)
+
+    report = commands.add_parser("report", help="write an HTML report from run folders")
+    report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders that hold some")
+    report.add_argument("--out", type=Path, help="file to write (default: report.html in the folder they share)")
+    report.set_defaults(action=_report)
+    return parser
+
+
+def _ls(args: argparse.Namespace) -> None:
+    from cl_prompts.experiments.settings import SCENARIOS, recipe_names
+    from cl_prompts.scenarios.datasets import DATASETS
+    from cl_prompts.strategies import STRATEGIES
+    from cl_prompts.weights import BACKBONES
+
+    lists = {
+        "recipes": recipe_names(),
+        "strategies": {name: about for name, (_, about) in STRATEGIES.items()},
+        "scenarios": {name: about for name, (_, about) in SCENARIOS.items()},
+        "data sets": {name: entry.description for name, entry in DATASETS.items()},
+        "backbones": {**BACKBONES, "...": "any plain timm ViT with a class token, by its timm name"},
+    }
+    width = max(len(name) for entries in lists.values() for name in entries)
+    for title, entries in lists.items():
+        print(title)
+        for name, about in entries.items():
+            print(f"  {name:{width}}  {about}")
+        print()
+
+
+def _show(args: argparse.Namespace) -> None:
+    from cl_prompts.experiments.settings import recipe_text
+
+    print(recipe_text(args.recipe), end="")
+
+
+def _validate(args: argparse.Namespace) -> None:
+    from cl_prompts.experiments.runner import Builder
+    from cl_prompts.experiments.settings import plan
+
+    runs, builder = plan(args.recipe, args.settings), Builder()
+    for settings in runs:
+        parts = builder.build(settings)
+    print(parts.split.describe())
+    print(f"{args.recipe} is valid: {len(runs)} runs ({', '.join(dict.fromkeys(s.strategy for s in runs))})")
+
+
+def _run(args: argparse.Namespace) -> None:
+    if (args.recipe is None) == (args.resume is None):
+        raise InputError("give a recipe to run, or --resume FOLDER, and not both")
+    from cl_prompts.experiments.report import write_report
+    from cl_prompts.experiments.runner import resume, run_all
+    from cl_prompts.experiments.settings import plan
+
+    console = Console(quiet=args.quiet)
+    if args.resume is not None:
+        folders = [resume(args.resume, console=console)]
+        report = write_report(folders)
+    else:
+        runs = plan(args.recipe, args.settings)
+        folders = run_all(runs, out=args.out, console=console, command=args.command_line)
+        name = runs[0].recipe
+        report = write_report(folders, args.out / name / f"report-{time.strftime('%Y%m%d-%H%M%S')}.html")
+    console.print(_table(folders))
+    print(f"report: {report}")
+
+
+def _report(args: argparse.Namespace) -> None:
+    from cl_prompts.experiments.report import write_report
+
+    print(f"report: {write_report(args.runs, args.out)}")
+
+
+def _table(folders: Sequence[Path]) -> Table:
+    from cl_prompts.experiments.report import HEADINGS, collect, results_table
+
+    table = Table(*HEADINGS)
+    for row in results_table(collect(folders)):
+        table.add_row(*(f"[bold]{cell}[/bold]" if i in row.best else cell for i, cell in enumerate(row.cells)))
+    return table
+
+
+def _quieten_libraries() -> None:
+    """Warnings of dependencies that a user of this command can do nothing about."""
+    for message in ("no QP solver", ".*wandb.*", "No loggers specified"):
+        warnings.filterwarnings("ignore", message=message)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Evaluation by the number of samples seen, as an Avalanche plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from avalanche.core import BaseSGDPlugin
+from avalanche.evaluation.metric_results import MetricValue
+
+from cl_prompts.errors import InputError
+from cl_prompts.evaluation import Evaluator
+from cl_prompts.metrics import Curve, Evaluation, a_auc, results
+
+Listener = Callable[[str, Evaluation], None]
+
+
+class AnytimeEvaluation(BaseSGDPlugin):
+    """Tests the model every ``every`` stream samples, and after each task, on the classes seen so far.
+
+    Works with the strategies of this package and with ordinary ones (Naive, Replay, ...): classes are discovered from
+    labels, samples are counted from the experience, and the logits of unseen classes are masked. An evaluation neither
+    changes the strategy's mini-batch nor touches a random generator, so how often one looks does not change training.
+    Values go to the strategy's evaluator and its loggers as ``AnytimeAccuracy`` and ``A_AUC``, over samples seen.
+
+    Args:
+        test: a test stream, an experience or a data set with ``.targets`` and fixed images.
+        n_classes: classes of the data set; by default the largest test label + 1.
+        every: samples between two anytime points.
+        points: ``"default"``: the first batch boundary with samples seen >= k * every, and the end of the stream;
+            ``"published"``: strictly past k * every, one step of k per evaluation, no end point (Si-Blurry's code).
+        batch_size: test images per batch.
+        num_workers: loader processes for test images.
+        listeners: called with ("anytime" or "task_end", evaluation).
+
+    Attributes:
+        curve: all evaluations so far.
+        new_classes: per finished task, the classes that first appeared in it.
+
+    Raises:
+        InputError: a number out of range or an unknown word.
+    """
+
+    def __init__(
+        self,
+        test: Any,
+        *,
+        n_classes: int | None = None,
+        every: int = 1000,
+        points: str = "default",
+        batch_size: int = 128,
+        num_workers: int = 0,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        super().__init__()
+        if every < 1:
+            raise InputError(f"the evaluation period is {every} samples: it must be at least 1")
+        if points not in ("default", "published"):
+            raise InputError(f"anytime points {points!r} are not known: they are 'default' or 'published'")
+        self.evaluator = Evaluator(_dataset_of(test), batch_size=batch_size, num_workers=num_workers)
+        self.n_classes = n_classes or int(self.evaluator.targets.max()) + 1
+        self.every, self.points, self.listeners = every, points, list(listeners)
+        self.curve = Curve()
+        self.new_classes: list[list[int]] = []
+        self.samples_seen = 0
+        self.next_threshold = every
+        self._seen = torch.zeros(self.n_classes, dtype=torch.bool)
+        self._iteration = 0
+
+    @property
+    def results(self) -> dict[str, float | None]:
+        """A_AUC, A_last, forgetting and the rest, of the stream so far."""
+        return results(self.curve, self.new_classes, end=self.points == "default")
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Move to the strategy's device."""
+        self.evaluator.device = strategy.device
+        self._iteration, self._start = 0, self.samples_seen
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Note the classes of the batch."""
+        self._seen[strategy.mb_y.cpu()] = True
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Evaluate if a threshold was reached."""
+        self._iteration += 1
+        self.samples_seen = self._count(strategy)
+        if self.points == "default":
+            due = self.samples_seen >= self.next_threshold
+            following = (self.samples_seen // self.every + 1) * self.every
+        else:
+            due = self.samples_seen > self.next_threshold
+            following = self.next_threshold + self.every
+        if due:
+            self.next_threshold = following
+            self._record("anytime", self._evaluate(strategy), strategy)
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Evaluate after the task, unless the model was just evaluated."""
+        known = {c for classes in self.new_classes for c in classes}
+        self.new_classes.append([c for c in torch.nonzero(self._seen).flatten().tolist() if c not in known])
+        recent = [
+            e for e in (*self.curve.anytime[-1:], *self.curve.task_ends[-1:]) if e.samples_seen == self.samples_seen
+        ]
+        self._record("task_end", recent[0] if recent else self._evaluate(strategy), strategy)
+
+    def _count(self, strategy: Any) -> int:
+        own = getattr(strategy, "samples_seen", None)
+        if own is not None:
+            return int(own)
+        # A foreign strategy: its batches may hold replayed samples, so the experience is the measure.
+        n, size = len(strategy.experience.dataset), strategy.train_mb_size
+        per_epoch = -(-n // size)
+        epochs, within = divmod(self._iteration, per_epoch)
+        return self._start + epochs * n + min(within * size, n)
+
+    def _evaluate(self, strategy: Any) -> Evaluation:
+        counts = self.evaluator(strategy.model, self._seen)
+        return Evaluation(self.samples_seen, counts.overall(), counts.by_class())
+
+    def _record(self, kind: str, evaluation: Evaluation, strategy: Any) -> None:
+        (self.curve.anytime if kind == "anytime" else self.curve.task_ends).append(evaluation)
+        if strategy.evaluator is not None and evaluation.accuracy == evaluation.accuracy:
+            x = evaluation.samples_seen
+            publish = strategy.evaluator.publish_metric_value
+            name = "AnytimeAccuracy" if kind == "anytime" else "TaskEndAccuracy"
+            publish(MetricValue(self, name, evaluation.accuracy, x))
+            publish(MetricValue(self, "A_AUC", a_auc(self.curve, end=False), x))
+        for listener in self.listeners:
+            listener(kind, evaluation)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Curve, counters and seen classes, as tensors and plain values."""
+        return {
+            "curve": self.curve.state_dict(),
+            "new_classes": [list(c) for c in self.new_classes],
+            "samples_seen": self.samples_seen,
+            "next_threshold": self.next_threshold,
+            "seen": self._seen.clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self.curve.load_state_dict(state["curve"])
+        self.new_classes = [list(c) for c in state["new_classes"]]
+        self.samples_seen, self.next_threshold = int(state["samples_seen"]), int(state["next_threshold"])
+        self._seen = state["seen"].clone()
+
+
+def _dataset_of(test: Any) -> Any:
+    """The data set behind a stream of one experience, an experience, or the data set itself."""
+    if hasattr(test, "targets"):
+        return test
+    if hasattr(test, "dataset"):
+        return test.dataset.eval()
+    experiences = list(test)
+    if not experiences:
+        raise InputError("the test stream has no experience")
+    data = experiences[0].dataset
+    for experience in experiences[1:]:
+        data = data.concat(experience.dataset)
+    return data.eval()

@@ -1,0 +1,30 @@
+"""Linear probe: a linear head on the frozen class token, trained online. What any prompt has to beat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cl_prompts.backbone import FrozenViT
+from cl_prompts.models import PromptedViT
+from cl_prompts.strategies.base import OnlineStrategy, need_backbone
+
+
+class LinearProbe(OnlineStrategy):
+    """Only the head learns, with cross-entropy over the classes seen so far. At test time stored features make it free.
+
+    Args:
+        backbone: the frozen ViT; with ``n_classes`` builds the model.
+        n_classes: classes of the data set.
+        model: instead of the two, a :class:`~cl_prompts.models.PromptedViT` without prompts.
+        **common: see :class:`~cl_prompts.strategies.base.OnlineStrategy`.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: FrozenViT | None = None,
+        n_classes: int | None = None,
+        model: PromptedViT | None = None,
+        **common: Any,
+    ) -> None:
+        super().__init__(model=model or PromptedViT(*need_backbone(backbone, n_classes)), **common)
