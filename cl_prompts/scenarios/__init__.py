@@ -1,0 +1,62 @@
+"""Who sees which sample when, under which label: splits, data sets and Avalanche benchmarks.
+
+Splits are pure index arithmetic. What reads images or needs Avalanche is imported when it is first asked for, so that
+``import cl_prompts.scenarios`` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from cl_prompts.scenarios.blurry_split import BlurrySplit
+from cl_prompts.scenarios.si_blurry import disjoint_split, i_blurry_split, iid_split, si_blurry_split
+
+if TYPE_CHECKING:
+    from cl_prompts.scenarios.benchmarks import (
+        benchmark_from_split,
+        disjoint_benchmark,
+        i_blurry_benchmark,
+        iid_benchmark,
+        si_blurry_benchmark,
+    )
+    from cl_prompts.scenarios.datasets import DATASETS, DataSet, as_dataset, load_dataset
+
+__all__ = [
+    "DATASETS",
+    "BlurrySplit",
+    "DataSet",
+    "as_dataset",
+    "benchmark_from_split",
+    "disjoint_benchmark",
+    "disjoint_split",
+    "i_blurry_benchmark",
+    "i_blurry_split",
+    "iid_benchmark",
+    "iid_split",
+    "load_dataset",
+    "si_blurry_benchmark",
+    "si_blurry_split",
+]
+
+_LAZY = {
+    "benchmarks": (
+        "benchmark_from_split",
+        "disjoint_benchmark",
+        "i_blurry_benchmark",
+        "iid_benchmark",
+        "si_blurry_benchmark",
+    ),
+    "datasets": ("DATASETS", "DataSet", "as_dataset", "load_dataset"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _LAZY.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

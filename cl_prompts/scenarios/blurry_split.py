@@ -138,7 +138,10 @@ class BlurrySplit:
         names = {f.name for f in fields(cls)}
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT or set(content) != names:
             raise InputError(f"this JSON text is not a split written by to_json (format {FORMAT!r})")
-        return cls(**content)
+        try:
+            return cls(**content)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"a field of this split has the wrong content: {error}") from error
 
     def _plain(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("tasks", "counts")}
@@ -147,9 +150,11 @@ class BlurrySplit:
         return (self.counts, *self.tasks)
 
     def _title(self) -> str:
-        kind = "Si-Blurry" if self.stochastic else "i-Blurry"
+        kind = "Si-Blurry" if self.stochastic else "disjoint" if self.disjoint_percent == 100 else "i-Blurry"
+        if self.n_tasks == 1:
+            kind = "i.i.d."
         return (
-            f"{kind} split: {self.n_tasks} tasks, {self.n_classes} classes, {self.n_samples} samples, "
+            f"{kind} split: {self.n_tasks} task{'s' * (self.n_tasks > 1)}, {self.n_classes} classes, {self.n_samples} samples, "
             f"disjoint {self.disjoint_percent} %, blurry {self.blurry_percent} %, seed {self.seed}"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -65,7 +66,7 @@ def si_blurry_split(
     Raises:
         InputError: labels that are not exactly 0..C-1, or a parameter out of its range.
     """
-    labels, n_classes = check_labels(targets)
+    labels, n_classes = check_labels(targets, "targets")
     n_tasks = _integer("n_tasks", n_tasks, 1, n_classes, " (the number of classes in targets)")
     disjoint_percent = _integer("disjoint_percent", disjoint_percent, 0, 100)
     blurry_percent = _integer("blurry_percent", blurry_percent, 0, 100)
@@ -91,10 +92,10 @@ def si_blurry_split(
             tasks[task] = _insert(stream, np.concatenate([undealt[task : task + 1], additions[task]]), draws)
     return BlurrySplit(
         tasks=tuple(tasks),
-        disjoint_classes=tuple(disjoint),
-        blurry_classes=tuple(blurry),
-        dropped_classes=tuple(rest) if leftover == "drop" else (),
-        counts=np.stack([np.bincount(labels[rows], minlength=n_classes) for rows in tasks]),
+        disjoint_classes=tuple(tuple(classes.tolist()) for classes in disjoint),
+        blurry_classes=tuple(tuple(classes.tolist()) for classes in blurry),
+        dropped_classes=tuple(rest.tolist()) if leftover == "drop" else (),
+        counts=count_classes(labels, tasks, n_classes),
         n_samples=len(labels),
         disjoint_percent=disjoint_percent,
         blurry_percent=blurry_percent,
@@ -138,30 +139,37 @@ def iid_split(targets: Any, *, seed: int = 1) -> BlurrySplit:
     return i_blurry_split(targets, n_tasks=1, disjoint_percent=0, blurry_percent=0, seed=seed)
 
 
-def check_labels(targets: Any) -> tuple[np.ndarray, int]:
-    """Labels as an int64 array (n,), and the number of classes C.
+def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
+    """Labels as an int64 array (n,), and the number of classes C; ``name`` is what error messages call them.
 
     Raises:
         InputError: not a 1-D sequence of integers, empty, or not exactly the labels 0..C-1.
     """
-    labels = np.asarray(targets)
+    try:
+        labels = np.asarray(targets)
+    except ValueError as error:
+        raise InputError(f"{name} must be a 1-D sequence of integer labels: {error}") from error
     if labels.size == 0:
-        raise InputError("targets is empty: there must be one label per sample")
+        raise InputError(f"{name} is empty: there must be one label per sample")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise InputError(f"targets must be a 1-D sequence of integer labels, not {labels.ndim}-D of {labels.dtype}")
+        raise InputError(f"{name} must be a 1-D sequence of integer labels, not {labels.ndim}-D of type {labels.dtype}")
     labels = labels.astype(np.int64, copy=False)
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0:
-        raise InputError(f"label {lowest} in targets is out of range: labels must be 0 to C-1 for C classes")
+        raise InputError(f"label {lowest} in {name} is out of range: labels must be 0 to C-1 for C classes")
     # Labels beyond the number of samples leave gaps for certain, and may be too large to count in a table.
     if highest >= len(labels) or not np.bincount(labels).all():
         present = np.unique(labels)
         missing = int(np.flatnonzero(present != np.arange(len(present)))[0])
         raise InputError(
-            f"label {missing} is missing in targets, which go up to {highest}: labels must be 0 to C-1 for C classes, "
-            "each at least once"
+            f"label {missing} is missing in {name}, which goes up to {highest}: all labels from 0 to C-1 must occur"
         )
     return labels, highest + 1
+
+
+def count_classes(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
+    """Samples of each class in each task, (n_tasks, n_classes) int64."""
+    return np.stack([np.bincount(labels[rows], minlength=n_classes) for rows in tasks])
 
 
 def _integer(name: str, value: Any, low: int, high: int, hint: str = "") -> int:
