@@ -12,7 +12,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from cl_prompts.errors import InputError
-from cl_prompts.injection import PromptPlan, run_block
+from cl_prompts.injection import PromptPlan, project, run_block
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -120,8 +120,20 @@ class FrozenViT(nn.Module):
         self.counter.macs += len(images) * self._embed_macs()
         return x
 
+    @torch.no_grad()
+    def enter(self, tokens: Tensor) -> Tensor:
+        """Embedded tokens -> their (batch, n, 3 dim) projection in block 0, which passes with other prompts can share."""
+        self.counter.macs += len(tokens) * tokens.shape[1] * 3 * self.dim * self.dim
+        return project(self.vit.blocks[0], tokens)
+
     def blocks(
-        self, tokens: Tensor, plan: PromptPlan | None = None, *, stop: int | None = None, class_only: bool = False
+        self,
+        tokens: Tensor,
+        plan: PromptPlan | None = None,
+        *,
+        stop: int | None = None,
+        class_only: bool = False,
+        entry: Tensor | None = None,
     ) -> Tensor:
         """Run blocks 0 .. ``stop`` - 1.
 
@@ -130,6 +142,7 @@ class FrozenViT(nn.Module):
             plan: prompts to inject; its kept tokens are appended to the sequence.
             stop: number of blocks, all by default.
             class_only: compute only the class token in the last of these blocks.
+            entry: :meth:`enter` of the same tokens, if it is at hand; of no use to a plan with kept tokens.
 
         Returns:
             (batch, n (+ kept), dim), or (batch, 1, dim) with ``class_only``; no final norm.
@@ -137,10 +150,11 @@ class FrozenViT(nn.Module):
         plan = plan or PromptPlan()
         dtype, stop = tokens.dtype, self.depth if stop is None else stop
         if plan.kept is not None:
-            tokens = torch.cat([tokens, plan.kept.to(dtype).expand(len(tokens), -1, -1)], dim=1)
+            tokens, entry = torch.cat([tokens, plan.kept.to(dtype).expand(len(tokens), -1, -1)], dim=1), None
         for i in range(stop):
             first = 1 if class_only and i == stop - 1 else None
-            self._count(len(tokens), tokens.shape[1], plan.extra_keys(i), first)
+            projected = entry if i == 0 else None
+            self._count(len(tokens), tokens.shape[1], plan.extra_keys(i), first, projected is not None)
             context, prefix = plan.context.get(i), plan.prefix.get(i)
             tokens = run_block(
                 self.vit.blocks[i],
@@ -148,6 +162,7 @@ class FrozenViT(nn.Module):
                 context=None if context is None else context.to(dtype),
                 prefix=None if prefix is None else (prefix[0].to(dtype), prefix[1].to(dtype)),
                 first=first,
+                projected=projected,
             )
         return tokens
 
@@ -155,9 +170,9 @@ class FrozenViT(nn.Module):
         """The final LayerNorm."""
         return self.vit.norm(tokens)
 
-    def class_features(self, tokens: Tensor, plan: PromptPlan | None = None) -> Tensor:
+    def class_features(self, tokens: Tensor, plan: PromptPlan | None = None, *, entry: Tensor | None = None) -> Tensor:
         """Embedded tokens -> final-norm class token (batch, dim) in fp32."""
-        return self.norm(self.blocks(tokens, plan, class_only=True))[:, 0].float()
+        return self.norm(self.blocks(tokens, plan, class_only=True, entry=entry))[:, 0].float()
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (batch, 3, size, size) in [0, 1] -> unprompted class-token features (batch, dim) in fp32."""
@@ -172,9 +187,10 @@ class FrozenViT(nn.Module):
         """Work counted so far in F, plain forwards of one image."""
         return (counter or self.counter).macs / self.forward_macs
 
-    def _count(self, batch: int, n: int, extra: tuple[int, int], first: int | None) -> None:
+    def _count(self, batch: int, n: int, extra: tuple[int, int], first: int | None, projected: bool) -> None:
         self.counter.blocks += batch
-        self.counter.macs += batch * self._block_macs(n, extra, first)
+        saved = (n + 2 * n if first is None else first + 2 * n) * self.dim * self.dim if projected else 0
+        self.counter.macs += batch * (self._block_macs(n, extra, first) - saved)
 
     def _embed_macs(self) -> float:
         patch = self.vit.patch_embed

@@ -84,14 +84,13 @@ class Evaluator:
                 frozen = None if self._frozen is None else self._frozen[batch]
                 yield self.targets[batch].to(self.device), model.run(images, frozen).logits
         for batch, images in self._images(rows[~self._known[rows]]):
-            tokens = model.backbone.embed(images)
-            frozen = model.frozen_part(images, tokens)
-            if self.cache and frozen is not None:
+            out = model.run(images)
+            if self.cache and out.frozen is not None:
                 if self._frozen is None:
-                    self._frozen = torch.zeros(len(self.targets), frozen.shape[1], device=self.device)
-                self._frozen[batch] = frozen
+                    self._frozen = torch.zeros(len(self.targets), out.frozen.shape[1], device=self.device)
+                self._frozen[batch] = out.frozen
                 self._known[batch] = True
-            yield self.targets[batch].to(self.device), model.run(images, frozen, tokens=tokens).logits
+            yield self.targets[batch].to(self.device), out.logits
 
     def _images(self, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """(rows, images) in batches; the loader's seed comes from a private generator."""

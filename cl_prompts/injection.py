@@ -70,6 +70,7 @@ def run_block(
     context: Tensor | None = None,
     prefix: KeyValue | None = None,
     first: int | None = None,
+    projected: Tensor | None = None,
 ) -> Tensor:
     """One pre-norm block over ``tokens``, attending to prompts as well.
 
@@ -80,40 +81,51 @@ def run_block(
         prefix: keys and values (batch or 1, heads, p, head dim) that skip the qkv projection and ``k_norm``.
         first: compute and return only the first so many tokens; all tokens still act as keys and values. ``1`` is what
             the last block needs when only the class token is read.
+        projected: :func:`project` of the same tokens, if it is at hand.
 
     Returns:
         (batch, n or ``first``, dim)
     """
-    if context is None and prefix is None and first is None:
+    if context is None and prefix is None and first is None and projected is None:
         return block(tokens)
-    normed = block.norm1(tokens)
-    attended = _attend(block.attn, normed, None if context is None else block.norm1(context), prefix, first)
+    attn = block.attn
+    normed = block.norm1(tokens) if projected is None or _gate(attn) is not None else tokens
     kept = tokens if first is None else tokens[:, :first]
+    if projected is not None:
+        query, keys, values = _heads(attn, projected, 3)
+        query = query if first is None else query[:, :, :first]
+    elif first is None:
+        query, keys, values = _heads(attn, attn.qkv(normed), 3)
+    else:
+        (query,) = _heads(attn, _project(attn, normed[:, :first], slice(0, 1)), 1)
+        keys, values = _heads(attn, _project(attn, normed, slice(1, 3)), 2)
+    query, keys = attn.q_norm(query), attn.k_norm(keys)
+    if context is not None:
+        more_keys, more_values = _heads(attn, _project(attn, block.norm1(context), slice(1, 3)), 2)
+        keys, values = _join(keys, attn.k_norm(more_keys), 2), _join(values, more_values, 2)
+    if prefix is not None:
+        keys, values = _join(keys, prefix[0], 2), _join(values, prefix[1], 2)
+    attended = _out(attn, F.scaled_dot_product_attention(query, keys, values), normed[:, : kept.shape[1]])
     kept = kept + block.drop_path1(block.ls1(attended))
     return kept + block.drop_path2(block.ls2(block.mlp(block.norm2(kept))))
 
 
-def _attend(attn: Attention, x: Tensor, context: Tensor | None, prefix: KeyValue | None, first: int | None) -> Tensor:
-    if first is None:
-        query, keys, values = _heads(attn, attn.qkv(x), 3)
-    else:
-        (query,) = _heads(attn, _project(attn, x[:, :first], slice(0, 1)), 1)
-        keys, values = _heads(attn, _project(attn, x, slice(1, 3)), 2)
-    query, keys = attn.q_norm(query), attn.k_norm(keys)
-    if context is not None:
-        more_keys, more_values = _heads(attn, _project(attn, context, slice(1, 3)), 2)
-        keys, values = _join(keys, attn.k_norm(more_keys), 2), _join(values, more_values, 2)
-    if prefix is not None:
-        keys, values = _join(keys, prefix[0], 2), _join(values, prefix[1], 2)
-    out = F.scaled_dot_product_attention(query, keys, values)
-    out = out.transpose(1, 2).flatten(2)
-    # Attention output norm and gate are recent additions to timm's Attention.
+def project(block: Block, tokens: Tensor) -> Tensor:
+    """Queries, keys and values of a block's tokens, (batch, n, 3 dim): the same whatever prompts join the block."""
+    return block.attn.qkv(block.norm1(tokens))
+
+
+def _out(attn: Attention, heads: Tensor, normed: Tensor) -> Tensor:
+    """Output side of the attention; its norm and gate are recent additions to timm."""
+    out = heads.transpose(1, 2).flatten(2)
     norm: nn.Module | None = getattr(attn, "norm", None)
-    gate: nn.Module | None = getattr(attn, "gate", None)
+    gate = _gate(attn)
     out = out if norm is None else norm(out)
-    if gate is not None:
-        out = out * gate(x if first is None else x[:, :first]).sigmoid()
-    return attn.proj_drop(attn.proj(out))
+    return attn.proj_drop(attn.proj(out if gate is None else out * gate(normed).sigmoid()))
+
+
+def _gate(attn: Attention) -> nn.Module | None:
+    return getattr(attn, "gate", None)
 
 
 def _project(attn: Attention, x: Tensor, parts: slice) -> Tensor:

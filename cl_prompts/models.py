@@ -30,12 +30,14 @@ class Output:
         features: (batch, dim) fp32 features that the head read.
         selection: what the selector chose, or None without a selector.
         mask: (batch, classes) instance-wise logit mask, or None.
+        frozen: (batch, dim) what :meth:`PromptedViT.frozen_part` gives, or None.
     """
 
     logits: Tensor
     features: Tensor
     selection: Selection | None = None
     mask: Tensor | None = None
+    frozen: Tensor | None = None
 
 
 class PromptedViT(nn.Module):
@@ -101,43 +103,47 @@ class PromptedViT(nn.Module):
         self.seen[labels.flatten()] = True
 
     @torch.no_grad()
-    def frozen_part(self, images: Tensor, tokens: Tensor | None = None) -> Tensor | None:
-        """(batch, dim) fp32 that depends on image and frozen weights alone; None if there is no such thing."""
+    def frozen_part(self, images: Tensor) -> Tensor | None:
+        """(batch, dim) fp32 that depends on images and frozen weights alone; None if there is no such thing."""
+        return self._frozen_part(self.backbone.embed(images))
+
+    @torch.no_grad()
+    def _frozen_part(self, tokens: Tensor, entry: Tensor | None = None) -> Tensor | None:
         if self.backbone.trainable or (self.pools and self.selector is None):
             return None
-        tokens = self.backbone.embed(images) if tokens is None else tokens
-        return self.query(self.backbone, tokens) if self.reads_images else self.backbone.class_features(tokens)
+        return self.query(self.backbone, tokens, entry) if self.reads_images else self.backbone.class_features(tokens)
 
-    def run(self, images: Tensor | None, frozen: Tensor | None = None, *, tokens: Tensor | None = None) -> Output:
+    def run(self, images: Tensor | None, frozen: Tensor | None = None) -> Output:
         """A forward pass.
 
         Args:
             images: (batch, 3, size, size) in [0, 1]; may be None if ``frozen`` is given and ``reads_images`` is false.
             frozen: stored :meth:`frozen_part` of the same images.
-            tokens: embedded images, if they are at hand.
         """
         if frozen is not None and not self.reads_images:
-            return self.classify(frozen)
+            return self.classify(frozen, frozen)
         if images is None:
             raise TypeError("this model reads images even when their frozen part is known")
-        tokens = self.backbone.embed(images) if tokens is None else tokens
+        tokens, entry = self.backbone.embed(images), None
         if frozen is None:
-            frozen = self.frozen_part(images, tokens)
+            # Query pass and prompted pass begin with the same projection.
+            entry = self.backbone.enter(tokens) if self.selector is not None else None
+            frozen = self._frozen_part(tokens, entry)
         if not self.reads_images:
             assert frozen is not None
-            return self.classify(frozen)
+            return self.classify(frozen, frozen)
         selection = None if self.selector is None else self.selector(frozen)
         plan = PromptPlan()
         for pool in self.pools:
             plan.add(cast(Pool, pool).build(selection))
-        return self.classify(self.backbone.class_features(tokens, plan), selection)
+        return self.classify(self.backbone.class_features(tokens, plan, entry=entry), frozen, selection)
 
-    def classify(self, features: Tensor, selection: Selection | None = None) -> Output:
+    def classify(self, features: Tensor, frozen: Tensor | None = None, selection: Selection | None = None) -> Output:
         """Head and masks on features (batch, dim)."""
         mask = self.logit_mask(selection) if self.logit_mask is not None and selection is not None else None
         logits = self.head(features)
         logits = logits if mask is None else logits * mask
-        return Output(mask_unseen(logits, self.seen), features, selection, mask)
+        return Output(mask_unseen(logits, self.seen), features, selection, mask, frozen)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (batch, 3, size, size) in [0, 1] -> logits (batch, n_classes), -inf for unseen classes."""

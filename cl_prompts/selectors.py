@@ -24,10 +24,10 @@ class ClassTokenQuery:
     norm: bool = True
 
     @torch.no_grad()
-    def __call__(self, backbone: FrozenViT, tokens: Tensor) -> Tensor:
+    def __call__(self, backbone: FrozenViT, tokens: Tensor, entry: Tensor | None = None) -> Tensor:
         """Embedded tokens (batch, n, dim) -> query (batch, dim) in fp32, without gradient."""
         stop = backbone.depth - 1 if self.skip_last else backbone.depth
-        out = backbone.blocks(tokens, stop=stop, class_only=True)
+        out = backbone.blocks(tokens, stop=stop, class_only=True, entry=entry)
         return (backbone.norm(out) if self.norm else out)[:, 0].float()
 
 

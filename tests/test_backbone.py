@@ -72,6 +72,23 @@ def test_kept_tokens_travel_through_all_blocks() -> None:
     torch.testing.assert_close(out, literal)
 
 
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
+def test_a_shared_entry_changes_nothing_but_the_work(variant: dict[str, Any]) -> None:
+    backbone = tiny_vit(**variant)
+    tokens = backbone.embed(torch.rand(2, 3, 16, 16))
+    plan = PromptPlan(context={0: torch.randn(2, 3, 16), 2: torch.randn(1, 2, 16)})
+    backbone.counter.reset()
+    want = backbone.class_features(tokens, plan)
+    alone = backbone.counter.macs
+    backbone.counter.reset()
+    entry = backbone.enter(tokens)
+    torch.testing.assert_close(backbone.class_features(tokens, plan, entry=entry), want, atol=1e-6, rtol=0)
+    assert backbone.counter.macs == alone
+    torch.testing.assert_close(
+        backbone.blocks(tokens, stop=1, class_only=True, entry=entry), backbone.blocks(tokens, stop=1, class_only=True)
+    )
+
+
 def test_plans_add_up_block_by_block() -> None:
     a = PromptPlan(
         kept=torch.zeros(1, 2, 4), context={0: torch.zeros(1, 2, 4)}, prefix={1: (torch.zeros(1, 2, 3, 2),) * 2}

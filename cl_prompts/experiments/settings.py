@@ -35,7 +35,6 @@ _FILLED = {
     "backbone": {"seed"},
     "evaluation": {"test", "n_classes", "listeners", "num_workers"},
     "strategy": {
-        "self",
         "model",
         "backbone",
         "n_classes",
@@ -193,7 +192,7 @@ def parameters(function: Callable[..., Any], without: set[str]) -> dict[str, tup
         hints = get_type_hints(target)
         signature = inspect.signature(target).parameters.values()
         for p in signature:
-            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in without:
+            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in {"self", *without}:
                 default = ... if p.default is p.empty else p.default
                 found.setdefault(p.name, (hints.get(p.name, Any), default))
         if not any(p.kind is p.VAR_KEYWORD for p in signature):

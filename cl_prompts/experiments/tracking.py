@@ -84,7 +84,7 @@ class Tracker(BaseSGDPlugin):
         """Heat map of class accuracy over samples, and hyper-parameters with the final numbers."""
         points = self.anytime.curve.points()
         if points:
-            matrix = torch.stack([p.by_class for p in points]).numpy()
+            matrix = torch.stack([p.by_class for p in points], dim=1).numpy()
             x = [p.samples_seen for p in points]
             self.board.add_figure("class_accuracy", pictures.class_heatmap_figure(x, matrix, class_names), x[-1])
         final = {f"final/{k}": v for k, v in results.items() if v is not None}
