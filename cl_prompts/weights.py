@@ -159,8 +159,8 @@ def _load_from_hub(name: str, vit: VisionTransformer) -> None:
         loaded = timm.create_model(name, pretrained=True, num_classes=0, img_size=vit.patch_embed.img_size[0])
     except Exception as error:
         raise InputError(
-            f"the hub could not be reached for {name} ({type(error).__name__}): fetch {place[1]} of {place[0]} from the Hugging Face "
-            f"hub by hand, put it anywhere, and pass weights=FOLDER/{place[1]}"
+            f"the hub could not be reached for {name} ({type(error).__name__}): fetch {place[1]} of {place[0]} from the "
+            f"Hugging Face hub by hand, put it anywhere, and pass weights=FOLDER/{place[1]}"
         ) from error
     vit.load_state_dict(loaded.state_dict())
 
@@ -175,10 +175,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"weight file {path} does not exist: pass weights=timm, weights=random or an existing file")
     state: Any
     try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except Exception as error:
         raise InputError(
             f"{path} cannot be read as tensors alone ({type(error).__name__}): save its state_dict, or convert it to .safetensors"

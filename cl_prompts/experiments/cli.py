@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -73,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _ls(args: argparse.Namespace) -> None:
-    from cl_prompts.experiments.settings import SCENARIOS, recipe_names
+    from cl_prompts.experiments.settings import recipe_names
+    from cl_prompts.experiments.signatures import SCENARIOS
     from cl_prompts.scenarios.datasets import DATASETS
     from cl_prompts.strategies import STRATEGIES
     from cl_prompts.weights import BACKBONES
@@ -137,11 +139,12 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _table(folders: Sequence[Path]) -> Table:
-    from cl_prompts.experiments.report import HEADINGS, collect, results_table
+    from cl_prompts.experiments.results import HEADINGS, collect, results_table
 
-    table = Table(*HEADINGS)
+    shown = [i for i, heading in enumerate(HEADINGS) if heading not in ("trainable", "F train", "F eval")]
+    table = Table(*(HEADINGS[i] for i in shown), box=box.SIMPLE_HEAD, padding=(0, 1))
     for row in results_table(collect(folders)):
-        table.add_row(*(f"[bold]{cell}[/bold]" if i in row.best else cell for i, cell in enumerate(row.cells)))
+        table.add_row(*(f"[bold]{row.cells[i]}[/bold]" if i in row.best else row.cells[i] for i in shown))
     return table
 
 

@@ -20,7 +20,8 @@ from cl_prompts.backbone import FrozenViT
 from cl_prompts.devices import check_precision, pick_device
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.run_folder import RunFolder, new_path
-from cl_prompts.experiments.settings import SCENARIOS, Settings
+from cl_prompts.experiments.settings import Settings
+from cl_prompts.experiments.signatures import SCENARIOS
 from cl_prompts.experiments.tracking import ProgressLine, Tracker
 from cl_prompts.scenarios.datasets import DATASETS, DataSet, load_dataset
 from cl_prompts.strategies.anytime import AnytimeEvaluation
@@ -270,8 +271,10 @@ def _status(run: _Run) -> Iterator[None]:
         run.write_summary("interrupted", "stopped by the user")
         raise
     except RunError as error:
-        run.write_summary("failed", str(error))
-        raise
+        # From a loader process it arrives wrapped in that process's traceback, whose last line is the sentence.
+        sentence = str(error).strip().splitlines()[-1].rpartition(f"{RunError.__name__}: ")[2]
+        run.write_summary("failed", sentence)
+        raise RunError(sentence) from error
     except BaseException as error:
         run.write_summary("failed", f"{type(error).__name__}: {error}")
         raise

@@ -7,45 +7,20 @@ to its own. Types, defaults and spelling come from the signatures, so there is n
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module, resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import yaml
 from pydantic import ConfigDict, ValidationError, create_model
 
 from cl_prompts.errors import InputError, unknown
+from cl_prompts.experiments.signatures import FILLED, SCENARIOS, parameters, section_parameters, strategy_parameters
 from cl_prompts.strategies import STRATEGIES
 
-#: scenario -> function that splits labels
-SCENARIOS = {
-    "si_blurry": ("si_blurry_split", "stochastic blurry task boundaries, online (ICCV 2023)"),
-    "i_blurry": ("i_blurry_split", "blurry boundaries with equal tasks (ICLR 2022)"),
-    "disjoint": ("disjoint_split", "each class in one task, equal tasks"),
-}
-
-#: parameters that the runner itself fills in
-_FILLED = {
-    "dataset": {"image_size", "seed"},
-    "scenario": {"targets", "seed"},
-    "backbone": {"seed"},
-    "evaluation": {"test", "n_classes", "listeners", "num_workers"},
-    "strategy": {
-        "model",
-        "backbone",
-        "n_classes",
-        "optimizer",
-        "plugins",
-        "evaluator",
-        "eval_every",
-        "device",
-        "seed",
-    },
-}
 _TOP: dict[str, Any] = {"seeds": [1], "stream_seed": None, "device": "auto", "num_workers": 0}
 _SECTIONS = ("dataset", "scenario", "backbone", "evaluation")
 
@@ -150,8 +125,8 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
     recipe = _merge({"strategies": {}, "training": {}, "evaluation": {}, **_TOP}, recipe)
     recipe["strategies"] = {k: dict(v or {}) for k, v in recipe["strategies"].items()}
     pairs = [_split_pair(text) for text in overrides]
-    # Which strategies run decides what other keys mean, so those come first.
-    for key, value in sorted(pairs, key=lambda pair: pair[0] not in ("strategy", "strategies")):
+    # Which strategies and scenario run decides what other keys mean, so those come first.
+    for key, value in sorted(pairs, key=lambda pair: pair[0] not in ("strategy", "strategies", "scenario")):
         _override(recipe, key, value)
     if not recipe["strategies"]:
         raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
@@ -176,46 +151,6 @@ def _resolve(name: str, recipe: Mapping[str, Any], strategy: str, seed: int) -> 
         options=options,
         **sections,
     )
-
-
-# ---------------------------------------------------------------------- parameters from signatures
-
-
-def parameters(function: Callable[..., Any], without: set[str]) -> dict[str, tuple[Any, Any]]:
-    """Parameter -> (type, default) of a function, or of a class's constructor and those it passes ``**`` arguments to."""
-    found: dict[str, tuple[Any, Any]] = {}
-    targets: list[Any] = [function]
-    if isinstance(function, type):
-        targets = [vars(c)["__init__"] for c in function.__mro__ if "__init__" in vars(c)]
-    for target in targets:
-        target = inspect.unwrap(target)
-        hints = get_type_hints(target)
-        signature = inspect.signature(target).parameters.values()
-        for p in signature:
-            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in {"self", *without}:
-                default = ... if p.default is p.empty else p.default
-                found.setdefault(p.name, (hints.get(p.name, Any), default))
-        if not any(p.kind is p.VAR_KEYWORD for p in signature):
-            break
-    return found
-
-
-def section_parameters(section: str, name: str = "") -> dict[str, tuple[Any, Any]]:
-    """Parameters of a section that a recipe may set."""
-    if section == "dataset":
-        function = import_module("cl_prompts.scenarios.datasets").load_dataset
-    elif section == "scenario":
-        function = getattr(import_module("cl_prompts.scenarios"), SCENARIOS[name or "si_blurry"][0])
-    elif section == "backbone":
-        function = import_module("cl_prompts.weights").create_backbone
-    else:
-        function = import_module("cl_prompts.strategies.anytime").AnytimeEvaluation
-    return parameters(function, _FILLED[section])
-
-
-def strategy_parameters(strategy: str) -> dict[str, tuple[Any, Any]]:
-    """Parameters of a strategy that a recipe may set."""
-    return parameters(getattr(import_module("cl_prompts.strategies"), STRATEGIES[strategy][0]), _FILLED["strategy"])
 
 
 def _checked(section: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -284,17 +219,25 @@ def _override(recipe: dict[str, Any], key: str, value: Any) -> None:
     elif key in _TOP:
         recipe[key] = value
     elif key in ("dataset", "scenario", "backbone"):
-        recipe.setdefault(key, {})["name"] = value
+        recipe[key] = {**_kept(key, recipe.get(key) or {}, value), "name": value}
     else:
         section, leaf = _place(recipe, key)
         section[leaf] = value
+
+
+def _kept(section: str, inherited: dict[str, Any], name: Any) -> dict[str, Any]:
+    """The recipe's settings that still have a meaning once the section's name is another: a disjoint split has no percents."""
+    if section != "scenario" or name not in SCENARIOS:
+        return inherited
+    accepted = section_parameters(section, name)
+    return {k: v for k, v in inherited.items() if k in accepted}
 
 
 def _place(recipe: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     """The section that a dotted or bare key belongs to, and its name there."""
     places = {part: set(section_parameters(part, (recipe.get(part) or {}).get("name", ""))) for part in _SECTIONS}
     own = {name: strategy_parameters(name) for name in recipe["strategies"]}
-    common = set(parameters(import_module("cl_prompts.strategies").OnlineStrategy, _FILLED["strategy"]))
+    common = set(parameters(import_module("cl_prompts.strategies").OnlineStrategy, FILLED["strategy"]))
     if "." in key:
         head, leaf = key.split(".", 1)
         keys: dict[str, set[str]] = {**places, "training": common, **{name: set(p) for name, p in own.items()}}

@@ -20,6 +20,7 @@ from torchvision.transforms import AutoAugmentPolicy
 
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.scenarios import sources
+from cl_prompts.scenarios.classes import check_classes, choose_classes, labels_of, whole_number
 from cl_prompts.scenarios.sources import Images, LayoutError, Reader, Source
 from cl_prompts.scenarios.transforms import Augmentation, ImageTransform, PrivateRandom
 
@@ -219,11 +220,11 @@ def load_dataset(
     """
     if name not in DATASETS:
         raise unknown("data set", name, DATASETS)
-    _whole("image_size", image_size, least=1)
-    _whole("seed", seed, least=0)
+    whole_number("image_size", image_size, least=1)
+    whole_number("seed", seed, least=0)
     entry = DATASETS[name]
     source = _read(name, entry, root, download=download, cache=cache)
-    chosen = _choose(f"data set {name!r}", source.classes, classes, class_order)
+    chosen = choose_classes(f"data set {name!r}", source.classes, classes, class_order)
     label = np.full(len(source.classes), -1, dtype=np.int64)
     label[chosen] = np.arange(len(chosen))
 
@@ -236,7 +237,7 @@ def load_dataset(
     train = part(source.train, source.train_targets, fresh)
     test = part(source.test, source.test_targets, fixed)
     names = tuple(source.classes[row] for row in chosen)
-    _check_labels(f"data set {name!r}", train.targets, test.targets, names)
+    check_classes(f"data set {name!r}", train.targets, test.targets, names)
     return DataSet(name, train, test, names, entry.mean, entry.std)
 
 
@@ -262,9 +263,9 @@ def as_dataset(
         InputError: no usable labels, or a class without training or test images.
     """
     what = f"data set {name!r}"
-    labels = [_labels(f"the {part} labels of {what}", data) for part, data in (("training", train), ("test", test))]
+    labels = [labels_of(f"the {part} labels of {what}", data) for part, data in (("training", train), ("test", test))]
     names = None if classes is None else tuple(str(label) for label in classes)
-    n_classes = _check_labels(what, labels[0], labels[1], names)
+    n_classes = check_classes(what, labels[0], labels[1], names)
     names = names or tuple(str(label) for label in range(n_classes))
     parts = [ImageSet(_ImagesOf(data), targets, None) for data, targets in zip((train, test), labels, strict=True)]
     return DataSet(name, parts[0], parts[1], names, mean, std)
@@ -324,95 +325,3 @@ def _guidance(name: str, entry: DataSetEntry, folder: Path, problem: str, *, by_
         return f"{sentence}; the same command with dataset.download=true fetches it from {entry.origin}"
     above = folder.parent if folder.name == entry.folder else folder
     return f"{sentence}; to fetch it: {entry.unpack.format(at=shlex.quote(str(above)))}"
-
-
-def _choose(
-    what: str,
-    names: Sequence[str],
-    classes: int | Sequence[int | str] | None,
-    order: Sequence[int] | int | None,
-) -> np.ndarray:
-    """Labels of the chosen classes, in their new order."""
-    if isinstance(classes, str) or not (classes is None or isinstance(classes, Integral | Sequence | np.ndarray)):
-        raise InputError(f"classes of {what} must be a number or a list of labels and names, not {classes!r}")
-    picked = _pick(what, names, None if isinstance(classes, Integral) else classes)
-    chosen = picked[_permutation(what, len(picked), order)]
-    if not isinstance(classes, Integral):
-        return chosen
-    if isinstance(classes, bool) or not 1 <= classes <= len(names):
-        raise InputError(f"classes of {what} must be a number from 1 to {len(names)}, or a list, not {classes}")
-    return chosen[: int(classes)]
-
-
-def _pick(what: str, names: Sequence[str], classes: Sequence[int | str] | None) -> np.ndarray:
-    if classes is None:
-        return np.arange(len(names))
-    picked: list[int] = []
-    for wanted in classes:
-        if isinstance(wanted, str):
-            if wanted not in names:
-                raise unknown(f"class of {what}", wanted, names)
-            label = names.index(wanted)
-        elif isinstance(wanted, Integral) and not isinstance(wanted, bool) and 0 <= wanted < len(names):
-            label = int(wanted)
-        else:
-            raise InputError(f"classes of {what} must be labels 0 to {len(names) - 1} or names, not {wanted!r}")
-        if label in picked:
-            raise InputError(f"classes of {what} must differ: {names[label]!r} (label {label}) is there twice")
-        picked.append(label)
-    if not picked:
-        raise InputError(f"classes of {what} must not be an empty list")
-    return np.array(picked)
-
-
-def _permutation(what: str, n: int, order: Sequence[int] | int | None) -> np.ndarray:
-    if order is None:
-        return np.arange(n)
-    if isinstance(order, Integral):
-        _whole("class_order", order, least=0)
-        return torch.randperm(n, generator=torch.Generator().manual_seed(int(order))).numpy()
-    rule = f"class_order of {what} must be a seed (a whole number >= 0) or hold each of 0 to {n - 1} once"
-    if not isinstance(order, Sequence | np.ndarray) or not all(isinstance(position, Integral) for position in order):
-        raise InputError(f"{rule}, not {order!r}")
-    positions = [int(position) for position in order]
-    if sorted(positions) != list(range(n)):
-        missing = sorted(set(range(n)) - set(positions))
-        raise InputError(f"{rule}, but {f'{missing[0]} is missing' if missing else f'it has {len(positions)} entries'}")
-    return np.array(positions, dtype=np.int64)
-
-
-def _whole(key: str, value: Any, *, least: int) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise InputError(f"{key} must be a whole number, at least {least}, not {value!r}")
-
-
-def _labels(what: str, data: Any) -> np.ndarray:
-    """``data.targets`` as (n,) int64."""
-    if not hasattr(data, "targets"):
-        raise InputError(f"{what} are missing: the data set needs .targets, one integer per image")
-    try:
-        labels = np.asarray(data.targets)
-    except ValueError as error:  # rows of unequal length
-        raise InputError(f"{what} must be one integer per image, but .targets is no array of numbers") from error
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(data) or not len(labels):
-        raise InputError(
-            f"{what} must be one integer per image of at least one image: there are {len(data)} images, "
-            f"and .targets is {labels.dtype} of shape {labels.shape}"
-        )
-    return labels.astype(np.int64)
-
-
-def _check_labels(what: str, train: np.ndarray, test: np.ndarray, names: Sequence[str] | None) -> int:
-    """The number of classes, after making sure that labels are 0..C-1 and each has training and test images."""
-    there, tested = np.unique(train), np.unique(test)
-    n = len(there) if names is None else len(names)
-    for part, found in (("training", there), ("test", tested)):
-        if found.size and (found[0] < 0 or found[-1] >= n):
-            shown = ", ".join(map(str, found[:10])) + (f", ... ({len(found)} in all)" if len(found) > 10 else "")
-            raise InputError(f"labels of {what} must be 0 to {n - 1} ({n} classes), but the {part} labels are {shown}")
-    for part, found in (("training", there), ("test", tested)):
-        if len(found) < n:
-            first = int(np.setdiff1d(np.arange(n), found)[0])
-            name = str(first) if names is None else names[first]
-            raise InputError(f"class {name!r} (label {first}) of {what} has no {part} images")
-    return n

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.report import (
+from cl_prompts.experiments.report import write_report
+from cl_prompts.experiments.results import (
     HEADINGS,
     class_matrix,
     collect,
@@ -22,7 +23,6 @@ from cl_prompts.experiments.report import (
     sections,
     task_matrix,
     usage_matrix,
-    write_report,
 )
 
 LEVEL = {"mvp": 0.82, "linear_probe": 0.76, "fine_tuning": 0.55, "joint": 0.93}
@@ -138,7 +138,7 @@ def fake_run(
     }
     (folder / "summary.json").write_text(json.dumps(content | summary))
     (folder / "stream.json").write_text(json.dumps(stream))
-    config = {"recipe": recipe, "seed": seed, "strategy": {"name": strategy, "lr": 0.005, **(settings or {})}}
+    config = {"recipe": recipe, "seed": seed, "strategy": strategy, "options": {"lr": 0.005, **(settings or {})}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     environment = {"python": "3.11.2", "torch": "2.9.0", "device": "cpu", "git_revision": None, "time": time}
     (folder / "environment.json").write_text(json.dumps(environment))
@@ -223,7 +223,7 @@ def test_runs_that_differ_in_a_setting_are_not_averaged(tmp_path: Path) -> None:
     fake_run(tmp_path, seed=1)
     fake_run(tmp_path, seed=2, settings={"lr": 0.1})
     names = [row.cells[:2] for row in results_table(collect([tmp_path]))]
-    assert names == [("mvp (strategy.lr=0.005)", "1"), ("mvp (strategy.lr=0.1)", "1")]
+    assert names == [("mvp (options.lr=0.005)", "1"), ("mvp (options.lr=0.1)", "1")]
 
 
 def test_each_experiment_is_a_section(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from cl_prompts.backbone import FrozenViT
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies import MVP, AnytimeEvaluation, FineTuning, Joint, LinearProbe
-from cl_prompts.strategies.base import OnlineStrategy, RepeatedBatches
+from cl_prompts.strategies.base import OnlineStrategy
+from cl_prompts.strategies.loaders import RepeatedBatches
 from tests.conftest import Blobs, tiny_vit
 
 MVP_TINY: dict[str, Any] = {"pool_size": 4, "g_length": 2, "e_blocks": (1, 2), "e_length": 3}

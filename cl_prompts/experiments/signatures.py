@@ -1,0 +1,73 @@
+"""What a recipe may set, read from the signatures of the functions and classes that it sets up."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, get_type_hints
+
+from cl_prompts.strategies import STRATEGIES
+
+#: scenario -> function that splits labels
+SCENARIOS = {
+    "si_blurry": ("si_blurry_split", "stochastic blurry task boundaries, online (ICCV 2023)"),
+    "i_blurry": ("i_blurry_split", "blurry boundaries with equal tasks (ICLR 2022)"),
+    "disjoint": ("disjoint_split", "each class in one task, equal tasks"),
+}
+
+#: parameters that the runner itself fills in
+FILLED = {
+    "dataset": {"image_size", "seed"},
+    "scenario": {"targets", "seed"},
+    "backbone": {"seed"},
+    "evaluation": {"test", "n_classes", "listeners", "num_workers"},
+    "strategy": {
+        "model",
+        "backbone",
+        "n_classes",
+        "optimizer",
+        "plugins",
+        "evaluator",
+        "eval_every",
+        "device",
+        "seed",
+    },
+}
+
+
+def parameters(function: Callable[..., Any], without: set[str]) -> dict[str, tuple[Any, Any]]:
+    """Parameter -> (type, default) of a function, or of a class's constructor and those it passes ``**`` arguments to."""
+    found: dict[str, tuple[Any, Any]] = {}
+    targets: list[Any] = [function]
+    if isinstance(function, type):
+        targets = [vars(c)["__init__"] for c in function.__mro__ if "__init__" in vars(c)]
+    for target in targets:
+        target = inspect.unwrap(target)
+        hints = get_type_hints(target)
+        signature = inspect.signature(target).parameters.values()
+        for p in signature:
+            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in {"self", *without}:
+                default = ... if p.default is p.empty else p.default
+                found.setdefault(p.name, (hints.get(p.name, Any), default))
+        if not any(p.kind is p.VAR_KEYWORD for p in signature):
+            break
+    return found
+
+
+def section_parameters(section: str, name: str = "") -> dict[str, tuple[Any, Any]]:
+    """Parameters of a section that a recipe may set."""
+    if section == "dataset":
+        function = import_module("cl_prompts.scenarios.datasets").load_dataset
+    elif section == "scenario":
+        function = getattr(import_module("cl_prompts.scenarios"), SCENARIOS[name or "si_blurry"][0])
+    elif section == "backbone":
+        function = import_module("cl_prompts.weights").create_backbone
+    else:
+        function = import_module("cl_prompts.strategies.anytime").AnytimeEvaluation
+    return parameters(function, FILLED[section])
+
+
+def strategy_parameters(strategy: str) -> dict[str, tuple[Any, Any]]:
+    """Parameters of a strategy that a recipe may set."""
+    return parameters(getattr(import_module("cl_prompts.strategies"), STRATEGIES[strategy][0]), FILLED["strategy"])

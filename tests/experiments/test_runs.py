@@ -1,0 +1,278 @@
+"""Whole runs through the command line: results, resuming, interruption, faults, and every shipped recipe."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cl_prompts.experiments import runner
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.run_folder import RunFolder
+from cl_prompts.experiments.settings import plan, recipe_names
+from cl_prompts.scenarios import datasets
+from cl_prompts.scenarios.sources import Source
+from cl_prompts.strategies.base import OnlineStrategy
+
+QUICK = ["classes=4", "n_tasks=3", "every=50", "online_iter=1"]
+
+
+def run(tmp_path: Path, *arguments: str) -> tuple[int, list[Path]]:
+    before = set(tmp_path.rglob("summary.json"))
+    code = main(["run", *arguments, "--out", str(tmp_path), "--quiet"])
+    return code, sorted(p.parent for p in set(tmp_path.rglob("summary.json")) - before)
+
+
+def rows(folder: Path) -> list[list[str]]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.reader(file))
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+@pytest.mark.parametrize("scenario", ["si_blurry", "i_blurry", "disjoint"])
+def test_one_run_per_scenario(scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["seed=2", "classes=4", "n_tasks=2", "every=100", "online_iter=2"]
+    code, (folder,) = run(tmp_path, "digits_mvp", f"scenario={scenario}", *settings)
+    assert code == 0
+    said = summary(folder)
+    assert (said["status"], said["scenario"], said["strategy"]) == ("finished", scenario, "mvp")
+    assert 0.3 < said["results"]["a_auc"] <= 1
+    assert said["results"]["a_last"] > 0.5  # real learning on real digits
+    assert said["samples_seen"] == said["samples"] == said["task_ends"][-1]
+    table = rows(folder)
+    assert table[0] == ["samples_seen", "metric", "scope", "value"]
+    names = {(r[1], r[2]) for r in table[1:]}
+    assert {
+        ("anytime_accuracy", "seen"),
+        ("task_end_accuracy", "task:0"),
+        ("loss", "train"),
+        ("prompt_usage", "prompt:0"),
+    } <= names
+    anytime = [(int(r[0]), float(r[3])) for r in table if r[1:3] == ["anytime_accuracy", "seen"]]
+    ends = [(int(r[0]), float(r[3])) for r in table if r[1:3] == ["task_end_accuracy", "seen"]]
+    points = anytime + ([ends[-1]] if ends[-1][0] > anytime[-1][0] else [])
+    assert said["results"]["a_auc"] == pytest.approx(np.mean([v for _, v in points]))
+    assert said["results"]["a_last"] == pytest.approx(ends[-1][1])
+    board = EventAccumulator(str(folder)).Reload()
+    assert [e.step for e in board.Scalars("accuracy/anytime")] == [n for n, _ in anytime]
+    assert [e.value for e in board.Scalars("accuracy/anytime")] == pytest.approx([v for _, v in anytime], abs=1e-6)
+    assert {"stream", "class_accuracy"} <= set(board.Tags()["images"])
+    assert "prompt_usage" in board.Tags()["histograms"] + board.Tags()["tensors"]
+    for name in ("config.yaml", "environment.json", "stream.json", "checkpoint.pt", "learned.safetensors"):
+        assert (folder / name).is_file()
+    assert not (folder / ".lock").exists()
+    assert list((tmp_path / "digits_mvp").glob("report-*.html"))
+    assert "report:" in capsys.readouterr().out
+
+
+def test_a_seed_fixes_a_run_and_seeds_differ(tmp_path: Path) -> None:
+    _, (first,) = run(tmp_path / "a", "digits_mvp", "seed=1", *QUICK)
+    _, (second,) = run(tmp_path / "b", "digits_mvp", "seed=1", *QUICK)
+    _, (other,) = run(tmp_path / "c", "digits_mvp", "seed=2", *QUICK)
+    assert rows(first) == rows(second)
+    assert rows(first) != rows(other)
+
+
+class Stop(Exception):
+    """Raised in the middle of a run by the tests."""
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, error: type[BaseException]) -> None:
+    original = OnlineStrategy._update
+
+    def update(self: OnlineStrategy, *args: Any, **kwargs: Any) -> None:
+        if self.samples_seen >= at:
+            raise error
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(OnlineStrategy, "_update", update)
+
+
+@pytest.mark.parametrize("recipe", ["digits_mvp", "digits_mvp_r", "digits_linear_probe", "digits_fine_tuning"])
+def test_an_interrupted_run_resumes_to_the_same_numbers(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, (whole,) = run(tmp_path / "whole", recipe, "seed=3", *QUICK)
+    ends = summary(whole)["task_ends"]
+    with monkeypatch.context() as patch:
+        interrupt(patch, ends[1] + 20, KeyboardInterrupt)
+        code, (folder,) = run(tmp_path / "cut", recipe, "seed=3", *QUICK)
+    assert code == 130
+    assert summary(folder)["status"] == "interrupted"
+    assert "--resume" in capsys.readouterr().err
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    assert rows(folder) == rows(whole)
+    mine, theirs = summary(folder), summary(whole)
+    for key in ("results", "samples_seen", "task_ends", "forward_passes"):
+        assert mine[key] == theirs[key] or key == "forward_passes"
+    assert mine["status"] == "finished"
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 2
+    assert "is finished: there is nothing to resume" in capsys.readouterr().err
+
+
+def test_a_run_cut_before_its_first_boundary_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        interrupt(patch, 10, KeyboardInterrupt)
+        run(tmp_path, "digits_linear_probe", "seed=1", *QUICK)
+    (folder,) = [p.parent for p in tmp_path.rglob("summary.json")]
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    _, (whole,) = run(tmp_path / "whole", "digits_linear_probe", "seed=1", *QUICK)
+    assert rows(folder) == rows(whole)
+
+
+def test_checkpoints_hold_tensors_and_plain_values_only(tmp_path: Path) -> None:
+    _, (folder,) = run(tmp_path, "digits_mvp_r", "seed=1", *QUICK)
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    assert state["tasks_done"] == 3
+    assert not any(k.startswith("backbone.") for k in state["strategy"]["model"])
+    assert (folder / "learned.safetensors").stat().st_size < 500_000
+
+
+def test_a_loss_that_is_not_a_number_ends_with_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, (folder,) = run(tmp_path, "digits_fine_tuning", "seed=1", "backbone_lr=1e20", *QUICK)
+    assert code == 1
+    told = capsys.readouterr().err.strip()
+    assert "the loss became nan after" in told
+    assert "\n" not in told
+    assert summary(folder)["status"] == "failed"
+    assert "the loss became" in summary(folder)["error"]
+
+
+@pytest.fixture
+def folder_data(tmp_path: Path) -> Path:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 12), ("test", 4)):
+        for c, name in enumerate(("cat", "dog", "eel")):
+            (tmp_path / "data" / part / name).mkdir(parents=True)
+            for i in range(n):
+                pixels = rng.integers(0, 80, (20, 24, 3)) + np.eye(3)[c] * 120
+                Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "data" / part / name / f"{i}.png")
+    return tmp_path / "data"
+
+
+FOLDER = ["dataset=folder", "n_tasks=3", "every=10", "online_iter=1", "train_mb_size=4", "seed=1"]
+
+
+def test_an_image_folder_runs_and_an_unreadable_image_is_named(
+    folder_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = f"dataset.root={folder_data}"
+    code, (folder,) = run(tmp_path / "a", "digits_linear_probe", where, *FOLDER)
+    assert code == 0
+    assert summary(folder)["class_names"] == ["cat", "dog", "eel"]
+    (folder_data / "train" / "dog" / "3.png").write_bytes(b"not an image")
+    capsys.readouterr()
+    code, (folder,) = run(tmp_path / "b", "digits_linear_probe", where, *FOLDER)
+    assert code == 1
+    told = capsys.readouterr().err.strip()
+    assert "3.png" in told
+    assert "\n" not in told
+    assert summary(folder)["status"] == "failed"
+
+
+def test_with_loader_processes_a_bad_image_is_one_sentence_too(
+    folder_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder_data / "train" / "dog" / "3.png").write_bytes(b"not an image")
+    code, _ = run(tmp_path, "digits_linear_probe", f"dataset.root={folder_data}", "num_workers=1", *FOLDER)
+    told = capsys.readouterr().err.strip()
+    assert code == 1
+    assert "3.png" in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["digits", "n_tasks=0"], "n_tasks must be a whole number from 1 to 10"),
+        (["digits", "n_tasks=11"], "n_tasks must be a whole number from 1 to 10"),
+        (["digits", "disjoint_percent=101"], "disjoint_percent must be a whole number from 0 to 100"),
+        (["digits", "image_size=30"], "image size 30 is not a multiple of the 8 px patch"),
+        (["digits", "weights=nowhere.pth"], "weight file nowhere.pth does not exist"),
+        (["digits", "every=0"], "evaluation period is 0"),
+        (["digits", "e_blocks=[7]"], "block 7, but this ViT has blocks 0 to 5"),
+        (["digits", "device=gpu9"], "device 'gpu9' is not available"),
+        (["digits", "dataset=folder", "dataset.root=/nowhere"], "looked in /nowhere"),
+        (["cifar100", "backbone=glyph_vit_tiny", "dataset.root=/nowhere"], "dataset.download=true"),
+        (["dgits"], "unknown recipe 'dgits': did you mean 'digits'?"),
+        ([], "give a recipe to run, or --resume FOLDER"),
+    ],
+)
+def test_bad_input_ends_with_exit_code_2_before_anything_is_written(
+    arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "runs"
+    assert main(["run", *arguments, "--out", str(out)]) == 2
+    told = capsys.readouterr().err.strip()
+    assert says in told
+    assert "\n" not in told
+    assert not out.exists()
+
+
+def test_folders_in_use_and_foreign_folders_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, (folder,) = run(tmp_path, "digits_linear_probe", "seed=1", *QUICK)
+    said = summary(folder)
+    (folder / "summary.json").write_text(json.dumps({**said, "status": "running"}))
+    holder, _ = RunFolder.resume(folder)
+    assert main(["run", "--resume", str(folder)]) == 2
+    assert "is being written by another process" in capsys.readouterr().err
+    holder.close()
+    assert main(["run", "--resume", str(tmp_path)]) == 2
+    assert "is not a run folder" in capsys.readouterr().err
+    settings = plan("digits_mvp", ["seed=1"])[0]
+    with pytest.raises(ValueError, match="exists already"):
+        RunFolder.create(folder, settings, "")
+
+
+def fake_source(n_classes: int, side: int) -> Source:
+    rng = np.random.default_rng(0)
+
+    def images(n: int) -> torch.Tensor:
+        return torch.from_numpy(rng.integers(0, 256, (n, 3, side, side + (side > 64) * 20), dtype=np.uint8))
+
+    train, test = np.arange(2 * n_classes) % n_classes, np.arange(n_classes)
+    return Source(images(len(train)), train, images(len(test)), test, tuple(f"c{i}" for i in range(n_classes)))
+
+
+NATIVE = {"cifar100": (100, 32), "tiny_imagenet": (200, 64), "imagenet_r": (200, 160), "digits": (10, 32)}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_trains_and_evaluates(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two training steps a task and evaluations, on images of the data set's native shape, through its own transforms."""
+    runs = plan(name, ["seed=1", "backbone=glyph_vit_tiny", "n_tasks=2", "train_mb_size=400", "online_iter=2"])
+    dataset = runs[0].dataset["name"]
+    entry = replace(datasets.DATASETS[dataset], read=lambda folder, cache: fake_source(*NATIVE[dataset]), layout="")
+    monkeypatch.setitem(datasets.DATASETS, dataset, entry)
+    for settings in runs:
+        parts = runner.Builder().build(settings)
+        assert parts.data.train[0][0].shape == (3, 32, 32)
+        folder = RunFolder.create(tmp_path / settings.strategy, settings, "")
+        runner.execute(parts, folder, console=runner.Console(quiet=True))
+        said = summary(folder.path)
+        assert said["status"] == "finished"
+        assert said["results"]["a_last"] is not None
+        assert parts.strategy.updates >= 2
+
+
+def test_the_library_prints_nothing_and_commands_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls"]) == 0
+    assert "glyph_vit_tiny" in capsys.readouterr().out
+    assert main(["show", "digits_joint"]) == 0
+    assert capsys.readouterr().out.startswith("# cl-prompts run digits_joint")
+    assert main(["validate", "digits", "seed=1"]) == 0
+    told = capsys.readouterr().out
+    assert "3 runs (mvp, linear_probe, fine_tuning)" in told
+    assert "away from home" in told
