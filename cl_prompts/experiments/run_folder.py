@@ -90,6 +90,10 @@ class RunFolder:
         file = self.path / "summary.json"
         return json.loads(file.read_text()) if file.is_file() else {}
 
+    def command(self) -> str:
+        """What was typed to make this run (and maybe others at the same time)."""
+        return str(json.loads((self.path / "environment.json").read_text())["command"])
+
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Tensors and plain values only: it loads without executing code."""
         temporary = self.path / f".{CHECKPOINT}.tmp"

@@ -72,7 +72,7 @@ class Builder:
         anytime = AnytimeEvaluation(
             data.test, n_classes=n_classes, num_workers=settings.num_workers, **settings.evaluation
         )
-        kind: type[OnlineStrategy] = getattr(strategies, strategies.STRATEGIES[settings.strategy][0])
+        kind: type[OnlineStrategy] = strategies.strategy_class(settings.strategy)
         strategy = kind(
             backbone=backbone, n_classes=n_classes, device=settings.device, evaluator=None, plugins=[anytime], seed=settings.seed,
             **settings.options,
@@ -89,7 +89,7 @@ def _random(settings: Settings) -> bool:
 def run_all(plan: Sequence[Settings], *, out: Path, console: Console, command: str) -> list[Path]:
     """Check every run, then run one after the other; returns their folders."""
     builder = Builder()
-    for settings in plan:
+    for settings in {s.strategy: s for s in plan}.values():  # seeds do not differ in what can be wrong
         builder.build(settings)
     folders = []
     for settings in plan:
@@ -257,7 +257,7 @@ class _Run:
                     "train": macs["train"] / unit / per_image,
                     "evaluation": macs["evaluation"] / unit / max(1, macs["evaluated"]),
                 },
-                "command": f"cl-prompts run {settings.recipe} strategy={settings.strategy} seed={settings.seed}",
+                "command": self.folder.command(),
             },
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, get_type_hints
 
-from cl_prompts.strategies import STRATEGIES
+from cl_prompts.strategies import strategy_class
 
 #: scenario -> function that splits labels
 SCENARIOS = {
@@ -70,4 +70,4 @@ def section_parameters(section: str, name: str = "") -> dict[str, tuple[Any, Any
 
 def strategy_parameters(strategy: str) -> dict[str, tuple[Any, Any]]:
     """Parameters of a strategy that a recipe may set."""
-    return parameters(getattr(import_module("cl_prompts.strategies"), STRATEGIES[strategy][0]), FILLED["strategy"])
+    return parameters(strategy_class(strategy), FILLED["strategy"])

@@ -1,0 +1,34 @@
+"""The README's Python runs as it stands, and its commands exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_python_examples_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(BLOCKS[number], f"README example {number + 1}", "exec"), {"__name__": "__main__"})
+
+
+def test_the_avalanche_examples_are_short() -> None:
+    avalanche = [block for block in BLOCKS if "from avalanche" in block]
+    assert len(avalanche) == 2
+    assert all(len([line for line in block.splitlines() if line.strip()]) < 15 for block in avalanche)
+
+
+def test_commands_and_names_in_the_readme_exist() -> None:
+    from cl_prompts.experiments.settings import plan
+
+    commands = re.findall(r"^cl-prompts run (.+?)(?:\s{2,}#.*)?$", README.replace("\\\n", " "), flags=re.MULTILINE)
+    assert len(commands) >= 5
+    for command in commands:
+        if not command.startswith("--resume"):
+            recipe, *overrides = command.split()
+            assert plan(recipe, overrides)
