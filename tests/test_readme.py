@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,11 @@ def test_commands_and_names_in_the_readme_exist() -> None:
         if not command.startswith("--resume"):
             recipe, *overrides = command.split()
             assert plan(recipe, overrides)
+
+
+@pytest.mark.parametrize(
+    "script", sorted((Path(__file__).parent.parent / "examples").glob("*.py")), ids=lambda p: p.name
+)
+def test_example_scripts_run(script: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(script), run_name="__main__")
+    assert "A_AUC" in capsys.readouterr().out

@@ -141,8 +141,10 @@ def _report(args: argparse.Namespace) -> None:
 def _table(folders: Sequence[Path]) -> Table:
     from cl_prompts.experiments.results import HEADINGS, collect, results_table
 
-    shown = [i for i, heading in enumerate(HEADINGS) if heading not in ("trainable", "F train", "F eval")]
-    table = Table(*(HEADINGS[i] for i in shown), box=box.SIMPLE_HEAD, padding=(0, 1))
+    shown = [i for i, heading in enumerate(HEADINGS) if heading not in ("trainable", "images/s", "F train", "F eval")]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for i in shown:
+        table.add_column(HEADINGS[i], no_wrap=True)
     for row in results_table(collect(folders)):
         table.add_row(*(f"[bold]{row.cells[i]}[/bold]" if i in row.best else row.cells[i] for i in shown))
     return table

@@ -118,7 +118,7 @@ def execute(parts: Parts, folder: RunFolder, *, console: Console) -> None:
     with _status(run):
         run.restore()
         tracker = Tracker(folder, parts.anytime, start=parts.strategy.samples_seen)
-        label = f"{parts.settings.recipe} {parts.settings.strategy} seed {parts.settings.seed}"
+        label = f"{parts.settings.strategy} seed {parts.settings.seed}"
         line = ProgressLine(label, run.total, parts.anytime, console, start=parts.strategy.samples_seen)
         # In front of Avalanche's own plugins: the clock has to stay last.
         position = parts.strategy.plugins.index(parts.anytime) + 1
