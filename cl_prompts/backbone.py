@@ -47,7 +47,8 @@ class FrozenViT(nn.Module):
 
     Args:
         vit: a timm ``VisionTransformer`` with class token and plain blocks; register tokens, LayerScale,
-            ``no_embed_class`` and ``dynamic_img_size`` are fine.
+            ``no_embed_class`` and ``dynamic_img_size`` are fine. It is taken over: frozen, brought to the precision, and
+            its classifier head dropped; pass a copy if you need it otherwise.
         normalisation: per-channel mean and std applied to images in [0, 1]. ``((0, 0, 0), (1, 1, 1))`` is the habit of
             many published recipes, which feed [0, 1] as it is.
         precision: ``"fp32"`` or ``"bf16"``; bf16 stores the frozen weights and runs the blocks in bf16, while prompts,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from cl_prompts.errors import InputError
 from cl_prompts.heads import mask_unseen
 from cl_prompts.metrics import ClassAccuracy
 from cl_prompts.models import PromptedViT
@@ -40,6 +41,8 @@ class Evaluator:
         num_workers: int = 0,
         cache: bool = True,
     ) -> None:
+        if batch_size < 1:
+            raise InputError(f"the evaluation batch size is {batch_size}: it must be at least 1")
         self.dataset, self.batch_size, self.num_workers, self.cache = dataset, batch_size, num_workers, cache
         self.device = torch.device(device)
         self.targets = torch.as_tensor(np.asarray(dataset.targets), dtype=torch.int64)  # type: ignore[attr-defined]
@@ -48,6 +51,7 @@ class Evaluator:
         self.macs = 0.0
         """Multiply-accumulates that evaluations have cost the backbone."""
         self._frozen: Tensor | None = None
+        self._source: tuple[Any, Any] | None = None  # what the stored parts were computed with
         self._known = torch.zeros(len(self.targets), dtype=torch.bool)
 
     @torch.no_grad()
@@ -62,7 +66,8 @@ class Evaluator:
         model.eval()
         scores = self._scores(model, rows) if isinstance(model, PromptedViT) else self._foreign_scores(model, rows)
         for labels, logits in scores:
-            columns = seen.to(logits.device)[: logits.shape[1]]
+            columns = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
+            columns[: len(seen)] = seen[: logits.shape[1]]
             counts.update(mask_unseen(logits.float(), columns), labels)
         for module in was_training:
             module.training = True
@@ -75,6 +80,10 @@ class Evaluator:
 
     def _scores(self, model: PromptedViT, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Rows whose frozen part is stored come first, then those whose frozen part must be computed."""
+        source = (model.backbone, model.query if model.reads_images else None)
+        if self._source is None or self._source[0] is not source[0] or self._source[1] != source[1]:
+            self._source, self._frozen = source, None  # what another network computed is of no use here
+            self._known[:] = False
         stored = rows[self._known[rows]]
         if self._frozen is not None and not model.reads_images:
             for batch in stored.split(self.batch_size):

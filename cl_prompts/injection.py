@@ -47,10 +47,6 @@ class PromptPlan:
                 keys, values = _join(mine[0], keys, 2), _join(mine[1], values, 2)
             self.prefix[block] = (keys, values)
 
-    def touches(self, block: int) -> bool:
-        """Whether the block needs more than its own forward."""
-        return block in self.context or block in self.prefix
-
     def extra_keys(self, block: int) -> tuple[int, int]:
         """Context tokens and prefix rows that the block attends to besides the sequence."""
         context = self.context[block].shape[1] if block in self.context else 0

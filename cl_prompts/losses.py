@@ -96,7 +96,8 @@ def gradient_dissimilarity(features: Tensor, probabilities: Tensor, labels: Tens
     a = a if mask is None else a * mask
     own = a.gather(1, labels[:, None]) * features
     batch = a[:, labels].T @ features / len(features)  # rows of the labels present only
-    return 1 - F.cosine_similarity(own, batch, dim=-1, eps=COSINE_EPS)
+    # Rounding takes a perfect agreement below 0, where a power of gamma would be undefined.
+    return (1 - F.cosine_similarity(own, batch, dim=-1, eps=COSINE_EPS)).clamp(min=0)
 
 
 def mvp_classification_loss(

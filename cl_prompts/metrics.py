@@ -39,7 +39,7 @@ class ClassAccuracy:
 
     def by_class(self) -> Tensor:
         """(classes,) float64 accuracies, NaN for classes without samples; on the CPU."""
-        return (self.correct.double() / self.total).cpu()
+        return self.correct.cpu().double() / self.total.cpu()
 
 
 @dataclass
@@ -116,14 +116,17 @@ def class_forgetting(curve: Curve, *, definition: str = "default") -> Tensor:
 
     Definitions:
         ``default``: maximum over earlier task ends minus final accuracy, for classes seen before the last task.
-        ``published``: best earlier anytime point minus final, for classes that were ever right before (Si-Blurry's report).
+        ``published``: best earlier anytime point minus final, for classes that were ever right before.
+        ``published_task_end``: the same over earlier task ends, F_last of the Si-Blurry code.
         ``first``: accuracy at the first task end at which the class was seen, minus final.
 
     Raises:
         InputError: unknown definition.
     """
-    if definition not in ("default", "published", "first"):
-        raise InputError(f"class forgetting {definition!r} is not known: it is default, published or first")
+    if definition not in ("default", "published", "published_task_end", "first"):
+        raise InputError(
+            f"class forgetting {definition!r} is not known: it is default, published, published_task_end or first"
+        )
     if len(curve.task_ends) < 2:
         width = len(curve.task_ends[0].by_class) if curve.task_ends else 0
         return torch.full((width,), float("nan"), dtype=torch.float64)
@@ -140,7 +143,7 @@ def class_forgetting(curve: Curve, *, definition: str = "default") -> Tensor:
         reference = history.gather(0, row[None])[0]
     else:
         reference = history.nan_to_num(nan=-1.0).amax(dim=0)
-        known = known & (reference > 0) if definition == "published" else known
+        known = known & (reference > 0) if definition.startswith("published") else known
     return torch.where(known.any(dim=0), reference - final, torch.full_like(final, float("nan")))
 
 
@@ -150,7 +153,7 @@ def forgetting(curve: Curve, *, definition: str = "default") -> float:
 
 
 def task_accuracy(curve: Curve, new_classes: list[list[int]]) -> Tensor:
-    """(tasks, ends): mean accuracy of each task's classes after each task; NaN before it and for tasks without classes.
+    """(tasks, ends): mean class accuracy of each task's classes after each task; NaN before it and without classes.
 
     Args:
         curve: of one run.
@@ -160,7 +163,7 @@ def task_accuracy(curve: Curve, new_classes: list[list[int]]) -> Tensor:
     for i, classes in enumerate(new_classes):
         for t, end in enumerate(curve.task_ends):
             if t >= i and classes:
-                table[i, t] = end.by_class[list(classes)].mean()
+                table[i, t] = end.by_class[list(classes)].nanmean()
     return table
 
 
@@ -168,7 +171,8 @@ def task_forgetting(curve: Curve, new_classes: list[list[int]], *, definition: s
     """Forgetting over tasks instead of classes, on the classes that first appeared in each.
 
     Definitions:
-        ``task`` (L2P family): maximum over time of a task's accuracy minus final, mean over tasks but the last.
+        ``task`` (L2P family): maximum over earlier task ends of a task's accuracy minus final, mean over tasks but the last;
+            negative where a task has improved.
         ``one_step`` (CODA-Prompt's code): 1/(T-1) sum over t >= 1 of the mean over i < t of acc[i, t-1] - acc[i, t]; a loss
             per step, hence several times smaller than the others.
         ``first``: accuracy when learnt minus final.
@@ -194,7 +198,7 @@ def results(curve: Curve, new_classes: list[list[int]], *, end: bool = True) -> 
     """The numbers of a finished run; None where one is undefined.
 
     Keys: ``a_auc``, ``a_last``, ``a_avg``, ``forgetting`` (class-wise), ``task_forgetting``, and by name the other definitions
-    ``forgetting_published``, ``forgetting_first``, ``task_forgetting_one_step``.
+    ``forgetting_published``, ``forgetting_published_task_end``, ``forgetting_first``, ``task_forgetting_one_step``.
     """
     values = {
         "a_auc": a_auc(curve, end=end),
@@ -203,6 +207,7 @@ def results(curve: Curve, new_classes: list[list[int]], *, end: bool = True) -> 
         "forgetting": forgetting(curve),
         "task_forgetting": task_forgetting(curve, new_classes),
         "forgetting_published": forgetting(curve, definition="published"),
+        "forgetting_published_task_end": forgetting(curve, definition="published_task_end"),
         "forgetting_first": forgetting(curve, definition="first"),
         "task_forgetting_one_step": task_forgetting(curve, new_classes, definition="one_step"),
     }

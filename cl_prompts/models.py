@@ -76,6 +76,10 @@ class PromptedViT(nn.Module):
         logit_mask: InstanceLogitMask | None = None,
     ) -> None:
         super().__init__()
+        if selector is not None and backbone.trainable:
+            raise InputError("a selector needs a frozen backbone to query: this one is thawed")
+        if (selector is not None or logit_mask is not None) and not pools:
+            raise InputError("a selector or a logit mask has no effect without a pool: give pools")
         if n_classes < 1:
             raise InputError(f"n_classes is {n_classes}: a head needs at least one class")
         self.backbone, self.query, self.selector, self.logit_mask = (
@@ -172,7 +176,9 @@ class PromptedViT(nn.Module):
         """Write :meth:`learned_state` as safetensors; the frozen backbone is left out."""
         about = {"n_classes": self.n_classes, "dim": self.backbone.dim, "trainable_backbone": self.backbone.trainable}
         state = {k: v.detach().cpu().contiguous() for k, v in self.learned_state().items()}
-        save_file(state, str(path), metadata={"cl_prompts": json.dumps(about)})
+        temporary = Path(f"{path}.tmp")
+        save_file(state, str(temporary), metadata={"cl_prompts": json.dumps(about)})
+        temporary.replace(path)
 
     def load(self, path: str | Path) -> None:
         """Read what :meth:`save` wrote into a model of the same construction.

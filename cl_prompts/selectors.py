@@ -79,4 +79,5 @@ class NearestKeys(nn.Module):
     @torch.no_grad()
     def observe(self, selection: Selection) -> None:
         """Count a training batch's choices."""
-        self.count += torch.bincount(selection.index.flatten(), minlength=self.size).to(self.count)
+        chosen = selection.index.flatten()
+        self.count.index_add_(0, chosen, torch.ones_like(chosen, dtype=self.count.dtype))  # bincount would synchronise

@@ -71,6 +71,10 @@ def test_forgetting_by_hand() -> None:
 def test_published_forgetting_takes_the_best_earlier_anytime_point() -> None:
     made = curve([[0.5], [0.6], [0.2]], [(5, 0.9), (25, 0.3), (30, 0.95)])
     assert metrics.forgetting(made, definition="published") == pytest.approx(0.7)
+    at_ends = metrics.forgetting(made, definition="published_task_end")
+    assert at_ends == pytest.approx(0.4)
+    two = curve([[0.5, 0.2, 0.0], [0.4, 0.3, 0.9]], [(5, 0.95)])  # the third class was never right before
+    assert metrics.forgetting(two, definition="published_task_end") == pytest.approx(0.0)
     # A class that was never right before does not count.
     never = curve([[0.0, 0.5], [0.3, 0.4]])
     assert metrics.forgetting(never, definition="published") == pytest.approx(0.1)
@@ -112,7 +116,7 @@ def test_a_perfect_model() -> None:
 
 
 def test_unknown_definitions_are_refused() -> None:
-    with pytest.raises(InputError, match="default, published or first"):
+    with pytest.raises(InputError, match="default, published, published_task_end or first"):
         metrics.forgetting(curve([[1.0]]), definition="max")
     with pytest.raises(InputError, match="task, one_step or first"):
         metrics.task_forgetting(curve([[1.0]]), [[0]], definition="max")

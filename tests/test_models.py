@@ -169,3 +169,10 @@ def test_prompts_beyond_the_last_block_are_refused() -> None:
         mvp_model(tiny_vit(), 6, e_blocks=(1,), selection_size=11)
     with pytest.raises(InputError, match="at least one class"):
         PromptedViT(tiny_vit(), 0)
+
+
+def test_combinations_without_a_meaning_are_refused() -> None:
+    with pytest.raises(InputError, match="needs a frozen backbone"):
+        mvp_model(tiny_vit().thawed(), 6, e_blocks=(1, 2))
+    with pytest.raises(InputError, match="no effect without a pool"):
+        PromptedViT(tiny_vit(), 6, selector=NearestKeys(3, 16))

@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RunError as error:
         print(f"cl-prompts: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("cl-prompts: stopped; go on with: cl-prompts run --resume FOLDER", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"cl-prompts: {error or 'stopped'}", file=sys.stderr)
         return 130
     return 0
 
@@ -115,21 +115,33 @@ def _validate(args: argparse.Namespace) -> None:
 def _run(args: argparse.Namespace) -> None:
     if (args.recipe is None) == (args.resume is None):
         raise InputError("give a recipe to run, or --resume FOLDER, and not both")
-    from cl_prompts.experiments.report import write_report
     from cl_prompts.experiments.runner import resume, run_all
     from cl_prompts.experiments.settings import plan
 
     console = Console(quiet=args.quiet)
     if args.resume is not None:
-        folders = [resume(args.resume, console=console)]
-        report = write_report(folders)
-    else:
-        runs = plan(args.recipe, args.settings)
-        folders = run_all(runs, out=args.out, console=console, command=args.command_line)
-        name = runs[0].recipe
-        report = write_report(folders, args.out / name / f"report-{time.strftime('%Y%m%d-%H%M%S')}.html")
+        _conclude([resume(args.resume, console=console)], None, console)
+        return
+    runs = plan(args.recipe, args.settings)
+    report = args.out / runs[0].recipe / f"report-{time.strftime('%Y%m%d-%H%M%S')}.html"
+    folders: list[Path] = []
+    try:
+        for folder in run_all(runs, out=args.out, console=console, command=args.command_line):
+            folders.append(folder)
+    except (RunError, KeyboardInterrupt):
+        if folders:  # what was finished before is not lost
+            _conclude(folders, report, console)
+        raise
+    _conclude(folders, report, console)
+
+
+def _conclude(folders: Sequence[Path], report: Path | None, console: Console) -> None:
+    """Table and report of finished runs."""
+    from cl_prompts.experiments.report import write_report
+
+    written = write_report(folders, report)
     console.print(_table(folders))
-    print(f"report: {report}")
+    print(f"report: {written}")
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -144,7 +156,7 @@ def _table(folders: Sequence[Path]) -> Table:
     shown = [i for i, heading in enumerate(HEADINGS) if heading not in ("trainable", "images/s", "F train", "F eval")]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     for i in shown:
-        table.add_column(HEADINGS[i], no_wrap=True)
+        table.add_column(HEADINGS[i].replace("task ", "task\n"), no_wrap=True)
     for row in results_table(collect(folders)):
         table.add_row(*(f"[bold]{row.cells[i]}[/bold]" if i in row.best else row.cells[i] for i in shown))
     return table

@@ -136,7 +136,7 @@ def _curves_view(section: Section, styles: Mapping[str, Any], gallery: _Gallery)
         if not curves[label] and any(v is not None for v in final[label])
     }
     curves = {label: c for label, c in curves.items() if c}
-    ends = [run.summary["task_ends"] for run in section.runs]
+    ends = [run.summary["task_ends"] for run in section.runs if curve_of(run)]
     same_ends = all(e == ends[0] for e in ends)
     picture = None
     if curves:
@@ -191,5 +191,5 @@ def _environments(runs: Sequence[Run]) -> list[tuple[int, dict[str, Any]]]:
     count: dict[str, int] = defaultdict(int)
     for run in runs:
         if run.finished:
-            count[json.dumps({k: v for k, v in run.environment.items() if k != "time"})] += 1
+            count[json.dumps({k: v for k, v in run.environment.items() if k not in ("time", "command")})] += 1
     return [(n, json.loads(text)) for text, n in count.items()]

@@ -274,7 +274,8 @@ def _read_run(folder: Path) -> Run:
         return Run(folder, summary)
     stream = _read(folder / "stream.json", json.loads)
     shape = [summary["n_classes"]] * summary["n_tasks"]
-    if [len(row) for row in stream.get("counts", ())] != shape or len(summary["task_ends"]) != len(shape):
+    n_ends = 1 if summary.get("whole_stream") else len(shape)
+    if [len(row) for row in stream.get("counts", ())] != shape or len(summary["task_ends"]) != n_ends:
         raise InputError(f"{folder} mixes two runs: its stream.json and summary.json differ in tasks or classes")
     return Run(
         folder,

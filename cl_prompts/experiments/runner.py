@@ -42,7 +42,7 @@ class Parts:
 
 
 class Builder:
-    """Builds runs, sharing the backbone and test set between runs whose settings agree."""
+    """Builds runs, sharing the backbone between runs whose settings agree on it."""
 
     def __init__(self) -> None:
         self._backbones: dict[str, FrozenViT] = {}
@@ -86,18 +86,16 @@ def _random(settings: Settings) -> bool:
     return settings.backbone.get("weights") == "random"
 
 
-def run_all(plan: Sequence[Settings], *, out: Path, console: Console, command: str) -> list[Path]:
-    """Check every run, then run one after the other; returns their folders."""
+def run_all(plan: Sequence[Settings], *, out: Path, console: Console, command: str) -> Iterator[Path]:
+    """Check every run, then run one after the other; yields each finished run's folder."""
     builder = Builder()
     for settings in {s.strategy: s for s in plan}.values():  # seeds do not differ in what can be wrong
         builder.build(settings)
-    folders = []
     for settings in plan:
         parts = builder.build(settings)
         folder = RunFolder.create(new_path(out, settings), settings, command)
-        folders.append(folder.path)
         execute(parts, folder, console=console)
-    return folders
+        yield folder.path
 
 
 def resume(path: Path, *, console: Console) -> Path:
@@ -143,6 +141,8 @@ class _Run:
         self.counter = parts.strategy.model.backbone.counter
         self.macs_before = {"train": 0.0, "evaluation": 0.0, "evaluated": 0.0}
         self.counter.reset()
+        if parts.strategy.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(parts.strategy.device)
         epochs = parts.strategy.train_epochs
         self.total = epochs * sum(len(task) for task in parts.split.tasks)
 
@@ -166,6 +166,8 @@ class _Run:
         """Task after task."""
         parts = self.parts
         stream = list(parts.benchmark.train_stream)
+        if parts.strategy.whole_stream and self.tasks_done:
+            return
         if parts.strategy.whole_stream:
             parts.strategy.train(stream, eval_streams=[], num_workers=parts.settings.num_workers)
             self._after_task(1)
@@ -247,6 +249,7 @@ class _Run:
                 "class_names": list(parts.data.classes),
                 "samples": sum(len(task) for task in parts.split.tasks),
                 "samples_seen": parts.strategy.samples_seen,
+                "whole_stream": parts.strategy.whole_stream,
                 "task_ends": [e.samples_seen for e in parts.anytime.curve.task_ends],
                 "results": self.results(),
                 "trainable_parameters": sum(p.numel() for p in parts.strategy.model.parameters() if p.requires_grad),
@@ -267,14 +270,14 @@ def _status(run: _Run) -> Iterator[None]:
     """Write how a run ended into its summary, and release the folder."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         run.write_summary("interrupted", "stopped by the user")
-        raise
+        raise KeyboardInterrupt(f"stopped; go on with: cl-prompts run --resume {run.folder.path}") from error
     except RunError as error:
         # From a loader process it arrives wrapped in that process's traceback, whose last line is the sentence.
         sentence = str(error).strip().splitlines()[-1].rpartition(f"{RunError.__name__}: ")[2]
         run.write_summary("failed", sentence)
-        raise RunError(sentence) from error
+        raise RunError(f"{sentence} (run folder {run.folder.path})") from error
     except BaseException as error:
         run.write_summary("failed", f"{type(error).__name__}: {error}")
         raise

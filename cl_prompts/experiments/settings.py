@@ -286,8 +286,8 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _integer(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InputError(f"{name} is {value!r}: it must be a whole number, 0 or more")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise InputError(f"{name} is {value!r}: it must be a whole number, 0 or more and below 2^63")
     return value
 
 

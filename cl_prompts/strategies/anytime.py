@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from avalanche.evaluation.metric_results import MetricValue
 from cl_prompts.errors import InputError
 from cl_prompts.evaluation import Evaluator
 from cl_prompts.metrics import Curve, Evaluation, a_auc, results
+from cl_prompts.models import PromptedViT
 
 Listener = Callable[[str, Evaluation], None]
 
@@ -67,6 +69,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.next_threshold = every
         self._seen = torch.zeros(self.n_classes, dtype=torch.bool)
         self._iteration = 0
+        self._strategy: weakref.ref[Any] | None = None
 
     @property
     def results(self) -> dict[str, float | None]:
@@ -74,18 +77,28 @@ class AnytimeEvaluation(BaseSGDPlugin):
         return results(self.curve, self.new_classes, end=self.points == "default")
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Move to the strategy's device."""
+        """Move to the strategy's device, and make room for all classes that its model knows."""
+        if self._strategy is not None and self._strategy() is not strategy:
+            raise InputError("this AnytimeEvaluation has watched another strategy: make a new one for each")
+        self._strategy = weakref.ref(strategy)
         self.evaluator.device = strategy.device
+        if isinstance(strategy.model, PromptedViT) and strategy.model.n_classes > self.n_classes:
+            grown = strategy.model.n_classes - self.n_classes
+            self._seen = torch.cat([self._seen, torch.zeros(grown, dtype=torch.bool)])
+            self.n_classes += grown
         self._iteration, self._start = 0, self.samples_seen
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Note the classes of the batch."""
-        self._seen[strategy.mb_y.cpu()] = True
+        """Note the classes of the batch, unless the model keeps account itself (looking at labels costs a GPU a stop)."""
+        if not isinstance(strategy.model, PromptedViT):
+            self._seen[strategy.mb_y.cpu()] = True
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Evaluate if a threshold was reached."""
         self._iteration += 1
-        self.samples_seen = self._count(strategy)
+        before, self.samples_seen = self.samples_seen, self._count(strategy)
+        if self.samples_seen == before:
+            return  # between two updates on one batch
         if self.points == "default":
             due = self.samples_seen >= self.next_threshold
             following = (self.samples_seen // self.every + 1) * self.every
@@ -97,7 +110,10 @@ class AnytimeEvaluation(BaseSGDPlugin):
             self._record("anytime", self._evaluate(strategy), strategy)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Evaluate after the task, unless the model was just evaluated."""
+        """Evaluate after the task, unless the model was just evaluated; a mini-experience within a task is no task."""
+        if not getattr(strategy.experience, "is_last_subexp", True):
+            return
+        self._note_classes(strategy)
         known = {c for classes in self.new_classes for c in classes}
         self.new_classes.append([c for c in torch.nonzero(self._seen).flatten().tolist() if c not in known])
         recent = [
@@ -115,7 +131,13 @@ class AnytimeEvaluation(BaseSGDPlugin):
         epochs, within = divmod(self._iteration, per_epoch)
         return self._start + epochs * n + min(within * size, n)
 
+    def _note_classes(self, strategy: Any) -> None:
+        if isinstance(strategy.model, PromptedViT):
+            seen = strategy.model.seen.cpu()
+            self._seen[: len(seen)] |= seen
+
     def _evaluate(self, strategy: Any) -> Evaluation:
+        self._note_classes(strategy)
         counts = self.evaluator(strategy.model, self._seen)
         return Evaluation(self.samples_seen, counts.overall(), counts.by_class())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -16,11 +16,11 @@ from avalanche.training.plugins.evaluation import default_evaluator
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from cl_prompts.backbone import FrozenViT
 from cl_prompts.devices import pick_device
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError, RunError, unknown
 from cl_prompts.heads import FINITE_MASK
 from cl_prompts.memories import ReservoirMemory
 from cl_prompts.models import Output, PromptedViT
@@ -106,7 +106,7 @@ class OnlineStrategy(SupervisedTemplate):
             evaluator=evaluator if evaluator is not None else _silent_evaluator,
             eval_every=eval_every,
         )
-        self.online_iter = online_iter
+        self.online_iter, self.seed = online_iter, seed
         self.memory = ReservoirMemory(memory_size, width=2, seed=seed)
         self.memory_batch_size = memory_batch_size or max(1, train_mb_size // 2)
         self.samples_seen = 0
@@ -115,7 +115,7 @@ class OnlineStrategy(SupervisedTemplate):
         """Optimizer steps so far."""
         self.output: Output | None = None
         """The model's full output on the current mini-batch."""
-        self._sources: list[Any] = []  # data sets of the experiences trained on, which memory references point into
+        self._sources: list[Any] = []  # data sets that memory references point into
         self._shuffler = torch.Generator().manual_seed(seed)
 
     # ------------------------------------------------------------------ what a method overrides
@@ -142,7 +142,8 @@ class OnlineStrategy(SupervisedTemplate):
     ) -> dict[str, Any]:
         """Train on one experience or several in turn; ``shuffle`` defaults to False for ordered streams.
 
-        ``num_workers``, ``pin_memory`` and the like go to the data loader as in Avalanche.
+        ``num_workers``, ``pin_memory`` and the like go to the data loader as in Avalanche; ``drop_last`` does not exist,
+        since every sample of a stream is delivered.
         """
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         kwargs.setdefault("shuffle", not all(getattr(e, "ordered", False) for e in experiences))
@@ -162,10 +163,12 @@ class OnlineStrategy(SupervisedTemplate):
         num_workers: int = 0,
         shuffle: bool = True,
         pin_memory: bool | None = None,
-        drop_last: bool = False,
         **kwargs: Any,
     ) -> None:
         """A loader in stream order (or shuffled by the private generator) that yields each batch ``online_iter`` times."""
+        accepted = {"persistent_workers", "prefetch_factor", "timeout", "multiprocessing_context"}
+        if wrong := sorted(set(kwargs) - accepted):
+            raise unknown("loader argument", wrong[0], {"num_workers", "shuffle", "pin_memory", *accepted})
         data = self.adapted_dataset
         order = self._shuffler if shuffle else None
         self.dataloader = DataLoader(
@@ -174,7 +177,9 @@ class OnlineStrategy(SupervisedTemplate):
             num_workers=num_workers,
             pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
             collate_fn=getattr(data, "collate_fn", None),
-            generator=torch.Generator().manual_seed(self.samples_seen),  # keeps the global generator out of it
+            # A generator of its own keeps the global one out of it; worker processes take their seeds from it.
+            generator=torch.Generator().manual_seed(self.seed + 1_000_003 * self.samples_seen),
+            **kwargs,
         )
 
     def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: Any) -> None:
@@ -190,8 +195,10 @@ class OnlineStrategy(SupervisedTemplate):
         self.optimized_param_id = dict(self.model.named_parameters())
 
     def _before_training_exp(self, **kwargs: Any) -> None:
+        self._check_labels()
         super()._before_training_exp(**kwargs)
-        self._sources.append(self.experience.dataset.train())
+        if self.memory.size:  # references point into it; without a memory nothing is kept
+            self._sources.append(self.experience.dataset.train())
         if self.memory.size and not isinstance(self._batches, RepeatedBatches):
             raise InputError(
                 "memory_size and a plugin that replaces the data loader cannot be combined: use one of the two"
@@ -206,13 +213,13 @@ class OnlineStrategy(SupervisedTemplate):
         """Each stream batch: open its classes, make ``online_iter`` updates, then count it and offer it to the memory."""
         loaded = self._batches.repeats if isinstance(self._batches, RepeatedBatches) else 1
         n, position = len(self.experience.dataset), 0
-        for i, self.mbatch in enumerate(self.dataloader):
+        for i, minibatch in enumerate(self.dataloader):
             if self._stop_training:
                 break
+            self.mbatch = minibatch
             self._unpack_minibatch()
             stream, repetition = self.mbatch, i % loaded
             if repetition == 0:
-                self._check_labels()
                 self.model.see(self.mb_y)
             size = min(self.train_mb_size, n - position)
             for inner in range(self.online_iter // loaded):
@@ -220,6 +227,7 @@ class OnlineStrategy(SupervisedTemplate):
                 self.mbatch = self._with_memory(stream)
                 self._update(position, size if last else 0, **kwargs)
             position += size if repetition == loaded - 1 else 0
+        self._check_loss(now=True)
 
     def _update(self, position: int, finished: int, **kwargs: Any) -> None:
         """One optimizer step with all of Avalanche's triggers; ``finished`` stream samples are done with after it."""
@@ -261,25 +269,33 @@ class OnlineStrategy(SupervisedTemplate):
             self.memory.add(torch.stack([torch.full_like(rows, len(self._sources) - 1), rows], dim=1))
 
     def _check_labels(self) -> None:
-        labels = self.mb_y
+        """Before an experience: one class a sample, and a head row for each."""
+        labels = torch.as_tensor(list(self.experience.dataset.targets))
         if labels.dim() != 1:
             raise InputError(
                 f"{type(self).__name__} learns one label per image: targets of shape {tuple(labels.shape[1:])} were given"
             )
-        if self.device.type == "cpu" and len(labels) and int(labels.max()) >= self.model.n_classes:
-            raise InputError(f"label {int(labels.max())} was met, but n_classes is {self.model.n_classes}")
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.model.n_classes:
+            wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
+            raise InputError(
+                f"label {wrong} was met, but n_classes is {self.model.n_classes}: labels are 0 to n_classes - 1"
+            )
 
-    def _check_loss(self) -> None:
+    def _check_loss(self, *, now: bool = False) -> None:
         """Every step on the CPU, now and then on a GPU, where looking costs a synchronisation."""
-        if (self.device.type == "cpu" or self.updates % 50 == 0) and not bool(torch.isfinite(self.loss)):
+        if (now or self.device.type == "cpu" or self.updates % 50 == 0) and not bool(torch.isfinite(self.loss)):
             raise RunError(
-                f"the loss became {float(self.loss)} after {self.samples_seen} samples of the stream: a smaller learning rate may help"
+                f"the loss became {float(self.loss)} after {self.samples_seen} samples of the stream: "
+                "a smaller learning rate may help"
             )
 
     # ------------------------------------------------------------------ state
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on after the last finished experience, as tensors and plain values."""
+        """Everything of its own needed to go on after the last finished experience, as tensors and plain values.
+
+        Plugins keep their state themselves.
+        """
         return {
             "model": self.model.learned_state(),
             "optimizer": self.optimizer.state_dict(),
@@ -297,6 +313,10 @@ class OnlineStrategy(SupervisedTemplate):
             state: from a strategy of the same construction.
             experiences: the experiences trained on before, in order; needed with a replay memory.
         """
+        if state["memory"]["filled"] and len(experiences) != state["experiences"]:
+            raise InputError(
+                f"the replay memory points into {state['experiences']} experiences, but {len(experiences)} were given"
+            )
         self.model.load_learned_state(state["model"])
         self.make_optimizer()
         self.optimizer.load_state_dict(state["optimizer"])

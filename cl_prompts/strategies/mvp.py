@@ -39,9 +39,16 @@ def mvp_model(
 
     The arguments are those of :class:`MVP`.
     """
-    deepest = max([-1, *g_blocks, *e_blocks])
-    if deepest >= backbone.depth:
-        raise InputError(f"prompts are asked for in block {deepest}, but this ViT has blocks 0 to {backbone.depth - 1}")
+    for name, blocks, length in (("g", g_blocks, g_length), ("e", e_blocks, e_length)):
+        wrong = [block for block in blocks if not 0 <= block < backbone.depth]
+        if wrong:
+            raise InputError(
+                f"prompts are asked for in block {wrong[0]}, but this ViT has blocks 0 to {backbone.depth - 1}"
+            )
+        if len(set(blocks)) < len(blocks):
+            raise InputError(f"{name}_blocks is {list(blocks)}: a block is there twice")
+        if length < 1:
+            raise InputError(f"{name}_length is {length}: it must be at least 1")
     if not 1 <= selection_size <= pool_size:
         raise InputError(
             f"selection_size is {selection_size}: it must be between 1 and pool_size, which is {pool_size}"
@@ -125,13 +132,15 @@ class MVP(OnlineStrategy):
         if model is None:
             backbone, n_classes = need_backbone(backbone, n_classes)
             model = mvp_model(
-                backbone, n_classes, pool_size=pool_size, g_blocks=g_blocks, g_length=g_length, e_blocks=e_blocks, e_length=e_length,
-                selection_size=selection_size, use_mask=use_mask, use_contrastive=use_contrastive, use_last_block=use_last_block,
+                backbone, n_classes, pool_size=pool_size, selection_size=selection_size, g_blocks=g_blocks, g_length=g_length,
+                e_blocks=e_blocks, e_length=e_length, use_mask=use_mask, use_contrastive=use_contrastive,
+                use_last_block=use_last_block,
             )  # fmt: skip
         super().__init__(model=model, **common)
         self.use_contrastive, self.contrastive_pairs = use_contrastive, contrastive_pairs
         self.classification: dict[str, Any] = {
-            "use_afs": use_afs, "use_gsf": use_gsf, "alpha": alpha, "gamma": gamma, "margin": margin, "gsf_reduction": gsf_reduction,
+            "use_afs": use_afs, "use_gsf": use_gsf, "gsf_reduction": gsf_reduction,
+            "alpha": alpha, "gamma": gamma, "margin": margin,
         }  # fmt: skip
 
     def training_loss(self) -> Tensor:
@@ -144,14 +153,17 @@ class MVP(OnlineStrategy):
 
     def key_loss(self, out: Output) -> Tensor:
         """The term that trains the keys."""
-        assert out.selection is not None and self.model.selector is not None
+        assert out.selection is not None
+        assert self.model.selector is not None
         if self.use_contrastive:
             return contrastive_key_loss(self.model.selector.key, out.selection, pairs=self.contrastive_pairs)
         return key_distance(out.selection)
 
     def after_step(self) -> None:
         """Count the choices; every repetition and memory sample counts, as published."""
-        assert self.output is not None and self.output.selection is not None and self.model.selector is not None
+        assert self.output is not None
+        assert self.output.selection is not None
+        assert self.model.selector is not None
         self.model.selector.observe(self.output.selection)
 
 

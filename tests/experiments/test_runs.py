@@ -113,11 +113,48 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(
     assert main(["run", "--resume", str(folder), "--quiet"]) == 0
     assert rows(folder) == rows(whole)
     mine, theirs = summary(folder), summary(whole)
-    for key in ("results", "samples_seen", "task_ends", "forward_passes"):
-        assert mine[key] == theirs[key] or key == "forward_passes"
+    for key in ("results", "samples_seen", "task_ends"):
+        assert mine[key] == theirs[key]
+    assert mine["forward_passes"]["train"] == pytest.approx(theirs["forward_passes"]["train"])
     assert mine["status"] == "finished"
     assert main(["run", "--resume", str(folder), "--quiet"]) == 2
     assert "is finished: there is nothing to resume" in capsys.readouterr().err
+
+
+def test_joint_runs_stand_in_one_report_with_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, folders = run(tmp_path, "digits", "strategy=linear_probe,joint", "seed=1", "joint.train_epochs=1", *QUICK)
+    assert code == 0
+    said = {f.parent.name: summary(f) for f in folders}
+    assert said["joint"]["results"]["a_auc"] is None
+    assert said["joint"]["results"]["forgetting"] is None
+    assert said["joint"]["results"]["a_last"] > 0.5
+    page = next(tmp_path.rglob("report-*.html")).read_text()
+    assert "joint" in page
+    # Interrupted between its checkpoint and its end, it is not trained again.
+    (folder,) = [f for f in folders if f.parent.name == "joint"]
+    (folder / "summary.json").write_text(json.dumps({**said["joint"], "status": "interrupted"}))
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    assert summary(folder)["samples_seen"] == said["joint"]["samples_seen"]
+    assert summary(folder)["results"] == said["joint"]["results"]
+
+
+def test_what_was_finished_before_an_interruption_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = runner.execute
+
+    def second_fails(parts: Any, folder: RunFolder, **options: Any) -> None:
+        if parts.settings.seed == 2:
+            interrupt(monkeypatch, 0, KeyboardInterrupt)
+        original(parts, folder, **options)
+
+    monkeypatch.setattr(runner, "execute", second_fails)
+    code, folders = run(tmp_path, "digits_linear_probe", "seed=1,2,3", *QUICK)
+    told = capsys.readouterr()
+    assert code == 130
+    assert len(folders) == 2
+    assert "report:" in told.out
+    assert f"--resume {folders[-1]}" in told.err
 
 
 def test_a_run_cut_before_its_first_boundary_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +240,8 @@ def test_with_loader_processes_a_bad_image_is_one_sentence_too(
         (["digits", "weights=nowhere.pth"], "weight file nowhere.pth does not exist"),
         (["digits", "every=0"], "evaluation period is 0"),
         (["digits", "e_blocks=[7]"], "block 7, but this ViT has blocks 0 to 5"),
+        (["digits", "batch_size=0"], "evaluation batch size is 0"),
+        (["digits", "seed=99999999999999999999"], "below 2^63"),
         (["digits", "device=gpu9"], "device 'gpu9' is not available"),
         (["digits", "dataset=folder", "dataset.root=/nowhere"], "looked in /nowhere"),
         (["cifar100", "backbone=glyph_vit_tiny", "dataset.root=/nowhere"], "dataset.download=true"),

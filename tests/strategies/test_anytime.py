@@ -21,7 +21,14 @@ def benchmark() -> Any:
 
 
 def probe(plugin: AnytimeEvaluation, **changes: Any) -> LinearProbe:
-    settings = {"backbone": tiny_vit(), "n_classes": 6, "train_mb_size": 8, "device": "cpu", "evaluator": None, "plugins": [plugin]}
+    settings = {
+        "backbone": tiny_vit(),
+        "n_classes": 6,
+        "train_mb_size": 8,
+        "device": "cpu",
+        "evaluator": None,
+        "plugins": [plugin],
+    }
     return LinearProbe(**{**settings, **changes})
 
 
@@ -83,15 +90,16 @@ def test_ordinary_strategies_are_measured_alike(plugins: list[Any]) -> None:
     stream = benchmark()
     model = SimpleMLP(num_classes=6, input_size=3 * 16 * 16)
     plugin = AnytimeEvaluation(stream.test_stream, every=25)
-    strategy = Naive(
-        model=model, optimizer=torch.optim.SGD(model.parameters(), 0.1), train_mb_size=8, plugins=[*plugins, plugin], evaluator=None
-    )  # fmt: skip
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    strategy = Naive(model=model, optimizer=optimizer, train_mb_size=8, plugins=[*plugins, plugin], evaluator=None)
     for experience in stream.train_stream:
         strategy.train(experience, eval_streams=[], shuffle=False)
     assert plugin.samples_seen == 100
     if not plugins:
         ends = boundaries(stream.train_stream, 8)
-        assert [e.samples_seen for e in plugin.curve.anytime] == [next(e for e in ends if e >= k * 25) for k in (1, 2, 3, 4)]
+        assert [e.samples_seen for e in plugin.curve.anytime] == [
+            next(e for e in ends if e >= k * 25) for k in (1, 2, 3, 4)
+        ]
     assert 0 <= plugin.results["a_auc"] <= 1  # type: ignore[operator]
 
 
@@ -120,3 +128,63 @@ def test_bad_settings_are_refused() -> None:
         AnytimeEvaluation(Blobs(6, 6), points="all")
     with pytest.raises(InputError, match="no experience"):
         AnytimeEvaluation([])
+
+
+def test_published_points_do_not_come_between_two_updates_on_a_batch() -> None:
+    stream = benchmark()
+    plugin = AnytimeEvaluation(stream.test_stream, every=3, points="published")
+    strategy = probe(plugin)
+    for experience in stream.train_stream:
+        strategy.train(experience, eval_streams=[])
+    ends = boundaries(stream.train_stream, 8)
+    seen = [e.samples_seen for e in plugin.curve.anytime]
+    assert seen == ends[: len(seen)]
+
+
+def test_mini_experiences_are_not_tasks() -> None:
+    from avalanche.benchmarks import split_online_stream
+
+    stream = benchmark()
+    plugin = AnytimeEvaluation(stream.test_stream, every=25)
+    strategy = probe(plugin)
+    online = split_online_stream(stream.train_stream, experience_size=7, access_task_boundaries=True)
+    for experience in online:
+        strategy.train(experience, eval_streams=[])
+    assert plugin.samples_seen == 100
+    assert len(plugin.curve.task_ends) <= 3
+
+
+def test_heads_may_be_wider_than_the_test_labels() -> None:
+    stream = benchmark()
+    plugin = AnytimeEvaluation(stream.test_stream, every=50)
+    strategy = probe(plugin, n_classes=9)
+    model = SimpleMLP(num_classes=9, input_size=3 * 16 * 16)
+    other = AnytimeEvaluation(stream.test_stream, every=50)
+    naive = Naive(model=model, optimizer=torch.optim.SGD(model.parameters(), 0.1), plugins=[other], evaluator=None)
+    for experience in stream.train_stream:
+        strategy.train(experience, eval_streams=[])
+        naive.train(experience, eval_streams=[], shuffle=False)
+    assert plugin.results["a_last"] is not None
+    assert other.results["a_last"] is not None
+
+
+def test_one_plugin_watches_one_strategy() -> None:
+    stream = benchmark()
+    plugin = AnytimeEvaluation(stream.test_stream, every=50)
+    first, second = probe(plugin), probe(plugin)
+    first.train(stream.train_stream[0], eval_streams=[])
+    with pytest.raises(InputError, match="has watched another strategy"):
+        second.train(stream.train_stream[0], eval_streams=[])
+
+
+def test_stored_parts_are_not_mixed_between_networks() -> None:
+    from cl_prompts.evaluation import Evaluator
+    from cl_prompts.models import PromptedViT
+    from cl_prompts.strategies.mvp import mvp_model
+
+    vit, test, seen = tiny_vit(), Blobs(48, 6, seed=2), torch.ones(6, dtype=torch.bool)
+    models = [mvp_model(vit, 6, e_blocks=(1, 2)), PromptedViT(vit, 6), PromptedViT(tiny_vit(), 6)]
+    shared = Evaluator(test)
+    for model in models:
+        model.see(torch.arange(6))
+        assert torch.equal(shared(model, seen).correct, Evaluator(test)(model, seen).correct)

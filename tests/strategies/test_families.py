@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +26,10 @@ KINDS: dict[str, tuple[type[OnlineStrategy], dict[str, Any]]] = {
     "mvp": (MVP, MVP_TINY),
     "mvp_r": (MVP, {**MVP_TINY, "memory_size": 12}),
     "mvp_plain": (MVP, {**MVP_TINY, "use_mask": False, "use_contrastive": False, "use_afs": False, "use_gsf": False}),
-    "mvp_published": (MVP, {**MVP_TINY, "gsf_reduction": "batch_mean", "contrastive_pairs": "all", "use_last_block": True}),
+    "mvp_published": (
+        MVP,
+        {**MVP_TINY, "gsf_reduction": "batch_mean", "contrastive_pairs": "all", "use_last_block": True},
+    ),
     "linear_probe": (LinearProbe, {}),
     "fine_tuning": (FineTuning, {"backbone_lr": 1e-3}),
     "joint": (Joint, {"train_epochs": 2}),
@@ -40,7 +44,14 @@ def kind(request: pytest.FixtureRequest) -> str:
 def make(kind: str, *, backbone: FrozenViT | None = None, **changes: Any) -> OnlineStrategy:
     torch.manual_seed(0)
     cls, options = KINDS[kind]
-    settings: dict[str, Any] = {"train_mb_size": 16, "eval_mb_size": 32, "device": "cpu", "evaluator": None, **options, **changes}
+    settings: dict[str, Any] = {
+        "train_mb_size": 16,
+        "eval_mb_size": 32,
+        "device": "cpu",
+        "evaluator": None,
+        **options,
+        **changes,
+    }
     return cls(backbone=backbone or tiny_vit(), n_classes=6, **settings)
 
 
@@ -88,7 +99,14 @@ def test_every_prompt_part_learns() -> None:
     strategy = make("mvp")
     before = weights(strategy)
     after = weights(run(strategy, "mvp"))
-    for name in ("selector.key", "logit_mask.values", "pools.0.values", "pools.1.values", "head.weight", "selector.count"):
+    for name in (
+        "selector.key",
+        "logit_mask.values",
+        "pools.0.values",
+        "pools.1.values",
+        "head.weight",
+        "selector.count",
+    ):
         assert not torch.equal(before[name], after[name]), name
 
 
@@ -156,7 +174,9 @@ class Recorder(BaseLogger):
 
 def test_ordinary_plugins_metrics_and_loggers_work(kind: str) -> None:
     logger = Recorder()
-    evaluator = EvaluationPlugin(accuracy_metrics(minibatch=True, epoch=True, stream=True), loss_metrics(epoch=True), loggers=[logger])
+    evaluator = EvaluationPlugin(
+        accuracy_metrics(minibatch=True, epoch=True, stream=True), loss_metrics(epoch=True), loggers=[logger]
+    )
     train, test = Blobs(120, 6, seed=1), Blobs(48, 6, seed=2)
     benchmark = nc_benchmark(train, test, n_experiences=3, task_labels=False, seed=1)
     mine = [AnytimeEvaluation(benchmark.test_stream, every=40)]
@@ -164,7 +184,9 @@ def test_ordinary_plugins_metrics_and_loggers_work(kind: str) -> None:
     strategy = make(kind, evaluator=evaluator, plugins=plugins)
     assert len(plugins) == len(mine) + (kind not in ("mvp_r", "joint"))  # the caller's list is left alone
     scheduler = torch.optim.lr_scheduler.StepLR(strategy.optimizer, 1, gamma=0.9)
-    strategy.plugins.insert(0, LRSchedulerPlugin(scheduler, step_granularity="iteration", reset_lr=False, reset_scheduler=False))
+    strategy.plugins.insert(
+        0, LRSchedulerPlugin(scheduler, step_granularity="iteration", reset_lr=False, reset_scheduler=False)
+    )
     rate = strategy.optimizer.param_groups[0]["lr"]
     for experience in [list(benchmark.train_stream)] if kind == "joint" else benchmark.train_stream:
         strategy.train(experience, eval_streams=[])
@@ -204,7 +226,9 @@ def test_training_costs_the_passes_it_needs(kind: str) -> None:
     strategy = run(make(kind), kind)
     counter, depth = strategy.model.backbone.counter, 4
     shown = counter.images
-    per_image = {"mvp_published": 2 * depth, "linear_probe": depth, "fine_tuning": depth, "joint": depth}.get(kind, 2 * depth - 1)
+    per_image = {"mvp_published": 2 * depth, "linear_probe": depth, "fine_tuning": depth, "joint": depth}.get(
+        kind, 2 * depth - 1
+    )
     assert counter.blocks == shown * per_image
     if kind != "mvp_r":
         assert shown == strategy.samples_seen * strategy.online_iter
@@ -254,7 +278,9 @@ def test_an_own_optimizer_and_model_are_used(vit: FrozenViT) -> None:
     from cl_prompts.strategies.mvp import mvp_model
 
     model = mvp_model(vit, 6, **MVP_TINY)
-    optimizer = torch.optim.SGD([{"params": list(model.head.parameters()), "lr": 0.1}, {"params": list(model.pools.parameters()), "lr": 0.2}])
+    optimizer = torch.optim.SGD(
+        [{"params": list(model.head.parameters()), "lr": 0.1}, {"params": list(model.pools.parameters()), "lr": 0.2}]
+    )
     strategy = MVP(model=model, optimizer=optimizer, device="cpu", evaluator=None, train_mb_size=16)
     run(strategy, "mvp")
     assert strategy.optimizer is optimizer
@@ -271,6 +297,9 @@ def test_an_own_optimizer_and_model_are_used(vit: FrozenViT) -> None:
         ({"device": "gpux"}, "device 'gpux' is not available"),
         ({"alpha": 2.0}, "alpha is 2.0"),
         ({"margin": 0.0}, "margin is 0.0"),
+        ({"e_blocks": (-1,)}, "block -1, but this ViT has blocks 0 to 3"),
+        ({"g_blocks": (1, 1)}, "a block is there twice"),
+        ({"e_length": 0}, "e_length is 0"),
         ({"gsf_reduction": "mean"}, "'sample' or 'batch_mean'"),
         ({"memory_size": -1}, "memory size is -1"),
     ],
@@ -284,11 +313,46 @@ def test_bad_settings_are_refused(changes: dict[str, Any], says: str) -> None:
         MVP(n_classes=3)
 
 
-def test_multi_label_targets_are_refused() -> None:
+def test_labels_are_checked_before_an_experience() -> None:
+    def one(targets: list[Any]) -> Any:
+        data = SimpleNamespace(targets=targets)
+        return SimpleNamespace(dataset=data)
+
     strategy = make("linear_probe")
-    strategy.mbatch = [torch.rand(2, 3, 16, 16), torch.zeros(2, 6)]
-    with pytest.raises(InputError, match="one label per image"):
-        strategy._check_labels()
+    for targets, says in (
+        ([[0, 1], [1, 1]], "one label per image"),
+        ([0, 6], "label 6 was met"),
+        ([-1, 2], "label -1 was met"),
+    ):
+        strategy.experience = one(targets)
+        with pytest.raises(InputError, match=says):
+            strategy._check_labels()
+    strategy.experience = one([0, 5])
+    strategy._check_labels()
+
+
+def test_loader_arguments_are_known_or_refused() -> None:
+    strategy, (first, *_) = make("linear_probe"), streams("linear_probe")
+    with pytest.raises(InputError, match="unknown loader argument 'num_worker': did you mean 'num_workers'"):
+        strategy.train(first, eval_streams=[], num_worker=2)
+    with pytest.raises(InputError, match="'drop_last'"):
+        strategy.train(first, eval_streams=[], drop_last=True)
+
+
+def test_a_memory_needs_the_experiences_it_points_into() -> None:
+    first, experiences = make("mvp_r"), streams("mvp_r")
+    first.train(experiences[0], eval_streams=[])
+    with pytest.raises(InputError, match="points into 1 experiences, but 0 were given"):
+        make("mvp_r").load_state_dict(first.state_dict())
+
+
+def test_nothing_is_kept_of_past_experiences_without_a_memory() -> None:
+    assert run(make("mvp"), "mvp")._sources == []
+
+
+def test_any_gamma_gives_a_finite_loss() -> None:
+    strategy = run(make("mvp", gamma=0.5, train_mb_size=1, online_iter=1), "mvp")
+    assert bool(torch.isfinite(strategy.loss))
 
 
 @pytest.mark.parametrize("order", [None, torch.Generator().manual_seed(0)])
@@ -296,7 +360,7 @@ def test_repeated_batches(order: torch.Generator | None) -> None:
     batches = list(sampler := RepeatedBatches(10, 4, 3, order))
     assert len(batches) == len(sampler) == 9
     assert batches[0] == batches[1] == batches[2]
-    assert sorted(sum(batches[::3], [])) == list(range(10))
-    assert (sum(batches[::3], []) == list(range(10))) == (order is None)
-    assert sampler.order.tolist() == sum(batches[::3], [])
+    assert sorted([row for batch in batches[::3] for row in batch]) == list(range(10))
+    assert ([row for batch in batches[::3] for row in batch] == list(range(10))) == (order is None)
+    assert sampler.order.tolist() == [row for batch in batches[::3] for row in batch]
     assert list(RepeatedBatches(0, 4, 3)) == []
