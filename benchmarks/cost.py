@@ -2,9 +2,8 @@
 
     python benchmarks/cost.py [--backbone vit_base_patch16_224] [--batch 8] [--rounds 5] [--threads N]
 
-Contenders and the unit alternate in one process, so that a busy machine slows both. "median" is over rounds, of contender time
-to the time of the units around it; "best" is the contender's fastest time to the unit's fastest, which a machine shared with
-others disturbs least. Random weights: cost does not depend on them. The unit is timm's own forward with fused
+Contenders and the unit alternate in one process, so that a busy machine slows both; the number is the median over rounds
+of contender time / unit time. Random weights: cost does not depend on them. The unit is timm's own forward with fused
 attention under no_grad plus a linear-head step.
 """
 
@@ -93,30 +92,24 @@ def main() -> None:
     print(
         f"{args.backbone}, {backbone.image_size} px, batch {args.batch}, fp32, {args.threads} threads, torch {torch.__version__}"
     )
-    units, times = measure(unit, contenders, args.rounds)
-    print(f"{'':42} {'median':>7} {'best':>6} {'spread':>14}  target")
-    for name, pairs in times.items():
-        ratios = [mine / near for mine, near in pairs]
-        best = min(mine for mine, _ in pairs) / min(units)
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        print(f"{name:42} {statistics.median(ratios):7.2f} {best:6.2f} {spread:>14}  {TARGETS.get(name, '')}")
+    ratios = measure(unit, contenders, args.rounds)
+    print(f"{'':42} {'F':>6} {'spread':>14}  target")
+    for name, values in ratios.items():
+        spread = f"{min(values):.2f} to {max(values):.2f}"
+        print(f"{name:42} {statistics.median(values):6.2f} {spread:>14}  {TARGETS.get(name, '')}")
 
 
-def measure(
-    unit: Callable[[], None], contenders: dict[str, Callable[[], None]], rounds: int
-) -> tuple[list[float], dict[str, list[tuple[float, float]]]]:
-    """CPU seconds of all units, and per contender (its own, mean of the units before and after it)."""
-    units: list[float] = []
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+def measure(unit: Callable[[], None], contenders: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Ratios of process CPU time, contender to the units before and after it."""
+    ratios: dict[str, list[float]] = {name: [] for name in contenders}
     unit()
     for work in contenders.values():
         work()  # warm up
     for _ in range(rounds):
         for name, work in contenders.items():
             before, mine, after = timed(unit), timed(work), timed(unit)
-            units += [before, after]
-            times[name].append((mine, (before + after) / 2))
-    return units, times
+            ratios[name].append(2 * mine / (before + after))
+    return ratios
 
 
 def timed(work: Callable[[], None]) -> float:
