@@ -184,10 +184,6 @@ class FrozenViT(nn.Module):
         """Multiply-accumulates of one plain forward of one image, the unit F."""
         return self._embed_macs() + self.depth * self._block_macs(self.n_tokens, (0, 0), None)
 
-    def passes(self, counter: PassCounter | None = None) -> float:
-        """Work counted so far in F, plain forwards of one image."""
-        return (counter or self.counter).macs / self.forward_macs
-
     def _count(self, batch: int, n: int, extra: tuple[int, int], first: int | None, projected: bool) -> None:
         self.counter.blocks += batch
         saved = (n + 2 * n if first is None else first + 2 * n) * self.dim * self.dim if projected else 0

@@ -105,10 +105,8 @@ def _validate(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.runner import Builder
     from cl_prompts.experiments.settings import plan
 
-    runs, builder = plan(args.recipe, args.settings), Builder()
-    for settings in runs:
-        parts = builder.build(settings)
-    print(parts.split.describe())
+    runs = plan(args.recipe, args.settings)
+    print(Builder().check(runs).split.describe())
     print(f"{args.recipe} is valid: {len(runs)} runs ({', '.join(dict.fromkeys(s.strategy for s in runs))})")
 
 

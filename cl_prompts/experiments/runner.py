@@ -69,17 +69,19 @@ class Builder:
         split = getattr(scenarios, SCENARIOS[scenario][0])(data.train.targets, seed=settings.stream_seed, **options)
         benchmark = scenarios.benchmark_from_split(data.train, data.test, split)
         n_classes = len(data.classes)
-        anytime = AnytimeEvaluation(
-            data.test, n_classes=n_classes, num_workers=settings.num_workers, **settings.evaluation
-        )
-        kind: type[OnlineStrategy] = strategies.strategy_class(settings.strategy)
+        kind = strategies.strategy_class(settings.strategy)
+        # The curve over samples has no meaning when all data come at once: only the end is measured then.
+        evaluation = {**settings.evaluation, **({"every": sys.maxsize} if kind.whole_stream else {})}
+        anytime = AnytimeEvaluation(data.test, n_classes=n_classes, num_workers=settings.num_workers, **evaluation)
         strategy = kind(
             backbone=backbone, n_classes=n_classes, device=settings.device, evaluator=None, plugins=[anytime], seed=settings.seed,
             **settings.options,
         )  # type: ignore[call-arg]  # fmt: skip
-        if kind.whole_stream:
-            anytime.next_threshold = sys.maxsize  # the curve over samples has no meaning when all data come at once
         return Parts(settings, data, split, benchmark, strategy, anytime)
+
+    def check(self, plan: Sequence[Settings]) -> Parts:
+        """Build one run of each strategy, since seeds do not differ in what can be wrong; returns the last one's parts."""
+        return [self.build(settings) for settings in {s.strategy: s for s in plan}.values()][-1]
 
 
 def _random(settings: Settings) -> bool:
@@ -89,8 +91,7 @@ def _random(settings: Settings) -> bool:
 def run_all(plan: Sequence[Settings], *, out: Path, console: Console, command: str) -> Iterator[Path]:
     """Check every run, then run one after the other; yields each finished run's folder."""
     builder = Builder()
-    for settings in {s.strategy: s for s in plan}.values():  # seeds do not differ in what can be wrong
-        builder.build(settings)
+    builder.check(plan)
     for settings in plan:
         parts = builder.build(settings)
         folder = RunFolder.create(new_path(out, settings), settings, command)
