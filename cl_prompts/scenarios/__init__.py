@@ -10,15 +10,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from cl_prompts.scenarios.blurry_split import BlurrySplit
+from cl_prompts.scenarios.mlcil import class_incremental_split, mlcil_split
+from cl_prompts.scenarios.multi_label_split import MultiLabelSplit, MultiLabelTask
 from cl_prompts.scenarios.si_blurry import disjoint_split, i_blurry_split, iid_split, si_blurry_split
+from cl_prompts.scenarios.si_blurry_multilabel import si_blurry_multilabel_split
 
 if TYPE_CHECKING:
     from cl_prompts.scenarios.benchmarks import (
         benchmark_from_split,
+        class_incremental_benchmark,
         disjoint_benchmark,
         i_blurry_benchmark,
         iid_benchmark,
+        mlcil_benchmark,
         si_blurry_benchmark,
+        si_blurry_multilabel_benchmark,
     )
     from cl_prompts.scenarios.datasets import DATASETS, DataSet, as_dataset, load_dataset
 
@@ -26,8 +32,12 @@ __all__ = [
     "DATASETS",
     "BlurrySplit",
     "DataSet",
+    "MultiLabelSplit",
+    "MultiLabelTask",
     "as_dataset",
     "benchmark_from_split",
+    "class_incremental_benchmark",
+    "class_incremental_split",
     "disjoint_benchmark",
     "disjoint_split",
     "i_blurry_benchmark",
@@ -35,17 +45,24 @@ __all__ = [
     "iid_benchmark",
     "iid_split",
     "load_dataset",
+    "mlcil_benchmark",
+    "mlcil_split",
     "si_blurry_benchmark",
+    "si_blurry_multilabel_benchmark",
+    "si_blurry_multilabel_split",
     "si_blurry_split",
 ]
 
 _LAZY = {
     "benchmarks": (
         "benchmark_from_split",
+        "class_incremental_benchmark",
         "disjoint_benchmark",
         "i_blurry_benchmark",
         "iid_benchmark",
+        "mlcil_benchmark",
         "si_blurry_benchmark",
+        "si_blurry_multilabel_benchmark",
     ),
     "datasets": ("DATASETS", "DataSet", "as_dataset", "load_dataset"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from cl_prompts.errors import InputError
 
-FORMAT = "cl-prompts blurry split 1"
+FORMAT = "cl-prompts blurry split 2"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -29,6 +29,8 @@ class BlurrySplit:
         counts: samples of each class in each task, (n_tasks, n_classes) int64, read-only.
         n_samples: size of the data set; more than the tasks hold together if something was dropped.
         disjoint_percent, blurry_percent, seed, stochastic, leftover: the parameters of ``si_blurry_split``.
+        boundaries: whether the learner is told where tasks begin and end, and may shuffle inside them
+            (``class_incremental_split``).
     """
 
     tasks: tuple[np.ndarray, ...]
@@ -42,12 +44,13 @@ class BlurrySplit:
     seed: int
     stochastic: bool
     leftover: str
+    boundaries: bool = False
 
     def __post_init__(self) -> None:
         """Bring whatever sequences came in (lists, arrays, JSON) into their one read-only form."""
         set_field = object.__setattr__
-        set_field(self, "tasks", tuple(_read_only(rows) for rows in self.tasks))
-        set_field(self, "counts", _read_only(self.counts))
+        set_field(self, "tasks", tuple(read_only(rows) for rows in self.tasks))
+        set_field(self, "counts", read_only(self.counts))
         set_field(self, "dropped_classes", tuple(int(c) for c in self.dropped_classes))
         for name in ("disjoint_classes", "blurry_classes"):
             set_field(self, name, tuple(tuple(int(c) for c in classes) for classes in getattr(self, name)))
@@ -55,6 +58,21 @@ class BlurrySplit:
     @property
     def n_tasks(self) -> int:
         return len(self.tasks)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Training samples of each task."""
+        return [len(rows) for rows in self.tasks]
+
+    @property
+    def visible(self) -> np.ndarray:
+        """Which classes occur in each task, (n_tasks, n_classes) bool."""
+        return self.counts > 0
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the order of samples inside a task is part of the scenario; otherwise training shuffles."""
+        return not self.boundaries
 
     @property
     def n_classes(self) -> int:
@@ -108,14 +126,12 @@ class BlurrySplit:
 
     def describe(self) -> str:
         """A readable table: what each task holds, how much really moved, and what was dropped."""
-        sizes, visitors = [len(rows) for rows in self.tasks], self.visitors
+        visitors = self.visitors
         disjoint, blurry = ([len(c) for c in kind] for kind in (self.disjoint_classes, self.blurry_classes))
         rows: list[tuple[Any, ...]] = [("task", "samples", "disjoint classes", "blurry home classes", "visitors")]
-        rows += zip(range(self.n_tasks), sizes, disjoint, blurry, visitors.tolist(), strict=True)
-        rows += [("all", sum(sizes), sum(disjoint), sum(blurry), visitors.sum())]
-        widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
-        table = ["  ".join(str(v).rjust(w) for v, w in zip(row, widths, strict=True)) for row in rows]
-        return "\n".join([self._title(), *table, self._moved(), self._dropped()])
+        rows += zip(range(self.n_tasks), self.sizes, disjoint, blurry, visitors.tolist(), strict=True)
+        rows += [("all", sum(self.sizes), sum(disjoint), sum(blurry), visitors.sum())]
+        return "\n".join([self._title(), *table(rows), self.moved, self._dropped()])
 
     def to_json(self) -> str:
         """The whole value as JSON text; ``from_json`` gives an equal value back."""
@@ -131,13 +147,7 @@ class BlurrySplit:
         Raises:
             InputError: the text is not JSON, or not of a blurry split.
         """
-        try:
-            content = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"this is not the JSON text of a split: {error}") from error
-        names = {f.name for f in fields(cls)}
-        if not isinstance(content, dict) or content.pop("format", None) != FORMAT or set(content) != names:
-            raise InputError(f"this JSON text is not a split written by to_json (format {FORMAT!r})")
+        content = parse_json(text, FORMAT, {f.name for f in fields(cls)})
         try:
             return cls(**content)
         except (TypeError, ValueError) as error:
@@ -149,19 +159,32 @@ class BlurrySplit:
     def _arrays(self) -> tuple[np.ndarray, ...]:
         return (self.counts, *self.tasks)
 
-    def _title(self) -> str:
-        kind = "Si-Blurry" if self.stochastic else "disjoint" if self.disjoint_percent == 100 else "i-Blurry"
+    @property
+    def kind(self) -> str:
+        """What such a split is called."""
+        if self.boundaries:
+            return "class-incremental"
         if self.n_tasks == 1:
-            kind = "i.i.d."
-        return (
-            f"{kind} split: {self.n_tasks} task{'s' * (self.n_tasks > 1)}, {self.n_classes} classes, {self.n_samples} samples, "
-            f"disjoint {self.disjoint_percent} %, blurry {self.blurry_percent} %, seed {self.seed}"
-        )
+            return "i.i.d."
+        return "Si-Blurry" if self.stochastic else "disjoint" if self.disjoint_percent == 100 else "i-Blurry"
 
-    def _moved(self) -> str:
+    @property
+    def parameters(self) -> str:
+        """The parameters of the draw, in words."""
+        return f"disjoint {self.disjoint_percent} %, blurry {self.blurry_percent} %, seed {self.seed}"
+
+    @property
+    def moved(self) -> str:
+        """How many samples are away from the home of their class, in words."""
         moved, blurry = int(self.visitors.sum()), self.n_blurry_samples
         ratio = f" ({100 * moved / blurry:.1f} %)" if blurry else ""
         return f"away from home: {moved} of {blurry} blurry samples{ratio}"
+
+    def _title(self) -> str:
+        return (
+            f"{self.kind} split: {self.n_tasks} task{'s' * (self.n_tasks > 1)}, {self.n_classes} classes, "
+            f"{self.n_samples} samples, {self.parameters}"
+        )
 
     def _dropped(self) -> str:
         lost = self.n_samples - sum(len(rows) for rows in self.tasks)
@@ -171,7 +194,29 @@ class BlurrySplit:
         return f"dropped: {lost} samples; classes in no task: {classes}"
 
 
-def _read_only(values: Any) -> np.ndarray:
+def read_only(values: Any) -> np.ndarray:
+    """A private int64 copy that refuses to be written to."""
     array = np.array(values, dtype=np.int64)
     array.setflags(write=False)
     return array
+
+
+def table(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Rows as lines whose columns are flush right."""
+    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(str(v).rjust(w) for v, w in zip(row, widths, strict=True)) for row in rows]
+
+
+def parse_json(text: str, form: str, names: set[str]) -> dict[str, Any]:
+    """The fields of a split out of its JSON text.
+
+    Raises:
+        InputError: not JSON, not of this format, or with other fields.
+    """
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"this is not the JSON text of a split: {error}") from error
+    if not isinstance(content, dict) or content.pop("format", None) != form or set(content) != names:
+        raise InputError(f"this JSON text is not a split written by to_json (format {form!r})")
+    return content

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from cl_prompts.errors import InputError, unknown
+from cl_prompts.scenarios.labels import check_label_matrix
 
 
 def choose_classes(
@@ -73,13 +74,15 @@ def whole_number(key: str, value: Any, *, least: int) -> None:
 
 
 def labels_of(what: str, data: Any) -> np.ndarray:
-    """``data.targets`` as (n,) int64."""
+    """``data.targets`` as (n,) int64, or as zeros and ones (n, C) uint8 where there is a row per image."""
     if not hasattr(data, "targets"):
         raise InputError(f"{what} are missing: the data set needs .targets, one integer per image")
     try:
         labels = np.asarray(data.targets)
     except ValueError as error:  # rows of unequal length
         raise InputError(f"{what} must be one integer per image, but .targets is no array of numbers") from error
+    if labels.ndim == 2 and len(labels) == len(data):
+        return check_label_matrix(labels, what)
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(data) or not len(labels):
         raise InputError(
             f"{what} must be one integer per image of at least one image: there are {len(data)} images, "
@@ -88,17 +91,63 @@ def labels_of(what: str, data: Any) -> np.ndarray:
     return labels.astype(np.int64)
 
 
+def ignored_of(what: str, data: Any, targets: np.ndarray) -> np.ndarray | None:
+    """``data.ignored`` as (n, C) bool; None where the data set has none."""
+    if getattr(data, "ignored", None) is None:
+        return None
+    ignored = np.asarray(data.ignored)
+    if ignored.shape != targets.shape or ignored.dtype != np.bool_:
+        raise InputError(
+            f"{what} must be bool of the shape of .targets, {targets.shape}, not {ignored.dtype} of {ignored.shape}"
+        )
+    return ignored
+
+
+def relabel(targets: np.ndarray, chosen: np.ndarray, n_classes: int) -> tuple[np.ndarray | None, np.ndarray]:
+    """Keep the chosen classes; ``chosen[k]`` becomes label k.
+
+    Returns:
+        the rows kept, None for all, and their new labels. Single-label images of other classes are left out; images of
+        a multi-label set stay, if need be with no label at all.
+    """
+    if targets.ndim == 2:
+        return None, np.ascontiguousarray(targets[:, chosen])
+    label = np.full(n_classes, -1, dtype=np.int64)
+    label[chosen] = np.arange(len(chosen))
+    rows = np.flatnonzero(label[targets] >= 0)
+    return rows, label[targets[rows]]
+
+
 def check_classes(what: str, train: np.ndarray, test: np.ndarray, names: Sequence[str] | None) -> int:
     """The number of classes, after making sure that labels are 0..C-1 and each has training and test images."""
-    there, tested = np.unique(train), np.unique(test)
-    n = len(there) if names is None else len(names)
-    for part, found in (("training", there), ("test", tested)):
+    if train.ndim != test.ndim:
+        kinds = ["one row of zeros and ones" if part.ndim == 2 else "one integer" for part in (train, test)]
+        raise InputError(f"{what} has {kinds[0]} per training image, but {kinds[1]} per test image")
+    parts = (("training", _present(train)), ("test", _present(test)))
+    n = _count(what, train, test, names)
+    for part, found in parts:
         if found.size and (found[0] < 0 or found[-1] >= n):
             shown = ", ".join(map(str, found[:10])) + (f", ... ({len(found)} in all)" if len(found) > 10 else "")
             raise InputError(f"labels of {what} must be 0 to {n - 1} ({n} classes), but the {part} labels are {shown}")
-    for part, found in (("training", there), ("test", tested)):
+    for part, found in parts:
         if len(found) < n:
             first = int(np.setdiff1d(np.arange(n), found)[0])
             name = str(first) if names is None else names[first]
             raise InputError(f"class {name!r} (label {first}) of {what} has no {part} images")
+    return n
+
+
+def _present(targets: np.ndarray) -> np.ndarray:
+    """Labels that occur, ascending."""
+    return np.flatnonzero(targets.any(axis=0)) if targets.ndim == 2 else np.unique(targets)
+
+
+def _count(what: str, train: np.ndarray, test: np.ndarray, names: Sequence[str] | None) -> int:
+    """The number of classes that there should be."""
+    if train.ndim == 1:
+        return len(np.unique(train)) if names is None else len(names)
+    n = train.shape[1] if names is None else len(names)
+    for part, targets in (("training", train), ("test", test)):
+        if targets.shape[1] != n:
+            raise InputError(f"{what} has {n} classes, but its {part} labels have {targets.shape[1]} columns")
     return n

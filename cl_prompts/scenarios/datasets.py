@@ -1,58 +1,33 @@
-"""Data sets by name, or your own: images in [0, 1] and labels 0..C-1, checked before anything runs."""
+"""Data sets by name: the registry and ``load_dataset``, which checks everything before anything runs."""
 
 from __future__ import annotations
 
-import os
-import shlex
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.transforms import AutoAugmentPolicy
 
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.scenarios import sources
-from cl_prompts.scenarios.classes import check_classes, choose_classes, labels_of, whole_number
-from cl_prompts.scenarios.sources import Images, LayoutError, Reader, Source
-from cl_prompts.scenarios.transforms import Augmentation, ImageTransform, PrivateRandom
+from cl_prompts.scenarios.classes import check_classes, choose_classes, relabel, whole_number
+from cl_prompts.scenarios.coco import read_coco
+from cl_prompts.scenarios.data_set import DataSet, ImageSet, Statistics, as_dataset
+from cl_prompts.scenarios.digit_scenes import MEAN as DIGIT_MEAN
+from cl_prompts.scenarios.digit_scenes import STD as DIGIT_STD
+from cl_prompts.scenarios.digit_scenes import read_digit_scenes
+from cl_prompts.scenarios.entries import DataSetEntry, read_entry
+from cl_prompts.scenarios.label_table import read_csv
+from cl_prompts.scenarios.sources import Reader
+from cl_prompts.scenarios.transforms import Augmentation, PrivateRandom
+from cl_prompts.scenarios.voc import read_voc2007
 
-Statistics = tuple[float, float, float]
-IMAGENET_MEAN: Statistics = (0.485, 0.456, 0.406)
-IMAGENET_STD: Statistics = (0.229, 0.224, 0.225)
+__all__ = ["DATASETS", "DataSet", "DataSetEntry", "ImageSet", "as_dataset", "load_dataset"]
 
-
-@dataclass(frozen=True)
-class DataSetEntry:
-    """What the registry knows about a data set.
-
-    Args:
-        read: turns the data set's folder into images and labels.
-        description: one line for ``cl-prompts ls``.
-        augmentation: transforms of its training and test images.
-        mean, std: statistics of its pixels in [0, 1], per channel.
-        layout: what its folder should hold; empty for an embedded data set, which has no folder.
-        folder: usual name of its folder; empty where there is none.
-        origin: official address of the archive.
-        unpack: the commands that fetch and unpack it by hand, with ``{at}`` for the folder above its own.
-        download: fetches it into its folder, where torchvision can.
-    """
-
-    read: Reader
-    description: str
-    augmentation: Augmentation
-    mean: Statistics = IMAGENET_MEAN
-    std: Statistics = IMAGENET_STD
-    layout: str = ""
-    folder: str = ""
-    origin: str = ""
-    unpack: str = ""
-    download: Callable[[Path], None] | None = None
+# MULTI-LANE's transforms of photos with several objects; no padding, so that ``whole()`` cuts nothing away.
+OBJECTS = Augmentation(padding=0, random_area=True)
 
 
 def _cifar(kind: type[CIFAR10], files: str, mean: Statistics, std: Statistics) -> DataSetEntry:
@@ -79,11 +54,29 @@ def _archive(read: Reader, description: str, augmentation: Augmentation, origin:
     return DataSetEntry(read, description, augmentation, origin=origin, unpack=unpack, **texts)
 
 
+def _coco(year: int) -> DataSetEntry:
+    site = "http://images.cocodataset.org"
+    counts = "82783 training and 40504" if year == 2014 else "118287 training and 5000"
+    files = f"zips/train{year} zips/val{year} annotations/annotations_trainval{year}"
+    fetch = f"wget -P {{at}}/coco {site}/$f.zip && unzip -q {{at}}/coco/$(basename $f).zip -d {{at}}/coco"
+    return DataSetEntry(
+        partial(read_coco, year),
+        f"COCO {year}: {counts} test (validation) photos, 80 classes, several in an image",
+        OBJECTS,
+        layout=f"train{year}/, val{year}/ and annotations/instances_{{train,val}}{year}.json",
+        folder="coco",
+        origin="https://cocodataset.org",
+        unpack=f"for f in {files}; do {fetch}; done",
+    )
+
+
+_VOC_SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
+
 DATASETS: dict[str, DataSetEntry] = {
     "digits": DataSetEntry(
         sources.read_digits,
         "scikit-learn's 1797 handwritten digits, enlarged to 32x32, 10 classes, embedded (no download)",
-        Augmentation(affine=True, padding=0, flip=False),
+        Augmentation(affine=1, padding=0, flip=False),
         mean=(0.305, 0.305, 0.305),
         std=(0.324, 0.324, 0.324),
     ),
@@ -131,57 +124,33 @@ DATASETS: dict[str, DataSetEntry] = {
         Augmentation(),
         layout="train/<class>/* and test/<class>/* (or val/<class>/*)",
     ),
+    "digit_scenes": DataSetEntry(
+        read_digit_scenes,
+        "1500 training and 500 test scenes of 1 to 4 handwritten digits, 64x64, 10 classes, embedded (no download)",
+        Augmentation(affine=0.5, padding=0, flip=False),
+        mean=DIGIT_MEAN,
+        std=DIGIT_STD,
+    ),
+    "voc2007": DataSetEntry(
+        read_voc2007,
+        "PASCAL VOC 2007: 5011 training and 4952 test photos, 20 classes, several in an image",
+        OBJECTS,
+        layout="JPEGImages/ and ImageSets/Main/<class>_<split>.txt",
+        folder="VOCdevkit/VOC2007",
+        origin=_VOC_SITE,
+        unpack="for f in VOCtrainval_06-Nov-2007.tar VOCtest_06-Nov-2007.tar; do "
+        f"wget -P {{at}} {_VOC_SITE}/$f && tar -xf {{at}}/$f -C {{at}}; done",
+        options=("splits", "difficult"),
+    ),
+    "coco2014": _coco(2014),
+    "coco2017": _coco(2017),
+    "csv": DataSetEntry(
+        read_csv,
+        "any images with several labels: root/train.csv and root/test.csv, rows of path,label;label",
+        OBJECTS,
+        layout="train.csv and test.csv with the header path,label and rows like images/a.jpg,cat;dog",
+    ),
 }
-
-
-class ImageSet(Dataset):
-    """Images and labels, map-style: ``[i] -> (float32 image (3, size, size) in [0, 1], int label)``.
-
-    Args:
-        images: where the images come from.
-        targets: labels (n,) int64, of the chosen rows.
-        transform: applied to each image; None leaves it as it is.
-        rows: rows of ``images`` that belong to the set, in its order; None for all.
-    """
-
-    def __init__(
-        self, images: Images, targets: np.ndarray, transform: ImageTransform | None, rows: np.ndarray | None = None
-    ) -> None:
-        self.targets = targets
-        self._images = images
-        self._transform = transform
-        self._rows = np.arange(len(images)) if rows is None else rows
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = self._images[int(self._rows[index])]
-        return image if self._transform is None else self._transform(image), int(self.targets[index])
-
-    def state_dict(self) -> dict[str, int]:
-        """State of the augmentation's random numbers; empty where there are none."""
-        return self._transform.state_dict() if isinstance(self._transform, PrivateRandom) else {}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue the augmentation where ``state_dict`` was taken."""
-        if isinstance(self._transform, PrivateRandom):
-            self._transform.load_state_dict(state)
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """Training and test images of one data set. ``classes[k]`` is the name of label k; mean and std are per channel."""
-
-    name: str
-    train: ImageSet = field(repr=False)
-    test: ImageSet = field(repr=False)
-    classes: tuple[str, ...] = field(repr=False)
-    mean: Statistics = IMAGENET_MEAN
-    std: Statistics = IMAGENET_STD
-
-    def __str__(self) -> str:
-        return f"{self.name}: {len(self.classes)} classes, {len(self.train)} training and {len(self.test)} test images"
 
 
 def load_dataset(
@@ -195,6 +164,10 @@ def load_dataset(
     download: bool = False,
     seed: int = 0,
     cache: bool = False,
+    cache_gb: float = 4.0,
+    crop: Literal["published", "whole"] | None = None,
+    splits: str | None = None,
+    difficult: Literal["negative", "ignore"] | None = None,
 ) -> DataSet:
     """A registered data set (``DATASETS``), its classes chosen and relabelled 0..k-1.
 
@@ -204,122 +177,84 @@ def load_dataset(
             ``$CL_PROMPTS_DATA``, or in ``data`` below the working directory where that is not set.
         image_size: side of the images delivered, in pixels.
         classes: a list picks classes by label or name, in that order; a number keeps the first so many, counted after
-            ``class_order``.
+            ``class_order``. Images of other classes are left out; multi-label images all stay, if need be with no label.
         class_order: order of the classes (of those picked, where ``classes`` is a list): a permutation of their
             positions, or the seed (>= 0) of one. A class's label is its position in this order.
         augment: augment training images, each call anew, as the data set's entry says.
         download: fetch a missing data set where torchvision can (CIFAR).
         seed: seed of the augmentation.
-        cache: keep small images (up to 128 x 128) decoded in memory where the data set consists of image files.
+        cache: keep decoded images in memory where the data set consists of image files, as uint8. Each DataLoader worker
+            keeps its own, so it pays without workers or with persistent ones. Images of more than 128 x 128 pixels are
+            kept reduced, so that their shorter side has the length to which test images are brought: random crops are
+            then cut from the reduced image, a little blurrier where they are small; centre crops of MULTI-LANE's kind
+            stay the same.
+        cache_gb: gigabytes (of 10^9 bytes) that one copy of the cache may come to take.
+        crop: for photos that are cut to a square: "published" (also None) cuts as the data set's entry says; "whole"
+            squeezes the whole image into the square, as KRT (ICCV 2023) does, so that no labelled object is cut away.
+        splits: of VOC 2007, "training/test": None is trainval/test; train/val needs no test archive.
+        difficult: of VOC 2007, classes of which an image has difficult objects only: "negative" (also None), as
+            published, or "ignore", which leaves these pairs out of average precision (``.ignored``).
 
     Raises:
-        InputError: unknown name, bad argument, missing or incomplete data set, a class without images on either side.
-        RunError: on access to an image that cannot be read.
+        InputError: unknown name, bad argument, missing or incomplete data set, a class without images on either side,
+            images that are in both parts of a multi-label set, a cache that would not fit.
+        RunError: on access to an image that cannot be read (with ``cache``, a few are looked at here).
     """
     if name not in DATASETS:
         raise unknown("data set", name, DATASETS)
     whole_number("image_size", image_size, least=1)
     whole_number("seed", seed, least=0)
     entry = DATASETS[name]
-    source = _read(name, entry, root, download=download, cache=cache)
-    chosen = choose_classes(f"data set {name!r}", source.classes, classes, class_order)
-    label = np.full(len(source.classes), -1, dtype=np.int64)
-    label[chosen] = np.arange(len(chosen))
-
-    def part(images: Images, targets: np.ndarray, transform: ImageTransform) -> ImageSet:
-        rows = np.flatnonzero(label[targets] >= 0)
-        return ImageSet(images, label[targets[rows]], transform, rows)
-
-    fixed = entry.augmentation.test(image_size)
-    fresh = PrivateRandom(entry.augmentation.train(image_size), seed=int(seed)) if augment else fixed
-    train = part(source.train, source.train_targets, fresh)
-    test = part(source.test, source.test_targets, fixed)
-    names = tuple(source.classes[row] for row in chosen)
-    check_classes(f"data set {name!r}", train.targets, test.targets, names)
-    return DataSet(name, train, test, names, entry.mean, entry.std)
-
-
-def as_dataset(
-    train: Any,
-    test: Any,
-    classes: Sequence[str] | None = None,
-    *,
-    name: str = "custom",
-    mean: Statistics = IMAGENET_MEAN,
-    std: Statistics = IMAGENET_STD,
-) -> DataSet:
-    """A ``DataSet`` from any two map-style data sets with ``.targets``; no image is touched.
-
-    Args:
-        train, test: ``len``, ``[i] -> (float32 image (3, size, size) in [0, 1], ...)`` and ``.targets``, one integer
-            0..C-1 per image. Their transforms stay theirs; see ``PrivateRandom`` for augmentation that can be repeated.
-        classes: names of the C classes; None for "0", "1", ...
-        name: what to call the data set.
-        mean, std: statistics of its pixels, per channel.
-
-    Raises:
-        InputError: no usable labels, or a class without training or test images.
-    """
     what = f"data set {name!r}"
-    labels = [labels_of(f"the {part} labels of {what}", data) for part, data in (("training", train), ("test", test))]
-    names = None if classes is None else tuple(str(label) for label in classes)
-    n_classes = check_classes(what, labels[0], labels[1], names)
-    names = names or tuple(str(label) for label in range(n_classes))
-    parts = [ImageSet(_ImagesOf(data), targets, None) for data, targets in zip((train, test), labels, strict=True)]
-    return DataSet(name, parts[0], parts[1], names, mean, std)
+    options = _options(name, {"splits": splits, "difficult": difficult})
+    augmentation = _augmentation(name, crop)
+    kept_side = augmentation.shorter_side(image_size) if cache else None
+    source = read_entry(name, entry, root, download=download, cache=kept_side, **options)
+    chosen = choose_classes(what, source.classes, classes, class_order)
+    fixed = augmentation.test(image_size)
+    fresh = PrivateRandom(augmentation.train(image_size), seed=int(seed)) if augment else fixed
+    parts = []
+    for images, targets, ignored, transform in (
+        (source.train, source.train_targets, source.train_ignored, fresh),
+        (source.test, source.test_targets, source.test_ignored, fixed),
+    ):
+        rows, labels = relabel(targets, chosen, len(source.classes))
+        parts.append(ImageSet(images, labels, transform, rows, None if ignored is None else ignored[:, chosen]))
+    names = tuple(source.classes[row] for row in chosen)
+    check_classes(what, parts[0].targets, parts[1].targets, names)
+    if cache:
+        _check_memory(what, parts, cache_gb)
+    return DataSet(name, parts[0], parts[1], names, entry.mean, entry.std)
 
 
-class _ImagesOf:
-    """The images of a map-style data set whose items open with the image."""
-
-    def __init__(self, data: Any) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, row: int) -> Tensor:
-        return self.data[row][0]
+def _options(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, after making sure that the data set has them."""
+    options = {key: value for key, value in given.items() if value is not None}
+    for key in options:
+        if key not in DATASETS[name].options:
+            having = ", ".join(other for other, entry in DATASETS.items() if key in entry.options)
+            raise InputError(f"data set {name!r} has no {key}: leave it out, it is for {having}")
+    return options
 
 
-def _read(name: str, entry: DataSetEntry, root: str | Path | None, *, download: bool, cache: bool) -> Source:
-    if not entry.layout:
-        if root is not None:
-            raise InputError(f"data set {name!r} is part of the package and has no folder: leave out root ({root})")
-        return entry.read(Path(), cache)
-    if root is None and not entry.folder:
-        raise InputError(f"data set {name!r} needs a root, the folder that holds {entry.layout}")
-    folder = _locate(entry, root)
-    if download and entry.download is not None:
-        try:
-            entry.download(folder)
-        except (OSError, RuntimeError) as error:
-            problem = f"could not be downloaded from {entry.origin} ({error})"
-            raise InputError(_guidance(name, entry, folder, problem, by_hand=True)) from error
-        folder = _locate(entry, root)
-    by_hand = download or entry.download is None
-    if not folder.is_dir():
-        raise InputError(_guidance(name, entry, folder, "was not found", by_hand=by_hand))
-    try:
-        return entry.read(folder, cache)
-    except LayoutError as error:
-        problem = f"is incomplete ({error})"
-        raise InputError(_guidance(name, entry, folder, problem, by_hand=by_hand)) from error
+def _augmentation(name: str, crop: str | None) -> Augmentation:
+    augmentation = DATASETS[name].augmentation
+    if crop in (None, "published"):
+        return augmentation
+    if crop != "whole":
+        raise unknown("crop", str(crop), ("published", "whole"))
+    if not augmentation.cuts:
+        having = ", ".join(other for other, entry in DATASETS.items() if entry.augmentation.cuts)
+        raise InputError(
+            f"images of data set {name!r} are not cut to a square: leave out crop=whole, it is for {having}"
+        )
+    return augmentation.whole()
 
 
-def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:
-    usual = Path(os.environ.get("CL_PROMPTS_DATA") or "data") / entry.folder
-    folder = (usual if root is None else Path(root)).expanduser().absolute()
-    inner = folder / entry.folder
-    return inner if inner.is_dir() else folder
-
-
-def _guidance(name: str, entry: DataSetEntry, folder: Path, problem: str, *, by_hand: bool) -> str:
-    """One sentence: what is amiss, where it was looked for, what should be there and how it gets there."""
-    sentence = f"data set {name!r} {problem}: looked in {folder}, which should hold {entry.layout}"
-    if not entry.origin:
-        return sentence
-    if not by_hand:
-        return f"{sentence}; the same command with dataset.download=true fetches it from {entry.origin}"
-    above = folder.parent if folder.name == entry.folder else folder
-    return f"{sentence}; to fetch it: {entry.unpack.format(at=shlex.quote(str(above)))}"
+def _check_memory(what: str, parts: Sequence[ImageSet], limit: float) -> None:
+    needed = sum(part.bytes_kept() for part in parts) / 1e9
+    if needed > limit:
+        raise InputError(
+            f"cache would keep about {needed:.1f} GB of {what} in memory, more than cache_gb={limit:g}: raise cache_gb "
+            "if there is that much memory, choose a smaller image_size, or leave out cache"
+        )

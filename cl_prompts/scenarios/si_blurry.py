@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import torch
-
-from cl_prompts.errors import InputError
 from cl_prompts.scenarios.blurry_split import BlurrySplit
-
-Leftover = Literal["keep", "drop"]
-Rows = list[np.ndarray]  # one int64 array per task: data-set rows, or classes
+from cl_prompts.scenarios.blurry_stream import Leftover, blurry_stream
+from cl_prompts.scenarios.labels import check_labels
 
 
 def si_blurry_split(
@@ -67,36 +60,10 @@ def si_blurry_split(
         InputError: labels that are not exactly 0..C-1, or a parameter out of its range.
     """
     labels, n_classes = check_labels(targets, "targets")
-    n_tasks = _integer("n_tasks", n_tasks, 1, n_classes, " (the number of classes in targets)")
-    disjoint_percent = _integer("disjoint_percent", disjoint_percent, 0, 100)
-    blurry_percent = _integer("blurry_percent", blurry_percent, 0, 100)
-    seed = _integer("seed", seed, 0, 2**64 - 1)
-    if not isinstance(stochastic, bool):
-        raise InputError(f"stochastic must be True or False, not {stochastic!r}")
-    if leftover not in ("keep", "drop"):
-        raise InputError(f"leftover must be 'keep' or 'drop', not {leftover!r}")
-
-    draws = _Draws(seed, n_tasks, stochastic)
-    order = draws.permutation(n_classes)
-    n_disjoint = n_classes * disjoint_percent // 100 // n_tasks * n_tasks
-    n_blurry = (n_classes - n_disjoint) // n_tasks * n_tasks
-    disjoint = draws.homes(order[:n_disjoint])
-    blurry = draws.homes(order[n_disjoint : n_disjoint + n_blurry])
-    rest = order[n_disjoint + n_blurry :]
-    tasks, undealt = _published_streams(labels, disjoint, blurry, blurry_percent, draws)
-    if leftover == "keep":
-        extra = draws.leftover_homes(rest)
-        blurry = [np.concatenate(pair) for pair in zip(blurry, extra, strict=True)]
-        additions = _rows_of(labels, extra)
-        for task, stream in enumerate(tasks):
-            tasks[task] = _insert(stream, np.concatenate([undealt[task : task + 1], additions[task]]), draws)
-    return BlurrySplit(
-        tasks=tuple(tasks),
-        disjoint_classes=tuple(tuple(classes.tolist()) for classes in disjoint),
-        blurry_classes=tuple(tuple(classes.tolist()) for classes in blurry),
-        dropped_classes=tuple(rest.tolist()) if leftover == "drop" else (),
-        counts=count_classes(labels, tasks, n_classes),
-        n_samples=len(labels),
+    return blurry_stream(
+        labels,
+        n_classes,
+        n_tasks=n_tasks,
         disjoint_percent=disjoint_percent,
         blurry_percent=blurry_percent,
         seed=seed,
@@ -137,123 +104,3 @@ def disjoint_split(targets: Any, *, n_tasks: int = 5, seed: int = 1, leftover: L
 def iid_split(targets: Any, *, seed: int = 1) -> BlurrySplit:
     """One task that holds everything in a seeded random order: the stream of the joint upper bound."""
     return i_blurry_split(targets, n_tasks=1, disjoint_percent=0, blurry_percent=0, seed=seed)
-
-
-def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
-    """Labels as an int64 array (n,), and the number of classes C; ``name`` is what error messages call them.
-
-    Raises:
-        InputError: not a 1-D sequence of integers, empty, or not exactly the labels 0..C-1.
-    """
-    try:
-        labels = np.asarray(targets)
-    except ValueError as error:
-        raise InputError(f"{name} must be a 1-D sequence of integer labels: {error}") from error
-    if labels.size == 0:
-        raise InputError(f"{name} is empty: there must be one label per sample")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise InputError(f"{name} must be a 1-D sequence of integer labels, not {labels.ndim}-D of type {labels.dtype}")
-    labels = labels.astype(np.int64, copy=False)
-    lowest, highest = int(labels.min()), int(labels.max())
-    if lowest < 0:
-        raise InputError(f"label {lowest} in {name} is out of range: labels must be 0 to C-1 for C classes")
-    # Labels beyond the number of samples leave gaps for certain, and may be too large to count in a table.
-    if highest >= len(labels) or not np.bincount(labels).all():
-        present = np.unique(labels)
-        missing = int(np.flatnonzero(present != np.arange(len(present)))[0])
-        raise InputError(
-            f"label {missing} is missing in {name}, which goes up to {highest}: all labels from 0 to C-1 must occur"
-        )
-    return labels, highest + 1
-
-
-def count_classes(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
-    """Samples of each class in each task, (n_tasks, n_classes) int64."""
-    return np.stack([np.bincount(labels[rows], minlength=n_classes) for rows in tasks])
-
-
-def _integer(name: str, value: Any, low: int, high: int, hint: str = "") -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or not low <= number <= high:
-        raise InputError(f"{name} must be a whole number from {low} to {high}{hint}, not {value!r}")
-    return number
-
-
-class _Draws:
-    """The private generator of one split, and what is drawn from it in its mode."""
-
-    def __init__(self, seed: int, n_tasks: int, stochastic: bool) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
-        self.n_tasks = n_tasks
-        self.stochastic = stochastic
-
-    def permutation(self, n: int) -> np.ndarray:
-        return torch.randperm(n, generator=self.generator).numpy()
-
-    def permuted(self, values: np.ndarray) -> np.ndarray:
-        return values[self.permutation(len(values))]
-
-    def below(self, high: int, n: int) -> np.ndarray:
-        return torch.randint(high, (n,), generator=self.generator).numpy()
-
-    def cuts(self, high: int) -> np.ndarray:
-        """The n_tasks - 1 inner cut points of a random division of ``high`` things."""
-        return np.sort(self.below(high, self.n_tasks - 1))
-
-    def homes(self, classes: np.ndarray) -> Rows:
-        """Divide classes among tasks; without classes nothing is drawn."""
-        if self.stochastic and len(classes):
-            return np.split(classes, self.cuts(len(classes)))
-        return np.split(classes, self.n_tasks)
-
-    def leftover_homes(self, classes: np.ndarray) -> Rows:
-        n = len(classes)
-        home = self.below(self.n_tasks, n) if self.stochastic else np.arange(n)
-        return [classes[home == task] for task in range(self.n_tasks)]
-
-
-def _published_streams(
-    labels: np.ndarray, disjoint: Rows, blurry: Rows, blurry_percent: int, draws: _Draws
-) -> tuple[Rows, np.ndarray]:
-    """Steps 3 to 5: the published streams, and the pool's rest that fixed mode does not deal."""
-    mine = _rows_of(labels, blurry)
-    if draws.stochastic:
-        total = sum(map(len, mine)) * blurry_percent // 100
-        cuts = draws.cuts(total) if total else np.zeros(draws.n_tasks - 1, dtype=np.int64)
-        gives = np.diff(cuts, prepend=0, append=total)
-        ends = gives.cumsum()  # a task gets as many as it was to give, as long as the pool lasts
-    else:
-        gives = np.array([len(rows) * blurry_percent // 100 for rows in mine])
-        ends = np.arange(1, draws.n_tasks + 1) * (gives.sum() // draws.n_tasks)
-    pool = draws.permuted(np.concatenate([rows[:n] for rows, n in zip(mine, gives, strict=True)]))
-    *gets, undealt = np.split(pool, ends)
-    parts = zip(_rows_of(labels, disjoint), mine, gives, gets, strict=True)
-    streams = [draws.permuted(np.concatenate([own, rows[n:], got])) for own, rows, n, got in parts]
-    return streams, undealt
-
-
-def _rows_of(labels: np.ndarray, classes: Rows) -> Rows:
-    """Per task the rows with a label among its classes, ascending."""
-    n_tasks = len(classes)
-    # The smallest integer type lets numpy sort by radix, in linear time.
-    task_of_class = np.full(int(labels.max()) + 1, n_tasks, dtype=np.min_scalar_type(n_tasks))
-    for task, own in enumerate(classes):
-        task_of_class[own] = task
-    task_of_row = task_of_class[labels]
-    sizes = np.bincount(task_of_row, minlength=n_tasks + 1)
-    return np.split(np.argsort(task_of_row, kind="stable"), sizes.cumsum()[:-1])[:n_tasks]
-
-
-def _insert(stream: np.ndarray, extra: np.ndarray, draws: _Draws) -> np.ndarray:
-    """Put extra rows at random places of a stream that otherwise keeps its order."""
-    if not len(extra):
-        return stream
-    n = len(stream) + len(extra)
-    places = draws.permutation(n)[: len(extra)]
-    result = np.empty(n, dtype=np.int64)
-    result[places] = extra
-    result[np.delete(np.arange(n), places)] = stream
-    return result

@@ -6,83 +6,42 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 from torchvision.datasets import CIFAR10
-from torchvision.transforms.v2.functional import pil_to_tensor
 
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError
 from cl_prompts.scenarios.digits import digits_images, digits_split
+from cl_prompts.scenarios.images import FileImages, Images
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-CACHED_SIDE = 128
 
-Reader = Callable[[Path, bool], "Source"]  # (folder, cache decoded files) -> Source
-
-
-class Images(Protocol):
-    """A sequence of images, each (3, height, width), uint8 unless a user's data set says otherwise."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, row: int) -> Tensor: ...
+Reader = Callable[..., "Source"]  # (folder, cache: see FileImages, options of the data set's own) -> Source
 
 
 @dataclass(frozen=True)
 class Source:
-    """All images of a data set with integer labels ((n,) int64, 0..C-1) and the names of the C classes."""
+    """All images of a data set with their labels and the names of the C classes.
+
+    Labels are integers 0..C-1, (n,) int64, or zeros and ones, (n, C) uint8, where an image may have several. In the
+    latter case ``train_ignored`` and ``test_ignored`` may mark pairs that average precision leaves out, (n, C) bool.
+    """
 
     train: Images
     train_targets: np.ndarray
     test: Images
     test_targets: np.ndarray
     classes: tuple[str, ...]
+    train_ignored: np.ndarray | None = None
+    test_ignored: np.ndarray | None = None
 
 
 class LayoutError(InputError):
     """A folder does not hold what the data set's layout asks for; the message is a clause that says what is amiss."""
 
 
-class FileImages:
-    """Images decoded from their files at each access, converted to RGB.
-
-    Args:
-        paths: one file per image.
-        cache: keep decoded images of at most 128 x 128 pixels in memory (each DataLoader worker keeps its own).
-
-    Raises:
-        RunError: at access, when a file cannot be read as an image.
-    """
-
-    def __init__(self, paths: Sequence[str], *, cache: bool = False) -> None:
-        self.paths = paths
-        self._cache: dict[int, Tensor] | None = {} if cache else None
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, row: int) -> Tensor:
-        if self._cache is not None and row in self._cache:
-            return self._cache[row]
-        image = self._decode(self.paths[row])
-        if self._cache is not None and max(image.shape) <= CACHED_SIDE:
-            self._cache[row] = image
-        return image
-
-    @staticmethod
-    def _decode(path: str) -> Tensor:
-        try:
-            with Image.open(path) as image:
-                return pil_to_tensor(image.convert("RGB"))
-        except Exception as error:  # Pillow's decoders raise nearly every built-in exception on damaged files
-            raise RunError(f"image {path} cannot be read: {error}") from error
-
-
-def read_digits(folder: Path, cache: bool) -> Source:
+def read_digits(folder: Path, cache: int | None) -> Source:
     """The embedded digits; both arguments are without meaning here."""
     images, labels = digits_images()
     train, test = digits_split(labels)
@@ -90,7 +49,7 @@ def read_digits(folder: Path, cache: bool) -> Source:
     return Source(images[torch.from_numpy(train)], labels[train], images[torch.from_numpy(test)], labels[test], names)
 
 
-def read_cifar(kind: type[CIFAR10], folder: Path, cache: bool) -> Source:
+def read_cifar(kind: type[CIFAR10], folder: Path, cache: int | None) -> Source:
     """CIFAR-10 or CIFAR-100 by torchvision's class, or from class folders when ``folder/train`` is a folder."""
     if (folder / "train").is_dir():
         return read_folder(folder, cache)
@@ -114,7 +73,7 @@ def _above(folder: Path, usual: str) -> Path:
     return folder.parent if folder.name == usual else folder
 
 
-def read_folder(folder: Path, cache: bool) -> Source:
+def read_folder(folder: Path, cache: int | None) -> Source:
     """``train/<class>/*`` and ``test/<class>/*`` (``val`` where there is no ``test``); classes in sorted order."""
     train = folder / "train"
     test = folder / "test" if (folder / "test").is_dir() else folder / "val"
@@ -132,7 +91,7 @@ def read_folder(folder: Path, cache: bool) -> Source:
     )
 
 
-def read_imagenet_r(folder: Path, cache: bool) -> Source:
+def read_imagenet_r(folder: Path, cache: int | None) -> Source:
     """ImageNet-R, split as in the published Si-Blurry code.
 
     The first 80 % of ``torch.randperm(n)`` under generator seed 0, over the sorted listing of all images, are training
@@ -145,17 +104,17 @@ def read_imagenet_r(folder: Path, cache: bool) -> Source:
     return _split(paths, targets, np.sort(order[:n_train]), np.sort(order[n_train:]), classes, cache)
 
 
-def read_tiny_imagenet(folder: Path, cache: bool) -> Source:
+def read_tiny_imagenet(folder: Path, cache: int | None) -> Source:
     """Tiny-ImageNet, official training and validation images; a class's label is its line number in ``wnids.txt``.
 
     Images come in the order of sorted folder (or, for validation, class) and file names.
     """
-    wnids = [fields[0] for fields in _table(folder / "wnids.txt", 1)]
+    wnids = [fields[0] for fields in table(folder / "wnids.txt", 1)]
     label = {wnid: row for row, wnid in enumerate(wnids)}
     ordered = sorted(wnids)
     paths, positions = _scan([folder / "train" / wnid for wnid in ordered])
     listing = folder / "val" / "val_annotations.txt"
-    listed = sorted((wnid, name) for name, wnid in _table(listing, 2))
+    listed = sorted((wnid, name) for name, wnid in table(listing, 2))
     for wnid, _ in listed:
         if wnid not in label:
             raise LayoutError(f"{listing} names class {wnid!r}, which is not in wnids.txt")
@@ -170,15 +129,15 @@ def read_tiny_imagenet(folder: Path, cache: bool) -> Source:
     )
 
 
-def read_cub200(folder: Path, cache: bool) -> Source:
+def read_cub200(folder: Path, cache: int | None) -> Source:
     """CUB-200-2011 with the official split file (5994 training and 5794 test images).
 
     Deviation: the published Si-Blurry code draws a random 80/20 split instead.
     """
-    classes = [name for _, name in _table(folder / "classes.txt", 2)]
-    files = dict(_table(folder / "images.txt", 2))
-    label = {image: int(number) - 1 for image, number in _table(folder / "image_class_labels.txt", 2, ints=True)}
-    in_train = {image: flag == "1" for image, flag in _table(folder / "train_test_split.txt", 2, ints=True)}
+    classes = [name for _, name in table(folder / "classes.txt", 2)]
+    files = dict(table(folder / "images.txt", 2))
+    label = {image: int(number) - 1 for image, number in table(folder / "image_class_labels.txt", 2, ints=True)}
+    in_train = {image: flag == "1" for image, flag in table(folder / "train_test_split.txt", 2, ints=True)}
     if not files.keys() == label.keys() == in_train.keys():
         raise LayoutError("images.txt, image_class_labels.txt and train_test_split.txt list different images")
     if not files or not set(label.values()) <= set(range(len(classes))):
@@ -196,7 +155,7 @@ def _split(
     train: np.ndarray,
     test: np.ndarray,
     classes: tuple[str, ...],
-    cache: bool,
+    cache: int | None,
 ) -> Source:
     parts = [FileImages([paths[row] for row in rows], cache=cache) for rows in (train, test)]
     return Source(parts[0], targets[train], parts[1], targets[test], classes)
@@ -227,7 +186,7 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
-def _table(path: Path, columns: int, *, ints: bool = False) -> list[list[str]]:
+def table(path: Path, columns: int, *, ints: bool = False) -> list[list[str]]:
     """The first fields of each row, parted by white space; with ``ints`` the second must be a whole number."""
     if not path.is_file():
         raise LayoutError(f"{path} is missing")

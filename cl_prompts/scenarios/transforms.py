@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,18 +28,23 @@ class Augmentation:
 
     Args:
         policy: AutoAugment policy; None leaves AutoAugment out.
-        affine: small random rotation (10 degrees), shift (1/16 of the side) and scaling (0.9 to 1.1) at native size.
+        affine: strength of a small random affine change at native size; 1 means rotation by up to 10 degrees, shift by up
+            to 1/16 of the side and scaling by up to a tenth, 0 leaves it out.
         padding: zero pixels added on each side before the random crop, at the final size; 0 leaves the crop out.
         flip: flip half of the images horizontally.
         square_crop: bring the shorter side to 256/224 of the final size and cut a square (random in training, central
             in testing) instead of squeezing the whole image into the square.
+        random_area: train on a random part of the image, 5 to 100 % of its area with sides 3:4 to 4:3, enlarged
+            bilinearly to the final size; test on the central square of the image whose shorter side is brought
+            bicubically to 256/224 of the final size (code of MULTI-LANE, De Min et al., CoLLAs 2024).
     """
 
     policy: AutoAugmentPolicy | None = None
-    affine: bool = False
+    affine: float = 0
     padding: int = 4
     flip: bool = True
     square_crop: bool = False
+    random_area: bool = False
 
     def train(self, size: int) -> ImageTransform:
         """The random transform of training images; it draws from torch's global generator (see ``PrivateRandom``)."""
@@ -49,9 +54,13 @@ class Augmentation:
         if self.policy is not None:
             steps.append(v2.AutoAugment(self.policy))
         if self.affine:
-            shift = (1 / 16, 1 / 16)
-            steps.append(v2.RandomAffine(10, shift, (0.9, 1.1), interpolation=InterpolationMode.BILINEAR))
-        steps.append(v2.Resize((size, size)))
+            a = self.affine
+            change = (10 * a, (a / 16, a / 16), (1 - a / 10, 1 + a / 10))
+            steps.append(v2.RandomAffine(*change, interpolation=InterpolationMode.BILINEAR))
+        if self.random_area:
+            steps.append(v2.RandomResizedCrop(size, scale=(0.05, 1.0), ratio=(3 / 4, 4 / 3)))
+        else:
+            steps.append(v2.Resize((size, size)))
         if self.padding:
             steps.append(v2.RandomCrop(size, padding=self.padding))
         if self.flip:
@@ -60,8 +69,25 @@ class Augmentation:
 
     def test(self, size: int) -> ImageTransform:
         """The fixed transform of test images."""
-        fit = [v2.Resize(_enlarged(size)), v2.CenterCrop(size)] if self.square_crop else [v2.Resize((size, size))]
+        how = InterpolationMode.BICUBIC if self.random_area else InterpolationMode.BILINEAR
+        if self.cuts:
+            fit = [v2.Resize(self.shorter_side(size), interpolation=how), v2.CenterCrop(size)]
+        else:
+            fit = [v2.Resize((size, size))]
         return v2.Compose([*fit, v2.ToDtype(torch.float32, scale=True)])
+
+    @property
+    def cuts(self) -> bool:
+        """Whether parts of the image are cut away to make it a square."""
+        return self.square_crop or self.random_area
+
+    def shorter_side(self, size: int) -> int:
+        """The shorter side that test images have at least, in pixels, before a square is cut from them."""
+        return _enlarged(size) if self.cuts else size
+
+    def whole(self) -> Augmentation:
+        """The same, with the whole image squeezed into the square, so that no labelled object is cut away."""
+        return replace(self, square_crop=False, random_area=False)
 
 
 def _enlarged(size: int) -> int:

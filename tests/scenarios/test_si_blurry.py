@@ -329,7 +329,7 @@ def test_refused_labels(targets: Any, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"n_tasks": 0}, r"n_tasks must be a whole number from 1 to 10 \(the number of classes in targets\), not 0"),
+        ({"n_tasks": 0}, r"n_tasks must be a whole number from 1 to 10 \(the number of classes\), not 0"),
         ({"n_tasks": 11}, "n_tasks must be a whole number from 1 to 10 .*, not 11"),
         ({"n_tasks": True}, "n_tasks must be"),
         ({"disjoint_percent": 101}, "disjoint_percent must be a whole number from 0 to 100, not 101"),

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
-from torchvision.transforms import AutoAugmentPolicy
+from torchvision.transforms import AutoAugmentPolicy, InterpolationMode
+from torchvision.transforms.v2.functional import center_crop, resize
 
 from cl_prompts.scenarios.datasets import DATASETS, ImageSet
 from cl_prompts.scenarios.transforms import Augmentation, PrivateRandom
@@ -59,6 +60,21 @@ def test_imagenet_r_test_images_are_cut_from_the_centre() -> None:
     assert image.min() == 1
 
 
+def test_photos_of_several_objects_are_cut_as_multi_lane_does() -> None:
+    recipe = DATASETS["voc2007"].augmentation
+    photo = picture(90, 120)
+    expected = center_crop(resize(photo, [64], interpolation=InterpolationMode.BICUBIC), [56])
+    assert torch.equal(levels(recipe.test(56)(photo)), expected)
+    ramp = torch.arange(120, dtype=torch.uint8).expand(3, 90, 120).contiguous()  # the grey level tells the column
+    cut = PrivateRandom(recipe.train(56), seed=0)
+    spans = [image[0, 0, -1] - image[0, 0, 0] for image in (levels(cut(ramp)).int() for _ in range(200))]
+    widths = torch.stack(spans).abs().sort().values
+    assert widths[0] < 30
+    assert widths[-1] > 85
+    assert 60 < sum(bool(span < 0) for span in spans) < 140  # half of them flipped
+    assert recipe.whole() == Augmentation(padding=0)
+
+
 def test_the_random_crop_pads_with_zeros_and_the_flip_flips_half() -> None:
     white = torch.full((3, 32, 32), 255, dtype=torch.uint8)
     cropped = [PrivateRandom(Augmentation().train(32), seed=seed)(white) for seed in range(40)]
@@ -92,8 +108,8 @@ def test_calls_draw_anew_and_repeat_under_the_same_seed() -> None:
 
 
 def test_global_random_states_are_neither_read_nor_changed() -> None:
-    transform = PrivateRandom(Augmentation(AutoAugmentPolicy.IMAGENET, affine=True).train(32), seed=0)
-    again = PrivateRandom(Augmentation(AutoAugmentPolicy.IMAGENET, affine=True).train(32), seed=0)
+    transform = PrivateRandom(Augmentation(AutoAugmentPolicy.IMAGENET, affine=1).train(32), seed=0)
+    again = PrivateRandom(Augmentation(AutoAugmentPolicy.IMAGENET, affine=1).train(32), seed=0)
     torch.manual_seed(1)
     states = torch.get_rng_state(), pickle.dumps(np.random.get_state()), random.getstate()
     images = [transform(picture()) for _ in range(5)]

@@ -1,0 +1,99 @@
+"""Multi-hot targets for Avalanche, which knows labels only as one integer per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from avalanche.benchmarks.utils import DataAttribute
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class MultiHotTargets(DataAttribute):
+    """Avalanche's ``targets`` attribute over a 0/1 label matrix, of which some classes may be hidden.
+
+    Item i is the float32 vector (C,) of sample i, with zeros for hidden classes. ``uniques`` are the label ids that
+    are visibly positive in some sample, ``val_to_idx`` gives the positions of each, ``count`` their number: where
+    Avalanche itself would hash rows, each sample or each combination of labels would be a class of its own. Subsets
+    share the matrix.
+
+    What Avalanche builds from integer labels (``ClassBalancedBuffer``, GDumb, DER, ER_ACE, MIR, GSS) has no meaning
+    here and fails.
+
+    Args:
+        matrix: 0/1 labels (n, C) uint8.
+        rows: rows of the matrix that the samples have, (m,); None for all in order.
+        mask: classes that are visible, (C,) bool; None for all.
+    """
+
+    def __init__(self, matrix: np.ndarray, rows: np.ndarray | None = None, mask: np.ndarray | None = None) -> None:
+        self.matrix = matrix
+        self.rows = np.arange(len(matrix)) if rows is None else rows
+        self.mask = np.ones(matrix.shape[1], dtype=bool) if mask is None else mask
+        super().__init__(self.rows, "targets")
+
+    @property
+    def data(self) -> np.ndarray:
+        """The visible labels (m, C) uint8."""
+        return self.matrix[self.rows] * self.mask
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: Any) -> Tensor:
+        """The label vector (C,) of a sample, or a matrix of them for a slice."""
+        return torch.from_numpy((self.matrix[self.rows[item]] * self.mask).astype(np.float32))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def uniques(self) -> set[int]:
+        return set(np.flatnonzero(self.data.any(axis=0)).tolist())
+
+    @property
+    def val_to_idx(self) -> dict[int, list[int]]:
+        visible = self.data
+        return {c: np.flatnonzero(visible[:, c]).tolist() for c in sorted(self.uniques)}
+
+    @property
+    def count(self) -> dict[int, int]:
+        counts = self.data.sum(axis=0, dtype=np.int64)
+        return {c: int(counts[c]) for c in sorted(self.uniques)}
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} multi-hot targets, {np.count_nonzero(self.mask)} of {len(self.mask)} classes visible>"
+
+    __str__ = __repr__
+
+    def subset(self, indices: Sequence[int]) -> MultiHotTargets:
+        return MultiHotTargets(self.matrix, self.rows[np.asarray(indices, dtype=np.int64)], self.mask)
+
+    def concat(self, other: DataAttribute) -> MultiHotTargets:
+        if not isinstance(other, MultiHotTargets):
+            raise TypeError(f"multi-hot targets cannot be joined with {type(other).__name__}")
+        if self.matrix is other.matrix and np.array_equal(self.mask, other.mask):
+            return MultiHotTargets(self.matrix, np.concatenate([self.rows, other.rows]), self.mask)
+        return MultiHotTargets(np.concatenate([self.data, other.data]))
+
+
+class MaskedLabels(Dataset[tuple[Any, Tensor]]):
+    """A map-style data set ``[i] -> (image, float32 label vector (C,))`` with zeros for hidden classes.
+
+    Args:
+        data: items open with the image; the rest of them is not used.
+        targets: the label vectors, one per item.
+    """
+
+    def __init__(self, data: Any, targets: MultiHotTargets) -> None:
+        self.data = data
+        self.targets = targets
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Any, Tensor]:
+        return self.data[index][0], self.targets[index]

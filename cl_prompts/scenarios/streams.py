@@ -1,0 +1,217 @@
+"""Avalanche streams whose experiences are lazy views on one data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from avalanche.benchmarks import DatasetExperience
+from avalanche.benchmarks.scenarios.generic_scenario import SequenceCLStream
+from avalanche.benchmarks.utils import DataAttribute, TaskAwareSupervisedClassificationDataset, TaskLabels
+from avalanche.benchmarks.utils.flat_data import ConstantSequence
+
+from cl_prompts.errors import InputError
+from cl_prompts.scenarios.blurry_split import BlurrySplit
+from cl_prompts.scenarios.labels import check_label_matrix, check_labels, count_classes, count_positives
+from cl_prompts.scenarios.multi_hot import MaskedLabels, MultiHotTargets
+from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
+
+
+class LazyStream(SequenceCLStream):
+    """A stream whose experiences are made when first asked for and then kept.
+
+    Slices share the experiences, and these name the whole stream as their origin.
+
+    Args:
+        name: "train" or "test".
+        data: per experience the data set on which it is a view; they may be one and the same.
+        rows: per experience the data-set rows in stream order.
+        present: which classes each experience shows, (experiences, classes) bool.
+        task_labels: set ``task_label`` and ``task_labels`` on experiences.
+        marks: further attributes that all experiences get.
+        joint_data: makes the data set that shows the labels of these classes, (classes,) bool, for :meth:`joint`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        data: Sequence[TaskAwareSupervisedClassificationDataset],
+        rows: Sequence[np.ndarray],
+        present: np.ndarray,
+        *,
+        task_labels: bool,
+        marks: dict[str, Any],
+        joint_data: Callable[[np.ndarray], TaskAwareSupervisedClassificationDataset] | None = None,
+    ) -> None:
+        self._data, self._joint_data = data, joint_data
+        self._rows = rows
+        self._present = present
+        self._marks = {**marks, "task_label": 0, "task_labels": [0]} if task_labels else marks
+        self._made: dict[int, DatasetExperience] = {}
+        self._whole = self
+        super().__init__(name, benchmark=None, set_stream_info=False)
+
+    def _full_length(self) -> int:
+        return len(self._rows)
+
+    def _make_experience(self, experience_idx: int) -> DatasetExperience:
+        index = range(len(self._rows))[experience_idx]  # negative ones too
+        if index not in self._made:
+            self._made[index] = self._build(index)
+        return self._made[index]
+
+    def _build(self, index: int) -> DatasetExperience:
+        rows = self._rows[index]
+        # A list: Avalanche needs a hundred times longer for a tensor of indices.
+        experience = DatasetExperience(dataset=self._data[index].subset(rows.tolist()), current_experience=index)
+        experience.origin_stream = self._whole
+        experience.indices = rows
+        for name, value in {**self._timeline(index), **self._marks}.items():
+            setattr(experience, name, value)
+        return experience
+
+    def joint(self, experiences: Sequence[int] | None = None) -> DatasetExperience:
+        """Some experiences (all by default) as one: each of their images once, with all labels that are visible in any."""
+        chosen = list(range(len(self._rows)) if experiences is None else experiences)
+        present = self._present[chosen].any(axis=0)
+        data = self._data[chosen[0]] if self._joint_data is None else self._joint_data(present)
+        rows = np.unique(np.concatenate([self._rows[i] for i in chosen]))
+        experience = DatasetExperience(dataset=data.subset(rows.tolist()), current_experience=0)
+        experience.origin_stream = self._whole
+        experience.indices = rows
+        experience.classes_in_this_experience = set(np.flatnonzero(present).tolist())
+        for name, value in self._marks.items():
+            setattr(experience, name, value)
+        return experience
+
+    def _timeline(self, index: int) -> dict[str, set[int]]:
+        now = self._present[index]
+        before, later = self._present[:index].any(axis=0), self._present[index + 1 :].any(axis=0)
+        seen = before | now
+        masks = {
+            "classes_in_this_experience": now,
+            "previous_classes": before,
+            "classes_seen_so_far": seen,
+            "future_classes": later & ~seen,
+            "new_classes": now & ~before,
+            "recurring_future_classes": later & seen,
+        }
+        return {name: set(np.flatnonzero(mask).tolist()) for name, mask in masks.items()}
+
+
+def single_label_streams(
+    data: tuple[Any, Any], targets: tuple[Any, Any], split: BlurrySplit, *, task_labels: bool, marks: dict[str, Any]
+) -> list[LazyStream]:
+    """Training and test stream of a single-label split, after making sure that it was made from these targets."""
+    labels, n_classes = check_labels(targets[0], "train.targets")
+    test_labels, n_test_classes = check_labels(targets[1], "test.targets")
+    _same_classes(n_classes, n_test_classes)
+    same_size = (split.n_samples, split.n_classes) == (len(labels), n_classes)
+    if not same_size or not np.array_equal(split.counts, count_classes(labels, split.tasks, n_classes)):
+        raise _misfit(split)
+    train = [_single_label_data(data[0], labels)] * split.n_tasks
+    test = [_single_label_data(data[1], test_labels)]
+    present = np.bincount(test_labels)[None] > 0
+    return [
+        LazyStream("train", train, split.tasks, split.visible, task_labels=task_labels, marks=marks),
+        LazyStream("test", test, [np.arange(len(test_labels))], present, task_labels=task_labels, marks=marks),
+    ]
+
+
+def multi_label_streams(
+    data: tuple[Any, Any], targets: tuple[Any, Any], split: MultiLabelSplit, *, task_labels: bool, marks: dict[str, Any]
+) -> tuple[MultiLabelSplit, list[LazyStream]]:
+    """Training and test stream of a multi-label split, and the split with its test set; targets must be its own."""
+    matrix = check_label_matrix(targets[0], "train.targets")
+    test_matrix = check_label_matrix(targets[1], "test.targets")
+    _same_classes(matrix.shape[1], test_matrix.shape[1])
+    sizes = (split.n_samples, split.n_classes, split.n_labels)
+    if sizes != (*matrix.shape, matrix.sum(dtype=np.int64)) or not np.array_equal(
+        split.counts, np.where(split.visible, count_positives(matrix, split.tasks), 0)
+    ):
+        raise _misfit(split)
+    tested = split.with_test_labels(test_matrix)
+    if split.test_first is None:
+        split = tested
+    elif split != tested:
+        raise InputError("the split does not fit test.targets: it was made with other test_labels")
+    train = [_multi_label_data(data[0], matrix, mask) for mask in split.visible]
+    if split.boundaries:
+        shown, rows = split.seen, [split.test_indices(task) for task in range(split.n_tasks)]
+    else:
+        shown, rows = np.ones((1, split.n_classes), dtype=bool), [np.flatnonzero(test_matrix.any(axis=1))]
+    test = [_multi_label_data(data[1], test_matrix, mask) for mask in shown]
+    test_marks = {**marks, "overlapping": split.boundaries}
+    return split, [
+        LazyStream(
+            "train",
+            train,
+            split.tasks,
+            split.visible,
+            task_labels=task_labels,
+            marks=marks,
+            joint_data=lambda visible: _multi_label_data(data[0], matrix, visible),
+        ),
+        LazyStream("test", test, rows, shown, task_labels=task_labels, marks=test_marks),
+    ]
+
+
+def _misfit(split: BlurrySplit | MultiLabelSplit) -> InputError:
+    return InputError(f"the split does not fit train.targets: it was made from other labels ({split!r})")
+
+
+def _same_classes(train: int, test: int) -> None:
+    if train != test:
+        raise InputError(f"train.targets holds {train} classes and test.targets {test}: they must agree")
+
+
+def _single_label_data(data: Any, labels: np.ndarray) -> TaskAwareSupervisedClassificationDataset:
+    """Avalanche's data set over ``data``, items ``(x, y, 0)``, with labels (n,) int64."""
+    attributes = [DataAttribute(_Labels(labels), "targets"), TaskLabels(_Zeros(len(labels)))]
+    return TaskAwareSupervisedClassificationDataset([data], data_attributes=attributes)
+
+
+def _multi_label_data(data: Any, matrix: np.ndarray, mask: np.ndarray) -> TaskAwareSupervisedClassificationDataset:
+    """Avalanche's data set over ``data``, items ``(x, y, 0)``.
+
+    Args:
+        data: map-style data set whose items open with the image.
+        matrix: its labels, (n, C) uint8 zeros and ones.
+        mask: classes that are visible, (C,) bool; y is 0 elsewhere.
+    """
+    targets = MultiHotTargets(matrix, mask=mask)
+    attributes = [targets, TaskLabels(_Zeros(len(matrix)))]
+    return TaskAwareSupervisedClassificationDataset([MaskedLabels(data, targets)], data_attributes=attributes)
+
+
+class _Labels(Sequence[int]):
+    """Labels as Python integers out of an array that all experiences share; a list would take five times its memory."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, item: Any) -> Any:
+        return int(self._values[item])
+
+
+class _Zeros(ConstantSequence):
+    """Avalanche's constant sequence, but with a first element even when empty.
+
+    Avalanche reads the task label of an experience from its element 0, also when the experience is empty.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(0, size)
+
+    def __getitem__(self, index: Any) -> Any:
+        return 0 if index == 0 else super().__getitem__(index)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([0] * len(self))
+
+    def subset(self, indices: Sequence[int]) -> _Zeros:
+        return _Zeros(len(indices))
