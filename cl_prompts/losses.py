@@ -1,6 +1,6 @@
-"""MVP's terms of loss.
+"""Terms of loss: binary cross-entropy over annotated classes, and MVP's.
 
-Source: Moon et al., "Online Class Incremental Learning on Stochastic Blurry Task Boundary via Mask and Visual Prompt
+Source of MVP's: Moon et al., "Online Class Incremental Learning on Stochastic Blurry Task Boundary via Mask and Visual Prompt
 Tuning", ICCV 2023, arXiv 2308.09303. The default forms are the ones that the terms are meant to have; the published
 code's variants have names.
 """
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cl_prompts.errors import InputError
 from cl_prompts.heads import mask_unseen
 from cl_prompts.models import Output
 from cl_prompts.selectors import Selection
@@ -144,3 +145,30 @@ def mvp_classification_loss(
     e = gradient_dissimilarity(output.features, output.logits.softmax(dim=1), labels, output.mask)
     weight = 1 - alpha + alpha * e**gamma
     return (weight * loss).mean() if gsf_reduction == "sample" else weight.mean() * loss.mean()
+
+
+def multi_label_loss(logits: Tensor, targets: Tensor, columns: Tensor, *, norm: str = "current") -> Tensor:
+    """Binary cross-entropy over the annotated classes alone; the other columns get no gradient.
+
+    Args:
+        logits: (batch, classes).
+        targets: (batch, classes) in [0, 1]; only entries within ``columns`` are read.
+        columns: classes annotated, boolean, (classes,) or (batch, classes).
+        norm: ``"current"``: mean over the annotated entries. ``"all"``: MULTI-LANE's published mean over all
+            batch * classes entries, in which every other entry counts ln 2: with c of C columns annotated it is
+            ``c / C * current + ln 2 * (C - c) / C``.
+
+    Raises:
+        InputError: unknown norm.
+    """
+    if norm not in ("current", "all"):
+        raise InputError(f"loss_norm {norm!r} is not known: it is 'current' or 'all'")
+    columns = columns.expand_as(logits)
+    if norm == "all":
+        zero = torch.zeros((), device=logits.device, dtype=logits.dtype)
+        return F.binary_cross_entropy_with_logits(
+            torch.where(columns, logits, zero), torch.where(columns, targets.to(logits.dtype), zero)
+        )
+    each = F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
+    # where() before the sum: a column outside may hold anything, even infinity, and has no say.
+    return torch.where(columns, each, torch.zeros_like(each)).sum() / columns.sum().clamp(min=1)

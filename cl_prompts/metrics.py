@@ -5,7 +5,7 @@ Accuracies are fractions in [0, 1]. Everything here is plain torch and works wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -48,13 +48,17 @@ class Evaluation:
 
     Attributes:
         samples_seen: stream samples trained on before it.
-        accuracy: over all those images; NaN if no class was seen.
-        by_class: (classes,) accuracies, NaN for unseen classes.
+        accuracy: over all those images; NaN if no class was seen. Multi-label: mean average precision (mAP).
+        by_class: (classes,) accuracies, NaN for unseen classes. Multi-label: average precisions (AP).
+        by_class_fixed: multi-label: the same on the fixed test set of each class's own task, which does not grow.
+        scores: further numbers by name (multi-label: CF1, OF1, ... at each threshold).
     """
 
     samples_seen: int
     accuracy: float
     by_class: Tensor
+    by_class_fixed: Tensor | None = None
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -80,7 +84,7 @@ class Curve:
     def state_dict(self) -> dict[str, Any]:
         """Plain lists and tensors."""
         rows = {
-            name: [(e.samples_seen, e.accuracy, e.by_class) for e in getattr(self, name)]
+            name: [tuple(getattr(e, f.name) for f in fields(e)) for e in getattr(self, name)]
             for name in ("anytime", "task_ends")
         }
         return rows
@@ -88,7 +92,7 @@ class Curve:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
         for name in ("anytime", "task_ends"):
-            setattr(self, name, [Evaluation(int(n), float(a), c) for n, a, c in state[name]])
+            setattr(self, name, [Evaluation(*values) for values in state[name]])
 
 
 def a_auc(curve: Curve, *, end: bool = True) -> float:
@@ -210,6 +214,28 @@ def results(curve: Curve, new_classes: list[list[int]], *, end: bool = True) -> 
         "forgetting_published_task_end": forgetting(curve, definition="published_task_end"),
         "forgetting_first": forgetting(curve, definition="first"),
         "task_forgetting_one_step": task_forgetting(curve, new_classes, definition="one_step"),
+    }
+    return {name: value if value == value else None for name, value in values.items()}
+
+
+def multi_label_run_results(curve: Curve, new_classes: list[list[int]], *, end: bool = True) -> dict[str, float | None]:
+    """The numbers of a finished multi-label run; None where one is undefined.
+
+    Keys: ``map_avg`` (mean of mAP after each task), ``map_last``, ``a_auc`` (of anytime mAP), ``forgetting`` (class-wise, of
+    AP), ``task_forgetting`` (per task, of mAP on the test set seen at the time) and ``task_forgetting_fixed`` (on the fixed
+    test set of each task), and the scores of the last task (``cf1_80``, ``of1_80``, ``cf1_50``, ...: threshold in percent).
+    """
+    fixed = Curve(
+        task_ends=[replace(e, by_class=e.by_class_fixed) for e in curve.task_ends if e.by_class_fixed is not None]
+    )
+    values = {
+        "map_avg": a_avg(curve),
+        "map_last": a_last(curve),
+        "a_auc": a_auc(curve, end=end),
+        "forgetting": forgetting(curve),
+        "task_forgetting": task_forgetting(curve, new_classes),
+        "task_forgetting_fixed": task_forgetting(fixed, new_classes),
+        **(curve.task_ends[-1].scores if curve.task_ends else {}),
     }
     return {name: value if value == value else None for name, value in values.items()}
 

@@ -1,10 +1,10 @@
-"""The engine that puts query, selector, pools, frozen ViT, read-out, head and masks together."""
+"""Models on a frozen ViT: what all have in common, and the engine that puts query, selector, pools, head and masks together."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cl_prompts.backbone import FrozenViT
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, unknown
 from cl_prompts.heads import InstanceLogitMask, linear_head, mask_unseen
 from cl_prompts.injection import PromptPlan
-from cl_prompts.pools import Pool
-from cl_prompts.selectors import ClassTokenQuery, NearestKeys, Selection
+from cl_prompts.pools import KeptTokenPool, Pool
+from cl_prompts.selectors import ClassTokenQuery, Selection, Selector
 
 
 @dataclass
@@ -26,131 +26,94 @@ class Output:
     """One forward pass.
 
     Attributes:
-        logits: (batch, classes), instance mask applied, -inf for unseen classes.
+        logits: (batch, classes), instance mask applied; unseen classes hold -inf, or 0 in a multi-label model.
         features: (batch, dim) fp32 features that the head read.
         selection: what the selector chose, or None without a selector.
         mask: (batch, classes) instance-wise logit mask, or None.
-        frozen: (batch, dim) what :meth:`PromptedViT.frozen_part` gives, or None.
+        kept: what may be kept for these images and handed back to ``run``, by the names of ``stamps``.
     """
 
     logits: Tensor
     features: Tensor
     selection: Selection | None = None
     mask: Tensor | None = None
-    frozen: Tensor | None = None
+    kept: dict[str, Tensor] = field(default_factory=dict)
 
 
-class PromptedViT(nn.Module):
-    """Prompts on a frozen ViT, with a linear head over all classes of the data set.
+class ContinualModel(nn.Module):
+    """What strategies, evaluation and run folders ask of a model on a frozen ViT.
 
     ``model(images)`` gives logits (batch, n_classes): no task id, no dependence on batch mates. Classes never seen in
-    training score -inf; :meth:`see` opens them. Everything but the backbone is in fp32.
+    training score -inf (0 in a multi-label model, whose losses and metrics look at seen columns only); :meth:`see` opens
+    them.
 
-    What depends on the frozen backbone alone (the query, or the features where there are no prompts) is
-    :meth:`frozen_part`; it can be computed once for a fixed image and handed back to :meth:`run`, which is exact and saves
-    a pass.
+    A part of the work on an image may depend on things that no longer change: the frozen backbone, or the lane of a
+    finished task. :meth:`stamps` names such parts, ``Output.kept`` gives their values, and :meth:`run` takes them back,
+    which is exact and saves the work.
 
     Args:
-        backbone: the frozen ViT; a thawed one makes a fine-tuning model.
-        n_classes: classes of the data set; head row = data-set label.
-        query: how the query is read; only used with a selector.
-        selector: chooses prompts, or None.
-        pools: prompts, injected in this order.
-        logit_mask: learned mask on the logits by selection, or None.
+        backbone: the frozen ViT.
+        n_classes: classes of the data set; column = data-set label.
+        multi_label: an image may show several classes.
+
+    Raises:
+        InputError: no class.
     """
 
     seen: Tensor
-    query: ClassTokenQuery
-    selector: NearestKeys | None
-    logit_mask: InstanceLogitMask | None
     backbone: FrozenViT
 
-    def __init__(
-        self,
-        backbone: FrozenViT,
-        n_classes: int,
-        *,
-        query: ClassTokenQuery | None = None,
-        selector: NearestKeys | None = None,
-        pools: Sequence[nn.Module] = (),
-        logit_mask: InstanceLogitMask | None = None,
-    ) -> None:
+    def __init__(self, backbone: FrozenViT, n_classes: int, *, multi_label: bool = False) -> None:
         super().__init__()
-        if selector is not None and backbone.trainable:
-            raise InputError("a selector needs a frozen backbone to query: this one is thawed")
-        if (selector is not None or logit_mask is not None) and not pools:
-            raise InputError("a selector or a logit mask has no effect without a pool: give pools")
         if n_classes < 1:
             raise InputError(f"n_classes is {n_classes}: a head needs at least one class")
-        self.backbone, self.query, self.selector, self.logit_mask = (
-            backbone,
-            query or ClassTokenQuery(),
-            selector,
-            logit_mask,
-        )
-        self.pools = nn.ModuleList(pools)
-        self.head = linear_head(backbone.dim, n_classes)
+        self.backbone, self.multi_label = backbone, multi_label
         self.register_buffer("seen", torch.zeros(n_classes, dtype=torch.bool))
 
     @property
     def n_classes(self) -> int:
-        """Columns of the head."""
-        return int(self.head.out_features)
+        """Columns of the logits."""
+        return len(self.seen)
 
     @property
-    def reads_images(self) -> bool:
-        """Whether :meth:`run` still needs the images once :meth:`frozen_part` is known."""
-        return self.backbone.trainable or len(self.pools) > 0
+    def n_learned(self) -> int:
+        """Numbers that training sets or has set: all parameters but those of a frozen backbone."""
+        return sum(
+            p.numel()
+            for name, p in self.named_parameters()
+            if self.backbone.trainable or not name.startswith("backbone.")
+        )
 
     def see(self, labels: Tensor) -> None:
-        """Open the classes that occur in ``labels`` (any shape, int64)."""
-        self.seen[labels.flatten()] = True
+        """Open the classes that occur in ``labels``: class ids of any shape, or multi-hot (batch, classes)."""
+        if self.multi_label:
+            self.seen |= (labels > 0).reshape(-1, self.n_classes).any(dim=0)
+        else:
+            self.seen[labels.flatten()] = True
 
-    @torch.no_grad()
-    def frozen_part(self, images: Tensor) -> Tensor | None:
-        """(batch, dim) fp32 that depends on images and frozen weights alone; None if there is no such thing."""
-        return self._frozen_part(self.backbone.embed(images))
+    def hide_unseen(self, logits: Tensor) -> Tensor:
+        """Logits (batch, classes) with the columns of unseen classes at -inf, or at 0 in a multi-label model."""
+        return mask_unseen(logits, self.seen, 0.0 if self.multi_label else float("-inf"))
 
-    @torch.no_grad()
-    def _frozen_part(self, tokens: Tensor, entry: Tensor | None = None) -> Tensor | None:
-        if self.backbone.trainable or (self.pools and self.selector is None):
-            return None
-        return self.query(self.backbone, tokens, entry) if self.reads_images else self.backbone.class_features(tokens)
+    def stamps(self) -> dict[str, Hashable]:
+        """Names of what :meth:`run` lets one keep for a fixed image, each with a value that tells how long: while it is equal."""
+        return {}
 
-    def run(self, images: Tensor | None, frozen: Tensor | None = None) -> Output:
+    def needs_images(self, kept: Collection[str]) -> bool:
+        """Whether :meth:`run` needs the images when it gets these kept parts."""
+        return True
+
+    def run(self, images: Tensor | None, kept: Mapping[str, Tensor] | None = None) -> Output:
         """A forward pass.
 
         Args:
-            images: (batch, 3, size, size) in [0, 1]; may be None if ``frozen`` is given and ``reads_images`` is false.
-            frozen: stored :meth:`frozen_part` of the same images.
+            images: (batch, 3, size, size) in [0, 1]; may be None if :meth:`needs_images` says so.
+            kept: parts kept from an earlier pass over the same images, each (batch, width).
         """
-        if frozen is not None and not self.reads_images:
-            return self.classify(frozen, frozen)
-        if images is None:
-            raise TypeError("this model reads images even when their frozen part is known")
-        tokens, entry = self.backbone.embed(images), None
-        if frozen is None:
-            # Query pass and prompted pass begin with the same projection.
-            entry = self.backbone.enter(tokens) if self.selector is not None else None
-            frozen = self._frozen_part(tokens, entry)
-        if not self.reads_images:
-            assert frozen is not None
-            return self.classify(frozen, frozen)
-        selection = None if self.selector is None else self.selector(frozen)
-        plan = PromptPlan()
-        for pool in self.pools:
-            plan.add(cast(Pool, pool).build(selection))
-        return self.classify(self.backbone.class_features(tokens, plan, entry=entry), frozen, selection)
-
-    def classify(self, features: Tensor, frozen: Tensor | None = None, selection: Selection | None = None) -> Output:
-        """Head and masks on features (batch, dim)."""
-        mask = self.logit_mask(selection) if self.logit_mask is not None and selection is not None else None
-        logits = self.head(features)
-        logits = logits if mask is None else logits * mask
-        return Output(mask_unseen(logits, self.seen), features, selection, mask, frozen)
+        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (batch, 3, size, size) in [0, 1] -> logits (batch, n_classes), -inf for unseen classes."""
+        """Images (batch, 3, size, size) in [0, 1] -> logits (batch, n_classes)."""
         return self.run(images).logits
 
     def learned_state(self) -> dict[str, Tensor]:
@@ -190,3 +153,111 @@ class PromptedViT(nn.Module):
             raise InputError(f"there is no saved model at {path}")
         with safe_open(str(path), framework="pt") as file:
             self.load_learned_state({k: file.get_tensor(k) for k in file.keys()})  # noqa: SIM118
+
+
+class PromptedViT(ContinualModel):
+    """Prompts on a frozen ViT, with a linear head over all classes of the data set. Everything but the backbone is in fp32.
+
+    What depends on the frozen backbone alone (the query, or the features where there are no prompts) is
+    :meth:`frozen_part`, kept under the name ``"frozen"``.
+
+    Args:
+        backbone: the frozen ViT; a thawed one makes a fine-tuning model.
+        n_classes: classes of the data set; head row = data-set label.
+        query: how the query is read; only used with a selector.
+        selector: chooses prompts, or None.
+        pools: prompts, injected in this order.
+        logit_mask: learned mask on the logits by selection, or None.
+        readout: ``"token"``, the class token, or ``"prompt"``, the mean over the kept tokens (L2P).
+        multi_label: an image may show several classes.
+    """
+
+    query: ClassTokenQuery
+    selector: nn.Module | None
+    logit_mask: InstanceLogitMask | None
+
+    def __init__(
+        self,
+        backbone: FrozenViT,
+        n_classes: int,
+        *,
+        query: ClassTokenQuery | None = None,
+        selector: nn.Module | None = None,
+        pools: Sequence[nn.Module] = (),
+        logit_mask: InstanceLogitMask | None = None,
+        readout: str = "token",
+        multi_label: bool = False,
+    ) -> None:
+        if selector is not None and backbone.trainable:
+            raise InputError("a selector needs a frozen backbone to query: this one is thawed")
+        if (selector is not None or logit_mask is not None) and not pools:
+            raise InputError("a selector or a logit mask has no effect without a pool: give pools")
+        if readout not in ("token", "prompt"):
+            raise unknown("readout", readout, ("token", "prompt"))
+        if readout == "prompt" and not any(isinstance(pool, KeptTokenPool) for pool in pools):
+            raise InputError(
+                "readout 'prompt' reads kept tokens, and no pool makes any: add a KeptTokenPool or read 'token'"
+            )
+        super().__init__(backbone, n_classes, multi_label=multi_label)
+        self.readout = readout
+        self.query, self.selector, self.logit_mask = query or ClassTokenQuery(), selector, logit_mask
+        self.pools = nn.ModuleList(pools)
+        self.head = linear_head(backbone.dim, n_classes)
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether :meth:`run` still needs the images once :meth:`frozen_part` is known."""
+        return self.backbone.trainable or len(self.pools) > 0
+
+    def needs_images(self, kept: Collection[str]) -> bool:
+        """Only a head on frozen features can do without."""
+        return self.reads_images or "frozen" not in kept
+
+    def stamps(self) -> dict[str, Hashable]:
+        """The frozen part lasts as long as backbone and query stay the same objects."""
+        if self.backbone.trainable or (self.pools and self.selector is None):
+            return {}
+        return {"frozen": (self.backbone, self.query if self.reads_images else None)}
+
+    @torch.no_grad()
+    def frozen_part(self, images: Tensor) -> Tensor | None:
+        """(batch, dim) fp32 that depends on images and frozen weights alone; None if there is no such thing."""
+        return self._frozen_part(self.backbone.embed(images))
+
+    @torch.no_grad()
+    def _frozen_part(self, tokens: Tensor, entry: Tensor | None = None) -> Tensor | None:
+        if not self.stamps():
+            return None
+        return self.query(self.backbone, tokens, entry) if self.reads_images else self.backbone.class_features(tokens)
+
+    def run(self, images: Tensor | None, kept: Mapping[str, Tensor] | None = None) -> Output:
+        """A forward pass: query, selection, prompts, prompted pass, head."""
+        frozen = (kept or {}).get("frozen")
+        if frozen is not None and not self.reads_images:
+            return self.classify(frozen, frozen)
+        if images is None:
+            raise TypeError("this model reads images even when their frozen part is known")
+        tokens, entry = self.backbone.embed(images), None
+        if frozen is None:
+            # Query pass and prompted pass begin with the same projection.
+            entry = self.backbone.enter(tokens) if self.selector is not None else None
+            frozen = self._frozen_part(tokens, entry)
+        if not self.reads_images:
+            assert frozen is not None
+            return self.classify(frozen, frozen)
+        selection = None
+        if self.selector is not None:
+            assert frozen is not None
+            selection = cast(Selector, self.selector)(frozen)
+        plan = PromptPlan()
+        for pool in self.pools:
+            plan.add(cast(Pool, pool).build(selection))
+        read = self.backbone.class_features if self.readout == "token" else self.backbone.kept_features
+        return self.classify(read(tokens, plan, entry=entry), frozen, selection)
+
+    def classify(self, features: Tensor, frozen: Tensor | None = None, selection: Selection | None = None) -> Output:
+        """Head and masks on features (batch, dim)."""
+        mask = self.logit_mask(selection) if self.logit_mask is not None and selection is not None else None
+        logits = self.head(features)
+        logits = logits if mask is None else logits * mask
+        return Output(self.hide_unseen(logits), features, selection, mask, {} if frozen is None else {"frozen": frozen})

@@ -89,6 +89,35 @@ def test_a_shared_entry_changes_nothing_but_the_work(variant: dict[str, Any]) ->
     )
 
 
+@pytest.mark.parametrize("shared_entry", [False, True])
+@pytest.mark.parametrize("kept_only", [False, True])
+def test_kept_tokens_alone_equal_all_tokens_and_cost_less(kept_only: bool, shared_entry: bool) -> None:
+    backbone = tiny_vit()
+    tokens, kept = backbone.embed(torch.rand(3, 3, 16, 16)), torch.randn(3, 5, 16, requires_grad=True)
+    plan = PromptPlan(kept=kept)
+    backbone.counter.reset()
+    want = backbone.norm(backbone.blocks(tokens, plan))[:, -5:]
+    everything = backbone.counter.macs
+    backbone.counter.reset()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops:
+        entry = backbone.enter(tokens) if shared_entry else None
+        got = backbone.norm(backbone.blocks(tokens, plan, kept_only=kept_only, entry=entry))[:, -5:]
+    assert backbone.counter.macs == pytest.approx(flops.get_total_flops() / 2, rel=1e-6)
+    assert (backbone.counter.macs < everything) == kept_only
+    torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
+    ramp = torch.arange(16)
+    gradients = [torch.autograd.grad((out * ramp).sum(), kept, retain_graph=True)[0] for out in (got, want)]
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+    pooled = backbone.kept_features(tokens, plan, entry=entry)
+    torch.testing.assert_close(pooled, want.mean(dim=1), atol=1e-5, rtol=0)
+
+
+def test_kept_features_need_kept_tokens() -> None:
+    backbone = tiny_vit()
+    with pytest.raises(TypeError, match="no kept tokens"):
+        backbone.kept_features(backbone.embed(torch.rand(1, 3, 16, 16)), PromptPlan())
+
+
 def test_plans_add_up_block_by_block() -> None:
     a = PromptPlan(
         kept=torch.zeros(1, 2, 4), context={0: torch.zeros(1, 2, 4)}, prefix={1: (torch.zeros(1, 2, 3, 2),) * 2}

@@ -59,7 +59,7 @@ def test_a_stored_frozen_part_changes_nothing_and_saves_a_pass(model: PromptedVi
     want = model(images)
     full = counter.macs
     counter.reset()
-    assert torch.equal(model.run(images, frozen).logits, want)
+    assert torch.equal(model.run(images, {} if frozen is None else {"frozen": frozen}).logits, want)
     if frozen is None:
         assert model.backbone.trainable
     elif model.reads_images:
@@ -69,7 +69,7 @@ def test_a_stored_frozen_part_changes_nothing_and_saves_a_pass(model: PromptedVi
         assert query > 2 * embedding
     else:
         assert counter.macs == 0
-        assert torch.equal(model.run(None, frozen).logits, want)
+        assert torch.equal(model.run(None, {"frozen": frozen}).logits, want)
 
 
 def test_save_and_load_without_the_backbone(model: PromptedViT, tmp_path: Path) -> None:
