@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich import box
@@ -138,7 +138,8 @@ def _conclude(folders: Sequence[Path], report: Path | None, console: Console) ->
     from cl_prompts.experiments.report import write_report
 
     written = write_report(folders, report)
-    console.print(_table(folders))
+    for table in _tables(folders):
+        console.print(table)
     print(f"report: {written}")
 
 
@@ -148,16 +149,19 @@ def _report(args: argparse.Namespace) -> None:
     print(f"report: {write_report(args.runs, args.out)}")
 
 
-def _table(folders: Sequence[Path]) -> Table:
-    from cl_prompts.experiments.results import HEADINGS, collect, results_table
+def _tables(folders: Sequence[Path]) -> Iterator[Table]:
+    """One table an experiment."""
+    from cl_prompts.experiments.results import collect, rows_of, sections
 
-    shown = [i for i, heading in enumerate(HEADINGS) if heading not in ("trainable", "images/s", "F train", "F eval")]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    for i in shown:
-        table.add_column(HEADINGS[i].replace("task ", "task\n"), no_wrap=True)
-    for row in results_table(collect(folders)):
-        table.add_row(*(f"[bold]{row.cells[i]}[/bold]" if i in row.best else row.cells[i] for i in shown))
-    return table
+    for section in sections(collect(folders)):
+        headings = section.headings
+        shown = [i for i, name in enumerate(headings) if name not in ("trainable", "images/s", "F train", "F eval")]
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+        for i in shown:
+            table.add_column(headings[i].replace("task ", "task\n"), no_wrap=True)
+        for row in rows_of(section):
+            table.add_row(*(f"[bold]{row.cells[i]}[/bold]" if i in row.best else row.cells[i] for i in shown))
+        yield table
 
 
 def _quieten_libraries() -> None:

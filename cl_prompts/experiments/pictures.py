@@ -14,21 +14,31 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
-from numpy.typing import ArrayLike, NDArray
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
-Curve = Sequence[tuple[float, float]]
+from cl_prompts.experiments.picture_style import (
+    FAINT,
+    INK,
+    LINES,
+    MAX_NAMED_ROWS,
+    MISSING,
+    PALETTE,
+    Curve,
+    Floats,
+    accuracy_map,
+    canvas,
+    colour_bar,
+    draw_curves,
+    draw_forgetting_maps,
+    finish,
+    new_figure,
+    short,
+    task_ticks,
+)
 
-# Okabe and Ito's colours (told apart with any colour vision) without the yellow that vanishes on white, then Tol's.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255", "#999933", "#332288")
-_LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)))
-_MARKS = {_LINES[1]: "  - -", _LINES[2]: "  ···"}  # behind the names of lines that are not solid
 _KINDS = {"disjoint": "#0072B2", "blurry": "#D55E00", "other": "#666666"}
-_INK, _FAINT, _MISSING = "#333333", "#D9D9D9", "#EBEBEB"
-_MAX_NAMED_ROWS = 40
 _DPI = 144
 
 
@@ -42,7 +52,7 @@ def png_bytes(figure: Figure) -> bytes:
 def strategy_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """One colour and line style per name, in alphabetical order; after ten colours the next line style begins."""
     return {
-        name: {"color": PALETTE[i % len(PALETTE)], "linestyle": _LINES[i // len(PALETTE) % len(_LINES)]}
+        name: {"color": PALETTE[i % len(PALETTE)], "linestyle": LINES[i // len(PALETTE) % len(LINES)]}
         for i, name in enumerate(sorted(set(names)))
     }
 
@@ -53,6 +63,7 @@ def curve_figure(
     *,
     references: Mapping[str, float] | None = None,
     styles: Mapping[str, Mapping[str, Any]] | None = None,
+    measure: str = "accuracy",
 ) -> Figure:
     """Anytime accuracy over samples seen: mean over seeds, a band of one sample standard deviation, single seeds thin.
 
@@ -62,42 +73,29 @@ def curve_figure(
         task_ends: samples seen at the end of each task, drawn as vertical lines; leave it out where seeds differ in it.
         references: strategies that have no curve, as an accuracy 0..1 each, drawn as a dotted horizontal line.
         styles: line style of each strategy; default ``strategy_styles`` of the names given.
+        measure: what the curves show, "accuracy" or "mAP".
     """
-    references = references or {}
-    styles = styles or strategy_styles([*curves, *references])
-    figure, axes = _figure(9.6, 4.6)
+    figure, axes = new_figure(9.6, 4.6)
     for end in sorted(set(task_ends or ())):
-        axes.axvline(end, color=_FAINT, linewidth=1, zorder=0)
-    labels: list[tuple[float, str, str]] = []
-    lowest: float = min(references.values(), default=1.0)
-    for name, seeds in curves.items():
-        x, mean, std = _mean_curve(seeds)
-        for seed in seeds if len(seeds) > 1 else ():
-            axes.plot(*(np.asarray(seed, float) * (1, 100)).T, **styles[name], linewidth=0.7, alpha=0.45)
-        if std is not None:
-            axes.fill_between(x, 100 * (mean - std), 100 * (mean + std), color=styles[name]["color"], alpha=0.15, lw=0)
-        axes.plot(x, 100 * mean, **styles[name], linewidth=2.2, marker="o" if len(x) == 1 else None)
-        lowest = min([lowest, *(y for seed in seeds for _, y in seed)])
-        final = float(mean[-1]) if len(mean) else float(np.mean([seed[-1][1] for seed in seeds]))
-        labels.append((100 * final, name + _MARKS.get(styles[name]["linestyle"], ""), styles[name]["color"]))
-    for name, value in references.items():
-        axes.axhline(100 * value, color=styles[name]["color"], linewidth=1.6, linestyle=":")
-        labels.append((100 * value, f"{name}, final", styles[name]["color"]))
-    axes.set_ylim(max(0.0, 10 * np.floor((100 * lowest - 4) / 10)), 100)
+        axes.axvline(end, color=FAINT, linewidth=1, zorder=0)
+    references = references or {}
+    draw_curves(axes, curves, references, styles or strategy_styles([*curves, *references]))
     axes.set_xlim(left=0)
     axes.margins(x=0)
-    _label_ends(axes, labels)
-    _finish(axes, xlabel="samples seen (images)", ylabel="anytime accuracy over seen classes (%)", grid="y")
+    finish(axes, xlabel="samples seen (images)", ylabel=f"anytime {measure} over seen classes (%)", grid="y")
     return figure
 
 
-def stream_figure(stream: Mapping[str, Any], class_names: Sequence[str] | None = None) -> Figure:
+def stream_figure(
+    stream: Mapping[str, Any], class_names: Sequence[str] | None = None, *, unit: str = "samples"
+) -> Figure:
     """Who sees which class when: classes over tasks, disjoint and blurry ones told apart, samples per task above.
 
     Args:
         stream: what ``BlurrySplit.to_json()`` holds: ``counts`` (n_tasks x n_classes samples), ``disjoint_classes`` and
             ``blurry_classes`` (one list of classes per task).
         class_names: names of all classes; default their numbers. Names are written for at most 40 classes.
+        unit: what ``counts`` counts; "labels" where an image can have several.
     """
     counts = np.asarray(stream["counts"], float)
     n_tasks, n_classes = counts.shape
@@ -105,9 +103,9 @@ def stream_figure(stream: Mapping[str, Any], class_names: Sequence[str] | None =
     names = class_names or [str(c) for c in range(n_classes)]
     width = float(np.clip(3.4 + 0.8 * n_tasks, 7, 9.6))
     height = float(np.clip(0.27 * len(rows), 2.2, 5.6))
-    figure = _canvas(width, height + 2.3)
+    figure = canvas(width, height + 2.3)
     bars, matrix = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [1.2, height]})
-    _stream_bars(bars, counts, rows, kinds)
+    _stream_bars(bars, counts, rows, kinds, unit)
     share = counts[:, rows].T / np.maximum(counts[:, rows].sum(0), 1)[:, None]
     strength = np.where(share > 0, 0.18 + 0.82 * share, 0.0)[..., None]
     base = np.array([to_rgb(_KINDS[k]) for k in kinds]).reshape(-1, 1, 3)
@@ -116,17 +114,17 @@ def stream_figure(stream: Mapping[str, Any], class_names: Sequence[str] | None =
         cells = [(t, r, f"{counts[t, c]:.0f}", strength[r, t, 0]) for r, c in enumerate(rows) for t in range(n_tasks)]
         for t, r, text, depth in cells:
             if text != "0":
-                matrix.text(t, r, text, ha="center", va="center", fontsize=8, color="white" if depth > 0.5 else _INK)
-    _stream_row_labels(matrix, [_short(names[c]) for c in rows], kinds)
-    _task_ticks(matrix.xaxis, n_tasks)
-    _finish(matrix, xlabel="task", ylabel="class")
+                matrix.text(t, r, text, ha="center", va="center", fontsize=8, color="white" if depth > 0.5 else INK)
+    _stream_row_labels(matrix, [short(names[c]) for c in rows], kinds)
+    task_ticks(matrix.xaxis, n_tasks)
+    finish(matrix, xlabel="task", ylabel="class")
     absent = n_classes - len(rows)
-    note = "darker: larger share of the class's samples" + (
+    note = f"darker: larger share of the class's {unit}" + (
         f"; {absent} class{'es' * (absent > 1)} not in the stream" if absent else ""
     )
     handles = [Patch(color=_KINDS[k], label=f"{k} classes ({kinds.count(k)})") for k in _KINDS if k in kinds]
     handles.append(Patch(alpha=0, label=note))
-    figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False, fontsize=9, labelcolor=_INK)
+    figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False, fontsize=9, labelcolor=INK)
     return figure
 
 
@@ -135,6 +133,8 @@ def class_heatmap_figure(
     matrix: ArrayLike,
     class_names: Sequence[str] | None = None,
     task_ends: Sequence[int] | None = None,
+    *,
+    measure: str = "class accuracy",
 ) -> Figure:
     """Accuracy of each class over samples seen; classes in the order in which they were first seen, unseen ones grey.
 
@@ -143,40 +143,42 @@ def class_heatmap_figure(
         matrix: (classes, points) accuracies 0..1, NaN before a class is seen.
         class_names: names of the rows of ``matrix``; written for at most 40 classes.
         task_ends: samples seen at the end of each task, drawn as white lines.
+        measure: what ``matrix`` holds, "class accuracy" or "average precision".
     """
     points, values = np.asarray(x, float), np.asarray(matrix, float)
     known = ~np.isnan(values)
     order = np.argsort(np.where(known.any(1), known.argmax(1), values.shape[1]), kind="stable")
-    names = [_short(class_names[c] if class_names else str(c)) for c in order]
-    figure, axes = _figure(9.6, float(np.clip(0.22 * len(order) + 1.1, 2.6, 5.6)))
+    names = [short(class_names[c] if class_names else str(c)) for c in order]
+    figure, axes = new_figure(9.6, float(np.clip(0.22 * len(order) + 1.1, 2.6, 5.6)))
     middles = (points[1:] + points[:-1]) / 2
     # A value is drawn half-way to its neighbours, the first as far back as forward.
     start = max(0.0, 2 * points[0] - middles[0]) if len(middles) else 0.0
     edges = np.concatenate([[start], middles, [points[-1]]])
     image = axes.pcolormesh(
-        edges, np.arange(len(order) + 1) - 0.5, 100 * values[order], cmap=_accuracy_map(), vmin=0, vmax=100
+        edges, np.arange(len(order) + 1) - 0.5, 100 * values[order], cmap=accuracy_map(), vmin=0, vmax=100
     )
     for end in sorted(set(task_ends or ())):
         if end < edges[-1]:
             axes.axvline(end, color="white", linewidth=1.2)
     axes.invert_yaxis()
     axes.set_xlim(left=0)
-    axes.set_facecolor(_MISSING)
-    if len(names) <= _MAX_NAMED_ROWS:
+    axes.set_facecolor(MISSING)
+    if len(names) <= MAX_NAMED_ROWS:
         axes.set_yticks(range(len(names)), names, parse_math=False)
     else:
         axes.set_yticks([])
-    _finish(axes, xlabel="samples seen (images)", ylabel=f"{len(names)} classes, first seen on top")
-    _colour_bar(figure, image, axes, "class accuracy (%)")
+    finish(axes, xlabel="samples seen (images)", ylabel=f"{len(names)} classes, first seen on top")
+    colour_bar(figure, image, axes, f"{measure} (%)")
     return figure
 
 
-def task_heatmap_figure(matrix: ArrayLike) -> Figure:
+def task_heatmap_figure(matrix: ArrayLike, *, measure: str = "accuracy") -> Figure:
     """Accuracy of each task's classes after every task, and what was forgotten of it in the end.
 
     Args:
         matrix: (tasks, tasks) accuracies 0..1, ``matrix[i, t]`` on the classes that first appeared in task i, measured
             after task t; NaN where not measured (t < i, or a task without new classes).
+        measure: what ``matrix`` holds, "accuracy" or "mAP".
 
     The right column is ``max over t < T-1 of matrix[i, t]`` minus ``matrix[i, T-1]``; negative means improved since.
     """
@@ -184,24 +186,15 @@ def task_heatmap_figure(matrix: ArrayLike) -> Figure:
     n_tasks = len(values)
     lost = forgetting_per_task(values)
     size = float(np.clip(0.5 * n_tasks, 2.4, 5.6))
-    figure = _canvas(size * 1.45 + 2.6, size + 0.9)
+    figure = canvas(size * 1.45 + 2.6, size + 0.9)
     left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [n_tasks, 1]})
-    image = left.imshow(100 * values, cmap=_accuracy_map(), vmin=0, vmax=100, origin="lower", aspect="auto")
-    limit = max(0.1, float(np.nanmax(np.abs(lost), initial=0.0)))
-    drift = colormaps["RdBu_r"].with_extremes(bad=_MISSING)
-    right.imshow(lost[:, None], cmap=drift, vmin=-1.3 * limit, vmax=1.3 * limit, origin="lower", aspect="auto")
-    if n_tasks <= 12:
-        for (i, t), value in np.ndenumerate(values):
-            _cell(left, t, i, value, "white" if value < 0.6 else "black")
-    for i, value in enumerate(lost if n_tasks <= 20 else ()):
-        _cell(right, 0, i, value, "white" if abs(value) > 0.8 * limit else "black")
-    _task_ticks(left.xaxis, n_tasks)
-    _task_ticks(left.yaxis, n_tasks)
-    right.set_xticks([0], ["forgetting\n(points)"])
+    image = draw_forgetting_maps(left, right, values, lost, origin="lower", cells=n_tasks <= 12, losses=n_tasks <= 20)
+    task_ticks(left.xaxis, n_tasks)
+    task_ticks(left.yaxis, n_tasks)
     right.tick_params(axis="y", length=0)
-    _finish(left, xlabel="measured after task", ylabel="classes first seen in task")
-    _finish(right)
-    _colour_bar(figure, image, [left, right], "accuracy (%)")
+    finish(left, xlabel="measured after task", ylabel="classes first seen in task")
+    finish(right)
+    colour_bar(figure, image, [left, right], f"{measure} (%)")
     return figure
 
 
@@ -215,19 +208,19 @@ def usage_figure(counts: ArrayLike) -> Figure:
     n_tasks, n_prompts = values.shape
     share = 100 * values / max(values.sum(), 1.0)
     shades = colormaps["viridis"](np.linspace(0.05, 0.92, n_tasks))
-    figure, axes = _figure(float(np.clip(3.2 + 0.32 * n_prompts, 6.4, 9.6)), 3.0)
+    figure, axes = new_figure(float(np.clip(3.2 + 0.32 * n_prompts, 6.4, 9.6)), 3.0)
     bottom = np.zeros(n_prompts)
     for t in range(n_tasks):
         axes.bar(range(n_prompts), share[t], bottom=bottom, color=shades[t], width=0.8, label=f"task {t + 1}")
         bottom += share[t]
-    axes.axhline(100 / n_prompts, color=_INK, linewidth=1, linestyle="--", label="equal use")
+    axes.axhline(100 / n_prompts, color=INK, linewidth=1, linestyle="--", label="equal use")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=20))
     axes.set_xlim(-0.6, n_prompts - 0.4)
     handles, labels = axes.get_legend_handles_labels()
     if n_tasks > 12:  # a legend of many tasks says no more than its ends
         handles, labels = [handles[i] for i in (0, 1, n_tasks)], [labels[i] for i in (0, 1, n_tasks)]
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9, labelcolor=_INK)
-    _finish(axes, xlabel="prompt", ylabel="share of selections (%)", grid="y")
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9, labelcolor=INK)
+    finish(axes, xlabel="prompt", ylabel="share of selections (%)", grid="y")
     return figure
 
 
@@ -236,32 +229,6 @@ def forgetting_per_task(matrix: ArrayLike) -> Floats:
     values = np.asarray(matrix, float)
     earlier = np.where(np.isnan(values[:, :-1]), -np.inf, values[:, :-1]).max(1, initial=-np.inf)
     return np.where(np.isinf(earlier), np.nan, earlier) - values[:, -1]
-
-
-def _mean_curve(seeds: Sequence[Curve]) -> tuple[Floats, Floats, Floats | None]:
-    """Points, mean and sample standard deviation (None for one seed) over the range that all seeds cover."""
-    arrays = [np.asarray(seed, float) for seed in seeds]
-    x = np.unique(np.concatenate([a[:, 0] for a in arrays]))
-    x = x[(x >= max(a[0, 0] for a in arrays)) & (x <= min(a[-1, 0] for a in arrays))]
-    values = np.array([np.interp(x, a[:, 0], a[:, 1]) for a in arrays])
-    return x, values.mean(0), values.std(0, ddof=1) if len(arrays) > 1 else None
-
-
-def _label_ends(axes: Any, labels: list[tuple[float, str, str]]) -> None:
-    """Names at the right ends of the lines, moved apart where they would overlap; needs the final y limits."""
-    low, high = axes.get_ylim()
-    gap = 0.05 * (high - low)
-    labels = sorted(labels)
-    places = [value for value, _, _ in labels]
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + gap)
-    ceiling = high
-    for i in reversed(range(len(places))):
-        places[i] = min(places[i], ceiling)
-        ceiling = places[i] - gap
-    for place, (_, name, colour) in zip(places, labels, strict=True):
-        where = (1.012, (place - low) / (high - low))
-        axes.annotate(name, where, xycoords="axes fraction", color=colour, va="center", fontsize=10, parse_math=False)
 
 
 def _stream_rows(stream: Mapping[str, Any], counts: Floats) -> tuple[list[int], list[str]]:
@@ -276,7 +243,7 @@ def _stream_rows(stream: Mapping[str, Any], counts: Floats) -> tuple[list[int], 
     return rows + rest, kinds + ["other"] * len(rest)
 
 
-def _stream_bars(axes: Any, counts: Floats, rows: list[int], kinds: list[str]) -> None:
+def _stream_bars(axes: Any, counts: Floats, rows: list[int], kinds: list[str], unit: str) -> None:
     total = counts.sum(1)
     bottom = np.zeros(len(counts))
     for kind, colour in _KINDS.items():
@@ -286,16 +253,16 @@ def _stream_bars(axes: Any, counts: Floats, rows: list[int], kinds: list[str]) -
     if len(total) <= 12:
         for t, value in enumerate(total):
             axes.annotate(
-                f"{value:,.0f}", (t, value), (0, 2), textcoords="offset points", ha="center", fontsize=8, color=_INK
+                f"{value:,.0f}", (t, value), (0, 2), textcoords="offset points", ha="center", fontsize=8, color=INK
             )
     axes.margins(y=0.22)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(axis="x", labelbottom=False, length=0)
-    _finish(axes, ylabel="samples")
+    finish(axes, ylabel=unit)
 
 
 def _stream_row_labels(axes: Any, names: list[str], kinds: list[str]) -> None:
-    if len(names) <= _MAX_NAMED_ROWS:
+    if len(names) <= MAX_NAMED_ROWS:
         axes.set_yticks(range(len(names)), names, parse_math=False)
         ticks = list(zip(axes.get_yticklabels(), kinds, strict=True))
     else:  # too many to read: name the blocks
@@ -305,56 +272,3 @@ def _stream_row_labels(axes: Any, names: list[str], kinds: list[str]) -> None:
         ticks = list(zip(axes.get_yticklabels(), shown, strict=True))
     for label, kind in ticks:
         label.set_color(_KINDS[kind])
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
-    figure = _canvas(width, height)
-    return figure, figure.subplots()
-
-
-def _canvas(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, with a margin that keeps ink off the rim."""
-    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
-
-
-def _finish(axes: Any, *, xlabel: str = "", ylabel: str = "", grid: str = "") -> None:
-    """Axis labels, quiet spines, thousands separators on sample counts."""
-    axes.set_xlabel(xlabel, fontsize=10, color=_INK)
-    axes.set_ylabel(ylabel, fontsize=10, color=_INK)
-    axes.tick_params(labelsize=9, color=_FAINT, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")
-    thousands = FuncFormatter(lambda value, _: f"{value:,.0f}")
-    if xlabel.startswith("samples"):
-        axes.xaxis.set_major_formatter(thousands)
-    if ylabel == "samples":
-        axes.yaxis.set_major_formatter(thousands)
-    if grid:
-        axes.grid(axis=grid, color=_FAINT, linewidth=0.6)
-        axes.set_axisbelow(True)
-
-
-def _task_ticks(axis: Any, n_tasks: int) -> None:
-    """Tasks counted from 1, every one of them where there is room."""
-    places = range(0, n_tasks, -(-n_tasks // 20))
-    axis.set_ticks(places, [str(t + 1) for t in places])
-
-
-def _cell(axes: Any, x: float, y: float, value: float, colour: str) -> None:
-    if not np.isnan(value):
-        axes.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=9, color=colour)
-
-
-def _colour_bar(figure: Figure, image: Any, axes: Any, label: str) -> None:
-    bar = figure.colorbar(image, ax=axes, shrink=0.9, aspect=25, pad=0.02)
-    bar.set_label(label, fontsize=10, color=_INK)
-    bar.ax.tick_params(labelsize=9, color=_FAINT)
-    bar.outline.set_visible(False)
-
-
-def _accuracy_map() -> Any:
-    return colormaps["viridis"].with_extremes(bad=_MISSING)
-
-
-def _short(name: str, limit: int = 22) -> str:
-    return name if len(name) <= limit else name[: limit - 1] + "…"

@@ -13,7 +13,7 @@ import re
 import shlex
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments import pictures
+from cl_prompts.experiments import multi_label_pictures, pictures, pictures_inside
+from cl_prompts.experiments.inside import key_similarity_of, memory_matrix, usage_entropy
 from cl_prompts.experiments.results import (
-    HEADINGS,
     Run,
     Section,
     at,
     class_matrix,
     collect,
     curve_of,
+    examples_of,
     rows_of,
     sections,
+    stream_view,
+    task_curve_of,
     task_matrix,
     usage_matrix,
 )
@@ -98,7 +101,7 @@ def _render(runs: list[Run], paths: list[Path], base: Path, gallery: _Gallery) -
     return jinja.get_template("report.html").render(
         title=", ".join(dict.fromkeys(str(run.summary["recipe"]) for run in runs)),
         sections=[_section_view(part, styles, gallery) for part in parts],
-        headings=HEADINGS,
+        multi_label=any(run.multi_label for run in runs),
         runs=[(run, os.path.relpath(run.folder.resolve(), base.resolve()), run.folder in counted) for run in runs],
         n_finished=sum(run.finished for run in runs),
         environments=_environments(runs),
@@ -118,6 +121,8 @@ def _section_view(section: Section, styles: Mapping[str, Any], gallery: _Gallery
         "seeds": seeds,
         "most_seeds": max(map(len, seeds.values())),
         "same_seeds": len(set(map(tuple, seeds.values()))) == 1,
+        "multi_label": section.runs[0].multi_label,
+        "headings": section.headings,
         "rows": rows_of(section),
         **_curves_view(section, styles, gallery),
         "streams": _stream_views(section, gallery),
@@ -127,22 +132,45 @@ def _section_view(section: Section, styles: Mapping[str, Any], gallery: _Gallery
 
 
 def _curves_view(section: Section, styles: Mapping[str, Any], gallery: _Gallery) -> dict[str, Any]:
-    """Anytime accuracy of the rows that have any; of the others, the references, the final accuracy."""
-    curves = {label: [c for run in group if (c := curve_of(run))] for label, group in section.groups.items()}
-    final = {label: [at("results", "a_last")(run.summary) for run in section.groups[label]] for label in curves}
+    """The anytime curve of the rows that have any, or else the curve over tasks; of the references the final value."""
+    last = "map_last" if section.runs[0].multi_label else "a_last"
+    whole = {label for label, group in section.groups.items() if group[0].summary.get("whole_stream")}
     references = {
-        label: statistics.mean(v for v in final[label] if v is not None)
-        for label in curves
-        if not curves[label] and any(v is not None for v in final[label])
+        label: statistics.mean(values)
+        for label in section.groups
+        if label in whole
+        and (values := [v for r in section.groups[label] if (v := at("results", last)(r.summary)) is not None])
     }
-    curves = {label: c for label, c in curves.items() if c}
-    ends = [run.summary["task_ends"] for run in section.runs if curve_of(run)]
+    streamed = {label: group for label, group in section.groups.items() if label not in whole}
+    curves = {label: c for label, group in streamed.items() if (c := [x for run in group if (x := curve_of(run))])}
+    over_tasks = {label: [task_curve_of(run) for run in group] for label, group in streamed.items()}
+    ends = [run.summary["task_ends"] for group in streamed.values() for run in group]
     same_ends = all(e == ends[0] for e in ends)
-    picture = None
+    measure = "mAP" if section.runs[0].multi_label else "accuracy"
+    views: dict[str, Any] = {"curves": None, "task_curves": None, "f1": None}
     if curves:
-        figure = pictures.curve_figure(curves, ends[0] if same_ends else None, references=references, styles=styles)
-        picture = gallery.add(f"{section.title}-curves", figure, "anytime accuracy over samples seen")
-    return {"curves": picture, "same_ends": same_ends, "references": list(references)}
+        figure = pictures.curve_figure(
+            curves, ends[0] if same_ends else None, references=references, styles=styles, measure=measure
+        )
+        views["curves"] = gallery.add(f"{section.title}-curves", figure, f"anytime {measure} over samples seen")
+    if over_tasks and (section.runs[0].multi_label or not curves):
+        figure = multi_label_pictures.map_figure(over_tasks, references=references, styles=styles, measure=measure)
+        views["task_curves"] = gallery.add(f"{section.title}-tasks", figure, f"{measure} after each task")
+    if section.runs[0].multi_label:
+        figure = multi_label_pictures.f1_figure(_final_f1(section), styles=styles)
+        views["f1"] = gallery.add(f"{section.title}-f1", figure, "CF1 and OF1 of each strategy")
+    return {**views, "measure": measure, "same_ends": same_ends, "references": list(references)}
+
+
+def _final_f1(section: Section) -> dict[str, dict[str, list[float]]]:
+    names = {"cf1_80": "CF1 at 0.8", "of1_80": "OF1 at 0.8", "cf1_50": "CF1 at 0.5", "of1_50": "OF1 at 0.5"}
+    return {
+        label: {
+            name: [v for run in group if (v := at("results", key)(run.summary)) is not None]
+            for key, name in names.items()
+        }
+        for label, group in section.groups.items()
+    }
 
 
 def _stream_views(section: Section, gallery: _Gallery) -> list[tuple[str, dict[str, Any]]]:
@@ -153,7 +181,8 @@ def _stream_views(section: Section, gallery: _Gallery) -> list[tuple[str, dict[s
     views = []
     for run in streams.values():
         seed = run.summary["stream_seed"]
-        figure = pictures.stream_figure(run.stream, run.summary.get("class_names"))
+        unit = "labels" if run.multi_label else "samples"
+        figure = pictures.stream_figure(stream_view(run.stream), run.summary.get("class_names"), unit=unit)
         views.append(
             (f"stream seed {seed}", gallery.add(f"{section.title}-stream-{seed}", figure, "classes over tasks"))
         )
@@ -165,25 +194,57 @@ def _run_view(label: str, run: Run, gallery: _Gallery) -> tuple[str, list[tuple[
     views = []
     name = f"{run.summary['recipe']}-{label}-seed-{run.seeds}"
     ends = run.summary["task_ends"]
-    if curve := curve_of(run):
-        x = [point for point, _ in curve]
-        names = run.summary.get("class_names")
-        figure = pictures.class_heatmap_figure(x, class_matrix(run), names, ends[:-1])
-        views.append(
-            (
-                "Accuracy of each class over samples seen; white lines end tasks.",
-                gallery.add(f"{name}-classes", figure, "class accuracy"),
-            )
+    names, measure = run.summary.get("class_names"), "average precision" if run.multi_label else "accuracy"
+    if curve_of(run):
+        x, matrix = class_matrix(run)
+        figure = pictures.class_heatmap_figure(
+            x, matrix, names, ends[:-1], measure=measure if run.multi_label else f"class {measure}"
         )
+        caption = f"{measure.capitalize()} of each class over samples seen; white lines end tasks."
+        views.append((caption, gallery.add(f"{name}-classes", figure, "class accuracy")))
+    elif not run.summary.get("whole_stream"):
+        figure = multi_label_pictures.ap_heatmap_figure(class_matrix(run)[1], names, measure=measure)
+        caption = (
+            f"{measure.capitalize()} of each class after every task, and what was forgotten of it; grey: not seen yet."
+        )
+        views.append((caption, gallery.add(f"{name}-classes", figure, "class accuracy after tasks")))
     matrix = task_matrix(run)
     if (~np.isnan(matrix)).any(0).sum() > 1:
-        caption = "Accuracy on the classes first seen in a task, after every task, and its forgetting; grey: none."
-        views.append((caption, gallery.add(f"{name}-tasks", pictures.task_heatmap_figure(matrix), "task accuracy")))
+        what = "mAP" if run.multi_label else "accuracy"
+        caption = (
+            f"{'mAP' if run.multi_label else 'Accuracy'} on the classes first seen in a task, after every task, and its "
+            "forgetting; grey: none."
+        )
+        figure = pictures.task_heatmap_figure(matrix, measure=what)
+        views.append((caption, gallery.add(f"{name}-tasks", figure, "task accuracy")))
+    views += [(caption, gallery.add(f"{name}-{what}", figure, alt)) for what, alt, caption, figure in _inside(run)]
+    if examples := examples_of(run):
+        figure = multi_label_pictures.examples_figure(**examples, class_names=names)
+        caption = "Test images after the last task, with labels predicted at a probability above 0.5."
+        views.append((caption, gallery.add(f"{name}-examples", figure, "test images with their labels")))
+    return f"seed {run.seeds}", views
+
+
+def _inside(run: Run) -> Iterator[tuple[str, str, str, Figure]]:
+    """(short name, alternative text, caption, picture) of what one sees inside a run's prompts and memory."""
     usage = usage_matrix(run)
     if usage.size:
-        caption = "How often each prompt was selected in training."
-        views.append((caption, gallery.add(f"{name}-usage", pictures.usage_figure(usage), "prompt usage")))
-    return f"seed {run.seeds}", views
+        caption = (
+            "Use of the prompts in training, task by task, and the entropy H of each task's shares: 2^H prompts used alike "
+            "would have it; dashed: all of them. A use is a selection; where prompts are mixed, a weight of absolute value 1."
+        )
+        yield "usage", "prompt usage", caption, pictures_inside.usage_figure(usage, usage_entropy(usage))
+    similarity = key_similarity_of(run.folder)
+    if similarity is not None:
+        caption = "How alike the keys of the prompts are after the last task; mean over blocks where they have keys of their own."
+        yield "keys", "similarity of keys", caption, pictures_inside.key_figure(similarity)
+    memory = memory_matrix(run)
+    if memory.size:
+        caption = "What the replay memory held after each task, by class, classes held first at the bottom."
+        figure = pictures_inside.memory_figure(
+            memory, run.summary.get("class_names"), unit="labels" if run.multi_label else "samples"
+        )
+        yield "memory", "replay memory", caption, figure
 
 
 def _environments(runs: Sequence[Run]) -> list[tuple[int, dict[str, Any]]]:

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import statistics
+import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,15 @@ class Run:
         return bool(self.summary["status"] == "finished")
 
     @property
+    def multi_label(self) -> bool:
+        return bool(self.summary.get("multi_label"))
+
+    @property
+    def measure(self) -> str:
+        """What its evaluations measure, as ``metrics.csv`` names it."""
+        return "map" if self.multi_label else "accuracy"
+
+    @property
     def seeds(self) -> str:
         """The seed, and the stream's where it is another one."""
         seed, stream = self.summary["seed"], self.summary["stream_seed"]
@@ -55,7 +65,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table of results: the texts below ``HEADINGS``, and the places of those best in their column."""
+    """A line of a section's table: the texts below its ``headings``, and the places of those best in their column."""
 
     section: str
     cells: tuple[str, ...]
@@ -93,19 +103,28 @@ def at(*keys: str) -> Callable[[Mapping[str, Any]], float | None]:
     return value
 
 
-COLUMNS = (
-    Column("A_AUC\u00a0%", at("results", "a_auc"), percent, max),
-    Column("A_last\u00a0%", at("results", "a_last"), percent, max),
-    Column("forgetting\u00a0%", at("results", "forgetting"), percent, min),
-    Column("task forgetting\u00a0%", at("results", "task_forgetting"), percent, min),
+_COST = (
     Column("trainable", at("trainable_parameters"), _plain(0)),
     Column("images/s", at("images_per_second"), _plain(0)),
     Column("F train", at("forward_passes", "train"), _plain(2)),
     Column("F eval", at("forward_passes", "evaluation"), _plain(2)),
 )
-
-
-HEADINGS = ("strategy", "seeds", *(c.title for c in COLUMNS))
+COLUMNS = (
+    Column("A_AUC\u00a0%", at("results", "a_auc"), percent, max),
+    Column("A_last\u00a0%", at("results", "a_last"), percent, max),
+    Column("forgetting\u00a0%", at("results", "forgetting"), percent, min),
+    Column("task forgetting\u00a0%", at("results", "task_forgetting"), percent, min),
+    *_COST,
+)
+MULTI_LABEL_COLUMNS = (
+    Column("A_AUC\u00a0%", at("results", "a_auc"), percent, max),
+    Column("avg mAP\u00a0%", at("results", "map_avg"), percent, max),
+    Column("last mAP\u00a0%", at("results", "map_last"), percent, max),
+    Column("CF1\u00a0%", at("results", "cf1_80"), percent, max),
+    Column("OF1\u00a0%", at("results", "of1_80"), percent, max),
+    Column("task forgetting\u00a0%", at("results", "task_forgetting"), percent, min),
+    *_COST,
+)
 
 
 @dataclass(frozen=True)
@@ -118,6 +137,17 @@ class Section:
     @property
     def runs(self) -> list[Run]:
         return [run for group in self.groups.values() for run in group]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Columns of its table; A_AUC only where some run has an anytime curve."""
+        auc, *others = MULTI_LABEL_COLUMNS if self.runs[0].multi_label else COLUMNS
+        there = any(auc.value(run.summary) is not None for run in self.runs)
+        return (auc, *others) if there else tuple(others)
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        return ("strategy", "seeds", *(c.title for c in self.columns))
 
 
 def collect(paths: Iterable[Path | str]) -> list[Run]:
@@ -177,37 +207,46 @@ def sections(runs: Iterable[Run]) -> list[Section]:
 
 
 def rows_of(section: Section) -> list[Row]:
+    columns = section.columns
     values = {
-        label: [[v for run in group if (v := c.value(run.summary)) is not None] for c in COLUMNS]
+        label: [[v for run in group if (v := c.value(run.summary)) is not None] for c in columns]
         for label, group in section.groups.items()
     }
-    competing = [label for label in values if values[label][0]]
+    # What had all data at once is a reference.
+    competing = [label for label, group in section.groups.items() if not group[0].summary.get("whole_stream")]
     alike = len({tuple(run.seeds for run in section.groups[label]) for label in competing}) == 1
     best: dict[str, set[int]] = defaultdict(set)
-    for i, column in enumerate(COLUMNS):
+    for i, column in enumerate(columns):
         # Compared as printed, so that equal texts are marked alike.
         means = {label: round(statistics.mean(values[label][i]), 3) for label in competing if values[label][i]}
         if column.best and alike and len(means) > 1:
             top = column.best(means.values())
             for label in (name for name, mean in means.items() if mean == top):
-                best[label].add(len(HEADINGS) - len(COLUMNS) + i)
+                best[label].add(len(section.headings) - len(columns) + i)
     rows = []
     for label, group in section.groups.items():
-        texts = (c.text(v) for c, v in zip(COLUMNS, values[label], strict=True))
+        texts = (c.text(v) for c, v in zip(columns, values[label], strict=True))
         rows.append(Row(section.title, (label, str(len(group)), *texts), frozenset(best[label])))
     return rows
 
 
 def curve_of(run: Run) -> list[tuple[int, float]]:
-    return run.metrics.get("anytime_accuracy", {}).get("seen", [])
+    return run.metrics.get(f"anytime_{run.measure}", {}).get("seen", [])
 
 
-def class_matrix(run: Run) -> pictures.Floats:
-    """(classes, anytime points) accuracy of each class, NaN before it is seen."""
-    series = run.metrics.get("anytime_accuracy", {})
+def task_curve_of(run: Run) -> list[float]:
+    """What was measured after each task, NaN where no class had been seen."""
+    ends = dict(run.metrics.get(f"task_end_{run.measure}", {}).get("seen", []))
+    return [ends.get(end, math.nan) for end in run.summary["task_ends"]]
+
+
+def class_matrix(run: Run) -> tuple[list[int], pictures.Floats]:
+    """Points (anytime points, or task ends of a run without) and (classes, points) values, NaN before a class is seen."""
+    kind = "anytime" if curve_of(run) else "task_end"
+    series = run.metrics.get(f"{kind}_{run.measure}", {})
     x = [point for point, _ in series.get("seen", [])]
     by_class = [dict(series.get(f"class:{c}", [])) for c in range(run.summary["n_classes"])]
-    return np.array([[values.get(point, np.nan) for point in x] for values in by_class])
+    return x, np.array([[values.get(point, np.nan) for point in x] for values in by_class])
 
 
 def task_matrix(run: Run) -> pictures.Floats:
@@ -215,9 +254,34 @@ def task_matrix(run: Run) -> pictures.Floats:
 
     Looked up by samples seen: tasks without samples end where the task before them ended, and with its accuracies.
     """
-    series, n_tasks = run.metrics.get("task_end_accuracy", {}), run.summary["n_tasks"]
+    series, n_tasks = run.metrics.get(f"task_end_{run.measure}", {}), run.summary["n_tasks"]
     by_task = [dict(series.get(f"task:{i}", [])) for i in range(n_tasks)]
     return np.array([[values.get(end, np.nan) for end in run.summary["task_ends"]] for values in by_task])
+
+
+def stream_view(stream: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``pictures.stream_figure`` needs of a stream: of a multi-label one, the classes annotated in each task."""
+    if "anchors" not in stream:
+        return dict(stream)
+    blurry = stream["anchors"]
+    visible = [[c for c, n in enumerate(row) if n] for row in stream["counts"]]
+    return {
+        "counts": stream["counts"],
+        "disjoint_classes": blurry["disjoint_classes"] if blurry else visible,
+        "blurry_classes": blurry["blurry_classes"] if blurry else [[] for _ in visible],
+    }
+
+
+def examples_of(run: Run) -> dict[str, np.ndarray] | None:
+    """``images`` (n, 3, h, w) uint8, ``truth`` and ``predicted`` (n, classes) bool of some test images; multi-label runs only."""
+    path = run.folder / "examples.npz"
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in ("images", "truth", "predicted")}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"cannot read {path} of a run: repeat the run or delete that file") from error
 
 
 def usage_matrix(run: Run) -> pictures.Floats:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 
@@ -21,7 +22,7 @@ from cl_prompts.devices import check_precision, pick_device
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.run_folder import RunFolder, new_path
 from cl_prompts.experiments.settings import Settings
-from cl_prompts.experiments.signatures import SCENARIOS
+from cl_prompts.experiments.signatures import MULTI_LABEL_SCENARIOS, SCENARIOS, filled_parameters
 from cl_prompts.experiments.tracking import ProgressLine, Tracker
 from cl_prompts.scenarios.datasets import DATASETS, DataSet, load_dataset
 from cl_prompts.strategies.anytime import AnytimeEvaluation
@@ -65,23 +66,55 @@ class Builder:
         backbone = self.backbone(settings)
         name, arguments = settings.section("dataset")
         data = load_dataset(name, image_size=backbone.image_size, seed=settings.seed, **arguments)
-        scenario, options = settings.section("scenario")
-        split = getattr(scenarios, SCENARIOS[scenario][0])(data.train.targets, seed=settings.stream_seed, **options)
+        split = _split(settings, data)
         benchmark = scenarios.benchmark_from_split(data.train, data.test, split)
-        n_classes = len(data.classes)
         kind = strategies.strategy_class(settings.strategy)
         # The curve over samples has no meaning when all data come at once: only the end is measured then.
-        evaluation = {**settings.evaluation, **({"every": sys.maxsize} if kind.whole_stream else {})}
-        anytime = AnytimeEvaluation(data.test, n_classes=n_classes, num_workers=settings.num_workers, **evaluation)
+        evaluation = {**settings.evaluation, **({"every": None} if kind.whole_stream else {})}
+        anytime = AnytimeEvaluation(
+            data.test, n_classes=len(data.classes), num_workers=settings.num_workers, **evaluation
+        )
         strategy = kind(
-            backbone=backbone, n_classes=n_classes, device=settings.device, evaluator=None, plugins=[anytime], seed=settings.seed,
-            **settings.options,
+            backbone=backbone, n_classes=len(data.classes), device=settings.device, evaluator=None, plugins=[anytime],
+            seed=settings.seed, **_told(settings, data, split), **settings.options,
         )  # type: ignore[call-arg]  # fmt: skip
         return Parts(settings, data, split, benchmark, strategy, anytime)
 
     def check(self, plan: Sequence[Settings]) -> Parts:
         """Build one run of each strategy, since seeds do not differ in what can be wrong; returns the last one's parts."""
         return [self.build(settings) for settings in {s.strategy: s for s in plan}.values()][-1]
+
+
+def _split(settings: Settings, data: DataSet) -> Any:
+    """The stream of a run."""
+    scenario, options = settings.section("scenario")
+    several = scenario in MULTI_LABEL_SCENARIOS
+    if several != data.multi_label:
+        fitting = [name for name in SCENARIOS if (name in MULTI_LABEL_SCENARIOS) == data.multi_label]
+        has = "several classes per image" if data.multi_label else "one class per image"
+        raise InputError(
+            f"scenario {scenario!r} does not fit data set {data.name!r}, which has {has}: use {' or '.join(fitting)}"
+        )
+    if several:
+        options["test_labels"] = data.test.targets
+    return getattr(scenarios, SCENARIOS[scenario][0])(data.train.targets, seed=settings.stream_seed, **options)
+
+
+def _told(settings: Settings, data: DataSet, split: Any) -> dict[str, Any]:
+    """What the strategy is told about the data beside the number of classes; of tasks only where they are announced."""
+    accepted, told = filled_parameters(settings.strategy), {}
+    if data.multi_label and "multi_label" not in accepted:
+        able = [name for name in strategies.STRATEGIES if "multi_label" in filled_parameters(name)]
+        raise InputError(
+            f"strategy {settings.strategy!r} is defined for one class per image, and data set {data.name!r} has several: "
+            f"use {', '.join(able)}"
+        )
+    if "multi_label" in accepted:
+        told["multi_label"] = data.multi_label
+    announced = settings.options.get("boundaries")
+    if "n_tasks" in accepted and (split.boundaries if announced is None else announced):
+        told["n_tasks"] = split.n_tasks
+    return told
 
 
 def _random(settings: Settings) -> bool:
@@ -126,6 +159,8 @@ def execute(parts: Parts, folder: RunFolder, *, console: Console) -> None:
             with line.bar:
                 tracker.show_stream(json.loads(parts.split.to_json()), list(parts.data.classes))
                 run.train()
+            if parts.data.multi_label:
+                tracker.show_examples(parts.strategy.model, parts.data.test, list(parts.data.classes))
             tracker.finish(run.results(), run.flat_settings(), list(parts.data.classes))
         finally:
             tracker.close()
@@ -145,7 +180,10 @@ class _Run:
         if parts.strategy.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(parts.strategy.device)
         epochs = parts.strategy.train_epochs
-        self.total = epochs * sum(len(task) for task in parts.split.tasks)
+        rows = parts.split.tasks
+        # A strategy that sees all at once meets an image once, however many multi-label tasks it is in.
+        n = len(np.unique(np.concatenate(rows))) if parts.strategy.whole_stream else sum(map(len, rows))
+        self.total = epochs * n
 
     def restore(self) -> None:
         """From the last checkpoint, or from the start."""
@@ -212,7 +250,9 @@ class _Run:
         """Final numbers; the anytime curve and forgetting do not exist for a strategy that sees everything at once."""
         results = dict(self.parts.anytime.results)
         if self.parts.strategy.whole_stream:
-            results = {k: v if k in ("a_last", "a_avg") else None for k, v in results.items()}
+            # One end and no curve: what speaks of a course has no value.
+            course = ("a_auc", "forgetting", "task_forgetting")
+            results = {k: None if k.startswith(course) else v for k, v in results.items()}
         return results
 
     def flat_settings(self) -> dict[str, Any]:
@@ -245,15 +285,16 @@ class _Run:
                 "image_size": parts.strategy.model.backbone.image_size,
                 "seed": settings.seed,
                 "stream_seed": settings.stream_seed,
-                "n_tasks": len(parts.split.tasks),
+                "multi_label": parts.data.multi_label,
+                "n_tasks": parts.split.n_tasks,
                 "n_classes": len(parts.data.classes),
                 "class_names": list(parts.data.classes),
-                "samples": sum(len(task) for task in parts.split.tasks),
+                "samples": sum(parts.split.sizes),
                 "samples_seen": parts.strategy.samples_seen,
                 "whole_stream": parts.strategy.whole_stream,
                 "task_ends": [e.samples_seen for e in parts.anytime.curve.task_ends],
                 "results": self.results(),
-                "trainable_parameters": sum(p.numel() for p in parts.strategy.model.parameters() if p.requires_grad),
+                "trainable_parameters": parts.strategy.model.n_learned,
                 "seconds": seconds,
                 "images_per_second": parts.strategy.samples_seen / seconds,
                 "peak_memory_mb": peak_memory_mb(parts.strategy.device),

@@ -91,7 +91,7 @@ def recipe_text(name: str) -> str:
 
 
 def load_recipe(name: str) -> dict[str, Any]:
-    """Sections of a recipe, those of the recipe it ``extends`` underneath."""
+    """Sections of a recipe, those of the recipe (or the list of recipes) that it ``extends`` underneath."""
     try:
         recipe = yaml.load(recipe_text(name), Loader=_Loader) or {}
     except yaml.YAMLError as error:
@@ -101,9 +101,12 @@ def load_recipe(name: str) -> dict[str, Any]:
             f"recipe {name} holds no sections: it should map dataset, scenario, backbone, strategies to settings"
         )
     if "extends" in recipe:
-        base = load_recipe(recipe.pop("extends"))
-        strategies = recipe.get("strategies", base.get("strategies", {}))
-        recipe = {**_merge(base, recipe), "strategies": strategies}
+        bases = [load_recipe(base) for base in _as_list(recipe.pop("extends"))]
+        base: dict[str, Any] = {}
+        for one in bases:
+            base = _merge(base, one)
+        # Several bases put their strategies together; a recipe that names strategies of its own means just these.
+        recipe = {**_merge(base, recipe), "strategies": recipe.get("strategies", base.get("strategies", {}))}
     return recipe
 
 

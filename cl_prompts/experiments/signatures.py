@@ -14,18 +14,26 @@ SCENARIOS = {
     "si_blurry": ("si_blurry_split", "stochastic blurry task boundaries, online (ICCV 2023)"),
     "i_blurry": ("i_blurry_split", "blurry boundaries with equal tasks (ICLR 2022)"),
     "disjoint": ("disjoint_split", "each class in one task, equal tasks"),
+    "class_incremental": ("class_incremental_split", "each class in one task, boundaries announced, several epochs"),
+    "mlcil": ("mlcil_split", "multi-label class-incremental: B0-C10 and the like, boundaries announced"),
+    "si_blurry_multilabel": ("si_blurry_multilabel_split", "Si-Blurry for images with several labels, online"),
 }
+
+#: those of them that split a 0/1 matrix of labels
+MULTI_LABEL_SCENARIOS = ("mlcil", "si_blurry_multilabel")
 
 #: parameters that the runner itself fills in
 FILLED = {
     "dataset": {"image_size", "seed"},
-    "scenario": {"targets", "seed"},
+    "scenario": {"targets", "labels", "test_labels", "seed"},
     "backbone": {"seed"},
     "evaluation": {"test", "n_classes", "listeners", "num_workers"},
     "strategy": {
         "model",
         "backbone",
         "n_classes",
+        "multi_label",
+        "n_tasks",
         "optimizer",
         "plugins",
         "evaluator",
@@ -66,6 +74,11 @@ def section_parameters(section: str, name: str = "") -> dict[str, tuple[Any, Any
     else:
         function = import_module("cl_prompts.strategies.anytime").AnytimeEvaluation
     return parameters(function, FILLED[section])
+
+
+def filled_parameters(strategy: str) -> set[str]:
+    """Parameters of a strategy that the runner fills in."""
+    return set(parameters(strategy_class(strategy), set())) & FILLED["strategy"]
 
 
 def strategy_parameters(strategy: str) -> dict[str, tuple[Any, Any]]:

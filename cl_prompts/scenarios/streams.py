@@ -74,7 +74,7 @@ class LazyStream(SequenceCLStream):
     def joint(self, experiences: Sequence[int] | None = None) -> DatasetExperience:
         """Some experiences (all by default) as one: each of their images once, with all labels that are visible in any."""
         chosen = list(range(len(self._rows)) if experiences is None else experiences)
-        present = self._present[chosen].any(axis=0)
+        present = np.asarray(self._present[chosen].any(axis=0))
         data = self._data[chosen[0]] if self._joint_data is None else self._joint_data(present)
         rows = np.unique(np.concatenate([self._rows[i] for i in chosen]))
         experience = DatasetExperience(dataset=data.subset(rows.tolist()), current_experience=0)

@@ -12,8 +12,9 @@ from avalanche.evaluation.metric_results import MetricValue
 
 from cl_prompts.errors import InputError
 from cl_prompts.evaluation import Evaluator
-from cl_prompts.metrics import Curve, Evaluation, a_auc, results
-from cl_prompts.models import PromptedViT
+from cl_prompts.metrics import Curve, Evaluation, a_auc, multi_label_run_results, results
+from cl_prompts.models import ContinualModel
+from cl_prompts.strategies.multi_label_metrics import refuse_accuracy
 
 Listener = Callable[[str, Evaluation], None]
 
@@ -24,12 +25,13 @@ class AnytimeEvaluation(BaseSGDPlugin):
     Works with the strategies of this package and with ordinary ones (Naive, Replay, ...): classes are discovered from
     labels, samples are counted from the experience, and the logits of unseen classes are masked. An evaluation neither
     changes the strategy's mini-batch nor touches a random generator, so how often one looks does not change training.
-    Values go to the strategy's evaluator and its loggers as ``AnytimeAccuracy`` and ``A_AUC``, over samples seen.
+    Values go to the strategy's evaluator and its loggers as ``AnytimeAccuracy`` and ``A_AUC``, over samples seen. On a
+    multi-label test set all accuracies are average precisions, named ``AnytimeMAP`` and so on.
 
     Args:
         test: a test stream, an experience or a data set with ``.targets`` and fixed images.
-        n_classes: classes of the data set; by default the largest test label + 1.
-        every: samples between two anytime points.
+        n_classes: classes of the data set; by default the largest test label + 1, or the columns of multi-hot targets.
+        every: samples between two anytime points; None evaluates after tasks only.
         points: ``"default"``: the first batch boundary with samples seen >= k * every, and the end of the stream;
             ``"published"``: strictly past k * every, one step of k per evaluation, no end point (Si-Blurry's code).
         batch_size: test images per batch.
@@ -49,24 +51,25 @@ class AnytimeEvaluation(BaseSGDPlugin):
         test: Any,
         *,
         n_classes: int | None = None,
-        every: int = 1000,
+        every: int | None = 1000,
         points: str = "default",
         batch_size: int = 128,
         num_workers: int = 0,
         listeners: Sequence[Listener] = (),
     ) -> None:
         super().__init__()
-        if every < 1:
+        if every is not None and every < 1:
             raise InputError(f"the evaluation period is {every} samples: it must be at least 1")
         if points not in ("default", "published"):
             raise InputError(f"anytime points {points!r} are not known: they are 'default' or 'published'")
         self.evaluator = Evaluator(_dataset_of(test), batch_size=batch_size, num_workers=num_workers)
-        self.n_classes = n_classes or int(self.evaluator.targets.max()) + 1
+        targets = self.evaluator.targets
+        self.n_classes = n_classes or (targets.shape[1] if targets.dim() == 2 else int(targets.max()) + 1)
         self.every, self.points, self.listeners = every, points, list(listeners)
         self.curve = Curve()
         self.new_classes: list[list[int]] = []
         self.samples_seen = 0
-        self.next_threshold = every
+        self.next_threshold = every or 0
         self._seen = torch.zeros(self.n_classes, dtype=torch.bool)
         self._iteration = 0
         self._strategy: weakref.ref[Any] | None = None
@@ -74,15 +77,18 @@ class AnytimeEvaluation(BaseSGDPlugin):
     @property
     def results(self) -> dict[str, float | None]:
         """A_AUC, A_last, forgetting and the rest, of the stream so far."""
-        return results(self.curve, self.new_classes, end=self.points == "default")
+        summarise = multi_label_run_results if self.evaluator.multi_label else results
+        return summarise(self.curve, self.new_classes, end=self.every is not None and self.points == "default")
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Move to the strategy's device, and make room for all classes that its model knows."""
         if self._strategy is not None and self._strategy() is not strategy:
             raise InputError("this AnytimeEvaluation has watched another strategy: make a new one for each")
         self._strategy = weakref.ref(strategy)
+        if self.evaluator.multi_label and strategy.evaluator is not None:
+            refuse_accuracy(strategy.evaluator)
         self.evaluator.device = strategy.device
-        if isinstance(strategy.model, PromptedViT) and strategy.model.n_classes > self.n_classes:
+        if isinstance(strategy.model, ContinualModel) and strategy.model.n_classes > self.n_classes:
             grown = strategy.model.n_classes - self.n_classes
             self._seen = torch.cat([self._seen, torch.zeros(grown, dtype=torch.bool)])
             self.n_classes += grown
@@ -90,8 +96,13 @@ class AnytimeEvaluation(BaseSGDPlugin):
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Note the classes of the batch, unless the model keeps account itself (looking at labels costs a GPU a stop)."""
-        if not isinstance(strategy.model, PromptedViT):
-            self._seen[strategy.mb_y.cpu()] = True
+        if not isinstance(strategy.model, ContinualModel):
+            labels = strategy.mb_y.cpu()
+            self._seen |= (
+                (labels > 0).any(dim=0)
+                if self.evaluator.multi_label
+                else torch.zeros_like(self._seen).index_fill(0, labels, True)
+            )
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Evaluate if a threshold was reached."""
@@ -99,6 +110,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
         before, self.samples_seen = self.samples_seen, self._count(strategy)
         if self.samples_seen == before:
             return  # between two updates on one batch
+        if self.every is None:
+            return
         if self.points == "default":
             due = self.samples_seen >= self.next_threshold
             following = (self.samples_seen // self.every + 1) * self.every
@@ -119,6 +132,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         recent = [
             e for e in (*self.curve.anytime[-1:], *self.curve.task_ends[-1:]) if e.samples_seen == self.samples_seen
         ]
+        recent = [] if self.evaluator.multi_label else recent  # it knew nothing of this task's own test set
         self._record("task_end", recent[0] if recent else self._evaluate(strategy), strategy)
 
     def _count(self, strategy: Any) -> int:
@@ -132,23 +146,27 @@ class AnytimeEvaluation(BaseSGDPlugin):
         return self._start + epochs * n + min(within * size, n)
 
     def _note_classes(self, strategy: Any) -> None:
-        if isinstance(strategy.model, PromptedViT):
+        if isinstance(strategy.model, ContinualModel):
             seen = strategy.model.seen.cpu()
             self._seen[: len(seen)] |= seen
 
     def _evaluate(self, strategy: Any) -> Evaluation:
         self._note_classes(strategy)
-        counts = self.evaluator(strategy.model, self._seen)
-        return Evaluation(self.samples_seen, counts.overall(), counts.by_class())
+        return self.evaluator.evaluate(
+            strategy.model, self._seen, samples_seen=self.samples_seen, tasks=self.new_classes
+        )
 
     def _record(self, kind: str, evaluation: Evaluation, strategy: Any) -> None:
         (self.curve.anytime if kind == "anytime" else self.curve.task_ends).append(evaluation)
         if strategy.evaluator is not None and evaluation.accuracy == evaluation.accuracy:
             x = evaluation.samples_seen
             publish = strategy.evaluator.publish_metric_value
-            name = "AnytimeAccuracy" if kind == "anytime" else "TaskEndAccuracy"
-            publish(MetricValue(self, name, evaluation.accuracy, x))
-            publish(MetricValue(self, "A_AUC", a_auc(self.curve, end=False), x))
+            what = "MAP" if self.evaluator.multi_label else "Accuracy"
+            publish(MetricValue(self, ("Anytime" if kind == "anytime" else "TaskEnd") + what, evaluation.accuracy, x))
+            if self.curve.anytime:
+                publish(MetricValue(self, "A_AUC", a_auc(self.curve, end=False), x))
+            for name, value in evaluation.scores.items():
+                publish(MetricValue(self, name, value, x))
         for listener in self.listeners:
             listener(kind, evaluation)
 

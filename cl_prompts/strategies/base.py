@@ -1,4 +1,4 @@
-"""What all strategies share: an online training loop on Avalanche's template, and nothing about any one method."""
+"""What all strategies share: a training loop on Avalanche's template, and nothing about any one method."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from avalanche.benchmarks import CLExperience
 from avalanche.core import BasePlugin
+from avalanche.evaluation.metrics import loss_metrics
+from avalanche.logging import InteractiveLogger
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.plugins.evaluation import default_evaluator
 from avalanche.training.templates import SupervisedTemplate
@@ -22,9 +24,16 @@ from cl_prompts.backbone import FrozenViT
 from cl_prompts.devices import pick_device
 from cl_prompts.errors import InputError, RunError, unknown
 from cl_prompts.heads import FINITE_MASK
-from cl_prompts.memories import ReservoirMemory
-from cl_prompts.models import Output, PromptedViT
+from cl_prompts.losses import multi_label_loss
+from cl_prompts.memories import ClassBalancedMemory, ReservoirMemory
+from cl_prompts.models import ContinualModel, Output
+from cl_prompts.schedules import check_schedule, learning_rate_factor
+from cl_prompts.strategies.labels import check_labels, classes_of
 from cl_prompts.strategies.loaders import RepeatedBatches
+from cl_prompts.strategies.multi_label_metrics import multi_label_metrics, refuse_accuracy
+from cl_prompts.strategies.replay import Replay
+
+CLASS_MASKS = ("current", "seen")
 
 
 class OnlineStrategy(SupervisedTemplate):
@@ -33,13 +42,17 @@ class OnlineStrategy(SupervisedTemplate):
     It is an ordinary Avalanche strategy: ``train(experience)``, ``eval(stream)``, plugins, evaluator and loggers work as
     everywhere. It never uses an experience's id or a task label for learning. Differences from Avalanche's own templates:
 
-    * experiences that say ``ordered`` (all streams of this package) are trained in their order, not shuffled;
+    * experiences that say ``ordered`` (all online streams of this package) are trained in their order, not shuffled;
     * ``online_iter`` updates are made on each batch; ``samples_seen`` counts stream samples, whatever plugins add;
     * classes are opened from the labels of the incoming batch, before it is trained on;
-    * only parameters that require a gradient enter the optimizer, and its groups stay as they were given.
+    * only parameters that require a gradient enter the optimizer, and its groups stay as they were given;
+    * task boundaries count where they are announced (``experience.boundaries``; see ``boundaries``).
+
+    With a multi-label model the loss is binary cross-entropy over the classes annotated in the experience
+    (``classes_in_this_experience``), since a zero elsewhere says nothing.
 
     Args:
-        model: a :class:`~cl_prompts.models.PromptedViT`.
+        model: a :class:`~cl_prompts.models.ContinualModel`.
         optimizer: over the model's trainable parameters; by default Adam with ``lr``.
         lr: learning rate of the default optimizer.
         train_mb_size: stream samples per batch.
@@ -48,6 +61,20 @@ class OnlineStrategy(SupervisedTemplate):
         online_iter: updates per stream batch, each with its own augmentation and memory batch.
         memory_size: samples in a replay reservoir, 0 for none.
         memory_batch_size: memory samples that join each stream batch, half of ``train_mb_size`` by default.
+        boundaries: whether the start of an experience is a task boundary that the method may use: True, False, or None for
+            what the experience announces (incremental scenarios do, blurry and online streams do not).
+        period: where no boundary is announced, what a method does at the end of a task (if it does anything) happens after
+            every so many stream samples; None for never.
+        schedule: of the learning rate over the epochs of one experience: ``"constant"``, ``"cosine"`` (to zero, per epoch)
+            or ``"coda"`` (CODA-Prompt's, to 1.6 %).
+        new_optimizer: start each announced task with fresh optimizer state.
+        clip_norm: bound on the gradient's global norm; None for none.
+        class_mask: classes that compete in the cross-entropy of a single-label task whose boundary is announced: ``"seen"``,
+            all classes met so far, or ``"current"``, those of the task (a replayed sample: those of its own task), so that
+            head rows of other classes get no gradient. Without announced boundaries it is always the former. A sample
+            whose class is not among its task's, which only a plugin can bring, is scored over the classes seen.
+        loss_norm: of a multi-label loss: mean over the ``"current"`` classes, or over ``"all"`` (see
+            :func:`~cl_prompts.losses.multi_label_loss`).
         device: ``"auto"`` (GPU if there is one), ``"cpu"``, ``"cuda"``, ...
         plugins: Avalanche plugins; the list is copied.
         evaluator: Avalanche's evaluator; None for silence.
@@ -59,14 +86,16 @@ class OnlineStrategy(SupervisedTemplate):
         InputError: a number out of range.
     """
 
-    model: PromptedViT
+    model: ContinualModel
     whole_stream = False
     """Whether ``train`` wants all experiences at once."""
+    remember_first = False
+    """Whether stream samples enter the memory before they are trained on, instead of after."""
 
     def __init__(
         self,
         *,
-        model: PromptedViT,
+        model: ContinualModel,
         optimizer: Optimizer | None = None,
         lr: float = 5e-3,
         train_mb_size: int = 64,
@@ -75,25 +104,31 @@ class OnlineStrategy(SupervisedTemplate):
         online_iter: int = 3,
         memory_size: int = 0,
         memory_batch_size: int | None = None,
+        boundaries: bool | None = None,
+        period: int | None = None,
+        schedule: str = "constant",
+        new_optimizer: bool = False,
+        clip_norm: float | None = None,
+        class_mask: str = "seen",
+        loss_norm: str = "current",
         device: str | torch.device = "auto",
         plugins: Sequence[BasePlugin] | None = None,
         evaluator: EvaluationPlugin | Callable[[], EvaluationPlugin] | None = default_evaluator,
         eval_every: int = -1,
         seed: int = 0,
     ) -> None:
-        positive = {
-            "train_mb_size": train_mb_size,
-            "eval_mb_size": eval_mb_size,
-            "train_epochs": train_epochs,
-            "online_iter": online_iter,
-        }
-        for name, value in positive.items():
-            if value < 1:
-                raise InputError(f"{name} is {value}: it must be at least 1")
-        if lr <= 0:
-            raise InputError(f"lr is {lr}: it must be positive")
-        if memory_batch_size is not None and memory_batch_size < 1:
-            raise InputError(f"memory_batch_size is {memory_batch_size}: it must be at least 1")
+        _check(
+            train_mb_size=train_mb_size, eval_mb_size=eval_mb_size, train_epochs=train_epochs, online_iter=online_iter
+        )
+        if lr <= 0 or (clip_norm is not None and clip_norm <= 0):
+            raise InputError(f"lr is {lr} and clip_norm is {clip_norm}: both must be positive")
+        _check(memory_batch_size=1 if memory_batch_size is None else memory_batch_size, period=period or 1)
+        check_schedule(schedule)
+        if class_mask not in CLASS_MASKS:
+            raise unknown("class_mask", class_mask, CLASS_MASKS)
+        multi_label_loss(torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1, 1) > 0, norm=loss_norm)  # knows the norms
+        if model.multi_label and evaluator is default_evaluator:
+            evaluator = _multi_label_evaluator
         model.to(pick_device(device))
         super().__init__(
             model=model,
@@ -106,31 +141,74 @@ class OnlineStrategy(SupervisedTemplate):
             evaluator=evaluator if evaluator is not None else _silent_evaluator,
             eval_every=eval_every,
         )
+        if model.multi_label:
+            refuse_accuracy(self.evaluator)
         self.online_iter, self.seed = online_iter, seed
-        self.memory = ReservoirMemory(memory_size, width=2, seed=seed)
-        self.memory_batch_size = memory_batch_size or max(1, train_mb_size // 2)
+        self.boundaries, self.schedule, self.new_optimizer = boundaries, schedule, new_optimizer
+        self.clip_norm, self.class_mask, self.loss_norm = clip_norm, class_mask, loss_norm
+        self.replay = Replay(self.make_memory(memory_size, seed), memory_batch_size or max(1, train_mb_size // 2))
+        self.replayed = torch.zeros(0, dtype=torch.int64)
+        """Memory slots of the replayed samples at the end of the current mini-batch."""
+        self.period, self._next_period = period, period or 0
+        self.tasks_started = 0
+        """Announced tasks begun so far."""
+        self.annotated = torch.ones(model.n_classes, dtype=torch.bool, device=self.device)
+        """Classes that the current experience labels, (classes,)."""
+        self.columns = self.annotated
+        """The same for the current mini-batch: (classes,), or (batch, classes) once replayed samples are among it."""
         self.samples_seen = 0
         """Stream samples trained on so far, each counted once (per epoch)."""
         self.updates = 0
         """Optimizer steps so far."""
         self.output: Output | None = None
         """The model's full output on the current mini-batch."""
-        self._sources: list[Any] = []  # data sets that memory references point into
         self._shuffler = torch.Generator().manual_seed(seed)
 
     # ------------------------------------------------------------------ what a method overrides
 
-    def default_optimizer(self, model: PromptedViT, lr: float) -> Optimizer:
+    def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
         """Adam without weight decay on everything trainable, as published for MVP and its baselines."""
-        return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr)
+        # As a group: it may be empty, where parameters come with the first task or there are none.
+        return torch.optim.Adam([{"params": [p for p in model.parameters() if p.requires_grad]}], lr=lr)
 
     def training_loss(self) -> Tensor:
-        """Loss of the current mini-batch from ``self.output`` and ``self.mb_y``: cross-entropy over the seen classes."""
+        """Loss of the current mini-batch from ``self.output`` and ``self.mb_y``.
+
+        Cross-entropy over the classes that compete (``class_mask``); multi-label: binary, over the annotated classes.
+        """
         assert self.output is not None
-        return F.cross_entropy(self.output.logits, self.mb_y)
+        logits = self.output.logits
+        if self.model.multi_label:
+            return multi_label_loss(logits, self.mb_y, self.columns, norm=self.loss_norm)
+        if self.class_mask == "current" and self.announced:
+            competing = self.columns.expand_as(logits)
+            foreign = ~competing.gather(1, self.mb_y[:, None])
+            logits = logits.masked_fill(~(competing | foreign), float("-inf"))
+        return F.cross_entropy(logits, self.mb_y)
 
     def after_step(self) -> None:
         """Called after each optimizer step, for a method's statistics."""
+
+    def start_task(self, classes: Tensor) -> None:
+        """Called at each announced task boundary, before its first batch, with the task's classes (classes,) boolean."""
+
+    def finish_task(self) -> None:
+        """Called behind the last sample of an announced task, or every ``period`` samples where none is announced."""
+
+    def make_memory(self, size: int, seed: int) -> ReservoirMemory | ClassBalancedMemory:
+        """The replay memory, of references of width 2."""
+        return ReservoirMemory(size, width=2, seed=seed)
+
+    def remember(self, rows: Tensor, labels: Tensor) -> None:
+        """Offer the batch's stream samples, rows of the current experience, to the memory; called once for each sample.
+
+        They were just trained on, or with ``remember_first`` are about to be.
+        """
+        self.replay.add(rows, labels)
+
+    def meet(self, labels: Tensor) -> None:
+        """Called with the labels of each stream batch before it is trained on; opens its classes."""
+        self.model.see(labels)
 
     # ------------------------------------------------------------------ Avalanche's hooks
 
@@ -150,13 +228,29 @@ class OnlineStrategy(SupervisedTemplate):
         return super().train(experiences, eval_streams, **kwargs)
 
     def forward(self) -> Tensor:
-        """Logits with a large finite negative for unseen classes, so that any loss or metric stays finite."""
+        """Logits with a large finite negative for masked classes, so that any loss or metric stays finite."""
         self.output = self.model.run(self.mb_x)
-        return self.output.logits.masked_fill(~self.model.seen, FINITE_MASK)
+        logits = self.output.logits
+        return logits if self.model.multi_label else logits.masked_fill(logits == float("-inf"), FINITE_MASK)
 
     def criterion(self) -> Tensor:
-        """The method's loss in training; plain cross-entropy on the masked logits in evaluation."""
-        return self.training_loss() if self.is_training else F.cross_entropy(self.mb_output, self.mb_y)
+        """The method's loss in training; in evaluation plain (binary) cross-entropy over the seen classes."""
+        if self.is_training:
+            return self.training_loss()
+        if self.model.multi_label:
+            return multi_label_loss(self.mb_output, self.mb_y, self.model.seen)
+        return F.cross_entropy(self.mb_output, self.mb_y)
+
+    def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
+        """Avalanche's evaluation, refused over several cumulative test sets, which share their images."""
+        single = not isinstance(experiences, Iterable)
+        experiences = [experiences] if single else list(experiences)
+        if len(experiences) > 1 and any(getattr(e, "overlapping", False) for e in experiences):
+            raise InputError(
+                f"these {len(experiences)} test sets overlap, since each holds the images of those before it: evaluate one, "
+                "such as benchmark.test_stream[t] after task t"
+            )
+        return super().eval(experiences, **kwargs)
 
     def make_train_dataloader(
         self,
@@ -190,19 +284,44 @@ class OnlineStrategy(SupervisedTemplate):
             group["params"] = [p for p in group["params"] if id(p) in wanted]
         known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         self.optimizer.param_groups[0]["params"] += [p for p in trainable if id(p) not in known]
-        if reset_optimizer_state:
-            self.optimizer.state = defaultdict(dict)
+        kept = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        for parameter in [p for p in self.optimizer.state if reset_optimizer_state or id(p) not in kept]:
+            del self.optimizer.state[parameter]
         self.optimized_param_id = dict(self.model.named_parameters())
 
     def _before_training_exp(self, **kwargs: Any) -> None:
-        self._check_labels()
+        check_labels(self.experience, self.model, type(self).__name__)
+        self.annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
+        self.columns = self.annotated
+        if self.announced and getattr(self.experience, "is_first_subexp", True):
+            if self.new_optimizer:
+                self.optimizer.state = defaultdict(dict)
+            self.tasks_started += 1
+            self.start_task(self.annotated)
         super()._before_training_exp(**kwargs)
-        if self.memory.size:  # references point into it; without a memory nothing is kept
-            self._sources.append(self.experience.dataset.train())
-        if self.memory.size and not isinstance(self._batches, RepeatedBatches):
+        self.replay.enter(self.experience, self.annotated.cpu())
+        if self.replay.memory.size and not isinstance(self._batches, RepeatedBatches):
             raise InputError(
                 "memory_size and a plugin that replaces the data loader cannot be combined: use one of the two"
             )
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        if self.announced and getattr(self.experience, "is_last_subexp", True):
+            self.finish_task()
+        super()._after_training_exp(**kwargs)
+
+    @property
+    def announced(self) -> bool:
+        """Whether the boundaries of the current experience are the learner's to know.
+
+        Experiences say so by ``boundaries``; those of other benchmarks, which do not, announce theirs.
+        """
+        return bool(getattr(self.experience, "boundaries", True)) if self.boundaries is None else self.boundaries
+
+    @property
+    def memory(self) -> Any:
+        """The replay memory; empty with ``memory_size=0``."""
+        return self.replay.memory
 
     @property
     def _batches(self) -> Any:
@@ -212,6 +331,7 @@ class OnlineStrategy(SupervisedTemplate):
     def training_epoch(self, **kwargs: Any) -> None:
         """Each stream batch: open its classes, make ``online_iter`` updates, then count it and offer it to the memory."""
         loaded = self._batches.repeats if isinstance(self._batches, RepeatedBatches) else 1
+        self._set_learning_rate()
         n, position = len(self.experience.dataset), 0
         for i, minibatch in enumerate(self.dataloader):
             if self._stop_training:
@@ -219,9 +339,11 @@ class OnlineStrategy(SupervisedTemplate):
             self.mbatch = minibatch
             self._unpack_minibatch()
             stream, repetition = self.mbatch, i % loaded
-            if repetition == 0:
-                self.model.see(self.mb_y)
             size = min(self.train_mb_size, n - position)
+            if repetition == 0:
+                self.meet(self.mb_y)
+                if self.remember_first:
+                    self._offer(position, size)
             for inner in range(self.online_iter // loaded):
                 last = repetition + inner + 1 == self.online_iter
                 self.mbatch = self._with_memory(stream)
@@ -241,6 +363,7 @@ class OnlineStrategy(SupervisedTemplate):
         self._before_backward(**kwargs)
         self.backward()
         self._after_backward(**kwargs)
+        self.clip_gradients()
         self._before_update(**kwargs)
         self.optimizer_step()
         self._after_update(**kwargs)
@@ -248,38 +371,40 @@ class OnlineStrategy(SupervisedTemplate):
         self.updates += 1
         self._check_loss()
         if finished:
-            self._offer_to_memory(position, finished)
+            if not self.remember_first:
+                self._offer(position, finished)
             self.samples_seen += finished
+            if self.period is not None and not self.announced and self.samples_seen >= self._next_period:
+                self._next_period = (self.samples_seen // self.period + 1) * self.period
+                self.finish_task()
         self._after_training_iteration(**kwargs)
 
     # ------------------------------------------------------------------ memory and checks
 
+    def clip_gradients(self) -> None:
+        """Bound the gradient's global norm, if ``clip_norm`` says so."""
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.grad is not None], self.clip_norm)
+
+    def _offer(self, position: int, n: int) -> None:
+        """Offer the first ``n`` samples of the mini-batch, the stream's, to the memory: in the first epoch only."""
+        if self.replay.memory.size and self.clock.train_exp_epochs == 0:
+            self.remember(self._batches.order[position : position + n], self.mb_y[:n].cpu())
+
+    def _set_learning_rate(self) -> None:
+        """The schedule's rate for this epoch of the experience, on top of each group's own."""
+        if self.schedule != "constant":
+            factor = learning_rate_factor(self.schedule, self.clock.train_exp_epochs, self.train_epochs)
+            for group in self.optimizer.param_groups:
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
     def _with_memory(self, stream: list[Tensor]) -> list[Tensor]:
         """The stream batch followed by a fresh memory batch."""
-        if len(self.memory) == 0:
+        if len(self.replay) == 0:
             return stream
-        items = [self._sources[source][row] for source, row in self.memory.draw(self.memory_batch_size).tolist()]
-        columns = zip(*items, strict=True)
-        extra = [torch.stack([torch.as_tensor(value) for value in column]).to(self.device) for column in columns]
-        return [torch.cat([a, b]) for a, b in zip(stream, extra, strict=True)]
-
-    def _offer_to_memory(self, position: int, n: int) -> None:
-        if self.memory.size:
-            rows = self._batches.order[position : position + n]
-            self.memory.add(torch.stack([torch.full_like(rows, len(self._sources) - 1), rows], dim=1))
-
-    def _check_labels(self) -> None:
-        """Before an experience: one class a sample, and a head row for each."""
-        labels = torch.as_tensor(list(self.experience.dataset.targets))
-        if labels.dim() != 1:
-            raise InputError(
-                f"{type(self).__name__} learns one label per image: targets of shape {tuple(labels.shape[1:])} were given"
-            )
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.model.n_classes:
-            wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
-            raise InputError(
-                f"label {wrong} was met, but n_classes is {self.model.n_classes}: labels are 0 to n_classes - 1"
-            )
+        extra, annotated, self.replayed = self.replay.draw()
+        self.columns = torch.cat([self.annotated.expand(len(stream[0]), -1), annotated.to(self.device)])
+        return [torch.cat([a, b.to(self.device)]) for a, b in zip(stream, extra, strict=True)]
 
     def _check_loss(self, *, now: bool = False) -> None:
         """Every step on the CPU, now and then on a GPU, where looking costs a synchronisation."""
@@ -299,7 +424,9 @@ class OnlineStrategy(SupervisedTemplate):
         return {
             "model": self.model.learned_state(),
             "optimizer": self.optimizer.state_dict(),
-            "memory": self.memory.state_dict(),
+            "memory": self.replay.memory.state_dict(),
+            "tasks_started": self.tasks_started,
+            "next_period": self._next_period,
             "shuffler": self._shuffler.get_state(),
             "samples_seen": self.samples_seen,
             "updates": self.updates,
@@ -313,18 +440,14 @@ class OnlineStrategy(SupervisedTemplate):
             state: from a strategy of the same construction.
             experiences: the experiences trained on before, in order; needed with a replay memory.
         """
-        if state["memory"]["filled"] and len(experiences) != state["experiences"]:
-            raise InputError(
-                f"the replay memory points into {state['experiences']} experiences, but {len(experiences)} were given"
-            )
+        self.replay.restore(state, [(e, classes_of(e, self.model.n_classes)) for e in experiences])
         self.model.load_learned_state(state["model"])
         self.make_optimizer()
         self.optimizer.load_state_dict(state["optimizer"])
-        self.memory.load_state_dict(state["memory"])
         self._shuffler.set_state(state["shuffler"])
         self.samples_seen, self.updates = int(state["samples_seen"]), int(state["updates"])
+        self.tasks_started, self._next_period = int(state["tasks_started"]), int(state["next_period"])
         self.clock.train_exp_counter = int(state["experiences"])
-        self._sources = [e.dataset.train() for e in experiences]
 
     def save(self, path: str) -> None:
         """Write what was learned (prompts, keys, masks, head) without the backbone."""
@@ -335,11 +458,26 @@ class OnlineStrategy(SupervisedTemplate):
         self.model.load(path)
 
 
+def _check(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < 1:
+            raise InputError(f"{name} is {value}: it must be at least 1")
+
+
 def need_backbone(backbone: FrozenViT | None, n_classes: int | None) -> tuple[FrozenViT, int]:
     """Both, or an ``InputError`` that says what to pass."""
     if backbone is None or n_classes is None:
         raise InputError("give either model= or both backbone= and n_classes=")
     return backbone, n_classes
+
+
+def _multi_label_evaluator() -> EvaluationPlugin:
+    """Avalanche's default evaluator, with multi-label scores in the place of accuracy."""
+    return EvaluationPlugin(
+        loss_metrics(minibatch=False, epoch=True, experience=True, stream=True),
+        multi_label_metrics(),
+        loggers=[InteractiveLogger()],
+    )
 
 
 def _silent_evaluator() -> EvaluationPlugin:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
 from avalanche.benchmarks import CLExperience, DatasetExperience
-from torch.optim import Optimizer
 
 from cl_prompts.backbone import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.models import PromptedViT
-from cl_prompts.strategies.base import OnlineStrategy, need_backbone
+from cl_prompts.strategies.tuned import TunedStrategy, tuned_model
 
 
-class FineTuning(OnlineStrategy):
+class FineTuning(TunedStrategy):
     """AdamW on all weights, slowly on the backbone and fast on the head; cross-entropy over the classes seen so far.
 
     The given backbone is copied, so one frozen backbone can serve other strategies at the same time.
@@ -23,11 +21,14 @@ class FineTuning(OnlineStrategy):
     Args:
         backbone: the ViT to start from; with ``n_classes`` builds the model.
         n_classes: classes of the data set.
-        model: instead of the two, a :class:`~cl_prompts.models.PromptedViT` on a thawed backbone.
+        model: instead of the two, a :class:`~cl_prompts.models.PromptedViT`, on a thawed backbone if that is to learn.
+        multi_label: an image may show several classes.
         backbone_lr: learning rate of the backbone; 0 keeps it frozen.
         weight_decay: of AdamW.
         **common: see :class:`~cl_prompts.strategies.base.OnlineStrategy`; ``lr`` is the head's.
     """
+
+    learns_several_labels = True
 
     def __init__(
         self,
@@ -35,26 +36,14 @@ class FineTuning(OnlineStrategy):
         backbone: FrozenViT | None = None,
         n_classes: int | None = None,
         model: PromptedViT | None = None,
+        multi_label: bool = False,
         backbone_lr: float = 1e-5,
         weight_decay: float = 0.01,
         **common: Any,
     ) -> None:
-        if backbone_lr < 0 or weight_decay < 0:
-            raise InputError(
-                f"backbone_lr is {backbone_lr} and weight_decay is {weight_decay}: neither can be negative"
-            )
-        self.backbone_lr, self.weight_decay = backbone_lr, weight_decay
         if model is None:
-            backbone, n_classes = need_backbone(backbone, n_classes)
-            model = PromptedViT(backbone.thawed() if backbone_lr > 0 else backbone, n_classes)
-        super().__init__(model=model, **common)
-
-    def default_optimizer(self, model: PromptedViT, lr: float) -> Optimizer:
-        """Two groups: backbone and head."""
-        groups = [{"params": list(model.head.parameters()), "lr": lr}]
-        if self.backbone_lr > 0:
-            groups.append({"params": list(model.backbone.parameters()), "lr": self.backbone_lr})
-        return torch.optim.AdamW(groups, weight_decay=self.weight_decay)
+            model = tuned_model(backbone, n_classes, backbone_lr=backbone_lr, multi_label=multi_label)
+        super().__init__(model=model, backbone_lr=backbone_lr, weight_decay=weight_decay, **common)
 
 
 class Joint(FineTuning):
@@ -83,12 +72,21 @@ class Joint(FineTuning):
         parts = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         if not parts:
             raise InputError("there is nothing to train on: the stream has no experience")
-        data = parts[0].dataset
-        for part in parts[1:]:
-            data = data.concat(part.dataset)
-        union: Any = DatasetExperience(dataset=data, current_experience=0)
-        union._origin_stream = parts[0].origin_stream
-        for name in ("task_label", "task_labels"):
-            if hasattr(parts[0], name):
-                setattr(union, name, getattr(parts[0], name))
+        union = _union(parts)
         return super().train(union, eval_streams, **{"shuffle": True, **kwargs})
+
+
+def _union(parts: Sequence[Any]) -> Any:
+    """One experience of them all. A stream of this package knows how: multi-label tasks share images, each to come once."""
+    stream = parts[0].origin_stream
+    if hasattr(stream, "joint"):
+        return stream.joint([part.current_experience for part in parts])
+    data = parts[0].dataset
+    for part in parts[1:]:
+        data = data.concat(part.dataset)
+    union: Any = DatasetExperience(dataset=data, current_experience=0)
+    union._origin_stream = stream
+    for name in ("task_label", "task_labels"):
+        if hasattr(parts[0], name):
+            setattr(union, name, getattr(parts[0], name))
+    return union

@@ -16,6 +16,7 @@ class LinearProbe(OnlineStrategy):
         backbone: the frozen ViT; with ``n_classes`` builds the model.
         n_classes: classes of the data set.
         model: instead of the two, a :class:`~cl_prompts.models.PromptedViT` without prompts.
+        multi_label: learn several classes per image, each by a logistic regression of its own.
         **common: see :class:`~cl_prompts.strategies.base.OnlineStrategy`.
     """
 
@@ -25,6 +26,9 @@ class LinearProbe(OnlineStrategy):
         backbone: FrozenViT | None = None,
         n_classes: int | None = None,
         model: PromptedViT | None = None,
+        multi_label: bool = False,
         **common: Any,
     ) -> None:
-        super().__init__(model=model or PromptedViT(*need_backbone(backbone, n_classes)), **common)
+        if model is None:
+            model = PromptedViT(*need_backbone(backbone, n_classes), multi_label=multi_label)
+        super().__init__(model=model, **common)

@@ -104,6 +104,8 @@ class MVP(OnlineStrategy):
             (Adam 5e-3, batch 64, 3 updates a batch).
     """
 
+    model: PromptedViT
+
     def __init__(
         self,
         *,
@@ -154,7 +156,7 @@ class MVP(OnlineStrategy):
     def key_loss(self, out: Output) -> Tensor:
         """The term that trains the keys."""
         assert out.selection is not None
-        assert self.model.selector is not None
+        assert isinstance(self.model.selector, NearestKeys)
         if self.use_contrastive:
             return contrastive_key_loss(self.model.selector.key, out.selection, pairs=self.contrastive_pairs)
         return key_distance(out.selection)
@@ -163,7 +165,7 @@ class MVP(OnlineStrategy):
         """Count the choices; every repetition and memory sample counts, as published."""
         assert self.output is not None
         assert self.output.selection is not None
-        assert self.model.selector is not None
+        assert isinstance(self.model.selector, NearestKeys)
         self.model.selector.observe(self.output.selection)
 
 

@@ -15,7 +15,7 @@ import yaml
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.report import write_report
 from cl_prompts.experiments.results import (
-    HEADINGS,
+    COLUMNS,
     class_matrix,
     collect,
     percent,
@@ -127,7 +127,8 @@ def fake_run(
         "n_classes": n_classes,
         "class_names": [f"class {c}" for c in range(n_classes)],
         "samples": int(np.sum(stream["counts"])),
-        "task_ends": np.sum(stream["counts"], axis=1).cumsum().tolist(),
+        "whole_stream": not streamed,
+        "task_ends": np.sum(stream["counts"], axis=1).cumsum().tolist()[0 if streamed else -1 :],
         "results": results,
         "trainable_parameters": 1000 * len(strategy) ** 3,
         "seconds": 12.5 + seed,
@@ -184,7 +185,7 @@ def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_com
     runs = collect([runs_folder])
     rows = {row.cells[0]: row for row in results_table(runs)}
     mvp = [r.summary["results"]["a_auc"] for r in runs if r.summary["strategy"] == "mvp" and r.finished]
-    assert all(len(row.cells) == len(HEADINGS) for row in rows.values())
+    assert all(len(row.cells) == 2 + len(COLUMNS) for row in rows.values())
     assert rows["mvp"].cells[1:3] == ("2", f"{50 * sum(mvp):.1f} ± {100 * np.std(mvp, ddof=1):.1f}")
     assert rows["mvp"].cells[4:] == ("3.6 ± 0.0", "3.0 ± 0.0", "27,000", "321", "2.00", "0.95")
     assert rows["mvp"].best == {2, 3, 4, 5}
@@ -244,7 +245,7 @@ def test_matrices_read_back_what_was_written(runs_folder: Path) -> None:
     run = next(r for r in collect([runs_folder]) if r.summary["strategy"] == "mvp")
     counts = np.array(run.stream["counts"])
     ends, first = counts.sum(1).cumsum(), counts.astype(bool).argmax(0)
-    classes, tasks = class_matrix(run), task_matrix(run)
+    (_, classes), tasks = class_matrix(run), task_matrix(run)
     points = [x for x, _ in run.metrics["anytime_accuracy"]["seen"]]
     for c in range(10):
         start = ends[first[c] - 1] if first[c] else 0

@@ -18,6 +18,7 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies import MVP, AnytimeEvaluation, FineTuning, Joint, LinearProbe
 from cl_prompts.strategies.base import OnlineStrategy
+from cl_prompts.strategies.labels import check_labels
 from cl_prompts.strategies.loaders import RepeatedBatches
 from tests.conftest import Blobs, tiny_vit
 
@@ -239,7 +240,7 @@ def test_memory_stays_flat() -> None:
     run(strategy, "mvp_r")
     assert len(strategy.memory) == 12
     assert strategy.memory.slots.shape == (12, 2)
-    labels = {int(strategy._sources[s][r][1]) for s, r in strategy.memory.slots.tolist()}
+    labels = {int(strategy.replay._sources[s][r][1]) for s, r in strategy.memory.slots.tolist()}
     assert len(labels) > 1
 
 
@@ -326,9 +327,8 @@ def test_labels_are_checked_before_an_experience() -> None:
     ):
         strategy.experience = one(targets)
         with pytest.raises(InputError, match=says):
-            strategy._check_labels()
-    strategy.experience = one([0, 5])
-    strategy._check_labels()
+            check_labels(strategy.experience, strategy.model, "LinearProbe")
+    check_labels(one([0, 5]), strategy.model, "LinearProbe")
 
 
 def test_loader_arguments_are_known_or_refused() -> None:
@@ -347,7 +347,7 @@ def test_a_memory_needs_the_experiences_it_points_into() -> None:
 
 
 def test_nothing_is_kept_of_past_experiences_without_a_memory() -> None:
-    assert run(make("mvp"), "mvp")._sources == []
+    assert run(make("mvp"), "mvp").replay._sources == []
 
 
 def test_any_gamma_gives_a_finite_loss() -> None:

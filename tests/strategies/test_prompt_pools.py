@@ -1,0 +1,245 @@
+"""What all prompt pools have in common: what learns, what an image's logits depend on, what a step costs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from avalanche.core import SupervisedPlugin
+from avalanche.training.plugins import ReplayPlugin
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from cl_prompts.backbone import FrozenViT
+from cl_prompts.models import PromptedViT
+from cl_prompts.selectors import NearestKeys
+from cl_prompts.slots import BatchMajority
+from cl_prompts.strategies.coda_prompt import coda_prompt_model
+from cl_prompts.strategies.dual_prompt import dual_prompt_model
+from cl_prompts.strategies.l2p import l2p_model
+from cl_prompts.strategies.one_prompt import one_prompt_model
+from cl_prompts.strategies.s_prompt import s_prompt_model
+from tests.conftest import Blobs, lively_vit
+from tests.strategies.prompt_kinds import (
+    KINDS,
+    SELECTING,
+    announce,
+    blurry,
+    equal,
+    make,
+    state,
+    tasks,
+    train,
+    unannounced,
+)
+from tests.strategies.riddles import riddles_solved
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+# ------------------------------------------------------------------------------------------------------- learning
+
+
+def test_prompts_solve_what_a_head_alone_cannot(kind: str) -> None:
+    cls, options = KINDS[kind]
+    options = {name: value for name, value in options.items() if name != "n_tasks"}  # no boundary is announced
+    still, learning = (riddles_solved(cls, still=still, **options) for still in (True, False))
+    assert learning > still + 0.05
+    assert learning > 0.55
+
+
+def test_training_moves_prompts_keys_and_head_alone(kind: str) -> None:
+    backbone = lively_vit()
+    original = copy.deepcopy(backbone.state_dict())
+    strategy = make(kind, backbone=backbone)
+    before, after = state(strategy), state(train(strategy, tasks()))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert all(p.grad is None for p in backbone.parameters())
+    assert equal(original, backbone.state_dict())
+    assert not any(m.training for m in backbone.modules())
+    assert strategy.model.training
+    for part in ("head.", "pools.", *(["selector."] if kind in SELECTING else [])):
+        assert any(name.startswith(part) for name in moved), part
+
+
+def test_head_rows_of_other_classes_stay_as_they_are(kind: str) -> None:
+    strategy, first = make(kind), tasks()[0]
+    before = state(strategy)
+    train(strategy, [first])
+    after, current = state(strategy), torch.zeros(6, dtype=torch.bool)
+    current[list(first.classes_in_this_experience)] = True
+    changed = (before["head.weight"] != after["head.weight"]).any(dim=1)
+    assert torch.equal(changed, current)
+
+
+def test_the_class_mask_is_a_choice() -> None:
+    strategy = train(make("dual_prompt", class_mask="seen"), tasks()[:2])
+    before = state(strategy)["head.weight"]
+    train(strategy, tasks()[2:])
+    assert (before != state(strategy)["head.weight"]).any(dim=1).all()
+
+
+def test_the_loss_is_cross_entropy_over_the_current_classes_minus_the_pull() -> None:
+    strategy = train(make("dual_prompt", pull_weight=0.7), tasks()[:2])
+    images, labels = Blobs(8, 6, seed=5).images, torch.tensor([2, 3] * 4)
+    strategy.mbatch = [images, labels, torch.zeros(8)]
+    logits, out = strategy.forward(), strategy.output
+    literal = F.cross_entropy(out.logits[:, 2:4], labels - 2) - 0.7 * out.selection.match
+    torch.testing.assert_close(strategy.training_loss(), literal)
+    assert torch.equal(logits[:, :4], out.logits[:, :4])  # what metrics get is not masked
+
+
+class Batches(SupervisedPlugin):
+    """Keeps the labels of each mini-batch, and which classes compete for each sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        self.seen.append((strategy.mb_y, strategy.columns.expand(len(strategy.mb_y), -1)))
+
+
+def test_replayed_samples_compete_among_the_classes_of_their_own_task(kind: str) -> None:
+    batches = Batches()
+    strategy = train(make(kind, memory_size=20, memory_batch_size=8, plugins=[batches]), tasks())
+    assert len(strategy.memory) == 20
+    for labels, columns in batches.seen[1:]:
+        assert columns.gather(1, labels[:, None]).all()
+        assert (columns.sum(dim=1) == 2).all()
+    assert len(batches.seen[-1][1][-8:].unique(dim=0)) > 1  # memory samples of several tasks
+
+
+def test_a_replay_plugin_may_bring_foreign_classes(kind: str) -> None:
+    strategy = train(make(kind, plugins=[ReplayPlugin(mem_size=20)]), tasks())
+    assert bool(torch.isfinite(strategy.loss))
+
+
+# ------------------------------------------------------------------------------------- test time, state and cost
+
+
+def test_logits_depend_on_nothing_but_the_image(kind: str) -> None:
+    strategy = train(make(kind), tasks())
+    model, images = strategy.model.eval(), Blobs(12, 6, seed=7).images
+    with torch.no_grad():
+        together = model(images)
+        alone = torch.cat([model(image[None]) for image in images])
+        order = torch.randperm(12)
+        torch.testing.assert_close(alone, together, atol=1e-5, rtol=0)
+        torch.testing.assert_close(model(images[order]), together[order], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["l2p", "dual_prompt"])
+def test_only_a_vote_at_test_time_makes_logits_depend_on_batch_mates(kind: str) -> None:
+    differences = {}
+    for majority in ("training", "always"):
+        strategy = train(make(kind, majority=majority), tasks())
+        model, images = strategy.model.eval(), Blobs(12, 6, seed=7).images
+        assert isinstance(model.selector, BatchMajority)
+        keys = next(m for m in model.modules() if isinstance(m, NearestKeys)).key
+        with torch.no_grad():
+            keys.copy_(model.frozen_part(images[: len(keys)]))  # images would choose differently
+        with torch.no_grad():
+            alone = torch.cat([model(image[None]) for image in images])
+            differences[majority] = (alone - model(images)).abs().max()
+            chosen = model.run(images).selection.index
+        assert (len(chosen.unique(dim=0)) == 1) == (majority == "always")
+    assert differences["training"] < 1e-5 < 1e-3 < differences["always"]
+
+
+def test_stored_queries_give_the_same_logits(kind: str) -> None:
+    model = train(make(kind), tasks()).model.eval()
+    images = Blobs(12, 6, seed=7).images
+    with torch.no_grad():
+        out = model.run(images)
+        assert set(out.kept) == ({"frozen"} if kind in SELECTING else set())
+        assert torch.equal(model.run(images, out.kept).logits, out.logits)
+
+
+def test_a_shared_first_projection_changes_neither_outputs_nor_gradients(kind: str) -> None:
+    model = make(kind).model
+    model.see(torch.arange(6))
+    announce(model, 0)
+    images = Blobs(6, 6, seed=7).images
+    out, results = model.run(images), []
+    for kept in (None, out.kept):  # with a stored query nothing is shared
+        model.zero_grad()
+        logits = model.run(images, kept).logits
+        logits.logsumexp(1).sum().backward()
+        results.append([logits, *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+    for first, second in zip(*results, strict=True):
+        torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_run_resumes_exactly_in_the_middle(kind: str, announced: bool) -> None:
+    build, stream = (make, tasks) if announced else (unannounced, blurry)
+    whole = state(train(build(kind, memory_size=10), stream()))
+    first = train(build(kind, memory_size=10), stream()[:2])
+    torch.rand(11)  # what else draws random numbers is of no account
+    second = build(kind, memory_size=10)
+    second.load_state_dict(first.state_dict(), stream()[:2])
+    assert equal(state(first), state(second))
+    assert torch.equal(first.model.seen, second.model.seen)
+    assert [p.requires_grad for p in first.model.parameters()] == [p.requires_grad for p in second.model.parameters()]
+    assert equal(whole, state(train(second, stream()[2:])))
+
+
+def test_a_saved_model_predicts_the_same(kind: str, tmp_path: Any) -> None:
+    first, images = train(make(kind), tasks()[:2]), Blobs(12, 6, seed=7).images
+    first.save(tmp_path / "learned.safetensors")
+    second = make(kind)
+    second.load(tmp_path / "learned.safetensors")
+    assert torch.equal(first.model.eval()(images), second.model.eval()(images))
+
+
+@pytest.fixture(scope="module")
+def vit_b() -> FrozenViT:
+    """ViT-B/16 without values: enough to count its work."""
+    with torch.device("meta"):
+        return FrozenViT(VisionTransformer(num_classes=0))
+
+
+MODELS: dict[str, Callable[..., PromptedViT]] = {
+    "l2p": l2p_model,
+    "dual_prompt": dual_prompt_model,
+    "coda_prompt": coda_prompt_model,
+    "s_prompt": s_prompt_model,
+    "one_prompt": one_prompt_model,
+}
+COSTS = {  # of forwards: a training step before and with its backward pass, a test image, one with a stored query
+    "l2p": (1.97, 3.06, 1.97, 1.07),
+    "dual_prompt": (1.84, 2.79, 1.84, 0.94),
+    "coda_prompt": (1.84, 2.79, 1.84, 0.94),
+    "s_prompt": (1.84, 2.79, 1.84, 0.94),
+    "one_prompt": (0.94, 1.88, 0.94, 0.94),
+}
+
+
+def test_cost_in_forwards_of_vit_b(kind: str, vit_b: FrozenViT) -> None:
+    model = MODELS[kind](vit_b, 100).to("meta").train()
+    counter, unit, images = vit_b.counter, vit_b.forward_macs, torch.rand(1, 3, 224, 224, device="meta")
+    forward, step, test, stored = COSTS[kind]
+    counter.reset()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops:
+        out = model.run(images)
+        assert counter.macs / unit == pytest.approx(flops.get_total_flops() / 2 / unit, rel=2e-3)  # head and prompts
+        loss = model.head(out.features).logsumexp(1).sum()  # of any kind: what goes back through the blocks counts
+        (loss if out.selection is None else loss - out.selection.match).backward()
+    assert forward - 0.01 < counter.macs / unit < forward
+    assert step - 0.02 < flops.get_total_flops() / 2 / unit < step  # a gradient of frozen weights would add 0.9
+    model.eval()
+    with torch.no_grad():
+        for kept, expected in (({}, test), (out.kept, stored)):
+            counter.reset()
+            model.run(images, kept)
+            assert expected - 0.01 < counter.macs / unit < expected
