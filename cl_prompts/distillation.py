@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.errors import InputError
@@ -90,33 +89,3 @@ def stored_logit_loss(logits: Tensor, stored: Tensor, existed: Tensor) -> Tensor
     """
     difference = (logits - stored).masked_fill(~existed, 0)
     return difference.square().sum() / existed.sum().clamp(min=1)
-
-
-def der_plus_plus_loss(
-    first: Tensor,
-    stored: Tensor,
-    existed: Tensor,
-    second: Tensor,
-    labels: Tensor,
-    *,
-    alpha: float = 0.1,
-    beta: float = 0.5,
-) -> Tensor:
-    """What DER++ adds to the stream's cross-entropy (Buzzega et al., NeurIPS 2020, arXiv 2004.07211).
-
-    ``alpha * stored_logit_loss(first draw) + beta * cross_entropy(second draw)``: two independent draws from the memory.
-
-    Args:
-        first: (m, classes) logits of the first draw.
-        stored: its stored logits, (m, classes).
-        existed: their existing columns, (m, classes) boolean.
-        second: (k, classes) logits of the second draw, unseen columns -inf.
-        labels: (k,) its labels.
-        alpha: weight of the stored logits.
-        beta: weight of the cross-entropy.
-
-    Returns:
-        scalar; 0 while the memory is empty.
-    """
-    replay = F.cross_entropy(second, labels, reduction="sum") / max(len(labels), 1)
-    return alpha * stored_logit_loss(first, stored, existed) + beta * replay

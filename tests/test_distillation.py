@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from cl_prompts.distillation import StoredLogits, der_plus_plus_loss, distillation_loss, stored_logit_loss
+from cl_prompts.distillation import StoredLogits, distillation_loss, stored_logit_loss
 from cl_prompts.errors import InputError
 from cl_prompts.heads import mask_unseen
 from cl_prompts.memories import ReservoirMemory
@@ -56,15 +55,6 @@ def test_stored_logits_count_where_they_existed() -> None:
     assert current.grad.isfinite().all()
     assert ((current.grad != 0) == existed).all()
     assert stored_logit_loss(now, stored, torch.zeros_like(existed)) == 0
-
-
-def test_der_plus_plus_adds_both_terms() -> None:
-    first, stored, second = logits(3, 0), logits(3, 1), mask_unseen(logits(4, 2), SEEN)
-    existed, labels = SEEN.expand(3, 5), torch.tensor([0, 2, 3, 3])
-    expected = 0.1 * F.mse_loss(first[:, SEEN], stored[:, SEEN]) + 0.5 * F.cross_entropy(second, labels)
-    torch.testing.assert_close(der_plus_plus_loss(first, stored, existed, second, labels), expected)
-    empty = der_plus_plus_loss(first[:0], stored[:0], existed[:0], second[:0], labels[:0])
-    assert empty == 0
 
 
 def test_stored_logits_follow_the_memory() -> None:

@@ -132,7 +132,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
         recent = [
             e for e in (*self.curve.anytime[-1:], *self.curve.task_ends[-1:]) if e.samples_seen == self.samples_seen
         ]
-        recent = [] if self.evaluator.multi_label else recent  # it knew nothing of this task's own test set
+        if self.evaluator.multi_label or getattr(strategy, "announced", False):
+            recent = []  # it knew nothing of this task's own test set, or of what the method did at the task's end
         self._record("task_end", recent[0] if recent else self._evaluate(strategy), strategy)
 
     def _count(self, strategy: Any) -> int:
