@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -195,32 +194,6 @@ def task_heatmap_figure(matrix: ArrayLike, *, measure: str = "accuracy") -> Figu
     finish(left, xlabel="measured after task", ylabel="classes first seen in task")
     finish(right)
     colour_bar(figure, image, [left, right], f"{measure} (%)")
-    return figure
-
-
-def usage_figure(counts: ArrayLike) -> Figure:
-    """How often each prompt was selected, as a share of all selections, split by task.
-
-    Args:
-        counts: (tasks, prompts) selections made during each task (not cumulative).
-    """
-    values = np.asarray(counts, float)
-    n_tasks, n_prompts = values.shape
-    share = 100 * values / max(values.sum(), 1.0)
-    shades = colormaps["viridis"](np.linspace(0.05, 0.92, n_tasks))
-    figure, axes = new_figure(float(np.clip(3.2 + 0.32 * n_prompts, 6.4, 9.6)), 3.0)
-    bottom = np.zeros(n_prompts)
-    for t in range(n_tasks):
-        axes.bar(range(n_prompts), share[t], bottom=bottom, color=shades[t], width=0.8, label=f"task {t + 1}")
-        bottom += share[t]
-    axes.axhline(100 / n_prompts, color=INK, linewidth=1, linestyle="--", label="equal use")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=20))
-    axes.set_xlim(-0.6, n_prompts - 0.4)
-    handles, labels = axes.get_legend_handles_labels()
-    if n_tasks > 12:  # a legend of many tasks says no more than its ends
-        handles, labels = [handles[i] for i in (0, 1, n_tasks)], [labels[i] for i in (0, 1, n_tasks)]
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9, labelcolor=INK)
-    finish(axes, xlabel="prompt", ylabel="share of selections (%)", grid="y")
     return figure
 
 

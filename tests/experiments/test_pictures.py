@@ -156,18 +156,6 @@ def test_task_heat_map_of_any_size(n_tasks: int) -> None:
     drawn(pictures.task_heatmap_figure(np.where(np.tri(n_tasks).T > 0, 0.5, np.nan)))
 
 
-def test_usage_is_a_share_of_all_selections() -> None:
-    figure = pictures.usage_figure([[10, 30], [20, 40]])
-    heights = [bar.get_height() for bar in figure.axes[0].patches]
-    assert np.allclose(heights, [10, 30, 20, 40])
-    drawn(figure)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (20, 10), (5, 100)])
-def test_usage_of_any_size(shape: tuple[int, int]) -> None:
-    drawn(pictures.usage_figure(np.zeros(shape)))
-
-
 def test_names_are_not_read_as_mathematics() -> None:
     name = r"$\frac{$"
     drawn(pictures.curve_figure({name: [[(1, 0.5)]]}))
@@ -176,7 +164,7 @@ def test_names_are_not_read_as_mathematics() -> None:
 
 
 def test_no_global_state_is_loaded() -> None:
-    code = "import sys; from cl_prompts.experiments.pictures import png_bytes, usage_figure; "
-    code += "png_bytes(usage_figure([[1]])); print('matplotlib.pyplot' in sys.modules)"
+    code = "import sys; from cl_prompts.experiments.pictures import png_bytes, task_heatmap_figure; "
+    code += "png_bytes(task_heatmap_figure([[1]])); print('matplotlib.pyplot' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from cl_prompts import scenarios
 from cl_prompts.backbone import FrozenViT
 from cl_prompts.experiments.signatures import parameters
-from cl_prompts.strategies import STRATEGIES, strategy_class
+from cl_prompts.strategies import strategy_class
 from cl_prompts.strategies.base import OnlineStrategy
 from tests.conftest import Blobs, tiny_vit
 from tests.strategies.prompt_kinds import KINDS as POOLS
