@@ -101,7 +101,7 @@ class MultiLane(OnlineStrategy):
     def start_task(self, classes: Tensor) -> None:
         """An announced task opens a lane for those of its classes that have none."""
         if new := self._without_lane(classes):
-            self.model.open_lane(new)
+            self._open_classes(new, in_new_lane=True)
 
     def meet(self, labels: Tensor) -> None:
         """Classes that have no lane join the current one, or open the next."""
@@ -111,12 +111,20 @@ class MultiLane(OnlineStrategy):
         else:
             present[labels] = True
         if new := self._without_lane(present):
-            if self.model.n_lanes == 0 or self.samples_seen - self.lane_start >= self.lane_samples:
-                self.model.open_lane(new)
+            full = self.model.n_lanes == 0 or self.samples_seen - self.lane_start >= self.lane_samples
+            self._open_classes(new, in_new_lane=full)
+            if full:
                 self.lane_start = self.samples_seen
-            else:
-                self.model.add_classes(new)
             self.make_optimizer()
+
+    def _open_classes(self, classes: list[int], *, in_new_lane: bool) -> None:
+        # Drawn from the run's seed and what was opened before alone, so that a resumed run draws the same.
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(self.seed + 1_000_003 * (1 + int(self.model.seen.sum())))
+            if in_new_lane:
+                self.model.open_lane(classes)
+            else:
+                self.model.add_classes(classes)
 
     def _without_lane(self, classes: Tensor) -> list[int]:
         return torch.nonzero(classes & ~self.model.seen).flatten().tolist()

@@ -30,7 +30,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mvp": MVP_TINY,
     "multi_lane": LANES_TINY,
     # how many tasks there are is told where they are announced, as the runner does
-    **{name: {key: value for key, value in options.items() if key != "n_tasks"} for name, (_, options) in POOLS.items()},
+    **{
+        name: {key: value for key, value in options.items() if key != "n_tasks"} for name, (_, options) in POOLS.items()
+    },
     "linear_probe": {},
     "fine_tuning": {"backbone_lr": 1e-3},
     "er": MEMORY,
@@ -141,5 +143,3 @@ def weights(strategy: Any) -> dict[str, Tensor]:
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     """Whether two states are equal bit for bit."""
     return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
-
-

@@ -42,7 +42,7 @@ class Census(SupervisedPlugin):
             self.counts.append((len(tensors), sum(x.untyped_storage().nbytes() for x in tensors), len(alive)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def only_new_objects() -> Iterator[None]:
     """Leave out what was there before: libraries hold a million objects."""
     gc.collect()
@@ -58,7 +58,9 @@ def test_memory_is_flat_over_500_steps(kind: str, only_new_objects: None) -> Non
     steps = {"train_mb_size": 2, "train_epochs": 1, "online_iter": 1}
     held = {"memory_size": 12, "memory_batch_size": 2} if "memory_size" in TABLE[kind][1] else {}
     often = {"period": 40} if "period" in TABLE[kind][1] else {}
-    strategy = make(kind, backbone=tiny_vit(**SMALL), plugins=[census], **{**steps, **held, **often, **PLACES.get(kind, {})})
+    strategy = make(
+        kind, backbone=tiny_vit(**SMALL), plugins=[census], **{**steps, **held, **often, **PLACES.get(kind, {})}
+    )
     strategy.train(experience, eval_streams=[])
     (tensors, size, objects), (later_tensors, later_size, later_objects) = census.counts
     assert census.steps > FIRST + STEPS
