@@ -20,7 +20,13 @@ from cl_prompts.errors import InputError, RunError
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 done, 1 a fault during a run, 2 bad input, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    args, late = parser.parse_known_args(arguments)
+    # argparse takes positional arguments in one stretch only; settings may also stand behind an option.
+    if late and not (hasattr(args, "settings") and all("=" in text and text[0] != "-" for text in late)):
+        parser.error(f"unrecognized arguments: {' '.join(late)}")
+    if late:
+        args.settings = [*args.settings, *late]
     args.command_line = "cl-prompts " + shlex.join(arguments)
     _quieten_libraries()
     try:

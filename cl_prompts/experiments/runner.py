@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import sys
@@ -129,6 +130,8 @@ def run_all(plan: Sequence[Settings], *, out: Path, console: Console, command: s
         parts = builder.build(settings)
         folder = RunFolder.create(new_path(out, settings), settings, command)
         execute(parts, folder, console=console)
+        del parts
+        gc.collect()  # strategy and plugins refer to each other, and hold the data set's cached images
         yield folder.path
 
 

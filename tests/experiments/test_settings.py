@@ -119,3 +119,14 @@ def test_an_own_recipe_extends_one_of_the_package(tmp_path: Path) -> None:
 def test_numbers_in_any_notation_stay_numbers(value: float) -> None:
     (run,) = plan("digits_linear_probe", ["seed=1", f"lr={value!r}"])
     assert run.options["lr"] == value
+
+
+def test_settings_may_stand_behind_options(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from cl_prompts.experiments.cli import main
+
+    assert main(["run", "digits", "--out", str(tmp_path), "n_tasks=0", "seed=1"]) == 2
+    assert "n_tasks" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["run", "digits", "--uot", str(tmp_path)])
+    assert "unrecognized arguments: --uot" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
