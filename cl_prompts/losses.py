@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.errors import InputError
+from cl_prompts.errors import unknown
 from cl_prompts.heads import mask_unseen
 from cl_prompts.models import Output
 from cl_prompts.selectors import Selection
 
 COSINE_EPS = 1e-8
+LOSS_NORMS = ("current", "all")
 
 
 def contrastive_key_loss(key: Tensor, selection: Selection, *, pairs: str = "own") -> Tensor:
@@ -161,8 +162,8 @@ def multi_label_loss(logits: Tensor, targets: Tensor, columns: Tensor, *, norm: 
     Raises:
         InputError: unknown norm.
     """
-    if norm not in ("current", "all"):
-        raise InputError(f"loss_norm {norm!r} is not known: it is 'current' or 'all'")
+    if norm not in LOSS_NORMS:
+        raise unknown("loss_norm", norm, LOSS_NORMS)
     columns = columns.expand_as(logits)
     if norm == "all":
         zero = torch.zeros((), device=logits.device, dtype=logits.dtype)

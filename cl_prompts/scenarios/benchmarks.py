@@ -129,6 +129,8 @@ def mlcil_benchmark(
         for name, value in division.items():
             if value is not None:
                 raise InputError(f"give either split or {name}, not both")
+        if split.anchors is not None:
+            raise InputError(f"this split is not of mlcil_split: {split!r}")
     return benchmark_from_split(train, test, split, task_labels=task_labels)
 
 

@@ -60,8 +60,12 @@ def _labels(file: Path) -> tuple[dict[int, str], np.ndarray]:
         categories = {category["id"]: category["name"] for category in content["categories"]}
         names = {image["id"]: image["file_name"] for image in content["images"]}
         pairs = [(instance["image_id"], instance["category_id"]) for instance in content["annotations"]]
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise LayoutError(f"{file} is no file of COCO instances: {error} is missing") from error
+    except TypeError as error:
+        raise LayoutError(
+            f"{file} is no file of COCO instances: it holds no lists of images and annotations"
+        ) from error
     _check_categories(file, categories)
     row = {image: position for position, image in enumerate(sorted(names))}
     column = {category: CLASSES.index(name) for category, name in CATEGORIES.items()}

@@ -193,11 +193,14 @@ def _dataset_of(test: Any) -> Any:
     """The data set behind a stream of one experience, an experience, or the data set itself."""
     if hasattr(test, "targets"):
         return test
-    if hasattr(test, "dataset"):
-        return test.dataset.eval()
-    experiences = list(test)
+    experiences = [test] if hasattr(test, "dataset") else list(test)
     if not experiences:
         raise InputError("the test stream has no experience")
+    if any(getattr(e, "overlapping", False) for e in experiences):
+        raise InputError(
+            "these test sets are cumulative and hide the labels of later classes: give AnytimeEvaluation the whole test "
+            "set, such as data.test"
+        )
     data = experiences[0].dataset
     for experience in experiences[1:]:
         data = data.concat(experience.dataset)

@@ -24,13 +24,13 @@ from cl_prompts.backbone import FrozenViT
 from cl_prompts.devices import pick_device
 from cl_prompts.errors import InputError, RunError, unknown
 from cl_prompts.heads import FINITE_MASK
-from cl_prompts.losses import multi_label_loss
+from cl_prompts.losses import LOSS_NORMS, multi_label_loss
 from cl_prompts.memories import ClassBalancedMemory, ReservoirMemory
 from cl_prompts.models import ContinualModel, Output
 from cl_prompts.schedules import check_schedule, learning_rate_factor
 from cl_prompts.strategies.labels import check_labels, classes_of
 from cl_prompts.strategies.loaders import RepeatedBatches
-from cl_prompts.strategies.multi_label_metrics import multi_label_metrics, refuse_accuracy
+from cl_prompts.strategies.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
 from cl_prompts.strategies.replay import Replay
 
 CLASS_MASKS = ("current", "seen")
@@ -122,11 +122,11 @@ class OnlineStrategy(SupervisedTemplate):
         )
         if lr <= 0 or (clip_norm is not None and clip_norm <= 0):
             raise InputError(f"lr is {lr} and clip_norm is {clip_norm}: both must be positive")
-        _check(memory_batch_size=1 if memory_batch_size is None else memory_batch_size, period=period or 1)
+        _check(**{k: v for k, v in (("memory_batch_size", memory_batch_size), ("period", period)) if v is not None})
         check_schedule(schedule)
-        if class_mask not in CLASS_MASKS:
-            raise unknown("class_mask", class_mask, CLASS_MASKS)
-        multi_label_loss(torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1, 1) > 0, norm=loss_norm)  # knows the norms
+        for name, value, known in (("class_mask", class_mask, CLASS_MASKS), ("loss_norm", loss_norm, LOSS_NORMS)):
+            if value not in known:
+                raise unknown(name, value, known)
         if model.multi_label and evaluator is default_evaluator:
             evaluator = _multi_label_evaluator
         model.to(pick_device(device))
@@ -176,15 +176,20 @@ class OnlineStrategy(SupervisedTemplate):
 
         Cross-entropy over the classes that compete (``class_mask``); multi-label: binary, over the annotated classes.
         """
+        return self.label_loss()
+
+    def label_loss(self, rows: slice = slice(None)) -> Tensor:
+        """The same of some rows of the mini-batch."""
         assert self.output is not None
-        logits = self.output.logits
+        logits, labels = self.output.logits[rows], self.mb_y[rows]
+        columns = self.columns if self.columns.dim() == 1 else self.columns[rows]
         if self.model.multi_label:
-            return multi_label_loss(logits, self.mb_y, self.columns, norm=self.loss_norm)
+            return multi_label_loss(logits, labels, columns, norm=self.loss_norm)
         if self.class_mask == "current" and self.announced:
-            competing = self.columns.expand_as(logits)
-            foreign = ~competing.gather(1, self.mb_y[:, None])
+            competing = columns.expand_as(logits)
+            foreign = ~competing.gather(1, labels[:, None])
             logits = logits.masked_fill(~(competing | foreign), float("-inf"))
-        return F.cross_entropy(logits, self.mb_y)
+        return F.cross_entropy(logits, labels)
 
     def after_step(self) -> None:
         """Called after each optimizer step, for a method's statistics."""
@@ -224,6 +229,8 @@ class OnlineStrategy(SupervisedTemplate):
         since every sample of a stream is delivered.
         """
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
+        for stream in eval_streams or ():
+            _refuse_overlap(list(stream) if isinstance(stream, Iterable) else [stream])
         kwargs.setdefault("shuffle", not all(getattr(e, "ordered", False) for e in experiences))
         return super().train(experiences, eval_streams, **kwargs)
 
@@ -238,18 +245,14 @@ class OnlineStrategy(SupervisedTemplate):
         if self.is_training:
             return self.training_loss()
         if self.model.multi_label:
-            return multi_label_loss(self.mb_output, self.mb_y, self.model.seen)
+            annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
+            return multi_label_loss(self.mb_output, self.mb_y, self.model.seen & annotated)
         return F.cross_entropy(self.mb_output, self.mb_y)
 
     def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
         """Avalanche's evaluation, refused over several cumulative test sets, which share their images."""
-        single = not isinstance(experiences, Iterable)
-        experiences = [experiences] if single else list(experiences)
-        if len(experiences) > 1 and any(getattr(e, "overlapping", False) for e in experiences):
-            raise InputError(
-                f"these {len(experiences)} test sets overlap, since each holds the images of those before it: evaluate one, "
-                "such as benchmark.test_stream[t] after task t"
-            )
+        experiences = list(experiences) if isinstance(experiences, Iterable) else [experiences]
+        _refuse_overlap(experiences)
         return super().eval(experiences, **kwargs)
 
     def make_train_dataloader(
@@ -314,9 +317,15 @@ class OnlineStrategy(SupervisedTemplate):
     def announced(self) -> bool:
         """Whether the boundaries of the current experience are the learner's to know.
 
-        Experiences say so by ``boundaries``; those of other benchmarks, which do not, announce theirs.
+        Experiences say so by ``boundaries``, Avalanche's mini-experiences by ``access_task_boundaries``; those of other
+        benchmarks, which say nothing, announce theirs.
         """
-        return bool(getattr(self.experience, "boundaries", True)) if self.boundaries is None else self.boundaries
+        if self.boundaries is not None:
+            return self.boundaries
+        if not getattr(self.experience, "access_task_boundaries", True):
+            return False
+        whole = getattr(self.experience, "origin_experience", self.experience)
+        return bool(getattr(whole, "boundaries", True))
 
     @property
     def memory(self) -> Any:
@@ -471,11 +480,19 @@ def need_backbone(backbone: FrozenViT | None, n_classes: int | None) -> tuple[Fr
     return backbone, n_classes
 
 
+def _refuse_overlap(experiences: Sequence[Any]) -> None:
+    if len(experiences) > 1 and any(getattr(e, "overlapping", False) for e in experiences):
+        raise InputError(
+            f"these {len(experiences)} test sets overlap, since each holds the images of those before it: evaluate one, "
+            "such as benchmark.test_stream[t] after task t"
+        )
+
+
 def _multi_label_evaluator() -> EvaluationPlugin:
     """Avalanche's default evaluator, with multi-label scores in the place of accuracy."""
     return EvaluationPlugin(
         loss_metrics(minibatch=False, epoch=True, experience=True, stream=True),
-        multi_label_metrics(),
+        MultiLabelMetrics(),
         loggers=[InteractiveLogger()],
     )
 

@@ -88,7 +88,9 @@ class CLIB(TunedStrategy):
 
     def _with_memory(self, stream: list[Tensor]) -> list[Tensor]:
         """The memory batch alone."""
-        return [column[len(stream[0]) :] for column in super()._with_memory(stream)]
+        joined, n = super()._with_memory(stream), len(stream[0])
+        self.columns = self.columns[n:]
+        return [column[n:] for column in joined]
 
     def after_step(self) -> None:
         """Credit the samples just trained on with the fall of the memory's loss, and adapt the rate to it."""

@@ -32,7 +32,18 @@ def coda_prompt_model(
     The arguments are those of :class:`CODAPrompt`.
     """
     check_places(backbone, {"prompted_blocks": prompted_blocks}, {"prompt_length": prompt_length})
+    if prompt_length % 2:
+        raise InputError(
+            f"prompt_length is {prompt_length}: half of a component's rows are keys and half values, so it has to be even"
+        )
     dim = backbone.dim
+    tasks = 1 if n_tasks is None else n_tasks
+    if tasks < 1:
+        raise InputError(f"n_tasks is {n_tasks}: it must be at least 1, or None where no task is announced")
+    if n_components < tasks:
+        raise InputError(f"n_components is {n_components}: it must be at least {tasks}, one for each task")
+    if n_components // tasks * tasks > dim:
+        raise InputError(f"n_components is {n_components}: no more than the ViT's width, {dim}, can be orthogonal")
     return PromptedViT(
         backbone,
         n_classes,
@@ -113,7 +124,7 @@ class CODAPrompt(PromptStrategy):
         new_optimizer: bool = True,
         **common: Any,
     ) -> None:
-        if mu < 0:
+        if not mu >= 0:
             raise InputError(f"mu is {mu}: it cannot be negative")
         if model is None:
             backbone, n_classes = need_backbone(backbone, n_classes)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
 from cl_prompts.distillation import StoredLogits, stored_logit_loss
 from cl_prompts.errors import InputError
-from cl_prompts.losses import multi_label_loss
 from cl_prompts.strategies.er import ExperienceReplay
 
 
@@ -53,21 +51,12 @@ class DERPlusPlus(ExperienceReplay):
         """See the class; plain cross-entropy while the memory is empty."""
         assert self.output is not None
         stream, draw = len(self.mb_y) - len(self.replayed), len(self.replayed) // 2
-        loss = self._label_loss(slice(stream))
+        loss = self.label_loss(slice(stream))
         if draw == 0:
             return loss
         first, second = slice(stream, stream + draw), slice(stream + draw, None)
         dark = stored_logit_loss(self.output.logits[first], *self.stored.at(self.replayed[:draw]))
-        return loss + self.alpha * dark + self.beta * self._label_loss(second)
-
-    def _label_loss(self, rows: slice) -> Tensor:
-        """(Binary) cross-entropy of some rows of the mini-batch."""
-        assert self.output is not None
-        logits, labels = self.output.logits[rows], self.mb_y[rows]
-        if not self.model.multi_label:
-            return F.cross_entropy(logits, labels)
-        columns = self.columns if self.columns.dim() == 1 else self.columns[rows]
-        return multi_label_loss(logits, labels, columns, norm=self.loss_norm)
+        return loss + self.alpha * dark + self.beta * self.label_loss(second)
 
     def remember(self, rows: Tensor, labels: Tensor) -> None:
         """Into the reservoir, with the logits of the update just made."""

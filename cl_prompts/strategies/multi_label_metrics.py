@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -41,18 +42,6 @@ _ONE_LABEL = (
 )
 
 
-def multi_label_metrics(*, threshold: float = 0.8) -> list[PluginMetric[Any]]:
-    """mAP, CF1 and OF1 of each evaluated experience, for ``EvaluationPlugin``.
-
-    Args:
-        threshold: probability above which a label counts as predicted.
-
-    Example:
-        ``Naive(model=model, ..., evaluator=EvaluationPlugin(multi_label_metrics(), loggers=[InteractiveLogger()]))``
-    """
-    return [MultiLabelMetrics(threshold)]
-
-
 def refuse_accuracy(evaluator: Any) -> None:
     """Refuse an evaluator with a metric that is defined for one label per image.
 
@@ -70,7 +59,7 @@ def refuse_accuracy(evaluator: Any) -> None:
         if any(isinstance(part, (*_ONE_LABEL, WandBStreamConfusionMatrix)) for part in held):
             raise InputError(
                 f"metric {str(metric)!r} ({type(metric).__name__}) is defined for one label per image and would take only "
-                "the first label of multi-label targets: leave it out of the evaluator and use multi_label_metrics()"
+                "the first label of multi-label targets: leave it out of the evaluator and use MultiLabelMetrics()"
             )
 
 
@@ -78,9 +67,12 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
     """``MeanAP_Exp``, ``CF1_Exp`` and ``OF1_Exp`` of each evaluated experience, over the classes seen in training.
 
     Seen classes are the model's ``seen`` where it keeps one. Otherwise they are the columns that were positive in a batch of
-    training, and before any training the experience's ``classes_seen_so_far``. As in the published protocol, images
-    without a seen label are left out. Scores stay on the device until an experience ends. A score that is undefined
-    (nothing seen, no image) is not emitted.
+    training, and before any training the experience's ``classes_seen_so_far``. Of these, only the classes count that the
+    evaluated experience annotates (its ``classes_in_this_experience``): an early cumulative test set, evaluated later on,
+    hides the labels of later classes, so a score for them would be judged against zeros that say nothing. As in the
+    published protocol, images without such a label are left out. ``.ignored`` pairs (VOC's ``difficult="ignore"``) do not
+    reach an experience, so they count as negatives here; ``AnytimeEvaluation(data.test)`` leaves them out. Scores stay on
+    the device until an experience ends. A score that is undefined (nothing seen, no image) is not emitted.
 
     Args:
         threshold: probability above which a label counts as predicted.
@@ -154,23 +146,32 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
         ]
 
     def _seen_classes(self, strategy: Any) -> Tensor | None:
-        own = getattr(strategy.model, "seen", None)
-        if isinstance(own, Tensor) or self._trained is not None:
-            return own if isinstance(own, Tensor) else self._trained
         if not self._targets:
             return None
-        seen = torch.zeros(self._targets[0].shape[1], dtype=torch.bool)
-        seen[sorted(getattr(strategy.experience, "classes_seen_so_far", ()))] = True
-        return seen
+        n_classes, experience = self._targets[0].shape[1], strategy.experience
+        seen = getattr(strategy.model, "seen", None)
+        if not isinstance(seen, Tensor):
+            seen = self._trained
+        if seen is None:
+            seen = _mask(getattr(experience, "classes_seen_so_far", ()), n_classes)
+        annotated = getattr(experience, "classes_in_this_experience", None)
+        return seen if annotated is None else seen.cpu() & _mask(annotated, n_classes)
 
     def __str__(self) -> str:
         return "MultiLabel_Exp"
 
 
+def _mask(classes: Iterable[int], n_classes: int) -> Tensor:
+    """(n_classes,) bool."""
+    mask = torch.zeros(n_classes, dtype=torch.bool)
+    mask[sorted(classes)] = True
+    return mask
+
+
 def _multi_hot(targets: Tensor) -> Tensor:
     if targets.ndim != 2:
         raise InputError(
-            f"multi_label_metrics() got targets of shape {tuple(targets.shape)}: it is for multi-hot targets "
+            f"MultiLabelMetrics() got targets of shape {tuple(targets.shape)}: it is for multi-hot targets "
             "(batch, classes); for one label per image use Avalanche's accuracy_metrics()"
         )
     return targets

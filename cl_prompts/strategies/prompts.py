@@ -35,7 +35,7 @@ class PromptStrategy(OnlineStrategy):
     pull_weight = 0.0
 
     def __init__(self, *, model: PromptedViT, class_mask: str = "current", **common: Any) -> None:
-        if self.pull_weight < 0:
+        if not self.pull_weight >= 0:
             raise InputError(f"pull_weight is {self.pull_weight}: it cannot be negative")
         super().__init__(model=model, class_mask=class_mask, **common)
 

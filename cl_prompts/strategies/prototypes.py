@@ -40,8 +40,9 @@ class PrototypeStrategy(OnlineStrategy):
     The loss that is reported is a test before training: cross-entropy of the batch as scored *before* it is taken in, over
     its samples of classes that the classifier knows already.
 
-    Settings of gradient descent (``lr``, ``optimizer``, ``schedule``, ``new_optimizer``, ``clip_norm``) have no effect here,
-    and there is no replay: sums over the stream forget nothing. Not defined for several classes per image.
+    Settings of gradient descent (``lr``, ``optimizer``, ``schedule``, ``new_optimizer``, ``clip_norm``, ``class_mask``) have no
+    effect here, and there is no replay: sums over the stream forget nothing. A plugin that adds past samples to batches
+    makes these count again. Not defined for several classes per image.
 
     Args:
         model: a :class:`~cl_prompts.prototype_model.PrototypeViT`.

@@ -56,7 +56,7 @@ class TunedStrategy(OnlineStrategy):
         **common: Any,
     ) -> None:
         name = type(self).__name__
-        if backbone_lr < 0 or weight_decay < 0:
+        if not (backbone_lr >= 0 and weight_decay >= 0):
             raise InputError(
                 f"backbone_lr is {backbone_lr} and weight_decay is {weight_decay}: neither can be negative"
             )

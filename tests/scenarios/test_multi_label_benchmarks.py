@@ -194,6 +194,8 @@ def test_given_split() -> None:
         si_blurry_multilabel_benchmark(TRAIN, TEST, n_tasks=4, split=blurry)
     with pytest.raises(InputError, match="this split is not of si_blurry_multilabel_split"):
         si_blurry_multilabel_benchmark(TRAIN, TEST, split=split)
+    with pytest.raises(InputError, match=r"this split is not of mlcil_split: <multi-label Si-Blurry split"):
+        mlcil_benchmark(TRAIN, TEST, split=blurry)
 
 
 @pytest.mark.parametrize("convert", [lambda y: y.tolist(), torch.tensor])

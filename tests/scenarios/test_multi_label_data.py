@@ -304,6 +304,10 @@ def edited(file: Path, change: Callable[[Any], None]) -> None:
         ),
         (lambda content: content.pop("annotations"), "{file} is no file of COCO instances: 'annotations' is missing"),
         (
+            lambda content: content.update(images=None),
+            "{file} is no file of COCO instances: it holds no lists of images and annotations",
+        ),
+        (
             lambda content: content["images"].extend([{"id": 100 + k, "file_name": f"gone_{k}.jpg"} for k in range(3)]),
             "{file} lists 3 images that are missing, the first is {folder}/train2014/gone_0.jpg",
         ),

@@ -226,6 +226,7 @@ def test_recipes_find_each_method_and_know_which_have_a_multi_label_form(name: s
         ("rainbow", {"memory_size": -1}, "memory_size of RainbowMemory is -1"),
         ("er", {"memory_size": -1}, "memory size is -1"),
         ("er", {"backbone_lr": -1.0}, "backbone_lr is -1.0"),
+        ("er", {"backbone_lr": float("nan")}, "backbone_lr is nan"),
         ("der", {"beta": -1.0}, "beta is -1.0: neither can be negative"),
         ("ewc", {"reg_coef": -1.0}, "reg_coef of EWC"),
         ("lwf", {"temperature": 0.0}, "temperature is 0.0"),

@@ -147,15 +147,17 @@ def test_how_often_one_looks_does_not_change_training(kind: str) -> None:
     assert same(finished(kind).after, weights(strategy))
 
 
-@pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
+@pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental", *SEVERAL])
 @pytest.mark.parametrize("kind", [kind for kind in ALL if kind != "joint"])  # joint training has no task boundary
 def test_state_resumes_exactly_in_the_middle(kind: str, scenario: str) -> None:
+    if scenario in SEVERAL and kind not in SEVERAL_LABELS:
+        pytest.skip("defined for one class per image")
     first, second = (make(kind, scenario, backbone=lively_vit()) for _ in range(2))
     experiences = list(benchmark(scenario).train_stream)
     second.load_state_dict(fit(first, experiences[:2]).state_dict(), experiences[:2])
     torch.rand(11)  # what else draws random numbers is of no account
     assert same(finished(kind, scenario).after, weights(fit(second, experiences[2:])))
-    assert second.samples_seen == TRAIN
+    assert second.samples_seen == finished(kind, scenario).strategy.samples_seen
     assert second.updates == finished(kind, scenario).strategy.updates
 
 

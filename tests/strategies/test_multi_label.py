@@ -11,43 +11,21 @@ import torch
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import disjoint_benchmark, mlcil_benchmark, si_blurry_multilabel_benchmark
 from cl_prompts.strategies import MVP, AnytimeEvaluation, FineTuning, Joint, LinearProbe, MultiLane
 from cl_prompts.strategies.base import OnlineStrategy
 from tests.conftest import Blobs, tiny_vit
+from tests.strategies.table import LANES_TINY, Scenes, fit
 
-SMALL: dict[str, Any] = {"n_selectors": 2, "prompt_length": 2, "prompted_blocks": (0, 1), "train_epochs": 2}
 KINDS: dict[str, tuple[type[OnlineStrategy], dict[str, Any]]] = {
-    "multi_lane": (MultiLane, SMALL),
+    "multi_lane": (MultiLane, {**LANES_TINY, "lane_samples": 1000, "train_epochs": 2}),
     "linear_probe": (LinearProbe, {"multi_label": True, "online_iter": 1, "train_epochs": 2}),
     "linear_probe_replay": (LinearProbe, {"multi_label": True, "online_iter": 1, "memory_size": 20}),
     "fine_tuning": (FineTuning, {"multi_label": True, "online_iter": 1, "train_epochs": 2}),
     "joint": (Joint, {"multi_label": True, "train_epochs": 2}),
 }
-
-
-class Scenes(Dataset[Any]):
-    """Images whose classes are colours of patches, one or two classes an image."""
-
-    def __init__(self, n: int, n_classes: int = 6, *, seed: int = 0) -> None:
-        rng = np.random.default_rng(seed)
-        colours = np.random.default_rng(7).random((n_classes, 3))
-        self.targets = np.zeros((n, n_classes), dtype=np.uint8)
-        images = np.full((n, 3, 16, 16), 0.5)
-        for i in range(n):
-            for place, c in enumerate(rng.permutation(n_classes)[: rng.integers(1, 3)]):
-                self.targets[i, c] = 1
-                images[i, :, :, 8 * place : 8 * place + 8] = colours[c][:, None, None]
-        self.images = torch.from_numpy(images + 0.05 * rng.random(images.shape)).float()
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.images[index], torch.from_numpy(self.targets[index].astype(np.float32))
 
 
 def benchmark(kind: str = "mlcil") -> Any:
@@ -70,15 +48,6 @@ def learned(strategy: Any) -> dict[str, Tensor]:
     return {k: v.clone() for k, v in strategy.model.learned_state().items()}
 
 
-def fit(strategy: Any, stream: Any) -> Any:
-    if strategy.whole_stream:
-        strategy.train(list(stream), eval_streams=[])
-    else:
-        for experience in stream:
-            strategy.train(experience, eval_streams=[])
-    return strategy
-
-
 @pytest.mark.parametrize("scenario", ["mlcil", "blurry"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_multi_label_strategy_learns_every_class_of_a_stream(kind: str, scenario: str) -> None:
@@ -95,29 +64,6 @@ def test_every_multi_label_strategy_learns_every_class_of_a_stream(kind: str, sc
     if not strategy.whole_stream:
         assert len(anytime.curve.task_ends) == 3
         assert results["task_forgetting_fixed"] is not None
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_seed_fixes_the_run(kind: str) -> None:
-    first, second = (learned(fit(make(kind), benchmark().train_stream)) for _ in range(2))
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[k], second[k]) for k in first)
-
-
-@pytest.mark.parametrize("kind", ["multi_lane", "linear_probe_replay", "fine_tuning"])
-@pytest.mark.parametrize("scenario", ["mlcil", "blurry"])
-def test_a_resumed_run_ends_like_an_unbroken_one(kind: str, scenario: str) -> None:
-    stream = list(benchmark(scenario).train_stream)
-    changes = {"lane_samples": 20} if kind == "multi_lane" else {}
-    whole = learned(fit(make(kind, **changes), stream))
-    half = fit(make(kind, **changes), stream[:2])
-    state, random = half.state_dict(), torch.get_rng_state()  # new head rows are drawn from it
-    resumed = make(kind, **changes)
-    resumed.load_state_dict(state, stream[:2])
-    torch.set_rng_state(random)
-    after = learned(fit(resumed, stream[2:]))
-    assert whole.keys() == after.keys()
-    assert all(torch.equal(whole[k], after[k]) for k in whole)
 
 
 def test_joint_sees_an_image_once_with_all_its_labels() -> None:
@@ -211,6 +157,11 @@ def test_overlapping_test_sets_are_evaluated_one_at_a_time() -> None:
     assert strategy.eval(bench.test_stream[0]) is not None
     with pytest.raises(InputError, match="3 test sets overlap"):
         strategy.eval(bench.test_stream)
+    with pytest.raises(InputError, match="3 test sets overlap"):
+        strategy.train(bench.train_stream[1], eval_streams=[bench.test_stream])
+    for part in (bench.test_stream, bench.test_stream[0]):
+        with pytest.raises(InputError, match="give AnytimeEvaluation the whole test set"):
+            AnytimeEvaluation(part)
 
 
 def test_single_label_metrics_and_strategies_are_refused() -> None:

@@ -24,7 +24,7 @@ from torch.utils.data import TensorDataset
 
 from cl_prompts.errors import InputError
 from cl_prompts.multilabel import images_with, multi_label_results
-from cl_prompts.strategies.multi_label_metrics import MultiLabelMetrics, multi_label_metrics, refuse_accuracy
+from cl_prompts.strategies.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
 
 TASKS = ([0, 1], [2, 3])
 
@@ -76,7 +76,7 @@ def named(results: dict[str, Any], name: str) -> float:
 def test_values_are_those_of_the_part_over_the_classes_met_in_training(data: tuple[Tensor, Tensor]) -> None:
     x, y = data
     first = y * torch.tensor([1.0, 1.0, 0.0, 0.0])  # only the first task's labels are visible
-    strategy = naive(quiet(multi_label_metrics(threshold=0.5)))
+    strategy = naive(quiet(MultiLabelMetrics(threshold=0.5)))
     strategy.train(experience(x, first, 0, "train"))
     found = strategy.eval([experience(x, y, 1, "test")])
     seen = torch.tensor([True, True, False, False])
@@ -96,7 +96,7 @@ def test_values_are_those_of_the_part_over_the_classes_met_in_training(data: tup
 def test_a_model_that_knows_what_it_has_seen_is_asked(data: tuple[Tensor, Tensor]) -> None:
     x, y = data
     seen = torch.tensor([False, True, False, True])
-    strategy = naive(quiet(multi_label_metrics()), seen=seen)
+    strategy = naive(quiet(MultiLabelMetrics()), seen=seen)
     strategy.train(experience(x, y, 0, "train"))
     found = strategy.eval([experience(x, y, 0, "test")])
     with torch.no_grad():
@@ -105,9 +105,24 @@ def test_a_model_that_knows_what_it_has_seen_is_asked(data: tuple[Tensor, Tensor
     assert named(found, "OF1_Exp") == pytest.approx(wanted.f1[0.8]["of1"])
 
 
+def test_classes_that_an_earlier_test_set_hides_do_not_count(data: tuple[Tensor, Tensor]) -> None:
+    x, y = data
+    strategy = naive(quiet(MultiLabelMetrics(threshold=0.5)))
+    strategy.train([experience(x, y, 0, "train"), experience(x, y, 1, "train")])
+    early = experience(x, y * torch.tensor([1.0, 1.0, 0.0, 0.0]), 0, "test")
+    early.classes_in_this_experience = {0, 1}
+    found = strategy.eval([early])
+    annotated = torch.tensor([True, True, False, False])
+    with torch.no_grad():
+        wanted = multi_label_results(strategy.model(x), y, annotated, rows=images_with(y, annotated), thresholds=(0.5,))
+    assert named(found, "MeanAP_Exp") == pytest.approx(wanted.mean_ap)
+    assert named(found, "CF1_Exp") == pytest.approx(wanted.f1[0.5]["cf1"])
+    assert named(found, "OF1_Exp") == pytest.approx(wanted.f1[0.5]["of1"])
+
+
 def test_before_any_training_the_experience_says_which_classes_count(data: tuple[Tensor, Tensor]) -> None:
     x, y = data
-    strategy = naive(quiet(multi_label_metrics()))
+    strategy = naive(quiet(MultiLabelMetrics()))
     found = strategy.eval([experience(x, y, 0, "test")])
     seen = torch.tensor([True, True, False, False])
     with torch.no_grad():
@@ -119,9 +134,7 @@ def test_what_is_undefined_is_not_emitted_and_loggers_work(
     data: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]
 ) -> None:
     x, y = data
-    strategy = naive(
-        EvaluationPlugin(multi_label_metrics(), loss_metrics(experience=True), loggers=InteractiveLogger())
-    )
+    strategy = naive(EvaluationPlugin(MultiLabelMetrics(), loss_metrics(experience=True), loggers=InteractiveLogger()))
     assert not [k for k in strategy.eval([experience(x, 0 * y, 0, "test")]) if "MeanAP" in k or "F1" in k]
     strategy.eval([experience(x, y, 0, "test")])
     assert "MeanAP_Exp" in capsys.readouterr().out
@@ -150,13 +163,13 @@ REFUSED = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_metrics_of_one_label_are_refused(kind: str) -> None:
     refused = REFUSED[kind](avalanche_metrics)
-    evaluator = quiet(multi_label_metrics(), refused)
+    evaluator = quiet(MultiLabelMetrics(), refused)
     with pytest.raises(InputError, match="one label per image") as error:
         refuse_accuracy(evaluator)
     metric = evaluator.metrics[1]
     assert str(error.value) == (
         f"metric '{metric}' ({type(metric).__name__}) is defined for one label per image and would take only the first "
-        "label of multi-label targets: leave it out of the evaluator and use multi_label_metrics()"
+        "label of multi-label targets: leave it out of the evaluator and use MultiLabelMetrics()"
     )
 
 
@@ -178,7 +191,7 @@ def test_an_own_metric_around_accuracy_is_refused_too() -> None:
 
 def test_other_metrics_pass() -> None:
     harmless = (loss_metrics(experience=True), timing_metrics(epoch=True), ram_usage_metrics(epoch=True))
-    refuse_accuracy(quiet(*harmless, multi_label_metrics()))
+    refuse_accuracy(quiet(*harmless, MultiLabelMetrics()))
     refuse_accuracy(None)
     with pytest.raises(InputError, match="Top1_Acc_Epoch"):
         refuse_accuracy(default_evaluator())
@@ -187,7 +200,7 @@ def test_other_metrics_pass() -> None:
 @pytest.mark.parametrize("phase", ["train", "eval"])
 def test_an_accuracy_beside_multi_label_metrics_stops_before_any_work(data: tuple[Tensor, Tensor], phase: str) -> None:
     x, y = data
-    strategy = naive(quiet(multi_label_metrics(), avalanche_metrics.accuracy_metrics(stream=True)))
+    strategy = naive(quiet(MultiLabelMetrics(), avalanche_metrics.accuracy_metrics(stream=True)))
     before = strategy.model.weight.clone()
     with pytest.raises(InputError, match="Top1_Acc_Stream"):
         getattr(strategy, phase)([experience(x, y, 0, phase)])
@@ -200,4 +213,4 @@ def test_single_labels_and_a_wrong_threshold_are_refused() -> None:
     with pytest.raises(InputError, match=r"got targets of shape \(16,\): it is for multi-hot targets"):
         metric.after_eval_iteration(strategy)
     with pytest.raises(InputError, match="the F1 threshold is 80: it must be a probability between 0 and 1"):
-        multi_label_metrics(threshold=80)
+        MultiLabelMetrics(threshold=80)

@@ -215,6 +215,23 @@ def test_clib_trains_on_held_samples_alone_and_stores_before_it_trains(kind: str
     assert strategy.updates == 3 * len(counts)
 
 
+def test_clib_masks_each_memory_sample_by_its_own_task() -> None:
+    strategy = make("clib", class_mask="current")
+    checked = []
+
+    def note() -> None:
+        labels, columns = strategy.mb_y, strategy.columns
+        assert columns.shape == (len(labels), 6)
+        assert bool(columns.gather(1, labels[:, None]).all())
+        logits = strategy.output.logits.detach().masked_fill(~columns, float("-inf"))
+        torch.testing.assert_close(strategy.loss.detach().squeeze(), F.cross_entropy(logits, labels))
+        checked.append(len(columns.unique(dim=0)))
+
+    strategy.after_step = note
+    train(strategy, incremental())
+    assert max(checked) > 1  # samples of several tasks in one batch
+
+
 def test_clib_credits_trained_samples_and_moves_its_rate() -> None:
     strategy = make("clib", lr_period=1, lr_length=2, significance=0.49)
     train(strategy, blurry())
