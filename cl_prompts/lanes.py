@@ -159,9 +159,7 @@ def slot_norms(blocks: Sequence[Block], selectors: Tensor, slot_update: str = "r
     return norms
 
 
-def fused_block(
-    block: Block, token: Tensor, state: FrozenState, slots: Tensor, prompts: Tensor | None, *, late: bool = False
-) -> Tensor:
+def fused_block(block: Block, token: Tensor, state: FrozenState, slots: Tensor, prompts: Tensor | None) -> Tensor:
     """One block for the class tokens of all lanes.
 
     The three kinds of keys (the token's own, summaries, prompts) are never laid side by side: only their scores are.
@@ -172,8 +170,6 @@ def fused_block(
         state: the frozen stream in this block.
         slots: (T, S, dim) of :func:`slot_norms`.
         prompts: (T, 2, heads, P, head dim) or None.
-        late: compare the query with the frozen keys before they are summarised, and gather frozen values after the summary
-            weights are multiplied up. Exact by linearity and cheaper; not with key normalisation.
 
     Returns:
         (batch, T, dim).
@@ -182,33 +178,17 @@ def fused_block(
     query, key, value = attn.qkv(normed).unflatten(-1, (3, attn.num_heads, -1)).unbind(2)  # (batch, T, heads, head dim)
     query, key = attn.q_norm(query) * query.shape[-1] ** -0.5, attn.k_norm(key)
     look = summary_weights(state.hidden, slots).unflatten(1, slots.shape[:2])  # (batch, T, S, n)
-    scores = [(query * key).sum(-1)[:, :, None], _summary_scores(attn, query, state.keys, look, late)]
+    keys, values = attn.k_norm(_summarise(attn, state.keys, look)), _summarise(attn, state.values, look)
+    scores = [(query * key).sum(-1)[:, :, None], (query[:, :, None] * keys).sum(-1)]
     if prompts is not None:
         prompts = prompts.to(query.dtype)
         scores.append(torch.einsum("bthd,thpd->btph", query, prompts[:, 0]))
     sizes = [part.shape[2] for part in scores]
     weights = torch.cat(scores, dim=2).softmax(dim=2, dtype=torch.float32).to(query.dtype).split(sizes, dim=2)
-    heads = weights[0][:, :, 0, :, None] * value + _summary_values(attn, weights[1], state.values, look, late)
+    heads = weights[0][:, :, 0, :, None] * value + (weights[1][..., None] * values).sum(2)
     if prompts is not None:
         heads = heads + torch.einsum("btph,thpd->bthd", weights[2], prompts[:, 1])
     return _mlp(block, token + block.ls1(_out(attn, heads.transpose(1, 2), normed)))
-
-
-def _summary_scores(attn: Attention, query: Tensor, keys: Tensor, look: Tensor, late: bool) -> Tensor:
-    """Query (batch, T, heads, head dim) with summarised keys -> (batch, T, S, heads)."""
-    if late:
-        compared = _by_head(attn, keys) @ query.permute(0, 2, 3, 1)  # (batch, heads, n, T)
-        return look @ compared.permute(0, 3, 2, 1)
-    summary = _summarise(attn, keys, look)
-    return (query[:, :, None] * attn.k_norm(summary)).sum(-1)
-
-
-def _summary_values(attn: Attention, weights: Tensor, values: Tensor, look: Tensor, late: bool) -> Tensor:
-    """Weights (batch, T, S, heads) over summarised values -> (batch, T, heads, head dim)."""
-    if late:
-        gathered = weights.transpose(2, 3) @ look  # (batch, T, heads, n)
-        return (gathered.transpose(1, 2) @ _by_head(attn, values)).transpose(1, 2)
-    return (weights[..., None] * _summarise(attn, values, look)).sum(2)
 
 
 def _summarise(attn: Attention, rows: Tensor, look: Tensor) -> Tensor:
@@ -217,18 +197,12 @@ def _summarise(attn: Attention, rows: Tensor, look: Tensor) -> Tensor:
     return summary.unflatten(-1, (attn.num_heads, -1))
 
 
-def _by_head(attn: Attention, rows: Tensor) -> Tensor:
-    """(batch, n, heads * head dim) -> (batch, heads, n, head dim)."""
-    return rows.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)
-
-
-def fused_macs(backbone: FrozenViT, n_lanes: int, n_slots: int, n_prompts: int, *, late: bool = False) -> float:
+def fused_macs(backbone: FrozenViT, n_lanes: int, n_slots: int, n_prompts: int) -> float:
     """Multiply-accumulates of :func:`fused_block` for one image."""
     block, dim = backbone.vit.blocks[0], backbone.dim
-    width, hidden, heads = block.attn.qkv.weight.shape[0] // 3, block.mlp.fc1.out_features, block.attn.num_heads
-    summary = 2 * (width + n_slots * heads) if late else 2 * n_slots * width
-    attention = 2 * width * (1 + n_prompts + (0 if late else n_slots))
-    return n_lanes * (backbone.n_tokens * (n_slots * dim + summary) + 4 * width * dim + 2 * dim * hidden + attention)
+    width, hidden = block.attn.qkv.weight.shape[0] // 3, block.mlp.fc1.out_features
+    summary = n_slots * backbone.n_tokens * (dim + 2 * width)
+    return n_lanes * (summary + 4 * width * dim + 2 * dim * hidden + 2 * width * (1 + n_slots + n_prompts))
 
 
 def slot_macs(backbone: FrozenViT, n_slots: int, slot_update: str) -> float:

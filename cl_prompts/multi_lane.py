@@ -6,7 +6,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from cl_prompts import lanes as algebra
 from cl_prompts.backbone import FrozenViT
@@ -44,9 +44,8 @@ class MultiLaneViT(ContinualModel):
             are orthogonal to each other with element std 1 / sqrt(n_tasks P dim); ``"uniform"``: all in (-1, 1). From the
             second lane on, selectors and prompts start as copies of the lane before.
         n_tasks: expected number of tasks, for the scale of the first prompts (published: known in advance); None stands for 1.
-        impl: three formulations of the same numbers. ``"fused"``: see :mod:`cl_prompts.lanes`. ``"late"``: fused, and summary
-            weights act on attention scores instead of keys and values, which takes about two thirds of a lane's work (not
-            with key normalisation). ``"literal"``: the formulas as written, about 10 % of a forward more per lane.
+        impl: two formulations of the same numbers. ``"fused"``: see :mod:`cl_prompts.lanes`. ``"literal"``: the formulas as
+            written, about 10 % of a forward more per lane.
 
     Raises:
         InputError: an unknown name or a number out of range.
@@ -71,8 +70,6 @@ class MultiLaneViT(ContinualModel):
         _check(n_selectors, prompt_length, drop_and_replace, slot_update, init, n_tasks, impl)
         if backbone.trainable:
             raise InputError("lanes read a frozen backbone: this one is thawed")
-        if impl == "late" and not isinstance(backbone.vit.blocks[0].attn.k_norm, nn.Identity):
-            raise InputError("impl='late' does not work with a ViT that normalises keys: use 'fused'")
         blocks = tuple(sorted(set(prompted_blocks)))
         if len(blocks) != len(tuple(prompted_blocks)) or any(not 0 <= b < backbone.depth for b in blocks):
             raise InputError(
@@ -177,12 +174,12 @@ class MultiLaneViT(ContinualModel):
     def _fused(self, images: Tensor, chosen: list[int]) -> Tensor:
         slots, prompts = self._tables(chosen)
         token = algebra.lane_token(self.backbone).expand(len(images), len(chosen), -1)
-        stream, late = algebra.frozen_states(self.backbone, images), self.impl == "late"
+        stream = algebra.frozen_states(self.backbone, images)
         for i, block in enumerate(self.backbone.vit.blocks):
             state = next(stream)
-            token = algebra.fused_block(block, token, state, slots[i], prompts.get(i), late=late)
+            token = algebra.fused_block(block, token, state, slots[i], prompts.get(i))
             del state  # before the stream goes on
-            macs = algebra.fused_macs(self.backbone, len(chosen), self.n_selectors, self._prompts_in(i), late=late)
+            macs = algebra.fused_macs(self.backbone, len(chosen), self.n_selectors, self._prompts_in(i))
             self.backbone.counter.macs += len(images) * macs
         return token
 
@@ -313,7 +310,7 @@ def _check(
     for kind, name, known in (
         ("slot_update", slot_update, algebra.SLOT_UPDATES),
         ("init", init, ("orthogonal", "uniform")),
-        ("impl", impl, ("fused", "late", "literal")),
+        ("impl", impl, ("fused", "literal")),
     ):
         if name not in known:
             raise unknown(kind, name, known)

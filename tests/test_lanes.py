@@ -15,18 +15,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cl_prompts import lanes
 from cl_prompts.backbone import FrozenViT
-from cl_prompts.errors import InputError
 from cl_prompts.multi_lane import MultiLaneViT
 from tests.conftest import tiny_vit
 
 IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
-FAST = ("fused", "late")
 
 
-def twins(backbone: FrozenViT, n_lanes: int, impl: str, **options: Any) -> tuple[MultiLaneViT, MultiLaneViT]:
-    """The same model in a fast and in the literal form, with random values in every lane."""
+def twins(backbone: FrozenViT, n_lanes: int, **options: Any) -> tuple[MultiLaneViT, MultiLaneViT]:
+    """The same model in the fused and in the literal form, with random values in every lane."""
     torch.manual_seed(1)
-    pair = [MultiLaneViT(backbone, 2 * n_lanes, impl=name, init="uniform", **options) for name in (impl, "literal")]
+    pair = [MultiLaneViT(backbone, 2 * n_lanes, impl=name, init="uniform", **options) for name in ("fused", "literal")]
     for i in range(n_lanes):
         for model in pair:
             model.open_lane([2 * i, 2 * i + 1], copy_previous=False)
@@ -41,13 +39,12 @@ def gradients(model: MultiLaneViT) -> dict[str, Tensor]:
     return {k: p.grad for k, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("impl", FAST)
 @pytest.mark.parametrize("n_prompts", [0, 1, 20])
 @pytest.mark.parametrize("n_selectors", [1, 2, 20])
 @pytest.mark.parametrize("n_lanes", [1, 3, 8])
-def test_fused_equals_literal(n_lanes: int, n_selectors: int, n_prompts: int, impl: str) -> None:
+def test_fused_equals_literal(n_lanes: int, n_selectors: int, n_prompts: int) -> None:
     options = {"n_selectors": n_selectors, "prompt_length": n_prompts, "prompted_blocks": (0, 2)}
-    fused, literal = twins(tiny_vit(), n_lanes, impl, **options)
+    fused, literal = twins(tiny_vit(), n_lanes, **options)
     for model in (fused, literal):
         model.lanes.requires_grad_(True)  # all lanes at once, which training never does
     torch.testing.assert_close(fused.run(IMAGES).logits, literal.run(IMAGES).logits, atol=1e-5, rtol=0)
@@ -72,14 +69,9 @@ def test_fused_equals_literal(n_lanes: int, n_selectors: int, n_prompts: int, im
     ids=str,
 )
 @pytest.mark.parametrize("slot_update", lanes.SLOT_UPDATES)
-@pytest.mark.parametrize("impl", FAST)
-def test_every_plain_vit(changes: dict[str, Any], slot_update: str, impl: str) -> None:
+def test_every_plain_vit(changes: dict[str, Any], slot_update: str) -> None:
     options = {"n_selectors": 3, "prompt_length": 2, "prompted_blocks": (0, 1), "slot_update": slot_update}
-    if impl == "late" and "qk_norm" in changes:
-        with pytest.raises(InputError, match="impl='late' does not work with a ViT that normalises keys: use 'fused'"):
-            twins(tiny_vit(**changes), 2, impl, **options)
-        return
-    fused, literal = twins(tiny_vit(**changes), 2, impl, **options)
+    fused, literal = twins(tiny_vit(**changes), 2, **options)
     torch.testing.assert_close(fused.lane_features(IMAGES), literal.lane_features(IMAGES), atol=1e-5, rtol=0)
     mine, theirs = gradients(fused), gradients(literal)
     for name, gradient in mine.items():
@@ -88,9 +80,9 @@ def test_every_plain_vit(changes: dict[str, Any], slot_update: str, impl: str) -
 
 def test_bf16_is_near_fp32() -> None:
     options = {"n_selectors": 3, "prompt_length": 2, "prompted_blocks": (0, 1)}
-    exact = twins(tiny_vit(), 2, "fused", **options)[0].lane_features(IMAGES)
+    exact = twins(tiny_vit(), 2, **options)[0].lane_features(IMAGES)
     rough = FrozenViT(tiny_vit().vit, precision="bf16")
-    for model in {m for impl in FAST for m in twins(rough, 2, impl, **options)}:
+    for model in twins(rough, 2, **options):
         features = model.lane_features(IMAGES)
         assert features.dtype == torch.float32
         assert (features * exact).sum(-1).min() > 0.99  # cosine
@@ -148,7 +140,7 @@ def test_slots_that_vanish_see_the_mean() -> None:
 
 # ------------------------------------------------------------------------------------------------------------------ cost
 
-D, L, N, PATCHES, HEADS = 768, 12, 197, 196, 12
+D, L, N, PATCHES = 768, 12, 197, 196
 FROZEN = L * (12 * N * D**2 + 2 * N**2 * D) + PATCHES * D**2
 LAST_BLOCK_SAVING = 10 * N * D**2 + 2 * N**2 * D
 
@@ -157,10 +149,8 @@ def specified(impl: str, n_lanes: int, s: int, p: int, prompted: int) -> float:
     """Multiply-accumulates of one image with cached slots, as MULTI-LANE's formulas have them."""
     if impl == "literal":
         lane = L * (2 * s * N * D + 12 * (s + 1) * D**2) + 2 * (s + 1) * D * ((s + 1) * L + p * prompted)
-    elif impl == "fused":
-        lane = L * (3 * s * N * D + 12 * D**2) + 2 * D * ((s + 1) * L + p * prompted)
     else:
-        lane = L * (s * N * D + 2 * N * (D + s * HEADS) + 12 * D**2) + 2 * D * (L + p * prompted)
+        lane = L * (3 * s * N * D + 12 * D**2) + 2 * D * ((s + 1) * L + p * prompted)
     return FROZEN - LAST_BLOCK_SAVING + n_lanes * lane
 
 
@@ -181,13 +171,13 @@ def counted(model: MultiLaneViT, batch: int) -> float:
 
 
 @pytest.mark.parametrize(("n_lanes", "s"), [(1, 20), (5, 10), (8, 20), (20, 20)])
-@pytest.mark.parametrize("impl", ["fused", "late", "literal"])
+@pytest.mark.parametrize("impl", ["fused", "literal"])
 def test_cost_is_as_specified(impl: str, n_lanes: int, s: int) -> None:
     model = base_model(n_lanes, impl, s)
     counter = model.backbone.counter
     first = counted(model, batch=1)
     # Products with a single query are written as elementwise products, which the flop counter leaves out.
-    products = n_lanes * L * {"fused": 2 * (1 + s) * D, "late": 2 * D, "literal": 0}[impl]
+    products = n_lanes * L * 2 * (1 + s) * D if impl == "fused" else 0
     assert counter.macs == pytest.approx(first + products, rel=1e-6)
     slots = 0 if impl == "literal" else n_lanes * 8 * (L - 1) * s * D**2
     counter.reset()
@@ -195,8 +185,6 @@ def test_cost_is_as_specified(impl: str, n_lanes: int, s: int) -> None:
     assert first - again == pytest.approx(slots, rel=1e-6)  # once, whatever the batch, and kept from then on
     assert counter.macs / 2 == pytest.approx(again + products, rel=1e-6)
     assert again == pytest.approx(specified(impl, n_lanes, s, s, 5), rel=0.02)
-    if impl == "late":
-        assert again < specified("fused", n_lanes, s, s, 5)
     assert (counter.images, counter.blocks) == (2, 2 * L)
 
 

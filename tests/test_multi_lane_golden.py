@@ -26,7 +26,7 @@ GOLDEN = {
 }
 IMAGES, TARGETS = GOLDEN["in/image"], GOLDEN["in/target_multi"]
 TASK_OF = GOLDEN["meta/class_to_task"]
-IMPLS = ("fused", "late", "literal")
+IMPLS = ("fused", "literal")
 
 
 def classes_of(task: int) -> list[int]:
