@@ -14,6 +14,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.evaluation import Evaluator
 from cl_prompts.metrics import Curve, Evaluation, a_auc, multi_label_run_results, results
 from cl_prompts.models import ContinualModel
+from cl_prompts.strategies.experiences import TaskPosition
 from cl_prompts.strategies.multi_label_metrics import refuse_accuracy
 
 Listener = Callable[[str, Evaluation], None]
@@ -72,6 +73,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.next_threshold = every or 0
         self._seen = torch.zeros(self.n_classes, dtype=torch.bool)
         self._iteration = 0
+        self._position = TaskPosition()
         self._strategy: weakref.ref[Any] | None = None
 
     @property
@@ -93,6 +95,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
             self._seen = torch.cat([self._seen, torch.zeros(grown, dtype=torch.bool)])
             self.n_classes += grown
         self._iteration, self._start = 0, self.samples_seen
+        self._position.enter(strategy.experience)
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Note the classes of the batch, unless the model keeps account itself (looking at labels costs a GPU a stop)."""
@@ -124,7 +127,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Evaluate after the task, unless the model was just evaluated; a mini-experience within a task is no task."""
-        if not getattr(strategy.experience, "is_last_subexp", True):
+        if not self._position.last:
             return
         self._note_classes(strategy)
         known = {c for classes in self.new_classes for c in classes}
@@ -179,6 +182,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
             "samples_seen": self.samples_seen,
             "next_threshold": self.next_threshold,
             "seen": self._seen.clone(),
+            "samples_of_task": self._position.samples,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -187,6 +191,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.new_classes = [list(c) for c in state["new_classes"]]
         self.samples_seen, self.next_threshold = int(state["samples_seen"]), int(state["next_threshold"])
         self._seen = state["seen"].clone()
+        self._position.samples = int(state["samples_of_task"])
 
 
 def _dataset_of(test: Any) -> Any:

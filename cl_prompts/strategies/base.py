@@ -28,6 +28,7 @@ from cl_prompts.losses import LOSS_NORMS, multi_label_loss
 from cl_prompts.memories import ClassBalancedMemory, ReservoirMemory
 from cl_prompts.models import ContinualModel, Output
 from cl_prompts.schedules import check_schedule, learning_rate_factor
+from cl_prompts.strategies.experiences import TaskPosition, whole_of
 from cl_prompts.strategies.labels import check_labels, classes_of
 from cl_prompts.strategies.loaders import RepeatedBatches
 from cl_prompts.strategies.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
@@ -163,6 +164,7 @@ class OnlineStrategy(SupervisedTemplate):
         self.output: Output | None = None
         """The model's full output on the current mini-batch."""
         self._shuffler = torch.Generator().manual_seed(seed)
+        self._position = TaskPosition()
 
     # ------------------------------------------------------------------ what a method overrides
 
@@ -231,7 +233,7 @@ class OnlineStrategy(SupervisedTemplate):
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         for stream in eval_streams or ():
             _refuse_overlap(list(stream) if isinstance(stream, Iterable) else [stream])
-        kwargs.setdefault("shuffle", not all(getattr(e, "ordered", False) for e in experiences))
+        kwargs.setdefault("shuffle", not all(getattr(whole_of(e), "ordered", False) for e in experiences))
         return super().train(experiences, eval_streams, **kwargs)
 
     def forward(self) -> Tensor:
@@ -296,7 +298,8 @@ class OnlineStrategy(SupervisedTemplate):
         check_labels(self.experience, self.model, type(self).__name__)
         self.annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
         self.columns = self.annotated
-        if self.announced and getattr(self.experience, "is_first_subexp", True):
+        self._position.enter(self.experience)
+        if self.announced and self._position.first:
             if self.new_optimizer:
                 self.optimizer.state = defaultdict(dict)
             self.tasks_started += 1
@@ -309,7 +312,7 @@ class OnlineStrategy(SupervisedTemplate):
             )
 
     def _after_training_exp(self, **kwargs: Any) -> None:
-        if self.announced and getattr(self.experience, "is_last_subexp", True):
+        if self.announced and self._position.last:
             self.finish_task()
         super()._after_training_exp(**kwargs)
 
@@ -324,8 +327,7 @@ class OnlineStrategy(SupervisedTemplate):
             return self.boundaries
         if not getattr(self.experience, "access_task_boundaries", True):
             return False
-        whole = getattr(self.experience, "origin_experience", self.experience)
-        return bool(getattr(whole, "boundaries", True))
+        return bool(getattr(whole_of(self.experience), "boundaries", True))
 
     @property
     def memory(self) -> Any:
@@ -435,6 +437,7 @@ class OnlineStrategy(SupervisedTemplate):
             "optimizer": self.optimizer.state_dict(),
             "memory": self.replay.memory.state_dict(),
             "tasks_started": self.tasks_started,
+            "samples_of_task": self._position.samples,
             "next_period": self._next_period,
             "shuffler": self._shuffler.get_state(),
             "samples_seen": self.samples_seen,
@@ -456,6 +459,7 @@ class OnlineStrategy(SupervisedTemplate):
         self._shuffler.set_state(state["shuffler"])
         self.samples_seen, self.updates = int(state["samples_seen"]), int(state["updates"])
         self.tasks_started, self._next_period = int(state["tasks_started"]), int(state["next_period"])
+        self._position.samples = int(state["samples_of_task"])
         self.clock.train_exp_counter = int(state["experiences"])
 
     def save(self, path: str) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from avalanche.benchmarks.scenarios.online import OnlineCLExperience
 from torch import Tensor
 
 from cl_prompts.errors import InputError
 from cl_prompts.models import ContinualModel
+from cl_prompts.strategies.experiences import whole_of
 
 
 def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
     """Before an experience is trained on: labels of the right kind, and a head row for each.
 
     Raises:
-        InputError: multi-hot targets for a single-label model or the other way round, or a class beyond the head.
+        InputError: multi-hot targets for a single-label model or the other way round, a class beyond the head, or a multi-label
+            mixture of tasks.
     """
     targets = experience.dataset.targets
     if not len(targets):
@@ -26,6 +29,11 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
             given = f"multi-hot targets of {width} classes" if width else "one class per image"
             raise InputError(
                 f"this multi-label {learner} needs multi-hot targets of {model.n_classes} classes: {given} were met"
+            )
+        if isinstance(whole_of(experience), OnlineCLExperience):
+            raise InputError(
+                "this mini-experience mixes tasks and does not say which classes are annotated, so that zeros in its targets "
+                "mean nothing: cut tasks with split_online_stream"
             )
         return
     if width:
@@ -41,7 +49,7 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
 
 def classes_of(experience: Any, n_classes: int) -> Tensor:
     """(classes,) boolean: the classes that are annotated in this experience, all of them if it does not say."""
-    classes = getattr(experience, "classes_in_this_experience", None)
+    classes = getattr(whole_of(experience), "classes_in_this_experience", None)
     if classes is None:
         return torch.ones(n_classes, dtype=torch.bool)
     mask = torch.zeros(n_classes, dtype=torch.bool)
