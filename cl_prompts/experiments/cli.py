@@ -112,7 +112,10 @@ def _validate(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.settings import plan
 
     runs = plan(args.recipe, args.settings)
-    print(Builder().check(runs).split.describe())
+    parts, remarks = Builder().check(runs)
+    print(parts.split.describe())
+    for remark in remarks:
+        print(f"note: {remark}")
     print(f"{args.recipe} is valid: {len(runs)} runs ({', '.join(dict.fromkeys(s.strategy for s in runs))})")
 
 

@@ -81,9 +81,13 @@ class Builder:
         )  # type: ignore[call-arg]  # fmt: skip
         return Parts(settings, data, split, benchmark, strategy, anytime)
 
-    def check(self, plan: Sequence[Settings]) -> Parts:
-        """Build one run of each strategy, since seeds do not differ in what can be wrong; returns the last one's parts."""
-        return [self.build(settings) for settings in {s.strategy: s for s in plan}.values()][-1]
+    def check(self, plan: Sequence[Settings]) -> tuple[Parts, list[str]]:
+        """Build one run of each strategy, since seeds do not differ in what can be wrong; the last one's parts, and remarks."""
+        found = []
+        for settings in {s.strategy: s for s in plan}.values():
+            parts = self.build(settings)
+            found += remarks(parts)
+        return parts, found
 
 
 def _split(settings: Settings, data: DataSet) -> Any:
@@ -112,10 +116,30 @@ def _told(settings: Settings, data: DataSet, split: Any) -> dict[str, Any]:
         )
     if "multi_label" in accepted:
         told["multi_label"] = data.multi_label
-    announced = settings.options.get("boundaries")
-    if "n_tasks" in accepted and (split.boundaries if announced is None else announced):
+    if "n_tasks" in accepted and _announced(settings, split):
         told["n_tasks"] = split.n_tasks
     return told
+
+
+def _announced(settings: Settings, split: Any) -> bool:
+    """Whether the strategy learns of task boundaries."""
+    boundaries = settings.options.get("boundaries")
+    return bool(split.boundaries if boundaries is None else boundaries)
+
+
+def remarks(parts: Parts) -> list[str]:
+    """Settings that make sense and have no effect on this stream, one sentence each."""
+    name, strategy, n = parts.settings.strategy, parts.strategy, len(np.unique(np.concatenate(parts.split.tasks)))
+    found = []
+    if strategy.period is not None and not _announced(parts.settings, parts.split) and strategy.period > n:
+        found.append(
+            f"{name} does something every {strategy.period} samples, and the stream has {n}: set {name}.period below that"
+        )
+    if strategy.memory.size >= n:
+        found.append(
+            f"{name} has room for {strategy.memory.size} samples, and the stream has {n}: nothing is ever given up"
+        )
+    return found
 
 
 def _random(settings: Settings) -> bool:
@@ -125,7 +149,8 @@ def _random(settings: Settings) -> bool:
 def run_all(plan: Sequence[Settings], *, out: Path, console: Console, command: str) -> Iterator[Path]:
     """Check every run, then run one after the other; yields each finished run's folder."""
     builder = Builder()
-    builder.check(plan)
+    for remark in builder.check(plan)[1]:
+        console.print(f"note: {remark}", highlight=False, soft_wrap=True)
     for settings in plan:
         parts = builder.build(settings)
         folder = RunFolder.create(new_path(out, settings), settings, command)

@@ -116,7 +116,10 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
     Args:
         name: recipe of the package or a YAML file.
         overrides: ``key=value`` texts; a key is dotted (``scenario.n_tasks``, ``mvp.lr``) or bare where only one section has
-            it; ``dataset=``, ``scenario=``, ``backbone=`` set the name, ``strategy=`` and ``seed=`` take lists (``a,b``).
+            it; one that all strategies share is set for each of them; ``dataset=``, ``scenario=``, ``backbone=`` set the name,
+            ``strategy=`` and ``seed=`` take lists (``a,b``).
+            A strategy that the recipe does not name gets the settings of the package's recipe ``RECIPE_STRATEGY``, if there is
+            one: ``digits strategy=er`` is ``digits_er``.
 
     Raises:
         InputError: unknown recipe or key, or a value of the wrong type.
@@ -128,9 +131,14 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
     recipe = _merge({"strategies": {}, "training": {}, "evaluation": {}, **_TOP}, recipe)
     recipe["strategies"] = {k: dict(v or {}) for k, v in recipe["strategies"].items()}
     pairs = [_split_pair(text) for text in overrides]
-    # Which strategies and scenario run decides what other keys mean, so those come first.
-    for key, value in sorted(pairs, key=lambda pair: pair[0] not in ("strategy", "strategies", "scenario")):
-        _override(recipe, key, value)
+    # Which strategies and scenario run decides what other keys mean, so those come first; dotted keys have the last word.
+    for key, value in sorted(
+        pairs, key=lambda pair: (pair[0] not in ("strategy", "strategies", "scenario"), "." in pair[0])
+    ):
+        if key in ("strategy", "strategies"):
+            recipe["strategies"] = _chosen(name, recipe["strategies"], _as_list(value))
+        else:
+            _override(recipe, key, value)
     if not recipe["strategies"]:
         raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
     seeds = [_integer("seed", seed) for seed in _as_list(recipe["seeds"])]
@@ -209,15 +217,23 @@ def _split_pair(text: str) -> tuple[str, Any]:
     return key.strip(), parsed
 
 
+def _chosen(recipe: str, given: Mapping[str, Any], names: Sequence[Any]) -> dict[str, Any]:
+    """Strategies by name, each with what the recipe, or else the package's recipe for it, says about it."""
+    chosen: dict[str, Any] = {}
+    recipes = recipe_names()
+    for name in names:
+        if name not in STRATEGIES:
+            raise unknown("strategy", str(name), STRATEGIES)
+        own = f"{recipe}_{name}"
+        if name not in given and own in recipes:
+            given = {**given, name: load_recipe(own)["strategies"].get(name)}
+        chosen[name] = dict(given.get(name) or {})
+    return chosen
+
+
 def _override(recipe: dict[str, Any], key: str, value: Any) -> None:
     """Put one override where it belongs."""
-    if key in ("strategy", "strategies"):
-        names = _as_list(value)
-        for name in names:
-            if name not in STRATEGIES:
-                raise unknown("strategy", str(name), STRATEGIES)
-        recipe["strategies"] = {name: recipe["strategies"].get(name, {}) for name in names}
-    elif key in ("seed", "seeds"):
+    if key in ("seed", "seeds"):
         recipe["seeds"] = _as_list(value)
     elif key in _TOP:
         recipe[key] = value
@@ -226,6 +242,9 @@ def _override(recipe: dict[str, Any], key: str, value: Any) -> None:
     else:
         section, leaf = _place(recipe, key)
         section[leaf] = value
+        if key == leaf and section is recipe["training"]:
+            for own in recipe["strategies"].values():  # what the command line says of all strategies holds for each
+                own.pop(leaf, None)
 
 
 def _kept(section: str, inherited: dict[str, Any], name: Any) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def load_dataset(
     seed: int = 0,
     cache: bool = False,
     cache_gb: float = 4.0,
-    crop: Literal["published", "whole"] | None = None,
+    crop: Literal["published", "whole", "random_area"] | None = None,
     splits: str | None = None,
     difficult: Literal["negative", "ignore"] | None = None,
 ) -> DataSet:
@@ -189,8 +189,10 @@ def load_dataset(
             then cut from the reduced image, a little blurrier where they are small; centre crops of MULTI-LANE's kind
             stay the same.
         cache_gb: gigabytes (of 10^9 bytes) that one copy of the cache may come to take.
-        crop: for photos that are cut to a square: "published" (also None) cuts as the data set's entry says; "whole"
-            squeezes the whole image into the square, as KRT (ICCV 2023) does, so that no labelled object is cut away.
+        crop: "published" (also None) augments and cuts as the data set's entry says; "whole", for photos that it cuts to a
+            square, squeezes the whole image into the square, as KRT (ICCV 2023) does, so that no labelled object is cut away;
+            "random_area", for any data set, trains on random parts of the image and tests on its central square, as L2P
+            and DualPrompt do (see :class:`~cl_prompts.scenarios.transforms.Augmentation`).
         splits: of VOC 2007, "training/test": None is trainval/test; train/val needs no test archive.
         difficult: of VOC 2007, classes of which an image has difficult objects only: "negative" (also None), as
             published, or "ignore", which leaves these pairs out of average precision (``.ignored``).
@@ -241,8 +243,10 @@ def _augmentation(name: str, crop: str | None) -> Augmentation:
     augmentation = DATASETS[name].augmentation
     if crop in (None, "published"):
         return augmentation
+    if crop == "random_area":
+        return OBJECTS
     if crop != "whole":
-        raise unknown("crop", str(crop), ("published", "whole"))
+        raise unknown("crop", str(crop), ("published", "whole", "random_area"))
     if not augmentation.cuts:
         having = ", ".join(other for other, entry in DATASETS.items() if entry.augmentation.cuts)
         raise InputError(

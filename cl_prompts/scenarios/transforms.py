@@ -36,7 +36,8 @@ class Augmentation:
             in testing) instead of squeezing the whole image into the square.
         random_area: train on a random part of the image, 5 to 100 % of its area with sides 3:4 to 4:3, enlarged
             bilinearly to the final size; test on the central square of the image whose shorter side is brought
-            bicubically to 256/224 of the final size (code of MULTI-LANE, De Min et al., CoLLAs 2024).
+            bicubically to 256/224 of the final size (code of L2P, Wang et al., CVPR 2022, and of MULTI-LANE, De Min et
+            al., CoLLAs 2024).
     """
 
     policy: AutoAugmentPolicy | None = None

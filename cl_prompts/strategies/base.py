@@ -84,10 +84,12 @@ class OnlineStrategy(SupervisedTemplate):
         seed: of the private generators (memory, shuffling).
 
     Raises:
-        InputError: a number out of range.
+        InputError: a number out of range, or a word that is not known or not defined for the method.
     """
 
     model: ContinualModel
+    masks_classes = True
+    """Whether the method's loss knows ``class_mask="current"``."""
     whole_stream = False
     """Whether ``train`` wants all experiences at once."""
     remember_first = False
@@ -128,6 +130,10 @@ class OnlineStrategy(SupervisedTemplate):
         for name, value, known in (("class_mask", class_mask, CLASS_MASKS), ("loss_norm", loss_norm, LOSS_NORMS)):
             if value not in known:
                 raise unknown(name, value, known)
+        if class_mask == "current" and not self.masks_classes:
+            raise InputError(
+                f"the loss of {type(self).__name__} is over all classes seen: leave out class_mask=current"
+            )
         if model.multi_label and evaluator is default_evaluator:
             evaluator = _multi_label_evaluator
         model.to(pick_device(device))

@@ -105,6 +105,7 @@ class MVP(OnlineStrategy):
     """
 
     model: PromptedViT
+    masks_classes = False
 
     def __init__(
         self,

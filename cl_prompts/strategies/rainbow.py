@@ -52,6 +52,7 @@ class RainbowMemory(TunedStrategy):
     """
 
     needs_memory = True
+    masks_classes = False
 
     def __init__(
         self,

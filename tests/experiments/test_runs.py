@@ -260,6 +260,29 @@ def test_bad_input_ends_with_exit_code_2_before_anything_is_written(
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["digits_rainbow", "period=5000"],
+            "rainbow does something every 5000 samples, and the stream has 1442: set rainbow.",
+        ),
+        (
+            ["digits_er", "memory_size=1442"],
+            "er has room for 1442 samples, and the stream has 1442: nothing is ever given up",
+        ),
+        (["digits_rainbow", "period=5000", "boundaries=true"], None),
+        (["digits"], None),
+    ],
+)
+def test_settings_without_effect_on_this_stream_are_remarked_upon(
+    arguments: list[str], says: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["validate", *arguments]) == 0
+    told = capsys.readouterr().out
+    assert (says in told) if says else ("note:" not in told)
+
+
 def test_folders_in_use_and_foreign_folders_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, (folder,) = run(tmp_path, "digits_linear_probe", "seed=1", *QUICK)
     said = summary(folder)
@@ -307,7 +330,6 @@ def test_every_shipped_recipe_trains_and_evaluates(name: str, tmp_path: Path, mo
     entry = replace(datasets.DATASETS[dataset], read=lambda folder, cache, **_: source, layout="")
     monkeypatch.setitem(datasets.DATASETS, dataset, entry)
     for settings in runs:
-        settings.options["train_epochs"] = 1  # some strategies have an own number
         parts = runner.Builder().build(settings)
         assert parts.data.train[0][0].shape == (3, 32, 32)
         folder = RunFolder.create(tmp_path / settings.strategy, settings, "")

@@ -29,6 +29,16 @@ def test_the_embedded_default_exists_for_each_strategy() -> None:
         assert list(load_recipe(f"digits_{strategy}")["strategies"]) == [strategy]
 
 
+def test_a_strategy_that_a_recipe_does_not_name_has_its_own_recipe_s_settings() -> None:
+    runs = plan("digits", [f"strategy={','.join(STRATEGIES)}", "seed=1", "er.memory_size=7"])
+    for run in runs:
+        (own,) = plan(f"digits_{run.strategy}", ["seed=1"])
+        changed = {"memory_size": 7} if run.strategy == "er" else {}
+        assert run.options == own.options | changed, run.strategy
+    assert plan("cifar100", ["strategy=l2p"])[0].options["pull_weight"] == 0.5
+    assert plan("digit_scenes", ["strategy=l2p"])[0].options["pull_weight"] != 0.5
+
+
 def test_a_plan_is_every_strategy_with_every_seed() -> None:
     runs = plan("digits", ["strategy=mvp,joint", "seed=4,5"])
     assert [(r.strategy, r.seed, r.stream_seed) for r in runs] == [
@@ -50,6 +60,15 @@ def test_overrides_go_where_their_key_belongs() -> None:
     assert run.backbone["weights"] == "random"
     runs = plan("digits", ["fine_tuning.lr=0.5", "lr=0.1", "seed=1"])
     assert {r.strategy: r.options["lr"] for r in runs} == {"mvp": 0.1, "linear_probe": 0.1, "fine_tuning": 0.5}
+    shared = [
+        "strategy=rainbow,ewc",
+        "seed=1",
+        "rainbow.memory_size=9",
+        "memory_size=8",
+        "period=7",
+    ]  # a recipe has its own
+    assert [(r.options["memory_size"], r.options["period"]) for r in plan("digits_all", shared)] == [(9, 7), (8, 7)]
+    assert [r.options["memory_size"] for r in plan("digits_er", ["training.memory_size=8", "seed=1"])] == [100]
 
 
 def test_defaults_are_those_of_the_signature() -> None:

@@ -164,6 +164,16 @@ def test_bad_arguments_are_refused(options: dict[str, object], sentence: str) ->
     assert sentence in refusal(lambda: load_dataset("digits", **({"image_size": 32} | options)))  # type: ignore[arg-type]
 
 
+def test_random_parts_take_the_place_of_a_data_set_s_own_augmentation() -> None:
+    own, parts = (load_dataset("digits", image_size=28, crop=crop) for crop in (None, "random_area"))
+    grown = torch.nn.functional.interpolate(own.test[0][0][None], 32, mode="bicubic", antialias=True)[0, :, 2:-2, 2:-2]
+    assert (parts.test[0][0] - grown).abs().mean() < 0.05  # the centre of the image at 32 pixels
+    assert (parts.test[0][0] - own.test[0][0]).abs().mean() > 0.05
+    views = torch.stack([parts.train[0][0] for _ in range(20)])
+    assert views.flatten(1).unique(dim=0).shape == (20, 3 * 28 * 28)
+    assert views.mean((1, 2, 3)).std() > 0.05  # some show a small part
+
+
 def test_an_unknown_name_offers_the_nearest() -> None:
     sentence = refusal(lambda: load("cifar-100"))
     assert sentence == "unknown data set 'cifar-100': did you mean 'cifar100'?"

@@ -99,6 +99,7 @@ def test_an_own_optimizer_and_model_are_used(vit: FrozenViT) -> None:
         ({"e_length": 0}, "e_length is 0"),
         ({"gsf_reduction": "mean"}, "'sample' or 'batch_mean'"),
         ({"memory_size": -1}, "memory size is -1"),
+        ({"class_mask": "current"}, "the loss of MVP is over all classes seen: leave out class_mask=current"),
     ],
 )
 def test_bad_settings_are_refused(changes: dict[str, Any], says: str) -> None:
