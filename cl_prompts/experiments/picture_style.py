@@ -21,6 +21,8 @@ LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)))
 MARKS = {LINES[1]: "  - -", LINES[2]: "  ···"}  # behind the names of lines that are not solid
 INK, FAINT, MISSING = "#333333", "#D9D9D9", "#EBEBEB"
 MAX_NAMED_ROWS = 40
+#: Curves up to which spread is drawn too; bands of more would lie over each other until nothing can be read.
+MAX_SPREADS = 8
 
 
 def draw_curves(
@@ -33,18 +35,20 @@ def draw_curves(
 ) -> None:
     """Mean over seeds, a band of one sample standard deviation, single seeds thin, names at the right; sets the y limits.
 
-    ``references`` are dotted horizontal lines. Values are fractions, drawn in percent.
+    More than ``MAX_SPREADS`` curves are drawn as their means alone. ``references`` are dotted horizontal lines. Values are
+    fractions, drawn in percent.
     """
+    few = len(curves) <= MAX_SPREADS
     labels: list[tuple[float, str, str]] = []
     lowest: float = min(references.values(), default=1.0)
     for name, seeds in curves.items():
         x, mean, std = mean_curve(seeds)
-        for seed in seeds if len(seeds) > 1 else ():
+        for seed in seeds if len(seeds) > 1 and few else ():
             axes.plot(*(np.asarray(seed, float) * (1, 100)).T, **styles[name], linewidth=0.7, alpha=0.45)
-        if std is not None:
+        if std is not None and few:
             axes.fill_between(x, 100 * (mean - std), 100 * (mean + std), color=styles[name]["color"], alpha=0.15, lw=0)
         axes.plot(x, 100 * mean, **styles[name], linewidth=2.2, marker="o" if len(x) == 1 else marker)
-        lowest = min([lowest, *(y for seed in seeds for _, y in seed)])
+        lowest = min([lowest, *((y for seed in seeds for _, y in seed) if few else mean.tolist())])
         final = float(mean[-1]) if len(mean) else float(np.mean([seed[-1][1] for seed in seeds]))
         labels.append((100 * final, name + MARKS.get(styles[name]["linestyle"], ""), styles[name]["color"]))
     for name, value in references.items():

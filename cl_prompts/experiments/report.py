@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from cl_prompts.errors import InputError
 from cl_prompts.experiments import multi_label_pictures, pictures, pictures_inside
 from cl_prompts.experiments.inside import key_similarity_of, memory_matrix, usage_entropy
+from cl_prompts.experiments.picture_style import MAX_SPREADS
 from cl_prompts.experiments.results import (
     Run,
     Section,
@@ -119,7 +120,6 @@ def _section_view(section: Section, styles: Mapping[str, Any], gallery: _Gallery
         "facts": first,
         "samples": " to ".join(f"{n:,}" for n in dict.fromkeys((lengths[0], lengths[-1]))),
         "seeds": seeds,
-        "most_seeds": max(map(len, seeds.values())),
         "same_seeds": len(set(map(tuple, seeds.values()))) == 1,
         "multi_label": section.runs[0].multi_label,
         "headings": section.headings,
@@ -129,6 +129,15 @@ def _section_view(section: Section, styles: Mapping[str, Any], gallery: _Gallery
         "strategies": [(name, [_run_view(name, run, gallery) for run in g]) for name, g in section.groups.items()],
         "configs": [(name, yaml.safe_dump(dict(g[0].config), sort_keys=False)) for name, g in section.groups.items()],
     }
+
+
+def _spread(n_seeds: list[int], n_curves: int) -> str:
+    """What a picture of curves shows of seeds."""
+    if max(n_seeds) == 1:
+        return "One seed each."
+    if n_curves > MAX_SPREADS:
+        return "Means over seeds; the table has their spread."
+    return "Thick: mean over seeds; band: ± one sample standard deviation; thin: single seeds."
 
 
 def _curves_view(section: Section, styles: Mapping[str, Any], gallery: _Gallery) -> dict[str, Any]:
@@ -159,6 +168,7 @@ def _curves_view(section: Section, styles: Mapping[str, Any], gallery: _Gallery)
     if section.runs[0].multi_label:
         figure = multi_label_pictures.f1_figure(_final_f1(section), styles=styles)
         views["f1"] = gallery.add(f"{section.title}-f1", figure, "CF1 and OF1 of each strategy")
+    views["spread"] = _spread([len(group) for group in section.groups.values()], len(curves or over_tasks))
     return {**views, "measure": measure, "same_ends": same_ends, "references": list(references)}
 
 

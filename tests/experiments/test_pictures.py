@@ -60,6 +60,14 @@ def test_curves_measured_at_different_points_are_averaged_where_all_are_known() 
     assert np.allclose(mean.get_xydata(), [[50, 50], [100, 75]])
 
 
+def test_many_curves_are_drawn_as_means_alone() -> None:
+    seeds = [[(100, 0.4), (200, 0.4)], [(100, 0.8), (200, 0.8)]]
+    for n, spread in ((8, True), (9, False)):
+        axes = pictures.curve_figure({str(i): seeds for i in range(n)}).axes[0]
+        assert len(axes.collections) == (n if spread else 0)
+        assert len(axes.lines) == (3 * n if spread else n)
+
+
 def test_one_seed_and_seeds_without_common_points_are_drawn_without_a_band() -> None:
     one = pictures.curve_figure({"a": [[(10, 0.5)]]})
     assert not one.axes[0].collections
