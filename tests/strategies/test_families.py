@@ -175,6 +175,16 @@ def test_logits_depend_on_nothing_but_the_image(kind: str, scenario: str) -> Non
     torch.testing.assert_close(shuffled, together[order], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
+@pytest.mark.parametrize("kind", [kind for kind in PROMPTED if kind != "multi_lane"])  # lanes read a generator
+def test_a_forward_pass_is_one_graph(kind: str, scenario: str) -> None:
+    """So that ``torch.compile`` sees all of it; no branch waits for a value on the device."""
+    model, images = finished(kind, scenario).strategy.model, Blobs(5, N_CLASSES, seed=7).images
+    torch.compiler.reset()
+    forward = torch.compile(lambda pixels: model.run(pixels).logits, backend="eager", fullgraph=True)
+    torch.testing.assert_close(forward(images), model.run(images).logits, atol=1e-6, rtol=1e-6)
+
+
 @every
 def test_modes_and_evaluation_leave_no_trace(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run, test_stream = finished(kind), benchmark().test_stream
