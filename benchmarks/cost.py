@@ -7,9 +7,9 @@ of contender time / unit time. Random weights: cost does not depend on them. The
 attention under no_grad plus a linear-head step.
 
 A training step is a strategy's own loop over two batches, divided by two, with one update a batch; methods with a replay
-memory get half of each batch from it. Inference is a forward in evaluation; "kept": with what the evaluation keeps from one
-time to the next (queries, features, logits of finished lanes). "lanes": MULTI-LANE at several numbers of lanes, with S = P = 20,
-5 prompted blocks and 80 classes, fused and as the formulas stand.
+memory get half of each batch from it; joint trains as fine_tuning does. Inference is a forward in evaluation; "kept": with
+what the evaluation keeps from one time to the next (queries, features, logits of finished lanes). "lanes": MULTI-LANE at
+several numbers of lanes, with S = P = 20, 5 prompted blocks and 80 classes, fused and as the formulas stand.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from cl_prompts.weights import create_backbone
 
 Work = Callable[[], object]
 N_CLASSES = 8
-METHODS: dict[str, dict[str, Any]] = {name: {} for name in STRATEGIES if name not in ("joint", "fine_tuning")}
+METHODS: dict[str, dict[str, Any]] = {name: {} for name in STRATEGIES if name != "joint"}
 METHODS["multi_lane"] = {"multi_label": False}
 METHODS["coda_prompt"] = {"n_components": 100}
 METHODS["ranpac"] = {"projection": 2000}

@@ -286,8 +286,19 @@ def _place(recipe: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
             "scenario",
             "backbone",
         }
-        raise unknown("key", key, everything - {"name"})
+        raise _elsewhere(key, recipe) or unknown("key", key, everything - {"name"})
     return recipe.setdefault(matches[0], {}), key
+
+
+def _elsewhere(key: str, recipe: Mapping[str, Any]) -> InputError | None:
+    """What to say of a key that means something to another scenario or strategy."""
+    scenario = (recipe.get("scenario") or {}).get("name", "")
+    if having := [name for name in SCENARIOS if key in section_parameters("scenario", name)]:
+        return InputError(f"unknown key {key!r} of scenario {scenario!r}: it belongs to {', '.join(having)}")
+    if having := [name for name in STRATEGIES if key in strategy_parameters(name)]:
+        running = ", ".join(recipe["strategies"])
+        return InputError(f"unknown key {key!r} of {running}: it belongs to {', '.join(having)}")
+    return None
 
 
 # ---------------------------------------------------------------------- small things

@@ -86,7 +86,7 @@ class L2P(PromptStrategy):
         selection: ``"nearest"``; ``"slots"``: training uses the task's own k prompts, which begin as those of the task
             before (the code's "prompt mask" and "shared pool"; nearest once slots exceed the pool or where no boundary is
             announced); ``"diverse"``: training penalises prompts that earlier tasks used often (the paper's section 4.1,
-            in no published code).
+            in no published code; nearest where no boundary is announced).
         copy_keys: with slots, keys begin as those of the task before, too.
         majority: all images of a batch get the prompts that the batch names most often: ``"off"``, in ``"training"``, or
             ``"always"``, as published. **"always" leaks the task at test time**: test batches hold one task each, so the

@@ -96,7 +96,11 @@ def test_defaults_are_those_of_the_signature() -> None:
         (["seed=x"], "seed is 'x': it must be a whole number"),
         (["seed=-1"], "seed is -1"),
         (["n_tasks"], "'n_tasks' is not of the form key=value"),
-        (["strategy=linear_probe", "pool_size=3"], "unknown key 'pool_size'"),
+        (["strategy=linear_probe", "pool_size=3"], "unknown key 'pool_size' of linear_probe: it belongs to mvp, l2p"),
+        (
+            ["scenario=si_blurry", "protocol=B0-C2"],
+            "unknown key 'protocol' of scenario 'si_blurry': it belongs to mlcil",
+        ),
         (["batch_size=3", "num_workers=-1"], "num_workers is -1"),
     ],
 )
