@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LISTED = 40  # names that one sentence may hold
+
 
 class InputError(ValueError):
     """Bad input, found before any work was done: one sentence that says what is wrong, where, and what would be right.
@@ -27,5 +29,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "there is " + (", ".join(names) or "none")
+    some = names if len(names) <= _LISTED else [*names[:_LISTED], f"and {len(names) - _LISTED} more"]
+    hint = f"did you mean {near[0]!r}?" if near else "there is " + (", ".join(some) or "none")
     return InputError(f"unknown {kind} {name!r}: {hint}")

@@ -77,14 +77,15 @@ def create_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vit = _build(name, image_size)
-    if weights == "random":
-        warnings.warn(f"{name} has RANDOM weights: good for speed and tests, not for results", stacklevel=2)
-    elif weights == "timm":
+    if weights == "timm":
         _load_from_hub(name, vit)
-    else:
+    elif weights != "random":
         path = _embedded_path() if weights == "embedded" else Path(weights)
         load_weights(vit, path)
-    return FrozenViT(vit, normalisation=normalisation_of(normalisation, vit), precision=precision)
+    backbone = FrozenViT(vit, normalisation=normalisation_of(normalisation, vit), precision=precision)
+    if weights == "random":
+        warnings.warn(f"{name} has RANDOM weights: good for speed and tests, not for results", stacklevel=2)
+    return backbone
 
 
 def _build(name: str, image_size: int | None) -> VisionTransformer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -80,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _ls(args: argparse.Namespace) -> None:
-    from cl_prompts.experiments.settings import recipe_names
+    from cl_prompts.experiments.recipe_files import recipe_names
     from cl_prompts.experiments.signatures import SCENARIOS
     from cl_prompts.scenarios.datasets import DATASETS
     from cl_prompts.strategies import STRATEGIES
@@ -102,7 +103,7 @@ def _ls(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
-    from cl_prompts.experiments.settings import recipe_text
+    from cl_prompts.experiments.recipe_files import recipe_text
 
     print(recipe_text(args.recipe), end="")
 
@@ -125,7 +126,9 @@ def _run(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.runner import resume, run_all
     from cl_prompts.experiments.settings import plan
 
-    console = Console(quiet=args.quiet)
+    # Text that goes to a file need not be broken at 80 columns.
+    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(quiet=args.quiet, width=None if narrow else 140)
     if args.resume is not None:
         _conclude([resume(args.resume, console=console)], None, console)
         return
@@ -167,7 +170,7 @@ def _tables(folders: Sequence[Path]) -> Iterator[Table]:
         shown = [i for i, name in enumerate(headings) if name not in ("trainable", "images/s", "F train", "F eval")]
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
         for i in shown:
-            table.add_column(headings[i].replace("task ", "task\n"), no_wrap=True)
+            table.add_column(headings[i])
         for row in rows_of(section):
             table.add_row(*(f"[bold]{row.cells[i]}[/bold]" if i in row.best else row.cells[i] for i in shown))
         yield table

@@ -129,16 +129,15 @@ def _announced(settings: Settings, split: Any) -> bool:
 
 def remarks(parts: Parts) -> list[str]:
     """Settings that make sense and have no effect on this stream, one sentence each."""
-    name, strategy, n = parts.settings.strategy, parts.strategy, len(np.unique(np.concatenate(parts.split.tasks)))
-    found = []
-    if strategy.period is not None and not _announced(parts.settings, parts.split) and strategy.period > n:
-        found.append(
-            f"{name} does something every {strategy.period} samples, and the stream has {n}: set {name}.period below that"
-        )
+    name, strategy, n = parts.settings.strategy, parts.strategy, sum(map(len, parts.split.tasks))
+    trained, found = n * strategy.train_epochs, []
+    acts = type(strategy).finish_task is not OnlineStrategy.finish_task and not _announced(parts.settings, parts.split)
+    if acts and strategy.period is not None and strategy.period > trained:
+        every = f"{name} does something every {strategy.period} samples, and the stream has {trained}"
+        found.append(f"{every}: set {name}.period below that")
     if strategy.memory.size >= n:
-        found.append(
-            f"{name} has room for {strategy.memory.size} samples, and the stream has {n}: nothing is ever given up"
-        )
+        room = f"{name} has room for {strategy.memory.size} samples, and the stream has {n}"
+        found.append(f"{room}: nothing is ever given up")
     return found
 
 

@@ -7,22 +7,31 @@ to its own. Types, defaults and spelling come from the signatures, so there is n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import import_module, resources
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import ConfigDict, ValidationError, create_model
 
 from cl_prompts.errors import InputError, unknown
+from cl_prompts.experiments.recipe_files import (
+    SECTIONS,
+    Loader,
+    as_list,
+    kept,
+    load_recipe,
+    over,
+    strategy_settings,
+)
 from cl_prompts.experiments.signatures import FILLED, SCENARIOS, parameters, section_parameters, strategy_parameters
 from cl_prompts.strategies import STRATEGIES
 
 _TOP: dict[str, Any] = {"seeds": [1], "stream_seed": None, "device": "auto", "num_workers": 0}
-_SECTIONS = ("dataset", "scenario", "backbone", "evaluation")
+_KNOWN = (*SECTIONS, "training", "strategies", *_TOP)
 
 
 @dataclass
@@ -48,66 +57,12 @@ class Settings:
     @classmethod
     def from_yaml(cls, text: str) -> Settings:
         """Inverse of :meth:`to_yaml`."""
-        return cls(**yaml.load(text, Loader=_Loader))
+        return cls(**yaml.load(text, Loader=Loader))
 
     def section(self, name: str) -> tuple[str, dict[str, Any]]:
         """Name and arguments of ``dataset``, ``scenario`` or ``backbone``."""
         values = dict(getattr(self, name))
         return values.pop("name"), values
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 5e-3 for a string; this loader takes it for the number it is."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"), list("-+0123456789.")
-)
-
-
-def recipe_names() -> dict[str, str]:
-    """Recipes in the package: name -> first line of description."""
-    found = {}
-    for file in sorted(resources.files(__package__).joinpath("recipes").iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".yaml"):
-            comments = [line[1:].strip() for line in file.read_text().splitlines() if line.startswith("#")]
-            found[file.name[:-5]] = comments[1] if len(comments) > 1 else ""
-    return found
-
-
-def recipe_text(name: str) -> str:
-    """The YAML of a recipe of the package, or of a file.
-
-    Raises:
-        InputError: there is none.
-    """
-    if name.endswith((".yaml", ".yml")):
-        if not Path(name).is_file():
-            raise InputError(f"recipe file {name} does not exist")
-        return Path(name).read_text()
-    if name not in recipe_names():
-        raise unknown("recipe", name, recipe_names())
-    return resources.files(__package__).joinpath("recipes", f"{name}.yaml").read_text()
-
-
-def load_recipe(name: str) -> dict[str, Any]:
-    """Sections of a recipe, those of the recipe (or the list of recipes) that it ``extends`` underneath."""
-    try:
-        recipe = yaml.load(recipe_text(name), Loader=_Loader) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"recipe {name} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(recipe, dict):
-        raise InputError(
-            f"recipe {name} holds no sections: it should map dataset, scenario, backbone, strategies to settings"
-        )
-    if "extends" in recipe:
-        bases = [load_recipe(base) for base in _as_list(recipe.pop("extends"))]
-        base: dict[str, Any] = {}
-        for one in bases:
-            base = _merge(base, one)
-        # Several bases put their strategies together; a recipe that names strategies of its own means just these.
-        recipe = {**_merge(base, recipe), "strategies": recipe.get("strategies", base.get("strategies", {}))}
-    return recipe
 
 
 def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
@@ -118,37 +73,39 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
         overrides: ``key=value`` texts; a key is dotted (``scenario.n_tasks``, ``mvp.lr``) or bare where only one section has
             it; one that all strategies share is set for each of them; ``dataset=``, ``scenario=``, ``backbone=`` set the name,
             ``strategy=`` and ``seed=`` take lists (``a,b``).
-            A strategy that the recipe does not name gets the settings of the package's recipe ``RECIPE_STRATEGY``, if there is
-            one: ``digits strategy=er`` is ``digits_er``.
+            A strategy that the recipe does not name gets the settings of the package's recipe ``RECIPE_STRATEGY``, if there
+            is one for it or for what it extends: ``digits strategy=er`` is ``digits_er``.
 
     Raises:
         InputError: unknown recipe or key, or a value of the wrong type.
     """
     recipe = load_recipe(name)
-    bad = [key for key in recipe if key not in (*_SECTIONS, "training", "strategies", *_TOP)]
-    if bad:
-        raise unknown(f"section of recipe {name}", bad[0], (*_SECTIONS, "training", "strategies", *_TOP))
-    recipe = _merge({"strategies": {}, "training": {}, "evaluation": {}, **_TOP}, recipe)
-    recipe["strategies"] = {k: dict(v or {}) for k, v in recipe["strategies"].items()}
+    if bad := [str(key) for key in recipe if key not in _KNOWN]:
+        raise unknown(f"section of recipe {name}", bad[0], _KNOWN)
+    recipe = over({"strategies": {}, "training": {}, "evaluation": {}, **_TOP}, recipe)
     pairs = [_split_pair(text) for text in overrides]
-    # Which strategies and scenario run decides what other keys mean, so those come first; dotted keys have the last word.
-    for key, value in sorted(
-        pairs, key=lambda pair: (pair[0] not in ("strategy", "strategies", "scenario"), "." in pair[0])
-    ):
+    for key, value in sorted(pairs, key=lambda pair: _rank(pair[0])):
         if key in ("strategy", "strategies"):
-            recipe["strategies"] = _chosen(name, recipe["strategies"], _as_list(value))
+            recipe["strategies"] = _chosen(name, recipe["strategies"], value)
         else:
             _override(recipe, key, value)
     if not recipe["strategies"]:
         raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
-    seeds = [_integer("seed", seed) for seed in _as_list(recipe["seeds"])]
+    seeds = list(dict.fromkeys(_integer("seed", seed) for seed in as_list(recipe["seeds"])))
     return [_resolve(name, recipe, strategy, seed) for strategy in recipe["strategies"] for seed in seeds]
+
+
+def _rank(key: str) -> int:
+    """Which strategies and scenario run decides what other keys mean; what is said of one strategy has the last word."""
+    if key in ("strategy", "strategies", "scenario"):
+        return 0
+    return 2 if "." in key and not key.startswith("training.") else 1
 
 
 def _resolve(name: str, recipe: Mapping[str, Any], strategy: str, seed: int) -> Settings:
     if strategy not in STRATEGIES:
         raise unknown("strategy", strategy, STRATEGIES)
-    sections = {part: _checked(part, dict(recipe.get(part) or {})) for part in _SECTIONS}
+    sections = {part: _checked(part, dict(recipe.get(part) or {})) for part in SECTIONS}
     own = recipe["strategies"][strategy]
     options = _validate(f"strategy {strategy}", strategy_parameters(strategy), {**recipe["training"], **own})
     stream_seed = seed if recipe["stream_seed"] is None else _integer("stream_seed", recipe["stream_seed"])
@@ -191,16 +148,26 @@ def _validate(where: str, accepted: Mapping[str, tuple[Any, Any]], values: Mappi
     for key in values:
         if key not in accepted:
             raise unknown(f"key of {where}", key, accepted)
+    values = {key: _listed(value, accepted[key][0]) for key, value in values.items()}
     model = create_model("Section", __config__=ConfigDict(strict=True, arbitrary_types_allowed=True), **accepted)  # type: ignore[call-overload]
     try:
         checked = model(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0])
-        raise InputError(
-            f"{where}: {key} is {values.get(key)!r}, but {first['msg'][0].lower()}{first['msg'][1:]}"
-        ) from error
+        key = str(error.errors()[0]["loc"][0])
+        said = dict.fromkeys(
+            e["msg"].replace("an instance of Sequence", "a list") for e in error.errors() if str(e["loc"][0]) == key
+        )
+        first, *others = said
+        message = " or ".join([first[0].lower() + first[1:], *(m.removeprefix("Input should be ") for m in others)])
+        raise InputError(f"{where}: {key} is {values.get(key)!r}, but {message}") from error
     return {key: _plain(getattr(checked, key)) for key in accepted}
+
+
+def _listed(value: Any, annotation: Any) -> Any:
+    """``a,b`` as a list, where the setting takes lists and no text."""
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    lists = any(isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Sequence) for kind in kinds)
+    return as_list(value) if isinstance(value, str) and lists and str not in kinds else value
 
 
 # ---------------------------------------------------------------------- overrides
@@ -211,58 +178,55 @@ def _split_pair(text: str) -> tuple[str, Any]:
     if not sign or not key:
         raise InputError(f"{text!r} is not of the form key=value")
     try:
-        parsed = yaml.load(value, Loader=_Loader)
+        parsed = yaml.load(value, Loader=Loader)
     except yaml.YAMLError:
         parsed = value
     return key.strip(), parsed
 
 
-def _chosen(recipe: str, given: Mapping[str, Any], names: Sequence[Any]) -> dict[str, Any]:
-    """Strategies by name, each with what the recipe, or else the package's recipe for it, says about it."""
-    chosen: dict[str, Any] = {}
-    recipes = recipe_names()
-    for name in names:
-        if name not in STRATEGIES:
-            raise unknown("strategy", str(name), STRATEGIES)
-        own = f"{recipe}_{name}"
-        if name not in given and own in recipes:
-            given = {**given, name: load_recipe(own)["strategies"].get(name)}
-        chosen[name] = dict(given.get(name) or {})
-    return chosen
+def _chosen(recipe: str, given: Mapping[str, Any], value: Any) -> dict[str, Any]:
+    """Strategies by name, each with what the recipe says about it, whether it runs it or not."""
+    names = _names("strategy", value)
+    if bad := [name for name in names if name not in STRATEGIES]:
+        raise unknown("strategy", bad[0], STRATEGIES)
+    return {name: dict(given[name]) if name in given else strategy_settings(recipe, name) for name in names}
+
+
+def _names(key: str, value: Any, several: bool = True) -> list[str]:
+    """One name or several, as the command line or a recipe gives them."""
+    names = as_list(value) if several else [value]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{key} is {value!r}: it should be a name" + (", or several as a,b" if several else ""))
+    return names
 
 
 def _override(recipe: dict[str, Any], key: str, value: Any) -> None:
     """Put one override where it belongs."""
     if key in ("seed", "seeds"):
-        recipe["seeds"] = _as_list(value)
+        recipe["seeds"] = as_list(value)
     elif key in _TOP:
         recipe[key] = value
     elif key in ("dataset", "scenario", "backbone"):
-        recipe[key] = {**_kept(key, recipe.get(key) or {}, value), "name": value}
+        (name,) = _names(key, value, several=False)
+        recipe[key] = {**kept(key, recipe.get(key) or {}, name), "name": name}
     else:
         section, leaf = _place(recipe, key)
         section[leaf] = value
-        if key == leaf and section is recipe["training"]:
+        if section is recipe["training"]:
             for own in recipe["strategies"].values():  # what the command line says of all strategies holds for each
                 own.pop(leaf, None)
 
 
-def _kept(section: str, inherited: dict[str, Any], name: Any) -> dict[str, Any]:
-    """The recipe's settings that still have a meaning once the section's name is another: a disjoint split has no percents."""
-    if section != "scenario" or name not in SCENARIOS:
-        return inherited
-    accepted = section_parameters(section, name)
-    return {k: v for k, v in inherited.items() if k in accepted}
-
-
 def _place(recipe: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     """The section that a dotted or bare key belongs to, and its name there."""
-    places = {part: set(section_parameters(part, (recipe.get(part) or {}).get("name", ""))) for part in _SECTIONS}
+    places = {part: set(section_parameters(part, (recipe.get(part) or {}).get("name", ""))) for part in SECTIONS}
     own = {name: strategy_parameters(name) for name in recipe["strategies"]}
     common = set(parameters(import_module("cl_prompts.strategies").OnlineStrategy, FILLED["strategy"]))
     if "." in key:
         head, leaf = key.split(".", 1)
         keys: dict[str, set[str]] = {**places, "training": common, **{name: set(p) for name, p in own.items()}}
+        if head not in keys and head in STRATEGIES:
+            raise InputError(f"{key} is of a strategy that does not run: add strategy={head}, or leave it out")
         if head not in keys:
             raise unknown("section", head, keys)
         if leaf not in keys[head]:
@@ -270,7 +234,7 @@ def _place(recipe: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
         holder = recipe["strategies"] if head in own else recipe
         return holder.setdefault(head, {}), leaf
     # A bare key: training before strategies, since a strategy accepts the common keys too.
-    matches = [part for part in _SECTIONS if key in places[part]] + (["training"] if key in common else [])
+    matches = [part for part in SECTIONS if key in places[part]] + (["training"] if key in common else [])
     if not matches:
         matches = [name for name in own if key in own[name]]
         if len(matches) == 1:
@@ -302,20 +266,6 @@ def _elsewhere(key: str, recipe: Mapping[str, Any]) -> InputError | None:
 
 
 # ---------------------------------------------------------------------- small things
-
-
-def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in top.items():
-        mine = merged.get(key)
-        merged[key] = _merge(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _as_list(value: Any) -> list[Any]:
-    if isinstance(value, str):
-        return [yaml.load(part.strip(), Loader=_Loader) for part in value.split(",")]
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _integer(name: str, value: Any) -> int:

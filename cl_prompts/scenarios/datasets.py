@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -191,8 +192,9 @@ def load_dataset(
         cache_gb: gigabytes (of 10^9 bytes) that one copy of the cache may come to take.
         crop: "published" (also None) augments and cuts as the data set's entry says; "whole", for photos that it cuts to a
             square, squeezes the whole image into the square, as KRT (ICCV 2023) does, so that no labelled object is cut away;
-            "random_area", for any data set, trains on random parts of the image and tests on its central square, as L2P
-            and DualPrompt do (see :class:`~cl_prompts.scenarios.transforms.Augmentation`).
+            "random_area", in the place of all that the entry says but whether to flip, trains on random parts of the image
+            and tests on its central square, as L2P and DualPrompt do (see
+            :class:`~cl_prompts.scenarios.transforms.Augmentation`).
         splits: of VOC 2007, "training/test": None is trainval/test; train/val needs no test archive.
         difficult: of VOC 2007, classes of which an image has difficult objects only: "negative" (also None), as
             published, or "ignore", which leaves these pairs out of average precision (``.ignored``).
@@ -244,7 +246,7 @@ def _augmentation(name: str, crop: str | None) -> Augmentation:
     if crop in (None, "published"):
         return augmentation
     if crop == "random_area":
-        return OBJECTS
+        return replace(OBJECTS, flip=augmentation.flip)
     if crop != "whole":
         raise unknown("crop", str(crop), ("published", "whole", "random_area"))
     if not augmentation.cuts:

@@ -123,8 +123,9 @@ class OnlineStrategy(SupervisedTemplate):
         _check(
             train_mb_size=train_mb_size, eval_mb_size=eval_mb_size, train_epochs=train_epochs, online_iter=online_iter
         )
-        if lr <= 0 or (clip_norm is not None and clip_norm <= 0):
-            raise InputError(f"lr is {lr} and clip_norm is {clip_norm}: both must be positive")
+        for name, number in (("lr", lr), ("clip_norm", clip_norm)):
+            if number is not None and number <= 0:
+                raise InputError(f"{name} is {number}: it must be positive")
         _check(**{k: v for k, v in (("memory_batch_size", memory_batch_size), ("period", period)) if v is not None})
         check_schedule(schedule)
         for name, value, known in (("class_mask", class_mask, CLASS_MASKS), ("loss_norm", loss_norm, LOSS_NORMS)):

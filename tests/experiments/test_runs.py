@@ -15,8 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cl_prompts.experiments import runner
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.recipe_files import load_recipe, recipe_names
 from cl_prompts.experiments.run_folder import RunFolder
-from cl_prompts.experiments.settings import load_recipe, plan, recipe_names
+from cl_prompts.experiments.settings import plan
 from cl_prompts.scenarios import datasets
 from cl_prompts.scenarios.sources import Source
 from cl_prompts.strategies.base import OnlineStrategy

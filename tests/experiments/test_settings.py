@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.settings import Settings, load_recipe, plan, recipe_names, recipe_text
+from cl_prompts.experiments.recipe_files import load_recipe, recipe_names, recipe_text
+from cl_prompts.experiments.settings import Settings, plan
 from cl_prompts.experiments.signatures import strategy_parameters
 from cl_prompts.strategies import STRATEGIES
 
@@ -35,6 +36,9 @@ def test_a_strategy_that_a_recipe_does_not_name_has_its_own_recipe_s_settings() 
         (own,) = plan(f"digits_{run.strategy}", ["seed=1"])
         changed = {"memory_size": 7} if run.strategy == "er" else {}
         assert run.options == own.options | changed, run.strategy
+    for own in ("digits_rainbow", "digits_er"):  # what it extends counts
+        assert plan(own, ["strategy=ewc"])[0].options["period"] == 300
+        assert plan(own, ["strategy=mvp"])[0].options["e_blocks"] == [2, 3, 4]
     assert plan("cifar100", ["strategy=l2p"])[0].options["pull_weight"] == 0.5
     assert plan("digit_scenes", ["strategy=l2p"])[0].options["pull_weight"] != 0.5
 
@@ -68,7 +72,15 @@ def test_overrides_go_where_their_key_belongs() -> None:
         "period=7",
     ]  # a recipe has its own
     assert [(r.options["memory_size"], r.options["period"]) for r in plan("digits_all", shared)] == [(9, 7), (8, 7)]
-    assert [r.options["memory_size"] for r in plan("digits_er", ["training.memory_size=8", "seed=1"])] == [100]
+    (both,) = plan("digits_er", ["training.memory_size=8", "er.lr=1.0", "seed=1"])
+    assert (both.options["memory_size"], both.options["lr"]) == (8, 1.0)
+    assert [r.options["lr"] for r in plan("digits_er", ["er.lr=1.0", "training.lr=0.5", "seed=1"])] == [1.0]
+
+
+def test_lists_need_no_brackets() -> None:
+    for text in ("[1,2]", "1,2"):
+        (run,) = plan("digits", ["strategy=mvp", "seed=1", f"classes={text}", f"e_blocks={text}"])
+        assert (run.dataset["classes"], run.options["e_blocks"]) == ([1, 2], [1, 2])
 
 
 def test_defaults_are_those_of_the_signature() -> None:
@@ -96,6 +108,12 @@ def test_defaults_are_those_of_the_signature() -> None:
         (["seed=x"], "seed is 'x': it must be a whole number"),
         (["seed=-1"], "seed is -1"),
         (["n_tasks"], "'n_tasks' is not of the form key=value"),
+        (["strategy="], "strategy is None: it should be a name, or several as a,b"),
+        (["strategy={mvp: 1}"], "strategy is {'mvp': 1}: it should be a name"),
+        (["scenario=[a]"], "scenario is ['a']: it should be a name"),
+        (["dataset={a: b}"], "dataset is {'a': 'b'}: it should be a name"),
+        (["l2p.pool_size=3"], "l2p.pool_size is of a strategy that does not run: add strategy=l2p, or leave it out"),
+        (["classes=5.5"], "classes is 5.5, but input should be a valid integer or a list"),
         (["strategy=linear_probe", "pool_size=3"], "unknown key 'pool_size' of linear_probe: it belongs to mvp, l2p"),
         (
             ["scenario=si_blurry", "protocol=B0-C2"],
@@ -117,6 +135,10 @@ def test_bad_recipes(tmp_path: Path) -> None:
         "holds no sections": "just text",
         "unknown section of recipe": "datasets: {name: digits}",
         "names no strategy": "dataset: {name: digits}",
+        "section 'scenario' of recipe .* is 3: it should map settings to values": "extends: digits\nscenario: 3",
+        "strategy mvp of recipe .* is 3": "extends: digits\nstrategies: {mvp: 3}",
+        "section 'strategies' of recipe .* is 5": "extends: digits\nstrategies: 5",
+        "unknown recipe 'nowhere'": "extends: nowhere",
         "section 'scenario' has no name": "dataset: {name: digits}\nstrategies: {mvp: }\nbackbone: {name: glyph_vit_tiny}",
     }
     for says, text in cases.items():
@@ -124,6 +146,9 @@ def test_bad_recipes(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(InputError, match=says):
             plan(str(file))
+    file.write_text(f"extends: {file}")
+    with pytest.raises(InputError, match=r"mine\.yaml extends itself"):
+        plan(str(file))
     with pytest.raises(InputError, match="did you mean 'digits_mvp'"):
         plan("digits_mpv")
     with pytest.raises(InputError, match="does not exist"):
@@ -136,6 +161,12 @@ def test_an_own_recipe_extends_one_of_the_package(tmp_path: Path) -> None:
     (run,) = plan(str(file))
     assert (run.recipe, run.strategy, run.seed) == ("mine", "linear_probe", 9)
     assert (run.scenario["n_tasks"], run.scenario["disjoint_percent"], run.options["lr"]) == (2, 50, 1e-3)
+    file.write_text("extends: digits\nscenario: disjoint\ntraining:\nstrategies: [er, mvp]\nseeds: [9, 9]\n")
+    runs = plan(str(file))
+    assert [(r.strategy, r.seed) for r in runs] == [("er", 9), ("mvp", 9)]
+    assert runs[0].scenario == {"name": "disjoint", "n_tasks": 5, "leftover": "keep"}
+    file.write_text("extends: digits\n")
+    assert [r.options["memory_size"] for r in plan(str(file), ["strategy=er", "seed=1"])] == [100]
 
 
 @given(st.floats(min_value=1e-9, max_value=1e9, allow_nan=False))

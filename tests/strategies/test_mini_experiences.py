@@ -10,7 +10,7 @@ from avalanche.benchmarks import split_online_stream
 
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import class_incremental_benchmark, mlcil_benchmark, si_blurry_benchmark
-from cl_prompts.strategies import AnytimeEvaluation, LinearProbe, MultiLane
+from cl_prompts.strategies import AnytimeEvaluation, Joint, LinearProbe, MultiLane
 from cl_prompts.strategies.experiences import TaskPosition
 from tests.conftest import Blobs, tiny_vit
 from tests.strategies.test_baselines import Scenes
@@ -79,14 +79,25 @@ def test_training_in_pieces_is_training_on_the_whole() -> None:
 
 def test_a_run_resumes_in_the_middle_of_a_task() -> None:
     stream = benchmark()
-    first, second = Noting(), Noting()
+    plugins = [AnytimeEvaluation(stream.test_stream, every=None) for _ in range(2)]
+    first, second = (Noting(plugins=[plugin]) for plugin in plugins)
     online = list(pieces(stream.train_stream, 8))
     for experience in online[:6]:
         first.train(experience, eval_streams=[])
     second.load_state_dict(first.state_dict(), online[:6])
+    plugins[1].load_state_dict(plugins[0].state_dict())
     for experience in online[6:8]:
         second.train(experience, eval_streams=[])
     assert second.notes == [("finish", 2 * TASK)]
+    assert [e.samples_seen for e in plugins[1].curve.task_ends] == [TASK, 2 * TASK]
+
+
+def test_a_stream_that_announces_nothing_announces_nothing_in_pieces() -> None:
+    stream = si_blurry_benchmark(Blobs(96, 6, seed=1), Blobs(48, 6, seed=2), n_tasks=3, seed=3)
+    strategy = Noting()
+    for experience in pieces(stream.train_stream, 8):
+        strategy.train(experience, eval_streams=[])
+    assert strategy.notes == []
 
 
 def test_pieces_of_a_multi_label_task_annotate_its_classes() -> None:
@@ -112,6 +123,32 @@ def test_a_mixture_does_not_say_what_is_annotated() -> None:
     )  # fmt: skip
     with pytest.raises(InputError, match="mixes tasks and does not say which classes are annotated"):
         strategy.train(next(iter(mixed)), eval_streams=[])
+
+
+def test_joint_training_puts_pieces_of_tasks_together_again() -> None:
+    stream = mlcil_benchmark(Scenes(40, 6, seed=1), Scenes(20, 6, seed=2), protocol="B0-C2")
+
+    def joint() -> Joint:
+        torch.manual_seed(0)
+        return Joint(
+            backbone=tiny_vit(),
+            n_classes=6,
+            multi_label=True,
+            train_epochs=1,
+            train_mb_size=8,
+            device="cpu",
+            evaluator=None,
+        )
+
+    whole, parts = joint(), joint()
+    whole.train(stream.train_stream, eval_streams=[])
+    online = list(pieces(stream.train_stream, 8))
+    parts.train(online, eval_streams=[])
+    assert parts.samples_seen == whole.samples_seen == 40
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, parts.model.state_dict()[name]), name
+    with pytest.raises(InputError, match="annotated for different classes and are not whole tasks"):
+        joint().train(online[:-1], eval_streams=[])
 
 
 def test_positions_of_whole_experiences() -> None:
