@@ -127,8 +127,8 @@ def _run(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.settings import plan
 
     # Text that goes to a file need not be broken at 80 columns.
-    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = Console(quiet=args.quiet, width=None if narrow else 140)
+    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(quiet=args.quiet, width=None if has_width else 140)
     if args.resume is not None:
         _conclude([resume(args.resume, console=console)], None, console)
         return
