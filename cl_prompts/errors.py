@@ -9,14 +9,16 @@ _LISTED = 40  # names that one sentence may hold
 
 
 class InputError(ValueError):
-    """Bad input, found before any work was done: one sentence that says what is wrong, where, and what would be right.
+    """Bad input, found before any work was done: one sentence that says what is wrong, where, and
+    what would be right.
 
     The command line prints the sentence and ends with exit code 2.
     """
 
 
 class RunError(RuntimeError):
-    """A fault met during a run, in one sentence; the run folder stays valid. Exit code 1 on the command line."""
+    """A fault met during a run, in one sentence; the run folder stays valid. Exit code 1 on the
+    command line."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
@@ -29,6 +31,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    some = names if len(names) <= _LISTED else [*names[:_LISTED], f"and {len(names) - _LISTED} more"]
+    some = (
+        names if len(names) <= _LISTED else [*names[:_LISTED], f"and {len(names) - _LISTED} more"]
+    )
     hint = f"did you mean {near[0]!r}?" if near else "there is " + (", ".join(some) or "none")
     return InputError(f"unknown {kind} {name!r}: {hint}")

@@ -2,8 +2,8 @@
 
     python examples/my_data.py
 
-Here the data are two colours of noise; replace ``Pictures`` by your data set. Items are (image, label) with images (3, size,
-size) in [0, 1], always the same for an index in the test set.
+Here the data are two colours of noise; replace ``Pictures`` by your data set. Items are (image,
+label) with images (3, size, size) in [0, 1], always the same for an index in the test set.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.scenarios import as_dataset, si_blurry_benchmark
 from cl_prompts.strategies import MVP, AnytimeEvaluation, LinearProbe
-from cl_prompts.weights import create_backbone
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -43,12 +43,15 @@ def main() -> None:
     for kind in (LinearProbe, MVP):
         torch.manual_seed(0)
         anytime = AnytimeEvaluation(benchmark.test_stream, every=50)
-        strategy = kind(backbone=backbone, n_classes=6, train_mb_size=16, plugins=[anytime], evaluator=None)
+        strategy = kind(
+            backbone=backbone, n_classes=6, train_mb_size=16, plugins=[anytime], evaluator=None
+        )
         for experience in benchmark.train_stream:
             strategy.train(experience)
         found = anytime.results
         print(
-            f"{kind.__name__:12} A_AUC {found['a_auc']:.3f}  A_last {found['a_last']:.3f}  forgetting {found['forgetting']:.3f}"
+            f"{kind.__name__:12} A_AUC {found['a_auc']:.3f}  A_last {found['a_last']:.3f} "
+            f" forgetting {found['forgetting']:.3f}"
         )
 
 

@@ -1,0 +1,5 @@
+"""The tests mirror the package; what they share is in ``tests/toys.py``."""
+
+from pathlib import Path
+
+GOLDEN_FILES = Path(__file__).parent / "golden"

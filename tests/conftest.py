@@ -11,11 +11,18 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cl_prompts.backbone import FrozenViT
+from cl_prompts.backbones.vit import FrozenViT
 
 torch.set_num_threads(1)
 
-TINY = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 4, "num_heads": 2, "num_classes": 0}
+TINY = {
+    "img_size": 16,
+    "patch_size": 8,
+    "embed_dim": 16,
+    "depth": 4,
+    "num_heads": 2,
+    "num_classes": 0,
+}
 
 
 def tiny_vit(**changes: Any) -> FrozenViT:
@@ -23,14 +30,20 @@ def tiny_vit(**changes: Any) -> FrozenViT:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         vit = VisionTransformer(**{**TINY, **changes})
-        for name, parameter in vit.named_parameters():  # LayerScale and biases away from their trivial initial values
+        for (
+            name,
+            parameter,
+        ) in vit.named_parameters():  # LayerScale and biases away from their trivial initial values
             if parameter.dim() == 1:
-                torch.nn.init.normal_(parameter, mean=1.0 if "norm" in name and "weight" in name else 0.0, std=0.2)
+                torch.nn.init.normal_(
+                    parameter, mean=1.0 if "norm" in name and "weight" in name else 0.0, std=0.2
+                )
     return FrozenViT(vit)
 
 
 def lively_vit(**changes: Any) -> FrozenViT:
-    """Like :func:`tiny_vit`, with weights so large that features tell images apart and attention is not flat."""
+    """Like :func:`tiny_vit`, with weights so large that features tell images apart and attention is
+    not flat."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         vit = VisionTransformer(**{**TINY, **changes})
@@ -38,7 +51,9 @@ def lively_vit(**changes: Any) -> FrozenViT:
             if parameter.dim() > 1 and name.endswith("weight"):
                 torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
             elif parameter.dim() == 1:
-                torch.nn.init.normal_(parameter, mean=1.0 if "norm" in name and "weight" in name else 0.0, std=0.2)
+                torch.nn.init.normal_(
+                    parameter, mean=1.0 if "norm" in name and "weight" in name else 0.0, std=0.2
+                )
     return FrozenViT(vit)
 
 
@@ -65,9 +80,9 @@ class Blobs(Dataset[Any]):
 class Riddles(Dataset[Any]):
     """Images that a linear head on :func:`lively_vit` half understands, and prompts on it do.
 
-    Classes 2 p and 2 p + 1 share a background p and two marks, one in the left half and one in the right, each drawn
-    as it is or inverted. The marks of an even class agree, those of an odd one do not: the exclusive or, which no linear
-    function of the marks can tell.
+    Classes 2 p and 2 p + 1 share a background p and two marks, one in the left half and one in the
+    right, each drawn as it is or inverted. The marks of an even class agree, those of an odd one do
+    not: the exclusive or, which no linear function of the marks can tell.
     """
 
     def __init__(self, n: int, n_classes: int = 6, *, seed: int = 0, size: int = 16) -> None:
@@ -81,7 +96,12 @@ class Riddles(Dataset[Any]):
         sides[..., :half] = left[:, None, None, None]
         sides[..., half:] = np.where(self.targets % 2 == 0, left, -left)[:, None, None, None]
         pair = self.targets // 2
-        images = 0.25 + 0.5 * backgrounds[pair] + 0.2 * sides * marks[pair] + 0.1 * rng.normal(size=(n, 3, size, size))
+        images = (
+            0.25
+            + 0.5 * backgrounds[pair]
+            + 0.2 * sides * marks[pair]
+            + 0.1 * rng.normal(size=(n, 3, size, size))
+        )
         self.images = torch.from_numpy(images).float().clamp(0, 1)
 
     def __len__(self) -> int:

@@ -11,11 +11,20 @@ import pytest
 import torch
 
 import cl_prompts
-from cl_prompts.devices import check_precision, pick_device
+from cl_prompts.backbones.devices import check_precision, pick_device
 from cl_prompts.errors import InputError
 
 PACKAGE = Path(cl_prompts.__file__).parent
-PARTS = {"torch", "torchvision", "timm", "numpy", "sklearn", "safetensors", "huggingface_hub", "scipy"}
+PARTS = {
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "sklearn",
+    "safetensors",
+    "huggingface_hub",
+    "scipy",
+}
 
 
 def imported(file: Path) -> set[str]:
@@ -26,10 +35,13 @@ def imported(file: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {
-                f"{node.module}.{alias.name}" if node.module == "cl_prompts" else node.module for alias in node.names
+                f"{node.module}.{alias.name}" if node.module == "cl_prompts" else node.module
+                for alias in node.names
             }
     own = {".".join(n.split(".")[:2]) for n in names if n.startswith("cl_prompts")}
-    return own | {n.split(".")[0] for n in names if not n.startswith("cl_prompts")} - set(sys.stdlib_module_names)
+    return own | {n.split(".")[0] for n in names if not n.startswith("cl_prompts")} - set(
+        sys.stdlib_module_names
+    )
 
 
 @pytest.mark.parametrize("file", sorted(PACKAGE.glob("*.py")), ids=lambda f: f.name)
@@ -42,7 +54,11 @@ def test_parts_stand_alone(file: Path) -> None:
 @pytest.mark.parametrize("file", sorted(PACKAGE.glob("scenarios/*.py")), ids=lambda f: f.name)
 def test_scenarios_know_no_strategy(file: Path) -> None:
     assert not imported(file) & {"cl_prompts.strategies", "cl_prompts.experiments"}
-    assert "avalanche" not in imported(file) or file.name in {"benchmarks.py", "streams.py", "multi_hot.py"}
+    assert "avalanche" not in imported(file) or file.name in {
+        "benchmarks.py",
+        "streams.py",
+        "multi_hot.py",
+    }
 
 
 @pytest.mark.parametrize("file", sorted(PACKAGE.glob("strategies/*.py")), ids=lambda f: f.name)
@@ -53,7 +69,7 @@ def test_strategies_know_no_scenario(file: Path) -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "import cl_prompts, cl_prompts.scenarios, cl_prompts.strategies, cl_prompts.models",
+        "import cl_prompts, cl_prompts.scenarios, cl_prompts.strategies, cl_prompts.models.base",
         "from cl_prompts.experiments.cli import main; main(['ls'])",
     ],
 )
@@ -67,5 +83,7 @@ def test_devices() -> None:
     assert pick_device("auto").type in ("cpu", "cuda", "mps")
     check_precision("bf16", torch.device("cpu"))
     check_precision("fp32", torch.device("meta"))
-    with pytest.raises(InputError, match="bf16 is not supported by device meta: use precision=fp32"):
+    with pytest.raises(
+        InputError, match="bf16 is not supported by device meta: use precision=fp32"
+    ):
         check_precision("bf16", torch.device("meta"))

@@ -19,12 +19,16 @@ from cl_prompts.errors import InputError, RunError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0 done, 1 a fault during a run, 2 bad input, 130 interrupted."""
+    """Entry point; returns the exit code: 0 done, 1 a fault during a run, 2 bad input, 130
+    interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     args, late = parser.parse_known_args(arguments)
-    # argparse takes positional arguments in one stretch only; settings may also stand behind an option.
-    if late and not (hasattr(args, "settings") and all("=" in text and text[0] != "-" for text in late)):
+    # argparse takes positional arguments in one stretch only; settings may also stand behind an
+    # option.
+    if late and not (
+        hasattr(args, "settings") and all("=" in text and text[0] != "-" for text in late)
+    ):
         parser.error(f"unrecognized arguments: {' '.join(late)}")
     if late:
         args.settings = [*args.settings, *late]
@@ -46,11 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="cl-prompts", description="Prompt-based continual learning on frozen Vision Transformers."
+        prog="cl-prompts",
+        description="Prompt-based continual learning on frozen Vision Transformers.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    ls = commands.add_parser("ls", help="list recipes, strategies, data sets, scenarios and backbones")
+    ls = commands.add_parser(
+        "ls", help="list recipes, strategies, data sets, scenarios and backbones"
+    )
     ls.set_defaults(action=_ls)
 
     show = commands.add_parser("show", help="print a recipe")
@@ -58,41 +65,59 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(action=_show)
 
     keys = "settings to change, such as seed=1,2,3 classes=20 scenario.n_tasks=10 mvp.pool_size=5"
-    validate = commands.add_parser("validate", help="build and check everything a recipe needs, without running it")
+    validate = commands.add_parser(
+        "validate", help="build and check everything a recipe needs, without running it"
+    )
     validate.add_argument("recipe", metavar="RECIPE", help="a recipe of the package or a YAML file")
     validate.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=keys)
     validate.set_defaults(action=_validate)
 
-    run = commands.add_parser("run", help="run a recipe: every strategy with every seed, then a report")
-    run.add_argument("recipe", nargs="?", metavar="RECIPE", help="a recipe of the package or a YAML file")
+    run = commands.add_parser(
+        "run", help="run a recipe: every strategy with every seed, then a report"
+    )
+    run.add_argument(
+        "recipe", nargs="?", metavar="RECIPE", help="a recipe of the package or a YAML file"
+    )
     run.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=keys)
     run.add_argument(
-        "--resume", type=Path, metavar="FOLDER", help="continue an unfinished run at its last task boundary"
+        "--resume",
+        type=Path,
+        metavar="FOLDER",
+        help="continue an unfinished run at its last task boundary",
     )
-    run.add_argument("--out", type=Path, default=Path("runs"), help="where run folders go (default: runs)")
+    run.add_argument(
+        "--out", type=Path, default=Path("runs"), help="where run folders go (default: runs)"
+    )
     run.add_argument("--quiet", action="store_true", help="no progress, no table")
     run.set_defaults(action=_run)
 
     report = commands.add_parser("report", help="write an HTML report from run folders")
-    report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders that hold some")
-    report.add_argument("--out", type=Path, help="file to write (default: report.html in the folder they share)")
+    report.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders that hold some"
+    )
+    report.add_argument(
+        "--out", type=Path, help="file to write (default: report.html in the folder they share)"
+    )
     report.set_defaults(action=_report)
     return parser
 
 
 def _ls(args: argparse.Namespace) -> None:
+    from cl_prompts.backbones.weights import BACKBONES
+    from cl_prompts.datasets.registry import DATASETS
     from cl_prompts.experiments.recipe_files import recipe_names
     from cl_prompts.experiments.signatures import SCENARIOS
-    from cl_prompts.scenarios.datasets import DATASETS
     from cl_prompts.strategies import STRATEGIES
-    from cl_prompts.weights import BACKBONES
 
     lists = {
         "recipes": recipe_names(),
         "strategies": {name: about for name, (_, _, about) in STRATEGIES.items()},
         "scenarios": {name: about for name, (_, about) in SCENARIOS.items()},
         "data sets": {name: entry.description for name, entry in DATASETS.items()},
-        "backbones": {**BACKBONES, "...": "any plain timm ViT with a class token, by its timm name"},
+        "backbones": {
+            **BACKBONES,
+            "...": "any plain timm ViT with a class token, by its timm name",
+        },
     }
     width = max(len(name) for entries in lists.values() for name in entries)
     for title, entries in lists.items():
@@ -117,7 +142,10 @@ def _validate(args: argparse.Namespace) -> None:
     print(parts.split.describe())
     for remark in remarks:
         print(f"note: {remark}")
-    print(f"{args.recipe} is valid: {len(runs)} runs ({', '.join(dict.fromkeys(s.strategy for s in runs))})")
+    print(
+        f"{args.recipe} is valid: {len(runs)} runs"
+        f" ({', '.join(dict.fromkeys(s.strategy for s in runs))})"
+    )
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -167,12 +195,18 @@ def _tables(folders: Sequence[Path]) -> Iterator[Table]:
 
     for section in sections(collect(folders)):
         headings = section.headings
-        shown = [i for i, name in enumerate(headings) if name not in ("trainable", "images/s", "F train", "F eval")]
+        shown = [
+            i
+            for i, name in enumerate(headings)
+            if name not in ("trainable", "images/s", "F train", "F eval")
+        ]
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
         for i in shown:
             table.add_column(headings[i])
         for row in rows_of(section):
-            table.add_row(*(f"[bold]{row.cells[i]}[/bold]" if i in row.best else row.cells[i] for i in shown))
+            table.add_row(
+                *(f"[bold]{row.cells[i]}[/bold]" if i in row.best else row.cells[i] for i in shown)
+            )
         yield table
 
 

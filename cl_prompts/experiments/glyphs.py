@@ -1,7 +1,9 @@
-"""Rendered letters and symbols, never digits: the pictures on which the embedded tiny ViT is pre-trained.
+"""Rendered letters and symbols, never digits: the pictures on which the embedded tiny ViT is
+pre-trained.
 
-Every glyph is drawn once per font with Pillow into a small uint8 table; each training batch is then warped, thickened
-or thinned, and coarsened from that table with a few tensor operations, so that the processor works for the network.
+Every glyph is drawn once per font with Pillow into a small uint8 table; each training batch is then
+warped, thickened or thinned, and coarsened from that table with a few tensor operations, so that
+the processor works for the network.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from torch import Tensor
 
 from ..errors import InputError
 
-# Lower-case letters that equal their capital once both fill the same box (c o s v w x z) are no class of their own.
+# Lower-case letters that equal their capital once both fill the same box (c o s v w x z) are no
+# class of their own.
 GLYPHS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + "abdefghijklmnpqrtuy" + '!"#$%&()*+/;=?@[\\]'
 RENDER_SIZE = 64
 INK_SIZE = 48  # the longer side of a drawn glyph; the margin takes up rotations and elastic shifts
 IMAGE_SIZE = 32
-# Files whose letters are no plain letters: matplotlib's mathematical fonts and its "last resort" boxes, and key caps.
+# Files whose letters are no plain letters: matplotlib's mathematical fonts and its "last resort"
+# boxes, and key caps.
 SKIPPED_FONTS = ("cm", "STIX", "LastResort", "LinBiolinum_K")
 SYSTEM_FONTS = Path("/usr/share/fonts")
 CHUNKS = 4  # groups of a batch that share a stroke change and a resolution
@@ -37,8 +41,8 @@ class GlyphTable:
 
     Attributes:
         images: (glyphs, fonts, RENDER_SIZE, RENDER_SIZE) uint8, light ink on a dark ground.
-        font_weights: (fonts,) float, chances with which fonts are drawn: every family counts the same, whatever its
-            number of faces.
+        font_weights: (fonts,) float, chances with which fonts are drawn: every family counts the
+            same, whatever its number of faces.
         fonts: the font files, in the order of the second axis.
     """
 
@@ -53,12 +57,13 @@ def bundled_fonts() -> Path:
 
 
 def find_fonts(glyphs: str = GLYPHS, folders: tuple[Path, ...] | None = None) -> dict[Path, str]:
-    """Font files that can draw every one of ``glyphs``, with their family names; each family and style once.
+    """Font files that can draw every one of ``glyphs``, with their family names; each family and
+    style once.
 
     Args:
         glyphs: the characters that a font must have.
-        folders: where to look for ``.ttf`` and ``.otf`` files, sub-folders included. Default: Debian's font folder and
-            matplotlib's own fonts.
+        folders: where to look for ``.ttf`` and ``.otf`` files, sub-folders included. Default:
+            Debian's font folder and matplotlib's own fonts.
 
     Raises:
         InputError: no font in these folders has all glyphs, or a font file cannot be read.
@@ -81,12 +86,15 @@ def find_fonts(glyphs: str = GLYPHS, folders: tuple[Path, ...] | None = None) ->
         seen.add(name)
         found[path] = font.family_name
     if not found:
-        raise InputError(f"no .ttf or .otf font with the glyphs {glyphs} in {', '.join(map(str, folders))}")
+        raise InputError(
+            f"no .ttf or .otf font with the glyphs {glyphs} in {', '.join(map(str, folders))}"
+        )
     return found
 
 
 def render(glyph: str, font: Path) -> Image.Image:
-    """One glyph, centred, its longer side ``INK_SIZE`` pixels of ``RENDER_SIZE``: a greyscale picture, light on dark.
+    """One glyph, centred, its longer side ``INK_SIZE`` pixels of ``RENDER_SIZE``: a greyscale
+    picture, light on dark.
 
     Raises:
         InputError: the font draws nothing for this glyph.
@@ -99,7 +107,9 @@ def render(glyph: str, font: Path) -> Image.Image:
     corner = ((RENDER_SIZE - left - right) / 2, (RENDER_SIZE - top - bottom) / 2)
     ImageDraw.Draw(canvas).text(corner, glyph, fill=255, font=face)
     if canvas.getbbox() is None:
-        raise InputError(f"font {font} draws nothing for {glyph!r}: a font with a visible glyph is needed")
+        raise InputError(
+            f"font {font} draws nothing for {glyph!r}: a font with a visible glyph is needed"
+        )
     return canvas
 
 
@@ -108,7 +118,12 @@ def render_table(fonts: dict[Path, str], glyphs: str = GLYPHS) -> GlyphTable:
     families: dict[str, list[Path]] = defaultdict(list)
     columns: dict[Path, Tensor] = {}
     for path, family in fonts.items():
-        drawn = torch.stack([torch.frombuffer(bytearray(render(g, path).tobytes()), dtype=torch.uint8) for g in glyphs])
+        drawn = torch.stack(
+            [
+                torch.frombuffer(bytearray(render(g, path).tobytes()), dtype=torch.uint8)
+                for g in glyphs
+            ]
+        )
         columns[path] = drawn.view(-1, RENDER_SIZE, RENDER_SIZE)
         families[family].append(path)
     weights = [1 / len(families[fonts[path]]) for path in columns]
@@ -116,7 +131,8 @@ def render_table(fonts: dict[Path, str], glyphs: str = GLYPHS) -> GlyphTable:
 
 
 def draw_batch(table: GlyphTable, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A random batch: images (size, 3, 32, 32) float in [0, 1] with three equal channels, and glyph labels (size,)."""
+    """A random batch: images (size, 3, 32, 32) float in [0, 1] with three equal channels, and glyph
+    labels (size,)."""
     labels = torch.randint(len(table.images), (size,), generator=generator)
     fonts = torch.multinomial(table.font_weights, size, replacement=True, generator=generator)
     images = table.images[labels, fonts][:, None].float() / 255
@@ -124,7 +140,8 @@ def draw_batch(table: GlyphTable, size: int, generator: torch.Generator) -> tupl
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Vary stroke width, shape, resolution, contrast: (n, 1, RENDER_SIZE, RENDER_SIZE) to (n, 1, 32, 32) in [0, 1]."""
+    """Vary stroke width, shape, resolution, contrast: (n, 1, RENDER_SIZE, RENDER_SIZE) to (n, 1,
+    32, 32) in [0, 1]."""
     warped = F.grid_sample(
         torch.cat([_restroke(chunk, generator) for chunk in images.chunk(CHUNKS)]),
         _random_grid(len(images), generator),
@@ -155,7 +172,8 @@ def _restroke(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _random_grid(n: int, generator: torch.Generator) -> Tensor:
-    """Rotation (to 17 degrees), scale, aspect, shear, shift and a smooth elastic displacement, (n, 32, 32, 2)."""
+    """Rotation (to 17 degrees), scale, aspect, shear, shift and a smooth elastic displacement, (n,
+    32, 32, 2)."""
     angle = _uniform((n,), -0.3, 0.3, generator)
     shear = _uniform((n,), -0.3, 0.3, generator)
     height = _uniform((n,), 0.65, 1.05, generator)  # share of the picture that the glyph fills
@@ -163,15 +181,30 @@ def _random_grid(n: int, generator: torch.Generator) -> Tensor:
     zoom_x = zoom_y / _uniform((n,), 0.6, 1.2, generator)  # digits are narrower than most letters
     cos, sin = angle.cos(), angle.sin()
     shift = _uniform((n, 2), -0.08, 0.08, generator)
-    rows = torch.stack([zoom_x * cos, zoom_x * (shear - sin), shift[:, 0], zoom_y * sin, zoom_y * cos, shift[:, 1]], 1)
+    rows = torch.stack(
+        [
+            zoom_x * cos,
+            zoom_x * (shear - sin),
+            shift[:, 0],
+            zoom_y * sin,
+            zoom_y * cos,
+            shift[:, 1],
+        ],
+        1,
+    )
     grid = F.affine_grid(rows.view(n, 2, 3), [n, 1, IMAGE_SIZE, IMAGE_SIZE], align_corners=False)
-    bumps = torch.randn((n, 2, 5, 5), generator=generator) * _uniform((n, 1, 1, 1), 0.0, 0.11, generator)
-    elastic = F.interpolate(bumps, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bicubic", align_corners=True)
+    bumps = torch.randn((n, 2, 5, 5), generator=generator) * _uniform(
+        (n, 1, 1, 1), 0.0, 0.11, generator
+    )
+    elastic = F.interpolate(
+        bumps, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bicubic", align_corners=True
+    )
     return grid + elastic.permute(0, 2, 3, 1)
 
 
 def _coarsen(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Average down to 7 to 16 pixels and enlarge bilinearly, as the 8x8 digits are; one time in eight, leave as is."""
+    """Average down to 7 to 16 pixels and enlarge bilinearly, as the 8x8 digits are; one time in
+    eight, leave as is."""
     side = _pick((7, 8, 8, 9, 10, 12, 16, IMAGE_SIZE), generator)
     if side == IMAGE_SIZE:
         return images
@@ -180,10 +213,13 @@ def _coarsen(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _recolour(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Stretch each image to full contrast, vary gain and gamma, and add a little pixel noise, each image its own."""
+    """Stretch each image to full contrast, vary gain and gamma, and add a little pixel noise, each
+    image its own."""
     n = len(images)
     images = images.clamp_min(0) / images.amax((1, 2, 3), keepdim=True).clamp_min(0.1)
     gain = _uniform((n, 1, 1, 1), 0.7, 1.4, generator)
     gamma = _uniform((n, 1, 1, 1), 0.7, 1.4, generator)
-    noise = torch.randn(images.shape, generator=generator) * _uniform((n, 1, 1, 1), 0.0, 0.05, generator)
+    noise = torch.randn(images.shape, generator=generator) * _uniform(
+        (n, 1, 1, 1), 0.0, 0.05, generator
+    )
     return ((images * gain).clamp(1e-6, 1) ** gamma + noise).clamp(0, 1)

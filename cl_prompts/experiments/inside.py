@@ -1,4 +1,5 @@
-"""Looking inside a run: use of prompts, keys, replay memory and cost, written at task ends and read back for the report."""
+"""Looking inside a run: use of prompts, keys, replay memory and cost, written at task ends and read
+back for the report."""
 
 from __future__ import annotations
 
@@ -16,19 +17,20 @@ from cl_prompts.experiments import pictures_inside
 from cl_prompts.experiments.picture_style import Floats
 from cl_prompts.experiments.results import Run
 from cl_prompts.experiments.run_folder import RunFolder
-from cl_prompts.inspection import key_similarity, prompt_usage
+from cl_prompts.models.inspection import key_similarity, prompt_usage
 
 KEYS_FILE = "keys.npz"
 
 
 class Inside:
-    """Writes what one sees inside a strategy at the end of each task. What it writes does not depend on earlier tasks, so
-    that a resumed run writes the same.
+    """Writes what one sees inside a strategy at the end of each task. What it writes does not
+    depend on earlier tasks, so that a resumed run writes the same.
 
-    To ``metrics.csv``: ``prompt_usage`` (scope ``prompt:i``, cumulative), ``prompt_usage_entropy`` (scope ``task``, bits),
-    ``memory`` (scope ``class:c``, samples held). To TensorBoard: the same (use and memory as histograms over prompts and
-    classes), trainable parameters, and forward passes per image, each of the task alone. To ``keys.npz``: the cosine
-    between keys, the last task's.
+    To ``metrics.csv``: ``prompt_usage`` (scope ``prompt:i``, cumulative), ``prompt_usage_entropy``
+    (scope ``task``, bits), ``memory`` (scope ``class:c``, samples held). To TensorBoard: the same
+    (use and memory as histograms over prompts and classes), trainable parameters, and forward
+    passes per image, each of the task alone. To ``keys.npz``: the cosine between keys, the last
+    task's.
 
     Args:
         folder: the run's.
@@ -64,7 +66,9 @@ class Inside:
         if usage is None:
             return []
         of_task = usage if self._usage is None else usage - self._usage
-        rows = [(samples, "prompt_usage", f"prompt:{i}", float(n)) for i, n in enumerate(usage.tolist())]
+        rows = [
+            (samples, "prompt_usage", f"prompt:{i}", float(n)) for i, n in enumerate(usage.tolist())
+        ]
         _histogram(self.board, "prompt_usage", of_task.tolist(), samples)
         entropy = float(usage_entropy([of_task.tolist()])[0])
         if entropy == entropy:
@@ -76,9 +80,15 @@ class Inside:
         if not len(strategy.replay):
             return []
         labels = strategy.replay.labels()
-        held = (labels > 0).sum(dim=0) if labels.dim() == 2 else labels.bincount(minlength=strategy.model.n_classes)
+        held = (
+            (labels > 0).sum(dim=0)
+            if labels.dim() == 2
+            else labels.bincount(minlength=strategy.model.n_classes)
+        )
         _histogram(self.board, "memory", held.tolist(), samples)
-        return [(samples, "memory", f"class:{c}", float(n)) for c, n in enumerate(held.tolist()) if n]
+        return [
+            (samples, "memory", f"class:{c}", float(n)) for c, n in enumerate(held.tolist()) if n
+        ]
 
     def _keys(self, strategy: Any) -> None:
         similarity = key_similarity(strategy.model)
@@ -87,11 +97,16 @@ class Inside:
 
     def _cost(self, strategy: Any, samples: int) -> None:
         self.board.add_scalar("cost/trainable_parameters", strategy.model.n_learned, samples)
-        spent = {name: value - self._passes.get(name, 0.0) for name, value in self._count(strategy).items()}
+        spent = {
+            name: value - self._passes.get(name, 0.0)
+            for name, value in self._count(strategy).items()
+        }
         unit = strategy.model.backbone.forward_macs
         for kind, images in (("train", "trained"), ("evaluation", "evaluated")):
             if spent[images]:
-                self.board.add_scalar(f"cost/forward_passes_{kind}", spent[kind] / unit / spent[images], samples)
+                self.board.add_scalar(
+                    f"cost/forward_passes_{kind}", spent[kind] / unit / spent[images], samples
+                )
 
     def _count(self, strategy: Any) -> dict[str, float]:
         return {
@@ -103,7 +118,8 @@ class Inside:
 
 
 def usage_entropy(counts: ArrayLike) -> Floats:
-    """(tasks, prompts) uses -> (tasks,) entropy in bits of how each task's uses are shared; NaN for a task without any."""
+    """(tasks, prompts) uses -> (tasks,) entropy in bits of how each task's uses are shared; NaN for
+    a task without any."""
     values = np.asarray(counts, float)
     total = values.sum(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -113,7 +129,8 @@ def usage_entropy(counts: ArrayLike) -> Floats:
 
 
 def memory_matrix(run: Run) -> Floats:
-    """(tasks, classes) samples that the replay memory held at the end of each task; no rows without a memory."""
+    """(tasks, classes) samples that the replay memory held at the end of each task; no rows without
+    a memory."""
     series = run.metrics.get("memory", {})
     if not series:
         return np.zeros((0, run.summary["n_classes"]))
@@ -122,7 +139,8 @@ def memory_matrix(run: Run) -> Floats:
 
 
 def key_similarity_of(folder: Path) -> Floats | None:
-    """(prompts, prompts) cosine between keys after the last task of a run folder's run, None for a method without keys.
+    """(prompts, prompts) cosine between keys after the last task of a run folder's run, None for a
+    method without keys.
 
     Raises:
         InputError: the file is damaged.
@@ -134,7 +152,9 @@ def key_similarity_of(folder: Path) -> Floats | None:
         with np.load(path, allow_pickle=False) as file:
             return np.asarray(file["similarity"], float)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"cannot read {path} of a run: repeat the run or delete that file") from error
+        raise InputError(
+            f"cannot read {path} of a run: repeat the run or delete that file"
+        ) from error
 
 
 def _histogram(board: SummaryWriter, tag: str, counts: list[float], step: int) -> None:
@@ -142,6 +162,13 @@ def _histogram(board: SummaryWriter, tag: str, counts: list[float], step: int) -
     total = sum(counts)
     if total:
         board.add_histogram_raw(
-            tag, 0, len(counts), total, sum(i * c for i, c in enumerate(counts)), sum(i * i * c for i, c in enumerate(counts)),
-            [i + 0.5 for i in range(len(counts))], counts, step,
-        )  # fmt: skip
+            tag,
+            0,
+            len(counts),
+            total,
+            sum(i * c for i, c in enumerate(counts)),
+            sum(i * i * c for i, c in enumerate(counts)),
+            [i + 0.5 for i in range(len(counts))],
+            counts,
+            step,
+        )

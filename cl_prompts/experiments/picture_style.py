@@ -1,4 +1,5 @@
-"""What all figures have in common: colours, canvases, axes, curves with bands, labels. No pyplot, no global state."""
+"""What all figures have in common: colours, canvases, axes, curves with bands, labels. No pyplot,
+no global state."""
 
 from __future__ import annotations
 
@@ -15,13 +16,26 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Curve = Sequence[tuple[float, float]]
 
-# Okabe and Ito's colours (told apart with any colour vision) without the yellow that vanishes on white, then Tol's.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255", "#999933", "#332288")
+# Okabe and Ito's colours (told apart with any colour vision) without the yellow that vanishes on
+# white, then Tol's.
+PALETTE = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#882255",
+    "#999933",
+    "#332288",
+)
 LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)))
 MARKS = {LINES[1]: "  - -", LINES[2]: "  ···"}  # behind the names of lines that are not solid
 INK, FAINT, MISSING = "#333333", "#D9D9D9", "#EBEBEB"
 MAX_NAMED_ROWS = 40
-#: Curves up to which spread is drawn too; bands of more would lie over each other until nothing can be read.
+#: Curves up to which spread is drawn too; bands of more would lie over each other until nothing can
+# be read.
 MAX_SPREADS = 8
 
 
@@ -33,10 +47,11 @@ def draw_curves(
     *,
     marker: str | None = None,
 ) -> None:
-    """Mean over seeds, a band of one sample standard deviation, single seeds thin, names at the right; sets the y limits.
+    """Mean over seeds, a band of one sample standard deviation, single seeds thin, names at the
+    right; sets the y limits.
 
-    More than ``MAX_SPREADS`` curves are drawn as their means alone. ``references`` are dotted horizontal lines. Values are
-    fractions, drawn in percent.
+    More than ``MAX_SPREADS`` curves are drawn as their means alone. ``references`` are dotted
+    horizontal lines. Values are fractions, drawn in percent.
     """
     few = len(curves) <= MAX_SPREADS
     labels: list[tuple[float, str, str]] = []
@@ -44,13 +59,26 @@ def draw_curves(
     for name, seeds in curves.items():
         x, mean, std = mean_curve(seeds)
         for seed in seeds if len(seeds) > 1 and few else ():
-            axes.plot(*(np.asarray(seed, float) * (1, 100)).T, **styles[name], linewidth=0.7, alpha=0.45)
+            axes.plot(
+                *(np.asarray(seed, float) * (1, 100)).T, **styles[name], linewidth=0.7, alpha=0.45
+            )
         if std is not None and few:
-            axes.fill_between(x, 100 * (mean - std), 100 * (mean + std), color=styles[name]["color"], alpha=0.15, lw=0)
-        axes.plot(x, 100 * mean, **styles[name], linewidth=2.2, marker="o" if len(x) == 1 else marker)
+            axes.fill_between(
+                x,
+                100 * (mean - std),
+                100 * (mean + std),
+                color=styles[name]["color"],
+                alpha=0.15,
+                lw=0,
+            )
+        axes.plot(
+            x, 100 * mean, **styles[name], linewidth=2.2, marker="o" if len(x) == 1 else marker
+        )
         lowest = min([lowest, *((y for seed in seeds for _, y in seed) if few else mean.tolist())])
         final = float(mean[-1]) if len(mean) else float(np.mean([seed[-1][1] for seed in seeds]))
-        labels.append((100 * final, name + MARKS.get(styles[name]["linestyle"], ""), styles[name]["color"]))
+        labels.append(
+            (100 * final, name + MARKS.get(styles[name]["linestyle"], ""), styles[name]["color"])
+        )
     for name, value in references.items():
         axes.axhline(100 * value, color=styles[name]["color"], linewidth=1.6, linestyle=":")
         labels.append((100 * value, f"{name}, final", styles[name]["color"]))
@@ -59,7 +87,8 @@ def draw_curves(
 
 
 def mean_curve(seeds: Sequence[Curve]) -> tuple[Floats, Floats, Floats | None]:
-    """Points, mean and sample standard deviation (None for one seed) over the range that all seeds cover."""
+    """Points, mean and sample standard deviation (None for one seed) over the range that all seeds
+    cover."""
     arrays = [np.asarray(seed, float) for seed in seeds]
     x = np.unique(np.concatenate([a[:, 0] for a in arrays]))
     x = x[(x >= max(a[0, 0] for a in arrays)) & (x <= min(a[-1, 0] for a in arrays))]
@@ -68,7 +97,8 @@ def mean_curve(seeds: Sequence[Curve]) -> tuple[Floats, Floats, Floats | None]:
 
 
 def label_ends(axes: Any, labels: list[tuple[float, str, str]]) -> None:
-    """Names at the right ends of the lines, moved apart where they would overlap; needs the final y limits."""
+    """Names at the right ends of the lines, moved apart where they would overlap; needs the final y
+    limits."""
     low, high = axes.get_ylim()
     gap = 0.05 * (high - low)
     labels = sorted(labels)
@@ -81,7 +111,15 @@ def label_ends(axes: Any, labels: list[tuple[float, str, str]]) -> None:
         ceiling = places[i] - gap
     for place, (_, name, colour) in zip(places, labels, strict=True):
         where = (1.012, (place - low) / (high - low))
-        axes.annotate(name, where, xycoords="axes fraction", color=colour, va="center", fontsize=10, parse_math=False)
+        axes.annotate(
+            name,
+            where,
+            xycoords="axes fraction",
+            color=colour,
+            va="center",
+            fontsize=10,
+            parse_math=False,
+        )
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Any]:
@@ -124,9 +162,18 @@ def cell(axes: Any, x: float, y: float, value: float, colour: str, size: float =
 
 
 def draw_forgetting_maps(
-    left: Any, right: Any, values: Floats, lost: Floats, *, origin: str, cells: bool, losses: bool, size: float = 9
+    left: Any,
+    right: Any,
+    values: Floats,
+    lost: Floats,
+    *,
+    origin: str,
+    cells: bool,
+    losses: bool,
+    size: float = 9,
 ) -> Any:
-    """A heat map of ``values`` (rows, tasks) beside a column of what was ``lost`` (rows,) of each row in the end.
+    """A heat map of ``values`` (rows, tasks) beside a column of what was ``lost`` (rows,) of each
+    row in the end.
 
     Args:
         left, right: axes of the two.
@@ -138,10 +185,14 @@ def draw_forgetting_maps(
     Returns:
         The left image, for a colour bar.
     """
-    image = left.imshow(100 * values, cmap=accuracy_map(), vmin=0, vmax=100, origin=origin, aspect="auto")
+    image = left.imshow(
+        100 * values, cmap=accuracy_map(), vmin=0, vmax=100, origin=origin, aspect="auto"
+    )
     limit = max(0.1, float(np.nanmax(np.abs(lost), initial=0.0)))
     drift = colormaps["RdBu_r"].with_extremes(bad=MISSING)
-    right.imshow(lost[:, None], cmap=drift, vmin=-1.3 * limit, vmax=1.3 * limit, origin=origin, aspect="auto")
+    right.imshow(
+        lost[:, None], cmap=drift, vmin=-1.3 * limit, vmax=1.3 * limit, origin=origin, aspect="auto"
+    )
     for (i, t), value in np.ndenumerate(values if cells else np.empty((0, 0))):
         cell(left, t, i, value, "white" if value < 0.6 else "black", size)
     for i, value in enumerate(lost if losses else ()):

@@ -1,7 +1,9 @@
-"""The figures of TensorBoard and of the report, drawn with matplotlib's object interface: no pyplot, no global state.
+"""The figures of TensorBoard and of the report, drawn with matplotlib's object interface: no
+pyplot, no global state.
 
-Every function takes plain numbers and returns a ``matplotlib.figure.Figure`` that nobody else holds. Accuracies come in
-as fractions, 0 to 1, and are drawn in percent; NaN means "not measured" and is drawn grey.
+Every function takes plain numbers and returns a ``matplotlib.figure.Figure`` that nobody else
+holds. Accuracies come in as fractions, 0 to 1, and are drawn in percent; NaN means "not measured"
+and is drawn grey.
 """
 
 from __future__ import annotations
@@ -49,9 +51,13 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def strategy_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """One colour and line style per name, in alphabetical order; after ten colours the next line style begins."""
+    """One colour and line style per name, in alphabetical order; after ten colours the next line
+    style begins."""
     return {
-        name: {"color": PALETTE[i % len(PALETTE)], "linestyle": LINES[i // len(PALETTE) % len(LINES)]}
+        name: {
+            "color": PALETTE[i % len(PALETTE)],
+            "linestyle": LINES[i // len(PALETTE) % len(LINES)],
+        }
         for i, name in enumerate(sorted(set(names)))
     }
 
@@ -64,13 +70,17 @@ def curve_figure(
     styles: Mapping[str, Mapping[str, Any]] | None = None,
     measure: str = "accuracy",
 ) -> Figure:
-    """Anytime accuracy over samples seen: mean over seeds, a band of one sample standard deviation, single seeds thin.
+    """Anytime accuracy over samples seen: mean over seeds, a band of one sample standard deviation,
+    single seeds thin.
 
     Args:
-        curves: per strategy one curve of (samples seen, accuracy 0..1) for each seed. Seeds measured at different
-            points are interpolated linearly onto all their points, within the range that all of them cover.
-        task_ends: samples seen at the end of each task, drawn as vertical lines; leave it out where seeds differ in it.
-        references: strategies that have no curve, as an accuracy 0..1 each, drawn as a dotted horizontal line.
+        curves: per strategy one curve of (samples seen, accuracy 0..1) for each seed. Seeds
+            measured at different points are interpolated linearly onto all their points, within the
+            range that all of them cover.
+        task_ends: samples seen at the end of each task, drawn as vertical lines; leave it out where
+            seeds differ in it.
+        references: strategies that have no curve, as an accuracy 0..1 each, drawn as a dotted
+            horizontal line.
         styles: line style of each strategy; default ``strategy_styles`` of the names given.
         measure: what the curves show, "accuracy" or "mAP".
     """
@@ -81,19 +91,26 @@ def curve_figure(
     draw_curves(axes, curves, references, styles or strategy_styles([*curves, *references]))
     axes.set_xlim(left=0)
     axes.margins(x=0)
-    finish(axes, xlabel="samples seen (images)", ylabel=f"anytime {measure} over seen classes (%)", grid="y")
+    finish(
+        axes,
+        xlabel="samples seen (images)",
+        ylabel=f"anytime {measure} over seen classes (%)",
+        grid="y",
+    )
     return figure
 
 
 def stream_figure(
     stream: Mapping[str, Any], class_names: Sequence[str] | None = None, *, unit: str = "samples"
 ) -> Figure:
-    """Who sees which class when: classes over tasks, disjoint and blurry ones told apart, samples per task above.
+    """Who sees which class when: classes over tasks, disjoint and blurry ones told apart, samples
+    per task above.
 
     Args:
-        stream: what ``BlurrySplit.to_json()`` holds: ``counts`` (n_tasks x n_classes samples), ``disjoint_classes`` and
-            ``blurry_classes`` (one list of classes per task).
-        class_names: names of all classes; default their numbers. Names are written for at most 40 classes.
+        stream: what ``BlurrySplit.to_json()`` holds: ``counts`` (n_tasks x n_classes samples),
+            ``disjoint_classes`` and ``blurry_classes`` (one list of classes per task).
+        class_names: names of all classes; default their numbers. Names are written for at most 40
+            classes.
         unit: what ``counts`` counts; "labels" where an image can have several.
     """
     counts = np.asarray(stream["counts"], float)
@@ -110,10 +127,22 @@ def stream_figure(
     base = np.array([to_rgb(_KINDS[k]) for k in kinds]).reshape(-1, 1, 3)
     matrix.imshow(1 - strength * (1 - base), aspect="auto", interpolation="nearest")
     if len(rows) <= 20 and n_tasks <= 12:
-        cells = [(t, r, f"{counts[t, c]:.0f}", strength[r, t, 0]) for r, c in enumerate(rows) for t in range(n_tasks)]
+        cells = [
+            (t, r, f"{counts[t, c]:.0f}", strength[r, t, 0])
+            for r, c in enumerate(rows)
+            for t in range(n_tasks)
+        ]
         for t, r, text, depth in cells:
             if text != "0":
-                matrix.text(t, r, text, ha="center", va="center", fontsize=8, color="white" if depth > 0.5 else INK)
+                matrix.text(
+                    t,
+                    r,
+                    text,
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if depth > 0.5 else INK,
+                )
     _stream_row_labels(matrix, [short(names[c]) for c in rows], kinds)
     task_ticks(matrix.xaxis, n_tasks)
     finish(matrix, xlabel="task", ylabel="class")
@@ -121,9 +150,20 @@ def stream_figure(
     note = f"darker: larger share of the class's {unit}" + (
         f"; {absent} class{'es' * (absent > 1)} not in the stream" if absent else ""
     )
-    handles = [Patch(color=_KINDS[k], label=f"{k} classes ({kinds.count(k)})") for k in _KINDS if k in kinds]
+    handles = [
+        Patch(color=_KINDS[k], label=f"{k} classes ({kinds.count(k)})")
+        for k in _KINDS
+        if k in kinds
+    ]
     handles.append(Patch(alpha=0, label=note))
-    figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False, fontsize=9, labelcolor=INK)
+    figure.legend(
+        handles=handles,
+        loc="outside upper left",
+        ncols=4,
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+    )
     return figure
 
 
@@ -135,7 +175,8 @@ def class_heatmap_figure(
     *,
     measure: str = "class accuracy",
 ) -> Figure:
-    """Accuracy of each class over samples seen; classes in the order in which they were first seen, unseen ones grey.
+    """Accuracy of each class over samples seen; classes in the order in which they were first seen,
+    unseen ones grey.
 
     Args:
         x: (points,) samples seen, increasing.
@@ -154,7 +195,12 @@ def class_heatmap_figure(
     start = max(0.0, 2 * points[0] - middles[0]) if len(middles) else 0.0
     edges = np.concatenate([[start], middles, [points[-1]]])
     image = axes.pcolormesh(
-        edges, np.arange(len(order) + 1) - 0.5, 100 * values[order], cmap=accuracy_map(), vmin=0, vmax=100
+        edges,
+        np.arange(len(order) + 1) - 0.5,
+        100 * values[order],
+        cmap=accuracy_map(),
+        vmin=0,
+        vmax=100,
     )
     for end in sorted(set(task_ends or ())):
         if end < edges[-1]:
@@ -175,11 +221,13 @@ def task_heatmap_figure(matrix: ArrayLike, *, measure: str = "accuracy") -> Figu
     """Accuracy of each task's classes after every task, and what was forgotten of it in the end.
 
     Args:
-        matrix: (tasks, tasks) accuracies 0..1, ``matrix[i, t]`` on the classes that first appeared in task i, measured
-            after task t; NaN where not measured (t < i, or a task without new classes).
+        matrix: (tasks, tasks) accuracies 0..1, ``matrix[i, t]`` on the classes that first appeared
+            in task i, measured after task t; NaN where not measured (t < i, or a task without new
+            classes).
         measure: what ``matrix`` holds, "accuracy" or "mAP".
 
-    The right column is ``max over t < T-1 of matrix[i, t]`` minus ``matrix[i, T-1]``; negative means improved since.
+    The right column is ``max over t < T-1 of matrix[i, t]`` minus ``matrix[i, T-1]``; negative
+    means improved since.
     """
     values = np.asarray(matrix, float)
     n_tasks = len(values)
@@ -187,7 +235,9 @@ def task_heatmap_figure(matrix: ArrayLike, *, measure: str = "accuracy") -> Figu
     size = float(np.clip(0.5 * n_tasks, 2.4, 5.6))
     figure = canvas(size * 1.45 + 2.6, size + 0.9)
     left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [n_tasks, 1]})
-    image = draw_forgetting_maps(left, right, values, lost, origin="lower", cells=n_tasks <= 12, losses=n_tasks <= 20)
+    image = draw_forgetting_maps(
+        left, right, values, lost, origin="lower", cells=n_tasks <= 12, losses=n_tasks <= 20
+    )
     task_ticks(left.xaxis, n_tasks)
     task_ticks(left.yaxis, n_tasks)
     right.tick_params(axis="y", length=0)
@@ -198,18 +248,25 @@ def task_heatmap_figure(matrix: ArrayLike, *, measure: str = "accuracy") -> Figu
 
 
 def forgetting_per_task(matrix: ArrayLike) -> Floats:
-    """(tasks,) best accuracy at an earlier task end minus the final one, NaN where there is no earlier one."""
+    """(tasks,) best accuracy at an earlier task end minus the final one, NaN where there is no
+    earlier one."""
     values = np.asarray(matrix, float)
     earlier = np.where(np.isnan(values[:, :-1]), -np.inf, values[:, :-1]).max(1, initial=-np.inf)
     return np.where(np.isinf(earlier), np.nan, earlier) - values[:, -1]
 
 
 def _stream_rows(stream: Mapping[str, Any], counts: Floats) -> tuple[list[int], list[str]]:
-    """Classes that occur, disjoint first, each kind in the order of its tasks; and the kind of each."""
+    """Classes that occur, disjoint first, each kind in the order of its tasks; and the kind of
+    each."""
     rows: list[int] = []
     kinds: list[str] = []
     for kind in ("disjoint", "blurry"):
-        found = [c for task in stream.get(f"{kind}_classes", ()) for c in task if counts[:, c].any() and c not in rows]
+        found = [
+            c
+            for task in stream.get(f"{kind}_classes", ())
+            for c in task
+            if counts[:, c].any() and c not in rows
+        ]
         rows += found
         kinds += [kind] * len(found)
     rest = [int(c) for c in np.flatnonzero(counts.any(0)) if c not in rows]
@@ -226,7 +283,13 @@ def _stream_bars(axes: Any, counts: Floats, rows: list[int], kinds: list[str], u
     if len(total) <= 12:
         for t, value in enumerate(total):
             axes.annotate(
-                f"{value:,.0f}", (t, value), (0, 2), textcoords="offset points", ha="center", fontsize=8, color=INK
+                f"{value:,.0f}",
+                (t, value),
+                (0, 2),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                color=INK,
             )
     axes.margins(y=0.22)
     axes.yaxis.set_major_locator(MaxNLocator(3))

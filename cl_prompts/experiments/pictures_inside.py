@@ -1,4 +1,5 @@
-"""The figures that look inside a run: use of prompts over tasks, similarity of keys, composition of the replay memory.
+"""The figures that look inside a run: use of prompts over tasks, similarity of keys, composition of
+the replay memory.
 
 As in ``pictures``: plain numbers in, a ``matplotlib.figure.Figure`` that nobody else holds out.
 """
@@ -47,7 +48,9 @@ def usage_figure(counts: ArrayLike, entropy: ArrayLike) -> Figure:
     figure = canvas(9.6, height + 1.0)
     left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [3.4, 1]})
     top = max(float(np.nanmax(100 * share, initial=0.0)), 1.0)
-    image = left.imshow(100 * share, cmap=accuracy_map(), vmin=0, vmax=top, aspect="auto", interpolation="nearest")
+    image = left.imshow(
+        100 * share, cmap=accuracy_map(), vmin=0, vmax=top, aspect="auto", interpolation="nearest"
+    )
     if n_prompts <= _MAX_CELLS and n_tasks <= _MAX_CELLS:
         for (t, p), value in np.ndenumerate(share):
             cell(left, p, t, value, "white" if 100 * value < 0.6 * top else "black", 8)
@@ -76,14 +79,19 @@ def key_figure(similarity: ArrayLike) -> Figure:
     """How alike the keys of a pool are.
 
     Args:
-        similarity: (prompts, prompts) cosines between keys, -1 to 1; written out where they are not about 0.
+        similarity: (prompts, prompts) cosines between keys, -1 to 1; written out where they are not
+            about 0.
     """
     values = np.asarray(similarity, float)
     n = len(values)
     size = float(np.clip(0.34 * n, 2.6, 5.2))
     figure, axes = new_figure(size + 2.0, size + 0.7)
     image = axes.imshow(
-        values, cmap=colormaps["RdBu_r"].with_extremes(bad=MISSING), vmin=-1, vmax=1, interpolation="nearest"
+        values,
+        cmap=colormaps["RdBu_r"].with_extremes(bad=MISSING),
+        vmin=-1,
+        vmax=1,
+        interpolation="nearest",
     )
     if n <= _MAX_CELLS:
         for (i, j), value in np.ndenumerate(values):
@@ -97,26 +105,38 @@ def key_figure(similarity: ArrayLike) -> Figure:
     return figure
 
 
-def memory_figure(counts: ArrayLike, class_names: Sequence[str] | None = None, *, unit: str = "samples") -> Figure:
+def memory_figure(
+    counts: ArrayLike, class_names: Sequence[str] | None = None, *, unit: str = "samples"
+) -> Figure:
     """What the replay memory held at the end of each task: stacked, a shade for each class.
 
     Args:
         counts: (tasks, classes) held at the end of each task.
-        class_names: names of all classes; default their numbers. Named for at most 20 classes that were ever held.
+        class_names: names of all classes; default their numbers. Named for at most 20 classes that
+            were ever held.
         unit: what ``counts`` counts; "labels" where an image can have several.
     """
     values = np.asarray(counts, float)
     n_tasks, n_classes = values.shape
     names = class_names or [str(c) for c in range(n_classes)]
     held = np.flatnonzero(values.any(0))
-    order = held[np.argsort((values[:, held] > 0).argmax(0), kind="stable")]  # first held at the bottom
+    order = held[
+        np.argsort((values[:, held] > 0).argmax(0), kind="stable")
+    ]  # first held at the bottom
     shades = colormaps["viridis"](np.linspace(0.05, 0.95, max(len(order), 1)))
     figure, axes = new_figure(float(np.clip(4.4 + 0.55 * n_tasks, 6.4, 9.6)), 3.6)
-    steps = np.concatenate([values, values[-1:]])[:, order].T  # polygons, since bars of many classes take very long
+    steps = np.concatenate([values, values[-1:]])[
+        :, order
+    ].T  # polygons, since bars of many classes take very long
     edges = np.arange(n_tasks + 1) - 0.5
     if len(order):
         axes.stackplot(
-            edges, steps, colors=list(shades), labels=[short(names[c]) for c in order], step="post", linewidth=0
+            edges,
+            steps,
+            colors=list(shades),
+            labels=[short(names[c]) for c in order],
+            step="post",
+            linewidth=0,
         )
     for edge in edges[1:-1]:
         axes.axvline(edge, color="white", linewidth=2 if n_tasks <= _MAX_CELLS else 0.5)
@@ -125,9 +145,14 @@ def memory_figure(counts: ArrayLike, class_names: Sequence[str] | None = None, *
     if 0 < len(order) <= _MAX_LEGEND:
         handles, labels = axes.get_legend_handles_labels()
         legend = figure.legend(
-            handles[::-1], labels[::-1], loc="outside right upper", frameon=False, fontsize=9, labelcolor=INK,
+            handles[::-1],
+            labels[::-1],
+            loc="outside right upper",
+            frameon=False,
+            fontsize=9,
+            labelcolor=INK,
             ncols=1 if len(order) <= 12 else 2,
-        )  # fmt: skip
+        )
         for text in legend.get_texts():
             text.set_parse_math(False)
     task_ticks(axes.xaxis, n_tasks)
@@ -143,4 +168,6 @@ def _write_counts(axes: Any, values: Floats, shades: Floats) -> None:
     for (t, c), value in np.ndenumerate(values):
         if value > 0.05 * values.sum(axis=1).max():
             ink = "white" if float(np.dot(shades[c, :3], (0.3, 0.6, 0.1))) < 0.55 else "black"
-            axes.text(t, middles[t, c], f"{value:.0f}", ha="center", va="center", fontsize=8, color=ink)
+            axes.text(
+                t, middles[t, c], f"{value:.0f}", ha="center", va="center", fontsize=8, color=ink
+            )

@@ -1,9 +1,11 @@
-"""Pre-train the embedded tiny ViT on rendered letters and symbols (no digits), within a budget of processor time.
+"""Pre-train the embedded tiny ViT on rendered letters and symbols (no digits), within a budget of
+processor time.
 
     python -m cl_prompts.experiments.pretrain_glyphs --out glyph_vit_tiny.safetensors
 
 The fonts are those of Debian 13 packages and of matplotlib; the card beside the shipped file
-(``cl_prompts/assets/glyph_vit_tiny.md``) lists the packages. On a machine with other fonts the result will differ.
+(``cl_prompts/assets/glyph_vit_tiny.md``) lists the packages. On a machine with other fonts the
+result will differ.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ from threadpoolctl import threadpool_limits  # a dependency of scikit-learn
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from ..datasets.digits import digits_images, digits_split
 from ..errors import InputError
-from ..scenarios.digits import digits_images, digits_split
 from .glyphs import GLYPHS, IMAGE_SIZE, GlyphTable, draw_batch, find_fonts, render_table
 
 ARCHITECTURE: dict[str, int] = {
@@ -48,12 +50,14 @@ PEAK_LR, WEIGHT_DECAY, BATCH, WARM_UP = 8e-4, 0.05, 64, 0.03
 
 @dataclass
 class Budget:
-    """How far training has come: by processor time, or by steps where an exactly repeatable run is wanted.
+    """How far training has come: by processor time, or by steps where an exactly repeatable run is
+    wanted.
 
     Attributes:
         cpu_seconds: processor seconds of this process at which training ends.
         steps: if given, training ends after this many steps instead, whatever the time.
-        start: reading of ``time.process_time()`` from which the seconds count; 0 is the start of the process.
+        start: reading of ``time.process_time()`` from which the seconds count; 0 is the start of
+            the process.
     """
 
     cpu_seconds: float
@@ -69,7 +73,8 @@ class Budget:
 
 
 def learning_rate(spent: float) -> float:
-    """Linear warm-up over the first 3 % of the budget, then a half cosine that reaches zero at its end."""
+    """Linear warm-up over the first 3 % of the budget, then a half cosine that reaches zero at its
+    end."""
     if spent < WARM_UP:
         return PEAK_LR * (spent + 1e-3) / (WARM_UP + 1e-3)
     return PEAK_LR * 0.5 * (1 + math.cos(math.pi * (spent - WARM_UP) / (1 - WARM_UP)))
@@ -101,7 +106,8 @@ def train(
         budget: when to stop; the learning rate follows it.
         seed: of initial weights and of the batches.
         batch: images a step.
-        report: called after each step with step, budget share spent, loss, and accuracy on the batch before the update.
+        report: called after each step with step, budget share spent, loss, and accuracy on the
+            batch before the update.
 
     Returns:
         The ViT without the classifier, in evaluation mode.
@@ -128,8 +134,11 @@ def train(
 
 
 def save(vit: VisionTransformer, path: Path, facts: dict[str, Any]) -> None:
-    """Write the weights as fp16 under timm's names; architecture, normalisation and ``facts`` go into the header."""
-    weights = {name: tensor.detach().half().contiguous() for name, tensor in vit.state_dict().items()}
+    """Write the weights as fp16 under timm's names; architecture, normalisation and ``facts`` go
+    into the header."""
+    weights = {
+        name: tensor.detach().half().contiguous() for name, tensor in vit.state_dict().items()
+    }
     metadata = {
         "format": "pt",
         "architecture": json.dumps(ARCHITECTURE),
@@ -142,7 +151,8 @@ def save(vit: VisionTransformer, path: Path, facts: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> VisionTransformer:
-    """The network of a file that ``save`` wrote: fp16 weights in fp32 modules, in evaluation mode."""
+    """The network of a file that ``save`` wrote: fp16 weights in fp32 modules, in evaluation
+    mode."""
     with safe_open(path, framework="pt") as file:
         architecture = json.loads(file.metadata()["architecture"])
     vit = VisionTransformer(**architecture)
@@ -151,22 +161,33 @@ def load(path: Path) -> VisionTransformer:
 
 
 def probe(
-    features_train: np.ndarray, labels_train: np.ndarray, features_test: np.ndarray, labels_test: np.ndarray
+    features_train: np.ndarray,
+    labels_train: np.ndarray,
+    features_test: np.ndarray,
+    labels_test: np.ndarray,
 ) -> tuple[float, float]:
     """Test accuracies of two simple classifiers on frozen features (n, dim).
 
     Returns:
-        linear: logistic regression (scikit-learn's defaults, at most 2000 iterations) on standardised features.
+        linear: logistic regression (scikit-learn's defaults, at most 2000 iterations) on
+            standardised features.
         nearest: the label of the one training image with the largest cosine similarity.
     """
-    with threadpool_limits(1):  # on matrices this small, threads that wait for each other cost far more than they bring
-        linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(features_train, labels_train)
+    with threadpool_limits(
+        1
+    ):  # on matrices this small, threads that wait for each other cost far more than they bring
+        linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(
+            features_train, labels_train
+        )
     nearest = KNeighborsClassifier(n_neighbors=1, metric="cosine").fit(features_train, labels_train)
-    return float(linear.score(features_test, labels_test)), float(nearest.score(features_test, labels_test))
+    return float(linear.score(features_test, labels_test)), float(
+        nearest.score(features_test, labels_test)
+    )
 
 
 def probe_digits(features: Callable[[Tensor], Tensor]) -> tuple[float, float]:
-    """``probe`` on the embedded digits, split by ``digits_split``; ``features`` takes images (n, 3, 32, 32) in [0, 1]."""
+    """``probe`` on the embedded digits, split by ``digits_split``; ``features`` takes images (n, 3,
+    32, 32) in [0, 1]."""
     images, labels = digits_images(IMAGE_SIZE)
     with torch.inference_mode():
         values = features(images.float() / 255).numpy()
@@ -175,10 +196,11 @@ def probe_digits(features: Callable[[Tensor], Tensor]) -> tuple[float, float]:
 
 
 def card_rows(weights: Path) -> dict[str, tuple[float, float]]:
-    """The accuracies that the card states: of the file's class token (after the final norm) and of what it has to beat.
+    """The accuracies that the card states: of the file's class token (after the final norm) and of
+    what it has to beat.
 
-    Random weights (seed 0) are probed twice, with the shipped network's normalisation and with images in [0, 1] as they
-    are, because the second makes random features much better.
+    Random weights (seed 0) are probed twice, with the shipped network's normalisation and with
+    images in [0, 1] as they are, because the second makes random features much better.
     """
     shipped, random = load(weights), new_vit(0)
     return {
@@ -212,9 +234,18 @@ def _progress(batch: int) -> Callable[[int, float, float, float], None]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--cpu-minutes", type=float, default=30.0, help="processor time for everything but evaluation")
-    parser.add_argument("--steps", type=int, help="stop after so many steps instead (repeatable on one machine)")
-    parser.add_argument("--threads", type=int, default=1, help="threads; one does most images per CPU second")
+    parser.add_argument(
+        "--cpu-minutes",
+        type=float,
+        default=30.0,
+        help="processor time for everything but evaluation",
+    )
+    parser.add_argument(
+        "--steps", type=int, help="stop after so many steps instead (repeatable on one machine)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads; one does most images per CPU second"
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser
 
@@ -224,8 +255,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = _parser()
     options = parser.parse_args(arguments)
     if not options.out.absolute().parent.is_dir():
-        parser.error(f"--out {options.out}: the folder {options.out.parent} does not exist, create it first")
-    if options.cpu_minutes <= 0 or options.threads < 1 or (options.steps is not None and options.steps < 1):
+        parser.error(
+            f"--out {options.out}: the folder {options.out.parent} does not exist, create it first"
+        )
+    if (
+        options.cpu_minutes <= 0
+        or options.threads < 1
+        or (options.steps is not None and options.steps < 1)
+    ):
         parser.error("--cpu-minutes, --steps and --threads must be positive")
     torch.set_num_threads(options.threads)
     try:
@@ -233,12 +270,20 @@ def main(arguments: list[str] | None = None) -> None:
     except InputError as error:
         parser.error(str(error))
     table = render_table(fonts)
-    print(f"{len(GLYPHS)} glyphs in {len(fonts)} fonts of {len(set(fonts.values()))} families", flush=True)
+    print(
+        f"{len(GLYPHS)} glyphs in {len(fonts)} fonts of {len(set(fonts.values()))} families",
+        flush=True,
+    )
 
     budget = Budget(options.cpu_minutes * 60, options.steps)
     vit = train(table, budget, seed=options.seed, report=_progress(BATCH))
     cpu_minutes = round(time.process_time() / 60, 2)
-    facts = {"fonts": len(fonts), "steps": budget.step, "images": budget.step * BATCH, "cpu_minutes": cpu_minutes}
+    facts = {
+        "fonts": len(fonts),
+        "steps": budget.step,
+        "images": budget.step * BATCH,
+        "cpu_minutes": cpu_minutes,
+    }
     save(vit, options.out, {**facts, "seed": options.seed})
     print(f"{options.out}: {facts}")
     for name, (linear, nearest) in card_rows(options.out).items():

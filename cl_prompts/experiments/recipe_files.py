@@ -23,16 +23,22 @@ class Loader(yaml.SafeLoader):
 
 
 Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"), list("-+0123456789.")
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"),
+    list("-+0123456789."),
 )
 
 
 def recipe_names() -> dict[str, str]:
     """Recipes in the package: name -> first line of description."""
     found = {}
-    for file in sorted(resources.files(__package__).joinpath("recipes").iterdir(), key=lambda f: f.name):
+    for file in sorted(
+        resources.files(__package__).joinpath("recipes").iterdir(), key=lambda f: f.name
+    ):
         if file.name.endswith(".yaml"):
-            comments = [line[1:].strip() for line in file.read_text().splitlines() if line.startswith("#")]
+            comments = [
+                line[1:].strip() for line in file.read_text().splitlines() if line.startswith("#")
+            ]
             found[file.name[:-5]] = comments[1] if len(comments) > 1 else ""
     return found
 
@@ -53,14 +59,16 @@ def recipe_text(name: str) -> str:
 
 
 def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
-    """Sections of a recipe, those of the recipe (or the list of recipes) that it ``extends`` underneath.
+    """Sections of a recipe, those of the recipe (or the list of recipes) that it ``extends``
+    underneath.
 
     Args:
         name: recipe of the package or a YAML file.
         above: recipes that extend this one.
 
     Raises:
-        InputError: there is none, it is not valid YAML, a section has the wrong form, or it extends itself.
+        InputError: there is none, it is not valid YAML, a section has the wrong form, or it extends
+            itself.
     """
     if name in above:
         raise InputError(f"recipe {name} extends itself, by way of {', '.join(above)}")
@@ -70,14 +78,19 @@ def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
     base: Recipe = {}
     for lower in as_list(recipe.pop("extends")):
         base = over(base, load_recipe(str(lower), (*above, name)))
-    # Several bases put their strategies together; a recipe that names strategies of its own means just these.
-    return {**over(base, recipe), "strategies": recipe.get("strategies", base.get("strategies", {}))}
+    # Several bases put their strategies together; a recipe that names strategies of its own means
+    # just these.
+    return {
+        **over(base, recipe),
+        "strategies": recipe.get("strategies", base.get("strategies", {})),
+    }
 
 
 def strategy_settings(name: str, strategy: str) -> dict[str, Any]:
     """What a recipe and those that it extends say about a strategy that it does not run.
 
-    The recipes ``RECIPE_STRATEGY`` of the package count as theirs: ``digits_er`` tells how ER runs on ``digits``.
+    The recipes ``RECIPE_STRATEGY`` of the package count as theirs: ``digits_er`` tells how ER runs
+    on ``digits``.
     """
     for lower in _lineage(name):
         own = load_recipe(lower).get("strategies", {})
@@ -99,14 +112,19 @@ def _sections(name: str) -> Recipe:
     try:
         recipe = yaml.load(recipe_text(name), Loader=Loader) or {}
     except yaml.YAMLError as error:
-        raise InputError(f"recipe {name} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise InputError(
+            f"recipe {name} is not valid YAML: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(recipe, dict):
         raise InputError(
-            f"recipe {name} holds no sections: it should map dataset, scenario, backbone, strategies to settings"
+            f"recipe {name} holds no sections: it should map dataset, scenario, backbone,"
+            " strategies to settings"
         )
     for section in (*SECTIONS, "training"):
         if section in recipe:
-            recipe[section] = _mapping(f"section {section!r} of recipe {name}", recipe[section], section in NAMED)
+            recipe[section] = _mapping(
+                f"section {section!r} of recipe {name}", recipe[section], section in NAMED
+            )
     if "strategies" in recipe:
         given = recipe["strategies"]
         if isinstance(given, str | list):
@@ -120,7 +138,8 @@ def _sections(name: str) -> Recipe:
 
 
 def _mapping(what: str, value: Any, named: bool) -> dict[str, Any]:
-    """Settings by name; nothing stands for none, and where things are ``named`` a bare name for the thing."""
+    """Settings by name; nothing stands for none, and where things are ``named`` a bare name for the
+    thing."""
     if value is None:
         return {}
     if named and isinstance(value, str):
@@ -131,7 +150,8 @@ def _mapping(what: str, value: Any, named: bool) -> dict[str, Any]:
 
 
 def over(base: Mapping[str, Any], top: Mapping[str, Any]) -> Recipe:
-    """``top`` laid over ``base``, section by section; of a scenario that is another now only what it knows is left."""
+    """``top`` laid over ``base``, section by section; of a scenario that is another now only what
+    it knows is left."""
     kind = top.get("scenario", {}).get("name")
     if kind is not None and "scenario" in base:
         base = {**base, "scenario": kept("scenario", base["scenario"], kind)}
@@ -142,12 +162,15 @@ def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in top.items():
         mine = merged.get(key)
-        merged[key] = _merge(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
+        merged[key] = (
+            _merge(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
+        )
     return merged
 
 
 def kept(section: str, inherited: Mapping[str, Any], name: Any) -> dict[str, Any]:
-    """The settings that still have a meaning once the section's name is another: a disjoint split has no percents."""
+    """The settings that still have a meaning once the section's name is another: a disjoint split
+    has no percents."""
     if section != "scenario" or not isinstance(name, str) or name not in SCENARIOS:
         return dict(inherited)
     accepted = section_parameters(section, name)

@@ -1,4 +1,5 @@
-"""Run folders read back: which runs count, what their numbers are, and the table that compares them."""
+"""Run folders read back: which runs count, what their numbers are, and the table that compares
+them."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ Series = Mapping[str, Mapping[str, list[tuple[int, float]]]]
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder. Of a run that is not finished only the summary is read, since the rest may be half written.
+    """One run folder. Of a run that is not finished only the summary is read, since the rest may be
+    half written.
 
     ``metrics[metric][scope]`` is the list of (samples seen, value) in the order written.
     """
@@ -65,7 +67,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a section's table: the texts below its ``headings``, and the places of those best in their column."""
+    """A line of a section's table: the texts below its ``headings``, and the places of those best
+    in their column."""
 
     section: str
     cells: tuple[str, ...]
@@ -74,7 +77,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """Title of a column, its value in a summary (None: undefined), the text of all seeds' values, what is best."""
+    """Title of a column, its value in a summary (None: undefined), the text of all seeds' values,
+    what is best."""
 
     title: str
     value: Callable[[Mapping[str, Any]], float | None]
@@ -83,7 +87,8 @@ class Column:
 
 
 def percent(values: Sequence[float]) -> str:
-    """``71.2 ± 1.3``: mean and sample standard deviation (n-1) in percent; ``-`` where there is none."""
+    """``71.2 ± 1.3``: mean and sample standard deviation (n-1) in percent; ``-`` where there is
+    none."""
     if not values:
         return "-"
     spread = f"{100 * statistics.stdev(values):.1f}" if len(values) > 1 else "-"
@@ -129,7 +134,8 @@ MULTI_LABEL_COLUMNS = (
 
 @dataclass(frozen=True)
 class Section:
-    """Runs that may be compared: one recipe on one data set, scenario and backbone; ``groups``: runs of each row."""
+    """Runs that may be compared: one recipe on one data set, scenario and backbone; ``groups``:
+    runs of each row."""
 
     title: str
     groups: Mapping[str, list[Run]]
@@ -151,44 +157,61 @@ class Section:
 
 
 def collect(paths: Iterable[Path | str]) -> list[Run]:
-    """All runs in ``paths``, each a run folder or any folder above some, sorted by recipe, strategy, seed and folder.
+    """All runs in ``paths``, each a run folder or any folder above some, sorted by recipe,
+    strategy, seed and folder.
 
     Raises:
-        InputError: a path does not exist, there is no run below it, a run folder lacks files or cannot be read, or
-            further run folders lie inside a run folder.
+        InputError: a path does not exist, there is no run below it, a run folder lacks files or
+            cannot be read, or further run folders lie inside a run folder.
     """
     found: dict[Path, Run] = {}
     for path in map(Path, paths):
         if not path.is_dir():
-            raise InputError(f"there is no folder {path}: name run folders, or a folder above them such as runs/")
+            raise InputError(
+                f"there is no folder {path}: name run folders, or a folder above them such as runs/"
+            )
         folders = sorted(p.parent for p in path.rglob("summary.json"))
         for part in path.rglob("metrics.csv"):
             if part.parent not in folders:
-                raise InputError(f"{part.parent} is no complete run folder: it holds metrics.csv but no summary.json")
+                raise InputError(
+                    f"{part.parent} is no complete run folder: it holds metrics.csv but no"
+                    " summary.json"
+                )
         if not folders:
             raise InputError(f"there is no run below {path}: no folder in it holds a summary.json")
         for folder in folders:
             if above := [p for p in folder.parents if p in folders]:
-                raise InputError(f"{above[0]} is a run folder and holds another one, {folder}: move one of them away")
+                raise InputError(
+                    f"{above[0]} is a run folder and holds another one, {folder}: move one of them"
+                    " away"
+                )
             if folder.resolve() not in found:
                 found[folder.resolve()] = _read_run(folder)
     if not found:
-        raise InputError("no run folder was named: name run folders, or a folder above them such as runs/")
+        raise InputError(
+            "no run folder was named: name run folders, or a folder above them such as runs/"
+        )
     order = ("recipe", "strategy")
-    return sorted(found.values(), key=lambda r: ([str(r.summary[k]) for k in order], r.summary["seed"], str(r.folder)))
+    return sorted(
+        found.values(),
+        key=lambda r: ([str(r.summary[k]) for k in order], r.summary["seed"], str(r.folder)),
+    )
 
 
 def results_table(runs: Iterable[Run]) -> list[Row]:
-    """One row for each strategy (and each difference in its settings) of each experiment, over its finished runs.
+    """One row for each strategy (and each difference in its settings) of each experiment, over its
+    finished runs.
 
-    The best mean of a column is marked where at least two rows compete in it, all with the same seeds. Rows without
-    A_AUC (``joint``, which sees all data at once) are references and do not compete.
+    The best mean of a column is marked where at least two rows compete in it, all with the same
+    seeds. Rows without A_AUC (``joint``, which sees all data at once) are references and do not
+    compete.
     """
     return [row for section in sections(runs) for row in rows_of(section)]
 
 
 def sections(runs: Iterable[Run]) -> list[Section]:
-    """The finished runs that count, by experiment and row. Titles are the recipe, and what else is needed to tell."""
+    """The finished runs that count, by experiment and row. Titles are the recipe, and what else is
+    needed to tell."""
     by_setting: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
         if run.finished:
@@ -200,7 +223,9 @@ def sections(runs: Iterable[Run]) -> list[Section]:
         full = f"{recipe}: {dataset}, {scenario}, {backbone}, {n_tasks} tasks, {n_classes} classes"
         groups: dict[str, dict[tuple[Any, ...], Run]] = defaultdict(dict)
         for run, label in sorted(_labelled(members), key=lambda pair: (pair[1], *_age(pair[0]))):
-            groups[label][run.summary["seed"], run.summary["stream_seed"]] = run  # the newest comes last and stays
+            groups[label][run.summary["seed"], run.summary["stream_seed"]] = (
+                run  # the newest comes last and stays
+            )
         kept = {label: [runs[key] for key in sorted(runs)] for label, runs in groups.items()}
         result.append(Section(recipe if recipes.count(recipe) == 1 else full, kept))
     return result
@@ -213,12 +238,18 @@ def rows_of(section: Section) -> list[Row]:
         for label, group in section.groups.items()
     }
     # What had all data at once is a reference.
-    competing = [label for label, group in section.groups.items() if not group[0].summary.get("whole_stream")]
+    competing = [
+        label for label, group in section.groups.items() if not group[0].summary.get("whole_stream")
+    ]
     alike = len({tuple(run.seeds for run in section.groups[label]) for label in competing}) == 1
     best: dict[str, set[int]] = defaultdict(set)
     for i, column in enumerate(columns):
         # Compared as printed, so that equal texts are marked alike.
-        means = {label: round(statistics.mean(values[label][i]), 3) for label in competing if values[label][i]}
+        means = {
+            label: round(statistics.mean(values[label][i]), 3)
+            for label in competing
+            if values[label][i]
+        }
         if column.best and alike and len(means) > 1:
             top = column.best(means.values())
             for label in (name for name, mean in means.items() if mean == top):
@@ -241,7 +272,8 @@ def task_curve_of(run: Run) -> list[float]:
 
 
 def class_matrix(run: Run) -> tuple[list[int], pictures.Floats]:
-    """Points (anytime points, or task ends of a run without) and (classes, points) values, NaN before a class is seen."""
+    """Points (anytime points, or task ends of a run without) and (classes, points) values, NaN
+    before a class is seen."""
     kind = "anytime" if curve_of(run) else "task_end"
     series = run.metrics.get(f"{kind}_{run.measure}", {})
     x = [point for point, _ in series.get("seen", [])]
@@ -250,17 +282,22 @@ def class_matrix(run: Run) -> tuple[list[int], pictures.Floats]:
 
 
 def task_matrix(run: Run) -> pictures.Floats:
-    """(tasks, tasks): ``[i, t]`` accuracy after task t on the classes first seen in task i, NaN where unmeasured.
+    """(tasks, tasks): ``[i, t]`` accuracy after task t on the classes first seen in task i, NaN
+    where unmeasured.
 
-    Looked up by samples seen: tasks without samples end where the task before them ended, and with its accuracies.
+    Looked up by samples seen: tasks without samples end where the task before them ended, and with
+    its accuracies.
     """
     series, n_tasks = run.metrics.get(f"task_end_{run.measure}", {}), run.summary["n_tasks"]
     by_task = [dict(series.get(f"task:{i}", [])) for i in range(n_tasks)]
-    return np.array([[values.get(end, np.nan) for end in run.summary["task_ends"]] for values in by_task])
+    return np.array(
+        [[values.get(end, np.nan) for end in run.summary["task_ends"]] for values in by_task]
+    )
 
 
 def stream_view(stream: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``pictures.stream_figure`` needs of a stream: of a multi-label one, the classes annotated in each task."""
+    """What ``pictures.stream_figure`` needs of a stream: of a multi-label one, the classes
+    annotated in each task."""
     if "anchors" not in stream:
         return dict(stream)
     blurry = stream["anchors"]
@@ -273,7 +310,8 @@ def stream_view(stream: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def examples_of(run: Run) -> dict[str, np.ndarray] | None:
-    """``images`` (n, 3, h, w) uint8, ``truth`` and ``predicted`` (n, classes) bool of some test images; multi-label runs only."""
+    """``images`` (n, 3, h, w) uint8, ``truth`` and ``predicted`` (n, classes) bool of some test
+    images; multi-label runs only."""
     path = run.folder / "examples.npz"
     if not path.is_file():
         return None
@@ -281,11 +319,14 @@ def examples_of(run: Run) -> dict[str, np.ndarray] | None:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in ("images", "truth", "predicted")}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"cannot read {path} of a run: repeat the run or delete that file") from error
+        raise InputError(
+            f"cannot read {path} of a run: repeat the run or delete that file"
+        ) from error
 
 
 def usage_matrix(run: Run) -> pictures.Floats:
-    """(tasks, prompts) selections made during each task; no columns for a method without prompt usage."""
+    """(tasks, prompts) selections made during each task; no columns for a method without prompt
+    usage."""
     series = run.metrics.get("prompt_usage", {})
     prompts = sorted(series, key=lambda scope: int(scope.partition(":")[2]))
     by_prompt = [dict(series[scope]) for scope in prompts]
@@ -296,7 +337,8 @@ def usage_matrix(run: Run) -> pictures.Floats:
 
 
 def _labelled(runs: Sequence[Run]) -> list[tuple[Run, str]]:
-    """Each run with its row: the strategy, and the settings in which runs of that strategy differ."""
+    """Each run with its row: the strategy, and the settings in which runs of that strategy
+    differ."""
     flat = {run.folder: dict(_flat(run.config)) for run in runs}
     result = []
     for run in runs:
@@ -329,18 +371,25 @@ def _read_run(folder: Path) -> Run:
     if not missing and summary["status"] == "finished":
         missing = [k for k in _FINISHED_KEYS if k not in summary]
     if missing:
-        raise InputError(f"{folder / 'summary.json'} is not the summary of a run: it lacks {', '.join(missing)}")
+        raise InputError(
+            f"{folder / 'summary.json'} is not the summary of a run: it lacks {', '.join(missing)}"
+        )
     if summary["status"] not in _STATUSES:
         raise InputError(
-            f"{folder / 'summary.json'} has the status {summary['status']!r}: known are {', '.join(_STATUSES)}"
+            f"{folder / 'summary.json'} has the status {summary['status']!r}: known are"
+            f" {', '.join(_STATUSES)}"
         )
     if summary["status"] != "finished":
         return Run(folder, summary)
     stream = _read(folder / "stream.json", json.loads)
     shape = [summary["n_classes"]] * summary["n_tasks"]
     n_ends = 1 if summary.get("whole_stream") else len(shape)
-    if [len(row) for row in stream.get("counts", ())] != shape or len(summary["task_ends"]) != n_ends:
-        raise InputError(f"{folder} mixes two runs: its stream.json and summary.json differ in tasks or classes")
+    if [len(row) for row in stream.get("counts", ())] != shape or len(
+        summary["task_ends"]
+    ) != n_ends:
+        raise InputError(
+            f"{folder} mixes two runs: its stream.json and summary.json differ in tasks or classes"
+        )
     return Run(
         folder,
         summary,
@@ -356,9 +405,13 @@ def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
         content = parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else "its content is damaged"
-        raise InputError(f"cannot read {path} of a run ({reason}): repeat the run or leave its folder out") from error
+        raise InputError(
+            f"cannot read {path} of a run ({reason}): repeat the run or leave its folder out"
+        ) from error
     if not isinstance(content, dict):
-        raise InputError(f"cannot read {path} of a run (no mapping): repeat the run or leave its folder out")
+        raise InputError(
+            f"cannot read {path} of a run (no mapping): repeat the run or leave its folder out"
+        )
     return content
 
 
@@ -369,14 +422,17 @@ def _read_metrics(path: Path) -> Series:
             rows = csv.reader(file)
             if next(rows, None) != _HEADER:
                 raise InputError(
-                    f"{path} does not begin with {','.join(_HEADER)}: repeat the run or leave its folder out"
+                    f"{path} does not begin with {','.join(_HEADER)}: repeat the run or leave its"
+                    " folder out"
                 )
             for samples, metric, scope, value in rows:
                 series[metric][scope].append((int(samples), float(value)))
     except InputError:
         raise
     except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}): repeat the run or leave its folder out") from error
+        raise InputError(
+            f"cannot read {path} ({error.strerror}): repeat the run or leave its folder out"
+        ) from error
     except ValueError as error:
         raise InputError(
             f"cannot read line {rows.line_num} of {path}: repeat the run or leave its folder out"

@@ -1,4 +1,5 @@
-"""A run is a folder: created once, locked while written, always valid, enough to resume and to report from."""
+"""A run is a folder: created once, locked while written, always valid, enough to resume and to
+report from."""
 
 from __future__ import annotations
 
@@ -45,7 +46,10 @@ class RunFolder:
             InputError: the folder holds something already, or cannot be made.
         """
         if path.exists() and any(path.iterdir()):
-            raise InputError(f"run folder {path} exists already: choose another, or continue it with --resume {path}")
+            raise InputError(
+                f"run folder {path} exists already: choose another, or continue it with --resume"
+                f" {path}"
+            )
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -113,7 +117,8 @@ class RunFolder:
                 state = torch.load(file, map_location="cpu", weights_only=True)
             except Exception as error:
                 raise InputError(
-                    f"{file} cannot be read ({type(error).__name__}): delete it to start this run again"
+                    f"{file} cannot be read ({type(error).__name__}): delete it to start this run"
+                    " again"
                 ) from error
         metrics = self.path / "metrics.csv"
         if metrics.is_file():
@@ -128,7 +133,9 @@ class RunFolder:
             writer = csv.writer(out)
             if new:
                 writer.writerow(["samples_seen", "metric", "scope", "value"])
-            writer.writerows((n, metric, scope, repr(float(value))) for n, metric, scope, value in rows)
+            writer.writerows(
+                (n, metric, scope, repr(float(value))) for n, metric, scope, value in rows
+            )
 
     def _metrics_size(self) -> int:
         file = self.path / "metrics.csv"
@@ -167,7 +174,8 @@ _PACKAGES = {
 
 
 def _revision() -> str | None:
-    """Git revision of the source tree, with a mark if it has changes; None for an installed package."""
+    """Git revision of the source tree, with a mark if it has changes; None for an installed
+    package."""
     where = Path(__file__).parent
     try:
         told = subprocess.run(

@@ -1,4 +1,5 @@
-"""Runs settings: everything is built and checked first, then trained, task by task, into a run folder."""
+"""Runs settings: everything is built and checked first, then trained, task by task, into a run
+folder."""
 
 from __future__ import annotations
 
@@ -18,17 +19,17 @@ import torch
 from rich.console import Console
 
 from cl_prompts import scenarios, strategies
-from cl_prompts.backbone import FrozenViT
-from cl_prompts.devices import check_precision, pick_device
+from cl_prompts.backbones.devices import check_precision, pick_device
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.backbones.weights import create_backbone
+from cl_prompts.datasets.registry import DATASETS, DataSet, load_dataset
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.run_folder import RunFolder, new_path
 from cl_prompts.experiments.settings import Settings
 from cl_prompts.experiments.signatures import MULTI_LABEL_SCENARIOS, SCENARIOS, filled_parameters
 from cl_prompts.experiments.tracking import ProgressLine, Tracker
-from cl_prompts.scenarios.datasets import DATASETS, DataSet, load_dataset
-from cl_prompts.strategies.anytime import AnytimeEvaluation
-from cl_prompts.strategies.base import OnlineStrategy
-from cl_prompts.weights import create_backbone
+from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
 
 @dataclass
@@ -51,7 +52,9 @@ class Builder:
 
     def backbone(self, settings: Settings) -> FrozenViT:
         """The frozen backbone of a run."""
-        key = json.dumps([settings.backbone, settings.dataset["name"], settings.seed if _random(settings) else 0])
+        key = json.dumps(
+            [settings.backbone, settings.dataset["name"], settings.seed if _random(settings) else 0]
+        )
         if key not in self._backbones:
             name, arguments = settings.section("backbone")
             if arguments["normalisation"] == "dataset":
@@ -70,19 +73,27 @@ class Builder:
         split = _split(settings, data)
         benchmark = scenarios.benchmark_from_split(data.train, data.test, split)
         kind = strategies.strategy_class(settings.strategy)
-        # The curve over samples has no meaning when all data come at once: only the end is measured then.
+        # The curve over samples has no meaning when all data come at once: only the end is measured
+        # then.
         evaluation = {**settings.evaluation, **({"every": None} if kind.whole_stream else {})}
         anytime = AnytimeEvaluation(
             data.test, n_classes=len(data.classes), num_workers=settings.num_workers, **evaluation
         )
         strategy = kind(
-            backbone=backbone, n_classes=len(data.classes), device=settings.device, evaluator=None, plugins=[anytime],
-            seed=settings.seed, **_told(settings, data, split), **settings.options,
-        )  # type: ignore[call-arg]  # fmt: skip
+            backbone=backbone,
+            n_classes=len(data.classes),
+            device=settings.device,
+            evaluator=None,
+            plugins=[anytime],
+            seed=settings.seed,
+            **_told(settings, data, split),
+            **settings.options,
+        )  # type: ignore[call-arg]
         return Parts(settings, data, split, benchmark, strategy, anytime)
 
     def check(self, plan: Sequence[Settings]) -> tuple[Parts, list[str]]:
-        """Build one run of each strategy, since seeds do not differ in what can be wrong; the last one's parts, and remarks."""
+        """Build one run of each strategy, since seeds do not differ in what can be wrong; the last
+        one's parts, and remarks."""
         found = []
         for settings in {s.strategy: s for s in plan}.values():
             parts = self.build(settings)
@@ -95,24 +106,30 @@ def _split(settings: Settings, data: DataSet) -> Any:
     scenario, options = settings.section("scenario")
     several = scenario in MULTI_LABEL_SCENARIOS
     if several != data.multi_label:
-        fitting = [name for name in SCENARIOS if (name in MULTI_LABEL_SCENARIOS) == data.multi_label]
+        fitting = [
+            name for name in SCENARIOS if (name in MULTI_LABEL_SCENARIOS) == data.multi_label
+        ]
         has = "several classes per image" if data.multi_label else "one class per image"
         raise InputError(
-            f"scenario {scenario!r} does not fit data set {data.name!r}, which has {has}: use {' or '.join(fitting)}"
+            f"scenario {scenario!r} does not fit data set {data.name!r}, which has {has}: use"
+            f" {' or '.join(fitting)}"
         )
     if several:
         options["test_labels"] = data.test.targets
-    return getattr(scenarios, SCENARIOS[scenario][0])(data.train.targets, seed=settings.stream_seed, **options)
+    return getattr(scenarios, SCENARIOS[scenario][0])(
+        data.train.targets, seed=settings.stream_seed, **options
+    )
 
 
 def _told(settings: Settings, data: DataSet, split: Any) -> dict[str, Any]:
-    """What the strategy is told about the data beside the number of classes; of tasks only where they are announced."""
+    """What the strategy is told about the data beside the number of classes; of tasks only where
+    they are announced."""
     accepted, told = filled_parameters(settings.strategy), {}
     if data.multi_label and "multi_label" not in accepted:
         able = [name for name in strategies.STRATEGIES if "multi_label" in filled_parameters(name)]
         raise InputError(
-            f"strategy {settings.strategy!r} is defined for one class per image, and data set {data.name!r} has several: "
-            f"use {', '.join(able)}"
+            f"strategy {settings.strategy!r} is defined for one class per image, and data set"
+            f" {data.name!r} has several: use {', '.join(able)}"
         )
     if "multi_label" in accepted:
         told["multi_label"] = data.multi_label
@@ -131,9 +148,13 @@ def remarks(parts: Parts) -> list[str]:
     """Settings that make sense and have no effect on this stream, one sentence each."""
     name, strategy, n = parts.settings.strategy, parts.strategy, sum(map(len, parts.split.tasks))
     trained, found = n * strategy.train_epochs, []
-    acts = type(strategy).finish_task is not OnlineStrategy.finish_task and not _announced(parts.settings, parts.split)
+    acts = type(strategy).finish_task is not OnlineStrategy.finish_task and not _announced(
+        parts.settings, parts.split
+    )
     if acts and strategy.period is not None and strategy.period > trained:
-        every = f"{name} does something every {strategy.period} samples, and the stream has {trained}"
+        every = (
+            f"{name} does something every {strategy.period} samples, and the stream has {trained}"
+        )
         found.append(f"{every}: set {name}.period below that")
     if strategy.memory.size >= n:
         room = f"{name} has room for {strategy.memory.size} samples, and the stream has {n}"
@@ -145,7 +166,9 @@ def _random(settings: Settings) -> bool:
     return settings.backbone.get("weights") == "random"
 
 
-def run_all(plan: Sequence[Settings], *, out: Path, console: Console, command: str) -> Iterator[Path]:
+def run_all(
+    plan: Sequence[Settings], *, out: Path, console: Console, command: str
+) -> Iterator[Path]:
     """Check every run, then run one after the other; yields each finished run's folder."""
     builder = Builder()
     for remark in builder.check(plan)[1]:
@@ -155,7 +178,8 @@ def run_all(plan: Sequence[Settings], *, out: Path, console: Console, command: s
         folder = RunFolder.create(new_path(out, settings), settings, command)
         execute(parts, folder, console=console)
         del parts
-        gc.collect()  # strategy and plugins refer to each other, and hold the data set's cached images
+        # Strategy and plugins refer to each other, and hold the data set's cached images.
+        gc.collect()
         yield folder.path
 
 
@@ -178,7 +202,9 @@ def execute(parts: Parts, folder: RunFolder, *, console: Console) -> None:
         run.restore()
         tracker = Tracker(folder, parts.anytime, start=parts.strategy.samples_seen)
         label = f"{parts.settings.strategy} seed {parts.settings.seed}"
-        line = ProgressLine(label, run.total, parts.anytime, console, start=parts.strategy.samples_seen)
+        line = ProgressLine(
+            label, run.total, parts.anytime, console, start=parts.strategy.samples_seen
+        )
         # In front of Avalanche's own plugins: the clock has to stay last.
         position = parts.strategy.plugins.index(parts.anytime) + 1
         parts.strategy.plugins[position:position] = [tracker, line]
@@ -187,7 +213,9 @@ def execute(parts: Parts, folder: RunFolder, *, console: Console) -> None:
                 tracker.show_stream(json.loads(parts.split.to_json()), list(parts.data.classes))
                 run.train()
             if parts.data.multi_label:
-                tracker.show_examples(parts.strategy.model, parts.data.test, list(parts.data.classes))
+                tracker.show_examples(
+                    parts.strategy.model, parts.data.test, list(parts.data.classes)
+                )
             tracker.finish(run.results(), run.flat_settings(), list(parts.data.classes))
         finally:
             tracker.close()
@@ -208,8 +236,13 @@ class _Run:
             torch.cuda.reset_peak_memory_stats(parts.strategy.device)
         epochs = parts.strategy.train_epochs
         rows = parts.split.tasks
-        # A strategy that sees all at once meets an image once, however many multi-label tasks it is in.
-        n = len(np.unique(np.concatenate(rows))) if parts.strategy.whole_stream else sum(map(len, rows))
+        # A strategy that sees all at once meets an image once, however many multi-label tasks it is
+        # in.
+        n = (
+            len(np.unique(np.concatenate(rows)))
+            if parts.strategy.whole_stream
+            else sum(map(len, rows))
+        )
         self.total = epochs * n
 
     def restore(self) -> None:
@@ -274,7 +307,8 @@ class _Run:
         return {k: self.macs_before[k] + v for k, v in now.items()}
 
     def results(self) -> dict[str, float | None]:
-        """Final numbers; the anytime curve and forgetting do not exist for a strategy that sees everything at once."""
+        """Final numbers; the anytime curve and forgetting do not exist for a strategy that sees
+        everything at once."""
         results = dict(self.parts.anytime.results)
         if self.parts.strategy.whole_stream:
             # One end and no curve: what speaks of a course has no value.
@@ -296,8 +330,16 @@ class _Run:
 
     def write_summary(self, status: str, error: str | None = None) -> None:
         """``summary.json``: valid at every moment of a run."""
-        parts, settings, seconds, macs = self.parts, self.parts.settings, self.seconds(), self.macs()
-        per_image, unit = max(1, parts.strategy.samples_seen), parts.strategy.model.backbone.forward_macs
+        parts, settings, seconds, macs = (
+            self.parts,
+            self.parts.settings,
+            self.seconds(),
+            self.macs(),
+        )
+        per_image, unit = (
+            max(1, parts.strategy.samples_seen),
+            parts.strategy.model.backbone.forward_macs,
+        )
         self.folder.write_json(
             "summary.json",
             {
@@ -341,9 +383,12 @@ def _status(run: _Run) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         run.write_summary("interrupted", "stopped by the user")
-        raise KeyboardInterrupt(f"stopped; go on with: cl-prompts run --resume {run.folder.path}") from error
+        raise KeyboardInterrupt(
+            f"stopped; go on with: cl-prompts run --resume {run.folder.path}"
+        ) from error
     except RunError as error:
-        # From a loader process it arrives wrapped in that process's traceback, whose last line is the sentence.
+        # From a loader process it arrives wrapped in that process's traceback, whose last line is
+        # the sentence.
         sentence = str(error).strip().splitlines()[-1].rpartition(f"{RunError.__name__}: ")[2]
         run.write_summary("failed", sentence)
         raise RunError(f"{sentence} (run folder {run.folder.path})") from error

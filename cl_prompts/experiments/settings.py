@@ -1,8 +1,10 @@
-"""Recipes and settings: YAML in, checked values out. Every key is a parameter of a function or class of this package.
+"""Recipes and settings: YAML in, checked values out. Every key is a parameter of a function or
+class of this package.
 
-A recipe holds sections. ``dataset``, ``scenario`` and ``backbone`` are arguments of the functions that make those things,
-``evaluation`` those of anytime evaluation, ``training`` those that all strategies share, ``strategies`` maps each strategy
-to its own. Types, defaults and spelling come from the signatures, so there is no second list of settings to keep.
+A recipe holds sections. ``dataset``, ``scenario`` and ``backbone`` are arguments of the functions
+that make those things, ``evaluation`` those of anytime evaluation, ``training`` those that all
+strategies share, ``strategies`` maps each strategy to its own. Types, defaults and spelling come
+from the signatures, so there is no second list of settings to keep.
 """
 
 from __future__ import annotations
@@ -27,7 +29,13 @@ from cl_prompts.experiments.recipe_files import (
     over,
     strategy_settings,
 )
-from cl_prompts.experiments.signatures import FILLED, SCENARIOS, parameters, section_parameters, strategy_parameters
+from cl_prompts.experiments.signatures import (
+    FILLED,
+    SCENARIOS,
+    parameters,
+    section_parameters,
+    strategy_parameters,
+)
 from cl_prompts.strategies import STRATEGIES
 
 _TOP: dict[str, Any] = {"seeds": [1], "stream_seed": None, "device": "auto", "num_workers": 0}
@@ -70,11 +78,12 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
 
     Args:
         name: recipe of the package or a YAML file.
-        overrides: ``key=value`` texts; a key is dotted (``scenario.n_tasks``, ``mvp.lr``) or bare where only one section has
-            it; one that all strategies share is set for each of them; ``dataset=``, ``scenario=``, ``backbone=`` set the name,
-            ``strategy=`` and ``seed=`` take lists (``a,b``).
-            A strategy that the recipe does not name gets the settings of the package's recipe ``RECIPE_STRATEGY``, if there
-            is one for it or for what it extends: ``digits strategy=er`` is ``digits_er``.
+        overrides: ``key=value`` texts; a key is dotted (``scenario.n_tasks``, ``mvp.lr``) or bare
+            where only one section has it; one that all strategies share is set for each of them;
+            ``dataset=``, ``scenario=``, ``backbone=`` set the name, ``strategy=`` and ``seed=``
+            take lists (``a,b``). A strategy that the recipe does not name gets the settings of the
+            package's recipe ``RECIPE_STRATEGY``, if there is one for it or for what it extends:
+            ``digits strategy=er`` is ``digits_er``.
 
     Raises:
         InputError: unknown recipe or key, or a value of the wrong type.
@@ -92,11 +101,16 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
     if not recipe["strategies"]:
         raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
     seeds = list(dict.fromkeys(_integer("seed", seed) for seed in as_list(recipe["seeds"])))
-    return [_resolve(name, recipe, strategy, seed) for strategy in recipe["strategies"] for seed in seeds]
+    return [
+        _resolve(name, recipe, strategy, seed)
+        for strategy in recipe["strategies"]
+        for seed in seeds
+    ]
 
 
 def _rank(key: str) -> int:
-    """Which strategies and scenario run decides what other keys mean; what is said of one strategy has the last word."""
+    """Which strategies and scenario run decides what other keys mean; what is said of one strategy
+    has the last word."""
     if key in ("strategy", "strategies", "scenario"):
         return 0
     return 2 if "." in key and not key.startswith("training.") else 1
@@ -107,8 +121,12 @@ def _resolve(name: str, recipe: Mapping[str, Any], strategy: str, seed: int) -> 
         raise unknown("strategy", strategy, STRATEGIES)
     sections = {part: _checked(part, dict(recipe.get(part) or {})) for part in SECTIONS}
     own = recipe["strategies"][strategy]
-    options = _validate(f"strategy {strategy}", strategy_parameters(strategy), {**recipe["training"], **own})
-    stream_seed = seed if recipe["stream_seed"] is None else _integer("stream_seed", recipe["stream_seed"])
+    options = _validate(
+        f"strategy {strategy}", strategy_parameters(strategy), {**recipe["training"], **own}
+    )
+    stream_seed = (
+        seed if recipe["stream_seed"] is None else _integer("stream_seed", recipe["stream_seed"])
+    )
     return Settings(
         recipe=Path(name).stem,
         strategy=strategy,
@@ -140,25 +158,33 @@ def _known_names(section: str) -> Mapping[str, Any] | None:
     if section == "scenario":
         return SCENARIOS
     if section == "dataset":
-        return import_module("cl_prompts.scenarios.datasets").DATASETS
+        return import_module("cl_prompts.datasets.registry").DATASETS
     return None  # backbones: any plain ViT of timm; create_backbone says what it does not know
 
 
-def _validate(where: str, accepted: Mapping[str, tuple[Any, Any]], values: Mapping[str, Any]) -> dict[str, Any]:
+def _validate(
+    where: str, accepted: Mapping[str, tuple[Any, Any]], values: Mapping[str, Any]
+) -> dict[str, Any]:
     for key in values:
         if key not in accepted:
             raise unknown(f"key of {where}", key, accepted)
     values = {key: _listed(value, accepted[key][0]) for key, value in values.items()}
-    model = create_model("Section", __config__=ConfigDict(strict=True, arbitrary_types_allowed=True), **accepted)  # type: ignore[call-overload]
+    model = create_model(
+        "Section", __config__=ConfigDict(strict=True, arbitrary_types_allowed=True), **accepted
+    )  # type: ignore[call-overload]
     try:
         checked = model(**values)
     except ValidationError as error:
         key = str(error.errors()[0]["loc"][0])
         said = dict.fromkeys(
-            e["msg"].replace("an instance of Sequence", "a list") for e in error.errors() if str(e["loc"][0]) == key
+            e["msg"].replace("an instance of Sequence", "a list")
+            for e in error.errors()
+            if str(e["loc"][0]) == key
         )
         first, *others = said
-        message = " or ".join([first[0].lower() + first[1:], *(m.removeprefix("Input should be ") for m in others)])
+        message = " or ".join(
+            [first[0].lower() + first[1:], *(m.removeprefix("Input should be ") for m in others)]
+        )
         raise InputError(f"{where}: {key} is {values.get(key)!r}, but {message}") from error
     return {key: _plain(getattr(checked, key)) for key in accepted}
 
@@ -166,7 +192,10 @@ def _validate(where: str, accepted: Mapping[str, tuple[Any, Any]], values: Mappi
 def _listed(value: Any, annotation: Any) -> Any:
     """``a,b`` as a list, where the setting takes lists and no text."""
     kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    lists = any(isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Sequence) for kind in kinds)
+    lists = any(
+        isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Sequence)
+        for kind in kinds
+    )
     return as_list(value) if isinstance(value, str) and lists and str not in kinds else value
 
 
@@ -189,14 +218,19 @@ def _chosen(recipe: str, given: Mapping[str, Any], value: Any) -> dict[str, Any]
     names = _names("strategy", value)
     if bad := [name for name in names if name not in STRATEGIES]:
         raise unknown("strategy", bad[0], STRATEGIES)
-    return {name: dict(given[name]) if name in given else strategy_settings(recipe, name) for name in names}
+    return {
+        name: dict(given[name]) if name in given else strategy_settings(recipe, name)
+        for name in names
+    }
 
 
 def _names(key: str, value: Any, several: bool = True) -> list[str]:
     """One name or several, as the command line or a recipe gives them."""
     names = as_list(value) if several else [value]
     if not names or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{key} is {value!r}: it should be a name" + (", or several as a,b" if several else ""))
+        raise InputError(
+            f"{key} is {value!r}: it should be a name" + (", or several as a,b" if several else "")
+        )
     return names
 
 
@@ -213,20 +247,33 @@ def _override(recipe: dict[str, Any], key: str, value: Any) -> None:
         section, leaf = _place(recipe, key)
         section[leaf] = value
         if section is recipe["training"]:
-            for own in recipe["strategies"].values():  # what the command line says of all strategies holds for each
+            for own in recipe[
+                "strategies"
+            ].values():  # what the command line says of all strategies holds for each
                 own.pop(leaf, None)
 
 
 def _place(recipe: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     """The section that a dotted or bare key belongs to, and its name there."""
-    places = {part: set(section_parameters(part, (recipe.get(part) or {}).get("name", ""))) for part in SECTIONS}
+    places = {
+        part: set(section_parameters(part, (recipe.get(part) or {}).get("name", "")))
+        for part in SECTIONS
+    }
     own = {name: strategy_parameters(name) for name in recipe["strategies"]}
-    common = set(parameters(import_module("cl_prompts.strategies").OnlineStrategy, FILLED["strategy"]))
+    common = set(
+        parameters(import_module("cl_prompts.strategies").OnlineStrategy, FILLED["strategy"])
+    )
     if "." in key:
         head, leaf = key.split(".", 1)
-        keys: dict[str, set[str]] = {**places, "training": common, **{name: set(p) for name, p in own.items()}}
+        keys: dict[str, set[str]] = {
+            **places,
+            "training": common,
+            **{name: set(p) for name, p in own.items()},
+        }
         if head not in keys and head in STRATEGIES:
-            raise InputError(f"{key} is of a strategy that does not run: add strategy={head}, or leave it out")
+            raise InputError(
+                f"{key} is of a strategy that does not run: add strategy={head}, or leave it out"
+            )
         if head not in keys:
             raise unknown("section", head, keys)
         if leaf not in keys[head]:
@@ -234,13 +281,18 @@ def _place(recipe: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
         holder = recipe["strategies"] if head in own else recipe
         return holder.setdefault(head, {}), leaf
     # A bare key: training before strategies, since a strategy accepts the common keys too.
-    matches = [part for part in SECTIONS if key in places[part]] + (["training"] if key in common else [])
+    matches = [part for part in SECTIONS if key in places[part]] + (
+        ["training"] if key in common else []
+    )
     if not matches:
         matches = [name for name in own if key in own[name]]
         if len(matches) == 1:
             return recipe["strategies"][matches[0]], key
     if len(matches) > 1:
-        raise InputError(f"key {key!r} could mean {' or '.join(f'{m}.{key}' for m in matches)}: write one of them")
+        raise InputError(
+            f"key {key!r} could mean {' or '.join(f'{m}.{key}' for m in matches)}: write one of"
+            " them"
+        )
     if not matches:
         everything = set().union(*places.values(), common, *own.values()) | {
             *_TOP,
@@ -258,7 +310,9 @@ def _elsewhere(key: str, recipe: Mapping[str, Any]) -> InputError | None:
     """What to say of a key that means something to another scenario or strategy."""
     scenario = (recipe.get("scenario") or {}).get("name", "")
     if having := [name for name in SCENARIOS if key in section_parameters("scenario", name)]:
-        return InputError(f"unknown key {key!r} of scenario {scenario!r}: it belongs to {', '.join(having)}")
+        return InputError(
+            f"unknown key {key!r} of scenario {scenario!r}: it belongs to {', '.join(having)}"
+        )
     if having := [name for name in STRATEGIES if key in strategy_parameters(name)]:
         running = ", ".join(recipe["strategies"])
         return InputError(f"unknown key {key!r} of {running}: it belongs to {', '.join(having)}")
@@ -270,7 +324,9 @@ def _elsewhere(key: str, recipe: Mapping[str, Any]) -> InputError | None:
 
 def _integer(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise InputError(f"{name} is {value!r}: it must be a whole number, 0 or more and below 2^63")
+        raise InputError(
+            f"{name} is {value!r}: it must be a whole number, 0 or more and below 2^63"
+        )
     return value
 
 

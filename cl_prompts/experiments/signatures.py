@@ -14,9 +14,18 @@ SCENARIOS = {
     "si_blurry": ("si_blurry_split", "stochastic blurry task boundaries, online (ICCV 2023)"),
     "i_blurry": ("i_blurry_split", "blurry boundaries with equal tasks (ICLR 2022)"),
     "disjoint": ("disjoint_split", "each class in one task, equal tasks"),
-    "class_incremental": ("class_incremental_split", "each class in one task, boundaries announced, several epochs"),
-    "mlcil": ("mlcil_split", "multi-label class-incremental: B0-C10 and the like, boundaries announced"),
-    "si_blurry_multilabel": ("si_blurry_multilabel_split", "Si-Blurry for images with several labels, online"),
+    "class_incremental": (
+        "class_incremental_split",
+        "each class in one task, boundaries announced, several epochs",
+    ),
+    "mlcil": (
+        "mlcil_split",
+        "multi-label class-incremental: B0-C10 and the like, boundaries announced",
+    ),
+    "si_blurry_multilabel": (
+        "si_blurry_multilabel_split",
+        "Si-Blurry for images with several labels, online",
+    ),
 }
 
 #: those of them that split a 0/1 matrix of labels
@@ -45,7 +54,8 @@ FILLED = {
 
 
 def parameters(function: Callable[..., Any], without: set[str]) -> dict[str, tuple[Any, Any]]:
-    """Parameter -> (type, default) of a function, or of a class's constructor and those it passes ``**`` arguments to."""
+    """Parameter -> (type, default) of a function, or of a class's constructor and those it passes
+    ``**`` arguments to."""
     found: dict[str, tuple[Any, Any]] = {}
     targets: list[Any] = [function]
     if isinstance(function, type):
@@ -66,13 +76,13 @@ def parameters(function: Callable[..., Any], without: set[str]) -> dict[str, tup
 def section_parameters(section: str, name: str = "") -> dict[str, tuple[Any, Any]]:
     """Parameters of a section that a recipe may set."""
     if section == "dataset":
-        function = import_module("cl_prompts.scenarios.datasets").load_dataset
+        function = import_module("cl_prompts.datasets.registry").load_dataset
     elif section == "scenario":
         function = getattr(import_module("cl_prompts.scenarios"), SCENARIOS[name or "si_blurry"][0])
     elif section == "backbone":
-        function = import_module("cl_prompts.weights").create_backbone
+        function = import_module("cl_prompts.backbones.weights").create_backbone
     else:
-        function = import_module("cl_prompts.strategies.anytime").AnytimeEvaluation
+        function = import_module("cl_prompts.strategies.plugins.anytime").AnytimeEvaluation
     return parameters(function, FILLED[section])
 
 

@@ -17,13 +17,14 @@ from cl_prompts.experiments import multi_label_pictures, pictures
 from cl_prompts.experiments.inside import Inside
 from cl_prompts.experiments.results import stream_view
 from cl_prompts.experiments.run_folder import RunFolder
-from cl_prompts.metrics import Evaluation, a_auc, class_forgetting, task_accuracy
-from cl_prompts.models import ContinualModel
-from cl_prompts.strategies.anytime import AnytimeEvaluation
+from cl_prompts.metrics.continual import Evaluation, a_auc, class_forgetting, task_accuracy
+from cl_prompts.models.base import ContinualModel
+from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
 
 class Tracker(BaseSGDPlugin):
-    """Writes losses and evaluations to the run folder and to TensorBoard, with samples seen as step.
+    """Writes losses and evaluations to the run folder and to TensorBoard, with samples seen as
+    step.
 
     Args:
         folder: the run's.
@@ -65,7 +66,9 @@ class Tracker(BaseSGDPlugin):
             return  # no class has been seen yet
         n, name = evaluation.samples_seen, f"{kind}_{self.measure}"
         rows = [(n, name, "seen", evaluation.accuracy)]
-        rows += [(n, name, f"class:{c}", v) for c, v in enumerate(evaluation.by_class.tolist()) if v == v]
+        rows += [
+            (n, name, f"class:{c}", v) for c, v in enumerate(evaluation.by_class.tolist()) if v == v
+        ]
         rows += [(n, score, kind, v) for score, v in evaluation.scores.items() if v == v]
         self.board.add_scalar(f"{self.measure}/{kind}", evaluation.accuracy, n)
         for score, value in evaluation.scores.items():
@@ -88,10 +91,15 @@ class Tracker(BaseSGDPlugin):
     def show_stream(self, stream: Mapping[str, Any], class_names: list[str]) -> None:
         """The stream picture, once."""
         unit = "labels" if "anchors" in stream else "samples"
-        self.board.add_figure("stream", pictures.stream_figure(stream_view(stream), class_names, unit=unit), 0)
+        self.board.add_figure(
+            "stream", pictures.stream_figure(stream_view(stream), class_names, unit=unit), 0
+        )
 
-    def show_examples(self, model: ContinualModel, test: Any, class_names: list[str], *, n: int = 12) -> None:
-        """Some test images with their labels, true and predicted (probability above 0.5); for a multi-label model."""
+    def show_examples(
+        self, model: ContinualModel, test: Any, class_names: list[str], *, n: int = 12
+    ) -> None:
+        """Some test images with their labels, true and predicted (probability above 0.5); for a
+        multi-label model."""
         shown = self.anytime.evaluator.rows(model.seen)
         rows = shown[torch.linspace(0, len(shown) - 1, min(n, len(shown))).long()].tolist()
         images = torch.stack([test[row][0] for row in rows])
@@ -110,13 +118,22 @@ class Tracker(BaseSGDPlugin):
         figure = multi_label_pictures.examples_figure(**examples, class_names=class_names)
         self.board.add_figure("examples", figure, self._samples)
 
-    def finish(self, results: Mapping[str, float | None], settings: Mapping[str, Any], class_names: list[str]) -> None:
+    def finish(
+        self,
+        results: Mapping[str, float | None],
+        settings: Mapping[str, Any],
+        class_names: list[str],
+    ) -> None:
         """Heat map of class accuracy over samples, and hyper-parameters with the final numbers."""
         points = self.anytime.curve.points() if self.anytime.every else self.anytime.curve.task_ends
         if points:
             matrix = torch.stack([p.by_class for p in points], dim=1).numpy()
             x = [p.samples_seen for p in points]
-            self.board.add_figure(f"class_{self.measure}", pictures.class_heatmap_figure(x, matrix, class_names), x[-1])
+            self.board.add_figure(
+                f"class_{self.measure}",
+                pictures.class_heatmap_figure(x, matrix, class_names),
+                x[-1],
+            )
         self.inside.finish(self._samples)
         final = {f"final/{k}": v for k, v in results.items() if v is not None}
         self.board.add_hparams({k: _simple(v) for k, v in settings.items()}, final, run_name=".")
@@ -145,7 +162,15 @@ class ProgressLine(BaseSGDPlugin):
         start: samples seen when this process began.
     """
 
-    def __init__(self, label: str, total: int, anytime: AnytimeEvaluation, console: Console, *, start: int = 0) -> None:
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        anytime: AnytimeEvaluation,
+        console: Console,
+        *,
+        start: int = 0,
+    ) -> None:
         super().__init__()
         self.anytime = anytime
         self.bar = Progress(

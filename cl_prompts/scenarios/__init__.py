@@ -1,7 +1,7 @@
 """Who sees which sample when, under which label: splits, data sets and Avalanche benchmarks.
 
-Splits are pure index arithmetic. What reads images or needs Avalanche is imported when it is first asked for, so that
-``import cl_prompts.scenarios`` stays quick.
+Splits are pure index arithmetic. What reads images or needs Avalanche is imported when it is first
+asked for, so that ``import cl_prompts.scenarios`` stays quick.
 """
 
 from __future__ import annotations
@@ -9,13 +9,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cl_prompts.scenarios.blurry_split import BlurrySplit
-from cl_prompts.scenarios.mlcil import class_incremental_split, mlcil_split
+from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit, MultiLabelTask
-from cl_prompts.scenarios.si_blurry import disjoint_split, i_blurry_split, iid_split, si_blurry_split
-from cl_prompts.scenarios.si_blurry_multilabel import si_blurry_multilabel_split
+from cl_prompts.scenarios.si_blurry import (
+    disjoint_split,
+    i_blurry_split,
+    iid_split,
+    si_blurry_split,
+)
+from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multilabel_split
+from cl_prompts.scenarios.split import BlurrySplit
 
 if TYPE_CHECKING:
+    from cl_prompts.datasets.registry import DATASETS, DataSet, as_dataset, load_dataset
     from cl_prompts.scenarios.benchmarks import (
         benchmark_from_split,
         class_incremental_benchmark,
@@ -26,7 +32,6 @@ if TYPE_CHECKING:
         si_blurry_benchmark,
         si_blurry_multilabel_benchmark,
     )
-    from cl_prompts.scenarios.datasets import DATASETS, DataSet, as_dataset, load_dataset
 
 __all__ = [
     "DATASETS",
@@ -54,7 +59,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    "benchmarks": (
+    "cl_prompts.scenarios.benchmarks": (
         "benchmark_from_split",
         "class_incremental_benchmark",
         "disjoint_benchmark",
@@ -64,14 +69,14 @@ _LAZY = {
         "si_blurry_benchmark",
         "si_blurry_multilabel_benchmark",
     ),
-    "datasets": ("DATASETS", "DataSet", "as_dataset", "load_dataset"),
+    "cl_prompts.datasets.registry": ("DATASETS", "DataSet", "as_dataset", "load_dataset"),
 }
 
 
 def __getattr__(name: str) -> Any:
     for module, names in _LAZY.items():
         if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+            return getattr(importlib.import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -13,15 +13,16 @@ from torch.utils.data import Dataset
 
 
 class MultiHotTargets(DataAttribute):
-    """Avalanche's ``targets`` attribute over a 0/1 label matrix, of which some classes may be hidden.
+    """Avalanche's ``targets`` attribute over a 0/1 label matrix, of which some classes may be
+    hidden.
 
-    Item i is the float32 vector (C,) of sample i, with zeros for hidden classes. ``uniques`` are the label ids that
-    are visibly positive in some sample, ``val_to_idx`` gives the positions of each, ``count`` their number: where
-    Avalanche itself would hash rows, each sample or each combination of labels would be a class of its own. Subsets
-    share the matrix.
+    Item i is the float32 vector (C,) of sample i, with zeros for hidden classes. ``uniques`` are
+    the label ids that are visibly positive in some sample, ``val_to_idx`` gives the positions of
+    each, ``count`` their number: where Avalanche itself would hash rows, each sample or each
+    combination of labels would be a class of its own. Subsets share the matrix.
 
-    What Avalanche builds from integer labels (``ClassBalancedBuffer``, GDumb, DER, ER_ACE, MIR, GSS) has no meaning
-    here and fails.
+    What Avalanche builds from integer labels (``ClassBalancedBuffer``, GDumb, DER, ER_ACE, MIR,
+    GSS) has no meaning here and fails.
 
     Args:
         matrix: 0/1 labels (n, C) uint8.
@@ -29,7 +30,9 @@ class MultiHotTargets(DataAttribute):
         mask: classes that are visible, (C,) bool; None for all.
     """
 
-    def __init__(self, matrix: np.ndarray, rows: np.ndarray | None = None, mask: np.ndarray | None = None) -> None:
+    def __init__(
+        self, matrix: np.ndarray, rows: np.ndarray | None = None, mask: np.ndarray | None = None
+    ) -> None:
         self.matrix = matrix
         self.rows = np.arange(len(matrix)) if rows is None else rows
         self.mask = np.ones(matrix.shape[1], dtype=bool) if mask is None else mask
@@ -65,12 +68,17 @@ class MultiHotTargets(DataAttribute):
         return {c: int(counts[c]) for c in sorted(self.uniques)}
 
     def __repr__(self) -> str:
-        return f"<{len(self)} multi-hot targets, {np.count_nonzero(self.mask)} of {len(self.mask)} classes visible>"
+        return (
+            f"<{len(self)} multi-hot targets, {np.count_nonzero(self.mask)} of {len(self.mask)}"
+            " classes visible>"
+        )
 
     __str__ = __repr__
 
     def subset(self, indices: Sequence[int]) -> MultiHotTargets:
-        return MultiHotTargets(self.matrix, self.rows[np.asarray(indices, dtype=np.int64)], self.mask)
+        return MultiHotTargets(
+            self.matrix, self.rows[np.asarray(indices, dtype=np.int64)], self.mask
+        )
 
     def concat(self, other: DataAttribute) -> MultiHotTargets:
         if not isinstance(other, MultiHotTargets):
@@ -81,7 +89,8 @@ class MultiHotTargets(DataAttribute):
 
 
 class MaskedLabels(Dataset[tuple[Any, Tensor]]):
-    """A map-style data set ``[i] -> (image, float32 label vector (C,))`` with zeros for hidden classes.
+    """A map-style data set ``[i] -> (image, float32 label vector (C,))`` with zeros for hidden
+    classes.
 
     Args:
         data: items open with the image; the rest of them is not used.

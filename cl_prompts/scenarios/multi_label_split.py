@@ -1,4 +1,5 @@
-"""The value that a split of multi-label images into tasks is: printable, indexable, comparable, storable."""
+"""The value that a split of multi-label images into tasks is: printable, indexable, comparable,
+storable."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios.blurry_split import BlurrySplit, parse_json, read_only, table
+from cl_prompts.scenarios.split import BlurrySplit, parse_json, read_only, table
 
 FORMAT = "cl-prompts multi-label split 1"
 
@@ -32,24 +33,26 @@ class MultiLabelTask:
 class MultiLabelSplit:
     """Which image comes in which task, and which of its labels are seen there.
 
-    Made by ``mlcil_split`` and ``si_blurry_multilabel_split``. A sequence over tasks: ``len(split)`` tasks,
-    ``split[t]`` a ``MultiLabelTask``. ``print`` shows ``describe()``. Two splits are equal when all their fields are.
+    Made by ``mlcil_split`` and ``si_blurry_multilabel_split``. A sequence over tasks:
+    ``len(split)`` tasks, ``split[t]`` a ``MultiLabelTask``. ``print`` shows ``describe()``. Two
+    splits are equal when all their fields are.
 
-    In task t the learner sees the labels of the classes that are visible there, ``visible[t]``; any other label of the
-    task's images is 0 to it, although the image may well show that class.
+    In task t the learner sees the labels of the classes that are visible there, ``visible[t]``; any
+    other label of the task's images is 0 to it, although the image may well show that class.
 
     Attributes:
-        tasks: per task the data-set rows in stream order, (n,) int64, read-only. A blurry task may be empty.
-        counts: visible positives of each class in each task, (n_tasks, n_classes) int64, read-only. A class is visible
-            in a task exactly where its count is not 0.
+        tasks: per task the data-set rows in stream order, (n,) int64, read-only. A blurry task may
+            be empty.
+        counts: visible positives of each class in each task, (n_tasks, n_classes) int64, read-only.
+            A class is visible in a task exactly where its count is not 0.
         n_samples: images in the training set, those in no task included.
         n_unlabelled: training images without any label; they are in no task.
-        n_labels: all labels of the training set. In ``mlcil_split`` each is visible in one task; a blurry split hides
-            a part of them.
-        test_first: per test image the first task after which one of its classes has been visible, (n_test,) int64,
-            read-only, -1 for never; None when no test labels were given.
-        anchors: the single-label Si-Blurry stream behind a blurry split (see ``si_blurry_multilabel_split``); None for
-            ``mlcil_split``.
+        n_labels: all labels of the training set. In ``mlcil_split`` each is visible in one task; a
+            blurry split hides a part of them.
+        test_first: per test image the first task after which one of its classes has been visible,
+            (n_test,) int64, read-only, -1 for never; None when no test labels were given.
+        anchors: the single-label Si-Blurry stream behind a blurry split (see
+            ``si_blurry_multilabel_split``); None for ``mlcil_split``.
     """
 
     tasks: tuple[np.ndarray, ...]
@@ -98,11 +101,13 @@ class MultiLabelSplit:
 
     @property
     def ordered(self) -> bool:
-        """Whether the order of images inside a task is part of the scenario; otherwise training shuffles."""
+        """Whether the order of images inside a task is part of the scenario; otherwise training
+        shuffles."""
         return not self.boundaries
 
     def test_indices(self, task: int) -> np.ndarray:
-        """Rows of the cumulative test set after a task, ascending int64: images with a class seen by then.
+        """Rows of the cumulative test set after a task, ascending int64: images with a class seen
+        by then.
 
         Labels of classes not seen by then (``seen[task]``) count as 0 in it.
 
@@ -111,15 +116,19 @@ class MultiLabelSplit:
         """
         if self.test_first is None:
             raise InputError(
-                "this split knows no test set: make it with test_labels=, the 0/1 matrix of the test images"
+                "this split knows no test set: make it with test_labels=, the 0/1 matrix of the"
+                " test images"
             )
-        return np.flatnonzero((self.test_first >= 0) & (self.test_first <= range(self.n_tasks)[task]))
+        return np.flatnonzero(
+            (self.test_first >= 0) & (self.test_first <= range(self.n_tasks)[task])
+        )
 
     def with_test_labels(self, test_labels: np.ndarray) -> MultiLabelSplit:
         """The same split with a test set, given as its checked 0/1 matrix (n_test, n_classes)."""
         if test_labels.shape[1] != self.n_classes:
             raise InputError(
-                f"test_labels has {test_labels.shape[1]} columns and labels {self.n_classes}: both need one per class"
+                f"test_labels has {test_labels.shape[1]} columns and labels {self.n_classes}: both"
+                " need one per class"
             )
         # Column t: the image has a class that is seen by the end of task t.
         reached = test_labels.astype(np.float32) @ self.seen.T.astype(np.float32) > 0
@@ -141,7 +150,8 @@ class MultiLabelSplit:
         if not isinstance(other, MultiLabelSplit):
             return NotImplemented
         return self._plain() == other._plain() and all(
-            np.array_equal(mine, theirs) for mine, theirs in zip(self._arrays(), other._arrays(), strict=True)
+            np.array_equal(mine, theirs)
+            for mine, theirs in zip(self._arrays(), other._arrays(), strict=True)
         )
 
     def __hash__(self) -> int:
@@ -157,13 +167,18 @@ class MultiLabelSplit:
         """A readable table: what each task holds and shows, and what is in no task."""
         columns: dict[str, list[int]] = {"images": self.sizes}
         if self.anchors is not None:
-            columns["disjoint classes"] = [len(classes) for classes in self.anchors.disjoint_classes]
-            columns["blurry home classes"] = [len(classes) for classes in self.anchors.blurry_classes]
+            columns["disjoint classes"] = [
+                len(classes) for classes in self.anchors.disjoint_classes
+            ]
+            columns["blurry home classes"] = [
+                len(classes) for classes in self.anchors.blurry_classes
+            ]
             columns["visitors"] = self.anchors.visitors.tolist()
         columns["visible classes"] = self.visible.sum(axis=1).tolist()
         columns["visible labels"] = self.counts.sum(axis=1).tolist()
         sums = [
-            sum(values) if name != "visible classes" else int(self.seen[-1].sum()) for name, values in columns.items()
+            sum(values) if name != "visible classes" else int(self.seen[-1].sum())
+            for name, values in columns.items()
         ]
         if self.test_first is not None:
             columns["test images"] = [len(self.test_indices(task)) for task in range(self.n_tasks)]
@@ -197,7 +212,14 @@ class MultiLabelSplit:
             raise InputError(f"a field of this split has the wrong content: {error}") from error
 
     def _plain(self) -> tuple[Any, ...]:
-        return (self.n_tasks, self.n_samples, self.n_unlabelled, self.n_labels, self.test_first is None, self.anchors)
+        return (
+            self.n_tasks,
+            self.n_samples,
+            self.n_unlabelled,
+            self.n_labels,
+            self.test_first is None,
+            self.anchors,
+        )
 
     def _arrays(self) -> tuple[np.ndarray, ...]:
         return (self.counts, *self.tasks, *(() if self.test_first is None else (self.test_first,)))

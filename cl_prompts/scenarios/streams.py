@@ -8,14 +8,23 @@ from typing import Any
 import numpy as np
 from avalanche.benchmarks import DatasetExperience
 from avalanche.benchmarks.scenarios.generic_scenario import SequenceCLStream
-from avalanche.benchmarks.utils import DataAttribute, TaskAwareSupervisedClassificationDataset, TaskLabels
+from avalanche.benchmarks.utils import (
+    DataAttribute,
+    TaskAwareSupervisedClassificationDataset,
+    TaskLabels,
+)
 from avalanche.benchmarks.utils.flat_data import ConstantSequence
 
+from cl_prompts.datasets.labels import (
+    check_label_matrix,
+    check_labels,
+    count_classes,
+    count_positives,
+)
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios.blurry_split import BlurrySplit
-from cl_prompts.scenarios.labels import check_label_matrix, check_labels, count_classes, count_positives
 from cl_prompts.scenarios.multi_hot import MaskedLabels, MultiHotTargets
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
+from cl_prompts.scenarios.split import BlurrySplit
 
 
 class LazyStream(SequenceCLStream):
@@ -30,7 +39,8 @@ class LazyStream(SequenceCLStream):
         present: which classes each experience shows, (experiences, classes) bool.
         task_labels: set ``task_label`` and ``task_labels`` on experiences.
         marks: further attributes that all experiences get.
-        joint_data: makes the data set that shows the labels of these classes, (classes,) bool, for :meth:`joint`.
+        joint_data: makes the data set that shows the labels of these classes, (classes,) bool, for
+            :meth:`joint`.
     """
 
     def __init__(
@@ -64,7 +74,9 @@ class LazyStream(SequenceCLStream):
     def _build(self, index: int) -> DatasetExperience:
         rows = self._rows[index]
         # A list: Avalanche needs a hundred times longer for a tensor of indices.
-        experience = DatasetExperience(dataset=self._data[index].subset(rows.tolist()), current_experience=index)
+        experience = DatasetExperience(
+            dataset=self._data[index].subset(rows.tolist()), current_experience=index
+        )
         experience.origin_stream = self._whole
         experience.indices = rows
         for name, value in {**self._timeline(index), **self._marks}.items():
@@ -72,7 +84,8 @@ class LazyStream(SequenceCLStream):
         return experience
 
     def joint(self, experiences: Sequence[int] | None = None) -> DatasetExperience:
-        """Some experiences (all by default) as one: each of their images once, with all labels that are visible in any."""
+        """Some experiences (all by default) as one: each of their images once, with all labels that
+        are visible in any."""
         chosen = list(range(len(self._rows)) if experiences is None else experiences)
         present = np.asarray(self._present[chosen].any(axis=0))
         data = self._data[chosen[0]] if self._joint_data is None else self._joint_data(present)
@@ -101,28 +114,51 @@ class LazyStream(SequenceCLStream):
 
 
 def single_label_streams(
-    data: tuple[Any, Any], targets: tuple[Any, Any], split: BlurrySplit, *, task_labels: bool, marks: dict[str, Any]
+    data: tuple[Any, Any],
+    targets: tuple[Any, Any],
+    split: BlurrySplit,
+    *,
+    task_labels: bool,
+    marks: dict[str, Any],
 ) -> list[LazyStream]:
-    """Training and test stream of a single-label split, after making sure that it was made from these targets."""
+    """Training and test stream of a single-label split, after making sure that it was made from
+    these targets."""
     labels, n_classes = check_labels(targets[0], "train.targets")
     test_labels, n_test_classes = check_labels(targets[1], "test.targets")
     _same_classes(n_classes, n_test_classes)
     same_size = (split.n_samples, split.n_classes) == (len(labels), n_classes)
-    if not same_size or not np.array_equal(split.counts, count_classes(labels, split.tasks, n_classes)):
+    if not same_size or not np.array_equal(
+        split.counts, count_classes(labels, split.tasks, n_classes)
+    ):
         raise _misfit(split)
     train = [_single_label_data(data[0], labels)] * split.n_tasks
     test = [_single_label_data(data[1], test_labels)]
     present = np.bincount(test_labels)[None] > 0
     return [
-        LazyStream("train", train, split.tasks, split.visible, task_labels=task_labels, marks=marks),
-        LazyStream("test", test, [np.arange(len(test_labels))], present, task_labels=task_labels, marks=marks),
+        LazyStream(
+            "train", train, split.tasks, split.visible, task_labels=task_labels, marks=marks
+        ),
+        LazyStream(
+            "test",
+            test,
+            [np.arange(len(test_labels))],
+            present,
+            task_labels=task_labels,
+            marks=marks,
+        ),
     ]
 
 
 def multi_label_streams(
-    data: tuple[Any, Any], targets: tuple[Any, Any], split: MultiLabelSplit, *, task_labels: bool, marks: dict[str, Any]
+    data: tuple[Any, Any],
+    targets: tuple[Any, Any],
+    split: MultiLabelSplit,
+    *,
+    task_labels: bool,
+    marks: dict[str, Any],
 ) -> tuple[MultiLabelSplit, list[LazyStream]]:
-    """Training and test stream of a multi-label split, and the split with its test set; targets must be its own."""
+    """Training and test stream of a multi-label split, and the split with its test set; targets
+    must be its own."""
     matrix = check_label_matrix(targets[0], "train.targets")
     test_matrix = check_label_matrix(targets[1], "test.targets")
     _same_classes(matrix.shape[1], test_matrix.shape[1])
@@ -140,7 +176,10 @@ def multi_label_streams(
     if split.boundaries:
         shown, rows = split.seen, [split.test_indices(task) for task in range(split.n_tasks)]
     else:
-        shown, rows = np.ones((1, split.n_classes), dtype=bool), [np.flatnonzero(test_matrix.any(axis=1))]
+        shown, rows = (
+            np.ones((1, split.n_classes), dtype=bool),
+            [np.flatnonzero(test_matrix.any(axis=1))],
+        )
     test = [_multi_label_data(data[1], test_matrix, mask) for mask in shown]
     test_marks = {**marks, "overlapping": split.boundaries}
     return split, [
@@ -158,12 +197,16 @@ def multi_label_streams(
 
 
 def _misfit(split: BlurrySplit | MultiLabelSplit) -> InputError:
-    return InputError(f"the split does not fit train.targets: it was made from other labels ({split!r})")
+    return InputError(
+        f"the split does not fit train.targets: it was made from other labels ({split!r})"
+    )
 
 
 def _same_classes(train: int, test: int) -> None:
     if train != test:
-        raise InputError(f"train.targets holds {train} classes and test.targets {test}: they must agree")
+        raise InputError(
+            f"train.targets holds {train} classes and test.targets {test}: they must agree"
+        )
 
 
 def _single_label_data(data: Any, labels: np.ndarray) -> TaskAwareSupervisedClassificationDataset:
@@ -172,7 +215,9 @@ def _single_label_data(data: Any, labels: np.ndarray) -> TaskAwareSupervisedClas
     return TaskAwareSupervisedClassificationDataset([data], data_attributes=attributes)
 
 
-def _multi_label_data(data: Any, matrix: np.ndarray, mask: np.ndarray) -> TaskAwareSupervisedClassificationDataset:
+def _multi_label_data(
+    data: Any, matrix: np.ndarray, mask: np.ndarray
+) -> TaskAwareSupervisedClassificationDataset:
     """Avalanche's data set over ``data``, items ``(x, y, 0)``.
 
     Args:
@@ -182,11 +227,14 @@ def _multi_label_data(data: Any, matrix: np.ndarray, mask: np.ndarray) -> TaskAw
     """
     targets = MultiHotTargets(matrix, mask=mask)
     attributes = [targets, TaskLabels(_Zeros(len(matrix)))]
-    return TaskAwareSupervisedClassificationDataset([MaskedLabels(data, targets)], data_attributes=attributes)
+    return TaskAwareSupervisedClassificationDataset(
+        [MaskedLabels(data, targets)], data_attributes=attributes
+    )
 
 
 class _Labels(Sequence[int]):
-    """Labels as Python integers out of an array that all experiences share; a list would take five times its memory."""
+    """Labels as Python integers out of an array that all experiences share; a list would take five
+    times its memory."""
 
     def __init__(self, values: np.ndarray) -> None:
         self._values = values
@@ -201,7 +249,8 @@ class _Labels(Sequence[int]):
 class _Zeros(ConstantSequence):
     """Avalanche's constant sequence, but with a first element even when empty.
 
-    Avalanche reads the task label of an experience from its element 0, also when the experience is empty.
+    Avalanche reads the task label of an experience from its element 0, also when the experience is
+    empty.
     """
 
     def __init__(self, size: int) -> None:

@@ -9,8 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cl_prompts.strategies.anytime import AnytimeEvaluation
-    from cl_prompts.strategies.base import OnlineStrategy
+    from cl_prompts.strategies.base.online import OnlineStrategy
     from cl_prompts.strategies.clib import CLIB
     from cl_prompts.strategies.coda_prompt import CODAPrompt
     from cl_prompts.strategies.der import DERPlusPlus
@@ -21,42 +20,83 @@ if TYPE_CHECKING:
     from cl_prompts.strategies.l2p import L2P
     from cl_prompts.strategies.linear_probe import LinearProbe
     from cl_prompts.strategies.lwf import LwF
-    from cl_prompts.strategies.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
     from cl_prompts.strategies.multi_lane import MultiLane
     from cl_prompts.strategies.mvp import MVP
-    from cl_prompts.strategies.nearest_mean import NearestMean
+    from cl_prompts.strategies.ncm import NearestMean
     from cl_prompts.strategies.one_prompt import OnePrompt
+    from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
+    from cl_prompts.strategies.plugins.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
     from cl_prompts.strategies.rainbow import RainbowMemory
     from cl_prompts.strategies.ranpac import RanPACProbe
     from cl_prompts.strategies.s_prompt import SPrompt
-    from cl_prompts.strategies.streaming_lda import SLDA
+    from cl_prompts.strategies.slda import SLDA
 
 #: name in recipes -> (module here, class, what it is): the one line that a new strategy needs
 STRATEGIES = {
     "mvp": ("mvp", "MVP", "mask and visual prompt tuning (ICCV 2023); MVP-R with memory_size"),
-    "multi_lane": ("multi_lane", "MultiLane", "summarised patch tokens, one pathway per task (CoLLAs 2024)"),
+    "multi_lane": (
+        "multi_lane",
+        "MultiLane",
+        "summarised patch tokens, one pathway per task (CoLLAs 2024)",
+    ),
     "l2p": ("l2p", "L2P", "learning to prompt: prompts at the input, chosen by keys (CVPR 2022)"),
-    "dual_prompt": ("dual_prompt", "DualPrompt", "general and expert prefixes, one expert per task (ECCV 2022)"),
-    "coda_prompt": ("coda_prompt", "CODAPrompt", "prompts mixed from components that grow by task (CVPR 2023)"),
-    "s_prompt": ("s_prompt", "SPrompt", "S-Prompt++: an independent prefix per task, chosen by key"),
-    "one_prompt": ("one_prompt", "OnePrompt", "one shared prefix, no pool and no query: the reference for pools"),
+    "dual_prompt": (
+        "dual_prompt",
+        "DualPrompt",
+        "general and expert prefixes, one expert per task (ECCV 2022)",
+    ),
+    "coda_prompt": (
+        "coda_prompt",
+        "CODAPrompt",
+        "prompts mixed from components that grow by task (CVPR 2023)",
+    ),
+    "s_prompt": (
+        "s_prompt",
+        "SPrompt",
+        "S-Prompt++: an independent prefix per task, chosen by key",
+    ),
+    "one_prompt": (
+        "one_prompt",
+        "OnePrompt",
+        "one shared prefix, no pool and no query: the reference for pools",
+    ),
     "linear_probe": ("linear_probe", "LinearProbe", "only a linear head on the frozen class token"),
-    "fine_tuning": ("fine_tuning", "FineTuning", "all weights, AdamW, small learning rate on the backbone"),
+    "fine_tuning": (
+        "fine_tuning",
+        "FineTuning",
+        "all weights, AdamW, small learning rate on the backbone",
+    ),
     "er": ("er", "ExperienceReplay", "experience replay: stream and a reservoir together"),
     "der": ("der", "DERPlusPlus", "DER++: replay with the logits of then (NeurIPS 2020)"),
     "ewc": ("ewc", "EWCPlusPlus", "EWC++: replay and a price on moving what mattered (ECCV 2018)"),
-    "lwf": ("lwf", "LwF", "learning without forgetting: an earlier model as teacher, no memory (ECCV 2016)"),
-    "rainbow": ("rainbow", "RainbowMemory", "Rainbow Memory: class-balanced memory and rehearsals on it (CVPR 2021)"),
+    "lwf": (
+        "lwf",
+        "LwF",
+        "learning without forgetting: an earlier model as teacher, no memory (ECCV 2016)",
+    ),
+    "rainbow": (
+        "rainbow",
+        "RainbowMemory",
+        "Rainbow Memory: class-balanced memory and rehearsals on it (CVPR 2021)",
+    ),
     "clib": ("clib", "CLIB", "trains on a memory of the most useful samples alone (ICLR 2022)"),
     "joint": ("fine_tuning", "Joint", "upper bound: all data at once, i.i.d., several epochs"),
-    "nearest_mean": ("nearest_mean", "NearestMean", "nearest class mean of frozen features, no gradient"),
-    "streaming_lda": ("streaming_lda", "SLDA", "running means, one shared covariance, no gradient (CVPR-W 2020)"),
-    "ranpac": ("ranpac", "RanPACProbe", "ridge regression on random projections, no gradient (NeurIPS 2023)"),
+    "nearest_mean": ("ncm", "NearestMean", "nearest class mean of frozen features, no gradient"),
+    "streaming_lda": (
+        "slda",
+        "SLDA",
+        "running means, one shared covariance, no gradient (CVPR-W 2020)",
+    ),
+    "ranpac": (
+        "ranpac",
+        "RanPACProbe",
+        "ridge regression on random projections, no gradient (NeurIPS 2023)",
+    ),
 }
 
 _PLACES = {cls: module for module, cls, _ in STRATEGIES.values()}
-_PLACES |= {"OnlineStrategy": "base", "AnytimeEvaluation": "anytime"}
-_PLACES |= dict.fromkeys(("MultiLabelMetrics", "refuse_accuracy"), "multi_label_metrics")
+_PLACES |= {"OnlineStrategy": "base.online", "AnytimeEvaluation": "plugins.anytime"}
+_PLACES |= dict.fromkeys(("MultiLabelMetrics", "refuse_accuracy"), "plugins.multi_label_metrics")
 
 __all__ = [
     "CLIB",

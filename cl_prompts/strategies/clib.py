@@ -11,29 +11,35 @@ from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.memories import ClassBalancedMemory
-from cl_prompts.rates import AdaptiveRate
-from cl_prompts.schedules import learning_rate_factor
-from cl_prompts.strategies.tuned import TunedStrategy
+from cl_prompts.strategies.base.head import TunedStrategy
+from cl_prompts.training.buffers import ClassBalancedMemory
+from cl_prompts.training.rates import AdaptiveRate
+from cl_prompts.training.schedules import learning_rate_factor
 
 
 class CLIB(TunedStrategy):
-    """Continual learning for i-Blurry (CLIB; Koh et al., ICLR 2022, arXiv 2110.10031). One class per image.
+    """Continual learning for i-Blurry (CLIB; Koh et al., ICLR 2022, arXiv 2110.10031). One class
+    per image.
 
-    A stream batch first enters the memory; every update then trains on ``memory_batch_size`` samples drawn from the memory
-    alone, ``L = CE(memory batch)``. The fullest class makes room, with its sample of least importance: a sample's importance
-    is how much the memory's mean loss fell when it was trained on, as a running mean
-    (:class:`~cl_prompts.memories.ClassBalancedMemory`). Two neighbouring learning rates take turns and a test on those falls
-    moves the pair (:class:`~cl_prompts.rates.AdaptiveRate`); all parameter groups move together, on top of ``schedule``.
+    A stream batch first enters the memory; every update then trains on ``memory_batch_size``
+    samples drawn from the memory alone, ``L = CE(memory batch)``. The fullest class makes room,
+    with its sample of least importance: a sample's importance is how much the memory's mean loss
+    fell when it was trained on, as a running mean
+    (:class:`~cl_prompts.training.buffers.ClassBalancedMemory`). Two neighbouring learning rates
+    take turns and a test on those falls moves the pair
+    (:class:`~cl_prompts.training.rates.AdaptiveRate`); all parameter groups move together, on top
+    of ``schedule``.
 
-    The memory's loss is observed every ``importance_every`` updates. On a frozen ViT this costs a head on features that are
-    kept beside the slots, computed when a sample enters (one forward pass per stream sample, of that sample's first view);
-    a fine-tuned ViT passes over the whole memory each time.
+    The memory's loss is observed every ``importance_every`` updates. On a frozen ViT this costs a
+    head on features that are kept beside the slots, computed when a sample enters (one forward pass
+    per stream sample, of that sample's first view); a fine-tuned ViT passes over the whole memory
+    each time.
 
-    Published settings (defaults): observed after every update, EMA 0.9, rates 1 and 0.95 times 5e-3, 10 updates a phase, 10
-    observations a test, significance 0.05; frozen ViT, head by Adam, memory batch 32, 3 updates a batch. The script's memory
-    is that of the other replay baselines, 2000. Deviations from the published code, whose importances stay 0 and whose memory
-    losses compare different numberings of the classes: see the two parts. No CutMix.
+    Published settings (defaults): observed after every update, EMA 0.9, rates 1 and 0.95 times
+    5e-3, 10 updates a phase, 10 observations a test, significance 0.05; frozen ViT, head by Adam,
+    memory batch 32, 3 updates a batch. The script's memory is that of the other replay baselines,
+    2000. Deviations from the published code, whose importances stay 0 and whose memory losses
+          compare different numberings of the classes: see the two parts. No CutMix.
 
     Args:
         memory_size: samples in the memory, at least 1.
@@ -43,7 +49,7 @@ class CLIB(TunedStrategy):
         lr_period: updates for which a rate is in effect.
         lr_length: observations of each rate that a test compares.
         significance: of that test.
-        **common: see :class:`~cl_prompts.strategies.tuned.TunedStrategy`.
+        **common: see :class:`~cl_prompts.strategies.base.head.TunedStrategy`.
 
     Raises:
         InputError: a number out of range, or no memory.
@@ -67,20 +73,27 @@ class CLIB(TunedStrategy):
         if importance_every < 1:
             raise InputError(f"importance_every is {importance_every}: it must be at least 1")
         # In units of each group's own rate.
-        self.rate = AdaptiveRate(1.0, step=lr_step, period=lr_period, length=lr_length, significance=significance)
+        self.rate = AdaptiveRate(
+            1.0, step=lr_step, period=lr_period, length=lr_length, significance=significance
+        )
         self.importance_every, self.importance_ema = importance_every, importance_ema
         super().__init__(memory_size=memory_size, **common)
         keeps = not self.model.reads_images
-        self.features = torch.zeros(memory_size, self.model.backbone.dim, device=self.device) if keeps else None
+        self.features = (
+            torch.zeros(memory_size, self.model.backbone.dim, device=self.device) if keeps else None
+        )
         """(slots, dim) features of what the slots hold, on a frozen ViT."""
 
     def make_memory(self, size: int, seed: int) -> ClassBalancedMemory:
         """Equal numbers of each class, the least important sample of the fullest making room."""
-        return ClassBalancedMemory(size, width=2, policy="importance", ema=self.importance_ema, seed=seed)
+        return ClassBalancedMemory(
+            size, width=2, policy="importance", ema=self.importance_ema, seed=seed
+        )
 
     @torch.no_grad()
     def remember(self, rows: Tensor, labels: Tensor) -> None:
-        """Into the memory, with features if these last; the mini-batch is the stream's at this moment."""
+        """Into the memory, with features if these last; the mini-batch is the stream's at this
+        moment."""
         slots = self.replay.add(rows, labels)
         if self.features is not None:
             stay = (slots >= 0).nonzero()[:, 0].to(self.device)
@@ -93,7 +106,8 @@ class CLIB(TunedStrategy):
         return [column[n:] for column in joined]
 
     def after_step(self) -> None:
-        """Credit the samples just trained on with the fall of the memory's loss, and adapt the rate to it."""
+        """Credit the samples just trained on with the fall of the memory's loss, and adapt the rate
+        to it."""
         self.memory.mark_trained(self.replayed)
         if (self.updates + 1) % self.importance_every:
             return
@@ -102,7 +116,10 @@ class CLIB(TunedStrategy):
 
     def _set_learning_rate(self) -> None:
         """Each group's own rate, times the schedule's factor, times the adaptive one."""
-        factor = learning_rate_factor(self.schedule, self.clock.train_exp_epochs, self.train_epochs) * self.rate.lr
+        factor = (
+            learning_rate_factor(self.schedule, self.clock.train_exp_epochs, self.train_epochs)
+            * self.rate.lr
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
@@ -114,7 +131,9 @@ class CLIB(TunedStrategy):
             logits = self.model.run(None, {"frozen": self.features[:held]}).logits
         else:
             slots = torch.arange(held).split(self.eval_mb_size)
-            logits = torch.cat([self.model(self.replay.read(some)[0][0].to(self.device)) for some in slots])
+            logits = torch.cat(
+                [self.model(self.replay.read(some)[0][0].to(self.device)) for some in slots]
+            )
         return F.cross_entropy(logits, self.memory.labels[:held].to(self.device), reduction="none")
 
     def state_dict(self) -> dict[str, Any]:
@@ -122,7 +141,9 @@ class CLIB(TunedStrategy):
         features = None if self.features is None else self.features.clone()
         return {**super().state_dict(), "rate": self.rate.state_dict(), "features": features}
 
-    def load_state_dict(self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()) -> None:
+    def load_state_dict(
+        self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
+    ) -> None:
         """Inverse of :meth:`state_dict`."""
         super().load_state_dict(state, experiences)
         self.rate.load_state_dict(state["rate"])

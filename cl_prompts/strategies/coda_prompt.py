@@ -7,13 +7,14 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from cl_prompts.backbone import FrozenViT
-from cl_prompts.components import AttentionWeights, ComponentPool
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
-from cl_prompts.models import Output, PromptedViT
-from cl_prompts.selectors import ClassTokenQuery
-from cl_prompts.strategies.base import need_backbone
-from cl_prompts.strategies.prompts import PromptStrategy, check_places, heads_of
+from cl_prompts.models.base import Output
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.prompts.components import AttentionWeights, ComponentPool
+from cl_prompts.prompts.selectors import ClassTokenQuery
+from cl_prompts.strategies.base.online import need_backbone
+from cl_prompts.strategies.base.prompt import PromptStrategy, check_places, heads_of
 
 
 def coda_prompt_model(
@@ -27,28 +28,39 @@ def coda_prompt_model(
     prompt_length: int = 8,
     orthogonal: str = "qr",
 ) -> PromptedViT:
-    """CODA-Prompt's network: in each block a prefix mixed from components with weights of any sign, class token classified.
+    """CODA-Prompt's network: in each block a prefix mixed from components with weights of any sign,
+    class token classified.
 
     The arguments are those of :class:`CODAPrompt`.
     """
     check_places(backbone, {"prompted_blocks": prompted_blocks}, {"prompt_length": prompt_length})
     if prompt_length % 2:
         raise InputError(
-            f"prompt_length is {prompt_length}: half of a component's rows are keys and half values, so it has to be even"
+            f"prompt_length is {prompt_length}: half of a component's rows are keys and half"
+            " values, so it has to be even"
         )
     dim = backbone.dim
     tasks = 1 if n_tasks is None else n_tasks
     if tasks < 1:
-        raise InputError(f"n_tasks is {n_tasks}: it must be at least 1, or None where no task is announced")
+        raise InputError(
+            f"n_tasks is {n_tasks}: it must be at least 1, or None where no task is announced"
+        )
     if n_components < tasks:
-        raise InputError(f"n_components is {n_components}: it must be at least {tasks}, one for each task")
+        raise InputError(
+            f"n_components is {n_components}: it must be at least {tasks}, one for each task"
+        )
     if n_components // tasks * tasks > dim:
-        raise InputError(f"n_components is {n_components}: no more than the ViT's width, {dim}, can be orthogonal")
+        raise InputError(
+            f"n_components is {n_components}: no more than the ViT's width, {dim}, can be"
+            " orthogonal"
+        )
     return PromptedViT(
         backbone,
         n_classes,
         query=ClassTokenQuery(),
-        selector=AttentionWeights(len(prompted_blocks), n_components, dim, n_tasks=n_tasks, orthogonal=orthogonal),
+        selector=AttentionWeights(
+            len(prompted_blocks), n_components, dim, n_tasks=n_tasks, orthogonal=orthogonal
+        ),
         pools=[
             ComponentPool(
                 n_components,
@@ -67,23 +79,28 @@ def coda_prompt_model(
 class CODAPrompt(PromptStrategy):
     """CODA-Prompt (Smith et al., CVPR 2023, arXiv 2211.13218).
 
-    In each prompted block M components P with keys K and attention vectors A make one prompt per image:
-    ``w_j = cos(q o A_j, K_j)``, ``prompt = sum_j w_j P_j``, with the query q the final-norm class token of the unprompted
-    frozen ViT, not normalised. The first half of a component's rows are keys of the prefix, the second values. Each task
-    owns M / T components, which begin orthogonal to all earlier ones; those of earlier tasks are fixed and still take part.
-    Nothing is selected and no task is told at test time. Loss: cross-entropy over the task's classes, plus ``mu`` times the
-    orthogonality penalty of K, A and P.
+    In each prompted block M components P with keys K and attention vectors A make one prompt per
+    image: ``w_j = cos(q o A_j, K_j)``, ``prompt = sum_j w_j P_j``, with the query q the final-norm
+    class token of the unprompted frozen ViT, not normalised. The first half of a component's rows
+    are keys of the prefix, the second values. Each task owns M / T components, which begin
+    orthogonal to all earlier ones; those of earlier tasks are fixed and still take part. Nothing is
+    selected and no task is told at test time. Loss: cross-entropy over the task's classes, plus
+    ``mu`` times the orthogonality penalty of K, A and P.
 
-    **Boundaries.** Where they are announced, ``n_tasks`` has to be given (recipes do), and training is refused
-    without. Where they are not, it has to be left out: all components train from the start.
+    **Boundaries.** Where they are announced, ``n_tasks`` has to be given (recipes do), and training
+    is refused without. Where they are not, it has to be left out: all components train from the
+    start.
 
-    Defaults are the published script's: M = 100, length 8 (4 keys and 4 values), blocks 0 to 4, Adam 1e-3, batch 128,
-    20 epochs a task (ImageNet-R: 50), CODA's cosine schedule, a fresh optimizer for each task, no clipping, mu = 0.
+    Defaults are the published script's: M = 100, length 8 (4 keys and 4 values), blocks 0 to 4,
+    Adam 1e-3, batch 128, 20 epochs a task (ImageNet-R: 50), CODA's cosine schedule, a fresh
+    optimizer for each task, no clipping, mu = 0.
 
-    Deviations from the published code: weights of components come from two matrix products (exact, no (batch, M, dim)
-    intermediate); new rows by QR, orthogonal to trained rows too (``orthogonal="gram_schmidt"``: the published sequence,
-    which is not); the backbone is really frozen (theirs computes and piles up 86 M gradients); fixed components do not
-    require a gradient, so neither weight decay nor momentum moves them; no sample is dropped from a last short batch.
+    Deviations from the published code: weights of components come from two matrix products (exact,
+    no (batch, M, dim) intermediate); new rows by QR, orthogonal to trained rows too
+    (``orthogonal="gram_schmidt"``: the published sequence, which is not); the backbone is really
+    frozen (theirs computes and piles up 86 M gradients); fixed components do not require a
+    gradient, so neither weight decay nor momentum moves them; no sample is dropped from a last
+    short batch.
 
     Args:
         backbone: the frozen ViT; with ``n_classes`` builds the model.
@@ -95,10 +112,11 @@ class CODAPrompt(PromptStrategy):
         prompted_blocks: blocks with prompts, 0-based.
         prompt_length: rows of a component, even.
         orthogonal: ``"qr"`` or ``"gram_schmidt"``.
-        mu: weight of the penalty; the paper's first version had 0.1 (times 1e-6 in its code), published scripts have 0.
-        class_mask: see :class:`~cl_prompts.strategies.prompts.PromptStrategy`.
+        mu: weight of the penalty; the paper's first version had 0.1 (times 1e-6 in its code),
+            published scripts have 0.
+        class_mask: see :class:`~cl_prompts.strategies.base.prompt.PromptStrategy`.
         lr, train_mb_size, train_epochs, online_iter, schedule, new_optimizer: see
-            :class:`~cl_prompts.strategies.base.OnlineStrategy`.
+            :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
         **common: likewise.
     """
 
@@ -129,14 +147,27 @@ class CODAPrompt(PromptStrategy):
         if model is None:
             backbone, n_classes = need_backbone(backbone, n_classes)
             model = coda_prompt_model(
-                backbone, n_classes, multi_label=multi_label, n_tasks=n_tasks, n_components=n_components,
-                prompted_blocks=prompted_blocks, prompt_length=prompt_length, orthogonal=orthogonal,
-            )  # fmt: skip
+                backbone,
+                n_classes,
+                multi_label=multi_label,
+                n_tasks=n_tasks,
+                n_components=n_components,
+                prompted_blocks=prompted_blocks,
+                prompt_length=prompt_length,
+                orthogonal=orthogonal,
+            )
         self.mu = mu
         super().__init__(
-            model=model, class_mask=class_mask, lr=lr, train_mb_size=train_mb_size, train_epochs=train_epochs,
-            online_iter=online_iter, schedule=schedule, new_optimizer=new_optimizer, **common,
-        )  # fmt: skip
+            model=model,
+            class_mask=class_mask,
+            lr=lr,
+            train_mb_size=train_mb_size,
+            train_epochs=train_epochs,
+            online_iter=online_iter,
+            schedule=schedule,
+            new_optimizer=new_optimizer,
+            **common,
+        )
 
     @property
     def weights(self) -> AttentionWeights:
@@ -147,13 +178,15 @@ class CODAPrompt(PromptStrategy):
         tasks = self.weights.key.n_tasks
         if self.announced and tasks is None:
             raise InputError(
-                "CODAPrompt divides its components among the announced tasks and does not know how many come: give n_tasks, "
-                "or boundaries=False to train all components from the start"
+                "CODAPrompt divides its components among the announced tasks and does not know how"
+                " many come: give n_tasks, or boundaries=False to train all components from the"
+                " start"
             )
         if tasks is not None and not self.announced:
             raise InputError(
-                f"CODAPrompt divided its components among n_tasks={tasks}, but no task is announced here and only the first "
-                "share would ever train: leave n_tasks out, or give boundaries=True"
+                f"CODAPrompt divided its components among n_tasks={tasks}, but no task is announced"
+                " here and only the first share would ever train: leave n_tasks out, or give"
+                " boundaries=True"
             )
         super()._before_training_exp(**kwargs)
 
@@ -161,4 +194,6 @@ class CODAPrompt(PromptStrategy):
         """The orthogonality penalty."""
         if not self.mu:
             return super().prompt_loss(output)
-        return self.mu * (self.weights.penalty() + cast(ComponentPool, self.model.pools[0]).penalty())
+        return self.mu * (
+            self.weights.penalty() + cast(ComponentPool, self.model.pools[0]).penalty()
+        )

@@ -7,29 +7,34 @@ from typing import Any
 
 from avalanche.benchmarks import CLExperience
 
-from cl_prompts.importance import OnlineEWC
 from cl_prompts.strategies.er import ExperienceReplay
+from cl_prompts.training.ewc import OnlineEWC
 
 
 class EWCPlusPlus(ExperienceReplay):
-    """EWC++ (Chaudhry et al., ECCV 2018, arXiv 1801.10112) on top of experience replay, as in the Si-Blurry code.
+    """EWC++ (Chaudhry et al., ECCV 2018, arXiv 1801.10112) on top of experience replay, as in the
+    Si-Blurry code.
 
-    ``L = CE(stream and memory) + reg_coef * sum_p importance_p (p - anchor_p)^2`` over all trained parameters. The Fisher
-    diagonal is a running mean of squared batch gradients of the first term (``ema`` 0.5). Importance and anchor are
-    overwritten by the current Fisher and parameters at the end of each announced task or else every ``period`` samples;
-    before the first time there is no penalty. Its gradient is added in closed form: one backward pass, one step.
-    Multi-label: the first term is binary cross-entropy.
+    ``L = CE(stream and memory) + reg_coef * sum_p importance_p (p - anchor_p)^2`` over all trained
+    parameters. The Fisher diagonal is a running mean of squared batch gradients of the first term
+    (``ema`` 0.5). Importance and anchor are overwritten by the current Fisher and parameters at the
+    end of each announced task or else every ``period`` samples; before the first time there is no
+    penalty. Its gradient is added in closed form: one backward pass, one step. Multi-label: the
+    first term is binary cross-entropy.
 
-    Published settings (defaults): reg_coef 100, the rest as in experience replay. Deviations from the published code: it
-    consolidates at the ends of tasks that the stream does not announce (``boundaries=True`` does so here); it anchors all
-    parameters but the last two tensors, none at all on a frozen ViT, while here the head is anchored; it makes two steps
-    a batch with gradients of the first left in the second. See :class:`~cl_prompts.importance.OnlineEWC`. Avalanche's own
-    EWC computes its Fisher in a pass of its own at each task's end and keeps one anchor per task.
+    Published settings (defaults): reg_coef 100, the rest as in experience replay. Deviations from
+    the published code: it consolidates at the ends of tasks that the stream does not announce
+    (``boundaries=True`` does so here); it anchors all parameters but the last two tensors, none at
+    all on a frozen ViT, while here the head is anchored; it makes two steps a batch with gradients
+    of the first left in the second. See :class:`~cl_prompts.training.ewc.OnlineEWC`. Avalanche's
+    own EWC computes its Fisher in a pass of its own at each task's end and keeps one anchor per
+    task.
 
     Args:
         reg_coef: weight of the penalty.
         ema: share of the old Fisher that a step keeps.
-        period: stream samples between two consolidations where no boundary is announced; None for never.
+        period: stream samples between two consolidations where no boundary is announced; None for
+            never.
         memory_size: samples in the reservoir; 0 leaves the penalty alone.
         **common: see :class:`~cl_prompts.strategies.ExperienceReplay`.
     """
@@ -60,7 +65,9 @@ class EWCPlusPlus(ExperienceReplay):
         """The base's, and Fisher, importance and anchor."""
         return {**super().state_dict(), "ewc": self.ewc.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()) -> None:
+    def load_state_dict(
+        self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
+    ) -> None:
         """Inverse of :meth:`state_dict`."""
         super().load_state_dict(state, experiences)
         self.ewc.load_state_dict(state["ewc"])

@@ -1,4 +1,5 @@
-"""Fine-tuning: every weight of the ViT learns. The baseline that forgets, and with all data at once the upper bound."""
+"""Fine-tuning: every weight of the ViT learns. The baseline that forgets, and with all data at once
+the upper bound."""
 
 from __future__ import annotations
 
@@ -8,27 +9,31 @@ from typing import Any
 
 from avalanche.benchmarks import CLExperience, DatasetExperience
 
-from cl_prompts.backbone import FrozenViT
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
-from cl_prompts.models import PromptedViT
-from cl_prompts.strategies.experiences import whole_of
-from cl_prompts.strategies.labels import classes_of
-from cl_prompts.strategies.tuned import TunedStrategy, tuned_model
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.strategies.base.experience import whole_of
+from cl_prompts.strategies.base.head import TunedStrategy, tuned_model
+from cl_prompts.strategies.base.labels import classes_of
 
 
 class FineTuning(TunedStrategy):
-    """AdamW on all weights, slowly on the backbone and fast on the head; cross-entropy over the classes seen so far.
+    """AdamW on all weights, slowly on the backbone and fast on the head; cross-entropy over the
+    classes seen so far.
 
-    The given backbone is copied, so one frozen backbone can serve other strategies at the same time.
+    The given backbone is copied, so one frozen backbone can serve other strategies at the same
+    time.
 
     Args:
         backbone: the ViT to start from; with ``n_classes`` builds the model.
         n_classes: classes of the data set.
-        model: instead of the two, a :class:`~cl_prompts.models.PromptedViT`, on a thawed backbone if that is to learn.
+        model: instead of the two, a :class:`~cl_prompts.models.prompted.PromptedViT`, on a thawed
+            backbone if that is to learn.
         multi_label: an image may show several classes.
         backbone_lr: learning rate of the backbone; 0 keeps it frozen.
         weight_decay: of AdamW.
-        **common: see :class:`~cl_prompts.strategies.base.OnlineStrategy`; ``lr`` is the head's.
+        **common: see :class:`~cl_prompts.strategies.base.online.OnlineStrategy`; ``lr`` is the
+            head's.
     """
 
     learns_several_labels = True
@@ -45,14 +50,17 @@ class FineTuning(TunedStrategy):
         **common: Any,
     ) -> None:
         if model is None:
-            model = tuned_model(backbone, n_classes, backbone_lr=backbone_lr, multi_label=multi_label)
+            model = tuned_model(
+                backbone, n_classes, backbone_lr=backbone_lr, multi_label=multi_label
+            )
         super().__init__(model=model, backbone_lr=backbone_lr, weight_decay=weight_decay, **common)
 
 
 class Joint(FineTuning):
     """The i.i.d. upper bound: all experiences at once, shuffled, for several epochs.
 
-    ``train`` takes the whole stream. With ``backbone_lr=0`` it is the upper bound of a linear probe.
+    ``train`` takes the whole stream. With ``backbone_lr=0`` it is the upper bound of a linear
+    probe.
 
     Args:
         train_epochs: passes over all data.
@@ -74,7 +82,8 @@ class Joint(FineTuning):
         """Train on the union of ``experiences``, in random order.
 
         Raises:
-            InputError: there are none, or parts of multi-label tasks, whose annotations cannot be put together.
+            InputError: there are none, or parts of multi-label tasks, whose annotations cannot be
+                put together.
         """
         parts = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         if not parts:
@@ -83,14 +92,16 @@ class Joint(FineTuning):
         together = hasattr(union, "classes_in_this_experience") or not self.model.multi_label
         if not together and not all(bool(classes_of(part, n_classes).all()) for part in parts):
             raise InputError(
-                "these experiences are annotated for different classes and are not whole tasks of a stream of cl-prompts, so "
-                "that zeros in their targets mean nothing together: give whole tasks"
+                "these experiences are annotated for different classes and are not whole tasks of a"
+                " stream of cl-prompts, so that zeros in their targets mean nothing together: give"
+                " whole tasks"
             )
         return super().train(union, eval_streams, **{"shuffle": True, **kwargs})
 
 
 def _tasks(parts: Sequence[Any]) -> Sequence[Any]:
-    """The tasks that mini-experiences were cut from, where all of a task is there; else the parts as they are."""
+    """The tasks that mini-experiences were cut from, where all of a task is there; else the parts
+    as they are."""
     wholes = {id(whole): whole for whole in map(whole_of, parts)}
     samples = Counter({key: -len(whole.dataset) for key, whole in wholes.items()})
     for part in parts:
@@ -99,7 +110,8 @@ def _tasks(parts: Sequence[Any]) -> Sequence[Any]:
 
 
 def _union(parts: Sequence[Any]) -> Any:
-    """One experience of them all. A stream of this package knows how: multi-label tasks share images, each to come once."""
+    """One experience of them all. A stream of this package knows how: multi-label tasks share
+    images, each to come once."""
     parts = _tasks(parts)
     stream = parts[0].origin_stream
     if hasattr(stream, "joint"):

@@ -1,4 +1,5 @@
-"""Learning without forgetting: the model is held to what it said a while ago, on the images of today."""
+"""Learning without forgetting: the model is held to what it said a while ago, on the images of
+today."""
 
 from __future__ import annotations
 
@@ -10,32 +11,36 @@ import torch
 from avalanche.benchmarks import CLExperience
 from torch import Tensor, nn
 
-from cl_prompts.distillation import distillation_loss
 from cl_prompts.errors import InputError
-from cl_prompts.losses import multi_label_loss
-from cl_prompts.models import PromptedViT
+from cl_prompts.losses.distillation import distillation_loss
+from cl_prompts.losses.multi_label import multi_label_loss
+from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies.fine_tuning import FineTuning
 
 
 class LwF(FineTuning):
     """Learning without forgetting (Li and Hoiem, ECCV 2016, arXiv 1606.09282). No memory.
 
-    ``L = CE(batch) + distillation * KD`` with ``KD = -(1 / batch) sum softmax(old / T) log softmax(new / T)`` over the
-    classes that the teacher had seen. The teacher is a copy taken at the end of each announced task or else every ``period``
-    samples; before the first one there is no second term. On a frozen ViT only the head is copied and reads the student's
-    features: no second pass. A fine-tuned ViT is copied whole, and an update costs one more forward pass.
-    Multi-label (an addition, KD by softmax being for exclusive classes): ``KD`` is the binary cross-entropy of
-    ``sigmoid(new / T)`` to ``sigmoid(old / T)``, mean over the classes that the teacher had seen.
+    ``L = CE(batch) + distillation * KD`` with
+    ``KD = -(1 / batch) sum softmax(old / T) log softmax(new / T)`` over the classes that the
+    teacher had seen. The teacher is a copy taken at the end of each announced task or else every
+    ``period`` samples; before the first one there is no second term. On a frozen ViT only the head
+    is copied and reads the student's features: no second pass. A fine-tuned ViT is copied whole,
+    and an update costs one more forward pass. Multi-label (an addition, KD by softmax being for
+    exclusive classes): ``KD`` is the binary cross-entropy of ``sigmoid(new / T)`` to
+    ``sigmoid(old / T)``, mean over the classes that the teacher had seen.
 
-    Published settings (defaults): distillation 0.2, T 2, frozen ViT, head by Adam 5e-3, batch 64, 3 updates a batch.
-    Deviations from the published code: its teacher is the model of one batch ago (``teacher="batch"``), which holds on to very
-    little; it distils untrained rows too. Avalanche's LwF plugin takes its teacher at the end of every experience, whether
-    that is announced or not, and so is not used.
+    Published settings (defaults): distillation 0.2, T 2, frozen ViT, head by Adam 5e-3, batch 64, 3
+    updates a batch. Deviations from the published code: its teacher is the model of one batch ago
+    (``teacher="batch"``), which holds on to very little; it distils untrained rows too. Avalanche's
+    LwF plugin takes its teacher at the end of every experience, whether that is announced or not,
+    and so is not used.
 
     Args:
         distillation: weight of the second term.
         temperature: T.
-        teacher: ``"task"``: copied when a task ends or every ``period`` samples; ``"batch"``: after every stream batch.
+        teacher: ``"task"``: copied when a task ends or every ``period`` samples; ``"batch"``: after
+            every stream batch.
         period: stream samples between two copies where no boundary is announced; None for never.
         backbone_lr: learning rate of the backbone; 0 keeps it frozen.
         weight_decay: of AdamW, which without it is Adam.
@@ -58,12 +63,14 @@ class LwF(FineTuning):
     ) -> None:
         if not distillation >= 0 or not temperature > 0:
             raise InputError(
-                f"distillation is {distillation} and temperature is {temperature}: the first cannot be negative, "
-                "the second must be positive"
+                f"distillation is {distillation} and temperature is {temperature}: the first cannot"
+                " be negative, the second must be positive"
             )
         if teacher not in ("task", "batch"):
             raise InputError(f"teacher {teacher!r} is not known: it is 'task' or 'batch'")
-        super().__init__(period=period, backbone_lr=backbone_lr, weight_decay=weight_decay, **common)
+        super().__init__(
+            period=period, backbone_lr=backbone_lr, weight_decay=weight_decay, **common
+        )
         self.distillation, self.temperature, self.teacher_of = distillation, temperature, teacher
         self.teacher: nn.Module | None = None
         """A copy of the head, or of the whole model where more than the head learns."""
@@ -79,8 +86,12 @@ class LwF(FineTuning):
         new, old = self.output.logits, self._old_logits(self.teacher)
         if self.model.multi_label:
             soft = (old / self.temperature).sigmoid()
-            return loss + self.distillation * multi_label_loss(new / self.temperature, soft, self.known)
-        return loss + self.distillation * distillation_loss(new, old, self.known, temperature=self.temperature)
+            return loss + self.distillation * multi_label_loss(
+                new / self.temperature, soft, self.known
+            )
+        return loss + self.distillation * distillation_loss(
+            new, old, self.known, temperature=self.temperature
+        )
 
     @torch.no_grad()
     def _old_logits(self, teacher: nn.Module) -> Tensor:
@@ -105,16 +116,24 @@ class LwF(FineTuning):
         if self.teacher is None:
             self.teacher = copy.deepcopy(source).requires_grad_(False).eval()
             if isinstance(self.teacher, PromptedViT):
-                self.teacher.backbone.counter = self.model.backbone.counter  # its passes are a cost of the method
+                self.teacher.backbone.counter = (
+                    self.model.backbone.counter
+                )  # its passes are a cost of the method
         self.teacher.load_state_dict(source.state_dict())
         self.known = self.model.seen.clone()
 
     def state_dict(self) -> dict[str, Any]:
         """The base's, and the teacher's if there is one."""
-        teacher = None if self.teacher is None else {k: v.clone() for k, v in self.teacher.state_dict().items()}
+        teacher = (
+            None
+            if self.teacher is None
+            else {k: v.clone() for k, v in self.teacher.state_dict().items()}
+        )
         return {**super().state_dict(), "teacher": teacher, "known": self.known.clone()}
 
-    def load_state_dict(self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()) -> None:
+    def load_state_dict(
+        self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
+    ) -> None:
         """Inverse of :meth:`state_dict`."""
         super().load_state_dict(state, experiences)
         if state["teacher"] is None:

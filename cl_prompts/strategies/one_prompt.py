@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cl_prompts.backbone import FrozenViT
-from cl_prompts.models import PromptedViT
-from cl_prompts.prefixes import SharedPrefix
-from cl_prompts.strategies.base import need_backbone
-from cl_prompts.strategies.prompts import PromptStrategy, check_places, heads_of
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.prompts.prefixes import SharedPrefix
+from cl_prompts.strategies.base.online import need_backbone
+from cl_prompts.strategies.base.prompt import PromptStrategy, check_places, heads_of
 
 
 def one_prompt_model(
@@ -26,20 +26,24 @@ def one_prompt_model(
     The arguments are those of :class:`OnePrompt`.
     """
     check_places(backbone, {"prompted_blocks": prompted_blocks}, {"prompt_length": prompt_length})
-    prefix = SharedPrefix(prompted_blocks, prompt_length, backbone.dim, heads_of(backbone), initial=initial)
+    prefix = SharedPrefix(
+        prompted_blocks, prompt_length, backbone.dim, heads_of(backbone), initial=initial
+    )
     return PromptedViT(backbone, n_classes, pools=[prefix], multi_label=multi_label)
 
 
 class OnePrompt(PromptStrategy):
-    """OnePrompt, the single-prompt method of "OVOR: OnePrompt with Virtual Outlier Regularization" (Huang et al., ICLR 2024,
-    arXiv 2402.04129), without the outliers.
+    """OnePrompt, the single-prompt method of "OVOR: OnePrompt with Virtual Outlier Regularization"
+    (Huang et al., ICLR 2024, arXiv 2402.04129), without the outliers.
 
-    One prefix per prompted block, the same for every image and every task, learns throughout the stream; the linear head
-    reads the class token. No pool, no key, no query: a test image costs one pass instead of two. In the paper it keeps up
-    with CODA-Prompt, so what a pool gains over it is what selection is worth. Loss: cross-entropy over the task's classes.
+    One prefix per prompted block, the same for every image and every task, learns throughout the
+    stream; the linear head reads the class token. No pool, no key, no query: a test image costs one
+    pass instead of two. In the paper it keeps up with CODA-Prompt, so what a pool gains over it is
+    what selection is worth. Loss: cross-entropy over the task's classes.
 
-    The paper's settings were not at hand: the schedule is CODA-Prompt's (Adam 1e-3, batch 128, 20 epochs a task) and the
-    length that of DualPrompt's E-prompt, which makes the comparison one of pools alone.
+    The paper's settings were not at hand: the schedule is CODA-Prompt's (Adam 1e-3, batch 128, 20
+    epochs a task) and the length that of DualPrompt's E-prompt, which makes the comparison one of
+    pools alone.
 
     Args:
         backbone: the frozen ViT; with ``n_classes`` builds the model.
@@ -48,10 +52,11 @@ class OnePrompt(PromptStrategy):
         multi_label: an image may show several classes.
         prompted_blocks: blocks with prompts, 0-based.
         prompt_length: keys and values per block.
-        initial: distribution of the prefix: ``"uniform"`` U(-1, 1), ``"small"`` U[0, 0.01) or ``"normal"``.
-        class_mask: see :class:`~cl_prompts.strategies.prompts.PromptStrategy`.
+        initial: distribution of the prefix: ``"uniform"`` U(-1, 1), ``"small"`` U[0, 0.01) or
+            ``"normal"``.
+        class_mask: see :class:`~cl_prompts.strategies.base.prompt.PromptStrategy`.
         lr, train_mb_size, train_epochs, online_iter, schedule, new_optimizer: see
-            :class:`~cl_prompts.strategies.base.OnlineStrategy`.
+            :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
         **common: likewise.
     """
 
@@ -85,6 +90,13 @@ class OnePrompt(PromptStrategy):
                 initial=initial,
             )
         super().__init__(
-            model=model, class_mask=class_mask, lr=lr, train_mb_size=train_mb_size, train_epochs=train_epochs,
-            online_iter=online_iter, schedule=schedule, new_optimizer=new_optimizer, **common,
-        )  # fmt: skip
+            model=model,
+            class_mask=class_mask,
+            lr=lr,
+            train_mb_size=train_mb_size,
+            train_epochs=train_epochs,
+            online_iter=online_iter,
+            schedule=schedule,
+            new_optimizer=new_optimizer,
+            **common,
+        )

@@ -12,43 +12,51 @@ from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.memories import ClassBalancedMemory
-from cl_prompts.rainbow import diverse_selection, view_uncertainty
-from cl_prompts.strategies.tuned import TunedStrategy
+from cl_prompts.strategies.base.head import TunedStrategy
+from cl_prompts.training.buffers import ClassBalancedMemory
+from cl_prompts.training.rainbow import diverse_selection, view_uncertainty
 
 
 class RainbowMemory(TunedStrategy):
-    """Rainbow Memory (RM; Bang et al., CVPR 2021, arXiv 2103.17230), as in the Si-Blurry code. One class per image.
+    """Rainbow Memory (RM; Bang et al., CVPR 2021, arXiv 2103.17230), as in the Si-Blurry code. One
+    class per image.
 
-    Two phases. On the stream: ``CE(stream and memory)`` with a memory that holds equal numbers of every class, as in experience
-    replay. At the end of each announced task, or else every ``period`` samples, a rehearsal: ``memory_epochs`` passes over
-    the memory alone, in random batches of ``train_mb_size``, with the learning rates of :func:`rehearsal_factor`.
-    The passes of a rehearsal count as forward passes of training and its steps in ``updates``; Avalanche's triggers do not
-    fire for them.
+    Two phases. On the stream: ``CE(stream and memory)`` with a memory that holds equal numbers of
+    every class, as in experience replay. At the end of each announced task, or else every
+    ``period`` samples, a rehearsal: ``memory_epochs`` passes over the memory alone, in random
+    batches of ``train_mb_size``, with the learning rates of :func:`rehearsal_factor`. The passes of
+    a rehearsal count as forward passes of training and its steps in ``updates``; Avalanche's
+    triggers do not fire for them.
 
-    ``selection="uncertainty"`` is the paper's: before a rehearsal the memory is chosen anew from itself and all samples since
-    the last one, evenly over the ranking by uncertainty in each class (``views`` augmented views of each candidate; without
-    augmentation there is nothing to tell them apart by). It reads past samples of the stream again, which an online
-    protocol would count as memory. ``"random"``, which the published code comes down to, is the class-balanced memory alone.
+    ``selection="uncertainty"`` is the paper's: before a rehearsal the memory is chosen anew from
+    itself and all samples since the last one, evenly over the ranking by uncertainty in each class
+    (``views`` augmented views of each candidate; without augmentation there is nothing to tell them
+    apart by). It reads past samples of the stream again, which an online protocol would count as
+    memory. ``"random"``, which the published code comes down to, is the class-balanced memory
+    alone.
 
-    Published settings (defaults): 256 epochs, memory 2000, frozen ViT, head by Adam 5e-3, 64 stream and 32 memory samples.
-    Deviations from the published code: it rehearses at the ends of tasks that the stream does not announce (``boundaries=True``
-    does so here); an epoch there is as many passes over the memory as the memory has batches; it repeats a stream batch 96
-    times (here ``online_iter``, like every other method), applies CutMix, and crashes after the first task.
+    Published settings (defaults): 256 epochs, memory 2000, frozen ViT, head by Adam 5e-3, 64 stream
+    and 32 memory samples. Deviations from the published code: it rehearses at the ends of tasks
+    that the stream does not announce (``boundaries=True`` does so here); an epoch there is as many
+    passes over the memory as the memory has batches; it repeats a stream batch 96 times (here
+    ``online_iter``, like every other method), applies CutMix, and crashes after the first task.
 
     Args:
         memory_size: samples in the memory, at least 1.
         memory_epochs: passes over the memory in a rehearsal; 0 for no rehearsal.
         selection: ``"random"`` or ``"uncertainty"``.
         views: augmented views of each candidate for the uncertainty.
-        reuse_features: with a frozen ViT, compute features once a rehearsal instead of once an epoch. The same numbers
-            where images are not augmented; otherwise one augmented view serves a whole rehearsal.
-        period: stream samples between two rehearsals where no boundary is announced; None for never. The default gives
-            published CIFAR-100 streams as many as they have tasks; a stream that is shorter has none.
-        **common: see :class:`~cl_prompts.strategies.tuned.TunedStrategy`.
+        reuse_features: with a frozen ViT, compute features once a rehearsal instead of once an
+            epoch. The same numbers where images are not augmented; otherwise one augmented view
+            serves a whole rehearsal.
+        period: stream samples between two rehearsals where no boundary is announced; None for
+            never. The default gives published CIFAR-100 streams as many as they have tasks; a
+            stream that is shorter has none.
+        **common: see :class:`~cl_prompts.strategies.base.head.TunedStrategy`.
 
     Raises:
-        InputError: a number out of range, an unknown selection, or ``reuse_features`` where features change.
+        InputError: a number out of range, an unknown selection, or ``reuse_features`` where
+            features change.
     """
 
     needs_memory = True
@@ -66,16 +74,21 @@ class RainbowMemory(TunedStrategy):
         **common: Any,
     ) -> None:
         if memory_epochs < 0 or views < 1:
-            raise InputError(f"memory_epochs is {memory_epochs} and views is {views}: they need at least 0 and 1")
+            raise InputError(
+                f"memory_epochs is {memory_epochs} and views is {views}: they need at least 0 and 1"
+            )
         if selection not in ("random", "uncertainty"):
             raise unknown("selection", selection, ("random", "uncertainty"))
         super().__init__(memory_size=memory_size, period=period, **common)
         if reuse_features and self.model.reads_images:
-            raise InputError("reuse_features needs features that stay as they are: use it with backbone_lr=0")
+            raise InputError(
+                "reuse_features needs features that stay as they are: use it with backbone_lr=0"
+            )
         self.memory_epochs, self.selection, self.views = memory_epochs, selection, views
         self.reuse_features = reuse_features
         self._candidates = torch.zeros(0, 3, dtype=torch.int64)
-        """(samples since the last rehearsal, 3): reference and label; empty with selection "random"."""
+        """(samples since the last rehearsal, 3): reference and label; empty with selection
+        "random"."""
 
     def make_memory(self, size: int, seed: int) -> ClassBalancedMemory:
         """Equal numbers of each class, a random sample of the fullest making room."""
@@ -98,16 +111,22 @@ class RainbowMemory(TunedStrategy):
 
     @torch.no_grad()
     def _choose(self) -> None:
-        held = torch.cat([self.memory.slots, self.memory.labels[:, None]], dim=1)[: len(self.memory)]
+        held = torch.cat([self.memory.slots, self.memory.labels[:, None]], dim=1)[
+            : len(self.memory)
+        ]
         candidates = torch.cat([held, self._candidates]).unique(dim=0)
         uncertainty = []
         for some in candidates.split(self.eval_mb_size):
             scores = [
-                self.model.run(self.replay.read_references(some[:, :2])[0][0].to(self.device)).logits
+                self.model.run(
+                    self.replay.read_references(some[:, :2])[0][0].to(self.device)
+                ).logits
                 for _ in range(self.views)
             ]
             uncertainty.append(view_uncertainty(torch.stack(scores)).cpu())
-        chosen = candidates[diverse_selection(torch.cat(uncertainty), candidates[:, 2], self.memory.size)]
+        chosen = candidates[
+            diverse_selection(torch.cat(uncertainty), candidates[:, 2], self.memory.size)
+        ]
         self.memory.replace(chosen[:, :2], chosen[:, 2])
         self._candidates = self._candidates[:0]
 
@@ -150,7 +169,9 @@ class RainbowMemory(TunedStrategy):
         """The base's, and the candidates."""
         return {**super().state_dict(), "candidates": self._candidates.clone()}
 
-    def load_state_dict(self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()) -> None:
+    def load_state_dict(
+        self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
+    ) -> None:
         """Inverse of :meth:`state_dict`."""
         super().load_state_dict(state, experiences)
         self._candidates = state["candidates"].clone()
@@ -159,8 +180,9 @@ class RainbowMemory(TunedStrategy):
 def rehearsal_factor(epoch: int) -> float:
     """What multiplies the learning rate in ``epoch`` (from 0) of a rehearsal.
 
-    0.1 in epoch 0 (warm-up), 1 in epoch 1; from there cosine decay to 0.01 over 1, 2, 4, 8, ... epochs with a restart at 1
-    after each (SGDR, Loshchilov and Hutter, ICLR 2017, stepped per epoch), so at 1, 2, 4, 8, ...
+    0.1 in epoch 0 (warm-up), 1 in epoch 1; from there cosine decay to 0.01 over 1, 2, 4, 8, ...
+    epochs with a restart at 1 after each (SGDR, Loshchilov and Hutter, ICLR 2017, stepped per
+    epoch), so at 1, 2, 4, 8, ...
     """
     if epoch == 0:
         return 0.1

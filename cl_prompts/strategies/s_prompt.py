@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cl_prompts.backbone import FrozenViT
-from cl_prompts.models import PromptedViT
-from cl_prompts.prefixes import PrefixPool
-from cl_prompts.selectors import ClassTokenQuery, NearestKeys
-from cl_prompts.slots import TaskSlots
-from cl_prompts.strategies.base import need_backbone
-from cl_prompts.strategies.prompts import PromptStrategy, check_places, heads_of, slots_for
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.prompts.prefixes import PrefixPool
+from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
+from cl_prompts.prompts.task_selectors import TaskSlots
+from cl_prompts.strategies.base.online import need_backbone
+from cl_prompts.strategies.base.prompt import PromptStrategy, check_places, heads_of, slots_for
 
 
 def s_prompt_model(
@@ -25,7 +25,8 @@ def s_prompt_model(
     copy_previous: bool = False,
     initial: str = "uniform",
 ) -> PromptedViT:
-    """S-Prompt++'s network: the prefix of one slot per image in all prompted blocks, class token classified.
+    """S-Prompt++'s network: the prefix of one slot per image in all prompted blocks, class token
+    classified.
 
     The arguments are those of :class:`SPrompt`.
     """
@@ -38,7 +39,13 @@ def s_prompt_model(
         selector=TaskSlots(NearestKeys(pool_size, dim, initial=initial)),
         pools=[
             PrefixPool(
-                pool_size, prompted_blocks, prompt_length, dim, heads_of(backbone), initial=initial, copy_slots=copied
+                pool_size,
+                prompted_blocks,
+                prompt_length,
+                dim,
+                heads_of(backbone),
+                initial=initial,
+                copy_slots=copied,
             )
         ],
         multi_label=multi_label,
@@ -46,20 +53,24 @@ def s_prompt_model(
 
 
 class SPrompt(PromptStrategy):
-    """S-Prompt++: S-Prompts (Wang et al., NeurIPS 2022, arXiv 2207.12819) for class-incremental streams, as compared in
-    HiDe-Prompt (Wang et al., NeurIPS 2023, arXiv 2310.07234).
+    """S-Prompt++: S-Prompts (Wang et al., NeurIPS 2022, arXiv 2207.12819) for class-incremental
+    streams, as compared in HiDe-Prompt (Wang et al., NeurIPS 2023, arXiv 2310.07234).
 
-    Every task learns a prefix of its own in several blocks, independent of all others, and a key. Training uses the current
-    task's; a test image that whose key is nearest to its query (final-norm class token of the unprompted frozen ViT). It is
-    DualPrompt without the shared G-prompt. Loss: cross-entropy over the task's classes minus
+    Every task learns a prefix of its own in several blocks, independent of all others, and a key.
+    Training uses the current task's; a test image that whose key is nearest to its query
+    (final-norm class token of the unprompted frozen ViT). It is DualPrompt without the shared
+    G-prompt. Loss: cross-entropy over the task's classes minus
     ``pull_weight * mean_b cos(q_b, K_t)``; the linear head reads the class token.
 
-    Where no boundary is announced, or once tasks exceed the pool, training chooses by nearest key as well.
+    Where no boundary is announced, or once tasks exceed the pool, training chooses by nearest key
+    as well.
 
-    The blocks are HiDe's, the other settings DualPrompt's defaults here: its own protocol was not at hand.
+    The blocks are HiDe's, the other settings DualPrompt's defaults here: its own protocol was not
+    at hand.
 
-    Deviations: S-Prompts pick the prompt by the nearest of several k-means centroids of a task's queries and give each task
-    a head of its own; here a learned key stands for the task and one head covers all classes.
+    Deviations: S-Prompts pick the prompt by the nearest of several k-means centroids of a task's
+    queries and give each task a head of its own; here a learned key stands for the task and one
+    head covers all classes.
 
     Args:
         backbone: the frozen ViT; with ``n_classes`` builds the model.
@@ -70,12 +81,14 @@ class SPrompt(PromptStrategy):
         pool_size: prompts; None for one a task, or 10 where the number of tasks is not known.
         prompted_blocks: blocks with prompts, 0-based.
         prompt_length: keys and values of a prompt per block.
-        copy_previous: a task's prompt begins as that of the task before; by default at random, independent.
-        initial: distribution of prompts and keys: ``"uniform"`` U(-1, 1), ``"small"`` U[0, 0.01) or ``"normal"``.
+        copy_previous: a task's prompt begins as that of the task before; by default at random,
+            independent.
+        initial: distribution of prompts and keys: ``"uniform"`` U(-1, 1), ``"small"`` U[0, 0.01) or
+            ``"normal"``.
         pull_weight: lambda.
-        class_mask: see :class:`~cl_prompts.strategies.prompts.PromptStrategy`.
+        class_mask: see :class:`~cl_prompts.strategies.base.prompt.PromptStrategy`.
         lr, train_mb_size, train_epochs, online_iter, new_optimizer, clip_norm: see
-            :class:`~cl_prompts.strategies.base.OnlineStrategy`.
+            :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
         **common: likewise.
     """
 
@@ -105,11 +118,24 @@ class SPrompt(PromptStrategy):
         if model is None:
             backbone, n_classes = need_backbone(backbone, n_classes)
             model = s_prompt_model(
-                backbone, n_classes, multi_label=multi_label, pool_size=slots_for(pool_size, n_tasks),
-                prompted_blocks=prompted_blocks, prompt_length=prompt_length, copy_previous=copy_previous, initial=initial,
-            )  # fmt: skip
+                backbone,
+                n_classes,
+                multi_label=multi_label,
+                pool_size=slots_for(pool_size, n_tasks),
+                prompted_blocks=prompted_blocks,
+                prompt_length=prompt_length,
+                copy_previous=copy_previous,
+                initial=initial,
+            )
         self.pull_weight = pull_weight
         super().__init__(
-            model=model, class_mask=class_mask, lr=lr, train_mb_size=train_mb_size, train_epochs=train_epochs,
-            online_iter=online_iter, new_optimizer=new_optimizer, clip_norm=clip_norm, **common,
-        )  # fmt: skip
+            model=model,
+            class_mask=class_mask,
+            lr=lr,
+            train_mb_size=train_mb_size,
+            train_epochs=train_epochs,
+            online_iter=online_iter,
+            new_optimizer=new_optimizer,
+            clip_norm=clip_norm,
+            **common,
+        )

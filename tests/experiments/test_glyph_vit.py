@@ -1,4 +1,5 @@
-"""The embedded tiny ViT: what its card states is recomputed, and its pre-training is tried on two glyphs."""
+"""The embedded tiny ViT: what its card states is recomputed, and its pre-training is tried on two
+glyphs."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ def _one_thread():
 @pytest.fixture(scope="module")
 def two_glyphs() -> glyphs.GlyphTable:
     bundled = glyphs.find_fonts("IO", (glyphs.bundled_fonts(),))
-    return glyphs.render_table({path: name for path, name in bundled.items() if path.stem == "DejaVuSans"}, "IO")
+    return glyphs.render_table(
+        {path: name for path, name in bundled.items() if path.stem == "DejaVuSans"}, "IO"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,9 @@ def test_shipped_weights_are_clearly_better_than_random(accuracies):
     assert linear >= 0.95
     assert nearest >= 0.94
     assert linear > accuracies["random"][0] + 0.05
-    assert nearest > max(accuracies["random"][1], accuracies["random, input not normalised"][1]) + 0.1
+    assert (
+        nearest > max(accuracies["random"][1], accuracies["random, input not normalised"][1]) + 0.1
+    )
 
 
 def test_no_glyph_is_a_digit():
@@ -90,7 +95,10 @@ def test_header_says_how_to_use_the_file():
 def test_loss_falls_on_two_glyphs_of_the_bundled_font(two_glyphs):
     losses: list[float] = []
     pretrain_glyphs.train(
-        two_glyphs, Budget(1.0, steps=30), batch=32, report=lambda step, spent, loss, accuracy: losses.append(loss)
+        two_glyphs,
+        Budget(1.0, steps=30),
+        batch=32,
+        report=lambda step, spent, loss, accuracy: losses.append(loss),
     )
     assert len(losses) == 30
     assert sum(losses[-5:]) / 5 < 0.5 * sum(losses[:5]) / 5
@@ -102,7 +110,9 @@ def test_processor_time_ends_training_and_the_learning_rate_ends_at_zero(two_gly
     assert budget.step == 0
     assert not trained.training
     assert pretrain_glyphs.learning_rate(0.0) < 0.05 * pretrain_glyphs.PEAK_LR
-    assert pretrain_glyphs.learning_rate(pretrain_glyphs.WARM_UP) == pytest.approx(pretrain_glyphs.PEAK_LR)
+    assert pretrain_glyphs.learning_rate(pretrain_glyphs.WARM_UP) == pytest.approx(
+        pretrain_glyphs.PEAK_LR
+    )
     assert pretrain_glyphs.learning_rate(1.0) == pytest.approx(0.0, abs=1e-12)
 
 
@@ -137,7 +147,10 @@ def test_saved_network_computes_the_same_up_to_fp16(tmp_path):
 
 
 def test_folder_without_fonts_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"no \.ttf or \.otf font with the glyphs AB in .*" + re.escape(tmp_path.name)):
+    with pytest.raises(
+        InputError,
+        match=r"no \.ttf or \.otf font with the glyphs AB in .*" + re.escape(tmp_path.name),
+    ):
         glyphs.find_fonts("AB", (tmp_path,))
 
 

@@ -1,4 +1,5 @@
-"""The figures of multi-label runs: that they show the numbers they were given, at any size, without warnings."""
+"""The figures of multi-label runs: that they show the numbers they were given, at any size, without
+warnings."""
 
 from __future__ import annotations
 
@@ -8,7 +9,12 @@ import numpy as np
 import pytest
 
 from cl_prompts.experiments import pictures
-from cl_prompts.experiments.multi_label_pictures import ap_heatmap_figure, examples_figure, f1_figure, map_figure
+from cl_prompts.experiments.multi_label_pictures import (
+    ap_heatmap_figure,
+    examples_figure,
+    f1_figure,
+    map_figure,
+)
 from tests.experiments.test_pictures import drawn, stream, texts
 
 NAN = float("nan")
@@ -47,11 +53,15 @@ def test_map_over_any_number_of_tasks(n_tasks: int) -> None:
 
 
 def test_ap_heat_map_orders_classes_and_shows_what_was_forgotten() -> None:
-    figure = ap_heatmap_figure([[NAN, 0.5, 0.2], [0.9, 0.8, 0.4], [NAN, NAN, NAN], [0.3, 0.6, 0.7]], list("abcd"))
+    figure = ap_heatmap_figure(
+        [[NAN, 0.5, 0.2], [0.9, 0.8, 0.4], [NAN, NAN, NAN], [0.3, 0.6, 0.7]], list("abcd")
+    )
     left, right, bar = figure.axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["b", "d", "a", "c"]
     shown = np.ma.filled(left.images[0].get_array().astype(float), np.nan)
-    assert np.allclose(shown, [[90, 80, 40], [30, 60, 70], [NAN, 50, 20], [NAN] * 3], equal_nan=True)
+    assert np.allclose(
+        shown, [[90, 80, 40], [30, 60, 70], [NAN, 50, 20], [NAN] * 3], equal_nan=True
+    )
     assert texts(left) == ["90", "80", "40", "30", "60", "70", "50", "20"]
     assert texts(right) == ["50", "-10", "30"]
     assert [line.get_ydata()[0] for line in left.lines] == [1.5, 2.5]
@@ -79,7 +89,9 @@ def test_f1_panels_show_mean_and_seeds() -> None:
     drawn(figure)
 
 
-@pytest.mark.parametrize("scores", [{}, {"a": {}}, {f"s{i}": {"CF1": [0.5], "OF1": [0.1]} for i in range(20)}])
+@pytest.mark.parametrize(
+    "scores", [{}, {"a": {}}, {f"s{i}": {"CF1": [0.5], "OF1": [0.1]} for i in range(20)}]
+)
 def test_f1_of_any_size(scores: dict[str, Any]) -> None:
     drawn(f1_figure(scores))
 
@@ -92,7 +104,11 @@ def test_examples_tell_right_missed_and_wrong_labels_apart() -> None:
     assert lines_beside(figure, 0) == ["✓ cat", "✗ cow", "○ dog"]
     assert lines_beside(figure, 1) == ["no label"]
     assert len({text.get_color() for text in figure.axes[1].texts}) == 3
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["right", "missed", "wrongly predicted"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "right",
+        "missed",
+        "wrongly predicted",
+    ]
     assert np.array_equal(figure.axes[0].images[0].get_array(), np.full((8, 8, 3), 200))
     assert (drawn(figure) == 200).all(2).sum() > 10_000
 
@@ -137,4 +153,6 @@ def test_other_figures_say_what_they_measure() -> None:
     assert classes.axes[1].get_ylabel() == "average precision (%)"
     labels = pictures.stream_figure(stream(2, 4), unit="labels")
     assert labels.axes[0].get_ylabel() == "labels"
-    assert any("share of the class's labels" in text.get_text() for text in labels.legends[0].get_texts())
+    assert any(
+        "share of the class's labels" in text.get_text() for text in labels.legends[0].get_texts()
+    )

@@ -33,12 +33,18 @@ def texts(axes: Any) -> list[str]:
 def stream(n_tasks: int, n_classes: int) -> dict[str, Any]:
     """Even classes disjoint, odd ones blurry, class c at home in task c % n_tasks."""
     counts = np.zeros((n_tasks, n_classes), int)
-    kinds: dict[str, list[list[int]]] = {k: [[] for _ in range(n_tasks)] for k in ("disjoint", "blurry")}
+    kinds: dict[str, list[list[int]]] = {
+        k: [[] for _ in range(n_tasks)] for k in ("disjoint", "blurry")
+    }
     for c in range(n_classes):
         counts[c % n_tasks, c] = 90
         counts[(c + 1) % n_tasks, c] += 10 * (c % 2)
         kinds["blurry" if c % 2 else "disjoint"][c % n_tasks].append(c)
-    return {"counts": counts.tolist(), "disjoint_classes": kinds["disjoint"], "blurry_classes": kinds["blurry"]}
+    return {
+        "counts": counts.tolist(),
+        "disjoint_classes": kinds["disjoint"],
+        "blurry_classes": kinds["blurry"],
+    }
 
 
 def test_curves_show_mean_and_sample_standard_deviation() -> None:
@@ -102,11 +108,16 @@ def test_stream_orders_disjoint_before_blurry_and_writes_counts() -> None:
     assert sorted(texts(matrix)) == ["10", "10", "90", "90", "90", "90"]
     assert any(text.get_text() == "disjoint classes (2)" for text in figure.legends[0].get_texts())
     pixels = drawn(figure).reshape(-1, 3)
-    for colour in ((0, 114, 178), (213, 94, 0)):  # a disjoint class is wholly in one task; the bars are solid
+    for colour in (
+        (0, 114, 178),
+        (213, 94, 0),
+    ):  # a disjoint class is wholly in one task; the bars are solid
         assert (pixels == colour).all(1).sum() > 1000
 
 
-@pytest.mark.parametrize(("n_tasks", "n_classes"), [(1, 1), (5, 10), (10, 100), (5, 200), (40, 200)])
+@pytest.mark.parametrize(
+    ("n_tasks", "n_classes"), [(1, 1), (5, 10), (10, 100), (5, 200), (40, 200)]
+)
 def test_stream_of_any_size_fits(n_tasks: int, n_classes: int) -> None:
     figure = pictures.stream_figure(stream(n_tasks, n_classes))
     assert drawn(figure).shape[1] <= 9.6 * 144 + 1
@@ -115,7 +126,9 @@ def test_stream_of_any_size_fits(n_tasks: int, n_classes: int) -> None:
 
 
 def test_classes_that_never_occur_or_have_no_kind() -> None:
-    figure = pictures.stream_figure({"counts": [[5, 0, 3], [0, 0, 3]], "disjoint_classes": [[0], []]})
+    figure = pictures.stream_figure(
+        {"counts": [[5, 0, 3], [0, 0, 3]], "disjoint_classes": [[0], []]}
+    )
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert words[:2] == ["disjoint classes (1)", "other classes (1)"]
     assert "1 class not in the stream" in words[2]
@@ -137,7 +150,9 @@ def test_class_heat_map_of_any_size(points: int, classes: int) -> None:
     drawn(pictures.class_heatmap_figure(np.arange(1, points + 1), np.full((classes, points), 0.5)))
 
 
-@given(arrays(float, st.integers(1, 6).map(lambda n: (n, n)), elements=st.floats(0, 1)), st.randoms())
+@given(
+    arrays(float, st.integers(1, 6).map(lambda n: (n, n)), elements=st.floats(0, 1)), st.randoms()
+)
 def test_forgetting_is_the_literal_formula(values: np.ndarray, random: Any) -> None:
     n = len(values)
     empty = [i for i in range(n) if random.random() < 0.2]
@@ -152,7 +167,9 @@ def test_forgetting_is_the_literal_formula(values: np.ndarray, random: Any) -> N
 
 
 def test_task_heat_map_writes_accuracies_and_forgetting() -> None:
-    figure = pictures.task_heatmap_figure([[0.9, 0.8, 0.5], [np.nan, 0.6, 0.7], [np.nan, np.nan, 0.4]])
+    figure = pictures.task_heatmap_figure(
+        [[0.9, 0.8, 0.5], [np.nan, 0.6, 0.7], [np.nan, np.nan, 0.4]]
+    )
     left, right, _ = figure.axes
     assert texts(left) == ["90", "80", "50", "60", "70", "40"]
     assert texts(right) == ["40", "-10"]
@@ -172,7 +189,11 @@ def test_names_are_not_read_as_mathematics() -> None:
 
 
 def test_no_global_state_is_loaded() -> None:
-    code = "import sys; from cl_prompts.experiments.pictures import png_bytes, task_heatmap_figure; "
+    code = (
+        "import sys; from cl_prompts.experiments.pictures import png_bytes, task_heatmap_figure; "
+    )
     code += "png_bytes(task_heatmap_figure([[1]])); print('matplotlib.pyplot' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "False"

@@ -1,4 +1,5 @@
-"""Looking inside a run: the figures, what is written at task ends, and what the report reads back."""
+"""Looking inside a run: the figures, what is written at task ends, and what the report reads
+back."""
 
 from __future__ import annotations
 
@@ -15,16 +16,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cl_prompts.components import AttentionWeights
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.inside import KEYS_FILE, key_similarity_of, memory_matrix, usage_entropy
 from cl_prompts.experiments.pictures_inside import key_figure, memory_figure, usage_figure
 from cl_prompts.experiments.results import collect, usage_matrix
-from cl_prompts.inspection import key_similarity, prompt_usage
-from cl_prompts.models import PromptedViT
-from cl_prompts.selectors import NearestKeys
-from cl_prompts.slots import BatchMajority, FrequencyPenalty, TaskSlots
+from cl_prompts.models.inspection import key_similarity, prompt_usage
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.prompts.components import AttentionWeights
+from cl_prompts.prompts.selectors import NearestKeys
+from cl_prompts.prompts.task_selectors import BatchMajority, FrequencyPenalty, TaskSlots
 from tests.conftest import tiny_vit
 from tests.experiments.test_pictures import drawn, texts
 
@@ -38,7 +39,9 @@ def chooser(selector: Any) -> Any:
     return SimpleNamespace(selector=selector)
 
 
-@pytest.mark.parametrize("wrap", [lambda k: k, TaskSlots, FrequencyPenalty, lambda k: BatchMajority(TaskSlots(k), 5)])
+@pytest.mark.parametrize(
+    "wrap", [lambda k: k, TaskSlots, FrequencyPenalty, lambda k: BatchMajority(TaskSlots(k), 5)]
+)
 def test_usage_and_keys_are_found_below_any_wrapper(wrap: Any) -> None:
     keys = NearestKeys(5, 8, k=2)
     selector = wrap(keys)
@@ -96,7 +99,9 @@ def test_entropy_lies_between_zero_and_equal_use(counts: np.ndarray) -> None:
 def test_a_damaged_key_file_is_told(tmp_path: Path) -> None:
     assert key_similarity_of(tmp_path) is None
     (tmp_path / KEYS_FILE).write_text("no archive")
-    with pytest.raises(InputError, match=r"cannot read .*keys\.npz of a run: repeat the run or delete that file"):
+    with pytest.raises(
+        InputError, match=r"cannot read .*keys\.npz of a run: repeat the run or delete that file"
+    ):
         key_similarity_of(tmp_path)
 
 
@@ -129,7 +134,10 @@ def test_keys_are_shown_as_they_are() -> None:
 def test_memory_stacks_classes_in_the_order_in_which_they_were_held() -> None:
     figure = memory_figure([[0, 10, 0], [4, 6, 0], [5, 5, 0]], list("abc"))
     axes = figure.axes[0]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]  # as stacked: first held below
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "a",
+        "b",
+    ]  # as stacked: first held below
     reaches = [set(layer.get_paths()[0].vertices[:, 1]) for layer in axes.collections]
     assert reaches == [{0, 10, 6, 5}, {10, 6, 5}]  # the lower layer, then what stands on it
     assert sorted(texts(axes)) == sorted(["10", "6", "5", "4", "5"])
@@ -165,7 +173,12 @@ def rows(folder: Path) -> list[list[str]]:
 
 
 def test_a_run_writes_what_is_inside_and_the_report_shows_it(tmp_path: Path) -> None:
-    assert main(["run", "digits_mvp_r", *QUICK, "mvp.memory_size=30", "--out", str(tmp_path), "--quiet"]) == 0
+    assert (
+        main(
+            ["run", "digits_mvp_r", *QUICK, "mvp.memory_size=30", "--out", str(tmp_path), "--quiet"]
+        )
+        == 0
+    )
     (run,) = collect([tmp_path])
     ends = run.summary["task_ends"]
     usage, entropy = usage_matrix(run), run.metrics["prompt_usage_entropy"]["task"]
@@ -188,7 +201,9 @@ def test_a_run_writes_what_is_inside_and_the_report_shows_it(tmp_path: Path) -> 
     assert trained == [run.summary["trainable_parameters"]] * 3
     passes = np.array([e.value for e in board.Scalars("cost/forward_passes_train")])
     sizes = np.diff([0, *ends])
-    assert (passes * sizes).sum() / sizes.sum() == pytest.approx(run.summary["forward_passes"]["train"], rel=1e-4)
+    assert (passes * sizes).sum() / sizes.sum() == pytest.approx(
+        run.summary["forward_passes"]["train"], rel=1e-4
+    )
     assert all(e.value > 0.5 for e in board.Scalars("cost/forward_passes_evaluation"))
     files = {f.name for f in tmp_path.rglob("*.png")}
     assert {f"digits-mvp-r-mvp-seed-1-{what}.png" for what in ("usage", "keys", "memory")} <= files
@@ -204,4 +219,6 @@ def test_a_run_without_prompts_or_memory_has_none_of_it(tmp_path: Path) -> None:
     assert run.summary["forward_passes"]["train"] < 1
     board = EventAccumulator(str(run.folder)).Reload()
     assert [e.value for e in board.Scalars("cost/trainable_parameters")] == [0, 0, 0]
-    assert not {f.name for f in tmp_path.rglob("*.png") if f.stem.endswith(("usage", "keys", "memory"))}
+    assert not {
+        f.name for f in tmp_path.rglob("*.png") if f.stem.endswith(("usage", "keys", "memory"))
+    }

@@ -29,12 +29,15 @@ LEVEL = {"mvp": 0.82, "linear_probe": 0.76, "fine_tuning": 0.55, "joint": 0.93}
 
 
 def fake_stream(rng: np.random.Generator, n_tasks: int, n_classes: int) -> dict[str, Any]:
-    """Half of the classes in one task each; the others in a home task, with a tenth of their samples elsewhere."""
+    """Half of the classes in one task each; the others in a home task, with a tenth of their
+    samples elsewhere."""
     order = rng.permutation(n_classes)
     homes = rng.integers(n_tasks, size=n_classes)
     per_class = 1500 // n_classes + 5
     counts = np.zeros((n_tasks, n_classes), int)
-    kinds: dict[str, list[list[int]]] = {k: [[] for _ in range(n_tasks)] for k in ("disjoint", "blurry")}
+    kinds: dict[str, list[list[int]]] = {
+        k: [[] for _ in range(n_tasks)] for k in ("disjoint", "blurry")
+    }
     for place, c in enumerate(order.tolist()):
         blurry = place >= n_classes // 2
         kinds["blurry" if blurry else "disjoint"][homes[c]].append(c)
@@ -51,7 +54,9 @@ def fake_stream(rng: np.random.Generator, n_tasks: int, n_classes: int) -> dict[
     }
 
 
-def fake_metrics(rng: np.random.Generator, stream: dict[str, Any], strategy: str, period: int = 100) -> list[list[Any]]:
+def fake_metrics(
+    rng: np.random.Generator, stream: dict[str, Any], strategy: str, period: int = 100
+) -> list[list[Any]]:
     """Rows of metrics.csv: each class learnt in its first task, slowly forgotten after that."""
     counts = np.array(stream["counts"])
     ends = counts.sum(1).cumsum()
@@ -63,7 +68,11 @@ def fake_metrics(rng: np.random.Generator, stream: dict[str, Any], strategy: str
         starts = np.concatenate([[0], ends])[first]
         known = [c for c in range(len(first)) if first[c] <= task and starts[c] < samples]
         age = (samples - starts) / ends[-1]
-        values = LEVEL[strategy] * (1 - np.exp(-8 * age)) - drop * age + 0.04 * rng.standard_normal(len(first))
+        values = (
+            LEVEL[strategy] * (1 - np.exp(-8 * age))
+            - drop * age
+            + 0.04 * rng.standard_normal(len(first))
+        )
         return {c: float(np.clip(values[c], 0, 1)) for c in known}
 
     rows: list[list[Any]] = []
@@ -98,7 +107,8 @@ def fake_run(
     settings: dict[str, Any] | None = None,
     **summary: Any,
 ) -> Path:
-    """Write one run folder below ``root`` and return it; ``summary`` overrides entries of summary.json."""
+    """Write one run folder below ``root`` and return it; ``summary`` overrides entries of
+    summary.json."""
     folder = root / recipe / strategy / f"{seed}-{time}"
     folder.mkdir(parents=True)
     stream = fake_stream(np.random.default_rng(seed), n_tasks, n_classes)
@@ -139,9 +149,20 @@ def fake_run(
     }
     (folder / "summary.json").write_text(json.dumps(content | summary))
     (folder / "stream.json").write_text(json.dumps(stream))
-    config = {"recipe": recipe, "seed": seed, "strategy": strategy, "options": {"lr": 0.005, **(settings or {})}}
+    config = {
+        "recipe": recipe,
+        "seed": seed,
+        "strategy": strategy,
+        "options": {"lr": 0.005, **(settings or {})},
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    environment = {"python": "3.11.2", "torch": "2.9.0", "device": "cpu", "git_revision": None, "time": time}
+    environment = {
+        "python": "3.11.2",
+        "torch": "2.9.0",
+        "device": "cpu",
+        "git_revision": None,
+        "time": time,
+    }
     (folder / "environment.json").write_text(json.dumps(environment))
     with (folder / "metrics.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["samples_seen", "metric", "scope", "value"], *rows])
@@ -181,10 +202,14 @@ def test_collect_takes_run_folders_and_parents_once_and_in_order(runs_folder: Pa
     assert not runs[-1].metrics
 
 
-def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_compete(runs_folder: Path) -> None:
+def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_compete(
+    runs_folder: Path,
+) -> None:
     runs = collect([runs_folder])
     rows = {row.cells[0]: row for row in results_table(runs)}
-    mvp = [r.summary["results"]["a_auc"] for r in runs if r.summary["strategy"] == "mvp" and r.finished]
+    mvp = [
+        r.summary["results"]["a_auc"] for r in runs if r.summary["strategy"] == "mvp" and r.finished
+    ]
     assert all(len(row.cells) == 2 + len(COLUMNS) for row in rows.values())
     assert rows["mvp"].cells[1:3] == ("2", f"{50 * sum(mvp):.1f} ± {100 * np.std(mvp, ddof=1):.1f}")
     assert rows["mvp"].cells[4:] == ("3.6 ± 0.0", "3.0 ± 0.0", "27,000", "321", "2.00", "0.95")
@@ -203,9 +228,15 @@ def test_nothing_is_marked_best_without_a_rival_on_the_same_seeds(tmp_path: Path
 
 def test_undefined_results_are_left_out_of_a_mean(tmp_path: Path) -> None:
     fake_run(
-        tmp_path, seed=1, results={"a_auc": 0.5, "a_last": 0.6, "forgetting": float("nan"), "task_forgetting": None}
+        tmp_path,
+        seed=1,
+        results={"a_auc": 0.5, "a_last": 0.6, "forgetting": float("nan"), "task_forgetting": None},
     )
-    fake_run(tmp_path, seed=2, results={"a_auc": 0.5, "a_last": 0.6, "forgetting": 0.1, "task_forgetting": None})
+    fake_run(
+        tmp_path,
+        seed=2,
+        results={"a_auc": 0.5, "a_last": 0.6, "forgetting": 0.1, "task_forgetting": None},
+    )
     (row,) = results_table(collect([tmp_path]))
     assert row.cells[4:6] == ("10.0 ± -", "-")
 
@@ -259,8 +290,16 @@ def test_matrices_read_back_what_was_written(runs_folder: Path) -> None:
 
 def test_a_task_without_samples_keeps_the_accuracies_and_adds_no_usage(tmp_path: Path) -> None:
     folder = fake_run(tmp_path, n_tasks=4, task_ends=[0, 100, 100, 200])
-    lines = ["samples_seen,metric,scope,value", "100,task_end_accuracy,task:1,0.5", "200,task_end_accuracy,task:1,0.25"]
-    lines += ["200,task_end_accuracy,task:3,0.75", "100,prompt_usage,prompt:0,7", "200,prompt_usage,prompt:0,9"]
+    lines = [
+        "samples_seen,metric,scope,value",
+        "100,task_end_accuracy,task:1,0.5",
+        "200,task_end_accuracy,task:1,0.25",
+    ]
+    lines += [
+        "200,task_end_accuracy,task:3,0.75",
+        "100,prompt_usage,prompt:0,7",
+        "200,prompt_usage,prompt:0,9",
+    ]
     (folder / "metrics.csv").write_text("\n".join(lines))
     (run,) = collect([folder])
     nan = np.nan
@@ -278,14 +317,18 @@ def test_page_is_self_contained(runs_folder: Path, page: str) -> None:
     pngs = sorted((runs_folder / "report_files").glob("*.png"))
     assert len(pngs) == len(sources)
     assert all(png.read_bytes().startswith(b"\x89PNG") for png in pngs)
-    assert [p.name for p in pngs if "usage" in p.name] == ["digits-mvp-seed-1-usage.png", "digits-mvp-seed-2-usage.png"]
+    assert [p.name for p in pngs if "usage" in p.name] == [
+        "digits-mvp-seed-1-usage.png",
+        "digits-mvp-seed-2-usage.png",
+    ]
 
 
 def test_page_says_what_was_run_and_how_to_repeat_it(page: str) -> None:
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", page.replace("<br>", " ")))
     assert "9 runs, 8 of them finished" in text
     assert (
-        "fine_tuning, joint, linear_probe, mvp. Data set digits, scenario si_blurry: 1,550 images of 10 classes" in text
+        "fine_tuning, joint, linear_probe, mvp. Data set digits, scenario si_blurry: 1,550 images"
+        " of 10 classes" in text
     )
     assert "Seeds: 1, 2." in text
     assert "cl-prompts run digits seeds=1,2,3" in text
@@ -293,7 +336,9 @@ def test_page_says_what_was_run_and_how_to_repeat_it(page: str) -> None:
     assert "failed: the loss is NaN at sample 640" in text
     assert "Seeds differ in where tasks end" in text
     assert "lr: 0.005" in text
-    assert page.count("<details open>") == 4  # the first stream, and the first seed of each strategy with heat maps
+    assert (
+        page.count("<details open>") == 4
+    )  # the first stream, and the first seed of each strategy with heat maps
 
 
 def test_page_says_when_seeds_differ_between_strategies(tmp_path: Path) -> None:
@@ -311,7 +356,9 @@ def test_page_without_a_finished_run_lists_what_there_is(tmp_path: Path) -> None
 def test_report_goes_where_it_is_told_and_replaces_the_older_one(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "runs", "joint")
     assert write_report([run]) == run / "report.html"
-    assert write_report([run, fake_run(tmp_path / "runs", "joint", 2)]) == run.parent / "report.html"
+    assert (
+        write_report([run, fake_run(tmp_path / "runs", "joint", 2)]) == run.parent / "report.html"
+    )
     stale = tmp_path / "page_files" / "old.png"
     stale.parent.mkdir()
     stale.touch()
@@ -336,16 +383,27 @@ def broken(folder: Path, name: str, text: str) -> Path:
     [
         (lambda at: at / "nowhere", r"there is no folder .*nowhere: name run folders"),
         (lambda at: at, r"there is no run below .*: no folder in it holds a summary.json"),
-        (lambda at: broken(fake_run(at), "summary.json", "{"), r"cannot read .*summary.json .*content is damaged"),
-        (lambda at: broken(fake_run(at), "summary.json", "[]"), r"cannot read .*summary.json .*no mapping"),
+        (
+            lambda at: broken(fake_run(at), "summary.json", "{"),
+            r"cannot read .*summary.json .*content is damaged",
+        ),
+        (
+            lambda at: broken(fake_run(at), "summary.json", "[]"),
+            r"cannot read .*summary.json .*no mapping",
+        ),
         (
             lambda at: broken(fake_run(at), "summary.json", "{}"),
             r"is not the summary of a run: it lacks status, strategy",
         ),
         (lambda at: fake_run(at, status="done"), r"has the status 'done': known are finished"),
-        (lambda at: broken(fake_run(at), "metrics.csv", "a,b\n"), r"metrics.csv does not begin with samples_seen,"),
         (
-            lambda at: broken(fake_run(at), "metrics.csv", "samples_seen,metric,scope,value\n10,loss,train\n"),
+            lambda at: broken(fake_run(at), "metrics.csv", "a,b\n"),
+            r"metrics.csv does not begin with samples_seen,",
+        ),
+        (
+            lambda at: broken(
+                fake_run(at), "metrics.csv", "samples_seen,metric,scope,value\n10,loss,train\n"
+            ),
             r"cannot read line 2 of .*metrics.csv",
         ),
         (
@@ -353,8 +411,14 @@ def broken(folder: Path, name: str, text: str) -> Path:
             r"mixes two runs: its stream.json and summary.json differ",
         ),
         (lambda at: fake_run(fake_run(at)) and at, r"is a run folder and holds another one"),
-        (lambda at: (fake_run(at) / "summary.json").unlink() or at, r"holds metrics.csv but no summary.json"),
-        (lambda at: (fake_run(at) / "config.yaml").unlink() or at, r"cannot read .*config.yaml .*No such file"),
+        (
+            lambda at: (fake_run(at) / "summary.json").unlink() or at,
+            r"holds metrics.csv but no summary.json",
+        ),
+        (
+            lambda at: (fake_run(at) / "config.yaml").unlink() or at,
+            r"cannot read .*config.yaml .*No such file",
+        ),
     ],
 )
 def test_bad_folders_are_refused_by_name(tmp_path: Path, make: Any, sentence: str) -> None:

@@ -1,4 +1,5 @@
-"""Whole runs through the command line: results, resuming, interruption, faults, and every shipped recipe."""
+"""Whole runs through the command line: results, resuming, interruption, faults, and every shipped
+recipe."""
 
 from __future__ import annotations
 
@@ -13,14 +14,14 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cl_prompts.datasets import registry as datasets
+from cl_prompts.datasets.readers import Source
 from cl_prompts.experiments import runner
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipe_files import load_recipe, recipe_names
 from cl_prompts.experiments.run_folder import RunFolder
 from cl_prompts.experiments.settings import plan
-from cl_prompts.scenarios import datasets
-from cl_prompts.scenarios.sources import Source
-from cl_prompts.strategies.base import OnlineStrategy
+from cl_prompts.strategies.base.online import OnlineStrategy
 
 QUICK = ["classes=4", "n_tasks=3", "every=50", "online_iter=1"]
 
@@ -41,7 +42,9 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("scenario", ["si_blurry", "i_blurry", "disjoint"])
-def test_one_run_per_scenario(scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_run_per_scenario(
+    scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = ["seed=2", "classes=4", "n_tasks=2", "every=100", "online_iter=2"]
     code, (folder,) = run(tmp_path, "digits_mvp", f"scenario={scenario}", *settings)
     assert code == 0
@@ -66,10 +69,18 @@ def test_one_run_per_scenario(scenario: str, tmp_path: Path, capsys: pytest.Capt
     assert said["results"]["a_last"] == pytest.approx(ends[-1][1])
     board = EventAccumulator(str(folder)).Reload()
     assert [e.step for e in board.Scalars("accuracy/anytime")] == [n for n, _ in anytime]
-    assert [e.value for e in board.Scalars("accuracy/anytime")] == pytest.approx([v for _, v in anytime], abs=1e-6)
+    assert [e.value for e in board.Scalars("accuracy/anytime")] == pytest.approx(
+        [v for _, v in anytime], abs=1e-6
+    )
     assert {"stream", "class_accuracy"} <= set(board.Tags()["images"])
     assert "prompt_usage" in board.Tags()["histograms"] + board.Tags()["tensors"]
-    for name in ("config.yaml", "environment.json", "stream.json", "checkpoint.pt", "learned.safetensors"):
+    for name in (
+        "config.yaml",
+        "environment.json",
+        "stream.json",
+        "checkpoint.pt",
+        "learned.safetensors",
+    ):
         assert (folder / name).is_file()
     assert not (folder / ".lock").exists()
     assert list((tmp_path / "digits_mvp").glob("report-*.html"))
@@ -99,7 +110,9 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, error: type[BaseExceptio
     monkeypatch.setattr(OnlineStrategy, "_update", update)
 
 
-@pytest.mark.parametrize("recipe", ["digits_mvp", "digits_mvp_r", "digits_linear_probe", "digits_fine_tuning"])
+@pytest.mark.parametrize(
+    "recipe", ["digits_mvp", "digits_mvp_r", "digits_linear_probe", "digits_fine_tuning"]
+)
 def test_an_interrupted_run_resumes_to_the_same_numbers(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,8 +135,12 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(
     assert "is finished: there is nothing to resume" in capsys.readouterr().err
 
 
-def test_joint_runs_stand_in_one_report_with_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, folders = run(tmp_path, "digits", "strategy=linear_probe,joint", "seed=1", "joint.train_epochs=1", *QUICK)
+def test_joint_runs_stand_in_one_report_with_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, folders = run(
+        tmp_path, "digits", "strategy=linear_probe,joint", "seed=1", "joint.train_epochs=1", *QUICK
+    )
     assert code == 0
     said = {f.parent.name: summary(f) for f in folders}
     assert said["joint"]["results"]["a_auc"] is None
@@ -158,7 +175,9 @@ def test_what_was_finished_before_an_interruption_is_reported(
     assert f"--resume {folders[-1]}" in told.err
 
 
-def test_a_run_cut_before_its_first_boundary_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_cut_before_its_first_boundary_starts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         interrupt(patch, 10, KeyboardInterrupt)
         run(tmp_path, "digits_linear_probe", "seed=1", *QUICK)
@@ -176,7 +195,9 @@ def test_checkpoints_hold_tensors_and_plain_values_only(tmp_path: Path) -> None:
     assert (folder / "learned.safetensors").stat().st_size < 500_000
 
 
-def test_a_loss_that_is_not_a_number_ends_with_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_loss_that_is_not_a_number_ends_with_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, (folder,) = run(tmp_path, "digits_fine_tuning", "seed=1", "backbone_lr=1e20", *QUICK)
     assert code == 1
     told = capsys.readouterr().err.strip()
@@ -196,7 +217,9 @@ def folder_data(tmp_path: Path) -> Path:
             (tmp_path / "data" / part / name).mkdir(parents=True)
             for i in range(n):
                 pixels = rng.integers(0, 80, (20, 24, 3)) + np.eye(3)[c] * 120
-                Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "data" / part / name / f"{i}.png")
+                Image.fromarray(pixels.astype(np.uint8)).save(
+                    tmp_path / "data" / part / name / f"{i}.png"
+                )
     return tmp_path / "data"
 
 
@@ -224,7 +247,9 @@ def test_with_loader_processes_a_bad_image_is_one_sentence_too(
     folder_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder_data / "train" / "dog" / "3.png").write_bytes(b"not an image")
-    code, _ = run(tmp_path, "digits_linear_probe", f"dataset.root={folder_data}", "num_workers=1", *FOLDER)
+    code, _ = run(
+        tmp_path, "digits_linear_probe", f"dataset.root={folder_data}", "num_workers=1", *FOLDER
+    )
     told = capsys.readouterr().err.strip()
     assert code == 1
     assert "3.png" in told
@@ -236,7 +261,10 @@ def test_with_loader_processes_a_bad_image_is_one_sentence_too(
     [
         (["digits", "n_tasks=0"], "n_tasks must be a whole number from 1 to 10"),
         (["digits", "n_tasks=11"], "n_tasks must be a whole number from 1 to 10"),
-        (["digits", "disjoint_percent=101"], "disjoint_percent must be a whole number from 0 to 100"),
+        (
+            ["digits", "disjoint_percent=101"],
+            "disjoint_percent must be a whole number from 0 to 100",
+        ),
         (["digits", "image_size=30"], "image size 30 is not a multiple of the 8 px patch"),
         (["digits", "weights=nowhere.pth"], "weight file nowhere.pth does not exist"),
         (["digits", "every=0"], "evaluation period is 0"),
@@ -284,7 +312,9 @@ def test_settings_without_effect_on_this_stream_are_remarked_upon(
     assert (says in told) if says else ("note:" not in told)
 
 
-def test_folders_in_use_and_foreign_folders_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folders_in_use_and_foreign_folders_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, (folder,) = run(tmp_path, "digits_linear_probe", "seed=1", *QUICK)
     said = summary(folder)
     (folder / "summary.json").write_text(json.dumps({**said, "status": "running"}))
@@ -300,32 +330,55 @@ def test_folders_in_use_and_foreign_folders_are_refused(tmp_path: Path, capsys: 
 
 
 def fake_source(n_classes: int, side: int, *, several: bool) -> Source:
-    """Random images, two for training and one for testing of each class; with ``several``, each shows the next class, too."""
+    """Random images, two for training and one for testing of each class; with ``several``, each
+    shows the next class, too."""
     rng = np.random.default_rng(0)
 
     def images(n: int) -> torch.Tensor:
-        return torch.from_numpy(rng.integers(0, 256, (n, 3, side, side + (side > 64) * 20), dtype=np.uint8))
+        return torch.from_numpy(
+            rng.integers(0, 256, (n, 3, side, side + (side > 64) * 20), dtype=np.uint8)
+        )
 
     train, test = np.arange(2 * n_classes) % n_classes, np.arange(n_classes)
     labels = [
         (np.eye(n_classes) + np.eye(n_classes, k=1))[part].astype(np.uint8) if several else part
         for part in (train, test)
     ]
-    return Source(images(len(train)), labels[0], images(len(test)), labels[1], tuple(f"c{i}" for i in range(n_classes)))
+    return Source(
+        images(len(train)),
+        labels[0],
+        images(len(test)),
+        labels[1],
+        tuple(f"c{i}" for i in range(n_classes)),
+    )
 
 
-NATIVE = {"cifar100": (100, 32), "tiny_imagenet": (200, 64), "imagenet_r": (200, 160), "digits": (10, 32)}
+NATIVE = {
+    "cifar100": (100, 32),
+    "tiny_imagenet": (200, 64),
+    "imagenet_r": (200, 160),
+    "digits": (10, 32),
+}
 MULTI_LABEL = {"digit_scenes": (10, 32), "voc2007": (20, 150), "coco2014": (80, 150)}
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_shipped_recipe_trains_and_evaluates(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few training steps a task and evaluations, on images of the data set's native shape, through its own transforms."""
+def test_every_shipped_recipe_trains_and_evaluates(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few training steps a task and evaluations, on images of the data set's native shape,
+    through its own transforms."""
     dataset = load_recipe(name)["dataset"]["name"]
     n_classes, side = (NATIVE | MULTI_LABEL)[dataset]
     used = min(n_classes, 20)
     tasks = f"protocol=B0-C{used // 2}" if dataset in MULTI_LABEL else "n_tasks=2"
-    quick = ["train_mb_size=400", "online_iter=1", "train_epochs=1", "num_workers=0", f"classes={used}"]
+    quick = [
+        "train_mb_size=400",
+        "online_iter=1",
+        "train_epochs=1",
+        "num_workers=0",
+        f"classes={used}",
+    ]
     runs = plan(name, ["seed=1", "backbone=glyph_vit_tiny", "image_size=32", tasks, *quick])
     source = fake_source(n_classes, side, several=dataset in MULTI_LABEL)
     entry = replace(datasets.DATASETS[dataset], read=lambda folder, cache, **_: source, layout="")

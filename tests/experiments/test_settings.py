@@ -56,14 +56,20 @@ def test_a_plan_is_every_strategy_with_every_seed() -> None:
 
 def test_overrides_go_where_their_key_belongs() -> None:
     scenario = ["n_tasks=3", "classes=[1, 2]", "every=7", "weights=random"]
-    (run,) = plan("digits", ["strategy=mvp", "seed=1", *scenario, "pool_size=5", "lr=1e-2", "mvp.alpha=1"])
+    (run,) = plan(
+        "digits", ["strategy=mvp", "seed=1", *scenario, "pool_size=5", "lr=1e-2", "mvp.alpha=1"]
+    )
     assert run.scenario["n_tasks"] == 3
     assert run.dataset["classes"] == [1, 2]
     assert (run.options["pool_size"], run.options["lr"], run.options["alpha"]) == (5, 0.01, 1.0)
     assert run.evaluation["every"] == 7
     assert run.backbone["weights"] == "random"
     runs = plan("digits", ["fine_tuning.lr=0.5", "lr=0.1", "seed=1"])
-    assert {r.strategy: r.options["lr"] for r in runs} == {"mvp": 0.1, "linear_probe": 0.1, "fine_tuning": 0.5}
+    assert {r.strategy: r.options["lr"] for r in runs} == {
+        "mvp": 0.1,
+        "linear_probe": 0.1,
+        "fine_tuning": 0.5,
+    }
     shared = [
         "strategy=rainbow,ewc",
         "seed=1",
@@ -71,10 +77,14 @@ def test_overrides_go_where_their_key_belongs() -> None:
         "memory_size=8",
         "period=7",
     ]  # a recipe has its own
-    assert [(r.options["memory_size"], r.options["period"]) for r in plan("digits_all", shared)] == [(9, 7), (8, 7)]
+    assert [
+        (r.options["memory_size"], r.options["period"]) for r in plan("digits_all", shared)
+    ] == [(9, 7), (8, 7)]
     (both,) = plan("digits_er", ["training.memory_size=8", "er.lr=1.0", "seed=1"])
     assert (both.options["memory_size"], both.options["lr"]) == (8, 1.0)
-    assert [r.options["lr"] for r in plan("digits_er", ["er.lr=1.0", "training.lr=0.5", "seed=1"])] == [1.0]
+    assert [
+        r.options["lr"] for r in plan("digits_er", ["er.lr=1.0", "training.lr=0.5", "seed=1"])
+    ] == [1.0]
 
 
 def test_lists_need_no_brackets() -> None:
@@ -112,9 +122,15 @@ def test_defaults_are_those_of_the_signature() -> None:
         (["strategy={mvp: 1}"], "strategy is {'mvp': 1}: it should be a name"),
         (["scenario=[a]"], "scenario is ['a']: it should be a name"),
         (["dataset={a: b}"], "dataset is {'a': 'b'}: it should be a name"),
-        (["l2p.pool_size=3"], "l2p.pool_size is of a strategy that does not run: add strategy=l2p, or leave it out"),
+        (
+            ["l2p.pool_size=3"],
+            "l2p.pool_size is of a strategy that does not run: add strategy=l2p, or leave it out",
+        ),
         (["classes=5.5"], "classes is 5.5, but input should be a valid integer or a list"),
-        (["strategy=linear_probe", "pool_size=3"], "unknown key 'pool_size' of linear_probe: it belongs to mvp, l2p"),
+        (
+            ["strategy=linear_probe", "pool_size=3"],
+            "unknown key 'pool_size' of linear_probe: it belongs to mvp, l2p",
+        ),
         (
             ["scenario=si_blurry", "protocol=B0-C2"],
             "unknown key 'protocol' of scenario 'si_blurry': it belongs to mlcil",
@@ -135,11 +151,15 @@ def test_bad_recipes(tmp_path: Path) -> None:
         "holds no sections": "just text",
         "unknown section of recipe": "datasets: {name: digits}",
         "names no strategy": "dataset: {name: digits}",
-        "section 'scenario' of recipe .* is 3: it should map settings to values": "extends: digits\nscenario: 3",
+        "section 'scenario' of recipe .* is 3: it should map settings to values": (
+            "extends: digits\nscenario: 3"
+        ),
         "strategy mvp of recipe .* is 3": "extends: digits\nstrategies: {mvp: 3}",
         "section 'strategies' of recipe .* is 5": "extends: digits\nstrategies: 5",
         "unknown recipe 'nowhere'": "extends: nowhere",
-        "section 'scenario' has no name": "dataset: {name: digits}\nstrategies: {mvp: }\nbackbone: {name: glyph_vit_tiny}",
+        "section 'scenario' has no name": (
+            "dataset: {name: digits}\nstrategies: {mvp: }\nbackbone: {name: glyph_vit_tiny}"
+        ),
     }
     for says, text in cases.items():
         file = tmp_path / "mine.yaml"
@@ -157,11 +177,20 @@ def test_bad_recipes(tmp_path: Path) -> None:
 
 def test_an_own_recipe_extends_one_of_the_package(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("extends: digits\nscenario: {n_tasks: 2}\nstrategies: {linear_probe: {lr: 1e-3}}\nseeds: [9]\n")
+    file.write_text(
+        "extends: digits\nscenario: {n_tasks: 2}\nstrategies: {linear_probe: {lr: 1e-3}}\nseeds:"
+        " [9]\n"
+    )
     (run,) = plan(str(file))
     assert (run.recipe, run.strategy, run.seed) == ("mine", "linear_probe", 9)
-    assert (run.scenario["n_tasks"], run.scenario["disjoint_percent"], run.options["lr"]) == (2, 50, 1e-3)
-    file.write_text("extends: digits\nscenario: disjoint\ntraining:\nstrategies: [er, mvp]\nseeds: [9, 9]\n")
+    assert (run.scenario["n_tasks"], run.scenario["disjoint_percent"], run.options["lr"]) == (
+        2,
+        50,
+        1e-3,
+    )
+    file.write_text(
+        "extends: digits\nscenario: disjoint\ntraining:\nstrategies: [er, mvp]\nseeds: [9, 9]\n"
+    )
     runs = plan(str(file))
     assert [(r.strategy, r.seed) for r in runs] == [("er", 9), ("mvp", 9)]
     assert runs[0].scenario == {"name": "disjoint", "n_tasks": 5, "leftover": "keep"}
@@ -175,7 +204,9 @@ def test_numbers_in_any_notation_stay_numbers(value: float) -> None:
     assert run.options["lr"] == value
 
 
-def test_settings_may_stand_behind_options(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_settings_may_stand_behind_options(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     from cl_prompts.experiments.cli import main
 
     assert main(["run", "digits", "--out", str(tmp_path), "n_tasks=0", "seed=1"]) == 2

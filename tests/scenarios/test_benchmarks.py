@@ -1,4 +1,5 @@
-"""Avalanche benchmarks over splits: laziness, order, class timeline, and Avalanche's own strategies training on them."""
+"""Avalanche benchmarks over splits: laziness, order, class timeline, and Avalanche's own strategies
+training on them."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ STRATEGIES: dict[str, Callable[..., Any]] = {
 
 
 class TinyImages(Dataset):
-    """Random 3x4x4 images whose first value is their row, and whose brightness tells their class."""
+    """Random 3x4x4 images whose first value is their row, and whose brightness tells their
+    class."""
 
     def __init__(self, targets: Any) -> None:
         self.targets = targets
@@ -134,12 +136,18 @@ def test_batches_carry_image_label_and_task_label_in_stream_order() -> None:
         rows = benchmark.split[task].tolist()
         items = [experience.dataset[i] for i in range(len(rows))]
         assert [int(x[0, 0, 0]) for x, _, _ in items] == rows
-        assert [y for _, y, _ in items] == list(experience.dataset.targets) == TRAIN.targets[rows].tolist()
+        assert (
+            [y for _, y, _ in items]
+            == list(experience.dataset.targets)
+            == TRAIN.targets[rows].tolist()
+        )
         assert {t for _, _, t in items} == {0}
 
 
 def test_classes_of_experiences() -> None:
-    benchmark = si_blurry_benchmark(TRAIN, TEST, n_tasks=4, disjoint_percent=50, blurry_percent=50, seed=3)
+    benchmark = si_blurry_benchmark(
+        TRAIN, TEST, n_tasks=4, disjoint_percent=50, blurry_percent=50, seed=3
+    )
     labels = [set(TRAIN.targets[rows].tolist()) for rows in benchmark.split]
     recurring = False
     for task, experience in enumerate(benchmark.train_stream):
@@ -171,7 +179,9 @@ def test_experiences_are_made_once_and_on_demand() -> None:
     assert third.ordered
     assert third.task_label == 0
     assert np.array_equal(third.indices, benchmark.split[2])
-    assert not hasattr(si_blurry_benchmark(TRAIN, TEST, task_labels=False).train_stream[0], "task_labels")
+    assert not hasattr(
+        si_blurry_benchmark(TRAIN, TEST, task_labels=False).train_stream[0], "task_labels"
+    )
 
 
 def test_test_stream_is_the_whole_test_set() -> None:
@@ -183,7 +193,9 @@ def test_test_stream_is_the_whole_test_set() -> None:
 
 
 def empty_task_benchmark(task_labels: bool) -> Any:
-    benchmark = si_blurry_benchmark(TRAIN, TEST, n_tasks=6, blurry_percent=0, seed=3, task_labels=task_labels)
+    benchmark = si_blurry_benchmark(
+        TRAIN, TEST, n_tasks=6, blurry_percent=0, seed=3, task_labels=task_labels
+    )
     sizes = [len(rows) for rows in benchmark.split]
     assert 0 in sizes
     return benchmark
@@ -193,7 +205,9 @@ def empty_task_benchmark(task_labels: bool) -> Any:
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_empty_tasks_are_passed_over(name: str, task_labels: bool) -> None:
     benchmark = empty_task_benchmark(task_labels)
-    strategy = make_strategy(name, evaluator=EvaluationPlugin(accuracy_metrics(epoch=True, stream=True)))
+    strategy = make_strategy(
+        name, evaluator=EvaluationPlugin(accuracy_metrics(epoch=True, stream=True))
+    )
     for experience in benchmark.train_stream:
         before = [parameter.clone() for parameter in strategy.model.parameters()]
         strategy.train(experience, shuffle=False)
@@ -205,7 +219,9 @@ def test_empty_tasks_are_passed_over(name: str, task_labels: bool) -> None:
 
 def test_relatives() -> None:
     labels = TRAIN.targets
-    assert i_blurry_benchmark(TRAIN, TEST, n_tasks=3, seed=2).split == i_blurry_split(labels, n_tasks=3, seed=2)
+    assert i_blurry_benchmark(TRAIN, TEST, n_tasks=3, seed=2).split == i_blurry_split(
+        labels, n_tasks=3, seed=2
+    )
     assert disjoint_benchmark(TRAIN, TEST, n_tasks=3).split == disjoint_split(labels, n_tasks=3)
     joint = iid_benchmark(TRAIN, TEST, seed=5)
     assert joint.split == iid_split(labels, seed=5)
@@ -230,9 +246,13 @@ def test_targets_as_list_or_tensor(convert: Callable[[Any], Any]) -> None:
 
 def test_refusals() -> None:
     split = si_blurry_split(TRAIN.targets)
-    with pytest.raises(InputError, match=r"the train data set must have one label per item in \.targets"):
+    with pytest.raises(
+        InputError, match=r"the train data set must have one label per item in \.targets"
+    ):
         si_blurry_benchmark(list(range(5)), TEST)
-    with pytest.raises(InputError, match=r"the test data set must have one label per item in \.targets"):
+    with pytest.raises(
+        InputError, match=r"the test data set must have one label per item in \.targets"
+    ):
         si_blurry_benchmark(TRAIN, list(range(5)))
     with pytest.raises(InputError, match=r"label 3 is missing in test\.targets"):
         si_blurry_benchmark(TRAIN, TinyImages(np.array([0, 1, 2, 11])))

@@ -1,4 +1,5 @@
-"""Multi-label and class-incremental Avalanche benchmarks: masks, timeline, test streams, and Avalanche's own strategies."""
+"""Multi-label and class-incremental Avalanche benchmarks: masks, timeline, test streams, and
+Avalanche's own strategies."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ from cl_prompts.scenarios import (
     si_blurry_split,
 )
 from cl_prompts.scenarios.multi_hot import MultiHotTargets
-from tests.scenarios.test_mlcil import some_labels
+from tests.scenarios.test_class_incremental import some_labels
 
 torch.set_num_threads(1)
 STRATEGIES: dict[str, Callable[..., Any]] = {
@@ -42,7 +43,8 @@ STRATEGIES: dict[str, Callable[..., Any]] = {
 
 
 class Scenes(Dataset):
-    """Images whose bright pixels are their labels; item labels are integers, as an unaware data set might give them."""
+    """Images whose bright pixels are their labels; item labels are integers, as an unaware data set
+    might give them."""
 
     def __init__(self, targets: Any) -> None:
         self.targets = targets
@@ -65,7 +67,9 @@ class NoImages(Scenes):
 TRAIN, TEST = Scenes(some_labels(90, 12, seed=1)), Scenes(some_labels(40, 12, seed=2))
 BENCHMARKS: dict[str, Callable[..., Any]] = {
     "mlcil": lambda *data, **settings: mlcil_benchmark(*data, protocol="B4-C2", **settings),
-    "blurry": lambda *data, **settings: si_blurry_multilabel_benchmark(*data, n_tasks=3, seed=4, **settings),
+    "blurry": lambda *data, **settings: si_blurry_multilabel_benchmark(
+        *data, n_tasks=3, seed=4, **settings
+    ),
 }
 
 
@@ -79,7 +83,9 @@ def make_strategy(name: str, n_classes: int = 12) -> Any:
         train_mb_size=8,
         train_epochs=2,
         eval_mb_size=16,
-        evaluator=EvaluationPlugin(loss_metrics(epoch=True, experience=True), loggers=[], strict_checks=True),
+        evaluator=EvaluationPlugin(
+            loss_metrics(epoch=True, experience=True), loggers=[], strict_checks=True
+        ),
     )
 
 
@@ -95,7 +101,11 @@ def test_avalanche_strategies_train_and_evaluate(name: str, kind: str, task_labe
         assert not any(map(torch.equal, before, strategy.model.parameters()))
         tested = benchmark.test_stream[task if kind == "mlcil" else 0]
         metrics = strategy.eval([tested])
-        loss = next(value for key, value in metrics.items() if key.startswith("Loss_Exp/eval_phase/test_stream"))
+        loss = next(
+            value
+            for key, value in metrics.items()
+            if key.startswith("Loss_Exp/eval_phase/test_stream")
+        )
         assert np.isfinite(loss)
 
 
@@ -117,7 +127,9 @@ def test_training_shows_visible_labels_alone(kind: str) -> None:
     for task, experience in enumerate(benchmark.train_stream):
         rows = split[task].train_indices
         items = [experience.dataset[i] for i in range(len(rows))]
-        assert [int(x[2, 3, 3]) for x, _, _ in items] == rows.tolist() == experience.indices.tolist()
+        assert (
+            [int(x[2, 3, 3]) for x, _, _ in items] == rows.tolist() == experience.indices.tolist()
+        )
         assert {t for _, _, t in items} == {0}
         y = torch.stack([y for _, y, _ in items])
         assert y.dtype == torch.float32
@@ -147,7 +159,9 @@ def test_classes_of_experiences(kind: str) -> None:
         assert experience.new_classes == now - before
         assert experience.future_classes == later - before - now
         assert experience.recurring_future_classes == later & (before | now)
-        assert (experience.ordered, experience.boundaries) == ((False, True) if kind == "mlcil" else (True, False))
+        assert (experience.ordered, experience.boundaries) == (
+            (False, True) if kind == "mlcil" else (True, False)
+        )
         assert experience.overlapping is False
         assert experience.task_label == 0
         assert experience is benchmark.train_stream[task]
@@ -167,7 +181,11 @@ def test_mlcil_test_stream_grows() -> None:
         assert y.any(dim=1).all()
         assert experience.overlapping is True
         seen_in_training = benchmark.train_stream[task].classes_seen_so_far
-        assert experience.classes_in_this_experience == experience.classes_seen_so_far == seen_in_training
+        assert (
+            experience.classes_in_this_experience
+            == experience.classes_seen_so_far
+            == seen_in_training
+        )
 
 
 def test_blurry_test_stream_is_every_labelled_image() -> None:
@@ -194,13 +212,17 @@ def test_given_split() -> None:
         si_blurry_multilabel_benchmark(TRAIN, TEST, n_tasks=4, split=blurry)
     with pytest.raises(InputError, match="this split is not of si_blurry_multilabel_split"):
         si_blurry_multilabel_benchmark(TRAIN, TEST, split=split)
-    with pytest.raises(InputError, match=r"this split is not of mlcil_split: <multi-label Si-Blurry split"):
+    with pytest.raises(
+        InputError, match=r"this split is not of mlcil_split: <multi-label Si-Blurry split"
+    ):
         mlcil_benchmark(TRAIN, TEST, split=blurry)
 
 
 @pytest.mark.parametrize("convert", [lambda y: y.tolist(), torch.tensor])
 def test_targets_as_list_or_tensor(convert: Callable[[Any], Any]) -> None:
-    benchmark = mlcil_benchmark(Scenes(convert(TRAIN.targets)), Scenes(convert(TEST.targets)), protocol="B0-C4")
+    benchmark = mlcil_benchmark(
+        Scenes(convert(TRAIN.targets)), Scenes(convert(TEST.targets)), protocol="B0-C4"
+    )
     assert benchmark.split == mlcil_benchmark(TRAIN, TEST, protocol="B0-C4").split
     _, y, _ = benchmark.train_stream[0].dataset[0]
     assert y.dtype == torch.float32
@@ -208,16 +230,26 @@ def test_targets_as_list_or_tensor(convert: Callable[[Any], Any]) -> None:
 
 def test_refusals() -> None:
     split = mlcil_split(TRAIN.targets, protocol="B4-C2", test_labels=TEST.targets)
-    with pytest.raises(InputError, match=r"the train data set must have one label per item in \.targets"):
+    with pytest.raises(
+        InputError, match=r"the train data set must have one label per item in \.targets"
+    ):
         mlcil_benchmark(list(range(5)), TEST, protocol="B4-C2")
     single = Scenes(np.arange(90) % 12)
-    with pytest.raises(InputError, match=r"train\.targets must be a 0/1 matrix \(images, classes\), not 1-D"):
+    with pytest.raises(
+        InputError, match=r"train\.targets must be a 0/1 matrix \(images, classes\), not 1-D"
+    ):
         benchmark_from_split(single, TEST, split)
-    with pytest.raises(InputError, match=r"train\.targets must be a 1-D sequence of integer labels, not 2-D"):
+    with pytest.raises(
+        InputError, match=r"train\.targets must be a 1-D sequence of integer labels, not 2-D"
+    ):
         benchmark_from_split(TRAIN, TEST, si_blurry_split(single.targets))
-    with pytest.raises(InputError, match=r"train\.targets must be a 1-D sequence|targets must be a 1-D sequence"):
+    with pytest.raises(
+        InputError, match=r"train\.targets must be a 1-D sequence|targets must be a 1-D sequence"
+    ):
         si_blurry_benchmark(TRAIN, TEST)
-    with pytest.raises(InputError, match=r"train\.targets holds 12 classes and test\.targets 11: they must agree"):
+    with pytest.raises(
+        InputError, match=r"train\.targets holds 12 classes and test\.targets 11: they must agree"
+    ):
         benchmark_from_split(TRAIN, Scenes(TEST.targets[:, :11]), split)
     with pytest.raises(InputError, match=r"the split does not fit test\.targets"):
         benchmark_from_split(TRAIN, Scenes(TEST.targets[::-1]), split)
@@ -234,7 +266,11 @@ def test_class_incremental() -> None:
     benchmark = class_incremental_benchmark(train, test, n_tasks=3, class_order=2)
     assert benchmark.split == class_incremental_split(labels, n_tasks=3, class_order=2)
     for rows, experience in zip(benchmark.split, benchmark.train_stream, strict=True):
-        assert (experience.ordered, experience.boundaries, experience.overlapping) == (False, True, False)
+        assert (experience.ordered, experience.boundaries, experience.overlapping) == (
+            False,
+            True,
+            False,
+        )
         assert list(experience.dataset.targets) == labels[rows].tolist()
         assert len(experience.new_classes) == 2
         assert not experience.recurring_future_classes
@@ -282,7 +318,9 @@ def test_joined_experiences_keep_their_masks() -> None:
 
 def test_coco_size_touches_no_image_and_is_quick() -> None:
     rng = np.random.default_rng(0)
-    train, test = (NoImages((rng.random((n, 80)) < 0.036).astype(np.uint8)) for n in (82_081, 40_137))
+    train, test = (
+        NoImages((rng.random((n, 80)) < 0.036).astype(np.uint8)) for n in (82_081, 40_137)
+    )
     for build in (
         lambda: mlcil_benchmark(train, test, protocol="B0-C10"),
         lambda: si_blurry_multilabel_benchmark(train, test),
@@ -294,4 +332,6 @@ def test_coco_size_touches_no_image_and_is_quick() -> None:
             experiences = [*benchmark.train_stream, *benchmark.test_stream]
             times.append(time.perf_counter() - start)
         assert min(times) < 0.9
-        assert [len(e.dataset) for e in experiences[: len(benchmark.split)]] == benchmark.split.sizes
+        assert [
+            len(e.dataset) for e in experiences[: len(benchmark.split)]
+        ] == benchmark.split.sizes

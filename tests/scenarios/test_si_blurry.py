@@ -1,11 +1,11 @@
-"""Si-Blurry splits against the golden streams, the published table, a generator written out by hand, and invariants."""
+"""Si-Blurry splits against the golden streams, the published table, a generator written out by
+hand, and invariants."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios import BlurrySplit, disjoint_split, i_blurry_split, iid_split, si_blurry_split
+from cl_prompts.scenarios import (
+    BlurrySplit,
+    disjoint_split,
+    i_blurry_split,
+    iid_split,
+    si_blurry_split,
+)
+from tests import GOLDEN_FILES
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "si_blurry_streams.json").read_text())
+GOLDEN = json.loads((GOLDEN_FILES / "si_blurry_streams.json").read_text())
 TABLE = """
 100 50000 1 | 3,0,20,14,13 | 10,6,0,30,4 | 6500,3000,10264,22000,8236 | 1144
 100 50000 2 | 0,16,9,5,20 | 9,3,18,16,4 | 4500,9500,13500,10500,12000 | 1385
@@ -80,7 +87,8 @@ def test_published_task_statistics(line: str) -> None:
     assert split.n_blurry_samples == n // 2
 
 
-# A sampler written out from the definition, on plain lists and NumPy's Mersenne Twister, as the oracle.
+# A sampler written out from the definition, on plain lists and NumPy's Mersenne Twister, as the
+# oracle.
 
 
 def twister(seed: int) -> Callable[[], int]:
@@ -100,9 +108,15 @@ def cuts(h: int, n_tasks: int, u: Callable[[], int]) -> list[int]:
     return [0, *sorted(u() % h for _ in range(n_tasks - 1)), h]
 
 
-def divide(classes: list[int], n_tasks: int, stochastic: bool, u: Callable[[], int]) -> list[list[int]]:
+def divide(
+    classes: list[int], n_tasks: int, stochastic: bool, u: Callable[[], int]
+) -> list[list[int]]:
     share = len(classes) // n_tasks
-    points = cuts(len(classes), n_tasks, u) if stochastic and classes else [share * j for j in range(n_tasks + 1)]
+    points = (
+        cuts(len(classes), n_tasks, u)
+        if stochastic and classes
+        else [share * j for j in range(n_tasks + 1)]
+    )
     return [classes[points[j] : points[j + 1]] for j in range(n_tasks)]
 
 
@@ -144,7 +158,10 @@ def oracle(
                 places = permutation(len(streams[j]) + len(extra), u)[: len(extra)]
                 published = iter(streams[j])
                 where = dict(zip(places, extra, strict=True))
-                streams[j] = [where[t] if t in where else next(published) for t in range(len(streams[j]) + len(extra))]
+                streams[j] = [
+                    where[t] if t in where else next(published)
+                    for t in range(len(streams[j]) + len(extra))
+                ]
     return streams, disjoint, blurry
 
 
@@ -165,7 +182,9 @@ def cases(draw: st.DrawFn) -> tuple[list[int], dict[str, Any]]:
 
 @given(cases(), st.sampled_from(["keep", "drop"]))
 @settings(max_examples=150, deadline=None)
-def test_equals_the_definition_on_a_plain_twister(case: tuple[list[int], dict[str, Any]], leftover: Any) -> None:
+def test_equals_the_definition_on_a_plain_twister(
+    case: tuple[list[int], dict[str, Any]], leftover: Any
+) -> None:
     labels, parameters = case
     split = si_blurry_split(labels, leftover=leftover, **parameters)
     expected = oracle(labels, *parameters.values(), leftover)
@@ -188,11 +207,19 @@ def test_invariants(case: tuple[list[int], dict[str, Any]]) -> None:
     for split in (keep, drop):
         rows = np.concatenate(split.tasks)
         assert len(set(rows.tolist())) == len(rows)
-        homes = [c for kind in (split.disjoint_classes, split.blurry_classes) for classes in kind for c in classes]
+        homes = [
+            c
+            for kind in (split.disjoint_classes, split.blurry_classes)
+            for classes in kind
+            for c in classes
+        ]
         assert sorted([*homes, *split.dropped_classes]) == list(range(n_classes))
         assert sum(map(len, split.disjoint_classes)) == d
         for task, task_rows in enumerate(split):
-            assert split.counts[task].tolist() == np.bincount(values[task_rows], minlength=n_classes).tolist()
+            assert (
+                split.counts[task].tolist()
+                == np.bincount(values[task_rows], minlength=n_classes).tolist()
+            )
         for task, classes in enumerate(split.disjoint_classes):
             assert not np.delete(split.counts[:, list(classes)], task, axis=0).any()
         assert split.visitors.sum() <= parameters["blurry_percent"] * split.n_blurry_samples / 100
@@ -242,7 +269,9 @@ def test_private_generator() -> None:
     assert first != si_blurry_split(labels, seed=8)
 
 
-@pytest.mark.parametrize("convert", [list, tuple, torch.tensor, lambda x: np.array(x, dtype=np.uint8)])
+@pytest.mark.parametrize(
+    "convert", [list, tuple, torch.tensor, lambda x: np.array(x, dtype=np.uint8)]
+)
 def test_any_kind_of_integer_labels(convert: Callable[[list[int]], Any]) -> None:
     labels = [i % 10 for i in range(100)]
     assert si_blurry_split(convert(labels)) == si_blurry_split(np.array(labels))
@@ -253,15 +282,21 @@ def test_extremes(stochastic: bool) -> None:
     labels = np.arange(300) % 10
     still = si_blurry_split(labels, blurry_percent=0, stochastic=stochastic)
     assert not still.visitors.any()
-    assert not any(si_blurry_split(labels, disjoint_percent=100, stochastic=stochastic).blurry_classes)
-    assert not any(si_blurry_split(labels, disjoint_percent=0, stochastic=stochastic).disjoint_classes)
+    assert not any(
+        si_blurry_split(labels, disjoint_percent=100, stochastic=stochastic).blurry_classes
+    )
+    assert not any(
+        si_blurry_split(labels, disjoint_percent=0, stochastic=stochastic).disjoint_classes
+    )
 
 
 def test_relatives() -> None:
     labels = np.arange(260) % 13
     assert i_blurry_split(labels, seed=3) == si_blurry_split(labels, seed=3, stochastic=False)
     disjoint = disjoint_split(labels, n_tasks=5, seed=3)
-    assert disjoint == si_blurry_split(labels, n_tasks=5, seed=3, stochastic=False, disjoint_percent=100)
+    assert disjoint == si_blurry_split(
+        labels, n_tasks=5, seed=3, stochastic=False, disjoint_percent=100
+    )
     assert (np.count_nonzero(disjoint.counts, axis=0) == 1).all()
     assert [len(rows) for rows in disjoint] == [60, 60, 60, 40, 40]
     iid = iid_split(labels, seed=3)
@@ -296,7 +331,9 @@ def test_split_is_a_read_only_sequence() -> None:
 
 def test_describe() -> None:
     split = si_blurry_split(np.arange(260) % 13, leftover="drop")
-    assert repr(split) == ("<Si-Blurry split: 5 tasks, 13 classes, 260 samples, disjoint 50 %, blurry 10 %, seed 1>")
+    assert repr(split) == (
+        "<Si-Blurry split: 5 tasks, 13 classes, 260 samples, disjoint 50 %, blurry 10 %, seed 1>"
+    )
     lines = str(split).splitlines()
     assert len(lines) == 10
     assert [line.split()[1] for line in lines[2:7]] == [str(len(rows)) for rows in split]
@@ -329,11 +366,20 @@ def test_refused_labels(targets: Any, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"n_tasks": 0}, r"n_tasks must be a whole number from 1 to 10 \(the number of classes\), not 0"),
+        (
+            {"n_tasks": 0},
+            r"n_tasks must be a whole number from 1 to 10 \(the number of classes\), not 0",
+        ),
         ({"n_tasks": 11}, "n_tasks must be a whole number from 1 to 10 .*, not 11"),
         ({"n_tasks": True}, "n_tasks must be"),
-        ({"disjoint_percent": 101}, "disjoint_percent must be a whole number from 0 to 100, not 101"),
-        ({"disjoint_percent": 12.5}, "disjoint_percent must be a whole number from 0 to 100, not 12.5"),
+        (
+            {"disjoint_percent": 101},
+            "disjoint_percent must be a whole number from 0 to 100, not 101",
+        ),
+        (
+            {"disjoint_percent": 12.5},
+            "disjoint_percent must be a whole number from 0 to 100, not 12.5",
+        ),
         ({"blurry_percent": -1}, "blurry_percent must be a whole number from 0 to 100, not -1"),
         ({"seed": -1}, "seed must be a whole number from 0"),
         ({"seed": None}, "seed must be a whole number from 0 to .*, not None"),

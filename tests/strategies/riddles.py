@@ -1,4 +1,5 @@
-"""A stream on which prompts have to learn: a linear head alone fails on it, and prompts at their initial value do, too."""
+"""A stream on which prompts have to learn: a linear head alone fails on it, and prompts at their
+initial value do, too."""
 
 from __future__ import annotations
 
@@ -8,13 +9,14 @@ from typing import Any
 import torch
 from avalanche.core import SupervisedPlugin
 
-from cl_prompts.backbone import FrozenViT
-from cl_prompts.evaluation import Evaluator
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.metrics.evaluator import Evaluator
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies import OnlineStrategy
 from tests.conftest import Riddles, lively_vit
 
-#: what every method learns with here; the stream is blurry through and through, so that nothing but learning is measured
+#: what every method learns with here; the stream is blurry through and through, so that nothing but
+# learning is measured
 SETTINGS: dict[str, Any] = {
     "lr": 0.02,
     "train_mb_size": 16,
@@ -37,8 +39,11 @@ class StillPrompts(SupervisedPlugin):
                 parameter.grad = None
 
 
-def riddles_solved(build: Callable[..., OnlineStrategy], *, still: bool = False, **options: Any) -> float:
-    """Accuracy on unseen riddles after three tasks, 1/6 by chance and about 0.6 with a linear head on frozen features.
+def riddles_solved(
+    build: Callable[..., OnlineStrategy], *, still: bool = False, **options: Any
+) -> float:
+    """Accuracy on unseen riddles after three tasks, 1/6 by chance and about 0.6 with a linear head
+    on frozen features.
 
     Args:
         build: the strategy's class.

@@ -1,4 +1,5 @@
-"""What all replay and regularisation baselines have in common, on blurry, class-incremental and multi-label streams."""
+"""What all replay and regularisation baselines have in common, on blurry, class-incremental and
+multi-label streams."""
 
 from __future__ import annotations
 
@@ -11,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.backbone import FrozenViT
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.signatures import filled_parameters, strategy_parameters
-from cl_prompts.models import PromptedViT
+from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.scenarios import (
     class_incremental_benchmark,
     mlcil_benchmark,
@@ -30,7 +31,7 @@ from cl_prompts.strategies import (
     RainbowMemory,
     strategy_class,
 )
-from cl_prompts.strategies.base import OnlineStrategy
+from cl_prompts.strategies.base.online import OnlineStrategy
 from tests.conftest import Blobs, tiny_vit
 
 SMALL: dict[str, Any] = {"memory_size": 20, "memory_batch_size": 8}
@@ -43,10 +44,20 @@ KINDS: dict[str, tuple[type[OnlineStrategy], dict[str, Any]]] = {
     "lwf_batch": (LwF, {"teacher": "batch"}),
     "lwf_tuned": (LwF, {"period": 40, "backbone_lr": 1e-3}),
     "rainbow": (RainbowMemory, {**SMALL, "period": 40, "memory_epochs": 3}),
-    "rainbow_tuned": (RainbowMemory, {**SMALL, "period": 40, "memory_epochs": 2, "backbone_lr": 1e-3}),
+    "rainbow_tuned": (
+        RainbowMemory,
+        {**SMALL, "period": 40, "memory_epochs": 2, "backbone_lr": 1e-3},
+    ),
     "rainbow_chosen": (
         RainbowMemory,
-        {**SMALL, "period": 50, "memory_epochs": 2, "selection": "uncertainty", "views": 2, "reuse_features": True},
+        {
+            **SMALL,
+            "period": 50,
+            "memory_epochs": 2,
+            "selection": "uncertainty",
+            "views": 2,
+            "reuse_features": True,
+        },
     ),
     "clib": (CLIB, SMALL),
     "clib_tuned": (CLIB, {**SMALL, "backbone_lr": 1e-3, "importance_every": 4}),
@@ -62,8 +73,12 @@ class Scenes(Blobs):
         labels = np.eye(n_classes, dtype=np.uint8)
         second = np.random.default_rng(seed + 7).integers(0, n_classes, n)
         self.targets = labels[self.targets] | labels[second]
-        patterns = torch.from_numpy(np.random.default_rng(99).random((n_classes, 3, 16, 16))).float()
-        self.images = (torch.einsum("nc,cdhw->ndhw", torch.from_numpy(self.targets).float(), patterns) / 2).contiguous()
+        patterns = torch.from_numpy(
+            np.random.default_rng(99).random((n_classes, 3, 16, 16))
+        ).float()
+        self.images = (
+            torch.einsum("nc,cdhw->ndhw", torch.from_numpy(self.targets).float(), patterns) / 2
+        ).contiguous()
 
     def __getitem__(self, index: int) -> Any:
         self.reads += 1
@@ -71,7 +86,8 @@ class Scenes(Blobs):
 
 
 def lively_vit() -> FrozenViT:
-    """The tiny ViT with larger weights: its class token tells Blobs apart, so that a head alone can learn them."""
+    """The tiny ViT with larger weights: its class token tells Blobs apart, so that a head alone can
+    learn them."""
     vit = tiny_vit()
     with torch.no_grad():
         for parameter in vit.parameters():
@@ -83,17 +99,31 @@ def lively_vit() -> FrozenViT:
 def make(kind: str, *, backbone: FrozenViT | None = None, **changes: Any) -> Any:
     torch.manual_seed(0)
     cls, options = KINDS[kind]
-    settings: dict[str, Any] = {"train_mb_size": 16, "eval_mb_size": 32, "device": "cpu", "evaluator": None, "lr": 0.02}
+    settings: dict[str, Any] = {
+        "train_mb_size": 16,
+        "eval_mb_size": 32,
+        "device": "cpu",
+        "evaluator": None,
+        "lr": 0.02,
+    }
     settings |= {**options, **changes}
     return cls(backbone=backbone or lively_vit(), n_classes=6, **settings)
 
 
 def blurry() -> list[Any]:
-    return list(si_blurry_benchmark(Blobs(120, 6, seed=1), Blobs(48, 6, seed=2), n_tasks=3, seed=3).train_stream)
+    return list(
+        si_blurry_benchmark(
+            Blobs(120, 6, seed=1), Blobs(48, 6, seed=2), n_tasks=3, seed=3
+        ).train_stream
+    )
 
 
 def incremental() -> list[Any]:
-    return list(class_incremental_benchmark(Blobs(120, 6, seed=1), Blobs(48, 6, seed=2), n_tasks=3).train_stream)
+    return list(
+        class_incremental_benchmark(
+            Blobs(120, 6, seed=1), Blobs(48, 6, seed=2), n_tasks=3
+        ).train_stream
+    )
 
 
 def train(strategy: Any, experiences: list[Any]) -> Any:
@@ -116,7 +146,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("stream", [blurry, incremental])
-def test_resumes_exactly_after_an_experience_and_one_seed_fixes_a_run(kind: str, stream: Any) -> None:
+def test_resumes_exactly_after_an_experience_and_one_seed_fixes_a_run(
+    kind: str, stream: Any
+) -> None:
     changes: dict[str, Any] = {"train_epochs": 2} if stream is incremental else {}
     whole = train(make(kind, **changes), stream())
     first, second = make(kind, **changes), make(kind, **changes)
@@ -175,7 +207,11 @@ def test_multi_label_streams_train_and_resume(kind: str, scenario: str) -> None:
         return list(si_blurry_multilabel_benchmark(*data, n_tasks=3, seed=4).train_stream)
 
     whole = train(make(kind, multi_label=True), stream())
-    first, second, experiences = make(kind, multi_label=True), make(kind, multi_label=True), stream()
+    first, second, experiences = (
+        make(kind, multi_label=True),
+        make(kind, multi_label=True),
+        stream(),
+    )
     second.load_state_dict(train(first, experiences[:2]).state_dict(), experiences[:2])
     assert same(weights(whole), weights(train(second, experiences[2:])))
     with torch.no_grad():
@@ -194,7 +230,9 @@ def test_replayed_samples_keep_the_columns_of_their_task(kind: str) -> None:
         if len(strategy.replayed):
             n = len(strategy.mb_y) - len(strategy.replayed)
             sources = strategy.memory.slots[strategy.replayed, 0]
-            seen.append((strategy.columns[n:].clone(), sources.clone(), strategy.columns[:n].clone()))
+            seen.append(
+                (strategy.columns[n:].clone(), sources.clone(), strategy.columns[:n].clone())
+            )
 
     strategy.after_step = note
     experiences = list(mlcil_benchmark(*data, protocol="B0-C2").train_stream)
@@ -202,15 +240,27 @@ def test_replayed_samples_keep_the_columns_of_their_task(kind: str) -> None:
     assert {int(s) for _, sources, _ in seen for s in sources} == {0, 1}
     for columns, sources, own in seen:
         for row, source in zip(columns, sources.tolist(), strict=True):
-            assert set(row.nonzero().flatten().tolist()) == experiences[source].classes_in_this_experience
+            assert (
+                set(row.nonzero().flatten().tolist())
+                == experiences[source].classes_in_this_experience
+            )
         assert bool((own == own[0]).all())
 
 
 @pytest.mark.parametrize(
     ("name", "several"),
-    [("er", True), ("der", True), ("ewc", True), ("lwf", True), ("rainbow", False), ("clib", False)],
+    [
+        ("er", True),
+        ("der", True),
+        ("ewc", True),
+        ("lwf", True),
+        ("rainbow", False),
+        ("clib", False),
+    ],
 )
-def test_recipes_find_each_method_and_know_which_have_a_multi_label_form(name: str, several: bool) -> None:
+def test_recipes_find_each_method_and_know_which_have_a_multi_label_form(
+    name: str, several: bool
+) -> None:
     assert ("multi_label" in filled_parameters(name)) == several
     parameters = strategy_parameters(name)
     assert parameters["backbone_lr"][1] == parameters["weight_decay"][1] == 0
@@ -221,7 +271,11 @@ def test_recipes_find_each_method_and_know_which_have_a_multi_label_form(name: s
 @pytest.mark.parametrize(
     ("kind", "changes", "says"),
     [
-        ("der", {"memory_size": 0}, "memory_size of DERPlusPlus is 0: it learns from its memory and needs at least 1"),
+        (
+            "der",
+            {"memory_size": 0},
+            "memory_size of DERPlusPlus is 0: it learns from its memory and needs at least 1",
+        ),
         ("clib", {"memory_size": 0}, "memory_size of CLIB is 0"),
         ("rainbow", {"memory_size": -1}, "memory_size of RainbowMemory is -1"),
         ("er", {"memory_size": -1}, "memory size is -1"),

@@ -1,4 +1,5 @@
-"""What strategies do on multi-label streams: MLCIL with announced boundaries, and the blurry one without."""
+"""What strategies do on multi-label streams: MLCIL with announced boundaries, and the blurry one
+without."""
 
 from __future__ import annotations
 
@@ -15,14 +16,17 @@ from torch import Tensor
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import disjoint_benchmark, mlcil_benchmark, si_blurry_multilabel_benchmark
 from cl_prompts.strategies import MVP, AnytimeEvaluation, FineTuning, Joint, LinearProbe, MultiLane
-from cl_prompts.strategies.base import OnlineStrategy
+from cl_prompts.strategies.base.online import OnlineStrategy
 from tests.conftest import Blobs, tiny_vit
 from tests.strategies.table import LANES_TINY, Scenes, fit
 
 KINDS: dict[str, tuple[type[OnlineStrategy], dict[str, Any]]] = {
     "multi_lane": (MultiLane, {**LANES_TINY, "lane_samples": 1000, "train_epochs": 2}),
     "linear_probe": (LinearProbe, {"multi_label": True, "online_iter": 1, "train_epochs": 2}),
-    "linear_probe_replay": (LinearProbe, {"multi_label": True, "online_iter": 1, "memory_size": 20}),
+    "linear_probe_replay": (
+        LinearProbe,
+        {"multi_label": True, "online_iter": 1, "memory_size": 20},
+    ),
     "fine_tuning": (FineTuning, {"multi_label": True, "online_iter": 1, "train_epochs": 2}),
     "joint": (Joint, {"multi_label": True, "train_epochs": 2}),
 }
@@ -39,9 +43,14 @@ def make(kind: str, plugins: Any = (), **changes: Any) -> Any:
     cls, options = KINDS[kind]
     torch.manual_seed(0)
     return cls(
-        backbone=tiny_vit(), n_classes=6, train_mb_size=8, evaluator=None, device="cpu", plugins=plugins,
+        backbone=tiny_vit(),
+        n_classes=6,
+        train_mb_size=8,
+        evaluator=None,
+        device="cpu",
+        plugins=plugins,
         **{**options, **changes},
-    )  # fmt: skip
+    )
 
 
 def learned(strategy: Any) -> dict[str, Tensor]:
@@ -50,9 +59,13 @@ def learned(strategy: Any) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("scenario", ["mlcil", "blurry"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_multi_label_strategy_learns_every_class_of_a_stream(kind: str, scenario: str) -> None:
+def test_every_multi_label_strategy_learns_every_class_of_a_stream(
+    kind: str, scenario: str
+) -> None:
     bench = benchmark(scenario)
-    anytime = AnytimeEvaluation(Scenes(40, seed=2), n_classes=6, every=20 if scenario == "blurry" else None)
+    anytime = AnytimeEvaluation(
+        Scenes(40, seed=2), n_classes=6, every=20 if scenario == "blurry" else None
+    )
     strategy = fit(make(kind, [anytime], lr=0.05), bench.train_stream)
     assert strategy.model.seen.all()
     results = anytime.results
@@ -69,9 +82,14 @@ def test_every_multi_label_strategy_learns_every_class_of_a_stream(kind: str, sc
 def test_joint_sees_an_image_once_with_all_its_labels() -> None:
     bench = benchmark()
     union = bench.train_stream.joint()
-    assert len(union.dataset) == len(np.unique(np.concatenate([e.indices for e in bench.train_stream]))) == 90
+    assert (
+        len(union.dataset)
+        == len(np.unique(np.concatenate([e.indices for e in bench.train_stream])))
+        == 90
+    )
     assert torch.equal(
-        torch.stack([y for _, y, _ in union.dataset]), torch.from_numpy(Scenes(90, seed=1).targets).float()
+        torch.stack([y for _, y, _ in union.dataset]),
+        torch.from_numpy(Scenes(90, seed=1).targets).float(),
     )
     part = bench.train_stream.joint([0, 2])
     assert part.classes_in_this_experience == {0, 1, 4, 5}
@@ -121,7 +139,10 @@ def test_evaluation_runs_each_finished_lane_once_an_image() -> None:
         trained = len(experience.dataset) * strategy.train_epochs
         strategy.train(experience, eval_streams=[])
         tested = strategy.model.lane_passes - trained
-        seen, old = len(bench.split.test_indices(t)), len(bench.split.test_indices(t - 1)) if t else 0
+        seen, old = (
+            len(bench.split.test_indices(t)),
+            len(bench.split.test_indices(t - 1)) if t else 0,
+        )
         # The new lane for all images, the old lanes for the images that are new in the test set.
         assert tested == seen + t * (seen - old)
     again = AnytimeEvaluation(Scenes(40, seed=2), n_classes=6, every=None).evaluator
@@ -137,7 +158,10 @@ def test_without_boundaries_a_lane_opens_at_the_first_new_class_after_its_sample
     strategy = make("multi_lane", lane_samples=24)
     opened: list[int] = []
     original = strategy.model.open_lane
-    strategy.model.open_lane = lambda classes: (opened.append(strategy.samples_seen), original(classes))  # type: ignore[func-returns-value]
+    strategy.model.open_lane = lambda classes: (
+        opened.append(strategy.samples_seen),
+        original(classes),
+    )  # type: ignore[func-returns-value]
     fit(strategy, stream)
     assert opened[0] == 0
     assert len(opened) > 1
@@ -167,18 +191,24 @@ def test_overlapping_test_sets_are_evaluated_one_at_a_time() -> None:
 def test_single_label_metrics_and_strategies_are_refused() -> None:
     evaluator = EvaluationPlugin(accuracy_metrics(experience=True))
     with pytest.raises(InputError, match="one label per image"):
-        LinearProbe(backbone=tiny_vit(), n_classes=6, multi_label=True, evaluator=evaluator, device="cpu")
+        LinearProbe(
+            backbone=tiny_vit(), n_classes=6, multi_label=True, evaluator=evaluator, device="cpu"
+        )
     single = MVP(backbone=tiny_vit(), n_classes=6, e_blocks=(2, 3), evaluator=None, device="cpu")
     with pytest.raises(InputError, match="MVP learns one label per image"):
         single.train(benchmark().train_stream[0], eval_streams=[])
     several = make("linear_probe")
     blobs = Blobs(20, 6)
-    with pytest.raises(InputError, match="needs multi-hot targets of 6 classes: one class per image"):
+    with pytest.raises(
+        InputError, match="needs multi-hot targets of 6 classes: one class per image"
+    ):
         several.train(disjoint_benchmark(blobs, blobs, n_tasks=2).train_stream[0], eval_streams=[])
 
 
 def test_the_default_evaluator_of_a_multi_label_strategy_measures_map() -> None:
     bench = benchmark()
-    strategy = LinearProbe(backbone=tiny_vit(), n_classes=6, multi_label=True, device="cpu", train_mb_size=8)
+    strategy = LinearProbe(
+        backbone=tiny_vit(), n_classes=6, multi_label=True, device="cpu", train_mb_size=8
+    )
     strategy.train(bench.train_stream[0], eval_streams=[])
     assert any("MeanAP" in name for name in strategy.eval(bench.test_stream[0]))

@@ -12,8 +12,8 @@ from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins import ReplayPlugin
 from torch import Tensor
 
-from cl_prompts.selectors import NearestKeys
-from cl_prompts.slots import BatchMajority
+from cl_prompts.prompts.selectors import NearestKeys
+from cl_prompts.prompts.task_selectors import BatchMajority
 from tests.conftest import Blobs, lively_vit
 from tests.strategies.prompt_kinds import (
     KINDS,
@@ -101,7 +101,8 @@ def test_a_replay_plugin_may_bring_foreign_classes(kind: str) -> None:
     assert bool(torch.isfinite(strategy.loss))
 
 
-# ------------------------------------------------------------------------------------- test time and state
+# ------------------------------------------------------------------------------------- test time
+# and state
 
 
 def test_logits_depend_on_nothing_but_the_image(kind: str) -> None:
@@ -152,7 +153,9 @@ def test_a_shared_first_projection_changes_neither_outputs_nor_gradients(kind: s
         model.zero_grad()
         logits = model.run(images, kept).logits
         logits.logsumexp(1).sum().backward()
-        results.append([logits, *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+        results.append(
+            [logits, *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+        )
     for first, second in zip(*results, strict=True):
         torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
 
@@ -167,7 +170,9 @@ def test_a_run_resumes_exactly_in_the_middle(kind: str, announced: bool) -> None
     second.load_state_dict(first.state_dict(), stream()[:2])
     assert equal(state(first), state(second))
     assert torch.equal(first.model.seen, second.model.seen)
-    assert [p.requires_grad for p in first.model.parameters()] == [p.requires_grad for p in second.model.parameters()]
+    assert [p.requires_grad for p in first.model.parameters()] == [
+        p.requires_grad for p in second.model.parameters()
+    ]
     assert equal(whole, state(train(second, stream()[2:])))
 
 

@@ -8,13 +8,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_prompts.models import PromptedViT
+from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.scenarios import mlcil_benchmark
 from cl_prompts.strategies import LinearProbe
-from tests.strategies.test_baselines import Scenes, blurry, incremental, lively_vit, make, same, train, weights
+from tests.strategies.test_baselines import (
+    Scenes,
+    blurry,
+    incremental,
+    lively_vit,
+    make,
+    same,
+    train,
+    weights,
+)
 
 
-@pytest.mark.parametrize(("kind", "boundaries"), [("ewc", None), ("ewc", True), ("lwf", None), ("lwf", True)])
+@pytest.mark.parametrize(
+    ("kind", "boundaries"), [("ewc", None), ("ewc", True), ("lwf", None), ("lwf", True)]
+)
 def test_task_ends_are_announced_or_every_period(kind: str, boundaries: bool | None) -> None:
     strategy, experiences = make(kind, boundaries=boundaries), blurry()
     finish, at = strategy.finish_task, []
@@ -40,10 +51,14 @@ def test_ewc_without_a_consolidation_is_experience_replay() -> None:
 def test_ewc_moves_what_mattered_less(backbone_lr: float) -> None:
     def moved(reg_coef: float) -> float:
         strategy = make("ewc", reg_coef=reg_coef, memory_size=0, backbone_lr=backbone_lr)
-        strategy.optimizer = torch.optim.SGD([p for p in strategy.model.parameters() if p.requires_grad], lr=0.05)
+        strategy.optimizer = torch.optim.SGD(
+            [p for p in strategy.model.parameters() if p.requires_grad], lr=0.05
+        )
         experiences = incremental()
         train(strategy, experiences[:1])
-        assert set(strategy.ewc.anchor) == {n for n, p in strategy.model.named_parameters() if p.requires_grad}
+        assert set(strategy.ewc.anchor) == {
+            n for n, p in strategy.model.named_parameters() if p.requires_grad
+        }
         anchor, importance = dict(strategy.ewc.anchor), dict(strategy.ewc.importance)
         strategy.boundaries, strategy.period = False, None  # the anchor stays
         train(strategy, experiences[1:])
@@ -78,12 +93,17 @@ def test_ewc_steps_along_loss_and_penalty_but_its_fisher_sees_the_loss_alone() -
 
 def probe() -> Any:
     torch.manual_seed(0)
-    return LinearProbe(backbone=lively_vit(), n_classes=6, lr=0.02, train_mb_size=16, device="cpu", evaluator=None)
+    return LinearProbe(
+        backbone=lively_vit(), n_classes=6, lr=0.02, train_mb_size=16, device="cpu", evaluator=None
+    )
 
 
 @pytest.mark.parametrize("changes", [{"distillation": 0.0}, {"period": None}])
 def test_lwf_without_a_teacher_is_a_linear_probe(changes: dict[str, Any]) -> None:
-    first, second = weights(train(make("lwf", **changes), blurry())), weights(train(probe(), blurry()))
+    first, second = (
+        weights(train(make("lwf", **changes), blurry())),
+        weights(train(probe(), blurry())),
+    )
     for name, value in first.items():
         torch.testing.assert_close(value, second[name], rtol=1e-4, atol=1e-5)
 

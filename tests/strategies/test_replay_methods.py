@@ -17,7 +17,9 @@ from tests.strategies.test_baselines import blurry, incremental, lively_vit, mak
 
 def probe() -> Any:
     torch.manual_seed(0)
-    return LinearProbe(backbone=lively_vit(), n_classes=6, lr=0.02, train_mb_size=16, device="cpu", evaluator=None)
+    return LinearProbe(
+        backbone=lively_vit(), n_classes=6, lr=0.02, train_mb_size=16, device="cpu", evaluator=None
+    )
 
 
 def close(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
@@ -74,7 +76,11 @@ def test_der_loss_is_its_three_terms() -> None:
         dark = logits[n : n + m][(mask := strategy.stored.at(strategy.replayed[:m])[1])]
         dark = (dark - strategy.stored.at(strategy.replayed[:m])[0][mask]).square().mean()
         labels = strategy.mb_y
-        terms = F.cross_entropy(logits[:n], labels[:n]), dark, F.cross_entropy(logits[n + m :], labels[n + m :])
+        terms = (
+            F.cross_entropy(logits[:n], labels[:n]),
+            dark,
+            F.cross_entropy(logits[n + m :], labels[n + m :]),
+        )
         expected = terms[0] + 0.3 * terms[1] + 0.7 * terms[2]
         torch.testing.assert_close(strategy.loss.detach().squeeze(), expected)
         checked.append(bool(dark > 0))
@@ -106,7 +112,9 @@ def test_der_without_its_terms_is_a_linear_probe_and_draws_twice() -> None:
 def test_rehearsal_rates_are_warm_restarts() -> None:
     parameter = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1.0)
-    restarts = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=1, T_mult=2, eta_min=0.01)
+    restarts = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(
+        optimizer, T_0=1, T_mult=2, eta_min=0.01
+    )
     expected = [0.1, 1.0]
     optimizer.step()
     for _ in range(2, 40):
@@ -115,8 +123,12 @@ def test_rehearsal_rates_are_warm_restarts() -> None:
     assert [rehearsal_factor(epoch) for epoch in range(40)] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("stream", "boundaries"), [(blurry, None), (blurry, True), (incremental, None)])
-def test_rainbow_rehearses_at_task_ends_or_every_period(stream: Any, boundaries: bool | None) -> None:
+@pytest.mark.parametrize(
+    ("stream", "boundaries"), [(blurry, None), (blurry, True), (incremental, None)]
+)
+def test_rainbow_rehearses_at_task_ends_or_every_period(
+    stream: Any, boundaries: bool | None
+) -> None:
     strategy = make("rainbow", boundaries=boundaries)
     finish, at, moved = strategy.finish_task, [], []
 
@@ -146,7 +158,10 @@ def train_sizes(strategy: Any, experiences: list[Any]) -> list[int]:
 
 
 def test_rainbow_features_read_once_teach_the_same() -> None:
-    each, once = make("rainbow", memory_epochs=8), make("rainbow", memory_epochs=8, reuse_features=True)
+    each, once = (
+        make("rainbow", memory_epochs=8),
+        make("rainbow", memory_epochs=8, reuse_features=True),
+    )
     close(weights(train(each, blurry())), weights(train(once, blurry())))
     counters = [strategy.model.backbone.counter.images for strategy in (each, once)]
     assert counters[0] - counters[1] == 3 * 7 * 20  # rehearsals, epochs saved, memory
@@ -224,7 +239,9 @@ def test_clib_masks_each_memory_sample_by_its_own_task() -> None:
         assert columns.shape == (len(labels), 6)
         assert bool(columns.gather(1, labels[:, None]).all())
         logits = strategy.output.logits.detach().masked_fill(~columns, float("-inf"))
-        torch.testing.assert_close(strategy.loss.detach().squeeze(), F.cross_entropy(logits, labels))
+        torch.testing.assert_close(
+            strategy.loss.detach().squeeze(), F.cross_entropy(logits, labels)
+        )
         checked.append(len(columns.unique(dim=0)))
 
     strategy.after_step = note
@@ -239,9 +256,13 @@ def test_clib_credits_trained_samples_and_moves_its_rate() -> None:
     assert not bool(strategy.memory.losses.isnan().any())
     assert strategy.rate.high != 1.0
     rate = strategy.rate.lr
-    assert [group["lr"] for group in strategy.optimizer.param_groups] == pytest.approx([0.02 * rate])
+    assert [group["lr"] for group in strategy.optimizer.param_groups] == pytest.approx(
+        [0.02 * rate]
+    )
     tuned = train(make("clib_tuned", lr_period=1), blurry())
-    assert [g["lr"] / g["initial_lr"] for g in tuned.optimizer.param_groups] == pytest.approx([tuned.rate.lr] * 2)
+    assert [g["lr"] / g["initial_lr"] for g in tuned.optimizer.param_groups] == pytest.approx(
+        [tuned.rate.lr] * 2
+    )
     assert [g["initial_lr"] for g in tuned.optimizer.param_groups] == [0.02, 1e-3]
     scheduled = train(make("clib", schedule="cosine", train_epochs=2), incremental()[:1])
     assert scheduled.optimizer.param_groups[0]["lr"] == pytest.approx(

@@ -1,4 +1,5 @@
-"""What is special to a prompt pool: slots of tasks, growing components, multi-label streams, settings that are refused."""
+"""What is special to a prompt pool: slots of tasks, growing components, multi-label streams,
+settings that are refused."""
 
 from __future__ import annotations
 
@@ -8,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from cl_prompts.components import GrowingRows
 from cl_prompts.errors import InputError
-from cl_prompts.models import PromptedViT
-from cl_prompts.selectors import NearestKeys
-from cl_prompts.slots import FrequencyPenalty, TaskSlots
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.prompts.components import GrowingRows
+from cl_prompts.prompts.selectors import NearestKeys
+from cl_prompts.prompts.task_selectors import FrequencyPenalty, TaskSlots
 from tests.conftest import Blobs, tiny_vit
 from tests.strategies.prompt_kinds import (
     KINDS,
@@ -30,7 +31,8 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-# ------------------------------------------------------------------------------------------------ slots (DualPrompt)
+# ------------------------------------------------------------------------------------------------
+# slots (DualPrompt)
 
 
 @pytest.mark.parametrize("kind", ["dual_prompt", "s_prompt"])
@@ -55,7 +57,9 @@ def test_a_task_moves_its_own_slot_and_key_alone(kind: str) -> None:
         ("l2p", {"selection": "slots", "copy_keys": True}, [True, True]),
     ],
 )
-def test_a_slot_begins_as_the_one_before(kind: str, changes: dict[str, Any], copied: list[bool]) -> None:
+def test_a_slot_begins_as_the_one_before(
+    kind: str, changes: dict[str, Any], copied: list[bool]
+) -> None:
     strategy = train(make(kind, **changes), tasks()[:1])
     k = 2 if kind == "l2p" else 1
     values, key = strategy.model.pools[-1].values, strategy.model.selector.inner.key
@@ -86,7 +90,8 @@ def test_usage_is_counted_once_per_image_and_prompt() -> None:
     assert diverse.model.selector.frequency.std() > 0
 
 
-# ------------------------------------------------------------------------------------------ components (CODA-Prompt)
+# ------------------------------------------------------------------------------------------
+# components (CODA-Prompt)
 
 
 def growing(model: nn.Module) -> list[GrowingRows]:
@@ -105,7 +110,10 @@ def test_components_of_earlier_tasks_never_move() -> None:
             assert [bool(part.any()) for part in rows.rows] == [i <= t for i in range(3)]
         fixed.append([rows.rows[t].detach().clone() for rows in growing(strategy.model)])
     for t in (0, 1):
-        assert all(torch.equal(a, rows.rows[t]) for a, rows in zip(fixed[t], growing(strategy.model), strict=True))
+        assert all(
+            torch.equal(a, rows.rows[t])
+            for a, rows in zip(fixed[t], growing(strategy.model), strict=True)
+        )
 
 
 def test_components_to_come_do_not_matter() -> None:
@@ -162,7 +170,8 @@ def test_a_later_task_draws_the_same_components_whatever_else_is_random() -> Non
     assert all(torch.equal(a, b) for a, b in zip(*drawn, strict=True))
 
 
-# ------------------------------------------------------------------------------------------------ multi-label, bad input
+# ------------------------------------------------------------------------------------------------
+# multi-label, bad input
 
 
 class Scenes(Blobs):
@@ -182,7 +191,11 @@ class Scenes(Blobs):
 def test_multi_label_streams(kind: str) -> None:
     from cl_prompts.scenarios import mlcil_benchmark
 
-    stream = list(mlcil_benchmark(Scenes(96, 6, seed=1), Scenes(48, 6, seed=2), base=0, increment=2).train_stream)
+    stream = list(
+        mlcil_benchmark(
+            Scenes(96, 6, seed=1), Scenes(48, 6, seed=2), base=0, increment=2
+        ).train_stream
+    )
     strategy = make(kind, multi_label=True)
     assert strategy.model.multi_label
     train(strategy, stream[:1])
@@ -205,15 +218,31 @@ def test_multi_label_streams(kind: str) -> None:
         ("l2p", {"majority": "trainin"}, "unknown majority 'trainin': did you mean 'training'"),
         ("l2p", {"pull_weight": -1.0}, "pull_weight is -1.0"),
         ("dual_prompt", {"class_mask": "sen"}, "unknown class_mask 'sen': did you mean 'seen'"),
-        ("dual_prompt", {"e_blocks": (4,)}, "e_blocks holds block 4, but this ViT has blocks 0 to 3"),
+        (
+            "dual_prompt",
+            {"e_blocks": (4,)},
+            "e_blocks holds block 4, but this ViT has blocks 0 to 3",
+        ),
         ("dual_prompt", {"g_blocks": (1, 1)}, "a block is there twice"),
         ("dual_prompt", {"g_length": 0}, "g_length is 0"),
         ("dual_prompt", {"pool_size": 0}, "pool_size is 0"),
         ("l2p", {"pull_weight": float("nan")}, "pull_weight is nan"),
-        ("coda_prompt", {"prompt_length": 3}, "prompt_length is 3: half of a component's rows are keys"),
-        ("coda_prompt", {"n_tasks": 10}, "n_components is 9: it must be at least 10, one for each task"),
+        (
+            "coda_prompt",
+            {"prompt_length": 3},
+            "prompt_length is 3: half of a component's rows are keys",
+        ),
+        (
+            "coda_prompt",
+            {"n_tasks": 10},
+            "n_components is 9: it must be at least 10, one for each task",
+        ),
         ("coda_prompt", {"n_tasks": 0}, "n_tasks is 0"),
-        ("coda_prompt", {"n_components": -3, "n_tasks": None}, "n_components is -3: it must be at least 1"),
+        (
+            "coda_prompt",
+            {"n_components": -3, "n_tasks": None},
+            "n_components is -3: it must be at least 1",
+        ),
         (
             "coda_prompt",
             {"n_components": 30},

@@ -1,0 +1,322 @@
+"""The frozen Vision Transformer that every method runs on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from timm.layers import Attention
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from cl_prompts.backbones.injection import PromptPlan, project, run_block
+from cl_prompts.errors import InputError
+
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass
+class PassCounter:
+    """What the backbone has computed so far: the cost of a method, counted rather than timed.
+
+    Attributes:
+        images: images that were embedded into tokens.
+        blocks: image-block passes (a block that computes the class token only counts as one, too).
+        macs: multiply-accumulates of all those passes.
+    """
+
+    images: int = 0
+    blocks: int = 0
+    macs: float = 0.0
+
+    def reset(self) -> None:
+        """Count from zero."""
+        self.images, self.blocks, self.macs = 0, 0, 0.0
+
+
+class FrozenViT(nn.Module):
+    """A plain timm ViT, frozen, used through its own modules, with prompts injected from outside.
+
+    No parameter requires a gradient, the module always stays in evaluation mode, and nothing is
+    patched: an empty plan gives exactly ``vit.forward_features``. Gradients flow through the frozen
+    blocks to the prompts. Where only the class token is read, the last block computes only the
+    class token (exact, about 7 % of a forward).
+
+    Args:
+        vit: a timm ``VisionTransformer`` with class token and plain blocks; register tokens,
+            LayerScale, ``no_embed_class`` and ``dynamic_img_size`` are fine. It is taken over:
+            frozen, brought to the precision, and its classifier head dropped; pass a copy if you
+            need it otherwise.
+        normalisation: per-channel mean and std applied to images in [0, 1].
+            ``((0, 0, 0), (1, 1, 1))`` is the habit of many published recipes, which feed [0, 1] as
+            it is.
+        precision: ``"fp32"`` or ``"bf16"``; bf16 stores the frozen weights and runs the blocks in
+            bf16, while prompts, queries, features and head stay in fp32.
+
+    Raises:
+        InputError: the model is not a plain ViT with a class token, or the precision is unknown.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        vit: VisionTransformer,
+        *,
+        normalisation: Normalisation = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        precision: str = "fp32",
+    ) -> None:
+        super().__init__()
+        check_plain(vit)
+        if precision not in PRECISIONS:
+            raise InputError(f"precision {precision!r} is not known: it is 'fp32' or 'bf16'")
+        self.precision = precision
+        self.trainable = False
+        self.vit = vit.to(PRECISIONS[precision]).requires_grad_(False).eval()
+        self.vit.head = nn.Identity()
+        self.register_buffer(
+            "mean", torch.tensor(normalisation[0]).view(1, 3, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor(normalisation[1]).view(1, 3, 1, 1), persistent=False
+        )
+        self.counter = PassCounter()
+
+    @property
+    def dim(self) -> int:
+        """Width of a token."""
+        return int(self.vit.embed_dim)
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self.vit.blocks)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the (square) input images in pixels."""
+        return int(self.vit.patch_embed.img_size[0])
+
+    @property
+    def n_tokens(self) -> int:
+        """Length of the unprompted sequence: class token, registers, patches."""
+        return int(self.vit.patch_embed.num_patches + self.vit.num_prefix_tokens)
+
+    def train(self, mode: bool = True) -> FrozenViT:
+        """Stays in evaluation mode whatever ``mode`` says: a frozen network has no dropout and no
+        running statistics."""
+        return super().train(False)
+
+    def thawed(self) -> FrozenViT:
+        """An independent fp32 copy whose weights are trainable, for fine-tuning; this one stays as
+        it is."""
+        twin = copy.deepcopy(self)
+        twin.vit.float().requires_grad_(True)
+        twin.precision, twin.trainable, twin.counter = "fp32", True, PassCounter()
+        return twin
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images (batch, 3, size, size) in [0, 1] -> tokens (batch, n_tokens, dim) in front of
+        block 0."""
+        x = ((images - self.mean) / self.std).to(PRECISIONS[self.precision])
+        x = self.vit.patch_embed(x)
+        x = self.vit._pos_embed(
+            x
+        )  # the one private name of timm used here: it covers every layout of prefix tokens
+        x = self.vit.norm_pre(self.vit.patch_drop(x))
+        self.counter.images += len(images)
+        self.counter.macs += len(images) * self._embed_macs()
+        return x
+
+    @torch.no_grad()
+    def enter(self, tokens: Tensor) -> Tensor:
+        """Embedded tokens -> their (batch, n, 3 dim) projection in block 0, which passes with other
+        prompts can share."""
+        self.counter.macs += len(tokens) * tokens.shape[1] * 3 * self.dim * self.dim
+        return project(self.vit.blocks[0], tokens)
+
+    def blocks(
+        self,
+        tokens: Tensor,
+        plan: PromptPlan | None = None,
+        *,
+        stop: int | None = None,
+        class_only: bool = False,
+        kept_only: bool = False,
+        entry: Tensor | None = None,
+    ) -> Tensor:
+        """Run blocks 0 .. ``stop`` - 1.
+
+        Args:
+            tokens: (batch, n, dim) from :meth:`embed`.
+            plan: prompts to inject; its kept tokens are appended to the sequence.
+            stop: number of blocks, all by default.
+            class_only: compute only the class token in the last of these blocks.
+            kept_only: compute only the plan's kept tokens there.
+            entry: :meth:`enter` of the same tokens, if it is at hand.
+
+        Returns:
+            (batch, n (+ kept), dim), or (batch, 1, dim) with ``class_only``, (batch, kept, dim)
+            with ``kept_only``; no final norm.
+        """
+        plan = plan or PromptPlan()
+        dtype, stop = tokens.dtype, self.depth if stop is None else stop
+        n_kept = 0 if plan.kept is None else plan.kept.shape[1]
+        if plan.kept is not None:
+            tokens, entry = self._with_kept(
+                tokens, plan.kept.to(dtype).expand(len(tokens), -1, -1), entry
+            )
+        for i in range(stop):
+            first = (1 if class_only else n_kept if kept_only else None) if i == stop - 1 else None
+            if (
+                kept_only and first is not None
+            ):  # order means nothing to a block: what is read goes first
+                tokens = tokens.roll(n_kept, dims=1)
+                entry = None if entry is None else entry.roll(n_kept, dims=1)
+            projected = entry if i == 0 else None
+            self._count(
+                len(tokens), tokens.shape[1], plan.extra_keys(i), first, projected is not None
+            )
+            context, prefix = plan.context.get(i), plan.prefix.get(i)
+            tokens = run_block(
+                self.vit.blocks[i],
+                tokens,
+                context=None if context is None else context.to(dtype),
+                prefix=None if prefix is None else (prefix[0].to(dtype), prefix[1].to(dtype)),
+                first=first,
+                projected=projected,
+            )
+        return tokens
+
+    def _with_kept(
+        self, tokens: Tensor, kept: Tensor, entry: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Tokens and entry with kept tokens behind them; the entry of the kept ones carries
+        gradient."""
+        if entry is not None:
+            self.counter.macs += kept.shape[0] * kept.shape[1] * 3 * self.dim * self.dim
+            entry = torch.cat([entry, project(self.vit.blocks[0], kept)], dim=1)
+        return torch.cat([tokens, kept], dim=1), entry
+
+    def norm(self, tokens: Tensor) -> Tensor:
+        """The final LayerNorm."""
+        return self.vit.norm(tokens)
+
+    def class_features(
+        self, tokens: Tensor, plan: PromptPlan | None = None, *, entry: Tensor | None = None
+    ) -> Tensor:
+        """Embedded tokens -> final-norm class token (batch, dim) in fp32."""
+        return self.norm(self.blocks(tokens, plan, class_only=True, entry=entry))[:, 0].float()
+
+    def kept_features(
+        self, tokens: Tensor, plan: PromptPlan, *, entry: Tensor | None = None
+    ) -> Tensor:
+        """Embedded tokens -> mean of the final-norm outputs at the plan's kept tokens, (batch, dim)
+        in fp32 (L2P)."""
+        if plan.kept is None:
+            raise TypeError("this plan has no kept tokens to read")
+        return self.norm(self.blocks(tokens, plan, kept_only=True, entry=entry)).float().mean(dim=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (batch, 3, size, size) in [0, 1] -> unprompted class-token features (batch, dim)
+        in fp32."""
+        return self.class_features(self.embed(images))
+
+    @property
+    def forward_macs(self) -> float:
+        """Multiply-accumulates of one plain forward of one image, the unit F."""
+        return self._embed_macs() + self.depth * self._block_macs(self.n_tokens, (0, 0), None)
+
+    def _count(
+        self, batch: int, n: int, extra: tuple[int, int], first: int | None, projected: bool
+    ) -> None:
+        self.counter.blocks += batch
+        saved = (
+            (n + 2 * n if first is None else first + 2 * n) * self.dim * self.dim
+            if projected
+            else 0
+        )
+        self.counter.macs += batch * (self._block_macs(n, extra, first) - saved)
+
+    def _embed_macs(self) -> float:
+        patch = self.vit.patch_embed
+        return patch.num_patches * patch.proj.weight[0].numel() * self.dim
+
+    def _block_macs(self, n: int, extra: tuple[int, int], first: int | None) -> float:
+        """Queries for ``first`` tokens; keys and values for all and for context tokens; prefixes
+        are ready-made."""
+        block, dim = self.vit.blocks[0], self.dim
+        hidden = block.mlp.fc1.out_features
+        queries, (context, prefix) = n if first is None else first, extra
+        projections = queries * 2 * dim * dim + (n + context) * 2 * dim * dim
+        attention = 2 * queries * (n + context + prefix) * dim
+        return projections + attention + queries * 2 * dim * hidden
+
+
+def check_plain(vit: nn.Module) -> None:
+    """Raise ``InputError`` unless ``vit`` is a timm VisionTransformer with class token and plain
+    blocks."""
+    works = (
+        "ViT, DeiT, DeiT-3, DINO, DINOv2 (with registers too), MAE and CLIP image encoders of"
+        " timm's vit_* family work"
+    )
+    if not isinstance(vit, VisionTransformer):
+        raise InputError(f"{type(vit).__name__} is not a plain Vision Transformer: {works}")
+    if vit.cls_token is None or vit.global_pool != "token":
+        raise InputError(
+            f"this ViT has no class token to read (it pools by {vit.global_pool!r}): {works}"
+        )
+    for block in vit.blocks:
+        if (
+            type(block) is not Block
+            or type(block.attn) is not Attention
+            or not hasattr(block.mlp, "fc1")
+        ):
+            raise InputError(
+                f"blocks of type {type(block).__name__} / {type(block.attn).__name__} are not"
+                f" plain: {works}"
+            )
+
+
+def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> Normalisation:
+    """Resolve a normalisation setting to mean and std.
+
+    Args:
+        name: ``"checkpoint"`` (what the weights were trained with), ``"none"`` ([0, 1] as it is),
+            ``"imagenet"``, or a pair (mean, std) of three numbers each.
+        vit: the model, for its checkpoint's values.
+
+    Raises:
+        InputError: any other value.
+    """
+    fixed: dict[str, Normalisation] = {
+        "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    }
+    if name == "checkpoint":
+        config = getattr(vit, "pretrained_cfg", None) or {}
+        mean, std = config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3)
+    elif isinstance(name, str):
+        if name not in fixed:
+            raise InputError(
+                f"normalisation {name!r} is not known: it is checkpoint, none, imagenet or [[mean x"
+                " 3], [std x 3]]"
+            )
+        mean, std = fixed[name]
+    else:
+        mean, std = name if len(name) == 2 else ((), ())
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise InputError(
+            f"normalisation {name!r} is not a pair of three means and three positive standard"
+            " deviations"
+        )
+    return (float(mean[0]), float(mean[1]), float(mean[2])), (
+        float(std[0]),
+        float(std[1]),
+        float(std[2]),
+    )

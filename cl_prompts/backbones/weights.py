@@ -1,0 +1,278 @@
+"""Backbones by name: where the weights come from, and what is said when they do not fit."""
+
+from __future__ import annotations
+
+import json
+import socket
+import warnings
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import timm
+import torch
+from huggingface_hub import constants as hub_constants
+from huggingface_hub import try_to_load_from_cache
+from safetensors import safe_open
+from safetensors.torch import load_file
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import Tensor
+
+from cl_prompts.backbones.vit import FrozenViT, normalisation_of
+from cl_prompts.errors import InputError, unknown
+
+EMBEDDED = "glyph_vit_tiny"
+
+#: Backbones worth naming; any other plain ViT of timm works by its timm name. Always with the tag:
+# timm's bare names
+#: change their weights from release to release.
+BACKBONES = {
+    EMBEDDED: (
+        "1.2 M parameters, 32 px, in the package: pre-trained on rendered letters and symbols, no"
+        " digits"
+    ),
+    "vit_tiny_patch16_224.augreg_in21k": "ViT-Ti/16, ImageNet-21k",
+    "vit_small_patch16_224.augreg_in21k": "ViT-S/16, ImageNet-21k",
+    "vit_base_patch16_224.orig_in21k": "ViT-B/16, ImageNet-21k (2020): L2P, DualPrompt, MVP",
+    "vit_base_patch16_224.augreg_in21k": "ViT-B/16, ImageNet-21k: 'Sup-21k' of many later papers",
+    "vit_base_patch16_224.augreg_in21k_ft_in1k": (
+        "ViT-B/16, ImageNet-21k then 1k: CODA-Prompt, MULTI-LANE"
+    ),
+    "vit_small_patch14_dinov2.lvd142m": "ViT-S/14, DINOv2",
+}
+
+
+def create_backbone(
+    name: str = EMBEDDED,
+    *,
+    weights: str | Path = "default",
+    image_size: int | None = None,
+    normalisation: str | Sequence[Sequence[float]] = "checkpoint",
+    precision: str = "fp32",
+    seed: int = 0,
+) -> FrozenViT:
+    """Build a frozen backbone.
+
+    Args:
+        name: ``glyph_vit_tiny`` (in the package) or the timm name of a plain ViT, tag included.
+        weights: ``"default"`` (the package's file for the embedded ViT, else the hub), ``"timm"``
+            (the hub), ``"random"`` (for tests and speed; warns), or a file: ``.safetensors``,
+            ``.pth``/``.pt``/``.bin`` (tensors only: nothing in it is executed) or Google's
+            ``.npz``.
+        image_size: side in pixels, a multiple of the patch; position embeddings are resampled by
+            timm's own filter. Default: what the weights were trained with.
+        normalisation: see :func:`cl_prompts.backbones.vit.normalisation_of`.
+        precision: ``"fp32"`` or ``"bf16"``.
+        seed: of random weights.
+
+    Raises:
+        InputError: unknown name, not a plain ViT, image size that does not fit the patch, a missing
+            or unfitting weight file, an unreachable hub.
+    """
+    weights = str(weights)
+    if weights == "default":
+        weights = "embedded" if name == EMBEDDED else "timm"
+    if weights == "timm" and name == EMBEDDED:
+        raise InputError(
+            f"{EMBEDDED} is not on the hub: use weights=default, weights=random or a file"
+        )
+    if weights == "embedded" and name != EMBEDDED:
+        raise InputError(
+            f"weights=embedded belong to {EMBEDDED}: use weights=timm, weights=random or a file for"
+            f" {name}"
+        )
+    # Initial weights are overwritten, or drawn from a seed of their own: the global generator is
+    # left alone.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vit = _build(name, image_size)
+    if weights == "timm":
+        _load_from_hub(name, vit)
+    elif weights != "random":
+        path = _embedded_path() if weights == "embedded" else Path(weights)
+        load_weights(vit, path)
+    backbone = FrozenViT(
+        vit, normalisation=normalisation_of(normalisation, vit), precision=precision
+    )
+    if weights == "random":
+        warnings.warn(
+            f"{name} has RANDOM weights: good for speed and tests, not for results", stacklevel=2
+        )
+    return backbone
+
+
+def _build(name: str, image_size: int | None) -> VisionTransformer:
+    if name == EMBEDDED:
+        arguments = _embedded_arguments()
+        patch = arguments["patch_size"]
+        _check_size(image_size, patch, name)
+        vit = VisionTransformer(
+            **{**arguments, "img_size": image_size or arguments["img_size"], "num_classes": 0}
+        )
+        vit.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+        return vit
+    if not timm.is_model(name):
+        raise unknown(
+            "backbone",
+            name,
+            [*BACKBONES, *timm.list_models("vit_*", pretrained=True), *timm.list_models("vit_*")],
+        )
+    size = {} if image_size is None else {"img_size": image_size}
+    _check_size(image_size, _patch_of(name), name)
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=0, **size)
+    except TypeError as error:
+        raise InputError(
+            f"backbone {name} is not a plain ViT of timm: it takes no {error}"
+        ) from error
+
+
+def _patch_of(name: str) -> int | None:
+    """The patch side that is written in timm's names."""
+    for part in name.split(".")[0].split("_"):
+        if part.startswith("patch") and part[5:].isdigit():
+            return int(part[5:])
+    return None
+
+
+def _check_size(image_size: int | None, patch: int | None, name: str) -> None:
+    if image_size is None or patch is None:
+        return
+    if image_size < patch or image_size % patch:
+        near = max(patch, round(image_size / patch) * patch)
+        raise InputError(
+            f"image size {image_size} is not a multiple of the {patch} px patch of {name}: {near}"
+            " would be"
+        )
+
+
+def _embedded_path() -> Path:
+    return Path(str(resources.files("cl_prompts").joinpath("assets", f"{EMBEDDED}.safetensors")))
+
+
+def _embedded_arguments() -> dict[str, int]:
+    with safe_open(_embedded_path(), framework="pt") as file:
+        return json.loads(file.metadata()["architecture"])
+
+
+def _hub_file(name: str) -> tuple[str, str] | None:
+    """Repository and file on the Hugging Face hub that hold timm's weights for ``name``, or
+    None."""
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        return None
+    model = f"{config.architecture}.{config.tag}" if config.tag else config.architecture
+    repository = config.hf_hub_id + model if config.hf_hub_id.endswith("/") else config.hf_hub_id
+    return repository, config.hf_hub_filename or "model.safetensors"
+
+
+def _load_from_hub(name: str, vit: VisionTransformer) -> None:
+    """From the local hub cache if the file is there, else by timm's own download and conversion."""
+    place = _hub_file(name)
+    if place is None:
+        raise InputError(
+            f"timm has no weights on the hub for backbone {name}: pass weights=FILE or"
+            " weights=random"
+        )
+    cached = try_to_load_from_cache(*place)
+    if isinstance(cached, str):
+        load_weights(vit, Path(cached))
+        return
+    try:
+        # The hub's client retries for most of a minute; without a name server there is no point in
+        # that.
+        socket.getaddrinfo(urlparse(hub_constants.ENDPOINT).hostname, 443)
+        loaded = timm.create_model(
+            name, pretrained=True, num_classes=0, img_size=vit.patch_embed.img_size[0]
+        )
+    except Exception as error:
+        raise InputError(
+            f"the hub could not be reached for {name} ({type(error).__name__}): fetch {place[1]} of"
+            f" {place[0]} from the Hugging Face hub by hand, put it anywhere, and pass"
+            f" weights=FOLDER/{place[1]}"
+        ) from error
+    vit.load_state_dict(loaded.state_dict())
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` or torch file, without executing anything in it, in fp32.
+
+    Raises:
+        InputError: missing file, pickled objects, or not a weight file.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"weight file {path} does not exist: pass weights=timm, weights=random or an existing"
+            " file"
+        )
+    state: Any
+    try:
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be read as tensors alone ({type(error).__name__}): save its state_dict,"
+            " or convert it to .safetensors"
+        ) from error
+    while isinstance(state, dict) and (
+        inner := next((k for k in ("model", "state_dict", "teacher") if k in state), None)
+    ):
+        state = state[inner]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"{path} holds no state_dict: a mapping from names to tensors is needed")
+    return {k.removeprefix("module."): v.float() for k, v in state.items()}
+
+
+def load_weights(vit: VisionTransformer, path: Path) -> None:
+    """Load a weight file into ``vit``; position and patch embeddings are resampled by timm's
+    filter, heads are dropped.
+
+    Raises:
+        InputError: unreadable file, or weights that do not fit (which keys).
+    """
+    if path.suffix == ".npz":
+        if not path.is_file():
+            raise InputError(
+                f"weight file {path} does not exist: pass weights=timm, weights=random or an"
+                " existing file"
+            )
+        try:
+            vit.load_pretrained(str(path))
+        except Exception as error:
+            raise InputError(
+                f"{path} does not fit this ViT as Google's .npz format: {error}"
+            ) from error
+        return
+    state = read_weights(path)
+    try:
+        state = checkpoint_filter_fn(state, vit)
+    except Exception as error:
+        raise InputError(f"{path} is no checkpoint of this ViT: {error}") from error
+    wanted = vit.state_dict()
+    state = {
+        k: v for k, v in state.items() if not k.startswith(("head.", "head_dist.", "fc_norm."))
+    }
+    missing = sorted(set(wanted) - set(state))
+    extra = sorted(set(state) - set(wanted))
+    shapes = [
+        f"{k} is {tuple(state[k].shape)}, not {tuple(wanted[k].shape)}"
+        for k in sorted(set(wanted) & set(state))
+        if state[k].shape != wanted[k].shape
+    ]
+    if missing or extra or shapes:
+        said = [
+            f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
+            for what, found in (
+                ("missing keys", missing),
+                ("unknown keys", extra),
+                ("wrong shapes", shapes),
+            )
+            if found
+        ]
+        raise InputError(f"the weights in {path} do not fit this ViT: {'; '.join(said)}")
+    vit.load_state_dict(state)

@@ -1,0 +1,1 @@
+"""Data sets: registry, readers, decoding and transforms."""

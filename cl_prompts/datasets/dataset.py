@@ -1,0 +1,159 @@
+"""One data set, checked: training and test images in [0, 1] with labels 0..C-1, one or several an
+image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cl_prompts.datasets.classes import check_classes, ignored_of, labels_of
+from cl_prompts.datasets.images import FileImages, Images
+from cl_prompts.datasets.transforms import ImageTransform, PrivateRandom
+
+Statistics = tuple[float, float, float]
+IMAGENET_MEAN: Statistics = (0.485, 0.456, 0.406)
+IMAGENET_STD: Statistics = (0.229, 0.224, 0.225)
+
+
+class ImageSet(Dataset):
+    """Images and labels, map-style: ``[i] -> (float32 image (3, size, size) in [0, 1], label)``.
+
+    The label is an int, or in a multi-label set a float32 tensor (C,) of zeros and ones.
+
+    Args:
+        images: where the images come from.
+        targets: labels of the chosen rows, (n,) int64, or zeros and ones (n, C) uint8 in a
+            multi-label set.
+        transform: applied to each image; None leaves it as it is.
+        rows: rows of ``images`` that belong to the set, in its order; None for all.
+        ignored: pairs of image and class that average precision leaves out, (n, C) bool; None where
+            there are none.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        targets: np.ndarray,
+        transform: ImageTransform | None,
+        rows: np.ndarray | None = None,
+        ignored: np.ndarray | None = None,
+    ) -> None:
+        self.targets = targets
+        self.ignored = ignored
+        self._images = images
+        self._transform = transform
+        self._rows = np.arange(len(images)) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
+        image = self._images[int(self._rows[index])]
+        label = self.targets[index]
+        return (
+            image if self._transform is None else self._transform(image),
+            torch.from_numpy(label.astype(np.float32)) if self.multi_label else int(label),
+        )
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return self.targets.ndim == 2
+
+    def bytes_kept(self) -> int:
+        """Memory that the cache of decoded images may come to take, estimated; 0 where there is
+        none."""
+        return self._images.bytes_kept(self._rows) if isinstance(self._images, FileImages) else 0
+
+    def state_dict(self) -> dict[str, int]:
+        """State of the augmentation's random numbers; empty where there are none."""
+        return self._transform.state_dict() if isinstance(self._transform, PrivateRandom) else {}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Continue the augmentation where ``state_dict`` was taken."""
+        if isinstance(self._transform, PrivateRandom):
+            self._transform.load_state_dict(state)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Training and test images of one data set. ``classes[k]`` is the name of label k; mean and std
+    are per channel."""
+
+    name: str
+    train: ImageSet = field(repr=False)
+    test: ImageSet = field(repr=False)
+    classes: tuple[str, ...] = field(repr=False)
+    mean: Statistics = IMAGENET_MEAN
+    std: Statistics = IMAGENET_STD
+
+    def __str__(self) -> str:
+        kind = " (multi-label)" if self.multi_label else ""
+        size = f"{len(self.train)} training and {len(self.test)} test images"
+        return f"{self.name}: {len(self.classes)} classes{kind}, {size}"
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return self.train.multi_label
+
+
+def as_dataset(
+    train: Any,
+    test: Any,
+    classes: Sequence[str] | None = None,
+    *,
+    name: str = "custom",
+    mean: Statistics = IMAGENET_MEAN,
+    std: Statistics = IMAGENET_STD,
+) -> DataSet:
+    """A ``DataSet`` from any two map-style data sets with ``.targets``; no image is touched.
+
+    Args:
+        train, test: ``len``, ``[i] -> (float32 image (3, size, size) in [0, 1], ...)`` and
+            ``.targets``: one integer
+            0..C-1 per image, or, for a multi-label set, a row of C zeros and ones per image. A
+            multi-label set may have ``.ignored`` too, (n, C) bool: pairs of image and class that
+            average precision leaves out. Their transforms stay theirs; see ``PrivateRandom`` for
+            augmentation that can be repeated.
+        classes: names of the C classes; None for "0", "1", ...
+        name: what to call the data set.
+        mean, std: statistics of its pixels, per channel.
+
+    Raises:
+        InputError: no usable labels, or a class without training or test images.
+    """
+    what = f"data set {name!r}"
+    named = {"training": train, "test": test}
+    labels = [labels_of(f"the {part} labels of {what}", data) for part, data in named.items()]
+    ignored = [
+        ignored_of(f".ignored of the {part} images of {what}", data, targets)
+        for (part, data), targets in zip(named.items(), labels, strict=True)
+    ]
+    names = None if classes is None else tuple(str(label) for label in classes)
+    n_classes = check_classes(what, labels[0], labels[1], names)
+    names = names or tuple(str(label) for label in range(n_classes))
+    parts = [
+        ImageSet(_ImagesOf(data), targets, None, ignored=left_out)
+        for data, targets, left_out in zip(named.values(), labels, ignored, strict=True)
+    ]
+    return DataSet(name, parts[0], parts[1], names, mean, std)
+
+
+class _ImagesOf:
+    """The images of a map-style data set whose items open with the image."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, row: int) -> Tensor:
+        return self.data[row][0]

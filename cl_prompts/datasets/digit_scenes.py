@@ -1,0 +1,77 @@
+"""The embedded multi-label data set: scenes of one to four of scikit-learn's handwritten digits,
+with no download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cl_prompts.datasets.digits import digits_images, digits_split
+from cl_prompts.datasets.readers import Source
+
+SIDE = 64  # of a scene
+CELL = 32  # a quarter of a scene holds at most one digit, so that none hides another
+SIZES = (26, 28, 30, 32)  # of a digit
+N_TRAIN, N_TEST = 1500, 500
+MEAN, STD = (0.160,) * 3, (0.280,) * 3  # of the training scenes' pixels
+
+
+def digit_scenes() -> tuple[Tensor, np.ndarray, Tensor, np.ndarray]:
+    """Scenes with light ink on a dark ground, the same ones everywhere but for rounding of grey
+    levels.
+
+    A scene holds 1 to 4 digits of different classes, each number equally often. Digits are 26 to 32
+    pixels high and lie at random places of different quarters of the scene. Test scenes are made of
+    the test digits of ``digits_split`` only, training scenes of the others only; each digit is used
+    several times.
+
+    What they are worth, as mean average precision (0.25 by chance) of a logistic regression per
+    class on standardised features of the embedded ViT, 32 px images (64 px in brackets): class
+    token 0.69 (0.59), mean of the patch tokens 0.77 (0.65), all patch tokens 0.81. The same ViT
+    with random weights reaches 0.71 (0.56), 0.76 (0.62) and 0.76, so the scenes show that learning
+    works; they rank no backbones.
+
+    Returns:
+        training images (1500, 3, 64, 64) uint8 and labels (1500, 10) uint8, zeros and ones; the
+        same of 500 test scenes.
+    """
+    scaled = []
+    for size in SIZES:
+        images, labels = digits_images(size)
+        scaled.append(images[:, 0].numpy())
+    parts: list[Any] = []
+    for rows, n, seed in zip(digits_split(labels), (N_TRAIN, N_TEST), (0, 1), strict=True):
+        parts += _compose(scaled, [rows[labels[rows] == digit] for digit in range(10)], n, seed)
+    return parts[0], parts[1], parts[2], parts[3]
+
+
+def _compose(
+    scaled: list[np.ndarray], rows: list[np.ndarray], n: int, seed: int
+) -> tuple[Tensor, np.ndarray]:
+    """``n`` scenes and their labels; ``scaled[s]`` holds all digits in size s, ``rows[k]`` which of
+    them are a k."""
+    rng = np.random.RandomState(
+        seed
+    )  # unlike a Generator's, its numbers are the same in every version of numpy
+    scenes = np.zeros((n, SIDE, SIDE), dtype=np.uint8)
+    labels = np.zeros((n, 10), dtype=np.uint8)
+    for scene, label in zip(scenes, labels, strict=True):
+        quarters = rng.permutation(4)
+        digits = rng.permutation(10)[: rng.randint(1, 5)]
+        for digit, quarter in zip(digits, quarters, strict=False):
+            choice = rng.randint(len(SIZES))
+            free = CELL - SIZES[choice] + 1
+            top, left = (CELL * np.array(divmod(quarter, 2)) + rng.randint(free, size=2)).tolist()
+            place = scene[top : top + SIZES[choice], left : left + SIZES[choice]]
+            place[:] = scaled[choice][rows[digit][rng.randint(len(rows[digit]))]]
+            label[digit] = 1
+    return torch.from_numpy(scenes)[:, None].expand(-1, 3, -1, -1), labels
+
+
+def read_digit_scenes(folder: Path, cache: int | None) -> Source:
+    """The embedded scenes; both arguments are without meaning here."""
+    return Source(*digit_scenes(), tuple(str(digit) for digit in range(10)))

@@ -1,0 +1,95 @@
+"""Images in files: decoded when they are asked for, and kept in memory where that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import pil_to_tensor, resize
+
+from cl_prompts.errors import RunError
+
+CACHED_SIDE = 128  # images up to this side are kept as they are
+
+
+class Images(Protocol):
+    """A sequence of images, each (3, height, width), uint8 unless a user's data set says
+    otherwise."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int) -> Tensor: ...
+
+
+class FileImages:
+    """Images decoded from their files at each access, converted to RGB.
+
+    Args:
+        paths: one file per image.
+        cache: keep decoded images in memory (each DataLoader worker keeps its own): those of at
+            most 128 x 128 pixels as they are, larger ones bicubically reduced so that their shorter
+            side has this many pixels. None keeps none.
+
+    Raises:
+        RunError: at access, when a file cannot be read as an image.
+    """
+
+    def __init__(self, paths: Sequence[str], *, cache: int | None = None) -> None:
+        self.paths = paths
+        self._side = cache
+        self._kept: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> Tensor:
+        if self._side is None:
+            return self._decode(self.paths[row])
+        if row not in self._kept:
+            image = self._decode(self.paths[row])
+            height, width = self._kept_size(*image.shape[-2:])
+            self._kept[row] = resize(
+                image, [height, width], interpolation=InterpolationMode.BICUBIC
+            )
+        return self._kept[row]
+
+    def bytes_kept(self, rows: np.ndarray) -> int:
+        """Bytes that the cache takes once these rows are in it, estimated from the sizes of at most
+        50 of them."""
+        if self._side is None:
+            return 0
+        looked_at = rows[:: max(1, len(rows) // 50)][:50]
+        areas = [np.prod(self._kept_size(*self._size(self.paths[row]))) for row in looked_at]
+        return int(3 * np.mean(areas) * len(rows)) if areas else 0
+
+    def _kept_size(self, height: int, width: int) -> tuple[int, int]:
+        shorter, longer = sorted((height, width))
+        if self._side is None or longer <= CACHED_SIDE or shorter <= self._side:
+            return height, width
+        # The longer side is rounded as torchvision's Resize does, so that a resize to the same side
+        # changes nothing.
+        longer = int(self._side * longer / shorter)
+        return (self._side, longer) if height < width else (longer, self._side)
+
+    @staticmethod
+    def _size(path: str) -> tuple[int, int]:
+        """Height and width, from the file's header."""
+        try:
+            with Image.open(path) as image:
+                return image.height, image.width
+        except Exception as error:  # as below
+            raise RunError(f"image {path} cannot be read: {error}") from error
+
+    @staticmethod
+    def _decode(path: str) -> Tensor:
+        try:
+            with Image.open(path) as image:
+                return pil_to_tensor(image.convert("RGB"))
+        except (
+            Exception
+        ) as error:  # Pillow's decoders raise nearly every built-in exception on damaged files
+            raise RunError(f"image {path} cannot be read: {error}") from error

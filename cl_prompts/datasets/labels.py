@@ -1,0 +1,119 @@
+"""Checking and counting labels: one integer per sample, or one row of zeros and ones per image."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cl_prompts.errors import InputError
+
+
+def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
+    """Labels as an int64 array (n,), and the number of classes C; ``name`` is what error messages
+    call them.
+
+    Raises:
+        InputError: not a 1-D sequence of integers, empty, or not exactly the labels 0..C-1.
+    """
+    try:
+        labels = np.asarray(targets)
+    except ValueError as error:
+        raise InputError(f"{name} must be a 1-D sequence of integer labels: {error}") from error
+    if labels.size == 0:
+        raise InputError(f"{name} is empty: there must be one label per sample")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise InputError(
+            f"{name} must be a 1-D sequence of integer labels, not {labels.ndim}-D of type"
+            f" {labels.dtype}"
+        )
+    labels = labels.astype(np.int64, copy=False)
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0:
+        raise InputError(
+            f"label {lowest} in {name} is out of range: labels must be 0 to C-1 for C classes"
+        )
+    # Labels beyond the number of samples leave gaps for certain, and may be too large to count in a
+    # table.
+    if highest >= len(labels) or not np.bincount(labels).all():
+        present = np.unique(labels)
+        missing = int(np.flatnonzero(present != np.arange(len(present)))[0])
+        raise InputError(
+            f"label {missing} is missing in {name}, which goes up to {highest}: all labels from 0"
+            " to C-1 must occur"
+        )
+    return labels, highest + 1
+
+
+def check_label_matrix(labels: Any, name: str) -> np.ndarray:
+    """A label matrix as uint8 zeros and ones (n, C); ``name`` is what error messages call it.
+
+    Raises:
+        InputError: not 2-D, empty, or an entry other than 0 and 1.
+    """
+    rule = f"{name} must be a 0/1 matrix (images, classes)"
+    try:
+        matrix = np.asarray(labels)
+    except ValueError as error:
+        raise InputError(f"{rule}: {error}") from error
+    if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
+        raise InputError(f"{rule}, not {matrix.ndim}-D of type {matrix.dtype}")
+    if matrix.size == 0:
+        raise InputError(f"{rule} of at least one image and one class, not of shape {matrix.shape}")
+    result = (
+        matrix.astype(np.uint8, copy=False)
+        if matrix.dtype.kind in "biu"
+        else (matrix == 1).astype(np.uint8)
+    )
+    wrong = (result > 1) | (result != matrix)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0].tolist()
+        raise InputError(f"{rule}, but row {row} holds {matrix[row, column]} in column {column}")
+    return result
+
+
+def check_positives(matrix: np.ndarray, name: str) -> None:
+    """Make sure that each class of a label matrix is positive somewhere.
+
+    Raises:
+        InputError: a matrix without any label, or with a class that no image has.
+    """
+    never = np.flatnonzero(~matrix.any(axis=0))
+    if len(never) == matrix.shape[1]:
+        raise InputError(
+            f"{name} holds no label at all: every class must be positive in at least one training"
+            " image"
+        )
+    if len(never):
+        which = (
+            f"class {never[0]} is"
+            if len(never) == 1
+            else f"{len(never)} classes (first: {never[0]}) are"
+        )
+        raise InputError(
+            f"{which} never positive in {name}: every column needs at least one training image"
+        )
+
+
+def count_classes(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
+    """Samples of each class in each task, (n_tasks, n_classes) int64."""
+    return np.stack([np.bincount(labels[rows], minlength=n_classes) for rows in tasks])
+
+
+def count_positives(matrix: np.ndarray, tasks: Sequence[np.ndarray]) -> np.ndarray:
+    """Images that have each class in each task, (n_tasks, n_classes) int64."""
+    return np.stack([matrix[rows].sum(axis=0, dtype=np.int64) for rows in tasks])
+
+
+def integer(name: str, value: Any, low: int, high: int, hint: str = "") -> int:
+    """``value`` as an int from ``low`` to ``high``; ``hint`` follows the range in the error's
+    sentence."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or not low <= number <= high:
+        raise InputError(f"{name} must be a whole number from {low} to {high}{hint}, not {value!r}")
+    return number

@@ -1,0 +1,1 @@
+"""Terms of loss, one idea a file."""

@@ -1,0 +1,96 @@
+"""Losses that hold a model to what an earlier one said: LwF and DER++."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.errors import InputError
+from cl_prompts.models.heads import FINITE_MASK
+
+
+def distillation_loss(
+    new: Tensor, old: Tensor, seen: Tensor, *, temperature: float = 2.0
+) -> Tensor:
+    """Knowledge distillation of LwF (Li and Hoiem, ECCV 2016, arXiv 1606.09282).
+
+    ``-(1 / batch) sum softmax(old / T) log softmax(new / T)``, both softmaxes over the seen columns
+    only. No factor T^2 (as in the published Si-Blurry code, which weighs the term by 0.2).
+
+    Deviation from the published code: it distils all columns of the head, unmasked. The outputs of
+    classes that the teacher never saw are those of an untrained row; holding the student to them is
+    noise and works against learning just those classes.
+
+    Args:
+        new: (batch, classes) logits of the model in training; masked columns may be -inf.
+        old: (batch, classes) logits of the teacher, taken without gradient.
+        seen: (classes,) boolean: classes that the *teacher* had seen. With none the loss is 0.
+        temperature: T.
+
+    Returns:
+        scalar.
+    """
+    if not temperature > 0:
+        raise InputError(f"temperature of the distillation is {temperature}: it must be positive")
+    # Masked instead of sliced: slicing by a boolean waits for the device.
+    target = (old.detach().masked_fill(~seen, FINITE_MASK) / temperature).softmax(dim=1)
+    student = (new.masked_fill(~seen, FINITE_MASK) / temperature).log_softmax(dim=1)
+    return -(target * student).masked_fill(~seen, 0).sum(dim=1).mean()
+
+
+class StoredLogits(nn.Module):
+    """Logits beside the slots of a memory, and which columns existed when they were stored. For
+    DER++.
+
+    Args:
+        size: slots of the memory.
+        n_classes: columns.
+    """
+
+    values: Tensor
+    existed: Tensor
+
+    def __init__(self, size: int, n_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("values", torch.zeros(size, n_classes))
+        self.register_buffer("existed", torch.zeros(size, n_classes, dtype=torch.bool))
+
+    @torch.no_grad()
+    def put(self, slots: Tensor, logits: Tensor, seen: Tensor) -> None:
+        """Write a batch.
+
+        Args:
+            slots: (batch,) as ``memory.add`` returned them: -1 is not stored.
+            logits: (batch, classes).
+            seen: (classes,) boolean, classes seen at this moment.
+        """
+        kept = (slots >= 0).nonzero()[:, 0].to(self.values.device)
+        at = slots.to(self.values.device)[kept]
+        seen = seen.to(self.values.device)
+        self.values[at] = logits.detach().to(self.values)[kept].masked_fill(~seen, 0)
+        self.existed[at] = seen
+
+    def at(self, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (m, classes) and their existing columns (m, classes) boolean of ``slots`` (m,)."""
+        slots = slots.to(self.values.device)
+        return self.values[slots], self.existed[slots]
+
+
+def stored_logit_loss(logits: Tensor, stored: Tensor, existed: Tensor) -> Tensor:
+    """Dark experience replay's term: mean squared difference to stored logits, over the columns
+    that existed then.
+
+    Deviation from the paper (Buzzega et al., NeurIPS 2020, arXiv 2004.07211): it compares all
+    columns of the head, so that classes which had not occurred when a sample was stored are pulled
+    back to the outputs of an untrained row.
+
+    Args:
+        logits: (m, classes) now; columns outside ``existed`` may be -inf.
+        stored: (m, classes).
+        existed: (m, classes) boolean.
+
+    Returns:
+        scalar; 0 if nothing existed.
+    """
+    difference = (logits - stored).masked_fill(~existed, 0)
+    return difference.square().sum() / existed.sum().clamp(min=1)

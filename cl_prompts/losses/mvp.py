@@ -1,0 +1,153 @@
+"""MVP's terms of loss: contrastive key loss, adaptive feature scaling and gradient-similarity focal
+weighting.
+
+Moon, Park, Kim, Park, "Online Class Incremental Learning on Stochastic Blurry Task Boundary via
+Mask and Visual Prompt Tuning", ICCV 2023, https://arxiv.org/abs/2308.09303. The default forms are
+the ones that the terms are meant to have; the published code's variants have names.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_prompts.models.base import Output
+from cl_prompts.models.heads import mask_unseen
+from cl_prompts.prompts.selectors import Selection
+
+COSINE_EPS = 1e-8
+
+
+def contrastive_key_loss(key: Tensor, selection: Selection, *, pairs: str = "own") -> Tensor:
+    """Contrastive visual prompt tuning: pull the selected key to its query, push it from the pool's
+    other keys.
+
+    With kappa[p, r] = 1 - cos(key_p, key_r), delta[i, p] the query-key distance, s_i the selected
+    prompt and a_p its scale (1 + selection count, which acts as a temperature)::
+
+        N = mean_{i,r} exp(kappa[s_i, r] / a_{s_i}),   P = mean_i exp(delta[i, s_i] / a_{s_i})
+        L = -log(N / (P + N) + 1e-6)
+
+    Args:
+        key: (pool, dim), the only tensor that receives gradient.
+        selection: of a batch; with k > 1 every (image, selected prompt) is one pair.
+        pairs: ``"own"``, as above, or ``"all"``: the published code's broadcast, which divides
+            every image's distances by every image's scale before averaging (mean over i and j of
+            exp(. [s_j] / a_{s_i})).
+
+    Returns:
+        scalar.
+    """
+    unit = F.normalize(key, dim=-1)
+    kappa = 1 - unit @ unit.T
+    chosen = selection.index.flatten()
+    negative = kappa[chosen]  # (batch * k, pool)
+    positive = selection.distance.gather(1, selection.index).flatten()
+    scale = selection.scale[chosen]
+    if pairs == "own":
+        n = torch.exp(negative / scale[:, None]).mean()
+        p = torch.exp(positive / scale).mean()
+    else:
+        n = torch.exp(negative[None] / scale[:, None, None]).mean()
+        p = torch.exp(positive[None] / scale[:, None]).mean()
+    return -torch.log(n / (p + n) + 1e-6)
+
+
+def key_distance(selection: Selection) -> Tensor:
+    """Mean distance between query and selected keys: the key loss without the contrastive term."""
+    return selection.distance.gather(1, selection.index).mean()
+
+
+@torch.no_grad()
+def adaptive_scale(features: Tensor, labels: Tensor, weight: Tensor, margin: float) -> Tensor:
+    """Adaptive feature scaling (AFS): c_i = 1 - cos(W[y_i], f_i) + margin, in [margin, 2 + margin].
+
+    Features are divided by c_i in training, so an image whose feature already lies along its class
+    row gets larger logits. Training only: it reads the label.
+
+    Args:
+        features: (batch, dim).
+        labels: (batch,) head rows.
+        weight: (classes, dim) head weight.
+        margin: keeps the scale away from zero.
+
+    Returns:
+        (batch,), without gradient.
+    """
+    return 1 - F.cosine_similarity(weight[labels], features, dim=-1, eps=COSINE_EPS) + margin
+
+
+@torch.no_grad()
+def gradient_dissimilarity(
+    features: Tensor, probabilities: Tensor, labels: Tensor, mask: Tensor | None
+) -> Tensor:
+    """Gradient-similarity focal loss (GSF): how much a sample's gradient on its class row departs
+    from the batch's.
+
+    In closed form, no per-sample backward pass: with A[i, c] = (p_i[c] - [c = y_i]) mask_i[c],
+    g_i = A[i, y_i] f_i is sample i's cross-entropy gradient with respect to row W[y_i], G = A^T F /
+    batch the gradient of the batch mean, and the result is e_i = 1 - cos(g_i, G[y_i]).
+
+    Args:
+        features: (batch, dim) unscaled features.
+        probabilities: (batch, classes) softmax of the unscaled masked logits.
+        labels: (batch,).
+        mask: (batch, classes) instance mask or None.
+
+    Returns:
+        (batch,) in [0, 2], without gradient.
+    """
+    a = probabilities - F.one_hot(labels, probabilities.shape[1])
+    a = a if mask is None else a * mask
+    own = a.gather(1, labels[:, None]) * features
+    batch = a[:, labels].T @ features / len(features)  # rows of the labels present only
+    # Rounding takes a perfect agreement below 0, where a power of gamma would be undefined.
+    return (1 - F.cosine_similarity(own, batch, dim=-1, eps=COSINE_EPS)).clamp(min=0)
+
+
+def mvp_classification_loss(
+    output: Output,
+    labels: Tensor,
+    head: nn.Linear,
+    seen: Tensor,
+    *,
+    use_afs: bool = True,
+    use_gsf: bool = True,
+    alpha: float = 0.5,
+    gamma: float = 2.0,
+    margin: float = 0.5,
+    gsf_reduction: str = "sample",
+) -> Tensor:
+    """Cross-entropy on adaptively scaled, masked logits, weighted by gradient similarity.
+
+    With l_i the cross-entropy and w_i = 1 - alpha + alpha e_i^gamma: ``mean(w_i l_i)``.
+
+    Args:
+        output: of the forward pass.
+        labels: (batch,) head rows.
+        head: the linear head that made ``output``.
+        seen: (classes,) boolean.
+        use_afs: scale features (see :func:`adaptive_scale`).
+        use_gsf: weight samples (see :func:`gradient_dissimilarity`).
+        alpha: share of the gradient-similarity weight.
+        gamma: its exponent.
+        margin: of the adaptive scale.
+        gsf_reduction: ``"sample"``, as above, or ``"batch_mean"``: the published code's
+            ``mean(w) * mean(l)``, in which the weights of samples degenerate to one scalar for the
+            batch.
+
+    Returns:
+        scalar.
+    """
+    logits = output.logits
+    if use_afs:
+        scale = adaptive_scale(output.features, labels, head.weight, margin)
+        logits = head(output.features / scale[:, None])
+        logits = mask_unseen(logits if output.mask is None else logits * output.mask, seen)
+    loss = F.cross_entropy(logits, labels, reduction="none")
+    if not use_gsf:
+        return loss.mean()
+    e = gradient_dissimilarity(output.features, output.logits.softmax(dim=1), labels, output.mask)
+    weight = 1 - alpha + alpha * e**gamma
+    return (weight * loss).mean() if gsf_reduction == "sample" else weight.mean() * loss.mean()

@@ -1,0 +1,1 @@
+"""Continual and multi-label scores, and the evaluator that takes them."""

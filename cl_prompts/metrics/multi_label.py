@@ -1,0 +1,249 @@
+"""What multi-label predictions are judged by: average precision per class, its mean, and F1 scores
+at a threshold.
+
+Everything is a fraction in [0, 1]. Logits and targets are (images, classes); targets are 0/1.
+Classes that the learner has not met are left out by selecting columns, never by a mask value among
+the logits. Plain torch and scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from sklearn.metrics import average_precision_score
+from torch import Tensor
+
+from cl_prompts.errors import InputError, RunError
+
+THRESHOLDS = (0.8, 0.5)
+"""Probabilities above which a label counts as predicted: MULTI-LANE's and KRT's published code uses
+0.8, much else 0.5."""
+
+
+@dataclass(frozen=True)
+class MultiLabelScores:
+    """One multi-label evaluation.
+
+    Attributes:
+        ap: (classes,) float64 average precisions, NaN for unseen classes and for classes without a
+            positive.
+        mean_ap: mean over the classes whose ``ap`` is defined; NaN if none is.
+        f1: per threshold what :func:`f1_scores` gives over the seen classes.
+    """
+
+    ap: Tensor
+    mean_ap: float
+    f1: dict[float, dict[str, float]]
+
+    def flat(self) -> dict[str, float]:
+        """``mean_ap`` and every F1 score by one name each, the threshold in percent behind it:
+        ``cf1_80``, ``of1_50``."""
+        scores = {
+            f"{name}_{100 * t:g}": value
+            for t, values in self.f1.items()
+            for name, value in values.items()
+        }
+        return {"mean_ap": self.mean_ap, **scores}
+
+
+def average_precision(logits: Tensor, targets: Tensor, ignored: Tensor | None = None) -> Tensor:
+    """Area under the precision-recall steps of each class, not interpolated, equal scores counted
+    together.
+
+    Scikit-learn's ``average_precision_score`` for each class. KRT's published code (arXiv
+    2302.13334) differs a little: it breaks ties by position and counts a class without positives as
+    0.
+
+    Args:
+        logits: (images, classes) scores of any monotone kind.
+        targets: (images, classes) 0/1.
+        ignored: (images, classes) bool, pairs that are left out (VOC's difficult objects under
+            ``difficult="ignore"``).
+
+    Returns:
+        (classes,) float64 on the CPU, NaN for classes without a positive.
+
+    Raises:
+        InputError: shapes that do not agree.
+        RunError: a score is NaN or infinite.
+    """
+    scores, positive, kept = _on_cpu(logits, targets, ignored)
+    result = torch.full((scores.shape[1],), float("nan"), dtype=torch.float64)
+    for c in range(scores.shape[1]):
+        rows = kept[:, c]
+        labels = positive[rows, c]
+        if labels.any():
+            result[c] = float(average_precision_score(labels.numpy(), scores[rows, c].numpy()))
+    return result
+
+
+def f1_scores(
+    logits: Tensor, targets: Tensor, *, threshold: float = 0.8, ignored: Tensor | None = None
+) -> dict[str, float]:
+    """F1 scores of the predictions ``sigmoid(logit) > threshold`` (strict).
+
+    Args:
+        logits: (images, classes), of the seen classes only.
+        targets: (images, classes) 0/1.
+        threshold: probability in (0, 1).
+        ignored: (images, classes) bool, pairs that count neither as right nor as wrong.
+
+    Returns:
+        ``cf1``: mean of the classes' F1, as MULTI-LANE's and KRT's code compute it;
+        ``cf1_harmonic``: harmonic mean of ``cp`` and ``cr``, the other CF1 in the literature;
+        ``cp``, ``cr``: mean precision and recall of the classes; ``of1``, ``op``, ``or``: F1,
+        precision and recall over all pairs. A ratio 0/0 counts as 0; all are NaN without images or
+        classes.
+
+    Raises:
+        InputError: shapes that do not agree, or a threshold out of range.
+        RunError: a logit is NaN or infinite.
+    """
+    if not 0 < threshold < 1:
+        raise InputError(
+            f"the F1 threshold is {threshold:g}: it must be a probability between 0 and 1"
+        )
+    scores, positive, kept = _on_cpu(logits, targets, ignored)
+    names = ("cf1", "cf1_harmonic", "cp", "cr", "of1", "op", "or")
+    if scores.numel() == 0:
+        return dict.fromkeys(names, float("nan"))
+    predicted = (scores.sigmoid() > threshold) & kept
+    positive = positive & kept
+    right = (predicted & positive).sum(0).double()
+    claimed, there = predicted.sum(0).double(), positive.sum(0).double()
+    precision, recall = _ratio(right, claimed), _ratio(right, there)
+    cp, cr = precision.mean(), recall.mean()
+    op, or_ = _ratio(right.sum(), claimed.sum()), _ratio(right.sum(), there.sum())
+    f1 = (
+        _harmonic(precision, recall).mean(),
+        _harmonic(cp, cr),
+        cp,
+        cr,
+        _harmonic(op, or_),
+        op,
+        or_,
+    )
+    return {name: float(value) for name, value in zip(names, f1, strict=True)}
+
+
+def multi_label_results(
+    logits: Tensor,
+    targets: Tensor,
+    seen: Tensor,
+    *,
+    rows: Tensor | None = None,
+    ignored: Tensor | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
+) -> MultiLabelScores:
+    """Scores over the seen classes.
+
+    Args:
+        logits: (images, classes) over all classes; those of unseen classes are not looked at.
+        targets: (images, classes) 0/1 over all classes.
+        seen: (classes,) bool.
+        rows: (images,) bool, the test images that count; ``images_with(targets, seen)`` gives the
+            published test set, which leaves out images without a seen label. Default: all.
+        ignored: (images, classes) bool, pairs that are left out.
+        thresholds: of the F1 scores.
+
+    Raises:
+        InputError: shapes that do not agree, or a threshold out of range.
+        RunError: a logit of a seen class is NaN or infinite.
+    """
+    if seen.shape != logits.shape[1:]:
+        raise InputError(
+            f"seen has shape {tuple(seen.shape)}, logits have {logits.shape[1]} classes: they must"
+            " agree"
+        )
+    rows = torch.ones(len(logits)) if rows is None else rows
+    columns = torch.nonzero(seen.cpu()).flatten()
+    logits, targets, ignored = _block(
+        torch.nonzero(rows.cpu()).flatten(), columns, logits, targets, ignored
+    )
+    ap = torch.full((len(seen),), float("nan"), dtype=torch.float64)
+    ap[columns] = average_precision(logits, targets, ignored)
+    f1 = {t: f1_scores(logits, targets, threshold=t, ignored=ignored) for t in thresholds}
+    return MultiLabelScores(ap, float(ap.nanmean()), f1)
+
+
+def images_with(targets: Tensor, classes: Tensor | Sequence[int]) -> Tensor:
+    """(images,) bool: images with at least one positive among ``classes`` (a bool mask or class
+    ids)."""
+    return (targets[:, classes if isinstance(classes, Tensor) else list(classes)] > 0).any(dim=1)
+
+
+def fixed_average_precision(
+    logits: Tensor, targets: Tensor, tasks: Sequence[Sequence[int]], ignored: Tensor | None = None
+) -> Tensor:
+    """AP of each class on the test set that was in use after its own task, which does not grow any
+    more.
+
+    That set holds the images with a label of this task or of one before it. The test set of all
+    seen classes grows from task to task, which alone moves the AP of old classes; this one does
+    not.
+
+    Args:
+        logits: (images, classes) over all test images and classes.
+        targets: (images, classes) 0/1.
+        tasks: per task its new classes; give only the tasks whose classes have been seen.
+        ignored: (images, classes) bool, pairs that are left out.
+
+    Returns:
+        (classes,) float64, NaN for classes of no task given and for classes without a positive.
+    """
+    ap = torch.full((logits.shape[1],), float("nan"), dtype=torch.float64)
+    known: list[int] = []
+    for task in tasks:
+        known += task
+        classes = torch.as_tensor(list(task), dtype=torch.int64)
+        rows = torch.nonzero(images_with(targets, known).cpu()).flatten()
+        ap[classes] = average_precision(*_block(rows, classes, logits, targets, ignored))
+    return ap
+
+
+def _block(
+    rows: Tensor, columns: Tensor, logits: Tensor, targets: Tensor, ignored: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The given rows and columns of each, on the CPU."""
+    where = (rows[:, None], columns[None])
+    return (
+        logits.cpu()[where],
+        targets.cpu()[where],
+        None if ignored is None else ignored.cpu()[where],
+    )
+
+
+def _on_cpu(
+    logits: Tensor, targets: Tensor, ignored: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Checked scores (float64), positives (bool) and pairs that count (bool), all (images, classes)
+    on the CPU."""
+    for name, tensor in (("targets", targets), ("ignored", ignored)):
+        if tensor is not None and tensor.shape != logits.shape:
+            raise InputError(
+                f"{name} have shape {tuple(tensor.shape)}, logits {tuple(logits.shape)}: both must"
+                " be (images, classes)"
+            )
+    if logits.ndim != 2:
+        raise InputError(
+            f"logits have shape {tuple(logits.shape)}: multi-label scores need (images, classes)"
+        )
+    scores = logits.detach().cpu().double()
+    if not scores.isfinite().all():
+        column = int((~scores.isfinite()).any(dim=0).int().argmax())
+        raise RunError(
+            f"the scores in column {column} are not finite: training has diverged, lower the"
+            " learning rate"
+        )
+    kept = torch.ones_like(scores, dtype=torch.bool) if ignored is None else ~ignored.cpu().bool()
+    return scores, targets.cpu() > 0, kept
+
+
+def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+    return part / whole.clamp(min=1)  # part <= whole, so 0/0 gives 0
+
+
+def _harmonic(precision: Tensor, recall: Tensor) -> Tensor:
+    return 2 * precision * recall / (precision + recall).clamp(min=torch.finfo(torch.float64).tiny)

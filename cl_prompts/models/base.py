@@ -1,0 +1,169 @@
+"""What all models on a frozen ViT have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.errors import InputError
+from cl_prompts.models.heads import mask_unseen
+from cl_prompts.prompts.selectors import Selection
+
+
+@dataclass
+class Output:
+    """One forward pass.
+
+    Attributes:
+        logits: (batch, classes), instance mask applied; unseen classes hold -inf, or 0 in a
+            multi-label model.
+        features: (batch, dim) fp32 features that the head read.
+        selection: what the selector chose, or None without a selector.
+        mask: (batch, classes) instance-wise logit mask, or None.
+        kept: what may be kept for these images and handed back to ``run``, by the names of
+            ``stamps``.
+    """
+
+    logits: Tensor
+    features: Tensor
+    selection: Selection | None = None
+    mask: Tensor | None = None
+    kept: dict[str, Tensor] = field(default_factory=dict)
+
+
+class ContinualModel(nn.Module):
+    """What strategies, evaluation and run folders ask of a model on a frozen ViT.
+
+    ``model(images)`` gives logits (batch, n_classes): no task id, no dependence on batch mates.
+    Classes never seen in training score -inf (0 in a multi-label model, whose losses and metrics
+    look at seen columns only); :meth:`see` opens them.
+
+    A part of the work on an image may depend on things that no longer change: the frozen backbone,
+    or the lane of a finished task. :meth:`stamps` names such parts, ``Output.kept`` gives their
+    values, and :meth:`run` takes them back, which is exact and saves the work.
+
+    Args:
+        backbone: the frozen ViT.
+        n_classes: classes of the data set; column = data-set label.
+        multi_label: an image may show several classes.
+
+    Raises:
+        InputError: no class.
+    """
+
+    seen: Tensor
+    backbone: FrozenViT
+
+    def __init__(self, backbone: FrozenViT, n_classes: int, *, multi_label: bool = False) -> None:
+        super().__init__()
+        if n_classes < 1:
+            raise InputError(f"n_classes is {n_classes}: a head needs at least one class")
+        self.backbone, self.multi_label = backbone, multi_label
+        self.register_buffer("seen", torch.zeros(n_classes, dtype=torch.bool))
+
+    @property
+    def n_classes(self) -> int:
+        """Columns of the logits."""
+        return len(self.seen)
+
+    @property
+    def n_learned(self) -> int:
+        """Numbers that training sets or has set: all parameters but those of a frozen backbone."""
+        return sum(
+            p.numel()
+            for name, p in self.named_parameters()
+            if self.backbone.trainable or not name.startswith("backbone.")
+        )
+
+    def see(self, labels: Tensor) -> None:
+        """Open the classes that occur in ``labels``: class ids of any shape, or multi-hot (batch,
+        classes)."""
+        if self.multi_label:
+            self.seen |= (labels > 0).reshape(-1, self.n_classes).any(dim=0)
+        else:
+            self.seen[labels.flatten()] = True
+
+    def hide_unseen(self, logits: Tensor) -> Tensor:
+        """Logits (batch, classes) with the columns of unseen classes at -inf, or at 0 in a
+        multi-label model."""
+        return mask_unseen(logits, self.seen, 0.0 if self.multi_label else float("-inf"))
+
+    def stamps(self) -> dict[str, Hashable]:
+        """Names of what :meth:`run` lets one keep for a fixed image, each with a value that tells
+        how long: while it is equal."""
+        return {}
+
+    def needs_images(self, kept: Collection[str]) -> bool:
+        """Whether :meth:`run` needs the images when it gets these kept parts."""
+        return True
+
+    def run(self, images: Tensor | None, kept: Mapping[str, Tensor] | None = None) -> Output:
+        """A forward pass.
+
+        Args:
+            images: (batch, 3, size, size) in [0, 1]; may be None if :meth:`needs_images` says so.
+            kept: parts kept from an earlier pass over the same images, each (batch, width).
+        """
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (batch, 3, size, size) in [0, 1] -> logits (batch, n_classes)."""
+        return self.run(images).logits
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """All state that is not the frozen backbone's: prompts, keys, counts, masks, head, seen
+        classes."""
+        state = self.state_dict()
+        return {
+            k: v
+            for k, v in state.items()
+            if self.backbone.trainable or not k.startswith("backbone.")
+        }
+
+    def load_learned_state(self, state: dict[str, Tensor]) -> None:
+        """Inverse of :meth:`learned_state`.
+
+        Raises:
+            InputError: the state belongs to another model (which keys).
+        """
+        mine = self.learned_state()
+        wrong = sorted(set(mine) ^ set(state)) or sorted(
+            k for k in mine if mine[k].shape != state[k].shape
+        )
+        if wrong:
+            raise InputError(
+                f"the saved state does not fit this model: {', '.join(wrong[:3])} differ"
+                f" ({len(wrong)} in all)"
+            )
+        self.load_state_dict(state, strict=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write :meth:`learned_state` as safetensors; the frozen backbone is left out."""
+        about = {
+            "n_classes": self.n_classes,
+            "dim": self.backbone.dim,
+            "trainable_backbone": self.backbone.trainable,
+        }
+        state = {k: v.detach().cpu().contiguous() for k, v in self.learned_state().items()}
+        temporary = Path(f"{path}.tmp")
+        save_file(state, str(temporary), metadata={"cl_prompts": json.dumps(about)})
+        temporary.replace(path)
+
+    def load(self, path: str | Path) -> None:
+        """Read what :meth:`save` wrote into a model of the same construction.
+
+        Raises:
+            InputError: missing file or a state that does not fit.
+        """
+        if not Path(path).is_file():
+            raise InputError(f"there is no saved model at {path}")
+        with safe_open(str(path), framework="pt") as file:
+            self.load_learned_state({k: file.get_tensor(k) for k in file.keys()})  # noqa: SIM118

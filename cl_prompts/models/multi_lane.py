@@ -1,0 +1,380 @@
+"""MULTI-LANE: one lane of selectors, prompts and head rows per task, beside a frozen ViT."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.errors import InputError, unknown
+from cl_prompts.models import multi_lane_ops as algebra
+from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.models.multi_lane_parameters import LaneSet
+
+Tables = tuple[list[Tensor], dict[int, Tensor]]
+
+
+class MultiLaneViT(ContinualModel):
+    """MULTI-LANE (De Min et al., CoLLAs 2024, arXiv 2405.15633): parallel lanes that summarise a
+    frozen ViT's patch tokens.
+
+    One frozen forward serves all lanes; a lane adds about 1 % to it. Training runs the newest lane
+    only, on its own classes; evaluation runs all lanes side by side, without a task id, and every
+    class takes its logit from its own lane. Finished lanes are frozen for good, so their logits on
+    a fixed image can be kept (:meth:`stamps`).
+
+    The algebra is in :mod:`cl_prompts.models.multi_lane_ops`. Deviations from the published code:
+    lanes are made on demand instead of all at the start, their head rows belong to them, and
+    finished ones leave the optimizer, so that weight decay cannot move them. Not here: the
+    ablations with task keys and with token merging.
+
+    Args:
+        backbone: the frozen ViT.
+        n_classes: classes of the data set.
+        multi_label: an image may show several classes.
+        n_selectors: selectors (slots) S per lane.
+        prompt_length: prompts P per lane and prompted block, once as keys and once as values; 0 for
+            none.
+        prompted_blocks: blocks with prompts, 0-based.
+        drop_and_replace: slots summarise in every block and go on without what they saw; False is
+            the ablation in which they summarise in block 0 and are ordinary tokens from there on.
+            False needs ``impl="literal"``.
+        slot_update: ``"released"``: slots evolve through the blocks' MLPs, as in the published
+            code; ``"reset"``: they start from the selectors in every block.
+        pre_head_norm: L2-normalise a lane's feature before the head.
+        init: ``"orthogonal"``: a task's selectors have norm 1 together, and in each block the keys
+            and the values of the prompts are orthogonal to each other with element std 1 /
+            sqrt(n_tasks P dim); ``"uniform"``: all in (-1, 1). From the second lane on, selectors
+            and prompts start as copies of the lane before.
+        n_tasks: expected number of tasks, for the scale of the first prompts (published: known in
+            advance); None stands for 1.
+        impl: two formulations of the same numbers. ``"fused"``: see
+            :mod:`cl_prompts.models.multi_lane_ops`. ``"literal"``: the formulas as written, about
+            10 % of a forward more per lane.
+
+    Raises:
+        InputError: an unknown name or a number out of range.
+    """
+
+    def __init__(
+        self,
+        backbone: FrozenViT,
+        n_classes: int,
+        *,
+        multi_label: bool = True,
+        n_selectors: int = 20,
+        prompt_length: int = 20,
+        prompted_blocks: Sequence[int] = (0, 1, 2, 3, 4),
+        drop_and_replace: bool = True,
+        slot_update: str = "released",
+        pre_head_norm: bool = True,
+        init: str = "orthogonal",
+        n_tasks: int | None = None,
+        impl: str = "fused",
+    ) -> None:
+        _check(n_selectors, prompt_length, drop_and_replace, slot_update, init, n_tasks, impl)
+        if backbone.trainable:
+            raise InputError("lanes read a frozen backbone: this one is thawed")
+        blocks = tuple(sorted(set(prompted_blocks)))
+        if len(blocks) != len(tuple(prompted_blocks)) or any(
+            not 0 <= b < backbone.depth for b in blocks
+        ):
+            raise InputError(
+                f"prompted_blocks {list(prompted_blocks)} must be different numbers from 0 to"
+                f" {backbone.depth - 1}"
+            )
+        super().__init__(backbone, n_classes, multi_label=multi_label)
+        self.n_selectors, self.prompt_length, self.prompted_blocks = (
+            n_selectors,
+            prompt_length,
+            blocks,
+        )
+        self.drop_and_replace, self.slot_update, self.pre_head_norm = (
+            drop_and_replace,
+            slot_update,
+            pre_head_norm,
+        )
+        self.init, self.impl, self.n_tasks = init, impl, n_tasks
+        attn = backbone.vit.blocks[0].attn
+        head_dim = attn.qkv.weight.shape[0] // 3 // attn.num_heads
+        self.lanes = LaneSet(
+            n_selectors, (len(blocks), 2, attn.num_heads, prompt_length, head_dim), backbone.dim
+        )
+        self.lane_passes = 0
+        """Images times lanes computed so far."""
+        self._kept_tables: tuple[Hashable, Tables] | None = None
+
+    # ------------------------------------------------------------------ lanes and their classes
+
+    @property
+    def n_lanes(self) -> int:
+        """Lanes opened so far; the last one is the one that trains."""
+        return len(self.lanes)
+
+    def columns(self, lane: int = -1) -> Tensor:
+        """(n_classes,) bool: the classes that belong to a lane, the current one by default."""
+        mine = torch.zeros_like(self.seen)
+        mine[self.lanes.lane(lane).classes] = True
+        return mine
+
+    def open_lane(self, classes: Iterable[int] = (), *, copy_previous: bool = True) -> None:
+        """Freeze the lanes there are and start one for new classes, which count as seen from now
+        on.
+
+        Args:
+            classes: data-set labels; more can follow with :meth:`add_classes`.
+            copy_previous: start selectors and prompts as copies of the lane before; head rows
+                always start afresh.
+
+        Raises:
+            InputError: a class out of range, or one that has a lane.
+        """
+        new = self._new_classes(classes)
+        scale = (self.n_tasks or 1) ** -0.5
+        self.lanes.open(self.seen.device, init=self.init, scale=scale, copy_previous=copy_previous)
+        self._add_head(new)
+
+    def add_classes(self, classes: Iterable[int]) -> None:
+        """Give the current lane head rows for further classes, as parameters of their own.
+
+        Raises:
+            InputError: no lane is open, a class is out of range, or it has a lane.
+        """
+        self._need_lane()
+        self._add_head(self._new_classes(classes))
+
+    def _add_head(self, classes: list[int]) -> None:
+        if classes:
+            self.seen[self.lanes.add_head(classes).classes] = True
+
+    def _new_classes(self, classes: Iterable[int]) -> list[int]:
+        new = [int(c) for c in classes]
+        for c in new:
+            if not 0 <= c < self.n_classes:
+                raise InputError(
+                    f"class {c} was met, but n_classes is {self.n_classes}: classes are 0 to"
+                    " n_classes - 1"
+                )
+        owner = self.lanes.owners()
+        if taken := [c for c in new if c in owner]:
+            raise InputError(
+                f"class {taken[0]} has its head row in lane {owner[taken[0]]} already: give new"
+                " classes only"
+            )
+        if len(set(new)) < len(new):
+            raise InputError(f"classes {new} of a lane contain one twice")
+        return new
+
+    def _need_lane(self) -> None:
+        if not self.n_lanes:
+            raise InputError("no lane is open: call open_lane(classes) first")
+
+    # ------------------------------------------------------------------ forward
+
+    def lane_features(self, images: Tensor, lanes: str | Sequence[int] = "all") -> Tensor:
+        """What the heads read: final-norm class token of each lane, L2-normalised with
+        ``pre_head_norm``.
+
+        Args:
+            images: (batch, 3, size, size) in [0, 1].
+            lanes: ``"current"``, ``"all"`` or a list of lane numbers.
+
+        Returns:
+            (batch, lanes, dim) fp32.
+        """
+        self._need_lane()
+        known = {"all": range(self.n_lanes), "current": [self.n_lanes - 1]}
+        if isinstance(lanes, str) and lanes not in known:
+            raise unknown("choice of lanes", lanes, known)
+        chosen = list(known[lanes] if isinstance(lanes, str) else lanes)
+        if wrong := [i for i in chosen if not 0 <= i < self.n_lanes]:
+            raise InputError(
+                f"lane {wrong[0]} does not exist: there are {self.n_lanes}, counted from 0"
+            )
+        token = (self._literal if self.impl == "literal" else self._fused)(images, chosen)
+        self.lane_passes += len(images) * len(chosen)
+        features = self.backbone.norm(token).float()
+        return F.normalize(features, dim=-1, eps=1e-12) if self.pre_head_norm else features
+
+    def _fused(self, images: Tensor, chosen: list[int]) -> Tensor:
+        slots, prompts = self._tables(chosen)
+        token = algebra.lane_token(self.backbone).expand(len(images), len(chosen), -1)
+        stream = algebra.frozen_states(self.backbone, images)
+        for i, block in enumerate(self.backbone.vit.blocks):
+            state = next(stream)
+            token = algebra.fused_block(block, token, state, slots[i], prompts.get(i))
+            del state  # before the stream goes on
+            macs = algebra.fused_macs(
+                self.backbone, len(chosen), self.n_selectors, self._prompts_in(i)
+            )
+            self.backbone.counter.macs += len(images) * macs
+        return token
+
+    def _literal(self, images: Tensor, chosen: list[int]) -> Tensor:
+        selectors, prompts = self._selectors(chosen), self._prompts(chosen)
+        start = tokens = algebra.literal_start(self.backbone, selectors, len(images))
+        stream, replace = algebra.frozen_states(self.backbone, images), self.drop_and_replace
+        for i, block in enumerate(self.backbone.vit.blocks):
+            if self.slot_update == "reset":
+                tokens = torch.cat([tokens[:, :, :1], start[:, :, 1:]], dim=2)
+            look = replace or i == 0
+            entering, normed = algebra.literal_input(block, tokens, next(stream), summarise=look)
+            tokens = algebra.literal_block(
+                block, tokens, entering, normed, prompts.get(i), replace=replace
+            )
+            macs = algebra.literal_macs(
+                self.backbone, len(chosen), self.n_selectors, self._prompts_in(i), summarise=look
+            )
+            self.backbone.counter.macs += len(images) * macs
+        return tokens[:, :, 0]
+
+    def _prompts_in(self, block: int) -> int:
+        return self.prompt_length if block in self.prompted_blocks else 0
+
+    def _selectors(self, chosen: list[int]) -> Tensor:
+        dtype = self.backbone.vit.cls_token.dtype
+        return torch.stack([self.lanes.lane(i).selectors for i in chosen]).to(dtype)
+
+    def _prompts(self, chosen: list[int]) -> dict[int, Tensor]:
+        """Block -> (T, 2, heads, P, head dim)."""
+        values = [p for i in chosen if (p := self.lanes.lane(i).prompts) is not None]
+        if not values:
+            return {}
+        stacked = torch.stack(values, dim=1).to(self.backbone.vit.cls_token.dtype)
+        return dict(zip(self.prompted_blocks, stacked, strict=True))
+
+    def _tables(self, chosen: list[int]) -> Tables:
+        """Normalised slots and stacked prompts; without gradients they are computed once, until a
+        lane changes."""
+        key = tuple((i, self.lanes.lane(i).stamp()) for i in chosen)
+        keep = not torch.is_grad_enabled()
+        if keep and self._kept_tables is not None and self._kept_tables[0] == key:
+            return self._kept_tables[1]
+        slots = algebra.slot_norms(
+            self.backbone.vit.blocks, self._selectors(chosen), self.slot_update
+        )
+        self.backbone.counter.macs += len(chosen) * algebra.slot_macs(
+            self.backbone, self.n_selectors, self.slot_update
+        )
+        tables = slots, self._prompts(chosen)
+        self._kept_tables = (key, tables) if keep else None
+        return tables
+
+    # ------------------------------------------------------------------ logits
+
+    def stamps(self) -> dict[str, Hashable]:
+        """``"lane0"``, ``"lane1"``, ... -> what changes whenever the lane's parameters do: a
+        finished lane's never does."""
+        return {f"lane{i}": lane.stamp() for i, lane in enumerate(self.lanes)}
+
+    def needs_images(self, kept: Collection[str]) -> bool:
+        """Unless the logits of all lanes are there."""
+        return not self.n_lanes or not set(self.stamps()) <= set(kept)
+
+    def run(self, images: Tensor | None, kept: Mapping[str, Tensor] | None = None) -> Output:
+        """A forward pass: of the current lane in training, of all lanes that were not kept in
+        evaluation.
+
+        Args:
+            images: (batch, 3, size, size) in [0, 1]; may be None if the logits of all lanes are
+                kept.
+            kept: evaluation only: lane name -> (batch, classes of the lane) logits of the same
+                images.
+
+        Returns:
+            logits (batch, n_classes), each class from its own lane; classes unseen, or in training
+            outside the current lane, hold 0 (multi-label) or -inf. ``features`` are the current
+            lane's, or (batch, 0) if that lane was kept; ``kept`` has the logits of every lane in
+            evaluation and is empty in training.
+        """
+        if self.training and kept:
+            raise TypeError("kept logits are for evaluation: training runs the current lane")
+        last = self.n_lanes - 1
+        if self.training:
+            self._need_lane()
+        names = {i: f"lane{i}" for i in ([last] if self.training else range(self.n_lanes))}
+        logits = {i: kept[name] for i, name in names.items() if name in kept} if kept else {}
+        missing = [i for i in names if i not in logits]
+        if images is None and (missing or not logits):
+            raise TypeError("images are needed unless the logits of all lanes are kept")
+        sample = next(iter(logits.values())) if images is None else images
+        features = sample.new_empty(len(sample), 0, dtype=torch.float32)
+        if missing:
+            assert images is not None
+            found = self.lane_features(images, missing)
+            logits |= {i: self.lanes.lane(i).logits(found[:, k]) for k, i in enumerate(missing)}
+            features = found[:, -1] if missing[-1] == last else features
+        known = {} if self.training else {names[i]: logits[i] for i in names}
+        return Output(self._assemble(sample, [(i, logits[i]) for i in names]), features, kept=known)
+
+    def _assemble(self, sample: Tensor, parts: list[tuple[int, Tensor]]) -> Tensor:
+        """Lane logits to their columns."""
+        empty = torch.full(
+            (len(sample), self.n_classes),
+            0.0 if self.multi_label else -torch.inf,
+            device=sample.device,
+        )
+        if not parts:
+            return empty
+        columns = torch.cat([self.lanes.lane(i).classes for i, _ in parts])
+        return self.hide_unseen(
+            empty.index_copy(1, columns, torch.cat([logits for _, logits in parts], dim=1))
+        )
+
+    # ------------------------------------------------------------------ state
+
+    def load_learned_state(self, state: dict[str, Tensor]) -> None:
+        """Inverse of :meth:`learned_state`; lanes and their classes are rebuilt as they were.
+
+        If the model has just these lanes, its parameters stay the same objects.
+
+        Raises:
+            InputError: the state belongs to another model; this one is then as it was.
+        """
+        before = self.lanes
+        if {k: v.shape for k, v in self.learned_state().items()} != {
+            k: v.shape for k, v in state.items()
+        }:
+            self.lanes = self.lanes.like(state, self.seen.device, "lanes.")
+        try:
+            super().load_learned_state(state)
+        except InputError:
+            self.lanes = before
+            raise
+        self.lanes.freeze_finished()
+
+
+def _check(
+    n_selectors: int,
+    prompt_length: int,
+    drop_and_replace: bool,
+    slot_update: str,
+    init: str,
+    n_tasks: int | None,
+    impl: str,
+) -> None:
+    """Raise ``InputError`` for an argument of :class:`MultiLaneViT` that makes no sense."""
+    for kind, name, known in (
+        ("slot_update", slot_update, algebra.SLOT_UPDATES),
+        ("init", init, ("orthogonal", "uniform")),
+        ("impl", impl, ("fused", "literal")),
+    ):
+        if name not in known:
+            raise unknown(kind, name, known)
+    if n_selectors < 1:
+        raise InputError(f"n_selectors is {n_selectors}: a lane needs at least one")
+    if prompt_length < 0:
+        raise InputError(f"prompt_length is {prompt_length}: it must be 0 (no prompts) or more")
+    if n_tasks is not None and n_tasks < 1:
+        raise InputError(f"n_tasks is {n_tasks}: it must be at least 1, or None if unknown")
+    if not drop_and_replace and impl != "literal":
+        raise InputError(
+            "without drop_and_replace slots depend on the image, which only impl='literal' computes"
+        )
+    if not drop_and_replace and slot_update == "reset":
+        raise InputError(
+            "slot_update='reset' has no meaning without drop_and_replace: use 'released'"
+        )

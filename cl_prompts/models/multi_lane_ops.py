@@ -1,0 +1,329 @@
+"""Lanes beside a frozen ViT: the tensor algebra of MULTI-LANE.
+
+Source: De Min et al., "Less is more: Summarizing Patch Tokens for efficient Multi-Label
+Class-Incremental Learning", CoLLAs 2024, arXiv 2405.15633. A lane is a class token of its own and a
+few slots that run through the frozen blocks beside the image's tokens. In every block the slots
+look at the image (a softmax-weighted mean of the normalised tokens, the
+*summarised tokens*), the lane's class token attends to itself, to the summarised tokens and to the
+lane's prompts, and the slots go on without what they saw ("drop and replace"). Lanes read from the
+frozen stream, never write to it, and do not see each other.
+
+Two formulations that give the same numbers:
+
+* **literal**: the slots are tokens of every image and pass through projection, attention and MLP,
+  as the formulas say;
+* **fused**: the slots never depend on the image, so one table per block serves the whole batch
+  (:func:`slot_norms`); keys and values of summarised tokens are the same weighted means of the
+  frozen keys and values, because the projection is affine and the weights sum to one; only the
+  class token asks and passes through the MLP.
+
+Blocks of timm that go beyond the paper's ViT: with LayerScale the replacement takes the attention
+output's place *inside* the scaling, ``s + ls1(LN1(s))``; with key normalisation the summary is made
+of raw keys and normalised afterwards, as the literal form does; attention norm and gate act on the
+lane's class token as on any token.
+
+Shapes: T lanes of S slots, P prompts per block. Slots (T, S, dim); prompts of one block (T, 2,
+heads, P, head dim), keys before values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Attention
+from timm.models.vision_transformer import Block
+from torch import Tensor
+
+from cl_prompts.backbones.injection import _heads, _out, _project
+from cl_prompts.backbones.vit import FrozenViT
+
+SLOT_UPDATES = ("released", "reset")
+
+#: Tokens that pass a frozen MLP at a time on the CPU.
+MLP_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class FrozenState:
+    """What lanes read of the frozen stream in one block; nothing of it carries a gradient.
+
+    Attributes:
+        tokens: (batch, n, dim) residual stream in front of the block.
+        hidden: (batch, n, dim) after the block's first LayerNorm.
+        keys: (batch, n, heads * head dim) before any key normalisation.
+        values: the same for values.
+    """
+
+    tokens: Tensor
+    hidden: Tensor
+    keys: Tensor
+    values: Tensor
+
+
+def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
+    """Run the frozen stream, block by block, as the lanes need it.
+
+    The last block stops behind its keys and values: nobody reads its output. The backbone's counter
+    counts all of it.
+
+    Args:
+        backbone: the frozen ViT.
+        images: (batch, 3, size, size) in [0, 1].
+
+    Yields:
+        one state per block. A consumer that lets go of it (``del``) before asking for the next
+        holds little memory: a block's MLP runs only then.
+    """
+    # no_grad() as a decorator would hold on to each state until the next one is there.
+    with torch.no_grad():
+        tokens = backbone.embed(images)
+    for i, block in enumerate(backbone.vit.blocks):
+        last = i == backbone.depth - 1
+        with torch.no_grad():
+            state, tokens = _look(block, tokens, last)
+            _count_frozen(backbone, state, last)
+        yield state
+        del state
+        if not last:
+            with torch.no_grad():
+                _mlp_in_place(block, tokens)
+
+
+def _look(block: Block, tokens: Tensor, last: bool) -> tuple[FrozenState, Tensor]:
+    """The state of a block, and the stream behind its attention (unless it is the last)."""
+    attn, hidden = block.attn, block.norm1(tokens)
+    projected = _project(attn, hidden, slice(1 if last else 0, 3))
+    width = attn.qkv.weight.shape[0] // 3
+    state = FrozenState(
+        tokens, hidden, projected[..., -2 * width : -width], projected[..., -width:]
+    )
+    if last:
+        return state, tokens
+    query, keys, values = _heads(attn, projected, 3)
+    attended = F.scaled_dot_product_attention(attn.q_norm(query), attn.k_norm(keys), values)
+    return state, tokens + block.ls1(_out(attn, attended, hidden))
+
+
+def _mlp_in_place(block: Block, tokens: Tensor) -> None:
+    """Second half of a block without gradient. On the CPU in pieces: large buffers cost more in
+    page faults than they save."""
+    rows = tokens.flatten(0, 1)
+    pieces = -(-len(rows) // MLP_ROWS) if rows.device.type == "cpu" else 1
+    for piece in rows.tensor_split(pieces):
+        piece += block.ls2(block.mlp(block.norm2(piece)))
+
+
+def _count_frozen(backbone: FrozenViT, state: FrozenState, last: bool) -> None:
+    batch, n, dim = state.tokens.shape
+    macs = n * 2 * state.keys.shape[-1] * dim if last else backbone._block_macs(n, (0, 0), None)
+    backbone.counter.blocks += batch
+    backbone.counter.macs += batch * macs
+
+
+def lane_token(backbone: FrozenViT) -> Tensor:
+    """(1, 1, dim) where every lane's class token starts: the ViT's own, *without* a position (as
+    published)."""
+    return backbone.vit.norm_pre(backbone.vit.cls_token)
+
+
+def summary_weights(hidden: Tensor, slots: Tensor) -> Tensor:
+    """Where each slot looks.
+
+    Args:
+        hidden: (batch, n, dim) normalised frozen tokens.
+        slots: (T, S, dim) normalised slots.
+
+    Returns:
+        (batch, T * S, n): softmax over tokens of the inner products / sqrt(dim); one head over the
+        full width. The softmax is computed in fp32.
+    """
+    rows = slots.flatten(0, 1) * slots.shape[-1] ** -0.5
+    scores = torch.matmul(rows, hidden.transpose(1, 2))
+    return scores.softmax(dim=-1, dtype=torch.float32).to(hidden.dtype)
+
+
+# -------------------------------------------------------------------------------------------- fused
+
+
+def slot_norms(
+    blocks: Sequence[Block], selectors: Tensor, slot_update: str = "released"
+) -> list[Tensor]:
+    """The normalised slots of every block, which no image changes: a table to compute once.
+
+    Args:
+        blocks: the frozen blocks.
+        selectors: (T, S, dim) where the slots start.
+        slot_update: ``"released"``: a slot goes on as ``u + ls2(MLP(LN2(u)))`` with
+            ``u = s + ls1(LN1(s))``; ``"reset"``: it starts from the selector again in every block.
+
+    Returns:
+        per block (T, S, dim).
+    """
+    slots, norms = selectors, []
+    for i, block in enumerate(blocks):
+        norms.append(block.norm1(slots))
+        if slot_update == "released" and i < len(blocks) - 1:
+            slots = _mlp(block, slots + block.ls1(norms[-1]))
+    return norms
+
+
+def fused_block(
+    block: Block, token: Tensor, state: FrozenState, slots: Tensor, prompts: Tensor | None
+) -> Tensor:
+    """One block for the class tokens of all lanes.
+
+    The three kinds of keys (the token's own, summaries, prompts) are never laid side by side: only
+    their scores are.
+
+    Args:
+        block: the frozen block.
+        token: (batch, T, dim) class tokens of the lanes.
+        state: the frozen stream in this block.
+        slots: (T, S, dim) of :func:`slot_norms`.
+        prompts: (T, 2, heads, P, head dim) or None.
+
+    Returns:
+        (batch, T, dim).
+    """
+    attn, normed = block.attn, block.norm1(token)
+    query, key, value = (
+        attn.qkv(normed).unflatten(-1, (3, attn.num_heads, -1)).unbind(2)
+    )  # (batch, T, heads, head dim)
+    query, key = attn.q_norm(query) * query.shape[-1] ** -0.5, attn.k_norm(key)
+    look = summary_weights(state.hidden, slots).unflatten(1, slots.shape[:2])  # (batch, T, S, n)
+    keys, values = (
+        attn.k_norm(_summarise(attn, state.keys, look)),
+        _summarise(attn, state.values, look),
+    )
+    scores = [(query * key).sum(-1)[:, :, None], (query[:, :, None] * keys).sum(-1)]
+    if prompts is not None:
+        prompts = prompts.to(query.dtype)
+        scores.append(torch.einsum("bthd,thpd->btph", query, prompts[:, 0]))
+    sizes = [part.shape[2] for part in scores]
+    weights = (
+        torch.cat(scores, dim=2)
+        .softmax(dim=2, dtype=torch.float32)
+        .to(query.dtype)
+        .split(sizes, dim=2)
+    )
+    heads = weights[0][:, :, 0, :, None] * value + (weights[1][..., None] * values).sum(2)
+    if prompts is not None:
+        heads = heads + torch.einsum("btph,thpd->bthd", weights[2], prompts[:, 1])
+    return _mlp(block, token + block.ls1(_out(attn, heads.transpose(1, 2), normed)))
+
+
+def _summarise(attn: Attention, rows: Tensor, look: Tensor) -> Tensor:
+    """(batch, n, heads * head dim) -> (batch, T, S, heads, head dim)."""
+    summary = torch.bmm(look.flatten(1, 2), rows).unflatten(1, look.shape[1:3])
+    return summary.unflatten(-1, (attn.num_heads, -1))
+
+
+def fused_macs(backbone: FrozenViT, n_lanes: int, n_slots: int, n_prompts: int) -> float:
+    """Multiply-accumulates of :func:`fused_block` for one image."""
+    block, dim = backbone.vit.blocks[0], backbone.dim
+    width, hidden = block.attn.qkv.weight.shape[0] // 3, block.mlp.fc1.out_features
+    summary = n_slots * backbone.n_tokens * (dim + 2 * width)
+    return n_lanes * (
+        summary + 4 * width * dim + 2 * dim * hidden + 2 * width * (1 + n_slots + n_prompts)
+    )
+
+
+def slot_macs(backbone: FrozenViT, n_slots: int, slot_update: str) -> float:
+    """Multiply-accumulates of :func:`slot_norms` for one lane, however large the batch."""
+    hidden = backbone.vit.blocks[0].mlp.fc1.out_features
+    return (
+        (backbone.depth - 1) * n_slots * 2 * backbone.dim * hidden
+        if slot_update == "released"
+        else 0
+    )
+
+
+# ------------------------------------------------------------------------------------------ literal
+
+
+def literal_start(backbone: FrozenViT, selectors: Tensor, batch: int) -> Tensor:
+    """(batch, T, 1 + S, dim): class token and slots of every lane and image in front of block 0."""
+    token = lane_token(backbone).expand(len(selectors), 1, -1)
+    return torch.cat([token, selectors.to(token.dtype)], dim=1).expand(batch, -1, -1, -1)
+
+
+def literal_input(
+    block: Block, tokens: Tensor, state: FrozenState, *, summarise: bool = True
+) -> tuple[Tensor, Tensor]:
+    """What enters a block's attention.
+
+    Args:
+        block: the frozen block.
+        tokens: (batch, T, 1 + S, dim) residual stream of the lanes.
+        state: the frozen stream in this block.
+        summarise: slots bring what they see in the frozen stream (else themselves).
+
+    Returns:
+        attention input and normalised tokens, both (batch, T, 1 + S, dim); they differ in the slots
+        if ``summarise``.
+    """
+    normed = block.norm1(tokens)
+    if not summarise:
+        return normed, normed
+    # The slots may differ from image to image here, so this does not use `summary_weights`.
+    scores = (
+        normed[:, :, 1:].flatten(1, 2) @ state.hidden.transpose(1, 2) * normed.shape[-1] ** -0.5
+    )
+    seen = scores.softmax(dim=-1, dtype=torch.float32).to(normed.dtype) @ state.hidden
+    return torch.cat([normed[:, :, :1], seen.view_as(normed[:, :, 1:])], dim=2), normed
+
+
+def literal_block(
+    block: Block,
+    tokens: Tensor,
+    entering: Tensor,
+    normed: Tensor,
+    prompts: Tensor | None,
+    *,
+    replace: bool = True,
+) -> Tensor:
+    """One block over all tokens of all lanes.
+
+    Args:
+        block: the frozen block.
+        tokens: (batch, T, 1 + S, dim) residual stream of the lanes.
+        entering: attention input of :func:`literal_input`.
+        normed: normalised tokens of :func:`literal_input`.
+        prompts: (T, 2, heads, P, head dim) or None.
+        replace: put the normalised slots in the place of their attention output.
+
+    Returns:
+        (batch, T, 1 + S, dim).
+    """
+    attn, (batch, n_lanes) = block.attn, tokens.shape[:2]
+    flat = entering.flatten(0, 1)
+    query, keys, values = _heads(attn, attn.qkv(flat), 3)
+    query, keys = attn.q_norm(query), attn.k_norm(keys)
+    if prompts is not None:
+        more = prompts.to(query.dtype).expand(batch, *prompts.shape).flatten(0, 1)
+        keys, values = torch.cat([more[:, 0], keys], dim=2), torch.cat([more[:, 1], values], dim=2)
+    out = _out(attn, F.scaled_dot_product_attention(query, keys, values), flat)
+    out = out.view(batch, n_lanes, *out.shape[1:])
+    if replace:
+        out = torch.cat([out[:, :, :1], normed[:, :, 1:]], dim=2)
+    return _mlp(block, tokens + block.ls1(out))
+
+
+def literal_macs(
+    backbone: FrozenViT, n_lanes: int, n_slots: int, n_prompts: int, *, summarise: bool = True
+) -> float:
+    """Multiply-accumulates of :func:`literal_input` and :func:`literal_block` for one image."""
+    block, dim, n = backbone.vit.blocks[0], backbone.dim, 1 + n_slots
+    width, hidden = block.attn.qkv.weight.shape[0] // 3, block.mlp.fc1.out_features
+    summary = 2 * n_slots * backbone.n_tokens * dim if summarise else 0
+    return n_lanes * (
+        summary + n * (4 * width * dim + 2 * dim * hidden) + 2 * n * width * (n + n_prompts)
+    )
+
+
+def _mlp(block: Block, tokens: Tensor) -> Tensor:
+    """Second half of a block."""
+    return tokens + block.ls2(block.mlp(block.norm2(tokens)))

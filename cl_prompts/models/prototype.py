@@ -1,0 +1,67 @@
+"""A classifier without gradients on the class token of a frozen ViT."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+
+import torch
+from torch import Tensor
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.errors import InputError
+from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.models.prototype_classifiers import PrototypeClassifier
+
+
+class PrototypeViT(ContinualModel):
+    """Frozen class-token features and a
+    :class:`~cl_prompts.models.prototype_classifiers.PrototypeClassifier` in the place of a head.
+
+    Nothing in it has a gradient. The features of an image never change, so they may be kept
+    (``"frozen"``), and a test image costs a forward pass the first time only. One class per image.
+
+    Args:
+        backbone: the frozen ViT.
+        head: the classifier; its dim is the backbone's, its columns are the data set's classes.
+
+    Raises:
+        InputError: a thawed backbone, or a classifier of another width.
+    """
+
+    head: PrototypeClassifier
+
+    def __init__(self, backbone: FrozenViT, head: PrototypeClassifier) -> None:
+        if backbone.trainable:
+            raise InputError(
+                "prototypes are statistics of features that never change: this backbone is thawed"
+            )
+        if head.dim != backbone.dim:
+            raise InputError(
+                f"the classifier takes features of width {head.dim}: this ViT's have {backbone.dim}"
+            )
+        super().__init__(backbone, head.n_classes)
+        self.head = head
+
+    def stamps(self) -> dict[str, Hashable]:
+        """Features last as long as the backbone stays the same object."""
+        return {"frozen": self.backbone}
+
+    def needs_images(self, kept: Collection[str]) -> bool:
+        """Not once the features are known."""
+        return "frozen" not in kept
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Images (batch, 3, size, size) in [0, 1] -> class-token features (batch, dim) fp32."""
+        return self.backbone(images)
+
+    @torch.no_grad()
+    def run(self, images: Tensor | None, kept: Mapping[str, Tensor] | None = None) -> Output:
+        """Features, unless they are given, and their scores; classes that were never taken in score
+        -inf."""
+        features = (kept or {}).get("frozen")
+        if features is None:
+            if images is None:
+                raise TypeError("this model reads images unless it is given their features")
+            features = self.features(images)
+        return Output(self.hide_unseen(self.head(features)), features, kept={"frozen": features})

@@ -1,0 +1,228 @@
+"""Classifiers without gradients: statistics of frozen features, kept exactly while streaming.
+
+All of them are modules whose whole state is buffers of fixed size (so ``state_dict`` resumes them
+and memory stays flat): ``update(features, labels)`` takes a batch in, ``logits(features)`` scores
+with what has been taken in so far and gives
+-inf to classes that have not occurred. The order in which samples arrive, and how they are cut into
+batches, does not matter. Statistics are float64 by default; pass ``dtype=torch.float32`` where a
+device has no float64 (Apple's MPS) or where half the memory matters more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_prompts.errors import InputError, RunError, unknown
+from cl_prompts.models.heads import mask_unseen
+
+
+class PrototypeClassifier(nn.Module):
+    """Shared frame of the classifiers below.
+
+    Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        dtype: of the statistics.
+    """
+
+    count: Tensor
+
+    def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        self.dim, self.n_classes = dim, n_classes
+        self.register_buffer("count", torch.zeros(n_classes, dtype=dtype))
+
+    @property
+    def seen(self) -> Tensor:
+        """(classes,) boolean: classes of which a sample has been taken in."""
+        return self.count > 0
+
+    @torch.no_grad()
+    def update(self, features: Tensor, labels: Tensor) -> None:
+        """Take in a batch.
+
+        Args:
+            features: (batch, dim), any float type.
+            labels: (batch,) integer classes, one per sample.
+
+        Raises:
+            InputError: shapes that do not fit, several labels per sample, or (looked at on the CPU
+                only, elsewhere it would stall the device) a label outside the columns.
+        """
+        if features.ndim != 2 or features.shape[1] != self.dim:
+            raise InputError(
+                f"{self._name} got features of shape {tuple(features.shape)}: it needs (batch,"
+                f" {self.dim})"
+            )
+        if labels.shape != features.shape[:1] or labels.is_floating_point():
+            raise InputError(
+                f"{self._name} got labels of shape {tuple(labels.shape)} for {len(features)}"
+                " samples: it needs one integer class per sample, and is not defined for several"
+                " labels per image"
+            )
+        if (
+            labels.device.type == "cpu"
+            and len(labels)
+            and not 0 <= int(labels.min()) <= int(labels.max()) < self.n_classes
+        ):
+            raise InputError(
+                f"{self._name} got labels {int(labels.min())} to {int(labels.max())}: they must lie"
+                f" in 0 to {self.n_classes - 1}, or n_classes must be larger"
+            )
+        # A dense one-hot product instead of index_add: deterministic on GPUs, and no wait for the
+        # device.
+        columns = torch.arange(self.n_classes, device=labels.device)
+        onehot = (labels[:, None] == columns).to(self.count.dtype)
+        with torch.autocast(features.device.type, enabled=False):
+            self._take_in(features.to(self.count.dtype), onehot)
+
+    @torch.no_grad()
+    def logits(self, features: Tensor) -> Tensor:
+        """Scores (batch, dim) -> (batch, classes) float32, -inf for classes not seen yet."""
+        with torch.autocast(features.device.type, enabled=False):
+            return mask_unseen(self._scores(features.to(self.count.dtype)).float(), self.seen)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The same as :meth:`logits`."""
+        return self.logits(features)
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _take_in(self, x: Tensor, onehot: Tensor) -> None:
+        raise NotImplementedError
+
+    def _scores(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class NearestClassMean(PrototypeClassifier):
+    """Nearest class mean (Mensink et al., TPAMI 2013; with frozen ViTs: Janson et al., 2022, arXiv
+    2210.04428).
+
+    Means are of the features as they come. ``metric="cosine"`` scores with the cosine between
+    feature and class mean, ``"euclidean"`` with minus the squared distance.
+
+    Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        metric: see above.
+        dtype: of the means.
+    """
+
+    mean: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        metric: str = "cosine",
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(dim, n_classes, dtype=dtype)
+        if metric not in ("cosine", "euclidean"):
+            raise unknown("metric of the nearest class mean", metric, ("cosine", "euclidean"))
+        self.metric = metric
+        self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
+
+    def _take_in(self, x: Tensor, onehot: Tensor) -> None:
+        n = onehot.sum(dim=0)
+        self.count += n
+        self.mean += (onehot.T @ x - n[:, None] * self.mean) / self.count.clamp(min=1)[:, None]
+
+    def _scores(self, x: Tensor) -> Tensor:
+        if self.metric == "cosine":
+            return F.normalize(x, dim=-1) @ F.normalize(self.mean, dim=-1).T
+        return (
+            2 * x @ self.mean.T
+            - self.mean.square().sum(dim=1)
+            - x.square().sum(dim=1, keepdim=True)
+        )
+
+
+class SolvedClassifier(PrototypeClassifier):
+    """A prototype classifier whose ``weight`` (features, classes) solves a linear system, lazily
+    after each update."""
+
+    weight: Tensor | None
+
+    def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__(dim, n_classes, dtype=dtype)
+        self.register_buffer("weight", None, persistent=False)
+        self.register_load_state_dict_post_hook(_forget_weight)
+
+    def _solve(self, system: Tensor, right: Tensor, regulariser: str) -> Tensor:
+        factor, info = torch.linalg.cholesky_ex(system)
+        if int(info) != 0:
+            raise RunError(
+                f"{self._name} could not solve its linear system in {system.dtype}: {regulariser}"
+                " is too small"
+            )
+        return torch.cholesky_solve(right, factor)
+
+
+def _forget_weight(module: Any, _: Any) -> None:
+    module.weight = None
+
+
+class StreamingLDA(SolvedClassifier):
+    """Streaming linear discriminant analysis (Hayes and Kanan, CVPR-W 2020, arXiv 1909.01520).
+
+    Class means mu_c and one covariance S shared by all classes; with L = ((1 - shrinkage) S +
+    shrinkage I)^-1 the score of class c is ``x L mu_c - mu_c L mu_c / 2``, without class priors.
+
+    Deviation from the paper: its update of S weighs a sample by the total number of samples and by
+    a class mean that is still moving; here the scatter of each sample about its class's final mean
+    is kept exactly (pairwise update of Chan, Golub and LeVeque, 1979), so that streaming and batch
+    solution agree. Nothing is initialised from a base phase.
+
+    Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        shrinkage: towards the identity, in (0, 1].
+        dtype: of the statistics.
+    """
+
+    mean: Tensor
+    scatter: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        shrinkage: float = 1e-4,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(dim, n_classes, dtype=dtype)
+        if not 0 < shrinkage <= 1:
+            raise InputError(
+                f"shrinkage of the streaming LDA is {shrinkage}: it must lie in (0, 1]"
+            )
+        self.shrinkage = shrinkage
+        self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
+        self.register_buffer("scatter", torch.zeros(dim, dim, dtype=dtype))
+
+    def _take_in(self, x: Tensor, onehot: Tensor) -> None:
+        n = onehot.sum(dim=0)
+        batch_mean = onehot.T @ x / n.clamp(min=1)[:, None]
+        total = (self.count + n).clamp(min=1)
+        inside, shift = x - onehot @ batch_mean, batch_mean - self.mean
+        self.scatter.addmm_(inside.T, inside)
+        self.scatter.addmm_((shift * (self.count * n / total)[:, None]).T, shift)
+        self.mean += shift * (n / total)[:, None]
+        self.count += n
+        self.weight = None
+
+    def _scores(self, x: Tensor) -> Tensor:
+        if self.weight is None:
+            system = self.scatter * ((1 - self.shrinkage) / self.count.sum().clamp(min=1))
+            system.diagonal().add_(self.shrinkage)
+            self.weight = self._solve(system, self.mean.T, f"the shrinkage {self.shrinkage:g}")
+        return x @ self.weight - (self.mean.T * self.weight).sum(dim=0) / 2

@@ -1,0 +1,291 @@
+"""CODA-Prompt's parts: prompts as weighted sums of components that grow task by task.
+
+Smith et al., "CODA-Prompt: COntinual Decomposed Attention-based Prompting for Rehearsal-Free
+Continual Learning", CVPR 2023, https://arxiv.org/abs/2211.13218.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_prompts.backbones.injection import PromptPlan
+from cl_prompts.errors import InputError, unknown
+from cl_prompts.prompts.prefixes import check_prefix, split_heads
+from cl_prompts.prompts.selectors import Selection
+from cl_prompts.prompts.task_aware import TaskAware
+
+TINY = 1e-8
+
+
+def orthogonal_rows(past: Tensor, draws: Tensor) -> Tensor:
+    """Orthonormal rows, orthogonal to all of ``past`` whether or not that is orthogonal itself, by
+    two QR decompositions.
+
+    Where the past rows are orthogonal to each other, the result is that of :func:`gram_schmidt` on
+    the same draws.
+
+    Args:
+        past: (blocks, p, dim).
+        draws: (blocks, m, dim) random directions, p + m <= dim.
+
+    Returns:
+        (blocks, m, dim)
+    """
+    old, new = past.double().transpose(1, 2), draws.double().transpose(1, 2)
+    if old.shape[2]:
+        basis = torch.linalg.qr(old).Q
+        new = new - basis @ (basis.transpose(1, 2) @ new)
+    basis, triangle = torch.linalg.qr(new)
+    # QR leaves the signs open; a Gram-Schmidt vector lies on the side of its draw.
+    return (
+        (basis * triangle.diagonal(dim1=1, dim2=2).sign()[:, None]).transpose(1, 2).to(draws.dtype)
+    )
+
+
+def gram_schmidt(past: Tensor, draws: Tensor) -> Tensor:
+    """The published sequential form: each draw minus its projections on all rows before it,
+    normalised at the end.
+
+    Past rows have been trained and are no longer orthogonal to each other, so the result is in
+    general not orthogonal to them. A row with squared norm below 1e-8 takes no part (the published
+    code draws again, for ever if that row is past).
+
+    Args and result as for :func:`orthogonal_rows`.
+    """
+    rows = past
+    for draw in draws.unbind(1):
+        squared = rows.square().sum(-1)  # (blocks, rows)
+        share = (rows @ draw[:, :, None])[..., 0] / squared.clamp_min(TINY) * (squared >= TINY)
+        rows = torch.cat([rows, (draw - (share[:, None] @ rows)[:, 0])[:, None]], dim=1)
+    return F.normalize(rows[:, past.shape[1] :], dim=-1)
+
+
+ORTHOGONAL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "qr": orthogonal_rows,
+    "gram_schmidt": gram_schmidt,
+}
+
+
+def orthogonality(rows: Tensor) -> Tensor:
+    """Penalty: the sum over blocks of the mean of (X X^T - I)^2. ``rows`` (blocks, n, dim) ->
+    scalar."""
+    gram = rows @ rows.transpose(1, 2)
+    return (gram - torch.eye(rows.shape[1], device=rows.device)).square().mean(dim=(1, 2)).sum()
+
+
+class GrowingRows(TaskAware):
+    """Rows that belong to tasks: those of earlier tasks are fixed, those of the current one train,
+    later ones are unused.
+
+    With T tasks each owns floor(size / T) rows; a remainder is left out. A task's rows are one
+    Parameter of their own, which stops requiring a gradient when the next task starts, so neither
+    weight decay nor momentum can move it. They begin orthogonal to all earlier rows when their task
+    starts (drawn from torch's global generator) and are zero before. Task 0 is under way from
+    construction on.
+
+    Args:
+        blocks: prompted blocks; each has rows of its own.
+        size: rows in all.
+        width: of a row.
+        n_tasks: tasks to come; None where no boundaries are announced: all rows begin orthogonal
+            and train from the start.
+        orthogonal: ``"qr"`` or ``"gram_schmidt"`` (as published, see :func:`gram_schmidt`).
+
+    Raises:
+        InputError: fewer rows than tasks, or more rows than can be orthogonal.
+    """
+
+    def __init__(
+        self,
+        blocks: int,
+        size: int,
+        width: int,
+        *,
+        n_tasks: int | None = None,
+        orthogonal: str = "qr",
+    ) -> None:
+        super().__init__()
+        tasks = 1 if n_tasks is None else n_tasks
+        if not 1 <= tasks <= size:
+            raise InputError(
+                f"{size} components cannot be divided among {tasks} tasks: each needs at least one"
+            )
+        if size // tasks * tasks > width:
+            raise InputError(
+                f"{size} components of width {width} cannot be orthogonal: give at most {width}"
+            )
+        if orthogonal not in ORTHOGONAL:
+            raise unknown("orthogonalisation", orthogonal, ORTHOGONAL)
+        self.n_tasks, self.orthogonal = n_tasks, orthogonal
+        self.rows = nn.ParameterList(
+            torch.zeros(blocks, size // tasks, width) for _ in range(tasks)
+        )
+        self._fill(0)
+        self.task = 0
+
+    def forward(self) -> Tensor:
+        """(blocks, n, width) rows of all tasks up to the current one."""
+        return torch.cat(list(self.rows)[: self.task + 1], dim=1)
+
+    def start_task(self, task: int) -> None:
+        """Fix the rows so far and begin those of ``task``; without ``n_tasks`` nothing happens."""
+        if self.n_tasks is not None:
+            super().start_task(task)
+
+    def begin(self, task: int) -> None:
+        """See :meth:`start_task`."""
+        if task >= len(self.rows):
+            raise InputError(
+                f"task {task} has no components: they were divided among n_tasks={self.n_tasks},"
+                " from task 0"
+            )
+        if task != self.task + 1:
+            raise InputError(
+                f"task {task} is announced after task {self.task}: components grow one task after"
+                " another"
+            )
+        self._fill(task)
+        self._fix_before(task)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """The task, and with it which rows train."""
+        super().set_extra_state(state)
+        self._fix_before(self.task)
+
+    @torch.no_grad()
+    def _fill(self, task: int) -> None:
+        mine = self.rows[task]
+        past = torch.cat([mine[:, :0], *list(self.rows)[:task]], dim=1).cpu()
+        mine.copy_(ORTHOGONAL[self.orthogonal](past, torch.randn(mine.shape)))
+
+    def _fix_before(self, task: int) -> None:
+        for i, rows in enumerate(self.rows):
+            rows.requires_grad_(i >= task)
+            if i < task:
+                rows.grad = None
+
+
+class AttentionWeights(nn.Module):
+    """Weights of components by attention: w_bj = cos(q_b o A_j, K_j), per block; no softmax, of any
+    sign.
+
+    The query is not normalised before the product with the attention vectors A. Computed as
+    ``q (A o K/|K|)^T / sqrt(q^2 (A^2)^T)``: two matrix products for all blocks at once, no (batch,
+    components, dim) intermediate.
+
+    Args:
+        blocks: number of prompted blocks; each has keys and attention vectors of its own.
+        size: components.
+        dim: width of a query.
+        n_tasks: see :class:`GrowingRows`, and so is ``orthogonal``.
+    """
+
+    count: Tensor
+
+    def __init__(
+        self,
+        blocks: int,
+        size: int,
+        dim: int,
+        *,
+        n_tasks: int | None = None,
+        orthogonal: str = "qr",
+    ) -> None:
+        super().__init__()
+        self.key = GrowingRows(blocks, size, dim, n_tasks=n_tasks, orthogonal=orthogonal)
+        self.attention = GrowingRows(blocks, size, dim, n_tasks=n_tasks, orthogonal=orthogonal)
+        tasks = n_tasks or 1
+        self.register_buffer("count", torch.zeros(size // tasks * tasks))
+
+    def forward(self, query: Tensor) -> Selection:
+        """Query (batch, dim), without gradient -> Selection of all rows so far, with weights."""
+        key, attention = self.key(), self.attention()
+        product = query @ (attention * F.normalize(key, dim=-1)).flatten(0, 1).T
+        squared = query.square() @ attention.square().flatten(0, 1).T
+        weights = (
+            (product / squared.clamp_min(1e-24).sqrt()).unflatten(1, key.shape[:2]).transpose(0, 1)
+        )
+        n = key.shape[1]
+        return Selection(
+            index=torch.arange(n, device=query.device).expand(len(query), -1),
+            distance=1 - weights.mean(dim=0),
+            scale=torch.ones(n, device=query.device),
+            weights=weights,
+        )
+
+    @torch.no_grad()
+    def observe(self, selection: Selection) -> None:
+        """Every image uses every component, so absolute weights (means over blocks) are added up in
+        ``count``."""
+        assert selection.weights is not None
+        used = selection.weights.abs().mean(dim=0).sum(dim=0)
+        self.count[: len(used)] += used
+
+    def penalty(self) -> Tensor:
+        """:func:`orthogonality` of keys and attention vectors, summed; rows of earlier tasks are
+        constants."""
+        return orthogonality(self.key()) + orthogonality(self.attention())
+
+
+class ComponentPool(nn.Module):
+    """Prefixes that are weighted sums of components.
+
+    Each component holds ``length`` rows per block, the first half keys and the second values, as
+    published ("length 8" is 4 keys and 4 values).
+
+    Args:
+        size: components.
+        blocks: blocks that receive a prefix, 0-based.
+        length: rows of a component, even.
+        dim: token width.
+        heads: attention heads of the ViT.
+        n_tasks: see :class:`GrowingRows`, and so is ``orthogonal``; the same as the selector's.
+
+    Raises:
+        InputError: an odd length, and as :class:`GrowingRows` and
+            :func:`~cl_prompts.prompts.prefixes.check_prefix`.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        blocks: Sequence[int],
+        length: int,
+        dim: int,
+        heads: int,
+        *,
+        n_tasks: int | None = None,
+        orthogonal: str = "qr",
+    ) -> None:
+        super().__init__()
+        check_prefix(blocks, length, dim, heads)
+        if length % 2:
+            raise InputError(
+                f"length is {length}: half of a component's rows are keys and half values, so it is"
+                " even"
+            )
+        self.blocks, self.length, self.heads = tuple(blocks), length, heads
+        self.values = GrowingRows(
+            len(self.blocks), size, length * dim, n_tasks=n_tasks, orthogonal=orthogonal
+        )
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """block -> keys and values, each (batch, heads, length / 2, dim / heads)."""
+        if selection is None or selection.weights is None:
+            raise TypeError(
+                "a ComponentPool needs weights: give the model AttentionWeights as its selector"
+            )
+        mixed = selection.weights @ self.values()  # (blocks, batch, length * dim)
+        rows = mixed.unflatten(-1, (2, self.length // 2, -1))
+        return PromptPlan(
+            prefix={block: split_heads(rows[i], self.heads) for i, block in enumerate(self.blocks)}
+        )
+
+    def penalty(self) -> Tensor:
+        """:func:`orthogonality` of the flattened components; those of earlier tasks are
+        constants."""
+        return orthogonality(self.values())

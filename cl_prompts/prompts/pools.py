@@ -1,0 +1,146 @@
+"""What the prompts are: pools turn a selection into a
+:class:`~cl_prompts.backbones.injection.PromptPlan`.
+
+A pool owns its values and says into which blocks they go. New parameterisations (low-rank or
+mixture-routed prompts) are new classes with the same ``build``; prefixes are in
+:mod:`cl_prompts.prompts.prefixes`, weighted components in :mod:`cl_prompts.prompts.components`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.backbones.injection import PromptPlan
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.errors import InputError
+from cl_prompts.prompts.init import drawn
+from cl_prompts.prompts.selectors import Selection
+from cl_prompts.prompts.task_aware import TaskAware
+from cl_prompts.prompts.task_selectors import copy_slot
+
+
+class Pool(Protocol):
+    """Anything that builds prompts from a selection."""
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """The prompts of this batch."""
+        ...
+
+
+class SharedTokens(nn.Module):
+    """One set of context tokens a block, the same for every image (MVP's and DualPrompt's
+    G-prompts).
+
+    Args:
+        blocks: blocks that receive prompts, 0-based.
+        length: tokens per block.
+        dim: token width.
+    """
+
+    def __init__(self, blocks: Sequence[int], length: int, dim: int) -> None:
+        super().__init__()
+        self.blocks = tuple(blocks)
+        self.values = nn.Parameter(torch.randn(len(self.blocks), length, dim))
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """Ignores the selection."""
+        return PromptPlan(
+            context={block: self.values[i][None] for i, block in enumerate(self.blocks)}
+        )
+
+
+class TokenPool(nn.Module):
+    """A pool of context tokens: each entry holds ``length`` tokens for each of ``blocks`` (MVP's
+    E-prompts).
+
+    With more than one selected entry an image's tokens are laid one behind the other.
+
+    Args:
+        size: entries of the pool.
+        blocks: blocks that receive prompts, 0-based.
+        length: tokens per entry and block.
+        dim: token width.
+    """
+
+    def __init__(self, size: int, blocks: Sequence[int], length: int, dim: int) -> None:
+        super().__init__()
+        self.blocks = tuple(blocks)
+        self.values = nn.Parameter(torch.randn(size, len(self.blocks), length, dim))
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """Tokens of the selected entries: block -> (batch, k * length, dim)."""
+        chosen = gather(self.values, selection)  # (batch, k, blocks, length, dim)
+        return PromptPlan(
+            context={block: chosen[:, :, i].flatten(1, 2) for i, block in enumerate(self.blocks)}
+        )
+
+
+class KeptTokenPool(TaskAware):
+    """A pool of tokens that join the sequence before block 0 and stay in it (L2P, prompt tuning).
+
+    They carry no positional embedding, as in L2P's JAX code. Its PyTorch port gives them the class
+    token's, which only shifts every prompt by a constant vector:
+    ``position=class_position(backbone)`` for parity.
+
+    Args:
+        size: entries of the pool.
+        length: tokens per entry. With k selected entries the sequence is k * length tokens longer
+            in all blocks.
+        dim: token width.
+        initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
+        copy_slots: entries per task that begin as a copy of those of the task before (L2P's "shared
+            prompt pool"); 0: none.
+        position: (dim,) constant added to every token, or None.
+    """
+
+    position: Tensor | None
+
+    def __init__(
+        self,
+        size: int,
+        length: int,
+        dim: int,
+        *,
+        initial: str = "uniform",
+        copy_slots: int = 0,
+        position: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.copy_slots = copy_slots
+        self.values = drawn((size, length, dim), initial)
+        self.register_buffer("position", position, persistent=False)
+
+    def begin(self, task: int) -> None:
+        """Copy the slot, if asked."""
+        copy_slot(self.values, task, self.copy_slots)
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """Kept tokens of the selected entries, (batch, k * length, dim), in the order of the
+        selection."""
+        chosen = gather(self.values, selection).flatten(1, 2)
+        return PromptPlan(kept=chosen if self.position is None else chosen + self.position)
+
+
+def gather(values: Tensor, selection: Selection | None) -> Tensor:
+    """(size, ...) -> the selected rows, (batch, k, ...)."""
+    if selection is None:
+        raise TypeError("a pool needs a selection: give the model a selector")
+    return values[selection.index]
+
+
+def class_position(backbone: FrozenViT) -> Tensor:
+    """(dim,) positional embedding of the class token.
+
+    Raises:
+        InputError: the class token of this ViT has none.
+    """
+    vit = backbone.vit
+    if vit.pos_embed is None or vit.no_embed_class:
+        raise InputError(
+            "the class token of this ViT has no positional embedding: leave its position out"
+        )
+    return vit.pos_embed.detach()[0, 0].float()

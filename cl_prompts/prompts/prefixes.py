@@ -1,0 +1,132 @@
+"""Prefixes: prompts that are keys and values of a block, behind its projections (DualPrompt,
+S-Prompt++, OnePrompt).
+
+A prefix of length n is n keys *and* n values. The CODA-Prompt repository counts both: its "length
+20" is length 10 here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from cl_prompts.backbones.injection import KeyValue, PromptPlan
+from cl_prompts.errors import InputError
+from cl_prompts.prompts.init import drawn
+from cl_prompts.prompts.pools import gather
+from cl_prompts.prompts.selectors import Selection
+from cl_prompts.prompts.task_aware import TaskAware
+from cl_prompts.prompts.task_selectors import copy_slot
+
+
+def check_prefix(blocks: Sequence[int], length: int, dim: int, heads: int) -> None:
+    """Raise ``InputError`` unless these describe prefixes."""
+    if len(set(blocks)) < len(blocks) or min(blocks, default=0) < 0:
+        raise InputError(
+            f"blocks is {list(blocks)}: prefixes go into different blocks, counted from 0"
+        )
+    if length < 0:
+        raise InputError(f"length is {length}: it cannot be negative")
+    if heads < 1 or dim % heads:
+        raise InputError(
+            f"a width of {dim} does not divide into {heads} heads: give the number of the ViT's"
+            " heads"
+        )
+
+
+def split_heads(rows: Tensor, heads: int) -> KeyValue:
+    """Rows (batch, 2, n, dim) -> keys and values, each (batch, heads, n, dim / heads); heads are
+    contiguous channels."""
+    keys, values = rows.unflatten(-1, (heads, -1)).transpose(2, 3).unbind(1)
+    return keys, values
+
+
+class SharedPrefix(nn.Module):
+    """One prefix a block, the same for every image (DualPrompt's G-prompt; in all blocks,
+    OnePrompt).
+
+    Args:
+        blocks: blocks that receive a prefix, 0-based.
+        length: keys and values per block.
+        dim: token width.
+        heads: attention heads of the ViT.
+        initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
+
+    Raises:
+        InputError: the same block twice, a negative length, a width that heads do not divide.
+    """
+
+    def __init__(
+        self, blocks: Sequence[int], length: int, dim: int, heads: int, *, initial: str = "uniform"
+    ) -> None:
+        super().__init__()
+        check_prefix(blocks, length, dim, heads)
+        self.blocks, self.heads = tuple(blocks), heads
+        self.values = drawn((len(self.blocks), 2, length, dim), initial)
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """Ignores the selection."""
+        return PromptPlan(
+            prefix={
+                block: split_heads(self.values[i][None], self.heads)
+                for i, block in enumerate(self.blocks)
+            }
+        )
+
+
+class PrefixPool(TaskAware):
+    """A pool of prefixes: each entry holds keys and values for each of ``blocks`` (DualPrompt's
+    E-prompts).
+
+    Every image gets the keys and the values of its own entries. The PyTorch ports of DualPrompt
+    deal out the gathered rows in another order, so that one half of a batch gets a prompt's keys as
+    values too and the other half its values as keys, or even another image's prompts; that defect
+    is not offered.
+
+    With more than one selected entry an image's rows are laid one behind the other (L2P++).
+
+    Args:
+        size: entries of the pool.
+        blocks: blocks that receive a prefix, 0-based.
+        length: keys and values per entry and block.
+        dim: token width.
+        heads: attention heads of the ViT.
+        initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
+        copy_slots: entries per task that begin as a copy of those of the task before (DualPrompt:
+            1); 0: none.
+
+    Raises:
+        InputError: the same block twice, a negative length, a width that heads do not divide.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        blocks: Sequence[int],
+        length: int,
+        dim: int,
+        heads: int,
+        *,
+        initial: str = "uniform",
+        copy_slots: int = 0,
+    ) -> None:
+        super().__init__()
+        check_prefix(blocks, length, dim, heads)
+        self.blocks, self.heads, self.copy_slots = tuple(blocks), heads, copy_slots
+        self.values = drawn((size, len(self.blocks), 2, length, dim), initial)
+
+    def begin(self, task: int) -> None:
+        """Copy the slot, if asked."""
+        copy_slot(self.values, task, self.copy_slots)
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """Keys and values of the selected entries: block -> twice (batch, heads, k * length, dim /
+        heads)."""
+        # (batch, k, blocks, 2, length, dim) -> (batch, blocks, 2, k * length, dim)
+        rows = gather(self.values, selection).permute(0, 2, 3, 1, 4, 5).flatten(3, 4)
+        return PromptPlan(
+            prefix={
+                block: split_heads(rows[:, i], self.heads) for i, block in enumerate(self.blocks)
+            }
+        )

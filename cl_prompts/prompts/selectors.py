@@ -1,0 +1,148 @@
+"""Which prompts an image gets: selectors map a query to a :class:`Selection`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.errors import InputError
+from cl_prompts.prompts.init import drawn
+
+
+@dataclass(frozen=True)
+class ClassTokenQuery:
+    """The query: the class token of the unprompted frozen ViT.
+
+    Args:
+        skip_last: leave the last block out (MVP) or run all blocks.
+        norm: apply the final LayerNorm (L2P, DualPrompt, CODA-Prompt) or not (MVP).
+    """
+
+    skip_last: bool = False
+    norm: bool = True
+
+    @torch.no_grad()
+    def __call__(self, backbone: FrozenViT, tokens: Tensor, entry: Tensor | None = None) -> Tensor:
+        """Embedded tokens (batch, n, dim) -> query (batch, dim) in fp32, without gradient."""
+        stop = backbone.depth - 1 if self.skip_last else backbone.depth
+        out = backbone.blocks(tokens, stop=stop, class_only=True, entry=entry)
+        return (backbone.norm(out) if self.norm else out)[:, 0].float()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a selector chose.
+
+    Attributes:
+        index: (batch, k) chosen rows of the pool.
+        distance: (batch, pool) cosine distance 1 - cos(query, key), carrying gradient to the keys;
+            the mean over blocks where keys differ by block.
+        scale: (pool,) factor that multiplied the distances before choosing; constant.
+        weights: (blocks, batch, k) weight of each chosen row in each block, of any sign; None where
+            rows are taken as they are.
+    """
+
+    index: Tensor
+    distance: Tensor
+    scale: Tensor
+    weights: Tensor | None = None
+
+    @property
+    def match(self) -> Tensor:
+        """Similarity S = mean over the batch of the *sum* over chosen rows of cos(query, key): a
+        scalar to be raised.
+
+        L2P and DualPrompt subtract lambda * S from the loss; it is all that trains their keys. The
+        CODA-Prompt repository adds the sum over batch and chosen rows of ``distance`` instead,
+        which is batch * (k - S).
+        """
+        return (1 - self.distance).gather(1, self.index).sum(dim=1).mean()
+
+
+class Selector(Protocol):
+    """Anything that chooses for a query; ``index`` may depend on training or evaluation mode, never
+    on a given task id."""
+
+    def __call__(self, query: Tensor) -> Selection:
+        """Query (batch, dim), without gradient -> Selection."""
+        ...
+
+    def observe(self, selection: Selection) -> None:
+        """Take note of a training batch's choices, in a buffer ``count`` (prompts,) of the
+        innermost selector."""
+        ...
+
+
+class NearestKeys(nn.Module):
+    """Top-k of a pool by cosine distance between query and learned keys.
+
+    With ``count_scaled`` the distance to a key is multiplied by 1 + the number of times it was
+    selected in training, so rarely used prompts get their turn (MVP, section 2.2 of its published
+    code; applied at test time as well). Counts grow without bound and are saved with the model.
+
+    Args:
+        size: prompts in the pool.
+        dim: width of a query.
+        k: prompts per image. Ties go to the lowest row.
+        count_scaled: see above.
+        initial: distribution of the initial keys, see :mod:`cl_prompts.prompts.init`.
+
+    Raises:
+        InputError: ``k`` is not between 1 and ``size``.
+    """
+
+    count: Tensor
+
+    def __init__(
+        self,
+        size: int,
+        dim: int,
+        *,
+        k: int = 1,
+        count_scaled: bool = False,
+        initial: str = "normal",
+    ) -> None:
+        super().__init__()
+        if not 1 <= k <= size:
+            raise InputError(f"k is {k}: it must be between 1 and the pool's size, which is {size}")
+        self.size, self.k, self.count_scaled = size, k, count_scaled
+        self.key = drawn((size, dim), initial)
+        self.register_buffer("count", torch.zeros(size))
+
+    def forward(
+        self, query: Tensor, *, scale: Tensor | None = None, rows: int | None = None
+    ) -> Selection:
+        """Choose.
+
+        Args:
+            query: (batch, dim), without gradient.
+            scale: (pool,) factors on the distances, instead of this selector's own.
+            rows: only the first so many rows, at least k, may be chosen.
+        """
+        distance = 1 - F.normalize(query, dim=-1) @ F.normalize(self.key, dim=-1).T
+        if scale is None:
+            # A copy: observe() changes the counts before the backward pass reads the scale.
+            scale = self.count + 1 if self.count_scaled else torch.ones_like(self.count)
+        scaled = (distance.detach() * scale)[:, :rows]
+        return Selection(
+            torch.sort(scaled, dim=1, stable=True).indices[:, : self.k], distance, scale
+        )
+
+    @torch.no_grad()
+    def observe(self, selection: Selection) -> None:
+        """Count a training batch's choices."""
+        self.count += count_choices(selection.index, self.size)
+
+
+def count_choices(index: Tensor, size: int) -> Tensor:
+    """(batch, k) rows -> (size,) fp32, how often each row occurs. Unlike ``bincount`` it never
+    stops a GPU."""
+    chosen = index.flatten()
+    return torch.zeros(size, device=index.device).index_add_(
+        0, chosen, torch.ones(chosen.shape, device=index.device)
+    )

@@ -1,0 +1,64 @@
+"""Parts that learn when a task starts: slots move on, components grow, statistics of earlier tasks
+are fixed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.errors import InputError
+
+
+class TaskAware(nn.Module):
+    """A part with a hook at the start of a task.
+
+    ``task`` is the task being learned, counted from 0; -1 while none was announced, which is all
+    there ever is on a stream without boundaries. It is a plain integer (shapes depend on it, and
+    reading a tensor would stop a GPU), and travels in the ``state_dict`` as the module's extra
+    state, a scalar tensor.
+    """
+
+    task: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.task = -1
+
+    def start_task(self, task: int) -> None:
+        """Move on to ``task``. Announcing the current task again changes nothing, so that a resumed
+        run may do it.
+
+        Raises:
+            InputError: the task lies behind the current one, or the part has no room for it.
+        """
+        if task < self.task:
+            raise InputError(
+                f"task {task} is announced after task {self.task}: tasks start in order, counted"
+                " from 0"
+            )
+        if task > self.task:
+            self.begin(task)
+            self.task = task
+
+    def begin(self, task: int) -> None:
+        """What a subclass does when ``task`` starts; ``self.task`` is still the task before."""
+
+    def get_extra_state(self) -> Tensor:
+        """The task, for the ``state_dict``."""
+        return torch.tensor(self.task)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Inverse of :meth:`get_extra_state`."""
+        self.task = int(state)
+
+
+def start_task(model: nn.Module, task: int) -> None:
+    """Announce ``task`` (from 0) to every :class:`TaskAware` part of ``model``.
+
+    Parts keep their Parameter objects, but which of them require a gradient changes, and slots are
+    overwritten: call this before the optimizer of the task is made, and let that optimizer start
+    without state, as published.
+    """
+    for module in model.modules():
+        if isinstance(module, TaskAware):
+            module.start_task(task)

@@ -1,0 +1,138 @@
+"""Selectors around :class:`~cl_prompts.prompts.selectors.NearestKeys`: slots for tasks, votes of a
+batch, penalties on habit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.prompts.selectors import NearestKeys, Selection, Selector, count_choices
+from cl_prompts.prompts.task_aware import TaskAware
+
+
+def slot_rows(task: int, k: int, size: int) -> slice | None:
+    """Rows [task * k, (task + 1) * k) of a pool, or None if no task was announced or the slot
+    exceeds the pool."""
+    return slice(task * k, (task + 1) * k) if task >= 0 and (task + 1) * k <= size else None
+
+
+@torch.no_grad()
+def copy_slot(values: Tensor, task: int, k: int) -> None:
+    """Overwrite the slot of ``task`` by that of the task before; nothing for task 0 or a slot
+    beyond the pool."""
+    here, before = slot_rows(task, k, len(values)), slot_rows(task - 1, k, len(values))
+    if here is not None and before is not None:
+        values[here] = values[before]
+
+
+class TaskSlots(TaskAware):
+    """A slot of k prompts for each task: trained on the task's own slot, tested by nearest keys.
+
+    L2P (its "prompt mask") and DualPrompt. While no task is announced, or once slots exceed the
+    pool, training chooses by nearest keys as well. The task is never used in evaluation mode, where
+    the images of one batch may belong to any task.
+
+    Args:
+        inner: the keys.
+        copy_keys: begin a task with the keys of the task before (L2P's "shared prompt key").
+        all_rows: in evaluation let all keys compete, also those of slots whose task has not
+            started; their prompts are untrained. The published codes do; it matters where queries
+            are short or keys begin alike.
+    """
+
+    def __init__(
+        self, inner: NearestKeys, *, copy_keys: bool = False, all_rows: bool = False
+    ) -> None:
+        super().__init__()
+        self.inner, self.copy_keys, self.all_rows = inner, copy_keys, all_rows
+
+    def begin(self, task: int) -> None:
+        """Copy keys, if asked."""
+        if self.copy_keys:
+            copy_slot(self.inner.key, task, self.inner.k)
+
+    def forward(self, query: Tensor) -> Selection:
+        """Query (batch, dim) -> Selection."""
+        slot = slot_rows(self.task, self.inner.k, self.inner.size)
+        if slot is None:
+            return self.inner(query)
+        if not self.training:
+            return self.inner(query, rows=None if self.all_rows else slot.stop)
+        own = torch.arange(slot.start, slot.stop, device=query.device).expand(len(query), -1)
+        return replace(self.inner(query), index=own)
+
+    def observe(self, selection: Selection) -> None:
+        """Count the choices."""
+        self.inner.observe(selection)
+
+
+class FrequencyPenalty(TaskAware):
+    """Training chooses the smallest distance times frequency, so that new tasks turn to rarely used
+    prompts.
+
+    The optional diversification of the L2P paper (section 4.1), absent from all published code. The
+    frequency of a row is its share of all choices made in *earlier* tasks; until a second task is
+    announced all rows count alike. Evaluation chooses by distance alone.
+
+    Args:
+        inner: the keys; its count is what the frequencies are made of.
+    """
+
+    frequency: Tensor
+
+    def __init__(self, inner: NearestKeys) -> None:
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("frequency", torch.full((inner.size,), 1 / inner.size))
+
+    @torch.no_grad()
+    def begin(self, task: int) -> None:
+        """Fix the frequencies of the tasks before."""
+        if self.inner.count.sum() > 0:
+            self.frequency.copy_(self.inner.count / self.inner.count.sum())
+
+    def forward(self, query: Tensor) -> Selection:
+        """Query (batch, dim) -> Selection, with the frequencies as scale in training."""
+        return self.inner(query, scale=self.frequency if self.training else None)
+
+    def observe(self, selection: Selection) -> None:
+        """Count the choices."""
+        self.inner.observe(selection)
+
+
+class BatchMajority(nn.Module):
+    """All images of a batch get the k rows that the batch's own choices name most often; ties go to
+    the lowest row.
+
+    L2P's and DualPrompt's "batchwise prompt". **At test time this leaks the task**: test sets are
+    read task by task or sorted by class, so the vote of a batch names its task, which no method may
+    know; accuracies gain several points, up to 20, and predictions depend on batch mates. It
+    therefore acts in training only, unless ``in_evaluation`` asks for the published behaviour. Do
+    not compare numbers obtained so with others.
+
+    Args:
+        inner: whose choices are counted.
+        size: rows of the pool.
+        in_evaluation: vote at test time, too (see above).
+    """
+
+    def __init__(self, inner: Selector, size: int, *, in_evaluation: bool = False) -> None:
+        super().__init__()
+        self.inner, self.size, self.in_evaluation = inner, size, in_evaluation
+
+    def forward(self, query: Tensor) -> Selection:
+        """Query (batch, dim) -> Selection, with equal rows of ``index``."""
+        selection = self.inner(query)
+        if not (self.training or self.in_evaluation):
+            return selection
+        votes = count_choices(selection.index, self.size)
+        winners = torch.sort(votes, descending=True, stable=True).indices[
+            : selection.index.shape[1]
+        ]
+        return replace(selection, index=winners.expand_as(selection.index))
+
+    def observe(self, selection: Selection) -> None:
+        """Count the choices."""
+        self.inner.observe(selection)

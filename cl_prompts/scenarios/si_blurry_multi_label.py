@@ -1,0 +1,136 @@
+"""Si-Blurry for images with several labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cl_prompts.datasets.labels import check_label_matrix, check_positives, count_positives
+from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
+from cl_prompts.scenarios.si_blurry_sampler import Leftover, blurry_stream
+from cl_prompts.scenarios.split import BlurrySplit
+
+
+def si_blurry_multilabel_split(
+    labels: Any,
+    *,
+    n_tasks: int = 5,
+    disjoint_percent: int = 50,
+    blurry_percent: int = 10,
+    seed: int = 1,
+    stochastic: bool = True,
+    leftover: Leftover = "keep",
+    test_labels: Any = None,
+) -> MultiLabelSplit:
+    """Split multi-label images into tasks with stochastic blurry boundaries, each image in one
+    task.
+
+    This project's own extension of ``si_blurry_split`` (Moon et al., ICCV 2023); no paper defines
+    one.
+
+    1. An image's *anchor* is the rarest of its labels (the one with the fewest training images; the
+       lowest id among equals), so that rare classes keep their images together. Images without any
+       label are in no task.
+    2. ``si_blurry_split`` runs unchanged on the anchors, with the same draws: all C classes take
+       part in them, also one that is no image's anchor. An image comes when its anchor sample
+       comes.
+    3. A class that is no image's anchor would have a home without samples. Its home becomes the
+       task in which most of its images come (the first among equals), if one of them comes at all.
+    4. In task t the classes are annotated ("visible") that have their home in t or are the anchor
+       of an image in t, as far as an image in t shows them. Every label of such a class is seen in
+       t, anchor or not; all other labels of the task's images are hidden, that is 0 to the learner.
+
+    What holds for every result:
+
+    * each image with a label comes once (none is lost unless ``leftover="drop"``), and its anchor
+      is visible there;
+    * a disjoint class is visible in its home task alone; a blurry one at home and wherever its
+      anchored images went;
+    * with ``leftover="keep"`` each class has a visible positive somewhere, so all classes are seen
+      at the end;
+    * with one label per image nothing is hidden, and tasks, counts and classes equal
+      ``si_blurry_split`` bit for bit.
+
+    ``result.anchors`` is the stream of anchors as a ``BlurrySplit``: ``disjoint_classes`` and
+    ``blurry_classes`` by home, with point 3 applied, and the number of visitors. Boundaries are not
+    announced.
+
+    Args:
+        labels: 0/1 matrix (n, C) of the training images; every class must be positive in one of
+            them.
+        n_tasks, disjoint_percent, blurry_percent, seed, stochastic, leftover: see
+            ``si_blurry_split``.
+        test_labels: 0/1 matrix (n_test, C) of the test images; without it ``test_indices`` is
+            refused.
+
+    Raises:
+        InputError: a matrix that is not 2-D of zeros and ones, a class without training images,
+            test labels of another width, or a parameter out of its range.
+    """
+    matrix = check_label_matrix(labels, "labels")
+    check_positives(matrix, "labels")
+    rows, anchors = anchor_labels(matrix)
+    stream = blurry_stream(
+        anchors,
+        matrix.shape[1],
+        n_tasks=n_tasks,
+        disjoint_percent=disjoint_percent,
+        blurry_percent=blurry_percent,
+        seed=seed,
+        stochastic=stochastic,
+        leftover=leftover,
+    )
+    tasks = tuple(rows[chosen] for chosen in stream.tasks)
+    positives = count_positives(matrix, tasks)
+    stream = _homes_near_images(replace(stream, tasks=tasks), positives)
+    at_home = np.arange(stream.n_tasks)[:, None] == stream.homes
+    split = MultiLabelSplit(
+        tasks=tasks,
+        counts=np.where(at_home | (stream.counts > 0), positives, 0),
+        n_samples=len(matrix),
+        n_unlabelled=len(matrix) - len(rows),
+        n_labels=int(matrix.sum(dtype=np.int64)),
+        anchors=stream,
+    )
+    return (
+        split
+        if test_labels is None
+        else split.with_test_labels(check_label_matrix(test_labels, "test_labels"))
+    )
+
+
+def anchor_labels(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that have a label, (m,) int64 ascending, and the rarest label of each, (m,) int64; ties
+    to the lowest id."""
+    by_rarity = np.argsort(matrix.sum(axis=0, dtype=np.int64), kind="stable")
+    rows = np.flatnonzero(matrix.any(axis=1))
+    return rows, by_rarity[matrix[rows][:, by_rarity].argmax(axis=1)]
+
+
+def _homes_near_images(stream: BlurrySplit, positives: np.ndarray) -> BlurrySplit:
+    """Move the home of each class without samples of its own to the task with most of its
+    images."""
+    homes = stream.homes
+    moved = np.flatnonzero(~stream.counts.any(axis=0) & positives.any(axis=0) & (homes >= 0))
+    new = {
+        int(c): int(positives[:, c].argmax())
+        for c in moved
+        if positives[homes[c], c] < positives[:, c].max()
+    }
+    if not new:
+        return stream
+
+    def rehomed(by_task: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+        kind = [c for classes in by_task for c in classes if c in new]
+        return tuple(
+            (*(c for c in classes if c not in new), *(c for c in kind if new[c] == task))
+            for task, classes in enumerate(by_task)
+        )
+
+    return replace(
+        stream,
+        disjoint_classes=rehomed(stream.disjoint_classes),
+        blurry_classes=rehomed(stream.blurry_classes),
+    )

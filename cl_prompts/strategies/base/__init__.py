@@ -1,0 +1,1 @@
+"""What families of strategies share: the training loop, prompts, heads, prototypes and replay."""

@@ -1,0 +1,52 @@
+"""Tasks that arrive in pieces: Avalanche's ``split_online_stream`` cuts an experience into
+mini-experiences."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+
+def whole_of(experience: Any) -> Any:
+    """The experience that a mini-experience was cut from, whose marks it does not bear itself; any
+    other as it is.
+
+    A stream that mixes experiences has none to show: then the mini-experience itself.
+    """
+    with _unmasked(experience):
+        return getattr(experience, "origin_experience", None) or experience
+
+
+class TaskPosition:
+    """Whether an experience begins or ends a task.
+
+    Avalanche's ``is_last_subexp`` stays False where the size of mini-experiences divides their task
+    (avalanche-lib 0.6), so samples are counted as well.
+
+    Attributes:
+        first: the current experience is the first of its task.
+        last: it is the last.
+        samples: of the task up to the end of the current experience.
+    """
+
+    def __init__(self) -> None:
+        self.first, self.last, self.samples = True, True, 0
+
+    def enter(self, experience: Any) -> None:
+        """Training on this experience begins."""
+        with _unmasked(experience):
+            self.first = bool(getattr(experience, "is_first_subexp", True))
+            self.last = bool(getattr(experience, "is_last_subexp", True))
+        self.samples = (0 if self.first else self.samples) + len(experience.dataset)
+        whole = whole_of(experience)
+        self.last = self.last or (whole is not experience and self.samples >= len(whole.dataset))
+
+
+def _unmasked(experience: Any) -> AbstractContextManager[Any]:
+    """Avalanche hides some attributes in training; who knows of boundaries is decided by
+    ``OnlineStrategy.announced``."""
+    return (
+        experience.no_attribute_masking()
+        if hasattr(experience, "no_attribute_masking")
+        else nullcontext()
+    )

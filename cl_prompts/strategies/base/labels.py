@@ -1,0 +1,62 @@
+"""What an experience says about its labels, checked against what the model can learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from avalanche.benchmarks.scenarios.online import OnlineCLExperience
+from torch import Tensor
+
+from cl_prompts.errors import InputError
+from cl_prompts.models.base import ContinualModel
+from cl_prompts.strategies.base.experience import whole_of
+
+
+def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
+    """Before an experience is trained on: labels of the right kind, and a head row for each.
+
+    Raises:
+        InputError: multi-hot targets for a single-label model or the other way round, a class
+            beyond the head, or a multi-label mixture of tasks.
+    """
+    targets = experience.dataset.targets
+    if not len(targets):
+        return
+    width = torch.as_tensor(targets[0]).numel() if torch.as_tensor(targets[0]).dim() else 0
+    if model.multi_label:
+        if width != model.n_classes:
+            given = f"multi-hot targets of {width} classes" if width else "one class per image"
+            raise InputError(
+                f"this multi-label {learner} needs multi-hot targets of {model.n_classes} classes:"
+                f" {given} were met"
+            )
+        if isinstance(whole_of(experience), OnlineCLExperience):
+            raise InputError(
+                "this mini-experience mixes tasks and does not say which classes are annotated, so"
+                " that zeros in its targets mean nothing: cut tasks with split_online_stream"
+            )
+        return
+    if width:
+        raise InputError(
+            f"{learner} learns one label per image: targets of shape {(width,)} were given;"
+            " multi_label=True, where the strategy has it, learns several"
+        )
+    labels = torch.as_tensor(list(targets))
+    if not 0 <= int(labels.min()) <= int(labels.max()) < model.n_classes:
+        wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
+        raise InputError(
+            f"label {wrong} was met, but n_classes is {model.n_classes}: labels are 0 to"
+            " n_classes - 1"
+        )
+
+
+def classes_of(experience: Any, n_classes: int) -> Tensor:
+    """(classes,) boolean: the classes that are annotated in this experience, all of them if it does
+    not say."""
+    classes = getattr(whole_of(experience), "classes_in_this_experience", None)
+    if classes is None:
+        return torch.ones(n_classes, dtype=torch.bool)
+    mask = torch.zeros(n_classes, dtype=torch.bool)
+    mask[sorted(int(c) for c in classes)] = True
+    return mask

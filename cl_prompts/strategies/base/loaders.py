@@ -1,0 +1,35 @@
+"""Batches in stream order, repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Sampler
+
+
+class RepeatedBatches(Sampler[list[int]]):
+    """Batches of rows 0 .. n-1, each ``repeats`` times in a row, so that every repetition draws its
+    own augmentation.
+
+    Args:
+        n: rows.
+        batch_size: rows per batch; the last batch may be shorter.
+        repeats: times each batch is yielded.
+        generator: shuffles anew at each pass; None keeps the order.
+    """
+
+    def __init__(
+        self, n: int, batch_size: int, repeats: int, generator: torch.Generator | None = None
+    ) -> None:
+        self.n, self.batch_size, self.repeats, self.generator = n, batch_size, repeats, generator
+        self.order = torch.arange(n)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self.generator is not None:
+            self.order = torch.randperm(self.n, generator=self.generator)
+        for rows in self.order.split(self.batch_size) if self.n else ():
+            yield from [rows.tolist()] * self.repeats
+
+    def __len__(self) -> int:
+        return self.repeats * -(-self.n // self.batch_size)

@@ -1,0 +1,98 @@
+"""Replay: references to past samples of the stream, and batches of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cl_prompts.errors import InputError
+from cl_prompts.training.buffers import ClassBalancedMemory, ReservoirMemory
+
+
+class Replay:
+    """A memory of (experience, row) references, and the experiences that these point into.
+
+    Images are read again from their data set at each draw, with a fresh augmentation.
+
+    Args:
+        memory: of references of width 2.
+        batch_size: samples per draw.
+        draws: independent draws that make up one batch (DER++ takes two).
+    """
+
+    def __init__(
+        self, memory: ReservoirMemory | ClassBalancedMemory, batch_size: int, draws: int = 1
+    ) -> None:
+        self.memory, self.batch_size, self.draws = memory, batch_size, draws
+        self._sources: list[Any] = []
+        self._annotated: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return len(self.memory)
+
+    def enter(self, experience: Any, annotated: Tensor) -> None:
+        """The following samples come from this experience, in which the classes ``annotated``
+        (classes,) are labelled."""
+        if self.memory.size:  # without a memory nothing is held
+            self._sources.append(experience.dataset.train())
+            self._annotated.append(annotated)
+
+    def draw(self) -> tuple[list[Tensor], Tensor, Tensor]:
+        """A batch as (columns of a mini-batch, annotated classes (m, classes), slots (m,)), on the
+        CPU."""
+        slots = torch.cat([self.memory.draw_slots(self.batch_size) for _ in range(self.draws)])
+        return *self.read(slots), slots
+
+    def read(self, slots: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The samples in these slots as (columns of a mini-batch, annotated classes (m, classes)),
+        on the CPU."""
+        return self.read_references(self.memory.slots[slots])
+
+    def read_references(self, references: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The samples that these (m, 2) references point to, held or not; as :meth:`read` gives
+        them."""
+        items = [self._sources[source][row] for source, row in references.tolist()]
+        columns = [
+            torch.stack([torch.as_tensor(value) for value in column])
+            for column in zip(*items, strict=True)
+        ]
+        return columns, torch.stack(
+            [self._annotated[source] for source in references[:, 0].tolist()]
+        )
+
+    def labels(self) -> Tensor:
+        """Labels of the samples held, (m,) classes or (m, classes) 0/1, as the stream gave them; no
+        image is read."""
+        references = self.memory.slots[: len(self.memory)].tolist()
+        return torch.tensor(
+            [np.asarray(self._sources[source].targets[row]).tolist() for source, row in references]
+        )
+
+    def add(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Offer rows of the current experience with their labels; the slot each of them got, or
+        -1."""
+        return self.memory.add(self.references(rows), labels)
+
+    def references(self, rows: Tensor) -> Tensor:
+        """Rows of the current experience (m,) as references (m, 2)."""
+        return torch.stack([torch.full_like(rows, len(self._sources) - 1), rows], dim=1)
+
+    def restore(self, state: dict[str, Any], experiences: list[tuple[Any, Tensor]]) -> None:
+        """Load the memory's state, and take up the experiences trained on before, with their
+        annotated classes.
+
+        Raises:
+            InputError: too few experiences for the references.
+        """
+        self.memory.load_state_dict(state["memory"])
+        if len(self.memory) and len(experiences) != state["experiences"]:
+            raise InputError(
+                f"the replay memory points into {state['experiences']} experiences, but"
+                f" {len(experiences)} were given"
+            )
+        self._sources, self._annotated = [], []
+        for experience, annotated in experiences:
+            self.enter(experience, annotated)

@@ -1,0 +1,1 @@
+"""Avalanche plugins: anytime evaluation and multi-label metrics."""

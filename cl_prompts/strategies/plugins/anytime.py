@@ -1,0 +1,244 @@
+"""Evaluation by the number of samples seen, as an Avalanche plugin."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from avalanche.core import BaseSGDPlugin
+from avalanche.evaluation.metric_results import MetricValue
+
+from cl_prompts.errors import InputError
+from cl_prompts.metrics.continual import Curve, Evaluation, a_auc, multi_label_run_results, results
+from cl_prompts.metrics.evaluator import Evaluator
+from cl_prompts.models.base import ContinualModel
+from cl_prompts.strategies.base.experience import TaskPosition
+from cl_prompts.strategies.plugins.multi_label_metrics import refuse_accuracy
+
+Listener = Callable[[str, Evaluation], None]
+
+
+class AnytimeEvaluation(BaseSGDPlugin):
+    """Tests the model every ``every`` stream samples, and after each task, on the classes seen so
+    far.
+
+    Works with the strategies of this package and with ordinary ones (Naive, Replay, ...): classes
+    are discovered from labels, samples are counted from the experience, and the logits of unseen
+    classes are masked. An evaluation neither changes the strategy's mini-batch nor touches a random
+    generator, so how often one looks does not change training. Values go to the strategy's
+    evaluator and its loggers as ``AnytimeAccuracy`` and ``A_AUC``, over samples seen. On a
+    multi-label test set all accuracies are average precisions, named ``AnytimeMAP`` and so on.
+
+    Args:
+        test: a test stream, an experience or a data set with ``.targets`` and fixed images.
+        n_classes: classes of the data set; by default the largest test label + 1, or the columns of
+            multi-hot targets.
+        every: samples between two anytime points; None evaluates after tasks only.
+        points: ``"default"``: the first batch boundary with samples seen >= k * every, and the end
+            of the stream; ``"published"``: strictly past k * every, one step of k per evaluation,
+            no end point (Si-Blurry's code).
+        batch_size: test images per batch.
+        num_workers: loader processes for test images.
+        listeners: called with ("anytime" or "task_end", evaluation).
+
+    Attributes:
+        curve: all evaluations so far.
+        new_classes: per finished task, the classes that first appeared in it.
+
+    Raises:
+        InputError: a number out of range or an unknown word.
+    """
+
+    def __init__(
+        self,
+        test: Any,
+        *,
+        n_classes: int | None = None,
+        every: int | None = 1000,
+        points: str = "default",
+        batch_size: int = 128,
+        num_workers: int = 0,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        super().__init__()
+        if every is not None and every < 1:
+            raise InputError(f"the evaluation period is {every} samples: it must be at least 1")
+        if points not in ("default", "published"):
+            raise InputError(
+                f"anytime points {points!r} are not known: they are 'default' or 'published'"
+            )
+        self.evaluator = Evaluator(
+            _dataset_of(test), batch_size=batch_size, num_workers=num_workers
+        )
+        targets = self.evaluator.targets
+        self.n_classes = n_classes or (
+            targets.shape[1] if targets.dim() == 2 else int(targets.max()) + 1
+        )
+        self.every, self.points, self.listeners = every, points, list(listeners)
+        self.curve = Curve()
+        self.new_classes: list[list[int]] = []
+        self.samples_seen = 0
+        self.next_threshold = every or 0
+        self._seen = torch.zeros(self.n_classes, dtype=torch.bool)
+        self._iteration = 0
+        self._position = TaskPosition()
+        self._strategy: weakref.ref[Any] | None = None
+
+    @property
+    def results(self) -> dict[str, float | None]:
+        """A_AUC, A_last, forgetting and the rest, of the stream so far."""
+        summarise = multi_label_run_results if self.evaluator.multi_label else results
+        return summarise(
+            self.curve, self.new_classes, end=self.every is not None and self.points == "default"
+        )
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Move to the strategy's device, and make room for all classes that its model knows."""
+        if self._strategy is not None and self._strategy() is not strategy:
+            raise InputError(
+                "this AnytimeEvaluation has watched another strategy: make a new one for each"
+            )
+        self._strategy = weakref.ref(strategy)
+        if self.evaluator.multi_label and strategy.evaluator is not None:
+            refuse_accuracy(strategy.evaluator)
+        self.evaluator.device = strategy.device
+        if isinstance(strategy.model, ContinualModel) and strategy.model.n_classes > self.n_classes:
+            grown = strategy.model.n_classes - self.n_classes
+            self._seen = torch.cat([self._seen, torch.zeros(grown, dtype=torch.bool)])
+            self.n_classes += grown
+        self._iteration, self._start = 0, self.samples_seen
+        self._position.enter(strategy.experience)
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Note the classes of the batch, unless the model keeps account itself (looking at labels
+        costs a GPU a stop)."""
+        if not isinstance(strategy.model, ContinualModel):
+            labels = strategy.mb_y.cpu()
+            self._seen |= (
+                (labels > 0).any(dim=0)
+                if self.evaluator.multi_label
+                else torch.zeros_like(self._seen).index_fill(0, labels, True)
+            )
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Evaluate if a threshold was reached."""
+        self._iteration += 1
+        before, self.samples_seen = self.samples_seen, self._count(strategy)
+        if self.samples_seen == before:
+            return  # between two updates on one batch
+        if self.every is None:
+            return
+        if self.points == "default":
+            due = self.samples_seen >= self.next_threshold
+            following = (self.samples_seen // self.every + 1) * self.every
+        else:
+            due = self.samples_seen > self.next_threshold
+            following = self.next_threshold + self.every
+        if due:
+            self.next_threshold = following
+            self._record("anytime", self._evaluate(strategy), strategy)
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Evaluate after the task, unless the model was just evaluated; a mini-experience within a
+        task is no task."""
+        if not self._position.last:
+            return
+        self._note_classes(strategy)
+        known = {c for classes in self.new_classes for c in classes}
+        self.new_classes.append(
+            [c for c in torch.nonzero(self._seen).flatten().tolist() if c not in known]
+        )
+        recent = [
+            e
+            for e in (*self.curve.anytime[-1:], *self.curve.task_ends[-1:])
+            if e.samples_seen == self.samples_seen
+        ]
+        if self.evaluator.multi_label or getattr(strategy, "announced", False):
+            # It knew nothing of this task's own test set, or of what the method did at its end.
+            recent = []
+        self._record("task_end", recent[0] if recent else self._evaluate(strategy), strategy)
+
+    def _count(self, strategy: Any) -> int:
+        own = getattr(strategy, "samples_seen", None)
+        if own is not None:
+            return int(own)
+        # A foreign strategy: its batches may hold replayed samples, so the experience is the
+        # measure.
+        n, size = len(strategy.experience.dataset), strategy.train_mb_size
+        per_epoch = -(-n // size)
+        epochs, within = divmod(self._iteration, per_epoch)
+        return self._start + epochs * n + min(within * size, n)
+
+    def _note_classes(self, strategy: Any) -> None:
+        if isinstance(strategy.model, ContinualModel):
+            seen = strategy.model.seen.cpu()
+            self._seen[: len(seen)] |= seen
+
+    def _evaluate(self, strategy: Any) -> Evaluation:
+        self._note_classes(strategy)
+        return self.evaluator.evaluate(
+            strategy.model, self._seen, samples_seen=self.samples_seen, tasks=self.new_classes
+        )
+
+    def _record(self, kind: str, evaluation: Evaluation, strategy: Any) -> None:
+        (self.curve.anytime if kind == "anytime" else self.curve.task_ends).append(evaluation)
+        if strategy.evaluator is not None and evaluation.accuracy == evaluation.accuracy:
+            x = evaluation.samples_seen
+            publish = strategy.evaluator.publish_metric_value
+            what = "MAP" if self.evaluator.multi_label else "Accuracy"
+            publish(
+                MetricValue(
+                    self,
+                    ("Anytime" if kind == "anytime" else "TaskEnd") + what,
+                    evaluation.accuracy,
+                    x,
+                )
+            )
+            if self.curve.anytime:
+                publish(MetricValue(self, "A_AUC", a_auc(self.curve, end=False), x))
+            for name, value in evaluation.scores.items():
+                publish(MetricValue(self, name, value, x))
+        for listener in self.listeners:
+            listener(kind, evaluation)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Curve, counters and seen classes, as tensors and plain values."""
+        return {
+            "curve": self.curve.state_dict(),
+            "new_classes": [list(c) for c in self.new_classes],
+            "samples_seen": self.samples_seen,
+            "next_threshold": self.next_threshold,
+            "seen": self._seen.clone(),
+            "samples_of_task": self._position.samples,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self.curve.load_state_dict(state["curve"])
+        self.new_classes = [list(c) for c in state["new_classes"]]
+        self.samples_seen, self.next_threshold = (
+            int(state["samples_seen"]),
+            int(state["next_threshold"]),
+        )
+        self._seen = state["seen"].clone()
+        self._position.samples = int(state["samples_of_task"])
+
+
+def _dataset_of(test: Any) -> Any:
+    """The data set behind a stream of one experience, an experience, or the data set itself."""
+    if hasattr(test, "targets"):
+        return test
+    experiences = [test] if hasattr(test, "dataset") else list(test)
+    if not experiences:
+        raise InputError("the test stream has no experience")
+    if any(getattr(e, "overlapping", False) for e in experiences):
+        raise InputError(
+            "these test sets are cumulative and hide the labels of later classes: give"
+            " AnytimeEvaluation the whole test set, such as data.test"
+        )
+    data = experiences[0].dataset
+    for experience in experiences[1:]:
+        data = data.concat(experience.dataset)
+    return data.eval()

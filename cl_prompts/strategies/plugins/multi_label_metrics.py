@@ -1,0 +1,192 @@
+"""Multi-label metrics for Avalanche's evaluator, and a check that no single-label metric is asked
+about multi-hot targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from avalanche.evaluation import PluginMetric
+from avalanche.evaluation.metric_results import MetricResult, MetricValue
+from avalanche.evaluation.metric_utils import get_metric_name
+from avalanche.evaluation.metrics import (
+    Accuracy,
+    AverageMeanClassAccuracy,
+    ClassAccuracy,
+    ConfusionMatrix,
+    CumulativeAccuracy,
+    LabelsRepartition,
+    MultiStreamAMCA,
+    TaskAwareAccuracy,
+    TopkAccuracy,
+    WandBStreamConfusionMatrix,
+)
+from avalanche.evaluation.metrics.mean_scores import MeanScores
+from torch import Tensor
+
+from cl_prompts.errors import InputError
+from cl_prompts.metrics.multi_label import MultiLabelScores, images_with, multi_label_results
+
+# What Avalanche's plugin metrics hold where they reduce (batch, classes) targets to one label each,
+# under whatever attribute.
+_ONE_LABEL = (
+    Accuracy,
+    AverageMeanClassAccuracy,
+    ClassAccuracy,
+    ConfusionMatrix,
+    CumulativeAccuracy,
+    LabelsRepartition,
+    MeanScores,
+    MultiStreamAMCA,
+    TaskAwareAccuracy,
+    TopkAccuracy,
+)
+
+
+def refuse_accuracy(evaluator: Any) -> None:
+    """Refuse an evaluator with a metric that is defined for one label per image.
+
+    Avalanche's accuracies, forgetting, transfer and confusion matrices take the arg-max of 2-D
+    targets without a word: the first label of an image would be its only one.
+
+    Args:
+        evaluator: an ``EvaluationPlugin``, or None.
+
+    Raises:
+        InputError: it holds such a metric.
+    """
+    for metric in () if evaluator is None else evaluator.metrics:
+        held = [metric, *vars(metric).values()]
+        if any(isinstance(part, (*_ONE_LABEL, WandBStreamConfusionMatrix)) for part in held):
+            raise InputError(
+                f"metric {str(metric)!r} ({type(metric).__name__}) is defined for one label per"
+                " image and would take only the first label of multi-label targets: leave it out"
+                " of the evaluator and use MultiLabelMetrics()"
+            )
+
+
+class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
+    """``MeanAP_Exp``, ``CF1_Exp`` and ``OF1_Exp`` of each evaluated experience, over the classes
+    seen in training.
+
+    Seen classes are the model's ``seen`` where it keeps one. Otherwise they are the columns that
+    were positive in a batch of training, and before any training the experience's
+    ``classes_seen_so_far``. Of these, only the classes count that the evaluated experience
+    annotates (its ``classes_in_this_experience``): an early cumulative test set, evaluated later
+    on, hides the labels of later classes, so a score for them would be judged against zeros that
+    say nothing. As in the published protocol, images without such a label are left out.
+    ``.ignored`` pairs (VOC's ``difficult="ignore"``) do not reach an experience, so they count as
+    negatives here; ``AnytimeEvaluation(data.test)`` leaves them out. Scores stay on the device
+    until an experience ends. A score that is undefined (nothing seen, no image) is not emitted.
+
+    Args:
+        threshold: probability above which a label counts as predicted.
+
+    Raises:
+        InputError: threshold out of range; during a run, targets that are not multi-hot, or an
+            accuracy metric beside this one.
+    """
+
+    def __init__(self, threshold: float = 0.8) -> None:
+        super().__init__()
+        if not 0 < threshold < 1:
+            raise InputError(
+                f"the F1 threshold is {threshold:g}: it must be a probability between 0 and 1"
+            )
+        self.threshold = threshold
+        self._trained: Tensor | None = None  # (classes,) bool, on the device: met in training
+        self._seen: Tensor | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the experience's scores; which classes were seen is kept."""
+        self._logits: list[Tensor] = []
+        self._targets: list[Tensor] = []
+
+    def result(self) -> MultiLabelScores | None:
+        """Scores of the evaluated experience so far; None without a batch or a seen class."""
+        if not self._logits or self._seen is None:
+            return None
+        logits, targets, seen = (
+            torch.cat(self._logits).cpu(),
+            torch.cat(self._targets).cpu(),
+            self._seen.cpu(),
+        )
+        rows = images_with(targets, seen)
+        return multi_label_results(logits, targets, seen, rows=rows, thresholds=(self.threshold,))
+
+    def before_training(self, strategy: Any) -> None:
+        """Refuse accuracy metrics beside this one."""
+        refuse_accuracy(strategy.evaluator)
+
+    def before_eval(self, strategy: Any) -> None:
+        """Refuse accuracy metrics beside this one."""
+        refuse_accuracy(strategy.evaluator)
+
+    def after_training_iteration(self, strategy: Any) -> None:
+        """Note the classes of the batch, without a synchronisation."""
+        super().after_training_iteration(strategy)
+        met = (_multi_hot(strategy.mb_y) > 0).any(dim=0)
+        self._trained = met if self._trained is None else self._trained.to(met.device) | met
+
+    def before_eval_exp(self, strategy: Any) -> None:
+        """Start an experience."""
+        super().before_eval_exp(strategy)
+        self.reset()
+
+    def after_eval_iteration(self, strategy: Any) -> None:
+        """Keep logits and targets of the batch."""
+        super().after_eval_iteration(strategy)
+        self._logits.append(strategy.mb_output.detach().float())
+        self._targets.append(_multi_hot(strategy.mb_y).detach())
+
+    def after_eval_exp(self, strategy: Any) -> MetricResult:
+        """Emit the scores of the experience."""
+        super().after_eval_exp(strategy)
+        self._seen = self._seen_classes(strategy)
+        scores = self.result()
+        self.reset()
+        if scores is None:
+            return []
+        f1 = scores.f1[self.threshold]
+        named = {"MeanAP_Exp": scores.mean_ap, "CF1_Exp": f1["cf1"], "OF1_Exp": f1["of1"]}
+        x = strategy.clock.train_iterations
+        return [
+            MetricValue(
+                self, get_metric_name(name, strategy, add_experience=True, add_task=True), value, x
+            )
+            for name, value in named.items()
+            if value == value
+        ]
+
+    def _seen_classes(self, strategy: Any) -> Tensor | None:
+        if not self._targets:
+            return None
+        n_classes, experience = self._targets[0].shape[1], strategy.experience
+        seen = getattr(strategy.model, "seen", None)
+        if not isinstance(seen, Tensor):
+            seen = self._trained
+        if seen is None:
+            seen = _mask(getattr(experience, "classes_seen_so_far", ()), n_classes)
+        annotated = getattr(experience, "classes_in_this_experience", None)
+        return seen if annotated is None else seen.cpu() & _mask(annotated, n_classes)
+
+    def __str__(self) -> str:
+        return "MultiLabel_Exp"
+
+
+def _mask(classes: Iterable[int], n_classes: int) -> Tensor:
+    """(n_classes,) bool."""
+    mask = torch.zeros(n_classes, dtype=torch.bool)
+    mask[sorted(classes)] = True
+    return mask
+
+
+def _multi_hot(targets: Tensor) -> Tensor:
+    if targets.ndim != 2:
+        raise InputError(
+            f"MultiLabelMetrics() got targets of shape {tuple(targets.shape)}: it is for multi-hot"
+            " targets (batch, classes); for one label per image use Avalanche's accuracy_metrics()"
+        )
+    return targets

@@ -1,0 +1,276 @@
+"""Replay memories: which past samples are kept. They hold references to samples, never images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_prompts.errors import InputError, unknown
+
+
+class Memory:
+    """Preallocated int64 slots, a private generator and a uniform draw; subclasses decide who gets
+    a slot.
+
+    Args:
+        size: slots.
+        width: numbers that make up one reference (for instance data set and row).
+        seed: of the private generator.
+
+    Raises:
+        InputError: negative size.
+    """
+
+    def __init__(self, size: int, *, width: int = 1, seed: int = 0) -> None:
+        if size < 0:
+            raise InputError(f"memory size is {size}: it cannot be negative")
+        self.size, self.filled = size, 0
+        self.slots = torch.zeros(size, width, dtype=torch.int64)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return self.filled
+
+    def draw_slots(self, n: int) -> Tensor:
+        """``min(n, len)`` distinct slots, drawn uniformly: (m,) int64."""
+        return torch.randperm(self.filled, generator=self.generator)[:n]
+
+    def draw(self, n: int) -> Tensor:
+        """``min(n, len)`` distinct references, drawn uniformly: (m, width)."""
+        return self.slots[self.draw_slots(n)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Contents, counters and generator."""
+        return {
+            "slots": self.slots.clone(),
+            "filled": self.filled,
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self.slots = state["slots"].clone()
+        self.filled = int(state["filled"])
+        self.generator.set_state(state["generator"])
+
+    def _next_free(self) -> int:
+        self.filled += 1
+        return self.filled - 1
+
+
+def _final_slots(n: int, holder: dict[int, int]) -> Tensor:
+    """``holder`` slot -> row of the batch that holds it now; to (n,) slots, -1 where a row is not
+    held."""
+    result = torch.full((n,), -1, dtype=torch.int64)
+    for slot, row in holder.items():
+        result[row] = slot
+    return result
+
+
+class ReservoirMemory(Memory):
+    """Reservoir sampling (Vitter 1985): every sample of the stream is held with the same
+    probability.
+
+    Slots are preallocated int64; each insertion is decided sample by sample.
+
+    Args:
+        size: slots.
+        width: numbers that make up one reference (for instance data set and row).
+        boundary: ``"sequential"`` decides each sample after the one before it was stored;
+            ``"published"`` reproduces the Si-Blurry code, which decides for a whole batch before
+            storing any of it: in the batch that fills the memory every overflowing sample
+                overwrites the last slot, so newer samples are under-represented.
+        seed: of the private generator.
+    """
+
+    def __init__(
+        self, size: int, *, width: int = 1, boundary: str = "sequential", seed: int = 0
+    ) -> None:
+        super().__init__(size, width=width, seed=seed)
+        if boundary not in ("sequential", "published"):
+            raise InputError(
+                f"reservoir boundary {boundary!r} is not known: it is 'sequential' or 'published'"
+            )
+        self.boundary, self.offered = boundary, 0
+
+    def add(self, references: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Offer a batch of references (batch, width) int64, in stream order; labels make no
+        difference.
+
+        Returns:
+            (batch,) int64: the slot that holds each sample when the whole batch has been offered,
+            -1 if none does. What belongs to a slot (a stored logit, say) can be written there with
+            one assignment.
+        """
+        holder: dict[int, int] = {}
+        full_before = self.filled == self.size
+        for row, reference in enumerate(references if self.size else ()):
+            self.offered += 1
+            full = full_before if self.boundary == "published" else self.filled == self.size
+            if full:
+                slot = int(torch.randint(0, self.offered, (1,), generator=self.generator))
+            else:
+                slot = self._next_free() if self.filled < self.size else self.size - 1
+            if slot < self.size:
+                self.slots[slot] = reference
+                holder[slot] = row
+        return _final_slots(len(references), holder)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Contents, counters and generator."""
+        return {**super().state_dict(), "offered": self.offered}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        super().load_state_dict(state)
+        self.offered = int(state["offered"])
+
+
+class ClassBalancedMemory(Memory):
+    """Every sample enters; when full, the fullest class gives up a slot. For Rainbow Memory and
+    CLIB.
+
+    The incoming sample counts for its class already, ties go to the lowest label, and only a class
+    that holds a slot can lose one. So no class that ever lost a sample holds fewer than the fullest
+    class minus one.
+
+    * ``policy="random"`` (Rainbow Memory, Bang et al., CVPR 2021, arXiv 2103.17230): a random slot
+      of that class.
+    * ``policy="importance"`` (CLIB, Koh et al., ICLR 2022, arXiv 2110.10031, section on sample-wise
+      importance): its slot of least importance, the first on ties. A sample's importance estimates
+      by how much the memory's mean loss falls when it is trained on. It starts at the mean of its
+      class's other slots (0 if there are none); call :meth:`mark_trained` with the slots of each
+      training batch and :meth:`observe_losses` with the memory's losses afterwards.
+
+    Deviations from the published (Si-Blurry) code, in which eviction crashes when the fullest class
+    holds one slot, and the list of trained slots is never filled, so that every importance stays 0
+    and the first slot of a class is always the one to go. The loss decrease is taken over samples
+    that were held at both observations. The paper splits it over the batch; here each trained
+    sample is credited with all of it, which ranks them alike as long as batches are equal.
+
+    Args:
+        size: slots.
+        width: numbers that make up one reference.
+        policy: which slot of the fullest class is freed.
+        ema: share of the old importance that an observation keeps.
+        seed: of the private generator.
+    """
+
+    def __init__(
+        self, size: int, *, width: int = 1, policy: str = "random", ema: float = 0.9, seed: int = 0
+    ) -> None:
+        super().__init__(size, width=width, seed=seed)
+        if policy not in ("random", "importance"):
+            raise unknown("eviction policy", policy, ("random", "importance"))
+        if not 0 <= ema < 1:
+            raise InputError(f"ema of the memory's importance is {ema}: it must lie in [0, 1)")
+        self.policy, self.ema = policy, ema
+        self.labels = torch.zeros(size, dtype=torch.int64)
+        self.importance = torch.zeros(size, dtype=torch.float64)
+        self.losses = torch.full(
+            (size,), torch.nan, dtype=torch.float64
+        )  # nan: not observed since it was stored
+        self.trained = torch.zeros(size, dtype=torch.bool)
+
+    def add(self, references: Tensor, labels: Tensor) -> Tensor:
+        """Store a batch in stream order.
+
+        Args:
+            references: (batch, width) int64.
+            labels: (batch,) class of each, one per sample.
+
+        Returns:
+            (batch,) int64: the slot that holds each sample when the whole batch has been stored, -1
+            if none does.
+        """
+        if labels.shape != references.shape[:1]:
+            raise InputError(
+                f"a class-balanced memory got labels of shape {tuple(labels.shape)} for"
+                f" {len(references)} references: it needs one class per sample"
+            )
+        holder: dict[int, int] = {}
+        for row, label in enumerate(labels.tolist() if self.size else ()):
+            slot = self._next_free() if self.filled < self.size else self._evict(label)
+            self._store(slot, references[row], label)
+            holder[slot] = row
+        return _final_slots(len(references), holder)
+
+    def class_counts(self) -> dict[int, int]:
+        """Slots held by each class that holds any, by ascending label."""
+        held, counts = self.labels[: self.filled].unique(return_counts=True)
+        return dict(zip(held.tolist(), counts.tolist(), strict=True))
+
+    def replace(self, references: Tensor, labels: Tensor) -> None:
+        """Hold exactly these samples from now on (for a selection such as Rainbow Memory's)."""
+        if len(references) > self.size:
+            raise InputError(f"{len(references)} samples do not fit a memory of {self.size} slots")
+        self.filled = 0
+        self.add(references, labels)
+
+    def mark_trained(self, slots: Tensor) -> None:
+        """Note that the samples in ``slots`` were trained on since the last
+        :meth:`observe_losses`."""
+        self.trained[slots.cpu()] = True
+
+    def observe_losses(self, losses: Tensor) -> float:
+        """Credit the trained samples with the fall of the memory's mean loss since the last
+        observation.
+
+        Args:
+            losses: (len,) loss of each held sample under the current model in evaluation mode.
+
+        Returns:
+            that fall, over the samples held at both observations (0 if there are none).
+        """
+        if losses.shape != (self.filled,):
+            raise InputError(
+                f"losses of shape {tuple(losses.shape)} for {self.filled} held samples: it needs"
+                " one each"
+            )
+        now = losses.detach().to("cpu", torch.float64)
+        before = self.losses[: self.filled]
+        known = ~before.isnan()
+        decrease = float((before - now)[known].mean()) if known.any() else 0.0
+        if known.any():
+            old = self.importance[self.trained]
+            self.importance[self.trained] = self.ema * old + (1 - self.ema) * decrease
+        self.losses[: self.filled] = now
+        self.trained.zero_()
+        return decrease
+
+    def state_dict(self) -> dict[str, Any]:
+        """Contents, labels, importances and generator."""
+        own = {
+            name: getattr(self, name).clone()
+            for name in ("labels", "importance", "losses", "trained")
+        }
+        return {**super().state_dict(), **own}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        super().load_state_dict(state)
+        for name in ("labels", "importance", "losses", "trained"):
+            setattr(self, name, state[name].clone())
+
+    def _evict(self, incoming: int) -> int:
+        """The slot to be freed for a sample of class ``incoming``. Only called when full, so every
+        slot is labelled."""
+        counts = self.labels.bincount(minlength=incoming + 1)
+        counts[incoming] += counts[incoming] > 0  # a class that holds nothing cannot lose anything
+        candidates = (self.labels == counts.argmax()).nonzero()[
+            :, 0
+        ]  # argmax and argmin take the first of equals
+        if self.policy == "importance":
+            return int(candidates[self.importance[candidates].argmin()])
+        return int(candidates[torch.randint(0, len(candidates), (1,), generator=self.generator)])
+
+    def _store(self, slot: int, reference: Tensor, label: int) -> None:
+        others = self.labels[: self.filled] == label
+        others[slot] = False
+        self.importance[slot] = (
+            self.importance[: self.filled][others].mean() if others.any() else 0.0
+        )
+        self.slots[slot], self.labels[slot] = reference, label
+        self.losses[slot], self.trained[slot] = torch.nan, False

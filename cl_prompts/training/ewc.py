@@ -1,0 +1,109 @@
+"""How much each parameter mattered so far, and what it costs to move it: EWC++."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.errors import InputError
+
+
+class OnlineEWC:
+    """EWC++ (Chaudhry et al., ECCV 2018, arXiv 1801.10112): online Fisher diagonal and one
+    quadratic anchor.
+
+    A step, with ``optimizer.zero_grad()`` before it::
+
+        loss.backward()
+        ewc.observe_gradients()       # Fisher: F <- ema F + (1 - ema) grad^2; the first value is
+        grad^2 ewc.add_penalty_gradient()    # the gradient of penalty(), in closed form: no second
+        backward pass optimizer.step()
+
+    and :meth:`consolidate` at a task's end or, where none is announced, every so many samples: the
+    importance becomes the current Fisher, the anchor the current parameters, both overwritten (one
+    slot, memory stays flat). Until then the penalty is zero.
+
+    As in the published code the squared gradient is that of the batch's mean loss, not the mean of
+    per-sample squares. Deviations from the published Si-Blurry code: it takes all parameters *but
+    the last two tensors*, which for a frozen ViT with a trained head is none at all (the method
+    then is plain replay); here every parameter that requires a gradient takes part. It makes two
+    optimiser steps a batch and lets the gradients of the first leak into the second; here there is
+    one step on loss + penalty, and the Fisher sees the loss alone. Its unused path-integral score
+    is left out.
+
+    Args:
+        model: whose parameters that require a gradient are anchored; they are looked up by name at
+            each call.
+        reg_coef: weight of the penalty.
+        ema: share of the old Fisher that a step keeps.
+    """
+
+    def __init__(self, model: nn.Module, *, reg_coef: float = 100.0, ema: float = 0.5) -> None:
+        if not reg_coef >= 0:
+            raise InputError(f"reg_coef of EWC++ is {reg_coef}: it cannot be negative")
+        if not 0 <= ema < 1:
+            raise InputError(f"ema of EWC++ is {ema}: it must lie in [0, 1)")
+        self.model, self.reg_coef, self.ema = model, reg_coef, ema
+        self.fisher: dict[str, Tensor] = {}
+        self.importance: dict[str, Tensor] = {}
+        self.anchor: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def observe_gradients(self) -> None:
+        """Take the ``.grad`` of every parameter, which must be that of the plain loss, into the
+        Fisher."""
+        for name, p in self._trainable():
+            if p.grad is None:
+                continue
+            square = p.grad.square()
+            old = self.fisher.get(name)
+            self.fisher[name] = square if old is None else old.lerp_(square, 1 - self.ema)
+
+    @torch.no_grad()
+    def consolidate(self) -> None:
+        """Overwrite importance and anchor with the current Fisher and parameters."""
+        self.importance = {name: value.clone() for name, value in self.fisher.items()}
+        self.anchor = {name: p.clone() for name, p in self._trainable() if name in self.importance}
+
+    def penalty(self) -> Tensor:
+        """``reg_coef * sum importance (p - anchor)^2`` over all anchored parameters: differentiable
+        scalar."""
+        total = torch.zeros(())
+        for name, p in self._anchored():
+            term = (self.importance[name] * (p - self.anchor[name]).square()).sum()
+            total = total.to(term.device) + term
+        return self.reg_coef * total
+
+    @torch.no_grad()
+    def add_penalty_gradient(self) -> None:
+        """Add ``2 reg_coef importance (p - anchor)`` to every ``.grad``."""
+        for name, p in self._anchored():
+            gradient = 2 * self.reg_coef * self.importance[name] * (p - self.anchor[name])
+            p.grad = gradient if p.grad is None else p.grad.add_(gradient)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Fisher, importance and anchor, by parameter name."""
+        parts = ("fisher", "importance", "anchor")
+        return {
+            part: {name: value.clone() for name, value in getattr(self, part).items()}
+            for part in parts
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`; tensors go where the model's parameters are."""
+        where = {name: p.device for name, p in self.model.named_parameters()}
+        for part in ("fisher", "importance", "anchor"):
+            setattr(
+                self,
+                part,
+                {name: value.clone().to(where[name]) for name, value in state[part].items()},
+            )
+
+    def _trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
+
+    def _anchored(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((name, p) for name, p in self._trainable() if name in self.anchor)

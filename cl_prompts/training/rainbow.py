@@ -1,0 +1,54 @@
+"""Rainbow Memory's choice of what to keep: samples of every degree of difficulty, in equal numbers
+per class."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def view_uncertainty(scores: Tensor) -> Tensor:
+    """Rainbow Memory's uncertainty: how often augmented views of a sample are given different
+    classes.
+
+    ``u = 1 - max_c (views predicted as c) / views`` (Bang et al., CVPR 2021, arXiv 2103.17230,
+    diversity-aware memory update).
+
+    Args:
+        scores: (views, samples, classes) logits or probabilities.
+
+    Returns:
+        (samples,) in [0, 1).
+    """
+    views, _, classes = scores.shape
+    votes = F.one_hot(scores.argmax(dim=-1), classes).sum(dim=0)
+    return 1 - votes.max(dim=-1).values / views
+
+
+def diverse_selection(uncertainty: Tensor, labels: Tensor, size: int) -> Tensor:
+    """Rainbow Memory's diversity-aware choice: in each class, evenly spaced samples of the ranking
+    by uncertainty.
+
+    Every class gets the same share (within one); what a small class cannot fill goes to the others.
+    Of m ranked samples of a class, k are taken at positions ``floor(j m / k)``, j = 0 .. k-1, from
+    the most certain on. The published Si-Blurry code contains such a selection but never calls it.
+
+    Args:
+        uncertainty: (candidates,), see :func:`view_uncertainty`.
+        labels: (candidates,) class of each.
+        size: how many to choose.
+
+    Returns:
+        (min(size, candidates),) int64 candidates, ascending.
+    """
+    classes, counts = labels.unique(return_counts=True)
+    chosen, left = [], size
+    for done, i in enumerate(counts.argsort(stable=True).tolist()):
+        have = int(counts[i])
+        take = min(have, left // (len(classes) - done))
+        left -= take
+        members = (labels == classes[i]).nonzero()[:, 0]
+        ranked = members[uncertainty[members].argsort(stable=True)]
+        chosen.append(ranked[torch.arange(take) * have // max(take, 1)])
+    return torch.cat(chosen).sort().values if chosen else torch.empty(0, dtype=torch.int64)

@@ -1,0 +1,129 @@
+"""CLIB's adaptive learning rate."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from scipy.stats import ttest_ind
+
+from cl_prompts.errors import InputError
+
+
+class AdaptiveRate:
+    """Two neighbouring learning rates take turns; the one under which the memory's loss falls
+    faster shifts the pair.
+
+    CLIB, Koh et al., ICLR 2022, arXiv 2110.10031 (adaptive learning rate scheduling). The pair is
+    (high, low = high * step). Each rate is in effect for ``period`` updates, high first; the fall
+    of the memory's mean loss over such a phase is one observation. After each low phase, once both
+    rates have ``length`` observations (the latest count), a one-sided Welch t-test asks whether low
+    makes the loss fall more: with p < significance the pair moves down by one factor, with p > 1 -
+    significance up by one, and observations start anew.
+
+    Deviation from the published code: falls are summed over the updates of a phase, each over the
+    samples that were in memory before and after that update, so that samples which come and go do
+    not count as progress or loss.
+
+    Args:
+        lr: the high rate at the start.
+        step: ratio low / high, in (0, 1).
+        period: updates per phase.
+        length: observations of each rate that a test compares.
+        significance: of the test.
+    """
+
+    def __init__(
+        self,
+        lr: float,
+        *,
+        step: float = 0.95,
+        period: int = 10,
+        length: int = 10,
+        significance: float = 0.05,
+    ) -> None:
+        if not lr > 0:
+            raise InputError(f"lr of the adaptive rate is {lr}: it must be positive")
+        if not 0 < step < 1:
+            raise InputError(f"step of the adaptive rate is {step}: it must lie in (0, 1)")
+        if period < 1 or length < 2:
+            raise InputError(
+                f"adaptive rate with period {period} and length {length}: it needs at least 1 and 2"
+            )
+        if not 0 < significance < 0.5:
+            raise InputError(
+                f"significance of the adaptive rate is {significance}: it must lie in (0, 0.5)"
+            )
+        self.high, self.step, self.period, self.length, self.significance = (
+            lr,
+            step,
+            period,
+            length,
+            significance,
+        )
+        self.is_high, self.updates, self.fall = True, 0, 0.0
+        self.falls: dict[bool, deque[float]] = {
+            high: deque(maxlen=length) for high in (True, False)
+        }
+
+    @property
+    def lr(self) -> float:
+        """The rate for the next update."""
+        return self.high if self.is_high else self.high * self.step
+
+    def update(self, fall: float, updates: int = 1) -> float:
+        """Report ``updates`` updates made at the current rate.
+
+        Args:
+            fall: by how much the memory's mean loss fell meanwhile
+                (``ClassBalancedMemory.observe_losses`` returns it).
+            updates: how many updates that covers.
+
+        Returns:
+            the rate for the next update.
+        """
+        self.fall += fall
+        self.updates += updates
+        if self.updates >= self.period:
+            self.falls[self.is_high].append(self.fall)
+            self.is_high, self.updates, self.fall = not self.is_high, 0, 0.0
+            if self.is_high:
+                self._compare()
+        return self.lr
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rates, phase and observations."""
+        return {
+            "high": self.high,
+            "is_high": self.is_high,
+            "updates": self.updates,
+            "fall": self.fall,
+            "falls_high": list(self.falls[True]),
+            "falls_low": list(self.falls[False]),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self.high, self.is_high = float(state["high"]), bool(state["is_high"])
+        self.updates, self.fall = int(state["updates"]), float(state["fall"])
+        for high, name in ((True, "falls_high"), (False, "falls_low")):
+            self.falls[high] = deque(state[name], maxlen=self.length)
+
+    def _compare(self) -> None:
+        high, low = self.falls[True], self.falls[False]
+        if min(len(high), len(low)) < self.length:
+            return
+        if max(*high, *low) == min(
+            *high, *low
+        ):  # nothing to compare, and the test would divide by zero
+            return
+        p = ttest_ind(list(low), list(high), equal_var=False, alternative="greater").pvalue
+        if p < self.significance:
+            self._move(self.step)
+        elif p > 1 - self.significance:
+            self._move(1 / self.step)
+
+    def _move(self, factor: float) -> None:
+        self.high *= factor
+        for falls in self.falls.values():
+            falls.clear()

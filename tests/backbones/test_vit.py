@@ -1,0 +1,256 @@
+"""The frozen ViT: equal to timm's own forward, frozen, and honest about its cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import timm
+import torch
+from timm.layers import Attention
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from cl_prompts.backbones.injection import PromptPlan, run_block
+from cl_prompts.backbones.vit import FrozenViT, normalisation_of
+from cl_prompts.errors import InputError
+from tests.conftest import TINY, tiny_vit
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "registers": {"reg_tokens": 3},
+    "no_embed_class": {"no_embed_class": True},
+    "dynamic_img_size": {"dynamic_img_size": True},
+    "layer_scale": {"init_values": 0.3},
+    "qk_norm": {"qk_norm": True},
+    "pre_norm": {"pre_norm": True},
+    "no_qkv_bias": {"qkv_bias": False},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
+def test_an_empty_plan_is_timm_itself(variant: dict[str, Any]) -> None:
+    backbone = tiny_vit(**variant)
+    images = torch.rand(3, 3, 16, 16)
+    want = backbone.vit.forward_features((images - 0.5) / 0.5)
+    assert torch.equal(backbone.norm(backbone.blocks(backbone.embed(images))), want)
+    torch.testing.assert_close(
+        backbone(images), want[:, 0], atol=1e-5, rtol=0
+    )  # last block for the class token only
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
+def test_context_tokens_equal_appending_and_removing_them(variant: dict[str, Any]) -> None:
+    block = tiny_vit(**variant).vit.blocks[1]
+    tokens, context = torch.randn(2, 5, 16), torch.randn(2, 3, 16)
+    literal = block(torch.cat([tokens, context], dim=1))[:, :5]
+    torch.testing.assert_close(
+        run_block(block, tokens, context=context), literal, atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(
+        run_block(block, tokens, context=context, first=1), literal[:, :1], atol=1e-5, rtol=0
+    )
+    shared = run_block(block, tokens, context=context[:1])
+    torch.testing.assert_close(
+        shared,
+        block(torch.cat([tokens, context[:1].expand(2, -1, -1)], 1))[:, :5],
+        atol=1e-5,
+        rtol=0,
+    )
+
+
+def test_context_is_a_prefix_of_projected_keys_and_values() -> None:
+    block = tiny_vit().vit.blocks[0]
+    tokens, context = torch.randn(2, 5, 16), torch.randn(2, 3, 16)
+    _, keys, values = (
+        block.attn.qkv(block.norm1(context)).reshape(2, 3, 3, 2, 8).permute(2, 0, 3, 1, 4)
+    )
+    want = run_block(block, tokens, context=context)
+    torch.testing.assert_close(
+        run_block(block, tokens, prefix=(keys, values)), want, atol=1e-5, rtol=0
+    )
+    order = torch.tensor([2, 0, 1])  # the order of prefix rows does not matter
+    shuffled = run_block(block, tokens, prefix=(keys[:, :, order], values[:, :, order]))
+    torch.testing.assert_close(shuffled, want, atol=1e-5, rtol=0)
+    empty = run_block(block, tokens, prefix=(keys[:, :, :0], values[:, :, :0]))
+    torch.testing.assert_close(empty, block(tokens), atol=1e-6, rtol=0)
+
+
+def test_kept_tokens_travel_through_all_blocks() -> None:
+    backbone = tiny_vit()
+    images, prompts = torch.rand(2, 3, 16, 16), torch.randn(1, 3, 16)
+    out = backbone.blocks(backbone.embed(images), PromptPlan(kept=prompts))
+    literal = backbone.vit.blocks(
+        torch.cat([backbone.embed(images), prompts.expand(2, -1, -1)], dim=1)
+    )
+    torch.testing.assert_close(out, literal)
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
+def test_a_shared_entry_changes_nothing_but_the_work(variant: dict[str, Any]) -> None:
+    backbone = tiny_vit(**variant)
+    tokens = backbone.embed(torch.rand(2, 3, 16, 16))
+    plan = PromptPlan(context={0: torch.randn(2, 3, 16), 2: torch.randn(1, 2, 16)})
+    backbone.counter.reset()
+    want = backbone.class_features(tokens, plan)
+    alone = backbone.counter.macs
+    backbone.counter.reset()
+    entry = backbone.enter(tokens)
+    torch.testing.assert_close(
+        backbone.class_features(tokens, plan, entry=entry), want, atol=1e-6, rtol=0
+    )
+    assert backbone.counter.macs == alone
+    torch.testing.assert_close(
+        backbone.blocks(tokens, stop=1, class_only=True, entry=entry),
+        backbone.blocks(tokens, stop=1, class_only=True),
+    )
+
+
+@pytest.mark.parametrize("shared_entry", [False, True])
+@pytest.mark.parametrize("kept_only", [False, True])
+def test_kept_tokens_alone_equal_all_tokens_and_cost_less(
+    kept_only: bool, shared_entry: bool
+) -> None:
+    backbone = tiny_vit()
+    tokens, kept = (
+        backbone.embed(torch.rand(3, 3, 16, 16)),
+        torch.randn(3, 5, 16, requires_grad=True),
+    )
+    plan = PromptPlan(kept=kept)
+    backbone.counter.reset()
+    want = backbone.norm(backbone.blocks(tokens, plan))[:, -5:]
+    everything = backbone.counter.macs
+    backbone.counter.reset()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops:
+        entry = backbone.enter(tokens) if shared_entry else None
+        got = backbone.norm(backbone.blocks(tokens, plan, kept_only=kept_only, entry=entry))[:, -5:]
+    assert backbone.counter.macs == pytest.approx(flops.get_total_flops() / 2, rel=1e-6)
+    assert (backbone.counter.macs < everything) == kept_only
+    torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
+    ramp = torch.arange(16)
+    gradients = [
+        torch.autograd.grad((out * ramp).sum(), kept, retain_graph=True)[0] for out in (got, want)
+    ]
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+    pooled = backbone.kept_features(tokens, plan, entry=entry)
+    torch.testing.assert_close(pooled, want.mean(dim=1), atol=1e-5, rtol=0)
+
+
+def test_kept_features_need_kept_tokens() -> None:
+    backbone = tiny_vit()
+    with pytest.raises(TypeError, match="no kept tokens"):
+        backbone.kept_features(backbone.embed(torch.rand(1, 3, 16, 16)), PromptPlan())
+
+
+def test_plans_add_up_block_by_block() -> None:
+    a = PromptPlan(
+        kept=torch.zeros(1, 2, 4),
+        context={0: torch.zeros(1, 2, 4)},
+        prefix={1: (torch.zeros(1, 2, 3, 2),) * 2},
+    )
+    b = PromptPlan(
+        kept=torch.ones(5, 1, 4),
+        context={0: torch.ones(5, 1, 4), 2: torch.ones(5, 1, 4)},
+        prefix={1: (torch.ones(5, 2, 1, 2),) * 2},
+    )
+    a.add(b)
+    assert a.kept is not None
+    assert a.kept.shape == (5, 3, 4)
+    assert a.context[0].shape == (5, 3, 4)
+    assert set(a.context) == {0, 2}
+    assert a.prefix[1][0].shape == (5, 2, 4, 2)
+    assert a.context[0][:, :2].sum() == 0
+    assert a.context[0][:, 2:].min() == 1
+
+
+def test_frozen_means_frozen() -> None:
+    backbone = tiny_vit()
+    backbone.train()
+    assert not any(m.training for m in backbone.modules())
+    assert not any(p.requires_grad for p in backbone.parameters())
+
+
+def test_thawed_is_an_independent_trainable_copy() -> None:
+    backbone = tiny_vit()
+    twin = backbone.thawed()
+    assert all(p.requires_grad for p in twin.vit.parameters())
+    with torch.no_grad():
+        twin.vit.blocks[0].attn.proj.weight.zero_()
+    assert backbone.vit.blocks[0].attn.proj.weight.abs().sum() > 0
+    assert not any(p.requires_grad for p in backbone.parameters())
+
+
+def test_gradients_reach_prompts_through_frozen_blocks() -> None:
+    backbone = tiny_vit()
+    context = torch.randn(2, 3, 16, requires_grad=True)
+    backbone.class_features(
+        backbone.embed(torch.rand(2, 3, 16, 16)), PromptPlan(context={1: context})
+    ).sum().backward()
+    assert context.grad is not None
+    assert context.grad.abs().sum() > 0
+    assert all(p.grad is None for p in backbone.parameters())
+
+
+def test_bf16_stores_weights_in_half_the_bits_and_returns_fp32() -> None:
+    full, half = tiny_vit(), FrozenViT(tiny_vit().vit, precision="bf16")
+    images = torch.rand(4, 3, 16, 16)
+    assert half.vit.blocks[0].attn.qkv.weight.dtype is torch.bfloat16
+    assert half(images).dtype is torch.float32
+    torch.testing.assert_close(half(images), full(images), atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        {},
+        {"context": {0: torch.zeros(1, 3, 16), 2: torch.zeros(1, 2, 16)}},
+        {"kept": torch.zeros(1, 4, 16)},
+    ],
+)
+def test_counted_work_is_what_the_flop_counter_sees(plan: dict[str, Any]) -> None:
+    backbone = tiny_vit()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops, torch.no_grad():
+        backbone.class_features(backbone.embed(torch.rand(1, 3, 16, 16)), PromptPlan(**plan))
+    assert backbone.counter.macs == pytest.approx(flops.get_total_flops() / 2, rel=1e-6)
+    assert backbone.counter.images == 1
+    assert backbone.counter.blocks == 4
+
+
+def test_the_unit_is_one_plain_forward() -> None:
+    backbone = tiny_vit()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops, torch.no_grad():
+        backbone.vit.forward_features(torch.rand(1, 3, 16, 16))
+    assert backbone.forward_macs == pytest.approx(flops.get_total_flops() / 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (lambda: timm.create_model("resnet10t"), "ResNet is not a plain Vision Transformer"),
+        (
+            lambda: VisionTransformer(**{**TINY, "class_token": False, "global_pool": "avg"}),
+            "no class token",
+        ),
+        (lambda: VisionTransformer(**TINY, block_fn=type("OddBlock", (Block,), {})), "OddBlock"),
+    ],
+)
+def test_other_models_are_refused_with_the_ones_that_work(model: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        FrozenViT(model())
+    assert "DINOv2" in str(caught.value)
+
+
+def test_normalisation_settings() -> None:
+    vit = tiny_vit().vit
+    assert normalisation_of("none", vit) == ((0.0,) * 3, (1.0,) * 3)
+    vit.pretrained_cfg = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
+    assert normalisation_of("checkpoint", vit) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert normalisation_of([[0, 0, 0], [2, 2, 2]], vit)[1] == (2.0, 2.0, 2.0)
+    for bad in ("imagnet", [[1, 2], [3, 4]], [[0, 0, 0], [1, 0, 1]]):
+        with pytest.raises(InputError, match="normalisation"):
+            normalisation_of(bad, vit)  # type: ignore[arg-type]
+
+
+def test_attention_is_the_plain_one() -> None:
+    assert all(type(b.attn) is Attention for b in tiny_vit().vit.blocks)

@@ -1,0 +1,211 @@
+"""Where weights come from, and what is said when they do not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from cl_prompts.backbones.weights import EMBEDDED, create_backbone
+from cl_prompts.errors import InputError
+
+SMALL = "test_vit"  # timm's own tiny ViT for tests: 160 px, patch 16, width 64
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    torch.manual_seed(5)
+    path = tmp_path / "vit.safetensors"
+    save_file(timm.create_model(SMALL, pretrained=False).state_dict(), path)
+    return path
+
+
+def test_the_embedded_vit_loads_and_resizes() -> None:
+    backbone = create_backbone()
+    assert (backbone.image_size, backbone.dim, backbone.depth) == (32, 128, 6)
+    assert create_backbone(image_size=48).n_tokens == 37
+    assert torch.isfinite(backbone(torch.rand(2, 3, 32, 32))).all()
+
+
+def test_safetensors_and_pth_give_the_same_network(checkpoint: Path, tmp_path: Path) -> None:
+    pth = tmp_path / "vit.pth"
+    torch.save({"state_dict": {f"module.{k}": v for k, v in load_file(checkpoint).items()}}, pth)
+    images = torch.rand(2, 3, 160, 160)
+    a, b = (create_backbone(SMALL, weights=path)(images) for path in (checkpoint, pth))
+    assert torch.equal(a, b)
+
+
+def test_positions_are_resampled_by_timm(checkpoint: Path) -> None:
+    backbone = create_backbone(SMALL, weights=checkpoint, image_size=96)
+    want = timm.layers.resample_abs_pos_embed(
+        load_file(checkpoint)["pos_embed"], new_size=[6, 6], num_prefix_tokens=1
+    )
+    torch.testing.assert_close(backbone.vit.pos_embed, want)
+
+
+def test_random_weights_warn_and_depend_on_their_seed_alone() -> None:
+    with pytest.warns(UserWarning, match="RANDOM"):
+        first = create_backbone(SMALL, weights="random", seed=1)
+    torch.manual_seed(123)
+    state = torch.get_rng_state()
+    with pytest.warns(UserWarning, match="RANDOM"):
+        second, third = (create_backbone(SMALL, weights="random", seed=s) for s in (1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first.vit.patch_embed.proj.weight, second.vit.patch_embed.proj.weight)
+    assert not torch.equal(first.vit.patch_embed.proj.weight, third.vit.patch_embed.proj.weight)
+
+
+def test_google_npz_is_read(tmp_path: Path) -> None:
+    vit = timm.create_model(SMALL, pretrained=False)
+    state = {k: v.numpy() for k, v in vit.state_dict().items()}
+    dim, heads = vit.embed_dim, vit.blocks[0].attn.num_heads
+    flax = {
+        "cls": state["cls_token"],
+        "embedding/kernel": state["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
+        "embedding/bias": state["patch_embed.proj.bias"],
+        "Transformer/posembed_input/pos_embedding": state["pos_embed"],
+        "Transformer/encoder_norm/scale": state["norm.weight"],
+        "Transformer/encoder_norm/bias": state["norm.bias"],
+    }
+    for i in range(len(vit.blocks)):
+        to, block = (
+            f"Transformer/encoderblock_{i}/",
+            {k.split(".", 2)[2]: v for k, v in state.items() if k.startswith(f"blocks.{i}.")},
+        )
+        for n in (1, 2):
+            flax |= {
+                f"{to}LayerNorm_{2 * n - 2}/scale": block[f"norm{n}.weight"],
+                f"{to}LayerNorm_{2 * n - 2}/bias": block[f"norm{n}.bias"],
+            }
+            flax |= {
+                f"{to}MlpBlock_3/Dense_{n - 1}/kernel": block[f"mlp.fc{n}.weight"].T,
+                f"{to}MlpBlock_3/Dense_{n - 1}/bias": block[f"mlp.fc{n}.bias"],
+            }
+        attention = f"{to}MultiHeadDotProductAttention_1/"
+        for j, part in enumerate(("query", "key", "value")):
+            rows = slice(j * dim, (j + 1) * dim)
+            flax[f"{attention}{part}/kernel"] = block["attn.qkv.weight"][rows].T.reshape(
+                dim, heads, dim // heads
+            )
+            flax[f"{attention}{part}/bias"] = block["attn.qkv.bias"][rows].reshape(
+                heads, dim // heads
+            )
+        flax[f"{attention}out/kernel"] = block["attn.proj.weight"].T.reshape(
+            heads, dim // heads, dim
+        )
+        flax[f"{attention}out/bias"] = block["attn.proj.bias"]
+    path = tmp_path / "ViT.npz"
+    np.savez(path, **flax)
+    loaded = create_backbone(SMALL, weights=path).vit.state_dict()
+    for name in (
+        "pos_embed",
+        "norm.weight",
+        "blocks.1.attn.qkv.weight",
+        "blocks.0.mlp.fc2.weight",
+        "patch_embed.proj.weight",
+    ):
+        np.testing.assert_allclose(loaded[name].numpy(), state[name], atol=1e-6)
+
+
+HUB = """
+import torch, warnings
+warnings.simplefilter("error", UserWarning)
+from cl_prompts.backbones.weights import create_backbone
+print(float(create_backbone("vit_tiny_patch16_224.augreg_in21k",
+image_size=32).vit.norm.bias.sum()))
+"""
+
+
+def test_the_hub_is_read_through_its_local_cache(tmp_path: Path) -> None:
+    """A real cache folder as the hub's client lays it out, in a process without network."""
+    vit = timm.create_model("vit_tiny_patch16_224.augreg_in21k", pretrained=False)
+    torch.nn.init.constant_(vit.norm.bias, 0.25)
+    revision = hashlib.sha1(b"revision").hexdigest()
+    repository = tmp_path / "models--timm--vit_tiny_patch16_224.augreg_in21k"
+    (repository / "snapshots" / revision).mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision)
+    save_file(vit.state_dict(), repository / "snapshots" / revision / "model.safetensors")
+    environment = {
+        **os.environ,
+        "HF_HUB_CACHE": str(tmp_path),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    told = subprocess.run(
+        [sys.executable, "-c", HUB], env=environment, capture_output=True, text=True, check=True
+    )
+    assert float(told.stdout) == pytest.approx(192 * 0.25)
+
+
+def test_a_hub_out_of_reach_names_the_file_to_fetch(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "HF_HUB_CACHE": str(tmp_path),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    code = HUB.replace("print(", "").replace(".vit.norm.bias.sum()))", "").replace("float(", "")
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    last = told.stderr.strip().splitlines()[-1]
+    assert "InputError: the hub could not be reached" in last
+    assert "fetch model.safetensors of timm/vit_tiny_patch16_224.augreg_in21k" in last
+    assert "weights=FOLDER/model.safetensors" in last
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch executed",)
+
+
+def test_refusals(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = load_file(checkpoint)
+    save_file(
+        {**{k: v for k, v in state.items() if k != "norm.bias"}, "odd": torch.zeros(1)},
+        "keys.safetensors",
+    )
+    save_file({**state, "blocks.0.mlp.fc1.bias": torch.zeros(3)}, "shape.safetensors")
+    torch.save({"model": Evil()}, "evil.pth")
+    Path("text.safetensors").write_text("no tensors")
+    torch.save([1, 2], "list.pth")
+    np.savez("odd.npz", a=np.zeros(3))
+    cases = {
+        "1 missing keys \\(norm.bias\\); 1 unknown keys \\(odd\\)": {"weights": "keys.safetensors"},
+        "blocks.0.mlp.fc1.bias is \\(3,\\), not \\(": {"weights": "shape.safetensors"},
+        "cannot be read as tensors alone.*safetensors": {"weights": "evil.pth"},
+        "text.safetensors cannot be read": {"weights": "text.safetensors"},
+        "holds no state_dict": {"weights": "list.pth"},
+        "does not fit this ViT as Google's": {"weights": "odd.npz"},
+        "weight file nowhere.pth does not exist": {"weights": "nowhere.pth"},
+        "image size 100 is not a multiple of the 16 px patch.*96 would be": {
+            "image_size": 100,
+            "name": "vit_tiny_patch16_224",
+        },
+        "image size 30 is not a multiple of the 8 px patch.*32 would be": {
+            "image_size": 30,
+            "name": EMBEDDED,
+        },
+        "unknown backbone 'vit_tinny_patch16_224': did you mean 'vit_tiny_patch16_224": {
+            "name": "vit_tinny_patch16_224"
+        },
+        "ResNet is not a plain": {"name": "resnet10t", "weights": "random"},
+        "precision 'fp8' is not known": {"precision": "fp8"},
+        "not on the hub": {"name": EMBEDDED, "weights": "timm"},
+        "belong to glyph_vit_tiny": {"weights": "embedded"},
+    }
+    for says, arguments in cases.items():
+        defaults = {"name": EMBEDDED if arguments.get("precision") else SMALL, "weights": "default"}
+        with pytest.raises(InputError, match=says):
+            create_backbone(**{**defaults, **arguments})  # type: ignore[arg-type]
+    assert not Path("executed").exists()

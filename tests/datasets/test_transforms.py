@@ -1,0 +1,164 @@
+"""Augmentation: sizes and ranges, one draw per image, and randomness that stays to itself."""
+
+from __future__ import annotations
+
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torchvision.transforms import AutoAugmentPolicy, InterpolationMode
+from torchvision.transforms.v2.functional import center_crop, resize
+
+from cl_prompts.datasets.registry import DATASETS, ImageSet
+from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
+
+torch.set_num_threads(1)
+
+
+def picture(height: int = 32, width: int = 32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+
+
+def levels(image: torch.Tensor) -> torch.Tensor:
+    return (image * 255).round().to(torch.uint8)
+
+
+def noise(image: torch.Tensor) -> torch.Tensor:
+    return image.float() / 255 + torch.rand(3, 1, 1)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("shape", [(32, 32), (40, 61), (61, 40)])
+@pytest.mark.parametrize("size", [24, 48])
+def test_every_recipe_gives_square_float_images(
+    name: str, shape: tuple[int, int], size: int
+) -> None:
+    recipe = DATASETS[name].augmentation
+    for transform in (recipe.test(size), PrivateRandom(recipe.train(size), seed=0)):
+        for _ in range(5):
+            image = transform(picture(*shape))
+            assert image.shape == (3, size, size)
+            assert image.dtype == torch.float32
+            assert 0 <= image.min() <= image.max() <= 1
+
+
+def test_test_images_at_their_own_size_are_untouched_and_others_squeezed() -> None:
+    recipe = Augmentation(AutoAugmentPolicy.CIFAR10)
+    assert torch.equal(levels(recipe.test(32)(picture())), picture())
+    halves = torch.cat([torch.zeros(3, 20, 60), torch.full((3, 20, 60), 255)], dim=2).to(
+        torch.uint8
+    )
+    squeezed = recipe.test(20)(halves)
+    assert squeezed[:, :, :9].max() == 0
+    assert squeezed[:, :, 11:].min() == 1
+
+
+def test_imagenet_r_test_images_are_cut_from_the_centre() -> None:
+    wide = torch.zeros(3, 256, 512, dtype=torch.uint8)
+    wide[:, 16:240, 144:368] = 255  # exactly the central 224 x 224 pixels
+    image = DATASETS["imagenet_r"].augmentation.test(224)(wide)
+    assert image.min() == 1
+
+
+def test_photos_of_several_objects_are_cut_as_multi_lane_does() -> None:
+    recipe = DATASETS["voc2007"].augmentation
+    photo = picture(90, 120)
+    expected = center_crop(resize(photo, [64], interpolation=InterpolationMode.BICUBIC), [56])
+    assert torch.equal(levels(recipe.test(56)(photo)), expected)
+    ramp = (
+        torch.arange(120, dtype=torch.uint8).expand(3, 90, 120).contiguous()
+    )  # the grey level tells the column
+    cut = PrivateRandom(recipe.train(56), seed=0)
+    spans = [
+        image[0, 0, -1] - image[0, 0, 0] for image in (levels(cut(ramp)).int() for _ in range(200))
+    ]
+    widths = torch.stack(spans).abs().sort().values
+    assert widths[0] < 30
+    assert widths[-1] > 85
+    assert 60 < sum(bool(span < 0) for span in spans) < 140  # half of them flipped
+    assert recipe.whole() == Augmentation(padding=0)
+
+
+def test_the_random_crop_pads_with_zeros_and_the_flip_flips_half() -> None:
+    white = torch.full((3, 32, 32), 255, dtype=torch.uint8)
+    cropped = [PrivateRandom(Augmentation().train(32), seed=seed)(white) for seed in range(40)]
+    borders = [int((image[0].amax(dim=0) == 0).sum()) for image in cropped]
+    assert min(borders) == 0
+    assert max(borders) == 4
+    flipper = PrivateRandom(Augmentation(padding=0).train(32), seed=0)
+    flipped = sum(torch.equal(levels(flipper(picture())), picture().flip(-1)) for _ in range(200))
+    assert 70 < flipped < 130
+
+
+def test_digits_are_moved_a_little_but_never_mirrored() -> None:
+    recipe = DATASETS["digits"].augmentation
+    assert not recipe.flip
+    assert recipe.policy is None
+    dot = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    dot[:, 15:17, 3:6] = 255  # left of the centre: a mirrored image would have it on the right
+    mover = PrivateRandom(recipe.train(32), seed=0)
+    for _ in range(100):
+        rows, columns = torch.nonzero(mover(dot)[0] > 0.2, as_tuple=True)
+        assert 0 <= columns.min() <= columns.max() <= 10
+        assert 9 <= rows.min() <= rows.max() <= 22
+
+
+def test_calls_draw_anew_and_repeat_under_the_same_seed() -> None:
+    first, again, other = (PrivateRandom(noise, seed=seed) for seed in (3, 3, 4))
+    images = [first(picture()) for _ in range(6)]
+    assert all(torch.equal(image, again(picture())) for image in images)
+    assert not any(torch.equal(image, other(picture())) for image in images)
+    assert len({image.sum().item() for image in images}) == 6
+
+
+def test_global_random_states_are_neither_read_nor_changed() -> None:
+    transform = PrivateRandom(Augmentation(AutoAugmentPolicy.IMAGENET, affine=1).train(32), seed=0)
+    again = PrivateRandom(Augmentation(AutoAugmentPolicy.IMAGENET, affine=1).train(32), seed=0)
+    torch.manual_seed(1)
+    states = torch.get_rng_state(), pickle.dumps(np.random.get_state()), random.getstate()
+    images = [transform(picture()) for _ in range(5)]
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert pickle.dumps(np.random.get_state()) == states[1]
+    assert random.getstate() == states[2]
+    torch.manual_seed(2)
+    assert all(torch.equal(image, again(picture())) for image in images)
+
+
+def test_global_state_comes_back_after_a_failing_transform() -> None:
+    def fails(image: torch.Tensor) -> torch.Tensor:
+        torch.rand(1)
+        raise ValueError("no")
+
+    state = torch.get_rng_state()
+    with pytest.raises(ValueError, match="no"):
+        PrivateRandom(fails, seed=0)(picture())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_saved_state_gives_the_next_images() -> None:
+    running = PrivateRandom(noise, seed=5)
+    for _ in range(3):
+        running(picture())
+    resumed = PrivateRandom(noise, seed=5)
+    resumed.load_state_dict(running.state_dict())
+    assert [resumed(picture()).sum().item() for _ in range(3)] == [
+        running(picture()).sum().item() for _ in range(3)
+    ]
+
+
+def test_workers_draw_differently_and_repeat_with_the_loaders_generator() -> None:
+    def epoch(seed: int) -> torch.Tensor:
+        data = ImageSet([picture()] * 4, np.zeros(4, dtype=np.int64), PrivateRandom(noise, seed=0))
+        loader = DataLoader(
+            data, batch_size=2, num_workers=2, generator=torch.Generator().manual_seed(seed)
+        )
+        return torch.cat([images for images, _ in loader])
+
+    images = epoch(0)
+    assert len({image.sum().item() for image in images}) == 4
+    assert torch.equal(images, epoch(0))
+    assert not torch.equal(images, epoch(1))

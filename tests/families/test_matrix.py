@@ -1,0 +1,159 @@
+"""Every strategy on every scenario, as the command line builds it: what docs/matrix.md says, and
+nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from cl_prompts.datasets import registry as datasets
+from cl_prompts.datasets.readers import Source
+from cl_prompts.errors import InputError
+from cl_prompts.experiments import runner
+from cl_prompts.experiments.run_folder import RunFolder
+from cl_prompts.experiments.settings import Settings, plan
+from cl_prompts.experiments.signatures import MULTI_LABEL_SCENARIOS, SCENARIOS
+from cl_prompts.strategies import STRATEGIES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "matrix.md").read_text()
+TRAIN, TEST = 6, 3  # digits of each class; ten times as many scenes
+
+
+def documented() -> dict[tuple[str, str], str]:
+    """(strategy, scenario) -> "runs" or "refused", as the page has it."""
+    rows = [
+        [cell.strip() for cell in line.strip("|\n").split("|")]
+        for line in PAGE.splitlines()
+        if line.startswith("|")
+    ]
+    (_, *scenarios, _), _, *body = rows
+    return {
+        (name, scenario): cell
+        for name, *cells, _ in body
+        for scenario, cell in zip(scenarios, cells, strict=True)
+    }
+
+
+CELLS = documented()
+SENTENCE = next(
+    line.strip() for line in PAGE.splitlines() if line.startswith("    strategy 'STRATEGY'")
+)
+
+
+def test_the_page_has_every_strategy_and_every_scenario_and_a_reason_for_each_refusal() -> None:
+    assert set(CELLS) == {(strategy, scenario) for strategy in STRATEGIES for scenario in SCENARIOS}
+    assert set(CELLS.values()) == {"runs", "refused"}
+    for line in PAGE.splitlines():
+        if " refused " in line and line.startswith("| "):
+            assert len(line.split("|")[-2].strip()) > 20, line
+
+
+@cache
+def few(name: str) -> Source:
+    """The embedded data set, with so few images that a run takes no time."""
+    source = READERS[name](Path(), None)
+    parts = []
+    for images, targets, n in (
+        (source.train, source.train_targets, TRAIN),
+        (source.test, source.test_targets, TEST),
+    ):
+        if targets.ndim == 2:
+            rows = np.arange(10 * n)
+        else:
+            rows = np.sort(np.concatenate([np.flatnonzero(targets == c)[:n] for c in range(10)]))
+        parts += [torch.as_tensor(images)[torch.from_numpy(rows)], targets[rows]]
+    return Source(*parts, source.classes)
+
+
+READERS = {name: datasets.DATASETS[name].read for name in ("digits", "digit_scenes")}
+
+
+@pytest.fixture(scope="module")
+def builder() -> Iterator[runner.Builder]:
+    """One builder for all cells, which share the backbone, on small data."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in READERS:
+            entry = replace(
+                datasets.DATASETS[name], read=lambda folder, cache, name=name, **_: few(name)
+            )
+            patch.setitem(datasets.DATASETS, name, entry)
+        yield runner.Builder()
+
+
+def settings_of(strategy: str, scenario: str) -> Settings:
+    """What the command line makes of it; each strategy with the settings of its recipe for
+    digits."""
+    recipe = "digit_scenes" if scenario in MULTI_LABEL_SCENARIOS else "digits_all"
+    tasks = "protocol=B0-C5" if scenario == "mlcil" else "n_tasks=2"
+    (settings,) = plan(recipe, [f"strategy={strategy}", f"scenario={scenario}", "seed=1", tasks])
+    return settings
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_cell_builds_or_is_refused_as_the_page_says(
+    strategy: str, scenario: str, builder: runner.Builder
+) -> None:
+    settings = settings_of(strategy, scenario)
+    if CELLS[strategy, scenario] == "runs":
+        parts = builder.build(settings)
+        assert parts.split.n_tasks == 2
+        assert parts.strategy.model.multi_label == (scenario in MULTI_LABEL_SCENARIOS)
+        return
+    able = [name for name in STRATEGIES if CELLS[name, scenario] == "runs"]
+    named = {"STRATEGY": strategy, "DATA": settings.dataset["name"], "STRATEGIES": ", ".join(able)}
+    with pytest.raises(InputError) as caught:
+        builder.build(settings)
+    assert str(caught.value) == re.sub(
+        "|".join(sorted(named, key=len, reverse=True)), lambda m: named[m[0]], SENTENCE
+    )
+
+
+@pytest.mark.parametrize(
+    "scenario", ["class_incremental", "mlcil", "si_blurry_multilabel"]
+)  # test_runs has the others
+def test_a_linear_probe_runs_from_one_end_to_the_other(
+    scenario: str, builder: runner.Builder, tmp_path: Path
+) -> None:
+    parts = builder.build(settings_of("linear_probe", scenario))
+    folder = RunFolder.create(tmp_path / "run", parts.settings, "")
+    runner.execute(parts, folder, console=Console(quiet=True))
+    said = json.loads((folder.path / "summary.json").read_text())
+    assert (said["status"], said["scenario"], len(said["task_ends"])) == ("finished", scenario, 2)
+    assert 0.1 < said["results"]["map_last" if scenario in MULTI_LABEL_SCENARIOS else "a_last"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("scenario", "overrides", "says"),
+    [
+        ("si_blurry", ["dataset=digit_scenes"], "use mlcil or si_blurry_multilabel"),
+        ("mlcil", ["dataset=digits"], "use si_blurry or i_blurry or disjoint or class_incremental"),
+        ("disjoint", ["n_tasks=11"], "n_tasks must be a whole number from 1 to 10"),
+        (
+            "class_incremental",
+            ["n_tasks=3"],
+            "3 tasks cannot share 10 classes equally: n_tasks can be 1, 2, 5 or 10",
+        ),
+        ("mlcil", ["protocol=B0-C3"], "0 classes and then 3 at a time never make 10"),
+    ],
+)
+def test_streams_that_do_not_fit_their_data(
+    scenario: str, overrides: list[str], says: str, builder: runner.Builder
+) -> None:
+    recipe = "digit_scenes" if scenario in MULTI_LABEL_SCENARIOS else "digits"
+    (settings,) = plan(
+        recipe, ["strategy=linear_probe", f"scenario={scenario}", "seed=1", *overrides]
+    )
+    with pytest.raises(InputError) as caught:
+        builder.build(settings)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,85 @@
+"""LwF's and DER++'s losses against their literal formulas."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.losses.distillation import StoredLogits, distillation_loss, stored_logit_loss
+from cl_prompts.models.heads import mask_unseen
+from cl_prompts.training.buffers import ReservoirMemory
+
+SEEN = torch.tensor([True, False, True, True, False])
+
+
+def logits(n: int, seed: int) -> torch.Tensor:
+    return torch.randn(n, 5, generator=torch.Generator().manual_seed(seed)) * 3
+
+
+def test_distillation_is_the_literal_sum_over_the_teacher_s_columns() -> None:
+    new, old = logits(6, 0).requires_grad_(), logits(6, 1)
+    p, q = (old[:, SEEN] / 2).softmax(1), (new[:, SEEN] / 2).log_softmax(1)
+    expected = -(p * q).sum() / 6
+    expected.backward()
+    gradient, new.grad = new.grad, None
+    loss = distillation_loss(new, old, SEEN)
+    loss.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(new.grad, gradient)
+    assert (new.grad[:, ~SEEN] == 0).all()
+    now = SEEN | torch.tensor(
+        [False, True, False, False, False]
+    )  # a class has come since: no difference
+    torch.testing.assert_close(
+        distillation_loss(mask_unseen(new, now), mask_unseen(old, SEEN), SEEN), loss
+    )
+
+
+def test_distillation_is_least_at_the_teacher_and_zero_without_one() -> None:
+    old = logits(6, 1)
+    at_teacher = distillation_loss(old, old, SEEN)
+    assert all(distillation_loss(logits(6, s), old, SEEN) > at_teacher for s in range(2, 8))
+    none = torch.zeros(5, dtype=torch.bool)
+    assert distillation_loss(mask_unseen(old, none), mask_unseen(old, none), none) == 0
+    with pytest.raises(
+        InputError, match="temperature of the distillation is 0: it must be positive"
+    ):
+        distillation_loss(old, old, SEEN, temperature=0)
+
+
+def test_stored_logits_count_where_they_existed() -> None:
+    now, stored = logits(3, 0), logits(3, 1)
+    existed = torch.tensor([[1, 0, 0, 0, 0], [1, 0, 1, 0, 0], [1, 1, 1, 1, 0]]).bool()
+    seen = torch.tensor([True, True, True, True, False])
+    current = mask_unseen(now, seen).requires_grad_()
+    loss = stored_logit_loss(current, mask_unseen(stored, seen), existed)
+    pairs = existed.nonzero().tolist()
+    expected = sum(float(now[i, c] - stored[i, c]) ** 2 for i, c in pairs) / len(pairs)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    assert current.grad.isfinite().all()
+    assert ((current.grad != 0) == existed).all()
+    assert stored_logit_loss(now, stored, torch.zeros_like(existed)) == 0
+
+
+def test_stored_logits_follow_the_memory() -> None:
+    memory, store = ReservoirMemory(4, seed=1), StoredLogits(4, 5)
+    everything = mask_unseen(logits(40, 0), SEEN)
+    early = SEEN & torch.tensor([True, True, True, False, False])
+    for start in range(0, 40, 8):
+        rows = torch.arange(start, start + 8)
+        seen = early if start < 16 else SEEN
+        store.put(memory.add(rows[:, None]), everything[rows].requires_grad_(), seen)
+    slots = memory.draw_slots(3)
+    values, existed = store.at(slots)
+    rows = memory.slots[slots, 0]
+    assert not values.requires_grad
+    assert values.isfinite().all()
+    for i, row in enumerate(rows.tolist()):
+        seen = early if row < 16 else SEEN
+        assert torch.equal(existed[i], seen)
+        assert torch.equal(values[i], everything[row].masked_fill(~seen, 0))
+    twin = StoredLogits(4, 5)
+    twin.load_state_dict(store.state_dict())
+    assert torch.equal(twin.at(slots)[0], values)

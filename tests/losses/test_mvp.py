@@ -1,0 +1,151 @@
+"""Invariants of the losses; the golden numbers of MVP's are in test_mvp_golden.py."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cl_prompts.errors import InputError
+from cl_prompts.losses.multi_label import multi_label_loss
+from cl_prompts.losses.mvp import (
+    adaptive_scale,
+    contrastive_key_loss,
+    gradient_dissimilarity,
+    key_distance,
+    mvp_classification_loss,
+)
+from cl_prompts.models.base import Output
+from cl_prompts.prompts.selectors import NearestKeys
+
+
+def batch(
+    n: int = 6, n_classes: int = 4, dim: int = 5
+) -> tuple[Output, torch.Tensor, torch.nn.Linear, torch.Tensor]:
+    torch.manual_seed(0)
+    head = torch.nn.Linear(dim, n_classes)
+    features, labels = torch.randn(n, dim, requires_grad=True), torch.randint(0, n_classes, (n,))
+    return Output(head(features), features), labels, head, torch.ones(n_classes, dtype=torch.bool)
+
+
+def test_dissimilarity_in_closed_form_equals_per_sample_backward() -> None:
+    out, labels, head, _ = batch()
+    mask = torch.rand(6, 4) * 2
+    features = out.features.detach()
+
+    def gradient(rows: slice) -> torch.Tensor:
+        head.weight.grad = None
+        F.cross_entropy(head(features[rows]) * mask[rows], labels[rows]).backward()
+        assert head.weight.grad is not None
+        return head.weight.grad.clone()
+
+    whole = gradient(slice(None))
+    literal = [
+        1 - F.cosine_similarity(gradient(slice(i, i + 1))[y], whole[y], dim=0)
+        for i, y in enumerate(labels.tolist())
+    ]
+    probabilities = (head(features) * mask).softmax(1).detach()
+    torch.testing.assert_close(
+        gradient_dissimilarity(features, probabilities, labels, mask),
+        torch.stack(literal),
+        atol=1e-5,
+        rtol=0,
+    )
+
+
+def test_scale_lies_between_margin_and_margin_plus_two() -> None:
+    weight = torch.randn(3, 5)
+    labels = torch.tensor([0, 1, 2])
+    assert adaptive_scale(3 * weight[labels], labels, weight, 0.5).tolist() == pytest.approx(
+        [0.5] * 3, abs=1e-5
+    )
+    assert adaptive_scale(-weight[labels], labels, weight, 0.5).tolist() == pytest.approx(
+        [2.5] * 3, abs=1e-5
+    )
+
+
+def test_options_off_are_their_neutral_values() -> None:
+    out, labels, head, seen = batch()
+    plain = mvp_classification_loss(out, labels, head, seen, use_afs=False, use_gsf=False)
+    assert plain.item() == pytest.approx(F.cross_entropy(out.logits, labels).item())
+    assert mvp_classification_loss(
+        out, labels, head, seen, use_afs=False, alpha=0.0
+    ).item() == pytest.approx(plain.item())
+    ones = Output(out.logits, out.features, None, torch.ones_like(out.logits))
+    with_mask = mvp_classification_loss(ones, labels, head, seen)
+    assert with_mask.item() == pytest.approx(
+        mvp_classification_loss(out, labels, head, seen).item()
+    )
+
+
+def test_identical_samples_of_one_class_agree_with_their_batch() -> None:
+    head = torch.nn.Linear(5, 4)
+    features = torch.randn(1, 5).expand(6, -1)
+    labels = torch.full((6,), 2)
+    e = gradient_dissimilarity(features, head(features).softmax(1).detach(), labels, None)
+    torch.testing.assert_close(e, torch.zeros(6), atol=1e-5, rtol=0)
+    seen = torch.ones(4, dtype=torch.bool)
+    loss = mvp_classification_loss(
+        Output(head(features), features), labels, head, seen, use_afs=False, alpha=0.3
+    )
+    assert loss.item() == pytest.approx(
+        0.7 * F.cross_entropy(head(features), labels).item(), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_key_losses_train_keys_alone(n: int) -> None:
+    selector = NearestKeys(4, 5, count_scaled=True)
+    query = torch.randn(n, 5, requires_grad=True)
+    selection = selector(query.detach())
+    for loss in (
+        contrastive_key_loss(selector.key, selection),
+        contrastive_key_loss(selector.key, selection, pairs="all"),
+        key_distance(selection),
+    ):
+        selector.zero_grad()
+        loss.backward(retain_graph=True)
+        assert torch.isfinite(loss)
+        assert selector.key.grad is not None
+        assert selector.key.grad.abs().sum() > 0
+    assert query.grad is None
+
+
+def test_with_equal_counts_both_pairings_agree() -> None:
+    selector = NearestKeys(4, 5, count_scaled=True)
+    selector.count[:] = 3
+    selection = selector(torch.randn(6, 5))
+    own, every = (contrastive_key_loss(selector.key, selection, pairs=p) for p in ("own", "all"))
+    assert own.item() == pytest.approx(every.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("width", [1, 3, 8])
+def test_multi_label_loss_is_over_annotated_columns_alone(width: int) -> None:
+    torch.manual_seed(width)
+    logits, targets = torch.randn(5, 8, requires_grad=True), torch.randint(0, 2, (5, 8)).float()
+    columns = torch.arange(8) < width
+    current = F.binary_cross_entropy_with_logits(logits[:, :width], targets[:, :width])
+    torch.testing.assert_close(multi_label_loss(logits, targets, columns), current)
+    everything = multi_label_loss(logits, targets, columns, norm="all")
+    torch.testing.assert_close(everything, width / 8 * current + math.log(2) * (8 - width) / 8)
+    for norm in ("current", "all"):
+        (gradient,) = torch.autograd.grad(
+            multi_label_loss(logits, targets, columns, norm=norm), logits
+        )
+        assert (gradient[:, width:] == 0).all()
+        assert (gradient[:, :width] != 0).all()
+
+
+def test_multi_label_loss_with_columns_per_sample_and_without_any() -> None:
+    logits, targets = (
+        torch.tensor([[1.0, float("-inf")], [2.0, 3.0]], requires_grad=True),
+        torch.ones(2, 2),
+    )
+    columns = torch.tensor([[True, False], [False, True]])
+    want = F.binary_cross_entropy_with_logits(torch.tensor([1.0, 3.0]), torch.ones(2))
+    torch.testing.assert_close(multi_label_loss(logits, targets, columns), want)
+    assert multi_label_loss(logits, targets, torch.zeros(2, dtype=torch.bool)) == 0
+    with pytest.raises(InputError, match="unknown loss_norm 'al': did you mean 'all'"):
+        multi_label_loss(logits, targets, columns, norm="al")

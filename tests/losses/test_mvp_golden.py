@@ -1,0 +1,215 @@
+"""MVP against the published implementation's numbers (tests/golden/mvp_losses.json)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.losses import mvp as losses
+from cl_prompts.models.base import Output
+from cl_prompts.models.heads import mask_unseen
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.strategies.mvp import MVP, mvp_model
+from tests import GOLDEN_FILES
+
+GOLDEN = json.loads((GOLDEN_FILES / "mvp_losses.json").read_text())
+LOSS_CASES = [c for c in GOLDEN["cases"] if c["kind"] == "loss"]
+MODEL = next(c for c in GOLDEN["cases"] if c["kind"] == "model")
+
+
+def tensor(values: object) -> Tensor:
+    """Nested lists, in which non-finite numbers are strings, to fp32."""
+
+    def number(x: object) -> object:
+        return [number(y) for y in x] if isinstance(x, list) else float(x)  # type: ignore[arg-type]
+
+    return torch.tensor(number(values), dtype=torch.float32)
+
+
+def loss_parts(
+    case: dict, use_mask: bool
+) -> tuple[Output, torch.nn.Linear, Tensor, Tensor, dict[str, Tensor]]:
+    inputs = {
+        k: tensor(case["inputs"][k]).requires_grad_()
+        for k in ("feature", "mask_param", "head_weight", "head_bias")
+    }
+    labels = torch.tensor(case["inputs"]["labels"])
+    seen = torch.arange(case["num_classes"]) < case["num_exposed"]
+    head = torch.nn.Linear(case["dim"], case["num_classes"])
+    head.weight, head.bias = (
+        torch.nn.Parameter(inputs["head_weight"].detach()),
+        torch.nn.Parameter(inputs["head_bias"].detach()),
+    )
+    mask = 2 * torch.sigmoid(inputs["mask_param"]) if use_mask else None
+    raw = head(inputs["feature"])
+    logits = mask_unseen(raw if mask is None else raw * mask, seen)
+    return Output(logits, inputs["feature"], None, mask), head, labels, seen, inputs
+
+
+@pytest.mark.parametrize("case", LOSS_CASES, ids=lambda c: c["name"])
+@pytest.mark.parametrize("use_mask", [True, False])
+def test_scores(case: dict, use_mask: bool) -> None:
+    output, head, labels, _, _ = loss_parts(case, use_mask)
+    want = case["expected"]["masked" if use_mask else "unmasked"]
+    ignore = losses.gradient_dissimilarity(
+        output.features.detach(), output.logits.softmax(1).detach(), labels, output.mask
+    )
+    scale = losses.adaptive_scale(output.features, labels, head.weight, case["margin"])
+    torch.testing.assert_close(ignore, tensor(want["ign_score"]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(scale, tensor(want["cps_score"]), atol=1e-6, rtol=0)
+    if use_mask:
+        torch.testing.assert_close(
+            output.logits, tensor(case["expected"]["masked_logits"]), atol=1e-6, rtol=0
+        )
+
+
+@pytest.mark.parametrize("case", LOSS_CASES, ids=lambda c: c["name"])
+def test_losses_and_gradients_of_all_options(case: dict) -> None:
+    assert len(case["combos"]) == 8
+    for want in case["combos"]:
+        output, head, labels, seen, inputs = loss_parts(case, want["use_mask"])
+        loss = losses.mvp_classification_loss(
+            output,
+            labels,
+            head,
+            seen,
+            use_afs=want["use_afs"],
+            use_gsf=want["use_gsf"],
+            gsf_reduction="batch_mean",
+            alpha=case["alpha"],
+            gamma=case["gamma"],
+            margin=case["margin"],
+        )
+        loss.backward()
+        assert loss.item() == pytest.approx(want["loss"], abs=1e-6)
+        torch.testing.assert_close(
+            inputs["feature"].grad, tensor(want["grad_feature"]), atol=1e-5, rtol=0
+        )
+        torch.testing.assert_close(
+            head.weight.grad, tensor(want["grad_head_weight"]), atol=1e-5, rtol=0
+        )
+        torch.testing.assert_close(
+            head.bias.grad, tensor(want["grad_head_bias"]), atol=1e-5, rtol=0
+        )
+        if want["use_mask"]:
+            torch.testing.assert_close(
+                inputs["mask_param"].grad, tensor(want["grad_mask_param"]), atol=1e-5, rtol=0
+            )
+
+
+def golden_model(use_last_layer: bool) -> PromptedViT:
+    """The tiny model of the golden file, built as a run builds it."""
+    vit, mvp = MODEL["vit"], MODEL["mvp"]
+    shape = {
+        k: vit[k]
+        for k in ("img_size", "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
+    }
+    backbone = FrozenViT(
+        VisionTransformer(num_classes=0, **shape), normalisation=((0.0,) * 3, (1.0,) * 3)
+    )
+    model = mvp_model(
+        backbone,
+        mvp["num_classes"],
+        pool_size=mvp["task_num"],
+        g_blocks=mvp["pos_g_prompt"],
+        g_length=mvp["len_g_prompt"],
+        e_blocks=mvp["pos_e_prompt"],
+        e_length=mvp["len_e_prompt"],
+        use_last_block=use_last_layer,
+    )
+    state = {k: tensor(v) for k, v in MODEL["state"].items()}
+    backbone.vit.load_state_dict(
+        {k[9:]: v for k, v in state.items() if k.startswith("backbone.") and ".head." not in k}
+    )
+    learned = {
+        "selector.key": state["key"],
+        "selector.count": tensor(MODEL["inputs"]["count"]),
+        "logit_mask.values": state["mask"],
+        "pools.0.values": state["g_prompts"].view_as(model.pools[0].values),
+        "pools.1.values": state["e_prompts"].view_as(model.pools[1].values),
+        "head.weight": state["backbone.head.weight"],
+        "head.bias": state["backbone.head.bias"],
+        "seen": torch.arange(mvp["num_classes"]) < MODEL["num_exposed"],
+    }
+    model.load_learned_state(learned)
+    return model
+
+
+NAMES = {
+    "key": "selector.key",
+    "mask": "logit_mask.values",
+    "g_prompts": "pools.0.values",
+    "e_prompts": "pools.1.values",
+    "backbone.head.weight": "head.weight",
+    "backbone.head.bias": "head.bias",
+}
+
+
+@pytest.mark.parametrize(
+    "run",
+    MODEL["runs"],
+    ids=lambda r: f"contrastive={r['use_contrastiv']},last={r['use_last_layer']}",
+)
+def test_whole_model(run: dict) -> None:
+    model = golden_model(run["use_last_layer"])
+    images, labels = tensor(MODEL["inputs"]["images"]), torch.tensor(MODEL["inputs"]["labels"])
+    model.selector.count_scaled = run["use_contrastiv"]
+    out = model.run(images)
+    close = lambda a, b: torch.testing.assert_close(a, tensor(b).view_as(a), atol=1e-5, rtol=0)  # noqa: E731
+    close(model.frozen_part(images), run["query"])
+    close(out.selection.distance, run["distance"])
+    assert out.selection.index.flatten().tolist() == run["selected_prompt"]
+    close(out.features, run["feature"])
+    close(out.mask, run["instance_mask"])
+    close(out.logits, run["eval_logits"])
+    close(out.logits, run["train_logits"])
+
+    strategy = MVP(
+        model=model,
+        use_contrastive=run["use_contrastiv"],
+        contrastive_pairs="all",
+        gsf_reduction="batch_mean",
+        lr=5e-3,
+        evaluator=None,
+        device="cpu",
+    )
+    key_loss = strategy.key_loss(out)
+    assert key_loss.item() == pytest.approx(run["similarity_loss"], abs=1e-6)
+    strategy.output, strategy.mbatch = out, [images, labels]
+    loss = strategy.training_loss()
+    assert loss.item() == pytest.approx(run["total_loss"], abs=2e-6)
+    loss.backward()
+    parameters = dict(model.named_parameters())
+    for theirs, ours in NAMES.items():
+        close(parameters[ours].grad, run["grads"][theirs])
+    strategy.optimizer.step()
+    for theirs, want in run["after_one_adam_step"].items():
+        # Adam divides by the gradient's magnitude: where that is below 1e-6 a step amplifies
+        # rounding.
+        clear = (tensor(run["grads"][theirs]).abs() > 1e-6).view_as(parameters[NAMES[theirs]])
+        close(parameters[NAMES[theirs]][clear], tensor(want).view_as(clear)[clear].tolist())
+    assert clear.any()
+    model.selector.observe(out.selection)
+    close(model.selector.count, run["count_after"])
+
+
+def test_intended_forms_differ_from_the_published_ones() -> None:
+    run = MODEL["runs"][0]
+    model = golden_model(run["use_last_layer"])
+    out = model.run(tensor(MODEL["inputs"]["images"]))
+    own = losses.contrastive_key_loss(model.selector.key, out.selection)
+    assert own.item() == pytest.approx(0.648014, abs=1e-6)
+    assert run["similarity_loss"] == pytest.approx(0.646864, abs=1e-6)
+    for case, use_mask in itertools.product(LOSS_CASES[:1], [True]):
+        output, head, labels, seen, _ = loss_parts(case, use_mask)
+        sample, batch = (
+            losses.mvp_classification_loss(output, labels, head, seen, gsf_reduction=r).item()
+            for r in ("sample", "batch_mean")
+        )
+        assert abs(sample - batch) > 1e-3

@@ -1,0 +1,147 @@
+"""Metrics against hand-made numbers and each other."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score
+
+from cl_prompts.errors import InputError
+from cl_prompts.metrics import continual as metrics
+from cl_prompts.metrics.continual import Curve, Evaluation
+
+NAN = float("nan")
+
+
+def curve(task_ends: list[list[float]], anytime: list[tuple[int, float]] = ()) -> Curve:  # type: ignore[assignment]
+    """Task ends every 10 samples with the given class accuracies; anytime points with a total
+    accuracy alone."""
+    made = Curve()
+    for t, row in enumerate(task_ends):
+        values = torch.tensor(row, dtype=torch.float64)
+        made.task_ends.append(
+            Evaluation(10 * (t + 1), float(values[~values.isnan()].mean()), values)
+        )
+    for n, value in anytime:
+        made.anytime.append(
+            Evaluation(n, value, torch.full((len(task_ends[0]),), value, dtype=torch.float64))
+        )
+    return made
+
+
+@given(st.integers(1, 6), st.integers(1, 60), st.integers(0, 2**31))
+@settings(deadline=None, max_examples=30)
+def test_class_accuracy_equals_scikit_learn(n_classes: int, n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.normal(size=(n, n_classes)), rng.integers(0, n_classes, n)
+    counts = metrics.ClassAccuracy(n_classes)
+    for part in np.array_split(np.arange(n), 3):
+        counts.update(torch.from_numpy(logits[part]), torch.from_numpy(labels[part]))
+    predicted = logits.argmax(1)
+    assert counts.overall() == pytest.approx(accuracy_score(labels, predicted))
+    for c, value in enumerate(counts.by_class().tolist()):
+        if (labels == c).any():
+            assert value == pytest.approx((predicted[labels == c] == c).mean())
+        else:
+            assert math.isnan(value)
+
+
+def test_no_sample_is_nan_not_zero() -> None:
+    assert math.isnan(metrics.ClassAccuracy(3).overall())
+
+
+def test_the_end_is_a_point_only_if_no_threshold_falls_there() -> None:
+    made = curve([[1.0], [0.5]], [(8, 0.9), (16, 0.6)])
+    assert [p.samples_seen for p in made.points()] == [8, 16, 20]
+    assert metrics.a_auc(made) == pytest.approx((0.9 + 0.6 + 0.5) / 3)
+    assert metrics.a_auc(made, end=False) == pytest.approx(0.75)
+    assert [p.samples_seen for p in curve([[1.0], [0.5]], [(10, 1.0), (20, 0.5)]).points()] == [
+        10,
+        20,
+    ]
+
+
+def test_forgetting_by_hand() -> None:
+    made = curve([[0.5, 0.2, NAN], [0.4, 0.3, 0.9]])
+    assert metrics.class_forgetting(made).tolist()[:2] == pytest.approx([0.1, -0.1])
+    assert math.isnan(metrics.class_forgetting(made)[2])  # first seen in the last task
+    assert metrics.forgetting(made) == pytest.approx(0.0)
+    three = curve([[0.5, NAN], [0.8, 0.6], [0.3, 0.7]])
+    assert metrics.forgetting(three) == pytest.approx(((0.8 - 0.3) + (0.6 - 0.7)) / 2)
+    assert metrics.forgetting(three, definition="first") == pytest.approx(
+        ((0.5 - 0.3) + (0.6 - 0.7)) / 2
+    )
+
+
+def test_published_forgetting_takes_the_best_earlier_anytime_point() -> None:
+    made = curve([[0.5], [0.6], [0.2]], [(5, 0.9), (25, 0.3), (30, 0.95)])
+    assert metrics.forgetting(made, definition="published") == pytest.approx(0.7)
+    at_ends = metrics.forgetting(made, definition="published_task_end")
+    assert at_ends == pytest.approx(0.4)
+    two = curve(
+        [[0.5, 0.2, 0.0], [0.4, 0.3, 0.9]], [(5, 0.95)]
+    )  # the third class was never right before
+    assert metrics.forgetting(two, definition="published_task_end") == pytest.approx(0.0)
+    # A class that was never right before does not count.
+    never = curve([[0.0, 0.5], [0.3, 0.4]])
+    assert metrics.forgetting(never, definition="published") == pytest.approx(0.1)
+    assert metrics.forgetting(never) == pytest.approx((-0.3 + 0.1) / 2)
+
+
+def test_task_forgetting_definitions() -> None:
+    made = curve([[0.9, NAN, NAN], [0.5, 0.8, NAN], [0.7, 0.6, 0.9]])
+    new = [[0], [1], [2]]
+    table = metrics.task_accuracy(made, new)
+    assert table[0].tolist() == pytest.approx([0.9, 0.5, 0.7])
+    assert math.isnan(table[1, 0])
+    assert metrics.task_forgetting(made, new) == pytest.approx((0.2 + 0.2) / 2)
+    assert metrics.task_forgetting(made, new, definition="first") == pytest.approx((0.2 + 0.2) / 2)
+    # one step: t=1: .9-.5; t=2: mean(.5-.7, .8-.6)
+    assert metrics.task_forgetting(made, new, definition="one_step") == pytest.approx(
+        (0.4 + 0.0) / 2
+    )
+    best_later = curve([[0.5, NAN, NAN], [0.9, 0.8, NAN], [0.7, 0.6, 0.9]])
+    assert metrics.task_forgetting(best_later, new) == pytest.approx((0.2 + 0.2) / 2)
+    assert metrics.task_forgetting(best_later, new, definition="first") == pytest.approx(
+        (-0.2 + 0.2) / 2
+    )
+
+
+def test_tasks_without_new_classes_are_left_out() -> None:
+    made = curve([[0.9, NAN], [0.5, NAN], [0.4, 0.9]])
+    assert metrics.task_forgetting(made, [[0], [], [1]]) == pytest.approx(0.5)
+
+
+def test_one_task_has_no_forgetting() -> None:
+    made = curve([[0.9, 0.8]])
+    assert math.isnan(metrics.forgetting(made))
+    assert metrics.results(made, [[0, 1]])["forgetting"] is None
+    assert metrics.results(made, [[0, 1]])["a_last"] == pytest.approx(0.85)
+    assert metrics.results(Curve(), [])["a_auc"] is None
+
+
+def test_a_perfect_model() -> None:
+    made = curve([[1.0, NAN], [1.0, 1.0]], [(5, 1.0)])
+    got = metrics.results(made, [[0], [1]])
+    assert (got["a_auc"], got["a_avg"], got["a_last"], got["forgetting"]) == (1, 1, 1, 0)
+
+
+def test_unknown_definitions_are_refused() -> None:
+    with pytest.raises(InputError, match="default, published, published_task_end or first"):
+        metrics.forgetting(curve([[1.0]]), definition="max")
+    with pytest.raises(InputError, match="task, one_step or first"):
+        metrics.task_forgetting(curve([[1.0]]), [[0]], definition="max")
+
+
+def test_a_curve_survives_its_state() -> None:
+    made, other = curve([[0.5, NAN]], [(3, 0.4)]), Curve()
+    other.load_state_dict(made.state_dict())
+    assert other.anytime[0].samples_seen == 3
+    assert torch.equal(
+        other.task_ends[0].by_class.nan_to_num(-1), made.task_ends[0].by_class.nan_to_num(-1)
+    )

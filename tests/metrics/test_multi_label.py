@@ -1,0 +1,283 @@
+"""Multi-label scores: published numbers, scikit-learn's ties, invariances, and per-task forgetting
+of mAP."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+from torch import Tensor
+
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.metrics.continual import (
+    Curve,
+    Evaluation,
+    a_avg,
+    a_last,
+    task_accuracy,
+    task_forgetting,
+)
+from cl_prompts.metrics.multi_label import (
+    average_precision,
+    f1_scores,
+    fixed_average_precision,
+    images_with,
+    multi_label_results,
+)
+from tests import GOLDEN_FILES
+
+GOLDEN = json.loads((GOLDEN_FILES / "mlcil_metrics.json").read_text())
+NAN = float("nan")
+
+
+def scores_and_labels(
+    seed: int, n: int = 40, classes: int = 6, *, levels: int = 7
+) -> tuple[Tensor, Tensor]:
+    """Integer logits (many ties) around 0 and sparse labels."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randint(-levels, levels + 1, (n, classes), generator=generator).float()
+    return logits, (torch.rand(n, classes, generator=generator) < 0.3).to(torch.uint8)
+
+
+def step_area(scores: np.ndarray, labels: np.ndarray) -> float:
+    """AP by its definition: recall step times precision at every distinct score."""
+    area, recall = 0.0, 0.0
+    for threshold in sorted(set(scores.tolist()), reverse=True):
+        taken = scores >= threshold
+        step = labels[taken].sum() / labels.sum() - recall
+        area, recall = area + step * labels[taken].mean(), recall + step
+    return area
+
+
+def accuracies(rows: list[list[float]]) -> Curve:
+    """A curve whose task i is class i, with accuracy rows[i][t] after task t, NaN before i."""
+    columns = [
+        torch.tensor([row[t] if t >= i else NAN for i, row in enumerate(rows)])
+        for t in range(len(rows[0]))
+    ]
+    ends = [Evaluation(t, float(c.nanmean()), c.double()) for t, c in enumerate(columns)]
+    return Curve(task_ends=ends)
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: str(case["name"]))
+def test_published_scores(case: dict[str, Any]) -> None:
+    logits, targets = torch.tensor(case["logits"]), torch.tensor(case["targets"])
+    seen = torch.zeros(case["num_classes"], dtype=torch.bool)
+    seen[case["seen_classes"]] = True
+    found = multi_label_results(logits, targets, seen, thresholds=(case["threshold"],))
+    wanted = case["expected"]
+    ap = torch.tensor(
+        [NAN if a is None else a for a in wanted["AP_per_class"]], dtype=torch.float64
+    )
+    assert torch.allclose(100 * found.ap, ap, atol=0.01, rtol=0, equal_nan=True)
+    f1 = found.f1[0.8]
+    pairs = {
+        "mAP": found.mean_ap,
+        "CF1": f1["cf1"],
+        "OF1": f1["of1"],
+        "OP": f1["op"],
+        "OR": f1["or"],
+    }
+    assert {k: 100 * v for k, v in pairs.items()} == pytest.approx(
+        {k: wanted[k] for k in pairs}, abs=0.01
+    )
+    other = case["alternative"]["CF1_from_mean_precision_recall"] or 0.0
+    assert 100 * f1["cf1_harmonic"] == pytest.approx(other, abs=0.01)
+    assert 100 * f1["cp"] == pytest.approx(np.mean(wanted["CP_per_seen_class"]), abs=0.01)
+    assert 100 * f1["cr"] == pytest.approx(np.mean(wanted["CR_per_seen_class"]), abs=0.01)
+
+
+def test_published_accuracy_matrix() -> None:
+    matrix = GOLDEN["cil"]["accuracy_matrix_rows_task_cols_time"]
+    for wanted in GOLDEN["cil"]["expected"]:
+        n = wanted["after_task"]
+        curve = accuracies([row[:n] for row in matrix[:n]])
+        assert a_last(curve) == pytest.approx(wanted["average_accuracy"], abs=1e-4)
+        tasks = [[i] for i in range(n)]
+        if n > 1:
+            assert task_forgetting(curve, tasks) == pytest.approx(wanted["forgetting"], abs=1e-4)
+            learnt = task_forgetting(curve, tasks, definition="first")
+            assert -learnt == pytest.approx(wanted["backward_transfer"], abs=1e-4)
+    sessions = GOLDEN["session_average"]
+    for n, average in enumerate(sessions["average_mAP_after_each_task"], 1):
+        ends = [
+            Evaluation(t, m, torch.empty(0))
+            for t, m in enumerate(sessions["mAP_after_each_task"][:n])
+        ]
+        assert a_avg(Curve(task_ends=ends)) == pytest.approx(average, abs=1e-5)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000), st.integers(0, 3))
+def test_ap_is_the_step_area_with_ties_grouped(seed: int, levels: int) -> None:
+    logits, targets = scores_and_labels(seed, n=15, levels=levels)
+    found = average_precision(logits, targets)
+    for c in range(logits.shape[1]):
+        labels = targets[:, c].numpy()
+        wanted = step_area(logits[:, c].numpy(), labels) if labels.any() else NAN
+        assert found[c].item() == pytest.approx(wanted, nan_ok=True)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000), st.lists(st.integers(1, 5), min_size=15, max_size=15))
+def test_ap_depends_on_order_alone_and_f1_on_the_threshold(seed: int, steps: list[int]) -> None:
+    logits, targets = scores_and_labels(seed)
+    # Any strictly increasing map of the 15 levels, another for each class.
+    levels = torch.cumsum(torch.tensor(steps), 0).float() - 40
+    mapped = torch.stack(
+        [levels[(logits[:, c] + 7).long()] * (c + 1) for c in range(logits.shape[1])], 1
+    )
+    assert torch.equal(
+        average_precision(mapped, targets).nan_to_num(),
+        average_precision(logits, targets).nan_to_num(),
+    )
+    assert f1_scores(logits - 20, targets)["of1"] == 0
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000), st.sampled_from([0.2, 0.5, 0.8]))
+def test_f1_equals_scikit_learn(seed: int, threshold: float) -> None:
+    logits, targets = scores_and_labels(seed)
+    predicted = logits > math.log(threshold / (1 - threshold))
+    found = f1_scores(logits, targets, threshold=threshold)
+    for name, average in (("cf1", "macro"), ("of1", "micro")):
+        assert found[name] == pytest.approx(
+            f1_score(targets, predicted, average=average, zero_division=0)
+        )
+
+
+def test_threshold_is_strict_and_cf1_is_a_mean_of_f1() -> None:
+    exactly = torch.tensor([[0.0], [math.log(4)]], dtype=torch.float64)
+    assert f1_scores(exactly[:1], torch.ones(1, 1), threshold=0.5)["or"] == 0
+    assert f1_scores(exactly[1:], torch.ones(1, 1))["or"] == 0
+    assert f1_scores(exactly[1:] + 1e-6, torch.ones(1, 1))["or"] == 1
+    # Class 0: precision 1, recall 1/2; class 1: precision 1/2, recall 1: both F1 2/3, harmonic mean
+    # of the means 3/4.
+    logits = torch.tensor([[9.0, 9.0], [-9.0, 9.0]])
+    found = f1_scores(logits, torch.tensor([[1, 1], [1, 0]]))
+    assert found["cf1"] == pytest.approx(2 / 3)
+    assert found["cf1_harmonic"] == pytest.approx(3 / 4)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10_000))
+def test_ignored_pairs_are_as_if_they_were_not_there(seed: int) -> None:
+    logits, targets = scores_and_labels(seed)
+    ignored = torch.rand(logits.shape, generator=torch.Generator().manual_seed(seed + 1)) < 0.3
+    found = average_precision(logits, targets, ignored)
+    for c in range(logits.shape[1]):
+        rows = ~ignored[:, c]
+        alone = average_precision(logits[rows, c : c + 1], targets[rows, c : c + 1])
+        assert torch.equal(found[c : c + 1].nan_to_num(-1), alone.nan_to_num(-1))
+    changed = torch.where(ignored, 9 - logits, logits), torch.where(ignored, 1 - targets, targets)
+    assert f1_scores(*changed, ignored=ignored) == f1_scores(logits, targets, ignored=ignored)
+
+
+def test_one_pass_with_columns_and_rows_selected_equals_an_evaluation_per_task() -> None:
+    logits, targets = scores_and_labels(3, n=80)
+    tasks = [[4, 1], [0, 5], [2, 3]]
+    for t in range(3):
+        classes = sorted(c for task in tasks[: t + 1] for c in task)
+        seen = torch.zeros(6, dtype=torch.bool)
+        seen[classes] = True
+        masked = logits.where(seen, torch.tensor(NAN))  # what is not seen is not looked at
+        one_pass = multi_label_results(masked, targets, seen, rows=images_with(targets, seen))
+        rows = [i for i in range(80) if targets[i, classes].any()]
+        separate = logits[rows][:, classes], targets[rows][:, classes]
+        assert torch.equal(one_pass.ap[classes], average_precision(*separate))
+        assert one_pass.ap[~seen].isnan().all()
+        assert one_pass.mean_ap == pytest.approx(float(average_precision(*separate).nanmean()))
+        for threshold in (0.8, 0.5):
+            assert one_pass.f1[threshold] == f1_scores(*separate, threshold=threshold)
+        assert one_pass.flat()["cf1_80"] == one_pass.f1[0.8]["cf1"]
+        assert set(one_pass.flat()) >= {"mean_ap", "of1_80", "of1_50", "cf1_harmonic_50"}
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_per_task_forgetting_of_map_is_the_literal_formula(fixed: bool) -> None:
+    targets = scores_and_labels(0, n=60)[1]
+    tasks, n = [[4, 1], [0, 5], [2, 3]], 3
+    ends: list[Evaluation] = []
+    m = np.full((n, n), NAN)
+    for t in range(n):
+        logits = scores_and_labels(t + 10, n=60)[0]  # a learner that changes at random
+        seen = torch.zeros(6, dtype=torch.bool)
+        seen[[c for task in tasks[: t + 1] for c in task]] = True
+        rows = images_with(targets, seen)
+        ap = (
+            fixed_average_precision(logits, targets, tasks[: t + 1])
+            if fixed
+            else multi_label_results(logits, targets, seen, rows=rows).ap
+        )
+        ends.append(Evaluation(t, float(ap.nanmean()), ap))
+        for i in range(t + 1):
+            own = (
+                images_with(targets, [c for task in tasks[: i + 1] for c in task])
+                if fixed
+                else rows
+            )
+            aps = [step_area(logits[own, c].numpy(), targets[own, c].numpy()) for c in tasks[i]]
+            m[i, t] = np.mean(aps)
+    curve = Curve(task_ends=ends)
+    assert np.allclose(task_accuracy(curve, tasks), m, equal_nan=True)
+    lost = [max(m[i, t] for t in range(i, n - 1)) - m[i, n - 1] for i in range(n - 1)]
+    assert task_forgetting(curve, tasks) == pytest.approx(np.mean(lost))
+
+
+def test_nothing_seen_no_image_and_no_positive() -> None:
+    logits, targets = scores_and_labels(1)
+    nothing = multi_label_results(logits, targets, torch.zeros(6, dtype=torch.bool))
+    assert math.isnan(nothing.mean_ap)
+    assert math.isnan(nothing.f1[0.8]["cf1"])
+    empty = multi_label_results(
+        logits, targets, torch.ones(6, dtype=torch.bool), rows=torch.zeros(40).bool()
+    )
+    assert empty.ap.isnan().all()
+    assert math.isnan(empty.f1[0.5]["of1"])
+    assert average_precision(logits, torch.zeros_like(targets)).isnan().all()
+    assert f1_scores(logits, torch.zeros_like(targets))["of1"] == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (
+            lambda x, y: average_precision(x, y[:, :3]),
+            "targets have shape (40, 3), logits (40, 6): both must be (images, classes)",
+        ),
+        (
+            lambda x, y: average_precision(x, y, y[:3].bool()),
+            "ignored have shape (3, 6), logits (40, 6): both must be (images, classes)",
+        ),
+        (
+            lambda x, y: f1_scores(x[:, 0], y[:, 0]),
+            "logits have shape (40,): multi-label scores need (images, classes)",
+        ),
+        (
+            lambda x, y: f1_scores(x, y, threshold=80),
+            "the F1 threshold is 80: it must be a probability between 0 and 1",
+        ),
+        (
+            lambda x, y: multi_label_results(x, y, torch.ones(5)),
+            "seen has shape (5,), logits have 6 classes: they must agree",
+        ),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(call: Any, sentence: str) -> None:
+    with pytest.raises(InputError) as error:
+        call(*scores_and_labels(0))
+    assert str(error.value) == sentence
+
+
+def test_a_diverged_model_is_told_as_such() -> None:
+    logits, targets = scores_and_labels(0)
+    logits[3, 2] = NAN
+    with pytest.raises(RunError, match="scores in column 2 are not finite: training has diverged"):
+        average_precision(logits, targets)

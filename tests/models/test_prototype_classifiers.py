@@ -1,0 +1,248 @@
+"""Prototype classifiers: what streaming keeps is the batch solution."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import NearestCentroid
+
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.models.prototype_classifiers import (
+    NearestClassMean,
+    PrototypeClassifier,
+    StreamingLDA,
+)
+from cl_prompts.models.ranpac import RanPAC
+
+DIM, CLASSES, ABSENT = 12, 5, 3  # class 3 never occurs
+MAKE: dict[str, Callable[..., PrototypeClassifier]] = {
+    "cosine": lambda **k: NearestClassMean(DIM, CLASSES, **k),
+    "euclidean": lambda **k: NearestClassMean(DIM, CLASSES, metric="euclidean", **k),
+    "lda": lambda **k: StreamingLDA(DIM, CLASSES, **k),
+    "ranpac": lambda **k: RanPAC(DIM, CLASSES, projection=40, ridge=3.0, seed=4, **k),
+    "ranpac-held-out": lambda **k: RanPAC(
+        DIM, CLASSES, projection=40, ridge=3.0, held_out=20, seed=4, **k
+    ),
+}
+every = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE.keys())
+
+
+def data(n: int = 150, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.tensor([0, 1, 2, 4])[torch.randint(0, 4, (n,), generator=generator)]
+    centres = torch.randn(CLASSES, DIM, generator=torch.Generator().manual_seed(99)) * 2
+    mixing = torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(98))
+    return centres[labels] + 1 + torch.randn(n, DIM, generator=generator) @ mixing, labels
+
+
+def fed(
+    model: PrototypeClassifier, x: torch.Tensor, y: torch.Tensor, cuts: list[int]
+) -> PrototypeClassifier:
+    for part, labels in zip(x.tensor_split(cuts), y.tensor_split(cuts), strict=True):
+        model.update(part, labels)
+    return model
+
+
+def columns(logits: torch.Tensor) -> np.ndarray:
+    return logits[:, [0, 1, 2, 4]].double().numpy()
+
+
+@every
+@given(cuts=st.lists(st.integers(0, 150), max_size=8), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=15)
+def test_streaming_is_batch_in_any_order(
+    make: Callable[..., PrototypeClassifier], cuts: list[int], seed: int
+) -> None:
+    x, y = data()
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    whole, stream = fed(make(), x, y, []), fed(make(), x[order], y[order], sorted(cuts))
+    probe = data(20, seed=1)[0]
+    torch.testing.assert_close(stream.logits(probe), whole.logits(probe), rtol=1e-5, atol=1e-5)
+    assert torch.equal(stream.seen, whole.seen)
+
+
+def test_nearest_class_mean_is_the_nearest_centroid() -> None:
+    x, y = data()
+    probe = data(60, seed=1)[0]
+    model = fed(MAKE["euclidean"](), x, y, [10, 90])
+    oracle = NearestCentroid().fit(x.numpy(), y.numpy())
+    assert model.logits(probe).argmax(1).tolist() == oracle.predict(probe.numpy()).tolist()
+    means = np.stack([x[y == c].double().mean(0).numpy() for c in (0, 1, 2, 4)])
+    distance = ((probe.double().numpy()[:, None] - means) ** 2).sum(-1)
+    assert np.allclose(columns(model.logits(probe)), -distance, atol=1e-4)
+    cosine = columns(fed(MAKE["cosine"](), x, y, [10, 90]).logits(probe))
+    unit = probe.double().numpy() / np.linalg.norm(probe.double().numpy(), axis=1, keepdims=True)
+    assert np.allclose(
+        cosine, unit @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T, atol=1e-5
+    )
+
+
+def test_streaming_lda_is_the_batch_solution() -> None:
+    x, y = data()
+    probe = data(60, seed=1)[0]
+    rows, labels = x.double().numpy(), y.numpy()
+    means = np.stack([rows[labels == c].mean(0) for c in (0, 1, 2, 4)])
+    inside = np.concatenate(
+        [rows[labels == c] - m for c, m in zip((0, 1, 2, 4), means, strict=True)]
+    )
+    precision = np.linalg.inv((1 - 1e-4) * inside.T @ inside / len(rows) + 1e-4 * np.eye(DIM))
+    scores = (
+        probe.double().numpy() @ precision @ means.T
+        - np.einsum("cd,de,ce->c", means, precision, means) / 2
+    )
+    model = fed(MAKE["lda"](), x, y, list(range(1, 150, 7)))
+    assert np.allclose(columns(model.logits(probe)), scores, rtol=1e-5, atol=1e-4)
+    assert (model.logits(x).argmax(1) == y).float().mean() > (
+        fed(MAKE["euclidean"](), x, y, []).logits(x).argmax(1) == y
+    ).float().mean()
+
+
+def test_ranpac_is_ridge_regression_on_the_projection() -> None:
+    x, y = data()
+    probe = data(60, seed=1)[0]
+    model = fed(MAKE["ranpac"](), x, y, list(range(3, 150, 11)))
+    assert isinstance(model, RanPAC)
+    matrix = torch.randn(DIM, 40, generator=torch.Generator().manual_seed(4)).double()
+    hidden, onehot = (
+        torch.relu(x.double() @ matrix),
+        torch.nn.functional.one_hot(y, CLASSES).double(),
+    )
+    oracle = Ridge(alpha=3.0, fit_intercept=False, solver="svd").fit(hidden.numpy(), onehot.numpy())
+    expected = oracle.predict(torch.relu(probe.double() @ matrix).numpy())
+    assert np.allclose(columns(model.logits(probe)), expected[:, [0, 1, 2, 4]], atol=1e-5)
+
+
+def test_ranpac_in_float32_stays_within_1e_4() -> None:
+    x, y = data(600)
+    probe = data(60, seed=1)[0]
+    exact = fed(RanPAC(DIM, CLASSES, projection=200, ridge=1e3), x, y, []).logits(probe)
+    single = fed(
+        RanPAC(DIM, CLASSES, projection=200, ridge=1e3, dtype=torch.float32),
+        x,
+        y,
+        list(range(0, 600, 13)),
+    )
+    assert np.allclose(columns(single.logits(probe)), columns(exact), atol=1e-4)
+
+
+def test_ranpac_chooses_the_ridge_of_least_held_out_error() -> None:
+    x, y = data(200)
+    model = RanPAC(DIM, CLASSES, projection=40, held_out=30, seed=1)
+    fed(model, x, y, list(range(0, 200, 9)))
+    kept = {tuple(row) for row in model.held_features.float().tolist()}
+    inside = torch.tensor([tuple(row) in kept for row in x.tolist()])
+    assert int(inside.sum()) == 30
+    matrix = model.matrix.double()
+    hidden, onehot = (
+        torch.relu(x.double() @ matrix),
+        torch.nn.functional.one_hot(y, CLASSES).double(),
+    )
+    error = {}
+    for alpha in (1e-2, 1e1, 1e3, 1e5, 1e8):
+        oracle = Ridge(alpha=alpha, fit_intercept=False).fit(
+            hidden[~inside].numpy(), onehot[~inside].numpy()
+        )
+        error[alpha] = (
+            (oracle.predict(hidden[inside].numpy()) - onehot[inside].numpy()) ** 2
+        ).mean()
+    gram = model.gram.clone()
+    best = model.choose_ridge(tuple(error))
+    assert best == min(error, key=error.__getitem__) == float(model.ridge)
+    assert 1e-2 < best < 1e8
+    assert torch.equal(model.gram, gram)  # the held-out samples stay part of the solution
+    fixed = fed(RanPAC(DIM, CLASSES, projection=40, ridge=best, seed=1), x, y, [])
+    torch.testing.assert_close(model.logits(x), fixed.logits(x), rtol=1e-5, atol=1e-5)
+    assert model.choose_ridge() in [10.0**k for k in range(-8, 9)]
+
+
+@every
+def test_state_round_trip_continues_identically(make: Callable[..., PrototypeClassifier]) -> None:
+    x, y = data()
+    probe = data(20, seed=1)[0]
+    model, twin = fed(make(), x[:60], y[:60], [20]), make()
+    twin.logits(probe)  # a solution that loading must throw away
+    twin.load_state_dict(copy.deepcopy(model.state_dict()))
+    assert torch.equal(twin.logits(probe), model.logits(probe))
+    for m in (model, twin):
+        fed(m, x[60:], y[60:], [10, 50])
+    assert torch.equal(twin.logits(probe), model.logits(probe))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, twin.state_dict()[name]), name
+
+
+@every
+def test_memory_stays_flat(make: Callable[..., PrototypeClassifier]) -> None:
+    x, y = data()
+    model = fed(make(), x, y, [])
+    model.logits(x)
+    numbers = sum(b.numel() for b in model.buffers())
+    places = {name: value.data_ptr() for name, value in model.named_buffers() if name != "weight"}
+    for i in range(500):
+        model.update(x[i % 140 : i % 140 + 4], y[i % 140 : i % 140 + 4])
+    model.logits(x)
+    assert sum(b.numel() for b in model.buffers()) == numbers
+    assert places == {n: v.data_ptr() for n, v in model.named_buffers() if n != "weight"}
+
+
+@every
+def test_unseen_classes_and_batch_mates(make: Callable[..., PrototypeClassifier]) -> None:
+    x, y = data()
+    model = make()
+    assert (model.logits(x[:3]) == -torch.inf).all()
+    fed(model, x, y, [])
+    logits = model(x)
+    assert logits.dtype == torch.float32
+    assert (logits[:, ABSENT] == -torch.inf).all()
+    assert logits[:, [0, 1, 2, 4]].isfinite().all()
+    alone = torch.cat([model.logits(row[None]) for row in x[:10]])
+    torch.testing.assert_close(alone, logits[:10], rtol=1e-6, atol=1e-6)
+    before = logits.clone()
+    model.update(x[:0], y[:0])
+    assert torch.equal(model.logits(x), before)
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+@every
+def test_low_precision_features_and_autocast(make: Callable[..., PrototypeClassifier]) -> None:
+    x, y = data()
+    x = x.bfloat16()
+    plain = fed(make(dtype=torch.float32), x, y, [50])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = fed(make(dtype=torch.float32), x, y, [50])
+        logits = cast.logits(x)
+    assert torch.equal(logits, plain.logits(x))
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(
+        InputError, match="unknown metric of the nearest class mean 'cosin': did you mean 'cosine'"
+    ):
+        NearestClassMean(3, 2, metric="cosin")
+    with pytest.raises(InputError, match="shrinkage of the streaming LDA is 0"):
+        StreamingLDA(3, 2, shrinkage=0)
+    with pytest.raises(InputError, match="ridge of RanPAC is 0"):
+        RanPAC(3, 2, projection=4, ridge=0)
+    with pytest.raises(InputError, match="projection of RanPAC is 0"):
+        RanPAC(3, 2, projection=0)
+    with pytest.raises(InputError, match="give held_out > 0"):
+        RanPAC(3, 2, projection=4).choose_ridge()
+    model = NearestClassMean(3, 2)
+    with pytest.raises(
+        InputError, match=r"NearestClassMean got features of shape \(5, 4\): it needs \(batch, 3\)"
+    ):
+        model.update(torch.zeros(5, 4), torch.zeros(5, dtype=torch.int64))
+    with pytest.raises(InputError, match="not defined for several labels per image"):
+        model.update(torch.zeros(5, 3), torch.zeros(5, 2))
+    with pytest.raises(InputError, match="got labels 1 to 2: they must lie in 0 to 1"):
+        model.update(torch.zeros(2, 3), torch.tensor([2, 1]))
+    tiny = RanPAC(3, 2, projection=50, ridge=1e-30, dtype=torch.float32)
+    tiny.update(torch.full((4, 3), 1e3), torch.tensor([0, 1, 0, 1]))
+    with pytest.raises(RunError, match="the ridge 1e-30 is too small"):
+        tiny.logits(torch.zeros(1, 3))

@@ -1,0 +1,360 @@
+"""Class-incremental splits, multi-label and single-label: the protocol's invariants, notation, and
+what is refused."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cl_prompts.errors import InputError
+from cl_prompts.scenarios import (
+    BlurrySplit,
+    MultiLabelSplit,
+    class_incremental_split,
+    disjoint_split,
+    mlcil_split,
+    si_blurry_multilabel_split,
+)
+
+
+def some_labels(n: int, n_classes: int, *, seed: int = 0, share: float = 0.15) -> np.ndarray:
+    """A random 0/1 matrix in which each class occurs and some rows are empty."""
+    matrix = (np.random.default_rng(seed).random((n, n_classes)) < share).astype(np.uint8)
+    matrix[:n_classes] |= np.eye(n_classes, dtype=np.uint8)
+    matrix[-3:] = 0
+    return matrix
+
+
+@st.composite
+def matrices(draw: st.DrawFn, max_classes: int = 10, max_images: int = 30) -> np.ndarray:
+    n_classes = draw(st.integers(1, max_classes))
+    rows = draw(
+        st.lists(
+            st.lists(st.booleans(), min_size=n_classes, max_size=n_classes),
+            min_size=1,
+            max_size=max_images,
+        )
+    )
+    matrix = np.array(rows, dtype=np.uint8)
+    for c in np.flatnonzero(~matrix.any(axis=0)):
+        matrix[draw(st.integers(0, len(matrix) - 1)), c] = 1
+    return matrix
+
+
+@st.composite
+def mlcil_cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    matrix = draw(matrices())
+    n_classes = matrix.shape[1]
+    base = draw(st.integers(0, n_classes))
+    rest = n_classes - base
+    increment = draw(st.sampled_from([k for k in range(1, n_classes + 1) if rest % k == 0]))
+    order = draw(st.one_of(st.none(), st.permutations(range(n_classes)), st.integers(0, 99)))
+    test = np.array(
+        draw(
+            st.lists(
+                st.lists(st.booleans(), min_size=n_classes, max_size=n_classes),
+                min_size=1,
+                max_size=15,
+            )
+        )
+    )
+    return matrix, test, {"base": base, "increment": increment, "class_order": order}
+
+
+@given(mlcil_cases())
+@settings(max_examples=150, deadline=None)
+def test_invariants(case: tuple[np.ndarray, np.ndarray, dict[str, Any]]) -> None:
+    matrix, test, parameters = case
+    split = mlcil_split(matrix, test_labels=test, **parameters)
+    n_classes = matrix.shape[1]
+    # Classes are divided among the tasks, in the sizes asked for.
+    assert sorted(c for task in split for c in task.classes) == list(range(n_classes))
+    first = parameters["base"] or parameters["increment"]
+    assert [len(task.classes) for task in split] == [first] + [parameters["increment"]] * (
+        len(split) - 1
+    )
+    # An image is in exactly the tasks of its labels; images without any are in none.
+    for row, labels in enumerate(matrix):
+        tasks = [t for t, task in enumerate(split) if row in task.train_indices]
+        assert tasks == [t for t, task in enumerate(split) if labels[list(task.classes)].any()]
+    assert split.n_unlabelled == np.count_nonzero(~matrix.any(axis=1))
+    # Masked targets of all tasks together are the full targets.
+    shown = np.zeros_like(matrix)
+    for t, task in enumerate(split):
+        assert np.array_equal(np.flatnonzero(split.visible[t]), task.classes)
+        masked = matrix * split.visible[t]
+        assert not np.delete(masked, task.classes, axis=1).any()
+        assert split.counts[t].tolist() == masked[task.train_indices].sum(axis=0).tolist()
+        assert np.array_equal(np.unique(task.train_indices), task.train_indices)
+        shown[task.train_indices] += masked[task.train_indices]
+    assert np.array_equal(shown, matrix)
+    assert split.n_labels == split.counts.sum()
+    assert split.sizes == [len(rows) for rows in split.tasks]
+    # The test set grows, holds only images with a seen label, and in the end every labelled one.
+    before: set[int] = set()
+    for t in range(len(split)):
+        rows = split.test_indices(t)
+        assert before <= set(rows.tolist())
+        assert rows.tolist() == np.flatnonzero(test[:, split.seen[t]].any(axis=1)).tolist()
+        before = set(rows.tolist())
+    assert before == set(np.flatnonzero(test.any(axis=1)).tolist())
+    assert MultiLabelSplit.from_json(split.to_json()) == split
+
+
+@pytest.mark.parametrize(
+    ("protocol", "n_classes", "sizes"),
+    [
+        ("B0-C10", 80, [10] * 8),
+        ("B40-C10", 80, [40] + [10] * 4),
+        ("B0-C4", 20, [4] * 5),
+        ("B10-C2", 20, [10] + [2] * 5),
+        ("b4-c2", 20, [4] + [2] * 8),
+        ("B5-C3", 20, [5] + [3] * 5),
+        ("B20-C1", 20, [20]),
+    ],
+)
+def test_notation(protocol: str, n_classes: int, sizes: list[int]) -> None:
+    labels = some_labels(100, n_classes)
+    split = mlcil_split(labels, protocol=protocol)
+    assert [len(task.classes) for task in split] == sizes
+    assert [c for task in split for c in task.classes] == list(range(n_classes))
+    base, increment = (int(part[1:]) for part in protocol.split("-"))
+    assert mlcil_split(labels, base=base, increment=increment) == split
+    assert split.boundaries
+    assert not split.ordered
+
+
+def test_a_worked_example() -> None:
+    labels = [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 1], [1, 0, 1, 1]]
+    test = [[0, 0, 1, 1], [0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
+    split = mlcil_split(labels, base=2, increment=1, class_order=[3, 1, 0, 2], test_labels=test)
+    assert [task.classes for task in split] == [(1, 3), (0,), (2,)]
+    assert [task.train_indices.tolist() for task in split] == [[0, 3, 4], [0, 4], [1, 4]]
+    assert [split.test_indices(t).tolist() for t in range(3)] == [[0, 2, 3]] * 3
+    assert mlcil_split(labels, base=1, increment=1, test_labels=test).test_indices(1).tolist() == [
+        2
+    ]
+    assert split.test_indices(-1).tolist() == [0, 2, 3]
+    assert split.describe().splitlines() == [
+        "multi-label class-incremental split: 3 tasks, 4 classes, 5 images, 8 labels",
+        "task  images  visible classes  visible labels  test images",
+        "   0       3                2               4            3",
+        "   1       2                1               2            3",
+        "   2       2                1               2            3",
+        " all       7                4               8            3",
+        "in several tasks: 2 images",
+        "in no task: 1 images without any label",
+    ]
+
+
+def test_class_order() -> None:
+    labels = some_labels(60, 8)
+    drawn = mlcil_split(labels, base=2, increment=2, class_order=5)
+    assert drawn == mlcil_split(labels, base=2, increment=2, class_order="shuffled", seed=5)
+    assert drawn != mlcil_split(labels, base=2, increment=2, class_order="shuffled", seed=6)
+    plain = mlcil_split(labels, base=2, increment=2)
+    assert drawn != plain
+    assert plain == mlcil_split(labels, base=2, increment=2, seed=5)
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(5)).tolist()
+    assert drawn == mlcil_split(labels, base=2, increment=2, class_order=order)
+    assert [task.classes for task in drawn] == [
+        tuple(sorted(order[i : i + 2])) for i in range(0, 8, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [lambda y: y.tolist(), torch.tensor, lambda y: y.astype(bool), lambda y: y.astype(np.float32)],
+)
+def test_any_kind_of_matrix(convert: Callable[[np.ndarray], Any]) -> None:
+    labels = some_labels(40, 6)
+    expected = mlcil_split(labels, protocol="B0-C2", test_labels=labels)
+    assert mlcil_split(convert(labels), protocol="B0-C2", test_labels=convert(labels)) == expected
+    assert si_blurry_multilabel_split(convert(labels)) == si_blurry_multilabel_split(labels)
+
+
+def test_split_is_a_read_only_sequence() -> None:
+    split = mlcil_split(some_labels(40, 6), protocol="B0-C2")
+    assert len(split) == split.n_tasks == 3
+    assert split[-1].classes == (4, 5)
+    assert [task.classes for task in split[1:]] == [(2, 3), (4, 5)]
+    assert {rows.dtype for rows in split.tasks} == {np.dtype(np.int64)}
+    with pytest.raises(ValueError, match="read-only"):
+        split[0].train_indices[:] = 0
+    with pytest.raises(AttributeError):
+        split.n_samples = 2  # type: ignore[misc]
+    assert hash(split) == hash(mlcil_split(some_labels(40, 6), protocol="B0-C2"))
+    assert repr(split).startswith(
+        "<multi-label class-incremental split: 3 tasks, 6 classes, 40 images, "
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        ([0, 1, 2], r"labels must be a 0/1 matrix \(images, classes\), not 1-D of type int64"),
+        ([[0, 1], [1]], r"labels must be a 0/1 matrix \(images, classes\): "),
+        ([["cat"], ["dog"]], "not 2-D of type <U3"),
+        (np.zeros((0, 4)), r"of at least one image and one class, not of shape \(0, 4\)"),
+        ([[0, 1], [2, 0]], "but row 1 holds 2 in column 0"),
+        ([[0, 257], [1, 0]], "but row 0 holds 257 in column 1"),
+        ([[0, -1], [1, 0]], "but row 0 holds -1 in column 1"),
+        ([[0.0, 0.5], [1, 0]], r"but row 0 holds 0\.5 in column 1"),
+        ([[0.0, np.nan], [1, 0]], "but row 0 holds nan in column 1"),
+        (
+            [[0, 0], [0, 0]],
+            (
+                "labels holds no label at all: every class must be positive in at least one"
+                " training image"
+            ),
+        ),
+        (
+            [[1, 0], [1, 0]],
+            "class 1 is never positive in labels: every column needs at least one training image",
+        ),
+        ([[1, 0, 0], [1, 0, 0]], r"2 classes \(first: 1\) are never positive in labels"),
+    ],
+)
+@pytest.mark.parametrize(
+    "split", [lambda y: mlcil_split(y, base=1, increment=1), si_blurry_multilabel_split]
+)
+def test_refused_labels(split: Callable[[Any], Any], labels: Any, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        split(labels)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({}, r"needs base and increment, or a protocol such as 'B0-C4'"),
+        ({"base": 4}, "needs base and increment"),
+        (
+            {"base": 4, "increment": 2, "protocol": "B4-C2"},
+            "give either protocol or base and increment, not both",
+        ),
+        ({"protocol": "4-2"}, r"protocol must read like 'B10-C2' \(.*\), not '4-2'"),
+        ({"protocol": 4}, r"protocol must read like 'B10-C2' .*, not 4"),
+        (
+            {"protocol": "B4-C3"},
+            (
+                "4 classes and then 3 at a time never make 12: with base=4 the increment can be 1,"
+                " 2, 4 or 8"
+            ),
+        ),
+        (
+            {"protocol": "B0-C5"},
+            "0 classes and then 5 .*: with base=0 the increment can be 1, 2, 3, 4, 6 or 12",
+        ),
+        ({"base": 11, "increment": 2}, "with base=11 the increment can be 1$"),
+        (
+            {"base": 13, "increment": 1},
+            r"base must be a whole number from 0 to 12 \(the number of classes\), not 13",
+        ),
+        ({"base": 4, "increment": 0}, r"increment must be a whole number from 1 to 12 .*, not 0"),
+        (
+            {"base": 4, "increment": 2.0},
+            r"increment must be a whole number from 1 to 12 .*, not 2\.0",
+        ),
+        ({"class_order": [0] * 12}, "class_order of the 12 classes .* but 1 is missing"),
+        ({"class_order": [*range(11), 12]}, "but 11 is missing"),
+        ({"class_order": [*range(12), 3]}, "but it has 13 entries"),
+        ({"class_order": list(range(10))}, "but 10 is missing"),
+        ({"class_order": -1}, "class_order must be a whole number, at least 0, not -1"),
+        (
+            {"class_order": "random"},
+            "class_order must be 'shuffled', a seed or a list of all classes, not 'random'",
+        ),
+        ({"seed": -1}, "seed must be a whole number from 0"),
+        (
+            {"test_labels": np.ones((3, 11))},
+            "test_labels has 11 columns and labels 12: both need one per class",
+        ),
+        ({"test_labels": np.ones(3)}, "test_labels must be a 0/1 matrix"),
+    ],
+)
+def test_refused_parameters(parameters: dict[str, Any], sentence: str) -> None:
+    whole = (
+        {"protocol": "B4-C2"} if {"class_order", "seed", "test_labels"} & set(parameters) else {}
+    )
+    with pytest.raises(InputError, match=sentence):
+        mlcil_split(some_labels(40, 12), **{**whole, **parameters})
+
+
+def test_no_test_set() -> None:
+    split = mlcil_split(some_labels(40, 6), protocol="B0-C2")
+    with pytest.raises(InputError, match="this split knows no test set: make it with test_labels="):
+        split.test_indices(0)
+    assert "test images" not in split.describe()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": "cl-prompts blurry split 1"}'])
+def test_refused_json(text: str) -> None:
+    with pytest.raises(InputError, match="this"):
+        MultiLabelSplit.from_json(text)
+    good = json.loads(mlcil_split(some_labels(40, 6), protocol="B0-C2").to_json())
+    with pytest.raises(InputError, match="wrong content"):
+        MultiLabelSplit.from_json(json.dumps({**good, "tasks": ["a"]}))
+    with pytest.raises(InputError, match="not a split written by to_json"):
+        MultiLabelSplit.from_json(json.dumps({**good, "anchors": {}}))
+
+
+def test_coco_size_is_quick() -> None:
+    labels = np.random.default_rng(0).random((82_081, 80)) < 0.036
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        mlcil_split(labels, protocol="B0-C10", test_labels=labels[:40_137])
+        si_blurry_multilabel_split(labels)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.6
+
+
+@pytest.mark.parametrize("order", [None, 3, "shuffled", [5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6]])
+def test_class_incremental(order: Any) -> None:
+    labels = np.random.default_rng(0).permutation(np.arange(240) % 12)
+    split = class_incremental_split(labels, n_tasks=4, class_order=order, seed=3)
+    assert len(split) == 4
+    assert split.boundaries
+    assert not split.ordered
+    assert not disjoint_split(labels, n_tasks=4).boundaries
+    if order is None:
+        assert split.disjoint_classes == ((0, 1, 2), (3, 4, 5), (6, 7, 8), (9, 10, 11))
+    if order == "shuffled":
+        assert split == class_incremental_split(labels, n_tasks=4, class_order=3, seed=3)
+    if isinstance(order, list):
+        assert split.disjoint_classes == ((5, 4, 3), (2, 1, 0), (11, 10, 9), (8, 7, 6))
+    assert sorted(c for classes in split.disjoint_classes for c in classes) == list(range(12))
+    for rows, classes in zip(split, split.disjoint_classes, strict=True):
+        assert rows.tolist() == np.flatnonzero(np.isin(labels, classes)).tolist()
+    assert split.sizes == [60] * 4
+    assert np.array_equal(split.visible, split.counts > 0)
+    assert BlurrySplit.from_json(split.to_json()) == split
+    assert repr(split).startswith("<class-incremental split: 4 tasks, 12 classes, 240 samples")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        (
+            {"n_tasks": 5},
+            "5 tasks cannot share 12 classes equally: n_tasks can be 1, 2, 3, 4, 6 or 12",
+        ),
+        (
+            {"n_tasks": 13},
+            r"n_tasks must be a whole number from 1 to 12 \(the number of classes\), not 13",
+        ),
+        ({"class_order": [1, 2]}, "class_order of the 12 classes .* but 0 is missing"),
+        ({"seed": None}, "seed must be a whole number"),
+    ],
+)
+def test_refused_class_incremental(parameters: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        class_incremental_split(np.arange(120) % 12, **{"n_tasks": 4, **parameters})

@@ -1,0 +1,178 @@
+"""The multi-label Si-Blurry stream: its definition written out by hand, its invariants, and
+equality with Si-Blurry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cl_prompts.errors import InputError
+from cl_prompts.scenarios import MultiLabelSplit, si_blurry_multilabel_split, si_blurry_split
+from cl_prompts.scenarios.si_blurry_multi_label import anchor_labels
+from tests.scenarios.test_class_incremental import matrices, some_labels
+
+
+@st.composite
+def parameters(draw: st.DrawFn, n_classes: int) -> dict[str, Any]:
+    return {
+        "n_tasks": draw(st.integers(1, n_classes)),
+        "disjoint_percent": draw(st.sampled_from([0, 30, 50, 77, 100])),
+        "blurry_percent": draw(st.sampled_from([0, 10, 35, 100])),
+        "seed": draw(st.integers(0, 2**33)),
+        "stochastic": draw(st.booleans()),
+        "leftover": draw(st.sampled_from(["keep", "drop"])),
+    }
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_one_label_per_image_is_si_blurry(data: st.DataObject) -> None:
+    n_classes = data.draw(st.integers(1, 10))
+    extra = data.draw(st.lists(st.integers(0, n_classes - 1), max_size=60))
+    labels = np.array(data.draw(st.permutations([*range(n_classes), *extra])))
+    chosen = data.draw(parameters(n_classes))
+    expected = si_blurry_split(labels, **chosen)
+    matrix = np.eye(n_classes, dtype=np.uint8)[labels]
+    split = si_blurry_multilabel_split(matrix, **chosen)
+    assert split.anchors == expected
+    assert all(map(np.array_equal, split.tasks, expected.tasks))
+    assert np.array_equal(split.counts, expected.counts)
+    assert np.array_equal(split.visible, expected.visible)
+    assert split.sizes == expected.sizes
+    assert split.ordered == expected.ordered
+    assert split.boundaries == expected.boundaries
+    # Images without labels in between change nothing but the numbering.
+    places = np.sort(np.random.default_rng(0).permutation(len(labels) + 5)[: len(labels)])
+    thinned = np.zeros((len(labels) + 5, n_classes), dtype=np.uint8)
+    thinned[places] = matrix
+    spread = si_blurry_multilabel_split(thinned, **chosen)
+    assert [rows.tolist() for rows in spread.tasks] == [
+        places[rows].tolist() for rows in expected.tasks
+    ]
+    assert spread.n_unlabelled == 5
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_invariants(data: st.DataObject) -> None:
+    matrix = data.draw(matrices())
+    n_classes = matrix.shape[1]
+    chosen = data.draw(parameters(n_classes))
+    split = si_blurry_multilabel_split(matrix, **chosen, test_labels=matrix)
+    labelled = np.flatnonzero(matrix.any(axis=1))
+    rows = np.concatenate(split.tasks)
+    keep = chosen["leftover"] == "keep"
+    # Each image with a label comes once; none is lost when leftovers are kept.
+    assert len(set(rows.tolist())) == len(rows)
+    assert set(rows.tolist()) <= set(labelled.tolist())
+    if keep:
+        assert sorted(rows.tolist()) == labelled.tolist()
+    # Its anchor is the rarest of its labels, and visible.
+    frequency = matrix.sum(axis=0)
+    anchor = {
+        row: min(np.flatnonzero(matrix[row]), key=lambda c: (frequency[c], c))
+        for row in labelled.tolist()
+    }
+    stream = split.anchors
+    assert stream is not None
+    for task, task_rows in enumerate(split.tasks):
+        anchored = {int(anchor[row]) for row in task_rows.tolist()}
+        assert stream.counts[task].tolist() == [
+            sum(anchor[row] == c for row in task_rows.tolist()) for c in range(n_classes)
+        ]
+        home = {*stream.disjoint_classes[task], *stream.blurry_classes[task]}
+        present = set(np.flatnonzero(matrix[task_rows].any(axis=0)).tolist())
+        assert set(split[task].classes) == (anchored | home) & present
+        assert anchored <= set(split[task].classes)
+        shown = matrix[task_rows].sum(axis=0) * split.visible[task]
+        assert split.counts[task].tolist() == shown.tolist()
+    # Homes divide the classes; a disjoint class is visible at home alone.
+    homes = [
+        c
+        for kind in (stream.disjoint_classes, stream.blurry_classes)
+        for classes in kind
+        for c in classes
+    ]
+    assert sorted([*homes, *stream.dropped_classes]) == list(range(n_classes))
+    for task, classes in enumerate(stream.disjoint_classes):
+        assert not np.delete(split.visible[:, list(classes)], task, axis=0).any()
+    if keep:
+        assert split.seen[-1].all()
+        assert split.test_indices(split.n_tasks - 1).tolist() == labelled.tolist()
+    assert split.counts.sum() <= split.n_labels == matrix.sum()
+    assert not split.boundaries
+    assert split.ordered
+    assert MultiLabelSplit.from_json(split.to_json()) == split
+
+
+def test_anchor_is_the_rarest_label() -> None:
+    matrix = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 1, 0]])
+    rows, anchors = anchor_labels(matrix)
+    assert rows.tolist() == [0, 1, 3, 4]
+    assert anchors.tolist() == [0, 0, 3, 1]  # three images each of 0, 1 and 2: the lowest id wins
+
+
+def test_a_class_without_anchors_lives_where_its_images_come() -> None:
+    # Class 2 is always beside the rarer 0 or 1, three times as often beside 1.
+    matrix = np.array([[1, 0, 1, 0]] * 2 + [[0, 1, 1, 0]] * 4 + [[0, 0, 0, 1]] * 9)
+    for seed in range(20):
+        split = si_blurry_multilabel_split(
+            matrix, n_tasks=4, disjoint_percent=100, seed=seed, stochastic=False
+        )
+        assert split.anchors is not None
+        task = split.anchors.homes[1]
+        assert split.anchors.homes[2] == task
+        assert split[task].classes == (1, 2)
+        assert split.counts[:, 2].sum() == 4
+        assert split.n_labels - split.counts.sum() == 2  # those beside class 0 are hidden
+
+
+def test_same_seed_same_stream_and_global_generators_rest() -> None:
+    labels = some_labels(200, 12)
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    first = si_blurry_multilabel_split(labels, seed=7)
+    assert torch.equal(state, torch.get_rng_state())
+    assert first == si_blurry_multilabel_split(labels, seed=7)
+    assert first != si_blurry_multilabel_split(labels, seed=8)
+
+
+def test_describe() -> None:
+    labels = some_labels(200, 12)
+    split = si_blurry_multilabel_split(labels, n_tasks=3, leftover="drop", test_labels=labels[:50])
+    lines = split.describe().splitlines()
+    assert repr(split) == f"<{lines[0]}>"
+    assert lines[0] == (
+        f"multi-label Si-Blurry split: 3 tasks, 12 classes, 200 images, {labels.sum()} labels, "
+        "disjoint 50 %, blurry 10 %, seed 1"
+    )
+    assert [int(line.split()[1]) for line in lines[2:5]] == split.sizes
+    assert lines[6].startswith("away from home: ")
+    hidden = 100 * split.counts.sum() / labels.sum()
+    assert lines[7] == f"visible: {split.counts.sum()} of {labels.sum()} labels ({hidden:.1f} %)"
+    assert lines[8].startswith(f"in no task: {split.n_unlabelled} images without any label")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"n_tasks": 13},
+            r"n_tasks must be a whole number from 1 to 12 \(the number of classes\), not 13",
+        ),
+        ({"blurry_percent": 101}, "blurry_percent must be a whole number from 0 to 100, not 101"),
+        ({"leftover": "kep"}, "leftover must be 'keep' or 'drop', not 'kep'"),
+        (
+            {"test_labels": np.ones((3, 11))},
+            "test_labels has 11 columns and labels 12: both need one per class",
+        ),
+    ],
+)
+def test_refused_parameters(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        si_blurry_multilabel_split(some_labels(200, 12), **changes)

@@ -1,0 +1,249 @@
+"""Multi-label metrics in Avalanche's evaluator, with an ordinary strategy, and the refusal of
+accuracies."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from avalanche.benchmarks import CLExperience, CLStream
+from avalanche.benchmarks.scenarios import DatasetExperience
+from avalanche.benchmarks.utils import DataAttribute, make_avalanche_dataset
+from avalanche.evaluation import PluginMetric
+from avalanche.evaluation import metrics as avalanche_metrics
+from avalanche.evaluation.metrics import Accuracy, loss_metrics, ram_usage_metrics, timing_metrics
+from avalanche.evaluation.metrics.acc_matrix import AccuracyMatrixPluginMetric
+from avalanche.evaluation.metrics.cumulative_accuracies import CumulativeForgettingPluginMetric
+from avalanche.logging import InteractiveLogger
+from avalanche.training import Naive
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.plugins.evaluation import default_evaluator
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from cl_prompts.errors import InputError
+from cl_prompts.metrics.multi_label import images_with, multi_label_results
+from cl_prompts.strategies.plugins.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
+
+TASKS = ([0, 1], [2, 3])
+
+
+def quiet(*metrics: Any) -> EvaluationPlugin:
+    with pytest.warns(UserWarning, match="No loggers"):
+        return EvaluationPlugin(*metrics)
+
+
+def experience(x: Tensor, y: Tensor, t: int, name: str) -> CLExperience:
+    labels = DataAttribute([0] * len(x), "targets_task_labels", use_in_getitem=True)
+    made = DatasetExperience(
+        dataset=make_avalanche_dataset(TensorDataset(x, y), data_attributes=[labels])
+    )
+    made.current_experience, made.task_labels = t, [0]
+    made.classes_seen_so_far = [c for task in TASKS[: t + 1] for c in task]
+    CLStream(name, [made], benchmark=None, set_stream_info=False)
+    made._origin_stream = SimpleNamespace(name=name)
+    return made
+
+
+@pytest.fixture
+def data() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 5, generator=generator)
+    y = (x @ torch.randn(5, 4, generator=generator) > 1).float()
+    return x, y
+
+
+def naive(evaluator: EvaluationPlugin, *, seen: Tensor | None = None) -> Naive:
+    torch.manual_seed(0)
+    model = nn.Linear(5, 4)
+    if seen is not None:
+        model.register_buffer("seen", seen)
+    return Naive(
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.5),
+        criterion=nn.BCEWithLogitsLoss(),
+        train_mb_size=16,
+        eval_mb_size=10,
+        evaluator=evaluator,
+    )
+
+
+def named(results: dict[str, Any], name: str) -> float:
+    found = [v for k, v in results.items() if k.startswith(name)]
+    assert len(found) == 1
+    return float(found[0])
+
+
+def test_values_are_those_of_the_part_over_the_classes_met_in_training(
+    data: tuple[Tensor, Tensor],
+) -> None:
+    x, y = data
+    first = y * torch.tensor([1.0, 1.0, 0.0, 0.0])  # only the first task's labels are visible
+    strategy = naive(quiet(MultiLabelMetrics(threshold=0.5)))
+    strategy.train(experience(x, first, 0, "train"))
+    found = strategy.eval([experience(x, y, 1, "test")])
+    seen = torch.tensor([True, True, False, False])
+    with torch.no_grad():
+        logits = strategy.model(x)
+    wanted = multi_label_results(logits, y, seen, rows=images_with(y, seen))
+    assert named(found, "MeanAP_Exp/eval_phase/test_stream/Task000/Exp001") == pytest.approx(
+        wanted.mean_ap
+    )
+    assert named(found, "CF1_Exp") == pytest.approx(wanted.f1[0.5]["cf1"])
+    assert named(found, "OF1_Exp") == pytest.approx(wanted.f1[0.5]["of1"])
+    strategy.train(experience(x, y, 1, "train"))
+    found = strategy.eval([experience(x, y, 1, "test")])
+    with torch.no_grad():
+        wanted = multi_label_results(
+            strategy.model(x), y, torch.ones(4), rows=images_with(y, range(4))
+        )
+    assert named(found, "MeanAP_Exp") == pytest.approx(wanted.mean_ap)
+
+
+def test_a_model_that_knows_what_it_has_seen_is_asked(data: tuple[Tensor, Tensor]) -> None:
+    x, y = data
+    seen = torch.tensor([False, True, False, True])
+    strategy = naive(quiet(MultiLabelMetrics()), seen=seen)
+    strategy.train(experience(x, y, 0, "train"))
+    found = strategy.eval([experience(x, y, 0, "test")])
+    with torch.no_grad():
+        wanted = multi_label_results(strategy.model(x), y, seen, rows=images_with(y, seen))
+    assert named(found, "MeanAP_Exp") == pytest.approx(wanted.mean_ap)
+    assert named(found, "OF1_Exp") == pytest.approx(wanted.f1[0.8]["of1"])
+
+
+def test_classes_that_an_earlier_test_set_hides_do_not_count(data: tuple[Tensor, Tensor]) -> None:
+    x, y = data
+    strategy = naive(quiet(MultiLabelMetrics(threshold=0.5)))
+    strategy.train([experience(x, y, 0, "train"), experience(x, y, 1, "train")])
+    early = experience(x, y * torch.tensor([1.0, 1.0, 0.0, 0.0]), 0, "test")
+    early.classes_in_this_experience = {0, 1}
+    found = strategy.eval([early])
+    annotated = torch.tensor([True, True, False, False])
+    with torch.no_grad():
+        wanted = multi_label_results(
+            strategy.model(x), y, annotated, rows=images_with(y, annotated), thresholds=(0.5,)
+        )
+    assert named(found, "MeanAP_Exp") == pytest.approx(wanted.mean_ap)
+    assert named(found, "CF1_Exp") == pytest.approx(wanted.f1[0.5]["cf1"])
+    assert named(found, "OF1_Exp") == pytest.approx(wanted.f1[0.5]["of1"])
+
+
+def test_before_any_training_the_experience_says_which_classes_count(
+    data: tuple[Tensor, Tensor],
+) -> None:
+    x, y = data
+    strategy = naive(quiet(MultiLabelMetrics()))
+    found = strategy.eval([experience(x, y, 0, "test")])
+    seen = torch.tensor([True, True, False, False])
+    with torch.no_grad():
+        wanted = multi_label_results(strategy.model(x), y, seen, rows=images_with(y, seen))
+    assert named(found, "MeanAP_Exp") == pytest.approx(wanted.mean_ap)
+
+
+def test_what_is_undefined_is_not_emitted_and_loggers_work(
+    data: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    x, y = data
+    strategy = naive(
+        EvaluationPlugin(
+            MultiLabelMetrics(), loss_metrics(experience=True), loggers=InteractiveLogger()
+        )
+    )
+    assert not [
+        k for k in strategy.eval([experience(x, 0 * y, 0, "test")]) if "MeanAP" in k or "F1" in k
+    ]
+    strategy.eval([experience(x, y, 0, "test")])
+    assert "MeanAP_Exp" in capsys.readouterr().out
+
+
+REFUSED = {
+    "accuracy": lambda m: m.accuracy_metrics(minibatch=True),
+    "accuracy of experiences": lambda m: m.accuracy_metrics(experience=True),
+    "trained accuracy": lambda m: m.accuracy_metrics(trained_experience=True),
+    "class accuracy": lambda m: m.class_accuracy_metrics(stream=True),
+    "top-k": lambda m: m.topk_acc_metrics(top_k=2, experience=True),
+    "forgetting": lambda m: m.forgetting_metrics(experience=True),
+    "forgetting of the stream": lambda m: m.forgetting_metrics(stream=True),
+    "backward transfer": lambda m: m.bwt_metrics(stream=True),
+    "forward transfer": lambda m: m.forward_transfer_metrics(experience=True),
+    "confusion": lambda m: m.confusion_matrix_metrics(stream=True),
+    "weights and biases": lambda m: m.confusion_matrix_metrics(stream=True, wandb=True),
+    "amca": lambda m: m.amca_metrics(),
+    "matrix": lambda m: AccuracyMatrixPluginMetric(),
+    "cumulative": lambda m: CumulativeForgettingPluginMetric(),
+    "mean scores": lambda m: m.mean_scores_metrics(),
+    "repartition": lambda m: m.labels_repartition_metrics(),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_metrics_of_one_label_are_refused(kind: str) -> None:
+    refused = REFUSED[kind](avalanche_metrics)
+    evaluator = quiet(MultiLabelMetrics(), refused)
+    with pytest.raises(InputError, match="one label per image") as error:
+        refuse_accuracy(evaluator)
+    metric = evaluator.metrics[1]
+    assert (
+        str(error.value)
+        == f"metric '{metric}' ({type(metric).__name__}) is defined for one label per image and"
+        " would take only the first label of multi-label targets: leave it out of the evaluator"
+        " and use MultiLabelMetrics()"
+    )
+
+
+def test_an_own_metric_around_accuracy_is_refused_too() -> None:
+    class Mine(PluginMetric[float]):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Accuracy()
+
+        def result(self) -> float:
+            return self.inner.result()
+
+        def reset(self) -> None:
+            self.inner.reset()
+
+    with pytest.raises(InputError, match="Mine"):
+        refuse_accuracy(quiet(Mine()))
+
+
+def test_other_metrics_pass() -> None:
+    harmless = (
+        loss_metrics(experience=True),
+        timing_metrics(epoch=True),
+        ram_usage_metrics(epoch=True),
+    )
+    refuse_accuracy(quiet(*harmless, MultiLabelMetrics()))
+    refuse_accuracy(None)
+    with pytest.raises(InputError, match="Top1_Acc_Epoch"):
+        refuse_accuracy(default_evaluator())
+
+
+@pytest.mark.parametrize("phase", ["train", "eval"])
+def test_an_accuracy_beside_multi_label_metrics_stops_before_any_work(
+    data: tuple[Tensor, Tensor], phase: str
+) -> None:
+    x, y = data
+    strategy = naive(quiet(MultiLabelMetrics(), avalanche_metrics.accuracy_metrics(stream=True)))
+    before = strategy.model.weight.clone()
+    with pytest.raises(InputError, match="Top1_Acc_Stream"):
+        getattr(strategy, phase)([experience(x, y, 0, phase)])
+    assert torch.equal(strategy.model.weight, before)
+
+
+def test_single_labels_and_a_wrong_threshold_are_refused() -> None:
+    metric = MultiLabelMetrics()
+    strategy = SimpleNamespace(
+        mb_y=torch.zeros(16, dtype=torch.int64), mb_output=torch.zeros(16, 4)
+    )
+    with pytest.raises(
+        InputError, match=r"got targets of shape \(16,\): it is for multi-hot targets"
+    ):
+        metric.after_eval_iteration(strategy)
+    with pytest.raises(
+        InputError, match="the F1 threshold is 80: it must be a probability between 0 and 1"
+    ):
+        MultiLabelMetrics(threshold=80)

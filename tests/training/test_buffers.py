@@ -1,0 +1,272 @@
+"""Memories: the published contents, and the properties that make a reservoir and a class-balanced
+memory."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cl_prompts.errors import InputError
+from cl_prompts.training.buffers import ClassBalancedMemory, Memory, ReservoirMemory
+from tests import GOLDEN_FILES
+
+CASES = json.loads((GOLDEN_FILES / "si_blurry_memory.json").read_text())["cases"]
+RESERVOIR = [c for c in CASES if c["policy"] == "er_reservoir"]
+BALANCED = {"rm_class_balanced_random": "random", "clib_class_balanced_first_slot": "importance"}
+STREAM = st.lists(st.integers(0, 6), max_size=40)
+
+
+def offer(memory: ReservoirMemory, rows: range) -> None:
+    memory.add(torch.tensor(list(rows))[:, None])
+
+
+def held(memory: Memory) -> list[int]:
+    return memory.slots[: len(memory), 0].tolist()
+
+
+@pytest.mark.parametrize(
+    "case", RESERVOIR, ids=lambda c: f"size{c['memory_size']}-seed{c['torch_seed']}"
+)
+def test_published_contents(case: dict) -> None:
+    memory = ReservoirMemory(case["memory_size"], boundary="published", seed=case["torch_seed"])
+    batch = case["batch_size"]
+    for i, state in enumerate(case["states"]):
+        offer(memory, range(i * batch, (i + 1) * batch))
+        assert held(memory) == state["memory_indices"]
+
+
+def test_the_published_boundary_overwrites_the_last_slot() -> None:
+    published, sequential = (
+        ReservoirMemory(6, boundary=b, seed=1) for b in ("published", "sequential")
+    )
+    for memory in (published, sequential):
+        offer(memory, range(4))
+        offer(memory, range(4, 8))
+    assert held(published) == [0, 1, 2, 3, 4, 7]
+    assert held(sequential) != held(published)
+
+
+@given(st.integers(0, 12), st.lists(st.integers(0, 9), max_size=8), st.integers(0, 1000))
+@settings(deadline=None)
+def test_holds_distinct_offered_samples_and_is_full_when_it_can_be(
+    size: int, batches: list[int], seed: int
+) -> None:
+    memory, offered = ReservoirMemory(size, seed=seed), 0
+    for n in batches:
+        offer(memory, range(offered, offered + n))
+        offered += n
+    contents = held(memory)
+    assert len(contents) == min(size, offered)
+    assert len(set(contents)) == len(contents)
+    assert all(0 <= c < offered for c in contents)
+    drawn = memory.draw(4)[:, 0].tolist()
+    assert len(drawn) == min(4, len(contents))
+    assert len(set(drawn)) == len(drawn)
+    assert set(drawn) <= set(contents)
+
+
+def test_every_sample_is_held_with_the_same_probability() -> None:
+    counts = torch.zeros(40)
+    for seed in range(600):
+        memory = ReservoirMemory(10, seed=seed)
+        offer(memory, range(40))
+        counts[held(memory)] += 1
+    share = counts / 600
+    assert share.sum() == pytest.approx(10)
+    assert (share - 0.25).abs().max() < 0.09  # five standard deviations
+
+
+def test_state_round_trip_continues_identically() -> None:
+    memory, twin = ReservoirMemory(5, seed=3), ReservoirMemory(5, seed=9)
+    offer(memory, range(17))
+    twin.load_state_dict(memory.state_dict())
+    for m in (memory, twin):
+        offer(m, range(17, 60))
+    assert held(memory) == held(twin)
+    assert torch.equal(memory.draw(3), twin.draw(3))
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(InputError, match="memory size is -1"):
+        ReservoirMemory(-1)
+    with pytest.raises(InputError, match="sequential"):
+        ReservoirMemory(1, boundary="batch")
+
+
+def test_reservoir_says_which_slot_holds_each_sample() -> None:
+    memory, value = ReservoirMemory(4, seed=2), torch.full((4,), -1)
+    for start in range(0, 60, 12):
+        rows = torch.arange(start, start + 12)
+        slots = memory.add(rows[:, None])
+        assert len(slots) == 12
+        kept = slots >= 0
+        assert len(set(slots[kept].tolist())) == int(kept.sum())
+        value[slots[kept]] = rows[kept]
+        assert torch.equal(value, memory.slots[:, 0])
+    assert ReservoirMemory(0).add(torch.arange(3)[:, None]).tolist() == [-1, -1, -1]
+
+
+def balance(memory: ClassBalancedMemory, labels: list[int], first: int = 0) -> torch.Tensor:
+    return memory.add(
+        torch.arange(first, first + len(labels))[:, None], torch.tensor(labels, dtype=torch.int64)
+    )
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c for c in CASES if c["policy"] in BALANCED],
+    ids=lambda c: f"{BALANCED[c['policy']]}-size{c['memory_size']}-seed{c['torch_seed']}",
+)
+def test_published_class_balanced_contents(case: dict) -> None:
+    """Ties go to the class that came first there and to the lowest label here: labels become
+    positions of appearance."""
+    memory = ClassBalancedMemory(
+        case["memory_size"], policy=BALANCED[case["policy"]], seed=case["torch_seed"]
+    )
+    position = {label: k for k, label in enumerate(dict.fromkeys(case["labels"]))}
+    batch = case["batch_size"]
+    for i, state in enumerate(case["states"]):
+        balance(
+            memory, [position[c] for c in case["labels"][i * batch : (i + 1) * batch]], i * batch
+        )
+        assert held(memory) == state["memory_indices"]
+        assert memory.labels[: len(memory)].tolist() == [
+            position[c] for c in state["memory_labels"]
+        ]
+        counts = memory.class_counts()
+        assert [counts.get(position[c], 0) for c in state["cls_list"]] == state["cls_count"]
+
+
+@given(st.integers(0, 9), STREAM, st.sampled_from(["random", "importance"]), st.integers(0, 1000))
+@settings(deadline=None)
+def test_classes_stay_balanced(size: int, labels: list[int], policy: str, seed: int) -> None:
+    memory = ClassBalancedMemory(size, policy=policy, seed=seed)
+    for i, label in enumerate(labels):
+        before, full = memory.class_counts(), len(memory) == size
+        slot = int(balance(memory, [label], i))
+        after = memory.class_counts()
+        assert len(memory) == min(size, i + 1) == sum(after.values())
+        if size == 0:
+            assert slot == -1
+            continue
+        assert memory.slots[slot, 0] == i
+        assert memory.labels[slot] == label
+        if full:
+            entered = {c: n + (c == label) for c, n in before.items()}
+            top = [c for c, n in entered.items() if n == max(entered.values())]
+            assert (
+                after.get(min(top), 0) == entered[min(top)] - 1
+            )  # the fullest class that holds a slot, lowest label
+    contents = held(memory)
+    assert len(set(contents)) == len(contents)
+    assert [labels[c] for c in contents] == memory.labels[: len(memory)].tolist()
+    counts = memory.class_counts()
+    for c in set(labels) if size else ():
+        if counts.get(c, 0) < labels.count(c):
+            assert counts.get(c, 0) >= max(counts.values()) - 1
+
+
+@given(st.integers(1, 9), STREAM, st.integers(1, 7))
+@settings(deadline=None)
+def test_class_balanced_memory_does_not_depend_on_batches(
+    size: int, labels: list[int], batch: int
+) -> None:
+    whole, cut = (ClassBalancedMemory(size, seed=5) for _ in range(2))
+    slots = balance(whole, labels)
+    for i in range(0, len(labels), batch):
+        balance(cut, labels[i : i + batch], i)
+    assert held(whole) == held(cut)
+    expected = [held(whole).index(i) if i in held(whole) else -1 for i in range(len(labels))]
+    assert slots.tolist() == expected
+
+
+def test_one_slot_and_a_class_that_holds_none() -> None:
+    memory = ClassBalancedMemory(1)
+    balance(memory, [3, 3, 1, 2])  # the published code crashes on the first eviction
+    assert held(memory) == [3]
+    memory = ClassBalancedMemory(2, policy="importance")
+    balance(memory, [4, 5, 0])  # class 0 holds nothing, so it cannot lose anything
+    assert memory.class_counts() == {0: 1, 5: 1}
+
+
+def test_the_least_important_sample_goes() -> None:
+    memory = ClassBalancedMemory(4, policy="importance", ema=0.5)
+    balance(memory, [0, 0, 0, 1])
+    memory.mark_trained(torch.tensor([0]))
+    assert (
+        memory.observe_losses(torch.tensor([3.0, 3.0, 3.0, 3.0])) == 0
+    )  # nothing to compare with yet
+    assert memory.importance.tolist() == [0, 0, 0, 0]
+    memory.mark_trained(torch.tensor([0]))
+    assert memory.observe_losses(torch.tensor([1.0, 2.0, 3.0, 2.0])) == pytest.approx(1.0)
+    memory.mark_trained(torch.tensor([1, 3]))
+    assert memory.observe_losses(torch.tensor([2.0, 3.0, 3.0, 4.0])) == pytest.approx(-1.0)
+    assert memory.importance.tolist() == [0.5, -0.5, 0, -0.5]
+    balance(memory, [1], 4)
+    assert held(memory) == [0, 4, 2, 3]
+    assert memory.importance.tolist() == [0.5, -0.5, 0, -0.5]  # of its class: slot 3
+    assert not memory.trained.any()
+    memory.mark_trained(torch.tensor([1]))
+    assert memory.observe_losses(torch.tensor([1.0, 9.0, 2.0, 3.0])) == pytest.approx(
+        1.0
+    )  # slot 1 is new
+    assert memory.importance.tolist() == [0.5, 0.25, 0, -0.5]
+
+
+def test_a_sample_inherits_its_class_s_mean_importance() -> None:
+    memory = ClassBalancedMemory(4, policy="importance")
+    balance(memory, [0, 0, 0])
+    memory.importance[:3] = torch.tensor([1.0, 2.0, 6.0])
+    balance(memory, [0, 1], 3)
+    assert memory.importance.tolist() == [
+        0,
+        2,
+        6,
+        3,
+    ]  # class 1 is new and took the slot of least importance
+    assert held(memory) == [4, 1, 2, 3]
+
+
+@pytest.mark.parametrize("policy", ["random", "importance"])
+def test_class_balanced_state_round_trip(policy: str) -> None:
+    labels = [0, 1, 1, 2, 2, 2, 0, 1, 3, 3, 3, 4]
+    memory, twin = (ClassBalancedMemory(6, policy=policy, seed=s) for s in (1, 2))
+    balance(memory, labels)
+    memory.observe_losses(torch.arange(6.0))
+    memory.mark_trained(memory.draw_slots(3))
+    twin.load_state_dict(memory.state_dict())
+    for m in (memory, twin):
+        m.observe_losses(torch.arange(6.0).flip(0))
+        balance(m, labels, 12)
+    assert held(memory) == held(twin)
+    assert torch.equal(memory.importance, twin.importance)
+    assert torch.equal(memory.draw(4), twin.draw(4))
+
+
+def test_contents_can_be_replaced() -> None:
+    memory = ClassBalancedMemory(5)
+    balance(memory, [0, 1, 2, 3, 4, 5])
+    memory.replace(torch.tensor([[70], [80]]), torch.tensor([7, 8]))
+    assert held(memory) == [70, 80]
+    assert memory.class_counts() == {7: 1, 8: 1}
+    with pytest.raises(InputError, match="6 samples do not fit a memory of 5 slots"):
+        memory.replace(torch.zeros(6, 1), torch.zeros(6))
+
+
+def test_bad_class_balanced_settings_are_refused() -> None:
+    with pytest.raises(
+        InputError, match="unknown eviction policy 'importanc': did you mean 'importance'"
+    ):
+        ClassBalancedMemory(3, policy="importanc")
+    with pytest.raises(InputError, match="ema of the memory's importance is 1"):
+        ClassBalancedMemory(3, ema=1)
+    with pytest.raises(
+        InputError, match=r"shape \(2, 5\) for 2 references: it needs one class per sample"
+    ):
+        ClassBalancedMemory(3).add(torch.zeros(2, 1), torch.zeros(2, 5))
+    with pytest.raises(InputError, match=r"losses of shape \(1,\) for 0 held samples"):
+        ClassBalancedMemory(3).observe_losses(torch.zeros(1))

@@ -1,0 +1,149 @@
+"""EWC++: Fisher, anchor and penalty on a model small enough to check by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.errors import InputError
+from cl_prompts.training.ewc import OnlineEWC
+
+
+def frozen_with_head() -> nn.Sequential:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    model[0].requires_grad_(False)
+    return model
+
+
+def backward(model: nn.Module, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    model.zero_grad()
+    loss = model(torch.randn(8, 3, generator=generator)).square().mean()
+    loss.backward()
+    return loss
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def test_fisher_is_a_running_mean_that_starts_at_the_first_square() -> None:
+    model = frozen_with_head()
+    ewc = OnlineEWC(model)
+    expected: dict[str, Tensor] = {}
+    for seed in range(3):
+        backward(model, seed)
+        ewc.observe_gradients()
+        for name, g in gradients(model).items():
+            expected[name] = g**2 if name not in expected else 0.5 * expected[name] + 0.5 * g**2
+    assert set(ewc.fisher) == {
+        "2.weight",
+        "2.bias",
+    }  # the head too: it is all that trains on a frozen backbone
+    for name, value in expected.items():
+        torch.testing.assert_close(ewc.fisher[name], value)
+    assert ewc.penalty() == 0
+
+
+def test_penalty_and_its_closed_gradient() -> None:
+    model = frozen_with_head()
+    ewc = OnlineEWC(model, reg_coef=7.0)
+    backward(model, 0)
+    ewc.observe_gradients()
+    ewc.consolidate()
+    importance, anchor = (
+        {n: v.clone() for n, v in d.items()} for d in (ewc.importance, ewc.anchor)
+    )
+    assert ewc.penalty() == 0
+    with torch.no_grad():
+        for p in model[2].parameters():
+            p += torch.randn_like(p)
+    expected = sum(
+        7.0 * (importance[n] * (p - anchor[n]) ** 2).sum()
+        for n, p in model.named_parameters()
+        if p.requires_grad
+    )
+    torch.testing.assert_close(ewc.penalty(), expected)
+    loss = backward(model, 1)
+    plain = gradients(model)
+    ewc.observe_gradients()
+    torch.testing.assert_close(
+        ewc.fisher["2.bias"], 0.5 * importance["2.bias"] + 0.5 * plain["2.bias"] ** 2
+    )
+    torch.testing.assert_close(
+        ewc.importance["2.bias"], importance["2.bias"]
+    )  # until the next consolidation
+    ewc.add_penalty_gradient()
+    closed = gradients(model)
+    model.zero_grad()
+    (
+        model(torch.randn(8, 3, generator=torch.Generator().manual_seed(1))).square().mean()
+        + ewc.penalty()
+    ).backward()
+    assert loss.isfinite()
+    for name, g in gradients(model).items():
+        torch.testing.assert_close(closed[name], g)
+        assert not torch.allclose(closed[name], plain[name])
+
+
+def test_consolidation_overwrites() -> None:
+    model = frozen_with_head()
+    ewc = OnlineEWC(model)
+    for seed in range(4):
+        backward(model, seed)
+        ewc.observe_gradients()
+        with torch.no_grad():
+            model[2].bias += 1
+        ewc.consolidate()
+        assert torch.equal(ewc.anchor["2.bias"], model[2].bias)
+        assert torch.equal(ewc.importance["2.weight"], ewc.fisher["2.weight"])
+        assert ewc.importance["2.weight"] is not ewc.fisher["2.weight"]
+        assert sum(v.numel() for part in ewc.state_dict().values() for v in part.values()) == 3 * 10
+
+
+def test_penalty_holds_important_parameters_back() -> None:
+    """Two parameters are pulled away with equal force; the one that mattered before stays
+    closer."""
+    model = nn.Linear(2, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    ewc = OnlineEWC(model, reg_coef=1.0)
+    (model.weight * torch.tensor([3.0, 0.1])).sum().backward()
+    ewc.observe_gradients()
+    ewc.consolidate()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05)
+    for _ in range(200):
+        optimiser.zero_grad()
+        (model.weight - 1).square().sum().backward()
+        ewc.add_penalty_gradient()
+        optimiser.step()
+    important, free = model.weight[0].tolist()
+    assert important == pytest.approx(1 / (1 + 9), abs=1e-3)
+    assert free == pytest.approx(1 / (1 + 0.01), abs=1e-3)
+
+
+def test_state_round_trip() -> None:
+    model, other = frozen_with_head(), frozen_with_head()
+    ewc, twin = OnlineEWC(model), OnlineEWC(other)
+    backward(model, 0)
+    ewc.observe_gradients()
+    ewc.consolidate()
+    twin.load_state_dict(ewc.state_dict())
+    for m, e in ((model, ewc), (other, twin)):
+        with torch.no_grad():
+            m[2].weight += 0.5
+        backward(m, 1)
+        e.observe_gradients()
+        e.add_penalty_gradient()
+    assert ewc.penalty() == twin.penalty() > 0
+    for name in ewc.fisher:
+        assert torch.equal(ewc.fisher[name], twin.fisher[name])
+        assert torch.equal(gradients(model)[name], gradients(other)[name])
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(InputError, match="reg_coef of EWC\\+\\+ is -1: it cannot be negative"):
+        OnlineEWC(nn.Linear(1, 1), reg_coef=-1)
+    with pytest.raises(InputError, match=r"ema of EWC\+\+ is 1: it must lie in \[0, 1\)"):
+        OnlineEWC(nn.Linear(1, 1), ema=1)

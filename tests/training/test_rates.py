@@ -1,0 +1,93 @@
+"""CLIB's adaptive rate: phases, the test, and which way the pair moves."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.training.rates import AdaptiveRate
+
+
+def run(
+    rate: AdaptiveRate, phases: int, high: float, low: float, noise: float = 0.01, seed: int = 0
+) -> None:
+    """Whole phases in which the memory's loss falls by ``high`` or ``low``."""
+    chance = random.Random(seed)
+    for _ in range(phases * rate.period):
+        mean = high if rate.is_high else low
+        rate.update(mean / rate.period + chance.gauss(0, noise) / rate.period)
+
+
+def test_rates_take_turns() -> None:
+    rate, lrs = AdaptiveRate(1.0, step=0.5, period=3, length=4), []
+    for _ in range(12):
+        lrs.append(rate.lr)
+        rate.update(0.0)
+    assert lrs == [1, 1, 1, 0.5, 0.5, 0.5] * 2
+    rate = AdaptiveRate(1.0, step=0.5, period=4)
+    assert [rate.update(0.0, updates=2) for _ in range(4)] == [1, 0.5, 0.5, 1]
+
+
+def test_the_pair_moves_towards_the_better_rate() -> None:
+    down, up = AdaptiveRate(1.0), AdaptiveRate(1.0)
+    run(down, 18, high=0.1, low=0.2)
+    run(up, 18, high=0.2, low=0.1)
+    assert down.high == up.high == 1.0  # nine observations each: not yet
+    run(down, 2, high=0.1, low=0.2)
+    run(up, 2, high=0.2, low=0.1)
+    assert down.high == pytest.approx(0.95)
+    assert up.high == pytest.approx(1 / 0.95)
+    assert down.is_high
+    assert down.lr == down.high
+    run(down, 18, high=0.1, low=0.2)
+    assert down.high == pytest.approx(0.95)  # observations started anew
+    run(down, 2, high=0.1, low=0.2)
+    assert down.high == pytest.approx(0.95**2)
+
+
+def test_no_move_without_evidence() -> None:
+    still = AdaptiveRate(1.0)
+    run(still, 40, high=0.0, low=0.0, noise=0.0)
+    assert still.high == 1.0
+    moves = 0
+    for seed in range(200):
+        rate = AdaptiveRate(1.0, period=1)
+        run(rate, 20, high=0.1, low=0.1, seed=seed)
+        moves += rate.high != 1.0
+    assert 5 <= moves <= 40  # two sides of 5 %: 20 expected
+
+
+def test_the_latest_observations_count() -> None:
+    rate = AdaptiveRate(1.0, length=5)
+    run(rate, 10, high=0.1, low=0.1, noise=0.5, seed=4)
+    assert rate.high == 1.0
+    run(rate, 10, high=0.1, low=0.3, noise=0.001)
+    assert rate.high < 1.0
+    assert all(len(f) <= 5 for f in rate.falls.values())
+
+
+def test_state_round_trip() -> None:
+    rate, twin = AdaptiveRate(1.0), AdaptiveRate(7.0)
+    run(rate, 13, high=0.1, low=0.2)
+    rate.update(0.3)
+    twin.load_state_dict(rate.state_dict())
+    run(rate, 30, high=0.1, low=0.2, seed=2)
+    run(twin, 30, high=0.1, low=0.2, seed=2)
+    assert rate.state_dict() == twin.state_dict()
+    assert rate.high < 1.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"lr": 0}, "lr of the adaptive rate is 0: it must be positive"),
+        ({"lr": 1, "step": 1}, r"step of the adaptive rate is 1: it must lie in \(0, 1\)"),
+        ({"lr": 1, "length": 1}, "period 10 and length 1: it needs at least 1 and 2"),
+        ({"lr": 1, "significance": 0.5}, "significance of the adaptive rate is 0.5"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        AdaptiveRate(**settings)
