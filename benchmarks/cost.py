@@ -41,16 +41,14 @@ METHODS: dict[str, dict[str, Any]] = {name: {} for name in STRATEGIES if name !=
 METHODS["multi_lane"] = {"multi_label": False}
 METHODS["coda_prompt"] = {"n_components": 100}
 METHODS["ranpac"] = {"projection": 2000}
-REPLAY = ("er", "der", "ewc", "rainbow", "clib")
+REPLAY = ("er", "derpp", "ewcpp", "rainbow", "clib")
 #: method -> (training step, inference, inference with what is kept) that are asked for
 TARGETS = {
     "mvp": (2.75, 1.95, 0.95),
     "l2p": (3.1, 1.95, 1.0),
     "dual_prompt": (2.8, 1.95, 1.0),
     "coda_prompt": (2.8, 1.95, 1.0),
-    **dict.fromkeys(
-        ("linear_probe", "nearest_mean", "streaming_lda", "ranpac"), (0.95, 0.95, 0.05)
-    ),
+    **dict.fromkeys(("linear_probe", "ncm", "slda", "ranpac"), (0.95, 0.95, 0.05)),
 }
 LANES = {1: 0.90, 5: 1.00, 10: 1.14, 20: 1.42}
 LANE_STEP = 1.24
@@ -76,7 +74,7 @@ def strategy_work(
     options = dict(METHODS[name])
     stream = batch // 2 if name in REPLAY else batch
     if name in REPLAY:
-        options |= {"memory_size": 4 * batch, "memory_batch_size": batch - stream}
+        options |= {"buffer_size": 4 * batch, "buffer_batch_size": batch - stream}
     torch.manual_seed(0)
     strategy = strategy_class(name)(
         backbone=backbone,

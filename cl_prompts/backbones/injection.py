@@ -29,20 +29,24 @@ class PromptPlan:
     batch".
 
     Attributes:
-        kept: (batch or 1, n, dim) tokens appended to the sequence before block 0, without
+        prepended: (batch or 1, n, dim) tokens appended to the sequence before block 0, without
             positional embedding.
         context: block -> (batch or 1, n, dim) tokens that this block alone attends to.
         prefix: block -> keys and values, each (batch or 1, heads, n, head dim).
     """
 
-    kept: Tensor | None = None
+    prepended: Tensor | None = None
     context: dict[int, Tensor] = field(default_factory=dict)
     prefix: dict[int, KeyValue] = field(default_factory=dict)
 
     def add(self, other: PromptPlan) -> None:
         """Append ``other``'s prompts behind this plan's, block by block."""
-        if other.kept is not None:
-            self.kept = other.kept if self.kept is None else _join(self.kept, other.kept, 1)
+        if other.prepended is not None:
+            self.prepended = (
+                other.prepended
+                if self.prepended is None
+                else _join(self.prepended, other.prepended, 1)
+            )
         for block, tokens in other.context.items():
             self.context[block] = (
                 _join(self.context[block], tokens, 1) if block in self.context else tokens

@@ -147,7 +147,7 @@ class FrozenViT(nn.Module):
         *,
         stop: int | None = None,
         class_only: bool = False,
-        kept_only: bool = False,
+        prepended_only: bool = False,
         entry: Tensor | None = None,
     ) -> Tensor:
         """Run blocks 0 .. ``stop`` - 1.
@@ -157,27 +157,31 @@ class FrozenViT(nn.Module):
             plan: prompts to inject; its kept tokens are appended to the sequence.
             stop: number of blocks, all by default.
             class_only: compute only the class token in the last of these blocks.
-            kept_only: compute only the plan's kept tokens there.
+            prepended_only: compute only the plan's kept tokens there.
             entry: :meth:`enter` of the same tokens, if it is at hand.
 
         Returns:
             (batch, n (+ kept), dim), or (batch, 1, dim) with ``class_only``, (batch, kept, dim)
-            with ``kept_only``; no final norm.
+            with ``prepended_only``; no final norm.
         """
         plan = plan or PromptPlan()
         dtype, stop = tokens.dtype, self.depth if stop is None else stop
-        n_kept = 0 if plan.kept is None else plan.kept.shape[1]
-        if plan.kept is not None:
-            tokens, entry = self._with_kept(
-                tokens, plan.kept.to(dtype).expand(len(tokens), -1, -1), entry
+        n_prepended = 0 if plan.prepended is None else plan.prepended.shape[1]
+        if plan.prepended is not None:
+            tokens, entry = self._with_prepended(
+                tokens, plan.prepended.to(dtype).expand(len(tokens), -1, -1), entry
             )
         for i in range(stop):
-            first = (1 if class_only else n_kept if kept_only else None) if i == stop - 1 else None
+            first = (
+                (1 if class_only else n_prepended if prepended_only else None)
+                if i == stop - 1
+                else None
+            )
             if (
-                kept_only and first is not None
+                prepended_only and first is not None
             ):  # order means nothing to a block: what is read goes first
-                tokens = tokens.roll(n_kept, dims=1)
-                entry = None if entry is None else entry.roll(n_kept, dims=1)
+                tokens = tokens.roll(n_prepended, dims=1)
+                entry = None if entry is None else entry.roll(n_prepended, dims=1)
             projected = entry if i == 0 else None
             self._count(
                 len(tokens), tokens.shape[1], plan.extra_keys(i), first, projected is not None
@@ -193,7 +197,7 @@ class FrozenViT(nn.Module):
             )
         return tokens
 
-    def _with_kept(
+    def _with_prepended(
         self, tokens: Tensor, kept: Tensor, entry: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Tokens and entry with kept tokens behind them; the entry of the kept ones carries
@@ -213,14 +217,18 @@ class FrozenViT(nn.Module):
         """Embedded tokens -> final-norm class token (batch, dim) in fp32."""
         return self.norm(self.blocks(tokens, plan, class_only=True, entry=entry))[:, 0].float()
 
-    def kept_features(
+    def prepended_features(
         self, tokens: Tensor, plan: PromptPlan, *, entry: Tensor | None = None
     ) -> Tensor:
         """Embedded tokens -> mean of the final-norm outputs at the plan's kept tokens, (batch, dim)
         in fp32 (L2P)."""
-        if plan.kept is None:
+        if plan.prepended is None:
             raise TypeError("this plan has no kept tokens to read")
-        return self.norm(self.blocks(tokens, plan, kept_only=True, entry=entry)).float().mean(dim=1)
+        return (
+            self.norm(self.blocks(tokens, plan, prepended_only=True, entry=entry))
+            .float()
+            .mean(dim=1)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (batch, 3, size, size) in [0, 1] -> unprompted class-token features (batch, dim)

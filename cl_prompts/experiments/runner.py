@@ -156,8 +156,8 @@ def remarks(parts: Parts) -> list[str]:
             f"{name} does something every {strategy.period} samples, and the stream has {trained}"
         )
         found.append(f"{every}: set {name}.period below that")
-    if strategy.memory.size >= n:
-        room = f"{name} has room for {strategy.memory.size} samples, and the stream has {n}"
+    if strategy.buffer.size >= n:
+        room = f"{name} has room for {strategy.buffer.size} samples, and the stream has {n}"
         found.append(f"{room}: nothing is ever given up")
     return found
 

@@ -22,14 +22,14 @@ SCENARIOS = {
         "mlcil_split",
         "multi-label class-incremental: B0-C10 and the like, boundaries announced",
     ),
-    "si_blurry_multilabel": (
-        "si_blurry_multilabel_split",
+    "si_blurry_multi_label": (
+        "si_blurry_multi_label_split",
         "Si-Blurry for images with several labels, online",
     ),
 }
 
 #: those of them that split a 0/1 matrix of labels
-MULTI_LABEL_SCENARIOS = ("mlcil", "si_blurry_multilabel")
+MULTI_LABEL_SCENARIOS = ("mlcil", "si_blurry_multi_label")
 
 #: parameters that the runner itself fills in
 FILLED = {

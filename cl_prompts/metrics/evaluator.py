@@ -20,7 +20,7 @@ from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.heads import mask_unseen
 
 
-class Evaluator:
+class CachedEvaluator:
     """Evaluates on a fixed test set.
 
     What a model lets one keep for a fixed image (a prompt method's query, a linear probe's feature,

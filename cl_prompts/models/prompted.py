@@ -13,7 +13,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.heads import InstanceLogitMask, linear_head
-from cl_prompts.prompts.pools import KeptTokenPool, Pool
+from cl_prompts.prompts.pools import Pool, PrependedTokenPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
 
 
@@ -57,10 +57,10 @@ class PromptedViT(ContinualModel):
             raise InputError("a selector or a logit mask has no effect without a pool: give pools")
         if readout not in ("token", "prompt"):
             raise unknown("readout", readout, ("token", "prompt"))
-        if readout == "prompt" and not any(isinstance(pool, KeptTokenPool) for pool in pools):
+        if readout == "prompt" and not any(isinstance(pool, PrependedTokenPool) for pool in pools):
             raise InputError(
-                "readout 'prompt' reads kept tokens, and no pool makes any: add a KeptTokenPool or"
-                " read 'token'"
+                "readout 'prompt' reads kept tokens, and no pool makes any: add a"
+                " PrependedTokenPool or read 'token'"
             )
         super().__init__(backbone, n_classes, multi_label=multi_label)
         self.readout = readout
@@ -126,7 +126,9 @@ class PromptedViT(ContinualModel):
         for pool in self.pools:
             plan.add(cast(Pool, pool).build(selection))
         read = (
-            self.backbone.class_features if self.readout == "token" else self.backbone.kept_features
+            self.backbone.class_features
+            if self.readout == "token"
+            else self.backbone.prepended_features
         )
         return self.classify(read(tokens, plan, entry=entry), frozen, selection)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
-from cl_prompts.training.buffers import ReservoirMemory
+from cl_prompts.training.buffers import ReservoirBuffer
 
 
 class RanPAC(SolvedClassifier):
@@ -67,7 +67,7 @@ class RanPAC(SolvedClassifier):
         if held_out < 0:
             raise InputError(f"held_out of RanPAC is {held_out}: it cannot be negative")
         generator = torch.Generator().manual_seed(seed)
-        self.held = ReservoirMemory(held_out, seed=seed)
+        self.held = ReservoirBuffer(held_out, seed=seed)
         self.register_buffer("matrix", torch.randn(dim, projection, generator=generator))
         self.register_buffer("gram", torch.zeros(projection, projection, dtype=dtype))
         self.register_buffer("cross", torch.zeros(projection, n_classes, dtype=dtype))

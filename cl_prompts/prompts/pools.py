@@ -79,7 +79,7 @@ class TokenPool(nn.Module):
         )
 
 
-class KeptTokenPool(TaskAware):
+class PrependedTokenPool(TaskAware):
     """A pool of tokens that join the sequence before block 0 and stay in it (L2P, prompt tuning).
 
     They carry no positional embedding, as in L2P's JAX code. Its PyTorch port gives them the class
@@ -122,7 +122,7 @@ class KeptTokenPool(TaskAware):
         """Kept tokens of the selected entries, (batch, k * length, dim), in the order of the
         selection."""
         chosen = gather(self.values, selection).flatten(1, 2)
-        return PromptPlan(kept=chosen if self.position is None else chosen + self.position)
+        return PromptPlan(prepended=chosen if self.position is None else chosen + self.position)
 
 
 def gather(values: Tensor, selection: Selection | None) -> Tensor:

@@ -102,7 +102,7 @@ class FrequencyPenalty(TaskAware):
         self.inner.observe(selection)
 
 
-class BatchMajority(nn.Module):
+class BatchwisePrompt(nn.Module):
     """All images of a batch get the k rows that the batch's own choices name most often; ties go to
     the lowest row.
 

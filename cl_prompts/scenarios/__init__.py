@@ -17,7 +17,7 @@ from cl_prompts.scenarios.si_blurry import (
     iid_split,
     si_blurry_split,
 )
-from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multilabel_split
+from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_split
 from cl_prompts.scenarios.split import BlurrySplit
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         iid_benchmark,
         mlcil_benchmark,
         si_blurry_benchmark,
-        si_blurry_multilabel_benchmark,
+        si_blurry_multi_label_benchmark,
     )
 
 __all__ = [
@@ -53,8 +53,8 @@ __all__ = [
     "mlcil_benchmark",
     "mlcil_split",
     "si_blurry_benchmark",
-    "si_blurry_multilabel_benchmark",
-    "si_blurry_multilabel_split",
+    "si_blurry_multi_label_benchmark",
+    "si_blurry_multi_label_split",
     "si_blurry_split",
 ]
 
@@ -67,7 +67,7 @@ _LAZY = {
         "iid_benchmark",
         "mlcil_benchmark",
         "si_blurry_benchmark",
-        "si_blurry_multilabel_benchmark",
+        "si_blurry_multi_label_benchmark",
     ),
     "cl_prompts.datasets.registry": ("DATASETS", "DataSet", "as_dataset", "load_dataset"),
 }

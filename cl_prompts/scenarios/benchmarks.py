@@ -17,7 +17,7 @@ from cl_prompts.scenarios.si_blurry import (
     iid_split,
     si_blurry_split,
 )
-from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multilabel_split
+from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_split
 from cl_prompts.scenarios.si_blurry_sampler import Leftover
 from cl_prompts.scenarios.split import BlurrySplit
 from cl_prompts.scenarios.streams import multi_label_streams, single_label_streams
@@ -159,7 +159,7 @@ def mlcil_benchmark(
     return benchmark_from_split(train, test, split, task_labels=task_labels)
 
 
-def si_blurry_multilabel_benchmark(
+def si_blurry_multi_label_benchmark(
     train: Any,
     test: Any,
     *,
@@ -177,7 +177,7 @@ def si_blurry_multilabel_benchmark(
     Args:
         train, test, task_labels: see ``benchmark_from_split``.
         n_tasks, disjoint_percent, blurry_percent, seed, stochastic, leftover: see
-            ``si_blurry_multilabel_split``.
+            ``si_blurry_multi_label_split``.
         split: use this split instead of drawing one; a parameter that contradicts it is refused.
     """
     parameters: dict[str, Any] = {
@@ -189,12 +189,12 @@ def si_blurry_multilabel_benchmark(
         "leftover": leftover,
     }
     if split is None:
-        split = si_blurry_multilabel_split(
+        split = si_blurry_multi_label_split(
             _targets("train", train), **parameters, test_labels=_targets("test", test)
         )
     if split.anchors is None:
-        raise InputError(f"this split is not of si_blurry_multilabel_split: {split!r}")
-    _no_contradiction(split.anchors, parameters, si_blurry_multilabel_split)
+        raise InputError(f"this split is not of si_blurry_multi_label_split: {split!r}")
+    _no_contradiction(split.anchors, parameters, si_blurry_multi_label_split)
     return benchmark_from_split(train, test, split, task_labels=task_labels)
 
 

@@ -33,7 +33,7 @@ class MultiLabelTask:
 class MultiLabelSplit:
     """Which image comes in which task, and which of its labels are seen there.
 
-    Made by ``mlcil_split`` and ``si_blurry_multilabel_split``. A sequence over tasks:
+    Made by ``mlcil_split`` and ``si_blurry_multi_label_split``. A sequence over tasks:
     ``len(split)`` tasks, ``split[t]`` a ``MultiLabelTask``. ``print`` shows ``describe()``. Two
     splits are equal when all their fields are.
 
@@ -52,7 +52,7 @@ class MultiLabelSplit:
         test_first: per test image the first task after which one of its classes has been visible,
             (n_test,) int64, read-only, -1 for never; None when no test labels were given.
         anchors: the single-label Si-Blurry stream behind a blurry split (see
-            ``si_blurry_multilabel_split``); None for ``mlcil_split``.
+            ``si_blurry_multi_label_split``); None for ``mlcil_split``.
     """
 
     tasks: tuple[np.ndarray, ...]

@@ -13,7 +13,7 @@ from cl_prompts.scenarios.si_blurry_sampler import Leftover, blurry_stream
 from cl_prompts.scenarios.split import BlurrySplit
 
 
-def si_blurry_multilabel_split(
+def si_blurry_multi_label_split(
     labels: Any,
     *,
     n_tasks: int = 5,

@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from cl_prompts.strategies.base.online import OnlineStrategy
     from cl_prompts.strategies.clib import CLIB
     from cl_prompts.strategies.coda_prompt import CODAPrompt
-    from cl_prompts.strategies.der import DERPlusPlus
+    from cl_prompts.strategies.derpp import DERPlusPlus
     from cl_prompts.strategies.dual_prompt import DualPrompt
     from cl_prompts.strategies.er import ExperienceReplay
-    from cl_prompts.strategies.ewc import EWCPlusPlus
+    from cl_prompts.strategies.ewcpp import EWCPlusPlus
     from cl_prompts.strategies.fine_tuning import FineTuning, Joint
     from cl_prompts.strategies.l2p import L2P
     from cl_prompts.strategies.linear_probe import LinearProbe
     from cl_prompts.strategies.lwf import LwF
     from cl_prompts.strategies.multi_lane import MultiLane
     from cl_prompts.strategies.mvp import MVP
-    from cl_prompts.strategies.ncm import NearestMean
+    from cl_prompts.strategies.ncm import NCM
     from cl_prompts.strategies.one_prompt import OnePrompt
     from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
     from cl_prompts.strategies.plugins.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: name in recipes -> (module here, class, what it is): the one line that a new strategy needs
 STRATEGIES = {
-    "mvp": ("mvp", "MVP", "mask and visual prompt tuning (ICCV 2023); MVP-R with memory_size"),
+    "mvp": ("mvp", "MVP", "mask and visual prompt tuning (ICCV 2023); MVP-R with buffer_size"),
     "multi_lane": (
         "multi_lane",
         "MultiLane",
@@ -67,8 +67,12 @@ STRATEGIES = {
         "all weights, AdamW, small learning rate on the backbone",
     ),
     "er": ("er", "ExperienceReplay", "experience replay: stream and a reservoir together"),
-    "der": ("der", "DERPlusPlus", "DER++: replay with the logits of then (NeurIPS 2020)"),
-    "ewc": ("ewc", "EWCPlusPlus", "EWC++: replay and a price on moving what mattered (ECCV 2018)"),
+    "derpp": ("derpp", "DERPlusPlus", "DER++: replay with the logits of then (NeurIPS 2020)"),
+    "ewcpp": (
+        "ewcpp",
+        "EWCPlusPlus",
+        "EWC++: replay and a price on moving what mattered (ECCV 2018)",
+    ),
     "lwf": (
         "lwf",
         "LwF",
@@ -81,8 +85,8 @@ STRATEGIES = {
     ),
     "clib": ("clib", "CLIB", "trains on a memory of the most useful samples alone (ICLR 2022)"),
     "joint": ("fine_tuning", "Joint", "upper bound: all data at once, i.i.d., several epochs"),
-    "nearest_mean": ("ncm", "NearestMean", "nearest class mean of frozen features, no gradient"),
-    "streaming_lda": (
+    "ncm": ("ncm", "NCM", "nearest class mean of frozen features, no gradient"),
+    "slda": (
         "slda",
         "SLDA",
         "running means, one shared covariance, no gradient (CVPR-W 2020)",
@@ -102,6 +106,7 @@ __all__ = [
     "CLIB",
     "L2P",
     "MVP",
+    "NCM",
     "SLDA",
     "STRATEGIES",
     "AnytimeEvaluation",
@@ -116,7 +121,6 @@ __all__ = [
     "LwF",
     "MultiLabelMetrics",
     "MultiLane",
-    "NearestMean",
     "OnePrompt",
     "OnlineStrategy",
     "RainbowMemory",

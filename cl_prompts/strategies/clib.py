@@ -11,21 +11,21 @@ from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.strategies.base.head import TunedStrategy
-from cl_prompts.training.buffers import ClassBalancedMemory
+from cl_prompts.strategies.base.head import HeadStrategy
+from cl_prompts.training.buffers import ClassBalancedBuffer
 from cl_prompts.training.rates import AdaptiveRate
 from cl_prompts.training.schedules import learning_rate_factor
 
 
-class CLIB(TunedStrategy):
+class CLIB(HeadStrategy):
     """Continual learning for i-Blurry (CLIB; Koh et al., ICLR 2022, arXiv 2110.10031). One class
     per image.
 
-    A stream batch first enters the memory; every update then trains on ``memory_batch_size``
+    A stream batch first enters the memory; every update then trains on ``buffer_batch_size``
     samples drawn from the memory alone, ``L = CE(memory batch)``. The fullest class makes room,
     with its sample of least importance: a sample's importance is how much the memory's mean loss
     fell when it was trained on, as a running mean
-    (:class:`~cl_prompts.training.buffers.ClassBalancedMemory`). Two neighbouring learning rates
+    (:class:`~cl_prompts.training.buffers.ClassBalancedBuffer`). Two neighbouring learning rates
     take turns and a test on those falls moves the pair
     (:class:`~cl_prompts.training.rates.AdaptiveRate`); all parameter groups move together, on top
     of ``schedule``.
@@ -42,26 +42,26 @@ class CLIB(TunedStrategy):
           compare different numberings of the classes: see the two parts. No CutMix.
 
     Args:
-        memory_size: samples in the memory, at least 1.
+        buffer_size: samples in the memory, at least 1.
         importance_every: updates between two observations of the memory's loss.
         importance_ema: share of the old importance that an observation keeps.
         lr_step: ratio of the lower to the higher rate.
         lr_period: updates for which a rate is in effect.
         lr_length: observations of each rate that a test compares.
         significance: of that test.
-        **common: see :class:`~cl_prompts.strategies.base.head.TunedStrategy`.
+        **common: see :class:`~cl_prompts.strategies.base.head.HeadStrategy`.
 
     Raises:
         InputError: a number out of range, or no memory.
     """
 
-    needs_memory = True
+    needs_buffer = True
     remember_first = True
 
     def __init__(
         self,
         *,
-        memory_size: int = 2000,
+        buffer_size: int = 2000,
         importance_every: int = 1,
         importance_ema: float = 0.9,
         lr_step: float = 0.95,
@@ -77,16 +77,16 @@ class CLIB(TunedStrategy):
             1.0, step=lr_step, period=lr_period, length=lr_length, significance=significance
         )
         self.importance_every, self.importance_ema = importance_every, importance_ema
-        super().__init__(memory_size=memory_size, **common)
+        super().__init__(buffer_size=buffer_size, **common)
         keeps = not self.model.reads_images
         self.features = (
-            torch.zeros(memory_size, self.model.backbone.dim, device=self.device) if keeps else None
+            torch.zeros(buffer_size, self.model.backbone.dim, device=self.device) if keeps else None
         )
         """(slots, dim) features of what the slots hold, on a frozen ViT."""
 
-    def make_memory(self, size: int, seed: int) -> ClassBalancedMemory:
+    def make_buffer(self, size: int, seed: int) -> ClassBalancedBuffer:
         """Equal numbers of each class, the least important sample of the fullest making room."""
-        return ClassBalancedMemory(
+        return ClassBalancedBuffer(
             size, width=2, policy="importance", ema=self.importance_ema, seed=seed
         )
 
@@ -99,19 +99,19 @@ class CLIB(TunedStrategy):
             stay = (slots >= 0).nonzero()[:, 0].to(self.device)
             self.features[slots.to(self.device)[stay]] = self.model.run(self.mb_x[stay]).features
 
-    def _with_memory(self, stream: list[Tensor]) -> list[Tensor]:
+    def _with_buffer(self, stream: list[Tensor]) -> list[Tensor]:
         """The memory batch alone."""
-        joined, n = super()._with_memory(stream), len(stream[0])
+        joined, n = super()._with_buffer(stream), len(stream[0])
         self.columns = self.columns[n:]
         return [column[n:] for column in joined]
 
     def after_step(self) -> None:
         """Credit the samples just trained on with the fall of the memory's loss, and adapt the rate
         to it."""
-        self.memory.mark_trained(self.replayed)
+        self.buffer.mark_trained(self.replayed)
         if (self.updates + 1) % self.importance_every:
             return
-        self.rate.update(self.memory.observe_losses(self.memory_losses()), self.importance_every)
+        self.rate.update(self.buffer.observe_losses(self.buffer_losses()), self.importance_every)
         self._set_learning_rate()
 
     def _set_learning_rate(self) -> None:
@@ -124,9 +124,9 @@ class CLIB(TunedStrategy):
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
     @torch.no_grad()
-    def memory_losses(self) -> Tensor:
+    def buffer_losses(self) -> Tensor:
         """(held samples,) cross-entropy of each under the current model."""
-        held = len(self.memory)
+        held = len(self.buffer)
         if self.features is not None:
             logits = self.model.run(None, {"frozen": self.features[:held]}).logits
         else:
@@ -134,7 +134,7 @@ class CLIB(TunedStrategy):
             logits = torch.cat(
                 [self.model(self.replay.read(some)[0][0].to(self.device)) for some in slots]
             )
-        return F.cross_entropy(logits, self.memory.labels[:held].to(self.device), reduction="none")
+        return F.cross_entropy(logits, self.buffer.labels[:held].to(self.device), reduction="none")
 
     def state_dict(self) -> dict[str, Any]:
         """The base's, the adaptive rate's and the kept features."""

@@ -16,7 +16,7 @@ from cl_prompts.strategies.base.prompt import (
     check_places,
     heads_of,
     slots_for,
-    with_majority,
+    with_batchwise_prompt,
 )
 
 
@@ -30,7 +30,7 @@ def dual_prompt_model(
     g_length: int = 5,
     e_blocks: Sequence[int] = (2, 3, 4),
     e_length: int = 20,
-    majority: str = "off",
+    batchwise_prompt: str = "off",
     all_keys: bool = False,
     initial: str = "uniform",
 ) -> PromptedViT:
@@ -50,7 +50,7 @@ def dual_prompt_model(
         backbone,
         n_classes,
         query=ClassTokenQuery(),
-        selector=with_majority(slots, pool_size, majority),
+        selector=with_batchwise_prompt(slots, pool_size, batchwise_prompt),
         pools=[
             SharedPrefix(g_blocks, g_length, dim, heads, initial=initial),
             PrefixPool(pool_size, e_blocks, e_length, dim, heads, initial=initial, copy_slots=1),
@@ -80,7 +80,7 @@ class DualPrompt(PromptStrategy):
 
     Deviations. The PyTorch ports deal out prefixes in a wrong order, so that images get other
     images' prompts; here, as in the JAX code, each gets its own. No vote of the batch at test time,
-    see ``majority``. Keys of tasks that have not begun do not compete at test time, see
+    see ``batchwise_prompt``. Keys of tasks that have not begun do not compete at test time, see
     ``all_keys``. Test scores are over the classes seen.
 
     Args:
@@ -94,10 +94,10 @@ class DualPrompt(PromptStrategy):
         g_length: its keys and values per block.
         e_blocks: blocks with E-prompts.
         e_length: keys and values of an E-prompt per block.
-        majority: all images of a batch get the E-prompt that the batch names most often: ``"off"``,
-            in ``"training"``, or ``"always"``, as published for CIFAR-100. **"always" leaks the
-            task at test time**: test batches hold one task each, so the vote names it, and
-                predictions depend on batch mates. Do not compare such numbers with others.
+        batchwise_prompt: all images of a batch get the E-prompt that the batch names most often:
+            ``"off"``, in ``"training"``, or ``"always"``, as published for CIFAR-100. **"always"
+            leaks the task at test time**: test batches hold one task each, so the vote names it,
+                and predictions depend on batch mates. Do not compare such numbers with others.
         all_keys: at test time keys of E-prompts that no task has trained compete as well, as
             published; images that choose them get random prompts.
         initial: distribution of prompts and keys: ``"uniform"`` U(-1, 1) as the port, ``"small"``
@@ -122,7 +122,7 @@ class DualPrompt(PromptStrategy):
         g_length: int = 5,
         e_blocks: Sequence[int] = (2, 3, 4),
         e_length: int = 20,
-        majority: str = "off",
+        batchwise_prompt: str = "off",
         all_keys: bool = False,
         initial: str = "uniform",
         pull_weight: float = 1.0,
@@ -146,7 +146,7 @@ class DualPrompt(PromptStrategy):
                 g_length=g_length,
                 e_blocks=e_blocks,
                 e_length=e_length,
-                majority=majority,
+                batchwise_prompt=batchwise_prompt,
                 all_keys=all_keys,
                 initial=initial,
             )

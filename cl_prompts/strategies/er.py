@@ -11,7 +11,7 @@ class ExperienceReplay(FineTuning):
     """Experience replay (ER; Rolnick et al., NeurIPS 2019, arXiv 1811.11682; here as in the
     Si-Blurry code).
 
-    Every update joins the stream batch with ``memory_batch_size`` distinct samples drawn uniformly
+    Every update joins the stream batch with ``buffer_batch_size`` distinct samples drawn uniformly
     from a reservoir, read again with a fresh augmentation: ``L = CE(stream and memory)``, the plain
     mean over both, over the classes seen so far. The reservoir (Vitter 1985) holds every sample of
     the stream with the same probability, and references, not images. Multi-label: binary
@@ -23,7 +23,7 @@ class ExperienceReplay(FineTuning):
     one augmentation per image instead of one per batch.
 
     Args:
-        memory_size: samples in the reservoir; with 0 the method is a linear probe, or fine-tuning.
+        buffer_size: samples in the reservoir; with 0 the method is a linear probe, or fine-tuning.
         backbone_lr: learning rate of the backbone; 0 keeps it frozen.
         weight_decay: of AdamW, which without it is Adam.
         **common: see :class:`~cl_prompts.strategies.FineTuning` and
@@ -33,11 +33,11 @@ class ExperienceReplay(FineTuning):
     def __init__(
         self,
         *,
-        memory_size: int = 2000,
+        buffer_size: int = 2000,
         backbone_lr: float = 0.0,
         weight_decay: float = 0.0,
         **common: Any,
     ) -> None:
         super().__init__(
-            memory_size=memory_size, backbone_lr=backbone_lr, weight_decay=weight_decay, **common
+            buffer_size=buffer_size, backbone_lr=backbone_lr, weight_decay=weight_decay, **common
         )

@@ -13,11 +13,11 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies.base.experience import whole_of
-from cl_prompts.strategies.base.head import TunedStrategy, tuned_model
+from cl_prompts.strategies.base.head import HeadStrategy, head_model
 from cl_prompts.strategies.base.labels import classes_of
 
 
-class FineTuning(TunedStrategy):
+class FineTuning(HeadStrategy):
     """AdamW on all weights, slowly on the backbone and fast on the head; cross-entropy over the
     classes seen so far.
 
@@ -50,7 +50,7 @@ class FineTuning(TunedStrategy):
         **common: Any,
     ) -> None:
         if model is None:
-            model = tuned_model(
+            model = head_model(
                 backbone, n_classes, backbone_lr=backbone_lr, multi_label=multi_label
             )
         super().__init__(model=model, backbone_lr=backbone_lr, weight_decay=weight_decay, **common)

@@ -9,11 +9,11 @@ from torch import nn
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.pools import KeptTokenPool
+from cl_prompts.prompts.pools import PrependedTokenPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
 from cl_prompts.prompts.task_selectors import FrequencyPenalty, TaskSlots
 from cl_prompts.strategies.base.online import need_backbone
-from cl_prompts.strategies.base.prompt import PromptStrategy, check_places, with_majority
+from cl_prompts.strategies.base.prompt import PromptStrategy, check_places, with_batchwise_prompt
 
 SELECTIONS = ("nearest", "slots", "diverse")
 
@@ -28,7 +28,7 @@ def l2p_model(
     top_k: int = 5,
     selection: str = "nearest",
     copy_keys: bool = False,
-    majority: str = "off",
+    batchwise_prompt: str = "off",
     initial: str = "uniform",
 ) -> PromptedViT:
     """L2P's network: the tokens of ``top_k`` nearest prompts join the sequence, and their mean
@@ -59,9 +59,9 @@ def l2p_model(
         backbone,
         n_classes,
         query=ClassTokenQuery(),
-        selector=with_majority(selector, pool_size, majority),
+        selector=with_batchwise_prompt(selector, pool_size, batchwise_prompt),
         pools=[
-            KeptTokenPool(
+            PrependedTokenPool(
                 pool_size, prompt_length, backbone.dim, initial=initial, copy_slots=copied
             )
         ],
@@ -83,10 +83,10 @@ class L2P(PromptStrategy):
     0.001875, the rate in effect; batch 16, 5 epochs a task, a fresh optimizer for each, gradient
     norm at most 1.
 
-    Deviations. From all published code: no vote of the batch, see ``majority``, and with it lower
-    numbers than published are to be expected; test scores are over the classes seen, not over rows
-    that never trained. From the port: prompts carry no positional embedding (a constant shift; JAX
-    code has none either).
+    Deviations. From all published code: no vote of the batch, see ``batchwise_prompt``, and with it
+    lower numbers than published are to be expected; test scores are over the classes seen, not over
+    rows that never trained. From the port: prompts carry no positional embedding (a constant shift;
+    JAX code has none either).
 
     Args:
         backbone: the frozen ViT; with ``n_classes`` builds the model.
@@ -102,10 +102,10 @@ class L2P(PromptStrategy):
             penalises prompts that earlier tasks used often (the paper's section 4.1, in no
             published code; nearest where no boundary is announced).
         copy_keys: with slots, keys begin as those of the task before, too.
-        majority: all images of a batch get the prompts that the batch names most often: ``"off"``,
-            in ``"training"``, or ``"always"``, as published. **"always" leaks the task at test
-            time**: test batches hold one task each, so the vote names it, and predictions depend on
-                batch mates. Do not compare such numbers with others.
+        batchwise_prompt: all images of a batch get the prompts that the batch names most often:
+            ``"off"``, in ``"training"``, or ``"always"``, as published. **"always" leaks the task
+            at test time**: test batches hold one task each, so the vote names it, and predictions
+                depend on batch mates. Do not compare such numbers with others.
         initial: distribution of prompts and keys: ``"uniform"`` U(-1, 1) as the port, ``"small"``
             U[0, 0.01) as JAX code.
         pull_weight: lambda. Immaterial to keys under Adam but for the clipping of gradients.
@@ -127,7 +127,7 @@ class L2P(PromptStrategy):
         top_k: int = 5,
         selection: str = "nearest",
         copy_keys: bool = False,
-        majority: str = "off",
+        batchwise_prompt: str = "off",
         initial: str = "uniform",
         pull_weight: float = 0.1,
         class_mask: str = "current",
@@ -150,7 +150,7 @@ class L2P(PromptStrategy):
                 top_k=top_k,
                 selection=selection,
                 copy_keys=copy_keys,
-                majority=majority,
+                batchwise_prompt=batchwise_prompt,
                 initial=initial,
             )
         self.pull_weight = pull_weight

@@ -31,7 +31,7 @@ def mvp_model(
     g_length: int = 5,
     e_blocks: Sequence[int] = (2, 3, 4),
     e_length: int = 20,
-    selection_size: int = 1,
+    top_k: int = 1,
     use_mask: bool = True,
     use_contrastive: bool = True,
     use_last_block: bool = False,
@@ -52,17 +52,16 @@ def mvp_model(
             raise InputError(f"{name}_blocks is {list(blocks)}: a block is there twice")
         if length < 1:
             raise InputError(f"{name}_length is {length}: it must be at least 1")
-    if not 1 <= selection_size <= pool_size:
+    if not 1 <= top_k <= pool_size:
         raise InputError(
-            f"selection_size is {selection_size}: it must be between 1 and pool_size, which is"
-            f" {pool_size}"
+            f"top_k is {top_k}: it must be between 1 and pool_size, which is {pool_size}"
         )
     dim = backbone.dim
     return PromptedViT(
         backbone,
         n_classes,
         query=ClassTokenQuery(skip_last=not use_last_block, norm=False),
-        selector=NearestKeys(pool_size, dim, k=selection_size, count_scaled=use_contrastive),
+        selector=NearestKeys(pool_size, dim, k=top_k, count_scaled=use_contrastive),
         pools=[
             SharedTokens(g_blocks, g_length, dim),
             TokenPool(pool_size, e_blocks, e_length, dim),
@@ -81,7 +80,7 @@ class MVP(OnlineStrategy):
     cross-entropy whose features are scaled by their distance to the class row (adaptive feature
     scaling, AFS) and whose samples are weighted by how much their gradient departs from the batch's
     (gradient-similarity focal loss, GSF), plus a contrastive loss that pulls keys to their queries
-    and apart from each other. With ``memory_size`` it is MVP-R.
+    and apart from each other. With ``buffer_size`` it is MVP-R.
 
     Differences from the published code, which the named options bring back: GSF weights each sample
     (``gsf_reduction="batch_mean"``: one scalar weight a batch); the contrastive loss uses each
@@ -97,7 +96,7 @@ class MVP(OnlineStrategy):
         g_length: G-prompt tokens per block.
         e_blocks: blocks with E-prompts.
         e_length: E-prompt tokens per block.
-        selection_size: E-prompts per image.
+        top_k: E-prompts per image.
         use_mask: instance-wise logit masking.
         use_contrastive: contrastive key loss and count-scaled selection; otherwise the mean
             query-key distance.
@@ -127,7 +126,7 @@ class MVP(OnlineStrategy):
         g_length: int = 5,
         e_blocks: Sequence[int] = (2, 3, 4),
         e_length: int = 20,
-        selection_size: int = 1,
+        top_k: int = 1,
         use_mask: bool = True,
         use_contrastive: bool = True,
         use_afs: bool = True,
@@ -147,7 +146,7 @@ class MVP(OnlineStrategy):
                 backbone,
                 n_classes,
                 pool_size=pool_size,
-                selection_size=selection_size,
+                top_k=top_k,
                 g_blocks=g_blocks,
                 g_length=g_length,
                 e_blocks=e_blocks,

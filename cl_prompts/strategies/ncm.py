@@ -12,7 +12,7 @@ from cl_prompts.models.prototype_classifiers import NearestClassMean
 from cl_prompts.strategies.base.prototype import PrototypeStrategy, prototype_vit
 
 
-class NearestMean(PrototypeStrategy):
+class NCM(PrototypeStrategy):
     """Nearest class mean (Mensink et al., TPAMI 2013; on frozen ViTs: Janson et al., 2022, arXiv
     2210.04428).
 

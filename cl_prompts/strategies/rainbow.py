@@ -12,18 +12,18 @@ from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.strategies.base.head import TunedStrategy
-from cl_prompts.training.buffers import ClassBalancedMemory
+from cl_prompts.strategies.base.head import HeadStrategy
+from cl_prompts.training.buffers import ClassBalancedBuffer
 from cl_prompts.training.rainbow import diverse_selection, view_uncertainty
 
 
-class RainbowMemory(TunedStrategy):
+class RainbowMemory(HeadStrategy):
     """Rainbow Memory (RM; Bang et al., CVPR 2021, arXiv 2103.17230), as in the Si-Blurry code. One
     class per image.
 
     Two phases. On the stream: ``CE(stream and memory)`` with a memory that holds equal numbers of
     every class, as in experience replay. At the end of each announced task, or else every
-    ``period`` samples, a rehearsal: ``memory_epochs`` passes over the memory alone, in random
+    ``period`` samples, a rehearsal: ``rehearsal_epochs`` passes over the memory alone, in random
     batches of ``train_mb_size``, with the learning rates of :func:`rehearsal_factor`. The passes of
     a rehearsal count as forward passes of training and its steps in ``updates``; Avalanche's
     triggers do not fire for them.
@@ -42,8 +42,8 @@ class RainbowMemory(TunedStrategy):
     ``online_iter``, like every other method), applies CutMix, and crashes after the first task.
 
     Args:
-        memory_size: samples in the memory, at least 1.
-        memory_epochs: passes over the memory in a rehearsal; 0 for no rehearsal.
+        buffer_size: samples in the memory, at least 1.
+        rehearsal_epochs: passes over the memory in a rehearsal; 0 for no rehearsal.
         selection: ``"random"`` or ``"uncertainty"``.
         views: augmented views of each candidate for the uncertainty.
         reuse_features: with a frozen ViT, compute features once a rehearsal instead of once an
@@ -52,47 +52,48 @@ class RainbowMemory(TunedStrategy):
         period: stream samples between two rehearsals where no boundary is announced; None for
             never. The default gives published CIFAR-100 streams as many as they have tasks; a
             stream that is shorter has none.
-        **common: see :class:`~cl_prompts.strategies.base.head.TunedStrategy`.
+        **common: see :class:`~cl_prompts.strategies.base.head.HeadStrategy`.
 
     Raises:
         InputError: a number out of range, an unknown selection, or ``reuse_features`` where
             features change.
     """
 
-    needs_memory = True
+    needs_buffer = True
     masks_classes = False
 
     def __init__(
         self,
         *,
-        memory_size: int = 2000,
-        memory_epochs: int = 256,
+        buffer_size: int = 2000,
+        rehearsal_epochs: int = 256,
         selection: str = "random",
         views: int = 12,
         reuse_features: bool = False,
         period: int | None = 10_000,
         **common: Any,
     ) -> None:
-        if memory_epochs < 0 or views < 1:
+        if rehearsal_epochs < 0 or views < 1:
             raise InputError(
-                f"memory_epochs is {memory_epochs} and views is {views}: they need at least 0 and 1"
+                f"rehearsal_epochs is {rehearsal_epochs} and views is {views}: they need at least 0"
+                " and 1"
             )
         if selection not in ("random", "uncertainty"):
             raise unknown("selection", selection, ("random", "uncertainty"))
-        super().__init__(memory_size=memory_size, period=period, **common)
+        super().__init__(buffer_size=buffer_size, period=period, **common)
         if reuse_features and self.model.reads_images:
             raise InputError(
                 "reuse_features needs features that stay as they are: use it with backbone_lr=0"
             )
-        self.memory_epochs, self.selection, self.views = memory_epochs, selection, views
+        self.rehearsal_epochs, self.selection, self.views = rehearsal_epochs, selection, views
         self.reuse_features = reuse_features
         self._candidates = torch.zeros(0, 3, dtype=torch.int64)
         """(samples since the last rehearsal, 3): reference and label; empty with selection
         "random"."""
 
-    def make_memory(self, size: int, seed: int) -> ClassBalancedMemory:
+    def make_buffer(self, size: int, seed: int) -> ClassBalancedBuffer:
         """Equal numbers of each class, a random sample of the fullest making room."""
-        return ClassBalancedMemory(size, width=2, policy="random", seed=seed)
+        return ClassBalancedBuffer(size, width=2, policy="random", seed=seed)
 
     def remember(self, rows: Tensor, labels: Tensor) -> None:
         """Into the memory, and among the candidates for it."""
@@ -103,7 +104,7 @@ class RainbowMemory(TunedStrategy):
 
     def finish_task(self) -> None:
         """Choose the memory anew, if so asked, and rehearse it."""
-        if len(self.memory) == 0:
+        if len(self.buffer) == 0:
             return
         if self.selection == "uncertainty":
             self._choose()
@@ -111,8 +112,8 @@ class RainbowMemory(TunedStrategy):
 
     @torch.no_grad()
     def _choose(self) -> None:
-        held = torch.cat([self.memory.slots, self.memory.labels[:, None]], dim=1)[
-            : len(self.memory)
+        held = torch.cat([self.buffer.slots, self.buffer.labels[:, None]], dim=1)[
+            : len(self.buffer)
         ]
         candidates = torch.cat([held, self._candidates]).unique(dim=0)
         uncertainty = []
@@ -125,19 +126,19 @@ class RainbowMemory(TunedStrategy):
             ]
             uncertainty.append(view_uncertainty(torch.stack(scores)).cpu())
         chosen = candidates[
-            diverse_selection(torch.cat(uncertainty), candidates[:, 2], self.memory.size)
+            diverse_selection(torch.cat(uncertainty), candidates[:, 2], self.buffer.size)
         ]
-        self.memory.replace(chosen[:, :2], chosen[:, 2])
+        self.buffer.replace(chosen[:, :2], chosen[:, 2])
         self._candidates = self._candidates[:0]
 
     def _rehearse(self) -> None:
         groups, stream_loss = self.optimizer.param_groups, self.loss
         rates = [group["lr"] for group in groups]
-        kept = self._memory_features() if self.reuse_features and self.memory_epochs else None
-        for epoch in range(self.memory_epochs):
+        kept = self._buffer_features() if self.reuse_features and self.rehearsal_epochs else None
+        for epoch in range(self.rehearsal_epochs):
             for group, rate in zip(groups, rates, strict=True):
                 group["lr"] = group.get("initial_lr", rate) * rehearsal_factor(epoch)
-            for slots in self.memory.draw_slots(len(self.memory)).split(self.train_mb_size):
+            for slots in self.buffer.draw_slots(len(self.buffer)).split(self.train_mb_size):
                 self._rehearse_batch(slots, kept)
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate
@@ -149,7 +150,7 @@ class RainbowMemory(TunedStrategy):
         else:
             output = self.model.run(None, {"frozen": kept[slots.to(self.device)]})
         self.optimizer.zero_grad()
-        self.loss = F.cross_entropy(output.logits, self.memory.labels[slots].to(self.device))
+        self.loss = F.cross_entropy(output.logits, self.buffer.labels[slots].to(self.device))
         self.backward()
         self.clip_gradients()
         self.optimizer_step()
@@ -157,9 +158,9 @@ class RainbowMemory(TunedStrategy):
         self._check_loss()
 
     @torch.no_grad()
-    def _memory_features(self) -> Tensor:
+    def _buffer_features(self) -> Tensor:
         """(held samples, dim) features of a frozen ViT."""
-        slots = torch.arange(len(self.memory)).split(self.eval_mb_size)
+        slots = torch.arange(len(self.buffer)).split(self.eval_mb_size)
         return torch.cat([self.model.run(self._images(some)).features for some in slots])
 
     def _images(self, slots: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def _final_slots(n: int, holder: dict[int, int]) -> Tensor:
     return result
 
 
-class ReservoirMemory(Memory):
+class ReservoirBuffer(Memory):
     """Reservoir sampling (Vitter 1985): every sample of the stream is held with the same
     probability.
 
@@ -128,7 +128,7 @@ class ReservoirMemory(Memory):
         self.offered = int(state["offered"])
 
 
-class ClassBalancedMemory(Memory):
+class ClassBalancedBuffer(Memory):
     """Every sample enters; when full, the fullest class gives up a slot. For Rainbow Memory and
     CLIB.
 

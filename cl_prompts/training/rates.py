@@ -76,7 +76,7 @@ class AdaptiveRate:
 
         Args:
             fall: by how much the memory's mean loss fell meanwhile
-                (``ClassBalancedMemory.observe_losses`` returns it).
+                (``ClassBalancedBuffer.observe_losses`` returns it).
             updates: how many updates that covers.
 
         Returns:

@@ -80,7 +80,7 @@ def test_context_is_a_prefix_of_projected_keys_and_values() -> None:
 def test_kept_tokens_travel_through_all_blocks() -> None:
     backbone = tiny_vit()
     images, prompts = torch.rand(2, 3, 16, 16), torch.randn(1, 3, 16)
-    out = backbone.blocks(backbone.embed(images), PromptPlan(kept=prompts))
+    out = backbone.blocks(backbone.embed(images), PromptPlan(prepended=prompts))
     literal = backbone.vit.blocks(
         torch.cat([backbone.embed(images), prompts.expand(2, -1, -1)], dim=1)
     )
@@ -108,39 +108,41 @@ def test_a_shared_entry_changes_nothing_but_the_work(variant: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("shared_entry", [False, True])
-@pytest.mark.parametrize("kept_only", [False, True])
+@pytest.mark.parametrize("prepended_only", [False, True])
 def test_kept_tokens_alone_equal_all_tokens_and_cost_less(
-    kept_only: bool, shared_entry: bool
+    prepended_only: bool, shared_entry: bool
 ) -> None:
     backbone = tiny_vit()
     tokens, kept = (
         backbone.embed(torch.rand(3, 3, 16, 16)),
         torch.randn(3, 5, 16, requires_grad=True),
     )
-    plan = PromptPlan(kept=kept)
+    plan = PromptPlan(prepended=kept)
     backbone.counter.reset()
     want = backbone.norm(backbone.blocks(tokens, plan))[:, -5:]
     everything = backbone.counter.macs
     backbone.counter.reset()
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops:
         entry = backbone.enter(tokens) if shared_entry else None
-        got = backbone.norm(backbone.blocks(tokens, plan, kept_only=kept_only, entry=entry))[:, -5:]
+        got = backbone.norm(
+            backbone.blocks(tokens, plan, prepended_only=prepended_only, entry=entry)
+        )[:, -5:]
     assert backbone.counter.macs == pytest.approx(flops.get_total_flops() / 2, rel=1e-6)
-    assert (backbone.counter.macs < everything) == kept_only
+    assert (backbone.counter.macs < everything) == prepended_only
     torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
     ramp = torch.arange(16)
     gradients = [
         torch.autograd.grad((out * ramp).sum(), kept, retain_graph=True)[0] for out in (got, want)
     ]
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
-    pooled = backbone.kept_features(tokens, plan, entry=entry)
+    pooled = backbone.prepended_features(tokens, plan, entry=entry)
     torch.testing.assert_close(pooled, want.mean(dim=1), atol=1e-5, rtol=0)
 
 
 def test_kept_features_need_kept_tokens() -> None:
     backbone = tiny_vit()
     with pytest.raises(TypeError, match="no kept tokens"):
-        backbone.kept_features(backbone.embed(torch.rand(1, 3, 16, 16)), PromptPlan())
+        backbone.prepended_features(backbone.embed(torch.rand(1, 3, 16, 16)), PromptPlan())
 
 
 def test_plans_add_up_block_by_block() -> None:
@@ -155,8 +157,8 @@ def test_plans_add_up_block_by_block() -> None:
         prefix={1: (torch.ones(5, 2, 1, 2),) * 2},
     )
     a.add(b)
-    assert a.kept is not None
-    assert a.kept.shape == (5, 3, 4)
+    assert a.prepended is not None
+    assert a.prepended.shape == (5, 3, 4)
     assert a.context[0].shape == (5, 3, 4)
     assert set(a.context) == {0, 2}
     assert a.prefix[1][0].shape == (5, 2, 4, 2)

@@ -25,7 +25,7 @@ from cl_prompts.models.inspection import key_similarity, prompt_usage
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.components import AttentionWeights
 from cl_prompts.prompts.selectors import NearestKeys
-from cl_prompts.prompts.task_selectors import BatchMajority, FrequencyPenalty, TaskSlots
+from cl_prompts.prompts.task_selectors import BatchwisePrompt, FrequencyPenalty, TaskSlots
 from tests.conftest import tiny_vit
 from tests.experiments.test_pictures import drawn, texts
 
@@ -40,7 +40,7 @@ def chooser(selector: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda k: k, TaskSlots, FrequencyPenalty, lambda k: BatchMajority(TaskSlots(k), 5)]
+    "wrap", [lambda k: k, TaskSlots, FrequencyPenalty, lambda k: BatchwisePrompt(TaskSlots(k), 5)]
 )
 def test_usage_and_keys_are_found_below_any_wrapper(wrap: Any) -> None:
     keys = NearestKeys(5, 8, k=2)
@@ -175,7 +175,7 @@ def rows(folder: Path) -> list[list[str]]:
 def test_a_run_writes_what_is_inside_and_the_report_shows_it(tmp_path: Path) -> None:
     assert (
         main(
-            ["run", "digits_mvp_r", *QUICK, "mvp.memory_size=30", "--out", str(tmp_path), "--quiet"]
+            ["run", "digits_mvp_r", *QUICK, "mvp.buffer_size=30", "--out", str(tmp_path), "--quiet"]
         )
         == 0
     )
@@ -210,7 +210,7 @@ def test_a_run_writes_what_is_inside_and_the_report_shows_it(tmp_path: Path) -> 
 
 
 def test_a_run_without_prompts_or_memory_has_none_of_it(tmp_path: Path) -> None:
-    assert main(["run", "digits_nearest_mean", *QUICK, "--out", str(tmp_path), "--quiet"]) == 0
+    assert main(["run", "digits_ncm", *QUICK, "--out", str(tmp_path), "--quiet"]) == 0
     (run,) = collect([tmp_path])
     assert not {"prompt_usage", "prompt_usage_entropy", "memory"} & set(run.metrics)
     assert memory_matrix(run).size == usage_matrix(run).size == 0

@@ -297,7 +297,7 @@ def test_bad_input_ends_with_exit_code_2_before_anything_is_written(
             "rainbow does something every 5000 samples, and the stream has 1442: set rainbow.",
         ),
         (
-            ["digits_er", "memory_size=1442"],
+            ["digits_er", "buffer_size=1442"],
             "er has room for 1442 samples, and the stream has 1442: nothing is ever given up",
         ),
         (["digits_rainbow", "period=5000", "boundaries=true"], None),

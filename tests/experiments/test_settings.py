@@ -31,13 +31,13 @@ def test_the_embedded_default_exists_for_each_strategy() -> None:
 
 
 def test_a_strategy_that_a_recipe_does_not_name_has_its_own_recipe_s_settings() -> None:
-    runs = plan("digits", [f"strategy={','.join(STRATEGIES)}", "seed=1", "er.memory_size=7"])
+    runs = plan("digits", [f"strategy={','.join(STRATEGIES)}", "seed=1", "er.buffer_size=7"])
     for run in runs:
         (own,) = plan(f"digits_{run.strategy}", ["seed=1"])
-        changed = {"memory_size": 7} if run.strategy == "er" else {}
+        changed = {"buffer_size": 7} if run.strategy == "er" else {}
         assert run.options == own.options | changed, run.strategy
     for own in ("digits_rainbow", "digits_er"):  # what it extends counts
-        assert plan(own, ["strategy=ewc"])[0].options["period"] == 300
+        assert plan(own, ["strategy=ewcpp"])[0].options["period"] == 300
         assert plan(own, ["strategy=mvp"])[0].options["e_blocks"] == [2, 3, 4]
     assert plan("cifar100", ["strategy=l2p"])[0].options["pull_weight"] == 0.5
     assert plan("digit_scenes", ["strategy=l2p"])[0].options["pull_weight"] != 0.5
@@ -73,15 +73,15 @@ def test_overrides_go_where_their_key_belongs() -> None:
     shared = [
         "strategy=rainbow,ewc",
         "seed=1",
-        "rainbow.memory_size=9",
-        "memory_size=8",
+        "rainbow.buffer_size=9",
+        "buffer_size=8",
         "period=7",
     ]  # a recipe has its own
     assert [
-        (r.options["memory_size"], r.options["period"]) for r in plan("digits_all", shared)
+        (r.options["buffer_size"], r.options["period"]) for r in plan("digits_all", shared)
     ] == [(9, 7), (8, 7)]
-    (both,) = plan("digits_er", ["training.memory_size=8", "er.lr=1.0", "seed=1"])
-    assert (both.options["memory_size"], both.options["lr"]) == (8, 1.0)
+    (both,) = plan("digits_er", ["training.buffer_size=8", "er.lr=1.0", "seed=1"])
+    assert (both.options["buffer_size"], both.options["lr"]) == (8, 1.0)
     assert [
         r.options["lr"] for r in plan("digits_er", ["er.lr=1.0", "training.lr=0.5", "seed=1"])
     ] == [1.0]
@@ -195,7 +195,7 @@ def test_an_own_recipe_extends_one_of_the_package(tmp_path: Path) -> None:
     assert [(r.strategy, r.seed) for r in runs] == [("er", 9), ("mvp", 9)]
     assert runs[0].scenario == {"name": "disjoint", "n_tasks": 5, "leftover": "keep"}
     file.write_text("extends: digits\n")
-    assert [r.options["memory_size"] for r in plan(str(file), ["strategy=er", "seed=1"])] == [100]
+    assert [r.options["buffer_size"] for r in plan(str(file), ["strategy=er", "seed=1"])] == [100]
 
 
 @given(st.floats(min_value=1e-9, max_value=1e9, allow_nan=False))

@@ -43,17 +43,24 @@ def test_training_passes_each_shown_image_through_the_blocks_once_or_twice(kind:
     strategy = fit(make(kind), benchmark().train_stream)
     counter = strategy.model.backbone.counter
     assert counter.blocks == counter.images * QUERYING.get(kind, DEPTH)
-    if strategy.memory.size == 0:
+    if strategy.buffer.size == 0:
         assert counter.images == strategy.samples_seen * strategy.online_iter
 
 
 #: images shown by an update on 8 stream samples, once the memory is full and gives half as many
-SHOWN = {"er": 8 + 4, "ewc": 8 + 4, "rainbow": 8 + 4, "mvp_r": 8 + 4, "der": 8 + 4 + 4, "clib": 4}
+SHOWN = {
+    "er": 8 + 4,
+    "ewcpp": 8 + 4,
+    "rainbow": 8 + 4,
+    "mvp_r": 8 + 4,
+    "derpp": 8 + 4 + 4,
+    "clib": 4,
+}
 
 
 @pytest.mark.parametrize("kind", SHOWN)
 def test_replay_costs_its_share_of_a_batch(kind: str) -> None:
-    strategy = make(kind, train_mb_size=8, memory_batch_size=4, memory_size=8)
+    strategy = make(kind, train_mb_size=8, buffer_batch_size=4, buffer_size=8)
     counter, (filling, *rest) = (
         strategy.model.backbone.counter,
         benchmark("class_incremental").train_stream,
@@ -72,7 +79,7 @@ def test_replay_costs_its_share_of_a_batch(kind: str) -> None:
             assert counter.images == shown
 
 
-@pytest.mark.parametrize("kind", ["rainbow", "lwf", "ewc"])
+@pytest.mark.parametrize("kind", ["rainbow", "lwf", "ewcpp"])
 def test_task_ends_cost_what_the_method_does_there(kind: str) -> None:
     strategy = fit(make(kind), benchmark().train_stream)
     counter = strategy.model.backbone.counter
@@ -83,7 +90,17 @@ def test_task_ends_cost_what_the_method_does_there(kind: str) -> None:
 
 #: of whose test images nothing is left to compute, as long as what has learned stays (MULTI-LANE's
 # newest lane moves in training)
-ALL_KEPT = ("linear_probe", "er", "der", "ewc", "lwf", "rainbow", "clib", "multi_lane", *PROTOTYPES)
+ALL_KEPT = (
+    "linear_probe",
+    "er",
+    "derpp",
+    "ewcpp",
+    "lwf",
+    "rainbow",
+    "clib",
+    "multi_lane",
+    *PROTOTYPES,
+)
 NOTHING_KEPT = ("fine_tuning", "joint", "one_prompt")
 
 
@@ -153,7 +170,7 @@ COSTS = {
 }
 #: which row a strategy's step is in; replay multiplies it (SHOWN / 8)
 ROWS = {kind: kind for kind in MODELS if kind in TABLE}
-ROWS |= dict.fromkeys(("linear_probe", "er", "der", "ewc", "lwf", "rainbow", "clib"), "head")
+ROWS |= dict.fromkeys(("linear_probe", "er", "derpp", "ewcpp", "lwf", "rainbow", "clib"), "head")
 ROWS |= {"joint": "fine_tuning", **dict.fromkeys(PROTOTYPES, "prototypes")}
 
 

@@ -119,7 +119,7 @@ def test_a_cell_builds_or_is_refused_as_the_page_says(
 
 
 @pytest.mark.parametrize(
-    "scenario", ["class_incremental", "mlcil", "si_blurry_multilabel"]
+    "scenario", ["class_incremental", "mlcil", "si_blurry_multi_label"]
 )  # test_runs has the others
 def test_a_linear_probe_runs_from_one_end_to_the_other(
     scenario: str, builder: runner.Builder, tmp_path: Path
@@ -135,7 +135,7 @@ def test_a_linear_probe_runs_from_one_end_to_the_other(
 @pytest.mark.parametrize(
     ("scenario", "overrides", "says"),
     [
-        ("si_blurry", ["dataset=digit_scenes"], "use mlcil or si_blurry_multilabel"),
+        ("si_blurry", ["dataset=digit_scenes"], "use mlcil or si_blurry_multi_label"),
         ("mlcil", ["dataset=digits"], "use si_blurry or i_blurry or disjoint or class_incremental"),
         ("disjoint", ["n_tasks=11"], "n_tasks must be a whole number from 1 to 10"),
         (

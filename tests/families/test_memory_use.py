@@ -22,7 +22,7 @@ PLACES: dict[str, dict[str, Any]] = {
     "multi_lane": {"prompted_blocks": (0,), "lane_samples": 10_000},
     "dual_prompt": {"e_blocks": (1,)},
     **{kind: {"prompted_blocks": (0,)} for kind in ("coda_prompt", "s_prompt", "one_prompt")},
-    "rainbow": {"memory_epochs": 1},
+    "rainbow": {"rehearsal_epochs": 1},
 }
 
 
@@ -61,7 +61,7 @@ def test_memory_is_flat_over_500_steps(kind: str, only_new_objects: None) -> Non
         Blobs(n, N_CLASSES, size=8), Blobs(6, N_CLASSES, size=8)
     ).train_stream
     steps = {"train_mb_size": 2, "train_epochs": 1, "online_iter": 1}
-    held = {"memory_size": 12, "memory_batch_size": 2} if "memory_size" in TABLE[kind][1] else {}
+    held = {"buffer_size": 12, "buffer_batch_size": 2} if "buffer_size" in TABLE[kind][1] else {}
     often = {"period": 40} if "period" in TABLE[kind][1] else {}
     strategy = make(
         kind,

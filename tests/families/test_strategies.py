@@ -288,7 +288,7 @@ def test_ordinary_plugins_metrics_and_loggers_work(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", REPLAYING)
 def test_a_replay_plugin_and_an_own_memory_exclude_each_other(kind: str) -> None:
-    with pytest.raises(InputError, match="memory_size and a plugin"):
+    with pytest.raises(InputError, match="buffer_size and a plugin"):
         fit(make(kind, plugins=[ReplayPlugin(mem_size=20)]), benchmark().train_stream)
 
 

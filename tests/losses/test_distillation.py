@@ -8,7 +8,7 @@ import torch
 from cl_prompts.errors import InputError
 from cl_prompts.losses.distillation import StoredLogits, distillation_loss, stored_logit_loss
 from cl_prompts.models.heads import mask_unseen
-from cl_prompts.training.buffers import ReservoirMemory
+from cl_prompts.training.buffers import ReservoirBuffer
 
 SEEN = torch.tensor([True, False, True, True, False])
 
@@ -64,7 +64,7 @@ def test_stored_logits_count_where_they_existed() -> None:
 
 
 def test_stored_logits_follow_the_memory() -> None:
-    memory, store = ReservoirMemory(4, seed=1), StoredLogits(4, 5)
+    memory, store = ReservoirBuffer(4, seed=1), StoredLogits(4, 5)
     everything = mask_unseen(logits(40, 0), SEEN)
     early = SEEN & torch.tensor([True, True, True, False, False])
     for start in range(0, 40, 8):

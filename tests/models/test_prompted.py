@@ -17,7 +17,7 @@ from tests.conftest import tiny_vit
 
 MODELS = {
     "mvp": lambda vit: mvp_model(vit, 6, pool_size=4, e_blocks=(1, 2)),
-    "mvp_k2": lambda vit: mvp_model(vit, 6, pool_size=4, e_blocks=(1, 2), selection_size=2),
+    "mvp_k2": lambda vit: mvp_model(vit, 6, pool_size=4, e_blocks=(1, 2), top_k=2),
     "linear_probe": lambda vit: PromptedViT(vit, 6),
     "fine_tuning": lambda vit: PromptedViT(vit.thawed(), 6),
 }
@@ -170,8 +170,8 @@ def test_ties_go_to_the_lowest_row() -> None:
 def test_prompts_beyond_the_last_block_are_refused() -> None:
     with pytest.raises(InputError, match="block 9, but this ViT has blocks 0 to 3"):
         mvp_model(tiny_vit(), 6, e_blocks=(9,))
-    with pytest.raises(InputError, match="selection_size is 11"):
-        mvp_model(tiny_vit(), 6, e_blocks=(1,), selection_size=11)
+    with pytest.raises(InputError, match="top_k is 11"):
+        mvp_model(tiny_vit(), 6, e_blocks=(1,), top_k=11)
     with pytest.raises(InputError, match="at least one class"):
         PromptedViT(tiny_vit(), 0)
 

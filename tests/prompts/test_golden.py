@@ -16,11 +16,11 @@ from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.components import AttentionWeights, ComponentPool, GrowingRows, gram_schmidt
-from cl_prompts.prompts.pools import KeptTokenPool, class_position
+from cl_prompts.prompts.pools import PrependedTokenPool, class_position
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
 from cl_prompts.prompts.selectors import NearestKeys, Selection
 from cl_prompts.prompts.task_aware import start_task
-from cl_prompts.prompts.task_selectors import BatchMajority, TaskSlots
+from cl_prompts.prompts.task_selectors import BatchwisePrompt, TaskSlots
 from cl_prompts.strategies.coda_prompt import coda_prompt_model
 from cl_prompts.strategies.dual_prompt import dual_prompt_model
 from cl_prompts.strategies.l2p import l2p_model
@@ -83,11 +83,11 @@ def l2p_query(case: str) -> Tensor:
     ],
 )
 def test_l2p_pool(case: str) -> None:
-    keys, pool = NearestKeys(8, 32, k=3), KeptTokenPool(8, 3, 32)
+    keys, pool = NearestKeys(8, 32, k=3), PrependedTokenPool(8, 3, 32)
     put(keys.key, golden("l2p/keys"))
     put(pool.values, golden("l2p/pool"))
     voted = case.startswith("batchwise")
-    selector = BatchMajority(keys, 8) if voted else TaskSlots(keys)
+    selector = BatchwisePrompt(keys, 8) if voted else TaskSlots(keys)
     if case == "mask_task1":
         start_task(selector, 1)
     selection = selector(l2p_query(case))
@@ -96,7 +96,7 @@ def test_l2p_pool(case: str) -> None:
     close(1 - selection.distance, f"l2p/{case}/similarity")
     close(selection.match, f"l2p/{case}/reduce_sim")
 
-    prompts = pool.build(selection).kept
+    prompts = pool.build(selection).prepended
     assert prompts is not None
     prompted = torch.cat([prompts, golden("l2p/x_embed")], dim=1)
     if voted:  # the vote fixes a set, its order is the file's own
@@ -143,7 +143,7 @@ def test_dual_prompt_majority() -> None:
     keys = NearestKeys(5, 32)
     put(keys.key, golden("dual/keys"))
     assert torch.equal(
-        BatchMajority(keys, 5)(golden("dual/query")).index, golden("dual/match_batchwise/idx")
+        BatchwisePrompt(keys, 5)(golden("dual/query")).index, golden("dual/match_batchwise/idx")
     )
 
 
@@ -324,7 +324,7 @@ def test_l2p_model() -> None:
     model = golden_model(l2p_model, pool_size=6, prompt_length=3, top_k=2)
     images, keys, pool = golden("vit/images"), model.selector, model.pools[0]
     assert isinstance(keys, NearestKeys)
-    assert isinstance(pool, KeptTokenPool)
+    assert isinstance(pool, PrependedTokenPool)
     pool.position = class_position(model.backbone)  # the port's, a constant shift of all prompts
     put(pool.values, golden("vit/l2p/pool"))
     put(keys.key, golden("vit/l2p/keys"))

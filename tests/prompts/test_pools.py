@@ -24,11 +24,11 @@ from cl_prompts.prompts.components import (
     orthogonal_rows,
     orthogonality,
 )
-from cl_prompts.prompts.pools import KeptTokenPool, class_position
+from cl_prompts.prompts.pools import PrependedTokenPool, class_position
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix, split_heads
 from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_aware import start_task
-from cl_prompts.prompts.task_selectors import BatchMajority, TaskSlots
+from cl_prompts.prompts.task_selectors import BatchwisePrompt, TaskSlots
 from tests.conftest import tiny_vit
 
 N_CLASSES = 6
@@ -43,7 +43,7 @@ def model_of(selector: nn.Module | None, *pools: nn.Module) -> PromptedViT:
 
 
 COMPOSITIONS: dict[str, Callable[[], PromptedViT]] = {
-    "l2p": lambda: model_of(NearestKeys(4, 16, k=2), KeptTokenPool(4, 3, 16)),
+    "l2p": lambda: model_of(NearestKeys(4, 16, k=2), PrependedTokenPool(4, 3, 16)),
     "l2p_shallow_prefix": lambda: model_of(NearestKeys(4, 16, k=2), PrefixPool(4, (0,), 3, 16, 2)),
     "dual_prompt": lambda: model_of(
         slots(), SharedPrefix((0, 1), 2, 16, 2), PrefixPool(4, (1, 2), 3, 16, 2, copy_slots=1)
@@ -89,7 +89,7 @@ def test_logits_do_not_depend_on_batch_mates(model: PromptedViT, task: int) -> N
 
 def test_with_a_vote_they_do() -> None:
     torch.manual_seed(3)
-    selector = BatchMajority(NearestKeys(12, 16), 12, in_evaluation=True)
+    selector = BatchwisePrompt(NearestKeys(12, 16), 12, in_evaluation=True)
     model = model_of(selector, PrefixPool(12, (0, 1), 3, 16, 2)).eval()
     model.see(torch.arange(N_CLASSES))
     varied = torch.cat([images(3), torch.zeros(3, 3, 16, 16), torch.ones(1, 3, 16, 16)])
@@ -242,7 +242,7 @@ def test_heads_are_contiguous_channels() -> None:
 def test_slot_copies_are_made_once_and_leave_other_slots_alone() -> None:
     for pool in (
         PrefixPool(3, (0,), 2, 16, 2, copy_slots=1),
-        KeptTokenPool(3, 2, 16, copy_slots=1),
+        PrependedTokenPool(3, 2, 16, copy_slots=1),
     ):
         before = pool.values.detach().clone()
         start_task(pool, 0)
@@ -275,9 +275,12 @@ def test_a_task_moves_its_own_slot_and_key_alone() -> None:
 
 def test_kept_tokens_may_carry_the_class_tokens_position(vit: FrozenViT) -> None:
     selection = NearestKeys(4, 16, k=2)(torch.randn(3, 16))
-    plain, moved = KeptTokenPool(4, 2, 16), KeptTokenPool(4, 2, 16, position=class_position(vit))
+    plain, moved = (
+        PrependedTokenPool(4, 2, 16),
+        PrependedTokenPool(4, 2, 16, position=class_position(vit)),
+    )
     moved.load_state_dict(plain.state_dict())  # the position is the backbone's, not the pool's
-    a, b = plain.build(selection).kept, moved.build(selection).kept
+    a, b = plain.build(selection).prepended, moved.build(selection).prepended
     assert a is not None
     assert b is not None
     assert a.shape == (3, 4, 16)
@@ -316,7 +319,7 @@ def test_bad_input_is_refused(make: Callable[[], Any], says: str) -> None:
 
 @pytest.mark.parametrize(
     "pool",
-    [PrefixPool(4, (0,), 2, 16, 2), KeptTokenPool(4, 2, 16), ComponentPool(4, (0,), 2, 16, 2)],
+    [PrefixPool(4, (0,), 2, 16, 2), PrependedTokenPool(4, 2, 16), ComponentPool(4, (0,), 2, 16, 2)],
 )
 def test_a_pool_without_its_selector_says_so(pool: Any) -> None:
     with pytest.raises(TypeError, match="give the model"):
@@ -421,7 +424,7 @@ def test_growth_is_part_of_the_state() -> None:
 
 def test_sizes_of_published_settings() -> None:
     count = lambda m: sum(p.numel() for p in m.parameters())  # noqa: E731
-    assert count(KeptTokenPool(10, 5, 768)) + count(NearestKeys(10, 768)) == 46_080
+    assert count(PrependedTokenPool(10, 5, 768)) + count(NearestKeys(10, 768)) == 46_080
     dual = [
         SharedPrefix((0, 1), 5, 768, 12),
         PrefixPool(10, (2, 3, 4), 20, 768, 12),

@@ -21,7 +21,7 @@ from cl_prompts.scenarios import (
     class_incremental_split,
     disjoint_split,
     mlcil_split,
-    si_blurry_multilabel_split,
+    si_blurry_multi_label_split,
 )
 
 
@@ -178,7 +178,7 @@ def test_any_kind_of_matrix(convert: Callable[[np.ndarray], Any]) -> None:
     labels = some_labels(40, 6)
     expected = mlcil_split(labels, protocol="B0-C2", test_labels=labels)
     assert mlcil_split(convert(labels), protocol="B0-C2", test_labels=convert(labels)) == expected
-    assert si_blurry_multilabel_split(convert(labels)) == si_blurry_multilabel_split(labels)
+    assert si_blurry_multi_label_split(convert(labels)) == si_blurry_multi_label_split(labels)
 
 
 def test_split_is_a_read_only_sequence() -> None:
@@ -224,7 +224,7 @@ def test_split_is_a_read_only_sequence() -> None:
     ],
 )
 @pytest.mark.parametrize(
-    "split", [lambda y: mlcil_split(y, base=1, increment=1), si_blurry_multilabel_split]
+    "split", [lambda y: mlcil_split(y, base=1, increment=1), si_blurry_multi_label_split]
 )
 def test_refused_labels(split: Callable[[Any], Any], labels: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
@@ -312,7 +312,7 @@ def test_coco_size_is_quick() -> None:
     for _ in range(3):
         start = time.perf_counter()
         mlcil_split(labels, protocol="B0-C10", test_labels=labels[:40_137])
-        si_blurry_multilabel_split(labels)
+        si_blurry_multi_label_split(labels)
         times.append(time.perf_counter() - start)
     assert min(times) < 0.6
 

@@ -25,8 +25,8 @@ from cl_prompts.scenarios import (
     mlcil_benchmark,
     mlcil_split,
     si_blurry_benchmark,
-    si_blurry_multilabel_benchmark,
-    si_blurry_multilabel_split,
+    si_blurry_multi_label_benchmark,
+    si_blurry_multi_label_split,
     si_blurry_split,
 )
 from cl_prompts.scenarios.multi_hot import MultiHotTargets
@@ -67,7 +67,7 @@ class NoImages(Scenes):
 TRAIN, TEST = Scenes(some_labels(90, 12, seed=1)), Scenes(some_labels(40, 12, seed=2))
 BENCHMARKS: dict[str, Callable[..., Any]] = {
     "mlcil": lambda *data, **settings: mlcil_benchmark(*data, protocol="B4-C2", **settings),
-    "blurry": lambda *data, **settings: si_blurry_multilabel_benchmark(
+    "blurry": lambda *data, **settings: si_blurry_multi_label_benchmark(
         *data, n_tasks=3, seed=4, **settings
     ),
 }
@@ -111,7 +111,7 @@ def test_avalanche_strategies_train_and_evaluate(name: str, kind: str, task_labe
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_empty_tasks_are_passed_over(name: str) -> None:
-    benchmark = si_blurry_multilabel_benchmark(TRAIN, TEST, n_tasks=6, blurry_percent=0, seed=3)
+    benchmark = si_blurry_multi_label_benchmark(TRAIN, TEST, n_tasks=6, blurry_percent=0, seed=3)
     assert 0 in benchmark.split.sizes
     strategy = make_strategy(name)
     for experience in benchmark.train_stream:
@@ -189,7 +189,7 @@ def test_mlcil_test_stream_grows() -> None:
 
 
 def test_blurry_test_stream_is_every_labelled_image() -> None:
-    benchmark = si_blurry_multilabel_benchmark(TRAIN, TEST)
+    benchmark = si_blurry_multi_label_benchmark(TRAIN, TEST)
     (experience,) = benchmark.test_stream
     rows = np.flatnonzero(TEST.targets.any(axis=1))
     assert experience.indices.tolist() == rows.tolist()
@@ -206,12 +206,12 @@ def test_given_split() -> None:
     assert benchmark_from_split(TRAIN, TEST, untested).split == split
     with pytest.raises(InputError, match="give either split or increment, not both"):
         mlcil_benchmark(TRAIN, TEST, increment=2, split=split)
-    blurry = si_blurry_multilabel_split(TRAIN.targets, n_tasks=3, test_labels=TEST.targets)
-    assert si_blurry_multilabel_benchmark(TRAIN, TEST, n_tasks=3, split=blurry).split is blurry
+    blurry = si_blurry_multi_label_split(TRAIN.targets, n_tasks=3, test_labels=TEST.targets)
+    assert si_blurry_multi_label_benchmark(TRAIN, TEST, n_tasks=3, split=blurry).split is blurry
     with pytest.raises(InputError, match="n_tasks=4 contradicts the given split, which has 3"):
-        si_blurry_multilabel_benchmark(TRAIN, TEST, n_tasks=4, split=blurry)
-    with pytest.raises(InputError, match="this split is not of si_blurry_multilabel_split"):
-        si_blurry_multilabel_benchmark(TRAIN, TEST, split=split)
+        si_blurry_multi_label_benchmark(TRAIN, TEST, n_tasks=4, split=blurry)
+    with pytest.raises(InputError, match="this split is not of si_blurry_multi_label_split"):
+        si_blurry_multi_label_benchmark(TRAIN, TEST, split=split)
     with pytest.raises(
         InputError, match=r"this split is not of mlcil_split: <multi-label Si-Blurry split"
     ):
@@ -323,7 +323,7 @@ def test_coco_size_touches_no_image_and_is_quick() -> None:
     )
     for build in (
         lambda: mlcil_benchmark(train, test, protocol="B0-C10"),
-        lambda: si_blurry_multilabel_benchmark(train, test),
+        lambda: si_blurry_multi_label_benchmark(train, test),
     ):
         times = []
         for _ in range(3):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios import MultiLabelSplit, si_blurry_multilabel_split, si_blurry_split
+from cl_prompts.scenarios import MultiLabelSplit, si_blurry_multi_label_split, si_blurry_split
 from cl_prompts.scenarios.si_blurry_multi_label import anchor_labels
 from tests.scenarios.test_class_incremental import matrices, some_labels
 
@@ -38,7 +38,7 @@ def test_one_label_per_image_is_si_blurry(data: st.DataObject) -> None:
     chosen = data.draw(parameters(n_classes))
     expected = si_blurry_split(labels, **chosen)
     matrix = np.eye(n_classes, dtype=np.uint8)[labels]
-    split = si_blurry_multilabel_split(matrix, **chosen)
+    split = si_blurry_multi_label_split(matrix, **chosen)
     assert split.anchors == expected
     assert all(map(np.array_equal, split.tasks, expected.tasks))
     assert np.array_equal(split.counts, expected.counts)
@@ -50,7 +50,7 @@ def test_one_label_per_image_is_si_blurry(data: st.DataObject) -> None:
     places = np.sort(np.random.default_rng(0).permutation(len(labels) + 5)[: len(labels)])
     thinned = np.zeros((len(labels) + 5, n_classes), dtype=np.uint8)
     thinned[places] = matrix
-    spread = si_blurry_multilabel_split(thinned, **chosen)
+    spread = si_blurry_multi_label_split(thinned, **chosen)
     assert [rows.tolist() for rows in spread.tasks] == [
         places[rows].tolist() for rows in expected.tasks
     ]
@@ -63,7 +63,7 @@ def test_invariants(data: st.DataObject) -> None:
     matrix = data.draw(matrices())
     n_classes = matrix.shape[1]
     chosen = data.draw(parameters(n_classes))
-    split = si_blurry_multilabel_split(matrix, **chosen, test_labels=matrix)
+    split = si_blurry_multi_label_split(matrix, **chosen, test_labels=matrix)
     labelled = np.flatnonzero(matrix.any(axis=1))
     rows = np.concatenate(split.tasks)
     keep = chosen["leftover"] == "keep"
@@ -121,7 +121,7 @@ def test_a_class_without_anchors_lives_where_its_images_come() -> None:
     # Class 2 is always beside the rarer 0 or 1, three times as often beside 1.
     matrix = np.array([[1, 0, 1, 0]] * 2 + [[0, 1, 1, 0]] * 4 + [[0, 0, 0, 1]] * 9)
     for seed in range(20):
-        split = si_blurry_multilabel_split(
+        split = si_blurry_multi_label_split(
             matrix, n_tasks=4, disjoint_percent=100, seed=seed, stochastic=False
         )
         assert split.anchors is not None
@@ -136,15 +136,15 @@ def test_same_seed_same_stream_and_global_generators_rest() -> None:
     labels = some_labels(200, 12)
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    first = si_blurry_multilabel_split(labels, seed=7)
+    first = si_blurry_multi_label_split(labels, seed=7)
     assert torch.equal(state, torch.get_rng_state())
-    assert first == si_blurry_multilabel_split(labels, seed=7)
-    assert first != si_blurry_multilabel_split(labels, seed=8)
+    assert first == si_blurry_multi_label_split(labels, seed=7)
+    assert first != si_blurry_multi_label_split(labels, seed=8)
 
 
 def test_describe() -> None:
     labels = some_labels(200, 12)
-    split = si_blurry_multilabel_split(labels, n_tasks=3, leftover="drop", test_labels=labels[:50])
+    split = si_blurry_multi_label_split(labels, n_tasks=3, leftover="drop", test_labels=labels[:50])
     lines = split.describe().splitlines()
     assert repr(split) == f"<{lines[0]}>"
     assert lines[0] == (
@@ -175,4 +175,4 @@ def test_describe() -> None:
 )
 def test_refused_parameters(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        si_blurry_multilabel_split(some_labels(200, 12), **changes)
+        si_blurry_multi_label_split(some_labels(200, 12), **changes)

@@ -10,7 +10,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.metrics.evaluator import Evaluator
+from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies import OnlineStrategy
 from tests.conftest import Riddles, lively_vit
@@ -60,4 +60,4 @@ def riddles_solved(
     ).train_stream
     for experience in stream:
         strategy.train(experience, eval_streams=[])
-    return float(Evaluator(test)(strategy.model, strategy.model.seen).overall())
+    return float(CachedEvaluator(test)(strategy.model, strategy.model.seen).overall())

@@ -29,7 +29,7 @@ LANES_TINY: dict[str, Any] = {
     "prompted_blocks": (0, 1),
     "lane_samples": 30,
 }
-MEMORY: dict[str, Any] = {"memory_size": 12, "memory_batch_size": 8}
+MEMORY: dict[str, Any] = {"buffer_size": 12, "buffer_batch_size": 8}
 
 #: strategy -> options that fit the tiny ViT and its short streams
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -43,14 +43,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "linear_probe": {},
     "fine_tuning": {"backbone_lr": 1e-3},
     "er": MEMORY,
-    "der": MEMORY,
-    "ewc": {**MEMORY, "period": 40},
+    "derpp": MEMORY,
+    "ewcpp": {**MEMORY, "period": 40},
     "lwf": {"period": 40},
-    "rainbow": {**MEMORY, "period": 40, "memory_epochs": 2},
+    "rainbow": {**MEMORY, "period": 40, "rehearsal_epochs": 2},
     "clib": MEMORY,
     "joint": {"train_epochs": 2},
-    "nearest_mean": {},
-    "streaming_lda": {},
+    "ncm": {},
+    "slda": {},
     "ranpac": {"projection": 40, "ridge": 3.0, "held_out": 10},
 }
 TABLE: dict[str, Kind] = {
@@ -59,7 +59,7 @@ TABLE: dict[str, Kind] = {
 
 #: further settings that the families hold for
 VARIANTS: dict[str, Kind] = {
-    "mvp_r": (TABLE["mvp"][0], {**MVP_TINY, "memory_size": 12}),
+    "mvp_r": (TABLE["mvp"][0], {**MVP_TINY, "buffer_size": 12}),
     "mvp_plain": (
         TABLE["mvp"][0],
         {
@@ -84,9 +84,9 @@ ALL: dict[str, Kind] = {**TABLE, **VARIANTS}
 
 #: those that learn prompts, and those without gradients
 PROMPTED = ("mvp", "multi_lane", *POOLS)
-PROTOTYPES = ("nearest_mean", "streaming_lda", "ranpac")
+PROTOTYPES = ("ncm", "slda", "ranpac")
 #: those that hold samples by default
-REPLAYING = tuple(name for name, (_, options) in ALL.items() if "memory_size" in options)
+REPLAYING = tuple(name for name, (_, options) in ALL.items() if "buffer_size" in options)
 #: those with a multi-label form
 SEVERAL_LABELS = tuple(
     name for name, (cls, _) in TABLE.items() if "multi_label" in parameters(cls, set())
@@ -129,11 +129,11 @@ BENCHMARKS: dict[str, Callable[..., Any]] = {
         train, test, n_tasks=TASKS
     ),
     "mlcil": lambda train, test: scenarios.mlcil_benchmark(train, test, protocol="B0-C2"),
-    "si_blurry_multilabel": lambda train, test: scenarios.si_blurry_multilabel_benchmark(
+    "si_blurry_multi_label": lambda train, test: scenarios.si_blurry_multi_label_benchmark(
         train, test, n_tasks=TASKS
     ),
 }
-SEVERAL = ("mlcil", "si_blurry_multilabel")
+SEVERAL = ("mlcil", "si_blurry_multi_label")
 ANNOUNCED = ("class_incremental", "mlcil")
 
 

@@ -20,7 +20,7 @@ from cl_prompts.scenarios import (
     class_incremental_benchmark,
     mlcil_benchmark,
     si_blurry_benchmark,
-    si_blurry_multilabel_benchmark,
+    si_blurry_multi_label_benchmark,
 )
 from cl_prompts.strategies import (
     CLIB,
@@ -34,26 +34,26 @@ from cl_prompts.strategies import (
 from cl_prompts.strategies.base.online import OnlineStrategy
 from tests.conftest import Blobs, tiny_vit
 
-SMALL: dict[str, Any] = {"memory_size": 20, "memory_batch_size": 8}
+SMALL: dict[str, Any] = {"buffer_size": 20, "buffer_batch_size": 8}
 KINDS: dict[str, tuple[type[OnlineStrategy], dict[str, Any]]] = {
     "er": (ExperienceReplay, SMALL),
     "er_tuned": (ExperienceReplay, {**SMALL, "backbone_lr": 1e-3}),
-    "der": (DERPlusPlus, SMALL),
-    "ewc": (EWCPlusPlus, {**SMALL, "period": 40}),
+    "derpp": (DERPlusPlus, SMALL),
+    "ewcpp": (EWCPlusPlus, {**SMALL, "period": 40}),
     "lwf": (LwF, {"period": 40}),
     "lwf_batch": (LwF, {"teacher": "batch"}),
     "lwf_tuned": (LwF, {"period": 40, "backbone_lr": 1e-3}),
-    "rainbow": (RainbowMemory, {**SMALL, "period": 40, "memory_epochs": 3}),
+    "rainbow": (RainbowMemory, {**SMALL, "period": 40, "rehearsal_epochs": 3}),
     "rainbow_tuned": (
         RainbowMemory,
-        {**SMALL, "period": 40, "memory_epochs": 2, "backbone_lr": 1e-3},
+        {**SMALL, "period": 40, "rehearsal_epochs": 2, "backbone_lr": 1e-3},
     ),
     "rainbow_chosen": (
         RainbowMemory,
         {
             **SMALL,
             "period": 50,
-            "memory_epochs": 2,
+            "rehearsal_epochs": 2,
             "selection": "uncertainty",
             "views": 2,
             "reuse_features": True,
@@ -62,7 +62,7 @@ KINDS: dict[str, tuple[type[OnlineStrategy], dict[str, Any]]] = {
     "clib": (CLIB, SMALL),
     "clib_tuned": (CLIB, {**SMALL, "backbone_lr": 1e-3, "importance_every": 4}),
 }
-MULTI_LABEL = ("er", "der", "ewc", "lwf", "lwf_batch", "lwf_tuned")
+MULTI_LABEL = ("er", "derpp", "ewcpp", "lwf", "lwf_batch", "lwf_tuned")
 
 
 class Scenes(Blobs):
@@ -164,7 +164,7 @@ def test_resumes_exactly_after_an_experience_and_one_seed_fixes_a_run(
     train(second, experiences[2:])
     assert same(weights(whole), weights(first))
     assert same(weights(whole), weights(second))
-    assert torch.equal(whole.memory.slots, second.memory.slots)
+    assert torch.equal(whole.buffer.slots, second.buffer.slots)
     assert whole.samples_seen == second.samples_seen == 120 * whole.train_epochs
     assert whole.updates == second.updates
 
@@ -185,13 +185,13 @@ def test_learns_and_leaves_the_backbone_alone(kind: str, stream: Any) -> None:
 def test_memory_is_flat_and_class_counts_are_the_policy_s(kind: str) -> None:
     strategy = train(make(kind), blurry())
     if kind.startswith("lwf"):
-        assert len(strategy.memory) == 0
+        assert len(strategy.buffer) == 0
         assert strategy.replay._sources == []
         return
-    assert strategy.memory.slots.shape == (20, 2)
-    assert len(strategy.memory) == 20
+    assert strategy.buffer.slots.shape == (20, 2)
+    assert len(strategy.buffer) == 20
     if kind.startswith(("rainbow", "clib")):
-        counts = strategy.memory.class_counts()
+        counts = strategy.buffer.class_counts()
         assert len(counts) == 6
         assert max(counts.values()) - min(counts.values()) <= 1
 
@@ -204,7 +204,7 @@ def test_multi_label_streams_train_and_resume(kind: str, scenario: str) -> None:
     def stream() -> list[Any]:
         if scenario == "mlcil":
             return list(mlcil_benchmark(*data, protocol="B0-C2").train_stream)
-        return list(si_blurry_multilabel_benchmark(*data, n_tasks=3, seed=4).train_stream)
+        return list(si_blurry_multi_label_benchmark(*data, n_tasks=3, seed=4).train_stream)
 
     whole = train(make(kind, multi_label=True), stream())
     first, second, experiences = (
@@ -229,7 +229,7 @@ def test_replayed_samples_keep_the_columns_of_their_task(kind: str) -> None:
     def note() -> None:
         if len(strategy.replayed):
             n = len(strategy.mb_y) - len(strategy.replayed)
-            sources = strategy.memory.slots[strategy.replayed, 0]
+            sources = strategy.buffer.slots[strategy.replayed, 0]
             seen.append(
                 (strategy.columns[n:].clone(), sources.clone(), strategy.columns[:n].clone())
             )
@@ -251,8 +251,8 @@ def test_replayed_samples_keep_the_columns_of_their_task(kind: str) -> None:
     ("name", "several"),
     [
         ("er", True),
-        ("der", True),
-        ("ewc", True),
+        ("derpp", True),
+        ("ewcpp", True),
         ("lwf", True),
         ("rainbow", False),
         ("clib", False),
@@ -264,7 +264,7 @@ def test_recipes_find_each_method_and_know_which_have_a_multi_label_form(
     assert ("multi_label" in filled_parameters(name)) == several
     parameters = strategy_parameters(name)
     assert parameters["backbone_lr"][1] == parameters["weight_decay"][1] == 0
-    assert parameters["memory_size"][1] == (0 if name == "lwf" else 2000)
+    assert parameters["buffer_size"][1] == (0 if name == "lwf" else 2000)
     assert strategy_class(name).__doc__
 
 
@@ -272,20 +272,20 @@ def test_recipes_find_each_method_and_know_which_have_a_multi_label_form(
     ("kind", "changes", "says"),
     [
         (
-            "der",
-            {"memory_size": 0},
-            "memory_size of DERPlusPlus is 0: it learns from its memory and needs at least 1",
+            "derpp",
+            {"buffer_size": 0},
+            "buffer_size of DERPlusPlus is 0: it learns from its memory and needs at least 1",
         ),
-        ("clib", {"memory_size": 0}, "memory_size of CLIB is 0"),
-        ("rainbow", {"memory_size": -1}, "memory_size of RainbowMemory is -1"),
-        ("er", {"memory_size": -1}, "memory size is -1"),
+        ("clib", {"buffer_size": 0}, "buffer_size of CLIB is 0"),
+        ("rainbow", {"buffer_size": -1}, "buffer_size of RainbowMemory is -1"),
+        ("er", {"buffer_size": -1}, "memory size is -1"),
         ("er", {"backbone_lr": -1.0}, "backbone_lr is -1.0"),
         ("er", {"backbone_lr": float("nan")}, "backbone_lr is nan"),
-        ("der", {"beta": -1.0}, "beta is -1.0: neither can be negative"),
-        ("ewc", {"reg_coef": -1.0}, "reg_coef of EWC"),
+        ("derpp", {"beta": -1.0}, "beta is -1.0: neither can be negative"),
+        ("ewcpp", {"reg_coef": -1.0}, "reg_coef of EWC"),
         ("lwf", {"temperature": 0.0}, "temperature is 0.0"),
         ("lwf", {"teacher": "epoch"}, "teacher 'epoch' is not known: it is 'task' or 'batch'"),
-        ("rainbow", {"memory_epochs": -1}, "memory_epochs is -1"),
+        ("rainbow", {"rehearsal_epochs": -1}, "rehearsal_epochs is -1"),
         ("rainbow", {"selection": "uncertain"}, "did you mean 'uncertainty'"),
         ("rainbow_tuned", {"reuse_features": True}, "use it with backbone_lr=0"),
         ("clib", {"importance_every": 0}, "importance_every is 0"),

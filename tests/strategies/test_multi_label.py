@@ -14,7 +14,11 @@ from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios import disjoint_benchmark, mlcil_benchmark, si_blurry_multilabel_benchmark
+from cl_prompts.scenarios import (
+    disjoint_benchmark,
+    mlcil_benchmark,
+    si_blurry_multi_label_benchmark,
+)
 from cl_prompts.strategies import MVP, AnytimeEvaluation, FineTuning, Joint, LinearProbe, MultiLane
 from cl_prompts.strategies.base.online import OnlineStrategy
 from tests.conftest import Blobs, tiny_vit
@@ -25,7 +29,7 @@ KINDS: dict[str, tuple[type[OnlineStrategy], dict[str, Any]]] = {
     "linear_probe": (LinearProbe, {"multi_label": True, "online_iter": 1, "train_epochs": 2}),
     "linear_probe_replay": (
         LinearProbe,
-        {"multi_label": True, "online_iter": 1, "memory_size": 20},
+        {"multi_label": True, "online_iter": 1, "buffer_size": 20},
     ),
     "fine_tuning": (FineTuning, {"multi_label": True, "online_iter": 1, "train_epochs": 2}),
     "joint": (Joint, {"multi_label": True, "train_epochs": 2}),
@@ -36,7 +40,7 @@ def benchmark(kind: str = "mlcil") -> Any:
     train, test = Scenes(90, seed=1), Scenes(40, seed=2)
     if kind == "mlcil":
         return mlcil_benchmark(train, test, protocol="B0-C2")
-    return si_blurry_multilabel_benchmark(train, test, n_tasks=3)
+    return si_blurry_multi_label_benchmark(train, test, n_tasks=3)
 
 
 def make(kind: str, plugins: Any = (), **changes: Any) -> Any:

@@ -13,7 +13,7 @@ from avalanche.training.plugins import ReplayPlugin
 from torch import Tensor
 
 from cl_prompts.prompts.selectors import NearestKeys
-from cl_prompts.prompts.task_selectors import BatchMajority
+from cl_prompts.prompts.task_selectors import BatchwisePrompt
 from tests.conftest import Blobs, lively_vit
 from tests.strategies.prompt_kinds import (
     KINDS,
@@ -88,8 +88,8 @@ class Batches(SupervisedPlugin):
 
 def test_replayed_samples_compete_among_the_classes_of_their_own_task(kind: str) -> None:
     batches = Batches()
-    strategy = train(make(kind, memory_size=20, memory_batch_size=8, plugins=[batches]), tasks())
-    assert len(strategy.memory) == 20
+    strategy = train(make(kind, buffer_size=20, buffer_batch_size=8, plugins=[batches]), tasks())
+    assert len(strategy.buffer) == 20
     for labels, columns in batches.seen[1:]:
         assert columns.gather(1, labels[:, None]).all()
         assert (columns.sum(dim=1) == 2).all()
@@ -119,18 +119,18 @@ def test_logits_depend_on_nothing_but_the_image(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["l2p", "dual_prompt"])
 def test_only_a_vote_at_test_time_makes_logits_depend_on_batch_mates(kind: str) -> None:
     differences = {}
-    for majority in ("training", "always"):
-        strategy = train(make(kind, majority=majority), tasks())
+    for vote in ("training", "always"):
+        strategy = train(make(kind, batchwise_prompt=vote), tasks())
         model, images = strategy.model.eval(), Blobs(12, 6, seed=7).images
-        assert isinstance(model.selector, BatchMajority)
+        assert isinstance(model.selector, BatchwisePrompt)
         keys = next(m for m in model.modules() if isinstance(m, NearestKeys)).key
         with torch.no_grad():
             keys.copy_(model.frozen_part(images[: len(keys)]))  # images would choose differently
         with torch.no_grad():
             alone = torch.cat([model(image[None]) for image in images])
-            differences[majority] = (alone - model(images)).abs().max()
+            differences[vote] = (alone - model(images)).abs().max()
             chosen = model.run(images).selection.index
-        assert (len(chosen.unique(dim=0)) == 1) == (majority == "always")
+        assert (len(chosen.unique(dim=0)) == 1) == (vote == "always")
     assert differences["training"] < 1e-5 < 1e-3 < differences["always"]
 
 
@@ -163,10 +163,10 @@ def test_a_shared_first_projection_changes_neither_outputs_nor_gradients(kind: s
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_run_resumes_exactly_in_the_middle(kind: str, announced: bool) -> None:
     build, stream = (make, tasks) if announced else (unannounced, blurry)
-    whole = state(train(build(kind, memory_size=10), stream()))
-    first = train(build(kind, memory_size=10), stream()[:2])
+    whole = state(train(build(kind, buffer_size=10), stream()))
+    first = train(build(kind, buffer_size=10), stream()[:2])
     torch.rand(11)  # what else draws random numbers is of no account
-    second = build(kind, memory_size=10)
+    second = build(kind, buffer_size=10)
     second.load_state_dict(first.state_dict(), stream()[:2])
     assert equal(state(first), state(second))
     assert torch.equal(first.model.seen, second.model.seen)

@@ -24,7 +24,7 @@ from tests.strategies.test_baselines import (
 
 
 @pytest.mark.parametrize(
-    ("kind", "boundaries"), [("ewc", None), ("ewc", True), ("lwf", None), ("lwf", True)]
+    ("kind", "boundaries"), [("ewcpp", None), ("ewcpp", True), ("lwf", None), ("lwf", True)]
 )
 def test_task_ends_are_announced_or_every_period(kind: str, boundaries: bool | None) -> None:
     strategy, experiences = make(kind, boundaries=boundaries), blurry()
@@ -42,15 +42,15 @@ def test_task_ends_are_announced_or_every_period(kind: str, boundaries: bool | N
 
 def test_ewc_without_a_consolidation_is_experience_replay() -> None:
     plain = weights(train(make("er"), blurry()))
-    assert same(plain, weights(train(make("ewc", period=None), blurry())))
-    assert same(plain, weights(train(make("ewc", reg_coef=0.0), blurry())))
-    assert not same(plain, weights(train(make("ewc", reg_coef=1e4), blurry())))
+    assert same(plain, weights(train(make("ewcpp", period=None), blurry())))
+    assert same(plain, weights(train(make("ewcpp", reg_coef=0.0), blurry())))
+    assert not same(plain, weights(train(make("ewcpp", reg_coef=1e4), blurry())))
 
 
 @pytest.mark.parametrize("backbone_lr", [0.0, 1e-3])
 def test_ewc_moves_what_mattered_less(backbone_lr: float) -> None:
     def moved(reg_coef: float) -> float:
-        strategy = make("ewc", reg_coef=reg_coef, memory_size=0, backbone_lr=backbone_lr)
+        strategy = make("ewcpp", reg_coef=reg_coef, buffer_size=0, backbone_lr=backbone_lr)
         strategy.optimizer = torch.optim.SGD(
             [p for p in strategy.model.parameters() if p.requires_grad], lr=0.05
         )
@@ -69,7 +69,7 @@ def test_ewc_moves_what_mattered_less(backbone_lr: float) -> None:
 
 
 def test_ewc_steps_along_loss_and_penalty_but_its_fisher_sees_the_loss_alone() -> None:
-    strategy = make("ewc", memory_size=0, online_iter=1)
+    strategy = make("ewcpp", buffer_size=0, online_iter=1)
     first, second, *_ = incremental()
     strategy.train(first, eval_streams=[])
     ewc: Any = strategy.ewc

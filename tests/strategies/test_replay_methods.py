@@ -42,11 +42,11 @@ def test_replay_joins_distinct_memory_samples_and_without_memory_is_a_linear_pro
     assert {len(d) for d in drawn[3:]} == {8}
     assert all(len(d.unique()) == len(d) for d in drawn)
     assert not torch.equal(drawn[3], drawn[4])  # each update draws anew
-    close(weights(train(make("er", memory_size=0), blurry())), weights(train(probe(), blurry())))
+    close(weights(train(make("er", buffer_size=0), blurry())), weights(train(probe(), blurry())))
 
 
 def test_der_stores_the_logits_of_the_last_update_with_the_classes_of_then() -> None:
-    strategy, (first, *_) = make("der", memory_size=200), blurry()
+    strategy, (first, *_) = make("derpp", buffer_size=200), blurry()
     rows: list[Tensor] = []
     remember = strategy.remember
 
@@ -56,7 +56,7 @@ def test_der_stores_the_logits_of_the_last_update_with_the_classes_of_then() -> 
 
     strategy.remember = note
     strategy.train(first, eval_streams=[])
-    held = len(strategy.memory)
+    held = len(strategy.buffer)
     values, existed = strategy.stored.at(torch.arange(held))
     logits = torch.cat(rows)
     assert torch.equal(existed, logits.isfinite())
@@ -65,7 +65,7 @@ def test_der_stores_the_logits_of_the_last_update_with_the_classes_of_then() -> 
 
 
 def test_der_loss_is_its_three_terms() -> None:
-    strategy = make("der", alpha=0.3, beta=0.7)
+    strategy = make("derpp", alpha=0.3, beta=0.7)
     checked = []
 
     def note() -> None:
@@ -92,12 +92,12 @@ def test_der_loss_is_its_three_terms() -> None:
 
 
 def test_der_without_its_terms_is_a_linear_probe_and_draws_twice() -> None:
-    strategy = train(make("der", alpha=0.0, beta=0.0), blurry())
+    strategy = train(make("derpp", alpha=0.0, beta=0.0), blurry())
     close(weights(strategy), weights(train(probe(), blurry())))
     assert len(strategy.replayed) == 16
     assert not torch.equal(strategy.replayed[:8], strategy.replayed[8:])
-    dark = train(make("der", alpha=10.0), blurry())
-    light = train(make("der", alpha=0.0), blurry())
+    dark = train(make("derpp", alpha=10.0), blurry())
+    light = train(make("derpp", alpha=0.0), blurry())
 
     def drift(strategy: Any) -> float:
         images = strategy.replay.read(torch.arange(20))[0][0]
@@ -135,7 +135,7 @@ def test_rainbow_rehearses_at_task_ends_or_every_period(
     def note() -> None:
         before, steps = strategy.model.head.weight.clone(), strategy.updates
         finish()
-        assert strategy.updates == steps + 3 * -(-len(strategy.memory) // 16)
+        assert strategy.updates == steps + 3 * -(-len(strategy.buffer) // 16)
         moved.append(not torch.equal(before, strategy.model.head.weight))
         at.append(strategy.samples_seen)
 
@@ -159,8 +159,8 @@ def train_sizes(strategy: Any, experiences: list[Any]) -> list[int]:
 
 def test_rainbow_features_read_once_teach_the_same() -> None:
     each, once = (
-        make("rainbow", memory_epochs=8),
-        make("rainbow", memory_epochs=8, reuse_features=True),
+        make("rainbow", rehearsal_epochs=8),
+        make("rainbow", rehearsal_epochs=8, reuse_features=True),
     )
     close(weights(train(each, blurry())), weights(train(once, blurry())))
     counters = [strategy.model.backbone.counter.images for strategy in (each, once)]
@@ -169,12 +169,12 @@ def test_rainbow_features_read_once_teach_the_same() -> None:
 
 
 def test_rainbow_chooses_from_all_samples_since_the_last_rehearsal() -> None:
-    strategy, (first, *_) = make("rainbow_chosen", memory_size=4, boundaries=True), incremental()
+    strategy, (first, *_) = make("rainbow_chosen", buffer_size=4, boundaries=True), incremental()
     offered = []
     choose = strategy._choose
 
     def note() -> None:
-        offered.append((strategy._candidates.clone(), strategy.memory.slots.clone()))
+        offered.append((strategy._candidates.clone(), strategy.buffer.slots.clone()))
         choose()
 
     strategy._choose = note
@@ -182,13 +182,13 @@ def test_rainbow_chooses_from_all_samples_since_the_last_rehearsal() -> None:
     candidates, held = offered[0]
     assert sorted(candidates[:, 1].tolist()) == list(range(len(first.dataset)))
     assert len(strategy._candidates) == 0
-    chosen = {tuple(r) for r in strategy.memory.slots.tolist()}
+    chosen = {tuple(r) for r in strategy.buffer.slots.tolist()}
     assert len(chosen) == 4
     assert chosen <= {tuple(r) for r in candidates[:, :2].tolist()}
     assert chosen != {tuple(r) for r in held.tolist()}
-    assert sorted(strategy.memory.class_counts().values()) == [2, 2]
-    truth = [int(first.dataset[row][1]) for _, row in strategy.memory.slots.tolist()]
-    assert truth == strategy.memory.labels.tolist()
+    assert sorted(strategy.buffer.class_counts().values()) == [2, 2]
+    truth = [int(first.dataset[row][1]) for _, row in strategy.buffer.slots.tolist()]
+    assert truth == strategy.buffer.labels.tolist()
 
 
 def test_rainbow_clips_and_survives_an_empty_memory() -> None:
@@ -211,15 +211,15 @@ def test_clib_trains_on_held_samples_alone_and_stores_before_it_trains(kind: str
     def note_held(rows: Tensor, labels: Tensor) -> None:
         counts.append((strategy.updates, len(strategy.mb_y)))
         remember(rows, labels)
-        ever_held.update(tuple(r) for r in strategy.memory.slots[: len(strategy.memory)].tolist())
+        ever_held.update(tuple(r) for r in strategy.buffer.slots[: len(strategy.buffer)].tolist())
 
     after_step = strategy.after_step
 
     def note_trained() -> None:
         assert torch.equal(strategy.mb_x, strategy.replay.read(strategy.replayed)[0][0])
-        assert torch.equal(strategy.mb_y, strategy.memory.labels[strategy.replayed])
+        assert torch.equal(strategy.mb_y, strategy.buffer.labels[strategy.replayed])
         assert len(strategy.mb_y) == 8
-        trained.update(tuple(r) for r in strategy.memory.slots[strategy.replayed].tolist())
+        trained.update(tuple(r) for r in strategy.buffer.slots[strategy.replayed].tolist())
         after_step()
 
     strategy.remember, strategy.after_step = note_held, note_trained
@@ -252,8 +252,8 @@ def test_clib_masks_each_memory_sample_by_its_own_task() -> None:
 def test_clib_credits_trained_samples_and_moves_its_rate() -> None:
     strategy = make("clib", lr_period=1, lr_length=2, significance=0.49)
     train(strategy, blurry())
-    assert bool((strategy.memory.importance != 0).any())
-    assert not bool(strategy.memory.losses.isnan().any())
+    assert bool((strategy.buffer.importance != 0).any())
+    assert not bool(strategy.buffer.losses.isnan().any())
     assert strategy.rate.high != 1.0
     rate = strategy.rate.lr
     assert [group["lr"] for group in strategy.optimizer.param_groups] == pytest.approx(
@@ -275,7 +275,7 @@ def test_clib_knows_the_memory_s_losses_from_kept_features() -> None:
     images, labels = strategy.replay.read(torch.arange(20))[0][:2]
     with torch.no_grad():
         expected = F.cross_entropy(strategy.model(images), labels, reduction="none")
-    torch.testing.assert_close(strategy.memory_losses(), expected)
+    torch.testing.assert_close(strategy.buffer_losses(), expected)
     # 3 updates of 8 memory samples a batch, and at most one pass for each sample of the stream.
     data = Blobs(120, 6)
     assert strategy.features is not None

@@ -215,7 +215,11 @@ def test_multi_label_streams(kind: str) -> None:
         ("l2p", {"selection": "slot"}, "unknown selection 'slot': did you mean 'slots'"),
         ("l2p", {"copy_keys": True}, "copy_keys copies keys from slot to slot"),
         ("l2p", {"initial": "gauss"}, "unknown initial distribution 'gauss'"),
-        ("l2p", {"majority": "trainin"}, "unknown majority 'trainin': did you mean 'training'"),
+        (
+            "l2p",
+            {"batchwise_prompt": "trainin"},
+            "unknown batchwise_prompt 'trainin': did you mean 'training'",
+        ),
         ("l2p", {"pull_weight": -1.0}, "pull_weight is -1.0"),
         ("dual_prompt", {"class_mask": "sen"}, "unknown class_mask 'sen': did you mean 'seen'"),
         (

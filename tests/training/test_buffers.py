@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
-from cl_prompts.training.buffers import ClassBalancedMemory, Memory, ReservoirMemory
+from cl_prompts.training.buffers import ClassBalancedBuffer, Memory, ReservoirBuffer
 from tests import GOLDEN_FILES
 
 CASES = json.loads((GOLDEN_FILES / "si_blurry_memory.json").read_text())["cases"]
@@ -20,7 +20,7 @@ BALANCED = {"rm_class_balanced_random": "random", "clib_class_balanced_first_slo
 STREAM = st.lists(st.integers(0, 6), max_size=40)
 
 
-def offer(memory: ReservoirMemory, rows: range) -> None:
+def offer(memory: ReservoirBuffer, rows: range) -> None:
     memory.add(torch.tensor(list(rows))[:, None])
 
 
@@ -29,10 +29,10 @@ def held(memory: Memory) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "case", RESERVOIR, ids=lambda c: f"size{c['memory_size']}-seed{c['torch_seed']}"
+    "case", RESERVOIR, ids=lambda c: f"size{c['buffer_size']}-seed{c['torch_seed']}"
 )
 def test_published_contents(case: dict) -> None:
-    memory = ReservoirMemory(case["memory_size"], boundary="published", seed=case["torch_seed"])
+    memory = ReservoirBuffer(case["memory_size"], boundary="published", seed=case["torch_seed"])
     batch = case["batch_size"]
     for i, state in enumerate(case["states"]):
         offer(memory, range(i * batch, (i + 1) * batch))
@@ -41,7 +41,7 @@ def test_published_contents(case: dict) -> None:
 
 def test_the_published_boundary_overwrites_the_last_slot() -> None:
     published, sequential = (
-        ReservoirMemory(6, boundary=b, seed=1) for b in ("published", "sequential")
+        ReservoirBuffer(6, boundary=b, seed=1) for b in ("published", "sequential")
     )
     for memory in (published, sequential):
         offer(memory, range(4))
@@ -55,7 +55,7 @@ def test_the_published_boundary_overwrites_the_last_slot() -> None:
 def test_holds_distinct_offered_samples_and_is_full_when_it_can_be(
     size: int, batches: list[int], seed: int
 ) -> None:
-    memory, offered = ReservoirMemory(size, seed=seed), 0
+    memory, offered = ReservoirBuffer(size, seed=seed), 0
     for n in batches:
         offer(memory, range(offered, offered + n))
         offered += n
@@ -72,7 +72,7 @@ def test_holds_distinct_offered_samples_and_is_full_when_it_can_be(
 def test_every_sample_is_held_with_the_same_probability() -> None:
     counts = torch.zeros(40)
     for seed in range(600):
-        memory = ReservoirMemory(10, seed=seed)
+        memory = ReservoirBuffer(10, seed=seed)
         offer(memory, range(40))
         counts[held(memory)] += 1
     share = counts / 600
@@ -81,7 +81,7 @@ def test_every_sample_is_held_with_the_same_probability() -> None:
 
 
 def test_state_round_trip_continues_identically() -> None:
-    memory, twin = ReservoirMemory(5, seed=3), ReservoirMemory(5, seed=9)
+    memory, twin = ReservoirBuffer(5, seed=3), ReservoirBuffer(5, seed=9)
     offer(memory, range(17))
     twin.load_state_dict(memory.state_dict())
     for m in (memory, twin):
@@ -92,13 +92,13 @@ def test_state_round_trip_continues_identically() -> None:
 
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(InputError, match="memory size is -1"):
-        ReservoirMemory(-1)
+        ReservoirBuffer(-1)
     with pytest.raises(InputError, match="sequential"):
-        ReservoirMemory(1, boundary="batch")
+        ReservoirBuffer(1, boundary="batch")
 
 
 def test_reservoir_says_which_slot_holds_each_sample() -> None:
-    memory, value = ReservoirMemory(4, seed=2), torch.full((4,), -1)
+    memory, value = ReservoirBuffer(4, seed=2), torch.full((4,), -1)
     for start in range(0, 60, 12):
         rows = torch.arange(start, start + 12)
         slots = memory.add(rows[:, None])
@@ -107,10 +107,10 @@ def test_reservoir_says_which_slot_holds_each_sample() -> None:
         assert len(set(slots[kept].tolist())) == int(kept.sum())
         value[slots[kept]] = rows[kept]
         assert torch.equal(value, memory.slots[:, 0])
-    assert ReservoirMemory(0).add(torch.arange(3)[:, None]).tolist() == [-1, -1, -1]
+    assert ReservoirBuffer(0).add(torch.arange(3)[:, None]).tolist() == [-1, -1, -1]
 
 
-def balance(memory: ClassBalancedMemory, labels: list[int], first: int = 0) -> torch.Tensor:
+def balance(memory: ClassBalancedBuffer, labels: list[int], first: int = 0) -> torch.Tensor:
     return memory.add(
         torch.arange(first, first + len(labels))[:, None], torch.tensor(labels, dtype=torch.int64)
     )
@@ -119,12 +119,12 @@ def balance(memory: ClassBalancedMemory, labels: list[int], first: int = 0) -> t
 @pytest.mark.parametrize(
     "case",
     [c for c in CASES if c["policy"] in BALANCED],
-    ids=lambda c: f"{BALANCED[c['policy']]}-size{c['memory_size']}-seed{c['torch_seed']}",
+    ids=lambda c: f"{BALANCED[c['policy']]}-size{c['buffer_size']}-seed{c['torch_seed']}",
 )
 def test_published_class_balanced_contents(case: dict) -> None:
     """Ties go to the class that came first there and to the lowest label here: labels become
     positions of appearance."""
-    memory = ClassBalancedMemory(
+    memory = ClassBalancedBuffer(
         case["memory_size"], policy=BALANCED[case["policy"]], seed=case["torch_seed"]
     )
     position = {label: k for k, label in enumerate(dict.fromkeys(case["labels"]))}
@@ -144,7 +144,7 @@ def test_published_class_balanced_contents(case: dict) -> None:
 @given(st.integers(0, 9), STREAM, st.sampled_from(["random", "importance"]), st.integers(0, 1000))
 @settings(deadline=None)
 def test_classes_stay_balanced(size: int, labels: list[int], policy: str, seed: int) -> None:
-    memory = ClassBalancedMemory(size, policy=policy, seed=seed)
+    memory = ClassBalancedBuffer(size, policy=policy, seed=seed)
     for i, label in enumerate(labels):
         before, full = memory.class_counts(), len(memory) == size
         slot = int(balance(memory, [label], i))
@@ -175,7 +175,7 @@ def test_classes_stay_balanced(size: int, labels: list[int], policy: str, seed: 
 def test_class_balanced_memory_does_not_depend_on_batches(
     size: int, labels: list[int], batch: int
 ) -> None:
-    whole, cut = (ClassBalancedMemory(size, seed=5) for _ in range(2))
+    whole, cut = (ClassBalancedBuffer(size, seed=5) for _ in range(2))
     slots = balance(whole, labels)
     for i in range(0, len(labels), batch):
         balance(cut, labels[i : i + batch], i)
@@ -185,16 +185,16 @@ def test_class_balanced_memory_does_not_depend_on_batches(
 
 
 def test_one_slot_and_a_class_that_holds_none() -> None:
-    memory = ClassBalancedMemory(1)
+    memory = ClassBalancedBuffer(1)
     balance(memory, [3, 3, 1, 2])  # the published code crashes on the first eviction
     assert held(memory) == [3]
-    memory = ClassBalancedMemory(2, policy="importance")
+    memory = ClassBalancedBuffer(2, policy="importance")
     balance(memory, [4, 5, 0])  # class 0 holds nothing, so it cannot lose anything
     assert memory.class_counts() == {0: 1, 5: 1}
 
 
 def test_the_least_important_sample_goes() -> None:
-    memory = ClassBalancedMemory(4, policy="importance", ema=0.5)
+    memory = ClassBalancedBuffer(4, policy="importance", ema=0.5)
     balance(memory, [0, 0, 0, 1])
     memory.mark_trained(torch.tensor([0]))
     assert (
@@ -218,7 +218,7 @@ def test_the_least_important_sample_goes() -> None:
 
 
 def test_a_sample_inherits_its_class_s_mean_importance() -> None:
-    memory = ClassBalancedMemory(4, policy="importance")
+    memory = ClassBalancedBuffer(4, policy="importance")
     balance(memory, [0, 0, 0])
     memory.importance[:3] = torch.tensor([1.0, 2.0, 6.0])
     balance(memory, [0, 1], 3)
@@ -234,7 +234,7 @@ def test_a_sample_inherits_its_class_s_mean_importance() -> None:
 @pytest.mark.parametrize("policy", ["random", "importance"])
 def test_class_balanced_state_round_trip(policy: str) -> None:
     labels = [0, 1, 1, 2, 2, 2, 0, 1, 3, 3, 3, 4]
-    memory, twin = (ClassBalancedMemory(6, policy=policy, seed=s) for s in (1, 2))
+    memory, twin = (ClassBalancedBuffer(6, policy=policy, seed=s) for s in (1, 2))
     balance(memory, labels)
     memory.observe_losses(torch.arange(6.0))
     memory.mark_trained(memory.draw_slots(3))
@@ -248,7 +248,7 @@ def test_class_balanced_state_round_trip(policy: str) -> None:
 
 
 def test_contents_can_be_replaced() -> None:
-    memory = ClassBalancedMemory(5)
+    memory = ClassBalancedBuffer(5)
     balance(memory, [0, 1, 2, 3, 4, 5])
     memory.replace(torch.tensor([[70], [80]]), torch.tensor([7, 8]))
     assert held(memory) == [70, 80]
@@ -261,12 +261,12 @@ def test_bad_class_balanced_settings_are_refused() -> None:
     with pytest.raises(
         InputError, match="unknown eviction policy 'importanc': did you mean 'importance'"
     ):
-        ClassBalancedMemory(3, policy="importanc")
+        ClassBalancedBuffer(3, policy="importanc")
     with pytest.raises(InputError, match="ema of the memory's importance is 1"):
-        ClassBalancedMemory(3, ema=1)
+        ClassBalancedBuffer(3, ema=1)
     with pytest.raises(
         InputError, match=r"shape \(2, 5\) for 2 references: it needs one class per sample"
     ):
-        ClassBalancedMemory(3).add(torch.zeros(2, 1), torch.zeros(2, 5))
+        ClassBalancedBuffer(3).add(torch.zeros(2, 1), torch.zeros(2, 5))
     with pytest.raises(InputError, match=r"losses of shape \(1,\) for 0 held samples"):
-        ClassBalancedMemory(3).observe_losses(torch.zeros(1))
+        ClassBalancedBuffer(3).observe_losses(torch.zeros(1))

@@ -15,7 +15,7 @@ from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies.base.online import OnlineStrategy, need_backbone
 
 
-def tuned_model(
+def head_model(
     backbone: FrozenViT | None,
     n_classes: int | None,
     *,
@@ -30,7 +30,7 @@ def tuned_model(
     )
 
 
-class TunedStrategy(OnlineStrategy):
+class HeadStrategy(OnlineStrategy):
     """Base of methods that train a linear head, and with ``backbone_lr`` > 0 the ViT underneath;
     one class per image.
 
@@ -52,7 +52,7 @@ class TunedStrategy(OnlineStrategy):
     model: PromptedViT
     learns_several_labels = False
     """Whether the method has a multi-label form."""
-    needs_memory = False
+    needs_buffer = False
     """Whether the method is nothing without a replay memory."""
 
     def __init__(
@@ -63,7 +63,7 @@ class TunedStrategy(OnlineStrategy):
         model: PromptedViT | None = None,
         backbone_lr: float = 0.0,
         weight_decay: float = 0.0,
-        memory_size: int = 0,
+        buffer_size: int = 0,
         **common: Any,
     ) -> None:
         name = type(self).__name__
@@ -72,20 +72,20 @@ class TunedStrategy(OnlineStrategy):
                 f"backbone_lr is {backbone_lr} and weight_decay is {weight_decay}: neither can be"
                 " negative"
             )
-        if self.needs_memory and memory_size < 1:
+        if self.needs_buffer and buffer_size < 1:
             raise InputError(
-                f"memory_size of {name} is {memory_size}: it learns from its memory and needs at"
+                f"buffer_size of {name} is {buffer_size}: it learns from its memory and needs at"
                 " least 1"
             )
         if model is None:
-            model = tuned_model(backbone, n_classes, backbone_lr=backbone_lr)
+            model = head_model(backbone, n_classes, backbone_lr=backbone_lr)
         if model.multi_label and not self.learns_several_labels:
             raise InputError(
                 f"{name} is defined for one class per image: give it a model that is not"
                 " multi-label"
             )
         self.backbone_lr, self.weight_decay = backbone_lr, weight_decay
-        super().__init__(model=model, memory_size=memory_size, **common)
+        super().__init__(model=model, buffer_size=buffer_size, **common)
 
     def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
         """Two groups: everything else and the backbone."""

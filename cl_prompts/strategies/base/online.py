@@ -32,7 +32,7 @@ from cl_prompts.strategies.base.labels import check_labels, classes_of
 from cl_prompts.strategies.base.loaders import RepeatedBatches
 from cl_prompts.strategies.base.replay import Replay
 from cl_prompts.strategies.plugins.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
-from cl_prompts.training.buffers import ClassBalancedMemory, ReservoirMemory
+from cl_prompts.training.buffers import ClassBalancedBuffer, ReservoirBuffer
 from cl_prompts.training.schedules import check_schedule, learning_rate_factor
 
 CLASS_MASKS = ("current", "seen")
@@ -67,8 +67,8 @@ class OnlineStrategy(SupervisedTemplate):
         eval_mb_size: test images per batch.
         train_epochs: passes over each experience; 1 is the online protocol.
         online_iter: updates per stream batch, each with its own augmentation and memory batch.
-        memory_size: samples in a replay reservoir, 0 for none.
-        memory_batch_size: memory samples that join each stream batch, half of ``train_mb_size`` by
+        buffer_size: samples in a replay reservoir, 0 for none.
+        buffer_batch_size: memory samples that join each stream batch, half of ``train_mb_size`` by
             default.
         boundaries: whether the start of an experience is a task boundary that the method may use:
             True, False, or None for what the experience announces (incremental scenarios do, blurry
@@ -117,8 +117,8 @@ class OnlineStrategy(SupervisedTemplate):
         eval_mb_size: int = 128,
         train_epochs: int = 1,
         online_iter: int = 3,
-        memory_size: int = 0,
-        memory_batch_size: int | None = None,
+        buffer_size: int = 0,
+        buffer_batch_size: int | None = None,
         boundaries: bool | None = None,
         period: int | None = None,
         schedule: str = "constant",
@@ -144,7 +144,7 @@ class OnlineStrategy(SupervisedTemplate):
         _check(
             **{
                 k: v
-                for k, v in (("memory_batch_size", memory_batch_size), ("period", period))
+                for k, v in (("buffer_batch_size", buffer_batch_size), ("period", period))
                 if v is not None
             }
         )
@@ -180,7 +180,7 @@ class OnlineStrategy(SupervisedTemplate):
         self.boundaries, self.schedule, self.new_optimizer = boundaries, schedule, new_optimizer
         self.clip_norm, self.class_mask, self.loss_norm = clip_norm, class_mask, loss_norm
         self.replay = Replay(
-            self.make_memory(memory_size, seed), memory_batch_size or max(1, train_mb_size // 2)
+            self.make_buffer(buffer_size, seed), buffer_batch_size or max(1, train_mb_size // 2)
         )
         self.replayed = torch.zeros(0, dtype=torch.int64)
         """Memory slots of the replayed samples at the end of the current mini-batch."""
@@ -243,9 +243,9 @@ class OnlineStrategy(SupervisedTemplate):
         """Called behind the last sample of an announced task, or every ``period`` samples where
         none is announced."""
 
-    def make_memory(self, size: int, seed: int) -> ReservoirMemory | ClassBalancedMemory:
+    def make_buffer(self, size: int, seed: int) -> ReservoirBuffer | ClassBalancedBuffer:
         """The replay memory, of references of width 2."""
-        return ReservoirMemory(size, width=2, seed=seed)
+        return ReservoirBuffer(size, width=2, seed=seed)
 
     def remember(self, rows: Tensor, labels: Tensor) -> None:
         """Offer the batch's stream samples, rows of the current experience, to the memory; called
@@ -366,9 +366,9 @@ class OnlineStrategy(SupervisedTemplate):
             self.start_task(self.annotated)
         super()._before_training_exp(**kwargs)
         self.replay.enter(self.experience, self.annotated.cpu())
-        if self.replay.memory.size and not isinstance(self._batches, RepeatedBatches):
+        if self.replay.buffer.size and not isinstance(self._batches, RepeatedBatches):
             raise InputError(
-                "memory_size and a plugin that replaces the data loader cannot be combined: use one"
+                "buffer_size and a plugin that replaces the data loader cannot be combined: use one"
                 " of the two"
             )
 
@@ -391,9 +391,9 @@ class OnlineStrategy(SupervisedTemplate):
         return bool(getattr(whole_of(self.experience), "boundaries", True))
 
     @property
-    def memory(self) -> Any:
-        """The replay memory; empty with ``memory_size=0``."""
-        return self.replay.memory
+    def buffer(self) -> Any:
+        """The replay memory; empty with ``buffer_size=0``."""
+        return self.replay.buffer
 
     @property
     def _batches(self) -> Any:
@@ -419,7 +419,7 @@ class OnlineStrategy(SupervisedTemplate):
                     self._offer(position, size)
             for inner in range(self.online_iter // loaded):
                 last = repetition + inner + 1 == self.online_iter
-                self.mbatch = self._with_memory(stream)
+                self.mbatch = self._with_buffer(stream)
                 self._update(position, size if last else 0, **kwargs)
             position += size if repetition == loaded - 1 else 0
         self._check_loss(now=True)
@@ -469,7 +469,7 @@ class OnlineStrategy(SupervisedTemplate):
     def _offer(self, position: int, n: int) -> None:
         """Offer the first ``n`` samples of the mini-batch, the stream's, to the memory: in the
         first epoch only."""
-        if self.replay.memory.size and self.clock.train_exp_epochs == 0:
+        if self.replay.buffer.size and self.clock.train_exp_epochs == 0:
             self.remember(self._batches.order[position : position + n], self.mb_y[:n].cpu())
 
     def _set_learning_rate(self) -> None:
@@ -481,7 +481,7 @@ class OnlineStrategy(SupervisedTemplate):
             for group in self.optimizer.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
-    def _with_memory(self, stream: list[Tensor]) -> list[Tensor]:
+    def _with_buffer(self, stream: list[Tensor]) -> list[Tensor]:
         """The stream batch followed by a fresh memory batch."""
         if len(self.replay) == 0:
             return stream
@@ -512,7 +512,7 @@ class OnlineStrategy(SupervisedTemplate):
         return {
             "model": self.model.learned_state(),
             "optimizer": self.optimizer.state_dict(),
-            "memory": self.replay.memory.state_dict(),
+            "memory": self.replay.buffer.state_dict(),
             "tasks_started": self.tasks_started,
             "samples_of_task": self._position.samples,
             "next_period": self._next_period,

@@ -15,10 +15,10 @@ from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.selectors import Selector
 from cl_prompts.prompts.task_aware import start_task
-from cl_prompts.prompts.task_selectors import BatchMajority
+from cl_prompts.prompts.task_selectors import BatchwisePrompt
 from cl_prompts.strategies.base.online import OnlineStrategy
 
-MAJORITIES = ("off", "training", "always")
+BATCHWISE = ("off", "training", "always")
 
 
 class PromptStrategy(OnlineStrategy):
@@ -92,14 +92,16 @@ def check_places(
             raise InputError(f"{name} is {length}: it must be at least 1")
 
 
-def with_majority(selector: nn.Module, size: int, majority: str) -> nn.Module:
+def with_batchwise_prompt(selector: nn.Module, size: int, batchwise_prompt: str) -> nn.Module:
     """The selector, or one that lets each batch vote (see
-    :class:`~cl_prompts.prompts.task_selectors.BatchMajority`)."""
-    if majority not in MAJORITIES:
-        raise unknown("majority", majority, MAJORITIES)
-    if majority == "off":
+    :class:`~cl_prompts.prompts.task_selectors.BatchwisePrompt`)."""
+    if batchwise_prompt not in BATCHWISE:
+        raise unknown("batchwise_prompt", batchwise_prompt, BATCHWISE)
+    if batchwise_prompt == "off":
         return selector
-    return BatchMajority(cast(Selector, selector), size, in_evaluation=majority == "always")
+    return BatchwisePrompt(
+        cast(Selector, selector), size, in_evaluation=batchwise_prompt == "always"
+    )
 
 
 def slots_for(pool_size: int | None, n_tasks: int | None) -> int:

@@ -77,10 +77,10 @@ class PrototypeStrategy(OnlineStrategy):
         online_iter: int = 1,
         **common: Any,
     ) -> None:
-        if common.get("memory_size"):
+        if common.get("buffer_size"):
             raise InputError(
                 f"{type(self).__name__} keeps sums over the whole stream and replays nothing: leave"
-                " memory_size at 0"
+                " buffer_size at 0"
             )
         if not augmented_views:
             train_epochs, online_iter = (

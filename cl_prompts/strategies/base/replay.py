@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.training.buffers import ClassBalancedMemory, ReservoirMemory
+from cl_prompts.training.buffers import ClassBalancedBuffer, ReservoirBuffer
 
 
 class Replay:
@@ -24,32 +24,32 @@ class Replay:
     """
 
     def __init__(
-        self, memory: ReservoirMemory | ClassBalancedMemory, batch_size: int, draws: int = 1
+        self, memory: ReservoirBuffer | ClassBalancedBuffer, batch_size: int, draws: int = 1
     ) -> None:
-        self.memory, self.batch_size, self.draws = memory, batch_size, draws
+        self.buffer, self.batch_size, self.draws = memory, batch_size, draws
         self._sources: list[Any] = []
         self._annotated: list[Tensor] = []
 
     def __len__(self) -> int:
-        return len(self.memory)
+        return len(self.buffer)
 
     def enter(self, experience: Any, annotated: Tensor) -> None:
         """The following samples come from this experience, in which the classes ``annotated``
         (classes,) are labelled."""
-        if self.memory.size:  # without a memory nothing is held
+        if self.buffer.size:  # without a memory nothing is held
             self._sources.append(experience.dataset.train())
             self._annotated.append(annotated)
 
     def draw(self) -> tuple[list[Tensor], Tensor, Tensor]:
         """A batch as (columns of a mini-batch, annotated classes (m, classes), slots (m,)), on the
         CPU."""
-        slots = torch.cat([self.memory.draw_slots(self.batch_size) for _ in range(self.draws)])
+        slots = torch.cat([self.buffer.draw_slots(self.batch_size) for _ in range(self.draws)])
         return *self.read(slots), slots
 
     def read(self, slots: Tensor) -> tuple[list[Tensor], Tensor]:
         """The samples in these slots as (columns of a mini-batch, annotated classes (m, classes)),
         on the CPU."""
-        return self.read_references(self.memory.slots[slots])
+        return self.read_references(self.buffer.slots[slots])
 
     def read_references(self, references: Tensor) -> tuple[list[Tensor], Tensor]:
         """The samples that these (m, 2) references point to, held or not; as :meth:`read` gives
@@ -66,7 +66,7 @@ class Replay:
     def labels(self) -> Tensor:
         """Labels of the samples held, (m,) classes or (m, classes) 0/1, as the stream gave them; no
         image is read."""
-        references = self.memory.slots[: len(self.memory)].tolist()
+        references = self.buffer.slots[: len(self.buffer)].tolist()
         return torch.tensor(
             [np.asarray(self._sources[source].targets[row]).tolist() for source, row in references]
         )
@@ -74,7 +74,7 @@ class Replay:
     def add(self, rows: Tensor, labels: Tensor) -> Tensor:
         """Offer rows of the current experience with their labels; the slot each of them got, or
         -1."""
-        return self.memory.add(self.references(rows), labels)
+        return self.buffer.add(self.references(rows), labels)
 
     def references(self, rows: Tensor) -> Tensor:
         """Rows of the current experience (m,) as references (m, 2)."""
@@ -87,8 +87,8 @@ class Replay:
         Raises:
             InputError: too few experiences for the references.
         """
-        self.memory.load_state_dict(state["memory"])
-        if len(self.memory) and len(experiences) != state["experiences"]:
+        self.buffer.load_state_dict(state["memory"])
+        if len(self.buffer) and len(experiences) != state["experiences"]:
             raise InputError(
                 f"the replay memory points into {state['experiences']} experiences, but"
                 f" {len(experiences)} were given"

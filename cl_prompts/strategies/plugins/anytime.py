@@ -12,7 +12,7 @@ from avalanche.evaluation.metric_results import MetricValue
 
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.continual import Curve, Evaluation, a_auc, multi_label_run_results, results
-from cl_prompts.metrics.evaluator import Evaluator
+from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.base.experience import TaskPosition
 from cl_prompts.strategies.plugins.multi_label_metrics import refuse_accuracy
@@ -69,7 +69,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
             raise InputError(
                 f"anytime points {points!r} are not known: they are 'default' or 'published'"
             )
-        self.evaluator = Evaluator(
+        self.evaluator = CachedEvaluator(
             _dataset_of(test), batch_size=batch_size, num_workers=num_workers
         )
         targets = self.evaluator.targets

@@ -40,20 +40,20 @@ def test_every_prompt_part_learns() -> None:
 def test_memory_stays_flat() -> None:
     strategy = make("mvp_r")
     fit(strategy, stream())
-    assert len(strategy.memory) == 12
-    assert strategy.memory.slots.shape == (12, 2)
-    labels = {int(strategy.replay._sources[s][r][1]) for s, r in strategy.memory.slots.tolist()}
+    assert len(strategy.buffer) == 12
+    assert strategy.buffer.slots.shape == (12, 2)
+    labels = {int(strategy.replay._sources[s][r][1]) for s, r in strategy.buffer.slots.tolist()}
     assert len(labels) > 1
 
 
 def test_memory_references_follow_a_shuffled_order() -> None:
-    strategy = make("mvp_r", memory_size=1000)
+    strategy = make("mvp_r", buffer_size=1000)
     benchmark = nc_benchmark(
         Blobs(60, 6, seed=1), Blobs(48, 6, seed=2), n_experiences=2, task_labels=False, seed=1
     )
     for experience in benchmark.train_stream:
         strategy.train(experience, eval_streams=[])
-    references = strategy.memory.slots[: len(strategy.memory)].tolist()
+    references = strategy.buffer.slots[: len(strategy.buffer)].tolist()
     assert sorted(map(tuple, references)) == [(s, r) for s in range(2) for r in range(30)]
     assert references[:30] != sorted(
         references[:30]
@@ -107,7 +107,7 @@ def test_an_own_optimizer_and_model_are_used(vit: FrozenViT) -> None:
         ({"g_blocks": (1, 1)}, "a block is there twice"),
         ({"e_length": 0}, "e_length is 0"),
         ({"gsf_reduction": "mean"}, "'sample' or 'batch_mean'"),
-        ({"memory_size": -1}, "memory size is -1"),
+        ({"buffer_size": -1}, "memory size is -1"),
         (
             {"class_mask": "current"},
             "the loss of MVP is over all classes seen: leave out class_mask=current",

@@ -21,14 +21,14 @@ from cl_prompts.models.prototype_classifiers import NearestClassMean
 from cl_prompts.models.ranpac import RanPAC
 from cl_prompts.scenarios import class_incremental_split, si_blurry_benchmark
 from cl_prompts.scenarios.benchmarks import benchmark_from_split
-from cl_prompts.strategies import SLDA, AnytimeEvaluation, NearestMean, RanPACProbe
+from cl_prompts.strategies import NCM, SLDA, AnytimeEvaluation, RanPACProbe
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from tests.conftest import Blobs, tiny_vit
 
 TRAIN, TEST, CLASSES = 120, 48, 6
 KINDS: dict[str, tuple[type[PrototypeStrategy], dict[str, Any]]] = {
-    "nearest_mean": (NearestMean, {"metric": "euclidean"}),
-    "streaming_lda": (SLDA, {}),
+    "ncm": (NCM, {"metric": "euclidean"}),
+    "slda": (SLDA, {}),
     "ranpac": (RanPACProbe, {"projection": 40, "ridge": 3.0, "seed": 4}),
 }
 every = pytest.mark.parametrize("kind", KINDS)
@@ -80,8 +80,8 @@ def ridge_scores(x: np.ndarray, y: np.ndarray, probe: np.ndarray) -> np.ndarray:
 
 
 ORACLES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "nearest_mean": centroid_scores,
-    "streaming_lda": lda_scores,
+    "ncm": centroid_scores,
+    "slda": lda_scores,
     "ranpac": ridge_scores,
 }
 
@@ -172,7 +172,7 @@ def test_avalanche_triggers_fire_around_the_step() -> None:
             seen.append(float(strategy.model.head.count.sum()))
 
     (experience, *_) = stream().train_stream
-    make("nearest_mean", plugins=[Watch()]).train(experience, eval_streams=[])
+    make("ncm", plugins=[Watch()]).train(experience, eval_streams=[])
     n = len(experience.dataset)
     edges = [*range(0, n, 16), n]
     assert seen == [float(e) for pair in pairwise(edges) for e in pair]
@@ -217,11 +217,11 @@ def test_the_ridge_is_chosen_where_a_task_ends() -> None:
 
 def test_bad_settings_are_refused(vit: FrozenViT) -> None:
     with pytest.raises(
-        InputError, match="NearestMean keeps sums over the whole stream and replays nothing"
+        InputError, match="NCM keeps sums over the whole stream and replays nothing"
     ):
-        make("nearest_mean", memory_size=10)
+        make("ncm", buffer_size=10)
     with pytest.raises(InputError, match="train_epochs is 0"):
-        make("nearest_mean", train_epochs=0)
+        make("ncm", train_epochs=0)
     with pytest.raises(InputError, match="held_out of RanPAC is -1: it cannot be negative"):
         make("ranpac", held_out=-1)
     with pytest.raises(InputError, match="either model= or both"):

@@ -198,13 +198,13 @@ def test_one_plugin_watches_one_strategy() -> None:
 
 
 def test_stored_parts_are_not_mixed_between_networks() -> None:
-    from cl_prompts.metrics.evaluator import Evaluator
+    from cl_prompts.metrics.evaluator import CachedEvaluator
     from cl_prompts.models.prompted import PromptedViT
     from cl_prompts.strategies.mvp import mvp_model
 
     vit, test, seen = tiny_vit(), Blobs(48, 6, seed=2), torch.ones(6, dtype=torch.bool)
     models = [mvp_model(vit, 6, e_blocks=(1, 2)), PromptedViT(vit, 6), PromptedViT(tiny_vit(), 6)]
-    shared = Evaluator(test)
+    shared = CachedEvaluator(test)
     for model in models:
         model.see(torch.arange(6))
-        assert torch.equal(shared(model, seen).correct, Evaluator(test)(model, seen).correct)
+        assert torch.equal(shared(model, seen).correct, CachedEvaluator(test)(model, seen).correct)

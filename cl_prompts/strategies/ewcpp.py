@@ -35,7 +35,7 @@ class EWCPlusPlus(ExperienceReplay):
         ema: share of the old Fisher that a step keeps.
         period: stream samples between two consolidations where no boundary is announced; None for
             never.
-        memory_size: samples in the reservoir; 0 leaves the penalty alone.
+        buffer_size: samples in the reservoir; 0 leaves the penalty alone.
         **common: see :class:`~cl_prompts.strategies.ExperienceReplay`.
     """
 
@@ -45,10 +45,10 @@ class EWCPlusPlus(ExperienceReplay):
         reg_coef: float = 100.0,
         ema: float = 0.5,
         period: int | None = 1000,
-        memory_size: int = 2000,
+        buffer_size: int = 2000,
         **common: Any,
     ) -> None:
-        super().__init__(memory_size=memory_size, period=period, **common)
+        super().__init__(buffer_size=buffer_size, period=period, **common)
         self.ewc = OnlineEWC(self.model, reg_coef=reg_coef, ema=ema)
 
     def backward(self) -> None:
@@ -63,11 +63,11 @@ class EWCPlusPlus(ExperienceReplay):
 
     def state_dict(self) -> dict[str, Any]:
         """The base's, and Fisher, importance and anchor."""
-        return {**super().state_dict(), "ewc": self.ewc.state_dict()}
+        return {**super().state_dict(), "ewcpp": self.ewc.state_dict()}
 
     def load_state_dict(
         self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
     ) -> None:
         """Inverse of :meth:`state_dict`."""
         super().load_state_dict(state, experiences)
-        self.ewc.load_state_dict(state["ewc"])
+        self.ewc.load_state_dict(state["ewcpp"])

@@ -19,7 +19,7 @@ class DERPlusPlus(ExperienceReplay):
     ``L = CE(stream) + alpha
     * MSE(logits of the first draw, logits stored with it) + beta * CE(second
       draw)``: two independent
-      draws of ``memory_batch_size`` from a reservoir, so an update costs one draw more than
+      draws of ``buffer_batch_size`` from a reservoir, so an update costs one draw more than
       experience replay.
     A sample's logits are stored when it enters the reservoir: those of the last update on its
     batch. Multi-label: binary cross-entropies, each sample over the classes annotated in its task;
@@ -37,25 +37,25 @@ class DERPlusPlus(ExperienceReplay):
     Args:
         alpha: weight of the stored logits.
         beta: weight of the second draw's cross-entropy.
-        memory_size: samples in the reservoir, at least 1; their logits take
-            ``memory_size * n_classes`` floats.
+        buffer_size: samples in the reservoir, at least 1; their logits take
+            ``buffer_size * n_classes`` floats.
         **common: see :class:`~cl_prompts.strategies.ExperienceReplay`.
 
     Raises:
         InputError: a negative weight, or no memory.
     """
 
-    needs_memory = True
+    needs_buffer = True
 
     def __init__(
-        self, *, alpha: float = 0.1, beta: float = 0.5, memory_size: int = 2000, **common: Any
+        self, *, alpha: float = 0.1, beta: float = 0.5, buffer_size: int = 2000, **common: Any
     ) -> None:
         if not (alpha >= 0 and beta >= 0):
             raise InputError(f"alpha is {alpha} and beta is {beta}: neither can be negative")
-        super().__init__(memory_size=memory_size, **common)
+        super().__init__(buffer_size=buffer_size, **common)
         self.alpha, self.beta = alpha, beta
         self.replay.draws = 2
-        self.stored = StoredLogits(memory_size, self.model.n_classes).to(self.device)
+        self.stored = StoredLogits(buffer_size, self.model.n_classes).to(self.device)
 
     def training_loss(self) -> Tensor:
         """See the class; plain cross-entropy while the memory is empty."""
