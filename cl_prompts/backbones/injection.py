@@ -2,8 +2,8 @@
 
 Three injections, all exact and all outside the frozen weights:
 
-* **kept tokens** (L2P): prompts join the token sequence before block 0 and travel through every
-  block;
+* **prepended tokens** (L2P): prompts join the token sequence before block 0 and travel through
+  every block;
 * **context tokens** (MVP): prompts join one block's input and are removed behind it. Because their
   outputs are dropped, they need keys and values only: no query, no output projection, no MLP;
 * **prefixes** (DualPrompt, CODA-Prompt): prompts *are* keys and values of one block, behind its qkv

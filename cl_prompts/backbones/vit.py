@@ -154,15 +154,15 @@ class FrozenViT(nn.Module):
 
         Args:
             tokens: (batch, n, dim) from :meth:`embed`.
-            plan: prompts to inject; its kept tokens are appended to the sequence.
+            plan: prompts to inject; its prepended tokens are appended to the sequence.
             stop: number of blocks, all by default.
             class_only: compute only the class token in the last of these blocks.
-            prepended_only: compute only the plan's kept tokens there.
+            prepended_only: compute only the plan's prepended tokens there.
             entry: :meth:`enter` of the same tokens, if it is at hand.
 
         Returns:
-            (batch, n (+ kept), dim), or (batch, 1, dim) with ``class_only``, (batch, kept, dim)
-            with ``prepended_only``; no final norm.
+            (batch, n (+ prepended), dim), or (batch, 1, dim) with ``class_only``, (batch,
+            prepended, dim) with ``prepended_only``; no final norm.
         """
         plan = plan or PromptPlan()
         dtype, stop = tokens.dtype, self.depth if stop is None else stop
@@ -198,14 +198,14 @@ class FrozenViT(nn.Module):
         return tokens
 
     def _with_prepended(
-        self, tokens: Tensor, kept: Tensor, entry: Tensor | None
+        self, tokens: Tensor, prepended: Tensor, entry: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Tokens and entry with kept tokens behind them; the entry of the kept ones carries
-        gradient."""
+        """Tokens and entry with prepended tokens behind them; the entry of the prepended ones
+        carries gradient."""
         if entry is not None:
-            self.counter.macs += kept.shape[0] * kept.shape[1] * 3 * self.dim * self.dim
-            entry = torch.cat([entry, project(self.vit.blocks[0], kept)], dim=1)
-        return torch.cat([tokens, kept], dim=1), entry
+            self.counter.macs += prepended.shape[0] * prepended.shape[1] * 3 * self.dim * self.dim
+            entry = torch.cat([entry, project(self.vit.blocks[0], prepended)], dim=1)
+        return torch.cat([tokens, prepended], dim=1), entry
 
     def norm(self, tokens: Tensor) -> Tensor:
         """The final LayerNorm."""
@@ -220,10 +220,10 @@ class FrozenViT(nn.Module):
     def prepended_features(
         self, tokens: Tensor, plan: PromptPlan, *, entry: Tensor | None = None
     ) -> Tensor:
-        """Embedded tokens -> mean of the final-norm outputs at the plan's kept tokens, (batch, dim)
-        in fp32 (L2P)."""
+        """Embedded tokens -> mean of the final-norm outputs at the plan's prepended tokens, (batch,
+        dim) in fp32 (L2P)."""
         if plan.prepended is None:
-            raise TypeError("this plan has no kept tokens to read")
+            raise TypeError("this plan has no prepended tokens to read")
         return (
             self.norm(self.blocks(tokens, plan, prepended_only=True, entry=entry))
             .float()

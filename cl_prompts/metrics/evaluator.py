@@ -1,5 +1,5 @@
-"""Testing a model on the classes seen so far, with what no longer changes kept from one time to the
-next."""
+"""Testing a model on the classes seen so far, with what no longer changes cached from one time to
+the next."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class CachedEvaluator:
         """Test images evaluated so far, each time counted."""
         self.macs = 0.0
         """Multiply-accumulates that evaluations have cost the backbone."""
-        self._kept: dict[str, _Kept] = {}
+        self._cached: dict[str, _CachedPart] = {}
 
     @property
     def multi_label(self) -> bool:
@@ -153,29 +153,31 @@ class CachedEvaluator:
             yield batch, model(images)
 
     def _scores(self, model: ContinualModel, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows of which the same parts are kept go together."""
-        stamps = model.stamps() if self.cache else {}
+        """Rows of which the same parts are cached go together."""
+        cache_keys = model.cache_keys() if self.cache else {}
         # What was computed with another network, or with a lane that has moved since, is of no use.
-        self._kept = {
-            name: kept for name, kept in self._kept.items() if stamps.get(name) == kept.stamp
+        self._cached = {
+            name: cached
+            for name, cached in self._cached.items()
+            if cache_keys.get(name) == cached.stamp
         }
-        for name in stamps.keys() - self._kept.keys():
-            self._kept[name] = _Kept(stamps[name], len(self.targets), self.device)
+        for name in cache_keys.keys() - self._cached.keys():
+            self._cached[name] = _CachedPart(cache_keys[name], len(self.targets), self.device)
         for have, mine in self._groups(rows):
             if model.needs_images(have):
                 batches: Any = self._images(mine)
             else:
                 batches = ((batch, None) for batch in mine.split(self.batch_size))
             for batch, images in batches:
-                out = model.run(images, {name: self._kept[name].values[batch] for name in have})
-                for name in out.kept.keys() & self._kept.keys() - set(have):
-                    self._kept[name].put(batch, out.kept[name])
+                out = model.run(images, {name: self._cached[name].values[batch] for name in have})
+                for name in out.cacheable.keys() & self._cached.keys() - set(have):
+                    self._cached[name].put(batch, out.cacheable[name])
                 yield batch, out.logits
 
     def _groups(self, rows: Tensor) -> Iterator[tuple[list[str], Tensor]]:
-        """Rows of which the same parts are kept, and the names of these."""
-        names = sorted(self._kept)
-        known = [self._kept[name].known[rows].tolist() for name in names]
+        """Rows of which the same parts are cached, and the names of these."""
+        names = sorted(self._cached)
+        known = [self._cached[name].known[rows].tolist() for name in names]
         groups: dict[tuple[bool, ...], list[int]] = defaultdict(list)
         for row, pattern in zip(
             rows.tolist(), zip(*known, strict=True) if known else repeat(()), strict=False
@@ -198,8 +200,8 @@ class CachedEvaluator:
             yield batch, items[0].to(self.device, non_blocking=True)
 
 
-class _Kept:
-    """One kept part of all test images: values (n, width), and which rows have one."""
+class _CachedPart:
+    """One cached part of all test images: values (n, width), and which rows have one."""
 
     def __init__(self, stamp: Hashable, n: int, device: torch.device) -> None:
         self.stamp, self.device = stamp, device

@@ -28,15 +28,15 @@ class Output:
         features: (batch, dim) fp32 features that the head read.
         selection: what the selector chose, or None without a selector.
         mask: (batch, classes) instance-wise logit mask, or None.
-        kept: what may be kept for these images and handed back to ``run``, by the names of
-            ``stamps``.
+        cacheable: what may be cached for these images and handed back to ``run``, by the names of
+            ``cache_keys``.
     """
 
     logits: Tensor
     features: Tensor
     selection: Selection | None = None
     mask: Tensor | None = None
-    kept: dict[str, Tensor] = field(default_factory=dict)
+    cacheable: dict[str, Tensor] = field(default_factory=dict)
 
 
 class ContinualModel(nn.Module):
@@ -47,8 +47,8 @@ class ContinualModel(nn.Module):
     look at seen columns only); :meth:`see` opens them.
 
     A part of the work on an image may depend on things that no longer change: the frozen backbone,
-    or the lane of a finished task. :meth:`stamps` names such parts, ``Output.kept`` gives their
-    values, and :meth:`run` takes them back, which is exact and saves the work.
+    or the lane of a finished task. :meth:`cache_keys` names such parts, ``Output.cacheable`` gives
+    their values, and :meth:`run` takes them back, which is exact and saves the work.
 
     Args:
         backbone: the frozen ViT.
@@ -96,21 +96,21 @@ class ContinualModel(nn.Module):
         multi-label model."""
         return mask_unseen(logits, self.seen, 0.0 if self.multi_label else float("-inf"))
 
-    def stamps(self) -> dict[str, Hashable]:
+    def cache_keys(self) -> dict[str, Hashable]:
         """Names of what :meth:`run` lets one keep for a fixed image, each with a value that tells
         how long: while it is equal."""
         return {}
 
-    def needs_images(self, kept: Collection[str]) -> bool:
-        """Whether :meth:`run` needs the images when it gets these kept parts."""
+    def needs_images(self, cached: Collection[str]) -> bool:
+        """Whether :meth:`run` needs the images when it gets these cached parts."""
         return True
 
-    def run(self, images: Tensor | None, kept: Mapping[str, Tensor] | None = None) -> Output:
+    def run(self, images: Tensor | None, cached: Mapping[str, Tensor] | None = None) -> Output:
         """A forward pass.
 
         Args:
             images: (batch, 3, size, size) in [0, 1]; may be None if :meth:`needs_images` says so.
-            kept: parts kept from an earlier pass over the same images, each (batch, width).
+            cached: parts cached from an earlier pass over the same images, each (batch, width).
         """
         raise NotImplementedError
 

@@ -24,7 +24,7 @@ class MultiLaneViT(ContinualModel):
     One frozen forward serves all lanes; a lane adds about 1 % to it. Training runs the newest lane
     only, on its own classes; evaluation runs all lanes side by side, without a task id, and every
     class takes its logit from its own lane. Finished lanes are frozen for good, so their logits on
-    a fixed image can be kept (:meth:`stamps`).
+    a fixed image can be cached (:meth:`cache_keys`).
 
     The algebra is in :mod:`cl_prompts.models.multi_lane_ops`. Deviations from the published code:
     lanes are made on demand instead of all at the start, their head rows belong to them, and
@@ -105,7 +105,7 @@ class MultiLaneViT(ContinualModel):
         )
         self.lane_passes = 0
         """Images times lanes computed so far."""
-        self._kept_tables: tuple[Hashable, Tables] | None = None
+        self._cached_tables: tuple[Hashable, Tables] | None = None
 
     # ------------------------------------------------------------------ lanes and their classes
 
@@ -251,8 +251,8 @@ class MultiLaneViT(ContinualModel):
         lane changes."""
         key = tuple((i, self.lanes.lane(i).stamp()) for i in chosen)
         keep = not torch.is_grad_enabled()
-        if keep and self._kept_tables is not None and self._kept_tables[0] == key:
-            return self._kept_tables[1]
+        if keep and self._cached_tables is not None and self._cached_tables[0] == key:
+            return self._cached_tables[1]
         slots = algebra.slot_norms(
             self.backbone.vit.blocks, self._selectors(chosen), self.slot_update
         )
@@ -260,46 +260,46 @@ class MultiLaneViT(ContinualModel):
             self.backbone, self.n_selectors, self.slot_update
         )
         tables = slots, self._prompts(chosen)
-        self._kept_tables = (key, tables) if keep else None
+        self._cached_tables = (key, tables) if keep else None
         return tables
 
     # ------------------------------------------------------------------ logits
 
-    def stamps(self) -> dict[str, Hashable]:
+    def cache_keys(self) -> dict[str, Hashable]:
         """``"lane0"``, ``"lane1"``, ... -> what changes whenever the lane's parameters do: a
         finished lane's never does."""
         return {f"lane{i}": lane.stamp() for i, lane in enumerate(self.lanes)}
 
-    def needs_images(self, kept: Collection[str]) -> bool:
+    def needs_images(self, cached: Collection[str]) -> bool:
         """Unless the logits of all lanes are there."""
-        return not self.n_lanes or not set(self.stamps()) <= set(kept)
+        return not self.n_lanes or not set(self.cache_keys()) <= set(cached)
 
-    def run(self, images: Tensor | None, kept: Mapping[str, Tensor] | None = None) -> Output:
-        """A forward pass: of the current lane in training, of all lanes that were not kept in
+    def run(self, images: Tensor | None, cached: Mapping[str, Tensor] | None = None) -> Output:
+        """A forward pass: of the current lane in training, of all lanes that were not cached in
         evaluation.
 
         Args:
             images: (batch, 3, size, size) in [0, 1]; may be None if the logits of all lanes are
-                kept.
-            kept: evaluation only: lane name -> (batch, classes of the lane) logits of the same
+                cached.
+            cached: evaluation only: lane name -> (batch, classes of the lane) logits of the same
                 images.
 
         Returns:
             logits (batch, n_classes), each class from its own lane; classes unseen, or in training
             outside the current lane, hold 0 (multi-label) or -inf. ``features`` are the current
-            lane's, or (batch, 0) if that lane was kept; ``kept`` has the logits of every lane in
-            evaluation and is empty in training.
+            lane's, or (batch, 0) if that lane was cached; ``cacheable`` has the logits of every
+            lane in evaluation and is empty in training.
         """
-        if self.training and kept:
-            raise TypeError("kept logits are for evaluation: training runs the current lane")
+        if self.training and cached:
+            raise TypeError("cached logits are for evaluation: training runs the current lane")
         last = self.n_lanes - 1
         if self.training:
             self._need_lane()
         names = {i: f"lane{i}" for i in ([last] if self.training else range(self.n_lanes))}
-        logits = {i: kept[name] for i, name in names.items() if name in kept} if kept else {}
+        logits = {i: cached[name] for i, name in names.items() if name in cached} if cached else {}
         missing = [i for i in names if i not in logits]
         if images is None and (missing or not logits):
-            raise TypeError("images are needed unless the logits of all lanes are kept")
+            raise TypeError("images are needed unless the logits of all lanes are cached")
         sample = next(iter(logits.values())) if images is None else images
         features = sample.new_empty(len(sample), 0, dtype=torch.float32)
         if missing:
@@ -308,7 +308,9 @@ class MultiLaneViT(ContinualModel):
             logits |= {i: self.lanes.lane(i).logits(found[:, k]) for k, i in enumerate(missing)}
             features = found[:, -1] if missing[-1] == last else features
         known = {} if self.training else {names[i]: logits[i] for i in names}
-        return Output(self._assemble(sample, [(i, logits[i]) for i in names]), features, kept=known)
+        return Output(
+            self._assemble(sample, [(i, logits[i]) for i in names]), features, cacheable=known
+        )
 
     def _assemble(self, sample: Tensor, parts: list[tuple[int, Tensor]]) -> Tensor:
         """Lane logits to their columns."""

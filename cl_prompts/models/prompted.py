@@ -22,7 +22,7 @@ class PromptedViT(ContinualModel):
     the backbone is in fp32.
 
     What depends on the frozen backbone alone (the query, or the features where there are no
-    prompts) is :meth:`frozen_part`, kept under the name ``"frozen"``.
+    prompts) is :meth:`frozen_part`, cached under the name ``"frozen"``.
 
     Args:
         backbone: the frozen ViT; a thawed one makes a fine-tuning model.
@@ -31,7 +31,8 @@ class PromptedViT(ContinualModel):
         selector: chooses prompts, or None.
         pools: prompts, injected in this order.
         logit_mask: learned mask on the logits by selection, or None.
-        readout: ``"token"``, the class token, or ``"prompt"``, the mean over the kept tokens (L2P).
+        readout: ``"token"``, the class token, or ``"prompt"``, the mean over the prepended tokens
+            (L2P).
         multi_label: an image may show several classes.
     """
 
@@ -59,7 +60,7 @@ class PromptedViT(ContinualModel):
             raise unknown("readout", readout, ("token", "prompt"))
         if readout == "prompt" and not any(isinstance(pool, PrependedTokenPool) for pool in pools):
             raise InputError(
-                "readout 'prompt' reads kept tokens, and no pool makes any: add a"
+                "readout 'prompt' reads prepended tokens, and no pool makes any: add a"
                 " PrependedTokenPool or read 'token'"
             )
         super().__init__(backbone, n_classes, multi_label=multi_label)
@@ -77,11 +78,11 @@ class PromptedViT(ContinualModel):
         """Whether :meth:`run` still needs the images once :meth:`frozen_part` is known."""
         return self.backbone.trainable or len(self.pools) > 0
 
-    def needs_images(self, kept: Collection[str]) -> bool:
+    def needs_images(self, cached: Collection[str]) -> bool:
         """Only a head on frozen features can do without."""
-        return self.reads_images or "frozen" not in kept
+        return self.reads_images or "frozen" not in cached
 
-    def stamps(self) -> dict[str, Hashable]:
+    def cache_keys(self) -> dict[str, Hashable]:
         """The frozen part lasts as long as backbone and query stay the same objects."""
         if self.backbone.trainable or (self.pools and self.selector is None):
             return {}
@@ -95,7 +96,7 @@ class PromptedViT(ContinualModel):
 
     @torch.no_grad()
     def _frozen_part(self, tokens: Tensor, entry: Tensor | None = None) -> Tensor | None:
-        if not self.stamps():
+        if not self.cache_keys():
             return None
         return (
             self.query(self.backbone, tokens, entry)
@@ -103,9 +104,9 @@ class PromptedViT(ContinualModel):
             else self.backbone.class_features(tokens)
         )
 
-    def run(self, images: Tensor | None, kept: Mapping[str, Tensor] | None = None) -> Output:
+    def run(self, images: Tensor | None, cached: Mapping[str, Tensor] | None = None) -> Output:
         """A forward pass: query, selection, prompts, prompted pass, head."""
-        frozen = (kept or {}).get("frozen")
+        frozen = (cached or {}).get("frozen")
         if frozen is not None and not self.reads_images:
             return self.classify(frozen, frozen)
         if images is None:

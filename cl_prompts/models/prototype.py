@@ -17,7 +17,7 @@ class PrototypeViT(ContinualModel):
     """Frozen class-token features and a
     :class:`~cl_prompts.models.prototype_classifiers.PrototypeClassifier` in the place of a head.
 
-    Nothing in it has a gradient. The features of an image never change, so they may be kept
+    Nothing in it has a gradient. The features of an image never change, so they may be cached
     (``"frozen"``), and a test image costs a forward pass the first time only. One class per image.
 
     Args:
@@ -42,13 +42,13 @@ class PrototypeViT(ContinualModel):
         super().__init__(backbone, head.n_classes)
         self.head = head
 
-    def stamps(self) -> dict[str, Hashable]:
+    def cache_keys(self) -> dict[str, Hashable]:
         """Features last as long as the backbone stays the same object."""
         return {"frozen": self.backbone}
 
-    def needs_images(self, kept: Collection[str]) -> bool:
+    def needs_images(self, cached: Collection[str]) -> bool:
         """Not once the features are known."""
-        return "frozen" not in kept
+        return "frozen" not in cached
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
@@ -56,12 +56,14 @@ class PrototypeViT(ContinualModel):
         return self.backbone(images)
 
     @torch.no_grad()
-    def run(self, images: Tensor | None, kept: Mapping[str, Tensor] | None = None) -> Output:
+    def run(self, images: Tensor | None, cached: Mapping[str, Tensor] | None = None) -> Output:
         """Features, unless they are given, and their scores; classes that were never taken in score
         -inf."""
-        features = (kept or {}).get("frozen")
+        features = (cached or {}).get("frozen")
         if features is None:
             if images is None:
                 raise TypeError("this model reads images unless it is given their features")
             features = self.features(images)
-        return Output(self.hide_unseen(self.head(features)), features, kept={"frozen": features})
+        return Output(
+            self.hide_unseen(self.head(features)), features, cacheable={"frozen": features}
+        )

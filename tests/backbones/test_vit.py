@@ -141,18 +141,18 @@ def test_kept_tokens_alone_equal_all_tokens_and_cost_less(
 
 def test_kept_features_need_kept_tokens() -> None:
     backbone = tiny_vit()
-    with pytest.raises(TypeError, match="no kept tokens"):
+    with pytest.raises(TypeError, match="no prepended tokens"):
         backbone.prepended_features(backbone.embed(torch.rand(1, 3, 16, 16)), PromptPlan())
 
 
 def test_plans_add_up_block_by_block() -> None:
     a = PromptPlan(
-        kept=torch.zeros(1, 2, 4),
+        prepended=torch.zeros(1, 2, 4),
         context={0: torch.zeros(1, 2, 4)},
         prefix={1: (torch.zeros(1, 2, 3, 2),) * 2},
     )
     b = PromptPlan(
-        kept=torch.ones(5, 1, 4),
+        prepended=torch.ones(5, 1, 4),
         context={0: torch.ones(5, 1, 4), 2: torch.ones(5, 1, 4)},
         prefix={1: (torch.ones(5, 2, 1, 2),) * 2},
     )
@@ -207,7 +207,7 @@ def test_bf16_stores_weights_in_half_the_bits_and_returns_fp32() -> None:
     [
         {},
         {"context": {0: torch.zeros(1, 3, 16), 2: torch.zeros(1, 2, 16)}},
-        {"kept": torch.zeros(1, 4, 16)},
+        {"prepended": torch.zeros(1, 4, 16)},
     ],
 )
 def test_counted_work_is_what_the_flop_counter_sees(plan: dict[str, Any]) -> None:

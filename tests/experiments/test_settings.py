@@ -71,7 +71,7 @@ def test_overrides_go_where_their_key_belongs() -> None:
         "fine_tuning": 0.5,
     }
     shared = [
-        "strategy=rainbow,ewc",
+        "strategy=rainbow,ewcpp",
         "seed=1",
         "rainbow.buffer_size=9",
         "buffer_size=8",

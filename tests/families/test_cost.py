@@ -206,8 +206,8 @@ def test_cost_in_forwards_of_vit_b(row: str, vit_b: FrozenViT) -> None:
         out = _run(model, images)
         assert test - 0.02 < counter.macs / unit < test
         counter.reset()
-        if model.needs_images(out.kept):
-            model.run(images, out.kept)
+        if model.needs_images(out.cacheable):
+            model.run(images, out.cacheable)
         assert stored - 0.02 < counter.macs / unit <= stored
 
 
@@ -217,7 +217,7 @@ def _run(model: ContinualModel, images: Tensor) -> Output:
     features = model.features(
         images
     )  # its statistics are float64, which cannot be done without values
-    return Output(features, features, kept={"frozen": features})
+    return Output(features, features, cacheable={"frozen": features})
 
 
 def _any_loss(model: Any, out: Output) -> Tensor | None:

@@ -196,7 +196,7 @@ def test_training_runs_one_lane_and_evaluation_all() -> None:
     assert model.lane_passes == 6
     assert (output.logits > -torch.inf).any(0).tolist() == model.columns().tolist()
     assert output.features.shape == (6, 16)
-    assert output.kept == {}
+    assert output.cacheable == {}
     output = model.eval().run(IMAGES)
     assert model.lane_passes == 6 + 18
     assert (
@@ -214,50 +214,50 @@ def test_training_runs_one_lane_and_evaluation_all() -> None:
 def test_kept_logits_are_exact_and_save_passes(impl: str) -> None:
     model = model_of(3, impl=impl).eval()
     first = model.run(IMAGES)
-    assert {name: logits.shape[1] for name, logits in first.kept.items()} == {
+    assert {name: logits.shape[1] for name, logits in first.cacheable.items()} == {
         "lane0": 2,
         "lane1": 2,
         "lane2": 3,
     }
     model.lane_passes = 0
-    some = {name: first.kept[name] for name in ("lane0", "lane1")}
+    some = {name: first.cacheable[name] for name in ("lane0", "lane1")}
     assert model.needs_images(some)
     second = model.run(IMAGES, some)
     assert model.lane_passes == 6
     torch.testing.assert_close(second.logits, first.logits, atol=1e-6, rtol=0)
-    assert second.kept["lane0"] is some["lane0"]
+    assert second.cacheable["lane0"] is some["lane0"]
     torch.testing.assert_close(second.features, first.features, atol=1e-6, rtol=0)
     model.backbone.counter.reset()
-    assert not model.needs_images(first.kept)
-    third = model.run(None, first.kept)
+    assert not model.needs_images(first.cacheable)
+    third = model.run(None, first.cacheable)
     assert torch.equal(third.logits, first.logits)
     assert third.features.shape == (6, 0)
     assert model.lane_passes == 6
     assert model.backbone.counter.images == 0
     with pytest.raises(TypeError, match="images are needed"):
         model.run(None, some)
-    with pytest.raises(TypeError, match="kept logits are for evaluation"):
+    with pytest.raises(TypeError, match="cached logits are for evaluation"):
         model.train().run(IMAGES, some)
 
 
 def test_stamps_tell_when_a_lane_moved() -> None:
     model = model_of(2)
-    before = model.stamps()
+    before = model.cache_keys()
     scores(model)
-    assert model.stamps() == before
+    assert model.cache_keys() == before
     train(model, 1)
-    after = model.stamps()
+    after = model.cache_keys()
     assert after["lane0"] == before["lane0"]
     assert after["lane1"] != before["lane1"]
     model.open_lane(TASKS[2])
-    assert {k: v for k, v in model.stamps().items() if k != "lane2"} == after
-    opened = model.stamps()["lane2"]
+    assert {k: v for k, v in model.cache_keys().items() if k != "lane2"} == after
+    opened = model.cache_keys()["lane2"]
     model.add_classes([6])
-    assert model.stamps()["lane2"] != opened
+    assert model.cache_keys()["lane2"] != opened
     state = model.learned_state()
-    moved = model.stamps()
+    moved = model.cache_keys()
     model.load_learned_state({k: v.clone() for k, v in state.items()})
-    assert all(model.stamps()[k] != v for k, v in moved.items())
+    assert all(model.cache_keys()[k] != v for k, v in moved.items())
 
 
 def test_slots_are_computed_once_and_again_after_training() -> None:

@@ -129,10 +129,10 @@ def test_an_image_needs_two_passes_and_one_with_its_stored_query(model: Prompted
     counter.reset()
     want = model.run(images())
     assert counter.blocks == 5 * (4 if model.selector is None else 8)
-    assert set(want.kept) == (set() if model.selector is None else {"frozen"})
+    assert set(want.cacheable) == (set() if model.selector is None else {"frozen"})
     counter.reset()
     torch.testing.assert_close(
-        model.run(images(), want.kept).logits, want.logits, atol=1e-6, rtol=0
+        model.run(images(), want.cacheable).logits, want.logits, atol=1e-6, rtol=0
     )
     assert counter.blocks == 5 * 4
 
@@ -156,7 +156,7 @@ def test_state_in_the_middle_of_the_tasks(
     "plan",
     [
         {"prefix": {0: (torch.zeros(1, 2, 3, 8),) * 2, 3: (torch.zeros(1, 2, 4, 8),) * 2}},
-        {"kept": torch.zeros(1, 6, 16), "prefix": {2: (torch.zeros(1, 2, 1, 8),) * 2}},
+        {"prepended": torch.zeros(1, 6, 16), "prefix": {2: (torch.zeros(1, 2, 1, 8),) * 2}},
     ],
     ids=["prefixes", "kept"],
 )

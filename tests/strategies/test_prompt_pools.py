@@ -139,8 +139,8 @@ def test_stored_queries_give_the_same_logits(kind: str) -> None:
     images = Blobs(12, 6, seed=7).images
     with torch.no_grad():
         out = model.run(images)
-        assert set(out.kept) == ({"frozen"} if kind in SELECTING else set())
-        assert torch.equal(model.run(images, out.kept).logits, out.logits)
+        assert set(out.cacheable) == ({"frozen"} if kind in SELECTING else set())
+        assert torch.equal(model.run(images, out.cacheable).logits, out.logits)
 
 
 def test_a_shared_first_projection_changes_neither_outputs_nor_gradients(kind: str) -> None:
@@ -149,7 +149,7 @@ def test_a_shared_first_projection_changes_neither_outputs_nor_gradients(kind: s
     announce(model, 0)
     images = Blobs(6, 6, seed=7).images
     out, results = model.run(images), []
-    for kept in (None, out.kept):  # with a stored query nothing is shared
+    for kept in (None, out.cacheable):  # with a stored query nothing is shared
         model.zero_grad()
         logits = model.run(images, kept).logits
         logits.logsumexp(1).sum().backward()

@@ -29,7 +29,7 @@ def held(memory: Memory) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "case", RESERVOIR, ids=lambda c: f"size{c['buffer_size']}-seed{c['torch_seed']}"
+    "case", RESERVOIR, ids=lambda c: f"size{c['memory_size']}-seed{c['torch_seed']}"
 )
 def test_published_contents(case: dict) -> None:
     memory = ReservoirBuffer(case["memory_size"], boundary="published", seed=case["torch_seed"])
@@ -119,7 +119,7 @@ def balance(memory: ClassBalancedBuffer, labels: list[int], first: int = 0) -> t
 @pytest.mark.parametrize(
     "case",
     [c for c in CASES if c["policy"] in BALANCED],
-    ids=lambda c: f"{BALANCED[c['policy']]}-size{c['buffer_size']}-seed{c['torch_seed']}",
+    ids=lambda c: f"{BALANCED[c['policy']]}-size{c['memory_size']}-seed{c['torch_seed']}",
 )
 def test_published_class_balanced_contents(case: dict) -> None:
     """Ties go to the class that came first there and to the lowest label here: labels become
