@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, get_args
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from cl_prompts.errors import InputError, unknown
 
@@ -107,3 +110,71 @@ def load_object(kind: str, path: str) -> Any:
     if not name or not hasattr(found, name):
         raise unknown(f"{kind} in module {module}", name, [n for n in vars(found) if n[0] != "_"])
     return getattr(found, name)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The range of a number, said where a setting is declared: ``Annotated[float, Bound(0, 1)]``.
+
+    Attributes:
+        low: smallest value.
+        high: greatest value; None for no bound.
+        above: ``low`` itself is out of range.
+        whole: only whole numbers.
+    """
+
+    low: float = 0
+    high: float | None = None
+    above: bool = False
+    whole: bool = False
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ``InputError`` unless the value is in range."""
+        kind, word = (Integral, "a whole number") if self.whole else (Real, "a number")
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise InputError(f"{name} is {value!r}: it must be {word}")
+        number: Any = value
+        if self.above:
+            positive(**{name: number})
+        elif self.high is not None:
+            in_range(self.low, self.high, **{name: number})
+        else:
+            at_least(self.low, **{name: number})
+
+
+Count = Annotated[int, Bound(1, whole=True)]
+"""A whole number from 1 on."""
+Size = Annotated[int, Bound(0, whole=True)]
+"""A whole number from 0 on."""
+Positive = Annotated[float, Bound(0, above=True)]
+"""A number greater than 0."""
+NotNegative = Annotated[float, Bound(0)]
+"""A number from 0 on."""
+Share = Annotated[float, Bound(0, 1)]
+"""A number from 0 to 1."""
+
+
+def fits(name: str, value: Any, kind: Any) -> None:
+    """Refuse a value that a type's words or bounds rule out: its ``Literal``, its :class:`Bound`.
+
+    Other parts of the type are not looked at.
+
+    Args:
+        name: of the setting.
+        value: what was given.
+        kind: a type, with its ``Annotated`` metadata; of a union every member may say no, and None
+            is fine where the union has it.
+
+    Raises:
+        InputError: an unknown word, or a number out of range.
+    """
+    if get_origin(kind) in (Union, UnionType):
+        if value is not None or NoneType not in get_args(kind):
+            for member in get_args(kind):
+                fits(name, value, member)
+    elif get_origin(kind) is Literal:
+        one_of(name, value, kind)
+    elif get_origin(kind) is Annotated:
+        for note in get_args(kind)[1:]:
+            if isinstance(note, Bound):
+                note.check(name, value)

@@ -16,9 +16,15 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Attention
 from timm.models.vision_transformer import Block
-from torch import Tensor, nn
+from torch import Tensor
+
+from cl_prompts.backbones.attention import (
+    attention_output,
+    by_head,
+    output_gate,
+    project_parts,
+)
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -57,6 +63,14 @@ class PromptPlan:
                 keys, values = _join(mine[0], keys, 2), _join(mine[1], values, 2)
             self.prefix[block] = (keys, values)
 
+    def to(self, dtype: torch.dtype) -> PromptPlan:
+        """The same prompts in another precision."""
+        return PromptPlan(
+            None if self.prepended is None else self.prepended.to(dtype),
+            {block: tokens.to(dtype) for block, tokens in self.context.items()},
+            {block: (k.to(dtype), v.to(dtype)) for block, (k, v) in self.prefix.items()},
+        )
+
     def extra_keys(self, block: int) -> tuple[int, int]:
         """Context tokens and prefix rows that the block attends to besides the sequence."""
         context = self.context[block].shape[1] if block in self.context else 0
@@ -91,7 +105,7 @@ def run_block(
             ``k_norm``.
         first: compute and return only the first so many tokens; all tokens still act as keys and
             values. ``1`` is what the last block needs when only the class token is read.
-        projected: :func:`project` of the same tokens, if it is at hand.
+        projected: :func:`~cl_prompts.backbones.attention.project` of the same tokens, if known.
 
     Returns:
         (batch, n or ``first``, dim)
@@ -99,57 +113,26 @@ def run_block(
     if context is None and prefix is None and first is None and projected is None:
         return block(tokens)
     attn = block.attn
-    normed = block.norm1(tokens) if projected is None or _gate(attn) is not None else tokens
-    kept = tokens if first is None else tokens[:, :first]
+    normed = block.norm1(tokens) if projected is None or output_gate(attn) is not None else tokens
+    asking = tokens if first is None else tokens[:, :first]
     if projected is not None:
-        query, keys, values = _heads(attn, projected, 3)
+        query, keys, values = by_head(attn, projected, 3)
         query = query if first is None else query[:, :, :first]
     elif first is None:
-        query, keys, values = _heads(attn, attn.qkv(normed), 3)
+        query, keys, values = by_head(attn, attn.qkv(normed), 3)
     else:
-        (query,) = _heads(attn, _project(attn, normed[:, :first], slice(0, 1)), 1)
-        keys, values = _heads(attn, _project(attn, normed, slice(1, 3)), 2)
+        (query,) = by_head(attn, project_parts(attn, normed[:, :first], slice(0, 1)), 1)
+        keys, values = by_head(attn, project_parts(attn, normed, slice(1, 3)), 2)
     query, keys = attn.q_norm(query), attn.k_norm(keys)
     if context is not None:
-        more_keys, more_values = _heads(attn, _project(attn, block.norm1(context), slice(1, 3)), 2)
+        more_keys, more_values = by_head(
+            attn, project_parts(attn, block.norm1(context), slice(1, 3)), 2
+        )
         keys, values = _join(keys, attn.k_norm(more_keys), 2), _join(values, more_values, 2)
     if prefix is not None:
         keys, values = _join(keys, prefix[0], 2), _join(values, prefix[1], 2)
-    attended = _out(
-        attn, F.scaled_dot_product_attention(query, keys, values), normed[:, : kept.shape[1]]
+    attended = attention_output(
+        attn, F.scaled_dot_product_attention(query, keys, values), normed[:, : asking.shape[1]]
     )
-    kept = kept + block.drop_path1(block.ls1(attended))
-    return kept + block.drop_path2(block.ls2(block.mlp(block.norm2(kept))))
-
-
-def project(block: Block, tokens: Tensor) -> Tensor:
-    """Queries, keys and values of a block's tokens, (batch, n, 3 dim): the same whatever prompts
-    join the block."""
-    return block.attn.qkv(block.norm1(tokens))
-
-
-def _out(attn: Attention, heads: Tensor, normed: Tensor) -> Tensor:
-    """Output side of the attention; its norm and gate are recent additions to timm."""
-    out = heads.transpose(1, 2).flatten(2)
-    norm: nn.Module | None = getattr(attn, "norm", None)
-    gate = _gate(attn)
-    out = out if norm is None else norm(out)
-    return attn.proj_drop(attn.proj(out if gate is None else out * gate(normed).sigmoid()))
-
-
-def _gate(attn: Attention) -> nn.Module | None:
-    return getattr(attn, "gate", None)
-
-
-def _project(attn: Attention, x: Tensor, parts: slice) -> Tensor:
-    """The chosen thirds (query, key, value) of the qkv projection."""
-    weight, bias = attn.qkv.weight, attn.qkv.bias
-    third = weight.shape[0] // 3
-    rows = slice(parts.start * third, parts.stop * third)
-    return F.linear(x, weight[rows], None if bias is None else bias[rows])
-
-
-def _heads(attn: Attention, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-    """(batch, n, parts * heads * head dim) -> ``parts`` tensors (batch, heads, n, head dim)."""
-    batch, n, _ = projected.shape
-    return projected.reshape(batch, n, parts, attn.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    asking = asking + block.drop_path1(block.ls1(attended))
+    return asking + block.drop_path2(block.ls2(block.mlp(block.norm2(asking))))

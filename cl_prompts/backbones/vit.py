@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from cl_prompts.backbones.injection import PromptPlan, project, run_block
+from cl_prompts.backbones.attention import project
+from cl_prompts.backbones.cost import PassCounter, ViTShape
+from cl_prompts.backbones.injection import PromptPlan, run_block
+from cl_prompts.backbones.normalisation import Normalisation
+from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 
-Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+Precision = Literal["fp32", "bf16"]
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-@dataclass
-class PassCounter:
-    """What the backbone has computed so far: the cost of a method, counted rather than timed.
-
-    Attributes:
-        images: images that were embedded into tokens.
-        blocks: image-block passes (a block that computes the class token only counts as one, too).
-        macs: multiply-accumulates of all those passes.
-    """
-
-    images: int = 0
-    blocks: int = 0
-    macs: float = 0.0
-
-    def reset(self) -> None:
-        """Count from zero."""
-        self.images, self.blocks, self.macs = 0, 0, 0.0
+PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class FrozenViT(nn.Module):
@@ -69,12 +53,11 @@ class FrozenViT(nn.Module):
         vit: VisionTransformer,
         *,
         normalisation: Normalisation = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-        precision: str = "fp32",
+        precision: Precision = "fp32",
     ) -> None:
         super().__init__()
         check_plain(vit)
-        if precision not in PRECISIONS:
-            raise InputError(f"precision {precision!r} is not known: it is 'fp32' or 'bf16'")
+        one_of("precision", precision, Precision)
         self.precision = precision
         self.trainable = False
         self.vit = vit.to(PRECISIONS[precision]).requires_grad_(False).eval()
@@ -85,7 +68,7 @@ class FrozenViT(nn.Module):
         self.register_buffer(
             "std", torch.tensor(normalisation[1]).view(1, 3, 1, 1), persistent=False
         )
-        self.counter = PassCounter()
+        self.counter = PassCounter(ViTShape.of(self.vit))
 
     @property
     def dim(self) -> int:
@@ -96,6 +79,11 @@ class FrozenViT(nn.Module):
     def depth(self) -> int:
         """Number of blocks."""
         return len(self.vit.blocks)
+
+    @property
+    def n_heads(self) -> int:
+        """Attention heads of a block."""
+        return int(self.vit.blocks[0].attn.num_heads)
 
     @property
     def image_size(self) -> int:
@@ -117,7 +105,9 @@ class FrozenViT(nn.Module):
         it is."""
         twin = copy.deepcopy(self)
         twin.vit.float().requires_grad_(True)
-        twin.precision, twin.trainable, twin.counter = "fp32", True, PassCounter()
+        twin.precision = "fp32"
+        twin.trainable = True
+        twin.counter = PassCounter(self.counter.shape)
         return twin
 
     def embed(self, images: Tensor) -> Tensor:
@@ -125,19 +115,17 @@ class FrozenViT(nn.Module):
         block 0."""
         x = ((images - self.mean) / self.std).to(PRECISIONS[self.precision])
         x = self.vit.patch_embed(x)
-        x = self.vit._pos_embed(
-            x
-        )  # the one private name of timm used here: it covers every layout of prefix tokens
+        # The one private name of timm used here: it covers every layout of prefix tokens.
+        x = self.vit._pos_embed(x)
         x = self.vit.norm_pre(self.vit.patch_drop(x))
-        self.counter.images += len(images)
-        self.counter.macs += len(images) * self._embed_macs()
+        self.counter.embed(len(images))
         return x
 
     @torch.no_grad()
     def enter(self, tokens: Tensor) -> Tensor:
         """Embedded tokens -> their (batch, n, 3 dim) projection in block 0, which passes with other
         prompts can share."""
-        self.counter.macs += len(tokens) * tokens.shape[1] * 3 * self.dim * self.dim
+        self.counter.project(len(tokens), tokens.shape[1])
         return project(self.vit.blocks[0], tokens)
 
     def blocks(
@@ -164,34 +152,30 @@ class FrozenViT(nn.Module):
             (batch, n (+ prepended), dim), or (batch, 1, dim) with ``class_only``, (batch,
             prepended, dim) with ``prepended_only``; no final norm.
         """
-        plan = plan or PromptPlan()
-        dtype, stop = tokens.dtype, self.depth if stop is None else stop
+        plan = (plan or PromptPlan()).to(tokens.dtype)
+        stop = self.depth if stop is None else stop
         n_prepended = 0 if plan.prepended is None else plan.prepended.shape[1]
         if plan.prepended is not None:
-            tokens, entry = self._with_prepended(
-                tokens, plan.prepended.to(dtype).expand(len(tokens), -1, -1), entry
-            )
+            tokens, entry = self._with_prepended(tokens, plan.prepended, entry)
         for i in range(stop):
-            first = (
-                (1 if class_only else n_prepended if prepended_only else None)
-                if i == stop - 1
-                else None
-            )
-            if (
-                prepended_only and first is not None
-            ):  # order means nothing to a block: what is read goes first
+            first = None
+            if i == stop - 1 and class_only:
+                first = 1
+            elif i == stop - 1 and prepended_only:
+                # Order means nothing to a block: what is read goes first.
+                first = n_prepended
                 tokens = tokens.roll(n_prepended, dims=1)
                 entry = None if entry is None else entry.roll(n_prepended, dims=1)
             projected = entry if i == 0 else None
-            self._count(
-                len(tokens), tokens.shape[1], plan.extra_keys(i), first, projected is not None
-            )
-            context, prefix = plan.context.get(i), plan.prefix.get(i)
+            batch, n = tokens.shape[:2]
+            context, prefix = plan.extra_keys(i)
+            reused = projected is not None
+            self.counter.block(batch, n, context, prefix, first, projected=reused)
             tokens = run_block(
                 self.vit.blocks[i],
                 tokens,
-                context=None if context is None else context.to(dtype),
-                prefix=None if prefix is None else (prefix[0].to(dtype), prefix[1].to(dtype)),
+                context=plan.context.get(i),
+                prefix=plan.prefix.get(i),
                 first=first,
                 projected=projected,
             )
@@ -202,8 +186,9 @@ class FrozenViT(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Tokens and entry with prepended tokens behind them; the entry of the prepended ones
         carries gradient."""
+        prepended = prepended.expand(len(tokens), -1, -1)
         if entry is not None:
-            self.counter.macs += prepended.shape[0] * prepended.shape[1] * 3 * self.dim * self.dim
+            self.counter.project(*prepended.shape[:2])
             entry = torch.cat([entry, project(self.vit.blocks[0], prepended)], dim=1)
         return torch.cat([tokens, prepended], dim=1), entry
 
@@ -238,32 +223,7 @@ class FrozenViT(nn.Module):
     @property
     def forward_macs(self) -> float:
         """Multiply-accumulates of one plain forward of one image, the unit F."""
-        return self._embed_macs() + self.depth * self._block_macs(self.n_tokens, (0, 0), None)
-
-    def _count(
-        self, batch: int, n: int, extra: tuple[int, int], first: int | None, projected: bool
-    ) -> None:
-        self.counter.blocks += batch
-        saved = (
-            (n + 2 * n if first is None else first + 2 * n) * self.dim * self.dim
-            if projected
-            else 0
-        )
-        self.counter.macs += batch * (self._block_macs(n, extra, first) - saved)
-
-    def _embed_macs(self) -> float:
-        patch = self.vit.patch_embed
-        return patch.num_patches * patch.proj.weight[0].numel() * self.dim
-
-    def _block_macs(self, n: int, extra: tuple[int, int], first: int | None) -> float:
-        """Queries for ``first`` tokens; keys and values for all and for context tokens; prefixes
-        are ready-made."""
-        block, dim = self.vit.blocks[0], self.dim
-        hidden = block.mlp.fc1.out_features
-        queries, (context, prefix) = n if first is None else first, extra
-        projections = queries * 2 * dim * dim + (n + context) * 2 * dim * dim
-        attention = 2 * queries * (n + context + prefix) * dim
-        return projections + attention + queries * 2 * dim * hidden
+        return self.counter.shape.forward_macs
 
 
 def check_plain(vit: nn.Module) -> None:
@@ -289,42 +249,3 @@ def check_plain(vit: nn.Module) -> None:
                 f"blocks of type {type(block).__name__} / {type(block.attn).__name__} are not"
                 f" plain: {works}"
             )
-
-
-def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> Normalisation:
-    """Resolve a normalisation setting to mean and std.
-
-    Args:
-        name: ``"checkpoint"`` (what the weights were trained with), ``"none"`` ([0, 1] as it is),
-            ``"imagenet"``, or a pair (mean, std) of three numbers each.
-        vit: the model, for its checkpoint's values.
-
-    Raises:
-        InputError: any other value.
-    """
-    fixed: dict[str, Normalisation] = {
-        "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-        "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    }
-    if name == "checkpoint":
-        config = getattr(vit, "pretrained_cfg", None) or {}
-        mean, std = config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3)
-    elif isinstance(name, str):
-        if name not in fixed:
-            raise InputError(
-                f"normalisation {name!r} is not known: it is checkpoint, none, imagenet or [[mean x"
-                " 3], [std x 3]]"
-            )
-        mean, std = fixed[name]
-    else:
-        mean, std = name if len(name) == 2 else ((), ())
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise InputError(
-            f"normalisation {name!r} is not a pair of three means and three positive standard"
-            " deviations"
-        )
-    return (float(mean[0]), float(mean[1]), float(mean[2])), (
-        float(std[0]),
-        float(std[1]),
-        float(std[2]),
-    )

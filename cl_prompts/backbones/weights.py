@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 
-from cl_prompts.backbones.vit import FrozenViT, normalisation_of
+from cl_prompts.backbones.normalisation import normalisation_of
+from cl_prompts.backbones.vit import FrozenViT, Precision
 from cl_prompts.errors import InputError, unknown
 
 EMBEDDED = "glyph_vit_tiny"
@@ -50,7 +51,7 @@ def create_backbone(
     weights: str | Path = "default",
     image_size: int | None = None,
     normalisation: str | Sequence[Sequence[float]] = "checkpoint",
-    precision: str = "fp32",
+    precision: Precision = "fp32",
     seed: int = 0,
 ) -> FrozenViT:
     """Build a frozen backbone.

@@ -88,7 +88,7 @@ class Builder:
             seed=settings.seed,
             **_told(settings, data, split),
             **settings.options,
-        )  # type: ignore[call-arg]
+        )
         return Parts(settings, data, split, benchmark, strategy, anytime)
 
     def check(self, plan: Sequence[Settings]) -> tuple[Parts, list[str]]:

@@ -57,6 +57,9 @@ def parameters(function: Callable[..., Any], without: set[str]) -> dict[str, tup
     """Parameter -> (type, default) of a function, or of a class's constructor and those it passes
     ``**`` arguments to."""
     found: dict[str, tuple[Any, Any]] = {}
+    if isinstance(function, type) and hasattr(function, "settings"):
+        declared = function.settings().values()
+        return {s.name: (s.kind, s.default) for s in declared if s.name not in without}
     targets: list[Any] = [function]
     if isinstance(function, type):
         targets = [vars(c)["__init__"] for c in function.__mro__ if "__init__" in vars(c)]

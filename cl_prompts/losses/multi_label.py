@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.errors import unknown
+from cl_prompts.checks import one_of
+from cl_prompts.losses.masked import masked_mean
 
-LOSS_NORMS = ("current", "all")
+LossNorm = Literal["current", "all"]
 
 
 def multi_label_loss(
-    logits: Tensor, targets: Tensor, columns: Tensor, *, norm: str = "current"
+    logits: Tensor, targets: Tensor, columns: Tensor, *, norm: LossNorm = "current"
 ) -> Tensor:
     """Binary cross-entropy over the annotated classes alone; the other columns get no gradient.
 
@@ -28,8 +31,7 @@ def multi_label_loss(
     Raises:
         InputError: unknown norm.
     """
-    if norm not in LOSS_NORMS:
-        raise unknown("loss_norm", norm, LOSS_NORMS)
+    one_of("loss_norm", norm, LossNorm)
     columns = columns.expand_as(logits)
     if norm == "all":
         zero = torch.zeros((), device=logits.device, dtype=logits.dtype)
@@ -37,5 +39,4 @@ def multi_label_loss(
             torch.where(columns, logits, zero), torch.where(columns, targets.to(logits.dtype), zero)
         )
     each = F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
-    # where() before the sum: a column outside may hold anything, even infinity, and has no say.
-    return torch.where(columns, each, torch.zeros_like(each)).sum() / columns.sum().clamp(min=1)
+    return masked_mean(each, columns)

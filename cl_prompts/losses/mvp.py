@@ -8,6 +8,8 @@ the ones that the terms are meant to have; the published code's variants have na
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,9 +19,10 @@ from cl_prompts.models.heads import mask_unseen
 from cl_prompts.prompts.selectors import Selection
 
 COSINE_EPS = 1e-8
+Pairs = Literal["own", "all"]
 
 
-def contrastive_key_loss(key: Tensor, selection: Selection, *, pairs: str = "own") -> Tensor:
+def contrastive_key_loss(key: Tensor, selection: Selection, *, pairs: Pairs = "own") -> Tensor:
     """Contrastive visual prompt tuning: pull the selected key to its query, push it from the pool's
     other keys.
 
@@ -117,7 +120,7 @@ def mvp_classification_loss(
     alpha: float = 0.5,
     gamma: float = 2.0,
     margin: float = 0.5,
-    gsf_reduction: str = "sample",
+    gsf_reduction: Literal["sample", "batch_mean"] = "sample",
 ) -> Tensor:
     """Cross-entropy on adaptively scaled, masked logits, weighted by gradient similarity.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -39,12 +39,27 @@ class Output:
     cacheable: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass
+class Encoding:
+    """What the first stage of a forward pass hands to the second.
+
+    Attributes:
+        parts: values that may be cached for these images, by the names of ``cache_keys``.
+        tokens: (batch, n, dim) embedded tokens, where the second stage passes over them.
+        entry: their projection in block 0, where the first stage computed it.
+    """
+
+    parts: dict[str, Tensor]
+    tokens: Tensor | None = None
+    entry: Tensor | None = None
+
+
 class ContinualModel(nn.Module):
     """What strategies, evaluation and run folders ask of a model on a frozen ViT.
 
     ``model(images)`` gives logits (batch, n_classes): no task id, no dependence on batch mates.
     Classes never seen in training score -inf (0 in a multi-label model, whose losses and metrics
-    look at seen columns only); :meth:`see` opens them.
+    look at seen columns only); :meth:`observe_classes` opens them.
 
     A part of the work on an image may depend on things that no longer change: the frozen backbone,
     or the lane of a finished task. :meth:`cache_keys` names such parts, ``Output.cacheable`` gives
@@ -83,7 +98,7 @@ class ContinualModel(nn.Module):
             if self.backbone.trainable or not name.startswith("backbone.")
         )
 
-    def see(self, labels: Tensor) -> None:
+    def observe_classes(self, labels: Tensor) -> None:
         """Open the classes that occur in ``labels``: class ids of any shape, or multi-hot (batch,
         classes)."""
         if self.multi_label:
@@ -97,22 +112,31 @@ class ContinualModel(nn.Module):
         return mask_unseen(logits, self.seen, 0.0 if self.multi_label else float("-inf"))
 
     def cache_keys(self) -> dict[str, Hashable]:
-        """Names of what :meth:`run` lets one keep for a fixed image, each with a value that tells
-        how long: while it is equal."""
+        """Cache keys: the cacheable parts of a forward pass by name, each with a version. A cached
+        value is valid while its version compares equal."""
         return {}
 
     def needs_images(self, cached: Collection[str]) -> bool:
         """Whether :meth:`run` needs the images when it gets these cached parts."""
         return True
 
-    def run(self, images: Tensor | None, cached: Mapping[str, Tensor] | None = None) -> Output:
-        """A forward pass.
+    def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
+        """First stage: everything that can be cached, and what the second stage needs beside it.
 
         Args:
             images: (batch, 3, size, size) in [0, 1]; may be None if :meth:`needs_images` says so.
-            cached: parts cached from an earlier pass over the same images, each (batch, width).
+            cached: parts of an earlier pass over the same images, each (batch, width).
         """
         raise NotImplementedError
+
+    def decode(self, encoding: Encoding) -> Output:
+        """Second stage: what changes while the model learns."""
+        raise NotImplementedError
+
+    def run(self, images: Tensor | None, cached: Mapping[str, Tensor] | None = None) -> Output:
+        """Both stages of a forward pass; the arguments are those of :meth:`encode`."""
+        encoding = self.encode(images, cached or {})
+        return replace(self.decode(encoding), cacheable=encoding.parts)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (batch, 3, size, size) in [0, 1] -> logits (batch, n_classes)."""

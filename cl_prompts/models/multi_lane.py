@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import at_least, one_of
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.models import multi_lane_ops as algebra
-from cl_prompts.models.base import ContinualModel, Output
-from cl_prompts.models.multi_lane_parameters import LaneSet
+from cl_prompts.models.base import ContinualModel, Encoding, Output
+from cl_prompts.models.multi_lane_parameters import LaneInitialisation, LaneSet
 
 Tables = tuple[list[Tensor], dict[int, Tensor]]
+SlotUpdate = algebra.SlotUpdate
+Formulation = Literal["fused", "literal"]
+
+
+@dataclass
+class LaneEncoding(Encoding):
+    """Logits of lanes, and what the current lane's head read.
+
+    Attributes:
+        lanes: lane number -> (batch, classes of the lane) logits.
+        features: (batch, dim) of the current lane, or (batch, 0).
+    """
+
+    lanes: dict[int, Tensor] = field(default_factory=dict)
+    features: Tensor = field(default_factory=lambda: torch.empty(0, 0))
 
 
 class MultiLaneViT(ContinualModel):
@@ -69,11 +87,11 @@ class MultiLaneViT(ContinualModel):
         prompt_length: int = 20,
         prompted_blocks: Sequence[int] = (0, 1, 2, 3, 4),
         drop_and_replace: bool = True,
-        slot_update: str = "released",
+        slot_update: SlotUpdate = "released",
         pre_head_norm: bool = True,
-        init: str = "orthogonal",
+        init: LaneInitialisation = "orthogonal",
         n_tasks: int | None = None,
-        impl: str = "fused",
+        impl: Formulation = "fused",
     ) -> None:
         _check(n_selectors, prompt_length, drop_and_replace, slot_update, init, n_tasks, impl)
         if backbone.trainable:
@@ -203,20 +221,20 @@ class MultiLaneViT(ContinualModel):
         slots, prompts = self._tables(chosen)
         token = algebra.lane_token(self.backbone).expand(len(images), len(chosen), -1)
         stream = algebra.frozen_states(self.backbone, images)
+        counter = self.backbone.counter
         for i, block in enumerate(self.backbone.vit.blocks):
             state = next(stream)
             token = algebra.fused_block(block, token, state, slots[i], prompts.get(i))
             del state  # before the stream goes on
-            macs = algebra.fused_macs(
-                self.backbone, len(chosen), self.n_selectors, self._prompts_in(i)
-            )
-            self.backbone.counter.macs += len(images) * macs
+            macs = counter.shape.fused_lane_macs(self.n_selectors, self._prompts_in(i))
+            counter.macs += len(images) * len(chosen) * macs
         return token
 
     def _literal(self, images: Tensor, chosen: list[int]) -> Tensor:
         selectors, prompts = self._selectors(chosen), self._prompts(chosen)
         start = tokens = algebra.literal_start(self.backbone, selectors, len(images))
         stream, replace = algebra.frozen_states(self.backbone, images), self.drop_and_replace
+        counter = self.backbone.counter
         for i, block in enumerate(self.backbone.vit.blocks):
             if self.slot_update == "reset":
                 tokens = torch.cat([tokens[:, :, :1], start[:, :, 1:]], dim=2)
@@ -225,10 +243,10 @@ class MultiLaneViT(ContinualModel):
             tokens = algebra.literal_block(
                 block, tokens, entering, normed, prompts.get(i), replace=replace
             )
-            macs = algebra.literal_macs(
-                self.backbone, len(chosen), self.n_selectors, self._prompts_in(i), summarise=look
+            macs = counter.shape.literal_lane_macs(
+                self.n_selectors, self._prompts_in(i), summarise=look
             )
-            self.backbone.counter.macs += len(images) * macs
+            counter.macs += len(images) * len(chosen) * macs
         return tokens[:, :, 0]
 
     def _prompts_in(self, block: int) -> int:
@@ -249,16 +267,18 @@ class MultiLaneViT(ContinualModel):
     def _tables(self, chosen: list[int]) -> Tables:
         """Normalised slots and stacked prompts; without gradients they are computed once, until a
         lane changes."""
-        key = tuple((i, self.lanes.lane(i).stamp()) for i in chosen)
+        key = tuple((i, self.lanes.lane(i).version()) for i in chosen)
         keep = not torch.is_grad_enabled()
         if keep and self._cached_tables is not None and self._cached_tables[0] == key:
             return self._cached_tables[1]
         slots = algebra.slot_norms(
             self.backbone.vit.blocks, self._selectors(chosen), self.slot_update
         )
-        self.backbone.counter.macs += len(chosen) * algebra.slot_macs(
-            self.backbone, self.n_selectors, self.slot_update
+        counter = self.backbone.counter
+        macs = counter.shape.slot_table_macs(
+            self.n_selectors, evolve=self.slot_update == "released"
         )
+        counter.macs += len(chosen) * macs
         tables = slots, self._prompts(chosen)
         self._cached_tables = (key, tables) if keep else None
         return tables
@@ -268,14 +288,14 @@ class MultiLaneViT(ContinualModel):
     def cache_keys(self) -> dict[str, Hashable]:
         """``"lane0"``, ``"lane1"``, ... -> what changes whenever the lane's parameters do: a
         finished lane's never does."""
-        return {f"lane{i}": lane.stamp() for i, lane in enumerate(self.lanes)}
+        return {f"lane{i}": lane.version() for i, lane in enumerate(self.lanes)}
 
     def needs_images(self, cached: Collection[str]) -> bool:
         """Unless the logits of all lanes are there."""
         return not self.n_lanes or not set(self.cache_keys()) <= set(cached)
 
-    def run(self, images: Tensor | None, cached: Mapping[str, Tensor] | None = None) -> Output:
-        """A forward pass: of the current lane in training, of all lanes that were not cached in
+    def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> LaneEncoding:
+        """The logits of the current lane in training, of all lanes that were not cached in
         evaluation.
 
         Args:
@@ -283,48 +303,42 @@ class MultiLaneViT(ContinualModel):
                 cached.
             cached: evaluation only: lane name -> (batch, classes of the lane) logits of the same
                 images.
-
-        Returns:
-            logits (batch, n_classes), each class from its own lane; classes unseen, or in training
-            outside the current lane, hold 0 (multi-label) or -inf. ``features`` are the current
-            lane's, or (batch, 0) if that lane was cached; ``cacheable`` has the logits of every
-            lane in evaluation and is empty in training.
         """
-        if self.training and cached:
-            raise TypeError("cached logits are for evaluation: training runs the current lane")
-        last = self.n_lanes - 1
         if self.training:
+            if cached:
+                raise TypeError("cached logits are for evaluation: training runs the current lane")
             self._need_lane()
-        names = {i: f"lane{i}" for i in ([last] if self.training else range(self.n_lanes))}
-        logits = {i: cached[name] for i, name in names.items() if name in cached} if cached else {}
-        missing = [i for i in names if i not in logits]
-        if images is None and (missing or not logits):
+        wanted = [self.n_lanes - 1] if self.training else list(range(self.n_lanes))
+        lanes = {i: cached[f"lane{i}"] for i in wanted if f"lane{i}" in cached}
+        missing = [i for i in wanted if i not in lanes]
+        if images is None and (missing or not lanes):
             raise TypeError("images are needed unless the logits of all lanes are cached")
-        sample = next(iter(logits.values())) if images is None else images
+        sample = images if images is not None else next(iter(lanes.values()))
         features = sample.new_empty(len(sample), 0, dtype=torch.float32)
-        if missing:
-            assert images is not None
+        if missing and images is not None:
             found = self.lane_features(images, missing)
-            logits |= {i: self.lanes.lane(i).logits(found[:, k]) for k, i in enumerate(missing)}
-            features = found[:, -1] if missing[-1] == last else features
-        known = {} if self.training else {names[i]: logits[i] for i in names}
-        return Output(
-            self._assemble(sample, [(i, logits[i]) for i in names]), features, cacheable=known
-        )
+            lanes |= {i: self.lanes.lane(i).logits(found[:, k]) for k, i in enumerate(missing)}
+            features = found[:, -1] if missing[-1] == self.n_lanes - 1 else features
+        lanes = {i: lanes[i] for i in wanted}
+        parts = {} if self.training else {f"lane{i}": logits for i, logits in lanes.items()}
+        return LaneEncoding(parts, lanes=lanes, features=features)
 
-    def _assemble(self, sample: Tensor, parts: list[tuple[int, Tensor]]) -> Tensor:
-        """Lane logits to their columns."""
-        empty = torch.full(
-            (len(sample), self.n_classes),
-            0.0 if self.multi_label else -torch.inf,
-            device=sample.device,
-        )
-        if not parts:
-            return empty
-        columns = torch.cat([self.lanes.lane(i).classes for i, _ in parts])
-        return self.hide_unseen(
-            empty.index_copy(1, columns, torch.cat([logits for _, logits in parts], dim=1))
-        )
+    def decode(self, encoding: Encoding) -> Output:
+        """Each class takes its logit from its own lane.
+
+        Classes unseen, or in training outside the current lane, hold 0 (multi-label) or -inf.
+        ``features`` are the current lane's, or (batch, 0) if that lane was cached.
+        """
+        assert isinstance(encoding, LaneEncoding)
+        features = encoding.features
+        hidden = 0.0 if self.multi_label else -torch.inf
+        shape = (len(features), self.n_classes)
+        logits = torch.full(shape, hidden, device=features.device)
+        if encoding.lanes:
+            columns = torch.cat([self.lanes.lane(i).classes for i in encoding.lanes])
+            found = torch.cat(list(encoding.lanes.values()), dim=1)
+            logits = self.hide_unseen(logits.index_copy(1, columns, found))
+        return Output(logits, features)
 
     # ------------------------------------------------------------------ state
 
@@ -353,25 +367,17 @@ def _check(
     n_selectors: int,
     prompt_length: int,
     drop_and_replace: bool,
-    slot_update: str,
-    init: str,
+    slot_update: SlotUpdate,
+    init: LaneInitialisation,
     n_tasks: int | None,
-    impl: str,
+    impl: Formulation,
 ) -> None:
     """Raise ``InputError`` for an argument of :class:`MultiLaneViT` that makes no sense."""
-    for kind, name, known in (
-        ("slot_update", slot_update, algebra.SLOT_UPDATES),
-        ("init", init, ("orthogonal", "uniform")),
-        ("impl", impl, ("fused", "literal")),
-    ):
-        if name not in known:
-            raise unknown(kind, name, known)
-    if n_selectors < 1:
-        raise InputError(f"n_selectors is {n_selectors}: a lane needs at least one")
-    if prompt_length < 0:
-        raise InputError(f"prompt_length is {prompt_length}: it must be 0 (no prompts) or more")
-    if n_tasks is not None and n_tasks < 1:
-        raise InputError(f"n_tasks is {n_tasks}: it must be at least 1, or None if unknown")
+    one_of("slot_update", slot_update, SlotUpdate)
+    one_of("init", init, LaneInitialisation)
+    one_of("impl", impl, Formulation)
+    at_least(1, n_selectors=n_selectors, n_tasks=n_tasks)
+    at_least(0, prompt_length=prompt_length)
     if not drop_and_replace and impl != "literal":
         raise InputError(
             "without drop_and_replace slots depend on the image, which only impl='literal' computes"

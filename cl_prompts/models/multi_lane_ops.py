@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,10 +38,10 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from cl_prompts.backbones.injection import _heads, _out, _project
+from cl_prompts.backbones.attention import attention_output, by_head, project_parts
 from cl_prompts.backbones.vit import FrozenViT
 
-SLOT_UPDATES = ("released", "reset")
+SlotUpdate = Literal["released", "reset"]
 
 #: Tokens that pass a frozen MLP at a time on the CPU.
 MLP_ROWS = 1024
@@ -84,7 +85,10 @@ def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
         last = i == backbone.depth - 1
         with torch.no_grad():
             state, tokens = _look(block, tokens, last)
-            _count_frozen(backbone, state, last)
+        if last:
+            backbone.counter.keys_and_values(*tokens.shape[:2])
+        else:
+            backbone.counter.block(*tokens.shape[:2])
         yield state
         del state
         if not last:
@@ -95,16 +99,16 @@ def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
 def _look(block: Block, tokens: Tensor, last: bool) -> tuple[FrozenState, Tensor]:
     """The state of a block, and the stream behind its attention (unless it is the last)."""
     attn, hidden = block.attn, block.norm1(tokens)
-    projected = _project(attn, hidden, slice(1 if last else 0, 3))
+    projected = project_parts(attn, hidden, slice(1 if last else 0, 3))
     width = attn.qkv.weight.shape[0] // 3
     state = FrozenState(
         tokens, hidden, projected[..., -2 * width : -width], projected[..., -width:]
     )
     if last:
         return state, tokens
-    query, keys, values = _heads(attn, projected, 3)
+    query, keys, values = by_head(attn, projected, 3)
     attended = F.scaled_dot_product_attention(attn.q_norm(query), attn.k_norm(keys), values)
-    return state, tokens + block.ls1(_out(attn, attended, hidden))
+    return state, tokens + block.ls1(attention_output(attn, attended, hidden))
 
 
 def _mlp_in_place(block: Block, tokens: Tensor) -> None:
@@ -114,13 +118,6 @@ def _mlp_in_place(block: Block, tokens: Tensor) -> None:
     pieces = -(-len(rows) // MLP_ROWS) if rows.device.type == "cpu" else 1
     for piece in rows.tensor_split(pieces):
         piece += block.ls2(block.mlp(block.norm2(piece)))
-
-
-def _count_frozen(backbone: FrozenViT, state: FrozenState, last: bool) -> None:
-    batch, n, dim = state.tokens.shape
-    macs = n * 2 * state.keys.shape[-1] * dim if last else backbone._block_macs(n, (0, 0), None)
-    backbone.counter.blocks += batch
-    backbone.counter.macs += batch * macs
 
 
 def lane_token(backbone: FrozenViT) -> Tensor:
@@ -149,7 +146,7 @@ def summary_weights(hidden: Tensor, slots: Tensor) -> Tensor:
 
 
 def slot_norms(
-    blocks: Sequence[Block], selectors: Tensor, slot_update: str = "released"
+    blocks: Sequence[Block], selectors: Tensor, slot_update: SlotUpdate = "released"
 ) -> list[Tensor]:
     """The normalised slots of every block, which no image changes: a table to compute once.
 
@@ -212,33 +209,13 @@ def fused_block(
     heads = weights[0][:, :, 0, :, None] * value + (weights[1][..., None] * values).sum(2)
     if prompts is not None:
         heads = heads + torch.einsum("btph,thpd->bthd", weights[2], prompts[:, 1])
-    return _mlp(block, token + block.ls1(_out(attn, heads.transpose(1, 2), normed)))
+    return _mlp(block, token + block.ls1(attention_output(attn, heads.transpose(1, 2), normed)))
 
 
 def _summarise(attn: Attention, rows: Tensor, look: Tensor) -> Tensor:
     """(batch, n, heads * head dim) -> (batch, T, S, heads, head dim)."""
     summary = torch.bmm(look.flatten(1, 2), rows).unflatten(1, look.shape[1:3])
     return summary.unflatten(-1, (attn.num_heads, -1))
-
-
-def fused_macs(backbone: FrozenViT, n_lanes: int, n_slots: int, n_prompts: int) -> float:
-    """Multiply-accumulates of :func:`fused_block` for one image."""
-    block, dim = backbone.vit.blocks[0], backbone.dim
-    width, hidden = block.attn.qkv.weight.shape[0] // 3, block.mlp.fc1.out_features
-    summary = n_slots * backbone.n_tokens * (dim + 2 * width)
-    return n_lanes * (
-        summary + 4 * width * dim + 2 * dim * hidden + 2 * width * (1 + n_slots + n_prompts)
-    )
-
-
-def slot_macs(backbone: FrozenViT, n_slots: int, slot_update: str) -> float:
-    """Multiply-accumulates of :func:`slot_norms` for one lane, however large the batch."""
-    hidden = backbone.vit.blocks[0].mlp.fc1.out_features
-    return (
-        (backbone.depth - 1) * n_slots * 2 * backbone.dim * hidden
-        if slot_update == "released"
-        else 0
-    )
 
 
 # ------------------------------------------------------------------------------------------ literal
@@ -300,28 +277,16 @@ def literal_block(
     """
     attn, (batch, n_lanes) = block.attn, tokens.shape[:2]
     flat = entering.flatten(0, 1)
-    query, keys, values = _heads(attn, attn.qkv(flat), 3)
+    query, keys, values = by_head(attn, attn.qkv(flat), 3)
     query, keys = attn.q_norm(query), attn.k_norm(keys)
     if prompts is not None:
         more = prompts.to(query.dtype).expand(batch, *prompts.shape).flatten(0, 1)
         keys, values = torch.cat([more[:, 0], keys], dim=2), torch.cat([more[:, 1], values], dim=2)
-    out = _out(attn, F.scaled_dot_product_attention(query, keys, values), flat)
+    out = attention_output(attn, F.scaled_dot_product_attention(query, keys, values), flat)
     out = out.view(batch, n_lanes, *out.shape[1:])
     if replace:
         out = torch.cat([out[:, :, :1], normed[:, :, 1:]], dim=2)
     return _mlp(block, tokens + block.ls1(out))
-
-
-def literal_macs(
-    backbone: FrozenViT, n_lanes: int, n_slots: int, n_prompts: int, *, summarise: bool = True
-) -> float:
-    """Multiply-accumulates of :func:`literal_input` and :func:`literal_block` for one image."""
-    block, dim, n = backbone.vit.blocks[0], backbone.dim, 1 + n_slots
-    width, hidden = block.attn.qkv.weight.shape[0] // 3, block.mlp.fc1.out_features
-    summary = 2 * n_slots * backbone.n_tokens * dim if summarise else 0
-    return n_lanes * (
-        summary + n * (4 * width * dim + 2 * dim * hidden) + 2 * n * width * (n + n_prompts)
-    )
 
 
 def _mlp(block: Block, tokens: Tensor) -> Tensor:

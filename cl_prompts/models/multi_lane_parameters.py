@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+LaneInitialisation = Literal["orthogonal", "uniform"]
 
 _serials = itertools.count()
 
@@ -70,12 +72,12 @@ class Lane(nn.Module):
             [F.linear(features, h.weight, h.bias) for h in self.parts] or [features[:, :0]], dim=1
         )
 
-    def stamp(self) -> Hashable:
+    def version(self) -> Hashable:
         """Changes whenever a parameter is written to or head rows are added."""
         return self._serial, tuple((p.data_ptr(), p._version) for p in self.parameters())
 
     @torch.no_grad()
-    def initialise(self, init: str, scale: float) -> None:
+    def initialise(self, init: LaneInitialisation, scale: float) -> None:
         """Fresh values: see ``init`` of :class:`~cl_prompts.models.multi_lane.MultiLaneViT`;
         ``scale`` is for orthogonal prompts."""
         if init == "uniform":
@@ -108,7 +110,9 @@ class LaneSet(nn.ModuleList):
         """One lane."""
         return cast(Lane, self[index])
 
-    def open(self, device: torch.device, *, init: str, scale: float, copy_previous: bool) -> None:
+    def open(
+        self, device: torch.device, *, init: LaneInitialisation, scale: float, copy_previous: bool
+    ) -> None:
         """Append a lane without classes, initialised or copied from the last one, and freeze the
         others."""
         lane = self._empty(device)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
-from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.models.base import ContinualModel, Encoding, Output
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 
 
@@ -56,14 +56,16 @@ class PrototypeViT(ContinualModel):
         return self.backbone(images)
 
     @torch.no_grad()
-    def run(self, images: Tensor | None, cached: Mapping[str, Tensor] | None = None) -> Output:
-        """Features, unless they are given, and their scores; classes that were never taken in score
-        -inf."""
-        features = (cached or {}).get("frozen")
-        if features is None:
-            if images is None:
-                raise TypeError("this model reads images unless it is given their features")
-            features = self.features(images)
-        return Output(
-            self.hide_unseen(self.head(features)), features, cacheable={"frozen": features}
-        )
+    def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
+        """The features, unless they are given."""
+        if "frozen" in cached:
+            return Encoding({"frozen": cached["frozen"]})
+        if images is None:
+            raise TypeError("this model reads images unless it is given their features")
+        return Encoding({"frozen": self.features(images)})
+
+    @torch.no_grad()
+    def decode(self, encoding: Encoding) -> Output:
+        """The features' scores; classes that were never taken in score -inf."""
+        features = encoding.parts["frozen"]
+        return Output(self.hide_unseen(self.head(features)), features)

@@ -10,14 +10,17 @@ device has no float64 (Apple's MPS) or where half the memory matters more.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.errors import InputError, RunError, unknown
+from cl_prompts.checks import one_of
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.models.heads import mask_unseen
+
+Metric = Literal["cosine", "euclidean"]
 
 
 class PrototypeClassifier(nn.Module):
@@ -122,12 +125,11 @@ class NearestClassMean(PrototypeClassifier):
         dim: int,
         n_classes: int,
         *,
-        metric: str = "cosine",
+        metric: Metric = "cosine",
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        if metric not in ("cosine", "euclidean"):
-            raise unknown("metric of the nearest class mean", metric, ("cosine", "euclidean"))
+        one_of("metric", metric, Metric)
         self.metric = metric
         self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
 

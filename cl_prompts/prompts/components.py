@@ -7,13 +7,15 @@ Continual Learning", CVPR 2023, https://arxiv.org/abs/2211.13218.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.checks import one_of
+from cl_prompts.errors import InputError
 from cl_prompts.prompts.prefixes import check_prefix, split_heads
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware
@@ -64,7 +66,9 @@ def gram_schmidt(past: Tensor, draws: Tensor) -> Tensor:
     return F.normalize(rows[:, past.shape[1] :], dim=-1)
 
 
-ORTHOGONAL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+Orthogonal = Literal["qr", "gram_schmidt"]
+
+ORTHOGONAL: dict[Orthogonal, Callable[[Tensor, Tensor], Tensor]] = {
     "qr": orthogonal_rows,
     "gram_schmidt": gram_schmidt,
 }
@@ -106,7 +110,7 @@ class GrowingRows(TaskAware):
         width: int,
         *,
         n_tasks: int | None = None,
-        orthogonal: str = "qr",
+        orthogonal: Orthogonal = "qr",
     ) -> None:
         super().__init__()
         tasks = 1 if n_tasks is None else n_tasks
@@ -118,8 +122,7 @@ class GrowingRows(TaskAware):
             raise InputError(
                 f"{size} components of width {width} cannot be orthogonal: give at most {width}"
             )
-        if orthogonal not in ORTHOGONAL:
-            raise unknown("orthogonalisation", orthogonal, ORTHOGONAL)
+        one_of("orthogonal", orthogonal, Orthogonal)
         self.n_tasks, self.orthogonal = n_tasks, orthogonal
         self.rows = nn.ParameterList(
             torch.zeros(blocks, size // tasks, width) for _ in range(tasks)
@@ -193,7 +196,7 @@ class AttentionWeights(nn.Module):
         dim: int,
         *,
         n_tasks: int | None = None,
-        orthogonal: str = "qr",
+        orthogonal: Orthogonal = "qr",
     ) -> None:
         super().__init__()
         self.key = GrowingRows(blocks, size, dim, n_tasks=n_tasks, orthogonal=orthogonal)
@@ -259,7 +262,7 @@ class ComponentPool(nn.Module):
         heads: int,
         *,
         n_tasks: int | None = None,
-        orthogonal: str = "qr",
+        orthogonal: Orthogonal = "qr",
     ) -> None:
         super().__init__()
         check_prefix(blocks, length, dim, heads)

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.errors import unknown
+from cl_prompts.checks import one_of
+
+Distribution = Literal["normal", "uniform", "small"]
 
 #: Initial values by name. Those of L2P's and DualPrompt's JAX code ("small") and of their PyTorch
 # ports ("uniform") are
 #: different regimes; published numbers of the ports were obtained with the latter.
-INITIAL: dict[str, Callable[[Sequence[int]], Tensor]] = {
+INITIAL: dict[Distribution, Callable[[Sequence[int]], Tensor]] = {
     "normal": lambda shape: torch.randn(*shape),
     "uniform": lambda shape: torch.rand(*shape) * 2 - 1,
     "small": lambda shape: torch.rand(*shape) * 0.01,
 }
 
 
-def drawn(shape: Sequence[int], initial: str) -> nn.Parameter:
+def drawn(shape: Sequence[int], initial: Distribution) -> nn.Parameter:
     """A parameter drawn from N(0, 1) ("normal"), U(-1, 1) ("uniform") or U[0, 0.01) ("small").
 
     Raises:
         InputError: any other name.
     """
-    if initial not in INITIAL:
-        raise unknown("initial distribution", initial, INITIAL)
+    one_of("initial distribution", initial, Distribution)
     return nn.Parameter(INITIAL[initial](shape))

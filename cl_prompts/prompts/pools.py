@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.init import drawn
+from cl_prompts.prompts.init import Distribution, drawn
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware
 from cl_prompts.prompts.task_selectors import copy_slot
@@ -105,7 +105,7 @@ class PrependedTokenPool(TaskAware):
         length: int,
         dim: int,
         *,
-        initial: str = "uniform",
+        initial: Distribution = "uniform",
         copy_slots: int = 0,
         position: Tensor | None = None,
     ) -> None:

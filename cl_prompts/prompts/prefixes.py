@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import KeyValue, PromptPlan
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.init import drawn
+from cl_prompts.prompts.init import Distribution, drawn
 from cl_prompts.prompts.pools import gather
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware
@@ -58,7 +58,13 @@ class SharedPrefix(nn.Module):
     """
 
     def __init__(
-        self, blocks: Sequence[int], length: int, dim: int, heads: int, *, initial: str = "uniform"
+        self,
+        blocks: Sequence[int],
+        length: int,
+        dim: int,
+        heads: int,
+        *,
+        initial: Distribution = "uniform",
     ) -> None:
         super().__init__()
         check_prefix(blocks, length, dim, heads)
@@ -108,7 +114,7 @@ class PrefixPool(TaskAware):
         dim: int,
         heads: int,
         *,
-        initial: str = "uniform",
+        initial: Distribution = "uniform",
         copy_slots: int = 0,
     ) -> None:
         super().__init__()

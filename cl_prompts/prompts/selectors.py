@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.init import drawn
+from cl_prompts.prompts.init import Distribution, drawn
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class NearestKeys(nn.Module):
         *,
         k: int = 1,
         count_scaled: bool = False,
-        initial: str = "normal",
+        initial: Distribution = "normal",
     ) -> None:
         super().__init__()
         if not 1 <= k <= size:

@@ -1,88 +1,89 @@
-"""CLIB: train on a memory of the most useful samples, and on nothing else."""
+"""CLIB: trains on a buffer of the most useful samples alone (ICLR 2022)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
-from cl_prompts.errors import InputError
+from cl_prompts.checks import Count, Positive, Share, Size
+from cl_prompts.models.base import Output
+from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.head import HeadStrategy
 from cl_prompts.training.buffers import ClassBalancedBuffer
 from cl_prompts.training.rates import AdaptiveRate
-from cl_prompts.training.schedules import learning_rate_factor
+from cl_prompts.training.schedules import scale_learning_rates
 
 
 class CLIB(HeadStrategy):
     """Continual learning for i-Blurry (CLIB; Koh et al., ICLR 2022, arXiv 2110.10031). One class
     per image.
 
-    A stream batch first enters the memory; every update then trains on ``buffer_batch_size``
-    samples drawn from the memory alone, ``L = CE(memory batch)``. The fullest class makes room,
-    with its sample of least importance: a sample's importance is how much the memory's mean loss
+    A stream batch first enters the buffer; every update then trains on ``buffer_batch_size``
+    samples drawn from the buffer alone, ``L = CE(buffer batch)``. The fullest class makes room,
+    with its sample of least importance: a sample's importance is how much the buffer's mean loss
     fell when it was trained on, as a running mean
     (:class:`~cl_prompts.training.buffers.ClassBalancedBuffer`). Two neighbouring learning rates
     take turns and a test on those falls moves the pair
     (:class:`~cl_prompts.training.rates.AdaptiveRate`); all parameter groups move together, on top
     of ``schedule``.
 
-    The memory's loss is observed every ``importance_every`` updates. On a frozen ViT this costs a
-    head on features that are kept beside the slots, computed when a sample enters (one forward pass
-    per stream sample, of that sample's first view); a fine-tuned ViT passes over the whole memory
-    each time.
+    The buffer's loss is observed every ``importance_every`` updates. On a frozen ViT this costs a
+    head on features that are cached beside the slots, computed when a sample enters (one forward
+    pass per stream sample, of that sample's first view); a fine-tuned ViT passes over the whole
+    buffer each time.
 
     Published settings (defaults): observed after every update, EMA 0.9, rates 1 and 0.95 times
     5e-3, 10 updates a phase, 10 observations a test, significance 0.05; frozen ViT, head by Adam,
-    memory batch 32, 3 updates a batch. The script's memory is that of the other replay baselines,
-    2000. Deviations from the published code, whose importances stay 0 and whose memory losses
+    buffer batch 32, 3 updates a batch. The script's buffer is that of the other replay baselines,
+    2000. Deviations from the published code, whose importances stay 0 and whose buffer losses
           compare different numberings of the classes: see the two parts. No CutMix.
 
-    Args:
-        buffer_size: samples in the memory, at least 1.
-        importance_every: updates between two observations of the memory's loss.
-        importance_ema: share of the old importance that an observation keeps.
-        lr_step: ratio of the lower to the higher rate.
-        lr_period: updates for which a rate is in effect.
-        lr_length: observations of each rate that a test compares.
-        significance: of that test.
-        **common: see :class:`~cl_prompts.strategies.base.head.HeadStrategy`.
-
-    Raises:
-        InputError: a number out of range, or no memory.
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> clib = CLIB(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
+        >>> tuple(clib.features.shape)  # cached beside the slots of the buffer
+        (2000, 192)
     """
 
-    needs_buffer = True
-    remember_first = True
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+    needs_buffer: ClassVar[bool] = True
+    remember_first: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        buffer_size: int = 2000,
-        importance_every: int = 1,
-        importance_ema: float = 0.9,
-        lr_step: float = 0.95,
-        lr_period: int = 10,
-        lr_length: int = 10,
-        significance: float = 0.05,
-        **common: Any,
-    ) -> None:
-        if importance_every < 1:
-            raise InputError(f"importance_every is {importance_every}: it must be at least 1")
+    buffer_size: Size = 2000
+    """Samples in the buffer, at least 1."""
+    importance_every: Count = 1
+    """Updates between two observations of the buffer's loss."""
+    importance_ema: Share = 0.9
+    """Share of the old importance that an observation keeps."""
+    lr_step: Positive = 0.95
+    """Ratio of the lower to the higher rate."""
+    lr_period: Count = 10
+    """Updates for which a rate is in effect."""
+    lr_length: Count = 10
+    """Observations of each rate that a test compares."""
+    significance: Share = 0.05
+    """Of that test."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
         # In units of each group's own rate.
         self.rate = AdaptiveRate(
-            1.0, step=lr_step, period=lr_period, length=lr_length, significance=significance
+            1.0,
+            step=self.lr_step,
+            period=self.lr_period,
+            length=self.lr_length,
+            significance=self.significance,
         )
-        self.importance_every, self.importance_ema = importance_every, importance_ema
-        super().__init__(buffer_size=buffer_size, **common)
-        keeps = not self.model.reads_images
-        self.features = (
-            torch.zeros(buffer_size, self.model.backbone.dim, device=self.device) if keeps else None
-        )
+        self.features: Tensor | None = None
         """(slots, dim) features of what the slots hold, on a frozen ViT."""
+        if not self.model.reads_images:
+            dim = self.model.backbone.dim
+            self.features = torch.zeros(self.buffer_size, dim, device=self.device)
 
     def make_buffer(self, size: int, seed: int) -> ClassBalancedBuffer:
         """Equal numbers of each class, the least important sample of the fullest making room."""
@@ -91,37 +92,36 @@ class CLIB(HeadStrategy):
         )
 
     @torch.no_grad()
-    def remember(self, rows: Tensor, labels: Tensor) -> None:
-        """Into the memory, with features if these last; the mini-batch is the stream's at this
-        moment."""
-        slots = self.replay.add(rows, labels)
+    def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
+        """Into the buffer, with features if these last."""
+        slots = self.replay.add(rows, batch.labels[: len(rows)].cpu())
         if self.features is not None:
             stay = (slots >= 0).nonzero()[:, 0].to(self.device)
-            self.features[slots.to(self.device)[stay]] = self.model.run(self.mb_x[stay]).features
+            features = self.model.run(batch.images[stay]).features
+            self.features[slots.to(self.device)[stay]] = features
 
-    def _with_buffer(self, stream: list[Tensor]) -> list[Tensor]:
-        """The memory batch alone."""
-        joined, n = super()._with_buffer(stream), len(stream[0])
-        self.columns = self.columns[n:]
-        return [column[n:] for column in joined]
+    def make_batch(self, stream: list[Tensor]) -> Batch:
+        """The replayed samples alone."""
+        joined = super().make_batch(stream)
+        return joined.part(slice(len(stream[0]), None))
 
-    def after_step(self) -> None:
-        """Credit the samples just trained on with the fall of the memory's loss, and adapt the rate
-        to it."""
-        self.buffer.mark_trained(self.replayed)
+    def after_step(self, output: Output, batch: Batch) -> None:
+        """Credit the samples just trained on with the decrease of the buffer's loss, and adapt the
+        rate to it."""
+        self.buffer.mark_trained(batch.slots)
         if (self.updates + 1) % self.importance_every:
             return
-        self.rate.update(self.buffer.observe_losses(self.buffer_losses()), self.importance_every)
-        self._set_learning_rate()
+        decrease = self.buffer.observe_losses(self.buffer_losses())
+        self.rate.update(decrease, self.importance_every)
+        self.set_learning_rate()
 
-    def _set_learning_rate(self) -> None:
+    def learning_rate_factor(self) -> float:
+        """The schedule's factor times the adaptive one."""
+        return super().learning_rate_factor() * self.rate.lr
+
+    def set_learning_rate(self) -> None:
         """Each group's own rate, times the schedule's factor, times the adaptive one."""
-        factor = (
-            learning_rate_factor(self.schedule, self.clock.train_exp_epochs, self.train_epochs)
-            * self.rate.lr
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+        scale_learning_rates(self.optimizer, self.learning_rate_factor())
 
     @torch.no_grad()
     def buffer_losses(self) -> Tensor:
@@ -131,13 +131,13 @@ class CLIB(HeadStrategy):
             logits = self.model.run(None, {"frozen": self.features[:held]}).logits
         else:
             slots = torch.arange(held).split(self.eval_mb_size)
-            logits = torch.cat(
-                [self.model(self.replay.read(some)[0][0].to(self.device)) for some in slots]
-            )
-        return F.cross_entropy(logits, self.buffer.labels[:held].to(self.device), reduction="none")
+            images = (self.replay.read(some)[0][0].to(self.device) for some in slots)
+            logits = torch.cat([self.model(some) for some in images])
+        labels = self.buffer.labels[:held].to(self.device)
+        return F.cross_entropy(logits, labels, reduction="none")
 
     def state_dict(self) -> dict[str, Any]:
-        """The base's, the adaptive rate's and the kept features."""
+        """The base's, the adaptive rate's and the cached features."""
         features = None if self.features is None else self.features.clone()
         return {**super().state_dict(), "rate": self.rate.state_dict(), "features": features}
 

@@ -1,79 +1,21 @@
-"""CODA-Prompt: prompts as attention-weighted sums of components that grow task by task."""
+"""CODA-Prompt: prompts mixed from components that grow by task (CVPR 2023)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.components import AttentionWeights, ComponentPool
+from cl_prompts.prompts.components import AttentionWeights, ComponentPool, Orthogonal
+from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.selectors import ClassTokenQuery
-from cl_prompts.strategies.base.online import need_backbone
-from cl_prompts.strategies.base.prompt import PromptStrategy, check_places, heads_of
-
-
-def coda_prompt_model(
-    backbone: FrozenViT,
-    n_classes: int,
-    *,
-    multi_label: bool = False,
-    n_tasks: int | None = None,
-    n_components: int = 100,
-    prompted_blocks: Sequence[int] = (0, 1, 2, 3, 4),
-    prompt_length: int = 8,
-    orthogonal: str = "qr",
-) -> PromptedViT:
-    """CODA-Prompt's network: in each block a prefix mixed from components with weights of any sign,
-    class token classified.
-
-    The arguments are those of :class:`CODAPrompt`.
-    """
-    check_places(backbone, {"prompted_blocks": prompted_blocks}, {"prompt_length": prompt_length})
-    if prompt_length % 2:
-        raise InputError(
-            f"prompt_length is {prompt_length}: half of a component's rows are keys and half"
-            " values, so it has to be even"
-        )
-    dim = backbone.dim
-    tasks = 1 if n_tasks is None else n_tasks
-    if tasks < 1:
-        raise InputError(
-            f"n_tasks is {n_tasks}: it must be at least 1, or None where no task is announced"
-        )
-    if n_components < tasks:
-        raise InputError(
-            f"n_components is {n_components}: it must be at least {tasks}, one for each task"
-        )
-    if n_components // tasks * tasks > dim:
-        raise InputError(
-            f"n_components is {n_components}: no more than the ViT's width, {dim}, can be"
-            " orthogonal"
-        )
-    return PromptedViT(
-        backbone,
-        n_classes,
-        query=ClassTokenQuery(),
-        selector=AttentionWeights(
-            len(prompted_blocks), n_components, dim, n_tasks=n_tasks, orthogonal=orthogonal
-        ),
-        pools=[
-            ComponentPool(
-                n_components,
-                prompted_blocks,
-                prompt_length,
-                dim,
-                heads_of(backbone),
-                n_tasks=n_tasks,
-                orthogonal=orthogonal,
-            )
-        ],
-        multi_label=multi_label,
-    )
+from cl_prompts.strategies.base.prompt import PromptStrategy
+from cl_prompts.training.schedules import Schedule
 
 
 class CODAPrompt(PromptStrategy):
@@ -102,79 +44,88 @@ class CODAPrompt(PromptStrategy):
     gradient, so neither weight decay nor momentum moves them; no sample is dropped from a last
     short batch.
 
-    Args:
-        backbone: the frozen ViT; with ``n_classes`` builds the model.
-        n_classes: classes of the data set.
-        model: instead of the two, a model from :func:`coda_prompt_model`.
-        multi_label: an image may show several classes.
-        n_tasks: tasks among which the components are divided; see above.
-        n_components: M; with n_tasks, a remainder of the division is not used.
-        prompted_blocks: blocks with prompts, 0-based.
-        prompt_length: rows of a component, even.
-        orthogonal: ``"qr"`` or ``"gram_schmidt"``.
-        mu: weight of the penalty; the paper's first version had 0.1 (times 1e-6 in its code),
-            published scripts have 0.
-        class_mask: see :class:`~cl_prompts.strategies.base.prompt.PromptStrategy`.
-        lr, train_mb_size, train_epochs, online_iter, schedule, new_optimizer: see
-            :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        **common: likewise.
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> coda = CODAPrompt(backbone=create_backbone(), n_classes=10, evaluator=None)
+        >>> tuple(coda.model.pools[0].values().shape)  # blocks, components, rows * width
+        (5, 100, 1536)
     """
 
-    def __init__(
-        self,
-        *,
-        backbone: FrozenViT | None = None,
-        n_classes: int | None = None,
-        model: PromptedViT | None = None,
-        multi_label: bool = False,
-        n_tasks: int | None = None,
-        n_components: int = 100,
-        prompted_blocks: Sequence[int] = (0, 1, 2, 3, 4),
-        prompt_length: int = 8,
-        orthogonal: str = "qr",
-        mu: float = 0.0,
-        class_mask: str = "current",
-        lr: float = 1e-3,
-        train_mb_size: int = 128,
-        train_epochs: int = 20,
-        online_iter: int = 1,
-        schedule: str = "coda",
-        new_optimizer: bool = True,
-        **common: Any,
-    ) -> None:
-        if not mu >= 0:
-            raise InputError(f"mu is {mu}: it cannot be negative")
-        if model is None:
-            backbone, n_classes = need_backbone(backbone, n_classes)
-            model = coda_prompt_model(
-                backbone,
-                n_classes,
-                multi_label=multi_label,
-                n_tasks=n_tasks,
-                n_components=n_components,
-                prompted_blocks=prompted_blocks,
-                prompt_length=prompt_length,
-                orthogonal=orthogonal,
-            )
-        self.mu = mu
-        super().__init__(
-            model=model,
-            class_mask=class_mask,
-            lr=lr,
-            train_mb_size=train_mb_size,
-            train_epochs=train_epochs,
-            online_iter=online_iter,
-            schedule=schedule,
-            new_optimizer=new_optimizer,
-            **common,
+    n_tasks: Count | None = None
+    """Tasks among which the components are divided; see above."""
+    n_components: Count = 100
+    """M; with n_tasks, a remainder of the division is not used."""
+    prompted_blocks: Blocks = (0, 1, 2, 3, 4)
+    """Blocks with prompts, 0-based."""
+    prompt_length: Count = 8
+    """Rows of a component, even."""
+    orthogonal: Orthogonal = "qr"
+    """How new rows become orthogonal: ``"qr"`` or ``"gram_schmidt"``."""
+    mu: NotNegative = 0.0
+    """Weight of the penalty; the paper's first version had 0.1 (times 1e-6 in its code), published
+    scripts have 0."""
+    lr: Positive = 1e-3
+    """Learning rate."""
+    train_mb_size: Count = 128
+    """Stream samples per batch."""
+    train_epochs: Count = 20
+    """Passes over each experience."""
+    schedule: Schedule = "coda"
+    """Of the learning rate over the epochs of one experience."""
+
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
+        """In each block a prefix mixed from components with weights of any sign, class token
+        classified."""
+        check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)
+        self._check_components(backbone.dim)
+        growth: dict[str, Any] = {"n_tasks": self.n_tasks, "orthogonal": self.orthogonal}
+        blocks = self.prompted_blocks
+        return PromptedViT(
+            backbone,
+            n_classes,
+            query=ClassTokenQuery(),
+            selector=AttentionWeights(len(blocks), self.n_components, backbone.dim, **growth),
+            pools=[
+                ComponentPool(
+                    self.n_components,
+                    blocks,
+                    self.prompt_length,
+                    backbone.dim,
+                    backbone.n_heads,
+                    **growth,
+                )
+            ],
+            multi_label=self.multi_label,
         )
+
+    def _check_components(self, dim: int) -> None:
+        """Refuse components that cannot be divided among tasks, halved or made orthogonal."""
+        if self.prompt_length % 2:
+            raise InputError(
+                f"prompt_length is {self.prompt_length}: half of a component's rows are keys and"
+                " half values, so it has to be even"
+            )
+        tasks = self.n_tasks or 1
+        if self.n_components < tasks:
+            raise InputError(
+                f"n_components is {self.n_components}: it must be at least {tasks}, one for each"
+                " task"
+            )
+        if self.n_components // tasks * tasks > dim:
+            raise InputError(
+                f"n_components is {self.n_components}: no more than the ViT's width, {dim}, can be"
+                " orthogonal"
+            )
 
     @property
     def weights(self) -> AttentionWeights:
         """Keys and attention vectors."""
-        return cast(AttentionWeights, self.model.selector)
+        weights: AttentionWeights = self.model.selector
+        return weights
 
-    def _before_training_exp(self, **kwargs: Any) -> None:
+    def check_experience(self, experience: Any) -> None:
+        """Refuse announced tasks without ``n_tasks``, and ``n_tasks`` without announced tasks."""
+        super().check_experience(experience)
         tasks = self.weights.key.n_tasks
         if self.announced and tasks is None:
             raise InputError(
@@ -188,12 +139,9 @@ class CODAPrompt(PromptStrategy):
                 " here and only the first share would ever train: leave n_tasks out, or give"
                 " boundaries=True"
             )
-        super()._before_training_exp(**kwargs)
 
     def prompt_loss(self, output: Output) -> Tensor:
         """The orthogonality penalty."""
         if not self.mu:
             return super().prompt_loss(output)
-        return self.mu * (
-            self.weights.penalty() + cast(ComponentPool, self.model.pools[0]).penalty()
-        )
+        return self.mu * (self.weights.penalty() + self.model.pools[0].penalty())

@@ -1,65 +1,18 @@
-"""DualPrompt: general prompts for all tasks, expert prompts for each."""
+"""DualPrompt: general and expert prefixes, one expert per task (ECCV 2022)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import Count, Positive
 from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
 from cl_prompts.prompts.task_selectors import TaskSlots
-from cl_prompts.strategies.base.online import need_backbone
-from cl_prompts.strategies.base.prompt import (
-    PromptStrategy,
-    check_places,
-    heads_of,
-    slots_for,
-    with_batchwise_prompt,
-)
+from cl_prompts.strategies.base.prompt import Batchwise, PoolStrategy, batchwise, slots_for
 
 
-def dual_prompt_model(
-    backbone: FrozenViT,
-    n_classes: int,
-    *,
-    multi_label: bool = False,
-    pool_size: int = 10,
-    g_blocks: Sequence[int] = (0, 1),
-    g_length: int = 5,
-    e_blocks: Sequence[int] = (2, 3, 4),
-    e_length: int = 20,
-    batchwise_prompt: str = "off",
-    all_keys: bool = False,
-    initial: str = "uniform",
-) -> PromptedViT:
-    """DualPrompt's network: G-prefixes for every image, the E-prefix of one slot per image, class
-    token classified.
-
-    The arguments are those of :class:`DualPrompt`.
-    """
-    check_places(
-        backbone,
-        {"g_blocks": g_blocks, "e_blocks": e_blocks},
-        {"g_length": g_length, "e_length": e_length},
-    )
-    dim, heads = backbone.dim, heads_of(backbone)
-    slots = TaskSlots(NearestKeys(pool_size, dim, initial=initial), all_rows=all_keys)
-    return PromptedViT(
-        backbone,
-        n_classes,
-        query=ClassTokenQuery(),
-        selector=with_batchwise_prompt(slots, pool_size, batchwise_prompt),
-        pools=[
-            SharedPrefix(g_blocks, g_length, dim, heads, initial=initial),
-            PrefixPool(pool_size, e_blocks, e_length, dim, heads, initial=initial, copy_slots=1),
-        ],
-        multi_label=multi_label,
-    )
-
-
-class DualPrompt(PromptStrategy):
+class DualPrompt(PoolStrategy):
     """DualPrompt (Wang et al., ECCV 2022, arXiv 2204.04799).
 
     Prompts are prefixes: n keys and n values that join the attention of a block behind its
@@ -83,82 +36,56 @@ class DualPrompt(PromptStrategy):
     see ``batchwise_prompt``. Keys of tasks that have not begun do not compete at test time, see
     ``all_keys``. Test scores are over the classes seen.
 
-    Args:
-        backbone: the frozen ViT; with ``n_classes`` builds the model.
-        n_classes: classes of the data set.
-        model: instead of the two, a model from :func:`dual_prompt_model`.
-        multi_label: an image may show several classes.
-        n_tasks: tasks to come, if that is known.
-        pool_size: E-prompts; None for one a task, or 10 where the number of tasks is not known.
-        g_blocks: blocks with the G-prompt, 0-based.
-        g_length: its keys and values per block.
-        e_blocks: blocks with E-prompts.
-        e_length: keys and values of an E-prompt per block.
-        batchwise_prompt: all images of a batch get the E-prompt that the batch names most often:
-            ``"off"``, in ``"training"``, or ``"always"``, as published for CIFAR-100. **"always"
-            leaks the task at test time**: test batches hold one task each, so the vote names it,
-                and predictions depend on batch mates. Do not compare such numbers with others.
-        all_keys: at test time keys of E-prompts that no task has trained compete as well, as
-            published; images that choose them get random prompts.
-        initial: distribution of prompts and keys: ``"uniform"`` U(-1, 1) as the port, ``"small"``
-            U[0, 0.01) as JAX code.
-        pull_weight: lambda.
-        class_mask: see :class:`~cl_prompts.strategies.base.prompt.PromptStrategy`.
-        lr, train_mb_size, train_epochs, online_iter, new_optimizer, clip_norm: see
-            :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        **common: likewise.
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> dual = DualPrompt(backbone=create_backbone(), n_classes=10, evaluator=None)
+        >>> tuple(dual.model.pools[1].values.shape)  # prompts, blocks, key/value, rows, width
+        (10, 3, 2, 20, 192)
     """
 
-    def __init__(
-        self,
-        *,
-        backbone: FrozenViT | None = None,
-        n_classes: int | None = None,
-        model: PromptedViT | None = None,
-        multi_label: bool = False,
-        n_tasks: int | None = None,
-        pool_size: int | None = None,
-        g_blocks: Sequence[int] = (0, 1),
-        g_length: int = 5,
-        e_blocks: Sequence[int] = (2, 3, 4),
-        e_length: int = 20,
-        batchwise_prompt: str = "off",
-        all_keys: bool = False,
-        initial: str = "uniform",
-        pull_weight: float = 1.0,
-        class_mask: str = "current",
-        lr: float = 0.0028125,
-        train_mb_size: int = 24,
-        train_epochs: int = 5,
-        online_iter: int = 1,
-        new_optimizer: bool = True,
-        clip_norm: float | None = 1.0,
-        **common: Any,
-    ) -> None:
-        if model is None:
-            backbone, n_classes = need_backbone(backbone, n_classes)
-            model = dual_prompt_model(
-                backbone,
-                n_classes,
-                multi_label=multi_label,
-                pool_size=slots_for(pool_size, n_tasks),
-                g_blocks=g_blocks,
-                g_length=g_length,
-                e_blocks=e_blocks,
-                e_length=e_length,
-                batchwise_prompt=batchwise_prompt,
-                all_keys=all_keys,
-                initial=initial,
-            )
-        self.pull_weight = pull_weight
-        super().__init__(
-            model=model,
-            class_mask=class_mask,
-            lr=lr,
-            train_mb_size=train_mb_size,
-            train_epochs=train_epochs,
-            online_iter=online_iter,
-            new_optimizer=new_optimizer,
-            clip_norm=clip_norm,
-            **common,
+    n_tasks: Count | None = None
+    """Tasks to come, if that is known."""
+    pool_size: Count | None = None
+    """E-prompts; None for one a task, or 10 where the number of tasks is not known."""
+    g_blocks: Blocks = (0, 1)
+    """Blocks with the G-prompt, 0-based."""
+    g_length: Count = 5
+    """Its keys and values per block."""
+    e_blocks: Blocks = (2, 3, 4)
+    """Blocks with E-prompts."""
+    e_length: Count = 20
+    """Keys and values of an E-prompt per block."""
+    batchwise_prompt: Batchwise = "off"
+    """All images of a batch get the E-prompt that the batch names most often: ``"off"``, in
+    ``"training"``, or ``"always"``, as published for CIFAR-100. **"always" leaks the task at test
+    time**: test batches hold one task each, so the vote names it, and predictions depend on batch
+    mates. Do not compare such numbers with others."""
+    all_keys: bool = False
+    """At test time keys of E-prompts that no task has trained compete as well, as published; images
+    that choose them get random prompts."""
+    lr: Positive = 0.0028125
+    """Learning rate."""
+    train_mb_size: Count = 24
+    """Stream samples per batch."""
+
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
+        """G-prefixes for every image, the E-prefix of a slot per image, class token classified."""
+        check_blocks(backbone.depth, g_blocks=self.g_blocks, e_blocks=self.e_blocks)
+        size = slots_for(self.pool_size, self.n_tasks)
+        dim = backbone.dim
+        heads = backbone.n_heads
+        initial = self.initial
+        slots = TaskSlots(NearestKeys(size, dim, initial=initial), all_rows=self.all_keys)
+        return PromptedViT(
+            backbone,
+            n_classes,
+            query=ClassTokenQuery(),
+            selector=batchwise(slots, size, self.batchwise_prompt),
+            pools=[
+                SharedPrefix(self.g_blocks, self.g_length, dim, heads, initial=initial),
+                PrefixPool(
+                    size, self.e_blocks, self.e_length, dim, heads, initial=initial, copy_slots=1
+                ),
+            ],
+            multi_label=self.multi_label,
         )

@@ -1,4 +1,4 @@
-"""EWC++: replay, and a price on moving the parameters that mattered."""
+"""EWC++: replay, and a price on moving the parameters that mattered (ECCV 2018)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from typing import Any
 
 from avalanche.benchmarks import CLExperience
 
-from cl_prompts.strategies.er import ExperienceReplay
+from cl_prompts.checks import Count, Share, Size
+from cl_prompts.strategies.base.head import HeadStrategy
 from cl_prompts.training.ewc import OnlineEWC
 
+ALIASES = ("ewc++", "ewc")
 
-class EWCPlusPlus(ExperienceReplay):
+
+class EWCPlusPlus(HeadStrategy):
     """EWC++ (Chaudhry et al., ECCV 2018, arXiv 1801.10112) on top of experience replay, as in the
     Si-Blurry code.
 
-    ``L = CE(stream and memory) + reg_coef * sum_p importance_p (p - anchor_p)^2`` over all trained
+    ``L = CE(stream and buffer) + reg_coef * sum_p importance_p (p - anchor_p)^2`` over all trained
     parameters. The Fisher diagonal is a running mean of squared batch gradients of the first term
     (``ema`` 0.5). Importance and anchor are overwritten by the current Fisher and parameters at the
     end of each announced task or else every ``period`` samples; before the first time there is no
@@ -30,26 +33,25 @@ class EWCPlusPlus(ExperienceReplay):
     own EWC computes its Fisher in a pass of its own at each task's end and keeps one anchor per
     task.
 
-    Args:
-        reg_coef: weight of the penalty.
-        ema: share of the old Fisher that a step keeps.
-        period: stream samples between two consolidations where no boundary is announced; None for
-            never.
-        buffer_size: samples in the reservoir; 0 leaves the penalty alone.
-        **common: see :class:`~cl_prompts.strategies.ExperienceReplay`.
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> ewc = EWCPlusPlus(backbone=create_backbone(), n_classes=10, evaluator=None, ema=0.9)
+        >>> ewc.ewc.ema
+        0.9
     """
 
-    def __init__(
-        self,
-        *,
-        reg_coef: float = 100.0,
-        ema: float = 0.5,
-        period: int | None = 1000,
-        buffer_size: int = 2000,
-        **common: Any,
-    ) -> None:
-        super().__init__(buffer_size=buffer_size, period=period, **common)
-        self.ewc = OnlineEWC(self.model, reg_coef=reg_coef, ema=ema)
+    reg_coef: float = 100.0
+    """Weight of the penalty."""
+    ema: Share = 0.5
+    """Share of the old Fisher that a step keeps."""
+    period: Count | None = 1000
+    """Stream samples between two consolidations where no boundary is announced; None for never."""
+    buffer_size: Size = 2000
+    """Samples in the reservoir; 0 leaves the penalty alone."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.ewc = OnlineEWC(self.model, reg_coef=self.reg_coef, ema=self.ema)
 
     def backward(self) -> None:
         """Gradients of the plain loss, seen by the Fisher, plus those of the penalty."""
@@ -63,11 +65,11 @@ class EWCPlusPlus(ExperienceReplay):
 
     def state_dict(self) -> dict[str, Any]:
         """The base's, and Fisher, importance and anchor."""
-        return {**super().state_dict(), "ewcpp": self.ewc.state_dict()}
+        return {**super().state_dict(), "ewc": self.ewc.state_dict()}
 
     def load_state_dict(
         self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
     ) -> None:
         """Inverse of :meth:`state_dict`."""
         super().load_state_dict(state, experiences)
-        self.ewc.load_state_dict(state["ewcpp"])
+        self.ewc.load_state_dict(state["ewc"])

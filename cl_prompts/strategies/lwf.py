@@ -1,25 +1,26 @@
-"""Learning without forgetting: the model is held to what it said a while ago, on the images of
-today."""
+"""LwF, learning without forgetting: an earlier model as teacher, no buffer (ECCV 2016)."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from avalanche.benchmarks import CLExperience
 from torch import Tensor, nn
 
-from cl_prompts.errors import InputError
+from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.losses.distillation import distillation_loss
 from cl_prompts.losses.multi_label import multi_label_loss
+from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.strategies.fine_tuning import FineTuning
+from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies.base.head import HeadStrategy
 
 
-class LwF(FineTuning):
-    """Learning without forgetting (Li and Hoiem, ECCV 2016, arXiv 1606.09282). No memory.
+class LwF(HeadStrategy):
+    """Learning without forgetting (Li and Hoiem, ECCV 2016, arXiv 1606.09282). No buffer.
 
     ``L = CE(batch) + distillation * KD`` with
     ``KD = -(1 / batch) sum softmax(old / T) log softmax(new / T)`` over the classes that the
@@ -32,103 +33,77 @@ class LwF(FineTuning):
 
     Published settings (defaults): distillation 0.2, T 2, frozen ViT, head by Adam 5e-3, batch 64, 3
     updates a batch. Deviations from the published code: its teacher is the model of one batch ago
-    (``teacher="batch"``), which holds on to very little; it distils untrained rows too. Avalanche's
-    LwF plugin takes its teacher at the end of every experience, whether that is announced or not,
-    and so is not used.
+    (``teacher_from="batch"``), which holds on to very little; it distils untrained rows too.
+    Avalanche's LwF plugin takes its teacher at the end of every experience, whether that is
+    announced or not, and so is not used.
 
-    Args:
-        distillation: weight of the second term.
-        temperature: T.
-        teacher: ``"task"``: copied when a task ends or every ``period`` samples; ``"batch"``: after
-            every stream batch.
-        period: stream samples between two copies where no boundary is announced; None for never.
-        backbone_lr: learning rate of the backbone; 0 keeps it frozen.
-        weight_decay: of AdamW, which without it is Adam.
-        **common: see :class:`~cl_prompts.strategies.FineTuning`.
-
-    Raises:
-        InputError: a number out of range or an unknown teacher.
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> lwf = LwF(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
+        >>> lwf.teacher is None  # until the first task ends
+        True
     """
 
-    def __init__(
-        self,
-        *,
-        distillation: float = 0.2,
-        temperature: float = 2.0,
-        teacher: str = "task",
-        period: int | None = 1000,
-        backbone_lr: float = 0.0,
-        weight_decay: float = 0.0,
-        **common: Any,
-    ) -> None:
-        if not distillation >= 0 or not temperature > 0:
-            raise InputError(
-                f"distillation is {distillation} and temperature is {temperature}: the first cannot"
-                " be negative, the second must be positive"
-            )
-        if teacher not in ("task", "batch"):
-            raise InputError(f"teacher {teacher!r} is not known: it is 'task' or 'batch'")
-        super().__init__(
-            period=period, backbone_lr=backbone_lr, weight_decay=weight_decay, **common
-        )
-        self.distillation, self.temperature, self.teacher_of = distillation, temperature, teacher
+    distillation: NotNegative = 0.2
+    """Weight of the second term."""
+    temperature: Positive = 2.0
+    """T."""
+    teacher_from: Literal["task", "batch"] = "task"
+    """When the teacher is copied: when a ``"task"`` ends or every ``period`` samples, or after
+    every stream ``"batch"``."""
+    period: Count | None = 1000
+    """Stream samples between two copies where no boundary is announced; None for never."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
         self.teacher: nn.Module | None = None
         """A copy of the head, or of the whole model where more than the head learns."""
         self.known = torch.zeros_like(self.model.seen)
         """Classes that the teacher had seen, (classes,) boolean."""
 
-    def training_loss(self) -> Tensor:
+    def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """See the class."""
-        loss = super().training_loss()
+        loss = super().training_loss(output, batch)
         if self.teacher is None:
             return loss
-        assert self.output is not None
-        new, old = self.output.logits, self._old_logits(self.teacher)
-        if self.model.multi_label:
-            soft = (old / self.temperature).sigmoid()
-            return loss + self.distillation * multi_label_loss(
-                new / self.temperature, soft, self.known
-            )
-        return loss + self.distillation * distillation_loss(
-            new, old, self.known, temperature=self.temperature
-        )
+        with torch.no_grad():
+            old = self.teacher(batch.images if self.model.reads_images else output.features)
+        return loss + self.distillation * self._distil(output.logits, old)
 
-    @torch.no_grad()
-    def _old_logits(self, teacher: nn.Module) -> Tensor:
-        assert self.output is not None
-        old: Tensor = teacher(self.mb_x if self.model.reads_images else self.output.features)
-        return old
+    def _distil(self, new: Tensor, old: Tensor) -> Tensor:
+        if not self.model.multi_label:
+            return distillation_loss(new, old, self.known, temperature=self.temperature)
+        soft = (old / self.temperature).sigmoid()
+        return multi_label_loss(new / self.temperature, soft, self.known)
 
-    def meet(self, labels: Tensor) -> None:
-        """The model as the previous batch left it becomes the teacher, if ``teacher`` says so."""
-        if self.teacher_of == "batch" and self.updates:
+    def observe_classes(self, labels: Tensor) -> None:
+        """The model as the previous batch left it becomes the teacher, if ``teacher_from`` says
+        so."""
+        if self.teacher_from == "batch" and self.updates:
             self.copy_teacher()
-        super().meet(labels)
+        super().observe_classes(labels)
 
     def finish_task(self) -> None:
         """The model as it is becomes the teacher."""
-        if self.teacher_of == "task":
+        if self.teacher_from == "task":
             self.copy_teacher()
 
-    def copy_teacher(self) -> None:
-        """Take the current model as the teacher."""
+    def copy_teacher(self, state: dict[str, Tensor] | None = None) -> None:
+        """Take the current model as the teacher, or a state of its."""
         source = self.model if self.model.reads_images else self.model.head
         if self.teacher is None:
             self.teacher = copy.deepcopy(source).requires_grad_(False).eval()
             if isinstance(self.teacher, PromptedViT):
-                self.teacher.backbone.counter = (
-                    self.model.backbone.counter
-                )  # its passes are a cost of the method
-        self.teacher.load_state_dict(source.state_dict())
+                # Its passes are a cost of the method.
+                self.teacher.backbone.counter = self.model.backbone.counter
+        self.teacher.load_state_dict(source.state_dict() if state is None else state)
         self.known = self.model.seen.clone()
 
     def state_dict(self) -> dict[str, Any]:
         """The base's, and the teacher's if there is one."""
-        teacher = (
-            None
-            if self.teacher is None
-            else {k: v.clone() for k, v in self.teacher.state_dict().items()}
-        )
+        teacher = None
+        if self.teacher is not None:
+            teacher = {k: v.clone() for k, v in self.teacher.state_dict().items()}
         return {**super().state_dict(), "teacher": teacher, "known": self.known.clone()}
 
     def load_state_dict(
@@ -136,10 +111,7 @@ class LwF(FineTuning):
     ) -> None:
         """Inverse of :meth:`state_dict`."""
         super().load_state_dict(state, experiences)
-        if state["teacher"] is None:
-            self.teacher = None
-        else:
-            self.copy_teacher()
-            assert self.teacher is not None
-            self.teacher.load_state_dict(state["teacher"])
+        self.teacher = None
+        if state["teacher"] is not None:
+            self.copy_teacher(state["teacher"])
         self.known = state["known"].to(self.device)

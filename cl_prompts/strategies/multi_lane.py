@@ -1,4 +1,4 @@
-"""MULTI-LANE: one lane of selectors and prompts per task, all read side by side at test time."""
+"""MULTI-LANE: summarised patch tokens, one pathway per task (CoLLAs 2024)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,21 @@ from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.errors import InputError
-from cl_prompts.losses.multi_label import multi_label_loss
-from cl_prompts.models.multi_lane import MultiLaneViT
-from cl_prompts.strategies.base.online import OnlineStrategy, need_backbone
+from cl_prompts.checks import Count, Positive, Size
+from cl_prompts.losses.masked import masked_mean
+from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
+from cl_prompts.models.base import Output
+from cl_prompts.models.multi_lane import (
+    Formulation,
+    LaneInitialisation,
+    MultiLaneViT,
+    SlotUpdate,
+)
+from cl_prompts.prompts.places import Blocks
+from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.training.schedules import Schedule
+from cl_prompts.training.seeds import derived_seed, seeded
 
 
 class MultiLane(OnlineStrategy):
@@ -40,82 +51,66 @@ class MultiLane(OnlineStrategy):
     schedule per epoch, fresh optimizer for each task. Deviations from the published code: see
     :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
 
-    Args:
-        backbone: the frozen ViT; with ``n_classes`` builds the model.
-        n_classes: classes of the data set.
-        model: instead of the two, a :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
-        multi_label: an image may show several classes.
-        n_selectors: summarised tokens S per lane.
-        prompt_length: prompts P per lane and prompted block.
-        prompted_blocks: blocks with prompts, 0-based.
-        drop_and_replace: see :class:`~cl_prompts.models.multi_lane.MultiLaneViT`, like the
-            following four.
-        slot_update: ``"released"`` or ``"reset"``.
-        pre_head_norm: L2-normalise features before the head.
-        init: ``"orthogonal"`` or ``"uniform"``.
-        impl: ``"fused"`` (exact and fast) or ``"literal"`` (the formulas as written).
-        n_tasks: expected number of tasks, for the scale of the first prompts; None if unknown.
-        lane_samples: see above; without meaning where boundaries are announced.
-        lr, train_epochs, online_iter, schedule, new_optimizer, loss_norm: see
-            :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        **common: likewise.
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> lanes = MultiLane(backbone=create_backbone(), n_classes=10, evaluator=None)
+        >>> lanes.model.n_lanes  # the first task opens the first one
+        0
     """
 
-    model: MultiLaneViT
+    multi_label: bool = True
+    """An image may show several classes."""
+    n_selectors: Count = 20
+    """Selectors, and so summary tokens, S per lane."""
+    prompt_length: Size = 20
+    """Prompts P per lane and prompted block."""
+    prompted_blocks: Blocks = (0, 1, 2, 3, 4)
+    """Blocks with prompts, 0-based."""
+    drop_and_replace: bool = True
+    """See :class:`~cl_prompts.models.multi_lane.MultiLaneViT`, like the following four."""
+    slot_update: SlotUpdate = "released"
+    """``"released"`` or ``"reset"``."""
+    pre_head_norm: bool = True
+    """L2-normalise features before the head."""
+    init: LaneInitialisation = "orthogonal"
+    """``"orthogonal"`` or ``"uniform"``."""
+    impl: Formulation = "fused"
+    """``"fused"`` (exact and fast) or ``"literal"`` (implemented as the formulas stand)."""
+    n_tasks: Count | None = None
+    """Expected number of tasks, for the scale of the first prompts; None if unknown."""
+    lane_samples: Count = 1000
+    """See above; without meaning where boundaries are announced."""
+    lr: Positive = 0.015
+    """Learning rate."""
+    train_epochs: Count = 30
+    """Passes over each experience."""
+    online_iter: Count = 1
+    """Updates per stream batch."""
+    schedule: Schedule = "cosine"
+    """Of the learning rate over the epochs of one experience."""
+    new_optimizer: bool = True
+    """Start each announced task with fresh optimizer state."""
+    loss_norm: LossNorm = "all"
+    """Of a multi-label loss, see :func:`~cl_prompts.losses.multi_label.multi_label_loss`."""
 
-    def __init__(
-        self,
-        *,
-        backbone: FrozenViT | None = None,
-        n_classes: int | None = None,
-        model: MultiLaneViT | None = None,
-        multi_label: bool = True,
-        n_selectors: int = 20,
-        prompt_length: int = 20,
-        prompted_blocks: Sequence[int] = (0, 1, 2, 3, 4),
-        drop_and_replace: bool = True,
-        slot_update: str = "released",
-        pre_head_norm: bool = True,
-        init: str = "orthogonal",
-        impl: str = "fused",
-        n_tasks: int | None = None,
-        lane_samples: int = 1000,
-        lr: float = 0.015,
-        train_epochs: int = 30,
-        online_iter: int = 1,
-        schedule: str = "cosine",
-        new_optimizer: bool = True,
-        loss_norm: str = "all",
-        **common: Any,
-    ) -> None:
-        if lane_samples < 1:
-            raise InputError(f"lane_samples is {lane_samples}: it must be at least 1")
-        if model is None:
-            backbone, n_classes = need_backbone(backbone, n_classes)
-            model = MultiLaneViT(
-                backbone,
-                n_classes,
-                multi_label=multi_label,
-                n_selectors=n_selectors,
-                prompt_length=prompt_length,
-                prompted_blocks=prompted_blocks,
-                drop_and_replace=drop_and_replace,
-                slot_update=slot_update,
-                pre_head_norm=pre_head_norm,
-                init=init,
-                n_tasks=n_tasks,
-                impl=impl,
-            )
-        self.lane_samples, self.lane_start = lane_samples, 0
-        super().__init__(
-            model=model,
-            lr=lr,
-            train_epochs=train_epochs,
-            online_iter=online_iter,
-            schedule=schedule,
-            new_optimizer=new_optimizer,
-            loss_norm=loss_norm,
-            **common,
+    lane_start = 0
+    """Stream samples seen when the current lane was opened."""
+
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> MultiLaneViT:
+        """A model without a lane."""
+        return MultiLaneViT(
+            backbone,
+            n_classes,
+            multi_label=self.multi_label,
+            n_selectors=self.n_selectors,
+            prompt_length=self.prompt_length,
+            prompted_blocks=self.prompted_blocks,
+            drop_and_replace=self.drop_and_replace,
+            slot_update=self.slot_update,
+            pre_head_norm=self.pre_head_norm,
+            init=self.init,
+            n_tasks=self.n_tasks,
+            impl=self.impl,
         )
 
     def start_task(self, classes: Tensor) -> None:
@@ -123,27 +118,27 @@ class MultiLane(OnlineStrategy):
         if new := self._without_lane(classes):
             self._open_classes(new, in_new_lane=True)
 
-    def meet(self, labels: Tensor) -> None:
+    def observe_classes(self, labels: Tensor) -> None:
         """Classes that have no lane join the current one, or open the next."""
         present = torch.zeros_like(self.model.seen)
         if self.model.multi_label:
             present |= (labels > 0).any(dim=0)
         else:
             present[labels] = True
-        if new := self._without_lane(present):
-            full = (
-                self.model.n_lanes == 0 or self.samples_seen - self.lane_start >= self.lane_samples
-            )
-            self._open_classes(new, in_new_lane=full)
-            if full:
-                self.lane_start = self.samples_seen
-            self.make_optimizer()
+        new = self._without_lane(present)
+        if not new:
+            return
+        in_lane = self.samples_seen - self.lane_start
+        full = self.model.n_lanes == 0 or in_lane >= self.lane_samples
+        self._open_classes(new, in_new_lane=full)
+        if full:
+            self.lane_start = self.samples_seen
+        self.make_optimizer()
 
     def _open_classes(self, classes: list[int], *, in_new_lane: bool) -> None:
         # Drawn from the run's seed and what was opened before alone, so that a resumed run draws
         # the same.
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(self.seed + 1_000_003 * (1 + int(self.model.seen.sum())))
+        with seeded(derived_seed(self.seed, 1 + int(self.model.seen.sum()))):
             if in_new_lane:
                 self.model.open_lane(classes)
             else:
@@ -152,18 +147,18 @@ class MultiLane(OnlineStrategy):
     def _without_lane(self, classes: Tensor) -> list[int]:
         return torch.nonzero(classes & ~self.model.seen).flatten().tolist()
 
-    def training_loss(self) -> Tensor:
+    def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """See the class."""
-        assert self.output is not None
-        mine, logits = self.model.columns(), self.output.logits
+        mine = self.model.columns()
         if self.model.multi_label:
-            return multi_label_loss(logits, self.mb_y, self.columns & mine, norm=self.loss_norm)
-        known = mine[self.mb_y]
+            return multi_label_loss(
+                output.logits, batch.labels, batch.annotated & mine, norm=self.loss_norm
+            )
+        known = mine[batch.labels]
         # A class of another lane has the logit -inf here, so its samples get some label of the lane
-        # and the weight 0.
-        labels = torch.where(known, self.mb_y, mine.int().argmax())
-        losses = F.cross_entropy(logits, labels, reduction="none")
-        return (losses * known).sum() / known.sum().clamp(min=1)
+        # and no weight.
+        labels = torch.where(known, batch.labels, mine.int().argmax())
+        return masked_mean(F.cross_entropy(output.logits, labels, reduction="none"), known)
 
     def state_dict(self) -> dict[str, Any]:
         """The base's, and where the current lane began."""

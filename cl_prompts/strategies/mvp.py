@@ -1,4 +1,4 @@
-"""MVP: mask and visual prompt tuning, for online streams with stochastic blurry boundaries.
+"""MVP: mask and visual prompt tuning (ICCV 2023); MVP-R with buffer_size.
 
 Moon, Park, Kim, Park, "Online Class Incremental Learning on Stochastic Blurry Task Boundary via
 Mask and Visual Prompt Tuning", ICCV 2023, https://arxiv.org/abs/2308.09303.
@@ -6,68 +6,26 @@ Mask and Visual Prompt Tuning", ICCV 2023, https://arxiv.org/abs/2308.09303.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.errors import InputError
-from cl_prompts.losses.mvp import contrastive_key_loss, key_distance, mvp_classification_loss
+from cl_prompts.checks import Count, NotNegative, Positive, Share, in_range
+from cl_prompts.losses.mvp import (
+    Pairs,
+    contrastive_key_loss,
+    key_distance,
+    mvp_classification_loss,
+)
 from cl_prompts.models.base import Output
 from cl_prompts.models.heads import InstanceLogitMask
 from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.pools import SharedTokens, TokenPool
-from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
-from cl_prompts.strategies.base.online import OnlineStrategy, need_backbone
-
-
-def mvp_model(
-    backbone: FrozenViT,
-    n_classes: int,
-    *,
-    pool_size: int = 10,
-    g_blocks: Sequence[int] = (0, 1),
-    g_length: int = 5,
-    e_blocks: Sequence[int] = (2, 3, 4),
-    e_length: int = 20,
-    top_k: int = 1,
-    use_mask: bool = True,
-    use_contrastive: bool = True,
-    use_last_block: bool = False,
-) -> PromptedViT:
-    """MVP's network: G-prompts for every image, one E-prompt per image by nearest key, and a logit
-    mask by prompt.
-
-    The arguments are those of :class:`MVP`.
-    """
-    for name, blocks, length in (("g", g_blocks, g_length), ("e", e_blocks, e_length)):
-        wrong = [block for block in blocks if not 0 <= block < backbone.depth]
-        if wrong:
-            raise InputError(
-                f"prompts are asked for in block {wrong[0]}, but this ViT has blocks 0 to"
-                f" {backbone.depth - 1}"
-            )
-        if len(set(blocks)) < len(blocks):
-            raise InputError(f"{name}_blocks is {list(blocks)}: a block is there twice")
-        if length < 1:
-            raise InputError(f"{name}_length is {length}: it must be at least 1")
-    if not 1 <= top_k <= pool_size:
-        raise InputError(
-            f"top_k is {top_k}: it must be between 1 and pool_size, which is {pool_size}"
-        )
-    dim = backbone.dim
-    return PromptedViT(
-        backbone,
-        n_classes,
-        query=ClassTokenQuery(skip_last=not use_last_block, norm=False),
-        selector=NearestKeys(pool_size, dim, k=top_k, count_scaled=use_contrastive),
-        pools=[
-            SharedTokens(g_blocks, g_length, dim),
-            TokenPool(pool_size, e_blocks, e_length, dim),
-        ],
-        logit_mask=InstanceLogitMask(pool_size, n_classes) if use_mask else None,
-    )
+from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys, Selection
+from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies.base.online import OnlineStrategy
 
 
 class MVP(OnlineStrategy):
@@ -82,130 +40,99 @@ class MVP(OnlineStrategy):
     (gradient-similarity focal loss, GSF), plus a contrastive loss that pulls keys to their queries
     and apart from each other. With ``buffer_size`` it is MVP-R.
 
-    Differences from the published code, which the named options bring back: GSF weights each sample
+    Published values are the defaults (Adam 5e-3, batch 64, 3 updates a batch). Differences from the
+    published code, which the named options bring back: GSF weights each sample
     (``gsf_reduction="batch_mean"``: one scalar weight a batch); the contrastive loss uses each
     image's own count (``contrastive_pairs="all"``: counts of all images are mixed by broadcasting);
     replay works; head rows are data-set labels.
 
-    Args:
-        backbone: the frozen ViT; with ``n_classes`` builds the model.
-        n_classes: classes of the data set.
-        model: instead of the two, a model from :func:`mvp_model`.
-        pool_size: E-prompts, keys and logit masks. Not linked to the number of tasks.
-        g_blocks: blocks with G-prompts, 0-based.
-        g_length: G-prompt tokens per block.
-        e_blocks: blocks with E-prompts.
-        e_length: E-prompt tokens per block.
-        top_k: E-prompts per image.
-        use_mask: instance-wise logit masking.
-        use_contrastive: contrastive key loss and count-scaled selection; otherwise the mean
-            query-key distance.
-        use_afs: adaptive feature scaling.
-        use_gsf: gradient-similarity focal weighting.
-        use_last_block: query from the last block instead of the one before it.
-        alpha: share of the GSF weight, in [0, 1].
-        gamma: exponent of the GSF weight.
-        margin: offset of the AFS scale, positive.
-        gsf_reduction: ``"sample"`` or ``"batch_mean"``.
-        contrastive_pairs: ``"own"`` or ``"all"``.
-        **common: see :class:`~cl_prompts.strategies.base.online.OnlineStrategy`; published values
-            are the defaults (Adam 5e-3, batch 64, 3 updates a batch).
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> mvp = MVP(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
+        >>> mvp.model.n_learned
+        49486
     """
 
-    model: PromptedViT
-    masks_classes = False
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+    masks_classes: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        *,
-        backbone: FrozenViT | None = None,
-        n_classes: int | None = None,
-        model: PromptedViT | None = None,
-        pool_size: int = 10,
-        g_blocks: Sequence[int] = (0, 1),
-        g_length: int = 5,
-        e_blocks: Sequence[int] = (2, 3, 4),
-        e_length: int = 20,
-        top_k: int = 1,
-        use_mask: bool = True,
-        use_contrastive: bool = True,
-        use_afs: bool = True,
-        use_gsf: bool = True,
-        use_last_block: bool = False,
-        alpha: float = 0.5,
-        gamma: float = 2.0,
-        margin: float = 0.5,
-        gsf_reduction: str = "sample",
-        contrastive_pairs: str = "own",
-        **common: Any,
-    ) -> None:
-        _check(alpha, gamma, margin, gsf_reduction, contrastive_pairs)
-        if model is None:
-            backbone, n_classes = need_backbone(backbone, n_classes)
-            model = mvp_model(
-                backbone,
-                n_classes,
-                pool_size=pool_size,
-                top_k=top_k,
-                g_blocks=g_blocks,
-                g_length=g_length,
-                e_blocks=e_blocks,
-                e_length=e_length,
-                use_mask=use_mask,
-                use_contrastive=use_contrastive,
-                use_last_block=use_last_block,
-            )
-        super().__init__(model=model, **common)
-        self.use_contrastive, self.contrastive_pairs = use_contrastive, contrastive_pairs
-        self.classification: dict[str, Any] = {
-            "use_afs": use_afs,
-            "use_gsf": use_gsf,
-            "gsf_reduction": gsf_reduction,
-            "alpha": alpha,
-            "gamma": gamma,
-            "margin": margin,
-        }
+    pool_size: Count = 10
+    """E-prompts, keys and logit masks. Not linked to the number of tasks."""
+    g_blocks: Blocks = (0, 1)
+    """Blocks with G-prompts, 0-based; may be empty."""
+    g_length: Count = 5
+    """G-prompt tokens per block."""
+    e_blocks: Blocks = (2, 3, 4)
+    """Blocks with E-prompts."""
+    e_length: Count = 20
+    """E-prompt tokens per block."""
+    top_k: Count = 1
+    """E-prompts per image."""
+    use_mask: bool = True
+    """Instance-wise logit masking."""
+    use_contrastive: bool = True
+    """Contrastive key loss and count-scaled selection; otherwise the mean query-key distance."""
+    use_afs: bool = True
+    """Adaptive feature scaling."""
+    use_gsf: bool = True
+    """Gradient-similarity focal weighting."""
+    use_last_block: bool = False
+    """Query from the last block instead of the one before it."""
+    alpha: Share = 0.5
+    """Share of the GSF weight."""
+    gamma: NotNegative = 2.0
+    """Exponent of the GSF weight."""
+    margin: Positive = 0.5
+    """Offset of the AFS scale."""
+    gsf_reduction: Literal["sample", "batch_mean"] = "sample"
+    """What a GSF weight belongs to: a ``"sample"``, or the whole batch (``"batch_mean"``)."""
+    contrastive_pairs: Pairs = "own"
+    """Whose counts scale an image's distances: its ``"own"`` or those of ``"all"`` images."""
 
-    def training_loss(self) -> Tensor:
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
+        """G-prompts for every image, E-prompts by nearest key, and a logit mask by E-prompt."""
+        check_blocks(backbone.depth, g_blocks=self.g_blocks or (0,), e_blocks=self.e_blocks)
+        in_range(1, self.pool_size, top_k=self.top_k)
+        dim = backbone.dim
+        return PromptedViT(
+            backbone,
+            n_classes,
+            query=ClassTokenQuery(skip_last=not self.use_last_block, norm=False),
+            selector=NearestKeys(
+                self.pool_size, dim, k=self.top_k, count_scaled=self.use_contrastive
+            ),
+            pools=[
+                SharedTokens(self.g_blocks, self.g_length, dim),
+                TokenPool(self.pool_size, self.e_blocks, self.e_length, dim),
+            ],
+            logit_mask=InstanceLogitMask(self.pool_size, n_classes) if self.use_mask else None,
+        )
+
+    def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """Weighted cross-entropy plus key loss (with weight 1)."""
-        out, model = self.output, self.model
-        assert out is not None
-        return mvp_classification_loss(
-            out, self.mb_y, model.head, model.seen, **self.classification
-        ) + self.key_loss(out)
+        classification = mvp_classification_loss(
+            output,
+            batch.labels,
+            self.model.head,
+            self.model.seen,
+            use_afs=self.use_afs,
+            use_gsf=self.use_gsf,
+            alpha=self.alpha,
+            gamma=self.gamma,
+            margin=self.margin,
+            gsf_reduction=self.gsf_reduction,
+        )
+        assert output.selection is not None
+        return classification + self.key_loss(output.selection)
 
-    def key_loss(self, out: Output) -> Tensor:
+    def key_loss(self, selection: Selection) -> Tensor:
         """The term that trains the keys."""
-        assert out.selection is not None
-        assert isinstance(self.model.selector, NearestKeys)
-        if self.use_contrastive:
-            return contrastive_key_loss(
-                self.model.selector.key, out.selection, pairs=self.contrastive_pairs
-            )
-        return key_distance(out.selection)
-
-    def after_step(self) -> None:
-        """Count the choices; every repetition and memory sample counts, as published."""
-        assert self.output is not None
-        assert self.output.selection is not None
-        assert isinstance(self.model.selector, NearestKeys)
-        self.model.selector.observe(self.output.selection)
-
-
-def _check(
-    alpha: float, gamma: float, margin: float, gsf_reduction: str, contrastive_pairs: str
-) -> None:
-    if not 0 <= alpha <= 1:
-        raise InputError(f"alpha is {alpha}: it must be between 0 and 1")
-    if gamma < 0:
-        raise InputError(f"gamma is {gamma}: it cannot be negative")
-    if margin <= 0:
-        raise InputError(f"margin is {margin}: it must be positive")
-    if gsf_reduction not in ("sample", "batch_mean"):
-        raise InputError(
-            f"gsf_reduction {gsf_reduction!r} is not known: it is 'sample' or 'batch_mean'"
+        if not self.use_contrastive:
+            return key_distance(selection)
+        return contrastive_key_loss(
+            self.model.selector.key, selection, pairs=self.contrastive_pairs
         )
-    if contrastive_pairs not in ("own", "all"):
-        raise InputError(
-            f"contrastive_pairs {contrastive_pairs!r} is not known: it is 'own' or 'all'"
-        )
+
+    def after_step(self, output: Output, batch: Batch) -> None:
+        """Count the choices; every repetition and replayed sample counts, as published."""
+        self.model.selector.observe(output.selection)

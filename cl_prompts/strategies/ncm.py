@@ -1,15 +1,13 @@
-"""Nearest class mean on frozen features: the baseline that costs nothing."""
+"""NCM: nearest class mean of frozen features, no gradient."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.models.prototype import PrototypeViT
-from cl_prompts.models.prototype_classifiers import NearestClassMean
-from cl_prompts.strategies.base.prototype import PrototypeStrategy, prototype_vit
+from cl_prompts.models.prototype_classifiers import Metric, NearestClassMean
+from cl_prompts.strategies.base.prototype import PrototypeStrategy
+
+ALIASES = ("nearest_mean",)
 
 
 class NCM(PrototypeStrategy):
@@ -24,25 +22,16 @@ class NCM(PrototypeStrategy):
     distance; the cosine is what later work on frozen ViTs uses (SimpleCIL: Zhou et al., IJCV 2024,
     arXiv 2303.07338).
 
-    Args:
-        backbone: the frozen ViT; with ``n_classes`` builds the model.
-        n_classes: classes of the data set.
-        model: instead of the two, a :class:`~cl_prompts.models.prototype.PrototypeViT`.
-        metric: ``"cosine"`` or ``"euclidean"``.
-        device: see :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        **common: see :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`.
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> ncm = NCM(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
+        >>> tuple(ncm.model.head.mean.shape)
+        (10, 192)
     """
 
-    def __init__(
-        self,
-        *,
-        backbone: FrozenViT | None = None,
-        n_classes: int | None = None,
-        model: PrototypeViT | None = None,
-        metric: str = "cosine",
-        device: str | torch.device = "auto",
-        **common: Any,
-    ) -> None:
-        if model is None:
-            model = prototype_vit(NearestClassMean, backbone, n_classes, device, metric=metric)
-        super().__init__(model=model, device=device, **common)
+    metric: Metric = "cosine"
+    """``"cosine"`` or ``"euclidean"``."""
+
+    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> NearestClassMean:
+        """Running means."""
+        return NearestClassMean(dim, n_classes, dtype=dtype, metric=self.metric)

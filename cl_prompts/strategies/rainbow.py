@@ -1,161 +1,154 @@
-"""Rainbow Memory: a class-balanced memory, and rehearsals on it alone."""
+"""Rainbow Memory: class-balanced buffer and rehearsals on it (CVPR 2021)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.checks import Count, Size
+from cl_prompts.errors import InputError
+from cl_prompts.models.base import Output
+from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.head import HeadStrategy
 from cl_prompts.training.buffers import ClassBalancedBuffer
 from cl_prompts.training.rainbow import diverse_selection, view_uncertainty
+from cl_prompts.training.schedules import scale_learning_rates
 
 
 class RainbowMemory(HeadStrategy):
     """Rainbow Memory (RM; Bang et al., CVPR 2021, arXiv 2103.17230), as in the Si-Blurry code. One
     class per image.
 
-    Two phases. On the stream: ``CE(stream and memory)`` with a memory that holds equal numbers of
+    Two phases. On the stream: ``CE(stream and buffer)`` with a buffer that holds equal numbers of
     every class, as in experience replay. At the end of each announced task, or else every
-    ``period`` samples, a rehearsal: ``rehearsal_epochs`` passes over the memory alone, in random
+    ``period`` samples, a rehearsal: ``rehearsal_epochs`` passes over the buffer alone, in random
     batches of ``train_mb_size``, with the learning rates of :func:`rehearsal_factor`. The passes of
     a rehearsal count as forward passes of training and its steps in ``updates``; Avalanche's
     triggers do not fire for them.
 
-    ``selection="uncertainty"`` is the paper's: before a rehearsal the memory is chosen anew from
-    itself and all samples since the last one, evenly over the ranking by uncertainty in each class
-    (``views`` augmented views of each candidate; without augmentation there is nothing to tell them
-    apart by). It reads past samples of the stream again, which an online protocol would count as
-    memory. ``"random"``, which the published code comes down to, is the class-balanced memory
-    alone.
+    ``buffer_choice="uncertainty"`` is the paper's: before a rehearsal the buffer is chosen anew
+    from itself and all samples since the last one, evenly over the ranking by uncertainty in each
+    class (``views`` augmented views of each candidate; without augmentation there is nothing to
+    tell them apart by). It reads past samples of the stream again, which an online protocol would
+    count as buffer. ``"random"``, which the published code comes down to, is the class-balanced
+    buffer alone.
 
-    Published settings (defaults): 256 epochs, memory 2000, frozen ViT, head by Adam 5e-3, 64 stream
-    and 32 memory samples. Deviations from the published code: it rehearses at the ends of tasks
+    Published settings (defaults): 256 epochs, buffer 2000, frozen ViT, head by Adam 5e-3, 64 stream
+    and 32 buffer samples. Deviations from the published code: it rehearses at the ends of tasks
     that the stream does not announce (``boundaries=True`` does so here); an epoch there is as many
-    passes over the memory as the memory has batches; it repeats a stream batch 96 times (here
+    passes over the buffer as the buffer has batches; it repeats a stream batch 96 times (here
     ``online_iter``, like every other method), applies CutMix, and crashes after the first task.
 
-    Args:
-        buffer_size: samples in the memory, at least 1.
-        rehearsal_epochs: passes over the memory in a rehearsal; 0 for no rehearsal.
-        selection: ``"random"`` or ``"uncertainty"``.
-        views: augmented views of each candidate for the uncertainty.
-        reuse_features: with a frozen ViT, compute features once a rehearsal instead of once an
-            epoch. The same numbers where images are not augmented; otherwise one augmented view
-            serves a whole rehearsal.
-        period: stream samples between two rehearsals where no boundary is announced; None for
-            never. The default gives published CIFAR-100 streams as many as they have tasks; a
-            stream that is shorter has none.
-        **common: see :class:`~cl_prompts.strategies.base.head.HeadStrategy`.
-
     Raises:
-        InputError: a number out of range, an unknown selection, or ``reuse_features`` where
-            features change.
+        InputError: ``reuse_features`` where features change.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> rm = RainbowMemory(backbone=create_backbone(), n_classes=10, evaluator=None)
+        >>> rm.buffer.size, rm.rehearsal_epochs
+        (2000, 256)
     """
 
-    needs_buffer = True
-    masks_classes = False
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+    needs_buffer: ClassVar[bool] = True
+    masks_classes: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        *,
-        buffer_size: int = 2000,
-        rehearsal_epochs: int = 256,
-        selection: str = "random",
-        views: int = 12,
-        reuse_features: bool = False,
-        period: int | None = 10_000,
-        **common: Any,
-    ) -> None:
-        if rehearsal_epochs < 0 or views < 1:
-            raise InputError(
-                f"rehearsal_epochs is {rehearsal_epochs} and views is {views}: they need at least 0"
-                " and 1"
-            )
-        if selection not in ("random", "uncertainty"):
-            raise unknown("selection", selection, ("random", "uncertainty"))
-        super().__init__(buffer_size=buffer_size, period=period, **common)
-        if reuse_features and self.model.reads_images:
+    buffer_size: Size = 2000
+    """Samples in the buffer, at least 1."""
+    rehearsal_epochs: Size = 256
+    """Passes over the buffer in a rehearsal; 0 for no rehearsal."""
+    buffer_choice: Literal["random", "uncertainty"] = "random"
+    """What stays in the buffer: see above."""
+    views: Count = 12
+    """Augmented views of each candidate for the uncertainty."""
+    reuse_features: bool = False
+    """With a frozen ViT, compute features once a rehearsal instead of once an epoch. The same
+    numbers where images are not augmented; otherwise one augmented view serves a whole
+    rehearsal."""
+    period: Count | None = 10_000
+    """Stream samples between two rehearsals where no boundary is announced; None for never. The
+    default gives published CIFAR-100 streams as many as they have tasks; a stream that is shorter
+    has none."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        if self.reuse_features and self.model.reads_images:
             raise InputError(
                 "reuse_features needs features that stay as they are: use it with backbone_lr=0"
             )
-        self.rehearsal_epochs, self.selection, self.views = rehearsal_epochs, selection, views
-        self.reuse_features = reuse_features
         self._candidates = torch.zeros(0, 3, dtype=torch.int64)
-        """(samples since the last rehearsal, 3): reference and label; empty with selection
-        "random"."""
+        """(samples since the last rehearsal, 3): reference and label; empty with "random"."""
 
     def make_buffer(self, size: int, seed: int) -> ClassBalancedBuffer:
         """Equal numbers of each class, a random sample of the fullest making room."""
         return ClassBalancedBuffer(size, width=2, policy="random", seed=seed)
 
-    def remember(self, rows: Tensor, labels: Tensor) -> None:
-        """Into the memory, and among the candidates for it."""
-        super().remember(rows, labels)
-        if self.selection == "uncertainty":
-            fresh = torch.cat([self.replay.references(rows), labels[:, None]], dim=1)
+    def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
+        """Into the buffer, and among the candidates for it."""
+        super().remember(rows, batch, output)
+        if self.buffer_choice == "uncertainty":
+            labels = batch.labels[: len(rows), None].cpu()
+            fresh = torch.cat([self.replay.references(rows), labels], dim=1)
             self._candidates = torch.cat([self._candidates, fresh])
 
     def finish_task(self) -> None:
-        """Choose the memory anew, if so asked, and rehearse it."""
+        """Choose the buffer's samples anew, if so asked, and rehearse them."""
         if len(self.buffer) == 0:
             return
-        if self.selection == "uncertainty":
+        if self.buffer_choice == "uncertainty":
             self._choose()
         self._rehearse()
 
     @torch.no_grad()
     def _choose(self) -> None:
-        held = torch.cat([self.buffer.slots, self.buffer.labels[:, None]], dim=1)[
-            : len(self.buffer)
-        ]
-        candidates = torch.cat([held, self._candidates]).unique(dim=0)
-        uncertainty = []
-        for some in candidates.split(self.eval_mb_size):
-            scores = [
-                self.model.run(
-                    self.replay.read_references(some[:, :2])[0][0].to(self.device)
-                ).logits
-                for _ in range(self.views)
-            ]
-            uncertainty.append(view_uncertainty(torch.stack(scores)).cpu())
-        chosen = candidates[
-            diverse_selection(torch.cat(uncertainty), candidates[:, 2], self.buffer.size)
-        ]
+        held = torch.cat([self.buffer.slots, self.buffer.labels[:, None]], dim=1)
+        candidates = torch.cat([held[: len(self.buffer)], self._candidates]).unique(dim=0)
+        parts = candidates.split(self.eval_mb_size)
+        uncertainty = torch.cat([self._uncertainty(some[:, :2]) for some in parts])
+        chosen = candidates[diverse_selection(uncertainty, candidates[:, 2], self.buffer.size)]
         self.buffer.replace(chosen[:, :2], chosen[:, 2])
         self._candidates = self._candidates[:0]
 
+    def _uncertainty(self, references: Tensor) -> Tensor:
+        """(candidates,) uncertainty of the samples that these (candidates, 2) point to."""
+        scores = []
+        for _ in range(self.views):
+            images = self.replay.read_references(references)[0][0].to(self.device)
+            scores.append(self.model.run(images).logits)
+        return view_uncertainty(torch.stack(scores)).cpu()
+
     def _rehearse(self) -> None:
-        groups, stream_loss = self.optimizer.param_groups, self.loss
-        rates = [group["lr"] for group in groups]
-        kept = self._buffer_features() if self.reuse_features and self.rehearsal_epochs else None
+        stream_loss = self.loss
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        features = None
+        if self.reuse_features and self.rehearsal_epochs:
+            features = self._buffer_features()
         for epoch in range(self.rehearsal_epochs):
-            for group, rate in zip(groups, rates, strict=True):
-                group["lr"] = group.get("initial_lr", rate) * rehearsal_factor(epoch)
+            scale_learning_rates(self.optimizer, rehearsal_factor(epoch))
             for slots in self.buffer.draw_slots(len(self.buffer)).split(self.train_mb_size):
-                self._rehearse_batch(slots, kept)
-        for group, rate in zip(groups, rates, strict=True):
+                self._rehearse_batch(slots, features)
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         self.loss = stream_loss
 
-    def _rehearse_batch(self, slots: Tensor, kept: Tensor | None) -> None:
-        if kept is None:
+    def _rehearse_batch(self, slots: Tensor, features: Tensor | None) -> None:
+        if features is None:
             output = self.model.run(self._images(slots))
         else:
-            output = self.model.run(None, {"frozen": kept[slots.to(self.device)]})
+            output = self.model.run(None, {"frozen": features[slots.to(self.device)]})
         self.optimizer.zero_grad()
         self.loss = F.cross_entropy(output.logits, self.buffer.labels[slots].to(self.device))
         self.backward()
         self.clip_gradients()
         self.optimizer_step()
         self.updates += 1
-        self._check_loss()
+        self.check_loss()
 
     @torch.no_grad()
     def _buffer_features(self) -> Tensor:

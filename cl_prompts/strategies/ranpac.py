@@ -1,15 +1,12 @@
-"""RanPAC on frozen features: ridge regression on random projections."""
+"""RanPAC: ridge regression on random projections, no gradient (NeurIPS 2023)."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.models.prototype import PrototypeViT
+from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.models.ranpac import RanPAC
-from cl_prompts.strategies.base.prototype import PrototypeStrategy, prototype_vit
+from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
 class RanPACProbe(PrototypeStrategy):
@@ -34,46 +31,33 @@ class RanPACProbe(PrototypeStrategy):
     Deviations: the paper first tunes adapters or prompts on the first task; held-out samples are a
     fifth of each task there.
 
-    Args:
-        backbone: the frozen ViT; with ``n_classes`` builds the model.
-        n_classes: classes of the data set.
-        model: instead of the two, a :class:`~cl_prompts.models.prototype.PrototypeViT`.
-        projection: random features.
-        ridge: until one is chosen.
-        held_out: samples on which a ridge is chosen; their features are kept. 0: no choice.
-        training_scores: see :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`.
-        seed: of R, of the held-out sample and of what all strategies draw.
-        device: see :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        **common: see :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`.
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> ranpac = RanPACProbe(backbone=vit, n_classes=10, projection=100, evaluator=None)
+        >>> ranpac.model.head.ridge
+        10000.0
     """
 
-    def __init__(
-        self,
-        *,
-        backbone: FrozenViT | None = None,
-        n_classes: int | None = None,
-        model: PrototypeViT | None = None,
-        projection: int = 10_000,
-        ridge: float = 1e4,
-        held_out: int = 1000,
-        training_scores: bool = False,
-        seed: int = 0,
-        device: str | torch.device = "auto",
-        **common: Any,
-    ) -> None:
-        if model is None:
-            model = prototype_vit(
-                RanPAC,
-                backbone,
-                n_classes,
-                device,
-                projection=projection,
-                ridge=ridge,
-                held_out=held_out,
-                seed=seed,
-            )
-        super().__init__(
-            model=model, device=device, training_scores=training_scores, seed=seed, **common
+    projection: Count = 10_000
+    """Random features."""
+    ridge: Positive = 1e4
+    """Until one is chosen."""
+    held_out: Size = 1000
+    """Samples on which a ridge is chosen; their features are stored. 0: no choice."""
+    training_scores: bool = False
+    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
+
+    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> RanPAC:
+        """A ridge on features that are drawn from the run's seed, as is the held-out sample."""
+        return RanPAC(
+            dim,
+            n_classes,
+            dtype=dtype,
+            projection=self.projection,
+            ridge=self.ridge,
+            held_out=self.held_out,
+            seed=self.seed,
         )
 
     def finish_task(self) -> None:

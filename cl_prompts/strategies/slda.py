@@ -1,15 +1,14 @@
-"""Streaming linear discriminant analysis on frozen features."""
+"""Streaming LDA: running means, one shared covariance, no gradient (CVPR-W 2020)."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.models.prototype import PrototypeViT
+from cl_prompts.checks import Share
 from cl_prompts.models.prototype_classifiers import StreamingLDA
-from cl_prompts.strategies.base.prototype import PrototypeStrategy, prototype_vit
+from cl_prompts.strategies.base.prototype import PrototypeStrategy
+
+ALIASES = ("streaming_lda",)
 
 
 class SLDA(PrototypeStrategy):
@@ -24,25 +23,16 @@ class SLDA(PrototypeStrategy):
     :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`); nothing is initialised from a
     base phase.
 
-    Args:
-        backbone: the frozen ViT; with ``n_classes`` builds the model.
-        n_classes: classes of the data set.
-        model: instead of the two, a :class:`~cl_prompts.models.prototype.PrototypeViT`.
-        shrinkage: e, in (0, 1].
-        device: see :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        **common: see :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`.
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> slda = SLDA(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
+        >>> slda.model.head.shrinkage
+        0.0001
     """
 
-    def __init__(
-        self,
-        *,
-        backbone: FrozenViT | None = None,
-        n_classes: int | None = None,
-        model: PrototypeViT | None = None,
-        shrinkage: float = 1e-4,
-        device: str | torch.device = "auto",
-        **common: Any,
-    ) -> None:
-        if model is None:
-            model = prototype_vit(StreamingLDA, backbone, n_classes, device, shrinkage=shrinkage)
-        super().__init__(model=model, device=device, **common)
+    shrinkage: Share = 1e-4
+    """e, greater than 0."""
+
+    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> StreamingLDA:
+        """Running means and a covariance."""
+        return StreamingLDA(dim, n_classes, dtype=dtype, shrinkage=self.shrinkage)

@@ -10,7 +10,7 @@ from torch import Tensor
 from cl_prompts.errors import InputError, unknown
 
 
-class Memory:
+class ReplayBuffer:
     """Preallocated int64 slots, a private generator and a uniform draw; subclasses decide who gets
     a slot.
 
@@ -25,7 +25,7 @@ class Memory:
 
     def __init__(self, size: int, *, width: int = 1, seed: int = 0) -> None:
         if size < 0:
-            raise InputError(f"memory size is {size}: it cannot be negative")
+            raise InputError(f"buffer size is {size}: it cannot be negative")
         self.size, self.filled = size, 0
         self.slots = torch.zeros(size, width, dtype=torch.int64)
         self.generator = torch.Generator().manual_seed(seed)
@@ -69,7 +69,7 @@ def _final_slots(n: int, holder: dict[int, int]) -> Tensor:
     return result
 
 
-class ReservoirBuffer(Memory):
+class ReservoirBuffer(ReplayBuffer):
     """Reservoir sampling (Vitter 1985): every sample of the stream is held with the same
     probability.
 
@@ -128,7 +128,7 @@ class ReservoirBuffer(Memory):
         self.offered = int(state["offered"])
 
 
-class ClassBalancedBuffer(Memory):
+class ClassBalancedBuffer(ReplayBuffer):
     """Every sample enters; when full, the fullest class gives up a slot. For Rainbow Memory and
     CLIB.
 

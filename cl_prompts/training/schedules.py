@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
-from cl_prompts.errors import unknown
+from torch.optim import Optimizer
 
-SCHEDULES = ("constant", "cosine", "coda")
-
-
-def check_schedule(name: str) -> None:
-    """Raise ``InputError`` for a schedule that does not exist."""
-    if name not in SCHEDULES:
-        raise unknown("schedule", name, SCHEDULES)
+Schedule = Literal["constant", "cosine", "coda"]
 
 
-def learning_rate_factor(name: str, epoch: int, epochs: int) -> float:
+def scale_learning_rates(optimizer: Optimizer, factor: float) -> None:
+    """Set each parameter group's rate to ``factor`` times the one that it was given at first."""
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+
+def learning_rate_factor(name: Schedule, epoch: int, epochs: int) -> float:
     """What multiplies the learning rate in ``epoch`` (from 0) of ``epochs``.
 
     ``cosine``: (1 + cos(pi e / E)) / 2, MULTI-LANE's. ``coda``: cos(99 pi e / (200 (E - 1))),

@@ -3,100 +3,52 @@ stays frozen or learns."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch.optim import Optimizer
 
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import NotNegative
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.strategies.base.online import OnlineStrategy, need_backbone
-
-
-def head_model(
-    backbone: FrozenViT | None,
-    n_classes: int | None,
-    *,
-    backbone_lr: float,
-    multi_label: bool = False,
-) -> PromptedViT:
-    """A linear head on the class token, of the frozen ViT or, with ``backbone_lr`` > 0, of a
-    trainable copy of it."""
-    backbone, n_classes = need_backbone(backbone, n_classes)
-    return PromptedViT(
-        backbone.thawed() if backbone_lr > 0 else backbone, n_classes, multi_label=multi_label
-    )
+from cl_prompts.strategies.base.online import OnlineStrategy
 
 
 class HeadStrategy(OnlineStrategy):
-    """Base of methods that train a linear head, and with ``backbone_lr`` > 0 the ViT underneath;
-    one class per image.
+    """Base of methods that train a linear head, and with ``backbone_lr`` > 0 the ViT underneath.
 
-    The given backbone is never changed: what learns is a copy.
-
-    Args:
-        backbone: the ViT to start from; with ``n_classes`` builds the model.
-        n_classes: classes of the data set.
-        model: instead of the two, a :class:`~cl_prompts.models.prompted.PromptedViT`.
-        backbone_lr: learning rate of the backbone; 0 keeps it frozen.
-        weight_decay: of AdamW, which without it is Adam.
-        **common: see :class:`~cl_prompts.strategies.base.online.OnlineStrategy`; ``lr`` is the
-            head's.
-
-    Raises:
-        InputError: a negative number, a multi-label model, or no memory where the method needs one.
+    The given backbone is never changed: what learns is a copy, so one frozen backbone can serve
+    other strategies at the same time. ``lr`` is the head's.
     """
 
-    model: PromptedViT
-    learns_several_labels = False
-    """Whether the method has a multi-label form."""
-    needs_buffer = False
-    """Whether the method is nothing without a replay memory."""
+    backbone_lr: NotNegative = 0.0
+    """Learning rate of the backbone; 0 keeps it frozen."""
+    weight_decay: NotNegative = 0.0
+    """Of AdamW, which without it is Adam."""
 
-    def __init__(
-        self,
-        *,
-        backbone: FrozenViT | None = None,
-        n_classes: int | None = None,
-        model: PromptedViT | None = None,
-        backbone_lr: float = 0.0,
-        weight_decay: float = 0.0,
-        buffer_size: int = 0,
-        **common: Any,
-    ) -> None:
-        name = type(self).__name__
-        if not (backbone_lr >= 0 and weight_decay >= 0):
+    needs_buffer: ClassVar[bool] = False
+    """Whether the method is nothing without a replay buffer."""
+
+    def check_settings(self) -> None:
+        """Refuse to learn from an empty buffer."""
+        super().check_settings()
+        if self.needs_buffer and self.buffer_size < 1:
             raise InputError(
-                f"backbone_lr is {backbone_lr} and weight_decay is {weight_decay}: neither can be"
-                " negative"
+                f"buffer_size of {type(self).__name__} is {self.buffer_size}: it learns from its"
+                " buffer and needs at least 1"
             )
-        if self.needs_buffer and buffer_size < 1:
-            raise InputError(
-                f"buffer_size of {name} is {buffer_size}: it learns from its memory and needs at"
-                " least 1"
-            )
-        if model is None:
-            model = head_model(backbone, n_classes, backbone_lr=backbone_lr)
-        if model.multi_label and not self.learns_several_labels:
-            raise InputError(
-                f"{name} is defined for one class per image: give it a model that is not"
-                " multi-label"
-            )
-        self.backbone_lr, self.weight_decay = backbone_lr, weight_decay
-        super().__init__(model=model, buffer_size=buffer_size, **common)
+
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
+        """A linear head on the class token, of the frozen ViT or of a trainable copy of it."""
+        vit = backbone.thawed() if self.backbone_lr > 0 else backbone
+        return PromptedViT(vit, n_classes, multi_label=self.multi_label)
 
     def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
-        """Two groups: everything else and the backbone."""
-        groups = [
-            {
-                "params": [
-                    p for name, p in model.named_parameters() if not name.startswith("backbone.")
-                ],
-                "lr": lr,
-            }
-        ]
+        """AdamW with two groups: everything else and the backbone."""
+        others = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
+        groups = [{"params": others, "lr": lr}]
         if self.backbone_lr > 0:
             groups.append({"params": list(model.backbone.parameters()), "lr": self.backbone_lr})
         return torch.optim.AdamW(groups, weight_decay=self.weight_decay)

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import Count
 from cl_prompts.errors import InputError
+from cl_prompts.losses.masked import masked_mean
 from cl_prompts.models.base import Output
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
-from cl_prompts.strategies.base.online import OnlineStrategy, need_backbone
-
-
-def prototype_vit(
-    make: Callable[..., PrototypeClassifier],
-    backbone: FrozenViT | None,
-    n_classes: int | None,
-    device: str | torch.device,
-    **settings: Any,
-) -> PrototypeViT:
-    """The model around ``make(dim, n_classes, dtype=..., **settings)``; ``device`` decides on the
-    statistics' precision."""
-    backbone, n_classes = need_backbone(backbone, n_classes)
-    dtype = (
-        torch.float32 if pick_device(device).type == "mps" else torch.float64
-    )  # Apple's devices have no float64
-    return PrototypeViT(backbone, make(backbone.dim, n_classes, dtype=dtype, **settings))
+from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies.base.online import OnlineStrategy
 
 
 class PrototypeStrategy(OnlineStrategy):
@@ -50,67 +35,67 @@ class PrototypeStrategy(OnlineStrategy):
     forget nothing. A plugin that adds past samples to batches makes these count again. Not defined
     for several classes per image.
 
-    Args:
-        model: a :class:`~cl_prompts.models.prototype.PrototypeViT`.
-        training_scores: score training batches, for the loss and for Avalanche's training metrics;
-            otherwise the loss is 0 and so are all logits in training.
-        augmented_views: count every view of a sample as a sample: ``train_epochs`` x
-            ``online_iter`` of them. Otherwise each sample is taken in once whatever these two say,
-            since recipes set them for all strategies.
-        train_epochs: without effect unless ``augmented_views``.
-        online_iter: likewise.
-        **common: see :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-
     Raises:
-        InputError: a replay memory is asked for.
+        InputError: a replay buffer is asked for.
     """
 
-    model: PrototypeViT
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
 
-    def __init__(
-        self,
-        *,
-        model: PrototypeViT,
-        training_scores: bool = True,
-        augmented_views: bool = False,
-        train_epochs: int = 1,
-        online_iter: int = 1,
-        **common: Any,
-    ) -> None:
-        if common.get("buffer_size"):
+    training_scores: bool = True
+    """Score training batches, for the loss and for Avalanche's training metrics; otherwise the loss
+    is 0 and so are all logits in training."""
+    augmented_views: bool = False
+    """Count every view of a sample as a sample: ``train_epochs`` x ``online_iter`` of them.
+    Otherwise each sample is taken in once whatever these two say, since recipes set them for all
+    strategies."""
+    train_epochs: Count = 1
+    """Without effect unless ``augmented_views``."""
+    online_iter: Count = 1
+    """Likewise."""
+
+    def check_settings(self) -> None:
+        """Refuse a replay buffer, and count each sample once unless its views shall count."""
+        super().check_settings()
+        if self.buffer_size:
             raise InputError(
                 f"{type(self).__name__} keeps sums over the whole stream and replays nothing: leave"
                 " buffer_size at 0"
             )
-        if not augmented_views:
-            train_epochs, online_iter = (
-                min(train_epochs, 1),
-                min(online_iter, 1),
-            )  # 0 is refused as everywhere
-        super().__init__(model=model, train_epochs=train_epochs, online_iter=online_iter, **common)
-        self.training_scores = training_scores
+        if not self.augmented_views:
+            self.train_epochs = 1
+            self.online_iter = 1
 
-    def forward(self) -> Tensor:
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> PrototypeViT:
+        """The classifier on the frozen class token."""
+        # Apple's devices have no float64.
+        dtype = torch.float32 if torch.device(self.device).type == "mps" else torch.float64
+        return PrototypeViT(backbone, self.make_classifier(backbone.dim, n_classes, dtype))
+
+    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> PrototypeClassifier:
+        """Make the classifier from the method's settings, with statistics of this precision."""
+        raise NotImplementedError(f"{type(self).__name__} has no make_classifier: give model=")
+
+    def training_output(self, batch: Batch) -> Output:
         """As everywhere, or features with logits 0 where training batches are not scored."""
-        if self.training_scores or not self.is_training:
-            return super().forward()
-        features = self.model.features(self.mb_x)
+        if self.training_scores:
+            return super().training_output(batch)
+        features = self.model.features(batch.images)
         logits = features.new_zeros(len(features), self.model.n_classes)
-        self.output = Output(self.model.hide_unseen(logits), features)
-        return logits
+        return Output(self.model.hide_unseen(logits), features)
 
-    def training_loss(self) -> Tensor:
+    def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """See the class."""
         if not self.training_scores:
             return torch.zeros((), device=self.device)
-        known = self.model.head.seen[self.mb_y]
-        losses = F.cross_entropy(self.mb_output, self.mb_y, reduction="none")
-        return (losses * known).sum() / known.sum().clamp(min=1)
+        losses = F.cross_entropy(self.mb_output, batch.labels, reduction="none")
+        return masked_mean(losses, self.model.head.seen[batch.labels])
 
     def backward(self) -> None:
         """Nothing has a gradient."""
 
     def optimizer_step(self) -> None:
+        """Nothing takes a step."""
+
+    def after_step(self, output: Output, batch: Batch) -> None:
         """The batch is taken in."""
-        assert self.output is not None
-        self.model.head.update(self.output.features, self.mb_y)
+        self.model.head.update(output.features, batch.labels)

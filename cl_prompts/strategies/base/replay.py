@@ -9,24 +9,24 @@ import torch
 from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.training.buffers import ClassBalancedBuffer, ReservoirBuffer
+from cl_prompts.training.buffers import ReplayBuffer
 
 
 class Replay:
-    """A memory of (experience, row) references, and the experiences that these point into.
+    """A buffer of (experience, row) references, and the experiences that these point into.
 
     Images are read again from their data set at each draw, with a fresh augmentation.
 
     Args:
-        memory: of references of width 2.
+        buffer: of references of width 2.
         batch_size: samples per draw.
         draws: independent draws that make up one batch (DER++ takes two).
     """
 
-    def __init__(
-        self, memory: ReservoirBuffer | ClassBalancedBuffer, batch_size: int, draws: int = 1
-    ) -> None:
-        self.buffer, self.batch_size, self.draws = memory, batch_size, draws
+    def __init__(self, buffer: ReplayBuffer, batch_size: int, draws: int = 1) -> None:
+        self.buffer: Any = buffer
+        self.batch_size = batch_size
+        self.draws = draws
         self._sources: list[Any] = []
         self._annotated: list[Tensor] = []
 
@@ -87,7 +87,7 @@ class Replay:
         Raises:
             InputError: too few experiences for the references.
         """
-        self.buffer.load_state_dict(state["memory"])
+        self.buffer.load_state_dict(state["buffer"])
         if len(self.buffer) and len(experiences) != state["experiences"]:
             raise InputError(
                 f"the replay memory points into {state['experiences']} experiences, but"

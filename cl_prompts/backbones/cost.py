@@ -1,0 +1,172 @@
+"""What passes through a ViT cost: multiply-accumulates, counted rather than timed.
+
+The unit F is one plain forward of one image. Formulas are of shapes alone; :class:`PassCounter`
+adds up what a backbone reports of its passes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from timm.models.vision_transformer import VisionTransformer
+
+
+@dataclass(frozen=True)
+class ViTShape:
+    """The numbers that the cost of a plain ViT depends on.
+
+    Attributes:
+        depth: blocks.
+        dim: width of a token.
+        width: width of all attention heads together.
+        hidden: width of the MLP's hidden layer.
+        n_tokens: length of the unprompted sequence: class token, registers, patches.
+        n_patches: patches of an image.
+        patch_values: numbers in a patch.
+
+    Example:
+        >>> shape = ViTShape(12, 768, 768, 3072, 197, 196, 768)  # ViT-B/16 at 224 px
+        >>> round(shape.forward_macs / 1e9, 1)
+        17.6
+    """
+
+    depth: int
+    dim: int
+    width: int
+    hidden: int
+    n_tokens: int
+    n_patches: int
+    patch_values: int
+
+    @classmethod
+    def of(cls, vit: VisionTransformer) -> ViTShape:
+        """The shape of a timm ViT."""
+        block = vit.blocks[0]
+        patch = vit.patch_embed
+        return cls(
+            depth=len(vit.blocks),
+            dim=int(vit.embed_dim),
+            width=block.attn.qkv.weight.shape[0] // 3,
+            hidden=block.mlp.fc1.out_features,
+            n_tokens=int(patch.num_patches + vit.num_prefix_tokens),
+            n_patches=int(patch.num_patches),
+            patch_values=patch.proj.weight[0].numel(),
+        )
+
+    @property
+    def embed_macs(self) -> float:
+        """Embedding one image."""
+        return self.n_patches * self.patch_values * self.dim
+
+    @property
+    def forward_macs(self) -> float:
+        """One plain forward of one image, the unit F."""
+        return self.embed_macs + self.depth * self.block_macs(self.n_tokens)
+
+    def projection_macs(self, n: int) -> float:
+        """Queries, keys and values of n tokens."""
+        return n * 3 * self.dim * self.width
+
+    def block_macs(
+        self, n: int, context: int = 0, prefix: int = 0, queries: int | None = None
+    ) -> float:
+        """One block over n tokens: queries for ``queries`` of them (all by default), keys and
+        values for all and for ``context`` tokens; ``prefix`` rows are ready-made keys and
+        values."""
+        queries = n if queries is None else queries
+        projections = (
+            queries * 2 * self.dim * self.width + (n + context) * 2 * self.dim * self.width
+        )
+        attention = 2 * queries * (n + context + prefix) * self.width
+        return projections + attention + queries * self.mlp_macs
+
+    @property
+    def mlp_macs(self) -> float:
+        """The MLP of a block on one token."""
+        return 2 * self.dim * self.hidden
+
+    # ------------------------------------------------------------------ MULTI-LANE
+
+    def fused_lane_macs(self, n_slots: int, n_prompts: int) -> float:
+        """One lane in one block for one image, implemented as :func:`fused_block`."""
+        summary = n_slots * self.n_tokens * (self.dim + 2 * self.width)
+        token = 4 * self.width * self.dim + self.mlp_macs
+        return summary + token + 2 * self.width * (1 + n_slots + n_prompts)
+
+    def literal_lane_macs(self, n_slots: int, n_prompts: int, *, summarise: bool = True) -> float:
+        """One lane in one block for one image, implemented literally."""
+        n = 1 + n_slots
+        summary = 2 * n_slots * self.n_tokens * self.dim if summarise else 0
+        tokens = n * (4 * self.width * self.dim + self.mlp_macs)
+        return summary + tokens + 2 * n * self.width * (n + n_prompts)
+
+    def slot_table_macs(self, n_slots: int, *, evolve: bool) -> float:
+        """The slots of one lane in all blocks, however large the batch; free unless they evolve."""
+        return (self.depth - 1) * n_slots * self.mlp_macs if evolve else 0
+
+
+@dataclass
+class PassCounter:
+    """What a backbone has computed so far.
+
+    Attributes:
+        shape: of the backbone.
+        images: images that were embedded into tokens.
+        blocks: image-block passes (a block that computes the class token only counts as one, too).
+        macs: multiply-accumulates of all those passes.
+
+    Example:
+        >>> counter = PassCounter(ViTShape(12, 768, 768, 3072, 197, 196, 768))
+        >>> counter.embed(2)
+        >>> for _ in range(12):
+        ...     counter.block(2, 197)
+        >>> counter.macs / counter.shape.forward_macs  # two images
+        2.0
+    """
+
+    shape: ViTShape
+    images: int = 0
+    blocks: int = 0
+    macs: float = 0.0
+
+    def reset(self) -> None:
+        """Count from zero."""
+        self.images = 0
+        self.blocks = 0
+        self.macs = 0.0
+
+    def embed(self, batch: int) -> None:
+        """A batch of images was embedded."""
+        self.images += batch
+        self.macs += batch * self.shape.embed_macs
+
+    def project(self, batch: int, n: int) -> None:
+        """Queries, keys and values of n tokens an image were computed apart from a block."""
+        self.macs += batch * self.shape.projection_macs(n)
+
+    def block(
+        self,
+        batch: int,
+        n: int,
+        context: int = 0,
+        prefix: int = 0,
+        queries: int | None = None,
+        *,
+        projected: bool = False,
+    ) -> None:
+        """A batch passed a block; the arguments are those of :meth:`ViTShape.block_macs`.
+
+        Args:
+            projected: the tokens' projection was at hand.
+        """
+        self.blocks += batch
+        saved = 0.0
+        if projected:
+            rows = (n if queries is None else queries) + 2 * n
+            saved = rows * self.shape.dim * self.shape.width
+        self.macs += batch * (self.shape.block_macs(n, context, prefix, queries) - saved)
+
+    def keys_and_values(self, batch: int, n: int) -> None:
+        """A batch went into a block no farther than to the keys and values of its n tokens."""
+        self.blocks += batch
+        self.macs += batch * n * 2 * self.shape.width * self.shape.dim

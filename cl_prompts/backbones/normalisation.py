@@ -1,0 +1,50 @@
+"""What images in [0, 1] are normalised by before a ViT sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from cl_prompts.errors import InputError
+
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> Normalisation:
+    """Resolve a normalisation setting to mean and std.
+
+    Args:
+        name: ``"checkpoint"`` (what the weights were trained with), ``"none"`` ([0, 1] as it is),
+            ``"imagenet"``, or a pair (mean, std) of three numbers each.
+        vit: the model, for its checkpoint's values.
+
+    Raises:
+        InputError: any other value.
+    """
+    fixed: dict[str, Normalisation] = {
+        "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    }
+    if name == "checkpoint":
+        config = getattr(vit, "pretrained_cfg", None) or {}
+        mean, std = config.get("mean", (0.5,) * 3), config.get("std", (0.5,) * 3)
+    elif isinstance(name, str):
+        if name not in fixed:
+            raise InputError(
+                f"normalisation {name!r} is not known: it is checkpoint, none, imagenet or [[mean x"
+                " 3], [std x 3]]"
+            )
+        mean, std = fixed[name]
+    else:
+        mean, std = name if len(name) == 2 else ((), ())
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise InputError(
+            f"normalisation {name!r} is not a pair of three means and three positive standard"
+            " deviations"
+        )
+    return (float(mean[0]), float(mean[1]), float(mean[2])), (
+        float(std[0]),
+        float(std[1]),
+        float(std[2]),
+    )

@@ -1,0 +1,38 @@
+"""Where prompts go: blocks of a ViT and lengths, checked before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from cl_prompts.checks import Bound
+from cl_prompts.errors import InputError
+
+Blocks = Sequence[Annotated[int, Bound(0, whole=True)]]
+"""Numbers of blocks, 0-based."""
+
+
+def check_blocks(depth: int, **blocks: Sequence[int]) -> None:
+    """Refuse lists of blocks that a ViT of ``depth`` blocks does not have.
+
+    Args:
+        depth: blocks of the ViT.
+        **blocks: setting -> block numbers.
+
+    Raises:
+        InputError: an empty list, a block that does not exist or one that is named twice.
+
+    Example:
+        >>> check_blocks(4, e_blocks=(2, 3, 4))
+        Traceback (most recent call last):
+        cl_prompts.errors.InputError: e_blocks holds block 4, but this ViT has blocks 0 to 3
+    """
+    for name, chosen in blocks.items():
+        if not chosen:
+            raise InputError(f"{name} is empty: name at least one block between 0 and {depth - 1}")
+        if wrong := [block for block in chosen if not 0 <= block < depth]:
+            raise InputError(
+                f"{name} holds block {wrong[0]}, but this ViT has blocks 0 to {depth - 1}"
+            )
+        if len(set(chosen)) < len(chosen):
+            raise InputError(f"{name} is {list(chosen)}: a block is there twice")

@@ -1,0 +1,65 @@
+"""The mini-batch as it is trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """Samples of the stream, followed by samples that a replay buffer gave.
+
+    Attributes:
+        columns: Avalanche's mini-batch: images (batch, 3, size, size), labels (batch,) or
+            (batch, classes), and task labels.
+        annotated: classes that are labelled, boolean: (classes,) for all samples, or
+            (batch, classes) once replayed samples of other tasks are among them.
+        slots: (replayed,) slots of the buffer that the last samples came from.
+
+    Example:
+        >>> import torch
+        >>> columns = [torch.zeros(3, 3, 8, 8), torch.tensor([0, 1, 1])]
+        >>> batch = Batch(columns, annotated=torch.tensor([True, True]), slots=torch.tensor([7]))
+        >>> batch.n_stream, batch.part(slice(2, None)).labels.tolist()
+        (2, [1])
+    """
+
+    columns: list[Tensor]
+    annotated: Tensor
+    slots: Tensor
+
+    @property
+    def images(self) -> Tensor:
+        """(batch, 3, size, size) in [0, 1]."""
+        return self.columns[0]
+
+    @property
+    def labels(self) -> Tensor:
+        """(batch,) classes, or (batch, classes) zeros and ones."""
+        return self.columns[1]
+
+    @property
+    def n_stream(self) -> int:
+        """How many of the samples are the stream's."""
+        return len(self.labels) - len(self.slots)
+
+    def part(self, rows: slice) -> Batch:
+        """Some rows of the batch, with the slots of the whole."""
+        whole = self.annotated.dim() == 1
+        annotated = self.annotated if whole else self.annotated[rows]
+        return replace(self, columns=[column[rows] for column in self.columns], annotated=annotated)
+
+
+class StreamShare(NamedTuple):
+    """A stretch of the current epoch.
+
+    Attributes:
+        start: samples of the experience that come before it.
+        size: samples in it.
+    """
+
+    start: int
+    size: int

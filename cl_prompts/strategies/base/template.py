@@ -1,0 +1,146 @@
+"""Avalanche's training template where it differs for streams."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from avalanche.benchmarks import CLExperience
+from avalanche.evaluation.metrics import loss_metrics
+from avalanche.logging import InteractiveLogger
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.templates import SupervisedTemplate
+from torch.utils.data import DataLoader
+
+from cl_prompts.errors import InputError, unknown
+from cl_prompts.models.base import ContinualModel
+from cl_prompts.strategies.base.experience import whole_of
+from cl_prompts.strategies.base.loaders import RepeatedBatches
+from cl_prompts.strategies.plugins.multi_label_metrics import MultiLabelMetrics
+from cl_prompts.training.seeds import derived_seed
+
+LOADER_ARGUMENTS = {
+    "num_workers",
+    "shuffle",
+    "pin_memory",
+    "persistent_workers",
+    "prefetch_factor",
+    "timeout",
+    "multiprocessing_context",
+}
+
+
+class StreamTemplate(SupervisedTemplate):
+    """Avalanche's ``SupervisedTemplate`` where it differs for streams.
+
+    * Experiences that say ``ordered`` are trained in their order, not shuffled, and every sample
+      is delivered.
+    * Only parameters that require a gradient enter the optimizer, and its groups and state stay
+      as they were given.
+    * Cumulative test sets, which share their images, are not evaluated together.
+    """
+
+    model: ContinualModel
+    online_iter: int
+    seed: int
+    samples_seen: int
+    shuffler: torch.Generator
+    """Shuffles where the order is not a part of the scenario."""
+
+    def train(
+        self,
+        experiences: CLExperience | Iterable[CLExperience],
+        eval_streams: Sequence[Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Train on one experience or several in turn; ``shuffle`` defaults to False for ordered
+        streams.
+
+        ``num_workers``, ``pin_memory`` and the like go to the data loader as in Avalanche;
+        ``drop_last`` does not exist, since every sample of a stream is delivered.
+        """
+        experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
+        for stream in eval_streams or ():
+            refuse_overlap(list(stream) if isinstance(stream, Iterable) else [stream])
+        ordered = all(getattr(whole_of(e), "ordered", False) for e in experiences)
+        kwargs.setdefault("shuffle", not ordered)
+        return super().train(experiences, eval_streams, **kwargs)
+
+    def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
+        """Avalanche's evaluation, refused over several cumulative test sets, which share their
+        images."""
+        experiences = list(experiences) if isinstance(experiences, Iterable) else [experiences]
+        refuse_overlap(experiences)
+        return super().eval(experiences, **kwargs)
+
+    def make_train_dataloader(
+        self,
+        num_workers: int = 0,
+        shuffle: bool = True,
+        pin_memory: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Make a loader in stream order, or shuffled by the private generator, that yields each
+        batch ``online_iter`` times."""
+        if wrong := sorted(set(kwargs) - LOADER_ARGUMENTS):
+            raise unknown("loader argument", wrong[0], LOADER_ARGUMENTS)
+        data = self.adapted_dataset
+        order = self.shuffler if shuffle else None
+        self.dataloader = DataLoader(
+            data,
+            batch_sampler=RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order),
+            num_workers=num_workers,
+            pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
+            collate_fn=getattr(data, "collate_fn", None),
+            # A generator of its own keeps the global one out of it; worker processes take their
+            # seeds from it.
+            generator=torch.Generator().manual_seed(derived_seed(self.seed, self.samples_seen)),
+            **kwargs,
+        )
+
+    @property
+    def batches(self) -> RepeatedBatches | None:
+        """The sampler of our own loader; None where a plugin has brought another loader."""
+        sampler = getattr(self.dataloader, "batch_sampler", None)
+        return sampler if isinstance(sampler, RepeatedBatches) else None
+
+    def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: Any) -> None:
+        """Register new trainable parameters (in group 0) and drop frozen ones; groups and state
+        otherwise stay."""
+        groups = self.optimizer.param_groups
+        trainable = {id(p): p for p in self.model.parameters() if p.requires_grad}
+        for group in groups:
+            group["params"] = [p for p in group["params"] if id(p) in trainable]
+        known = {id(p) for group in groups for p in group["params"]}
+        groups[0]["params"] += [p for key, p in trainable.items() if key not in known]
+        for parameter in list(self.optimizer.state):
+            if reset_optimizer_state or id(parameter) not in trainable:
+                del self.optimizer.state[parameter]
+        self.optimized_param_id = dict(self.model.named_parameters())
+
+
+def refuse_overlap(experiences: Sequence[Any]) -> None:
+    """Raise ``InputError`` if these are several test sets that share images."""
+    if len(experiences) > 1 and any(getattr(e, "overlapping", False) for e in experiences):
+        raise InputError(
+            f"these {len(experiences)} test sets overlap, since each holds the images of those"
+            " before it: evaluate one, such as benchmark.test_stream[t] after task t"
+        )
+
+
+def multi_label_evaluator() -> EvaluationPlugin:
+    """Avalanche's default evaluator, with multi-label scores in the place of accuracy."""
+    return EvaluationPlugin(
+        loss_metrics(minibatch=False, epoch=True, experience=True, stream=True),
+        MultiLabelMetrics(),
+        loggers=[InteractiveLogger()],
+    )
+
+
+def silent_evaluator() -> EvaluationPlugin:
+    """An evaluator without metrics and loggers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No loggers specified")
+        return EvaluationPlugin()

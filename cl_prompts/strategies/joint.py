@@ -1,0 +1,89 @@
+"""Joint: the upper bound, all data at once, i.i.d., several epochs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+from avalanche.benchmarks import CLExperience, DatasetExperience
+
+from cl_prompts.checks import Count
+from cl_prompts.errors import InputError
+from cl_prompts.strategies.base.experience import whole_of
+from cl_prompts.strategies.base.labels import classes_of
+from cl_prompts.strategies.fine_tuning import FineTuning
+
+
+class Joint(FineTuning):
+    """The i.i.d. upper bound: all experiences at once, shuffled, for several epochs.
+
+    ``train`` takes the whole stream. With ``backbone_lr=0`` it is the upper bound of a linear
+    probe.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> joint = Joint(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
+        >>> joint.whole_stream, joint.train_epochs
+        (True, 5)
+    """
+
+    whole_stream: ClassVar[bool] = True
+
+    train_epochs: Count = 5
+    """Passes over all data."""
+    online_iter: Count = 1
+    """1, since repeating a batch has no meaning here."""
+
+    def train(
+        self,
+        experiences: CLExperience | Iterable[CLExperience],
+        eval_streams: Sequence[Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Train on the union of ``experiences``, in random order.
+
+        Raises:
+            InputError: there are none, or parts of multi-label tasks, whose annotations cannot be
+                put together.
+        """
+        parts = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
+        if not parts:
+            raise InputError("there is nothing to train on: the stream has no experience")
+        union, n_classes = _union(parts), self.model.n_classes
+        together = hasattr(union, "classes_in_this_experience") or not self.model.multi_label
+        if not together and not all(bool(classes_of(part, n_classes).all()) for part in parts):
+            raise InputError(
+                "these experiences are annotated for different classes and are not whole tasks of a"
+                " stream of cl-prompts, so that zeros in their targets mean nothing together: give"
+                " whole tasks"
+            )
+        return super().train(union, eval_streams, **{"shuffle": True, **kwargs})
+
+
+def _tasks(parts: Sequence[Any]) -> Sequence[Any]:
+    """The tasks that mini-experiences were cut from, where all of a task is there; else the parts
+    as they are."""
+    wholes = {id(whole): whole for whole in map(whole_of, parts)}
+    samples = Counter({key: -len(whole.dataset) for key, whole in wholes.items()})
+    for part in parts:
+        samples[id(whole_of(part))] += len(part.dataset)
+    return list(wholes.values()) if not any(samples.values()) else parts
+
+
+def _union(parts: Sequence[Any]) -> Any:
+    """One experience of them all. A stream of this package knows how: multi-label tasks share
+    images, each to come once."""
+    parts = _tasks(parts)
+    stream = parts[0].origin_stream
+    if hasattr(stream, "joint"):
+        return stream.joint([part.current_experience for part in parts])
+    data = parts[0].dataset
+    for part in parts[1:]:
+        data = data.concat(part.dataset)
+    union: Any = DatasetExperience(dataset=data, current_experience=0)
+    union._origin_stream = stream
+    for name in ("task_label", "task_labels"):
+        if hasattr(parts[0], name):
+            setattr(union, name, getattr(parts[0], name))
+    return union
