@@ -34,6 +34,19 @@ TINY: dict[str, Any] = {
 }
 
 
+#: further shapes of a plain ViT, by what is special about them
+VIT_VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "registers": {"reg_tokens": 3},
+    "no_embed_class": {"no_embed_class": True},
+    "dynamic_img_size": {"dynamic_img_size": True},
+    "layer_scale": {"init_values": 0.3},
+    "qk_norm": {"qk_norm": True},
+    "pre_norm": {"pre_norm": True},
+    "no_qkv_bias": {"qkv_bias": False},
+}
+
+
 def tiny_vit(**changes: Any) -> FrozenViT:
     """A random frozen ViT of 16 px, 4 patches, width 16 and 4 blocks."""
     return FrozenViT(_random_vit(lively=False, **changes))
