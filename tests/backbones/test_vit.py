@@ -12,24 +12,13 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from cl_prompts.backbones.injection import PromptPlan, run_block
+from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT, normalisation_of
 from cl_prompts.errors import InputError
-from tests.conftest import TINY, tiny_vit
-
-VARIANTS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "registers": {"reg_tokens": 3},
-    "no_embed_class": {"no_embed_class": True},
-    "dynamic_img_size": {"dynamic_img_size": True},
-    "layer_scale": {"init_values": 0.3},
-    "qk_norm": {"qk_norm": True},
-    "pre_norm": {"pre_norm": True},
-    "no_qkv_bias": {"qkv_bias": False},
-}
+from tests.toys import TINY, VIT_VARIANTS, tiny_vit
 
 
-@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
+@pytest.mark.parametrize("variant", VIT_VARIANTS.values(), ids=VIT_VARIANTS.keys())
 def test_an_empty_plan_is_timm_itself(variant: dict[str, Any]) -> None:
     backbone = tiny_vit(**variant)
     images = torch.rand(3, 3, 16, 16)
@@ -40,44 +29,7 @@ def test_an_empty_plan_is_timm_itself(variant: dict[str, Any]) -> None:
     )  # last block for the class token only
 
 
-@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
-def test_context_tokens_equal_appending_and_removing_them(variant: dict[str, Any]) -> None:
-    block = tiny_vit(**variant).vit.blocks[1]
-    tokens, context = torch.randn(2, 5, 16), torch.randn(2, 3, 16)
-    literal = block(torch.cat([tokens, context], dim=1))[:, :5]
-    torch.testing.assert_close(
-        run_block(block, tokens, context=context), literal, atol=1e-5, rtol=0
-    )
-    torch.testing.assert_close(
-        run_block(block, tokens, context=context, first=1), literal[:, :1], atol=1e-5, rtol=0
-    )
-    shared = run_block(block, tokens, context=context[:1])
-    torch.testing.assert_close(
-        shared,
-        block(torch.cat([tokens, context[:1].expand(2, -1, -1)], 1))[:, :5],
-        atol=1e-5,
-        rtol=0,
-    )
-
-
-def test_context_is_a_prefix_of_projected_keys_and_values() -> None:
-    block = tiny_vit().vit.blocks[0]
-    tokens, context = torch.randn(2, 5, 16), torch.randn(2, 3, 16)
-    _, keys, values = (
-        block.attn.qkv(block.norm1(context)).reshape(2, 3, 3, 2, 8).permute(2, 0, 3, 1, 4)
-    )
-    want = run_block(block, tokens, context=context)
-    torch.testing.assert_close(
-        run_block(block, tokens, prefix=(keys, values)), want, atol=1e-5, rtol=0
-    )
-    order = torch.tensor([2, 0, 1])  # the order of prefix rows does not matter
-    shuffled = run_block(block, tokens, prefix=(keys[:, :, order], values[:, :, order]))
-    torch.testing.assert_close(shuffled, want, atol=1e-5, rtol=0)
-    empty = run_block(block, tokens, prefix=(keys[:, :, :0], values[:, :, :0]))
-    torch.testing.assert_close(empty, block(tokens), atol=1e-6, rtol=0)
-
-
-def test_kept_tokens_travel_through_all_blocks() -> None:
+def test_prepended_tokens_travel_through_all_blocks() -> None:
     backbone = tiny_vit()
     images, prompts = torch.rand(2, 3, 16, 16), torch.randn(1, 3, 16)
     out = backbone.blocks(backbone.embed(images), PromptPlan(prepended=prompts))
@@ -87,7 +39,7 @@ def test_kept_tokens_travel_through_all_blocks() -> None:
     torch.testing.assert_close(out, literal)
 
 
-@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
+@pytest.mark.parametrize("variant", VIT_VARIANTS.values(), ids=VIT_VARIANTS.keys())
 def test_a_shared_entry_changes_nothing_but_the_work(variant: dict[str, Any]) -> None:
     backbone = tiny_vit(**variant)
     tokens = backbone.embed(torch.rand(2, 3, 16, 16))
@@ -109,15 +61,15 @@ def test_a_shared_entry_changes_nothing_but_the_work(variant: dict[str, Any]) ->
 
 @pytest.mark.parametrize("shared_entry", [False, True])
 @pytest.mark.parametrize("prepended_only", [False, True])
-def test_kept_tokens_alone_equal_all_tokens_and_cost_less(
+def test_prepended_tokens_alone_equal_all_tokens_and_cost_less(
     prepended_only: bool, shared_entry: bool
 ) -> None:
     backbone = tiny_vit()
-    tokens, kept = (
+    tokens, prepended = (
         backbone.embed(torch.rand(3, 3, 16, 16)),
         torch.randn(3, 5, 16, requires_grad=True),
     )
-    plan = PromptPlan(prepended=kept)
+    plan = PromptPlan(prepended=prepended)
     backbone.counter.reset()
     want = backbone.norm(backbone.blocks(tokens, plan))[:, -5:]
     everything = backbone.counter.macs
@@ -132,38 +84,18 @@ def test_kept_tokens_alone_equal_all_tokens_and_cost_less(
     torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
     ramp = torch.arange(16)
     gradients = [
-        torch.autograd.grad((out * ramp).sum(), kept, retain_graph=True)[0] for out in (got, want)
+        torch.autograd.grad((out * ramp).sum(), prepended, retain_graph=True)[0]
+        for out in (got, want)
     ]
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
     pooled = backbone.prepended_features(tokens, plan, entry=entry)
     torch.testing.assert_close(pooled, want.mean(dim=1), atol=1e-5, rtol=0)
 
 
-def test_kept_features_need_kept_tokens() -> None:
+def test_prepended_features_need_prepended_tokens() -> None:
     backbone = tiny_vit()
     with pytest.raises(TypeError, match="no prepended tokens"):
         backbone.prepended_features(backbone.embed(torch.rand(1, 3, 16, 16)), PromptPlan())
-
-
-def test_plans_add_up_block_by_block() -> None:
-    a = PromptPlan(
-        prepended=torch.zeros(1, 2, 4),
-        context={0: torch.zeros(1, 2, 4)},
-        prefix={1: (torch.zeros(1, 2, 3, 2),) * 2},
-    )
-    b = PromptPlan(
-        prepended=torch.ones(5, 1, 4),
-        context={0: torch.ones(5, 1, 4), 2: torch.ones(5, 1, 4)},
-        prefix={1: (torch.ones(5, 2, 1, 2),) * 2},
-    )
-    a.add(b)
-    assert a.prepended is not None
-    assert a.prepended.shape == (5, 3, 4)
-    assert a.context[0].shape == (5, 3, 4)
-    assert set(a.context) == {0, 2}
-    assert a.prefix[1][0].shape == (5, 2, 4, 2)
-    assert a.context[0][:, :2].sum() == 0
-    assert a.context[0][:, 2:].min() == 1
 
 
 def test_frozen_means_frozen() -> None:
@@ -208,6 +140,8 @@ def test_bf16_stores_weights_in_half_the_bits_and_returns_fp32() -> None:
         {},
         {"context": {0: torch.zeros(1, 3, 16), 2: torch.zeros(1, 2, 16)}},
         {"prepended": torch.zeros(1, 4, 16)},
+        {"prefix": {0: (torch.zeros(1, 2, 3, 8),) * 2, 3: (torch.zeros(1, 2, 4, 8),) * 2}},
+        {"prepended": torch.zeros(1, 6, 16), "prefix": {2: (torch.zeros(1, 2, 1, 8),) * 2}},
     ],
 )
 def test_counted_work_is_what_the_flop_counter_sees(plan: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.components import AttentionWeights
 from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_selectors import BatchwisePrompt, FrequencyPenalty, TaskSlots
-from tests.conftest import tiny_vit
+from tests.toys import tiny_vit
 from tests.experiments.test_pictures import drawn, texts
 
 NAN = float("nan")

@@ -1,15 +1,12 @@
-"""Invariants of the losses; the golden numbers of MVP's are in test_mvp_golden.py."""
+"""Invariants of MVP's losses; the golden numbers are in test_mvp_golden.py."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from cl_prompts.errors import InputError
-from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.losses.mvp import (
     adaptive_scale,
     contrastive_key_loss,
@@ -18,7 +15,7 @@ from cl_prompts.losses.mvp import (
     mvp_classification_loss,
 )
 from cl_prompts.models.base import Output
-from cl_prompts.prompts.selectors import NearestKeys
+from cl_prompts.prompts.selectors import NearestKeys, Selection
 
 
 def batch(
@@ -121,31 +118,39 @@ def test_with_equal_counts_both_pairings_agree() -> None:
     assert own.item() == pytest.approx(every.item(), abs=1e-6)
 
 
-@pytest.mark.parametrize("width", [1, 3, 8])
-def test_multi_label_loss_is_over_annotated_columns_alone(width: int) -> None:
-    torch.manual_seed(width)
-    logits, targets = torch.randn(5, 8, requires_grad=True), torch.randint(0, 2, (5, 8)).float()
-    columns = torch.arange(8) < width
-    current = F.binary_cross_entropy_with_logits(logits[:, :width], targets[:, :width])
-    torch.testing.assert_close(multi_label_loss(logits, targets, columns), current)
-    everything = multi_label_loss(logits, targets, columns, norm="all")
-    torch.testing.assert_close(everything, width / 8 * current + math.log(2) * (8 - width) / 8)
-    for norm in ("current", "all"):
-        (gradient,) = torch.autograd.grad(
-            multi_label_loss(logits, targets, columns, norm=norm), logits
-        )
-        assert (gradient[:, width:] == 0).all()
-        assert (gradient[:, :width] != 0).all()
+def two_keys() -> tuple[NearestKeys, Selection, Tensor]:
+    """Three images with two chosen keys each of four, which were chosen unequally often before."""
+    torch.manual_seed(1)
+    selector = NearestKeys(4, 5, k=2, count_scaled=True)
+    selector.count[:] = torch.tensor([0.0, 3, 1, 7])
+    query = torch.randn(3, 5)
+    return selector, selector(query), query
 
 
-def test_multi_label_loss_with_columns_per_sample_and_without_any() -> None:
-    logits, targets = (
-        torch.tensor([[1.0, float("-inf")], [2.0, 3.0]], requires_grad=True),
-        torch.ones(2, 2),
-    )
-    columns = torch.tensor([[True, False], [False, True]])
-    want = F.binary_cross_entropy_with_logits(torch.tensor([1.0, 3.0]), torch.ones(2))
-    torch.testing.assert_close(multi_label_loss(logits, targets, columns), want)
-    assert multi_label_loss(logits, targets, torch.zeros(2, dtype=torch.bool)) == 0
-    with pytest.raises(InputError, match="unknown loss_norm 'al': did you mean 'all'"):
-        multi_label_loss(logits, targets, columns, norm="al")
+def test_the_key_distance_is_the_mean_over_all_chosen_keys() -> None:
+    selector, selection, query = two_keys()
+    distances = [
+        1 - F.cosine_similarity(query[i], selector.key[j], dim=0)
+        for i, chosen in enumerate(selection.index.tolist())
+        for j in chosen
+    ]
+    torch.testing.assert_close(key_distance(selection), torch.stack(distances).sum() / 6)
+
+
+@pytest.mark.parametrize("pairs", ["own", "all"])
+def test_the_contrastive_loss_of_several_keys_is_its_formula(pairs: str) -> None:
+    selector, selection, query = two_keys()
+    chosen = [(i, j) for i, row in enumerate(selection.index.tolist()) for j in row]
+    scale = [1 + float(selector.count[j]) for _, j in chosen]
+    negative, positive = [], []
+    for n, (i, j) in enumerate(chosen):
+        for a in [scale[n]] if pairs == "own" else scale:
+            to_query = 1 - F.cosine_similarity(query[i], selector.key[j], dim=0)
+            positive.append(torch.exp(to_query / a))
+            for r in range(4):
+                apart = 1 - F.cosine_similarity(selector.key[j], selector.key[r], dim=0)
+                negative.append(torch.exp(apart / a))
+    n_mean, p_mean = torch.stack(negative).mean(), torch.stack(positive).mean()
+    want = -torch.log(n_mean / (p_mean + n_mean) + 1e-6)
+    got = contrastive_key_loss(selector.key, selection, pairs=pairs)
+    torch.testing.assert_close(got, want)

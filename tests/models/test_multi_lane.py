@@ -14,7 +14,7 @@ from torch import Tensor
 from cl_prompts.errors import InputError
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.multi_lane import MultiLaneViT
-from tests.conftest import tiny_vit
+from tests.toys import tiny_vit
 
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 TARGETS = torch.randint(0, 2, (6, 8), generator=torch.Generator().manual_seed(6)).float()
@@ -145,12 +145,6 @@ def test_permuting_selectors_or_prompts_changes_nothing() -> None:
         with torch.no_grad():
             lane.prompts[:, 0] = lane.prompts[:, 0, :, [1, 0]].clone()  # keys alone
         assert (scores(model) - before).abs().max() > 1e-5
-
-
-def test_no_dependence_on_batch_mates() -> None:
-    model = model_of(3)
-    alone = torch.cat([model.eval().run(image[None]).logits for image in IMAGES])
-    torch.testing.assert_close(scores(model), alone, atol=1e-5, rtol=0)
 
 
 def test_loss_offset_and_foreign_rows() -> None:

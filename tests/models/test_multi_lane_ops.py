@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models import multi_lane_ops as lanes
 from cl_prompts.models.multi_lane import MultiLaneViT
-from tests.conftest import tiny_vit
+from tests.toys import tiny_vit
 
 IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 

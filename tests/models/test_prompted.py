@@ -1,43 +1,44 @@
-"""The engine: batch independence, what is stored, what is saved, and its invariants for MVP's
-parts."""
+"""The engine: what it caches, its read-outs, and combinations without a meaning."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
-from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
+from cl_prompts.models.heads import InstanceLogitMask
 from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
 from cl_prompts.prompts.selectors import NearestKeys
-from cl_prompts.strategies.mvp import mvp_model
-from tests.conftest import tiny_vit
+from tests.toys import tiny_vit
 
-MODELS = {
-    "mvp": lambda vit: mvp_model(vit, 6, pool_size=4, e_blocks=(1, 2)),
-    "mvp_k2": lambda vit: mvp_model(vit, 6, pool_size=4, e_blocks=(1, 2), top_k=2),
-    "linear_probe": lambda vit: PromptedViT(vit, 6),
-    "fine_tuning": lambda vit: PromptedViT(vit.thawed(), 6),
+IMAGES = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(7))
+
+
+def prompted(**changes: Any) -> PromptedViT:
+    torch.manual_seed(3)
+    pools = [SharedTokens((0,), 2, 16), TokenPool(4, (1, 2), 3, 16)]
+    settings = {"selector": NearestKeys(4, 16), "pools": pools, **changes}
+    model = PromptedViT(tiny_vit(), 6, **settings)
+    return model
+
+
+MODELS: dict[str, Callable[[], PromptedViT]] = {
+    "prompted": prompted,
+    "masked": lambda: prompted(logit_mask=InstanceLogitMask(4, 6)),
+    "head": lambda: PromptedViT(tiny_vit(), 6),
+    "thawed": lambda: PromptedViT(tiny_vit().thawed(), 6),
 }
 
 
 @pytest.fixture(params=MODELS.values(), ids=MODELS.keys())
 def model(request: pytest.FixtureRequest) -> PromptedViT:
-    torch.manual_seed(3)
-    made = request.param(tiny_vit())
+    made: PromptedViT = request.param()
     made.see(torch.tensor([0, 2, 5]))
     return made
-
-
-def test_logits_do_not_depend_on_batch_mates(model: PromptedViT) -> None:
-    images = torch.rand(7, 3, 16, 16)
-    together = model(images)
-    alone = torch.cat([model(image[None]) for image in images])
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
-    order = torch.randperm(7)
-    torch.testing.assert_close(model(images[order]), together[order], atol=1e-5, rtol=0)
 
 
 def test_unseen_classes_score_minus_infinity(model: PromptedViT) -> None:
@@ -47,9 +48,8 @@ def test_unseen_classes_score_minus_infinity(model: PromptedViT) -> None:
     assert (logits.softmax(1)[:, [1, 3, 4]] == 0).all()
 
 
-def test_a_stored_frozen_part_changes_nothing_and_saves_a_pass(model: PromptedViT) -> None:
-    images = torch.rand(5, 3, 16, 16)
-    counter = model.backbone.counter
+def test_a_cached_frozen_part_changes_nothing_and_saves_a_pass(model: PromptedViT) -> None:
+    images, counter = IMAGES, model.backbone.counter
     counter.reset()
     model.backbone.embed(images)
     embedding = counter.macs
@@ -74,110 +74,62 @@ def test_a_stored_frozen_part_changes_nothing_and_saves_a_pass(model: PromptedVi
         assert torch.equal(model.run(None, {"frozen": frozen}).logits, want)
 
 
-def test_save_and_load_without_the_backbone(model: PromptedViT, tmp_path: Path) -> None:
-    images = torch.rand(3, 3, 16, 16)
-    want = model(images)
-    model.save(tmp_path / "learned.safetensors")
-    torch.manual_seed(4)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter)
-    model.seen[:] = False
-    model.load(tmp_path / "learned.safetensors")
-    assert torch.equal(model(images), want)
-    names = set(model.learned_state())
-    assert any(name.startswith("backbone.") for name in names) == model.backbone.trainable
-
-
-def test_a_state_of_another_model_is_refused(vit: FrozenViT, tmp_path: Path) -> None:
-    PromptedViT(vit, 6).save(tmp_path / "probe.safetensors")
-    with pytest.raises(InputError, match="does not fit this model"):
-        mvp_model(vit, 6, e_blocks=(1, 2)).load(tmp_path / "probe.safetensors")
-    with pytest.raises(InputError, match="no saved model"):
-        PromptedViT(vit, 6).load(tmp_path / "nothing.safetensors")
-
-
-def test_mvp_declares_exactly_its_parameters() -> None:
-    model = mvp_model(tiny_vit(), 6, pool_size=4, e_blocks=(1, 2))
-    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert trainable == {
-        "selector.key",
-        "logit_mask.values",
-        "pools.0.values",
-        "pools.1.values",
-        "head.weight",
-        "head.bias",
-    }
-    with torch.no_grad():
-        assert model.logit_mask is not None
-        torch.testing.assert_close(
-            2 * torch.sigmoid(model.logit_mask.values),
-            torch.full((4, 6), 0.537883),
-            atol=1e-6,
-            rtol=0,
-        )
-
-
-def test_mvp_counts_as_published_for_vit_b() -> None:
-    shape = {"img_size": 32, "patch_size": 16, "embed_dim": 768, "depth": 5, "num_heads": 12}
-    model = mvp_model(tiny_vit(**shape), 100)
-    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 554_060
-
-
-def test_only_selected_rows_and_seen_columns_get_gradients() -> None:
-    model = mvp_model(tiny_vit(), 6, pool_size=8, e_blocks=(1, 2))
-    model.see(torch.tensor([1, 4]))
-    out = model.run(torch.rand(5, 3, 16, 16))
-    torch.nn.functional.cross_entropy(out.logits, torch.tensor([1, 4, 1, 4, 1])).backward()
-    assert out.selection is not None
-    assert model.logit_mask is not None
-    chosen = set(out.selection.index.flatten().tolist())
-    others = [p for p in range(8) if p not in chosen]
-    assert others
-    for gradient in (model.pools[1].values.grad, model.logit_mask.values.grad):
-        assert gradient[others].abs().max() == 0
-        assert gradient[sorted(chosen)].abs().max() > 0
-    assert model.logit_mask.values.grad[:, [0, 2, 3, 5]].abs().max() == 0
-    assert model.head.weight.grad[[0, 2, 3, 5]].abs().max() == 0
-    assert model.selector is not None
-    assert model.selector.key.grad is None  # the classification loss does not train keys
-
-
-def test_without_prompts_mvp_is_the_plain_vit() -> None:
+def test_without_prompts_it_is_the_plain_vit() -> None:
     vit = tiny_vit()
-    model = mvp_model(vit, 6, g_blocks=(), e_blocks=())
-    images = torch.rand(3, 3, 16, 16)
-    torch.testing.assert_close(model.run(images).features, vit(images), atol=1e-6, rtol=0)
+    model = PromptedViT(vit, 6, pools=[SharedTokens((), 2, 16)])
+    torch.testing.assert_close(model.run(IMAGES).features, vit(IMAGES), atol=1e-6, rtol=0)
 
 
-def test_count_scaling_prefers_rare_prompts_and_equal_counts_change_nothing() -> None:
-    selector = NearestKeys(3, 4, count_scaled=True)
-    query = torch.randn(20, 4)
-    plain = selector(query).index
-    selector.count[:] = 7
-    assert torch.equal(selector(query).index, plain)
-    selector.count[:] = torch.tensor([0.0, 1e6, 1e6])
-    assert (selector(query).index == 0).all()
-    selector.observe(selector(query))
-    assert selector.count.tolist() == [20, 1e6, 1e6]
+def test_a_mask_multiplies_the_logits_of_its_prompt() -> None:
+    mask = InstanceLogitMask(4, 6)
+    with torch.no_grad():
+        mask.values.normal_()
+    model = prompted(logit_mask=mask)
+    model.see(torch.arange(6))
+    out = model.run(IMAGES)
+    assert out.selection is not None
+    literal = model.head(out.features) * 2 * mask.values[out.selection.index[:, 0]].sigmoid()
+    torch.testing.assert_close(out.logits, literal)
+    assert torch.equal(out.mask, 2 * mask.values[out.selection.index[:, 0]].sigmoid())
 
 
-def test_ties_go_to_the_lowest_row() -> None:
-    selector = NearestKeys(5, 4, k=2)
-    assert selector(torch.zeros(3, 4)).index.tolist() == [[0, 1]] * 3  # all distances are exactly 1
+def test_read_outs_are_the_class_token_and_the_mean_of_prepended_tokens() -> None:
+    torch.manual_seed(0)
+    pool = PrependedTokenPool(4, 3, 16)
+    model = PromptedViT(tiny_vit(), 6, selector=NearestKeys(4, 16, k=2), pools=[pool])
+    tokens = model.backbone.embed(IMAGES)
+    plan = pool.build(model.run(IMAGES).selection)
+    states = model.backbone.norm(model.backbone.blocks(tokens, plan))
+    for readout, want in (("token", states[:, 0]), ("prompt", states[:, -6:].mean(dim=1))):
+        model.readout = readout
+        torch.testing.assert_close(model.run(IMAGES).features, want, atol=1e-5, rtol=0)
 
 
-def test_prompts_beyond_the_last_block_are_refused() -> None:
-    with pytest.raises(InputError, match="block 9, but this ViT has blocks 0 to 3"):
-        mvp_model(tiny_vit(), 6, e_blocks=(9,))
-    with pytest.raises(InputError, match="top_k is 11"):
-        mvp_model(tiny_vit(), 6, e_blocks=(1,), top_k=11)
-    with pytest.raises(InputError, match="at least one class"):
-        PromptedViT(tiny_vit(), 0)
+def test_images_are_needed_unless_all_of_them_is_cached() -> None:
+    model, head = prompted(), PromptedViT(tiny_vit(), 6)
+    assert model.needs_images(["frozen"])
+    assert head.needs_images([])
+    assert not head.needs_images(["frozen"])
+    with pytest.raises(TypeError, match="reads images even when"):
+        model.run(None, model.run(IMAGES).cacheable)
 
 
-def test_combinations_without_a_meaning_are_refused() -> None:
-    with pytest.raises(InputError, match="needs a frozen backbone"):
-        mvp_model(tiny_vit().thawed(), 6, e_blocks=(1, 2))
-    with pytest.raises(InputError, match="no effect without a pool"):
-        PromptedViT(tiny_vit(), 6, selector=NearestKeys(3, 16))
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"pools": ()}, "no effect without a pool"),
+        ({"selector": None, "pools": (), "logit_mask": InstanceLogitMask(4, 6)}, "no effect"),
+        ({"readout": "tokens"}, "unknown readout 'tokens': did you mean 'token'"),
+        ({"readout": "prompt"}, "reads prepended tokens, and no pool makes any"),
+    ],
+)
+def test_combinations_without_a_meaning_are_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        prompted(**changes)
+
+
+def test_a_query_needs_a_frozen_backbone() -> None:
+    with pytest.raises(InputError, match="needs a frozen backbone to query: this one is thawed"):
+        PromptedViT(
+            tiny_vit().thawed(), 6, selector=NearestKeys(4, 16), pools=[TokenPool(4, (0,), 2, 16)]
+        )

@@ -10,18 +10,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestCentroid
 
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError
 from cl_prompts.models.prototype_classifiers import (
     NearestClassMean,
     PrototypeClassifier,
     StreamingLDA,
 )
 from cl_prompts.models.ranpac import RanPAC
+from tests.models.classifier_data import ABSENT, CLASSES, DIM, columns, data, fed
 
-DIM, CLASSES, ABSENT = 12, 5, 3  # class 3 never occurs
 MAKE: dict[str, Callable[..., PrototypeClassifier]] = {
     "cosine": lambda **k: NearestClassMean(DIM, CLASSES, **k),
     "euclidean": lambda **k: NearestClassMean(DIM, CLASSES, metric="euclidean", **k),
@@ -31,27 +30,9 @@ MAKE: dict[str, Callable[..., PrototypeClassifier]] = {
         DIM, CLASSES, projection=40, ridge=3.0, held_out=20, seed=4, **k
     ),
 }
+
+
 every = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE.keys())
-
-
-def data(n: int = 150, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.tensor([0, 1, 2, 4])[torch.randint(0, 4, (n,), generator=generator)]
-    centres = torch.randn(CLASSES, DIM, generator=torch.Generator().manual_seed(99)) * 2
-    mixing = torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(98))
-    return centres[labels] + 1 + torch.randn(n, DIM, generator=generator) @ mixing, labels
-
-
-def fed(
-    model: PrototypeClassifier, x: torch.Tensor, y: torch.Tensor, cuts: list[int]
-) -> PrototypeClassifier:
-    for part, labels in zip(x.tensor_split(cuts), y.tensor_split(cuts), strict=True):
-        model.update(part, labels)
-    return model
-
-
-def columns(logits: torch.Tensor) -> np.ndarray:
-    return logits[:, [0, 1, 2, 4]].double().numpy()
 
 
 @every
@@ -102,64 +83,6 @@ def test_streaming_lda_is_the_batch_solution() -> None:
     assert (model.logits(x).argmax(1) == y).float().mean() > (
         fed(MAKE["euclidean"](), x, y, []).logits(x).argmax(1) == y
     ).float().mean()
-
-
-def test_ranpac_is_ridge_regression_on_the_projection() -> None:
-    x, y = data()
-    probe = data(60, seed=1)[0]
-    model = fed(MAKE["ranpac"](), x, y, list(range(3, 150, 11)))
-    assert isinstance(model, RanPAC)
-    matrix = torch.randn(DIM, 40, generator=torch.Generator().manual_seed(4)).double()
-    hidden, onehot = (
-        torch.relu(x.double() @ matrix),
-        torch.nn.functional.one_hot(y, CLASSES).double(),
-    )
-    oracle = Ridge(alpha=3.0, fit_intercept=False, solver="svd").fit(hidden.numpy(), onehot.numpy())
-    expected = oracle.predict(torch.relu(probe.double() @ matrix).numpy())
-    assert np.allclose(columns(model.logits(probe)), expected[:, [0, 1, 2, 4]], atol=1e-5)
-
-
-def test_ranpac_in_float32_stays_within_1e_4() -> None:
-    x, y = data(600)
-    probe = data(60, seed=1)[0]
-    exact = fed(RanPAC(DIM, CLASSES, projection=200, ridge=1e3), x, y, []).logits(probe)
-    single = fed(
-        RanPAC(DIM, CLASSES, projection=200, ridge=1e3, dtype=torch.float32),
-        x,
-        y,
-        list(range(0, 600, 13)),
-    )
-    assert np.allclose(columns(single.logits(probe)), columns(exact), atol=1e-4)
-
-
-def test_ranpac_chooses_the_ridge_of_least_held_out_error() -> None:
-    x, y = data(200)
-    model = RanPAC(DIM, CLASSES, projection=40, held_out=30, seed=1)
-    fed(model, x, y, list(range(0, 200, 9)))
-    kept = {tuple(row) for row in model.held_features.float().tolist()}
-    inside = torch.tensor([tuple(row) in kept for row in x.tolist()])
-    assert int(inside.sum()) == 30
-    matrix = model.matrix.double()
-    hidden, onehot = (
-        torch.relu(x.double() @ matrix),
-        torch.nn.functional.one_hot(y, CLASSES).double(),
-    )
-    error = {}
-    for alpha in (1e-2, 1e1, 1e3, 1e5, 1e8):
-        oracle = Ridge(alpha=alpha, fit_intercept=False).fit(
-            hidden[~inside].numpy(), onehot[~inside].numpy()
-        )
-        error[alpha] = (
-            (oracle.predict(hidden[inside].numpy()) - onehot[inside].numpy()) ** 2
-        ).mean()
-    gram = model.gram.clone()
-    best = model.choose_ridge(tuple(error))
-    assert best == min(error, key=error.__getitem__) == float(model.ridge)
-    assert 1e-2 < best < 1e8
-    assert torch.equal(model.gram, gram)  # the held-out samples stay part of the solution
-    fixed = fed(RanPAC(DIM, CLASSES, projection=40, ridge=best, seed=1), x, y, [])
-    torch.testing.assert_close(model.logits(x), fixed.logits(x), rtol=1e-5, atol=1e-5)
-    assert model.choose_ridge() in [10.0**k for k in range(-8, 9)]
 
 
 @every
@@ -227,12 +150,6 @@ def test_bad_input_is_refused() -> None:
         NearestClassMean(3, 2, metric="cosin")
     with pytest.raises(InputError, match="shrinkage of the streaming LDA is 0"):
         StreamingLDA(3, 2, shrinkage=0)
-    with pytest.raises(InputError, match="ridge of RanPAC is 0"):
-        RanPAC(3, 2, projection=4, ridge=0)
-    with pytest.raises(InputError, match="projection of RanPAC is 0"):
-        RanPAC(3, 2, projection=0)
-    with pytest.raises(InputError, match="give held_out > 0"):
-        RanPAC(3, 2, projection=4).choose_ridge()
     model = NearestClassMean(3, 2)
     with pytest.raises(
         InputError, match=r"NearestClassMean got features of shape \(5, 4\): it needs \(batch, 3\)"
@@ -242,7 +159,3 @@ def test_bad_input_is_refused() -> None:
         model.update(torch.zeros(5, 3), torch.zeros(5, 2))
     with pytest.raises(InputError, match="got labels 1 to 2: they must lie in 0 to 1"):
         model.update(torch.zeros(2, 3), torch.tensor([2, 1]))
-    tiny = RanPAC(3, 2, projection=50, ridge=1e-30, dtype=torch.float32)
-    tiny.update(torch.full((4, 3), 1e3), torch.tensor([0, 1, 0, 1]))
-    with pytest.raises(RunError, match="the ridge 1e-30 is too small"):
-        tiny.logits(torch.zeros(1, 3))

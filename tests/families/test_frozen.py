@@ -1,0 +1,51 @@
+"""Frozen means frozen, and what learns is what a strategy declares."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.families.runs import finished
+from tests.toys import ALL, DEPTH, PROTOTYPES, same
+
+every = pytest.mark.parametrize("kind", ALL)
+both = pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
+
+
+@both
+@every
+def test_the_backbone_that_was_given_stays_bit_identical(kind: str, scenario: str) -> None:
+    run = finished(kind, scenario)
+    assert same(run.original, run.backbone.state_dict())
+    assert not any(parameter.requires_grad for parameter in run.backbone.parameters())
+    assert all(parameter.grad is None for parameter in run.backbone.parameters())
+    # A backbone that learns is a copy.
+    learns = ALL[kind].learns == "weights" and ALL[kind].retest == DEPTH
+    assert run.strategy.model.backbone.trainable == learns
+    assert (run.strategy.model.backbone is run.backbone) != learns
+
+
+@both
+@every
+def test_only_declared_parameters_move(kind: str, scenario: str) -> None:
+    run = finished(kind, scenario)
+    model = run.strategy.model
+    moved = {name for name in run.before if not torch.equal(run.before[name], run.after[name])}
+    declared = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if kind in PROTOTYPES:
+        assert declared == set()
+        assert "head.count" in moved
+        return
+    fresh = {name for name, _ in model.named_parameters()} - run.before.keys()  # lanes on demand
+    assert fresh | moved & declared
+    parts = {name.split(".")[0] for name in moved | fresh}
+    assert ("backbone" in parts) == model.backbone.trainable
+    if ALL[kind].learns == "prompts":
+        assert parts & {"pools", "lanes"}
+
+
+@every
+def test_the_optimizer_holds_what_learns_and_nothing_else(kind: str) -> None:
+    strategy = finished(kind).strategy
+    optimized = {id(p) for group in strategy.optimizer.param_groups for p in group["params"]}
+    assert optimized == {id(p) for p in strategy.model.parameters() if p.requires_grad}

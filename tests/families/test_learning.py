@@ -1,0 +1,95 @@
+"""Every strategy learns what it is made to learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from avalanche.core import SupervisedPlugin
+
+from cl_prompts.metrics.evaluator import CachedEvaluator
+from cl_prompts.scenarios import si_blurry_benchmark
+from cl_prompts.strategies import AnytimeEvaluation
+from tests.toys import (
+    ALL,
+    MULTI_LABEL,
+    PROMPTED,
+    TABLE,
+    Blobs,
+    Riddles,
+    Scenes,
+    accuracy,
+    benchmark,
+    experiences,
+    fit,
+    make,
+)
+
+
+class StillPrompts(SupervisedPlugin):
+    """Only the head learns: prompts, keys and the like stay as they began."""
+
+    def before_update(self, strategy: Any, **kwargs: Any) -> None:
+        """Drop the gradients of everything else."""
+        for name, parameter in strategy.model.named_parameters():
+            if "head" not in name:
+                parameter.grad = None
+
+
+def riddles_solved(kind: str, *, still: bool) -> float:
+    """Accuracy on unseen riddles after three tasks, blurry through and through: 1 / 6 by chance and
+    about 0.6 with a linear head on frozen features."""
+    strategy = make(
+        kind,
+        lr=0.02,
+        train_epochs=8,
+        online_iter=1,
+        schedule="constant",
+        clip_norm=None,
+        plugins=[StillPrompts()] if still else [],
+        # all classes in one lane
+        **({"lane_samples": 10_000} if kind == "multi_lane" else {}),
+    )
+    test = Riddles(120, seed=2)
+    stream = si_blurry_benchmark(
+        Riddles(240, seed=1), test, n_tasks=3, disjoint_percent=0, blurry_percent=100, seed=3
+    ).train_stream
+    fit(strategy, stream)
+    return float(CachedEvaluator(test)(strategy.model, strategy.model.seen).overall())
+
+
+@pytest.mark.parametrize("kind", PROMPTED)
+def test_prompts_solve_what_a_head_alone_cannot(kind: str) -> None:
+    still, learning = (riddles_solved(kind, still=still) for still in (True, False))
+    assert learning > still + 0.05
+    assert learning > 0.55
+
+
+@pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
+@pytest.mark.parametrize("kind", [kind for kind in ALL if ALL[kind].learns != "prompts"])
+def test_heads_weights_and_prototypes_learn(kind: str, scenario: str) -> None:
+    settings = {} if kind == "joint" else {"online_iter": 3}
+    strategy = make(kind, scenario, lr=0.02, **settings)
+    fit(strategy, experiences(scenario, train=120))
+    assert accuracy(strategy.model, Blobs(60, seed=5)) > 0.5  # 1 / 6 by chance
+
+
+@pytest.mark.parametrize("scenario", ["mlcil", "si_blurry_multi_label"])
+@pytest.mark.parametrize("kind", [kind for kind in MULTI_LABEL if kind in TABLE])
+def test_several_labels_are_learned(kind: str, scenario: str) -> None:
+    test = Scenes(40, seed=2)
+    anytime = AnytimeEvaluation(
+        test, n_classes=6, every=None if scenario == "mlcil" else 20
+    )
+    strategy = make(kind, scenario, lr=0.05, train_epochs=2, plugins=[anytime])
+    fit(strategy, benchmark(scenario, train=90).train_stream)
+    results = anytime.results
+    assert results["map_last"] > test.targets.mean() + 0.1
+    assert (results["a_auc"] is None) == (scenario == "mlcil")
+    assert {"cf1_80", "of1_80", "cf1_50", "of1_50"} <= set(results)
+    if not strategy.whole_stream:
+        assert results["task_forgetting_fixed"] is not None
+
+
+def test_the_toys_tell_prompts_from_a_head() -> None:
+    assert riddles_solved("linear_probe", still=True) < 0.7

@@ -1,0 +1,68 @@
+"""Tasks cut into mini-experiences by Avalanche teach every strategy what whole tasks do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from avalanche.benchmarks import split_online_stream
+
+from cl_prompts.errors import InputError
+from tests.toys import ALL, benchmark, close, cls_of, learnable, make, weights
+
+SIZE = 16  # two batches
+CASES = [
+    (kind, scenario)
+    for scenario in ("si_blurry", "class_incremental", "mlcil")
+    for kind in ALL
+    if learnable(kind, scenario) and not cls_of(kind).whole_stream
+]
+
+
+def train(strategy: Any, stream: Any) -> Any:
+    """In the stream's order, so that a piece holds the batches of its task."""
+    for experience in stream:
+        strategy.train(experience, eval_streams=[], shuffle=False)
+    return strategy
+
+
+def pieces(stream: Any, *, announced: bool) -> list[Any]:
+    """The tasks of a stream, cut."""
+    return list(
+        split_online_stream(
+            stream, experience_size=SIZE, access_task_boundaries=announced, shuffle=False
+        )
+    )
+
+
+@pytest.mark.parametrize(("kind", "scenario"), CASES)
+def test_training_in_pieces_is_training_on_the_whole(kind: str, scenario: str) -> None:
+    settings: dict[str, Any] = {"train_mb_size": SIZE // 2}
+    stream = benchmark(scenario).train_stream
+    announced = bool(stream[0].boundaries)
+    whole = train(make(kind, scenario, **settings), stream)
+    parts = train(make(kind, scenario, **settings), pieces(stream, announced=announced))
+    assert parts.samples_seen == whole.samples_seen
+    assert parts.updates == whole.updates
+    assert parts.tasks_started == whole.tasks_started == (3 if announced else 0)
+    close(weights(whole), weights(parts))
+
+
+@pytest.mark.parametrize("kind", ["linear_probe", "dual_prompt", "multi_lane"])
+def test_hidden_boundaries_stay_hidden(kind: str) -> None:
+    stream = benchmark("class_incremental").train_stream
+    strategy = train(make(kind, "si_blurry"), pieces(stream, announced=False))
+    assert strategy.tasks_started == 0
+    assert strategy.model.seen.all()
+
+
+def test_joint_training_puts_pieces_of_tasks_together_again() -> None:
+    stream = benchmark("mlcil").train_stream
+    whole, parts = (make("joint", "mlcil", train_epochs=1) for _ in range(2))
+    whole.train(stream, eval_streams=[])
+    online = pieces(stream, announced=True)
+    parts.train(online, eval_streams=[])
+    assert parts.samples_seen == whole.samples_seen == 72
+    close(weights(whole), weights(parts))
+    with pytest.raises(InputError, match="annotated for different classes and are not whole tasks"):
+        make("joint", "mlcil").train(online[:-1], eval_streams=[])

@@ -1,0 +1,118 @@
+"""Training and evaluation mode, and Avalanche's plugins, metrics and loggers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from avalanche.benchmarks import nc_benchmark
+from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
+from avalanche.logging import BaseLogger
+from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin, ReplayPlugin
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies import AnytimeEvaluation
+from tests.families.runs import finished
+from tests.toys import (
+    ALL,
+    N_CLASSES,
+    PROTOTYPES,
+    REPLAYING,
+    TABLE,
+    TEST,
+    TRAIN,
+    Blobs,
+    benchmark,
+    experiences,
+    fit,
+    make,
+)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_evaluation_runs_in_evaluation_mode_and_gives_the_mode_back(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy, test_stream = finished(kind).strategy, benchmark().test_stream
+    model = strategy.model
+    model.train()
+    frozen = [] if model.backbone.trainable else list(model.backbone.modules())
+    assert not any(module.training for module in frozen)
+    modes, run = [], model.run
+    monkeypatch.setattr(
+        model, "run", lambda *given: modes.append(model.training) or run(*given)
+    )
+    AnytimeEvaluation(test_stream).evaluator(model, model.seen)
+    assert model.training
+    assert not any(module.training for module in frozen)
+    strategy.eval(test_stream)
+    assert len(modes) >= 2
+    assert not any(modes)
+
+
+class Recorder(BaseLogger):
+    """Keeps what a logger is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[str, list[tuple[Any, int]]] = {}
+
+    def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
+        self.values.setdefault(name, []).append((value, x_plot))
+
+
+def foreign_benchmark() -> Any:
+    """One of Avalanche's own, whose experiences say nothing of boundaries or order."""
+    train, test = Blobs(TRAIN, N_CLASSES, seed=1), Blobs(TEST, N_CLASSES, seed=2)
+    return nc_benchmark(train, test, n_experiences=3, task_labels=False, seed=1)
+
+
+@pytest.mark.parametrize("kind", TABLE)
+def test_ordinary_metrics_and_loggers_work(kind: str) -> None:
+    logger, foreign = Recorder(), foreign_benchmark()
+    metrics = [accuracy_metrics(minibatch=True, epoch=True, stream=True), loss_metrics(epoch=True)]
+    anytime = AnytimeEvaluation(foreign.test_stream, every=25)
+    plugins = [anytime]
+    strategy = make(
+        kind,
+        "class_incremental",
+        evaluator=EvaluationPlugin(*metrics, loggers=[logger]),
+        plugins=plugins,
+    )
+    fit(strategy, foreign.train_stream)
+    assert plugins == [anytime]  # the caller's list is left alone
+    found = strategy.eval(foreign.test_stream)
+    assert any(name.startswith("Top1_Acc_Stream/eval_phase") for name in found)
+    points = [at for _, at in logger.values["AnytimeAccuracy"]]
+    assert points == [e.samples_seen for e in anytime.curve.anytime]
+    assert all(isinstance(value, float) for value, _ in logger.values["A_AUC"])
+    epochs = [values for name, values in logger.values.items() if name.startswith("Loss_Epoch")]
+    losses = [value for values in epochs for value, _ in values]
+    assert losses
+    assert max(losses) < 200  # unseen classes do not leak a mask value into the loss
+    assert strategy.samples_seen == TRAIN * strategy.train_epochs == anytime.samples_seen
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TABLE if kind not in (*REPLAYING, "joint")])
+def test_a_replay_plugin_and_a_scheduler_work(kind: str) -> None:
+    strategy = make(kind, "class_incremental", plugins=[ReplayPlugin(mem_size=20)])
+    scheduler = LRSchedulerPlugin(
+        torch.optim.lr_scheduler.StepLR(strategy.optimizer, 1, gamma=0.9),
+        step_granularity="iteration",
+        reset_lr=False,
+        reset_scheduler=False,
+    )
+    strategy.plugins.insert(0, scheduler)
+    rate = strategy.optimizer.param_groups[0]["lr"]
+    fit(strategy, foreign_benchmark().train_stream)
+    assert bool(torch.isfinite(strategy.loss))
+    assert strategy.samples_seen == TRAIN * strategy.train_epochs  # replayed samples do not count
+    if kind not in PROTOTYPES and strategy.schedule == "constant":  # others set their own rate
+        assert strategy.optimizer.param_groups[0]["lr"] < rate
+
+
+@pytest.mark.parametrize("kind", [kind for kind in REPLAYING if kind in TABLE])
+def test_a_replay_plugin_and_an_own_buffer_exclude_each_other(kind: str) -> None:
+    with pytest.raises(InputError, match="buffer_size and a plugin"):
+        fit(make(kind, plugins=[ReplayPlugin(mem_size=20)]), experiences())

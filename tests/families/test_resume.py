@@ -1,0 +1,52 @@
+"""A run that is stopped and resumed ends exactly where it would have ended."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from tests.families.runs import finished
+from tests.toys import ALL, cls_of, experiences, fit, learnable, make, same, weights
+
+#: joint training has no task boundary to stop at
+CASES = [
+    (kind, scenario)
+    for scenario in ("si_blurry", "class_incremental", "mlcil", "si_blurry_multi_label")
+    for kind in ALL
+    if learnable(kind, scenario) and not cls_of(kind).whole_stream
+]
+
+
+def as_file(state: dict[str, Any]) -> Any:
+    """What a run folder's checkpoint gives back."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize(("kind", "scenario"), CASES)
+def test_a_run_resumes_exactly_after_an_experience(kind: str, scenario: str) -> None:
+    whole, stream = finished(kind, scenario), experiences(scenario)
+    first, second = make(kind, scenario), make(kind, scenario)
+    state = as_file(fit(first, stream[:2]).state_dict())
+    torch.rand(11)  # what else draws random numbers is of no account
+    second.load_state_dict(state, stream[:2])
+    assert same(weights(first), weights(second))
+    trainable = [[p.requires_grad for p in s.model.parameters()] for s in (first, second)]
+    assert trainable[0] == trainable[1]
+    fit(second, stream[2:])
+    assert same(whole.after, weights(second))
+    assert torch.equal(whole.strategy.buffer.slots, second.buffer.slots)
+    assert second.samples_seen == whole.strategy.samples_seen
+    assert second.updates == whole.strategy.updates
+
+
+def test_a_buffer_needs_the_experiences_that_it_points_into() -> None:
+    first = fit(make("mvp_r"), experiences()[:1])
+    with pytest.raises(InputError, match="points into 1 experiences, but 0 were given"):
+        make("mvp_r").load_state_dict(first.state_dict())

@@ -1,0 +1,38 @@
+"""What was learned can be saved, and loaded into a strategy of the same construction alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from tests.families.runs import finished
+from tests.toys import ALL, PROMPTED, PROTOTYPES, Blobs, make, same
+
+IMAGES = Blobs(12, seed=7).images
+
+
+@pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
+@pytest.mark.parametrize("kind", ALL)
+def test_a_saved_model_predicts_the_same(kind: str, scenario: str, tmp_path: Path) -> None:
+    run, second, path = finished(kind, scenario), make(kind, scenario), tmp_path / "m.safetensors"
+    run.strategy.save(str(path))
+    second.load(str(path))
+    with torch.no_grad():
+        want, found = (s.model.eval()(IMAGES) for s in (run.strategy, second))
+    assert torch.equal(want, found)
+    learns = run.strategy.model.backbone.trainable
+    saved = set(run.strategy.model.learned_state())
+    assert any(name.startswith("backbone.") for name in saved) == learns
+
+
+@pytest.mark.parametrize("kind", [*PROMPTED, *PROTOTYPES, "fine_tuning"])
+def test_a_state_of_another_model_is_refused(kind: str) -> None:
+    probe = finished("linear_probe").strategy.model.learned_state()
+    model = make(kind).model
+    before = {name: value.clone() for name, value in model.learned_state().items()}
+    with pytest.raises(InputError, match="the saved state does not fit this model"):
+        model.load_learned_state(probe)
+    assert same(before, model.learned_state())

@@ -1,0 +1,127 @@
+"""Every strategy on every scenario, and what every scenario's stream promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies import AnytimeEvaluation
+from tests.families.runs import finished
+from tests.toys import (
+    ALL,
+    ANNOUNCED,
+    BENCHMARKS,
+    MULTI_LABEL_SCENARIOS,
+    N_CLASSES,
+    TABLE,
+    TASKS,
+    TRAIN,
+    Blobs,
+    Scenes,
+    benchmark,
+    experiences,
+    fit,
+    learnable,
+    make,
+)
+
+
+@pytest.mark.parametrize("scenario", BENCHMARKS)
+@pytest.mark.parametrize("kind", TABLE)
+def test_every_strategy_trains_or_says_in_a_sentence_why_not(kind: str, scenario: str) -> None:
+    bench, several = benchmark(scenario), scenario in MULTI_LABEL_SCENARIOS
+    anytime = AnytimeEvaluation(bench.test_stream[-1].dataset, n_classes=N_CLASSES, every=25)
+    strategy = make(kind, scenario, plugins=[anytime])
+    if not learnable(kind, scenario):
+        says = f"{type(strategy).__name__} learns one label per image"
+        with pytest.raises(InputError, match=says):
+            fit(strategy, bench.train_stream)
+        return
+    fit(strategy, bench.train_stream)
+    assert strategy.model.seen.all()
+    announced = 0 if scenario not in ANNOUNCED else 1 if strategy.whole_stream else TASKS
+    assert strategy.tasks_started == announced
+    last = anytime.results["map_last" if several else "a_last"]
+    assert last is not None
+    assert 0 <= last <= 1
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_stream_samples_are_counted_once_and_updates_each(kind: str) -> None:
+    strategy = finished(kind).strategy
+    assert strategy.samples_seen == TRAIN * strategy.train_epochs
+    rehearsals = strategy.updates - strategy.clock.train_iterations
+    assert (rehearsals > 0) == kind.startswith("rainbow")
+
+
+# --------------------------------------------------------------------------------- streams
+
+every_scenario = pytest.mark.parametrize("scenario", BENCHMARKS)
+
+
+def items(experience: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images and labels of an experience, in its order."""
+    rows = [experience.dataset[i] for i in range(len(experience.dataset))]
+    return torch.stack([row[0] for row in rows]), torch.stack(
+        [torch.as_tensor(row[1]) for row in rows]
+    )
+
+
+@every_scenario
+def test_a_stream_shows_every_sample_with_its_labels(scenario: str) -> None:
+    several = scenario in MULTI_LABEL_SCENARIOS
+    data: Any = (Scenes if several else Blobs)(TRAIN, seed=1)
+    truth = torch.from_numpy(np.asarray(data.targets))
+    shown: list[int] = []
+    for experience in experiences(scenario):
+        images, labels = items(experience)
+        indices = torch.tensor(experience.indices.tolist())
+        assert torch.equal(images, data.images[indices])
+        if several:  # labels of other tasks are hidden
+            columns = sorted(experience.classes_in_this_experience)
+            assert torch.equal(labels[:, columns].long(), truth[indices][:, columns].long())
+            assert not np.delete(labels.numpy(), columns, axis=1).any()
+        else:
+            assert torch.equal(labels, truth[indices])
+            assert set(labels.tolist()) <= experience.classes_in_this_experience
+        shown += indices.tolist()
+    assert set(shown) == set(range(TRAIN))
+    if scenario != "mlcil":  # there an image comes once in each task that one of its classes is of
+        assert len(shown) == TRAIN
+
+
+@every_scenario
+def test_a_stream_is_the_same_each_time(scenario: str) -> None:
+    first, second = experiences(scenario), experiences(scenario)
+    for one, other in zip(first, second, strict=True):
+        assert np.array_equal(one.indices, other.indices)
+
+
+@every_scenario
+def test_a_stream_says_what_is_announced_and_leaves_no_class_out(scenario: str) -> None:
+    stream = experiences(scenario)
+    assert len(stream) == TASKS
+    assert {experience.boundaries for experience in stream} == {scenario in ANNOUNCED}
+    classes = [experience.classes_in_this_experience for experience in stream]
+    assert set().union(*classes) == set(range(N_CLASSES))
+    new = [c for experience in stream for c in experience.new_classes]
+    assert sorted(new) == list(range(N_CLASSES))  # each class is new once
+
+
+@every_scenario
+def test_a_stream_that_is_ordered_is_trained_in_its_order(scenario: str) -> None:
+    seen: list[torch.Tensor] = []
+
+    class Watch(SupervisedPlugin):
+        def before_update(self, strategy: Any, **kwargs: Any) -> None:
+            seen.append(strategy.mb_x.clone())
+
+    first, *_ = experiences(scenario)
+    fit(make("linear_probe", scenario, online_iter=1, plugins=[Watch()]), [first])
+    in_order = torch.equal(torch.cat(seen), items(first)[0])
+    assert in_order == bool(getattr(first, "ordered", False))

@@ -1,0 +1,24 @@
+"""The table of toys has a row for every strategy and a stream for every scenario."""
+
+from __future__ import annotations
+
+from cl_prompts.experiments.signatures import SCENARIOS
+from cl_prompts.strategies import STRATEGIES
+from tests.toys import BENCHMARKS, TABLE, VARIANTS
+
+
+def test_every_strategy_has_a_row() -> None:
+    missing = sorted(set(STRATEGIES) - set(TABLE))
+    assert not missing, f"tests/toys.py: TABLE needs a row for {', '.join(missing)}"
+    foreign = sorted(set(TABLE) - set(STRATEGIES))
+    assert not foreign, f"tests/toys.py: TABLE has rows of no strategy: {', '.join(foreign)}"
+
+
+def test_every_variant_is_of_a_strategy() -> None:
+    assert {row.strategy for row in VARIANTS.values()} <= set(STRATEGIES)
+    assert not set(VARIANTS) & set(TABLE)
+
+
+def test_every_scenario_has_a_toy_stream() -> None:
+    missing = sorted(set(SCENARIOS) - set(BENCHMARKS))
+    assert not missing, f"tests/toys.py: BENCHMARKS needs a stream of {', '.join(missing)}"

@@ -1,0 +1,81 @@
+"""What all models on a frozen ViT have in common: seen classes, and what was learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.errors import InputError
+from cl_prompts.models.base import ContinualModel, Output
+from tests.toys import tiny_vit
+
+
+class Constant(ContinualModel):
+    """Scores every class of every image alike."""
+
+    def __init__(self, n_classes: int = 4, *, multi_label: bool = False) -> None:
+        super().__init__(tiny_vit(), n_classes, multi_label=multi_label)
+        self.score = nn.Parameter(torch.tensor([2.0]))
+
+    def run(self, images: Tensor | None, cached: Any = None) -> Output:
+        assert images is not None
+        logits = self.score.expand(len(images), self.n_classes)
+        return Output(self.hide_unseen(logits), logits)
+
+
+IMAGES = torch.rand(2, 3, 16, 16)
+
+
+def test_classes_open_by_their_labels() -> None:
+    model = Constant()
+    assert (model(IMAGES) == -torch.inf).all()
+    model.see(torch.tensor([[1], [3], [1]]))
+    assert model.seen.tolist() == [False, True, False, True]
+    assert model(IMAGES).tolist() == [[-torch.inf, 2, -torch.inf, 2]] * 2
+
+
+def test_multi_hot_labels_open_the_classes_that_occur() -> None:
+    model = Constant(multi_label=True)
+    assert not model(IMAGES).any()
+    model.see(torch.tensor([[0, 1, 0, 0], [1, 1, 0, 0]]))
+    assert model.seen.tolist() == [True, True, False, False]
+    assert model(IMAGES).tolist() == [[2, 2, 0, 0]] * 2  # unseen classes score 0
+
+
+def test_nothing_is_cached_unless_a_model_says_so() -> None:
+    model = Constant()
+    assert model.cache_keys() == {}
+    assert model.needs_images([])
+
+
+def test_the_learned_state_leaves_the_frozen_backbone_out(tmp_path: Path) -> None:
+    model, other, path = Constant(), Constant(), tmp_path / "learned.safetensors"
+    assert set(model.learned_state()) == {"seen", "score"}
+    assert model.n_learned == 1
+    model.see(torch.tensor([2]))
+    with torch.no_grad():
+        model.score += 1
+    model.save(path)
+    other.load(path)
+    assert torch.equal(other(IMAGES), model(IMAGES))
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]  # no temporary file is left
+
+
+def test_a_state_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
+    model = Constant()
+    with pytest.raises(InputError, match="does not fit this model: seen differ"):
+        model.load_learned_state(Constant(5).learned_state())
+    with pytest.raises(InputError, match="does not fit this model: extra differ"):
+        model.load_learned_state({**model.learned_state(), "extra": torch.zeros(1)})
+    with pytest.raises(InputError, match="there is no saved model at"):
+        model.load(tmp_path / "nothing.safetensors")
+    assert model.score.item() == 2
+
+
+def test_a_head_needs_a_class() -> None:
+    with pytest.raises(InputError, match="n_classes is 0: a head needs at least one class"):
+        Constant(0)

@@ -1,0 +1,48 @@
+"""From features to scores: head, learned masks, the mask of unseen classes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cl_prompts.models.heads import FINITE_MASK, InstanceLogitMask, linear_head, mask_unseen
+from cl_prompts.prompts.selectors import Selection
+
+
+def selection(index: list[list[int]], size: int = 3) -> Selection:
+    return Selection(torch.tensor(index), torch.zeros(len(index), size), torch.ones(size))
+
+
+def test_a_head_begins_small_and_without_bias() -> None:
+    torch.manual_seed(0)
+    head = linear_head(500, 20)
+    assert head.weight.shape == (20, 500)
+    assert head.weight.std().item() == pytest.approx(0.02, rel=0.03)
+    assert not head.bias.any()
+
+
+def test_columns_of_unseen_classes_are_replaced() -> None:
+    logits, seen = torch.ones(2, 3), torch.tensor([True, False, True])
+    assert mask_unseen(logits, seen).tolist() == [[1, -torch.inf, 1]] * 2
+    assert mask_unseen(logits, seen, FINITE_MASK)[:, 1].tolist() == [FINITE_MASK] * 2
+    assert (logits == 1).all()  # the given logits stay as they are
+
+
+def test_a_mask_of_one_prompt_is_its_sigmoid() -> None:
+    mask = InstanceLogitMask(3, 4)
+    torch.testing.assert_close(
+        mask(selection([[1]])), torch.full((1, 4), 0.537883), atol=1e-6, rtol=0
+    )
+    with torch.no_grad():
+        mask.values.normal_()
+    torch.testing.assert_close(mask(selection([[2], [0]])), 2 * mask.values[[2, 0]].sigmoid())
+
+
+def test_several_prompts_are_averaged_before_the_sigmoid() -> None:
+    mask = InstanceLogitMask(3, 2)
+    with torch.no_grad():
+        mask.values.copy_(torch.tensor([[4.0, -1.0], [0.0, 2.0], [9.0, 9.0]]))
+    want = 2 * torch.tensor([[(4.0 + 0.0) / 2, (-1.0 + 2.0) / 2]]).sigmoid()
+    torch.testing.assert_close(mask(selection([[0, 1]])), want)
+    after = mask.values[[0, 1]].sigmoid().mean(dim=0) * 2
+    assert (after - want).abs().max() > 0.05  # which is not the mean of two masks

@@ -1,0 +1,174 @@
+"""Prompts mixed from components: attention, growth, orthogonality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cl_prompts.errors import InputError
+from cl_prompts.prompts.components import (
+    AttentionWeights,
+    ComponentPool,
+    GrowingRows,
+    gram_schmidt,
+    orthogonal_rows,
+    orthogonality,
+)
+from cl_prompts.prompts.task_aware import start_task
+
+
+def literal_weights(selector: AttentionWeights, query: Tensor) -> Tensor:
+    """The formula as written: every query times every attention vector, normalised, times every
+    normalised key."""
+    key, attention = selector.key(), selector.attention()
+    product = torch.einsum("bd,lmd->lbmd", query, attention)
+    return torch.einsum("lbmd,lmd->lbm", F.normalize(product, dim=-1), F.normalize(key, dim=-1))
+
+
+@pytest.mark.parametrize("n_tasks", [None, 3])
+def test_two_matrix_products_equal_the_literal_attention(n_tasks: int | None) -> None:
+    torch.manual_seed(0)
+    selector, query = AttentionWeights(4, 12, 16, n_tasks=n_tasks), 5 * torch.randn(7, 16)
+    start_task(selector, 1) if n_tasks else None
+    fast, slow = selector(query), literal_weights(selector, query)
+    n = 12 if n_tasks is None else 8
+    assert fast.weights is not None
+    assert fast.weights.shape == (4, 7, n)
+    torch.testing.assert_close(fast.weights, slow, atol=1e-6, rtol=0)
+    torch.testing.assert_close(1 - fast.distance, slow.mean(0), atol=1e-6, rtol=0)
+    assert fast.index.tolist() == [list(range(n))] * 7
+    mine = [p for p in selector.parameters() if p.requires_grad and p.abs().sum() > 0]
+    ramp = torch.arange(slow.numel()).view_as(slow)
+    for a, b in zip(
+        torch.autograd.grad((fast.weights * ramp).sum(), mine),
+        torch.autograd.grad((slow * ramp).sum(), mine),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_new_rows_are_orthonormal_whatever_the_past() -> None:
+    past, draws = 3 * torch.randn(2, 5, 16), torch.randn(2, 4, 16)
+    rows = orthogonal_rows(past, draws)
+    torch.testing.assert_close(
+        rows @ rows.transpose(1, 2), torch.eye(4).expand(2, 4, 4), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(rows @ past.transpose(1, 2), torch.zeros(2, 4, 5), atol=1e-5, rtol=0)
+    assert (
+        gram_schmidt(past, draws) @ past.transpose(1, 2)
+    ).abs().max() > 1e-2  # the published form is not
+
+
+def test_both_forms_agree_while_the_past_is_orthogonal() -> None:
+    past = (
+        orthogonal_rows(torch.zeros(2, 0, 16), torch.randn(2, 5, 16))
+        * torch.tensor([1.0, 2, 3, 4, 5])[:, None]
+    )
+    draws = torch.randn(2, 4, 16)
+    torch.testing.assert_close(
+        orthogonal_rows(past, draws), gram_schmidt(past, draws), atol=1e-5, rtol=0
+    )
+
+
+def test_a_vanished_row_takes_no_part_in_gram_schmidt() -> None:
+    past, draws = torch.randn(1, 3, 8), torch.randn(1, 2, 8)
+    padded = torch.cat([past, torch.zeros(1, 1, 8)], dim=1)
+    assert torch.equal(gram_schmidt(padded, draws), gram_schmidt(past, draws))
+
+
+def test_the_penalty_vanishes_for_orthonormal_rows() -> None:
+    rows = GrowingRows(3, 6, 16)()
+    assert orthogonality(rows).item() == pytest.approx(0, abs=1e-10)
+    assert orthogonality(2 * rows).item() == pytest.approx(3 * 9 / 6, rel=1e-4)
+
+
+@pytest.mark.parametrize("orthogonal", ["qr", "gram_schmidt"])
+def test_earlier_components_stay_bit_for_bit_under_weight_decay_and_momentum(
+    orthogonal: str,
+) -> None:
+    torch.manual_seed(0)
+    rows = GrowingRows(2, 7, 16, n_tasks=3, orthogonal=orthogonal)  # 2 rows a task, one left over
+    optimizer = torch.optim.AdamW(
+        rows.parameters(), lr=0.1, weight_decay=0.5
+    )  # one optimizer for all tasks
+
+    def learn() -> None:
+        for _ in range(3):
+            optimizer.zero_grad(set_to_none=False)
+            (rows() * torch.randn(16)).sum().backward()
+            optimizer.step()
+
+    for task in range(3):
+        start_task(rows, task)
+        assert rows().shape == (2, 2 * (task + 1), 16)
+        past, future = [p.detach().clone() for p in rows.rows[:task]], rows.rows[task + 1 :]
+        fresh = rows.rows[task].detach().clone()
+        learn()
+        assert all(torch.equal(p, q) for p, q in zip(rows.rows[:task], past, strict=True))
+        assert all((p == 0).all() for p in future)
+        assert not torch.equal(rows.rows[task], fresh)
+        assert [p.requires_grad for p in rows.rows] == [i >= task for i in range(3)]
+
+
+def test_without_boundaries_all_components_train_from_the_start() -> None:
+    rows = GrowingRows(2, 7, 16)
+    start_task(rows, 3)
+    assert rows().shape == (2, 7, 16)
+    assert all(p.requires_grad for p in rows.parameters())
+
+
+def test_growth_is_part_of_the_state() -> None:
+    rows = GrowingRows(2, 6, 16, n_tasks=3)
+    start_task(rows, 1)
+    other = GrowingRows(2, 6, 16, n_tasks=3)
+    other.load_state_dict(rows.state_dict())
+    assert torch.equal(other(), rows())
+    assert [p.requires_grad for p in other.rows] == [False, True, True]
+
+
+def test_a_prompt_is_the_weighted_sum_of_components_by_block() -> None:
+    torch.manual_seed(0)
+    selector, pool = AttentionWeights(2, 6, 16), ComponentPool(6, (1, 3), 4, 16, 2)
+    selection = selector(torch.randn(5, 16))
+    plan = pool.build(selection)
+    assert selection.weights is not None
+    for i, block in enumerate((1, 3)):
+        rows = torch.einsum("bm,mw->bw", selection.weights[i], pool.values()[i]).view(5, 4, 16)
+        for part, half in zip(plan.prefix[block], (rows[:, :2], rows[:, 2:]), strict=True):
+            literal = half.unflatten(2, (2, 8)).transpose(1, 2)
+            torch.testing.assert_close(part, literal, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            lambda: ComponentPool(4, (0,), 3, 16, 2),
+            "length is 3: half of a component's rows are keys",
+        ),
+        (lambda: GrowingRows(1, 3, 16, n_tasks=4), "3 components cannot be divided among 4 tasks"),
+        (
+            lambda: GrowingRows(1, 30, 16),
+            "30 components of width 16 cannot be orthogonal: give at most 16",
+        ),
+        (lambda: GrowingRows(1, 3, 16, orthogonal="qrr"), "did you mean 'qr'"),
+        (lambda: start_task(GrowingRows(1, 4, 16, n_tasks=2), 2), "task 2 has no components"),
+        (
+            lambda: start_task(GrowingRows(1, 4, 16, n_tasks=4), 2),
+            "task 2 is announced after task 0",
+        ),
+    ],
+)
+def test_bad_input_is_refused(make: Callable[[], Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        make()
+
+
+def test_a_pool_without_its_selector_says_so() -> None:
+    with pytest.raises(TypeError, match="give the model"):
+        ComponentPool(4, (0,), 2, 16, 2).build(None)

@@ -1,0 +1,75 @@
+"""Prompts that are keys and values of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix, split_heads
+from cl_prompts.prompts.selectors import NearestKeys
+from cl_prompts.prompts.task_aware import start_task
+
+
+def test_every_image_gets_its_own_keys_and_values() -> None:
+    pool, selector = PrefixPool(4, (1, 3), 2, 16, 2), NearestKeys(4, 16, k=2)
+    selection = selector(torch.randn(6, 16))
+    plan = pool.build(selection)
+    for i, block in enumerate((1, 3)):
+        for b, row in enumerate(selection.index.tolist()):
+            for part in (0, 1):
+                literal = torch.cat(
+                    [pool.values[entry, i, part] for entry in row]
+                )  # (k * length, dim)
+                assert torch.equal(
+                    plan.prefix[block][part][b], literal.view(4, 2, 8).transpose(0, 1)
+                )
+
+
+def test_heads_are_contiguous_channels() -> None:
+    keys, values = split_heads(torch.arange(24.0).view(1, 2, 2, 6), 3)
+    assert keys[0, :, 0].tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert values[0, 2].tolist() == [[16, 17], [22, 23]]
+
+
+def test_a_shared_prefix_is_the_same_for_all_images() -> None:
+    shared = SharedPrefix((0, 2), 3, 16, 2)
+    plan = shared.build(None)
+    assert set(plan.prefix) == {0, 2}
+    for i, block in enumerate((0, 2)):
+        for part in (0, 1):
+            literal = shared.values[i, part].view(3, 2, 8).transpose(0, 1)
+            assert torch.equal(plan.prefix[block][part][0], literal)
+
+
+def test_slot_copies_are_made_once_and_leave_other_slots_alone() -> None:
+    pool = PrefixPool(3, (0,), 2, 16, 2, copy_slots=1)
+    before = pool.values.detach().clone()
+    start_task(pool, 0)
+    assert torch.equal(pool.values, before)
+    start_task(pool, 1)
+    assert torch.equal(pool.values[1], before[0])
+    assert torch.equal(pool.values[[0, 2]], before[[0, 2]])
+    start_task(pool, 7)  # beyond the pool
+    assert torch.equal(pool.values[2], before[2])
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: SharedPrefix((0, 0), 2, 16, 2), r"blocks is \[0, 0\]"),
+        (lambda: PrefixPool(4, (0,), -1, 16, 2), "length is -1: it cannot be negative"),
+        (lambda: PrefixPool(4, (0,), 2, 16, 3), "16 does not divide into 3 heads"),
+    ],
+)
+def test_bad_input_is_refused(make: Callable[[], Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        make()
+
+
+def test_a_pool_without_its_selector_says_so() -> None:
+    with pytest.raises(TypeError, match="give the model"):
+        PrefixPool(4, (0,), 2, 16, 2).build(None)

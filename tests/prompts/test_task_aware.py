@@ -1,0 +1,57 @@
+"""Parts that learn when a task starts."""
+
+from __future__ import annotations
+
+import pytest
+from torch import Tensor, nn
+
+from cl_prompts.errors import InputError
+from cl_prompts.prompts.components import (
+    AttentionWeights,
+)
+from cl_prompts.prompts.selectors import NearestKeys
+from cl_prompts.prompts.task_aware import TaskAware, start_task
+from cl_prompts.prompts.task_selectors import (
+    TaskSlots,
+)
+
+
+def test_tasks_start_in_order() -> None:
+    slots = TaskSlots(NearestKeys(4, 8))
+    start_task(slots, 2)
+    with pytest.raises(InputError, match="task 1 is announced after task 2: tasks start in order"):
+        start_task(slots, 1)
+
+
+def test_every_task_aware_part_is_found() -> None:
+    model = nn.Sequential(TaskSlots(NearestKeys(4, 8)), AttentionWeights(2, 4, 8, n_tasks=2))
+    start_task(model, 1)
+    assert [m.task for m in model.modules() if isinstance(m, TaskAware)] == [1, 1, 1]
+
+
+class Noting(TaskAware):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[tuple[int, int]] = []
+
+    def begin(self, task: int) -> None:
+        self.begun.append((self.task, task))
+
+
+def test_a_task_begins_once_and_tasks_may_be_left_out() -> None:
+    part = Noting()
+    for task in (0, 0, 3, 3):  # a resumed run announces its task again
+        start_task(part, task)
+    assert part.begun == [(-1, 0), (0, 3)]
+    assert part.task == 3
+
+
+def test_the_task_is_part_of_the_state() -> None:
+    part, other = Noting(), Noting()
+    start_task(part, 2)
+    other.load_state_dict(part.state_dict())
+    assert other.task == 2
+    assert other.begun == []
+    assert all(isinstance(value, Tensor) for value in part.state_dict().values())

@@ -1,0 +1,165 @@
+"""Slots for tasks, votes of a batch, penalties on habit: in training and in evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cl_prompts.prompts.selectors import NearestKeys, Selection, count_choices
+from cl_prompts.prompts.task_aware import start_task
+from cl_prompts.prompts.task_selectors import (
+    BatchwisePrompt,
+    FrequencyPenalty,
+    TaskSlots,
+    copy_slot,
+    slot_rows,
+)
+
+
+def nearest(query: Tensor, key: Tensor, k: int) -> Tensor:
+    """Literal top-k by cosine, for scores without ties."""
+    return F.cosine_similarity(query[:, None], key[None], dim=-1).topk(k).indices
+
+
+@pytest.fixture
+def keys() -> NearestKeys:
+    torch.manual_seed(0)
+    return NearestKeys(8, 16, k=2)
+
+
+@pytest.fixture
+def query() -> Tensor:
+    torch.manual_seed(1)
+    return torch.randn(10, 16)
+
+
+@given(st.integers(-1, 30), st.integers(1, 5), st.integers(1, 40))
+def test_slots_are_disjoint_and_inside_the_pool(task: int, k: int, size: int) -> None:
+    slot = slot_rows(task, k, size)
+    assert (slot is None) == (task < 0 or task * k + k > size)
+    if slot is not None:
+        assert list(range(size))[slot] == list(range(task * k, task * k + k))
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 6), st.integers(1, 3), st.integers(1, 12))
+def test_copying_touches_the_slot_alone(task: int, k: int, size: int) -> None:
+    values = torch.arange(float(size))
+    copy_slot(values, task, k)
+    want = [float(i) for i in range(size)]
+    if task > 0 and (task + 1) * k <= size:
+        want[task * k : (task + 1) * k] = want[(task - 1) * k : task * k]
+    assert values.tolist() == want
+
+
+def test_training_uses_the_slot_and_evaluation_never_asks_for_the_task(
+    keys: NearestKeys, query: Tensor
+) -> None:
+    slots = TaskSlots(keys, all_rows=True)
+    assert torch.equal(slots(query).index, nearest(query, keys.key, 2))  # nothing announced
+    start_task(slots, 2)
+    selection = slots(query)
+    assert selection.index.tolist() == [[4, 5]] * 10
+    selection.match.backward()
+    assert keys.key.grad is not None
+    assert keys.key.grad.abs().sum(1).nonzero().flatten().tolist() == [
+        4,
+        5,
+    ]  # only the task's keys move
+    assert torch.equal(slots.eval()(query).index, nearest(query, keys.key, 2))
+
+
+def test_slots_beyond_the_pool_fall_back_to_the_nearest_keys(
+    keys: NearestKeys, query: Tensor
+) -> None:
+    slots = TaskSlots(keys)
+    start_task(slots, 4)  # rows 8 and 9 of 8
+    for mode in (True, False):
+        assert torch.equal(slots.train(mode)(query).index, nearest(query, keys.key, 2))
+
+
+def test_keys_of_tasks_to_come_do_not_compete(keys: NearestKeys, query: Tensor) -> None:
+    slots = TaskSlots(keys).eval()
+    start_task(slots, 1)
+    assert torch.equal(slots(query).index, nearest(query, keys.key[:4], 2))
+    start_task(slots, 3)
+    assert torch.equal(slots(query).index, nearest(query, keys.key, 2))
+
+
+def test_keys_are_copied_on_request_and_once(keys: NearestKeys) -> None:
+    slots = TaskSlots(keys, copy_keys=True)
+    start_task(slots, 0)
+    start_task(slots, 1)
+    assert torch.equal(keys.key[2:4], keys.key[0:2])
+    with torch.no_grad():
+        keys.key[2:4] += 1
+    trained = keys.key.detach().clone()
+    start_task(slots, 1)  # a resumed run announces its task again
+    assert torch.equal(keys.key, trained)
+
+
+def test_the_task_travels_in_the_state(keys: NearestKeys, query: Tensor) -> None:
+    slots = TaskSlots(keys)
+    start_task(slots, 3)
+    other = TaskSlots(NearestKeys(8, 16, k=2))
+    other.load_state_dict(slots.state_dict())
+    assert other.task == 3
+    assert torch.equal(other(query).index, slots(query).index)
+    assert all(isinstance(value, Tensor) for value in slots.state_dict().values())
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.lists(st.integers(0, 6), min_size=2, max_size=2, unique=True), min_size=1, max_size=9
+    )
+)
+def test_majority_counts_choices_and_breaks_ties_downwards(choices: list[list[int]]) -> None:
+    class Fixed(NearestKeys):
+        def forward(self, query: Tensor, **_: object) -> Selection:
+            return replace(super().forward(query), index=torch.tensor(choices))
+
+    index = BatchwisePrompt(Fixed(7, 4, k=2), 7)(torch.randn(len(choices), 4)).index
+    flat = [i for row in choices for i in row]
+    want = sorted(range(7), key=lambda i: (-flat.count(i), i))[:2]
+    assert index.tolist() == [want] * len(choices)
+    assert count_choices(torch.tensor(choices), 7).tolist() == [flat.count(i) for i in range(7)]
+
+
+def test_majority_acts_in_training_only_unless_asked(keys: NearestKeys, query: Tensor) -> None:
+    vote = BatchwisePrompt(keys, 8)
+    assert (vote(query).index == vote(query).index[0]).all()
+    assert torch.equal(vote.eval()(query).index, keys(query).index)
+    leaking = BatchwisePrompt(keys, 8, in_evaluation=True).eval()
+    alone = torch.cat([leaking(q[None]).index for q in query])
+    assert torch.equal(alone.sort(1).values, keys(query).index.sort(1).values)
+    assert not torch.equal(
+        leaking(query).index.sort(1).values, alone.sort(1).values
+    )  # batch mates decide
+
+
+def test_frequency_penalty_turns_new_tasks_to_rare_rows(query: Tensor) -> None:
+    torch.manual_seed(0)
+    keys = NearestKeys(5, 16)
+    penalty = FrequencyPenalty(keys)
+    assert torch.equal(penalty(query).index, keys(query).index)  # alike before a second task
+    keys.count[:] = torch.tensor([8.0, 1, 1, 1, 9])
+    assert torch.equal(penalty(query).index, keys(query).index)
+    start_task(penalty, 1)
+    torch.testing.assert_close(penalty.frequency, torch.tensor([0.4, 0.05, 0.05, 0.05, 0.45]))
+    chosen = penalty(query)
+    literal = (
+        (1 - F.cosine_similarity(query[:, None], keys.key[None], dim=-1)) * penalty.frequency
+    ).argmin(1)
+    assert torch.equal(chosen.index[:, 0], literal)
+    assert set(chosen.index.flatten().tolist()) <= {1, 2, 3}
+    penalty.observe(chosen)
+    assert keys.count.sum() == 30
+    torch.testing.assert_close(penalty.frequency.sum(), torch.tensor(1.0))  # fixed within the task
+    assert torch.equal(penalty.eval()(query).index, keys(query).index)
