@@ -112,7 +112,7 @@ def _ls(args: argparse.Namespace) -> None:
     lists = {
         "recipes": recipe_names(),
         "strategies": {name: entry.description for name, entry in STRATEGIES.items()},
-        "scenarios": {name: about for name, (_, about) in SCENARIOS.items()},
+        "scenarios": {name: entry.description for name, entry in SCENARIOS.items()},
         "data sets": {name: entry.description for name, entry in DATASETS.items()},
         "backbones": {
             **BACKBONES,

@@ -107,7 +107,7 @@ def stream_figure(
     per task above.
 
     Args:
-        stream: what ``BlurrySplit.to_json()`` holds: ``counts`` (n_tasks x n_classes samples),
+        stream: what ``Split.to_json()`` holds: ``counts`` (n_tasks x n_classes samples),
             ``disjoint_classes`` and ``blurry_classes`` (one list of classes per task).
         class_names: names of all classes; default their numbers. Names are written for at most 40
             classes.

@@ -114,10 +114,8 @@ def _split(settings: Settings, data: DataSet) -> Any:
             f"scenario {scenario!r} does not fit data set {data.name!r}, which has {has}: use"
             f" {' or '.join(fitting)}"
         )
-    if several:
-        options["test_labels"] = data.test.targets
-    return getattr(scenarios, SCENARIOS[scenario][0])(
-        data.train.targets, seed=settings.stream_seed, **options
+    return SCENARIOS[scenario].make(
+        data.train.targets, data.test.targets, seed=settings.stream_seed, **options
     )
 
 

@@ -7,29 +7,11 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, get_type_hints
 
+from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import strategy_class
 
-#: scenario -> function that splits labels
-SCENARIOS = {
-    "si_blurry": ("si_blurry_split", "stochastic blurry task boundaries, online (ICCV 2023)"),
-    "i_blurry": ("i_blurry_split", "blurry boundaries with equal tasks (ICLR 2022)"),
-    "disjoint": ("disjoint_split", "each class in one task, equal tasks"),
-    "class_incremental": (
-        "class_incremental_split",
-        "each class in one task, boundaries announced, several epochs",
-    ),
-    "mlcil": (
-        "mlcil_split",
-        "multi-label class-incremental: B0-C10 and the like, boundaries announced",
-    ),
-    "si_blurry_multi_label": (
-        "si_blurry_multi_label_split",
-        "Si-Blurry for images with several labels, online",
-    ),
-}
-
-#: those of them that split a 0/1 matrix of labels
-MULTI_LABEL_SCENARIOS = ("mlcil", "si_blurry_multi_label")
+#: those scenarios that split a 0/1 matrix of labels
+MULTI_LABEL_SCENARIOS = tuple(name for name, entry in SCENARIOS.items() if entry.multi_label)
 
 #: parameters that the runner itself fills in
 FILLED = {
@@ -81,7 +63,7 @@ def section_parameters(section: str, name: str = "") -> dict[str, tuple[Any, Any
     if section == "dataset":
         function = import_module("cl_prompts.datasets.registry").load_dataset
     elif section == "scenario":
-        function = getattr(import_module("cl_prompts.scenarios"), SCENARIOS[name or "si_blurry"][0])
+        function = SCENARIOS[name or "si_blurry"].split
     elif section == "backbone":
         function = import_module("cl_prompts.backbones.weights").create_backbone
     else:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit, MultiLabelTask
+from cl_prompts.scenarios.registry import SCENARIOS, Scenario, find_scenario
 from cl_prompts.scenarios.si_blurry import (
     disjoint_split,
     i_blurry_split,
@@ -18,11 +20,12 @@ from cl_prompts.scenarios.si_blurry import (
     si_blurry_split,
 )
 from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_split
-from cl_prompts.scenarios.split import BlurrySplit
+from cl_prompts.scenarios.split import Split
 
 if TYPE_CHECKING:
     from cl_prompts.datasets.registry import DATASETS, DataSet, as_dataset, load_dataset
     from cl_prompts.scenarios.benchmarks import (
+        benchmark_builder,
         benchmark_from_split,
         class_incremental_benchmark,
         disjoint_benchmark,
@@ -35,16 +38,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATASETS",
-    "BlurrySplit",
+    "SCENARIOS",
+    "BaseSplit",
     "DataSet",
     "MultiLabelSplit",
     "MultiLabelTask",
+    "Scenario",
+    "Split",
     "as_dataset",
+    "benchmark_builder",
     "benchmark_from_split",
     "class_incremental_benchmark",
     "class_incremental_split",
     "disjoint_benchmark",
     "disjoint_split",
+    "find_scenario",
     "i_blurry_benchmark",
     "i_blurry_split",
     "iid_benchmark",
@@ -58,27 +66,23 @@ __all__ = [
     "si_blurry_split",
 ]
 
-_LAZY = {
-    "cl_prompts.scenarios.benchmarks": (
-        "benchmark_from_split",
-        "class_incremental_benchmark",
-        "disjoint_benchmark",
-        "i_blurry_benchmark",
-        "iid_benchmark",
-        "mlcil_benchmark",
-        "si_blurry_benchmark",
-        "si_blurry_multi_label_benchmark",
-    ),
-    "cl_prompts.datasets.registry": ("DATASETS", "DataSet", "as_dataset", "load_dataset"),
-}
+_DATA_SETS = ("DATASETS", "DataSet", "as_dataset", "load_dataset")
+_BUILDERS = ("benchmark_builder", "benchmark_from_split", "iid_benchmark")
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _LAZY.items():
-        if name in names:
-            return getattr(importlib.import_module(module), name)
+    if name in _DATA_SETS:
+        return getattr(importlib.import_module("cl_prompts.datasets.registry"), name)
+    if name in _BUILDERS or name in _benchmarks():
+        return getattr(importlib.import_module("cl_prompts.scenarios.benchmarks"), name)
+    if name.endswith("_split") and name.removesuffix("_split") in SCENARIOS:
+        return SCENARIOS[name.removesuffix("_split")].split
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_benchmarks(), *(f"{name}_split" for name in SCENARIOS)})
+
+
+def _benchmarks() -> list[str]:
+    return [f"{name}_benchmark" for name in SCENARIOS]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
 
+import numpy as np
 from avalanche.benchmarks import CLScenario
 
 from cl_prompts.errors import InputError
+from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
+from cl_prompts.scenarios.registry import SCENARIOS, Scenario
 from cl_prompts.scenarios.si_blurry import (
     disjoint_split,
     i_blurry_split,
@@ -18,197 +21,148 @@ from cl_prompts.scenarios.si_blurry import (
     si_blurry_split,
 )
 from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_split
-from cl_prompts.scenarios.si_blurry_sampler import Leftover
-from cl_prompts.scenarios.split import BlurrySplit
+from cl_prompts.scenarios.split import Split
 from cl_prompts.scenarios.streams import multi_label_streams, single_label_streams
 
+P = ParamSpec("P")
 
-def si_blurry_benchmark(
-    train: Any,
-    test: Any,
-    *,
-    n_tasks: int = 5,
-    disjoint_percent: int = 50,
-    blurry_percent: int = 10,
-    seed: int = 1,
-    stochastic: bool = True,
-    leftover: Leftover = "keep",
-    task_labels: bool = True,
-    split: BlurrySplit | None = None,
-) -> CLScenario:
-    """A Si-Blurry stream as an Avalanche benchmark: ``benchmark_from_split`` of
-    ``si_blurry_split(train.targets, ...)``.
+
+class BenchmarkBuilder(Protocol[P]):
+    """A function from two data sets and a scenario's parameters to an Avalanche benchmark; see
+    ``benchmark_builder``."""
+
+    @overload
+    def __call__(self, train: Any, test: Any, *args: P.args, **kwargs: P.kwargs) -> CLScenario: ...
+
+    # Parameters of a ParamSpec cannot stand beside others, so these two are not checked by type.
+    @overload
+    def __call__(
+        self, train: Any, test: Any, *, task_labels: bool, **parameters: Any
+    ) -> CLScenario: ...
+
+    @overload
+    def __call__(
+        self,
+        train: Any,
+        test: Any,
+        *,
+        split: BaseSplit | None,
+        task_labels: bool = True,
+        **parameters: Any,
+    ) -> CLScenario: ...
+
+
+def benchmark_builder(
+    split_function: Callable[Concatenate[Any, P], BaseSplit],
+) -> BenchmarkBuilder[P]:
+    """Turn a function that splits labels into one that builds Avalanche benchmarks.
+
+    ``si_blurry_benchmark = benchmark_builder(si_blurry_split)`` takes what ``si_blurry_split``
+    takes, behind the training and the test set: ``si_blurry_benchmark(train, test, n_tasks=5)``. A
+    function of your own serves as well.
+
+    Example:
+        >>> from cl_prompts.scenarios import Split, benchmark_builder
+        >>> def one_by_one(targets, *, task_size: int = 2) -> Split:
+        ...     rows = range(len(targets))
+        ...     tasks = [rows[i : i + task_size] for i in rows[::task_size]]
+        ...     return Split.of("one by one", targets, tasks)
+        >>> class Numbers(list):
+        ...     targets = [0, 1, 0, 1]
+        >>> data = Numbers((number, number % 2) for number in range(4))
+        >>> benchmark = benchmark_builder(one_by_one)(data, data, task_size=2)
+        >>> [experience.indices.tolist() for experience in benchmark.train_stream]
+        [[0, 1], [2, 3]]
 
     Args:
-        train, test, task_labels: see ``benchmark_from_split``.
-        n_tasks, disjoint_percent, blurry_percent, seed, stochastic, leftover: see
-            ``si_blurry_split``.
-        split: use this split instead of drawing one; a parameter that contradicts it is refused.
+        split_function: takes labels first; see ``Scenario.split``.
+
+    Returns:
+        A function of ``train``, ``test``, the parameters of ``split_function`` by name, and two
+        more: ``split``, a given split to use instead of making one, and ``task_labels`` (see
+        ``benchmark_from_split``). It raises ``InputError`` for an unknown parameter, and for one
+        that contradicts the given split.
     """
-    parameters: dict[str, Any] = {
-        "n_tasks": n_tasks,
-        "disjoint_percent": disjoint_percent,
-        "blurry_percent": blurry_percent,
-        "seed": seed,
-        "stochastic": stochastic,
-        "leftover": leftover,
-    }
-    if split is None:
-        split = si_blurry_split(_targets("train", train), **parameters)
-    _no_contradiction(split, parameters, si_blurry_split)
-    return benchmark_from_split(train, test, split, task_labels=task_labels)
+    scenario = Scenario.of(split_function)
+    name = scenario.name.removesuffix("_split") + "_benchmark"
+
+    def build(
+        train: Any,
+        test: Any,
+        *,
+        split: BaseSplit | None = None,
+        task_labels: bool = True,
+        **parameters: Any,
+    ) -> CLScenario:
+        scenario.check_names(parameters, of=name, beside=("split", "task_labels"))
+        if split is None:
+            targets = _targets("train", train), _targets("test", test)
+            split = scenario.make(*targets, **parameters)
+        else:
+            _check_given(split, scenario, parameters)
+        return benchmark_from_split(train, test, split, task_labels=task_labels)
+
+    _dress(build, name, scenario)
+    return cast(BenchmarkBuilder[P], build)
 
 
-def i_blurry_benchmark(
-    train: Any,
-    test: Any,
-    *,
-    n_tasks: int = 5,
-    disjoint_percent: int = 50,
-    blurry_percent: int = 10,
-    seed: int = 1,
-    leftover: Leftover = "keep",
-    task_labels: bool = True,
-) -> CLScenario:
-    """``benchmark_from_split`` of ``i_blurry_split(train.targets, ...)``."""
-    split = i_blurry_split(
-        _targets("train", train),
-        n_tasks=n_tasks,
-        disjoint_percent=disjoint_percent,
-        blurry_percent=blurry_percent,
-        seed=seed,
-        leftover=leftover,
+def _dress(build: Any, name: str, scenario: Scenario) -> None:
+    """Give a builder the name, signature and documentation that completion and help show."""
+    train, test, split, task_labels, more = inspect.signature(build).parameters.values()
+    own = [
+        scenario.signature[parameter].replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in scenario.parameters
+    ]
+    signature = inspect.Signature(
+        [train, test, *own, split, task_labels, *([more] if scenario.open_ended else [])],
+        return_annotation=CLScenario,
     )
-    return benchmark_from_split(train, test, split, task_labels=task_labels)
+    hints = {p.name: p.annotation for p in signature.parameters.values()}
+    build.__name__ = build.__qualname__ = name
+    build.__signature__ = signature
+    build.__annotations__ = {**hints, "return": CLScenario}
+    build.__wrapped__ = scenario.split
+    build.__doc__ = f"""Build the Avalanche benchmark of ``{scenario.name}(train.targets, ...)``.
+
+Args:
+    train, test, task_labels: see ``benchmark_from_split``.
+    split: use this split instead of making one; a parameter that contradicts it is refused.
+    others: see ``{scenario.name}``, whose documentation follows.
+
+{inspect.getdoc(scenario.split)}
+"""
 
 
-def disjoint_benchmark(
-    train: Any,
-    test: Any,
-    *,
-    n_tasks: int = 5,
-    seed: int = 1,
-    leftover: Leftover = "keep",
-    task_labels: bool = True,
-) -> CLScenario:
-    """``benchmark_from_split`` of ``disjoint_split(train.targets, ...)``."""
-    split = disjoint_split(_targets("train", train), n_tasks=n_tasks, seed=seed, leftover=leftover)
-    return benchmark_from_split(train, test, split, task_labels=task_labels)
-
-
-def iid_benchmark(train: Any, test: Any, *, seed: int = 1, task_labels: bool = True) -> CLScenario:
-    """One experience with all data in a seeded random order, for the joint upper bound
-    (``iid_split``)."""
-    split = iid_split(_targets("train", train), seed=seed)
-    return benchmark_from_split(train, test, split, task_labels=task_labels)
-
-
-def class_incremental_benchmark(
-    train: Any,
-    test: Any,
-    *,
-    n_tasks: int = 10,
-    class_order: Sequence[int] | int | str | None = None,
-    seed: int = 1,
-    task_labels: bool = True,
-) -> CLScenario:
-    """``benchmark_from_split`` of ``class_incremental_split(train.targets, ...)``: announced tasks
-    of new classes."""
-    split = class_incremental_split(
-        _targets("train", train), n_tasks=n_tasks, class_order=class_order, seed=seed
-    )
-    return benchmark_from_split(train, test, split, task_labels=task_labels)
-
-
-def mlcil_benchmark(
-    train: Any,
-    test: Any,
-    *,
-    base: int | None = None,
-    increment: int | None = None,
-    protocol: str | None = None,
-    class_order: Sequence[int] | int | str | None = None,
-    seed: int = 1,
-    task_labels: bool = True,
-    split: MultiLabelSplit | None = None,
-) -> CLScenario:
-    """A multi-label class-incremental stream as an Avalanche benchmark.
-
-    Args:
-        train, test, task_labels: see ``benchmark_from_split``.
-        base, increment, protocol, class_order, seed: see ``mlcil_split``.
-        split: use this split instead of making one; then leave out base, increment, protocol and
-            class_order.
-    """
-    division: dict[str, Any] = {
-        "base": base,
-        "increment": increment,
-        "protocol": protocol,
-        "class_order": class_order,
-    }
-    if split is None:
-        split = mlcil_split(
-            _targets("train", train), **division, seed=seed, test_labels=_targets("test", test)
-        )
-    else:
-        for name, value in division.items():
-            if value is not None:
-                raise InputError(f"give either split or {name}, not both")
-        if split.anchors is not None:
-            raise InputError(f"this split is not of mlcil_split: {split!r}")
-    return benchmark_from_split(train, test, split, task_labels=task_labels)
-
-
-def si_blurry_multi_label_benchmark(
-    train: Any,
-    test: Any,
-    *,
-    n_tasks: int = 5,
-    disjoint_percent: int = 50,
-    blurry_percent: int = 10,
-    seed: int = 1,
-    stochastic: bool = True,
-    leftover: Leftover = "keep",
-    task_labels: bool = True,
-    split: MultiLabelSplit | None = None,
-) -> CLScenario:
-    """A multi-label Si-Blurry stream as an Avalanche benchmark.
-
-    Args:
-        train, test, task_labels: see ``benchmark_from_split``.
-        n_tasks, disjoint_percent, blurry_percent, seed, stochastic, leftover: see
-            ``si_blurry_multi_label_split``.
-        split: use this split instead of drawing one; a parameter that contradicts it is refused.
-    """
-    parameters: dict[str, Any] = {
-        "n_tasks": n_tasks,
-        "disjoint_percent": disjoint_percent,
-        "blurry_percent": blurry_percent,
-        "seed": seed,
-        "stochastic": stochastic,
-        "leftover": leftover,
-    }
-    if split is None:
-        split = si_blurry_multi_label_split(
-            _targets("train", train), **parameters, test_labels=_targets("test", test)
-        )
-    if split.anchors is None:
-        raise InputError(f"this split is not of si_blurry_multi_label_split: {split!r}")
-    _no_contradiction(split.anchors, parameters, si_blurry_multi_label_split)
-    return benchmark_from_split(train, test, split, task_labels=task_labels)
+def _check_given(split: BaseSplit, scenario: Scenario, parameters: dict[str, Any]) -> None:
+    """A given split must be one that the scenario can make, with the parameters that were given
+    beside it; None stands for "not given"."""
+    right_kind = isinstance(split, MultiLabelSplit) == scenario.multi_label
+    if not right_kind or not scenario.knows(split.parameters):
+        raise InputError(f"this split is not of {scenario.name}: {split!r}")
+    carried = {"n_tasks": split.n_tasks, **split.parameters}
+    for name, value in parameters.items():
+        if value is None:
+            continue
+        if name not in carried:
+            raise InputError(f"give either split or {name}, not both")
+        if not np.array_equal(value, carried[name]):
+            raise InputError(
+                f"{name}={value!r} contradicts the given split, which has {carried[name]!r}"
+            )
 
 
 def benchmark_from_split(
-    train: Any, test: Any, split: BlurrySplit | MultiLabelSplit, *, task_labels: bool = True
+    train: Any, test: Any, split: BaseSplit, *, task_labels: bool = True
 ) -> CLScenario:
     """Wrap two data sets and a split as an Avalanche benchmark, without touching an image.
 
     ``train_stream`` has one experience a task, built when it is first asked for and kept.
     ``test_stream`` has a single one with the whole test set (multi-label: all images with a label),
-    so anytime evaluation restricts itself to seen classes in the strategy or the metric. For
-    ``mlcil_split`` it has one experience a task instead, the cumulative test set after that task
-    with labels of classes seen by then: evaluate ``test_stream[t]`` alone, since these overlap. The
-    split stands at ``benchmark.split`` (with the test labels, if it was made without).
+    so anytime evaluation restricts itself to seen classes in the strategy or the metric. For a
+    multi-label split with announced boundaries (``mlcil_split``) it has one experience a task
+    instead, the cumulative test set after that task with labels of classes seen by then: evaluate
+    ``test_stream[t]`` alone, since these overlap. The split is ``benchmark.split`` (with the test
+    labels, if it was made without).
 
     An experience is a ``DatasetExperience`` whose data set gives ``(x, y, 0)``: a constant task
     label, which LwF, DER and others need. Of a single-label split y is the label; of a multi-label
@@ -244,34 +198,19 @@ def benchmark_from_split(
     Raises:
         InputError: targets missing or unfit, or a split of other data.
     """
-    marks = {"ordered": split.ordered, "boundaries": split.boundaries, "overlapping": False}
-    targets = _targets("train", train), _targets("test", test)
+    data = (train, test)
+    targets = (_targets("train", train), _targets("test", test))
     if isinstance(split, MultiLabelSplit):
-        split, streams = multi_label_streams(
-            (train, test), targets, split, task_labels=task_labels, marks=marks
-        )
+        split, streams = multi_label_streams(data, targets, split, task_labels=task_labels)
+    elif isinstance(split, Split):
+        streams = single_label_streams(data, targets, split, task_labels=task_labels)
     else:
-        streams = single_label_streams(
-            (train, test), targets, split, task_labels=task_labels, marks=marks
-        )
+        raise InputError(f"split must be a Split or a MultiLabelSplit, not {split!r}")
     benchmark = CLScenario(streams)
     benchmark.split = split
     for stream in streams:
         stream.benchmark = benchmark
     return benchmark
-
-
-def _no_contradiction(
-    split: BlurrySplit, parameters: dict[str, Any], function: Callable[..., Any]
-) -> None:
-    """A given split must have the parameters that were given beside it; one left at its default
-    says nothing."""
-    defaults = inspect.signature(function).parameters
-    for name, value in parameters.items():
-        if value not in (getattr(split, name), defaults[name].default):
-            raise InputError(
-                f"{name}={value!r} contradicts the given split, which has {getattr(split, name)!r}"
-            )
 
 
 def _targets(name: str, data: Any) -> Any:
@@ -282,3 +221,21 @@ def _targets(name: str, data: Any) -> Any:
             " tensor)"
         )
     return targets
+
+
+# The scenarios' own builders. A new scenario needs no line here, since it has a builder as soon as
+# it is in the registry; with one, type checkers know its parameters too.
+si_blurry_benchmark = benchmark_builder(si_blurry_split)
+i_blurry_benchmark = benchmark_builder(i_blurry_split)
+disjoint_benchmark = benchmark_builder(disjoint_split)
+iid_benchmark = benchmark_builder(iid_split)
+class_incremental_benchmark = benchmark_builder(class_incremental_split)
+mlcil_benchmark = benchmark_builder(mlcil_split)
+si_blurry_multi_label_benchmark = benchmark_builder(si_blurry_multi_label_split)
+
+
+def __getattr__(name: str) -> Any:
+    scenario = SCENARIOS.get(name.removesuffix("_benchmark"))
+    if scenario is None or not name.endswith("_benchmark"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return benchmark_builder(scenario.split)

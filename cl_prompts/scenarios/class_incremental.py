@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 
+from cl_prompts.checks import whole_number
 from cl_prompts.datasets.classes import choose_classes
-from cl_prompts.datasets.labels import (
-    check_label_matrix,
-    check_labels,
-    check_positives,
-    count_classes,
-    integer,
-)
+from cl_prompts.datasets.labels import check_label_matrix, check_labels, check_positives
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.si_blurry_sampler import rows_of
-from cl_prompts.scenarios.split import BlurrySplit
+from cl_prompts.scenarios.split import Split
+
+ClassOrder = Sequence[int] | int | Literal["shuffled"]
 
 
 def mlcil_split(
@@ -28,12 +26,12 @@ def mlcil_split(
     base: int | None = None,
     increment: int | None = None,
     protocol: str | None = None,
-    class_order: Sequence[int] | int | str | None = None,
+    class_order: ClassOrder | None = None,
     test_labels: Any = None,
     seed: int = 1,
 ) -> MultiLabelSplit:
-    """Multi-label class-incremental learning: tasks of new classes, in which only these classes are
-    annotated.
+    """Split multi-label images into tasks of new classes, in which only these are annotated
+    (MLCIL).
 
     An image is in every task one of whose classes it has, so an image with labels of several tasks
     comes in each of them, each time with that task's labels alone. Images without any label are in
@@ -42,7 +40,16 @@ def mlcil_split(
 
     Source: Dong et al. (KRT), ICCV 2023, arXiv 2302.13334, and the code of MULTI-LANE (De Min et
     al., CoLLAs 2024, arXiv 2405.15633). Rows of a task are ascending: training shuffles. Column =
-    label id; nothing is relabelled.
+    label id; nothing is relabelled. Boundaries are announced.
+
+    Example:
+        >>> from cl_prompts.scenarios import mlcil_split
+        >>> labels = [[1, 1, 0, 0], [0, 0, 1, 0], [0, 1, 0, 1], [1, 0, 1, 1]]
+        >>> split = mlcil_split(labels, base=2, increment=1)
+        >>> [task.classes for task in split], split.parameters
+        ([(0, 1), (2,), (3,)], {'base': 2, 'increment': 1})
+        >>> [task.train_indices.tolist() for task in split]
+        [[0, 2, 3], [1, 3], [2, 3]]
 
     Args:
         labels: 0/1 matrix (n, C) of the training images; every class must be positive in one of
@@ -68,25 +75,19 @@ def mlcil_split(
     check_positives(matrix, "labels")
     n_classes = matrix.shape[1]
     base, increment = _division(n_classes, base, increment, protocol)
-    seed = integer("seed", seed, 0, 2**64 - 1)
     order = _class_order(n_classes, class_order, seed)
     groups = np.split(order, range(base, n_classes, increment))
-    tasks = [np.flatnonzero(matrix[:, classes].any(axis=1)) for classes in groups]
-    counts = np.zeros((len(groups), n_classes), dtype=np.int64)
-    positives = matrix.sum(axis=0, dtype=np.int64)
+    visible = np.zeros((len(groups), n_classes), dtype=bool)
     for task, classes in enumerate(groups):
-        counts[task, classes] = positives[classes]
-    split = MultiLabelSplit(
-        tasks=tuple(tasks),
-        counts=counts,
-        n_samples=len(matrix),
-        n_unlabelled=int(np.count_nonzero(~matrix.any(axis=1))),
-        n_labels=int(positives.sum()),
-    )
-    return (
-        split
-        if test_labels is None
-        else split.with_test_labels(check_label_matrix(test_labels, "test_labels"))
+        visible[task, classes] = True
+    return MultiLabelSplit.of(
+        "class-incremental",
+        matrix,
+        [np.flatnonzero(matrix[:, classes].any(axis=1)) for classes in groups],
+        visible=visible,
+        boundaries=True,
+        test_labels=test_labels,
+        parameters={"base": base, "increment": increment},
     )
 
 
@@ -94,15 +95,23 @@ def class_incremental_split(
     targets: Any,
     *,
     n_tasks: int = 10,
-    class_order: Sequence[int] | int | str | None = None,
+    class_order: ClassOrder | None = None,
     seed: int = 1,
-) -> BlurrySplit:
-    """Single-label tasks of equally many new classes, whose boundaries are announced: split
-    CIFAR-100 and the like.
+) -> Split:
+    """Split labelled samples into tasks of equally many new classes, with announced boundaries
+    (split CIFAR-100 and the like).
 
     Like ``disjoint_split`` every class lives in one task, but the learner is told when a task
     begins (``boundaries``) and may pass over its samples in any order, several times. Rows of a
     task are ascending: training shuffles.
+
+    Example:
+        >>> from cl_prompts.scenarios import class_incremental_split
+        >>> split = class_incremental_split([3, 2, 1, 0] * 25, n_tasks=2)
+        >>> split
+        <class-incremental split: 2 tasks, 4 classes, 100 samples>
+        >>> split.disjoint_classes, split[0][:4].tolist()
+        (((0, 1), (2, 3)), [2, 3, 6, 7])
 
     Args:
         targets: integer label of each sample, (n,); every one of 0..C-1 must occur.
@@ -117,8 +126,7 @@ def class_incremental_split(
             unequal tasks.
     """
     labels, n_classes = check_labels(targets, "targets")
-    n_tasks = integer("n_tasks", n_tasks, 1, n_classes, " (the number of classes)")
-    seed = integer("seed", seed, 0, 2**64 - 1)
+    n_tasks = whole_number("n_tasks", n_tasks, 1, n_classes, "the number of classes")
     if n_classes % n_tasks:
         fit = _either([n for n in range(1, n_classes + 1) if n_classes % n == 0])
         raise InputError(
@@ -126,46 +134,24 @@ def class_incremental_split(
         )
     groups = np.split(_class_order(n_classes, class_order, seed), n_tasks)
     tasks = rows_of(labels, groups, n_classes)
-    return BlurrySplit(
-        tasks=tuple(tasks),
-        disjoint_classes=tuple(tuple(classes.tolist()) for classes in groups),
-        blurry_classes=((),) * n_tasks,
-        dropped_classes=(),
-        counts=count_classes(labels, tasks, n_classes),
-        n_samples=len(labels),
-        disjoint_percent=100,
-        blurry_percent=0,
-        seed=seed,
-        stochastic=False,
-        leftover="keep",
-        boundaries=True,
-    )
+    split = Split.of("class-incremental", labels, tasks, boundaries=True)
+    return replace(split, disjoint_classes=tuple(tuple(classes.tolist()) for classes in groups))
 
 
 def _division(
     n_classes: int, base: int | None, increment: int | None, protocol: str | None
 ) -> tuple[int, int]:
-    """Classes of the first task and of the others."""
+    """Classes of the first task and of each later one."""
     if protocol is not None:
         if base is not None or increment is not None:
             raise InputError("give either protocol or base and increment, not both")
-        match = (
-            re.fullmatch(r"B(\d+)-C(\d+)", protocol, re.IGNORECASE)
-            if isinstance(protocol, str)
-            else None
-        )
-        if match is None:
-            raise InputError(
-                "protocol must read like 'B10-C2' (10 classes in the first task, 2 in each later"
-                f" one; B0 gives the first as many as the others), not {protocol!r}"
-            )
-        base, increment = int(match[1]), int(match[2])
+        base, increment = _numbers(protocol)
     if base is None or increment is None:
         raise InputError(
             "a class-incremental split needs base and increment, or a protocol such as 'B0-C4'"
         )
-    base = integer("base", base, 0, n_classes, " (the number of classes)")
-    increment = integer("increment", increment, 1, n_classes, " (the number of classes)")
+    base = whole_number("base", base, 0, n_classes, "the number of classes")
+    increment = whole_number("increment", increment, 1, n_classes, "the number of classes")
     rest = n_classes - base
     if rest % increment:
         fit = _either([n for n in range(1, rest + 1) if rest % n == 0])
@@ -176,16 +162,28 @@ def _division(
     return base or increment, increment
 
 
-def _class_order(n_classes: int, order: Sequence[int] | int | str | None, seed: int) -> np.ndarray:
+def _numbers(protocol: str) -> tuple[int, int]:
+    """Base and increment of "B10-C2" and the like."""
+    match = re.fullmatch(r"B(\d+)-C(\d+)", str(protocol), re.IGNORECASE)
+    if match is None:
+        raise InputError(
+            "protocol must read like 'B10-C2' (10 classes in the first task, 2 in each later"
+            f" one; B0 gives the first as many as the others), not {protocol!r}"
+        )
+    return int(match[1]), int(match[2])
+
+
+def _class_order(n_classes: int, order: ClassOrder | None, seed: int) -> np.ndarray:
+    """All classes in the order in which they come."""
+    seed = whole_number("seed", seed, 0, 2**64 - 1)
     if isinstance(order, str):
         if order != "shuffled":
             raise InputError(
                 f"class_order must be 'shuffled', a seed or a list of all classes, not {order!r}"
             )
         order = seed
-    return choose_classes(
-        f"the {n_classes} classes", [str(c) for c in range(n_classes)], None, order
-    )
+    names = [str(c) for c in range(n_classes)]
+    return choose_classes(f"the {n_classes} classes", names, None, order)
 
 
 def _either(numbers: list[int]) -> str:

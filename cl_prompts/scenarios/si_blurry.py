@@ -3,11 +3,12 @@ arithmetic on labels."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cl_prompts.datasets.labels import check_labels
 from cl_prompts.scenarios.si_blurry_sampler import Leftover, blurry_stream
-from cl_prompts.scenarios.split import BlurrySplit
+from cl_prompts.scenarios.split import Split
 
 
 def si_blurry_split(
@@ -19,7 +20,7 @@ def si_blurry_split(
     seed: int = 1,
     stochastic: bool = True,
     leftover: Leftover = "keep",
-) -> BlurrySplit:
+) -> Split:
     """Split labelled samples into tasks with stochastic blurry boundaries.
 
     Source: Moon et al., ICCV 2023, arXiv 2308.09303, sampler of the published code. With C classes
@@ -50,6 +51,12 @@ def si_blurry_split(
     So taking the added samples out of a "keep" stream leaves the "drop" stream. Leftover classes
     count as blurry, but the shuffling of steps 3 and 4 is over when they come: their samples stay
     in their home task. A task may be empty.
+
+    Example:
+        >>> from cl_prompts.scenarios import si_blurry_split
+        >>> split = si_blurry_split([0, 1, 2, 3] * 25, n_tasks=2, blurry_percent=20, seed=3)
+        >>> split.name, split.sizes, split.disjoint_classes
+        ('Si-Blurry', [25, 75], ((2,), (3,)))
 
     Args:
         targets: integer label of each sample, (n,), in the data set's order; every one of 0..C-1
@@ -89,9 +96,11 @@ def i_blurry_split(
     blurry_percent: int = 10,
     seed: int = 1,
     leftover: Leftover = "keep",
-) -> BlurrySplit:
-    """``si_blurry_split`` with ``stochastic=False``: equal numbers of classes in each task (Koh et
-    al., i-Blurry)."""
+) -> Split:
+    """Split labelled samples into tasks with blurry boundaries and equal numbers of classes.
+
+    ``si_blurry_split`` with ``stochastic=False`` (Koh et al., ICLR 2022, i-Blurry).
+    """
     return si_blurry_split(
         targets,
         n_tasks=n_tasks,
@@ -105,18 +114,20 @@ def i_blurry_split(
 
 def disjoint_split(
     targets: Any, *, n_tasks: int = 5, seed: int = 1, leftover: Leftover = "keep"
-) -> BlurrySplit:
-    """``i_blurry_split`` with ``disjoint_percent=100``: every class in one task, equal numbers of
-    classes in each.
+) -> Split:
+    """Split labelled samples into tasks with every class in one task, equally many in each.
 
-    Classes left over by the division count as blurry by name, but they too stay whole in one task.
+    ``i_blurry_split`` with ``disjoint_percent=100``. Classes left over by the division count as
+    blurry by name, but they too stay whole in one task.
     """
-    return i_blurry_split(
+    split = i_blurry_split(
         targets, n_tasks=n_tasks, disjoint_percent=100, seed=seed, leftover=leftover
     )
+    return replace(split, name="disjoint", parameters={"seed": seed, "leftover": leftover})
 
 
-def iid_split(targets: Any, *, seed: int = 1) -> BlurrySplit:
-    """One task that holds everything in a seeded random order: the stream of the joint upper
+def iid_split(targets: Any, *, seed: int = 1) -> Split:
+    """Put all samples into one task in a seeded random order: the stream of the joint upper
     bound."""
-    return i_blurry_split(targets, n_tasks=1, disjoint_percent=0, blurry_percent=0, seed=seed)
+    split = i_blurry_split(targets, n_tasks=1, disjoint_percent=0, blurry_percent=0, seed=seed)
+    return replace(split, name="i.i.d.", parameters={"seed": seed})

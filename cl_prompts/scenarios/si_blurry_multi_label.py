@@ -10,7 +10,7 @@ import numpy as np
 from cl_prompts.datasets.labels import check_label_matrix, check_positives, count_positives
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.si_blurry_sampler import Leftover, blurry_stream
-from cl_prompts.scenarios.split import BlurrySplit
+from cl_prompts.scenarios.split import Classes, Split
 
 
 def si_blurry_multi_label_split(
@@ -53,9 +53,16 @@ def si_blurry_multi_label_split(
     * with one label per image nothing is hidden, and tasks, counts and classes equal
       ``si_blurry_split`` bit for bit.
 
-    ``result.anchors`` is the stream of anchors as a ``BlurrySplit``: ``disjoint_classes`` and
+    ``result.anchors`` is the stream of anchors as a ``Split``: ``disjoint_classes`` and
     ``blurry_classes`` by home, with point 3 applied, and the number of visitors. Boundaries are not
     announced.
+
+    Example:
+        >>> from cl_prompts.scenarios import si_blurry_multi_label_split
+        >>> labels = [[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 0], [0, 0, 1, 1]]
+        >>> split = si_blurry_multi_label_split(labels, n_tasks=2, seed=3)
+        >>> split.sizes, [task.classes for task in split]
+        ([2, 2], [(2,), (0, 1, 3)])
 
     Args:
         labels: 0/1 matrix (n, C) of the training images; every class must be positive in one of
@@ -82,34 +89,37 @@ def si_blurry_multi_label_split(
         stochastic=stochastic,
         leftover=leftover,
     )
+    # From here on the anchors' stream counts rows of the data set, unlabelled images included.
     tasks = tuple(rows[chosen] for chosen in stream.tasks)
-    positives = count_positives(matrix, tasks)
-    stream = _homes_near_images(replace(stream, tasks=tasks), positives)
+    stream = replace(stream, tasks=tasks, n_samples=len(matrix))
+    stream = _homes_near_images(stream, count_positives(matrix, tasks))
     at_home = np.arange(stream.n_tasks)[:, None] == stream.homes
-    split = MultiLabelSplit(
-        tasks=tasks,
-        counts=np.where(at_home | (stream.counts > 0), positives, 0),
-        n_samples=len(matrix),
-        n_unlabelled=len(matrix) - len(rows),
-        n_labels=int(matrix.sum(dtype=np.int64)),
-        anchors=stream,
+    split = MultiLabelSplit.of(
+        stream.name,
+        matrix,
+        tasks,
+        visible=at_home | (stream.counts > 0),
+        test_labels=test_labels,
+        parameters=stream.parameters,
     )
-    return (
-        split
-        if test_labels is None
-        else split.with_test_labels(check_label_matrix(test_labels, "test_labels"))
-    )
+    return replace(split, anchors=stream)
 
 
 def anchor_labels(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that have a label, (m,) int64 ascending, and the rarest label of each, (m,) int64; ties
-    to the lowest id."""
+    """Return the rows that have a label, (m,) int64 ascending, and the rarest label of each, (m,)
+    int64; ties go to the lowest id.
+
+    Example:
+        >>> rows, anchors = anchor_labels(np.array([[1, 1], [0, 0], [0, 1]]))
+        >>> rows.tolist(), anchors.tolist()
+        ([0, 2], [0, 1])
+    """
     by_rarity = np.argsort(matrix.sum(axis=0, dtype=np.int64), kind="stable")
     rows = np.flatnonzero(matrix.any(axis=1))
     return rows, by_rarity[matrix[rows][:, by_rarity].argmax(axis=1)]
 
 
-def _homes_near_images(stream: BlurrySplit, positives: np.ndarray) -> BlurrySplit:
+def _homes_near_images(stream: Split, positives: np.ndarray) -> Split:
     """Move the home of each class without samples of its own to the task with most of its
     images."""
     homes = stream.homes
@@ -122,7 +132,7 @@ def _homes_near_images(stream: BlurrySplit, positives: np.ndarray) -> BlurrySpli
     if not new:
         return stream
 
-    def rehomed(by_task: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+    def rehomed(by_task: Classes) -> Classes:
         kind = [c for classes in by_task for c in classes if c in new]
         return tuple(
             (*(c for c in classes if c not in new), *(c for c in kind if new[c] == task))

@@ -7,9 +7,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from cl_prompts.datasets.labels import count_classes, integer
+from cl_prompts.checks import one_of, whole_number
+from cl_prompts.datasets.labels import count_classes
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios.split import BlurrySplit
+from cl_prompts.scenarios.split import Split
 
 Leftover = Literal["keep", "drop"]
 Rows = list[np.ndarray]  # one int64 array per task: data-set rows, or classes
@@ -25,21 +26,25 @@ def blurry_stream(
     seed: int,
     stochastic: bool,
     leftover: Leftover,
-) -> BlurrySplit:
-    """What ``si_blurry_split`` documents, on checked labels (n,) int64 of which some classes may
-    have no sample.
+) -> Split:
+    """Draw the stream that ``si_blurry_split`` documents.
+
+    Args:
+        labels: checked labels (n,) int64, of which some classes may have no sample.
+        n_classes: number of classes, those without a sample included.
+        n_tasks, disjoint_percent, blurry_percent, seed, stochastic, leftover: see
+            ``si_blurry_split``.
 
     Raises:
         InputError: a parameter out of its range.
     """
-    n_tasks = integer("n_tasks", n_tasks, 1, n_classes, " (the number of classes)")
-    disjoint_percent = integer("disjoint_percent", disjoint_percent, 0, 100)
-    blurry_percent = integer("blurry_percent", blurry_percent, 0, 100)
-    seed = integer("seed", seed, 0, 2**64 - 1)
+    n_tasks = whole_number("n_tasks", n_tasks, 1, n_classes, "the number of classes")
+    disjoint_percent = whole_number("disjoint_percent", disjoint_percent, 0, 100)
+    blurry_percent = whole_number("blurry_percent", blurry_percent, 0, 100)
+    seed = whole_number("seed", seed, 0, 2**64 - 1)
     if not isinstance(stochastic, bool):
         raise InputError(f"stochastic must be True or False, not {stochastic!r}")
-    if leftover not in ("keep", "drop"):
-        raise InputError(f"leftover must be 'keep' or 'drop', not {leftover!r}")
+    one_of("leftover", leftover, Leftover)
 
     draws = _Draws(seed, n_tasks, stochastic)
     order = draws.permutation(n_classes)
@@ -48,33 +53,38 @@ def blurry_stream(
     disjoint = draws.homes(order[:n_disjoint])
     blurry = draws.homes(order[n_disjoint : n_disjoint + n_blurry])
     rest = order[n_disjoint + n_blurry :]
-    own, mine = rows_of(labels, disjoint, n_classes), rows_of(labels, blurry, n_classes)
-    tasks, undealt = _published_streams(own, mine, blurry_percent, draws)
+    tasks, undealt = _published_streams(
+        rows_of(labels, disjoint, n_classes),
+        rows_of(labels, blurry, n_classes),
+        blurry_percent,
+        draws,
+    )
     if leftover == "keep":
         extra = draws.leftover_homes(rest)
         blurry = [np.concatenate(pair) for pair in zip(blurry, extra, strict=True)]
         additions = rows_of(labels, extra, n_classes)
         for task, stream in enumerate(tasks):
-            tasks[task] = _insert(
-                stream, np.concatenate([undealt[task : task + 1], additions[task]]), draws
-            )
-    return BlurrySplit(
+            extra_rows = np.concatenate([undealt[task : task + 1], additions[task]])
+            tasks[task] = _insert(stream, extra_rows, draws)
+    return Split(
+        name="Si-Blurry" if stochastic else "i-Blurry",
         tasks=tuple(tasks),
-        disjoint_classes=tuple(tuple(classes.tolist()) for classes in disjoint),
-        blurry_classes=tuple(tuple(classes.tolist()) for classes in blurry),
-        dropped_classes=tuple(rest.tolist()) if leftover == "drop" else (),
         counts=count_classes(labels, tasks, n_classes),
         n_samples=len(labels),
-        disjoint_percent=disjoint_percent,
-        blurry_percent=blurry_percent,
-        seed=seed,
-        stochastic=stochastic,
-        leftover=leftover,
+        parameters={
+            "disjoint_percent": disjoint_percent,
+            "blurry_percent": blurry_percent,
+            "seed": seed,
+            "stochastic": stochastic,
+            "leftover": leftover,
+        },
+        disjoint_classes=tuple(tuple(classes.tolist()) for classes in disjoint),
+        blurry_classes=tuple(tuple(classes.tolist()) for classes in blurry),
     )
 
 
 def rows_of(labels: np.ndarray, classes: Rows, n_classes: int) -> Rows:
-    """Per task the rows with a label among its classes, ascending."""
+    """Return per task the rows with a label among its classes, ascending."""
     n_tasks = len(classes)
     # The smallest integer type lets numpy sort by radix, in linear time.
     task_of_class = np.full(n_classes, n_tasks, dtype=np.min_scalar_type(n_tasks))

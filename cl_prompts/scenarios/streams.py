@@ -22,9 +22,10 @@ from cl_prompts.datasets.labels import (
     count_positives,
 )
 from cl_prompts.errors import InputError
+from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.multi_hot import MaskedLabels, MultiHotTargets
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
-from cl_prompts.scenarios.split import BlurrySplit
+from cl_prompts.scenarios.split import Split
 
 
 class LazyStream(SequenceCLStream):
@@ -54,7 +55,8 @@ class LazyStream(SequenceCLStream):
         marks: dict[str, Any],
         joint_data: Callable[[np.ndarray], TaskAwareSupervisedClassificationDataset] | None = None,
     ) -> None:
-        self._data, self._joint_data = data, joint_data
+        self._data = data
+        self._joint_data = joint_data
         self._rows = rows
         self._present = present
         self._marks = {**marks, "task_label": 0, "task_labels": [0]} if task_labels else marks
@@ -84,8 +86,12 @@ class LazyStream(SequenceCLStream):
         return experience
 
     def joint(self, experiences: Sequence[int] | None = None) -> DatasetExperience:
-        """Some experiences (all by default) as one: each of their images once, with all labels that
-        are visible in any."""
+        """Join some experiences (all by default) into one: each of their images once, with all
+        labels that are visible in any.
+
+        Args:
+            experiences: their numbers; None for all.
+        """
         chosen = list(range(len(self._rows)) if experiences is None else experiences)
         present = np.asarray(self._present[chosen].any(axis=0))
         data = self._data[chosen[0]] if self._joint_data is None else self._joint_data(present)
@@ -116,13 +122,21 @@ class LazyStream(SequenceCLStream):
 def single_label_streams(
     data: tuple[Any, Any],
     targets: tuple[Any, Any],
-    split: BlurrySplit,
+    split: Split,
     *,
     task_labels: bool,
-    marks: dict[str, Any],
 ) -> list[LazyStream]:
-    """Training and test stream of a single-label split, after making sure that it was made from
-    these targets."""
+    """Make the training and the test stream of a single-label split.
+
+    Args:
+        data: training and test set.
+        targets: their labels.
+        split: made from the training labels.
+        task_labels: set ``task_label`` and ``task_labels`` on experiences.
+
+    Raises:
+        InputError: targets that are no labels, or a split of other labels.
+    """
     labels, n_classes = check_labels(targets[0], "train.targets")
     test_labels, n_test_classes = check_labels(targets[1], "test.targets")
     _same_classes(n_classes, n_test_classes)
@@ -133,19 +147,12 @@ def single_label_streams(
         raise _misfit(split)
     train = [_single_label_data(data[0], labels)] * split.n_tasks
     test = [_single_label_data(data[1], test_labels)]
+    test_rows = [np.arange(len(test_labels))]
     present = np.bincount(test_labels)[None] > 0
+    shared: dict[str, Any] = {"task_labels": task_labels, "marks": _marks(split)}
     return [
-        LazyStream(
-            "train", train, split.tasks, split.visible, task_labels=task_labels, marks=marks
-        ),
-        LazyStream(
-            "test",
-            test,
-            [np.arange(len(test_labels))],
-            present,
-            task_labels=task_labels,
-            marks=marks,
-        ),
+        LazyStream("train", train, split.tasks, split.visible, **shared),
+        LazyStream("test", test, test_rows, present, **shared),
     ]
 
 
@@ -155,10 +162,19 @@ def multi_label_streams(
     split: MultiLabelSplit,
     *,
     task_labels: bool,
-    marks: dict[str, Any],
 ) -> tuple[MultiLabelSplit, list[LazyStream]]:
-    """Training and test stream of a multi-label split, and the split with its test set; targets
-    must be its own."""
+    """Make the training and the test stream of a multi-label split; return the split with its test
+    set, and the streams.
+
+    Args:
+        data: training and test set.
+        targets: their label matrices.
+        split: made from the training labels, and from the test labels if it has any.
+        task_labels: set ``task_label`` and ``task_labels`` on experiences.
+
+    Raises:
+        InputError: targets that are no label matrices, or a split of other labels.
+    """
     matrix = check_label_matrix(targets[0], "train.targets")
     test_matrix = check_label_matrix(targets[1], "test.targets")
     _same_classes(matrix.shape[1], test_matrix.shape[1])
@@ -174,13 +190,13 @@ def multi_label_streams(
         raise InputError("the split does not fit test.targets: it was made with other test_labels")
     train = [_multi_label_data(data[0], matrix, mask) for mask in split.visible]
     if split.boundaries:
-        shown, rows = split.seen, [split.test_indices(task) for task in range(split.n_tasks)]
+        shown = split.seen
+        rows = [split.test_indices(task) for task in range(split.n_tasks)]
     else:
-        shown, rows = (
-            np.ones((1, split.n_classes), dtype=bool),
-            [np.flatnonzero(test_matrix.any(axis=1))],
-        )
+        shown = np.ones((1, split.n_classes), dtype=bool)
+        rows = [np.flatnonzero(test_matrix.any(axis=1))]
     test = [_multi_label_data(data[1], test_matrix, mask) for mask in shown]
+    marks = _marks(split)
     test_marks = {**marks, "overlapping": split.boundaries}
     return split, [
         LazyStream(
@@ -196,7 +212,12 @@ def multi_label_streams(
     ]
 
 
-def _misfit(split: BlurrySplit | MultiLabelSplit) -> InputError:
+def _marks(split: BaseSplit) -> dict[str, Any]:
+    """What all experiences of a stream say of it."""
+    return {"ordered": split.ordered, "boundaries": split.boundaries, "overlapping": False}
+
+
+def _misfit(split: BaseSplit) -> InputError:
     return InputError(
         f"the split does not fit train.targets: it was made from other labels ({split!r})"
     )

@@ -1,0 +1,257 @@
+"""What every split of samples into tasks has in common: a checked value that can be printed,
+indexed, compared and stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from cl_prompts.errors import InputError
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class BaseSplit:
+    """Which sample of a data set comes in which task, and in which order.
+
+    The base of ``Split`` (one class per sample) and ``MultiLabelSplit``. A split is a sequence over
+    its tasks; ``print`` shows ``describe()``. Two splits are equal when all their fields are.
+
+    Attributes:
+        name: what such a stream is called, such as "Si-Blurry" or "class-incremental".
+        tasks: per task the data-set rows in stream order, (n,) int64, read-only. A task may be
+            empty, and a row may come in several tasks.
+        counts: samples of each class in each task, (n_tasks, n_classes) int64, read-only.
+        n_samples: size of the data set, samples that are in no task included.
+        boundaries: whether the learner is told where tasks begin and end, and may pass over their
+            samples in any order, several times.
+        parameters: what the stream was made with beside the labels, by the name of the scenario
+            function's parameter; values that JSON can hold.
+
+    Raises:
+        InputError: no name, no task, a row outside the data set, or parameters that JSON cannot
+            hold.
+    """
+
+    #: first entry of the JSON text; its number grows with each change of the fields
+    FORMAT: ClassVar[str]
+
+    name: str
+    tasks: tuple[np.ndarray, ...]
+    counts: np.ndarray
+    n_samples: int
+    boundaries: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Bring whatever sequences came in (lists, arrays, JSON) into their one read-only form."""
+        if not isinstance(self.name, str) or not self.name:
+            raise InputError(f"a split needs a name such as 'Si-Blurry', not {self.name!r}")
+        self._set("tasks", as_tasks(self.tasks, self.n_samples))
+        self._set("counts", read_only(self.counts))
+        if self.counts.ndim != 2 or len(self.counts) != self.n_tasks:
+            raise InputError(
+                f"counts must have one row per task and one column per class, not the shape"
+                f" {self.counts.shape} for {self.n_tasks} tasks"
+            )
+        try:
+            self._set("parameters", json.loads(json.dumps(dict(self.parameters))))
+        except TypeError as error:
+            raise InputError(
+                f"parameters of the {self.name} split must be values that JSON can hold: {error}"
+            ) from error
+
+    def _set(self, name: str, value: Any) -> None:
+        """Set a field while the value is being made."""
+        object.__setattr__(self, name, value)
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks, empty ones included."""
+        return len(self.tasks)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes in the data set, those in no task included."""
+        return self.counts.shape[1]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Training samples of each task."""
+        return [len(rows) for rows in self.tasks]
+
+    @property
+    def visible(self) -> np.ndarray:
+        """Which classes the learner is shown in each task, (n_tasks, n_classes) bool."""
+        return self.counts > 0
+
+    @property
+    def seen(self) -> np.ndarray:
+        """Which classes have been visible up to the end of each task, (n_tasks, n_classes) bool."""
+        return np.logical_or.accumulate(self.visible)
+
+    @property
+    def occurrences(self) -> np.ndarray:
+        """How often each sample of the data set comes, all tasks together, (n_samples,) int64."""
+        return np.bincount(np.concatenate(self.tasks), minlength=self.n_samples)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the order of samples inside a task is part of the scenario; otherwise training
+        shuffles."""
+        return not self.boundaries
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[task] for task in range(len(self)))
+
+    def __getitem__(self, task: Any) -> Any:
+        """Rows of one task, or a tuple of them for a slice."""
+        return self.tasks[task]
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.n_samples, self.boundaries, *self.sizes))
+
+    def __repr__(self) -> str:
+        return f"<{self.title}>"
+
+    def __str__(self) -> str:
+        return self.describe()
+
+    @property
+    def title(self) -> str:
+        """Name, sizes and parameters in one line."""
+        given = [f"{name}={value}" for name, value in self.parameters.items()]
+        return f"{self.name} split: {', '.join([*self.facts(), *given])}"
+
+    def facts(self) -> list[str]:
+        """The sizes in words, for the title."""
+        tasks = f"{self.n_tasks} task{'s' * (self.n_tasks > 1)}"
+        return [tasks, f"{self.n_classes} classes", f"{self.n_samples} samples"]
+
+    def columns(self) -> dict[str, tuple[Sequence[int], int]]:
+        """Columns of the table that ``describe`` prints: one number per task, and one over all."""
+        return {"samples": (self.sizes, sum(self.sizes))}
+
+    def notes(self) -> list[str]:
+        """Lines below the table that ``describe`` prints."""
+        return []
+
+    def describe(self) -> str:
+        """Return a readable table: what each task holds, and what is in no task."""
+        columns = self.columns()
+        per_task = zip(*(values for values, _ in columns.values()), strict=True)
+        rows = [("task", *columns), *((task, *values) for task, values in enumerate(per_task))]
+        rows.append(("all", *(total for _, total in columns.values())))
+        return "\n".join([self.title, *_table(rows), *self.notes()])
+
+    def to_json(self) -> str:
+        """Return the whole value as JSON text; ``from_json`` gives an equal value back."""
+        return json.dumps(_plain(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Rebuild what ``to_json`` wrote.
+
+        Raises:
+            InputError: the text is not JSON, not of such a split, or of an older format.
+        """
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"this is not the JSON text of a split: {error}") from error
+        return cls.from_content(content)
+
+    @classmethod
+    def from_content(cls, content: Any) -> Self:
+        """Rebuild a split from the parsed JSON text.
+
+        Raises:
+            InputError: not such a split, or of an older format.
+        """
+        values = dict(content) if isinstance(content, dict) else {}
+        form = values.pop("format", None)
+        if form != cls.FORMAT and isinstance(form, str) and form.startswith("cl-prompts"):
+            raise InputError(
+                f"this split is of the format {form!r}, and only {cls.FORMAT!r} is read here:"
+                " make the split again from its labels and parameters"
+            )
+        if form != cls.FORMAT or set(values) != {f.name for f in fields(cls)}:
+            raise InputError(
+                f"this JSON text is not a split written by to_json (format {cls.FORMAT!r})"
+            )
+        try:
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"a field of this split has the wrong content: {error}") from error
+
+
+def as_tasks(tasks: Iterable[Any], n_samples: int) -> tuple[np.ndarray, ...]:
+    """Data-set rows per task as read-only arrays (n,) int64.
+
+    Raises:
+        InputError: no task, or a task that is not a 1-D sequence of rows 0 to n_samples - 1.
+    """
+    checked = tuple(_rows(task, rows, n_samples) for task, rows in enumerate(tasks))
+    if not checked:
+        raise InputError("a split needs at least one task")
+    return checked
+
+
+def _rows(task: int, rows: Any, n_samples: int) -> np.ndarray:
+    try:
+        array = np.asarray(rows)
+    except ValueError as error:
+        raise InputError(f"task {task} must be a 1-D sequence of row numbers: {error}") from error
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise InputError(
+            f"task {task} must be a 1-D sequence of row numbers, not {array.ndim}-D of type"
+            f" {array.dtype}"
+        )
+    if array.size and not 0 <= array.min() <= array.max() < n_samples:
+        wrong = int(array.min() if array.min() < 0 else array.max())
+        raise InputError(
+            f"task {task} holds row {wrong}, and the data set has the rows 0 to {n_samples - 1}"
+        )
+    return read_only(array)
+
+
+def read_only(values: Any) -> np.ndarray:
+    """Return a private int64 copy that refuses to be written to."""
+    array = np.array(values, dtype=np.int64)
+    array.setflags(write=False)
+    return array
+
+
+def _equal(mine: Any, other: Any) -> bool:
+    if isinstance(mine, np.ndarray) and isinstance(other, np.ndarray):
+        return np.array_equal(mine, other)
+    if isinstance(mine, tuple) and isinstance(other, tuple):
+        return len(mine) == len(other) and all(map(_equal, mine, other))
+    return bool(mine == other)
+
+
+def _plain(value: Any) -> Any:
+    """The parts of a split as JSON can hold them."""
+    if isinstance(value, BaseSplit):
+        content = {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {"format": value.FORMAT, **content}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+
+
+def _table(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Rows as lines whose columns are flush right."""
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
+    return ["  ".join(str(v).rjust(w) for v, w in zip(row, widths, strict=True)) for row in rows]

@@ -1,0 +1,201 @@
+"""The scenarios that exist, and how one is found: by its short name or as "package.module:name"."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from cl_prompts.checks import load_object
+from cl_prompts.errors import InputError, unknown
+from cl_prompts.scenarios.base_split import BaseSplit
+from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
+from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
+from cl_prompts.scenarios.si_blurry import disjoint_split, i_blurry_split, si_blurry_split
+from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_split
+from cl_prompts.scenarios.split import Split
+
+#: a parameter of that name gets the labels of the test set; it is nobody's setting
+TEST_LABELS = "test_labels"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A function that splits labels into tasks, and what is known of it.
+
+    Example:
+        >>> Scenario.of(disjoint_split).parameters
+        ['n_tasks', 'seed', 'leftover']
+        >>> SCENARIOS["disjoint"].make([0, 1, 2, 3], n_tasks=2).sizes
+        [2, 2]
+
+    Attributes:
+        split: takes the labels of the training set first, then its own parameters, all with
+            defaults or by name. One named ``test_labels`` gets the labels of the test set.
+        multi_label: whether labels are a 0/1 matrix (images, classes) and the result is a
+            ``MultiLabelSplit``; otherwise one integer per sample, and a ``Split``.
+        description: one line for lists.
+    """
+
+    split: Callable[..., BaseSplit]
+    multi_label: bool
+    description: str
+
+    @classmethod
+    def of(cls, function: Callable[..., BaseSplit]) -> Scenario:
+        """Describe a function by what it says itself.
+
+        It is multi-label if its return annotation is ``MultiLabelSplit``; its description is the
+        first line of its docstring.
+
+        Raises:
+            InputError: not a function that takes labels, or an annotation that names nothing.
+        """
+        if not callable(function):
+            raise InputError(
+                f"a scenario must be a function of labels, or a Scenario, not {function!r}"
+            )
+        name = getattr(function, "__name__", repr(function))
+        if not inspect.signature(function).parameters:
+            raise InputError(f"scenario function {name} must take the labels as its first argument")
+        try:
+            returned = get_type_hints(function).get("return")
+        except NameError as error:
+            raise InputError(
+                f"an annotation of scenario function {name} names nothing: {error}"
+            ) from error
+        description = (inspect.getdoc(function) or name).splitlines()[0]
+        return cls(function, returned is MultiLabelSplit, description)
+
+    @property
+    def name(self) -> str:
+        """Name of the split function."""
+        return getattr(self.split, "__name__", repr(self.split))
+
+    @property
+    def signature(self) -> dict[str, inspect.Parameter]:
+        """Parameters of the split function behind the labels, by name."""
+        _, *others = inspect.signature(self.split).parameters.items()
+        return dict(others)
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether the split function takes any name (``**``)."""
+        return any(p.kind is p.VAR_KEYWORD for p in self.signature.values())
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the parameters that a user may set."""
+        return [
+            name
+            for name, p in self.signature.items()
+            if name != TEST_LABELS and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
+
+    def knows(self, names: Iterable[str]) -> bool:
+        """Whether the split function has parameters of all these names."""
+        return self.open_ended or set(names) <= set(self.parameters)
+
+    def make(self, targets: Any, test_targets: Any = None, **parameters: Any) -> BaseSplit:
+        """Split the labels of a training set.
+
+        Args:
+            targets: labels of the training set.
+            test_targets: labels of the test set, for a function that takes ``test_labels``.
+            parameters: of the split function.
+
+        Raises:
+            InputError: a parameter that the function does not have or does not get, a result that
+                is no such split, and whatever the function itself refuses.
+        """
+        self.check_names(parameters)
+        for name in self.parameters:
+            if self.signature[name].default is inspect.Parameter.empty and name not in parameters:
+                raise InputError(f"{self.name} needs {name}")
+        if TEST_LABELS in self.signature:
+            parameters = {TEST_LABELS: test_targets, **parameters}
+        split = self.split(targets, **parameters)
+        kind = MultiLabelSplit if self.multi_label else Split
+        if not isinstance(split, kind):
+            raise InputError(
+                f"{self.name} must return a {kind.__name__}, not {type(split).__name__}"
+            )
+        return split
+
+    def check_names(
+        self, names: Iterable[str], *, of: str = "", beside: Iterable[str] = ()
+    ) -> None:
+        """Refuse names that are no parameter of the split function, offering the nearest one.
+
+        Args:
+            names: what was given.
+            of: the function that got them, where it is not the split function itself.
+            beside: further names that this function knows.
+
+        Raises:
+            InputError: names the first such name.
+        """
+        known = [*self.parameters, *beside]
+        for name in names:
+            if not self.open_ended and name not in known:
+                raise unknown(f"parameter of {of or self.name}", name, known)
+
+
+#: short name -> scenario
+SCENARIOS: dict[str, Scenario] = {
+    "si_blurry": Scenario(
+        split=si_blurry_split,
+        multi_label=False,
+        description="stochastic blurry task boundaries, online (ICCV 2023)",
+    ),
+    "i_blurry": Scenario(
+        split=i_blurry_split,
+        multi_label=False,
+        description="blurry boundaries with equal tasks (ICLR 2022)",
+    ),
+    "disjoint": Scenario(
+        split=disjoint_split,
+        multi_label=False,
+        description="each class in one task, equal tasks",
+    ),
+    "class_incremental": Scenario(
+        split=class_incremental_split,
+        multi_label=False,
+        description="each class in one task, boundaries announced, several epochs",
+    ),
+    "mlcil": Scenario(
+        split=mlcil_split,
+        multi_label=True,
+        description="multi-label class-incremental: B0-C10 and the like, boundaries announced",
+    ),
+    "si_blurry_multi_label": Scenario(
+        split=si_blurry_multi_label_split,
+        multi_label=True,
+        description="Si-Blurry for images with several labels, online",
+    ),
+}
+
+
+def find_scenario(name: str) -> Scenario:
+    """Look a scenario up.
+
+    Example:
+        >>> find_scenario("mlcil").multi_label
+        True
+        >>> find_scenario("cl_prompts.scenarios:iid_split").parameters
+        ['seed']
+
+    Args:
+        name: a short name in ``SCENARIOS``, or ``"package.module:name"`` of a split function (see
+            ``Scenario.of``) or of a ``Scenario``.
+
+    Raises:
+        InputError: no such scenario.
+    """
+    if ":" not in name:
+        if name not in SCENARIOS:
+            raise unknown("scenario", name, SCENARIOS)
+        return SCENARIOS[name]
+    found = load_object("scenario", name)
+    return found if isinstance(found, Scenario) else Scenario.of(found)
