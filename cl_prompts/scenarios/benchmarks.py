@@ -108,9 +108,11 @@ def benchmark_builder(
 
 def _dress(build: Any, name: str, scenario: Scenario) -> None:
     """Give a builder the name, signature and documentation that completion and help show."""
-    train, test, split, task_labels, more = inspect.signature(build).parameters.values()
+    common = inspect.signature(build, eval_str=True).parameters.values()
+    train, test, split, task_labels, more = common
+    declared = inspect.signature(scenario.split, eval_str=True).parameters
     own = [
-        scenario.signature[parameter].replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        declared[parameter].replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for parameter in scenario.parameters
     ]
     signature = inspect.Signature(
@@ -137,6 +139,7 @@ def _check_given(split: BaseSplit, scenario: Scenario, parameters: dict[str, Any
     """A given split must be one that the scenario can make, with the parameters that were given
     beside it; None stands for "not given"."""
     right_kind = isinstance(split, MultiLabelSplit) == scenario.multi_label
+    # A split of another scenario shows by parameters that this one does not have.
     if not right_kind or not scenario.knows(split.parameters):
         raise InputError(f"this split is not of {scenario.name}: {split!r}")
     carried = {"n_tasks": split.n_tasks, **split.parameters}

@@ -24,6 +24,12 @@ class MultiHotTargets(DataAttribute):
     What Avalanche builds from integer labels (``ClassBalancedBuffer``, GDumb, DER, ER_ACE, MIR,
     GSS) has no meaning here and fails.
 
+    Example:
+        >>> matrix = np.array([[1, 0, 1], [0, 1, 1]], dtype=np.uint8)
+        >>> targets = MultiHotTargets(matrix, mask=np.array([True, True, False]))
+        >>> targets[0].tolist(), targets.val_to_idx
+        ([1.0, 0.0, 0.0], {0: [0], 1: [1]})
+
     Args:
         matrix: 0/1 labels (n, C) uint8.
         rows: rows of the matrix that the samples have, (m,); None for all in order.
@@ -55,15 +61,18 @@ class MultiHotTargets(DataAttribute):
 
     @property
     def uniques(self) -> set[int]:
+        """Label ids that are visibly positive in some sample."""
         return set(np.flatnonzero(self.data.any(axis=0)).tolist())
 
     @property
     def val_to_idx(self) -> dict[int, list[int]]:
+        """Per visible label id the positions of the samples that have it."""
         visible = self.data
         return {c: np.flatnonzero(visible[:, c]).tolist() for c in sorted(self.uniques)}
 
     @property
     def count(self) -> dict[int, int]:
+        """Per visible label id the number of samples that have it."""
         counts = self.data.sum(axis=0, dtype=np.int64)
         return {c: int(counts[c]) for c in sorted(self.uniques)}
 
@@ -76,11 +85,17 @@ class MultiHotTargets(DataAttribute):
     __str__ = __repr__
 
     def subset(self, indices: Sequence[int]) -> MultiHotTargets:
+        """Return the targets at some positions, on the same matrix."""
         return MultiHotTargets(
             self.matrix, self.rows[np.asarray(indices, dtype=np.int64)], self.mask
         )
 
     def concat(self, other: DataAttribute) -> MultiHotTargets:
+        """Return these targets and then others; with other masks each part keeps its own.
+
+        Raises:
+            TypeError: the others are not multi-hot.
+        """
         if not isinstance(other, MultiHotTargets):
             raise TypeError(f"multi-hot targets cannot be joined with {type(other).__name__}")
         if self.matrix is other.matrix and np.array_equal(self.mask, other.mask):
@@ -91,6 +106,11 @@ class MultiHotTargets(DataAttribute):
 class MaskedLabels(Dataset[tuple[Any, Tensor]]):
     """A map-style data set ``[i] -> (image, float32 label vector (C,))`` with zeros for hidden
     classes.
+
+    Example:
+        >>> targets = MultiHotTargets(np.eye(2, dtype=np.uint8))
+        >>> MaskedLabels([("image 0", "..."), ("image 1", "...")], targets)[1]
+        ('image 1', tensor([0., 1.]))
 
     Args:
         data: items open with the image; the rest of them is not used.

@@ -33,6 +33,19 @@ class LazyStream(SequenceCLStream):
 
     Slices share the experiences, and these name the whole stream as their origin.
 
+    Example:
+        >>> from cl_prompts.scenarios import Split, benchmark_from_split
+        >>> class Numbers(list):
+        ...     targets = [0, 1, 0, 1]
+        >>> data = Numbers((number, number % 2) for number in range(4))
+        >>> split = Split.of("by hand", data.targets, [[0, 2], [3, 1]])
+        >>> stream = benchmark_from_split(data, data, split).train_stream
+        >>> second = stream[1]
+        >>> second.indices.tolist(), second.classes_in_this_experience, second.previous_classes
+        ([3, 1], {1}, {0})
+        >>> list(second.dataset), stream.joint().indices.tolist()
+        ([[3, 1, 0], [1, 1, 0]], [0, 1, 2, 3])
+
     Args:
         name: "train" or "test".
         data: per experience the data set on which it is a view; they may be one and the same.

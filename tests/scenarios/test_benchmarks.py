@@ -1,292 +1,370 @@
-"""Avalanche benchmarks over splits: laziness, order, class timeline, and Avalanche's own strategies
-training on them."""
+"""Avalanche benchmarks over splits: their builders, given splits, refusals, and Avalanche's own
+strategies training on them."""
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
 import torch
+from avalanche.benchmarks import CLScenario
 from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics, loss_metrics
-from avalanche.training import EWC, LwF, Naive, Replay
 from avalanche.training.plugins import EvaluationPlugin
-from torch import Tensor, nn
-from torch.utils.data import Dataset
 
+from cl_prompts import scenarios
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import (
+    SCENARIOS,
+    MultiLabelSplit,
+    Scenario,
+    Split,
+    benchmark_builder,
     benchmark_from_split,
-    disjoint_benchmark,
-    disjoint_split,
-    i_blurry_benchmark,
-    i_blurry_split,
-    iid_benchmark,
-    iid_split,
+    benchmarks,
+    mlcil_benchmark,
+    mlcil_split,
     si_blurry_benchmark,
+    si_blurry_multi_label_benchmark,
+    si_blurry_multi_label_split,
     si_blurry_split,
+)
+from tests.scenarios.images import (
+    KINDS,
+    MULTI,
+    SINGLE,
+    STRATEGIES,
+    NoImages,
+    Pictures,
+    make_benchmark,
+    make_strategy,
 )
 
 torch.set_num_threads(1)
-STRATEGIES: dict[str, Callable[..., Any]] = {
-    "Naive": Naive,
-    "Replay": lambda **settings: Replay(mem_size=20, **settings),
-    "EWC": lambda **settings: EWC(ewc_lambda=1.0, **settings),
-    "LwF": lambda **settings: LwF(alpha=1.0, temperature=2.0, **settings),
-}
+LABELS = SINGLE[0].targets
+MATRIX, TEST_MATRIX = MULTI[0].targets, MULTI[1].targets
 
 
-class TinyImages(Dataset):
-    """Random 3x4x4 images whose first value is their row, and whose brightness tells their
-    class."""
-
-    def __init__(self, targets: Any) -> None:
-        self.targets = targets
-        n = len(targets)
-        generator = torch.Generator().manual_seed(n)
-        self.images = torch.rand(n, 3, 4, 4, generator=generator)
-        for row, label in enumerate(targets):
-            self.images[row, :, label % 4, label // 4] += 3
-            self.images[row, 0, 0, 0] = row
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        return self.images[row] * 1, int(self.targets[row])
+def pairs(
+    targets: Any, *, size: int, keep: tuple[int, ...] = (0, 1), reverse: bool = False
+) -> Split:
+    """Tasks of neighbouring rows."""
+    rows = np.arange(len(targets))[:: -1 if reverse else 1]
+    tasks = np.split(rows, range(size, len(rows), size))
+    return Split.of("pairs", targets, tasks, parameters={"size": size, "keep": keep})
 
 
-class NoImages(Dataset):
-    """A data set that must not be read."""
-
-    def __init__(self, targets: np.ndarray) -> None:
-        self.targets = targets
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, row: int) -> Any:
-        raise AssertionError("an image was read")
-
-
-class Recorder(nn.Module):
-    """A linear classifier that writes down which rows it was trained on."""
-
-    def __init__(self, n_classes: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(48, n_classes)
-        self.rows: list[int] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training:
-            self.rows += x[:, 0, 0, 0].long().tolist()
-        x = x.flatten(1).clone()
-        x[:, 0] = 0
-        return self.linear(x)
-
-
-TRAIN, TEST = TinyImages(np.arange(120) % 12), TinyImages(np.arange(36) % 12)
-
-
-def make_strategy(name: str, n_classes: int = 12, evaluator: Any = None) -> Any:
-    torch.manual_seed(0)
-    model = Recorder(n_classes)
-    return STRATEGIES[name](
-        model=model,
-        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
-        criterion=nn.CrossEntropyLoss(),
-        train_mb_size=7,
-        train_epochs=1,
-        eval_mb_size=16,
-        evaluator=evaluator,
-    )
+# Avalanche's own strategies
 
 
 @pytest.mark.parametrize("task_labels", [True, False])
+@pytest.mark.parametrize("kind", ["si_blurry", "mlcil", "si_blurry_multi_label"])
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_avalanche_strategies_train_and_evaluate(name: str, task_labels: bool) -> None:
-    benchmark = si_blurry_benchmark(TRAIN, TEST, n_tasks=3, seed=2, task_labels=task_labels)
+def test_avalanche_strategies_train_and_evaluate(name: str, kind: str, task_labels: bool) -> None:
+    benchmark = make_benchmark(kind, task_labels=task_labels)
+    multi_label = SCENARIOS[kind].multi_label
+    scores = [] if multi_label else [accuracy_metrics(stream=True), forgetting_metrics(stream=True)]
     evaluator = EvaluationPlugin(
-        accuracy_metrics(epoch=True, experience=True, stream=True),
-        loss_metrics(epoch=True),
-        forgetting_metrics(stream=True),
-        loggers=[],
-        strict_checks=True,
+        loss_metrics(epoch=True, experience=True), *scores, loggers=[], strict_checks=True
     )
-    strategy = make_strategy(name, evaluator=evaluator)
-    for experience in benchmark.train_stream:
-        before = len(strategy.model.rows)
-        strategy.train(experience, shuffle=False)
-        delivered = strategy.model.rows[before:]
-        if name == "Naive":
-            assert delivered == experience.indices.tolist()
+    strategy = make_strategy(name, multi_label=multi_label, evaluator=evaluator)
+    for task, experience in enumerate(benchmark.train_stream):
+        before = [parameter.clone() for parameter in strategy.model.parameters()]
+        rows_before = len(strategy.model.rows)
+        strategy.train(experience, shuffle=not experience.ordered)
+        assert not any(map(torch.equal, before, strategy.model.parameters()))
+        delivered = strategy.model.rows[rows_before:]
         assert set(experience.indices.tolist()) <= set(delivered)
-        metrics = strategy.eval(benchmark.test_stream)
-    key = "Top1_Acc_Stream/eval_phase/test_stream" + "/Task000" * task_labels
-    assert metrics[key] > 1 / 12
-
-
-def test_batches_carry_image_label_and_task_label_in_stream_order() -> None:
-    benchmark = si_blurry_benchmark(TRAIN, TEST, n_tasks=3)
-    for task, experience in enumerate(benchmark.train_stream):
-        rows = benchmark.split[task].tolist()
-        items = [experience.dataset[i] for i in range(len(rows))]
-        assert [int(x[0, 0, 0]) for x, _, _ in items] == rows
-        assert (
-            [y for _, y, _ in items]
-            == list(experience.dataset.targets)
-            == TRAIN.targets[rows].tolist()
-        )
-        assert {t for _, _, t in items} == {0}
-
-
-def test_classes_of_experiences() -> None:
-    benchmark = si_blurry_benchmark(
-        TRAIN, TEST, n_tasks=4, disjoint_percent=50, blurry_percent=50, seed=3
-    )
-    labels = [set(TRAIN.targets[rows].tolist()) for rows in benchmark.split]
-    recurring = False
-    for task, experience in enumerate(benchmark.train_stream):
-        before = set().union(*labels[:task])
-        later = set().union(*labels[task + 1 :])
-        assert experience.classes_in_this_experience == labels[task]
-        assert experience.previous_classes == before
-        assert experience.classes_seen_so_far == before | labels[task]
-        assert experience.new_classes == labels[task] - before
-        assert experience.future_classes == later - before - labels[task]
-        assert experience.recurring_future_classes == later & (before | labels[task])
-        assert all(type(c) is int for c in experience.classes_seen_so_far)
-        recurring |= bool(experience.recurring_future_classes)
-    assert recurring
-
-
-def test_experiences_are_made_once_and_on_demand() -> None:
-    benchmark = si_blurry_benchmark(TRAIN, TEST, n_tasks=3)
-    stream = benchmark.train_stream
-    assert not stream._made
-    third = stream[2]
-    assert list(stream._made) == [2]
-    assert third is stream[2] is stream[1:][1] is list(stream)[2]
-    assert stream[-1] is third
-    assert [experience.current_experience for experience in stream[1:]] == [1, 2]
-    assert third.origin_stream is stream
-    assert stream.benchmark is benchmark
-    assert len(stream) == 3
-    assert third.ordered
-    assert third.task_label == 0
-    assert np.array_equal(third.indices, benchmark.split[2])
-    assert not hasattr(
-        si_blurry_benchmark(TRAIN, TEST, task_labels=False).train_stream[0], "task_labels"
-    )
-
-
-def test_test_stream_is_the_whole_test_set() -> None:
-    benchmark = si_blurry_benchmark(TRAIN, TEST, n_tasks=3)
-    (experience,) = benchmark.test_stream
-    assert list(experience.dataset.targets) == TEST.targets.tolist()
-    assert experience.classes_in_this_experience == set(range(12))
-    assert experience.future_classes == set()
-
-
-def empty_task_benchmark(task_labels: bool) -> Any:
-    benchmark = si_blurry_benchmark(
-        TRAIN, TEST, n_tasks=6, blurry_percent=0, seed=3, task_labels=task_labels
-    )
-    sizes = [len(rows) for rows in benchmark.split]
-    assert 0 in sizes
-    return benchmark
+        if name == "Naive" and experience.ordered:
+            assert delivered == experience.indices.tolist()
+        metrics = strategy.eval([benchmark.test_stream[task if kind == "mlcil" else 0]])
+        losses = [v for key, v in metrics.items() if key.startswith("Loss_Exp/eval_phase/test_st")]
+        assert losses
+        assert np.isfinite(losses).all()
+    if not multi_label:
+        key = "Top1_Acc_Stream/eval_phase/test_stream" + "/Task000" * task_labels
+        assert metrics[key] > 1 / 12
 
 
 @pytest.mark.parametrize("task_labels", [True, False])
+@pytest.mark.parametrize("kind", ["si_blurry", "si_blurry_multi_label"])
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_empty_tasks_are_passed_over(name: str, task_labels: bool) -> None:
-    benchmark = empty_task_benchmark(task_labels)
-    strategy = make_strategy(
-        name, evaluator=EvaluationPlugin(accuracy_metrics(epoch=True, stream=True))
-    )
+def test_empty_tasks_are_passed_over(name: str, kind: str, task_labels: bool) -> None:
+    benchmark = make_benchmark(kind, n_tasks=6, blurry_percent=0, seed=3, task_labels=task_labels)
+    assert 0 in benchmark.split.sizes
+    multi_label = SCENARIOS[kind].multi_label
+    scores = [] if multi_label else [accuracy_metrics(epoch=True, stream=True)]
+    evaluator = EvaluationPlugin(loss_metrics(epoch=True, experience=True), *scores, loggers=[])
+    strategy = make_strategy(name, multi_label=multi_label, evaluator=evaluator)
     for experience in benchmark.train_stream:
         before = [parameter.clone() for parameter in strategy.model.parameters()]
+        assert len(experience.dataset) or not experience.classes_in_this_experience
         strategy.train(experience, shuffle=False)
-        if not len(experience.dataset) and name != "Replay":
+        if not len(experience.dataset) and name not in ("Replay", "Cumulative"):
             assert all(map(torch.equal, before, strategy.model.parameters()))
         strategy.eval(benchmark.test_stream)
-    assert set(strategy.model.rows) == set(range(120))
+    assert set(strategy.model.rows) == set(np.concatenate(benchmark.split.tasks).tolist())
 
 
-def test_relatives() -> None:
-    labels = TRAIN.targets
-    assert i_blurry_benchmark(TRAIN, TEST, n_tasks=3, seed=2).split == i_blurry_split(
-        labels, n_tasks=3, seed=2
-    )
-    assert disjoint_benchmark(TRAIN, TEST, n_tasks=3).split == disjoint_split(labels, n_tasks=3)
-    joint = iid_benchmark(TRAIN, TEST, seed=5)
-    assert joint.split == iid_split(labels, seed=5)
+def test_avalanche_trains_in_the_order_of_the_joint_stream() -> None:
+    joint = make_benchmark("iid")
     strategy = make_strategy("Naive")
     strategy.train(joint.train_stream[0], shuffle=False)
     assert strategy.model.rows == joint.split[0].tolist()
 
 
+# Builders
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_builders_build_the_benchmark_of_the_split(kind: str) -> None:
+    data, parameters = KINDS[kind]
+    split_function = getattr(scenarios, f"{kind}_split")
+    tests = {"test_labels": data[1].targets} if "multi_label" in kind or kind == "mlcil" else {}
+    expected = split_function(data[0].targets, **parameters, **tests)
+    benchmark = make_benchmark(kind)
+    assert isinstance(benchmark, CLScenario)
+    assert benchmark.split == expected
+    assert getattr(scenarios, f"{kind}_benchmark") is getattr(benchmarks, f"{kind}_benchmark")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_builders_show_the_parameters_of_the_split(kind: str) -> None:
+    builder = getattr(scenarios, f"{kind}_benchmark")
+    split_function = getattr(scenarios, f"{kind}_split")
+    assert builder.__name__ == f"{kind}_benchmark"
+    assert builder.__wrapped__ is split_function
+    shown = inspect.signature(builder).parameters
+    own = dict(inspect.signature(split_function, eval_str=True).parameters)
+    first, *_ = own
+    own.pop(first)
+    own.pop("test_labels", None)
+    assert list(shown) == ["train", "test", *own, "split", "task_labels"]
+    assert {name: shown[name] for name in own} == own
+    assert shown["split"].default is None
+    assert shown["task_labels"].default is True
+    hints = get_type_hints(builder)
+    assert set(hints) == {*shown, "return"}
+    assert {name: hints[name] for name in own} == {
+        name: get_type_hints(split_function)[name] for name in own
+    }
+    text = inspect.getdoc(builder)
+    assert text is not None
+    assert text.startswith(f"Build the Avalanche benchmark of ``{kind}_split(train.targets, ...)``")
+    assert inspect.getdoc(split_function) in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_builders_offer_the_nearest_parameter(kind: str) -> None:
+    for wrong, right in (("task_label", "task_labels"), ("splitt", "split")):
+        sentence = f"unknown parameter of {kind}_benchmark '{wrong}': did you mean '{right}'?"
+        with pytest.raises(InputError, match=sentence.replace("?", r"\?")):
+            make_benchmark(kind, **{wrong: 3})
+    with pytest.raises(InputError, match=f"unknown parameter of {kind}_benchmark 'test_labels'"):
+        make_benchmark(kind, test_labels=TEST_MATRIX)
+
+
+def test_unknown_parameters_are_found_before_any_work() -> None:
+    with pytest.raises(InputError, match="'n_task': did you mean 'n_tasks'"):
+        si_blurry_benchmark(None, None, n_task=3)  # type: ignore[call-overload]
+    with pytest.raises(InputError, match="'protocoll': did you mean 'protocol'"):
+        mlcil_benchmark(None, None, protocoll="B0-C2")  # type: ignore[call-overload]
+
+
+def test_a_function_of_ones_own() -> None:
+    builder = benchmark_builder(pairs)
+    assert builder.__name__ == "pairs_benchmark"
+    assert str(inspect.signature(builder)).startswith(
+        "(train: Any, test: Any, *, size: int, keep: tuple[int, ...] = (0, 1), reverse: "
+    )
+    benchmark = builder(*SINGLE, size=50)
+    assert benchmark.split == pairs(LABELS, size=50)
+    assert [len(e.dataset) for e in benchmark.train_stream] == [50, 50, 20]
+    given = pairs(LABELS, size=50)
+    assert builder(*SINGLE, split=given).split is given
+    assert builder(*SINGLE, size=50, keep=(0, 1), split=given).split is given
+    with pytest.raises(InputError, match="pairs needs size"):
+        builder(*SINGLE)
+    with pytest.raises(InputError, match="size=40 contradicts the given split, which has 50"):
+        builder(*SINGLE, size=40, split=given)
+    with pytest.raises(InputError, match="give either split or reverse, not both"):
+        builder(*SINGLE, reverse=False, split=given)
+
+
+def test_a_function_that_takes_any_name() -> None:
+    def anything(targets: Any, **options: Any) -> Split:
+        return Split.of("anything", targets, [range(len(targets))], parameters=options)
+
+    builder = benchmark_builder(anything)
+    assert builder(*SINGLE, colour="red").split.parameters == {"colour": "red"}
+    assert list(inspect.signature(builder).parameters)[-1] == "parameters"
+
+
+def test_a_function_that_returns_no_split() -> None:
+    def rows(targets: Any) -> Split:
+        return list(targets)  # type: ignore[return-value]
+
+    with pytest.raises(InputError, match="rows must return a Split, not list"):
+        benchmark_builder(rows)(*SINGLE)
+
+
+def test_every_entry_of_the_registry_has_a_builder(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SCENARIOS:
+        assert callable(getattr(scenarios, f"{name}_benchmark")), f"no builder for scenario {name}"
+    monkeypatch.setitem(SCENARIOS, "pairs", Scenario.of(pairs))
+    assert scenarios.pairs_benchmark(*SINGLE, size=60).split == pairs(LABELS, size=60)
+    assert scenarios.pairs_split is pairs
+    assert {"pairs_benchmark", "pairs_split"} <= set(dir(scenarios))
+
+
+# Given splits
+
+
 def test_given_split() -> None:
-    split = si_blurry_split(TRAIN.targets, n_tasks=3, seed=9)
-    assert si_blurry_benchmark(TRAIN, TEST, split=split).split is split
-    assert si_blurry_benchmark(TRAIN, TEST, n_tasks=3, seed=9, split=split).split is split
+    split = si_blurry_split(LABELS, n_tasks=3, seed=9)
+    assert si_blurry_benchmark(*SINGLE, split=split).split is split
+    agreeing = {"n_tasks": 3, "seed": 9, "stochastic": True, "leftover": "keep"}
+    assert si_blurry_benchmark(*SINGLE, **agreeing, split=split).split is split
+    for name, value, has in (
+        ("n_tasks", 4, "3"),
+        ("n_tasks", 5, "3"),  # also where it is the default
+        ("seed", 1, "9"),
+        ("blurry_percent", 20, "10"),
+        ("stochastic", False, "True"),
+        ("leftover", "drop", "'keep'"),
+    ):
+        sentence = f"{name}={value!r} contradicts the given split, which has {has}"
+        with pytest.raises(InputError, match=sentence):
+            si_blurry_benchmark(*SINGLE, **{name: value}, split=split)
+
+
+def test_given_multi_label_split() -> None:
+    split = mlcil_split(MATRIX, protocol="B4-C2", test_labels=TEST_MATRIX)
+    assert mlcil_benchmark(*MULTI, split=split).split is split
+    assert mlcil_benchmark(*MULTI, base=4, increment=2, protocol=None, split=split).split is split
+    untested = mlcil_split(MATRIX, protocol="B4-C2")
+    assert benchmark_from_split(*MULTI, untested).split == split
+    with pytest.raises(InputError, match="increment=4 contradicts the given split, which has 2"):
+        mlcil_benchmark(*MULTI, increment=4, split=split)
+    for name, value in (("protocol", "B4-C2"), ("class_order", 3), ("seed", 1)):
+        with pytest.raises(InputError, match=f"give either split or {name}, not both"):
+            mlcil_benchmark(*MULTI, **{name: value}, split=split)
+    blurry = si_blurry_multi_label_split(MATRIX, n_tasks=3, test_labels=TEST_MATRIX)
+    assert si_blurry_multi_label_benchmark(*MULTI, n_tasks=3, split=blurry).split is blurry
     with pytest.raises(InputError, match="n_tasks=4 contradicts the given split, which has 3"):
-        si_blurry_benchmark(TRAIN, TEST, n_tasks=4, split=split)
-
-
-@pytest.mark.parametrize("convert", [list, torch.tensor])
-def test_targets_as_list_or_tensor(convert: Callable[[Any], Any]) -> None:
-    other = TinyImages(convert(TRAIN.targets.tolist()))
-    assert si_blurry_benchmark(other, TEST).split == si_blurry_benchmark(TRAIN, TEST).split
-
-
-def test_refusals() -> None:
-    split = si_blurry_split(TRAIN.targets)
+        si_blurry_multi_label_benchmark(*MULTI, n_tasks=4, split=blurry)
+    with pytest.raises(InputError, match="this split is not of si_blurry_multi_label_split"):
+        si_blurry_multi_label_benchmark(*MULTI, split=split)
     with pytest.raises(
-        InputError, match=r"the train data set must have one label per item in \.targets"
+        InputError, match=r"this split is not of mlcil_split: <multi-label Si-Blurry split"
     ):
-        si_blurry_benchmark(list(range(5)), TEST)
+        mlcil_benchmark(*MULTI, split=blurry)
+    with pytest.raises(InputError, match=r"this split is not of si_blurry_split: <multi-label"):
+        si_blurry_benchmark(*SINGLE, split=blurry)
+
+
+def test_splits_of_ones_own() -> None:
+    split = Split.of("mine", LABELS, [[3, 1], [], [1, 2]], boundaries=True)
+    benchmark = benchmark_from_split(*SINGLE, split)
+    assert [e.indices.tolist() for e in benchmark.train_stream] == [[3, 1], [], [1, 2]]
+    assert all(e.boundaries and not e.ordered for e in benchmark.train_stream)
+    assert len(benchmark.test_stream) == 1
+    for boundaries, n_tests in ((True, 2), (False, 1)):
+        several = MultiLabelSplit.of("mine", MATRIX, [[0], [0, 1]], boundaries=boundaries)
+        assert len(benchmark_from_split(*MULTI, several).test_stream) == n_tests
+
+
+@pytest.mark.parametrize("convert", [lambda y: y.tolist(), torch.tensor])
+@pytest.mark.parametrize("kind", ["si_blurry", "mlcil", "si_blurry_multi_label"])
+def test_targets_as_list_or_tensor(kind: str, convert: Callable[[Any], Any]) -> None:
+    data, parameters = KINDS[kind]
+    others = [Pictures(convert(part.targets)) for part in data]
+    benchmark = getattr(scenarios, f"{kind}_benchmark")(*others, **parameters)
+    assert benchmark.split == make_benchmark(kind).split
+    _, y, _ = benchmark.train_stream[0].dataset[0]
+    assert isinstance(y, int) if kind == "si_blurry" else y.dtype == torch.float32
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("kind", ["si_blurry", "mlcil"])
+def test_data_without_targets_are_refused(kind: str) -> None:
+    (train, test), parameters = KINDS[kind]
+    build = getattr(scenarios, f"{kind}_benchmark")
+    for name, data in (("train", (list(range(5)), test)), ("test", (train, list(range(5))))):
+        sentence = rf"the {name} data set must have one label per item in \.targets"
+        with pytest.raises(InputError, match=sentence):
+            build(*data, **parameters)
+
+
+def test_targets_of_another_kind_are_refused() -> None:
+    split = mlcil_split(MATRIX, protocol="B4-C2", test_labels=TEST_MATRIX)
     with pytest.raises(
-        InputError, match=r"the test data set must have one label per item in \.targets"
+        InputError, match=r"train\.targets must be a 0/1 matrix \(images, classes\), not 1-D"
     ):
-        si_blurry_benchmark(TRAIN, list(range(5)))
+        benchmark_from_split(SINGLE[0], MULTI[1], split)
+    with pytest.raises(
+        InputError, match=r"train\.targets must be a 1-D sequence of integer labels, not 2-D"
+    ):
+        benchmark_from_split(*MULTI, si_blurry_split(LABELS))
+    with pytest.raises(InputError, match="targets must be a 1-D sequence"):
+        si_blurry_benchmark(*MULTI)
+    with pytest.raises(InputError, match="labels must be a 0/1 matrix"):
+        mlcil_benchmark(*SINGLE, protocol="B0-C2")
+    with pytest.raises(InputError, match=r"split must be a Split or a MultiLabelSplit, not \[1\]"):
+        benchmark_from_split(*SINGLE, [1])  # type: ignore[arg-type]
+
+
+def test_test_sets_of_other_classes_are_refused() -> None:
+    train, _ = SINGLE
     with pytest.raises(InputError, match=r"label 3 is missing in test\.targets"):
-        si_blurry_benchmark(TRAIN, TinyImages(np.array([0, 1, 2, 11])))
+        si_blurry_benchmark(train, Pictures(np.array([0, 1, 2, 11])))
     with pytest.raises(InputError, match=r"train\.targets holds 12 classes and test\.targets 5"):
-        si_blurry_benchmark(TRAIN, TinyImages(np.arange(10) % 5))
-    for wrong in (np.arange(132) % 12, np.arange(120) % 12 // 2 * 2 + np.arange(120) // 60):
-        with pytest.raises(InputError, match=r"the split does not fit train\.targets"):
-            benchmark_from_split(NoImages(wrong), TEST, split)
+        si_blurry_benchmark(train, Pictures(np.arange(10) % 5))
+    split = mlcil_split(MATRIX, protocol="B4-C2", test_labels=TEST_MATRIX)
+    with pytest.raises(
+        InputError, match=r"train\.targets holds 12 classes and test\.targets 11: they must agree"
+    ):
+        benchmark_from_split(MULTI[0], Pictures(TEST_MATRIX[:, :11]), split)
+    with pytest.raises(InputError, match=r"the split does not fit test\.targets"):
+        benchmark_from_split(MULTI[0], Pictures(TEST_MATRIX[::-1]), split)
 
 
-def test_a_million_labels_touch_no_image() -> None:
-    labels = np.random.default_rng(0).permutation(np.arange(1_000_000) % 1000)
-    train, test = NoImages(labels), NoImages(np.arange(10_000) % 1000)
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        benchmark = si_blurry_benchmark(train, test)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.8
-    experiences = list(benchmark.train_stream)
-    assert sum(len(experience.dataset) for experience in experiences) == 1_000_000
+@pytest.mark.parametrize(
+    ("split", "test", "wrong"),
+    [
+        (si_blurry_split(LABELS), SINGLE[1], np.arange(132) % 12),
+        (si_blurry_split(LABELS), SINGLE[1], LABELS // 2 * 2 + np.arange(120) // 60),
+        (mlcil_split(MATRIX, protocol="B4-C2"), MULTI[1], MATRIX[::-1]),
+        (mlcil_split(MATRIX, protocol="B4-C2"), MULTI[1], MATRIX[:-1]),
+        (mlcil_split(MATRIX, protocol="B4-C2"), MULTI[1], MATRIX | MATRIX[::-1]),
+    ],
+)
+def test_splits_of_other_labels_are_refused(split: Any, test: Any, wrong: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"the split does not fit train\.targets"):
+        benchmark_from_split(NoImages(wrong), test, split)
+
+
+# The package
 
 
 def test_importing_scenarios_loads_no_avalanche() -> None:
     code = (
         "import sys, cl_prompts.scenarios as s; s.si_blurry_split([0, 1, 2], n_tasks=2);"
-        "s.load_dataset; assert not [name for name in sys.modules if name.startswith('avalanche')]"
+        "s.load_dataset, s.find_scenario('mlcil'), dir(s);"
+        "assert not [name for name in sys.modules if name.startswith('avalanche')]"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
 def test_unknown_name() -> None:
-    import cl_prompts.scenarios as scenarios
-
-    with pytest.raises(AttributeError, match="si_blury"):
-        _ = scenarios.si_blury
+    for module in (scenarios, benchmarks):
+        for name in ("si_blury", "si_blury_benchmark", "si_blury_split"):
+            with pytest.raises(AttributeError, match=name):
+                getattr(module, name)
     assert all(hasattr(scenarios, name) for name in scenarios.__all__)

@@ -3,8 +3,6 @@ what is refused."""
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,37 +14,14 @@ from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import (
-    BlurrySplit,
     MultiLabelSplit,
+    Split,
     class_incremental_split,
     disjoint_split,
     mlcil_split,
     si_blurry_multi_label_split,
 )
-
-
-def some_labels(n: int, n_classes: int, *, seed: int = 0, share: float = 0.15) -> np.ndarray:
-    """A random 0/1 matrix in which each class occurs and some rows are empty."""
-    matrix = (np.random.default_rng(seed).random((n, n_classes)) < share).astype(np.uint8)
-    matrix[:n_classes] |= np.eye(n_classes, dtype=np.uint8)
-    matrix[-3:] = 0
-    return matrix
-
-
-@st.composite
-def matrices(draw: st.DrawFn, max_classes: int = 10, max_images: int = 30) -> np.ndarray:
-    n_classes = draw(st.integers(1, max_classes))
-    rows = draw(
-        st.lists(
-            st.lists(st.booleans(), min_size=n_classes, max_size=n_classes),
-            min_size=1,
-            max_size=max_images,
-        )
-    )
-    matrix = np.array(rows, dtype=np.uint8)
-    for c in np.flatnonzero(~matrix.any(axis=0)):
-        matrix[draw(st.integers(0, len(matrix) - 1)), c] = 1
-    return matrix
+from tests.scenarios.labels import loops_over_samples, matrices, some_labels
 
 
 @st.composite
@@ -57,15 +32,8 @@ def mlcil_cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, dict[str, Any]
     rest = n_classes - base
     increment = draw(st.sampled_from([k for k in range(1, n_classes + 1) if rest % k == 0]))
     order = draw(st.one_of(st.none(), st.permutations(range(n_classes)), st.integers(0, 99)))
-    test = np.array(
-        draw(
-            st.lists(
-                st.lists(st.booleans(), min_size=n_classes, max_size=n_classes),
-                min_size=1,
-                max_size=15,
-            )
-        )
-    )
+    row = st.lists(st.booleans(), min_size=n_classes, max_size=n_classes)
+    test = np.array(draw(st.lists(row, min_size=1, max_size=15)))
     return matrix, test, {"base": base, "increment": increment, "class_order": order}
 
 
@@ -130,6 +98,9 @@ def test_notation(protocol: str, n_classes: int, sizes: list[int]) -> None:
     assert mlcil_split(labels, base=base, increment=increment) == split
     assert split.boundaries
     assert not split.ordered
+    assert split.name == "class-incremental"
+    assert split.parameters == {"base": base or increment, "increment": increment}
+    assert split.anchors is None
 
 
 def test_a_worked_example() -> None:
@@ -144,14 +115,15 @@ def test_a_worked_example() -> None:
     ]
     assert split.test_indices(-1).tolist() == [0, 2, 3]
     assert split.describe().splitlines() == [
-        "multi-label class-incremental split: 3 tasks, 4 classes, 5 images, 8 labels",
+        "multi-label class-incremental split: 3 tasks, 4 classes, 5 images, 8 labels, base=2,"
+        " increment=1",
         "task  images  visible classes  visible labels  test images",
         "   0       3                2               4            3",
         "   1       2                1               2            3",
         "   2       2                1               2            3",
         " all       7                4               8            3",
         "in several tasks: 2 images",
-        "in no task: 1 images without any label",
+        "in no task: 1 images; without any label: 1",
     ]
 
 
@@ -179,22 +151,6 @@ def test_any_kind_of_matrix(convert: Callable[[np.ndarray], Any]) -> None:
     expected = mlcil_split(labels, protocol="B0-C2", test_labels=labels)
     assert mlcil_split(convert(labels), protocol="B0-C2", test_labels=convert(labels)) == expected
     assert si_blurry_multi_label_split(convert(labels)) == si_blurry_multi_label_split(labels)
-
-
-def test_split_is_a_read_only_sequence() -> None:
-    split = mlcil_split(some_labels(40, 6), protocol="B0-C2")
-    assert len(split) == split.n_tasks == 3
-    assert split[-1].classes == (4, 5)
-    assert [task.classes for task in split[1:]] == [(2, 3), (4, 5)]
-    assert {rows.dtype for rows in split.tasks} == {np.dtype(np.int64)}
-    with pytest.raises(ValueError, match="read-only"):
-        split[0].train_indices[:] = 0
-    with pytest.raises(AttributeError):
-        split.n_samples = 2  # type: ignore[misc]
-    assert hash(split) == hash(mlcil_split(some_labels(40, 6), protocol="B0-C2"))
-    assert repr(split).startswith(
-        "<multi-label class-incremental split: 3 tasks, 6 classes, 40 images, "
-    )
 
 
 @pytest.mark.parametrize(
@@ -288,35 +244,6 @@ def test_refused_parameters(parameters: dict[str, Any], sentence: str) -> None:
         mlcil_split(some_labels(40, 12), **{**whole, **parameters})
 
 
-def test_no_test_set() -> None:
-    split = mlcil_split(some_labels(40, 6), protocol="B0-C2")
-    with pytest.raises(InputError, match="this split knows no test set: make it with test_labels="):
-        split.test_indices(0)
-    assert "test images" not in split.describe()
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": "cl-prompts blurry split 1"}'])
-def test_refused_json(text: str) -> None:
-    with pytest.raises(InputError, match="this"):
-        MultiLabelSplit.from_json(text)
-    good = json.loads(mlcil_split(some_labels(40, 6), protocol="B0-C2").to_json())
-    with pytest.raises(InputError, match="wrong content"):
-        MultiLabelSplit.from_json(json.dumps({**good, "tasks": ["a"]}))
-    with pytest.raises(InputError, match="not a split written by to_json"):
-        MultiLabelSplit.from_json(json.dumps({**good, "anchors": {}}))
-
-
-def test_coco_size_is_quick() -> None:
-    labels = np.random.default_rng(0).random((82_081, 80)) < 0.036
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        mlcil_split(labels, protocol="B0-C10", test_labels=labels[:40_137])
-        si_blurry_multi_label_split(labels)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.6
-
-
 @pytest.mark.parametrize("order", [None, 3, "shuffled", [5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6]])
 def test_class_incremental(order: Any) -> None:
     labels = np.random.default_rng(0).permutation(np.arange(240) % 12)
@@ -336,8 +263,8 @@ def test_class_incremental(order: Any) -> None:
         assert rows.tolist() == np.flatnonzero(np.isin(labels, classes)).tolist()
     assert split.sizes == [60] * 4
     assert np.array_equal(split.visible, split.counts > 0)
-    assert BlurrySplit.from_json(split.to_json()) == split
-    assert repr(split).startswith("<class-incremental split: 4 tasks, 12 classes, 240 samples")
+    assert Split.from_json(split.to_json()) == split
+    assert repr(split) == "<class-incremental split: 4 tasks, 12 classes, 240 samples>"
 
 
 @pytest.mark.parametrize(
@@ -358,3 +285,12 @@ def test_class_incremental(order: Any) -> None:
 def test_refused_class_incremental(parameters: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         class_incremental_split(np.arange(120) % 12, **{"n_tasks": 4, **parameters})
+
+
+def test_no_loop_over_samples() -> None:
+    targets = np.random.default_rng(0).permutation(np.arange(100_000) % 100)
+    assert not loops_over_samples(class_incremental_split, targets)
+    matrix = some_labels(20_000, 80, share=0.036)
+    assert not loops_over_samples(
+        lambda y: mlcil_split(y, protocol="B0-C10", test_labels=y), matrix
+    )

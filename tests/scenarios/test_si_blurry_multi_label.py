@@ -14,27 +14,28 @@ from hypothesis import strategies as st
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import MultiLabelSplit, si_blurry_multi_label_split, si_blurry_split
 from cl_prompts.scenarios.si_blurry_multi_label import anchor_labels
-from tests.scenarios.test_class_incremental import matrices, some_labels
+from tests.scenarios.labels import (
+    blurry_parameters,
+    label_lists,
+    loops_over_samples,
+    matrices,
+    some_labels,
+)
 
 
-@st.composite
-def parameters(draw: st.DrawFn, n_classes: int) -> dict[str, Any]:
-    return {
-        "n_tasks": draw(st.integers(1, n_classes)),
-        "disjoint_percent": draw(st.sampled_from([0, 30, 50, 77, 100])),
-        "blurry_percent": draw(st.sampled_from([0, 10, 35, 100])),
-        "seed": draw(st.integers(0, 2**33)),
-        "stochastic": draw(st.booleans()),
-        "leftover": draw(st.sampled_from(["keep", "drop"])),
-    }
+def parameters(n_classes: int) -> st.SearchStrategy[dict[str, Any]]:
+    """Parameters of the split, ``leftover`` included."""
+    leftover = st.sampled_from(["keep", "drop"])
+    return st.builds(
+        lambda drawn, word: {**drawn, "leftover": word}, blurry_parameters(n_classes), leftover
+    )
 
 
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_one_label_per_image_is_si_blurry(data: st.DataObject) -> None:
-    n_classes = data.draw(st.integers(1, 10))
-    extra = data.draw(st.lists(st.integers(0, n_classes - 1), max_size=60))
-    labels = np.array(data.draw(st.permutations([*range(n_classes), *extra])))
+    labels = np.array(data.draw(label_lists(10, 60)))
+    n_classes = int(labels.max()) + 1
     chosen = data.draw(parameters(n_classes))
     expected = si_blurry_split(labels, **chosen)
     matrix = np.eye(n_classes, dtype=np.uint8)[labels]
@@ -44,6 +45,8 @@ def test_one_label_per_image_is_si_blurry(data: st.DataObject) -> None:
     assert np.array_equal(split.counts, expected.counts)
     assert np.array_equal(split.visible, expected.visible)
     assert split.sizes == expected.sizes
+    assert split.name == expected.name
+    assert split.parameters == expected.parameters
     assert split.ordered == expected.ordered
     assert split.boundaries == expected.boundaries
     # Images without labels in between change nothing but the numbering.
@@ -142,22 +145,6 @@ def test_same_seed_same_stream_and_global_generators_rest() -> None:
     assert first != si_blurry_multi_label_split(labels, seed=8)
 
 
-def test_describe() -> None:
-    labels = some_labels(200, 12)
-    split = si_blurry_multi_label_split(labels, n_tasks=3, leftover="drop", test_labels=labels[:50])
-    lines = split.describe().splitlines()
-    assert repr(split) == f"<{lines[0]}>"
-    assert lines[0] == (
-        f"multi-label Si-Blurry split: 3 tasks, 12 classes, 200 images, {labels.sum()} labels, "
-        "disjoint 50 %, blurry 10 %, seed 1"
-    )
-    assert [int(line.split()[1]) for line in lines[2:5]] == split.sizes
-    assert lines[6].startswith("away from home: ")
-    hidden = 100 * split.counts.sum() / labels.sum()
-    assert lines[7] == f"visible: {split.counts.sum()} of {labels.sum()} labels ({hidden:.1f} %)"
-    assert lines[8].startswith(f"in no task: {split.n_unlabelled} images without any label")
-
-
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -166,7 +153,7 @@ def test_describe() -> None:
             r"n_tasks must be a whole number from 1 to 12 \(the number of classes\), not 13",
         ),
         ({"blurry_percent": 101}, "blurry_percent must be a whole number from 0 to 100, not 101"),
-        ({"leftover": "kep"}, "leftover must be 'keep' or 'drop', not 'kep'"),
+        ({"leftover": "kep"}, "unknown leftover 'kep': did you mean 'keep'"),
         (
             {"test_labels": np.ones((3, 11))},
             "test_labels has 11 columns and labels 12: both need one per class",
@@ -176,3 +163,7 @@ def test_describe() -> None:
 def test_refused_parameters(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         si_blurry_multi_label_split(some_labels(200, 12), **changes)
+
+
+def test_no_loop_over_samples() -> None:
+    assert not loops_over_samples(si_blurry_multi_label_split, some_labels(40_000, 80, share=0.036))

@@ -1,0 +1,148 @@
+"""Promises of every split, single-label or multi-label, of this package or of a user."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.scenarios import (
+    BaseSplit,
+    MultiLabelSplit,
+    Split,
+    class_incremental_split,
+    disjoint_split,
+    mlcil_split,
+    si_blurry_multi_label_split,
+    si_blurry_split,
+)
+from tests.scenarios.labels import some_labels
+
+LABELS = np.arange(120) % 12
+MATRIX = some_labels(60, 12)
+TASKS = [[5, 0, 7], [], [1, 2, 3, 4, 0]]
+SPLITS: dict[str, BaseSplit] = {
+    "Si-Blurry": si_blurry_split(LABELS, n_tasks=3, leftover="drop"),
+    "disjoint": disjoint_split(LABELS, n_tasks=3),
+    "class-incremental": class_incremental_split(LABELS, n_tasks=3),
+    "by hand": Split.of("by hand", LABELS, TASKS, parameters={"order": (5, 0), "rate": 0.5}),
+    "multi-label class-incremental": mlcil_split(MATRIX, protocol="B4-C4", test_labels=MATRIX),
+    "multi-label Si-Blurry": si_blurry_multi_label_split(MATRIX, n_tasks=3),
+    "multi-label by hand": MultiLabelSplit.of("by hand", MATRIX, TASKS, parameters={"seed": 3}),
+}
+pytestmark = pytest.mark.parametrize("name", SPLITS)
+
+
+def test_is_a_read_only_sequence_over_tasks(name: str) -> None:
+    split = SPLITS[name]
+    assert len(split) == split.n_tasks == len(list(split)) == 3
+    assert split.n_classes == 12
+    assert split.sizes == [len(rows) for rows in split.tasks]
+    assert len(split[1:]) == 2
+    assert {rows.dtype for rows in split.tasks} == {np.dtype(np.int64)}
+    with pytest.raises(IndexError):
+        split[3]
+    with pytest.raises(ValueError, match="read-only"):
+        split.tasks[0][:] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        split.counts[0, 0] = 1
+    with pytest.raises(AttributeError):
+        split.n_samples = 2  # type: ignore[misc]
+
+
+def test_visible_seen_and_occurrences(name: str) -> None:
+    split = SPLITS[name]
+    assert np.array_equal(split.visible, split.counts > 0)
+    for task in range(3):
+        assert np.array_equal(split.seen[task], split.counts[: task + 1].any(axis=0))
+    rows = np.concatenate(split.tasks).tolist()
+    assert split.occurrences.tolist() == [rows.count(row) for row in range(split.n_samples)]
+    assert split.ordered is not split.boundaries
+
+
+def test_json_round_trip(name: str) -> None:
+    split = SPLITS[name]
+    back = type(split).from_json(split.to_json())
+    assert back == split
+    assert hash(back) == hash(split)
+    assert back.to_json() == split.to_json()
+    assert str(back) == str(split)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda split: {"name": "other"},
+        lambda split: {"boundaries": not split.boundaries},
+        lambda split: {"parameters": {"seed": 99}},
+        lambda split: {"n_samples": split.n_samples + 1},
+        lambda split: {"counts": split.counts + 1},
+        lambda split: {"tasks": [rows[::-1] for rows in split.tasks]},
+        lambda split: {"tasks": [[], *split.tasks[1:]]},
+    ],
+)
+def test_equal_when_all_fields_are(name: str, change: Any) -> None:
+    split = SPLITS[name]
+    assert replace(split) == split
+    assert replace(split, **change(split)) != split
+    assert split != "a split"
+    assert [other for other in SPLITS.values() if other == split] == [split]
+
+
+def test_prints_a_table(name: str) -> None:
+    split = SPLITS[name]
+    head, columns, *rows = split.describe().splitlines()
+    assert repr(split) == f"<{head}>"
+    assert head.startswith(f"{name} split: 3 tasks, 12 classes, {split.n_samples} ")
+    assert columns.split()[:2] == ["task", "images" if "multi" in name else "samples"]
+    assert [line.split()[:2] for line in rows[:3]] == [
+        [str(task), str(size)] for task, size in enumerate(split.sizes)
+    ]
+    assert rows[3].split()[:2] == ["all", str(sum(split.sizes))]
+    assert str(split) == split.describe()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": "other"}', "3"])
+def test_refused_json(name: str, text: str) -> None:
+    split = SPLITS[name]
+    with pytest.raises(InputError, match=r"this is not the JSON|this JSON text is not"):
+        type(split).from_json(text)
+    good = json.loads(split.to_json())
+    with pytest.raises(InputError, match="wrong content: task 0 must be a 1-D sequence"):
+        type(split).from_json(json.dumps({**good, "tasks": ["a", [], []]}))
+    with pytest.raises(InputError, match="wrong content"):
+        type(split).from_json(json.dumps({**good, "n_samples": "many"}))
+    with pytest.raises(InputError, match="this JSON text is not a split written by to_json"):
+        type(split).from_json(json.dumps({**good, "seed": 1}))
+
+
+@pytest.mark.parametrize("form", ["cl-prompts blurry split 2", "cl-prompts multi-label split 1"])
+def test_older_formats_are_refused_in_a_sentence(name: str, form: str) -> None:
+    with pytest.raises(InputError, match=f"this split is of the format '{form}', and only 'cl-"):
+        type(SPLITS[name]).from_json(json.dumps({"format": form, "tasks": []}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"name": ""}, "a split needs a name such as 'Si-Blurry', not ''"),
+        ({"name": None}, "a split needs a name such as 'Si-Blurry', not None"),
+        ({"tasks": []}, "a split needs at least one task"),
+        ({"tasks": [[0], [1]]}, r"not the shape \(3, 12\) for 2 tasks"),
+        ({"tasks": [[0], [200], [1]]}, "task 1 holds row 200, and the data set has the rows 0 to"),
+        ({"tasks": [[0], [-1, 3], [1]]}, "task 1 holds row -1, and the data set has the rows 0 to"),
+        ({"tasks": [[0], [[1]], [1]]}, "task 1 must be a 1-D sequence of row numbers, not 2-D"),
+        ({"tasks": [[0], [[1], [1, 2]], [1]]}, "task 1 must be a 1-D sequence of row numbers: "),
+        ({"tasks": [[0.5], [1], [1]]}, "task 0 must be .*, not 1-D of type float64"),
+        ({"tasks": [[True], [1], [1]]}, "task 0 must be .*, not 1-D of type bool"),
+        ({"counts": [1, 2, 3]}, r"one row per task and one column per class, not the shape \(3,\)"),
+        ({"parameters": {"rng": object()}}, "parameters of the .* split must be values that JSON"),
+    ],
+)
+def test_refused_fields(name: str, changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        replace(SPLITS[name], **changes)

@@ -1,0 +1,105 @@
+"""The multi-label split: tasks of one's own, the test set that grows, and what it prints."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.scenarios import MultiLabelSplit, mlcil_split, si_blurry_multi_label_split
+from tests.scenarios.labels import some_labels
+
+LABELS = [[1, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]
+TASKS = [[1, 0], [2, 0]]
+VISIBLE = [[True, False, False], [False, True, True]]
+
+
+def test_of_tasks_of_ones_own() -> None:
+    split = MultiLabelSplit.of("mine", LABELS, iter(TASKS), visible=VISIBLE, test_labels=LABELS)
+    assert [task.classes for task in split] == [(0,), (1, 2)]
+    assert [task.train_indices.tolist() for task in split] == TASKS
+    assert split[0].train_indices is split.tasks[0]
+    assert split.counts.tolist() == [[1, 0, 0], [0, 1, 1]]
+    assert (split.n_samples, split.n_unlabelled, split.n_labels) == (4, 1, 4)
+    assert split.anchors is None
+    assert not split.boundaries
+    assert MultiLabelSplit.of("mine", LABELS, TASKS, boundaries=True).boundaries
+    assert split.test_indices(0).tolist() == [0]
+    assert split.test_indices(1).tolist() == split.test_indices(-1).tolist() == [0, 1, 2]
+    assert split.describe().splitlines() == [
+        "multi-label mine split: 2 tasks, 3 classes, 4 images, 4 labels",
+        "task  images  visible classes  visible labels  test images",
+        "   0       2                1               1            1",
+        "   1       2                2               2            3",
+        " all       4                3               3            3",
+        "in several tasks: 1 images",
+        "in no task: 1 images; without any label: 1",
+    ]
+
+
+def test_all_labels_are_visible_unless_told_otherwise() -> None:
+    split = MultiLabelSplit.of("mine", LABELS, TASKS)
+    assert split.counts.tolist() == [[1, 2, 0], [1, 1, 1]]
+    assert split[1].classes == (0, 1, 2)
+    assert [task.classes for task in split[:1]] == [(0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"labels": [0, 1, 2, 0]}, "labels must be a 0/1 matrix"),
+        ({"labels": [[1, 0], [1, 0], [1, 0]]}, "class 1 is never positive in labels"),
+        ({"tasks": [[0], [4]]}, "task 1 holds row 4, and the data set has the rows 0 to 3"),
+        ({"tasks": []}, "a split needs at least one task"),
+        ({"visible": VISIBLE[:1]}, r"of shape \(2, 3\), not bool of shape \(1, 3\)"),
+        ({"visible": [[1, 0, 0], [0, 1, 1]]}, r"of shape \(2, 3\), not int64 of shape \(2, 3\)"),
+        ({"test_labels": [[0, 1]]}, "test_labels has 2 columns and labels 3: both need one per"),
+        ({"test_labels": [1]}, "test_labels must be a 0/1 matrix"),
+    ],
+)
+def test_of_refuses(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        MultiLabelSplit.of("mine", **{"labels": LABELS, "tasks": TASKS, **changes})
+
+
+def test_no_test_set() -> None:
+    split = mlcil_split(some_labels(40, 6), protocol="B0-C2")
+    with pytest.raises(InputError, match="this split knows no test set: make it with test_labels="):
+        split.test_indices(0)
+    assert "test images" not in split.describe()
+    assert split.with_test_labels(some_labels(9, 6)) == mlcil_split(
+        some_labels(40, 6), protocol="B0-C2", test_labels=some_labels(9, 6)
+    )
+
+
+def test_describe_tells_what_is_visible() -> None:
+    labels = some_labels(200, 12)
+    split = si_blurry_multi_label_split(labels, n_tasks=3, leftover="drop", test_labels=labels[:50])
+    assert split.anchors is not None
+    lines = split.describe().splitlines()
+    assert lines[0] == (
+        f"multi-label Si-Blurry split: 3 tasks, 12 classes, 200 images, {labels.sum()} labels, "
+        "disjoint_percent=50, blurry_percent=10, seed=1, stochastic=True, leftover=drop"
+    )
+    head = ["task", "images", "disjoint classes", "blurry home classes", "visitors"]
+    assert lines[1].strip().startswith("  ".join([*head, "visible classes", "visible labels"]))
+    assert [int(line.split()[1]) for line in lines[2:5]] == split.sizes
+    assert lines[6] == split.anchors.moved
+    shown = 100 * split.counts.sum() / labels.sum()
+    assert lines[7] == f"visible: {split.counts.sum()} of {labels.sum()} labels ({shown:.1f} %)"
+    absent = 200 - sum(split.sizes)
+    assert lines[8] == f"in no task: {absent} images; without any label: {split.n_unlabelled}"
+
+
+def test_json_holds_the_anchors() -> None:
+    split = si_blurry_multi_label_split(some_labels(60, 6), n_tasks=3)
+    content = json.loads(split.to_json())
+    assert content["anchors"]["name"] == content["name"] == "Si-Blurry"
+    assert MultiLabelSplit.from_json(split.to_json()).anchors == split.anchors
+    with pytest.raises(InputError, match="not a split written by to_json"):
+        MultiLabelSplit.from_json(json.dumps({**content, "anchors": {}}))
+    old = {**content["anchors"], "format": "cl-prompts blurry split 2"}
+    with pytest.raises(InputError, match="this split is of the format 'cl-prompts blurry split 2'"):
+        MultiLabelSplit.from_json(json.dumps({**content, "anchors": old}))

@@ -1,0 +1,195 @@
+"""The registry of scenarios, and scenarios found by a dotted name."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import pytest
+
+import cl_prompts.scenarios
+from cl_prompts.errors import InputError
+from cl_prompts.scenarios import (
+    SCENARIOS,
+    MultiLabelSplit,
+    Scenario,
+    Split,
+    benchmark_builder,
+    find_scenario,
+    si_blurry_multi_label_split,
+    si_blurry_split,
+)
+from tests.scenarios.images import SINGLE
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+MODULES = sorted(Path(cl_prompts.scenarios.__file__).parent.glob("[!_]*.py"))
+HERE = "tests.scenarios.test_registry"
+LABELS = np.arange(40) % 4
+MATRIX = np.eye(4, dtype=np.uint8)[LABELS]
+
+
+def halves(targets: Any, *, seed: int, shuffle: bool = True) -> Split:
+    """Two tasks of equally many samples."""
+    rows = np.random.default_rng(seed).permutation(len(targets)) if shuffle else range(len(targets))
+    half = len(targets) // 2
+    return Split.of("halves", targets, [rows[:half], rows[half:]], parameters={"seed": seed})
+
+
+def one_image_each(labels: Any, *, test_labels: Any = None) -> MultiLabelSplit:
+    """A task per image.
+
+    The rest of the docstring.
+    """
+    return MultiLabelSplit.of("one by one", labels, [[0], [1]], test_labels=test_labels)
+
+
+def returns_lists(targets: Any) -> list[int]:
+    return list(targets)
+
+
+def nothing() -> Split:
+    return Split.of("nothing", [0], [[0]])
+
+
+def unresolved(targets: Any) -> NoSuchName:  # type: ignore[name-defined]  # noqa: F821
+    return targets
+
+
+ready = Scenario(split=halves, multi_label=False, description="ready made")
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_entries_are_complete(name: str) -> None:
+    entry = SCENARIOS[name]
+    function = entry.split
+    parameters = inspect.signature(function).parameters
+    annotation = get_type_hints(function).get("return")
+    expected = MultiLabelSplit if entry.multi_label else Split
+    assert entry.name == f"{name}_split", f"the function of scenario {name} is not {name}_split"
+    assert annotation is expected, f"{entry.name} must be annotated to return {expected.__name__}"
+    assert function.__doc__, f"{entry.name} has no docstring"
+    assert entry.description, f"scenario {name} has no description"
+    assert "seed" in parameters, f"{entry.name} has no seed"
+    assert not entry.multi_label or "test_labels" in parameters, f"{entry.name} has no test_labels"
+    own = list(parameters.values())[1:]
+    assert all(p.kind is p.KEYWORD_ONLY for p in own), f"{entry.name} takes parameters by position"
+    assert all(p.default is not p.empty for p in own), (
+        f"{entry.name} has parameters without default"
+    )
+
+
+def test_every_split_function_is_registered() -> None:
+    defined = {
+        node.name.removesuffix("_split")
+        for file in MODULES
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.endswith("_split")
+    }
+    missing = defined - {"iid", "benchmark_from"} - {*SCENARIOS}
+    assert not missing, f"add {', '.join(sorted(missing))} to SCENARIOS in scenarios/registry.py"
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: file.stem)
+def test_every_module_has_its_tests(file: Path) -> None:
+    tests = Path(__file__).with_name(f"test_{file.name}")
+    assert tests.is_file(), f"scenarios/{file.name} needs tests/scenarios/{tests.name}"
+
+
+def test_short_names() -> None:
+    assert find_scenario("si_blurry") is SCENARIOS["si_blurry"]
+    assert find_scenario("si_blurry").split is si_blurry_split
+    assert not find_scenario("si_blurry").multi_label
+    assert find_scenario("si_blurry_multi_label").split is si_blurry_multi_label_split
+    assert find_scenario("si_blurry_multi_label").multi_label
+
+
+def test_a_function_of_ones_own_by_its_dotted_name() -> None:
+    scenario = find_scenario(f"{HERE}:halves")
+    assert scenario.split is halves
+    assert scenario.name == "halves"
+    assert not scenario.multi_label
+    assert scenario.description == "Two tasks of equally many samples."
+    assert scenario.parameters == ["seed", "shuffle"]
+    assert scenario.make(LABELS, LABELS, seed=3) == halves(LABELS, seed=3)
+
+
+def test_a_multi_label_function_of_ones_own() -> None:
+    scenario = find_scenario(f"{HERE}:one_image_each")
+    assert scenario.multi_label
+    assert scenario.description == "A task per image."
+    assert scenario.parameters == []
+    split = scenario.make(MATRIX, MATRIX[:9])
+    assert split == one_image_each(MATRIX, test_labels=MATRIX[:9])
+    assert isinstance(split, MultiLabelSplit)
+    assert split.test_first is not None
+
+
+def test_a_ready_entry_and_unusual_functions() -> None:
+    assert find_scenario(f"{HERE}:ready") is ready
+    assert find_scenario("cl_prompts.scenarios:iid_split").parameters == ["seed"]
+    undocumented = Scenario.of(lambda targets: Split.of("all", targets, [range(len(targets))]))
+    assert undocumented.description == undocumented.name == "<lambda>"
+    assert not undocumented.multi_label
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("si_blury", "unknown scenario 'si_blury': did you mean 'si_blurry'?"),
+        ("no.such.module:f", "scenario 'no.such.module:f' cannot be imported: ModuleNotFoundError"),
+        (f"{HERE}:halvs", f"unknown scenario in module {HERE} 'halvs': did you mean 'halves'?"),
+        (f"{HERE}:", f"unknown scenario in module {HERE} ''"),
+        (f"{HERE}:EXAMPLES", "a scenario must be a function of labels, or a Scenario, not "),
+        (f"{HERE}:nothing", "scenario function nothing must take the labels as its first argument"),
+        (f"{HERE}:unresolved", "an annotation of scenario function unresolved names nothing: "),
+    ],
+)
+def test_what_is_no_scenario_is_refused(name: str, sentence: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        find_scenario(name)
+    assert str(refusal.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: ready.make(LABELS), "halves needs seed"),
+        (
+            lambda: ready.make(LABELS, seed=1, shufle=True),
+            "unknown parameter of halves 'shufle': did you mean 'shuffle'",
+        ),
+        (
+            lambda: SCENARIOS["mlcil"].make(MATRIX, test_labels=MATRIX),
+            "unknown parameter of mlcil_split 'test_labels'",
+        ),
+        (
+            lambda: find_scenario(f"{HERE}:returns_lists").make(LABELS),
+            "returns_lists must return a Split, not list",
+        ),
+        (
+            lambda: Scenario(halves, True, "wrong").make(LABELS, seed=1),
+            "halves must return a MultiLabelSplit, not Split",
+        ),
+    ],
+)
+def test_make_refuses(make: Callable[[], Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        make()
+
+
+def test_the_example_from_outside_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    scenario = find_scenario("own_scenario:recurring_classes")
+    assert scenario.parameters == ["visits", "seed"]
+    split = scenario.make(LABELS, visits=3, seed=5)
+    assert split.n_tasks == 12
+    assert (split.visible.sum(axis=1) == 1).all()
+    assert (split.visible.sum(axis=0) == 3).all()
+    assert (split.occurrences == 1).all()
+    benchmark = benchmark_builder(scenario.split)(*SINGLE, visits=2)
+    assert len(benchmark.train_stream) == 24
+    assert len((EXAMPLES / "own_scenario.py").read_text().splitlines()) < 40

@@ -1,0 +1,101 @@
+"""The single-label split: tasks of one's own, homes and visitors, and what it prints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.scenarios import Split, iid_split, si_blurry_split
+
+
+def test_of_tasks_of_ones_own() -> None:
+    tasks = (np.array(rows) for rows in ([3, 0, 1], [], [2, 3]))
+    split = Split.of("mine", [0, 1, 2, 0, 3], tasks, boundaries=True, parameters={"seed": 4})
+    assert split.name == "mine"
+    assert [rows.tolist() for rows in split] == [[3, 0, 1], [], [2, 3]]
+    assert split.counts.tolist() == [[2, 1, 0, 0], [0, 0, 0, 0], [1, 0, 1, 0]]
+    assert split.n_samples == 5
+    assert split.parameters == {"seed": 4}
+    assert split.boundaries
+    assert not Split.of("mine", [0], [[0]]).boundaries
+    # Without homes nobody visits.
+    assert split.homes.tolist() == [-1] * 4
+    assert split.visitors.tolist() == [0, 0, 0]
+    assert split.n_blurry_samples == 0
+    assert split.disjoint_classes == split.blurry_classes == ((), (), ())
+    assert split.dropped_classes == (3,)
+    assert split.describe().splitlines() == [
+        "mine split: 3 tasks, 4 classes, 5 samples, seed=4",
+        "task  samples  classes  new classes",
+        "   0        3        2            2",
+        "   1        0        0            0",
+        "   2        2        2            1",
+        " all        5        3            3",
+        "more than once: 1 samples",
+        "dropped: 1 samples; classes in no task: 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("targets", "tasks", "sentence"),
+    [
+        ([], [[0]], "targets is empty"),
+        ([0, 2], [[0]], "label 1 is missing in targets"),
+        ([[0], [1]], [[0]], "targets must be a 1-D sequence"),
+        ([0, 1], [], "a split needs at least one task"),
+        ([0, 1], [[0], [2]], "task 1 holds row 2, and the data set has the rows 0 to 1"),
+        ([0, 1], [["a"]], "task 0 must be a 1-D sequence of row numbers"),
+    ],
+)
+def test_of_refuses(targets: Any, tasks: Any, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        Split.of("mine", targets, tasks)
+
+
+def test_homes_and_visitors() -> None:
+    split = Split.of("mine", [0, 0, 1, 1, 2, 2], [[0, 1, 2], [3, 4, 5]])
+    split = replace(split, disjoint_classes=[[0], []], blurry_classes=[[1], [2]])
+    assert split.homes.tolist() == [0, 0, 1]
+    assert split.visitors.tolist() == [0, 1]
+    assert split.n_blurry_samples == 4
+    assert split.moved == "away from home: 1 of 4 blurry samples (25.0 %)"
+    assert split.dropped_classes == ()
+    with pytest.raises(InputError, match="disjoint_classes must list the classes of each of 2"):
+        replace(split, disjoint_classes=[[0]])
+
+
+def test_describe_tells_what_really_moved() -> None:
+    split = si_blurry_split(np.arange(260) % 13, leftover="drop")
+    assert repr(split) == (
+        "<Si-Blurry split: 5 tasks, 13 classes, 260 samples, disjoint_percent=50,"
+        " blurry_percent=10, seed=1, stochastic=True, leftover=drop>"
+    )
+    lines = str(split).splitlines()
+    assert len(lines) == 10
+    head = ["task", "samples", "disjoint classes", "blurry home classes", "visitors"]
+    assert lines[1].strip() == "  ".join(head)
+    assert [line.split()[1:] for line in lines[2:7]] == [
+        [str(size), str(len(own)), str(len(blurry)), str(visitors)]
+        for size, own, blurry, visitors in zip(
+            split.sizes,
+            split.disjoint_classes,
+            split.blurry_classes,
+            split.visitors.tolist(),
+            strict=True,
+        )
+    ]
+    moved = int(split.visitors.sum())
+    assert lines[7].split() == ["all", "200", "5", "5", str(moved)]
+    assert lines[8] == f"away from home: {moved} of 100 blurry samples ({moved}.0 %)"
+    dropped = ", ".join(map(str, split.dropped_classes))
+    assert lines[9] == f"dropped: 60 samples; classes in no task: {dropped}"
+    assert len(split.dropped_classes) == 3
+
+
+def test_one_task_is_a_task() -> None:
+    title, *_ = str(iid_split(np.arange(260) % 13, seed=3)).splitlines()
+    assert title == "i.i.d. split: 1 task, 13 classes, 260 samples, seed=3"

@@ -1,0 +1,191 @@
+"""Lazy streams: experiences made once and on demand, their data, their classes, joined tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from cl_prompts.scenarios import benchmark_from_split, class_incremental_split, mlcil_split
+from cl_prompts.scenarios.multi_hot import MultiHotTargets
+from tests.scenarios.images import KINDS, MULTI, SINGLE, NoImages, make_benchmark, row_of
+from tests.scenarios.labels import loops_over_samples, some_labels
+
+MULTI_LABEL = ("mlcil", "si_blurry_multi_label")
+ANNOUNCED = ("class_incremental", "mlcil")
+
+
+def shown(benchmark: Any, task: int) -> np.ndarray:
+    """Labels that the learner should see in a task: integers, or a 0/1 matrix."""
+    split = benchmark.split
+    labels = (MULTI if split.title.startswith("multi-label") else SINGLE)[0].targets
+    rows = split.tasks[task]
+    return labels[rows] if labels.ndim == 1 else labels[rows] * split.visible[task]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_items_are_image_label_and_task_label_in_stream_order(kind: str) -> None:
+    benchmark = make_benchmark(kind)
+    for task, experience in enumerate(benchmark.train_stream):
+        rows = benchmark.split.tasks[task].tolist()
+        items = [experience.dataset[i] for i in range(len(rows))]
+        assert [row_of(x) for x, _, _ in items] == rows == experience.indices.tolist()
+        assert {t for _, _, t in items} == {0}
+        expected = shown(benchmark, task)
+        y = torch.stack([torch.as_tensor(y) for _, y, _ in items]).numpy()
+        assert np.array_equal(y, expected)
+        if kind not in MULTI_LABEL:
+            assert all(type(y) is int for _, y, _ in items)
+            assert list(experience.dataset.targets) == expected.tolist()
+
+
+@pytest.mark.parametrize("kind", MULTI_LABEL)
+def test_multi_label_training_shows_visible_labels_alone(kind: str) -> None:
+    benchmark = make_benchmark(kind)
+    split = benchmark.split
+    for task, experience in enumerate(benchmark.train_stream):
+        y = torch.stack([experience.dataset[i][1] for i in range(len(experience.dataset))])
+        assert y.dtype == torch.float32
+        assert not y[:, ~split.visible[task]].any()
+        assert y.any(dim=1).all()
+        targets = experience.dataset.targets
+        assert isinstance(targets, MultiHotTargets)
+        assert torch.equal(torch.stack(list(targets)), y)
+        assert targets.uniques == experience.classes_in_this_experience == set(split[task].classes)
+        x, batch, t = next(iter(DataLoader(experience.dataset, batch_size=4)))
+        assert x.shape == (4, 3, 4, 4)
+        assert torch.equal(batch, y[:4])
+        assert t.tolist() == [0] * 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("si_blurry", {"n_tasks": 4, "blurry_percent": 50, "seed": 3}),
+        *((kind, {}) for kind in KINDS),
+    ],
+)
+def test_classes_of_experiences(kind: str, settings: dict[str, Any]) -> None:
+    benchmark = make_benchmark(kind, **settings)
+    visible = [set(np.flatnonzero(row).tolist()) for row in benchmark.split.visible]
+    recurring: set[int] = set()
+    for task, experience in enumerate(benchmark.train_stream):
+        before = set().union(*visible[:task])
+        later = set().union(*visible[task + 1 :])
+        now = visible[task]
+        assert experience.classes_in_this_experience == now
+        assert experience.previous_classes == before
+        assert experience.classes_seen_so_far == before | now
+        assert experience.new_classes == now - before
+        assert experience.future_classes == later - before - now
+        assert experience.recurring_future_classes == later & (before | now)
+        assert all(type(c) is int for c in experience.classes_seen_so_far)
+        assert experience.ordered is (kind not in ANNOUNCED)
+        assert experience.boundaries is (kind in ANNOUNCED)
+        assert experience.overlapping is False
+        assert experience.origin_stream.benchmark is benchmark
+        recurring |= experience.recurring_future_classes
+    assert bool(recurring) is (kind in ("si_blurry", "i_blurry", "si_blurry_multi_label"))
+
+
+def test_experiences_are_made_once_and_on_demand() -> None:
+    benchmark = make_benchmark("si_blurry")
+    stream = benchmark.train_stream
+    assert not stream._made
+    third = stream[2]
+    assert list(stream._made) == [2]
+    assert third is stream[2] is stream[1:][1] is list(stream)[2]
+    assert stream[-1] is third
+    assert [experience.current_experience for experience in stream[1:]] == [1, 2]
+    assert third.origin_stream is stream
+    assert stream.benchmark is benchmark
+    assert len(stream) == 3
+    assert third.task_label == 0
+    assert third.task_labels == [0]
+    assert np.array_equal(third.indices, benchmark.split[2])
+    plain = make_benchmark("si_blurry", task_labels=False).train_stream[0]
+    assert not hasattr(plain, "task_labels")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in MULTI_LABEL])
+def test_single_label_test_stream_is_the_whole_test_set(kind: str) -> None:
+    (experience,) = make_benchmark(kind).test_stream
+    assert list(experience.dataset.targets) == SINGLE[1].targets.tolist()
+    assert experience.classes_in_this_experience == set(range(12))
+    assert experience.future_classes == set()
+
+
+def test_mlcil_test_stream_grows() -> None:
+    benchmark = make_benchmark("mlcil")
+    split = benchmark.split
+    _, test = MULTI
+    assert len(benchmark.test_stream) == len(split) == 5
+    for task, experience in enumerate(benchmark.test_stream):
+        seen = split.seen[task]
+        rows = np.flatnonzero(test.targets[:, seen].any(axis=1))
+        assert experience.indices.tolist() == rows.tolist() == split.test_indices(task).tolist()
+        y = torch.stack([experience.dataset[i][1] for i in range(len(rows))])
+        assert np.array_equal(y.numpy(), test.targets[rows] * seen)
+        assert y.any(dim=1).all()
+        assert experience.overlapping is True
+        seen_in_training = benchmark.train_stream[task].classes_seen_so_far
+        assert experience.classes_in_this_experience == seen_in_training
+        assert experience.classes_seen_so_far == seen_in_training
+
+
+def test_blurry_multi_label_test_stream_is_every_labelled_image() -> None:
+    _, test = MULTI
+    (experience,) = make_benchmark("si_blurry_multi_label").test_stream
+    rows = np.flatnonzero(test.targets.any(axis=1))
+    assert experience.indices.tolist() == rows.tolist()
+    y = torch.stack([experience.dataset[i][1] for i in range(len(rows))])
+    assert np.array_equal(y.numpy(), test.targets[rows])
+    assert experience.overlapping is False
+    assert experience.classes_in_this_experience == set(range(12))
+
+
+@pytest.mark.parametrize("chosen", [None, [0], [2, 1]])
+@pytest.mark.parametrize("kind", KINDS)
+def test_joined_tasks_have_each_image_once_with_all_visible_labels(
+    kind: str, chosen: list[int] | None
+) -> None:
+    benchmark = make_benchmark(kind)
+    split = benchmark.split
+    tasks = [t for t in (chosen or range(len(split))) if t < len(split)] or [0]
+    joined = benchmark.train_stream.joint(None if chosen is None else tasks)
+    rows = np.unique(np.concatenate([split.tasks[t] for t in tasks]))
+    assert joined.indices.tolist() == rows.tolist()
+    visible = split.visible[tasks].any(axis=0)
+    assert joined.classes_in_this_experience == set(np.flatnonzero(visible).tolist())
+    items = [joined.dataset[i] for i in range(len(rows))]
+    assert [row_of(x) for x, _, _ in items] == rows.tolist()
+    y = np.stack([np.asarray(y) for _, y, _ in items])
+    labels = KINDS[kind][0][0].targets[rows]
+    assert np.array_equal(y, labels * visible if kind in MULTI_LABEL else labels)
+    assert joined.ordered is split.ordered
+    assert joined.boundaries is split.boundaries
+
+
+def test_no_image_is_read_and_no_loop_over_samples() -> None:
+    targets = np.random.default_rng(0).permutation(np.arange(200_000) % 100)
+    matrix = some_labels(100_000, 20)
+    test, multi_test = NoImages(np.arange(1000) % 100), NoImages(some_labels(100, 20))
+
+    def single(labels: np.ndarray) -> list[int]:
+        split = class_incremental_split(labels)
+        benchmark = benchmark_from_split(NoImages(labels), test, split)
+        return [len(experience.dataset) for experience in benchmark.train_stream]
+
+    def several(labels: np.ndarray) -> list[int]:
+        split = mlcil_split(labels, protocol="B0-C4")
+        benchmark = benchmark_from_split(NoImages(labels), multi_test, split)
+        streams = [*benchmark.train_stream, *benchmark.test_stream]
+        return [len(experience.dataset) for experience in streams]
+
+    assert sum(single(targets)) == 200_000
+    assert not loops_over_samples(single, targets)
+    assert several(matrix)[:5] == mlcil_split(matrix, protocol="B0-C4").sizes
+    assert not loops_over_samples(several, matrix)
