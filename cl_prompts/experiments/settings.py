@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import ConfigDict, ValidationError, create_model
@@ -196,7 +196,9 @@ def _listed(value: Any, annotation: Any) -> Any:
         isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Sequence)
         for kind in kinds
     )
-    return as_list(value) if isinstance(value, str) and lists and str not in kinds else value
+    is_word = any(get_origin(kind) is Literal and value in get_args(kind) for kind in kinds)
+    text = isinstance(value, str) and not is_word
+    return as_list(value) if text and lists and str not in kinds else value
 
 
 # ---------------------------------------------------------------------- overrides
