@@ -23,7 +23,7 @@ from cl_prompts.scenarios import (
     si_blurry_multi_label_split,
     si_blurry_split,
 )
-from tests.scenarios.images import SINGLE
+from tests.scenarios.images import KINDS, SINGLE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MODULES = sorted(Path(cl_prompts.scenarios.__file__).parent.glob("[!_]*.py"))
@@ -97,6 +97,11 @@ def test_every_split_function_is_registered() -> None:
 def test_every_module_has_its_tests(file: Path) -> None:
     tests = Path(__file__).with_name(f"test_{file.name}")
     assert tests.is_file(), f"scenarios/{file.name} needs tests/scenarios/{tests.name}"
+
+
+def test_every_scenario_has_a_row_of_test_data() -> None:
+    missing = sorted({*SCENARIOS} - {*KINDS})
+    assert not missing, f"add {', '.join(missing)} to KINDS in tests/scenarios/images.py"
 
 
 def test_short_names() -> None:
