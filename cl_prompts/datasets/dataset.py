@@ -1,5 +1,4 @@
-"""One data set, checked: training and test images in [0, 1] with labels 0..C-1, one or several an
-image."""
+"""A checked data set: training and test images in [0, 1], one label per image or several."""
 
 from __future__ import annotations
 
@@ -25,6 +24,11 @@ class ImageSet(Dataset):
     """Images and labels, map-style: ``[i] -> (float32 image (3, size, size) in [0, 1], label)``.
 
     The label is an int, or in a multi-label set a float32 tensor (C,) of zeros and ones.
+
+    >>> data = ImageSet(torch.rand(3, 3, 8, 8), np.array([0, 1, 1]), None)
+    >>> image, label = data[2]
+    >>> image.shape, label
+    (torch.Size([3, 8, 8]), 1)
 
     Args:
         images: where the images come from.
@@ -54,12 +58,13 @@ class ImageSet(Dataset):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
-        image = self._images[int(self._rows[index])]
         label = self.targets[index]
-        return (
-            image if self._transform is None else self._transform(image),
-            torch.from_numpy(label.astype(np.float32)) if self.multi_label else int(label),
-        )
+        image = self._images[int(self._rows[index])]
+        if self._transform is not None:
+            image = self._transform(image)
+        if self.multi_label:
+            return image, torch.from_numpy(label.astype(np.float32))
+        return image, int(label)
 
     @property
     def multi_label(self) -> bool:
@@ -67,8 +72,7 @@ class ImageSet(Dataset):
         return self.targets.ndim == 2
 
     def bytes_kept(self) -> int:
-        """Memory that the cache of decoded images may come to take, estimated; 0 where there is
-        none."""
+        """Estimated bytes that the cache of decoded images may come to take; 0 without a cache."""
         return self._images.bytes_kept(self._rows) if isinstance(self._images, FileImages) else 0
 
     def state_dict(self) -> dict[str, int]:
@@ -83,8 +87,19 @@ class ImageSet(Dataset):
 
 @dataclass(frozen=True)
 class DataSet:
-    """Training and test images of one data set. ``classes[k]`` is the name of label k; mean and std
-    are per channel."""
+    """Training and test images of one data set.
+
+    >>> images = torch.rand(2, 3, 8, 8)
+    >>> part = ImageSet(images, np.array([0, 1]), None)
+    >>> print(DataSet("pets", part, part, ("cat", "dog")))
+    pets: 2 classes, 2 training and 2 test images
+
+    Args:
+        name: key in the registry, or what its maker calls it.
+        train, test: the images with their labels.
+        classes: ``classes[k]`` is the name of label k.
+        mean, std: statistics of its pixels in [0, 1], per channel.
+    """
 
     name: str
     train: ImageSet = field(repr=False)
@@ -117,11 +132,10 @@ def as_dataset(
 
     Args:
         train, test: ``len``, ``[i] -> (float32 image (3, size, size) in [0, 1], ...)`` and
-            ``.targets``: one integer
-            0..C-1 per image, or, for a multi-label set, a row of C zeros and ones per image. A
-            multi-label set may have ``.ignored`` too, (n, C) bool: pairs of image and class that
-            average precision leaves out. Their transforms stay theirs; see ``PrivateRandom`` for
-            augmentation that can be repeated.
+            ``.targets``: one integer 0..C-1 per image, or, for a multi-label set, a row of C zeros
+            and ones per image. A multi-label set may have ``.ignored`` too, (n, C) bool: pairs of
+            image and class that average precision leaves out. Their transforms stay theirs; see
+            ``PrivateRandom`` for augmentation that can be repeated.
         classes: names of the C classes; None for "0", "1", ...
         name: what to call the data set.
         mean, std: statistics of its pixels, per channel.
@@ -130,19 +144,16 @@ def as_dataset(
         InputError: no usable labels, or a class without training or test images.
     """
     what = f"data set {name!r}"
-    named = {"training": train, "test": test}
-    labels = [labels_of(f"the {part} labels of {what}", data) for part, data in named.items()]
-    ignored = [
-        ignored_of(f".ignored of the {part} images of {what}", data, targets)
-        for (part, data), targets in zip(named.items(), labels, strict=True)
-    ]
+    targets = []
+    parts = []
+    for part, data in (("training", train), ("test", test)):
+        labels = labels_of(f"the {part} labels of {what}", data)
+        ignored = ignored_of(f".ignored of the {part} images of {what}", data, labels)
+        targets.append(labels)
+        parts.append(ImageSet(_ImagesOf(data), labels, None, ignored=ignored))
     names = None if classes is None else tuple(str(label) for label in classes)
-    n_classes = check_classes(what, labels[0], labels[1], names)
+    n_classes = check_classes(what, targets[0], targets[1], names)
     names = names or tuple(str(label) for label in range(n_classes))
-    parts = [
-        ImageSet(_ImagesOf(data), targets, None, ignored=left_out)
-        for data, targets, left_out in zip(named.values(), labels, ignored, strict=True)
-    ]
     return DataSet(name, parts[0], parts[1], names, mean, std)
 
 

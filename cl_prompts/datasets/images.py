@@ -17,8 +17,11 @@ CACHED_SIDE = 128  # images up to this side are kept as they are
 
 
 class Images(Protocol):
-    """A sequence of images, each (3, height, width), uint8 unless a user's data set says
-    otherwise."""
+    """A sequence of images, each (3, height, width); uint8, or what a user's data set gives.
+
+    >>> import torch
+    >>> images: Images = torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
+    """
 
     def __len__(self) -> int: ...
 
@@ -27,6 +30,9 @@ class Images(Protocol):
 
 class FileImages:
     """Images decoded from their files at each access, converted to RGB.
+
+    >>> len(FileImages(["a.png", "b.png"]))  # no file is opened yet
+    2
 
     Args:
         paths: one file per image.
@@ -58,8 +64,7 @@ class FileImages:
         return self._kept[row]
 
     def bytes_kept(self, rows: np.ndarray) -> int:
-        """Bytes that the cache takes once these rows are in it, estimated from the sizes of at most
-        50 of them."""
+        """Bytes that the cache takes with these rows in it, estimated from at most 50 of them."""
         if self._side is None:
             return 0
         looked_at = rows[:: max(1, len(rows) // 50)][:50]
@@ -70,8 +75,7 @@ class FileImages:
         shorter, longer = sorted((height, width))
         if self._side is None or longer <= CACHED_SIDE or shorter <= self._side:
             return height, width
-        # The longer side is rounded as torchvision's Resize does, so that a resize to the same side
-        # changes nothing.
+        # Rounded as torchvision's Resize does, so that a resize to the same side changes nothing.
         longer = int(self._side * longer / shorter)
         return (self._side, longer) if height < width else (longer, self._side)
 
