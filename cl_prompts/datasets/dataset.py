@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cl_prompts.datasets.classes import check_classes, ignored_of, labels_of
+from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
 from cl_prompts.datasets.transforms import ImageTransform, PrivateRandom
 
@@ -71,6 +73,23 @@ class ImageSet(Dataset):
         """Whether an image may have several labels, or none."""
         return self.targets.ndim == 2
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The file of each image; empty where images come from elsewhere."""
+        if not isinstance(self._images, FileImages):
+            return ()
+        return tuple(self._images.paths[row] for row in self._rows.tolist())
+
+    def without(self, paths: Collection[str]) -> ImageSet:
+        """The same without the images in these files; the augmentation stays shared."""
+        kept = np.array([file not in paths for file in self.files], dtype=bool)
+        if kept.all():
+            return self
+        ignored = None if self.ignored is None else self.ignored[kept]
+        return ImageSet(
+            self._images, self.targets[kept], self._transform, self._rows[kept], ignored
+        )
+
     def bytes_kept(self) -> int:
         """Estimated bytes that the cache of decoded images may come to take; 0 without a cache."""
         return self._images.bytes_kept(self._rows) if isinstance(self._images, FileImages) else 0
@@ -99,6 +118,8 @@ class DataSet:
         train, test: the images with their labels.
         classes: ``classes[k]`` is the name of label k.
         mean, std: statistics of its pixels in [0, 1], per channel.
+        skipped: image files that were left out because they cannot be read.
+        unread: how many files of each suffix lie among the images and are none.
     """
 
     name: str
@@ -107,16 +128,40 @@ class DataSet:
     classes: tuple[str, ...] = field(repr=False)
     mean: Statistics = IMAGENET_MEAN
     std: Statistics = IMAGENET_STD
+    skipped: tuple[str, ...] = field(default=(), repr=False)
+    unread: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
 
     def __str__(self) -> str:
         kind = " (multi-label)" if self.multi_label else ""
         size = f"{len(self.train)} training and {len(self.test)} test images"
-        return f"{self.name}: {len(self.classes)} classes{kind}, {size}"
+        skipped = f"; {len(self.skipped)} unreadable images left out" if self.skipped else ""
+        unread = f"; no image files: {describe(self.unread)}" if self.unread else ""
+        return f"{self.name}: {len(self.classes)} classes{kind}, {size}{skipped}{unread}"
 
     @property
     def multi_label(self) -> bool:
         """Whether an image may have several labels, or none."""
         return self.train.multi_label
+
+    def without(self, paths: Collection[str]) -> DataSet:
+        """The same without the images in these files, which ``skipped`` then lists.
+
+        Raises:
+            InputError: a class that is left without training or test images.
+        """
+        left_out = frozenset(paths)
+        files = (*self.train.files, *self.test.files)
+        skipped = tuple(file for file in files if file in left_out)
+        data = replace(
+            self,
+            train=self.train.without(left_out),
+            test=self.test.without(left_out),
+            skipped=(*self.skipped, *skipped),
+        )
+        check_classes(
+            f"data set {self.name!r}", data.train.targets, data.test.targets, self.classes
+        )
+        return data
 
 
 def as_dataset(

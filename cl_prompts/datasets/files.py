@@ -1,17 +1,12 @@
-"""What a folder holds: class folders, image files, text tables, and whether listed images exist."""
+"""Lists of files: text tables, whether listed images exist, and whether two lists are apart."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from cl_prompts.errors import InputError
-
-#: Suffixes of image files, those of torchvision's ``ImageFolder``.
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
 class LayoutError(InputError):
@@ -23,44 +18,6 @@ class LayoutError(InputError):
     Traceback (most recent call last):
     cl_prompts.datasets.files.LayoutError: missing.txt is missing
     """
-
-
-def class_folders(parent: Path) -> tuple[str, ...]:
-    """Names of the folders in ``parent``, sorted, hidden ones left out.
-
-    Raises:
-        LayoutError: there are none.
-    """
-    folders = (entry.name for entry in parent.iterdir() if entry.is_dir())
-    names = tuple(sorted(name for name in folders if not name.startswith(".")))
-    if not names:
-        raise LayoutError(f"{parent} holds no class folders")
-    return names
-
-
-def scan_images(folders: Iterable[Path]) -> tuple[list[str], np.ndarray]:
-    """Image files below each folder, sorted, and the position of the folder each lies in.
-
-    Returns:
-        n paths and (n,) int64.
-
-    Raises:
-        LayoutError: a folder without images.
-    """
-    paths: list[str] = []
-    counts: list[int] = []
-    for folder in folders:
-        before = len(paths)
-        for place, _, names in sorted(os.walk(folder, followlinks=True)):
-            paths += [os.path.join(place, name) for name in sorted(names) if _is_image(name)]
-        if len(paths) == before:
-            raise LayoutError(f"no images found in {folder} (looked for {' '.join(EXTENSIONS)})")
-        counts.append(len(paths) - before)
-    return paths, np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
 
 
 def table(path: Path, columns: int, *, ints: bool = False) -> list[list[str]]:
@@ -158,3 +115,34 @@ def check_apart(
             f"{len(both)} images are in both {train_list} and {test_list}, the first is {first}: "
             "no test image may be seen in training"
         )
+
+
+def check_files_apart(what: str, train: Sequence[str], test: Sequence[str]) -> None:
+    """Refuse files that are both training and test images, under whatever names and links.
+
+    Args:
+        what: whose images they are, for the error message.
+        train, test: paths of the images; none is opened.
+
+    Raises:
+        InputError: the first such file by both its names, or one that does not exist.
+    """
+    if not train or not test:
+        return
+    known = {_identity(what, path): path for path in train}
+    both = [path for path in test if _identity(what, path) in known]
+    if both:
+        first = known[_identity(what, both[0])]
+        raise InputError(
+            f"{len(both)} test images of {what} are training images too, the first is {both[0]}"
+            f" (in training: {first}): no test image may be seen in training"
+        )
+
+
+def _identity(what: str, path: str) -> tuple[int, int]:
+    """Device and number of a file, the same for all its links."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise InputError(f"image {path} of {what} cannot be read: {error.strerror}") from error
+    return status.st_dev, status.st_ino

@@ -11,6 +11,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from cl_prompts.datasets.decoding import decode, size_of
+from cl_prompts.errors import RunError
 
 CACHED_SIDE = 128  # images up to this side are kept as they are
 
@@ -66,8 +67,12 @@ class FileImages:
         """Bytes that the cache takes with these rows in it, estimated from at most 50 of them."""
         if self._side is None:
             return 0
-        looked_at = rows[:: max(1, len(rows) // 50)][:50]
-        areas = [np.prod(self._kept_size(*size_of(self.paths[row]))) for row in looked_at]
+        areas = []
+        for row in rows[:: max(1, len(rows) // 50)][:50]:
+            try:
+                areas.append(np.prod(self._kept_size(*size_of(self.paths[row]))))
+            except RunError:
+                continue  # takes no memory; ``check_images`` names it
         return int(3 * np.mean(areas) * len(rows)) if areas else 0
 
     def _kept_size(self, height: int, width: int) -> tuple[int, int]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torchvision.datasets import CIFAR10
 
-from cl_prompts.datasets.files import Folders, LayoutError, class_folders, scan_images, table
+from cl_prompts.datasets.files import Folders, LayoutError, table
+from cl_prompts.datasets.folders import class_folders, scan_images
 from cl_prompts.datasets.images import FileImages, Images
 from cl_prompts.errors import InputError
 
@@ -34,6 +36,7 @@ class Source:
         classes: names of the C classes.
         train_ignored, test_ignored: pairs of image and class that average precision leaves out,
             (n, C) bool; None where there are none. Multi-label sets only.
+        unread: how many files of each suffix lie among the images and are none.
     """
 
     train: Images
@@ -43,6 +46,7 @@ class Source:
     classes: tuple[str, ...]
     train_ignored: np.ndarray | None = None
     test_ignored: np.ndarray | None = None
+    unread: Counter[str] = field(default_factory=Counter)
 
 
 def read_cifar(kind: type[CIFAR10], folder: Path, cache: int | None) -> Source:
@@ -96,14 +100,15 @@ def read_folder(folder: Path, cache: int | None) -> Source:
         raise InputError(
             f"class {name!r} has no {kind} images: {has / name} is there, {lacks / name} is not"
         )
-    train_paths, train_targets = scan_images([train / name for name in classes])
-    test_paths, test_targets = scan_images([test / name for name in classes])
+    seen = scan_images([train / name for name in classes])
+    unseen = scan_images([test / name for name in classes])
     return Source(
-        FileImages(train_paths, cache=cache),
-        train_targets,
-        FileImages(test_paths, cache=cache),
-        test_targets,
+        FileImages(seen.paths, cache=cache),
+        seen.positions,
+        FileImages(unseen.paths, cache=cache),
+        unseen.positions,
         classes,
+        unread=seen.unread + unseen.unread,
     )
 
 
@@ -115,11 +120,13 @@ def read_imagenet_r(folder: Path, cache: int | None) -> Source:
     and 6000 of the official 30000).
     """
     classes = class_folders(folder)
-    paths, targets = scan_images([folder / name for name in classes])
-    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(0)).numpy()
-    n_train = int(0.8 * len(paths))
+    found = scan_images([folder / name for name in classes])
+    n = len(found.paths)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).numpy()
+    n_train = int(0.8 * n)
     train, test = np.sort(order[:n_train]), np.sort(order[n_train:])
-    return _split(paths, targets, train, test, classes, cache)
+    source = _split(found.paths, found.positions, train, test, classes, cache)
+    return replace(source, unread=found.unread)
 
 
 def read_tiny_imagenet(folder: Path, cache: int | None) -> Source:
@@ -131,7 +138,7 @@ def read_tiny_imagenet(folder: Path, cache: int | None) -> Source:
     wnids = [fields[0] for fields in table(folder / "wnids.txt", 1)]
     label = {wnid: row for row, wnid in enumerate(wnids)}
     ordered = sorted(wnids)
-    paths, positions = scan_images([folder / "train" / wnid for wnid in ordered])
+    found = scan_images([folder / "train" / wnid for wnid in ordered])
     listing = folder / "val" / "val_annotations.txt"
     listed = sorted((wnid, name) for name, wnid in table(listing, 2))
     for wnid, _ in listed:
@@ -140,8 +147,8 @@ def read_tiny_imagenet(folder: Path, cache: int | None) -> Source:
     test_paths = [str(folder / "val" / "images" / name) for _, name in listed]
     Folders().find_all(test_paths, str(listing))
     return Source(
-        FileImages(paths, cache=cache),
-        np.array([label[wnid] for wnid in ordered], dtype=np.int64)[positions],
+        FileImages(found.paths, cache=cache),
+        np.array([label[wnid] for wnid in ordered], dtype=np.int64)[found.positions],
         FileImages(test_paths, cache=cache),
         np.array([label[wnid] for wnid, _ in listed], dtype=np.int64),
         tuple(wnids),

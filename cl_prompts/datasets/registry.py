@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from cl_prompts.checks import load_object, one_of, whole_number
-from cl_prompts.datasets.catalog import DATASETS, OBJECTS
-from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
+from cl_prompts.datasets.bad_images import OnBadImage, check_images, handle_bad_images
+from cl_prompts.datasets.catalog import DATASETS
 from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
-from cl_prompts.datasets.entry import DataSetEntry, read_entry
+from cl_prompts.datasets.entry import DataSetEntry
+from cl_prompts.datasets.files import check_files_apart
 from cl_prompts.datasets.functions import call_function, keywords
-from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
+from cl_prompts.datasets.loading import Crop, load_entry
 from cl_prompts.errors import InputError, unknown
 
 __all__ = [
@@ -24,12 +24,11 @@ __all__ = [
     "DataSetEntry",
     "ImageSet",
     "as_dataset",
+    "check_images",
     "dataset_options",
     "find_dataset",
     "load_dataset",
 ]
-
-Crop = Literal["published", "whole", "random_area"]
 
 
 def find_dataset(name: str) -> DataSetEntry | Callable[..., DataSet]:
@@ -87,6 +86,7 @@ def load_dataset(
     cache: bool = False,
     cache_gb: float = 4.0,
     crop: Crop | None = None,
+    on_bad_image: OnBadImage = "fail",
     **options: Any,
 ) -> DataSet:
     """A data set by name, its classes chosen and relabelled 0..k-1.
@@ -124,57 +124,47 @@ def load_dataset(
             that the entry says but whether to flip, trains on random parts of the image and tests
             on its central square, as L2P and DualPrompt do (see
             :class:`~cl_prompts.datasets.transforms.Augmentation`).
+        on_bad_image: image files that cannot be read: "fail" opens and decodes every file of the
+            chosen classes here, before any training, and refuses the data set if one is bad;
+            "skip" leaves bad ones out (``.skipped`` lists them); "defer" opens none here, which
+            saves the time of one pass over the images, and a bad one ends the run that meets it.
         options: of the data set's own (:func:`dataset_options`), such as ``splits`` and
             ``difficult`` of :func:`~cl_prompts.datasets.voc.read_voc2007`; None leaves one at its
             default.
 
     Raises:
         InputError: unknown name, bad argument, missing or incomplete data set, a class without
-            images on either side, images that are in both parts of a multi-label set, a cache that
-            would not fit.
-        RunError: on access to an image that cannot be read (with ``cache``, a few are looked at
-            here).
+            images on either side, a file that is both a training and a test image, an unreadable
+            image, a cache that would not fit.
+        RunError: on access to an image that cannot be read.
     """
     whole_number("image_size", image_size)
     whole_number("seed", seed, 0)
+    one_of("on_bad_image", on_bad_image, OnBadImage)
     entry = find_dataset(name)
     options = {key: value for key, value in options.items() if value is not None}
-    if not isinstance(entry, DataSetEntry):
-        given = {
-            "root": root,
-            "classes": classes,
-            "class_order": class_order,
-            "augment": augment,
-            "download": download,
-            "cache": cache,
-            "cache_gb": cache_gb,
-            "crop": crop,
-        }
+    arguments: dict[str, Any] = {
+        "root": root,
+        "classes": classes,
+        "class_order": class_order,
+        "augment": augment,
+        "download": download,
+        "cache": cache,
+        "cache_gb": cache_gb,
+        "crop": crop,
+    }
+    offered = {"image_size": image_size, "seed": seed}
+    if isinstance(entry, DataSetEntry):
+        _check_options(name, options)
+        data = load_entry(name, entry, options, **offered, **arguments)
+    else:
         usual = keywords(load_dataset, set())
-        changed = {key: value for key, value in given.items() if not _same(value, usual[key][1])}
-        offered = {"image_size": image_size, "seed": seed}
-        return call_function(name, entry, offered, {**changed, **options})
-    _check_options(name, options)
-    what = f"data set {name!r}"
-    augmentation = _augmentation(name, crop)
-    kept_side = augmentation.shorter_side(image_size) if cache else None
-    source = read_entry(name, entry, root, download=download, cache=kept_side, **options)
-    chosen = choose_classes(what, source.classes, classes, class_order)
-    fixed = augmentation.test(image_size)
-    fresh = PrivateRandom(augmentation.train(image_size), seed=int(seed)) if augment else fixed
-    parts = []
-    for images, targets, ignored, transform in (
-        (source.train, source.train_targets, source.train_ignored, fresh),
-        (source.test, source.test_targets, source.test_ignored, fixed),
-    ):
-        rows, labels = relabel(targets, chosen, len(source.classes))
-        left_out = None if ignored is None else ignored[:, chosen]
-        parts.append(ImageSet(images, labels, transform, rows, left_out))
-    names = tuple(source.classes[row] for row in chosen)
-    check_classes(what, parts[0].targets, parts[1].targets, names)
-    if cache:
-        _check_memory(what, parts, cache_gb)
-    return DataSet(name, parts[0], parts[1], names, entry.mean, entry.std)
+        given = {key: value for key, value in arguments.items() if not _same(value, usual[key][1])}
+        data = call_function(name, entry, offered, {**given, **options})
+    check_files_apart(f"data set {name!r}", data.train.files, data.test.files)
+    if on_bad_image != "defer":
+        data = handle_bad_images(data, check_images(data), on_bad_image)
+    return data
 
 
 def _same(value: Any, default: Any) -> bool:
@@ -192,32 +182,4 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
             raise unknown("argument of load_dataset", key, keywords(load_dataset, set()))
         raise InputError(
             f"data set {name!r} has no {key}: leave it out, it is for {', '.join(having)}"
-        )
-
-
-def _augmentation(name: str, crop: Crop | None) -> Augmentation:
-    augmentation = DATASETS[name].augmentation
-    if crop is None:
-        return augmentation
-    one_of("crop", crop, Crop)
-    if crop == "published":
-        return augmentation
-    if crop == "random_area":
-        return replace(OBJECTS, flip=augmentation.flip)
-    if not augmentation.cuts:
-        having = ", ".join(other for other, entry in DATASETS.items() if entry.augmentation.cuts)
-        raise InputError(
-            f"images of data set {name!r} are not cut to a square: leave out crop=whole, it is for"
-            f" {having}"
-        )
-    return augmentation.whole()
-
-
-def _check_memory(what: str, parts: Sequence[ImageSet], limit: float) -> None:
-    needed = sum(part.bytes_kept() for part in parts) / 1e9
-    if needed > limit:
-        raise InputError(
-            f"cache would keep about {needed:.1f} GB of {what} in memory, more than"
-            f" cache_gb={limit:g}: raise cache_gb if there is that much memory, choose a smaller"
-            " image_size, or leave out cache"
         )

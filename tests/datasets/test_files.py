@@ -1,37 +1,15 @@
-"""Folders and lists of image files: what is found, in which order, and what is refused."""
+"""Lists of files: what is found, and what is refused."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cl_prompts.datasets.files import Folders, LayoutError, class_folders, scan_images, table
-from tests.datasets.toys import write_image
-
-
-def test_images_come_in_sorted_order_from_folders_of_any_depth(tmp_path: Path) -> None:
-    names = ["b/2.png", "b/10.png", "a.png", "b/c/1.JPG", "b-c/1.png", "z/.hidden.png", "z/1.txt"]
-    for name in names:
-        write_image(tmp_path / "one" / name.replace(".txt", ".png"))
-    (tmp_path / "one" / "z" / "1.png").rename(tmp_path / "one" / "z" / "1.txt")
-    write_image(tmp_path / "two" / "a.png")
-    paths, positions = scan_images([tmp_path / "one", tmp_path / "two"])
-    found = [os.path.relpath(path, tmp_path) for path in paths]
-    # Folders are sorted by their whole path, in which "-" comes before "/".
-    assert found == [
-        *("one/a.png", "one/b/10.png", "one/b/2.png", "one/b-c/1.png", "one/b/c/1.JPG"),
-        "two/a.png",
-    ]
-    assert positions.tolist() == [0, 0, 0, 0, 0, 1]
-
-
-def test_class_folders_are_sorted_and_visible(tmp_path: Path) -> None:
-    for name in ("b", "a", ".git"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "c.png").touch()
-    assert class_folders(tmp_path) == ("a", "b")
+from cl_prompts.datasets.files import Folders, LayoutError, check_files_apart, table
+from tests.datasets.toys import refusal, write_image
 
 
 def test_a_table_is_read_by_columns(tmp_path: Path) -> None:
@@ -55,3 +33,20 @@ def test_a_folder_is_listed_once_and_links_are_followed(
     found = [folders.find(str(tmp_path / name)) for name in ("a.png", "link.png", "none.png")]
     assert found == [str(tmp_path / "a.png"), str(tmp_path / "a.png"), None]
     assert listed == [str(tmp_path)]
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_one_file_under_two_names_is_found(tmp_path: Path, link: Callable[..., None]) -> None:
+    for name in ("a", "b", "c"):
+        write_image(tmp_path / f"{name}.png")
+    link(tmp_path / "b.png", tmp_path / "d.png")
+    a, b, c, d = (str(tmp_path / f"{name}.png") for name in "abcd")
+    check_files_apart("data set 'x'", [a, b, d], [c])
+    check_files_apart("data set 'x'", [a, b], [])
+    assert refusal(lambda: check_files_apart("data set 'x'", [a, b], [c, d])) == (
+        f"1 test images of data set 'x' are training images too, the first is {d} (in training:"
+        f" {b}): no test image may be seen in training"
+    )
+    (tmp_path / "a.png").unlink()
+    said = refusal(lambda: check_files_apart("data set 'x'", [a], [c]))
+    assert said == f"image {a} of data set 'x' cannot be read: No such file or directory"

@@ -19,7 +19,7 @@ def test_an_unreadable_image_is_named_when_it_is_met(tmp_path: Path) -> None:
     broken = root / "train" / "bee" / "1.png"
     broken.write_bytes(broken.read_bytes()[:45])
     gone = root / "train" / "cat" / "2.png"
-    data = load("folder", root)
+    data = load("folder", root, on_bad_image="defer")
     gone.unlink()
     assert data.train[3][1] == 1
     for row, path in ((4, broken), (8, gone)):
