@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from cl_prompts.checks import one_of, whole_number
 from cl_prompts.datasets.labels import check_label_matrix
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.errors import InputError
 
 
 def choose_classes(
@@ -19,43 +20,42 @@ def choose_classes(
     classes: int | Sequence[int | str] | None,
     order: Sequence[int] | int | None,
 ) -> np.ndarray:
-    """Labels of the chosen classes, in their new order."""
+    """Labels of the chosen classes, in their new order.
+
+    >>> choose_classes("data set 'pets'", ["ant", "bee", "cat"], ["cat", 0], None).tolist()
+    [2, 0]
+
+    Args:
+        what: whose classes they are, for error messages.
+        names: of all C classes.
+        classes: a list picks by label or name, in that order; a number keeps the first so many,
+            counted after ``order``; None keeps all.
+        order: permutation of the positions of the classes picked, or the seed of one; None leaves
+            them as they are.
+
+    Returns:
+        (k,) int64.
+
+    Raises:
+        InputError: an unknown or repeated class, or no permutation.
+    """
     if isinstance(classes, str) or not (
         classes is None or isinstance(classes, Integral | Sequence | np.ndarray)
     ):
         raise InputError(
             f"classes of {what} must be a number or a list of labels and names, not {classes!r}"
         )
-    picked = _pick(what, names, None if isinstance(classes, Integral) else classes)
-    chosen = picked[_permutation(what, len(picked), order)]
-    if not isinstance(classes, Integral):
-        return chosen
-    if isinstance(classes, bool) or not 1 <= classes <= len(names):
-        raise InputError(
-            f"classes of {what} must be a number from 1 to {len(names)}, or a list, not {classes}"
-        )
-    return chosen[: int(classes)]
+    if isinstance(classes, Integral):
+        n = whole_number(f"classes of {what}", classes, 1, len(names))
+        return _permutation(what, len(names), order)[:n]
+    picked = np.arange(len(names)) if classes is None else _picked(what, names, classes)
+    return picked[_permutation(what, len(picked), order)]
 
 
-def _pick(what: str, names: Sequence[str], classes: Sequence[int | str] | None) -> np.ndarray:
-    if classes is None:
-        return np.arange(len(names))
+def _picked(what: str, names: Sequence[str], classes: Sequence[int | str]) -> np.ndarray:
     picked: list[int] = []
     for wanted in classes:
-        if isinstance(wanted, str):
-            if wanted not in names:
-                raise unknown(f"class of {what}", wanted, names)
-            label = names.index(wanted)
-        elif (
-            isinstance(wanted, Integral)
-            and not isinstance(wanted, bool)
-            and 0 <= wanted < len(names)
-        ):
-            label = int(wanted)
-        else:
-            raise InputError(
-                f"classes of {what} must be labels 0 to {len(names) - 1} or names, not {wanted!r}"
-            )
+        label = _label(what, names, wanted)
         if label in picked:
             raise InputError(
                 f"classes of {what} must differ: {names[label]!r} (label {label}) is there twice"
@@ -66,12 +66,24 @@ def _pick(what: str, names: Sequence[str], classes: Sequence[int | str] | None) 
     return np.array(picked)
 
 
+def _label(what: str, names: Sequence[str], wanted: int | str) -> int:
+    """Label of a class given by label or name."""
+    if isinstance(wanted, str):
+        one_of(f"class of {what}", wanted, names)
+        return names.index(wanted)
+    if isinstance(wanted, Integral) and not isinstance(wanted, bool) and 0 <= wanted < len(names):
+        return int(wanted)
+    raise InputError(
+        f"classes of {what} must be labels 0 to {len(names) - 1} or names, not {wanted!r}"
+    )
+
+
 def _permutation(what: str, n: int, order: Sequence[int] | int | None) -> np.ndarray:
     if order is None:
         return np.arange(n)
     if isinstance(order, Integral):
-        whole_number("class_order", order, least=0)
-        return torch.randperm(n, generator=torch.Generator().manual_seed(int(order))).numpy()
+        seed = whole_number("class_order", order, 0)
+        return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
     rule = (
         f"class_order of {what} must be a seed (a whole number >= 0) or hold each of 0 to {n - 1}"
         " once"
@@ -83,21 +95,24 @@ def _permutation(what: str, n: int, order: Sequence[int] | int | None) -> np.nda
     positions = [int(position) for position in order]
     if sorted(positions) != list(range(n)):
         missing = sorted(set(range(n)) - set(positions))
-        raise InputError(
-            f"{rule}, but"
-            f" {f'{missing[0]} is missing' if missing else f'it has {len(positions)} entries'}"
-        )
+        amiss = f"{missing[0]} is missing" if missing else f"it has {len(positions)} entries"
+        raise InputError(f"{rule}, but {amiss}")
     return np.array(positions, dtype=np.int64)
 
 
-def whole_number(key: str, value: Any, *, least: int) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise InputError(f"{key} must be a whole number, at least {least}, not {value!r}")
-
-
 def labels_of(what: str, data: Any) -> np.ndarray:
-    """``data.targets`` as (n,) int64, or as zeros and ones (n, C) uint8 where there is a row per
-    image."""
+    """Labels of a map-style data set, read from ``.targets``.
+
+    Args:
+        what: what error messages call them.
+        data: the data set.
+
+    Returns:
+        (n,) int64, or zeros and ones (n, C) uint8 where there is a row per image.
+
+    Raises:
+        InputError: no ``.targets``, no integers, or not one label per image.
+    """
     if not hasattr(data, "targets"):
         raise InputError(f"{what} are missing: the data set needs .targets, one integer per image")
     try:
@@ -122,7 +137,19 @@ def labels_of(what: str, data: Any) -> np.ndarray:
 
 
 def ignored_of(what: str, data: Any, targets: np.ndarray) -> np.ndarray | None:
-    """``data.ignored`` as (n, C) bool; None where the data set has none."""
+    """Pairs that average precision leaves out, read from ``data.ignored``.
+
+    Args:
+        what: what error messages call them.
+        data: the data set.
+        targets: its labels, (n, C).
+
+    Returns:
+        (n, C) bool; None where the data set has none.
+
+    Raises:
+        InputError: another type or shape.
+    """
     if getattr(data, "ignored", None) is None:
         return None
     ignored = np.asarray(data.ignored)
@@ -137,11 +164,21 @@ def ignored_of(what: str, data: Any, targets: np.ndarray) -> np.ndarray | None:
 def relabel(
     targets: np.ndarray, chosen: np.ndarray, n_classes: int
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """Keep the chosen classes; ``chosen[k]`` becomes label k.
+    """Labels after the choice of classes, where ``chosen[k]`` becomes label k.
+
+    Single-label images of other classes are left out; images of a multi-label set stay, if need be
+    with no label at all.
+
+    >>> relabel(np.array([0, 1, 2, 0]), np.array([2, 0]), 3)
+    (array([0, 2, 3]), array([1, 0, 1]))
+
+    Args:
+        targets: (n,) or (n, C).
+        chosen: labels of the classes kept, (k,).
+        n_classes: C.
 
     Returns:
-        the rows kept, None for all, and their new labels. Single-label images of other classes are
-        left out; images of a multi-label set stay, if need be with no label at all.
+        the rows kept, (m,) int64 or None for all, and their new labels, (m,) or (n, k).
     """
     if targets.ndim == 2:
         return None, np.ascontiguousarray(targets[:, chosen])
@@ -154,21 +191,29 @@ def relabel(
 def check_classes(
     what: str, train: np.ndarray, test: np.ndarray, names: Sequence[str] | None
 ) -> int:
-    """The number of classes, after making sure that labels are 0..C-1 and each has training and
-    test images."""
+    """The number of classes C, once labels are found to be 0..C-1, each in both parts.
+
+    Args:
+        what: whose labels they are, for error messages.
+        train, test: labels of the two parts, (n,) or (n, C).
+        names: of the C classes; None where they have none.
+
+    Raises:
+        InputError: labels out of range, a class without training or test images, or one part with
+            several labels per image and the other without.
+    """
     if train.ndim != test.ndim:
-        kinds = [
-            "one row of zeros and ones" if part.ndim == 2 else "one integer"
-            for part in (train, test)
-        ]
-        raise InputError(f"{what} has {kinds[0]} per training image, but {kinds[1]} per test image")
+        kinds = ("one integer", "one row of zeros and ones")
+        raise InputError(
+            f"{what} has {kinds[train.ndim - 1]} per training image, but {kinds[test.ndim - 1]} per"
+            " test image"
+        )
     parts = (("training", _present(train)), ("test", _present(test)))
     n = _count(what, train, test, names)
     for part, found in parts:
         if found.size and (found[0] < 0 or found[-1] >= n):
-            shown = ", ".join(map(str, found[:10])) + (
-                f", ... ({len(found)} in all)" if len(found) > 10 else ""
-            )
+            more = f", ... ({len(found)} in all)" if len(found) > 10 else ""
+            shown = ", ".join(map(str, found[:10])) + more
             raise InputError(
                 f"labels of {what} must be 0 to {n - 1} ({n} classes), but the {part} labels are"
                 f" {shown}"
@@ -182,7 +227,7 @@ def check_classes(
 
 
 def _present(targets: np.ndarray) -> np.ndarray:
-    """Labels that occur, ascending."""
+    """Labels that occur, in ascending order."""
     return np.flatnonzero(targets.any(axis=0)) if targets.ndim == 2 else np.unique(targets)
 
 

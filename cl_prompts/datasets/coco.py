@@ -8,92 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.datasets.files import Folders, check_apart
+from cl_prompts.datasets.files import Folders, LayoutError, check_apart
 from cl_prompts.datasets.images import FileImages
-from cl_prompts.datasets.readers import LayoutError, Source
+from cl_prompts.datasets.readers import Source
 
-#: Official category ids and names: 80 of the ids 1 to 90.
+# The categories of ids 1 to 90, ten of which are unused.
+_NAMES = """
+person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant,
+-, stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra,
+giraffe, -, backpack, umbrella, -, -, handbag, tie, suitcase, frisbee, skis, snowboard,
+sports ball, kite, baseball bat, baseball glove, skateboard, surfboard, tennis racket, bottle, -,
+wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot,
+hot dog, pizza, donut, cake, chair, couch, potted plant, bed, -, dining table, -, -, toilet, -,
+tv, laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, -,
+book, clock, vase, scissors, teddy bear, hair drier, toothbrush
+"""
+
+#: Official category ids and names, 80 of them.
 CATEGORIES = {
-    1: "person",
-    2: "bicycle",
-    3: "car",
-    4: "motorcycle",
-    5: "airplane",
-    6: "bus",
-    7: "train",
-    8: "truck",
-    9: "boat",
-    10: "traffic light",
-    11: "fire hydrant",
-    13: "stop sign",
-    14: "parking meter",
-    15: "bench",
-    16: "bird",
-    17: "cat",
-    18: "dog",
-    19: "horse",
-    20: "sheep",
-    21: "cow",
-    22: "elephant",
-    23: "bear",
-    24: "zebra",
-    25: "giraffe",
-    27: "backpack",
-    28: "umbrella",
-    31: "handbag",
-    32: "tie",
-    33: "suitcase",
-    34: "frisbee",
-    35: "skis",
-    36: "snowboard",
-    37: "sports ball",
-    38: "kite",
-    39: "baseball bat",
-    40: "baseball glove",
-    41: "skateboard",
-    42: "surfboard",
-    43: "tennis racket",
-    44: "bottle",
-    46: "wine glass",
-    47: "cup",
-    48: "fork",
-    49: "knife",
-    50: "spoon",
-    51: "bowl",
-    52: "banana",
-    53: "apple",
-    54: "sandwich",
-    55: "orange",
-    56: "broccoli",
-    57: "carrot",
-    58: "hot dog",
-    59: "pizza",
-    60: "donut",
-    61: "cake",
-    62: "chair",
-    63: "couch",
-    64: "potted plant",
-    65: "bed",
-    67: "dining table",
-    70: "toilet",
-    72: "tv",
-    73: "laptop",
-    74: "mouse",
-    75: "remote",
-    76: "keyboard",
-    77: "cell phone",
-    78: "microwave",
-    79: "oven",
-    80: "toaster",
-    81: "sink",
-    82: "refrigerator",
-    84: "book",
-    85: "clock",
-    86: "vase",
-    87: "scissors",
-    88: "teddy bear",
-    89: "hair drier",
-    90: "toothbrush",
+    number: name.strip()
+    for number, name in enumerate(_NAMES.split(","), start=1)
+    if name.strip() != "-"
 }
 CLASSES = tuple(sorted(CATEGORIES.values()))
 _KEYS = frozenset(
@@ -102,20 +37,26 @@ _KEYS = frozenset(
 
 
 def read_coco(year: int, folder: Path, cache: int | None) -> Source:
-    """COCO's training images, and its validation images as the test set; labels are the
-    alphabetical ranks of names.
+    """COCO's training images, and its validation images as the test set.
 
-    Every instance annotation counts, crowds included, as in MULTI-LANE's published code. Images
-    come in the order of their ids, those without annotations too, without a label (2014: 82783 and
-    40504 images, 82081 and 40137 of them with labels).
+    Labels are the alphabetical ranks of category names. Every instance annotation counts, crowds
+    included, as in MULTI-LANE's published code. Images come in the order of their ids; those
+    without annotations stay, without a label (2014: 82783 and 40504 images, 82081 and 40137 of
+    them with labels).
 
     Args:
         year: 2014 or 2017.
         folder: holds ``train<year>``, ``val<year>`` and
             ``annotations/instances_{train,val}<year>.json``.
         cache: see ``FileImages``.
+
+    Raises:
+        LayoutError: missing images, or annotations that are not COCO's.
+        InputError: images that are in both parts.
     """
-    folders, parts, ids = Folders(), [], []
+    folders = Folders()
+    parts = []
+    ids = []
     for split in (f"train{year}", f"val{year}"):
         file = folder / "annotations" / f"instances_{split}.json"
         names, labels = _labels(file)
@@ -129,8 +70,7 @@ def read_coco(year: int, folder: Path, cache: int | None) -> Source:
 
 
 def _labels(file: Path) -> tuple[dict[int, str], np.ndarray]:
-    """The file name of each image id, and the labels (n, 80) uint8 of the images in the order of
-    their ids."""
+    """File name of each image id, and labels (n, 80) uint8 of the images in the order of ids."""
     content = _load(file)
     try:
         categories = {category["id"]: category["name"] for category in content["categories"]}
@@ -160,8 +100,7 @@ def _labels(file: Path) -> tuple[dict[int, str], np.ndarray]:
 
 
 def _load(file: Path) -> Any:
-    """The annotations without outlines and boxes, which are dropped while parsing: they are most of
-    the file."""
+    """The annotations without outlines and boxes, most of the file, which parsing drops."""
     if not file.is_file():
         raise LayoutError(f"{file} is missing")
     try:
@@ -174,12 +113,11 @@ def _load(file: Path) -> Any:
 
 
 def _check_categories(file: Path, found: dict[int, str]) -> None:
-    wrong = sorted(
-        key for key in found.keys() | CATEGORIES.keys() if found.get(key) != CATEGORIES.get(key)
-    )
+    every = found.keys() | CATEGORIES.keys()
+    wrong = sorted(key for key in every if found.get(key) != CATEGORIES.get(key))
     if wrong:
-        said = [names.get(wrong[0]) for names in (found, CATEGORIES)]
-        here, there = ("absent" if name is None else repr(name) for name in said)
+        names = (found.get(wrong[0]), CATEGORIES.get(wrong[0]))
+        here, there = ("absent" if name is None else repr(name) for name in names)
         raise LayoutError(
             f"{len(wrong)} category ids of {file} do not match COCO's: id {wrong[0]} is {here}, and"
             f" should be {there}"

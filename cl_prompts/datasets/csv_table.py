@@ -1,5 +1,4 @@
-"""A multi-label data set of one's own as two tables: ``train.csv`` and ``test.csv``, rows of
-``path,label;label``."""
+"""A multi-label data set of one's own as two CSV tables with rows like ``path,label;label``."""
 
 from __future__ import annotations
 
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cl_prompts.datasets.files import Folders, check_apart
+from cl_prompts.datasets.files import Folders, LayoutError, check_apart
 from cl_prompts.datasets.images import FileImages
-from cl_prompts.datasets.readers import LayoutError, Source
+from cl_prompts.datasets.readers import Source
 
 HEADER = ["path", "label"]
 
@@ -21,28 +20,41 @@ def read_csv(folder: Path, cache: int | None) -> Source:
     """``train.csv`` and ``test.csv`` with the header ``path,label`` and rows like
     ``images/a.jpg,cat;dog``.
 
-    Paths are relative to the folder. Labels are parted by semicolons; an image may have none. The
-    classes are all labels of both files in sorted order. An image, links followed, may be listed
-    once only.
+    Paths are relative to the folder. Labels are separated by semicolons; an image may have none.
+    The classes are all labels of both files in sorted order. An image, links followed, may be
+    listed only once.
 
     Args:
         folder: holds the two tables.
         cache: see ``FileImages``.
+
+    Raises:
+        LayoutError: a missing or damaged table, missing images.
+        InputError: images that are in both tables.
     """
+    files = (folder / "train.csv", folder / "test.csv")
+    tables = [_rows(file) for file in files]
+    classes = _classes(tables)
     folders = Folders()
-    tables = [_rows(folder / name) for name in ("train.csv", "test.csv")]
-    classes = tuple(sorted({label for rows in tables for _, labels in rows for label in labels}))
-    paths = []
-    for rows, name in zip(tables, ("train.csv", "test.csv"), strict=True):
+    found = []
+    parts = []
+    for file, rows in zip(files, tables, strict=True):
         listed = [os.path.join(folder, path) for path, _ in rows]
-        paths.append(folders.find_all(listed, str(folder / name)))
-        _check_once(folder / name, paths[-1])
-    check_apart(paths[0], paths[1], str(folder / "train.csv"), "test.csv")
-    parts = [
-        (FileImages(there, cache=cache), _matrix([labels for _, labels in rows], classes))
-        for there, rows in zip(paths, tables, strict=True)
-    ]
+        paths = folders.find_all(listed, str(file))
+        _check_once(file, paths)
+        labels = _matrix([names for _, names in rows], classes)
+        parts.append((FileImages(paths, cache=cache), labels))
+        found.append(paths)
+    check_apart(found[0], found[1], str(files[0]), files[1].name)
     return Source(*parts[0], *parts[1], classes)
+
+
+def _classes(tables: Sequence[Sequence[tuple[str, list[str]]]]) -> tuple[str, ...]:
+    """All labels that occur, sorted."""
+    names: set[str] = set()
+    for rows in tables:
+        names.update(*(labels for _, labels in rows))
+    return tuple(sorted(names))
 
 
 def _rows(file: Path) -> list[tuple[str, list[str]]]:
@@ -58,21 +70,19 @@ def _rows(file: Path) -> list[tuple[str, list[str]]]:
                 raise LayoutError(
                     f"{file} must begin with the line path,label, not with {','.join(header)!r}"
                 )
-            for fields in reader:
-                if not fields:
-                    continue
-                if len(fields) != 2 or not fields[0].strip():
-                    raise LayoutError(
-                        f"line {reader.line_num} of {file} is no path,label;label:"
-                        f" {','.join(fields)!r}"
-                    )
-                labels = [label.strip() for label in fields[1].split(";")]
-                rows.append((fields[0].strip(), [label for label in labels if label]))
+            rows += [_row(file, reader.line_num, fields) for fields in reader if fields]
     except (UnicodeDecodeError, csv.Error) as error:
         raise LayoutError(f"{file} cannot be read as CSV in UTF-8: {error}") from error
     if not any(labels for _, labels in rows):
         raise LayoutError(f"{file} has no image with a label")
     return rows
+
+
+def _row(file: Path, line: int, fields: list[str]) -> tuple[str, list[str]]:
+    if len(fields) != 2 or not fields[0].strip():
+        raise LayoutError(f"line {line} of {file} is no path,label;label: {','.join(fields)!r}")
+    labels = (label.strip() for label in fields[1].split(";"))
+    return fields[0].strip(), [label for label in labels if label]
 
 
 def _check_once(file: Path, paths: Sequence[str]) -> None:

@@ -1,10 +1,10 @@
-"""One data set, checked: training and test images in [0, 1] with labels 0..C-1, one or several an
-image."""
+"""A checked data set: training and test images in [0, 1], one label per image or several."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cl_prompts.datasets.classes import check_classes, ignored_of, labels_of
+from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
 from cl_prompts.datasets.transforms import ImageTransform, PrivateRandom
 
@@ -25,6 +26,11 @@ class ImageSet(Dataset):
     """Images and labels, map-style: ``[i] -> (float32 image (3, size, size) in [0, 1], label)``.
 
     The label is an int, or in a multi-label set a float32 tensor (C,) of zeros and ones.
+
+    >>> data = ImageSet(torch.rand(3, 3, 8, 8), np.array([0, 1, 1]), None)
+    >>> image, label = data[2]
+    >>> image.shape, label
+    (torch.Size([3, 8, 8]), 1)
 
     Args:
         images: where the images come from.
@@ -54,21 +60,38 @@ class ImageSet(Dataset):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
-        image = self._images[int(self._rows[index])]
         label = self.targets[index]
-        return (
-            image if self._transform is None else self._transform(image),
-            torch.from_numpy(label.astype(np.float32)) if self.multi_label else int(label),
-        )
+        image = self._images[int(self._rows[index])]
+        if self._transform is not None:
+            image = self._transform(image)
+        if self.multi_label:
+            return image, torch.from_numpy(label.astype(np.float32))
+        return image, int(label)
 
     @property
     def multi_label(self) -> bool:
         """Whether an image may have several labels, or none."""
         return self.targets.ndim == 2
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The file of each image; empty where images come from elsewhere."""
+        if not isinstance(self._images, FileImages):
+            return ()
+        return tuple(self._images.paths[row] for row in self._rows.tolist())
+
+    def without(self, paths: Collection[str]) -> ImageSet:
+        """The same without the images in these files; the augmentation stays shared."""
+        kept = np.array([file not in paths for file in self.files], dtype=bool)
+        if kept.all():
+            return self
+        ignored = None if self.ignored is None else self.ignored[kept]
+        return ImageSet(
+            self._images, self.targets[kept], self._transform, self._rows[kept], ignored
+        )
+
     def bytes_kept(self) -> int:
-        """Memory that the cache of decoded images may come to take, estimated; 0 where there is
-        none."""
+        """Estimated bytes that the cache of decoded images may come to take; 0 without a cache."""
         return self._images.bytes_kept(self._rows) if isinstance(self._images, FileImages) else 0
 
     def state_dict(self) -> dict[str, int]:
@@ -83,8 +106,21 @@ class ImageSet(Dataset):
 
 @dataclass(frozen=True)
 class DataSet:
-    """Training and test images of one data set. ``classes[k]`` is the name of label k; mean and std
-    are per channel."""
+    """Training and test images of one data set.
+
+    >>> images = torch.rand(2, 3, 8, 8)
+    >>> part = ImageSet(images, np.array([0, 1]), None)
+    >>> print(DataSet("pets", part, part, ("cat", "dog")))
+    pets: 2 classes, 2 training and 2 test images
+
+    Args:
+        name: key in the registry, or what its maker calls it.
+        train, test: the images with their labels.
+        classes: ``classes[k]`` is the name of label k.
+        mean, std: statistics of its pixels in [0, 1], per channel.
+        skipped: image files that were left out because they cannot be read.
+        unread: how many files of each suffix lie among the images and are none.
+    """
 
     name: str
     train: ImageSet = field(repr=False)
@@ -92,16 +128,40 @@ class DataSet:
     classes: tuple[str, ...] = field(repr=False)
     mean: Statistics = IMAGENET_MEAN
     std: Statistics = IMAGENET_STD
+    skipped: tuple[str, ...] = field(default=(), repr=False)
+    unread: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
 
     def __str__(self) -> str:
         kind = " (multi-label)" if self.multi_label else ""
         size = f"{len(self.train)} training and {len(self.test)} test images"
-        return f"{self.name}: {len(self.classes)} classes{kind}, {size}"
+        skipped = f"; {len(self.skipped)} unreadable images left out" if self.skipped else ""
+        unread = f"; no image files: {describe(self.unread)}" if self.unread else ""
+        return f"{self.name}: {len(self.classes)} classes{kind}, {size}{skipped}{unread}"
 
     @property
     def multi_label(self) -> bool:
         """Whether an image may have several labels, or none."""
         return self.train.multi_label
+
+    def without(self, paths: Collection[str]) -> DataSet:
+        """The same without the images in these files, which ``skipped`` then lists.
+
+        Raises:
+            InputError: a class that is left without training or test images.
+        """
+        left_out = frozenset(paths)
+        files = (*self.train.files, *self.test.files)
+        skipped = tuple(file for file in files if file in left_out)
+        data = replace(
+            self,
+            train=self.train.without(left_out),
+            test=self.test.without(left_out),
+            skipped=(*self.skipped, *skipped),
+        )
+        check_classes(
+            f"data set {self.name!r}", data.train.targets, data.test.targets, self.classes
+        )
+        return data
 
 
 def as_dataset(
@@ -117,11 +177,10 @@ def as_dataset(
 
     Args:
         train, test: ``len``, ``[i] -> (float32 image (3, size, size) in [0, 1], ...)`` and
-            ``.targets``: one integer
-            0..C-1 per image, or, for a multi-label set, a row of C zeros and ones per image. A
-            multi-label set may have ``.ignored`` too, (n, C) bool: pairs of image and class that
-            average precision leaves out. Their transforms stay theirs; see ``PrivateRandom`` for
-            augmentation that can be repeated.
+            ``.targets``: one integer 0..C-1 per image, or, for a multi-label set, a row of C zeros
+            and ones per image. A multi-label set may have ``.ignored`` too, (n, C) bool: pairs of
+            image and class that average precision leaves out. Their transforms stay theirs; see
+            ``PrivateRandom`` for augmentation that can be repeated.
         classes: names of the C classes; None for "0", "1", ...
         name: what to call the data set.
         mean, std: statistics of its pixels, per channel.
@@ -130,19 +189,16 @@ def as_dataset(
         InputError: no usable labels, or a class without training or test images.
     """
     what = f"data set {name!r}"
-    named = {"training": train, "test": test}
-    labels = [labels_of(f"the {part} labels of {what}", data) for part, data in named.items()]
-    ignored = [
-        ignored_of(f".ignored of the {part} images of {what}", data, targets)
-        for (part, data), targets in zip(named.items(), labels, strict=True)
-    ]
+    targets = []
+    parts = []
+    for part, data in (("training", train), ("test", test)):
+        labels = labels_of(f"the {part} labels of {what}", data)
+        ignored = ignored_of(f".ignored of the {part} images of {what}", data, labels)
+        targets.append(labels)
+        parts.append(ImageSet(_ImagesOf(data), labels, None, ignored=ignored))
     names = None if classes is None else tuple(str(label) for label in classes)
-    n_classes = check_classes(what, labels[0], labels[1], names)
+    n_classes = check_classes(what, targets[0], targets[1], names)
     names = names or tuple(str(label) for label in range(n_classes))
-    parts = [
-        ImageSet(_ImagesOf(data), targets, None, ignored=left_out)
-        for data, targets, left_out in zip(named.values(), labels, ignored, strict=True)
-    ]
     return DataSet(name, parts[0], parts[1], names, mean, std)
 
 

@@ -1,10 +1,8 @@
-"""The embedded multi-label data set: scenes of one to four of scikit-learn's handwritten digits,
-with no download."""
+"""The embedded multi-label data set: scenes of one to four handwritten digits, no download."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +19,7 @@ MEAN, STD = (0.160,) * 3, (0.280,) * 3  # of the training scenes' pixels
 
 
 def digit_scenes() -> tuple[Tensor, np.ndarray, Tensor, np.ndarray]:
-    """Scenes with light ink on a dark ground, the same ones everywhere but for rounding of grey
-    levels.
+    """Scenes with light ink on a dark ground, the same on every machine but for rounding.
 
     A scene holds 1 to 4 digits of different classes, each number equally often. Digits are 26 to 32
     pixels high and lie at random places of different quarters of the scene. Test scenes are made of
@@ -39,24 +36,25 @@ def digit_scenes() -> tuple[Tensor, np.ndarray, Tensor, np.ndarray]:
         training images (1500, 3, 64, 64) uint8 and labels (1500, 10) uint8, zeros and ones; the
         same of 500 test scenes.
     """
-    scaled = []
-    for size in SIZES:
-        images, labels = digits_images(size)
-        scaled.append(images[:, 0].numpy())
-    parts: list[Any] = []
-    for rows, n, seed in zip(digits_split(labels), (N_TRAIN, N_TEST), (0, 1), strict=True):
-        parts += _compose(scaled, [rows[labels[rows] == digit] for digit in range(10)], n, seed)
-    return parts[0], parts[1], parts[2], parts[3]
+    labels = digits_images()[1]
+    scaled = [digits_images(size)[0][:, 0].numpy() for size in SIZES]
+    train, test = (_by_digit(labels, rows) for rows in digits_split(labels))
+    return (*_compose(scaled, train, N_TRAIN, seed=0), *_compose(scaled, test, N_TEST, seed=1))
+
+
+def _by_digit(labels: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[labels[rows] == digit] for digit in range(10)]
 
 
 def _compose(
     scaled: list[np.ndarray], rows: list[np.ndarray], n: int, seed: int
 ) -> tuple[Tensor, np.ndarray]:
-    """``n`` scenes and their labels; ``scaled[s]`` holds all digits in size s, ``rows[k]`` which of
-    them are a k."""
-    rng = np.random.RandomState(
-        seed
-    )  # unlike a Generator's, its numbers are the same in every version of numpy
+    """``n`` scenes (n, 3, 64, 64) and their labels (n, 10).
+
+    ``scaled[s]`` holds all digits in size s, ``rows[k]`` which of them are a k.
+    """
+    # Unlike a Generator's, RandomState's numbers are the same in every version of numpy.
+    rng = np.random.RandomState(seed)
     scenes = np.zeros((n, SIDE, SIDE), dtype=np.uint8)
     labels = np.zeros((n, 10), dtype=np.uint8)
     for scene, label in zip(scenes, labels, strict=True):
@@ -73,5 +71,5 @@ def _compose(
 
 
 def read_digit_scenes(folder: Path, cache: int | None) -> Source:
-    """The embedded scenes; both arguments are without meaning here."""
-    return Source(*digit_scenes(), tuple(str(digit) for digit in range(10)))
+    """The embedded scenes as a :class:`Source`; both arguments are without effect."""
+    return Source(*digit_scenes(), tuple("0123456789"))

@@ -1,13 +1,16 @@
-"""The embedded default data set: scikit-learn's handwritten digits, real images that need no
-download."""
+"""The embedded default data set: scikit-learn's handwritten digits, real images, no download."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor
+
+from cl_prompts.datasets.readers import Source
 
 
 def digits_images(size: int = 32) -> tuple[Tensor, np.ndarray]:
@@ -38,3 +41,16 @@ def digits_split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rank[rows] = np.arange(len(rows))
     is_test = rank % 5 == 4
     return np.flatnonzero(~is_test), np.flatnonzero(is_test)
+
+
+def read_digits(folder: Path, cache: int | None) -> Source:
+    """The embedded digits as a :class:`Source`; both arguments are without effect."""
+    images, labels = digits_images()
+    train, test = digits_split(labels)
+    return Source(
+        images[torch.from_numpy(train)],
+        labels[train],
+        images[torch.from_numpy(test)],
+        labels[test],
+        tuple("0123456789"),
+    )

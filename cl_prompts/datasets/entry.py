@@ -1,5 +1,4 @@
-"""What the registry knows about a data set, and how its folder is found and read, or its absence
-explained."""
+"""What the registry knows about a data set, and how its folder is found, fetched and read."""
 
 from __future__ import annotations
 
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Statistics
-from cl_prompts.datasets.readers import LayoutError, Reader, Source
+from cl_prompts.datasets.files import LayoutError
+from cl_prompts.datasets.readers import Reader, Source
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.errors import InputError
 
@@ -20,8 +20,14 @@ from cl_prompts.errors import InputError
 class DataSetEntry:
     """What the registry knows about a data set.
 
+    >>> from cl_prompts.datasets.readers import read_folder
+    >>> entry = DataSetEntry(read_folder, "holiday photos", Augmentation(), layout="train/, test/")
+    >>> entry.folder  # no usual place: load_dataset asks for root
+    ''
+
     Args:
-        read: turns the data set's folder into images and labels.
+        read: turns the data set's folder into images and labels; ``load_dataset`` takes its
+            keyword arguments as options of this data set.
         description: one line for ``cl-prompts ls``.
         augmentation: transforms of its training and test images.
         mean, std: statistics of its pixels in [0, 1], per channel.
@@ -31,7 +37,6 @@ class DataSetEntry:
         unpack: the commands that fetch and unpack it by hand, with ``{at}`` for the folder above
             its own.
         download: fetches it into its folder, where torchvision can.
-        options: keyword arguments of ``read`` that ``load_dataset`` may set.
     """
 
     read: Reader
@@ -44,7 +49,6 @@ class DataSetEntry:
     origin: str = ""
     unpack: str = ""
     download: Callable[[Path], None] | None = None
-    options: tuple[str, ...] = ()
 
 
 def read_entry(
@@ -62,7 +66,7 @@ def read_entry(
         name, entry: key and value in the registry.
         root, download: see ``load_dataset``.
         cache: see ``FileImages``.
-        options: of ``entry.options``.
+        options: of ``entry.read``.
 
     Raises:
         InputError: missing or incomplete data set.
@@ -95,7 +99,7 @@ def read_entry(
 
 
 def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:
-    """The data set's own folder: ``root``, or what lies in it along the usual place."""
+    """The data set's own folder: ``root``, or the usual place within it."""
     usual = Path(entry.folder)
     base = Path(os.environ.get("CL_PROMPTS_DATA") or "data") / usual if root is None else Path(root)
     folder = base.expanduser().absolute()
@@ -104,8 +108,7 @@ def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:
 
 
 def _guidance(name: str, entry: DataSetEntry, folder: Path, problem: str, *, by_hand: bool) -> str:
-    """One sentence: what is amiss, where it was looked for, what should be there and how it gets
-    there."""
+    """What is amiss, where it was looked for, what should be there and how to get it there."""
     sentence = f"data set {name!r} {problem}: looked in {folder}, which should hold {entry.layout}"
     if not entry.origin:
         return sentence

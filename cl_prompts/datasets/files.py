@@ -1,17 +1,56 @@
-"""Do listed images exist, and are they listed once? Answered by one listing a folder instead of one
-look a file."""
+"""Lists of files: text tables, whether listed images exist, and whether two lists are apart."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
-from cl_prompts.datasets.readers import LayoutError
 from cl_prompts.errors import InputError
 
 
+class LayoutError(InputError):
+    """A folder that does not hold what its data set's layout asks for.
+
+    The message is a clause that says what is amiss:
+
+    >>> table(Path("missing.txt"), columns=2)
+    Traceback (most recent call last):
+    cl_prompts.datasets.files.LayoutError: missing.txt is missing
+    """
+
+
+def table(path: Path, columns: int, *, ints: bool = False) -> list[list[str]]:
+    """The first fields of each row of a text file, separated by white space.
+
+    Args:
+        path: of the file; empty lines are left out.
+        columns: fields that a row must have and that are returned.
+        ints: the second field must be a whole number.
+
+    Raises:
+        LayoutError: a missing or empty file, or a row with fewer fields.
+    """
+    if not path.is_file():
+        raise LayoutError(f"{path} is missing")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    rows = [line.split() for line in lines if line.strip()]
+    if not rows:
+        raise LayoutError(f"{path} is empty")
+    for number, fields in enumerate(rows, start=1):
+        if len(fields) < columns or (ints and not fields[1].isdecimal()):
+            raise LayoutError(
+                f"row {number} of {path} is not as it should be: {' '.join(fields)!r}"
+            )
+    return [fields[:columns] for fields in rows]
+
+
 class Folders:
-    """The files of folders, each folder listed when it is first asked for."""
+    """A look-up of files that lists each folder once, when it is first asked for.
+
+    >>> Folders().find(os.devnull) is None  # a device is no file
+    True
+    """
 
     def __init__(self) -> None:
         self._files: dict[str, dict[str, str]] = {}
@@ -26,9 +65,12 @@ class Folders:
     def find_all(self, paths: Sequence[str], listing: str) -> list[str]:
         """The real path of each file.
 
+        Args:
+            paths: of the files.
+            listing: where they are listed, for the error message.
+
         Raises:
-            LayoutError: some do not exist (how many, and the first); ``listing`` is where they are
-                listed.
+            LayoutError: some do not exist (how many, and the first).
         """
         found = [self.find(path) for path in paths]
         missing = [path for path, real in zip(paths, found, strict=True) if real is None]
@@ -40,6 +82,7 @@ class Folders:
 
 
 def _files(folder: str) -> dict[str, str]:
+    """Name and real path of each file in a folder."""
     if not os.path.isdir(folder):
         return {}
     real = os.path.realpath(folder)
@@ -56,8 +99,15 @@ def _files(folder: str) -> dict[str, str]:
 def check_apart(
     train: Sequence[object], test: Sequence[object], train_list: str, test_list: str
 ) -> None:
-    """Make sure that no image is both a training and a test image; images are told apart by id or
-    real path."""
+    """Refuse images that are in both the training and the test list.
+
+    Args:
+        train, test: ids or real paths of the images.
+        train_list, test_list: what the error message calls the lists.
+
+    Raises:
+        InputError: how many images are in both, and the first.
+    """
     both = set(train).intersection(test)
     if both:
         first = next(image for image in test if image in both)
@@ -65,3 +115,34 @@ def check_apart(
             f"{len(both)} images are in both {train_list} and {test_list}, the first is {first}: "
             "no test image may be seen in training"
         )
+
+
+def check_files_apart(what: str, train: Sequence[str], test: Sequence[str]) -> None:
+    """Refuse files that are both training and test images, under whatever names and links.
+
+    Args:
+        what: whose images they are, for the error message.
+        train, test: paths of the images; none is opened.
+
+    Raises:
+        InputError: the first such file by both its names, or one that does not exist.
+    """
+    if not train or not test:
+        return
+    known = {_identity(what, path): path for path in train}
+    both = [path for path in test if _identity(what, path) in known]
+    if both:
+        first = known[_identity(what, both[0])]
+        raise InputError(
+            f"{len(both)} test images of {what} are training images too, the first is {both[0]}"
+            f" (in training: {first}): no test image may be seen in training"
+        )
+
+
+def _identity(what: str, path: str) -> tuple[int, int]:
+    """Device and number of a file, the same for all its links."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise InputError(f"image {path} of {what} cannot be read: {error.strerror}") from error
+    return status.st_dev, status.st_ino

@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2.functional import pil_to_tensor, resize
+from torchvision.transforms.v2.functional import resize
 
+from cl_prompts.datasets.decoding import decode, size_of
 from cl_prompts.errors import RunError
 
 CACHED_SIDE = 128  # images up to this side are kept as they are
 
 
 class Images(Protocol):
-    """A sequence of images, each (3, height, width), uint8 unless a user's data set says
-    otherwise."""
+    """A sequence of images, each (3, height, width); uint8, or what a user's data set gives.
+
+    >>> import torch
+    >>> images: Images = torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
+    """
 
     def __len__(self) -> int: ...
 
@@ -26,7 +29,10 @@ class Images(Protocol):
 
 
 class FileImages:
-    """Images decoded from their files at each access, converted to RGB.
+    """Images decoded from their files at each access; ``decoding`` says what they become.
+
+    >>> len(FileImages(["a.png", "b.png"]))  # no file is opened yet
+    2
 
     Args:
         paths: one file per image.
@@ -35,7 +41,7 @@ class FileImages:
             side has this many pixels. None keeps none.
 
     Raises:
-        RunError: at access, when a file cannot be read as an image.
+        RunError: at access to a file that cannot be read as an image.
     """
 
     def __init__(self, paths: Sequence[str], *, cache: int | None = None) -> None:
@@ -48,9 +54,9 @@ class FileImages:
 
     def __getitem__(self, row: int) -> Tensor:
         if self._side is None:
-            return self._decode(self.paths[row])
+            return decode(self.paths[row])
         if row not in self._kept:
-            image = self._decode(self.paths[row])
+            image = decode(self.paths[row])
             height, width = self._kept_size(*image.shape[-2:])
             self._kept[row] = resize(
                 image, [height, width], interpolation=InterpolationMode.BICUBIC
@@ -58,38 +64,21 @@ class FileImages:
         return self._kept[row]
 
     def bytes_kept(self, rows: np.ndarray) -> int:
-        """Bytes that the cache takes once these rows are in it, estimated from the sizes of at most
-        50 of them."""
+        """Bytes that the cache takes with these rows in it, estimated from at most 50 of them."""
         if self._side is None:
             return 0
-        looked_at = rows[:: max(1, len(rows) // 50)][:50]
-        areas = [np.prod(self._kept_size(*self._size(self.paths[row]))) for row in looked_at]
+        areas = []
+        for row in rows[:: max(1, len(rows) // 50)][:50]:
+            try:
+                areas.append(np.prod(self._kept_size(*size_of(self.paths[row]))))
+            except RunError:
+                continue  # takes no memory; ``check_images`` names it
         return int(3 * np.mean(areas) * len(rows)) if areas else 0
 
     def _kept_size(self, height: int, width: int) -> tuple[int, int]:
         shorter, longer = sorted((height, width))
         if self._side is None or longer <= CACHED_SIDE or shorter <= self._side:
             return height, width
-        # The longer side is rounded as torchvision's Resize does, so that a resize to the same side
-        # changes nothing.
+        # Rounded as torchvision's Resize does, so that a resize to the same side changes nothing.
         longer = int(self._side * longer / shorter)
         return (self._side, longer) if height < width else (longer, self._side)
-
-    @staticmethod
-    def _size(path: str) -> tuple[int, int]:
-        """Height and width, from the file's header."""
-        try:
-            with Image.open(path) as image:
-                return image.height, image.width
-        except Exception as error:  # as below
-            raise RunError(f"image {path} cannot be read: {error}") from error
-
-    @staticmethod
-    def _decode(path: str) -> Tensor:
-        try:
-            with Image.open(path) as image:
-                return pil_to_tensor(image.convert("RGB"))
-        except (
-            Exception
-        ) as error:  # Pillow's decoders raise nearly every built-in exception on damaged files
-            raise RunError(f"image {path} cannot be read: {error}") from error

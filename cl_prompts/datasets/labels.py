@@ -12,8 +12,14 @@ from cl_prompts.errors import InputError
 
 
 def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
-    """Labels as an int64 array (n,), and the number of classes C; ``name`` is what error messages
-    call them.
+    """Labels as an int64 array (n,), and the number of classes C.
+
+    >>> check_labels([0, 2, 1], "targets")
+    (array([0, 2, 1]), 3)
+
+    Args:
+        targets: one integer per sample.
+        name: what error messages call them.
 
     Raises:
         InputError: not a 1-D sequence of integers, empty, or not exactly the labels 0..C-1.
@@ -35,8 +41,7 @@ def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
         raise InputError(
             f"label {lowest} in {name} is out of range: labels must be 0 to C-1 for C classes"
         )
-    # Labels beyond the number of samples leave gaps for certain, and may be too large to count in a
-    # table.
+    # Labels beyond the number of samples certainly leave gaps, and may be too large to count.
     if highest >= len(labels) or not np.bincount(labels).all():
         present = np.unique(labels)
         missing = int(np.flatnonzero(present != np.arange(len(present)))[0])
@@ -48,7 +53,11 @@ def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
 
 
 def check_label_matrix(labels: Any, name: str) -> np.ndarray:
-    """A label matrix as uint8 zeros and ones (n, C); ``name`` is what error messages call it.
+    """A label matrix as uint8 zeros and ones (n, C).
+
+    Args:
+        labels: one row of zeros and ones per image, of any numeric type or bool.
+        name: what error messages call it.
 
     Raises:
         InputError: not 2-D, empty, or an entry other than 0 and 1.
@@ -75,7 +84,11 @@ def check_label_matrix(labels: Any, name: str) -> np.ndarray:
 
 
 def check_positives(matrix: np.ndarray, name: str) -> None:
-    """Make sure that each class of a label matrix is positive somewhere.
+    """Refuse a label matrix with a class that is positive nowhere.
+
+    Args:
+        matrix: zeros and ones (n, C).
+        name: what error messages call it.
 
     Raises:
         InputError: a matrix without any label, or with a class that no image has.
@@ -87,23 +100,37 @@ def check_positives(matrix: np.ndarray, name: str) -> None:
             " image"
         )
     if len(never):
-        which = (
-            f"class {never[0]} is"
-            if len(never) == 1
-            else f"{len(never)} classes (first: {never[0]}) are"
-        )
+        one = f"class {never[0]} is"
+        which = one if len(never) == 1 else f"{len(never)} classes (first: {never[0]}) are"
         raise InputError(
             f"{which} never positive in {name}: every column needs at least one training image"
         )
 
 
 def count_classes(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
-    """Samples of each class in each task, (n_tasks, n_classes) int64."""
+    """Samples of each class in each task.
+
+    Args:
+        labels: (n,).
+        tasks: per task its rows.
+        n_classes: number of columns.
+
+    Returns:
+        (n_tasks, n_classes) int64.
+    """
     return np.stack([np.bincount(labels[rows], minlength=n_classes) for rows in tasks])
 
 
 def count_positives(matrix: np.ndarray, tasks: Sequence[np.ndarray]) -> np.ndarray:
-    """Images that have each class in each task, (n_tasks, n_classes) int64."""
+    """Images that show each class in each task.
+
+    Args:
+        matrix: zeros and ones (n, C).
+        tasks: per task its rows.
+
+    Returns:
+        (n_tasks, n_classes) int64.
+    """
     return np.stack([matrix[rows].sum(axis=0, dtype=np.int64) for rows in tasks])
 
 

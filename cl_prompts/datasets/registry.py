@@ -1,178 +1,76 @@
-"""Data sets by name: the registry and ``load_dataset``, which checks everything before anything
-runs."""
+"""Data sets by name, and ``load_dataset``, which checks everything before anything runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.transforms import AutoAugmentPolicy
+import numpy as np
 
-from cl_prompts.datasets import readers as sources
-from cl_prompts.datasets.classes import check_classes, choose_classes, relabel, whole_number
-from cl_prompts.datasets.coco import read_coco
-from cl_prompts.datasets.csv_table import read_csv
-from cl_prompts.datasets.dataset import DataSet, ImageSet, Statistics, as_dataset
-from cl_prompts.datasets.digit_scenes import MEAN as DIGIT_MEAN
-from cl_prompts.datasets.digit_scenes import STD as DIGIT_STD
-from cl_prompts.datasets.digit_scenes import read_digit_scenes
-from cl_prompts.datasets.entry import DataSetEntry, read_entry
-from cl_prompts.datasets.readers import Reader
-from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
-from cl_prompts.datasets.voc import read_voc2007
+from cl_prompts.checks import load_object, one_of, whole_number
+from cl_prompts.datasets.bad_images import OnBadImage, check_images, handle_bad_images
+from cl_prompts.datasets.catalog import DATASETS
+from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
+from cl_prompts.datasets.entry import DataSetEntry
+from cl_prompts.datasets.files import check_files_apart
+from cl_prompts.datasets.functions import call_function, keywords
+from cl_prompts.datasets.loading import Crop, load_entry
 from cl_prompts.errors import InputError, unknown
 
-__all__ = ["DATASETS", "DataSet", "DataSetEntry", "ImageSet", "as_dataset", "load_dataset"]
-
-# MULTI-LANE's transforms of photos with several objects; no padding, so that ``whole()`` cuts
-# nothing away.
-OBJECTS = Augmentation(padding=0, random_area=True)
-
-
-def _cifar(kind: type[CIFAR10], files: str, mean: Statistics, std: Statistics) -> DataSetEntry:
-    n = 10 if kind is CIFAR10 else 100
-    return DataSetEntry(
-        read=partial(sources.read_cifar, kind),
-        description=f"CIFAR-{n}: 50000 training and 10000 test photos of 32x32 pixels, {n} classes",
-        augmentation=Augmentation(AutoAugmentPolicy.CIFAR10),
-        mean=mean,
-        std=std,
-        layout=(
-            f"{files} of the Python version, or class folders train/<class>/* and test/<class>/*"
-        ),
-        folder=kind.base_folder,
-        origin=kind.url,
-        unpack=f"wget -P {{at}} {kind.url} && tar -xf {{at}}/{kind.filename} -C {{at}}",
-        download=partial(sources.download_cifar, kind),
-    )
+__all__ = [
+    "DATASETS",
+    "DataSet",
+    "DataSetEntry",
+    "ImageSet",
+    "as_dataset",
+    "check_images",
+    "dataset_options",
+    "find_dataset",
+    "load_dataset",
+]
 
 
-def _archive(
-    read: Reader, description: str, augmentation: Augmentation, origin: str, **texts: Any
-) -> DataSetEntry:
-    """An entry for an archive to be fetched by hand."""
-    name = origin.rsplit("/", 1)[-1]
-    extract = (
-        f"unzip -q {{at}}/{name} -d {{at}}"
-        if name.endswith(".zip")
-        else f"tar -xf {{at}}/{name} -C {{at}}"
-    )
-    unpack = f"wget -P {{at}} {origin} && {extract}"
-    return DataSetEntry(read, description, augmentation, origin=origin, unpack=unpack, **texts)
+def find_dataset(name: str) -> DataSetEntry | Callable[..., DataSet]:
+    """The registry's entry of a short name, or the function that a dotted name stands for.
+
+    >>> find_dataset("coco2014").description
+    'COCO 2014: 82783 training and 40504 test (validation) photos, 80 classes, several in an image'
+
+    Args:
+        name: a key of ``DATASETS``, or ``"package.module:function"``; see :func:`load_dataset`.
+
+    Raises:
+        InputError: unknown name, or no such function.
+    """
+    if ":" not in name:
+        one_of("data set", name, DATASETS)
+        return DATASETS[name]
+    function = load_object("data set", name)
+    if not callable(function):
+        raise InputError(f"data set {name!r} is no function that returns a DataSet")
+    return function
 
 
-def _coco(year: int) -> DataSetEntry:
-    site = "http://images.cocodataset.org"
-    counts = "82783 training and 40504" if year == 2014 else "118287 training and 5000"
-    files = f"zips/train{year} zips/val{year} annotations/annotations_trainval{year}"
-    fetch = (
-        f"wget -P {{at}}/coco {site}/$f.zip && unzip -q {{at}}/coco/$(basename $f).zip -d"
-        " {at}/coco"
-    )
-    return DataSetEntry(
-        partial(read_coco, year),
-        f"COCO {year}: {counts} test (validation) photos, 80 classes, several in an image",
-        OBJECTS,
-        layout=f"train{year}/, val{year}/ and annotations/instances_{{train,val}}{year}.json",
-        folder="coco",
-        origin="https://cocodataset.org",
-        unpack=f"for f in {files}; do {fetch}; done",
-    )
+def dataset_options(name: str) -> dict[str, tuple[Any, Any]]:
+    """Options of a data set's own: what ``load_dataset`` passes on to its reader or function.
 
+    >>> list(dataset_options("voc2007"))
+    ['splits', 'difficult']
 
-_VOC_SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
+    Args:
+        name: as for :func:`load_dataset`.
 
-DATASETS: dict[str, DataSetEntry] = {
-    "digits": DataSetEntry(
-        sources.read_digits,
-        "scikit-learn's 1797 handwritten digits, enlarged to 32x32, 10 classes, embedded (no"
-        " download)",
-        Augmentation(affine=1, padding=0, flip=False),
-        mean=(0.305, 0.305, 0.305),
-        std=(0.324, 0.324, 0.324),
-    ),
-    "cifar10": _cifar(
-        CIFAR10,
-        "data_batch_1 to data_batch_5, test_batch and batches.meta",
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2470, 0.2435, 0.2616),
-    ),
-    "cifar100": _cifar(
-        CIFAR100,
-        "the files train, test and meta",
-        mean=(0.5071, 0.4867, 0.4408),
-        std=(0.2675, 0.2565, 0.2761),
-    ),
-    "tiny_imagenet": _archive(
-        sources.read_tiny_imagenet,
-        "Tiny-ImageNet: 100000 training and 10000 validation photos of 64x64 pixels, 200 classes",
-        Augmentation(AutoAugmentPolicy.IMAGENET),
-        origin="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-        mean=(0.4802, 0.4481, 0.3975),
-        std=(0.2302, 0.2265, 0.2262),
-        layout="wnids.txt, train/<wnid>/images/*, val/images/* and val/val_annotations.txt",
-        folder="tiny-imagenet-200",
-    ),
-    "imagenet_r": _archive(
-        sources.read_imagenet_r,
-        "ImageNet-R: 30000 renditions (art, cartoons, toys ...) of 200 ImageNet classes, split"
-        " 24000 / 6000",
-        Augmentation(AutoAugmentPolicy.IMAGENET, square_crop=True),
-        origin="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
-        layout="a folder of images per class, <wnid>/*",
-        folder="imagenet-r",
-    ),
-    "cub200": _archive(
-        sources.read_cub200,
-        "CUB-200-2011: 5994 training and 5794 test photos of birds, 200 classes, official split",
-        Augmentation(AutoAugmentPolicy.IMAGENET),
-        origin="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
-        layout="images/, images.txt, image_class_labels.txt, train_test_split.txt and classes.txt",
-        folder="CUB_200_2011",
-    ),
-    "folder": DataSetEntry(
-        sources.read_folder,
-        "any folder of images: root/train/<class>/* and root/test/<class>/*",
-        Augmentation(),
-        layout="train/<class>/* and test/<class>/* (or val/<class>/*)",
-    ),
-    "digit_scenes": DataSetEntry(
-        read_digit_scenes,
-        "1500 training and 500 test scenes of 1 to 4 handwritten digits, 64x64, 10 classes,"
-        " embedded (no download)",
-        Augmentation(affine=0.5, padding=0, flip=False),
-        mean=DIGIT_MEAN,
-        std=DIGIT_STD,
-    ),
-    "voc2007": DataSetEntry(
-        read_voc2007,
-        "PASCAL VOC 2007: 5011 training and 4952 test photos, 20 classes, several in an image",
-        OBJECTS,
-        layout="JPEGImages/ and ImageSets/Main/<class>_<split>.txt",
-        folder="VOCdevkit/VOC2007",
-        origin=_VOC_SITE,
-        unpack=(
-            "for f in VOCtrainval_06-Nov-2007.tar VOCtest_06-Nov-2007.tar; do "
-            f"wget -P {{at}} {_VOC_SITE}/$f && tar -xf {{at}}/$f -C {{at}}; done"
-        ),
-        options=("splits", "difficult"),
-    ),
-    "coco2014": _coco(2014),
-    "coco2017": _coco(2017),
-    "csv": DataSetEntry(
-        read_csv,
-        "any images with several labels: root/train.csv and root/test.csv, rows of"
-        " path,label;label",
-        OBJECTS,
-        layout=(
-            "train.csv and test.csv with the header path,label and rows like images/a.jpg,cat;dog"
-        ),
-    ),
-}
+    Returns:
+        name of each option -> (type, default), the default ``...`` where there is none.
+
+    Raises:
+        InputError: unknown name.
+    """
+    found = find_dataset(name)
+    if isinstance(found, DataSetEntry):
+        return keywords(found.read, {"folder", "cache"})
+    return keywords(found, {"image_size", "seed"})
 
 
 def load_dataset(
@@ -187,14 +85,19 @@ def load_dataset(
     seed: int = 0,
     cache: bool = False,
     cache_gb: float = 4.0,
-    crop: Literal["published", "whole", "random_area"] | None = None,
-    splits: str | None = None,
-    difficult: Literal["negative", "ignore"] | None = None,
+    crop: Crop | None = None,
+    on_bad_image: OnBadImage = "fail",
+    **options: Any,
 ) -> DataSet:
-    """A registered data set (``DATASETS``), its classes chosen and relabelled 0..k-1.
+    """A data set by name, its classes chosen and relabelled 0..k-1.
+
+    >>> print(load_dataset("digits", image_size=32, classes=3))
+    digits: 3 classes, 431 training and 106 test images
 
     Args:
-        name: a key of ``DATASETS``.
+        name: a key of ``DATASETS``, or ``"package.module:function"``: a function that returns a
+            ``DataSet`` (see ``as_dataset``). It is given ``image_size`` and ``seed`` if it declares
+            them, and any other argument only if it declares that.
         root: the data set's folder, or the one that holds its usual folder. None stands for the
             usual folder in ``$CL_PROMPTS_DATA``, or in ``data`` below the working directory where
             that is not set.
@@ -212,8 +115,7 @@ def load_dataset(
             Each DataLoader worker keeps its own, so it pays without workers or with persistent
             ones. Images of more than 128 x 128 pixels are kept reduced, so that their shorter side
             has the length to which test images are brought: random crops are then cut from the
-                reduced image, a little blurrier where they are small; centre crops of MULTI-LANE's
-                kind
+            reduced image, a little blurrier where they are small; centre crops of MULTI-LANE's kind
             stay the same.
         cache_gb: gigabytes (of 10^9 bytes) that one copy of the cache may come to take.
         crop: "published" (also None) augments and cuts as the data set's entry says; "whole", for
@@ -222,82 +124,62 @@ def load_dataset(
             that the entry says but whether to flip, trains on random parts of the image and tests
             on its central square, as L2P and DualPrompt do (see
             :class:`~cl_prompts.datasets.transforms.Augmentation`).
-        splits: of VOC 2007, "training/test": None is trainval/test; train/val needs no test
-            archive.
-        difficult: of VOC 2007, classes of which an image has difficult objects only: "negative"
-            (also None), as published, or "ignore", which leaves these pairs out of average
-            precision (``.ignored``).
+        on_bad_image: image files that cannot be read: "fail" opens and decodes every file of the
+            chosen classes here, before any training, and refuses the data set if one is bad;
+            "skip" leaves bad ones out (``.skipped`` lists them); "defer" opens none here, which
+            saves the time of one pass over the images, and a bad one ends the run that meets it.
+        options: of the data set's own (:func:`dataset_options`), such as ``splits`` and
+            ``difficult`` of :func:`~cl_prompts.datasets.voc.read_voc2007`; None leaves one at its
+            default.
 
     Raises:
         InputError: unknown name, bad argument, missing or incomplete data set, a class without
-            images on either side, images that are in both parts of a multi-label set, a cache that
-            would not fit.
-        RunError: on access to an image that cannot be read (with ``cache``, a few are looked at
-            here).
+            images on either side, a file that is both a training and a test image, an unreadable
+            image, a cache that would not fit.
+        RunError: on access to an image that cannot be read.
     """
-    if name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
-    whole_number("image_size", image_size, least=1)
-    whole_number("seed", seed, least=0)
-    entry = DATASETS[name]
-    what = f"data set {name!r}"
-    options = _options(name, {"splits": splits, "difficult": difficult})
-    augmentation = _augmentation(name, crop)
-    kept_side = augmentation.shorter_side(image_size) if cache else None
-    source = read_entry(name, entry, root, download=download, cache=kept_side, **options)
-    chosen = choose_classes(what, source.classes, classes, class_order)
-    fixed = augmentation.test(image_size)
-    fresh = PrivateRandom(augmentation.train(image_size), seed=int(seed)) if augment else fixed
-    parts = []
-    for images, targets, ignored, transform in (
-        (source.train, source.train_targets, source.train_ignored, fresh),
-        (source.test, source.test_targets, source.test_ignored, fixed),
-    ):
-        rows, labels = relabel(targets, chosen, len(source.classes))
-        parts.append(
-            ImageSet(
-                images, labels, transform, rows, None if ignored is None else ignored[:, chosen]
-            )
-        )
-    names = tuple(source.classes[row] for row in chosen)
-    check_classes(what, parts[0].targets, parts[1].targets, names)
-    if cache:
-        _check_memory(what, parts, cache_gb)
-    return DataSet(name, parts[0], parts[1], names, entry.mean, entry.std)
+    whole_number("image_size", image_size)
+    whole_number("seed", seed, 0)
+    one_of("on_bad_image", on_bad_image, OnBadImage)
+    entry = find_dataset(name)
+    options = {key: value for key, value in options.items() if value is not None}
+    arguments: dict[str, Any] = {
+        "root": root,
+        "classes": classes,
+        "class_order": class_order,
+        "augment": augment,
+        "download": download,
+        "cache": cache,
+        "cache_gb": cache_gb,
+        "crop": crop,
+    }
+    offered = {"image_size": image_size, "seed": seed}
+    if isinstance(entry, DataSetEntry):
+        _check_options(name, options)
+        data = load_entry(name, entry, options, **offered, **arguments)
+    else:
+        usual = keywords(load_dataset, set())
+        given = {key: value for key, value in arguments.items() if not _same(value, usual[key][1])}
+        data = call_function(name, entry, offered, {**given, **options})
+    check_files_apart(f"data set {name!r}", data.train.files, data.test.files)
+    if on_bad_image != "defer":
+        data = handle_bad_images(data, check_images(data), on_bad_image)
+    return data
 
 
-def _options(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given, after making sure that the data set has them."""
-    options = {key: value for key, value in given.items() if value is not None}
+def _same(value: Any, default: Any) -> bool:
+    """Whether an argument was left at its default; lists and arrays never are."""
+    return value is default or (np.isscalar(value) and bool(value == default))
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that a registered data set does not have."""
     for key in options:
-        if key not in DATASETS[name].options:
-            having = ", ".join(other for other, entry in DATASETS.items() if key in entry.options)
-            raise InputError(f"data set {name!r} has no {key}: leave it out, it is for {having}")
-    return options
-
-
-def _augmentation(name: str, crop: str | None) -> Augmentation:
-    augmentation = DATASETS[name].augmentation
-    if crop in (None, "published"):
-        return augmentation
-    if crop == "random_area":
-        return replace(OBJECTS, flip=augmentation.flip)
-    if crop != "whole":
-        raise unknown("crop", str(crop), ("published", "whole", "random_area"))
-    if not augmentation.cuts:
-        having = ", ".join(other for other, entry in DATASETS.items() if entry.augmentation.cuts)
+        if key in dataset_options(name):
+            continue
+        having = [other for other in DATASETS if key in dataset_options(other)]
+        if not having:
+            raise unknown("argument of load_dataset", key, keywords(load_dataset, set()))
         raise InputError(
-            f"images of data set {name!r} are not cut to a square: leave out crop=whole, it is for"
-            f" {having}"
-        )
-    return augmentation.whole()
-
-
-def _check_memory(what: str, parts: Sequence[ImageSet], limit: float) -> None:
-    needed = sum(part.bytes_kept() for part in parts) / 1e9
-    if needed > limit:
-        raise InputError(
-            f"cache would keep about {needed:.1f} GB of {what} in memory, more than"
-            f" cache_gb={limit:g}: raise cache_gb if there is that much memory, choose a smaller"
-            " image_size, or leave out cache"
+            f"data set {name!r} has no {key}: leave it out, it is for {', '.join(having)}"
         )

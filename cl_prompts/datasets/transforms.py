@@ -1,5 +1,4 @@
-"""What happens to one image between the file and the backbone: resize, augmentation, and the
-randomness behind it."""
+"""From decoded image to model input: resizing, augmentation, and the randomness behind it."""
 
 from __future__ import annotations
 
@@ -28,6 +27,10 @@ class Augmentation:
     happens in uint8, so pixels may differ by half a grey level; where ``square_crop`` is set, test
     images get the centre crop instead of a random one, whose accuracy cannot be repeated.
 
+    >>> photo = torch.zeros(3, 40, 60, dtype=torch.uint8)
+    >>> Augmentation(padding=0).test(32)(photo).shape
+    torch.Size([3, 32, 32])
+
     Args:
         policy: AutoAugment policy; None leaves AutoAugment out.
         affine: strength of a small random affine change at native size; 1 means rotation by up to
@@ -52,8 +55,10 @@ class Augmentation:
     random_area: bool = False
 
     def train(self, size: int) -> ImageTransform:
-        """The random transform of training images; it draws from torch's global generator (see
-        ``PrivateRandom``)."""
+        """The random transform of training images.
+
+        It draws from torch's global generator; see :class:`PrivateRandom`.
+        """
         steps: list[ImageTransform] = []
         if self.square_crop:
             steps += [v2.Resize(_enlarged(size)), v2.RandomCrop(size)]
@@ -88,13 +93,11 @@ class Augmentation:
         return self.square_crop or self.random_area
 
     def shorter_side(self, size: int) -> int:
-        """The shorter side that test images have at least, in pixels, before a square is cut from
-        them."""
+        """Shorter side, in pixels, to which a test image is brought before its square is cut."""
         return _enlarged(size) if self.cuts else size
 
     def whole(self) -> Augmentation:
-        """The same, with the whole image squeezed into the square, so that no labelled object is
-        cut away."""
+        """The same, with the whole image squeezed into the square, so that no object is lost."""
         return replace(self, square_crop=False, random_area=False)
 
 
@@ -103,8 +106,12 @@ def _enlarged(size: int) -> int:
 
 
 class PrivateRandom:
-    """Runs a random transform on random numbers of its own, so that it neither reads nor disturbs
-    torch's global ones.
+    """A random transform with random numbers of its own; torch's global generator stays untouched.
+
+    >>> noisy = PrivateRandom(lambda image: image + torch.rand(()), seed=0)
+    >>> again = PrivateRandom(lambda image: image + torch.rand(()), seed=0)
+    >>> bool(noisy(torch.zeros(1)) == again(torch.zeros(1)))
+    True
 
     Call k of a process is seeded with (``seed``, seed of the DataLoader worker or 0, k): the same
     sequence of calls gives the same images, whatever else draws random numbers. The transform may
@@ -126,6 +133,7 @@ class PrivateRandom:
         self.calls = 0
 
     def __call__(self, image: Tensor) -> Tensor:
+        """Transform one image under the next call's seed."""
         worker = get_worker_info()
         key = (self.seed, 0 if worker is None else worker.seed, self.calls)
         self.calls += 1

@@ -3,81 +3,75 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
-from cl_prompts.datasets.files import Folders, check_apart
+from cl_prompts.checks import one_of
+from cl_prompts.datasets.files import Folders, LayoutError, check_apart, table
 from cl_prompts.datasets.images import FileImages
-from cl_prompts.datasets.readers import LayoutError, Source, table
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.datasets.readers import Source
+from cl_prompts.errors import InputError
 
-CLASSES = (
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
+#: The 20 classes, in alphabetical order.
+CLASSES: tuple[str, ...] = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
+    *("train", "tvmonitor"),
 )
-SPLITS = ("train", "val", "trainval", "test")
+Split = Literal["train", "val", "trainval", "test"]
+Difficult = Literal["negative", "ignore"]
+SPLITS = get_args(Split)
 APART = ("trainval/test", "train/val", "train/test", "val/test")  # pairs without common images
-CODES = {"1": 1, "0": 0, "-1": -1}
+CODES = {"1": 1, "0": 0, "-1": -1}  # present, difficult objects only, absent
 
 
 def read_voc2007(
-    folder: Path, cache: int | None, *, splits: str = "trainval/test", difficult: str = "negative"
+    folder: Path,
+    cache: int | None,
+    *,
+    splits: str = "trainval/test",
+    difficult: Difficult = "negative",
 ) -> Source:
-    """VOC 2007 from ``JPEGImages`` and the image-level lists
-    ``ImageSets/Main/<class>_<split>.txt``; no XML is read.
+    """VOC 2007 from its images and image-level lists; no XML is read.
 
-    Only the value 1 of a list is a positive label; -1 (absent) and 0 (all objects of the class are
-    difficult) are negative, as in MULTI-LANE's published code. Images whose every object is
-    difficult stay, without a label.
+    The lists are ``ImageSets/Main/<class>_<split>.txt``. Only the value 1 of a list is a positive
+    label; -1 (absent) and 0 (all objects of the class are difficult) are negative, as in
+    MULTI-LANE's published code. Images whose every object is difficult stay, without a label.
 
     Args:
         folder: VOC2007.
         cache: see ``FileImages``.
-        splits: "training/test" split: two of train, val, trainval and test.
-        difficult: "negative", or "ignore", which marks the pairs of value 0 so that average
-            precision leaves them out; they remain negatives in training.
+        splits: "training/test" split, two of train, val, trainval and test; train/val needs no
+            test archive.
+        difficult: classes of which an image has difficult objects only: "negative", as published,
+            or "ignore", which leaves these pairs out of average precision (``.ignored``); they
+            remain negatives in training.
+
+    Raises:
+        LayoutError: missing or damaged lists, missing images.
+        InputError: unknown or overlapping splits.
     """
     names = splits.split("/")
     if len(names) != 2 or not set(names) <= set(SPLITS):
         raise InputError(
             f"splits of VOC 2007 must be two of {', '.join(SPLITS)}, like train/val, not {splits!r}"
         )
-    if difficult not in ("negative", "ignore"):
-        raise unknown("treatment of difficult objects", difficult, ("negative", "ignore"))
-    (ids, values), (test_ids, test_values) = (
-        _lists(folder / "ImageSets" / "Main", name) for name in names
-    )
+    one_of("treatment of difficult objects", difficult, Difficult)
+    lists = folder / "ImageSets" / "Main"
+    ids, values = _lists(lists, names[0])
+    test_ids, test_values = _lists(lists, names[1])
     check_apart(ids, test_ids, f"VOC 2007's {names[0]}", f"its {names[1]} split")
     folders = Folders()
-    paths = [
-        folders.find_all(
-            [str(folder / "JPEGImages" / f"{image}.jpg") for image in images], f"split {name}"
-        )
-        for images, name in zip((ids, test_ids), names, strict=True)
-    ]
+    images = []
+    for listed, name in zip((ids, test_ids), names, strict=True):
+        paths = [str(folder / "JPEGImages" / f"{image}.jpg") for image in listed]
+        images.append(FileImages(folders.find_all(paths, f"split {name}"), cache=cache))
     ignore = difficult == "ignore"
     return Source(
-        FileImages(paths[0], cache=cache),
+        images[0],
         (values == 1).astype(np.uint8),
-        FileImages(paths[1], cache=cache),
+        images[1],
         (test_values == 1).astype(np.uint8),
         CLASSES,
         values == 0 if ignore else None,
@@ -87,10 +81,9 @@ def read_voc2007(
 
 def _lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
     """Image ids of a split, and the value (-1, 0 or 1) of each image and class, (n, 20) int8."""
-    files = [folder / f"{name}_{split}.txt" for name in CLASSES]
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
+    if missing := _absent(folder, split):
         raise LayoutError(_what_is_there(folder, split, missing))
+    files = [folder / f"{name}_{split}.txt" for name in CLASSES]
     rows = [table(file, 2) for file in files]
     ids = [image for image, _ in rows[0]]
     values = np.empty((len(ids), len(CLASSES)), dtype=np.int8)
@@ -108,13 +101,15 @@ def _lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
     return ids, values
 
 
+def _absent(folder: Path, split: str) -> list[str]:
+    """Names of the lists of a split that are missing."""
+    names = [f"{label}_{split}.txt" for label in CLASSES]
+    return [name for name in names if not (folder / name).is_file()]
+
+
 def _what_is_there(folder: Path, split: str, missing: list[str]) -> str:
     """Which lists of a split are missing, and which pair of splits would work."""
-    there = {
-        name
-        for name in SPLITS
-        if all((folder / f"{label}_{name}.txt").is_file() for label in CLASSES)
-    }
+    there = {name for name in SPLITS if not _absent(folder, name)}
     pair = next((pair for pair in APART if set(pair.split("/")) <= there), None)
     rest = f" and {len(missing) - 1} more lists" if len(missing) > 1 else ""
     hint = f"; with what is there, splits={pair} works" if pair else ""

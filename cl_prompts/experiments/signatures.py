@@ -61,8 +61,10 @@ def parameters(function: Callable[..., Any], without: set[str]) -> dict[str, tup
 def section_parameters(section: str, name: str = "") -> dict[str, tuple[Any, Any]]:
     """Parameters of a section that a recipe may set."""
     if section == "dataset":
-        function = import_module("cl_prompts.datasets.registry").load_dataset
-    elif section == "scenario":
+        registry = import_module("cl_prompts.datasets.registry")
+        own = registry.dataset_options(name) if name else {}
+        return {**parameters(registry.load_dataset, FILLED[section]), **own}
+    if section == "scenario":
         function = SCENARIOS[name or "si_blurry"].split
     elif section == "backbone":
         function = import_module("cl_prompts.backbones.weights").create_backbone

@@ -223,7 +223,7 @@ def test_refused_labels(split: Callable[[Any], Any], labels: Any, sentence: str)
         ({"class_order": [*range(11), 12]}, "but 11 is missing"),
         ({"class_order": [*range(12), 3]}, "but it has 13 entries"),
         ({"class_order": list(range(10))}, "but 10 is missing"),
-        ({"class_order": -1}, "class_order must be a whole number, at least 0, not -1"),
+        ({"class_order": -1}, "class_order must be a whole number of at least 0, not -1"),
         (
             {"class_order": "random"},
             "class_order must be 'shuffled', a seed or a list of all classes, not 'random'",

@@ -1,0 +1,167 @@
+"""The data sets that ``load_dataset`` knows by name."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.transforms import AutoAugmentPolicy
+
+from cl_prompts.datasets import readers
+from cl_prompts.datasets.coco import read_coco
+from cl_prompts.datasets.csv_table import read_csv
+from cl_prompts.datasets.dataset import Statistics
+from cl_prompts.datasets.digit_scenes import MEAN as DIGIT_MEAN
+from cl_prompts.datasets.digit_scenes import STD as DIGIT_STD
+from cl_prompts.datasets.digit_scenes import read_digit_scenes
+from cl_prompts.datasets.digits import read_digits
+from cl_prompts.datasets.entry import DataSetEntry
+from cl_prompts.datasets.readers import Reader
+from cl_prompts.datasets.transforms import Augmentation
+from cl_prompts.datasets.voc import read_voc2007
+
+# MULTI-LANE's transforms of photos with several objects; no padding, so that ``whole()`` cuts
+# nothing away.
+OBJECTS = Augmentation(padding=0, random_area=True)
+
+
+def _cifar(kind: type[CIFAR10], files: str, mean: Statistics, std: Statistics) -> DataSetEntry:
+    n = 10 if kind is CIFAR10 else 100
+    return DataSetEntry(
+        read=partial(readers.read_cifar, kind),
+        description=f"CIFAR-{n}: 50000 training and 10000 test photos of 32x32 pixels, {n} classes",
+        augmentation=Augmentation(AutoAugmentPolicy.CIFAR10),
+        mean=mean,
+        std=std,
+        layout=(
+            f"{files} of the Python version, or class folders train/<class>/* and test/<class>/*"
+        ),
+        folder=kind.base_folder,
+        origin=kind.url,
+        unpack=f"wget -P {{at}} {kind.url} && tar -xf {{at}}/{kind.filename} -C {{at}}",
+        download=partial(readers.download_cifar, kind),
+    )
+
+
+def _archive(
+    read: Reader, description: str, augmentation: Augmentation, origin: str, **texts: Any
+) -> DataSetEntry:
+    """An entry for an archive to be fetched by hand."""
+    name = origin.rsplit("/", 1)[-1]
+    extract = (
+        f"unzip -q {{at}}/{name} -d {{at}}"
+        if name.endswith(".zip")
+        else f"tar -xf {{at}}/{name} -C {{at}}"
+    )
+    unpack = f"wget -P {{at}} {origin} && {extract}"
+    return DataSetEntry(read, description, augmentation, origin=origin, unpack=unpack, **texts)
+
+
+def _coco(year: int) -> DataSetEntry:
+    site = "http://images.cocodataset.org"
+    counts = "82783 training and 40504" if year == 2014 else "118287 training and 5000"
+    files = f"zips/train{year} zips/val{year} annotations/annotations_trainval{year}"
+    fetch = (
+        f"wget -P {{at}}/coco {site}/$f.zip && unzip -q {{at}}/coco/$(basename $f).zip -d"
+        " {at}/coco"
+    )
+    return DataSetEntry(
+        partial(read_coco, year),
+        f"COCO {year}: {counts} test (validation) photos, 80 classes, several in an image",
+        OBJECTS,
+        layout=f"train{year}/, val{year}/ and annotations/instances_{{train,val}}{year}.json",
+        folder="coco",
+        origin="https://cocodataset.org",
+        unpack=f"for f in {files}; do {fetch}; done",
+    )
+
+
+_VOC_SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
+
+DATASETS: dict[str, DataSetEntry] = {
+    "digits": DataSetEntry(
+        read_digits,
+        "scikit-learn's 1797 handwritten digits, enlarged to 32x32, 10 classes, embedded (no"
+        " download)",
+        Augmentation(affine=1, padding=0, flip=False),
+        mean=(0.305, 0.305, 0.305),
+        std=(0.324, 0.324, 0.324),
+    ),
+    "cifar10": _cifar(
+        CIFAR10,
+        "data_batch_1 to data_batch_5, test_batch and batches.meta",
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
+    ),
+    "cifar100": _cifar(
+        CIFAR100,
+        "the files train, test and meta",
+        mean=(0.5071, 0.4867, 0.4408),
+        std=(0.2675, 0.2565, 0.2761),
+    ),
+    "tiny_imagenet": _archive(
+        readers.read_tiny_imagenet,
+        "Tiny-ImageNet: 100000 training and 10000 validation photos of 64x64 pixels, 200 classes",
+        Augmentation(AutoAugmentPolicy.IMAGENET),
+        origin="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        mean=(0.4802, 0.4481, 0.3975),
+        std=(0.2302, 0.2265, 0.2262),
+        layout="wnids.txt, train/<wnid>/images/*, val/images/* and val/val_annotations.txt",
+        folder="tiny-imagenet-200",
+    ),
+    "imagenet_r": _archive(
+        readers.read_imagenet_r,
+        "ImageNet-R: 30000 renditions (art, cartoons, toys ...) of 200 ImageNet classes, split"
+        " 24000 / 6000",
+        Augmentation(AutoAugmentPolicy.IMAGENET, square_crop=True),
+        origin="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
+        layout="a folder of images per class, <wnid>/*",
+        folder="imagenet-r",
+    ),
+    "cub200": _archive(
+        readers.read_cub200,
+        "CUB-200-2011: 5994 training and 5794 test photos of birds, 200 classes, official split",
+        Augmentation(AutoAugmentPolicy.IMAGENET),
+        origin="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+        layout="images/, images.txt, image_class_labels.txt, train_test_split.txt and classes.txt",
+        folder="CUB_200_2011",
+    ),
+    "folder": DataSetEntry(
+        readers.read_folder,
+        "any folder of images: root/train/<class>/* and root/test/<class>/*",
+        Augmentation(),
+        layout="train/<class>/* and test/<class>/* (or val/<class>/*)",
+    ),
+    "digit_scenes": DataSetEntry(
+        read_digit_scenes,
+        "1500 training and 500 test scenes of 1 to 4 handwritten digits, 64x64, 10 classes,"
+        " embedded (no download)",
+        Augmentation(affine=0.5, padding=0, flip=False),
+        mean=DIGIT_MEAN,
+        std=DIGIT_STD,
+    ),
+    "voc2007": DataSetEntry(
+        read_voc2007,
+        "PASCAL VOC 2007: 5011 training and 4952 test photos, 20 classes, several in an image",
+        OBJECTS,
+        layout="JPEGImages/ and ImageSets/Main/<class>_<split>.txt",
+        folder="VOCdevkit/VOC2007",
+        origin=_VOC_SITE,
+        unpack=(
+            "for f in VOCtrainval_06-Nov-2007.tar VOCtest_06-Nov-2007.tar; do "
+            f"wget -P {{at}} {_VOC_SITE}/$f && tar -xf {{at}}/$f -C {{at}}; done"
+        ),
+    ),
+    "coco2014": _coco(2014),
+    "coco2017": _coco(2017),
+    "csv": DataSetEntry(
+        read_csv,
+        "any images with several labels: root/train.csv and root/test.csv, rows of"
+        " path,label;label",
+        OBJECTS,
+        layout=(
+            "train.csv and test.csv with the header path,label and rows like images/a.jpg,cat;dog"
+        ),
+    ),
+}

@@ -1,0 +1,138 @@
+"""Decoding of image files: what each pixel format becomes, and what is refused.
+
+========================  =======================================================================
+file                      becomes (RGB, 8 bits)
+========================  =======================================================================
+8 bits, 1 bit, palette    Pillow's RGB
+16-bit grey               ``round(value / 257)``: 0 stays black and 65535 white
+16-bit colour             its high bytes (Pillow decodes no more)
+32-bit float              ``round(255 * value)``; values outside [0, 1] and NaN are refused
+32-bit integers           refused: nothing says which value is white (in a PNG or PGM file the
+                          format does: they are 16 bits)
+CMYK, YCbCr, LAB          Pillow's RGB; colour profiles are not applied
+transparent               laid over white
+EXIF orientation          upright; EXIF data that cannot be read counts as none
+several frames or pages   the first
+more than 179 megapixels  refused, as are folders, FIFOs, sockets and devices, which are not opened
+========================  =======================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, ImageOps
+from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+from cl_prompts.errors import RunError
+
+#: Pixels that one image may have: twice Pillow's threshold for a warning.
+MOST_PIXELS = 178_956_970
+
+_SPECIAL = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+
+
+def decode(path: str) -> Tensor:
+    """An image file as RGB, (3, height, width) uint8; the module says how.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        RunError: names a file that cannot be read, or whose pixels have no defined meaning.
+    """
+    try:
+        _check_regular(path)
+        with Image.open(path) as image:
+            _check_area(image.width * image.height)
+            return _rgb(image)
+    except Exception as error:  # Pillow raises nearly every built-in exception on damaged files
+        raise _unreadable(path, error) from error
+
+
+def size_of(path: str) -> tuple[int, int]:
+    """Stored height and width of an image, from its header; EXIF may yet turn it.
+
+    Raises:
+        RunError: names a file that cannot be read.
+    """
+    try:
+        _check_regular(path)
+        with Image.open(path) as image:
+            return image.height, image.width
+    except Exception as error:  # as above
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> RunError:
+    said = " ".join(str(error).split()) or type(error).__name__
+    return RunError(f"image {path} cannot be read: {said}")
+
+
+def _check_regular(path: str) -> None:
+    """Refuse what is no file before it is opened: opening a FIFO waits for a writer, forever."""
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind != stat.S_IFREG:
+        raise ValueError(f"it is {_SPECIAL.get(kind, 'no file')}, not a file")
+
+
+def _check_area(pixels: int) -> None:
+    if pixels > MOST_PIXELS:
+        raise ValueError(f"it has {pixels} pixels, more than {MOST_PIXELS}")
+
+
+def _rgb(image: Image.Image) -> Tensor:
+    sixteen_bit_format = image.format in ("PNG", "PPM")
+    if _orientation(image) != 1:
+        image = ImageOps.exif_transpose(image)
+    transparent = image.mode in _ALPHA or "transparency" in image.info
+    if image.mode == "F":
+        return _grey(255 * _unit_interval(np.asarray(image)))
+    if image.mode.startswith("I"):
+        if image.mode == "I" and not sixteen_bit_format:
+            raise ValueError(
+                "it holds 32-bit integers, of which none is known to be white: save it with 8 or"
+                " 16 bits"
+            )
+        if transparent:
+            raise ValueError("it is transparent with 16 bits: save it with 8 bits")
+        return _grey(np.asarray(image) / 257)
+    if transparent:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return pil_to_tensor(image.convert("RGB"))
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 (upright) where there is none or none that can be read."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, ValueError, KeyError, TypeError, struct.error):
+        return 1  # damaged EXIF data, as in some photos of ImageNet; the pixels are sound
+
+
+def _unit_interval(values: np.ndarray) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise ValueError("it holds NaN or infinite pixels")
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 1:
+        raise ValueError(f"its floating-point pixels are {low:g} to {high:g}, not within 0 to 1")
+    return values
+
+
+def _grey(levels: np.ndarray) -> Tensor:
+    """Grey levels (height, width) from 0 to 255, rounded, in all three channels."""
+    rounded = np.floor(levels + 0.5).astype(np.uint8)
+    return torch.from_numpy(rounded).expand(3, -1, -1).contiguous()

@@ -1,0 +1,146 @@
+"""Folders of images: one folder per class, walked without being led astray by links."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from cl_prompts.datasets.files import LayoutError
+
+#: Suffixes of image files, those of torchvision's ``ImageFolder``.
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True)
+class FolderImages:
+    """The image files of some folders.
+
+    >>> found = FolderImages(["cat/1.png", "dog/1.png"], np.array([0, 1]), Counter({".gif": 3}))
+    >>> found.unread.total()
+    3
+
+    Args:
+        paths: of the n files, by folder, then by the whole path of the folder that holds the file,
+            then by name.
+        positions: (n,) int64, which of the folders each file lies in.
+        unread: how many files of each suffix, in lower case, are no images to us.
+    """
+
+    paths: list[str]
+    positions: np.ndarray
+    unread: Counter[str]
+
+
+def class_folders(parent: Path) -> tuple[str, ...]:
+    """Names of the folders in ``parent``, sorted, hidden ones left out.
+
+    Raises:
+        LayoutError: there are none, or ``parent`` cannot be read.
+    """
+    names = [entry.name for entry in _entries(str(parent)) if _is_folder(entry)]
+    if not names:
+        raise LayoutError(f"{parent} holds no class folders")
+    return tuple(sorted(names))
+
+
+def scan_images(folders: Sequence[Path]) -> FolderImages:
+    """Image files below each folder, at any depth; hidden files and folders are left out.
+
+    Files and the folders themselves may be links. A link to a folder within one of them is not
+    followed where it leads back into it, since its images are found there anyway, and refused where
+    it leads out.
+
+    Raises:
+        LayoutError: a folder without images, that cannot be read, or that is or lies in another;
+            a link to a folder outside; an image name that belongs to no regular file.
+    """
+    _check_separate(folders)
+    paths: list[str] = []
+    counts: list[int] = []
+    unread: Counter[str] = Counter()
+    for folder in folders:
+        before = len(paths)
+        others: Counter[str] = Counter()
+        for _, entry in sorted(_walk(folder), key=lambda found: (found[0], found[1].name)):
+            if entry.name.lower().endswith(EXTENSIONS):
+                _check_file(entry)
+                paths.append(entry.path)
+            else:
+                others[os.path.splitext(entry.name)[1].lower()] += 1
+        if len(paths) == before:
+            looked = f"looked for {' '.join(EXTENSIONS)}"
+            there = f"; there is {describe(others)}" if others else ""
+            raise LayoutError(f"no images found in {folder} ({looked}{there})")
+        counts.append(len(paths) - before)
+        unread += others
+    return FolderImages(paths, np.repeat(np.arange(len(counts), dtype=np.int64), counts), unread)
+
+
+def describe(counts: Counter[str]) -> str:
+    """Counts of suffixes in words, the most frequent first.
+
+    >>> describe(Counter({".gif": 3, "": 1}))
+    '3 .gif, 1 without suffix'
+    """
+    return ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in counts.most_common())
+
+
+def _walk(folder: Path) -> list[tuple[str, os.DirEntry[str]]]:
+    """All visible files below a folder, each with the folder that holds it."""
+    root = folder.resolve()
+    found: list[tuple[str, os.DirEntry[str]]] = []
+    waiting = [str(folder)]
+    while waiting:
+        place = waiting.pop()
+        for entry in _entries(place):
+            if not _is_folder(entry):
+                found.append((place, entry))
+            elif not entry.is_symlink():
+                waiting.append(entry.path)
+            elif not Path(entry.path).resolve().is_relative_to(root):
+                raise LayoutError(
+                    f"{entry.path} is a link to a folder outside of {folder}: put images or links"
+                    " to images there"
+                )
+    return found
+
+
+def _entries(place: str) -> list[os.DirEntry[str]]:
+    """What a folder holds, hidden entries left out."""
+    try:
+        with os.scandir(place) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise LayoutError(f"folder {place} cannot be read: {error.strerror}") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a circle of links leads to no folder
+        return False
+
+
+def _check_file(entry: os.DirEntry[str]) -> None:
+    try:
+        regular = entry.is_file()
+    except OSError as error:  # a circle of links
+        raise LayoutError(f"image {entry.path} cannot be read: {error.strerror}") from error
+    if not regular:
+        raise LayoutError(f"image {entry.path} is a broken link, a FIFO, a socket or a device")
+
+
+def _check_separate(folders: Sequence[Path]) -> None:
+    """Refuse folders that links make the same, or one inside of the other."""
+    # By components, so that a folder stands right before all that it contains.
+    real = sorted((Path(folder).resolve().parts, str(folder)) for folder in folders)
+    for (outer, name), (inner, other) in pairwise(real):
+        if inner[: len(outer)] == outer:
+            where = "is the same folder as" if inner == outer else "lies inside of"
+            raise LayoutError(f"{other} {where} {name}: each class needs a folder of its own")

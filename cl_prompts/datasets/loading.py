@@ -1,0 +1,95 @@
+"""From a registered data set's folder to a ``DataSet``: classes, transforms, cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cl_prompts.checks import one_of
+from cl_prompts.datasets.catalog import DATASETS, OBJECTS
+from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
+from cl_prompts.datasets.dataset import DataSet, ImageSet
+from cl_prompts.datasets.entry import DataSetEntry, read_entry
+from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
+from cl_prompts.errors import InputError
+
+Crop = Literal["published", "whole", "random_area"]
+
+
+def load_entry(
+    name: str,
+    entry: DataSetEntry,
+    options: Mapping[str, Any],
+    *,
+    root: str | Path | None,
+    image_size: int,
+    classes: int | Sequence[int | str] | None,
+    class_order: Sequence[int] | int | None,
+    augment: bool,
+    download: bool,
+    seed: int,
+    cache: bool,
+    cache_gb: float,
+    crop: Crop | None,
+) -> DataSet:
+    """A registered data set, its classes chosen; no image is decoded.
+
+    Args:
+        name, entry: key and value in the registry.
+        options: keyword arguments of ``entry.read``.
+        root, image_size, classes, class_order, augment, download, seed, cache, cache_gb, crop: see
+            :func:`~cl_prompts.datasets.registry.load_dataset`.
+
+    Raises:
+        InputError: as ``load_dataset`` says.
+    """
+    what = f"data set {name!r}"
+    augmentation = _augmentation(what, entry, crop)
+    kept_side = augmentation.shorter_side(image_size) if cache else None
+    source = read_entry(name, entry, root, download=download, cache=kept_side, **options)
+    chosen = choose_classes(what, source.classes, classes, class_order)
+    fixed = augmentation.test(image_size)
+    fresh = PrivateRandom(augmentation.train(image_size), seed=int(seed)) if augment else fixed
+    parts = []
+    for images, targets, ignored, transform in (
+        (source.train, source.train_targets, source.train_ignored, fresh),
+        (source.test, source.test_targets, source.test_ignored, fixed),
+    ):
+        rows, labels = relabel(targets, chosen, len(source.classes))
+        left_out = None if ignored is None else ignored[:, chosen]
+        parts.append(ImageSet(images, labels, transform, rows, left_out))
+    names = tuple(source.classes[row] for row in chosen)
+    check_classes(what, parts[0].targets, parts[1].targets, names)
+    if cache:
+        _check_memory(what, parts, cache_gb)
+    return DataSet(name, parts[0], parts[1], names, entry.mean, entry.std, unread=source.unread)
+
+
+def _augmentation(what: str, entry: DataSetEntry, crop: Crop | None) -> Augmentation:
+    own = entry.augmentation
+    if crop is None:
+        return own
+    one_of("crop", crop, Crop)
+    if crop == "published":
+        return own
+    if crop == "random_area":
+        return replace(OBJECTS, flip=own.flip)
+    if not own.cuts:
+        having = [name for name, other in DATASETS.items() if other.augmentation.cuts]
+        raise InputError(
+            f"images of {what} are not cut to a square: leave out crop=whole, it is for"
+            f" {', '.join(having)}"
+        )
+    return own.whole()
+
+
+def _check_memory(what: str, parts: Sequence[ImageSet], limit: float) -> None:
+    needed = sum(part.bytes_kept() for part in parts) / 1e9
+    if needed > limit:
+        raise InputError(
+            f"cache would keep about {needed:.1f} GB of {what} in memory, more than"
+            f" cache_gb={limit:g}: raise cache_gb if there is that much memory, choose a smaller"
+            " image_size, or leave out cache"
+        )

@@ -1,0 +1,96 @@
+"""Tables of images with several labels, and what each refusal says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.datasets.toys import grey, load, refusal, write_csv
+
+
+def test_csv(tmp_path: Path) -> None:
+    data = load("csv", write_csv(tmp_path))
+    assert data.classes == ("cat", "dog", "eel")
+    assert data.train.targets.tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+    assert data.test.targets.tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert grey(data.train) == pytest.approx([0, 20, 40], abs=1)
+    assert grey(data.test) == pytest.approx([60, 80], abs=1)
+
+
+@pytest.mark.parametrize(
+    ("train", "sentence"),
+    [
+        (
+            "path;label\n",
+            "{root}/train.csv must begin with the line path,label, not with 'path;label'",
+        ),
+        ("", "{root}/train.csv must begin with the line path,label, not with ''"),
+        (
+            "path,label\nimages/a.jpg\n",
+            "line 2 of {root}/train.csv is no path,label;label: 'images/a.jpg'",
+        ),
+        (
+            "path,label\nimages/a.jpg,cat,dog\n",
+            "line 2 of {root}/train.csv is no path,label;label: 'images/a.jpg,cat,",
+        ),
+        ("path,label\n,cat\n", "line 2 of {root}/train.csv is no path,label;label: ',cat'"),
+        ("path,label\nimages/a.jpg,\n", "{root}/train.csv has no image with a label"),
+        (
+            "path,label\nimages/a.jpg,cat\nimages/x.jpg,cat\nno/y.jpg,dog\n",
+            "{root}/train.csv lists 2 images that are missing, the first is {root}/images/x.jpg",
+        ),
+        (
+            "path,label\nimages/a.jpg,cat\nimages/../images/a.jpg,dog\n",
+            (
+                "{root}/train.csv lists image {root}/images/a.jpg twice: give all labels of an"
+                " image in one row"
+            ),
+        ),
+    ],
+)
+def test_csv_refusals(tmp_path: Path, train: str, sentence: str) -> None:
+    root = write_csv(tmp_path)
+    (root / "train.csv").write_text(train)
+    said = refusal(lambda: load("csv", root))
+    assert f"({sentence.format(root=root)}" in said
+    assert (
+        f"looked in {root}, which should hold train.csv and test.csv with the header path,label"
+        in said
+    )
+
+
+def test_an_image_in_both_tables_is_found_through_links(tmp_path: Path) -> None:
+    root = write_csv(tmp_path, test="images/d.jpg,cat;dog;eel\nlinks/c.jpg,cat\n")
+    (root / "links").mkdir()
+    os.symlink(root / "images" / "c.jpg", root / "links" / "c.jpg")
+    assert (
+        refusal(lambda: load("csv", root))
+        == f"1 images are in both {root}/train.csv and test.csv, the first is {root}/images/c.jpg: "
+        "no test image may be seen in training"
+    )
+
+
+def test_a_class_in_one_table_only_is_refused(tmp_path: Path) -> None:
+    root = write_csv(tmp_path, test="images/d.jpg,cat;dog;eel;fox\n")
+    assert (
+        refusal(lambda: load("csv", root))
+        == "class 'fox' (label 3) of data set 'csv' has no training images"
+    )
+    assert load("csv", root, classes=3).classes == ("cat", "dog", "eel")
+    assert refusal(lambda: load("csv")).startswith(
+        "data set 'csv' needs a root, the folder that holds train.csv"
+    )
+
+
+def test_classes_are_sorted_whatever_the_order_of_rows(tmp_path: Path) -> None:
+    root = write_csv(
+        tmp_path,
+        ["a.jpg,jay;ant", "b.jpg,ibis", "c.jpg,bee"],
+        "images/d.jpg,ibis;bee;jay;ant\n",
+    )
+    data = load("csv", root)
+    assert data.classes == ("ant", "bee", "ibis", "jay")
+    assert data.train.targets.tolist() == [[1, 0, 0, 1], [0, 0, 1, 0], [0, 1, 0, 0]]
+    assert data.test.targets.tolist() == [[1, 1, 1, 1]]

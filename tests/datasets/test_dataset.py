@@ -1,0 +1,180 @@
+"""Items, repeatable augmentation, and data sets of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from cl_prompts.datasets.registry import DataSet, as_dataset, load_dataset
+from tests.datasets.toys import Own, load, refusal
+
+
+def test_augmentation_draws_anew_repeats_under_a_seed_and_resumes() -> None:
+    first, again = (load_dataset("digits", image_size=32, seed=7).train for _ in range(2))
+    a, b = first[0][0], first[0][0]
+    assert not torch.equal(a, b)
+    assert torch.equal(again[0][0], a)
+    again.load_state_dict(first.state_dict())
+    assert torch.equal(again[3][0], first[3][0])
+    fixed = load_dataset("digits", image_size=32, augment=False).train
+    assert torch.equal(fixed[0][0], fixed[0][0])
+    assert fixed.state_dict() == {}
+
+
+def test_items_leave_the_global_generator_alone() -> None:
+    data = load_dataset("digits", image_size=32)
+    state = torch.get_rng_state()
+    assert data.train[0][0].shape == data.test[0][0].shape
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_indexing_ends_where_the_data_set_does() -> None:
+    data = load("digits", classes=2)
+    assert len(list(data.test)) == len(data.test)
+    with pytest.raises(IndexError):
+        data.train[len(data.train)]
+
+
+def test_items_are_images_with_multi_hot_labels() -> None:
+    data = load("digit_scenes", image_size=32)
+    assert data.multi_label
+    assert not load("digits").multi_label
+    assert str(data) == "digit_scenes: 10 classes (multi-label), 1500 training and 500 test images"
+    assert data.classes == tuple("0123456789")
+    assert data.train.targets.shape == (1500, 10)
+    assert data.train.targets.dtype == np.uint8
+    assert data.train.ignored is None
+    image, label = data.train[3]
+    assert image.shape == (3, 32, 32)
+    assert isinstance(label, torch.Tensor)
+    assert label.dtype == torch.float32
+    assert label.tolist() == data.train.targets[3].tolist()
+    images, labels = next(iter(DataLoader(data.test, batch_size=4, num_workers=1)))
+    assert images.shape == (4, 3, 32, 32)
+    assert np.array_equal(labels.numpy(), data.test.targets[:4])
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, torch.tensor])
+def test_any_map_style_data_set(kind: Callable[[list[int]], object]) -> None:
+    data = as_dataset(Own(kind([0, 2, 1])), Own(kind([2, 1, 0, 0])), name="mine")
+    assert isinstance(data, DataSet)
+    assert data.classes == ("0", "1", "2")
+    assert data.train.targets.dtype == np.int64
+    image, label = data.train[1]
+    assert (image[0, 0, 0].item(), label) == (pytest.approx(0.1), 2)
+    assert str(data) == "mine: 3 classes, 3 training and 4 test images"
+
+
+def test_own_data_sets_are_not_read_while_they_are_checked() -> None:
+    class Untouchable(Own):
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+            raise AssertionError("read")
+
+    data = as_dataset(Untouchable([0, 1]), Untouchable([0, 1]), classes=["a", "b"])
+    assert data.classes == ("a", "b")
+
+
+def test_own_data_sets_are_checked() -> None:
+    good = Own([0, 1, 2])
+
+    def said(train: object, test: object = good, classes: Sequence[str] | None = None) -> str:
+        return refusal(lambda: as_dataset(train, test, classes, name="mine"))
+
+    assert (
+        said(TensorDataset(torch.zeros(2)))
+        == "the training labels of data set 'mine' are missing: the data set needs .targets, one"
+        " integer per image"
+    )
+    per_image = "must be one integer per image of at least one image: there are"
+    assert f"{per_image} 2 images, and .targets is float64 of shape (2,)" in said(Own([0.0, 1.0]))
+    assert f"{per_image} 2 images, and .targets is bool of shape (2,)" in said(Own([True, False]))
+    assert f"{per_image} 1 images, and .targets is int64 of shape (1, 2, 1)" in said(
+        Own([[[0], [1]]])
+    )
+    assert f"{per_image} 4 images, and .targets is int64 of shape (2,)" in said(Own([0, 1], n=4))
+    assert f"{per_image} 0 images" in said(Own([]))
+    assert "must be one integer per image, but .targets is no array of numbers" in said(
+        Own([[0], [0, 1]])
+    )
+    assert (
+        said(Own([1, 2, 3]))
+        == "labels of data set 'mine' must be 0 to 2 (3 classes), but the training labels are 1,"
+        " 2, 3"
+    )
+    assert "but the training labels are -1, 0, 1" in said(Own([0, -1, 1]))
+    assert "but the test labels are 0, 1, 2" in said(Own([0, 1]))
+    assert "are 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, ... (12 in all)" in said(Own(list(range(1, 13))))
+    assert said(good, Own([0, 2])) == "class '1' (label 1) of data set 'mine' has no test images"
+    assert (
+        said(Own([0, 2]), good, ["a", "b", "c"])
+        == "class 'b' (label 1) of data set 'mine' has no training images"
+    )
+    assert "must be 0 to 1 (2 classes), but the training labels are 0, 1, 2" in said(
+        good, good, ["a", "b"]
+    )
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, lambda rows: np.array(rows, dtype=bool)])
+def test_own_multi_label_data_sets(kind: Callable[[Any], Any]) -> None:
+    data = as_dataset(
+        Own(kind([[1, 1, 0], [0, 0, 1]])), Own(kind([[1, 1, 1]])), ["a", "b", "c"], name="mine"
+    )
+    assert data.multi_label
+    assert data.train.targets.dtype == np.uint8
+    image, label = data.train[1]
+    assert isinstance(label, torch.Tensor)
+    assert (image[0, 0, 0].item(), label.tolist()) == (pytest.approx(0.1), [0, 0, 1])
+    assert as_dataset(data.train, data.test).classes == ("0", "1", "2")
+
+
+def test_own_ignored_pairs_are_kept_and_checked() -> None:
+    train, test = Own(np.array([[1, 1]])), Own(np.array([[1, 1], [0, 1]]))
+    test.ignored = np.array([[False, False], [True, False]])  # type: ignore[attr-defined]
+    data = as_dataset(train, test)
+    assert data.train.ignored is None
+    assert np.array_equal(data.test.ignored, test.ignored)  # type: ignore[arg-type, attr-defined]
+    test.ignored = np.zeros((2, 2))  # type: ignore[attr-defined]
+    assert (
+        refusal(lambda: as_dataset(train, test))
+        == ".ignored of the test images of data set 'custom' must be bool of the shape of .targets,"
+        " (2, 2), not float64 of (2, 2)"
+    )
+
+
+def test_own_multi_label_data_sets_are_checked() -> None:
+    good = Own(np.array([[1, 0], [0, 1]]))
+
+    def said(train: object, test: object = good, classes: Sequence[str] | None = None) -> str:
+        return refusal(lambda: as_dataset(train, test, classes, name="mine"))
+
+    assert (
+        said(Own(np.array([[1, 2]])))
+        == "the training labels of data set 'mine' must be a 0/1 matrix (images, classes), but row"
+        " 0 holds 2 in column 1"
+    )
+    assert (
+        said(Own([0, 1]))
+        == "data set 'mine' has one integer per training image, but one row of zeros and ones per"
+        " test image"
+    )
+    assert (
+        said(good, Own(np.array([[1, 1, 1]])))
+        == "data set 'mine' has 2 classes, but its test labels have 3 columns"
+    )
+    assert (
+        said(good, good, ["a"])
+        == "data set 'mine' has 1 classes, but its training labels have 2 columns"
+    )
+    assert (
+        said(good, Own(np.array([[1, 0]])), ["a", "b"])
+        == "class 'b' (label 1) of data set 'mine' has no test images"
+    )
+    assert (
+        said(Own(np.array([[0, 1]])))
+        == "class '0' (label 0) of data set 'mine' has no training images"
+    )

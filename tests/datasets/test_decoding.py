@@ -1,0 +1,229 @@
+"""Decoding: each pixel format against values computed by hand, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cl_prompts.datasets import decoding
+from cl_prompts.datasets.decoding import decode, size_of
+from cl_prompts.errors import RunError
+
+RAMP = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+CORNER = np.zeros((2, 3, 3), dtype=np.uint8)
+CORNER[0, 0] = (200, 100, 50)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(RunError) as caught:
+        decode(str(path))
+    said = str(caught.value)
+    assert said.startswith(f"image {path} cannot be read: ")
+    assert "\n" not in said
+    return said.removeprefix(f"image {path} cannot be read: ")
+
+
+def save(path: Path, pixels: Any, mode: str | None = None, **options: Any) -> str:
+    image = Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels
+    (image if mode is None else image.convert(mode)).save(path, **options)
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+def test_sixteen_bit_grey_keeps_its_ramp(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"ramp.{suffix}"
+    if suffix == "pgm":
+        path.write_bytes(b"P5 256 256 65535\n" + RAMP.astype(">u2").tobytes())
+    else:
+        save(path, RAMP)
+    image = decode(str(path))
+    assert image.dtype == torch.uint8
+    assert image.shape == (3, 256, 256)
+    assert (image == image[:1]).all()
+    expected = np.round(RAMP.astype(np.float64) / 257)
+    assert np.array_equal(image[0].numpy(), expected)
+    assert np.bincount(image[0].numpy().ravel()).min() >= 128  # no level is crowded or empty
+
+
+def test_sixteen_bit_colour_keeps_its_high_bytes(tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+    pixels = np.array([[[0x1234, 0x80FF, 0xFFFF], [0, 0x00FF, 0x0100]]], dtype=">u2")
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    data = zlib.compress(b"\0" + pixels.tobytes())
+    path = tmp_path / "colour.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+    image = decode(str(path))
+    assert image.permute(1, 2, 0).tolist() == [[[0x12, 0x80, 0xFF], [0, 0, 1]]]
+
+
+def test_floats_are_grey_levels_from_0_to_1(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+    image = decode(save(tmp_path / "float.tif", values))
+    assert np.array_equal(image[1].numpy(), np.round(255 * values.astype(np.float64)))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ([0, np.nan], "it holds NaN or infinite pixels"),
+        ([0, np.inf], "it holds NaN or infinite pixels"),
+        ([0, 255], "its floating-point pixels are 0 to 255, not within 0 to 1"),
+        ([-0.5, 1], "its floating-point pixels are -0.5 to 1, not within 0 to 1"),
+    ],
+)
+def test_other_floats_are_refused(tmp_path: Path, values: list[float], sentence: str) -> None:
+    path = tmp_path / "float.tiff"
+    save(path, np.array([values], dtype=np.float32))
+    assert refusal(path) == sentence
+
+
+@pytest.mark.parametrize("values", [[0, 255], [0, 65535], [-(2**31), 2**31 - 1]])
+def test_32_bit_integers_are_refused(tmp_path: Path, values: list[int]) -> None:
+    path = tmp_path / "int.tif"
+    save(path, np.array([values], dtype=np.int32))
+    assert refusal(path) == (
+        "it holds 32-bit integers, of which none is known to be white: save it with 8 or 16 bits"
+    )
+
+
+def test_plain_colour_grey_and_single_bits(tmp_path: Path) -> None:
+    image = decode(save(tmp_path / "rgb.png", CORNER))
+    assert np.array_equal(image.permute(1, 2, 0).numpy(), CORNER)
+    assert (
+        decode(save(tmp_path / "l.png", CORNER[..., 0])).tolist() == [[[200, 0, 0], [0, 0, 0]]] * 3
+    )
+    bits = decode(save(tmp_path / "1.png", np.array([[True, False]])))
+    assert bits.tolist() == [[[255, 0]]] * 3
+
+
+def test_a_palette_gives_its_colours(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 1, 1]], dtype=np.uint8))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    decoded = decode(save(tmp_path / "p.png", image))
+    assert decoded[:, 0].T.tolist() == [[10, 20, 30], [200, 100, 50], [200, 100, 50]]
+
+
+def test_cmyk_inks_become_light(tmp_path: Path) -> None:
+    for name, cmyk, rgb in [
+        ("white", (0, 0, 0, 0), (255, 255, 255)),
+        ("cyan", (255, 0, 0, 0), (0, 255, 255)),
+        ("black", (0, 0, 0, 255), (0, 0, 0)),
+    ]:
+        for suffix in ("jpg", "tif"):
+            path = save(tmp_path / f"{name}.{suffix}", Image.new("CMYK", (8, 8), cmyk))
+            difference = decode(path)[:, 4, 4].int() - torch.tensor(rgb)
+            assert difference.abs().max() <= 2, (name, suffix)
+
+
+def test_transparent_pixels_show_white(tmp_path: Path) -> None:
+    rgba = np.array([[[200, 100, 50, 255], [200, 100, 50, 0], [200, 100, 50, 51]]], dtype=np.uint8)
+    for suffix in ("png", "tif"):
+        image = decode(save(tmp_path / f"a.{suffix}", rgba))
+        assert image[:, 0].T.tolist() == [[200, 100, 50], [255, 255, 255], [244, 224, 214]]
+    image = decode(save(tmp_path / "la.png", np.array([[[7, 255], [7, 0]]], dtype=np.uint8)))
+    assert image[:, 0].T.tolist() == [[7, 7, 7], [255, 255, 255]]
+    palette = Image.fromarray(np.array([[0, 1]], dtype=np.uint8))
+    palette.putpalette([10, 20, 30, 200, 100, 50])
+    image = decode(save(tmp_path / "p.png", palette, transparency=0))
+    assert image[:, 0].T.tolist() == [[255, 255, 255], [200, 100, 50]]
+    image = decode(save(tmp_path / "key.png", CORNER, transparency=(200, 100, 50)))
+    assert image[:, 0, :2].T.tolist() == [[255, 255, 255], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_images_upright(tmp_path: Path, suffix: str, orientation: int) -> None:
+    pixels = np.zeros((16, 32, 3), dtype=np.uint8)
+    pixels[:8, :16] = 255  # the upper left quarter, and nothing else
+    undo = {
+        **{1: lambda x: x, 2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud},
+        **{5: lambda x: np.swapaxes(x, 0, 1), 6: lambda x: np.rot90(x, 1)},
+        **{7: lambda x: np.rot90(np.swapaxes(x, 0, 1), 2), 8: lambda x: np.rot90(x, -1)},
+    }
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(undo[orientation](pixels))
+    quality = {} if suffix == "tif" else {"quality": 95}
+    path = save(tmp_path / f"turned.{suffix}", stored, exif=exif, **quality)
+    image = decode(path)
+    assert image.shape == (3, 16, 32)
+    assert (image.int() - torch.from_numpy(pixels).permute(2, 0, 1).int()).abs().max() <= 8
+    assert sorted(size_of(path)) == [16, 32]
+
+
+def test_sixteen_bits_are_turned_upright_too(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    image = decode(save(tmp_path / "turned.png", RAMP, exif=exif))
+    assert (image[0, 0, 0], image[0, -1, -1]) == (255, 0)
+
+
+def test_damaged_exif_counts_as_none(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", CORNER, exif=b"Exif\0\0" + b"II*\0\xff\xff")
+    assert decode(path).shape == (3, 2, 3)
+    path = save(tmp_path / "b.jpg", CORNER, exif=b"Exif\0\0" + b"no TIFF header")
+    assert decode(path).shape == (3, 2, 3)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
+def test_the_first_of_several_frames(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.new("RGB", (8, 8), (level,) * 3) for level in (250, 130, 10)]
+    path = tmp_path / f"moving.{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    with Image.open(path) as image:
+        assert image.n_frames == 3
+    assert (decode(str(path)).int() - 250).abs().max() <= 2
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "fifo.png")
+    monkeypatch.chdir(tmp_path)  # the name of a socket may have some hundred letters only
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.png")
+        (tmp_path / "folder.png").mkdir()
+        os.symlink(os.devnull, tmp_path / "device.png")
+        assert refusal(tmp_path / "fifo.png") == "it is a FIFO, not a file"
+        assert refusal(tmp_path / "socket.png") == "it is a socket, not a file"
+        assert refusal(tmp_path / "folder.png") == "it is a folder, not a file"
+        assert refusal(tmp_path / "device.png") == "it is a device, not a file"
+        with pytest.raises(RunError, match=r"fifo\.png cannot be read: it is a FIFO"):
+            size_of(str(tmp_path / "fifo.png"))
+
+
+def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bomb.png"
+    save(path, Image.new("1", (20000, 10000)))
+    assert "could be decompression bomb DOS attack" in refusal(path)
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", None)  # as some libraries do
+    assert refusal(path) == f"it has 200000000 pixels, more than {decoding.MOST_PIXELS}"
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read")
+@pytest.mark.parametrize("cut", [0, 10, 60, -200])
+def test_cut_files_are_refused(tmp_path: Path, cut: int) -> None:
+    rng = np.random.default_rng(0)
+    for suffix in ("png", "jpg", "webp", "tif", "bmp"):
+        path = tmp_path / f"whole.{suffix}"
+        save(path, rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+        path.write_bytes(path.read_bytes()[:cut])
+        assert refusal(path)
+
+
+def test_missing_files_and_other_contents_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no image")
+    assert "cannot identify image file" in refusal(tmp_path / "text.png")
+    assert "No such file" in refusal(tmp_path / "none.png")

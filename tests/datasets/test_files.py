@@ -1,0 +1,52 @@
+"""Lists of files: what is found, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cl_prompts.datasets.files import Folders, LayoutError, check_files_apart, table
+from tests.datasets.toys import refusal, write_image
+
+
+def test_a_table_is_read_by_columns(tmp_path: Path) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_text("1 7 x\n\n2\t8\n")
+    assert table(file, 2, ints=True) == [["1", "7"], ["2", "8"]]
+    with pytest.raises(LayoutError, match=r"row 2 of .*labels\.txt is not as it should be: '2 8'"):
+        table(file, 3)
+
+
+def test_a_folder_is_listed_once_and_links_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image(tmp_path / "a.png")
+    write_image(tmp_path / "b.png")
+    os.symlink(tmp_path / "a.png", tmp_path / "link.png")
+    listed: list[str] = []
+    scan = os.scandir
+    monkeypatch.setattr("os.scandir", lambda path: listed.append(str(path)) or scan(path))
+    folders = Folders()
+    found = [folders.find(str(tmp_path / name)) for name in ("a.png", "link.png", "none.png")]
+    assert found == [str(tmp_path / "a.png"), str(tmp_path / "a.png"), None]
+    assert listed == [str(tmp_path)]
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_one_file_under_two_names_is_found(tmp_path: Path, link: Callable[..., None]) -> None:
+    for name in ("a", "b", "c"):
+        write_image(tmp_path / f"{name}.png")
+    link(tmp_path / "b.png", tmp_path / "d.png")
+    a, b, c, d = (str(tmp_path / f"{name}.png") for name in "abcd")
+    check_files_apart("data set 'x'", [a, b, d], [c])
+    check_files_apart("data set 'x'", [a, b], [])
+    assert refusal(lambda: check_files_apart("data set 'x'", [a, b], [c, d])) == (
+        f"1 test images of data set 'x' are training images too, the first is {d} (in training:"
+        f" {b}): no test image may be seen in training"
+    )
+    (tmp_path / "a.png").unlink()
+    said = refusal(lambda: check_files_apart("data set 'x'", [a], [c]))
+    assert said == f"image {a} of data set 'x' cannot be read: No such file or directory"

@@ -1,0 +1,280 @@
+"""Official layouts in miniature, and what each refusal says."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import CIFAR10, CIFAR100
+
+from cl_prompts.datasets.registry import DATASETS, load_dataset
+from tests.datasets.toys import grey, load, refusal, write_folder, write_image
+
+
+@pytest.mark.parametrize("test", ["test", "val"])
+def test_a_folder_of_images(tmp_path: Path, test: str) -> None:
+    root = write_folder(tmp_path, test=test)
+    (root / "train" / "ant" / "notes.txt").write_text("no image")
+    (root / "train" / "ant" / "._0.png").write_bytes(b"no image either")
+    (root / "train" / ".hidden").mkdir()
+    data = load("folder", root)
+    assert data.classes == ("ant", "bee", "cat")
+    assert data.train.targets.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert grey(data.train) == [0, 1, 2, 10, 11, 12, 20, 21, 22]
+    assert grey(data.test) == [100, 101, 102]
+
+
+def test_formats_and_colour_modes(tmp_path: Path) -> None:
+    for i, (suffix, mode) in enumerate(
+        [("webp", "RGB"), ("JPEG", "L"), ("bmp", "RGB"), ("png", "RGBA"), ("gif", "P")]
+    ):
+        write_image(tmp_path / "train" / "a" / f"{i}.{suffix}", 40, mode=mode)
+    write_image(tmp_path / "test" / "a" / "0.png", 40, size=(5, 9), mode="LA")
+    data = load("folder", tmp_path)
+    assert len(data.train) == 4  # a GIF is none of torchvision's image formats
+    assert all(abs(value - 40) <= 2 for value in grey(data.train) + grey(data.test))
+    assert data.test[0][0].shape == (3, 8, 8)
+
+
+def test_folder_refusals(tmp_path: Path) -> None:
+    looked = (
+        f"looked in {tmp_path}, which should hold train/<class>/* and test/<class>/* (or"
+        " val/<class>/*)"
+    )
+    assert refusal(lambda: load("folder")).startswith(
+        "data set 'folder' needs a root, the folder that holds train/"
+    )
+    sentence = refusal(lambda: load("folder", tmp_path / "no"))
+    assert sentence == f"data set 'folder' was not found: {looked}".replace(
+        str(tmp_path), str(tmp_path / "no")
+    )
+    assert (
+        refusal(lambda: load("folder", tmp_path))
+        == f"data set 'folder' is incomplete (it has no folder train): {looked}"
+    )
+    (tmp_path / "train").mkdir()
+    assert "(it has no folder test or val)" in refusal(lambda: load("folder", tmp_path))
+    (tmp_path / "test").mkdir()
+    assert f"({tmp_path}/train holds no class folders)" in refusal(lambda: load("folder", tmp_path))
+    for part in ("train", "test"):
+        (tmp_path / part / "ant").mkdir()
+    assert f"(no images found in {tmp_path}/train/ant (looked for .jpg" in refusal(
+        lambda: load("folder", tmp_path)
+    )
+    write_folder(tmp_path)
+    (tmp_path / "test" / "bee" / "a.png").unlink()
+    assert f"no images found in {tmp_path}/test/bee" in refusal(lambda: load("folder", tmp_path))
+    (tmp_path / "test" / "bee").rmdir()
+    assert (
+        refusal(lambda: load("folder", tmp_path))
+        == f"class 'bee' has no test images: {tmp_path}/train/bee is there, {tmp_path}/test/bee"
+        " is not"
+    )
+    write_folder(tmp_path)
+    (tmp_path / "test" / "dog").mkdir()
+    assert refusal(lambda: load("folder", tmp_path)).startswith(
+        "class 'dog' has no training images:"
+    )
+
+
+def write_cifar(monkeypatch: pytest.MonkeyPatch, kind: type[CIFAR10], root: Path) -> Path:
+    """The official pickles in miniature, with torchvision's checksums set to theirs."""
+    hundred = kind is CIFAR100
+    n_classes, key = (100, "fine_labels") if hundred else (10, "labels")
+    folder = root / kind.base_folder
+    folder.mkdir(parents=True)
+
+    def write(name: str, content: dict[str, object]) -> list[str]:
+        data = pickle.dumps(content)
+        (folder / name).write_bytes(data)
+        return [name, hashlib.md5(data).hexdigest()]
+
+    rng = np.random.default_rng(0)
+    lists = []
+    for files in (kind.train_list, kind.test_list):
+        labels = list(range(n_classes))
+        content = {"data": rng.integers(0, 256, (n_classes, 3072), dtype=np.uint8), key: labels}
+        lists.append([write(name, content) for name, _ in files])
+    meta = write(
+        kind.meta["filename"], {kind.meta["key"]: [f"class {i}" for i in range(n_classes)]}
+    )
+    monkeypatch.setattr(kind, "train_list", lists[0])
+    monkeypatch.setattr(kind, "test_list", lists[1])
+    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": meta[1]})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "n"), [("cifar10", CIFAR10, 50), ("cifar100", CIFAR100, 100)]
+)
+def test_cifar_in_torchvisions_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: type[CIFAR10], n: int
+) -> None:
+    folder = write_cifar(monkeypatch, kind, tmp_path)
+    monkeypatch.setenv("CL_PROMPTS_DATA", str(tmp_path))
+    reference = kind(tmp_path)
+    for root in (None, folder, tmp_path):
+        data = load_dataset(name, root=root, image_size=32, augment=False)
+        assert len(data.train) == n
+        assert data.classes[7] == "class 7"
+        assert data.train.targets.tolist() == reference.targets
+        assert np.array_equal(
+            (data.train[3][0] * 255).round().permute(1, 2, 0).numpy(), reference.data[3]
+        )
+    assert load_dataset(name, image_size=48).train[0][0].shape == (3, 48, 48)
+
+
+def test_cifar_as_class_folders(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    data = load("cifar100", tmp_path)
+    assert data.classes == ("ant", "bee", "cat")
+    assert data.mean == DATASETS["cifar100"].mean
+    assert load("cifar100", tmp_path, download=True).classes == data.classes
+
+
+def test_a_damaged_cifar_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_cifar(monkeypatch, CIFAR100, tmp_path)
+    (folder / "train").write_bytes(b"half")
+    sentence = refusal(lambda: load("cifar100", folder))
+    assert (
+        f"'cifar100' is incomplete (its files in {folder} are missing or damaged): looked in"
+        f" {folder}" in sentence
+    )
+    assert "dataset.download=true" in sentence
+
+
+def test_a_download_lands_in_the_folder_that_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(url: str, root: str, **_: object) -> None:
+        write_cifar(monkeypatch, CIFAR100, Path(root))
+
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", fetch)
+    for root in (tmp_path / "a" / "cifar-100-python", tmp_path / "b"):
+        assert len(load("cifar100", root, download=True).train) == 100
+        assert len(load("cifar100", root).train) == 100
+
+
+def write_tiny_imagenet(root: Path) -> Path:
+    folder = root / "tiny-imagenet-200"
+    wnids = ["n03", "n01", "n02"]  # not sorted, as in the official file
+    for k, wnid in enumerate(wnids):
+        for i in range(2):
+            write_image(folder / "train" / wnid / "images" / f"{wnid}_{i}.JPEG", 20 * k + i)
+        (folder / "train" / wnid / f"{wnid}_boxes.txt").write_text("")
+        write_image(folder / "val" / "images" / f"val_{2 - k}.JPEG", 100 + k)
+    (folder / "wnids.txt").write_text("\n".join(wnids) + "\n")
+    lines = [f"val_{2 - k}.JPEG\t{wnid}\t0\t32\t44\t62\n" for k, wnid in enumerate(wnids)]
+    (folder / "val" / "val_annotations.txt").write_text("".join(lines))
+    return folder
+
+
+def test_tiny_imagenet(tmp_path: Path) -> None:
+    folder = write_tiny_imagenet(tmp_path)
+    for root in (folder, tmp_path):
+        data = load("tiny_imagenet", root)
+        assert data.classes == ("n03", "n01", "n02")
+        assert data.train.targets.tolist() == [
+            1,
+            1,
+            2,
+            2,
+            0,
+            0,
+        ]  # sorted folders, labels by line of wnids.txt
+        assert grey(data.train) == [20, 21, 40, 41, 0, 1]
+        assert data.test.targets.tolist() == [1, 2, 0]
+        assert grey(data.test) == [101, 102, 100]
+
+
+def test_tiny_imagenet_refusals(tmp_path: Path) -> None:
+    folder = write_tiny_imagenet(tmp_path)
+    (folder / "val" / "images" / "val_1.JPEG").unlink()
+    sentence = refusal(lambda: load("tiny_imagenet", folder))
+    assert "val_annotations.txt lists 1 images that are missing, the first is " in sentence
+    assert "val_1.JPEG); " not in sentence
+    assert "unzip -q" in sentence
+    (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG n99\n")
+    assert "names class 'n99', which is not in wnids.txt" in refusal(
+        lambda: load("tiny_imagenet", folder)
+    )
+    (folder / "wnids.txt").write_text("")
+    assert f"({folder}/wnids.txt is empty)" in refusal(lambda: load("tiny_imagenet", folder))
+    (folder / "wnids.txt").unlink()
+    assert f"({folder}/wnids.txt is missing)" in refusal(lambda: load("tiny_imagenet", folder))
+
+
+def test_imagenet_r_split(tmp_path: Path) -> None:
+    folder = tmp_path / "imagenet-r"
+    for k in range(23):
+        write_image(folder / ("n1" if k < 11 else "n2") / f"{k:02d}.jpg", 10 * k)
+    (folder / "README.txt").write_text("ImageNet-R")
+    data = load("imagenet_r", tmp_path)
+    order = torch.randperm(23, generator=torch.Generator().manual_seed(0)).tolist()
+    train, test = sorted(order[:18]), sorted(order[18:])
+    assert grey(data.train) == [10 * k for k in train]
+    assert grey(data.test) == [10 * k for k in test]
+    assert data.train.targets.tolist() == [int(k >= 11) for k in train]
+    assert data.classes == ("n1", "n2")
+
+
+def write_cub(root: Path) -> Path:
+    folder = root / "CUB_200_2011"
+    classes = ["001.Albatross", "002.Auklet"]
+    names = [f"{classes[k % 2]}/bird_{k}.jpg" for k in range(6)]
+    for k, name in enumerate(names):
+        write_image(folder / "images" / name, 30 * k)
+    rows = {
+        "classes.txt": classes,
+        "images.txt": names,
+        "image_class_labels.txt": [str(k % 2 + 1) for k in range(6)],
+        "train_test_split.txt": list("110010"),
+    }
+    for name, values in rows.items():
+        (folder / name).write_text(
+            "".join(f"{i} {value}\n" for i, value in enumerate(values, start=1))
+        )
+    return folder
+
+
+def test_cub200_follows_its_official_split(tmp_path: Path) -> None:
+    split = write_cub(tmp_path) / "train_test_split.txt"
+    data = load("cub200", tmp_path)
+    assert grey(data.train) == [0, 30, 120]
+    assert grey(data.test) == [60, 90, 150]
+    assert data.train.targets.tolist() == [0, 1, 0]
+    assert data.test.targets.tolist() == [0, 1, 1]
+    assert data.classes == ("001.Albatross", "002.Auklet")
+    split.write_text("1 1\n2 1\n3 0\n4 1\n5 0\n6 1\n")
+    sentence = refusal(lambda: load("cub200", tmp_path))
+    assert sentence == "class '002.Auklet' (label 1) of data set 'cub200' has no test images"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("image_class_labels.txt", "1 1\n2 x\n", "row 2 of {path} is not as it should be: '2 x'"),
+        ("train_test_split.txt", "1 1\n2 0\n", "list different images"),
+        (
+            "image_class_labels.txt",
+            "".join(f"{i} 3\n" for i in range(1, 7)),
+            "must hold labels 1 to 2",
+        ),
+        (
+            "images.txt",
+            "".join(f"{i} no/{i}.jpg\n" for i in range(1, 7)),
+            "lists 6 images that are missing",
+        ),
+        ("classes.txt", "1\n", "row 1 of {path} is not as it should be: '1'"),
+    ],
+)
+def test_cub200_refusals(tmp_path: Path, name: str, text: str, sentence: str) -> None:
+    path = write_cub(tmp_path) / name
+    path.write_text(text)
+    found = refusal(lambda: load("cub200", tmp_path))
+    assert sentence.format(path=path) in found
+    assert "tar -xf" in found

@@ -1,0 +1,80 @@
+"""Tiny data sets in files and in memory, and what a refusal says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import TensorDataset
+
+from cl_prompts.datasets.registry import DataSet, ImageSet, load_dataset
+from cl_prompts.errors import InputError
+
+
+def write_image(
+    path: Path, value: int = 0, size: tuple[int, int] = (8, 8), mode: str = "RGB"
+) -> None:
+    """A flat image whose grey value tells which one it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value, value)).convert(mode).save(path)
+
+
+def grey(part: ImageSet) -> list[int]:
+    """The grey value of each image of a data set."""
+    return [round(part[i][0].mean().item() * 255) for i in range(len(part))]
+
+
+def refusal(call: Callable[[], object]) -> str:
+    with pytest.raises(InputError) as caught:
+        call()
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def load(name: str, root: Path | None = None, **options: Any) -> DataSet:
+    return load_dataset(name, root=root, **({"image_size": 8, "augment": False} | options))
+
+
+def shown(data: DataSet, row: int) -> set[str]:
+    """Names of the classes of a training image."""
+    return {data.classes[k] for k in np.flatnonzero(data.train.targets[row])}
+
+
+def write_folder(
+    root: Path, classes: Sequence[str] = ("ant", "bee", "cat"), test: str = "test"
+) -> Path:
+    for label, name in enumerate(classes):
+        for i in range(3):
+            write_image(root / "train" / name / f"{i}.png", 10 * label + i)
+        write_image(root / test / name / "a.png", 100 + label)
+    return root
+
+
+class Own(TensorDataset):
+    """A user's data set; its targets may be anything, its images are only there when asked for."""
+
+    def __init__(self, targets: object, n: int | None = None) -> None:
+        n = len(targets) if n is None else n  # type: ignore[arg-type]
+        super().__init__(
+            torch.arange(n).float()[:, None, None, None].expand(n, 3, 4, 4) / 10, torch.zeros(n)
+        )
+        self.targets = targets
+
+
+def write_csv(
+    root: Path, train: Sequence[str] = ("a.jpg,cat;dog", "b.jpg,", "c.jpg,eel"), test: str = ""
+) -> Path:
+    for k, name in enumerate("abcdef"):
+        write_image(root / "images" / f"{name}.jpg", 20 * k, size=(20, 16))
+    rows = "".join(f"images/{row}\n" for row in train)
+    (root / "train.csv").write_text(f"path,label\n{rows}")
+    (root / "test.csv").write_text(
+        "path,label\n" + (test or "images/d.jpg,cat; dog ;eel\n\nimages/e.jpg,\n")
+    )
+    return root
