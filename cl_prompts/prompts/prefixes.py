@@ -52,24 +52,38 @@ class SharedPrefix(nn.Module):
         dim: token width.
         heads: attention heads of the ViT.
         initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
+        position: (dim,) constant added to every row, or None. SinglePrompt's published code adds
+            the class token's positional embedding, which has no meaning behind the projections;
+            ``position=class_position(backbone)`` for parity.
 
     Raises:
         InputError: the same block twice, a negative length, a width that heads do not divide.
     """
 
+    position: Tensor | None
+
     def __init__(
-        self, blocks: Sequence[int], length: int, dim: int, heads: int, *, initial: str = "uniform"
+        self,
+        blocks: Sequence[int],
+        length: int,
+        dim: int,
+        heads: int,
+        *,
+        initial: str = "uniform",
+        position: Tensor | None = None,
     ) -> None:
         super().__init__()
         check_prefix(blocks, length, dim, heads)
         self.blocks, self.heads = tuple(blocks), heads
         self.values = drawn((len(self.blocks), 2, length, dim), initial)
+        self.register_buffer("position", position, persistent=False)
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """Ignores the selection."""
+        values = self.values if self.position is None else self.values + self.position
         return PromptPlan(
             prefix={
-                block: split_heads(self.values[i][None], self.heads)
+                block: split_heads(values[i][None], self.heads)
                 for i, block in enumerate(self.blocks)
             }
         )
