@@ -97,11 +97,26 @@ def test_streaming_lda_is_the_batch_solution() -> None:
         probe.double().numpy() @ precision @ means.T
         - np.einsum("cd,de,ce->c", means, precision, means) / 2
     )
+    scores -= scores.max(axis=1, keepdims=True)  # relative to the best seen class
     model = fed(MAKE["lda"](), x, y, list(range(1, 150, 7)))
     assert np.allclose(columns(model.logits(probe)), scores, rtol=1e-5, atol=1e-4)
     assert (model.logits(x).argmax(1) == y).float().mean() > (
         fed(MAKE["euclidean"](), x, y, []).logits(x).argmax(1) == y
     ).float().mean()
+
+
+def test_lda_keeps_small_differences_between_large_scores() -> None:
+    x, y = data()
+    x = 30 * x
+    model = fed(StreamingLDA(DIM, CLASSES, shrinkage=1e-6), x, y, [])
+    exact = model._scores(x.double())  # some of these are tens of thousands
+    model.mean.neg_()
+    together, alone = model.logits(x), torch.cat([model.logits(row[None]) for row in x])
+    model.mean.neg_()
+    assert (model.logits(x)[:, [0, 1, 2, 4]].amax(dim=1) == 0).all()
+    near = exact > -1
+    torch.testing.assert_close(model.logits(x)[near].double(), exact[near], atol=1e-6, rtol=0)
+    torch.testing.assert_close(alone, together, rtol=1e-6, atol=1e-6)
 
 
 def test_ranpac_is_ridge_regression_on_the_projection() -> None:
@@ -136,10 +151,11 @@ def test_ranpac_chooses_the_ridge_of_least_held_out_error() -> None:
     x, y = data(200)
     model = RanPAC(DIM, CLASSES, projection=40, held_out=30, seed=1)
     fed(model, x, y, list(range(0, 200, 9)))
-    kept = {tuple(row) for row in model.held_features.float().tolist()}
+    kept = {tuple(row) for row in model.held.features.float().tolist()}
     inside = torch.tensor([tuple(row) in kept for row in x.tolist()])
     assert int(inside.sum()) == 30
-    matrix = model.matrix.double()
+    matrix = model.statistics.expansion.matrix.double()
+
     hidden, onehot = (
         torch.relu(x.double() @ matrix),
         torch.nn.functional.one_hot(y, CLASSES).double(),
@@ -152,11 +168,13 @@ def test_ranpac_chooses_the_ridge_of_least_held_out_error() -> None:
         error[alpha] = (
             (oracle.predict(hidden[inside].numpy()) - onehot[inside].numpy()) ** 2
         ).mean()
-    gram = model.gram.clone()
+    gram = model.statistics.gram.clone()
     best = model.choose_ridge(tuple(error))
     assert best == min(error, key=error.__getitem__) == float(model.ridge)
     assert 1e-2 < best < 1e8
-    assert torch.equal(model.gram, gram)  # the held-out samples stay part of the solution
+    assert torch.equal(
+        model.statistics.gram, gram
+    )  # the held-out samples stay part of the solution
     fixed = fed(RanPAC(DIM, CLASSES, projection=40, ridge=best, seed=1), x, y, [])
     torch.testing.assert_close(model.logits(x), fixed.logits(x), rtol=1e-5, atol=1e-5)
     assert model.choose_ridge() in [10.0**k for k in range(-8, 9)]
