@@ -67,7 +67,7 @@ def test_l3a_is_the_published_one() -> None:
             (model.statistics.cross("classes")[:, :high], "cross"),
         ):
             GOLDEN.close(got, f"float64/task{task}/{name}", atol=1e-9)
-            GOLDEN.close(got, f"float32/task{task}/{name}", atol=1e-5)
+            GOLDEN.close(got, f"float32/task{task}/{name}", atol=2e-5)
 
 
 def test_pseudo_labels_never_touch_annotated_classes() -> None:
