@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from cl_prompts.checks import in_range, one_of, whole_number
 from cl_prompts.errors import InputError
-from cl_prompts.metrics.multi_label import average_precision
 from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
 from cl_prompts.models.ridge import Expansion, RidgeStatistics, check_ridge
@@ -215,21 +214,26 @@ class MultiLabelRidge(SolvedClassifier):
         self.settled_weight.copy_(self._solution())
 
     @torch.no_grad()
-    def choose_ridge(self, candidates: Sequence[float] = RIDGES) -> float:
-        """The candidate of the best mean average precision on the held-out sample, used from now
-        on. Meant to be called once, after the first task: later tasks are not known then.
+    def choose_ridge(
+        self, error: Callable[[Tensor, Tensor], float], candidates: Sequence[float] = RIDGES
+    ) -> float:
+        """The candidate of least error on the held-out sample, used from now on. Meant to be called
+        once, after the first task: later tasks are not known then.
+
+        Args:
+            error: of scores and targets, both (n, classes): minus the mean average precision, say.
+            candidates: ridges.
 
         Raises:
             InputError: nothing was held out.
             RunError: no candidate can be solved for.
         """
         features, beside = self.held.kept
-        y, weights = beside[:, :-1], beside[:, -1]
         best = self.statistics.choose_ridge(
             CLASSES,
-            (self.statistics.inputs(features), y, weights),
+            (self.statistics.inputs(features), beside[:, :-1], beside[:, -1]),
             candidates=candidates,
-            error=lambda scores, wanted: -float(average_precision(scores, wanted).nanmean()),
+            error=error,
             blame=self._name,
         )
         self.ridge.fill_(best)

@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from cl_prompts.errors import InputError
+from cl_prompts.metrics.multi_label import average_precision
 from cl_prompts.models.multi_label_ridge import MultiLabelRidge
 from tests.golden_numbers import Golden
 
@@ -104,16 +105,20 @@ def test_a_sample_weighs_as_its_positives() -> None:
     assert torch.equal(model.statistics.gram, gram)
 
 
+def minus_map(scores: Tensor, targets: Tensor) -> float:
+    return -float(average_precision(scores, targets).nanmean())
+
+
 def test_the_ridge_of_the_best_held_out_precision() -> None:
     x, y = data()
     model = MultiLabelRidge(6, 4, held_out=30, seed=1)
     with pytest.raises(InputError, match="give held_out > 0"):
-        model.choose_ridge()
+        model.choose_ridge(minus_map)
     model.update(x, y)
     held = {tuple(row) for row in model.held.features.float().tolist()}
     inside = torch.tensor([tuple(row) in held for row in x.tolist()])
     assert int(inside.sum()) == 30
-    best = model.choose_ridge((1.0, 100.0, 1e4))
+    best = model.choose_ridge(minus_map, (1.0, 100.0, 1e4))
     precision = {}
     for ridge in (1.0, 100.0, 1e4):
         rest = MultiLabelRidge(6, 4, ridge=ridge)
