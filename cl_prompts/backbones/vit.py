@@ -164,12 +164,15 @@ class FrozenViT(nn.Module):
             (batch, n (+ prepended), dim), or (batch, 1, dim) with ``class_only``, (batch,
             prepended, dim) with ``prepended_only``; no final norm.
         """
-        plan = plan or PromptPlan()
-        dtype, stop = tokens.dtype, self.depth if stop is None else stop
+        plan = (plan or PromptPlan()).to(tokens.dtype)
+        stop = self.depth if stop is None else stop
         n_prepended = 0 if plan.prepended is None else plan.prepended.shape[1]
+        if plan.offset is not None:
+            tokens = self._with_offset(tokens, plan.offset)
+            entry = None  # which is that of the tokens without offset
         if plan.prepended is not None:
             tokens, entry = self._with_prepended(
-                tokens, plan.prepended.to(dtype).expand(len(tokens), -1, -1), entry
+                tokens, plan.prepended.expand(len(tokens), -1, -1), entry
             )
         for i in range(stop):
             first = (
@@ -186,16 +189,22 @@ class FrozenViT(nn.Module):
             self._count(
                 len(tokens), tokens.shape[1], plan.extra_keys(i), first, projected is not None
             )
-            context, prefix = plan.context.get(i), plan.prefix.get(i)
+            if i in plan.adapter:
+                n = tokens.shape[1] if first is None else first
+                self.counter.macs += len(tokens) * n * plan.adapter[i].macs_per_token
             tokens = run_block(
-                self.vit.blocks[i],
-                tokens,
-                context=None if context is None else context.to(dtype),
-                prefix=None if prefix is None else (prefix[0].to(dtype), prefix[1].to(dtype)),
-                first=first,
-                projected=projected,
+                self.vit.blocks[i], tokens, first=first, projected=projected, **plan.of_block(i)
             )
         return tokens
+
+    def _with_offset(self, tokens: Tensor, offset: Tensor) -> Tensor:
+        if offset.shape[1:] != tokens.shape[1:]:
+            raise InputError(
+                f"the offset is for sequences of {offset.shape[1]} tokens of width"
+                f" {offset.shape[2]}: this one has {tokens.shape[1]} of width {tokens.shape[2]}, so"
+                " keep to one image size"
+            )
+        return tokens + offset
 
     def _with_prepended(
         self, tokens: Tensor, prepended: Tensor, entry: Tensor | None
