@@ -36,11 +36,11 @@ class Golden:
         """All tensors below ``prefix``, which is cut off: a state dict."""
         return {key.removeprefix(prefix): self(key) for key in self.keys(prefix)}
 
-    def close(self, got: Tensor, key: str, atol: float = 2e-5) -> None:
+    def close(self, got: Tensor, key: str, atol: float = 2e-5, rtol: float = 0) -> None:
         """Assert that ``got`` has the values of ``key``, whatever its shape."""
         want = self(key)
         torch.testing.assert_close(
-            got.detach().to(want.dtype), want.view_as(got), atol=atol, rtol=0
+            got.detach().to(want.dtype), want.view_as(got), atol=atol, rtol=rtol
         )
 
 
