@@ -73,6 +73,41 @@ class CosineHead(nn.Module):
         return self.sigma * cosine
 
 
+class UnitRowHead(nn.Module):
+    """Logits of normed features with class rows of unit length (the head of additive prompts, ICCV
+    2025, arXiv 2503.07979).
+
+    ``z_c = LN(f) . W_c / ||W_c||`` with a LayerNorm that is never trained, so ``|z_c| <=
+    sqrt(dim)``.
+
+    Args:
+        dim: width of a feature.
+        n_classes: columns of the logits.
+
+    Raises:
+        InputError: no class.
+
+    Example:
+        >>> head = UnitRowHead(16, 5)
+        >>> bool((head(torch.randn(3, 16)).abs() <= 4).all())
+        True
+    """
+
+    bias: None
+
+    def __init__(self, dim: int, n_classes: int) -> None:
+        super().__init__()
+        whole_number("n_classes", n_classes)
+        bound = dim**-0.5
+        self.weight = nn.Parameter(torch.empty(n_classes, dim).uniform_(-bound, bound))
+        self.register_parameter("bias", None)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (batch, dim) -> logits (batch, classes)."""
+        normed = F.layer_norm(features, features.shape[-1:])
+        return normed @ F.normalize(self.weight, dim=-1).T
+
+
 class InstanceLogitMask(nn.Module):
     """MVP's instance-wise logit mask: a learned factor in (0, 2) for every prompt and class.
 

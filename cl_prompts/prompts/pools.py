@@ -54,7 +54,11 @@ class SharedTokens(nn.Module):
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """Ignores the selection."""
-        values = self.values if self.position is None else self.values + self.position
+        return self.build_from(self.values, selection)
+
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
+        """:meth:`build` with other values of the same shape."""
+        values = values if self.position is None else values + self.position
         return PromptPlan(context={block: values[i][None] for i, block in enumerate(self.blocks)})
 
 
@@ -90,7 +94,11 @@ class TokenPool(nn.Module):
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """Tokens of the selected entries: block -> (batch, k * length, dim)."""
-        chosen = gather(self.values, selection)  # (batch, k, blocks, length, dim)
+        return self.build_from(self.values, selection)
+
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
+        """:meth:`build` with other values of the same shape."""
+        chosen = gather(values, selection)  # (batch, k, blocks, length, dim)
         chosen = chosen if self.position is None else chosen + self.position
         return PromptPlan(
             context={block: chosen[:, :, i].flatten(1, 2) for i, block in enumerate(self.blocks)}
@@ -139,7 +147,11 @@ class PrependedTokenPool(TaskAware):
     def build(self, selection: Selection | None) -> PromptPlan:
         """Kept tokens of the selected entries, (batch, k * length, dim), in the order of the
         selection."""
-        chosen = gather(self.values, selection).flatten(1, 2)
+        return self.build_from(self.values, selection)
+
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
+        """:meth:`build` with other values of the same shape."""
+        chosen = gather(values, selection).flatten(1, 2)
         return PromptPlan(prepended=chosen if self.position is None else chosen + self.position)
 
 

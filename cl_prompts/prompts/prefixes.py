@@ -80,7 +80,11 @@ class SharedPrefix(nn.Module):
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """Ignores the selection."""
-        values = self.values if self.position is None else self.values + self.position
+        return self.build_from(self.values, selection)
+
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
+        """:meth:`build` with other values of the same shape."""
+        values = values if self.position is None else values + self.position
         return PromptPlan(
             prefix={
                 block: split_heads(values[i][None], self.heads)
@@ -137,8 +141,12 @@ class PrefixPool(TaskAware):
     def build(self, selection: Selection | None) -> PromptPlan:
         """Keys and values of the selected entries: block -> twice (batch, heads, k * length, dim /
         heads)."""
+        return self.build_from(self.values, selection)
+
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
+        """:meth:`build` with other values of the same shape."""
         # (batch, k, blocks, 2, length, dim) -> (batch, blocks, 2, k * length, dim)
-        rows = gather(self.values, selection).permute(0, 2, 3, 1, 4, 5).flatten(3, 4)
+        rows = gather(values, selection).permute(0, 2, 3, 1, 4, 5).flatten(3, 4)
         return PromptPlan(
             prefix={
                 block: split_heads(rows[:, i], self.heads) for i, block in enumerate(self.blocks)

@@ -10,9 +10,9 @@ from cl_prompts.checks import whole_number
 class SampleClock:
     """Ticks every so many samples of a stream; batches are never split.
 
-    FlyPrompt's internal clock (ICLR 2026, arXiv 2602.01976): with ``every`` = the stream's samples
-    // experts and ``ticks`` = experts - 1, a tick starts the next expert. Samples beyond a threshold
-    count towards the next one.
+    FlyPrompt's internal clock (ICLR 2026, arXiv 2602.01976): with ``every`` = samples of the whole
+    stream // experts and ``ticks`` = experts - 1, a tick starts the next expert. Samples beyond a
+    threshold count towards the next one.
 
     Args:
         every: samples.
