@@ -302,9 +302,7 @@ TABLE: dict[str, Toy] = {
     "joint": Toy("weights", FULL, {"train_epochs": 2}),
     "ncm": Toy("prototypes", HEAD, retest=0),
     "slda": Toy("prototypes", HEAD, retest=0),
-    "ranpac": Toy(
-        "prototypes", HEAD, {"projection": 40, "ridge": 3.0, "held_out": 10}, retest=0
-    ),
+    "ranpac": Toy("prototypes", HEAD, {"projection": 40, "ridge": 3.0, "held_out": 10}, retest=0),
 }
 
 #: further settings that the families hold for

@@ -1,6 +1,6 @@
 """How prompts enter frozen transformer blocks.
 
-Three injections, all exact and all outside the frozen weights:
+All injections are exact and outside the frozen weights. Three are of tokens or of keys and values:
 
 * **prepended tokens** (L2P): prompts join the token sequence before block 0 and travel through
   every block;
@@ -8,14 +8,22 @@ Three injections, all exact and all outside the frozen weights:
   outputs are dropped, they need keys and values only: no query, no output projection, no MLP;
 * **prefixes** (DualPrompt, CODA-Prompt): prompts *are* keys and values of one block, behind its qkv
   projection.
+
+Five more change what is there already: an **offset** of the embedded sequence (DePT), **adapters**
+beside a block's MLP (EASE), a **gate** on the scores of prefixes (NoRGa), **routed** prefixes that
+are chosen by a block's own queries (SMoPE), and vectors **added** to the class token's key and
+value (additive prompts).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
+from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
@@ -29,6 +37,31 @@ from cl_prompts.backbones.attention import (
 KeyValue = tuple[Tensor, Tensor]
 
 
+class BlockAdapter(Protocol):
+    """What runs beside a block's MLP."""
+
+    macs_per_token: int
+    """Multiply-accumulates for one token."""
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Tokens behind the attention (batch, n, dim) -> what is added to the block's output, in
+        the tokens' type."""
+        ...
+
+
+class RoutedPrefix(Protocol):
+    """A prefix whose rows a block chooses by its own queries."""
+
+    rows: int
+    """Rows that are chosen."""
+
+    def __call__(self, queries: Tensor) -> KeyValue:
+        """Queries of the whole sequence (batch, heads, n, head dim) -> scores of the chosen rows,
+        (batch, heads, rows), the same for every query and not to be scaled any more, and their
+        values (batch, heads, rows, head dim)."""
+        ...
+
+
 @dataclass
 class PromptPlan:
     """The prompts of one forward pass, by block. A leading axis of 1 means "the same for the whole
@@ -39,14 +72,32 @@ class PromptPlan:
             positional embedding.
         context: block -> (batch or 1, n, dim) tokens that this block alone attends to.
         prefix: block -> keys and values, each (batch or 1, heads, n, head dim).
+        offset: (batch or 1, sequence, dim) added to the embedded sequence, class token included,
+            before prepended tokens join it.
+        adapter: block -> what runs beside its MLP.
+        gate: block -> function of the scaled scores of its prefixes, (batch, heads, queries, n),
+            before the softmax.
+        routed: block -> a prefix that depends on the block's queries.
+        additive: block -> what is added to the class token's key and value, each (batch or 1,
+            heads, head dim).
     """
 
     prepended: Tensor | None = None
     context: dict[int, Tensor] = field(default_factory=dict)
     prefix: dict[int, KeyValue] = field(default_factory=dict)
+    offset: Tensor | None = None
+    adapter: dict[int, BlockAdapter] = field(default_factory=dict)
+    gate: dict[int, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    routed: dict[int, RoutedPrefix] = field(default_factory=dict)
+    additive: dict[int, KeyValue] = field(default_factory=dict)
 
     def add(self, other: PromptPlan) -> None:
-        """Append ``other``'s prompts behind this plan's, block by block."""
+        """Append ``other``'s prompts behind this plan's, block by block; offsets and additive
+        vectors are summed.
+
+        Raises:
+            ValueError: both plans have an adapter, a gate or a routed prefix for the same block.
+        """
         if other.prepended is not None:
             self.prepended = (
                 other.prepended
@@ -62,20 +113,43 @@ class PromptPlan:
                 mine = self.prefix[block]
                 keys, values = _join(mine[0], keys, 2), _join(mine[1], values, 2)
             self.prefix[block] = (keys, values)
+        if other.offset is not None:
+            self.offset = other.offset if self.offset is None else self.offset + other.offset
+        for block, (keys, values) in other.additive.items():
+            if block in self.additive:
+                mine = self.additive[block]
+                keys, values = mine[0] + keys, mine[1] + values
+            self.additive[block] = (keys, values)
+        for name in ("adapter", "gate", "routed"):
+            mine_by_block, theirs = getattr(self, name), getattr(other, name)
+            twice = sorted(set(mine_by_block) & set(theirs))
+            if twice:
+                raise ValueError(
+                    f"the {name} of block {twice[0]} is given twice: a block can have one"
+                )
+            mine_by_block.update(theirs)
 
     def to(self, dtype: torch.dtype) -> PromptPlan:
-        """The same prompts in another precision."""
-        return PromptPlan(
-            None if self.prepended is None else self.prepended.to(dtype),
-            {block: tokens.to(dtype) for block, tokens in self.context.items()},
-            {block: (k.to(dtype), v.to(dtype)) for block, (k, v) in self.prefix.items()},
+        """The same prompts in another precision; functions stay as they are."""
+        return replace(
+            self,
+            prepended=None if self.prepended is None else self.prepended.to(dtype),
+            offset=None if self.offset is None else self.offset.to(dtype),
+            context={block: tokens.to(dtype) for block, tokens in self.context.items()},
+            prefix={block: (k.to(dtype), v.to(dtype)) for block, (k, v) in self.prefix.items()},
+            additive={block: (k.to(dtype), v.to(dtype)) for block, (k, v) in self.additive.items()},
         )
+
+    def of_block(self, block: int) -> dict[str, Any]:
+        """What :func:`run_block` takes of this plan, by its names."""
+        names = ("context", "prefix", "adapter", "gate", "routed", "additive")
+        return {name: getattr(self, name).get(block) for name in names}
 
     def extra_keys(self, block: int) -> tuple[int, int]:
         """Context tokens and prefix rows that the block attends to besides the sequence."""
         context = self.context[block].shape[1] if block in self.context else 0
         prefix = self.prefix[block][0].shape[2] if block in self.prefix else 0
-        return context, prefix
+        return context, prefix + (self.routed[block].rows if block in self.routed else 0)
 
 
 def _join(first: Tensor, second: Tensor, dim: int) -> Tensor:
@@ -91,6 +165,10 @@ def run_block(
     *,
     context: Tensor | None = None,
     prefix: KeyValue | None = None,
+    adapter: BlockAdapter | None = None,
+    gate: Callable[[Tensor], Tensor] | None = None,
+    routed: RoutedPrefix | None = None,
+    additive: KeyValue | None = None,
     first: int | None = None,
     projected: Tensor | None = None,
 ) -> Tensor:
@@ -103,6 +181,10 @@ def run_block(
             docstring).
         prefix: keys and values (batch or 1, heads, p, head dim) that skip the qkv projection and
             ``k_norm``.
+        adapter: see :class:`PromptPlan`, and so are ``gate``, ``routed`` and ``additive``.
+        gate: of the prefix' scores.
+        routed: a prefix that depends on the queries.
+        additive: added to the class token's key and value behind the projection and ``k_norm``.
         first: compute and return only the first so many tokens; all tokens still act as keys and
             values. ``1`` is what the last block needs when only the class token is read.
         projected: :func:`~cl_prompts.backbones.attention.project` of the same tokens, if known.
@@ -110,29 +192,71 @@ def run_block(
     Returns:
         (batch, n or ``first``, dim)
     """
-    if context is None and prefix is None and first is None and projected is None:
+    changes = (context, prefix, adapter, routed, additive, first, projected)
+    if all(change is None for change in changes):
         return block(tokens)
     attn = block.attn
     normed = block.norm1(tokens) if projected is None or output_gate(attn) is not None else tokens
     asking = tokens if first is None else tokens[:, :first]
-    if projected is not None:
-        query, keys, values = by_head(attn, projected, 3)
-        query = query if first is None else query[:, :, :first]
-    elif first is None:
-        query, keys, values = by_head(attn, attn.qkv(normed), 3)
-    else:
-        (query,) = by_head(attn, project_parts(attn, normed[:, :first], slice(0, 1)), 1)
-        keys, values = by_head(attn, project_parts(attn, normed, slice(1, 3)), 2)
+    query, keys, values = _query_key_value(
+        attn, normed, projected, first if routed is None else None
+    )
     query, keys = attn.q_norm(query), attn.k_norm(keys)
+    if additive is not None:
+        keys, values = _add_to_class_token(keys, values, additive)
     if context is not None:
         more_keys, more_values = by_head(
             attn, project_parts(attn, block.norm1(context), slice(1, 3)), 2
         )
         keys, values = _join(keys, attn.k_norm(more_keys), 2), _join(values, more_values, 2)
-    if prefix is not None:
+    scored: list[KeyValue] = []
+    if routed is not None:
+        scores, routed_values = routed(query)
+        query = query[:, :, : asking.shape[1]]
+        scored.append((scores[:, :, None].expand(-1, -1, query.shape[2], -1), routed_values))
+    if prefix is not None and gate is not None:
+        raw = query @ prefix[0].transpose(-2, -1) * query.shape[-1] ** -0.5
+        scored.append((gate(raw), prefix[1]))
+    elif prefix is not None:
         keys, values = _join(keys, prefix[0], 2), _join(values, prefix[1], 2)
     attended = attention_output(
-        attn, F.scaled_dot_product_attention(query, keys, values), normed[:, : asking.shape[1]]
+        attn, _attend(query, keys, values, scored), normed[:, : asking.shape[1]]
     )
     asking = asking + block.drop_path1(block.ls1(attended))
-    return asking + block.drop_path2(block.ls2(block.mlp(block.norm2(asking))))
+    out = asking + block.drop_path2(block.ls2(block.mlp(block.norm2(asking))))
+    return out if adapter is None else out + adapter(asking)
+
+
+def _query_key_value(
+    attn: Attention, normed: Tensor, projected: Tensor | None, first: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Heads of the queries (of the first so many tokens), keys and values."""
+    if projected is not None:
+        query, keys, values = by_head(attn, projected, 3)
+        return (query if first is None else query[:, :, :first]), keys, values
+    if first is None:
+        query, keys, values = by_head(attn, attn.qkv(normed), 3)
+        return query, keys, values
+    (query,) = by_head(attn, project_parts(attn, normed[:, :first], slice(0, 1)), 1)
+    keys, values = by_head(attn, project_parts(attn, normed, slice(1, 3)), 2)
+    return query, keys, values
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor, scored: list[KeyValue]) -> Tensor:
+    """Attention over keys and values and over rows whose scores are known: ``scored`` holds scores
+    (batch, heads, queries, n) and values (batch or 1, heads, n, head dim)."""
+    if not scored:
+        return F.scaled_dot_product_attention(query, keys, values)
+    scores = query @ keys.transpose(-2, -1) * query.shape[-1] ** -0.5
+    weights = torch.cat([scores, *(more for more, _ in scored)], dim=-1).softmax(dim=-1)
+    for _, more in scored:
+        values = _join(values, more.to(values.dtype), 2)
+    return weights.to(values.dtype) @ values
+
+
+def _add_to_class_token(keys: Tensor, values: Tensor, additive: KeyValue) -> KeyValue:
+    """Keys and values (batch, heads, n, head dim), the first token's with vectors added to them."""
+    return (
+        torch.cat([keys[:, :, :1] + additive[0][:, :, None], keys[:, :, 1:]], dim=2),
+        torch.cat([values[:, :, :1] + additive[1][:, :, None], values[:, :, 1:]], dim=2),
+    )

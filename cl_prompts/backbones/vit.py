@@ -155,6 +155,9 @@ class FrozenViT(nn.Module):
         plan = (plan or PromptPlan()).to(tokens.dtype)
         stop = self.depth if stop is None else stop
         n_prepended = 0 if plan.prepended is None else plan.prepended.shape[1]
+        if plan.offset is not None:
+            tokens = self._with_offset(tokens, plan.offset)
+            entry = None  # which is that of the tokens without offset
         if plan.prepended is not None:
             tokens, entry = self._with_prepended(tokens, plan.prepended, entry)
         for i in range(stop):
@@ -171,15 +174,22 @@ class FrozenViT(nn.Module):
             context, prefix = plan.extra_keys(i)
             reused = projected is not None
             self.counter.block(batch, n, context, prefix, first, projected=reused)
+            if i in plan.adapter:
+                asking = n if first is None else first
+                self.counter.macs += batch * asking * plan.adapter[i].macs_per_token
             tokens = run_block(
-                self.vit.blocks[i],
-                tokens,
-                context=plan.context.get(i),
-                prefix=plan.prefix.get(i),
-                first=first,
-                projected=projected,
+                self.vit.blocks[i], tokens, first=first, projected=projected, **plan.of_block(i)
             )
         return tokens
+
+    def _with_offset(self, tokens: Tensor, offset: Tensor) -> Tensor:
+        if offset.shape[1:] != tokens.shape[1:]:
+            raise InputError(
+                f"the offset is for sequences of {offset.shape[1]} tokens of width"
+                f" {offset.shape[2]}: this one has {tokens.shape[1]} of width {tokens.shape[2]}, so"
+                " keep to one image size"
+            )
+        return tokens + offset
 
     def _with_prepended(
         self, tokens: Tensor, prepended: Tensor, entry: Tensor | None

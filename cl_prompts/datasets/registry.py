@@ -153,7 +153,7 @@ def load_dataset(
         "cache_gb": cache_gb,
         "crop": crop,
     }
-    offered = {"image_size": image_size, "seed": seed}
+    offered: dict[str, Any] = {"image_size": image_size, "seed": seed}
     if isinstance(entry, DataSetEntry):
         _check_options(name, options)
         data = load_entry(name, entry, options, **offered, **arguments)

@@ -1,11 +1,13 @@
-"""From features to class scores: the linear head, learned logit masks and the mask of unseen
+"""From features to class scores: linear and cosine heads, learned logit masks, the mask of unseen
 classes."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cl_prompts.checks import positive, whole_number
 from cl_prompts.prompts.selectors import Selection
 
 #: Stands for minus infinity where a finite number is needed (Avalanche's losses and metrics).
@@ -25,6 +27,85 @@ def mask_unseen(logits: Tensor, seen: Tensor, value: float = float("-inf")) -> T
     """Replace the columns of unseen classes. ``logits`` (batch, classes), ``seen`` (classes,)
     boolean."""
     return logits.masked_fill(~seen, value)
+
+
+class CosineHead(nn.Module):
+    """Logits that are cosines between feature and class rows, divided by a temperature.
+
+    ``z_c = cos(f, W_c) / tau`` without bias. SinglePrompt (2026, arXiv 2604.04420) fixes tau at
+    0.1. APER and EASE (CVPR 2024, arXiv 2403.12030) learn the factor instead, ``z_c = sigma cos(f,
+    W_c)`` from sigma = 1: ``tau=None``. Rows begin as those of torch's linear layer,
+    U(-1/sqrt(dim), 1/sqrt(dim)). Gradient flows through both norms.
+
+    Args:
+        dim: width of a feature.
+        n_classes: columns of the logits.
+        tau: temperature; None learns the factor ``sigma``.
+
+    Raises:
+        InputError: a temperature that is not positive, or no class.
+
+    Example:
+        >>> head = CosineHead(16, 5)
+        >>> logits = head(torch.randn(3, 16))
+        >>> bool((logits.abs() <= 10).all())
+        True
+    """
+
+    bias: None
+    sigma: Tensor
+
+    def __init__(self, dim: int, n_classes: int, *, tau: float | None = 0.1) -> None:
+        super().__init__()
+        positive(tau=tau)
+        whole_number("n_classes", n_classes)
+        bound = dim**-0.5
+        self.weight = nn.Parameter(torch.empty(n_classes, dim).uniform_(-bound, bound))
+        self.register_parameter("bias", None)
+        if tau is None:
+            self.sigma = nn.Parameter(torch.ones(()))
+        else:
+            self.register_buffer("sigma", torch.tensor(1 / tau), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (batch, dim) -> logits (batch, classes)."""
+        cosine = F.normalize(features, dim=-1) @ F.normalize(self.weight, dim=-1).T
+        return self.sigma * cosine
+
+
+class UnitRowHead(nn.Module):
+    """Logits of normed features with class rows of unit length (the head of additive prompts, ICCV
+    2025, arXiv 2503.07979).
+
+    ``z_c = LN(f) . W_c / ||W_c||`` with a LayerNorm that is never trained, so ``|z_c| <=
+    sqrt(dim)``.
+
+    Args:
+        dim: width of a feature.
+        n_classes: columns of the logits.
+
+    Raises:
+        InputError: no class.
+
+    Example:
+        >>> head = UnitRowHead(16, 5)
+        >>> bool((head(torch.randn(3, 16)).abs() <= 4).all())
+        True
+    """
+
+    bias: None
+
+    def __init__(self, dim: int, n_classes: int) -> None:
+        super().__init__()
+        whole_number("n_classes", n_classes)
+        bound = dim**-0.5
+        self.weight = nn.Parameter(torch.empty(n_classes, dim).uniform_(-bound, bound))
+        self.register_parameter("bias", None)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (batch, dim) -> logits (batch, classes)."""
+        normed = F.layer_norm(features, features.shape[-1:])
+        return normed @ F.normalize(self.weight, dim=-1).T
 
 
 class InstanceLogitMask(nn.Module):

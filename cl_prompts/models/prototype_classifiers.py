@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.checks import one_of
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError
 from cl_prompts.models.heads import mask_unseen
+from cl_prompts.models.ridge import solve_positive
 
 Metric = Literal["cosine", "euclidean"]
 
@@ -159,15 +160,6 @@ class SolvedClassifier(PrototypeClassifier):
         self.register_buffer("weight", None, persistent=False)
         self.register_load_state_dict_post_hook(_forget_weight)
 
-    def _solve(self, system: Tensor, right: Tensor, regulariser: str) -> Tensor:
-        factor, info = torch.linalg.cholesky_ex(system)
-        if int(info) != 0:
-            raise RunError(
-                f"{self._name} could not solve its linear system in {system.dtype}: {regulariser}"
-                " is too small"
-            )
-        return torch.cholesky_solve(right, factor)
-
 
 def _forget_weight(module: Any, _: Any) -> None:
     module.weight = None
@@ -178,6 +170,8 @@ class StreamingLDA(SolvedClassifier):
 
     Class means mu_c and one covariance S shared by all classes; with L = ((1 - shrinkage) S +
     shrinkage I)^-1 the score of class c is ``x L mu_c - mu_c L mu_c / 2``, without class priors.
+    Scores are given relative to the best seen class of their sample, which is 0: softmax and order
+    are the same, and float32 keeps their differences.
 
     Deviation from the paper: its update of S weighs a sample by the total number of samples and by
     a class mean that is still moving; here the scatter of each sample about its class's final mean
@@ -226,5 +220,10 @@ class StreamingLDA(SolvedClassifier):
         if self.weight is None:
             system = self.scatter * ((1 - self.shrinkage) / self.count.sum().clamp(min=1))
             system.diagonal().add_(self.shrinkage)
-            self.weight = self._solve(system, self.mean.T, f"the shrinkage {self.shrinkage:g}")
-        return x @ self.weight - (self.mean.T * self.weight).sum(dim=0) / 2
+            self.weight = solve_positive(
+                system, self.mean.T, self._name, f"the shrinkage {self.shrinkage:g}"
+            )
+        scores = x @ self.weight - (self.mean.T * self.weight).sum(dim=0) / 2
+        # Scores reach tens of thousands, where float32 has steps of 0.004.
+        best = scores.masked_fill(~self.seen, float("-inf")).amax(dim=1, keepdim=True)
+        return scores - best

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.checks import at_least
+from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
-from cl_prompts.training.buffers import ReservoirBuffer
+from cl_prompts.models.ridge import RIDGES, Expansion, RidgeStatistics, check_ridge
+
+CLASSES = "classes"
 
 
 class RanPAC(SolvedClassifier):
@@ -26,10 +31,16 @@ class RanPAC(SolvedClassifier):
     can be kept for that purpose: they are part of H'H like all others, and :meth:`choose_ridge`
     takes them out, scores every candidate on them, and puts them back.
 
+    GACL (Zhuang et al., NeurIPS 2024, arXiv 2403.15706) is the same estimator: ``expansion=
+    "uniform", projection=5000, ridge=100, held_out=0``. Its recursion gives the batch solution, and
+    its "exposed class label gain" is what a sum does by itself. Its published run takes every batch
+    in three times, which is a ridge of a third.
+
     Args:
         dim: of a feature.
         n_classes: columns of the logits.
         projection: random features.
+        expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
         ridge: until one is chosen. Its right size grows with the square of the features' norm. With
             the embedded ViT on digits (norm 14, projection 2,000) 1 to 1e6 score within a point of
             each other.
@@ -39,12 +50,7 @@ class RanPAC(SolvedClassifier):
             ridges only: the system's condition grows with samples * projection / ridge.
     """
 
-    matrix: Tensor
-    gram: Tensor
-    cross: Tensor
     ridge: Tensor
-    held_features: Tensor
-    held_onehot: Tensor
 
     def __init__(
         self,
@@ -52,92 +58,56 @@ class RanPAC(SolvedClassifier):
         n_classes: int,
         *,
         projection: int = 10_000,
+        expansion: Expansion = "normal",
         ridge: float = 1e4,
         held_out: int = 0,
         seed: int = 0,
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        if projection < 1:
-            raise InputError(
-                f"projection of RanPAC is {projection}: it needs at least one random feature"
-            )
-        if not ridge > 0:
-            raise InputError(f"ridge of RanPAC is {ridge}: it must be positive")
-        if held_out < 0:
-            raise InputError(f"held_out of RanPAC is {held_out}: it cannot be negative")
-        generator = torch.Generator().manual_seed(seed)
-        self.held = ReservoirBuffer(held_out, seed=seed)
-        self.register_buffer("matrix", torch.randn(dim, projection, generator=generator))
-        self.register_buffer("gram", torch.zeros(projection, projection, dtype=dtype))
-        self.register_buffer("cross", torch.zeros(projection, n_classes, dtype=dtype))
+        at_least(1, **{f"projection of {self._name}": projection})
+        at_least(0, **{f"held_out of {self._name}": held_out})
+        check_ridge(self._name, ridge)
+        self.statistics = RidgeStatistics(
+            dim,
+            {CLASSES: n_classes},
+            expansion=expansion,
+            width=projection,
+            seed=seed,
+            dtype=dtype,
+        )
+        self.held = HeldOutSample(held_out, dim, n_classes, seed=seed, dtype=dtype)
         self.register_buffer("ridge", torch.tensor(ridge, dtype=dtype))
-        self.register_buffer("held_features", torch.zeros(held_out, dim, dtype=dtype))
-        self.register_buffer("held_onehot", torch.zeros(held_out, n_classes, dtype=dtype))
 
     @torch.no_grad()
-    def choose_ridge(
-        self, candidates: tuple[float, ...] = tuple(10.0**k for k in range(-8, 9))
-    ) -> float:
+    def choose_ridge(self, candidates: Sequence[float] = RIDGES) -> float:
         """The candidate of least squared error on the held-out sample; used from now on.
 
         Candidates for which the system is not positive definite to working precision are passed
         over. One factorisation per candidate: call it at task ends, not at every evaluation.
+
+        Raises:
+            InputError: nothing was held out.
+            RunError: no candidate can be solved for.
         """
-        n = len(self.held)
-        if n == 0:
-            raise InputError(
-                "RanPAC cannot choose a ridge without held-out features: give held_out > 0 and"
-                " update it"
-            )
-        h, y = self._project(self.held_features[:n]), self.held_onehot[:n]
-        gram, cross = self.gram.addmm(h.T, h, alpha=-1), self.cross.addmm(h.T, y, alpha=-1)
-        errors: dict[float, float] = {}
-        for ridge in candidates:
-            gram.diagonal().add_(ridge)
-            factor, info = torch.linalg.cholesky_ex(gram)
-            gram.diagonal().sub_(ridge)
-            if int(info) == 0:
-                errors[ridge] = float((h @ torch.cholesky_solve(cross, factor) - y).square().mean())
-        if not errors:
-            raise RunError(
-                "RanPAC could not solve for any candidate ridge: larger candidates are needed"
-            )
-        best = min(errors, key=errors.__getitem__)
+        features, onehot = self.held.kept
+        best = self.statistics.choose_ridge(
+            CLASSES,
+            (self.statistics.inputs(features), onehot, None),
+            candidates=candidates,
+            blame=self._name,
+        )
         self.ridge.fill_(best)
         self.weight = None
         return best
 
-    def get_extra_state(self) -> Tensor:
-        """Counters and generator of the held-out sample in one tensor, so that ``state_dict`` holds
-        tensors alone."""
-        counters = torch.tensor([self.held.filled, self.held.offered])
-        return torch.cat([counters, self.held.generator.get_state().long()])
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Inverse of :meth:`get_extra_state`."""
-        self.held.filled, self.held.offered = state[:2].tolist()
-        self.held.generator.set_state(state[2:].to("cpu", torch.uint8))
-
-    def _project(self, x: Tensor) -> Tensor:
-        return torch.relu(x @ self.matrix.to(x.dtype))
-
     def _take_in(self, x: Tensor, onehot: Tensor) -> None:
-        h = self._project(x)
-        self.gram.addmm_(h.T, h)
-        self.cross.addmm_(h.T, onehot)
+        self.statistics.add(self.statistics.inputs(x), {CLASSES: onehot})
         self.count += onehot.sum(dim=0)
-        if self.held.size:
-            slots = self.held.add(torch.zeros(len(x), 1, dtype=torch.int64))
-            kept = (slots >= 0).nonzero()[:, 0]  # looked up on the CPU, so that a GPU need not stop
-            to, kept = slots[kept].to(x.device), kept.to(x.device)
-            self.held_features[to] = x[kept]
-            self.held_onehot[to] = onehot[kept]
+        self.held.add(x, onehot)
         self.weight = None
 
     def _scores(self, x: Tensor) -> Tensor:
         if self.weight is None:
-            system = self.gram.clone()
-            system.diagonal().add_(self.ridge)
-            self.weight = self._solve(system, self.cross, f"the ridge {float(self.ridge):g}")
-        return self._project(x) @ self.weight
+            self.weight = self.statistics.solve(self.ridge, self._name)[CLASSES]
+        return self.statistics.inputs(x) @ self.weight

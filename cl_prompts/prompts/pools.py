@@ -39,18 +39,27 @@ class SharedTokens(nn.Module):
         blocks: blocks that receive prompts, 0-based.
         length: tokens per block.
         dim: token width.
+        position: (dim,) constant added to every token, or None; see :func:`class_position`.
     """
 
-    def __init__(self, blocks: Sequence[int], length: int, dim: int) -> None:
+    position: Tensor | None
+
+    def __init__(
+        self, blocks: Sequence[int], length: int, dim: int, *, position: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.blocks = tuple(blocks)
         self.values = nn.Parameter(torch.randn(len(self.blocks), length, dim))
+        self.register_buffer("position", position, persistent=False)
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """Ignores the selection."""
-        return PromptPlan(
-            context={block: self.values[i][None] for i, block in enumerate(self.blocks)}
-        )
+        return self.build_from(self.values, selection)
+
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
+        """:meth:`build` with other values of the same shape."""
+        values = values if self.position is None else values + self.position
+        return PromptPlan(context={block: values[i][None] for i, block in enumerate(self.blocks)})
 
 
 class TokenPool(nn.Module):
@@ -64,16 +73,33 @@ class TokenPool(nn.Module):
         blocks: blocks that receive prompts, 0-based.
         length: tokens per entry and block.
         dim: token width.
+        position: (dim,) constant added to every token, or None; see :func:`class_position`.
     """
 
-    def __init__(self, size: int, blocks: Sequence[int], length: int, dim: int) -> None:
+    position: Tensor | None
+
+    def __init__(
+        self,
+        size: int,
+        blocks: Sequence[int],
+        length: int,
+        dim: int,
+        *,
+        position: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.blocks = tuple(blocks)
         self.values = nn.Parameter(torch.randn(size, len(self.blocks), length, dim))
+        self.register_buffer("position", position, persistent=False)
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """Tokens of the selected entries: block -> (batch, k * length, dim)."""
-        chosen = gather(self.values, selection)  # (batch, k, blocks, length, dim)
+        return self.build_from(self.values, selection)
+
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
+        """:meth:`build` with other values of the same shape."""
+        chosen = gather(values, selection)  # (batch, k, blocks, length, dim)
+        chosen = chosen if self.position is None else chosen + self.position
         return PromptPlan(
             context={block: chosen[:, :, i].flatten(1, 2) for i, block in enumerate(self.blocks)}
         )
@@ -121,7 +147,11 @@ class PrependedTokenPool(TaskAware):
     def build(self, selection: Selection | None) -> PromptPlan:
         """Kept tokens of the selected entries, (batch, k * length, dim), in the order of the
         selection."""
-        chosen = gather(self.values, selection).flatten(1, 2)
+        return self.build_from(self.values, selection)
+
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
+        """:meth:`build` with other values of the same shape."""
+        chosen = gather(values, selection).flatten(1, 2)
         return PromptPlan(prepended=chosen if self.position is None else chosen + self.position)
 
 

@@ -52,10 +52,15 @@ class SharedPrefix(nn.Module):
         dim: token width.
         heads: attention heads of the ViT.
         initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
+        position: (dim,) constant added to every row, or None. SinglePrompt's published code adds
+            the class token's positional embedding, which has no meaning behind the projections;
+            ``position=class_position(backbone)`` for parity.
 
     Raises:
         InputError: the same block twice, a negative length, a width that heads do not divide.
     """
+
+    position: Tensor | None
 
     def __init__(
         self,
@@ -65,17 +70,24 @@ class SharedPrefix(nn.Module):
         heads: int,
         *,
         initial: Distribution = "uniform",
+        position: Tensor | None = None,
     ) -> None:
         super().__init__()
         check_prefix(blocks, length, dim, heads)
         self.blocks, self.heads = tuple(blocks), heads
         self.values = drawn((len(self.blocks), 2, length, dim), initial)
+        self.register_buffer("position", position, persistent=False)
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """Ignores the selection."""
+        return self.build_from(self.values, selection)
+
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
+        """:meth:`build` with other values of the same shape."""
+        values = values if self.position is None else values + self.position
         return PromptPlan(
             prefix={
-                block: split_heads(self.values[i][None], self.heads)
+                block: split_heads(values[i][None], self.heads)
                 for i, block in enumerate(self.blocks)
             }
         )
@@ -129,8 +141,12 @@ class PrefixPool(TaskAware):
     def build(self, selection: Selection | None) -> PromptPlan:
         """Keys and values of the selected entries: block -> twice (batch, heads, k * length, dim /
         heads)."""
+        return self.build_from(self.values, selection)
+
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
+        """:meth:`build` with other values of the same shape."""
         # (batch, k, blocks, 2, length, dim) -> (batch, blocks, 2, k * length, dim)
-        rows = gather(self.values, selection).permute(0, 2, 3, 1, 4, 5).flatten(3, 4)
+        rows = gather(values, selection).permute(0, 2, 3, 1, 4, 5).flatten(3, 4)
         return PromptPlan(
             prefix={
                 block: split_heads(rows[:, i], self.heads) for i, block in enumerate(self.blocks)

@@ -26,8 +26,8 @@ from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.components import AttentionWeights
 from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_selectors import BatchwisePrompt, FrequencyPenalty, TaskSlots
-from tests.toys import tiny_vit
 from tests.experiments.test_pictures import drawn, texts
+from tests.toys import tiny_vit
 
 NAN = float("nan")
 

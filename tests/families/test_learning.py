@@ -78,9 +78,7 @@ def test_heads_weights_and_prototypes_learn(kind: str, scenario: str) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in MULTI_LABEL if kind in TABLE])
 def test_several_labels_are_learned(kind: str, scenario: str) -> None:
     test = Scenes(40, seed=2)
-    anytime = AnytimeEvaluation(
-        test, n_classes=6, every=None if scenario == "mlcil" else 20
-    )
+    anytime = AnytimeEvaluation(test, n_classes=6, every=None if scenario == "mlcil" else 20)
     strategy = make(kind, scenario, lr=0.05, train_epochs=2, plugins=[anytime])
     fit(strategy, benchmark(scenario, train=90).train_stream)
     results = anytime.results

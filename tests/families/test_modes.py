@@ -40,9 +40,7 @@ def test_evaluation_runs_in_evaluation_mode_and_gives_the_mode_back(
     frozen = [] if model.backbone.trainable else list(model.backbone.modules())
     assert not any(module.training for module in frozen)
     modes, run = [], model.run
-    monkeypatch.setattr(
-        model, "run", lambda *given: modes.append(model.training) or run(*given)
-    )
+    monkeypatch.setattr(model, "run", lambda *given: modes.append(model.training) or run(*given))
     AnytimeEvaluation(test_stream).evaluator(model, model.seen)
     assert model.training
     assert not any(module.training for module in frozen)

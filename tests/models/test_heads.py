@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from cl_prompts.models.heads import FINITE_MASK, InstanceLogitMask, linear_head, mask_unseen
+from cl_prompts.errors import InputError
+from cl_prompts.models.heads import (
+    FINITE_MASK,
+    CosineHead,
+    InstanceLogitMask,
+    linear_head,
+    mask_unseen,
+)
 from cl_prompts.prompts.selectors import Selection
 
 
@@ -46,3 +54,29 @@ def test_several_prompts_are_averaged_before_the_sigmoid() -> None:
     torch.testing.assert_close(mask(selection([[0, 1]])), want)
     after = mask.values[[0, 1]].sigmoid().mean(dim=0) * 2
     assert (after - want).abs().max() > 0.05  # which is not the mean of two masks
+
+
+def test_cosine_head_is_the_cosine() -> None:
+    head, features = CosineHead(6, 4, tau=0.2), torch.randn(3, 6)
+    want = torch.stack([F.cosine_similarity(features, row[None]) for row in head.weight], dim=1)
+    torch.testing.assert_close(head(features), want / 0.2)
+    torch.testing.assert_close(head(7 * features), head(features))
+    assert head.weight.abs().max() <= 6**-0.5
+    assert [name for name, _ in head.named_parameters()] == ["weight"]
+    assert list(head.state_dict()) == ["weight"]
+
+
+def test_cosine_head_learns_its_factor() -> None:
+    head, features = CosineHead(6, 4, tau=None), torch.randn(3, 6)
+    assert head(features).abs().max() <= 1
+    head(features).square().sum().backward()
+    assert head.sigma.grad is not None
+    assert head.sigma.grad > 0
+    assert set(head.state_dict()) == {"weight", "sigma"}
+
+
+def test_bad_cosine_heads_are_refused() -> None:
+    with pytest.raises(InputError, match="tau is 0: it must be positive"):
+        CosineHead(6, 4, tau=0)
+    with pytest.raises(InputError, match="n_classes must be a whole number of at least 1"):
+        CosineHead(6, 0)

@@ -78,11 +78,26 @@ def test_streaming_lda_is_the_batch_solution() -> None:
         probe.double().numpy() @ precision @ means.T
         - np.einsum("cd,de,ce->c", means, precision, means) / 2
     )
+    scores -= scores.max(axis=1, keepdims=True)  # relative to the best seen class
     model = fed(MAKE["lda"](), x, y, list(range(1, 150, 7)))
     assert np.allclose(columns(model.logits(probe)), scores, rtol=1e-5, atol=1e-4)
     assert (model.logits(x).argmax(1) == y).float().mean() > (
         fed(MAKE["euclidean"](), x, y, []).logits(x).argmax(1) == y
     ).float().mean()
+
+
+def test_lda_keeps_small_differences_between_large_scores() -> None:
+    x, y = data()
+    x = 30 * x
+    model = fed(StreamingLDA(DIM, CLASSES, shrinkage=1e-6), x, y, [])
+    exact = model._scores(x.double())  # some of these are tens of thousands
+    model.mean.neg_()
+    together, alone = model.logits(x), torch.cat([model.logits(row[None]) for row in x])
+    model.mean.neg_()
+    assert (model.logits(x)[:, [0, 1, 2, 4]].amax(dim=1) == 0).all()
+    near = exact > -1
+    torch.testing.assert_close(model.logits(x)[near].double(), exact[near], atol=1e-6, rtol=0)
+    torch.testing.assert_close(alone, together, rtol=1e-6, atol=1e-6)
 
 
 @every

@@ -1,4 +1,4 @@
-"""Learning-rate schedules over the epochs of a task; CODA-Prompt's golden values are in prompts/test_golden.py."""
+"""Learning-rate schedules over the epochs of a task."""
 
 from __future__ import annotations
 

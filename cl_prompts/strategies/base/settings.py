@@ -73,7 +73,7 @@ class Declared:
         ]
         cls.__signature__ = inspect.Signature(parameters)
         # Avalanche wraps constructors in a check of their argument names; take() has a better one.
-        cls.__init__ = inspect.unwrap(cls.__init__)  # type: ignore[method-assign, misc]
+        cls.__init__ = inspect.unwrap(cls.__init__)  # type: ignore[method-assign]
 
     @classmethod
     def settings(cls) -> Mapping[str, Setting]:

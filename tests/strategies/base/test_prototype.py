@@ -66,7 +66,8 @@ def lda_scores(x: np.ndarray, y: np.ndarray, probe: np.ndarray) -> np.ndarray:
     means = np.stack([x[y == c].mean(0) for c in range(CLASSES)])
     inside = x - means[y]
     precision = np.linalg.inv((1 - 1e-4) * inside.T @ inside / len(x) + 1e-4 * np.eye(x.shape[1]))
-    return probe @ precision @ means.T - np.einsum("cd,de,ce->c", means, precision, means) / 2
+    scores = probe @ precision @ means.T - np.einsum("cd,de,ce->c", means, precision, means) / 2
+    return scores - scores.max(axis=1, keepdims=True)  # relative to the best class
 
 
 def ridge_scores(x: np.ndarray, y: np.ndarray, probe: np.ndarray) -> np.ndarray:

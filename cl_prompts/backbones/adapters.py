@@ -1,0 +1,100 @@
+"""Adapters: small bottlenecks beside the MLPs of a frozen ViT."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_prompts.backbones.injection import BlockAdapter, PromptPlan
+from cl_prompts.checks import in_range, whole_number
+
+
+class Adapter(nn.Module):
+    """A bottleneck that runs beside a block's MLP (AdaptFormer's form, as APER and EASE use it).
+
+    ``a(x) = scale * (relu(x Wd' + bd) Wu' + bu)`` on the tokens x behind the attention, which are
+    not normed; its result is added to the block's output: ``x'' = x + MLP(LN(x)) + a(x)``. Wd
+    begins as U(-1/sqrt(dim), 1/sqrt(dim)), all else at zero, so that the model begins as the frozen
+    one.
+
+    Args:
+        dim: width of a token.
+        bottleneck: width of the hidden layer, r.
+        scale: s.
+        dropout: on the hidden layer, in training; drawn from torch's global generator.
+
+    Raises:
+        InputError: a number out of range.
+
+    Example:
+        >>> import torch
+        >>> adapter = Adapter(16, bottleneck=4)
+        >>> bool((adapter(torch.randn(2, 5, 16)) == 0).all())
+        True
+    """
+
+    def __init__(
+        self, dim: int, *, bottleneck: int = 64, scale: float = 0.1, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        whole_number("bottleneck", bottleneck)
+        in_range(0, 1, dropout=dropout)
+        self.scale = scale
+        self.dropout = dropout
+        self.down = nn.Linear(dim, bottleneck)
+        self.up = nn.Linear(bottleneck, dim)
+        bound = dim**-0.5
+        nn.init.uniform_(self.down.weight, -bound, bound)
+        for parameter in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(parameter)
+
+    @property
+    def macs_per_token(self) -> int:
+        """Multiply-accumulates for one token."""
+        return 2 * self.down.weight.numel()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (batch, n, dim) -> (batch, n, dim) in their type; computed in that of the weights,
+        or as autocast says."""
+        hidden = F.relu(self.down(tokens.to(self.down.weight.dtype)))
+        hidden = F.dropout(hidden, self.dropout, self.training)
+        return (self.scale * self.up(hidden)).to(tokens.dtype)
+
+
+class BlockAdapters(nn.Module):
+    """One :class:`Adapter` beside every block: a pool of one entry, the same for every image.
+
+    Args:
+        depth: blocks of the ViT.
+        dim: width of a token.
+        bottleneck: see :class:`Adapter`, and so are ``scale`` and ``dropout``.
+        scale: of the adapters.
+        dropout: of the adapters.
+
+    Example:
+        >>> adapters = BlockAdapters(12, 768)
+        >>> sum(p.numel() for p in adapters.parameters())
+        1189632
+        >>> sorted(adapters.build().adapter) == list(range(12))
+        True
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        dim: int,
+        *,
+        bottleneck: int = 64,
+        scale: float = 0.1,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Adapter(dim, bottleneck=bottleneck, scale=scale, dropout=dropout) for _ in range(depth)
+        )
+
+    def build(self, selection: object = None) -> PromptPlan:
+        """The plan with every adapter; ignores the selection."""
+        return PromptPlan(adapter={i: cast(BlockAdapter, a) for i, a in enumerate(self.blocks)})

@@ -1,0 +1,73 @@
+"""Cross-entropy among the classes that compete, and which those are."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ClassMask = Literal["seen", "current", "batch"]
+"""Which classes compete in a loss: all seen so far, those of the current experience, or those whose
+labels occur in the batch."""
+
+
+def batch_classes(labels: Tensor, n_classes: int) -> Tensor:
+    """The classes whose labels occur in a batch.
+
+    The "non-parametric logit mask" of MISA (ICLR 2025, arXiv 2503.00677), SinglePrompt (2026, arXiv
+    2604.04420) and FlyPrompt (ICLR 2026, arXiv 2602.01976): head rows of absent classes get no
+    gradient, so a batch cannot push them down. It needs no task boundary. ``labels`` are those of
+    the batch as trained on, replayed samples included: a buffer widens the competition.
+
+    Args:
+        labels: (batch,) class ids.
+        n_classes: columns of the logits.
+
+    Returns:
+        (classes,) boolean.
+
+    Example:
+        >>> batch_classes(torch.tensor([3, 1, 3]), 5).tolist()
+        [False, True, False, True, False]
+    """
+    present = torch.zeros(n_classes, dtype=torch.bool, device=labels.device)
+    # index_fill instead of unique: its result has a known shape, so no device is waited for.
+    return present.index_fill_(0, labels, True)
+
+
+def has_one_class(labels: Tensor) -> Tensor:
+    """Whether all samples of a batch belong to one class, where loss and gradient of the batch mask
+    are 0.
+
+    Args:
+        labels: (batch,) class ids.
+
+    Returns:
+        boolean scalar on the labels' device, so that counting such batches waits for nothing; True
+        for an empty batch.
+    """
+    return (labels == labels[:1]).all()
+
+
+def masked_cross_entropy(logits: Tensor, labels: Tensor, competing: Tensor) -> Tensor:
+    """Mean cross-entropy with the logits of all classes that do not compete at -inf.
+
+    Head rows of those classes get gradient zero.
+
+    Args:
+        logits: (batch, classes); columns outside ``competing`` may be anything but NaN.
+        labels: (batch,) class ids, each of a class that competes: otherwise the loss is infinite.
+        competing: (classes,) or (batch, classes) boolean.
+
+    Returns:
+        scalar.
+
+    Example:
+        >>> labels = torch.tensor([0, 2])
+        >>> loss = masked_cross_entropy(torch.zeros(2, 9), labels, batch_classes(labels, 9))
+        >>> round(loss.item(), 4)  # ln 2
+        0.6931
+    """
+    return F.cross_entropy(logits.masked_fill(~competing, float("-inf")), labels)

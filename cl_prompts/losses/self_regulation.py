@@ -1,0 +1,121 @@
+"""Losses that hold prompted features and classifiers to frozen ones: PromptSRC and CoPrompt.
+
+Published for CLIP; here the frozen class rows are running means of frozen features, since there is
+no text tower. Gradient goes to the prompted side alone.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_prompts.checks import in_range, whole_number
+
+
+def row_difference(rows: Tensor, frozen: Tensor, known: Tensor | None = None) -> Tensor:
+    """Mean absolute difference of rows of unit length (PromptSRC, Khattak et al., ICCV 2023, arXiv
+    2307.06948): its image term on features, its class term on class rows.
+
+    Published weights are 10 for features and 25 for class rows of width 512; the mean is over all
+    numbers, so the weight of another width is to be scaled by width / 512.
+
+    Args:
+        rows: (n, dim) prompted features or trained class rows.
+        frozen: (n, dim) frozen ones.
+        known: (n,) boolean, rows that have a frozen counterpart; None: all.
+
+    Returns:
+        scalar; 0 if no row is known.
+    """
+    difference = F.normalize(rows, dim=-1) - F.normalize(frozen.detach(), dim=-1)
+    if known is None:
+        return difference.abs().mean()
+    difference = difference.masked_fill(~known[:, None], 0)
+    return difference.abs().sum() / (known.sum() * rows.shape[1]).clamp(min=1)
+
+
+def logit_divergence(logits: Tensor, frozen: Tensor, known: Tensor | None = None) -> Tensor:
+    """Kullback-Leibler divergence ``KL(softmax frozen || softmax logits)`` per sample and class
+    (PromptSRC's third term).
+
+    As published the sum is divided by batch * classes, so the weight of the term falls with the
+    number of classes.
+
+    Args:
+        logits: (batch, classes); columns that are not known may be -inf.
+        frozen: (batch, classes) logits of the frozen classifier.
+        known: (classes,) boolean, columns that take part; None: all.
+
+    Returns:
+        scalar; 0 if no column is known.
+    """
+    if known is None:
+        known = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
+    student = _log_softmax(logits, known)
+    teacher = _log_softmax(frozen.detach(), known)
+    # Columns that are not known hold 0 in both.
+    each = (teacher.exp() * (teacher - student)).masked_fill(~known, 0)
+    return each.sum() / (len(logits) * known.sum()).clamp(min=1)
+
+
+def _log_softmax(logits: Tensor, known: Tensor) -> Tensor:
+    """Log-softmax over known columns; 0 in the others, and everywhere without any."""
+    masked = logits.masked_fill(~known, float("-inf"))
+    # A finite column keeps the softmax of an empty set defined; its value is thrown away.
+    masked = torch.where(known.any(), masked, torch.zeros_like(masked))
+    return masked.log_softmax(dim=1).masked_fill(~known, 0)
+
+
+def cosine_consistency(rows: Tensor, frozen: Tensor, known: Tensor | None = None) -> Tensor:
+    """``1 - mean cos(rows, frozen)`` (CoPrompt, Roy and Etemad, ICLR 2024).
+
+    CoPrompt adds it for features and for class rows, each of them with weight 8, where the frozen
+    features come from a second augmentation of the image and the prompted side has passed a
+    :class:`MixingAdapter`.
+
+    Args:
+        rows: (n, dim).
+        frozen: (n, dim).
+        known: (n,) boolean, rows that count; None: all.
+
+    Returns:
+        scalar; 0 if no row is known.
+    """
+    distance = 1 - F.cosine_similarity(rows, frozen.detach(), dim=-1)
+    if known is None:
+        return distance.mean()
+    return distance.masked_fill(~known, 0).sum() / known.sum().clamp(min=1)
+
+
+class MixingAdapter(nn.Module):
+    """CoPrompt's adapter behind an encoder: ``share a(x) + (1 - share) x`` with ``a(x) =
+    relu(W2 relu(W1 x))``, without biases.
+
+    The classifier reads what it gives, too.
+
+    Args:
+        dim: width of a row.
+        share: 0.1 for features, 0.2 for class rows.
+        reduction: width of a row by that of the hidden layer.
+
+    Raises:
+        InputError: a number out of range.
+
+    Example:
+        >>> MixingAdapter(16)(torch.randn(3, 16)).shape
+        torch.Size([3, 16])
+    """
+
+    def __init__(self, dim: int, share: float = 0.1, *, reduction: int = 4) -> None:
+        super().__init__()
+        in_range(0, 1, share=share)
+        whole_number("reduction", reduction, 1, dim, "the width of a row")
+        self.share = share
+        self.down = nn.Linear(dim, dim // reduction, bias=False)
+        self.up = nn.Linear(dim // reduction, dim, bias=False)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows (n, dim) -> (n, dim)."""
+        adapted = torch.relu(self.up(torch.relu(self.down(rows))))
+        return self.share * adapted + (1 - self.share) * rows

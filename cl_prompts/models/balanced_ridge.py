@@ -1,0 +1,118 @@
+"""AIR: ridge regression in which every class weighs the same."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cl_prompts.checks import one_of, positive, whole_number
+from cl_prompts.errors import InputError
+from cl_prompts.models.prototype_classifiers import SolvedClassifier
+from cl_prompts.models.ridge import Expansion, RandomExpansion, check_ridge, solve_positive
+
+BalanceOver = Literal["seen", "range"]
+
+GIB = 2**30
+
+
+class BalancedRidge(SolvedClassifier):
+    """AIR (2024, arXiv 2408.10349), generalised form: class-balanced ridge regression on random
+    features.
+
+    With ``h = relu(f R)``, for each class c the sums ``A_c = H_c' H_c`` and ``s_c = sum h`` over
+    its n_c samples, and class weights v_c proportional to 1 / n_c with mean 1 over the known
+    classes: ``W = (sum_c v_c A_c + ridge I)^-1 [v_c s_c]_c``, scores ``h W``.
+
+    One matrix A_c a class: n_classes * projection^2 numbers, 4 GB for 100 classes at 700 in
+    float64. A training batch is sorted by class, for which a GPU waits.
+
+    Deviation: known classes are those of which a sample came, so that labels may arrive in any
+    order. The published code counts every class up to the highest label (``balance_over="range"``),
+    which makes the ridge weigh less while classes in between are missing.
+
+    Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        projection: random features.
+        expansion: their distribution, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
+        ridge: positive.
+        balance_over: classes over which the mean weight is 1, see above.
+        memory_gib: refuse settings whose matrices take more.
+        seed: of R.
+        dtype: of sums and solution.
+
+    Raises:
+        InputError: numbers out of range, or too much memory.
+
+    Example:
+        >>> air = BalancedRidge(4, 3, projection=20, ridge=1.0)
+        >>> air.update(torch.randn(9, 4), torch.tensor([0] * 8 + [2]))
+        >>> air(torch.randn(5, 4))[:, 1]
+        tensor([-inf, -inf, -inf, -inf, -inf])
+    """
+
+    grams: Tensor
+    sums: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        projection: int = 500,
+        expansion: Expansion = "uniform",
+        ridge: float = 100.0,
+        balance_over: BalanceOver = "seen",
+        memory_gib: float = 4.0,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(dim, n_classes, dtype=dtype)
+        whole_number("projection of AIR", projection)
+        check_ridge("AIR", ridge)
+        positive(memory_gib=memory_gib)
+        one_of("balance_over", balance_over, BalanceOver)
+        per_number = torch.finfo(dtype).bits // 8
+        needed = n_classes * projection**2 * per_number / GIB
+        if needed > memory_gib:
+            fits = int((memory_gib * GIB / (n_classes * per_number)) ** 0.5)
+            raise InputError(
+                f"AIR keeps one matrix a class, {needed:.1f} GiB for {n_classes} classes at"
+                f" projection {projection}: memory_gib is {memory_gib:g}, so give a projection of"
+                f" at most {fits}"
+            )
+        self.ridge = ridge
+        self.balance_over = balance_over
+        self.expansion = RandomExpansion(dim, projection, expansion, seed=seed)
+        self.register_buffer("grams", torch.zeros(n_classes, projection, projection, dtype=dtype))
+        self.register_buffer("sums", torch.zeros(n_classes, projection, dtype=dtype))
+
+    def class_weights(self) -> Tensor:
+        """(classes,) v: proportional to 1 / count with mean 1 over the known classes; 0 without
+        samples."""
+        v = torch.where(self.seen, 1 / self.count.clamp(min=1), 0)
+        known = self.seen.sum()
+        if self.balance_over == "range":
+            known = (self.seen * torch.arange(1, self.n_classes + 1, device=v.device)).amax()
+        return v * known / v.sum().clamp(min=torch.finfo(v.dtype).tiny)
+
+    def _take_in(self, x: Tensor, onehot: Tensor) -> None:
+        h = self.expansion(x)
+        labels = onehot.argmax(dim=1)
+        for c in labels.unique().tolist():
+            mine = h[labels == c]
+            self.grams[c].addmm_(mine.T, mine)
+        self.sums.addmm_(onehot.T, h)
+        self.count += onehot.sum(dim=0)
+        self.weight = None
+
+    def _scores(self, x: Tensor) -> Tensor:
+        if self.weight is None:
+            v = self.class_weights()
+            system = torch.einsum("c,cij->ij", v, self.grams)
+            system.diagonal().add_(self.ridge)
+            right = (v[:, None] * self.sums).T
+            self.weight = solve_positive(system, right, "AIR", f"the ridge {self.ridge:g}")
+        return self.expansion(x) @ self.weight

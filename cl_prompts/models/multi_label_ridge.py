@@ -1,0 +1,261 @@
+"""Ridge regression for several labels an image, and L3A's weights and pseudo-labels on top."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cl_prompts.checks import in_range, one_of, whole_number
+from cl_prompts.errors import InputError
+from cl_prompts.models.held_out import HeldOutSample
+from cl_prompts.models.prototype_classifiers import SolvedClassifier
+from cl_prompts.models.ridge import Expansion, RidgeStatistics, check_ridge
+
+SampleWeights = Literal["none", "sqrt"]
+
+CLASSES = "classes"
+RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
+"""Ridges that :meth:`MultiLabelRidge.choose_ridge` compares."""
+
+
+class MultiLabelRidge(SolvedClassifier):
+    """Multi-label ridge regression on frozen features; what is not annotated counts as absent.
+
+    With inputs ``h = [f, 1]`` and targets y that hold the annotated labels and 0 elsewhere:
+    ``G += h' h``, ``Q += h' y``, ``W = (G + ridge I)^-1 Q``, scores ``h W``. Images of all other
+    tasks act as negatives of a class, which is where its lead over gradient methods comes from. One
+    pass, no replay; order and batches do not matter. Not a published method under this name.
+
+    **L3A** (ICML 2025, arXiv 2506.00816) is the same with ``expansion="uniform", width=4096,
+    ridge=1, pseudo=0.7, weights="sqrt"``:
+
+    * random features instead of f and 1;
+    * ``pseudo``: a class of an earlier task that is not annotated counts as present where the
+      solution at the last :meth:`settle` says ``sigmoid(score) > pseudo``; pseudo-labels never
+      touch annotated classes and are never revised;
+    * ``weights="sqrt"``: a sample weighs as much as the mean class weight of its positives, pseudo
+      ones included, with class weights proportional to count^-1/2 and of mean 1 over the classes
+      met so far. Counts are of annotated labels. Samples without a positive have no such weight and
+      are left out. Earlier sums keep the weights that they came with, as published.
+
+    Deviations of L3A: the published code trains the backbone on the first task and keeps sums in
+    float32. It counts a task's labels before it takes the first image in: :meth:`count_labels` does
+    that where a task's labels are known, otherwise counts grow batch by batch. Without task
+    boundaries call :meth:`settle` every so many samples.
+
+    Scores live around 0 and 1 and are not logits: an F1 score counts those above
+    :attr:`score_threshold`.
+
+    Args:
+        dim: of a feature.
+        n_classes: columns of the scores.
+        expansion: random features, see :class:`~cl_prompts.models.ridge.RandomExpansion`; None uses
+            the features and a constant 1.
+        width: random features.
+        ridge: positive.
+        pseudo: probability above which an earlier class counts as present; None: no pseudo-labels.
+        weights: ``"none"`` or ``"sqrt"``, see above.
+        held_out: features kept for :meth:`choose_ridge`; 0 keeps none.
+        seed: of random features and held-out sample.
+        dtype: of sums and solution.
+
+    Raises:
+        InputError: a number out of range or an unknown word.
+
+    Example:
+        >>> ridge = MultiLabelRidge(4, 3)
+        >>> ridge.update(torch.randn(9, 4), torch.tensor([[1, 0, 1]] * 9))
+        >>> ridge(torch.randn(2, 4)).shape
+        torch.Size([2, 3])
+    """
+
+    score_threshold = 0.1
+    """Scores above it count as predicted labels (L3A's sigmoid(score) > 0.525)."""
+
+    ridge: Tensor
+    met: Tensor
+    settled: Tensor
+    settled_weight: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        expansion: Expansion | None = None,
+        width: int = 4096,
+        ridge: float = 100.0,
+        pseudo: float | None = None,
+        weights: SampleWeights = "none",
+        held_out: int = 0,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(dim, n_classes, dtype=dtype)
+        whole_number("width of the multi-label ridge", width)
+        check_ridge("the multi-label ridge", ridge)
+        in_range(0, 1, pseudo=pseudo)
+        one_of("weights", weights, SampleWeights)
+        self.pseudo = pseudo
+        self.weights = weights
+        self.statistics = RidgeStatistics(
+            dim,
+            {CLASSES: n_classes},
+            expansion=expansion,
+            width=width,
+            intercept=expansion is None,
+            seed=seed,
+            dtype=dtype,
+        )
+        # Targets and, in the last column, the sample's weight.
+        self.held = HeldOutSample(held_out, dim, n_classes + 1, seed=seed, dtype=dtype)
+        self.register_buffer("ridge", torch.tensor(ridge, dtype=dtype))
+        self.register_buffer("met", torch.zeros(n_classes, dtype=torch.bool))
+        if pseudo is not None:
+            self.register_buffer("settled", torch.zeros(n_classes, dtype=torch.bool))
+            size = (self.statistics.size, n_classes)
+            self.register_buffer("settled_weight", torch.zeros(size, dtype=dtype))
+
+    @torch.no_grad()
+    def count_labels(self, targets: Tensor, annotated: Tensor | None = None) -> None:
+        """Count labels of samples that are still to be taken in, so that all samples of a task are
+        weighed by the same counts; then call :meth:`update` with ``counted=True``.
+
+        Args:
+            targets: (n, classes) 0/1.
+            annotated: see :meth:`update`.
+        """
+        known = self._annotated(targets, annotated)
+        self.count += (targets.to(self.count.dtype) * known).sum(dim=0)
+        # Where all is annotated, a class is met when it occurs.
+        self.met |= self.seen if annotated is None else known.any(dim=0)
+
+    @torch.no_grad()
+    def update(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        annotated: Tensor | None = None,
+        *,
+        counted: bool = False,
+    ) -> None:
+        """Take in a batch.
+
+        Args:
+            features: (batch, dim), any float type.
+            labels: (batch, classes) 0/1; entries that are not annotated are not read.
+            annotated: (classes,) or (batch, classes) boolean: which entries are known; None: all.
+            counted: the labels were given to :meth:`count_labels` before.
+
+        Raises:
+            InputError: shapes that do not fit.
+        """
+        if features.ndim != 2 or features.shape[1] != self.dim:
+            raise InputError(
+                f"{self._name} got features of shape {tuple(features.shape)}: it needs (batch,"
+                f" {self.dim})"
+            )
+        if labels.shape != (len(features), self.n_classes):
+            raise InputError(
+                f"{self._name} got targets of shape {tuple(labels.shape)} for {len(features)}"
+                f" samples: it needs ({len(features)}, {self.n_classes}), one column a class"
+            )
+        if not counted:
+            self.count_labels(labels, annotated)
+        with torch.autocast(features.device.type, enabled=False):
+            inputs = self.statistics.inputs(features)
+            y = self.targets(inputs, labels, annotated)
+            weights = self.sample_weights(y)
+            self.statistics.add(inputs, {CLASSES: y}, weights)
+            beside = y.new_ones(len(y)) if weights is None else weights
+            self.held.add(features, torch.cat([y, beside[:, None]], dim=1))
+        self.weight = None
+
+    def targets(self, inputs: Tensor, labels: Tensor, annotated: Tensor | None = None) -> Tensor:
+        """What is regressed on: annotated labels, pseudo-labels of earlier classes, 0 elsewhere.
+
+        Args:
+            inputs: (batch, size) of the regression.
+            labels: (batch, classes) 0/1.
+            annotated: see :meth:`update`.
+
+        Returns:
+            (batch, classes)
+        """
+        known = self._annotated(labels, annotated)
+        y = labels.to(self.count.dtype) * known
+        if self.pseudo is None:
+            return y
+        present = torch.sigmoid(inputs @ self.settled_weight) > self.pseudo
+        return y + (present & self.settled & ~known)
+
+    def class_weights(self) -> Tensor:
+        """(classes,) v: proportional to count^-1/2 with mean 1 over the classes met so far."""
+        u = torch.where(self.seen, self.count.clamp(min=1).rsqrt(), 0)
+        return self.met.sum() * u / u.sum().clamp(min=torch.finfo(u.dtype).tiny)
+
+    def sample_weights(self, y: Tensor) -> Tensor | None:
+        """Targets (batch, classes) -> (batch,) mean class weight of each sample's positives, 0
+        without any; None where all weigh the same."""
+        if self.weights == "none":
+            return None
+        return y @ self.class_weights() / y.sum(dim=1).clamp(min=1)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Fix the current solution as the source of pseudo-labels from now on, for all classes met
+        so far: at task ends, or every so many samples."""
+        if self.pseudo is None:
+            return
+        self.settled.copy_(self.met)
+        self.settled_weight.copy_(self._solution())
+
+    @torch.no_grad()
+    def choose_ridge(
+        self, error: Callable[[Tensor, Tensor], float], candidates: Sequence[float] = RIDGES
+    ) -> float:
+        """The candidate of least error on the held-out sample, used from now on. Meant to be called
+        once, after the first task: later tasks are not known then.
+
+        Args:
+            error: of scores and targets, both (n, classes): minus the mean average precision, say.
+            candidates: ridges.
+
+        Raises:
+            InputError: nothing was held out.
+            RunError: no candidate can be solved for.
+        """
+        features, beside = self.held.kept
+        best = self.statistics.choose_ridge(
+            CLASSES,
+            (self.statistics.inputs(features), beside[:, :-1], beside[:, -1]),
+            candidates=candidates,
+            error=error,
+            blame=self._name,
+        )
+        self.ridge.fill_(best)
+        self.weight = None
+        return best
+
+    @torch.no_grad()
+    def logits(self, features: Tensor) -> Tensor:
+        """Scores (batch, dim) -> (batch, classes) float32, 0 for classes not seen yet."""
+        with torch.autocast(features.device.type, enabled=False):
+            scores = self._scores(features.to(self.count.dtype)).float()
+        return scores.masked_fill(~self.seen, 0)
+
+    def _annotated(self, labels: Tensor, annotated: Tensor | None) -> Tensor:
+        if annotated is None:
+            return torch.ones_like(labels, dtype=torch.bool)
+        return annotated.expand(labels.shape)
+
+    def _solution(self) -> Tensor:
+        if self.weight is None:
+            self.weight = self.statistics.solve(self.ridge, self._name)[CLASSES]
+        return self.weight
+
+    def _scores(self, x: Tensor) -> Tensor:
+        return self.statistics.inputs(x) @ self._solution()

@@ -1,0 +1,153 @@
+"""Slow heads: moving averages of a head, and ways to let several heads decide together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from cl_prompts.checks import in_range, one_of, whole_number
+from cl_prompts.errors import InputError
+from cl_prompts.prompts.task_aware import TaskAware
+
+Ensemble = Literal["softmax_max_prob", "softmax_mean", "softmax_min_entropy", "max_prob", "mean"]
+
+
+class SlowHeads(TaskAware):
+    """Exponential moving averages of a head, several a expert (FlyPrompt's temporal ensemble, ICLR
+    2026, arXiv 2602.01976).
+
+    After every optimizer step the slow heads of the current expert follow the trained head:
+    ``W_j <- decay_j W_j + (1 - decay_j) W``. When an expert starts
+    (:func:`~cl_prompts.prompts.task_aware.start_task`), its slow heads begin as the trained head is
+    then; those of earlier experts stay for good. One expert (the default) suits any gradient
+    strategy. The head may be of any kind; the averages are buffers and have no gradient.
+
+    Args:
+        head: features (batch, dim) -> logits (batch, classes); it is not part of this module.
+        n_experts: experts in all.
+        decays: one slow head each, in [0, 1).
+
+    Raises:
+        InputError: no expert, no decay, or one out of range.
+
+    Example:
+        >>> head = nn.Linear(4, 3)
+        >>> slow = SlowHeads(head, decays=(0.5,))
+        >>> head.weight.data += 1
+        >>> slow.update(head)
+        >>> logits = slow(head, torch.ones(2, 4))
+        >>> torch.allclose(logits[0], head(torch.ones(2, 4)) - 2, atol=1e-5)
+        True
+    """
+
+    def __init__(
+        self, head: nn.Module, n_experts: int = 1, decays: Sequence[float] = (0.9, 0.99)
+    ) -> None:
+        super().__init__()
+        whole_number("n_experts", n_experts)
+        if not decays:
+            raise InputError("slow heads have no decay: give at least one")
+        for decay in decays:
+            in_range(0, 1, decay=decay)
+        self.decays = tuple(decays)
+        self.n_experts = n_experts
+        shape = (n_experts, len(self.decays))
+        self.names = tuple(name for name, _ in head.named_parameters())
+        for name, values in head.named_parameters():
+            copies = values.detach().expand(*shape, *values.shape).clone()
+            self.register_buffer(_buffer(name), copies)
+
+    @property
+    def current(self) -> int:
+        """The expert whose slow heads follow the head."""
+        return max(self.task, 0)
+
+    @torch.no_grad()
+    def restart(self, head: nn.Module) -> None:
+        """Set the slow heads of the current expert to ``head``; call it after an expert started."""
+        for name, values in head.named_parameters():
+            self.get_buffer(_buffer(name))[self.current] = values
+
+    @torch.no_grad()
+    def update(self, head: nn.Module) -> None:
+        """Follow ``head``; call it after every optimizer step."""
+        for name, values in head.named_parameters():
+            slow = self.get_buffer(_buffer(name))[self.current]
+            for j, decay in enumerate(self.decays):
+                slow[j].lerp_(values, 1 - decay)
+
+    def begin(self, task: int) -> None:
+        """Check that there is such an expert."""
+        whole_number("expert", task, 0, self.n_experts - 1, "n_experts - 1")
+
+    @torch.no_grad()
+    def forward(self, head: nn.Module, features: Tensor, expert: Tensor | None = None) -> Tensor:
+        """Logits of the slow heads of each image's expert.
+
+        Args:
+            head: of the same construction; gives the form, not the values.
+            features: (batch, dim).
+            expert: (batch,) expert of each image; None: the current one's for all.
+
+        Returns:
+            (slow heads, batch, classes)
+        """
+        if expert is None:
+            expert = torch.full((len(features),), self.current, device=features.device)
+        stacked = {name: self.get_buffer(_buffer(name)) for name in self.names}
+
+        def logits(parameters: dict[str, Tensor]) -> Tensor:
+            return functional_call(head, parameters, (features,))
+
+        # All experts at once, of which each image keeps its own: heads are cheap.
+        everything = vmap(vmap(logits))(stacked)  # (experts, slow heads, batch, classes)
+        return everything[expert, :, torch.arange(len(features), device=features.device)].transpose(
+            0, 1
+        )
+
+
+def ensemble(logits: Tensor, seen: Tensor, kind: Ensemble = "softmax_max_prob") -> Tensor:
+    """Scores of several heads together.
+
+    ``softmax_max_prob`` (FlyPrompt's): for each class the greatest probability that a head gives
+    it; ``softmax_mean``: the mean probability; ``softmax_min_entropy``: the probabilities of the
+    head that is surest of the image; ``max_prob`` and ``mean``: greatest and mean logit.
+
+    Args:
+        logits: (heads, batch, classes).
+        seen: (classes,) boolean; the others score 0, or -inf where logits are combined.
+        kind: see above.
+
+    Returns:
+        (batch, classes)
+
+    Raises:
+        InputError: an unknown kind.
+
+    Example:
+        >>> logits = torch.tensor([[[0.0, 9.0, 0.0]], [[1.0, 0.0, 0.0]]])
+        >>> ensemble(logits, torch.tensor([True, False, True])).argmax().item()
+        0
+    """
+    one_of("ensemble", kind, Ensemble)
+    logits = logits.masked_fill(~seen, float("-inf"))
+    if kind == "mean":
+        return logits.mean(dim=0)
+    if kind == "max_prob":
+        return logits.amax(dim=0)
+    probability = logits.softmax(dim=-1)
+    if kind == "softmax_mean":
+        return probability.mean(dim=0)
+    if kind == "softmax_max_prob":
+        return probability.amax(dim=0)
+    entropy = torch.special.entr(probability).sum(dim=-1)
+    surest = entropy.argmin(dim=0)
+    return probability[surest, torch.arange(logits.shape[1], device=logits.device)]
+
+
+def _buffer(name: str) -> str:
+    return f"slow_{name.replace('.', '_')}"

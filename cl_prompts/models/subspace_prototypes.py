@@ -1,0 +1,128 @@
+"""EASE's classifier: prototypes of every class in the subspace of every task's adapters."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_prompts.checks import at_least, positive, whole_number
+from cl_prompts.errors import InputError
+from cl_prompts.models.heads import mask_unseen
+
+
+class SubspacePrototypes(nn.Module):
+    """Cosine classifier over the subspaces of several feature extractors, one a task (EASE, Zhou et
+    al., CVPR 2024, arXiv 2403.12030).
+
+    The class of task i has a prototype ``p[c, j]``, the mean of its features, in every subspace
+    j <= i. For later subspaces, which its images have never entered, :meth:`complete` makes one up
+    from the classes of tasks >= j and their likeness to it in its own subspace i::
+
+        S[o, c] = softmax over c of cos(p[o, i], p[c, i]),   p[o, j] = sum over c of S[o, c] p[c, j]
+
+    The score of a class is ``sigma (cos(f_i, p[c, i]) + alpha / t * sum over j != i of cos(f_j,
+    p[c, j]))`` with t the number of the newest task from 0; in task 0 the first term is alone.
+
+    Args:
+        dim: width of the features in one subspace.
+        n_classes: columns of the logits.
+        n_tasks: subspaces in all.
+        sigma: factor on the scores; the order of classes does not depend on it.
+        alpha: share of the other subspaces.
+
+    Raises:
+        InputError: a number out of range.
+
+    Example:
+        >>> head = SubspacePrototypes(4, 3, n_tasks=2)
+        >>> head.observe(torch.randn(8, 1, 4), torch.tensor([0, 1] * 4), task=0)
+        >>> head(torch.randn(5, 1, 4)).shape
+        torch.Size([5, 3])
+    """
+
+    prototypes: Tensor
+    count: Tensor
+    task_of: Tensor
+
+    def __init__(
+        self, dim: int, n_classes: int, n_tasks: int, *, sigma: float = 1.0, alpha: float = 0.1
+    ) -> None:
+        super().__init__()
+        whole_number("n_classes", n_classes)
+        whole_number("n_tasks", n_tasks)
+        positive(sigma=sigma)
+        at_least(0, alpha=alpha)
+        self.sigma = sigma
+        self.alpha = alpha
+        self.register_buffer("prototypes", torch.zeros(n_classes, n_tasks, dim))
+        self.register_buffer("count", torch.zeros(n_classes))
+        self.register_buffer("task_of", torch.full((n_classes,), -1))
+
+    @property
+    def seen(self) -> Tensor:
+        """(classes,) boolean: classes with prototypes."""
+        return self.task_of >= 0
+
+    @torch.no_grad()
+    def observe(self, features: Tensor, labels: Tensor, task: int) -> None:
+        """Take images of a task's classes in; a class may come in pieces within its task.
+
+        Args:
+            features: (batch, ``task`` + 1, dim), in every subspace so far.
+            labels: (batch,) class ids.
+            task: of these classes, from 0.
+
+        Raises:
+            InputError: features of another number of subspaces, or a class of an earlier task.
+        """
+        if features.shape[1] != task + 1:
+            raise InputError(
+                f"features of task {task} come from {features.shape[1]} subspaces: there are"
+                f" {task + 1}"
+            )
+        classes = torch.arange(len(self.count), device=labels.device)
+        onehot = (labels[:, None] == classes).to(self.count.dtype)
+        n = onehot.sum(dim=0)
+        new = n > 0
+        earlier = new & self.seen & (self.task_of != task)
+        if bool(earlier.any()):
+            raise InputError(
+                f"class {int(earlier.int().argmax())} of task {task} belongs to an earlier task:"
+                " subspaces need tasks without common classes"
+            )
+        self.count += n
+        total = torch.einsum("bc,bjd->cjd", onehot, features.to(onehot.dtype))
+        known = self.prototypes[:, : task + 1]
+        step = (total - n[:, None, None] * known) / self.count.clamp(min=1)[:, None, None]
+        self.prototypes[:, : task + 1] = known + step
+        self.task_of[new] = task
+
+    @torch.no_grad()
+    def complete(self) -> None:
+        """Make up the prototypes that classes lack in subspaces later than their own, anew for all
+        of them: call it at a task's end."""
+        newest = int(self.task_of.max())
+        for own in range(newest):
+            old = (self.task_of == own).nonzero()[:, 0]
+            for j in range(own + 1, newest + 1):
+                known = (self.task_of >= j).nonzero()[:, 0]
+                likeness = cosine(self.prototypes[old, own], self.prototypes[known, own])
+                self.prototypes[old, j] = likeness.softmax(dim=1) @ self.prototypes[known, j]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (batch, subspaces so far, dim) -> scores (batch, classes), -inf for unseen
+        classes."""
+        n = features.shape[1]
+        cosines = torch.stack(
+            [cosine(features[:, j], self.prototypes[:, j]) for j in range(n)], dim=2
+        )
+        # 1 for a class's own subspace, alpha / t for the others.
+        own = F.one_hot(self.task_of.clamp(min=0), n).to(cosines.dtype)
+        weight = own + (1 - own) * (self.alpha / max(n - 1, 1))
+        return mask_unseen(self.sigma * (cosines * weight).sum(dim=2), self.seen)
+
+
+def cosine(rows: Tensor, others: Tensor) -> Tensor:
+    """Cosines between rows (n, dim) and (m, dim): (n, m)."""
+    return F.normalize(rows, dim=-1) @ F.normalize(others, dim=-1).T

@@ -1,0 +1,263 @@
+"""Features made fit for a head that learns from a stream: centred, standardised or whitened by
+statistics that stream along, without a label and without a buffer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.checks import one_of, positive, whole_number
+
+HeadInput = Literal["raw", "centred", "standardised", "whitened"]
+
+#: Devices without float64, on which statistics are kept in float32.
+SINGLE_PRECISION_DEVICES = {"mps"}
+
+VARIANCE_EPS = 1e-5
+
+
+class FeatureWhitening(nn.Module):
+    """Streaming, label-free normalisation of the features in front of a head.
+
+    On a frozen ViT a large part of every feature is the same vector, and a few directions carry
+    most of the rest. Along that common part a cross-entropy step pushes the head rows of the
+    classes at hand up and all others down, which is most of the recency bias of a trained head.
+    With the mean m, the scatter S and the number n of the features so far, a feature f becomes
+
+    * ``centred``: ``f - m``;
+    * ``standardised``: ``(f - m) / sqrt(diag(S) / n + 1e-5)``;
+    * ``whitened``: ``(f - m) P`` with ``P = (S / n + shrinkage * mean(diag(S / n)) I)^(-1/2)``, the
+      symmetric root;
+    * ``raw``: f itself; nothing is kept.
+
+    No paper is known to use this on online streams; the nearest relative is batch normalisation
+    without affine parameters in front of linear probes.
+
+    :meth:`update` takes a training batch in, before :meth:`forward` transforms it. Evaluation never
+    updates, so a prediction depends on no batch mates. The mean is always the current one; P is
+    renewed after stream batches 1, 2 and 4 and after every ``refresh`` of them, since it changes
+    slowly. Sums are pairwise (Chan, Golub and LeVeque, 1979) and in float64, or in float32 on
+    devices that have no float64, so it does not matter how samples are cut into batches.
+
+    With a linear head the transformed features give the same logits as raw features do with another
+    weight and bias, see :meth:`folded`.
+
+    Args:
+        dim: width of a feature.
+        head_input: see above.
+        shrinkage: towards a multiple of the identity, positive. 1 was best or equal on every
+            stream tried; smaller values amplify directions that the stream has hardly shown.
+        refresh: stream batches between two renewals of P.
+        window: forget: statistics weigh as much as so many samples at most; None keeps all. Of use
+            where features drift, as prompted ones do, though it brought nothing where it was tried.
+
+    Raises:
+        InputError: an unknown ``head_input`` or a number out of range.
+
+    Example:
+        >>> features = torch.randn(200, 3) * torch.tensor([9.0, 1.0, 1.0]) + 5
+        >>> whitening = FeatureWhitening(3, "whitened", shrinkage=1e-3)
+        >>> whitening.update(features)
+        >>> bool((whitening(features).T.cov() - torch.eye(3)).abs().max() < 0.05)
+        True
+    """
+
+    count: Tensor
+    mean: Tensor
+    scatter: Tensor
+    root: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        head_input: HeadInput = "whitened",
+        *,
+        shrinkage: float = 1.0,
+        refresh: int = 5,
+        window: int | None = None,
+    ) -> None:
+        super().__init__()
+        one_of("head_input", head_input, HeadInput)
+        positive(shrinkage=shrinkage)
+        whole_number("refresh", refresh)
+        if window is not None:
+            whole_number("window", window)
+        self.dim = dim
+        self.head_input = head_input
+        self.shrinkage = shrinkage
+        self.refresh = refresh
+        self.window = window
+        self.batches = 0
+        if head_input == "raw":
+            return
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(dim, dtype=torch.float64))
+        if head_input == "standardised":
+            self.register_buffer("scatter", torch.zeros(dim, dtype=torch.float64))
+        if head_input == "whitened":
+            self.register_buffer("scatter", torch.zeros(dim, dim, dtype=torch.float64))
+            self.register_buffer("root", torch.eye(dim))
+
+    @torch.no_grad()
+    def update(self, features: Tensor, *, repeated: bool = False) -> None:
+        """Take a training batch in.
+
+        Args:
+            features: (batch, dim), any float type; their gradient is not followed.
+            repeated: another update on the stream batch that came last (``online_iter`` > 1), which
+                does not count as a batch for ``refresh``.
+        """
+        if self.head_input == "raw" or len(features) == 0:
+            return
+        with torch.autocast(features.device.type, enabled=False):
+            self._take_in(features.detach().to(self.mean.dtype))
+            if repeated:
+                return
+            self.batches += 1
+            due = self.batches in (1, 2, 4) or self.batches % self.refresh == 0
+            if due and self.head_input == "whitened":
+                self.root.copy_(inverse_root(self.system(), self.shrinkage))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (batch, dim) -> what the head reads, (batch, dim) fp32.
+
+        Gradient flows to the features, not into the statistics. Before the first update features
+        stay as they are.
+        """
+        if self.head_input == "raw":
+            return features
+        with torch.autocast(features.device.type, enabled=False):
+            # In the statistics' precision: the common part is large against what is left.
+            centred = (features.to(self.mean.dtype) - self.mean).float()
+            if self.head_input == "standardised":
+                return centred / self._deviation()
+            if self.head_input == "centred":
+                return centred
+            # A copy, since the root may be renewed before the backward pass reads it.
+            return centred @ self.root.clone()
+
+    @torch.no_grad()
+    def folded(self, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Weight and bias with which raw features give the logits that ``weight`` and ``bias`` give
+        transformed ones.
+
+        ``W' = W P`` and ``b' = b - W P m`` (P is symmetric).
+
+        Args:
+            weight: (classes, dim) of a linear head.
+            bias: (classes,) or None for zero.
+
+        Returns:
+            (classes, dim) and (classes,).
+        """
+        zero = weight.new_zeros(len(weight)) if bias is None else bias
+        if self.head_input == "raw":
+            return weight, zero
+        if self.head_input == "standardised":
+            weight = weight / self._deviation()
+        if self.head_input == "whitened":
+            weight = weight @ self.root
+        shift = weight.to(self.mean.dtype) @ self.mean
+        return weight, (zero.to(shift.dtype) - shift).to(weight.dtype)
+
+    def system(self) -> Tensor:
+        """(dim, dim) ``S / n + shrinkage * mean(diag(S / n)) I``, of which P is the inverse root.
+
+        Where nothing has varied so far the mean variance counts as 1.
+        """
+        covariance = self.scatter / self.count.clamp(min=1)
+        variance = covariance.diagonal().mean()
+        variance = torch.where(variance > 0, variance, torch.ones_like(variance))
+        covariance.diagonal().add_(self.shrinkage * variance)
+        return covariance
+
+    def get_extra_state(self) -> Tensor:
+        """Stream batches so far, for the ``state_dict``."""
+        return torch.tensor(self.batches)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Inverse of :meth:`get_extra_state`."""
+        self.batches = int(state)
+
+    def _take_in(self, x: Tensor) -> None:
+        n = len(x)
+        if self.window is not None:
+            # Older samples are weighed down so that all together weigh as much as the window.
+            keep = ((self.window - n) / self.count.clamp(min=1)).clamp(min=0, max=1)
+            self.count *= keep
+            if self.head_input != "centred":
+                self.scatter *= keep
+        batch_mean = x.mean(dim=0)
+        total = self.count + n
+        shift = batch_mean - self.mean
+        if self.head_input != "centred":
+            inside = x - batch_mean
+            between = self.count * n / total
+            if self.head_input == "standardised":
+                self.scatter += inside.square().sum(dim=0) + shift.square() * between
+            else:
+                self.scatter.addmm_(inside.T, inside)
+                self.scatter += torch.outer(shift, shift) * between
+        self.mean += shift * (n / total)
+        self.count.copy_(total)
+
+    def _deviation(self) -> Tensor:
+        variance = self.scatter / self.count.clamp(min=1) + VARIANCE_EPS
+        # Before the first update there is nothing to divide by.
+        return torch.where(self.count > 0, variance.sqrt(), torch.ones_like(variance)).float()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        buffer = next(self.buffers(), None)
+        if buffer is not None and fn(torch.empty(0)).device.type in SINGLE_PRECISION_DEVICES:
+            for name, values in self.named_buffers():
+                setattr(self, name, values.float())
+        return super()._apply(fn, recurse)
+
+
+@torch.no_grad()
+def inverse_root(matrix: Tensor, shrinkage: float) -> Tensor:
+    """The symmetric inverse square root of a covariance that was shrunk by ``shrinkage``.
+
+    By eigenvalues on the CPU; elsewhere by :func:`newton_schulz`, which consists of products and
+    never waits for the device.
+
+    Args:
+        matrix: (dim, dim), symmetric and positive definite, as :meth:`FeatureWhitening.system`.
+        shrinkage: that went into it; bounds its condition number.
+
+    Returns:
+        (dim, dim)
+    """
+    if matrix.device.type != "cpu":
+        return newton_schulz(matrix, shrinkage)
+    values, vectors = torch.linalg.eigh(matrix)
+    # Rounding must not take the root of a negative number.
+    floor = torch.finfo(matrix.dtype).eps * values[-1]
+    return (vectors * values.clamp(min=floor).rsqrt()) @ vectors.T
+
+
+@torch.no_grad()
+def newton_schulz(matrix: Tensor, shrinkage: float) -> Tensor:
+    """:func:`inverse_root` by the coupled Newton-Schulz iteration.
+
+    ``Y <- Y T, Z <- T Z with T = (3 I - Z Y) / 2``, from ``Y = A / c`` and ``Z = I``, where c is
+    the largest row sum of absolute values; Z converges to ``sqrt(c) A^(-1/2)``. The smallest
+    eigenvalue of ``A / c`` is at least ``shrinkage / (sqrt(dim) (dim + shrinkage))`` and grows by
+    9/4 a step until it is near 1, which fixes the number of steps in advance.
+
+    Args and result as for :func:`inverse_root`.
+    """
+    dim = len(matrix)
+    scale = matrix.abs().sum(dim=1).amax()
+    smallest = shrinkage / (math.sqrt(dim) * (dim + shrinkage))
+    steps = math.ceil(math.log(1 / smallest) / math.log(9 / 4)) + 6
+    identity = torch.eye(dim, dtype=matrix.dtype, device=matrix.device)
+    y, z = matrix / scale, identity
+    for _ in range(steps):
+        t = (3 * identity - z @ y) / 2
+        y, z = y @ t, t @ z
+    return z / scale.sqrt()

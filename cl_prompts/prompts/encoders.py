@@ -1,0 +1,107 @@
+"""Encoders through which prompts pass while they are learned."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.checks import one_of, whole_number
+from cl_prompts.errors import InputError
+
+Activation = Literal["relu", "tanh", "sigmoid"]
+
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+
+
+class MLPEncoder(nn.Module):
+    """``LN(W2 act(W1 P + b1) + b2)``, row by row (PRE's MLP1).
+
+    Args:
+        dim: width of a row.
+        bottleneck: width of the hidden layer.
+        activation: of the hidden layer.
+        repeats: apply the same weights so many times. PRE's "MLP2" is of that kind: its second half
+            *is* its first.
+
+    Raises:
+        InputError: a number out of range or an unknown activation.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        bottleneck: int = 64,
+        activation: Activation = "relu",
+        repeats: int = 1,
+    ) -> None:
+        super().__init__()
+        whole_number("bottleneck", bottleneck)
+        whole_number("repeats", repeats)
+        one_of("activation", activation, Activation)
+        self.repeats = repeats
+        self.layers = nn.Sequential(
+            nn.Linear(dim, bottleneck),
+            ACTIVATIONS[activation](),
+            nn.Linear(bottleneck, dim),
+            nn.LayerNorm(dim),
+        )
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows (sequences, n, dim) -> the same shape."""
+        for _ in range(self.repeats):
+            rows = self.layers(rows)
+        return rows
+
+
+class LSTMEncoder(nn.Module):
+    """A one-layer bidirectional LSTM over the rows of a prompt, half the width each way (PRE's
+    default).
+
+    Args:
+        dim: width of a row, even.
+
+    Raises:
+        InputError: an odd width.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        if dim % 2:
+            raise InputError(
+                f"a bidirectional LSTM halves the width of a row: {dim} is odd, so take an MLP"
+            )
+        self.lstm = nn.LSTM(dim, dim // 2, batch_first=True, bidirectional=True)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows (sequences, n, dim) -> the same shape."""
+        return self.lstm(rows)[0]
+
+
+class ProjectorEncoder(nn.Module):
+    """``W2 relu(LN(W1 P + b1)) + b2`` with a hidden layer of an eighth of the width, row by row:
+    the projector through which MISA's prompts pass in their warm-up.
+
+    Args:
+        dim: width of a row, at least 8.
+
+    Raises:
+        InputError: a smaller width.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        whole_number("width of a row", dim, low=8)
+        self.down = nn.Linear(dim, dim // 8)
+        self.norm = nn.LayerNorm(dim // 8)
+        self.up = nn.Linear(dim // 8, dim)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows (sequences, n, dim) -> the same shape."""
+        return self.up(torch.relu(self.norm(self.down(rows))))

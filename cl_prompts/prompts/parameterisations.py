@@ -1,0 +1,211 @@
+"""Other ways to write a prompt: wrappers of any pool with values of its own.
+
+Published for language models and CLIP; here they wrap the pools of prompt methods on a ViT.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.backbones.injection import PromptPlan
+from cl_prompts.checks import positive, whole_number
+from cl_prompts.errors import InputError
+from cl_prompts.prompts.pools import Pool, gather
+from cl_prompts.prompts.selectors import Selection
+from cl_prompts.prompts.task_aware import TaskAware
+from cl_prompts.prompts.task_selectors import slot_rows
+
+
+class ValuePool(Protocol):
+    """A pool whose prompts are one Parameter: (..., rows, dim)."""
+
+    values: nn.Parameter
+
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
+        """The plan with other values of the same shape."""
+        ...
+
+
+class Reparameterised(TaskAware):
+    """Prompts that pass through an encoder while they are learned: ``P' = enc(P) + P`` (PRE,
+    Nguyen et al., arXiv 2309.07760).
+
+    The rows of one entry and block are the sequence that the encoder reads; one encoder serves them
+    all, or one each entry. :meth:`bake` replaces P by P', after which the encoder is no longer
+    asked: evaluation is unchanged, and later training of the encoder no longer moves those prompts.
+    With a slot for each task that is needed at the end of a task, since the encoder is shared:
+    ``slots=k`` bakes the k entries of the task before whenever one starts.
+
+    MISA's warm-up (ICLR 2025, arXiv 2503.00677) is ``encoder=ProjectorEncoder(dim)``, baked at its
+    end.
+
+    Args:
+        pool: a pool with ``values`` and ``build_from``.
+        encoder: rows (sequences, n, dim) -> the same shape.
+        residual: add P.
+        per_entry: an encoder for each entry (first axis of the values), copies of ``encoder``.
+        slots: entries of a task, baked when the next one starts; 0: none.
+        std: overwrite the pool's values by N(0, std^2); None keeps them. PRE takes 0.02.
+
+    Raises:
+        InputError: a pool that cannot be wrapped, or a number out of range.
+
+    Example:
+        >>> from cl_prompts.prompts.encoders import MLPEncoder
+        >>> from cl_prompts.prompts.pools import SharedTokens
+        >>> pool = Reparameterised(SharedTokens((0, 1), 5, 16), MLPEncoder(16, bottleneck=4))
+        >>> before = pool.build(None).context[1]
+        >>> pool.bake()
+        >>> bool(torch.equal(pool.build(None).context[1], before))
+        True
+    """
+
+    baked: Tensor
+
+    def __init__(
+        self,
+        pool: nn.Module,
+        encoder: nn.Module,
+        *,
+        residual: bool = True,
+        per_entry: bool = False,
+        slots: int = 0,
+        std: float | None = None,
+    ) -> None:
+        super().__init__()
+        if not (hasattr(pool, "values") and hasattr(pool, "build_from")):
+            raise InputError(
+                f"{type(pool).__name__} has no values that could be written otherwise: wrap a pool"
+                " of tokens or prefixes"
+            )
+        whole_number("slots", slots, low=0)
+        positive(std=std)
+        self.pool = pool
+        self.residual = residual
+        self.slots = slots
+        values = self.inner.values
+        self.encoders = nn.ModuleList(
+            [encoder, *(deepcopy(encoder) for _ in range(len(values) - 1 if per_entry else 0))]
+        )
+        self.register_buffer("baked", torch.zeros(len(values), dtype=torch.bool))
+        if std is not None:
+            nn.init.normal_(values, std=std)
+
+    @property
+    def inner(self) -> ValuePool:
+        """The wrapped pool."""
+        return cast(ValuePool, self.pool)
+
+    @property
+    def values(self) -> Tensor:
+        """P' in the shape of the pool's values."""
+        plain = self.inner.values
+        rows = plain.flatten(1, -3) if plain.dim() > 3 else plain[:, None]
+        if len(self.encoders) > 1:
+            encoded = torch.stack(
+                [encoder(entry) for encoder, entry in zip(self.encoders, rows, strict=True)]
+            )
+        else:
+            encoded = self.encoders[0](rows.flatten(0, 1))
+        encoded = encoded.reshape(plain.shape)
+        encoded = encoded + plain if self.residual else encoded
+        return torch.where(self.baked.view(-1, *[1] * (plain.dim() - 1)), plain, encoded)
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """The pool's plan of the encoded prompts."""
+        return self.inner.build_from(self.values, selection)
+
+    @torch.no_grad()
+    def bake(self, entries: slice | None = None) -> None:
+        """Replace P by P' for good, in all entries or in some."""
+        entries = slice(None) if entries is None else entries
+        self.inner.values[entries] = self.values[entries]
+        self.baked[entries] = True
+
+    def begin(self, task: int) -> None:
+        """Bake the slot of the task before, if asked."""
+        before = slot_rows(task - 1, self.slots, len(self.baked)) if self.slots else None
+        if before is not None:
+            self.bake(before)
+
+
+class Decomposed(TaskAware):
+    """A low-rank update of the embedded tokens beside a pool's prompts (DePT, Shi and Lipani, ICLR
+    2024, arXiv 2309.05173).
+
+    ``tokens' = tokens + alpha / sqrt(rank) * A B`` with A (n_tokens, rank) and B (rank, dim), for
+    all images alike or by entry; the pool's prompts are the *short* prompt that joins the sequence.
+    On a ViT the tokens are the embedded sequence behind the positional embedding, class token
+    included, so A B is an update of that embedding and costs nothing in the blocks. A begins as
+    U(-1/sqrt(rank), 1/sqrt(rank)), B at zero: the model begins as with the short prompt alone, and
+    A has no gradient in the first step.
+
+    At the budget of a prompt of length n the short length m and the rank obey ``m dim + rank
+    (n_tokens + dim) = n dim``: for ViT-B, n = 20 and m = 5 that is rank 11.
+
+    :meth:`bake` adds A B to a constant and sets B to zero, so that the next task learns another
+    update of the same rank on top; evaluation is unchanged.
+
+    Args:
+        pool: makes the short prompt: any pool.
+        n_tokens: length of the embedded sequence, ``FrozenViT.n_tokens``; other image sizes are
+            refused.
+        dim: token width.
+        rank: of the update.
+        size: entries: an image's update is the sum over its selected entries. 1: one for all
+            images, whatever is selected.
+        alpha: see above.
+
+    Raises:
+        InputError: a number out of range.
+
+    Example:
+        >>> from cl_prompts.prompts.pools import SharedTokens
+        >>> pool = Decomposed(SharedTokens((0,), 5, 16), n_tokens=17, dim=16, rank=3)
+        >>> pool.build(None).offset.shape
+        torch.Size([1, 17, 16])
+    """
+
+    baked: Tensor
+
+    def __init__(
+        self,
+        pool: nn.Module,
+        *,
+        n_tokens: int,
+        dim: int,
+        rank: int,
+        size: int = 1,
+        alpha: float = 8.0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("n_tokens", n_tokens), ("rank", rank), ("size", size)):
+            whole_number(name, value)
+        self.pool = pool
+        self.scale = alpha / rank**0.5
+        bound = rank**-0.5
+        self.a = nn.Parameter(torch.empty(size, n_tokens, rank).uniform_(-bound, bound))
+        self.b = nn.Parameter(torch.zeros(size, rank, dim))
+        self.register_buffer("baked", torch.zeros(size, n_tokens, dim))
+
+    def updates(self) -> Tensor:
+        """(size, n_tokens, dim) what is added to the embedded sequence."""
+        return self.baked + self.scale * (self.a @ self.b)
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """The pool's plan and the offset, (batch or 1, n_tokens, dim)."""
+        plan = cast(Pool, self.pool).build(selection)
+        updates = self.updates()
+        offset = updates if len(updates) == 1 else gather(updates, selection).sum(dim=1)
+        plan.add(PromptPlan(offset=offset))
+        return plan
+
+    @torch.no_grad()
+    def bake(self) -> None:
+        """Fold A B into a constant and begin a new update."""
+        self.baked.copy_(self.updates())
+        self.b.zero_()

@@ -1,0 +1,267 @@
+"""Aligning a head with samples of Gaussians that stand for the features of past classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from cl_prompts.checks import at_least, one_of, positive, whole_number
+from cl_prompts.errors import InputError
+from cl_prompts.losses.classification import masked_cross_entropy
+
+GaussianStatistics = Literal["covariance", "variance", "centroids"]
+AlignmentOptimizer = Literal["sgd", "adamw"]
+
+Batch = tuple[Tensor, Tensor]
+
+RIDGE = 1e-4
+"""Variance that is added to every dimension of a draw."""
+
+LAST_RATE = 1e-6
+"""Where the rate of ``optimizer="adamw"`` ends."""
+
+
+class GaussianHeadAlignment(nn.Module):
+    """Statistics of the features of each class, and a few epochs of head training on samples of
+    them.
+
+    "Task-adaptive prediction" of HiDe-Prompt (NeurIPS 2023, arXiv 2310.07234), also used by NoRGa,
+    VQ-Prompt and SMoPE; SLCA's classifier alignment is of the same kind. At a task's end
+    :meth:`observe` takes the features of its classes in; :meth:`align` then trains the head, and
+    the head alone, on draws from all classes seen, so that rows of different tasks become
+    comparable.
+
+    * ``centroids``: ``n_centroids`` k-means centres a class with the variances of their clusters,
+      each drawn from alike; clusters without variance are left out. All features of a class must
+      come in one call. HiDe-Prompt's default.
+    * ``covariance``: one full covariance a class: n_classes * dim^2 numbers.
+    * ``variance``: its diagonal. With one centroid, as VQ-Prompt and SMoPE have it, ``centroids``
+      is the same.
+
+    ``covariance`` and ``variance`` stream: a class may come in pieces (pairwise update of Chan,
+    Golub and LeVeque, 1979), also on streams without boundaries.
+
+    ``optimizer="sgd"`` (HiDe-Prompt): momentum 0.9, in epoch e of E the rate is
+    ``lr (1 + cos(pi e / E)) / 2``. ``"adamw"`` (VQ-Prompt, SMoPE): the cosine goes by batches and
+    ends at 1e-6.
+
+    Deviations: each epoch uses as many batches as there are classes; the published code takes as
+    many as there are classes of earlier tasks (``n_batches=``), which with one class a task is
+    hardly anything. Only what is used is drawn. K-means takes its seed from this part's generator,
+    in the published code from everything that was drawn before.
+
+    Args:
+        dim: of a feature.
+        n_classes: columns of the head.
+        statistics: see above.
+        n_centroids: of a class; with the other statistics it has no effect.
+        samples: per class (``centroids``: per centroid) of the pool that is shuffled; also the
+            size of a batch. Published: five times the training batch.
+        epochs: over the samples.
+        lr: the rate at the start.
+        optimizer: see above.
+        weight_decay: of the head.
+        seed: of draws, order and k-means.
+
+    Raises:
+        InputError: a number out of range or an unknown word.
+
+    Example:
+        >>> alignment = GaussianHeadAlignment(4, 3, statistics="variance", samples=16, epochs=2)
+        >>> alignment.observe(torch.randn(20, 4), torch.arange(20) % 2)
+        >>> head = nn.Linear(4, 3)
+        >>> alignment.align(head)
+        >>> alignment.observed.tolist()
+        [True, True, False]
+    """
+
+    count: Tensor
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        statistics: GaussianStatistics = "centroids",
+        n_centroids: int = 10,
+        samples: int = 120,
+        epochs: int = 30,
+        lr: float = 0.005,
+        optimizer: AlignmentOptimizer = "sgd",
+        weight_decay: float = 5e-4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        one_of("statistics", statistics, GaussianStatistics)
+        one_of("optimizer of the alignment", optimizer, AlignmentOptimizer)
+        whole_number("n_centroids", n_centroids)
+        whole_number("samples", samples)
+        whole_number("epochs of the alignment", epochs, low=0)
+        positive(**{"lr of the alignment": lr})
+        at_least(0, weight_decay=weight_decay)
+        self.statistics = statistics
+        self.samples = samples
+        self.epochs = epochs
+        self.lr = lr
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.generator = torch.Generator().manual_seed(seed)
+        n = n_centroids if statistics == "centroids" else 1
+        spread = (dim, dim) if statistics == "covariance" else (dim,)
+        # Sums of squares about the mean, divided by counts where they are used.
+        self.register_buffer("count", torch.zeros(n_classes, n))
+        self.register_buffer("mean", torch.zeros(n_classes, n, dim))
+        self.register_buffer("spread", torch.zeros(n_classes, n, *spread))
+
+    @property
+    def observed(self) -> Tensor:
+        """(classes,) boolean: classes with statistics."""
+        return (self.count > 0).any(dim=1)
+
+    @torch.no_grad()
+    def observe(self, features: Tensor, labels: Tensor) -> None:
+        """Take features in. ``centroids`` replaces the statistics of the classes that occur, the
+        other two add to them.
+
+        Args:
+            features: (n, dim), as the head reads them in evaluation.
+            labels: (n,) class ids.
+        """
+        for c in labels.unique().tolist():
+            mine = features[labels == c].to(self.mean.dtype)
+            if self.statistics == "centroids":
+                self._cluster(c, mine)
+            else:
+                self._add(c, mine)
+
+    def align(
+        self, head: nn.Module, seen: Tensor | None = None, n_batches: int | None = None
+    ) -> None:
+        """Train ``head`` on draws.
+
+        Args:
+            head: features (batch, dim) -> logits (batch, classes); all its parameters train.
+            seen: (classes,) boolean, the classes that compete; None: those with statistics.
+            n_batches: of an epoch; None: as many as there are classes with statistics.
+
+        Raises:
+            InputError: no class has statistics yet.
+        """
+        if not bool(self.observed.any()):
+            raise InputError("the head cannot be aligned before statistics of a class are observed")
+        epochs = (self.draw(n_batches) for _ in range(self.epochs))
+        self.fit(head, epochs, self.observed if seen is None else seen)
+
+    def fit(self, head: nn.Module, epochs: Iterable[Sequence[Batch]], seen: Tensor) -> None:
+        """Train ``head`` on given batches, with the alignment's optimiser, schedule and loss.
+
+        Args:
+            head: see :meth:`align`.
+            epochs: for each epoch its batches of features and labels.
+            seen: (classes,) boolean, the classes that compete.
+        """
+        optimizer = self._optimizer(head)
+        for epoch, batches in enumerate(epochs):
+            for i, (features, labels) in enumerate(batches):
+                rate = self._rate(epoch, i / len(batches))
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.zero_grad()
+                masked_cross_entropy(head(features), labels, seen).backward()
+                optimizer.step()
+
+    @torch.no_grad()
+    def draw(self, n_batches: int | None = None) -> list[Batch]:
+        """Batches of one epoch: features (samples, dim) and labels (samples,), on the device of the
+        statistics.
+
+        The pool holds ``samples`` draws of every component of every class; after shuffling, the
+        first ``n_batches`` batches are taken (None: as many as classes).
+        """
+        components = self._components()
+        n_batches = int(self.observed.sum()) if n_batches is None else n_batches
+        pool = components.repeat_interleave(self.samples, dim=0)
+        order = torch.randperm(len(pool), generator=self.generator)[: n_batches * self.samples]
+        chosen = pool[order]
+        features = self._sample(chosen)
+        labels = chosen[:, 0].to(features.device)
+        return list(zip(features.split(self.samples), labels.split(self.samples), strict=True))
+
+    def get_extra_state(self) -> Tensor:
+        """State of the generator."""
+        return self.generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Inverse of :meth:`get_extra_state`."""
+        self.generator.set_state(state.to("cpu", torch.uint8))
+
+    def _components(self) -> Tensor:
+        """(components, 2) class and component of everything that can be drawn from, on the CPU."""
+        usable = self.count > 0
+        if self.statistics == "centroids":
+            usable = usable & (self.spread.sum(dim=-1) > 0)
+        return usable.nonzero().cpu()
+
+    def _sample(self, chosen: Tensor) -> Tensor:
+        """Class and component of each draw (n, 2) -> features (n, dim)."""
+        device = self.mean.device
+        noise = torch.randn(len(chosen), self.mean.shape[-1], generator=self.generator).to(device)
+        c, k = chosen.to(device).unbind(1)
+        mean, count = self.mean[c, k], self.count[c, k][:, None]
+        if self.statistics != "covariance":
+            return mean + noise * (self.spread[c, k] / count + RIDGE).sqrt()
+        for label in chosen[:, 0].unique().tolist():
+            rows = (chosen[:, 0] == label).to(device)
+            covariance = self.spread[label, 0] / self.count[label, 0]
+            covariance.diagonal().add_(RIDGE)
+            noise[rows] = noise[rows] @ torch.linalg.cholesky(covariance).T
+        return mean + noise
+
+    def _add(self, c: int, x: Tensor) -> None:
+        n, old = len(x), self.count[c, 0].clone()
+        batch_mean = x.mean(dim=0)
+        shift = batch_mean - self.mean[c, 0]
+        inside = x - batch_mean
+        between = old * n / (old + n)
+        if self.statistics == "covariance":
+            self.spread[c, 0] += inside.T @ inside + torch.outer(shift, shift) * between
+        else:
+            self.spread[c, 0] += inside.square().sum(dim=0) + shift.square() * between
+        self.mean[c, 0] += shift * n / (old + n)
+        self.count[c, 0] += n
+
+    def _cluster(self, c: int, x: Tensor) -> None:
+        n = min(self.count.shape[1], len(x))
+        seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
+        labels = KMeans(n, n_init=10, random_state=seed).fit(x.cpu().double().numpy()).labels_
+        cluster = torch.from_numpy(labels).to(x.device)
+        for buffer in (self.count, self.mean, self.spread):
+            buffer[c] = 0
+        for k in range(n):
+            mine = x[cluster == k]
+            if len(mine):
+                self.count[c, k] = len(mine)
+                self.mean[c, k] = mine.mean(dim=0)
+                self.spread[c, k] = (mine - mine.mean(dim=0)).square().sum(dim=0)
+
+    def _optimizer(self, head: nn.Module) -> Optimizer:
+        parameters = list(head.parameters())
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(
+                parameters, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay
+            )
+        return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay)
+
+    def _rate(self, epoch: int, part: float) -> float:
+        if self.optimizer == "sgd":
+            return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        done = (epoch + part) / self.epochs
+        return LAST_RATE + (self.lr - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2

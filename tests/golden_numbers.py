@@ -1,0 +1,64 @@
+"""Reference numbers of published code (``tests/golden/beyond/*.npz``), read and compared by key."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from cl_prompts.backbones.vit import FrozenViT
+from tests import GOLDEN_FILES
+
+#: Every golden model takes images in [0, 1] as they are.
+PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+class Golden:
+    """One file of reference numbers: ``golden("task1/logits")`` is a tensor, integers as int64."""
+
+    def __init__(self, name: str) -> None:
+        self.arrays = dict(np.load(GOLDEN_FILES / "beyond" / f"{name}.npz"))
+
+    def __call__(self, key: str) -> Tensor:
+        tensor = torch.from_numpy(self.arrays[key])
+        return tensor.long() if tensor.dtype == torch.int32 else tensor
+
+    def number(self, key: str) -> float:
+        """A scalar."""
+        return float(self.arrays[key])
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys below ``prefix``."""
+        return [key for key in self.arrays if key.startswith(prefix)]
+
+    def state(self, prefix: str) -> dict[str, Tensor]:
+        """All tensors below ``prefix``, which is cut off: a state dict."""
+        return {key.removeprefix(prefix): self(key) for key in self.keys(prefix)}
+
+    def close(self, got: Tensor, key: str, atol: float = 2e-5, rtol: float = 0) -> None:
+        """Assert that ``got`` has the values of ``key``, whatever its shape."""
+        want = self(key)
+        torch.testing.assert_close(
+            got.detach().to(want.dtype), want.view_as(got), atol=atol, rtol=rtol
+        )
+
+
+def golden_vit() -> FrozenViT:
+    """The tiny backbone of the golden runs."""
+    vit = VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=32, depth=6, num_heads=4, num_classes=0
+    )
+    vit.load_state_dict(Golden("vit").state(""))
+    return FrozenViT(vit, normalisation=PLAIN)
+
+
+def put(parameter: Tensor, values: Tensor) -> None:
+    """Overwrite a parameter."""
+    with torch.no_grad():
+        parameter.copy_(values.reshape(parameter.shape))
+
+
+def gradient(parameter: Tensor) -> Tensor:
+    """The gradient, zeros if there is none."""
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

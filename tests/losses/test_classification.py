@@ -1,0 +1,95 @@
+"""Cross-entropy among the classes of a batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_prompts.losses.classification import batch_classes, has_one_class, masked_cross_entropy
+from cl_prompts.models.heads import CosineHead
+from cl_prompts.prompts.pools import class_position
+from cl_prompts.prompts.prefixes import SharedPrefix
+from tests.golden_numbers import Golden, golden_vit, gradient, put
+
+GOLDEN = Golden("single_prompt")
+
+
+def test_only_the_classes_of_the_batch_compete() -> None:
+    logits, labels = torch.randn(6, 5), torch.tensor([1, 3, 3, 1, 1, 4])
+    competing = batch_classes(labels, 5)
+    assert competing.tolist() == [False, True, False, True, True]
+    columns = torch.tensor([1, 3, 4])
+    want = F.cross_entropy(logits[:, columns], torch.tensor([0, 1, 1, 0, 0, 2]))
+    torch.testing.assert_close(masked_cross_entropy(logits, labels, competing), want)
+    logits[:, [0, 2]] = -torch.inf  # unseen classes of a model
+    torch.testing.assert_close(masked_cross_entropy(logits, labels, competing), want)
+
+
+def test_rows_of_absent_classes_do_not_move() -> None:
+    head = nn.Linear(4, 5)
+    before = head.weight.detach().clone()
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.1)
+    labels = torch.tensor([1, 3, 3, 1])
+    masked_cross_entropy(head(torch.randn(4, 4)), labels, batch_classes(labels, 5)).backward()
+    optimizer.step()
+    moved = (head.weight != before).any(dim=1)
+    assert moved.tolist() == [False, True, False, True, False]
+
+
+def test_a_batch_of_one_class_teaches_nothing() -> None:
+    head = nn.Linear(4, 5)
+    labels = torch.tensor([2, 2, 2])
+    loss = masked_cross_entropy(head(torch.randn(3, 4)), labels, batch_classes(labels, 5))
+    loss.backward()
+    assert loss.item() == 0
+    assert not gradient(head.weight).any()
+
+
+@pytest.mark.parametrize(
+    ("labels", "one"), [([4, 4], True), ([4, 1], False), ([0], True), ([], True)]
+)
+def test_batches_of_one_class_are_told(labels: list[int], one: bool) -> None:
+    assert bool(has_one_class(torch.tensor(labels, dtype=torch.int64))) is one
+
+
+def test_nothing_waits_for_a_device() -> None:
+    labels = torch.tensor([1, 3], device="meta")  # a tensor without values: any look at it fails
+    assert batch_classes(labels, 5).shape == (5,)
+    assert has_one_class(labels).shape == ()
+
+
+def features(prefix: SharedPrefix) -> Tensor:
+    backbone = golden_vit()
+    return backbone.class_features(backbone.embed(GOLDEN("images")), prefix.build(None))
+
+
+@pytest.mark.parametrize("kind", ["cos_sim", "linear"])
+def test_single_prompt_is_the_published_one(kind: str) -> None:
+    prefix = SharedPrefix(range(5), 3, 32, 4, position=class_position(golden_vit()))
+    head = CosineHead(32, 9) if kind == "cos_sim" else nn.Linear(32, 9)
+    put(prefix.values, GOLDEN("prompt"))
+    put(head.weight, GOLDEN(f"{kind}/head_weight"))
+    if kind == "linear":
+        assert head.bias is not None
+        put(head.bias, GOLDEN("linear/head_bias"))
+    optimizer = torch.optim.Adam([*prefix.parameters(), *head.parameters()], lr=5e-3)
+
+    got = features(prefix)
+    GOLDEN.close(got, f"{kind}/features")
+    logits = head(got)
+    GOLDEN.close(logits, f"{kind}/logits")
+    labels = GOLDEN("labels")
+    loss = masked_cross_entropy(logits, labels, batch_classes(labels, 9))
+    GOLDEN.close(loss, f"{kind}/batch_mask_loss")
+    loss.backward()
+    GOLDEN.close(gradient(prefix.values), f"{kind}/grad_prompt")
+    GOLDEN.close(gradient(head.weight), f"{kind}/grad_head_weight")
+    if kind == "linear":
+        assert head.bias is not None
+        GOLDEN.close(gradient(head.bias), "linear/grad_head_bias")
+    optimizer.step()
+    GOLDEN.close(prefix.values, f"{kind}/after_adam/prompt", atol=1e-3)
+    GOLDEN.close(head.weight, f"{kind}/after_adam/head_weight", atol=1e-3)
+    GOLDEN.close(head(features(prefix)), f"{kind}/after_adam/eval_logits", atol=1e-4)

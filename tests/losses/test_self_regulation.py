@@ -1,0 +1,110 @@
+"""PromptSRC's and CoPrompt's terms against published numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cl_prompts.errors import InputError
+from cl_prompts.losses.self_regulation import (
+    MixingAdapter,
+    cosine_consistency,
+    logit_divergence,
+    row_difference,
+)
+from tests.golden_numbers import Golden, gradient, put
+
+GOLDEN = Golden("self_regulation")
+
+
+def inputs(case: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    features, frozen, rows, frozen_rows = (
+        GOLDEN(f"{case}/{name}")
+        for name in (
+            "prompted_features",
+            "frozen_features",
+            "class_weights",
+            "frozen_class_weights",
+        )
+    )
+    return features.requires_grad_(), frozen, rows.requires_grad_(), frozen_rows
+
+
+def cosines(features: Tensor, rows: Tensor, case: str) -> Tensor:
+    scale = GOLDEN.number(f"{case}/logit_scale")
+    return scale * F.normalize(features, dim=-1) @ F.normalize(rows, dim=-1).T
+
+
+def test_published_prompt_src() -> None:
+    features, frozen, rows, frozen_rows = inputs("promptsrc")
+    logits = cosines(features, rows, "promptsrc")
+    entropy = F.cross_entropy(logits, GOLDEN("promptsrc/labels"))
+    image = row_difference(features, frozen)
+    classes = row_difference(rows, frozen_rows)
+    divergence = logit_divergence(logits, cosines(frozen, frozen_rows, "promptsrc"))
+    GOLDEN.close(entropy, "promptsrc/terms/cross_entropy")
+    GOLDEN.close(image, "promptsrc/terms/image_l1")
+    GOLDEN.close(classes, "promptsrc/terms/class_l1")
+    GOLDEN.close(divergence, "promptsrc/terms/logits_kl")
+    loss = entropy + 10 * image + 25 * classes + divergence
+    GOLDEN.close(loss, "promptsrc/loss")
+    loss.backward()
+    GOLDEN.close(gradient(features), "promptsrc/grad_features")
+    GOLDEN.close(gradient(rows), "promptsrc/grad_class_weights")
+
+
+def test_published_co_prompt() -> None:
+    features, frozen, rows, frozen_rows = inputs("coprompt")
+    image, classes = MixingAdapter(12, 0.1), MixingAdapter(12, 0.2)
+    for adapter, name in ((image, "adapter_image"), (classes, "adapter_class")):
+        put(adapter.down.weight, GOLDEN(f"coprompt/{name}/fc.0.weight"))
+        put(adapter.up.weight, GOLDEN(f"coprompt/{name}/fc.2.weight"))
+    mixed, mixed_rows = image(features), classes(rows)
+    consistency = cosine_consistency(mixed, frozen) + cosine_consistency(mixed_rows, frozen_rows)
+    loss = F.cross_entropy(cosines(mixed, mixed_rows, "coprompt"), GOLDEN("coprompt/labels"))
+    loss = loss + GOLDEN.number("coprompt/weight") * consistency
+    GOLDEN.close(loss, "coprompt/loss")
+    loss.backward()
+    GOLDEN.close(gradient(features), "coprompt/grad_features")
+
+
+@pytest.mark.parametrize("term", [row_difference, cosine_consistency])
+def test_rows_without_a_counterpart_are_left_out(term: object) -> None:
+    rows, frozen = torch.randn(5, 4), torch.randn(5, 4)
+    known = torch.tensor([True, False, True, True, False])
+    torch.testing.assert_close(term(rows, frozen, known), term(rows[known], frozen[known]))  # type: ignore[operator]
+    assert term(rows, frozen, torch.zeros(5, dtype=torch.bool)) == 0  # type: ignore[operator]
+
+
+def test_columns_without_a_counterpart_are_left_out() -> None:
+    logits, frozen = torch.randn(6, 5, requires_grad=True), torch.randn(6, 5)
+    known = torch.tensor([True, False, True, True, False])
+    masked = logits.masked_fill(~known, float("-inf"))  # unseen classes of a model
+    got = logit_divergence(masked, frozen, known)
+    torch.testing.assert_close(got, logit_divergence(logits[:, known], frozen[:, known]))
+    got.backward()
+    assert gradient(logits).isfinite().all()
+    assert not gradient(logits)[:, ~known].any()
+    nothing = logit_divergence(logits, frozen, torch.zeros(5, dtype=torch.bool))
+    nothing.backward()
+    assert nothing.item() == 0
+    assert gradient(logits).isfinite().all()
+
+
+def test_the_frozen_side_gets_no_gradient() -> None:
+    rows, frozen = torch.randn(5, 4), torch.randn(5, 4, requires_grad=True)
+    for term in (row_difference, cosine_consistency, logit_divergence):
+        assert not term(rows, frozen).requires_grad
+
+
+def test_equal_rows_cost_nothing() -> None:
+    rows = torch.randn(5, 4)
+    for term in (row_difference, cosine_consistency, logit_divergence):
+        assert term(rows, rows).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="share is 2: it must be between 0 and 1"):
+        MixingAdapter(12, 2)

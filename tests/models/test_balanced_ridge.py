@@ -1,0 +1,61 @@
+"""AIR against published numbers and its formula."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.models.balanced_ridge import BalancedRidge
+from tests.golden_numbers import Golden
+
+GOLDEN = Golden("analytic")
+
+
+def published(balance_over: str = "range") -> BalancedRidge:
+    air = BalancedRidge(
+        12,
+        7,
+        projection=20,
+        ridge=GOLDEN.number("gamma"),
+        balance_over=balance_over,  # type: ignore[arg-type]
+    )
+    air.expansion.matrix = GOLDEN("projection")
+    return air
+
+
+def test_published_numbers() -> None:
+    air = published()
+    for batch in range(4):
+        air.update(GOLDEN(f"batch{batch}/features"), GOLDEN(f"batch{batch}/labels"))
+        counts = GOLDEN(f"batch{batch}/counts")
+        assert torch.equal(air.count[: len(counts)].long(), counts)
+        air.logits(GOLDEN("test_features"))
+        assert air.weight is not None
+        GOLDEN.close(air.weight[:, : len(counts)], f"batch{batch}/weight_balanced", atol=1e-9)
+    GOLDEN.close(air._scores(GOLDEN("test_features")), "test_scores_balanced", atol=1e-9)
+
+
+def test_known_classes_alone_share_the_weight() -> None:
+    seen, in_range = published("seen"), published("range")
+    for air in (seen, in_range):
+        air.update(torch.randn(6, 12), torch.tensor([5, 5, 5, 5, 1, 1]))
+    torch.testing.assert_close(seen.class_weights()[[1, 5]], torch.tensor([4 / 3, 2 / 3]).double())
+    torch.testing.assert_close(in_range.class_weights(), 3 * seen.class_weights())
+
+
+def test_order_does_not_matter_and_nothing_seen_is_minus_infinity() -> None:
+    x, y = torch.randn(40, 12), torch.arange(40) % 5
+    whole, parts = published(), published()
+    assert (whole(x) == -torch.inf).all()
+    whole.update(x, y)
+    for part in torch.randperm(40, generator=torch.Generator().manual_seed(0)).split(7):
+        parts.update(x[part], y[part])
+    torch.testing.assert_close(parts(x), whole(x))
+
+
+def test_too_much_memory_is_refused() -> None:
+    with pytest.raises(InputError, match=r"18\.6 GiB for 100 classes.*at most 2317"):
+        BalancedRidge(8, 100, projection=5000)
+    with pytest.raises(InputError, match="ridge of AIR is 0"):
+        BalancedRidge(8, 10, ridge=0)

@@ -1,0 +1,167 @@
+"""The multi-label ridge and L3A: closed forms, published numbers, what pseudo-labels may touch."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score
+from torch import Tensor
+
+from cl_prompts.errors import InputError
+from cl_prompts.metrics.multi_label import average_precision
+from cl_prompts.models.multi_label_ridge import MultiLabelRidge
+from tests.golden_numbers import Golden
+
+GOLDEN = Golden("l3a")
+L3A = {"expansion": "uniform", "width": 20, "pseudo": 0.7, "weights": "sqrt"}
+
+
+def data(n: int = 90) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 6, generator=generator)
+    noise = torch.randn(n, 4, generator=generator)
+    return x + 1, (x[:, :4] + 0.5 * noise > 0.4).long()
+
+
+def test_it_is_the_ridge_with_zeros_for_what_is_not_annotated() -> None:
+    x, y = data()
+    model = MultiLabelRidge(6, 4, ridge=3.0)
+    first = torch.tensor([True, True, False, False])
+    order = torch.randperm(90, generator=torch.Generator().manual_seed(1))
+    for part in order.split(11):
+        known = (part < 45)[:, None] == first  # the first half is annotated for classes 0, 1
+        model.update(x[part], y[part], known)
+    h = np.concatenate([x.double().numpy(), np.ones((90, 1))], axis=1)
+    targets = y.double().numpy()
+    targets[:45, 2:] = 0
+    targets[45:, :2] = 0
+    want = h @ np.linalg.solve(h.T @ h + 3 * np.eye(7), h.T @ targets)
+    assert np.allclose(model(x).numpy(), want, atol=1e-6)
+    assert model(x).dtype == torch.float32
+
+
+def test_l3a_is_the_published_one() -> None:
+    model = MultiLabelRidge(12, 8, ridge=GOLDEN.number("ridge"), **L3A)  # type: ignore[arg-type]
+    assert model.statistics.expansion is not None
+    model.statistics.expansion.matrix = GOLDEN("projection")
+    for task, (low, high) in enumerate([(0, 4), (4, 6), (6, 8)]):
+        annotated = torch.zeros(8, dtype=torch.bool)
+        annotated[low:high] = True
+        batches = [f"task{task}/batch{i}" for i in range(3)]
+        model.count_labels(torch.cat([GOLDEN(f"{b}/true_labels") for b in batches]), annotated)
+        GOLDEN.close(model.count[:high], f"task{task}/counts", atol=0)
+        GOLDEN.close(model.class_weights()[:high], f"task{task}/class_weights", atol=1e-9)
+        for batch in batches:
+            labels = GOLDEN(f"{batch}/true_labels")
+            if task:
+                inputs = model.statistics.inputs(GOLDEN(f"{batch}/features"))
+                got = model.targets(inputs, labels, annotated)
+                GOLDEN.close(got[:, :high], f"{batch}/targets_with_pseudo", atol=0)
+            model.update(GOLDEN(f"{batch}/features"), labels, annotated, counted=True)
+        model.settle()
+        for got, name in (
+            (model.settled_weight[:, :high], "weight"),
+            (model.statistics.gram, "gram"),
+            (model.statistics.cross("classes")[:, :high], "cross"),
+        ):
+            GOLDEN.close(got, f"float64/task{task}/{name}", atol=1e-9)
+            GOLDEN.close(got, f"float32/task{task}/{name}", atol=2e-5)
+
+
+def test_pseudo_labels_never_touch_annotated_classes() -> None:
+    x, y = data()
+    model = MultiLabelRidge(6, 4, ridge=0.1, pseudo=0.6)
+    old = torch.tensor([True, True, False, False])
+    model.update(x, y, old)
+    inputs = model.statistics.inputs(x)
+    assert not model.targets(inputs, torch.zeros_like(y), ~old).any()  # nothing is settled yet
+    model.settle()
+    got = model.targets(inputs, y, ~old)
+    assert torch.equal(got[:, 2:].long(), y[:, 2:])
+    want = torch.sigmoid(model(x)[:, :2]) > 0.6
+    assert want.any()
+    assert torch.equal(got[:, :2].bool(), want)
+    assert torch.equal(model.targets(inputs, y).long(), y)  # all is annotated
+
+
+def test_a_sample_weighs_as_its_positives() -> None:
+    x, y = data()
+    model = MultiLabelRidge(6, 4, weights="sqrt")
+    model.update(x, y)
+    v = model.class_weights()
+    assert v.mean().item() == pytest.approx(1)
+    assert (v * model.count.sqrt()).std().item() == pytest.approx(0, abs=1e-9)
+    only = torch.eye(4).double()
+    torch.testing.assert_close(model.sample_weights(only), v)
+    both = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]).double()
+    weights = model.sample_weights(both)
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([float(v[:2].mean()), 0])
+    gram = model.statistics.gram.clone()
+    model.update(x, torch.zeros_like(y))  # images without a positive are left out
+    assert torch.equal(model.statistics.gram, gram)
+
+
+def minus_map(scores: Tensor, targets: Tensor) -> float:
+    return -float(average_precision(scores, targets).nanmean())
+
+
+def test_the_ridge_of_the_best_held_out_precision() -> None:
+    x, y = data()
+    model = MultiLabelRidge(6, 4, held_out=30, seed=1)
+    with pytest.raises(InputError, match="give held_out > 0"):
+        model.choose_ridge(minus_map)
+    model.update(x, y)
+    held = {tuple(row) for row in model.held.features.float().tolist()}
+    inside = torch.tensor([tuple(row) in held for row in x.tolist()])
+    assert int(inside.sum()) == 30
+    best = model.choose_ridge(minus_map, (1.0, 100.0, 1e4))
+    precision = {}
+    for ridge in (1.0, 100.0, 1e4):
+        rest = MultiLabelRidge(6, 4, ridge=ridge)
+        rest.update(x[~inside], y[~inside])
+        precision[ridge] = average_precision_score(y[inside], rest(x[inside]))
+    assert best == max(precision, key=precision.__getitem__) == model.ridge.item()
+
+
+def test_state_round_trip_continues_identically() -> None:
+    x, y = data()
+    model, twin = (MultiLabelRidge(6, 4, held_out=9, **L3A) for _ in range(2))  # type: ignore[arg-type]
+    model.update(x[:30], y[:30])
+    model.settle()
+    twin(x)
+    twin.load_state_dict(copy.deepcopy(model.state_dict()))
+    assert torch.equal(twin(x), model(x))
+    known = torch.tensor([False, False, True, True])
+    for each in (model, twin):
+        each.update(x[30:], y[30:], known)
+    for name, values in model.state_dict().items():
+        assert torch.equal(values, twin.state_dict()[name]), name
+    assert torch.equal(twin(x), model(x))
+
+
+def test_unseen_classes_score_zero_and_batch_mates_do_not_matter() -> None:
+    x, y = data()
+    model = MultiLabelRidge(6, 4)
+    assert not model(x).any()
+    model.update(x, y, torch.tensor([True, True, True, False]))
+    scores = model(x)
+    assert not scores[:, 3].any()
+    assert (scores[:, :3] != 0).all()
+    alone = torch.cat([model(row[None]) for row in x])
+    torch.testing.assert_close(alone, scores, atol=1e-6, rtol=1e-6)
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="pseudo is 2: it must be between 0 and 1"):
+        MultiLabelRidge(3, 2, pseudo=2)
+    with pytest.raises(InputError, match="unknown weights 'sqr': did you mean 'sqrt'"):
+        MultiLabelRidge(3, 2, weights="sqr")  # type: ignore[arg-type]
+    model = MultiLabelRidge(3, 2)
+    with pytest.raises(InputError, match=r"features of shape \(5, 4\): it needs \(batch, 3\)"):
+        model.update(torch.zeros(5, 4), torch.zeros(5, 2))
+    with pytest.raises(InputError, match=r"targets of shape \(5,\) for 5 samples"):
+        model.update(torch.zeros(5, 3), torch.zeros(5))

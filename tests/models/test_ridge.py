@@ -1,0 +1,170 @@
+"""One ridge regression for all: literal solutions, published numbers, and what must not matter."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import Ridge
+from torch import Tensor
+
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.models.held_out import HeldOutSample
+from cl_prompts.models.ranpac import RanPAC
+from cl_prompts.models.ridge import RandomExpansion, RidgeStatistics
+from tests.golden_numbers import Golden
+
+GOLDEN = Golden("analytic")
+
+
+def data(n: int = 80) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 6, generator=generator) + 1
+    y = torch.randn(n, 3, generator=generator) + x[:, :3]
+    return x, y, torch.rand(n, generator=generator)
+
+
+def test_several_target_sets_with_weights_and_intercept() -> None:
+    x, y, weights = data()
+    ridge = RidgeStatistics(6, {"a": 3, "b": 1}, intercept=True)
+    for part in torch.arange(len(x)).split(17):
+        ridge.add(ridge.inputs(x[part]), {"a": y[part], "b": y[part, :1].abs()}, weights[part])
+    got = ridge.solve(2.0)
+    inputs = torch.cat([x, torch.ones(len(x), 1)], dim=1).numpy()
+    for name, targets in (("a", y), ("b", y[:, :1].abs())):
+        oracle = Ridge(alpha=2.0, fit_intercept=False, solver="cholesky")
+        oracle.fit(inputs.astype("float64"), targets.double().numpy(), weights.numpy())
+        want = torch.from_numpy(oracle.coef_).view(targets.shape[1], -1).T
+        torch.testing.assert_close(got[name], want, atol=1e-9, rtol=1e-6)
+
+
+def test_an_integer_weight_is_a_repetition() -> None:
+    x, y, _ = data()
+    thrice, weighted = (RidgeStatistics(6, {"a": 3}) for _ in range(2))
+    for _ in range(3):
+        thrice.add(thrice.inputs(x), {"a": y})
+    weighted.add(weighted.inputs(x), {"a": y}, torch.full((len(x),), 3))
+    torch.testing.assert_close(weighted.solve(1.0)["a"], thrice.solve(1.0)["a"])
+
+
+def test_expansions() -> None:
+    uniform = RandomExpansion(16, 500, "uniform", seed=1).matrix
+    assert uniform.abs().max() <= 0.25
+    assert uniform.std().item() == pytest.approx((1 / 48) ** 0.5, rel=0.05)
+    normal = RandomExpansion(16, 500, seed=1)
+    assert normal.matrix.std().item() == pytest.approx(1, rel=0.05)
+    assert torch.equal(normal.matrix, RandomExpansion(16, 500, seed=1).matrix)
+    x = torch.randn(4, 16)
+    assert torch.equal(normal(x), (x @ normal.matrix).clamp(min=0))
+
+
+def fed(width: int | None, passes: int = 1) -> tuple[RidgeStatistics, list[Tensor], list[Tensor]]:
+    """Published batches, the solution after each, and the inverse of the system."""
+    if width is None:
+        ridge = RidgeStatistics(12, {"classes": 7}, intercept=True)
+    else:
+        ridge = RidgeStatistics(12, {"classes": 7}, expansion="normal", width=width)
+        assert ridge.expansion is not None
+        ridge.expansion.matrix = GOLDEN("projection")
+    solutions, inverses = [], []
+    for batch in range(4):
+        onehot = F.one_hot(GOLDEN(f"batch{batch}/labels"), 7)
+        inputs = ridge.inputs(GOLDEN(f"batch{batch}/features"))
+        for _ in range(passes):
+            ridge.add(inputs, {"classes": onehot})
+        solutions.append(ridge.solve(GOLDEN("gamma"))["classes"])
+        system = ridge.gram + GOLDEN("gamma") * torch.eye(ridge.size)
+        inverses.append(torch.linalg.inv(system))
+    return ridge, solutions, inverses
+
+
+@pytest.mark.parametrize(
+    ("width", "passes", "key"),
+    [(20, 1, "weight"), (20, 3, "weight_three_passes"), (None, 1, "weight_plain_with_bias")],
+)
+def test_published_recursion_gives_the_batch_solution(
+    width: int | None, passes: int, key: str
+) -> None:
+    ridge, solutions, inverses = fed(width, passes)
+    for batch, (weight, inverse) in enumerate(zip(solutions, inverses, strict=True)):
+        want = GOLDEN(f"batch{batch}/{key}")
+        GOLDEN.close(weight[:, : want.shape[1]], f"batch{batch}/{key}", atol=1e-9)
+        assert not weight[:, want.shape[1] :].any()  # classes to come
+        if key == "weight":
+            GOLDEN.close(inverse, f"batch{batch}/R", atol=1e-9)
+            GOLDEN.close(
+                ridge.inputs(GOLDEN(f"batch{batch}/features")), f"batch{batch}/expanded", atol=1e-9
+            )
+    scores = ridge.inputs(GOLDEN("test_features")) @ solutions[-1]
+    if passes == 1:
+        GOLDEN.close(scores, f"test_scores{key.removeprefix('weight').removesuffix('')}", atol=1e-9)
+
+
+def test_gacl_is_ranpac_with_another_ridge() -> None:
+    x, _, _ = data()
+    y = torch.arange(80) % 4
+    gacl = RanPAC(6, 4, projection=30, expansion="uniform", ridge=5.0, seed=2)
+    scaled = RanPAC(6, 4, projection=30, ridge=5.0 * 7.0**2, seed=2)
+    assert gacl.statistics.expansion is not None
+    assert scaled.statistics.expansion is not None
+    scaled.statistics.expansion.matrix = 7.0 * gacl.statistics.expansion.matrix.double()
+    for part in torch.arange(80).split(13):
+        for model in (gacl, scaled):
+            model.update(x[part], y[part])
+    got, want = (model._scores(x.double()) for model in (gacl, scaled))
+    torch.testing.assert_close(got, want, atol=1e-9, rtol=0)
+
+
+def test_a_ridge_is_chosen_on_weighted_held_out_samples() -> None:
+    x, y, weights = data(200)
+    ridge = RidgeStatistics(6, {"a": 3})
+    ridge.add(ridge.inputs(x), {"a": y}, weights)
+    gram = ridge.gram.clone()
+    held = ridge.inputs(x[:40]), y[:40].double(), weights[:40]
+    best = ridge.choose_ridge("a", held, candidates=(1e-3, 1e1, 1e3, 1e5))
+    assert torch.equal(ridge.gram, gram)
+    rest = RidgeStatistics(6, {"a": 3})
+    rest.add(rest.inputs(x[40:]), {"a": y[40:]}, weights[40:])
+    errors = {
+        r: float((held[0] @ rest.solve(r)["a"] - held[1]).square().mean())
+        for r in (1e-3, 1e1, 1e3, 1e5)
+    }
+    assert best == min(errors, key=errors.__getitem__)
+    worst = ridge.choose_ridge(
+        "a", held, candidates=(1e-3, 1e1, 1e3, 1e5), error=lambda s, _: float(s.square().mean())
+    )
+    assert worst == 1e5
+
+
+def test_held_out_sample_resumes() -> None:
+    x, y, _ = data()
+    held, twin = (HeldOutSample(10, 6, 3, seed=1) for _ in range(2))
+    held.add(x[:50], y[:50])
+    twin.load_state_dict(copy.deepcopy(held.state_dict()))
+    for each in (held, twin):
+        each.add(x[50:], y[50:])
+    assert torch.equal(held.features, twin.features)
+    assert torch.equal(held.targets, twin.targets)
+    rows = {tuple(row) for row in x.tolist()}
+    assert all(tuple(row) in rows for row in held.kept[0].float().tolist())
+    empty = HeldOutSample(0, 6, 3)
+    empty.add(x, y)
+    assert len(empty) == 0
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="has no target set"):
+        RidgeStatistics(3, {})
+    with pytest.raises(InputError, match="columns of the target set 'a' must be a whole number"):
+        RidgeStatistics(3, {"a": 0})
+    with pytest.raises(InputError, match="unknown expansion 'gauss'"):
+        RidgeStatistics(3, {"a": 1}, expansion="gauss", width=4)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="width of the random expansion must be"):
+        RidgeStatistics(3, {"a": 1}, expansion="normal")
+    ridge = RidgeStatistics(3, {"a": 1, "b": 2})
+    with pytest.raises(InputError, match="got the target sets a: it needs a, b"):
+        ridge.add(ridge.inputs(torch.ones(1, 3)), {"a": torch.ones(1, 1)})
+    with pytest.raises(RunError, match="the ridge 0 is too small"):
+        ridge.solve(0)

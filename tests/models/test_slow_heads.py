@@ -1,0 +1,214 @@
+"""FlyPrompt's parts against the published run, and what they promise."""
+
+from __future__ import annotations
+
+import copy
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.errors import InputError
+from cl_prompts.losses.classification import batch_classes, masked_cross_entropy
+from cl_prompts.models.heads import CosineHead
+from cl_prompts.models.routers import EXPERTS, AnalyticRouter
+from cl_prompts.models.slow_heads import Ensemble, SlowHeads, ensemble
+from cl_prompts.prompts.experts import ExpertTokens
+from cl_prompts.prompts.pools import TokenPool, class_position
+from cl_prompts.prompts.selectors import Selection
+from tests.golden_numbers import Golden, golden_vit, put
+
+GOLDEN = Golden("flyprompt")
+
+
+def choose(expert: int | Tensor, n: int) -> Selection:
+    index = torch.as_tensor(expert).expand(n)[:, None]
+    return Selection(index, torch.zeros(n, 3), torch.ones(3))
+
+
+class Published:
+    """The published run, in which all experts are one parameter."""
+
+    def __init__(self) -> None:
+        self.vit: FrozenViT = golden_vit()
+        self.pool = TokenPool(3, range(5), 3, 32, position=class_position(self.vit))
+        put(self.pool.values, GOLDEN("prompts0").transpose(0, 1))
+        self.head = nn.Linear(32, 9)
+        put(self.head.weight, GOLDEN("head_weight0"))
+        put(self.head.bias, GOLDEN("head_bias0"))
+        self.slow = SlowHeads(self.head, 3, GOLDEN("ema_ratio").tolist())
+        self.router = AnalyticRouter(3, 32, width=40, ridge=GOLDEN.number("ridge"))
+        assert self.router.statistics.expansion is not None
+        self.router.statistics.expansion.matrix = GOLDEN("projection")
+        self.optimizer = torch.optim.Adam(
+            [*self.head.parameters(), *self.pool.parameters()], lr=5e-3
+        )
+
+    def features(self, images: Tensor, expert: int | Tensor) -> Tensor:
+        plan = self.pool.build(choose(expert, len(images)))
+        return self.vit.class_features(self.vit.embed(images), plan)
+
+    def start(self, expert: int) -> None:
+        with torch.no_grad():
+            self.pool.values[expert] = self.pool.values[:expert].mean(dim=0)
+        for part in (self.slow, self.router):
+            part.start_task(expert)
+        self.slow.restart(self.head)
+
+    def step(self, batch: int, expert: int) -> None:
+        images, labels = GOLDEN(f"batch{batch}/images"), GOLDEN(f"batch{batch}/labels")
+        logits = self.head(self.features(images, expert))
+        GOLDEN.close(logits, f"batch{batch}/logits", atol=1e-4)
+        loss = masked_cross_entropy(logits, labels, batch_classes(labels, 9))
+        GOLDEN.close(loss, f"batch{batch}/loss", atol=1e-4)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.slow.update(self.head)
+        self.router.take_in(self.vit(images))
+
+
+def test_published_run() -> None:
+    run = Published()
+    slow_weight, slow_bias = (run.slow.get_buffer(f"slow_{n}") for n in ("weight", "bias"))
+    for batch in range(6):
+        expert = int(GOLDEN(f"batch{batch}/expert"))
+        if expert and batch % 2 == 0:
+            run.start(expert)
+            key = f"expert{expert}_start"
+            GOLDEN.close(run.pool.values.transpose(0, 1), f"{key}/prompts", atol=1e-3)
+            GOLDEN.close(slow_weight[expert, 0], f"{key}/ema0_weight", atol=1e-3)
+        run.step(batch, expert)
+        GOLDEN.close(run.pool.values.transpose(0, 1), f"batch{batch}/prompts_after", atol=1e-3)
+        GOLDEN.close(run.head.weight, f"batch{batch}/head_weight_after", atol=1e-3)
+        GOLDEN.close(run.head.bias, f"batch{batch}/head_bias_after", atol=1e-3)
+        for j in range(2):
+            GOLDEN.close(slow_weight[expert, j], f"batch{batch}/ema{j}_weight", atol=1e-3)
+            GOLDEN.close(slow_bias[expert, j], f"batch{batch}/ema{j}_bias", atol=1e-3)
+    # The published sums are float32, and reach thousands.
+    GOLDEN.close(run.router.statistics.gram, "gram", atol=1e-4, rtol=1e-6)
+    GOLDEN.close(run.router.statistics.cross(EXPERTS), "cross", atol=1e-4)
+    images = GOLDEN("test/images")
+    query = run.vit(images)
+    GOLDEN.close(query, "test/frozen_features")
+    scores = run.router.scores(query)
+    assert run.router.weight is not None
+    GOLDEN.close(run.router.weight.T, "router_weight", atol=1e-4)
+    GOLDEN.close(scores, "test/router_scores", atol=1e-4)
+    expert = run.router.eval()(query).index[:, 0]
+    assert torch.equal(expert, GOLDEN("test/expert"))
+    features = run.features(images, expert)
+    logits = torch.cat([run.head(features)[None], run.slow(run.head, features, expert)])
+    for j in range(3):
+        GOLDEN.close(logits[j], f"test/head{j}_logits", atol=1e-4)
+    for kind in get_args(Ensemble):
+        got = ensemble(logits, GOLDEN("seen"), kind)
+        finite = GOLDEN(f"test/ensemble_{kind}").isfinite()
+        assert torch.equal(got.isfinite(), finite)
+        torch.testing.assert_close(
+            got[finite], GOLDEN(f"test/ensemble_{kind}")[finite], atol=1e-4, rtol=0
+        )
+
+
+def test_experts_begin_as_the_mean_of_their_predecessors_and_end_frozen() -> None:
+    experts = ExpertTokens(3, range(2), 4, 8)
+    first = experts.values[0].detach().clone()
+    optimizer = torch.optim.Adam(experts.parameters(), lr=0.1)
+    for expert in range(3):
+        experts.start_task(expert)
+        fixed = [v.detach().clone() for v in list(experts.values)[:expert]]
+        for _ in range(3):
+            optimizer.zero_grad()
+            plan = experts.build(choose(expert, 5))
+            sum(tokens.square().sum() for tokens in plan.context.values()).backward()  # type: ignore[union-attr]
+            optimizer.step()
+        for before, values in zip(fixed, experts.values, strict=False):
+            assert torch.equal(before, values)
+    assert not torch.equal(first, experts.values[0])
+    fresh = ExpertTokens(3, range(2), 4, 8)
+    fresh.start_task(1)
+    fresh.start_task(2)
+    assert torch.equal(fresh.values[1], fresh.values[0])
+    twin = ExpertTokens(3, range(2), 4, 8)
+    twin.load_state_dict(fresh.state_dict())
+    assert [v.requires_grad for v in twin.values] == [False, False, True]
+    with pytest.raises(InputError, match=r"expert must be a whole number from 0 to 2"):
+        fresh.start_task(3)
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_a_slow_head_is_the_explicit_sum(cosine: bool) -> None:
+    head: nn.Module = CosineHead(4, 3) if cosine else nn.Linear(4, 3)
+    slow = SlowHeads(head, decays=(0.5, 0.9))
+    history = [copy.deepcopy(head)]
+    for _ in range(5):
+        with torch.no_grad():
+            for p in head.parameters():
+                p += torch.randn_like(p)
+        slow.update(head)
+        history.append(copy.deepcopy(head))
+    for j, decay in enumerate((0.5, 0.9)):
+        steps = len(history) - 1
+        weights = [decay**steps, *((1 - decay) * decay ** (steps - i) for i in range(1, steps + 1))]
+        assert sum(weights) == pytest.approx(1)
+        wanted = copy.deepcopy(history[0])
+        with torch.no_grad():
+            for name, p in wanted.named_parameters():
+                states = [dict(h.named_parameters())[name] for h in history]
+                p.copy_(sum(w * s for w, s in zip(weights, states, strict=True)))
+        features = torch.randn(6, 4)
+        torch.testing.assert_close(slow(head, features)[j], wanted(features))
+
+
+def test_slow_heads_of_finished_experts_stay() -> None:
+    head = nn.Linear(4, 3)
+    slow = SlowHeads(head, 2)
+    features, first = torch.randn(5, 4), torch.zeros(5, dtype=torch.int64)
+    before = slow(head, features, first)
+    slow.start_task(1)
+    nn.init.normal_(head.weight)
+    slow.restart(head)
+    torch.testing.assert_close(slow(head, features)[0], head(features))
+    slow.update(head)
+    assert torch.equal(slow(head, features, first), before)
+    mixed = slow(head, features, torch.tensor([0, 1, 0, 1, 0]))
+    torch.testing.assert_close(mixed[:, ::2], before[:, ::2])
+    twin = SlowHeads(head, 2)
+    twin.load_state_dict(slow.state_dict())
+    assert torch.equal(twin(head, features), slow(head, features))
+    assert not list(slow.parameters())
+
+
+def test_only_started_experts_compete() -> None:
+    router = AnalyticRouter(3, 4, width=30, ridge=1.0).eval()
+    query = torch.randn(20, 4)
+    router.take_in(query)
+    # Far away all scores may be negative, and those of experts to come would be 0.
+    assert (router(-50 * query).index == 0).all()
+    router.train()
+    router.start_task(1)
+    assert (router(query).index == 1).all()
+    router.take_in(-query)
+    together = router.eval()(query).index
+    alone = torch.cat([router(row[None]).index for row in query])
+    assert torch.equal(together, alone)
+    router.observe(router(query))
+    assert router.count.sum() == 20
+    twin = AnalyticRouter(3, 4, width=30, ridge=1.0).eval()
+    twin.scores(query)
+    twin.load_state_dict(router.state_dict())
+    assert torch.equal(twin.scores(query), router.scores(query))
+
+
+def test_bad_input_is_refused() -> None:
+    head = nn.Linear(4, 3)
+    with pytest.raises(InputError, match="slow heads have no decay"):
+        SlowHeads(head, decays=())
+    with pytest.raises(InputError, match="decay is 5: it must be between 0 and 1"):
+        SlowHeads(head, decays=(5,))
+    with pytest.raises(InputError, match="unknown ensemble 'max': did you mean"):
+        ensemble(torch.zeros(2, 3, 4), torch.ones(4, dtype=torch.bool), "max")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="ridge of the router is 0"):
+        AnalyticRouter(3, 4, ridge=0)

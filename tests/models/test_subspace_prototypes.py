@@ -1,0 +1,76 @@
+"""EASE's classifier against published numbers and its formulas."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from cl_prompts.errors import InputError
+from cl_prompts.models.subspace_prototypes import SubspacePrototypes, cosine
+from tests.golden_numbers import Golden
+
+GOLDEN = Golden("ease")
+
+
+def fed(n_tasks: int, **settings: float) -> SubspacePrototypes:
+    """The golden prototypes: two classes a task, known up to their own task's subspace."""
+    head = SubspacePrototypes(5, 6, 3, **settings)
+    prototypes = GOLDEN("completion/prototypes")
+    for task in range(n_tasks):
+        classes = torch.tensor([2 * task, 2 * task + 1])
+        head.observe(prototypes[classes, : task + 1], classes, task)
+        head.complete()
+    return head
+
+
+@pytest.mark.parametrize("n_tasks", [2, 3])
+def test_published_completion(n_tasks: int) -> None:
+    got = fed(n_tasks).prototypes[: 2 * n_tasks, :n_tasks]
+    GOLDEN.close(got.flatten(1), f"completion/{n_tasks}tasks/completed")
+
+
+def test_published_scores() -> None:
+    head = fed(3, sigma=GOLDEN.number("head/sigma"), alpha=GOLDEN.number("head/alpha"))
+    GOLDEN.close(head(GOLDEN("head/features").unflatten(1, (3, 5))), "head/scores")
+
+
+def test_in_the_first_task_scores_are_plain_cosines() -> None:
+    head, features = fed(1, sigma=2.0), torch.randn(4, 1, 5)
+    want = 2 * cosine(features[:, 0], GOLDEN("completion/prototypes")[:2, 0])
+    torch.testing.assert_close(head(features)[:, :2], want)
+    assert (head(features)[:, 2:] == -torch.inf).all()
+
+
+def test_completion_leaves_known_prototypes_unchanged() -> None:
+    head = fed(3)
+    known = GOLDEN("completion/prototypes")
+    for c in range(6):
+        assert torch.equal(head.prototypes[c, : c // 2 + 1], known[c, : c // 2 + 1])
+    before = head.prototypes.clone()
+    head.complete()
+    assert torch.equal(head.prototypes, before)
+
+
+def test_pieces_are_one_pass() -> None:
+    x: Tensor = torch.randn(30, 1, 5)
+    y = torch.arange(30) % 4
+    whole, pieces = SubspacePrototypes(5, 6, 2), SubspacePrototypes(5, 6, 2)
+    whole.observe(x, y, 0)
+    for part in torch.arange(30).split(7):
+        pieces.observe(x[part], y[part], 0)
+    torch.testing.assert_close(pieces.prototypes, whole.prototypes)
+    torch.testing.assert_close(whole.prototypes[1, 0], x[y == 1, 0].mean(dim=0))
+    twin = SubspacePrototypes(5, 6, 2)
+    twin.load_state_dict(whole.state_dict())
+    assert torch.equal(twin(x), whole(x))
+
+
+def test_bad_input_is_refused() -> None:
+    head = fed(1)
+    with pytest.raises(InputError, match="features of task 1 come from 1 subspaces: there are 2"):
+        head.observe(torch.randn(3, 1, 5), torch.tensor([2, 3, 2]), 1)
+    with pytest.raises(InputError, match="class 0 of task 1 belongs to an earlier task"):
+        head.observe(torch.randn(3, 2, 5), torch.tensor([2, 0, 2]), 1)
+    with pytest.raises(InputError, match="alpha is -1"):
+        SubspacePrototypes(5, 6, 2, alpha=-1)

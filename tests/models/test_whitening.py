@@ -1,0 +1,204 @@
+"""The whitened head input: statistics are those of the whole stream, and nothing but training moves
+them."""
+
+from __future__ import annotations
+
+import copy
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from cl_prompts.errors import InputError
+from cl_prompts.models import whitening as module
+from cl_prompts.models.whitening import FeatureWhitening, HeadInput, inverse_root, newton_schulz
+
+DIM = 8
+every = pytest.mark.parametrize("kind", get_args(HeadInput))
+
+
+def features(n: int = 60, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(7))
+    return torch.randn(n, DIM, generator=generator) @ mixing + 10
+
+
+def fed(kind: HeadInput, x: Tensor, cuts: list[int], **settings: float) -> FeatureWhitening:
+    whitening = FeatureWhitening(DIM, kind, **settings)  # type: ignore[arg-type]
+    for part in x.tensor_split(cuts):
+        whitening.update(part)
+    return whitening
+
+
+def test_the_formulas() -> None:
+    x = features().double()
+    mean, covariance = x.mean(dim=0), x.T.cov(correction=0)
+    centred = (x - mean).float()
+    torch.testing.assert_close(fed("centred", x, [])(x), centred)
+    scaled = (x - mean) / (covariance.diagonal() + 1e-5).sqrt()
+    torch.testing.assert_close(fed("standardised", x, [])(x), scaled.float())
+    system = covariance + 0.5 * covariance.diagonal().mean() * torch.eye(DIM)
+    values, vectors = torch.linalg.eigh(system)
+    root = vectors @ torch.diag(values**-0.5) @ vectors.T
+    torch.testing.assert_close(
+        fed("whitened", x, [], shrinkage=0.5)(x), ((x - mean) @ root).float(), atol=1e-5, rtol=1e-5
+    )
+    assert fed("raw", x, [])(x) is x
+
+
+@every
+@given(cuts=st.lists(st.integers(0, 60), max_size=8))
+@settings(deadline=None, max_examples=20)
+def test_chunks_are_one_pass(kind: HeadInput, cuts: list[int]) -> None:
+    x = features()
+    whole, parts = fed(kind, x, []), fed(kind, x, sorted(cuts), refresh=1)
+    for name, values in whole.named_buffers():
+        torch.testing.assert_close(dict(parts.named_buffers())[name], values, atol=1e-6, rtol=1e-6)
+
+
+@every
+def test_a_linear_head_on_raw_features_says_the_same(kind: HeadInput) -> None:
+    x = features()
+    whitening = fed(kind, x, [30])
+    head = nn.Linear(DIM, 5)
+    weight, bias = whitening.folded(head.weight, head.bias)
+    probe = features(20, seed=1)
+    torch.testing.assert_close(
+        probe @ weight.T + bias, head(whitening(probe)), atol=1e-5, rtol=1e-5
+    )
+    weight, bias = whitening.folded(head.weight)
+    got = probe @ weight.T + bias + head.bias
+    torch.testing.assert_close(got, head(whitening(probe)), atol=1e-5, rtol=1e-5)
+
+
+@every
+def test_prediction_depends_on_no_batch_mates_and_changes_nothing(kind: HeadInput) -> None:
+    whitening = fed(kind, features(), [30])
+    before = copy.deepcopy(whitening.state_dict())
+    probe = features(20, seed=1)
+    together = whitening(probe)
+    alone = torch.cat([whitening(row[None]) for row in probe])
+    torch.testing.assert_close(alone, together, atol=1e-6, rtol=1e-6)
+    for name, values in whitening.state_dict().items():
+        assert torch.equal(values, before[name]), name
+
+
+@every
+def test_untouched_before_the_first_update(kind: HeadInput) -> None:
+    x = features()
+    whitening = FeatureWhitening(DIM, kind)
+    assert torch.equal(whitening(x), x)
+    whitening.update(x[:0])
+    assert torch.equal(whitening(x), x)
+    whitening.update(x[:1])  # a single sample has no variance
+    assert whitening(x).isfinite().all()
+
+
+def test_the_root_is_renewed_on_schedule() -> None:
+    whitening = FeatureWhitening(DIM, "whitened", refresh=5)
+    renewed = []
+    for batch in range(1, 13):
+        before = whitening.root.clone()
+        x = features(10, seed=batch)
+        whitening.update(x)
+        if not torch.equal(whitening.root, before):
+            renewed.append(batch)
+        after = whitening.root.clone()
+        whitening.update(x, repeated=True)
+        assert torch.equal(whitening.root, after)
+    assert renewed == [1, 2, 4, 5, 10]
+    assert float(whitening.count) == 240
+
+
+def test_gradient_goes_to_features_alone() -> None:
+    whitening = fed("whitened", features(), [30])
+    x = features(4, seed=2).requires_grad_()
+    out = whitening(x)
+    whitening.update(features(30, seed=3))
+    whitening.update(x)
+    out.sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+    assert not any(values.requires_grad for values in whitening.buffers())
+
+
+@every
+def test_state_round_trip_continues_identically(kind: HeadInput) -> None:
+    x = features(200)
+    whitening, twin = fed(kind, x[:70], [10, 20]), FeatureWhitening(DIM, kind)
+    twin.load_state_dict(copy.deepcopy(whitening.state_dict()))
+    for part in x[70:].tensor_split(13):
+        for each in (whitening, twin):
+            each.update(part)
+        assert torch.equal(twin(x), whitening(x))
+    assert twin.batches == whitening.batches
+
+
+@pytest.mark.parametrize("kind", ["centred", "standardised", "whitened"])
+def test_a_window_forgets(kind: HeadInput) -> None:
+    old, new = features(500), features(2000, seed=1) - 50
+    kept, windowed = fed(kind, old, []), fed(kind, old, [], window=100, refresh=1)
+    for part in new.split(20):
+        kept.update(part)
+        windowed.update(part)
+    assert float(windowed.count) == 100
+    wanted = new.mean(dim=0)
+    assert (windowed.mean - wanted).abs().max() < (kept.mean - wanted).abs().max() / 5
+
+
+@pytest.mark.parametrize("shrinkage", [1.0, 0.1, 1e-3])
+def test_newton_schulz_is_the_root(shrinkage: float) -> None:
+    x = features(300) * torch.logspace(0, -2, DIM)
+    matrix = fed("whitened", x, [], shrinkage=shrinkage).system()
+    want = inverse_root(matrix, shrinkage)
+    torch.testing.assert_close(newton_schulz(matrix, shrinkage), want, atol=1e-8, rtol=1e-8)
+    torch.testing.assert_close(want, want.T)
+    torch.testing.assert_close(want @ matrix @ want, torch.eye(DIM).double(), atol=1e-8, rtol=1e-8)
+
+
+def test_newton_schulz_at_full_width() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(100, 384, generator=generator) @ torch.diag(torch.logspace(1, -3, 384)) + 3
+    whitening = FeatureWhitening(384, "whitened")
+    whitening.update(x)
+    matrix = whitening.system()
+    want = inverse_root(matrix, 1.0)
+    torch.testing.assert_close(newton_schulz(matrix, 1.0), want, atol=1e-8, rtol=1e-8)
+    single = newton_schulz(matrix.float(), 1.0)
+    assert (single - want).norm() < 1e-4 * want.norm()
+
+
+@every
+def test_devices_without_float64_keep_float32(
+    kind: HeadInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SINGLE_PRECISION_DEVICES", {"meta"})
+    whitening = FeatureWhitening(DIM, kind).to("meta")
+    assert all(values.dtype == torch.float32 for values in whitening.buffers())
+    plain = FeatureWhitening(DIM, kind).to("cpu")
+    names = {name for name, values in plain.named_buffers() if values.dtype != torch.float64}
+    assert names <= {"root"}
+
+
+def test_low_precision_features_and_autocast() -> None:
+    x = features().bfloat16()
+    plain = fed("whitened", x, [30])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = fed("whitened", x, [30])
+        out = cast(x)
+    assert torch.equal(out, plain(x))
+    assert out.dtype == torch.float32
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="unknown head_input 'white': did you mean 'whitened'"):
+        FeatureWhitening(4, "white")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="shrinkage is 0: it must be positive"):
+        FeatureWhitening(4, shrinkage=0)
+    with pytest.raises(InputError, match="refresh must be a whole number of at least 1, not 0"):
+        FeatureWhitening(4, refresh=0)
+    with pytest.raises(InputError, match="window must be a whole number of at least 1, not 0"):
+        FeatureWhitening(4, window=0)

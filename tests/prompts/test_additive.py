@@ -1,0 +1,91 @@
+"""Additive prompts against published numbers, and their mergers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.backbones.injection import PromptPlan, run_block
+from cl_prompts.errors import InputError
+from cl_prompts.losses.classification import masked_cross_entropy
+from cl_prompts.models.heads import UnitRowHead
+from cl_prompts.prompts.additive import AdditivePrompt
+from cl_prompts.prompts.task_aware import start_task
+from tests.conftest import tiny_vit
+from tests.golden_numbers import Golden, golden_vit, gradient, put
+
+GOLDEN = Golden("additive")
+CURRENT = torch.arange(8)[None].eq(torch.tensor([[2], [3]])).any(dim=0)
+
+
+def test_published_model() -> None:
+    vit, head, prompt = golden_vit(), UnitRowHead(32, 8), AdditivePrompt(range(6), 32, 4)
+    put(prompt.values, GOLDEN("prompt"))
+    put(head.weight, GOLDEN("head_weight"))
+    features = vit.class_features(vit.embed(GOLDEN("images")), prompt.build(None))
+    GOLDEN.close(features, "features")
+    logits = head(features)
+    GOLDEN.close(logits, "logits")
+    loss = masked_cross_entropy(logits, GOLDEN("labels"), CURRENT)
+    GOLDEN.close(loss, "loss")
+    loss.backward()
+    GOLDEN.close(gradient(prompt.values), "grad_prompt")
+    GOLDEN.close(gradient(head.weight), "grad_head_weight")
+
+
+def test_published_mergers() -> None:
+    prompt = AdditivePrompt(range(6), 32, 4, beta=0.7)
+    for task in range(3):
+        prompt.train()
+        start_task(prompt, task)
+        put(prompt.values, GOLDEN(f"fusion/task{task}/prompt"))
+        assert prompt.used() is prompt.values
+        prompt.eval()
+        GOLDEN.close(prompt.used(), f"fusion/task{task}/merged")
+    twin = AdditivePrompt(range(6), 32, 4, beta=0.7).eval()
+    twin.load_state_dict(prompt.state_dict())
+    assert torch.equal(twin.used(), prompt.used())
+
+
+def test_only_the_class_tokens_key_and_value_change() -> None:
+    vit = tiny_vit()
+    block, tokens = vit.vit.blocks[0], vit.embed(torch.rand(2, 3, 16, 16))
+    added = torch.randn(1, 2, 8), torch.randn(1, 2, 8)
+
+    def attention(x: Tensor) -> Tensor:
+        n = x.shape[1]
+        q, k, v = block.attn.qkv(block.norm1(x)).view(2, n, 3, 2, 8).permute(2, 0, 3, 1, 4)
+        k, v = k.clone(), v.clone()
+        k[:, :, 0] += added[0]
+        v[:, :, 0] += added[1]
+        out = (q @ k.transpose(-2, -1) * 8**-0.5).softmax(dim=-1) @ v
+        return block.attn.proj(out.transpose(1, 2).flatten(2))
+
+    want = tokens + attention(tokens)
+    want = want + block.mlp(block.norm2(want))
+    torch.testing.assert_close(run_block(block, tokens, additive=added), want, atol=1e-5, rtol=1e-5)
+    alone = run_block(block, tokens, additive=added, first=1)
+    torch.testing.assert_close(alone, want[:, :1], atol=1e-5, rtol=1e-5)
+
+
+def test_plans_add_up() -> None:
+    one, two = (AdditivePrompt((0, 2), 16, 2) for _ in range(2))
+    plan = one.build(None)
+    plan.add(two.build(None))
+    both = AdditivePrompt((0, 2), 16, 2)
+    put(both.values, one.values + two.values)
+    for block, (key, value) in both.build(None).additive.items():
+        torch.testing.assert_close(plan.additive[block][0], key)
+        torch.testing.assert_close(plan.additive[block][1], value)
+    empty = PromptPlan()
+    empty.add(plan)
+    assert empty.additive.keys() == {0, 2}
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="beta is 2: it must be between 0 and 1"):
+        AdditivePrompt((0,), 16, 2, beta=2)
+    with pytest.raises(InputError, match="a width of 16 does not divide into 3 heads"):
+        AdditivePrompt((0,), 16, 3)
+    assert isinstance(AdditivePrompt((0,), 16, 2).values, nn.Parameter)

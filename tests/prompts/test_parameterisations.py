@@ -1,0 +1,207 @@
+"""DePT and PRE against published numbers, and around every pool."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.backbones.injection import PromptPlan
+from cl_prompts.errors import InputError
+from cl_prompts.prompts.components import ComponentPool
+from cl_prompts.prompts.encoders import LSTMEncoder, MLPEncoder, ProjectorEncoder
+from cl_prompts.prompts.parameterisations import Decomposed, Reparameterised
+from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
+from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
+from cl_prompts.prompts.selectors import Selection
+from cl_prompts.prompts.task_aware import start_task
+from tests.conftest import tiny_vit
+from tests.golden_numbers import Golden, gradient, put
+
+GOLDEN = Golden("prompt_parameters")
+POOLS: dict[str, Callable[[], nn.Module]] = {
+    "shared tokens": lambda: SharedTokens((0, 2), 3, 16),
+    "token pool": lambda: TokenPool(4, (0, 2), 3, 16),
+    "prepended": lambda: PrependedTokenPool(4, 3, 16),
+    "shared prefix": lambda: SharedPrefix((0, 2), 3, 16, 2),
+    "prefix pool": lambda: PrefixPool(4, (0, 2), 3, 16, 2),
+}
+every_pool = pytest.mark.parametrize("make", POOLS.values(), ids=POOLS.keys())
+
+
+def selection(n: int = 3) -> Selection:
+    index = torch.tensor([[0, 2], [1, 3], [2, 2]])[:n]
+    return Selection(index, torch.zeros(n, 4), torch.ones(4))
+
+
+def features(plan: PromptPlan) -> Tensor:
+    vit = tiny_vit()
+    images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    return vit.class_features(vit.embed(images), plan)
+
+
+ENCODERS: dict[str, tuple[Callable[[], nn.Module], bool]] = {
+    "mlp1": (lambda: MLPEncoder(16, bottleneck=6), True),
+    "mlp2": (lambda: MLPEncoder(16, bottleneck=6, repeats=2), True),
+    "mlp1_tanh": (lambda: MLPEncoder(16, bottleneck=6, activation="tanh"), True),
+    "mlp1_no_residual": (lambda: MLPEncoder(16, bottleneck=6), False),
+    "lstm1": (lambda: LSTMEncoder(16), True),
+}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_published_encoders(name: str) -> None:
+    make, residual = ENCODERS[name]
+    pool, encoder = SharedTokens((0,), 4, 16), make()
+    state = {}
+    for key, values in GOLDEN.state(f"pre/{name}/").items():
+        if key.startswith("module.") and int(key.split(".")[1]) < 4:
+            state[key.replace("module", "layers")] = values
+        if key.startswith("lstm_head."):
+            state[key.replace("lstm_head", "lstm")] = values
+    encoder.load_state_dict(state)
+    put(pool.values, GOLDEN("pre/prompt"))
+    wrapped = Reparameterised(pool, encoder, residual=residual)
+    GOLDEN.close(wrapped.values[0], f"pre/{name}/output")
+    (wrapped.values[0] * GOLDEN("pre/loss_weight")).sum().backward()
+    GOLDEN.close(gradient(pool.values)[0], f"pre/{name}/grad_prompt")
+    for parameter, values in encoder.named_parameters():
+        published = parameter.replace("layers", "module").replace("lstm.", "lstm_head.")
+        GOLDEN.close(gradient(values), f"pre/{name}/grad/{published}")
+
+
+def test_published_decomposition() -> None:
+    short = PrependedTokenPool(1, 3, 16)
+    pool = Decomposed(short, n_tokens=17, dim=16, rank=4, alpha=8)
+    assert pool.scale == GOLDEN.number("dept/scaling")
+    put(pool.a, GOLDEN("dept/start/A"))
+    put(short.values, GOLDEN("dept/start/prompt"))
+    put(pool.b, GOLDEN("dept/B"))
+    chosen = Selection(torch.zeros(6, 1, dtype=torch.int64), torch.zeros(6, 1), torch.ones(1))
+    plan = pool.build(chosen)
+    assert plan.offset is not None
+    assert plan.prepended is not None
+    sequence = torch.cat([plan.prepended, GOLDEN("dept/tokens") + plan.offset], dim=1)
+    GOLDEN.close(sequence, "dept/sequence")
+    (sequence * GOLDEN("dept/loss_weight")).sum().backward()
+    GOLDEN.close(gradient(pool.a), "dept/grad_A")
+    GOLDEN.close(gradient(pool.b), "dept/grad_B")
+    GOLDEN.close(gradient(short.values), "dept/grad_prompt")
+
+
+@every_pool
+@pytest.mark.parametrize("per_entry", [False, True])
+def test_baking_changes_nothing_in_evaluation(
+    make: Callable[[], nn.Module], per_entry: bool
+) -> None:
+    pool = Reparameterised(make(), MLPEncoder(16, bottleneck=4), per_entry=per_entry)
+    before = features(pool.build(selection()))
+    assert not torch.allclose(before, features(pool.pool.build(selection())), atol=1e-4)  # type: ignore[operator]
+    pool.bake()
+    assert torch.equal(features(pool.build(selection())), before)
+    assert torch.equal(features(pool.pool.build(selection())), before)  # type: ignore[operator]
+    for encoder in pool.encoders:
+        for parameter in encoder.parameters():
+            nn.init.normal_(parameter)
+    assert torch.equal(features(pool.build(selection())), before)
+    twin = Reparameterised(make(), MLPEncoder(16, bottleneck=4), per_entry=per_entry)
+    twin.load_state_dict(copy.deepcopy(pool.state_dict()))
+    assert torch.equal(features(twin.build(selection())), before)
+
+
+@every_pool
+def test_an_encoder_that_says_nothing_is_the_pool(make: Callable[[], nn.Module]) -> None:
+    encoder = MLPEncoder(16, bottleneck=4)
+    for parameter in encoder.layers[3].parameters():
+        nn.init.zeros_(parameter)
+    pool = make()
+    want = features(pool.build(selection()))  # type: ignore[operator]
+    torch.testing.assert_close(features(Reparameterised(pool, encoder).build(selection())), want)
+
+
+def test_rows_of_one_entry_and_block_are_the_sequence() -> None:
+    pool = TokenPool(4, (0, 2), 3, 16)
+    encoder = LSTMEncoder(16)
+    wrapped = Reparameterised(pool, encoder)
+    want = encoder(pool.values[2, 1][None])[0] + pool.values[2, 1]
+    torch.testing.assert_close(wrapped.values[2, 1], want)
+    alone = Reparameterised(SharedTokens((0,), 1, 16), encoder)  # a single row
+    assert alone.values.shape == (1, 1, 16)
+
+
+def test_finished_slots_are_baked() -> None:
+    pool = Reparameterised(PrependedTokenPool(4, 3, 16), MLPEncoder(16), slots=2, std=0.02)
+    assert pool.inner.values.std() < 0.05
+    start_task(pool, 0)
+    assert not pool.baked.any()
+    before = pool.values.detach().clone()
+    start_task(pool, 1)
+    assert pool.baked.tolist() == [True, True, False, False]
+    torch.testing.assert_close(pool.values, before)
+    for parameter in pool.encoders.parameters():
+        nn.init.normal_(parameter)
+    assert torch.equal(pool.values[:2], before[:2])
+    assert not torch.allclose(pool.values[2:], before[2:])
+
+
+@every_pool
+def test_decomposition_begins_as_the_short_prompt(make: Callable[[], nn.Module]) -> None:
+    pool = make()
+    want = features(pool.build(selection()))  # type: ignore[operator]
+    wrapped = Decomposed(pool, n_tokens=5, dim=16, rank=2, size=4)
+    assert torch.equal(features(wrapped.build(selection())), want)
+    assert wrapped.a.abs().max() <= 2**-0.5
+    nn.init.normal_(wrapped.b)
+    changed = features(wrapped.build(selection()))
+    assert not torch.allclose(changed, want, atol=1e-3)
+    wrapped.bake()
+    assert not wrapped.b.any()
+    torch.testing.assert_close(features(wrapped.build(selection())), changed)
+    twin = Decomposed(make(), n_tokens=5, dim=16, rank=2, size=4)
+    twin.load_state_dict(copy.deepcopy(wrapped.state_dict()))
+    assert torch.equal(features(twin.build(selection())), features(wrapped.build(selection())))
+
+
+def test_an_update_of_the_positional_embedding() -> None:
+    vit, images = tiny_vit(), torch.rand(2, 3, 16, 16)
+    pool = Decomposed(SharedTokens((), 1, 16), n_tokens=5, dim=16, rank=2)
+    nn.init.normal_(pool.b)
+    plan = pool.build(None)
+    tokens = vit.embed(images)
+    got = vit.blocks(tokens, plan, entry=vit.enter(tokens))
+    with torch.no_grad():
+        vit.vit.pos_embed += pool.updates()
+    torch.testing.assert_close(got, vit.blocks(vit.embed(images)), atol=1e-5, rtol=1e-5)
+    wrong = Decomposed(SharedTokens((), 1, 16), n_tokens=6, dim=16, rank=2).build(None)
+    with pytest.raises(InputError, match="for sequences of 6 tokens of width 16: this one has 5"):
+        vit.blocks(tokens, wrong)
+
+
+def test_each_image_gets_the_updates_of_its_entries() -> None:
+    pool = Decomposed(PrependedTokenPool(4, 3, 16), n_tokens=5, dim=16, rank=2, size=4)
+    nn.init.normal_(pool.b)
+    offset = pool.build(selection()).offset
+    assert offset is not None
+    updates = pool.updates()
+    torch.testing.assert_close(offset[1], updates[1] + updates[3])
+    torch.testing.assert_close(offset[2], 2 * updates[2])
+
+
+def test_projector() -> None:
+    projector = ProjectorEncoder(16)
+    assert projector(torch.randn(3, 4, 16)).shape == (3, 4, 16)
+    assert projector.down.weight.shape == (2, 16)
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="ComponentPool has no values that could be written"):
+        Reparameterised(ComponentPool(4, (0,), 2, 16, 2), MLPEncoder(16))
+    with pytest.raises(InputError, match="15 is odd"):
+        LSTMEncoder(15)
+    with pytest.raises(InputError, match="unknown activation 'gelu'"):
+        MLPEncoder(16, activation="gelu")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="rank must be a whole number of at least 1, not 0"):
+        Decomposed(SharedTokens((0,), 1, 16), n_tokens=5, dim=16, rank=0)

@@ -1,0 +1,161 @@
+"""Head alignment: what is drawn, what is trained, and the published head after it."""
+
+from __future__ import annotations
+
+import copy
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.errors import InputError
+from cl_prompts.training.gaussian_alignment import GaussianHeadAlignment, GaussianStatistics
+from tests.golden_numbers import Golden, put
+
+GOLDEN = Golden("hide")
+every = pytest.mark.parametrize("statistics", get_args(GaussianStatistics))
+
+
+def data(n: int = 400, classes: int = 3) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % classes
+    centres = 5 * torch.randn(classes, 4, generator=generator)
+    mixing = torch.randn(4, 4, generator=generator)
+    return centres[labels] + torch.randn(n, 4, generator=generator) @ mixing, labels
+
+
+@pytest.mark.parametrize("case", ["align_covariance", "align_centroids"])
+def test_published_head_after_alignment(case: str) -> None:
+    head = nn.Linear(16, 6)
+    put(head.weight, GOLDEN(f"{case}/head_weight0"))
+    put(head.bias, GOLDEN(f"{case}/head_bias0"))
+    alignment = GaussianHeadAlignment(
+        16, 6, epochs=int(GOLDEN(f"{case}/epochs")), lr=GOLDEN.number(f"{case}/lr"), samples=10
+    )
+    features = GOLDEN(f"{case}/sampled_features").unflatten(0, (3, 2))
+    labels = GOLDEN(f"{case}/sampled_labels").unflatten(0, (3, 2))
+    epochs = [list(zip(f, y, strict=True)) for f, y in zip(features, labels, strict=True)]
+    alignment.fit(head, epochs, torch.tensor([True] * 4 + [False] * 2))
+    GOLDEN.close(head.weight, f"{case}/head_weight_after", atol=1e-4)
+    GOLDEN.close(head.bias, f"{case}/head_bias_after", atol=1e-4)
+
+
+def test_published_draws_have_the_published_statistics() -> None:
+    alignment = GaussianHeadAlignment(16, 6, statistics="covariance", samples=4000)
+    alignment.count[:4] = 1
+    alignment.mean[:4, 0] = GOLDEN("align_covariance/means")
+    alignment.spread[:4, 0] = GOLDEN("align_covariance/covariances")
+    drawn = alignment.draw()
+    features, labels = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    for c in range(4):
+        mine = features[labels == c]
+        assert len(mine) == 4000
+        want = GOLDEN("align_covariance/covariances")[c]
+        assert (mine.mean(dim=0) - GOLDEN("align_covariance/means")[c]).abs().max() < 0.1
+        assert (mine.T.cov() - want).norm() < 0.1 * want.norm()
+
+
+@every
+def test_draws_follow_the_features(statistics: GaussianStatistics) -> None:
+    x, y = data()
+    alignment = GaussianHeadAlignment(
+        4, 5, statistics=statistics, n_centroids=3, samples=1000, seed=1
+    )
+    alignment.observe(x, y)
+    batches = alignment.draw()
+    assert [len(labels) for _, labels in batches] == [1000] * 3
+    features, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    for c in range(3):
+        mine, real = features[labels == c], x[y == c]
+        assert len(mine) == pytest.approx(1000, rel=0.1)
+        assert (mine.mean(dim=0) - real.mean(dim=0)).norm() < 0.5
+        if statistics == "covariance":
+            assert (mine.T.cov() - real.T.cov()).norm() < 0.2 * real.T.cov().norm()
+        if statistics == "variance":
+            torch.testing.assert_close(mine.var(dim=0), real.var(dim=0), rtol=0.2, atol=0)
+
+
+@pytest.mark.parametrize("statistics", ["covariance", "variance"])
+def test_pieces_are_one_pass(statistics: GaussianStatistics) -> None:
+    x, y = data()
+    whole, pieces = (GaussianHeadAlignment(4, 5, statistics=statistics) for _ in range(2))
+    whole.observe(x, y)
+    for part in torch.randperm(400, generator=torch.Generator().manual_seed(1)).split(33):
+        pieces.observe(x[part], y[part])
+    for name, values in whole.named_buffers():
+        torch.testing.assert_close(pieces.get_buffer(name), values, atol=1e-3, rtol=1e-4)
+    real = x[y == 1]
+    covariance = (whole.spread / whole.count.view(5, 1, *[1] * (whole.spread.dim() - 2)))[1, 0]
+    want = real.T.cov(correction=0)
+    torch.testing.assert_close(
+        covariance, want if statistics == "covariance" else want.diagonal(), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_clusters_without_variance_are_left_out() -> None:
+    x = torch.cat([torch.full((5, 4), 50.0), data()[0][:20]])
+    alignment = GaussianHeadAlignment(4, 2, n_centroids=4, samples=50)
+    alignment.observe(x, torch.zeros(25, dtype=torch.int64))
+    features = torch.cat([features for features, _ in alignment.draw(4)])
+    assert features.max() < 30
+    few = GaussianHeadAlignment(4, 2, n_centroids=4)
+    few.observe(x[-2:], torch.zeros(2, dtype=torch.int64))  # fewer samples than centroids
+    assert int((few.count > 0).sum()) == 2
+
+
+@every
+def test_alignment_makes_rows_of_different_tasks_comparable(statistics: GaussianStatistics) -> None:
+    x, y = data()
+    alignment = GaussianHeadAlignment(
+        4, 5, statistics=statistics, n_centroids=2, samples=60, lr=0.05, weight_decay=0.0
+    )
+    alignment.observe(x, y)
+    head = nn.Linear(4, 5)
+    put(head.bias, torch.tensor([9.0, 0.0, 0.0, 20.0, 0.0]))  # the last task shouts; 3 is unseen
+    before = head.weight.detach().clone()
+    alignment.align(head)
+    predicted = head(x)[:, :3].argmax(dim=1)
+    assert (predicted == y).float().mean() > 0.9
+    assert torch.equal(head.weight[3:], before[3:])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_rates_fall_along_a_cosine(optimizer: str) -> None:
+    alignment = GaussianHeadAlignment(
+        4,
+        5,
+        optimizer=optimizer,
+        epochs=4,
+        lr=0.1,  # type: ignore[arg-type]
+    )
+    rates = [alignment._rate(epoch, i / 5) for epoch in range(4) for i in range(5)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[10] == pytest.approx(0.05, abs=1e-6)
+    assert len(set(rates)) == (4 if optimizer == "sgd" else 20)
+
+
+@every
+def test_state_round_trip_continues_identically(statistics: GaussianStatistics) -> None:
+    x, y = data()
+    one, twin = (GaussianHeadAlignment(4, 5, statistics=statistics, epochs=2) for _ in range(2))
+    one.observe(x, y)
+    one.draw()
+    twin.load_state_dict(copy.deepcopy(one.state_dict()))
+    torch.manual_seed(0)
+    heads = [nn.Linear(4, 5)]
+    heads.append(copy.deepcopy(heads[0]))
+    for head, alignment in zip(heads, (one, twin), strict=True):
+        alignment.observe(x[:90], y[:90])
+        alignment.align(head)
+    assert torch.equal(heads[0].weight, heads[1].weight)
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="unknown statistics 'centroid': did you mean"):
+        GaussianHeadAlignment(4, 5, statistics="centroid")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="lr of the alignment is 0: it must be positive"):
+        GaussianHeadAlignment(4, 5, lr=0)
+    with pytest.raises(InputError, match="before statistics of a class are observed"):
+        GaussianHeadAlignment(4, 5).align(nn.Linear(4, 5))
