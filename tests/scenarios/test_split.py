@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios import Split, iid_split, si_blurry_split
+from cl_prompts.scenarios import MultiLabelSplit, Split, iid_split, si_blurry_split
 
 
 def test_of_tasks_of_ones_own() -> None:
@@ -54,6 +54,15 @@ def test_of_tasks_of_ones_own() -> None:
 def test_of_refuses(targets: Any, tasks: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         Split.of("mine", targets, tasks)
+
+
+def test_a_split_of_the_other_kind_is_never_equal() -> None:
+    common = {"name": "mine", "tasks": [[0], [1]], "counts": np.eye(2), "n_samples": 2}
+    single = Split(**common)
+    several = MultiLabelSplit(**common, n_unlabelled=0, n_labels=2)
+    assert single != several
+    assert several != single
+    assert single == Split(**common)
 
 
 def test_homes_and_visitors() -> None:
