@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+
 from cl_prompts.backbones.attention import (
     attention_output,
     by_head,
@@ -14,7 +15,6 @@ from cl_prompts.backbones.attention import (
     project,
     project_parts,
 )
-
 from tests.toys import VIT_VARIANTS, tiny_vit
 
 TOKENS = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(3))

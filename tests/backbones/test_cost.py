@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cl_prompts.backbones.cost import PassCounter, ViTShape
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from cl_prompts.backbones.cost import PassCounter, ViTShape
 from tests.toys import tiny_vit
 
 SHAPE = ViTShape.of(tiny_vit().vit)

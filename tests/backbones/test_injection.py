@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from cl_prompts.backbones.attention import project
 from torch import Tensor
 
+from cl_prompts.backbones.attention import project
 from cl_prompts.backbones.injection import PromptPlan, run_block
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.prompts.prefixes import SharedPrefix

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from cl_prompts.backbones.normalisation import normalisation_of
 
+from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.errors import InputError
 from tests.toys import tiny_vit
 

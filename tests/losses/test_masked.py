@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from cl_prompts.losses.masked import masked_mean
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from cl_prompts.prompts.places import check_blocks
 
 from cl_prompts.errors import InputError
+from cl_prompts.prompts.places import check_blocks
 
 
 def test_blocks_that_there_are_pass() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from cl_prompts.strategies.base.batch import Batch
 
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.task_selectors import TaskSlots
+from cl_prompts.strategies.base.batch import Batch
 from tests.toys import Blobs, experiences, fit, make, weights
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from cl_prompts.strategies.base.batch import Batch
 
 from cl_prompts.strategies import AnytimeEvaluation
+from cl_prompts.strategies.base.batch import Batch
 from tests.toys import Blobs, Scenes, benchmark, experiences, fit, make, watch
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from cl_prompts.strategies.base.batch import Batch
 
 from cl_prompts.errors import InputError
 from cl_prompts.losses.mvp import contrastive_key_loss
+from cl_prompts.strategies.base.batch import Batch
 from tests.toys import Blobs, experiences, fit, make, tiny_vit, watch, weights
 
 IMAGES = Blobs(8, seed=5).images

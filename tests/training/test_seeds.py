@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from cl_prompts.training.seeds import derived_seed, seeded
 
 

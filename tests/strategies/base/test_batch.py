@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cl_prompts.strategies.base.batch import Batch
 from torch import Tensor
+
+from cl_prompts.strategies.base.batch import Batch
 
 
 def batch(annotated: Tensor) -> Batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -10,10 +11,10 @@ from avalanche.benchmarks import nc_benchmark
 from avalanche.core import SupervisedPlugin
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin
-from cl_prompts.strategies.base.batch import Batch
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.strategies import MVP, LinearProbe
+from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.labels import classes_of
 from tests.toys import (
     N_CLASSES,
@@ -96,12 +97,14 @@ def test_task_ends_are_announced_or_come_every_period(kind: str) -> None:
 def test_an_announced_task_may_begin_with_a_fresh_optimizer(new: bool, kept: bool) -> None:
     strategy, stream = make("linear_probe", new_optimizer=new), experiences("class_incremental")
     fit(strategy, stream[:1])
-    steps: list[int] = []
-    watch(
-        strategy, "training_loss", lambda output, batch: steps.append(len(strategy.optimizer.state))
-    )
+    states: list[int] = []
+
+    def note(output: Any, batch: Batch) -> None:
+        states.append(len(strategy.optimizer.state))
+
+    watch(strategy, "training_loss", note)
     fit(strategy, stream[1:2])
-    assert (steps[0] > 0) == bool(kept)
+    assert (states[0] > 0) == kept
 
 
 def test_a_schedule_runs_over_the_epochs_of_an_experience() -> None:
@@ -112,9 +115,8 @@ def test_a_schedule_runs_over_the_epochs_of_an_experience() -> None:
         lambda output, batch: rates.append(strategy.optimizer.param_groups[0]["lr"]),
     )
     fit(strategy, experiences("class_incremental")[:2])
-    assert [
-        rate for i, rate in enumerate(rates) if i == 0 or rate != rates[i - 1]
-    ] == pytest.approx([0.1, 0.075, 0.025, 0.1, 0.075, 0.025])
+    by_epoch = [rate for rate, _ in groupby(rates)]
+    assert by_epoch == pytest.approx([0.1, 0.075, 0.025, 0.1, 0.075, 0.025])
 
 
 def test_gradients_are_clipped_by_their_global_norm() -> None:

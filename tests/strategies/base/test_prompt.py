@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from cl_prompts.strategies.base.batch import Batch
 from torch import Tensor
 
+from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.labels import classes_of
 from tests.toys import (
     N_CLASSES,
@@ -68,9 +68,7 @@ def test_a_sample_of_a_foreign_class_is_scored_over_the_classes_seen(kind: str) 
 
 @every
 def test_the_pull_is_subtracted_by_its_weight(kind: str) -> None:
-    strategy = make(
-        kind, "class_incremental", **({} if kind == "coda_prompt" else {"pull_weight": 0.3})
-    )
+    strategy = make(kind, "class_incremental", pull_weight=0.3)
     fit(strategy, experiences("class_incremental")[:1])
     output = strategy.model.run(Blobs(4, seed=5).images)
     found = strategy.prompt_loss(output)

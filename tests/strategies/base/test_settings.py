@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
-from cl_prompts.strategies.base.settings import Declared, sentences
 
 from cl_prompts.checks import Count, Share
 from cl_prompts.errors import InputError
+from cl_prompts.strategies.base.settings import Declared, sentences
 
 
 class Base(Declared):
