@@ -18,7 +18,6 @@ from torch.utils.data import Dataset
 
 from cl_prompts import scenarios
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.experiments.signatures import parameters
 from cl_prompts.strategies import strategy_class
 
 # ---------------------------------------------------------------------------------------- backbones
@@ -318,15 +317,15 @@ VARIANTS: dict[str, Toy] = {
         use_last_block=True,
         passes=2 * DEPTH,
     ),
-    "l2p_slots": TABLE["l2p"].but("l2p", selection="slots", copy_keys=True),
-    "l2p_diverse": TABLE["l2p"].but("l2p", selection="diverse"),
+    "l2p_slots": TABLE["l2p"].but("l2p", key_choice="slots", copy_keys=True),
+    "l2p_diverse": TABLE["l2p"].but("l2p", key_choice="diverse"),
     "dual_prompt_r": TABLE["dual_prompt"].but("dual_prompt", **BUFFER),
     "er_tuned": TABLE["er"].but("er", backbone_lr=1e-3, retest=DEPTH),
-    "lwf_batch": TABLE["lwf"].but("lwf", teacher="batch"),
+    "lwf_batch": TABLE["lwf"].but("lwf", teacher_from="batch"),
     "lwf_tuned": TABLE["lwf"].but("lwf", backbone_lr=1e-3, retest=DEPTH),
     "rainbow_tuned": TABLE["rainbow"].but("rainbow", backbone_lr=1e-3, retest=DEPTH),
     "rainbow_chosen": TABLE["rainbow"].but(
-        "rainbow", selection="uncertainty", views=2, reuse_features=True
+        "rainbow", buffer_choice="uncertainty", views=2, reuse_features=True
     ),
     "clib_tuned": TABLE["clib"].but("clib", backbone_lr=1e-3, importance_every=4, retest=DEPTH),
 }
@@ -347,7 +346,7 @@ PROTOTYPES = _names(lambda kind: ALL[kind].learns == "prototypes")
 #: those that hold samples in a buffer
 REPLAYING = _names(lambda kind: "buffer_size" in ALL[kind].options, ALL)
 #: those with a multi-label form
-MULTI_LABEL = _names(lambda kind: "multi_label" in parameters(cls_of(kind), set()), ALL)
+MULTI_LABEL = _names(lambda kind: "multi_label" in cls_of(kind).settings(), ALL)
 #: prompts, chosen for each image or not, in a pool of :class:`~cl_prompts.models.prompted`
 POOLS = tuple(kind for kind in PROMPTED if kind not in ("mvp", "multi_lane"))
 
@@ -363,7 +362,7 @@ def make(
     """A strategy of the table as the runner would build it for a scenario."""
     torch.manual_seed(0)
     cls = cls_of(kind)
-    accepted = parameters(cls, set())
+    accepted = cls.settings()
     told: dict[str, Any] = {
         "train_mb_size": 16,
         "eval_mb_size": 32,
@@ -399,6 +398,17 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(
         torch.equal(value, second[name]) for name, value in first.items()
     )
+
+
+def watch(strategy: Any, method: str, note: Callable[..., Any]) -> None:
+    """Call ``note`` with the arguments of a strategy's method just before it runs."""
+    original = getattr(strategy, method)
+
+    def watched(*given: Any, **named: Any) -> Any:
+        note(*given, **named)
+        return original(*given, **named)
+
+    setattr(strategy, method, watched)
 
 
 def close(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:

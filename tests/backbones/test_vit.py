@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.backbones.vit import FrozenViT, normalisation_of
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from tests.toys import TINY, VIT_VARIANTS, tiny_vit
 
@@ -175,17 +175,6 @@ def test_other_models_are_refused_with_the_ones_that_work(model: Any, says: str)
     with pytest.raises(InputError, match=says) as caught:
         FrozenViT(model())
     assert "DINOv2" in str(caught.value)
-
-
-def test_normalisation_settings() -> None:
-    vit = tiny_vit().vit
-    assert normalisation_of("none", vit) == ((0.0,) * 3, (1.0,) * 3)
-    vit.pretrained_cfg = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
-    assert normalisation_of("checkpoint", vit) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    assert normalisation_of([[0, 0, 0], [2, 2, 2]], vit)[1] == (2.0, 2.0, 2.0)
-    for bad in ("imagnet", [[1, 2], [3, 4]], [[0, 0, 0], [1, 0, 1]]):
-        with pytest.raises(InputError, match="normalisation"):
-            normalisation_of(bad, vit)  # type: ignore[arg-type]
 
 
 def test_attention_is_the_plain_one() -> None:

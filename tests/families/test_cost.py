@@ -94,9 +94,8 @@ def vit_b() -> FrozenViT:
 
 def model_of(kind: str, backbone: FrozenViT) -> ContinualModel:
     """The model that the strategy builds for 100 classes, with its default settings."""
-    small = (
-        ALL[kind].options if kind in PROTOTYPES else {}
-    )  # their statistics are no work of blocks
+    # The statistics of prototypes are no work of blocks.
+    small = ALL[kind].options if kind in PROTOTYPES else {}
     buffer = {"buffer_size": 1} if kind in REPLAYING else {}
     strategy = cls_of(kind)(
         backbone=backbone, n_classes=100, device="meta", evaluator=None, **small, **buffer

@@ -15,7 +15,8 @@ from cl_prompts.losses import mvp as losses
 from cl_prompts.models.base import Output
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.strategies.mvp import MVP, mvp_model
+from cl_prompts.strategies import MVP
+from cl_prompts.strategies.base.batch import Batch
 from tests import GOLDEN_FILES
 
 GOLDEN = json.loads((GOLDEN_FILES / "mvp_losses.json").read_text())
@@ -113,16 +114,18 @@ def golden_model(use_last_layer: bool) -> PromptedViT:
     backbone = FrozenViT(
         VisionTransformer(num_classes=0, **shape), normalisation=((0.0,) * 3, (1.0,) * 3)
     )
-    model = mvp_model(
-        backbone,
-        mvp["num_classes"],
+    model: PromptedViT = MVP(
+        backbone=backbone,
+        n_classes=mvp["num_classes"],
+        device="cpu",
+        evaluator=None,
         pool_size=mvp["task_num"],
         g_blocks=mvp["pos_g_prompt"],
         g_length=mvp["len_g_prompt"],
         e_blocks=mvp["pos_e_prompt"],
         e_length=mvp["len_e_prompt"],
         use_last_block=use_last_layer,
-    )
+    ).model
     state = {k: tensor(v) for k, v in MODEL["state"].items()}
     backbone.vit.load_state_dict(
         {k[9:]: v for k, v in state.items() if k.startswith("backbone.") and ".head." not in k}
@@ -162,7 +165,7 @@ def test_whole_model(run: dict) -> None:
     model.selector.count_scaled = run["use_contrastiv"]
     out = model.run(images)
     close = lambda a, b: torch.testing.assert_close(a, tensor(b).view_as(a), atol=1e-5, rtol=0)  # noqa: E731
-    close(model.frozen_part(images), run["query"])
+    close(model.encode(images, {}).parts["frozen"], run["query"])
     close(out.selection.distance, run["distance"])
     assert out.selection.index.flatten().tolist() == run["selected_prompt"]
     close(out.features, run["feature"])
@@ -179,10 +182,10 @@ def test_whole_model(run: dict) -> None:
         evaluator=None,
         device="cpu",
     )
-    key_loss = strategy.key_loss(out)
+    key_loss = strategy.key_loss(out.selection)
     assert key_loss.item() == pytest.approx(run["similarity_loss"], abs=1e-6)
-    strategy.output, strategy.mbatch = out, [images, labels]
-    loss = strategy.training_loss()
+    batch = Batch([images, labels], strategy.annotated, torch.zeros(0, dtype=torch.int64))
+    loss = strategy.training_loss(out, batch)
     assert loss.item() == pytest.approx(run["total_loss"], abs=2e-6)
     loss.backward()
     parameters = dict(model.named_parameters())

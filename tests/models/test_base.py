@@ -33,7 +33,7 @@ IMAGES = torch.rand(2, 3, 16, 16)
 def test_classes_open_by_their_labels() -> None:
     model = Constant()
     assert (model(IMAGES) == -torch.inf).all()
-    model.see(torch.tensor([[1], [3], [1]]))
+    model.observe_classes(torch.tensor([[1], [3], [1]]))
     assert model.seen.tolist() == [False, True, False, True]
     assert model(IMAGES).tolist() == [[-torch.inf, 2, -torch.inf, 2]] * 2
 
@@ -41,7 +41,7 @@ def test_classes_open_by_their_labels() -> None:
 def test_multi_hot_labels_open_the_classes_that_occur() -> None:
     model = Constant(multi_label=True)
     assert not model(IMAGES).any()
-    model.see(torch.tensor([[0, 1, 0, 0], [1, 1, 0, 0]]))
+    model.observe_classes(torch.tensor([[0, 1, 0, 0], [1, 1, 0, 0]]))
     assert model.seen.tolist() == [True, True, False, False]
     assert model(IMAGES).tolist() == [[2, 2, 0, 0]] * 2  # unseen classes score 0
 
@@ -56,7 +56,7 @@ def test_the_learned_state_leaves_the_frozen_backbone_out(tmp_path: Path) -> Non
     model, other, path = Constant(), Constant(), tmp_path / "learned.safetensors"
     assert set(model.learned_state()) == {"seen", "score"}
     assert model.n_learned == 1
-    model.see(torch.tensor([2]))
+    model.observe_classes(torch.tensor([2]))
     with torch.no_grad():
         model.score += 1
     model.save(path)

@@ -353,9 +353,9 @@ def test_a_state_that_does_not_fit_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"n_selectors": 0}, "n_selectors is 0: a lane needs at least one"),
-        ({"prompt_length": -1}, "prompt_length is -1: it must be 0"),
-        ({"n_tasks": 0}, "n_tasks is 0: it must be at least 1, or None"),
+        ({"n_selectors": 0}, "n_selectors is 0: it must be at least 1"),
+        ({"prompt_length": -1}, "prompt_length is -1: it cannot be negative"),
+        ({"n_tasks": 0}, "n_tasks is 0: it must be at least 1"),
         (
             {"prompted_blocks": (0, 4)},
             r"prompted_blocks \[0, 4\] must be different numbers from 0 to 3",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from cl_prompts.models import multi_lane_ops as lanes
 from cl_prompts.models.multi_lane import MultiLaneViT
 from tests.toys import tiny_vit
 
+SLOT_UPDATES = get_args(lanes.SlotUpdate)
 IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 
 
@@ -73,7 +74,7 @@ def test_fused_equals_literal(n_lanes: int, n_selectors: int, n_prompts: int) ->
     ],
     ids=str,
 )
-@pytest.mark.parametrize("slot_update", lanes.SLOT_UPDATES)
+@pytest.mark.parametrize("slot_update", SLOT_UPDATES)
 def test_every_plain_vit(changes: dict[str, Any], slot_update: str) -> None:
     options = {
         "n_selectors": 3,
@@ -105,7 +106,7 @@ def test_bf16_is_near_fp32() -> None:
 
 def test_slot_updates_differ() -> None:
     blocks, selectors = tiny_vit().vit.blocks, torch.randn(2, 3, 16)
-    released, reset = (lanes.slot_norms(blocks, selectors, update) for update in lanes.SLOT_UPDATES)
+    released, reset = (lanes.slot_norms(blocks, selectors, update) for update in SLOT_UPDATES)
     torch.testing.assert_close(released[0], reset[0])
     assert all((a - b).abs().max() > 1e-2 for a, b in zip(released[1:], reset[1:], strict=True))
     torch.testing.assert_close(reset[2], blocks[2].norm1(selectors))

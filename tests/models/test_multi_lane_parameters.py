@@ -56,14 +56,14 @@ def test_head_rows_keep_their_order_and_know_their_lane() -> None:
 
 def test_a_stamp_changes_with_every_write_and_new_row() -> None:
     made = lanes([0], [1])
-    stamps = [lane.stamp() for lane in made]
+    stamps = [lane.version() for lane in made]
     assert stamps[0] != stamps[1]
     with torch.no_grad():
         made.lane(0).selectors += 1
-    assert made.lane(0).stamp() != stamps[0]
+    assert made.lane(0).version() != stamps[0]
     made.add_head([5])
-    assert made.lane(1).stamp() != stamps[1]
-    assert lanes([0]).lane(0).stamp() != lanes([0]).lane(0).stamp()  # other tensors
+    assert made.lane(1).version() != stamps[1]
+    assert lanes([0]).lane(0).version() != lanes([0]).lane(0).version()  # other tensors
 
 
 def test_lanes_are_rebuilt_from_a_state() -> None:

@@ -37,7 +37,7 @@ MODELS: dict[str, Callable[[], PromptedViT]] = {
 @pytest.fixture(params=MODELS.values(), ids=MODELS.keys())
 def model(request: pytest.FixtureRequest) -> PromptedViT:
     made: PromptedViT = request.param()
-    made.see(torch.tensor([0, 2, 5]))
+    made.observe_classes(torch.tensor([0, 2, 5]))
     return made
 
 
@@ -54,7 +54,7 @@ def test_a_cached_frozen_part_changes_nothing_and_saves_a_pass(model: PromptedVi
     model.backbone.embed(images)
     embedding = counter.macs
     counter.reset()
-    frozen = model.frozen_part(images)
+    frozen = model.encode(images, {}).parts.get("frozen")
     query = counter.macs
     counter.reset()
     want = model(images)
@@ -85,7 +85,7 @@ def test_a_mask_multiplies_the_logits_of_its_prompt() -> None:
     with torch.no_grad():
         mask.values.normal_()
     model = prompted(logit_mask=mask)
-    model.see(torch.arange(6))
+    model.observe_classes(torch.arange(6))
     out = model.run(IMAGES)
     assert out.selection is not None
     literal = model.head(out.features) * 2 * mask.values[out.selection.index[:, 0]].sigmoid()

@@ -20,7 +20,7 @@ def fed() -> PrototypeViT:
     model = PrototypeViT(tiny_vit(), NearestClassMean(16, 4, metric="euclidean"))
     labels = torch.tensor([0, 0, 2])
     model.head.update(model.features(IMAGES[:3]), labels)
-    model.see(labels)
+    model.observe_classes(labels)
     return model
 
 

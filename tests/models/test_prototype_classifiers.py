@@ -159,9 +159,7 @@ def test_low_precision_features_and_autocast(make: Callable[..., PrototypeClassi
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(
-        InputError, match="unknown metric of the nearest class mean 'cosin': did you mean 'cosine'"
-    ):
+    with pytest.raises(InputError, match="unknown metric 'cosin': did you mean 'cosine'"):
         NearestClassMean(3, 2, metric="cosin")
     with pytest.raises(InputError, match="shrinkage of the streaming LDA is 0"):
         StreamingLDA(3, 2, shrinkage=0)

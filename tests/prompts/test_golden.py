@@ -21,9 +21,7 @@ from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
 from cl_prompts.prompts.selectors import NearestKeys, Selection
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.task_selectors import BatchwisePrompt, TaskSlots
-from cl_prompts.strategies.coda_prompt import coda_prompt_model
-from cl_prompts.strategies.dual_prompt import dual_prompt_model
-from cl_prompts.strategies.l2p import l2p_model
+from cl_prompts.strategies import L2P, CODAPrompt, DualPrompt
 from cl_prompts.training.schedules import learning_rate_factor
 from tests import GOLDEN_FILES
 
@@ -307,12 +305,13 @@ def golden_backbone() -> FrozenViT:
     return FrozenViT(vit, normalisation=((0.0,) * 3, (1.0,) * 3))
 
 
-def golden_model(build: Callable[..., PromptedViT], **options: Any) -> PromptedViT:
-    """The model of a strategy, with the golden backbone and head."""
-    model = build(golden_backbone(), 7, **options)
+def golden_model(strategy: Callable[..., Any], **options: Any) -> PromptedViT:
+    """The model that a strategy builds, with the golden backbone and head."""
+    given = {"backbone": golden_backbone(), "n_classes": 7, "device": "cpu", "evaluator": None}
+    model: PromptedViT = strategy(**given, **options).model
     put(model.head.weight, golden("vit/head.weight"))
     put(model.head.bias, golden("vit/head.bias"))
-    model.see(torch.arange(7))
+    model.observe_classes(torch.arange(7))
     return model
 
 
@@ -321,15 +320,14 @@ def masked_loss(logits: Tensor) -> Tensor:
 
 
 def test_l2p_model() -> None:
-    model = golden_model(l2p_model, pool_size=6, prompt_length=3, top_k=2)
+    model = golden_model(L2P, pool_size=6, prompt_length=3, top_k=2)
     images, keys, pool = golden("vit/images"), model.selector, model.pools[0]
     assert isinstance(keys, NearestKeys)
     assert isinstance(pool, PrependedTokenPool)
     pool.position = class_position(model.backbone)  # the port's, a constant shift of all prompts
     put(pool.values, golden("vit/l2p/pool"))
     put(keys.key, golden("vit/l2p/keys"))
-    query = model.frozen_part(images)
-    assert query is not None
+    query = model.encode(images, {}).parts["frozen"]
     close(query, "vit/query_cls")
     out = model.run(images)
     selection = out.selection
@@ -350,7 +348,7 @@ def test_l2p_model() -> None:
 
 @pytest.mark.parametrize("mode", ["train_task1", "eval"])
 def test_dual_prompt_model(mode: str) -> None:
-    model = golden_model(dual_prompt_model, pool_size=4, g_length=2, e_length=3, all_keys=True)
+    model = golden_model(DualPrompt, pool_size=4, g_length=2, e_length=3, all_keys=True)
     model.train(mode == "train_task1")
     start_task(model, 1)  # copies a slot, so before the golden values go in
     selector, (shared, pool) = model.selector, model.pools
@@ -376,7 +374,7 @@ def test_dual_prompt_model(mode: str) -> None:
 
 
 def test_coda_model() -> None:
-    model = golden_model(coda_prompt_model, n_tasks=3, n_components=6, prompt_length=4)
+    model = golden_model(CODAPrompt, n_tasks=3, n_components=6, prompt_length=4)
     selector, pool = model.selector, model.pools[0]
     assert isinstance(selector, AttentionWeights)
     assert isinstance(pool, ComponentPool)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
-from cl_prompts.training.buffers import ClassBalancedBuffer, Memory, ReservoirBuffer
+from cl_prompts.training.buffers import ClassBalancedBuffer, ReplayBuffer, ReservoirBuffer
 from tests import GOLDEN_FILES
 
 CASES = json.loads((GOLDEN_FILES / "si_blurry_memory.json").read_text())["cases"]
@@ -24,7 +24,7 @@ def offer(memory: ReservoirBuffer, rows: range) -> None:
     memory.add(torch.tensor(list(rows))[:, None])
 
 
-def held(memory: Memory) -> list[int]:
+def held(memory: ReplayBuffer) -> list[int]:
     return memory.slots[: len(memory), 0].tolist()
 
 
@@ -91,7 +91,7 @@ def test_state_round_trip_continues_identically() -> None:
 
 
 def test_bad_settings_are_refused() -> None:
-    with pytest.raises(InputError, match="memory size is -1"):
+    with pytest.raises(InputError, match="buffer size is -1"):
         ReservoirBuffer(-1)
     with pytest.raises(InputError, match="sequential"):
         ReservoirBuffer(1, boundary="batch")

@@ -13,7 +13,7 @@ from avalanche.training.plugins import ReplayPlugin
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
-from tests.conftest import Blobs, tiny_vit
+from tests.toys import Blobs, tiny_vit
 
 
 def benchmark() -> Any:
@@ -195,16 +195,3 @@ def test_one_plugin_watches_one_strategy() -> None:
     first.train(stream.train_stream[0], eval_streams=[])
     with pytest.raises(InputError, match="has watched another strategy"):
         second.train(stream.train_stream[0], eval_streams=[])
-
-
-def test_stored_parts_are_not_mixed_between_networks() -> None:
-    from cl_prompts.metrics.evaluator import CachedEvaluator
-    from cl_prompts.models.prompted import PromptedViT
-    from cl_prompts.strategies.mvp import mvp_model
-
-    vit, test, seen = tiny_vit(), Blobs(48, 6, seed=2), torch.ones(6, dtype=torch.bool)
-    models = [mvp_model(vit, 6, e_blocks=(1, 2)), PromptedViT(vit, 6), PromptedViT(tiny_vit(), 6)]
-    shared = CachedEvaluator(test)
-    for model in models:
-        model.see(torch.arange(6))
-        assert torch.equal(shared(model, seen).correct, CachedEvaluator(test)(model, seen).correct)

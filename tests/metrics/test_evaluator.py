@@ -1,0 +1,116 @@
+"""Evaluation on the classes seen so far, with what no longer changes cached."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.errors import InputError
+from cl_prompts.metrics.evaluator import CachedEvaluator
+from cl_prompts.metrics.multi_label import images_with, multi_label_results
+from cl_prompts.models.prompted import PromptedViT
+from tests.toys import N_CLASSES, Blobs, Scenes, make, tiny_vit
+
+SEEN = torch.tensor([True, False, True, True, False, False])
+
+
+def opened(model: PromptedViT) -> PromptedViT:
+    model.observe_classes(torch.arange(N_CLASSES))
+    return model
+
+
+class Flat(nn.Module):
+    """An ordinary model, with more columns than there are classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(3 * 16 * 16, N_CLASSES + 2)
+        self.dropout = nn.Dropout(0.9)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.dropout(self.head(images.flatten(1)))
+
+
+def test_images_of_seen_classes_count_over_the_columns_of_seen_classes() -> None:
+    test = Blobs(48, seed=2)
+    model = opened(PromptedViT(tiny_vit(), N_CLASSES))
+    counts = CachedEvaluator(test, batch_size=7)(model, SEEN)
+    rows = [i for i, label in enumerate(test.targets.tolist()) if SEEN[label]]
+    logits = model(test.images[rows]).masked_fill(~SEEN, -torch.inf)
+    right = logits.argmax(dim=1) == torch.from_numpy(test.targets[rows])
+    assert counts.overall() == pytest.approx(float(right.float().mean()))
+    assert counts.by_class().isnan().tolist() == (~SEEN).tolist()
+
+
+def test_any_module_can_be_evaluated_and_gets_its_mode_back() -> None:
+    test, model = Blobs(48, seed=2), Flat().train()
+    evaluator = CachedEvaluator(test)
+    found = evaluator.evaluate(model, SEEN, samples_seen=5)
+    assert model.training
+    assert model.dropout.training
+    rows = [i for i, label in enumerate(test.targets.tolist()) if SEEN[label]]
+    logits = model.eval()(test.images[rows])[:, :N_CLASSES].masked_fill(~SEEN, -torch.inf)
+    right = logits.argmax(dim=1) == torch.from_numpy(test.targets[rows])
+    assert found.accuracy == pytest.approx(float(right.float().mean()))
+    assert found.samples_seen == 5
+    assert evaluator.images == len(rows)
+    assert evaluator.macs == 0  # counted for frozen backbones
+
+
+def test_only_what_is_new_is_computed() -> None:
+    test, model = Blobs(48, seed=2), opened(PromptedViT(tiny_vit(), N_CLASSES))
+    evaluator, counter = CachedEvaluator(test), model.backbone.counter
+    images = []
+    for seen in (SEEN, SEEN, torch.ones(N_CLASSES, dtype=torch.bool)):
+        counter.reset()
+        evaluator(model, seen)
+        images.append(counter.images)
+    assert images == [24, 0, 24]
+    assert test.reads == 48
+    assert evaluator.images == 24 + 24 + 48
+
+
+def test_without_a_cache_everything_is_computed_again() -> None:
+    test, model = Blobs(48, seed=2), opened(PromptedViT(tiny_vit(), N_CLASSES))
+    plain, cached = CachedEvaluator(test, cache=False), CachedEvaluator(test)
+    for _ in range(2):
+        model.backbone.counter.reset()
+        assert torch.equal(plain(model, SEEN).correct, cached(model, SEEN).correct)
+    assert model.backbone.counter.images == 24  # by the one without
+    assert test.reads == 3 * 24
+
+
+def test_cached_parts_are_not_mixed_between_networks() -> None:
+    test, seen = Blobs(48, seed=2), torch.ones(N_CLASSES, dtype=torch.bool)
+    vit = tiny_vit()
+    models = [
+        make("mvp", backbone=vit).model,
+        PromptedViT(vit, N_CLASSES),
+        PromptedViT(tiny_vit(), N_CLASSES),
+    ]
+    shared = CachedEvaluator(test)
+    for model in map(opened, models):
+        assert torch.equal(shared(model, seen).correct, CachedEvaluator(test)(model, seen).correct)
+
+
+def test_multi_label_scores_are_over_images_that_show_a_seen_class() -> None:
+    test = Scenes(40, seed=2)
+    model = opened(PromptedViT(tiny_vit(), N_CLASSES, multi_label=True))
+    found = CachedEvaluator(test, batch_size=7).evaluate(model, SEEN)
+    targets = torch.from_numpy(test.targets).long()
+    want = multi_label_results(model(test.images), targets, SEEN, rows=images_with(targets, SEEN))
+    assert found.accuracy == pytest.approx(want.mean_ap)
+    assert found.scores["cf1_80"] == pytest.approx(want.f1[0.8]["cf1"], nan_ok=True)
+
+
+def test_nothing_seen_is_not_a_number() -> None:
+    none = torch.zeros(N_CLASSES, dtype=torch.bool)
+    model = PromptedViT(tiny_vit(), N_CLASSES)
+    assert str(CachedEvaluator(Blobs(6)).evaluate(model, none).accuracy) == "nan"
+
+
+def test_a_batch_holds_an_image() -> None:
+    with pytest.raises(InputError, match="the evaluation batch size is 0: it must be at least 1"):
+        CachedEvaluator(Blobs(6), batch_size=0)

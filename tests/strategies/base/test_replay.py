@@ -1,0 +1,80 @@
+"""Replay: references to past samples, and batches of them."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+from weakref import ref
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies.base.labels import classes_of
+from cl_prompts.strategies.base.replay import Replay
+from cl_prompts.training.buffers import ReservoirBuffer
+from tests.toys import (
+    N_CLASSES,
+    experiences,
+)
+
+
+def filled(size: int = 12, scenario: str = "mlcil") -> tuple[Replay, list[Any]]:
+    """A buffer that was offered every sample of a stream in turn."""
+    replay, stream = Replay(ReservoirBuffer(size, width=2, seed=0), 4), experiences(scenario)
+    for experience in stream:
+        replay.enter(experience, classes_of(experience, N_CLASSES))
+        rows = torch.arange(len(experience.dataset))
+        replay.add(rows, torch.stack([torch.as_tensor(y) for y in experience.dataset.targets]))
+    return replay, stream
+
+
+def test_a_draw_reads_the_samples_that_its_slots_point_to() -> None:
+    replay, stream = filled()
+    (images, labels, *_), annotated, slots = replay.draw()
+    assert len(slots) == len(slots.unique()) == 4
+    for i, (source, row) in enumerate(replay.buffer.slots[slots].tolist()):
+        image, label, *_ = stream[source].dataset[row]
+        assert torch.equal(images[i], image)
+        assert torch.equal(labels[i], label)
+        assert torch.equal(annotated[i], classes_of(stream[source], N_CLASSES))
+
+
+def test_several_draws_make_up_one_batch() -> None:
+    replay, _ = filled()
+    replay.draws = 2
+    slots = replay.draw()[2]
+    assert len(slots) == 8
+    assert all(len(part.unique()) == 4 for part in slots.split(4))
+
+
+def test_labels_are_read_without_images() -> None:
+    replay, stream = filled()
+    labels = replay.labels()
+    assert labels.shape == (12, N_CLASSES)
+    for found, (source, row) in zip(labels, replay.buffer.slots.tolist(), strict=True):
+        assert torch.equal(found, torch.as_tensor(stream[source].dataset.targets[row]))
+
+
+def test_without_a_buffer_nothing_is_held_of_past_experiences() -> None:
+    replay = Replay(ReservoirBuffer(0, width=2), 4)
+    (experience,) = experiences("si_blurry")[:1]
+    gone = ref(experience.dataset)
+    replay.enter(experience, torch.ones(N_CLASSES, dtype=torch.bool))
+    assert len(replay) == 0
+    del experience
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_state_needs_the_experiences_that_it_points_into() -> None:
+    replay, stream = filled()
+    state = {"buffer": replay.buffer.state_dict(), "experiences": 3}
+    annotated = [(e, classes_of(e, N_CLASSES)) for e in stream]
+    other = Replay(ReservoirBuffer(12, width=2), 4)
+    other.restore(state, annotated)
+    slots = torch.arange(12)
+    for mine, theirs in zip(replay.read(slots)[0], other.read(slots)[0], strict=True):
+        assert torch.equal(mine, theirs)
+    with pytest.raises(InputError, match="points into 3 experiences, but 2 were given"):
+        Replay(ReservoirBuffer(12, width=2), 4).restore(state, annotated[:2])

@@ -1,0 +1,113 @@
+"""CLIB: training on a buffer of the most useful samples alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cl_prompts.errors import InputError
+from tests.toys import TRAIN, experiences, fit, make, watch
+
+
+@pytest.mark.parametrize("kind", ["clib", "clib_tuned"])
+def test_it_trains_on_held_samples_alone_and_stores_before_it_trains(kind: str) -> None:
+    strategy, trained, ever_held, stored = make(kind), set(), set(), []
+    remember = strategy.remember
+
+    def store(rows: Any, batch: Any, output: Any) -> None:
+        stored.append((strategy.updates, len(batch.labels)))
+        remember(rows, batch, output)
+        held = strategy.buffer.slots[: len(strategy.buffer)]
+        ever_held.update(tuple(r) for r in held.tolist())
+
+    def note(output: Any, batch: Any) -> None:
+        assert torch.equal(batch.images, strategy.replay.read(batch.slots)[0][0])
+        assert torch.equal(batch.labels, strategy.buffer.labels[batch.slots])
+        assert len(batch.labels) == 8
+        trained.update(tuple(r) for r in strategy.buffer.slots[batch.slots].tolist())
+
+    strategy.remember = store
+    watch(strategy, "after_step", note)
+    fit(strategy, experiences())
+    assert stored[0][0] == 0  # the first batch is stored before the first update
+    assert trained <= ever_held
+    assert len(trained) < TRAIN  # some of the stream is never trained on
+    assert strategy.updates == 2 * len(stored)
+
+
+def test_each_sample_competes_among_the_classes_of_its_own_task() -> None:
+    strategy, checked = make("clib", "class_incremental", class_mask="current"), []
+
+    def note(output: Any, batch: Any) -> None:
+        labels, columns = batch.labels, batch.annotated
+        assert columns.shape == (len(labels), 6)
+        assert bool(columns.gather(1, labels[:, None]).all())
+        logits = output.logits.detach().masked_fill(~columns, float("-inf"))
+        want = F.cross_entropy(logits, labels)
+        torch.testing.assert_close(strategy.loss.detach().squeeze(), want)
+        checked.append(len(columns.unique(dim=0)))
+
+    watch(strategy, "after_step", note)
+    fit(strategy, experiences("class_incremental"))
+    assert max(checked) > 1  # samples of several tasks in one batch
+
+
+def test_trained_samples_are_credited() -> None:
+    strategy = fit(make("clib"), experiences())
+    assert bool((strategy.buffer.importance != 0).any())
+    assert not bool(strategy.buffer.losses.isnan().any())
+    counts = strategy.buffer.class_counts()
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_the_adaptive_rate_multiplies_each_groups_own() -> None:
+    settings: dict[str, Any] = {"lr": 0.02, "lr_period": 1, "lr_length": 2, "significance": 0.49}
+    strategy = fit(make("clib", online_iter=3, **settings), experiences(train=120))
+    assert strategy.rate.high != 1.0
+    (group,) = strategy.optimizer.param_groups
+    assert group["lr"] == pytest.approx(0.02 * strategy.rate.lr)
+    tuned = fit(make("clib_tuned", lr=0.02, lr_period=1), experiences())
+    groups = tuned.optimizer.param_groups
+    assert [g["initial_lr"] for g in groups] == [0.02, 1e-3]
+    assert [g["lr"] for g in groups] == pytest.approx([0.02 * tuned.rate.lr, 1e-3 * tuned.rate.lr])
+
+
+def test_the_schedule_multiplies_it_as_well() -> None:
+    strategy = make("clib", "class_incremental", lr=0.02, schedule="cosine", train_epochs=2)
+    fit(strategy, experiences("class_incremental")[:1])
+    (group,) = strategy.optimizer.param_groups
+    assert group["lr"] == pytest.approx(0.02 * 0.5 * strategy.rate.lr)  # second epoch of 2
+
+
+@pytest.mark.parametrize("kind", ["clib", "clib_tuned"])
+def test_the_buffers_losses_are_the_current_models(kind: str) -> None:
+    strategy = fit(make(kind), experiences())
+    images, labels = strategy.replay.read(torch.arange(12))[0][:2]
+    with torch.no_grad():
+        want = F.cross_entropy(strategy.model(images), labels, reduction="none")
+    torch.testing.assert_close(strategy.buffer_losses(), want)
+
+
+def test_cached_features_make_the_buffers_losses_free() -> None:
+    strategy = fit(make("clib"), experiences())
+    counter = strategy.model.backbone.counter
+    assert counter.images <= strategy.updates * 8 + TRAIN  # each sample once as it enters
+    counter.reset()
+    strategy.buffer_losses()
+    assert counter.images == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"buffer_size": 0}, "buffer_size of CLIB is 0: it learns from its buffer"),
+        ({"importance_every": 0}, "importance_every is 0"),
+        ({"lr_step": 1.0}, "step of the adaptive rate is 1"),
+    ],
+)
+def test_bad_settings_are_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        make("clib", **changes)

@@ -1,0 +1,86 @@
+"""DualPrompt: a shared prefix, and one expert prefix per task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cl_prompts.errors import InputError
+from cl_prompts.prompts.task_selectors import TaskSlots
+from cl_prompts.strategies.base.batch import Batch
+from tests.toys import Blobs, experiences, fit, make, weights
+
+
+@pytest.mark.parametrize("kind", ["dual_prompt", "s_prompt"])
+def test_a_task_moves_its_own_slot_and_key_alone(kind: str) -> None:
+    strategy = make(kind, "class_incremental")
+    values, key = strategy.model.pools[-1].values, strategy.model.selector.inner.key
+    for t, experience in enumerate(experiences("class_incremental")):
+        before = values.detach().clone(), key.detach().clone()
+        fit(strategy, [experience])
+        for old, new in zip(before, (values, key), strict=True):
+            moved = (old != new).flatten(1).any(dim=1)
+            assert moved.tolist() == [slot == t for slot in range(3)]
+
+
+def test_a_slot_begins_as_the_one_before() -> None:
+    strategy = make("dual_prompt", "class_incremental")
+    fit(strategy, experiences("class_incremental")[:1])
+    values, key = strategy.model.pools[-1].values, strategy.model.selector.inner.key
+    strategy.tasks_started = 2
+    strategy.start_task(torch.ones(6, dtype=torch.bool))
+    assert torch.equal(values[1], values[0])
+    assert not torch.equal(key[1], key[0])
+
+
+def test_without_boundaries_slots_choose_by_key() -> None:
+    strategy = make("dual_prompt", online_iter=1)
+    selector = strategy.model.selector
+    assert isinstance(selector, TaskSlots)
+    assert selector.inner.size == 10
+    fit(strategy, experiences())
+    assert strategy.tasks_started == 0
+    assert selector.task == -1
+    query = torch.randn(5, 16)
+    assert torch.equal(selector.train()(query).index, selector.inner(query).index)
+    assert selector.inner.count.sum() == strategy.samples_seen
+
+
+def test_the_class_mask_is_a_choice() -> None:
+    for mask, moving in (("current", 2), ("seen", 6)):
+        strategy, stream = (
+            make("dual_prompt", "class_incremental", class_mask=mask),
+            experiences("class_incremental"),
+        )
+        before = weights(fit(strategy, stream[:2]))["head.weight"]
+        after = weights(fit(strategy, stream[2:]))["head.weight"]
+        assert int((before != after).any(dim=1).sum()) == moving
+
+
+def test_the_loss_is_cross_entropy_over_the_current_classes_minus_the_pull() -> None:
+    strategy = make("dual_prompt", "class_incremental", pull_weight=0.7)
+    fit(strategy, experiences("class_incremental")[:2])
+    labels = torch.tensor([2, 3] * 4)
+    columns = [Blobs(8, seed=5).images, labels]
+    batch = Batch(columns, strategy.annotated, torch.zeros(0, dtype=torch.int64))
+    output = strategy.model.run(batch.images)
+    literal = F.cross_entropy(output.logits[:, 2:4], labels - 2) - 0.7 * output.selection.match
+    torch.testing.assert_close(strategy.training_loss(output, batch), literal)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"class_mask": "sen"}, "unknown class_mask 'sen': did you mean 'seen'"),
+        ({"e_blocks": (4,)}, "e_blocks holds block 4, but this ViT has blocks 0 to 3"),
+        ({"g_blocks": (1, 1)}, "a block is there twice"),
+        ({"g_length": 0}, "g_length is 0"),
+        ({"pool_size": 0}, "pool_size is 0"),
+    ],
+)
+def test_bad_settings_are_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        make("dual_prompt", **changes)

@@ -1,0 +1,111 @@
+"""MULTI-LANE: when lanes open, and that finished ones never move."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cl_prompts.strategies import AnytimeEvaluation
+from cl_prompts.strategies.base.batch import Batch
+from tests.toys import Blobs, Scenes, benchmark, experiences, fit, make, watch
+
+
+@pytest.mark.parametrize("scenario", ["mlcil", "class_incremental"])
+def test_lanes_of_finished_tasks_never_move(scenario: str) -> None:
+    strategy, stream = make("multi_lane", scenario), experiences(scenario)
+    fit(strategy, stream[:1])
+    before = {k: v.clone() for k, v in strategy.model.learned_state().items() if k != "seen"}
+    images = Scenes(10, seed=3).images
+    strategy.model.eval()
+    with torch.no_grad():
+        logits = strategy.model(images)[:, :2]
+    fit(strategy, stream[1:])
+    after = strategy.model.learned_state()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    strategy.model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(strategy.model(images)[:, :2], logits, atol=1e-6, rtol=0)
+
+
+def test_an_announced_task_opens_a_lane_for_its_new_classes() -> None:
+    stream = experiences("mlcil")
+    model = fit(make("multi_lane", "mlcil"), stream).model
+    for i, experience in enumerate(stream):
+        own = set(model.lanes.lane(i).classes.tolist())
+        assert own == experience.classes_in_this_experience
+    blurry = experiences("si_blurry_multi_label")
+    announced = fit(make("multi_lane", "si_blurry_multi_label", boundaries=True), blurry)
+    assert announced.model.n_lanes == sum(len(e.new_classes) > 0 for e in blurry)
+
+
+def test_a_lane_is_full_after_its_samples_and_not_before() -> None:
+    strategy = make("multi_lane", lane_samples=24)
+    lanes = []
+    for samples, label in ((0, 0), (23, 1), (24, 2), (47, 3), (48, 4)):
+        strategy.samples_seen = samples
+        strategy.observe_classes(torch.tensor([label, 0]))
+        lanes.append(strategy.model.n_lanes)
+    assert lanes == [1, 1, 2, 2, 3]
+    owners = strategy.model.lanes.owners()
+    assert owners == {0: 0, 1: 0, 2: 1, 3: 1, 4: 2}  # a class stays with its lane
+
+
+def test_without_boundaries_every_class_has_one_lane() -> None:
+    opened: list[int] = []
+    strategy = make("multi_lane", "si_blurry_multi_label", lane_samples=24)
+    watch(strategy.model, "open_lane", lambda classes: opened.append(strategy.samples_seen))
+    model = fit(strategy, experiences("si_blurry_multi_label")).model
+    assert opened[0] == 0
+    assert len(opened) > 1
+    assert all(later - earlier >= 24 for earlier, later in pairwise(opened))
+    owners = torch.stack([model.columns(i) for i in range(model.n_lanes)])
+    assert (owners.sum(dim=0) == 1).all()
+
+
+def test_samples_of_another_lane_have_no_say() -> None:
+    strategy = make("multi_lane", "class_incremental")
+    fit(strategy, experiences("class_incremental")[:2])
+    labels = torch.tensor([2, 0, 3, 1])  # 0 and 1 are the first lane's
+    columns = [Blobs(4, seed=5).images, labels]
+    batch = Batch(columns, strategy.annotated, torch.zeros(0, dtype=torch.int64))
+    output = strategy.model.train().run(batch.images)
+    own = [0, 2]
+    want = F.cross_entropy(output.logits[own][:, 2:4], labels[own] - 2)
+    torch.testing.assert_close(strategy.training_loss(output, batch), want)
+
+
+@pytest.mark.parametrize("norm", ["current", "all"])
+def test_the_multi_label_loss_is_over_the_lanes_annotated_classes(norm: Any) -> None:
+    strategy = make("multi_lane", "mlcil", loss_norm=norm)
+    fit(strategy, experiences("mlcil")[:2])
+    targets = torch.from_numpy(Scenes(4, seed=5).targets).float()
+    batch = Batch([Scenes(4, seed=5).images, targets], strategy.annotated, torch.zeros(0))
+    output = strategy.model.train().run(batch.images)
+    lane = F.binary_cross_entropy_with_logits(output.logits[:, 2:4], targets[:, 2:4])
+    found = strategy.training_loss(output, batch)
+    offset = 4 / 6 * torch.log(torch.tensor(2.0))
+    torch.testing.assert_close(found, lane if norm == "current" else lane * 2 / 6 + offset)
+
+
+def test_evaluation_runs_each_finished_lane_once_an_image() -> None:
+    anytime = AnytimeEvaluation(Scenes(40, seed=2), n_classes=6, every=None)
+    strategy = make("multi_lane", "mlcil", plugins=[anytime], online_iter=1, lane_samples=1000)
+    bench = benchmark("mlcil", train=90, test=40)
+    for t, experience in enumerate(bench.train_stream):
+        strategy.model.lane_passes = 0
+        fit(strategy, [experience])
+        tested = strategy.model.lane_passes - len(experience.dataset)
+        seen = len(bench.split.test_indices(t))
+        old = len(bench.split.test_indices(t - 1)) if t else 0
+        # The new lane for all images, the old lanes for the images that are new in the test set.
+        assert tested == seen + t * (seen - old)
+    again = AnytimeEvaluation(Scenes(40, seed=2), n_classes=6, every=None).evaluator
+    want = again.evaluate(strategy.model, strategy.model.seen)
+    assert anytime.curve.task_ends[-1].accuracy == pytest.approx(want.accuracy, abs=1e-6)
+    before = strategy.model.lane_passes
+    again.evaluate(strategy.model, strategy.model.seen)
+    assert strategy.model.lane_passes == before

@@ -1,0 +1,126 @@
+"""MVP: what its parts are, and its loss in value; golden numbers are in tests/losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cl_prompts.errors import InputError
+from cl_prompts.losses.mvp import contrastive_key_loss
+from cl_prompts.strategies.base.batch import Batch
+from tests.toys import Blobs, experiences, fit, make, tiny_vit, watch, weights
+
+IMAGES = Blobs(8, seed=5).images
+LABELS = torch.tensor([0, 1, 2, 3] * 2)
+
+
+def test_it_declares_exactly_its_parameters() -> None:
+    model = make("mvp").model
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trainable == {
+        "selector.key",
+        "logit_mask.values",
+        "pools.0.values",
+        "pools.1.values",
+        "head.weight",
+        "head.bias",
+    }
+    assert make("mvp_plain").model.logit_mask is None
+
+
+def test_parameters_are_as_many_as_published_for_vit_b() -> None:
+    shape = {"img_size": 32, "patch_size": 16, "embed_dim": 768, "depth": 5, "num_heads": 12}
+    published = {"pool_size": 10, "g_length": 5, "e_blocks": (2, 3, 4), "e_length": 20}
+    model = make("mvp", backbone=tiny_vit(**shape), n_classes=100, **published).model
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 554_060
+
+
+def test_every_part_learns() -> None:
+    strategy = make("mvp")
+    before = weights(strategy)
+    after = weights(fit(strategy, experiences()))
+    parts = ("selector.key", "selector.count", "logit_mask.values", "pools.0.values")
+    for name in (*parts, "pools.1.values", "head.weight"):
+        assert not torch.equal(before[name], after[name]), name
+
+
+def test_only_selected_rows_and_seen_columns_get_gradients() -> None:
+    model = make("mvp", pool_size=8).model
+    model.observe_classes(torch.tensor([1, 4]))
+    out = model.run(IMAGES[:5])
+    F.cross_entropy(out.logits, torch.tensor([1, 4, 1, 4, 1])).backward()
+    chosen = sorted(set(out.selection.index.flatten().tolist()))
+    others = [p for p in range(8) if p not in chosen]
+    assert others
+    for gradient in (model.pools[1].values.grad, model.logit_mask.values.grad):
+        assert gradient[others].abs().max() == 0
+        assert gradient[chosen].abs().max() > 0
+    assert model.logit_mask.values.grad[:, [0, 2, 3, 5]].abs().max() == 0
+    assert model.head.weight.grad[[0, 2, 3, 5]].abs().max() == 0
+    assert model.selector.key.grad is None  # the classification loss does not train keys
+
+
+@pytest.mark.parametrize("use_contrastive", [True, False])
+def test_with_several_prompts_an_image_logits_and_loss_are_their_formulas(
+    use_contrastive: bool,
+) -> None:
+    strategy = make("mvp", top_k=2, use_contrastive=use_contrastive, use_afs=False, use_gsf=False)
+    fit(strategy, experiences())
+    model = strategy.model
+    batch = Batch([IMAGES, LABELS], strategy.annotated, torch.zeros(0, dtype=torch.int64))
+    out = model.run(IMAGES)
+    index = out.selection.index
+    assert index.shape == (8, 2)
+    # The parameters of both masks are averaged, then pass the sigmoid.
+    literal = torch.stack([model.logit_mask.values[row].sum(dim=0) / 2 for row in index])
+    mask = 2 / (1 + torch.exp(-literal))
+    torch.testing.assert_close(out.logits, model.head(out.features) * mask)
+    cross_entropy = F.cross_entropy(out.logits, LABELS)
+    query = model.encode(IMAGES, {}).parts["frozen"]
+    pairs = [(i, j) for i, row in enumerate(index.tolist()) for j in row]
+    key = model.selector.key
+    distances = [1 - F.cosine_similarity(query[i], key[j], dim=0) for i, j in pairs]
+    if use_contrastive:
+        keys = contrastive_key_loss(key, out.selection)
+    else:
+        keys = torch.stack(distances).sum() / len(pairs)
+    torch.testing.assert_close(strategy.training_loss(out, batch), cross_entropy + keys)
+
+
+def test_each_chosen_prompt_of_each_shown_sample_is_counted() -> None:
+    strategy, shown = make("mvp_r"), []
+    watch(strategy, "after_step", lambda output, batch: shown.append(len(batch.labels)))
+    fit(strategy, experiences())
+    assert strategy.model.selector.count.sum() == sum(shown)
+    assert sum(shown) > 2 * strategy.samples_seen  # replayed samples count as well
+
+
+def test_any_gamma_gives_a_finite_loss() -> None:
+    strategy = fit(make("mvp", gamma=0.5, train_mb_size=1, online_iter=1), experiences())
+    assert bool(torch.isfinite(strategy.loss))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"alpha": 2.0}, "alpha is 2.0"),
+        ({"margin": 0.0}, "margin is 0.0"),
+        ({"e_blocks": (9,)}, "e_blocks holds block 9, but this ViT has blocks 0 to 3"),
+        ({"g_blocks": (1, 1)}, "a block is there twice"),
+        ({"e_length": 0}, "e_length is 0"),
+        ({"top_k": 11}, "top_k is 11"),
+        ({"gsf_reduction": "mean"}, "unknown gsf_reduction 'mean'"),
+        ({"class_mask": "current"}, "the loss of MVP is over all classes seen: leave out"),
+    ],
+)
+def test_bad_settings_are_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        make("mvp", **changes)
+
+
+def test_a_query_needs_a_frozen_backbone() -> None:
+    with pytest.raises(InputError, match="needs a frozen backbone"):
+        make("mvp", backbone=tiny_vit().thawed())

@@ -1,0 +1,44 @@
+"""Nearest class mean: a blurry stream gives the batch solution."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import NearestCentroid
+
+from cl_prompts.errors import InputError
+from tests.toys import (
+    TRAIN,
+    Blobs,
+    experiences,
+    fit,
+    lively_vit,
+    make,
+)
+
+
+def features(data: Blobs) -> np.ndarray:
+    with torch.no_grad():
+        return lively_vit()(data.images).double().numpy()
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_a_blurry_stream_gives_the_batch_solution(metric: str) -> None:
+    train, test = Blobs(TRAIN, seed=1), Blobs(48, seed=2)
+    strategy = fit(make("ncm", metric=metric), experiences())
+    centres = NearestCentroid().fit(features(train), train.targets).centroids_
+    probe = features(test)
+    if metric == "euclidean":
+        want = -((probe[:, None] - centres) ** 2).sum(-1)
+    else:
+        unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (probe, centres)]
+        want = unit[0] @ unit[1].T
+    logits = strategy.model(test.images).double().numpy()
+    assert np.abs(logits - want).max() <= 1e-4 * max(1.0, np.abs(want).max())
+    assert (logits.argmax(1) == test.targets).mean() > 0.9
+
+
+def test_an_unknown_metric_is_refused() -> None:
+    with pytest.raises(InputError, match="unknown metric 'cosin': did you mean 'cosine'"):
+        make("ncm", metric="cosin")

@@ -1,0 +1,109 @@
+"""Rainbow Memory: a class-balanced buffer, and rehearsals on it alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies.rainbow import rehearsal_factor
+from tests.toys import close, experiences, fit, make, same, watch, weights
+
+
+def test_rehearsal_rates_are_warm_restarts() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    restarts = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(
+        optimizer, T_0=1, T_mult=2, eta_min=0.01
+    )
+    expected = [0.1, 1.0]
+    optimizer.step()
+    for _ in range(2, 40):
+        restarts.step()
+        expected.append(optimizer.param_groups[0]["lr"])
+    assert [rehearsal_factor(epoch) for epoch in range(40)] == pytest.approx(expected)
+
+
+def test_a_rehearsal_passes_over_the_buffer_and_gives_the_rates_back() -> None:
+    strategy = fit(make("rainbow", rehearsal_epochs=3, period=None, lr=0.02), experiences())
+    before, steps = weights(strategy), strategy.updates
+    strategy.finish_task()
+    assert strategy.updates == steps + 3 * 1  # passes over 12 samples in batches of 16
+    assert not same(before, weights(strategy))
+    assert [group["lr"] for group in strategy.optimizer.param_groups] == [0.02]
+
+
+def test_classes_share_the_buffer() -> None:
+    for kind in ("rainbow", "rainbow_chosen"):
+        counts = fit(make(kind), experiences()).buffer.class_counts()
+        assert sorted(counts) == list(range(6))
+        assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_features_read_once_teach_the_same() -> None:
+    each, once = (
+        fit(make("rainbow", rehearsal_epochs=8, reuse_features=reuse), experiences())
+        for reuse in (False, True)
+    )
+    close(weights(each), weights(once))
+    counters = [strategy.model.backbone.counter.images for strategy in (each, once)]
+    assert counters[0] - counters[1] == 1 * 7 * 12  # rehearsals, epochs saved, buffer
+    assert each.updates == once.updates
+
+
+def test_it_chooses_from_all_samples_since_the_last_rehearsal() -> None:
+    strategy = make("rainbow_chosen", "class_incremental", buffer_size=4)
+    first, *_ = experiences("class_incremental")
+    chosen_from: list[torch.Tensor] = []
+    read = strategy.replay.read_references
+    strategy.replay.read_references = lambda at: (chosen_from.append(at.clone()), read(at))[1]
+    strategy.finish_task, finish = lambda: None, strategy.finish_task
+    fit(strategy, [first])
+    held, chosen_from[:] = {tuple(r) for r in strategy.buffer.slots.tolist()}, []
+    finish()
+    views = strategy.views
+    candidates = {tuple(r) for r in chosen_from[0].tolist()}
+    assert candidates == {(0, row) for row in range(len(first.dataset))}
+    assert all(torch.equal(at, chosen_from[0]) for at in chosen_from[:views])
+    chosen = {tuple(r) for r in strategy.buffer.slots.tolist()}
+    assert len(chosen) == 4
+    assert chosen <= candidates
+    assert chosen != held
+    assert sorted(strategy.buffer.class_counts().values()) == [2, 2]
+    truth = [int(first.dataset[row][1]) for _, row in strategy.buffer.slots.tolist()]
+    assert truth == strategy.buffer.labels.tolist()
+
+
+def test_gradients_are_clipped_in_rehearsals_too() -> None:
+    strategy, norms = fit(make("rainbow", clip_norm=1e-4, period=None), experiences()), []
+
+    def note() -> None:
+        gradients = [p.grad for p in strategy.model.parameters() if p.grad is not None]
+        norms.append(float(torch.stack([g.square().sum() for g in gradients]).sum().sqrt()))
+
+    watch(strategy, "optimizer_step", note)
+    strategy.finish_task()
+    assert norms == pytest.approx([1e-4] * 2, rel=1e-3)
+
+
+def test_an_empty_buffer_is_not_rehearsed() -> None:
+    strategy = make("rainbow")
+    before = weights(strategy)
+    strategy.finish_task()
+    assert strategy.updates == 0
+    assert same(before, weights(strategy))
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "says"),
+    [
+        ("rainbow", {"buffer_choice": "uncertain"}, "did you mean 'uncertainty'"),
+        ("rainbow", {"buffer_size": 0}, "it learns from its buffer and needs at least 1"),
+        ("rainbow_tuned", {"reuse_features": True}, "use it with backbone_lr=0"),
+    ],
+)
+def test_bad_settings_are_refused(kind: str, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        make(kind, **changes)

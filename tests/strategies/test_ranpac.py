@@ -1,0 +1,62 @@
+"""RanPAC: a blurry stream gives the batch solution; when its ridge is chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from cl_prompts.errors import InputError
+from tests.toys import (
+    N_CLASSES,
+    TRAIN,
+    Blobs,
+    experiences,
+    fit,
+    lively_vit,
+    make,
+)
+
+
+def features(data: Blobs) -> np.ndarray:
+    with torch.no_grad():
+        return lively_vit()(data.images).double().numpy()
+
+
+def test_a_blurry_stream_gives_the_batch_solution() -> None:
+    train, test = Blobs(TRAIN, seed=1), Blobs(48, seed=2)
+    strategy = fit(make("ranpac", seed=4), experiences())
+    x, probe = features(train), features(test)
+    generator = torch.Generator().manual_seed(4)
+    matrix = torch.randn(x.shape[1], 40, generator=generator).double().numpy()
+    onehot = np.eye(N_CLASSES)[train.targets]
+    solver = Ridge(alpha=3.0, fit_intercept=False).fit(np.maximum(x @ matrix, 0), onehot)
+    want = solver.predict(np.maximum(probe @ matrix, 0))
+    logits = strategy.model(test.images).double().numpy()
+    assert np.abs(logits - want).max() <= 1e-4
+    assert (logits.argmax(1) == test.targets).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("scenario", "changes", "chosen"),
+    [
+        ("class_incremental", {}, True),  # announced
+        ("si_blurry", {}, False),  # not announced
+        ("si_blurry", {"period": 50}, True),
+        ("class_incremental", {"held_out": 0}, False),
+    ],
+)
+def test_the_ridge_is_chosen_where_a_task_ends(
+    scenario: str, changes: dict[str, Any], chosen: bool
+) -> None:
+    strategy = fit(make("ranpac", scenario, **changes), experiences(scenario))
+    ridge = float(strategy.model.head.ridge)
+    assert ridge in {10.0**k for k in range(-8, 9)} if chosen else ridge == 3.0
+
+
+def test_the_number_of_held_out_samples_cannot_be_negative() -> None:
+    with pytest.raises(InputError, match="held_out is -1: it cannot be negative"):
+        make("ranpac", held_out=-1)

@@ -1,0 +1,44 @@
+"""Streaming LDA: a blurry stream gives the batch solution."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from tests.toys import (
+    N_CLASSES,
+    TRAIN,
+    Blobs,
+    experiences,
+    fit,
+    lively_vit,
+    make,
+)
+
+
+def features(data: Blobs) -> np.ndarray:
+    with torch.no_grad():
+        return lively_vit()(data.images).double().numpy()
+
+
+def test_a_blurry_stream_gives_the_batch_solution() -> None:
+    train, test = Blobs(TRAIN, seed=1), Blobs(48, seed=2)
+    strategy = fit(make("slda", shrinkage=1e-2), experiences())
+    x, y, probe = features(train), train.targets, features(test)
+    means = np.stack([x[y == c].mean(0) for c in range(N_CLASSES)])
+    inside = x - means[y]
+    covariance = (1 - 1e-2) * inside.T @ inside / len(x) + 1e-2 * np.eye(x.shape[1])
+    precision = np.linalg.inv(covariance)
+    offset = np.einsum("cd,de,ce->c", means, precision, means) / 2
+    want = probe @ precision @ means.T - offset
+    logits = strategy.model(test.images).double().numpy()
+    assert np.abs(logits - want).max() <= 1e-4 * np.abs(want).max()
+    assert (logits.argmax(1) == test.targets).mean() > 0.9
+
+
+@pytest.mark.parametrize("shrinkage", [-0.1, 0.0, 1.5])
+def test_the_shrinkage_is_a_share(shrinkage: float) -> None:
+    with pytest.raises(InputError, match="shrinkage"):
+        make("slda", shrinkage=shrinkage)

@@ -1,0 +1,104 @@
+"""Checks of settings: what is let through, and the one sentence for what is not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pytest
+
+from cl_prompts.checks import (
+    Bound,
+    Count,
+    NotNegative,
+    Positive,
+    Share,
+    Size,
+    at_least,
+    fits,
+    in_range,
+    load_object,
+    one_of,
+    positive,
+    whole_number,
+)
+from cl_prompts.errors import InputError
+
+
+def refused(says: str, call: Any, *given: Any, **named: Any) -> None:
+    """The call ends with this sentence."""
+    with pytest.raises(InputError) as caught:
+        call(*given, **named)
+    assert str(caught.value) == says
+
+
+def test_whole_numbers_of_any_kind_are_taken() -> None:
+    assert whole_number("n", np.int64(3)) == 3
+    assert whole_number("n", 0, low=0) == 0
+    assert whole_number("n", 7, high=7) == 7
+    refused("n must be a whole number of at least 1, not 0", whole_number, "n", 0)
+    refused("n must be a whole number of at least 1, not 2.0", whole_number, "n", 2.0)
+    refused("n must be a whole number of at least 1, not True", whole_number, "n", True)
+    says = "n must be a whole number from 1 to 7 (the number of classes), not 8"
+    refused(says, whole_number, "n", 8, high=7, of="the number of classes")
+
+
+def test_bounds_belong_to_the_range() -> None:
+    at_least(0, a=0, b=None)
+    at_least(2, a=2.0)
+    in_range(0, 1, a=0, b=1, c=None)
+    positive(a=1e-9, b=None)
+    refused("a is -1: it cannot be negative", at_least, 0, a=-1)
+    refused("b is 1: it must be at least 2", at_least, 2, a=2, b=1)
+    refused("a is nan: give a number", at_least, 0, a=float("nan"))
+    refused("a is inf: give a number", at_least, 0, a=float("inf"))
+    refused("a is 1.1: it must be between 0 and 1", in_range, 0, 1, a=1.1)
+    refused("a is nan: it must be between 0 and 1", in_range, 0, 1, a=float("nan"))
+    refused("a is 0: it must be positive", positive, a=0)
+    refused("a is inf: it must be positive", positive, a=float("inf"))
+
+
+def test_words_are_listed_by_a_type_or_by_themselves() -> None:
+    for words in (Literal["warm", "cold"], ("warm", "cold")):
+        one_of("water", "warm", words)
+        refused("unknown water 'warn': did you mean 'warm'?", one_of, "water", "warn", words)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (Count, [1, 50], [0, -1, 1.5, True, "1"]),
+        (Size, [0, 3], [-1, 0.5]),
+        (Positive, [0.1, 3], [0, -0.1, float("nan"), "1"]),
+        (NotNegative, [0, 0.5], [-0.1, float("nan"), float("inf")]),
+        (Share, [0, 0.5, 1], [-0.1, 1.1]),
+        (Count | None, [None, 1], [0]),
+        (Literal["a", "b"], ["a"], ["c"]),
+        (Literal["a"] | None, [None, "a"], ["c"]),
+        (Annotated[float, "a note of another kind"], [-1, "anything"], []),
+        (str, [3], []),
+    ],
+)
+def test_a_type_says_which_values_fit(kind: Any, good: list[Any], bad: list[Any]) -> None:
+    for value in good:
+        fits("setting", value, kind)
+    for value in bad:
+        with pytest.raises(InputError, match="setting"):
+            fits("setting", value, kind)
+
+
+def test_a_bound_says_what_is_wrong() -> None:
+    refused("n is 1.5: it must be a whole number", Bound(1, whole=True).check, "n", 1.5)
+    refused("n is '1': it must be a number", Bound().check, "n", "1")
+    refused("n is 3: it must be between 0 and 2", Bound(0, 2).check, "n", 3)
+
+
+def test_objects_are_named_by_module_and_name() -> None:
+    assert load_object("strategy", "cl_prompts.errors:InputError") is InputError
+    with pytest.raises(InputError, match="strategy 'no_such_module:X' cannot be imported: Module"):
+        load_object("strategy", "no_such_module:X")
+    says = "unknown strategy in module cl_prompts.errors 'InputErro': did you mean 'InputError'"
+    with pytest.raises(InputError, match=says):
+        load_object("strategy", "cl_prompts.errors:InputErro")
+    with pytest.raises(InputError, match="unknown strategy in module cl_prompts.errors ''"):
+        load_object("strategy", "cl_prompts.errors")
