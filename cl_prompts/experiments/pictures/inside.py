@@ -1,8 +1,4 @@
-"""The figures that look inside a run: use of prompts over tasks, similarity of keys, composition of
-the replay memory.
-
-As in ``pictures``: plain numbers in, a ``matplotlib.figure.Figure`` that nobody else holds out.
-"""
+"""Figures that look inside a run: prompt usage, key similarity, content of the replay buffer."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from cl_prompts.experiments.picture_style import (
+from cl_prompts.experiments.pictures.style import (
     INK,
     MISSING,
     Floats,
@@ -34,13 +30,16 @@ _MAX_LEGEND = 20  # classes up to which a legend names them
 
 
 def usage_figure(counts: ArrayLike, entropy: ArrayLike) -> Figure:
-    """Which prompts each task used, and how evenly; the dashed line is the entropy of equal use.
+    """Share of each prompt in the selections of each task, and the entropy of these shares.
+
+    The dashed line is the entropy of uniform usage.
 
     Args:
         counts: (tasks, prompts) uses during each task (not cumulative).
-        entropy: (tasks,) of their shares, in bits; NaN for a task without any, which is drawn grey.
+        entropy: (tasks,) entropy of their shares in bits; NaN for a task without any, drawn grey.
     """
-    values, bits = np.asarray(counts, float), np.asarray(entropy, float)
+    values = np.asarray(counts, float)
+    bits = np.asarray(entropy, float)
     n_tasks, n_prompts = values.shape
     total = values.sum(1, keepdims=True)
     share = np.divide(values, total, out=np.full_like(values, np.nan), where=total > 0)
@@ -76,11 +75,11 @@ def _entropy_bars(axes: Any, bits: Floats, n_prompts: int) -> None:
 
 
 def key_figure(similarity: ArrayLike) -> Figure:
-    """How alike the keys of a pool are.
+    """Similarity of the keys of a pool.
 
     Args:
-        similarity: (prompts, prompts) cosines between keys, -1 to 1; written out where they are not
-            about 0.
+        similarity: (prompts, prompts) cosines between keys, -1 to 1; values near 0 are not
+            written out.
     """
     values = np.asarray(similarity, float)
     n = len(values)
@@ -95,7 +94,7 @@ def key_figure(similarity: ArrayLike) -> Figure:
     )
     if n <= _MAX_CELLS:
         for (i, j), value in np.ndenumerate(values):
-            if abs(value) >= 0.05:  # zeros would only be clutter
+            if abs(value) >= 0.05:
                 ink = "white" if abs(value) > 0.65 else "black"
                 axes.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=7, color=ink)
     for axis in (axes.xaxis, axes.yaxis):
@@ -105,29 +104,27 @@ def key_figure(similarity: ArrayLike) -> Figure:
     return figure
 
 
-def memory_figure(
+def buffer_figure(
     counts: ArrayLike, class_names: Sequence[str] | None = None, *, unit: str = "samples"
 ) -> Figure:
-    """What the replay memory held at the end of each task: stacked, a shade for each class.
+    """Content of the replay buffer at the end of each task: stacked, one shade per class.
 
     Args:
         counts: (tasks, classes) held at the end of each task.
-        class_names: names of all classes; default their numbers. Named for at most 20 classes that
-            were ever held.
-        unit: what ``counts`` counts; "labels" where an image can have several.
+        class_names: names of all classes, by default their numbers; written where at most 20
+            classes were ever held.
+        unit: unit of ``counts``: "samples", or "labels" where an image can have several.
     """
     values = np.asarray(counts, float)
     n_tasks, n_classes = values.shape
     names = class_names or [str(c) for c in range(n_classes)]
     held = np.flatnonzero(values.any(0))
-    order = held[
-        np.argsort((values[:, held] > 0).argmax(0), kind="stable")
-    ]  # first held at the bottom
+    # Classes held first are at the bottom.
+    order = held[np.argsort((values[:, held] > 0).argmax(0), kind="stable")]
     shades = colormaps["viridis"](np.linspace(0.05, 0.95, max(len(order), 1)))
     figure, axes = new_figure(float(np.clip(4.4 + 0.55 * n_tasks, 6.4, 9.6)), 3.6)
-    steps = np.concatenate([values, values[-1:]])[
-        :, order
-    ].T  # polygons, since bars of many classes take very long
+    # One polygon per class: bars of many classes are very slow to draw.
+    steps = np.concatenate([values, values[-1:]])[:, order].T
     edges = np.arange(n_tasks + 1) - 0.5
     if len(order):
         axes.stackplot(
@@ -163,7 +160,7 @@ def memory_figure(
 
 
 def _write_counts(axes: Any, values: Floats, shades: Floats) -> None:
-    """Numbers into those parts of the stacks that have room for them."""
+    """Write counts into those parts of the stacks that have room for them."""
     middles = values.cumsum(axis=1) - values / 2
     for (t, c), value in np.ndenumerate(values):
         if value > 0.05 * values.sum(axis=1).max():
