@@ -118,7 +118,7 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
         for strategy in strategies
         for seed in seeds
     ]
-    return deepcopy(runs)
+    return [deepcopy(run) for run in runs]
 
 
 def _options(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:

@@ -1,5 +1,4 @@
-"""The figures of multi-label runs: that they show the numbers they were given, at any size, without
-warnings."""
+"""F1 scores and test images with labels: the numbers they were given, at any size."""
 
 from __future__ import annotations
 
@@ -8,72 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cl_prompts.experiments import pictures
-from cl_prompts.experiments.multi_label_pictures import (
-    ap_heatmap_figure,
-    examples_figure,
-    f1_figure,
-    map_figure,
-)
-from tests.experiments.test_pictures import drawn, stream, texts
-
-NAN = float("nan")
+from cl_prompts.experiments.pictures.multi_label import examples_figure, f1_figure
+from tests.experiments.pictures.drawing import NAN, drawn, texts
 
 
 def lines_beside(figure: Any, i: int) -> list[str]:
     """The labels written beside image i of an examples figure."""
     return texts(figure.axes[2 * i + 1])
-
-
-def test_map_is_drawn_over_tasks_with_mean_and_band() -> None:
-    figure = map_figure({"lane": [[0.9, 0.5], [0.7, 0.7]]}, references={"joint": 0.95})
-    axes = figure.axes[0]
-    mean = max(axes.lines, key=lambda line: line.get_linewidth())
-    assert np.allclose(mean.get_xydata(), [[1, 80], [2, 60]])
-    band = axes.collections[0].get_paths()[0].vertices
-    assert np.isclose(band[:, 1].max(), 80 + 100 * np.std([0.9, 0.7], ddof=1))
-    assert texts(axes) == ["lane", "joint, final"]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2"]
-    drawn(figure)
-
-
-def test_a_task_without_map_is_left_out_and_so_is_a_strategy_without_any() -> None:
-    figure = map_figure({"a": [[NAN, 0.5, 0.6]], "b": [[NAN, NAN, NAN]]})
-    axes = figure.axes[0]
-    assert texts(axes) == ["a"]
-    assert np.allclose(axes.lines[0].get_xydata(), [[2, 50], [3, 60]])
-    drawn(figure)
-
-
-@pytest.mark.parametrize("n_tasks", [1, 2, 40])
-def test_map_over_any_number_of_tasks(n_tasks: int) -> None:
-    figure = map_figure({"a": [[0.5] * n_tasks], "b": [[0.4] * n_tasks] * 3})
-    assert len(figure.axes[0].get_xticks()) <= 20
-    drawn(figure)
-
-
-def test_ap_heat_map_orders_classes_and_shows_what_was_forgotten() -> None:
-    figure = ap_heatmap_figure(
-        [[NAN, 0.5, 0.2], [0.9, 0.8, 0.4], [NAN, NAN, NAN], [0.3, 0.6, 0.7]], list("abcd")
-    )
-    left, right, bar = figure.axes
-    assert [label.get_text() for label in left.get_yticklabels()] == ["b", "d", "a", "c"]
-    shown = np.ma.filled(left.images[0].get_array().astype(float), np.nan)
-    assert np.allclose(
-        shown, [[90, 80, 40], [30, 60, 70], [NAN, 50, 20], [NAN] * 3], equal_nan=True
-    )
-    assert texts(left) == ["90", "80", "40", "30", "60", "70", "50", "20"]
-    assert texts(right) == ["50", "-10", "30"]
-    assert [line.get_ydata()[0] for line in left.lines] == [1.5, 2.5]
-    assert bar.get_ylabel() == "average precision (%)"
-    drawn(figure)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (80, 8), (300, 30)])
-def test_ap_heat_map_of_any_size(shape: tuple[int, int]) -> None:
-    figure = ap_heatmap_figure(np.full(shape, 0.5))
-    assert drawn(figure).shape[1] <= 9.6 * 144 + 1
-    assert len(figure.axes[0].get_yticks()) == (shape[0] if shape[0] <= 100 else 0)
 
 
 def test_f1_panels_show_mean_and_seeds() -> None:
@@ -140,19 +80,4 @@ def test_examples_of_any_size(shape: tuple[int, ...]) -> None:
 
 def test_names_are_not_read_as_mathematics() -> None:
     name = r"$\frac{$"
-    drawn(map_figure({name: [[0.5]]}))
-    drawn(ap_heatmap_figure([[0.5]], [name]))
     drawn(f1_figure({name: {"CF1": [0.5]}}))
-
-
-def test_other_figures_say_what_they_measure() -> None:
-    curve = pictures.curve_figure({"a": [[(10, 0.5)]]}, measure="mAP")
-    assert curve.axes[0].get_ylabel() == "anytime mAP over seen classes (%)"
-    assert pictures.task_heatmap_figure([[0.5]], measure="mAP").axes[2].get_ylabel() == "mAP (%)"
-    classes = pictures.class_heatmap_figure([1], [[0.5]], measure="average precision")
-    assert classes.axes[1].get_ylabel() == "average precision (%)"
-    labels = pictures.stream_figure(stream(2, 4), unit="labels")
-    assert labels.axes[0].get_ylabel() == "labels"
-    assert any(
-        "share of the class's labels" in text.get_text() for text in labels.legends[0].get_texts()
-    )
