@@ -16,7 +16,7 @@ from cl_prompts.datasets.registry import DATASETS, DataSet, load_dataset
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.names import dataset_function, is_dotted, label_of
 from cl_prompts.experiments.settings import Settings
-from cl_prompts.experiments.signatures import FILLED, filled_parameters, parameters
+from cl_prompts.experiments.signatures import filled_parameters, parameters
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.strategies import STRATEGIES, strategy_class
@@ -70,7 +70,7 @@ class Builder:
             seed=settings.seed,
             **_data_arguments(settings, data, split),
             **settings.options,
-        )  # type: ignore[call-arg]
+        )
         return Parts(settings, data, split, benchmark, strategy, anytime)
 
     def check(self, plan: Sequence[Settings]) -> tuple[Parts, list[str]]:
@@ -156,10 +156,9 @@ def split_of(settings: Settings, data: DataSet) -> Any:
             f"scenario {name!r} does not fit data set {data.name!r}, which has {has}: use"
             f" {' or '.join(fitting)}"
         )
-    common = {"seed": settings.stream_seed, "test_labels": data.test.targets}
-    accepted = set(parameters(scenario.split)) & FILLED["scenario"]
-    filled = {k: v for k, v in common.items() if k in accepted}
-    return scenario.split(data.train.targets, **filled, **arguments)
+    if "seed" in scenario.parameters:
+        arguments["seed"] = settings.stream_seed
+    return scenario.make(data.train.targets, data.test.targets, **arguments)
 
 
 def _data_arguments(settings: Settings, data: DataSet, split: Any) -> dict[str, Any]:

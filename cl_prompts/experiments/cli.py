@@ -127,7 +127,7 @@ def _ls(args: argparse.Namespace) -> None:
     lists: dict[str, dict[str, str]] = {
         "recipes": {**recipe_names(), "...": "your own, by the name of a YAML file"},
         "strategies": {
-            **{name: about for name, (_, _, about) in STRATEGIES.items()},
+            **{name: entry.description for name, entry in STRATEGIES.items()},
             "...": own + "Class",
         },
         "scenarios": {

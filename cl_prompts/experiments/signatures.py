@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from importlib import import_module
 from typing import Any, get_type_hints
 
@@ -38,7 +38,7 @@ FILLED = {
 
 
 def parameters(function: Callable[..., Any], without: Collection[str] = ()) -> Parameters:
-    """Parameters of a function, or of a class and the bases that it passes ``**`` arguments to.
+    """Parameters of a function or a constructor, or the settings that a strategy declares.
 
     Args:
         function: a function or class.
@@ -47,36 +47,28 @@ def parameters(function: Callable[..., Any], without: Collection[str] = ()) -> P
     Raises:
         InputError: an annotation names something that does not exist.
     """
+    if hasattr(function, "settings"):
+        declared = function.settings().values()
+        found = {s.name: (s.kind, s.default) for s in declared}
+    else:
+        found = _signature(function)
+    return {name: parameter for name, parameter in found.items() if name not in without}
+
+
+def _signature(function: Callable[..., Any]) -> Parameters:
+    target = inspect.unwrap(vars(function)["__init__"] if isinstance(function, type) else function)
+    try:
+        hints = get_type_hints(target)
+    except NameError as error:
+        raise InputError(
+            f"the annotations of {target.__module__}.{target.__qualname__} cannot be read: {error}"
+        ) from error
     found: Parameters = {}
-    for target in _signatures(function):
-        try:
-            hints = get_type_hints(target)
-        except NameError as error:
-            raise InputError(
-                f"the annotations of {target.__module__}.{target.__qualname__} cannot be read:"
-                f" {error}"
-            ) from error
-        for p in inspect.signature(target).parameters.values():
-            if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) or p.name in ("self", *without):
-                continue
+    for p in inspect.signature(target).parameters.values():
+        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name != "self":
             default = ... if p.default is p.empty else p.default
-            found.setdefault(p.name, (hints.get(p.name, Any), default))
+            found[p.name] = (hints.get(p.name, Any), default)
     return found
-
-
-def _signatures(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """The function itself; of a class the constructors up to the first one without ``**``."""
-    if not isinstance(function, type):
-        yield inspect.unwrap(function)
-        return
-    for cls in function.__mro__:
-        if "__init__" not in vars(cls):
-            continue
-        constructor = inspect.unwrap(vars(cls)["__init__"])
-        yield constructor
-        kinds = {p.kind for p in inspect.signature(constructor).parameters.values()}
-        if inspect.Parameter.VAR_KEYWORD not in kinds:
-            return
 
 
 def section_parameters(section: str, name: str = "") -> Parameters:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import ConfigDict, ValidationError, create_model
 
@@ -55,9 +55,20 @@ def _sentence(where: str, error: ValidationError, values: Mapping[str, Any]) -> 
 
 
 def _listed(value: Any, annotation: Any) -> Any:
-    """``a,b`` as a list, where a setting takes lists and no text."""
-    union = get_origin(annotation) in (Union, UnionType)
-    kinds = get_args(annotation) if union else (annotation,)
+    """``a,b`` as a list, where a setting takes lists and not this text."""
+    kinds = _members(annotation)
     origins = [get_origin(kind) for kind in kinds]
     takes_lists = any(isinstance(o, type) and issubclass(o, Sequence) for o in origins)
-    return as_list(value) if isinstance(value, str) and takes_lists and str not in kinds else value
+    takes_text = str in kinds or any(
+        o is Literal and value in get_args(k) for o, k in zip(origins, kinds, strict=True)
+    )
+    return as_list(value) if isinstance(value, str) and takes_lists and not takes_text else value
+
+
+def _members(annotation: Any) -> list[Any]:
+    """Types of a union, or the one type, without the notes of ``Annotated``."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for member in get_args(annotation) for kind in _members(member)]
+    return [annotation]

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
-from cl_prompts.scenarios import DataSet, as_dataset
+from cl_prompts.checks import Positive
+from cl_prompts.scenarios import DataSet, Split, as_dataset
 from cl_prompts.strategies.linear_probe import LinearProbe
 
 MEAN = (0.1, 0.2, 0.3)
@@ -48,21 +49,23 @@ def badly_annotated(size: Nowhere = 3) -> DataSet:  # noqa: F821
     raise NotImplementedError(size)
 
 
-def halves(y: Any, *, seed: int, swapped: bool = False) -> Any:
+def halves(y: Any, *, seed: int, swapped: bool = False) -> Split:
     """Two tasks, each with half of the classes."""
-    from cl_prompts.scenarios import Split
-
     labels = np.asarray(y)
     low = np.flatnonzero(labels < labels.max() / 2)
     high = np.flatnonzero(labels >= labels.max() / 2)
     rng = np.random.default_rng(seed)
     tasks = [rng.permutation(low), rng.permutation(high)]
-    return Split.of("halves", labels, tasks[::-1] if swapped else tasks, parameters={"seed": seed})
+    return Split.of(
+        "halves",
+        labels,
+        tasks[::-1] if swapped else tasks,
+        parameters={"seed": seed, "swapped": swapped},
+    )
 
 
 class Doubled(LinearProbe):
     """A linear probe with a setting of its own."""
 
-    def __init__(self, *, factor: float = 2.0, **common: Any) -> None:
-        super().__init__(**common)
-        self.factor = factor
+    factor: Positive = 2.0
+    """What is doubled."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cl_prompts.checks import Positive
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.signatures import (
     FILLED,
@@ -15,28 +16,25 @@ from cl_prompts.experiments.signatures import (
     section_parameters,
     strategy_parameters,
 )
-from cl_prompts.strategies import STRATEGIES
+from cl_prompts.strategies import STRATEGIES, LinearProbe
 from tests.experiments import own_parts
 
 OWN = "tests.experiments.own_parts"
 
 
-class Base:
-    def __init__(self, *, shared: int = 1, hidden: str = "x", **rest: Any) -> None: ...
+class Plain:
+    def __init__(self, own: float, *args: Any, shared: int = 2, **rest: Any) -> None: ...
 
 
-class Lower(Base):
-    def __init__(self, *args: Any, own: float, shared: int = 2, **rest: Any) -> None: ...
+def test_parameters_of_a_constructor() -> None:
+    assert parameters(Plain) == {"own": (float, ...), "shared": (int, 2)}
+    assert parameters(Plain, {"own"}).keys() == {"shared"}
 
 
-class Closed(Lower):
-    def __init__(self, only: bool = True) -> None: ...
-
-
-def test_a_class_has_the_parameters_of_the_bases_it_passes_arguments_to() -> None:
-    assert parameters(Lower) == {"own": (float, ...), "shared": (int, 2), "hidden": (str, "x")}
-    assert parameters(Lower, {"hidden"}).keys() == {"own", "shared"}
-    assert parameters(Closed) == {"only": (bool, True)}
+def test_settings_that_a_strategy_declares() -> None:
+    found = parameters(own_parts.Doubled)
+    assert found["factor"] == (Positive, 2.0)
+    assert found["lr"] == parameters(LinearProbe)["lr"]
 
 
 def test_parameters_of_a_function() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -42,6 +42,9 @@ def test_defaults_are_filled_in_and_tuples_become_lists() -> None:
 def test_texts_become_lists_only_where_lists_are_meant() -> None:
     assert validated("it", ACCEPTED, {"places": "1,2"})["places"] == [1, 2]
     assert validated("it", ACCEPTED, {"anything": "1,2"})["anything"] == "1,2"
+    accepted = {"order": (Literal["shuffled"] | Annotated[Sequence[int], "places"], "shuffled")}
+    assert validated("it", accepted, {"order": "2,1"})["order"] == [2, 1]
+    assert validated("it", accepted, {"order": "shuffled"})["order"] == "shuffled"
 
 
 @pytest.mark.parametrize(
