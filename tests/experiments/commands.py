@@ -11,7 +11,7 @@ from cl_prompts.experiments.cli import main
 
 #: settings of a run on the embedded digits that takes a few seconds
 QUICK = ["classes=4", "n_tasks=3", "every=50", "online_iter=1"]
-MVP_R = ["strategy=mvp", "seed=3", "mvp.buffer_size=30", "mvp.buffer_batch_size=16", *QUICK]
+MVP_R = ["strategy=mvp", "seed=1", "mvp.buffer_size=30", "mvp.buffer_batch_size=16", *QUICK]
 PROBE = ["strategy=linear_probe", "seed=3", *QUICK]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cl_prompts.experiments import glyphs
 from cl_prompts.experiments.report import write_report
 from tests.experiments.commands import MVP_R, PROBE, run
 from tests.experiments.fake_runs import LEVEL, fake_run
@@ -41,3 +42,11 @@ def probe_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code, (folder,) = run(tmp_path_factory.mktemp("probe"), "digits", *PROBE)
     assert code == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def two_glyphs() -> glyphs.GlyphTable:
+    bundled = glyphs.find_fonts("IO", (glyphs.bundled_fonts(),))
+    return glyphs.render_table(
+        {path: name for path, name in bundled.items() if path.stem == "DejaVuSans"}, "IO"
+    )

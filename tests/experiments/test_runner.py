@@ -31,8 +31,8 @@ def test_one_run_per_scenario(
 ) -> None:
     several = SCENARIOS[scenario].multi_label
     recipe = "digit_scenes" if several else "digits"
-    tasks = "protocol=B0-C5" if scenario == "mlcil" else "n_tasks=2"
-    quick = ["seed=2", "strategy=linear_probe", "train_epochs=1", tasks]
+    tasks = "protocol=B0-C2" if scenario == "mlcil" else "n_tasks=2"
+    quick = ["seed=2", "strategy=linear_probe", "train_epochs=1", "classes=4", tasks]
     code, (folder,) = run(tmp_path, recipe, f"scenario={scenario}", *quick)
     assert code == 0
     said = summary(folder)
