@@ -14,9 +14,9 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.registry import DATASETS, DataSet, load_dataset
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.names import dataset_function, is_dotted, label_of
+from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.settings import Settings
-from cl_prompts.experiments.signatures import filled_parameters, parameters
+from cl_prompts.experiments.signatures import filled_parameters
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.strategies import STRATEGIES, strategy_class
@@ -37,11 +37,16 @@ class Parts:
 
 
 class Builder:
-    """Builder of runs; runs whose settings of the backbone agree share one backbone."""
+    """Builder of runs.
+
+    Runs whose settings of the backbone agree share one backbone, and the files of a data set are
+    checked once.
+    """
 
     def __init__(self) -> None:
-        """Start without any backbone."""
+        """Start without any backbone or data set."""
         self._backbones: dict[str, FrozenViT] = {}
+        self._checked: set[str] = set()
 
     def build(self, settings: Settings) -> Parts:
         """All parts of a run.
@@ -96,11 +101,21 @@ class Builder:
         if wanted == "dataset":
             wanted = "none" if entry is None else [list(entry.mean), list(entry.std)]
         backbone = self._backbone(settings, wanted)
-        data = load_data(settings, backbone.image_size)
+        data = self._data(settings, backbone.image_size)
         if of_own_data:
             # A data set of one's own tells its statistics when it is made, at the image size above.
             backbone = self._backbone(settings, [list(data.mean), list(data.std)])
         return data, backbone
+
+    def _data(self, settings: Settings, image_size: int) -> DataSet:
+        name, arguments = settings.section("dataset")
+        key = json.dumps([name, arguments])
+        if arguments["on_bad_image"] == "fail" and key in self._checked:
+            # Every file was opened and found good for an earlier run.
+            arguments["on_bad_image"] = "defer"
+        data = load_dataset(name, image_size=image_size, seed=settings.seed, **arguments)
+        self._checked.add(key)
+        return data
 
     def _backbone(self, settings: Settings, normalisation: Any) -> FrozenViT:
         name, arguments = settings.section("backbone")
@@ -111,30 +126,6 @@ class Builder:
             check_precision(arguments["precision"], pick_device(settings.device))
             self._backbones[key] = create_backbone(name, seed=settings.seed, **arguments)
         return self._backbones[key]
-
-
-def load_data(settings: Settings, image_size: int) -> DataSet:
-    """Data set of a run.
-
-    A function behind a dotted name is called with ``image_size`` and ``seed``, if it declares them,
-    and with the settings of the section ``dataset``.
-
-    Raises:
-        InputError: the data set is missing or incomplete, or the function returns something else.
-    """
-    name, arguments = settings.section("dataset")
-    if not is_dotted(name):
-        return load_dataset(name, image_size=image_size, seed=settings.seed, **arguments)
-    function = dataset_function(name)
-    common = {"image_size": image_size, "seed": settings.seed}
-    accepted = parameters(function)
-    data = function(**{k: v for k, v in common.items() if k in accepted}, **arguments)
-    if not isinstance(data, DataSet):
-        raise InputError(
-            f"data set {name!r} returns {type(data).__name__}: it should return a DataSet, which"
-            " as_dataset(train, test) makes"
-        )
-    return data
 
 
 def split_of(settings: Settings, data: DataSet) -> Any:

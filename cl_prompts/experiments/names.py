@@ -4,12 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
-
-from cl_prompts.checks import load_object
-from cl_prompts.datasets.registry import DATASETS, load_dataset
-from cl_prompts.errors import InputError, unknown
+from collections.abc import Iterable
 
 
 def is_dotted(name: str) -> bool:
@@ -30,19 +25,3 @@ def labels_of(names: Iterable[str]) -> dict[str, str]:
         name: label if short.count(label) == 1 else name
         for name, label in zip(distinct, short, strict=True)
     }
-
-
-def dataset_function(name: str) -> Callable[..., Any]:
-    """Function whose arguments are the settings of a data set: ``load_dataset``, or one's own.
-
-    Raises:
-        InputError: there is none.
-    """
-    if not is_dotted(name):
-        if name not in DATASETS:
-            raise unknown("data set", name, DATASETS)
-        return load_dataset
-    function: Callable[..., Any] = load_object("data set", name)
-    if not callable(function):
-        raise InputError(f"data set {name!r} is no function: it should return a DataSet")
-    return function

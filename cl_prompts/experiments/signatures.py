@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection
 from importlib import import_module
 from typing import Any, get_type_hints
 
+from cl_prompts.datasets.registry import dataset_options, load_dataset
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.names import dataset_function
+from cl_prompts.experiments.names import is_dotted
 from cl_prompts.scenarios.registry import find_scenario
 from cl_prompts.strategies import strategy_class
 
@@ -87,16 +88,17 @@ def section_parameters(section: str, name: str = "") -> Parameters:
         # The first parameter takes the labels.
         labels = next(iter(parameters(split)), "")
         return parameters(split, {labels, *without})
-    return parameters(_maker(section, name), without)
-
-
-def _maker(section: str, name: str) -> Callable[..., Any]:
-    """What is called with the settings of a section."""
     if section == "dataset":
-        return dataset_function(name)
+        own = dataset_options(name)
+        common = parameters(load_dataset, without)
+        if is_dotted(name):
+            # Its function takes what it declares; images are checked whoever brings them.
+            common = {"on_bad_image": common["on_bad_image"]}
+        return {**common, **own}
     if section == "backbone":
-        return import_module("cl_prompts.backbones.weights").create_backbone
-    return import_module("cl_prompts.strategies.plugins.anytime").AnytimeEvaluation
+        return parameters(import_module("cl_prompts.backbones.weights").create_backbone, without)
+    plugin = import_module("cl_prompts.strategies.plugins.anytime").AnytimeEvaluation
+    return parameters(plugin, without)
 
 
 def strategy_parameters(strategy: str) -> Parameters:

@@ -90,10 +90,11 @@ def fake_run(
     status: str = "finished",
     time: str = "20250101-120000",
     settings: dict[str, Any] | None = None,
+    name: str | None = None,
     **summary: Any,
 ) -> Path:
     """Write one run folder below ``root`` and return it; ``summary`` overrides entries of
-    summary.json."""
+    summary.json, and ``name`` the strategy in it."""
     folder = root / recipe / strategy / f"{seed}-{time}"
     folder.mkdir(parents=True)
     stream = fake_stream(np.random.default_rng(seed), n_tasks, n_classes)
@@ -112,7 +113,7 @@ def fake_run(
         "status": status,
         "error": "the loss is NaN at sample 640" if status == "failed" else None,
         "recipe": recipe,
-        "strategy": strategy,
+        "strategy": name or strategy,
         "dataset": recipe,
         "scenario": "si_blurry",
         "backbone": "tiny",

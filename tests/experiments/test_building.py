@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from cl_prompts.datasets import registry
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.building import Builder, Parts, load_data, remarks, split_of
+from cl_prompts.experiments.building import Builder, Parts, remarks
 from cl_prompts.experiments.settings import plan
 from tests.experiments import own_parts
 
@@ -82,15 +87,16 @@ def test_scenario_and_strategy_have_to_fit_the_labels(builder: Builder) -> None:
 # ---------------------------------------------------------------------- of one's own
 
 
-def test_a_data_set_of_ones_own_gets_what_it_declares() -> None:
+def test_a_data_set_of_ones_own_gets_what_it_declares(builder: Builder) -> None:
     (settings,) = plan(
-        "digits", ["seed=5", "strategy=ncm", f"dataset={OWN}:stripes", "per_class=7"]
+        "digits", ["seed=5", "strategy=ncm", "n_tasks=2", f"dataset={OWN}:stripes", "per_class=7"]
     )
-    assert settings.dataset == {"name": f"{OWN}:stripes", "per_class": 7, "n_classes": 4}
-    data = load_data(settings, image_size=16)
+    own = {"per_class": 7, "n_classes": 4}
+    assert settings.dataset == {"name": f"{OWN}:stripes", "on_bad_image": "fail", **own}
+    data = builder.build(settings).data
     assert len(data.train) == 28
-    assert data.train[0][0].shape == (3, 16, 16)
-    assert data.train[0][0].equal(own_parts.stripes(16, 5, per_class=7).train[0][0])
+    assert data.train[0][0].shape == (3, 32, 32)
+    assert data.train[0][0].equal(own_parts.stripes(32, 5, per_class=7).train[0][0])
 
 
 def test_a_scenario_of_ones_own_gets_labels_and_seed(builder: Builder) -> None:
@@ -100,9 +106,8 @@ def test_a_scenario_of_ones_own_gets_labels_and_seed(builder: Builder) -> None:
     )
     # Settings of the recipe's scenario that this one does not know are left out.
     assert settings.scenario == {"name": f"{OWN}:halves", "swapped": True}
-    data = load_data(settings, 32)
-    split = split_of(settings, data)
-    assert split == own_parts.halves(data.train.targets, seed=9, swapped=True)
+    parts = builder.build(settings)
+    assert parts.split == own_parts.halves(parts.data.train.targets, seed=9, swapped=True)
 
 
 def test_a_strategy_of_ones_own_gets_its_settings(builder: Builder) -> None:
@@ -119,8 +124,8 @@ def test_a_strategy_of_ones_own_gets_its_settings(builder: Builder) -> None:
         (["strategy=no.such:Thing"], "strategy 'no.such:Thing' cannot be imported"),
         ([f"strategy={OWN}:stripes"], "is no class derived from OnlineStrategy"),
         ([f"scenario={OWN}:halfs"], "unknown scenario in module .* 'halfs': did you mean 'halves'"),
-        ([f"dataset={OWN}:MEAN"], "is no function: it should return a DataSet"),
-        ([f"dataset={OWN}:nothing"], "returns NoneType: it should return a DataSet"),
+        ([f"dataset={OWN}:MEAN"], "is no function that returns a DataSet"),
+        ([f"dataset={OWN}:nothing"], "must return a DataSet, .* not a NoneType"),
         ([f"dataset={OWN}:stripes", "per_clas=3"], "unknown key 'per_clas'"),
         ([f"dataset={OWN}:stripes", "per_class=x"], "per_class is 'x', but input should be"),
         ([f"dataset={OWN}:folder_of"], "has no where: add where=VALUE"),
@@ -166,3 +171,26 @@ def test_check_builds_one_run_per_strategy_and_gathers_remarks(builder: Builder)
     parts, found = builder.check(runs)
     assert parts.settings is runs[2] or parts.settings is runs[3]
     assert len(found) == 3
+
+
+def test_the_files_of_a_data_set_are_checked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part, name in itertools.product(("train", "test"), ("cat", "dog")):
+        folder = tmp_path / part / name
+        folder.mkdir(parents=True)
+        pixels = np.random.default_rng(len(str(folder))).integers(0, 255, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "0.png")
+    checked = []
+    original = registry.check_images
+    monkeypatch.setattr(
+        registry, "check_images", lambda data: checked.append(data.name) or original(data)
+    )
+    where = ["dataset=folder", f"dataset.root={tmp_path}", "n_tasks=2", "seed=1,2"]
+    builder = Builder()
+    for settings in plan("digits", ["strategy=ncm,linear_probe", *where]):
+        builder.build(settings)
+    assert checked == ["folder"]
+    for settings in plan("digits", ["strategy=ncm", *where, "cache=true"]):
+        builder.build(settings)
+    assert checked == ["folder", "folder"]

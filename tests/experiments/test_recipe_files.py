@@ -89,6 +89,8 @@ def test_what_another_scenario_or_data_set_does_not_know_is_dropped() -> None:
     own = "tests.experiments.own_parts:stripes"
     assert over(base, {"dataset": {"name": own}})["dataset"] == {"name": own}
     assert over(base, {"dataset": {"name": "imagenet_r"}})["dataset"]["crop"] == "random_area"
+    base = {"dataset": {"name": "voc2007", "splits": "train/val"}}
+    assert over(base, {"dataset": {"name": "coco2014"}})["dataset"] == {"name": "coco2014"}
 
 
 @pytest.mark.parametrize(

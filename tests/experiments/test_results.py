@@ -80,3 +80,13 @@ def test_each_experiment_is_a_section(tmp_path: Path) -> None:
         "digits: digits, si_blurry, tiny, 3 tasks, 10 classes",
         "letters",
     ]
+
+
+def test_strategies_of_ones_own_have_short_labels_unless_two_are_equal(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp", name="mine:Method")
+    fake_run(tmp_path, "linear_probe")
+    labels = [row.cells[0] for row in results_table(collect([tmp_path]))]
+    assert labels == ["Method", "linear_probe"]
+    fake_run(tmp_path, "joint", name="yours:Method")
+    labels = [row.cells[0] for row in results_table(collect([tmp_path]))]
+    assert labels == ["linear_probe", "mine:Method", "yours:Method"]

@@ -197,19 +197,20 @@ def image_folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_folder_runs_and_an_unreadable_image_is_named(
+def test_an_unreadable_image_is_refused_skipped_or_named_when_it_is_met(
     workers: int, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (image_folder / "train" / "dog" / "3.png").write_bytes(b"not an image")
     small = ["n_tasks=3", "every=10", "online_iter=1", "train_mb_size=4", "seed=1"]
     where = ["dataset=folder", f"dataset.root={image_folder}", f"num_workers={workers}"]
     settings = ["strategy=linear_probe", *where, *small]
-    if workers == 0:
-        code, (folder,) = run(tmp_path / "a", "digits", *settings)
-        assert code == 0
-        assert summary(folder)["class_names"] == ["cat", "dog", "eel"]
-    (image_folder / "train" / "dog" / "3.png").write_bytes(b"not an image")
+    assert run(tmp_path / "a", "digits", *settings) == (2, [])
+    assert "3.png" in capsys.readouterr().err
+    code, (folder,) = run(tmp_path / "b", "digits", *settings, "on_bad_image=skip")
+    assert code == 0
+    assert summary(folder)["class_names"] == ["cat", "dog", "eel"]
     capsys.readouterr()
-    code, (folder,) = run(tmp_path / "b", "digits", *settings)
+    code, (folder,) = run(tmp_path / "c", "digits", *settings, "on_bad_image=defer")
     assert code == 1
     told = capsys.readouterr().err.strip()
     assert "3.png" in told

@@ -44,10 +44,13 @@ def test_parameters_of_a_function() -> None:
 
 
 def test_sections_leave_out_what_the_runner_fills_in() -> None:
-    assert list(section_parameters("dataset", f"{OWN}:stripes")) == ["per_class", "n_classes"]
+    own = set(section_parameters("dataset", f"{OWN}:stripes"))
+    assert own == {"on_bad_image", "per_class", "n_classes"}
     # The first parameter takes the labels, whatever its name.
     assert list(section_parameters("scenario", f"{OWN}:halves")) == ["swapped"]
     assert "root" in section_parameters("dataset", "digits")
+    assert "splits" in section_parameters("dataset", "voc2007")
+    assert "splits" not in section_parameters("dataset", "digits")
     assert set(section_parameters("scenario", "disjoint")) == {"n_tasks", "leftover"}
     assert "test_labels" not in section_parameters("scenario", "mlcil")
     for section, name in (("dataset", "digits"), ("backbone", ""), ("evaluation", "")):
