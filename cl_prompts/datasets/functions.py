@@ -25,9 +25,17 @@ def keywords(function: Callable[..., Any], without: set[str]) -> dict[str, tuple
     Returns:
         name -> (type, default); the default is ``...`` where there is none. Variable parameters
         (``*args`` and ``**kwargs``) are left out.
+
+    Raises:
+        InputError: an annotation names something that does not exist.
     """
     inner = getattr(function, "func", function)
-    hints = get_type_hints(inner) if inspect.isfunction(inner) else {}
+    try:
+        hints = get_type_hints(inner) if inspect.isfunction(inner) else {}
+    except NameError as error:
+        raise InputError(
+            f"the annotations of {inner.__module__}.{inner.__qualname__} cannot be read: {error}"
+        ) from error
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
         variable = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)

@@ -1,4 +1,4 @@
-"""The command line: ``cl-prompts ls | show | validate | run | report``."""
+"""Command line: ``cl-prompts ls | show | validate | run | report``."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from rich.table import Table
 
 from cl_prompts.errors import InputError, RunError
 
+_HIDDEN_COLUMNS = ("trainable", "images/s", "F train", "F eval")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code: 0 done, 1 a fault during a run, 2 bad input, 130
-    interrupted."""
+    """Run a command.
+
+    Modules in the current folder can be imported by their names, for strategies, scenarios and data
+    sets of one's own.
+
+    Returns:
+        Exit code: 0 done, 1 a fault during a run, 2 bad input, 130 interrupted.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
-    args, late = parser.parse_known_args(arguments)
-    # argparse takes positional arguments in one stretch only; settings may also stand behind an
-    # option.
-    if late and not (
-        hasattr(args, "settings") and all("=" in text and text[0] != "-" for text in late)
-    ):
-        parser.error(f"unrecognized arguments: {' '.join(late)}")
-    if late:
-        args.settings = [*args.settings, *late]
+    args = _parsed(arguments)
     args.command_line = "cl-prompts " + shlex.join(arguments)
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
     _quieten_libraries()
     try:
         args.action(args)
@@ -46,6 +48,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"cl-prompts: {error or 'stopped'}", file=sys.stderr)
         return 130
     return 0
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    args, late = parser.parse_known_args(arguments)
+    # argparse takes positional arguments in one stretch only; settings may also stand behind an
+    # option.
+    takes_late = hasattr(args, "settings")
+    if late and not (takes_late and all("=" in text and text[0] != "-" for text in late)):
+        parser.error(f"unrecognized arguments: {' '.join(late)}")
+    if late:
+        args.settings = [*args.settings, *late]
+    return args
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,20 +79,19 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("recipe", metavar="RECIPE")
     show.set_defaults(action=_show)
 
+    recipe = "a recipe of the package or a YAML file"
     keys = "settings to change, such as seed=1,2,3 classes=20 scenario.n_tasks=10 mvp.pool_size=5"
     validate = commands.add_parser(
-        "validate", help="build and check everything a recipe needs, without running it"
+        "validate", help="build and check all parts of a recipe without running it"
     )
-    validate.add_argument("recipe", metavar="RECIPE", help="a recipe of the package or a YAML file")
+    validate.add_argument("recipe", metavar="RECIPE", help=recipe)
     validate.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=keys)
     validate.set_defaults(action=_validate)
 
     run = commands.add_parser(
-        "run", help="run a recipe: every strategy with every seed, then a report"
+        "run", help="run a recipe, every strategy with every seed, and write a report"
     )
-    run.add_argument(
-        "recipe", nargs="?", metavar="RECIPE", help="a recipe of the package or a YAML file"
-    )
+    run.add_argument("recipe", nargs="?", metavar="RECIPE", help=recipe)
     run.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=keys)
     run.add_argument(
         "--resume",
@@ -86,17 +100,17 @@ def _parser() -> argparse.ArgumentParser:
         help="continue an unfinished run at its last task boundary",
     )
     run.add_argument(
-        "--out", type=Path, default=Path("runs"), help="where run folders go (default: runs)"
+        "--out", type=Path, default=Path("runs"), help="parent of the run folders (default: runs)"
     )
-    run.add_argument("--quiet", action="store_true", help="no progress, no table")
+    run.add_argument("--quiet", action="store_true", help="print no progress and no table")
     run.set_defaults(action=_run)
 
-    report = commands.add_parser("report", help="write an HTML report from run folders")
+    report = commands.add_parser("report", help="write an HTML report on run folders")
     report.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders that hold some"
+        "runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders above them"
     )
     report.add_argument(
-        "--out", type=Path, help="file to write (default: report.html in the folder they share)"
+        "--out", type=Path, help="file to write (default: report.html in their common folder)"
     )
     report.set_defaults(action=_report)
     return parser
@@ -106,14 +120,24 @@ def _ls(args: argparse.Namespace) -> None:
     from cl_prompts.backbones.weights import BACKBONES
     from cl_prompts.datasets.registry import DATASETS
     from cl_prompts.experiments.recipe_files import recipe_names
-    from cl_prompts.experiments.signatures import SCENARIOS
+    from cl_prompts.scenarios.registry import SCENARIOS
     from cl_prompts.strategies import STRATEGIES
 
-    lists = {
-        "recipes": recipe_names(),
-        "strategies": {name: entry.description for name, entry in STRATEGIES.items()},
-        "scenarios": {name: entry.description for name, entry in SCENARIOS.items()},
-        "data sets": {name: entry.description for name, entry in DATASETS.items()},
+    own = "your own, by package.module:"
+    lists: dict[str, dict[str, str]] = {
+        "recipes": {**recipe_names(), "...": "your own, by the name of a YAML file"},
+        "strategies": {
+            **{name: entry.description for name, entry in STRATEGIES.items()},
+            "...": own + "Class",
+        },
+        "scenarios": {
+            **{name: scenario.description for name, scenario in SCENARIOS.items()},
+            "...": own + "function",
+        },
+        "data sets": {
+            **{name: entry.description for name, entry in DATASETS.items()},
+            "...": own + "function",
+        },
         "backbones": {
             **BACKBONES,
             "...": "any plain timm ViT with a class token, by its timm name",
@@ -134,7 +158,8 @@ def _show(args: argparse.Namespace) -> None:
 
 
 def _validate(args: argparse.Namespace) -> None:
-    from cl_prompts.experiments.runner import Builder
+    from cl_prompts.experiments.building import Builder
+    from cl_prompts.experiments.names import labels_of
     from cl_prompts.experiments.settings import plan
 
     runs = plan(args.recipe, args.settings)
@@ -142,10 +167,8 @@ def _validate(args: argparse.Namespace) -> None:
     print(parts.split.describe())
     for remark in remarks:
         print(f"note: {remark}")
-    print(
-        f"{args.recipe} is valid: {len(runs)} runs"
-        f" ({', '.join(dict.fromkeys(s.strategy for s in runs))})"
-    )
+    strategies = ", ".join(labels_of(settings.strategy for settings in runs).values())
+    print(f"{args.recipe} is valid: {len(runs)} runs ({strategies})")
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -174,7 +197,7 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _conclude(folders: Sequence[Path], report: Path | None, console: Console) -> None:
-    """Table and report of finished runs."""
+    """Print the table of finished runs and write their report."""
     from cl_prompts.experiments.report import write_report
 
     written = write_report(folders, report)
@@ -190,28 +213,24 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _tables(folders: Sequence[Path]) -> Iterator[Table]:
-    """One table an experiment."""
-    from cl_prompts.experiments.results import collect, rows_of, sections
+    """One table per experiment."""
+    from cl_prompts.experiments.results import sections
+    from cl_prompts.experiments.runs import collect
 
     for section in sections(collect(folders)):
         headings = section.headings
-        shown = [
-            i
-            for i, name in enumerate(headings)
-            if name not in ("trainable", "images/s", "F train", "F eval")
-        ]
+        shown = [i for i, name in enumerate(headings) if name not in _HIDDEN_COLUMNS]
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
         for i in shown:
             table.add_column(headings[i])
-        for row in rows_of(section):
-            table.add_row(
-                *(f"[bold]{row.cells[i]}[/bold]" if i in row.best else row.cells[i] for i in shown)
-            )
+        for row in section.rows():
+            bold = [f"[bold]{c}[/bold]" if i in row.best else c for i, c in enumerate(row.cells)]
+            table.add_row(*(bold[i] for i in shown))
         yield table
 
 
 def _quieten_libraries() -> None:
-    """Warnings of dependencies that a user of this command can do nothing about."""
+    """Silence warnings of dependencies that users of this command can do nothing about."""
     for message in ("no QP solver", ".*wandb.*", "No loggers specified"):
         warnings.filterwarnings("ignore", message=message)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

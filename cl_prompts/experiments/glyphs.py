@@ -1,9 +1,7 @@
-"""Rendered letters and symbols, never digits: the pictures on which the embedded tiny ViT is
-pre-trained.
+"""Rendered letters and symbols, never digits: training images of the embedded tiny ViT.
 
-Every glyph is drawn once per font with Pillow into a small uint8 table; each training batch is then
-warped, thickened or thinned, and coarsened from that table with a few tensor operations, so that
-the processor works for the network.
+Every glyph is drawn once per font into a small uint8 table; a training batch is warped, thickened
+or thinned, and coarsened from that table with a few tensor operations.
 """
 
 from __future__ import annotations
@@ -20,10 +18,10 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..errors import InputError
+from cl_prompts.errors import InputError
 
-# Lower-case letters that equal their capital once both fill the same box (c o s v w x z) are no
-# class of their own.
+# Lower-case letters that equal their capital once both fill the same box (c o s v w x z) are left
+# out.
 GLYPHS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + "abdefghijklmnpqrtuy" + '!"#$%&()*+/;=?@[\\]'
 RENDER_SIZE = 64
 INK_SIZE = 48  # the longer side of a drawn glyph; the margin takes up rotations and elastic shifts
@@ -41,8 +39,8 @@ class GlyphTable:
 
     Attributes:
         images: (glyphs, fonts, RENDER_SIZE, RENDER_SIZE) uint8, light ink on a dark ground.
-        font_weights: (fonts,) float, chances with which fonts are drawn: every family counts the
-            same, whatever its number of faces.
+        font_weights: (fonts,) float, relative probabilities of the fonts; all families are equally
+            likely, whatever their number of faces.
         fonts: the font files, in the order of the second axis.
     """
 
@@ -52,13 +50,12 @@ class GlyphTable:
 
 
 def bundled_fonts() -> Path:
-    """The folder of the fonts that come with matplotlib."""
+    """Folder of matplotlib's own fonts."""
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
 def find_fonts(glyphs: str = GLYPHS, folders: tuple[Path, ...] | None = None) -> dict[Path, str]:
-    """Font files that can draw every one of ``glyphs``, with their family names; each family and
-    style once.
+    """Font files that can draw all ``glyphs``, with their family names; each family and style once.
 
     Args:
         glyphs: the characters that a font must have.
@@ -93,8 +90,7 @@ def find_fonts(glyphs: str = GLYPHS, folders: tuple[Path, ...] | None = None) ->
 
 
 def render(glyph: str, font: Path) -> Image.Image:
-    """One glyph, centred, its longer side ``INK_SIZE`` pixels of ``RENDER_SIZE``: a greyscale
-    picture, light on dark.
+    """Greyscale image of a centred glyph, light on dark, its longer side ``INK_SIZE`` pixels.
 
     Raises:
         InputError: the font draws nothing for this glyph.
@@ -131,8 +127,7 @@ def render_table(fonts: dict[Path, str], glyphs: str = GLYPHS) -> GlyphTable:
 
 
 def draw_batch(table: GlyphTable, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A random batch: images (size, 3, 32, 32) float in [0, 1] with three equal channels, and glyph
-    labels (size,)."""
+    """Random batch: images (size, 3, 32, 32) float in [0, 1], grey, and glyph labels (size,)."""
     labels = torch.randint(len(table.images), (size,), generator=generator)
     fonts = torch.multinomial(table.font_weights, size, replacement=True, generator=generator)
     images = table.images[labels, fonts][:, None].float() / 255
@@ -140,8 +135,10 @@ def draw_batch(table: GlyphTable, size: int, generator: torch.Generator) -> tupl
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Vary stroke width, shape, resolution, contrast: (n, 1, RENDER_SIZE, RENDER_SIZE) to (n, 1,
-    32, 32) in [0, 1]."""
+    """Vary stroke width, shape, resolution and contrast.
+
+    (n, 1, RENDER_SIZE, RENDER_SIZE) -> (n, 1, 32, 32), in [0, 1].
+    """
     warped = F.grid_sample(
         torch.cat([_restroke(chunk, generator) for chunk in images.chunk(CHUNKS)]),
         _random_grid(len(images), generator),
@@ -172,8 +169,8 @@ def _restroke(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _random_grid(n: int, generator: torch.Generator) -> Tensor:
-    """Rotation (to 17 degrees), scale, aspect, shear, shift and a smooth elastic displacement, (n,
-    32, 32, 2)."""
+    """Sampling grid (n, 32, 32, 2): rotation up to 17 degrees, scale, aspect, shear, shift, and a
+    smooth elastic displacement."""
     angle = _uniform((n,), -0.3, 0.3, generator)
     shear = _uniform((n,), -0.3, 0.3, generator)
     height = _uniform((n,), 0.65, 1.05, generator)  # share of the picture that the glyph fills
@@ -203,7 +200,7 @@ def _random_grid(n: int, generator: torch.Generator) -> Tensor:
 
 
 def _coarsen(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Average down to 7 to 16 pixels and enlarge bilinearly, as the 8x8 digits are; one time in
+    """Average down to 7 to 16 pixels and enlarge bilinearly, like the 8x8 digits; one time in
     eight, leave as is."""
     side = _pick((7, 8, 8, 9, 10, 12, 16, IMAGE_SIZE), generator)
     if side == IMAGE_SIZE:
@@ -213,8 +210,7 @@ def _coarsen(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _recolour(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Stretch each image to full contrast, vary gain and gamma, and add a little pixel noise, each
-    image its own."""
+    """Stretch each image to full contrast, vary its gain and gamma, and add a little noise."""
     n = len(images)
     images = images.clamp_min(0) / images.amax((1, 2, 3), keepdim=True).clamp_min(0.1)
     gain = _uniform((n, 1, 1, 1), 0.7, 1.4, generator)

@@ -1,5 +1,4 @@
-"""Pre-train the embedded tiny ViT on rendered letters and symbols (no digits), within a budget of
-processor time.
+"""Pre-training of the embedded tiny ViT on rendered letters and symbols, never digits.
 
     python -m cl_prompts.experiments.pretrain_glyphs --out glyph_vit_tiny.safetensors
 
@@ -32,9 +31,16 @@ from threadpoolctl import threadpool_limits  # a dependency of scikit-learn
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from ..datasets.digits import digits_images, digits_split
-from ..errors import InputError
-from .glyphs import GLYPHS, IMAGE_SIZE, GlyphTable, draw_batch, find_fonts, render_table
+from cl_prompts.datasets.digits import digits_images, digits_split
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.glyphs import (
+    GLYPHS,
+    IMAGE_SIZE,
+    GlyphTable,
+    draw_batch,
+    find_fonts,
+    render_table,
+)
 
 ARCHITECTURE: dict[str, int] = {
     "img_size": IMAGE_SIZE,
@@ -45,19 +51,22 @@ ARCHITECTURE: dict[str, int] = {
     "num_classes": 0,
 }
 MEAN = STD = 0.5
-PEAK_LR, WEIGHT_DECAY, BATCH, WARM_UP = 8e-4, 0.05, 64, 0.03
+PEAK_LR = 0.0008
+WEIGHT_DECAY = 0.05
+BATCH = 64
+WARM_UP = 0.03
 
 
 @dataclass
 class Budget:
-    """How far training has come: by processor time, or by steps where an exactly repeatable run is
-    wanted.
+    """Progress of training, by processor time, or by steps for an exactly repeatable run.
 
     Attributes:
-        cpu_seconds: processor seconds of this process at which training ends.
-        steps: if given, training ends after this many steps instead, whatever the time.
-        start: reading of ``time.process_time()`` from which the seconds count; 0 is the start of
-            the process.
+        cpu_seconds: processor seconds after which training ends.
+        steps: number of steps after which training ends instead, whatever the time.
+        start: reading of ``time.process_time()`` from which seconds count; 0 is the start of the
+            process.
+        step: steps done so far.
     """
 
     cpu_seconds: float
@@ -73,8 +82,7 @@ class Budget:
 
 
 def learning_rate(spent: float) -> float:
-    """Linear warm-up over the first 3 % of the budget, then a half cosine that reaches zero at its
-    end."""
+    """Linear warm-up over the first 3 % of the budget, then half a cosine down to zero."""
     if spent < WARM_UP:
         return PEAK_LR * (spent + 1e-3) / (WARM_UP + 1e-3)
     return PEAK_LR * 0.5 * (1 + math.cos(math.pi * (spent - WARM_UP) / (1 - WARM_UP)))
@@ -87,7 +95,7 @@ def new_vit(seed: int) -> VisionTransformer:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """From [0, 1] to what the network takes: mean 0.5, standard deviation 0.5 in each channel."""
+    """Images in [0, 1], normalised with mean 0.5 and standard deviation 0.5 in each channel."""
     return (images - MEAN) / STD
 
 
@@ -134,8 +142,7 @@ def train(
 
 
 def save(vit: VisionTransformer, path: Path, facts: dict[str, Any]) -> None:
-    """Write the weights as fp16 under timm's names; architecture, normalisation and ``facts`` go
-    into the header."""
+    """Write the weights as fp16 under timm's names, with ``facts`` in the header."""
     weights = {
         name: tensor.detach().half().contiguous() for name, tensor in vit.state_dict().items()
     }
@@ -151,8 +158,7 @@ def save(vit: VisionTransformer, path: Path, facts: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> VisionTransformer:
-    """The network of a file that ``save`` wrote: fp16 weights in fp32 modules, in evaluation
-    mode."""
+    """Network of a file that ``save`` wrote: fp16 weights in fp32 modules, in evaluation mode."""
     with safe_open(path, framework="pt") as file:
         architecture = json.loads(file.metadata()["architecture"])
     vit = VisionTransformer(**architecture)
@@ -173,9 +179,8 @@ def probe(
             standardised features.
         nearest: the label of the one training image with the largest cosine similarity.
     """
-    with threadpool_limits(
-        1
-    ):  # on matrices this small, threads that wait for each other cost far more than they bring
+    # On matrices this small, several threads are slower than one.
+    with threadpool_limits(1):
         linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(
             features_train, labels_train
         )
@@ -186,8 +191,11 @@ def probe(
 
 
 def probe_digits(features: Callable[[Tensor], Tensor]) -> tuple[float, float]:
-    """``probe`` on the embedded digits, split by ``digits_split``; ``features`` takes images (n, 3,
-    32, 32) in [0, 1]."""
+    """``probe`` on the embedded digits, split by ``digits_split``.
+
+    Args:
+        features: images (n, 3, 32, 32) in [0, 1] -> features (n, dim).
+    """
     images, labels = digits_images(IMAGE_SIZE)
     with torch.inference_mode():
         values = features(images.float() / 255).numpy()
@@ -196,13 +204,13 @@ def probe_digits(features: Callable[[Tensor], Tensor]) -> tuple[float, float]:
 
 
 def card_rows(weights: Path) -> dict[str, tuple[float, float]]:
-    """The accuracies that the card states: of the file's class token (after the final norm) and of
-    what it has to beat.
+    """Accuracies that the card states: of the class token after the final norm, and of baselines.
 
-    Random weights (seed 0) are probed twice, with the shipped network's normalisation and with
-    images in [0, 1] as they are, because the second makes random features much better.
+    Random weights (seed 0) are probed twice, on normalised images and on images in [0, 1], which
+    make random features much better.
     """
-    shipped, random = load(weights), new_vit(0)
+    shipped = load(weights)
+    random = new_vit(0)
     return {
         "shipped": probe_digits(lambda images: shipped(normalise(images))),
         "random": probe_digits(lambda images: random(normalise(images))),
@@ -212,7 +220,7 @@ def card_rows(weights: Path) -> dict[str, tuple[float, float]]:
 
 
 def _progress(batch: int) -> Callable[[int, float, float, float], None]:
-    """Prints running means of loss and accuracy every 200 steps."""
+    """Report that prints running means of loss and accuracy every 200 steps."""
     sums = np.zeros(2)
     every = 200
 

@@ -1,8 +1,7 @@
-"""Recipes as files: YAML in, sections out, with what a recipe extends underneath."""
+"""Recipes as files: YAML in, sections out, laid over the recipe that they extend."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,40 +10,30 @@ from typing import Any
 import yaml
 
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.signatures import SCENARIOS, section_parameters
+from cl_prompts.experiments.signatures import section_parameters
+from cl_prompts.experiments.values import Loader, as_list, as_names
+from cl_prompts.strategies import canonical_name
 
+#: sections that choose one thing by ``name`` and hold its arguments
 NAMED = ("dataset", "scenario", "backbone")
 SECTIONS = (*NAMED, "evaluation")
 Recipe = dict[str, Any]
 
 
-class Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 5e-3 for a string; this loader takes it for the number it is."""
-
-
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"),
-    list("-+0123456789."),
-)
-
-
 def recipe_names() -> dict[str, str]:
-    """Recipes in the package: name -> first line of description."""
+    """Recipes of the package: name -> first line of description."""
+    folder = resources.files(__package__).joinpath("recipes")
     found = {}
-    for file in sorted(
-        resources.files(__package__).joinpath("recipes").iterdir(), key=lambda f: f.name
-    ):
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
         if file.name.endswith(".yaml"):
-            comments = [
-                line[1:].strip() for line in file.read_text().splitlines() if line.startswith("#")
-            ]
-            found[file.name[:-5]] = comments[1] if len(comments) > 1 else ""
+            lines = file.read_text().splitlines()
+            comments = [line[1:].strip() for line in lines if line.startswith("#")]
+            found[file.name.removesuffix(".yaml")] = comments[1] if len(comments) > 1 else ""
     return found
 
 
 def recipe_text(name: str) -> str:
-    """The YAML of a recipe of the package, or of a file.
+    """YAML of a recipe of the package, or of a file.
 
     Raises:
         InputError: there is none.
@@ -59,8 +48,11 @@ def recipe_text(name: str) -> str:
 
 
 def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
-    """Sections of a recipe, those of the recipe (or the list of recipes) that it ``extends``
-    underneath.
+    """Sections of a recipe, laid over those of the recipe that it ``extends``.
+
+    ``strategies`` maps strategies to their settings, and ``run`` lists those that run. A recipe
+    without ``run`` runs the strategies that it names itself; where it names none, those of the
+    recipe that it extends.
 
     Args:
         name: recipe of the package or a YAML file.
@@ -73,42 +65,16 @@ def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
     if name in above:
         raise InputError(f"recipe {name} extends itself, by way of {', '.join(above)}")
     recipe = _sections(name)
-    if "extends" not in recipe:
+    lower = recipe.pop("extends", None)
+    if lower is None:
         return recipe
-    base: Recipe = {}
-    for lower in as_list(recipe.pop("extends")):
-        base = over(base, load_recipe(str(lower), (*above, name)))
-    # Several bases put their strategies together; a recipe that names strategies of its own means
-    # just these.
-    return {
-        **over(base, recipe),
-        "strategies": recipe.get("strategies", base.get("strategies", {})),
-    }
-
-
-def strategy_settings(name: str, strategy: str) -> dict[str, Any]:
-    """What a recipe and those that it extends say about a strategy that it does not run.
-
-    The recipes ``RECIPE_STRATEGY`` of the package count as theirs: ``digits_er`` tells how ER runs
-    on ``digits``.
-    """
-    for lower in _lineage(name):
-        own = load_recipe(lower).get("strategies", {})
-        if strategy in own:
-            return dict(own[strategy])
-        if (special := f"{lower}_{strategy}") in recipe_names():
-            return dict(load_recipe(special)["strategies"].get(strategy, {}))
-    return {}
-
-
-def _lineage(name: str) -> list[str]:
-    """The recipe and all that it extends, nearest first."""
-    below = as_list(_sections(name).get("extends", []))
-    return list(dict.fromkeys([name, *(each for lower in below for each in _lineage(str(lower)))]))
+    if not isinstance(lower, str):
+        raise InputError(f"recipe {name} extends {lower!r}: it should be the name of one recipe")
+    return over(load_recipe(lower, (*above, name)), recipe)
 
 
 def _sections(name: str) -> Recipe:
-    """The file's sections, each a mapping."""
+    """Sections of the file, each a mapping; strategies by their canonical names."""
     try:
         recipe = yaml.load(recipe_text(name), Loader=Loader) or {}
     except yaml.YAMLError as error:
@@ -122,24 +88,41 @@ def _sections(name: str) -> Recipe:
         )
     for section in (*SECTIONS, "training"):
         if section in recipe:
-            recipe[section] = _mapping(
-                f"section {section!r} of recipe {name}", recipe[section], section in NAMED
-            )
+            what = f"section {section!r} of recipe {name}"
+            recipe[section] = _mapping(what, recipe[section], named=section in NAMED)
     if "strategies" in recipe:
-        given = recipe["strategies"]
-        if isinstance(given, str | list):
-            given = dict.fromkeys(map(str, as_list(given)))
-        strategies = _mapping(f"section 'strategies' of recipe {name}", given, named=False)
-        recipe["strategies"] = {
-            str(one): _mapping(f"strategy {one} of recipe {name}", options, named=False)
-            for one, options in strategies.items()
-        }
+        recipe["strategies"] = _strategies(name, recipe["strategies"])
+        recipe.setdefault("run", list(recipe["strategies"]))
+    if "run" in recipe:
+        recipe["run"] = running(f"run of recipe {name}", recipe["run"])
     return recipe
 
 
-def _mapping(what: str, value: Any, named: bool) -> dict[str, Any]:
-    """Settings by name; nothing stands for none, and where things are ``named`` a bare name for the
-    thing."""
+def _strategies(recipe: str, given: Any) -> dict[str, dict[str, Any]]:
+    """Settings by strategy, from a mapping, a list or a text ``a,b``."""
+    if isinstance(given, str | list):
+        given = dict.fromkeys(map(str, as_list(given)))
+    settings = _mapping(f"section 'strategies' of recipe {recipe}", given)
+    return {
+        canonical_name(str(name)): _mapping(f"strategy {name} of recipe {recipe}", options)
+        for name, options in settings.items()
+    }
+
+
+def running(key: str, value: Any) -> list[str]:
+    """Canonical names of the strategies that run; ``["all"]`` stands for all with settings.
+
+    Raises:
+        InputError: there is none, or one does not exist.
+    """
+    names = as_names(key, value)
+    if names == ["all"]:
+        return names
+    return list(dict.fromkeys(canonical_name(name) for name in names))
+
+
+def _mapping(what: str, value: Any, *, named: bool = False) -> dict[str, Any]:
+    """Settings by name; None stands for none, and a bare text for a name where ``named``."""
     if value is None:
         return {}
     if named and isinstance(value, str):
@@ -150,35 +133,35 @@ def _mapping(what: str, value: Any, named: bool) -> dict[str, Any]:
 
 
 def over(base: Mapping[str, Any], top: Mapping[str, Any]) -> Recipe:
-    """``top`` laid over ``base``, section by section; of a scenario that is another now only what
-    it knows is left."""
-    kind = top.get("scenario", {}).get("name")
-    if kind is not None and "scenario" in base:
-        base = {**base, "scenario": kept("scenario", base["scenario"], kind)}
-    return _merge(base, top)
+    """``top`` laid over ``base``, section by section.
+
+    Settings of a data set or scenario that its replacement does not know are dropped.
+    """
+    below = dict(base)
+    for section in ("dataset", "scenario"):
+        name = top.get(section, {}).get("name")
+        if name is not None and section in below:
+            below[section] = kept(section, below[section], name)
+    return _merge(below, top)
 
 
 def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in top.items():
         mine = merged.get(key)
-        merged[key] = (
-            _merge(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
-        )
+        if isinstance(mine, dict) and isinstance(value, dict):
+            value = _merge(mine, value)
+        merged[key] = value
     return merged
 
 
-def kept(section: str, inherited: Mapping[str, Any], name: Any) -> dict[str, Any]:
-    """The settings that still have a meaning once the section's name is another: a disjoint split
-    has no percents."""
-    if section != "scenario" or not isinstance(name, str) or name not in SCENARIOS:
-        return dict(inherited)
+def kept(section: str, settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Settings that a section keeps when it is about ``name``: a disjoint split has no percentages.
+
+    Raises:
+        InputError: there is no such data set or scenario.
+    """
+    if section == "backbone":
+        return dict(settings)
     accepted = section_parameters(section, name)
-    return {k: v for k, v in inherited.items() if k in accepted}
-
-
-def as_list(value: Any) -> list[Any]:
-    """A list, or the parts of a text ``a,b``, or the one value as a list."""
-    if isinstance(value, str):
-        return [yaml.load(part.strip(), Loader=Loader) for part in value.split(",")]
-    return list(value) if isinstance(value, list | tuple) else [value]
+    return {key: value for key, value in settings.items() if key in accepted}

@@ -1,5 +1,4 @@
-"""A run is a folder: created once, locked while written, always valid, enough to resume and to
-report from."""
+"""Folder of a run: created once, locked while written, always valid."""
 
 from __future__ import annotations
 
@@ -19,18 +18,30 @@ from filelock import FileLock, Timeout
 
 from cl_prompts import __version__
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.settings import Settings
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_FILE = "checkpoint.pt"
+EXAMPLES_FILE = "examples.npz"
+KEYS_FILE = "keys.npz"
+METRICS_FILE = "metrics.csv"
+METRICS_HEADER = ["samples_seen", "metric", "scope", "value"]
 
 
 class RunFolder:
-    """Writes a run's files; every one of them is replaced atomically or only appended to.
+    """Writer of a run's files, each replaced atomically or only appended to.
 
-    Use :meth:`create` or :meth:`resume`; close it when done.
+    Use :meth:`create` or :meth:`resume`, and :meth:`close` it when done.
+
+    Args:
+        path: of the folder, which exists.
+
+    Raises:
+        InputError: another process writes it.
     """
 
     def __init__(self, path: Path) -> None:
+        """Lock the folder."""
         self.path = path
         self._lock = FileLock(path / ".lock")
         try:
@@ -40,7 +51,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, settings: Settings, command: str) -> RunFolder:
-        """A new folder with configuration and environment.
+        """Create a folder with configuration and environment.
 
         Raises:
             InputError: the folder holds something already, or cannot be made.
@@ -61,18 +72,21 @@ class RunFolder:
 
     @classmethod
     def resume(cls, path: Path) -> tuple[RunFolder, Settings]:
-        """An unfinished run's folder and its settings.
+        """Open the folder of an unfinished run, and read its settings.
 
         Raises:
-            InputError: no run there, finished already, or being written.
+            InputError: there is no run, it is finished, or another process writes it.
         """
         if not (path / "config.yaml").is_file():
             raise InputError(f"{path} is not a run folder: it holds no config.yaml")
         folder = cls(path)
-        if folder.summary().get("status") == "finished":
+        try:
+            if folder.summary().get("status") == "finished":
+                raise InputError(f"run folder {path} is finished: there is nothing to resume")
+            return folder, Settings.from_yaml((path / "config.yaml").read_text())
+        except InputError:
             folder.close()
-            raise InputError(f"run folder {path} is finished: there is nothing to resume")
-        return folder, Settings.from_yaml((path / "config.yaml").read_text())
+            raise
 
     def close(self) -> None:
         """Release the lock."""
@@ -80,37 +94,37 @@ class RunFolder:
         (self.path / ".lock").unlink(missing_ok=True)
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a file in one step: readers see the old content or the new."""
+        """Replace a file in one step: readers see the old content or the new one."""
         temporary = self.path / f".{name}.tmp"
         temporary.write_text(text)
         temporary.replace(self.path / name)
 
     def write_json(self, name: str, value: Any) -> None:
-        """The same for JSON."""
+        """Replace a JSON file in one step."""
         self.write_text(name, json.dumps(value, indent=1))
 
     def summary(self) -> dict[str, Any]:
-        """The summary as last written, empty if there is none."""
+        """Summary as last written, empty if there is none."""
         file = self.path / "summary.json"
         return json.loads(file.read_text()) if file.is_file() else {}
 
     def command(self) -> str:
-        """What was typed to make this run (and maybe others at the same time)."""
+        """Command line that made this run, and perhaps others at the same time."""
         return str(json.loads((self.path / "environment.json").read_text())["command"])
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Tensors and plain values only: it loads without executing code."""
-        temporary = self.path / f".{CHECKPOINT}.tmp"
+        """Replace the checkpoint; ``state`` holds tensors and plain values only."""
+        temporary = self.path / f".{CHECKPOINT_FILE}.tmp"
         torch.save({**state, "metrics_size": self._metrics_size()}, temporary)
-        temporary.replace(self.path / CHECKPOINT)
+        temporary.replace(self.path / CHECKPOINT_FILE)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """The last checkpoint, or None; metrics written after it are cut off.
+        """Last checkpoint, or None; metrics written after it are cut off.
 
         Raises:
             InputError: the file is damaged.
         """
-        file = self.path / CHECKPOINT
+        file = self.path / CHECKPOINT_FILE
         state: dict[str, Any] | None = None
         if file.is_file():
             try:
@@ -120,36 +134,42 @@ class RunFolder:
                     f"{file} cannot be read ({type(error).__name__}): delete it to start this run"
                     " again"
                 ) from error
-        metrics = self.path / "metrics.csv"
+        metrics = self.path / METRICS_FILE
         if metrics.is_file():
             os.truncate(metrics, 0 if state is None else state["metrics_size"])
         return state
 
     def add_metrics(self, rows: list[tuple[int, str, str, float]]) -> None:
         """Append (samples_seen, metric, scope, value) rows."""
-        file = self.path / "metrics.csv"
+        file = self.path / METRICS_FILE
         new = self._metrics_size() == 0
         with file.open("a", newline="") as out:
             writer = csv.writer(out)
             if new:
-                writer.writerow(["samples_seen", "metric", "scope", "value"])
+                writer.writerow(METRICS_HEADER)
             writer.writerows(
                 (n, metric, scope, repr(float(value))) for n, metric, scope, value in rows
             )
 
     def _metrics_size(self) -> int:
-        file = self.path / "metrics.csv"
+        file = self.path / METRICS_FILE
         return file.stat().st_size if file.is_file() else 0
 
 
 def new_path(out: Path, settings: Settings) -> Path:
-    """``out/<recipe>/<strategy>/<seed>-<time>``."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    return out / settings.recipe / settings.strategy / f"{settings.seed}-{stamp}"
+    """Path ``out/<recipe>/<strategy>/<seed>-<time>``, with ``-2`` and so on if it is taken."""
+    above = out / settings.recipe / label_of(settings.strategy)
+    name = f"{settings.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = above / name
+    number = 1
+    while path.exists():
+        number += 1
+        path = above / f"{name}-{number}"
+    return path
 
 
 def environment(device: str, command: str) -> dict[str, Any]:
-    """Versions, machine and revision that a run was made with."""
+    """Versions, machine and source revision of a run."""
     return {
         "command": command,
         "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -174,8 +194,7 @@ _PACKAGES = {
 
 
 def _revision() -> str | None:
-    """Git revision of the source tree, with a mark if it has changes; None for an installed
-    package."""
+    """Git revision of the source tree, marked if it has changes; None for an installed package."""
     where = Path(__file__).parent
     try:
         told = subprocess.run(

@@ -1,23 +1,26 @@
-"""What a recipe may set, read from the signatures of the functions and classes that it sets up."""
+"""Settings of a recipe, read from the signatures of the functions and classes that they set up."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import import_module
 from typing import Any, get_type_hints
 
-from cl_prompts.scenarios.registry import SCENARIOS
+from cl_prompts.datasets.registry import dataset_options, load_dataset
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.names import is_dotted
+from cl_prompts.scenarios.registry import find_scenario
 from cl_prompts.strategies import strategy_class
 
-#: those scenarios that split a 0/1 matrix of labels
-MULTI_LABEL_SCENARIOS = tuple(name for name, entry in SCENARIOS.items() if entry.multi_label)
+#: name of a setting -> (type, default); the default is ``...`` where there is none
+Parameters = dict[str, tuple[Any, Any]]
 
-#: parameters that the runner itself fills in
+#: parameters that the runner fills in
 FILLED = {
-    "dataset": {"image_size", "seed"},
-    "scenario": {"targets", "labels", "test_labels", "seed"},
-    "backbone": {"seed"},
+    "dataset": {"name", "image_size", "seed"},
+    "scenario": {"test_labels", "seed"},
+    "backbone": {"name", "seed"},
     "evaluation": {"test", "n_classes", "listeners", "num_workers"},
     "strategy": {
         "model",
@@ -35,49 +38,80 @@ FILLED = {
 }
 
 
-def parameters(function: Callable[..., Any], without: set[str]) -> dict[str, tuple[Any, Any]]:
-    """Parameter -> (type, default) of a function, or of a class's constructor and those it passes
-    ``**`` arguments to."""
-    found: dict[str, tuple[Any, Any]] = {}
-    if isinstance(function, type) and hasattr(function, "settings"):
+def parameters(function: Callable[..., Any], without: Collection[str] = ()) -> Parameters:
+    """Parameters of a function or a constructor, or the settings that a strategy declares.
+
+    Args:
+        function: a function or class.
+        without: parameters to leave out.
+
+    Raises:
+        InputError: an annotation names something that does not exist.
+    """
+    if hasattr(function, "settings"):
         declared = function.settings().values()
-        return {s.name: (s.kind, s.default) for s in declared if s.name not in without}
-    targets: list[Any] = [function]
-    if isinstance(function, type):
-        targets = [vars(c)["__init__"] for c in function.__mro__ if "__init__" in vars(c)]
-    for target in targets:
-        target = inspect.unwrap(target)
+        found = {s.name: (s.kind, s.default) for s in declared}
+    else:
+        found = _signature(function)
+    return {name: parameter for name, parameter in found.items() if name not in without}
+
+
+def _signature(function: Callable[..., Any]) -> Parameters:
+    target = inspect.unwrap(vars(function)["__init__"] if isinstance(function, type) else function)
+    try:
         hints = get_type_hints(target)
-        signature = inspect.signature(target).parameters.values()
-        for p in signature:
-            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in {"self", *without}:
-                default = ... if p.default is p.empty else p.default
-                found.setdefault(p.name, (hints.get(p.name, Any), default))
-        if not any(p.kind is p.VAR_KEYWORD for p in signature):
-            break
+    except NameError as error:
+        raise InputError(
+            f"the annotations of {target.__module__}.{target.__qualname__} cannot be read: {error}"
+        ) from error
+    found: Parameters = {}
+    for p in inspect.signature(target).parameters.values():
+        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name != "self":
+            default = ... if p.default is p.empty else p.default
+            found[p.name] = (hints.get(p.name, Any), default)
     return found
 
 
-def section_parameters(section: str, name: str = "") -> dict[str, tuple[Any, Any]]:
-    """Parameters of a section that a recipe may set."""
-    if section == "dataset":
-        registry = import_module("cl_prompts.datasets.registry")
-        own = registry.dataset_options(name) if name else {}
-        return {**parameters(registry.load_dataset, FILLED[section]), **own}
+def section_parameters(section: str, name: str = "") -> Parameters:
+    """Settings of the section ``dataset``, ``scenario``, ``backbone`` or ``evaluation``.
+
+    Args:
+        section: its key in a recipe.
+        name: of the data set or scenario, short or dotted.
+
+    Raises:
+        InputError: there is no such data set or scenario.
+    """
+    without = FILLED[section]
     if section == "scenario":
-        function = SCENARIOS[name or "si_blurry"].split
-    elif section == "backbone":
-        function = import_module("cl_prompts.backbones.weights").create_backbone
-    else:
-        function = import_module("cl_prompts.strategies.plugins.anytime").AnytimeEvaluation
-    return parameters(function, FILLED[section])
+        split = find_scenario(name).split
+        # The first parameter takes the labels.
+        labels = next(iter(parameters(split)), "")
+        return parameters(split, {labels, *without})
+    if section == "dataset":
+        own = dataset_options(name)
+        common = parameters(load_dataset, without)
+        if is_dotted(name):
+            # Its function takes what it declares; images are checked whoever brings them.
+            common = {"on_bad_image": common["on_bad_image"]}
+        return {**common, **own}
+    if section == "backbone":
+        return parameters(import_module("cl_prompts.backbones.weights").create_backbone, without)
+    plugin = import_module("cl_prompts.strategies.plugins.anytime").AnytimeEvaluation
+    return parameters(plugin, without)
+
+
+def strategy_parameters(strategy: str) -> Parameters:
+    """Settings of a strategy."""
+    return parameters(strategy_class(strategy), FILLED["strategy"])
+
+
+def common_parameters() -> Parameters:
+    """Settings that all strategies share."""
+    base = import_module("cl_prompts.strategies.base.online").OnlineStrategy
+    return parameters(base, FILLED["strategy"])
 
 
 def filled_parameters(strategy: str) -> set[str]:
     """Parameters of a strategy that the runner fills in."""
-    return set(parameters(strategy_class(strategy), set())) & FILLED["strategy"]
-
-
-def strategy_parameters(strategy: str) -> dict[str, tuple[Any, Any]]:
-    """Parameters of a strategy that a recipe may set."""
-    return parameters(strategy_class(strategy), FILLED["strategy"])
+    return set(parameters(strategy_class(strategy))) & FILLED["strategy"]

@@ -1,7 +1,8 @@
-"""What a run writes while it goes: metrics.csv, TensorBoard and a progress line."""
+"""Records of a run while it trains: metrics.csv, TensorBoard and a progress line."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,30 +14,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from cl_prompts.experiments import multi_label_pictures, pictures
+from cl_prompts.experiments import pictures
 from cl_prompts.experiments.inside import Inside
-from cl_prompts.experiments.results import stream_view
-from cl_prompts.experiments.run_folder import RunFolder
+from cl_prompts.experiments.run_folder import EXAMPLES_FILE, RunFolder
+from cl_prompts.experiments.series import stream_view
 from cl_prompts.metrics.continual import Evaluation, a_auc, class_forgetting, task_accuracy
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
 
 class Tracker(BaseSGDPlugin):
-    """Writes losses and evaluations to the run folder and to TensorBoard, with samples seen as
-    step.
+    """Writer of losses and evaluations to the run folder and TensorBoard, over samples seen.
 
     Args:
-        folder: the run's.
-        anytime: the run's evaluation plugin; the tracker listens to it.
+        folder: of the run.
+        anytime: evaluation plugin of the run; the tracker listens to it.
         start: samples seen when this process began, for resumed runs.
     """
 
     LOSS_EVERY = 10  # stream batches between two loss values, each the mean over that interval
 
     def __init__(self, folder: RunFolder, anytime: AnytimeEvaluation, *, start: int = 0) -> None:
+        """Open TensorBoard and listen to the evaluations."""
         super().__init__()
-        self.folder, self.anytime = folder, anytime
+        self.folder = folder
+        self.anytime = anytime
         self.board = SummaryWriter(str(folder.path), purge_step=start + 1 if start else None)
         anytime.listeners.append(self.on_evaluation)
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
@@ -45,61 +47,69 @@ class Tracker(BaseSGDPlugin):
         self._samples = start
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Note where counters stand."""
+        """Note the counters."""
         self.inside.before_task(strategy)
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Collect the loss on the device; write every few stream batches."""
+        """Collect the loss on the device; write it every few stream batches."""
         self._losses.append(strategy.loss.detach().reshape(()))
         self._samples = strategy.samples_seen
         if len(self._losses) >= self.LOSS_EVERY * strategy.online_iter:
             self._write_loss()
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """The rest of the losses, and what one sees inside the strategy."""
+        """Write the remaining losses, and what one sees inside the strategy."""
         self._write_loss()
         self.inside.after_task(strategy, self._samples)
 
     def on_evaluation(self, kind: str, evaluation: Evaluation) -> None:
-        """Rows and scalars of one evaluation."""
-        if evaluation.accuracy != evaluation.accuracy:
+        """Write one evaluation, "anytime" or "task_end"."""
+        if math.isnan(evaluation.accuracy):
             return  # no class has been seen yet
-        n, name = evaluation.samples_seen, f"{kind}_{self.measure}"
-        rows = [(n, name, "seen", evaluation.accuracy)]
-        rows += [
-            (n, name, f"class:{c}", v) for c, v in enumerate(evaluation.by_class.tolist()) if v == v
-        ]
-        rows += [(n, score, kind, v) for score, v in evaluation.scores.items() if v == v]
-        self.board.add_scalar(f"{self.measure}/{kind}", evaluation.accuracy, n)
+        samples = evaluation.samples_seen
+        name = f"{kind}_{self.measure}"
+        rows = [(samples, name, "seen", evaluation.accuracy)]
+        rows += _rows(samples, name, "class", evaluation.by_class.tolist())
+        self.board.add_scalar(f"{self.measure}/{kind}", evaluation.accuracy, samples)
         for score, value in evaluation.scores.items():
-            self.board.add_scalar(f"{score}/{kind}", value, n)
+            self.board.add_scalar(f"{score}/{kind}", value, samples)
+            if not math.isnan(value):
+                rows.append((samples, score, kind, value))
         if kind == "anytime":
-            self.board.add_scalar(f"{self.measure}/a_auc", a_auc(self.anytime.curve, end=False), n)
+            auc = a_auc(self.anytime.curve, end=False)
+            self.board.add_scalar(f"{self.measure}/a_auc", auc, samples)
         else:
-            latest = task_accuracy(self.anytime.curve, self.anytime.new_classes)[:, -1].tolist()
-            rows += [(n, name, f"task:{i}", v) for i, v in enumerate(latest) if v == v]
-            for i, value in enumerate(latest):
-                if value == value:
-                    self.board.add_scalar(f"task_{self.measure}/task_{i}", value, n)
-            lost = class_forgetting(self.anytime.curve)
-            lost = lost[~lost.isnan()]
-            if len(lost):
-                self.board.add_scalar("forgetting", float(lost.mean()), n)
-                rows.append((n, "forgetting", "seen", float(lost.mean())))
+            rows += self._task_end(samples)
         self.folder.add_metrics(rows)
 
+    def _task_end(self, samples: int) -> list[tuple[int, str, str, float]]:
+        """Write the value of each task and forgetting to TensorBoard; the same as rows."""
+        latest = task_accuracy(self.anytime.curve, self.anytime.new_classes)[:, -1].tolist()
+        rows = _rows(samples, f"task_end_{self.measure}", "task", latest)
+        for _, _, scope, value in rows:
+            tag = f"task_{self.measure}/{scope.replace(':', '_')}"
+            self.board.add_scalar(tag, value, samples)
+        lost = class_forgetting(self.anytime.curve)
+        lost = lost[~lost.isnan()]
+        if len(lost):
+            forgetting = float(lost.mean())
+            self.board.add_scalar("forgetting", forgetting, samples)
+            rows.append((samples, "forgetting", "seen", forgetting))
+        return rows
+
     def show_stream(self, stream: Mapping[str, Any], class_names: list[str]) -> None:
-        """The stream picture, once."""
+        """Draw the stream, once."""
         unit = "labels" if "anchors" in stream else "samples"
-        self.board.add_figure(
-            "stream", pictures.stream_figure(stream_view(stream), class_names, unit=unit), 0
-        )
+        figure = pictures.stream_figure(stream_view(stream), class_names, unit=unit)
+        self.board.add_figure("stream", figure, 0)
 
     def show_examples(
         self, model: ContinualModel, test: Any, class_names: list[str], *, n: int = 12
     ) -> None:
-        """Some test images with their labels, true and predicted (probability above 0.5); for a
-        multi-label model."""
+        """Store and draw test images with their true and predicted labels, for multi-label models.
+
+        A label is predicted above a probability of 0.5.
+        """
         shown = self.anytime.evaluator.rows(model.seen)
         rows = shown[torch.linspace(0, len(shown) - 1, min(n, len(shown))).long()].tolist()
         images = torch.stack([test[row][0] for row in rows])
@@ -107,15 +117,15 @@ class Tracker(BaseSGDPlugin):
         model.eval()
         with torch.no_grad():
             predicted = model(images.to(model.seen.device)).sigmoid().cpu() > 0.5
-        model.backbone.counter.macs = macs  # not a part of the run's cost
+        model.backbone.counter.macs = macs  # no part of the run's cost
         seen = model.seen.cpu()
         examples = {
             "images": (images * 255).round().to(torch.uint8).numpy(),
             "truth": ((self.anytime.evaluator.targets[rows] > 0) & seen).numpy(),
             "predicted": (predicted & seen).numpy(),
         }
-        np.savez_compressed(self.folder.path / "examples.npz", **examples)
-        figure = multi_label_pictures.examples_figure(**examples, class_names=class_names)
+        np.savez_compressed(self.folder.path / EXAMPLES_FILE, **examples)
+        figure = pictures.examples_figure(**examples, class_names=class_names)
         self.board.add_figure("examples", figure, self._samples)
 
     def finish(
@@ -124,19 +134,17 @@ class Tracker(BaseSGDPlugin):
         settings: Mapping[str, Any],
         class_names: list[str],
     ) -> None:
-        """Heat map of class accuracy over samples, and hyper-parameters with the final numbers."""
+        """Draw class accuracy over samples, and write settings with final numbers; then close."""
         points = self.anytime.curve.points() if self.anytime.every else self.anytime.curve.task_ends
         if points:
             matrix = torch.stack([p.by_class for p in points], dim=1).numpy()
-            x = [p.samples_seen for p in points]
-            self.board.add_figure(
-                f"class_{self.measure}",
-                pictures.class_heatmap_figure(x, matrix, class_names),
-                x[-1],
-            )
+            samples = [p.samples_seen for p in points]
+            figure = pictures.class_heatmap_figure(samples, matrix, class_names)
+            self.board.add_figure(f"class_{self.measure}", figure, samples[-1])
         self.inside.finish(self._samples)
         final = {f"final/{k}": v for k, v in results.items() if v is not None}
-        self.board.add_hparams({k: _simple(v) for k, v in settings.items()}, final, run_name=".")
+        simple = {k: _simple(v) for k, v in settings.items()}
+        self.board.add_hparams(simple, final, run_name=".")
         self.close()
 
     def close(self) -> None:
@@ -152,10 +160,10 @@ class Tracker(BaseSGDPlugin):
 
 
 class ProgressLine(BaseSGDPlugin):
-    """One line a run: samples, images a second, remaining time and current A_AUC.
+    """Progress of a run in one line: samples, images per second, remaining time and current A_AUC.
 
     Args:
-        label: of the line.
+        label: name of the run.
         total: stream samples of the whole run, epochs included.
         anytime: source of A_AUC.
         console: where to draw; a quiet console draws nothing.
@@ -171,6 +179,7 @@ class ProgressLine(BaseSGDPlugin):
         *,
         start: int = 0,
     ) -> None:
+        """Prepare the line; entering ``bar`` draws it."""
         super().__init__()
         self.anytime = anytime
         self.bar = Progress(
@@ -195,6 +204,14 @@ class ProgressLine(BaseSGDPlugin):
             rate=f"{speed:.0f} images/s" if speed else "",
             auc=f"A_AUC {100 * a_auc(curve, end=False):.1f} %" if curve.anytime else "",
         )
+
+
+def _rows(
+    samples: int, metric: str, scope: str, values: list[float]
+) -> list[tuple[int, str, str, float]]:
+    """Rows of metrics.csv for values by class or task; none for NaN."""
+    numbered = enumerate(values)
+    return [(samples, metric, f"{scope}:{i}", v) for i, v in numbered if not math.isnan(v)]
 
 
 def _simple(value: Any) -> Any:

@@ -19,9 +19,10 @@ from cl_prompts.datasets import registry as datasets
 from cl_prompts.datasets.readers import Source
 from cl_prompts.errors import InputError
 from cl_prompts.experiments import runner
+from cl_prompts.experiments.building import Builder
 from cl_prompts.experiments.run_folder import RunFolder
 from cl_prompts.experiments.settings import Settings, plan
-from cl_prompts.experiments.signatures import MULTI_LABEL_SCENARIOS, SCENARIOS
+from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import STRATEGIES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "matrix.md").read_text()
@@ -78,7 +79,7 @@ READERS = {name: datasets.DATASETS[name].read for name in ("digits", "digit_scen
 
 
 @pytest.fixture(scope="module")
-def builder() -> Iterator[runner.Builder]:
+def builder() -> Iterator[Builder]:
     """One builder for all cells, which share the backbone, on small data."""
     with pytest.MonkeyPatch.context() as patch:
         for name in READERS:
@@ -86,13 +87,13 @@ def builder() -> Iterator[runner.Builder]:
                 datasets.DATASETS[name], read=lambda folder, cache, name=name, **_: few(name)
             )
             patch.setitem(datasets.DATASETS, name, entry)
-        yield runner.Builder()
+        yield Builder()
 
 
 def settings_of(strategy: str, scenario: str) -> Settings:
     """What the command line makes of it; each strategy with the settings of its recipe for
     digits."""
-    recipe = "digit_scenes" if scenario in MULTI_LABEL_SCENARIOS else "digits_all"
+    recipe = "digit_scenes" if SCENARIOS[scenario].multi_label else "digits_all"
     tasks = "protocol=B0-C5" if scenario == "mlcil" else "n_tasks=2"
     (settings,) = plan(recipe, [f"strategy={strategy}", f"scenario={scenario}", "seed=1", tasks])
     return settings
@@ -101,13 +102,13 @@ def settings_of(strategy: str, scenario: str) -> Settings:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_cell_builds_or_is_refused_as_the_page_says(
-    strategy: str, scenario: str, builder: runner.Builder
+    strategy: str, scenario: str, builder: Builder
 ) -> None:
     settings = settings_of(strategy, scenario)
     if CELLS[strategy, scenario] == "runs":
         parts = builder.build(settings)
         assert parts.split.n_tasks == 2
-        assert parts.strategy.model.multi_label == (scenario in MULTI_LABEL_SCENARIOS)
+        assert parts.strategy.model.multi_label == (SCENARIOS[scenario].multi_label)
         return
     able = [name for name in STRATEGIES if CELLS[name, scenario] == "runs"]
     named = {"STRATEGY": strategy, "DATA": settings.dataset["name"], "STRATEGIES": ", ".join(able)}
@@ -122,14 +123,14 @@ def test_a_cell_builds_or_is_refused_as_the_page_says(
     "scenario", ["class_incremental", "mlcil", "si_blurry_multi_label"]
 )  # test_runs has the others
 def test_a_linear_probe_runs_from_one_end_to_the_other(
-    scenario: str, builder: runner.Builder, tmp_path: Path
+    scenario: str, builder: Builder, tmp_path: Path
 ) -> None:
     parts = builder.build(settings_of("linear_probe", scenario))
     folder = RunFolder.create(tmp_path / "run", parts.settings, "")
     runner.execute(parts, folder, console=Console(quiet=True))
     said = json.loads((folder.path / "summary.json").read_text())
     assert (said["status"], said["scenario"], len(said["task_ends"])) == ("finished", scenario, 2)
-    assert 0.1 < said["results"]["map_last" if scenario in MULTI_LABEL_SCENARIOS else "a_last"] <= 1
+    assert 0.1 < said["results"]["map_last" if SCENARIOS[scenario].multi_label else "a_last"] <= 1
 
 
 @pytest.mark.parametrize(
@@ -147,9 +148,9 @@ def test_a_linear_probe_runs_from_one_end_to_the_other(
     ],
 )
 def test_streams_that_do_not_fit_their_data(
-    scenario: str, overrides: list[str], says: str, builder: runner.Builder
+    scenario: str, overrides: list[str], says: str, builder: Builder
 ) -> None:
-    recipe = "digit_scenes" if scenario in MULTI_LABEL_SCENARIOS else "digits"
+    recipe = "digit_scenes" if SCENARIOS[scenario].multi_label else "digits"
     (settings,) = plan(
         recipe, ["strategy=linear_probe", f"scenario={scenario}", "seed=1", *overrides]
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cl_prompts.experiments.signatures import SCENARIOS
+from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import STRATEGIES
 from tests.toys import BENCHMARKS, TABLE, VARIANTS
 

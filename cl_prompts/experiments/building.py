@@ -1,0 +1,197 @@
+"""Runs built from settings: data, stream, backbone and strategy, checked before any training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cl_prompts.backbones.devices import check_precision, pick_device
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.backbones.weights import create_backbone
+from cl_prompts.datasets.registry import DATASETS, DataSet, load_dataset
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.names import label_of
+from cl_prompts.experiments.settings import Settings
+from cl_prompts.experiments.signatures import filled_parameters
+from cl_prompts.scenarios import benchmark_from_split
+from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
+from cl_prompts.strategies import STRATEGIES, strategy_class
+from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
+
+
+@dataclass
+class Parts:
+    """Parts of a run, built from its settings."""
+
+    settings: Settings
+    data: DataSet
+    split: Any
+    benchmark: Any
+    strategy: OnlineStrategy
+    anytime: AnytimeEvaluation
+
+
+class Builder:
+    """Builder of runs.
+
+    Runs whose settings of the backbone agree share one backbone, and the files of a data set are
+    checked once.
+    """
+
+    def __init__(self) -> None:
+        """Start without any backbone or data set."""
+        self._backbones: dict[str, FrozenViT] = {}
+        self._checked: set[str] = set()
+
+    def build(self, settings: Settings) -> Parts:
+        """All parts of a run.
+
+        Raises:
+            InputError: a setting is out of range, or two do not fit together.
+        """
+        torch.manual_seed(settings.seed)
+        data, backbone = self._data_and_backbone(settings)
+        split = split_of(settings, data)
+        benchmark = benchmark_from_split(data.train, data.test, split)
+        kind = strategy_class(settings.strategy)
+        evaluation = dict(settings.evaluation)
+        if kind.whole_stream:
+            # All data come at once, so there is no curve over samples: only the end is measured.
+            evaluation["every"] = None
+        anytime = AnytimeEvaluation(
+            data.test, n_classes=len(data.classes), num_workers=settings.num_workers, **evaluation
+        )
+        strategy = kind(
+            backbone=backbone,
+            n_classes=len(data.classes),
+            device=settings.device,
+            evaluator=None,
+            plugins=[anytime],
+            seed=settings.seed,
+            **_data_arguments(settings, data, split),
+            **settings.options,
+        )
+        return Parts(settings, data, split, benchmark, strategy, anytime)
+
+    def check(self, plan: Sequence[Settings]) -> tuple[Parts, list[str]]:
+        """Build one run per strategy, since seeds do not change what can be wrong.
+
+        Returns:
+            The parts of the last one, and remarks on all of them.
+
+        Raises:
+            InputError: a run cannot be built.
+        """
+        found = []
+        for settings in {s.strategy: s for s in plan}.values():
+            parts = self.build(settings)
+            found += remarks(parts)
+        return parts, found
+
+    def _data_and_backbone(self, settings: Settings) -> tuple[DataSet, FrozenViT]:
+        """The data set at the backbone's image size, and the backbone with its normalisation."""
+        wanted = settings.backbone["normalisation"]
+        entry = DATASETS.get(settings.dataset["name"])
+        of_own_data = wanted == "dataset" and entry is None
+        if wanted == "dataset":
+            wanted = "none" if entry is None else [list(entry.mean), list(entry.std)]
+        backbone = self._backbone(settings, wanted)
+        data = self._data(settings, backbone.image_size)
+        if of_own_data:
+            # A data set of one's own tells its statistics when it is made, at the image size above.
+            backbone = self._backbone(settings, [list(data.mean), list(data.std)])
+        return data, backbone
+
+    def _data(self, settings: Settings, image_size: int) -> DataSet:
+        name, arguments = settings.section("dataset")
+        key = json.dumps([name, arguments])
+        if arguments["on_bad_image"] == "fail" and key in self._checked:
+            # Every file was opened and found good for an earlier run.
+            arguments["on_bad_image"] = "defer"
+        data = load_dataset(name, image_size=image_size, seed=settings.seed, **arguments)
+        self._checked.add(key)
+        return data
+
+    def _backbone(self, settings: Settings, normalisation: Any) -> FrozenViT:
+        name, arguments = settings.section("backbone")
+        arguments["normalisation"] = normalisation
+        seed = settings.seed if arguments.get("weights") == "random" else 0
+        key = json.dumps([name, arguments, seed])
+        if key not in self._backbones:
+            check_precision(arguments["precision"], pick_device(settings.device))
+            self._backbones[key] = create_backbone(name, seed=settings.seed, **arguments)
+        return self._backbones[key]
+
+
+def split_of(settings: Settings, data: DataSet) -> Any:
+    """Stream of a run: the training samples of each task.
+
+    The function of the scenario is called with the training labels, with the run's ``stream_seed``
+    as ``seed`` and the labels of the test set as ``test_labels``, if it declares them, and with the
+    settings of the section ``scenario``.
+
+    Raises:
+        InputError: the scenario does not fit the data set.
+    """
+    name, arguments = settings.section("scenario")
+    scenario = find_scenario(name)
+    if scenario.multi_label != data.multi_label:
+        fitting = [n for n, known in SCENARIOS.items() if known.multi_label == data.multi_label]
+        has = "several classes per image" if data.multi_label else "one class per image"
+        raise InputError(
+            f"scenario {name!r} does not fit data set {data.name!r}, which has {has}: use"
+            f" {' or '.join(fitting)}"
+        )
+    if "seed" in scenario.parameters:
+        arguments["seed"] = settings.stream_seed
+    return scenario.make(data.train.targets, data.test.targets, **arguments)
+
+
+def _data_arguments(settings: Settings, data: DataSet, split: Any) -> dict[str, Any]:
+    """Data-dependent constructor arguments: ``multi_label``, and ``n_tasks`` where boundaries are
+    announced."""
+    accepted = filled_parameters(settings.strategy)
+    arguments: dict[str, Any] = {}
+    if data.multi_label and "multi_label" not in accepted:
+        able = [name for name in STRATEGIES if "multi_label" in filled_parameters(name)]
+        raise InputError(
+            f"strategy {settings.strategy!r} is defined for one class per image, and data set"
+            f" {data.name!r} has several: use {', '.join(able)}"
+        )
+    if "multi_label" in accepted:
+        arguments["multi_label"] = data.multi_label
+    if "n_tasks" in accepted and _boundaries_announced(settings, split):
+        arguments["n_tasks"] = split.n_tasks
+    return arguments
+
+
+def _boundaries_announced(settings: Settings, split: Any) -> bool:
+    boundaries = settings.options.get("boundaries")
+    return bool(split.boundaries if boundaries is None else boundaries)
+
+
+def remarks(parts: Parts) -> list[str]:
+    """Sentences on settings that are valid but have no effect on this stream."""
+    strategy = parts.strategy
+    name = label_of(parts.settings.strategy)
+    samples = sum(map(len, parts.split.tasks))
+    trained = samples * strategy.train_epochs
+    found = []
+    acts_at_task_ends = type(strategy).finish_task is not OnlineStrategy.finish_task
+    periodic = acts_at_task_ends and not _boundaries_announced(parts.settings, parts.split)
+    if periodic and strategy.period is not None and strategy.period > trained:
+        found.append(
+            f"{name} acts every {strategy.period} samples, and the stream has {trained}: set"
+            f" {name}.period below that"
+        )
+    if strategy.buffer.size >= samples:
+        found.append(
+            f"the buffer of {name} has room for {strategy.buffer.size} samples, and the stream has"
+            f" {samples}: no sample is ever replaced"
+        )
+    return found

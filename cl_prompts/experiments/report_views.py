@@ -1,0 +1,192 @@
+"""What the template of the report shows of each section and run, pictures drawn."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from matplotlib.figure import Figure
+
+from cl_prompts.experiments import pictures
+from cl_prompts.experiments.names import label_of
+from cl_prompts.experiments.pictures.curves import MAX_SPREADS
+from cl_prompts.experiments.results import Section, at
+from cl_prompts.experiments.run_pictures import pictures_of
+from cl_prompts.experiments.runs import Run, title_of
+from cl_prompts.experiments.series import (
+    curve_of,
+    stream_view,
+    task_curve_of,
+)
+
+View = dict[str, Any]
+Styles = Mapping[str, Mapping[str, Any]]
+
+_F1 = {
+    "cf1_80": "CF1 at 0.8",
+    "of1_80": "OF1 at 0.8",
+    "cf1_50": "CF1 at 0.5",
+    "of1_50": "OF1 at 0.5",
+}
+
+
+class Gallery:
+    """Pictures by file name, as PNG bytes, drawn before anything is written."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.files: dict[str, bytes] = {}
+
+    def add(self, name: str, figure: Figure, alt: str) -> View:
+        """Add a figure.
+
+        Args:
+            name: its file name, but for characters that files should not have.
+            figure: what to draw.
+            alt: alternative text.
+
+        Returns:
+            ``uri``, ``alt`` and ``width`` in CSS pixels, 96 per inch, for the template.
+        """
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
+        file = f"{stem}.png"
+        number = 1
+        while file in self.files:
+            number += 1
+            file = f"{stem}-{number}.png"
+        self.files[file] = pictures.png_bytes(figure)
+        uri = "data:image/png;base64," + base64.b64encode(self.files[file]).decode()
+        return {"uri": uri, "alt": alt, "width": round(96 * figure.get_figwidth())}
+
+
+def section_view(section: Section, styles: Styles, gallery: Gallery) -> View:
+    """Everything that the template shows of a section."""
+    facts = dict(section.runs[0].summary)
+    for key in ("dataset", "scenario"):
+        facts[key] = label_of(str(facts[key]))
+    lengths = sorted(run.summary["samples"] for run in section.runs)
+    shown = dict.fromkeys((lengths[0], lengths[-1]))
+    return {
+        "title": section.title,
+        "facts": facts,
+        "samples": " to ".join(f"{n:,}" for n in shown),
+        "seeds": section.seeds,
+        "same_seeds": len(set(section.seeds.values())) == 1,
+        "multi_label": section.multi_label,
+        "headings": section.headings,
+        "rows": section.rows(),
+        **_curves_view(section, styles, gallery),
+        "streams": _stream_views(section, gallery),
+        "strategies": [
+            _strategy_view(label, group, gallery) for label, group in section.groups.items()
+        ],
+    }
+
+
+def _curves_view(section: Section, styles: Styles, gallery: Gallery) -> View:
+    """Curves over samples where there are any, curves over tasks elsewhere; F1 if multi-label."""
+    measure = "mAP" if section.multi_label else "accuracy"
+    references = _references(section)
+    streamed = {
+        label: group for label, group in section.groups.items() if not group[0].whole_stream
+    }
+    curves = {}
+    for label, group in streamed.items():
+        found = [curve for curve in map(curve_of, group) if curve]
+        if found:
+            curves[label] = found
+    over_tasks = {label: list(map(task_curve_of, group)) for label, group in streamed.items()}
+    ends = [run.summary["task_ends"] for group in streamed.values() for run in group]
+    same_ends = all(e == ends[0] for e in ends)
+    view: View = {"curves": None, "task_curves": None, "f1": None}
+    if curves:
+        figure = pictures.curve_figure(
+            curves,
+            ends[0] if same_ends else None,
+            references=references,
+            styles=styles,
+            measure=measure,
+        )
+        alt = f"anytime {measure} over samples seen"
+        view["curves"] = gallery.add(f"{section.title}-curves", figure, alt)
+    if over_tasks and (section.multi_label or not curves):
+        figure = pictures.task_curve_figure(
+            over_tasks, references=references, styles=styles, measure=measure
+        )
+        alt = f"{measure} after each task"
+        view["task_curves"] = gallery.add(f"{section.title}-tasks", figure, alt)
+    if section.multi_label:
+        figure = pictures.f1_figure(_final_f1(section), styles=styles)
+        view["f1"] = gallery.add(f"{section.title}-f1", figure, "CF1 and OF1 of each strategy")
+    view["spread"] = _spread(section, len(curves or over_tasks))
+    return {
+        **view,
+        "measure": title_of(measure),
+        "measure_word": measure,
+        "same_ends": same_ends,
+        "references": list(references),
+    }
+
+
+def _references(section: Section) -> dict[str, float]:
+    """Mean final value of each row that saw all data at once."""
+    values = section.values(at("results", "map_last" if section.multi_label else "a_last"))
+    return {
+        label: statistics.mean(values[label])
+        for label, group in section.groups.items()
+        if group[0].whole_stream and values[label]
+    }
+
+
+def _spread(section: Section, n_curves: int) -> str:
+    """What a picture of curves shows of the seeds."""
+    if all(len(group) == 1 for group in section.groups.values()):
+        return "One seed each."
+    if n_curves > MAX_SPREADS:
+        return "Means over seeds; the table gives their spread."
+    return "Thick: mean over seeds; band: ± one sample standard deviation; thin: single seeds."
+
+
+def _final_f1(section: Section) -> dict[str, dict[str, list[float]]]:
+    scores: dict[str, dict[str, list[float]]] = {label: {} for label in section.groups}
+    for key, name in _F1.items():
+        for label, values in section.values(at("results", key)).items():
+            scores[label][name] = values
+    return scores
+
+
+def _stream_views(section: Section, gallery: Gallery) -> list[tuple[str, View]]:
+    """One picture for each different stream."""
+    runs = sorted(section.runs, key=lambda run: run.summary["stream_seed"])
+    streams = {json.dumps(run.stream, sort_keys=True): run for run in runs}
+    views = []
+    for run in streams.values():
+        seed = run.summary["stream_seed"]
+        figure = pictures.stream_figure(
+            stream_view(run.stream), run.summary.get("class_names"), unit=run.unit
+        )
+        picture = gallery.add(f"{section.title}-stream-{seed}", figure, "classes over tasks")
+        views.append((f"stream seed {seed}", picture))
+    return views
+
+
+def _strategy_view(label: str, group: list[Run], gallery: Gallery) -> View:
+    """Pictures of each run of a row, and the settings of its first."""
+    return {
+        "label": label,
+        "runs": [_run_view(label, run, gallery) for run in group],
+        "config": yaml.safe_dump(dict(group[0].config), sort_keys=False),
+    }
+
+
+def _run_view(label: str, run: Run, gallery: Gallery) -> tuple[str, list[tuple[str, View]]]:
+    """Pictures of one run, each after its caption; none where it has no numbers."""
+    stem = f"{run.summary['recipe']}-{label}-seed-{run.seeds}"
+    found = pictures_of(run)
+    views = [(p.caption, gallery.add(f"{stem}-{p.name}", p.figure, p.alt)) for p in found]
+    return f"seed {run.seeds}", views

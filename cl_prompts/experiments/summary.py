@@ -1,0 +1,79 @@
+"""Summary of a run: its results, cost and identity, as ``summary.json`` holds them."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from cl_prompts.experiments.building import Parts
+
+
+def results_of(parts: Parts) -> dict[str, float | None]:
+    """Final numbers of a run.
+
+    The anytime curve and forgetting are undefined, None, for a strategy that sees all data at once.
+    """
+    results = dict(parts.anytime.results)
+    if parts.strategy.whole_stream:
+        undefined = ("a_auc", "forgetting", "task_forgetting")
+        results = {k: None if k.startswith(undefined) else v for k, v in results.items()}
+    return results
+
+
+def summary_of(
+    parts: Parts, *, seconds: float, macs: Mapping[str, float], command: str
+) -> dict[str, Any]:
+    """Content of ``summary.json`` except for the status.
+
+    Args:
+        parts: of the run.
+        seconds: wall time so far, that of earlier processes included.
+        macs: multiply-accumulates of the backbone in ``train`` and ``evaluation``, and the images
+            ``evaluated``.
+        command: what was typed to make the run.
+    """
+    settings = parts.settings
+    strategy = parts.strategy
+    backbone = strategy.model.backbone
+    per_pass = backbone.forward_macs
+    return {
+        "recipe": settings.recipe,
+        "strategy": settings.strategy,
+        "dataset": settings.dataset["name"],
+        "scenario": settings.scenario["name"],
+        "backbone": settings.backbone["name"],
+        "weights": settings.backbone["weights"],
+        "image_size": backbone.image_size,
+        "seed": settings.seed,
+        "stream_seed": settings.stream_seed,
+        "multi_label": parts.data.multi_label,
+        "n_tasks": parts.split.n_tasks,
+        "n_classes": len(parts.data.classes),
+        "class_names": list(parts.data.classes),
+        "samples": sum(parts.split.sizes),
+        "samples_seen": strategy.samples_seen,
+        "whole_stream": strategy.whole_stream,
+        "task_ends": [end.samples_seen for end in parts.anytime.curve.task_ends],
+        "results": results_of(parts),
+        "trainable_parameters": strategy.model.n_learned,
+        "seconds": seconds,
+        "images_per_second": strategy.samples_seen / seconds,
+        "peak_memory_mb": peak_memory_mb(strategy.device),
+        "forward_passes": {
+            "train": macs["train"] / per_pass / max(1, strategy.samples_seen),
+            "evaluation": macs["evaluation"] / per_pass / max(1, macs["evaluated"]),
+        },
+        "command": command,
+    }
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory on the GPU, or of the process so far on the CPU, in MB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,33 @@
+"""Runs through the command line, and what they wrote."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from cl_prompts.experiments.cli import main
+
+#: settings of a run on the embedded digits that takes a few seconds
+QUICK = ["classes=4", "n_tasks=3", "every=50", "online_iter=1"]
+MVP_R = ["strategy=mvp", "seed=1", "mvp.buffer_size=30", "mvp.buffer_batch_size=16", *QUICK]
+PROBE = ["strategy=linear_probe", "seed=3", *QUICK]
+
+
+def run(out: Path, *arguments: str) -> tuple[int, list[Path]]:
+    """Exit code of ``cl-prompts run``, and the folders that it made below ``out``."""
+    before = set(out.rglob("summary.json"))
+    code = main(["run", *arguments, "--out", str(out), "--quiet"])
+    return code, sorted(file.parent for file in set(out.rglob("summary.json")) - before)
+
+
+def rows(folder: Path) -> list[list[str]]:
+    """Lines of metrics.csv."""
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.reader(file))
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """Content of summary.json."""
+    return json.loads((folder / "summary.json").read_text())

@@ -1,0 +1,155 @@
+"""Run folders made up by a seeded generator."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+LEVEL = {"mvp": 0.82, "linear_probe": 0.76, "fine_tuning": 0.55, "joint": 0.93}
+
+
+def fake_stream(rng: np.random.Generator, n_tasks: int, n_classes: int) -> dict[str, Any]:
+    """Half of the classes in one task each; the others in a home task, with a tenth of their
+    samples elsewhere."""
+    order = rng.permutation(n_classes)
+    homes = rng.integers(n_tasks, size=n_classes)
+    per_class = 1500 // n_classes + 5
+    counts = np.zeros((n_tasks, n_classes), int)
+    kinds: dict[str, list[list[int]]] = {
+        k: [[] for _ in range(n_tasks)] for k in ("disjoint", "blurry")
+    }
+    for place, c in enumerate(order.tolist()):
+        blurry = place >= n_classes // 2
+        kinds["blurry" if blurry else "disjoint"][homes[c]].append(c)
+        moved = max(1, per_class // 10) if blurry else 0
+        counts[homes[c], c] = per_class - moved
+        np.add.at(counts[:, c], rng.integers(n_tasks, size=moved), 1)
+    return {
+        "n_tasks": n_tasks,
+        "n_classes": n_classes,
+        "disjoint_classes": kinds["disjoint"],
+        "blurry_classes": kinds["blurry"],
+        "dropped_classes": [],
+        "counts": counts.tolist(),
+    }
+
+
+def fake_metrics(
+    rng: np.random.Generator, stream: dict[str, Any], strategy: str, period: int = 100
+) -> list[list[Any]]:
+    """Rows of metrics.csv: each class learnt in its first task, slowly forgotten after that."""
+    counts = np.array(stream["counts"])
+    ends = counts.sum(1).cumsum()
+    first = counts.astype(bool).argmax(0)
+    points = sorted({*range(period, int(ends[-1]), period), int(ends[-1])})
+    drop = 0.3 if strategy == "fine_tuning" else 0.05
+
+    def accuracy(samples: int, task: int) -> dict[int, float]:
+        starts = np.concatenate([[0], ends])[first]
+        known = [c for c in range(len(first)) if first[c] <= task and starts[c] < samples]
+        age = (samples - starts) / ends[-1]
+        values = (
+            LEVEL[strategy] * (1 - np.exp(-8 * age))
+            - drop * age
+            + 0.04 * rng.standard_normal(len(first))
+        )
+        return {c: float(np.clip(values[c], 0, 1)) for c in known}
+
+    rows: list[list[Any]] = []
+    for x in () if strategy == "joint" else points:
+        values = accuracy(x, int(np.searchsorted(ends, x)))
+        rows.append([x, "anytime_accuracy", "seen", float(np.mean(list(values.values())))])
+        rows += [[x, "anytime_accuracy", f"class:{c}", v] for c, v in values.items()]
+    for t, x in enumerate(ends.tolist()):
+        if strategy == "joint" and t < len(ends) - 1:
+            continue
+        values = accuracy(x, t)
+        if values:
+            rows.append([x, "task_end_accuracy", "seen", float(np.mean(list(values.values())))])
+        for i in range(t + 1):
+            if members := [v for c, v in values.items() if first[c] == i]:
+                rows.append([x, "task_end_accuracy", f"task:{i}", float(np.mean(members))])
+        if strategy == "mvp":
+            rows += [[x, "prompt_usage", f"prompt:{p}", x * (p + 1) // 11] for p in range(10)]
+    return rows
+
+
+def fake_run(
+    root: Path,
+    strategy: str = "mvp",
+    seed: int = 1,
+    *,
+    recipe: str = "digits",
+    n_tasks: int = 5,
+    n_classes: int = 10,
+    status: str = "finished",
+    time: str = "20250101-120000",
+    settings: dict[str, Any] | None = None,
+    name: str | None = None,
+    **summary: Any,
+) -> Path:
+    """Write one run folder below ``root`` and return it; ``summary`` overrides entries of
+    summary.json, and ``name`` the strategy in it."""
+    folder = root / recipe / strategy / f"{seed}-{time}"
+    folder.mkdir(parents=True)
+    stream = fake_stream(np.random.default_rng(seed), n_tasks, n_classes)
+    rows = fake_metrics(np.random.default_rng([seed, len(strategy)]), stream, strategy)
+    anytime = [row[3] for row in rows if row[1:3] == ["anytime_accuracy", "seen"]]
+    ends = [row[3] for row in rows if row[1:3] == ["task_end_accuracy", "seen"]]
+    streamed = strategy != "joint"
+    results = {
+        "a_auc": float(np.mean(anytime)) if streamed else None,
+        "a_last": ends[-1],
+        "a_avg": float(np.mean(ends)),
+        "forgetting": 0.012 * len(strategy) if streamed else None,
+        "task_forgetting": 0.01 * len(strategy) if streamed else None,
+    }
+    content: dict[str, Any] = {
+        "status": status,
+        "error": "the loss is NaN at sample 640" if status == "failed" else None,
+        "recipe": recipe,
+        "strategy": name or strategy,
+        "dataset": recipe,
+        "scenario": "si_blurry",
+        "backbone": "tiny",
+        "seed": seed,
+        "stream_seed": seed,
+        "n_tasks": n_tasks,
+        "n_classes": n_classes,
+        "class_names": [f"class {c}" for c in range(n_classes)],
+        "samples": int(np.sum(stream["counts"])),
+        "whole_stream": not streamed,
+        "task_ends": np.sum(stream["counts"], axis=1).cumsum().tolist()[0 if streamed else -1 :],
+        "results": results,
+        "trainable_parameters": 1000 * len(strategy) ** 3,
+        "seconds": 12.5 + seed,
+        "images_per_second": 321.0,
+        "peak_memory_mb": 456.0,
+        "forward_passes": {"train": 2.0 if strategy == "mvp" else 1.0, "evaluation": 0.95},
+        "command": f"cl-prompts run {recipe} seeds=1,2,3",
+    }
+    (folder / "summary.json").write_text(json.dumps(content | summary))
+    (folder / "stream.json").write_text(json.dumps(stream))
+    config = {
+        "recipe": recipe,
+        "seed": seed,
+        "strategy": strategy,
+        "options": {"lr": 0.005, **(settings or {})},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    environment = {
+        "python": "3.11.2",
+        "torch": "2.9.0",
+        "device": "cpu",
+        "git_revision": None,
+        "time": time,
+    }
+    (folder / "environment.json").write_text(json.dumps(environment))
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["samples_seen", "metric", "scope", "value"], *rows])
+    return folder

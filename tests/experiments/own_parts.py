@@ -1,0 +1,71 @@
+"""A data set, a scenario and a strategy of one's own, as a user would write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import TensorDataset
+
+from cl_prompts.checks import Positive
+from cl_prompts.scenarios import DataSet, Split, as_dataset
+from cl_prompts.strategies.linear_probe import LinearProbe
+
+MEAN = (0.1, 0.2, 0.3)
+STD = (0.4, 0.5, 0.6)
+
+
+class Stripes(TensorDataset):
+    """Noise with a bright row at the place of its class."""
+
+    def __init__(self, size: int, targets: torch.Tensor, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        images = 0.3 * torch.rand(len(targets), 3, size, size, generator=generator)
+        for image, label in zip(images, targets.tolist(), strict=True):
+            image[:, label] = 1.0
+        super().__init__(images, targets)
+        self.targets = targets
+
+
+def stripes(image_size: int, seed: int, *, per_class: int = 12, n_classes: int = 4) -> DataSet:
+    """Images (3, image_size, image_size) of ``n_classes`` stripes."""
+    targets = torch.arange(n_classes).repeat_interleave(per_class)
+    parts = [Stripes(image_size, targets, seed + part) for part in (0, 1)]
+    return as_dataset(*parts, name="stripes", mean=MEAN, std=STD)
+
+
+def nothing(seed: int) -> None:
+    """Forgets to return a data set."""
+
+
+def folder_of(where: str) -> DataSet:
+    """Has a setting without default."""
+    raise NotImplementedError(where)
+
+
+def badly_annotated(size: Nowhere = 3) -> DataSet:  # noqa: F821
+    """Has an annotation that names nothing."""
+    raise NotImplementedError(size)
+
+
+def halves(y: Any, *, seed: int, swapped: bool = False) -> Split:
+    """Two tasks, each with half of the classes."""
+    labels = np.asarray(y)
+    low = np.flatnonzero(labels < labels.max() / 2)
+    high = np.flatnonzero(labels >= labels.max() / 2)
+    rng = np.random.default_rng(seed)
+    tasks = [rng.permutation(low), rng.permutation(high)]
+    return Split.of(
+        "halves",
+        labels,
+        tasks[::-1] if swapped else tasks,
+        parameters={"seed": seed, "swapped": swapped},
+    )
+
+
+class Doubled(LinearProbe):
+    """A linear probe with a setting of its own."""
+
+    factor: Positive = 2.0
+    """What is doubled."""

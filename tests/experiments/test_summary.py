@@ -1,0 +1,37 @@
+"""The summary of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from cl_prompts.experiments.building import Builder
+from cl_prompts.experiments.settings import plan
+from cl_prompts.experiments.summary import peak_memory_mb, results_of, summary_of
+from tests.experiments.commands import summary
+
+
+def test_forward_passes_are_per_image(mvp_run: Path) -> None:
+    (settings,) = plan("digits", ["strategy=linear_probe", "seed=1"])
+    parts = Builder().build(settings)
+    parts.strategy.samples_seen = 10
+    unit = parts.strategy.model.backbone.forward_macs
+    macs = {"train": 30 * unit, "evaluation": 8 * unit, "evaluated": 4}
+    found = summary_of(parts, seconds=5.0, macs=macs, command="typed")
+    assert found["forward_passes"] == {"train": 3.0, "evaluation": 2.0}
+    assert found["images_per_second"] == 2.0
+    assert found["command"] == "typed"
+    assert set(found) | {"status", "error"} == set(summary(mvp_run))
+
+
+def test_what_has_no_course_has_no_value_for_it() -> None:
+    (settings,) = plan("digits", ["strategy=joint", "seed=1"])
+    found = results_of(Builder().build(settings))
+    undefined = [name for name in found if name.startswith(("a_auc", "forgetting"))]
+    assert undefined
+    assert all(found[name] is None for name in undefined)
+
+
+def test_peak_memory_is_that_of_the_process() -> None:
+    assert 50 < peak_memory_mb(torch.device("cpu")) < 1e6
