@@ -16,6 +16,7 @@ from cl_prompts.datasets.classes import check_classes, ignored_of, labels_of
 from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
 from cl_prompts.datasets.transforms import ImageTransform, PrivateRandom
+from cl_prompts.datasets.views import KeyedTransform, current_key
 
 Statistics = tuple[float, float, float]
 IMAGENET_MEAN: Statistics = (0.485, 0.456, 0.406)
@@ -46,7 +47,7 @@ class ImageSet(Dataset):
         self,
         images: Images,
         targets: np.ndarray,
-        transform: ImageTransform | None,
+        transform: ImageTransform | KeyedTransform | None,
         rows: np.ndarray | None = None,
         ignored: np.ndarray | None = None,
     ) -> None:
@@ -60,9 +61,19 @@ class ImageSet(Dataset):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
+        return self.view(index, *current_key())
+
+    def view(self, index: int, *key: int) -> tuple[Tensor, int | Tensor]:
+        """The item of ``[index]`` in the view under ``key``, the same at every call.
+
+        Only a ``KeyedTransform`` heeds the key; ``[index]`` takes that of the surrounding
+        :func:`~cl_prompts.datasets.views.viewing`.
+        """
         label = self.targets[index]
         image = self._images[int(self._rows[index])]
-        if self._transform is not None:
+        if isinstance(self._transform, KeyedTransform):
+            image = self._transform(image, (range(len(self))[index], *key))
+        elif self._transform is not None:
             image = self._transform(image)
         if self.multi_label:
             return image, torch.from_numpy(label.astype(np.float32))
