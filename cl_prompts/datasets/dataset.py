@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cl_prompts.datasets.classes import check_classes, ignored_of, labels_of
+from cl_prompts.datasets.fingerprint import (
+    UNKNOWN,
+    files_fingerprint,
+    labels_fingerprint,
+    tensor_fingerprint,
+)
 from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
 from cl_prompts.datasets.transforms import ImageTransform, PrivateRandom
@@ -101,6 +108,16 @@ class ImageSet(Dataset):
             self._images, self.targets[kept], self._transform, self._rows[kept], ignored
         )
 
+    def fingerprint(self) -> dict[str, Any]:
+        """What identifies images and labels; see :meth:`DataSet.fingerprint`."""
+        about = UNKNOWN
+        if self.files:
+            about = files_fingerprint(self.files)
+        elif isinstance(self._images, Tensor):
+            about = tensor_fingerprint(self._images, self._rows)
+        labels = labels_fingerprint(self.targets, self.ignored)
+        return {"images": len(self), "labels": labels, **about}
+
     def bytes_kept(self) -> int:
         """Estimated bytes that the cache of decoded images may come to take; 0 without a cache."""
         return self._images.bytes_kept(self._rows) if isinstance(self._images, FileImages) else 0
@@ -154,6 +171,28 @@ class DataSet:
         """Whether an image may have several labels, or none."""
         return self.train.multi_label
 
+    def fingerprint(self) -> dict[str, Any]:
+        """What identifies this data, as plain values for a JSON file.
+
+        ``classes`` (SHA-256 of their names in order) and for ``training`` and ``test`` each the
+        number of ``images``, SHA-256 of ``labels``, of file ``names`` within their common folder
+        and of file ``sizes``, and the ``bytes`` in all. ``contents`` is the SHA-256 of all files
+        (or of pixels, where images lie in memory) up to 256 MiB a part, and None beyond, where
+        reading them would take minutes: there a change that keeps a file's size goes unnoticed.
+        Images that a user's own data set makes when asked count by number and labels only.
+        :func:`~cl_prompts.datasets.fingerprint.fingerprint_change` says in words what changed.
+
+        Raises:
+            InputError: names an image file that cannot be read.
+        """
+        names = hashlib.sha256("\0".join(self.classes).encode()).hexdigest()
+        return {
+            "name": self.name,
+            "classes": names,
+            "training": self.train.fingerprint(),
+            "test": self.test.fingerprint(),
+        }
+
     def without(self, paths: Collection[str]) -> DataSet:
         """The same without the images in these files, which ``skipped`` then lists.
 
@@ -191,7 +230,8 @@ def as_dataset(
             ``.targets``: one integer 0..C-1 per image, or, for a multi-label set, a row of C zeros
             and ones per image. A multi-label set may have ``.ignored`` too, (n, C) bool: pairs of
             image and class that average precision leaves out. Their transforms stay theirs; see
-            ``PrivateRandom`` for augmentation that can be repeated.
+            ``PrivateRandom`` for augmentation that can be repeated. An ``ImageSet`` is taken as
+            it is.
         classes: names of the C classes; None for "0", "1", ...
         name: what to call the data set.
         mean, std: statistics of its pixels, per channel.
@@ -206,7 +246,8 @@ def as_dataset(
         labels = labels_of(f"the {part} labels of {what}", data)
         ignored = ignored_of(f".ignored of the {part} images of {what}", data, labels)
         targets.append(labels)
-        parts.append(ImageSet(_ImagesOf(data), labels, None, ignored=ignored))
+        own = isinstance(data, ImageSet)
+        parts.append(data if own else ImageSet(_ImagesOf(data), labels, None, ignored=ignored))
     names = None if classes is None else tuple(str(label) for label in classes)
     n_classes = check_classes(what, targets[0], targets[1], names)
     names = names or tuple(str(label) for label in range(n_classes))
