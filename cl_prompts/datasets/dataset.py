@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,9 +14,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cl_prompts.datasets.classes import check_classes, ignored_of, labels_of
+from cl_prompts.datasets.fingerprint import (
+    UNKNOWN,
+    files_fingerprint,
+    labels_fingerprint,
+    tensor_fingerprint,
+)
 from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
 from cl_prompts.datasets.transforms import ImageTransform, PrivateRandom
+from cl_prompts.datasets.views import KeyedTransform, current_key
 
 Statistics = tuple[float, float, float]
 IMAGENET_MEAN: Statistics = (0.485, 0.456, 0.406)
@@ -46,7 +54,7 @@ class ImageSet(Dataset):
         self,
         images: Images,
         targets: np.ndarray,
-        transform: ImageTransform | None,
+        transform: ImageTransform | KeyedTransform | None,
         rows: np.ndarray | None = None,
         ignored: np.ndarray | None = None,
     ) -> None:
@@ -60,9 +68,19 @@ class ImageSet(Dataset):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
+        return self.view(index, *current_key())
+
+    def view(self, index: int, *key: int) -> tuple[Tensor, int | Tensor]:
+        """The item of ``[index]`` in the view under ``key``, the same at every call.
+
+        Only a ``KeyedTransform`` heeds the key; ``[index]`` takes that of the surrounding
+        :func:`~cl_prompts.datasets.views.viewing`.
+        """
         label = self.targets[index]
         image = self._images[int(self._rows[index])]
-        if self._transform is not None:
+        if isinstance(self._transform, KeyedTransform):
+            image = self._transform(image, (range(len(self))[index], *key))
+        elif self._transform is not None:
             image = self._transform(image)
         if self.multi_label:
             return image, torch.from_numpy(label.astype(np.float32))
@@ -89,6 +107,16 @@ class ImageSet(Dataset):
         return ImageSet(
             self._images, self.targets[kept], self._transform, self._rows[kept], ignored
         )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What identifies images and labels; see :meth:`DataSet.fingerprint`."""
+        about = UNKNOWN
+        if self.files:
+            about = files_fingerprint(self.files)
+        elif isinstance(self._images, Tensor):
+            about = tensor_fingerprint(self._images, self._rows)
+        labels = labels_fingerprint(self.targets, self.ignored)
+        return {"images": len(self), "labels": labels, **about}
 
     def bytes_kept(self) -> int:
         """Estimated bytes that the cache of decoded images may come to take; 0 without a cache."""
@@ -143,6 +171,28 @@ class DataSet:
         """Whether an image may have several labels, or none."""
         return self.train.multi_label
 
+    def fingerprint(self) -> dict[str, Any]:
+        """What identifies this data, as plain values for a JSON file.
+
+        ``classes`` (SHA-256 of their names in order) and for ``training`` and ``test`` each the
+        number of ``images``, SHA-256 of ``labels``, of file ``names`` within their common folder
+        and of file ``sizes``, and the ``bytes`` in all. ``contents`` is the SHA-256 of all files
+        (or of pixels, where images lie in memory) up to 256 MiB a part, and None beyond, where
+        reading them would take minutes: there a change that keeps a file's size goes unnoticed.
+        Images that a user's own data set makes when asked count by number and labels only.
+        :func:`~cl_prompts.datasets.fingerprint.fingerprint_change` says in words what changed.
+
+        Raises:
+            InputError: names an image file that cannot be read.
+        """
+        names = hashlib.sha256("\0".join(self.classes).encode()).hexdigest()
+        return {
+            "name": self.name,
+            "classes": names,
+            "training": self.train.fingerprint(),
+            "test": self.test.fingerprint(),
+        }
+
     def without(self, paths: Collection[str]) -> DataSet:
         """The same without the images in these files, which ``skipped`` then lists.
 
@@ -180,7 +230,8 @@ def as_dataset(
             ``.targets``: one integer 0..C-1 per image, or, for a multi-label set, a row of C zeros
             and ones per image. A multi-label set may have ``.ignored`` too, (n, C) bool: pairs of
             image and class that average precision leaves out. Their transforms stay theirs; see
-            ``PrivateRandom`` for augmentation that can be repeated.
+            ``PrivateRandom`` for augmentation that can be repeated. An ``ImageSet`` is taken as
+            it is.
         classes: names of the C classes; None for "0", "1", ...
         name: what to call the data set.
         mean, std: statistics of its pixels, per channel.
@@ -195,7 +246,8 @@ def as_dataset(
         labels = labels_of(f"the {part} labels of {what}", data)
         ignored = ignored_of(f".ignored of the {part} images of {what}", data, labels)
         targets.append(labels)
-        parts.append(ImageSet(_ImagesOf(data), labels, None, ignored=ignored))
+        own = isinstance(data, ImageSet)
+        parts.append(data if own else ImageSet(_ImagesOf(data), labels, None, ignored=ignored))
     names = None if classes is None else tuple(str(label) for label in classes)
     n_classes = check_classes(what, targets[0], targets[1], names)
     names = names or tuple(str(label) for label in range(n_classes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -132,15 +131,3 @@ def count_positives(matrix: np.ndarray, tasks: Sequence[np.ndarray]) -> np.ndarr
         (n_tasks, n_classes) int64.
     """
     return np.stack([matrix[rows].sum(axis=0, dtype=np.int64) for rows in tasks])
-
-
-def integer(name: str, value: Any, low: int, high: int, hint: str = "") -> int:
-    """``value`` as an int from ``low`` to ``high``; ``hint`` follows the range in the error's
-    sentence."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or not low <= number <= high:
-        raise InputError(f"{name} must be a whole number from {low} to {high}{hint}, not {value!r}")
-    return number

@@ -13,6 +13,9 @@ from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 
 ImageTransform = Callable[[Tensor], Tensor]
 
+AREA = (0.05, 1.0)  # of a random part, as a share of the image
+ASPECT = (3 / 4, 4 / 3)  # of a random part, width to height
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -65,11 +68,10 @@ class Augmentation:
         if self.policy is not None:
             steps.append(v2.AutoAugment(self.policy))
         if self.affine:
-            a = self.affine
-            change = (10 * a, (a / 16, a / 16), (1 - a / 10, 1 + a / 10))
-            steps.append(v2.RandomAffine(*change, interpolation=InterpolationMode.BILINEAR))
+            bilinear = InterpolationMode.BILINEAR
+            steps.append(v2.RandomAffine(*self.affine_range, interpolation=bilinear))
         if self.random_area:
-            steps.append(v2.RandomResizedCrop(size, scale=(0.05, 1.0), ratio=(3 / 4, 4 / 3)))
+            steps.append(v2.RandomResizedCrop(size, scale=AREA, ratio=ASPECT))
         else:
             steps.append(v2.Resize((size, size)))
         if self.padding:
@@ -86,6 +88,12 @@ class Augmentation:
         else:
             fit = [v2.Resize((size, size))]
         return v2.Compose([*fit, v2.ToDtype(torch.float32, scale=True)])
+
+    @property
+    def affine_range(self) -> tuple[float, tuple[float, float], tuple[float, float]]:
+        """Greatest angle in degrees, greatest shifts as shares of the side, range of scales."""
+        a = self.affine
+        return 10 * a, (a / 16, a / 16), (1 - a / 10, 1 + a / 10)
 
     @property
     def cuts(self) -> bool:

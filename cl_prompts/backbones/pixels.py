@@ -1,0 +1,125 @@
+"""What a batch must look like: images in [0, 1] of the backbone's size, and usable targets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_prompts.errors import InputError
+
+#: How far pixels may lie outside of [0, 1]: bicubic resizing overshoots at edges.
+OVERSHOOT = 0.1
+
+
+def check_pixels(images: Any, size: int) -> None:
+    """Refuse a batch of images that a backbone would take, and misunderstand.
+
+    Reads the smallest and the greatest pixel, which makes a GPU wait: meant for the first batch.
+
+    >>> check_pixels(torch.rand(2, 3, 32, 32), 32)
+    >>> check_pixels(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), 32)
+    Traceback (most recent call last):
+    cl_prompts.errors.InputError: images are uint8: give floats in [0, 1], as images.float() / 255
+
+    Args:
+        images: (batch, 3, size, size), floating-point, in [0, 1]; normalisation is the backbone's.
+        size: side of the backbone's images, in pixels.
+
+    Raises:
+        InputError: no tensor, another type, shape or size, NaN, or pixels beyond [0, 1]
+            (in 0..255, or normalised already).
+    """
+    if not isinstance(images, Tensor):
+        raise InputError(
+            f"images are a {type(images).__name__}: give a tensor (batch, 3, {size}, {size})"
+        )
+    if not images.is_floating_point():
+        kind = str(images.dtype).removeprefix("torch.")
+        raise InputError(f"images are {kind}: give floats in [0, 1], as images.float() / 255")
+    _check_shape(images, size)
+    if not images.numel():
+        return
+    low, high = (value.item() for value in torch.aminmax(images.detach()))
+    if not (abs(low) < float("inf") and abs(high) < float("inf")):
+        raise InputError("images hold NaN or infinite pixels: look at the data set's transforms")
+    if low < -OVERSHOOT:
+        raise InputError(
+            f"pixels reach from {low:.3g} to {high:.3g}: give images in [0, 1] and leave out the"
+            " normalisation, which the backbone does"
+        )
+    if high > 1 + OVERSHOOT:
+        raise InputError(
+            f"pixels reach from {low:.3g} to {high:.3g}: give images in [0, 1], for instance"
+            " divided by 255"
+        )
+
+
+def _check_shape(images: Tensor, size: int) -> None:
+    shape = tuple(images.shape)
+    wanted = f"(batch, 3, {size}, {size})"
+    if len(shape) != 4:
+        raise InputError(f"images have shape {shape}: give {wanted}")
+    if shape[1] != 3:
+        hint = "give RGB"
+        if shape[1] == 1:
+            hint = "repeat the channel, as images.expand(-1, 3, -1, -1) does"
+        elif shape[3] == 3:
+            hint = "put channels first, as images.permute(0, 3, 1, 2) does"
+        raise InputError(f"images have shape {shape} instead of {wanted}: {hint}")
+    if shape[2:] != (size, size):
+        raise InputError(
+            f"images are {shape[2]} x {shape[3]} pixels: the backbone takes {size} x {size}, so"
+            f" resize them, or create the backbone with image_size={shape[2]}"
+        )
+
+
+def check_targets(targets: Any, n_classes: int, *, multi_label: bool = False) -> Tensor:
+    """The targets of a batch in the type that losses take.
+
+    Reads the smallest and the greatest target, which makes a GPU wait: meant for the first batch.
+
+    >>> check_targets(torch.tensor([0, 2], dtype=torch.uint8), 3)
+    tensor([0, 2])
+
+    Args:
+        targets: (batch,) of any integer type, or with ``multi_label`` zeros and ones (batch,
+            n_classes) of any numeric type or bool.
+        n_classes: number of classes.
+        multi_label: an image may have several labels.
+
+    Returns:
+        (batch,) int64, or (batch, n_classes) of the given floating-point type or float32.
+
+    Raises:
+        InputError: no tensor (such as names of classes), another type or shape, or a label that is
+            out of range.
+    """
+    wanted = (
+        f"zeros and ones (batch, {n_classes})" if multi_label else f"integers 0 to {n_classes - 1}"
+    )
+    if not isinstance(targets, Tensor):
+        first = targets[0] if isinstance(targets, list | tuple) and targets else targets
+        raise InputError(f"targets are {type(first).__name__}s such as {first!r}: give {wanted}")
+    kind = str(targets.dtype).removeprefix("torch.")
+    if multi_label:
+        if targets.dim() != 2 or targets.shape[1] != n_classes or targets.is_complex():
+            raise InputError(f"targets are {kind} of shape {tuple(targets.shape)}: give {wanted}")
+    elif targets.dim() != 1 or targets.dtype == torch.bool or _fractional(targets):
+        raise InputError(f"targets are {kind} of shape {tuple(targets.shape)}: give {wanted}")
+    if targets.numel():
+        # uint16 and its like cannot be compared; every label that counts fits into int64.
+        values = targets if _fractional(targets) else targets.long()
+        low, high = (value.item() for value in torch.aminmax(values))
+        greatest = 1 if multi_label else n_classes - 1
+        if not 0 <= low <= high <= greatest:
+            wrong = high if low >= 0 else low
+            raise InputError(f"target {wrong} was met: give {wanted}")
+    if not multi_label:
+        return targets.long()
+    return targets if targets.is_floating_point() else targets.float()
+
+
+def _fractional(targets: Tensor) -> bool:
+    return targets.is_floating_point() or targets.is_complex()

@@ -1,0 +1,264 @@
+"""Random views by key: the parameters of a view are drawn apart from their application.
+
+A :class:`View` holds the random parameters of one augmented image. It depends on the seed, the row
+and a key alone (the stream position and update, or the epoch), never on what was drawn before nor
+on the process that draws it, so any number of DataLoader workers gives the same images, and a
+resumed run needs no state. Views may be drawn here and applied elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F
+
+from cl_prompts.datasets.transforms import AREA, ASPECT, Augmentation
+
+Key = tuple[int, ...]
+
+_KEY: ContextVar[Key] = ContextVar("view key", default=())
+
+
+@dataclass(frozen=True)
+class View:
+    """Random parameters of one view, in pixels of the image that each of them is applied to.
+
+    >>> View(shift=(0, 8), flip=True)
+    View(square=None, changes=(), affine=None, area=None, shift=(0, 8), flip=True)
+
+    Args:
+        square: top and left of the square cut from the enlarged image.
+        changes: operations of AutoAugment's sub-policy that take place, with their magnitudes.
+        affine: angle in degrees, shift to the right and down, scale.
+        area: top, left, height and width of the part that is enlarged to the final size.
+        shift: top and left of the crop from the padded image.
+        flip: whether it is mirrored.
+    """
+
+    square: tuple[int, int] | None = None
+    changes: tuple[tuple[str, float], ...] = ()
+    affine: tuple[float, int, int, float] | None = None
+    area: tuple[int, int, int, int] | None = None
+    shift: tuple[int, int] | None = None
+    flip: bool = False
+
+
+class KeyedTransform:
+    """An augmentation whose views are chosen by key.
+
+    With the same random numbers it gives the images of ``augmentation.train(size)``, bit by bit.
+
+    >>> transform = KeyedTransform(Augmentation(), 32, seed=0)
+    >>> photo = torch.rand(3, 32, 32).mul(255).to(torch.uint8)
+    >>> first, again = transform(photo, (7, 0)), transform(photo, (7, 0))
+    >>> torch.equal(first, again)
+    True
+
+    Args:
+        augmentation: what is drawn and how it is applied.
+        size: side of the images delivered, in pixels.
+        seed: any integer >= 0.
+    """
+
+    def __init__(self, augmentation: Augmentation, size: int, *, seed: int) -> None:
+        self.augmentation = augmentation
+        self.size = size
+        self.seed = seed
+        policy = augmentation.policy
+        self._policy = None if policy is None else _Policy(policy)
+
+    def __call__(self, image: Tensor, key: Key) -> Tensor:
+        """The view of a uint8 image (3, height, width) under ``key``, float32 in [0, 1]."""
+        height, width = image.shape[-2:]
+        return self.apply(image, self.draw(key, height, width))
+
+    def draw(self, key: Key, height: int, width: int) -> View:
+        """Parameters of the view of an image of this size under ``key``."""
+        return self.draw_from(_generator(self.seed, key), height, width)
+
+    def draw_from(self, generator: torch.Generator, height: int, width: int) -> View:
+        """Parameters from a generator's next numbers, in the order in which torchvision draws."""
+        augmentation = self.augmentation
+        square = affine = area = shift = None
+        changes: tuple[tuple[str, float], ...] = ()
+        if augmentation.square_crop:
+            height, width = _resized(height, width, augmentation.shorter_side(self.size))
+            square = _offset(height, width, self.size, generator)
+            height = width = self.size
+        if self._policy is not None:
+            changes = self._policy.draw(height, width, generator)
+        if augmentation.affine:
+            affine = _affine(augmentation, height, width, generator)
+        if augmentation.random_area:
+            area = _area(height, width, generator)
+        if augmentation.padding:
+            padded = self.size + 2 * augmentation.padding
+            shift = _offset(padded, padded, self.size, generator)
+        flip = augmentation.flip and bool(torch.rand(1, generator=generator) < 0.5)
+        return View(square, changes, affine, area, shift, flip)
+
+    def apply(self, image: Tensor, view: View) -> Tensor:
+        """The view of an image, or of several of one size, with given parameters.
+
+        Args:
+            image: (..., 3, height, width) uint8.
+            view: drawn for this size.
+
+        Returns:
+            (..., 3, size, size) float32 in [0, 1].
+        """
+        size = self.size
+        if view.square is not None:
+            image = F.resize(image, [self.augmentation.shorter_side(size)])
+            image = F.crop(image, *view.square, size, size)
+        if self._policy is not None:
+            image = self._policy.change(image, view.changes)
+        if view.affine is not None:
+            angle, right, down, scale = view.affine
+            how = InterpolationMode.BILINEAR
+            image = F.affine(image, angle, [right, down], scale, [0.0, 0.0], how, fill=0)
+        if view.area is not None:
+            image = F.resized_crop(image, *view.area, [size, size])
+        else:
+            image = F.resize(image, [size, size])
+        if view.shift is not None:
+            image = F.pad(image, [self.augmentation.padding])
+            image = F.crop(image, *view.shift, size, size)
+        if view.flip:
+            image = F.horizontal_flip(image)
+        return F.to_dtype(image, torch.float32, scale=True)
+
+
+class KeyedItems(Dataset):
+    """The items of a data set under view keys: ``[row, key] -> item``.
+
+    A batch sampler that yields lists of (row, key) makes a DataLoader with any number of workers
+    deliver those views, through whatever subsets lie between it and the ``ImageSet``.
+
+    >>> KeyedItems(["a", "b"])[1, (100, 0)]  # nothing random here
+    'b'
+
+    Args:
+        data: any map-style data set.
+    """
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: tuple[int, Key]) -> Any:
+        row, key = index
+        with viewing(*key):
+            return self.data[row]
+
+
+@contextmanager
+def viewing(*key: int) -> Iterator[None]:
+    """Items that are read in this context are views under ``key``."""
+    token = _KEY.set(key)
+    try:
+        yield
+    finally:
+        _KEY.reset(token)
+
+
+def current_key() -> Key:
+    """The key of the surrounding :func:`viewing`; empty outside of any."""
+    return _KEY.get()
+
+
+def _generator(seed: int, key: Key) -> torch.Generator:
+    """A generator for one view. A hash, since seeds that differ by little, and keys of different
+    lengths, must not give the same numbers."""
+    words = " ".join(str(int(part)) for part in (seed, *key))
+    digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def _uniform(low: float, high: float, generator: torch.Generator) -> float:
+    return torch.empty(1).uniform_(low, high, generator=generator).item()
+
+
+def _offset(height: int, width: int, size: int, generator: torch.Generator) -> tuple[int, int]:
+    """Top and left of a random square; nothing is drawn where there is no choice."""
+    free = (height - size, width - size)
+    top, left = (
+        int(torch.randint(0, room + 1, (), generator=generator)) if room else 0 for room in free
+    )
+    return top, left
+
+
+def _resized(height: int, width: int, shorter: int) -> tuple[int, int]:
+    """Size after torchvision's resize of the shorter side, which rounds the longer one down."""
+    if height <= width:
+        return shorter, int(shorter * width / height)
+    return int(shorter * height / width), shorter
+
+
+def _affine(
+    augmentation: Augmentation, height: int, width: int, generator: torch.Generator
+) -> tuple[float, int, int, float]:
+    degrees, shifts, scales = augmentation.affine_range
+    angle = _uniform(-degrees, degrees, generator)
+    right = round(_uniform(-shifts[0] * width, shifts[0] * width, generator))
+    down = round(_uniform(-shifts[1] * height, shifts[1] * height, generator))
+    return angle, right, down, _uniform(*scales, generator)
+
+
+def _area(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a part of random area and aspect ratio (Inception's crop)."""
+    for _ in range(10):
+        area = height * width * _uniform(*AREA, generator)
+        low, high = (float(torch.log(torch.tensor(ratio))) for ratio in ASPECT)
+        ratio = float(torch.exp(torch.tensor(_uniform(low, high, generator))))
+        w = round(math.sqrt(area * ratio))
+        h = round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            top = int(torch.randint(0, height - h + 1, (1,), generator=generator))
+            left = int(torch.randint(0, width - w + 1, (1,), generator=generator))
+            return top, left, h, w
+    # No luck: the central part of the nearest allowed aspect ratio.
+    ratio = min(max(width / height, ASPECT[0]), ASPECT[1])
+    w, h = min(width, round(height * ratio)), min(height, round(width / ratio))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+class _Policy(v2.AutoAugment):
+    """AutoAugment in two steps: what is drawn, and what is done to the image."""
+
+    def draw(
+        self, height: int, width: int, generator: torch.Generator
+    ) -> tuple[tuple[str, float], ...]:
+        """Operations of a random sub-policy that take place, with their magnitudes."""
+        policy = self._policies[int(torch.randint(len(self._policies), (), generator=generator))]
+        changes = []
+        for name, probability, level in policy:
+            if not torch.rand((), generator=generator) <= probability:
+                continue
+            magnitudes, signed = self._AUGMENTATION_SPACE[name]
+            table = magnitudes(10, height, width)
+            magnitude = 0.0 if table is None else float(table[level])
+            if table is not None and signed and torch.rand((), generator=generator) <= 0.5:
+                magnitude = -magnitude
+            changes.append((name, magnitude))
+        return tuple(changes)
+
+    def change(self, image: Tensor, changes: tuple[tuple[str, float], ...]) -> Tensor:
+        """The image after these operations."""
+        for name, magnitude in changes:
+            image = self._apply_image_or_video_transform(
+                image, name, magnitude, interpolation=self.interpolation, fill=self._fill
+            )
+        return image
