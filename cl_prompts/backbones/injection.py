@@ -80,6 +80,8 @@ class PromptPlan:
         routed: block -> a prefix that depends on the block's queries.
         additive: block -> what is added to the class token's key and value, each (batch or 1,
             heads, head dim).
+        losses: functions that give terms of loss of the prompts themselves, to be called after the
+            pass; they belong to this one pass.
     """
 
     prepended: Tensor | None = None
@@ -90,6 +92,7 @@ class PromptPlan:
     gate: dict[int, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     routed: dict[int, RoutedPrefix] = field(default_factory=dict)
     additive: dict[int, KeyValue] = field(default_factory=dict)
+    losses: list[Callable[[], Tensor]] = field(default_factory=list)
 
     def add(self, other: PromptPlan) -> None:
         """Append ``other``'s prompts behind this plan's, block by block; offsets and additive
@@ -128,6 +131,12 @@ class PromptPlan:
                     f"the {name} of block {twice[0]} is given twice: a block can have one"
                 )
             mine_by_block.update(theirs)
+        self.losses.extend(other.losses)
+
+    def loss(self) -> Tensor | None:
+        """Sum of the prompts' own terms of loss, once the pass is done; None without any."""
+        terms = [term() for term in self.losses]
+        return torch.stack(terms).sum() if terms else None
 
     def to(self, dtype: torch.dtype) -> PromptPlan:
         """The same prompts in another precision; functions stay as they are."""
