@@ -38,7 +38,14 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 class BlockAdapter(Protocol):
-    """What runs beside a block's MLP."""
+    """What runs beside a block's MLP.
+
+    Example:
+        >>> from cl_prompts.backbones.adapters import Adapter
+        >>> adapter: BlockAdapter = Adapter(16, bottleneck=4)
+        >>> adapter.macs_per_token
+        128
+    """
 
     macs_per_token: int
     """Multiply-accumulates for one token."""
@@ -50,7 +57,17 @@ class BlockAdapter(Protocol):
 
 
 class RoutedPrefix(Protocol):
-    """A prefix whose rows a block chooses by its own queries."""
+    """A prefix whose rows a block chooses by its own queries.
+
+    Example:
+        >>> class First:
+        ...     rows = 1
+        ...     def __call__(self, queries):
+        ...         return queries.mean(dim=(2, 3))[..., None], queries[:, :, :1]
+        >>> plan = PromptPlan(routed={2: First()})
+        >>> plan.extra_keys(2)
+        (0, 1)
+    """
 
     rows: int
     """Rows that are chosen."""
@@ -66,6 +83,12 @@ class RoutedPrefix(Protocol):
 class PromptPlan:
     """The prompts of one forward pass, by block. A leading axis of 1 means "the same for the whole
     batch".
+
+    Example:
+        >>> plan = PromptPlan(context={0: torch.randn(1, 5, 16)})
+        >>> plan.add(PromptPlan(context={0: torch.randn(3, 2, 16)}))
+        >>> plan.context[0].shape
+        torch.Size([3, 7, 16])
 
     Attributes:
         prepended: (batch or 1, n, dim) tokens appended to the sequence before block 0, without

@@ -19,6 +19,12 @@ class ClassAccuracy:
     Args:
         n_classes: classes of the data set.
         device: where the counts live.
+
+    Example:
+        >>> counts = ClassAccuracy(3)
+        >>> counts.update(torch.eye(3)[[0, 1, 1]], torch.tensor([0, 1, 2]))
+        >>> counts.by_class().tolist()
+        [1.0, 1.0, 0.0]
     """
 
     def __init__(self, n_classes: int, device: torch.device | str = "cpu") -> None:
@@ -56,6 +62,10 @@ class Evaluation:
         scores: further numbers by name (multi-label: CF1, OF1, ... at each threshold).
         images: (classes,) test images of each class, by which accuracies are pooled; None: all
             classes count alike.
+
+    Example:
+        >>> Evaluation(100, 0.5, torch.tensor([0.5, 0.5])).accuracy
+        0.5
     """
 
     samples_seen: int
@@ -73,6 +83,12 @@ class Curve:
     Attributes:
         anytime: evaluations at the anytime points, in order.
         task_ends: one evaluation after each task.
+
+    Example:
+        >>> end = Evaluation(100, 0.5, torch.tensor([0.5]))
+        >>> curve = Curve(anytime=[Evaluation(50, 0.8, torch.tensor([0.8]))], task_ends=[end])
+        >>> [point.samples_seen for point in curve.points()]
+        [50, 100]
     """
 
     anytime: list[Evaluation] = field(default_factory=list)

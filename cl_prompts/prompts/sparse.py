@@ -25,6 +25,16 @@ NEVER = 2.0
 class BlockRouting:
     """The routed prefix of one block in one forward pass.
 
+    Example:
+        >>> routing = SparsePrefix((0,), 6, 2, 16, 4).build(None).routed[0]
+        >>> scores, values = routing(torch.randn(3, 4, 17, 4))
+        >>> scores.shape, values.shape, routing.index.shape
+        (torch.Size([3, 4, 2]), torch.Size([3, 4, 2, 4]), torch.Size([3, 4, 2]))
+
+    Args:
+        pool: the prefix.
+        block: its place among the pool's blocks.
+
     Attributes:
         rows: experts that are chosen.
         scores: (batch, heads, experts) scores of the experts, not scaled.
