@@ -38,7 +38,14 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 class BlockAdapter(Protocol):
-    """What runs beside a block's MLP."""
+    """What runs beside a block's MLP.
+
+    Example:
+        >>> from cl_prompts.backbones.adapters import Adapter
+        >>> adapter: BlockAdapter = Adapter(16, bottleneck=4)
+        >>> adapter.macs_per_token
+        128
+    """
 
     macs_per_token: int
     """Multiply-accumulates for one token."""
@@ -50,7 +57,17 @@ class BlockAdapter(Protocol):
 
 
 class RoutedPrefix(Protocol):
-    """A prefix whose rows a block chooses by its own queries."""
+    """A prefix whose rows a block chooses by its own queries.
+
+    Example:
+        >>> class First:
+        ...     rows = 1
+        ...     def __call__(self, queries):
+        ...         return queries.mean(dim=(2, 3))[..., None], queries[:, :, :1]
+        >>> plan = PromptPlan(routed={2: First()})
+        >>> plan.extra_keys(2)
+        (0, 1)
+    """
 
     rows: int
     """Rows that are chosen."""
@@ -67,6 +84,12 @@ class PromptPlan:
     """The prompts of one forward pass, by block. A leading axis of 1 means "the same for the whole
     batch".
 
+    Example:
+        >>> plan = PromptPlan(context={0: torch.randn(1, 5, 16)})
+        >>> plan.add(PromptPlan(context={0: torch.randn(3, 2, 16)}))
+        >>> plan.context[0].shape
+        torch.Size([3, 7, 16])
+
     Attributes:
         prepended: (batch or 1, n, dim) tokens appended to the sequence before block 0, without
             positional embedding.
@@ -80,6 +103,8 @@ class PromptPlan:
         routed: block -> a prefix that depends on the block's queries.
         additive: block -> what is added to the class token's key and value, each (batch or 1,
             heads, head dim).
+        losses: functions that give terms of loss of the prompts themselves, to be called after the
+            pass; they belong to this one pass.
     """
 
     prepended: Tensor | None = None
@@ -90,6 +115,7 @@ class PromptPlan:
     gate: dict[int, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     routed: dict[int, RoutedPrefix] = field(default_factory=dict)
     additive: dict[int, KeyValue] = field(default_factory=dict)
+    losses: list[Callable[[], Tensor]] = field(default_factory=list)
 
     def add(self, other: PromptPlan) -> None:
         """Append ``other``'s prompts behind this plan's, block by block; offsets and additive
@@ -128,6 +154,12 @@ class PromptPlan:
                     f"the {name} of block {twice[0]} is given twice: a block can have one"
                 )
             mine_by_block.update(theirs)
+        self.losses.extend(other.losses)
+
+    def loss(self) -> Tensor | None:
+        """Sum of the prompts' own terms of loss, once the pass is done; None without any."""
+        terms = [term() for term in self.losses]
+        return torch.stack(terms).sum() if terms else None
 
     def to(self, dtype: torch.dtype) -> PromptPlan:
         """The same prompts in another precision; functions stay as they are."""

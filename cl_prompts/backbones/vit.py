@@ -155,6 +155,10 @@ class FrozenViT(nn.Module):
         plan = (plan or PromptPlan()).to(tokens.dtype)
         stop = self.depth if stop is None else stop
         n_prepended = 0 if plan.prepended is None else plan.prepended.shape[1]
+        if prepended_only and plan.additive:
+            raise TypeError(
+                "additive prompts act on the class token, which this pass does not read"
+            )
         if plan.offset is not None:
             tokens = self._with_offset(tokens, plan.offset)
             entry = None  # which is that of the tokens without offset

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.checks import in_range, whole_number
+from cl_prompts.losses.masked import masked_mean
 
 
 def row_difference(rows: Tensor, frozen: Tensor, known: Tensor | None = None) -> Tensor:
@@ -31,8 +32,7 @@ def row_difference(rows: Tensor, frozen: Tensor, known: Tensor | None = None) ->
     difference = F.normalize(rows, dim=-1) - F.normalize(frozen.detach(), dim=-1)
     if known is None:
         return difference.abs().mean()
-    difference = difference.masked_fill(~known[:, None], 0)
-    return difference.abs().sum() / (known.sum() * rows.shape[1]).clamp(min=1)
+    return masked_mean(difference.abs(), known[:, None].expand_as(difference))
 
 
 def logit_divergence(logits: Tensor, frozen: Tensor, known: Tensor | None = None) -> Tensor:
@@ -54,9 +54,7 @@ def logit_divergence(logits: Tensor, frozen: Tensor, known: Tensor | None = None
         known = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
     student = _log_softmax(logits, known)
     teacher = _log_softmax(frozen.detach(), known)
-    # Columns that are not known hold 0 in both.
-    each = (teacher.exp() * (teacher - student)).masked_fill(~known, 0)
-    return each.sum() / (len(logits) * known.sum()).clamp(min=1)
+    return masked_mean(teacher.exp() * (teacher - student), known.expand_as(logits))
 
 
 def _log_softmax(logits: Tensor, known: Tensor) -> Tensor:
@@ -85,7 +83,7 @@ def cosine_consistency(rows: Tensor, frozen: Tensor, known: Tensor | None = None
     distance = 1 - F.cosine_similarity(rows, frozen.detach(), dim=-1)
     if known is None:
         return distance.mean()
-    return distance.masked_fill(~known, 0).sum() / known.sum().clamp(min=1)
+    return masked_mean(distance, known)
 
 
 class MixingAdapter(nn.Module):

@@ -1,104 +1,42 @@
-"""What a run is judged by: class counts on the device, the anytime curve, and forgetting by its
-several definitions.
+"""What a run is judged by: accuracy along the stream and at its end, forgetting by its several
+definitions, backward and forward transfer.
 
 Accuracies are fractions in [0, 1]. Everything here is plain torch and works without Avalanche.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from cl_prompts.errors import InputError
+from cl_prompts.checks import one_of
+from cl_prompts.metrics.curve import ClassAccuracy, Curve, Evaluation
 
+__all__ = [
+    "ClassAccuracy",
+    "Curve",
+    "Evaluation",
+    "a_auc",
+    "a_avg",
+    "a_last",
+    "accuracy_by_task",
+    "backward_transfer",
+    "class_forgetting",
+    "forgetting",
+    "forward_transfer",
+    "multi_label_run_results",
+    "results",
+    "task_accuracy",
+    "task_forgetting",
+]
 
-class ClassAccuracy:
-    """Correct and total test samples per class, accumulated on the device without a synchronisation
-    per batch.
-
-    Args:
-        n_classes: classes of the data set.
-        device: where the counts live.
-    """
-
-    def __init__(self, n_classes: int, device: torch.device | str = "cpu") -> None:
-        self.correct = torch.zeros(n_classes, dtype=torch.int64, device=device)
-        self.total = torch.zeros(n_classes, dtype=torch.int64, device=device)
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: logits (batch, columns), labels (batch,)."""
-        hit = (logits.argmax(dim=1) == labels).to(torch.int64)
-        self.correct.index_add_(0, labels, hit)
-        self.total.index_add_(0, labels, torch.ones_like(hit))
-
-    def overall(self) -> float:
-        """Share of correct samples; NaN without any."""
-        total = int(self.total.sum())
-        return float(self.correct.sum()) / total if total else float("nan")
-
-    def by_class(self) -> Tensor:
-        """(classes,) float64 accuracies, NaN for classes without samples; on the CPU."""
-        return self.correct.cpu().double() / self.total.cpu()
-
-
-@dataclass
-class Evaluation:
-    """One evaluation on the test images of the classes seen so far.
-
-    Attributes:
-        samples_seen: stream samples trained on before it.
-        accuracy: over all those images; NaN if no class was seen. Multi-label: mean average
-            precision (mAP).
-        by_class: (classes,) accuracies, NaN for unseen classes. Multi-label: average precisions
-            (AP).
-        by_class_fixed: multi-label: the same on the fixed test set of each class's own task, which
-            does not grow.
-        scores: further numbers by name (multi-label: CF1, OF1, ... at each threshold).
-    """
-
-    samples_seen: int
-    accuracy: float
-    by_class: Tensor
-    by_class_fixed: Tensor | None = None
-    scores: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
-class Curve:
-    """Everything that was measured along a stream.
-
-    Attributes:
-        anytime: evaluations at the anytime points, in order.
-        task_ends: one evaluation after each task.
-    """
-
-    anytime: list[Evaluation] = field(default_factory=list)
-    task_ends: list[Evaluation] = field(default_factory=list)
-
-    def points(self, *, end: bool = True) -> list[Evaluation]:
-        """The points of the anytime curve: with ``end``, the end of the stream is one even if no
-        threshold falls there."""
-        points = list(self.anytime)
-        last = self.task_ends[-1] if self.task_ends else None
-        if end and last is not None and (not points or points[-1].samples_seen < last.samples_seen):
-            points.append(last)
-        return [p for p in points if p.accuracy == p.accuracy]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain lists and tensors."""
-        rows = {
-            name: [tuple(getattr(e, f.name) for f in fields(e)) for e in getattr(self, name)]
-            for name in ("anytime", "task_ends")
-        }
-        return rows
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
-        for name in ("anytime", "task_ends"):
-            setattr(self, name, [Evaluation(*values) for values in state[name]])
+ClassForgetting = Literal["default", "anytime", "f_last", "first"]
+TaskForgetting = Literal["task", "l2p", "one_step", "first"]
+Tasks = Sequence[Sequence[int]]
 
 
 def a_auc(curve: Curve, *, end: bool = True) -> float:
@@ -122,35 +60,28 @@ def a_avg(curve: Curve) -> float:
     return sum(ends) / len(ends) if ends else float("nan")
 
 
-def class_forgetting(curve: Curve, *, definition: str = "default") -> Tensor:
+def class_forgetting(curve: Curve, *, definition: ClassForgetting = "default") -> Tensor:
     """Forgetting of each class: (classes,) with NaN where it is undefined.
 
     Definitions:
         ``default``: maximum over earlier task ends minus final accuracy, for classes seen before
-        the last task. ``published``: best earlier anytime point minus final, for classes that were
-        ever right before. ``published_task_end``: the same over earlier task ends, F_last of the
-        Si-Blurry code. ``first``: accuracy at the first task end at which the class was seen, minus
-        final.
+        the last task. ``f_last``: the same for classes that were ever right before, the only one of
+        the Si-Blurry code (Moon et al., ICCV 2023). ``anytime``: the same with the best earlier
+        *anytime point*; a number of our own. ``first``: accuracy at the first task end at which the
+        class was seen, minus final.
 
     Raises:
         InputError: unknown definition.
     """
-    if definition not in ("default", "published", "published_task_end", "first"):
-        raise InputError(
-            f"class forgetting {definition!r} is not known: it is default, published,"
-            " published_task_end or first"
-        )
+    one_of("definition of class forgetting", definition, ClassForgetting)
     if len(curve.task_ends) < 2:
         width = len(curve.task_ends[0].by_class) if curve.task_ends else 0
         return torch.full((width,), float("nan"), dtype=torch.float64)
     final = curve.task_ends[-1].by_class
-    if definition == "published":
-        earlier = [
-            e.by_class for e in curve.anytime if e.samples_seen < curve.task_ends[-1].samples_seen
-        ]
-        earlier = earlier or [e.by_class for e in curve.task_ends[:-1]]
-    else:
-        earlier = [e.by_class for e in curve.task_ends[:-1]]
+    earlier = [e.by_class for e in curve.task_ends[:-1]]
+    if definition == "anytime":
+        last = curve.task_ends[-1].samples_seen
+        earlier = [e.by_class for e in curve.anytime if e.samples_seen < last] or earlier
     history = torch.stack(earlier)
     known = ~history.isnan()
     if definition == "first":
@@ -158,92 +89,163 @@ def class_forgetting(curve: Curve, *, definition: str = "default") -> Tensor:
         reference = history.gather(0, row[None])[0]
     else:
         reference = history.nan_to_num(nan=-1.0).amax(dim=0)
-        known = known & (reference > 0) if definition.startswith("published") else known
+        if definition in ("anytime", "f_last"):
+            known = known & (reference > 0)
     return torch.where(known.any(dim=0), reference - final, torch.full_like(final, float("nan")))
 
 
-def forgetting(curve: Curve, *, definition: str = "default") -> float:
+def forgetting(curve: Curve, *, definition: ClassForgetting = "default") -> float:
     """Mean of :func:`class_forgetting` over the classes it is defined for; NaN with fewer than two
     tasks."""
     return _mean(class_forgetting(curve, definition=definition))
 
 
-def task_accuracy(curve: Curve, new_classes: list[list[int]]) -> Tensor:
-    """(tasks, ends): mean class accuracy of each task's classes after each task; NaN before it and
-    without classes.
+def task_accuracy(curve: Curve, new_classes: Tasks, *, pooled: bool = False) -> Tensor:
+    """(tasks, ends): accuracy on each task's classes after each task; NaN before it and without
+    classes.
 
     Args:
         curve: of one run.
         new_classes: per task the classes that first appeared in it.
+        pooled: over the test images of the task's classes, as published code tests a task;
+            otherwise the mean over classes.
     """
     table = torch.full((len(new_classes), len(curve.task_ends)), float("nan"), dtype=torch.float64)
     for i, classes in enumerate(new_classes):
         for t, end in enumerate(curve.task_ends):
-            if t >= i and classes:
-                table[i, t] = end.by_class[list(classes)].nanmean()
+            if t < i or not classes:
+                continue
+            values = end.by_class[list(classes)]
+            if pooled and end.images is not None:
+                images = end.images[list(classes)].to(values.dtype)
+                right = (values * images).nansum()
+                table[i, t] = right / images[~values.isnan()].sum()
+            else:
+                table[i, t] = values.nanmean()
     return table
 
 
+def accuracy_by_task(curve: Curve, new_classes: Tasks) -> Tensor:
+    """(ends,) unweighted mean over the tasks so far of each task's accuracy, after each task.
+
+    The headline number of L2P, DualPrompt and MULTI-LANE. It differs from the pooled accuracy where
+    tasks have test sets of different size.
+    """
+    table = task_accuracy(curve, new_classes, pooled=True)
+    return torch.tensor(
+        [_mean(table[: t + 1, t]) for t in range(table.shape[1])], dtype=torch.float64
+    )
+
+
 def task_forgetting(
-    curve: Curve, new_classes: list[list[int]], *, definition: str = "task"
+    curve: Curve, new_classes: Tasks, *, definition: TaskForgetting = "task"
 ) -> float:
     """Forgetting over tasks instead of classes, on the classes that first appeared in each.
 
     Definitions:
-        ``task`` (L2P family): maximum over earlier task ends of a task's accuracy minus final, mean
-        over tasks but the last;
-            negative where a task has improved.
+        ``task``: maximum over earlier task ends of a task's accuracy minus final, mean over tasks
+            but the last; negative where a task has improved.
+        ``l2p`` (the published code of L2P, DualPrompt and MULTI-LANE): the same with the final
+            accuracy among those that the maximum is taken of, hence never negative, and accuracies
+            pooled over a task's test images.
         ``one_step`` (CODA-Prompt's code): 1/(T-1) sum over t >= 1 of the mean over i < t of acc[i,
-        t-1] - acc[i, t]; a loss
-            per step, hence several times smaller than the others.
+            t-1] - acc[i, t]; a loss per step, hence several times smaller than the others.
         ``first``: accuracy when learnt minus final.
 
     Raises:
         InputError: unknown definition.
     """
-    table = task_accuracy(curve, new_classes)
+    one_of("definition of task forgetting", definition, TaskForgetting)
+    table = task_accuracy(curve, new_classes, pooled=definition == "l2p")
     n = table.shape[1]
-    if definition not in ("task", "one_step", "first"):
-        raise InputError(
-            f"task forgetting {definition!r} is not known: it is task, one_step or first"
-        )
     if n < 2:
         return float("nan")
     if definition == "one_step":
         steps = [_mean(table[:t, t - 1] - table[:t, t]) for t in range(1, n)]
         return _mean(torch.tensor(steps, dtype=torch.float64))
     before, final = table[:-1, :-1], table[:-1, -1]
-    reference = (
-        before.nan_to_num(nan=-1.0).amax(dim=1) if definition == "task" else before.diagonal()
-    )
+    if definition == "first":
+        reference = before.diagonal()
+    else:
+        among = table[:-1] if definition == "l2p" else before
+        reference = among.nan_to_num(nan=-1.0).amax(dim=1)
     return _mean(torch.where(before.isnan().all(dim=1), float("nan"), reference - final))
 
 
+def backward_transfer(curve: Curve) -> float:
+    """Backward transfer (BWT; Lopez-Paz and Ranzato, NeurIPS 2017, arXiv 1706.08840), by class.
+
+    Mean over the classes seen before the last task of final accuracy minus accuracy at the first
+    task end at which the class was seen: minus the forgetting of definition ``first``. By class, so
+    that it is defined where classes come in several tasks; with disjoint tasks of equally many
+    classes it is the published number. NaN with fewer than two tasks.
+    """
+    return -forgetting(curve, definition="first")
+
+
+def forward_transfer(curve: Curve, home_classes: Tasks) -> float:
+    """Forward transfer (FWT; Lopez-Paz and Ranzato, NeurIPS 2017, arXiv 1706.08840), by class.
+
+    Mean over the classes of all tasks but the first of the accuracy at the task end *before* their
+    own task, minus that of chance. A class that was not seen yet counts 0 on both sides: its column
+    is masked, so it can be told neither by skill nor by chance. Hence FWT is 0 where classes come
+    in one task only, and on blurry streams says how much of a class was learned from the samples
+    that came ahead of its home. NaN with fewer than two tasks.
+
+    Args:
+        curve: of one run.
+        home_classes: per task the classes that have their home in it; where there are no homes,
+            those that first appeared in it, which gives 0.
+    """
+    found: list[float] = []
+    for before, classes in zip(curve.task_ends, list(home_classes)[1:], strict=False):
+        found += before.by_class[list(classes)].nan_to_num(nan=0.0).tolist()
+    return _mean(torch.tensor(found, dtype=torch.float64))
+
+
 def results(
-    curve: Curve, new_classes: list[list[int]], *, end: bool = True
+    curve: Curve,
+    new_classes: Tasks,
+    *,
+    end: bool = True,
+    home_classes: Tasks | None = None,
 ) -> dict[str, float | None]:
     """The numbers of a finished run; None where one is undefined.
 
-    Keys: ``a_auc``, ``a_last``, ``a_avg``, ``forgetting`` (class-wise), ``task_forgetting``, and by
-    name the other definitions ``forgetting_published``, ``forgetting_published_task_end``,
-    ``forgetting_first``, ``task_forgetting_one_step``.
+    Keys: ``a_auc``, ``a_last``, ``a_avg``, ``forgetting`` (class-wise), ``task_forgetting``,
+    ``bwt`` and ``fwt``, and by name ``a_last_by_task`` and ``a_avg_by_task``
+    (:func:`accuracy_by_task`, final and mean over task ends), and the other definitions ``f_last``,
+    ``forgetting_anytime``, ``forgetting_first``, ``task_forgetting_l2p``,
+    ``task_forgetting_one_step``.
+
+    Args:
+        curve: of the run.
+        new_classes: per task the classes that first appeared in it.
+        end: whether the end of the stream is an anytime point, see :func:`a_auc`.
+        home_classes: see :func:`forward_transfer`; None: ``new_classes``.
     """
+    by_task = accuracy_by_task(curve, new_classes)
     values = {
         "a_auc": a_auc(curve, end=end),
         "a_last": a_last(curve),
         "a_avg": a_avg(curve),
+        "a_last_by_task": float(by_task[-1]) if len(by_task) else float("nan"),
+        "a_avg_by_task": _mean(by_task),
         "forgetting": forgetting(curve),
         "task_forgetting": task_forgetting(curve, new_classes),
-        "forgetting_published": forgetting(curve, definition="published"),
-        "forgetting_published_task_end": forgetting(curve, definition="published_task_end"),
+        "bwt": backward_transfer(curve),
+        "fwt": forward_transfer(curve, new_classes if home_classes is None else home_classes),
+        "f_last": forgetting(curve, definition="f_last"),
+        "forgetting_anytime": forgetting(curve, definition="anytime"),
         "forgetting_first": forgetting(curve, definition="first"),
+        "task_forgetting_l2p": task_forgetting(curve, new_classes, definition="l2p"),
         "task_forgetting_one_step": task_forgetting(curve, new_classes, definition="one_step"),
     }
     return {name: value if value == value else None for name, value in values.items()}
 
 
 def multi_label_run_results(
-    curve: Curve, new_classes: list[list[int]], *, end: bool = True
+    curve: Curve, new_classes: Tasks, *, end: bool = True
 ) -> dict[str, float | None]:
     """The numbers of a finished multi-label run; None where one is undefined.
 

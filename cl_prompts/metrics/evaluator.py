@@ -109,7 +109,9 @@ class CachedEvaluator:
         """
         if not self.multi_label:
             counts = self(model, seen)
-            return Evaluation(samples_seen, counts.overall(), counts.by_class())
+            return Evaluation(
+                samples_seen, counts.overall(), counts.by_class(), images=counts.total.cpu()
+            )
         chunks = list(self.logits(model, seen))
         rows = torch.cat([r for r, _ in chunks]) if chunks else torch.zeros(0, dtype=torch.int64)
         empty = torch.zeros(0, len(seen))

@@ -48,6 +48,16 @@ class RanPAC(SolvedClassifier):
         seed: of R and of the held-out sample.
         dtype: of the sums and of the solution. float32 is enough for small projections and large
             ridges only: the system's condition grows with samples * projection / ridge.
+
+    Raises:
+        InputError: a number out of range, or an unknown expansion.
+
+    Example:
+        >>> ranpac = RanPAC(4, 3, projection=50, ridge=1.0)
+        >>> features, labels = 3 * torch.eye(4)[:3], torch.arange(3)
+        >>> ranpac.update(features, labels)
+        >>> ranpac(features).argmax(dim=1).tolist()
+        [0, 1, 2]
     """
 
     ridge: Tensor

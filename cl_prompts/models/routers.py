@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_prompts.checks import whole_number
+from cl_prompts.errors import InputError
 from cl_prompts.models.ridge import Expansion, RidgeStatistics, check_ridge
 from cl_prompts.prompts.selectors import Selection, count_choices
 from cl_prompts.prompts.task_aware import TaskAware
@@ -123,3 +124,119 @@ class AnalyticRouter(TaskAware):
         """The expert; a solution from before is thrown away."""
         super().set_extra_state(state)
         self.weight = None
+
+
+class TaskIdentity(nn.Module):
+    """HiDe-Prompt's classifier of queries (NeurIPS 2023, arXiv 2310.07234): residual mapping and
+    linear head.
+
+    ``m(q) = LN(q + W2 gelu(W1 q + b1) + b2)`` with a hidden layer twice as wide as the query; the
+    head's classes are those of the data set. Published: Adam, 20 epochs a task on the current
+    classes, then aligned with samples of the queries' class statistics
+    (:class:`~cl_prompts.training.gaussian_alignment.GaussianHeadAlignment`).
+
+    Args:
+        dim: width of a query.
+        n_classes: columns of the logits.
+
+    Raises:
+        InputError: no class.
+
+    Example:
+        >>> TaskIdentity(16, 5)(torch.randn(3, 16)).shape
+        torch.Size([3, 5])
+    """
+
+    def __init__(self, dim: int, n_classes: int) -> None:
+        super().__init__()
+        whole_number("n_classes", n_classes)
+        self.mapping = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, n_classes)
+
+    def mapped(self, query: Tensor) -> Tensor:
+        """Queries (batch, dim) -> m(q), (batch, dim)."""
+        return self.norm(query + self.mapping(query))
+
+    def forward(self, query: Tensor) -> Tensor:
+        """Queries (batch, dim) -> logits (batch, classes)."""
+        return self.head(self.mapped(query))
+
+
+class HeadRouter(TaskAware):
+    """An image gets the prompts of the task that owns its most likely class, by a classifier of
+    queries (HiDe-Prompt, NeurIPS 2023, arXiv 2310.07234).
+
+    Training uses the current task's prompts; the classifier plays no part there (the published code
+    runs it and ignores the result). Classes belong to the task in which :meth:`own` first met them.
+
+    Args:
+        classifier: queries (batch, dim) -> logits (batch, classes), a :class:`TaskIdentity` say.
+        n_classes: columns of its logits.
+        n_tasks: entries of the pool.
+
+    Raises:
+        InputError: a number out of range.
+
+    Example:
+        >>> router = HeadRouter(nn.Linear(4, 6), 6, n_tasks=3)
+        >>> for task in range(3):
+        ...     router.start_task(task)
+        ...     router.own(torch.tensor([2 * task, 2 * task + 1]))
+        >>> router.eval()(torch.randn(5, 4)).index.shape
+        torch.Size([5, 1])
+    """
+
+    count: Tensor
+    task_of: Tensor
+
+    def __init__(self, classifier: nn.Module, n_classes: int, n_tasks: int) -> None:
+        super().__init__()
+        whole_number("n_classes", n_classes)
+        whole_number("n_tasks", n_tasks)
+        self.classifier = classifier
+        self.n_tasks = n_tasks
+        self.register_buffer("count", torch.zeros(n_tasks))
+        self.register_buffer("task_of", torch.full((n_classes,), -1))
+
+    @property
+    def current(self) -> int:
+        """The task in training."""
+        return max(self.task, 0)
+
+    @property
+    def seen(self) -> Tensor:
+        """(classes,) boolean: classes that belong to a task."""
+        return self.task_of >= 0
+
+    def begin(self, task: int) -> None:
+        """Check that the pool has an entry for the task."""
+        if task >= self.n_tasks:
+            raise InputError(
+                f"task {task} has no prompts: the pool was made for n_tasks={self.n_tasks}"
+            )
+
+    @torch.no_grad()
+    def own(self, labels: Tensor) -> None:
+        """Give the classes that occur in ``labels`` (any shape), unless they belong to an earlier
+        task, to the current one."""
+        present = torch.zeros_like(self.task_of, dtype=torch.bool)
+        present.index_fill_(0, labels.flatten(), True)
+        self.task_of.masked_fill_(present & ~self.seen, self.current)
+
+    def forward(self, query: Tensor) -> Selection:
+        """Query (batch, dim) -> Selection of one task an image; its distance is 1 - the logit of
+        each task's best class in evaluation, 0 in training."""
+        scale = torch.ones_like(self.count)
+        if self.training:
+            index = torch.full((len(query), 1), self.current, device=query.device)
+            return Selection(index, query.new_zeros(len(query), self.n_tasks), scale)
+        logits = self.classifier(query).masked_fill(~self.seen, float("-inf"))
+        own = self.task_of[:, None] == torch.arange(self.n_tasks, device=query.device)
+        best = torch.where(own, logits[:, :, None], float("-inf")).amax(dim=1)
+        return Selection(best.argmax(dim=1, keepdim=True), 1 - best, scale)
+
+    @torch.no_grad()
+    def observe(self, selection: Selection) -> None:
+        """Count a training batch's choices."""
+        self.count += count_choices(selection.index, self.n_tasks)

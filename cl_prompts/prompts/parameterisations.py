@@ -21,7 +21,14 @@ from cl_prompts.prompts.task_selectors import slot_rows
 
 
 class ValuePool(Protocol):
-    """A pool whose prompts are one Parameter: (..., rows, dim)."""
+    """A pool whose prompts are one Parameter: (..., rows, dim).
+
+    Example:
+        >>> from cl_prompts.prompts.pools import SharedTokens
+        >>> pool: ValuePool = SharedTokens((0,), 5, 16)
+        >>> pool.build_from(torch.zeros_like(pool.values), None).context[0].abs().sum().item()
+        0.0
+    """
 
     values: nn.Parameter
 

@@ -8,16 +8,20 @@ A prefix of length n is n keys *and* n values. The CODA-Prompt repository counts
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import KeyValue, PromptPlan
+from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.init import Distribution, drawn
 from cl_prompts.prompts.pools import gather
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware
 from cl_prompts.prompts.task_selectors import copy_slot
+
+PrefixLayout = Literal["own", "published"]
 
 
 def check_prefix(blocks: Sequence[int], length: int, dim: int, heads: int) -> None:
@@ -97,10 +101,12 @@ class PrefixPool(TaskAware):
     """A pool of prefixes: each entry holds keys and values for each of ``blocks`` (DualPrompt's
     E-prompts).
 
-    Every image gets the keys and the values of its own entries. The PyTorch ports of DualPrompt
-    deal out the gathered rows in another order, so that one half of a batch gets a prompt's keys as
-    values too and the other half its values as keys, or even another image's prompts; that defect
-    is not offered.
+    Every image gets the keys and the values of its own entries. The published code of HiDe-Prompt
+    and NoRGa, like the PyTorch ports of DualPrompt, deals out the gathered rows in another order:
+    image b gets entries 2b and 2b + 1 of a list of all images' keys followed by all images' values.
+    So one half of a batch gets a prompt's keys as values too and the other half its values as keys,
+    and with mixed entries other images' prompts, so that predictions depend on batch mates.
+    ``layout="published"`` reproduces it for parity.
 
     With more than one selected entry an image's rows are laid one behind the other (L2P++).
 
@@ -113,9 +119,11 @@ class PrefixPool(TaskAware):
         initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
         copy_slots: entries per task that begin as a copy of those of the task before (DualPrompt:
             1); 0: none.
+        layout: who gets which rows, see above.
 
     Raises:
-        InputError: the same block twice, a negative length, a width that heads do not divide.
+        InputError: the same block twice, a negative length, a width that heads do not divide, an
+            unknown layout.
     """
 
     def __init__(
@@ -128,10 +136,13 @@ class PrefixPool(TaskAware):
         *,
         initial: Distribution = "uniform",
         copy_slots: int = 0,
+        layout: PrefixLayout = "own",
     ) -> None:
         super().__init__()
         check_prefix(blocks, length, dim, heads)
+        one_of("layout", layout, PrefixLayout)
         self.blocks, self.heads, self.copy_slots = tuple(blocks), heads, copy_slots
+        self.layout = layout
         self.values = drawn((size, len(self.blocks), 2, length, dim), initial)
 
     def begin(self, task: int) -> None:
@@ -147,6 +158,10 @@ class PrefixPool(TaskAware):
         """:meth:`build` with other values of the same shape."""
         # (batch, k, blocks, 2, length, dim) -> (batch, blocks, 2, k * length, dim)
         rows = gather(values, selection).permute(0, 2, 3, 1, 4, 5).flatten(3, 4)
+        if self.layout == "published":
+            # All keys, then all values, dealt out two by two.
+            dealt = rows.permute(1, 2, 0, 3, 4).flatten(1, 2).unflatten(1, (-1, 2))
+            rows = dealt.transpose(0, 1)
         return PromptPlan(
             prefix={
                 block: split_heads(rows[:, i], self.heads) for i, block in enumerate(self.blocks)

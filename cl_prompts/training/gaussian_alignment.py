@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cl_prompts.checks import at_least, one_of, positive, whole_number
 from cl_prompts.errors import InputError
-from cl_prompts.losses.classification import masked_cross_entropy
 
 GaussianStatistics = Literal["covariance", "variance", "centroids"]
 AlignmentOptimizer = Literal["sgd", "adamw"]
@@ -175,7 +175,8 @@ class GaussianHeadAlignment(nn.Module):
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 optimizer.zero_grad()
-                masked_cross_entropy(head(features), labels, seen).backward()
+                logits = head(features).masked_fill(~seen, float("-inf"))
+                F.cross_entropy(logits, labels).backward()
                 optimizer.step()
 
     @torch.no_grad()

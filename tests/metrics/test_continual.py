@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score
 
 from cl_prompts.errors import InputError
 from cl_prompts.metrics import continual as metrics
@@ -34,38 +30,6 @@ def curve(task_ends: list[list[float]], anytime: list[tuple[int, float]] = ()) -
     return made
 
 
-@given(st.integers(1, 6), st.integers(1, 60), st.integers(0, 2**31))
-@settings(deadline=None, max_examples=30)
-def test_class_accuracy_equals_scikit_learn(n_classes: int, n: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    logits, labels = rng.normal(size=(n, n_classes)), rng.integers(0, n_classes, n)
-    counts = metrics.ClassAccuracy(n_classes)
-    for part in np.array_split(np.arange(n), 3):
-        counts.update(torch.from_numpy(logits[part]), torch.from_numpy(labels[part]))
-    predicted = logits.argmax(1)
-    assert counts.overall() == pytest.approx(accuracy_score(labels, predicted))
-    for c, value in enumerate(counts.by_class().tolist()):
-        if (labels == c).any():
-            assert value == pytest.approx((predicted[labels == c] == c).mean())
-        else:
-            assert math.isnan(value)
-
-
-def test_no_sample_is_nan_not_zero() -> None:
-    assert math.isnan(metrics.ClassAccuracy(3).overall())
-
-
-def test_the_end_is_a_point_only_if_no_threshold_falls_there() -> None:
-    made = curve([[1.0], [0.5]], [(8, 0.9), (16, 0.6)])
-    assert [p.samples_seen for p in made.points()] == [8, 16, 20]
-    assert metrics.a_auc(made) == pytest.approx((0.9 + 0.6 + 0.5) / 3)
-    assert metrics.a_auc(made, end=False) == pytest.approx(0.75)
-    assert [p.samples_seen for p in curve([[1.0], [0.5]], [(10, 1.0), (20, 0.5)]).points()] == [
-        10,
-        20,
-    ]
-
-
 def test_forgetting_by_hand() -> None:
     made = curve([[0.5, 0.2, NAN], [0.4, 0.3, 0.9]])
     assert metrics.class_forgetting(made).tolist()[:2] == pytest.approx([0.1, -0.1])
@@ -78,18 +42,18 @@ def test_forgetting_by_hand() -> None:
     )
 
 
-def test_published_forgetting_takes_the_best_earlier_anytime_point() -> None:
+def test_anytime_forgetting_takes_the_best_earlier_anytime_point() -> None:
     made = curve([[0.5], [0.6], [0.2]], [(5, 0.9), (25, 0.3), (30, 0.95)])
-    assert metrics.forgetting(made, definition="published") == pytest.approx(0.7)
-    at_ends = metrics.forgetting(made, definition="published_task_end")
+    assert metrics.forgetting(made, definition="anytime") == pytest.approx(0.7)
+    at_ends = metrics.forgetting(made, definition="f_last")
     assert at_ends == pytest.approx(0.4)
     two = curve(
         [[0.5, 0.2, 0.0], [0.4, 0.3, 0.9]], [(5, 0.95)]
     )  # the third class was never right before
-    assert metrics.forgetting(two, definition="published_task_end") == pytest.approx(0.0)
+    assert metrics.forgetting(two, definition="f_last") == pytest.approx(0.0)
     # A class that was never right before does not count.
     never = curve([[0.0, 0.5], [0.3, 0.4]])
-    assert metrics.forgetting(never, definition="published") == pytest.approx(0.1)
+    assert metrics.forgetting(never, definition="anytime") == pytest.approx(0.1)
     assert metrics.forgetting(never) == pytest.approx((-0.3 + 0.1) / 2)
 
 
@@ -112,6 +76,52 @@ def test_task_forgetting_definitions() -> None:
     )
 
 
+def test_published_task_forgetting_is_never_negative() -> None:
+    better = curve([[0.5, NAN, NAN], [0.9, 0.4, NAN], [0.7, 0.6, 0.9]])
+    new = [[0], [1], [2]]
+    assert metrics.task_forgetting(better, new) == pytest.approx((0.2 - 0.2) / 2)
+    # The second task was never better than at the end.
+    assert metrics.task_forgetting(better, new, definition="l2p") == pytest.approx((0.2 + 0.0) / 2)
+    assert metrics.results(better, new)["task_forgetting_l2p"] == pytest.approx(0.1)
+
+
+def test_accuracy_by_task_does_not_weigh_tasks_by_their_size() -> None:
+    made = curve([[0.5, NAN, NAN], [0.4, 1.0, 0.6]])
+    new = [[0], [1, 2]]
+    assert metrics.accuracy_by_task(made, new).tolist() == pytest.approx([0.5, (0.4 + 0.8) / 2])
+    for evaluation in made.task_ends:
+        evaluation.images = torch.tensor([100, 30, 10])
+    # A task's own accuracy is pooled over its test images.
+    second = (30 * 1.0 + 10 * 0.6) / 40
+    want = [0.5, (0.4 + second) / 2]
+    assert metrics.accuracy_by_task(made, new).tolist() == pytest.approx(want)
+    got = metrics.results(made, new)
+    assert got["a_last_by_task"] == pytest.approx(want[1])
+    assert got["a_avg_by_task"] == pytest.approx(sum(want) / 2)
+    assert metrics.task_accuracy(made, new)[1, 1] == pytest.approx(0.8)  # ours: mean over classes
+
+
+def test_backward_transfer_by_hand() -> None:
+    made = curve([[0.5, NAN, NAN], [0.8, 0.6, NAN], [0.3, 0.7, 0.9]])
+    assert metrics.backward_transfer(made) == pytest.approx(((0.3 - 0.5) + (0.7 - 0.6)) / 2)
+    # Lopez-Paz and Ranzato's formula on tasks of one class: 1/(T-1) sum R[T, i] - R[i, i]
+    table = metrics.task_accuracy(made, [[0], [1], [2]])
+    literal = sum(float(table[i, 2] - table[i, i]) for i in range(2)) / 2
+    assert metrics.results(made, [[0], [1], [2]])["bwt"] == pytest.approx(literal)
+    assert math.isnan(metrics.backward_transfer(curve([[0.5]])))
+
+
+def test_forward_transfer_is_what_came_ahead_of_a_classs_home() -> None:
+    made = curve([[0.5, 0.2, NAN, NAN], [0.8, 0.6, 0.4, NAN], [0.3, 0.7, 0.9, 0.5]])
+    homes = [[0], [1], [2, 3]]
+    # Class 1 before task 1: 0.2; classes 2 and 3 before task 2: 0.4, and 0 for the unseen one.
+    assert metrics.forward_transfer(made, homes) == pytest.approx((0.2 + 0.4 + 0) / 3)
+    got = metrics.results(made, [[0, 1], [2], [3]], home_classes=homes)
+    assert got["fwt"] == pytest.approx(0.2)
+    assert metrics.results(made, [[0, 1], [2], [3]])["fwt"] == 0  # classes that come once
+    assert math.isnan(metrics.forward_transfer(curve([[0.5]]), [[0]]))
+
+
 def test_tasks_without_new_classes_are_left_out() -> None:
     made = curve([[0.9, NAN], [0.5, NAN], [0.4, 0.9]])
     assert metrics.task_forgetting(made, [[0], [], [1]]) == pytest.approx(0.5)
@@ -132,16 +142,7 @@ def test_a_perfect_model() -> None:
 
 
 def test_unknown_definitions_are_refused() -> None:
-    with pytest.raises(InputError, match="default, published, published_task_end or first"):
+    with pytest.raises(InputError, match="unknown definition of class forgetting 'max'"):
         metrics.forgetting(curve([[1.0]]), definition="max")
-    with pytest.raises(InputError, match="task, one_step or first"):
+    with pytest.raises(InputError, match="unknown definition of task forgetting 'max'"):
         metrics.task_forgetting(curve([[1.0]]), [[0]], definition="max")
-
-
-def test_a_curve_survives_its_state() -> None:
-    made, other = curve([[0.5, NAN]], [(3, 0.4)]), Curve()
-    other.load_state_dict(made.state_dict())
-    assert other.anytime[0].samples_seen == 3
-    assert torch.equal(
-        other.task_ends[0].by_class.nan_to_num(-1), made.task_ends[0].by_class.nan_to_num(-1)
-    )

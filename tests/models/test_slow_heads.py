@@ -15,7 +15,6 @@ from cl_prompts.losses.classification import batch_classes, masked_cross_entropy
 from cl_prompts.models.heads import CosineHead
 from cl_prompts.models.routers import EXPERTS, AnalyticRouter
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads, ensemble
-from cl_prompts.prompts.experts import ExpertTokens
 from cl_prompts.prompts.pools import TokenPool, class_position
 from cl_prompts.prompts.selectors import Selection
 from tests.golden_numbers import Golden, golden_vit, put
@@ -110,32 +109,6 @@ def test_published_run() -> None:
         torch.testing.assert_close(
             got[finite], GOLDEN(f"test/ensemble_{kind}")[finite], atol=1e-4, rtol=0
         )
-
-
-def test_experts_begin_as_the_mean_of_their_predecessors_and_end_frozen() -> None:
-    experts = ExpertTokens(3, range(2), 4, 8)
-    first = experts.values[0].detach().clone()
-    optimizer = torch.optim.Adam(experts.parameters(), lr=0.1)
-    for expert in range(3):
-        experts.start_task(expert)
-        fixed = [v.detach().clone() for v in list(experts.values)[:expert]]
-        for _ in range(3):
-            optimizer.zero_grad()
-            plan = experts.build(choose(expert, 5))
-            sum(tokens.square().sum() for tokens in plan.context.values()).backward()  # type: ignore[union-attr]
-            optimizer.step()
-        for before, values in zip(fixed, experts.values, strict=False):
-            assert torch.equal(before, values)
-    assert not torch.equal(first, experts.values[0])
-    fresh = ExpertTokens(3, range(2), 4, 8)
-    fresh.start_task(1)
-    fresh.start_task(2)
-    assert torch.equal(fresh.values[1], fresh.values[0])
-    twin = ExpertTokens(3, range(2), 4, 8)
-    twin.load_state_dict(fresh.state_dict())
-    assert [v.requires_grad for v in twin.values] == [False, False, True]
-    with pytest.raises(InputError, match=r"expert must be a whole number from 0 to 2"):
-        fresh.start_task(3)
 
 
 @pytest.mark.parametrize("cosine", [False, True])

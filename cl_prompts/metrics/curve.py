@@ -1,0 +1,117 @@
+"""What is measured along a stream: class counts on the device, evaluations, the anytime curve.
+
+Accuracies are fractions in [0, 1]. Plain torch, without Avalanche.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class ClassAccuracy:
+    """Correct and total test samples per class, accumulated on the device without a synchronisation
+    per batch.
+
+    Args:
+        n_classes: classes of the data set.
+        device: where the counts live.
+
+    Example:
+        >>> counts = ClassAccuracy(3)
+        >>> counts.update(torch.eye(3)[[0, 1, 1]], torch.tensor([0, 1, 2]))
+        >>> counts.by_class().tolist()
+        [1.0, 1.0, 0.0]
+    """
+
+    def __init__(self, n_classes: int, device: torch.device | str = "cpu") -> None:
+        self.correct = torch.zeros(n_classes, dtype=torch.int64, device=device)
+        self.total = torch.zeros(n_classes, dtype=torch.int64, device=device)
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: logits (batch, columns), labels (batch,)."""
+        hit = (logits.argmax(dim=1) == labels).to(torch.int64)
+        self.correct.index_add_(0, labels, hit)
+        self.total.index_add_(0, labels, torch.ones_like(hit))
+
+    def overall(self) -> float:
+        """Share of correct samples; NaN without any."""
+        total = int(self.total.sum())
+        return float(self.correct.sum()) / total if total else float("nan")
+
+    def by_class(self) -> Tensor:
+        """(classes,) float64 accuracies, NaN for classes without samples; on the CPU."""
+        return self.correct.cpu().double() / self.total.cpu()
+
+
+@dataclass
+class Evaluation:
+    """One evaluation on the test images of the classes seen so far.
+
+    Attributes:
+        samples_seen: stream samples trained on before it.
+        accuracy: over all those images; NaN if no class was seen. Multi-label: mean average
+            precision (mAP).
+        by_class: (classes,) accuracies, NaN for unseen classes. Multi-label: average precisions
+            (AP).
+        by_class_fixed: multi-label: the same on the fixed test set of each class's own task, which
+            does not grow.
+        scores: further numbers by name (multi-label: CF1, OF1, ... at each threshold).
+        images: (classes,) test images of each class, by which accuracies are pooled; None: all
+            classes count alike.
+
+    Example:
+        >>> Evaluation(100, 0.5, torch.tensor([0.5, 0.5])).accuracy
+        0.5
+    """
+
+    samples_seen: int
+    accuracy: float
+    by_class: Tensor
+    by_class_fixed: Tensor | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    images: Tensor | None = None
+
+
+@dataclass
+class Curve:
+    """Everything that was measured along a stream.
+
+    Attributes:
+        anytime: evaluations at the anytime points, in order.
+        task_ends: one evaluation after each task.
+
+    Example:
+        >>> end = Evaluation(100, 0.5, torch.tensor([0.5]))
+        >>> curve = Curve(anytime=[Evaluation(50, 0.8, torch.tensor([0.8]))], task_ends=[end])
+        >>> [point.samples_seen for point in curve.points()]
+        [50, 100]
+    """
+
+    anytime: list[Evaluation] = field(default_factory=list)
+    task_ends: list[Evaluation] = field(default_factory=list)
+
+    def points(self, *, end: bool = True) -> list[Evaluation]:
+        """The points of the anytime curve: with ``end``, the end of the stream is one even if no
+        threshold falls there."""
+        points = list(self.anytime)
+        last = self.task_ends[-1] if self.task_ends else None
+        if end and last is not None and (not points or points[-1].samples_seen < last.samples_seen):
+            points.append(last)
+        return [p for p in points if p.accuracy == p.accuracy]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain lists and tensors."""
+        rows = {
+            name: [tuple(getattr(e, f.name) for f in fields(e)) for e in getattr(self, name)]
+            for name in ("anytime", "task_ends")
+        }
+        return rows
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        for name in ("anytime", "task_ends"):
+            setattr(self, name, [Evaluation(*values) for values in state[name]])

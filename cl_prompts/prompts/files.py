@@ -1,0 +1,106 @@
+"""Prompts on disk: initial values that were learned elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cl_prompts.errors import InputError, unknown
+
+
+def save_prompts(path: str | Path, prompts: Mapping[str, Tensor]) -> None:
+    """Write prompts by name as safetensors, in one piece or not at all.
+
+    Args:
+        path: of the file.
+        prompts: tensors of any shape.
+    """
+    temporary = Path(f"{path}.tmp")
+    tensors = {name: values.detach().cpu().contiguous() for name, values in prompts.items()}
+    save_file(tensors, str(temporary))
+    temporary.replace(path)
+
+
+def read_prompts(path: str | Path, name: str | None = None) -> Tensor:
+    """Read prompts.
+
+    MISA (ICLR 2025, arXiv 2503.00677) has released warmed-up prompts for ViT-B/16 as plain tensors,
+    ``g_prompt.pt`` and ``e_prompt.pt``.
+
+    Args:
+        path: a ``.safetensors`` file, or a ``.pt`` file that holds tensors alone: nothing in it is
+            executed.
+        name: of the prompts in it; None where there are no others.
+
+    Returns:
+        fp32 tensor on the CPU.
+
+    Raises:
+        InputError: no such file, not of these kinds, or an unknown or missing name.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"there are no prompts at {file}: it is not a file")
+    try:
+        if file.suffix == ".safetensors":
+            found = load_file(str(file))
+        else:
+            found = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # both libraries raise whatever their parsers meet
+        raise InputError(
+            f"{file} holds no prompts that can be read: give safetensors or a file of plain tensors"
+        ) from error
+    if isinstance(found, Tensor):
+        found = {"prompts": found}
+    if not (isinstance(found, Mapping) and all(isinstance(v, Tensor) for v in found.values())):
+        raise InputError(f"{file} holds other things than tensors: give a file of plain tensors")
+    if name is None and len(found) != 1:
+        raise InputError(
+            f"{file} holds {len(found)} sets of prompts: name one of {', '.join(sorted(found))}"
+        )
+    if name is not None and name not in found:
+        if list(found) != ["prompts"]:
+            raise unknown(f"prompts in {file}", name, found)
+        name = None
+    return (found[name] if name is not None else next(iter(found.values()))).float()
+
+
+@torch.no_grad()
+def set_initial(
+    values: nn.Parameter, prompts: str | Path | Tensor, name: str | None = None
+) -> None:
+    """Start a pool's values from given prompts.
+
+    Rows may come block by block: (size, blocks * length, dim), as MISA's files have them, fits
+    values of (size, blocks, length, dim). Other shapes must hold as many rows of the same width for
+    each entry.
+
+    Args:
+        values: of a pool, ``pool.values``.
+        prompts: a tensor or a file, see :func:`read_prompts`.
+        name: of the prompts in the file.
+
+    Raises:
+        InputError: as :func:`read_prompts`, or prompts that do not fit.
+
+    Example:
+        >>> from cl_prompts.prompts.pools import SharedTokens
+        >>> pool = SharedTokens((0, 1), 10, 16)
+        >>> set_initial(pool.values, torch.ones(1, 20, 16))
+        >>> bool((pool.values == 1).all())
+        True
+    """
+    found = prompts if isinstance(prompts, Tensor) else read_prompts(prompts, name)
+    same_width = found.dim() > 0 and found.shape[-1] == values.shape[-1]
+    # The entries of a pool come first on both sides; shared prompts are a pool of one.
+    entries = found.shape[0] in (1, values.shape[0]) if found.dim() > 1 else False
+    if found.numel() != values.numel() or not same_width or not entries:
+        raise InputError(
+            f"initial prompts of shape {tuple(found.shape)} do not fit prompts of shape"
+            f" {tuple(values.shape)}: they need the same width and as many rows"
+        )
+    values.copy_(found.reshape(values.shape))

@@ -1,0 +1,103 @@
+"""Gates on the attention scores of prefixes (NoRGa)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_prompts.backbones.injection import PromptPlan
+from cl_prompts.checks import one_of
+from cl_prompts.prompts.pools import Pool
+from cl_prompts.prompts.selectors import Selection
+from cl_prompts.prompts.task_aware import TaskAware
+
+GateActivation = Literal["tanh", "sigmoid", "gelu", "relu", "identity"]
+
+ACTIVATIONS: dict[GateActivation, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "gelu": F.gelu,
+    "relu": torch.relu,
+    "identity": lambda scores: scores,
+}
+
+
+class ScoreGate(nn.Module):
+    """``s + a2 act(a1 s)`` on the scores of prefix rows, before the softmax (NoRGa, NeurIPS 2024,
+    arXiv 2405.14124), with learned a1 and a2, 1 at the start and shared by heads and rows.
+
+    Args:
+        activation: published: tanh; sigmoid for ViTs trained with labels on ImageNet-21k.
+
+    Raises:
+        InputError: an unknown activation.
+
+    Example:
+        >>> ScoreGate("identity")(torch.ones(1, 2, 3, 4)).unique().item()
+        2.0
+    """
+
+    def __init__(self, activation: GateActivation = "tanh") -> None:
+        super().__init__()
+        one_of("activation of the gate", activation, GateActivation)
+        self.activation = activation
+        self.scale = nn.Parameter(torch.ones(2))
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Scaled scores (batch, heads, queries, rows) -> the same shape."""
+        inner, outer = self.scale.to(scores.dtype).unbind()
+        return scores + outer * ACTIVATIONS[self.activation](inner * scores)
+
+
+class GatedPrefixes(TaskAware):
+    """A pool of prefixes with a :class:`ScoreGate` in each of its blocks (NoRGa).
+
+    Gates train with the prompts in the first task and are fixed when the second one starts.
+
+    Args:
+        pool: any pool of prefixes.
+        blocks: its blocks, 0-based.
+        activation: of the gates.
+
+    Raises:
+        InputError: an unknown activation.
+
+    Example:
+        >>> from cl_prompts.prompts.prefixes import SharedPrefix
+        >>> pool = GatedPrefixes(SharedPrefix((0, 1), 3, 16, 2), (0, 1))
+        >>> sorted(pool.build(None).gate)
+        [0, 1]
+    """
+
+    def __init__(
+        self, pool: nn.Module, blocks: Sequence[int], *, activation: GateActivation = "tanh"
+    ) -> None:
+        super().__init__()
+        self.pool = pool
+        self.blocks = tuple(blocks)
+        self.gates = nn.ModuleList(ScoreGate(activation) for _ in self.blocks)
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """The pool's plan with gates."""
+        plan = cast(Pool, self.pool).build(selection)
+        plan.add(PromptPlan(gate=dict(zip(self.blocks, self.gates, strict=True))))
+        return plan
+
+    def begin(self, task: int) -> None:
+        """Fix the gates behind the first task."""
+        self._fix(task)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """The task, and with it whether the gates train."""
+        super().set_extra_state(state)
+        self._fix(self.task)
+
+    def _fix(self, task: int) -> None:
+        self.gates.requires_grad_(task < 1)
+        if task >= 1:
+            for parameter in self.gates.parameters():
+                parameter.grad = None

@@ -1,0 +1,238 @@
+"""SMoPE's pool: one prefix whose rows are experts, chosen by each block for each image and head.
+
+"One-Prompt Strikes Back: Sparse Mixture of Experts for Prompt-based Continual Learning", ICLR 2026,
+https://arxiv.org/abs/2509.24483.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.backbones.injection import KeyValue, PromptPlan
+from cl_prompts.checks import at_least, whole_number
+from cl_prompts.prompts.prefixes import check_prefix
+from cl_prompts.prompts.selectors import Selection
+
+NEVER = 2.0
+"""Penalty on experts that were never used, in ranges of the scores: they cannot win."""
+
+
+class BlockRouting:
+    """The routed prefix of one block in one forward pass.
+
+    Example:
+        >>> routing = SparsePrefix((0,), 6, 2, 16, 4).build(None).routed[0]
+        >>> scores, values = routing(torch.randn(3, 4, 17, 4))
+        >>> scores.shape, values.shape, routing.index.shape
+        (torch.Size([3, 4, 2]), torch.Size([3, 4, 2, 4]), torch.Size([3, 4, 2]))
+
+    Args:
+        pool: the prefix.
+        block: its place among the pool's blocks.
+
+    Attributes:
+        rows: experts that are chosen.
+        scores: (batch, heads, experts) scores of the experts, not scaled.
+        for_choice: the scores with penalties, by which experts are chosen.
+        index: (batch, heads, rows) the chosen ones, best first.
+    """
+
+    scores: Tensor
+    for_choice: Tensor
+    index: Tensor
+
+    def __init__(self, pool: SparsePrefix, block: int) -> None:
+        self.pool = pool
+        self.block = block
+        self.rows = pool.size if pool.dense else pool.k
+
+    def __call__(self, queries: Tensor) -> KeyValue:
+        """Queries (batch, heads, n, head dim) -> scaled scores (batch, heads, rows) and values
+        (batch, heads, rows, head dim) of the chosen experts."""
+        pool, i = self.pool, self.block
+        keys, values = (p[i].to(queries.dtype) for p in (pool.keys, pool.values))
+        # One score for all tokens: that of their mean query, class token included.
+        self.scores = torch.einsum("bhd,hed->bhe", queries.mean(dim=2), keys)
+        penalty = pool.penalty()[i].to(queries.dtype)
+        self.for_choice = self.scores - penalty * _range(self.scores)
+        order = torch.sort(self.for_choice.detach(), dim=-1, descending=True, stable=True).indices
+        self.index = order[..., : self.rows]
+        if pool.is_counting:
+            pool.tally(i, self.scores)
+        scale = keys.shape[-1] ** -0.5
+        if pool.dense:
+            return scale * self.scores, values.expand(len(queries), -1, -1, -1)
+        chosen = values[torch.arange(len(keys), device=keys.device)[:, None], self.index]
+        return scale * self.scores.gather(-1, self.index), chosen
+
+    def router_loss(self) -> Tensor:
+        """Sum over heads and chosen experts of the cross-entropy that prefers them, over scores in
+        which those not chosen are ahead by epsilon ranges."""
+        chosen = torch.zeros_like(self.scores, dtype=torch.bool).scatter_(-1, self.index, True)
+        ahead = self.scores + self.pool.epsilon * _range(self.scores)
+        log_probability = torch.where(chosen, self.scores, ahead).log_softmax(dim=-1)
+        return -log_probability.gather(-1, self.index).sum(dim=(1, 2)).mean()
+
+
+def _range(scores: Tensor) -> Tensor:
+    """(..., experts) -> (..., 1) greatest minus smallest score, without gradient."""
+    constant = scores.detach()
+    return constant.amax(dim=-1, keepdim=True) - constant.amin(dim=-1, keepdim=True)
+
+
+class SparsePrefix(nn.Module):
+    """One shared prefix whose rows are experts, of which each block chooses k by its own queries,
+    for each image and head. There is no query pass and no slot.
+
+    With qbar the mean of a block's queries over all tokens, ``s_e = qbar . k_e``; the k largest of
+    ``s_e - penalty_e (max s - min s)`` are chosen, and all tokens attend to them with the scores
+    ``s_e / sqrt(head dim)``. The penalty is ``epsilon`` for experts that earlier tasks used
+    frequently, in training; in evaluation experts that were never used are never chosen. The plan's
+    losses are, in training:
+
+    * ``router_weight`` times a cross-entropy that holds each image to the experts it was given;
+    * ``prototype_weight`` times one that holds the keys to what they were for the frequent experts
+      after the last task: ``CE(O_f K', top k of O_f O')`` with O the old keys and O_f the frequent
+      ones among them.
+
+    A task's course: train; ``with pool.counting():`` one pass over its training images in
+    evaluation mode; :meth:`settle`. The first task begins with a *dense* phase (``pool.dense =
+    True``): all experts, no router term. On streams without boundaries settle every so many
+    samples.
+
+    Deviation: counts of a pass are taken in when it is done, so they do not depend on the order of
+    images.
+
+    Args:
+        blocks: prompted blocks, 0-based; published: 0 to 5.
+        size: experts a block and head.
+        k: chosen ones.
+        dim: token width.
+        heads: attention heads of the ViT.
+        epsilon: see above; published: 0.4, for ImageNet-R 0.7, 0.5 and 0.3 with 5, 10 and 20 tasks.
+        router_weight: published: 1e-5 to 1e-4.
+        prototype_weight: published: 1e-5 to 1e-4.
+
+    Raises:
+        InputError: a number out of range.
+
+    Example:
+        >>> pool = SparsePrefix(range(6), 25, 5, 768, 12)
+        >>> sum(p.numel() for p in pool.parameters())
+        230400
+    """
+
+    old_keys: Tensor
+    counts: Tensor
+    fresh_counts: Tensor
+    frequent: Tensor
+
+    def __init__(
+        self,
+        blocks: Sequence[int],
+        size: int,
+        k: int,
+        dim: int,
+        heads: int,
+        *,
+        epsilon: float = 0.4,
+        router_weight: float = 1e-5,
+        prototype_weight: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        check_prefix(blocks, size, dim, heads)
+        whole_number("size", size)
+        whole_number("k", k, 1, size, "the number of experts")
+        at_least(0, epsilon=epsilon, router_weight=router_weight, prototype_weight=prototype_weight)
+        self.blocks = tuple(blocks)
+        self.size = size
+        self.k = k
+        self.epsilon = epsilon
+        self.router_weight = router_weight
+        self.prototype_weight = prototype_weight
+        self.dense = False
+        self.is_counting = False
+        self.settled = False
+        shape = (len(self.blocks), heads, size)
+        self.keys = nn.Parameter(torch.rand(*shape, dim // heads))
+        self.values = nn.Parameter(torch.rand(*shape, dim // heads))
+        self.register_buffer("old_keys", torch.zeros_like(self.keys))
+        self.register_buffer("counts", torch.zeros(shape))
+        self.register_buffer("fresh_counts", torch.zeros(shape))
+        self.register_buffer("frequent", torch.zeros(shape, dtype=torch.bool))
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """Ignores the selection: block -> :class:`BlockRouting`."""
+        routings = {block: BlockRouting(self, i) for i, block in enumerate(self.blocks)}
+        plan = PromptPlan(routed=dict(routings))
+        if self.training:
+            plan.losses.append(partial(self._loss, list(routings.values())))
+        return plan
+
+    def penalty(self) -> Tensor:
+        """(blocks, heads, experts) penalties on the choice, in ranges of the scores."""
+        if self.training:
+            return self.epsilon * self.frequent
+        return NEVER * (self.counts == 0)
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count in this context which experts images would choose without penalties."""
+        self.is_counting = True
+        try:
+            yield
+        finally:
+            self.is_counting = False
+
+    @torch.no_grad()
+    def tally(self, block: int, scores: Tensor) -> None:
+        """Count the k largest of scores (batch, heads, experts)."""
+        best = torch.sort(scores, dim=-1, descending=True, stable=True).indices[..., : self.k]
+        chosen = torch.zeros_like(scores).scatter_(-1, best, 1.0)
+        self.fresh_counts[block] += chosen.sum(dim=0)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """End a task: take the counts in, keep the keys, and call those experts frequent, for good,
+        that were chosen at least as often as the used ones of their head on average."""
+        self.counts += self.fresh_counts
+        self.fresh_counts.zero_()
+        used = (self.counts > 0).sum(dim=-1, keepdim=True).clamp(min=1)
+        average = self.counts.sum(dim=-1, keepdim=True) / used
+        self.frequent |= (self.counts > 0) & (self.counts >= average)
+        self.old_keys.copy_(self.keys)
+        self.settled = True
+
+    def prototype_loss(self) -> Tensor:
+        """Sum over blocks, heads and the k nearest old keys of the cross-entropy that holds
+        frequent experts to them; 0 before a task was settled."""
+        old = self.old_keys
+        target = old @ old.transpose(-2, -1)  # (blocks, heads, experts, experts)
+        nearest = torch.sort(target, dim=-1, descending=True, stable=True).indices[..., : self.k]
+        log_probability = (old @ self.keys.transpose(-2, -1)).log_softmax(dim=-1)
+        each = -log_probability.gather(-1, nearest).sum(dim=-1)
+        # The mean over the frequent experts of each head.
+        n = self.frequent.sum(dim=-1).clamp(min=1)
+        return ((each * self.frequent).sum(dim=-1) / n).sum()
+
+    def get_extra_state(self) -> Tensor:
+        """Whether a task was settled, and whether the phase is dense."""
+        return torch.tensor([self.settled, self.dense])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Inverse of :meth:`get_extra_state`."""
+        self.settled, self.dense = (bool(flag) for flag in state.tolist())
+
+    def _loss(self, routings: list[BlockRouting]) -> Tensor:
+        loss = self.keys.new_zeros(())
+        if not self.dense:
+            terms = [routing.router_loss() for routing in routings]
+            loss = loss + self.router_weight * torch.stack(terms).sum()
+        if self.settled:
+            loss = loss + self.prototype_weight * self.prototype_loss()
+        return loss

@@ -1,0 +1,99 @@
+"""Optimizer steps that look for prompts which other data cannot spoil."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from cl_prompts.checks import at_least
+from cl_prompts.errors import InputError
+
+TINY = 1e-12
+
+
+class ForgettingAware:
+    """Forgetting-aware minimisation around any optimizer (MISA, ICLR 2025, arXiv 2503.00677).
+
+    Sharpness-aware minimisation whose ascent comes from *other* data: with g_o the gradient of the
+    loss on held-out classes, ``theta~ = theta + rho g_o / (||g_o|| + 1e-12)``; the gradient of the
+    main loss is taken at theta~ and applied at theta. The norm is over all parameters that have a
+    gradient. A step costs two forward and backward passes::
+
+        fam.zero_grad()
+        loss(other).backward()
+        fam.ascend()
+        loss(main).backward()
+        fam.step()
+
+    Args:
+        optimizer: makes the step.
+        rho: length of the ascent; 0 is the plain optimizer.
+
+    Raises:
+        InputError: a negative length.
+
+    Example:
+        >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
+        >>> fam = ForgettingAware(torch.optim.SGD([theta], lr=0.1), rho=0.5)
+        >>> theta.sum().backward()
+        >>> fam.ascend()
+        >>> theta.data
+        tensor([1.5000])
+        >>> theta.square().sum().backward()
+        >>> fam.step()
+        >>> theta.data  # 1 - 0.1 * 2 * 1.5
+        tensor([0.7000])
+    """
+
+    def __init__(self, optimizer: Optimizer, rho: float = 0.1) -> None:
+        at_least(0, rho=rho)
+        self.optimizer = optimizer
+        self.rho = rho
+        self.before: list[tuple[Tensor, Tensor]] = []
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self.optimizer.zero_grad()
+
+    @torch.no_grad()
+    def ascend(self) -> None:
+        """Move along the gradients, which must be those of the loss on other data, and forget them.
+
+        Raises:
+            InputError: the last ascent has not been stepped down from.
+        """
+        if self.before:
+            raise InputError("a forgetting-aware step ascends once: call step() before the next")
+        moving = [
+            p
+            for group in self.optimizer.param_groups
+            for p in group["params"]
+            if p.grad is not None
+        ]
+        if moving:
+            norms = torch.stack([p.grad.norm() for p in moving])
+            factor = self.rho / (norms.norm() + TINY)
+            for p in moving:
+                self.before.append((p, p.detach().clone()))
+                p.add_(p.grad * factor)
+        self.zero_grad()
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Return to where the ascent began, and let the optimizer step with the gradients, which
+        must be those of the main loss."""
+        for p, values in self.before:
+            p.copy_(values)
+        self.before = []
+        self.optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimizer's; between :meth:`ascend` and :meth:`step` there is no state to save."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self.optimizer.load_state_dict(state)

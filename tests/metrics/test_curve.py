@@ -1,0 +1,57 @@
+"""What is measured along a stream."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score
+
+from cl_prompts.metrics import continual as metrics
+from cl_prompts.metrics.curve import ClassAccuracy, Curve
+from tests.metrics.test_continual import NAN, curve
+
+
+@given(st.integers(1, 6), st.integers(1, 60), st.integers(0, 2**31))
+@settings(deadline=None, max_examples=30)
+def test_class_accuracy_equals_scikit_learn(n_classes: int, n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.normal(size=(n, n_classes)), rng.integers(0, n_classes, n)
+    counts = ClassAccuracy(n_classes)
+    for part in np.array_split(np.arange(n), 3):
+        counts.update(torch.from_numpy(logits[part]), torch.from_numpy(labels[part]))
+    predicted = logits.argmax(1)
+    assert counts.overall() == pytest.approx(accuracy_score(labels, predicted))
+    for c, value in enumerate(counts.by_class().tolist()):
+        if (labels == c).any():
+            assert value == pytest.approx((predicted[labels == c] == c).mean())
+        else:
+            assert math.isnan(value)
+
+
+def test_no_sample_is_nan_not_zero() -> None:
+    assert math.isnan(ClassAccuracy(3).overall())
+
+
+def test_the_end_is_a_point_only_if_no_threshold_falls_there() -> None:
+    made = curve([[1.0], [0.5]], [(8, 0.9), (16, 0.6)])
+    assert [p.samples_seen for p in made.points()] == [8, 16, 20]
+    assert metrics.a_auc(made) == pytest.approx((0.9 + 0.6 + 0.5) / 3)
+    assert metrics.a_auc(made, end=False) == pytest.approx(0.75)
+    assert [p.samples_seen for p in curve([[1.0], [0.5]], [(10, 1.0), (20, 0.5)]).points()] == [
+        10,
+        20,
+    ]
+
+
+def test_a_curve_survives_its_state() -> None:
+    made, other = curve([[0.5, NAN]], [(3, 0.4)]), Curve()
+    other.load_state_dict(made.state_dict())
+    assert other.anytime[0].samples_seen == 3
+    assert torch.equal(
+        other.task_ends[0].by_class.nan_to_num(-1), made.task_ends[0].by_class.nan_to_num(-1)
+    )

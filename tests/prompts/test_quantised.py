@@ -1,0 +1,117 @@
+"""VQ-Prompt's parts against published numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.backbones.injection import PromptPlan
+from cl_prompts.errors import InputError
+from cl_prompts.losses.classification import masked_cross_entropy
+from cl_prompts.prompts.quantised import QuantisedComponents, SoftKeys
+from tests.golden_numbers import Golden, golden_vit, gradient, put
+
+GOLDEN = Golden("vq_prompt")
+CURRENT = torch.tensor([False, False, True, True, False, False, False, False])
+temperatures = pytest.mark.parametrize("temperature", [1, 0.1])
+
+
+def parts(blocks: list[int], temperature: float) -> tuple[SoftKeys, QuantisedComponents]:
+    keys = SoftKeys(len(blocks), 5, 32, temperature=temperature)
+    pool = QuantisedComponents(5, blocks, 4, 32, 4)
+    put(keys.key, torch.stack([GOLDEN(f"keys_{block}") for block in blocks]))
+    put(pool.values, torch.stack([GOLDEN(f"prompts_{block}") for block in blocks]))
+    return keys, pool
+
+
+def rows(plan: PromptPlan, block: int) -> tuple[Tensor, Tensor]:
+    keys, values = plan.prefix[block]
+    return keys.transpose(1, 2).flatten(2), values.transpose(1, 2).flatten(2)
+
+
+@temperatures
+@pytest.mark.parametrize("layer", [0, 3])
+def test_published_quantisation(temperature: float, layer: int) -> None:
+    case = f"temperature_{temperature}/layer{layer}"
+    keys, pool = parts([layer], temperature)
+    selection = keys(GOLDEN("query"))
+    assert selection.weights is not None
+    GOLDEN.close(selection.weights, f"{case}/weights")
+    assert torch.equal(pool.quantise(selection.weights)[2][0], GOLDEN(f"{case}/index"))
+    plan = pool.build(selection)
+    key_prefix, value_prefix = rows(plan, layer)
+    GOLDEN.close(key_prefix, f"{case}/key_prefix")
+    GOLDEN.close(value_prefix, f"{case}/value_prefix")
+    loss = plan.loss()
+    assert loss is not None
+    GOLDEN.close(loss, f"{case}/loss")
+    ramp = 0.01 * torch.arange(value_prefix.numel()).view_as(value_prefix)
+    (0.1 * key_prefix.square().sum() + 0.1 * (value_prefix * ramp).sum() + loss).backward()
+    GOLDEN.close(gradient(keys.key), f"{case}/grad_keys", atol=1e-4)
+    GOLDEN.close(gradient(pool.values), f"{case}/grad_prompts", atol=1e-4)
+
+
+@temperatures
+def test_published_model(temperature: float) -> None:
+    case = f"temperature_{temperature}/model"
+    keys, pool = parts([0, 1, 2, 3, 4], temperature)
+    vit, head = golden_vit(), nn.Linear(32, 8)
+    put(head.weight, GOLDEN("head_weight"))
+    put(head.bias, GOLDEN("head_bias"))
+    tokens = vit.embed(GOLDEN("images"))
+    query = vit.class_features(tokens)
+    GOLDEN.close(query, "query")
+    plan = pool.build(keys(query))
+    features = vit.class_features(tokens, plan)
+    GOLDEN.close(features, f"{case}/features")
+    logits = head(features)
+    GOLDEN.close(logits, f"{case}/logits")
+    own = plan.loss()
+    assert own is not None
+    GOLDEN.close(own, f"{case}/prompt_loss")
+    loss = masked_cross_entropy(logits, GOLDEN("labels"), CURRENT) + own
+    GOLDEN.close(loss, f"{case}/loss")
+    loss.backward()
+    for block in (0, 4):
+        GOLDEN.close(gradient(keys.key)[block], f"{case}/grad_keys_{block}")
+        GOLDEN.close(gradient(pool.values)[block], f"{case}/grad_prompts_{block}")
+
+
+def test_prompts_are_entries_bit_for_bit_and_learn_through_the_weighted_sum() -> None:
+    keys, pool = SoftKeys(2, 5, 16), QuantisedComponents(5, (0, 2), 4, 16, 2)
+    selection = keys(torch.randn(7, 16))
+    assert selection.weights is not None
+    index = pool.quantise(selection.weights)[2]
+    plan = pool.build(selection)
+    for i, block in enumerate((0, 2)):
+        used = torch.cat(rows(plan, block), dim=1)
+        assert torch.equal(used, pool.values[i][index[i]])
+    weight = torch.randn(7, 2, 16)
+    (rows(plan, 2)[0] * weight).sum().backward()
+    want = torch.einsum("bm,bnd->mnd", selection.weights[1], weight)
+    torch.testing.assert_close(gradient(pool.values)[1, :, :2], want)
+    assert (gradient(keys.key)[1] != 0).any()
+
+
+def test_usage_is_counted_and_plans_share_losses() -> None:
+    keys, pool = SoftKeys(2, 5, 16), QuantisedComponents(5, (0, 2), 4, 16, 2)
+    selection = keys(torch.randn(7, 16))
+    keys.observe(selection)
+    assert keys.count.sum().item() == pytest.approx(7)
+    one, two = pool.build(selection), pool.build(selection)
+    want = two.loss()
+    assert want is not None
+    one.add(QuantisedComponents(5, (1,), 4, 16, 2).build(SoftKeys(1, 5, 16)(torch.randn(7, 16))))
+    assert one.to(torch.bfloat16).losses == one.losses
+    assert len(one.losses) == 2
+    assert PromptPlan().loss() is None
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="length is 3: half of an entry's rows"):
+        QuantisedComponents(5, (0,), 3, 16, 2)
+    with pytest.raises(InputError, match="temperature is 0: it must be positive"):
+        SoftKeys(1, 5, 16, temperature=0)
+    with pytest.raises(TypeError, match="needs weights"):
+        QuantisedComponents(5, (0,), 4, 16, 2).build(None)

@@ -1,0 +1,160 @@
+"""SMoPE's pool against published numbers, and what its choice does not depend on."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.backbones.injection import PromptPlan, run_block
+from cl_prompts.errors import InputError
+from cl_prompts.losses.classification import masked_cross_entropy
+from cl_prompts.prompts.sparse import BlockRouting, SparsePrefix
+from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.toys import tiny_vit
+
+GOLDEN = Golden("smope")
+CURRENT = torch.tensor([False, False, True, True, False, False, False, False])
+
+
+def published() -> tuple[SparsePrefix, nn.Linear]:
+    pool = SparsePrefix(
+        range(6),
+        6,
+        int(GOLDEN("k")),
+        32,
+        4,
+        epsilon=GOLDEN.number("epsilon"),
+        router_weight=GOLDEN.number("router_weight"),
+        prototype_weight=GOLDEN.number("prototype_weight"),
+    )
+    head = nn.Linear(32, 8)
+    put(pool.keys, GOLDEN("keys"))
+    put(pool.values, GOLDEN("values"))
+    put(head.weight, GOLDEN("head_weight"))
+    put(head.bias, GOLDEN("head_bias"))
+    return pool, head
+
+
+def features(pool: SparsePrefix) -> tuple[Tensor, PromptPlan]:
+    vit = golden_vit()
+    plan = pool.build(None)
+    return vit.class_features(vit.embed(GOLDEN("images")), plan), plan
+
+
+def check(pool: SparsePrefix, head: nn.Linear, case: str) -> None:
+    pool.zero_grad()
+    head.zero_grad()
+    got, plan = features(pool)
+    GOLDEN.close(got, f"{case}/features")
+    logits = head(got)
+    GOLDEN.close(logits, f"{case}/logits")
+    for i, routing in plan.routed.items():
+        assert isinstance(routing, BlockRouting)
+        torch.testing.assert_close(routing.scores, GOLDEN(f"{case}/scores")[i], atol=2e-5, rtol=0)
+        if not pool.dense:
+            want = GOLDEN(f"{case}/scores_for_choice")[i]
+            torch.testing.assert_close(routing.for_choice, want, atol=2e-5, rtol=0)
+            assert torch.equal(routing.index, GOLDEN(f"{case}/index")[i])
+    own = plan.loss()
+    assert own is not None
+    GOLDEN.close(own, f"{case}/prompt_loss", atol=1e-4)
+    loss = masked_cross_entropy(logits, GOLDEN("labels"), CURRENT) + own
+    GOLDEN.close(loss, f"{case}/loss", atol=1e-4)
+    loss.backward()
+    GOLDEN.close(gradient(pool.keys), f"{case}/grad_keys")
+    GOLDEN.close(gradient(pool.values), f"{case}/grad_values")
+    GOLDEN.close(gradient(head.weight), f"{case}/grad_head_weight")
+
+
+def test_published_run() -> None:
+    pool, head = published()
+    pool.dense = True
+    check(pool, head, "dense_task0")
+    pool.dense = False
+    check(pool, head, "sparse_task0")
+    pool.eval()
+    with pool.counting():
+        features(pool)
+    pool.settle()
+    assert torch.equal(pool.counts.long(), GOLDEN("counts"))
+    assert torch.equal(pool.frequent, GOLDEN("frequent"))
+    got, plan = features(pool)
+    GOLDEN.close(head(got), "eval_after_task0/logits")
+    for i, routing in plan.routed.items():
+        assert isinstance(routing, BlockRouting)
+        assert torch.equal(routing.index, GOLDEN("eval_after_task0/index")[i])
+    assert plan.loss() is None
+    pool.train()
+    put(pool.keys, GOLDEN("task1/keys"))
+    put(pool.values, GOLDEN("task1/values"))
+    check(pool, head, "sparse_task1")
+
+
+def test_all_experts_are_a_prefix_whose_scores_are_averaged_over_tokens() -> None:
+    vit = tiny_vit()
+    block, tokens = vit.vit.blocks[1], vit.embed(torch.rand(3, 3, 16, 16))
+    pool = SparsePrefix((0,), 4, 4, 16, 2, epsilon=0)
+    n = tokens.shape[1]
+    q, k, v = block.attn.qkv(block.norm1(tokens)).view(3, n, 3, 2, 8).permute(2, 0, 3, 1, 4)
+    prefix = (q @ pool.keys[0].transpose(-2, -1) * 8**-0.5).mean(dim=2, keepdim=True)
+    scores = torch.cat([prefix.expand(-1, -1, n, -1), q @ k.transpose(-2, -1) * 8**-0.5], dim=-1)
+    values = torch.cat([pool.values[0].expand(3, -1, -1, -1), v], dim=2)
+    attended = block.attn.proj((scores.softmax(dim=-1) @ values).transpose(1, 2).flatten(2))
+    want = tokens + attended
+    want = want + block.mlp(block.norm2(want))
+    for dense in (False, True):
+        pool.dense = dense
+        routed = pool.build(None).routed[0]
+        torch.testing.assert_close(run_block(block, tokens, routed=routed), want, atol=1e-5, rtol=0)
+        alone = run_block(block, tokens, routed=routed, first=1)
+        torch.testing.assert_close(alone, want[:, :1], atol=1e-5, rtol=0)
+
+
+def routing(pool: SparsePrefix, queries: Tensor) -> BlockRouting:
+    found = pool.build(None).routed[0]
+    found(queries)
+    assert isinstance(found, BlockRouting)
+    return found
+
+
+def test_the_choice_does_not_depend_on_a_constant_or_on_batch_mates() -> None:
+    pool = SparsePrefix((0,), 6, 2, 16, 2)
+    pool.frequent.bernoulli_(0.5, generator=torch.Generator().manual_seed(0))
+    queries = torch.randn(5, 2, 7, 8)
+    before = routing(pool, queries).index
+    alone = torch.cat([routing(pool, queries[i : i + 1]).index for i in range(5)])
+    assert torch.equal(alone, before)
+    with torch.no_grad():
+        pool.keys += torch.randn(1, 2, 1, 8)  # the same for all experts of a head
+    assert torch.equal(routing(pool, queries).index, before)
+
+
+def test_experts_that_were_never_used_are_never_chosen_in_evaluation() -> None:
+    pool = SparsePrefix((0,), 6, 2, 16, 2).eval()
+    queries = torch.randn(50, 2, 7, 8)
+    assert len(routing(pool, queries).index.unique()) == 6  # nothing was counted yet
+    pool.counts[..., [1, 4, 5]] = 3
+    assert set(routing(pool, queries).index.unique().tolist()) <= {1, 4, 5}
+
+
+def test_state_round_trip() -> None:
+    pool, twin = SparsePrefix((0,), 6, 2, 16, 2), SparsePrefix((0,), 6, 2, 16, 2)
+    queries = torch.randn(50, 2, 7, 8)
+    with pool.counting():
+        routing(pool, queries)
+    pool.settle()
+    twin.load_state_dict(copy.deepcopy(pool.state_dict()))
+    assert twin.settled
+    assert torch.equal(routing(twin, queries).index, routing(pool, queries).index)
+    assert torch.equal(twin.prototype_loss(), pool.prototype_loss())
+    assert int(pool.counts.sum()) == 50 * 2 * 2
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="k must be a whole number from 1 to 6"):
+        SparsePrefix((0,), 6, 7, 16, 2)
+    with pytest.raises(InputError, match="epsilon is -1: it cannot be negative"):
+        SparsePrefix((0,), 6, 2, 16, 2, epsilon=-1)
