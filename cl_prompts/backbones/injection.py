@@ -121,7 +121,8 @@ class PromptPlan:
                 keys, values = mine[0] + keys, mine[1] + values
             self.additive[block] = (keys, values)
         for name in ("adapter", "gate", "routed"):
-            mine_by_block, theirs = getattr(self, name), getattr(other, name)
+            mine_by_block = getattr(self, name)
+            theirs = getattr(other, name)
             twice = sorted(set(mine_by_block) & set(theirs))
             if twice:
                 raise ValueError(

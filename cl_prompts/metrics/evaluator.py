@@ -51,12 +51,10 @@ class CachedEvaluator:
     ) -> None:
         if batch_size < 1:
             raise InputError(f"the evaluation batch size is {batch_size}: it must be at least 1")
-        self.dataset, self.batch_size, self.num_workers, self.cache = (
-            dataset,
-            batch_size,
-            num_workers,
-            cache,
-        )
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.cache = cache
         self.device = torch.device(device)
         self.targets = torch.as_tensor(np.asarray(dataset.targets), dtype=torch.int64)  # type: ignore[attr-defined]
         ignored = getattr(dataset, "ignored", None)
@@ -204,7 +202,8 @@ class _CachedPart:
     """One cached part of all test images: values (n, width), and which rows have one."""
 
     def __init__(self, stamp: Hashable, n: int, device: torch.device) -> None:
-        self.stamp, self.device = stamp, device
+        self.stamp = stamp
+        self.device = device
         self.known = torch.zeros(n, dtype=torch.bool)
         self.values = torch.zeros(n, 0, device=device)
 

@@ -112,7 +112,8 @@ def f1_scores(
     predicted = (scores.sigmoid() > threshold) & kept
     positive = positive & kept
     right = (predicted & positive).sum(0).double()
-    claimed, there = predicted.sum(0).double(), positive.sum(0).double()
+    claimed = predicted.sum(0).double()
+    there = positive.sum(0).double()
     precision, recall = _ratio(right, claimed), _ratio(right, there)
     cp, cr = precision.mean(), recall.mean()
     op, or_ = _ratio(right.sum(), claimed.sum()), _ratio(right.sum(), there.sum())

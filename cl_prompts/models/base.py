@@ -81,7 +81,8 @@ class ContinualModel(nn.Module):
         super().__init__()
         if n_classes < 1:
             raise InputError(f"n_classes is {n_classes}: a head needs at least one class")
-        self.backbone, self.multi_label = backbone, multi_label
+        self.backbone = backbone
+        self.multi_label = multi_label
         self.register_buffer("seen", torch.zeros(n_classes, dtype=torch.bool))
 
     @property

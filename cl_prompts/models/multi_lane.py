@@ -105,17 +105,15 @@ class MultiLaneViT(ContinualModel):
                 f" {backbone.depth - 1}"
             )
         super().__init__(backbone, n_classes, multi_label=multi_label)
-        self.n_selectors, self.prompt_length, self.prompted_blocks = (
-            n_selectors,
-            prompt_length,
-            blocks,
-        )
-        self.drop_and_replace, self.slot_update, self.pre_head_norm = (
-            drop_and_replace,
-            slot_update,
-            pre_head_norm,
-        )
-        self.init, self.impl, self.n_tasks = init, impl, n_tasks
+        self.n_selectors = n_selectors
+        self.prompt_length = prompt_length
+        self.prompted_blocks = blocks
+        self.drop_and_replace = drop_and_replace
+        self.slot_update = slot_update
+        self.pre_head_norm = pre_head_norm
+        self.init = init
+        self.impl = impl
+        self.n_tasks = n_tasks
         attn = backbone.vit.blocks[0].attn
         head_dim = attn.qkv.weight.shape[0] // 3 // attn.num_heads
         self.lanes = LaneSet(
@@ -231,9 +229,11 @@ class MultiLaneViT(ContinualModel):
         return token
 
     def _literal(self, images: Tensor, chosen: list[int]) -> Tensor:
-        selectors, prompts = self._selectors(chosen), self._prompts(chosen)
+        selectors = self._selectors(chosen)
+        prompts = self._prompts(chosen)
         start = tokens = algebra.literal_start(self.backbone, selectors, len(images))
-        stream, replace = algebra.frozen_states(self.backbone, images), self.drop_and_replace
+        stream = algebra.frozen_states(self.backbone, images)
+        replace = self.drop_and_replace
         counter = self.backbone.counter
         for i, block in enumerate(self.backbone.vit.blocks):
             if self.slot_update == "reset":

@@ -98,7 +98,8 @@ def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
 
 def _look(block: Block, tokens: Tensor, last: bool) -> tuple[FrozenState, Tensor]:
     """The state of a block, and the stream behind its attention (unless it is the last)."""
-    attn, hidden = block.attn, block.norm1(tokens)
+    attn = block.attn
+    hidden = block.norm1(tokens)
     projected = project_parts(attn, hidden, slice(1 if last else 0, 3))
     width = attn.qkv.weight.shape[0] // 3
     state = FrozenState(
@@ -159,7 +160,8 @@ def slot_norms(
     Returns:
         per block (T, S, dim).
     """
-    slots, norms = selectors, []
+    slots = selectors
+    norms = []
     for i, block in enumerate(blocks):
         norms.append(block.norm1(slots))
         if slot_update == "released" and i < len(blocks) - 1:
@@ -185,16 +187,16 @@ def fused_block(
     Returns:
         (batch, T, dim).
     """
-    attn, normed = block.attn, block.norm1(token)
+    attn = block.attn
+    normed = block.norm1(token)
     query, key, value = (
         attn.qkv(normed).unflatten(-1, (3, attn.num_heads, -1)).unbind(2)
     )  # (batch, T, heads, head dim)
-    query, key = attn.q_norm(query) * query.shape[-1] ** -0.5, attn.k_norm(key)
+    query = attn.q_norm(query) * query.shape[-1] ** -0.5
+    key = attn.k_norm(key)
     look = summary_weights(state.hidden, slots).unflatten(1, slots.shape[:2])  # (batch, T, S, n)
-    keys, values = (
-        attn.k_norm(_summarise(attn, state.keys, look)),
-        _summarise(attn, state.values, look),
-    )
+    keys = attn.k_norm(_summarise(attn, state.keys, look))
+    values = _summarise(attn, state.values, look)
     scores = [(query * key).sum(-1)[:, :, None], (query[:, :, None] * keys).sum(-1)]
     if prompts is not None:
         prompts = prompts.to(query.dtype)
@@ -275,7 +277,8 @@ def literal_block(
     Returns:
         (batch, T, 1 + S, dim).
     """
-    attn, (batch, n_lanes) = block.attn, tokens.shape[:2]
+    attn = block.attn
+    (batch, n_lanes) = tokens.shape[:2]
     flat = entering.flatten(0, 1)
     query, keys, values = by_head(attn, attn.qkv(flat), 3)
     query, keys = attn.q_norm(query), attn.k_norm(keys)

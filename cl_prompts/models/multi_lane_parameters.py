@@ -101,7 +101,9 @@ class LaneSet(nn.ModuleList):
 
     def __init__(self, n_selectors: int, prompt_shape: Sequence[int], dim: int) -> None:
         super().__init__()
-        self.n_selectors, self.prompt_shape, self.dim = n_selectors, tuple(prompt_shape), dim
+        self.n_selectors = n_selectors
+        self.prompt_shape = tuple(prompt_shape)
+        self.dim = dim
 
     def __iter__(self) -> Iterator[Lane]:
         return cast(Iterator[Lane], super().__iter__())

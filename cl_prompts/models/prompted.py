@@ -65,11 +65,9 @@ class PromptedViT(ContinualModel):
             )
         super().__init__(backbone, n_classes, multi_label=multi_label)
         self.readout = readout
-        self.query, self.selector, self.logit_mask = (
-            query or ClassTokenQuery(),
-            selector,
-            logit_mask,
-        )
+        self.query = query or ClassTokenQuery()
+        self.selector = selector
+        self.logit_mask = logit_mask
         self.pools = nn.ModuleList(pools)
         self.head = linear_head(backbone.dim, n_classes)
 

@@ -37,7 +37,8 @@ class PrototypeClassifier(nn.Module):
 
     def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
-        self.dim, self.n_classes = dim, n_classes
+        self.dim = dim
+        self.n_classes = n_classes
         self.register_buffer("count", torch.zeros(n_classes, dtype=dtype))
 
     @property
@@ -209,7 +210,8 @@ class StreamingLDA(SolvedClassifier):
         n = onehot.sum(dim=0)
         batch_mean = onehot.T @ x / n.clamp(min=1)[:, None]
         total = (self.count + n).clamp(min=1)
-        inside, shift = x - onehot @ batch_mean, batch_mean - self.mean
+        inside = x - onehot @ batch_mean
+        shift = batch_mean - self.mean
         self.scatter.addmm_(inside.T, inside)
         self.scatter.addmm_((shift * (self.count * n / total)[:, None]).T, shift)
         self.mean += shift * (n / total)[:, None]

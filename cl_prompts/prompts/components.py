@@ -37,7 +37,8 @@ def orthogonal_rows(past: Tensor, draws: Tensor) -> Tensor:
     Returns:
         (blocks, m, dim)
     """
-    old, new = past.double().transpose(1, 2), draws.double().transpose(1, 2)
+    old = past.double().transpose(1, 2)
+    new = draws.double().transpose(1, 2)
     if old.shape[2]:
         basis = torch.linalg.qr(old).Q
         new = new - basis @ (basis.transpose(1, 2) @ new)
@@ -123,7 +124,8 @@ class GrowingRows(TaskAware):
                 f"{size} components of width {width} cannot be orthogonal: give at most {width}"
             )
         one_of("orthogonal", orthogonal, Orthogonal)
-        self.n_tasks, self.orthogonal = n_tasks, orthogonal
+        self.n_tasks = n_tasks
+        self.orthogonal = orthogonal
         self.rows = nn.ParameterList(
             torch.zeros(blocks, size // tasks, width) for _ in range(tasks)
         )
@@ -271,7 +273,9 @@ class ComponentPool(nn.Module):
                 f"length is {length}: half of a component's rows are keys and half values, so it is"
                 " even"
             )
-        self.blocks, self.length, self.heads = tuple(blocks), length, heads
+        self.blocks = tuple(blocks)
+        self.length = length
+        self.heads = heads
         self.values = GrowingRows(
             len(self.blocks), size, length * dim, n_tasks=n_tasks, orthogonal=orthogonal
         )

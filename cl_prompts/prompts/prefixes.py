@@ -74,7 +74,8 @@ class SharedPrefix(nn.Module):
     ) -> None:
         super().__init__()
         check_prefix(blocks, length, dim, heads)
-        self.blocks, self.heads = tuple(blocks), heads
+        self.blocks = tuple(blocks)
+        self.heads = heads
         self.values = drawn((len(self.blocks), 2, length, dim), initial)
         self.register_buffer("position", position, persistent=False)
 
@@ -131,7 +132,9 @@ class PrefixPool(TaskAware):
     ) -> None:
         super().__init__()
         check_prefix(blocks, length, dim, heads)
-        self.blocks, self.heads, self.copy_slots = tuple(blocks), heads, copy_slots
+        self.blocks = tuple(blocks)
+        self.heads = heads
+        self.copy_slots = copy_slots
         self.values = drawn((size, len(self.blocks), 2, length, dim), initial)
 
     def begin(self, task: int) -> None:

@@ -110,7 +110,9 @@ class NearestKeys(nn.Module):
         super().__init__()
         if not 1 <= k <= size:
             raise InputError(f"k is {k}: it must be between 1 and the pool's size, which is {size}")
-        self.size, self.k, self.count_scaled = size, k, count_scaled
+        self.size = size
+        self.k = k
+        self.count_scaled = count_scaled
         self.key = drawn((size, dim), initial)
         self.register_buffer("count", torch.zeros(size))
 

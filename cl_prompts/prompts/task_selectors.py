@@ -46,7 +46,9 @@ class TaskSlots(TaskAware):
         self, inner: NearestKeys, *, copy_keys: bool = False, all_rows: bool = False
     ) -> None:
         super().__init__()
-        self.inner, self.copy_keys, self.all_rows = inner, copy_keys, all_rows
+        self.inner = inner
+        self.copy_keys = copy_keys
+        self.all_rows = all_rows
 
     def begin(self, task: int) -> None:
         """Copy keys, if asked."""
@@ -120,7 +122,9 @@ class BatchwisePrompt(nn.Module):
 
     def __init__(self, inner: Selector, size: int, *, in_evaluation: bool = False) -> None:
         super().__init__()
-        self.inner, self.size, self.in_evaluation = inner, size, in_evaluation
+        self.inner = inner
+        self.size = size
+        self.in_evaluation = in_evaluation
 
     def forward(self, query: Tensor) -> Selection:
         """Query (batch, dim) -> Selection, with equal rows of ``index``."""

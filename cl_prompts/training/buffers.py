@@ -26,7 +26,8 @@ class ReplayBuffer:
     def __init__(self, size: int, *, width: int = 1, seed: int = 0) -> None:
         if size < 0:
             raise InputError(f"buffer size is {size}: it cannot be negative")
-        self.size, self.filled = size, 0
+        self.size = size
+        self.filled = 0
         self.slots = torch.zeros(size, width, dtype=torch.int64)
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -93,7 +94,8 @@ class ReservoirBuffer(ReplayBuffer):
             raise InputError(
                 f"reservoir boundary {boundary!r} is not known: it is 'sequential' or 'published'"
             )
-        self.boundary, self.offered = boundary, 0
+        self.boundary = boundary
+        self.offered = 0
 
     def add(self, references: Tensor, labels: Tensor | None = None) -> Tensor:
         """Offer a batch of references (batch, width) int64, in stream order; labels make no
@@ -166,7 +168,8 @@ class ClassBalancedBuffer(ReplayBuffer):
             raise unknown("eviction policy", policy, ("random", "importance"))
         if not 0 <= ema < 1:
             raise InputError(f"ema of the memory's importance is {ema}: it must lie in [0, 1)")
-        self.policy, self.ema = policy, ema
+        self.policy = policy
+        self.ema = ema
         self.labels = torch.zeros(size, dtype=torch.int64)
         self.importance = torch.zeros(size, dtype=torch.float64)
         self.losses = torch.full(
@@ -272,5 +275,7 @@ class ClassBalancedBuffer(ReplayBuffer):
         self.importance[slot] = (
             self.importance[: self.filled][others].mean() if others.any() else 0.0
         )
-        self.slots[slot], self.labels[slot] = reference, label
-        self.losses[slot], self.trained[slot] = torch.nan, False
+        self.slots[slot] = reference
+        self.labels[slot] = label
+        self.losses[slot] = torch.nan
+        self.trained[slot] = False

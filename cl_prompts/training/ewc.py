@@ -46,7 +46,9 @@ class OnlineEWC:
             raise InputError(f"reg_coef of EWC++ is {reg_coef}: it cannot be negative")
         if not 0 <= ema < 1:
             raise InputError(f"ema of EWC++ is {ema}: it must lie in [0, 1)")
-        self.model, self.reg_coef, self.ema = model, reg_coef, ema
+        self.model = model
+        self.reg_coef = reg_coef
+        self.ema = ema
         self.fisher: dict[str, Tensor] = {}
         self.importance: dict[str, Tensor] = {}
         self.anchor: dict[str, Tensor] = {}

@@ -54,14 +54,14 @@ class AdaptiveRate:
             raise InputError(
                 f"significance of the adaptive rate is {significance}: it must lie in (0, 0.5)"
             )
-        self.high, self.step, self.period, self.length, self.significance = (
-            lr,
-            step,
-            period,
-            length,
-            significance,
-        )
-        self.is_high, self.updates, self.fall = True, 0, 0.0
+        self.high = lr
+        self.step = step
+        self.period = period
+        self.length = length
+        self.significance = significance
+        self.is_high = True
+        self.updates = 0
+        self.fall = 0.0
         self.falls: dict[bool, deque[float]] = {
             high: deque(maxlen=length) for high in (True, False)
         }
@@ -86,7 +86,9 @@ class AdaptiveRate:
         self.updates += updates
         if self.updates >= self.period:
             self.falls[self.is_high].append(self.fall)
-            self.is_high, self.updates, self.fall = not self.is_high, 0, 0.0
+            self.is_high = not self.is_high
+            self.updates = 0
+            self.fall = 0.0
             if self.is_high:
                 self._compare()
         return self.lr
@@ -104,8 +106,10 @@ class AdaptiveRate:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
-        self.high, self.is_high = float(state["high"]), bool(state["is_high"])
-        self.updates, self.fall = int(state["updates"]), float(state["fall"])
+        self.high = float(state["high"])
+        self.is_high = bool(state["is_high"])
+        self.updates = int(state["updates"])
+        self.fall = float(state["fall"])
         for high, name in ((True, "falls_high"), (False, "falls_low")):
             self.falls[high] = deque(state[name], maxlen=self.length)
 

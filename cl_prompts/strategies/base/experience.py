@@ -30,7 +30,9 @@ class TaskPosition:
     """
 
     def __init__(self) -> None:
-        self.first, self.last, self.samples = True, True, 0
+        self.first = True
+        self.last = True
+        self.samples = 0
 
     def enter(self, experience: Any) -> None:
         """Training on this experience begins."""

@@ -22,7 +22,10 @@ class RepeatedBatches(Sampler[list[int]]):
     def __init__(
         self, n: int, batch_size: int, repeats: int, generator: torch.Generator | None = None
     ) -> None:
-        self.n, self.batch_size, self.repeats, self.generator = n, batch_size, repeats, generator
+        self.n = n
+        self.batch_size = batch_size
+        self.repeats = repeats
+        self.generator = generator
         self.order = torch.arange(n)
 
     def __iter__(self) -> Iterator[list[int]]:

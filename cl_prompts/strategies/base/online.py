@@ -348,7 +348,8 @@ class OnlineStrategy(StreamTemplate, Declared):
                 break
             self.mbatch = minibatch
             self._unpack_minibatch()
-            stream, repetition = self.mbatch, i % loaded
+            stream = self.mbatch
+            repetition = i % loaded
             share = StreamShare(position, min(self.train_mb_size, n - position))
             if repetition == 0:
                 self.observe_classes(self.mb_y)

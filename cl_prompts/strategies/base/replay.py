@@ -93,6 +93,7 @@ class Replay:
                 f"the replay memory points into {state['experiences']} experiences, but"
                 f" {len(experiences)} were given"
             )
-        self._sources, self._annotated = [], []
+        self._sources = []
+        self._annotated = []
         for experience, annotated in experiences:
             self.enter(experience, annotated)

@@ -76,7 +76,9 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.n_classes = n_classes or (
             targets.shape[1] if targets.dim() == 2 else int(targets.max()) + 1
         )
-        self.every, self.points, self.listeners = every, points, list(listeners)
+        self.every = every
+        self.points = points
+        self.listeners = list(listeners)
         self.curve = Curve()
         self.new_classes: list[list[int]] = []
         self.samples_seen = 0
@@ -108,7 +110,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
             grown = strategy.model.n_classes - self.n_classes
             self._seen = torch.cat([self._seen, torch.zeros(grown, dtype=torch.bool)])
             self.n_classes += grown
-        self._iteration, self._start = 0, self.samples_seen
+        self._iteration = 0
+        self._start = self.samples_seen
         self._position.enter(strategy.experience)
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
@@ -125,7 +128,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Evaluate if a threshold was reached."""
         self._iteration += 1
-        before, self.samples_seen = self.samples_seen, self._count(strategy)
+        before = self.samples_seen
+        self.samples_seen = self._count(strategy)
         if self.samples_seen == before:
             return  # between two updates on one batch
         if self.every is None:
@@ -166,7 +170,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
             return int(own)
         # A foreign strategy: its batches may hold replayed samples, so the experience is the
         # measure.
-        n, size = len(strategy.experience.dataset), strategy.train_mb_size
+        n = len(strategy.experience.dataset)
+        size = strategy.train_mb_size
         per_epoch = -(-n // size)
         epochs, within = divmod(self._iteration, per_epoch)
         return self._start + epochs * n + min(within * size, n)
@@ -218,10 +223,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
         """Inverse of :meth:`state_dict`."""
         self.curve.load_state_dict(state["curve"])
         self.new_classes = [list(c) for c in state["new_classes"]]
-        self.samples_seen, self.next_threshold = (
-            int(state["samples_seen"]),
-            int(state["next_threshold"]),
-        )
+        self.samples_seen = int(state["samples_seen"])
+        self.next_threshold = int(state["next_threshold"])
         self._seen = state["seen"].clone()
         self._position.samples = int(state["samples_of_task"])
 

@@ -108,11 +108,9 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
         """Scores of the evaluated experience so far; None without a batch or a seen class."""
         if not self._logits or self._seen is None:
             return None
-        logits, targets, seen = (
-            torch.cat(self._logits).cpu(),
-            torch.cat(self._targets).cpu(),
-            self._seen.cpu(),
-        )
+        logits = torch.cat(self._logits).cpu()
+        targets = torch.cat(self._targets).cpu()
+        seen = self._seen.cpu()
         rows = images_with(targets, seen)
         return multi_label_results(logits, targets, seen, rows=rows, thresholds=(self.threshold,))
 
@@ -163,7 +161,8 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
     def _seen_classes(self, strategy: Any) -> Tensor | None:
         if not self._targets:
             return None
-        n_classes, experience = self._targets[0].shape[1], strategy.experience
+        n_classes = self._targets[0].shape[1]
+        experience = strategy.experience
         seen = getattr(strategy.model, "seen", None)
         if not isinstance(seen, Tensor):
             seen = self._trained
