@@ -38,7 +38,17 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 class BlockAdapter(Protocol):
-    """What runs beside a block's MLP."""
+    """What runs beside a block's MLP.
+
+    Example:
+        >>> class Shift:
+        ...     macs_per_token = 0
+        ...     def __call__(self, tokens: Tensor) -> Tensor:
+        ...         return torch.ones_like(tokens)
+        >>> plan = PromptPlan(adapter={0: Shift()})
+        >>> plan.of_block(0)["adapter"](torch.zeros(1, 2, 3)).shape
+        torch.Size([1, 2, 3])
+    """
 
     macs_per_token: int
     """Multiply-accumulates for one token."""
@@ -50,7 +60,16 @@ class BlockAdapter(Protocol):
 
 
 class RoutedPrefix(Protocol):
-    """A prefix whose rows a block chooses by its own queries."""
+    """A prefix whose rows a block chooses by its own queries.
+
+    Example:
+        >>> class First:
+        ...     rows = 1
+        ...     def __call__(self, queries: Tensor) -> KeyValue:
+        ...         return torch.zeros(*queries.shape[:2], 1), torch.zeros_like(queries[:, :, :1])
+        >>> PromptPlan(routed={3: First()}).extra_keys(3)
+        (0, 1)
+    """
 
     rows: int
     """Rows that are chosen."""
@@ -80,6 +99,12 @@ class PromptPlan:
         routed: block -> a prefix that depends on the block's queries.
         additive: block -> what is added to the class token's key and value, each (batch or 1,
             heads, head dim).
+
+    Example:
+        >>> plan = PromptPlan(context={0: torch.zeros(1, 5, 16)})
+        >>> plan.add(PromptPlan(context={0: torch.zeros(2, 3, 16)}))  # 5 shared and 3 own tokens
+        >>> tuple(plan.context[0].shape)
+        (2, 8, 16)
     """
 
     prepended: Tensor | None = None

@@ -43,6 +43,14 @@ class FrozenViT(nn.Module):
 
     Raises:
         InputError: the model is not a plain ViT with a class token, or the precision is unknown.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> tuple(vit(torch.rand(2, 3, vit.image_size, vit.image_size)).shape)
+        (2, 128)
+        >>> any(parameter.requires_grad for parameter in vit.parameters())
+        False
     """
 
     mean: Tensor

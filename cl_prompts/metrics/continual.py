@@ -22,6 +22,12 @@ class ClassAccuracy:
     Args:
         n_classes: classes of the data set.
         device: where the counts live.
+
+    Example:
+        >>> counts = ClassAccuracy(2)
+        >>> counts.update(torch.tensor([[2.0, 1.0], [2.0, 1.0]]), torch.tensor([0, 1]))
+        >>> counts.overall(), counts.by_class().tolist()
+        (0.5, [1.0, 0.0])
     """
 
     def __init__(self, n_classes: int, device: torch.device | str = "cpu") -> None:
@@ -57,6 +63,11 @@ class Evaluation:
         by_class_fixed: multi-label: the same on the fixed test set of each class's own task, which
             does not grow.
         scores: further numbers by name (multi-label: CF1, OF1, ... at each threshold).
+
+    Example:
+        >>> evaluation = Evaluation(100, accuracy=0.75, by_class=torch.tensor([1.0, 0.5]))
+        >>> evaluation.scores
+        {}
     """
 
     samples_seen: int
@@ -73,6 +84,12 @@ class Curve:
     Attributes:
         anytime: evaluations at the anytime points, in order.
         task_ends: one evaluation after each task.
+
+    Example:
+        >>> curve = Curve(task_ends=[Evaluation(50, 1.0, torch.tensor([1.0, float("nan")]))])
+        >>> curve.task_ends.append(Evaluation(100, 0.75, torch.tensor([0.5, 1.0])))
+        >>> a_last(curve), forgetting(curve)
+        (0.75, 0.5)
     """
 
     anytime: list[Evaluation] = field(default_factory=list)

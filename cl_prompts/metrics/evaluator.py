@@ -38,6 +38,14 @@ class CachedEvaluator:
         num_workers: loader processes; they start anew at each evaluation, so 0 is right for small
             images.
         cache: keep those parts in fp32 on the device; 10,000 queries of ViT-B take 31 MB.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> test = TensorDataset(torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1]))
+        >>> test.targets = [0, 1]
+        >>> evaluator = CachedEvaluator(test)
+        >>> evaluator(nn.Identity(), torch.tensor([True, True])).overall()
+        1.0
     """
 
     def __init__(

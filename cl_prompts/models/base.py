@@ -30,6 +30,11 @@ class Output:
         mask: (batch, classes) instance-wise logit mask, or None.
         cacheable: what may be cached for these images and handed back to ``run``, by the names of
             ``cache_keys``.
+
+    Example:
+        >>> output = Output(logits=torch.zeros(2, 10), features=torch.zeros(2, 16))
+        >>> output.selection is None and output.mask is None
+        True
     """
 
     logits: Tensor
@@ -47,6 +52,10 @@ class Encoding:
         parts: values that may be cached for these images, by the names of ``cache_keys``.
         tokens: (batch, n, dim) embedded tokens, where the second stage passes over them.
         entry: their projection in block 0, where the first stage computed it.
+
+    Example:
+        >>> Encoding({"frozen": torch.zeros(2, 16)}).tokens is None  # nothing is left to be run
+        True
     """
 
     parts: dict[str, Tensor]
@@ -72,6 +81,13 @@ class ContinualModel(nn.Module):
 
     Raises:
         InputError: no class.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> model = ContinualModel(create_backbone(), n_classes=3)
+        >>> model.observe_classes(torch.tensor([2, 2, 0]))
+        >>> model.hide_unseen(torch.zeros(1, 3))
+        tensor([[0., -inf, 0.]])
     """
 
     seen: Tensor

@@ -118,6 +118,12 @@ class InstanceLogitMask(nn.Module):
     Args:
         size: prompts in the pool.
         n_classes: head columns.
+
+    Example:
+        >>> mask = InstanceLogitMask(size=10, n_classes=2)
+        >>> index = torch.tensor([[3], [7]])
+        >>> mask(Selection(index, distance=torch.zeros(2, 10), scale=torch.ones(10))).shape
+        torch.Size([2, 2])
     """
 
     def __init__(self, size: int, n_classes: int) -> None:

@@ -29,6 +29,11 @@ class LaneEncoding(Encoding):
     Attributes:
         lanes: lane number -> (batch, classes of the lane) logits.
         features: (batch, dim) of the current lane, or (batch, 0).
+
+    Example:
+        >>> encoding = LaneEncoding({}, lanes={0: torch.zeros(2, 5)}, features=torch.zeros(2, 16))
+        >>> tuple(encoding.lanes[0].shape)
+        (2, 5)
     """
 
     lanes: dict[int, Tensor] = field(default_factory=dict)
@@ -75,6 +80,16 @@ class MultiLaneViT(ContinualModel):
 
     Raises:
         InputError: an unknown name or a number out of range.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> model = MultiLaneViT(create_backbone(), n_classes=4)
+        >>> model.open_lane([0, 1])
+        >>> model.open_lane([3])
+        >>> model.n_lanes, model.columns(0).tolist()
+        (2, [True, True, False, False])
+        >>> tuple(model.eval()(torch.rand(2, 3, 32, 32)).shape)
+        (2, 4)
     """
 
     def __init__(

@@ -56,6 +56,12 @@ class FrozenState:
         hidden: (batch, n, dim) after the block's first LayerNorm.
         keys: (batch, n, heads * head dim) before any key normalisation.
         values: the same for values.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> state = next(frozen_states(create_backbone(), torch.rand(2, 3, 32, 32)))
+        >>> state.tokens.shape == state.hidden.shape == state.keys.shape
+        True
     """
 
     tokens: Tensor

@@ -22,6 +22,10 @@ class LaneHead(nn.Module):
     Args:
         classes: data-set labels, one a row.
         dim: width of a feature.
+
+    Example:
+        >>> LaneHead([3, 5], dim=16).weight.shape
+        torch.Size([2, 16])
     """
 
     classes: Tensor
@@ -40,6 +44,13 @@ class Lane(nn.Module):
         n_selectors: slots S.
         prompt_shape: (blocks, 2, heads, P, head dim); keys before values.
         dim: token width.
+
+    Example:
+        >>> lane = Lane(20, (5, 2, 4, 20, 4), dim=16)
+        >>> lane.heads.append(LaneHead([3, 5], dim=16))
+        ModuleList(...)
+        >>> lane.classes
+        tensor([3, 5])
     """
 
     prompts: Tensor | None
@@ -97,6 +108,14 @@ class LaneSet(nn.ModuleList):
         n_selectors: slots S of each lane.
         prompt_shape: (blocks, 2, heads, P, head dim) of each lane.
         dim: token width.
+
+    Example:
+        >>> lanes = LaneSet(20, (5, 2, 4, 20, 4), dim=16)
+        >>> for classes in ([0, 1], [2]):
+        ...     lanes.open(torch.device("cpu"), init="uniform", scale=1.0, copy_previous=True)
+        ...     head = lanes.add_head(classes)
+        >>> lanes.owners(), lanes.lane(0).selectors.requires_grad
+        ({0: 0, 1: 0, 2: 1}, False)
     """
 
     def __init__(self, n_selectors: int, prompt_shape: Sequence[int], dim: int) -> None:

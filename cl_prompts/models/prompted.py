@@ -35,6 +35,18 @@ class PromptedViT(ContinualModel):
         readout: ``"token"``, the class token, or ``"prompt"``, the mean over the prepended tokens
             (L2P).
         multi_label: an image may show several classes.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.prompts.selectors import NearestKeys
+        >>> vit = create_backbone()
+        >>> pool = PrependedTokenPool(10, 5, vit.dim)
+        >>> l2p = PromptedViT(
+        ...     vit, 3, selector=NearestKeys(10, vit.dim, k=2), pools=[pool], readout="prompt"
+        ... )
+        >>> l2p.observe_classes(torch.tensor([0, 1, 2]))
+        >>> tuple(l2p(torch.rand(4, 3, 32, 32)).shape)
+        (4, 3)
     """
 
     query: ClassTokenQuery

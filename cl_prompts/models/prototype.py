@@ -26,6 +26,14 @@ class PrototypeViT(ContinualModel):
 
     Raises:
         InputError: a thawed backbone, or a classifier of another width.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.models.prototype_classifiers import NearestClassMean
+        >>> vit = create_backbone()
+        >>> model = PrototypeViT(vit, NearestClassMean(vit.dim, n_classes=3))
+        >>> model.n_learned  # statistics are buffers, not parameters
+        0
     """
 
     head: PrototypeClassifier

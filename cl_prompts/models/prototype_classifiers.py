@@ -31,6 +31,10 @@ class PrototypeClassifier(nn.Module):
         dim: of a feature.
         n_classes: columns of the logits.
         dtype: of the statistics.
+
+    Example:
+        >>> PrototypeClassifier(16, n_classes=3).seen.tolist()
+        [False, False, False]
     """
 
     count: Tensor
@@ -118,6 +122,12 @@ class NearestClassMean(PrototypeClassifier):
         n_classes: columns of the logits.
         metric: see above.
         dtype: of the means.
+
+    Example:
+        >>> ncm = NearestClassMean(2, n_classes=3)
+        >>> ncm.update(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1]))
+        >>> ncm(torch.tensor([[0.0, 1.0]]))
+        tensor([[0., 1., -inf]])
     """
 
     mean: Tensor
@@ -152,7 +162,12 @@ class NearestClassMean(PrototypeClassifier):
 
 class SolvedClassifier(PrototypeClassifier):
     """A prototype classifier whose ``weight`` (features, classes) solves a linear system, lazily
-    after each update."""
+    after each update.
+
+    Example:
+        >>> SolvedClassifier(16, n_classes=3).weight is None  # nothing was taken in yet
+        True
+    """
 
     weight: Tensor | None
 
@@ -184,6 +199,13 @@ class StreamingLDA(SolvedClassifier):
         n_classes: columns of the logits.
         shrinkage: towards the identity, in (0, 1].
         dtype: of the statistics.
+
+    Example:
+        >>> lda = StreamingLDA(2, n_classes=3)
+        >>> labels = torch.arange(100) % 2
+        >>> lda.update(torch.randn(100, 2) + 9 * labels[:, None], labels)
+        >>> lda(torch.tensor([[8.0, 8.0]])).argmax(dim=1)
+        tensor([1])
     """
 
     mean: Tensor

@@ -48,6 +48,12 @@ class RanPAC(SolvedClassifier):
         seed: of R and of the held-out sample.
         dtype: of the sums and of the solution. float32 is enough for small projections and large
             ridges only: the system's condition grows with samples * projection / ridge.
+
+    Example:
+        >>> ranpac = RanPAC(2, n_classes=2, projection=50, ridge=1.0)
+        >>> ranpac.update(torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.tensor([0, 1]))
+        >>> ranpac(torch.tensor([[8.0, 0.0]])).argmax(dim=1)
+        tensor([0])
     """
 
     ridge: Tensor

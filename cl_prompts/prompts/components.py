@@ -102,6 +102,14 @@ class GrowingRows(TaskAware):
 
     Raises:
         InputError: fewer rows than tasks, or more rows than can be orthogonal.
+
+    Example:
+        >>> rows = GrowingRows(blocks=1, size=10, width=16, n_tasks=5)
+        >>> tuple(rows().shape)
+        (1, 2, 16)
+        >>> rows.start_task(1)
+        >>> tuple(rows().shape), [p.requires_grad for p in rows.rows]
+        ((1, 4, 16), [False, True, True, True, True])
     """
 
     def __init__(
@@ -187,6 +195,11 @@ class AttentionWeights(nn.Module):
         size: components.
         dim: width of a query.
         n_tasks: see :class:`GrowingRows`, and so is ``orthogonal``.
+
+    Example:
+        >>> attention = AttentionWeights(blocks=5, size=10, dim=16)
+        >>> tuple(attention(torch.randn(2, 16)).weights.shape)  # blocks, images, components
+        (5, 2, 10)
     """
 
     count: Tensor
@@ -253,6 +266,13 @@ class ComponentPool(nn.Module):
     Raises:
         InputError: an odd length, and as :class:`GrowingRows` and
             :func:`~cl_prompts.prompts.prefixes.check_prefix`.
+
+    Example:
+        >>> pool = ComponentPool(10, (0, 1), length=8, dim=16, heads=4)
+        >>> weights = AttentionWeights(blocks=2, size=10, dim=16)
+        >>> keys, values = pool.build(weights(torch.randn(3, 16))).prefix[1]
+        >>> tuple(keys.shape)  # images, heads, keys, width of a head
+        (3, 4, 4, 4)
     """
 
     def __init__(

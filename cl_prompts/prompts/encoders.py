@@ -31,6 +31,10 @@ class MLPEncoder(nn.Module):
 
     Raises:
         InputError: a number out of range or an unknown activation.
+
+    Example:
+        >>> tuple(MLPEncoder(16, bottleneck=4)(torch.randn(10, 5, 16)).shape)
+        (10, 5, 16)
     """
 
     def __init__(
@@ -69,6 +73,10 @@ class LSTMEncoder(nn.Module):
 
     Raises:
         InputError: an odd width.
+
+    Example:
+        >>> tuple(LSTMEncoder(16)(torch.randn(10, 5, 16)).shape)
+        (10, 5, 16)
     """
 
     def __init__(self, dim: int) -> None:
@@ -93,6 +101,10 @@ class ProjectorEncoder(nn.Module):
 
     Raises:
         InputError: a smaller width.
+
+    Example:
+        >>> tuple(ProjectorEncoder(16)(torch.randn(10, 5, 16)).shape)
+        (10, 5, 16)
     """
 
     def __init__(self, dim: int) -> None:

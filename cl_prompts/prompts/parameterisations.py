@@ -21,7 +21,14 @@ from cl_prompts.prompts.task_selectors import slot_rows
 
 
 class ValuePool(Protocol):
-    """A pool whose prompts are one Parameter: (..., rows, dim)."""
+    """A pool whose prompts are one Parameter: (..., rows, dim).
+
+    Example:
+        >>> from cl_prompts.prompts.pools import SharedTokens
+        >>> pool: ValuePool = SharedTokens((0, 1), 5, 16)
+        >>> tuple(pool.build_from(2 * pool.values, None).context[0].shape)
+        (1, 5, 16)
+    """
 
     values: nn.Parameter
 

@@ -24,7 +24,16 @@ from cl_prompts.prompts.task_selectors import copy_slot
 
 
 class Pool(Protocol):
-    """Anything that builds prompts from a selection."""
+    """Anything that builds prompts from a selection.
+
+    Example:
+        >>> class NoPrompts:
+        ...     def build(self, selection: Selection | None) -> PromptPlan:
+        ...         return PromptPlan()
+        >>> pool: Pool = NoPrompts()
+        >>> pool.build(None).extra_keys(0)
+        (0, 0)
+    """
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """The prompts of this batch."""
@@ -40,6 +49,11 @@ class SharedTokens(nn.Module):
         length: tokens per block.
         dim: token width.
         position: (dim,) constant added to every token, or None; see :func:`class_position`.
+
+    Example:
+        >>> pool = SharedTokens((0, 1), length=5, dim=16)
+        >>> tuple(pool.build(None).context[1].shape)
+        (1, 5, 16)
     """
 
     position: Tensor | None
@@ -74,6 +88,13 @@ class TokenPool(nn.Module):
         length: tokens per entry and block.
         dim: token width.
         position: (dim,) constant added to every token, or None; see :func:`class_position`.
+
+    Example:
+        >>> from cl_prompts.prompts.selectors import NearestKeys
+        >>> pool = TokenPool(10, (2, 3, 4), length=20, dim=16)
+        >>> plan = pool.build(NearestKeys(10, 16)(torch.randn(7, 16)))
+        >>> tuple(plan.context[2].shape)
+        (7, 20, 16)
     """
 
     position: Tensor | None
@@ -121,6 +142,13 @@ class PrependedTokenPool(TaskAware):
         copy_slots: entries per task that begin as a copy of those of the task before (L2P's "shared
             prompt pool"); 0: none.
         position: (dim,) constant added to every token, or None.
+
+    Example:
+        >>> from cl_prompts.prompts.selectors import NearestKeys
+        >>> pool = PrependedTokenPool(10, length=5, dim=16)
+        >>> plan = pool.build(NearestKeys(10, 16, k=5)(torch.randn(7, 16)))
+        >>> tuple(plan.prepended.shape)  # images, selected entries * length, width
+        (7, 25, 16)
     """
 
     position: Tensor | None

@@ -58,6 +58,12 @@ class SharedPrefix(nn.Module):
 
     Raises:
         InputError: the same block twice, a negative length, a width that heads do not divide.
+
+    Example:
+        >>> prefix = SharedPrefix((0, 1), length=5, dim=16, heads=4)
+        >>> keys, values = prefix.build(None).prefix[0]
+        >>> tuple(keys.shape)  # one for all images, heads, keys, width of a head
+        (1, 4, 5, 4)
     """
 
     position: Tensor | None
@@ -117,6 +123,14 @@ class PrefixPool(TaskAware):
 
     Raises:
         InputError: the same block twice, a negative length, a width that heads do not divide.
+
+    Example:
+        >>> import torch
+        >>> from cl_prompts.prompts.selectors import NearestKeys
+        >>> pool = PrefixPool(10, (2, 3, 4), length=20, dim=16, heads=4)
+        >>> keys, values = pool.build(NearestKeys(10, 16)(torch.randn(7, 16))).prefix[2]
+        >>> tuple(keys.shape)
+        (7, 4, 20, 4)
     """
 
     def __init__(

@@ -21,6 +21,13 @@ class ClassTokenQuery:
     Args:
         skip_last: leave the last block out (MVP) or run all blocks.
         norm: apply the final LayerNorm (L2P, DualPrompt, CODA-Prompt) or not (MVP).
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> query = ClassTokenQuery(skip_last=True, norm=False)  # MVP's
+        >>> tuple(query(vit, vit.embed(torch.rand(2, 3, 32, 32))).shape)
+        (2, 128)
     """
 
     skip_last: bool = False
@@ -45,6 +52,11 @@ class Selection:
         scale: (pool,) factor that multiplied the distances before choosing; constant.
         weights: (blocks, batch, k) weight of each chosen row in each block, of any sign; None where
             rows are taken as they are.
+
+    Example:
+        >>> index, distance = torch.tensor([[2]]), torch.tensor([[1.0, 1.0, 0.25]])
+        >>> Selection(index, distance, scale=torch.ones(3)).match
+        tensor(0.7500)
     """
 
     index: Tensor
@@ -66,7 +78,19 @@ class Selection:
 
 class Selector(Protocol):
     """Anything that chooses for a query; ``index`` may depend on training or evaluation mode, never
-    on a given task id."""
+    on a given task id.
+
+    Example:
+        >>> class FirstPrompt:
+        ...     def __call__(self, query: Tensor) -> Selection:
+        ...         index = torch.zeros(len(query), 1, dtype=torch.int64)
+        ...         return Selection(index, torch.ones(len(query), 4), torch.ones(4))
+        ...     def observe(self, selection: Selection) -> None:
+        ...         pass
+        >>> selector: Selector = FirstPrompt()
+        >>> selector(torch.randn(2, 16)).index.tolist()
+        [[0], [0]]
+    """
 
     def __call__(self, query: Tensor) -> Selection:
         """Query (batch, dim), without gradient -> Selection."""
@@ -94,6 +118,14 @@ class NearestKeys(nn.Module):
 
     Raises:
         InputError: ``k`` is not between 1 and ``size``.
+
+    Example:
+        >>> keys = NearestKeys(3, 2, count_scaled=True)
+        >>> keys.key.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+        >>> selection = keys(torch.tensor([[2.0, 1.0]]))
+        >>> keys.observe(selection)
+        >>> selection.index.tolist(), keys.count.tolist()
+        ([[0]], [1.0, 0.0, 0.0])
     """
 
     count: Tensor

@@ -16,6 +16,15 @@ class TaskAware(nn.Module):
     there ever is on a stream without boundaries. It is a plain integer (shapes depend on it, and
     reading a tensor would stop a GPU), and travels in the ``state_dict`` as the module's extra
     state, a scalar tensor.
+
+    Example:
+        >>> class Announcer(TaskAware):
+        ...     def begin(self, task: int) -> None:
+        ...         print(f"task {task} after task {self.task}")
+        >>> model = nn.Sequential(Announcer())
+        >>> start_task(model, 0)
+        task 0 after task -1
+        >>> start_task(model, 0)  # announced already
     """
 
     task: int

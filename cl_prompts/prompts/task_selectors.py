@@ -40,6 +40,12 @@ class TaskSlots(TaskAware):
         all_rows: in evaluation let all keys compete, also those of slots whose task has not
             started; their prompts are untrained. The published codes do; it matters where queries
             are short or keys begin alike.
+
+    Example:
+        >>> slots = TaskSlots(NearestKeys(10, 16, k=2))
+        >>> slots.start_task(1)
+        >>> slots(torch.randn(1, 16)).index.tolist()  # task 1 owns rows 2 and 3
+        [[2, 3]]
     """
 
     def __init__(
@@ -80,6 +86,13 @@ class FrequencyPenalty(TaskAware):
 
     Args:
         inner: the keys; its count is what the frequencies are made of.
+
+    Example:
+        >>> penalty = FrequencyPenalty(NearestKeys(4, 16))
+        >>> penalty.inner.count += torch.tensor([3.0, 1.0, 0.0, 0.0])
+        >>> penalty.start_task(1)
+        >>> penalty(torch.randn(1, 16)).scale.tolist()
+        [0.75, 0.25, 0.0, 0.0]
     """
 
     frequency: Tensor
@@ -118,6 +131,12 @@ class BatchwisePrompt(nn.Module):
         inner: whose choices are counted.
         size: rows of the pool.
         in_evaluation: vote at test time, too (see above).
+
+    Example:
+        >>> batchwise = BatchwisePrompt(NearestKeys(10, 16), size=10)
+        >>> index = batchwise(torch.randn(32, 16)).index
+        >>> bool((index == index[0]).all())
+        True
     """
 
     def __init__(self, inner: Selector, size: int, *, in_evaluation: bool = False) -> None:

@@ -21,6 +21,11 @@ class ReplayBuffer:
 
     Raises:
         InputError: negative size.
+
+    Example:
+        >>> buffer = ReplayBuffer(100, width=2)
+        >>> len(buffer), tuple(buffer.draw(32).shape)
+        (0, (0, 2))
     """
 
     def __init__(self, size: int, *, width: int = 1, seed: int = 0) -> None:
@@ -84,6 +89,13 @@ class ReservoirBuffer(ReplayBuffer):
             storing any of it: in the batch that fills the memory every overflowing sample
                 overwrites the last slot, so newer samples are under-represented.
         seed: of the private generator.
+
+    Example:
+        >>> buffer = ReservoirBuffer(3)
+        >>> buffer.add(torch.arange(2)[:, None])
+        tensor([0, 1])
+        >>> sorted(buffer.draw(5)[:, 0].tolist())
+        [0, 1]
     """
 
     def __init__(
@@ -158,6 +170,12 @@ class ClassBalancedBuffer(ReplayBuffer):
         policy: which slot of the fullest class is freed.
         ema: share of the old importance that an observation keeps.
         seed: of the private generator.
+
+    Example:
+        >>> buffer = ClassBalancedBuffer(4)
+        >>> slots = buffer.add(torch.arange(6)[:, None], torch.tensor([0, 0, 0, 0, 1, 1]))
+        >>> buffer.class_counts()
+        {0: 2, 1: 2}
     """
 
     def __init__(

@@ -31,6 +31,11 @@ class AdaptiveRate:
         period: updates per phase.
         length: observations of each rate that a test compares.
         significance: of the test.
+
+    Example:
+        >>> rate = AdaptiveRate(0.1, step=0.5, period=2)
+        >>> [rate.update(0.0) for _ in range(4)]  # phases of two updates: high, low
+        [0.1, 0.05, 0.05, 0.1]
     """
 
     def __init__(

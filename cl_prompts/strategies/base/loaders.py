@@ -17,6 +17,10 @@ class RepeatedBatches(Sampler[list[int]]):
         batch_size: rows per batch; the last batch may be shorter.
         repeats: times each batch is yielded.
         generator: shuffles anew at each pass; None keeps the order.
+
+    Example:
+        >>> list(RepeatedBatches(3, batch_size=2, repeats=2))
+        [[0, 1], [0, 1], [2], [2]]
     """
 
     def __init__(

@@ -49,6 +49,21 @@ class AnytimeEvaluation(BaseSGDPlugin):
 
     Raises:
         InputError: a number out of range or an unknown word.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.scenarios import si_blurry_benchmark
+        >>> from cl_prompts.strategies import NCM
+        >>> data = TensorDataset(torch.rand(40, 3, 32, 32), torch.arange(40) % 4)
+        >>> data.targets = data.tensors[1].tolist()
+        >>> benchmark = si_blurry_benchmark(data, data, n_tasks=2, seed=1)
+        >>> anytime = AnytimeEvaluation(data, every=10)
+        >>> ncm = NCM(backbone=create_backbone(), n_classes=4, evaluator=None, plugins=[anytime])
+        >>> for experience in benchmark.train_stream:
+        ...     metrics = ncm.train(experience)
+        >>> len(anytime.curve.task_ends)
+        2
     """
 
     def __init__(

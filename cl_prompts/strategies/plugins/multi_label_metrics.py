@@ -86,6 +86,12 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
     Raises:
         InputError: threshold out of range; during a run, targets that are not multi-hot, or an
             accuracy metric beside this one.
+
+    Example:
+        >>> from avalanche.training.plugins import EvaluationPlugin
+        >>> evaluator = EvaluationPlugin(MultiLabelMetrics(threshold=0.5), loggers=[])
+        >>> [str(metric) for metric in evaluator.metrics]
+        ['MultiLabel_Exp']
     """
 
     def __init__(self, threshold: float = 0.8) -> None:
