@@ -1,4 +1,4 @@
-"""Prompts on a frozen ViT: the engine that puts query, selector, pools, head and masks together."""
+"""Prompts on a frozen ViT: query, selector, pools, head and masks in one model."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class PromptedViT(ContinualModel):
     """Prompts on a frozen ViT, with a linear head over all classes of the data set. Everything but
     the backbone is in fp32.
 
-    What depends on the frozen backbone alone (the query, or the features where there are no
-    prompts) is cached under the name ``"frozen"``.
+    The part that depends on the frozen backbone alone (the query, or the features where there are
+    no prompts) has the cache key ``"frozen"``.
 
     Args:
-        backbone: the frozen ViT; a thawed one makes a fine-tuning model.
+        backbone: the frozen ViT, or a thawed one for fine-tuning.
         n_classes: classes of the data set; head row = data-set label.
-        query: how the query is read; only used with a selector.
+        query: query function; only used with a selector.
         selector: chooses prompts, or None.
         pools: prompts, injected in this order.
         logit_mask: learned mask on the logits by selection, or None.
@@ -85,26 +85,26 @@ class PromptedViT(ContinualModel):
 
     @property
     def reads_images(self) -> bool:
-        """Whether :meth:`run` still needs the images once their frozen part is known."""
+        """Whether :meth:`run` needs the images even if their frozen part is cached."""
         return self.backbone.trainable or len(self.pools) > 0
 
     def needs_images(self, cached: Collection[str]) -> bool:
-        """Only a head on frozen features can do without."""
+        """False for a head on cached features, else True."""
         return self.reads_images or "frozen" not in cached
 
     def cache_keys(self) -> dict[str, Hashable]:
-        """The frozen part lasts as long as backbone and query stay the same objects."""
+        """``"frozen"``, valid while backbone and query are the same objects."""
         if self.backbone.trainable or (self.pools and self.selector is None):
             return {}
         return {"frozen": (self.backbone, self.query if self.reads_images else None)}
 
     def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
-        """The query, or the features where there are no prompts, cached under ``"frozen"``."""
+        """Compute the query, or the features where there are no prompts (``"frozen"``)."""
         frozen = cached.get("frozen")
         if frozen is not None and not self.reads_images:
             return Encoding({"frozen": frozen})
         if images is None:
-            raise TypeError("this model reads images even when their frozen part is known")
+            raise TypeError("this model needs images even if their frozen part is cached")
         tokens = self.backbone.embed(images)
         if not self.cache_keys():
             return Encoding({}, tokens)
@@ -118,7 +118,7 @@ class PromptedViT(ContinualModel):
             return Encoding({"frozen": self.query(self.backbone, tokens, entry)}, tokens, entry)
 
     def decode(self, encoding: Encoding) -> Output:
-        """Selection, prompts, prompted pass, head."""
+        """Select and build prompts, run the prompted pass, and classify."""
         if encoding.tokens is None:
             return self.classify(encoding.parts["frozen"])
         selection = None
@@ -132,7 +132,7 @@ class PromptedViT(ContinualModel):
         return self.classify(read(encoding.tokens, plan, entry=encoding.entry), selection)
 
     def classify(self, features: Tensor, selection: Selection | None = None) -> Output:
-        """Head and masks on features (batch, dim)."""
+        """Apply head and masks to features (batch, dim)."""
         mask = None
         if self.logit_mask is not None and selection is not None:
             mask = self.logit_mask(selection)

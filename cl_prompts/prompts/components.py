@@ -24,8 +24,8 @@ TINY = 1e-8
 
 
 def orthogonal_rows(past: Tensor, draws: Tensor) -> Tensor:
-    """Orthonormal rows, orthogonal to all of ``past`` whether or not that is orthogonal itself, by
-    two QR decompositions.
+    """Orthonormal rows that are orthogonal to all of ``past`` even if its rows are not orthogonal
+    to each other, by two QR decompositions.
 
     Where the past rows are orthogonal to each other, the result is that of :func:`gram_schmidt` on
     the same draws.
@@ -37,13 +37,15 @@ def orthogonal_rows(past: Tensor, draws: Tensor) -> Tensor:
     Returns:
         (blocks, m, dim)
     """
+    # Project out the span of the past rows ...
     old = past.double().transpose(1, 2)
     new = draws.double().transpose(1, 2)
     if old.shape[2]:
         basis = torch.linalg.qr(old).Q
         new = new - basis @ (basis.transpose(1, 2) @ new)
+    # ... and orthonormalise what is left.
     basis, triangle = torch.linalg.qr(new)
-    # QR leaves the signs open; a Gram-Schmidt vector lies on the side of its draw.
+    # QR leaves the signs open; a Gram-Schmidt vector points to the side of its draw.
     return (
         (basis * triangle.diagonal(dim1=1, dim2=2).sign()[:, None]).transpose(1, 2).to(draws.dtype)
     )
@@ -53,15 +55,17 @@ def gram_schmidt(past: Tensor, draws: Tensor) -> Tensor:
     """The published sequential form: each draw minus its projections on all rows before it,
     normalised at the end.
 
-    Past rows have been trained and are no longer orthogonal to each other, so the result is in
-    general not orthogonal to them. A row with squared norm below 1e-8 takes no part (the published
-    code draws again, for ever if that row is past).
+    ``u_i = g_i - sum_{j<i} (g_i . u_j) / (u_j . u_j) u_j``. Past rows have been trained and are no
+    longer orthogonal to each other, so the result is in general not orthogonal to them. A row with
+    squared norm below 1e-8 takes no part (the published code draws again, endlessly if that row is
+    a past one).
 
     Args and result as for :func:`orthogonal_rows`.
     """
     rows = past
     for draw in draws.unbind(1):
-        squared = rows.square().sum(-1)  # (blocks, rows)
+        squared = rows.square().sum(-1)  # u_j . u_j, (blocks, rows)
+        # (g_i . u_j) / (u_j . u_j)
         share = (rows @ draw[:, :, None])[..., 0] / squared.clamp_min(TINY) * (squared >= TINY)
         rows = torch.cat([rows, (draw - (share[:, None] @ rows)[:, 0])[:, None]], dim=1)
     return F.normalize(rows[:, past.shape[1] :], dim=-1)
@@ -76,21 +80,21 @@ ORTHOGONAL: dict[Orthogonal, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def orthogonality(rows: Tensor) -> Tensor:
-    """Penalty: the sum over blocks of the mean of (X X^T - I)^2. ``rows`` (blocks, n, dim) ->
-    scalar."""
+    """Orthogonality penalty: the sum over blocks of the mean of (X X^T - I)^2. ``rows`` (blocks, n,
+    dim) -> scalar."""
     gram = rows @ rows.transpose(1, 2)
     return (gram - torch.eye(rows.shape[1], device=rows.device)).square().mean(dim=(1, 2)).sum()
 
 
 class GrowingRows(TaskAware):
-    """Rows that belong to tasks: those of earlier tasks are fixed, those of the current one train,
-    later ones are unused.
+    """Rows divided among tasks: those of earlier tasks are fixed, those of the current one train,
+    those of later ones are unused.
 
     With T tasks each owns floor(size / T) rows; a remainder is left out. A task's rows are one
     Parameter of their own, which stops requiring a gradient when the next task starts, so neither
-    weight decay nor momentum can move it. They begin orthogonal to all earlier rows when their task
-    starts (drawn from torch's global generator) and are zero before. Task 0 is under way from
-    construction on.
+    weight decay nor momentum can move it. When their task starts
+    they are drawn orthogonal to all earlier rows (from torch's global generator); before, they are
+    zero. Task 0 starts at construction.
 
     Args:
         blocks: prompted blocks; each has rows of its own.
@@ -145,12 +149,12 @@ class GrowingRows(TaskAware):
         return torch.cat(list(self.rows)[: self.task + 1], dim=1)
 
     def start_task(self, task: int) -> None:
-        """Fix the rows so far and begin those of ``task``; without ``n_tasks`` nothing happens."""
+        """Fix the rows so far and draw those of ``task``; without ``n_tasks`` nothing happens."""
         if self.n_tasks is not None:
             super().start_task(task)
 
     def begin(self, task: int) -> None:
-        """See :meth:`start_task`."""
+        """Fix the rows of earlier tasks and draw those of ``task``."""
         if task >= len(self.rows):
             raise InputError(
                 f"task {task} has no components: they were divided among n_tasks={self.n_tasks},"
@@ -165,7 +169,7 @@ class GrowingRows(TaskAware):
         self._fix_before(task)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """The task, and with it which rows train."""
+        """Restore the task, and with it which rows train."""
         super().set_extra_state(state)
         self._fix_before(self.task)
 
@@ -222,7 +226,9 @@ class AttentionWeights(nn.Module):
     def forward(self, query: Tensor) -> Selection:
         """Query (batch, dim), without gradient -> Selection of all rows so far, with weights."""
         key, attention = self.key(), self.attention()
+        # q (A o K / |K|)^T: the numerators <q o A_j, K_j / |K_j|> of all blocks at once
         product = query @ (attention * F.normalize(key, dim=-1)).flatten(0, 1).T
+        # q^2 (A^2)^T = |q o A_j|^2
         squared = query.square() @ attention.square().flatten(0, 1).T
         weights = (
             (product / squared.clamp_min(1e-24).sqrt()).unflatten(1, key.shape[:2]).transpose(0, 1)
@@ -237,8 +243,8 @@ class AttentionWeights(nn.Module):
 
     @torch.no_grad()
     def observe(self, selection: Selection) -> None:
-        """Every image uses every component, so absolute weights (means over blocks) are added up in
-        ``count``."""
+        """Add absolute weights (means over blocks) to ``count``, since every image uses every
+        component."""
         assert selection.weights is not None
         used = selection.weights.abs().mean(dim=0).sum(dim=0)
         self.count[: len(used)] += used
@@ -290,8 +296,8 @@ class ComponentPool(nn.Module):
         check_prefix(blocks, length, dim, heads)
         if length % 2:
             raise InputError(
-                f"length is {length}: half of a component's rows are keys and half values, so it is"
-                " even"
+                f"length is {length}: half of a component's rows are keys and half values, so it"
+                " must be even"
             )
         self.blocks = tuple(blocks)
         self.length = length
@@ -301,11 +307,12 @@ class ComponentPool(nn.Module):
         )
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """block -> keys and values, each (batch, heads, length / 2, dim / heads)."""
+        """Prefixes: block -> keys and values, each (batch, heads, length / 2, dim / heads)."""
         if selection is None or selection.weights is None:
             raise TypeError(
                 "a ComponentPool needs weights: give the model AttentionWeights as its selector"
             )
+        # p = sum_j w_bj P_j
         mixed = selection.weights @ self.values()  # (blocks, batch, length * dim)
         rows = mixed.unflatten(-1, (2, self.length // 2, -1))
         return PromptPlan(

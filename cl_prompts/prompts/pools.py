@@ -1,7 +1,7 @@
-"""What the prompts are: pools turn a selection into a
+"""Pools of prompts, which turn a selection into a
 :class:`~cl_prompts.backbones.injection.PromptPlan`.
 
-A pool owns its values and says into which blocks they go. New parameterisations (low-rank or
+A pool owns its values and decides into which blocks they go. New parameterisations (low-rank or
 mixture-routed prompts) are new classes with the same ``build``; prefixes are in
 :mod:`cl_prompts.prompts.prefixes`, weighted components in :mod:`cl_prompts.prompts.components`.
 """
@@ -24,7 +24,7 @@ from cl_prompts.prompts.task_selectors import copy_slot
 
 
 class Pool(Protocol):
-    """Anything that builds prompts from a selection.
+    """Interface of pools: build prompts from a selection.
 
     Example:
         >>> class NoPrompts:
@@ -41,7 +41,7 @@ class Pool(Protocol):
 
 
 class SharedTokens(nn.Module):
-    """One set of context tokens a block, the same for every image (MVP's and DualPrompt's
+    """One set of context tokens per block, the same for every image (MVP's and DualPrompt's
     G-prompts).
 
     Args:
@@ -67,7 +67,7 @@ class SharedTokens(nn.Module):
         self.register_buffer("position", position, persistent=False)
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """Ignores the selection."""
+        """The tokens of each block; the selection is ignored."""
         return self.build_from(self.values, selection)
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
@@ -80,7 +80,7 @@ class TokenPool(nn.Module):
     """A pool of context tokens: each entry holds ``length`` tokens for each of ``blocks`` (MVP's
     E-prompts).
 
-    With more than one selected entry an image's tokens are laid one behind the other.
+    With more than one selected entry an image's tokens are concatenated.
 
     Args:
         size: entries of the pool.
@@ -127,7 +127,8 @@ class TokenPool(nn.Module):
 
 
 class PrependedTokenPool(TaskAware):
-    """A pool of tokens that join the sequence before block 0 and stay in it (L2P, prompt tuning).
+    """A pool of prepended tokens: they join the sequence before block 0 and stay in it (L2P, prompt
+    tuning).
 
     They carry no positional embedding, as in L2P's JAX code. Its PyTorch port gives them the class
     token's, which only shifts every prompt by a constant vector:
@@ -169,11 +170,11 @@ class PrependedTokenPool(TaskAware):
         self.register_buffer("position", position, persistent=False)
 
     def begin(self, task: int) -> None:
-        """Copy the slot, if asked."""
+        """Initialise the task's slot from the previous one, with ``copy_slots``."""
         copy_slot(self.values, task, self.copy_slots)
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """Kept tokens of the selected entries, (batch, k * length, dim), in the order of the
+        """Prepended tokens of the selected entries, (batch, k * length, dim), in the order of the
         selection."""
         return self.build_from(self.values, selection)
 

@@ -1,5 +1,5 @@
-"""Prefixes: prompts that are keys and values of a block, behind its projections (DualPrompt,
-S-Prompt++, OnePrompt).
+"""Prefixes (key/value prompts): keys and values that join a block's attention after its projections
+(DualPrompt, S-Prompt++, OnePrompt).
 
 A prefix of length n is n keys *and* n values. The CODA-Prompt repository counts both: its "length
 20" is length 10 here.
@@ -43,7 +43,7 @@ def split_heads(rows: Tensor, heads: int) -> KeyValue:
 
 
 class SharedPrefix(nn.Module):
-    """One prefix a block, the same for every image (DualPrompt's G-prompt; in all blocks,
+    """One prefix per block, the same for every image (DualPrompt's G-prompt; in all blocks,
     OnePrompt).
 
     Args:
@@ -53,7 +53,7 @@ class SharedPrefix(nn.Module):
         heads: attention heads of the ViT.
         initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
         position: (dim,) constant added to every row, or None. SinglePrompt's published code adds
-            the class token's positional embedding, which has no meaning behind the projections;
+            the class token's positional embedding, which has no meaning after the projections;
             ``position=class_position(backbone)`` for parity.
 
     Raises:
@@ -86,7 +86,7 @@ class SharedPrefix(nn.Module):
         self.register_buffer("position", position, persistent=False)
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """Ignores the selection."""
+        """The prefix of each block; the selection is ignored."""
         return self.build_from(self.values, selection)
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
@@ -105,11 +105,11 @@ class PrefixPool(TaskAware):
     E-prompts).
 
     Every image gets the keys and the values of its own entries. The PyTorch ports of DualPrompt
-    deal out the gathered rows in another order, so that one half of a batch gets a prompt's keys as
-    values too and the other half its values as keys, or even another image's prompts; that defect
-    is not offered.
+    permute the gathered rows, so that one half of a batch gets a prompt's keys as values too and
+    the other half its values as keys, or even another image's prompts; that defect is not
+    reproduced.
 
-    With more than one selected entry an image's rows are laid one behind the other (L2P++).
+    With more than one selected entry an image's rows are concatenated (L2P++).
 
     Args:
         size: entries of the pool.
@@ -152,7 +152,7 @@ class PrefixPool(TaskAware):
         self.values = drawn((size, len(self.blocks), 2, length, dim), initial)
 
     def begin(self, task: int) -> None:
-        """Copy the slot, if asked."""
+        """Initialise the task's slot from the previous one, with ``copy_slots``."""
         copy_slot(self.values, task, self.copy_slots)
 
     def build(self, selection: Selection | None) -> PromptPlan:

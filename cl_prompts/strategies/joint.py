@@ -83,7 +83,7 @@ def _union(parts: Sequence[Any]) -> Any:
     for part in parts[1:]:
         data = data.concat(part.dataset)
     union: Any = DatasetExperience(dataset=data, current_experience=0)
-    union._origin_stream = stream
+    union._origin_stream = stream  # noqa: SLF001  Avalanche's own streams set it so
     for name in ("task_label", "task_labels"):
         if hasattr(parts[0], name):
             setattr(union, name, getattr(parts[0], name))
