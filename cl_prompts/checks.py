@@ -121,6 +121,12 @@ class Bound:
         high: greatest value; None for no bound.
         above: ``low`` itself is out of range.
         whole: only whole numbers.
+
+    Example:
+        >>> Bound(0, 1).check("momentum", 0.9)
+        >>> Bound(1, whole=True).check("pool_size", 0)
+        Traceback (most recent call last):
+        cl_prompts.errors.InputError: pool_size is 0: it must be at least 1
     """
 
     low: float = 0

@@ -36,11 +36,11 @@ ROOMS: dict[str, set[str]] = {
 LEARNING = {"torch", "torchvision", "timm", "numpy", "sklearn", "scipy", "safetensors"}
 #: room -> the libraries that it may import; experiments may import anything
 LIBRARIES: dict[str, set[str]] = {
-    **dict.fromkeys(PARTS, {*LEARNING, "huggingface_hub"}),
+    **{room: {*LEARNING, "huggingface_hub"} for room in PARTS},
     "datasets": {"torch", "torchvision", "numpy", "PIL", "sklearn", "filelock", "scipy"},
     "scenarios": {"torch", "numpy"},
     "strategies": {*LEARNING, "avalanche"},
-    **dict.fromkeys((*EVERYWHERE, "__init__"), set()),
+    **{room: set() for room in (*EVERYWHERE, "__init__")},
 }
 #: the only files of scenarios that know Avalanche
 DOORS = {"benchmarks.py", "streams.py", "multi_hot.py"}
@@ -120,9 +120,10 @@ def test_no_module_uses_anothers_underscore_names(file: Path) -> None:
         if f"{node.module}.{alias.name}" in MODULES
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.value.id in modules and node.attr.startswith("_") and node.attr[1] != "_":
-                private.add(f"{node.value.id}.{node.attr}")
+        if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
+            continue
+        if node.value.id in modules and node.attr.startswith("_") and node.attr[1] != "_":
+            private.add(f"{node.value.id}.{node.attr}")
     assert not private, f"{', '.join(sorted(private))} belong to their modules"
 
 

@@ -1,4 +1,4 @@
-"""The two sides of a timm ``Attention``, so that others can join it between them."""
+"""The input and output sides of a timm ``Attention``, between which prompts can be injected."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 
 def project(block: Block, tokens: Tensor) -> Tensor:
-    """Queries, keys and values of a block's tokens, (batch, n, 3 dim): the same whatever prompts
-    join the block."""
+    """Queries, keys and values of a block's tokens, (batch, n, 3 dim), which do not depend on the
+    prompts of the block."""
     return block.attn.qkv(block.norm1(tokens))
 
 
@@ -19,7 +19,7 @@ def project_parts(attn: Attention, normed: Tensor, parts: slice) -> Tensor:
 
     Args:
         attn: the attention.
-        normed: (batch, n, dim) tokens behind the block's first LayerNorm.
+        normed: (batch, n, dim) tokens after the block's first LayerNorm.
         parts: thirds from start to stop; ``slice(1, 3)`` is keys and values.
 
     Returns:
@@ -43,7 +43,7 @@ def attention_output(attn: Attention, attended: Tensor, normed: Tensor) -> Tenso
     Args:
         attn: the attention.
         attended: (batch, heads, n, head dim).
-        normed: (batch, n, dim) the tokens that asked, behind the block's first LayerNorm.
+        normed: (batch, n, dim) the query tokens, after the block's first LayerNorm.
 
     Returns:
         (batch, n, dim)
@@ -56,5 +56,5 @@ def attention_output(attn: Attention, attended: Tensor, normed: Tensor) -> Tenso
 
 
 def output_gate(attn: Attention) -> nn.Module | None:
-    """The gate on the output; None in all but the newest ViTs."""
+    """The gate on the attention output; None in all but the newest ViTs."""
     return getattr(attn, "gate", None)

@@ -1,7 +1,7 @@
-"""What passes through a ViT cost: multiply-accumulates, counted rather than timed.
+"""The cost of passes through a ViT: multiply-accumulates, counted rather than timed.
 
-The unit F is one plain forward of one image. Formulas are of shapes alone; :class:`PassCounter`
-adds up what a backbone reports of its passes.
+The unit F is one plain forward pass of one image. The formulas depend on shapes alone;
+:class:`PassCounter` adds up the passes that a backbone reports.
 """
 
 from __future__ import annotations
@@ -55,23 +55,23 @@ class ViTShape:
 
     @property
     def embed_macs(self) -> float:
-        """Embedding one image."""
+        """Cost of embedding one image."""
         return self.n_patches * self.patch_values * self.dim
 
     @property
     def forward_macs(self) -> float:
-        """One plain forward of one image, the unit F."""
+        """Cost of one plain forward pass of one image, the unit F."""
         return self.embed_macs + self.depth * self.block_macs(self.n_tokens)
 
     def projection_macs(self, n: int) -> float:
-        """Queries, keys and values of n tokens."""
+        """Cost of the queries, keys and values of n tokens."""
         return n * 3 * self.dim * self.width
 
     def block_macs(
         self, n: int, context: int = 0, prefix: int = 0, queries: int | None = None
     ) -> float:
-        """One block over n tokens: queries for ``queries`` of them (all by default), keys and
-        values for all and for ``context`` tokens; ``prefix`` rows are ready-made keys and
+        """Cost of one block over n tokens: queries for ``queries`` of them (all by default), keys
+        and values for all and for ``context`` tokens; ``prefix`` rows are ready-made keys and
         values."""
         queries = n if queries is None else queries
         projections = (
@@ -82,32 +82,33 @@ class ViTShape:
 
     @property
     def mlp_macs(self) -> float:
-        """The MLP of a block on one token."""
+        """Cost of a block's MLP on one token."""
         return 2 * self.dim * self.hidden
 
     # ------------------------------------------------------------------ MULTI-LANE
 
     def fused_lane_macs(self, n_slots: int, n_prompts: int) -> float:
-        """One lane in one block for one image, implemented as :func:`fused_block`."""
+        """Cost of one lane in one block for one image with ``impl="fused"``."""
         summary = n_slots * self.n_tokens * (self.dim + 2 * self.width)
         token = 4 * self.width * self.dim + self.mlp_macs
         return summary + token + 2 * self.width * (1 + n_slots + n_prompts)
 
     def literal_lane_macs(self, n_slots: int, n_prompts: int, *, summarise: bool = True) -> float:
-        """One lane in one block for one image, implemented literally."""
+        """Cost of one lane in one block for one image with ``impl="literal"``."""
         n = 1 + n_slots
         summary = 2 * n_slots * self.n_tokens * self.dim if summarise else 0
         tokens = n * (4 * self.width * self.dim + self.mlp_macs)
         return summary + tokens + 2 * n * self.width * (n + n_prompts)
 
     def slot_table_macs(self, n_slots: int, *, evolve: bool) -> float:
-        """The slots of one lane in all blocks, however large the batch; free unless they evolve."""
+        """Cost of a lane's summary tokens in all blocks, whatever the batch size; 0 unless they
+        evolve."""
         return (self.depth - 1) * n_slots * self.mlp_macs if evolve else 0
 
 
 @dataclass
 class PassCounter:
-    """What a backbone has computed so far.
+    """Running total of what a backbone has computed.
 
     Attributes:
         shape: of the backbone.
@@ -136,12 +137,12 @@ class PassCounter:
         self.macs = 0.0
 
     def embed(self, batch: int) -> None:
-        """A batch of images was embedded."""
+        """Count the embedding of a batch of images."""
         self.images += batch
         self.macs += batch * self.shape.embed_macs
 
     def project(self, batch: int, n: int) -> None:
-        """Queries, keys and values of n tokens an image were computed apart from a block."""
+        """Count queries, keys and values of n tokens per image, computed outside a block."""
         self.macs += batch * self.shape.projection_macs(n)
 
     def block(
@@ -154,10 +155,10 @@ class PassCounter:
         *,
         projected: bool = False,
     ) -> None:
-        """A batch passed a block; the arguments are those of :meth:`ViTShape.block_macs`.
+        """Count a batch's pass through a block, with the arguments of :meth:`ViTShape.block_macs`.
 
         Args:
-            projected: the tokens' projection was at hand.
+            projected: the tokens' projection was computed before.
         """
         self.blocks += batch
         saved = 0.0
@@ -167,6 +168,6 @@ class PassCounter:
         self.macs += batch * (self.shape.block_macs(n, context, prefix, queries) - saved)
 
     def keys_and_values(self, batch: int, n: int) -> None:
-        """A batch went into a block no farther than to the keys and values of its n tokens."""
+        """Count a batch's pass through a block that stops at the keys and values of n tokens."""
         self.blocks += batch
         self.macs += batch * n * 2 * self.shape.width * self.shape.dim

@@ -1,4 +1,4 @@
-"""Choosing a device and refusing what it cannot do."""
+"""Choice of a device, and refusal of what it cannot do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cl_prompts.errors import InputError
 
 
 def pick_device(name: str | torch.device = "auto") -> torch.device:
-    """``"auto"`` is the GPU if there is one, else the CPU.
+    """Resolve a device name; ``"auto"`` is the GPU if there is one, else the CPU.
 
     Raises:
         InputError: not a device, or not present on this machine.
@@ -28,7 +28,7 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Raise ``InputError`` if the device cannot compute in bf16 and bf16 is asked for."""
+    """Raise ``InputError`` if bf16 is requested and the device does not support it."""
     if precision != "bf16" or device.type == "cpu":  # every CPU computes bf16, at worst slowly
         return
     try:

@@ -1,17 +1,17 @@
 """How prompts enter frozen transformer blocks.
 
-All injections are exact and outside the frozen weights. Three are of tokens or of keys and values:
+All injections are exact and leave the frozen weights alone. Three add tokens, or keys and values:
 
 * **prepended tokens** (L2P): prompts join the token sequence before block 0 and travel through
   every block;
-* **context tokens** (MVP): prompts join one block's input and are removed behind it. Because their
+* **context tokens** (MVP): prompts join one block's input and are removed after it. Because their
   outputs are dropped, they need keys and values only: no query, no output projection, no MLP;
-* **prefixes** (DualPrompt, CODA-Prompt): prompts *are* keys and values of one block, behind its qkv
-  projection.
+* **prefixes** (DualPrompt, CODA-Prompt): key/value prompts, which join one block's keys and values
+  after its qkv projection.
 
-Five more change what is there already: an **offset** of the embedded sequence (DePT), **adapters**
-beside a block's MLP (EASE), a **gate** on the scores of prefixes (NoRGa), **routed** prefixes that
-are chosen by a block's own queries (SMoPE), and vectors **added** to the class token's key and
+Five more change what is already there: an **offset** to the embedded sequence (DePT), **adapters**
+parallel to a block's MLP (EASE), a **gate** on the scores of prefixes (NoRGa), **routed** prefixes
+that are chosen by a block's own queries (SMoPE), and vectors **added** to the class token's key and
 value (additive prompts).
 """
 
@@ -51,7 +51,7 @@ class BlockAdapter(Protocol):
     """Multiply-accumulates for one token."""
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        """Tokens behind the attention (batch, n, dim) -> what is added to the block's output, in
+        """Tokens after the attention (batch, n, dim) -> what is added to the block's output, in
         the tokens' type."""
         ...
 
@@ -74,7 +74,7 @@ class RoutedPrefix(Protocol):
 
     def __call__(self, queries: Tensor) -> KeyValue:
         """Queries of the whole sequence (batch, heads, n, head dim) -> scores of the chosen rows,
-        (batch, heads, rows), the same for every query and not to be scaled any more, and their
+        (batch, heads, rows), the same for every query and already scaled, and their
         values (batch, heads, rows, head dim)."""
         ...
 
@@ -97,7 +97,7 @@ class PromptPlan:
         prefix: block -> keys and values, each (batch or 1, heads, n, head dim).
         offset: (batch or 1, sequence, dim) added to the embedded sequence, class token included,
             before prepended tokens join it.
-        adapter: block -> what runs beside its MLP.
+        adapter: block -> the module parallel to its MLP.
         gate: block -> function of the scaled scores of its prefixes, (batch, heads, queries, n),
             before the softmax.
         routed: block -> a prefix that depends on the block's queries.
@@ -105,6 +105,12 @@ class PromptPlan:
             heads, head dim).
         losses: functions that give terms of loss of the prompts themselves, to be called after the
             pass; they belong to this one pass.
+
+    Example:
+        >>> plan = PromptPlan(context={0: torch.zeros(1, 5, 16)})
+        >>> plan.add(PromptPlan(context={0: torch.zeros(2, 3, 16)}))  # 5 shared and 3 own tokens
+        >>> tuple(plan.context[0].shape)
+        (2, 8, 16)
     """
 
     prepended: Tensor | None = None
@@ -118,7 +124,7 @@ class PromptPlan:
     losses: list[Callable[[], Tensor]] = field(default_factory=list)
 
     def add(self, other: PromptPlan) -> None:
-        """Append ``other``'s prompts behind this plan's, block by block; offsets and additive
+        """Append ``other``'s prompts to this plan's, block by block; offsets and additive
         vectors are summed.
 
         Raises:
@@ -147,7 +153,8 @@ class PromptPlan:
                 keys, values = mine[0] + keys, mine[1] + values
             self.additive[block] = (keys, values)
         for name in ("adapter", "gate", "routed"):
-            mine_by_block, theirs = getattr(self, name), getattr(other, name)
+            mine_by_block = getattr(self, name)
+            theirs = getattr(other, name)
             twice = sorted(set(mine_by_block) & set(theirs))
             if twice:
                 raise ValueError(
@@ -173,12 +180,12 @@ class PromptPlan:
         )
 
     def of_block(self, block: int) -> dict[str, Any]:
-        """What :func:`run_block` takes of this plan, by its names."""
+        """Arguments of :func:`run_block` for one block, by name."""
         names = ("context", "prefix", "adapter", "gate", "routed", "additive")
         return {name: getattr(self, name).get(block) for name in names}
 
     def extra_keys(self, block: int) -> tuple[int, int]:
-        """Context tokens and prefix rows that the block attends to besides the sequence."""
+        """Context tokens and prefix rows that the block attends to in addition to the sequence."""
         context = self.context[block].shape[1] if block in self.context else 0
         prefix = self.prefix[block][0].shape[2] if block in self.prefix else 0
         return context, prefix + (self.routed[block].rows if block in self.routed else 0)
@@ -214,10 +221,10 @@ def run_block(
         prefix: keys and values (batch or 1, heads, p, head dim) that skip the qkv projection and
             ``k_norm``.
         adapter: see :class:`PromptPlan`, and so are ``gate``, ``routed`` and ``additive``.
-        gate: of the prefix' scores.
+        gate: applied to the scores of the prefix.
         routed: a prefix that depends on the queries.
-        additive: added to the class token's key and value behind the projection and ``k_norm``.
-        first: compute and return only the first so many tokens; all tokens still act as keys and
+        additive: added to the class token's key and value after the projection and ``k_norm``.
+        first: number of leading tokens to compute and return; all tokens still act as keys and
             values. ``1`` is what the last block needs when only the class token is read.
         projected: :func:`~cl_prompts.backbones.attention.project` of the same tokens, if known.
 
@@ -262,7 +269,7 @@ def run_block(
 def _query_key_value(
     attn: Attention, normed: Tensor, projected: Tensor | None, first: int | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Heads of the queries (of the first so many tokens), keys and values."""
+    """Queries (of the first ``first`` tokens), keys and values, by head."""
     if projected is not None:
         query, keys, values = by_head(attn, projected, 3)
         return (query if first is None else query[:, :, :first]), keys, values
@@ -287,7 +294,8 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, scored: list[KeyValue])
 
 
 def _add_to_class_token(keys: Tensor, values: Tensor, additive: KeyValue) -> KeyValue:
-    """Keys and values (batch, heads, n, head dim), the first token's with vectors added to them."""
+    """Keys and values (batch, heads, n, head dim), with vectors added to those of the first
+    token."""
     return (
         torch.cat([keys[:, :, :1] + additive[0][:, :, None], keys[:, :, 1:]], dim=2),
         torch.cat([values[:, :, :1] + additive[1][:, :, None], values[:, :, 1:]], dim=2),

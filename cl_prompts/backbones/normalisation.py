@@ -1,4 +1,4 @@
-"""What images in [0, 1] are normalised by before a ViT sees them."""
+"""Mean and standard deviation by which images in [0, 1] are normalised."""
 
 from __future__ import annotations
 

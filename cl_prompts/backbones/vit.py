@@ -36,13 +36,21 @@ class FrozenViT(nn.Module):
             frozen, brought to the precision, and its classifier head dropped; pass a copy if you
             need it otherwise.
         normalisation: per-channel mean and std applied to images in [0, 1].
-            ``((0, 0, 0), (1, 1, 1))`` is the habit of many published recipes, which feed [0, 1] as
-            it is.
+            ``((0, 0, 0), (1, 1, 1))`` is that of many published recipes, which feed [0, 1] as it
+            is.
         precision: ``"fp32"`` or ``"bf16"``; bf16 stores the frozen weights and runs the blocks in
             bf16, while prompts, queries, features and head stay in fp32.
 
     Raises:
         InputError: the model is not a plain ViT with a class token, or the precision is unknown.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> tuple(vit(torch.rand(2, 3, vit.image_size, vit.image_size)).shape)
+        (2, 128)
+        >>> any(parameter.requires_grad for parameter in vit.parameters())
+        False
     """
 
     mean: Tensor
@@ -96,7 +104,7 @@ class FrozenViT(nn.Module):
         return int(self.vit.patch_embed.num_patches + self.vit.num_prefix_tokens)
 
     def train(self, mode: bool = True) -> FrozenViT:
-        """Stays in evaluation mode whatever ``mode`` says: a frozen network has no dropout and no
+        """Keep evaluation mode whatever ``mode`` says: a frozen network has no dropout and no
         running statistics."""
         return super().train(False)
 
@@ -111,12 +119,12 @@ class FrozenViT(nn.Module):
         return twin
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images (batch, 3, size, size) in [0, 1] -> tokens (batch, n_tokens, dim) in front of
-        block 0."""
+        """Images (batch, 3, size, size) in [0, 1] -> tokens (batch, n_tokens, dim), the input
+        of block 0."""
         x = ((images - self.mean) / self.std).to(PRECISIONS[self.precision])
         x = self.vit.patch_embed(x)
         # The one private name of timm used here: it covers every layout of prefix tokens.
-        x = self.vit._pos_embed(x)
+        x = self.vit._pos_embed(x)  # noqa: SLF001
         x = self.vit.norm_pre(self.vit.patch_drop(x))
         self.counter.embed(len(images))
         return x
@@ -146,7 +154,7 @@ class FrozenViT(nn.Module):
             stop: number of blocks, all by default.
             class_only: compute only the class token in the last of these blocks.
             prepended_only: compute only the plan's prepended tokens there.
-            entry: :meth:`enter` of the same tokens, if it is at hand.
+            entry: :meth:`enter` of the same tokens, if it was computed before.
 
         Returns:
             (batch, n (+ prepended), dim), or (batch, 1, dim) with ``class_only``, (batch,
@@ -161,7 +169,7 @@ class FrozenViT(nn.Module):
             )
         if plan.offset is not None:
             tokens = self._with_offset(tokens, plan.offset)
-            entry = None  # which is that of the tokens without offset
+            entry = None  # it belongs to the tokens without offset
         if plan.prepended is not None:
             tokens, entry = self._with_prepended(tokens, plan.prepended, entry)
         for i in range(stop):
@@ -198,7 +206,7 @@ class FrozenViT(nn.Module):
     def _with_prepended(
         self, tokens: Tensor, prepended: Tensor, entry: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Tokens and entry with prepended tokens behind them; the entry of the prepended ones
+        """Tokens and entry with the prepended tokens joined; the entry of the prepended ones
         carries gradient."""
         prepended = prepended.expand(len(tokens), -1, -1)
         if entry is not None:

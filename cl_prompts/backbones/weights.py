@@ -1,4 +1,4 @@
-"""Backbones by name: where the weights come from, and what is said when they do not fit."""
+"""Backbones by name, their weights, and the errors of weights that do not fit."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ from cl_prompts.errors import InputError, unknown
 
 EMBEDDED = "glyph_vit_tiny"
 
-#: Backbones worth naming; any other plain ViT of timm works by its timm name. Always with the tag:
-# timm's bare names
-#: change their weights from release to release.
+#: Backbones of the published methods; any other plain ViT of timm works by its timm name. Always
+#: with the tag: the weights behind timm's bare names change from release to release.
 BACKBONES = {
     EMBEDDED: (
         "1.2 M parameters, 32 px, in the package: pre-trained on rendered letters and symbols, no"
@@ -64,7 +63,7 @@ def create_backbone(
             ``.npz``.
         image_size: side in pixels, a multiple of the patch; position embeddings are resampled by
             timm's own filter. Default: what the weights were trained with.
-        normalisation: see :func:`cl_prompts.backbones.vit.normalisation_of`.
+        normalisation: see :func:`cl_prompts.backbones.normalisation.normalisation_of`.
         precision: ``"fp32"`` or ``"bf16"``.
         seed: of random weights.
 
@@ -131,7 +130,7 @@ def _build(name: str, image_size: int | None) -> VisionTransformer:
 
 
 def _patch_of(name: str) -> int | None:
-    """The patch side that is written in timm's names."""
+    """The patch size in pixels, as part of timm's names."""
     for part in name.split(".")[0].split("_"):
         if part.startswith("patch") and part[5:].isdigit():
             return int(part[5:])
@@ -170,7 +169,7 @@ def _hub_file(name: str) -> tuple[str, str] | None:
 
 
 def _load_from_hub(name: str, vit: VisionTransformer) -> None:
-    """From the local hub cache if the file is there, else by timm's own download and conversion."""
+    """Load from the local hub cache if the file is there, else by timm's own download."""
     place = _hub_file(name)
     if place is None:
         raise InputError(
@@ -182,8 +181,7 @@ def _load_from_hub(name: str, vit: VisionTransformer) -> None:
         load_weights(vit, Path(cached))
         return
     try:
-        # The hub's client retries for most of a minute; without a name server there is no point in
-        # that.
+        # The hub's client retries for most of a minute, which is pointless without a name server.
         socket.getaddrinfo(urlparse(hub_constants.ENDPOINT).hostname, 443)
         loaded = timm.create_model(
             name, pretrained=True, num_classes=0, img_size=vit.patch_embed.img_size[0]

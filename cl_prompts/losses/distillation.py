@@ -45,6 +45,12 @@ class StoredLogits(nn.Module):
     Args:
         size: slots of the memory.
         n_classes: columns.
+
+    Example:
+        >>> stored = StoredLogits(size=10, n_classes=2)
+        >>> stored.put(torch.tensor([4]), torch.tensor([[1.0, 2.0]]), torch.tensor([True, False]))
+        >>> stored.at(torch.tensor([4]))
+        (tensor([[1., 0.]]), tensor([[ True, False]]))
     """
 
     values: Tensor

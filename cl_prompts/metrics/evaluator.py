@@ -38,6 +38,14 @@ class CachedEvaluator:
         num_workers: loader processes; they start anew at each evaluation, so 0 is right for small
             images.
         cache: keep those parts in fp32 on the device; 10,000 queries of ViT-B take 31 MB.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> test = TensorDataset(torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1]))
+        >>> test.targets = [0, 1]
+        >>> evaluator = CachedEvaluator(test)
+        >>> evaluator(nn.Identity(), torch.tensor([True, True])).overall()
+        1.0
     """
 
     def __init__(
@@ -51,12 +59,10 @@ class CachedEvaluator:
     ) -> None:
         if batch_size < 1:
             raise InputError(f"the evaluation batch size is {batch_size}: it must be at least 1")
-        self.dataset, self.batch_size, self.num_workers, self.cache = (
-            dataset,
-            batch_size,
-            num_workers,
-            cache,
-        )
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.cache = cache
         self.device = torch.device(device)
         self.targets = torch.as_tensor(np.asarray(dataset.targets), dtype=torch.int64)  # type: ignore[attr-defined]
         ignored = getattr(dataset, "ignored", None)
@@ -206,7 +212,8 @@ class _CachedPart:
     """One cached part of all test images: values (n, width), and which rows have one."""
 
     def __init__(self, stamp: Hashable, n: int, device: torch.device) -> None:
-        self.stamp, self.device = stamp, device
+        self.stamp = stamp
+        self.device = device
         self.known = torch.zeros(n, dtype=torch.bool)
         self.values = torch.zeros(n, 0, device=device)
 

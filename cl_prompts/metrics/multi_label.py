@@ -31,6 +31,12 @@ class MultiLabelScores:
             positive.
         mean_ap: mean over the classes whose ``ap`` is defined; NaN if none is.
         f1: per threshold what :func:`f1_scores` gives over the seen classes.
+
+    Example:
+        >>> logits = torch.tensor([[3.0, -3.0], [-3.0, 3.0]])
+        >>> scores = multi_label_results(logits, logits > 0, torch.tensor([True, True]))
+        >>> scores.mean_ap, scores.flat()["cf1_80"]
+        (1.0, 1.0)
     """
 
     ap: Tensor
@@ -112,7 +118,8 @@ def f1_scores(
     predicted = (scores.sigmoid() > threshold) & kept
     positive = positive & kept
     right = (predicted & positive).sum(0).double()
-    claimed, there = predicted.sum(0).double(), positive.sum(0).double()
+    claimed = predicted.sum(0).double()
+    there = positive.sum(0).double()
     precision, recall = _ratio(right, claimed), _ratio(right, there)
     cp, cr = precision.mean(), recall.mean()
     op, or_ = _ratio(right.sum(), claimed.sum()), _ratio(right.sum(), there.sum())

@@ -1,2 +1,2 @@
-"""What strategies train: prompts and heads on a frozen ViT, lanes, and classifiers without
+"""Models for strategies to train: prompts and heads on a frozen ViT, lanes, and classifiers without
 gradients."""

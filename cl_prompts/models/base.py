@@ -1,4 +1,4 @@
-"""What all models on a frozen ViT have in common."""
+"""Common base of all models on a frozen ViT."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cl_prompts.prompts.selectors import Selection
 
 @dataclass
 class Output:
-    """One forward pass.
+    """Result of a forward pass.
 
     Attributes:
         logits: (batch, classes), instance mask applied; unseen classes hold -inf, or 0 in a
@@ -28,8 +28,13 @@ class Output:
         features: (batch, dim) fp32 features that the head read.
         selection: what the selector chose, or None without a selector.
         mask: (batch, classes) instance-wise logit mask, or None.
-        cacheable: what may be cached for these images and handed back to ``run``, by the names of
-            ``cache_keys``.
+        cacheable: cacheable parts for these images by the names of ``cache_keys``; they can be
+            passed back to ``run``.
+
+    Example:
+        >>> output = Output(logits=torch.zeros(2, 10), features=torch.zeros(2, 16))
+        >>> output.selection is None and output.mask is None
+        True
     """
 
     logits: Tensor
@@ -41,12 +46,16 @@ class Output:
 
 @dataclass
 class Encoding:
-    """What the first stage of a forward pass hands to the second.
+    """Intermediate result of a forward pass, between its two stages.
 
     Attributes:
-        parts: values that may be cached for these images, by the names of ``cache_keys``.
-        tokens: (batch, n, dim) embedded tokens, where the second stage passes over them.
-        entry: their projection in block 0, where the first stage computed it.
+        parts: cacheable values for these images, by the names of ``cache_keys``.
+        tokens: (batch, n, dim) embedded tokens, if the second stage needs them.
+        entry: their projection in block 0, if the first stage computed it.
+
+    Example:
+        >>> Encoding({"frozen": torch.zeros(2, 16)}).tokens is None  # features alone
+        True
     """
 
     parts: dict[str, Tensor]
@@ -55,15 +64,15 @@ class Encoding:
 
 
 class ContinualModel(nn.Module):
-    """What strategies, evaluation and run folders ask of a model on a frozen ViT.
+    """Interface of models on a frozen ViT, for strategies, evaluation and run folders.
 
     ``model(images)`` gives logits (batch, n_classes): no task id, no dependence on batch mates.
     Classes never seen in training score -inf (0 in a multi-label model, whose losses and metrics
-    look at seen columns only); :meth:`observe_classes` opens them.
+    use seen columns only); :meth:`observe_classes` marks classes as seen.
 
-    A part of the work on an image may depend on things that no longer change: the frozen backbone,
-    or the lane of a finished task. :meth:`cache_keys` names such parts, ``Output.cacheable`` gives
-    their values, and :meth:`run` takes them back, which is exact and saves the work.
+    Parts of a forward pass may depend only on what no longer changes: the frozen backbone, or the
+    lane of a finished task. :meth:`cache_keys` names such parts, ``Output.cacheable`` holds their
+    values, and :meth:`run` accepts cached values in their place, which is exact.
 
     Args:
         backbone: the frozen ViT.
@@ -72,6 +81,13 @@ class ContinualModel(nn.Module):
 
     Raises:
         InputError: no class.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> model = ContinualModel(create_backbone(), n_classes=3)
+        >>> model.observe_classes(torch.tensor([2, 2, 0]))
+        >>> model.hide_unseen(torch.zeros(1, 3))
+        tensor([[0., -inf, 0.]])
     """
 
     seen: Tensor
@@ -81,7 +97,8 @@ class ContinualModel(nn.Module):
         super().__init__()
         if n_classes < 1:
             raise InputError(f"n_classes is {n_classes}: a head needs at least one class")
-        self.backbone, self.multi_label = backbone, multi_label
+        self.backbone = backbone
+        self.multi_label = multi_label
         self.register_buffer("seen", torch.zeros(n_classes, dtype=torch.bool))
 
     @property
@@ -91,7 +108,7 @@ class ContinualModel(nn.Module):
 
     @property
     def n_learned(self) -> int:
-        """Numbers that training sets or has set: all parameters but those of a frozen backbone."""
+        """Number of learned parameters: all but those of a frozen backbone."""
         return sum(
             p.numel()
             for name, p in self.named_parameters()
@@ -99,7 +116,7 @@ class ContinualModel(nn.Module):
         )
 
     def observe_classes(self, labels: Tensor) -> None:
-        """Open the classes that occur in ``labels``: class ids of any shape, or multi-hot (batch,
+        """Mark the classes in ``labels`` as seen: class ids of any shape, or multi-hot (batch,
         classes)."""
         if self.multi_label:
             self.seen |= (labels > 0).reshape(-1, self.n_classes).any(dim=0)
@@ -117,11 +134,11 @@ class ContinualModel(nn.Module):
         return {}
 
     def needs_images(self, cached: Collection[str]) -> bool:
-        """Whether :meth:`run` needs the images when it gets these cached parts."""
+        """Whether :meth:`run` needs the images in addition to these cached parts."""
         return True
 
     def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
-        """First stage: everything that can be cached, and what the second stage needs beside it.
+        """First stage: the cacheable parts, and what else the second stage needs.
 
         Args:
             images: (batch, 3, size, size) in [0, 1]; may be None if :meth:`needs_images` says so.
@@ -130,11 +147,11 @@ class ContinualModel(nn.Module):
         raise NotImplementedError
 
     def decode(self, encoding: Encoding) -> Output:
-        """Second stage: what changes while the model learns."""
+        """Second stage: the parts that change while the model learns."""
         raise NotImplementedError
 
     def run(self, images: Tensor | None, cached: Mapping[str, Tensor] | None = None) -> Output:
-        """Both stages of a forward pass; the arguments are those of :meth:`encode`."""
+        """Run both stages of a forward pass; the arguments are those of :meth:`encode`."""
         encoding = self.encode(images, cached or {})
         return replace(self.decode(encoding), cacheable=encoding.parts)
 
@@ -143,8 +160,7 @@ class ContinualModel(nn.Module):
         return self.run(images).logits
 
     def learned_state(self) -> dict[str, Tensor]:
-        """All state that is not the frozen backbone's: prompts, keys, counts, masks, head, seen
-        classes."""
+        """All state but the frozen backbone's: prompts, keys, counts, masks, head, seen classes."""
         state = self.state_dict()
         return {
             k: v

@@ -1,5 +1,4 @@
-"""From features to class scores: linear and cosine heads, learned logit masks, the mask of unseen
-classes."""
+"""Heads (linear, cosine), learned logit masks, and the mask of unseen classes."""
 
 from __future__ import annotations
 
@@ -10,13 +9,13 @@ from torch import Tensor, nn
 from cl_prompts.checks import positive, whole_number
 from cl_prompts.prompts.selectors import Selection
 
-#: Stands for minus infinity where a finite number is needed (Avalanche's losses and metrics).
+#: Replaces minus infinity where a finite number is needed (Avalanche's losses and metrics).
 FINITE_MASK = -1e4
 
 
 def linear_head(dim: int, n_classes: int) -> nn.Linear:
-    """One row per data-set label; weights from a truncated normal of std 0.02, biases 0 (the ViT's
-    own initialisation)."""
+    """Linear head with one row per data-set label; weights from a truncated normal of std 0.02,
+    biases 0 (the ViT's own initialisation)."""
     head = nn.Linear(dim, n_classes)
     nn.init.trunc_normal_(head.weight, std=0.02)
     nn.init.zeros_(head.bias)
@@ -118,6 +117,12 @@ class InstanceLogitMask(nn.Module):
     Args:
         size: prompts in the pool.
         n_classes: head columns.
+
+    Example:
+        >>> mask = InstanceLogitMask(size=10, n_classes=2)
+        >>> index = torch.tensor([[3], [7]])
+        >>> mask(Selection(index, distance=torch.zeros(2, 10), scale=torch.ones(10))).shape
+        torch.Size([2, 2])
     """
 
     def __init__(self, size: int, n_classes: int) -> None:

@@ -1,5 +1,4 @@
-"""Looking inside a prompted model: how much each prompt is used, and how alike the keys are that
-choose them."""
+"""Inspection of a prompted model: usage of each prompt, and similarity of keys."""
 
 from __future__ import annotations
 
@@ -21,8 +20,8 @@ def innermost_selector(model: ContinualModel) -> nn.Module | None:
 
 
 def prompt_usage(model: ContinualModel) -> Tensor | None:
-    """(prompts,) uses of each prompt in training so far, a copy; None for a model that does not
-    choose.
+    """(prompts,) uses of each prompt in training so far, a copy; None for a model without
+    selection.
 
     A use is a selection; where prompts are mixed (CODA-Prompt), a weight of absolute value 1,
     averaged over blocks.

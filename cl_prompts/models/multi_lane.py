@@ -1,4 +1,4 @@
-"""MULTI-LANE: one lane of selectors, prompts and head rows per task, beside a frozen ViT."""
+"""MULTI-LANE: one lane of selectors, prompts and head rows per task, parallel to a frozen ViT."""
 
 from __future__ import annotations
 
@@ -24,11 +24,16 @@ Formulation = Literal["fused", "literal"]
 
 @dataclass
 class LaneEncoding(Encoding):
-    """Logits of lanes, and what the current lane's head read.
+    """Logits of lanes, and the features of the current lane.
 
     Attributes:
         lanes: lane number -> (batch, classes of the lane) logits.
         features: (batch, dim) of the current lane, or (batch, 0).
+
+    Example:
+        >>> encoding = LaneEncoding({}, lanes={0: torch.zeros(2, 5)}, features=torch.zeros(2, 16))
+        >>> tuple(encoding.lanes[0].shape)
+        (2, 5)
     """
 
     lanes: dict[int, Tensor] = field(default_factory=dict)
@@ -53,28 +58,38 @@ class MultiLaneViT(ContinualModel):
         backbone: the frozen ViT.
         n_classes: classes of the data set.
         multi_label: an image may show several classes.
-        n_selectors: selectors (slots) S per lane.
-        prompt_length: prompts P per lane and prompted block, once as keys and once as values; 0 for
-            none.
+        n_selectors: selectors, and so summary tokens, S per lane.
+        prompt_length: prompts P per lane and prompted block: P keys and P values; 0 for none.
         prompted_blocks: blocks with prompts, 0-based.
-        drop_and_replace: slots summarise in every block and go on without what they saw; False is
-            the ablation in which they summarise in block 0 and are ordinary tokens from there on.
-            False needs ``impl="literal"``.
-        slot_update: ``"released"``: slots evolve through the blocks' MLPs, as in the published
-            code; ``"reset"``: they start from the selectors in every block.
+        drop_and_replace: summarise in every block, drop the summary tokens' attention output and
+            put the normalised selectors in its place. False is the ablation that summarises in
+            block 0 only and treats summary tokens as ordinary tokens from there on; it needs
+            ``impl="literal"``.
+        slot_update: ``"released"``: selectors evolve through the blocks' MLPs, as in the published
+            code; ``"reset"``: they start from their parameters in every block.
         pre_head_norm: L2-normalise a lane's feature before the head.
         init: ``"orthogonal"``: a task's selectors have norm 1 together, and in each block the keys
             and the values of the prompts are orthogonal to each other with element std 1 /
             sqrt(n_tasks P dim); ``"uniform"``: all in (-1, 1). From the second lane on, selectors
             and prompts start as copies of the lane before.
         n_tasks: expected number of tasks, for the scale of the first prompts (published: known in
-            advance); None stands for 1.
-        impl: two formulations of the same numbers. ``"fused"``: see
-            :mod:`cl_prompts.models.multi_lane_ops`. ``"literal"``: the formulas as written, about
-            10 % of a forward more per lane.
+            advance); None for 1.
+        impl: formulation; both give the same numbers. ``"fused"``: see
+            :mod:`cl_prompts.models.multi_lane_ops`. ``"literal"``: the formulas as written, which
+            costs about 10 % of a forward more per lane.
 
     Raises:
         InputError: an unknown name or a number out of range.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> model = MultiLaneViT(create_backbone(), n_classes=4)
+        >>> model.open_lane([0, 1])
+        >>> model.open_lane([3])
+        >>> model.n_lanes, model.columns(0).tolist()
+        (2, [True, True, False, False])
+        >>> tuple(model.eval()(torch.rand(2, 3, 32, 32)).shape)
+        (2, 4)
     """
 
     def __init__(
@@ -105,17 +120,15 @@ class MultiLaneViT(ContinualModel):
                 f" {backbone.depth - 1}"
             )
         super().__init__(backbone, n_classes, multi_label=multi_label)
-        self.n_selectors, self.prompt_length, self.prompted_blocks = (
-            n_selectors,
-            prompt_length,
-            blocks,
-        )
-        self.drop_and_replace, self.slot_update, self.pre_head_norm = (
-            drop_and_replace,
-            slot_update,
-            pre_head_norm,
-        )
-        self.init, self.impl, self.n_tasks = init, impl, n_tasks
+        self.n_selectors = n_selectors
+        self.prompt_length = prompt_length
+        self.prompted_blocks = blocks
+        self.drop_and_replace = drop_and_replace
+        self.slot_update = slot_update
+        self.pre_head_norm = pre_head_norm
+        self.init = init
+        self.impl = impl
+        self.n_tasks = n_tasks
         attn = backbone.vit.blocks[0].attn
         head_dim = attn.qkv.weight.shape[0] // 3 // attn.num_heads
         self.lanes = LaneSet(
@@ -139,7 +152,7 @@ class MultiLaneViT(ContinualModel):
         return mine
 
     def open_lane(self, classes: Iterable[int] = (), *, copy_previous: bool = True) -> None:
-        """Freeze the lanes there are and start one for new classes, which count as seen from now
+        """Freeze the existing lanes and open one for new classes, which count as seen from now
         on.
 
         Args:
@@ -173,7 +186,7 @@ class MultiLaneViT(ContinualModel):
         for c in new:
             if not 0 <= c < self.n_classes:
                 raise InputError(
-                    f"class {c} was met, but n_classes is {self.n_classes}: classes are 0 to"
+                    f"class {c} occurs, but n_classes is {self.n_classes}: classes are 0 to"
                     " n_classes - 1"
                 )
         owner = self.lanes.owners()
@@ -193,7 +206,7 @@ class MultiLaneViT(ContinualModel):
     # ------------------------------------------------------------------ forward
 
     def lane_features(self, images: Tensor, lanes: str | Sequence[int] = "all") -> Tensor:
-        """What the heads read: final-norm class token of each lane, L2-normalised with
+        """Input of the heads: final-norm class token of each lane, L2-normalised with
         ``pre_head_norm``.
 
         Args:
@@ -225,15 +238,17 @@ class MultiLaneViT(ContinualModel):
         for i, block in enumerate(self.backbone.vit.blocks):
             state = next(stream)
             token = algebra.fused_block(block, token, state, slots[i], prompts.get(i))
-            del state  # before the stream goes on
+            del state  # frees memory before the next block
             macs = counter.shape.fused_lane_macs(self.n_selectors, self._prompts_in(i))
             counter.macs += len(images) * len(chosen) * macs
         return token
 
     def _literal(self, images: Tensor, chosen: list[int]) -> Tensor:
-        selectors, prompts = self._selectors(chosen), self._prompts(chosen)
+        selectors = self._selectors(chosen)
+        prompts = self._prompts(chosen)
         start = tokens = algebra.literal_start(self.backbone, selectors, len(images))
-        stream, replace = algebra.frozen_states(self.backbone, images), self.drop_and_replace
+        stream = algebra.frozen_states(self.backbone, images)
+        replace = self.drop_and_replace
         counter = self.backbone.counter
         for i, block in enumerate(self.backbone.vit.blocks):
             if self.slot_update == "reset":
@@ -258,15 +273,16 @@ class MultiLaneViT(ContinualModel):
 
     def _prompts(self, chosen: list[int]) -> dict[int, Tensor]:
         """Block -> (T, 2, heads, P, head dim)."""
-        values = [p for i in chosen if (p := self.lanes.lane(i).prompts) is not None]
+        prompts = [self.lanes.lane(i).prompts for i in chosen]
+        values = [lane_prompts for lane_prompts in prompts if lane_prompts is not None]
         if not values:
             return {}
         stacked = torch.stack(values, dim=1).to(self.backbone.vit.cls_token.dtype)
         return dict(zip(self.prompted_blocks, stacked, strict=True))
 
     def _tables(self, chosen: list[int]) -> Tables:
-        """Normalised slots and stacked prompts; without gradients they are computed once, until a
-        lane changes."""
+        """Normalised selectors of every block and stacked prompts; without gradients they are
+        cached until a lane changes."""
         key = tuple((i, self.lanes.lane(i).version()) for i in chosen)
         keep = not torch.is_grad_enabled()
         if keep and self._cached_tables is not None and self._cached_tables[0] == key:
@@ -286,17 +302,17 @@ class MultiLaneViT(ContinualModel):
     # ------------------------------------------------------------------ logits
 
     def cache_keys(self) -> dict[str, Hashable]:
-        """``"lane0"``, ``"lane1"``, ... -> what changes whenever the lane's parameters do: a
-        finished lane's never does."""
+        """``"lane0"``, ``"lane1"``, ... -> version of the lane's parameters, which no longer
+        changes for a finished lane."""
         return {f"lane{i}": lane.version() for i, lane in enumerate(self.lanes)}
 
     def needs_images(self, cached: Collection[str]) -> bool:
-        """Unless the logits of all lanes are there."""
+        """False if the logits of all lanes are cached."""
         return not self.n_lanes or not set(self.cache_keys()) <= set(cached)
 
     def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> LaneEncoding:
-        """The logits of the current lane in training, of all lanes that were not cached in
-        evaluation.
+        """Compute the logits of the current lane in training, of all lanes in evaluation unless
+        they are cached.
 
         Args:
             images: (batch, 3, size, size) in [0, 1]; may be None if the logits of all lanes are
@@ -324,7 +340,7 @@ class MultiLaneViT(ContinualModel):
         return LaneEncoding(parts, lanes=lanes, features=features)
 
     def decode(self, encoding: Encoding) -> Output:
-        """Each class takes its logit from its own lane.
+        """Assemble the logits: each class takes its logit from its own lane.
 
         Classes unseen, or in training outside the current lane, hold 0 (multi-label) or -inf.
         ``features`` are the current lane's, or (batch, 0) if that lane was cached.
@@ -345,10 +361,10 @@ class MultiLaneViT(ContinualModel):
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
         """Inverse of :meth:`learned_state`; lanes and their classes are rebuilt as they were.
 
-        If the model has just these lanes, its parameters stay the same objects.
+        If the model already has these lanes, its parameters stay the same objects.
 
         Raises:
-            InputError: the state belongs to another model; this one is then as it was.
+            InputError: the state belongs to another model; this one is then unchanged.
         """
         before = self.lanes
         if {k: v.shape for k, v in self.learned_state().items()} != {
@@ -372,7 +388,7 @@ def _check(
     n_tasks: int | None,
     impl: Formulation,
 ) -> None:
-    """Raise ``InputError`` for an argument of :class:`MultiLaneViT` that makes no sense."""
+    """Raise ``InputError`` for invalid or contradictory arguments of :class:`MultiLaneViT`."""
     one_of("slot_update", slot_update, SlotUpdate)
     one_of("init", init, LaneInitialisation)
     one_of("impl", impl, Formulation)
@@ -380,7 +396,8 @@ def _check(
     at_least(0, prompt_length=prompt_length)
     if not drop_and_replace and impl != "literal":
         raise InputError(
-            "without drop_and_replace slots depend on the image, which only impl='literal' computes"
+            "without drop_and_replace summary tokens depend on the image, which only impl='literal'"
+            " computes"
         )
     if not drop_and_replace and slot_update == "reset":
         raise InputError(

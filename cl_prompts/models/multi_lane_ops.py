@@ -1,28 +1,30 @@
-"""Lanes beside a frozen ViT: the tensor algebra of MULTI-LANE.
+"""Tensor algebra of MULTI-LANE: lanes parallel to a frozen ViT.
 
 Source: De Min et al., "Less is more: Summarizing Patch Tokens for efficient Multi-Label
 Class-Incremental Learning", CoLLAs 2024, arXiv 2405.15633. A lane is a class token of its own and a
-few slots that run through the frozen blocks beside the image's tokens. In every block the slots
-look at the image (a softmax-weighted mean of the normalised tokens, the
-*summarised tokens*), the lane's class token attends to itself, to the summarised tokens and to the
-lane's prompts, and the slots go on without what they saw ("drop and replace"). Lanes read from the
-frozen stream, never write to it, and do not see each other.
+few selectors, which pass through the frozen blocks in parallel to the image's tokens. In every
+block each selector summarises the image in a *summary token* (a softmax-weighted mean of the
+normalised tokens), the lane's class token attends to itself, to the summary tokens and to the
+lane's prompts, and the attention output of the summary tokens is dropped and replaced by the
+normalised selectors ("drop and replace"). Lanes read the frozen stream, never write to it, and do
+not attend to each other.
 
 Two formulations that give the same numbers:
 
-* **literal**: the slots are tokens of every image and pass through projection, attention and MLP,
-  as the formulas say;
-* **fused**: the slots never depend on the image, so one table per block serves the whole batch
-  (:func:`slot_norms`); keys and values of summarised tokens are the same weighted means of the
+* **literal**: summary tokens are tokens of every image and pass through projection, attention and
+  MLP, as the formulas say;
+* **fused**: the selectors never depend on the image, so one table per block serves the whole batch
+  (:func:`slot_norms`); keys and values of summary tokens are the same weighted means of the
   frozen keys and values, because the projection is affine and the weights sum to one; only the
-  class token asks and passes through the MLP.
+  class token is a query and passes through the MLP.
 
 Blocks of timm that go beyond the paper's ViT: with LayerScale the replacement takes the attention
-output's place *inside* the scaling, ``s + ls1(LN1(s))``; with key normalisation the summary is made
-of raw keys and normalised afterwards, as the literal form does; attention norm and gate act on the
+output's place *inside* the scaling, ``s + ls1(LN1(s))``; with key normalisation raw keys are
+summarised and then normalised, as the literal form does; attention norm and gate act on the
 lane's class token as on any token.
 
-Shapes: T lanes of S slots, P prompts per block. Slots (T, S, dim); prompts of one block (T, 2,
+Shapes: T lanes of S selectors, P prompts per block. Selectors (T, S, dim), called ``slots`` in the
+blocks, where they evolve; prompts of one block (T, 2,
 heads, P, head dim), keys before values.
 """
 
@@ -49,13 +51,19 @@ MLP_ROWS = 1024
 
 @dataclass(frozen=True)
 class FrozenState:
-    """What lanes read of the frozen stream in one block; nothing of it carries a gradient.
+    """Inputs of the lanes from the frozen stream in one block, without gradient.
 
     Attributes:
-        tokens: (batch, n, dim) residual stream in front of the block.
+        tokens: (batch, n, dim) residual stream before the block.
         hidden: (batch, n, dim) after the block's first LayerNorm.
         keys: (batch, n, heads * head dim) before any key normalisation.
         values: the same for values.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> state = next(frozen_states(create_backbone(), torch.rand(2, 3, 32, 32)))
+        >>> state.tokens.shape == state.hidden.shape == state.keys.shape
+        True
     """
 
     tokens: Tensor
@@ -67,18 +75,18 @@ class FrozenState:
 def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
     """Run the frozen stream, block by block, as the lanes need it.
 
-    The last block stops behind its keys and values: nobody reads its output. The backbone's counter
-    counts all of it.
+    The last block stops after its keys and values, since its output is not used. The backbone's
+    counter counts all of it.
 
     Args:
         backbone: the frozen ViT.
         images: (batch, 3, size, size) in [0, 1].
 
     Yields:
-        one state per block. A consumer that lets go of it (``del``) before asking for the next
-        holds little memory: a block's MLP runs only then.
+        one state per block. Delete it (``del``) before asking for the next to save memory: a
+        block's MLP runs only then.
     """
-    # no_grad() as a decorator would hold on to each state until the next one is there.
+    # no_grad() as a decorator would keep each state alive until the next one is computed.
     with torch.no_grad():
         tokens = backbone.embed(images)
     for i, block in enumerate(backbone.vit.blocks):
@@ -97,8 +105,9 @@ def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
 
 
 def _look(block: Block, tokens: Tensor, last: bool) -> tuple[FrozenState, Tensor]:
-    """The state of a block, and the stream behind its attention (unless it is the last)."""
-    attn, hidden = block.attn, block.norm1(tokens)
+    """The state of a block, and the stream after its attention (unless it is the last)."""
+    attn = block.attn
+    hidden = block.norm1(tokens)
     projected = project_parts(attn, hidden, slice(1 if last else 0, 3))
     width = attn.qkv.weight.shape[0] // 3
     state = FrozenState(
@@ -121,17 +130,17 @@ def _mlp_in_place(block: Block, tokens: Tensor) -> None:
 
 
 def lane_token(backbone: FrozenViT) -> Tensor:
-    """(1, 1, dim) where every lane's class token starts: the ViT's own, *without* a position (as
+    """(1, 1, dim) initial class token of every lane: the ViT's own, *without* a position (as
     published)."""
     return backbone.vit.norm_pre(backbone.vit.cls_token)
 
 
 def summary_weights(hidden: Tensor, slots: Tensor) -> Tensor:
-    """Where each slot looks.
+    """Attention weights of the selectors over the frozen tokens.
 
     Args:
         hidden: (batch, n, dim) normalised frozen tokens.
-        slots: (T, S, dim) normalised slots.
+        slots: (T, S, dim) normalised selectors.
 
     Returns:
         (batch, T * S, n): softmax over tokens of the inner products / sqrt(dim); one head over the
@@ -148,18 +157,19 @@ def summary_weights(hidden: Tensor, slots: Tensor) -> Tensor:
 def slot_norms(
     blocks: Sequence[Block], selectors: Tensor, slot_update: SlotUpdate = "released"
 ) -> list[Tensor]:
-    """The normalised slots of every block, which no image changes: a table to compute once.
+    """The normalised selectors of every block, which do not depend on the image.
 
     Args:
         blocks: the frozen blocks.
-        selectors: (T, S, dim) where the slots start.
-        slot_update: ``"released"``: a slot goes on as ``u + ls2(MLP(LN2(u)))`` with
-            ``u = s + ls1(LN1(s))``; ``"reset"``: it starts from the selector again in every block.
+        selectors: (T, S, dim) the selectors in block 0.
+        slot_update: ``"released"``: a selector s evolves as ``u + ls2(MLP(LN2(u)))`` with
+            ``u = s + ls1(LN1(s))``; ``"reset"``: it is the same in every block.
 
     Returns:
         per block (T, S, dim).
     """
-    slots, norms = selectors, []
+    slots = selectors
+    norms = []
     for i, block in enumerate(blocks):
         norms.append(block.norm1(slots))
         if slot_update == "released" and i < len(blocks) - 1:
@@ -172,7 +182,7 @@ def fused_block(
 ) -> Tensor:
     """One block for the class tokens of all lanes.
 
-    The three kinds of keys (the token's own, summaries, prompts) are never laid side by side: only
+    The three kinds of keys (the token's own, summary tokens, prompts) are never concatenated: only
     their scores are.
 
     Args:
@@ -185,16 +195,19 @@ def fused_block(
     Returns:
         (batch, T, dim).
     """
-    attn, normed = block.attn, block.norm1(token)
+    attn = block.attn
+    normed = block.norm1(token)
+    # q, k, v of LN1(c); the query takes the scale of the attention
     query, key, value = (
         attn.qkv(normed).unflatten(-1, (3, attn.num_heads, -1)).unbind(2)
     )  # (batch, T, heads, head dim)
-    query, key = attn.q_norm(query) * query.shape[-1] ** -0.5, attn.k_norm(key)
+    query = attn.q_norm(query) * query.shape[-1] ** -0.5
+    key = attn.k_norm(key)
+    # A = softmax(n h^T / sqrt(D)); keys and values of summary tokens: A K, A V
     look = summary_weights(state.hidden, slots).unflatten(1, slots.shape[:2])  # (batch, T, S, n)
-    keys, values = (
-        attn.k_norm(_summarise(attn, state.keys, look)),
-        _summarise(attn, state.values, look),
-    )
+    keys = attn.k_norm(_summarise(attn, state.keys, look))
+    values = _summarise(attn, state.values, look)
+    # softmax over the class token itself, S summary tokens and P prompts
     scores = [(query * key).sum(-1)[:, :, None], (query[:, :, None] * keys).sum(-1)]
     if prompts is not None:
         prompts = prompts.to(query.dtype)
@@ -206,9 +219,11 @@ def fused_block(
         .to(query.dtype)
         .split(sizes, dim=2)
     )
+    # weighted sum of the values, of the three kinds in turn
     heads = weights[0][:, :, 0, :, None] * value + (weights[1][..., None] * values).sum(2)
     if prompts is not None:
         heads = heads + torch.einsum("btph,thpd->bthd", weights[2], prompts[:, 1])
+    # c' = c + proj(O), c' + MLP(LN2(c'))
     return _mlp(block, token + block.ls1(attention_output(attn, heads.transpose(1, 2), normed)))
 
 
@@ -222,7 +237,7 @@ def _summarise(attn: Attention, rows: Tensor, look: Tensor) -> Tensor:
 
 
 def literal_start(backbone: FrozenViT, selectors: Tensor, batch: int) -> Tensor:
-    """(batch, T, 1 + S, dim): class token and slots of every lane and image in front of block 0."""
+    """(batch, T, 1 + S, dim): class token and selectors of every lane and image before block 0."""
     token = lane_token(backbone).expand(len(selectors), 1, -1)
     return torch.cat([token, selectors.to(token.dtype)], dim=1).expand(batch, -1, -1, -1)
 
@@ -230,22 +245,23 @@ def literal_start(backbone: FrozenViT, selectors: Tensor, batch: int) -> Tensor:
 def literal_input(
     block: Block, tokens: Tensor, state: FrozenState, *, summarise: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """What enters a block's attention.
+    """Input of a block's attention, with the selectors replaced by summary tokens.
 
     Args:
         block: the frozen block.
         tokens: (batch, T, 1 + S, dim) residual stream of the lanes.
         state: the frozen stream in this block.
-        summarise: slots bring what they see in the frozen stream (else themselves).
+        summarise: replace selectors by their summaries of the frozen stream.
 
     Returns:
-        attention input and normalised tokens, both (batch, T, 1 + S, dim); they differ in the slots
-        if ``summarise``.
+        attention input and normalised tokens, both (batch, T, 1 + S, dim); they differ in the
+        selectors if ``summarise``.
     """
     normed = block.norm1(tokens)
     if not summarise:
         return normed, normed
-    # The slots may differ from image to image here, so this does not use `summary_weights`.
+    # Selectors may differ between images here, so `summary_weights` does not apply.
+    # A = softmax(n h^T / sqrt(D)), G = A h
     scores = (
         normed[:, :, 1:].flatten(1, 2) @ state.hidden.transpose(1, 2) * normed.shape[-1] ** -0.5
     )
@@ -270,12 +286,14 @@ def literal_block(
         entering: attention input of :func:`literal_input`.
         normed: normalised tokens of :func:`literal_input`.
         prompts: (T, 2, heads, P, head dim) or None.
-        replace: put the normalised slots in the place of their attention output.
+        replace: replace the summary tokens' attention output by the normalised selectors.
 
     Returns:
         (batch, T, 1 + S, dim).
     """
-    attn, (batch, n_lanes) = block.attn, tokens.shape[:2]
+    attn = block.attn
+    batch, n_lanes = tokens.shape[:2]
+    # q, k, v = qkv(X), prompts joined to keys and values
     flat = entering.flatten(0, 1)
     query, keys, values = by_head(attn, attn.qkv(flat), 3)
     query, keys = attn.q_norm(query), attn.k_norm(keys)
@@ -284,7 +302,7 @@ def literal_block(
         keys, values = torch.cat([more[:, 0], keys], dim=2), torch.cat([more[:, 1], values], dim=2)
     out = attention_output(attn, F.scaled_dot_product_attention(query, keys, values), flat)
     out = out.view(batch, n_lanes, *out.shape[1:])
-    if replace:
+    if replace:  # drop O[:, 1:], add n instead
         out = torch.cat([out[:, :, :1], normed[:, :, 1:]], dim=2)
     return _mlp(block, tokens + block.ls1(out))
 

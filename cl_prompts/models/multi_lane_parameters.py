@@ -1,4 +1,4 @@
-"""The parameters of lanes: selectors, prompts and head rows of one task each, made on demand."""
+"""Parameters of lanes: selectors, prompts and head rows of one task each, made on demand."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ class LaneHead(nn.Module):
     Args:
         classes: data-set labels, one a row.
         dim: width of a feature.
+
+    Example:
+        >>> LaneHead([3, 5], dim=16).weight.shape
+        torch.Size([2, 16])
     """
 
     classes: Tensor
@@ -37,9 +41,16 @@ class Lane(nn.Module):
     """The parameters of one task; all zero until they are initialised, copied or loaded.
 
     Args:
-        n_selectors: slots S.
+        n_selectors: selectors S.
         prompt_shape: (blocks, 2, heads, P, head dim); keys before values.
         dim: token width.
+
+    Example:
+        >>> lane = Lane(20, (5, 2, 4, 20, 4), dim=16)
+        >>> lane.heads.append(LaneHead([3, 5], dim=16))
+        ModuleList(...)
+        >>> lane.classes
+        tensor([3, 5])
     """
 
     prompts: Tensor | None
@@ -73,12 +84,15 @@ class Lane(nn.Module):
         )
 
     def version(self) -> Hashable:
-        """Changes whenever a parameter is written to or head rows are added."""
-        return self._serial, tuple((p.data_ptr(), p._version) for p in self.parameters())
+        """Version for caches: it changes whenever a parameter is written to or head rows are
+        added."""
+        # Torch has no public name for the counter of writes to a tensor.
+        writes = tuple((p.data_ptr(), p._version) for p in self.parameters())  # noqa: SLF001
+        return self._serial, writes
 
     @torch.no_grad()
     def initialise(self, init: LaneInitialisation, scale: float) -> None:
-        """Fresh values: see ``init`` of :class:`~cl_prompts.models.multi_lane.MultiLaneViT`;
+        """Draw initial values: see ``init`` of :class:`~cl_prompts.models.multi_lane.MultiLaneViT`;
         ``scale`` is for orthogonal prompts."""
         if init == "uniform":
             nn.init.uniform_(self.selectors, -1, 1)
@@ -94,14 +108,24 @@ class LaneSet(nn.ModuleList):
     """All lanes of a model, in the order in which they were opened; only the last one trains.
 
     Args:
-        n_selectors: slots S of each lane.
+        n_selectors: selectors S of each lane.
         prompt_shape: (blocks, 2, heads, P, head dim) of each lane.
         dim: token width.
+
+    Example:
+        >>> lanes = LaneSet(20, (5, 2, 4, 20, 4), dim=16)
+        >>> for classes in ([0, 1], [2]):
+        ...     lanes.open(torch.device("cpu"), init="uniform", scale=1.0, copy_previous=True)
+        ...     head = lanes.add_head(classes)
+        >>> lanes.owners(), lanes.lane(0).selectors.requires_grad
+        ({0: 0, 1: 0, 2: 1}, False)
     """
 
     def __init__(self, n_selectors: int, prompt_shape: Sequence[int], dim: int) -> None:
         super().__init__()
-        self.n_selectors, self.prompt_shape, self.dim = n_selectors, tuple(prompt_shape), dim
+        self.n_selectors = n_selectors
+        self.prompt_shape = tuple(prompt_shape)
+        self.dim = dim
 
     def __iter__(self) -> Iterator[Lane]:
         return cast(Iterator[Lane], super().__iter__())
@@ -133,19 +157,19 @@ class LaneSet(nn.ModuleList):
         return head
 
     def freeze_finished(self) -> None:
-        """All lanes but the last: no gradient, neither new nor left over."""
+        """Freeze all lanes but the last, and drop their gradients."""
         for lane in list(self)[:-1]:
             lane.requires_grad_(False)
             for parameter in lane.parameters():
                 parameter.grad = None
 
     def owners(self) -> dict[int, int]:
-        """Class -> lane."""
+        """Lane of each class: class -> lane number."""
         return {label: i for i, lane in enumerate(self) for label in lane.classes.tolist()}
 
     def like(self, state: Mapping[str, Tensor], device: torch.device, prefix: str) -> LaneSet:
-        """Lanes, all zero, as a state dict describes them; what does not fit is left to the one who
-        loads it."""
+        """Lanes of the shapes that a state dict describes, all zero; mismatches are left for
+        loading to report."""
         heads: dict[int, int] = {}  # lane -> number of heads
         for key in state:
             if match := re.fullmatch(

@@ -1,4 +1,4 @@
-"""Prompts on a frozen ViT: the engine that puts query, selector, pools, head and masks together."""
+"""Prompts on a frozen ViT: query, selector, pools, head and masks in one model."""
 
 from __future__ import annotations
 
@@ -22,19 +22,31 @@ class PromptedViT(ContinualModel):
     """Prompts on a frozen ViT, with a linear head over all classes of the data set. Everything but
     the backbone is in fp32.
 
-    What depends on the frozen backbone alone (the query, or the features where there are no
-    prompts) is cached under the name ``"frozen"``.
+    The part that depends on the frozen backbone alone (the query, or the features where there are
+    no prompts) has the cache key ``"frozen"``.
 
     Args:
-        backbone: the frozen ViT; a thawed one makes a fine-tuning model.
+        backbone: the frozen ViT, or a thawed one for fine-tuning.
         n_classes: classes of the data set; head row = data-set label.
-        query: how the query is read; only used with a selector.
+        query: query function; only used with a selector.
         selector: chooses prompts, or None.
         pools: prompts, injected in this order.
         logit_mask: learned mask on the logits by selection, or None.
         readout: ``"token"``, the class token, or ``"prompt"``, the mean over the prepended tokens
             (L2P).
         multi_label: an image may show several classes.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.prompts.selectors import NearestKeys
+        >>> vit = create_backbone()
+        >>> pool = PrependedTokenPool(10, 5, vit.dim)
+        >>> l2p = PromptedViT(
+        ...     vit, 3, selector=NearestKeys(10, vit.dim, k=2), pools=[pool], readout="prompt"
+        ... )
+        >>> l2p.observe_classes(torch.tensor([0, 1, 2]))
+        >>> tuple(l2p(torch.rand(4, 3, 32, 32)).shape)
+        (4, 3)
     """
 
     query: ClassTokenQuery
@@ -65,36 +77,34 @@ class PromptedViT(ContinualModel):
             )
         super().__init__(backbone, n_classes, multi_label=multi_label)
         self.readout = readout
-        self.query, self.selector, self.logit_mask = (
-            query or ClassTokenQuery(),
-            selector,
-            logit_mask,
-        )
+        self.query = query or ClassTokenQuery()
+        self.selector = selector
+        self.logit_mask = logit_mask
         self.pools = nn.ModuleList(pools)
         self.head = linear_head(backbone.dim, n_classes)
 
     @property
     def reads_images(self) -> bool:
-        """Whether :meth:`run` still needs the images once their frozen part is known."""
+        """Whether :meth:`run` needs the images even if their frozen part is cached."""
         return self.backbone.trainable or len(self.pools) > 0
 
     def needs_images(self, cached: Collection[str]) -> bool:
-        """Only a head on frozen features can do without."""
+        """False for a head on cached features, else True."""
         return self.reads_images or "frozen" not in cached
 
     def cache_keys(self) -> dict[str, Hashable]:
-        """The frozen part lasts as long as backbone and query stay the same objects."""
+        """``"frozen"``, valid while backbone and query are the same objects."""
         if self.backbone.trainable or (self.pools and self.selector is None):
             return {}
         return {"frozen": (self.backbone, self.query if self.reads_images else None)}
 
     def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
-        """The query, or the features where there are no prompts, cached under ``"frozen"``."""
+        """Compute the query, or the features where there are no prompts (``"frozen"``)."""
         frozen = cached.get("frozen")
         if frozen is not None and not self.reads_images:
             return Encoding({"frozen": frozen})
         if images is None:
-            raise TypeError("this model reads images even when their frozen part is known")
+            raise TypeError("this model needs images even if their frozen part is cached")
         tokens = self.backbone.embed(images)
         if not self.cache_keys():
             return Encoding({}, tokens)
@@ -108,7 +118,7 @@ class PromptedViT(ContinualModel):
             return Encoding({"frozen": self.query(self.backbone, tokens, entry)}, tokens, entry)
 
     def decode(self, encoding: Encoding) -> Output:
-        """Selection, prompts, prompted pass, head."""
+        """Select and build prompts, run the prompted pass, and classify."""
         if encoding.tokens is None:
             return self.classify(encoding.parts["frozen"])
         selection = None
@@ -122,7 +132,7 @@ class PromptedViT(ContinualModel):
         return self.classify(read(encoding.tokens, plan, entry=encoding.entry), selection)
 
     def classify(self, features: Tensor, selection: Selection | None = None) -> Output:
-        """Head and masks on features (batch, dim)."""
+        """Apply head and masks to features (batch, dim)."""
         mask = None
         if self.logit_mask is not None and selection is not None:
             mask = self.logit_mask(selection)

@@ -14,11 +14,12 @@ from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 
 
 class PrototypeViT(ContinualModel):
-    """Frozen class-token features and a
-    :class:`~cl_prompts.models.prototype_classifiers.PrototypeClassifier` in the place of a head.
+    """Frozen class-token features, with a
+    :class:`~cl_prompts.models.prototype_classifiers.PrototypeClassifier` as the head.
 
-    Nothing in it has a gradient. The features of an image never change, so they may be cached
-    (``"frozen"``), and a test image costs a forward pass the first time only. One class per image.
+    It has no gradients. The features of an image never change, so they can be cached (cache key
+    ``"frozen"``), and a test image costs one forward pass, the first time only. One class per
+    image.
 
     Args:
         backbone: the frozen ViT.
@@ -26,6 +27,14 @@ class PrototypeViT(ContinualModel):
 
     Raises:
         InputError: a thawed backbone, or a classifier of another width.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.models.prototype_classifiers import NearestClassMean
+        >>> vit = create_backbone()
+        >>> model = PrototypeViT(vit, NearestClassMean(vit.dim, n_classes=3))
+        >>> model.n_learned  # statistics are buffers, not parameters
+        0
     """
 
     head: PrototypeClassifier
@@ -43,11 +52,11 @@ class PrototypeViT(ContinualModel):
         self.head = head
 
     def cache_keys(self) -> dict[str, Hashable]:
-        """Features last as long as the backbone stays the same object."""
+        """``"frozen"``, valid while the backbone is the same object."""
         return {"frozen": self.backbone}
 
     def needs_images(self, cached: Collection[str]) -> bool:
-        """Not once the features are known."""
+        """False if the features are cached."""
         return "frozen" not in cached
 
     @torch.no_grad()
@@ -57,15 +66,15 @@ class PrototypeViT(ContinualModel):
 
     @torch.no_grad()
     def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
-        """The features, unless they are given."""
+        """Compute the features, unless they are cached."""
         if "frozen" in cached:
             return Encoding({"frozen": cached["frozen"]})
         if images is None:
-            raise TypeError("this model reads images unless it is given their features")
+            raise TypeError("this model needs images unless their features are cached")
         return Encoding({"frozen": self.features(images)})
 
     @torch.no_grad()
     def decode(self, encoding: Encoding) -> Output:
-        """The features' scores; classes that were never taken in score -inf."""
+        """Score the features; classes without a sample score -inf."""
         features = encoding.parts["frozen"]
         return Output(self.hide_unseen(self.head(features)), features)

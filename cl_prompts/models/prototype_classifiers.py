@@ -1,11 +1,11 @@
 """Classifiers without gradients: statistics of frozen features, kept exactly while streaming.
 
 All of them are modules whose whole state is buffers of fixed size (so ``state_dict`` resumes them
-and memory stays flat): ``update(features, labels)`` takes a batch in, ``logits(features)`` scores
-with what has been taken in so far and gives
--inf to classes that have not occurred. The order in which samples arrive, and how they are cut into
-batches, does not matter. Statistics are float64 by default; pass ``dtype=torch.float32`` where a
-device has no float64 (Apple's MPS) or where half the memory matters more.
+and memory use is constant): ``update(features, labels)`` adds a batch to the statistics,
+``logits(features)`` scores with the statistics so far and gives -inf to classes without a sample.
+The result depends neither on the order of the samples nor on the batches. Statistics are float64 by
+default; pass ``dtype=torch.float32`` where a device has no float64 (Apple's MPS) or where half the
+memory matters more.
 """
 
 from __future__ import annotations
@@ -25,37 +25,42 @@ Metric = Literal["cosine", "euclidean"]
 
 
 class PrototypeClassifier(nn.Module):
-    """Shared frame of the classifiers below.
+    """Base of the classifiers below.
 
     Args:
         dim: of a feature.
         n_classes: columns of the logits.
         dtype: of the statistics.
+
+    Example:
+        >>> PrototypeClassifier(16, n_classes=3).seen.tolist()
+        [False, False, False]
     """
 
     count: Tensor
 
     def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
-        self.dim, self.n_classes = dim, n_classes
+        self.dim = dim
+        self.n_classes = n_classes
         self.register_buffer("count", torch.zeros(n_classes, dtype=dtype))
 
     @property
     def seen(self) -> Tensor:
-        """(classes,) boolean: classes of which a sample has been taken in."""
+        """(classes,) boolean: classes with at least one sample."""
         return self.count > 0
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
-        """Take in a batch.
+        """Add a batch to the statistics.
 
         Args:
             features: (batch, dim), any float type.
             labels: (batch,) integer classes, one per sample.
 
         Raises:
-            InputError: shapes that do not fit, several labels per sample, or (looked at on the CPU
-                only, elsewhere it would stall the device) a label outside the columns.
+            InputError: shapes that do not fit, several labels per sample, or (checked on the CPU
+                only, since elsewhere it would stall the device) a label outside the columns.
         """
         if features.ndim != 2 or features.shape[1] != self.dim:
             raise InputError(
@@ -86,7 +91,8 @@ class PrototypeClassifier(nn.Module):
 
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor:
-        """Scores (batch, dim) -> (batch, classes) float32, -inf for classes not seen yet."""
+        """Scores of features: (batch, dim) -> (batch, classes) float32, -inf for classes not seen
+        yet."""
         with torch.autocast(features.device.type, enabled=False):
             return mask_unseen(self._scores(features.to(self.count.dtype)).float(), self.seen)
 
@@ -109,7 +115,7 @@ class NearestClassMean(PrototypeClassifier):
     """Nearest class mean (Mensink et al., TPAMI 2013; with frozen ViTs: Janson et al., 2022, arXiv
     2210.04428).
 
-    Means are of the features as they come. ``metric="cosine"`` scores with the cosine between
+    Means are of unnormalised features. ``metric="cosine"`` scores with the cosine between
     feature and class mean, ``"euclidean"`` with minus the squared distance.
 
     Args:
@@ -117,6 +123,12 @@ class NearestClassMean(PrototypeClassifier):
         n_classes: columns of the logits.
         metric: see above.
         dtype: of the means.
+
+    Example:
+        >>> ncm = NearestClassMean(2, n_classes=3)
+        >>> ncm.update(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1]))
+        >>> ncm(torch.tensor([[0.0, 1.0]]))
+        tensor([[0., 1., -inf]])
     """
 
     mean: Tensor
@@ -135,13 +147,15 @@ class NearestClassMean(PrototypeClassifier):
         self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
 
     def _take_in(self, x: Tensor, onehot: Tensor) -> None:
-        n = onehot.sum(dim=0)
+        n = onehot.sum(dim=0)  # samples of each class in the batch
         self.count += n
+        # mu_c += (sum of the batch's x - n_c mu_c) / N_c
         self.mean += (onehot.T @ x - n[:, None] * self.mean) / self.count.clamp(min=1)[:, None]
 
     def _scores(self, x: Tensor) -> Tensor:
         if self.metric == "cosine":
             return F.normalize(x, dim=-1) @ F.normalize(self.mean, dim=-1).T
+        # -|x - mu_c|^2
         return (
             2 * x @ self.mean.T
             - self.mean.square().sum(dim=1)
@@ -150,8 +164,13 @@ class NearestClassMean(PrototypeClassifier):
 
 
 class SolvedClassifier(PrototypeClassifier):
-    """A prototype classifier whose ``weight`` (features, classes) solves a linear system, lazily
-    after each update."""
+    """A prototype classifier whose ``weight`` (features, classes) solves a linear system, when
+    it is first needed after an update.
+
+    Example:
+        >>> SolvedClassifier(16, n_classes=3).weight is None  # no sample yet
+        True
+    """
 
     weight: Tensor | None
 
@@ -183,6 +202,13 @@ class StreamingLDA(SolvedClassifier):
         n_classes: columns of the logits.
         shrinkage: towards the identity, in (0, 1].
         dtype: of the statistics.
+
+    Example:
+        >>> lda = StreamingLDA(2, n_classes=3)
+        >>> labels = torch.arange(100) % 2
+        >>> lda.update(torch.randn(100, 2) + 9 * labels[:, None], labels)
+        >>> lda(torch.tensor([[8.0, 8.0]])).argmax(dim=1)
+        tensor([1])
     """
 
     mean: Tensor
@@ -209,7 +235,9 @@ class StreamingLDA(SolvedClassifier):
         n = onehot.sum(dim=0)
         batch_mean = onehot.T @ x / n.clamp(min=1)[:, None]
         total = (self.count + n).clamp(min=1)
-        inside, shift = x - onehot @ batch_mean, batch_mean - self.mean
+        inside = x - onehot @ batch_mean
+        shift = batch_mean - self.mean
+        # Chan et al.: scatter within the batch, plus n N / (n + N) (shift shift^T) for each class.
         self.scatter.addmm_(inside.T, inside)
         self.scatter.addmm_((shift * (self.count * n / total)[:, None]).T, shift)
         self.mean += shift * (n / total)[:, None]
@@ -218,12 +246,14 @@ class StreamingLDA(SolvedClassifier):
 
     def _scores(self, x: Tensor) -> Tensor:
         if self.weight is None:
+            # L^-1 = (1 - e) S + e I; the weight is L mu_c.
             system = self.scatter * ((1 - self.shrinkage) / self.count.sum().clamp(min=1))
             system.diagonal().add_(self.shrinkage)
             self.weight = solve_positive(
                 system, self.mean.T, self._name, f"the shrinkage {self.shrinkage:g}"
             )
+        # x L mu_c - mu_c L mu_c / 2
         scores = x @ self.weight - (self.mean.T * self.weight).sum(dim=0) / 2
-        # Scores reach tens of thousands, where float32 has steps of 0.004.
+        # Raw scores reach tens of thousands, where float32 has steps of 0.004.
         best = scores.masked_fill(~self.seen, float("-inf")).amax(dim=1, keepdim=True)
         return scores - best

@@ -21,30 +21,31 @@ class RanPAC(SolvedClassifier):
 
     ``h = relu(f R)`` with R ~ N(0, 1) of shape (dim, projection), fixed;
     ``W = (H'H + ridge I)^-1 H'Y`` with one-hot Y; scores ``h W``. H'H and H'Y are sums over
-    samples, so streaming is exact; W is solved for when scores are first asked for after an update,
-    at a cost of about projection^3 / 6 multiply-adds: half a minute on two CPU cores at 10,000,
+    samples, so streaming is exact; W is solved for when scores are first needed after an update, at
+    a cost of about projection^3 / 6 multiply-adds: half a minute on two CPU cores at 10,000,
     under a second at 2,000. H'H takes projection^2 numbers, 800 MB at 10,000, in memory and in
     every checkpoint; solving for W takes three times as much again for a moment.
 
-    The paper chooses the ridge anew for each task among 10^-8 .. 10^8 by the squared error on a
+    The paper chooses the ridge for each task among 10^-8 .. 10^8 by the squared error on a
     held-out fifth of the task. Here ``held_out`` features, a uniform sample of the stream so far,
-    can be kept for that purpose: they are part of H'H like all others, and :meth:`choose_ridge`
-    takes them out, scores every candidate on them, and puts them back.
+    can be stored for that purpose: they are part of H'H like all others, and :meth:`choose_ridge`
+    removes them, scores every candidate on them, and adds them again.
 
     GACL (Zhuang et al., NeurIPS 2024, arXiv 2403.15706) is the same estimator: ``expansion=
     "uniform", projection=5000, ridge=100, held_out=0``. Its recursion gives the batch solution, and
-    its "exposed class label gain" is what a sum does by itself. Its published run takes every batch
-    in three times, which is a ridge of a third.
+    its "exposed class label gain" is what a sum does by itself. Its published run counts every
+    batch three times, which amounts to a third of the ridge.
 
     Args:
         dim: of a feature.
         n_classes: columns of the logits.
         projection: random features.
-        expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
-        ridge: until one is chosen. Its right size grows with the square of the features' norm. With
+        expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`. ridge:
+        its value until one is chosen. Its right size grows with the square of the features' norm.
+        With
             the embedded ViT on digits (norm 14, projection 2,000) 1 to 1e6 score within a point of
             each other.
-        held_out: features kept for :meth:`choose_ridge`; 0 keeps none.
+        held_out: features stored for :meth:`choose_ridge`; 0 for none.
         seed: of R and of the held-out sample.
         dtype: of the sums and of the solution. float32 is enough for small projections and large
             ridges only: the system's condition grows with samples * projection / ridge.
@@ -91,10 +92,10 @@ class RanPAC(SolvedClassifier):
 
     @torch.no_grad()
     def choose_ridge(self, candidates: Sequence[float] = RIDGES) -> float:
-        """The candidate of least squared error on the held-out sample; used from now on.
+        """Choose, and use from now on, the candidate of least squared error on the held-out sample.
 
-        Candidates for which the system is not positive definite to working precision are passed
-        over. One factorisation per candidate: call it at task ends, not at every evaluation.
+        Candidates for which the system is not positive definite to working precision are
+        skipped. One factorisation per candidate: call it at task ends, not at every evaluation.
 
         Raises:
             InputError: nothing was held out.

@@ -24,8 +24,8 @@ TINY = 1e-8
 
 
 def orthogonal_rows(past: Tensor, draws: Tensor) -> Tensor:
-    """Orthonormal rows, orthogonal to all of ``past`` whether or not that is orthogonal itself, by
-    two QR decompositions.
+    """Orthonormal rows that are orthogonal to all of ``past`` even if its rows are not orthogonal
+    to each other, by two QR decompositions.
 
     Where the past rows are orthogonal to each other, the result is that of :func:`gram_schmidt` on
     the same draws.
@@ -37,12 +37,15 @@ def orthogonal_rows(past: Tensor, draws: Tensor) -> Tensor:
     Returns:
         (blocks, m, dim)
     """
-    old, new = past.double().transpose(1, 2), draws.double().transpose(1, 2)
+    # Project out the span of the past rows ...
+    old = past.double().transpose(1, 2)
+    new = draws.double().transpose(1, 2)
     if old.shape[2]:
         basis = torch.linalg.qr(old).Q
         new = new - basis @ (basis.transpose(1, 2) @ new)
+    # ... and orthonormalise what is left.
     basis, triangle = torch.linalg.qr(new)
-    # QR leaves the signs open; a Gram-Schmidt vector lies on the side of its draw.
+    # QR leaves the signs open; a Gram-Schmidt vector points to the side of its draw.
     return (
         (basis * triangle.diagonal(dim1=1, dim2=2).sign()[:, None]).transpose(1, 2).to(draws.dtype)
     )
@@ -52,15 +55,17 @@ def gram_schmidt(past: Tensor, draws: Tensor) -> Tensor:
     """The published sequential form: each draw minus its projections on all rows before it,
     normalised at the end.
 
-    Past rows have been trained and are no longer orthogonal to each other, so the result is in
-    general not orthogonal to them. A row with squared norm below 1e-8 takes no part (the published
-    code draws again, for ever if that row is past).
+    ``u_i = g_i - sum_{j<i} (g_i . u_j) / (u_j . u_j) u_j``. Past rows have been trained and are no
+    longer orthogonal to each other, so the result is in general not orthogonal to them. A row with
+    squared norm below 1e-8 takes no part (the published code draws again, endlessly if that row is
+    a past one).
 
     Args and result as for :func:`orthogonal_rows`.
     """
     rows = past
     for draw in draws.unbind(1):
-        squared = rows.square().sum(-1)  # (blocks, rows)
+        squared = rows.square().sum(-1)  # u_j . u_j, (blocks, rows)
+        # (g_i . u_j) / (u_j . u_j)
         share = (rows @ draw[:, :, None])[..., 0] / squared.clamp_min(TINY) * (squared >= TINY)
         rows = torch.cat([rows, (draw - (share[:, None] @ rows)[:, 0])[:, None]], dim=1)
     return F.normalize(rows[:, past.shape[1] :], dim=-1)
@@ -75,21 +80,21 @@ ORTHOGONAL: dict[Orthogonal, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def orthogonality(rows: Tensor) -> Tensor:
-    """Penalty: the sum over blocks of the mean of (X X^T - I)^2. ``rows`` (blocks, n, dim) ->
-    scalar."""
+    """Orthogonality penalty: the sum over blocks of the mean of (X X^T - I)^2. ``rows`` (blocks, n,
+    dim) -> scalar."""
     gram = rows @ rows.transpose(1, 2)
     return (gram - torch.eye(rows.shape[1], device=rows.device)).square().mean(dim=(1, 2)).sum()
 
 
 class GrowingRows(TaskAware):
-    """Rows that belong to tasks: those of earlier tasks are fixed, those of the current one train,
-    later ones are unused.
+    """Rows divided among tasks: those of earlier tasks are fixed, those of the current one train,
+    those of later ones are unused.
 
     With T tasks each owns floor(size / T) rows; a remainder is left out. A task's rows are one
     Parameter of their own, which stops requiring a gradient when the next task starts, so neither
-    weight decay nor momentum can move it. They begin orthogonal to all earlier rows when their task
-    starts (drawn from torch's global generator) and are zero before. Task 0 is under way from
-    construction on.
+    weight decay nor momentum can move it. When their task starts
+    they are drawn orthogonal to all earlier rows (from torch's global generator); before, they are
+    zero. Task 0 starts at construction.
 
     Args:
         blocks: prompted blocks; each has rows of its own.
@@ -101,6 +106,14 @@ class GrowingRows(TaskAware):
 
     Raises:
         InputError: fewer rows than tasks, or more rows than can be orthogonal.
+
+    Example:
+        >>> rows = GrowingRows(blocks=1, size=10, width=16, n_tasks=5)
+        >>> tuple(rows().shape)
+        (1, 2, 16)
+        >>> rows.start_task(1)
+        >>> tuple(rows().shape), [p.requires_grad for p in rows.rows]
+        ((1, 4, 16), [False, True, True, True, True])
     """
 
     def __init__(
@@ -123,7 +136,8 @@ class GrowingRows(TaskAware):
                 f"{size} components of width {width} cannot be orthogonal: give at most {width}"
             )
         one_of("orthogonal", orthogonal, Orthogonal)
-        self.n_tasks, self.orthogonal = n_tasks, orthogonal
+        self.n_tasks = n_tasks
+        self.orthogonal = orthogonal
         self.rows = nn.ParameterList(
             torch.zeros(blocks, size // tasks, width) for _ in range(tasks)
         )
@@ -135,12 +149,12 @@ class GrowingRows(TaskAware):
         return torch.cat(list(self.rows)[: self.task + 1], dim=1)
 
     def start_task(self, task: int) -> None:
-        """Fix the rows so far and begin those of ``task``; without ``n_tasks`` nothing happens."""
+        """Fix the rows so far and draw those of ``task``; without ``n_tasks`` nothing happens."""
         if self.n_tasks is not None:
             super().start_task(task)
 
     def begin(self, task: int) -> None:
-        """See :meth:`start_task`."""
+        """Fix the rows of earlier tasks and draw those of ``task``."""
         if task >= len(self.rows):
             raise InputError(
                 f"task {task} has no components: they were divided among n_tasks={self.n_tasks},"
@@ -155,7 +169,7 @@ class GrowingRows(TaskAware):
         self._fix_before(task)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """The task, and with it which rows train."""
+        """Restore the task, and with it which rows train."""
         super().set_extra_state(state)
         self._fix_before(self.task)
 
@@ -185,6 +199,11 @@ class AttentionWeights(nn.Module):
         size: components.
         dim: width of a query.
         n_tasks: see :class:`GrowingRows`, and so is ``orthogonal``.
+
+    Example:
+        >>> attention = AttentionWeights(blocks=5, size=10, dim=16)
+        >>> tuple(attention(torch.randn(2, 16)).weights.shape)  # blocks, images, components
+        (5, 2, 10)
     """
 
     count: Tensor
@@ -207,7 +226,9 @@ class AttentionWeights(nn.Module):
     def forward(self, query: Tensor) -> Selection:
         """Query (batch, dim), without gradient -> Selection of all rows so far, with weights."""
         key, attention = self.key(), self.attention()
+        # q (A o K / |K|)^T: the numerators <q o A_j, K_j / |K_j|> of all blocks at once
         product = query @ (attention * F.normalize(key, dim=-1)).flatten(0, 1).T
+        # q^2 (A^2)^T = |q o A_j|^2
         squared = query.square() @ attention.square().flatten(0, 1).T
         weights = (
             (product / squared.clamp_min(1e-24).sqrt()).unflatten(1, key.shape[:2]).transpose(0, 1)
@@ -222,8 +243,8 @@ class AttentionWeights(nn.Module):
 
     @torch.no_grad()
     def observe(self, selection: Selection) -> None:
-        """Every image uses every component, so absolute weights (means over blocks) are added up in
-        ``count``."""
+        """Add absolute weights (means over blocks) to ``count``, since every image uses every
+        component."""
         assert selection.weights is not None
         used = selection.weights.abs().mean(dim=0).sum(dim=0)
         self.count[: len(used)] += used
@@ -251,6 +272,13 @@ class ComponentPool(nn.Module):
     Raises:
         InputError: an odd length, and as :class:`GrowingRows` and
             :func:`~cl_prompts.prompts.prefixes.check_prefix`.
+
+    Example:
+        >>> pool = ComponentPool(10, (0, 1), length=8, dim=16, heads=4)
+        >>> weights = AttentionWeights(blocks=2, size=10, dim=16)
+        >>> keys, values = pool.build(weights(torch.randn(3, 16))).prefix[1]
+        >>> tuple(keys.shape)  # images, heads, keys, width of a head
+        (3, 4, 4, 4)
     """
 
     def __init__(
@@ -268,20 +296,23 @@ class ComponentPool(nn.Module):
         check_prefix(blocks, length, dim, heads)
         if length % 2:
             raise InputError(
-                f"length is {length}: half of a component's rows are keys and half values, so it is"
-                " even"
+                f"length is {length}: half of a component's rows are keys and half values, so it"
+                " must be even"
             )
-        self.blocks, self.length, self.heads = tuple(blocks), length, heads
+        self.blocks = tuple(blocks)
+        self.length = length
+        self.heads = heads
         self.values = GrowingRows(
             len(self.blocks), size, length * dim, n_tasks=n_tasks, orthogonal=orthogonal
         )
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """block -> keys and values, each (batch, heads, length / 2, dim / heads)."""
+        """Prefixes: block -> keys and values, each (batch, heads, length / 2, dim / heads)."""
         if selection is None or selection.weights is None:
             raise TypeError(
                 "a ComponentPool needs weights: give the model AttentionWeights as its selector"
             )
+        # p = sum_j w_bj P_j
         mixed = selection.weights @ self.values()  # (blocks, batch, length * dim)
         rows = mixed.unflatten(-1, (2, self.length // 2, -1))
         return PromptPlan(

@@ -26,7 +26,7 @@ class MLPEncoder(nn.Module):
         dim: width of a row.
         bottleneck: width of the hidden layer.
         activation: of the hidden layer.
-        repeats: apply the same weights so many times. PRE's "MLP2" is of that kind: its second half
+        repeats: times the same weights are applied. PRE's "MLP2" is of that kind: its second half
             *is* its first.
 
     Raises:

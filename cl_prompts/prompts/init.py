@@ -1,4 +1,4 @@
-"""How prompts and keys begin."""
+"""Initial distributions of prompts and keys."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from cl_prompts.checks import one_of
 
 Distribution = Literal["normal", "uniform", "small"]
 
-#: Initial values by name. Those of L2P's and DualPrompt's JAX code ("small") and of their PyTorch
-# ports ("uniform") are
-#: different regimes; published numbers of the ports were obtained with the latter.
+#: Initial values by name. L2P's and DualPrompt's JAX code ("small") and their PyTorch ports
+#: ("uniform") are different regimes; the ports' published numbers were obtained with the latter.
 INITIAL: dict[Distribution, Callable[[Sequence[int]], Tensor]] = {
     "normal": lambda shape: torch.randn(*shape),
     "uniform": lambda shape: torch.rand(*shape) * 2 - 1,

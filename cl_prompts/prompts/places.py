@@ -1,4 +1,4 @@
-"""Where prompts go: blocks of a ViT and lengths, checked before anything is built."""
+"""The blocks of a ViT that receive prompts, checked before anything is built."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cl_prompts.checks import Bound
 from cl_prompts.errors import InputError
 
 Blocks = Sequence[Annotated[int, Bound(0, whole=True)]]
-"""Numbers of blocks, 0-based."""
+"""Block numbers, 0-based."""
 
 
 def check_blocks(depth: int, **blocks: Sequence[int]) -> None:

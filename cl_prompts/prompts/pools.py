@@ -1,7 +1,7 @@
-"""What the prompts are: pools turn a selection into a
+"""Pools of prompts, which turn a selection into a
 :class:`~cl_prompts.backbones.injection.PromptPlan`.
 
-A pool owns its values and says into which blocks they go. New parameterisations (low-rank or
+A pool owns its values and decides into which blocks they go. New parameterisations (low-rank or
 mixture-routed prompts) are new classes with the same ``build``; prefixes are in
 :mod:`cl_prompts.prompts.prefixes`, weighted components in :mod:`cl_prompts.prompts.components`.
 """
@@ -24,7 +24,16 @@ from cl_prompts.prompts.task_selectors import copy_slot
 
 
 class Pool(Protocol):
-    """Anything that builds prompts from a selection."""
+    """Interface of pools: build prompts from a selection.
+
+    Example:
+        >>> class NoPrompts:
+        ...     def build(self, selection: Selection | None) -> PromptPlan:
+        ...         return PromptPlan()
+        >>> pool: Pool = NoPrompts()
+        >>> pool.build(None).extra_keys(0)
+        (0, 0)
+    """
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """The prompts of this batch."""
@@ -32,7 +41,7 @@ class Pool(Protocol):
 
 
 class SharedTokens(nn.Module):
-    """One set of context tokens a block, the same for every image (MVP's and DualPrompt's
+    """One set of context tokens per block, the same for every image (MVP's and DualPrompt's
     G-prompts).
 
     Args:
@@ -40,6 +49,11 @@ class SharedTokens(nn.Module):
         length: tokens per block.
         dim: token width.
         position: (dim,) constant added to every token, or None; see :func:`class_position`.
+
+    Example:
+        >>> pool = SharedTokens((0, 1), length=5, dim=16)
+        >>> tuple(pool.build(None).context[1].shape)
+        (1, 5, 16)
     """
 
     position: Tensor | None
@@ -53,7 +67,7 @@ class SharedTokens(nn.Module):
         self.register_buffer("position", position, persistent=False)
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """Ignores the selection."""
+        """The tokens of each block; the selection is ignored."""
         return self.build_from(self.values, selection)
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
@@ -66,7 +80,7 @@ class TokenPool(nn.Module):
     """A pool of context tokens: each entry holds ``length`` tokens for each of ``blocks`` (MVP's
     E-prompts).
 
-    With more than one selected entry an image's tokens are laid one behind the other.
+    With more than one selected entry an image's tokens are concatenated.
 
     Args:
         size: entries of the pool.
@@ -74,6 +88,13 @@ class TokenPool(nn.Module):
         length: tokens per entry and block.
         dim: token width.
         position: (dim,) constant added to every token, or None; see :func:`class_position`.
+
+    Example:
+        >>> from cl_prompts.prompts.selectors import NearestKeys
+        >>> pool = TokenPool(10, (2, 3, 4), length=20, dim=16)
+        >>> plan = pool.build(NearestKeys(10, 16)(torch.randn(7, 16)))
+        >>> tuple(plan.context[2].shape)
+        (7, 20, 16)
     """
 
     position: Tensor | None
@@ -106,7 +127,8 @@ class TokenPool(nn.Module):
 
 
 class PrependedTokenPool(TaskAware):
-    """A pool of tokens that join the sequence before block 0 and stay in it (L2P, prompt tuning).
+    """A pool of prepended tokens: they join the sequence before block 0 and stay in it (L2P, prompt
+    tuning).
 
     They carry no positional embedding, as in L2P's JAX code. Its PyTorch port gives them the class
     token's, which only shifts every prompt by a constant vector:
@@ -121,6 +143,13 @@ class PrependedTokenPool(TaskAware):
         copy_slots: entries per task that begin as a copy of those of the task before (L2P's "shared
             prompt pool"); 0: none.
         position: (dim,) constant added to every token, or None.
+
+    Example:
+        >>> from cl_prompts.prompts.selectors import NearestKeys
+        >>> pool = PrependedTokenPool(10, length=5, dim=16)
+        >>> plan = pool.build(NearestKeys(10, 16, k=5)(torch.randn(7, 16)))
+        >>> tuple(plan.prepended.shape)  # images, selected entries * length, width
+        (7, 25, 16)
     """
 
     position: Tensor | None
@@ -141,11 +170,11 @@ class PrependedTokenPool(TaskAware):
         self.register_buffer("position", position, persistent=False)
 
     def begin(self, task: int) -> None:
-        """Copy the slot, if asked."""
+        """Initialise the task's slot from the previous one, with ``copy_slots``."""
         copy_slot(self.values, task, self.copy_slots)
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """Kept tokens of the selected entries, (batch, k * length, dim), in the order of the
+        """Prepended tokens of the selected entries, (batch, k * length, dim), in the order of the
         selection."""
         return self.build_from(self.values, selection)
 

@@ -1,5 +1,5 @@
-"""Prefixes: prompts that are keys and values of a block, behind its projections (DualPrompt,
-S-Prompt++, OnePrompt).
+"""Prefixes (key/value prompts): keys and values that join a block's attention after its projections
+(DualPrompt, S-Prompt++, OnePrompt).
 
 A prefix of length n is n keys *and* n values. The CODA-Prompt repository counts both: its "length
 20" is length 10 here.
@@ -47,7 +47,7 @@ def split_heads(rows: Tensor, heads: int) -> KeyValue:
 
 
 class SharedPrefix(nn.Module):
-    """One prefix a block, the same for every image (DualPrompt's G-prompt; in all blocks,
+    """One prefix per block, the same for every image (DualPrompt's G-prompt; in all blocks,
     OnePrompt).
 
     Args:
@@ -57,11 +57,17 @@ class SharedPrefix(nn.Module):
         heads: attention heads of the ViT.
         initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
         position: (dim,) constant added to every row, or None. SinglePrompt's published code adds
-            the class token's positional embedding, which has no meaning behind the projections;
+            the class token's positional embedding, which has no meaning after the projections;
             ``position=class_position(backbone)`` for parity.
 
     Raises:
         InputError: the same block twice, a negative length, a width that heads do not divide.
+
+    Example:
+        >>> prefix = SharedPrefix((0, 1), length=5, dim=16, heads=4)
+        >>> keys, values = prefix.build(None).prefix[0]
+        >>> tuple(keys.shape)  # one for all images, heads, keys, width of a head
+        (1, 4, 5, 4)
     """
 
     position: Tensor | None
@@ -78,12 +84,13 @@ class SharedPrefix(nn.Module):
     ) -> None:
         super().__init__()
         check_prefix(blocks, length, dim, heads)
-        self.blocks, self.heads = tuple(blocks), heads
+        self.blocks = tuple(blocks)
+        self.heads = heads
         self.values = drawn((len(self.blocks), 2, length, dim), initial)
         self.register_buffer("position", position, persistent=False)
 
     def build(self, selection: Selection | None) -> PromptPlan:
-        """Ignores the selection."""
+        """The prefix of each block; the selection is ignored."""
         return self.build_from(self.values, selection)
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
@@ -108,7 +115,7 @@ class PrefixPool(TaskAware):
     and with mixed entries other images' prompts, so that predictions depend on batch mates.
     ``layout="published"`` reproduces it for parity.
 
-    With more than one selected entry an image's rows are laid one behind the other (L2P++).
+    With more than one selected entry an image's rows are concatenated (L2P++).
 
     Args:
         size: entries of the pool.
@@ -124,6 +131,14 @@ class PrefixPool(TaskAware):
     Raises:
         InputError: the same block twice, a negative length, a width that heads do not divide, an
             unknown layout.
+
+    Example:
+        >>> import torch
+        >>> from cl_prompts.prompts.selectors import NearestKeys
+        >>> pool = PrefixPool(10, (2, 3, 4), length=20, dim=16, heads=4)
+        >>> keys, values = pool.build(NearestKeys(10, 16)(torch.randn(7, 16))).prefix[2]
+        >>> tuple(keys.shape)
+        (7, 4, 20, 4)
     """
 
     def __init__(
@@ -141,12 +156,14 @@ class PrefixPool(TaskAware):
         super().__init__()
         check_prefix(blocks, length, dim, heads)
         one_of("layout", layout, PrefixLayout)
-        self.blocks, self.heads, self.copy_slots = tuple(blocks), heads, copy_slots
+        self.blocks = tuple(blocks)
+        self.heads = heads
+        self.copy_slots = copy_slots
         self.layout = layout
         self.values = drawn((size, len(self.blocks), 2, length, dim), initial)
 
     def begin(self, task: int) -> None:
-        """Copy the slot, if asked."""
+        """Initialise the task's slot from the previous one, with ``copy_slots``."""
         copy_slot(self.values, task, self.copy_slots)
 
     def build(self, selection: Selection | None) -> PromptPlan:

@@ -1,4 +1,4 @@
-"""Which prompts an image gets: selectors map a query to a :class:`Selection`."""
+"""Selectors, which map an image's query to the prompts it gets (a :class:`Selection`)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,18 @@ from cl_prompts.prompts.init import Distribution, drawn
 
 @dataclass(frozen=True)
 class ClassTokenQuery:
-    """The query: the class token of the unprompted frozen ViT.
+    """Query function: the class token of the unprompted frozen ViT.
 
     Args:
         skip_last: leave the last block out (MVP) or run all blocks.
         norm: apply the final LayerNorm (L2P, DualPrompt, CODA-Prompt) or not (MVP).
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> query = ClassTokenQuery(skip_last=True, norm=False)  # MVP's
+        >>> tuple(query(vit, vit.embed(torch.rand(2, 3, 32, 32))).shape)
+        (2, 128)
     """
 
     skip_last: bool = False
@@ -36,7 +43,7 @@ class ClassTokenQuery:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a selector chose.
+    """The prompts that a selector chose for a batch.
 
     Attributes:
         index: (batch, k) chosen rows of the pool.
@@ -45,6 +52,11 @@ class Selection:
         scale: (pool,) factor that multiplied the distances before choosing; constant.
         weights: (blocks, batch, k) weight of each chosen row in each block, of any sign; None where
             rows are taken as they are.
+
+    Example:
+        >>> index, distance = torch.tensor([[2]]), torch.tensor([[1.0, 1.0, 0.25]])
+        >>> Selection(index, distance, scale=torch.ones(3)).match
+        tensor(0.7500)
     """
 
     index: Tensor
@@ -55,7 +67,7 @@ class Selection:
     @property
     def match(self) -> Tensor:
         """Similarity S = mean over the batch of the *sum* over chosen rows of cos(query, key): a
-        scalar to be raised.
+        scalar to be maximised.
 
         L2P and DualPrompt subtract lambda * S from the loss; it is all that trains their keys. The
         CODA-Prompt repository adds the sum over batch and chosen rows of ``distance`` instead,
@@ -65,16 +77,27 @@ class Selection:
 
 
 class Selector(Protocol):
-    """Anything that chooses for a query; ``index`` may depend on training or evaluation mode, never
-    on a given task id."""
+    """Interface of selectors. ``index`` may differ between training and evaluation mode, but never
+    depends on a task id.
+
+    Example:
+        >>> class FirstPrompt:
+        ...     def __call__(self, query: Tensor) -> Selection:
+        ...         index = torch.zeros(len(query), 1, dtype=torch.int64)
+        ...         return Selection(index, torch.ones(len(query), 4), torch.ones(4))
+        ...     def observe(self, selection: Selection) -> None:
+        ...         pass
+        >>> selector: Selector = FirstPrompt()
+        >>> selector(torch.randn(2, 16)).index.tolist()
+        [[0], [0]]
+    """
 
     def __call__(self, query: Tensor) -> Selection:
         """Query (batch, dim), without gradient -> Selection."""
         ...
 
     def observe(self, selection: Selection) -> None:
-        """Take note of a training batch's choices, in a buffer ``count`` (prompts,) of the
-        innermost selector."""
+        """Count a training batch's choices in ``count`` (prompts,) of the innermost selector."""
         ...
 
 
@@ -82,8 +105,9 @@ class NearestKeys(nn.Module):
     """Top-k of a pool by cosine distance between query and learned keys.
 
     With ``count_scaled`` the distance to a key is multiplied by 1 + the number of times it was
-    selected in training, so rarely used prompts get their turn (MVP, section 2.2 of its published
-    code; applied at test time as well). Counts grow without bound and are saved with the model.
+    selected in training, so that rarely used prompts are chosen, too (MVP, section 2.2 of its
+    published code; applied at test time as well). Counts grow without bound and are saved with the
+    model.
 
     Args:
         size: prompts in the pool.
@@ -94,6 +118,14 @@ class NearestKeys(nn.Module):
 
     Raises:
         InputError: ``k`` is not between 1 and ``size``.
+
+    Example:
+        >>> keys = NearestKeys(3, 2, count_scaled=True)
+        >>> keys.key.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+        >>> selection = keys(torch.tensor([[2.0, 1.0]]))
+        >>> keys.observe(selection)
+        >>> selection.index.tolist(), keys.count.tolist()
+        ([[0]], [1.0, 0.0, 0.0])
     """
 
     count: Tensor
@@ -110,24 +142,28 @@ class NearestKeys(nn.Module):
         super().__init__()
         if not 1 <= k <= size:
             raise InputError(f"k is {k}: it must be between 1 and the pool's size, which is {size}")
-        self.size, self.k, self.count_scaled = size, k, count_scaled
+        self.size = size
+        self.k = k
+        self.count_scaled = count_scaled
         self.key = drawn((size, dim), initial)
         self.register_buffer("count", torch.zeros(size))
 
     def forward(
         self, query: Tensor, *, scale: Tensor | None = None, rows: int | None = None
     ) -> Selection:
-        """Choose.
+        """Select the k nearest prompts.
 
         Args:
             query: (batch, dim), without gradient.
             scale: (pool,) factors on the distances, instead of this selector's own.
-            rows: only the first so many rows, at least k, may be chosen.
+            rows: choose among the first ``rows`` rows only, at least k; None for all.
         """
+        # delta[i, p] = 1 - cos(q_i, K_p)
         distance = 1 - F.normalize(query, dim=-1) @ F.normalize(self.key, dim=-1).T
         if scale is None:
             # A copy: observe() changes the counts before the backward pass reads the scale.
             scale = self.count + 1 if self.count_scaled else torch.ones_like(self.count)
+        # The k smallest of delta[i, p] * a_p; a stable sort gives ties to the lowest row.
         scaled = (distance.detach() * scale)[:, :rows]
         return Selection(
             torch.sort(scaled, dim=1, stable=True).indices[:, : self.k], distance, scale
@@ -141,7 +177,7 @@ class NearestKeys(nn.Module):
 
 def count_choices(index: Tensor, size: int) -> Tensor:
     """(batch, k) rows -> (size,) fp32, how often each row occurs. Unlike ``bincount`` it never
-    stops a GPU."""
+    synchronises with a GPU."""
     chosen = index.flatten()
     return torch.zeros(size, device=index.device).index_add_(
         0, chosen, torch.ones(chosen.shape, device=index.device)

@@ -1,5 +1,5 @@
-"""Parts that learn when a task starts: slots move on, components grow, statistics of earlier tasks
-are fixed."""
+"""Parts that are told when a task starts: slots advance, components grow, statistics of earlier
+tasks are fixed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ from cl_prompts.errors import InputError
 class TaskAware(nn.Module):
     """A part with a hook at the start of a task.
 
-    ``task`` is the task being learned, counted from 0; -1 while none was announced, which is all
-    there ever is on a stream without boundaries. It is a plain integer (shapes depend on it, and
-    reading a tensor would stop a GPU), and travels in the ``state_dict`` as the module's extra
-    state, a scalar tensor.
+    ``task`` is the task being learned, counted from 0, and -1 until one is announced; on a
+    task-free stream it stays -1. It is a plain integer (shapes depend on it, and reading a tensor
+    would synchronise with a GPU), and is stored in the ``state_dict`` as the module's extra state,
+    a scalar tensor.
+
+    Example:
+        >>> class Announcer(TaskAware):
+        ...     def begin(self, task: int) -> None:
+        ...         print(f"task {task} after task {self.task}")
+        >>> model = nn.Sequential(Announcer())
+        >>> start_task(model, 0)
+        task 0 after task -1
+        >>> start_task(model, 0)  # announced already
     """
 
     task: int
@@ -25,11 +34,11 @@ class TaskAware(nn.Module):
         self.task = -1
 
     def start_task(self, task: int) -> None:
-        """Move on to ``task``. Announcing the current task again changes nothing, so that a resumed
+        """Start ``task``. Announcing the current task again changes nothing, so that a resumed
         run may do it.
 
         Raises:
-            InputError: the task lies behind the current one, or the part has no room for it.
+            InputError: the task precedes the current one, or the part has no room for it.
         """
         if task < self.task:
             raise InputError(
@@ -41,7 +50,7 @@ class TaskAware(nn.Module):
             self.task = task
 
     def begin(self, task: int) -> None:
-        """What a subclass does when ``task`` starts; ``self.task`` is still the task before."""
+        """Hook for subclasses: ``task`` starts, and ``self.task`` is still the task before."""
 
     def get_extra_state(self) -> Tensor:
         """The task, for the ``state_dict``."""

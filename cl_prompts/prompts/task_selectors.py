@@ -1,5 +1,5 @@
-"""Selectors around :class:`~cl_prompts.prompts.selectors.NearestKeys`: slots for tasks, votes of a
-batch, penalties on habit."""
+"""Selectors around :class:`~cl_prompts.prompts.selectors.NearestKeys`: task slots, batchwise
+prompts, and a penalty on frequent ones."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ def slot_rows(task: int, k: int, size: int) -> slice | None:
 
 @torch.no_grad()
 def copy_slot(values: Tensor, task: int, k: int) -> None:
-    """Overwrite the slot of ``task`` by that of the task before; nothing for task 0 or a slot
-    beyond the pool."""
+    """Overwrite the slot of ``task`` with that of the previous task; do nothing for task 0 or a
+    slot beyond the pool."""
     here, before = slot_rows(task, k, len(values)), slot_rows(task - 1, k, len(values))
     if here is not None and before is not None:
         values[here] = values[before]
 
 
 class TaskSlots(TaskAware):
-    """A slot of k prompts for each task: trained on the task's own slot, tested by nearest keys.
+    """A slot of k prompts for each task: training uses the task's own slot, evaluation the nearest
+    keys.
 
-    L2P (its "prompt mask") and DualPrompt. While no task is announced, or once slots exceed the
-    pool, training chooses by nearest keys as well. The task is never used in evaluation mode, where
-    the images of one batch may belong to any task.
+    As in L2P (its "prompt mask") and DualPrompt. While no task is announced, or once slots exceed
+    the pool, training chooses by nearest keys as well. The task is never used in evaluation mode,
+    where the images of one batch may belong to any task.
 
     Args:
         inner: the keys.
@@ -40,16 +41,24 @@ class TaskSlots(TaskAware):
         all_rows: in evaluation let all keys compete, also those of slots whose task has not
             started; their prompts are untrained. The published codes do; it matters where queries
             are short or keys begin alike.
+
+    Example:
+        >>> slots = TaskSlots(NearestKeys(10, 16, k=2))
+        >>> slots.start_task(1)
+        >>> slots(torch.randn(1, 16)).index.tolist()  # task 1 owns rows 2 and 3
+        [[2, 3]]
     """
 
     def __init__(
         self, inner: NearestKeys, *, copy_keys: bool = False, all_rows: bool = False
     ) -> None:
         super().__init__()
-        self.inner, self.copy_keys, self.all_rows = inner, copy_keys, all_rows
+        self.inner = inner
+        self.copy_keys = copy_keys
+        self.all_rows = all_rows
 
     def begin(self, task: int) -> None:
-        """Copy keys, if asked."""
+        """Initialise the task's keys from the previous slot, with ``copy_keys``."""
         if self.copy_keys:
             copy_slot(self.inner.key, task, self.inner.k)
 
@@ -69,15 +78,22 @@ class TaskSlots(TaskAware):
 
 
 class FrequencyPenalty(TaskAware):
-    """Training chooses the smallest distance times frequency, so that new tasks turn to rarely used
-    prompts.
+    """A penalty on frequently used prompts in training: the smallest distance times frequency is
+    chosen.
 
     The optional diversification of the L2P paper (section 4.1), absent from all published code. The
     frequency of a row is its share of all choices made in *earlier* tasks; until a second task is
     announced all rows count alike. Evaluation chooses by distance alone.
 
     Args:
-        inner: the keys; its count is what the frequencies are made of.
+        inner: the keys; the frequencies are taken from its counts.
+
+    Example:
+        >>> penalty = FrequencyPenalty(NearestKeys(4, 16))
+        >>> penalty.inner.count += torch.tensor([3.0, 1.0, 0.0, 0.0])
+        >>> penalty.start_task(1)
+        >>> penalty(torch.randn(1, 16)).scale.tolist()
+        [0.75, 0.25, 0.0, 0.0]
     """
 
     frequency: Tensor
@@ -103,8 +119,8 @@ class FrequencyPenalty(TaskAware):
 
 
 class BatchwisePrompt(nn.Module):
-    """All images of a batch get the k rows that the batch's own choices name most often; ties go to
-    the lowest row.
+    """Majority vote of a batch: all its images get the k rows chosen most often among them; ties go
+    to the lowest row.
 
     L2P's and DualPrompt's "batchwise prompt". **At test time this leaks the task**: test sets are
     read task by task or sorted by class, so the vote of a batch names its task, which no method may
@@ -113,14 +129,22 @@ class BatchwisePrompt(nn.Module):
     not compare numbers obtained so with others.
 
     Args:
-        inner: whose choices are counted.
+        inner: the selector whose choices are the votes.
         size: rows of the pool.
         in_evaluation: vote at test time, too (see above).
+
+    Example:
+        >>> batchwise = BatchwisePrompt(NearestKeys(10, 16), size=10)
+        >>> index = batchwise(torch.randn(32, 16)).index
+        >>> bool((index == index[0]).all())
+        True
     """
 
     def __init__(self, inner: Selector, size: int, *, in_evaluation: bool = False) -> None:
         super().__init__()
-        self.inner, self.size, self.in_evaluation = inner, size, in_evaluation
+        self.inner = inner
+        self.size = size
+        self.in_evaluation = in_evaluation
 
     def forward(self, query: Tensor) -> Selection:
         """Query (batch, dim) -> Selection, with equal rows of ``index``."""

@@ -50,7 +50,8 @@ class Joint(FineTuning):
         parts = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         if not parts:
             raise InputError("there is nothing to train on: the stream has no experience")
-        union, n_classes = _union(parts), self.model.n_classes
+        union = _union(parts)
+        n_classes = self.model.n_classes
         together = hasattr(union, "classes_in_this_experience") or not self.model.multi_label
         if not together and not all(bool(classes_of(part, n_classes).all()) for part in parts):
             raise InputError(
@@ -82,7 +83,7 @@ def _union(parts: Sequence[Any]) -> Any:
     for part in parts[1:]:
         data = data.concat(part.dataset)
     union: Any = DatasetExperience(dataset=data, current_experience=0)
-    union._origin_stream = stream
+    union._origin_stream = stream  # noqa: SLF001  Avalanche's own streams set it so
     for name in ("task_label", "task_labels"):
         if hasattr(parts[0], name):
             setattr(union, name, getattr(parts[0], name))

@@ -21,12 +21,18 @@ class ReplayBuffer:
 
     Raises:
         InputError: negative size.
+
+    Example:
+        >>> buffer = ReplayBuffer(100, width=2)
+        >>> len(buffer), tuple(buffer.draw(32).shape)
+        (0, (0, 2))
     """
 
     def __init__(self, size: int, *, width: int = 1, seed: int = 0) -> None:
         if size < 0:
             raise InputError(f"buffer size is {size}: it cannot be negative")
-        self.size, self.filled = size, 0
+        self.size = size
+        self.filled = 0
         self.slots = torch.zeros(size, width, dtype=torch.int64)
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -83,6 +89,13 @@ class ReservoirBuffer(ReplayBuffer):
             storing any of it: in the batch that fills the memory every overflowing sample
                 overwrites the last slot, so newer samples are under-represented.
         seed: of the private generator.
+
+    Example:
+        >>> buffer = ReservoirBuffer(3)
+        >>> buffer.add(torch.arange(2)[:, None])
+        tensor([0, 1])
+        >>> sorted(buffer.draw(5)[:, 0].tolist())
+        [0, 1]
     """
 
     def __init__(
@@ -93,7 +106,8 @@ class ReservoirBuffer(ReplayBuffer):
             raise InputError(
                 f"reservoir boundary {boundary!r} is not known: it is 'sequential' or 'published'"
             )
-        self.boundary, self.offered = boundary, 0
+        self.boundary = boundary
+        self.offered = 0
 
     def add(self, references: Tensor, labels: Tensor | None = None) -> Tensor:
         """Offer a batch of references (batch, width) int64, in stream order; labels make no
@@ -156,6 +170,12 @@ class ClassBalancedBuffer(ReplayBuffer):
         policy: which slot of the fullest class is freed.
         ema: share of the old importance that an observation keeps.
         seed: of the private generator.
+
+    Example:
+        >>> buffer = ClassBalancedBuffer(4)
+        >>> slots = buffer.add(torch.arange(6)[:, None], torch.tensor([0, 0, 0, 0, 1, 1]))
+        >>> buffer.class_counts()
+        {0: 2, 1: 2}
     """
 
     def __init__(
@@ -166,7 +186,8 @@ class ClassBalancedBuffer(ReplayBuffer):
             raise unknown("eviction policy", policy, ("random", "importance"))
         if not 0 <= ema < 1:
             raise InputError(f"ema of the memory's importance is {ema}: it must lie in [0, 1)")
-        self.policy, self.ema = policy, ema
+        self.policy = policy
+        self.ema = ema
         self.labels = torch.zeros(size, dtype=torch.int64)
         self.importance = torch.zeros(size, dtype=torch.float64)
         self.losses = torch.full(
@@ -272,5 +293,7 @@ class ClassBalancedBuffer(ReplayBuffer):
         self.importance[slot] = (
             self.importance[: self.filled][others].mean() if others.any() else 0.0
         )
-        self.slots[slot], self.labels[slot] = reference, label
-        self.losses[slot], self.trained[slot] = torch.nan, False
+        self.slots[slot] = reference
+        self.labels[slot] = label
+        self.losses[slot] = torch.nan
+        self.trained[slot] = False

@@ -39,6 +39,16 @@ class OnlineEWC:
             each call.
         reg_coef: weight of the penalty.
         ema: share of the old Fisher that a step keeps.
+
+    Example:
+        >>> model = nn.Linear(1, 1, bias=False)
+        >>> ewc = OnlineEWC(model, reg_coef=0.5)
+        >>> (3 * model.weight).sum().backward()
+        >>> ewc.observe_gradients()
+        >>> ewc.consolidate()
+        >>> model.weight.data += 1
+        >>> float(ewc.penalty())  # 0.5 * 3^2 * 1^2
+        4.5
     """
 
     def __init__(self, model: nn.Module, *, reg_coef: float = 100.0, ema: float = 0.5) -> None:
@@ -46,7 +56,9 @@ class OnlineEWC:
             raise InputError(f"reg_coef of EWC++ is {reg_coef}: it cannot be negative")
         if not 0 <= ema < 1:
             raise InputError(f"ema of EWC++ is {ema}: it must lie in [0, 1)")
-        self.model, self.reg_coef, self.ema = model, reg_coef, ema
+        self.model = model
+        self.reg_coef = reg_coef
+        self.ema = ema
         self.fisher: dict[str, Tensor] = {}
         self.importance: dict[str, Tensor] = {}
         self.anchor: dict[str, Tensor] = {}

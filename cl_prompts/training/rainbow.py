@@ -43,7 +43,8 @@ def diverse_selection(uncertainty: Tensor, labels: Tensor, size: int) -> Tensor:
         (min(size, candidates),) int64 candidates, ascending.
     """
     classes, counts = labels.unique(return_counts=True)
-    chosen, left = [], size
+    chosen = []
+    left = size
     for done, i in enumerate(counts.argsort(stable=True).tolist()):
         have = int(counts[i])
         take = min(have, left // (len(classes) - done))

@@ -31,6 +31,11 @@ class AdaptiveRate:
         period: updates per phase.
         length: observations of each rate that a test compares.
         significance: of the test.
+
+    Example:
+        >>> rate = AdaptiveRate(0.1, step=0.5, period=2)
+        >>> [rate.update(0.0) for _ in range(4)]  # phases of two updates: high, low
+        [0.1, 0.05, 0.05, 0.1]
     """
 
     def __init__(
@@ -54,14 +59,14 @@ class AdaptiveRate:
             raise InputError(
                 f"significance of the adaptive rate is {significance}: it must lie in (0, 0.5)"
             )
-        self.high, self.step, self.period, self.length, self.significance = (
-            lr,
-            step,
-            period,
-            length,
-            significance,
-        )
-        self.is_high, self.updates, self.fall = True, 0, 0.0
+        self.high = lr
+        self.step = step
+        self.period = period
+        self.length = length
+        self.significance = significance
+        self.is_high = True
+        self.updates = 0
+        self.fall = 0.0
         self.falls: dict[bool, deque[float]] = {
             high: deque(maxlen=length) for high in (True, False)
         }
@@ -86,7 +91,9 @@ class AdaptiveRate:
         self.updates += updates
         if self.updates >= self.period:
             self.falls[self.is_high].append(self.fall)
-            self.is_high, self.updates, self.fall = not self.is_high, 0, 0.0
+            self.is_high = not self.is_high
+            self.updates = 0
+            self.fall = 0.0
             if self.is_high:
                 self._compare()
         return self.lr
@@ -104,8 +111,10 @@ class AdaptiveRate:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
-        self.high, self.is_high = float(state["high"]), bool(state["is_high"])
-        self.updates, self.fall = int(state["updates"]), float(state["fall"])
+        self.high = float(state["high"])
+        self.is_high = bool(state["is_high"])
+        self.updates = int(state["updates"])
+        self.fall = float(state["fall"])
         for high, name in ((True, "falls_high"), (False, "falls_low")):
             self.falls[high] = deque(state[name], maxlen=self.length)
 

@@ -59,6 +59,10 @@ class StreamShare(NamedTuple):
     Attributes:
         start: samples of the experience that come before it.
         size: samples in it.
+
+    Example:
+        >>> StreamShare(start=64, size=32)
+        StreamShare(start=64, size=32)
     """
 
     start: int

@@ -27,10 +27,19 @@ class TaskPosition:
         first: the current experience is the first of its task.
         last: it is the last.
         samples: of the task up to the end of the current experience.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> position = TaskPosition()
+        >>> position.enter(SimpleNamespace(dataset=range(100)))  # a whole task
+        >>> position.first, position.last, position.samples
+        (True, True, 100)
     """
 
     def __init__(self) -> None:
-        self.first, self.last, self.samples = True, True, 0
+        self.first = True
+        self.last = True
+        self.samples = 0
 
     def enter(self, experience: Any) -> None:
         """Training on this experience begins."""

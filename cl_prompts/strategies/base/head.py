@@ -21,6 +21,12 @@ class HeadStrategy(OnlineStrategy):
 
     The given backbone is never changed: what learns is a copy, so one frozen backbone can serve
     other strategies at the same time. ``lr`` is the head's.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> strategy = HeadStrategy(backbone=create_backbone(), n_classes=10, evaluator=None)
+        >>> strategy.model.n_learned  # 10 rows of 128 weights and a bias
+        1290
     """
 
     backbone_lr: NotNegative = 0.0

@@ -17,12 +17,19 @@ class RepeatedBatches(Sampler[list[int]]):
         batch_size: rows per batch; the last batch may be shorter.
         repeats: times each batch is yielded.
         generator: shuffles anew at each pass; None keeps the order.
+
+    Example:
+        >>> list(RepeatedBatches(3, batch_size=2, repeats=2))
+        [[0, 1], [0, 1], [2], [2]]
     """
 
     def __init__(
         self, n: int, batch_size: int, repeats: int, generator: torch.Generator | None = None
     ) -> None:
-        self.n, self.batch_size, self.repeats, self.generator = n, batch_size, repeats, generator
+        self.n = n
+        self.batch_size = batch_size
+        self.repeats = repeats
+        self.generator = generator
         self.order = torch.arange(n)
 
     def __iter__(self) -> Iterator[list[int]]:

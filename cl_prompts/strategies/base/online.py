@@ -62,6 +62,16 @@ class OnlineStrategy(StreamTemplate, Declared):
 
     Raises:
         InputError: a setting that is unknown or out of range, or not defined for the method.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.models.prompted import PromptedViT
+        >>> class Probe(OnlineStrategy):
+        ...     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
+        ...         return PromptedViT(backbone, n_classes)
+        >>> probe = Probe(backbone=create_backbone(), n_classes=10, lr=1e-3, evaluator=None)
+        >>> probe.optimizer.param_groups[0]["lr"]
+        0.001
     """
 
     backbone: FrozenViT | None = None
@@ -348,7 +358,8 @@ class OnlineStrategy(StreamTemplate, Declared):
                 break
             self.mbatch = minibatch
             self._unpack_minibatch()
-            stream, repetition = self.mbatch, i % loaded
+            stream = self.mbatch
+            repetition = i % loaded
             share = StreamShare(position, min(self.train_mb_size, n - position))
             if repetition == 0:
                 self.observe_classes(self.mb_y)

@@ -29,6 +29,17 @@ class PromptStrategy(OnlineStrategy):
 
     A prompt method declares its settings and builds a
     :class:`~cl_prompts.models.prompted.PromptedViT` in ``build_model``.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.models.prompted import PromptedViT
+        >>> from cl_prompts.prompts.pools import SharedTokens
+        >>> class OneToken(PromptStrategy):
+        ...     def build_model(self, backbone, n_classes):
+        ...         pool = SharedTokens((0,), 1, backbone.dim)
+        ...         return PromptedViT(backbone, n_classes, pools=[pool])
+        >>> OneToken(backbone=create_backbone(), n_classes=10, evaluator=None).model.n_learned
+        1418
     """
 
     class_mask: ClassMask = "current"
@@ -65,7 +76,12 @@ class PromptStrategy(OnlineStrategy):
 
 class PoolStrategy(PromptStrategy):
     """Base of the methods that choose prompts of a pool by keys, with the settings of their PyTorch
-    ports."""
+    ports.
+
+    Example:
+        >>> {name: PoolStrategy.settings()[name].default for name in ("initial", "train_epochs")}
+        {'initial': 'uniform', 'train_epochs': 5}
+    """
 
     initial: Distribution = "uniform"
     """Distribution of prompts and keys: ``"uniform"`` U(-1, 1) as the PyTorch ports, ``"small"``

@@ -37,6 +37,15 @@ class PrototypeStrategy(OnlineStrategy):
 
     Raises:
         InputError: a replay buffer is asked for.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.models.prototype_classifiers import NearestClassMean
+        >>> class Means(PrototypeStrategy):
+        ...     def make_classifier(self, dim, n_classes, dtype):
+        ...         return NearestClassMean(dim, n_classes, dtype=dtype)
+        >>> Means(backbone=create_backbone(), n_classes=10, evaluator=None).model.n_learned
+        0
     """
 
     withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)

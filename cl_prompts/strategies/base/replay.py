@@ -21,6 +21,12 @@ class Replay:
         buffer: of references of width 2.
         batch_size: samples per draw.
         draws: independent draws that make up one batch (DER++ takes two).
+
+    Example:
+        >>> from cl_prompts.training.buffers import ReservoirBuffer
+        >>> replay = Replay(ReservoirBuffer(100, width=2), batch_size=32)
+        >>> len(replay), replay.labels().tolist()  # nothing is stored yet
+        (0, [])
     """
 
     def __init__(self, buffer: ReplayBuffer, batch_size: int, draws: int = 1) -> None:
@@ -93,6 +99,7 @@ class Replay:
                 f"the replay memory points into {state['experiences']} experiences, but"
                 f" {len(experiences)} were given"
             )
-        self._sources, self._annotated = [], []
+        self._sources = []
+        self._annotated = []
         for experience, annotated in experiences:
             self.enter(experience, annotated)

@@ -22,6 +22,11 @@ class Setting:
         name: the keyword, and the attribute that holds its value.
         kind: its type, with the words and bounds that :func:`cl_prompts.checks.fits` checks.
         default: its value where none is given.
+
+    Example:
+        >>> from cl_prompts.strategies import L2P
+        >>> L2P.settings()["prompt_length"].default
+        5
     """
 
     name: str
@@ -46,9 +51,10 @@ class Declared:
         ...     '''Random features.'''
         >>> Ridge.settings()["projection"].default
         100
-        >>> Ridge().take({"projection": 0})
+        >>> Ridge().take({"projecton": 200})
         Traceback (most recent call last):
-        cl_prompts.errors.InputError: projection is 0: it must be at least 1
+        ...
+        cl_prompts.errors.InputError: ...projection...
     """
 
     withdrawn: ClassVar[tuple[str, ...]] = ()

@@ -40,6 +40,11 @@ class StreamTemplate(SupervisedTemplate):
     * Only parameters that require a gradient enter the optimizer, and its groups and state stay
       as they were given.
     * Cumulative test sets, which share their images, are not evaluated together.
+
+    Example:
+        >>> from cl_prompts.strategies import L2P
+        >>> issubclass(L2P, StreamTemplate) and issubclass(StreamTemplate, SupervisedTemplate)
+        True
     """
 
     model: ContinualModel

@@ -49,6 +49,21 @@ class AnytimeEvaluation(BaseSGDPlugin):
 
     Raises:
         InputError: a number out of range or an unknown word.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.scenarios import si_blurry_benchmark
+        >>> from cl_prompts.strategies import NCM
+        >>> data = TensorDataset(torch.rand(40, 3, 32, 32), torch.arange(40) % 4)
+        >>> data.targets = data.tensors[1].tolist()
+        >>> benchmark = si_blurry_benchmark(data, data, n_tasks=2, seed=1)
+        >>> anytime = AnytimeEvaluation(data, every=10)
+        >>> ncm = NCM(backbone=create_backbone(), n_classes=4, evaluator=None, plugins=[anytime])
+        >>> for experience in benchmark.train_stream:
+        ...     metrics = ncm.train(experience)
+        >>> len(anytime.curve.task_ends)
+        2
     """
 
     def __init__(
@@ -76,7 +91,9 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.n_classes = n_classes or (
             targets.shape[1] if targets.dim() == 2 else int(targets.max()) + 1
         )
-        self.every, self.points, self.listeners = every, points, list(listeners)
+        self.every = every
+        self.points = points
+        self.listeners = list(listeners)
         self.curve = Curve()
         self.new_classes: list[list[int]] = []
         self.samples_seen = 0
@@ -108,7 +125,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
             grown = strategy.model.n_classes - self.n_classes
             self._seen = torch.cat([self._seen, torch.zeros(grown, dtype=torch.bool)])
             self.n_classes += grown
-        self._iteration, self._start = 0, self.samples_seen
+        self._iteration = 0
+        self._start = self.samples_seen
         self._position.enter(strategy.experience)
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
@@ -125,7 +143,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Evaluate if a threshold was reached."""
         self._iteration += 1
-        before, self.samples_seen = self.samples_seen, self._count(strategy)
+        before = self.samples_seen
+        self.samples_seen = self._count(strategy)
         if self.samples_seen == before:
             return  # between two updates on one batch
         if self.every is None:
@@ -166,7 +185,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
             return int(own)
         # A foreign strategy: its batches may hold replayed samples, so the experience is the
         # measure.
-        n, size = len(strategy.experience.dataset), strategy.train_mb_size
+        n = len(strategy.experience.dataset)
+        size = strategy.train_mb_size
         per_epoch = -(-n // size)
         epochs, within = divmod(self._iteration, per_epoch)
         return self._start + epochs * n + min(within * size, n)
@@ -218,10 +238,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
         """Inverse of :meth:`state_dict`."""
         self.curve.load_state_dict(state["curve"])
         self.new_classes = [list(c) for c in state["new_classes"]]
-        self.samples_seen, self.next_threshold = (
-            int(state["samples_seen"]),
-            int(state["next_threshold"]),
-        )
+        self.samples_seen = int(state["samples_seen"])
+        self.next_threshold = int(state["next_threshold"])
         self._seen = state["seen"].clone()
         self._position.samples = int(state["samples_of_task"])
 

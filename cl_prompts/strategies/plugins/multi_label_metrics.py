@@ -86,6 +86,12 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
     Raises:
         InputError: threshold out of range; during a run, targets that are not multi-hot, or an
             accuracy metric beside this one.
+
+    Example:
+        >>> from avalanche.training.plugins import EvaluationPlugin
+        >>> evaluator = EvaluationPlugin(MultiLabelMetrics(threshold=0.5), loggers=[])
+        >>> [str(metric) for metric in evaluator.metrics]
+        ['MultiLabel_Exp']
     """
 
     def __init__(self, threshold: float = 0.8) -> None:
@@ -108,11 +114,9 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
         """Scores of the evaluated experience so far; None without a batch or a seen class."""
         if not self._logits or self._seen is None:
             return None
-        logits, targets, seen = (
-            torch.cat(self._logits).cpu(),
-            torch.cat(self._targets).cpu(),
-            self._seen.cpu(),
-        )
+        logits = torch.cat(self._logits).cpu()
+        targets = torch.cat(self._targets).cpu()
+        seen = self._seen.cpu()
         rows = images_with(targets, seen)
         return multi_label_results(logits, targets, seen, rows=rows, thresholds=(self.threshold,))
 
@@ -163,7 +167,8 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
     def _seen_classes(self, strategy: Any) -> Tensor | None:
         if not self._targets:
             return None
-        n_classes, experience = self._targets[0].shape[1], strategy.experience
+        n_classes = self._targets[0].shape[1]
+        experience = strategy.experience
         seen = getattr(strategy.model, "seen", None)
         if not isinstance(seen, Tensor):
             seen = self._trained
