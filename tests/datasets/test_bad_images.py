@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cl_prompts.datasets.bad_images import check_images
+from cl_prompts.datasets.bad_images import check_images, handle_bad_images
 from cl_prompts.datasets.registry import as_dataset
 from cl_prompts.errors import RunError
 from tests.datasets.toys import Own, grey, load, refusal, write_csv, write_folder
@@ -94,6 +94,16 @@ def test_bad_files_come_in_order(tmp_path: Path) -> None:
     found = check_images(load("folder", root, on_bad_image="defer"))
     assert [image.path for image in found] == bad
     assert found[0].reason.startswith(f"image {bad[0]} cannot be read: ")
+
+
+def test_what_was_found_may_be_left_for_later(tmp_path: Path) -> None:
+    root = write_folder(tmp_path)
+    damage(root / "train" / "bee" / "1.png")
+    data = load("folder", root, on_bad_image="defer")
+    bad = check_images(data)
+    assert handle_bad_images(data, bad, "defer") is data
+    assert handle_bad_images(data, [], "fail") is data
+    assert handle_bad_images(data, bad, "skip").skipped == (bad[0].path,)
 
 
 def test_images_from_elsewhere_are_not_looked_at() -> None:

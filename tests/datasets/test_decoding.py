@@ -223,6 +223,11 @@ def test_cut_files_are_refused(tmp_path: Path, cut: int) -> None:
         assert refusal(path)
 
 
+def test_sixteen_bits_with_a_transparent_level_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "key.png", RAMP, transparency=7)
+    assert refusal(tmp_path / "key.png") == "it is transparent with 16 bits: save it with 8 bits"
+
+
 def test_missing_files_and_other_contents_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     assert "cannot identify image file" in refusal(tmp_path / "text.png")

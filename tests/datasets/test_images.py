@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
@@ -42,6 +42,7 @@ def test_images_can_be_kept_in_memory(tmp_path: Path) -> None:
     assert set(grey(load("folder", root).train)) == {250}
 
 
+@example(height=128, width=100, side=50)
 @given(height=st.integers(1, 700), width=st.integers(1, 700), side=st.integers(1, 300))
 def test_only_larger_images_are_reduced(height: int, width: int, side: int) -> None:
     kept = FileImages([], cache=side)._kept_size(height, width)

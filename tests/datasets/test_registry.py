@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import v2
 
 from cl_prompts.datasets.registry import (
     DataSet,
@@ -140,6 +141,23 @@ def test_a_cache_that_would_not_fit_is_refused(tmp_path: Path) -> None:
     )
     load("csv", root, image_size=56, cache_gb=3e-5)
     load("digit_scenes", cache=True, cache_gb=3e-5)  # in memory anyway
+
+
+def test_random_parts_are_mirrored_only_where_the_entry_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    flip = v2.RandomHorizontalFlip
+    monkeypatch.setattr(v2, "RandomHorizontalFlip", lambda: made.append("flip") or flip())
+    load_dataset("digits", image_size=28, crop="random_area")
+    assert made == []
+    load_dataset("csv", root=write_csv(tmp_path), image_size=28, crop="random_area")
+    assert made == ["flip"]
+
+
+def test_an_option_that_is_none_is_left_at_its_default(tmp_path: Path) -> None:
+    root = write_csv(tmp_path)
+    assert len(load("csv", root, splits=None, difficult=None).train) == 3
 
 
 # --- data sets of a user's own function

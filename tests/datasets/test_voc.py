@@ -66,6 +66,13 @@ def test_difficult_objects_may_be_ignored(tmp_path: Path) -> None:
     assert data.test.ignored.tolist() == [[False, False], [True, False]]
 
 
+def test_absent_objects_are_not_ignored(tmp_path: Path) -> None:
+    write_voc(tmp_path)
+    data = load("voc2007", tmp_path, splits="train/val", difficult="ignore")
+    assert data.train.ignored is not None
+    assert data.train.ignored.sum(axis=1).tolist() == [0, 1, 20]
+
+
 def test_voc_takes_any_pair_of_its_splits(tmp_path: Path) -> None:
     write_voc(tmp_path, {"trainval": VOC["train"], "test": VOC["val"], "val": VOC["val"]})
     assert grey(load("voc2007", tmp_path).test) == pytest.approx([30, 40], abs=1)
