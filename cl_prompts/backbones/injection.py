@@ -38,7 +38,7 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 class BlockAdapter(Protocol):
-    """What runs beside a block's MLP.
+    """A module parallel to a block's MLP.
 
     Example:
         >>> from cl_prompts.backbones.adapters import Adapter
@@ -103,7 +103,7 @@ class PromptPlan:
         routed: block -> a prefix that depends on the block's queries.
         additive: block -> what is added to the class token's key and value, each (batch or 1,
             heads, head dim).
-        losses: functions that give terms of loss of the prompts themselves, to be called after the
+        losses: functions that compute losses of the prompts themselves, to be called after the
             pass; they belong to this one pass.
 
     Example:
