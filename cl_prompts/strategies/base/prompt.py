@@ -14,7 +14,8 @@ from cl_prompts.prompts.selectors import Selector
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.task_selectors import BatchwisePrompt
 from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.online import ClassMask, OnlineStrategy
+from cl_prompts.strategies.base.hooks import ClassMask
+from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.training.seeds import derived_seed, seeded
 
 Batchwise = Literal["off", "training", "always"]
