@@ -47,7 +47,7 @@ class OnlineEWC:
         >>> ewc.observe_gradients()
         >>> ewc.consolidate()
         >>> model.weight.data += 1
-        >>> float(ewc.penalty())  # 0.5 * 3^2 * 1^2
+        >>> ewc.penalty().item()  # 0.5 * 3^2 * 1^2
         4.5
     """
 

@@ -28,7 +28,8 @@ class MethodHooks:
 
     Example:
         >>> from cl_prompts.strategies import MultiLane
-        >>> sorted(set(vars(MethodHooks)) & set(vars(MultiLane)))
+        >>> names = set(vars(MethodHooks)) & set(vars(MultiLane))
+        >>> sorted(name for name in names if name[0] != "_")
         ['build_model', 'observe_classes', 'start_task', 'training_loss']
     """
 
