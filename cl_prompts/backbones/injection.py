@@ -84,12 +84,6 @@ class PromptPlan:
     """The prompts of one forward pass, by block. A leading axis of 1 means "the same for the whole
     batch".
 
-    Example:
-        >>> plan = PromptPlan(context={0: torch.randn(1, 5, 16)})
-        >>> plan.add(PromptPlan(context={0: torch.randn(3, 2, 16)}))
-        >>> plan.context[0].shape
-        torch.Size([3, 7, 16])
-
     Attributes:
         prepended: (batch or 1, n, dim) tokens appended to the sequence before block 0, without
             positional embedding.
