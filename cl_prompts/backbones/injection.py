@@ -38,7 +38,7 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 class BlockAdapter(Protocol):
-    """What runs beside a block's MLP.
+    """A module parallel to a block's MLP.
 
     Example:
         >>> from cl_prompts.backbones.adapters import Adapter
@@ -84,12 +84,6 @@ class PromptPlan:
     """The prompts of one forward pass, by block. A leading axis of 1 means "the same for the whole
     batch".
 
-    Example:
-        >>> plan = PromptPlan(context={0: torch.randn(1, 5, 16)})
-        >>> plan.add(PromptPlan(context={0: torch.randn(3, 2, 16)}))
-        >>> plan.context[0].shape
-        torch.Size([3, 7, 16])
-
     Attributes:
         prepended: (batch or 1, n, dim) tokens appended to the sequence before block 0, without
             positional embedding.
@@ -103,7 +97,7 @@ class PromptPlan:
         routed: block -> a prefix that depends on the block's queries.
         additive: block -> what is added to the class token's key and value, each (batch or 1,
             heads, head dim).
-        losses: functions that give terms of loss of the prompts themselves, to be called after the
+        losses: functions that compute losses of the prompts themselves, to be called after the
             pass; they belong to this one pass.
 
     Example:

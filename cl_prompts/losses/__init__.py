@@ -1,1 +1,1 @@
-"""Terms of loss, one idea a file."""
+"""Losses, one idea per file."""

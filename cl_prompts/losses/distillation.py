@@ -1,4 +1,4 @@
-"""Losses that hold a model to what an earlier one said: LwF and DER++."""
+"""Distillation losses, on the outputs of an earlier model (LwF) or stored logits (DER++)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def distillation_loss(
     only. No factor T^2 (as in the published Si-Blurry code, which weighs the term by 0.2).
 
     Deviation from the published code: it distils all columns of the head, unmasked. The outputs of
-    classes that the teacher never saw are those of an untrained row; holding the student to them is
-    noise and works against learning just those classes.
+    classes that the teacher never saw are those of an untrained row; distilling them adds noise and
+    works against learning just those classes.
 
     Args:
         new: (batch, classes) logits of the model in training; masked columns may be -inf.
@@ -33,17 +33,18 @@ def distillation_loss(
     if not temperature > 0:
         raise InputError(f"temperature of the distillation is {temperature}: it must be positive")
     # Masked instead of sliced: slicing by a boolean waits for the device.
+    # softmax(old / T) and log softmax(new / T) over the seen columns
     target = (old.detach().masked_fill(~seen, FINITE_MASK) / temperature).softmax(dim=1)
     student = (new.masked_fill(~seen, FINITE_MASK) / temperature).log_softmax(dim=1)
     return -(target * student).masked_fill(~seen, 0).sum(dim=1).mean()
 
 
 class StoredLogits(nn.Module):
-    """Logits beside the slots of a memory, and which columns existed when they were stored. For
-    DER++.
+    """Logits of the samples in a replay buffer, and which columns existed when they were stored
+    (DER++).
 
     Args:
-        size: slots of the memory.
+        size: slots of the replay buffer.
         n_classes: columns.
 
     Example:
@@ -66,14 +67,14 @@ class StoredLogits(nn.Module):
         """Write a batch.
 
         Args:
-            slots: (batch,) as ``memory.add`` returned them: -1 is not stored.
+            slots: (batch,) as ``buffer.add`` returned them: -1 is not stored.
             logits: (batch, classes).
             seen: (classes,) boolean, classes seen at this moment.
         """
-        kept = (slots >= 0).nonzero()[:, 0].to(self.values.device)
-        at = slots.to(self.values.device)[kept]
+        stored = (slots >= 0).nonzero()[:, 0].to(self.values.device)
+        at = slots.to(self.values.device)[stored]
         seen = seen.to(self.values.device)
-        self.values[at] = logits.detach().to(self.values)[kept].masked_fill(~seen, 0)
+        self.values[at] = logits.detach().to(self.values)[stored].masked_fill(~seen, 0)
         self.existed[at] = seen
 
     def at(self, slots: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,7 +84,7 @@ class StoredLogits(nn.Module):
 
 
 def stored_logit_loss(logits: Tensor, stored: Tensor, existed: Tensor) -> Tensor:
-    """Dark experience replay's term: mean squared difference to stored logits, over the columns
+    """Loss of dark experience replay: mean squared difference to stored logits, over the columns
     that existed then.
 
     Deviation from the paper (Buzzega et al., NeurIPS 2020, arXiv 2004.07211): it compares all

@@ -1,4 +1,4 @@
-"""Means over the entries that count."""
+"""Mean over the entries of a mask."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of the entries of ``values`` where ``mask`` is True; 0 where none is.
 
-    An entry outside the mask may hold anything, even infinity: it has no say and gets no gradient.
+    An entry outside the mask may hold anything, even infinity: it is ignored and gets no gradient.
 
     Args:
         values: any shape.

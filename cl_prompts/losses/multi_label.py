@@ -25,15 +25,14 @@ def multi_label_loss(
         columns: classes annotated, boolean, (classes,) or (batch, classes).
         norm: ``"current"``: mean over the annotated entries. ``"all"``: MULTI-LANE's published mean
             over all batch * classes entries, in which every other entry counts ln 2: with c of C
-                columns annotated it is
-            ``c / C * current + ln 2 * (C - c) / C``.
+            columns annotated it is ``c / C * current + ln 2 * (C - c) / C``.
 
     Raises:
         InputError: unknown norm.
     """
     one_of("loss_norm", norm, LossNorm)
     columns = columns.expand_as(logits)
-    if norm == "all":
+    if norm == "all":  # logits and targets outside are 0, so that each entry there gives ln 2
         zero = torch.zeros((), device=logits.device, dtype=logits.dtype)
         return F.binary_cross_entropy_with_logits(
             torch.where(columns, logits, zero), torch.where(columns, targets.to(logits.dtype), zero)

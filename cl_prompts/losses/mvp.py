@@ -1,9 +1,9 @@
-"""MVP's terms of loss: contrastive key loss, adaptive feature scaling and gradient-similarity focal
+"""The losses of MVP: contrastive key loss, adaptive feature scaling and gradient-similarity focal
 weighting.
 
 Moon, Park, Kim, Park, "Online Class Incremental Learning on Stochastic Blurry Task Boundary via
-Mask and Visual Prompt Tuning", ICCV 2023, https://arxiv.org/abs/2308.09303. The default forms are
-the ones that the terms are meant to have; the published code's variants have names.
+Mask and Visual Prompt Tuning", ICCV 2023, https://arxiv.org/abs/2308.09303. The defaults are the
+forms evidently intended; the variants of the published code have names.
 """
 
 from __future__ import annotations
@@ -42,16 +42,18 @@ def contrastive_key_loss(key: Tensor, selection: Selection, *, pairs: Pairs = "o
     Returns:
         scalar.
     """
+    # kappa[p, r] = 1 - cos(key_p, key_r); the diagonal, 0, is included
     unit = F.normalize(key, dim=-1)
     kappa = 1 - unit @ unit.T
     chosen = selection.index.flatten()
-    negative = kappa[chosen]  # (batch * k, pool)
+    negative = kappa[chosen]  # kappa[s_i, r], (batch * k, pool)
+    # delta[i, s_i]
     positive = selection.distance.gather(1, selection.index).flatten()
     scale = selection.scale[chosen]
-    if pairs == "own":
+    if pairs == "own":  # the scale a_{s_i} of each image's own prompt
         n = torch.exp(negative / scale[:, None]).mean()
         p = torch.exp(positive / scale).mean()
-    else:
+    else:  # the scales of all images of the batch, by broadcasting
         n = torch.exp(negative[None] / scale[:, None, None]).mean()
         p = torch.exp(positive[None] / scale[:, None]).mean()
     return -torch.log(n / (p + n) + 1e-6)
@@ -85,7 +87,7 @@ def adaptive_scale(features: Tensor, labels: Tensor, weight: Tensor, margin: flo
 def gradient_dissimilarity(
     features: Tensor, probabilities: Tensor, labels: Tensor, mask: Tensor | None
 ) -> Tensor:
-    """Gradient-similarity focal loss (GSF): how much a sample's gradient on its class row departs
+    """Gradient-similarity focal loss (GSF): how much a sample's gradient on its class row deviates
     from the batch's.
 
     In closed form, no per-sample backward pass: with A[i, c] = (p_i[c] - [c = y_i]) mask_i[c],
@@ -101,11 +103,13 @@ def gradient_dissimilarity(
     Returns:
         (batch,) in [0, 2], without gradient.
     """
+    # A[i, c] = (p_i[c] - [c = y_i]) mask_i[c]
     a = probabilities - F.one_hot(labels, probabilities.shape[1])
     a = a if mask is None else a * mask
+    # g_i = A[i, y_i] f_i, and of G = A^T F / batch the rows G[y_i] only
     own = a.gather(1, labels[:, None]) * features
-    batch = a[:, labels].T @ features / len(features)  # rows of the labels present only
-    # Rounding takes a perfect agreement below 0, where a power of gamma would be undefined.
+    batch = a[:, labels].T @ features / len(features)
+    # e_i = 1 - cos(g_i, G[y_i]); rounding can take it below 0, where e^gamma is undefined.
     return (1 - F.cosine_similarity(own, batch, dim=-1, eps=COSINE_EPS)).clamp(min=0)
 
 
@@ -129,7 +133,7 @@ def mvp_classification_loss(
     Args:
         output: of the forward pass.
         labels: (batch,) head rows.
-        head: the linear head that made ``output``.
+        head: the linear head that computed ``output``.
         seen: (classes,) boolean.
         use_afs: scale features (see :func:`adaptive_scale`).
         use_gsf: weight samples (see :func:`gradient_dissimilarity`).
@@ -144,7 +148,7 @@ def mvp_classification_loss(
         scalar.
     """
     logits = output.logits
-    if use_afs:
+    if use_afs:  # z_i = (W (f_i / c_i) + b) mask_i
         scale = adaptive_scale(output.features, labels, head.weight, margin)
         logits = head(output.features / scale[:, None])
         logits = mask_unseen(logits if output.mask is None else logits * output.mask, seen)
@@ -152,5 +156,6 @@ def mvp_classification_loss(
     if not use_gsf:
         return loss.mean()
     e = gradient_dissimilarity(output.features, output.logits.softmax(dim=1), labels, output.mask)
+    # w_i = 1 - alpha + alpha e_i^gamma
     weight = 1 - alpha + alpha * e**gamma
     return (weight * loss).mean() if gsf_reduction == "sample" else weight.mean() * loss.mean()

@@ -1,5 +1,5 @@
-"""What a run is judged by: accuracy along the stream and at its end, forgetting by its several
-definitions, backward and forward transfer.
+"""Metrics of continual learning: accuracy along the stream and at its end, forgetting by its
+several definitions, backward and forward transfer.
 
 Accuracies are fractions in [0, 1]. Everything here is plain torch and works without Avalanche.
 """
@@ -149,8 +149,8 @@ def task_forgetting(
             accuracy among those that the maximum is taken of, hence never negative, and accuracies
             pooled over a task's test images.
         ``one_step`` (CODA-Prompt's code): 1/(T-1) sum over t >= 1 of the mean over i < t of acc[i,
-            t-1] - acc[i, t]; a loss per step, hence several times smaller than the others.
-        ``first``: accuracy when learnt minus final.
+            t-1] - acc[i, t]; a decrease per step, hence several times smaller than the others.
+        ``first``: accuracy when learned minus final.
 
     Raises:
         InputError: unknown definition.

@@ -1,4 +1,4 @@
-"""What is measured along a stream: class counts on the device, evaluations, the anytime curve.
+"""Measurements along a stream: class counts on the device, evaluations, the anytime curve.
 
 Accuracies are fractions in [0, 1]. Plain torch, without Avalanche.
 """
@@ -18,7 +18,7 @@ class ClassAccuracy:
 
     Args:
         n_classes: classes of the data set.
-        device: where the counts live.
+        device: of the counts.
 
     Example:
         >>> counts = ClassAccuracy(3)
@@ -75,10 +75,14 @@ class Evaluation:
     scores: dict[str, float] = field(default_factory=dict)
     images: Tensor | None = None
 
+    def as_tuple(self) -> tuple[Any, ...]:
+        """Its fields, in order, not copied."""
+        return tuple(getattr(self, entry.name) for entry in fields(self))
+
 
 @dataclass
 class Curve:
-    """Everything that was measured along a stream.
+    """All evaluations along a stream.
 
     Attributes:
         anytime: evaluations at the anytime points, in order.
@@ -105,11 +109,10 @@ class Curve:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain lists and tensors."""
-        rows = {
-            name: [tuple(getattr(e, f.name) for f in fields(e)) for e in getattr(self, name)]
-            for name in ("anytime", "task_ends")
+        return {
+            "anytime": [e.as_tuple() for e in self.anytime],
+            "task_ends": [e.as_tuple() for e in self.task_ends],
         }
-        return rows
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""

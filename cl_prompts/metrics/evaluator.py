@@ -1,5 +1,4 @@
-"""Testing a model on the classes seen so far, with what no longer changes cached from one time to
-the next."""
+"""Evaluation of a model on the classes seen so far, with a cache of what no longer changes."""
 
 from __future__ import annotations
 
@@ -21,13 +20,13 @@ from cl_prompts.models.heads import mask_unseen
 
 
 class CachedEvaluator:
-    """Evaluates on a fixed test set.
+    """Evaluation on a fixed test set, with a cache.
 
-    What a model lets one keep for a fixed image (a prompt method's query, a linear probe's feature,
-    the logits of finished lanes) is computed once: exact, because neither it nor the test images
-    change. From the second time on an evaluation costs one prompted pass for prompt methods, the
-    new lane only for MULTI-LANE, and no pass at all for head-only methods. Nothing here touches a
-    global random generator, so how often one evaluates does not change training.
+    The cacheable parts of a model's forward pass (a prompt method's query, a linear probe's
+    feature, the logits of finished lanes) are computed once for each image, which is exact, since
+    neither they nor the test images change. From the second time on an evaluation costs one
+    prompted pass for prompt methods, the new lane only for MULTI-LANE, and no pass at all for
+    head-only methods. No global random generator is touched, so evaluations do not change training.
 
     Args:
         dataset: map-style test set with ``.targets``, class ids (n,) or a 0/1 matrix (n, classes);
@@ -35,9 +34,9 @@ class CachedEvaluator:
             marks pairs that average precision leaves out.
         batch_size: images per batch.
         device: where to compute.
-        num_workers: loader processes; they start anew at each evaluation, so 0 is right for small
+        num_workers: loader processes; they restart at each evaluation, so 0 is right for small
             images.
-        cache: keep those parts in fp32 on the device; 10,000 queries of ViT-B take 31 MB.
+        cache: cache those parts in fp32 on the device; 10,000 queries of ViT-B take 31 MB.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -81,8 +80,8 @@ class CachedEvaluator:
         return self.targets.dim() == 2
 
     def rows(self, seen: Tensor) -> Tensor:
-        """The test images that count: those whose class is in ``seen``, or that show a class in
-        it."""
+        """The test images of seen classes: those whose class is in ``seen``, or that show a class
+        in it."""
         seen = seen.cpu()
         return torch.nonzero(
             self.targets[:, seen].any(dim=1) if self.multi_label else seen[self.targets]
@@ -104,12 +103,12 @@ class CachedEvaluator:
         samples_seen: int = 0,
         tasks: Sequence[Sequence[int]] = (),
     ) -> Evaluation:
-        """One evaluation on the classes seen so far.
+        """Evaluate on the classes seen so far.
 
         Args:
             model: any module that maps images to logits.
             seen: (classes,) boolean.
-            samples_seen: what the evaluation is filed under.
+            samples_seen: stream samples so far, stored with the evaluation.
             tasks: classes of each task so far; multi-label: the average precision of a task's
                 classes is also computed on the test set that was in use after this task.
         """
@@ -161,13 +160,14 @@ class CachedEvaluator:
             yield batch, model(images)
 
     def _scores(self, model: ContinualModel, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows of which the same parts are cached go together."""
+        """(rows, logits) in batches; rows of which the same parts are cached are batched
+        together."""
         cache_keys = model.cache_keys() if self.cache else {}
-        # What was computed with another network, or with a lane that has moved since, is of no use.
+        # A cached value is valid while the version of its cache key compares equal.
         self._cached = {
             name: cached
             for name, cached in self._cached.items()
-            if cache_keys.get(name) == cached.stamp
+            if cache_keys.get(name) == cached.version
         }
         for name in cache_keys.keys() - self._cached.keys():
             self._cached[name] = _CachedPart(cache_keys[name], len(self.targets), self.device)
@@ -211,8 +211,8 @@ class CachedEvaluator:
 class _CachedPart:
     """One cached part of all test images: values (n, width), and which rows have one."""
 
-    def __init__(self, stamp: Hashable, n: int, device: torch.device) -> None:
-        self.stamp = stamp
+    def __init__(self, version: Hashable, n: int, device: torch.device) -> None:
+        self.version = version
         self.device = device
         self.known = torch.zeros(n, dtype=torch.bool)
         self.values = torch.zeros(n, 0, device=device)

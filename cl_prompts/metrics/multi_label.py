@@ -1,8 +1,8 @@
-"""What multi-label predictions are judged by: average precision per class, its mean, and F1 scores
-at a threshold.
+"""Metrics of multi-label predictions: average precision per class, its mean, and F1 scores at a
+threshold.
 
 Everything is a fraction in [0, 1]. Logits and targets are (images, classes); targets are 0/1.
-Classes that the learner has not met are left out by selecting columns, never by a mask value among
+Classes that the learner has not seen are left out by selecting columns, never by a mask value among
 the logits. Plain torch and scikit-learn.
 """
 
@@ -44,7 +44,7 @@ class MultiLabelScores:
     f1: dict[float, dict[str, float]]
 
     def flat(self) -> dict[str, float]:
-        """``mean_ap`` and every F1 score by one name each, the threshold in percent behind it:
+        """``mean_ap`` and every F1 score by name, with the threshold in percent as suffix:
         ``cf1_80``, ``of1_50``."""
         scores = {
             f"{name}_{100 * t:g}": value
@@ -75,10 +75,10 @@ def average_precision(logits: Tensor, targets: Tensor, ignored: Tensor | None = 
         InputError: shapes that do not agree.
         RunError: a score is NaN or infinite.
     """
-    scores, positive, kept = _on_cpu(logits, targets, ignored)
+    scores, positive, counted = _on_cpu(logits, targets, ignored)
     result = torch.full((scores.shape[1],), float("nan"), dtype=torch.float64)
     for c in range(scores.shape[1]):
-        rows = kept[:, c]
+        rows = counted[:, c]
         labels = positive[rows, c]
         if labels.any():
             result[c] = float(average_precision_score(labels.numpy(), scores[rows, c].numpy()))
@@ -111,16 +111,18 @@ def f1_scores(
         raise InputError(
             f"the F1 threshold is {threshold:g}: it must be a probability between 0 and 1"
         )
-    scores, positive, kept = _on_cpu(logits, targets, ignored)
+    scores, positive, counted = _on_cpu(logits, targets, ignored)
     names = ("cf1", "cf1_harmonic", "cp", "cr", "of1", "op", "or")
     if scores.numel() == 0:
         return dict.fromkeys(names, float("nan"))
-    predicted = (scores.sigmoid() > threshold) & kept
-    positive = positive & kept
+    predicted = (scores.sigmoid() > threshold) & counted
+    positive = positive & counted
+    # per class: true positives, predicted positives, positives
     right = (predicted & positive).sum(0).double()
     claimed = predicted.sum(0).double()
     there = positive.sum(0).double()
     precision, recall = _ratio(right, claimed), _ratio(right, there)
+    # means over classes (C), and ratios of sums over classes (O)
     cp, cr = precision.mean(), recall.mean()
     op, or_ = _ratio(right.sum(), claimed.sum()), _ratio(right.sum(), there.sum())
     f1 = (
@@ -147,7 +149,7 @@ def multi_label_results(
     """Scores over the seen classes.
 
     Args:
-        logits: (images, classes) over all classes; those of unseen classes are not looked at.
+        logits: (images, classes) over all classes; those of unseen classes are ignored.
         targets: (images, classes) 0/1 over all classes.
         seen: (classes,) bool.
         rows: (images,) bool, the test images that count; ``images_with(targets, seen)`` gives the
@@ -184,8 +186,7 @@ def images_with(targets: Tensor, classes: Tensor | Sequence[int]) -> Tensor:
 def fixed_average_precision(
     logits: Tensor, targets: Tensor, tasks: Sequence[Sequence[int]], ignored: Tensor | None = None
 ) -> Tensor:
-    """AP of each class on the test set that was in use after its own task, which does not grow any
-    more.
+    """AP of each class on the fixed test set after its own task.
 
     That set holds the images with a label of this task or of one before it. The test set of all
     seen classes grows from task to task, which alone moves the AP of old classes; this one does
@@ -244,8 +245,10 @@ def _on_cpu(
             f"the scores in column {column} are not finite: training has diverged, lower the"
             " learning rate"
         )
-    kept = torch.ones_like(scores, dtype=torch.bool) if ignored is None else ~ignored.cpu().bool()
-    return scores, targets.cpu() > 0, kept
+    counted = torch.ones_like(scores, dtype=torch.bool)
+    if ignored is not None:
+        counted = ~ignored.cpu().bool()
+    return scores, targets.cpu() > 0, counted
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ class PrefixPool(TaskAware):
     E-prompts).
 
     Every image gets the keys and the values of its own entries. The published code of HiDe-Prompt
-    and NoRGa, like the PyTorch ports of DualPrompt, deals out the gathered rows in another order:
+    and NoRGa, like the PyTorch ports of DualPrompt, permutes the gathered rows:
     image b gets entries 2b and 2b + 1 of a list of all images' keys followed by all images' values.
     So one half of a batch gets a prompt's keys as values too and the other half its values as keys,
     and with mixed entries other images' prompts, so that predictions depend on batch mates.

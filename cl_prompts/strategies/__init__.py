@@ -1,8 +1,8 @@
 """Avalanche strategies, one per method, and anytime evaluation.
 
-A module of this package is a strategy: its name is the strategy's, its docstring's first line says
-what it is, its one class is what runs, and ``ALIASES`` names it otherwise. Importing this package
-is cheap; Avalanche is loaded when a strategy is first asked for.
+Each module of this package is a strategy: it has the strategy's name, the first line of its
+docstring describes it, its one class implements it, and ``ALIASES`` lists other names. Importing
+this package is cheap; Avalanche is loaded on first access to a strategy.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class StrategyEntry(NamedTuple):
-    """What is known of a strategy before it is imported.
+    """Entry of the table of strategies, known before the import.
 
     Attributes:
         class_name: its class.
-        description: what it is, in a line.
+        description: one line.
         aliases: other names for it.
     """
 
@@ -77,7 +77,7 @@ def __dir__() -> list[str]:
 
 
 def canonical_name(name: str) -> str:
-    """The name of a strategy for one of its aliases; ``"package.module:Class"`` as it is.
+    """Resolve an alias to the name of the strategy; ``"package.module:Class"`` as it is.
 
     Raises:
         InputError: an unknown name.
@@ -96,7 +96,7 @@ def canonical_name(name: str) -> str:
 
 @cache
 def strategy_class(name: str) -> type[OnlineStrategy]:
-    """The class behind a name, an alias, or ``"package.module:Class"``.
+    """Load the class of a name, an alias, or ``"package.module:Class"``.
 
     Raises:
         InputError: an unknown name, or a class that is no ``OnlineStrategy``.

@@ -1,4 +1,4 @@
-"""CLIB: trains on a buffer of the most useful samples alone (ICLR 2022)."""
+"""CLIB: training on a buffer of the most useful samples alone (ICLR 2022)."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class CLIB(HeadStrategy):
     per image.
 
     A stream batch first enters the buffer; every update then trains on ``buffer_batch_size``
-    samples drawn from the buffer alone, ``L = CE(buffer batch)``. The fullest class makes room,
-    with its sample of least importance: a sample's importance is how much the buffer's mean loss
-    fell when it was trained on, as a running mean
+    samples drawn from the buffer alone, ``L = CE(buffer batch)``. When it is full, the fullest
+    class loses its sample of least importance: a sample's importance is the decrease of the
+    buffer's mean loss when it was trained on, as a running mean
     (:class:`~cl_prompts.training.buffers.ClassBalancedBuffer`). Two neighbouring learning rates
-    take turns and a test on those falls moves the pair
+    take turns, and a test on those decreases moves the pair
     (:class:`~cl_prompts.training.rates.AdaptiveRate`); all parameter groups move together, on top
     of ``schedule``.
 
     The buffer's loss is observed every ``importance_every`` updates. On a frozen ViT this costs a
-    head on features that are cached beside the slots, computed when a sample enters (one forward
+    head on features that are cached for each slot, computed when a sample enters (one forward
     pass per stream sample, of that sample's first view); a fine-tuned ViT passes over the whole
     buffer each time.
 
@@ -41,12 +41,12 @@ class CLIB(HeadStrategy):
     5e-3, 10 updates a phase, 10 observations a test, significance 0.05; frozen ViT, head by Adam,
     buffer batch 32, 3 updates a batch. The script's buffer is that of the other replay baselines,
     2000. Deviations from the published code, whose importances stay 0 and whose buffer losses
-          compare different numberings of the classes: see the two parts. No CutMix.
+    compare different numberings of the classes: see the two parts. No CutMix.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> clib = CLIB(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
-        >>> tuple(clib.features.shape)  # cached beside the slots of the buffer
+        >>> tuple(clib.features.shape)  # cached for each slot of the buffer
         (2000, 128)
     """
 
@@ -67,7 +67,7 @@ class CLIB(HeadStrategy):
     lr_length: Count = 10
     """Observations of each rate that a test compares."""
     significance: Share = 0.05
-    """Of that test."""
+    """Significance level of that test."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -86,14 +86,15 @@ class CLIB(HeadStrategy):
             self.features = torch.zeros(self.buffer_size, dim, device=self.device)
 
     def make_buffer(self, size: int, seed: int) -> ClassBalancedBuffer:
-        """Equal numbers of each class, the least important sample of the fullest making room."""
+        """Make a class-balanced buffer that evicts the least important sample of the fullest
+        class."""
         return ClassBalancedBuffer(
             size, width=2, policy="importance", ema=self.importance_ema, seed=seed
         )
 
     @torch.no_grad()
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
-        """Into the buffer, with features if these last."""
+        """Store samples in the buffer, with their features on a frozen ViT."""
         slots = self.replay.add(rows, batch.labels[: len(rows)].cpu())
         if self.features is not None:
             stay = (slots >= 0).nonzero()[:, 0].to(self.device)
@@ -120,7 +121,7 @@ class CLIB(HeadStrategy):
         return super().learning_rate_factor() * self.rate.lr
 
     def set_learning_rate(self) -> None:
-        """Each group's own rate, times the schedule's factor, times the adaptive one."""
+        """Set each group's rate: its own, times the schedule's factor, times the adaptive one."""
         scale_learning_rates(self.optimizer, self.learning_rate_factor())
 
     @torch.no_grad()
@@ -137,7 +138,7 @@ class CLIB(HeadStrategy):
         return F.cross_entropy(logits, labels, reduction="none")
 
     def state_dict(self) -> dict[str, Any]:
-        """The base's, the adaptive rate's and the cached features."""
+        """State of the base and of the adaptive rate, and the cached features."""
         features = None if self.features is None else self.features.clone()
         return {**super().state_dict(), "rate": self.rate.state_dict(), "features": features}
 

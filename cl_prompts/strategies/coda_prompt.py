@@ -26,12 +26,11 @@ class CODAPrompt(PromptStrategy):
     class token of the unprompted frozen ViT, not normalised. The first half of a component's rows
     are keys of the prefix, the second values. Each task owns M / T components, which begin
     orthogonal to all earlier ones; those of earlier tasks are fixed and still take part. Nothing is
-    selected and no task is told at test time. Loss: cross-entropy over the task's classes, plus
+    selected, and no task id is used at test time. Loss: cross-entropy over the task's classes, plus
     ``mu`` times the orthogonality penalty of K, A and P.
 
-    **Boundaries.** Where they are announced, ``n_tasks`` has to be given (recipes do), and training
-    is refused without. Where they are not, it has to be left out: all components train from the
-    start.
+    **Boundaries.** Where they are announced (task-aware), ``n_tasks`` is required; recipes give it.
+    On task-free streams it has to be left out: all components train from the start.
 
     Defaults are the published script's: M = 100, length 8 (4 keys and 4 values), blocks 0 to 4,
     Adam 1e-3, batch 128, 20 epochs a task (ImageNet-R: 50), CODA's cosine schedule, a fresh
@@ -40,7 +39,7 @@ class CODAPrompt(PromptStrategy):
     Deviations from the published code: weights of components come from two matrix products (exact,
     no (batch, M, dim) intermediate); new rows by QR, orthogonal to trained rows too
     (``orthogonal="gram_schmidt"``: the published sequence, which is not); the backbone is really
-    frozen (theirs computes and piles up 86 M gradients); fixed components do not require a
+    frozen (theirs computes and accumulates 86 M gradients); fixed components do not require a
     gradient, so neither weight decay nor momentum moves them; no sample is dropped from a last
     short batch.
 
@@ -74,8 +73,7 @@ class CODAPrompt(PromptStrategy):
     """Of the learning rate over the epochs of one experience."""
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
-        """In each block a prefix mixed from components with weights of any sign, class token
-        classified."""
+        """Build prefixes as weighted sums of components; the head reads the class token."""
         check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)
         self._check_components(backbone.dim)
         growth: dict[str, Any] = {"n_tasks": self.n_tasks, "orthogonal": self.orthogonal}
@@ -103,7 +101,7 @@ class CODAPrompt(PromptStrategy):
         if self.prompt_length % 2:
             raise InputError(
                 f"prompt_length is {self.prompt_length}: half of a component's rows are keys and"
-                " half values, so it has to be even"
+                " half values, so it must be even"
             )
         tasks = self.n_tasks or 1
         if self.n_components < tasks:
@@ -129,8 +127,8 @@ class CODAPrompt(PromptStrategy):
         tasks = self.weights.key.n_tasks
         if self.announced and tasks is None:
             raise InputError(
-                "CODAPrompt divides its components among the announced tasks and does not know how"
-                " many come: give n_tasks, or boundaries=False to train all components from the"
+                "CODAPrompt divides its components among the announced tasks, whose number is not"
+                " known: give n_tasks, or boundaries=False to train all components from the"
                 " start"
             )
         if tasks is not None and not self.announced:
@@ -141,7 +139,7 @@ class CODAPrompt(PromptStrategy):
             )
 
     def prompt_loss(self, output: Output) -> Tensor:
-        """The orthogonality penalty."""
+        """Orthogonality penalty of keys, attention vectors and components, times ``mu``."""
         if not self.mu:
             return super().prompt_loss(output)
         return self.mu * (self.weights.penalty() + self.model.pools[0].penalty())

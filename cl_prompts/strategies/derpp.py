@@ -1,4 +1,4 @@
-"""DER++: replay with the logits that the model gave when a sample was stored (NeurIPS 2020)."""
+"""DER++: replay with the logits that were stored with each sample (NeurIPS 2020)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DERPlusPlus(HeadStrategy):
     DER++. The rest is taken from experience replay there: frozen ViT, head by Adam 5e-3, 64 stream
     and 2 x 32 buffer samples, 3 updates a batch, buffer 2000. Deviation from the paper: the squared
     error runs over the classes that had been seen when the logits were stored, since the others
-    were an untrained row's. Avalanche's own DER is not used: it needs task boundaries to fill its
+    come from untrained rows. Avalanche's own DER is not used: it needs task boundaries to fill its
     buffer and fails on an empty task.
 
     Example:
@@ -55,7 +55,7 @@ class DERPlusPlus(HeadStrategy):
         self.stored = StoredLogits(self.buffer_size, self.model.n_classes).to(self.device)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """See the class; plain cross-entropy while the buffer is empty."""
+        """The loss of DER++; plain cross-entropy while the buffer is empty."""
         n = batch.n_stream
         draw = len(batch.slots) // 2
         loss = self.label_loss(output.logits[:n], batch.part(slice(n)))
@@ -68,13 +68,13 @@ class DERPlusPlus(HeadStrategy):
         return loss + self.alpha * dark + self.beta * replayed
 
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
-        """Into the reservoir, with the logits of the update just made."""
+        """Store samples in the reservoir, with the logits of the update just made."""
         assert output is not None
         slots = self.replay.add(rows, batch.labels[: len(rows)].cpu())
         self.stored.put(slots, output.logits[: len(rows)], self.model.seen)
 
     def state_dict(self) -> dict[str, Any]:
-        """The base's, and the stored logits."""
+        """State of the base, and the stored logits."""
         stored = {k: v.clone() for k, v in self.stored.state_dict().items()}
         return {**super().state_dict(), "stored": stored}
 

@@ -15,11 +15,12 @@ from cl_prompts.strategies.base.prompt import Batchwise, PoolStrategy, batchwise
 class DualPrompt(PoolStrategy):
     """DualPrompt (Wang et al., ECCV 2022, arXiv 2204.04799).
 
-    Prompts are prefixes: n keys and n values that join the attention of a block behind its
+    Prompts are prefixes: n keys and n values that join the attention of a block after its
     projections. The G-prompt, in early blocks, serves all images and keeps learning. Every task has
     an E-prompt of its own in later blocks, with one key: training uses the current task's, a test
     image the one whose key is nearest to its query (final-norm class token of the unprompted frozen
-    ViT), so no task is told. A new task's E-prompt begins as the one before, its key does not.
+    ViT), so no task id is used. A new task's E-prompt starts as a copy of the previous one, its key
+    does not.
     Loss: cross-entropy over the task's classes minus ``pull_weight * mean_b cos(q_b, K_t)``; the
     linear head reads the class token.
 
@@ -31,9 +32,9 @@ class DualPrompt(PoolStrategy):
     gradient norm at most 1. Published configurations differ in the E-prompt (CIFAR-100: 5 rows) and
     the rate (ImageNet-R: 0.005 * 24 / 256 = 0.00046875, 50 epochs).
 
-    Deviations. The PyTorch ports deal out prefixes in a wrong order, so that images get other
-    images' prompts; here, as in the JAX code, each gets its own. No vote of the batch at test time,
-    see ``batchwise_prompt``. Keys of tasks that have not begun do not compete at test time, see
+    Deviations. The PyTorch ports permute prefixes, so that images get other images' prompts; here,
+    as in the JAX code, each gets its own. No batchwise prompt at test time, see
+    ``batchwise_prompt``. Keys of tasks that have not started do not compete at test time, see
     ``all_keys``. Test scores are over the classes seen.
 
     Example:
@@ -44,32 +45,32 @@ class DualPrompt(PoolStrategy):
     """
 
     n_tasks: Count | None = None
-    """Tasks to come, if that is known."""
+    """Number of tasks, if known."""
     pool_size: Count | None = None
-    """E-prompts; None for one a task, or 10 where the number of tasks is not known."""
+    """E-prompts; None for one per task, or 10 if the number of tasks is unknown."""
     g_blocks: Blocks = (0, 1)
     """Blocks with the G-prompt, 0-based."""
     g_length: Count = 5
-    """Its keys and values per block."""
+    """Keys and values of the G-prompt per block."""
     e_blocks: Blocks = (2, 3, 4)
     """Blocks with E-prompts."""
     e_length: Count = 20
     """Keys and values of an E-prompt per block."""
     batchwise_prompt: Batchwise = "off"
-    """All images of a batch get the E-prompt that the batch names most often: ``"off"``, in
-    ``"training"``, or ``"always"``, as published for CIFAR-100. **"always" leaks the task at test
-    time**: test batches hold one task each, so the vote names it, and predictions depend on batch
-    mates. Do not compare such numbers with others."""
+    """Batchwise prompt, a majority vote of the batch on the E-prompt of all its images: ``"off"``,
+    in ``"training"``, or ``"always"``, as published for CIFAR-100. **"always" leaks the task at
+    test time**: test batches hold one task each, so the vote reveals it, and predictions depend on
+    batch mates. Do not compare such numbers with others."""
     all_keys: bool = False
-    """At test time keys of E-prompts that no task has trained compete as well, as published; images
-    that choose them get random prompts."""
+    """Let keys of E-prompts that no task has trained compete at test time, as published; images
+    that choose them get untrained prompts."""
     lr: Positive = 0.0028125
     """Learning rate."""
     train_mb_size: Count = 24
     """Stream samples per batch."""
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
-        """G-prefixes for every image, the E-prefix of a slot per image, class token classified."""
+        """Build shared G-prefixes and one E-prefix per slot; the head reads the class token."""
         check_blocks(backbone.depth, g_blocks=self.g_blocks, e_blocks=self.e_blocks)
         size = slots_for(self.pool_size, self.n_tasks)
         dim = backbone.dim

@@ -1,4 +1,4 @@
-"""EWC++: replay, and a price on moving the parameters that mattered (ECCV 2018)."""
+"""EWC++: replay, and a penalty on moving important parameters (ECCV 2018)."""
 
 from __future__ import annotations
 
@@ -54,17 +54,17 @@ class EWCPlusPlus(HeadStrategy):
         self.ewc = OnlineEWC(self.model, reg_coef=self.reg_coef, ema=self.ema)
 
     def backward(self) -> None:
-        """Gradients of the plain loss, seen by the Fisher, plus those of the penalty."""
+        """Compute gradients of the plain loss, which update the Fisher, and add the penalty's."""
         super().backward()
         self.ewc.observe_gradients()
         self.ewc.add_penalty_gradient()
 
     def finish_task(self) -> None:
-        """The current parameters become the anchor, the current Fisher their importance."""
+        """Consolidate: the current parameters become the anchor, the Fisher their importance."""
         self.ewc.consolidate()
 
     def state_dict(self) -> dict[str, Any]:
-        """The base's, and Fisher, importance and anchor."""
+        """State of the base, and Fisher, importance and anchor."""
         return {**super().state_dict(), "ewc": self.ewc.state_dict()}
 
     def load_state_dict(

@@ -7,8 +7,8 @@ from cl_prompts.strategies.base.head import HeadStrategy
 
 
 class FineTuning(HeadStrategy):
-    """AdamW on all weights, slowly on the backbone and fast on the head; cross-entropy over the
-    classes seen so far. The baseline that forgets.
+    """Fine-tuning of all weights by AdamW, with a small learning rate on the backbone and a large
+    one on the head; cross-entropy over the classes seen so far. The baseline that forgets.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -21,4 +21,4 @@ class FineTuning(HeadStrategy):
     backbone_lr: NotNegative = 1e-5
     """Learning rate of the backbone; 0 keeps it frozen."""
     weight_decay: NotNegative = 0.01
-    """Of AdamW."""
+    """Weight decay of AdamW."""

@@ -33,7 +33,7 @@ class Joint(FineTuning):
     train_epochs: Count = 5
     """Passes over all data."""
     online_iter: Count = 1
-    """1, since repeating a batch has no meaning here."""
+    """Updates per batch; 1, since all data are at hand for several epochs."""
 
     def train(
         self,
@@ -45,7 +45,7 @@ class Joint(FineTuning):
 
         Raises:
             InputError: there are none, or parts of multi-label tasks, whose annotations cannot be
-                put together.
+                joined.
         """
         parts = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         if not parts:
@@ -63,8 +63,7 @@ class Joint(FineTuning):
 
 
 def _tasks(parts: Sequence[Any]) -> Sequence[Any]:
-    """The tasks that mini-experiences were cut from, where all of a task is there; else the parts
-    as they are."""
+    """The tasks that mini-experiences were cut from, if they are complete; else the parts."""
     wholes = {id(whole): whole for whole in map(whole_of, parts)}
     samples = Counter({key: -len(whole.dataset) for key, whole in wholes.items()})
     for part in parts:
@@ -73,8 +72,8 @@ def _tasks(parts: Sequence[Any]) -> Sequence[Any]:
 
 
 def _union(parts: Sequence[Any]) -> Any:
-    """One experience of them all. A stream of this package knows how: multi-label tasks share
-    images, each to come once."""
+    """One experience of all parts. Streams of this package join their own: multi-label tasks share
+    images, and each comes once."""
     parts = _tasks(parts)
     stream = parts[0].origin_stream
     if hasattr(stream, "joint"):

@@ -20,19 +20,19 @@ class L2P(PoolStrategy):
     """Learning to Prompt (Wang et al., CVPR 2022, arXiv 2112.08654).
 
     The query q of an image is its final-norm class token in the unprompted frozen ViT. Of M keys
-    the k nearest by cosine are taken; their prompts, k * n tokens, are prepended to the sequence in
-    front of block 0 and stay in it. The mean of their outputs behind the final norm goes to a
-    linear head. Loss: cross-entropy over the task's classes minus
+    the k nearest by cosine are taken; their prompts, k * n tokens, are prepended to the sequence
+    before block 0 and stay in it. A linear head reads the mean of their outputs after the final
+    norm. Loss: cross-entropy over the task's classes minus
     ``pull_weight * mean_b sum_{j in top-k} cos(q_b, K_j)``, the only term that trains keys.
 
     Defaults are the PyTorch port's for CIFAR-100: M, n, k = 10, 5, 5; Adam at 0.03 * 16 / 256 =
     0.001875, the rate in effect; batch 16, 5 epochs a task, a fresh optimizer for each, gradient
     norm at most 1.
 
-    Deviations. From all published code: no vote of the batch, see ``batchwise_prompt``, and with it
-    lower numbers than published are to be expected; test scores are over the classes seen, not over
-    rows that never trained. From the port: prompts carry no positional embedding (a constant shift;
-    JAX code has none either).
+    Deviations. From all published code: no batchwise prompt at test time, see ``batchwise_prompt``,
+    so expect lower numbers than published; test scores are over the classes seen, not over
+    untrained rows. From the port: prompts carry no positional embedding (a constant shift; JAX code
+    has none either).
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -49,19 +49,19 @@ class L2P(PoolStrategy):
     """Prompts k per image."""
     key_choice: Literal["nearest", "slots", "diverse"] = "nearest"
     """How training chooses: ``"nearest"``, as tests do; ``"slots"``: the task's own k prompts,
-    which begin as those of the task before (the code's "prompt mask" and "shared pool"; nearest
-    once slots exceed the pool or where no boundary is announced); ``"diverse"``: prompts that
-    earlier tasks used often are penalised (the paper's section 4.1, in no published code; nearest
-    where no boundary is announced)."""
+    which start as copies of the previous task's (the code's "prompt mask" and "shared pool";
+    nearest once slots exceed the pool or where no boundary is announced); ``"diverse"``: prompts
+    that earlier tasks used often are penalised (the paper's section 4.1, in no published code;
+    nearest where no boundary is announced)."""
     copy_keys: bool = False
-    """With slots, keys begin as those of the task before, too."""
+    """With slots, a task's keys start as copies of the previous task's, too."""
     batchwise_prompt: Batchwise = "off"
-    """All images of a batch get the prompts that the batch names most often: ``"off"``, in
-    ``"training"``, or ``"always"``, as published. **"always" leaks the task at test time**: test
+    """Batchwise prompt, a majority vote of the batch on the prompts of all its images: ``"off"``,
+    in ``"training"``, or ``"always"``, as published. **"always" leaks the task at test time**: test
     batches hold one task each, so the vote names it, and predictions depend on batch mates. Do not
     compare such numbers with others."""
     pull_weight: NotNegative = 0.1
-    """Lambda. Immaterial to keys under Adam but for the clipping of gradients."""
+    """Weight lambda of the term that trains keys; Adam cancels it but for gradient clipping."""
     lr: Positive = 0.001875
     """Learning rate."""
     train_mb_size: Count = 16
@@ -73,8 +73,8 @@ class L2P(PoolStrategy):
         in_range(1, self.pool_size, top_k=self.top_k)
         if self.copy_keys and self.key_choice != "slots":
             raise InputError(
-                f"copy_keys copies keys from slot to slot, which key_choice={self.key_choice} has"
-                " not: leave it out"
+                f"copy_keys copies keys from slot to slot, but key_choice={self.key_choice} has no"
+                " slots: leave it out"
             )
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:

@@ -8,8 +8,8 @@ from cl_prompts.strategies.base.online import OnlineStrategy
 
 
 class LinearProbe(OnlineStrategy):
-    """Only the head learns, with cross-entropy over the classes seen so far: what any prompt has to
-    beat. At test time cached features make it free.
+    """A linear head on the frozen class token, trained with cross-entropy over the classes seen so
+    far: the baseline for prompts. At test time cached features make it free.
 
     With ``multi_label`` each class is a logistic regression of its own.
 
@@ -21,5 +21,5 @@ class LinearProbe(OnlineStrategy):
     """
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
-        """A linear head on the frozen class token."""
+        """Build a linear head on the frozen class token."""
         return PromptedViT(backbone, n_classes, multi_label=self.multi_label)

@@ -27,13 +27,13 @@ class LwF(HeadStrategy):
     teacher had seen. The teacher is a copy taken at the end of each announced task or else every
     ``period`` samples; before the first one there is no second term. On a frozen ViT only the head
     is copied and reads the student's features: no second pass. A fine-tuned ViT is copied whole,
-    and an update costs one more forward pass. Multi-label (an addition, KD by softmax being for
+    and an update costs one more forward pass. Multi-label (an addition, since KD by softmax is for
     exclusive classes): ``KD`` is the binary cross-entropy of ``sigmoid(new / T)`` to
     ``sigmoid(old / T)``, mean over the classes that the teacher had seen.
 
     Published settings (defaults): distillation 0.2, T 2, frozen ViT, head by Adam 5e-3, batch 64, 3
     updates a batch. Deviations from the published code: its teacher is the model of one batch ago
-    (``teacher_from="batch"``), which holds on to very little; it distils untrained rows too.
+    (``teacher_from="batch"``), which preserves very little; it distils untrained rows, too.
     Avalanche's LwF plugin takes its teacher at the end of every experience, whether that is
     announced or not, and so is not used.
 
@@ -47,7 +47,7 @@ class LwF(HeadStrategy):
     distillation: NotNegative = 0.2
     """Weight of the second term."""
     temperature: Positive = 2.0
-    """T."""
+    """Temperature T of both softmaxes."""
     teacher_from: Literal["task", "batch"] = "task"
     """When the teacher is copied: when a ``"task"`` ends or every ``period`` samples, or after
     every stream ``"batch"``."""
@@ -62,7 +62,7 @@ class LwF(HeadStrategy):
         """Classes that the teacher had seen, (classes,) boolean."""
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """See the class."""
+        """Cross-entropy plus distillation from the teacher, if there is one."""
         loss = super().training_loss(output, batch)
         if self.teacher is None:
             return loss
@@ -77,30 +77,29 @@ class LwF(HeadStrategy):
         return multi_label_loss(new / self.temperature, soft, self.known)
 
     def observe_classes(self, labels: Tensor) -> None:
-        """The model as the previous batch left it becomes the teacher, if ``teacher_from`` says
-        so."""
+        """Observe classes; with ``teacher_from="batch"`` copy the teacher before."""
         if self.teacher_from == "batch" and self.updates:
             self.copy_teacher()
         super().observe_classes(labels)
 
     def finish_task(self) -> None:
-        """The model as it is becomes the teacher."""
+        """Copy the teacher."""
         if self.teacher_from == "task":
             self.copy_teacher()
 
     def copy_teacher(self, state: dict[str, Tensor] | None = None) -> None:
-        """Take the current model as the teacher, or a state of its."""
+        """Make the current model the teacher, or a state of it."""
         source = self.model if self.model.reads_images else self.model.head
         if self.teacher is None:
             self.teacher = copy.deepcopy(source).requires_grad_(False).eval()
             if isinstance(self.teacher, PromptedViT):
-                # Its passes are a cost of the method.
+                # Its passes count as a cost of the method.
                 self.teacher.backbone.counter = self.model.backbone.counter
         self.teacher.load_state_dict(source.state_dict() if state is None else state)
         self.known = self.model.seen.clone()
 
     def state_dict(self) -> dict[str, Any]:
-        """The base's, and the teacher's if there is one."""
+        """State of the base, and of the teacher if there is one."""
         teacher = None
         if self.teacher is not None:
             teacher = {k: v.clone() for k, v in self.teacher.state_dict().items()}

@@ -32,18 +32,17 @@ class MultiLane(OnlineStrategy):
     """MULTI-LANE (De Min et al., CoLLAs 2024, arXiv 2405.15633): summarised patch tokens, one
     pathway per task.
 
-    Every task opens a lane beside the frozen ViT: S selectors that summarise the patch tokens, P
-    prompts per prompted block, and the head rows of the task's classes. Training runs the newest
-    lane on its own classes alone; lanes of finished tasks never change again. A test image is read
-    by all lanes at once, each class takes its logit from its own lane, and nobody tells which task
-    the image belongs to.
+    Every task opens a lane parallel to the frozen ViT: S selectors that summarise the patch tokens,
+    P prompts per prompted block, and the head rows of the task's classes. Training runs the newest
+    lane on its own classes alone; lanes of finished tasks never change again. A test image passes
+    through all lanes at once, each class takes its logit from its own lane, and no task id is used.
 
     Loss: multi-label, binary cross-entropy over the lane's annotated classes; single label, softmax
     over the lane's classes. In single-label data, samples of classes that belong to an earlier lane
-    (blurry streams bring them back) have no say.
+    (blurry streams bring them back) are ignored.
 
     **Which samples open a lane.** Where boundaries are announced, each task with new classes does.
-    Otherwise a lane takes up the classes that appear, until it has been trained on ``lane_samples``
+    Otherwise new classes join the current lane, until it has been trained on ``lane_samples``
     samples of the stream; the first class that appears after that opens the next one. A class stays
     with the lane in which it appeared first.
 
@@ -75,11 +74,11 @@ class MultiLane(OnlineStrategy):
     init: LaneInitialisation = "orthogonal"
     """``"orthogonal"`` or ``"uniform"``."""
     impl: Formulation = "fused"
-    """``"fused"`` (exact and fast) or ``"literal"`` (implemented as the formulas stand)."""
+    """``"fused"`` (exact and fast) or ``"literal"`` (implemented literally)."""
     n_tasks: Count | None = None
     """Expected number of tasks, for the scale of the first prompts; None if unknown."""
     lane_samples: Count = 1000
-    """See above; without meaning where boundaries are announced."""
+    """See above; ignored where boundaries are announced."""
     lr: Positive = 0.015
     """Learning rate."""
     train_epochs: Count = 30
@@ -97,7 +96,7 @@ class MultiLane(OnlineStrategy):
     """Stream samples seen when the current lane was opened."""
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> MultiLaneViT:
-        """A model without a lane."""
+        """Build a model, as yet without a lane."""
         return MultiLaneViT(
             backbone,
             n_classes,
@@ -114,12 +113,12 @@ class MultiLane(OnlineStrategy):
         )
 
     def start_task(self, classes: Tensor) -> None:
-        """An announced task opens a lane for those of its classes that have none."""
+        """Open a lane for the classes of the announced task that have none."""
         if new := self._without_lane(classes):
             self._open_classes(new, in_new_lane=True)
 
     def observe_classes(self, labels: Tensor) -> None:
-        """Classes that have no lane join the current one, or open the next."""
+        """Add classes that have no lane to the current one, or open the next."""
         present = torch.zeros_like(self.model.seen)
         if self.model.multi_label:
             present |= (labels > 0).any(dim=0)
@@ -136,8 +135,8 @@ class MultiLane(OnlineStrategy):
         self.make_optimizer()
 
     def _open_classes(self, classes: list[int], *, in_new_lane: bool) -> None:
-        # Drawn from the run's seed and what was opened before alone, so that a resumed run draws
-        # the same.
+        # Drawn from the run's seed and the number of classes seen alone, so that a resumed run
+        # draws the same.
         with seeded(derived_seed(self.seed, 1 + int(self.model.seen.sum()))):
             if in_new_lane:
                 self.model.open_lane(classes)
@@ -148,7 +147,7 @@ class MultiLane(OnlineStrategy):
         return torch.nonzero(classes & ~self.model.seen).flatten().tolist()
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """See the class."""
+        """Binary cross-entropy, or softmax cross-entropy, over the lane's classes."""
         mine = self.model.columns()
         if self.model.multi_label:
             return multi_label_loss(
@@ -161,7 +160,7 @@ class MultiLane(OnlineStrategy):
         return masked_mean(F.cross_entropy(output.logits, labels, reduction="none"), known)
 
     def state_dict(self) -> dict[str, Any]:
-        """The base's, and where the current lane began."""
+        """State of the base, and the start of the current lane."""
         return {**super().state_dict(), "lane_start": self.lane_start}
 
     def load_state_dict(

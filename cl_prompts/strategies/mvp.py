@@ -36,12 +36,12 @@ class MVP(OnlineStrategy):
     tokens, and G-prompts shared by all images, join a few early blocks. The same choice picks a
     learned mask that multiplies the logits (instance-wise logit masking). Training minimises a
     cross-entropy whose features are scaled by their distance to the class row (adaptive feature
-    scaling, AFS) and whose samples are weighted by how much their gradient departs from the batch's
-    (gradient-similarity focal loss, GSF), plus a contrastive loss that pulls keys to their queries
-    and apart from each other. With ``buffer_size`` it is MVP-R.
+    scaling, AFS) and whose samples are weighted by how much their gradient deviates from the
+    batch's (gradient-similarity focal loss, GSF), plus a contrastive loss that pulls keys to their
+    queries and apart from each other. With ``buffer_size`` it is MVP-R.
 
-    Published values are the defaults (Adam 5e-3, batch 64, 3 updates a batch). Differences from the
-    published code, which the named options bring back: GSF weights each sample
+    Published values are the defaults (Adam 5e-3, batch 64, 3 updates a batch). Deviations from the
+    published code, which the named options reproduce: GSF weights each sample
     (``gsf_reduction="batch_mean"``: one scalar weight a batch); the contrastive loss uses each
     image's own count (``contrastive_pairs="all"``: counts of all images are mixed by broadcasting);
     replay works; head rows are data-set labels.
@@ -85,12 +85,12 @@ class MVP(OnlineStrategy):
     margin: Positive = 0.5
     """Offset of the AFS scale."""
     gsf_reduction: Literal["sample", "batch_mean"] = "sample"
-    """What a GSF weight belongs to: a ``"sample"``, or the whole batch (``"batch_mean"``)."""
+    """Whether GSF weighs each ``"sample"`` or the whole batch (``"batch_mean"``)."""
     contrastive_pairs: Pairs = "own"
     """Whose counts scale an image's distances: its ``"own"`` or those of ``"all"`` images."""
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
-        """G-prompts for every image, E-prompts by nearest key, and a logit mask by E-prompt."""
+        """Build G-prompts, E-prompts chosen by nearest key, and a logit mask for each E-prompt."""
         check_blocks(backbone.depth, g_blocks=self.g_blocks or (0,), e_blocks=self.e_blocks)
         in_range(1, self.pool_size, top_k=self.top_k)
         dim = backbone.dim
@@ -126,7 +126,7 @@ class MVP(OnlineStrategy):
         return classification + self.key_loss(output.selection)
 
     def key_loss(self, selection: Selection) -> Tensor:
-        """The term that trains the keys."""
+        """Loss of the keys: contrastive, or the mean query-key distance."""
         if not self.use_contrastive:
             return key_distance(selection)
         return contrastive_key_loss(

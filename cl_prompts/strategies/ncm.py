@@ -15,8 +15,8 @@ class NCM(PrototypeStrategy):
     2210.04428).
 
     ``mu_c`` is the running mean of the class token over the samples of class c; an image belongs to
-    the class of greatest cosine with ``mu_c``, or of least squared distance. There is nothing to
-    set but the metric.
+    the class of greatest cosine with ``mu_c``, or of least squared distance. The metric is
+    the only setting.
 
     Deviation: Mensink et al. learn a metric as well, and Janson et al. compare ViTs by squared
     distance; the cosine is what later work on frozen ViTs uses (SimpleCIL: Zhou et al., IJCV 2024,
@@ -30,8 +30,8 @@ class NCM(PrototypeStrategy):
     """
 
     metric: Metric = "cosine"
-    """``"cosine"`` or ``"euclidean"``."""
+    """Similarity to a class mean: ``"cosine"`` or ``"euclidean"``."""
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> NearestClassMean:
-        """Running means."""
+        """Nearest class mean with this metric."""
         return NearestClassMean(dim, n_classes, dtype=dtype, metric=self.metric)

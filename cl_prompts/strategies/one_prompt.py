@@ -19,9 +19,9 @@ class OnePrompt(PromptStrategy):
     One prefix per prompted block, the same for every image and every task, learns throughout the
     stream; the linear head reads the class token. No pool, no key, no query: a test image costs one
     pass instead of two. In the paper it keeps up with CODA-Prompt, so what a pool gains over it is
-    what selection is worth. Loss: cross-entropy over the task's classes.
+    the gain of selection. Loss: cross-entropy over the task's classes.
 
-    The paper's settings were not at hand: the schedule is CODA-Prompt's (Adam 1e-3, batch 128, 20
+    The paper's settings were not available: the schedule is CODA-Prompt's (Adam 1e-3, batch 128, 20
     epochs a task) and the length that of DualPrompt's E-prompt, which makes the comparison one of
     pools alone.
 
@@ -48,7 +48,7 @@ class OnePrompt(PromptStrategy):
     """Of the learning rate over the epochs of one experience."""
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
-        """One shared prefix per block, no query; the class token is classified."""
+        """Build one shared prefix per block, without a query; the head reads the class token."""
         check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)
         prefix = SharedPrefix(
             self.prompted_blocks,

@@ -32,12 +32,11 @@ class RainbowMemory(HeadStrategy):
     a rehearsal count as forward passes of training and its steps in ``updates``; Avalanche's
     triggers do not fire for them.
 
-    ``buffer_choice="uncertainty"`` is the paper's: before a rehearsal the buffer is chosen anew
-    from itself and all samples since the last one, evenly over the ranking by uncertainty in each
-    class (``views`` augmented views of each candidate; without augmentation there is nothing to
-    tell them apart by). It reads past samples of the stream again, which an online protocol would
-    count as buffer. ``"random"``, which the published code comes down to, is the class-balanced
-    buffer alone.
+    ``buffer_choice="uncertainty"`` is the paper's: before a rehearsal the buffer is selected from
+    its contents and all samples since the last one, evenly over the ranking by uncertainty in each
+    class (``views`` augmented views of each candidate; without augmentation all are equally
+    certain). It reads past samples of the stream again, which an online protocol would count as
+    buffer. ``"random"``, which the published code amounts to, is the class-balanced buffer alone.
 
     Published settings (defaults): 256 epochs, buffer 2000, frozen ViT, head by Adam 5e-3, 64 stream
     and 32 buffer samples. Deviations from the published code: it rehearses at the ends of tasks
@@ -64,7 +63,7 @@ class RainbowMemory(HeadStrategy):
     rehearsal_epochs: Size = 256
     """Passes over the buffer in a rehearsal; 0 for no rehearsal."""
     buffer_choice: Literal["random", "uncertainty"] = "random"
-    """What stays in the buffer: see above."""
+    """Selection of the buffer: see above."""
     views: Count = 12
     """Augmented views of each candidate for the uncertainty."""
     reuse_features: bool = False
@@ -73,24 +72,24 @@ class RainbowMemory(HeadStrategy):
     rehearsal."""
     period: Count | None = 10_000
     """Stream samples between two rehearsals where no boundary is announced; None for never. The
-    default gives published CIFAR-100 streams as many as they have tasks; a stream that is shorter
-    has none."""
+    default gives published CIFAR-100 streams as many as they have tasks; a shorter stream has
+    none."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         if self.reuse_features and self.model.reads_images:
             raise InputError(
-                "reuse_features needs features that stay as they are: use it with backbone_lr=0"
+                "reuse_features needs features that do not change: use it with backbone_lr=0"
             )
         self._candidates = torch.zeros(0, 3, dtype=torch.int64)
         """(samples since the last rehearsal, 3): reference and label; empty with "random"."""
 
     def make_buffer(self, size: int, seed: int) -> ClassBalancedBuffer:
-        """Equal numbers of each class, a random sample of the fullest making room."""
+        """Make a class-balanced buffer that evicts a random sample of the fullest class."""
         return ClassBalancedBuffer(size, width=2, policy="random", seed=seed)
 
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
-        """Into the buffer, and among the candidates for it."""
+        """Offer samples to the buffer, and add them to the candidates for it."""
         super().remember(rows, batch, output)
         if self.buffer_choice == "uncertainty":
             labels = batch.labels[: len(rows), None].cpu()
@@ -98,7 +97,7 @@ class RainbowMemory(HeadStrategy):
             self._candidates = torch.cat([self._candidates, fresh])
 
     def finish_task(self) -> None:
-        """Choose the buffer's samples anew, if so asked, and rehearse them."""
+        """Select the buffer's samples, with ``buffer_choice="uncertainty"``, and rehearse them."""
         if len(self.buffer) == 0:
             return
         if self.buffer_choice == "uncertainty":
@@ -160,7 +159,7 @@ class RainbowMemory(HeadStrategy):
         return self.replay.read(slots)[0][0].to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """The base's, and the candidates."""
+        """State of the base, and the candidates."""
         return {**super().state_dict(), "candidates": self._candidates.clone()}
 
     def load_state_dict(
@@ -172,7 +171,7 @@ class RainbowMemory(HeadStrategy):
 
 
 def rehearsal_factor(epoch: int) -> float:
-    """What multiplies the learning rate in ``epoch`` (from 0) of a rehearsal.
+    """Factor on the learning rate in ``epoch`` (from 0) of a rehearsal.
 
     0.1 in epoch 0 (warm-up), 1 in epoch 1; from there cosine decay to 0.01 over 1, 2, 4, 8, ...
     epochs with a restart at 1 after each (SGDR, Loshchilov and Hutter, ICLR 2017, stepped per

@@ -23,10 +23,9 @@ class RanPACProbe(PrototypeStrategy):
     or without announced boundaries and period, it stays as given.
 
     Costs: H'H holds projection^2 numbers, 800 MB at 10,000, and so does each checkpoint. W is
-    solved for at each evaluation,
-    and 17 times when a ridge is chosen: half a minute each on two CPU cores at 10,000, a fraction
-    of a second at 2,000. Training batches are therefore not scored unless ``training_scores`` asks
-    for it.
+    solved for at each evaluation, and 17 times when a ridge is chosen: half a minute each on two
+    CPU cores at 10,000, a fraction of a second at 2,000. Training batches are therefore not scored
+    unless ``training_scores`` is set.
 
     Deviations: the paper first tunes adapters or prompts on the first task; held-out samples are a
     fifth of each task there.
@@ -42,14 +41,14 @@ class RanPACProbe(PrototypeStrategy):
     projection: Count = 10_000
     """Random features."""
     ridge: Positive = 1e4
-    """Until one is chosen."""
+    """Ridge until one is chosen."""
     held_out: Size = 1000
-    """Samples on which a ridge is chosen; their features are stored. 0: no choice."""
+    """Samples on which a ridge is chosen; their features are stored. 0: the ridge is not chosen."""
     training_scores: bool = False
     """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> RanPAC:
-        """A ridge on features that are drawn from the run's seed, as is the held-out sample."""
+        """RanPAC; projection and held-out sample are drawn from the run's seed."""
         return RanPAC(
             dim,
             n_classes,
@@ -61,7 +60,7 @@ class RanPACProbe(PrototypeStrategy):
         )
 
     def finish_task(self) -> None:
-        """Choose the ridge anew."""
+        """Choose the ridge."""
         head = self.model.head
         if isinstance(head, RanPAC) and len(head.held):
             head.choose_ridge()

@@ -17,7 +17,7 @@ class SPrompt(PoolStrategy):
     streams, as compared in HiDe-Prompt (Wang et al., NeurIPS 2023, arXiv 2310.07234).
 
     Every task learns a prefix of its own in several blocks, independent of all others, and a key.
-    Training uses the current task's; a test image that whose key is nearest to its query
+    Training uses the current task's, a test image the one whose key is nearest to its query
     (final-norm class token of the unprompted frozen ViT). It is DualPrompt without the shared
     G-prompt. Loss: cross-entropy over the task's classes minus
     ``pull_weight * mean_b cos(q_b, K_t)``; the linear head reads the class token.
@@ -26,7 +26,7 @@ class SPrompt(PoolStrategy):
     as well.
 
     The blocks are HiDe's, the other settings DualPrompt's defaults here: its own protocol was not
-    at hand.
+    available.
 
     Deviations: S-Prompts pick the prompt by the nearest of several k-means centroids of a task's
     queries and give each task a head of its own; here a learned key stands for the task and one
@@ -40,22 +40,22 @@ class SPrompt(PoolStrategy):
     """
 
     n_tasks: Count | None = None
-    """Tasks to come, if that is known."""
+    """Number of tasks, if known."""
     pool_size: Count | None = None
-    """Prompts; None for one a task, or 10 where the number of tasks is not known."""
+    """Prompts; None for one per task, or 10 if the number of tasks is unknown."""
     prompted_blocks: Blocks = (0, 1, 2, 3, 4)
     """Blocks with prompts, 0-based."""
     prompt_length: Count = 20
     """Keys and values of a prompt per block."""
     copy_previous: bool = False
-    """A task's prompt begins as that of the task before; by default at random, independent."""
+    """Start a task's prompt as a copy of the previous one instead of at random."""
     lr: Positive = 0.0028125
     """Learning rate."""
     train_mb_size: Count = 24
     """Stream samples per batch."""
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
-        """The prefix of one slot per image in all prompted blocks, class token classified."""
+        """Build one prefix per slot in all prompted blocks; the head reads the class token."""
         check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)
         size = slots_for(self.pool_size, self.n_tasks)
         pool = PrefixPool(

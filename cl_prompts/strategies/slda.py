@@ -31,8 +31,8 @@ class SLDA(PrototypeStrategy):
     """
 
     shrinkage: Share = 1e-4
-    """e, greater than 0."""
+    """Shrinkage e towards the identity, greater than 0."""
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> StreamingLDA:
-        """Running means and a covariance."""
+        """Streaming LDA with this shrinkage."""
         return StreamingLDA(dim, n_classes, dtype=dtype, shrinkage=self.shrinkage)

@@ -1,4 +1,4 @@
-"""Replay memories: which past samples are kept. They hold references to samples, never images."""
+"""Replay buffers of past samples. They hold references to samples, never images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cl_prompts.errors import InputError, unknown
 
 
 class ReplayBuffer:
-    """Preallocated int64 slots, a private generator and a uniform draw; subclasses decide who gets
-    a slot.
+    """Base of replay buffers: preallocated int64 slots, a private generator and a uniform draw.
+    Subclasses decide which samples are stored.
 
     Args:
         size: slots.
@@ -86,8 +86,8 @@ class ReservoirBuffer(ReplayBuffer):
         width: numbers that make up one reference (for instance data set and row).
         boundary: ``"sequential"`` decides each sample after the one before it was stored;
             ``"published"`` reproduces the Si-Blurry code, which decides for a whole batch before
-            storing any of it: in the batch that fills the memory every overflowing sample
-                overwrites the last slot, so newer samples are under-represented.
+            storing any of it: in the batch that fills the buffer every overflowing sample
+            overwrites the last slot, so newer samples are under-represented.
         seed: of the private generator.
 
     Example:
@@ -110,8 +110,7 @@ class ReservoirBuffer(ReplayBuffer):
         self.offered = 0
 
     def add(self, references: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Offer a batch of references (batch, width) int64, in stream order; labels make no
-        difference.
+        """Offer a batch of references (batch, width) int64, in stream order; labels are ignored.
 
         Returns:
             (batch,) int64: the slot that holds each sample when the whole batch has been offered,
@@ -122,6 +121,7 @@ class ReservoirBuffer(ReplayBuffer):
         full_before = self.filled == self.size
         for row, reference in enumerate(references if self.size else ()):
             self.offered += 1
+            # A full reservoir of n slots stores sample t with probability n / t (Vitter 1985).
             full = full_before if self.boundary == "published" else self.filled == self.size
             if full:
                 slot = int(torch.randint(0, self.offered, (1,), generator=self.generator))
@@ -143,8 +143,8 @@ class ReservoirBuffer(ReplayBuffer):
 
 
 class ClassBalancedBuffer(ReplayBuffer):
-    """Every sample enters; when full, the fullest class gives up a slot. For Rainbow Memory and
-    CLIB.
+    """Class-balanced buffer (Rainbow Memory, CLIB): every sample is stored, and when the buffer is
+    full the fullest class gives up a slot.
 
     The incoming sample counts for its class already, ties go to the lowest label, and only a class
     that holds a slot can lose one. So no class that ever lost a sample holds fewer than the fullest
@@ -154,13 +154,13 @@ class ClassBalancedBuffer(ReplayBuffer):
       of that class.
     * ``policy="importance"`` (CLIB, Koh et al., ICLR 2022, arXiv 2110.10031, section on sample-wise
       importance): its slot of least importance, the first on ties. A sample's importance estimates
-      by how much the memory's mean loss falls when it is trained on. It starts at the mean of its
+      the decrease of the buffer's mean loss when it is trained on. It starts at the mean of its
       class's other slots (0 if there are none); call :meth:`mark_trained` with the slots of each
-      training batch and :meth:`observe_losses` with the memory's losses afterwards.
+      training batch and :meth:`observe_losses` with the buffer's losses afterwards.
 
     Deviations from the published (Si-Blurry) code, in which eviction crashes when the fullest class
     holds one slot, and the list of trained slots is never filled, so that every importance stays 0
-    and the first slot of a class is always the one to go. The loss decrease is taken over samples
+    and the first slot of a class is always freed. The loss decrease is taken over samples
     that were held at both observations. The paper splits it over the batch; here each trained
     sample is credited with all of it, which ranks them alike as long as batches are equal.
 
@@ -185,14 +185,13 @@ class ClassBalancedBuffer(ReplayBuffer):
         if policy not in ("random", "importance"):
             raise unknown("eviction policy", policy, ("random", "importance"))
         if not 0 <= ema < 1:
-            raise InputError(f"ema of the memory's importance is {ema}: it must lie in [0, 1)")
+            raise InputError(f"ema of the buffer's importance is {ema}: it must lie in [0, 1)")
         self.policy = policy
         self.ema = ema
         self.labels = torch.zeros(size, dtype=torch.int64)
         self.importance = torch.zeros(size, dtype=torch.float64)
-        self.losses = torch.full(
-            (size,), torch.nan, dtype=torch.float64
-        )  # nan: not observed since it was stored
+        # nan: not observed since it was stored
+        self.losses = torch.full((size,), torch.nan, dtype=torch.float64)
         self.trained = torch.zeros(size, dtype=torch.bool)
 
     def add(self, references: Tensor, labels: Tensor) -> Tensor:
@@ -208,7 +207,7 @@ class ClassBalancedBuffer(ReplayBuffer):
         """
         if labels.shape != references.shape[:1]:
             raise InputError(
-                f"a class-balanced memory got labels of shape {tuple(labels.shape)} for"
+                f"a class-balanced buffer got labels of shape {tuple(labels.shape)} for"
                 f" {len(references)} references: it needs one class per sample"
             )
         holder: dict[int, int] = {}
@@ -224,9 +223,9 @@ class ClassBalancedBuffer(ReplayBuffer):
         return dict(zip(held.tolist(), counts.tolist(), strict=True))
 
     def replace(self, references: Tensor, labels: Tensor) -> None:
-        """Hold exactly these samples from now on (for a selection such as Rainbow Memory's)."""
+        """Replace the contents by these samples (for a selection such as Rainbow Memory's)."""
         if len(references) > self.size:
-            raise InputError(f"{len(references)} samples do not fit a memory of {self.size} slots")
+            raise InputError(f"{len(references)} samples do not fit a buffer of {self.size} slots")
         self.filled = 0
         self.add(references, labels)
 
@@ -236,14 +235,14 @@ class ClassBalancedBuffer(ReplayBuffer):
         self.trained[slots.cpu()] = True
 
     def observe_losses(self, losses: Tensor) -> float:
-        """Credit the trained samples with the fall of the memory's mean loss since the last
+        """Credit the trained samples with the decrease of the buffer's mean loss since the last
         observation.
 
         Args:
             losses: (len,) loss of each held sample under the current model in evaluation mode.
 
         Returns:
-            that fall, over the samples held at both observations (0 if there are none).
+            that decrease, over the samples held at both observations (0 if there are none).
         """
         if losses.shape != (self.filled,):
             raise InputError(
@@ -255,6 +254,7 @@ class ClassBalancedBuffer(ReplayBuffer):
         known = ~before.isnan()
         decrease = float((before - now)[known].mean()) if known.any() else 0.0
         if known.any():
+            # I <- ema I + (1 - ema) decrease, for the samples just trained on
             old = self.importance[self.trained]
             self.importance[self.trained] = self.ema * old + (1 - self.ema) * decrease
         self.losses[: self.filled] = now
@@ -276,13 +276,12 @@ class ClassBalancedBuffer(ReplayBuffer):
             setattr(self, name, state[name].clone())
 
     def _evict(self, incoming: int) -> int:
-        """The slot to be freed for a sample of class ``incoming``. Only called when full, so every
+        """The slot to free for a sample of class ``incoming``. Only called when full, so every
         slot is labelled."""
         counts = self.labels.bincount(minlength=incoming + 1)
         counts[incoming] += counts[incoming] > 0  # a class that holds nothing cannot lose anything
-        candidates = (self.labels == counts.argmax()).nonzero()[
-            :, 0
-        ]  # argmax and argmin take the first of equals
+        # argmax and argmin take the first of equals
+        candidates = (self.labels == counts.argmax()).nonzero()[:, 0]
         if self.policy == "importance":
             return int(candidates[self.importance[candidates].argmin()])
         return int(candidates[torch.randint(0, len(candidates), (1,), generator=self.generator)])

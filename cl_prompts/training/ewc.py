@@ -1,4 +1,4 @@
-"""How much each parameter mattered so far, and what it costs to move it: EWC++."""
+"""EWC++: importance of each parameter, and a quadratic penalty on moving it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ class OnlineEWC:
     A step, with ``optimizer.zero_grad()`` before it::
 
         loss.backward()
-        ewc.observe_gradients()       # Fisher: F <- ema F + (1 - ema) grad^2; the first value is
-        grad^2 ewc.add_penalty_gradient()    # the gradient of penalty(), in closed form: no second
-        backward pass optimizer.step()
+        ewc.observe_gradients()     # F <- ema F + (1 - ema) grad^2; the first value is grad^2
+        ewc.add_penalty_gradient()  # that of penalty(), in closed form
+        optimizer.step()
 
-    and :meth:`consolidate` at a task's end or, where none is announced, every so many samples: the
-    importance becomes the current Fisher, the anchor the current parameters, both overwritten (one
-    slot, memory stays flat). Until then the penalty is zero.
+    and :meth:`consolidate` at the end of a task or, on a task-free stream, at a fixed period of
+    samples: the importance becomes the current Fisher, the anchor the current parameters. Both are
+    overwritten, so memory use is constant. Until then the penalty is zero.
 
     As in the published code the squared gradient is that of the batch's mean loss, not the mean of
     per-sample squares. Deviations from the published Si-Blurry code: it takes all parameters *but
     the last two tensors*, which for a frozen ViT with a trained head is none at all (the method
     then is plain replay); here every parameter that requires a gradient takes part. It makes two
-    optimiser steps a batch and lets the gradients of the first leak into the second; here there is
-    one step on loss + penalty, and the Fisher sees the loss alone. Its unused path-integral score
-    is left out.
+    optimiser steps per batch and lets the gradients of the first leak into the second; here there
+    is one step on loss + penalty, and the Fisher sees the loss alone. Its unused path-integral
+    score is left out.
 
     Args:
         model: whose parameters that require a gradient are anchored; they are looked up by name at
@@ -47,7 +47,7 @@ class OnlineEWC:
         >>> ewc.observe_gradients()
         >>> ewc.consolidate()
         >>> model.weight.data += 1
-        >>> float(ewc.penalty())  # 0.5 * 3^2 * 1^2
+        >>> ewc.penalty().item()  # 0.5 * 3^2 * 1^2
         4.5
     """
 
@@ -65,13 +65,14 @@ class OnlineEWC:
 
     @torch.no_grad()
     def observe_gradients(self) -> None:
-        """Take the ``.grad`` of every parameter, which must be that of the plain loss, into the
-        Fisher."""
+        """Update the Fisher with the ``.grad`` of every parameter, which must be that of the plain
+        loss."""
         for name, p in self._trainable():
             if p.grad is None:
                 continue
             square = p.grad.square()
             old = self.fisher.get(name)
+            # F <- ema F + (1 - ema) grad^2
             self.fisher[name] = square if old is None else old.lerp_(square, 1 - self.ema)
 
     @torch.no_grad()
@@ -99,10 +100,7 @@ class OnlineEWC:
     def state_dict(self) -> dict[str, Any]:
         """Fisher, importance and anchor, by parameter name."""
         parts = ("fisher", "importance", "anchor")
-        return {
-            part: {name: value.clone() for name, value in getattr(self, part).items()}
-            for part in parts
-        }
+        return {part: _copied(getattr(self, part)) for part in parts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`; tensors go where the model's parameters are."""
@@ -119,3 +117,7 @@ class OnlineEWC:
 
     def _anchored(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((name, p) for name, p in self._trainable() if name in self.anchor)
+
+
+def _copied(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in values.items()}

@@ -1,5 +1,4 @@
-"""Rainbow Memory's choice of what to keep: samples of every degree of difficulty, in equal numbers
-per class."""
+"""Rainbow Memory's diversity-aware selection: evenly over uncertainty, equally over classes."""
 
 from __future__ import annotations
 
@@ -22,6 +21,7 @@ def view_uncertainty(scores: Tensor) -> Tensor:
         (samples,) in [0, 1).
     """
     views, _, classes = scores.shape
+    # votes[i, c]: views of sample i predicted as c
     votes = F.one_hot(scores.argmax(dim=-1), classes).sum(dim=0)
     return 1 - votes.max(dim=-1).values / views
 
@@ -30,14 +30,15 @@ def diverse_selection(uncertainty: Tensor, labels: Tensor, size: int) -> Tensor:
     """Rainbow Memory's diversity-aware choice: in each class, evenly spaced samples of the ranking
     by uncertainty.
 
-    Every class gets the same share (within one); what a small class cannot fill goes to the others.
+    Every class gets the same share (within one); what a small class cannot fill goes to the
+    others.
     Of m ranked samples of a class, k are taken at positions ``floor(j m / k)``, j = 0 .. k-1, from
     the most certain on. The published Si-Blurry code contains such a selection but never calls it.
 
     Args:
         uncertainty: (candidates,), see :func:`view_uncertainty`.
         labels: (candidates,) class of each.
-        size: how many to choose.
+        size: number of samples to choose.
 
     Returns:
         (min(size, candidates),) int64 candidates, ascending.
@@ -49,6 +50,7 @@ def diverse_selection(uncertainty: Tensor, labels: Tensor, size: int) -> Tensor:
         have = int(counts[i])
         take = min(have, left // (len(classes) - done))
         left -= take
+        # of the class, ranked by uncertainty, those at floor(j m / k)
         members = (labels == classes[i]).nonzero()[:, 0]
         ranked = members[uncertainty[members].argsort(stable=True)]
         chosen.append(ranked[torch.arange(take) * have // max(take, 1)])

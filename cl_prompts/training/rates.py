@@ -11,22 +11,22 @@ from cl_prompts.errors import InputError
 
 
 class AdaptiveRate:
-    """Two neighbouring learning rates take turns; the one under which the memory's loss falls
+    """Two neighbouring learning rates in turn; the one under which the buffer's loss decreases
     faster shifts the pair.
 
     CLIB, Koh et al., ICLR 2022, arXiv 2110.10031 (adaptive learning rate scheduling). The pair is
-    (high, low = high * step). Each rate is in effect for ``period`` updates, high first; the fall
-    of the memory's mean loss over such a phase is one observation. After each low phase, once both
-    rates have ``length`` observations (the latest count), a one-sided Welch t-test asks whether low
-    makes the loss fall more: with p < significance the pair moves down by one factor, with p > 1 -
-    significance up by one, and observations start anew.
+    (high, low = high * step). Each rate is in effect for ``period`` updates, high first; the
+    decrease of the replay buffer's mean loss over such a phase is one observation. After each low
+    phase, once both rates have ``length`` observations (the latest count), a one-sided Welch t-test
+    asks whether low decreases the loss more: with p < significance the pair moves down by one
+    factor, with p > 1 - significance up by one, and the observations are cleared.
 
-    Deviation from the published code: falls are summed over the updates of a phase, each over the
-    samples that were in memory before and after that update, so that samples which come and go do
-    not count as progress or loss.
+    Deviation from the published code: decreases are summed over the updates of a phase, each over
+    the samples that were in the buffer before and after that update, so that samples which enter or
+    leave it do not count.
 
     Args:
-        lr: the high rate at the start.
+        lr: the initial high rate.
         step: ratio low / high, in (0, 1).
         period: updates per phase.
         length: observations of each rate that a test compares.
@@ -66,8 +66,8 @@ class AdaptiveRate:
         self.significance = significance
         self.is_high = True
         self.updates = 0
-        self.fall = 0.0
-        self.falls: dict[bool, deque[float]] = {
+        self.decrease = 0.0
+        self.decreases: dict[bool, deque[float]] = {
             high: deque(maxlen=length) for high in (True, False)
         }
 
@@ -76,24 +76,24 @@ class AdaptiveRate:
         """The rate for the next update."""
         return self.high if self.is_high else self.high * self.step
 
-    def update(self, fall: float, updates: int = 1) -> float:
+    def update(self, decrease: float, updates: int = 1) -> float:
         """Report ``updates`` updates made at the current rate.
 
         Args:
-            fall: by how much the memory's mean loss fell meanwhile
-                (``ClassBalancedBuffer.observe_losses`` returns it).
-            updates: how many updates that covers.
+            decrease: of the buffer's mean loss meanwhile, as
+                ``ClassBalancedBuffer.observe_losses`` returns it.
+            updates: number of updates that it covers.
 
         Returns:
             the rate for the next update.
         """
-        self.fall += fall
+        self.decrease += decrease
         self.updates += updates
         if self.updates >= self.period:
-            self.falls[self.is_high].append(self.fall)
+            self.decreases[self.is_high].append(self.decrease)
             self.is_high = not self.is_high
             self.updates = 0
-            self.fall = 0.0
+            self.decrease = 0.0
             if self.is_high:
                 self._compare()
         return self.lr
@@ -104,9 +104,9 @@ class AdaptiveRate:
             "high": self.high,
             "is_high": self.is_high,
             "updates": self.updates,
-            "fall": self.fall,
-            "falls_high": list(self.falls[True]),
-            "falls_low": list(self.falls[False]),
+            "decrease": self.decrease,
+            "decreases_high": list(self.decreases[True]),
+            "decreases_low": list(self.decreases[False]),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -114,18 +114,17 @@ class AdaptiveRate:
         self.high = float(state["high"])
         self.is_high = bool(state["is_high"])
         self.updates = int(state["updates"])
-        self.fall = float(state["fall"])
-        for high, name in ((True, "falls_high"), (False, "falls_low")):
-            self.falls[high] = deque(state[name], maxlen=self.length)
+        self.decrease = float(state["decrease"])
+        for high, name in ((True, "decreases_high"), (False, "decreases_low")):
+            self.decreases[high] = deque(state[name], maxlen=self.length)
 
     def _compare(self) -> None:
-        high, low = self.falls[True], self.falls[False]
+        high, low = self.decreases[True], self.decreases[False]
         if min(len(high), len(low)) < self.length:
             return
-        if max(*high, *low) == min(
-            *high, *low
-        ):  # nothing to compare, and the test would divide by zero
+        if max(*high, *low) == min(*high, *low):  # the test would divide by zero
             return
+        # Welch's t-test; alternative: under the low rate the loss decreases more.
         p = ttest_ind(list(low), list(high), equal_var=False, alternative="greater").pvalue
         if p < self.significance:
             self._move(self.step)
@@ -134,5 +133,5 @@ class AdaptiveRate:
 
     def _move(self, factor: float) -> None:
         self.high *= factor
-        for falls in self.falls.values():
-            falls.clear()
+        for decreases in self.decreases.values():
+            decreases.clear()

@@ -1,4 +1,4 @@
-"""Seeds that are derived from a run's, and draws that leave global generators alone."""
+"""Seeds derived from a run's seed, and draws that leave global generators alone."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ STRIDE = 1_000_003
 
 
 def derived_seed(seed: int, count: int) -> int:
-    """A seed from the run's and from what was done before, so that a resumed run derives the same.
+    """Derive a seed from the run's and a count of progress, so that a resumed run derives the same.
 
     Args:
         seed: of the run.
-        count: samples seen, tasks begun, classes met: what tells this draw from the others.
+        count: samples seen, tasks started or classes seen: what distinguishes this draw.
     """
     return seed + STRIDE * count
 

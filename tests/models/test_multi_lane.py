@@ -380,8 +380,8 @@ def test_bad_arguments(options: dict[str, Any], sentence: str) -> None:
 def test_bad_classes_and_lanes() -> None:
     model = model_of(2)
     for classes, sentence in (
-        ([8], "class 8 was met, but n_classes is 8"),
-        ([-1], "class -1 was met"),
+        ([8], "class 8 occurs, but n_classes is 8"),
+        ([-1], "class -1 occurs"),
         ([6, 5], "class 5 has its head row in lane 0 already"),
         ([6, 6], r"classes \[6, 6\] of a lane contain one twice"),
     ):

@@ -110,7 +110,7 @@ def test_images_are_needed_unless_all_of_them_is_cached() -> None:
     assert model.needs_images(["frozen"])
     assert head.needs_images([])
     assert not head.needs_images(["frozen"])
-    with pytest.raises(TypeError, match="reads images even when"):
+    with pytest.raises(TypeError, match="needs images even if"):
         model.run(None, model.run(IMAGES).cacheable)
 
 

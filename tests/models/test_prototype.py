@@ -46,7 +46,7 @@ def test_cached_features_do_without_images() -> None:
     model.backbone.counter.reset()
     assert torch.equal(model.run(None, plain.cacheable).logits, plain.logits)
     assert model.backbone.counter.images == 0
-    with pytest.raises(TypeError, match="reads images unless"):
+    with pytest.raises(TypeError, match="needs images unless"):
         model.run(None)
 
 

@@ -54,7 +54,7 @@ def test_without_boundaries_all_components_train_from_the_start() -> None:
 
 def test_components_need_to_know_the_tasks_and_only_where_there_are_some() -> None:
     announced, blurry = experiences("class_incremental"), experiences()
-    with pytest.raises(InputError, match="does not know how many come: give n_tasks"):
+    with pytest.raises(InputError, match="whose number is not known: give n_tasks"):
         fit(make("coda_prompt"), announced)
     with pytest.raises(InputError, match="no task is announced here"):
         fit(make("coda_prompt", "class_incremental"), blurry)

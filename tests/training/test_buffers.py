@@ -253,7 +253,7 @@ def test_contents_can_be_replaced() -> None:
     memory.replace(torch.tensor([[70], [80]]), torch.tensor([7, 8]))
     assert held(memory) == [70, 80]
     assert memory.class_counts() == {7: 1, 8: 1}
-    with pytest.raises(InputError, match="6 samples do not fit a memory of 5 slots"):
+    with pytest.raises(InputError, match="6 samples do not fit a buffer of 5 slots"):
         memory.replace(torch.zeros(6, 1), torch.zeros(6))
 
 
@@ -262,7 +262,7 @@ def test_bad_class_balanced_settings_are_refused() -> None:
         InputError, match="unknown eviction policy 'importanc': did you mean 'importance'"
     ):
         ClassBalancedBuffer(3, policy="importanc")
-    with pytest.raises(InputError, match="ema of the memory's importance is 1"):
+    with pytest.raises(InputError, match="ema of the buffer's importance is 1"):
         ClassBalancedBuffer(3, ema=1)
     with pytest.raises(
         InputError, match=r"shape \(2, 5\) for 2 references: it needs one class per sample"

@@ -13,7 +13,7 @@ from cl_prompts.training.rates import AdaptiveRate
 def run(
     rate: AdaptiveRate, phases: int, high: float, low: float, noise: float = 0.01, seed: int = 0
 ) -> None:
-    """Whole phases in which the memory's loss falls by ``high`` or ``low``."""
+    """Whole phases in which the buffer's loss decreases by ``high`` or ``low``."""
     chance = random.Random(seed)
     for _ in range(phases * rate.period):
         mean = high if rate.is_high else low
@@ -65,7 +65,7 @@ def test_the_latest_observations_count() -> None:
     assert rate.high == 1.0
     run(rate, 10, high=0.1, low=0.3, noise=0.001)
     assert rate.high < 1.0
-    assert all(len(f) <= 5 for f in rate.falls.values())
+    assert all(len(f) <= 5 for f in rate.decreases.values())
 
 
 def test_state_round_trip() -> None:

@@ -1,1 +1,1 @@
-"""What families of strategies share: the training loop, prompts, heads, prototypes and replay."""
+"""Bases of families of strategies: the training loop, prompts, heads, prototypes and replay."""

@@ -1,4 +1,4 @@
-"""The mini-batch as it is trained on."""
+"""The mini-batch of one update."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 @dataclass
 class Batch:
-    """Samples of the stream, followed by samples that a replay buffer gave.
+    """Samples of the stream, followed by samples replayed from the buffer.
 
     Attributes:
         columns: Avalanche's mini-batch: images (batch, 3, size, size), labels (batch,) or
             (batch, classes), and task labels.
         annotated: classes that are labelled, boolean: (classes,) for all samples, or
             (batch, classes) once replayed samples of other tasks are among them.
-        slots: (replayed,) slots of the buffer that the last samples came from.
+        slots: (replayed,) slots of the buffer that hold the replayed samples.
 
     Example:
         >>> import torch
@@ -43,7 +43,7 @@ class Batch:
 
     @property
     def n_stream(self) -> int:
-        """How many of the samples are the stream's."""
+        """Number of samples of the stream."""
         return len(self.labels) - len(self.slots)
 
     def part(self, rows: slice) -> Batch:
@@ -54,11 +54,11 @@ class Batch:
 
 
 class StreamShare(NamedTuple):
-    """A stretch of the current epoch.
+    """A range of samples of the current epoch.
 
     Attributes:
-        start: samples of the experience that come before it.
-        size: samples in it.
+        start: number of samples of the experience before it.
+        size: number of its samples.
 
     Example:
         >>> StreamShare(start=64, size=32)

@@ -1,5 +1,5 @@
-"""Tasks that arrive in pieces: Avalanche's ``split_online_stream`` cuts an experience into
-mini-experiences."""
+"""Tasks in pieces: mini-experiences, into which Avalanche's ``split_online_stream`` cuts an
+experience."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 
 
 def whole_of(experience: Any) -> Any:
-    """The experience that a mini-experience was cut from, whose marks it does not bear itself; any
-    other as it is.
+    """The experience that a mini-experience was cut from, which has attributes that it lacks; any
+    other experience itself.
 
-    A stream that mixes experiences has none to show: then the mini-experience itself.
+    A mini-experience of a stream that mixes experiences is returned itself.
     """
     with _unmasked(experience):
         return getattr(experience, "origin_experience", None) or experience
 
 
 class TaskPosition:
-    """Whether an experience begins or ends a task.
+    """Position of an experience in its task: first, last, or within.
 
     Avalanche's ``is_last_subexp`` stays False where the size of mini-experiences divides their task
     (avalanche-lib 0.6), so samples are counted as well.
 
     Attributes:
         first: the current experience is the first of its task.
-        last: it is the last.
+        last: the current experience is the last of its task.
         samples: of the task up to the end of the current experience.
 
     Example:
@@ -42,7 +42,7 @@ class TaskPosition:
         self.samples = 0
 
     def enter(self, experience: Any) -> None:
-        """Training on this experience begins."""
+        """Update the position at the start of training on an experience."""
         with _unmasked(experience):
             self.first = bool(getattr(experience, "is_first_subexp", True))
             self.last = bool(getattr(experience, "is_last_subexp", True))
@@ -52,8 +52,8 @@ class TaskPosition:
 
 
 def _unmasked(experience: Any) -> AbstractContextManager[Any]:
-    """Avalanche hides some attributes in training; who knows of boundaries is decided by
-    ``OnlineStrategy.announced``."""
+    """Show the attributes that Avalanche hides in training; ``OnlineStrategy.announced`` decides
+    whether a method knows of boundaries."""
     return (
         experience.no_attribute_masking()
         if hasattr(experience, "no_attribute_masking")

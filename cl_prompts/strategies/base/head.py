@@ -1,5 +1,5 @@
-"""What fine-tuning and the replay and regularisation baselines share: a linear head on a ViT that
-stays frozen or learns."""
+"""Base of fine-tuning and of the replay and regularisation baselines: a linear head on a frozen or
+trainable ViT."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from cl_prompts.strategies.base.online import OnlineStrategy
 class HeadStrategy(OnlineStrategy):
     """Base of methods that train a linear head, and with ``backbone_lr`` > 0 the ViT underneath.
 
-    The given backbone is never changed: what learns is a copy, so one frozen backbone can serve
-    other strategies at the same time. ``lr`` is the head's.
+    The given backbone is never changed: a copy is trained, so several strategies can share one
+    frozen backbone. ``lr`` is the head's.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -32,13 +32,13 @@ class HeadStrategy(OnlineStrategy):
     backbone_lr: NotNegative = 0.0
     """Learning rate of the backbone; 0 keeps it frozen."""
     weight_decay: NotNegative = 0.0
-    """Of AdamW, which without it is Adam."""
+    """Weight decay of AdamW; 0 makes it Adam."""
 
     needs_buffer: ClassVar[bool] = False
-    """Whether the method is nothing without a replay buffer."""
+    """Whether the method needs a replay buffer."""
 
     def check_settings(self) -> None:
-        """Refuse to learn from an empty buffer."""
+        """Refuse an empty buffer where the method needs one."""
         super().check_settings()
         if self.needs_buffer and self.buffer_size < 1:
             raise InputError(
@@ -47,7 +47,7 @@ class HeadStrategy(OnlineStrategy):
             )
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
-        """A linear head on the class token, of the frozen ViT or of a trainable copy of it."""
+        """Build a linear head on the class token of the frozen ViT or of a trainable copy of it."""
         vit = backbone.thawed() if self.backbone_lr > 0 else backbone
         return PromptedViT(vit, n_classes, multi_label=self.multi_label)
 

@@ -1,4 +1,4 @@
-"""What an experience says about its labels, checked against what the model can learn."""
+"""Labels and annotated classes of an experience, checked against the model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cl_prompts.strategies.base.experience import whole_of
 
 
 def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
-    """Before an experience is trained on: labels of the right kind, and a head row for each.
+    """Check that an experience's labels are of the model's kind and have head rows.
 
     Raises:
         InputError: multi-hot targets for a single-label model or the other way round, a class
@@ -29,7 +29,7 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
             given = f"multi-hot targets of {width} classes" if width else "one class per image"
             raise InputError(
                 f"this multi-label {learner} needs multi-hot targets of {model.n_classes} classes:"
-                f" {given} were met"
+                f" {given} were given"
             )
         if isinstance(whole_of(experience), OnlineCLExperience):
             raise InputError(
@@ -46,14 +46,14 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
     if not 0 <= int(labels.min()) <= int(labels.max()) < model.n_classes:
         wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
         raise InputError(
-            f"label {wrong} was met, but n_classes is {model.n_classes}: labels are 0 to"
+            f"label {wrong} occurs, but n_classes is {model.n_classes}: labels are 0 to"
             " n_classes - 1"
         )
 
 
 def classes_of(experience: Any, n_classes: int) -> Tensor:
-    """(classes,) boolean: the classes that are annotated in this experience, all of them if it does
-    not say."""
+    """(classes,) boolean: the classes that are annotated in this experience; all, unless it
+    declares them."""
     classes = getattr(whole_of(experience), "classes_in_this_experience", None)
     if classes is None:
         return torch.ones(n_classes, dtype=torch.bool)

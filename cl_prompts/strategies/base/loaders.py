@@ -16,7 +16,7 @@ class RepeatedBatches(Sampler[list[int]]):
         n: rows.
         batch_size: rows per batch; the last batch may be shorter.
         repeats: times each batch is yielded.
-        generator: shuffles anew at each pass; None keeps the order.
+        generator: of a new order for each pass; None for the order of rows.
 
     Example:
         >>> list(RepeatedBatches(3, batch_size=2, repeats=2))

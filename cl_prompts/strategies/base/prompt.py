@@ -1,5 +1,5 @@
-"""What the prompt-pool strategies share: the class mask of the loss, the pull of keys to queries,
-the start of a task."""
+"""Bases of the prompt strategies: class mask of the loss, pull of keys to queries, start of a
+task."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from cl_prompts.prompts.selectors import Selector
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.task_selectors import BatchwisePrompt
 from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.online import ClassMask, OnlineStrategy
+from cl_prompts.strategies.base.hooks import ClassMask
+from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.training.seeds import derived_seed, seeded
 
 Batchwise = Literal["off", "training", "always"]
 
 
 class PromptStrategy(OnlineStrategy):
-    """Base of the prompt pools: masked cross-entropy plus a term that trains keys.
+    """Base of the prompt strategies: masked cross-entropy plus a term that trains keys.
 
     Loss of a mini-batch with queries q and selected keys k: ``CE - pull_weight * S``, with S the
     mean over images of the sum over selected keys of cos(q, k). Multi-label: binary cross-entropy
-    over the annotated classes in the place of CE.
+    over the annotated classes instead of CE.
 
     A prompt method declares its settings and builds a
     :class:`~cl_prompts.models.prompted.PromptedViT` in ``build_model``.
@@ -52,30 +53,30 @@ class PromptStrategy(OnlineStrategy):
     """Weight lambda of the term that pulls keys to their queries."""
 
     def start_task(self, classes: Tensor) -> None:
-        """Slots move on, components grow."""
+        """Announce the task to the model: slots advance, components grow."""
         # New rows are drawn from the run's seed and the task alone, so that a resumed run draws the
         # same ones.
         with seeded(derived_seed(self.seed, self.tasks_started)):
             start_task(self.model, self.tasks_started - 1)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """See the class."""
+        """The loss on labels plus :meth:`prompt_loss`."""
         return super().training_loss(output, batch) + self.prompt_loss(output)
 
     def prompt_loss(self, output: Output) -> Tensor:
-        """The terms that are the prompts' own."""
+        """Terms of the loss that train the prompts and keys alone."""
         if output.selection is None or not self.pull_weight:
             return output.logits.new_zeros(())
         return -self.pull_weight * output.selection.match
 
     def after_step(self, output: Output, batch: Batch) -> None:
-        """Count which prompts were chosen; every repetition and replayed sample counts."""
+        """Count the selected prompts, of every repetition and replayed sample."""
         if output.selection is not None:
             cast(Selector, self.model.selector).observe(output.selection)
 
 
 class PoolStrategy(PromptStrategy):
-    """Base of the methods that choose prompts of a pool by keys, with the settings of their PyTorch
+    """Base of the methods that select prompts of a pool by keys, with the settings of their PyTorch
     ports.
 
     Example:
@@ -95,7 +96,7 @@ class PoolStrategy(PromptStrategy):
 
 
 def batchwise(selector: nn.Module, size: int, when: Batchwise) -> nn.Module:
-    """The selector, or one that lets each batch vote (see
+    """Wrap the selector as a batchwise prompt, unless ``when`` is ``"off"`` (see
     :class:`~cl_prompts.prompts.task_selectors.BatchwisePrompt`)."""
     if when == "off":
         return selector
@@ -103,5 +104,5 @@ def batchwise(selector: nn.Module, size: int, when: Batchwise) -> nn.Module:
 
 
 def slots_for(pool_size: int | None, n_tasks: int | None) -> int:
-    """Entries of a pool with one slot a task; 10 where neither is given."""
+    """Entries of a pool with one slot per task; 10 where neither is given."""
     return (n_tasks or 10) if pool_size is None else pool_size

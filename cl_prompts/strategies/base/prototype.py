@@ -1,4 +1,4 @@
-"""What the strategies without gradients share: each sample of the stream is taken in once."""
+"""Base of the strategies without gradients: each sample updates the statistics once."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from cl_prompts.strategies.base.online import OnlineStrategy
 
 
 class PrototypeStrategy(OnlineStrategy):
-    """Base of the prototype strategies: the step on a batch is to take its features into the
-    classifier's statistics.
+    """Base of the prototype strategies: an update adds a batch's features to the classifier's
+    statistics.
 
-    There is no gradient and no optimizer step, though Avalanche's triggers fire as everywhere. A
-    training batch costs one frozen forward, a test image one in all. The result depends neither on
+    There is no gradient and no optimizer step, but Avalanche's triggers fire as usual. A training
+    batch costs one frozen forward pass, a test image one in total. The result depends neither on
     the order of the stream nor on its batches.
 
-    The loss that is reported is a test before training: cross-entropy of the batch as scored
-    *before* it is taken in, over its samples of classes that the classifier knows already.
+    The reported loss is prequential: cross-entropy of the batch as scored *before* the update, over
+    its samples of classes seen before.
 
     Settings of gradient descent (``lr``, ``optimizer``, ``schedule``, ``new_optimizer``,
     ``clip_norm``, ``class_mask``) have no effect here, and there is no replay: sums over the stream
-    forget nothing. A plugin that adds past samples to batches makes these count again. Not defined
+    forget nothing. A plugin that adds past samples to batches makes them count again. Not defined
     for several classes per image.
 
     Raises:
-        InputError: a replay buffer is asked for.
+        InputError: ``buffer_size`` is not 0.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -52,18 +52,18 @@ class PrototypeStrategy(OnlineStrategy):
 
     training_scores: bool = True
     """Score training batches, for the loss and for Avalanche's training metrics; otherwise the loss
-    is 0 and so are all logits in training."""
+    and all training logits are 0."""
     augmented_views: bool = False
     """Count every view of a sample as a sample: ``train_epochs`` x ``online_iter`` of them.
-    Otherwise each sample is taken in once whatever these two say, since recipes set them for all
+    Otherwise each sample counts once and these two are ignored, since recipes set them for all
     strategies."""
     train_epochs: Count = 1
-    """Without effect unless ``augmented_views``."""
+    """Ignored unless ``augmented_views``."""
     online_iter: Count = 1
-    """Likewise."""
+    """Ignored unless ``augmented_views``."""
 
     def check_settings(self) -> None:
-        """Refuse a replay buffer, and count each sample once unless its views shall count."""
+        """Refuse a replay buffer, and count each sample once unless ``augmented_views`` is set."""
         super().check_settings()
         if self.buffer_size:
             raise InputError(
@@ -75,7 +75,7 @@ class PrototypeStrategy(OnlineStrategy):
             self.online_iter = 1
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PrototypeViT:
-        """The classifier on the frozen class token."""
+        """Build the classifier on the frozen class token."""
         # Apple's devices have no float64.
         dtype = torch.float32 if torch.device(self.device).type == "mps" else torch.float64
         return PrototypeViT(backbone, self.make_classifier(backbone.dim, n_classes, dtype))
@@ -85,7 +85,7 @@ class PrototypeStrategy(OnlineStrategy):
         raise NotImplementedError(f"{type(self).__name__} has no make_classifier: give model=")
 
     def training_output(self, batch: Batch) -> Output:
-        """As everywhere, or features with logits 0 where training batches are not scored."""
+        """Run the model, or only compute features where training batches are not scored."""
         if self.training_scores:
             return super().training_output(batch)
         features = self.model.features(batch.images)
@@ -93,18 +93,18 @@ class PrototypeStrategy(OnlineStrategy):
         return Output(self.model.hide_unseen(logits), features)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """See the class."""
+        """Cross-entropy before the update, over samples of classes seen before."""
         if not self.training_scores:
             return torch.zeros((), device=self.device)
         losses = F.cross_entropy(self.mb_output, batch.labels, reduction="none")
         return masked_mean(losses, self.model.head.seen[batch.labels])
 
     def backward(self) -> None:
-        """Nothing has a gradient."""
+        """Do nothing, since there are no gradients."""
 
     def optimizer_step(self) -> None:
-        """Nothing takes a step."""
+        """Do nothing, since there are no gradients."""
 
     def after_step(self, output: Output, batch: Batch) -> None:
-        """The batch is taken in."""
+        """Add the batch to the statistics."""
         self.model.head.update(output.features, batch.labels)

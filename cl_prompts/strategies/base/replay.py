@@ -1,4 +1,4 @@
-"""Replay: references to past samples of the stream, and batches of them."""
+"""Replay of past samples of the stream, by reference."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from cl_prompts.training.buffers import ReplayBuffer
 
 
 class Replay:
-    """A buffer of (experience, row) references, and the experiences that these point into.
+    """A replay buffer of (experience, row) references, and the experiences they refer to.
 
     Images are read again from their data set at each draw, with a fresh augmentation.
 
     Args:
         buffer: of references of width 2.
         batch_size: samples per draw.
-        draws: independent draws that make up one batch (DER++ takes two).
+        draws: independent draws per batch (DER++ takes two).
 
     Example:
         >>> from cl_prompts.training.buffers import ReservoirBuffer
@@ -40,38 +40,34 @@ class Replay:
         return len(self.buffer)
 
     def enter(self, experience: Any, annotated: Tensor) -> None:
-        """The following samples come from this experience, in which the classes ``annotated``
-        (classes,) are labelled."""
-        if self.buffer.size:  # without a memory nothing is held
+        """Start an experience: later samples come from it; classes ``annotated`` (classes,) are
+        labelled in it."""
+        if self.buffer.size:  # without a buffer no experience is kept alive
             self._sources.append(experience.dataset.train())
             self._annotated.append(annotated)
 
     def draw(self) -> tuple[list[Tensor], Tensor, Tensor]:
-        """A batch as (columns of a mini-batch, annotated classes (m, classes), slots (m,)), on the
-        CPU."""
+        """Draw a batch: (columns of a mini-batch, annotated classes (m, classes), slots (m,)), on
+        the CPU."""
         slots = torch.cat([self.buffer.draw_slots(self.batch_size) for _ in range(self.draws)])
         return *self.read(slots), slots
 
     def read(self, slots: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The samples in these slots as (columns of a mini-batch, annotated classes (m, classes)),
-        on the CPU."""
+        """Read the samples in these slots: (columns of a mini-batch, annotated classes (m,
+        classes)), on the CPU."""
         return self.read_references(self.buffer.slots[slots])
 
     def read_references(self, references: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The samples that these (m, 2) references point to, held or not; as :meth:`read` gives
-        them."""
+        """Read the samples of (m, 2) references, stored or not, as :meth:`read` does."""
         items = [self._sources[source][row] for source, row in references.tolist()]
-        columns = [
-            torch.stack([torch.as_tensor(value) for value in column])
-            for column in zip(*items, strict=True)
-        ]
+        columns = [torch.stack(list(map(torch.as_tensor, c))) for c in zip(*items, strict=True)]
         return columns, torch.stack(
             [self._annotated[source] for source in references[:, 0].tolist()]
         )
 
     def labels(self) -> Tensor:
-        """Labels of the samples held, (m,) classes or (m, classes) 0/1, as the stream gave them; no
-        image is read."""
+        """Labels of the stored samples, (m,) classes or (m, classes) 0/1, as the stream gave them;
+        no image is read."""
         references = self.buffer.slots[: len(self.buffer)].tolist()
         return torch.tensor(
             [np.asarray(self._sources[source].targets[row]).tolist() for source, row in references]
@@ -87,8 +83,8 @@ class Replay:
         return torch.stack([torch.full_like(rows, len(self._sources) - 1), rows], dim=1)
 
     def restore(self, state: dict[str, Any], experiences: list[tuple[Any, Tensor]]) -> None:
-        """Load the memory's state, and take up the experiences trained on before, with their
-        annotated classes.
+        """Restore the buffer's state and the experiences trained on before, with their annotated
+        classes.
 
         Raises:
             InputError: too few experiences for the references.
@@ -96,7 +92,7 @@ class Replay:
         self.buffer.load_state_dict(state["buffer"])
         if len(self.buffer) and len(experiences) != state["experiences"]:
             raise InputError(
-                f"the replay memory points into {state['experiences']} experiences, but"
+                f"the replay buffer refers to {state['experiences']} experiences, but"
                 f" {len(experiences)} were given"
             )
         self._sources = []

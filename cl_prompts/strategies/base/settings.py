@@ -1,4 +1,4 @@
-"""Settings of strategies: each declared once, as an annotated class attribute with its default."""
+"""Settings of strategies, each declared once, as an annotated class attribute with its default."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Declared:
     it. A subclass gives another default by declaring the name again, and withdraws settings by
     naming them in ``withdrawn``. Words (``Literal``) and bounds (``Annotated``) in the type are
     checked for every value. This is what the standard library's dataclasses do, with the checks,
-    and without taking over ``__init__``.
+    and without generating ``__init__``.
 
     Example:
         >>> from cl_prompts.checks import Count
@@ -112,7 +112,7 @@ def _collect(cls: type, found: dict[str, Setting]) -> None:
 
 
 def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
-    """An annotation out of its text; Any where it names what cannot be looked up."""
+    """Evaluate the text of an annotation; Any where it uses an unknown name."""
     if not isinstance(annotation, str):
         return annotation
     try:
@@ -122,7 +122,7 @@ def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
 
 
 def sentences(cls: type[Declared]) -> dict[str, str]:
-    """Setting -> the sentence that stands below its declaration.
+    """Sentences of the settings: name -> the string below its declaration.
 
     Args:
         cls: a strategy whose source can be read.

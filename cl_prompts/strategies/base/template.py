@@ -1,4 +1,4 @@
-"""Avalanche's training template where it differs for streams."""
+"""Avalanche's training template, adapted to streams."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ LOADER_ARGUMENTS = {
 
 
 class StreamTemplate(SupervisedTemplate):
-    """Avalanche's ``SupervisedTemplate`` where it differs for streams.
+    """Avalanche's ``SupervisedTemplate``, adapted to streams.
 
-    * Experiences that say ``ordered`` are trained in their order, not shuffled, and every sample
-      is delivered.
-    * Only parameters that require a gradient enter the optimizer, and its groups and state stay
-      as they were given.
+    * Experiences with ``ordered=True`` are trained in their order, not shuffled, and no sample is
+      dropped.
+    * Only parameters that require a gradient enter the optimizer, and its groups and state are
+      kept.
     * Cumulative test sets, which share their images, are not evaluated together.
 
     Example:
@@ -52,7 +52,7 @@ class StreamTemplate(SupervisedTemplate):
     seed: int
     samples_seen: int
     shuffler: torch.Generator
-    """Shuffles where the order is not a part of the scenario."""
+    """Generator that shuffles where the order is not part of the scenario."""
 
     def train(
         self,
@@ -64,7 +64,7 @@ class StreamTemplate(SupervisedTemplate):
         streams.
 
         ``num_workers``, ``pin_memory`` and the like go to the data loader as in Avalanche;
-        ``drop_last`` does not exist, since every sample of a stream is delivered.
+        ``drop_last`` does not exist, since no sample of a stream is dropped.
         """
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         for stream in eval_streams or ():
@@ -74,8 +74,8 @@ class StreamTemplate(SupervisedTemplate):
         return super().train(experiences, eval_streams, **kwargs)
 
     def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
-        """Avalanche's evaluation, refused over several cumulative test sets, which share their
-        images."""
+        """Evaluate as in Avalanche; several cumulative test sets, which share their images, are
+        refused."""
         experiences = list(experiences) if isinstance(experiences, Iterable) else [experiences]
         refuse_overlap(experiences)
         return super().eval(experiences, **kwargs)
@@ -99,21 +99,21 @@ class StreamTemplate(SupervisedTemplate):
             num_workers=num_workers,
             pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
             collate_fn=getattr(data, "collate_fn", None),
-            # A generator of its own keeps the global one out of it; worker processes take their
-            # seeds from it.
+            # A private generator instead of the global one; worker processes take their seeds from
+            # it.
             generator=torch.Generator().manual_seed(derived_seed(self.seed, self.samples_seen)),
             **kwargs,
         )
 
     @property
     def batches(self) -> RepeatedBatches | None:
-        """The sampler of our own loader; None where a plugin has brought another loader."""
+        """The sampler of our own loader; None where a plugin has replaced the loader."""
         sampler = getattr(self.dataloader, "batch_sampler", None)
         return sampler if isinstance(sampler, RepeatedBatches) else None
 
     def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: Any) -> None:
-        """Register new trainable parameters (in group 0) and drop frozen ones; groups and state
-        otherwise stay."""
+        """Register new trainable parameters (in group 0) and drop frozen ones; other
+        groups and state are kept."""
         groups = self.optimizer.param_groups
         trainable = {id(p): p for p in self.model.parameters() if p.requires_grad}
         for group in groups:
@@ -136,7 +136,7 @@ def refuse_overlap(experiences: Sequence[Any]) -> None:
 
 
 def multi_label_evaluator() -> EvaluationPlugin:
-    """Avalanche's default evaluator, with multi-label scores in the place of accuracy."""
+    """Avalanche's default evaluator, with multi-label scores instead of accuracy."""
     return EvaluationPlugin(
         loss_metrics(minibatch=False, epoch=True, experience=True, stream=True),
         MultiLabelMetrics(),

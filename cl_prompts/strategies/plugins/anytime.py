@@ -21,13 +21,12 @@ Listener = Callable[[str, Evaluation], None]
 
 
 class AnytimeEvaluation(BaseSGDPlugin):
-    """Tests the model every ``every`` stream samples, and after each task, on the classes seen so
-    far.
+    """Evaluation every ``every`` stream samples, and after each task, on the classes seen so far.
 
     Works with the strategies of this package and with ordinary ones (Naive, Replay, ...): classes
     are discovered from labels, samples are counted from the experience, and the logits of unseen
     classes are masked. An evaluation neither changes the strategy's mini-batch nor touches a random
-    generator, so how often one looks does not change training. Values go to the strategy's
+    generator, so its frequency does not change training. Values go to the strategy's
     evaluator and its loggers as ``AnytimeAccuracy`` and ``A_AUC``, over samples seen. On a
     multi-label test set all accuracies are average precisions, named ``AnytimeMAP`` and so on.
 
@@ -112,10 +111,10 @@ class AnytimeEvaluation(BaseSGDPlugin):
         )
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Move to the strategy's device, and make room for all classes that its model knows."""
+        """Move to the strategy's device, and to the number of classes of its model."""
         if self._strategy is not None and self._strategy() is not strategy:
             raise InputError(
-                "this AnytimeEvaluation has watched another strategy: make a new one for each"
+                "this AnytimeEvaluation belongs to another strategy: make a new one for each"
             )
         self._strategy = weakref.ref(strategy)
         if self.evaluator.multi_label and strategy.evaluator is not None:
@@ -130,8 +129,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._position.enter(strategy.experience)
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Note the classes of the batch, unless the model keeps account itself (looking at labels
-        costs a GPU a stop)."""
+        """Note the classes of the batch, unless the model does (reading labels synchronises with a
+        GPU)."""
         if not isinstance(strategy.model, ContinualModel):
             labels = strategy.mb_y.cpu()
             self._seen |= (
@@ -160,8 +159,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
             self._record("anytime", self._evaluate(strategy), strategy)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Evaluate after the task, unless the model was just evaluated; a mini-experience within a
-        task is no task."""
+        """Evaluate after the task, unless the model was just evaluated. Mini-experiences within a
+        task are no task ends."""
         if not self._position.last:
             return
         self._note_classes(strategy)
@@ -175,7 +174,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
             if e.samples_seen == self.samples_seen
         ]
         if self.evaluator.multi_label or getattr(strategy, "announced", False):
-            # It knew nothing of this task's own test set, or of what the method did at its end.
+            # It preceded this task's fixed test set, or what the method does at the end of a task.
             recent = []
         self._record("task_end", recent[0] if recent else self._evaluate(strategy), strategy)
 
@@ -183,8 +182,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
         own = getattr(strategy, "samples_seen", None)
         if own is not None:
             return int(own)
-        # A foreign strategy: its batches may hold replayed samples, so the experience is the
-        # measure.
+        # A foreign strategy: its batches may hold replayed samples, so samples are counted by the
+        # experience.
         n = len(strategy.experience.dataset)
         size = strategy.train_mb_size
         per_epoch = -(-n // size)
@@ -245,7 +244,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
 
 
 def _dataset_of(test: Any) -> Any:
-    """The data set behind a stream of one experience, an experience, or the data set itself."""
+    """The data set of a stream, of an experience, or the data set itself."""
     if hasattr(test, "targets"):
         return test
     experiences = [test] if hasattr(test, "dataset") else list(test)

@@ -1,5 +1,5 @@
-"""Multi-label metrics for Avalanche's evaluator, and a check that no single-label metric is asked
-about multi-hot targets."""
+"""Multi-label metrics for Avalanche's evaluator, and a refusal of single-label metrics on multi-hot
+targets."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from torch import Tensor
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.multi_label import MultiLabelScores, images_with, multi_label_results
 
-# What Avalanche's plugin metrics hold where they reduce (batch, classes) targets to one label each,
-# under whatever attribute.
+# Metrics inside Avalanche's plugin metrics, under any attribute, that reduce (batch, classes)
+# targets to one label each.
 _ONE_LABEL = (
     Accuracy,
     AverageMeanClassAccuracy,
@@ -47,8 +47,8 @@ _ONE_LABEL = (
 def refuse_accuracy(evaluator: Any) -> None:
     """Refuse an evaluator with a metric that is defined for one label per image.
 
-    Avalanche's accuracies, forgetting, transfer and confusion matrices take the arg-max of 2-D
-    targets without a word: the first label of an image would be its only one.
+    Avalanche's accuracies, forgetting, transfer and confusion matrices silently take the arg-max
+    of 2-D targets: the first label of an image would be its only one.
 
     Args:
         evaluator: an ``EvaluationPlugin``, or None.
@@ -70,15 +70,15 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
     """``MeanAP_Exp``, ``CF1_Exp`` and ``OF1_Exp`` of each evaluated experience, over the classes
     seen in training.
 
-    Seen classes are the model's ``seen`` where it keeps one. Otherwise they are the columns that
-    were positive in a batch of training, and before any training the experience's
+    Seen classes are the model's ``seen`` if it has one. Otherwise they are the columns that were
+    positive in a batch of training, and before any training the experience's
     ``classes_seen_so_far``. Of these, only the classes count that the evaluated experience
     annotates (its ``classes_in_this_experience``): an early cumulative test set, evaluated later
-    on, hides the labels of later classes, so a score for them would be judged against zeros that
-    say nothing. As in the published protocol, images without such a label are left out.
-    ``.ignored`` pairs (VOC's ``difficult="ignore"``) do not reach an experience, so they count as
-    negatives here; ``AnytimeEvaluation(data.test)`` leaves them out. Scores stay on the device
-    until an experience ends. A score that is undefined (nothing seen, no image) is not emitted.
+    on, hides the labels of later classes, so a score for them would compare with meaningless zeros.
+    As in the published protocol, images without such a label are left out. ``.ignored`` pairs
+    (VOC's ``difficult="ignore"``) do not reach an experience, so they count as negatives here;
+    ``AnytimeEvaluation(data.test)`` leaves them out. Scores stay on the device until an experience
+    ends. A score that is undefined (nothing seen, no image) is not emitted.
 
     Args:
         threshold: probability above which a label counts as predicted.
@@ -101,12 +101,12 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
                 f"the F1 threshold is {threshold:g}: it must be a probability between 0 and 1"
             )
         self.threshold = threshold
-        self._trained: Tensor | None = None  # (classes,) bool, on the device: met in training
+        self._trained: Tensor | None = None  # (classes,) bool, on the device: seen in training
         self._seen: Tensor | None = None
         self.reset()
 
     def reset(self) -> None:
-        """Forget the experience's scores; which classes were seen is kept."""
+        """Drop the scores of the experience, but not the seen classes."""
         self._logits: list[Tensor] = []
         self._targets: list[Tensor] = []
 
@@ -131,8 +131,8 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
     def after_training_iteration(self, strategy: Any) -> None:
         """Note the classes of the batch, without a synchronisation."""
         super().after_training_iteration(strategy)
-        met = (_multi_hot(strategy.mb_y) > 0).any(dim=0)
-        self._trained = met if self._trained is None else self._trained.to(met.device) | met
+        seen = (_multi_hot(strategy.mb_y) > 0).any(dim=0)
+        self._trained = seen if self._trained is None else self._trained.to(seen.device) | seen
 
     def before_eval_exp(self, strategy: Any) -> None:
         """Start an experience."""

@@ -29,8 +29,8 @@ def test_labels_that_do_not_fit_are_refused() -> None:
     model = PromptedViT(tiny_vit(), 6)
     for targets, says in (
         ([[0, 1], [1, 1]], "Learner learns one label per image"),
-        ([0, 6], "label 6 was met, but n_classes is 6"),
-        ([-1, 2], "label -1 was met"),
+        ([0, 6], "label 6 occurs, but n_classes is 6"),
+        ([-1, 2], "label -1 occurs"),
     ):
         with pytest.raises(InputError, match=says):
             check_labels(one(targets), model, "Learner")

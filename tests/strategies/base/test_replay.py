@@ -76,5 +76,5 @@ def test_a_state_needs_the_experiences_that_it_points_into() -> None:
     slots = torch.arange(12)
     for mine, theirs in zip(replay.read(slots)[0], other.read(slots)[0], strict=True):
         assert torch.equal(mine, theirs)
-    with pytest.raises(InputError, match="points into 3 experiences, but 2 were given"):
+    with pytest.raises(InputError, match="refers to 3 experiences, but 2 were given"):
         Replay(ReservoirBuffer(12, width=2), 4).restore(state, annotated[:2])

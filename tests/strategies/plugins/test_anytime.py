@@ -193,5 +193,5 @@ def test_one_plugin_watches_one_strategy() -> None:
     plugin = AnytimeEvaluation(stream.test_stream, every=50)
     first, second = probe(plugin), probe(plugin)
     first.train(stream.train_stream[0], eval_streams=[])
-    with pytest.raises(InputError, match="has watched another strategy"):
+    with pytest.raises(InputError, match="belongs to another strategy"):
         second.train(stream.train_stream[0], eval_streams=[])

@@ -1,0 +1,187 @@
+"""The training loop of all strategies, on Avalanche's template."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.losses.multi_label import multi_label_loss
+from cl_prompts.models.base import Output
+from cl_prompts.models.heads import FINITE_MASK
+from cl_prompts.strategies.base.batch import Batch, StreamShare
+from cl_prompts.strategies.base.experience import TaskPosition
+from cl_prompts.strategies.base.hooks import MethodHooks
+from cl_prompts.strategies.base.labels import classes_of
+from cl_prompts.strategies.base.template import StreamTemplate
+from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates
+
+
+class StreamLoop(MethodHooks, StreamTemplate):
+    """Training loop over a stream: several updates per batch, replay, announced or periodic task
+    ends.
+
+    Example:
+        >>> from cl_prompts.strategies import L2P
+        >>> [base.__name__ for base in L2P.__mro__ if base.__module__.endswith("loop")]
+        ['StreamLoop']
+    """
+
+    schedule: Schedule
+    period: int | None
+    clip_norm: float | None
+    new_optimizer: bool
+    tasks_started: int
+    samples_seen: int
+    updates: int
+
+    remember_first: ClassVar[bool] = False
+    """Whether stream samples enter the buffer before they are trained on, instead of after."""
+
+    _position: TaskPosition
+    _next_period: int
+
+    # ------------------------------------------------------------------ Avalanche's hooks
+
+    def forward(self) -> Tensor:
+        """Logits for Avalanche, with a large finite negative for masked classes, so that any loss
+        or metric stays finite."""
+        return self._finite(self.model.run(self.mb_x).logits)
+
+    def criterion(self) -> Tensor:
+        """Loss in evaluation: plain (binary) cross-entropy over the seen classes."""
+        if self.model.multi_label:
+            annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
+            return multi_label_loss(self.mb_output, self.mb_y, self.model.seen & annotated)
+        return F.cross_entropy(self.mb_output, self.mb_y)
+
+    def _finite(self, logits: Tensor) -> Tensor:
+        if self.model.multi_label:
+            return logits
+        return logits.masked_fill(logits == float("-inf"), FINITE_MASK)
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        self.check_experience(self.experience)
+        self.annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
+        self._position.enter(self.experience)
+        if self.announced and self._position.first:
+            if self.new_optimizer:
+                self.optimizer.state = defaultdict(dict)
+            self.tasks_started += 1
+            self.start_task(self.annotated)
+        super()._before_training_exp(**kwargs)
+        self.replay.enter(self.experience, self.annotated.cpu())
+        if self.buffer.size and self.batches is None:
+            raise InputError(
+                "buffer_size and a plugin that replaces the data loader cannot be combined: use one"
+                " of the two"
+            )
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        if self.announced and self._position.last:
+            self.finish_task()
+        super()._after_training_exp(**kwargs)
+
+    # ------------------------------------------------------------------ the loop
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """Train on each stream batch: observe its classes, make ``online_iter`` updates, then count
+        it and offer it to the buffer."""
+        self.set_learning_rate()
+        loaded = self.batches.repeats if self.batches is not None else 1
+        n = len(self.experience.dataset)
+        position = 0
+        for i, minibatch in enumerate(self.dataloader):
+            if self._stop_training:
+                break
+            self.mbatch = minibatch
+            self._unpack_minibatch()
+            stream = self.mbatch
+            repetition = i % loaded
+            share = StreamShare(position, min(self.train_mb_size, n - position))
+            if repetition == 0:
+                self.observe_classes(self.mb_y)
+                if self.remember_first:
+                    self._offer(share, Batch(stream, self.annotated, torch.zeros(0)), None)
+            for inner in range(self.online_iter // loaded):
+                last = repetition + inner + 1 == self.online_iter
+                self.update(self.make_batch(stream), share if last else None, **kwargs)
+            position += share.size if repetition == loaded - 1 else 0
+        self.check_loss(now=True)
+
+    def update(self, batch: Batch, finished: StreamShare | None = None, **kwargs: Any) -> None:
+        """Make one optimizer step with all of Avalanche's triggers.
+
+        Args:
+            batch: what to train on.
+            finished: the samples of the stream that are done after it.
+            **kwargs: handed to plugins.
+        """
+        self.mbatch = batch.columns
+        self._before_training_iteration(**kwargs)
+        self.optimizer.zero_grad()
+        self.loss = self._make_empty_loss()
+        self._before_forward(**kwargs)
+        batch.columns = self.mbatch  # a plugin may have changed it
+        output = self.training_output(batch)
+        self.mb_output = self._finite(output.logits)
+        self._after_forward(**kwargs)
+        self.loss += self.training_loss(output, batch)
+        self._before_backward(**kwargs)
+        self.backward()
+        self._after_backward(**kwargs)
+        self.clip_gradients()
+        self._before_update(**kwargs)
+        self.optimizer_step()
+        self._after_update(**kwargs)
+        self.after_step(output, batch)
+        self.updates += 1
+        self.check_loss()
+        if finished is not None:
+            self._finish(finished, batch, output)
+        self._after_training_iteration(**kwargs)
+
+    def _finish(self, share: StreamShare, batch: Batch, output: Output) -> None:
+        """Count samples of the stream that are done in this epoch, and finish a period."""
+        if not self.remember_first:
+            self._offer(share, batch, output)
+        self.samples_seen += share.size
+        if self.period is None or self.announced or self.samples_seen < self._next_period:
+            return
+        self._next_period = (self.samples_seen // self.period + 1) * self.period
+        self.finish_task()
+
+    def clip_gradients(self) -> None:
+        """Bound the gradient's global norm by ``clip_norm``, if given."""
+        if self.clip_norm is not None:
+            trained = [p for p in self.model.parameters() if p.grad is not None]
+            torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
+
+    def _offer(self, share: StreamShare, batch: Batch, output: Output | None) -> None:
+        """Offer the batch's stream samples to the buffer, in the first epoch only."""
+        if self.buffer.size and self.clock.train_exp_epochs == 0 and self.batches is not None:
+            rows = self.batches.order[share.start : share.start + share.size]
+            self.remember(rows, batch, output)
+
+    def learning_rate_factor(self) -> float:
+        """Factor of the schedule on each group's own learning rate in this epoch."""
+        return learning_rate_factor(self.schedule, self.clock.train_exp_epochs, self.train_epochs)
+
+    def set_learning_rate(self) -> None:
+        """Set each group's learning rate for this epoch of the experience."""
+        if self.schedule != "constant":
+            scale_learning_rates(self.optimizer, self.learning_rate_factor())
+
+    def check_loss(self, *, now: bool = False) -> None:
+        """Stop at a loss that is not finite: checked at every step on the CPU, every 50 on a GPU,
+        where a check costs a synchronisation."""
+        due = now or self.device.type == "cpu" or self.updates % 50 == 0
+        if due and not bool(torch.isfinite(self.loss.detach())):
+            raise RunError(
+                f"the loss became {float(self.loss.detach())} after {self.samples_seen} samples of"
+                " the stream: a smaller learning rate may help"
+            )
