@@ -41,6 +41,11 @@ class Builder:
 
     Runs whose settings of the backbone agree share one backbone, and the files of a data set are
     checked once.
+
+    >>> from cl_prompts.experiments.settings import plan
+    >>> (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    >>> print(Builder().build(settings).data)
+    digits: 10 classes, 1442 training and 355 test images
     """
 
     def __init__(self) -> None:

@@ -18,7 +18,11 @@ def label_of(name: str) -> str:
 
 
 def labels_of(names: Iterable[str]) -> dict[str, str]:
-    """Label of each name: the short one, or the whole name where two short ones are equal."""
+    """Label of each name: the short one, or the whole name where two short ones are equal.
+
+    >>> labels_of(["mvp", "mine:Method"])
+    {'mvp': 'mvp', 'mine:Method': 'Method'}
+    """
     distinct = list(dict.fromkeys(names))
     short = [label_of(name) for name in distinct]
     return {

@@ -140,7 +140,11 @@ def seeds_of(runs: Iterable[Run]) -> tuple[str, ...]:
 
 
 def percent(values: Sequence[float]) -> str:
-    """Mean and sample standard deviation (n-1) in percent; ``-`` where undefined."""
+    """Mean and sample standard deviation (n-1) in percent; ``-`` where undefined.
+
+    >>> percent([0.70, 0.72])
+    '71.0 ± 1.4'
+    """
     if not values:
         return "-"
     spread = f"{100 * statistics.stdev(values):.1f}" if len(values) > 1 else "-"

@@ -81,6 +81,10 @@ class Settings:
 def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
     """All runs of a recipe: every strategy that runs, with every seed.
 
+    >>> runs = plan("digits", ["strategy=er,ncm", "seed=1", "n_tasks=4"])
+    >>> [(run.strategy, run.scenario["n_tasks"]) for run in runs]
+    [('er', 4), ('ncm', 4)]
+
     Args:
         name: recipe of the package or a YAML file.
         overrides: ``key=value`` texts, see :func:`~cl_prompts.experiments.overrides.override`.

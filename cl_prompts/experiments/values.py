@@ -24,7 +24,11 @@ Loader.add_implicit_resolver(
 
 
 def parsed(text: str) -> Any:
-    """The YAML value of a text; the text itself where it is no YAML."""
+    """The YAML value of a text; the text itself where it is no YAML.
+
+    >>> parsed("5e-3"), parsed("[1, two]")
+    (0.005, [1, 'two'])
+    """
     try:
         return yaml.load(text, Loader=Loader)
     except yaml.YAMLError:

@@ -20,9 +20,9 @@ def fake_stream(rng: np.random.Generator, n_tasks: int, n_classes: int) -> dict[
     homes = rng.integers(n_tasks, size=n_classes)
     per_class = 1500 // n_classes + 5
     counts = np.zeros((n_tasks, n_classes), int)
-    kinds: dict[str, list[list[int]]] = {
-        k: [[] for _ in range(n_tasks)] for k in ("disjoint", "blurry")
-    }
+    kinds: dict[str, list[list[int]]] = {"disjoint": [], "blurry": []}
+    for classes_by_task in kinds.values():
+        classes_by_task += [[] for _ in range(n_tasks)]
     for place, c in enumerate(order.tolist()):
         blurry = place >= n_classes // 2
         kinds["blurry" if blurry else "disjoint"][homes[c]].append(c)

@@ -39,12 +39,14 @@ def test_parts_of_ones_own_are_shown_by_their_labels(tmp_path: Path) -> None:
 
 
 def test_the_text_on_spread_tells_what_the_picture_shows(tmp_path: Path) -> None:
-    fake_run(tmp_path, "mvp", 1)
+    small: Any = {"n_tasks": 1, "n_classes": 2}
+    fake_run(tmp_path, "mvp", 1, **small)
     assert view(tmp_path)["spread"] == "One seed each."
-    fake_run(tmp_path, "mvp", 2)
+    fake_run(tmp_path, "mvp", 2, **small)
     assert view(tmp_path)["spread"].startswith("Thick: mean over seeds; band:")
     for i in range(8):
-        fake_run(tmp_path, "linear_probe", settings={"lr": float(i)}, time=f"2025010{i}-000000")
+        settings = {"lr": float(i)}
+        fake_run(tmp_path, "linear_probe", settings=settings, time=f"2025010{i}-000000", **small)
     assert view(tmp_path)["spread"] == "Means over seeds; the table gives their spread."
 
 

@@ -26,8 +26,10 @@ from tests.experiments.fake_runs import fake_run
 def test_matrices_read_back_what_was_written(runs_folder: Path) -> None:
     run = next(r for r in collect([runs_folder]) if r.summary["strategy"] == "mvp")
     counts = np.array(run.stream["counts"])
-    ends, first = counts.sum(1).cumsum(), counts.astype(bool).argmax(0)
-    (_, classes), tasks = class_matrix(run), task_matrix(run)
+    ends = counts.sum(1).cumsum()
+    first = counts.astype(bool).argmax(0)
+    _, classes = class_matrix(run)
+    tasks = task_matrix(run)
     points = [x for x, _ in run.metrics["anytime_accuracy"]["seen"]]
     for c in range(10):
         start = ends[first[c] - 1] if first[c] else 0
@@ -35,7 +37,7 @@ def test_matrices_read_back_what_was_written(runs_folder: Path) -> None:
     assert tasks.shape == (5, 5)
     assert np.isnan(tasks[np.tril_indices(5, -1)]).all()
     assert run.metrics["task_end_accuracy"]["task:0"][1] == (ends[1], tasks[0, 1])
-    totals = [[x * (p + 1) // 11 for p in range(10)] for x in ends]
+    totals = np.outer(ends, np.arange(1, 11)) // 11
     assert np.array_equal(usage_matrix(run).cumsum(0), totals)
 
 

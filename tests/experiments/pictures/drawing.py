@@ -29,9 +29,9 @@ def texts(axes: Any) -> list[str]:
 def stream(n_tasks: int, n_classes: int) -> dict[str, Any]:
     """Even classes disjoint, odd ones blurry, class c at home in task c % n_tasks."""
     counts = np.zeros((n_tasks, n_classes), int)
-    kinds: dict[str, list[list[int]]] = {
-        k: [[] for _ in range(n_tasks)] for k in ("disjoint", "blurry")
-    }
+    kinds: dict[str, list[list[int]]] = {"disjoint": [], "blurry": []}
+    for classes_by_task in kinds.values():
+        classes_by_task += [[] for _ in range(n_tasks)]
     for c in range(n_classes):
         counts[c % n_tasks, c] = 90
         counts[(c + 1) % n_tasks, c] += 10 * (c % 2)
