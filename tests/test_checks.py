@@ -100,5 +100,5 @@ def test_objects_are_named_by_module_and_name() -> None:
     says = "unknown strategy in module cl_prompts.errors 'InputErro': did you mean 'InputError'"
     with pytest.raises(InputError, match=says):
         load_object("strategy", "cl_prompts.errors:InputErro")
-    with pytest.raises(InputError, match="unknown strategy in module cl_prompts.errors ''"):
+    with pytest.raises(InputError, match=r"unknown strategy in module cl_prompts\.errors ''"):
         load_object("strategy", "cl_prompts.errors")

@@ -36,11 +36,11 @@ ROOMS: dict[str, set[str]] = {
 LEARNING = {"torch", "torchvision", "timm", "numpy", "sklearn", "scipy", "safetensors"}
 #: room -> the libraries that it may import; experiments may import anything
 LIBRARIES: dict[str, set[str]] = {
-    **dict.fromkeys(PARTS, {*LEARNING, "huggingface_hub"}),
+    **{part: {*LEARNING, "huggingface_hub"} for part in PARTS},
     "datasets": {"torch", "torchvision", "numpy", "PIL", "sklearn", "filelock", "scipy"},
     "scenarios": {"torch", "numpy"},
     "strategies": {*LEARNING, "avalanche"},
-    **dict.fromkeys((*EVERYWHERE, "__init__"), set()),
+    **{loose: set() for loose in (*EVERYWHERE, "__init__")},
 }
 #: the only files of scenarios that know Avalanche
 DOORS = {"benchmarks.py", "streams.py", "multi_hot.py"}
@@ -104,32 +104,24 @@ def test_libraries_stay_where_they_belong(file: Path) -> None:
     assert not beyond, f"{room} may not import {', '.join(sorted(beyond))}"
 
 
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
 @by_file
 def test_no_module_uses_anothers_underscore_names(file: Path) -> None:
-    private = {
-        f"{module}.{name}"
-        for module, name in imports(file)
-        if name.startswith("_") and name[1] != "_"
-    }
-    tree = ast.parse(file.read_text())
-    modules = {
-        alias.asname or alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-        if f"{node.module}.{alias.name}" in MODULES
-    }
-    for node in ast.walk(tree):
+    private = {f"{module}.{name}" for module, name in imports(file) if is_private(name)}
+    modules = {module.rpartition(".")[2] for module, name in imports(file) if not name}
+    for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.value.id in modules and node.attr.startswith("_") and node.attr[1] != "_":
-                private.add(f"{node.value.id}.{node.attr}")
+            read = f"{node.value.id}.{node.attr}"
+            private |= {read} if node.value.id in modules and is_private(node.attr) else set()
     assert not private, f"{', '.join(sorted(private))} belong to their modules"
 
 
 def test_there_is_no_circle() -> None:
     graph = {
-        name_of(file): {module for module, _ in imports(file) if module in MODULES}
-        - {name_of(file)}
+        name_of(file): {module for module, _ in imports(file)} & MODULES - {name_of(file)}
         for file in FILES
     }
     try:

@@ -10,8 +10,8 @@ from cl_prompts.backbones.adapters import Adapter, BlockAdapters
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
-from tests.conftest import tiny_vit
 from tests.golden_numbers import Golden, golden_vit
+from tests.toys import tiny_vit
 
 GOLDEN = Golden("ease")
 

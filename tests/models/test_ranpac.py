@@ -45,10 +45,12 @@ def test_ranpac_chooses_the_ridge_of_least_held_out_error() -> None:
     x, y = data(200)
     model = RanPAC(DIM, CLASSES, projection=40, held_out=30, seed=1)
     fed(model, x, y, list(range(0, 200, 9)))
-    kept = {tuple(row) for row in model.held_features.float().tolist()}
+    kept = {tuple(row) for row in model.held.features.float().tolist()}
     inside = torch.tensor([tuple(row) in kept for row in x.tolist()])
     assert int(inside.sum()) == 30
-    matrix = model.matrix.double()
+    expansion = model.statistics.expansion
+    assert expansion is not None
+    matrix = expansion.matrix.double()
     hidden, onehot = (
         torch.relu(x.double() @ matrix),
         torch.nn.functional.one_hot(y, CLASSES).double(),
@@ -61,11 +63,11 @@ def test_ranpac_chooses_the_ridge_of_least_held_out_error() -> None:
         error[alpha] = (
             (oracle.predict(hidden[inside].numpy()) - onehot[inside].numpy()) ** 2
         ).mean()
-    gram = model.gram.clone()
+    gram = model.statistics.gram.clone()
     best = model.choose_ridge(tuple(error))
     assert best == min(error, key=error.__getitem__) == float(model.ridge)
     assert 1e-2 < best < 1e8
-    assert torch.equal(model.gram, gram)  # the held-out samples stay part of the solution
+    assert torch.equal(model.statistics.gram, gram)  # the held-out samples stay part of the solution
     fixed = fed(RanPAC(DIM, CLASSES, projection=40, ridge=best, seed=1), x, y, [])
     torch.testing.assert_close(model.logits(x), fixed.logits(x), rtol=1e-5, atol=1e-5)
     assert model.choose_ridge() in [10.0**k for k in range(-8, 9)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +9,6 @@ from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.ranpac import RanPAC
 from cl_prompts.models.ridge import RandomExpansion, RidgeStatistics
 from tests.golden_numbers import Golden
@@ -136,22 +133,6 @@ def test_a_ridge_is_chosen_on_weighted_held_out_samples() -> None:
         "a", held, candidates=(1e-3, 1e1, 1e3, 1e5), error=lambda s, _: float(s.square().mean())
     )
     assert worst == 1e5
-
-
-def test_held_out_sample_resumes() -> None:
-    x, y, _ = data()
-    held, twin = (HeldOutSample(10, 6, 3, seed=1) for _ in range(2))
-    held.add(x[:50], y[:50])
-    twin.load_state_dict(copy.deepcopy(held.state_dict()))
-    for each in (held, twin):
-        each.add(x[50:], y[50:])
-    assert torch.equal(held.features, twin.features)
-    assert torch.equal(held.targets, twin.targets)
-    rows = {tuple(row) for row in x.tolist()}
-    assert all(tuple(row) in rows for row in held.kept[0].float().tolist())
-    empty = HeldOutSample(0, 6, 3)
-    empty.add(x, y)
-    assert len(empty) == 0
 
 
 def test_bad_input_is_refused() -> None:

@@ -12,8 +12,8 @@ from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.models.heads import UnitRowHead
 from cl_prompts.prompts.additive import AdditivePrompt
 from cl_prompts.prompts.task_aware import start_task
-from tests.conftest import tiny_vit
 from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.toys import tiny_vit
 
 GOLDEN = Golden("additive")
 CURRENT = torch.arange(8)[None].eq(torch.tensor([[2], [3]])).any(dim=0)

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.components import ComponentPool
-from cl_prompts.prompts.encoders import LSTMEncoder, MLPEncoder, ProjectorEncoder
+from cl_prompts.prompts.encoders import LSTMEncoder, MLPEncoder
 from cl_prompts.prompts.parameterisations import Decomposed, Reparameterised
 from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import start_task
-from tests.conftest import tiny_vit
 from tests.golden_numbers import Golden, gradient, put
+from tests.toys import tiny_vit
 
 GOLDEN = Golden("prompt_parameters")
 POOLS: dict[str, Callable[[], nn.Module]] = {
@@ -41,36 +41,6 @@ def features(plan: PromptPlan) -> Tensor:
     vit = tiny_vit()
     images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     return vit.class_features(vit.embed(images), plan)
-
-
-ENCODERS: dict[str, tuple[Callable[[], nn.Module], bool]] = {
-    "mlp1": (lambda: MLPEncoder(16, bottleneck=6), True),
-    "mlp2": (lambda: MLPEncoder(16, bottleneck=6, repeats=2), True),
-    "mlp1_tanh": (lambda: MLPEncoder(16, bottleneck=6, activation="tanh"), True),
-    "mlp1_no_residual": (lambda: MLPEncoder(16, bottleneck=6), False),
-    "lstm1": (lambda: LSTMEncoder(16), True),
-}
-
-
-@pytest.mark.parametrize("name", ENCODERS)
-def test_published_encoders(name: str) -> None:
-    make, residual = ENCODERS[name]
-    pool, encoder = SharedTokens((0,), 4, 16), make()
-    state = {}
-    for key, values in GOLDEN.state(f"pre/{name}/").items():
-        if key.startswith("module.") and int(key.split(".")[1]) < 4:
-            state[key.replace("module", "layers")] = values
-        if key.startswith("lstm_head."):
-            state[key.replace("lstm_head", "lstm")] = values
-    encoder.load_state_dict(state)
-    put(pool.values, GOLDEN("pre/prompt"))
-    wrapped = Reparameterised(pool, encoder, residual=residual)
-    GOLDEN.close(wrapped.values[0], f"pre/{name}/output")
-    (wrapped.values[0] * GOLDEN("pre/loss_weight")).sum().backward()
-    GOLDEN.close(gradient(pool.values)[0], f"pre/{name}/grad_prompt")
-    for parameter, values in encoder.named_parameters():
-        published = parameter.replace("layers", "module").replace("lstm.", "lstm_head.")
-        GOLDEN.close(gradient(values), f"pre/{name}/grad/{published}")
 
 
 def test_published_decomposition() -> None:
@@ -190,18 +160,8 @@ def test_each_image_gets_the_updates_of_its_entries() -> None:
     torch.testing.assert_close(offset[2], 2 * updates[2])
 
 
-def test_projector() -> None:
-    projector = ProjectorEncoder(16)
-    assert projector(torch.randn(3, 4, 16)).shape == (3, 4, 16)
-    assert projector.down.weight.shape == (2, 16)
-
-
 def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="ComponentPool has no values that could be written"):
         Reparameterised(ComponentPool(4, (0,), 2, 16, 2), MLPEncoder(16))
-    with pytest.raises(InputError, match="15 is odd"):
-        LSTMEncoder(15)
-    with pytest.raises(InputError, match="unknown activation 'gelu'"):
-        MLPEncoder(16, activation="gelu")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="rank must be a whole number of at least 1, not 0"):
         Decomposed(SharedTokens((0,), 1, 16), n_tokens=5, dim=16, rank=0)
