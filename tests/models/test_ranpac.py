@@ -67,7 +67,9 @@ def test_ranpac_chooses_the_ridge_of_least_held_out_error() -> None:
     best = model.choose_ridge(tuple(error))
     assert best == min(error, key=error.__getitem__) == float(model.ridge)
     assert 1e-2 < best < 1e8
-    assert torch.equal(model.statistics.gram, gram)  # the held-out samples stay part of the solution
+    assert torch.equal(
+        model.statistics.gram, gram
+    )  # the held-out samples stay part of the solution
     fixed = fed(RanPAC(DIM, CLASSES, projection=40, ridge=best, seed=1), x, y, [])
     torch.testing.assert_close(model.logits(x), fixed.logits(x), rtol=1e-5, atol=1e-5)
     assert model.choose_ridge() in [10.0**k for k in range(-8, 9)]
