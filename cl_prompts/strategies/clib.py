@@ -47,7 +47,7 @@ class CLIB(HeadStrategy):
         >>> from cl_prompts.backbones import create_backbone
         >>> clib = CLIB(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
         >>> tuple(clib.features.shape)  # cached beside the slots of the buffer
-        (2000, 192)
+        (2000, 128)
     """
 
     withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)

@@ -48,7 +48,7 @@ class CODAPrompt(PromptStrategy):
         >>> from cl_prompts.backbones import create_backbone
         >>> coda = CODAPrompt(backbone=create_backbone(), n_classes=10, evaluator=None)
         >>> tuple(coda.model.pools[0].values().shape)  # blocks, components, rows * width
-        (5, 100, 1536)
+        (5, 100, 1024)
     """
 
     n_tasks: Count | None = None

@@ -40,7 +40,7 @@ class DualPrompt(PoolStrategy):
         >>> from cl_prompts.backbones import create_backbone
         >>> dual = DualPrompt(backbone=create_backbone(), n_classes=10, evaluator=None)
         >>> tuple(dual.model.pools[1].values.shape)  # prompts, blocks, key/value, rows, width
-        (10, 3, 2, 20, 192)
+        (10, 3, 2, 20, 128)
     """
 
     n_tasks: Count | None = None

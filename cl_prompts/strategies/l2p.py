@@ -38,7 +38,7 @@ class L2P(PoolStrategy):
         >>> from cl_prompts.backbones import create_backbone
         >>> l2p = L2P(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
         >>> tuple(l2p.model.pools[0].values.shape)  # prompts, tokens, width
-        (10, 5, 192)
+        (10, 5, 128)
     """
 
     pool_size: Count = 10

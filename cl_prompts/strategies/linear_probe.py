@@ -16,8 +16,8 @@ class LinearProbe(OnlineStrategy):
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> probe = LinearProbe(backbone=create_backbone(), n_classes=10, evaluator=None)
-        >>> probe.model.n_learned  # 10 rows of 192 weights and a bias
-        1930
+        >>> probe.model.n_learned  # 10 rows of 128 weights and a bias
+        1290
     """
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:

@@ -50,7 +50,7 @@ class MVP(OnlineStrategy):
         >>> from cl_prompts.backbones import create_backbone
         >>> mvp = MVP(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
         >>> mvp.model.n_learned
-        49486
+        80750
     """
 
     withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)

@@ -26,7 +26,7 @@ class NCM(PrototypeStrategy):
         >>> from cl_prompts.backbones import create_backbone
         >>> ncm = NCM(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
         >>> tuple(ncm.model.head.mean.shape)
-        (10, 192)
+        (10, 128)
     """
 
     metric: Metric = "cosine"

@@ -35,7 +35,7 @@ class RanPACProbe(PrototypeStrategy):
         >>> from cl_prompts.backbones import create_backbone
         >>> vit = create_backbone()
         >>> ranpac = RanPACProbe(backbone=vit, n_classes=10, projection=100, evaluator=None)
-        >>> ranpac.model.head.ridge
+        >>> float(ranpac.model.head.ridge)
         10000.0
     """
 

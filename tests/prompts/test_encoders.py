@@ -62,7 +62,7 @@ def test_repeats_apply_the_same_weights_again() -> None:
 
 def test_rows_pass_one_by_one_but_for_the_lstm() -> None:
     rows, order = torch.randn(2, 4, 16), torch.tensor([2, 0, 3, 1])
-    for encoder, alone in (
+    for encoder, by_row in (
         (MLPEncoder(16), True),
         (ProjectorEncoder(16), True),
         (LSTMEncoder(16), False),

@@ -46,9 +46,9 @@ class Declared:
         ...     '''Random features.'''
         >>> Ridge.settings()["projection"].default
         100
-        >>> Ridge().take({"projection": 0})
+        >>> Ridge().take({"projektion": 50})
         Traceback (most recent call last):
-        cl_prompts.errors.InputError: projection is 0: it must be at least 1
+        cl_prompts.errors.InputError: unknown setting of Ridge 'projektion': did you mean 'projection'?
     """
 
     withdrawn: ClassVar[tuple[str, ...]] = ()
