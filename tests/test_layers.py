@@ -140,6 +140,7 @@ def test_rooms_have_names_and_nothing_else_lies_loose() -> None:
     assert {room_of(file) for file in FILES} == set(ROOMS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

@@ -46,9 +46,9 @@ class Declared:
         ...     '''Random features.'''
         >>> Ridge.settings()["projection"].default
         100
-        >>> Ridge().take({"projektion": 50})
+        >>> Ridge().take({"rate": 0.5})
         Traceback (most recent call last):
-        cl_prompts.errors.InputError: unknown setting of Ridge 'projektion': did you mean 'projection'?
+        cl_prompts.errors.InputError: unknown setting of Ridge 'rate': there is projection
     """
 
     withdrawn: ClassVar[tuple[str, ...]] = ()
