@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: run test check bench format clean
+.PHONY: run test quick check bench format clean
 
 run: $(READY)  ## the main job: MVP, linear probe and fine-tuning on the embedded default, then a report
 	$(BIN)/cl-prompts run digits
 
 test: $(READY)  ## the whole truth, under 10 minutes on 2 cores
 	$(BIN)/python -m pytest -n 2
+
+quick: $(READY)  ## what is not slow, under a minute on 2 cores: the daily loop
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .

@@ -21,9 +21,9 @@ PARTS = {"backbones", "prompts", "models", "losses", "training", "metrics"}
 ROOMS: dict[str, set[str]] = {
     "backbones": set(),
     "prompts": {"backbones"},
-    "training": set(),
-    "models": {"backbones", "prompts", "training"},  # RanPAC holds samples out in a reservoir
+    "models": {"backbones", "prompts"},
     "losses": {"backbones", "prompts", "models"},
+    "training": {"backbones", "prompts", "models", "losses"},
     "metrics": {"backbones", "prompts", "models"},
     "datasets": set(),
     "scenarios": {"datasets"},
@@ -34,13 +34,17 @@ ROOMS: dict[str, set[str]] = {
     "__init__": set(),
 }
 LEARNING = {"torch", "torchvision", "timm", "numpy", "sklearn", "scipy", "safetensors"}
+#: arrows up that are allowed all the same, and why
+EXCEPTIONS = {
+    ("models/held_out.py", "training"): "a reservoir of rows is bookkeeping, no learning",
+}
 #: room -> the libraries that it may import; experiments may import anything
 LIBRARIES: dict[str, set[str]] = {
-    **{room: {*LEARNING, "huggingface_hub"} for room in PARTS},
+    **{part: {*LEARNING, "huggingface_hub"} for part in PARTS},
     "datasets": {"torch", "torchvision", "numpy", "PIL", "sklearn", "filelock", "scipy"},
     "scenarios": {"torch", "numpy"},
     "strategies": {*LEARNING, "avalanche"},
-    **{room: set() for room in (*EVERYWHERE, "__init__")},
+    **{loose: set() for loose in (*EVERYWHERE, "__init__")},
 }
 #: the only files of scenarios that know Avalanche
 DOORS = {"benchmarks.py", "streams.py", "multi_hot.py"}
@@ -87,8 +91,10 @@ by_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relat
 @by_file
 def test_rooms_are_imported_downwards_alone(file: Path) -> None:
     own = {module.split(".")[1] for module, _ in imports(file) if module.startswith("cl_prompts.")}
-    room = room_of(file)
-    upwards = own - {room} - ROOMS[room] - EVERYWHERE
+    room, path = room_of(file), file.relative_to(PACKAGE).as_posix()
+    excepted = {other for module, other in EXCEPTIONS if module == path}
+    upwards = own - {room} - ROOMS[room] - EVERYWHERE - excepted
+    assert excepted <= own, f"{path} is no exception any more: take it off EXCEPTIONS"
     assert not upwards, f"{room} may not import from {', '.join(sorted(upwards))}"
 
 
@@ -104,33 +110,24 @@ def test_libraries_stay_where_they_belong(file: Path) -> None:
     assert not beyond, f"{room} may not import {', '.join(sorted(beyond))}"
 
 
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
 @by_file
 def test_no_module_uses_anothers_underscore_names(file: Path) -> None:
-    private = {
-        f"{module}.{name}"
-        for module, name in imports(file)
-        if name.startswith("_") and name[1] != "_"
-    }
-    tree = ast.parse(file.read_text())
-    modules = {
-        alias.asname or alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-        if f"{node.module}.{alias.name}" in MODULES
-    }
-    for node in ast.walk(tree):
-        if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
-            continue
-        if node.value.id in modules and node.attr.startswith("_") and node.attr[1] != "_":
-            private.add(f"{node.value.id}.{node.attr}")
+    private = {f"{module}.{name}" for module, name in imports(file) if is_private(name)}
+    modules = {module.rpartition(".")[2] for module, name in imports(file) if not name}
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            read = f"{node.value.id}.{node.attr}"
+            private |= {read} if node.value.id in modules and is_private(node.attr) else set()
     assert not private, f"{', '.join(sorted(private))} belong to their modules"
 
 
 def test_there_is_no_circle() -> None:
     graph = {
-        name_of(file): {module for module, _ in imports(file) if module in MODULES}
-        - {name_of(file)}
+        name_of(file): {module for module, _ in imports(file)} & MODULES - {name_of(file)}
         for file in FILES
     }
     try:
@@ -143,6 +140,7 @@ def test_rooms_have_names_and_nothing_else_lies_loose() -> None:
     assert {room_of(file) for file in FILES} == set(ROOMS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

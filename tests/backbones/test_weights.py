@@ -124,6 +124,7 @@ image_size=32).vit.norm.bias.sum()))
 """
 
 
+@pytest.mark.slow
 def test_the_hub_is_read_through_its_local_cache(tmp_path: Path) -> None:
     """A real cache folder as the hub's client lays it out, in a process without network."""
     vit = timm.create_model("vit_tiny_patch16_224.augreg_in21k", pretrained=False)
@@ -146,6 +147,7 @@ def test_the_hub_is_read_through_its_local_cache(tmp_path: Path) -> None:
     assert float(told.stdout) == pytest.approx(192 * 0.25)
 
 
+@pytest.mark.slow
 def test_a_hub_out_of_reach_names_the_file_to_fetch(tmp_path: Path) -> None:
     environment = {
         **os.environ,

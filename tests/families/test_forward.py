@@ -84,6 +84,7 @@ def test_a_shared_first_projection_changes_neither_outputs_nor_gradients(kind: s
         torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
 @pytest.mark.parametrize(
     "kind", [kind for kind in PROMPTED if kind != "multi_lane"]

@@ -6,17 +6,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
-from cl_prompts.datasets import registry as datasets
-from cl_prompts.datasets.readers import Source
 from cl_prompts.errors import InputError
 from cl_prompts.experiments import runner
 from cl_prompts.experiments.building import Builder
@@ -24,9 +18,9 @@ from cl_prompts.experiments.run_folder import RunFolder
 from cl_prompts.experiments.settings import Settings, plan
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import STRATEGIES
+from tests.few_images import few_images
 
 PAGE = (Path(__file__).parents[2] / "docs" / "matrix.md").read_text()
-TRAIN, TEST = 6, 3  # digits of each class; ten times as many scenes
 
 
 def documented() -> dict[tuple[str, str], str]:
@@ -58,35 +52,10 @@ def test_the_page_has_every_strategy_and_every_scenario_and_a_reason_for_each_re
             assert len(line.split("|")[-2].strip()) > 20, line
 
 
-@cache
-def few(name: str) -> Source:
-    """The embedded data set, with so few images that a run takes no time."""
-    source = READERS[name](Path(), None)
-    parts = []
-    for images, targets, n in (
-        (source.train, source.train_targets, TRAIN),
-        (source.test, source.test_targets, TEST),
-    ):
-        if targets.ndim == 2:
-            rows = np.arange(10 * n)
-        else:
-            rows = np.sort(np.concatenate([np.flatnonzero(targets == c)[:n] for c in range(10)]))
-        parts += [torch.as_tensor(images)[torch.from_numpy(rows)], targets[rows]]
-    return Source(*parts, source.classes)
-
-
-READERS = {name: datasets.DATASETS[name].read for name in ("digits", "digit_scenes")}
-
-
 @pytest.fixture(scope="module")
 def builder() -> Iterator[Builder]:
-    """One builder for all cells, which share the backbone, on small data."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in READERS:
-            entry = replace(
-                datasets.DATASETS[name], read=lambda folder, cache, name=name, **_: few(name)
-            )
-            patch.setitem(datasets.DATASETS, name, entry)
+    """One builder for all cells, which share the backbone, on few images."""
+    with few_images():
         yield Builder()
 
 

@@ -1,10 +1,12 @@
-"""A strategy holds as much after 200 more steps as before them."""
+"""A strategy holds as much after 160 more steps as before them."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from types import BuiltinFunctionType
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
@@ -13,7 +15,9 @@ from avalanche.core import SupervisedPlugin
 from cl_prompts.scenarios import iid_benchmark
 from tests.toys import REPLAYING, TABLE, Blobs, fit, make, tiny_vit
 
-FIRST, STEPS = 30, 200
+FIRST, STEPS = 40, 160
+#: the census itself makes a storage per tensor, and isinstance caches weak references now and then
+FROM_ELSEWHERE = (torch.UntypedStorage, ref, BuiltinFunctionType)
 
 
 class Census(SupervisedPlugin):
@@ -29,7 +33,7 @@ class Census(SupervisedPlugin):
         # The first census leaves weak references behind, and so does not count.
         if self.steps in (FIRST - 1, FIRST, FIRST + STEPS):
             gc.collect()
-            alive = gc.get_objects()
+            alive = [x for x in gc.get_objects() if type(x) not in FROM_ELSEWHERE]
             tensors = [x for x in alive if isinstance(x, torch.Tensor)]
             self.counts.append(
                 (len(tensors), sum(x.untyped_storage().nbytes() for x in tensors), len(alive))
@@ -46,7 +50,7 @@ def only_new_objects() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("kind", TABLE)
-def test_memory_is_flat_over_200_steps(kind: str, only_new_objects: None) -> None:
+def test_memory_is_flat_over_160_steps(kind: str, only_new_objects: None) -> None:
     n, census, row = 2 * (FIRST + STEPS) + 2, Census(), TABLE[kind]
     stream = iid_benchmark(Blobs(n, size=8), Blobs(6, size=8)).train_stream
     # As little work as possible: a ViT of two blocks and one patch, two samples a step.

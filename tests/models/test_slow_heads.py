@@ -154,27 +154,6 @@ def test_slow_heads_of_finished_experts_stay() -> None:
     assert not list(slow.parameters())
 
 
-def test_only_started_experts_compete() -> None:
-    router = AnalyticRouter(3, 4, width=30, ridge=1.0).eval()
-    query = torch.randn(20, 4)
-    router.take_in(query)
-    # Far away all scores may be negative, and those of experts to come would be 0.
-    assert (router(-50 * query).index == 0).all()
-    router.train()
-    router.start_task(1)
-    assert (router(query).index == 1).all()
-    router.take_in(-query)
-    together = router.eval()(query).index
-    alone = torch.cat([router(row[None]).index for row in query])
-    assert torch.equal(together, alone)
-    router.observe(router(query))
-    assert router.count.sum() == 20
-    twin = AnalyticRouter(3, 4, width=30, ridge=1.0).eval()
-    twin.scores(query)
-    twin.load_state_dict(router.state_dict())
-    assert torch.equal(twin.scores(query), router.scores(query))
-
-
 def test_bad_input_is_refused() -> None:
     head = nn.Linear(4, 3)
     with pytest.raises(InputError, match="slow heads have no decay"):

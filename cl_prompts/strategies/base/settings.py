@@ -51,10 +51,9 @@ class Declared:
         ...     '''Random features.'''
         >>> Ridge.settings()["projection"].default
         100
-        >>> Ridge().take({"projecton": 200})
+        >>> Ridge().take({"rate": 0.5})
         Traceback (most recent call last):
-        ...
-        cl_prompts.errors.InputError: ...projection...
+        cl_prompts.errors.InputError: unknown setting of Ridge 'rate': there is projection
     """
 
     withdrawn: ClassVar[tuple[str, ...]] = ()

@@ -1,0 +1,61 @@
+"""Every setting of every strategy has a sentence, and refuses what is out of its range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import pytest
+
+from cl_prompts.checks import Bound
+from cl_prompts.errors import InputError
+from cl_prompts.strategies.base.settings import sentences
+from tests.toys import TABLE, cls_of, make
+
+
+def members(kind: Any) -> Iterator[Any]:
+    """The types of a union, or the type itself."""
+    if get_origin(kind) in (Union, UnionType):
+        for member in get_args(kind):
+            yield from members(member)
+    else:
+        yield kind
+
+
+def out_of_range(kind: Any) -> Iterator[Any]:
+    """Values that a type rules out by its words or its bounds."""
+    for member in members(kind):
+        if get_origin(member) is Literal:
+            yield "no such word"
+        if get_origin(member) is Annotated:
+            for bound in get_args(member)[1:]:
+                if isinstance(bound, Bound):
+                    yield bound.low if bound.above else bound.low - 1
+                    yield float("nan")
+                    yield from [bound.high + 1] if bound.high is not None else []
+                    yield from [bound.low + 0.5] if bound.whole else []
+
+
+@pytest.mark.parametrize("kind", TABLE)
+def test_every_setting_has_a_sentence(kind: str) -> None:
+    without = [name for name, sentence in sentences(cls_of(kind)).items() if not sentence]
+    assert not without, f"write a sentence below {', '.join(without)}"
+
+
+@pytest.mark.parametrize("kind", TABLE)
+def test_an_unknown_setting_offers_the_nearest_one(kind: str) -> None:
+    name = cls_of(kind).__name__
+    with pytest.raises(InputError, match=f"setting of {name} 'train_epoch': did you mean 'train_e"):
+        make(kind, train_epoch=3)
+
+
+@pytest.mark.parametrize("kind", TABLE)
+def test_a_value_out_of_range_is_refused_by_name(kind: str) -> None:
+    refused = 0
+    for setting in cls_of(kind).settings().values():
+        for value in out_of_range(setting.kind):
+            with pytest.raises(InputError, match=setting.name):
+                make(kind, **{setting.name: value})
+            refused += 1
+    assert refused > 20
