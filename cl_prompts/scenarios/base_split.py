@@ -34,6 +34,12 @@ class BaseSplit:
     Raises:
         InputError: no name, no task, a row outside the data set, or parameters that JSON cannot
             hold.
+
+    Example:
+        >>> from cl_prompts.scenarios import Split
+        >>> split = Split.of("by hand", [0, 1, 0, 1], [[0, 2], [1, 3]])
+        >>> split.n_tasks, split.sizes, split[1].tolist()
+        (2, [2, 2], [1, 3])
     """
 
     #: first entry of the JSON text; its number grows with each change of the fields

@@ -29,7 +29,15 @@ P = ParamSpec("P")
 
 class BenchmarkBuilder(Protocol[P]):
     """A function from two data sets and a scenario's parameters to an Avalanche benchmark; see
-    ``benchmark_builder``."""
+    ``benchmark_builder``.
+
+    Example:
+        >>> from inspect import signature
+        >>> from cl_prompts.scenarios import iid_split
+        >>> builder: BenchmarkBuilder = benchmark_builder(iid_split)
+        >>> list(signature(builder).parameters)[:3]
+        ['train', 'test', 'seed']
+    """
 
     @overload
     def __call__(self, train: Any, test: Any, *args: P.args, **kwargs: P.kwargs) -> CLScenario: ...
