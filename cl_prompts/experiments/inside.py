@@ -42,6 +42,15 @@ class Inside:
         self._usage = prompt_usage(strategy.model)
         self._passes = self._count(strategy)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The counters at the start of the task."""
+        return {"usage": self._usage, "passes": dict(self._passes)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self._usage = state["usage"]
+        self._passes = dict(state["passes"])
+
     def after_task(self, strategy: Any, samples: int) -> None:
         """Write everything, with ``samples`` of the stream seen."""
         rows = [*self._prompts(strategy, samples), *self._buffer(strategy, samples)]

@@ -47,8 +47,9 @@ class Tracker(BaseSGDPlugin):
         self._samples = start
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Note the counters."""
-        self.inside.before_task(strategy)
+        """Note the counters, unless training resumes inside the task."""
+        if strategy.place is None:
+            self.inside.before_task(strategy)
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Collect the loss on the device; write it every few stream batches."""
@@ -61,6 +62,16 @@ class Tracker(BaseSGDPlugin):
         """Write the remaining losses, and what one sees inside the strategy."""
         self._write_loss()
         self.inside.after_task(strategy, self._samples)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Losses that are not written yet, and the counters at the start of the task."""
+        losses = torch.stack(self._losses).cpu() if self._losses else torch.zeros(0)
+        return {"losses": losses, "inside": self.inside.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self._losses = list(state["losses"].to(device).unbind())
+        self.inside.load_state_dict(state["inside"])
 
     def on_evaluation(self, kind: str, evaluation: Evaluation) -> None:
         """Write one evaluation, "anytime" or "task_end"."""

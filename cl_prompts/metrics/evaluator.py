@@ -128,6 +128,32 @@ class CachedEvaluator:
         scores = {name: value for name, value in whole.flat().items() if name != "mean_ap"}
         return Evaluation(samples_seen, whole.mean_ap, whole.ap, fixed, scores)
 
+    def state_dict(self, model: nn.Module) -> dict[str, Any]:
+        """What later evaluations of this model need not compute again, and the work so far."""
+        keys = model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
+        valid = {k: part for k, part in self._cached.items() if keys.get(k) == part.version}
+        return {
+            "images": self.images,
+            "macs": self.macs,
+            "warm": model.warm_state() if isinstance(model, ContinualModel) else [],
+            "cached": {k: (part.known.clone(), part.values.clone()) for k, part in valid.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any], model: nn.Module) -> None:
+        """Inverse of :meth:`state_dict`, for a model in the state in which that was taken."""
+        self.images = int(state["images"])
+        self.macs = float(state["macs"])
+        keys = model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
+        self._cached = {}
+        for name, (known, values) in state["cached"].items():
+            if name in keys:
+                part = _CachedPart(keys[name], len(self.targets), self.device)
+                part.known = known.clone()
+                part.values = values.to(self.device, copy=True)
+                self._cached[name] = part
+        if isinstance(model, ContinualModel):
+            model.warm(list(state["warm"]))
+
     @torch.no_grad()
     def logits(self, model: nn.Module, seen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """(rows, logits (batch, classes)) of the test images that count, in no particular order.

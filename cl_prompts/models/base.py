@@ -155,6 +155,13 @@ class ContinualModel(nn.Module):
         encoding = self.encode(images, cached or {})
         return replace(self.decode(encoding), cacheable=encoding.parts)
 
+    def warm_state(self) -> list[int]:
+        """What evaluation has prepared for the parameters as they are, for :meth:`warm`."""
+        return []
+
+    def warm(self, prepared: list[int]) -> None:
+        """Prepare the same again in a model with the same parameters; it counts as no work."""
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (batch, 3, size, size) in [0, 1] -> logits (batch, n_classes)."""
         return self.run(images).logits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -298,6 +298,22 @@ class MultiLaneViT(ContinualModel):
         tables = slots, self._prompts(chosen)
         self._cached_tables = (key, tables) if keep else None
         return tables
+
+    def warm_state(self) -> list[int]:
+        """The lanes whose tables are cached and valid."""
+        if self._cached_tables is None:
+            return []
+        versions: Any = self._cached_tables[0]
+        valid = all(self.lanes.lane(i).version() == version for i, version in versions)
+        return [i for i, _ in versions] if valid else []
+
+    @torch.no_grad()
+    def warm(self, prepared: list[int]) -> None:
+        """Compute the tables of these lanes."""
+        if prepared:
+            macs = self.backbone.counter.macs
+            self._tables(list(prepared))
+            self.backbone.counter.macs = macs
 
     # ------------------------------------------------------------------ logits
 

@@ -53,6 +53,22 @@ class Batch:
         return replace(self, columns=[column[rows] for column in self.columns], annotated=annotated)
 
 
+class Place(NamedTuple):
+    """A place between two stream batches of an experience.
+
+    Attributes:
+        samples: stream samples of the current epoch that are done.
+        clock: counters of Avalanche's clock, by name.
+
+    Example:
+        >>> Place(64, {"train_exp_epochs": 2}).samples
+        64
+    """
+
+    samples: int
+    clock: dict[str, int]
+
+
 class StreamShare(NamedTuple):
     """A range of samples of the current epoch.
 

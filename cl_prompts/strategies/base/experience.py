@@ -41,12 +41,18 @@ class TaskPosition:
         self.last = True
         self.samples = 0
 
-    def enter(self, experience: Any) -> None:
-        """Update the position at the start of training on an experience."""
+    def enter(self, experience: Any, *, again: bool = False) -> None:
+        """Update the position at the start of training on an experience.
+
+        Args:
+            experience: which one.
+            again: it was entered before, and training resumes inside it.
+        """
         with _unmasked(experience):
             self.first = bool(getattr(experience, "is_first_subexp", True))
             self.last = bool(getattr(experience, "is_last_subexp", True))
-        self.samples = (0 if self.first else self.samples) + len(experience.dataset)
+        if not again:
+            self.samples = (0 if self.first else self.samples) + len(experience.dataset)
         whole = whole_of(experience)
         self.last = self.last or (whole is not experience and self.samples >= len(whole.dataset))
 

@@ -31,11 +31,15 @@ class RepeatedBatches(Sampler[list[int]]):
         self.repeats = repeats
         self.generator = generator
         self.order = torch.arange(n)
+        self.start = 0
+        """Rows of the order that the next pass leaves out, whole batches: they were done before."""
 
     def __iter__(self) -> Iterator[list[int]]:
         if self.generator is not None:
             self.order = torch.randperm(self.n, generator=self.generator)
-        for rows in self.order.split(self.batch_size) if self.n else ():
+        left = self.order[self.start :]
+        self.start = 0
+        for rows in left.split(self.batch_size) if len(left) else ():
             yield from [rows.tolist()] * self.repeats
 
     def __len__(self) -> int:

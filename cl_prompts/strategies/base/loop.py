@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +14,7 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.base import Output
 from cl_prompts.models.heads import FINITE_MASK
-from cl_prompts.strategies.base.batch import Batch, StreamShare
+from cl_prompts.strategies.base.batch import Batch, Place, StreamShare
 from cl_prompts.strategies.base.experience import TaskPosition
 from cl_prompts.strategies.base.hooks import MethodHooks
 from cl_prompts.strategies.base.labels import classes_of
@@ -42,8 +43,16 @@ class StreamLoop(MethodHooks, StreamTemplate):
     remember_first: ClassVar[bool] = False
     """Whether stream samples enter the buffer before they are trained on, instead of after."""
 
+    between_batches: Callable[[], None] | None = None
+    """Called after each stream batch of our own loader, where ``state_dict`` may be taken."""
+    place: Place | None = None
+    """Where training resumes inside the next experience; None for its start."""
+
     _position: TaskPosition
     _next_period: int
+    _epoch_order: Tensor
+    _inside: Place | None = None
+    _stop_training: bool
 
     # ------------------------------------------------------------------ Avalanche's hooks
 
@@ -67,19 +76,34 @@ class StreamLoop(MethodHooks, StreamTemplate):
     def _before_training_exp(self, **kwargs: Any) -> None:
         self.check_experience(self.experience)
         self.annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
-        self._position.enter(self.experience)
-        if self.announced and self._position.first:
+        resumed = self.place is not None
+        self._position.enter(self.experience, again=resumed)
+        if self.announced and self._position.first and not resumed:
             if self.new_optimizer:
                 self.optimizer.state = defaultdict(dict)
             self.tasks_started += 1
             self.start_task(self.annotated)
         super()._before_training_exp(**kwargs)
-        self.replay.enter(self.experience, self.annotated.cpu())
+        if not resumed:
+            self.replay.enter(self.experience, self.annotated.cpu())
         if self.buffer.size and self.batches is None:
             raise InputError(
                 "buffer_size and a plugin that replaces the data loader cannot be combined: use one"
                 " of the two"
             )
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        """Train the epochs of an experience; those before ``place`` were trained before."""
+        if self.place is not None:
+            for name, count in self.place.clock.items():
+                setattr(self.clock, name, count)
+        for _ in range(self.clock.train_exp_epochs, self.train_epochs):
+            self._before_training_epoch(**kwargs)
+            if self._stop_training:
+                self._stop_training = False
+                break
+            self.training_epoch(**kwargs)
+            self._after_training_epoch(**kwargs)
 
     def _after_training_exp(self, **kwargs: Any) -> None:
         if self.announced and self._position.last:
@@ -94,7 +118,8 @@ class StreamLoop(MethodHooks, StreamTemplate):
         self.set_learning_rate()
         loaded = self.batches.repeats if self.batches is not None else 1
         n = len(self.experience.dataset)
-        position = 0
+        position = self._begin_epoch()
+        begun_at = position
         for i, minibatch in enumerate(self.dataloader):
             if self._stop_training:
                 break
@@ -110,8 +135,33 @@ class StreamLoop(MethodHooks, StreamTemplate):
             for inner in range(self.online_iter // loaded):
                 last = repetition + inner + 1 == self.online_iter
                 self.update(self.make_batch(stream), share if last else None, **kwargs)
-            position += share.size if repetition == loaded - 1 else 0
-        self.check_loss(now=True)
+            if repetition == loaded - 1:
+                position += share.size
+                self._between_batches(position)
+        if position > begun_at:
+            self.check_loss(now=True)
+
+    def _begin_epoch(self) -> int:
+        """Samples of this epoch that were trained on before; the loader leaves them out."""
+        position = 0
+        if self.place is not None:
+            position = self.place.samples
+            self.clock.train_epoch_iterations = self.place.clock["train_epoch_iterations"]
+            self.place = None
+        if self.batches is not None:
+            self.batches.start = position
+        # Of what follows, the order of the epoch is drawn first.
+        self._epoch_order = self.shuffler.get_state()
+        return position
+
+    def _between_batches(self, samples: int) -> None:
+        """Let others look at the state between two stream batches, where it is whole."""
+        if self.between_batches is None:
+            return
+        clock = {name: n for name, n in vars(self.clock).items() if isinstance(n, int)}
+        self._inside = Place(samples, clock)
+        self.between_batches()
+        self._inside = None
 
     def update(self, batch: Batch, finished: StreamShare | None = None, **kwargs: Any) -> None:
         """Make one optimizer step with all of Avalanche's triggers.

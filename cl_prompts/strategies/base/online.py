@@ -15,6 +15,7 @@ from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.errors import InputError
 from cl_prompts.losses.multi_label import LossNorm
 from cl_prompts.models.base import ContinualModel
+from cl_prompts.strategies.base.batch import Place
 from cl_prompts.strategies.base.experience import TaskPosition
 from cl_prompts.strategies.base.hooks import ClassMask
 from cl_prompts.strategies.base.labels import classes_of
@@ -192,11 +193,12 @@ class OnlineStrategy(StreamLoop, Declared):
     # ------------------------------------------------------------------ state
 
     def state_dict(self) -> dict[str, Any]:
-        """All state needed to resume after the last finished experience, as tensors and plain
-        values.
+        """All state needed to resume, as tensors and plain values.
 
-        The state of plugins is not included.
+        It is whole after an experience, and inside of one when ``between_batches`` is called. The
+        state of plugins is not included.
         """
+        inside = self._inside
         return {
             "model": self.model.learned_state(),
             "optimizer": self.optimizer.state_dict(),
@@ -204,10 +206,12 @@ class OnlineStrategy(StreamLoop, Declared):
             "tasks_started": self.tasks_started,
             "samples_of_task": self._position.samples,
             "next_period": self._next_period,
-            "shuffler": self.shuffler.get_state(),
+            "shuffler": self.shuffler.get_state() if inside is None else self._epoch_order,
+            "place": None if inside is None else {"samples": inside.samples, "clock": inside.clock},
             "samples_seen": self.samples_seen,
             "updates": self.updates,
             "experiences": self.clock.train_exp_counter,
+            "sources": self.replay.n_sources,
         }
 
     def load_state_dict(
@@ -217,7 +221,9 @@ class OnlineStrategy(StreamLoop, Declared):
 
         Args:
             state: from a strategy of the same construction.
-            experiences: the experiences trained on before, in order; needed with a replay buffer.
+            experiences: the experiences trained on before, in order, and last the one inside of
+                which the state was taken, if it was; needed with a replay buffer. That experience
+                is to be trained next.
         """
         self.replay.restore(state, [(e, classes_of(e, self.model.n_classes)) for e in experiences])
         self.model.load_learned_state(state["model"])
@@ -230,6 +236,7 @@ class OnlineStrategy(StreamLoop, Declared):
         self._next_period = int(state["next_period"])
         self._position.samples = int(state["samples_of_task"])
         self.clock.train_exp_counter = int(state["experiences"])
+        self.place = None if state["place"] is None else Place(**state["place"])
 
     def save(self, path: str) -> None:
         """Write what was learned (prompts, keys, masks, head) without the backbone."""

@@ -39,6 +39,11 @@ class Replay:
     def __len__(self) -> int:
         return len(self.buffer)
 
+    @property
+    def n_sources(self) -> int:
+        """Experiences that samples were offered from."""
+        return len(self._sources)
+
     def enter(self, experience: Any, annotated: Tensor) -> None:
         """Start an experience: later samples come from it; classes ``annotated`` (classes,) are
         labelled in it."""
@@ -90,9 +95,9 @@ class Replay:
             InputError: too few experiences for the references.
         """
         self.buffer.load_state_dict(state["buffer"])
-        if len(self.buffer) and len(experiences) != state["experiences"]:
+        if len(self.buffer) and len(experiences) != state["sources"]:
             raise InputError(
-                f"the replay buffer refers to {state['experiences']} experiences, but"
+                f"the replay buffer refers to {state['sources']} experiences, but"
                 f" {len(experiences)} were given"
             )
         self._sources = []

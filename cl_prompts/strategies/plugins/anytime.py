@@ -126,7 +126,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
             self.n_classes += grown
         self._iteration = 0
         self._start = self.samples_seen
-        self._position.enter(strategy.experience)
+        resumed = getattr(strategy, "place", None) is not None
+        self._position.enter(strategy.experience, again=resumed)
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Note the classes of the batch, unless the model does (reading labels synchronises with a
@@ -223,8 +224,12 @@ class AnytimeEvaluation(BaseSGDPlugin):
             listener(kind, evaluation)
 
     def state_dict(self) -> dict[str, Any]:
-        """Curve, counters and seen classes, as tensors and plain values."""
+        """Curve, counters, seen classes and what evaluations have cached, as tensors and plain
+        values."""
+        strategy = None if self._strategy is None else self._strategy()
+        cached = None if strategy is None else self.evaluator.state_dict(strategy.model)
         return {
+            "evaluator": cached,
             "curve": self.curve.state_dict(),
             "new_classes": [list(c) for c in self.new_classes],
             "samples_seen": self.samples_seen,
@@ -233,8 +238,17 @@ class AnytimeEvaluation(BaseSGDPlugin):
             "samples_of_task": self._position.samples,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
+    def load_state_dict(self, state: dict[str, Any], strategy: Any = None) -> None:
+        """Inverse of :meth:`state_dict`.
+
+        Args:
+            state: what it gave.
+            strategy: restored before, to the same moment; without it evaluations compute anew what
+                was cached.
+        """
+        if strategy is not None and state["evaluator"] is not None:
+            self.evaluator.device = strategy.device
+            self.evaluator.load_state_dict(state["evaluator"], strategy.model)
         self.curve.load_state_dict(state["curve"])
         self.new_classes = [list(c) for c in state["new_classes"]]
         self.samples_seen = int(state["samples_seen"])
