@@ -17,7 +17,8 @@ from rich.table import Table
 
 from cl_prompts.errors import InputError, RunError
 
-_HIDDEN_COLUMNS = ("trainable", "images/s", "F train", "F eval")
+# Columns of the report that a terminal of 80 columns has no room for.
+_HIDDEN_COLUMNS = ("BWT\u00a0%", "FWT\u00a0%", "trainable", "images/s", "F train", "F eval")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
