@@ -16,6 +16,8 @@ torch.set_num_threads(1)
 SLOW = {
     "experiments/test_cli.py",
     "experiments/test_glyph_vit.py",
+    "experiments/test_multi_label_pictures.py",
+    "experiments/test_pictures.py",
     "experiments/test_pictures_inside.py",
     "experiments/test_pretrain_glyphs.py",
     "experiments/test_report.py",

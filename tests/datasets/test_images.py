@@ -31,6 +31,7 @@ def test_an_unreadable_image_is_named_when_it_is_met(tmp_path: Path) -> None:
         list(DataLoader(data.train, batch_size=3, num_workers=1))
 
 
+@pytest.mark.slow
 def test_images_can_be_kept_in_memory(tmp_path: Path) -> None:
     root = write_folder(tmp_path)
     write_image(root / "train" / "ant" / "0.png", 9, size=(200, 20))

@@ -106,6 +106,7 @@ def model_of(kind: str, backbone: FrozenViT) -> ContinualModel:
     return model.to("meta").train()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TABLE)
 def test_cost_in_forwards_of_vit_b(kind: str, vit_b: FrozenViT) -> None:
     batch = 64 if kind == "multi_lane" else 1  # its slots cost the same whatever the batch

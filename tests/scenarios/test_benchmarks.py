@@ -353,6 +353,7 @@ def test_splits_of_other_labels_are_refused(split: Any, test: Any, wrong: np.nda
 # The package
 
 
+@pytest.mark.slow
 def test_importing_scenarios_loads_no_avalanche() -> None:
     code = (
         "import sys, cl_prompts.scenarios as s; s.si_blurry_split([0, 1, 2], n_tasks=2);"
