@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sets of one's own.
 
     Returns:
-        Exit code: 0 done, 1 a fault during a run, 2 bad input, 130 interrupted.
+        Exit code: 0 done, 1 a fault during a run, 2 bad input, 128 + n stopped by signal n
+        (130 by Ctrl-C).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = _parsed(arguments)
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt as error:
         print(f"cl-prompts: {error or 'stopped'}", file=sys.stderr)
-        return 130
+        return int(getattr(error, "exit_code", 130))
     return 0
 
 
@@ -98,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         "--resume",
         type=Path,
         metavar="FOLDER",
-        help="continue an unfinished run at its last task boundary",
+        help="continue an unfinished run at its last checkpoint, or all unfinished runs of a plan",
     )
     run.add_argument(
         "--out", type=Path, default=Path("runs"), help="parent of the run folders (default: runs)"
@@ -182,19 +183,25 @@ def _run(args: argparse.Namespace) -> None:
     has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
     console = Console(quiet=args.quiet, width=None if has_width else 140)
     if args.resume is not None:
-        _conclude([resume(args.resume, console=console)], None, console)
-        return
-    runs = plan(args.recipe, args.settings)
-    report = args.out / runs[0].recipe / f"report-{time.strftime('%Y%m%d-%H%M%S')}.html"
-    folders: list[Path] = []
+        folders = resume(args.resume, console=console)
+        single = (args.resume / "config.yaml").is_file()
+        stem = None if single else args.resume
+    else:
+        runs = plan(args.recipe, args.settings)
+        folders = run_all(runs, out=args.out, console=console, command=args.command_line)
+        stem = args.out / runs[0].recipe
+    report = None
+    if stem is not None:
+        report = stem / f"report-{time.strftime('%Y%m%d-%H%M%S')}.html"
+    finished: list[Path] = []
     try:
-        for folder in run_all(runs, out=args.out, console=console, command=args.command_line):
-            folders.append(folder)
+        for folder in folders:
+            finished.append(folder)
     except (RunError, KeyboardInterrupt):
-        if folders:  # what was finished before is not lost
-            _conclude(folders, report, console)
+        if finished:  # what was finished before is not lost
+            _conclude(finished, report, console)
         raise
-    _conclude(folders, report, console)
+    _conclude(finished, report, console)
 
 
 def _conclude(folders: Sequence[Path], report: Path | None, console: Console) -> None:

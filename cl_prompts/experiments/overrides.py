@@ -19,7 +19,13 @@ from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import STRATEGIES, canonical_name
 
 #: top-level keys with their defaults
-TOP: dict[str, Any] = {"seeds": [1], "stream_seed": None, "device": "auto", "num_workers": 0}
+TOP: dict[str, Any] = {
+    "seeds": [1],
+    "stream_seed": None,
+    "device": "auto",
+    "num_workers": 0,
+    "checkpoint_every": None,
+}
 _RUN = ("strategy", "strategies", "run")
 
 

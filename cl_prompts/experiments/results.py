@@ -14,7 +14,15 @@ from cl_prompts.experiments.names import label_of, labels_of
 from cl_prompts.experiments.runs import SETTING_KEYS, Run
 
 # Settings in which runs of one mean may differ; a difference in any other makes a row of its own.
-_PER_RUN = {"recipe", "strategy", "seed", "stream_seed", "device", "num_workers"}
+_PER_RUN = {
+    "recipe",
+    "strategy",
+    "seed",
+    "stream_seed",
+    "device",
+    "num_workers",
+    "checkpoint_every",
+}
 
 #: finds a value in a summary; None where undefined
 Lookup = Callable[[Mapping[str, Any]], float | None]

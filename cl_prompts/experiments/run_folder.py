@@ -157,15 +157,26 @@ class RunFolder:
 
 
 def new_path(out: Path, settings: Settings) -> Path:
-    """Path ``out/<recipe>/<strategy>/<seed>-<time>``, with ``-2`` and so on if it is taken."""
+    """Make the empty folder ``out/<recipe>/<strategy>/<seed>-<time>``, with ``-2`` and so on if it
+    is taken; no two processes get the same.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
     above = out / settings.recipe / label_of(settings.strategy)
     name = f"{settings.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     path = above / name
     number = 1
-    while path.exists():
-        number += 1
-        path = above / f"{name}-{number}"
-    return path
+    while True:
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            path = above / f"{name}-{number}"
+        except OSError as error:
+            raise InputError(f"run folder {path} cannot be created: {error.strerror}") from error
+        else:
+            return path
 
 
 def environment(device: str, command: str) -> dict[str, Any]:

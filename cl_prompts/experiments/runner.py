@@ -16,7 +16,10 @@ from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.building import Builder, Parts
+from cl_prompts.experiments.checkpointing import CheckpointClock
+from cl_prompts.experiments.interruption import Stopped, StopRequest, stop_requests
 from cl_prompts.experiments.names import label_of
+from cl_prompts.experiments.plans import Plan, PlannedRun, describe, unfinished_plan
 from cl_prompts.experiments.run_folder import RunFolder, new_path
 from cl_prompts.experiments.settings import Settings
 from cl_prompts.experiments.summary import results_of, summary_of
@@ -28,6 +31,8 @@ def run_all(
 ) -> Iterator[Path]:
     """Check all runs, then execute one after the other; yield the folder of each finished run.
 
+    The plan is written above the run folders, so that :func:`resume` can finish it.
+
     Raises:
         InputError: a run cannot be built; none has been started then.
         RunError: a fault during a run.
@@ -35,26 +40,54 @@ def run_all(
     builder = Builder()
     for remark in builder.check(plan)[1]:
         console.print(f"note: {remark}", highlight=False, soft_wrap=True)
-    for settings in plan:
-        parts = builder.build(settings)
-        folder = RunFolder.create(new_path(out, settings), settings, command)
-        execute(parts, folder, console=console)
-        del parts
-        # Strategy and plugins refer to each other, and hold the cached images of the data set.
-        gc.collect()
-        yield folder.path
+    runs = [PlannedRun(new_path(out, settings), settings) for settings in plan]
+    planned = Plan(command, tuple(runs))
+    if len(runs) > 1:
+        planned.write(out / plan[0].recipe)
+    yield from _finish(planned, builder, console)
 
 
-def resume(path: Path, *, console: Console) -> Path:
-    """Continue an unfinished run at its last task boundary.
+def resume(path: Path, *, console: Console) -> Iterator[Path]:
+    """Continue an unfinished run at its last checkpoint, or finish all runs of a plan.
+
+    Args:
+        path: folder of a run, or folder that holds a plan.
+        console: where progress is drawn.
+
+    Yields:
+        the folder of each run that is finished then.
 
     Raises:
-        InputError: there is no unfinished run, or it cannot be built.
-        RunError: a fault during the run.
+        InputError: there is nothing to resume, or a run cannot be built.
+        RunError: a fault during a run.
     """
+    if (path / "config.yaml").is_file() or not list(path.glob("plan-*.json")):
+        yield _resume_run(path, Builder(), console)
+        return
+    plan = unfinished_plan(path)
+    console.print(f"{path}: {describe(plan.runs)}", highlight=False, soft_wrap=True)
+    yield from _finish(plan, Builder(), console)
+
+
+def _finish(plan: Plan, builder: Builder, console: Console) -> Iterator[Path]:
+    """Execute the runs of a plan that are not finished; yield the folders of all."""
+    for run in plan.runs:
+        if run.state == "unfinished":
+            _resume_run(run.folder, builder, console)
+        elif run.state == "missing":
+            parts = builder.build(run.settings)
+            folder = RunFolder.create(run.folder, run.settings, plan.command)
+            execute(parts, folder, console=console)
+            del parts
+        # Strategy and plugins refer to each other, and hold the cached images of the data set.
+        gc.collect()
+        yield run.folder
+
+
+def _resume_run(path: Path, builder: Builder, console: Console) -> Path:
     folder, settings = RunFolder.resume(path)
     try:
-        parts = Builder().build(settings)
+        parts = builder.build(settings)
     except InputError:
         folder.close()
         raise
@@ -65,11 +98,13 @@ def resume(path: Path, *, console: Console) -> Path:
 def execute(parts: Parts, folder: RunFolder, *, console: Console) -> None:
     """Train, evaluate and record one run; the folder is valid however it ends."""
     run = TaskLoop(parts, folder)
-    with _recorded_end(run):
-        run.restore()
+    with _recorded_end(run), stop_requests() as request:
+        records = run.restore()
         start = parts.strategy.samples_seen
         names = list(parts.data.classes)
         tracker = Tracker(folder, parts.anytime, start=start)
+        if records is not None:
+            tracker.load_state_dict(records, parts.strategy.device)
         label = f"{label_of(parts.settings.strategy)} seed {parts.settings.seed}"
         line = ProgressLine(label, run.total, parts.anytime, console, start=start)
         # In front of Avalanche's own plugins: the clock has to stay last.
@@ -78,7 +113,7 @@ def execute(parts: Parts, folder: RunFolder, *, console: Console) -> None:
         try:
             with line.bar:
                 tracker.show_stream(json.loads(parts.split.to_json()), names)
-                run.train()
+                run.train(tracker, request)
             if parts.data.multi_label:
                 tracker.show_examples(parts.strategy.model, parts.data.test, names)
             tracker.finish(results_of(parts), flat_settings(parts.settings), names)
@@ -88,7 +123,7 @@ def execute(parts: Parts, folder: RunFolder, *, console: Console) -> None:
 
 
 class TaskLoop:
-    """Training of one run, task after task, with a checkpoint after each.
+    """Training of one run, task after task, with checkpoints inside of tasks and after each.
 
     Args:
         parts: of the run.
@@ -109,55 +144,93 @@ class TaskLoop:
         self._counter.reset()
         self._started = time.perf_counter()
         self._earlier_seconds = 0.0
-        self._earlier_macs = {"train": 0.0, "evaluation": 0.0, "evaluated": 0.0}
         if parts.strategy.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(parts.strategy.device)
 
-    def restore(self) -> None:
-        """Continue from the last checkpoint, or start."""
+    def restore(self) -> dict[str, Any] | None:
+        """Continue from the last checkpoint, or start; return the state of the records."""
         parts = self.parts
         state = self.folder.load_checkpoint()
         if state is None:
             self.folder.write_text("stream.json", parts.split.to_json())
             self.write_summary("running")
-            return
+            return None
         self.tasks_done = state["tasks_done"]
         self._earlier_seconds = state["seconds"]
-        self._earlier_macs = state["macs"]
-        done = [parts.benchmark.train_stream[i] for i in range(self.tasks_done)]
-        parts.strategy.load_state_dict(state["strategy"], done)
-        parts.anytime.load_state_dict(state["anytime"])
+        strategy = parts.strategy
+        begun = self.tasks_done + (state["strategy"]["place"] is not None)
+        # A strategy of the whole stream replays nothing.
+        tasks = [] if strategy.whole_stream else range(begun)
+        strategy.load_state_dict(
+            state["strategy"], [parts.benchmark.train_stream[i] for i in tasks]
+        )
+        for name, count in state["counter"].items():
+            setattr(self._counter, name, count)
+        parts.anytime.load_state_dict(state["anytime"], strategy)
         parts.data.train.load_state_dict(state["augmentation"])
         torch.set_rng_state(state["torch"])
+        if self.tasks_done:
+            self._export()  # the process may have died before it could
         self.write_summary("running")
+        records: dict[str, Any] = state["records"]
+        return records
 
-    def train(self) -> None:
-        """Train on the tasks that are left; a strategy of the whole stream trains once."""
+    def train(self, tracker: Tracker, request: StopRequest) -> None:
+        """Train on the tasks that are left; a strategy of the whole stream trains once.
+
+        Raises:
+            Stopped: the state is saved, as ``request`` asked for an end.
+        """
         strategy = self.parts.strategy
         tasks: list[Any] = list(self.parts.benchmark.train_stream)
         if strategy.whole_stream:
             tasks = [tasks]
+        every = self.parts.settings.checkpoint_every
+        clock = CheckpointClock(every, samples=strategy.samples_seen)
+
+        def between_batches() -> None:
+            if request.number is not None or clock.due(strategy.samples_seen):
+                start = time.perf_counter()
+                self._save(tracker)
+                clock.saved(strategy.samples_seen, time.perf_counter() - start)
+            self._stop(request)
+
+        strategy.between_batches = between_batches
         workers = self.parts.settings.num_workers
         for task in tasks[self.tasks_done :]:
             strategy.train(task, eval_streams=[], num_workers=workers)
             self.tasks_done += 1
-            self._save()
+            self._save(tracker)
+            self._export()
+            self._stop(request)
 
-    def _save(self) -> None:
+    def _stop(self, request: StopRequest) -> None:
+        if request.number is not None:
+            raise Stopped(
+                f"stopped after {self.parts.strategy.samples_seen} samples; continue with:"
+                f" cl-prompts run --resume {self.folder.path}",
+                request.number,
+            )
+
+    def _save(self, tracker: Tracker) -> None:
         parts = self.parts
+        counter = self._counter
         self.folder.save_checkpoint(
             {
                 "tasks_done": self.tasks_done,
                 "seconds": self.seconds(),
-                "macs": self.macs(),
+                "counter": {n: getattr(counter, n) for n in ("images", "blocks", "macs")},
                 "strategy": parts.strategy.state_dict(),
                 "anytime": parts.anytime.state_dict(),
                 "augmentation": parts.data.train.state_dict(),
+                "records": tracker.state_dict(),
                 "torch": torch.get_rng_state(),
             }
         )
-        parts.strategy.save(str(self.folder.path / "learned.safetensors"))
         self.write_summary("running")
+
+    def _export(self) -> None:
+        self.parts.strategy.save(str(self.folder.path / "learned.safetensors"))
 
     def seconds(self) -> float:
         """Wall time spent on this run, also before it was resumed."""
@@ -166,12 +239,11 @@ class TaskLoop:
     def macs(self) -> dict[str, float]:
         """Multiply-accumulates of the backbone in training and evaluation, and test images."""
         evaluator = self.parts.anytime.evaluator
-        now = {
+        return {
             "train": self._counter.macs - evaluator.macs,
             "evaluation": evaluator.macs,
             "evaluated": evaluator.images,
         }
-        return {name: self._earlier_macs[name] + value for name, value in now.items()}
 
     def write_summary(self, status: str, error: str | None = None) -> None:
         """Write ``summary.json``, which is valid at every moment of a run."""
@@ -206,6 +278,9 @@ def _recorded_end(run: TaskLoop) -> Iterator[None]:
     """Write how a run ended into its summary, and release the folder."""
     try:
         yield
+    except Stopped as error:
+        run.write_summary("interrupted", f"stopped by signal {error.number}")
+        raise
     except KeyboardInterrupt as error:
         run.write_summary("interrupted", "stopped by the user")
         raise KeyboardInterrupt(

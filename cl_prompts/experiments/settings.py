@@ -38,6 +38,8 @@ class Settings:
         stream_seed: of the stream.
         device: "auto" or a device of torch.
         num_workers: loader processes.
+        checkpoint_every: stream samples between two checkpoints; None: so that they take at most
+            2 % of the time.
         dataset, scenario, backbone: ``name`` and arguments of each.
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
@@ -49,6 +51,7 @@ class Settings:
     stream_seed: int
     device: str
     num_workers: int
+    checkpoint_every: int | None = None
     dataset: dict[str, Any] = field(default_factory=dict)
     scenario: dict[str, Any] = field(default_factory=dict)
     backbone: dict[str, Any] = field(default_factory=dict)
@@ -108,6 +111,9 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
     seeds = dict.fromkeys(as_seed("seed", seed) for seed in as_list(recipe["seeds"]))
     stream_seed = recipe["stream_seed"]
     workers = whole_number("num_workers", recipe["num_workers"], 0)
+    every = recipe["checkpoint_every"]
+    if every is not None:
+        every = whole_number("checkpoint_every", every)
     runs = [
         Settings(
             recipe=Path(name).stem,
@@ -116,6 +122,7 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
             stream_seed=seed if stream_seed is None else as_seed("stream_seed", stream_seed),
             device=str(recipe["device"]),
             num_workers=workers,
+            checkpoint_every=every,
             options=options[strategy],
             **sections,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from typing import Any
 
 import pytest
@@ -11,6 +12,9 @@ import torch
 from cl_prompts.errors import InputError
 from tests.families.runs import finished
 from tests.toys import ALL, cls_of, experiences, fit, learnable, make, same, weights
+
+#: a scenario that shuffles inside its tasks
+SHUFFLED = "class_incremental"
 
 #: joint training has no task boundary to stop at
 CASES = [
@@ -46,7 +50,66 @@ def test_a_run_resumes_exactly_after_an_experience(kind: str, scenario: str) -> 
     assert second.updates == whole.strategy.updates
 
 
+class Stop(Exception):
+    """Where the first half of a run ends."""
+
+
+def stopped_after(strategy: Any, stream: list[Any], batches: int) -> dict[str, Any]:
+    """Train up to a stream batch, in the middle of an experience or not; the state there."""
+    states = []
+
+    def between_batches() -> None:
+        states.append(as_file(strategy.state_dict()))
+        if len(states) == batches:
+            raise Stop
+
+    strategy.between_batches = between_batches
+    with pytest.raises(Stop):
+        fit(strategy, stream)
+    return states[-1]
+
+
+INSIDE = [
+    (kind, scenario)
+    for scenario in ("si_blurry", "class_incremental", "mlcil", "si_blurry_multi_label")
+    for kind in ALL
+    if learnable(kind, scenario)
+]
+
+
+@pytest.mark.parametrize(("kind", "scenario"), INSIDE)
+def test_a_run_resumes_exactly_inside_an_experience(kind: str, scenario: str) -> None:
+    whole = finished(kind, scenario)
+    batches = random.Random(f"{kind} {scenario}").randint(1, 5)
+    state = stopped_after(make(kind, scenario), experiences(scenario), batches)
+    second, stream = make(kind, scenario), experiences(scenario)
+    if second.whole_stream:
+        second.load_state_dict(state)
+        fit(second, stream)
+    else:
+        begun = state["experiences"]
+        second.load_state_dict(state, stream[: begun + 1])
+        fit(second, stream[begun:])
+    assert same(whole.after, weights(second))
+    assert torch.equal(whole.strategy.buffer.slots, second.buffer.slots)
+    assert second.samples_seen == whole.strategy.samples_seen
+    assert second.updates == whole.strategy.updates
+
+
+def test_several_epochs_resume_in_the_order_of_their_own() -> None:
+    settings = {"train_epochs": 3, "online_iter": 1}
+    whole = fit(make("linear_probe", "class_incremental", **settings), experiences(SHUFFLED))
+    for batches in (1, 2, 3, 4, 7, 9):
+        first = make("linear_probe", "class_incremental", **settings)
+        state = stopped_after(first, experiences(SHUFFLED), batches)
+        second = make("linear_probe", "class_incremental", **settings)
+        stream = experiences(SHUFFLED)
+        second.load_state_dict(state, stream[: state["experiences"] + 1])
+        fit(second, stream[state["experiences"] :])
+        assert same(weights(whole), weights(second))
+
+
 def test_a_buffer_needs_the_experiences_that_it_points_into() -> None:
     first = fit(make("mvp_r"), experiences()[:1])
-    with pytest.raises(InputError, match="points into 1 experiences, but 0 were given"):
+    with pytest.raises(InputError, match="refers to 1 experiences, but 0 were given"):
         make("mvp_r").load_state_dict(first.state_dict())

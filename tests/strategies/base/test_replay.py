@@ -69,7 +69,7 @@ def test_without_a_buffer_nothing_is_held_of_past_experiences() -> None:
 
 def test_a_state_needs_the_experiences_that_it_points_into() -> None:
     replay, stream = filled()
-    state = {"buffer": replay.buffer.state_dict(), "experiences": 3}
+    state = {"buffer": replay.buffer.state_dict(), "sources": 3}
     annotated = [(e, classes_of(e, N_CLASSES)) for e in stream]
     other = Replay(ReservoirBuffer(12, width=2), 4)
     other.restore(state, annotated)

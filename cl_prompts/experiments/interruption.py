@@ -1,0 +1,70 @@
+"""Signals that stop a run: the step under way is finished and the state saved first."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(KeyboardInterrupt):
+    """A run that was stopped by a signal, with its state saved.
+
+    Args:
+        sentence: how to continue.
+        number: of the signal.
+    """
+
+    def __init__(self, sentence: str, number: int = signal.SIGINT) -> None:
+        """Keep the number for the exit code."""
+        super().__init__(sentence)
+        self.number = int(number)
+
+    @property
+    def exit_code(self) -> int:
+        """128 plus the number of the signal, as shells count."""
+        return 128 + self.number
+
+
+class StopRequest:
+    """Whether a signal has asked for an end.
+
+    Attributes:
+        number: of the signal; None for none yet.
+    """
+
+    def __init__(self) -> None:
+        """No signal yet."""
+        self.number: int | None = None
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Turn the first SIGINT, SIGTERM or SIGHUP into a request; a second one acts at once.
+
+    Outside of the main thread, where signals cannot be handled, nothing is changed.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        request.number = number
+        restore()
+
+    for number in SIGNALS:
+        signal.signal(number, note)
+    try:
+        yield request
+    finally:
+        restore()

@@ -1,0 +1,75 @@
+"""Plans: what was to be run is known after the process has died."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.plans import Plan, PlannedRun, describe, unfinished_plan
+from cl_prompts.experiments.settings import plan
+
+
+def planned(folder: Path) -> Plan:
+    """Three runs: one finished, one unfinished, one missing."""
+    runs = []
+    for settings, status in zip(
+        plan("digits", ["strategy=mvp", "seed=1,2,3"]), ("finished", "running", None), strict=True
+    ):
+        path = folder / "mvp" / str(settings.seed)
+        runs.append(PlannedRun(path, settings))
+        if status is not None:
+            path.mkdir(parents=True)
+            (path / "config.yaml").write_text(settings.to_yaml())
+            (path / "summary.json").write_text(json.dumps({"status": status}))
+    return Plan("cl-prompts run digits", tuple(runs))
+
+
+def test_a_plan_comes_back_with_the_state_of_its_runs(tmp_path: Path) -> None:
+    made = planned(tmp_path)
+    assert Plan.read(made.write(tmp_path)) == made
+    assert [run.state for run in made.runs] == ["finished", "unfinished", "missing"]
+    assert describe(made.runs) == "1 finished, 1 unfinished, 1 missing"
+
+
+def test_the_last_unfinished_plan_is_found(tmp_path: Path) -> None:
+    made = planned(tmp_path)
+    made.write(tmp_path)
+    Plan("later", made.runs[:1]).write(tmp_path)  # nothing is left of this one
+    assert sorted(file.name for file in tmp_path.glob("*.json")) == ["plan-1.json", "plan-2.json"]
+    assert unfinished_plan(tmp_path).command == "cl-prompts run digits"
+
+
+def test_a_folder_moved_with_its_plan_still_has_its_runs(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    planned(old).write(old)
+    old.rename(new)
+    assert [run.state for run in unfinished_plan(new).runs] == ["finished", "unfinished", "missing"]
+
+
+def test_what_is_no_plan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither a run folder nor the folder of a plan"):
+        unfinished_plan(tmp_path)
+    (tmp_path / "plan-1.json").write_text('{"format": "cl-prompts plan 0"}')
+    with pytest.raises(InputError, match=r"plan-1.json is no plan that this version can read"):
+        unfinished_plan(tmp_path)
+    (tmp_path / "plan-1.json").write_text("{")
+    with pytest.raises(InputError, match="no plan that this version can read"):
+        unfinished_plan(tmp_path)
+
+
+def test_finished_plans_leave_nothing_to_resume(tmp_path: Path) -> None:
+    made = planned(tmp_path)
+    Plan("command", made.runs[:1]).write(tmp_path)
+    with pytest.raises(InputError, match="there is nothing to resume"):
+        unfinished_plan(tmp_path)
+
+
+def test_a_damaged_summary_is_that_of_an_unfinished_run(tmp_path: Path) -> None:
+    run = planned(tmp_path).runs[0]
+    (run.folder / "summary.json").write_text("[")
+    assert run.state == "unfinished"
+    (run.folder / "summary.json").unlink()
+    assert run.state == "unfinished"
