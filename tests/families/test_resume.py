@@ -48,5 +48,5 @@ def test_a_run_resumes_exactly_after_an_experience(kind: str, scenario: str) -> 
 
 def test_a_buffer_needs_the_experiences_that_it_points_into() -> None:
     first = fit(make("mvp_r"), experiences()[:1])
-    with pytest.raises(InputError, match="points into 1 experiences, but 0 were given"):
+    with pytest.raises(InputError, match="refers to 1 experiences, but 0 were given"):
         make("mvp_r").load_state_dict(first.state_dict())
