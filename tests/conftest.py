@@ -14,7 +14,11 @@ torch.set_num_threads(1)
 
 #: files that ``make quick`` leaves out as a whole; single tests are marked where they stand
 SLOW = {
+    "experiments/pictures/test_heatmaps.py",
+    "experiments/pictures/test_inside.py",
+    "experiments/pictures/test_multi_label.py",
     "experiments/test_cli.py",
+    "experiments/test_inside.py",
     "experiments/test_pretrain_glyphs.py",
     "experiments/test_report.py",
     "experiments/test_report_views.py",
