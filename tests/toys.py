@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
@@ -332,6 +333,10 @@ VARIANTS: dict[str, Toy] = {
 ALL: dict[str, Toy] = {**TABLE, **VARIANTS}
 
 
+#: both, for ``parametrize``: ``make quick`` leaves the variants out
+EVERY = [*TABLE, *(pytest.param(kind, marks=pytest.mark.slow) for kind in VARIANTS)]
+
+
 def cls_of(kind: str) -> Any:
     """The class of a row."""
     return strategy_class(ALL[kind].strategy or kind)
@@ -354,6 +359,21 @@ POOLS = tuple(kind for kind in PROMPTED if kind not in ("mvp", "multi_lane"))
 def learnable(kind: str, scenario: str) -> bool:
     """Whether the strategy is defined for the scenario's labels."""
     return scenario not in MULTI_LABEL_SCENARIOS or kind in MULTI_LABEL
+
+
+def cases(*names: str, but: Callable[[Any], bool] = lambda cls: False) -> list[Any]:
+    """(kind, scenario) for ``parametrize``, wherever the one is defined for the other.
+
+    Args:
+        names: scenarios.
+        but: classes to leave out.
+    """
+    return [
+        pytest.param(kind, scenario, marks=[pytest.mark.slow] if kind in VARIANTS else [])
+        for scenario in names
+        for kind in ALL
+        if learnable(kind, scenario) and not but(cls_of(kind))
+    ]
 
 
 def make(

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.families.runs import finished
-from tests.toys import ALL, DEPTH, PROTOTYPES, same
+from tests.toys import ALL, DEPTH, EVERY, PROTOTYPES, same
 
-every = pytest.mark.parametrize("kind", ALL)
+every = pytest.mark.parametrize("kind", EVERY)
 both = pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
 
 

@@ -8,15 +8,10 @@ import pytest
 from avalanche.benchmarks import split_online_stream
 
 from cl_prompts.errors import InputError
-from tests.toys import ALL, benchmark, close, cls_of, learnable, make, weights
+from tests.toys import benchmark, cases, close, make, weights
 
 SIZE = 16  # two batches
-CASES = [
-    (kind, scenario)
-    for scenario in ("si_blurry", "class_incremental", "mlcil")
-    for kind in ALL
-    if learnable(kind, scenario) and not cls_of(kind).whole_stream
-]
+CASES = cases("si_blurry", "class_incremental", "mlcil", but=lambda cls: cls.whole_stream)
 
 
 def train(strategy: Any, stream: Any) -> Any:

@@ -15,7 +15,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import finished
 from tests.toys import (
-    ALL,
+    EVERY,
     N_CLASSES,
     PROTOTYPES,
     REPLAYING,
@@ -30,7 +30,7 @@ from tests.toys import (
 )
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", EVERY)
 def test_evaluation_runs_in_evaluation_mode_and_gives_the_mode_back(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

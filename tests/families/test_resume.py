@@ -11,18 +11,19 @@ import torch
 
 from cl_prompts.errors import InputError
 from tests.families.runs import finished
-from tests.toys import ALL, cls_of, experiences, fit, learnable, make, same, weights
+from tests.toys import cases, experiences, fit, make, same, weights
 
 #: a scenario that shuffles inside its tasks
 SHUFFLED = "class_incremental"
 
 #: joint training has no task boundary to stop at
-CASES = [
-    (kind, scenario)
-    for scenario in ("si_blurry", "class_incremental", "mlcil", "si_blurry_multi_label")
-    for kind in ALL
-    if learnable(kind, scenario) and not cls_of(kind).whole_stream
-]
+CASES = cases(
+    "si_blurry",
+    "class_incremental",
+    "mlcil",
+    "si_blurry_multi_label",
+    but=lambda cls: cls.whole_stream,
+)
 
 
 def as_file(state: dict[str, Any]) -> Any:

@@ -9,13 +9,13 @@ import torch
 
 from cl_prompts.errors import InputError
 from tests.families.runs import finished
-from tests.toys import ALL, PROMPTED, PROTOTYPES, Blobs, make, same
+from tests.toys import EVERY, PROMPTED, PROTOTYPES, Blobs, make, same
 
 IMAGES = Blobs(12, seed=7).images
 
 
 @pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", EVERY)
 def test_a_saved_model_predicts_the_same(kind: str, scenario: str, tmp_path: Path) -> None:
     run, second, path = finished(kind, scenario), make(kind, scenario), tmp_path / "m.safetensors"
     run.strategy.save(str(path))

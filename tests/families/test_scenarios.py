@@ -13,9 +13,9 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import finished
 from tests.toys import (
-    ALL,
     ANNOUNCED,
     BENCHMARKS,
+    EVERY,
     MULTI_LABEL_SCENARIOS,
     N_CLASSES,
     TABLE,
@@ -51,7 +51,7 @@ def test_every_strategy_trains_or_says_in_a_sentence_why_not(kind: str, scenario
     assert 0 <= last <= 1
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", EVERY)
 def test_stream_samples_are_counted_once_and_updates_each(kind: str) -> None:
     strategy = finished(kind).strategy
     assert strategy.samples_seen == TRAIN * strategy.train_epochs

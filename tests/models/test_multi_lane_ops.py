@@ -193,6 +193,7 @@ def counted(model: MultiLaneViT, batch: int) -> float:
     return flops.get_total_flops() / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_lanes", "s"), [(1, 20), (5, 10), (8, 20), (20, 20)])
 @pytest.mark.parametrize("impl", ["fused", "literal"])
 def test_cost_is_as_specified(impl: str, n_lanes: int, s: int) -> None:
@@ -214,6 +215,7 @@ def test_cost_is_as_specified(impl: str, n_lanes: int, s: int) -> None:
     assert (counter.images, counter.blocks) == (2, 2 * L)
 
 
+@pytest.mark.slow
 def test_a_lane_costs_about_one_percent() -> None:
     one, eleven = (base_model(n, "fused", 20) for n in (1, 11))
     for model in (one, eleven):
