@@ -16,6 +16,7 @@ from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.building import Builder, Parts
+from cl_prompts.experiments.identity import identity_of
 from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.run_folder import RunFolder, new_path
 from cl_prompts.experiments.settings import Settings
@@ -65,8 +66,14 @@ def resume(path: Path, *, console: Console) -> Path:
 def execute(parts: Parts, folder: RunFolder, *, console: Console) -> None:
     """Train, evaluate and record one run; the folder is valid however it ends."""
     run = TaskLoop(parts, folder)
-    with _recorded_end(run):
+    try:
         run.restore()
+    except BaseException:
+        folder.close()  # no step was made: the folder stays as it is
+        raise
+    for remark in folder.remarks:
+        console.print(f"note: {remark}", highlight=False, soft_wrap=True)
+    with _recorded_end(run):
         start = parts.strategy.samples_seen
         names = list(parts.data.classes)
         tracker = Tracker(folder, parts.anytime, start=start)
@@ -114,13 +121,19 @@ class TaskLoop:
             torch.cuda.reset_peak_memory_stats(parts.strategy.device)
 
     def restore(self) -> None:
-        """Continue from the last checkpoint, or start."""
+        """Continue from the last checkpoint, or start.
+
+        Raises:
+            InputError: the checkpoint is damaged, or that of another run.
+        """
         parts = self.parts
+        self.folder.claim(identity_of(parts))
         state = self.folder.load_checkpoint()
         if state is None:
             self.folder.write_text("stream.json", parts.split.to_json())
             self.write_summary("running")
             return
+        self.folder.keep_stream(parts.split.to_json())
         self.tasks_done = state["tasks_done"]
         self._earlier_seconds = state["seconds"]
         self._earlier_macs = state["macs"]
@@ -129,6 +142,8 @@ class TaskLoop:
         parts.anytime.load_state_dict(state["anytime"])
         parts.data.train.load_state_dict(state["augmentation"])
         torch.set_rng_state(state["torch"])
+        # Perhaps the run was stopped between its checkpoint and this file.
+        self.folder.export(parts.strategy.model)
         self.write_summary("running")
 
     def train(self) -> None:
@@ -156,7 +171,7 @@ class TaskLoop:
                 "torch": torch.get_rng_state(),
             }
         )
-        parts.strategy.save(str(self.folder.path / "learned.safetensors"))
+        self.folder.export(parts.strategy.model)
         self.write_summary("running")
 
     def seconds(self) -> float:
@@ -178,7 +193,23 @@ class TaskLoop:
         summary = summary_of(
             self.parts, seconds=self.seconds(), macs=self.macs(), command=self.folder.command()
         )
-        self.folder.write_json("summary.json", {"status": status, "error": error, **summary})
+        content = {"status": status, "error": error, **summary}
+        if status == "running":
+            self.folder.write_json("summary.json", content)
+        else:
+            self.folder.write_end(content)
+
+    def end(self, status: str, error: str) -> str:
+        """Write that the run has not come to its end, where that can be written at all.
+
+        Returns:
+            The error, and that it could not be written.
+        """
+        try:
+            self.write_summary(status, error)
+        except RunError as second:
+            return error if str(second) in error else f"{error}; moreover {second}"
+        return error
 
 
 def _stream_length(parts: Parts) -> int:
@@ -207,17 +238,25 @@ def _recorded_end(run: TaskLoop) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        run.write_summary("interrupted", "stopped by the user")
+        run.end("interrupted", "stopped by the user")
         raise KeyboardInterrupt(
             f"stopped; continue with: cl-prompts run --resume {run.folder.path}"
         ) from error
-    except RunError as error:
-        # A loader process wraps it in its traceback, whose last line is the sentence.
-        sentence = str(error).strip().splitlines()[-1].rpartition(f"{RunError.__name__}: ")[2]
-        run.write_summary("failed", sentence)
-        raise RunError(f"{sentence} (run folder {run.folder.path})") from error
+    except (RunError, OSError) as error:
+        sentence = _sentence_of(error)
+        told = run.end("failed", sentence)
+        raise RunError(f"{told} (run folder {run.folder.path})") from error
     except BaseException as error:
-        run.write_summary("failed", f"{type(error).__name__}: {error}")
+        run.end("failed", f"{type(error).__name__}: {error}")
         raise
     finally:
         run.folder.close()
+
+
+def _sentence_of(error: RunError | OSError) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror or error}"
+    # A loader process wraps it in its traceback, whose last line is the sentence.
+    return str(error).strip().splitlines()[-1].rpartition(f"{RunError.__name__}: ")[2]

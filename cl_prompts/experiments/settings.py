@@ -67,10 +67,37 @@ class Settings:
             InputError: the text is damaged.
         """
         try:
-            return cls(**yaml.load(text, Loader=Loader))
-        except (yaml.YAMLError, TypeError) as error:
+            settings = cls(**yaml.load(text, Loader=Loader))
+        except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"these are not the settings of a run: {reason}") from error
+        return settings.checked()
+
+    def checked(self) -> Settings:
+        """The same settings, if they could have come from a recipe.
+
+        Raises:
+            InputError: unknown or missing settings, or values of the wrong type.
+        """
+        for key in ("recipe", "strategy", "device"):
+            if not isinstance(getattr(self, key), str):
+                raise InputError(f"{key} is {getattr(self, key)!r}: it should be a text")
+        for key in (*SECTIONS, "options"):
+            section = getattr(self, key)
+            if not isinstance(section, dict) or not all(isinstance(name, str) for name in section):
+                raise InputError(f"{key} is {section!r}: it should map names to values")
+        return Settings(
+            recipe=self.recipe,
+            strategy=self.strategy,
+            seed=as_seed("seed", self.seed),
+            stream_seed=as_seed("stream_seed", self.stream_seed),
+            device=self.device,
+            num_workers=whole_number("num_workers", self.num_workers, 0),
+            options=_options(
+                {"training": {}, "strategies": {self.strategy: self.options}}, self.strategy
+            ),
+            **{section: _resolved(section, getattr(self, section)) for section in SECTIONS},
+        )
 
     def section(self, name: str) -> tuple[str, dict[str, Any]]:
         """Name and arguments of ``dataset``, ``scenario`` or ``backbone``."""
