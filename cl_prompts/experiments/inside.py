@@ -93,7 +93,7 @@ class Inside:
     def _keys(self, strategy: Any) -> None:
         similarity = key_similarity(strategy.model)
         if similarity is not None:
-            np.savez_compressed(self.folder.path / KEYS_FILE, similarity=similarity.cpu().numpy())
+            self.folder.write_arrays(KEYS_FILE, similarity=similarity.cpu().numpy())
 
     def _cost(self, strategy: Any, samples: int) -> None:
         self.board.add_scalar("cost/trainable_parameters", strategy.model.n_learned, samples)

@@ -2,59 +2,86 @@
 
 from __future__ import annotations
 
-import csv
+import errno
 import json
-import os
-import platform
-import subprocess
-import sys
 import time
-from importlib.metadata import version
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 
-from cl_prompts import __version__
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments import files
+from cl_prompts.experiments.checkpoint import Checkpoint
+from cl_prompts.experiments.checkpoint_files import CHECKPOINT_FILE, CheckpointFiles
+from cl_prompts.experiments.environment import environment
+from cl_prompts.experiments.folder_files import FolderFiles, reason_of
+from cl_prompts.experiments.identity import check_identity, settings_identity
+from cl_prompts.experiments.metrics_file import MetricsFile, Row
 from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.settings import Settings
 
-CHECKPOINT_FILE = "checkpoint.pt"
 EXAMPLES_FILE = "examples.npz"
 KEYS_FILE = "keys.npz"
-METRICS_FILE = "metrics.csv"
-METRICS_HEADER = ["samples_seen", "metric", "scope", "value"]
+LEARNED_FILE = "learned.safetensors"
+#: of run folders; those of version 0.1 name none
+FORMAT = 2
+_RESERVED = 2**16  # bytes
+_REFUSING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 
-class RunFolder:
-    """Writer of a run's files, each replaced atomically or only appended to.
+class RunFolder(FolderFiles):
+    """Writer of a run's files, each replaced in one step or only appended to.
 
-    Use :meth:`create` or :meth:`resume`, and :meth:`close` it when done.
+    Use :meth:`create` or :meth:`resume`, :meth:`claim` it for a run, and :meth:`close` it when
+    done. A few bytes are reserved while it is open, so that how a run ended can be written on a
+    full disk.
 
     Args:
         path: of the folder, which exists.
 
+    Attributes:
+        remarks: sentences on what was found damaged and made good again.
+
     Raises:
         InputError: another process writes it.
+        RunError: nothing can be written to it.
     """
 
     def __init__(self, path: Path) -> None:
-        """Lock the folder."""
-        self.path = path
+        """Lock the folder, and remove what a killed process has left half written."""
+        super().__init__(path)
+        self.remarks: list[str] = []
+        self._identity: Mapping[str, Any] = {}
+        self._found: Checkpoint | None = None
+        self._checkpoints = CheckpointFiles(path)
         self._lock = FileLock(path / ".lock")
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise InputError(f"run folder {path} is being written by another process") from error
+        except OSError as error:
+            raise RunError(
+                f"nothing can be written to run folder {path}: {reason_of(error)}"
+            ) from error
+        try:
+            with self.writing(".reserve"):
+                for left in path.glob(".*.tmp"):
+                    files.remove(left)
+                files.create(path / ".reserve", [bytes(_RESERVED)])
+            self._metrics = MetricsFile(path)
+        except RunError:
+            self.close()
+            raise
 
     @classmethod
     def create(cls, path: Path, settings: Settings, command: str) -> RunFolder:
-        """Create a folder with configuration and environment.
+        """Create a folder with environment and configuration.
 
         Raises:
             InputError: the folder holds something already, or cannot be made.
+            RunError: the disk is full or read-only.
         """
         if path.exists() and any(path.iterdir()):
             raise InputError(
@@ -64,10 +91,17 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"run folder {path} cannot be created: {error.strerror}") from error
+            kind = RunError if error.errno in _REFUSING else InputError
+            raise kind(f"run folder {path} cannot be created: {reason_of(error)}") from error
         folder = cls(path)
-        folder.write_text("config.yaml", settings.to_yaml())
-        folder.write_json("environment.json", environment(settings.device, command))
+        try:
+            about = {"format": FORMAT, **environment(settings.device, command)}
+            folder.write_json("environment.json", about)
+            # Last: with it a folder is one that can be resumed.
+            folder.write_text("config.yaml", settings.to_yaml())
+        except RunError:
+            folder.close()
+            raise
         return folder
 
     @classmethod
@@ -75,85 +109,153 @@ class RunFolder:
         """Open the folder of an unfinished run, and read its settings.
 
         Raises:
-            InputError: there is no run, it is finished, or another process writes it.
+            InputError: there is no run, it is finished, another process writes it, a file of it is
+                damaged, or its settings or the version of the package are others than at its
+                checkpoint.
+            RunError: nothing can be written to it.
         """
         if not (path / "config.yaml").is_file():
-            raise InputError(f"{path} is not a run folder: it holds no config.yaml")
+            raise InputError(
+                f"{path} is not a run folder, or its run had not begun: it holds no config.yaml,"
+                " so there is nothing to resume"
+            )
         folder = cls(path)
         try:
+            folder._check_format()
             if folder.summary().get("status") == "finished":
                 raise InputError(f"run folder {path} is finished: there is nothing to resume")
-            return folder, Settings.from_yaml((path / "config.yaml").read_text())
+            folder._find_checkpoint()
+            settings = folder._settings()
+            if folder._found is not None:
+                found, now = folder._found.identity, settings_identity(settings)
+                check_identity(found, now, str(path))
+            return folder, settings
         except InputError:
             folder.close()
             raise
 
+    def _check_format(self) -> None:
+        made = self.read_json("environment.json").get("format")
+        if made is None or (self.path / "checkpoint.pt").exists():
+            raise InputError(
+                f"run folder {self.path} was written by version 0.1 of cl-prompts, whose runs"
+                " cannot be resumed: start a new run"
+            )
+        if made != FORMAT:
+            raise InputError(
+                f"run folder {self.path} is of format {made!r}, and this version of cl-prompts"
+                f" reads {FORMAT}: resume it with the version that wrote it"
+            )
+
+    def _settings(self) -> Settings:
+        file = self.path / "config.yaml"
+        try:
+            return Settings.from_yaml(self.read_text(file.name))
+        except InputError as error:
+            raise InputError(f"{file} cannot be used: {error}") from error
+
+    def claim(self, identity: Mapping[str, Any]) -> None:
+        """Say whose folder this is: checkpoints carry it, and those of another are refused."""
+        self._identity = identity
+
     def close(self) -> None:
         """Release the lock."""
+        if self._lock.is_locked:
+            for name in (".reserve", ".lock"):
+                try:
+                    files.remove(self.path / name)
+                except OSError as error:
+                    if error.errno not in _REFUSING:
+                        raise
         self._lock.release()
-        (self.path / ".lock").unlink(missing_ok=True)
 
-    def write_text(self, name: str, text: str) -> None:
-        """Replace a file in one step: readers see the old content or the new one."""
-        temporary = self.path / f".{name}.tmp"
-        temporary.write_text(text)
-        temporary.replace(self.path / name)
+    def write_end(self, summary: Mapping[str, Any]) -> None:
+        """Replace ``summary.json`` at the end of a run, with the reserved bytes on a full disk."""
+        with self.writing("summary.json"):
+            files.remove(self.path / ".reserve")
+        self.write_json("summary.json", summary)
 
-    def write_json(self, name: str, value: Any) -> None:
-        """Replace a JSON file in one step."""
-        self.write_text(name, json.dumps(value, indent=1))
+    def keep_stream(self, text: str) -> None:
+        """Write ``stream.json``, or compare it with what the stream is and mend it."""
+        file = self.path / "stream.json"
+        if not file.is_file():
+            self.write_text(file.name, text)
+        elif file.read_bytes() != text.encode():
+            self.remarks.append(f"{file} was damaged and was written anew")
+            self.write_text(file.name, text)
+
+    def export(self, model: Any) -> None:
+        """Write ``learned.safetensors``: what a :class:`ContinualModel` has learned."""
+        self.replace(LEARNED_FILE, [model.exported()])
 
     def summary(self) -> dict[str, Any]:
-        """Summary as last written, empty if there is none."""
-        file = self.path / "summary.json"
-        return json.loads(file.read_text()) if file.is_file() else {}
+        """Summary as last written, empty if there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return self.read_json("summary.json") if (self.path / "summary.json").is_file() else {}
 
     def command(self) -> str:
         """Command line that made this run, and perhaps others at the same time."""
-        return str(json.loads((self.path / "environment.json").read_text())["command"])
+        return str(self.read_json("environment.json").get("command"))
 
-    def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint; ``state`` holds tensors and plain values only."""
-        temporary = self.path / f".{CHECKPOINT_FILE}.tmp"
-        torch.save({**state, "metrics_size": self._metrics_size()}, temporary)
-        temporary.replace(self.path / CHECKPOINT_FILE)
+    # ------------------------------------------------------------------ metrics and checkpoints
 
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """Last checkpoint, or None; metrics written after it are cut off.
+    def add_metrics(self, rows: list[Row]) -> None:
+        """Append (samples_seen, metric, scope, value) rows to ``metrics.csv``.
 
         Raises:
-            InputError: the file is damaged.
+            RunError: it cannot be written.
         """
-        file = self.path / CHECKPOINT_FILE
-        state: dict[str, Any] | None = None
-        if file.is_file():
-            try:
-                state = torch.load(file, map_location="cpu", weights_only=True)
-            except Exception as error:
-                raise InputError(
-                    f"{file} cannot be read ({type(error).__name__}): delete it to start this run"
-                    " again"
-                ) from error
-        metrics = self.path / METRICS_FILE
-        if metrics.is_file():
-            os.truncate(metrics, 0 if state is None else state["metrics_size"])
-        return state
+        with self.writing("metrics.csv"):
+            self._metrics.add(rows)
 
-    def add_metrics(self, rows: list[tuple[int, str, str, float]]) -> None:
-        """Append (samples_seen, metric, scope, value) rows."""
-        file = self.path / METRICS_FILE
-        new = self._metrics_size() == 0
-        with file.open("a", newline="") as out:
-            writer = csv.writer(out)
-            if new:
-                writer.writerow(METRICS_HEADER)
-            writer.writerows(
-                (n, metric, scope, repr(float(value))) for n, metric, scope, value in rows
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint, once the new one was read back and found good; the one before
+        becomes ``checkpoint.previous``.
+
+        Args:
+            state: nested dictionaries, lists and tuples of tensors, arrays and plain values.
+
+        Raises:
+            RunError: it cannot be written; the checkpoint stays as it is.
+        """
+        with self.writing(CHECKPOINT_FILE):
+            record, rows = self._metrics.record()
+            attached = {"record": json.dumps(record).encode()}
+            if rows is not None:
+                attached["metrics"] = rows
+            self._checkpoints.save(Checkpoint(state, self._identity, attached))
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """Last checkpoint that is intact, or None; rows written to ``metrics.csv`` after it are
+        dropped, and rows lost are brought back.
+
+        Raises:
+            InputError: there are checkpoints, and none is intact; it is that of another run; or
+                ``metrics.csv`` is damaged and cannot be rebuilt.
+            RunError: ``metrics.csv`` cannot be written.
+        """
+        if self._found is None:
+            self._find_checkpoint()
+        found, self._found = self._found, None
+        with self.writing("metrics.csv"):
+            if found is None:
+                self._metrics.clear()
+                return None
+            check_identity(found.identity, self._identity, str(self.path))
+            remark = self._metrics.restore(
+                json.loads(found.attached["record"]), found.attached.get("metrics")
             )
+        if remark is not None:
+            self.remarks.append(remark)
+        return found.state
 
-    def _metrics_size(self) -> int:
-        file = self.path / METRICS_FILE
-        return file.stat().st_size if file.is_file() else 0
+    def _find_checkpoint(self) -> None:
+        self._found, remark = self._checkpoints.find()
+        if remark is not None:
+            self.remarks.append(remark)
 
 
 def new_path(out: Path, settings: Settings) -> Path:
@@ -177,45 +279,3 @@ def new_path(out: Path, settings: Settings) -> Path:
             raise InputError(f"run folder {path} cannot be created: {error.strerror}") from error
         else:
             return path
-
-
-def environment(device: str, command: str) -> dict[str, Any]:
-    """Versions, machine and source revision of a run."""
-    return {
-        "command": command,
-        "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "cl_prompts": __version__,
-        "git_revision": _revision(),
-        "python": sys.version.split()[0],
-        **{name: version(package) for name, package in _PACKAGES.items()},
-        "platform": platform.platform(),
-        "device": device,
-        "cpu_count": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-    }
-
-
-_PACKAGES = {
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "timm": "timm",
-    "avalanche": "avalanche-lib",
-    "numpy": "numpy",
-}
-
-
-def _revision() -> str | None:
-    """Git revision of the source tree, marked if it has changes; None for an installed package."""
-    where = Path(__file__).parent
-    try:
-        told = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=where,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return told.stdout.strip() or None

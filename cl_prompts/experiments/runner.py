@@ -17,6 +17,7 @@ from rich.console import Console
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.building import Builder, Parts
 from cl_prompts.experiments.checkpointing import CheckpointClock
+from cl_prompts.experiments.identity import identity_of
 from cl_prompts.experiments.interruption import Stopped, StopRequest, stop_requests
 from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.plans import Plan, PlannedRun, describe, unfinished_plan
@@ -98,8 +99,14 @@ def _resume_run(path: Path, builder: Builder, console: Console) -> Path:
 def execute(parts: Parts, folder: RunFolder, *, console: Console) -> None:
     """Train, evaluate and record one run; the folder is valid however it ends."""
     run = TaskLoop(parts, folder)
-    with _recorded_end(run), stop_requests() as request:
+    try:
         records = run.restore()
+    except BaseException:
+        folder.close()  # no step was made: the folder stays as it is
+        raise
+    for remark in folder.remarks:
+        console.print(f"note: {remark}", highlight=False, soft_wrap=True)
+    with _recorded_end(run), stop_requests() as request:
         start = parts.strategy.samples_seen
         names = list(parts.data.classes)
         tracker = Tracker(folder, parts.anytime, start=start)
@@ -148,13 +155,19 @@ class TaskLoop:
             torch.cuda.reset_peak_memory_stats(parts.strategy.device)
 
     def restore(self) -> dict[str, Any] | None:
-        """Continue from the last checkpoint, or start; return the state of the records."""
+        """Continue from the last checkpoint, or start; return the state of the records.
+
+        Raises:
+            InputError: the checkpoint is damaged, or that of another run.
+        """
         parts = self.parts
+        self.folder.claim(identity_of(parts))
         state = self.folder.load_checkpoint()
         if state is None:
             self.folder.write_text("stream.json", parts.split.to_json())
             self.write_summary("running")
             return None
+        self.folder.keep_stream(parts.split.to_json())
         self.tasks_done = state["tasks_done"]
         self._earlier_seconds = state["seconds"]
         strategy = parts.strategy
@@ -170,7 +183,8 @@ class TaskLoop:
         parts.data.train.load_state_dict(state["augmentation"])
         torch.set_rng_state(state["torch"])
         if self.tasks_done:
-            self._export()  # the process may have died before it could
+            # Perhaps the run was stopped between its checkpoint and this file.
+            self.folder.export(parts.strategy.model)
         self.write_summary("running")
         records: dict[str, Any] = state["records"]
         return records
@@ -201,7 +215,7 @@ class TaskLoop:
             strategy.train(task, eval_streams=[], num_workers=workers)
             self.tasks_done += 1
             self._save(tracker)
-            self._export()
+            self.folder.export(strategy.model)
             self._stop(request)
 
     def _stop(self, request: StopRequest) -> None:
@@ -229,9 +243,6 @@ class TaskLoop:
         )
         self.write_summary("running")
 
-    def _export(self) -> None:
-        self.parts.strategy.save(str(self.folder.path / "learned.safetensors"))
-
     def seconds(self) -> float:
         """Wall time spent on this run, also before it was resumed."""
         return self._earlier_seconds + time.perf_counter() - self._started
@@ -250,7 +261,23 @@ class TaskLoop:
         summary = summary_of(
             self.parts, seconds=self.seconds(), macs=self.macs(), command=self.folder.command()
         )
-        self.folder.write_json("summary.json", {"status": status, "error": error, **summary})
+        content = {"status": status, "error": error, **summary}
+        if status == "running":
+            self.folder.write_json("summary.json", content)
+        else:
+            self.folder.write_end(content)
+
+    def end(self, status: str, error: str) -> str:
+        """Write that the run has not come to its end, where that can be written at all.
+
+        Returns:
+            The error, and that it could not be written.
+        """
+        try:
+            self.write_summary(status, error)
+        except RunError as second:
+            return error if str(second) in error else f"{error}; moreover {second}"
+        return error
 
 
 def _stream_length(parts: Parts) -> int:
@@ -279,20 +306,28 @@ def _recorded_end(run: TaskLoop) -> Iterator[None]:
     try:
         yield
     except Stopped as error:
-        run.write_summary("interrupted", f"stopped by signal {error.number}")
+        run.end("interrupted", f"stopped by signal {error.number}")
         raise
     except KeyboardInterrupt as error:
-        run.write_summary("interrupted", "stopped by the user")
+        run.end("interrupted", "stopped by the user")
         raise KeyboardInterrupt(
             f"stopped; continue with: cl-prompts run --resume {run.folder.path}"
         ) from error
-    except RunError as error:
-        # A loader process wraps it in its traceback, whose last line is the sentence.
-        sentence = str(error).strip().splitlines()[-1].rpartition(f"{RunError.__name__}: ")[2]
-        run.write_summary("failed", sentence)
-        raise RunError(f"{sentence} (run folder {run.folder.path})") from error
+    except (RunError, OSError) as error:
+        sentence = _sentence_of(error)
+        told = run.end("failed", sentence)
+        raise RunError(f"{told} (run folder {run.folder.path})") from error
     except BaseException as error:
-        run.write_summary("failed", f"{type(error).__name__}: {error}")
+        run.end("failed", f"{type(error).__name__}: {error}")
         raise
     finally:
         run.folder.close()
+
+
+def _sentence_of(error: RunError | OSError) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror or error}"
+    # A loader process wraps it in its traceback, whose last line is the sentence.
+    return str(error).strip().splitlines()[-1].rpartition(f"{RunError.__name__}: ")[2]

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.run_folder import METRICS_FILE, METRICS_HEADER
+from cl_prompts.experiments.metrics_file import METRICS_FILE, METRICS_HEADER
 
 Status = Literal["finished", "running", "interrupted", "failed"]
 #: entries of a summary whose runs may be compared where all are equal

@@ -70,10 +70,38 @@ class Settings:
             InputError: the text is damaged.
         """
         try:
-            return cls(**yaml.load(text, Loader=Loader))
-        except (yaml.YAMLError, TypeError) as error:
+            settings = cls(**yaml.load(text, Loader=Loader))
+        except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"these are not the settings of a run: {reason}") from error
+        return settings.checked()
+
+    def checked(self) -> Settings:
+        """The same settings, if they could have come from a recipe.
+
+        Raises:
+            InputError: unknown or missing settings, or values of the wrong type.
+        """
+        for key in ("recipe", "strategy", "device"):
+            if not isinstance(getattr(self, key), str):
+                raise InputError(f"{key} is {getattr(self, key)!r}: it should be a text")
+        for key in (*SECTIONS, "options"):
+            section = getattr(self, key)
+            if not isinstance(section, dict) or not all(isinstance(name, str) for name in section):
+                raise InputError(f"{key} is {section!r}: it should map names to values")
+        return Settings(
+            recipe=self.recipe,
+            strategy=self.strategy,
+            seed=as_seed("seed", self.seed),
+            stream_seed=as_seed("stream_seed", self.stream_seed),
+            device=self.device,
+            num_workers=whole_number("num_workers", self.num_workers, 0),
+            checkpoint_every=_interval(self.checkpoint_every),
+            options=_options(
+                {"training": {}, "strategies": {self.strategy: self.options}}, self.strategy
+            ),
+            **{section: _resolved(section, getattr(self, section)) for section in SECTIONS},
+        )
 
     def section(self, name: str) -> tuple[str, dict[str, Any]]:
         """Name and arguments of ``dataset``, ``scenario`` or ``backbone``."""
@@ -111,9 +139,6 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
     seeds = dict.fromkeys(as_seed("seed", seed) for seed in as_list(recipe["seeds"]))
     stream_seed = recipe["stream_seed"]
     workers = whole_number("num_workers", recipe["num_workers"], 0)
-    every = recipe["checkpoint_every"]
-    if every is not None:
-        every = whole_number("checkpoint_every", every)
     runs = [
         Settings(
             recipe=Path(name).stem,
@@ -122,7 +147,7 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
             stream_seed=seed if stream_seed is None else as_seed("stream_seed", stream_seed),
             device=str(recipe["device"]),
             num_workers=workers,
-            checkpoint_every=every,
+            checkpoint_every=_interval(recipe["checkpoint_every"]),
             options=options[strategy],
             **sections,
         )
@@ -149,3 +174,8 @@ def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"the recipe's section {section!r} has no name: add {section}=NAME")
     accepted = section_parameters(section, str(name))
     return {"name": name, **validated(section, accepted, values)}
+
+
+def _interval(every: Any) -> int | None:
+    """Samples between two checkpoints, checked."""
+    return None if every is None else whole_number("checkpoint_every", every)

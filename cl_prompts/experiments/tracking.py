@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from avalanche.core import BaseSGDPlugin
 from rich.console import Console
@@ -135,7 +134,7 @@ class Tracker(BaseSGDPlugin):
             "truth": ((self.anytime.evaluator.targets[rows] > 0) & seen).numpy(),
             "predicted": (predicted & seen).numpy(),
         }
-        np.savez_compressed(self.folder.path / EXAMPLES_FILE, **examples)
+        self.folder.write_arrays(EXAMPLES_FILE, **examples)
         figure = pictures.examples_figure(**examples, class_names=class_names)
         self.board.add_figure("examples", figure, self._samples)
 

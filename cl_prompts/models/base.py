@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors import torch as tensors_file
 from torch import Tensor, nn
 
+from cl_prompts.backbones.fingerprint import state_hash, weights_hash
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.models.heads import mask_unseen
@@ -192,25 +193,50 @@ class ContinualModel(nn.Module):
             )
         self.load_state_dict(state, strict=False)
 
-    def save(self, path: str | Path) -> None:
-        """Write :meth:`learned_state` as safetensors; the frozen backbone is left out."""
+    def exported(self) -> bytes:
+        """:meth:`learned_state` as a safetensors file, which knows its backbone and its hash."""
+        state = {k: v.detach().cpu().contiguous() for k, v in self.learned_state().items()}
         about = {
             "n_classes": self.n_classes,
             "dim": self.backbone.dim,
             "trainable_backbone": self.backbone.trainable,
+            "backbone": None if self.backbone.trainable else weights_hash(self.backbone),
+            "sha256": state_hash(state),
         }
-        state = {k: v.detach().cpu().contiguous() for k, v in self.learned_state().items()}
+        return tensors_file.save(state, metadata={"cl_prompts": json.dumps(about)})
+
+    def save(self, path: str | Path) -> None:
+        """Write :meth:`exported`; the frozen backbone is left out."""
         temporary = Path(f"{path}.tmp")
-        save_file(state, str(temporary), metadata={"cl_prompts": json.dumps(about)})
+        temporary.write_bytes(self.exported())
         temporary.replace(path)
 
     def load(self, path: str | Path) -> None:
-        """Read what :meth:`save` wrote into a model of the same construction.
+        """Read what :meth:`save` wrote into a model of the same construction, on the same backbone.
 
         Raises:
-            InputError: missing file or a state that does not fit.
+            InputError: missing or damaged file, a state that does not fit, or one that was learned
+                on a backbone with other weights.
         """
         if not Path(path).is_file():
             raise InputError(f"there is no saved model at {path}")
-        with safe_open(str(path), framework="pt") as file:
-            self.load_learned_state({k: file.get_tensor(k) for k in file.keys()})  # noqa: SIM118
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                about = json.loads((file.metadata() or {})["cl_prompts"])
+                state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+            before, backbone = about["sha256"], about["backbone"]
+        except (SafetensorError, OSError, ValueError) as error:
+            raise InputError(f"{path} is no saved model, or damaged: {error}") from error
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} does not say on which backbone it was learned, as models saved by version"
+                " 0.1 do not: if you know, pass its tensors to load_learned_state"
+            ) from error
+        if state_hash(state) != before:
+            raise InputError(f"{path} is damaged: the checksum of its tensors differs")
+        if not self.backbone.trainable and backbone not in (None, weights_hash(self.backbone)):
+            raise InputError(
+                f"{path} was learned on a backbone with other weights, image size or precision:"
+                " build the model on the same one"
+            )
+        self.load_learned_state(state)

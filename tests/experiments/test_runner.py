@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from rich.console import Console
 
 from cl_prompts.datasets import registry as datasets
 from cl_prompts.datasets.readers import Source
-from cl_prompts.experiments import runner
+from cl_prompts.experiments import files, runner
 from cl_prompts.experiments.building import Builder
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipe_files import load_recipe, recipe_names
@@ -23,6 +25,7 @@ from cl_prompts.experiments.run_folder import RunFolder
 from cl_prompts.experiments.settings import plan
 from cl_prompts.scenarios.registry import SCENARIOS
 from tests.experiments.commands import MVP_R, PROBE, QUICK, rows, run, summary
+from tests.experiments.faults import contents, flipped
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -164,6 +167,105 @@ def test_joint_stands_in_one_report_with_others_and_is_not_trained_again(
     assert main(["run", "--resume", str(folder), "--quiet"]) == 0
     assert summary(folder)["samples_seen"] == said["joint"]["samples_seen"]
     assert summary(folder)["results"] == said["joint"]["results"]
+
+
+def unfinished_copy(folder: Path, to: Path) -> Path:
+    """A run that was killed between its last checkpoint and its end."""
+    shutil.copytree(folder, to)
+    (to / "summary.json").write_text(json.dumps({**summary(folder), "status": "running"}))
+    return to
+
+
+def test_what_a_kill_or_an_editor_damaged_is_made_good(
+    mvp_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    want = contents(mvp_run)
+    folder = unfinished_copy(mvp_run, tmp_path / "copy")
+    (folder / "checkpoint").write_bytes(flipped(want["checkpoint"], 99_999))
+    (folder / "metrics.csv").write_bytes(want["metrics.csv"][:300] + b"\0" * 300)
+    for name in ("learned.safetensors", "stream.json", "keys.npz"):
+        (folder / name).write_bytes(b"stale")
+    assert main(["run", "--resume", str(folder)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "checkpoint is damaged (the checksum of its" in told
+    assert "the older checkpoint.previous is intact, and the run goes on from it" in told
+    assert "metrics.csv is not what it was at the checkpoint and was rebuilt from it" in told
+    assert "stream.json was damaged and was written anew" in told
+    found = contents(folder)
+    for name in ("learned.safetensors", "metrics.csv", "stream.json"):
+        assert found[name] == want[name]
+    assert np.load(folder / "keys.npz")["similarity"].tobytes() == (
+        np.load(mvp_run / "keys.npz")["similarity"].tobytes()
+    )
+    assert found["checkpoint.damaged"] != want["checkpoint"]
+
+
+def test_a_stale_export_is_written_from_the_checkpoint(probe_run: Path, tmp_path: Path) -> None:
+    """Killed between its last checkpoint and the export: nothing is left to train."""
+    folder = unfinished_copy(probe_run, tmp_path / "copy")
+    (folder / "learned.safetensors").write_bytes(b"stale")
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    name = "learned.safetensors"
+    assert (folder / name).read_bytes() == (probe_run / name).read_bytes()
+    assert rows(folder) == rows(probe_run)
+
+
+def test_another_runs_checkpoint_and_other_data_are_refused(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["n_tasks=3", "every=10", "online_iter=1", "train_mb_size=4", "seed=1"]
+    where = ["dataset=folder", f"dataset.root={image_folder}", "strategy=linear_probe"]
+    _, (done,) = run(tmp_path / "a", "digits", *where, *small)
+    folder = unfinished_copy(done, tmp_path / "copy")
+    before = contents(folder)
+    image = image_folder / "train" / "cat" / "0.png"
+    Image.fromarray(np.zeros((20, 24, 3), np.uint8)).save(image)
+    capsys.readouterr()
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 2
+    told = capsys.readouterr().err.strip()
+    assert "cannot be resumed: its data set changed, sizes of training images changed" in told
+    image.rename(image.with_name("x.png"))
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 2
+    assert "names or order of training image files changed" in capsys.readouterr().err
+    _, (other,) = run(tmp_path / "b", "digits", *where, *small, "seed=2")
+    shutil.copy(other / "checkpoint", folder / "checkpoint")
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 2
+    assert "its setting seed was 2 at the checkpoint and is 1" in capsys.readouterr().err
+    shutil.copy(done / "checkpoint", folder / "checkpoint")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "metrics.csv", "summary.json", "keys.npz"])
+def test_a_disk_that_fills_ends_a_run_with_one_sentence(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The third write of a file fails; the run is resumed to the same numbers afterwards."""
+    settings = ["strategy=l2p", "seed=1", "pool_size=3", "selection_size=1", *QUICK]
+    written = []
+
+    def full(original: Any) -> Any:
+        def write(path: Path, data: Any) -> None:
+            written.append(path.name)
+            if name in path.name and sum(name in other for other in written) == 3:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            original(path, data)
+
+        return write
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "create", full(files.create))
+        patch.setattr(files, "append", full(files.append))
+        code, (folder,) = run(tmp_path / "cut", "digits", *settings)
+    told = capsys.readouterr().err.strip()
+    assert code == 1
+    assert "\n" not in told
+    assert f"{name} cannot be written: No space left on device (run folder" in told
+    assert summary(folder)["status"] == "failed"
+    assert "No space left on device" in summary(folder)["error"]
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    _, (whole,) = run(tmp_path / "whole", "digits", *settings)
+    assert rows(folder) == rows(whole)
+    assert summary(folder)["results"] == summary(whole)["results"]
 
 
 # ---------------------------------------------------------------------- faults

@@ -70,12 +70,7 @@ def stopped_after(strategy: Any, stream: list[Any], batches: int) -> dict[str, A
     return states[-1]
 
 
-INSIDE = [
-    (kind, scenario)
-    for scenario in ("si_blurry", "class_incremental", "mlcil", "si_blurry_multi_label")
-    for kind in ALL
-    if learnable(kind, scenario)
-]
+INSIDE = cases("si_blurry", "class_incremental", "mlcil", "si_blurry_multi_label")
 
 
 @pytest.mark.parametrize(("kind", "scenario"), INSIDE)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Output
-from tests.toys import tiny_vit
+from tests.experiments.faults import flipped
+from tests.toys import same, tiny_vit
 
 
 class Constant(ContinualModel):
@@ -74,6 +77,54 @@ def test_a_state_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no saved model at"):
         model.load(tmp_path / "nothing.safetensors")
     assert model.score.item() == 2
+
+
+def test_a_saved_model_belongs_to_its_backbone(tmp_path: Path) -> None:
+    path = tmp_path / "learned.safetensors"
+    Constant().save(path)
+    other = Constant()
+    with torch.no_grad():
+        other.backbone.vit.norm.bias[0] += 1e-6
+        other.score += 1
+    with pytest.raises(InputError, match="learned on a backbone with other weights, image size"):
+        other.load(path)
+    assert other.score.item() == 3
+    # Weights that were learned come with the file.
+    learned, fresh = Constant(), Constant()
+    for model in (learned, fresh):
+        model.backbone = model.backbone.thawed()
+    with torch.no_grad():
+        learned.backbone.vit.norm.bias[0] += 1
+    learned.save(path)
+    fresh.load(path)
+    assert torch.equal(fresh.backbone.vit.norm.bias, learned.backbone.vit.norm.bias)
+
+
+def test_a_damaged_file_is_refused_bit_by_bit(tmp_path: Path) -> None:
+    path, model = tmp_path / "learned.safetensors", Constant()
+    data = model.exported()
+    for bit in random.Random(0).sample(range(len(data) * 8), 80):
+        path.write_bytes(flipped(data, bit))
+        other = Constant()
+        said = ""
+        try:
+            other.load(path)
+        except InputError as error:
+            said = str(error)
+        assert not said or str(path) in said or "does not fit this model" in said
+        # What is not refused, such as another dim in the metadata, makes no difference.
+        assert same(other.learned_state(), model.learned_state())
+    path.write_bytes(data[:-1])
+    with pytest.raises(InputError, match="is no saved model, or damaged"):
+        model.load(path)
+
+
+def test_files_of_version_0_1_are_refused(tmp_path: Path) -> None:
+    path, model = tmp_path / "learned.safetensors", Constant()
+    for about in (None, {"cl_prompts": '{"n_classes": 4, "dim": 8, "trainable_backbone": false}'}):
+        save_file(model.learned_state(), path, metadata=about)
+        with pytest.raises(InputError, match="does not say on which backbone it was learned"):
+            model.load(path)
 
 
 def test_a_head_needs_a_class() -> None:

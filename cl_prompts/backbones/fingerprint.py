@@ -1,0 +1,47 @@
+"""Fingerprints of weights: are these the same tensors?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from cl_prompts.backbones.vit import FrozenViT
+
+#: Hashes by backbone, each with what tells that the weights have not been written to since.
+_KNOWN: WeakKeyDictionary[FrozenViT, tuple[object, str]] = WeakKeyDictionary()
+
+
+def state_hash(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values of tensors, in the order of their names.
+
+    >>> a = state_hash({"w": torch.zeros(2), "b": torch.ones(1)})
+    >>> a == state_hash({"b": torch.ones(1), "w": torch.zeros(2)})
+    True
+    >>> a == state_hash({"b": torch.ones(1), "w": torch.zeros(2, 1)})
+    False
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def weights_hash(backbone: FrozenViT) -> str:
+    """SHA-256 of a backbone's weights in its precision, position embeddings at its image size.
+
+    It is computed once, and again where a weight was written to.
+    """
+    state = backbone.state_dict()
+    # Every write in place counts a tensor's version up.
+    mark = [(t.data_ptr(), t._version) for t in state.values()]  # noqa: SLF001
+    known = _KNOWN.get(backbone)
+    if known is None or known[0] != mark:
+        known = mark, state_hash(state)
+        _KNOWN[backbone] = known
+    return known[1]

@@ -1,0 +1,89 @@
+"""Kills and full disks at every single step that a run folder writes in."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from cl_prompts.experiments import files
+
+STEPS = ("create", "append", "cut", "sync", "rename", "remove")
+Fault = Literal["killed before", "killed half-way", "full"]
+
+
+class Killed(BaseException):
+    """The process ends here: nobody may catch this."""
+
+
+def count_steps(monkeypatch: pytest.MonkeyPatch, action: Callable[[], Any]) -> int:
+    """Steps that an action takes."""
+    taken = []
+    with monkeypatch.context() as patch:
+        for name in STEPS:
+            original = getattr(files, name)
+
+            def step(*args: Any, original: Any = original) -> None:
+                taken.append(original)
+                original(*args)
+
+            patch.setattr(files, name, step)
+        action()
+    return len(taken)
+
+
+def with_fault(
+    monkeypatch: pytest.MonkeyPatch, at: int, fault: Fault, action: Callable[[], Any]
+) -> None:
+    """Run an action with a fault in its step ``at``, counted from 0.
+
+    A disk that is full stays so, but for what is removed, cut or renamed.
+    """
+    n = 0
+    with monkeypatch.context() as patch:
+        for name in STEPS:
+            original = getattr(files, name)
+
+            def step(*args: Any, name: str = name, original: Any = original) -> None:
+                nonlocal n
+                n += 1
+                if n <= at:
+                    original(*args)
+                elif fault == "full":
+                    if name in ("create", "append", "sync"):
+                        _half(name, original, args)
+                        raise OSError(errno.ENOSPC, "No space left on device", str(args[0]))
+                    original(*args)
+                else:
+                    if fault == "killed half-way":
+                        _half(name, original, args)
+                    raise Killed(f"in step {at}, {name}")
+
+            patch.setattr(files, name, step)
+        with suppress(Killed):
+            action()
+
+
+def _half(name: str, original: Any, args: tuple[Any, ...]) -> None:
+    """Half of what a write would have written; nothing of other steps."""
+    if name == "create":
+        data = b"".join(args[1])
+        original(args[0], [data[: len(data) // 2]])
+    elif name == "append":
+        original(args[0], args[1][: len(args[1]) // 2])
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    """The same bytes but for one bit."""
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Files of a folder, but hidden ones."""
+    return {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file() and f.name[0] != "."}

@@ -1,0 +1,14 @@
+"""The environment of a run."""
+
+from __future__ import annotations
+
+import torch
+
+from cl_prompts.experiments.environment import environment
+
+
+def test_the_environment_names_versions() -> None:
+    found = environment("cpu", "the command")
+    assert found["torch"] == torch.__version__
+    assert found["command"] == "the command"
+    assert {"cl_prompts", "python", "avalanche", "platform", "git_revision"} <= set(found)
