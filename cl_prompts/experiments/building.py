@@ -69,7 +69,11 @@ class Builder:
             # All data come at once, so there is no curve over samples: only the end is measured.
             evaluation["every"] = None
         anytime = AnytimeEvaluation(
-            data.test, n_classes=len(data.classes), num_workers=settings.num_workers, **evaluation
+            data.test,
+            n_classes=len(data.classes),
+            num_workers=settings.num_workers,
+            home_classes=home_classes_of(split),
+            **evaluation,
         )
         strategy = kind(
             backbone=backbone,
@@ -155,6 +159,15 @@ def split_of(settings: Settings, data: DataSet) -> Any:
     if "seed" in scenario.parameters:
         arguments["seed"] = settings.stream_seed
     return scenario.make(data.train.targets, data.test.targets, **arguments)
+
+
+def home_classes_of(split: Any) -> list[list[int]] | None:
+    """Classes that have their home in each task of a blurry stream; None where classes have no
+    home, or occur in no other task."""
+    if not any(getattr(split, "blurry_classes", ())):
+        return None
+    pairs = zip(split.disjoint_classes, split.blurry_classes, strict=True)
+    return [[*disjoint, *blurry] for disjoint, blurry in pairs]
 
 
 def _data_arguments(settings: Settings, data: DataSet, split: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.names import labels_of
 from cl_prompts.experiments.pictures import strategy_styles
 from cl_prompts.experiments.report_views import Gallery, section_view
-from cl_prompts.experiments.results import sections
+from cl_prompts.experiments.results import at, sections
 from cl_prompts.experiments.runs import Run, collect
 
 
@@ -76,6 +76,7 @@ def _render(runs: list[Run], paths: list[Path], base: Path, gallery: Gallery) ->
         title=", ".join(dict.fromkeys(str(run.summary["recipe"]) for run in runs)),
         sections=[section_view(part, styles, gallery) for part in parts],
         multi_label=any(run.multi_label for run in runs),
+        forward_transfer=any(at("results", "fwt")(run.summary) is not None for run in runs),
         runs=[
             {
                 "run": run,

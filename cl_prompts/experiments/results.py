@@ -29,12 +29,14 @@ class Column:
         value: its value in a summary.
         text: text of the values of all seeds.
         best: picks the best mean; None for a column without a best.
+        optional: left out of a table where no run has a value.
     """
 
     title: str
     value: Lookup
     text: Callable[[Sequence[float]], str]
     best: Callable[[Iterable[float]], float] | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,12 @@ class Section:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Columns of its table; A_AUC only where some run has an anytime curve."""
-        auc, *others = MULTI_LABEL_COLUMNS if self.multi_label else COLUMNS
-        there = any(auc.value(run.summary) is not None for run in self.runs)
-        return (auc, *others) if there else tuple(others)
+        """Columns of its table: A_AUC, BWT and FWT only where some run has them."""
+        columns = MULTI_LABEL_COLUMNS if self.multi_label else COLUMNS
+        return tuple(column for column in columns if not column.optional or self._has(column))
+
+    def _has(self, column: Column) -> bool:
+        return any(column.value(run.summary) is not None for run in self.runs)
 
     @property
     def headings(self) -> tuple[str, ...]:
@@ -173,19 +177,23 @@ _COST = (
     Column("F eval", at("forward_passes", "evaluation"), _mean(2)),
 )
 COLUMNS = (
-    Column("A_AUC\u00a0%", at("results", "a_auc"), percent, max),
+    Column("A_AUC\u00a0%", at("results", "a_auc"), percent, max, optional=True),
     Column("A_last\u00a0%", at("results", "a_last"), percent, max),
     Column("forgetting\u00a0%", at("results", "forgetting"), percent, min),
     Column("task forgetting\u00a0%", at("results", "task_forgetting"), percent, min),
+    Column("BWT\u00a0%", at("results", "bwt"), percent, max, optional=True),
+    Column("FWT\u00a0%", at("results", "fwt"), percent, max, optional=True),
     *_COST,
 )
 MULTI_LABEL_COLUMNS = (
-    Column("A_AUC\u00a0%", at("results", "a_auc"), percent, max),
+    Column("A_AUC\u00a0%", at("results", "a_auc"), percent, max, optional=True),
     Column("avg mAP\u00a0%", at("results", "map_avg"), percent, max),
     Column("last mAP\u00a0%", at("results", "map_last"), percent, max),
     Column("CF1\u00a0%", at("results", "cf1_80"), percent, max),
     Column("OF1\u00a0%", at("results", "of1_80"), percent, max),
     Column("task forgetting\u00a0%", at("results", "task_forgetting"), percent, min),
+    Column("BWT\u00a0%", at("results", "bwt"), percent, max, optional=True),
+    Column("FWT\u00a0%", at("results", "fwt"), percent, max, optional=True),
     *_COST,
 )
 

@@ -21,7 +21,7 @@ FILLED = {
     "dataset": {"name", "image_size", "seed"},
     "scenario": {"test_labels", "seed"},
     "backbone": {"name", "seed"},
-    "evaluation": {"test", "n_classes", "listeners", "num_workers"},
+    "evaluation": {"test", "n_classes", "home_classes", "listeners", "num_workers"},
     "strategy": {
         "model",
         "backbone",

@@ -15,11 +15,12 @@ from cl_prompts.experiments.building import Parts
 def results_of(parts: Parts) -> dict[str, float | None]:
     """Final numbers of a run.
 
-    The anytime curve and forgetting are undefined, None, for a strategy that sees all data at once.
+    The anytime curve, forgetting and transfer are undefined, None, for a strategy that sees all
+    data at once.
     """
     results = dict(parts.anytime.results)
     if parts.strategy.whole_stream:
-        undefined = ("a_auc", "forgetting", "task_forgetting")
+        undefined = ("a_auc", "forgetting", "f_last", "task_forgetting", "bwt", "fwt")
         results = {k: None if k.startswith(undefined) else v for k, v in results.items()}
     return results
 

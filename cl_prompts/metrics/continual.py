@@ -187,15 +187,15 @@ def forward_transfer(curve: Curve, home_classes: Tasks) -> float:
     """Forward transfer (FWT; Lopez-Paz and Ranzato, NeurIPS 2017, arXiv 1706.08840), by class.
 
     Mean over the classes of all tasks but the first of the accuracy at the task end *before* their
-    own task, minus that of chance. A class that was not seen yet counts 0 on both sides: its column
-    is masked, so it can be told neither by skill nor by chance. Hence FWT is 0 where classes come
-    in one task only, and on blurry streams says how much of a class was learned from the samples
-    that came ahead of its home. NaN with fewer than two tasks.
+    home task. The accuracy of the untrained model, which the definition subtracts, is 0: it has
+    seen no class, so every class is masked. For the same reason a class that was not seen yet
+    counts 0. Hence FWT would be 0 where each class comes in one task only; on blurry streams it
+    says how much of a class was learned from the samples that came ahead of its home. NaN with
+    fewer than two tasks.
 
     Args:
         curve: of one run.
-        home_classes: per task the classes that have their home in it; where there are no homes,
-            those that first appeared in it, which gives 0.
+        home_classes: per task the classes that have their home in it.
     """
     found: list[float] = []
     for before, classes in zip(curve.task_ends, list(home_classes)[1:], strict=False):
@@ -222,9 +222,10 @@ def results(
         curve: of the run.
         new_classes: per task the classes that first appeared in it.
         end: whether the end of the stream is an anytime point, see :func:`a_auc`.
-        home_classes: see :func:`forward_transfer`; None: ``new_classes``.
+        home_classes: see :func:`forward_transfer`; None: classes have no home, and FWT is None.
     """
     by_task = accuracy_by_task(curve, new_classes)
+    fwt = float("nan") if home_classes is None else forward_transfer(curve, home_classes)
     values = {
         "a_auc": a_auc(curve, end=end),
         "a_last": a_last(curve),
@@ -234,7 +235,7 @@ def results(
         "forgetting": forgetting(curve),
         "task_forgetting": task_forgetting(curve, new_classes),
         "bwt": backward_transfer(curve),
-        "fwt": forward_transfer(curve, new_classes if home_classes is None else home_classes),
+        "fwt": fwt,
         "f_last": forgetting(curve, definition="f_last"),
         "forgetting_anytime": forgetting(curve, definition="anytime"),
         "forgetting_first": forgetting(curve, definition="first"),
@@ -250,9 +251,9 @@ def multi_label_run_results(
     """The numbers of a finished multi-label run; None where one is undefined.
 
     Keys: ``map_avg`` (mean of mAP after each task), ``map_last``, ``a_auc`` (of anytime mAP),
-    ``forgetting`` (class-wise, of AP), ``task_forgetting`` (per task, of mAP on the test set seen
-    at the time) and ``task_forgetting_fixed`` (on the fixed test set of each task), and the scores
-    of the last task (``cf1_80``, ``of1_80``, ``cf1_50``, ...: threshold in percent).
+    ``forgetting`` and ``bwt`` (class-wise, of AP), ``task_forgetting`` (per task, of mAP on the
+    test set seen at the time) and ``task_forgetting_fixed`` (on the fixed test set of each task),
+    and the scores of the last task (``cf1_80``, ``of1_80``, ``cf1_50``, ...: threshold in percent).
     """
     fixed = Curve(
         task_ends=[
@@ -268,6 +269,7 @@ def multi_label_run_results(
         "forgetting": forgetting(curve),
         "task_forgetting": task_forgetting(curve, new_classes),
         "task_forgetting_fixed": task_forgetting(fixed, new_classes),
+        "bwt": backward_transfer(curve),
         **(curve.task_ends[-1].scores if curve.task_ends else {}),
     }
     return {name: value if value == value else None for name, value in values.items()}

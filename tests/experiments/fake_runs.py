@@ -108,6 +108,7 @@ def fake_run(
         "a_avg": float(np.mean(ends)),
         "forgetting": 0.012 * len(strategy) if streamed else None,
         "task_forgetting": 0.01 * len(strategy) if streamed else None,
+        "bwt": -0.011 * len(strategy) if streamed else None,
     }
     content: dict[str, Any] = {
         "status": status,

@@ -194,3 +194,17 @@ def test_the_files_of_a_data_set_are_checked_once(
     for settings in plan("digits", ["strategy=ncm", *where, "cache=true"]):
         builder.build(settings)
     assert checked == ["folder", "folder"]
+
+
+def test_forward_transfer_is_measured_where_classes_come_ahead_of_their_home(
+    builder: Builder,
+) -> None:
+    parts = built(builder)
+    homes = parts.anytime.home_classes
+    assert homes is not None
+    assert sorted(c for classes in homes for c in classes) == list(range(10))
+    for task, classes in enumerate(homes):
+        assert (parts.split.homes[classes] == task).all()
+    assert built(builder, "scenario=disjoint").anytime.home_classes is None
+    scenes = built(builder, "strategy=linear_probe", recipe="digit_scenes")
+    assert scenes.anytime.home_classes is None

@@ -25,10 +25,18 @@ def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_com
     mvp = [
         r.summary["results"]["a_auc"] for r in runs if r.summary["strategy"] == "mvp" and r.finished
     ]
-    assert all(len(row.cells) == 2 + len(COLUMNS) for row in rows.values())
+    assert all(len(row.cells) == 1 + len(COLUMNS) for row in rows.values())  # none has FWT
     assert rows["mvp"].cells[1:3] == ("2", f"{50 * sum(mvp):.1f} ± {100 * np.std(mvp, ddof=1):.1f}")
-    assert rows["mvp"].cells[4:] == ("3.6 ± 0.0", "3.0 ± 0.0", "27,000", "321", "2.00", "0.95")
-    assert rows["mvp"].best == {2, 3, 4, 5}
+    assert rows["mvp"].cells[4:] == (
+        "3.6 ± 0.0",
+        "3.0 ± 0.0",
+        "-3.3 ± 0.0",
+        "27,000",
+        "321",
+        "2.00",
+        "0.95",
+    )
+    assert rows["mvp"].best == {2, 3, 4, 5, 6}
     assert rows["joint"].cells[2] == "-"
     assert not rows["joint"].best  # the highest A_last of all, but not a competitor
     assert not rows["linear_probe"].best
@@ -39,6 +47,18 @@ def test_nothing_is_marked_best_without_a_rival_on_the_same_seeds(tmp_path: Path
     fake_run(tmp_path, "joint")
     fake_run(tmp_path, "linear_probe", 2)
     assert not any(row.best for row in results_table(collect([tmp_path])))
+
+
+def test_transfer_has_columns_where_a_run_measured_it(tmp_path: Path) -> None:
+    results = {"a_auc": 0.5, "a_last": 0.6, "forgetting": 0.1, "task_forgetting": 0.1}
+    fake_run(tmp_path, "mvp", recipe="a", results=results)
+    fake_run(tmp_path, "mvp", recipe="b", results={**results, "bwt": -0.2, "fwt": -0.05})
+    without, measured = sections(collect([tmp_path]))
+    titles = {"BWT\u00a0%", "FWT\u00a0%"}
+    assert not titles & set(without.headings)
+    assert titles <= set(measured.headings)
+    (row,) = measured.rows()
+    assert row.cells[6:8] == ("-20.0 ± -", "-5.0 ± -")
 
 
 def test_undefined_results_are_left_out_of_a_mean(tmp_path: Path) -> None:

@@ -109,6 +109,8 @@ def test_backward_transfer_by_hand() -> None:
     literal = sum(float(table[i, 2] - table[i, i]) for i in range(2)) / 2
     assert metrics.results(made, [[0], [1], [2]])["bwt"] == pytest.approx(literal)
     assert math.isnan(metrics.backward_transfer(curve([[0.5]])))
+    in_several_labels = metrics.multi_label_run_results(made, [[0], [1], [2]])
+    assert in_several_labels["bwt"] == pytest.approx(literal)
 
 
 def test_forward_transfer_is_what_came_ahead_of_a_classs_home() -> None:
@@ -118,7 +120,9 @@ def test_forward_transfer_is_what_came_ahead_of_a_classs_home() -> None:
     assert metrics.forward_transfer(made, homes) == pytest.approx((0.2 + 0.4 + 0) / 3)
     got = metrics.results(made, [[0, 1], [2], [3]], home_classes=homes)
     assert got["fwt"] == pytest.approx(0.2)
-    assert metrics.results(made, [[0, 1], [2], [3]])["fwt"] == 0  # classes that come once
+    assert metrics.results(made, [[0, 1], [2], [3]])["fwt"] is None  # classes without a home
+    once = curve([[0.5, NAN], [0.3, 0.7]])
+    assert metrics.forward_transfer(once, [[0], [1]]) == 0  # classes that come in one task only
     assert math.isnan(metrics.forward_transfer(curve([[0.5]]), [[0]]))
 
 

@@ -40,6 +40,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
             no end point (Si-Blurry's code).
         batch_size: test images per batch.
         num_workers: loader processes for test images.
+        home_classes: single label: per task the classes that have their home in it, by which
+            forward transfer (FWT) is defined; None where classes have no home.
         listeners: called with ("anytime" or "task_end", evaluation).
 
     Attributes:
@@ -74,6 +76,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         points: str = "default",
         batch_size: int = 128,
         num_workers: int = 0,
+        home_classes: Sequence[Sequence[int]] | None = None,
         listeners: Sequence[Listener] = (),
     ) -> None:
         super().__init__()
@@ -93,6 +96,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.every = every
         self.points = points
         self.listeners = list(listeners)
+        self.home_classes = home_classes
         self.curve = Curve()
         self.new_classes: list[list[int]] = []
         self.samples_seen = 0
@@ -105,10 +109,10 @@ class AnytimeEvaluation(BaseSGDPlugin):
     @property
     def results(self) -> dict[str, float | None]:
         """A_AUC, A_last, forgetting and the rest, of the stream so far."""
-        summarise = multi_label_run_results if self.evaluator.multi_label else results
-        return summarise(
-            self.curve, self.new_classes, end=self.every is not None and self.points == "default"
-        )
+        end = self.every is not None and self.points == "default"
+        if self.evaluator.multi_label:
+            return multi_label_run_results(self.curve, self.new_classes, end=end)
+        return results(self.curve, self.new_classes, end=end, home_classes=self.home_classes)
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Move to the strategy's device, and to the number of classes of its model."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from avalanche.models import SimpleMLP
@@ -131,6 +132,20 @@ def test_state_continues_the_curve() -> None:
         e.samples_seen for e in whole.curve.points()
     ]
     assert second.new_classes == whole.new_classes
+
+
+def test_transfer_is_among_the_results() -> None:
+    stream = benchmark()
+    homes = [np.flatnonzero(stream.split.homes == task).tolist() for task in range(3)]
+    plugin = AnytimeEvaluation(stream.test_stream, every=None, home_classes=homes)
+    strategy = probe(plugin)
+    for experience in stream.train_stream:
+        strategy.train(experience, eval_streams=[])
+    first, second, last = (end.by_class for end in plugin.curve.task_ends)
+    ahead = torch.cat([first[homes[1]], second[homes[2]]]).nan_to_num(nan=0.0)
+    assert plugin.results["fwt"] == pytest.approx(float(ahead.mean()))
+    learned = torch.where(first.isnan(), second, first)
+    assert plugin.results["bwt"] == pytest.approx(float((last - learned).nanmean()))
 
 
 def test_bad_settings_are_refused() -> None:
