@@ -13,9 +13,10 @@ import yaml
 from matplotlib.figure import Figure
 
 from cl_prompts.experiments import pictures
+from cl_prompts.experiments.columns import at
 from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.pictures.curves import MAX_SPREADS
-from cl_prompts.experiments.results import Section, at
+from cl_prompts.experiments.results import Section
 from cl_prompts.experiments.run_pictures import pictures_of
 from cl_prompts.experiments.runs import Run, title_of
 from cl_prompts.experiments.series import (
