@@ -104,7 +104,7 @@ MULTI_LABEL_COLUMNS = (
     _score("FWT", "fwt", max, optional=True),
     *_COST,
 )
-#: numbers that papers report under other definitions; the sentences are those of docs/definitions.md
+#: numbers that papers report under other definitions, as docs/definitions.md defines them
 BY_NAME = (
     _score(
         "A_avg",

@@ -43,6 +43,7 @@ _WORDS = {
     "backbone.name": "backbone",
     "backbone.weights": "weights",
     "backbone_hash": "hash of the weights",
+    "backbone.image_size": "backbone.image_size",
     "data": "fingerprint of the data",
     "definitions": "definitions of the metrics",
     "class_names": "names of the classes",
