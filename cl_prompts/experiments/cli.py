@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cl_prompts.errors import InputError, RunError
@@ -221,14 +222,16 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _tables(folders: Sequence[Path]) -> Iterator[Table]:
-    """One table per experiment."""
+    """One table for runs that may be compared, with its title where there are several."""
     from cl_prompts.experiments.results import sections
     from cl_prompts.experiments.runs import collect
 
-    for section in sections(collect(folders)):
+    found = sections(collect(folders))
+    for section in found:
         headings = section.headings
         shown = [i for i, name in enumerate(headings) if name not in _HIDDEN_COLUMNS]
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+        title = escape(section.title) if len(found) > 1 else None
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
         for i in shown:
             table.add_column(headings[i])
         for row in section.rows():

@@ -16,10 +16,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.columns import at
 from cl_prompts.experiments.names import labels_of
 from cl_prompts.experiments.pictures import strategy_styles
 from cl_prompts.experiments.report_views import Gallery, section_view
-from cl_prompts.experiments.results import at, sections
+from cl_prompts.experiments.results import sections
 from cl_prompts.experiments.runs import Run, collect
 
 

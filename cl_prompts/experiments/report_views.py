@@ -13,9 +13,11 @@ import yaml
 from matplotlib.figure import Figure
 
 from cl_prompts.experiments import pictures
+from cl_prompts.experiments.columns import at
 from cl_prompts.experiments.names import label_of
-from cl_prompts.experiments.pictures.curves import MAX_SPREADS
-from cl_prompts.experiments.results import Section, at
+from cl_prompts.experiments.oddities import oddities
+from cl_prompts.experiments.pictures.curves import MAX_SPREADS, NARROW, WIDE
+from cl_prompts.experiments.results import Section
 from cl_prompts.experiments.run_pictures import pictures_of
 from cl_prompts.experiments.runs import Run, title_of
 from cl_prompts.experiments.series import (
@@ -42,16 +44,19 @@ class Gallery:
         """Start empty."""
         self.files: dict[str, bytes] = {}
 
-    def add(self, name: str, figure: Figure, alt: str) -> View:
+    def add(self, name: str, figure: Figure, alt: str, narrow: Figure | None = None) -> View:
         """Add a figure.
 
         Args:
             name: its file name, but for characters that files should not have.
             figure: what to draw.
             alt: alternative text.
+            narrow: the same for telephones.
 
         Returns:
-            ``uri``, ``alt`` and ``width`` in CSS pixels, 96 per inch, for the template.
+            For the template ``uri``, ``alt`` and ``width`` in CSS pixels, 96 per inch, and
+            ``narrow``, the other URI or None. Pages show SVG, which follows their theme; files are
+            PNG on white.
         """
         stem = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
         file = f"{stem}.png"
@@ -60,8 +65,19 @@ class Gallery:
             number += 1
             file = f"{stem}-{number}.png"
         self.files[file] = pictures.png_bytes(figure)
-        uri = "data:image/png;base64," + base64.b64encode(self.files[file]).decode()
-        return {"uri": uri, "alt": alt, "width": round(96 * figure.get_figwidth())}
+        # Drawn a second time as it was laid out.
+        figure.set_layout_engine("none")
+        return {
+            "uri": _uri(figure),
+            "narrow": None if narrow is None else _uri(narrow),
+            "alt": alt,
+            "width": round(96 * figure.get_figwidth()),
+        }
+
+
+def _uri(figure: Figure) -> str:
+    svg = pictures.svg_text(figure).encode()
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
 
 
 def section_view(section: Section, styles: Styles, gallery: Gallery) -> View:
@@ -71,19 +87,27 @@ def section_view(section: Section, styles: Styles, gallery: Gallery) -> View:
         facts[key] = label_of(str(facts[key]))
     lengths = sorted(run.summary["samples"] for run in section.runs)
     shown = dict.fromkeys((lengths[0], lengths[-1]))
+    competing = [label for label, group in section.groups.items() if not group[0].whole_stream]
     return {
         "title": section.title,
+        "reference": section.reference,
+        "differs": section.differs,
+        "oddities": oddities(section.groups),
         "facts": facts,
         "samples": " to ".join(f"{n:,}" for n in shown),
         "seeds": section.seeds,
         "same_seeds": len(set(section.seeds.values())) == 1,
+        "comparable_seeds": len({section.seeds[label] for label in competing}) <= 1,
         "multi_label": section.multi_label,
         "headings": section.headings,
         "rows": section.rows(),
+        "by_name": section.by_name,
+        "rows_by_name": section.rows(section.by_name),
         **_curves_view(section, styles, gallery),
         "streams": _stream_views(section, gallery),
         "strategies": [
-            _strategy_view(label, group, gallery) for label, group in section.groups.items()
+            _strategy_view(section, label, group, gallery)
+            for label, group in section.groups.items()
         ],
     }
 
@@ -105,24 +129,34 @@ def _curves_view(section: Section, styles: Styles, gallery: Gallery) -> View:
     same_ends = all(e == ends[0] for e in ends)
     view: View = {"curves": None, "task_curves": None, "f1": None}
     if curves:
-        figure = pictures.curve_figure(
-            curves,
-            ends[0] if same_ends else None,
-            references=references,
-            styles=styles,
-            measure=measure,
+        wide, narrow = (
+            pictures.curve_figure(
+                curves,
+                ends[0] if same_ends else None,
+                references=references,
+                styles=styles,
+                measure=measure,
+                size=size,
+            )
+            for size in (WIDE, NARROW)
         )
-        alt = f"anytime {measure} over samples seen"
-        view["curves"] = gallery.add(f"{section.title}-curves", figure, alt)
+        finals = {label: [curve[-1][1] for curve in found] for label, found in curves.items()}
+        alt = f"{section.title}: anytime {measure} over samples seen; {_ends_of(finals)}"
+        view["curves"] = gallery.add(f"{section.title}-curves", wide, alt, narrow)
     if over_tasks and (section.multi_label or not curves):
-        figure = pictures.task_curve_figure(
-            over_tasks, references=references, styles=styles, measure=measure
+        wide, narrow = (
+            pictures.task_curve_figure(
+                over_tasks, references=references, styles=styles, measure=measure, size=size
+            )
+            for size in (WIDE, NARROW)
         )
-        alt = f"{measure} after each task"
-        view["task_curves"] = gallery.add(f"{section.title}-tasks", figure, alt)
+        finals = {label: [curve[-1] for curve in found] for label, found in over_tasks.items()}
+        alt = f"{section.title}: {measure} after each task; {_ends_of(finals)}"
+        view["task_curves"] = gallery.add(f"{section.title}-tasks", wide, alt, narrow)
     if section.multi_label:
         figure = pictures.f1_figure(_final_f1(section), styles=styles)
-        view["f1"] = gallery.add(f"{section.title}-f1", figure, "CF1 and OF1 of each strategy")
+        alt = f"{section.title}: CF1 and OF1 of {', '.join(section.groups)} after the last task"
+        view["f1"] = gallery.add(f"{section.title}-f1", figure, alt)
     view["spread"] = _spread(section, len(curves or over_tasks))
     return {
         **view,
@@ -131,6 +165,12 @@ def _curves_view(section: Section, styles: Styles, gallery: Gallery) -> View:
         "same_ends": same_ends,
         "references": list(references),
     }
+
+
+def _ends_of(finals: Mapping[str, list[float]]) -> str:
+    """Final values of curves, for those who cannot see them."""
+    means = {label: 100 * statistics.mean(values) for label, values in finals.items()}
+    return "at the end " + ", ".join(f"{label} {mean:.1f} %" for label, mean in means.items())
 
 
 def _references(section: Section) -> dict[str, float]:
@@ -170,23 +210,32 @@ def _stream_views(section: Section, gallery: Gallery) -> list[tuple[str, View]]:
         figure = pictures.stream_figure(
             stream_view(run.stream), run.summary.get("class_names"), unit=run.unit
         )
-        picture = gallery.add(f"{section.title}-stream-{seed}", figure, "classes over tasks")
+        alt = (
+            f"{section.title}, stream seed {seed}: {run.unit} of each class in each of"
+            f" {run.summary['n_tasks']} tasks"
+        )
+        picture = gallery.add(f"{section.title}-stream-{seed}", figure, alt)
         views.append((f"stream seed {seed}", picture))
     return views
 
 
-def _strategy_view(label: str, group: list[Run], gallery: Gallery) -> View:
+def _strategy_view(section: Section, label: str, group: list[Run], gallery: Gallery) -> View:
     """Pictures of each run of a row, and the settings of its first."""
     return {
         "label": label,
-        "runs": [_run_view(label, run, gallery) for run in group],
+        "runs": [_run_view(section.title, label, run, gallery) for run in group],
         "config": yaml.safe_dump(dict(group[0].config), sort_keys=False),
     }
 
 
-def _run_view(label: str, run: Run, gallery: Gallery) -> tuple[str, list[tuple[str, View]]]:
+def _run_view(
+    title: str, label: str, run: Run, gallery: Gallery
+) -> tuple[str, list[tuple[str, View]]]:
     """Pictures of one run, each after its caption; none where it has no numbers."""
     stem = f"{run.summary['recipe']}-{label}-seed-{run.seeds}"
     found = pictures_of(run)
-    views = [(p.caption, gallery.add(f"{stem}-{p.name}", p.figure, p.alt)) for p in found]
+    whose = f"{title}, {label}, seed {run.seeds}"
+    views = [
+        (p.caption, gallery.add(f"{stem}-{p.name}", p.figure, f"{whose}: {p.alt}")) for p in found
+    ]
     return f"seed {run.seeds}", views

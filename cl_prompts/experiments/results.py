@@ -3,48 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cl_prompts.experiments.names import label_of, labels_of
-from cl_prompts.experiments.runs import SETTING_KEYS, Run
+from cl_prompts.experiments.columns import (
+    BY_NAME,
+    COLUMNS,
+    MULTI_LABEL_BY_NAME,
+    MULTI_LABEL_COLUMNS,
+    Column,
+    Lookup,
+)
+from cl_prompts.experiments.comparable import Conditions, differences, flat, tables
+from cl_prompts.experiments.names import labels_of
+from cl_prompts.experiments.runs import Run
 
-# Settings in which runs of one mean may differ; a difference in any other makes a row of its own.
-_PER_RUN = {
-    "recipe",
-    "strategy",
-    "seed",
-    "stream_seed",
-    "device",
-    "num_workers",
-    "checkpoint_every",
-}
-
-#: finds a value in a summary; None where undefined
-Lookup = Callable[[Mapping[str, Any]], float | None]
-
-
-@dataclass(frozen=True)
-class Column:
-    """Column of a table of results.
-
-    Attributes:
-        title: heading.
-        value: its value in a summary.
-        text: text of the values of all seeds.
-        best: picks the best mean; None for a column without a best.
-        optional: left out of a table where no run has a value.
-    """
-
-    title: str
-    value: Lookup
-    text: Callable[[Sequence[float]], str]
-    best: Callable[[Iterable[float]], float] | None = None
-    optional: bool = False
+_N_HEADS = 2  # cells in front of the columns: label and number of seeds
+_MAX_WORDS = 4  # differences told in a title
 
 
 @dataclass(frozen=True)
@@ -64,15 +42,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """Runs that may be compared: one recipe on one data set, scenario and backbone.
+    """Runs that may be compared.
 
     Attributes:
         title: the recipe, and what else tells the section from others.
         groups: runs of each row, by its label.
+        reference: title of the section that ``differs`` refers to; empty for the first.
+        differs: what distinguishes it from that section, in words.
     """
 
     title: str
     groups: Mapping[str, list[Run]]
+    reference: str = ""
+    differs: tuple[str, ...] = ()
 
     @property
     def runs(self) -> list[Run]:
@@ -92,7 +74,14 @@ class Section:
     @property
     def columns(self) -> tuple[Column, ...]:
         """Columns of its table: A_AUC, BWT and FWT only where some run has them."""
-        columns = MULTI_LABEL_COLUMNS if self.multi_label else COLUMNS
+        return self._measured(MULTI_LABEL_COLUMNS if self.multi_label else COLUMNS)
+
+    @property
+    def by_name(self) -> tuple[Column, ...]:
+        """Columns of a second table: what papers report under other definitions."""
+        return self._measured(MULTI_LABEL_BY_NAME if self.multi_label else BY_NAME)
+
+    def _measured(self, columns: Iterable[Column]) -> tuple[Column, ...]:
         return tuple(column for column in columns if not column.optional or self._has(column))
 
     def _has(self, column: Column) -> bool:
@@ -111,24 +100,24 @@ class Section:
             found[label] = [value for value in values if value is not None]
         return found
 
-    def rows(self) -> list[Row]:
-        """Its table.
+    def rows(self, columns: Sequence[Column] | None = None) -> list[Row]:
+        """Its table, below the label and the number of seeds; by default of its ``columns``.
 
         The best mean of a column is marked where at least two rows compete in it, all with the same
         seeds. What saw all data at once is a reference and does not compete.
         """
-        values = [self.values(column.value) for column in self.columns]
+        columns = self.columns if columns is None else columns
+        values = [self.values(column.value) for column in columns]
         competing = [label for label, group in self.groups.items() if not group[0].whole_stream]
         seeds = {self.seeds[label] for label in competing}
         best: dict[str, set[int]] = defaultdict(set)
         if len(seeds) == 1:
-            offset = len(self.headings) - len(self.columns)
-            for i, column in enumerate(self.columns, start=offset):
-                for label in _best_rows(column, values[i - offset], competing):
-                    best[label].add(i)
+            for i, column in enumerate(columns):
+                for label in _best_rows(column, values[i], competing):
+                    best[label].add(i + _N_HEADS)
         rows = []
         for label, group in self.groups.items():
-            texts = [c.text(v[label]) for c, v in zip(self.columns, values, strict=True)]
+            texts = [c.text(v[label]) for c, v in zip(columns, values, strict=True)]
             rows.append(Row(self.title, (label, str(len(group)), *texts), frozenset(best[label])))
         return rows
 
@@ -151,84 +140,40 @@ def seeds_of(runs: Iterable[Run]) -> tuple[str, ...]:
     return tuple(run.seeds for run in runs)
 
 
-def percent(values: Sequence[float]) -> str:
-    """Mean and sample standard deviation (n-1) in percent; ``-`` where undefined.
-
-    >>> percent([0.70, 0.72])
-    '71.0 ± 1.4'
-    """
-    if not values:
-        return "-"
-    spread = f"{100 * statistics.stdev(values):.1f}" if len(values) > 1 else "-"
-    return f"{100 * statistics.mean(values):.1f} ± {spread}"
-
-
-def _mean(digits: int) -> Callable[[Sequence[float]], str]:
-    return lambda values: f"{statistics.mean(values):,.{digits}f}" if values else "-"
-
-
-def at(*keys: str) -> Lookup:
-    """Function that looks up nested ``keys`` in a summary; None for NaN and for what is missing."""
-
-    def value(summary: Any) -> float | None:
-        for key in keys:
-            summary = (summary or {}).get(key)
-        return None if summary is None or math.isnan(summary) else float(summary)
-
-    return value
-
-
-_COST = (
-    Column("trainable", at("trainable_parameters"), _mean(0)),
-    Column("images/s", at("images_per_second"), _mean(0)),
-    Column("F train", at("forward_passes", "train"), _mean(2)),
-    Column("F eval", at("forward_passes", "evaluation"), _mean(2)),
-)
-COLUMNS = (
-    Column("A_AUC\u00a0%", at("results", "a_auc"), percent, max, optional=True),
-    Column("A_last\u00a0%", at("results", "a_last"), percent, max),
-    Column("forgetting\u00a0%", at("results", "forgetting"), percent, min),
-    Column("task forgetting\u00a0%", at("results", "task_forgetting"), percent, min),
-    Column("BWT\u00a0%", at("results", "bwt"), percent, max, optional=True),
-    Column("FWT\u00a0%", at("results", "fwt"), percent, max, optional=True),
-    *_COST,
-)
-MULTI_LABEL_COLUMNS = (
-    Column("A_AUC\u00a0%", at("results", "a_auc"), percent, max, optional=True),
-    Column("avg mAP\u00a0%", at("results", "map_avg"), percent, max),
-    Column("last mAP\u00a0%", at("results", "map_last"), percent, max),
-    Column("CF1\u00a0%", at("results", "cf1_80"), percent, max),
-    Column("OF1\u00a0%", at("results", "of1_80"), percent, max),
-    Column("task forgetting\u00a0%", at("results", "task_forgetting"), percent, min),
-    Column("BWT\u00a0%", at("results", "bwt"), percent, max, optional=True),
-    Column("FWT\u00a0%", at("results", "fwt"), percent, max, optional=True),
-    *_COST,
-)
-
-
 def results_table(runs: Iterable[Run]) -> list[Row]:
     """One row per strategy, and per difference in its settings, of each experiment."""
     return [row for section in sections(runs) for row in section.rows()]
 
 
 def sections(runs: Iterable[Run]) -> list[Section]:
-    """Finished runs by experiment and row; of two runs of the same seeds only the newer counts."""
-    by_setting: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
-    for run in runs:
-        if run.finished:
-            by_setting[tuple(run.summary[key] for key in SETTING_KEYS)].append(run)
-    recipes = [setting[0] for setting in by_setting]
-    result = []
-    for setting, members in by_setting.items():
-        recipe, dataset, scenario, backbone, n_tasks, n_classes = setting
-        title = recipe
-        if recipes.count(recipe) > 1:
-            title = (
-                f"{recipe}: {label_of(dataset)}, {label_of(scenario)}, {backbone},"
-                f" {n_tasks} tasks, {n_classes} classes"
-            )
-        result.append(Section(title, _groups(members)))
-    return result
+    """Tables of finished runs that may be compared, see ``comparable``, and the rows of each.
+
+    Of two runs of the same settings and seeds only the newer counts. Tables of one recipe stand
+    together, that of most runs first; the others are headed by what differs from it.
+    """
+    by_name: dict[str, list[tuple[Conditions, list[Run]]]] = defaultdict(list)
+    for conditions, members in tables(runs):
+        recipes = dict.fromkeys(str(run.summary["recipe"]) for run in members)
+        by_name[", ".join(recipes)].append((conditions, members))
+    found: list[Section] = []
+    first: tuple[str, Conditions] | None = None
+    for name, group in by_name.items():
+        group.sort(key=lambda table: -len(table[1]))
+        main = (name, group[0][0])
+        first = first or main
+        for conditions, members in group:
+            # The main table of a recipe is compared with the first of all.
+            heads = conditions is main[1]
+            reference = first if heads else main
+            words = tuple(differences(conditions, reference[1]))
+            title = name if heads else f"{name}: {_in_short(words)}"
+            found.append(Section(title, _groups(members), reference[0] if words else "", words))
+    return found
+
+
+def _in_short(words: Sequence[str]) -> str:
+    more = f" and {len(words) - _MAX_WORDS} more" if len(words) > _MAX_WORDS else ""
+    return ", ".join(words[:_MAX_WORDS]) + more
 
 
 def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -247,26 +192,21 @@ def _labelled(runs: Sequence[Run]) -> Iterator[tuple[str, Run]]:
     for run in runs:
         by_strategy[str(run.summary["strategy"])].append(run)
     for strategy, members in by_strategy.items():
-        configs = [dict(_flat(run.config)) for run in members]
-        keys = sorted({key for config in configs for key in config})
-        differing = [key for key in keys if _differs(key, configs)]
-        for run, config in zip(members, configs, strict=True):
-            extra = ", ".join(f"{key}={config.get(key, 'unset')}" for key in differing)
+        options = [_options_of(run) for run in members]
+        keys = sorted({key for found in options for key in found})
+        differing = [key for key in keys if len({found.get(key) for found in options}) > 1]
+        for run, found in zip(members, options, strict=True):
+            extra = ", ".join(f"{key}={found.get(key, 'unset')}" for key in differing)
             yield names[strategy] + (f" ({extra})" if extra else ""), run
 
 
-def _differs(key: str, configs: Sequence[Mapping[str, str]]) -> bool:
-    return len({config.get(key) for config in configs}) > 1
+def _options_of(run: Run) -> dict[str, str]:
+    """Options of its strategy, as recipes write them."""
+    return {key: _written(value) for key, value in flat(run.config.get("options") or {})}
 
 
-def _flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in config.items():
-        if key in _PER_RUN:
-            continue
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", json.dumps(value, default=str)
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _age(run: Run) -> tuple[str, str]:

@@ -16,9 +16,18 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.metrics_file import METRICS_FILE, METRICS_HEADER
 
 Status = Literal["finished", "running", "interrupted", "failed"]
-#: entries of a summary whose runs may be compared where all are equal
-SETTING_KEYS = ("recipe", "dataset", "scenario", "backbone", "n_tasks", "n_classes")
-_KEYS = ("status", "strategy", "seed", "stream_seed", *SETTING_KEYS)
+_KEYS = (
+    "status",
+    "strategy",
+    "seed",
+    "stream_seed",
+    "recipe",
+    "dataset",
+    "scenario",
+    "backbone",
+    "n_tasks",
+    "n_classes",
+)
 _FINISHED_KEYS = ("results", "task_ends", "samples", "command", "trainable_parameters")
 _REMEDY = "repeat the run or leave its folder out"
 Series = Mapping[str, Mapping[str, list[tuple[int, float]]]]

@@ -10,18 +10,30 @@ from typing import Any
 import torch
 
 from cl_prompts.experiments.building import Parts
+from cl_prompts.metrics.continual import DEFINITIONS
+
+#: beginnings of the names of numbers that need several evaluations
+_OF_A_COURSE = (
+    "a_auc",
+    "a_avg",
+    "map_avg",
+    "forgetting",
+    "f_last",
+    "task_forgetting",
+    "bwt",
+    "fwt",
+)
 
 
 def results_of(parts: Parts) -> dict[str, float | None]:
     """Final numbers of a run.
 
-    The anytime curve, forgetting and transfer are undefined, None, for a strategy that sees all
-    data at once.
+    The anytime curve, means over task ends, forgetting and transfer are undefined, None, for a
+    strategy that sees all data at once.
     """
     results = dict(parts.anytime.results)
     if parts.strategy.whole_stream:
-        undefined = ("a_auc", "forgetting", "f_last", "task_forgetting", "bwt", "fwt")
-        results = {k: None if k.startswith(undefined) else v for k, v in results.items()}
+        results = {k: None if k.startswith(_OF_A_COURSE) else v for k, v in results.items()}
     return results
 
 
@@ -60,6 +72,7 @@ def summary_of(
         "whole_stream": strategy.whole_stream,
         "task_ends": [end.samples_seen for end in parts.anytime.curve.task_ends],
         "results": results_of(parts),
+        "definitions": DEFINITIONS,
         "trainable_parameters": strategy.model.n_learned,
         "seconds": seconds,
         "images_per_second": strategy.samples_seen / seconds,

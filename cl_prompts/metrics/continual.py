@@ -17,6 +17,7 @@ from cl_prompts.checks import one_of
 from cl_prompts.metrics.curve import ClassAccuracy, Curve, Evaluation
 
 __all__ = [
+    "DEFINITIONS",
     "ClassAccuracy",
     "Curve",
     "Evaluation",
@@ -34,6 +35,9 @@ __all__ = [
     "task_forgetting",
 ]
 
+#: version of the definitions, raised whenever a number of the same name changes its meaning; runs
+#: of different versions are not compared
+DEFINITIONS = 1
 ClassForgetting = Literal["default", "anytime", "f_last", "first"]
 TaskForgetting = Literal["task", "l2p", "one_step", "first"]
 Tasks = Sequence[Sequence[int]]

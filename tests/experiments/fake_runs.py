@@ -79,6 +79,25 @@ def fake_metrics(
     return rows
 
 
+def fake_config(
+    recipe: str, strategy: str, seed: int, n_tasks: int, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Content of config.yaml."""
+    return {
+        "recipe": recipe,
+        "strategy": strategy,
+        "seed": seed,
+        "stream_seed": seed,
+        "device": "auto",
+        "num_workers": 0,
+        "dataset": {"name": recipe, "root": None, "augment": True},
+        "scenario": {"name": "si_blurry", "n_tasks": n_tasks, "blurry_percent": 10},
+        "backbone": {"name": "tiny", "weights": "default", "precision": "fp32"},
+        "evaluation": {"every": 100, "points": "default", "batch_size": 128},
+        "options": options,
+    }
+
+
 def fake_run(
     root: Path,
     strategy: str = "mvp",
@@ -90,11 +109,22 @@ def fake_run(
     status: str = "finished",
     time: str = "20250101-120000",
     settings: dict[str, Any] | None = None,
+    changes: dict[str, Any] | None = None,
+    environment: dict[str, Any] | None = None,
     name: str | None = None,
     **summary: Any,
 ) -> Path:
-    """Write one run folder below ``root`` and return it; ``summary`` overrides entries of
-    summary.json, and ``name`` the strategy in it."""
+    """Write one run folder below ``root`` and return it.
+
+    Args:
+        root: folder to write below.
+        strategy, seed, recipe, n_tasks, n_classes, status, time: of the run.
+        settings: options of the strategy.
+        changes: other settings, by dotted name.
+        environment: entries of environment.json.
+        name: strategy in the summary.
+        summary: entries of summary.json.
+    """
     folder = root / recipe / strategy / f"{seed}-{time}"
     folder.mkdir(parents=True)
     stream = fake_stream(np.random.default_rng(seed), n_tasks, n_classes)
@@ -105,7 +135,12 @@ def fake_run(
     results = {
         "a_auc": float(np.mean(anytime)) if streamed else None,
         "a_last": ends[-1],
-        "a_avg": float(np.mean(ends)),
+        "a_avg": float(np.mean(ends)) if streamed else None,
+        "a_last_by_task": ends[-1] - 0.01,
+        "a_avg_by_task": float(np.mean(ends)) - 0.01 if streamed else None,
+        "f_last": 0.013 * len(strategy) if streamed else None,
+        "forgetting_anytime": 0.014 * len(strategy) if streamed else None,
+        "task_forgetting_l2p": 0.015 * len(strategy) if streamed else None,
         "forgetting": 0.012 * len(strategy) if streamed else None,
         "task_forgetting": 0.01 * len(strategy) if streamed else None,
         "bwt": -0.011 * len(strategy) if streamed else None,
@@ -136,21 +171,20 @@ def fake_run(
     }
     (folder / "summary.json").write_text(json.dumps(content | summary))
     (folder / "stream.json").write_text(json.dumps(stream))
-    config = {
-        "recipe": recipe,
-        "seed": seed,
-        "strategy": strategy,
-        "options": {"lr": 0.005, **(settings or {})},
-    }
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    environment = {
+    config = fake_config(recipe, strategy, seed, n_tasks, {"lr": 0.005, **(settings or {})})
+    for key, value in (changes or {}).items():
+        section, _, setting = key.rpartition(".")
+        (config[section] if section else config)[setting] = value
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    machine = {
+        "cl_prompts": "1.0",
         "python": "3.11.2",
         "torch": "2.9.0",
         "device": "cpu",
         "git_revision": None,
         "time": time,
     }
-    (folder / "environment.json").write_text(json.dumps(environment))
+    (folder / "environment.json").write_text(json.dumps(machine | (environment or {})))
     with (folder / "metrics.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["samples_seen", "metric", "scope", "value"], *rows])
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 
@@ -16,17 +17,53 @@ from tests.experiments.fake_runs import fake_run
 
 def test_page_is_self_contained(runs_folder: Path, page: str) -> None:
     assert not re.search(r"<script|<link|@import|url\(", page)
-    sources = re.findall(r'src="([^"]{0,30})', page)
+    sources = re.findall(r'src(?:set)?="([^"]*)"', page)
     assert sources
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
-    assert set(re.findall(r'href="([^"]*)"', page)) == {"#runs"}
+    start = "data:image/svg+xml;base64,"
+    assert all(source.startswith(start) for source in sources)
+    drawn = [base64.b64decode(source.removeprefix(start)).decode() for source in sources]
+    assert not any(re.search(r'(?:src|href)="(?!#|data:)|@import|url\((?!#)', svg) for svg in drawn)
+    links = set(re.findall(r'href="#([^"]*)"', page))
+    assert links == {"runs", *(f"note-1-{n}" for n in range(1, 7))}
+    assert all(f'id="{link}"' in page for link in links)
     pngs = sorted((runs_folder / "report_files").glob("*.png"))
-    assert len(pngs) == len(sources)
+    assert len(pngs) == page.count("<img ")
     assert all(png.read_bytes().startswith(b"\x89PNG") for png in pngs)
     assert [p.name for p in pngs if "usage" in p.name] == [
         "digits-mvp-seed-1-usage.png",
         "digits-mvp-seed-2-usage.png",
     ]
+
+
+def test_every_picture_has_an_alternative_text_of_its_own(page: str) -> None:
+    texts = re.findall(r'<img [^>]*alt="([^"]*)"', page)
+    assert len(texts) > 10
+    assert len(set(texts)) == len(texts)
+    curves = next(text for text in texts if "anytime accuracy over samples seen" in text)
+    assert re.search(r"at the end fine_tuning \d+\.\d %, linear_probe", curves)
+
+
+def test_page_has_a_narrow_form_and_follows_the_theme(page: str) -> None:
+    assert '<source media="(max-width: 600px)"' in page
+    assert "#fff; border" not in page  # no white cards
+    least = [int(width) for width in re.findall(r"--least: (\d+)px", page)]
+    widths = [int(width) for width in re.findall(r'<img [^>]*width="(\d+)"', page)]
+    # Letters of 12 px stay above 9 px.
+    assert all(12 * n >= 9 * width for n, width in zip(least, widths, strict=True))
+
+
+def test_page_defines_numbers_of_other_papers(page: str) -> None:
+    for key in ("f_last", "forgetting_anytime", "task_forgetting_l2p", "a_last_by_task"):
+        assert f"<code>{key}</code>: " in page
+
+
+def test_page_heads_a_table_by_what_makes_it_another(tmp_path: Path) -> None:
+    fake_run(tmp_path, "joint")
+    fake_run(tmp_path, "joint", 2)
+    fake_run(tmp_path, "joint", changes={"scenario.blurry_percent": 60}, time="20250102-120000")
+    text = write_report([tmp_path]).read_text()
+    assert ">digits: blurry_percent 60 instead of 10</h2>" in text
+    assert "<b>Not comparable</b> with <b>digits</b>: blurry_percent 60 instead of 10." in text
 
 
 def test_page_says_what_was_run_and_how_to_repeat_it(page: str) -> None:

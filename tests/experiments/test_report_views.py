@@ -27,7 +27,16 @@ def test_a_gallery_gives_every_picture_a_file_of_its_own() -> None:
     second = gallery.add("a b c", Figure((2, 1)), "two")
     assert list(gallery.files) == ["a-b-c.png", "a-b-c-2.png"]
     assert (first["alt"], first["width"]) == ("one", 192)
-    assert second["uri"].startswith("data:image/png;base64,")
+    assert second["uri"].startswith("data:image/svg+xml;base64,")
+
+
+def test_a_reference_of_other_seeds_leaves_the_others_comparable(tmp_path: Path) -> None:
+    fake_run(tmp_path, "joint", 3)
+    fake_run(tmp_path, "mvp")
+    found = view(tmp_path)
+    assert (found["same_seeds"], found["comparable_seeds"]) == (False, True)
+    fake_run(tmp_path, "linear_probe", 2)
+    assert not view(tmp_path)["comparable_seeds"]
 
 
 def test_parts_of_ones_own_are_shown_by_their_labels(tmp_path: Path) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cl_prompts.experiments.results import COLUMNS, percent, results_table, sections
+from cl_prompts.experiments.columns import COLUMNS
+from cl_prompts.experiments.results import results_table, sections
 from cl_prompts.experiments.runs import collect
 from tests.experiments.fake_runs import fake_run
-
-
-def test_percent_states_the_sample_standard_deviation() -> None:
-    assert percent([0.5, 0.7]) == "60.0 ± 14.1"  # n-1: 14.14; n would give 10.0
-    assert percent([0.5]) == "50.0 ± -"
-    assert percent([]) == "-"
 
 
 def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_compete(
@@ -58,7 +54,7 @@ def test_transfer_has_columns_where_a_run_measured_it(tmp_path: Path) -> None:
     assert not titles & set(without.headings)
     assert titles <= set(measured.headings)
     (row,) = measured.rows()
-    assert row.cells[6:8] == ("-20.0 ± -", "-5.0 ± -")
+    assert row.cells[6:8] == ("-20.0 -", "-5.0 -")
 
 
 def test_undefined_results_are_left_out_of_a_mean(tmp_path: Path) -> None:
@@ -73,21 +69,21 @@ def test_undefined_results_are_left_out_of_a_mean(tmp_path: Path) -> None:
         results={"a_auc": 0.5, "a_last": 0.6, "forgetting": 0.1, "task_forgetting": None},
     )
     (row,) = results_table(collect([tmp_path]))
-    assert row.cells[4:6] == ("10.0 ± -", "-")
+    assert row.cells[4:6] == ("10.0 -", "-")
 
 
 def test_of_two_runs_of_one_seed_the_newer_counts(tmp_path: Path) -> None:
     fake_run(tmp_path, time="20250101-000000", results={"a_auc": 0.1})
     fake_run(tmp_path, time="20250102-000000", results={"a_auc": 0.9})
     (row,) = results_table(collect([tmp_path]))
-    assert row.cells[1:3] == ("1", "90.0 ± -")
+    assert row.cells[1:3] == ("1", "90.0 -")
 
 
 def test_runs_that_differ_in_a_setting_are_not_averaged(tmp_path: Path) -> None:
     fake_run(tmp_path, seed=1)
     fake_run(tmp_path, seed=2, settings={"lr": 0.1})
     names = [row.cells[:2] for row in results_table(collect([tmp_path]))]
-    assert names == [("mvp (options.lr=0.005)", "1"), ("mvp (options.lr=0.1)", "1")]
+    assert names == [("mvp (lr=0.005)", "1"), ("mvp (lr=0.1)", "1")]
 
 
 def test_each_experiment_is_a_section(tmp_path: Path) -> None:
@@ -95,11 +91,50 @@ def test_each_experiment_is_a_section(tmp_path: Path) -> None:
     fake_run(tmp_path, "joint", seed=2, n_tasks=3)
     fake_run(tmp_path, "joint", recipe="letters", n_classes=12)
     titles = [section.title for section in sections(collect([tmp_path]))]
-    assert titles == [
-        "digits: digits, si_blurry, tiny, 5 tasks, 10 classes",
-        "digits: digits, si_blurry, tiny, 3 tasks, 10 classes",
-        "letters",
-    ]
+    assert titles == ["digits", "digits: n_tasks 3 instead of 5", "letters"]
+
+
+def test_other_conditions_have_a_table_of_their_own_whatever_the_strategy(tmp_path: Path) -> None:
+    fake_run(tmp_path, "linear_probe")
+    fake_run(tmp_path, "mvp", 1)
+    changes: dict[str, Any] = {"scenario.blurry_percent": 60, "evaluation.every": 700}
+    fake_run(tmp_path, "fine_tuning", changes=changes)
+    fake_run(tmp_path, "joint", changes={"evaluation.batch_size": 1, "num_workers": 2})
+    main, other = sections(collect([tmp_path]))
+    assert list(main.groups) == ["joint", "linear_probe", "mvp"]
+    assert (main.title, main.reference, main.differs) == ("digits", "", ())
+    assert list(other.groups) == ["fine_tuning"]
+    assert other.title == "digits: blurry_percent 60 instead of 10, every 700 instead of 100"
+    assert other.reference == "digits"
+    assert not any(row.best for row in other.rows())
+
+
+def test_the_recipes_name_divides_nothing(tmp_path: Path) -> None:
+    same: dict[str, Any] = {"dataset": "digits", "changes": {"dataset.name": "digits"}}
+    fake_run(tmp_path, "mvp", recipe="mine", **same)
+    fake_run(tmp_path, "linear_probe", recipe="yours", **same)
+    assert [section.title for section in sections(collect([tmp_path]))] == ["mine, yours"]
+
+
+def test_a_title_tells_four_differences(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp")
+    changes: dict[str, Any] = {f"scenario.{key}": 1 for key in "abcdef"}
+    fake_run(tmp_path, "mvp", 2, changes=changes)
+    title = sections(collect([tmp_path]))[1].title
+    assert title.endswith("d 1 instead of not recorded and 2 more")
+
+
+def test_a_second_table_holds_what_papers_call_otherwise(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp")
+    fake_run(tmp_path, "linear_probe")
+    fake_run(tmp_path, "joint")
+    (section,) = sections(collect([tmp_path]))
+    keys = [column.key for column in section.by_name]
+    assert keys[:4] == ["a_avg", "a_last_by_task", "a_avg_by_task", "f_last"]
+    rows = {row.cells[0]: row for row in section.rows(section.by_name)}
+    assert len(rows["mvp"].cells) == 2 + len(keys)
+    assert set(rows["joint"].cells[2:]) == {"-", rows["joint"].cells[3]}
+    assert 2 in rows["mvp"].best
 
 
 def test_strategies_of_ones_own_have_short_labels_unless_two_are_equal(tmp_path: Path) -> None:

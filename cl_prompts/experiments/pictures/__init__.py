@@ -13,7 +13,7 @@ from cl_prompts.experiments.pictures.heatmaps import (
 from cl_prompts.experiments.pictures.inside import buffer_figure, key_figure, usage_figure
 from cl_prompts.experiments.pictures.multi_label import examples_figure, f1_figure
 from cl_prompts.experiments.pictures.streams import stream_figure
-from cl_prompts.experiments.pictures.style import png_bytes, strategy_styles
+from cl_prompts.experiments.pictures.style import png_bytes, strategy_styles, svg_text
 
 __all__ = [
     "buffer_figure",
@@ -26,6 +26,7 @@ __all__ = [
     "png_bytes",
     "strategy_styles",
     "stream_figure",
+    "svg_text",
     "task_curve_figure",
     "task_heatmap_figure",
     "usage_figure",

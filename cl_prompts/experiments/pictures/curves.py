@@ -20,6 +20,9 @@ from cl_prompts.experiments.pictures.style import (
 Curve = Sequence[tuple[float, float]]
 #: curves up to which the spread over seeds is drawn; more bands would hide each other
 MAX_SPREADS = 8
+#: inches of a picture, on wide pages and on telephones
+WIDE = (9.6, 4.6)
+NARROW = (4.4, 4.4)
 
 
 def curve_figure(
@@ -29,6 +32,7 @@ def curve_figure(
     references: Mapping[str, float] | None = None,
     styles: Mapping[str, Mapping[str, Any]] | None = None,
     measure: str = "accuracy",
+    size: tuple[float, float] = WIDE,
 ) -> Figure:
     """Anytime accuracy over samples seen: mean over seeds, band of one sample standard deviation,
     thin lines for single seeds.
@@ -42,8 +46,9 @@ def curve_figure(
         references: accuracies 0..1 of strategies without a curve, drawn as dotted lines.
         styles: line style of each strategy; default ``strategy_styles`` of the names given.
         measure: what the curves show, "accuracy" or "mAP".
+        size: width and height in inches.
     """
-    figure, axes = new_figure(9.6, 4.6)
+    figure, axes = new_figure(*size)
     for end in sorted(set(task_ends or ())):
         axes.axvline(end, color=FAINT, linewidth=1, zorder=0)
     references = references or {}
@@ -65,6 +70,7 @@ def task_curve_figure(
     references: Mapping[str, float] | None = None,
     styles: Mapping[str, Mapping[str, Any]] | None = None,
     measure: str = "mAP",
+    size: tuple[float, float] = WIDE,
 ) -> Figure:
     """Accuracy or mAP over the classes seen so far, after each task: mean over seeds, band of one
     sample standard deviation.
@@ -74,6 +80,7 @@ def task_curve_figure(
         references: values of strategies measured at the end only, drawn as dotted lines.
         styles: line style of each strategy; default ``strategy_styles`` of the names given.
         measure: what the curves show, "mAP" or "accuracy".
+        size: width and height in inches.
     """
     references = references or {}
     drawn = {}
@@ -81,7 +88,7 @@ def task_curve_figure(
         found = [points for points in map(_defined_points, seeds) if points]
         if found:
             drawn[name] = found
-    figure, axes = new_figure(9.6, 4.6)
+    figure, axes = new_figure(*size)
     draw_curves(
         axes, drawn, references, styles or strategy_styles([*curves, *references]), marker="o"
     )

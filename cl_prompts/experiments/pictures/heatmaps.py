@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from cl_prompts.experiments.pictures.style import (
+    GROUND,
     MAX_NAMED_ROWS,
     MISSING,
     Floats,
@@ -61,18 +62,23 @@ def class_heatmap_figure(
         cmap=accuracy_map(),
         vmin=0,
         vmax=100,
+        rasterized=True,
     )
     for end in sorted(set(task_ends or ())):
         if end < edges[-1]:
-            axes.axvline(end, color="white", linewidth=1.2)
+            axes.axvline(end, color=GROUND, linewidth=1.2)
     axes.invert_yaxis()
     axes.set_xlim(left=0)
-    axes.set_facecolor(MISSING)
     if len(names) <= MAX_NAMED_ROWS:
         axes.set_yticks(range(len(names)), names, parse_math=False)
     else:
         axes.set_yticks([])
-    finish(axes, xlabel="samples seen (images)", ylabel=f"{len(names)} classes, first seen on top")
+    finish(
+        axes,
+        xlabel="samples seen (images)",
+        ylabel=f"{len(names)} classes, first seen on top",
+        ground=MISSING,
+    )
     colour_bar(figure, image, axes, f"{measure} (%)")
     return figure
 
@@ -119,13 +125,18 @@ def class_forgetting_figure(
         size=size,
     )
     for row in np.flatnonzero(np.diff(first)) + 0.5:
-        left.axhline(row, color="white", linewidth=1.6)
-        right.axhline(row, color="white", linewidth=1.6)
+        left.axhline(row, color=GROUND, linewidth=1.6)
+        right.axhline(row, color=GROUND, linewidth=1.6)
     names = [short(class_names[c] if class_names else str(c)) for c in order] if named else []
     left.set_yticks(range(len(names)), names, parse_math=False)
     task_ticks(left.xaxis, n_tasks)
-    finish(left, xlabel="after task", ylabel=f"{n_classes} classes, first seen on top")
-    finish(right)
+    finish(
+        left,
+        xlabel="after task",
+        ylabel=f"{n_classes} classes, first seen on top",
+        ground=MISSING,
+    )
+    finish(right, ground=MISSING)
     left.tick_params(axis="y", length=0, labelsize=size)
     right.tick_params(axis="y", length=0)
     colour_bar(figure, image, [left, right], f"{measure} (%)")
@@ -156,8 +167,8 @@ def task_heatmap_figure(matrix: ArrayLike, *, measure: str = "accuracy") -> Figu
     task_ticks(left.xaxis, n_tasks)
     task_ticks(left.yaxis, n_tasks)
     right.tick_params(axis="y", length=0)
-    finish(left, xlabel="measured after task", ylabel="classes first seen in task")
-    finish(right)
+    finish(left, xlabel="measured after task", ylabel="classes first seen in task", ground=MISSING)
+    finish(right, ground=MISSING)
     colour_bar(figure, image, [left, right], f"{measure} (%)")
     return figure
 
@@ -199,7 +210,7 @@ def draw_forgetting_maps(
         100 * values, cmap=accuracy_map(), vmin=0, vmax=100, origin=origin, aspect="auto"
     )
     limit = max(0.1, float(np.nanmax(np.abs(lost), initial=0.0)))
-    drift = colormaps["RdBu_r"].with_extremes(bad=MISSING)
+    drift = colormaps["RdBu_r"].with_extremes(bad=(0, 0, 0, 0))
     right.imshow(
         lost[:, None], cmap=drift, vmin=-1.3 * limit, vmax=1.3 * limit, origin=origin, aspect="auto"
     )

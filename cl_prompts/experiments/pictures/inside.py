@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from cl_prompts.experiments.pictures.style import (
+    GROUND,
     INK,
     MISSING,
     Floats,
@@ -55,7 +56,7 @@ def usage_figure(counts: ArrayLike, entropy: ArrayLike) -> Figure:
             cell(left, p, t, value, "white" if 100 * value < 0.6 * top else "black", 8)
     left.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=20))
     task_ticks(left.yaxis, n_tasks)
-    finish(left, xlabel="prompt", ylabel="task")
+    finish(left, xlabel="prompt", ylabel="task", ground=MISSING)
     colour_bar(figure, image, left, "share of uses (%)")
     _entropy_bars(right, bits, n_prompts)
     return figure
@@ -87,7 +88,7 @@ def key_figure(similarity: ArrayLike) -> Figure:
     figure, axes = new_figure(size + 2.0, size + 0.7)
     image = axes.imshow(
         values,
-        cmap=colormaps["RdBu_r"].with_extremes(bad=MISSING),
+        cmap=colormaps["RdBu_r"].with_extremes(bad=(0, 0, 0, 0)),
         vmin=-1,
         vmax=1,
         interpolation="nearest",
@@ -99,7 +100,7 @@ def key_figure(similarity: ArrayLike) -> Figure:
                 axes.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=7, color=ink)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, nbins=10))
-    finish(axes, xlabel="prompt", ylabel="prompt")
+    finish(axes, xlabel="prompt", ylabel="prompt", ground=MISSING)
     colour_bar(figure, image, axes, "cosine between keys")
     return figure
 
@@ -136,7 +137,7 @@ def buffer_figure(
             linewidth=0,
         )
     for edge in edges[1:-1]:
-        axes.axvline(edge, color="white", linewidth=2 if n_tasks <= _MAX_CELLS else 0.5)
+        axes.axvline(edge, color=GROUND, linewidth=2 if n_tasks <= _MAX_CELLS else 0.5)
     if n_tasks <= 12:
         _write_counts(axes, values[:, order], shades)
     if 0 < len(order) <= _MAX_LEGEND:

@@ -47,7 +47,9 @@ def stream_figure(
     share = counts[:, rows].T / np.maximum(counts[:, rows].sum(0), 1)[:, None]
     strength = np.where(share > 0, 0.18 + 0.82 * share, 0.0)[..., None]
     base = np.array([to_rgb(_KINDS[k]) for k in kinds]).reshape(-1, 1, 3)
-    matrix.imshow(1 - strength * (1 - base), aspect="auto", interpolation="nearest")
+    # The share is the opacity, so that the picture has any ground.
+    shades = np.concatenate([np.broadcast_to(base, (*share.shape, 3)), strength], axis=2)
+    matrix.imshow(shades, aspect="auto", interpolation="nearest")
     if len(rows) <= 20 and n_tasks <= 12:
         cells = [
             (t, r, f"{counts[t, c]:.0f}", strength[r, t, 0])
@@ -69,7 +71,7 @@ def stream_figure(
     task_ticks(matrix.xaxis, n_tasks)
     finish(matrix, xlabel="task", ylabel="class")
     absent = n_classes - len(rows)
-    note = f"darker: larger share of the class's {unit}" + (
+    note = f"stronger colour: larger share of the class's {unit}" + (
         f"; {absent} class{'es' * (absent > 1)} not in the stream" if absent else ""
     )
     handles = [
