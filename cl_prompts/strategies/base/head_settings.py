@@ -9,7 +9,7 @@ from cl_prompts.checks import Count, Positive
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.base import ContinualModel
-from cl_prompts.models.heads import CosineHead
+from cl_prompts.models.heads import CosineHead, RowInit
 from cl_prompts.models.whitening import FeatureWhitening, HeadInput
 from cl_prompts.strategies.base.settings import Declared
 
@@ -19,6 +19,7 @@ HeadKind = Literal["linear", "cosine"]
 HEAD_SETTINGS = (
     "head",
     "tau",
+    "head_rows",
     "head_input",
     "whitening_shrinkage",
     "whitening_refresh",
@@ -56,6 +57,9 @@ class HeadSettings(Declared):
     (:class:`~cl_prompts.models.heads.CosineHead`)."""
     tau: Positive | None = 0.1
     """Temperature of a cosine head; None learns its inverse from 1."""
+    head_rows: RowInit = "uniform"
+    """How the rows of a cosine head begin: ``"uniform"`` U(-1, 1) / sqrt(width), as published, or
+    ``"small"``, as those of the linear head, which learn faster."""
     head_input: HeadInput = "raw"
     """What the head reads: features as they are (``"raw"``), or ``"centred"``, ``"standardised"``
     or ``"whitened"`` by statistics of the training batches so far
@@ -90,7 +94,8 @@ class HeadSettings(Declared):
         """Give a model that was just built the head and the head input of the settings."""
         dim = model.backbone.dim
         if self.head == "cosine":
-            model.set_head(CosineHead(dim, model.n_classes, tau=self.tau))
+            head = CosineHead(dim, model.n_classes, tau=self.tau, initial=self.head_rows)
+            model.set_head(head)
         if self.head_input != "raw":
             model.set_head(
                 whitening=FeatureWhitening(
