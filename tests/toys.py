@@ -285,6 +285,12 @@ TABLE: dict[str, Toy] = {
         {"prompted_blocks": EARLY, "prompt_length": 4},
         **ONE_BLOCK,
     ),
+    "single_prompt": Toy(
+        "prompts",
+        (0.94, 1.88, 0.94, 0.94),
+        {"prompted_blocks": EARLY, "prompt_length": 4},
+        **ONE_BLOCK,
+    ),
     "linear_probe": Toy("weights", HEAD, retest=0),
     "fine_tuning": Toy("weights", FULL, {"backbone_lr": 1e-3}),
     "er": Toy("weights", HEAD, BUFFER, retest=0),
@@ -329,6 +335,26 @@ VARIANTS: dict[str, Toy] = {
         "rainbow", buffer_choice="uncertainty", views=2, reuse_features=True
     ),
     "clib_tuned": TABLE["clib"].but("clib", backbone_lr=1e-3, importance_every=4, retest=DEPTH),
+    "linear_probe_whitened": TABLE["linear_probe"].but(
+        "linear_probe", head_input="whitened", head="cosine"
+    ),
+    "dual_prompt_standardised": TABLE["dual_prompt"].but(
+        "dual_prompt", head_input="standardised", head="cosine", tau=None
+    ),
+    "mvp_r_whitened": TABLE["mvp"].but(
+        "mvp",
+        buffer_size=12,
+        class_mask="batch",
+        head_input="whitened",
+        whitening_replayed=False,
+    ),
+    "multi_lane_batch": TABLE["multi_lane"].but("multi_lane", class_mask="batch"),
+    "derpp_batch": TABLE["derpp"].but("derpp", class_mask="batch", head_input="centred"),
+    "lwf_whitened": TABLE["lwf"].but("lwf", head_input="whitened", whitening_window=50),
+    "rainbow_whitened": TABLE["rainbow"].but(
+        "rainbow", reuse_features=True, class_mask="batch", head_input="whitened"
+    ),
+    "clib_whitened": TABLE["clib"].but("clib", head_input="whitened", head="cosine"),
 }
 ALL: dict[str, Toy] = {**TABLE, **VARIANTS}
 
@@ -351,7 +377,12 @@ PROTOTYPES = _names(lambda kind: ALL[kind].learns == "prototypes")
 #: those that hold samples in a buffer
 REPLAYING = _names(lambda kind: "buffer_size" in ALL[kind].options, ALL)
 #: those with a multi-label form
-MULTI_LABEL = _names(lambda kind: "multi_label" in cls_of(kind).settings(), ALL)
+MULTI_LABEL = _names(
+    lambda kind: (
+        "multi_label" in cls_of(kind).settings() and ALL[kind].options.get("class_mask") != "batch"
+    ),
+    ALL,
+)
 #: prompts, chosen for each image or not, in a pool of :class:`~cl_prompts.models.prompted`
 POOLS = tuple(kind for kind in PROMPTED if kind not in ("mvp", "multi_lane"))
 

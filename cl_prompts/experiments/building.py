@@ -212,4 +212,9 @@ def remarks(parts: Parts) -> list[str]:
             f"the buffer of {name} has room for {strategy.buffer.size} samples, and the stream has"
             f" {samples}: no sample is ever replaced"
         )
+    if strategy.head_input != "raw" and strategy.model.backbone.trainable:
+        found.append(
+            f"{name} trains the ViT under head_input={strategy.head_input}: features move, and the"
+            " statistics lag behind them"
+        )
     return found

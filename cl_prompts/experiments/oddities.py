@@ -38,7 +38,8 @@ def _single_seeds(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
 
 def _single_points(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
     """Runs whose A_AUC is one accuracy."""
-    at_end, before = [], []
+    at_end: list[str] = []
+    before: list[str] = []
     for label, runs in groups.items():
         points = [[point for point, _ in curve_of(run)] for run in runs]
         if all(len(found) == 1 for found in points):

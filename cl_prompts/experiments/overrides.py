@@ -102,7 +102,7 @@ class _Keys:
     Attributes:
         scenario: name of its scenario, "" for none.
         sections: keys of each section.
-        training: keys that all strategies share.
+        training: keys that all strategies share, of use to one that runs.
         strategies: keys of each strategy that runs.
     """
 
@@ -113,12 +113,14 @@ class _Keys:
 
     @classmethod
     def of(cls, recipe: Recipe) -> _Keys:
+        strategies = {name: set(strategy_parameters(name)) for name in running_strategies(recipe)}
+        used: set[str] = set().union(*strategies.values())
         names = {section: str((recipe.get(section) or {}).get("name", "")) for section in SECTIONS}
         return cls(
             names["scenario"],
             {section: set(_section_keys(section, name)) for section, name in names.items()},
-            set(common_parameters()),
-            {name: set(strategy_parameters(name)) for name in running_strategies(recipe)},
+            set(common_parameters()) & used,
+            strategies,
         )
 
     def dotted(self, head: str, leaf: str) -> str:

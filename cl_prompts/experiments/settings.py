@@ -20,7 +20,11 @@ from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.overrides import TOP, override, running_strategies
 from cl_prompts.experiments.recipe_files import SECTIONS, load_recipe, over
-from cl_prompts.experiments.signatures import section_parameters, strategy_parameters
+from cl_prompts.experiments.signatures import (
+    common_parameters,
+    section_parameters,
+    strategy_parameters,
+)
 from cl_prompts.experiments.validation import validated
 from cl_prompts.experiments.values import Loader, as_list, as_seed, plain
 
@@ -161,7 +165,10 @@ def _options(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
     """Arguments of a strategy: its own settings over those that all share."""
     own = recipe["strategies"].get(strategy, {})
     accepted = strategy_parameters(strategy)
-    return validated(f"strategy {strategy}", accepted, {**recipe["training"], **own})
+    # Some of what all share a strategy may have no use for: prototypes have no head to train.
+    without = set(common_parameters()) - set(accepted)
+    shared = {key: value for key, value in recipe["training"].items() if key not in without}
+    return validated(f"strategy {strategy}", accepted, {**shared, **own})
 
 
 def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:

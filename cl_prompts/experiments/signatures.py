@@ -107,7 +107,7 @@ def strategy_parameters(strategy: str) -> Parameters:
 
 
 def common_parameters() -> Parameters:
-    """Settings that all strategies share."""
+    """Settings that all strategies share, but for those that a strategy withdraws."""
     base = import_module("cl_prompts.strategies.base.online").OnlineStrategy
     return parameters(base, FILLED["strategy"])
 

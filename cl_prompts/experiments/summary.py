@@ -73,6 +73,9 @@ def summary_of(
         "task_ends": [end.samples_seen for end in parts.anytime.curve.task_ends],
         "results": results_of(parts),
         "definitions": DEFINITIONS,
+        "single_class_batches": (
+            int(strategy.single_class_batches) if strategy.class_mask == "batch" else None
+        ),
         "trainable_parameters": strategy.model.n_learned,
         "seconds": seconds,
         "images_per_second": strategy.samples_seen / seconds,

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.models.base import Output
-from cl_prompts.models.heads import mask_unseen
 from cl_prompts.prompts.selectors import Selection
 
 COSINE_EPS = 1e-8
@@ -117,7 +116,7 @@ def mvp_classification_loss(
     output: Output,
     labels: Tensor,
     head: nn.Linear,
-    seen: Tensor,
+    competing: Tensor,
     *,
     use_afs: bool = True,
     use_gsf: bool = True,
@@ -134,7 +133,7 @@ def mvp_classification_loss(
         output: of the forward pass.
         labels: (batch,) head rows.
         head: the linear head that computed ``output``.
-        seen: (classes,) boolean.
+        competing: (classes,) boolean, the classes seen, or those of the batch.
         use_afs: scale features (see :func:`adaptive_scale`).
         use_gsf: weight samples (see :func:`gradient_dissimilarity`).
         alpha: share of the gradient-similarity weight.
@@ -151,11 +150,12 @@ def mvp_classification_loss(
     if use_afs:  # z_i = (W (f_i / c_i) + b) mask_i
         scale = adaptive_scale(output.features, labels, head.weight, margin)
         logits = head(output.features / scale[:, None])
-        logits = mask_unseen(logits if output.mask is None else logits * output.mask, seen)
-    loss = F.cross_entropy(logits, labels, reduction="none")
+        logits = logits if output.mask is None else logits * output.mask
+    loss = F.cross_entropy(logits.masked_fill(~competing, -torch.inf), labels, reduction="none")
     if not use_gsf:
         return loss.mean()
-    e = gradient_dissimilarity(output.features, output.logits.softmax(dim=1), labels, output.mask)
+    p = output.logits.masked_fill(~competing, -torch.inf).softmax(dim=1)
+    e = gradient_dissimilarity(output.features, p, labels, output.mask)
     # w_i = 1 - alpha + alpha e_i^gamma
     weight = 1 - alpha + alpha * e**gamma
     return (weight * loss).mean() if gsf_reduction == "sample" else weight.mean() * loss.mean()

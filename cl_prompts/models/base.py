@@ -16,6 +16,7 @@ from cl_prompts.backbones.fingerprint import state_hash, weights_hash
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.models.heads import mask_unseen
+from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.selectors import Selection
 
 
@@ -26,7 +27,7 @@ class Output:
     Attributes:
         logits: (batch, classes), instance mask applied; unseen classes hold -inf, or 0 in a
             multi-label model.
-        features: (batch, dim) fp32 features that the head read.
+        features: (batch, dim) fp32 features that the head read, whitened where the model does so.
         selection: what the selector chose, or None without a selector.
         mask: (batch, classes) instance-wise logit mask, or None.
         cacheable: cacheable parts for these images by the names of ``cache_keys``; they can be
@@ -93,6 +94,7 @@ class ContinualModel(nn.Module):
 
     seen: Tensor
     backbone: FrozenViT
+    whitening: FeatureWhitening | None
 
     def __init__(self, backbone: FrozenViT, n_classes: int, *, multi_label: bool = False) -> None:
         super().__init__()
@@ -100,6 +102,7 @@ class ContinualModel(nn.Module):
             raise InputError(f"n_classes is {n_classes}: a head needs at least one class")
         self.backbone = backbone
         self.multi_label = multi_label
+        self.whitening = None
         self.register_buffer("seen", torch.zeros(n_classes, dtype=torch.bool))
 
     @property
@@ -123,6 +126,23 @@ class ContinualModel(nn.Module):
             self.seen |= (labels > 0).reshape(-1, self.n_classes).any(dim=0)
         else:
             self.seen[labels.flatten()] = True
+
+    def set_head(
+        self, head: nn.Module | None = None, whitening: FeatureWhitening | None = None
+    ) -> None:
+        """Replace the head, or what its input passes through; None leaves it as it is.
+
+        Raises:
+            InputError: the model has no one head for all classes.
+        """
+        raise InputError(
+            f"{type(self).__name__} has no one head for all classes: leave out head and head_input"
+        )
+
+    def head_input(self, features: Tensor) -> Tensor:
+        """Features (batch, dim) as the head reads them: raw, or what ``whitening`` makes of
+        them."""
+        return features if self.whitening is None else self.whitening(features)
 
     def hide_unseen(self, logits: Tensor) -> Tensor:
         """Logits (batch, classes) with the columns of unseen classes at -inf, or at 0 in a

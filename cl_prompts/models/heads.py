@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.checks import positive, whole_number
+from cl_prompts.checks import one_of, positive, whole_number
 from cl_prompts.prompts.selectors import Selection
 
 #: Replaces minus infinity where a finite number is needed (Avalanche's losses and metrics).
 FINITE_MASK = -1e4
+
+RowInit = Literal["uniform", "small"]
+"""How the rows of a cosine head begin."""
 
 
 def linear_head(dim: int, n_classes: int) -> nn.Linear:
@@ -33,16 +38,18 @@ class CosineHead(nn.Module):
 
     ``z_c = cos(f, W_c) / tau`` without bias. SinglePrompt (2026, arXiv 2604.04420) fixes tau at
     0.1. APER and EASE (CVPR 2024, arXiv 2403.12030) learn the factor instead, ``z_c = sigma cos(f,
-    W_c)`` from sigma = 1: ``tau=None``. Rows begin as those of torch's linear layer,
-    U(-1/sqrt(dim), 1/sqrt(dim)). Gradient flows through both norms.
+    W_c)`` from sigma = 1: ``tau=None``. Gradient flows through both norms. It is inversely
+    proportional to the length of a row and Adam's steps are not, so short rows turn faster.
 
     Args:
         dim: width of a feature.
         n_classes: columns of the logits.
         tau: temperature; None learns the factor ``sigma``.
+        initial: of the rows: ``"uniform"``, U(-1/sqrt(dim), 1/sqrt(dim)) as published, or
+            ``"small"``, a truncated normal of std 0.02 as in :func:`linear_head`.
 
     Raises:
-        InputError: a temperature that is not positive, or no class.
+        InputError: a temperature that is not positive, no class, or an unknown word.
 
     Example:
         >>> head = CosineHead(16, 5)
@@ -54,12 +61,17 @@ class CosineHead(nn.Module):
     bias: None
     sigma: Tensor
 
-    def __init__(self, dim: int, n_classes: int, *, tau: float | None = 0.1) -> None:
+    def __init__(
+        self, dim: int, n_classes: int, *, tau: float | None = 0.1, initial: RowInit = "uniform"
+    ) -> None:
         super().__init__()
         positive(tau=tau)
         whole_number("n_classes", n_classes)
+        one_of("initial", initial, RowInit)
         bound = dim**-0.5
         self.weight = nn.Parameter(torch.empty(n_classes, dim).uniform_(-bound, bound))
+        if initial == "small":
+            nn.init.trunc_normal_(self.weight, std=0.02)
         self.register_parameter("bias", None)
         if tau is None:
             self.sigma = nn.Parameter(torch.ones(()))

@@ -14,16 +14,18 @@ from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Encoding, Output
 from cl_prompts.models.heads import InstanceLogitMask, linear_head
+from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.pools import Pool, PrependedTokenPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
 
 
 class PromptedViT(ContinualModel):
-    """Prompts on a frozen ViT, with a linear head over all classes of the data set. Everything but
-    the backbone is in fp32.
+    """Prompts on a frozen ViT, with one head over all classes of the data set. Everything but the
+    backbone is in fp32.
 
     The part that depends on the frozen backbone alone (the query, or the features where there are
-    no prompts) has the cache key ``"frozen"``.
+    no prompts) has the cache key ``"frozen"``. Features are kept raw, so that what is cached stays
+    exact while the statistics of ``whitening`` move.
 
     Args:
         backbone: the frozen ViT, or a thawed one for fine-tuning.
@@ -34,7 +36,12 @@ class PromptedViT(ContinualModel):
         logit_mask: learned mask on the logits by selection, or None.
         readout: ``"token"``, the class token, or ``"prompt"``, the mean over the prepended tokens
             (L2P).
+        head: features (batch, dim) -> logits (batch, classes); None for a linear one.
+        whitening: what features pass through in front of the head, or None.
         multi_label: an image may show several classes.
+
+    Raises:
+        InputError: a selector, mask or read-out without what it needs.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -63,6 +70,8 @@ class PromptedViT(ContinualModel):
         pools: Sequence[nn.Module] = (),
         logit_mask: InstanceLogitMask | None = None,
         readout: Literal["token", "prompt"] = "token",
+        head: nn.Module | None = None,
+        whitening: FeatureWhitening | None = None,
         multi_label: bool = False,
     ) -> None:
         if selector is not None and backbone.trainable:
@@ -81,7 +90,15 @@ class PromptedViT(ContinualModel):
         self.selector = selector
         self.logit_mask = logit_mask
         self.pools = nn.ModuleList(pools)
-        self.head = linear_head(backbone.dim, n_classes)
+        self.head = linear_head(backbone.dim, n_classes) if head is None else head
+        self.whitening = whitening
+
+    def set_head(
+        self, head: nn.Module | None = None, whitening: FeatureWhitening | None = None
+    ) -> None:
+        """Replace the head, or what its input passes through; None leaves it as it is."""
+        self.head = self.head if head is None else head
+        self.whitening = self.whitening if whitening is None else whitening
 
     @property
     def reads_images(self) -> bool:
@@ -132,7 +149,8 @@ class PromptedViT(ContinualModel):
         return self.classify(read(encoding.tokens, plan, entry=encoding.entry), selection)
 
     def classify(self, features: Tensor, selection: Selection | None = None) -> Output:
-        """Apply head and masks to features (batch, dim)."""
+        """Apply whitening, head and masks to raw features (batch, dim)."""
+        features = self.head_input(features)
         mask = None
         if self.logit_mask is not None and selection is not None:
             mask = self.logit_mask(selection)

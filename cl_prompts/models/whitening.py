@@ -4,7 +4,8 @@ statistics that stream along, without a label and without a buffer."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -37,8 +38,9 @@ class FeatureWhitening(nn.Module):
     No paper is known to use this on online streams; the nearest relative is batch normalisation
     without affine parameters in front of linear probes.
 
-    :meth:`update` takes a training batch in, before :meth:`forward` transforms it. Evaluation never
-    updates, so a prediction depends on no batch mates. The mean is always the current one; P is
+    :meth:`update` takes a training batch in, before :meth:`forward` transforms it; within
+    :meth:`taking_in` the next forward pass does both. Evaluation never updates, so a prediction
+    depends on no batch mates. The mean is always the current one; P is
     renewed after stream batches 1, 2 and 4 and after every ``refresh`` of them, since it changes
     slowly. Sums are pairwise (Chan, Golub and LeVeque, 1979) and in float64, or in float32 on
     devices that have no float64, so it does not matter how samples are cut into batches.
@@ -92,6 +94,7 @@ class FeatureWhitening(nn.Module):
         self.refresh = refresh
         self.window = window
         self.batches = 0
+        self._due: tuple[int | None, bool] | None = None
         if head_input == "raw":
             return
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
@@ -122,6 +125,20 @@ class FeatureWhitening(nn.Module):
             if due and self.head_input == "whitened":
                 self.root.copy_(inverse_root(self.system(), self.shrinkage))
 
+    @contextmanager
+    def taking_in(self, rows: int | None = None, *, repeated: bool = False) -> Iterator[None]:
+        """Let the next forward pass in this context take features in before it transforms them.
+
+        Args:
+            rows: so many features of the batch, from the first on; None for all.
+            repeated: see :meth:`update`.
+        """
+        self._due = rows, repeated
+        try:
+            yield
+        finally:
+            self._due = None
+
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> what the head reads, (batch, dim) fp32.
 
@@ -130,6 +147,10 @@ class FeatureWhitening(nn.Module):
         """
         if self.head_input == "raw":
             return features
+        if self._due is not None:
+            rows, repeated = self._due
+            self._due = None  # a second pass of the same update counts nothing twice
+            self.update(features[:rows], repeated=repeated)
         with torch.autocast(features.device.type, enabled=False):
             # In the statistics' precision: the common part is large against what is left.
             centred = (features.to(self.mean.dtype) - self.mean).float()

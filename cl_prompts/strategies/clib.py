@@ -11,6 +11,7 @@ from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
 from cl_prompts.checks import Count, Positive, Share, Size
+from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.head import HeadStrategy
@@ -92,13 +93,21 @@ class CLIB(HeadStrategy):
             size, width=2, policy="importance", ema=self.importance_ema, seed=seed
         )
 
+    def check_settings(self) -> None:
+        """Refuse statistics without the replayed samples, which are all that it trains on."""
+        super().check_settings()
+        if not self.whitening_replayed and self.head_input != "raw":
+            raise InputError(
+                "CLIB trains on replayed samples alone: leave out whitening_replayed=False"
+            )
+
     @torch.no_grad()
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
         """Store samples in the buffer, with their features on a frozen ViT."""
         slots = self.replay.add(rows, batch.labels[: len(rows)].cpu())
         if self.features is not None:
             stay = (slots >= 0).nonzero()[:, 0].to(self.device)
-            features = self.model.run(batch.images[stay]).features
+            features = self.model.run(batch.images[stay]).cacheable["frozen"]
             self.features[slots.to(self.device)[stay]] = features
 
     def make_batch(self, stream: list[Tensor]) -> Batch:

@@ -58,13 +58,13 @@ class DERPlusPlus(HeadStrategy):
         """The loss of DER++; plain cross-entropy while the buffer is empty."""
         n = batch.n_stream
         draw = len(batch.slots) // 2
-        loss = self.label_loss(output.logits[:n], batch.part(slice(n)))
+        loss = self.label_loss(output.logits[:n], batch.part(slice(n)), whole=batch)
         if draw == 0:
             return loss
         first = slice(n, n + draw)
         second = slice(n + draw, None)
         dark = stored_logit_loss(output.logits[first], *self.stored.at(batch.slots[:draw]))
-        replayed = self.label_loss(output.logits[second], batch.part(second))
+        replayed = self.label_loss(output.logits[second], batch.part(second), whole=batch)
         return loss + self.alpha * dark + self.beta * replayed
 
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:

@@ -26,10 +26,10 @@ class LwF(HeadStrategy):
     ``KD = -(1 / batch) sum softmax(old / T) log softmax(new / T)`` over the classes that the
     teacher had seen. The teacher is a copy taken at the end of each announced task or else every
     ``period`` samples; before the first one there is no second term. On a frozen ViT only the head
-    is copied and reads the student's features: no second pass. A fine-tuned ViT is copied whole,
-    and an update costs one more forward pass. Multi-label (an addition, since KD by softmax is for
-    exclusive classes): ``KD`` is the binary cross-entropy of ``sigmoid(new / T)`` to
-    ``sigmoid(old / T)``, mean over the classes that the teacher had seen.
+    is copied, with what its input passes through, and reads the student's features: no second pass.
+    A fine-tuned ViT is copied whole, and an update costs one more forward pass. Multi-label (an
+    addition, since KD by softmax is for exclusive classes): ``KD`` is the binary cross-entropy of
+    ``sigmoid(new / T)`` to ``sigmoid(old / T)``, mean over the classes that the teacher had seen.
 
     Published settings (defaults): distillation 0.2, T 2, frozen ViT, head by Adam 5e-3, batch 64, 3
     updates a batch. Deviations from the published code: its teacher is the model of one batch ago
@@ -67,7 +67,8 @@ class LwF(HeadStrategy):
         if self.teacher is None:
             return loss
         with torch.no_grad():
-            old = self.teacher(batch.images if self.model.reads_images else output.features)
+            reads_images = self.model.reads_images
+            old = self.teacher(batch.images if reads_images else output.cacheable["frozen"])
         return loss + self.distillation * self._distil(output.logits, old)
 
     def _distil(self, new: Tensor, old: Tensor) -> Tensor:
@@ -89,7 +90,7 @@ class LwF(HeadStrategy):
 
     def copy_teacher(self, state: dict[str, Tensor] | None = None) -> None:
         """Make the current model the teacher, or a state of it."""
-        source = self.model if self.model.reads_images else self.model.head
+        source = self.model if self.model.reads_images else self._head()
         if self.teacher is None:
             self.teacher = copy.deepcopy(source).requires_grad_(False).eval()
             if isinstance(self.teacher, PromptedViT):
@@ -97,6 +98,12 @@ class LwF(HeadStrategy):
                 self.teacher.backbone.counter = self.model.backbone.counter
         self.teacher.load_state_dict(source.state_dict() if state is None else state)
         self.known = self.model.seen.clone()
+
+    def _head(self) -> nn.Module:
+        """Raw features -> logits, as the student's head sees it now."""
+        head: nn.Module = self.model.head
+        whitening: nn.Module | None = self.model.whitening
+        return head if whitening is None else nn.Sequential(whitening, head)
 
     def state_dict(self) -> dict[str, Any]:
         """State of the base, and of the teacher if there is one."""

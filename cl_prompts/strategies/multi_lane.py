@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
+from cl_prompts.losses.classification import batch_classes
 from cl_prompts.losses.masked import masked_mean
 from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import Output
@@ -23,6 +24,7 @@ from cl_prompts.models.multi_lane import (
 )
 from cl_prompts.prompts.places import Blocks
 from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.training.schedules import Schedule
 from cl_prompts.training.seeds import derived_seed, seeded
@@ -47,7 +49,9 @@ class MultiLane(OnlineStrategy):
     with the lane in which it appeared first.
 
     Published settings (COCO; VOC: lr 0.05, 10 selectors, 10 prompts) are the defaults: Adam, cosine
-    schedule per epoch, fresh optimizer for each task. Deviations from the published code: see
+    schedule per epoch, fresh optimizer for each task. Every lane has a head of its own on features
+    of unit norm, whose logits are kept once the lane is finished: so there are no settings of the
+    head and its input. Deviations from the published code: see
     :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
 
     Example:
@@ -56,6 +60,8 @@ class MultiLane(OnlineStrategy):
         >>> lanes.model.n_lanes  # the first task opens the first one
         0
     """
+
+    withdrawn: ClassVar[tuple[str, ...]] = HEAD_SETTINGS
 
     multi_label: bool = True
     """An image may show several classes."""
@@ -154,10 +160,15 @@ class MultiLane(OnlineStrategy):
                 output.logits, batch.labels, batch.annotated & mine, norm=self.loss_norm
             )
         known = mine[batch.labels]
-        # A class of another lane has the logit -inf here, so its samples get some label of the lane
-        # and no weight.
-        labels = torch.where(known, batch.labels, mine.int().argmax())
-        return masked_mean(F.cross_entropy(output.logits, labels, reduction="none"), known)
+        competing = mine
+        if self.class_mask == "batch":
+            present = mine & batch_classes(batch.labels, len(mine))
+            competing = torch.where(present.any(), present, mine)
+        # A class that does not compete has the logit -inf, so samples of other lanes get some label
+        # of this one and no weight.
+        labels = torch.where(known, batch.labels, competing.int().argmax())
+        logits = output.logits.masked_fill(~competing, -torch.inf)
+        return masked_mean(F.cross_entropy(logits, labels, reduction="none"), known)
 
     def state_dict(self) -> dict[str, Any]:
         """State of the base, and the start of the current lane."""

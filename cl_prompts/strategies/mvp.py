@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive, Share, in_range
+from cl_prompts.errors import InputError
 from cl_prompts.losses.mvp import (
     Pairs,
     contrastive_key_loss,
@@ -44,7 +45,8 @@ class MVP(OnlineStrategy):
     published code, which the named options reproduce: GSF weights each sample
     (``gsf_reduction="batch_mean"``: one scalar weight a batch); the contrastive loss uses each
     image's own count (``contrastive_pairs="all"``: counts of all images are mixed by broadcasting);
-    replay works; head rows are data-set labels.
+    replay works; head rows are data-set labels. With a ``head_input`` other than raw, scaling and
+    weights read what the head reads.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -89,6 +91,15 @@ class MVP(OnlineStrategy):
     contrastive_pairs: Pairs = "own"
     """Whose counts scale an image's distances: its ``"own"`` or those of ``"all"`` images."""
 
+    def check_settings(self) -> None:
+        """Refuse a cosine head with terms of the loss that are those of a linear one."""
+        super().check_settings()
+        if self.head == "cosine" and (self.use_afs or self.use_gsf):
+            raise InputError(
+                "head=cosine of MVP needs use_afs=False and use_gsf=False: scaling leaves a cosine"
+                " as it is, and the sample weights are gradients of a linear head"
+            )
+
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build G-prompts, E-prompts chosen by nearest key, and a logit mask for each E-prompt."""
         check_blocks(backbone.depth, g_blocks=self.g_blocks or (0,), e_blocks=self.e_blocks)
@@ -114,7 +125,7 @@ class MVP(OnlineStrategy):
             output,
             batch.labels,
             self.model.head,
-            self.model.seen,
+            self.competing_classes(batch.labels),
             use_afs=self.use_afs,
             use_gsf=self.use_gsf,
             alpha=self.alpha,

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
 from cl_prompts.checks import Count, Size
 from cl_prompts.errors import InputError
+from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.head import HeadStrategy
@@ -30,7 +30,7 @@ class RainbowMemory(HeadStrategy):
     ``period`` samples, a rehearsal: ``rehearsal_epochs`` passes over the buffer alone, in random
     batches of ``train_mb_size``, with the learning rates of :func:`rehearsal_factor`. The passes of
     a rehearsal count as forward passes of training and its steps in ``updates``; Avalanche's
-    triggers do not fire for them.
+    triggers do not fire for them, and they do not enter the statistics of a whitened head input.
 
     ``buffer_choice="uncertainty"`` is the paper's: before a rehearsal the buffer is selected from
     its contents and all samples since the last one, evenly over the ranking by uncertainty in each
@@ -142,7 +142,8 @@ class RainbowMemory(HeadStrategy):
         else:
             output = self.model.run(None, {"frozen": features[slots.to(self.device)]})
         self.optimizer.zero_grad()
-        self.loss = F.cross_entropy(output.logits, self.buffer.labels[slots].to(self.device))
+        labels = self.buffer.labels[slots].to(self.device)
+        self.loss = masked_cross_entropy(output.logits, labels, self.competing_classes(labels))
         self.backward()
         self.clip_gradients()
         self.optimizer_step()
@@ -153,7 +154,7 @@ class RainbowMemory(HeadStrategy):
     def _buffer_features(self) -> Tensor:
         """(held samples, dim) features of a frozen ViT."""
         slots = torch.arange(len(self.buffer)).split(self.eval_mb_size)
-        return torch.cat([self.model.run(self._images(some)).features for some in slots])
+        return torch.cat([self.model.run(self._images(s)).cacheable["frozen"] for s in slots])
 
     def _images(self, slots: Tensor) -> Tensor:
         return self.replay.read(slots)[0][0].to(self.device)

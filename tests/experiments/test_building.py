@@ -156,6 +156,11 @@ def test_mistakes_with_ones_own_parts_get_one_sentence(
         ),
         (["strategy=rainbow", "period=5000", "boundaries=true"], []),
         (["strategy=mvp"], []),
+        (
+            ["strategy=fine_tuning", "head_input=whitened"],
+            ["fine_tuning trains the ViT under head_input=whitened: features move"],
+        ),
+        (["strategy=er", "buffer_size=100", "head_input=whitened"], []),
     ],
 )
 def test_settings_without_effect_on_this_stream_are_remarked_upon(

@@ -37,6 +37,14 @@ def test_what_is_said_of_one_strategy_has_the_last_word() -> None:
     assert run.options["lr"] == 1.0
 
 
+def test_what_prototypes_have_no_use_for_goes_to_the_others() -> None:
+    runs = plan("digits", ["strategy=one_prompt,ncm,mvp", "seed=1", "head_input=whitened"])
+    found = {run.strategy: run.options.get("head_input") for run in runs}
+    assert found == {"one_prompt": "whitened", "ncm": None, "mvp": "whitened"}
+    with pytest.raises(InputError, match="unknown key 'head_input' of ncm: it belongs to"):
+        plan("digits", ["strategy=ncm", "head_input=whitened"])
+
+
 def test_lists_need_no_brackets() -> None:
     for text in ("[1,2]", "1,2"):
         (run,) = plan("digits", ["strategy=mvp", "seed=1", f"classes={text}", f"e_blocks={text}"])

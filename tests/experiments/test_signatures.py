@@ -16,7 +16,7 @@ from cl_prompts.experiments.signatures import (
     section_parameters,
     strategy_parameters,
 )
-from cl_prompts.strategies import STRATEGIES, LinearProbe
+from cl_prompts.strategies import STRATEGIES, LinearProbe, strategy_class
 from tests.experiments import own_parts
 
 OWN = "tests.experiments.own_parts"
@@ -62,7 +62,8 @@ def test_sections_leave_out_what_the_runner_fills_in() -> None:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_has_what_all_share_and_what_the_runner_fills_in(strategy: str) -> None:
     found = strategy_parameters(strategy)
-    assert set(common_parameters()) <= set(found)
+    withdrawn = set(strategy_class(strategy).withdrawn)
+    assert set(common_parameters()) - withdrawn <= set(found)
     assert not set(found) & FILLED["strategy"]
     assert {"backbone", "n_classes", "seed", "plugins"} <= filled_parameters(strategy)
     assert all(default is not ... for _, default in found.values())

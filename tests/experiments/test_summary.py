@@ -37,3 +37,13 @@ def test_what_has_no_course_has_no_value_for_it() -> None:
 
 def test_peak_memory_is_that_of_the_process() -> None:
     assert 50 < peak_memory_mb(torch.device("cpu")) < 1e6
+
+
+def test_batches_of_one_class_are_counted_where_they_teach_nothing() -> None:
+    for overrides, want in ((["class_mask=batch"], 3), ([], None)):
+        (settings,) = plan("digits", ["strategy=linear_probe", "seed=1", *overrides])
+        parts = Builder().build(settings)
+        parts.strategy.single_class_batches += 3
+        macs = {"train": 0.0, "evaluation": 0.0, "evaluated": 0}
+        found = summary_of(parts, seconds=1.0, macs=macs, command="")
+        assert found["single_class_batches"] == want

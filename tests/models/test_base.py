@@ -130,3 +130,10 @@ def test_files_of_version_0_1_are_refused(tmp_path: Path) -> None:
 def test_a_head_needs_a_class() -> None:
     with pytest.raises(InputError, match="n_classes is 0: a head needs at least one class"):
         Constant(0)
+
+
+def test_a_model_without_one_head_says_so() -> None:
+    with pytest.raises(InputError, match="Constant has no one head for all classes: leave out"):
+        Constant().set_head(nn.Linear(16, 4))
+    features = torch.rand(2, 16)
+    assert Constant().head_input(features) is features

@@ -80,3 +80,12 @@ def test_bad_cosine_heads_are_refused() -> None:
         CosineHead(6, 4, tau=0)
     with pytest.raises(InputError, match="n_classes must be a whole number of at least 1"):
         CosineHead(6, 0)
+
+
+def test_the_rows_of_a_cosine_head_begin_uniform_or_small() -> None:
+    torch.manual_seed(0)
+    uniform, small = CosineHead(400, 20), CosineHead(400, 20, initial="small")
+    assert uniform.weight.abs().max() <= 0.05 < uniform.weight.abs().max() * 1.01
+    assert small.weight.std().item() == pytest.approx(0.02, rel=0.03)
+    with pytest.raises(InputError, match="unknown initial 'smal': did you mean 'small'"):
+        CosineHead(4, 2, initial="smal")  # type: ignore[arg-type]

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.models.heads import InstanceLogitMask
+from cl_prompts.models.base import Output
+from cl_prompts.models.heads import CosineHead, InstanceLogitMask
 from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
 from cl_prompts.prompts.selectors import NearestKeys
 from tests.toys import tiny_vit
@@ -133,3 +136,28 @@ def test_a_query_needs_a_frozen_backbone() -> None:
         PromptedViT(
             tiny_vit().thawed(), 6, selector=NearestKeys(4, 16), pools=[TokenPool(4, (0,), 2, 16)]
         )
+
+
+@pytest.mark.parametrize("selector", [True, False])
+def test_head_and_whitening_are_parts_and_caches_stay_raw(selector: bool) -> None:
+    whitening, head = FeatureWhitening(16, "whitened"), CosineHead(16, 6)
+    parts = {"whitening": whitening, "head": head}
+    model = prompted(**parts) if selector else PromptedViT(tiny_vit(), 6, **parts)
+    model.observe_classes(torch.arange(6))
+    with whitening.taking_in(), torch.no_grad():
+        first = model.run(IMAGES)
+    cached = first.cacheable
+    torch.testing.assert_close(head(first.features), first.logits / _mask(first))
+    whitening.update(torch.randn(40, 16))
+    with torch.no_grad():
+        want = model.run(IMAGES)
+        assert not torch.allclose(want.logits, first.logits)
+        torch.testing.assert_close(model.run(IMAGES, cached).logits, want.logits)
+    other = CosineHead(16, 6)
+    model.set_head(other)
+    assert (model.head, model.whitening) == (other, whitening)
+    assert {"whitening.mean", "whitening.root", "head.weight"} <= set(model.learned_state())
+
+
+def _mask(output: Output) -> Tensor | float:
+    return 1.0 if output.mask is None else output.mask

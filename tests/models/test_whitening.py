@@ -113,6 +113,23 @@ def test_the_root_is_renewed_on_schedule() -> None:
     assert float(whitening.count) == 240
 
 
+def test_the_next_pass_takes_its_features_in_once() -> None:
+    x = features()
+    want, whitening = fed("whitened", x[:40], []), FeatureWhitening(DIM, "whitened")
+    with whitening.taking_in(40):
+        first = whitening(x)
+        assert torch.equal(whitening(x), first)
+    assert torch.equal(first, want(x))
+    assert (float(whitening.count), whitening.batches) == (40, 1)
+    with whitening.taking_in(repeated=True):
+        pass  # no pass, and none is due afterwards
+    whitening(x)
+    assert float(whitening.count) == 40
+    with whitening.taking_in(repeated=True):
+        whitening(x)
+    assert (float(whitening.count), whitening.batches) == (100, 1)
+
+
 def test_gradient_goes_to_features_alone() -> None:
     whitening = fed("whitened", features(), [30])
     x = features(4, seed=2).requires_grad_()

@@ -111,3 +111,14 @@ def test_cached_features_make_the_buffers_losses_free() -> None:
 def test_bad_settings_are_refused(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         make("clib", **changes)
+
+
+def test_cached_features_are_raw_so_that_they_stay_exact() -> None:
+    strategy = fit(make("clib", head_input="whitened"), experiences())
+    held = torch.arange(len(strategy.buffer))
+    with torch.no_grad():
+        images, labels = strategy.replay.read(held)[0][0], strategy.buffer.labels[held]
+        want = F.cross_entropy(strategy.model.eval()(images), labels, reduction="none")
+        raw = strategy.model.backbone(images)
+    torch.testing.assert_close(strategy.features[held], raw, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(strategy.buffer_losses(), want, atol=1e-4, rtol=1e-4)

@@ -102,3 +102,18 @@ def test_the_distillation_is_its_formula() -> None:
     watch(strategy, "after_step", note)
     fit(strategy, [second])
     assert min(checked) > 0
+
+
+def test_the_teacher_keeps_the_head_input_of_its_time() -> None:
+    strategy = make("lwf", "class_incremental", head_input="whitened")
+    first, second, *_ = experiences("class_incremental")
+    fit(strategy, [first])
+    features = strategy.model.backbone(torch.stack([second.dataset[row][0] for row in range(8)]))
+    with torch.no_grad():
+        old = strategy.model.classify(features).logits[:, strategy.known]
+        torch.testing.assert_close(strategy.teacher(features)[:, strategy.known], old)
+    known, strategy.finish_task = strategy.known, lambda: None  # no new teacher after this task
+    fit(strategy, [second])
+    assert not torch.equal(strategy.teacher[0].mean, strategy.model.whitening.mean)
+    with torch.no_grad():
+        torch.testing.assert_close(strategy.teacher(features)[:, known], old)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -124,3 +125,32 @@ def test_bad_settings_are_refused(changes: dict[str, Any], says: str) -> None:
 def test_a_query_needs_a_frozen_backbone() -> None:
     with pytest.raises(InputError, match="needs a frozen backbone"):
         make("mvp", backbone=tiny_vit().thawed())
+
+
+def test_its_loss_reads_what_the_head_reads() -> None:
+    strategy = fit(make("mvp", head_input="whitened"), experiences())
+    model, images, labels = strategy.model, Blobs(8, seed=5).images, torch.arange(8) % 6
+    strategy.model.observe_classes(labels)
+    batch = Batch([images, labels], strategy.annotated, torch.zeros(0, dtype=torch.int64))
+    output = model.run(images)
+    raw = copy.deepcopy(model)
+    raw.whitening = None
+    features = raw.run(images).features
+    torch.testing.assert_close(output.features, model.whitening(features))
+    scale = 1 - F.cosine_similarity(model.head.weight[labels], output.features) + 0.5
+    strategy.use_gsf = False
+    logits = model.head(output.features / scale[:, None].detach()) * output.mask
+    want = F.cross_entropy(logits, labels) + strategy.key_loss(output.selection)
+    torch.testing.assert_close(strategy.training_loss(output, batch), want)
+
+
+def test_the_classes_of_the_batch_compete_in_both_terms() -> None:
+    strategy = fit(make("mvp", class_mask="batch"), experiences())
+    strategy.model.observe_classes(torch.arange(6))
+    images, labels = Blobs(4, seed=5).images, torch.tensor([1, 4, 4, 1])
+    batch = Batch([images, labels], strategy.annotated, torch.zeros(0, dtype=torch.int64))
+    output = strategy.model.run(images)
+    found = strategy.training_loss(output, batch)
+    strategy.class_mask = "seen"
+    strategy.model.seen = torch.zeros(6, dtype=torch.bool).index_fill_(0, labels, True)
+    torch.testing.assert_close(strategy.training_loss(strategy.model.run(images), batch), found)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,15 +11,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.losses.classification import ClassMask, batch_classes, masked_cross_entropy
 from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.experience import whole_of
 from cl_prompts.strategies.base.labels import check_labels
 from cl_prompts.strategies.base.replay import Replay
 from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
-
-ClassMask = Literal["current", "seen"]
 
 
 class MethodHooks:
@@ -42,6 +43,7 @@ class MethodHooks:
     boundaries: bool | None
     class_mask: ClassMask
     loss_norm: LossNorm
+    whitening_replayed: bool
 
     @property
     def announced(self) -> bool:
@@ -109,6 +111,20 @@ class MethodHooks:
             slots,
         )
 
+    def statistics_of(self, batch: Batch, *, repeated: bool) -> AbstractContextManager[None]:
+        """Let the next forward pass take a batch into the statistics of the head's input, if the
+        model has any.
+
+        Args:
+            batch: what is trained on.
+            repeated: another update on the stream batch that came last.
+        """
+        whitening: FeatureWhitening | None = self.model.whitening
+        if whitening is None:
+            return nullcontext()
+        rows = None if self.whitening_replayed else batch.n_stream
+        return whitening.taking_in(rows, repeated=repeated)
+
     def training_output(self, batch: Batch) -> Output:
         """Run the model on a batch."""
         return self.model.run(batch.images)
@@ -117,21 +133,36 @@ class MethodHooks:
         """Loss of the method on a batch: by default :meth:`label_loss`."""
         return self.label_loss(output.logits, batch)
 
-    def label_loss(self, logits: Tensor, batch: Batch) -> Tensor:
+    def label_loss(self, logits: Tensor, batch: Batch, *, whole: Batch | None = None) -> Tensor:
         """Cross-entropy over the classes that compete (``class_mask``); multi-label: binary, over
         the annotated classes.
 
         Args:
             logits: (batch, classes) of the batch's samples.
             batch: a batch, or a part of one.
+            whole: the batch that ``batch`` is a part of, if it is one.
         """
         if self.model.multi_label:
             return multi_label_loss(logits, batch.labels, batch.annotated, norm=self.loss_norm)
+        if self.class_mask == "batch":
+            competing = self.competing_classes((whole or batch).labels)
+            return masked_cross_entropy(logits, batch.labels, competing)
         if self.class_mask == "current" and self.announced:
             competing = batch.annotated.expand_as(logits)
             foreign = ~competing.gather(1, batch.labels[:, None])
             logits = logits.masked_fill(~(competing | foreign), float("-inf"))
         return F.cross_entropy(logits, batch.labels)
+
+    def competing_classes(self, labels: Tensor) -> Tensor:
+        """Classes that compete in a loss over a whole batch, (classes,) boolean.
+
+        Args:
+            labels: (batch,) of the batch, replayed samples included.
+        """
+        if self.class_mask == "batch":
+            return batch_classes(labels, self.model.n_classes)
+        seen: Tensor = self.model.seen
+        return seen
 
     def after_step(self, output: Output, batch: Batch) -> None:
         """Update a method's statistics, after each optimizer step."""

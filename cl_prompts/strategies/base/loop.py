@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.losses.classification import has_one_class
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.base import Output
 from cl_prompts.models.heads import FINITE_MASK
@@ -39,6 +40,7 @@ class StreamLoop(MethodHooks, StreamTemplate):
     tasks_started: int
     samples_seen: int
     updates: int
+    single_class_batches: Tensor
 
     remember_first: ClassVar[bool] = False
     """Whether stream samples enter the buffer before they are trained on, instead of after."""
@@ -133,8 +135,9 @@ class StreamLoop(MethodHooks, StreamTemplate):
                 if self.remember_first:
                     self._offer(share, Batch(stream, self.annotated, torch.zeros(0)), None)
             for inner in range(self.online_iter // loaded):
-                last = repetition + inner + 1 == self.online_iter
-                self.update(self.make_batch(stream), share if last else None, **kwargs)
+                number = repetition + inner + 1
+                finished = share if number == self.online_iter else None
+                self.update(self.make_batch(stream), finished, repeated=number > 1, **kwargs)
             if repetition == loaded - 1:
                 position += share.size
                 self._between_batches(position)
@@ -163,12 +166,20 @@ class StreamLoop(MethodHooks, StreamTemplate):
         self.between_batches()
         self._inside = None
 
-    def update(self, batch: Batch, finished: StreamShare | None = None, **kwargs: Any) -> None:
+    def update(
+        self,
+        batch: Batch,
+        finished: StreamShare | None = None,
+        *,
+        repeated: bool = False,
+        **kwargs: Any,
+    ) -> None:
         """Make one optimizer step with all of Avalanche's triggers.
 
         Args:
             batch: what to train on.
             finished: the samples of the stream that are done after it.
+            repeated: another update on the stream batch that came last.
             **kwargs: handed to plugins.
         """
         self.mbatch = batch.columns
@@ -177,7 +188,8 @@ class StreamLoop(MethodHooks, StreamTemplate):
         self.loss = self._make_empty_loss()
         self._before_forward(**kwargs)
         batch.columns = self.mbatch  # a plugin may have changed it
-        output = self.training_output(batch)
+        with self.statistics_of(batch, repeated=repeated):
+            output = self.training_output(batch)
         self.mb_output = self._finite(output.logits)
         self._after_forward(**kwargs)
         self.loss += self.training_loss(output, batch)
@@ -190,6 +202,8 @@ class StreamLoop(MethodHooks, StreamTemplate):
         self._after_update(**kwargs)
         self.after_step(output, batch)
         self.updates += 1
+        if self.class_mask == "batch":
+            self.single_class_batches += has_one_class(batch.labels)
         self.check_loss()
         if finished is not None:
             self._finish(finished, batch, output)

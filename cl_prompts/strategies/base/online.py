@@ -17,11 +17,10 @@ from cl_prompts.losses.multi_label import LossNorm
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.base.batch import Place
 from cl_prompts.strategies.base.experience import TaskPosition
-from cl_prompts.strategies.base.hooks import ClassMask
+from cl_prompts.strategies.base.head_settings import HeadSettings
 from cl_prompts.strategies.base.labels import classes_of
 from cl_prompts.strategies.base.loop import StreamLoop
 from cl_prompts.strategies.base.replay import Replay
-from cl_prompts.strategies.base.settings import Declared
 from cl_prompts.strategies.base.template import (
     multi_label_evaluator,
     silent_evaluator,
@@ -30,7 +29,7 @@ from cl_prompts.strategies.plugins.multi_label_metrics import refuse_accuracy
 from cl_prompts.training.schedules import Schedule
 
 
-class OnlineStrategy(StreamLoop, Declared):
+class OnlineStrategy(StreamLoop, HeadSettings):
     """Base of the strategies: one pass over a stream, several updates per batch, classes observed
     on the way.
 
@@ -104,12 +103,6 @@ class OnlineStrategy(StreamLoop, Declared):
     """Start each announced task with fresh optimizer state."""
     clip_norm: Positive | None = None
     """Bound on the gradient's global norm; None for none."""
-    class_mask: ClassMask = "seen"
-    """Classes that compete in the cross-entropy of a single-label task whose boundary is
-    announced: ``"seen"``, all classes seen so far, or ``"current"``, those of the task (a replayed
-    sample: those of its own task), so that head rows of other classes get no gradient. Without
-    announced boundaries it is always the former. A sample whose class is not among its task's,
-    which only a plugin can bring, is scored over the classes seen."""
     loss_norm: LossNorm = "current"
     """Normalisation of a multi-label loss: mean over the ``"current"`` classes, or over ``"all"``
     (see :func:`~cl_prompts.losses.multi_label.multi_label_loss`)."""
@@ -125,8 +118,6 @@ class OnlineStrategy(StreamLoop, Declared):
     seed: int = 0
     """Seed of the private generators (buffer, shuffling)."""
 
-    masks_classes: ClassVar[bool] = True
-    """Whether the method's loss knows ``class_mask="current"``."""
     whole_stream: ClassVar[bool] = False
     """Whether ``train`` needs all experiences at once."""
 
@@ -139,7 +130,7 @@ class OnlineStrategy(StreamLoop, Declared):
         if model.multi_label and evaluator is default_evaluator:
             evaluator = multi_label_evaluator
         model.to(self.device)
-        super().__init__(
+        super().__init__(  # type: ignore[call-arg]  # that of Avalanche's template
             model=model,
             optimizer=self.optimizer or self.default_optimizer(model, self.lr),
             train_mb_size=self.train_mb_size,
@@ -164,6 +155,8 @@ class OnlineStrategy(StreamLoop, Declared):
         """Stream samples trained on so far, each counted once (per epoch)."""
         self.updates = 0
         """Optimizer steps so far."""
+        self.single_class_batches = torch.zeros((), dtype=torch.int64, device=self.device)
+        """Updates on a batch of one class, which ``class_mask="batch"`` learns nothing from."""
         self.shuffler = torch.Generator().manual_seed(self.seed)
         self._next_period = self.period or 0
         self._position = TaskPosition()
@@ -175,20 +168,20 @@ class OnlineStrategy(StreamLoop, Declared):
             if self.backbone is None or self.n_classes is None:
                 raise InputError("give either model= or both backbone= and n_classes=")
             model = self.build_model(self.backbone, self.n_classes)
+            self.fit_head(model)
+        else:
+            self.refuse_for_given_model()
         if model.multi_label and "multi_label" not in self.settings():
             raise InputError(
                 f"{type(self).__name__} is defined for one class per image: give it a model that"
                 " is not multi-label"
             )
+        self.check_labels_of(model)
         return model
 
     def check_settings(self) -> None:
         """Hook: refuse settings that contradict each other; words and bounds are checked before."""
-        if self.class_mask == "current" and not self.masks_classes:
-            raise InputError(
-                f"the loss of {type(self).__name__} is over all classes seen: leave out"
-                " class_mask=current"
-            )
+        self.check_class_mask(self.train_mb_size)
 
     # ------------------------------------------------------------------ state
 
@@ -210,6 +203,7 @@ class OnlineStrategy(StreamLoop, Declared):
             "place": None if inside is None else {"samples": inside.samples, "clock": inside.clock},
             "samples_seen": self.samples_seen,
             "updates": self.updates,
+            "single_class_batches": int(self.single_class_batches),
             "experiences": self.clock.train_exp_counter,
             "sources": self.replay.n_sources,
         }
@@ -232,6 +226,7 @@ class OnlineStrategy(StreamLoop, Declared):
         self.shuffler.set_state(state["shuffler"])
         self.samples_seen = int(state["samples_seen"])
         self.updates = int(state["updates"])
+        self.single_class_batches.fill_(state["single_class_batches"])
         self.tasks_started = int(state["tasks_started"])
         self._next_period = int(state["next_period"])
         self._position.samples = int(state["samples_of_task"])

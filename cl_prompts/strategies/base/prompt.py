@@ -8,13 +8,13 @@ from typing import Literal, cast
 from torch import Tensor, nn
 
 from cl_prompts.checks import Count, NotNegative, Positive
+from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.base import Output
 from cl_prompts.prompts.init import Distribution
 from cl_prompts.prompts.selectors import Selector
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.task_selectors import BatchwisePrompt
 from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.hooks import ClassMask
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.training.seeds import derived_seed, seeded
 

@@ -16,6 +16,7 @@ from cl_prompts.models.base import Output
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS
 from cl_prompts.strategies.base.online import OnlineStrategy
 
 
@@ -31,9 +32,9 @@ class PrototypeStrategy(OnlineStrategy):
     its samples of classes seen before.
 
     Settings of gradient descent (``lr``, ``optimizer``, ``schedule``, ``new_optimizer``,
-    ``clip_norm``, ``class_mask``) have no effect here, and there is no replay: sums over the stream
-    forget nothing. A plugin that adds past samples to batches makes them count again. Not defined
-    for several classes per image.
+    ``clip_norm``, ``class_mask``) have no effect here, and those of a trained head do not exist.
+    There is no replay: sums over the stream forget nothing. A plugin that adds past samples to
+    batches makes them count again. Not defined for several classes per image.
 
     Raises:
         InputError: ``buffer_size`` is not 0.
@@ -48,7 +49,7 @@ class PrototypeStrategy(OnlineStrategy):
         0
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", *HEAD_SETTINGS)
 
     training_scores: bool = True
     """Score training batches, for the loss and for Avalanche's training metrics; otherwise the loss

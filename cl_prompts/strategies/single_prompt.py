@@ -1,0 +1,54 @@
+"""SinglePrompt: one shared prefix, a cosine head, and the classes of the batch (CVPR 2026)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import Count, Positive
+from cl_prompts.losses.classification import ClassMask
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.prompts.pools import class_position
+from cl_prompts.strategies.base.head_settings import HeadKind
+from cl_prompts.strategies.one_prompt import OnePrompt
+from cl_prompts.training.schedules import Schedule
+
+
+class SinglePrompt(OnePrompt):
+    """SinglePrompt ("Is Prompt Selection Necessary for Task-Free Online Continual Learning?", CVPR
+    Findings 2026, arXiv 2604.04420). One class per image.
+
+    OnePrompt's prefix with a cosine head of fixed temperature, trained by cross-entropy over the
+    classes of the batch alone, with Adam 5e-3, 3 updates on each 32 samples of the stream, and 32
+    replayed ones where there is a buffer. No task boundary, no query, no selection.
+
+    Deviations from the published code: tests are over the classes seen, not over untrained rows;
+    rows carry no positional embedding (``position``); fewer blocks may be prompted, and any.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> single = SinglePrompt(backbone=create_backbone(), n_classes=10, evaluator=None)
+        >>> single.model.n_learned  # a prefix of 5 blocks and 10 rows without a bias
+        26880
+    """
+
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+
+    position: bool = False
+    """Add the class token's positional embedding to every row, as published: a constant shift."""
+    head: HeadKind = "cosine"
+    class_mask: ClassMask = "batch"
+    lr: Positive = 5e-3
+    train_mb_size: Count = 32
+    buffer_batch_size: Count | None = 32
+    train_epochs: Count = 1
+    online_iter: Count = 3
+    schedule: Schedule = "constant"
+    new_optimizer: bool = False
+
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
+        """Build OnePrompt's model, on its parts; the strategy fits the cosine head."""
+        model = super().build_model(backbone, n_classes)
+        if self.position:
+            model.pools[0].position = class_position(backbone)
+        return model

@@ -1,0 +1,79 @@
+"""SinglePrompt against the published numbers, as a run uses it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.models.heads import CosineHead
+from cl_prompts.prompts.pools import class_position
+from cl_prompts.strategies import SinglePrompt
+from cl_prompts.strategies.base.batch import Batch
+from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.toys import experiences, fit, make
+
+GOLDEN = Golden("single_prompt")
+
+
+def published(head: str) -> Any:
+    """The strategy with the golden prefix and head."""
+    strategy = SinglePrompt(
+        backbone=golden_vit(),
+        n_classes=9,
+        prompt_length=3,
+        position=True,
+        head="cosine" if head == "cos_sim" else "linear",
+        evaluator=None,
+        device="cpu",
+    )
+    put(strategy.model.pools[0].values, GOLDEN("prompt"))
+    put(strategy.model.head.weight, GOLDEN(f"{head}/head_weight"))
+    if head == "linear":
+        put(strategy.model.head.bias, GOLDEN("linear/head_bias"))
+    strategy.model.observe_classes(torch.arange(9))
+    return strategy
+
+
+@pytest.mark.parametrize("head", ["cos_sim", "linear"])
+def test_one_step_is_the_published_one(head: str) -> None:
+    strategy = published(head)
+    model = strategy.model
+    none = torch.zeros(0, dtype=torch.int64)
+    batch = Batch([GOLDEN("images"), GOLDEN("labels")], strategy.annotated, none)
+    output = strategy.training_output(batch)
+    GOLDEN.close(output.features, f"{head}/features")
+    GOLDEN.close(output.logits, f"{head}/logits")
+    loss = strategy.training_loss(output, batch)
+    GOLDEN.close(loss, f"{head}/batch_mask_loss")
+    loss.backward()
+    GOLDEN.close(gradient(model.pools[0].values), f"{head}/grad_prompt")
+    GOLDEN.close(gradient(model.head.weight), f"{head}/grad_head_weight")
+    strategy.optimizer.step()
+    GOLDEN.close(model.pools[0].values, f"{head}/after_adam/prompt", atol=1e-3)
+    GOLDEN.close(model.head.weight, f"{head}/after_adam/head_weight", atol=1e-3)
+    after = strategy.training_output(batch)
+    GOLDEN.close(after.logits, f"{head}/after_adam/eval_logits", atol=1e-4)
+
+
+def test_the_position_is_a_constant_shift_and_off_by_default() -> None:
+    model, shifted = make("single_prompt").model, make("single_prompt", position=True).model
+    assert model.pools[0].position is None
+    assert torch.equal(shifted.pools[0].position, class_position(shifted.backbone))
+    with torch.no_grad():
+        model.pools[0].values += class_position(model.backbone)
+    keys, moved = (m.pools[0].build(None).prefix[0][0] for m in (model, shifted))
+    torch.testing.assert_close(keys, moved)
+    assert "pools.0.position" not in shifted.learned_state()
+
+
+def test_defaults_are_the_published_ones() -> None:
+    strategy = fit(make("single_prompt"), experiences()[:1])
+    assert isinstance(strategy.model.head, CosineHead)
+    assert float(strategy.model.head.sigma) == pytest.approx(10)
+    found = {name: setting.default for name, setting in SinglePrompt.settings().items()}
+    assert (found["lr"], found["train_mb_size"], found["online_iter"]) == (5e-3, 32, 3)
+    assert (found["prompt_length"], found["prompted_blocks"]) == (20, (0, 1, 2, 3, 4))
+    assert (found["class_mask"], found["schedule"]) == ("batch", "constant")
+    assert "multi_label" not in found
