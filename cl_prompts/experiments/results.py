@@ -178,6 +178,17 @@ def at(*keys: str) -> Lookup:
     return value
 
 
+def _own(score: str) -> Lookup:
+    """F1 at the model's own threshold; older folders hold it as that of the probability 0.8."""
+    of_model, published = at("results", score), at("results", f"{score}_80")
+
+    def value(summary: Any) -> float | None:
+        found = of_model(summary)
+        return published(summary) if found is None else found
+
+    return value
+
+
 _COST = (
     Column("trainable", at("trainable_parameters"), _mean(0)),
     Column("images/s", at("images_per_second"), _mean(0)),
@@ -197,8 +208,8 @@ MULTI_LABEL_COLUMNS = (
     Column("A_AUC\u00a0%", at("results", "a_auc"), percent, max, optional=True),
     Column("avg mAP\u00a0%", at("results", "map_avg"), percent, max),
     Column("last mAP\u00a0%", at("results", "map_last"), percent, max),
-    Column("CF1\u00a0%", at("results", "cf1_80"), percent, max),
-    Column("OF1\u00a0%", at("results", "of1_80"), percent, max),
+    Column("CF1\u00a0%", _own("cf1"), percent, max),
+    Column("OF1\u00a0%", _own("of1"), percent, max),
     Column("task forgetting\u00a0%", at("results", "task_forgetting"), percent, min),
     Column("BWT\u00a0%", at("results", "bwt"), percent, max, optional=True),
     Column("FWT\u00a0%", at("results", "fwt"), percent, max, optional=True),

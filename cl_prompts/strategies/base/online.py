@@ -129,6 +129,9 @@ class OnlineStrategy(StreamLoop, Declared):
     """Whether the method's loss knows ``class_mask="current"``."""
     whole_stream: ClassVar[bool] = False
     """Whether ``train`` needs all experiences at once."""
+    plain_images: ClassVar[bool] = False
+    """Whether a run gives the method training images as test images are, without augmentation; in
+    Python that is ``load_dataset(..., augment=False)``."""
 
     def __init__(self, **settings: Any) -> None:
         self.take(settings)
