@@ -112,6 +112,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._iteration = 0
         self._position = TaskPosition()
         self._strategy: weakref.ref[Any] | None = None
+        self._whole_stream = False
 
     @property
     def results(self) -> dict[str, float | None]:
@@ -123,8 +124,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         else:
             home = self.home_classes
             found = results(self.curve, self.new_classes, end=end, home_classes=home)
-        strategy = None if self._strategy is None else self._strategy()
-        return without_course(found) if getattr(strategy, "whole_stream", False) else found
+        return without_course(found) if self._whole_stream else found
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Move to the strategy's device, and to the number of classes of its model."""
@@ -133,6 +133,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
                 "this AnytimeEvaluation belongs to another strategy: make a new one for each"
             )
         self._strategy = weakref.ref(strategy)
+        self._whole_stream = bool(getattr(strategy, "whole_stream", False))
         if self.evaluator.multi_label and strategy.evaluator is not None:
             refuse_accuracy(strategy.evaluator)
         self.evaluator.device = strategy.device
