@@ -11,8 +11,8 @@ class JointProbe(Joint):
     once, shuffled, for several epochs.
 
     :class:`~cl_prompts.strategies.joint.Joint` with ``backbone_lr=0`` and without weight decay. It
-    is a bound for classifiers of the frozen class token that are trained like it; a whitened head
-    or a ridge may do better, since they are better conditioned.
+    is a bound for gradient methods on the frozen class token. A run shows it training images as
+    test images are, like the ridges that it is compared to.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -22,6 +22,7 @@ class JointProbe(Joint):
     """
 
     withdrawn = ("backbone_lr",)
+    plain_images = True
 
     backbone_lr: NotNegative = 0.0
     """Withdrawn: the backbone is frozen."""
