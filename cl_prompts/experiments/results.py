@@ -178,7 +178,7 @@ def at(*keys: str) -> Lookup:
     return value
 
 
-def _own(score: str) -> Lookup:
+def own_f1(score: str) -> Lookup:
     """F1 at the model's own threshold; older folders hold it as that of the probability 0.8."""
     of_model, published = at("results", score), at("results", f"{score}_80")
 
@@ -208,8 +208,8 @@ MULTI_LABEL_COLUMNS = (
     Column("A_AUC\u00a0%", at("results", "a_auc"), percent, max, optional=True),
     Column("avg mAP\u00a0%", at("results", "map_avg"), percent, max),
     Column("last mAP\u00a0%", at("results", "map_last"), percent, max),
-    Column("CF1\u00a0%", _own("cf1"), percent, max),
-    Column("OF1\u00a0%", _own("of1"), percent, max),
+    Column("CF1\u00a0%", own_f1("cf1"), percent, max),
+    Column("OF1\u00a0%", own_f1("of1"), percent, max),
     Column("task forgetting\u00a0%", at("results", "task_forgetting"), percent, min),
     Column("BWT\u00a0%", at("results", "bwt"), percent, max, optional=True),
     Column("FWT\u00a0%", at("results", "fwt"), percent, max, optional=True),
