@@ -306,9 +306,14 @@ TABLE: dict[str, Toy] = {
     ),
     "clib": Toy("weights", HEAD, BUFFER, retest=0, shown=4),
     "joint": Toy("weights", FULL, {"train_epochs": 2}),
+    "joint_probe": Toy("weights", HEAD, {"train_epochs": 2}, retest=0),
     "ncm": Toy("prototypes", HEAD, retest=0),
     "slda": Toy("prototypes", HEAD, retest=0),
     "ranpac": Toy("prototypes", HEAD, {"projection": 40, "ridge": 3.0, "held_out": 10}, retest=0),
+    "gacl": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
+    "air": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
+    "multi_label_ridge": Toy("prototypes", HEAD, {"ridge": 1.0}, retest=0),
+    "l3a": Toy("prototypes", HEAD, {"width": 40, "ridge": 0.3, "period": 24}, retest=0),
 }
 
 #: further settings that the families hold for
@@ -334,6 +339,7 @@ VARIANTS: dict[str, Toy] = {
     "rainbow_chosen": TABLE["rainbow"].but(
         "rainbow", buffer_choice="uncertainty", views=2, reuse_features=True
     ),
+    "ridge_chosen": TABLE["multi_label_ridge"].but("multi_label_ridge", held_out=10, period=40),
     "clib_tuned": TABLE["clib"].but("clib", backbone_lr=1e-3, importance_every=4, retest=DEPTH),
     "linear_probe_whitened": TABLE["linear_probe"].but(
         "linear_probe", head_input="whitened", head="cosine"

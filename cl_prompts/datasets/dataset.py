@@ -48,6 +48,7 @@ class ImageSet(Dataset):
         rows: rows of ``images`` that belong to the set, in its order; None for all.
         ignored: pairs of image and class that average precision leaves out, (n, C) bool; None where
             there are none.
+        fixed: transform without augmentation, for :meth:`plain`; None where there is no other.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class ImageSet(Dataset):
         transform: ImageTransform | KeyedTransform | None,
         rows: np.ndarray | None = None,
         ignored: np.ndarray | None = None,
+        fixed: ImageTransform | None = None,
     ) -> None:
         self.targets = targets
         self.ignored = ignored
+        self._fixed = fixed
         self._images = images
         self._transform = transform
         self._rows = np.arange(len(images)) if rows is None else rows
@@ -105,8 +108,20 @@ class ImageSet(Dataset):
             return self
         ignored = None if self.ignored is None else self.ignored[kept]
         return ImageSet(
-            self._images, self.targets[kept], self._transform, self._rows[kept], ignored
+            self._images,
+            self.targets[kept],
+            self._transform,
+            self._rows[kept],
+            ignored,
+            self._fixed,
         )
+
+    def plain(self) -> ImageSet:
+        """The same images without augmentation, as test images are seen; itself where no other
+        transform is known."""
+        if self._fixed is None:
+            return self
+        return ImageSet(self._images, self.targets, self._fixed, self._rows, self.ignored)
 
     def fingerprint(self) -> dict[str, Any]:
         """What identifies images and labels; see :meth:`DataSet.fingerprint`."""

@@ -59,7 +59,7 @@ def load_entry(
     ):
         rows, labels = relabel(targets, chosen, len(source.classes))
         left_out = None if ignored is None else ignored[:, chosen]
-        parts.append(ImageSet(images, labels, transform, rows, left_out))
+        parts.append(ImageSet(images, labels, transform, rows, left_out, fixed))
     names = tuple(source.classes[row] for row in chosen)
     check_classes(what, parts[0].targets, parts[1].targets, names)
     if cache:

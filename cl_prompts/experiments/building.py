@@ -62,8 +62,10 @@ class Builder:
         torch.manual_seed(settings.seed)
         data, backbone = self._data_and_backbone(settings)
         split = split_of(settings, data)
-        benchmark = benchmark_from_split(data.train, data.test, split)
         kind = strategy_class(settings.strategy)
+        plain = kind.plain_images and not settings.options.get("augmented_views")
+        train = data.train.plain() if plain else data.train
+        benchmark = benchmark_from_split(train, data.test, split)
         evaluation = dict(settings.evaluation)
         if kind.whole_stream:
             # All data come at once, so there is no curve over samples: only the end is measured.

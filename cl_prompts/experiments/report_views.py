@@ -13,7 +13,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from cl_prompts.experiments import pictures
-from cl_prompts.experiments.columns import at
+from cl_prompts.experiments.columns import at, own_f1
 from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.oddities import oddities
 from cl_prompts.experiments.pictures.curves import MAX_SPREADS, NARROW, WIDE
@@ -30,10 +30,10 @@ View = dict[str, Any]
 Styles = Mapping[str, Mapping[str, Any]]
 
 _F1 = {
-    "cf1_80": "CF1 at 0.8",
-    "of1_80": "OF1 at 0.8",
-    "cf1_50": "CF1 at 0.5",
-    "of1_50": "OF1 at 0.5",
+    "CF1": own_f1("cf1"),
+    "OF1": own_f1("of1"),
+    "CF1 at 0.5": at("results", "cf1_50"),
+    "OF1 at 0.5": at("results", "of1_50"),
 }
 
 
@@ -194,8 +194,8 @@ def _spread(section: Section, n_curves: int) -> str:
 
 def _final_f1(section: Section) -> dict[str, dict[str, list[float]]]:
     scores: dict[str, dict[str, list[float]]] = {label: {} for label in section.groups}
-    for key, name in _F1.items():
-        for label, values in section.values(at("results", key)).items():
+    for name, lookup in _F1.items():
+        for label, values in section.values(lookup).items():
             scores[label][name] = values
     return scores
 

@@ -10,31 +10,16 @@ from typing import Any
 import torch
 
 from cl_prompts.experiments.building import Parts
-from cl_prompts.metrics.continual import DEFINITIONS
-
-#: beginnings of the names of numbers that need several evaluations
-_OF_A_COURSE = (
-    "a_auc",
-    "a_avg",
-    "map_avg",
-    "forgetting",
-    "f_last",
-    "task_forgetting",
-    "bwt",
-    "fwt",
-)
+from cl_prompts.metrics.continual import DEFINITIONS, without_course
 
 
 def results_of(parts: Parts) -> dict[str, float | None]:
     """Final numbers of a run.
 
-    The anytime curve, means over task ends, forgetting and transfer are undefined, None, for a
-    strategy that sees all data at once.
+    What needs a course is undefined, None, for a strategy that sees all data at once.
     """
-    results = dict(parts.anytime.results)
-    if parts.strategy.whole_stream:
-        results = {k: None if k.startswith(_OF_A_COURSE) else v for k, v in results.items()}
-    return results
+    results = parts.anytime.results
+    return without_course(results) if parts.strategy.whole_stream else results
 
 
 def summary_of(

@@ -82,8 +82,8 @@ class Tracker(BaseSGDPlugin):
         rows += _rows(samples, name, "class", evaluation.by_class.tolist())
         self.board.add_scalar(f"{self.measure}/{kind}", evaluation.accuracy, samples)
         for score, value in evaluation.scores.items():
-            self.board.add_scalar(f"{score}/{kind}", value, samples)
             if not math.isnan(value):
+                self.board.add_scalar(f"{score}/{kind}", value, samples)
                 rows.append((samples, score, kind, value))
         if kind == "anytime":
             auc = a_auc(self.anytime.curve, end=False)
@@ -118,7 +118,8 @@ class Tracker(BaseSGDPlugin):
     ) -> None:
         """Store and draw test images with their true and predicted labels, for multi-label models.
 
-        A label is predicted above a probability of 0.5.
+        A label is predicted above a probability of 0.5, or above the model's own threshold where
+        its scores are no logits.
         """
         shown = self.anytime.evaluator.rows(model.seen)
         rows = shown[torch.linspace(0, len(shown) - 1, min(n, len(shown))).long()].tolist()
@@ -126,7 +127,9 @@ class Tracker(BaseSGDPlugin):
         macs = model.backbone.counter.macs
         model.eval()
         with torch.no_grad():
-            predicted = model(images.to(model.seen.device)).sigmoid().cpu() > 0.5
+            scores = model(images.to(model.seen.device)).cpu()
+        # The logit of a probability of 0.5 is 0.
+        predicted = scores > (model.score_threshold or 0.0)
         model.backbone.counter.macs = macs  # no part of the run's cost
         seen = model.seen.cpu()
         examples = {

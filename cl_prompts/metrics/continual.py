@@ -6,7 +6,8 @@ Accuracies are fractions in [0, 1]. Everything here is plain torch and works wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -33,6 +34,7 @@ __all__ = [
     "results",
     "task_accuracy",
     "task_forgetting",
+    "without_course",
 ]
 
 #: version of the definitions, raised whenever a number of the same name changes its meaning; runs
@@ -257,7 +259,8 @@ def multi_label_run_results(
     Keys: ``map_avg`` (mean of mAP after each task), ``map_last``, ``a_auc`` (of anytime mAP),
     ``forgetting`` and ``bwt`` (class-wise, of AP), ``task_forgetting`` (per task, of mAP on the
     test set seen at the time) and ``task_forgetting_fixed`` (on the fixed test set of each task),
-    and the scores of the last task (``cf1_80``, ``of1_80``, ``cf1_50``, ...: threshold in percent).
+    and the scores of the last task (``cf1_80``, ``of1_80``, ``cf1_50``, ...: threshold in percent;
+    ``cf1``, ``of1``, ...: at the model's own threshold).
     """
     fixed = Curve(
         task_ends=[
@@ -277,6 +280,25 @@ def multi_label_run_results(
         **(curve.task_ends[-1].scores if curve.task_ends else {}),
     }
     return {name: value if value == value else None for name, value in values.items()}
+
+
+def without_course(results: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The numbers of a run that saw all data at once, as joint training does.
+
+    It has one end and no task ends before it: the anytime curve, averages over tasks, transfer and
+    forgetting are undefined, None.
+
+    Args:
+        results: of :func:`results` or :func:`multi_label_run_results`.
+
+    Example:
+        >>> without_course({"map_avg": 0.6, "map_last": 0.6})
+        {'map_avg': None, 'map_last': 0.6}
+    """
+    return {name: None if _NEEDS_COURSE.match(name) else value for name, value in results.items()}
+
+
+_NEEDS_COURSE = re.compile("a_auc|[a-z]+_avg|.*_by_task|bwt|fwt|f_last|forgetting|task_forgetting")
 
 
 def _mean(values: Tensor) -> float:

@@ -123,7 +123,13 @@ class CachedEvaluator:
         logits = torch.cat([values.cpu() for _, values in chunks]) if chunks else empty
         targets = self.targets[rows]
         ignored = None if self.ignored is None else self.ignored[rows]
-        whole = multi_label_results(logits, targets, seen.cpu(), ignored=ignored)
+        whole = multi_label_results(
+            logits,
+            targets,
+            seen.cpu(),
+            ignored=ignored,
+            score_threshold=getattr(model, "score_threshold", None),
+        )
         fixed = fixed_average_precision(logits, targets, tasks, ignored)
         scores = {name: value for name, value in whole.flat().items() if name != "mean_ap"}
         return Evaluation(samples_seen, whole.mean_ap, whole.ap, fixed, scores)

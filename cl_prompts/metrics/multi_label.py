@@ -31,6 +31,8 @@ class MultiLabelScores:
             positive.
         mean_ap: mean over the classes whose ``ap`` is defined; NaN if none is.
         f1: per threshold what :func:`f1_scores` gives over the seen classes.
+        own: the same at the model's own threshold: its score threshold, or where it has none the
+            first probability of ``f1``.
 
     Example:
         >>> logits = torch.tensor([[3.0, -3.0], [-3.0, 3.0]])
@@ -42,16 +44,17 @@ class MultiLabelScores:
     ap: Tensor
     mean_ap: float
     f1: dict[float, dict[str, float]]
+    own: dict[str, float]
 
     def flat(self) -> dict[str, float]:
-        """``mean_ap`` and every F1 score by name, with the threshold in percent as suffix:
-        ``cf1_80``, ``of1_50``."""
+        """``mean_ap`` and every F1 score by name, with the threshold in percent as suffix
+        (``cf1_80``, ``of1_50``), or without one at the model's own (``cf1``)."""
         scores = {
             f"{name}_{100 * t:g}": value
             for t, values in self.f1.items()
             for name, value in values.items()
         }
-        return {"mean_ap": self.mean_ap, **scores}
+        return {"mean_ap": self.mean_ap, **scores, **self.own}
 
 
 def average_precision(logits: Tensor, targets: Tensor, ignored: Tensor | None = None) -> Tensor:
@@ -145,6 +148,7 @@ def multi_label_results(
     rows: Tensor | None = None,
     ignored: Tensor | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
+    score_threshold: float | None = None,
 ) -> MultiLabelScores:
     """Scores over the seen classes.
 
@@ -156,6 +160,8 @@ def multi_label_results(
             published test set, which leaves out images without a seen label. Default: all.
         ignored: (images, classes) bool, pairs that are left out.
         thresholds: of the F1 scores.
+        score_threshold: where scores are no logits, as of ridge regression: the score above which
+            a label counts as predicted. F1 scores at probabilities are then undefined, NaN.
 
     Raises:
         InputError: shapes that do not agree, or a threshold out of range.
@@ -173,8 +179,13 @@ def multi_label_results(
     )
     ap = torch.full((len(seen),), float("nan"), dtype=torch.float64)
     ap[columns] = average_precision(logits, targets, ignored)
-    f1 = {t: f1_scores(logits, targets, threshold=t, ignored=ignored) for t in thresholds}
-    return MultiLabelScores(ap, float(ap.nanmean()), f1)
+    if score_threshold is None:
+        f1 = {t: f1_scores(logits, targets, threshold=t, ignored=ignored) for t in thresholds}
+        own = f1[thresholds[0]]
+    else:
+        own = f1_scores(logits.double() - score_threshold, targets, threshold=0.5, ignored=ignored)
+        f1 = {t: dict.fromkeys(own, float("nan")) for t in thresholds}
+    return MultiLabelScores(ap, float(ap.nanmean()), f1, own)
 
 
 def images_with(targets: Tensor, classes: Tensor | Sequence[int]) -> Tensor:

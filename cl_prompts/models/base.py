@@ -96,6 +96,10 @@ class ContinualModel(nn.Module):
     backbone: FrozenViT
     whitening: FeatureWhitening | None
 
+    score_threshold: float | None = None
+    """Where the scores of a multi-label model are no logits: the score above which a label counts
+    as predicted. None: its logits have probabilities, and the threshold is one of these."""
+
     def __init__(self, backbone: FrozenViT, n_classes: int, *, multi_label: bool = False) -> None:
         super().__init__()
         if n_classes < 1:

@@ -12,7 +12,12 @@ from cl_prompts.checks import in_range, one_of, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
-from cl_prompts.models.ridge import Expansion, RidgeStatistics, check_ridge
+from cl_prompts.models.ridge import (
+    Expansion,
+    RidgeStatistics,
+    check_ridge,
+    mean_squared_error,
+)
 
 SampleWeights = Literal["none", "sqrt"]
 
@@ -146,7 +151,9 @@ class MultiLabelRidge(SolvedClassifier):
 
         Args:
             features: (batch, dim), any float type.
-            labels: (batch, classes) 0/1; entries that are not annotated are not read.
+            labels: (batch, classes) 0/1; entries that are not annotated are not read. Or (batch,)
+                integers where each sample has one class, which says of all others that they are
+                absent.
             annotated: (classes,) or (batch, classes) boolean: which entries are known; None: all.
             counted: the labels were given to :meth:`count_labels` before.
 
@@ -158,6 +165,7 @@ class MultiLabelRidge(SolvedClassifier):
                 f"{self._name} got features of shape {tuple(features.shape)}: it needs (batch,"
                 f" {self.dim})"
             )
+        labels = self.multi_hot(labels)
         if labels.shape != (len(features), self.n_classes):
             raise InputError(
                 f"{self._name} got targets of shape {tuple(labels.shape)} for {len(features)}"
@@ -173,6 +181,13 @@ class MultiLabelRidge(SolvedClassifier):
             beside = y.new_ones(len(y)) if weights is None else weights
             self.held.add(features, torch.cat([y, beside[:, None]], dim=1))
         self.weight = None
+
+    def multi_hot(self, labels: Tensor) -> Tensor:
+        """Integer labels (n,) -> (n, classes) 0/1; labels of any other kind as they are."""
+        if labels.ndim != 1 or labels.is_floating_point():
+            return labels
+        columns = torch.arange(self.n_classes, device=labels.device)
+        return (labels[:, None] == columns).long()
 
     def targets(self, inputs: Tensor, labels: Tensor, annotated: Tensor | None = None) -> Tensor:
         """What is regressed on: annotated labels, pseudo-labels of earlier classes, 0 elsewhere.
@@ -215,10 +230,11 @@ class MultiLabelRidge(SolvedClassifier):
 
     @torch.no_grad()
     def choose_ridge(
-        self, error: Callable[[Tensor, Tensor], float], candidates: Sequence[float] = RIDGES
+        self,
+        error: Callable[[Tensor, Tensor], float] = mean_squared_error,
+        candidates: Sequence[float] = RIDGES,
     ) -> float:
-        """The candidate of least error on the held-out sample, used from now on. Meant to be called
-        once, after the first task: later tasks are not known then.
+        """The candidate of least error on the held-out sample, used from now on.
 
         Args:
             error: of scores and targets, both (n, classes): minus the mean average precision, say.

@@ -10,6 +10,7 @@ from torch import Tensor
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Encoding, Output
+from cl_prompts.models.multi_label_ridge import MultiLabelRidge
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 
 
@@ -18,15 +19,17 @@ class PrototypeViT(ContinualModel):
     :class:`~cl_prompts.models.prototype_classifiers.PrototypeClassifier` as the head.
 
     It has no gradients. The features of an image never change, so they can be cached (cache key
-    ``"frozen"``), and a test image costs one forward pass, the first time only. One class per
-    image.
+    ``"frozen"``), and a test image costs one forward pass, the first time only.
 
     Args:
         backbone: the frozen ViT.
         head: the classifier; its dim is the backbone's, its columns are the data set's classes.
+        multi_label: an image may show several classes; the head is then a
+            :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`.
 
     Raises:
-        InputError: a thawed backbone, or a classifier of another width.
+        InputError: a thawed backbone, a classifier of another width, or one that is not defined for
+            several classes an image.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -39,7 +42,9 @@ class PrototypeViT(ContinualModel):
 
     head: PrototypeClassifier
 
-    def __init__(self, backbone: FrozenViT, head: PrototypeClassifier) -> None:
+    def __init__(
+        self, backbone: FrozenViT, head: PrototypeClassifier, *, multi_label: bool = False
+    ) -> None:
         if backbone.trainable:
             raise InputError(
                 "prototypes are statistics of features that never change: this backbone is thawed"
@@ -48,8 +53,34 @@ class PrototypeViT(ContinualModel):
             raise InputError(
                 f"the classifier takes features of width {head.dim}: this ViT's have {backbone.dim}"
             )
-        super().__init__(backbone, head.n_classes)
+        if multi_label and not isinstance(head, MultiLabelRidge):
+            raise InputError(
+                f"{type(head).__name__} is defined for one class per image: several need a"
+                " MultiLabelRidge"
+            )
+        super().__init__(backbone, head.n_classes, multi_label=multi_label)
         self.head = head
+        if isinstance(head, MultiLabelRidge):
+            self.score_threshold = head.score_threshold
+
+    def learn(self, features: Tensor, labels: Tensor, annotated: Tensor) -> None:
+        """Add a batch to the classifier's statistics.
+
+        Args:
+            features: (batch, dim).
+            labels: (batch,) classes, or (batch, classes) 0/1 in a multi-label model.
+            annotated: (classes,) or (batch, classes) boolean, the entries of multi-label rows that
+                are known; one class per image says all.
+        """
+        if self.multi_label and isinstance(self.head, MultiLabelRidge):
+            self.head.update(features, labels, annotated)
+        else:
+            self.head.update(features, labels)
+
+    def settle(self) -> None:
+        """End a task: a ridge with pseudo-labels takes them from its solution of this moment."""
+        if isinstance(self.head, MultiLabelRidge):
+            self.head.settle()
 
     def cache_keys(self) -> dict[str, Hashable]:
         """``"frozen"``, valid while the backbone is the same object."""
@@ -75,6 +106,6 @@ class PrototypeViT(ContinualModel):
 
     @torch.no_grad()
     def decode(self, encoding: Encoding) -> Output:
-        """Score the features; classes without a sample score -inf."""
+        """Score the features; classes without a sample score -inf, or 0 in a multi-label model."""
         features = encoding.parts["frozen"]
         return Output(self.hide_unseen(self.head(features)), features)

@@ -21,6 +21,11 @@ Expansion = Literal["normal", "uniform"]
 RIDGES = tuple(10.0**k for k in range(-8, 9))
 
 
+def mean_squared_error(scores: Tensor, targets: Tensor) -> float:
+    """Mean squared difference of two (n, columns)."""
+    return float((scores - targets).square().mean())
+
+
 class RandomExpansion(nn.Module):
     """Random features ``phi(x) = relu(x R)`` with a fixed matrix R.
 
@@ -182,9 +187,7 @@ class RidgeStatistics(nn.Module):
         held: tuple[Tensor, Tensor, Tensor | None],
         *,
         candidates: Sequence[float] = RIDGES,
-        error: Callable[[Tensor, Tensor], float] = lambda scores, y: float(
-            (scores - y).square().mean()
-        ),
+        error: Callable[[Tensor, Tensor], float] = mean_squared_error,
         blame: str = "ridge regression",
     ) -> float:
         """The candidate of least error on held-out samples that are part of the sums: they are

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 
 from cl_prompts.checks import Count, Positive, Size
+from cl_prompts.models.multi_label_ridge import MultiLabelRidge
+from cl_prompts.models.prototype_classifiers import SolvedClassifier
 from cl_prompts.models.ranpac import RanPAC
+from cl_prompts.models.ridge import RIDGES, Expansion
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -27,6 +30,10 @@ class RanPACProbe(PrototypeStrategy):
     CPU cores at 10,000, a fraction of a second at 2,000. Training batches are therefore not scored
     unless ``training_scores`` is set.
 
+    Several classes an image (``multi_label``): the targets are multi-hot, with 0 where a class is
+    not annotated, which is a :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge` on
+    random features; not published.
+
     Deviations: the paper first tunes adapters or prompts on the first task; held-out samples are a
     fifth of each task there.
 
@@ -38,8 +45,12 @@ class RanPACProbe(PrototypeStrategy):
         10000.0
     """
 
+    withdrawn = ()
+
     projection: Count = 10_000
     """Random features."""
+    expansion: Expansion = "normal"
+    """Distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`."""
     ridge: Positive = 1e4
     """Ridge until one is chosen."""
     held_out: Size = 1000
@@ -47,13 +58,25 @@ class RanPACProbe(PrototypeStrategy):
     training_scores: bool = False
     """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
 
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> RanPAC:
+    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> SolvedClassifier:
         """RanPAC; projection and held-out sample are drawn from the run's seed."""
+        if self.multi_label:
+            return MultiLabelRidge(
+                dim,
+                n_classes,
+                dtype=dtype,
+                expansion=self.expansion,
+                width=self.projection,
+                ridge=self.ridge,
+                held_out=self.held_out,
+                seed=self.seed,
+            )
         return RanPAC(
             dim,
             n_classes,
             dtype=dtype,
             projection=self.projection,
+            expansion=self.expansion,
             ridge=self.ridge,
             held_out=self.held_out,
             seed=self.seed,
@@ -62,5 +85,6 @@ class RanPACProbe(PrototypeStrategy):
     def finish_task(self) -> None:
         """Choose the ridge."""
         head = self.model.head
-        if isinstance(head, RanPAC) and len(head.held):
-            head.choose_ridge()
+        if isinstance(head, (RanPAC, MultiLabelRidge)) and len(head.held):
+            head.choose_ridge(candidates=RIDGES)
+        super().finish_task()

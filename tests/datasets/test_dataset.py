@@ -26,6 +26,16 @@ def test_augmentation_draws_anew_repeats_under_a_seed_and_resumes() -> None:
     assert fixed.state_dict() == {}
 
 
+def test_plain_images_are_not_augmented() -> None:
+    data = load_dataset("digits", image_size=32, seed=7)
+    plain, fixed = data.train.plain(), load_dataset("digits", image_size=32, augment=False).train
+    assert torch.equal(plain[5][0], fixed[5][0])
+    assert np.array_equal(plain.targets, data.train.targets)
+    assert plain.state_dict() == {}
+    own = as_dataset(*[Own([0, 1])] * 2).train  # its transforms stay its own
+    assert own.plain() is own
+
+
 def test_items_leave_the_global_generator_alone() -> None:
     data = load_dataset("digits", image_size=32)
     state = torch.get_rng_state()

@@ -73,6 +73,17 @@ def test_a_strategy_of_the_whole_stream_is_measured_at_its_end_only(builder: Bui
     assert built(builder).anytime.every == 100
 
 
+@pytest.mark.parametrize(
+    ("strategy", "plain"),
+    [(["strategy=gacl"], True), (["strategy=gacl", "augmented_views=true"], False), ([], False)],
+)
+def test_analytic_methods_see_training_images_as_test_images(
+    builder: Builder, strategy: list[str], plain: bool
+) -> None:
+    first, *_ = built(builder, *strategy).benchmark.train_stream
+    assert torch.equal(first.dataset[0][0], first.dataset[0][0]) == plain
+
+
 def test_scenario_and_strategy_have_to_fit_the_labels(builder: Builder) -> None:
     with pytest.raises(
         InputError, match="'mlcil' does not fit data set 'digits', which has one class per image"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.experiments.columns import COLUMNS
+from cl_prompts.experiments.columns import COLUMNS, own_f1
 from cl_prompts.experiments.results import results_table, sections
 from cl_prompts.experiments.runs import collect
 from tests.experiments.fake_runs import fake_run
@@ -145,3 +145,10 @@ def test_strategies_of_ones_own_have_short_labels_unless_two_are_equal(tmp_path:
     fake_run(tmp_path, "joint", name="yours:Method")
     labels = [row.cells[0] for row in results_table(collect([tmp_path]))]
     assert labels == ["linear_probe", "mine:Method", "yours:Method"]
+
+
+def test_f1_of_a_row_is_that_at_the_models_own_threshold() -> None:
+    of1 = own_f1("of1")
+    assert of1({"results": {"of1": 0.5, "of1_80": None}}) == 0.5  # a ridge regression
+    assert of1({"results": {"of1_80": 0.4}}) == 0.4  # an older folder
+    assert of1({"results": {}}) is None

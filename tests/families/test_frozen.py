@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.families.runs import finished
-from tests.toys import ALL, DEPTH, EVERY, PROTOTYPES, same
+from tests.toys import ALL, DEPTH, EVERY, same
 
 every = pytest.mark.parametrize("kind", EVERY)
 both = pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
@@ -32,7 +32,7 @@ def test_only_declared_parameters_move(kind: str, scenario: str) -> None:
     model = run.strategy.model
     moved = {name for name in run.before if not torch.equal(run.before[name], run.after[name])}
     declared = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if kind in PROTOTYPES:
+    if ALL[kind].learns == "prototypes":
         assert declared == set()
         assert "head.count" in moved
         return

@@ -150,3 +150,11 @@ def test_unknown_definitions_are_refused() -> None:
         metrics.forgetting(curve([[1.0]]), definition="max")
     with pytest.raises(InputError, match="unknown definition of task forgetting 'max'"):
         metrics.task_forgetting(curve([[1.0]]), [[0]], definition="max")
+
+
+def test_a_run_that_saw_all_data_at_once_has_only_final_numbers() -> None:
+    made = curve([[0.9, 0.8]], [(5, 0.7)])
+    single = metrics.without_course(metrics.results(made, [[0, 1]]))
+    assert {name for name, value in single.items() if value is not None} == {"a_last"}
+    several = metrics.without_course(metrics.multi_label_run_results(made, [[0, 1]]))
+    assert {name for name, value in several.items() if value is not None} == {"map_last"}

@@ -281,3 +281,24 @@ def test_a_diverged_model_is_told_as_such() -> None:
     logits[3, 2] = NAN
     with pytest.raises(RunError, match="scores in column 2 are not finite: training has diverged"):
         average_precision(logits, targets)
+
+
+def test_scores_that_are_no_logits_have_a_threshold_of_their_own() -> None:
+    scores, targets = scores_and_labels(0)
+    seen = torch.ones(scores.shape[1], dtype=torch.bool)
+    found = multi_label_results(scores, targets, seen, score_threshold=0.3)
+    predicted, true = scores > 0.3, targets > 0
+    right = int((predicted & true).sum())
+    assert found.own["op"] == pytest.approx(right / int(predicted.sum()))
+    assert found.own["or"] == pytest.approx(right / int(true.sum()))
+    assert found.flat()["of1"] == found.own["of1"]
+    assert all(value != value for f1 in found.f1.values() for value in f1.values())
+    assert found.mean_ap == multi_label_results(scores, targets, seen).mean_ap
+
+
+def test_the_threshold_of_logits_is_the_first_probability() -> None:
+    logits, targets = scores_and_labels(0)
+    seen = torch.ones(logits.shape[1], dtype=torch.bool)
+    found = multi_label_results(logits, targets, seen, thresholds=(0.6, 0.5))
+    assert found.own == found.f1[0.6]
+    assert found.flat()["cf1"] == found.flat()["cf1_60"]

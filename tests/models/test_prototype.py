@@ -7,6 +7,7 @@ import torch
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
+from cl_prompts.models.multi_label_ridge import MultiLabelRidge
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.models.prototype_classifiers import (
     NearestClassMean,
@@ -50,7 +51,35 @@ def test_cached_features_do_without_images() -> None:
         model.run(None)
 
 
+def test_several_labels_an_image_go_to_a_ridge_with_what_is_annotated() -> None:
+    model = PrototypeViT(tiny_vit(), MultiLabelRidge(16, 3, pseudo=0.5), multi_label=True)
+    twin = MultiLabelRidge(16, 3, pseudo=0.5)
+    features, known = model.features(IMAGES), torch.tensor([True, True, False])
+    labels = (torch.arange(18).view(6, 3) % 2).float()
+    model.observe_classes(labels * known)
+    model.learn(features, labels, known)
+    twin.update(features, labels, known)
+    model.settle()
+    assert torch.equal(model.run(IMAGES).logits, twin(features))
+    assert not model(IMAGES)[:, 2].any()
+    assert model.head.settled.tolist() == known.tolist()
+    assert model.score_threshold == twin.score_threshold
+    assert fed().score_threshold is None
+
+
+def test_a_ridge_takes_one_class_an_image_too() -> None:
+    model, twin = PrototypeViT(tiny_vit(), MultiLabelRidge(16, 3)), MultiLabelRidge(16, 3)
+    features, labels = model.features(IMAGES), torch.tensor([0, 1, 1, 0, 1, 0])
+    model.observe_classes(labels)
+    model.learn(features, labels, torch.tensor([True, False, False]))  # one label says all
+    twin.update(features, torch.eye(3)[labels])
+    assert torch.equal(model(IMAGES)[:, :2], twin(features)[:, :2])
+    assert (model(IMAGES)[:, 2] == -torch.inf).all()
+
+
 def test_what_does_not_fit_is_refused(vit: FrozenViT) -> None:
+    with pytest.raises(InputError, match="NearestClassMean is defined for one class per image"):
+        PrototypeViT(vit, NearestClassMean(16, 3), multi_label=True)
     with pytest.raises(InputError, match="this backbone is thawed"):
         PrototypeViT(vit.thawed(), NearestClassMean(16, 3))
     with pytest.raises(InputError, match="features of width 5: this ViT's have 16"):

@@ -120,6 +120,9 @@ class OnlineStrategy(StreamLoop, HeadSettings):
 
     whole_stream: ClassVar[bool] = False
     """Whether ``train`` needs all experiences at once."""
+    plain_images: ClassVar[bool] = False
+    """Whether a run gives the method training images as test images are, without augmentation; in
+    Python that is ``load_dataset(..., augment=False)``."""
 
     def __init__(self, **settings: Any) -> None:
         self.take(settings)

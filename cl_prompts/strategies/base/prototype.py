@@ -17,6 +17,7 @@ from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS
+from cl_prompts.strategies.base.labels import classes_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 
 
@@ -29,12 +30,15 @@ class PrototypeStrategy(OnlineStrategy):
     the order of the stream nor on its batches.
 
     The reported loss is prequential: cross-entropy of the batch as scored *before* the update, over
-    its samples of classes seen before.
+    its samples of classes seen before; multi-label: the mean squared error of scores, over the
+    annotated classes seen before.
 
     Settings of gradient descent (``lr``, ``optimizer``, ``schedule``, ``new_optimizer``,
     ``clip_norm``, ``class_mask``) have no effect here, and those of a trained head do not exist.
     There is no replay: sums over the stream forget nothing. A plugin that adds past samples to
-    batches makes them count again. Not defined for several classes per image.
+    batches makes them count again. Several classes per image are refused but where a classifier of
+    theirs is defined: a :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`, which is
+    told which classes are annotated and settles where a task or a period ends.
 
     Raises:
         InputError: ``buffer_size`` is not 0.
@@ -79,7 +83,8 @@ class PrototypeStrategy(OnlineStrategy):
         """Build the classifier on the frozen class token."""
         # Apple's devices have no float64.
         dtype = torch.float32 if torch.device(self.device).type == "mps" else torch.float64
-        return PrototypeViT(backbone, self.make_classifier(backbone.dim, n_classes, dtype))
+        head = self.make_classifier(backbone.dim, n_classes, dtype)
+        return PrototypeViT(backbone, head, multi_label=self.multi_label)
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> PrototypeClassifier:
         """Make the classifier from the method's settings, with statistics of this precision."""
@@ -94,9 +99,14 @@ class PrototypeStrategy(OnlineStrategy):
         return Output(self.model.hide_unseen(logits), features)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """Cross-entropy before the update, over samples of classes seen before."""
+        """Cross-entropy before the update, over samples of classes seen before; multi-label:
+        squared error over the annotated classes seen before."""
         if not self.training_scores:
             return torch.zeros((), device=self.device)
+        if self.model.multi_label:
+            return _squared_error(
+                output.logits, batch.labels, batch.annotated & self.model.head.seen
+            )
         losses = F.cross_entropy(self.mb_output, batch.labels, reduction="none")
         return masked_mean(losses, self.model.head.seen[batch.labels])
 
@@ -108,4 +118,20 @@ class PrototypeStrategy(OnlineStrategy):
 
     def after_step(self, output: Output, batch: Batch) -> None:
         """Add the batch to the statistics."""
-        self.model.head.update(output.features, batch.labels)
+        self.model.learn(output.features, batch.labels, batch.annotated)
+
+    def finish_task(self) -> None:
+        """Settle the classifier."""
+        self.model.settle()
+
+    def criterion(self) -> Tensor:
+        """Loss in evaluation: cross-entropy; multi-label: squared error over the seen classes."""
+        if not self.model.multi_label:
+            return super().criterion()
+        annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
+        return _squared_error(self.mb_output, self.mb_y, annotated & self.model.seen)
+
+
+def _squared_error(scores: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+    """Mean squared error of scores (batch, classes) over some columns."""
+    return masked_mean((scores - labels).square(), classes.expand_as(scores))

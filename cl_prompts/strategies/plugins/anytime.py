@@ -11,7 +11,14 @@ from avalanche.core import BaseSGDPlugin
 from avalanche.evaluation.metric_results import MetricValue
 
 from cl_prompts.errors import InputError
-from cl_prompts.metrics.continual import Curve, Evaluation, a_auc, multi_label_run_results, results
+from cl_prompts.metrics.continual import (
+    Curve,
+    Evaluation,
+    a_auc,
+    multi_label_run_results,
+    results,
+    without_course,
+)
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.base.experience import TaskPosition
@@ -105,14 +112,19 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._iteration = 0
         self._position = TaskPosition()
         self._strategy: weakref.ref[Any] | None = None
+        self._whole_stream = False
 
     @property
     def results(self) -> dict[str, float | None]:
-        """A_AUC, A_last, forgetting and the rest, of the stream so far."""
+        """A_AUC, A_last, forgetting and the rest, of the stream so far; only final numbers of a
+        strategy that sees all data at once."""
         end = self.every is not None and self.points == "default"
         if self.evaluator.multi_label:
-            return multi_label_run_results(self.curve, self.new_classes, end=end)
-        return results(self.curve, self.new_classes, end=end, home_classes=self.home_classes)
+            found = multi_label_run_results(self.curve, self.new_classes, end=end)
+        else:
+            home = self.home_classes
+            found = results(self.curve, self.new_classes, end=end, home_classes=home)
+        return without_course(found) if self._whole_stream else found
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Move to the strategy's device, and to the number of classes of its model."""
@@ -121,6 +133,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
                 "this AnytimeEvaluation belongs to another strategy: make a new one for each"
             )
         self._strategy = weakref.ref(strategy)
+        self._whole_stream = bool(getattr(strategy, "whole_stream", False))
         if self.evaluator.multi_label and strategy.evaluator is not None:
             refuse_accuracy(strategy.evaluator)
         self.evaluator.device = strategy.device
@@ -223,7 +236,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
             if self.curve.anytime:
                 publish(MetricValue(self, "A_AUC", a_auc(self.curve, end=False), x))
             for name, value in evaluation.scores.items():
-                publish(MetricValue(self, name, value, x))
+                if value == value:  # F1 at a probability is undefined where scores are no logits
+                    publish(MetricValue(self, name, value, x))
         for listener in self.listeners:
             listener(kind, evaluation)
 

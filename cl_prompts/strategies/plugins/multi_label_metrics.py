@@ -81,7 +81,8 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
     ends. A score that is undefined (nothing seen, no image) is not emitted.
 
     Args:
-        threshold: probability above which a label counts as predicted.
+        threshold: probability above which a label counts as predicted; a model whose scores are no
+            logits has its own (``score_threshold``).
 
     Raises:
         InputError: threshold out of range; during a run, targets that are not multi-hot, or an
@@ -103,6 +104,7 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
         self.threshold = threshold
         self._trained: Tensor | None = None  # (classes,) bool, on the device: seen in training
         self._seen: Tensor | None = None
+        self._score_threshold: float | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -118,7 +120,14 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
         targets = torch.cat(self._targets).cpu()
         seen = self._seen.cpu()
         rows = images_with(targets, seen)
-        return multi_label_results(logits, targets, seen, rows=rows, thresholds=(self.threshold,))
+        return multi_label_results(
+            logits,
+            targets,
+            seen,
+            rows=rows,
+            thresholds=(self.threshold,),
+            score_threshold=self._score_threshold,
+        )
 
     def before_training(self, strategy: Any) -> None:
         """Refuse accuracy metrics beside this one."""
@@ -149,12 +158,13 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
         """Emit the scores of the experience."""
         super().after_eval_exp(strategy)
         self._seen = self._seen_classes(strategy)
+        self._score_threshold = getattr(strategy.model, "score_threshold", None)
         scores = self.result()
         self.reset()
         if scores is None:
             return []
-        f1 = scores.f1[self.threshold]
-        named = {"MeanAP_Exp": scores.mean_ap, "CF1_Exp": f1["cf1"], "OF1_Exp": f1["of1"]}
+        own = scores.own
+        named = {"MeanAP_Exp": scores.mean_ap, "CF1_Exp": own["cf1"], "OF1_Exp": own["of1"]}
         x = strategy.clock.train_iterations
         return [
             MetricValue(

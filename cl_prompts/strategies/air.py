@@ -1,0 +1,62 @@
+"""AIR: ridge regression in which every class weighs the same, no gradient (2024)."""
+
+from __future__ import annotations
+
+import torch
+
+from cl_prompts.checks import Count, Positive
+from cl_prompts.models.balanced_ridge import BalancedRidge, BalanceOver
+from cl_prompts.models.ridge import Expansion
+from cl_prompts.strategies.base.prototype import PrototypeStrategy
+
+
+class AIR(PrototypeStrategy):
+    """AIR, analytic imbalance rectifier (Fang et al., 2024, arXiv 2408.10349), generalised form.
+
+    GACL's ridge regression in which the samples of a class together weigh the same as those of any
+    other: ``W = (sum_c v_c A_c + ridge I)^-1 [v_c s_c]_c`` with v_c proportional to 1 / count. All
+    formulas: :class:`~cl_prompts.models.balanced_ridge.BalancedRidge`.
+
+    It keeps one matrix of ``projection``^2 numbers a class, in memory and in every checkpoint: 200
+    MB for 100 classes at 500. More than ``memory_gib`` is refused.
+
+    Deviations: known classes are those of which a sample came (``balance_over="range"``: as
+    published, all up to the highest label); training images are seen as test images are, and count
+    once.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> air = AIR(backbone=vit, n_classes=10, projection=100, evaluator=None, device="cpu")
+        >>> tuple(air.model.head.grams.shape)
+        (10, 100, 100)
+    """
+
+    plain_images = True
+
+    projection: Count = 500
+    """Random features."""
+    expansion: Expansion = "uniform"
+    """Distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`."""
+    ridge: Positive = 100.0
+    """Ridge."""
+    balance_over: BalanceOver = "seen"
+    """Classes over which the mean weight is 1: ``"seen"`` or ``"range"``."""
+    memory_gib: Positive = 4.0
+    """Refuse settings whose matrices take more, in GiB."""
+    training_scores: bool = False
+    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
+
+    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> BalancedRidge:
+        """AIR; R is drawn from the run's seed."""
+        return BalancedRidge(
+            dim,
+            n_classes,
+            dtype=dtype,
+            projection=self.projection,
+            expansion=self.expansion,
+            ridge=self.ridge,
+            balance_over=self.balance_over,
+            memory_gib=self.memory_gib,
+            seed=self.seed,
+        )

@@ -1,0 +1,89 @@
+"""L3A: weighted ridge regression with pseudo-labels for several labels an image (ICML 2025)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cl_prompts.checks import Count, Positive, Share
+from cl_prompts.models.base import Output
+from cl_prompts.models.multi_label_ridge import MultiLabelRidge, SampleWeights
+from cl_prompts.models.ridge import Expansion
+from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies.base.experience import whole_of
+from cl_prompts.strategies.multi_label_ridge import MultiLabelRidgeProbe
+
+
+class L3A(MultiLabelRidgeProbe):
+    """L3A, label-augmented analytic adaptation (ICML 2025, arXiv 2506.00816), on the frozen ViT.
+
+    The multi-label ridge on random features ``relu(f R)``, with two additions: a class of an
+    earlier task, not annotated now, counts as present where the solution at the last task's end
+    gives it a probability above ``pseudo``; and an image weighs as much as the mean weight of its
+    positive classes, proportional to count^-1/2. All formulas:
+    :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`.
+
+    Where boundaries are announced, labels of a task are counted before its first image, as
+    published; elsewhere batch by batch, and the earlier solution is that of ``period`` samples
+    ago. Published settings (ViT-B/16 on COCO) are the defaults; VOC with a TResNet: ``width=8192
+    ridge=1000``.
+
+    Deviations: the published code trains the backbone on the first task for an epoch before it
+    freezes it, here it is frozen throughout; sums are float64 instead of float32.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> l3a = L3A(backbone=vit, n_classes=10, width=50, evaluator=None, device="cpu")
+        >>> l3a.model.head.pseudo
+        0.7
+    """
+
+    expansion: Expansion = "uniform"
+    """Distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`."""
+    width: Count = 4096
+    """Random features."""
+    ridge: Positive = 1.0
+    """Ridge, until one is chosen."""
+    pseudo: Share | None = 0.7
+    """Probability above which an earlier class counts as present; None: no pseudo-labels."""
+    weights: SampleWeights = "sqrt"
+    """``"sqrt"`` weighs images by the counts of their classes, ``"none"`` counts all alike."""
+    training_scores: bool = False
+    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
+
+    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> MultiLabelRidge:
+        """L3A; R is drawn from the run's seed."""
+        return MultiLabelRidge(
+            dim,
+            n_classes,
+            dtype=dtype,
+            expansion=self.expansion,
+            width=self.width,
+            ridge=self.ridge,
+            pseudo=self.pseudo,
+            weights=self.weights,
+            held_out=self.held_out,
+            seed=self.seed,
+        )
+
+    def start_task(self, classes: Tensor) -> None:
+        """Count the labels of an announced task."""
+        head = self.model.head
+        targets = torch.stack(
+            [torch.as_tensor(label) for label in whole_of(self.experience).dataset.targets]
+        )
+        head.count_labels(head.multi_hot(targets.to(self.device)), self._annotated(classes))
+
+    def after_step(self, output: Output, batch: Batch) -> None:
+        """Add the batch to the statistics; labels of announced tasks have been counted."""
+        self.model.head.update(
+            output.features,
+            batch.labels,
+            self._annotated(batch.annotated),
+            counted=self.announced,
+        )
+
+    def _annotated(self, classes: Tensor) -> Tensor | None:
+        """Annotated classes; None where one class per image says all."""
+        return classes if self.model.multi_label else None

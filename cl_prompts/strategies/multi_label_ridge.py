@@ -1,0 +1,83 @@
+"""Multi-label ridge: regression on frozen features, what is not annotated counts as absent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_prompts.checks import Positive, Size
+from cl_prompts.metrics.multi_label import average_precision
+from cl_prompts.models.multi_label_ridge import MultiLabelRidge
+from cl_prompts.strategies.base.prototype import PrototypeStrategy
+
+
+class MultiLabelRidgeProbe(PrototypeStrategy):
+    """Multi-label ridge regression on the frozen class token: the reference of multi-label tables,
+    as nearest class mean and RanPAC are of single-label ones.
+
+    With ``h = [f, 1]`` and targets y that hold the annotated labels and 0 elsewhere: ``G += h' h``,
+    ``Q += h' y``, scores ``h W`` with ``W = (G + ridge I)^-1 Q``. Sums in float64; neither order
+    nor batches matter; no replay. Images of other tasks act as negatives of a class, though they
+    are not annotated for it. Not a published method under this name.
+
+    With ``held_out`` > 0 the ridge is chosen once, at the end of the first announced task (or of
+    the first ``period``): among 1, 3, 10, ..., 10^4 the one of greatest mean average precision on
+    held-out samples, a uniform sample of the stream so far.
+
+    With one class per image the targets are one-hot.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> probe = MultiLabelRidgeProbe(backbone=vit, n_classes=10, evaluator=None, device="cpu")
+        >>> probe.model.head.statistics.size  # 128 features and a constant
+        129
+    """
+
+    withdrawn = ()
+    plain_images = True
+
+    multi_label: bool = True
+    """An image may show several classes."""
+    ridge: Positive = 100.0
+    """Ridge, until one is chosen. Its right size grows with the square of the features' norm."""
+    held_out: Size = 0
+    """Samples on which the ridge is chosen; their features are stored. 0: it stays as given."""
+
+    ridge_chosen = False
+    """Whether the ridge has been chosen."""
+
+    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> MultiLabelRidge:
+        """Ridge regression on the features and a constant."""
+        return MultiLabelRidge(
+            dim,
+            n_classes,
+            dtype=dtype,
+            ridge=self.ridge,
+            held_out=self.held_out,
+            seed=self.seed,
+        )
+
+    def finish_task(self) -> None:
+        """Choose the ridge at the end of the first task, and settle."""
+        head = self.model.head
+        if len(head.held) and not self.ridge_chosen:
+            head.choose_ridge(_minus_mean_precision)
+            self.ridge_chosen = True
+        super().finish_task()
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the base, and whether the ridge has been chosen."""
+        return {**super().state_dict(), "ridge_chosen": self.ridge_chosen}
+
+    def load_state_dict(self, state: dict[str, Any], experiences: Any = ()) -> None:
+        """Inverse of :meth:`state_dict`."""
+        super().load_state_dict(state, experiences)
+        self.ridge_chosen = bool(state["ridge_chosen"])
+
+
+def _minus_mean_precision(scores: Tensor, targets: Tensor) -> float:
+    """Minus the mean average precision over classes with a positive."""
+    return -float(average_precision(scores, targets).nanmean())

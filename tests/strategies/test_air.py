@@ -1,0 +1,50 @@
+"""AIR on a stream: published weights, and classes that count the same however rare."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies import AIR
+from tests.golden_numbers import Golden
+from tests.strategies.given_features import give, stream_of
+from tests.toys import experiences, fit, make, tiny_vit
+
+GOLDEN = Golden("analytic")
+
+
+def test_the_published_run() -> None:
+    strategy = AIR(
+        backbone=tiny_vit(embed_dim=12),
+        n_classes=7,
+        projection=20,
+        ridge=GOLDEN.number("gamma"),
+        balance_over="range",
+        evaluator=None,
+        device="cpu",
+    )
+    give(strategy, torch.cat([GOLDEN(f"batch{i}/features") for i in range(4)]))
+    head = strategy.model.head
+    head.expansion.matrix = GOLDEN("projection")
+    for i, part in enumerate(stream_of([GOLDEN(f"batch{i}/labels") for i in range(4)])):
+        fit(strategy, [part])
+        head(GOLDEN("test_features"))  # W is solved for when it is needed
+        n = len(GOLDEN(f"batch{i}/counts"))
+        GOLDEN.close(head.weight[:, :n], f"batch{i}/weight_balanced", atol=1e-9)
+    GOLDEN.close(head._scores(GOLDEN("test_features")), "test_scores_balanced", atol=1e-9)
+
+
+def test_settings_reach_the_classifier() -> None:
+    air = make("air", seed=3, ridge=7.0)
+    assert (air.model.head.ridge, air.model.head.balance_over) == (7.0, "seen")
+    other = make("air", seed=4).model.head.expansion.matrix
+    assert not torch.equal(air.model.head.expansion.matrix, other)
+    with pytest.raises(InputError, match=r"one matrix a class.*at most"):
+        make("air", projection=400, memory_gib=1e-4)
+
+
+def test_a_class_weighs_the_same_however_rare_it_is() -> None:
+    air = fit(make("air"), experiences())
+    v, count = air.model.head.class_weights(), air.model.head.count
+    torch.testing.assert_close(v * count, torch.full_like(v, float((v * count).mean())))

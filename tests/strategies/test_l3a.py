@@ -1,0 +1,110 @@
+"""L3A on streams: published numbers, counts before a task, pseudo-labels of the last one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from avalanche.benchmarks import split_online_stream
+from torch import Tensor
+
+from cl_prompts.strategies import L3A
+from tests.golden_numbers import Golden
+from tests.strategies.given_features import give, stream_of
+from tests.toys import Scenes, benchmark, experiences, fit, make, tiny_vit, watch
+
+GOLDEN = Golden("l3a")
+
+
+def test_the_published_run() -> None:
+    names = [[f"task{task}/batch{i}" for i in range(3)] for task in range(3)]
+    labels = [torch.cat([GOLDEN(f"{name}/true_labels") for name in task]) for task in names]
+    features = torch.cat([GOLDEN(f"{name}/features") for task in names for name in task])
+    visible = [[low <= c < high for c in range(8)] for low, high in [(0, 4), (4, 6), (6, 8)]]
+    strategy = L3A(
+        backbone=tiny_vit(embed_dim=12),
+        n_classes=8,
+        width=20,
+        ridge=GOLDEN.number("ridge"),
+        train_mb_size=7,
+        evaluator=None,
+        device="cpu",
+    )
+    give(strategy, features)
+    head = strategy.model.head
+    head.statistics.expansion.matrix = GOLDEN("projection")
+    for task, part in enumerate(stream_of(labels, visible)):
+        fit(strategy, [part])
+        high = (4, 6, 8)[task]
+        GOLDEN.close(head.count[:high], f"task{task}/counts", atol=0)
+        GOLDEN.close(head.settled_weight[:, :high], f"float64/task{task}/weight", atol=1e-9)
+
+
+def test_a_closed_form_in_float64() -> None:
+    """Weights, counts and pseudo-labels recomputed from stored features, task by task."""
+    strategy, stream = make("l3a", "mlcil", ridge=0.5), experiences("mlcil")
+    expansion = strategy.model.head.statistics.expansion
+    gram, cross = torch.zeros(40, 40).double(), torch.zeros(40, 6).double()
+    count, met, weight = torch.zeros(6).double(), torch.zeros(6, dtype=torch.bool), None
+    stored: list[tuple[Tensor, Tensor]] = []
+    watch(strategy, "after_step", lambda out, batch: stored.append((out.features, batch.labels)))
+    for part in stream:
+        stored.clear()
+        fit(strategy, [part])
+        phi = expansion(torch.cat([features for features, _ in stored]).double())
+        labels = torch.cat([labels for _, labels in stored]).double()
+        annotated = torch.zeros(6, dtype=torch.bool)
+        annotated[sorted(part.classes_in_this_experience)] = True
+        # 1. and 2.: counts, then v = b u / sum u with u = count^-1/2
+        count += labels.sum(dim=0)
+        earlier, met = met, met | annotated
+        u = torch.where(count > 0, count.rsqrt(), 0)
+        v = met.sum() * u / u.sum()
+        # 3. pseudo-labels where sigmoid(score) > 0.7
+        if weight is not None:
+            labels += ((phi @ weight).sigmoid() > 0.7) & earlier & ~annotated
+        # 4. to 6.
+        omega = labels @ v / labels.sum(dim=1)
+        gram += (phi * omega[:, None]).T @ phi
+        cross += (phi * omega[:, None]).T @ labels
+        weight = torch.linalg.solve(gram + 0.5 * torch.eye(40), cross)
+        torch.testing.assert_close(strategy.model.head.count, count)
+        torch.testing.assert_close(strategy.model.head.settled_weight, weight, atol=1e-9, rtol=1e-6)
+    assert met.all()
+
+
+def test_labels_of_a_task_are_counted_before_its_first_image() -> None:
+    strategy, (first, *_) = make("l3a", "mlcil", train_mb_size=8), experiences("mlcil")
+    counts: list[Tensor] = []
+    watch(strategy, "after_step", lambda *_: counts.append(strategy.model.head.count.clone()))
+    fit(strategy, [first])
+    want = torch.stack(list(first.dataset.targets)).sum(dim=0).double()
+    assert len(counts) > 2
+    assert all(torch.equal(found, want) for found in counts)
+
+
+def test_without_boundaries_counts_grow_and_a_period_settles() -> None:
+    strategy, stream = make("l3a", "si_blurry_multi_label"), experiences("si_blurry_multi_label")
+    counts: list[float] = []
+    watch(strategy, "after_step", lambda *_: counts.append(float(strategy.model.head.count.sum())))
+    fit(strategy, stream)
+    assert counts[0] == 0
+    assert counts == sorted(counts)
+    assert strategy.model.head.settled.any()
+    never = fit(make("l3a", "si_blurry_multi_label", period=None), stream)
+    assert not never.model.head.settled.any()
+
+
+def test_mini_experiences_of_a_task_count_its_labels_once() -> None:
+    whole = fit(make("l3a", "mlcil"), benchmark("mlcil").train_stream)
+    stream = benchmark("mlcil").train_stream
+    parts = split_online_stream(stream, 16, access_task_boundaries=True, shuffle=False)
+    cut = fit(make("l3a", "mlcil"), list(parts))
+    assert torch.equal(whole.model.head.count, cut.model.head.count)
+    images = Scenes(12, seed=7).images
+    torch.testing.assert_close(whole.model(images), cut.model(images), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pseudo", [None, 0.7])
+def test_without_pseudo_labels_nothing_is_settled(pseudo: float | None) -> None:
+    strategy = fit(make("l3a", "mlcil", pseudo=pseudo), experiences("mlcil"))
+    assert hasattr(strategy.model.head, "settled") == (pseudo is not None)

@@ -1,0 +1,127 @@
+"""Multi-label ridge: what it regresses on, when its ridge is chosen, how its labels are counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from avalanche.evaluation.metrics import loss_metrics
+from avalanche.training.plugins import EvaluationPlugin
+
+from cl_prompts.metrics.multi_label import f1_scores
+from cl_prompts.models.multi_label_ridge import RIDGES
+from cl_prompts.strategies import AnytimeEvaluation, MultiLabelMetrics
+from tests.toys import TRAIN, Scenes, benchmark, experiences, fit, lively_vit, make
+
+
+def solution(features: np.ndarray, targets: np.ndarray, ridge: float) -> np.ndarray:
+    h = np.concatenate([features, np.ones((len(features), 1))], axis=1)
+    return np.linalg.solve(h.T @ h + ridge * np.eye(h.shape[1]), h.T @ targets)
+
+
+@pytest.mark.parametrize("scenario", ["mlcil", "si_blurry_multi_label"])
+def test_it_is_the_ridge_on_all_images_with_zeros_for_what_is_not_annotated(scenario: str) -> None:
+    stream = experiences(scenario)
+    strategy = fit(make("multi_label_ridge", scenario), stream)
+    items = [part.dataset[i] for part in stream for i in range(len(part.dataset))]
+    with torch.no_grad():
+        x = lively_vit()(torch.stack([item[0] for item in items])).double().numpy()
+    # The stream hides labels of other tasks, so these are 0.
+    y = torch.stack([item[1] for item in items]).double().numpy()
+    weight = solution(x, y, ridge=1.0)
+    test = Scenes(20, seed=2).images
+    with torch.no_grad():
+        probe = lively_vit()(test).double().numpy()
+    want = np.concatenate([probe, np.ones((20, 1))], axis=1) @ weight
+    assert np.abs(strategy.model(test).double().numpy() - want).max() < 1e-4
+
+
+def test_neither_order_nor_batches_matter() -> None:
+    first, *rest = experiences("mlcil")
+    one = fit(make("multi_label_ridge", "mlcil"), [first, *rest])
+    other = fit(make("multi_label_ridge", "mlcil", train_mb_size=7), [*rest, first])
+    images = Scenes(20, seed=2).images
+    torch.testing.assert_close(one.model(images), other.model(images), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "changes", "chosen"),
+    [
+        ("mlcil", {"held_out": 20}, True),
+        ("mlcil", {"held_out": 0}, False),
+        ("si_blurry_multi_label", {"held_out": 20}, False),  # nothing is announced
+        ("si_blurry_multi_label", {"held_out": 20, "period": 24}, True),
+        ("class_incremental", {"held_out": 20}, True),
+    ],
+)
+def test_the_ridge_is_chosen_once_after_the_first_task(
+    scenario: str, changes: dict[str, Any], chosen: bool
+) -> None:
+    strategy = make("multi_label_ridge", scenario, ridge=2.0, **changes)
+    ridges = []
+    for part in experiences(scenario):
+        fit(strategy, [part])
+        ridges.append(float(strategy.model.head.ridge))
+    assert len(set(ridges)) == 1
+    assert ridges[0] in RIDGES if chosen else ridges[0] == 2.0
+    assert strategy.ridge_chosen == chosen
+
+
+def test_labels_are_predicted_above_the_threshold_of_its_scores() -> None:
+    test = Scenes(30, seed=2)
+    anytime = AnytimeEvaluation(test, n_classes=6, every=None)
+    strategy = fit(
+        make("multi_label_ridge", "mlcil", plugins=[anytime]), benchmark("mlcil").train_stream
+    )
+    assert strategy.model.score_threshold == 0.1
+    logits = strategy.model(test.images)
+    predicted = (logits > 0.1).float() * 2 - 1
+    want = f1_scores(predicted, torch.from_numpy(test.targets), threshold=0.5)
+    found = anytime.results
+    for score, value in want.items():
+        assert found[score] == pytest.approx(value)
+    assert found["cf1"] > 0.1
+    assert found["cf1_80"] is None  # its scores have no probabilities
+    assert found["of1_50"] is None
+
+
+def test_a_logit_model_predicts_above_the_published_probability() -> None:
+    anytime = AnytimeEvaluation(Scenes(30, seed=2), n_classes=6, every=None)
+    fit(make("linear_probe", "mlcil", plugins=[anytime]), benchmark("mlcil").train_stream)
+    assert anytime.results["cf1"] == anytime.results["cf1_80"]
+    assert anytime.results["of1"] == anytime.results["of1_80"]
+
+
+def test_losses_are_squared_errors_over_known_classes() -> None:
+    losses: list[float] = []
+    evaluator = EvaluationPlugin(
+        loss_metrics(experience=True), MultiLabelMetrics(), loggers=[], strict_checks=False
+    )
+    strategy = make("multi_label_ridge", "mlcil", evaluator=evaluator)
+    bench = benchmark("mlcil")
+    after_step = strategy.after_step
+
+    def note(output: Any, batch: Any) -> None:
+        losses.append(float(strategy.loss))
+        after_step(output, batch)
+
+    strategy.after_step = note
+    fit(strategy, [bench.train_stream[0]])
+    assert losses[0] == 0  # no class was known
+    assert 0 < losses[-1] < 1
+    metrics = strategy.eval(bench.test_stream[0])
+    (loss,) = [value for name, value in metrics.items() if name.startswith("Loss_Exp")]
+    classes = sorted(bench.test_stream[0].classes_in_this_experience)
+    items = [bench.test_stream[0].dataset[i] for i in range(len(bench.test_stream[0].dataset))]
+    scores = strategy.model(torch.stack([item[0] for item in items]))[:, classes]
+    truth = torch.stack([item[1] for item in items])[:, classes]
+    assert loss == pytest.approx(float((scores - truth).square().mean()), rel=1e-4)
+
+
+def test_one_class_an_image_is_one_hot() -> None:
+    strategy = fit(make("multi_label_ridge"), experiences())
+    assert strategy.model.head.count.sum() == TRAIN
+    assert strategy.model.score_threshold == 0.1
+    assert not strategy.model.multi_label
