@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import platform
@@ -17,6 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from cl_prompts import __version__
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.settings import Settings
@@ -64,7 +66,7 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"run folder {path} cannot be created: {error.strerror}") from error
+            raise _uncreatable(path, error) from error
         folder = cls(path)
         folder.write_text("config.yaml", settings.to_yaml())
         folder.write_json("environment.json", environment(settings.device, command))
@@ -157,15 +159,30 @@ class RunFolder:
 
 
 def new_path(out: Path, settings: Settings) -> Path:
-    """Path ``out/<recipe>/<strategy>/<seed>-<time>``, with ``-2`` and so on if it is taken."""
+    """Make the empty folder ``out/<recipe>/<strategy>/<seed>-<time>``, with ``-2`` and so on if it
+    is taken, also by a process that starts at the same moment.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
     above = out / settings.recipe / label_of(settings.strategy)
     name = f"{settings.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path = above / name
-    number = 1
-    while path.exists():
-        number += 1
-        path = above / f"{name}-{number}"
-    return path
+    for number in itertools.count(1):
+        path = above / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError as error:
+            if not path.is_dir():  # one of the folders above is a file
+                raise _uncreatable(path, error) from error
+        except OSError as error:
+            raise _uncreatable(path, error) from error
+        else:
+            return path
+    raise AssertionError("numbers do not end")
+
+
+def _uncreatable(path: Path, error: OSError) -> InputError:
+    return InputError(f"run folder {shown(str(path))} cannot be created: {error.strerror}")
 
 
 def environment(device: str, command: str) -> dict[str, Any]:
