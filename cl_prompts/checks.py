@@ -4,14 +4,35 @@ from __future__ import annotations
 
 import math
 import operator
+import reprlib
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from cl_prompts.errors import InputError, unknown
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+_SHORT.maxlevel = 3
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12
+
+
+GREATEST = 2**63 - 1
+"""The greatest whole number that torch and numpy hold."""
+
+
+def shown(value: Any) -> str:
+    """``repr`` of a value for a sentence, cut in the middle where it is long.
+
+    >>> shown("a" * 500)
+    "'aaaaaaaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaaaaaaa'"
+    """
+    return _SHORT.repr(value)
 
 
 def whole_number(name: str, value: Any, low: int = 1, high: int | None = None, of: str = "") -> int:
@@ -34,7 +55,7 @@ def whole_number(name: str, value: Any, low: int = 1, high: int | None = None, o
     if number is None or number < low or (high is not None and number > high):
         limit = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise InputError(
-            f"{name} must be a whole number {limit}{f' ({of})' if of else ''}, not {value!r}"
+            f"{name} must be a whole number {limit}{f' ({of})' if of else ''}, not {shown(value)}"
         )
     return number
 
@@ -112,6 +133,20 @@ def load_object(kind: str, path: str) -> Any:
     return getattr(found, name)
 
 
+def failed(kind: str, name: str, error: Exception) -> InputError:
+    """The sentence for code of a user's own that failed when it was called, and where.
+
+    Args:
+        kind: what it is, in the singular ("data set").
+        name: its dotted name.
+        error: what it raised.
+    """
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}, line {frame.lineno}"
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return InputError(f"{kind} {name!r} failed in {place}, with {reason}")
+
+
 @dataclass(frozen=True)
 class Bound:
     """The range of a number, said where a setting is declared: ``Annotated[float, Bound(0, 1)]``.
@@ -138,8 +173,10 @@ class Bound:
         """Raise ``InputError`` unless the value is in range."""
         kind, word = (Integral, "a whole number") if self.whole else (Real, "a number")
         if isinstance(value, bool) or not isinstance(value, kind):
-            raise InputError(f"{name} is {value!r}: it must be {word}")
+            raise InputError(f"{name} is {shown(value)}: it must be {word}")
         number: Any = value
+        if self.whole and number > GREATEST:
+            raise InputError(f"{name} is {shown(value)}: it must be at most 2^63 - 1")
         if self.above:
             positive(**{name: number})
         elif self.high is not None:

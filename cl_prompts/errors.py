@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 _LISTED = 40  # names that one sentence may hold
+_LONGEST = 100  # characters of a name that it repeats
 
 
 class InputError(ValueError):
@@ -29,7 +30,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
         name: what the user wrote.
         known: the names that exist.
     """
-    names = sorted(known)
+    names = sorted(map(str, known))
+    name = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     some = (
         names if len(names) <= _LISTED else [*names[:_LISTED], f"and {len(names) - _LISTED} more"]

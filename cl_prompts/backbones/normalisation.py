@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from torch import nn
 
 from cl_prompts.errors import InputError
@@ -38,7 +39,7 @@ def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> N
         mean, std = fixed[name]
     else:
         mean, std = name if len(name) == 2 else ((), ())
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+    if not (len(mean) == len(std) == 3 and np.isfinite((*mean, *std)).all() and min(std) > 0):
         raise InputError(
             f"normalisation {name!r} is not a pair of three means and three positive standard"
             " deviations"

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.backbones.vit import FrozenViT, Precision
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, unknown
 
 EMBEDDED = "glyph_vit_tiny"
@@ -127,6 +128,14 @@ def _build(name: str, image_size: int | None) -> VisionTransformer:
         raise InputError(
             f"backbone {name} is not a plain ViT of timm: it takes no {error}"
         ) from error
+    except RuntimeError as error:
+        if "pretrained tag" not in str(error):
+            raise
+        model, _, tag = name.partition(".")
+        tags = [
+            known.partition(".")[2] for known in timm.list_models(f"{model}.*", pretrained=True)
+        ]
+        raise unknown(f"tag of backbone {model}", tag, filter(None, tags)) from error
 
 
 def _patch_of(name: str) -> int | None:
@@ -201,11 +210,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: missing file, pickled objects, or not a weight file.
     """
-    if not path.is_file():
-        raise InputError(
-            f"weight file {path} does not exist: pass weights=timm, weights=random or an existing"
-            " file"
-        )
+    _check_exists(path)
     state: Any
     try:
         state = (
@@ -218,13 +223,42 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path} cannot be read as tensors alone ({type(error).__name__}): save its state_dict,"
             " or convert it to .safetensors"
         ) from error
-    while isinstance(state, dict) and (
-        inner := next((k for k in ("model", "state_dict", "teacher") if k in state), None)
-    ):
-        state = state[inner]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    for key in ("model", "state_dict", "teacher"):
+        inner = state.get(key) if isinstance(state, dict) else None
+        state = inner if isinstance(inner, dict) else state
+    if not isinstance(state, dict) or not all(map(_is_entry, state.items())):
         raise InputError(f"{path} holds no state_dict: a mapping from names to tensors is needed")
+    for name, value in state.items():
+        _check_values(path, name, value)
     return {k.removeprefix("module."): v.float() for k, v in state.items()}
+
+
+def _is_entry(entry: tuple[Any, Any]) -> bool:
+    return isinstance(entry[0], str) and isinstance(entry[1], Tensor)
+
+
+def _check_exists(path: Path) -> None:
+    try:
+        found = path.is_file()
+    except OSError as error:
+        reason = error.strerror
+        raise InputError(f"weight file {shown(str(path))} cannot be read: {reason}") from error
+    if not found:
+        raise InputError(
+            f"weight file {path} does not exist: pass weights=timm, weights=random or an existing"
+            " file"
+        )
+
+
+def _check_values(path: Path, name: str, value: Tensor) -> None:
+    """Refuse a tensor without real, finite values."""
+    plain = value.layout == torch.strided and not (value.is_quantized or value.is_meta)
+    if not plain or value.is_complex():
+        raise InputError(
+            f"{name} in {path} is no plain tensor: save the state_dict of a loaded model in fp32"
+        )
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        raise InputError(f"{name} in {path} holds NaN or infinity: the file is damaged")
 
 
 def load_weights(vit: VisionTransformer, path: Path) -> None:
@@ -235,17 +269,15 @@ def load_weights(vit: VisionTransformer, path: Path) -> None:
         InputError: unreadable file, or weights that do not fit (which keys).
     """
     if path.suffix == ".npz":
-        if not path.is_file():
-            raise InputError(
-                f"weight file {path} does not exist: pass weights=timm, weights=random or an"
-                " existing file"
-            )
+        _check_exists(path)
         try:
             vit.load_pretrained(str(path))
         except Exception as error:
             raise InputError(
                 f"{path} does not fit this ViT as Google's .npz format: {error}"
             ) from error
+        for name, value in vit.state_dict().items():
+            _check_values(path, name, value)
         return
     state = read_weights(path)
     try:

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
-from cl_prompts.checks import one_of
+from cl_prompts.checks import failed, one_of
 from cl_prompts.datasets.dataset import DataSet
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError
 
 
 def keywords(function: Callable[..., Any], without: set[str]) -> dict[str, tuple[Any, Any]]:
@@ -71,7 +71,12 @@ def call_function(
     for key, (_, default) in keywords(function, set(arguments)).items():
         if default is ...:
             raise InputError(f"data set {name!r} needs a value for {key}")
-    data = function(**arguments)
+    try:
+        data = function(**arguments)
+    except (InputError, RunError):
+        raise
+    except Exception as error:  # a user's function may fail in any way, and says so itself
+        raise failed("data set", name, error) from error
     if not isinstance(data, DataSet):
         raise InputError(
             f"data set {name!r} must return a DataSet, as as_dataset makes one, not a"

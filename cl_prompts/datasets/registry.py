@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.checks import load_object, one_of, whole_number
+from cl_prompts.checks import load_object, one_of, positive, whole_number
 from cl_prompts.datasets.bad_images import OnBadImage, check_images, handle_bad_images
 from cl_prompts.datasets.catalog import DATASETS
 from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
@@ -140,6 +140,7 @@ def load_dataset(
     """
     whole_number("image_size", image_size)
     whole_number("seed", seed, 0)
+    positive(cache_gb=cache_gb)
     one_of("on_bad_image", on_bad_image, OnBadImage)
     entry = find_dataset(name)
     options = {key: value for key, value in options.items() if value is not None}

@@ -12,8 +12,16 @@ import torch
 from cl_prompts.backbones.devices import check_precision, pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
+from cl_prompts.datasets.bad_images import (
+    BadImage,
+    OnBadImage,
+    Progress,
+    check_images,
+    handle_bad_images,
+)
 from cl_prompts.datasets.registry import DATASETS, DataSet, load_dataset
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.memory import check_memory, fitting
 from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.settings import Settings
 from cl_prompts.experiments.signatures import filled_parameters
@@ -42,16 +50,22 @@ class Builder:
     Runs whose settings of the backbone agree share one backbone, and the files of a data set are
     checked once.
 
+    Args:
+        progress: called with the number of image files opened so far, and of all.
+        quick: open no image file.
+
     >>> from cl_prompts.experiments.settings import plan
     >>> (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     >>> print(Builder().build(settings).data)
     digits: 10 classes, 1442 training and 355 test images
     """
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress | None = None, *, quick: bool = False) -> None:
         """Start without any backbone or data set."""
+        self._progress = progress
+        self._quick = quick
         self._backbones: dict[str, FrozenViT] = {}
-        self._checked: set[str] = set()
+        self._bad: dict[str, list[BadImage]] = {}
 
     def build(self, settings: Settings) -> Parts:
         """All parts of a run.
@@ -77,16 +91,20 @@ class Builder:
             home_classes=home_classes_of(split),
             **evaluation,
         )
-        strategy = kind(
-            backbone=backbone,
-            n_classes=len(data.classes),
-            device=settings.device,
-            evaluator=None,
-            plugins=[anytime],
-            seed=settings.seed,
-            **_data_arguments(settings, data, split),
-            **settings.options,
-        )
+        what = f"strategy {label_of(settings.strategy)}"
+        with fitting(what):
+            strategy = kind(
+                backbone=backbone,
+                n_classes=len(data.classes),
+                device=settings.device,
+                evaluator=None,
+                plugins=[anytime],
+                seed=settings.seed,
+                **_data_arguments(settings, data, split),
+                **settings.options,
+            )
+        lengths = {"n_train": len(data.train), "n_test": len(data.test), "n_tasks": split.n_tasks}
+        check_memory(what, strategy, **lengths)
         return Parts(settings, data, split, benchmark, strategy, anytime)
 
     def check(self, plan: Sequence[Settings]) -> tuple[Parts, list[str]]:
@@ -121,12 +139,15 @@ class Builder:
     def _data(self, settings: Settings, image_size: int) -> DataSet:
         name, arguments = settings.section("dataset")
         key = json.dumps([name, arguments])
-        if arguments["on_bad_image"] == "fail" and key in self._checked:
-            # Every file was opened and found good for an earlier run.
-            arguments["on_bad_image"] = "defer"
-        data = load_dataset(name, image_size=image_size, seed=settings.seed, **arguments)
-        self._checked.add(key)
-        return data
+        on_bad_image: OnBadImage = arguments.pop("on_bad_image")
+        data = load_dataset(
+            name, image_size=image_size, seed=settings.seed, on_bad_image="defer", **arguments
+        )
+        if self._quick or on_bad_image == "defer":
+            return data
+        if key not in self._bad:
+            self._bad[key] = check_images(data, self._progress)
+        return handle_bad_images(data, self._bad[key], on_bad_image)
 
     def _backbone(self, settings: Settings, normalisation: Any) -> FrozenViT:
         name, arguments = settings.section("backbone")
@@ -135,7 +156,8 @@ class Builder:
         key = json.dumps([name, arguments, seed])
         if key not in self._backbones:
             check_precision(arguments["precision"], pick_device(settings.device))
-            self._backbones[key] = create_backbone(name, seed=settings.seed, **arguments)
+            with fitting(f"backbone {name}"):
+                self._backbones[key] = create_backbone(name, seed=settings.seed, **arguments)
         return self._backbones[key]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shlex
 import sys
@@ -10,15 +11,23 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, RunError
 
 # Columns of the report that a terminal of 80 columns has no room for.
+#: errors of the system that say that a path is wrong
+_OF_PATHS = {
+    *(errno.ENAMETOOLONG, errno.ENOENT, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.ELOOP),
+}
 _HIDDEN_COLUMNS = ("BWT\u00a0%", "FWT\u00a0%", "trainable", "images/s", "F train", "F eval")
 
 
@@ -33,13 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         (130 by Ctrl-C).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    args = _parsed(arguments)
-    args.command_line = "cl-prompts " + shlex.join(arguments)
     here = os.getcwd()
     if here not in sys.path:
         sys.path.append(here)
     _quieten_libraries()
     try:
+        args = _parsed(arguments)
+        args.command_line = "cl-prompts " + shlex.join(arguments)
         args.action(args)
     except InputError as error:
         print(f"cl-prompts: {error}", file=sys.stderr)
@@ -47,10 +56,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RunError as error:
         print(f"cl-prompts: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        # A path that cannot be used is bad input; a disk that is full or broken is a fault.
+        reason = error.strerror or error
+        place = f"{shown(str(error.filename))}: " if error.filename else ""
+        print(f"cl-prompts: {place}{reason}", file=sys.stderr)
+        return 2 if error.errno in _OF_PATHS else 1
     except KeyboardInterrupt as error:
         print(f"cl-prompts: {error or 'stopped'}", file=sys.stderr)
         return int(getattr(error, "exit_code", 130))
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Parser whose complaints are one sentence, as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse a command line."""
+        raise InputError(f"{' '.join(message.split())}: see {self.prog} --help")
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -67,7 +90,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="cl-prompts",
         description="Prompt-based continual learning on frozen Vision Transformers.",
     )
@@ -89,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     validate.add_argument("recipe", metavar="RECIPE", help=recipe)
     validate.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=keys)
+    validate.add_argument("--quick", action="store_true", help="open no image file")
     validate.set_defaults(action=_validate)
 
     run = commands.add_parser(
@@ -166,7 +190,16 @@ def _validate(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.settings import plan
 
     runs = plan(args.recipe, args.settings)
-    parts, remarks = Builder().check(runs)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("image files opened", visible=False)
+
+        def report(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total, visible=True)
+
+        parts, remarks = Builder(report, quick=args.quick).check(runs)
+    print(parts.data)
+    for file in parts.data.skipped:
+        print(f"left out: {file}")
     print(parts.split.describe())
     for remark in remarks:
         print(f"note: {remark}")

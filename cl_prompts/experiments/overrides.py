@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.recipe_files import NAMED, SECTIONS, Recipe, kept, running
@@ -64,7 +65,7 @@ def running_strategies(recipe: Recipe) -> list[str]:
 def _pair(text: str) -> tuple[str, Any]:
     key, sign, value = text.partition("=")
     if not sign or not key:
-        raise InputError(f"{text!r} is not of the form key=value")
+        raise InputError(f"{shown(text)} is not of the form key=value")
     return key.strip(), parsed(value)
 
 
@@ -78,7 +79,7 @@ def _rank(key: str) -> int:
 
 def _choose(recipe: Recipe, section: str, name: Any) -> None:
     if not isinstance(name, str):
-        raise InputError(f"{section} is {name!r}: it should be a name")
+        raise InputError(f"{section} is {shown(name)}: it should be a name")
     recipe[section] = {**kept(section, recipe.get(section) or {}, name), "name": name}
 
 

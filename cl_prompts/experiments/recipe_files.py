@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.signatures import section_parameters
-from cl_prompts.experiments.values import Loader, as_list, as_names
+from cl_prompts.experiments.values import Loader, as_list, as_names, in_one_line
 from cl_prompts.strategies import canonical_name
 
 #: sections that choose one thing by ``name`` and hold its arguments
@@ -32,6 +33,15 @@ def recipe_names() -> dict[str, str]:
     return found
 
 
+def recipe_label(name: str) -> str:
+    """Name of a recipe in tables and folders: that of its file, without a dot at either end.
+
+    >>> recipe_label("mine/quick.yaml"), recipe_label("...yaml")
+    ('quick', 'recipe')
+    """
+    return Path(name).stem.strip(".") or "recipe"
+
+
 def recipe_text(name: str) -> str:
     """YAML of a recipe of the package, or of a file.
 
@@ -39,9 +49,17 @@ def recipe_text(name: str) -> str:
         InputError: there is none.
     """
     if name.endswith((".yaml", ".yml")):
-        if not Path(name).is_file():
-            raise InputError(f"recipe file {name} does not exist")
-        return Path(name).read_text()
+        try:
+            return Path(name).read_bytes().decode("utf-8-sig")
+        except FileNotFoundError as error:
+            raise InputError(f"recipe file {name} does not exist") from error
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"recipe file {name} is not UTF-8 text: save it in that encoding"
+            ) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"recipe file {shown(name)} cannot be read: {reason}") from error
     if name not in recipe_names():
         raise unknown("recipe", name, recipe_names())
     return resources.files(__package__).joinpath("recipes", f"{name}.yaml").read_text()
@@ -78,9 +96,7 @@ def _sections(name: str) -> Recipe:
     try:
         recipe = yaml.load(recipe_text(name), Loader=Loader) or {}
     except yaml.YAMLError as error:
-        raise InputError(
-            f"recipe {name} is not valid YAML: {' '.join(str(error).split())}"
-        ) from error
+        raise InputError(f"recipe {name} is not valid YAML: {in_one_line(error)}") from error
     if not isinstance(recipe, dict):
         raise InputError(
             f"recipe {name} holds no sections: it should map dataset, scenario, backbone,"
@@ -128,7 +144,9 @@ def _mapping(what: str, value: Any, *, named: bool = False) -> dict[str, Any]:
     if named and isinstance(value, str):
         return {"name": value}
     if not isinstance(value, dict):
-        raise InputError(f"{what} is {value!r}: it should map settings to values")
+        raise InputError(f"{what} is {shown(value)}: it should map settings to values")
+    if named and not isinstance(value.get("name", ""), str):
+        raise InputError(f"{what} has the name {shown(value['name'])}: it should be one text")
     return dict(value)
 
 

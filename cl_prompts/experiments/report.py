@@ -90,8 +90,21 @@ def _render(runs: list[Run], paths: list[Path], base: Path, gallery: Gallery) ->
         n_finished=sum(run.finished for run in runs),
         environments=_environments(runs),
         commands=list(dict.fromkeys(filter(None, commands))),
+        left_out=_left_out(runs),
         report_command="cl-prompts report " + shlex.join(map(str, paths)),
     )
+
+
+def _left_out(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Per data set with such files: the images skipped, and the unread files by suffix."""
+    found = {}
+    for run in runs:
+        skipped = list(run.summary.get("skipped_images") or ())
+        unread = dict(run.summary.get("unread_files") or {})
+        if skipped or unread:
+            entry = {"dataset": run.summary["dataset"], "skipped": skipped, "unread": unread}
+            found[json.dumps(entry, sort_keys=True)] = entry
+    return list(found.values())
 
 
 def _environments(runs: Sequence[Run]) -> list[tuple[int, dict[str, Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments import files
 from cl_prompts.experiments.checkpoint import Checkpoint
@@ -91,8 +93,7 @@ class RunFolder(FolderFiles):
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            kind = RunError if error.errno in _REFUSING else InputError
-            raise kind(f"run folder {path} cannot be created: {reason_of(error)}") from error
+            raise _uncreatable(path, error) from error
         folder = cls(path)
         try:
             about = {"format": FORMAT, **environment(settings.device, command)}
@@ -260,22 +261,27 @@ class RunFolder(FolderFiles):
 
 def new_path(out: Path, settings: Settings) -> Path:
     """Make the empty folder ``out/<recipe>/<strategy>/<seed>-<time>``, with ``-2`` and so on if it
-    is taken; no two processes get the same.
+    is taken, also by a process that starts at the same moment.
 
     Raises:
         InputError: the folder cannot be made.
     """
     above = out / settings.recipe / label_of(settings.strategy)
     name = f"{settings.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path = above / name
-    number = 1
-    while True:
+    for number in itertools.count(1):
+        path = above / (name if number == 1 else f"{name}-{number}")
         try:
             path.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-            path = above / f"{name}-{number}"
+        except FileExistsError as error:
+            if not path.is_dir():  # one of the folders above is a file
+                raise _uncreatable(path, error) from error
         except OSError as error:
-            raise InputError(f"run folder {path} cannot be created: {error.strerror}") from error
+            raise _uncreatable(path, error) from error
         else:
             return path
+    raise AssertionError("numbers do not end")
+
+
+def _uncreatable(path: Path, error: OSError) -> InputError | RunError:
+    kind = RunError if error.errno in _REFUSING else InputError
+    return kind(f"run folder {shown(str(path))} cannot be created: {reason_of(error)}")

@@ -11,23 +11,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cl_prompts.checks import whole_number
+from cl_prompts.checks import shown, whole_number
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.overrides import TOP, override, running_strategies
-from cl_prompts.experiments.recipe_files import SECTIONS, load_recipe, over
+from cl_prompts.experiments.recipe_files import SECTIONS, load_recipe, over, recipe_label
 from cl_prompts.experiments.signatures import (
     common_parameters,
     section_parameters,
     strategy_parameters,
 )
 from cl_prompts.experiments.validation import validated
-from cl_prompts.experiments.values import Loader, as_list, as_seed, plain
+from cl_prompts.experiments.values import Loader, as_list, as_seed, in_one_line, plain
 
+#: loader processes that one run may have
+MOST_WORKERS = 256
 _KNOWN = (*SECTIONS, "training", "strategies", "run", *TOP)
 
 
@@ -76,8 +77,9 @@ class Settings:
         try:
             settings = cls(**yaml.load(text, Loader=Loader))
         except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"these are not the settings of a run: {reason}") from error
+            raise InputError(
+                f"these are not the settings of a run: {in_one_line(error)}"
+            ) from error
         return settings.checked()
 
     def checked(self) -> Settings:
@@ -141,15 +143,19 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
     sections = {section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS}
     options = {strategy: _options(recipe, strategy) for strategy in strategies}
     seeds = dict.fromkeys(as_seed("seed", seed) for seed in as_list(recipe["seeds"]))
+    if not seeds:
+        raise InputError("seeds is empty: give at least one, such as seed=1")
     stream_seed = recipe["stream_seed"]
-    workers = whole_number("num_workers", recipe["num_workers"], 0)
+    workers = whole_number("num_workers", recipe["num_workers"], 0, MOST_WORKERS)
+    if not isinstance(recipe["device"], str):
+        raise InputError(f"device is {shown(recipe['device'])}: it should be a name such as cpu")
     runs = [
         Settings(
-            recipe=Path(name).stem,
+            recipe=recipe_label(name),
             strategy=strategy,
             seed=seed,
             stream_seed=seed if stream_seed is None else as_seed("stream_seed", stream_seed),
-            device=str(recipe["device"]),
+            device=recipe["device"],
             num_workers=workers,
             checkpoint_every=_interval(recipe["checkpoint_every"]),
             options=options[strategy],

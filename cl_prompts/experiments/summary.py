@@ -53,6 +53,8 @@ def summary_of(
         "n_classes": len(parts.data.classes),
         "class_names": list(parts.data.classes),
         "samples": sum(parts.split.sizes),
+        "skipped_images": list(parts.data.skipped),
+        "unread_files": dict(parts.data.unread),
         "samples_seen": strategy.samples_seen,
         "whole_stream": strategy.whole_stream,
         "task_ends": [end.samples_seen for end in parts.anytime.curve.task_ends],

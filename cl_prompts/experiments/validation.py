@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import ConfigDict, ValidationError, create_model
 
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.signatures import Parameters
 from cl_prompts.experiments.values import as_list, plain
@@ -26,7 +28,10 @@ def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> di
     """
     for key in values:
         if key not in accepted:
-            raise unknown(f"key of {where}", key, accepted)
+            raise unknown(f"key of {where}", str(key), accepted)
+    for key, value in values.items():
+        if not _finite(value):
+            raise InputError(f"{where}: {key} is {shown(value)}, but it should be finite")
     given = {key: _listed(value, accepted[key][0]) for key, value in values.items()}
     model = create_model(
         "Section", __config__=ConfigDict(strict=True, arbitrary_types_allowed=True), **accepted
@@ -51,7 +56,14 @@ def _sentence(where: str, error: ValidationError, values: Mapping[str, Any]) -> 
     )
     alternatives = [text.removeprefix("Input should be ") for text in others]
     expected = " or ".join([first[0].lower() + first[1:], *alternatives])
-    return f"{where}: {key} is {values.get(key)!r}, but {expected}"
+    return f"{where}: {key} is {shown(values.get(key))}, but {expected}"
+
+
+def _finite(value: Any) -> bool:
+    """Whether a value holds neither NaN nor infinity."""
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _listed(value: Any, annotation: Any) -> Any:

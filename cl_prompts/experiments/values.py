@@ -2,18 +2,88 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
-from cl_prompts.checks import whole_number
+from cl_prompts.checks import shown, whole_number
 from cl_prompts.errors import InputError
+
+_DEEPEST = 50  # levels of nesting
+_MOST = 10_000  # values, those that aliases repeat counted each time
 
 
 class Loader(yaml.SafeLoader):
-    """YAML loader that reads ``5e-3`` as a number, which YAML 1.1 takes for text."""
+    """YAML loader for settings: every key a text, and given once.
+
+    It reads ``5e-3`` as a number, which YAML 1.1 takes for text. Nesting, aliases that contain
+    themselves and aliases that multiply are bounded, so that no short text becomes a large value.
+    """
+
+    _level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node, refusing to go too deep."""
+        self._level += 1
+        if self._level > _DEEPEST:
+            raise ComposerError(
+                None, None, f"nested more than {_DEEPEST} levels deep", self.peek_event().start_mark
+            )
+        node = super().compose_node(parent, index)
+        self._level -= 1
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Compose the document, refusing one that is too large."""
+        node = super().get_single_node()
+        if node is not None:
+            _count(node, {}, set())
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Construct a mapping, refusing a key that is no text or stands there twice."""
+        met = set()
+        for key, _ in getattr(node, "value", ()) if isinstance(node, yaml.MappingNode) else ():
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.tag != "tag:yaml.org,2002:str":
+                what = f"key {shown(key.value)}" if isinstance(key.value, str) else "a key"
+                raise ConstructorError(None, None, f"{what} is no text", key.start_mark)
+            if key.value in met:
+                raise ConstructorError(
+                    None, None, f"key {shown(key.value)} is given twice", key.start_mark
+                )
+            met.add(key.value)
+        return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Construct a value; one that its type cannot hold is an error of the text."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise ConstructorError(
+                None, None, f"{shown(node.value)} is no value of type {kind}", node.start_mark
+            ) from error
+
+
+def _count(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
+    """Count the values in a node; those of a node met before are counted again, not visited."""
+    if id(node) in above:
+        raise ComposerError(None, None, "a value contains itself", node.start_mark)
+    if id(node) not in known:
+        parts = () if isinstance(node, yaml.ScalarNode) else node.value
+        parts = itertools.chain(*parts) if isinstance(node, yaml.MappingNode) else parts
+        inside = above | {id(node)}
+        known[id(node)] = 1 + sum(_count(part, known, inside) for part in parts)
+    if known[id(node)] > _MOST:
+        raise ComposerError(None, None, f"more than {_MOST} values", node.start_mark)
+    return known[id(node)]
 
 
 Loader.add_implicit_resolver(
@@ -50,8 +120,17 @@ def as_names(key: str, value: Any) -> list[str]:
     """
     names = as_list(value)
     if not names or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{key} is {value!r}: it should be a name, or several as a,b")
+        raise InputError(f"{key} is {shown(value)}: it should be a name, or several as a,b")
     return names
+
+
+def in_one_line(error: Exception) -> str:
+    """What a library says, without line breaks and without the text that it cites."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        return " ".join(f"{error.problem or error.context}{where}".split())
+    return " ".join(str(error).split())
 
 
 def as_seed(key: str, value: Any) -> int:

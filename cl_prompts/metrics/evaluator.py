@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics.continual import ClassAccuracy, Evaluation
 from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_results
 from cl_prompts.models.base import ContinualModel
@@ -177,6 +177,7 @@ class CachedEvaluator:
             else self._foreign_scores(model, rows)
         )
         for batch, logits in scores:
+            _check_finite(batch, logits)
             columns = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
             columns[: len(seen)] = seen[: logits.shape[1]]
             yield (
@@ -254,6 +255,19 @@ class _CachedPart:
             self.values = torch.zeros(len(self.known), values.shape[1], device=self.device)
         self.values[rows] = values
         self.known[rows] = True
+
+
+def _check_finite(rows: Tensor, logits: Tensor) -> None:
+    """Stop at NaN, which would count as a wrong answer, and at +inf; -inf masks a class."""
+    wrong = (logits != logits) | (logits == float("inf"))
+    if not bool(wrong.any()):
+        return
+    where = rows[wrong.any(dim=1).cpu()].tolist()
+    more = f" and {len(where) - 8} more" if len(where) > 8 else ""
+    raise RunError(
+        f"the logits of test images {', '.join(map(str, where[:8]))}{more} are not finite: look at"
+        " these images, at the data set's transforms, and at the learning rate"
+    )
 
 
 def _macs(model: nn.Module) -> float:

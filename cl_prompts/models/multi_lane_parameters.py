@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Literal, cast
@@ -126,6 +127,11 @@ class LaneSet(nn.ModuleList):
         self.n_selectors = n_selectors
         self.prompt_shape = tuple(prompt_shape)
         self.dim = dim
+
+    @property
+    def lane_bytes(self) -> int:
+        """Bytes of the selectors and prompts of one lane, in fp32."""
+        return 4 * (self.n_selectors * self.dim + math.prod(self.prompt_shape))
 
     def __iter__(self) -> Iterator[Lane]:
         return cast(Iterator[Lane], super().__iter__())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from cl_prompts.checks import load_object
+from cl_prompts.checks import failed, load_object
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
@@ -115,7 +115,15 @@ class Scenario:
                 raise InputError(f"{self.name} needs {name}")
         if TEST_LABELS in self.signature:
             parameters = {TEST_LABELS: test_targets, **parameters}
-        split = self.split(targets, **parameters)
+        try:
+            split = self.split(targets, **parameters)
+        except InputError:
+            raise
+        except Exception as error:
+            if self.name in SCENARIOS:
+                raise
+            # A user's function may fail in any way, and says so itself.
+            raise failed("scenario", self.name, error) from error
         kind = MultiLabelSplit if self.multi_label else Split
         if not isinstance(split, kind):
             raise InputError(

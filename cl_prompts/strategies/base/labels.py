@@ -8,6 +8,7 @@ import torch
 from avalanche.benchmarks.scenarios.online import OnlineCLExperience
 from torch import Tensor
 
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.base.experience import whole_of
@@ -23,7 +24,8 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
     targets = experience.dataset.targets
     if not len(targets):
         return
-    width = torch.as_tensor(targets[0]).numel() if torch.as_tensor(targets[0]).dim() else 0
+    first = _as_tensor(targets[0], targets[0])
+    width = first.numel() if first.dim() else 0
     if model.multi_label:
         if width != model.n_classes:
             given = f"multi-hot targets of {width} classes" if width else "one class per image"
@@ -42,13 +44,24 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
             f"{learner} learns one label per image: targets of shape {(width,)} were given;"
             " multi_label=True, where the strategy has it, learns several"
         )
-    labels = torch.as_tensor(list(targets))
+    labels = _as_tensor(list(targets), targets[0])
     if not 0 <= int(labels.min()) <= int(labels.max()) < model.n_classes:
         wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
         raise InputError(
             f"label {wrong} occurs, but n_classes is {model.n_classes}: labels are 0 to"
             " n_classes - 1"
         )
+
+
+def _as_tensor(values: Any, example: Any) -> Tensor:
+    """Values as a tensor, unless they are no numbers."""
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"targets are {type(example).__name__}s such as {shown(example)}: give the integers 0"
+            " to n_classes - 1"
+        ) from error
 
 
 def classes_of(experience: Any, n_classes: int) -> Tensor:

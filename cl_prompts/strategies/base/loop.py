@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import has_one_class
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.base import Output
 from cl_prompts.models.heads import FINITE_MASK
 from cl_prompts.strategies.base.batch import Batch, Place, StreamShare
 from cl_prompts.strategies.base.experience import TaskPosition
+from cl_prompts.strategies.base.faults import blame, check_first_batch, check_weights
 from cl_prompts.strategies.base.hooks import MethodHooks
 from cl_prompts.strategies.base.labels import classes_of
 from cl_prompts.strategies.base.template import StreamTemplate
@@ -130,6 +131,8 @@ class StreamLoop(MethodHooks, StreamTemplate):
             stream = self.mbatch
             repetition = i % loaded
             share = StreamShare(position, min(self.train_mb_size, n - position))
+            if i == 0:
+                check_first_batch(self.model, self.mb_x, self.mb_y)
             if repetition == 0:
                 self.observe_classes(self.mb_y)
                 if self.remember_first:
@@ -143,6 +146,7 @@ class StreamLoop(MethodHooks, StreamTemplate):
                 self._between_batches(position)
         if position > begun_at:
             self.check_loss(now=True)
+            check_weights(self.model, self.samples_seen)
 
     def _begin_epoch(self) -> int:
         """Samples of this epoch that were trained on before; the loader leaves them out."""
@@ -245,7 +249,4 @@ class StreamLoop(MethodHooks, StreamTemplate):
         where a check costs a synchronisation."""
         due = now or self.device.type == "cpu" or self.updates % 50 == 0
         if due and not bool(torch.isfinite(self.loss.detach())):
-            raise RunError(
-                f"the loss became {float(self.loss.detach())} after {self.samples_seen} samples of"
-                " the stream: a smaller learning rate may help"
-            )
+            raise blame(float(self.loss.detach()), self.mb_x, self.model, self.samples_seen)

@@ -1,0 +1,104 @@
+"""Numbers that are not finite: found early, with the samples that they came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_prompts.backbones.pixels import check_pixels, check_targets
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.models.base import ContinualModel
+
+#: weights beyond this have lost every digit that a step of training could add
+LARGEST_WEIGHT = 1e12
+_LISTED = 8  # positions that one sentence may hold
+
+
+def check_first_batch(model: ContinualModel, images: Any, targets: Any) -> None:
+    """Check the first batch of an experience: pixels in [0, 1], of the right shape, and targets of
+    a type that losses take.
+
+    Args:
+        model: that learns.
+        images: (batch, 3, size, size).
+        targets: (batch,) int64, or zeros and ones (batch, classes).
+
+    Raises:
+        InputError: what is wrong, and what would be right.
+    """
+    check_pixels(images, model.backbone.image_size)
+    usable = check_targets(targets, model.n_classes, multi_label=model.multi_label)
+    if usable.dtype != targets.dtype:
+        kinds = [str(t.dtype).removeprefix("torch.") for t in (targets, usable)]
+        raise InputError(f"targets are {kinds[0]}: give {kinds[1]}, as targets.to() makes them")
+
+
+def check_weights(model: torch.nn.Module, samples_seen: int) -> None:
+    """Stop where training has driven a parameter to infinity, or near it.
+
+    Reads every trained parameter once, which makes a GPU wait: meant for the end of an experience.
+
+    Args:
+        model: that was trained.
+        samples_seen: stream samples so far, for the sentence.
+
+    Raises:
+        RunError: names the parameter.
+    """
+    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad and p.numel()]
+    if not trained:
+        return
+    # One number for each parameter, and one transfer for all.
+    greatest = torch.stack([p.detach().abs().amax().float() for _, p in trained]).tolist()
+    for (name, _), value in zip(trained, greatest, strict=True):
+        if not value <= LARGEST_WEIGHT:
+            raise RunError(
+                f"the weights {name} reached {value:.3g} after {samples_seen} samples of the"
+                " stream: give a smaller learning rate"
+            )
+
+
+def blame(loss: float, images: Tensor, model: ContinualModel, first: int) -> RunError:
+    """The error for a loss that is not finite, after a look at the batch that it came from.
+
+    Args:
+        loss: NaN or infinite.
+        images: (batch, 3, size, size), the samples of the stream first.
+        model: that computed the loss.
+        first: stream position of the first sample.
+    """
+    start = f"the loss became {loss} at stream positions from {first} on"
+    rows = not_finite(images)
+    if rows:
+        where = positions(rows, first)
+        return RunError(
+            f"{start}: the images at {where} hold NaN or infinity, so look at these files and at"
+            " the data set's transforms"
+        )
+    with torch.no_grad():
+        rows = not_finite(model.backbone(images))
+    if rows and not model.backbone.trainable:
+        where = positions(rows, first)
+        return RunError(
+            f"{start}: the frozen features of the images at {where} are not finite, so look at the"
+            " backbone's weights, normalisation and precision"
+        )
+    return RunError(f"{start}: a smaller learning rate may help")
+
+
+def not_finite(values: Tensor) -> list[int]:
+    """Rows that hold NaN or infinity."""
+    good = torch.isfinite(values.detach()).flatten(1).all(dim=1)
+    return torch.nonzero(~good).flatten().tolist()
+
+
+def positions(rows: list[int], first: int) -> str:
+    """Rows of a batch as stream positions, in words.
+
+    >>> positions([0, 2], 32)
+    '32, 34'
+    """
+    more = f" and {len(rows) - _LISTED} more" if len(rows) > _LISTED else ""
+    return ", ".join(str(first + row) for row in rows[:_LISTED]) + more
