@@ -153,6 +153,17 @@ def test_counted_work_is_what_the_flop_counter_sees(plan: dict[str, Any]) -> Non
     assert backbone.counter.blocks == 4
 
 
+def test_images_are_normalised_by_channel() -> None:
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
+    backbone, images = (
+        FrozenViT(tiny_vit().vit, normalisation=(mean, std)),
+        torch.rand(2, 3, 16, 16),
+    )
+    channels = [(images[:, i] - mean[i]) / std[i] for i in range(3)]
+    want = backbone.vit.forward_features(torch.stack(channels, dim=1))[:, 0]
+    torch.testing.assert_close(backbone(images), want, atol=1e-5, rtol=0)
+
+
 def test_the_unit_is_one_plain_forward() -> None:
     backbone = tiny_vit()
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops, torch.no_grad():

@@ -45,6 +45,17 @@ def test_every_image_gets_the_tokens_of_its_prompts(selection: Selection) -> Non
             assert torch.equal(context[block][b], literal)
 
 
+def test_context_tokens_may_carry_a_position(selection: Selection) -> None:
+    position = torch.randn(16)
+    for plain, moved in (
+        (SharedTokens((1,), 3, 16), SharedTokens((1,), 3, 16, position=position)),
+        (TokenPool(4, (1,), 3, 16), TokenPool(4, (1,), 3, 16, position=position)),
+    ):
+        moved.load_state_dict(plain.state_dict())  # the position is the backbone's
+        difference = moved.build(selection).context[1] - plain.build(selection).context[1]
+        torch.testing.assert_close(difference, position.expand_as(difference), atol=1e-6, rtol=0)
+
+
 def test_prepended_tokens_are_those_of_the_chosen_prompts(selection: Selection) -> None:
     pool = PrependedTokenPool(4, 5, 16)
     prepended = pool.build(selection).prepended

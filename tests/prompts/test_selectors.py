@@ -91,6 +91,13 @@ def test_ties_go_to_the_lowest_row() -> None:
     assert selector(torch.zeros(3, 4)).index.tolist() == [[0, 1]] * 3  # all distances are exactly 1
 
 
+def test_the_scale_is_one_and_the_count() -> None:
+    selector = NearestKeys(3, 4, count_scaled=True)
+    selector.count[:] = torch.tensor([0.0, 2, 5])
+    assert selector(torch.randn(2, 4)).scale.tolist() == [1, 3, 6]
+    assert NearestKeys(3, 4)(torch.randn(2, 4)).scale.tolist() == [1, 1, 1]
+
+
 def test_choices_are_counted() -> None:
     assert count_choices(torch.tensor([[0, 2], [2, 3]]), 5).tolist() == [1, 0, 2, 1, 0]
 

@@ -29,15 +29,17 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
-def test_fisher_is_a_running_mean_that_starts_at_the_first_square() -> None:
+@pytest.mark.parametrize("ema", [0.5, 0.9])
+def test_fisher_is_a_running_mean_that_starts_at_the_first_square(ema: float) -> None:
     model = frozen_with_head()
-    ewc = OnlineEWC(model)
+    ewc = OnlineEWC(model, ema=ema)
     expected: dict[str, Tensor] = {}
     for seed in range(3):
         backward(model, seed)
         ewc.observe_gradients()
         for name, g in gradients(model).items():
-            expected[name] = g**2 if name not in expected else 0.5 * expected[name] + 0.5 * g**2
+            old = expected.get(name, g**2)
+            expected[name] = ema * old + (1 - ema) * g**2
     assert set(ewc.fisher) == {
         "2.weight",
         "2.bias",
