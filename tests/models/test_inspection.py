@@ -44,6 +44,8 @@ def test_similarity_is_the_cosine_between_keys() -> None:
 
 def test_keys_that_differ_by_block_are_averaged() -> None:
     selector = AttentionWeights(2, 4, 16)
+    with torch.no_grad():
+        selector.key.rows[0].normal_()  # they begin orthogonal, with the same cosines everywhere
     found = key_similarity(model_of(selector, ComponentPool(4, (0, 1), 2, 16, 2)))
     unit = F.normalize(selector.key(), dim=-1)
     want = torch.stack([rows @ rows.T for rows in unit]).mean(dim=0)

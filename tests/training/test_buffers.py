@@ -217,6 +217,16 @@ def test_the_least_important_sample_goes() -> None:
     assert memory.importance.tolist() == [0.5, 0.25, 0, -0.5]
 
 
+def test_importance_keeps_its_share_of_the_old() -> None:
+    buffer = ClassBalancedBuffer(2, policy="importance", ema=0.9)
+    balance(buffer, [0, 1])
+    for losses in ([3.0, 3.0], [1.0, 1.0], [0.5, 0.5]):
+        buffer.mark_trained(torch.tensor([0]))
+        buffer.observe_losses(torch.tensor(losses))
+    # I <- 0.9 I + 0.1 decrease, twice: decreases of 2 and 0.5
+    assert buffer.importance.tolist() == pytest.approx([0.9 * 0.1 * 2 + 0.1 * 0.5, 0])
+
+
 def test_a_sample_inherits_its_class_s_mean_importance() -> None:
     memory = ClassBalancedBuffer(4, policy="importance")
     balance(memory, [0, 0, 0])
