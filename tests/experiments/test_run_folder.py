@@ -96,7 +96,7 @@ def test_folders_in_use_and_foreign_folders_are_refused(
     with pytest.raises(InputError, match="exists already"):
         RunFolder.create(unfinished, settings, "")
     (unfinished.parent / "file").touch()
-    with pytest.raises(InputError, match=r"file/run cannot be created"):
+    with pytest.raises(InputError, match="file/run' cannot be created"):
         RunFolder.create(unfinished.parent / "file" / "run", settings, "")
 
 
@@ -184,9 +184,10 @@ def test_changed_settings_are_refused(old: str, new: str, says: str, unfinished:
     with pytest.raises(InputError, match=says):
         RunFolder.resume(unfinished)
     assert contents(unfinished) == before
-    (unfinished / "config.yaml").write_text(text.replace("num_workers: 0", "num_workers: 1"))
+    every = text.replace("checkpoint_every: null", "checkpoint_every: 7")
+    (unfinished / "config.yaml").write_text(every)
     folder, settings = RunFolder.resume(unfinished)
-    assert settings.num_workers == 1
+    assert settings.checkpoint_every == 7
     folder.close()
 
 

@@ -112,18 +112,21 @@ def test_a_saved_model_belongs_to_its_backbone(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_refused_bit_by_bit(tmp_path: Path) -> None:
     path, model = tmp_path / "learned.safetensors", Constant()
-    data = model.exported()
+    data, refused = model.exported(), 0
     for bit in random.Random(0).sample(range(len(data) * 8), 80):
         path.write_bytes(flipped(data, bit))
         other = Constant()
-        said = ""
+        with torch.no_grad():
+            other.score += 1
+        before = other.learned_state()["score"].clone()
         try:
             other.load(path)
-        except InputError as error:
-            said = str(error)
-        assert not said or str(path) in said or "does not fit this model" in said
-        # What is not refused, such as another dim in the metadata, makes no difference.
-        assert same(other.learned_state(), model.learned_state())
+        except InputError:
+            assert torch.equal(other.score, before)
+            refused += 1
+        else:  # such as another dim in the metadata, which makes no difference
+            assert same(other.learned_state(), model.learned_state())
+    assert refused > 60
     path.write_bytes(data[:-1])
     with pytest.raises(InputError, match="is no saved model, or damaged"):
         model.load(path)
@@ -140,10 +143,3 @@ def test_files_of_version_0_1_are_refused(tmp_path: Path) -> None:
 def test_a_head_needs_a_class() -> None:
     with pytest.raises(InputError, match="n_classes is 0: a head needs at least one class"):
         Constant(0)
-
-
-def test_a_model_without_one_head_says_so() -> None:
-    with pytest.raises(InputError, match="Constant has no one head for all classes: leave out"):
-        Constant().set_head(nn.Linear(16, 4))
-    features = torch.rand(2, 16)
-    assert Constant().head_input(features) is features
