@@ -1,4 +1,4 @@
-"""Which runs may be compared: what they must share, and in words what differs.
+"""Which runs may be compared: what they must share.
 
 Two runs share a table only where everything recorded of them agrees, whatever their strategies: the
 stream, data, image size, backbone and weights, normalisation, precision, evaluation and the
@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.runs import Run
 
 #: settings, or sections of them, in which runs of one table may differ, and why
@@ -26,40 +25,22 @@ HARMLESS = {
     "device": "where a run is computed; numbers agree up to rounding, and the precision counts",
     "num_workers": "how many processes load images",
     "checkpoint_every": "how often a run is saved",
-    "checkpoint": "how often a run is saved",
     "dataset.download": "how the files were brought here",
     "dataset.cache": "where decoded images are kept",
     "dataset.cache_gb": "how many decoded images are kept",
     "evaluation.batch_size": "no score of an image depends on the others of its batch",
 }
-#: settings that say where something lies, harmless where its fingerprint is recorded
-PLACES = {"dataset.root": "data", "backbone.weights": "backbone_hash"}
+#: settings whose effect shows in a fingerprint, harmless where that is recorded
+PLACES = {
+    "dataset.root": "data",
+    "dataset.on_bad_image": "data",
+    "backbone.weights": "backbone_hash",
+}
 
 _FINGERPRINTS = ("data", "backbone_hash", "definitions")
 _MEASURED = ("image_size", "multi_label", "n_tasks", "n_classes", "class_names")
 _CHOICES = ("dataset", "scenario", "backbone")
-_WORDS = {
-    "dataset.name": "data set",
-    "scenario.name": "scenario",
-    "backbone.name": "backbone",
-    "backbone.weights": "weights",
-    "backbone_hash": "hash of the weights",
-    "backbone.image_size": "backbone.image_size",
-    "data": "fingerprint of the data",
-    "definitions": "definitions of the metrics",
-    "class_names": "names of the classes",
-    "stream_seed": "stream seed",
-    "stream": "fingerprint of the stream",
-}
-#: what comes with a choice, and is not told where the choice itself differs
-_FOLLOWS = {
-    "data": "dataset.name",
-    "class_names": "dataset.name",
-    "backbone_hash": "backbone.name",
-}
 _OWN_SEED = "that of the run"
-_MAX_LENGTH = 40
-
 Conditions = Mapping[str, str]
 
 
@@ -90,9 +71,17 @@ def conditions_of(run: Run) -> Conditions:
         # Each seed draws weights of its own.
         found.pop("backbone_hash", None)
     for place, fingerprint in PLACES.items():
-        if fingerprint in found:
+        if fingerprint in found and _tells_images(found[fingerprint]):
             found.pop(place, None)
     return {key: json.dumps(value, sort_keys=True, default=str) for key, value in found.items()}
+
+
+def _tells_images(fingerprint: Any) -> bool:
+    """Whether a fingerprint tells one file from another; that of images made on demand does not."""
+    if not isinstance(fingerprint, Mapping):
+        return True
+    parts = (fingerprint.get("training"), fingerprint.get("test"))
+    return all(part is not None and part.get("bytes") is not None for part in parts)
 
 
 def is_harmless(key: str) -> bool:
@@ -203,55 +192,3 @@ def _stream_of(run: Run) -> str:
     if value is None:
         value = hashlib.sha256(json.dumps(run.stream, sort_keys=True).encode()).hexdigest()
     return str(value)
-
-
-def differences(conditions: Conditions, reference: Conditions) -> list[str]:
-    """In words, what distinguishes a table from another.
-
-    >>> differences({"scenario.blurry_percent": "60"}, {"scenario.blurry_percent": "10"})
-    ['blurry_percent 60 instead of 10']
-
-    What only comes with a choice, such as the parameters of another scenario, is not listed.
-    """
-    keys = dict.fromkeys((*conditions, *reference))
-    differing = [key for key in keys if conditions.get(key) != reference.get(key)]
-    shown = [key for key in differing if not _follows(key, differing, conditions, reference)]
-    told = {key: _told(key, conditions.get(key), reference.get(key)) for key in shown}
-    texts = []
-    for key, text in told.items():
-        name = _name_of(key)
-        # Two sections may have a setting of the same name.
-        twice = any(_name_of(k) == name and told[k] != text for k in told)
-        texts.append(f"{key if twice else name} {text}")
-    return list(dict.fromkeys(texts))
-
-
-def _follows(
-    key: str, differing: Sequence[str], conditions: Conditions, reference: Conditions
-) -> bool:
-    """Whether a difference only comes with that of a choice: another scenario, another backbone."""
-    section = key.partition(".")[0]
-    choice = _FOLLOWS.get(key, f"{section}.name")
-    one_sided = key not in conditions or key not in reference
-    return key != choice and choice in differing and (one_sided or key in _FOLLOWS)
-
-
-def _name_of(key: str) -> str:
-    return _WORDS.get(key, key.rpartition(".")[2])
-
-
-def _told(key: str, value: str | None, reference: str | None) -> str:
-    if key == "class_names":
-        return "differ"
-    return f"{_word(value)} instead of {_word(reference)}"
-
-
-def _word(text: str | None) -> str:
-    """A recorded value as a recipe writes it, shortened."""
-    if text is None:
-        return "not recorded"
-    value = json.loads(text)
-    if value is None:
-        return "none"
-    word = label_of(value) if isinstance(value, str) else text
-    return word if len(word) <= _MAX_LENGTH else word[: _MAX_LENGTH - 1] + "…"

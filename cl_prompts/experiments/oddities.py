@@ -19,12 +19,8 @@ def oddities(groups: Mapping[str, Sequence[Run]]) -> list[str]:
     Args:
         groups: runs of each row, by its label.
     """
-    return [
-        *_single_seeds(groups),
-        *_single_points(groups),
-        *_points(groups),
-        *_small_tasks(groups),
-    ]
+    kinds = (_single_seeds, _single_points, _points, _small_tasks)
+    return [sentence for kind in kinds for sentence in kind(groups)]
 
 
 def _single_seeds(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:

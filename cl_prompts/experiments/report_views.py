@@ -105,10 +105,7 @@ def section_view(section: Section, styles: Styles, gallery: Gallery) -> View:
         "rows_by_name": section.rows(section.by_name),
         **_curves_view(section, styles, gallery),
         "streams": _stream_views(section, gallery),
-        "strategies": [
-            _strategy_view(section, label, group, gallery)
-            for label, group in section.groups.items()
-        ],
+        "strategies": [_strategy_view(section, label, gallery) for label in section.groups],
     }
 
 
@@ -219,8 +216,9 @@ def _stream_views(section: Section, gallery: Gallery) -> list[tuple[str, View]]:
     return views
 
 
-def _strategy_view(section: Section, label: str, group: list[Run], gallery: Gallery) -> View:
+def _strategy_view(section: Section, label: str, gallery: Gallery) -> View:
     """Pictures of each run of a row, and the settings of its first."""
+    group = section.groups[label]
     return {
         "label": label,
         "runs": [_run_view(section.title, label, run, gallery) for run in group],

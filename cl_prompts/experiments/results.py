@@ -17,7 +17,8 @@ from cl_prompts.experiments.columns import (
     Column,
     Lookup,
 )
-from cl_prompts.experiments.comparable import Conditions, differences, flat, tables
+from cl_prompts.experiments.comparable import Conditions, flat, tables
+from cl_prompts.experiments.differences import differences
 from cl_prompts.experiments.names import labels_of
 from cl_prompts.experiments.runs import Run
 

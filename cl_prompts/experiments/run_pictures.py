@@ -59,7 +59,7 @@ def _class_pictures(run: Run) -> Iterator[RunPicture]:
         yield RunPicture(
             "classes",
             f"{measure} of each class over samples seen",
-            f"{measure.capitalize()} of each class over samples seen; white lines end tasks.",
+            f"{measure.capitalize()} of each class over samples seen; lines end tasks.",
             pictures.class_heatmap_figure(
                 points,
                 matrix,

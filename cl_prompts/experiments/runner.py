@@ -145,6 +145,7 @@ class TaskLoop:
         """Start the clock and reset the counters."""
         self.parts = parts
         self.folder = folder
+        self._identity: dict[str, Any] = {}
         self.tasks_done = 0
         self.total = parts.strategy.train_epochs * _stream_length(parts)
         self._counter = parts.strategy.model.backbone.counter
@@ -161,7 +162,8 @@ class TaskLoop:
             InputError: the checkpoint is damaged, or that of another run.
         """
         parts = self.parts
-        self.folder.claim(identity_of(parts))
+        self._identity = identity_of(parts)
+        self.folder.claim(self._identity)
         state = self.folder.load_checkpoint()
         if state is None:
             self.folder.write_text("stream.json", parts.split.to_json())
@@ -259,7 +261,11 @@ class TaskLoop:
     def write_summary(self, status: str, error: str | None = None) -> None:
         """Write ``summary.json``, which is valid at every moment of a run."""
         summary = summary_of(
-            self.parts, seconds=self.seconds(), macs=self.macs(), command=self.folder.command()
+            self.parts,
+            seconds=self.seconds(),
+            macs=self.macs(),
+            command=self.folder.command(),
+            identity=self._identity,
         )
         content = {"status": status, "error": error, **summary}
         if status == "running":

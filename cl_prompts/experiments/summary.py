@@ -23,7 +23,12 @@ def results_of(parts: Parts) -> dict[str, float | None]:
 
 
 def summary_of(
-    parts: Parts, *, seconds: float, macs: Mapping[str, float], command: str
+    parts: Parts,
+    *,
+    seconds: float,
+    macs: Mapping[str, float],
+    command: str,
+    identity: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Content of ``summary.json`` except for the status.
 
@@ -33,11 +38,14 @@ def summary_of(
         macs: multiply-accumulates of the backbone in ``train`` and ``evaluation``, and the images
             ``evaluated``.
         command: what was typed to make the run.
+        identity: see :func:`~cl_prompts.experiments.identity.identity_of`; what it holds of data,
+            stream and backbone tells which runs may be compared.
     """
     settings = parts.settings
     strategy = parts.strategy
     backbone = strategy.model.backbone
     per_pass = backbone.forward_macs
+    known = identity or {}
     return {
         "recipe": settings.recipe,
         "strategy": settings.strategy,
@@ -60,6 +68,9 @@ def summary_of(
         "task_ends": [end.samples_seen for end in parts.anytime.curve.task_ends],
         "results": results_of(parts),
         "definitions": DEFINITIONS,
+        "data": known.get("data"),
+        "stream_hash": known.get("stream"),
+        "backbone_hash": known.get("backbone"),
         "single_class_batches": (
             int(strategy.single_class_batches) if strategy.class_mask == "batch" else None
         ),

@@ -31,11 +31,12 @@ def test_a_gallery_gives_every_picture_a_file_of_its_own() -> None:
 
 
 def test_a_reference_of_other_seeds_leaves_the_others_comparable(tmp_path: Path) -> None:
-    fake_run(tmp_path, "joint", 3)
-    fake_run(tmp_path, "mvp")
+    small: Any = {"n_tasks": 1, "n_classes": 2}
+    fake_run(tmp_path, "joint", 3, **small)
+    fake_run(tmp_path, "mvp", **small)
     found = view(tmp_path)
     assert (found["same_seeds"], found["comparable_seeds"]) == (False, True)
-    fake_run(tmp_path, "linear_probe", 2)
+    fake_run(tmp_path, "linear_probe", 2, **small)
     assert not view(tmp_path)["comparable_seeds"]
 
 

@@ -42,7 +42,7 @@ def class_heatmap_figure(
         x: (points,) samples seen, increasing.
         matrix: (classes, points) accuracies 0..1, NaN before a class is seen.
         class_names: names of the rows of ``matrix``; written for at most 40.
-        task_ends: samples seen at the end of each task, drawn as white lines.
+        task_ends: samples seen at the end of each task, drawn as lines.
         measure: what ``matrix`` holds, "class accuracy" or "average precision".
     """
     points = np.asarray(x, float)
@@ -91,7 +91,7 @@ def class_forgetting_figure(
 ) -> Figure:
     """Accuracy or average precision of each class after every task, and its final forgetting.
 
-    Classes are sorted by when they were first measured; white lines separate the tasks. The right
+    Classes are sorted by when they were first measured; lines separate the tasks. The right
     column is the best value after an earlier task minus the last one, negative where the class
     improved.
 

@@ -67,9 +67,10 @@ def stream_figure(
                     fontsize=8,
                     color="white" if depth > 0.5 else INK,
                 )
+    finish(matrix, xlabel="task", ylabel="class")
+    # Ticks have the colour of their kind, not that of ``finish``.
     _stream_row_labels(matrix, [short(names[c]) for c in rows], kinds)
     task_ticks(matrix.xaxis, n_tasks)
-    finish(matrix, xlabel="task", ylabel="class")
     absent = n_classes - len(rows)
     note = f"stronger colour: larger share of the class's {unit}" + (
         f"; {absent} class{'es' * (absent > 1)} not in the stream" if absent else ""
