@@ -259,7 +259,11 @@ class TaskLoop:
     def write_summary(self, status: str, error: str | None = None) -> None:
         """Write ``summary.json``, which is valid at every moment of a run."""
         summary = summary_of(
-            self.parts, seconds=self.seconds(), macs=self.macs(), command=self.folder.command()
+            self.parts,
+            seconds=self.seconds(),
+            macs=self.macs(),
+            command=self.folder.command(),
+            with_results=status != "running",
         )
         content = {"status": status, "error": error, **summary}
         if status == "running":

@@ -23,7 +23,12 @@ def results_of(parts: Parts) -> dict[str, float | None]:
 
 
 def summary_of(
-    parts: Parts, *, seconds: float, macs: Mapping[str, float], command: str
+    parts: Parts,
+    *,
+    seconds: float,
+    macs: Mapping[str, float],
+    command: str,
+    with_results: bool = True,
 ) -> dict[str, Any]:
     """Content of ``summary.json`` except for the status.
 
@@ -33,6 +38,7 @@ def summary_of(
         macs: multiply-accumulates of the backbone in ``train`` and ``evaluation``, and the images
             ``evaluated``.
         command: what was typed to make the run.
+        with_results: compute the results so far; their cost grows with the tasks.
     """
     settings = parts.settings
     strategy = parts.strategy
@@ -58,7 +64,7 @@ def summary_of(
         "samples_seen": strategy.samples_seen,
         "whole_stream": strategy.whole_stream,
         "task_ends": [end.samples_seen for end in parts.anytime.curve.task_ends],
-        "results": results_of(parts),
+        "results": results_of(parts) if with_results else {},
         "definitions": DEFINITIONS,
         "single_class_batches": (
             int(strategy.single_class_batches) if strategy.class_mask == "batch" else None
