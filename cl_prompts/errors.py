@@ -30,7 +30,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
         name: what the user wrote.
         known: the names that exist.
     """
-    names = sorted(map(str, known))
+    names = sorted(set(map(str, known)))
     name = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     some = (

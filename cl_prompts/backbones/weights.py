@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.backbones.vit import FrozenViT, Precision
-from cl_prompts.checks import shown
+from cl_prompts.checks import short
 from cl_prompts.errors import InputError, unknown
 
 EMBEDDED = "glyph_vit_tiny"
@@ -242,7 +242,7 @@ def _check_exists(path: Path) -> None:
         found = path.is_file()
     except OSError as error:
         reason = error.strerror
-        raise InputError(f"weight file {shown(str(path))} cannot be read: {reason}") from error
+        raise InputError(f"weight file {short(path)} cannot be read: {reason}") from error
     if not found:
         raise InputError(
             f"weight file {path} does not exist: pass weights=timm, weights=random or an existing"

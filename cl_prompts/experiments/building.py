@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from cl_prompts.backbones.devices import check_precision, pick_device
+from cl_prompts.backbones.pixels import check_pixels
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import (
@@ -22,7 +23,7 @@ from cl_prompts.datasets.bad_images import (
 from cl_prompts.datasets.registry import DATASETS, DataSet, load_dataset
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.memory import check_memory, fitting
-from cl_prompts.experiments.names import label_of
+from cl_prompts.experiments.names import is_dotted, label_of
 from cl_prompts.experiments.settings import Settings
 from cl_prompts.experiments.signatures import filled_parameters
 from cl_prompts.scenarios import benchmark_from_split
@@ -75,6 +76,9 @@ class Builder:
         """
         torch.manual_seed(settings.seed)
         data, backbone = self._data_and_backbone(settings)
+        if is_dotted(settings.dataset["name"]):
+            # A test image, since looking at a training image would draw an augmentation.
+            check_pixels(data.test[0][0][None], backbone.image_size)
         split = split_of(settings, data)
         kind = strategy_class(settings.strategy)
         plain = kind.plain_images and not settings.options.get("augmented_views")

@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from cl_prompts.checks import shown
+from cl_prompts.checks import short
 from cl_prompts.errors import InputError, RunError
 
 # Columns of the report that a terminal of 80 columns has no room for.
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # A path that cannot be used is bad input; a disk that is full or broken is a fault.
         reason = error.strerror or error
-        place = f"{shown(str(error.filename))}: " if error.filename else ""
+        place = f"{short(error.filename)}: " if error.filename else ""
         print(f"cl-prompts: {place}{reason}", file=sys.stderr)
         return 2 if error.errno in _OF_PATHS else 1
     except KeyboardInterrupt as error:

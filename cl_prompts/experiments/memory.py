@@ -52,7 +52,7 @@ def gigabytes(n_bytes: float) -> str:
     '512 GB'
     """
     value = n_bytes / 1e9
-    return f"{value:.1f} GB" if value < 10 else f"{value:.4g} GB"
+    return f"{value:.1f} GB" if value < 10 else f"{value:,.0f} GB"
 
 
 class AllocationLimit(TorchDispatchMode):

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from cl_prompts.checks import shown
+from cl_prompts.checks import short, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.signatures import section_parameters
 from cl_prompts.experiments.values import Loader, as_list, as_names, in_one_line
@@ -59,7 +59,7 @@ def recipe_text(name: str) -> str:
             ) from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InputError(f"recipe file {shown(name)} cannot be read: {reason}") from error
+            raise InputError(f"recipe file {short(name)} cannot be read: {reason}") from error
     if name not in recipe_names():
         raise unknown("recipe", name, recipe_names())
     return resources.files(__package__).joinpath("recipes", f"{name}.yaml").read_text()

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from cl_prompts.checks import shown
+from cl_prompts.checks import short
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments import files
 from cl_prompts.experiments.checkpoint import Checkpoint
@@ -284,4 +284,4 @@ def new_path(out: Path, settings: Settings) -> Path:
 
 def _uncreatable(path: Path, error: OSError) -> InputError | RunError:
     kind = RunError if error.errno in _REFUSING else InputError
-    return kind(f"run folder {shown(str(path))} cannot be created: {reason_of(error)}")
+    return kind(f"run folder {short(path)} cannot be created: {reason_of(error)}")

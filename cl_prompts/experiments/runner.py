@@ -266,6 +266,7 @@ class TaskLoop:
             macs=self.macs(),
             command=self.folder.command(),
             identity=self._identity,
+            with_results=status != "running",
         )
         content = {"status": status, "error": error, **summary}
         if status == "running":

@@ -74,12 +74,14 @@ class Settings:
         Raises:
             InputError: the text is damaged.
         """
+        what = "these are not the settings of a run"
         try:
-            settings = cls(**yaml.load(text, Loader=Loader))
+            values = yaml.load(text, Loader=Loader)
+            if not isinstance(values, dict):
+                raise TypeError("they map no settings to values")
+            settings = cls(**values)
         except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-            raise InputError(
-                f"these are not the settings of a run: {in_one_line(error)}"
-            ) from error
+            raise InputError(f"{what}: {in_one_line(error)}") from error
         return settings.checked()
 
     def checked(self) -> Settings:
@@ -90,18 +92,18 @@ class Settings:
         """
         for key in ("recipe", "strategy", "device"):
             if not isinstance(getattr(self, key), str):
-                raise InputError(f"{key} is {getattr(self, key)!r}: it should be a text")
+                raise InputError(f"{key} is {shown(getattr(self, key))}: it should be a text")
         for key in (*SECTIONS, "options"):
             section = getattr(self, key)
             if not isinstance(section, dict) or not all(isinstance(name, str) for name in section):
-                raise InputError(f"{key} is {section!r}: it should map names to values")
+                raise InputError(f"{key} is {shown(section)}: it should map names to values")
         return Settings(
             recipe=self.recipe,
             strategy=self.strategy,
             seed=as_seed("seed", self.seed),
             stream_seed=as_seed("stream_seed", self.stream_seed),
             device=self.device,
-            num_workers=whole_number("num_workers", self.num_workers, 0),
+            num_workers=whole_number("num_workers", self.num_workers, 0, MOST_WORKERS),
             checkpoint_every=_interval(self.checkpoint_every),
             options=_options(
                 {"training": {}, "strategies": {self.strategy: self.options}}, self.strategy

@@ -29,6 +29,7 @@ def summary_of(
     macs: Mapping[str, float],
     command: str,
     identity: Mapping[str, Any] | None = None,
+    with_results: bool = True,
 ) -> dict[str, Any]:
     """Content of ``summary.json`` except for the status.
 
@@ -40,6 +41,7 @@ def summary_of(
         command: what was typed to make the run.
         identity: see :func:`~cl_prompts.experiments.identity.identity_of`; what it holds of data,
             stream and backbone tells which runs may be compared.
+        with_results: compute the results so far; their cost grows with the tasks.
     """
     settings = parts.settings
     strategy = parts.strategy
@@ -66,7 +68,7 @@ def summary_of(
         "samples_seen": strategy.samples_seen,
         "whole_stream": strategy.whole_stream,
         "task_ends": [end.samples_seen for end in parts.anytime.curve.task_ends],
-        "results": results_of(parts),
+        "results": results_of(parts) if with_results else {},
         "definitions": DEFINITIONS,
         "data": known.get("data"),
         "stream_hash": known.get("stream"),

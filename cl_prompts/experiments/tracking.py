@@ -17,7 +17,7 @@ from cl_prompts.experiments import pictures
 from cl_prompts.experiments.inside import Inside
 from cl_prompts.experiments.run_folder import EXAMPLES_FILE, RunFolder
 from cl_prompts.experiments.series import stream_view
-from cl_prompts.metrics.continual import Evaluation, a_auc, class_forgetting, task_accuracy
+from cl_prompts.metrics.continual import Evaluation, a_auc, class_forgetting, latest_task_accuracy
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
@@ -94,7 +94,7 @@ class Tracker(BaseSGDPlugin):
 
     def _task_end(self, samples: int) -> list[tuple[int, str, str, float]]:
         """Write the value of each task and forgetting to TensorBoard; the same as rows."""
-        latest = task_accuracy(self.anytime.curve, self.anytime.new_classes)[:, -1].tolist()
+        latest = latest_task_accuracy(self.anytime.curve, self.anytime.new_classes).tolist()
         rows = _rows(samples, f"task_end_{self.measure}", "task", latest)
         for _, _, scope, value in rows:
             tag = f"task_{self.measure}/{scope.replace(':', '_')}"

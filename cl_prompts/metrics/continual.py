@@ -30,6 +30,7 @@ __all__ = [
     "class_forgetting",
     "forgetting",
     "forward_transfer",
+    "latest_task_accuracy",
     "multi_label_run_results",
     "results",
     "task_accuracy",
@@ -116,19 +117,34 @@ def task_accuracy(curve: Curve, new_classes: Tasks, *, pooled: bool = False) -> 
         pooled: over the test images of the task's classes, as published code tests a task;
             otherwise the mean over classes.
     """
-    table = torch.full((len(new_classes), len(curve.task_ends)), float("nan"), dtype=torch.float64)
-    for i, classes in enumerate(new_classes):
-        for t, end in enumerate(curve.task_ends):
-            if t < i or not classes:
-                continue
-            values = end.by_class[list(classes)]
-            if pooled and end.images is not None:
-                images = end.images[list(classes)].to(values.dtype)
-                right = (values * images).nansum()
-                table[i, t] = right / images[~values.isnan()].sum()
+    ends = curve.task_ends
+    table = torch.full((len(new_classes), len(ends)), float("nan"), dtype=torch.float64)
+    if not ends:
+        return table
+    values = torch.stack([end.by_class for end in ends]).double()
+    counts = torch.stack(
+        [torch.ones_like(end.by_class) if end.images is None else end.images for end in ends]
+    ).double()
+    # One step for each task, not for each pair of task and end: there may be a thousand tasks.
+    for i, classes in enumerate(new_classes[: len(ends)]):
+        if classes:
+            rows = values[i:, list(classes)]
+            if pooled:
+                images = counts[i:, list(classes)]
+                right = (rows * images).nansum(dim=1)
+                table[i, i:] = right / images.masked_fill(rows.isnan(), 0).sum(dim=1)
             else:
-                table[i, t] = values.nanmean()
+                table[i, i:] = rows.nanmean(dim=1)
     return table
+
+
+def latest_task_accuracy(curve: Curve, new_classes: Tasks) -> Tensor:
+    """(tasks,): the last column of :func:`task_accuracy`, without making the others."""
+    latest = curve.task_ends[-1].by_class.double()
+    means = [
+        latest[list(c)].nanmean() if c else latest.new_tensor(float("nan")) for c in new_classes
+    ]
+    return torch.stack(means) if means else latest.new_empty(0)
 
 
 def accuracy_by_task(curve: Curve, new_classes: Tasks) -> Tensor:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from cl_prompts.datasets import registry
 from cl_prompts.errors import InputError
+from cl_prompts.experiments import building
 from cl_prompts.experiments.building import Builder, Parts, remarks
 from cl_prompts.experiments.settings import plan
 from tests.experiments import own_parts
@@ -198,10 +199,13 @@ def test_the_files_of_a_data_set_are_checked_once(
         pixels = np.random.default_rng(len(str(folder))).integers(0, 255, (8, 8, 3), np.uint8)
         Image.fromarray(pixels).save(folder / "0.png")
     checked = []
-    original = registry.check_images
-    monkeypatch.setattr(
-        registry, "check_images", lambda data: checked.append(data.name) or original(data)
-    )
+    original = building.check_images
+
+    def check_images(data: Any, progress: Any) -> Any:
+        checked.append(data.name)
+        return original(data, progress)
+
+    monkeypatch.setattr(building, "check_images", check_images)
     where = ["dataset=folder", f"dataset.root={tmp_path}", "n_tasks=2", "seed=1,2"]
     builder = Builder()
     for settings in plan("digits", ["strategy=ncm,linear_probe", *where]):

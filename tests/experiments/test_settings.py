@@ -59,7 +59,7 @@ def test_sections_give_name_and_arguments() -> None:
         (["seed=-1"], "seed must be a whole number from 0 to"),
         (["seed=99999999999999999999"], "(2^63 - 1), not 99999999999999999999"),
         (["stream_seed=1.5"], "stream_seed must be a whole number"),
-        (["batch_size=3", "num_workers=-1"], "num_workers must be a whole number of at least 0"),
+        (["batch_size=3", "num_workers=-1"], "num_workers must be a whole number from 0 to 256"),
     ],
 )
 def test_mistakes_get_one_sentence(overrides: list[str], says: str) -> None:

@@ -1,0 +1,477 @@
+"""Bad inputs, each with what the command line says to it: the table in ``docs/bad_inputs.md``.
+
+``python -m tests.experiments.bad_inputs`` writes the page anew; a test compares it. Every command
+runs in a folder that holds :data:`FILES` and what :func:`furnish` adds, on few images, with as much
+memory as :data:`MEMORY` says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from cl_prompts.backbones import create_backbone
+from cl_prompts.experiments import memory
+from cl_prompts.experiments.cli import main
+from tests.few_images import few_images
+
+PAGE = Path(__file__).parents[2] / "docs" / "bad_inputs.md"
+MEMORY = 16 * 10**9
+NINES = "9" * 5000
+LONG = "x" * 5000
+
+BASE = "extends: digits\n"
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"
+    for old, new in zip("abcdef", "bcdefg", strict=True)
+)
+#: recipes: file name -> text
+FILES: dict[str, str | bytes] = {
+    "list.yaml": "- a\n",
+    "text.yaml": "hello\n",
+    "open.yaml": "a: [1,\n",
+    "tab.yaml": "a:\n\tb: 1\n",
+    "latin.yaml": b"# Caf\xe9\nextends: digits\n",
+    "utf16.yaml": "extends: digits\n".encode("utf-16"),
+    "nul.yaml": b"a: \0\n",
+    "deep.yaml": "a: " + "[" * 3000 + "]" * 3000,
+    "deep_map.yaml": "a: " + "{a: " * 3000 + "1" + "}" * 3000,
+    "twice.yaml": BASE + "seeds: 1\nseeds: 2\n",
+    "twice_inside.yaml": BASE + "scenario: {n_tasks: 3, n_tasks: 4}\n",
+    "bomb.yaml": BOMB,
+    "cycle.yaml": BASE + "evaluation: &e {every: *e}\n",
+    "number_key.yaml": "1: 2\n",
+    "number_key_inside.yaml": BASE + "scenario: {1: 2}\n",
+    "null_key.yaml": BASE + "null: 2\n",
+    "list_key.yaml": "? [a, b]\n: 2\n",
+    "strategy_key.yaml": BASE + "strategies: {1: {}}\n",
+    "date.yaml": BASE + "training: {lr: 2001-01-01}\n",
+    "no_date.yaml": BASE + "training: {lr: 2001-99-01}\n",
+    "no_number.yaml": BASE + "seeds: 0b_\n",
+    "huge_number.yaml": BASE + f"seeds: {NINES}\n",
+    "python.yaml": BASE + "seeds: !!python/object/apply:os.system ['true']\n",
+    "no_anchor.yaml": "a: *b\n",
+    "two.yaml": BASE + "---\nseeds: 1\n",
+    "merge.yaml": BASE + "scenario: {<<: 3}\n",
+    "self.yaml": "extends: self.yaml\n",
+    "one.yaml": "extends: other.yaml\n",
+    "other.yaml": "extends: one.yaml\n",
+    "extends_list.yaml": "extends: [digits, cifar100]\n",
+    "extends_nothing.yaml": "extends: nothing\n",
+    "data_list.yaml": BASE + "dataset: {name: [a, b]}\n",
+    "scenario_list.yaml": BASE + "scenario: {name: [a, b]}\n",
+    "backbone_map.yaml": BASE + "backbone: {name: {a: b}}\n",
+    "data_number.yaml": BASE + "dataset: {name: 3}\n",
+    "scenario_number.yaml": BASE + "scenario: 3\n",
+    "no_data.yaml": "strategies: mvp\n",
+    "no_strategy.yaml": "dataset: digits\nscenario: si_blurry\nbackbone: glyph_vit_tiny\n",
+    "strategies_number.yaml": BASE + "strategies: 3\n",
+    "strategy_number.yaml": BASE + "strategies: {mvp: 3}\n",
+    "run_number.yaml": BASE + "run: 3\n",
+    "run_empty.yaml": BASE + "run: []\n",
+    "seeds_null.yaml": BASE + "seeds:\n",
+    "seeds_map.yaml": BASE + "seeds: {a: 1}\n",
+    "section.yaml": BASE + "scenari: {n_tasks: 3}\n",
+    "scenario.yaml": BASE + "scenario: {name: si_blury, n_tasks: 3, disjoint_percent: 20}\n",
+    "strategy.yaml": BASE + "strategies: {mvpp: {pool_size: 3}}\n",
+    "data.yaml": BASE + "dataset: {name: digit, classes: 3}\n",
+    "nan.yaml": BASE + "training: {lr: .nan}\n",
+    "mean.yaml": BASE + "backbone: {normalisation: [[.nan, 0, 0], [1, 1, 1]]}\n",
+    "std.yaml": BASE + "backbone: {normalisation: [[0, 0, 0], [1, 1, .inf]]}\n",
+    "words.yaml": BASE + "backbone: {normalisation: [[a, b, c], [1, 1, 1]]}\n",
+    "device.yaml": BASE + "device: [cpu]\n",
+    "run/config.yaml": "",
+    "broken/train/a/x.png": "no image",
+    "file": "x",
+    "empty.safetensors": "",
+    "text.pth": "hello",
+    "x.npz": "x",
+    "own.py": """from cl_prompts.datasets.registry import as_dataset
+import torch
+from torch.utils.data import TensorDataset
+
+number = 3
+
+def broken():
+    raise ValueError("a mistake of my own")
+
+def nothing():
+    return None
+
+def labelled(value: int):
+    data = TensorDataset(torch.rand(20, 3, 32, 32), torch.zeros(20))
+    data.targets = [value] * 10 + [0] * 10
+    return as_dataset(data, data, name="labelled")
+
+def pixels(value: float):
+    data = TensorDataset(torch.full((20, 3, 32, 32), value), torch.arange(20) % 2)
+    data.targets = [i % 2 for i in range(20)]
+    return as_dataset(data, data, name="pixels")
+
+def split(labels, n_tasks: int = 2):
+    raise KeyError("x")
+
+def no_split(labels, n_tasks: int = 2):
+    return 5
+
+class Thing:
+    pass
+""",
+    "unreadable.py": "x = (",
+}
+
+#: title -> commands; ``d`` stands for ``validate digits``
+COMMANDS: dict[str, str] = {
+    "Commands": """
+        validate digits --frob
+        ls stray
+        run digits --resume run
+        run
+        d n_tasks
+        d =3
+        d .=3
+        d lr.=3
+        show nothing
+        show latin.yaml
+        report nowhere
+        report file
+        report run
+        run --resume nowhere
+        run --resume file
+        run --resume run
+        run digits strategy=ncm seed=1 --quiet --out file
+        run digits strategy=ncm seed=1 --quiet --out LONG
+    """,
+    "Recipes": "validate nothing\nvalidate ''\nvalidate missing.yaml\nvalidate folder.yaml\n"
+    "validate LONG.yaml\n"
+    + "\n".join(f"validate {name}" for name in FILES if name.endswith(".yaml") and "/" not in name),
+    "Keys": """
+        d pool_siz=3
+        d n_selectors=3
+        d scenario.pool_size=3
+        d frob.lr=3
+        d er.lr=3
+        d mvp.lrr=3
+        d training.pool_size=3
+        d mvp.mvp.lr=3
+        d scenario=class_incremental disjoint_percent=3
+        d model=3
+        d optimizer=adam
+        d multi_label=true
+    """,
+    "Names": """
+        d scenario=si_blury n_tasks=3
+        d scenario=si_blury scenario.n_tasks=3
+        d strategy=mvpp pool_size=3
+        d dataset=digts classes=3
+        d dataset=[]
+        d backbone=3
+        d backbone=vit_base_patch16_225
+        d backbone=vit_base_patch16_224.nonsense
+        d backbone=resnet18 weights=random
+        d backbone=vit_base_patch16_siglip_224 weights=random
+        d strategy=[]
+        d strategy=
+        d strategy=3
+        d strategy=[[mvp]]
+        d strategy='{a: 1}'
+        d scenario=own:split
+        d scenario=own:no_split
+        d scenario=own:number
+        d scenario=own:missing
+        d scenario=unreadable:x
+        d scenario=:
+        d scenario=.x:y
+        d dataset=own:broken
+        d dataset=own:nothing
+        d dataset=own:number
+        d dataset=nowhere:x
+        d strategy=own:Thing
+        d strategy=own:number
+    """,
+    "Seeds and machines": """
+        d seeds=[]
+        d seed=
+        d seed=-1
+        d seed=1.5
+        d seed=x
+        d seed=1,x
+        d seed=true
+        d seed=9223372036854775808
+        d seed=NINES
+        d seed=[1,
+        d stream_seed=x
+        d stream_seed=[1,2]
+        d device=meta
+        d device=
+        d device=gpu
+        d device=cpu:99
+        d device=hpu
+        d device=3
+        d num_workers=-1
+        d num_workers=1000000
+        d num_workers=x
+    """,
+    "Numbers": """
+        d lr=.nan
+        d lr=nan
+        d lr=.inf
+        d lr=1e400
+        d lr=0
+        d lr=-1
+        d lr=x
+        d lr=
+        d lr=null
+        d lr=[1]
+        d lr=true
+        d lr=NINES
+        d clip_norm=.nan
+        d clip_norm=0
+        d train_mb_size=0
+        d train_mb_size=9223372036854775808
+        d eval_mb_size=0
+        d online_iter=0
+        d train_epochs=2.5
+        d strategy=joint train_epochs=1000000000000000000000
+        d every=0
+        d every=.nan
+        d evaluation.batch_size=0
+        d buffer_size=-1
+        d period=0
+        d strategy=mvp pool_size=0
+        d strategy=mvp pool_size=1e9
+        d strategy=mvp gamma=.nan
+        d strategy=mvp margin=.inf
+        d strategy=mvp e_blocks=[1,
+        d strategy=mvp e_blocks={
+        d strategy=mvp e_blocks=1,}
+        d strategy=mvp e_blocks=99
+        d strategy=mvp e_blocks=a,b
+        d strategy=l2p top_k=100
+        d strategy=l2p pull_weight=.nan
+        d strategy=ranpac ridge=0
+        d strategy=slda shrinkage=.nan
+        d strategy=lwf temperature=0
+        d strategy=rainbow rehearsal_epochs=-1
+    """,
+    "Words": """
+        d points=never
+        d schedule=nope
+        d precision=fp64
+        d normalisation=wrong
+        d normalisation=[[1,2],[1,2]]
+        d normalisation=[[1,2,3],[0,0,0]]
+        d class_mask=past
+        d boundaries=maybe
+        d crop=square
+        d crop=whole
+        d on_bad_image=ignore
+        d augment=3
+    """,
+    "Sizes": """
+        d strategy=er buffer_size=100000000000
+        d strategy=mvp pool_size=1000000000
+        d strategy=l2p prompt_length=1000000000
+        d strategy=dual_prompt e_length=1000000000
+        d strategy=coda_prompt n_components=1000000000
+        d strategy=multi_lane n_selectors=1000000000
+        d strategy=ranpac projection=100000
+        d strategy=ranpac projection=1000000000000
+        d strategy=ranpac projection=NINES
+        d image_size=33
+        d image_size=0
+        d image_size=-32
+        d image_size=1000000
+        d image_size=NINES
+        d image_size=x
+    """,
+    "Streams": """
+        d n_tasks=0
+        d n_tasks=-1
+        d n_tasks=2.5
+        d n_tasks=x
+        d n_tasks=1000000000
+        d n_tasks=NINES
+        d disjoint_percent=101
+        d disjoint_percent=-1
+        d disjoint_percent=.nan
+        d blurry_percent=.inf
+        d blurry_percent=x
+        d scenario=class_incremental n_tasks=100
+        d scenario=class_incremental scenario.class_order=[0,0]
+        d scenario=mlcil
+        validate digit_scenes n_tasks=100
+    """,
+    "Data": """
+        d classes=0
+        d classes=-1
+        d classes=11
+        d classes=x
+        d classes=[1,1]
+        d classes=[]
+        d classes=[[1]]
+        d classes=[0,9223372036854775808]
+        d class_order=[0,1]
+        d class_order=-1
+        d class_order=.nan
+        d cache_gb=.nan
+        d cache_gb=-1
+        d dataset=own:labelled
+        d dataset=own:labelled value=9223372036854775808
+        d dataset=own:labelled value=-1
+        d dataset=own:labelled value=1000000000000
+        d dataset=own:pixels value=255.0 n_tasks=2
+        d dataset=own:pixels value=-2.0 n_tasks=2
+        d dataset=folder
+        d dataset=folder root=nothing
+        d dataset=folder root=nowhere
+        d dataset=folder root=file
+        d dataset=folder root=untested
+        d dataset=folder root=broken
+        d dataset=folder root=LONG
+        d dataset=folder root=3
+        d dataset=cifar100 root=nothing
+        d dataset=voc2007 root=nothing
+    """,
+    "Weights": "\n".join(
+        f"d weights={name}"
+        for name in [
+            *("nothing", "timm", "LONG", "folder.yaml", "empty.safetensors", "cut.safetensors"),
+            *("nan.safetensors", "inf.safetensors", "text.pth", "list.pth", "none.pth"),
+            *("sparse.pth", "meta.pth", "complex.pth", "quantised.pth", "keys.pth", "circle.pth"),
+            *("short.pth", "x.npz", "3", "[a]"),
+        ]
+    ),
+    "Faults of a run": """
+        run digits strategy=linear_probe seed=1 lr=1e30 --quiet
+        run digits strategy=mvp seed=1 lr=1e308 --quiet
+        run digits strategy=ncm seed=1 dataset=folder root=broken on_bad_image=defer n_tasks=2
+    """,
+}
+
+
+def furnish() -> None:
+    """Fill the working folder."""
+    for name, text in FILES.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(text.encode() if isinstance(text, str) else text)
+    for name in ("folder.yaml", "nothing"):
+        Path(name).mkdir()
+    for number, side in enumerate(("train", "test")):
+        for label in "ab":
+            for i in range(3):
+                size = (8 + i, 8 + 2 * number + "ab".index(label))
+                _image(Path("broken", side, label, f"{side}{i}.png"), size)
+            _image(Path("untested", "train", label, "0.png"), (8, 8))
+    state = create_backbone().vit.state_dict()
+    name = "blocks.0.attn.qkv.weight"
+    value = state[name]
+    for word in ("nan", "inf"):
+        save_file({**state, name: value.clone().fill_(float(word))}, f"{word}.safetensors")
+    save_file(state, "cut.safetensors")
+    Path("cut.safetensors").write_bytes(Path("cut.safetensors").read_bytes()[:1000])
+    circle: dict[str, Any] = {}
+    circle["model"] = circle
+    odd: dict[str, Any] = {
+        "list": [1, 2],
+        "none": {},
+        "keys": {1: value},
+        "circle": circle,
+        "short": {**state, "pos_embed": torch.zeros(3)},
+        "sparse": {**state, name: value.to_sparse()},
+        "meta": {**state, name: value.to("meta")},
+        "complex": {**state, name: value.to(torch.complex64)},
+        "quantised": {**state, name: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8)},
+    }
+    for stem, content in odd.items():
+        torch.save(content, f"{stem}.pth")
+
+
+def _image(path: Path, size: tuple[int, int]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size).save(path)
+
+
+@contextlib.contextmanager
+def furnished_folder() -> Iterator[None]:
+    """Work in a furnished folder, with few images and a fixed amount of memory."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(memory, "available_memory", lambda device="cpu": MEMORY)
+        patch.setattr(sys, "path", list(sys.path))
+        patch.setattr(sys, "dont_write_bytecode", True)
+        furnish()
+        with few_images(12, 4), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+        for module in ("own", "unreadable"):
+            sys.modules.pop(module, None)
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """(title, command line as it is shown)."""
+    for title, lines in COMMANDS.items():
+        for line in lines.strip().splitlines():
+            text = line.strip()
+            yield title, re.sub(r"^d ", "validate digits ", text)
+
+
+def answer(command: str) -> tuple[int, str]:
+    """Exit code and what a command says, in this process."""
+    arguments = shlex.split(command.replace("NINES", NINES).replace("LONG", LONG))
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments)
+    said = err.getvalue().strip().replace(os.getcwd(), "FOLDER")
+    said = said.removeprefix("cl-prompts: ")
+    return code, re.sub(r"\d+-\d{8}-\d{6}(-\d+)?", "1-TIME", said)
+
+
+def answers() -> Iterator[tuple[str, str, int, str]]:
+    """(title, command, exit code, sentence) of every row."""
+    with furnished_folder():
+        for title, command in commands():
+            yield (title, command, *answer(command))
+
+
+def page(rows: list[tuple[str, str, int, str]]) -> str:
+    """The page, in Markdown."""
+    lines = [
+        "# Bad inputs",
+        "",
+        "What the command line says to bad input, and its exit code: 2 for input refused before any"
+        " work, 1 for",
+        "a fault during a run. Made by `python -m tests.experiments.bad_inputs`, which also holds"
+        " the recipes and",
+        "files that are named here; `tests/experiments/test_bad_inputs.py` compares. `NINES` stands"
+        " for 5,000 digits,",
+        f"`LONG` for 5,000 letters; the machine has {MEMORY // 10**9} GB of memory.",
+    ]
+    last = ""
+    for title, command, code, said in rows:
+        if title != last:
+            lines += ["", f"## {title}", "", "| `cl-prompts ...` | code | sentence |"]
+            lines += ["| --- | --- | --- |"]
+            last = title
+        cells = [command, said.replace("<", "&lt;")]
+        shown, sentence = (cell.replace("|", "\\|") for cell in cells)
+        lines.append(f"| `{shown}` | {code} | {sentence} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(list(answers())))
