@@ -10,6 +10,7 @@ from torch import Tensor
 from cl_prompts.checks import Positive, Size
 from cl_prompts.metrics.multi_label import average_precision
 from cl_prompts.models.multi_label_ridge import MultiLabelRidge
+from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -36,7 +37,7 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
         129
     """
 
-    withdrawn = ()
+    withdrawn = HEAD_SETTINGS
     plain_images = True
 
     multi_label: bool = True
