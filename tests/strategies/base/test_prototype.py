@@ -102,3 +102,9 @@ def test_they_replay_nothing(kind: str) -> None:
     says = "keeps sums over the whole stream and replays nothing: leave buffer_size at 0"
     with pytest.raises(InputError, match=says):
         make(kind, buffer_size=10)
+
+
+@every
+def test_they_have_no_trained_head(kind: str) -> None:
+    with pytest.raises(InputError, match=r"unknown setting of \w+ 'head_input'"):
+        make(kind, head_input="whitened")
