@@ -37,11 +37,7 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
         129
     """
 
-<<<<<<< HEAD
-    withdrawn = HEAD_SETTINGS  # but several classes per image are defined
-=======
     withdrawn = HEAD_SETTINGS
->>>>>>> h-ridge
     plain_images = True
 
     multi_label: bool = True

@@ -46,11 +46,7 @@ class RanPACProbe(PrototypeStrategy):
         10000.0
     """
 
-<<<<<<< HEAD
-    withdrawn = HEAD_SETTINGS  # but several classes per image are defined
-=======
     withdrawn = HEAD_SETTINGS
->>>>>>> h-ridge
 
     projection: Count = 10_000
     """Random features."""
