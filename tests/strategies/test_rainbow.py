@@ -27,10 +27,10 @@ def test_rehearsal_rates_are_warm_restarts() -> None:
 
 
 def test_a_rehearsal_passes_over_the_buffer_and_gives_the_rates_back() -> None:
-    strategy = fit(make("rainbow", rehearsal_epochs=3, period=None, lr=0.02), experiences())
+    strategy = fit(make("rainbow", rehearsal_epochs=4, period=None, lr=0.02), experiences())
     before, steps = weights(strategy), strategy.updates
     strategy.finish_task()
-    assert strategy.updates == steps + 3 * 1  # passes over 12 samples in batches of 16
+    assert strategy.updates == steps + 4 * 1  # passes over 12 samples in batches of 16
     assert not same(before, weights(strategy))
     assert [group["lr"] for group in strategy.optimizer.param_groups] == [0.02]
 
