@@ -10,6 +10,9 @@ from cl_prompts.errors import InputError
 def pick_device(name: str | torch.device = "auto") -> torch.device:
     """Resolve a device name; ``"auto"`` is the GPU if there is one, else the CPU.
 
+    A device given by the name "meta", which computes nothing, is refused; ``torch.device("meta")``
+    is taken, as what counts costs needs it.
+
     Raises:
         InputError: not a device, or not present on this machine.
     """
@@ -19,7 +22,7 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        if device.type == "meta" or (device.type == "cpu" and device.index):
+        if name == "meta" or (device.type == "cpu" and device.index):
             raise RuntimeError(f"{device} computes nothing")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, ImportError) as error:

@@ -96,7 +96,7 @@ def test_folders_in_use_and_foreign_folders_are_refused(
     with pytest.raises(InputError, match="exists already"):
         RunFolder.create(unfinished, settings, "")
     (unfinished.parent / "file").touch()
-    with pytest.raises(InputError, match="file/run' cannot be created"):
+    with pytest.raises(InputError, match="file/run cannot be created"):
         RunFolder.create(unfinished.parent / "file" / "run", settings, "")
 
 

@@ -99,7 +99,12 @@ def model_of(kind: str, backbone: FrozenViT) -> ContinualModel:
     small = ALL[kind].options if kind in PROTOTYPES else {}
     buffer = {"buffer_size": 1} if kind in REPLAYING else {}
     strategy = cls_of(kind)(
-        backbone=backbone, n_classes=100, device="meta", evaluator=None, **small, **buffer
+        backbone=backbone,
+        n_classes=100,
+        device=torch.device("meta"),
+        evaluator=None,
+        **small,
+        **buffer,
     )
     model: ContinualModel = strategy.model
     if isinstance(model, MultiLaneViT):
