@@ -46,13 +46,15 @@ class StopRequest:
 def stop_requests() -> Iterator[StopRequest]:
     """Turn the first SIGINT, SIGTERM or SIGHUP into a request; a second one acts at once.
 
-    Outside of the main thread, where signals cannot be handled, nothing is changed.
+    A signal that is ignored, as SIGHUP under ``nohup``, stays so. Outside of the main thread, where
+    signals cannot be handled, nothing is changed.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: h for number, h in handlers.items() if h is not signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in before.items():
@@ -62,7 +64,7 @@ def stop_requests() -> Iterator[StopRequest]:
         request.number = number
         restore()
 
-    for number in SIGNALS:
+    for number in before:
         signal.signal(number, note)
     try:
         yield request

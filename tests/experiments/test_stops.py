@@ -19,6 +19,8 @@ EXEMPT = {"seconds", "images_per_second", "peak_memory_mb", "command"}
 
 def signals_at(monkeypatch: pytest.MonkeyPatch, number: int, samples: int) -> None:
     """Send this process a signal once, when a run has seen so many samples."""
+    # Also where the tests run behind a shell that ignores Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     advance = ProgressLine.after_training_iteration
     left = [samples]
 
