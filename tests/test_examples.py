@@ -18,20 +18,24 @@ EXAMPLES = sorted((ROOT / "examples").glob("own_*.py"))
 QUICK = ["seed=1", "classes=3", "every=200", "online_iter=1"]
 
 
-def outside(folder: Path, *arguments: str) -> str:
-    """What Python prints with these arguments in ``folder``, where only the package is known."""
+def commands(folder: Path, *lines: list[str]) -> str:
+    """What these ``cl-prompts`` commands print in one process, started in ``folder`` as the entry
+    point is; only the package is known there.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    code = (
+        "import json, sys; sys.path.pop(0); from cl_prompts.experiments.cli import main; "
+        "sys.exit(max(main(line) for line in json.loads(sys.argv[1])))"
+    )
     result = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", code, json.dumps(lines)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
-
-
-def command(folder: Path, *arguments: str) -> str:
-    """What ``cl-prompts`` prints in ``folder``, started as its entry point is."""
-    entry = "import sys; sys.path.pop(0); from cl_prompts.experiments.cli import main; "
-    return outside(folder, "-c", f"{entry}sys.exit(main())", *arguments)
 
 
 @pytest.fixture
@@ -51,19 +55,21 @@ def test_examples_are_short(example: Path) -> None:
 def test_own_prompt_method_is_run_resumed_and_reported(here: Path) -> None:
     method = "own_prompt_method:DeepPrompt"
     settings = [f"strategy={method},ncm", "DeepPrompt.prompt_length=2", "n_tasks=2", *QUICK]
-    assert "(DeepPrompt, ncm)" in command(here, "validate", "digits", *settings)
-    told = command(here, "run", "digits", *settings, "--out", "runs")
-    assert "DeepPrompt" in told
+    told = commands(
+        here,
+        ["validate", "digits", *settings],
+        ["run", "digits", *settings, "--out", "runs"],
+    )
+    assert "(DeepPrompt, ncm)" in told
     (folder,) = (here / "runs" / "digits" / "DeepPrompt").iterdir()
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["status"], summary["strategy"]) == ("finished", method)
     assert summary["trainable_parameters"] == 6 * 2 * 128 + 128 * 3 + 3
     # As if its process had been killed at the end.
     (folder / "summary.json").write_text(json.dumps({**summary, "status": "running"}))
-    command(here, "run", "--resume", str(folder), "--quiet")
+    commands(here, ["run", "--resume", str(folder), "--quiet"], ["report", "runs"])
     resumed = json.loads((folder / "summary.json").read_text())
     assert resumed["results"] == summary["results"]
-    command(here, "report", "runs")
     page = (here / "runs" / "report.html").read_text()
     assert '<td class="text name">DeepPrompt</td>' in page
     assert f"strategy: {method}" in page
@@ -74,8 +80,8 @@ def test_own_scenario_is_run_from_a_recipe(here: Path) -> None:
     recipe = "extends: digits\nscenario: {name: 'own_scenario:recurring_classes', visits: 3}\n"
     (here / "mine.yaml").write_text(recipe)
     settings = ["mine.yaml", "strategy=ncm", *QUICK]
-    assert "recurring classes split: 9 tasks, 3 classes" in command(here, "validate", *settings)
-    command(here, "run", *settings, "--out", "runs", "--quiet")
+    told = commands(here, ["validate", *settings], ["run", *settings, "--out", "runs", "--quiet"])
+    assert "recurring classes split: 9 tasks, 3 classes" in told
     (file,) = (here / "runs" / "mine" / "ncm").rglob("summary.json")
     summary = json.loads(file.read_text())
     assert (summary["status"], summary["n_tasks"]) == ("finished", 9)

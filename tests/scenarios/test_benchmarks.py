@@ -4,8 +4,6 @@ strategies training on them."""
 from __future__ import annotations
 
 import inspect
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
@@ -351,16 +349,6 @@ def test_splits_of_other_labels_are_refused(split: Any, test: Any, wrong: np.nda
 
 
 # The package
-
-
-@pytest.mark.slow
-def test_importing_scenarios_loads_no_avalanche() -> None:
-    code = (
-        "import sys, cl_prompts.scenarios as s; s.si_blurry_split([0, 1, 2], n_tasks=2);"
-        "s.load_dataset, s.find_scenario('mlcil'), dir(s);"
-        "assert not [name for name in sys.modules if name.startswith('avalanche')]"
-    )
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
 def test_unknown_name() -> None:
