@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import insort
+from collections import defaultdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cl_prompts.errors import InputError, unknown
+
+#: up to so many held samples a draw permutes them all
+PERMUTED = 4096
 
 
 class ReplayBuffer:
@@ -40,8 +45,19 @@ class ReplayBuffer:
         return self.filled
 
     def draw_slots(self, n: int) -> Tensor:
-        """``min(n, len)`` distinct slots, drawn uniformly: (m,) int64."""
-        return torch.randperm(self.filled, generator=self.generator)[:n]
+        """``min(n, len)`` distinct slots, drawn uniformly: (m,) int64.
+
+        The work does not grow with a large buffer (Floyd's algorithm: Bentley and Floyd,
+        "Programming pearls: a sample of brilliance", 1987).
+        """
+        if self.filled <= max(PERMUTED, n):
+            return torch.randperm(self.filled, generator=self.generator)[:n]
+        last = torch.arange(self.filled - n, self.filled)
+        share = torch.rand(n, dtype=torch.float64, generator=self.generator)
+        chosen: dict[int, None] = {}
+        for j, t in zip(last.tolist(), (share * (last + 1)).long().tolist(), strict=True):
+            chosen[j if t in chosen else t] = None
+        return torch.tensor(list(chosen), dtype=torch.int64)
 
     def draw(self, n: int) -> Tensor:
         """``min(n, len)`` distinct references, drawn uniformly: (m, width)."""
@@ -188,6 +204,7 @@ class ClassBalancedBuffer(ReplayBuffer):
             raise InputError(f"ema of the buffer's importance is {ema}: it must lie in [0, 1)")
         self.policy = policy
         self.ema = ema
+        self._members: dict[int, list[int]] = defaultdict(list)  # slots of a class, ascending
         self.labels = torch.zeros(size, dtype=torch.int64)
         self.importance = torch.zeros(size, dtype=torch.float64)
         # nan: not observed since it was stored
@@ -219,14 +236,14 @@ class ClassBalancedBuffer(ReplayBuffer):
 
     def class_counts(self) -> dict[int, int]:
         """Slots held by each class that holds any, by ascending label."""
-        held, counts = self.labels[: self.filled].unique(return_counts=True)
-        return dict(zip(held.tolist(), counts.tolist(), strict=True))
+        return {label: len(slots) for label, slots in sorted(self._members.items()) if slots}
 
     def replace(self, references: Tensor, labels: Tensor) -> None:
         """Replace the contents by these samples (for a selection such as Rainbow Memory's)."""
         if len(references) > self.size:
             raise InputError(f"{len(references)} samples do not fit a buffer of {self.size} slots")
         self.filled = 0
+        self._members.clear()
         self.add(references, labels)
 
     def mark_trained(self, slots: Tensor) -> None:
@@ -274,24 +291,29 @@ class ClassBalancedBuffer(ReplayBuffer):
         super().load_state_dict(state)
         for name in ("labels", "importance", "losses", "trained"):
             setattr(self, name, state[name].clone())
+        self._members.clear()
+        for slot, label in enumerate(self.labels[: self.filled].tolist()):
+            self._members[label].append(slot)
 
     def _evict(self, incoming: int) -> int:
-        """The slot to free for a sample of class ``incoming``. Only called when full, so every
-        slot is labelled."""
-        counts = self.labels.bincount(minlength=incoming + 1)
-        counts[incoming] += counts[incoming] > 0  # a class that holds nothing cannot lose anything
-        # argmax and argmin take the first of equals
-        candidates = (self.labels == counts.argmax()).nonzero()[:, 0]
-        if self.policy == "importance":
-            return int(candidates[self.importance[candidates].argmin()])
-        return int(candidates[torch.randint(0, len(candidates), (1,), generator=self.generator)])
+        """Take its slot from a sample, for one of class ``incoming``; the buffer is full."""
+        # The incoming sample counts, but a class that holds nothing cannot lose anything.
+        counts = {c: len(slots) + (c == incoming) for c, slots in self._members.items() if slots}
+        fullest = max(counts, key=lambda c: (counts[c], -c))
+        candidates = self._members[fullest]
+        if self.policy == "importance":  # argmin takes the first of equals
+            place = int(self.importance[candidates].argmin())
+        else:
+            place = int(torch.randint(0, len(candidates), (1,), generator=self.generator))
+        return candidates.pop(place)
 
     def _store(self, slot: int, reference: Tensor, label: int) -> None:
-        others = self.labels[: self.filled] == label
-        others[slot] = False
+        others = self._members[label]
+        # Without observed losses every importance is 0.
         self.importance[slot] = (
-            self.importance[: self.filled][others].mean() if others.any() else 0.0
+            self.importance[others].mean() if others and self.policy == "importance" else 0.0
         )
+        insort(others, slot)
         self.slots[slot] = reference
         self.labels[slot] = label
         self.losses[slot] = torch.nan

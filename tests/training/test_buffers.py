@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
-from cl_prompts.training.buffers import ClassBalancedBuffer, ReplayBuffer, ReservoirBuffer
+from cl_prompts.training.buffers import (
+    PERMUTED,
+    ClassBalancedBuffer,
+    ReplayBuffer,
+    ReservoirBuffer,
+)
 from tests import GOLDEN_FILES
 
 CASES = json.loads((GOLDEN_FILES / "si_blurry_memory.json").read_text())["cases"]
@@ -67,6 +72,37 @@ def test_holds_distinct_offered_samples_and_is_full_when_it_can_be(
     assert len(drawn) == min(4, len(contents))
     assert len(set(drawn)) == len(drawn)
     assert set(drawn) <= set(contents)
+
+
+def test_a_draw_from_a_large_buffer_is_uniform_and_distinct() -> None:
+    n, drawn = PERMUTED + 404, 450
+    buffer = ReservoirBuffer(n, seed=1)
+    offer(buffer, range(n))
+    counts = torch.zeros(n)
+    for _ in range(200):
+        slots = buffer.draw_slots(drawn)
+        assert len(set(slots.tolist())) == drawn
+        counts[slots] += 1
+    # Ten parts of the buffer: binomial counts, five standard deviations.
+    parts = counts.reshape(10, -1).sum(dim=1)
+    assert (parts - 9000).abs().max() < 5 * (9000 * 0.9) ** 0.5
+    assert counts.max() < 60
+    assert len(buffer.draw_slots(n)) == n
+
+
+def test_a_balanced_buffer_reads_what_it_needs_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An eviction from a full buffer looks at no slot but the one that it frees."""
+    buffer = ClassBalancedBuffer(1000)
+    balance(buffer, [i % 10 for i in range(1000)])
+    monkeypatch.setattr(buffer, "importance", OnlyWrites())
+    monkeypatch.setattr(buffer, "labels", OnlyWrites())
+    balance(buffer, [i % 10 for i in range(20)], 1000)
+    assert set(buffer.class_counts().values()) == {100}
+
+
+class OnlyWrites:
+    def __setitem__(self, slot: int, value: object) -> None:
+        assert 0 <= slot < 1000
 
 
 def test_every_sample_is_held_with_the_same_probability() -> None:
