@@ -11,6 +11,7 @@ from cl_prompts.models.heads import (
     FINITE_MASK,
     CosineHead,
     InstanceLogitMask,
+    UnitRowHead,
     linear_head,
     mask_unseen,
 )
@@ -89,3 +90,12 @@ def test_the_rows_of_a_cosine_head_begin_uniform_or_small() -> None:
     assert small.weight.std().item() == pytest.approx(0.02, rel=0.03)
     with pytest.raises(InputError, match="unknown initial 'smal': did you mean 'small'"):
         CosineHead(4, 2, initial="smal")  # type: ignore[arg-type]
+
+
+def test_a_head_of_unit_rows_norms_features_and_rows() -> None:
+    head, features = UnitRowHead(6, 4), 3 * torch.randn(5, 6) + 1
+    centred = features - features.mean(dim=1, keepdim=True)
+    normed = centred / features.var(dim=1, unbiased=False, keepdim=True).add(1e-5).sqrt()
+    rows = head.weight / head.weight.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(head(features), normed @ rows.T)
+    assert [name for name, _ in head.named_parameters()] == ["weight"]
