@@ -15,9 +15,9 @@ import cl_prompts
 
 PACKAGE = Path(cl_prompts.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-EVERYWHERE = {"errors", "checks"}
+EVERYWHERE = {"errors", "checks", "keys"}
 PARTS = {"backbones", "prompts", "models", "losses", "training", "metrics"}
-#: room -> the rooms that it may import from, besides errors and checks
+#: room -> the rooms that it may import from, besides errors, checks and keys
 ROOMS: dict[str, set[str]] = {
     "backbones": set(),
     "prompts": {"backbones"},
@@ -31,6 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "experiments": {*PARTS, "datasets", "scenarios", "strategies"},
     "errors": set(),
     "checks": set(),
+    "keys": set(),
     "__init__": set(),
 }
 LEARNING = {"torch", "torchvision", "timm", "numpy", "sklearn", "scipy", "safetensors"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,8 +23,8 @@ from cl_prompts.datasets.fingerprint import (
 )
 from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
-from cl_prompts.datasets.transforms import ImageTransform, PrivateRandom
-from cl_prompts.datasets.views import KeyedTransform, current_key
+from cl_prompts.datasets.transforms import ImageTransform, RandomTransform
+from cl_prompts.keys import current_key, viewing
 
 Statistics = tuple[float, float, float]
 IMAGENET_MEAN: Statistics = (0.485, 0.456, 0.406)
@@ -55,7 +56,7 @@ class ImageSet(Dataset):
         self,
         images: Images,
         targets: np.ndarray,
-        transform: ImageTransform | KeyedTransform | None,
+        transform: ImageTransform | None,
         rows: np.ndarray | None = None,
         ignored: np.ndarray | None = None,
         fixed: ImageTransform | None = None,
@@ -71,23 +72,25 @@ class ImageSet(Dataset):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
-        return self.view(index, *current_key())
+        label = self.targets[index]
+        image = self._images[int(self._rows[index])]
+        if self._transform is not None:
+            key = current_key()
+            row = range(len(self))[index]
+            with nullcontext() if key is None else viewing(row, *key):
+                image = self._transform(image)
+        if self.multi_label:
+            return image, torch.from_numpy(label.astype(np.float32))
+        return image, int(label)
 
     def view(self, index: int, *key: int) -> tuple[Tensor, int | Tensor]:
         """The item of ``[index]`` in the view under ``key``, the same at every call.
 
-        Only a ``KeyedTransform`` heeds the key; ``[index]`` takes that of the surrounding
-        :func:`~cl_prompts.datasets.views.viewing`.
+        Transforms that draw from torch's global generator heed no key; ``[index]`` takes that of
+        the surrounding :func:`~cl_prompts.keys.viewing`, and outside of any a new one each time.
         """
-        label = self.targets[index]
-        image = self._images[int(self._rows[index])]
-        if isinstance(self._transform, KeyedTransform):
-            image = self._transform(image, (range(len(self))[index], *key))
-        elif self._transform is not None:
-            image = self._transform(image)
-        if self.multi_label:
-            return image, torch.from_numpy(label.astype(np.float32))
-        return image, int(label)
+        with viewing(*key):
+            return self[index]
 
     @property
     def multi_label(self) -> bool:
@@ -139,11 +142,11 @@ class ImageSet(Dataset):
 
     def state_dict(self) -> dict[str, int]:
         """State of the augmentation's random numbers; empty where there are none."""
-        return self._transform.state_dict() if isinstance(self._transform, PrivateRandom) else {}
+        return self._transform.state_dict() if isinstance(self._transform, RandomTransform) else {}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue the augmentation where ``state_dict`` was taken."""
-        if isinstance(self._transform, PrivateRandom):
+        if isinstance(self._transform, RandomTransform):
             self._transform.load_state_dict(state)
 
 

@@ -12,7 +12,8 @@ from cl_prompts.datasets.catalog import DATASETS, OBJECTS
 from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
 from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.entry import DataSetEntry, read_entry
-from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
+from cl_prompts.datasets.transforms import Augmentation
+from cl_prompts.datasets.views import KeyedTransform
 from cl_prompts.errors import InputError
 
 Crop = Literal["published", "whole", "random_area"]
@@ -51,7 +52,7 @@ def load_entry(
     source = read_entry(name, entry, root, download=download, cache=kept_side, **options)
     chosen = choose_classes(what, source.classes, classes, class_order)
     fixed = augmentation.test(image_size)
-    fresh = PrivateRandom(augmentation.train(image_size), seed=int(seed)) if augment else fixed
+    fresh = KeyedTransform(augmentation, image_size, seed=int(seed)) if augment else fixed
     parts = []
     for images, targets, ignored, transform in (
         (source.train, source.train_targets, source.train_ignored, fresh),

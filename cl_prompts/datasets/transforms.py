@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
+
+from cl_prompts.keys import Key, current_key, view_seed
 
 ImageTransform = Callable[[Tensor], Tensor]
 
@@ -113,7 +114,46 @@ def _enlarged(size: int) -> int:
     return round(size * 256 / 224)
 
 
-class PrivateRandom:
+class RandomTransform:
+    """Base of transforms with random numbers of their own, drawn by key.
+
+    Inside of :func:`~cl_prompts.keys.viewing`, as in the training loops of this package, the key is
+    the surrounding one: any number of DataLoader workers gives the same images, and a resumed run
+    needs no state. Outside of any, each call takes a new key: the seed of the DataLoader worker (or
+    0) and the number of calls before it. Each worker process counts its own calls, and the copy in
+    the main process stands still; to repeat or resume such a run with workers, restore the loader's
+    generator too, since the workers' seeds come from it.
+
+    >>> RandomTransform(seed=0).next_key()
+    (0, 0)
+
+    Args:
+        seed: any integer >= 0.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.calls = 0
+
+    def next_key(self) -> Key:
+        """The key of the next call."""
+        key = current_key()
+        if key is not None:
+            return key
+        worker = get_worker_info()
+        self.calls += 1
+        return 0 if worker is None else worker.seed, self.calls - 1
+
+    def state_dict(self) -> dict[str, int]:
+        """The number of calls without a key so far."""
+        return {"calls": self.calls}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Continue where ``state_dict`` was taken; ``seed`` stays what it was given as."""
+        self.calls = state["calls"]
+
+
+class PrivateRandom(RandomTransform):
     """A random transform with random numbers of its own; torch's global generator stays untouched.
 
     >>> noisy = PrivateRandom(lambda image: image + torch.rand(()), seed=0)
@@ -121,14 +161,10 @@ class PrivateRandom:
     >>> bool(noisy(torch.zeros(1)) == again(torch.zeros(1)))
     True
 
-    Call k of a process is seeded with (``seed``, seed of the DataLoader worker or 0, k): the same
-    sequence of calls gives the same images, whatever else draws random numbers. The transform may
-    draw from torch's global CPU generator only, as those of ``torchvision.transforms.v2`` do; that
-    generator is set aside during the call, so calls must not run in several threads at once.
-
-    Each worker process of a DataLoader counts its own calls, and the copy in the main process
-    stands still. To repeat or resume a run with workers, restore the loader's generator too, since
-    the workers' seeds come from it.
+    Each call is seeded with ``seed`` and its key: the same sequence of calls gives the same images,
+    whatever else draws random numbers. The transform may draw from torch's global CPU generator
+    only, as those of ``torchvision.transforms.v2`` do; that generator is set aside during the call,
+    so calls must not run in several threads at once.
 
     Args:
         transform: what to run.
@@ -136,28 +172,16 @@ class PrivateRandom:
     """
 
     def __init__(self, transform: ImageTransform, *, seed: int) -> None:
+        super().__init__(seed)
         self.transform = transform
-        self.seed = seed
-        self.calls = 0
 
     def __call__(self, image: Tensor) -> Tensor:
         """Transform one image under the next call's seed."""
-        worker = get_worker_info()
-        key = (self.seed, 0 if worker is None else worker.seed, self.calls)
-        self.calls += 1
         # Not torch.manual_seed: it would reseed the accelerators as well.
         generator = torch.default_generator
         outside = generator.get_state()
-        generator.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        generator.manual_seed(view_seed(self.seed, self.next_key()))
         try:
             return self.transform(image)
         finally:
             generator.set_state(outside)
-
-    def state_dict(self) -> dict[str, int]:
-        """The number of calls so far."""
-        return {"calls": self.calls}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue where ``state_dict`` was taken; ``seed`` stays what it was given as."""
-        self.calls = state["calls"]

@@ -8,25 +8,16 @@ resumed run needs no state. Views may be drawn here and applied elsewhere.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-from cl_prompts.datasets.transforms import AREA, ASPECT, Augmentation
-
-Key = tuple[int, ...]
-
-_KEY: ContextVar[Key] = ContextVar("view key", default=())
+from cl_prompts.datasets.transforms import AREA, ASPECT, Augmentation, RandomTransform
+from cl_prompts.keys import Key, view_seed
 
 
 @dataclass(frozen=True)
@@ -53,7 +44,7 @@ class View:
     flip: bool = False
 
 
-class KeyedTransform:
+class KeyedTransform(RandomTransform):
     """An augmentation whose views are chosen by key.
 
     With the same random numbers it gives the images of ``augmentation.train(size)``, bit by bit.
@@ -71,16 +62,22 @@ class KeyedTransform:
     """
 
     def __init__(self, augmentation: Augmentation, size: int, *, seed: int) -> None:
+        super().__init__(seed)
         self.augmentation = augmentation
         self.size = size
-        self.seed = seed
         policy = augmentation.policy
         self._policy = None if policy is None else _Policy(policy)
 
-    def __call__(self, image: Tensor, key: Key) -> Tensor:
-        """The view of a uint8 image (3, height, width) under ``key``, float32 in [0, 1]."""
+    def __call__(self, image: Tensor, key: Key | None = None) -> Tensor:
+        """The view of a uint8 image (3, height, width) under a key, float32 in [0, 1].
+
+        Args:
+            image: what is seen.
+            key: None for that of the surrounding :func:`~cl_prompts.keys.viewing`, and outside of
+                any for a new one at each call.
+        """
         height, width = image.shape[-2:]
-        return self.apply(image, self.draw(key, height, width))
+        return self.apply(image, self.draw(self.next_key() if key is None else key, height, width))
 
     def draw(self, key: Key, height: int, width: int) -> View:
         """Parameters of the view of an image of this size under ``key``."""
@@ -139,52 +136,9 @@ class KeyedTransform:
         return F.to_dtype(image, torch.float32, scale=True)
 
 
-class KeyedItems(Dataset):
-    """The items of a data set under view keys: ``[row, key] -> item``.
-
-    A batch sampler that yields lists of (row, key) makes a DataLoader with any number of workers
-    deliver those views, through whatever subsets lie between it and the ``ImageSet``.
-
-    >>> KeyedItems(["a", "b"])[1, (100, 0)]  # nothing random here
-    'b'
-
-    Args:
-        data: any map-style data set.
-    """
-
-    def __init__(self, data: Any) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: tuple[int, Key]) -> Any:
-        row, key = index
-        with viewing(*key):
-            return self.data[row]
-
-
-@contextmanager
-def viewing(*key: int) -> Iterator[None]:
-    """Items that are read in this context are views under ``key``."""
-    token = _KEY.set(key)
-    try:
-        yield
-    finally:
-        _KEY.reset(token)
-
-
-def current_key() -> Key:
-    """The key of the surrounding :func:`viewing`; empty outside of any."""
-    return _KEY.get()
-
-
 def _generator(seed: int, key: Key) -> torch.Generator:
-    """A generator for one view. A hash, since seeds that differ by little, and keys of different
-    lengths, must not give the same numbers."""
-    words = " ".join(str(int(part)) for part in (seed, *key))
-    digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+    """A generator for one view."""
+    return torch.Generator().manual_seed(view_seed(seed, key))
 
 
 def _uniform(low: float, high: float, generator: torch.Generator) -> float:

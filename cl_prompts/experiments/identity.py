@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAY_CHANGE = {
     "device": "where the numbers are computed, not which",
     "threads": "where the numbers are computed, not which",
+    "num_workers": "views are drawn by key, whichever process reads the images",
     "checkpoint_every": "how often a run is saved does not enter its numbers",
     "dataset.root": "the data may have moved: their own fingerprint is compared",
     "backbone.weights": "the file may have moved: the weights' own hash is compared",

@@ -141,8 +141,10 @@ class CLIB(HeadStrategy):
             logits = self.model.run(None, {"frozen": self.features[:held]}).logits
         else:
             slots = torch.arange(held).split(self.eval_mb_size)
-            images = (self.replay.read(some)[0][0].to(self.device) for some in slots)
-            logits = torch.cat([self.model(some) for some in images])
+            # A draw of its own: not the views just trained on.
+            draw = self.replay.draws
+            read = (self.replay.read(some, self.updates, draw)[0][0] for some in slots)
+            logits = torch.cat([self.model(images.to(self.device)) for images in read])
         labels = self.buffer.labels[:held].to(self.device)
         return F.cross_entropy(logits, labels, reduction="none")
 

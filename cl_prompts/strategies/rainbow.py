@@ -117,9 +117,10 @@ class RainbowMemory(HeadStrategy):
     def _uncertainty(self, references: Tensor) -> Tensor:
         """(candidates,) uncertainty of the samples that these (candidates, 2) point to."""
         scores = []
-        for _ in range(self.views):
-            images = self.replay.read_references(references)[0][0].to(self.device)
-            scores.append(self.model.run(images).logits)
+        for view in range(self.views):
+            # Draw 0 is that of the rehearsal.
+            images = self.replay.read_references(references, self.updates, 1 + view)[0][0]
+            scores.append(self.model.run(images.to(self.device)).logits)
         return view_uncertainty(torch.stack(scores)).cpu()
 
     def _rehearse(self) -> None:
@@ -157,7 +158,7 @@ class RainbowMemory(HeadStrategy):
         return torch.cat([self.model.run(self._images(s)).cacheable["frozen"] for s in slots])
 
     def _images(self, slots: Tensor) -> Tensor:
-        return self.replay.read(slots)[0][0].to(self.device)
+        return self.replay.read(slots, self.updates)[0][0].to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """State of the base, and the candidates."""

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import v2
 
 from cl_prompts.datasets.registry import (
     DataSet,
@@ -19,6 +18,7 @@ from cl_prompts.datasets.registry import (
     find_dataset,
     load_dataset,
 )
+from cl_prompts.datasets.views import KeyedTransform, View
 from tests.datasets.toys import load, refusal, write_csv
 
 
@@ -146,13 +146,18 @@ def test_a_cache_that_would_not_fit_is_refused(tmp_path: Path) -> None:
 def test_random_parts_are_mirrored_only_where_the_entry_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[str] = []
-    flip = v2.RandomHorizontalFlip
-    monkeypatch.setattr(v2, "RandomHorizontalFlip", lambda: made.append("flip") or flip())
-    load_dataset("digits", image_size=28, crop="random_area")
-    assert made == []
-    load_dataset("csv", root=write_csv(tmp_path), image_size=28, crop="random_area")
-    assert made == ["flip"]
+    views: list[View] = []
+    monkeypatch.setattr(
+        KeyedTransform, "apply", lambda self, image, view: views.append(view) or image
+    )
+    digits = load_dataset("digits", image_size=28, crop="random_area").train
+    photos = load_dataset("csv", root=write_csv(tmp_path), image_size=28, crop="random_area").train
+    for data, flips in ((digits, {False}), (photos, {False, True})):
+        views.clear()
+        for key in range(50):
+            data.view(0, key)
+        assert {view.flip for view in views} == flips
+        assert all(view.area is not None for view in views)
 
 
 def test_an_option_that_is_none_is_left_at_its_default(tmp_path: Path) -> None:

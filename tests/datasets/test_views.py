@@ -1,20 +1,19 @@
-"""Views by key: equal to torchvision's, drawn without state, the same for any number of workers."""
+"""Views by key: equal to torchvision's, drawn without state."""
 
 from __future__ import annotations
 
 import pickle
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms import AutoAugmentPolicy
 
-from cl_prompts.datasets.dataset import ImageSet, as_dataset
+from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
-from cl_prompts.datasets.views import KeyedItems, KeyedTransform, View, current_key, viewing
+from cl_prompts.datasets.views import KeyedTransform, View
+from cl_prompts.keys import viewing
 
 KINDS = {
     **{name: entry.augmentation for name, entry in DATASETS.items()},
@@ -94,57 +93,28 @@ def test_items_are_views_by_row_and_key() -> None:
     assert torch.equal(image, data.view(-5, 100, 1)[0])
     assert not torch.equal(image, data.view(3, 100, 2)[0])
     with viewing(100, 1):
-        assert current_key() == (100, 1)
-        with viewing():
-            assert torch.equal(data[3][0], data.view(3)[0])
         assert torch.equal(data[3][0], image)
-    assert current_key() == ()
-    assert data.state_dict() == {}
+        assert torch.equal(data.view(3)[0], data.view(3)[0])
+        assert torch.equal(data[3][0], image)
+    assert data.state_dict() == {"calls": 0}
 
 
-def test_other_transforms_heed_no_key() -> None:
-    data = ImageSet([picture()], np.array([0]), PrivateRandom(Augmentation().train(24), seed=0))
-    assert not torch.equal(data.view(0, 1)[0], data.view(0, 1)[0])
+def test_without_a_key_every_call_is_another_view_and_resumes() -> None:
+    data = image_set()
+    views = [data[3][0] for _ in range(4)]
+    assert not any(torch.equal(views[0], other) for other in views[1:])
+    again = image_set()
+    again.load_state_dict({"calls": 2})
+    assert torch.equal(again[3][0], views[2])
+    assert data.state_dict() == {"calls": 4}
 
 
-def test_the_key_is_restored_after_an_error() -> None:
-    with pytest.raises(IndexError):
-        KeyedItems(image_set())[99, (1, 2)]
-    assert current_key() == ()
-
-
-class Batches:
-    """Batches in stream order, each twice, with keys of stream position and update."""
-
-    def __iter__(self) -> Any:
-        for start in (0, 3):
-            for update in range(2):
-                yield [(row, (start + row, update)) for row in range(3)]
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_gives_the_same_views(workers: int) -> None:
-    subset: Dataset[Any] = Subset(Subset(image_set(), [7, 5, 3, 1]), [3, 2, 0])
-
-    def epoch(n: int) -> list[Any]:
-        return list(DataLoader(KeyedItems(subset), batch_sampler=Batches(), num_workers=n))  # type: ignore[arg-type]
-
-    alone, shared = epoch(0), epoch(workers)
-    assert len(alone) == 4
-    for (images, labels), (others, other_labels) in zip(alone, shared, strict=True):
-        assert labels.tolist() == other_labels.tolist() == [1, 3, 7]
-        assert torch.equal(images, others)
-    assert not torch.equal(alone[0][0], alone[1][0])
-    assert not torch.equal(alone[0][0], alone[2][0])
-
-
-def test_keys_reach_through_avalanches_subsets() -> None:
-    from cl_prompts.scenarios import si_blurry_benchmark
-
-    part = image_set(12)
-    data = as_dataset(part, part)
-    benchmark = si_blurry_benchmark(data.train, data.test, n_tasks=2, seed=1)
-    experience = benchmark.train_stream[1]
-    items = KeyedItems(experience.dataset.train())
-    for k, row in enumerate(experience.indices.tolist()):
-        assert torch.equal(items[k, (50, k)][0], part.view(row, 50, k)[0])
+def test_private_transforms_heed_the_key_and_others_do_not() -> None:
+    crop = Augmentation().train(24)
+    data = ImageSet([picture()] * 2, np.arange(2), PrivateRandom(crop, seed=0))
+    image = data.view(0, 1)[0]
+    assert torch.equal(image, data.view(0, 1)[0])
+    assert not torch.equal(image, data.view(0, 2)[0])
+    assert not torch.equal(image, data.view(1, 1)[0])
+    global_ = ImageSet([picture()], np.array([0]), crop)
+    assert not torch.equal(global_.view(0, 1)[0], global_.view(0, 1)[0])

@@ -24,7 +24,7 @@ def test_it_trains_on_held_samples_alone_and_stores_before_it_trains(kind: str) 
         ever_held.update(tuple(r) for r in held.tolist())
 
     def note(output: Any, batch: Any) -> None:
-        assert torch.equal(batch.images, strategy.replay.read(batch.slots)[0][0])
+        assert torch.equal(batch.images, strategy.replay.read(batch.slots, 0)[0][0])
         assert torch.equal(batch.labels, strategy.buffer.labels[batch.slots])
         assert len(batch.labels) == 8
         trained.update(tuple(r) for r in strategy.buffer.slots[batch.slots].tolist())
@@ -85,7 +85,7 @@ def test_the_schedule_multiplies_it_as_well() -> None:
 @pytest.mark.parametrize("kind", ["clib", "clib_tuned"])
 def test_the_buffers_losses_are_the_current_models(kind: str) -> None:
     strategy = fit(make(kind), experiences())
-    images, labels = strategy.replay.read(torch.arange(12))[0][:2]
+    images, labels = strategy.replay.read(torch.arange(12), 0)[0][:2]
     with torch.no_grad():
         want = F.cross_entropy(strategy.model(images), labels, reduction="none")
     torch.testing.assert_close(strategy.buffer_losses(), want)
@@ -117,7 +117,7 @@ def test_cached_features_are_raw_so_that_they_stay_exact() -> None:
     strategy = fit(make("clib", head_input="whitened"), experiences())
     held = torch.arange(len(strategy.buffer))
     with torch.no_grad():
-        images, labels = strategy.replay.read(held)[0][0], strategy.buffer.labels[held]
+        images, labels = strategy.replay.read(held, 0)[0][0], strategy.buffer.labels[held]
         want = F.cross_entropy(strategy.model.eval()(images), labels, reduction="none")
         raw = strategy.model.backbone(images)
     torch.testing.assert_close(strategy.features[held], raw, atol=1e-5, rtol=1e-5)

@@ -66,7 +66,7 @@ def test_stored_logits_hold_the_model_back() -> None:
     def drift(alpha: float) -> float:
         strategy = fit(make("derpp", alpha=alpha, lr=0.02, online_iter=3), experiences(train=120))
         held = torch.arange(len(strategy.buffer))
-        images = strategy.replay.read(held)[0][0]
+        images = strategy.replay.read(held, 0)[0][0]
         with torch.no_grad():
             now = strategy.model(images)
         stored, existed = strategy.stored.at(held)

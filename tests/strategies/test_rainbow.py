@@ -58,7 +58,10 @@ def test_it_chooses_from_all_samples_since_the_last_rehearsal() -> None:
     first, *_ = experiences("class_incremental")
     chosen_from: list[torch.Tensor] = []
     read = strategy.replay.read_references
-    strategy.replay.read_references = lambda at: (chosen_from.append(at.clone()), read(at))[1]
+    strategy.replay.read_references = lambda at, *key: (
+        chosen_from.append(at.clone()),
+        read(at, *key),
+    )[1]
     strategy.finish_task, finish = lambda: None, strategy.finish_task
     fit(strategy, [first])
     held, chosen_from[:] = {tuple(r) for r in strategy.buffer.slots.tolist()}, []

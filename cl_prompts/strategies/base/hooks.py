@@ -44,6 +44,7 @@ class MethodHooks:
     class_mask: ClassMask
     loss_norm: LossNorm
     whitening_replayed: bool
+    updates: int
 
     @property
     def announced(self) -> bool:
@@ -103,7 +104,7 @@ class MethodHooks:
         none = torch.zeros(0, dtype=torch.int64)
         if len(self.replay) == 0:
             return Batch(stream, self.annotated, none)
-        extra, annotated, slots = self.replay.draw()
+        extra, annotated, slots = self.replay.draw(self.updates)
         of_stream = self.annotated.expand(len(stream[0]), -1)
         return Batch(
             [torch.cat([a, b.to(self.device)]) for a, b in zip(stream, extra, strict=True)],

@@ -1,16 +1,21 @@
-"""Batches in stream order, repeated."""
+"""Batches in stream order, repeated, and the views that they consist of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
+
+from cl_prompts.keys import Key, viewing
+
+KeyedRow = tuple[int, Key]
 
 
-class RepeatedBatches(Sampler[list[int]]):
-    """Batches of rows 0 .. n-1, each ``repeats`` times in a row, so that every repetition draws its
-    own augmentation.
+class RepeatedBatches(Sampler[list[KeyedRow]]):
+    """Batches of rows 0 .. n-1, each ``repeats`` times in a row, with the key of each row's view:
+    its stream position and the repetition, so that every repetition is another view.
 
     Args:
         n: rows.
@@ -19,8 +24,8 @@ class RepeatedBatches(Sampler[list[int]]):
         generator: of a new order for each pass; None for the order of rows.
 
     Example:
-        >>> list(RepeatedBatches(3, batch_size=2, repeats=2))
-        [[0, 1], [0, 1], [2], [2]]
+        >>> list(RepeatedBatches(2, batch_size=1, repeats=2))
+        [[(0, (0, 0))], [(0, (0, 1))], [(1, (1, 0))], [(1, (1, 1))]]
     """
 
     def __init__(
@@ -33,14 +38,46 @@ class RepeatedBatches(Sampler[list[int]]):
         self.order = torch.arange(n)
         self.start = 0
         """Rows of the order that the next pass leaves out, whole batches: they were done before."""
+        self.origin = 0
+        """Stream position at which the next pass begins, or began where it leaves rows out."""
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[KeyedRow]]:
         if self.generator is not None:
             self.order = torch.randperm(self.n, generator=self.generator)
+        position = self.origin + self.start
         left = self.order[self.start :]
         self.start = 0
         for rows in left.split(self.batch_size) if len(left) else ():
-            yield from [rows.tolist()] * self.repeats
+            places = list(enumerate(rows.tolist(), position))
+            for repetition in range(self.repeats):
+                yield [(row, (place, repetition)) for place, row in places]
+            position += len(rows)
 
     def __len__(self) -> int:
         return self.repeats * -(-self.n // self.batch_size)
+
+
+class KeyedItems(Dataset[Any]):
+    """The items of a data set under view keys: ``[row, key] -> item``.
+
+    With :class:`RepeatedBatches`, a DataLoader with any number of workers delivers the same views,
+    through whatever subsets lie between it and the images.
+
+    Args:
+        data: any map-style data set.
+
+    Example:
+        >>> KeyedItems(["a", "b"])[1, (100, 0)]  # nothing random here
+        'b'
+    """
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: KeyedRow) -> Any:
+        row, key = index
+        with viewing(*key):
+            return self.data[row]

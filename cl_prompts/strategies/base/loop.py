@@ -157,6 +157,7 @@ class StreamLoop(MethodHooks, StreamTemplate):
             self.place = None
         if self.batches is not None:
             self.batches.start = position
+            self.batches.origin = self.samples_seen - position
         # Of what follows, the order of the epoch is drawn first.
         self._epoch_order = self.shuffler.get_state()
         return position

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from cl_prompts.errors import InputError
+from cl_prompts.keys import viewing
 from cl_prompts.training.buffers import ReplayBuffer
 
 
 class Replay:
     """A replay buffer of (experience, row) references, and the experiences they refer to.
 
-    Images are read again from their data set at each draw, with a fresh augmentation.
+    Images are read again from their data set at each draw, with a fresh augmentation: views under
+    the key (update, draw, experience, row), which no two reads of a run share.
 
     Args:
         buffer: of references of width 2.
@@ -51,20 +53,34 @@ class Replay:
             self._sources.append(experience.dataset.train())
             self._annotated.append(annotated)
 
-    def draw(self) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Draw a batch: (columns of a mini-batch, annotated classes (m, classes), slots (m,)), on
-        the CPU."""
-        slots = torch.cat([self.buffer.draw_slots(self.batch_size) for _ in range(self.draws)])
-        return *self.read(slots), slots
+    def draw(self, update: int) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Draw a batch for an update: (columns of a mini-batch, annotated classes (m, classes),
+        slots (m,)), on the CPU."""
+        draws = [self.buffer.draw_slots(self.batch_size) for _ in range(self.draws)]
+        parts = [self.read(slots, update, draw) for draw, slots in enumerate(draws)]
+        columns = [torch.cat(of_parts) for of_parts in zip(*(p[0] for p in parts), strict=True)]
+        return columns, torch.cat([annotated for _, annotated in parts]), torch.cat(draws)
 
-    def read(self, slots: Tensor) -> tuple[list[Tensor], Tensor]:
+    def read(self, slots: Tensor, update: int, draw: int = 0) -> tuple[list[Tensor], Tensor]:
         """Read the samples in these slots: (columns of a mini-batch, annotated classes (m,
-        classes)), on the CPU."""
-        return self.read_references(self.buffer.slots[slots])
+        classes)), on the CPU.
 
-    def read_references(self, references: Tensor) -> tuple[list[Tensor], Tensor]:
+        Args:
+            slots: (m,), all different.
+            update: of the run, from 0, that they are read for.
+            draw: tells several reads for one update apart; from 0 to ``draws - 1`` are those of
+                :meth:`draw`.
+        """
+        return self.read_references(self.buffer.slots[slots], update, draw)
+
+    def read_references(
+        self, references: Tensor, update: int, draw: int = 0
+    ) -> tuple[list[Tensor], Tensor]:
         """Read the samples of (m, 2) references, stored or not, as :meth:`read` does."""
-        items = [self._sources[source][row] for source, row in references.tolist()]
+        items = []
+        for source, row in references.tolist():
+            with viewing(update, draw, source, row):
+                items.append(self._sources[source][row])
         columns = [torch.stack(list(map(torch.as_tensor, c))) for c in zip(*items, strict=True)]
         return columns, torch.stack(
             [self._annotated[source] for source in references[:, 0].tolist()]

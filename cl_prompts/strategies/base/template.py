@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.base.experience import whole_of
-from cl_prompts.strategies.base.loaders import RepeatedBatches
+from cl_prompts.strategies.base.loaders import KeyedItems, RepeatedBatches
 from cl_prompts.strategies.plugins.multi_label_metrics import MultiLabelMetrics
 from cl_prompts.training.seeds import derived_seed
 
@@ -88,13 +88,13 @@ class StreamTemplate(SupervisedTemplate):
         **kwargs: Any,
     ) -> None:
         """Make a loader in stream order, or shuffled by the private generator, that yields each
-        batch ``online_iter`` times."""
+        batch ``online_iter`` times, each time in other views."""
         if wrong := sorted(set(kwargs) - LOADER_ARGUMENTS):
             raise unknown("loader argument", wrong[0], LOADER_ARGUMENTS)
         data = self.adapted_dataset
         order = self.shuffler if shuffle else None
         self.dataloader = DataLoader(
-            data,
+            KeyedItems(data),
             batch_sampler=RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order),
             num_workers=num_workers,
             pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,

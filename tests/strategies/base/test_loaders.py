@@ -1,19 +1,75 @@
-"""Batches in stream order, repeated."""
+"""Batches in stream order, repeated, in views by key."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from cl_prompts.strategies.base.loaders import RepeatedBatches
+from cl_prompts.datasets.dataset import ImageSet, as_dataset
+from cl_prompts.datasets.transforms import Augmentation
+from cl_prompts.datasets.views import KeyedTransform
+from cl_prompts.keys import current_key
+from cl_prompts.scenarios import si_blurry_benchmark
+from cl_prompts.strategies.base.loaders import KeyedItems, RepeatedBatches
+
+
+def image_set(n: int) -> ImageSet:
+    images = torch.randint(0, 256, (n, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    return ImageSet(
+        images.to(torch.uint8), np.arange(n), KeyedTransform(Augmentation(), 16, seed=0)
+    )
 
 
 @pytest.mark.parametrize("order", [None, torch.Generator().manual_seed(0)])
 def test_repeated_batches(order: torch.Generator | None) -> None:
-    batches = list(sampler := RepeatedBatches(10, 4, 3, order))
-    assert len(batches) == len(sampler) == 9
+    keyed = list(sampler := RepeatedBatches(10, 4, 3, order))
+    assert len(keyed) == len(sampler) == 9
+    batches = [[row for row, _ in batch] for batch in keyed]
     assert batches[0] == batches[1] == batches[2]
     assert sorted([row for batch in batches[::3] for row in batch]) == list(range(10))
     assert ([row for batch in batches[::3] for row in batch] == list(range(10))) == (order is None)
     assert sampler.order.tolist() == [row for batch in batches[::3] for row in batch]
     assert list(RepeatedBatches(0, 4, 3)) == []
+
+
+def test_keys_are_stream_positions_and_repetitions() -> None:
+    sampler = RepeatedBatches(5, 2, 2)
+    sampler.origin = 100
+    keys = [[key for _, key in batch] for batch in sampler]
+    assert keys[:2] == [[(100, 0), (101, 0)], [(100, 1), (101, 1)]]
+    assert keys[-1] == [(104, 1)]
+    sampler.start = 2
+    assert [[key for _, key in batch] for batch in sampler] == keys[2:]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_number_of_workers_gives_the_same_views(workers: int) -> None:
+    subset: Dataset[Any] = Subset(Subset(image_set(8), [7, 5, 3, 1]), [3, 2, 0])
+
+    def epoch(n: int) -> list[Any]:
+        batches: Any = RepeatedBatches(3, 2, 2)
+        return list(DataLoader(KeyedItems(subset), batch_sampler=batches, num_workers=n))
+
+    alone, shared = epoch(0), epoch(workers)
+    assert len(alone) == 4
+    for (images, labels), (others, other_labels) in zip(alone, shared, strict=True):
+        assert labels.tolist() == other_labels.tolist()
+        assert torch.equal(images, others)
+    assert alone[0][1].tolist() == [1, 3]
+    assert not torch.equal(alone[0][0], alone[1][0])
+
+
+def test_keys_reach_through_avalanches_subsets() -> None:
+    part = image_set(12)
+    data = as_dataset(part, part)
+    benchmark = si_blurry_benchmark(data.train, data.test, n_tasks=2, seed=1)
+    experience = benchmark.train_stream[1]
+    items = KeyedItems(experience.dataset.train())
+    assert len(items) == len(experience.dataset)
+    for k, row in enumerate(experience.indices.tolist()):
+        assert torch.equal(items[k, (50, k)][0], part.view(row, 50, k)[0])
+    assert current_key() is None

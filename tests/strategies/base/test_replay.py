@@ -31,7 +31,7 @@ def filled(size: int = 12, scenario: str = "mlcil") -> tuple[Replay, list[Any]]:
 
 def test_a_draw_reads_the_samples_that_its_slots_point_to() -> None:
     replay, stream = filled()
-    (images, labels, *_), annotated, slots = replay.draw()
+    (images, labels, *_), annotated, slots = replay.draw(0)
     assert len(slots) == len(slots.unique()) == 4
     for i, (source, row) in enumerate(replay.buffer.slots[slots].tolist()):
         image, label, *_ = stream[source].dataset[row]
@@ -43,7 +43,7 @@ def test_a_draw_reads_the_samples_that_its_slots_point_to() -> None:
 def test_several_draws_make_up_one_batch() -> None:
     replay, _ = filled()
     replay.draws = 2
-    slots = replay.draw()[2]
+    slots = replay.draw(0)[2]
     assert len(slots) == 8
     assert all(len(part.unique()) == 4 for part in slots.split(4))
 
@@ -74,7 +74,7 @@ def test_a_state_needs_the_experiences_that_it_points_into() -> None:
     other = Replay(ReservoirBuffer(12, width=2), 4)
     other.restore(state, annotated)
     slots = torch.arange(12)
-    for mine, theirs in zip(replay.read(slots)[0], other.read(slots)[0], strict=True):
+    for mine, theirs in zip(replay.read(slots, 0)[0], other.read(slots, 0)[0], strict=True):
         assert torch.equal(mine, theirs)
     with pytest.raises(InputError, match="refers to 3 experiences, but 2 were given"):
         Replay(ReservoirBuffer(12, width=2), 4).restore(state, annotated[:2])

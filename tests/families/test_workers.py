@@ -1,0 +1,140 @@
+"""The same numbers for any number of loader processes, and for a run that changes it on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.transforms import Augmentation
+from cl_prompts.datasets.views import KeyedTransform
+from cl_prompts.strategies import AnytimeEvaluation
+from tests.toys import BENCHMARKS, MULTI_LABEL_SCENARIOS, Blobs, Scenes, make, same, watch, weights
+
+TRAIN, TEST = 48, 12
+
+#: one of each way in which images are read: the stream alone, several epochs of it, all at once,
+#: replayed, replayed alone, looked through for losses or for uncertainty, counted once a view
+CASES = [
+    ("er", "si_blurry", {}),
+    ("mvp_r", "si_blurry", {}),
+    ("derpp", "si_blurry_multi_label", {}),
+    ("multi_lane", "mlcil", {}),
+    ("coda_prompt", "class_incremental", {"train_epochs": 2}),
+    ("ranpac", "si_blurry", {"augmented_views": True, "online_iter": 2}),
+    ("clib_tuned", "si_blurry", {}),
+    ("rainbow_chosen", "si_blurry", {"reuse_features": False}),
+    ("joint", "si_blurry", {}),
+]
+#: in ``make quick``, too
+QUICK = ("er",)
+
+
+def augmented(scenario: str) -> Any:
+    """A benchmark of a scenario whose training images are augmented."""
+    kind: Any = Scenes if scenario in MULTI_LABEL_SCENARIOS else Blobs
+    augmentation = Augmentation(padding=2, affine=1)
+    train, test = kind(TRAIN, seed=1), kind(TEST, seed=2)
+    parts = [
+        ImageSet(data.images.mul(255).to(torch.uint8), np.asarray(data.targets), transform)
+        for data, transform in (
+            (train, KeyedTransform(augmentation, 16, seed=5)),
+            (test, augmentation.test(16)),
+        )
+    ]
+    return BENCHMARKS[scenario](*parts), parts[1]
+
+
+class Run:
+    """A run with a curve beside it.
+
+    Attributes:
+        strategy: that trains.
+        anytime: that evaluates it.
+        stream: the experiences.
+    """
+
+    def __init__(self, kind: str, scenario: str, changes: dict[str, Any]) -> None:
+        benchmark, test = augmented(scenario)
+        self.anytime = AnytimeEvaluation(test, every=20)
+        self.strategy = make(kind, scenario, plugins=[self.anytime], **changes)
+        self.stream = list(benchmark.train_stream)
+
+    def train(self, workers: int, first: int = 0) -> Run:
+        """Train from an experience on."""
+        parts: list[Any] = [self.stream] if self.strategy.whole_stream else self.stream[first:]
+        for part in parts:
+            self.strategy.train(part, eval_streams=[], num_workers=workers)
+        return self
+
+    def assert_equal(self, other: Run) -> None:
+        """Weights, buffer and every evaluation agree bit for bit."""
+        assert same(weights(self.strategy), weights(other.strategy))
+        assert torch.equal(self.strategy.buffer.slots, other.strategy.buffer.slots)
+        assert self.anytime.curve.points()
+        assert repr(self.anytime.curve.state_dict()) == repr(other.anytime.curve.state_dict())
+
+
+class Stop(Exception):
+    """Where the first half of a run ends."""
+
+
+def stopped(run: Run, workers: int, batches: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train up to a stream batch; the states of strategy and curve there."""
+    states = []
+
+    def between_batches() -> None:
+        states.append((run.strategy.state_dict(), run.anytime.state_dict()))
+        if len(states) == batches:
+            raise Stop
+
+    run.strategy.between_batches = between_batches
+    with pytest.raises(Stop):
+        run.train(workers)
+    return states[-1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "scenario", "changes"),
+    [pytest.param(*case, marks=[] if case[0] in QUICK else pytest.mark.slow) for case in CASES],
+)
+def test_workers_do_not_change_a_number(kind: str, scenario: str, changes: dict[str, Any]) -> None:
+    alone = Run(kind, scenario, changes).train(0)
+    Run(kind, scenario, changes).train(2).assert_equal(alone)
+    # Inside of the first or second experience.
+    state, curve = stopped(Run(kind, scenario, changes), 2, batches=2)
+    resumed = Run(kind, scenario, changes)
+    begun = state["experiences"]
+    experiences = [] if resumed.strategy.whole_stream else resumed.stream[: begun + 1]
+    resumed.strategy.load_state_dict(state, experiences)
+    resumed.anytime.load_state_dict(curve, resumed.strategy)
+    resumed.train(0, first=begun).assert_equal(alone)
+
+
+def test_every_repetition_epoch_and_task_is_another_view() -> None:
+    run = Run("er", "class_incremental", {"train_epochs": 2})
+    shown: list[torch.Tensor] = []
+    watch(run.strategy, "training_loss", lambda output, batch: shown.extend(batch.images))
+    run.train(0)
+    flat = torch.stack(shown).flatten(1)
+    assert len(flat) > 2 * 2 * TRAIN
+    # Now and then two of an image's views agree.
+    assert len(flat.unique(dim=0)) > 0.95 * len(flat)
+
+
+def test_ordinary_transforms_draw_on_torchs_global_generator_as_everywhere() -> None:
+    run = Run("linear_probe", "si_blurry", {})
+    images = torch.zeros(TRAIN, 3, 16, 16, dtype=torch.uint8)
+    train = ImageSet(images, np.arange(TRAIN) % 6, lambda image: image + torch.rand(3, 16, 16))
+    stream = BENCHMARKS["si_blurry"](train, train).train_stream
+    shown: list[torch.Tensor] = []
+    watch(run.strategy, "training_loss", lambda output, batch: shown.extend(batch.images))
+    torch.manual_seed(7)
+    for experience in stream:
+        run.strategy.train(experience, eval_streams=[])
+    torch.manual_seed(7)
+    assert len(shown) == 2 * TRAIN
+    assert all(torch.equal(image, torch.rand(3, 16, 16)) for image in shown)
