@@ -15,9 +15,9 @@ import cl_prompts
 
 PACKAGE = Path(cl_prompts.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-EVERYWHERE = {"errors", "checks", "keys"}
+EVERYWHERE = {"errors", "checks"}
 PARTS = {"backbones", "prompts", "models", "losses", "training", "metrics"}
-#: room -> the rooms that it may import from, besides errors, checks and keys
+#: room -> the rooms that it may import from, besides errors and checks
 ROOMS: dict[str, set[str]] = {
     "backbones": set(),
     "prompts": {"backbones"},
@@ -25,13 +25,12 @@ ROOMS: dict[str, set[str]] = {
     "models": {"backbones", "prompts", "training"},
     "losses": {"backbones", "prompts", "models"},
     "metrics": {"backbones", "prompts", "models"},
-    "datasets": set(),
+    "datasets": {"training"},  # keys of random views
     "scenarios": {"datasets"},
     "strategies": PARTS,
     "experiments": {*PARTS, "datasets", "scenarios", "strategies"},
     "errors": set(),
     "checks": set(),
-    "keys": set(),
     "__init__": set(),
 }
 LEARNING = {"torch", "torchvision", "timm", "numpy", "sklearn", "scipy", "safetensors"}

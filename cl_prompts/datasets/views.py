@@ -17,7 +17,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from cl_prompts.datasets.transforms import AREA, ASPECT, Augmentation, RandomTransform
-from cl_prompts.keys import Key, view_seed
+from cl_prompts.training.view_keys import Key, view_seed
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,9 @@ class KeyedTransform(RandomTransform):
 
         Args:
             image: what is seen.
-            key: None for that of the surrounding :func:`~cl_prompts.keys.viewing`, and outside of
-                any for a new one at each call.
+            key: None for that of the surrounding
+                :func:`~cl_prompts.training.view_keys.viewing`, and outside of any for a new one at
+                each call.
         """
         height, width = image.shape[-2:]
         return self.apply(image, self.draw(self.next_key() if key is None else key, height, width))

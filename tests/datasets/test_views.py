@@ -13,7 +13,7 @@ from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
 from cl_prompts.datasets.views import KeyedTransform, View
-from cl_prompts.keys import viewing
+from cl_prompts.training.view_keys import viewing
 
 KINDS = {
     **{name: entry.augmentation for name, entry in DATASETS.items()},

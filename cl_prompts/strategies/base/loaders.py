@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from cl_prompts.keys import Key, viewing
+from cl_prompts.training.view_keys import Key, viewing
 
 KeyedRow = tuple[int, Key]
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.keys import viewing
 from cl_prompts.training.buffers import ReplayBuffer
+from cl_prompts.training.view_keys import viewing
 
 
 class Replay:

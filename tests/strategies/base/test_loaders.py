@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from cl_prompts.datasets.dataset import ImageSet, as_dataset
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.views import KeyedTransform
-from cl_prompts.keys import current_key
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies.base.loaders import KeyedItems, RepeatedBatches
+from cl_prompts.training.view_keys import current_key
 
 
 def image_set(n: int) -> ImageSet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cl_prompts.keys import current_key, view_seed, viewing
+from cl_prompts.training.view_keys import current_key, view_seed, viewing
 
 
 def test_the_innermost_key_counts_and_is_restored() -> None:
