@@ -99,6 +99,11 @@ class ImageSet(Dataset):
         return self.targets.ndim == 2
 
     @property
+    def is_plain(self) -> bool:
+        """Whether every read of an image gives the same pixels, as far as is known."""
+        return self._transform is None or self._transform is self._fixed
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The file of each image; empty where images come from elsewhere."""
         if not isinstance(self._images, FileImages):
@@ -125,7 +130,9 @@ class ImageSet(Dataset):
         transform is known."""
         if self._fixed is None:
             return self
-        return ImageSet(self._images, self.targets, self._fixed, self._rows, self.ignored)
+        return ImageSet(
+            self._images, self.targets, self._fixed, self._rows, self.ignored, self._fixed
+        )
 
     def fingerprint(self) -> dict[str, Any]:
         """What identifies images and labels; see :meth:`DataSet.fingerprint`."""

@@ -105,6 +105,7 @@ class Builder:
                 plugins=[anytime],
                 seed=settings.seed,
                 **_data_arguments(settings, data, split),
+                **({"views": 1} if train.is_plain and "views" not in settings.options else {}),
                 **settings.options,
             )
         lengths = {"n_train": len(data.train), "n_test": len(data.test), "n_tasks": split.n_tasks}

@@ -76,6 +76,7 @@ def summary_of(
         "single_class_batches": (
             int(strategy.single_class_batches) if strategy.class_mask == "batch" else None
         ),
+        "cached_views": strategy.frozen_work.reused,
         "trainable_parameters": strategy.model.n_learned,
         "seconds": seconds,
         "images_per_second": strategy.samples_seen / seconds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import compress, repeat
 from typing import Any
 
@@ -16,6 +16,7 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics.continual import ClassAccuracy, Evaluation
 from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_results
 from cl_prompts.models.base import ContinualModel
+from cl_prompts.models.cached_parts import CachedPart
 from cl_prompts.models.heads import mask_unseen
 
 
@@ -72,7 +73,7 @@ class CachedEvaluator:
         """Test images evaluated so far, each time counted."""
         self.macs = 0.0
         """Multiply-accumulates that evaluations have cost the backbone."""
-        self._cached: dict[str, _CachedPart] = {}
+        self._cached: dict[str, CachedPart] = {}
 
     @property
     def multi_label(self) -> bool:
@@ -153,7 +154,7 @@ class CachedEvaluator:
         self._cached = {}
         for name, (known, values) in state["cached"].items():
             if name in keys:
-                part = _CachedPart(keys[name], len(self.targets), self.device)
+                part = CachedPart(keys[name], len(self.targets), self.device)
                 part.known = known.clone()
                 part.values = values.to(self.device, copy=True)
                 self._cached[name] = part
@@ -203,7 +204,7 @@ class CachedEvaluator:
             if cache_keys.get(name) == cached.version
         }
         for name in cache_keys.keys() - self._cached.keys():
-            self._cached[name] = _CachedPart(cache_keys[name], len(self.targets), self.device)
+            self._cached[name] = CachedPart(cache_keys[name], len(self.targets), self.device)
         for have, mine in self._groups(rows):
             if model.needs_images(have):
                 batches: Any = self._images(mine)
@@ -239,22 +240,6 @@ class CachedEvaluator:
         )
         for batch, items in zip(rows.split(self.batch_size), loader, strict=True):
             yield batch, items[0].to(self.device, non_blocking=True)
-
-
-class _CachedPart:
-    """One cached part of all test images: values (n, width), and which rows have one."""
-
-    def __init__(self, version: Hashable, n: int, device: torch.device) -> None:
-        self.version = version
-        self.device = device
-        self.known = torch.zeros(n, dtype=torch.bool)
-        self.values = torch.zeros(n, 0, device=device)
-
-    def put(self, rows: Tensor, values: Tensor) -> None:
-        if self.values.shape[1] != values.shape[1]:
-            self.values = torch.zeros(len(self.known), values.shape[1], device=self.device)
-        self.values[rows] = values
-        self.known[rows] = True
 
 
 def _check_finite(rows: Tensor, logits: Tensor) -> None:

@@ -109,3 +109,18 @@ def test_a_buffer_needs_the_experiences_that_it_points_into() -> None:
     first = fit(make("mvp_r"), experiences()[:1])
     with pytest.raises(InputError, match="refers to 1 experiences, but 0 were given"):
         make("mvp_r").load_state_dict(first.state_dict())
+
+
+@pytest.mark.parametrize("kind", ["linear_probe", "mvp", "er", "derpp"])
+def test_cached_work_survives_a_stop(kind: str) -> None:
+    """Two epochs over views that come again, stopped in the second."""
+    settings: dict[str, Any] = {"views": 2, "train_epochs": 2}
+    whole = fit(make(kind, SHUFFLED, **settings), experiences(SHUFFLED))
+    state = stopped_after(make(kind, SHUFFLED, **settings), experiences(SHUFFLED), batches=5)
+    assert state["frozen_work"]["parts"]
+    second, stream = make(kind, SHUFFLED, **settings), experiences(SHUFFLED)
+    begun = state["experiences"]
+    second.load_state_dict(state, stream[: begun + 1])
+    fit(second, stream[begun:])
+    assert same(weights(whole), weights(second))
+    assert whole.frozen_work.reused == second.frozen_work.reused

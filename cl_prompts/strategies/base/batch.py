@@ -18,6 +18,8 @@ class Batch:
         annotated: classes that are labelled, boolean: (classes,) for all samples, or
             (batch, classes) once replayed samples of other tasks are among them.
         slots: (replayed,) slots of the buffer that hold the replayed samples.
+        samples: (batch, 2) number of the experience and of the view in it, where views come again;
+            on the CPU.
 
     Example:
         >>> import torch
@@ -30,6 +32,7 @@ class Batch:
     columns: list[Tensor]
     annotated: Tensor
     slots: Tensor
+    samples: Tensor | None = None
 
     @property
     def images(self) -> Tensor:
@@ -50,7 +53,9 @@ class Batch:
         """Some rows of the batch, with the slots of the whole."""
         whole = self.annotated.dim() == 1
         annotated = self.annotated if whole else self.annotated[rows]
-        return replace(self, columns=[column[rows] for column in self.columns], annotated=annotated)
+        samples = None if self.samples is None else self.samples[rows]
+        columns = [column[rows] for column in self.columns]
+        return replace(self, columns=columns, annotated=annotated, samples=samples)
 
 
 class Place(NamedTuple):

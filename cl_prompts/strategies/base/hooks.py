@@ -17,6 +17,7 @@ from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.experience import whole_of
+from cl_prompts.strategies.base.frozen_work import FrozenWork
 from cl_prompts.strategies.base.labels import check_labels
 from cl_prompts.strategies.base.replay import Replay
 from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
@@ -36,6 +37,7 @@ class MethodHooks:
 
     model: Any
     replay: Replay
+    frozen_work: FrozenWork
     device: Any
     experience: Any
     annotated: Tensor
@@ -128,7 +130,7 @@ class MethodHooks:
 
     def training_output(self, batch: Batch) -> Output:
         """Run the model on a batch."""
-        return self.model.run(batch.images)
+        return self.frozen_work.run(self.model, batch)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """Loss of the method on a batch: by default :meth:`label_loss`."""

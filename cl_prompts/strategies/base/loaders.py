@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from cl_prompts.training.view_keys import Key, viewing
 
 KeyedRow = tuple[int, Key]
+
+
+class RecurringViews(NamedTuple):
+    """The views of an experience's samples in one epoch, where each has so many and takes them in
+    turn.
+
+    Attributes:
+        views: of each sample.
+        source: number of the experience.
+        first: updates that were made on each sample in earlier epochs.
+
+    Example:
+        >>> RecurringViews(views=2, source=0, first=3).key(row=7, repetition=1)
+        (0, 7, 0)
+    """
+
+    views: int
+    source: int
+    first: int = 0
+
+    def key(self, row: int, repetition: int) -> Key:
+        """Key of a row's view in an update on its batch."""
+        return self.source, row, (self.first + repetition) % self.views
+
+    def samples(self, rows: Tensor, repetition: int) -> Tensor:
+        """(m, 2) number of the experience and of the view in it, for rows (m,)."""
+        view = (self.first + repetition) % self.views
+        return torch.stack([torch.full_like(rows, self.source), rows * self.views + view], dim=1)
 
 
 class RepeatedBatches(Sampler[list[KeyedRow]]):
@@ -40,6 +69,8 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         """Rows of the order that the next pass leaves out, whole batches: they were done before."""
         self.origin = 0
         """Stream position at which the next pass begins, or began where it leaves rows out."""
+        self.recurring: RecurringViews | None = None
+        """Views of the next pass that come again; None for new ones."""
 
     def __iter__(self) -> Iterator[list[KeyedRow]]:
         if self.generator is not None:
@@ -50,7 +81,10 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         for rows in left.split(self.batch_size) if len(left) else ():
             places = list(enumerate(rows.tolist(), position))
             for repetition in range(self.repeats):
-                yield [(row, (place, repetition)) for place, row in places]
+                if self.recurring is None:
+                    yield [(row, (place, repetition)) for place, row in places]
+                else:
+                    yield [(row, self.recurring.key(row, repetition)) for _, row in places]
             position += len(rows)
 
     def __len__(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +21,7 @@ from cl_prompts.strategies.base.experience import TaskPosition
 from cl_prompts.strategies.base.faults import blame, check_first_batch, check_weights
 from cl_prompts.strategies.base.hooks import MethodHooks
 from cl_prompts.strategies.base.labels import classes_of
+from cl_prompts.strategies.base.loaders import RecurringViews
 from cl_prompts.strategies.base.template import StreamTemplate
 from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates
 
@@ -34,6 +36,7 @@ class StreamLoop(MethodHooks, StreamTemplate):
         ['StreamLoop']
     """
 
+    views: int | None
     schedule: Schedule
     period: int | None
     clip_norm: float | None
@@ -89,6 +92,11 @@ class StreamLoop(MethodHooks, StreamTemplate):
         super()._before_training_exp(**kwargs)
         if not resumed:
             self.replay.enter(self.experience, self.annotated.cpu())
+            self.frozen_work.enter(
+                self.clock.train_exp_counter,
+                len(self.experience.dataset),
+                replayed=self.buffer.size > 0,
+            )
         if self.buffer.size and self.batches is None:
             raise InputError(
                 "buffer_size and a plugin that replaces the data loader cannot be combined: use one"
@@ -111,6 +119,7 @@ class StreamLoop(MethodHooks, StreamTemplate):
     def _after_training_exp(self, **kwargs: Any) -> None:
         if self.announced and self._position.last:
             self.finish_task()
+        self.frozen_work.leave(replayed=self.buffer.size > 0)
         super()._after_training_exp(**kwargs)
 
     # ------------------------------------------------------------------ the loop
@@ -140,7 +149,8 @@ class StreamLoop(MethodHooks, StreamTemplate):
             for inner in range(self.online_iter // loaded):
                 number = repetition + inner + 1
                 finished = share if number == self.online_iter else None
-                self.update(self.make_batch(stream), finished, repeated=number > 1, **kwargs)
+                batch = self._with_samples(self.make_batch(stream), share, repetition)
+                self.update(batch, finished, repeated=number > 1, **kwargs)
             if repetition == loaded - 1:
                 position += share.size
                 self._between_batches(position)
@@ -158,9 +168,28 @@ class StreamLoop(MethodHooks, StreamTemplate):
         if self.batches is not None:
             self.batches.start = position
             self.batches.origin = self.samples_seen - position
+            self.batches.recurring = self._recurring()
         # Of what follows, the order of the epoch is drawn first.
         self._epoch_order = self.shuffler.get_state()
         return position
+
+    def _recurring(self) -> RecurringViews | None:
+        """The views of this epoch, where they come again."""
+        if self.views is None:
+            return None
+        source = self.clock.train_exp_counter
+        return RecurringViews(self.views, source, self.clock.train_exp_epochs * self.online_iter)
+
+    def _with_samples(self, batch: Batch, share: StreamShare, repetition: int) -> Batch:
+        """The batch with the numbers of its samples, where views come again."""
+        recurring = None if self.batches is None else self.batches.recurring
+        if self.batches is None or recurring is None:
+            return batch
+        rows = self.batches.order[share.start : share.start + min(share.size, batch.n_stream)]
+        parts = [recurring.samples(rows, repetition)]
+        if len(batch.slots):
+            parts.append(self.replay.samples(batch.slots, self.updates))
+        return replace(batch, samples=torch.cat(parts))
 
     def _between_batches(self, samples: int) -> None:
         """Let others look at the state between two stream batches, where it is whole."""
@@ -188,11 +217,14 @@ class StreamLoop(MethodHooks, StreamTemplate):
             **kwargs: handed to plugins.
         """
         self.mbatch = batch.columns
+        images = batch.images
         self._before_training_iteration(**kwargs)
         self.optimizer.zero_grad()
         self.loss = self._make_empty_loss()
         self._before_forward(**kwargs)
-        batch.columns = self.mbatch  # a plugin may have changed it
+        if self.mbatch is not batch.columns or self.mb_x is not images:
+            batch.samples = None  # a plugin has changed the images
+        batch.columns = self.mbatch
         with self.statistics_of(batch, repeated=repeated):
             output = self.training_output(batch)
         self.mb_output = self._finite(output.logits)

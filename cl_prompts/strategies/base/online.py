@@ -17,6 +17,7 @@ from cl_prompts.losses.multi_label import LossNorm
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.base.batch import Place
 from cl_prompts.strategies.base.experience import TaskPosition
+from cl_prompts.strategies.base.frozen_work import FrozenWork
 from cl_prompts.strategies.base.head_settings import HeadSettings
 from cl_prompts.strategies.base.labels import classes_of
 from cl_prompts.strategies.base.loop import StreamLoop
@@ -85,6 +86,9 @@ class OnlineStrategy(StreamLoop, HeadSettings):
     """Passes over each experience; 1 is the online protocol."""
     online_iter: Count = 3
     """Updates per stream batch, each with its own augmentation and buffer samples."""
+    views: Count | None = None
+    """Different random views of each sample, taken in turn: the frozen part of a pass over each is
+    computed once. None for a new view in each update. Runs without augmentation take 1."""
     buffer_size: Size = 0
     """Samples in the replay buffer; 0 for none."""
     buffer_batch_size: Count | None = None
@@ -150,6 +154,8 @@ class OnlineStrategy(StreamLoop, HeadSettings):
             self.make_buffer(self.buffer_size, self.seed),
             self.buffer_batch_size or max(1, self.train_mb_size // 2),
         )
+        self.replay.views = self.views
+        self.frozen_work = FrozenWork(self.views)
         self.annotated = torch.ones(model.n_classes, dtype=torch.bool, device=self.device)
         """Classes that the current experience labels, (classes,)."""
         self.tasks_started = 0
@@ -209,6 +215,9 @@ class OnlineStrategy(StreamLoop, HeadSettings):
             "single_class_batches": int(self.single_class_batches),
             "experiences": self.clock.train_exp_counter,
             "sources": self.replay.n_sources,
+            "frozen_work": self.frozen_work.state_dict(
+                needed=self.train_epochs > 1 or self.buffer.size > 0
+            ),
         }
 
     def load_state_dict(
@@ -224,6 +233,7 @@ class OnlineStrategy(StreamLoop, HeadSettings):
         """
         self.replay.restore(state, [(e, classes_of(e, self.model.n_classes)) for e in experiences])
         self.model.load_learned_state(state["model"])
+        self.frozen_work.load_state_dict(state["frozen_work"], self.model)
         self.make_optimizer()
         self.optimizer.load_state_dict(state["optimizer"])
         self.shuffler.set_state(state["shuffler"])

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from cl_prompts.errors import InputError
+from cl_prompts.strategies.base.loaders import RecurringViews
 from cl_prompts.training.buffers import ReplayBuffer
-from cl_prompts.training.view_keys import viewing
+from cl_prompts.training.view_keys import Key, viewing
 
 
 class Replay:
@@ -35,6 +36,8 @@ class Replay:
         self.buffer: Any = buffer
         self.batch_size = batch_size
         self.draws = draws
+        self.views: int | None = None
+        """Views of each sample, which then come again; None for a new one at each read."""
         self._sources: list[Any] = []
         self._annotated: list[Tensor] = []
 
@@ -79,12 +82,24 @@ class Replay:
         """Read the samples of (m, 2) references, stored or not, as :meth:`read` does."""
         items = []
         for source, row in references.tolist():
-            with viewing(update, draw, source, row):
+            if self.views is None:
+                key: Key = (update, draw, source, row)
+            else:
+                key = RecurringViews(self.views, source, update).key(row, draw)
+            with viewing(*key):
                 items.append(self._sources[source][row])
         columns = [torch.stack(list(map(torch.as_tensor, c))) for c in zip(*items, strict=True)]
         return columns, torch.stack(
             [self._annotated[source] for source in references[:, 0].tolist()]
         )
+
+    def samples(self, slots: Tensor, update: int) -> Tensor:
+        """(m, 2) number of the experience and of the view in it, of what :meth:`draw` read."""
+        assert self.views is not None
+        references = self.buffer.slots[slots]
+        draw = torch.arange(len(slots)) // max(1, len(slots) // self.draws)
+        view = (update + draw) % self.views
+        return torch.stack([references[:, 0], references[:, 1] * self.views + view], dim=1)
 
     def labels(self) -> Tensor:
         """Labels of the stored samples, (m,) classes or (m, classes) 0/1, as the stream gave them;

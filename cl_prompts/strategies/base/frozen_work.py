@@ -1,0 +1,161 @@
+"""Frozen work in training, done once for each view of a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.models.cached_parts import CachedPart
+from cl_prompts.strategies.base.batch import Batch
+
+#: bytes that cached parts may take; what does not fit is computed at each pass
+BUDGET = 2**30
+
+
+class FrozenWork:
+    """Cached parts of training passes, by experience, sample and view.
+
+    Where the views of a sample come again (``views``), the parts of a pass that
+    :meth:`~cl_prompts.models.base.ContinualModel.cache_keys` names are the same each time: the
+    query of a prompt method, the feature of a head on a frozen ViT. They are computed once, which
+    is exact. Samples without a cached part in a batch are encoded apart from the others.
+
+    Args:
+        views: different views of each sample; None: views never come again, nothing is cached.
+        budget: bytes that all cached parts may take.
+
+    Example:
+        >>> FrozenWork(views=1).reused
+        0
+    """
+
+    def __init__(self, views: int | None, budget: int = BUDGET) -> None:
+        self.views = views
+        self.budget = budget
+        self.reused = 0
+        """Samples of training passes whose frozen work was cached."""
+        self._lengths: dict[int, int] = {}
+        self._parts: dict[tuple[int, str], CachedPart] = {}
+
+    def enter(self, source: int, n: int, *, replayed: bool) -> None:
+        """Start an experience.
+
+        Args:
+            source: its number.
+            n: its samples.
+            replayed: earlier experiences are kept, since samples of theirs may come again.
+        """
+        self.leave(replayed=replayed)
+        self._lengths[source] = n * (self.views or 0)
+
+    def leave(self, *, replayed: bool) -> None:
+        """Forget all experiences, unless samples of theirs may come again."""
+        if not replayed:
+            self._lengths = {}
+            self._parts = {}
+
+    def run(self, model: ContinualModel, batch: Batch) -> Output:
+        """Output of a training pass, with what is cached of it."""
+        keys = model.cache_keys() if self.views is not None and batch.samples is not None else {}
+        if not keys:
+            return model.run(batch.images)
+        assert batch.samples is not None
+        samples = batch.samples
+        self._parts = {at: p for at, p in self._parts.items() if keys.get(at[1]) == p.version}
+        known = self._known(samples, keys)
+        if not bool(known.any()):
+            output = model.run(batch.images)
+            self._put(samples, output.cacheable, keys)
+            return output
+        self.reused += int(known.sum())
+        missing = (~known).nonzero()[:, 0]
+        computed: dict[str, Tensor] = {}
+        if len(missing):
+            with torch.no_grad():
+                computed = model.encode(batch.images[missing], {}).parts
+            self._put(samples[missing], computed, keys)
+        cached = {name: self._values(name, samples, known, computed) for name in keys}
+        return model.run(batch.images, cached)
+
+    def state_dict(self, *, needed: bool) -> dict[str, Any]:
+        """What a resumed run must not compute again, since in another batch it might be rounded
+        otherwise.
+
+        Args:
+            needed: whether any view that is cached now can come again.
+        """
+        parts = {
+            f"{source}/{name}": (p.known.clone(), p.values[p.known.to(p.device)].clone())
+            for (source, name), p in self._parts.items()
+            if needed
+        }
+        return {"reused": self.reused, "lengths": list(self._lengths.items()), "parts": parts}
+
+    def load_state_dict(self, state: dict[str, Any], model: ContinualModel) -> None:
+        """Inverse of :meth:`state_dict`, for a model in the state in which that was taken."""
+        self.reused = int(state["reused"])
+        self._lengths = {int(source): int(n) for source, n in state["lengths"]}
+        self._parts = {}
+        keys = model.cache_keys()
+        for at, (known, values) in state["parts"].items():
+            source, name = at.split("/", 1)
+            part = CachedPart(keys[name], len(known), values.device)
+            part.put(known.nonzero()[:, 0], values)
+            self._parts[int(source), name] = part
+
+    def _known(self, samples: Tensor, keys: dict[str, Any]) -> Tensor:
+        """(batch,) samples of which every part is cached, on the CPU."""
+        known = torch.ones(len(samples), dtype=torch.bool)
+        for source, chosen in _by_source(samples):
+            for name in keys:
+                part = self._parts.get((source, name))
+                known[chosen] &= part.known[samples[chosen, 1]] if part is not None else False
+        return known
+
+    def _put(self, samples: Tensor, values: Mapping[str, Tensor], keys: dict[str, Any]) -> None:
+        """Keep parts of samples, as far as the budget reaches."""
+        for source, chosen in _by_source(samples):
+            for name in sorted(keys.keys() & values.keys()):
+                part = self._part(source, name, keys[name], values[name])
+                if part is not None:
+                    part.put(samples[chosen, 1], values[name][chosen.to(values[name].device)])
+
+    def _part(self, source: int, name: str, version: Any, values: Tensor) -> CachedPart | None:
+        """The part of an experience, made if it fits."""
+        if (source, name) not in self._parts:
+            n = self._lengths.get(source, 0)
+            taken = sum(part.values.numel() for part in self._parts.values())
+            if n and 4 * (taken + n * values.shape[1]) <= self.budget:
+                self._parts[source, name] = CachedPart(version, n, values.device)
+        return self._parts.get((source, name))
+
+    def _values(
+        self, name: str, samples: Tensor, known: Tensor, computed: Mapping[str, Tensor]
+    ) -> Tensor:
+        """(batch, width) of one part: cached, or just computed for the samples not known."""
+        found: dict[int, Tensor] = {}
+        for source, chosen in _by_source(samples):
+            mine = chosen[known[chosen]]
+            if len(mine):
+                values = self._parts[source, name].values
+                found[source] = values[samples[mine, 1].to(values.device)]
+        first = next(iter(found.values()))
+        whole = first.new_empty(len(samples), first.shape[1])
+        for source, values in found.items():
+            mine = known & (samples[:, 0] == source)
+            whole[mine.to(whole.device)] = values
+        if name in computed:
+            whole[(~known).to(whole.device)] = computed[name].to(whole)
+        return whole
+
+
+def _by_source(samples: Tensor) -> list[tuple[int, Tensor]]:
+    """Experiences that samples (batch, 2) come from, each with its places in the batch."""
+    return [
+        (source, (samples[:, 0] == source).nonzero()[:, 0])
+        for source in samples[:, 0].unique().tolist()
+    ]
