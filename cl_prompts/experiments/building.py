@@ -96,6 +96,9 @@ class Builder:
             **evaluation,
         )
         what = f"strategy {label_of(settings.strategy)}"
+        options = dict(settings.options)
+        if train.is_plain and options.get("views") is None:
+            options["views"] = 1  # what is frozen need not be computed again
         with fitting(what):
             strategy = kind(
                 backbone=backbone,
@@ -105,8 +108,7 @@ class Builder:
                 plugins=[anytime],
                 seed=settings.seed,
                 **_data_arguments(settings, data, split),
-                **({"views": 1} if train.is_plain and "views" not in settings.options else {}),
-                **settings.options,
+                **options,
             )
         lengths = {"n_train": len(data.train), "n_test": len(data.test), "n_tasks": split.n_tasks}
         check_memory(what, strategy, **lengths)
