@@ -52,7 +52,7 @@ SENT = dict.fromkeys(REPLAYING, 7) | {"derpp": 10, "clib": 10, "ranpac": 5, "mul
 SENT_BY_DEFAULT = 3
 #: waits of the host in such an update; by default none. Replay reads the labels of a stream batch,
 #: CLIB observes losses, lanes are counted and begun, ridges check their factors
-WAITS = dict.fromkeys(REPLAYING, 1) | {"clib": 2, "multi_lane": 5, "slda": 1}
+WAITS = dict.fromkeys(REPLAYING, 1) | {"clib": 2, "multi_lane": 6, "slda": 1}
 WAITS |= {"multi_label_ridge": 2, "l3a": 2, "air": 6}
 
 
