@@ -1,0 +1,187 @@
+"""Every strategy on a second device: the numbers of the CPU, and little traffic on the way.
+
+The device is pretended on the CPU, so that any machine can test what a GPU would refuse: tensors
+left on the host, and steps that make it wait. Torch has to know it before its first backward pass,
+so ``test_second_device.py`` runs these tests in processes of their own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from cl_prompts.experiments import checkpoint
+from cl_prompts.experiments.checkpoint import Checkpoint, packed
+from cl_prompts.strategies import AnytimeEvaluation
+from tests.experiments.commands import rows, run, summary
+from tests.pretend import counted, pretend_device, register
+from tests.toys import (
+    TABLE,
+    Blobs,
+    Scenes,
+    cls_of,
+    experiences,
+    learnable,
+    lively_vit,
+    make,
+    weights,
+)
+
+register()
+
+TRAIN, TEST, BATCH = 24, 6, 4
+SCENARIOS = ("si_blurry", "class_incremental", "mlcil", "si_blurry_multi_label")
+CASES = [(kind, s) for s in SCENARIOS for kind in TABLE if learnable(kind, s)]
+
+REPLAYING = ("er", "derpp", "ewcpp", "rainbow", "clib")
+#: copies to the device in an update on a stream batch of its own: images, labels and task labels;
+#: moreover, of replayed samples, these three and their annotated classes; with DER++ and CLIB what
+#: is stored beside them; and now and then a new lane
+SENT = dict.fromkeys(REPLAYING, 7) | {"derpp": 10, "clib": 10, "ranpac": 5, "multi_lane": 5}
+SENT_BY_DEFAULT = 3
+#: waits of the host in such an update; by default none. Replay reads the labels of a stream batch,
+#: CLIB observes losses, lanes are counted and begun, ridges check their factors
+WAITS = dict.fromkeys(REPLAYING, 1) | {"clib": 2, "multi_lane": 6, "slda": 1}
+WAITS |= {"multi_label_ridge": 2, "l3a": 2, "air": 6}
+
+
+@dataclass
+class Run:
+    """A toy run on either device.
+
+    Attributes:
+        state: of the model at its end, on the CPU.
+        evaluations: samples seen, accuracy and further scores after every task.
+        traffic: after each stream batch its experience and epoch, and until then the updates, the
+            copies to the device and the waits.
+    """
+
+    state: dict[str, Tensor]
+    evaluations: list[Any]
+    traffic: list[tuple[Any, int, int, int]] = field(default_factory=list)
+
+
+def train(kind: str, scenario: str, device: str, *, resume: bool) -> Run:
+    """A run over a stream; with ``resume`` it is saved and taken up by another strategy before the
+    last experience."""
+    multi_label = scenario.startswith("ml") or scenario.endswith("multi_label")
+    test: Any = (Scenes if multi_label else Blobs)(TEST, seed=2)
+    stream, found = experiences(scenario, train=TRAIN, test=TEST), Run({}, [])
+
+    fitting = {k: v for k, v in TABLE[kind].two_blocks.items() if k != "lane_samples"}
+
+    def begin() -> tuple[Any, Any]:
+        anytime = AnytimeEvaluation(test, n_classes=6, every=None)
+        options = {"train_mb_size": BATCH, "device": device, "plugins": [anytime]}
+        options |= {} if cls_of(kind).whole_stream else {"online_iter": 1}
+        return make(kind, scenario, backbone=lively_vit(depth=2), **options, **fitting), anytime
+
+    strategy, anytime = begin()
+    parts: list[Any] = [stream] if strategy.whole_stream else stream
+    with counted() as traffic:
+        for k, part in enumerate(parts):
+            if resume and 0 < k == len(parts) - 1:
+                states = as_read({"s": strategy.state_dict(), "a": anytime.state_dict()})
+                strategy, anytime = begin()
+                strategy.load_state_dict(states["s"], stream[:k])
+                anytime.load_state_dict(states["a"], strategy)
+
+            def between_batches(strategy: Any = strategy, k: int = k) -> None:
+                where = (k, strategy.clock.train_exp_epochs)
+                counts = (strategy.updates, traffic.sent, traffic.waits.total())
+                found.traffic.append((where, *counts))
+
+            strategy.between_batches = between_batches
+            strategy.train(part, eval_streams=[])
+    found.state = {name: value.cpu() for name, value in weights(strategy).items()}
+    found.evaluations = [(p.samples_seen, p.accuracy, p.scores) for p in anytime.curve.task_ends]
+    return found
+
+
+def as_read(state: dict[str, Any]) -> Any:
+    """What a checkpoint file gives back."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "checkpoint"
+        file.write_bytes(b"".join(packed(Checkpoint(state, {}, {}))))
+        return checkpoint.read(file).state
+
+
+@cache
+def there(kind: str, scenario: str) -> Run:
+    """The run on the pretend device, stopped and resumed."""
+    with pretend_device() as name:
+        return train(kind, scenario, name, resume=True)
+
+
+@pytest.fixture(autouse=True)
+def _plain_attention() -> Iterator[None]:
+    """The CPU's fused kernel rounds otherwise than plain attention, the pretend device's."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+@pytest.mark.parametrize(("kind", "scenario"), CASES)
+def test_training_resuming_and_evaluating_there_give_the_cpus_numbers(
+    kind: str, scenario: str
+) -> None:
+    here, found = train(kind, scenario, "cpu", resume=False), there(kind, scenario)
+    assert found.state.keys() == here.state.keys()
+    for name, value in here.state.items():
+        torch.testing.assert_close(found.state[name], value, rtol=1e-5, atol=1e-5, msg=name)
+    assert len(found.evaluations) == len(here.evaluations) >= 1
+    for mine, theirs in zip(here.evaluations, found.evaluations, strict=True):
+        assert mine[0] == theirs[0]
+        assert mine[1] == pytest.approx(theirs[1], abs=1e-5, nan_ok=True)
+        assert mine[2] == pytest.approx(theirs[2], abs=1e-5, nan_ok=True)
+
+
+@pytest.mark.parametrize(("kind", "scenario"), CASES)
+def test_a_step_sends_what_it_needs_and_hardly_waits(kind: str, scenario: str) -> None:
+    marks = there(kind, scenario).traffic
+    inside = [(a, b) for a, b in pairwise(marks) if a[0] == b[0]]
+    assert inside
+    for before, after in inside:
+        updates, sent, waits = (after[i] - before[i] for i in (1, 2, 3))
+        assert sent <= SENT.get(kind, SENT_BY_DEFAULT) * updates
+        assert waits <= WAITS.get(kind, 0) * updates
+
+
+def test_what_would_fail_on_a_gpu_fails_there() -> None:
+    with pretend_device() as name, counted() as traffic:
+        weight = torch.ones(2, 2, device=name, requires_grad=True)
+        (torch.ones(3, 2).to(name) @ weight).sum().backward()
+        assert weight.grad is not None
+        assert weight.grad.device.type == name
+        assert (traffic.sent, traffic.waits.total()) == (1, 0)
+        assert float(weight.detach().sum()) == 4
+        assert weight.detach()[weight.detach() > 0].shape == (4,)
+        assert traffic.waits.total() == 2
+        with pytest.raises(RuntimeError, match="tensors on pretend and on cpu are mixed"):
+            weight.detach() + torch.ones(2, 2)
+
+
+def test_a_recipe_runs_there_through_the_command_line(tmp_path: Path) -> None:
+    settings = ["strategy=mvp", "seed=1", "classes=2", "n_tasks=2", "every=100", "online_iter=1"]
+    folders = []
+    for device in ("cpu", "pretend"):
+        with pretend_device() if device == "pretend" else nullcontext():
+            code, made = run(tmp_path / device, "digits", *settings, f"device={device}")
+        assert code == 0
+        folders += made
+    here, found = map(rows, folders)
+    assert len(here) == len(found) > 5
+    for mine, theirs in zip(here[1:], found[1:], strict=True):
+        assert mine[:-1] == theirs[:-1]
+        assert float(mine[-1]) == pytest.approx(float(theirs[-1]), abs=1e-5)
+    assert summary(folders[1])["status"] == "finished"

@@ -1,0 +1,41 @@
+"""Every strategy on a second device, see ``second_device.py``, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pretend import POSSIBLE
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not POSSIBLE, reason="this torch cannot pretend a device")
+@pytest.mark.parametrize(
+    ("chosen", "least"),
+    [
+        ("si_blurry] or class_incremental]", 100),
+        ("mlcil] or multi_label] or command_line or gpu", 74),
+    ],
+)
+def test_a_second_device_gives_the_cpus_numbers(chosen: str, least: int) -> None:
+    file = Path(__file__).with_name("second_device.py")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    done = subprocess.run(
+        [*command, str(file), "-k", chosen],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) >= least

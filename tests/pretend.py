@@ -1,0 +1,262 @@
+"""A pretend accelerator, for machines that have none: a second device whose tensors lie on the CPU.
+
+It refuses to mix its tensors with those of the CPU, as a GPU does, and counts what crosses between
+the two and what makes the host wait. Torch's spare device type carries it: tensors are wrappers
+around CPU tensors, and every operator unwraps, computes and wraps again.
+
+Not covered: operators that change the shape of a tensor in place, pinned memory, streams.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+try:
+    from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+except ImportError:  # torch < 2.8
+    _setup_privateuseone_for_python_backend = None
+
+NAME = "pretend"
+#: whether this torch can have such a device
+POSSIBLE = _setup_privateuseone_for_python_backend is not None
+
+#: operators whose result the host has to wait for: a number, or a shape that depends on numbers
+WAITING = {
+    "aten::_local_scalar_dense",
+    "aten::equal",
+    "aten::is_nonzero",
+    "aten::masked_select",
+    "aten::nonzero",
+    "aten::_unique2",
+    "aten::unique_dim",
+}
+#: operators that take indices from the CPU; a mask's shape has to be waited for
+INDEXING = {"aten::index", "aten::index_put_", "aten::_index_put_impl_"}
+
+Place = tuple[str, int]
+
+
+class Traffic:
+    """What crossed between host and device.
+
+    Attributes:
+        sent: copies from the host to the device.
+        waits: places in the package (file, line) where the host read a value or waited for one.
+    """
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.waits: Counter[Place] = Counter()
+
+    def wait(self) -> None:
+        """Note a wait at the innermost place in the package."""
+        frame = sys._getframe(1)
+        while frame.f_back is not None and "/cl_prompts/" not in frame.f_code.co_filename:
+            frame = frame.f_back
+        file = frame.f_code.co_filename.rpartition("/cl_prompts/")[2]
+        self.waits[file, frame.f_lineno] += 1
+
+
+_traffic = Traffic()
+
+
+class PretendTensor(Tensor):
+    """A tensor of the device around a CPU tensor ``raw``."""
+
+    raw: Tensor
+
+    @staticmethod
+    def __new__(cls, raw: Tensor) -> PretendTensor:
+        made = torch.Tensor._make_wrapper_subclass(
+            cls,
+            raw.size(),
+            strides=raw.stride(),
+            storage_offset=raw.storage_offset(),
+            dtype=raw.dtype,
+            device=torch.device(NAME, 0),
+        )
+        made.raw = raw
+        return made
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @classmethod
+    def __torch_dispatch__(cls, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(op, *args, **(kwargs or {}))
+
+    def tolist(self) -> Any:
+        _traffic.wait()
+        return self.raw.tolist()
+
+
+def _is_pretend(value: Any) -> bool:
+    return isinstance(value, PretendTensor)
+
+
+def _wrap(value: Any) -> Any:
+    plain = isinstance(value, Tensor) and not _is_pretend(value)
+    return PretendTensor(value.detach()) if plain else value
+
+
+def _unwrap(value: Any) -> Any:
+    if _is_pretend(value):
+        return value.raw
+    if isinstance(value, torch.device) and value.type == NAME:
+        return torch.device("cpu")
+    return value
+
+
+def _cross(source: Any, to_device: bool) -> None:
+    """Note a copy of ``source``, if it crosses."""
+    if _is_pretend(source) and not to_device:
+        _traffic.wait()
+    elif to_device and not _is_pretend(source):
+        _traffic.sent += 1
+
+
+def _run(op: Any, *args: Any, **kwargs: Any) -> Any:
+    """Any operator that a tensor of the device takes part in, or that makes one."""
+    name = op._schema.name
+    if name in ("aten::copy_", "aten::_copy_from"):
+        into, source = args[:2] if name == "aten::copy_" else args[1::-1]
+        _cross(source, to_device=_is_pretend(into))
+        _unwrap(into).copy_(_unwrap(source))
+        return into
+    if name == "aten::_to_copy":
+        return _to_copy(op, *args, **kwargs)
+    if name == "aten::_fused_sdp_choice":
+        return 0  # plain attention
+    _refuse_mixture(name, args, kwargs)
+    masks = [m for m in args[1] or [] if m is not None] if name in INDEXING else []
+    if name in WAITING or any(mask.dtype == torch.bool for mask in masks):
+        _traffic.wait()
+    result = op(*tree_map(_unwrap, args), **tree_map(_unwrap, kwargs))
+    return _result(op._schema, args, kwargs, result)
+
+
+def _to_copy(op: Any, source: Tensor, **kwargs: Any) -> Tensor:
+    device = kwargs.get("device")
+    target = source.device if device is None else torch.device(device)
+    to_device = target.type == NAME
+    _cross(source, to_device)
+    result = op(_unwrap(source), **{**kwargs, "device": "cpu" if to_device else target})
+    return _wrap(result) if to_device else result
+
+
+def _refuse_mixture(name: str, args: Any, kwargs: Any) -> None:
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    # Numbers of no dimension are passed along with the call.
+    of_host = [t for t in tensors if t.device.type == "cpu" and t.dim()]
+    if of_host and name not in INDEXING and any(map(_is_pretend, tensors)):
+        raise RuntimeError(f"tensors on {NAME} and on cpu are mixed in {name}")
+
+
+def _result(schema: Any, args: Any, kwargs: Any, result: Any) -> Any:
+    """The operator's result, wrapped; the tensor itself where one was written to."""
+    written = [
+        args[i] if i < len(args) else kwargs.get(argument.name)
+        for i, argument in enumerate(schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    ]
+    if written and not schema.returns:
+        return None
+    if len(schema.returns) == 1 and written and _is_pretend(written[0]):
+        return written[0]
+    return tree_map(_wrap, result)
+
+
+class _Backend:
+    """What torch asks a device's module; random numbers are the host's."""
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def is_available(self) -> bool:
+        return True
+
+    def current_device(self) -> int:
+        return 0
+
+    def device_count(self) -> int:
+        return 1
+
+    def _is_in_bad_fork(self) -> bool:
+        return False
+
+    def manual_seed(self, seed: int) -> None:
+        pass
+
+    def manual_seed_all(self, seed: int) -> None:
+        pass
+
+    def get_rng_state(self, device: Any = None) -> Tensor:
+        return torch.zeros(1, dtype=torch.uint8)
+
+    def set_rng_state(self, state: Tensor, device: Any = None) -> None:
+        pass
+
+    def synchronize(self, device: Any = None) -> None:
+        pass
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        return [torch.bfloat16, torch.float16]
+
+
+@cache
+def register() -> torch.library.Library:
+    """Make torch know the device: once in a process, and before its first backward pass."""
+    assert _setup_privateuseone_for_python_backend is not None
+    _setup_privateuseone_for_python_backend(NAME, backend_module=_Backend())
+    library = torch.library.Library("_", "IMPL")
+    library.fallback(_run, "PrivateUse1")  # makers of tensors, such as zeros and randn
+    return library
+
+
+_tensor = torch.tensor
+_orthogonal = torch.nn.init.orthogonal_
+
+
+def _tensor_there(data: Any, *, dtype: Any = None, device: Any = None, **rest: Any) -> Tensor:
+    """``torch.tensor``, which writes into a storage that wrappers do not have."""
+    grad = rest.pop("requires_grad", False)
+    made = _tensor(data, dtype=dtype, **rest)
+    return (made if device is None else made.to(device)).requires_grad_(grad)
+
+
+def _orthogonal_there(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """``orthogonal_``, which transposes in place."""
+    with torch.no_grad():
+        return tensor.copy_(_orthogonal(torch.empty(tensor.shape), *args, **kwargs))
+
+
+@contextmanager
+def pretend_device() -> Iterator[str]:
+    """The device's name, which torch knows from now on; some of its functions only inside."""
+    register()
+    torch.tensor = _tensor_there  # type: ignore[assignment]
+    torch.nn.init.orthogonal_ = _orthogonal_there
+    try:
+        yield NAME
+    finally:
+        torch.tensor = _tensor
+        torch.nn.init.orthogonal_ = _orthogonal
+
+
+@contextmanager
+def counted() -> Iterator[Traffic]:
+    """Count what crosses while this lasts."""
+    global _traffic
+    before, _traffic = _traffic, Traffic()
+    try:
+        yield _traffic
+    finally:
+        _traffic = before
