@@ -48,7 +48,7 @@ def check_sums(folder: Path) -> None:
     if not file.is_file():
         return
     try:
-        lines = file.read_text(encoding="ascii").splitlines()
+        lines = file.read_text(encoding="ascii").removesuffix("\n").split("\n")
         known = {name: digest for digest, name in (line.split("  ") for line in lines)}
     except ValueError as error:
         raise InputError(f"{file} is damaged: repeat the run or leave its folder out") from error

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.experiments.faults import flipped
+from tests.experiments.fuzz import run
 from tests.experiments.process import Fault, Kind, Outcome, Process, command
 from tests.experiments.toy_runs import FAULTS, Bench, Case, finished, folder_in
 from tests.few_images import few, few_images
@@ -158,11 +159,14 @@ def pairs(bench: Bench, count: int) -> None:
 
 
 def fuzz(bench: Bench, count: int) -> None:
-    """Recipes, overrides and parameters of splits; see :mod:`tests.experiments.fuzz`."""
-    from tests.experiments.fuzz import run
-
-    for name, number in run(count, bench.seed).items():
-        bench.counts[name] += number
+    """Recipes and overrides that hypothesis makes up; see :mod:`tests.experiments.fuzz`."""
+    counts, problems = run(count, bench.seed, bench.root)
+    bench.counts["other faults"] += counts.pop("faults")
+    bench.counts.update(counts)
+    bench.problems += problems
+    if counts["built"] < 0.4 * counts["cases"]:
+        bench.counts["other faults"] += 1
+        bench.problems.append("too few of them are accepted and built")
 
 
 PARTS: dict[str, Callable[[Bench, int], None]] = {
