@@ -217,7 +217,7 @@ class _Steps:
                     half()
                 os.kill(os.getpid(), signal.SIGKILL)
         if grows and self._full and self._room <= 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name.partition(" ")[2])
 
     def _write_step(self, handle: int, data: Any) -> int:
         self._step("write", lambda: self._write(handle, bytes(data)[: len(data) // 2]))

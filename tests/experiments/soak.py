@@ -27,6 +27,7 @@ DEFAULTS = {
     "fuzz": 10_000,
     "kills": 300,
     "boundaries": 1_500,
+    "plans": 200,
     "full": 600,
     "limits": 100,
     "flips": 1_500,
@@ -65,6 +66,30 @@ def boundaries(bench: Bench, count: int) -> None:
         bench.finish(f"{case} {fault}", case, out)
 
 
+def plans(bench: Bench, count: int) -> None:
+    """Commands of two runs, killed at a step of their writing; their plan is finished later."""
+    for chance, (kind, scenario) in bench.cases(count):
+        other = "ncm" if kind != "ncm" else "slda"
+        cases = [(name, scenario.replace("mlcil", "si_blurry")) for name in (kind, other)]
+        steps = sum(len(bench.whole(case).outcome.steps) for case in cases)
+        arguments, out = bench.run(cases[0])
+        arguments[2] = f"strategy={cases[0][0]},{cases[1][0]}"
+        fault = Fault("killed half-way", chance.randrange(steps))
+        bench.counts["kills"] += command(arguments, out, fault=fault).killed
+        (above,) = out.iterdir()
+        what = f"plan of {cases} {fault}"
+        if not any(file.stat().st_size for file in above.glob("plan-*.json")):
+            bench.counts["nothing begun"] += 1
+            continue
+        outcome = command(["run", "--resume", str(above), "--quiet"], out)
+        bench.counts["resumes"] += 1
+        if "there is nothing to resume" not in outcome.said and not bench.judge(what, outcome):
+            continue
+        for case in cases:
+            (folder,) = (above / case[0]).iterdir()
+            bench.compare(what, case, folder, outcome)
+
+
 def full(bench: Bench, count: int) -> None:
     """A disk that is full from a step of writing on; then there is room again."""
     for chance, case in bench.cases(count):
@@ -88,7 +113,9 @@ def _fail(bench: Bench, what: str, case: Case, outcome: Outcome, out: Path) -> N
     if not bench.judge(what, outcome, may_fail=True):
         for file in out.rglob("summary.json"):
             status = json.loads(file.read_text())["status"]
-            if status != "failed" and "summary.json cannot be written" not in outcome.said:
+            # A finished run may lack its report.
+            known = status in ("failed", "finished")
+            if not known and "summary.json cannot be written" not in outcome.said:
                 bench.note("other faults", f"{what}: its status is {status}", outcome)
     bench.finish(what, case, out)
 
@@ -173,6 +200,7 @@ PARTS: dict[str, Callable[[Bench, int], None]] = {
     "fuzz": fuzz,
     "kills": kills,
     "boundaries": boundaries,
+    "plans": plans,
     "full": full,
     "limits": limits,
     "flips": flips,
@@ -185,12 +213,12 @@ def soak(counts: dict[str, int], seed: int) -> Iterator[tuple[str, Counter[str],
     """Do the parts, each as often as it says; yield the name of each, its counts and faults."""
     few("digit_scenes", 3, 3)
     with few_images(3, 3), tempfile.TemporaryDirectory() as root:
+        bench = Bench(Path(root), seed)
         for part, count in counts.items():
-            folder = Path(root, part)
-            folder.mkdir()
-            bench = Bench(folder, seed)
+            bench.counts = Counter(dict.fromkeys(FAULTS, 0))
+            bench.problems = []
             PARTS[part](bench, count)
-            yield part, Counter(dict.fromkeys(FAULTS, 0) | bench.counts), bench.problems
+            yield part, bench.counts, bench.problems
 
 
 def main() -> int:

@@ -12,7 +12,16 @@ import pytest
 from tests.experiments.soak import DEFAULTS, PARTS
 from tests.experiments.toy_runs import FAULTS
 
-SHORT = {"boundaries": 5, "kills": 2, "full": 3, "limits": 1, "flips": 5, "reports": 1, "pairs": 1}
+SHORT = {
+    "boundaries": 5,
+    "kills": 2,
+    "plans": 1,
+    "full": 4,
+    "limits": 1,
+    "flips": 5,
+    "reports": 1,
+    "pairs": 1,
+}
 
 
 def test_every_part_has_a_long_form() -> None:
