@@ -7,7 +7,6 @@ import errno
 import os
 import shlex
 import sys
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -224,25 +223,22 @@ def _run(args: argparse.Namespace) -> None:
         runs = plan(args.recipe, args.settings)
         folders = run_all(runs, out=args.out, console=console, command=args.command_line)
         stem = args.out / runs[0].recipe
-    report = None
-    if stem is not None:
-        report = stem / f"report-{time.strftime('%Y%m%d-%H%M%S')}.html"
     finished: list[Path] = []
     try:
         for folder in folders:
             finished.append(folder)
     except (RunError, KeyboardInterrupt):
         if finished:  # what was finished before is not lost
-            _conclude(finished, report, console)
+            _conclude(finished, stem, console)
         raise
-    _conclude(finished, report, console)
+    _conclude(finished, stem, console)
 
 
-def _conclude(folders: Sequence[Path], report: Path | None, console: Console) -> None:
-    """Print the table of finished runs and write their report."""
-    from cl_prompts.experiments.report import write_report
+def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
+    """Print the table of finished runs and write their report, into a folder above them."""
+    from cl_prompts.experiments.report import new_page, write_report
 
-    written = write_report(folders, report)
+    written = write_report(folders, None if above is None else new_page(above))
     for table in _tables(folders):
         console.print(table)
     print(f"report: {written}")

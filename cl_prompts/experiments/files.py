@@ -30,6 +30,11 @@ def _write(path: Path, flags: int, parts: Iterable[bytes]) -> None:
         os.close(handle)
 
 
+def overwrite(path: Path, data: bytes) -> None:
+    """Write over a file that exists, where no other can be made beside it."""
+    _write(path, os.O_WRONLY | os.O_TRUNC, [data])
+
+
 def cut(path: Path, size: int) -> None:
     """Shorten a file to ``size`` bytes."""
     os.truncate(path, size)

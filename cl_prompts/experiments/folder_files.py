@@ -55,7 +55,7 @@ class FolderFiles:
 
     def write_json(self, name: str, value: Any) -> None:
         """Replace a JSON file in one step."""
-        self.write_text(name, json.dumps(value, indent=1))
+        self.write_text(name, json_text(value))
 
     def write_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Replace a ``.npz`` file of arrays in one step."""
@@ -91,6 +91,11 @@ class FolderFiles:
         if not isinstance(value, dict):
             raise InputError(f"{self.path / name} is damaged: it is no mapping")
         return value
+
+
+def json_text(value: Any) -> str:
+    """JSON as files hold it, one entry a line."""
+    return json.dumps(value, indent=1)
 
 
 def reason_of(error: OSError) -> str:

@@ -52,6 +52,13 @@ def settings_identity(settings: Settings) -> dict[str, Any]:
     return {"version": __version__, "settings": json.loads(json.dumps(plain(asdict(settings))))}
 
 
+def settings_hash(settings: Settings) -> str:
+    """SHA-256 of the settings that must not change, see :data:`MAY_CHANGE`."""
+    flat = _flat(settings_identity(settings)["settings"])
+    fixed = [(name, repr(value)) for name, value in flat if not may_change(name)]
+    return hashlib.sha256(json.dumps(sorted(fixed)).encode()).hexdigest()
+
+
 def check_identity(before: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
     """Refuse to resume what has changed.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cl_prompts.errors import InputError
+from cl_prompts.experiments import files
 from cl_prompts.experiments.settings import Settings
 
 FORMAT = "cl-prompts plan 1"
@@ -57,7 +60,7 @@ class Plan:
 
     def write(self, folder: Path) -> Path:
         """Write the plan as ``plan-1.json``, ``plan-2.json`` ... into a folder above its runs."""
-        content = {
+        content: dict[str, Any] = {
             "format": FORMAT,
             "command": self.command,
             "runs": [
@@ -69,16 +72,16 @@ class Plan:
             ],
         }
         folder.mkdir(parents=True, exist_ok=True)
-        number = 1
-        while True:
+        content["sha256"] = _digest(content)
+        for number in itertools.count(1):
             path = folder / f"plan-{number}.json"
             try:
-                with path.open("x") as file:
-                    json.dump(content, file, indent=1)
+                path.touch(exist_ok=False)  # the name is ours
             except FileExistsError:
-                number += 1
-            else:
-                return path
+                continue
+            files.replace(path, [json.dumps(content, indent=1).encode()])
+            return path
+        raise AssertionError("numbers do not end")
 
     @classmethod
     def read(cls, path: Path) -> Plan:
@@ -91,6 +94,8 @@ class Plan:
             content = json.loads(path.read_text())
             if content["format"] != FORMAT:
                 raise ValueError(content["format"])
+            if content.pop("sha256", None) not in (None, _digest(content)):
+                raise ValueError("its checksum differs")
             runs = [
                 PlannedRun(path.parent / run["folder"], Settings.from_yaml(run["settings"]))
                 for run in content["runs"]
@@ -106,10 +111,11 @@ def unfinished_plan(folder: Path) -> Plan:
     Raises:
         InputError: there is no plan, or nothing is left to do.
     """
-    files = sorted(folder.glob("plan-*.json"), key=_number)
-    if not files:
+    # An empty one is of a command that ended before it began its runs.
+    plans = [file for file in folder.glob("plan-*.json") if file.stat().st_size]
+    if not plans:
         raise InputError(f"{folder} is neither a run folder nor the folder of a plan")
-    for file in reversed(files):
+    for file in sorted(plans, key=_number, reverse=True):
         plan = Plan.read(file)
         if any(run.state != "finished" for run in plan.runs):
             return plan
@@ -121,6 +127,10 @@ def describe(runs: Sequence[PlannedRun]) -> str:
     states = [run.state for run in runs]
     counts = {state: states.count(state) for state in ("finished", "unfinished", "missing")}
     return ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _number(path: Path) -> int:

@@ -5,9 +5,12 @@ Only finished runs count; of two runs of the same settings and seeds only the ne
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
 import shlex
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,13 +18,15 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.columns import at
 from cl_prompts.experiments.names import labels_of
 from cl_prompts.experiments.pictures import strategy_styles
 from cl_prompts.experiments.report_views import Gallery, section_view
 from cl_prompts.experiments.results import sections
 from cl_prompts.experiments.runs import Run, collect
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def write_report(paths: Iterable[Path | str], out: Path | None = None) -> Path:
@@ -37,6 +42,7 @@ def write_report(paths: Iterable[Path | str], out: Path | None = None) -> Path:
 
     Raises:
         InputError: see ``collect``; or ``out`` cannot be written to.
+        RunError: the disk is full or broken.
     """
     places = [Path(path) for path in paths]
     runs = collect(places)
@@ -49,15 +55,30 @@ def write_report(paths: Iterable[Path | str], out: Path | None = None) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("*.png"):
-            old.unlink()
+            old.unlink(missing_ok=True)  # another report may be written there
         for name, png in gallery.files.items():
             (folder / name).write_bytes(png)
-        draft = page.with_suffix(".html.part")
+        draft = page.with_suffix(f".html.{os.getpid()}.part")
         draft.write_text(html, encoding="utf-8")
         draft.replace(page)
     except OSError as error:
-        raise InputError(f"cannot write the report to {page}: {error.strerror or error}") from error
+        kind = RunError if error.errno in _FULL else InputError
+        raise kind(f"cannot write the report to {page}: {error.strerror or error}") from error
     return page
+
+
+def new_page(folder: Path) -> Path:
+    """Name of a new report ``report-<time>.html``, with ``-2`` and so on if it is taken, also by a
+    process that ends in the same second."""
+    name = f"report-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        page = folder / (f"{name}.html" if number == 1 else f"{name}-{number}.html")
+        try:
+            page.with_name(f"{page.stem}_files").mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return page
+    raise AssertionError("numbers do not end")
 
 
 def _render(runs: list[Run], paths: list[Path], base: Path, gallery: Gallery) -> str:

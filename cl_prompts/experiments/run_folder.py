@@ -17,9 +17,10 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments import files
 from cl_prompts.experiments.checkpoint import Checkpoint
 from cl_prompts.experiments.checkpoint_files import CHECKPOINT_FILE, CheckpointFiles
+from cl_prompts.experiments.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.environment import environment
-from cl_prompts.experiments.folder_files import FolderFiles, reason_of
-from cl_prompts.experiments.identity import check_identity, settings_identity
+from cl_prompts.experiments.folder_files import FolderFiles, json_text, reason_of
+from cl_prompts.experiments.identity import check_identity, settings_hash, settings_identity
 from cl_prompts.experiments.metrics_file import MetricsFile, Row
 from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.settings import Settings
@@ -96,7 +97,11 @@ class RunFolder(FolderFiles):
             raise _uncreatable(path, error) from error
         folder = cls(path)
         try:
-            about = {"format": FORMAT, **environment(settings.device, command)}
+            about = {
+                "format": FORMAT,
+                **environment(settings.device, command),
+                "settings": settings_hash(settings),
+            }
             folder.write_json("environment.json", about)
             # Last: with it a folder is one that can be resumed.
             folder.write_text("config.yaml", settings.to_yaml())
@@ -130,6 +135,8 @@ class RunFolder(FolderFiles):
             if folder._found is not None:
                 found, now = folder._found.identity, settings_identity(settings)
                 check_identity(found, now, str(path))
+            else:
+                folder._check_settings(settings)
             return folder, settings
         except InputError:
             folder.close()
@@ -155,6 +162,15 @@ class RunFolder(FolderFiles):
         except InputError as error:
             raise InputError(f"{file} cannot be used: {error}") from error
 
+    def _check_settings(self, settings: Settings) -> None:
+        """Where no checkpoint tells whose run this is."""
+        made = self.read_json("environment.json").get("settings")
+        if made not in (None, settings_hash(settings)):
+            raise InputError(
+                f"run folder {self.path} cannot be resumed: the settings in its config.yaml are"
+                " others than those that it was made with: put them back, or start a new run"
+            )
+
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Say whose folder this is: checkpoints carry it, and those of another are refused."""
         self._identity = identity
@@ -171,10 +187,23 @@ class RunFolder(FolderFiles):
         self._lock.release()
 
     def write_end(self, summary: Mapping[str, Any]) -> None:
-        """Replace ``summary.json`` at the end of a run, with the reserved bytes on a full disk."""
-        with self.writing("summary.json"):
-            files.remove(self.path / ".reserve")
-        self.write_json("summary.json", summary)
+        """Replace ``summary.json`` at the end of a run, with the reserved bytes on a full disk;
+        before it ``SHA256SUMS``, if the run is finished.
+
+        In a folder that has become read-only the file is written over, which may still be allowed.
+        """
+        try:
+            with self.writing("summary.json"):
+                files.remove(self.path / ".reserve")
+            content = json_text(summary).encode()
+            if summary["status"] == "finished":
+                self.write_text(SUMS_FILE, sums(self.path, {"summary.json": content}))
+            self.replace("summary.json", [content])
+        except RunError as error:
+            if getattr(error.__cause__, "errno", None) not in (errno.EACCES, errno.EPERM):
+                raise
+            with self.writing("summary.json"):
+                files.overwrite(self.path / "summary.json", json_text(summary).encode())
 
     def keep_stream(self, text: str) -> None:
         """Write ``stream.json``, or compare it with what the stream is and mend it."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.checksums import check_sums
 from cl_prompts.experiments.metrics_file import METRICS_FILE, METRICS_HEADER
 
 Status = Literal["finished", "running", "interrupted", "failed"]
@@ -155,6 +156,7 @@ def _read_run(folder: Path) -> Run:
         )
     if summary["status"] != "finished":
         return Run(folder, summary)
+    check_sums(folder)
     stream = _read(folder / "stream.json", json.loads)
     expected = [summary["n_classes"]] * summary["n_tasks"]
     n_ends = 1 if summary.get("whole_stream") else summary["n_tasks"]

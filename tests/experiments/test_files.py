@@ -19,8 +19,12 @@ def test_parts_are_joined_and_names_come_last(tmp_path: Path) -> None:
     files.cut(file, 2)
     files.append(file, b"z")
     assert file.read_bytes() == b"xxz"
+    files.overwrite(file, b"new")
+    assert file.read_bytes() == b"new"
     files.remove(file)
     files.remove(file)
+    with pytest.raises(FileNotFoundError):
+        files.overwrite(file, b"new")
     assert not list(tmp_path.iterdir())
 
 

@@ -10,6 +10,7 @@ import pytest
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.plans import Plan, PlannedRun, describe, unfinished_plan
 from cl_prompts.experiments.settings import plan
+from tests.experiments.faults import count_steps, with_fault
 
 
 def planned(folder: Path) -> Plan:
@@ -73,3 +74,28 @@ def test_a_damaged_summary_is_that_of_an_unfinished_run(tmp_path: Path) -> None:
     assert run.state == "unfinished"
     (run.folder / "summary.json").unlink()
     assert run.state == "unfinished"
+
+
+def test_a_changed_plan_is_refused(tmp_path: Path) -> None:
+    file = planned(tmp_path).write(tmp_path)
+    content = file.read_text()
+    assert content.count("seed: 2") == 2  # also of the stream
+    file.write_text(content.replace("seed: 2", "seed: 6", 1))
+    with pytest.raises(InputError, match=r"no plan that this version can read \(its checksum"):
+        unfinished_plan(tmp_path)
+
+
+def test_a_plan_that_a_kill_left_empty_hides_no_other(tmp_path: Path) -> None:
+    made = planned(tmp_path)
+    made.write(tmp_path)
+    (tmp_path / "plan-2.json").touch()
+    assert unfinished_plan(tmp_path).command == "cl-prompts run digits"
+    assert made.write(tmp_path).name == "plan-3.json"
+
+
+def test_no_plan_is_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = planned(tmp_path)
+    made.write(tmp_path)
+    for at in range(count_steps(monkeypatch, lambda: made.write(tmp_path))):
+        with_fault(monkeypatch, at, "killed half-way", lambda: made.write(tmp_path))
+        assert unfinished_plan(tmp_path) == made

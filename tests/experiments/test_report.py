@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from pathlib import Path
 
 import pytest
 
-from cl_prompts.errors import InputError
-from cl_prompts.experiments.report import write_report
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments import report
+from cl_prompts.experiments.report import new_page, write_report
 from cl_prompts.experiments.results import sections
 from cl_prompts.experiments.runs import collect
 from tests.experiments.fake_runs import fake_run
@@ -148,3 +150,23 @@ def test_nothing_is_written_about_a_bad_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*summary.json .*content is damaged"):
         write_report([tmp_path])
     assert not list(tmp_path.rglob("report*"))
+
+
+def test_two_reports_of_one_second_have_names_of_their_own(tmp_path: Path) -> None:
+    pages = [new_page(tmp_path / "new") for _ in range(20)]
+    assert len(set(pages)) == 20
+    assert all(re.fullmatch(r"report-\d{8}-\d{6}(-\d+)?\.html", page.name) for page in pages)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(28, RunError), (13, InputError)])
+def test_a_full_disk_is_no_bad_input(
+    number: int, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    fake_run(tmp_path)
+    monkeypatch.setattr(report, "_render", lambda *_: "")
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(kind, match=f"cannot write the report to .*: {os.strerror(number)}"):
+        write_report([tmp_path])

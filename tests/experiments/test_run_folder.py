@@ -20,6 +20,7 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments import files, run_folder
 from cl_prompts.experiments.checkpoint import read
 from cl_prompts.experiments.checkpoint_files import CHECKPOINT_FILE
+from cl_prompts.experiments.checksums import SUMS_FILE
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.identity import settings_identity
 from cl_prompts.experiments.run_folder import RunFolder, new_path
@@ -188,6 +189,50 @@ def test_changed_settings_are_refused(old: str, new: str, says: str, unfinished:
     (unfinished / "config.yaml").write_text(every)
     folder, settings = RunFolder.resume(unfinished)
     assert settings.checkpoint_every == 7
+    folder.close()
+
+
+def test_settings_changed_before_the_first_checkpoint_are_refused(unfinished: Path) -> None:
+    for name in (CHECKPOINT_FILE, "checkpoint.previous"):
+        (unfinished / name).unlink()
+    file = unfinished / "config.yaml"
+    text = file.read_text()
+    file.write_text(text.replace("seed: 1", "seed: 3", 1))
+    with pytest.raises(InputError, match=r"settings in its config\.yaml are others than those"):
+        RunFolder.resume(unfinished)
+    file.write_text(text.replace("device: auto", "device: cpu"))
+    folder, settings = RunFolder.resume(unfinished)
+    assert settings.device == "cpu"
+    folder.close()
+
+
+def test_a_finished_run_that_was_changed_is_in_no_report(
+    mvp_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(mvp_run, folder)
+    for name in ("metrics.csv", "summary.json", "keys.npz", SUMS_FILE):
+        whole = (folder / name).read_bytes()
+        damage(folder, name, flipped(whole, 8 * 50))
+        assert main(["report", str(folder), "--out", str(tmp_path / "page.html")]) == 2
+        told = capsys.readouterr().err
+        assert f"{name} is not what it was" in told or SUMS_FILE in told or "damaged" in told
+        damage(folder, name, whole)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_the_end_is_written_in_a_folder_that_became_read_only(
+    unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    folder, _ = RunFolder.resume(unfinished)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "create", refuse)
+        patch.setattr(files, "remove", refuse)
+        folder.write_end({"status": "failed"})
+    assert summary(unfinished) == {"status": "failed"}
     folder.close()
 
 

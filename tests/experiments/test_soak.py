@@ -1,0 +1,45 @@
+"""The short form of the soak run, with real kills, limits and processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.experiments.soak import DEFAULTS, PARTS
+from tests.experiments.toy_runs import FAULTS
+
+SHORT = {
+    "boundaries": 5,
+    "kills": 2,
+    "plans": 1,
+    "full": 4,
+    "limits": 1,
+    "flips": 5,
+    "reports": 1,
+    "pairs": 1,
+}
+
+
+def test_every_part_has_a_long_form() -> None:
+    assert DEFAULTS.keys() == PARTS.keys() == SHORT.keys() | {"fuzz"}
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_and_nothing_is_silently_wrong() -> None:
+    told = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.experiments.soak"]
+        + [f"{part}={count}" for part, count in SHORT.items()],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    lines = told.stdout.splitlines()
+    assert [line.partition("=")[0] for line in lines] == list(SHORT)
+    assert all(f"{fault} 0" in line for fault in FAULTS for line in lines)
+    assert sum("resumes" in line for line in lines) >= 5
