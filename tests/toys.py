@@ -213,7 +213,10 @@ class Toy:
         options: that fit the tiny ViT and its short streams.
         strategy: name in recipes, where it is not the row's.
         passes: blocks of the tiny ViT that a training image passes through.
-        retest: blocks that a test image passes through from the second evaluation on.
+        first_test: blocks that a test image passes through in the first evaluation; None: as many
+            as a training image.
+        retest: and from the second evaluation on.
+        unasked: passes of each stream sample besides those of the updates.
         shown: images that an update shows, of 8 stream samples and 4 from a full buffer.
         two_blocks: further options for a ViT of two blocks and one patch.
     """
@@ -223,14 +226,17 @@ class Toy:
     options: dict[str, Any] = field(default_factory=dict)
     strategy: str = ""
     passes: int = DEPTH
+    first_test: int | None = None
     retest: int = DEPTH
+    unasked: int = 0
     shown: int = 12
     two_blocks: dict[str, Any] = field(default_factory=dict)
 
     def but(self, strategy: str, **changes: Any) -> Toy:
         """A variant of this row for the same strategy."""
         costs = {name: changes.pop(name) for name in ("passes", "retest") if name in changes}
-        kept = {name: getattr(self, name) for name in ("passes", "retest", "shown", "two_blocks")}
+        names = ("passes", "first_test", "retest", "unasked", "shown", "two_blocks")
+        kept = {name: getattr(self, name) for name in names}
         options = {**self.options, **changes}
         return Toy(self.learns, self.vit_b, options, strategy, **{**kept, **costs})
 
@@ -289,6 +295,21 @@ TABLE: dict[str, Toy] = {
         "prompts",
         (0.94, 1.88, 0.94, 0.94),
         {"prompted_blocks": EARLY, "prompt_length": 4},
+        **ONE_BLOCK,
+    ),
+    "flyprompt": Toy(
+        "prompts",
+        (0.94, 1.89, 1.85, 0.95),
+        {
+            "n_experts": 3,
+            "period": 24,
+            "prompted_blocks": EARLY,
+            "prompt_length": 4,
+            "router_width": 40,
+            "router_ridge": 1.0,
+        },
+        first_test=2 * DEPTH,
+        unasked=1,
         **ONE_BLOCK,
     ),
     "linear_probe": Toy("weights", HEAD, retest=0),
@@ -360,6 +381,9 @@ VARIANTS: dict[str, Toy] = {
     "rainbow_whitened": TABLE["rainbow"].but(
         "rainbow", reuse_features=True, class_mask="batch", head_input="whitened"
     ),
+    "flyprompt_cosine": TABLE["flyprompt"].but("flyprompt", head="cosine", buffer_size=12),
+    "dual_prompt_slow": TABLE["dual_prompt"].but("dual_prompt", slow_heads=(0.5, 0.9)),
+    "er_slow": TABLE["er"].but("er", slow_heads=(0.5,), ensemble="softmax_mean"),
     "clib_whitened": TABLE["clib"].but("clib", head_input="whitened", head="cosine"),
 }
 ALL: dict[str, Toy] = {**TABLE, **VARIANTS}
