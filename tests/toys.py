@@ -383,7 +383,6 @@ VARIANTS: dict[str, Toy] = {
     ),
     "flyprompt_cosine": TABLE["flyprompt"].but("flyprompt", head="cosine", buffer_size=12),
     "dual_prompt_slow": TABLE["dual_prompt"].but("dual_prompt", slow_heads=(0.5, 0.9)),
-    "er_slow": TABLE["er"].but("er", slow_heads=(0.5,), ensemble="softmax_mean"),
     "clib_whitened": TABLE["clib"].but("clib", head_input="whitened", head="cosine"),
 }
 ALL: dict[str, Toy] = {**TABLE, **VARIANTS}
@@ -409,7 +408,9 @@ REPLAYING = _names(lambda kind: "buffer_size" in ALL[kind].options, ALL)
 #: those with a multi-label form
 MULTI_LABEL = _names(
     lambda kind: (
-        "multi_label" in cls_of(kind).settings() and ALL[kind].options.get("class_mask") != "batch"
+        "multi_label" in cls_of(kind).settings()
+        and ALL[kind].options.get("class_mask") != "batch"
+        and not ALL[kind].options.get("slow_heads")
     ),
     ALL,
 )
