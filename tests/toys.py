@@ -297,6 +297,13 @@ TABLE: dict[str, Toy] = {
         {"prompted_blocks": EARLY, "prompt_length": 4},
         **ONE_BLOCK,
     ),
+    "misa": Toy(
+        "prompts",
+        (1.85, 2.80, 1.85, 0.95),
+        {"g_blocks": (0,), "g_length": 2, "e_blocks": (1, 2), "e_length": 3},
+        two_blocks={"e_blocks": (1,)},
+        **QUERY_PASS,
+    ),
     "flyprompt": Toy(
         "prompts",
         (0.94, 1.89, 1.85, 0.95),
