@@ -207,8 +207,8 @@ class Toy:
     """A row of the table: a strategy at toy size, and what it promises to cost.
 
     Attributes:
-        learns: prompts (and a head); weights, of a head alone or the whole ViT; or prototypes,
-            without a gradient.
+        learns: prompts (and a head); weights, of a head alone or the whole ViT; prototypes, without
+            a gradient; or adapters and prototypes.
         vit_b: cost with ViT-B/16.
         options: that fit the tiny ViT and its short streams.
         strategy: name in recipes, where it is not the row's.
@@ -221,7 +221,7 @@ class Toy:
         two_blocks: further options for a ViT of two blocks and one patch.
     """
 
-    learns: Literal["prompts", "weights", "prototypes"]
+    learns: Literal["prompts", "weights", "prototypes", "adapters"]
     vit_b: VitBCost
     options: dict[str, Any] = field(default_factory=dict)
     strategy: str = ""
@@ -340,6 +340,20 @@ TABLE: dict[str, Toy] = {
     "ranpac": Toy("prototypes", HEAD, {"projection": 40, "ridge": 3.0, "held_out": 10}, retest=0),
     "gacl": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
     "air": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
+    "aper": Toy(
+        "adapters",
+        (0.95, 1.85, 1.85, 0.0),
+        {"boundaries": True, "bottleneck": 3},
+        first_test=2 * DEPTH,
+        retest=0,
+    ),
+    "ease": Toy(
+        "adapters",
+        (0.95, 1.85, 0.95, 0.0),
+        {"boundaries": True, "bottleneck": 3, "n_tasks": TASKS},
+        first_test=TASKS * DEPTH,
+        retest=0,
+    ),
     "multi_label_ridge": Toy("prototypes", HEAD, {"ridge": 1.0}, retest=0),
     "l3a": Toy("prototypes", HEAD, {"width": 40, "ridge": 0.3, "period": 24}, retest=0),
 }
@@ -410,6 +424,7 @@ def _names(condition: Callable[[str], bool], table: Iterable[str] = TABLE) -> tu
 
 PROMPTED = _names(lambda kind: ALL[kind].learns == "prompts")
 PROTOTYPES = _names(lambda kind: ALL[kind].learns == "prototypes")
+ADAPTED = _names(lambda kind: ALL[kind].learns == "adapters")
 #: those that hold samples in a buffer
 REPLAYING = _names(lambda kind: "buffer_size" in ALL[kind].options, ALL)
 #: those with a multi-label form

@@ -16,6 +16,7 @@ from cl_prompts.strategies import strategy_class
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS, HeadSettings
 from tests.toys import (
+    ADAPTED,
     N_CLASSES,
     PROTOTYPES,
     TABLE,
@@ -31,7 +32,7 @@ from tests.toys import (
 )
 
 IMAGES = Blobs(12, seed=7).images
-WITHOUT = (*PROTOTYPES, "multi_lane")
+WITHOUT = (*PROTOTYPES, *ADAPTED, "multi_lane")
 HEADED = [kind for kind in TABLE if kind not in WITHOUT]
 NONE = torch.zeros(0, dtype=torch.int64)
 
