@@ -17,6 +17,7 @@ from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.experience import whole_of
 from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS
+from cl_prompts.strategies.base.loaders import KeyedItems, RepeatedBatches
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.training.schedules import Schedule
 from cl_prompts.training.seeds import derived_seed, seeded
@@ -104,8 +105,10 @@ class AdapterStrategy(OnlineStrategy):
         """Pass over all images of the task that ends: features (batch, subspaces, dim) as in
         evaluation, and labels (batch,)."""
         data = whole_of(self.experience).dataset
+        batches = RepeatedBatches(len(data), self.eval_mb_size, repeats=1)
+        batches.origin = self.samples_seen  # views of their own, where images are augmented
         loader: DataLoader[Any] = DataLoader(
-            data, batch_size=self.eval_mb_size, collate_fn=getattr(data, "collate_fn", None)
+            KeyedItems(data), batch_sampler=batches, collate_fn=getattr(data, "collate_fn", None)
         )
         training = self.model.training
         self.model.eval()
