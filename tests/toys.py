@@ -207,30 +207,36 @@ class Toy:
     """A row of the table: a strategy at toy size, and what it promises to cost.
 
     Attributes:
-        learns: prompts (and a head); weights, of a head alone or the whole ViT; or prototypes,
-            without a gradient.
+        learns: prompts (and a head); weights, of a head alone or the whole ViT; prototypes, without
+            a gradient; or adapters and prototypes.
         vit_b: cost with ViT-B/16.
         options: that fit the tiny ViT and its short streams.
         strategy: name in recipes, where it is not the row's.
         passes: blocks of the tiny ViT that a training image passes through.
-        retest: blocks that a test image passes through from the second evaluation on.
+        first_test: blocks that a test image passes through in the first evaluation; None: as many
+            as a training image.
+        retest: and from the second evaluation on.
+        unasked: passes of each stream sample besides those of the updates.
         shown: images that an update shows, of 8 stream samples and 4 from a full buffer.
         two_blocks: further options for a ViT of two blocks and one patch.
     """
 
-    learns: Literal["prompts", "weights", "prototypes"]
+    learns: Literal["prompts", "weights", "prototypes", "adapters"]
     vit_b: VitBCost
     options: dict[str, Any] = field(default_factory=dict)
     strategy: str = ""
     passes: int = DEPTH
+    first_test: int | None = None
     retest: int = DEPTH
+    unasked: int = 0
     shown: int = 12
     two_blocks: dict[str, Any] = field(default_factory=dict)
 
     def but(self, strategy: str, **changes: Any) -> Toy:
         """A variant of this row for the same strategy."""
         costs = {name: changes.pop(name) for name in ("passes", "retest") if name in changes}
-        kept = {name: getattr(self, name) for name in ("passes", "retest", "shown", "two_blocks")}
+        names = ("passes", "first_test", "retest", "unasked", "shown", "two_blocks")
+        kept = {name: getattr(self, name) for name in names}
         options = {**self.options, **changes}
         return Toy(self.learns, self.vit_b, options, strategy, **{**kept, **costs})
 
@@ -291,6 +297,28 @@ TABLE: dict[str, Toy] = {
         {"prompted_blocks": EARLY, "prompt_length": 4},
         **ONE_BLOCK,
     ),
+    "misa": Toy(
+        "prompts",
+        (1.85, 2.80, 1.85, 0.95),
+        {"g_blocks": (0,), "g_length": 2, "e_blocks": (1, 2), "e_length": 3},
+        two_blocks={"e_blocks": (1,)},
+        **QUERY_PASS,
+    ),
+    "flyprompt": Toy(
+        "prompts",
+        (0.94, 1.89, 1.85, 0.95),
+        {
+            "n_experts": 3,
+            "period": 24,
+            "prompted_blocks": EARLY,
+            "prompt_length": 4,
+            "router_width": 40,
+            "router_ridge": 1.0,
+        },
+        first_test=2 * DEPTH,
+        unasked=1,
+        **ONE_BLOCK,
+    ),
     "linear_probe": Toy("weights", HEAD, retest=0),
     "fine_tuning": Toy("weights", FULL, {"backbone_lr": 1e-3}),
     "er": Toy("weights", HEAD, BUFFER, retest=0),
@@ -312,6 +340,20 @@ TABLE: dict[str, Toy] = {
     "ranpac": Toy("prototypes", HEAD, {"projection": 40, "ridge": 3.0, "held_out": 10}, retest=0),
     "gacl": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
     "air": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
+    "aper": Toy(
+        "adapters",
+        (0.95, 1.85, 1.85, 0.0),
+        {"boundaries": True, "bottleneck": 3},
+        first_test=2 * DEPTH,
+        retest=0,
+    ),
+    "ease": Toy(
+        "adapters",
+        (0.95, 1.85, 0.95, 0.0),
+        {"boundaries": True, "bottleneck": 3, "n_tasks": TASKS},
+        first_test=TASKS * DEPTH,
+        retest=0,
+    ),
     "multi_label_ridge": Toy("prototypes", HEAD, {"ridge": 1.0}, retest=0),
     "l3a": Toy("prototypes", HEAD, {"width": 40, "ridge": 0.3, "period": 24}, retest=0),
 }
@@ -360,6 +402,8 @@ VARIANTS: dict[str, Toy] = {
     "rainbow_whitened": TABLE["rainbow"].but(
         "rainbow", reuse_features=True, class_mask="batch", head_input="whitened"
     ),
+    "flyprompt_cosine": TABLE["flyprompt"].but("flyprompt", head="cosine", buffer_size=12),
+    "dual_prompt_slow": TABLE["dual_prompt"].but("dual_prompt", slow_heads=(0.5, 0.9)),
     "clib_whitened": TABLE["clib"].but("clib", head_input="whitened", head="cosine"),
 }
 ALL: dict[str, Toy] = {**TABLE, **VARIANTS}
@@ -380,12 +424,15 @@ def _names(condition: Callable[[str], bool], table: Iterable[str] = TABLE) -> tu
 
 PROMPTED = _names(lambda kind: ALL[kind].learns == "prompts")
 PROTOTYPES = _names(lambda kind: ALL[kind].learns == "prototypes")
+ADAPTED = _names(lambda kind: ALL[kind].learns == "adapters")
 #: those that hold samples in a buffer
 REPLAYING = _names(lambda kind: "buffer_size" in ALL[kind].options, ALL)
 #: those with a multi-label form
 MULTI_LABEL = _names(
     lambda kind: (
-        "multi_label" in cls_of(kind).settings() and ALL[kind].options.get("class_mask") != "batch"
+        "multi_label" in cls_of(kind).settings()
+        and ALL[kind].options.get("class_mask") != "batch"
+        and not ALL[kind].options.get("slow_heads")
     ),
     ALL,
 )

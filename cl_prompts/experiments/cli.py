@@ -1,4 +1,4 @@
-"""Command line: ``cl-prompts ls | show | validate | run | report``."""
+"""Command line: ``cl-prompts ls | show | validate | run | report | warm-up``."""
 
 from __future__ import annotations
 
@@ -139,6 +139,18 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="file to write (default: report.html in their common folder)"
     )
     report.set_defaults(action=_report)
+
+    warm = commands.add_parser(
+        "warm-up", help="learn initial prompts for MISA on data that no stream holds"
+    )
+    warm.add_argument("recipe", metavar="RECIPE", help=recipe)
+    warm.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=keys)
+    warm.add_argument("--out", type=Path, required=True, help="safetensors file to write")
+    warm.add_argument("--tasks", type=int, default=10, help="tasks of the sequence")
+    warm.add_argument("--epochs", type=int, default=3, help="passes over each task")
+    warm.add_argument("--lr", type=float, default=1e-4, help="learning rate of Adam")
+    warm.add_argument("--held-out", type=float, default=0.1, help="share of classes held out")
+    warm.set_defaults(action=_warm_up)
     return parser
 
 
@@ -248,6 +260,20 @@ def _report(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.report import write_report
 
     print(f"report: {write_report(args.runs, args.out)}")
+
+
+def _warm_up(args: argparse.Namespace) -> None:
+    from cl_prompts.experiments.warm_up import WarmUp, warm_up_recipe
+
+    settings = WarmUp(args.tasks, args.epochs, args.lr, held_out=args.held_out)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("warm-up")
+
+        def report(done: int, total: int, loss: float) -> None:
+            progress.update(task, completed=done, total=total, description=f"loss {loss:.3f}")
+
+        warm_up_recipe(args.recipe, args.settings, args.out, settings, report)
+    print(f"prompts: {args.out}")
 
 
 def _tables(folders: Sequence[Path]) -> Iterator[Table]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from cl_prompts.backbones.fingerprint import state_hash, weights_hash
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.models.heads import mask_unseen
+from cl_prompts.models.slow_heads import Ensemble, SlowHeads
 from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.selectors import Selection
 
@@ -95,6 +96,8 @@ class ContinualModel(nn.Module):
     seen: Tensor
     backbone: FrozenViT
     whitening: FeatureWhitening | None
+    slow: SlowHeads | None
+    """Slow heads that decide with the head in evaluation, or None."""
 
     score_threshold: float | None = None
     """Where the scores of a multi-label model are no logits: the score above which a label counts
@@ -107,6 +110,7 @@ class ContinualModel(nn.Module):
         self.backbone = backbone
         self.multi_label = multi_label
         self.whitening = None
+        self.slow = None
         self.register_buffer("seen", torch.zeros(n_classes, dtype=torch.bool))
 
     @property
@@ -141,6 +145,28 @@ class ContinualModel(nn.Module):
         """
         raise InputError(
             f"{type(self).__name__} has no one head for all classes: leave out head and head_input"
+        )
+
+    def set_slow_heads(
+        self,
+        decays: Sequence[float],
+        n_experts: int = 1,
+        ensemble: Ensemble = "softmax_max_prob",
+    ) -> None:
+        """Give the head slow heads, which decide with it in evaluation; call it once the head is
+        what it will be.
+
+        Args:
+            decays: one slow head each.
+            n_experts: experts that have slow heads of their own.
+            ensemble: how they decide together, see
+                :func:`~cl_prompts.models.slow_heads.ensemble`.
+
+        Raises:
+            InputError: the model has no one head for all classes.
+        """
+        raise InputError(
+            f"{type(self).__name__} has no one head for all classes: leave out slow_heads"
         )
 
     def head_input(self, features: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Encoding, Output
 from cl_prompts.models.heads import InstanceLogitMask, linear_head
+from cl_prompts.models.slow_heads import Ensemble, SlowHeads, ensemble_logits
 from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.pools import Pool, PrependedTokenPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
@@ -22,6 +23,9 @@ from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
 class PromptedViT(ContinualModel):
     """Prompts on a frozen ViT, with one head over all classes of the data set. Everything but the
     backbone is in fp32.
+
+    With slow heads (:meth:`set_slow_heads`) evaluation scores by the head and its slow heads
+    together, by ``ensemble``; training sees the head alone.
 
     The part that depends on the frozen backbone alone (the query, or the features where there are
     no prompts) has the cache key ``"frozen"``. Features are kept raw, so that what is cached stays
@@ -59,6 +63,10 @@ class PromptedViT(ContinualModel):
     query: ClassTokenQuery
     selector: nn.Module | None
     logit_mask: InstanceLogitMask | None
+
+    ensemble: Ensemble = "softmax_max_prob"
+    """How the head and its slow heads decide together, see
+    :func:`~cl_prompts.models.slow_heads.ensemble`."""
 
     def __init__(
         self,
@@ -100,6 +108,16 @@ class PromptedViT(ContinualModel):
         self.head = self.head if head is None else head
         self.whitening = self.whitening if whitening is None else whitening
 
+    def set_slow_heads(
+        self,
+        decays: Sequence[float],
+        n_experts: int = 1,
+        ensemble: Ensemble = "softmax_max_prob",
+    ) -> None:
+        """Give the head slow heads, see the base."""
+        self.slow = SlowHeads(self.head, n_experts, decays)
+        self.ensemble = ensemble
+
     @property
     def reads_images(self) -> bool:
         """Whether :meth:`run` needs the images even if their frozen part is cached."""
@@ -127,6 +145,8 @@ class PromptedViT(ContinualModel):
             return Encoding({}, tokens)
         if frozen is not None:
             return Encoding({"frozen": frozen}, tokens)
+        if self.training and getattr(self.selector, "trains_unasked", False):
+            return Encoding({}, tokens)
         with torch.no_grad():
             if not self.reads_images:
                 return Encoding({"frozen": self.backbone.class_features(tokens)})
@@ -140,7 +160,9 @@ class PromptedViT(ContinualModel):
             return self.classify(encoding.parts["frozen"])
         selection = None
         if self.selector is not None:
-            selection = cast(Selector, self.selector)(encoding.parts["frozen"])
+            # A selector that trains unasked reads the length of the batch alone.
+            query = encoding.parts.get("frozen", encoding.tokens[:, 0])
+            selection = cast(Selector, self.selector)(query)
         plan = PromptPlan()
         for pool in self.pools:
             plan.add(cast(Pool, pool).build(selection))
@@ -155,5 +177,12 @@ class PromptedViT(ContinualModel):
         if self.logit_mask is not None and selection is not None:
             mask = self.logit_mask(selection)
         logits = self.head(features)
+        if self.slow is not None and not self.training:
+            chosen = selection is not None and self.slow.n_experts > 1
+            expert = cast(Selection, selection).index[:, 0] if chosen else None
+            heads = torch.cat([logits[None], self.slow(self.head, features, expert)])
+            heads = heads if mask is None else heads * mask
+            together = ensemble_logits(heads, self.seen, self.ensemble)
+            return Output(together, features, selection, mask)
         logits = logits if mask is None else logits * mask
         return Output(self.hide_unseen(logits), features, selection, mask)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -24,9 +26,9 @@ class AnalyticRouter(TaskAware):
     counts samples (:class:`~cl_prompts.training.clock.SampleClock`). U is solved for when an
     evaluation asks for it after new queries came in.
 
-    Deviation: only experts that have started compete. In the published code the others score
-    exactly 0 and win where all started ones are negative. Published settings are 10,000 random
-    features and a ridge of 1e4; G takes width^2 numbers.
+    Deviation: only experts that have queries compete. In the published code the others score
+    exactly 0 and win where all these are negative. Published settings are 10,000 random features
+    and a ridge of 1e4; G takes width^2 numbers.
 
     Args:
         n_experts: experts in all.
@@ -52,6 +54,9 @@ class AnalyticRouter(TaskAware):
 
     count: Tensor
     weight: Tensor | None
+
+    trains_unasked: ClassVar[bool] = True
+    """Training reads no query."""
 
     def __init__(
         self,
@@ -97,13 +102,14 @@ class AnalyticRouter(TaskAware):
     @torch.no_grad()
     def scores(self, query: Tensor) -> Tensor:
         """Queries (batch, dim) -> (batch, experts) in the statistics' precision; -inf for experts
-        that have not started."""
+        without queries so far."""
         with torch.autocast(query.device.type, enabled=False):
             if self.weight is None:
                 self.weight = self.statistics.solve(self.ridge, "the router")[EXPERTS]
             scores = self.statistics.inputs(query) @ self.weight
-        scores[:, self.current + 1 :] = float("-inf")
-        return scores
+        # Random features are not negative, so an expert's sum says whether it has any.
+        known = (self.statistics.cross(EXPERTS) > 0).any(dim=0)
+        return scores.masked_fill(~known, float("-inf"))
 
     def forward(self, query: Tensor) -> Selection:
         """Query (batch, dim) -> Selection of one expert an image; distance is 1 - score in

@@ -23,8 +23,9 @@ class SlowHeads(TaskAware):
     After every optimizer step the slow heads of the current expert follow the trained head:
     ``W_j <- decay_j W_j + (1 - decay_j) W``. When an expert starts
     (:func:`~cl_prompts.prompts.task_aware.start_task`), its slow heads begin as the trained head is
-    then; those of earlier experts stay for good. One expert (the default) suits any gradient
-    strategy. The head may be of any kind; the averages are buffers and have no gradient.
+    then; those of earlier experts stay for good. One expert (the default) serves all tasks alike
+    and suits any gradient strategy. The head may be of any kind; the averages are buffers and have
+    no gradient.
 
     Args:
         head: features (batch, dim) -> logits (batch, classes); it is not part of this module.
@@ -64,7 +65,7 @@ class SlowHeads(TaskAware):
     @property
     def current(self) -> int:
         """The expert whose slow heads follow the head."""
-        return max(self.task, 0)
+        return min(max(self.task, 0), self.n_experts - 1)
 
     @torch.no_grad()
     def restart(self, head: nn.Module) -> None:
@@ -81,8 +82,9 @@ class SlowHeads(TaskAware):
                 slow[j].lerp_(values, 1 - decay)
 
     def begin(self, task: int) -> None:
-        """Check that there is such an expert."""
-        whole_number("expert", task, 0, self.n_experts - 1, "n_experts - 1")
+        """Check that there is such an expert; one alone stays whatever starts."""
+        if self.n_experts > 1:
+            whole_number("expert", task, 0, self.n_experts - 1, "n_experts - 1")
 
     @torch.no_grad()
     def forward(self, head: nn.Module, features: Tensor, expert: Tensor | None = None) -> Tensor:
@@ -147,6 +149,28 @@ def ensemble(logits: Tensor, seen: Tensor, kind: Ensemble = "softmax_max_prob") 
     entropy = torch.special.entr(probability).sum(dim=-1)
     surest = entropy.argmin(dim=0)
     return probability[surest, torch.arange(logits.shape[1], device=logits.device)]
+
+
+def ensemble_logits(logits: Tensor, seen: Tensor, kind: Ensemble = "softmax_max_prob") -> Tensor:
+    """:func:`ensemble` on the scale of logits: the logarithm where probabilities are combined.
+
+    The order of classes is the same, and a seen class has a finite score.
+
+    Args and errors as for :func:`ensemble`.
+
+    Returns:
+        (batch, classes), -inf for unseen classes.
+
+    Example:
+        >>> seen = torch.tensor([True, False])
+        >>> ensemble_logits(torch.zeros(2, 1, 2), seen)
+        tensor([[0., -inf]])
+    """
+    scores = ensemble(logits, seen, kind)
+    if kind in ("mean", "max_prob"):
+        return scores
+    floored = scores.clamp(min=torch.finfo(scores.dtype).tiny).log()
+    return floored.masked_fill(~seen, float("-inf"))
 
 
 def _buffer(name: str) -> str:

@@ -41,6 +41,8 @@ class TaskSlots(TaskAware):
         all_rows: in evaluation let all keys compete, also those of slots whose task has not
             started; their prompts are untrained. The published codes do; it matters where queries
             are short or keys begin alike.
+        first_rows: train the prompts of rows 0 to k - 1 in every task, as MISA's released code
+            does: it counts within the slot where the pool counts from its start.
 
     Example:
         >>> slots = TaskSlots(NearestKeys(10, 16, k=2))
@@ -50,12 +52,18 @@ class TaskSlots(TaskAware):
     """
 
     def __init__(
-        self, inner: NearestKeys, *, copy_keys: bool = False, all_rows: bool = False
+        self,
+        inner: NearestKeys,
+        *,
+        copy_keys: bool = False,
+        all_rows: bool = False,
+        first_rows: bool = False,
     ) -> None:
         super().__init__()
         self.inner = inner
         self.copy_keys = copy_keys
         self.all_rows = all_rows
+        self.first_rows = first_rows
 
     def begin(self, task: int) -> None:
         """Initialise the task's keys from the previous slot, with ``copy_keys``."""
@@ -69,8 +77,18 @@ class TaskSlots(TaskAware):
             return self.inner(query)
         if not self.training:
             return self.inner(query, rows=None if self.all_rows else slot.stop)
-        own = torch.arange(slot.start, slot.stop, device=query.device).expand(len(query), -1)
+        start = 0 if self.first_rows else slot.start
+        own = torch.arange(start, start + self.inner.k, device=query.device)
+        own = own.expand(len(query), -1)
         return replace(self.inner(query), index=own)
+
+    def matched(self, selection: Selection) -> Selection:
+        """The selection with the keys that a training pass matched: those of the task's own slot,
+        also with ``first_rows``."""
+        slot = slot_rows(self.task, self.inner.k, self.inner.size)
+        if not self.first_rows or slot is None:
+            return selection
+        return replace(selection, index=selection.index + slot.start)
 
     def observe(self, selection: Selection) -> None:
         """Count the choices."""

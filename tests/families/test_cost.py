@@ -16,8 +16,10 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.multi_lane import MultiLaneViT
 from cl_prompts.models.prototype import PrototypeViT
+from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.toys import (
+    ADAPTED,
     ALL,
     EVERY,
     PROTOTYPES,
@@ -31,13 +33,14 @@ from tests.toys import (
 )
 
 
-@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize("kind", [kind for kind in ALL if kind not in ADAPTED])
 def test_training_passes_each_shown_image_through_the_blocks_once_or_twice(kind: str) -> None:
     strategy = fit(make(kind, period=None), experiences())  # no rehearsal, no teacher
     counter = strategy.model.backbone.counter
     assert counter.blocks == counter.images * ALL[kind].passes
     if strategy.buffer.size == 0:
-        assert counter.images == strategy.samples_seen * strategy.online_iter
+        looks = strategy.online_iter + ALL[kind].unasked
+        assert counter.images == strategy.samples_seen * looks
 
 
 @pytest.mark.parametrize("kind", [kind for kind in REPLAYING if not kind.endswith("_tuned")])
@@ -52,6 +55,7 @@ def test_replay_costs_its_share_of_a_batch(kind: str) -> None:
         updates = strategy.updates
         fit(strategy, [experience])
         shown = (strategy.updates - updates) * ALL[kind].shown
+        shown += len(experience.dataset) * ALL[kind].unasked
         if kind.startswith("clib"):  # besides, the features of the samples that enter its buffer
             assert shown < counter.images <= shown + len(experience.dataset)
         else:
@@ -79,7 +83,7 @@ def test_later_evaluations_are_cheaper(kind: str) -> None:
         costs.append(counter.blocks / 24)
         reads.append(test.reads - before)
     assert all(torch.equal(c, counts[0]) for c in counts)
-    assert costs == [row.passes, row.retest, row.retest]
+    assert costs == [row.first_test or row.passes, row.retest, row.retest]
     assert reads == ([24, 0, 0] if row.retest == 0 else [24] * 3)
 
 
@@ -109,6 +113,10 @@ def model_of(kind: str, backbone: FrozenViT) -> ContinualModel:
     model: ContinualModel = strategy.model
     if isinstance(model, MultiLaneViT):
         model.open_lane(range(8))
+    router = getattr(model, "selector", None)
+    if isinstance(router, AnalyticRouter):
+        # Its solution is no work of blocks, and needs values.
+        router.scores = lambda query: query.new_zeros(len(query), router.n_experts)  # type: ignore[method-assign]
     return model.to("meta").train()
 
 

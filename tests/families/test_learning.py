@@ -39,6 +39,8 @@ class StillPrompts(SupervisedPlugin):
 def riddles_solved(kind: str, *, still: bool) -> float:
     """Accuracy on unseen riddles after three tasks, blurry through and through: 1 / 6 by chance and
     about 0.6 with a linear head on frozen features."""
+    # All classes in one lane, all samples for one expert.
+    whole = {"multi_lane": {"lane_samples": 10_000}, "flyprompt": {"period": None}}
     strategy = make(
         kind,
         lr=0.02,
@@ -47,8 +49,7 @@ def riddles_solved(kind: str, *, still: bool) -> float:
         schedule="constant",
         clip_norm=None,
         plugins=[StillPrompts()] if still else [],
-        # all classes in one lane
-        **({"lane_samples": 10_000} if kind == "multi_lane" else {}),
+        **whole.get(kind, {}),
     )
     test = Riddles(120, seed=2)
     stream = si_blurry_benchmark(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from cl_prompts.checks import Count, Positive
+from cl_prompts.checks import Count, Positive, Share
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.heads import CosineHead, RowInit
+from cl_prompts.models.slow_heads import Ensemble
 from cl_prompts.models.whitening import FeatureWhitening, HeadInput
 from cl_prompts.strategies.base.settings import Declared
 
@@ -25,6 +27,8 @@ HEAD_SETTINGS = (
     "whitening_refresh",
     "whitening_window",
     "whitening_replayed",
+    "slow_heads",
+    "ensemble",
 )
 
 
@@ -72,9 +76,22 @@ class HeadSettings(Declared):
     """Samples that the statistics weigh as much as at most; None for all of the stream."""
     whitening_replayed: bool = True
     """Whether replayed samples enter the statistics, too."""
+    slow_heads: Sequence[Share] = ()
+    """Decays of slow heads: averages of the head over the updates, which decide with it in
+    evaluation and cost nothing (:class:`~cl_prompts.models.slow_heads.SlowHeads`; FlyPrompt's are
+    0.9 and 0.99)."""
+    ensemble: Ensemble = "softmax_max_prob"
+    """How head and slow heads decide together: by the greatest probability of a class
+    (``"softmax_max_prob"``), the mean one (``"softmax_mean"``), the surest head
+    (``"softmax_min_entropy"``), or the greatest or mean logit (``"max_prob"``, ``"mean"``)."""
 
     masks_classes: ClassVar[bool] = True
     """Whether the method's loss knows ``class_mask="current"``."""
+
+    @property
+    def n_head_experts(self) -> int:
+        """Experts that have slow heads of their own."""
+        return 1
 
     def check_class_mask(self, batch_size: int) -> None:
         """Refuse a class mask that the method does not know, and warn of one on small batches."""
@@ -106,9 +123,16 @@ class HeadSettings(Declared):
                     window=self.whitening_window,
                 )
             )
+        if self.slow_heads:
+            model.set_slow_heads(self.slow_heads, self.n_head_experts, self.ensemble)
 
     def check_labels_of(self, model: ContinualModel) -> None:
-        """Refuse the batch mask for a multi-label model."""
+        """Refuse the batch mask and slow heads for a multi-label model."""
+        if model.multi_label and self.slow_heads:
+            raise InputError(
+                "slow_heads decide by the probabilities of a softmax, and several classes per image"
+                " have a logistic one each: leave them out"
+            )
         if model.multi_label and self.class_mask == "batch":
             raise InputError(
                 "class_mask=batch chooses the classes of a softmax, and several classes per image"
@@ -117,10 +141,10 @@ class HeadSettings(Declared):
 
     def refuse_for_given_model(self) -> None:
         """Refuse a head or head input for a model that was given ready-made."""
-        for name in ("head", "head_input"):
+        for name in ("head", "head_input", "slow_heads"):
             if getattr(self, name) != HeadSettings.settings()[name].default:
                 raise InputError(
-                    f"{name} says how a model is built, and this one was given: give it head= and"
-                    " whitening= where you build it, or let the strategy build it from backbone="
+                    f"{name} says how a model is built, and this one was given: give it what it"
+                    " names where you build it, or let the strategy build it from backbone="
                     " and n_classes="
                 )

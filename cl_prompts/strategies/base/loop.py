@@ -256,6 +256,12 @@ class StreamLoop(MethodHooks, StreamTemplate):
         self._next_period = (self.samples_seen // self.period + 1) * self.period
         self.finish_task()
 
+    def optimizer_step(self) -> None:
+        """Make the step; the slow heads follow the head."""
+        super().optimizer_step()
+        if self.model.slow is not None:
+            self.model.slow.update(self.model.head)
+
     def clip_gradients(self) -> None:
         """Bound the gradient's global norm by ``clip_norm``, if given."""
         if self.clip_norm is not None:

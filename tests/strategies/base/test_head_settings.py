@@ -16,6 +16,7 @@ from cl_prompts.strategies import strategy_class
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS, HeadSettings
 from tests.toys import (
+    ADAPTED,
     N_CLASSES,
     PROTOTYPES,
     TABLE,
@@ -31,7 +32,7 @@ from tests.toys import (
 )
 
 IMAGES = Blobs(12, seed=7).images
-WITHOUT = (*PROTOTYPES, "multi_lane")
+WITHOUT = (*PROTOTYPES, *ADAPTED, "multi_lane")
 HEADED = [kind for kind in TABLE if kind not in WITHOUT]
 NONE = torch.zeros(0, dtype=torch.int64)
 
@@ -55,7 +56,7 @@ def test_methods_with_one_trained_head_have_them(kind: str) -> None:
 @pytest.mark.parametrize("kind", HEADED)
 @pytest.mark.parametrize("head_input", ["centred", "standardised", "whitened"])
 def test_a_linear_head_on_raw_features_would_say_the_same(kind: str, head_input: str) -> None:
-    settings = {"head": "linear", "head_input": head_input, "period": None}
+    settings = {"head": "linear", "head_input": head_input, "period": None, "slow_heads": ()}
     stream = experiences()
     strategy = fit(make(kind, **settings), stream if kind == "joint" else stream[:1])
     model = strategy.model.eval()
@@ -115,10 +116,29 @@ def test_the_temperature_is_given_or_learned() -> None:
     assert learned.model.n_learned == fixed.n_learned + 1
 
 
+@pytest.mark.parametrize("kind", ["linear_probe", "mvp"])
+def test_slow_heads_decide_in_evaluation_and_train_nothing(kind: str) -> None:
+    plain, slow = make(kind), make(kind, slow_heads=(0.5, 0.9))
+    for strategy in (plain, slow):
+        fit(strategy, experiences())
+    learned = {name: v for name, v in weights(slow).items() if not name.startswith("slow.")}
+    assert same(weights(plain), learned)
+    with torch.no_grad():
+        heads = [plain.model.eval()(IMAGES)]
+        for j in range(2):
+            for name in ("weight", "bias"):
+                average = slow.model.slow.get_buffer(f"slow_{name}")[0, j]
+                getattr(plain.model.head, name).copy_(average)
+            heads.append(plain.model(IMAGES))
+        want = torch.stack(heads).softmax(dim=-1).amax(dim=0)
+        assert not torch.allclose(want, heads[0].softmax(dim=-1), atol=1e-3)
+        torch.testing.assert_close(slow.model.eval()(IMAGES).exp(), want)
+
+
 def test_a_given_model_brings_its_own() -> None:
     model = PromptedViT(tiny_vit(), N_CLASSES, head=CosineHead(16, N_CLASSES))
     assert make("linear_probe", model=model).model is model
-    for name, value in (("head", "cosine"), ("head_input", "centred")):
+    for name, value in (("head", "cosine"), ("head_input", "centred"), ("slow_heads", (0.5,))):
         with pytest.raises(InputError, match=f"{name} says how a model is built"):
             make("linear_probe", model=model, **{name: value})
 
@@ -134,6 +154,13 @@ def test_a_given_model_brings_its_own() -> None:
         ),
         ("ncm", {"head_input": "whitened"}, "unknown setting of NCM 'head_input'"),
         ("linear_probe", {"head_input": "white"}, "unknown head_input 'white': did you mean"),
+        ("linear_probe", {"ensemble": "max"}, "unknown ensemble 'max': did you mean"),
+        ("multi_lane", {"slow_heads": (0.9,)}, "unknown setting of MultiLane 'slow_heads'"),
+        (
+            "linear_probe",
+            {"slow_heads": (0.9,), "multi_label": True},
+            "slow_heads decide by the probabilities of a softmax",
+        ),
         ("linear_probe", {"tau": 0.0}, "tau is 0.0: it must be positive"),
     ],
 )

@@ -1,0 +1,243 @@
+"""Frozen ViTs with adapters, read through prototypes: APER and EASE."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from cl_prompts.backbones.injection import PromptPlan
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.errors import InputError
+from cl_prompts.models.base import ContinualModel, Encoding, Output
+from cl_prompts.models.heads import CosineHead
+from cl_prompts.models.prototype_classifiers import NearestClassMean
+from cl_prompts.models.subspace_prototypes import SubspacePrototypes, cosine
+from cl_prompts.prompts.task_adapters import TaskAdapters
+
+#: name of the subspace without adapters
+FROZEN = "frozen"
+
+
+@dataclass
+class SubspaceEncoding(Encoding):
+    """Features in several subspaces.
+
+    Attributes:
+        features: (batch, subspaces, dim).
+
+    Example:
+        >>> encoding = SubspaceEncoding({}, features=torch.zeros(2, 3, 16))
+        >>> encoding.features.shape[1]
+        3
+    """
+
+    features: Tensor = field(default_factory=lambda: torch.empty(0, 0, 0))
+
+
+class AdaptedViT(ContinualModel):
+    """Base of models whose adapters learn through a cosine head and whose predictions come from
+    prototypes.
+
+    Every set of adapters is a subspace: a pass of its own through the ViT. While a task trains, the
+    newest alone is run, and ``head``, the proxy, scores it. Evaluation runs all subspaces so far.
+    The features of a finished one never change, so they are cached by its name.
+
+    A class that has been seen but has no prototype yet, in the middle of its task, is scored by the
+    cosine with its row of the proxy.
+
+    Args:
+        backbone: the frozen ViT.
+        n_classes: classes of the data set.
+        adapters: sets of adapters.
+
+    Raises:
+        InputError: a thawed backbone.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> model = AdaptedViT(vit, 3, TaskAdapters(2, vit.depth, vit.dim))
+        >>> model.subspaces()
+        ['adapters0']
+    """
+
+    head: CosineHead
+
+    def __init__(self, backbone: FrozenViT, n_classes: int, adapters: TaskAdapters) -> None:
+        if backbone.trainable:
+            raise InputError("adapters stand beside a frozen backbone: this one is thawed")
+        super().__init__(backbone, n_classes)
+        self.adapters = adapters
+        self.head = CosineHead(backbone.dim, n_classes, tau=None)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the task at hand trains adapters."""
+        return self.adapters.task < len(self.adapters.sets)
+
+    def subspaces(self) -> list[str]:
+        """Names of the subspaces that predictions come from, in order."""
+        return [f"adapters{i}" for i in range(self.adapters.started)]
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Features (batch, subspaces, dim) -> cosines with prototypes (batch, classes)."""
+        raise NotImplementedError
+
+    @property
+    def learned(self) -> Tensor:
+        """(classes,) boolean: classes with prototypes."""
+        raise NotImplementedError
+
+    def cache_keys(self) -> dict[str, Hashable]:
+        """The subspaces, each with its version."""
+        return {name: self._version_of(name) for name in self.subspaces()}
+
+    def needs_images(self, cached: Collection[str]) -> bool:
+        """False if the features of all subspaces are cached."""
+        return not set(self.subspaces()) <= set(cached)
+
+    def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> SubspaceEncoding:
+        """Compute the features in the subspace that trains, or in all of them."""
+        training = self.training and self.adapts
+        names = self.subspaces()[-1:] if training else self.subspaces()
+        parts = {name: cached[name] for name in names if name in cached}
+        missing = [name for name in names if name not in parts]
+        if missing:
+            if images is None:
+                raise TypeError("images are needed unless the features of all subspaces are cached")
+            tokens = self.backbone.embed(images)
+            # Several passes begin with the same projection.
+            entry = self.backbone.enter(tokens) if len(missing) > 1 else None
+            for name in missing:
+                plan = self._plan(name)
+                parts[name] = self.backbone.class_features(tokens, plan, entry=entry)
+        features = torch.stack([parts[name] for name in names], dim=1)
+        return SubspaceEncoding({} if training else parts, features=features)
+
+    def decode(self, encoding: Encoding) -> Output:
+        """Score by the proxy in training, by prototypes else; ``features`` are those of the newest
+        subspace in training, of all of them side by side else."""
+        assert isinstance(encoding, SubspaceEncoding)
+        features = encoding.features
+        newest = features[:, -1]
+        if self.training and self.adapts:
+            return Output(self.hide_unseen(self.head(newest)), newest)
+        proxies = cosine(newest, self.head.weight)
+        logits = torch.where(self.learned, self.scores(features), proxies)
+        return Output(self.hide_unseen(logits), features.flatten(1))
+
+    def _plan(self, name: str) -> PromptPlan | None:
+        if name == FROZEN:
+            return None
+        return self.adapters.build(_number(name))
+
+    def _version_of(self, name: str) -> Hashable:
+        if name == FROZEN:
+            return self.backbone
+        return self.adapters.version(_number(name))
+
+
+def _number(name: str) -> int:
+    return int(name.removeprefix("adapters"))
+
+
+class AperViT(AdaptedViT):
+    """APER (Zhou et al., IJCV 2024, arXiv 2303.07338): class means in the frozen and in one adapted
+    subspace side by side.
+
+    Args:
+        backbone: the frozen ViT.
+        n_classes: classes of the data set.
+        adapters: one set, of the first task.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> model = AperViT(vit, 3, TaskAdapters(1, vit.depth, vit.dim, spare=True))
+        >>> model.learn(torch.randn(4, 2 * vit.dim), torch.tensor([0, 1, 0, 1]))
+        >>> model.learned.tolist()
+        [True, True, False]
+    """
+
+    def __init__(self, backbone: FrozenViT, n_classes: int, adapters: TaskAdapters) -> None:
+        super().__init__(backbone, n_classes, adapters)
+        self.means = NearestClassMean(2 * backbone.dim, n_classes, dtype=torch.float32)
+
+    def subspaces(self) -> list[str]:
+        """The frozen and the adapted subspace."""
+        return [FROZEN, *super().subspaces()]
+
+    @property
+    def learned(self) -> Tensor:
+        """(classes,) boolean: classes with a mean."""
+        return self.means.seen
+
+    def fix_head(self) -> None:
+        """Let the head learn while adapters do, and no longer."""
+        self.head.requires_grad_(self.adapts)
+
+    def load_learned_state(self, state: dict[str, Tensor]) -> None:
+        """Inverse of :meth:`learned_state`."""
+        super().load_learned_state(state)
+        self.fix_head()
+
+    def learn(self, features: Tensor, labels: Tensor) -> None:
+        """Add images to the means of their classes.
+
+        Args:
+            features: (batch, 2 dim), as evaluation gives them.
+            labels: (batch,) classes.
+        """
+        self.means.update(features, labels)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Features (batch, 2, dim) -> cosines of both together with the class means."""
+        return cosine(features.flatten(1), self.means.mean)
+
+
+class EaseViT(AdaptedViT):
+    """EASE (Zhou et al., CVPR 2024, arXiv 2403.12030): prototypes in the subspace of every task's
+    adapters.
+
+    Args:
+        backbone: the frozen ViT.
+        n_classes: classes of the data set.
+        adapters: one set a task.
+        alpha: share of the subspaces of other tasks.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> model = EaseViT(vit, 3, TaskAdapters(2, vit.depth, vit.dim))
+        >>> tuple(model.prototypes.prototypes.shape)  # classes, subspaces, width
+        (3, 2, 128)
+    """
+
+    def __init__(
+        self,
+        backbone: FrozenViT,
+        n_classes: int,
+        adapters: TaskAdapters,
+        *,
+        alpha: float = 0.1,
+    ) -> None:
+        super().__init__(backbone, n_classes, adapters)
+        n_tasks = len(adapters.sets)
+        self.prototypes = SubspacePrototypes(backbone.dim, n_classes, n_tasks, alpha=alpha)
+
+    @property
+    def learned(self) -> Tensor:
+        """(classes,) boolean: classes with prototypes."""
+        return self.prototypes.seen
+
+    def earlier(self) -> Tensor:
+        """(classes,) boolean: classes that belong to an earlier task."""
+        return self.learned & (self.prototypes.task_of < self.adapters.task)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Features (batch, subspaces so far, dim) -> scores of the prototypes."""
+        scores: Tensor = self.prototypes(features)
+        return scores

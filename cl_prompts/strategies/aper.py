@@ -1,0 +1,110 @@
+"""APER: adapters of the first task, class means ever after (IJCV 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from avalanche.benchmarks import CLExperience
+from torch import Tensor
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import Positive
+from cl_prompts.losses.masked import masked_mean
+from cl_prompts.models.adapted import AperViT
+from cl_prompts.models.base import Output
+from cl_prompts.prompts.task_adapters import TaskAdapters
+from cl_prompts.strategies.base.adapted import AdapterStrategy
+from cl_prompts.strategies.base.batch import Batch
+
+
+class APER(AdapterStrategy):
+    """APER, adapt and merge, with adapters ("Revisiting Class-Incremental Learning with Pre-Trained
+    Models: Generalizability and Adaptivity are All You Need", Zhou et al., IJCV 2024, arXiv
+    2303.07338). One class per image.
+
+    The first task trains adapters beside every block and a cosine head with a learned factor. Then
+    both are fixed. A class is from then on the mean of its images' features, those of the frozen
+    and of the adapted ViT side by side, and an image belongs to the class of greatest cosine.
+    Without adapters it is SimpleCIL, our ``ncm``. Later tasks are one pass, each sample once, like
+    a prototype strategy's; their reported loss is that of the batch as scored before, over its
+    samples of classes seen before.
+
+    Deviations from the published code: see
+    :class:`~cl_prompts.strategies.base.adapted.AdapterStrategy`; in the middle of the first task,
+    when there are no means, the head scores.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> aper = APER(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
+        >>> tuple(aper.model.means.mean.shape)
+        (10, 256)
+    """
+
+    lr: Positive = 0.01
+    """Learning rate."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.first_pace = self.train_epochs, self.online_iter
+        """Epochs and updates per batch in the first task."""
+
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> AperViT:
+        """Build one set of adapters, and means of two subspaces."""
+        adapters = TaskAdapters(
+            1,
+            backbone.depth,
+            backbone.dim,
+            bottleneck=self.bottleneck,
+            scale=self.adapter_scale,
+            dropout=self.dropout,
+            spare=True,
+        )
+        return AperViT(backbone, n_classes, adapters)
+
+    def start_task(self, classes: Tensor) -> None:
+        """Fix adapters and head at the second task."""
+        super().start_task(classes)
+        self.model.fix_head()
+        self._set_pace()
+
+    def _set_pace(self) -> None:
+        adapts = self.model.adapts
+        self.train_epochs, self.online_iter = self.first_pace if adapts else (1, 1)
+
+    def training_loss(self, output: Output, batch: Batch) -> Tensor:
+        """Cross-entropy in the first task; later that before the update, over samples of classes
+        seen before."""
+        if self.model.adapts:
+            return super().training_loss(output, batch)
+        losses = F.cross_entropy(self.mb_output, batch.labels, reduction="none")
+        return masked_mean(losses, self.model.learned[batch.labels])
+
+    def backward(self) -> None:
+        """Compute gradients in the first task."""
+        if self.model.adapts:
+            super().backward()
+
+    def optimizer_step(self) -> None:
+        """Make a step in the first task."""
+        if self.model.adapts:
+            super().optimizer_step()
+
+    def after_step(self, output: Output, batch: Batch) -> None:
+        """Add a later task's batch to the means."""
+        if not self.model.adapts:
+            self.model.learn(output.features.detach(), batch.labels)
+
+    def finish_task(self) -> None:
+        """Take the means of the first task's classes."""
+        if self.model.adapts:
+            for features, labels in self.task_features():
+                self.model.learn(features.flatten(1), labels)
+
+    def load_state_dict(
+        self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
+    ) -> None:
+        """Inverse of :meth:`state_dict`."""
+        super().load_state_dict(state, experiences)
+        self._set_pace()

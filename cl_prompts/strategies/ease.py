@@ -1,0 +1,95 @@
+"""EASE: adapters and prototypes of a subspace for every task (CVPR 2024)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import Count, NotNegative, Positive
+from cl_prompts.losses.masked import masked_mean
+from cl_prompts.models.adapted import EaseViT
+from cl_prompts.models.base import Output
+from cl_prompts.prompts.task_adapters import TaskAdapters
+from cl_prompts.strategies.base.adapted import AdapterStrategy
+from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies.base.prompt import slots_for
+from cl_prompts.training.seeds import derived_seed, seeded
+
+
+class EASE(AdapterStrategy):
+    """EASE ("Expandable Subspace Ensemble for Pre-Trained Model-Based Class-Incremental Learning",
+    Zhou et al., CVPR 2024, arXiv 2403.12030). One class per image.
+
+    Every task trains adapters of its own beside every block, through a fresh cosine head over its
+    classes. Then they are fixed, and the task's classes get prototypes in the subspaces of all
+    tasks so far; prototypes that earlier classes lack in the new subspace are made up from their
+    likeness to the new ones (:class:`~cl_prompts.models.subspace_prototypes.SubspacePrototypes`).
+    A test image passes through every task's adapters, and no task id is used: features of finished
+    ones are cached, so that the next evaluation costs one pass.
+
+    A class belongs to the task in which it appears first; later images of it (blurry streams bring
+    them back) are ignored.
+
+    Deviations from the published code: see
+    :class:`~cl_prompts.strategies.base.adapted.AdapterStrategy`; the dimension of features is not
+    fixed at 768; in the middle of its task a class is scored by the cosine with its row of the
+    head.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> ease = EASE(backbone=create_backbone(), n_classes=10, n_tasks=5, evaluator=None)
+        >>> len(ease.model.adapters.sets)
+        5
+    """
+
+    n_tasks: Count | None = None
+    """Number of tasks; None for room for 10."""
+    alpha: NotNegative = 0.1
+    """Share of the subspaces of other tasks in a score."""
+    lr: Positive = 0.025
+    """Learning rate."""
+
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> EaseViT:
+        """Build the adapters of all tasks, and prototypes in as many subspaces."""
+        adapters = TaskAdapters(
+            slots_for(None, self.n_tasks),
+            backbone.depth,
+            backbone.dim,
+            bottleneck=self.bottleneck,
+            scale=self.adapter_scale,
+            dropout=self.dropout,
+        )
+        return EaseViT(backbone, n_classes, adapters, alpha=self.alpha)
+
+    @torch.no_grad()
+    def start_task(self, classes: Tensor) -> None:
+        """Start the task's adapters, and a fresh head."""
+        super().start_task(classes)
+        head = self.model.head
+        bound = self.model.backbone.dim**-0.5
+        with seeded(derived_seed(self.seed, self.tasks_started)):
+            nn.init.uniform_(head.weight, -bound, bound)
+        head.sigma.fill_(1)
+
+    def training_loss(self, output: Output, batch: Batch) -> Tensor:
+        """Cross-entropy over the classes that are new in the task, over samples of these."""
+        known = ~self.model.earlier()[batch.labels]
+        competing = batch.annotated & ~self.model.earlier()
+        if self.class_mask == "batch":
+            competing = competing & self.competing_classes(batch.labels)
+        # A sample of an earlier class gets some label that competes and no weight; where none
+        # does, all compete.
+        competing = torch.where(competing.any(), competing, torch.ones_like(competing))
+        labels = torch.where(known, batch.labels, competing.int().argmax())
+        logits = output.logits.masked_fill(~competing, -torch.inf)
+        return masked_mean(F.cross_entropy(logits, labels, reduction="none"), known)
+
+    def finish_task(self) -> None:
+        """Take the prototypes of the task's classes, and complete those of earlier ones."""
+        prototypes = self.model.prototypes
+        for features, labels in self.task_features():
+            own = ~self.model.earlier()[labels]
+            prototypes.observe(features[own], labels[own], self.model.adapters.task)
+        prototypes.complete()

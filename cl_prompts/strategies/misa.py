@@ -1,0 +1,126 @@
+"""MISA: DualPrompt with warmed-up prompts and the classes of the batch (ICLR 2025)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import Count, NotNegative
+from cl_prompts.losses.classification import ClassMask
+from cl_prompts.losses.mvp import key_distance
+from cl_prompts.models.base import Output
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.prompts.files import read_prompts, set_initial
+from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.prompts.pools import SharedTokens, TokenPool, class_position
+from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
+from cl_prompts.prompts.task_selectors import TaskSlots
+from cl_prompts.strategies.base.prompt import PromptStrategy, slots_for
+
+#: names of the prompts in a warm-up's file, and the released files in a folder
+NAMES = {"g_prompts": "g_prompt.pt", "e_prompts": "e_prompt.pt"}
+
+
+class MISA(PromptStrategy):
+    """MISA, mask and initial session adaptation ("Advancing Prompt-Based Methods for
+    Replay-Independent General Continual Learning", ICLR 2025, arXiv 2503.00677). One class per
+    image.
+
+    DualPrompt in the form of the Si-Blurry comparison: context tokens for all images in early
+    blocks (G), one of a pool of ten by nearest key in later ones (E), a linear head. Two things are
+    added. The prompts begin as a warm-up on other data left them (``initial_prompts``; without it
+    this is MISA without warm-up), and only the classes of the batch compete in the loss:
+    cross-entropy over them plus ``pull_weight * mean_b (1 - cos(q_b, k_b))``. Where tasks are
+    announced each trains an entry of its own.
+
+    A warm-up is made by ``cl-prompts warm-up``, once per backbone, on classes that no stream holds.
+
+    Deviations from the published code. There, the entry of a task is counted from its own slot, so
+    that entry 0 alone is ever trained, for whatever task (``slot_offset=False``); tests choose
+    among the keys of all entries (``all_keys``), and classes never seen compete in them; tasks
+    advance at boundaries that the stream does not announce; tokens carry the class token's
+    positional embedding (``position``).
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> misa = MISA(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
+        >>> tuple(misa.model.pools[1].values.shape)  # prompts, blocks, tokens, width
+        (10, 3, 20, 128)
+    """
+
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+
+    n_tasks: Count | None = None
+    """Number of tasks, if known."""
+    pool_size: Count | None = None
+    """E-prompts; None for one per task, or 10 if the number of tasks is unknown, and as many as the
+    initial prompts where there are some."""
+    g_blocks: Blocks = (0, 1)
+    """Blocks with the G-prompt, 0-based."""
+    g_length: Count = 10
+    """Context tokens of the G-prompt per block."""
+    e_blocks: Blocks = (2, 3, 4)
+    """Blocks with E-prompts."""
+    e_length: Count = 20
+    """Context tokens of an E-prompt per block."""
+    initial_prompts: str | None = None
+    """File that ``cl-prompts warm-up`` wrote, or a folder with the released ``g_prompt.pt`` and
+    ``e_prompt.pt``; None for U(-1, 1)."""
+    pull_weight: NotNegative = 1.0
+    """Weight of the distance between queries and their keys."""
+    slot_offset: bool = True
+    """Give every announced task an E-prompt of its own. False, as released, matches and trains the
+    task's own key but entry 0 of the prompts."""
+    all_keys: bool = False
+    """Let keys of E-prompts that no task has trained compete at test time, as published."""
+    position: bool = False
+    """Add the class token's positional embedding to every prompt token, as published: a constant
+    shift."""
+    class_mask: ClassMask = "batch"
+    train_mb_size: Count = 32
+    """Stream samples per batch."""
+    buffer_batch_size: Count | None = 32
+    """Replayed samples that join each stream batch."""
+    online_iter: Count = 3
+    new_optimizer: bool = False
+
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
+        """Build shared G-tokens and the pool of E-tokens; the head reads the class token."""
+        check_blocks(backbone.depth, g_blocks=self.g_blocks, e_blocks=self.e_blocks)
+        given = {name: self._given(name) for name in NAMES}
+        size = slots_for(self.pool_size, self.n_tasks)
+        if self.pool_size is None and given["e_prompts"] is not None:
+            size = len(given["e_prompts"])
+        dim = backbone.dim
+        position = class_position(backbone) if self.position else None
+        g_prompts = SharedTokens(self.g_blocks, self.g_length, dim, position=position)
+        e_prompts = TokenPool(size, self.e_blocks, self.e_length, dim, position=position)
+        for name, pool in (("g_prompts", g_prompts), ("e_prompts", e_prompts)):
+            initial = given[name]
+            if initial is None:
+                nn.init.uniform_(pool.values, -1, 1)
+            else:
+                set_initial(pool.values, initial)
+        keys = NearestKeys(size, dim, initial="uniform")
+        return PromptedViT(
+            backbone,
+            n_classes,
+            query=ClassTokenQuery(),
+            selector=TaskSlots(keys, all_rows=self.all_keys, first_rows=not self.slot_offset),
+            pools=[g_prompts, e_prompts],
+        )
+
+    def _given(self, name: str) -> Tensor | None:
+        """Initial prompts by their name in :data:`NAMES`, or None."""
+        if self.initial_prompts is None:
+            return None
+        path = Path(self.initial_prompts)
+        return read_prompts(path / NAMES[name] if path.is_dir() else path, name)
+
+    def prompt_loss(self, output: Output) -> Tensor:
+        """Distance between queries and the keys that they were matched with."""
+        assert output.selection is not None
+        return self.pull_weight * key_distance(self.model.selector.matched(output.selection))

@@ -1,0 +1,43 @@
+"""Adapters of tasks: one set learns, those before it stand still."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.prompts.task_adapters import TaskAdapters
+
+
+def test_finished_sets_stand_still_and_drop_nothing_out() -> None:
+    adapters = TaskAdapters(3, depth=2, dim=8, bottleneck=2).train()
+    assert adapters.started == 1
+    adapters.start_task(1)
+    assert adapters.started == 2
+    assert [part.training for part in adapters.train().sets] == [False, True, True]
+    assert [part.training for part in adapters.eval().sets] == [False, False, False]
+    twin = TaskAdapters(3, depth=2, dim=8, bottleneck=2).train()
+    twin.load_state_dict(adapters.state_dict())
+    assert twin.task == 1
+    learning = [any(p.requires_grad for p in part.parameters()) for part in twin.sets]
+    assert learning == [False, True, True]
+
+
+def test_a_version_changes_with_every_write() -> None:
+    adapters = TaskAdapters(2, depth=2, dim=8, bottleneck=2)
+    before = [adapters.version(i) for i in range(2)]
+    with torch.no_grad():
+        next(adapters.sets[1].parameters()).add_(1)
+    assert adapters.version(0) == before[0]
+    assert adapters.version(1) != before[1]
+
+
+def test_tasks_beyond_the_last_set() -> None:
+    with pytest.raises(InputError, match="task 2 has no adapters: they were made for n_tasks=2"):
+        TaskAdapters(2, depth=2, dim=8).start_task(2)
+    spare = TaskAdapters(1, depth=2, dim=8, spare=True)
+    spare.start_task(2)
+    assert spare.started == 1
+    assert not any(p.requires_grad for p in spare.parameters())
+    with pytest.raises(InputError, match="n_tasks must be a whole number of at least 1, not 0"):
+        TaskAdapters(0, depth=2, dim=8)

@@ -1,0 +1,52 @@
+"""APER: one task of training, then class means of two subspaces."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.data import DataLoader
+
+from tests.toys import DEPTH, N_CLASSES, Blobs, experiences, fit, make
+
+IMAGES = Blobs(12, seed=7).images
+
+
+def test_adapters_and_head_learn_in_the_first_task_alone() -> None:
+    strategy = make("aper", "class_incremental", train_epochs=2)
+    stream = experiences("class_incremental")
+    trained = [strategy.model.adapters, strategy.model.head]
+    start = [p.clone() for part in trained for p in part.parameters()]
+    fit(strategy, stream[:1])
+    first = [p.clone() for part in trained for p in part.parameters()]
+    assert sum(not torch.equal(a, b) for a, b in zip(start, first, strict=True)) > DEPTH
+    epochs = strategy.samples_seen / len(stream[0].dataset)
+    fit(strategy, stream[1:])
+    assert all(map(torch.equal, first, [p for part in trained for p in part.parameters()]))
+    assert epochs == 2
+    assert strategy.samples_seen == 2 * len(stream[0].dataset) + sum(
+        len(part.dataset) for part in stream[1:]
+    )
+
+
+def test_a_class_is_the_mean_of_all_its_images() -> None:
+    strategy = make("aper", "class_incremental")
+    stream = experiences("class_incremental")
+    model = fit(strategy, stream).model.eval()
+    for part in stream:
+        images, labels, *_ = next(iter(DataLoader(part.dataset, batch_size=100)))
+        with torch.no_grad():
+            features = model.encode(images, {}).features.flatten(1)
+        for c in labels.unique().tolist():
+            mean = features[labels == c].mean(dim=0)
+            torch.testing.assert_close(model.means.mean[c], mean, atol=1e-5, rtol=1e-4)
+    assert float(model.means.count.sum()) == 72
+    assert len(model.means.count) == N_CLASSES
+
+
+def test_cost_is_a_pass_an_update_and_two_a_sample_for_the_means() -> None:
+    strategy = make("aper", "class_incremental", online_iter=2, train_epochs=2)
+    counter = strategy.model.backbone.counter
+    for number, part in enumerate(experiences("class_incremental")):
+        counter.reset()
+        fit(strategy, [part])
+        passes = 2 * 2 + 2 if number == 0 else 2
+        assert counter.blocks == passes * DEPTH * len(part.dataset)

@@ -1,0 +1,87 @@
+"""EASE: a subspace for every task, prototypes in all of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies.base.batch import Batch
+from tests.toys import DEPTH, TASKS, experiences, fit, make, watch
+
+NONE = torch.zeros(0, dtype=torch.int64)
+
+
+def test_prototypes_are_means_in_every_subspace_up_to_the_class_own() -> None:
+    strategy = make("ease", "class_incremental")
+    stream = experiences("class_incremental")
+    model = fit(strategy, stream).model.eval()
+    for task, part in enumerate(stream):
+        images, labels, *_ = next(iter(DataLoader(part.dataset, batch_size=100)))
+        with torch.no_grad():
+            features = model.encode(images, {}).features
+        for c in labels.unique().tolist():
+            assert int(model.prototypes.task_of[c]) == task
+            want = features[labels == c].mean(dim=0)[: task + 1]
+            found = model.prototypes.prototypes[c, : task + 1]
+            torch.testing.assert_close(found, want, atol=1e-5, rtol=1e-4)
+    assert bool((model.prototypes.prototypes.norm(dim=-1) > 0).all())  # completed
+
+
+def test_finished_adapters_never_change_and_heads_begin_afresh() -> None:
+    strategy = make("ease", "class_incremental")
+    first, second, _ = experiences("class_incremental")
+    fit(strategy, [first])
+    before = [p.clone() for p in strategy.model.adapters.sets[0].parameters()]
+    head = strategy.model.head.weight.detach().clone()
+    starts: list[torch.Tensor] = []
+    watch(
+        strategy,
+        "training_epoch",
+        lambda **_: starts.append(strategy.model.head.weight.detach().clone()),
+    )
+    fit(strategy, [second])
+    assert all(map(torch.equal, before, strategy.model.adapters.sets[0].parameters()))
+    assert not torch.equal(starts[0], head)
+    assert float(starts[0].abs().max()) <= strategy.model.backbone.dim**-0.5
+
+
+def test_loss_is_over_the_new_classes_and_their_samples() -> None:
+    strategy = make("ease", "class_incremental")
+    first, *_ = experiences("class_incremental")
+    fit(strategy, [first])
+    old = sorted(first.classes_in_this_experience)
+    new = [c for c in range(6) if c not in old]
+    strategy.tasks_started += 1
+    strategy.start_task(torch.ones(6, dtype=torch.bool))
+    model = strategy.model.train()
+    model.observe_classes(torch.tensor(new))
+    labels = torch.tensor([old[0], new[0], new[1], new[0]])
+    batch = Batch([torch.rand(4, 3, 16, 16), labels], torch.ones(6, dtype=torch.bool), NONE)
+    output = strategy.training_output(batch)
+    columns = torch.tensor([new.index(int(c)) for c in labels[1:]])
+    want = F.cross_entropy(output.logits[1:, new], columns)
+    torch.testing.assert_close(strategy.training_loss(output, batch), want)
+    only_old = batch.part(slice(0, 1))
+    loss = strategy.training_loss(strategy.training_output(only_old), only_old)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
+def test_cost_is_a_pass_an_update_and_one_a_subspace_for_the_prototypes() -> None:
+    strategy = make("ease", "class_incremental", online_iter=2)
+    counter = strategy.model.backbone.counter
+    for task, part in enumerate(experiences("class_incremental")):
+        counter.reset()
+        fit(strategy, [part])
+        assert counter.blocks == (2 + task + 1) * DEPTH * len(part.dataset)
+
+
+def test_there_is_room_for_so_many_tasks() -> None:
+    assert len(make("ease", n_tasks=None).model.adapters.sets) == 10
+    strategy = make("ease", "class_incremental", n_tasks=TASKS - 1)
+    with pytest.raises(InputError, match="task 2 has no adapters: they were made for n_tasks=2"):
+        fit(strategy, experiences("class_incremental"))

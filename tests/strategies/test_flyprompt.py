@@ -1,0 +1,190 @@
+"""FlyPrompt against the published run, as a run of ours uses it, and its clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cl_prompts.errors import InputError
+from cl_prompts.models.heads import FINITE_MASK
+from cl_prompts.models.routers import EXPERTS
+from cl_prompts.scenarios import Split, benchmark_from_split
+from cl_prompts.strategies import FlyPrompt
+from tests.golden_numbers import Golden, golden_vit, put
+from tests.toys import Blobs, experiences, fit, lively_vit, make, watch
+
+GOLDEN = Golden("flyprompt")
+BATCHES = 6
+
+
+class GoldenStream(Dataset[Any]):
+    """The images of the published batches, one batch after the other; one of each class follows."""
+
+    def __init__(self) -> None:
+        images = torch.cat([GOLDEN(f"batch{i}/images") for i in range(BATCHES)])
+        labels = torch.cat([GOLDEN(f"batch{i}/labels") for i in range(BATCHES)])
+        self.n_stream = len(labels)
+        self.images = torch.cat([images, images[:9]])
+        self.targets = torch.cat([labels, torch.arange(9)]).numpy()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(self.targets[index])
+
+
+def published() -> Any:
+    """The strategy with the golden experts, head, slow heads and router."""
+    size = len(GOLDEN("batch0/labels"))
+    strategy = FlyPrompt(
+        backbone=golden_vit(),
+        n_classes=9,
+        n_experts=3,
+        period=2 * size,
+        boundaries=False,
+        prompt_length=3,
+        position=True,
+        router_width=40,
+        router_ridge=GOLDEN.number("ridge"),
+        slow_heads=GOLDEN("ema_ratio").tolist(),
+        train_mb_size=size,
+        online_iter=1,
+        evaluator=None,
+        device="cpu",
+    )
+    model = strategy.model
+    model.selector.statistics.expansion.matrix = GOLDEN("projection")
+    for expert in range(3):
+        put(model.pools[0].values[expert], GOLDEN("prompts0")[:, expert])
+    put(model.head.weight, GOLDEN("head_weight0"))
+    put(model.head.bias, GOLDEN("head_bias0"))
+    model.slow.restart(model.head)
+    return strategy
+
+
+@pytest.mark.filterwarnings("ignore:class_mask=batch")
+def test_a_run_is_the_published_one() -> None:
+    """Until the third expert starts as a mean of what momentum moves on in the published run; the
+    router to the end."""
+    strategy = published()
+    model = strategy.model
+    batches: list[int] = []
+
+    def compare(*_: Any) -> None:
+        key = f"batch{len(batches)}"
+        batches.append(int(GOLDEN(f"{key}/expert")))
+        expert = batches[-1]
+        assert model.selector.current == expert
+        if expert == 2:
+            return
+        seen = model.seen
+        logits = strategy.mb_output[:, seen]
+        torch.testing.assert_close(logits, GOLDEN(f"{key}/logits")[:, seen], atol=1e-4, rtol=0)
+        assert (strategy.mb_output[:, ~seen] == FINITE_MASK).all()
+        GOLDEN.close(strategy.loss, f"{key}/loss", atol=1e-4)
+        wanted = GOLDEN(f"{key}/prompts_after")[:, expert]
+        torch.testing.assert_close(model.pools[0].values[expert], wanted, atol=1e-3, rtol=0)
+        GOLDEN.close(model.head.weight, f"{key}/head_weight_after", atol=1e-3)
+        for j in range(2):
+            slow = model.slow.get_buffer("slow_weight")[expert, j]
+            GOLDEN.close(slow, f"{key}/ema{j}_weight", atol=1e-3)
+
+    watch(strategy, "after_step", compare)
+    data = GoldenStream()
+    split = Split.of("given", data.targets, [range(data.n_stream)], boundaries=True)
+    (experience,) = benchmark_from_split(data, data, split).train_stream
+    strategy.train(experience, eval_streams=[], shuffle=False)
+    assert batches == [0, 0, 1, 1, 2, 2]
+    GOLDEN.close(model.selector.statistics.gram, "gram", atol=1e-4, rtol=1e-6)
+    GOLDEN.close(model.selector.statistics.cross(EXPERTS), "cross", atol=1e-4)
+    check_published_test(model)
+
+
+def check_published_test(model: Any) -> None:
+    """The predictions with the published weights."""
+    last = f"batch{BATCHES - 1}"
+    for expert in range(3):
+        put(model.pools[0].values[expert], GOLDEN(f"{last}/prompts_after")[:, expert])
+        end = f"batch{2 * expert + 1}"
+        for j in range(2):
+            put(model.slow.get_buffer("slow_weight")[expert, j], GOLDEN(f"{end}/ema{j}_weight"))
+            put(model.slow.get_buffer("slow_bias")[expert, j], GOLDEN(f"{end}/ema{j}_bias"))
+    put(model.head.weight, GOLDEN(f"{last}/head_weight_after"))
+    put(model.head.bias, GOLDEN(f"{last}/head_bias_after"))
+    model.seen.copy_(GOLDEN("seen"))
+    output = model.eval().run(GOLDEN("test/images"))
+    assert torch.equal(output.selection.index[:, 0], GOLDEN("test/expert"))
+    GOLDEN.close(output.logits.exp(), "test/ensemble_softmax_max_prob", atol=1e-4)
+
+
+def test_experts_start_by_the_published_clock() -> None:
+    total, experts, size = (
+        int(GOLDEN(f"clock/{name}")) for name in ("total_samples", "steps", "batch")
+    )
+    data = Blobs(total, size=8)
+    strategy = FlyPrompt(
+        backbone=lively_vit(img_size=8, depth=1),
+        n_classes=6,
+        n_experts=experts,
+        period=total // experts,
+        prompted_blocks=(0,),
+        prompt_length=1,
+        router_width=4,
+        train_mb_size=size,
+        online_iter=1,
+        boundaries=False,
+        evaluator=None,
+        device="cpu",
+    )
+    starts: list[int] = []
+    watch(strategy, "start_expert", lambda _: starts.append(strategy.samples_seen))
+    split = Split.of("given", data.targets, [range(total)], boundaries=True)
+    fit(strategy, benchmark_from_split(data, data, split).train_stream)
+    published_starts = GOLDEN("clock/switch_after_samples").tolist()
+    assert starts[: experts - 1] == published_starts
+    assert strategy.model.selector.current == experts - 1  # and there it stays
+
+
+def test_finished_experts_never_change_and_announced_tasks_start_the_next() -> None:
+    strategy = make("flyprompt", "class_incremental", n_experts=2)
+    stream = experiences("class_incremental")
+    fit(strategy, stream[:2])
+    first, second = (values.clone() for values in strategy.model.pools[0].values)
+    slow = strategy.model.slow.get_buffer("slow_weight").clone()
+    fit(strategy, stream[2:])  # of the third task there is no expert
+    assert strategy.tasks_started == 3
+    assert torch.equal(strategy.model.pools[0].values[0], first)
+    assert not torch.equal(strategy.model.pools[0].values[1], second)
+    after = strategy.model.slow.get_buffer("slow_weight")
+    assert torch.equal(after[0], slow[0])
+    assert not torch.equal(after[1], slow[1])
+
+
+def test_each_sample_enters_the_router_once() -> None:
+    strategy = make("flyprompt", "class_incremental", train_epochs=2)
+    taken: list[int] = []
+    watch(strategy.model.selector, "take_in", lambda query: taken.append(len(query)))
+    fit(strategy, experiences("class_incremental"))
+    assert sum(taken) == strategy.samples_seen / 2 == 72
+
+
+def test_as_many_experts_as_tasks_or_five() -> None:
+    assert FlyPrompt.settings()["period"].default == 10_000
+    for settings, experts in (
+        ({"n_experts": None}, 5),
+        ({"n_experts": None, "n_tasks": 4}, 4),
+        ({"n_experts": 2, "n_tasks": 4}, 2),
+    ):
+        assert len(make("flyprompt", **settings).model.pools[0].values) == experts
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="prompted_blocks holds block 7"):
+        make("flyprompt", prompted_blocks=(7,))
+    with pytest.raises(InputError, match="decay is 2: it must be between 0 and 1"):
+        make("flyprompt", slow_heads=(2,))
