@@ -46,24 +46,24 @@ Place = tuple[str, int]
 
 
 class Traffic:
-    """What crossed between host and device.
+    """What crossed between host and device, by the place in the package (file, line).
 
     Attributes:
         sent: copies from the host to the device.
-        waits: places in the package (file, line) where the host read a value or waited for one.
+        waits: where the host read a value or waited for one.
     """
 
     def __init__(self) -> None:
-        self.sent = 0
+        self.sent: Counter[Place] = Counter()
         self.waits: Counter[Place] = Counter()
 
-    def wait(self) -> None:
-        """Note a wait at the innermost place in the package."""
-        frame = sys._getframe(1)
-        while frame.f_back is not None and "/cl_prompts/" not in frame.f_code.co_filename:
-            frame = frame.f_back
-        file = frame.f_code.co_filename.rpartition("/cl_prompts/")[2]
-        self.waits[file, frame.f_lineno] += 1
+
+def _place() -> Place:
+    """The innermost place in the package on the stack."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and "/cl_prompts/" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    return frame.f_code.co_filename.rpartition("/cl_prompts/")[2], frame.f_lineno
 
 
 _traffic = Traffic()
@@ -94,7 +94,7 @@ class PretendTensor(Tensor):
         return _run(op, *args, **(kwargs or {}))
 
     def tolist(self) -> Any:
-        _traffic.wait()
+        _traffic.waits[_place()] += 1
         return self.raw.tolist()
 
 
@@ -118,9 +118,9 @@ def _unwrap(value: Any) -> Any:
 def _cross(source: Any, to_device: bool) -> None:
     """Note a copy of ``source``, if it crosses."""
     if _is_pretend(source) and not to_device:
-        _traffic.wait()
+        _traffic.waits[_place()] += 1
     elif to_device and not _is_pretend(source):
-        _traffic.sent += 1
+        _traffic.sent[_place()] += 1
 
 
 def _run(op: Any, *args: Any, **kwargs: Any) -> Any:
@@ -138,7 +138,7 @@ def _run(op: Any, *args: Any, **kwargs: Any) -> Any:
     _refuse_mixture(name, args, kwargs)
     masks = [m for m in args[1] or [] if m is not None] if name in INDEXING else []
     if name in WAITING or any(mask.dtype == torch.bool for mask in masks):
-        _traffic.wait()
+        _traffic.waits[_place()] += 1
     result = op(*tree_map(_unwrap, args), **tree_map(_unwrap, kwargs))
     return _result(op._schema, args, kwargs, result)
 

@@ -47,8 +47,9 @@ CASES = [(kind, s) for s in SCENARIOS for kind in TABLE if learnable(kind, s)]
 REPLAYING = ("er", "derpp", "ewcpp", "rainbow", "clib")
 #: copies to the device in an update on a stream batch of its own: images, labels and task labels;
 #: moreover, of replayed samples, these three and their annotated classes; with DER++ and CLIB what
-#: is stored beside them; and now and then a new lane
-SENT = dict.fromkeys(REPLAYING, 7) | {"derpp": 10, "clib": 10, "ranpac": 5, "multi_lane": 5}
+#: is stored beside them, with Rainbow Memory the rows of what was kept; now and then a new lane
+SENT = dict.fromkeys(REPLAYING, 7) | {"derpp": 10, "clib": 10, "ranpac": 5, "multi_lane": 6}
+SENT |= {"rainbow": 13}
 SENT_BY_DEFAULT = 3
 #: waits of the host in such an update; by default none. Replay reads the labels of a stream batch,
 #: CLIB observes losses, lanes are counted and begun, ridges check their factors
@@ -99,7 +100,7 @@ def train(kind: str, scenario: str, device: str, *, resume: bool) -> Run:
 
             def between_batches(strategy: Any = strategy, k: int = k) -> None:
                 where = (k, strategy.clock.train_exp_epochs)
-                counts = (strategy.updates, traffic.sent, traffic.waits.total())
+                counts = (strategy.updates, traffic.sent.total(), traffic.waits.total())
                 found.traffic.append((where, *counts))
 
             strategy.between_batches = between_batches
@@ -163,7 +164,7 @@ def test_what_would_fail_on_a_gpu_fails_there() -> None:
         (torch.ones(3, 2).to(name) @ weight).sum().backward()
         assert weight.grad is not None
         assert weight.grad.device.type == name
-        assert (traffic.sent, traffic.waits.total()) == (1, 0)
+        assert (traffic.sent.total(), traffic.waits.total()) == (1, 0)
         assert float(weight.detach().sum()) == 4
         assert weight.detach()[weight.detach() > 0].shape == (4,)
         assert traffic.waits.total() == 2
