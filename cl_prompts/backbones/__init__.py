@@ -1,6 +1,27 @@
-"""The frozen ViT, how prompts enter it, where its weights come from, and the device it runs on."""
+"""The frozen ViT, how prompts enter it, where its weights come from, and the device it runs on.
 
-from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.backbones.weights import create_backbone
+torch and timm are loaded on first access to what needs them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cl_prompts.backbones.vit import FrozenViT
+    from cl_prompts.backbones.weights import create_backbone
 
 __all__ = ["FrozenViT", "create_backbone"]
+
+_PLACES = {"FrozenViT": "vit", "create_backbone": "weights"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,6 +12,7 @@ from cl_prompts.datasets import readers
 from cl_prompts.datasets.coco import read_coco
 from cl_prompts.datasets.csv_table import read_csv
 from cl_prompts.datasets.dataset import Statistics
+from cl_prompts.datasets.descriptions import DESCRIPTIONS
 from cl_prompts.datasets.digit_scenes import MEAN as DIGIT_MEAN
 from cl_prompts.datasets.digit_scenes import STD as DIGIT_STD
 from cl_prompts.datasets.digit_scenes import read_digit_scenes
@@ -27,10 +28,10 @@ OBJECTS = Augmentation(padding=0, random_area=True)
 
 
 def _cifar(kind: type[CIFAR10], files: str, mean: Statistics, std: Statistics) -> DataSetEntry:
-    n = 10 if kind is CIFAR10 else 100
+    name = "cifar10" if kind is CIFAR10 else "cifar100"
     return DataSetEntry(
         read=partial(readers.read_cifar, kind),
-        description=f"CIFAR-{n}: 50000 training and 10000 test photos of 32x32 pixels, {n} classes",
+        description=DESCRIPTIONS[name],
         augmentation=Augmentation(AutoAugmentPolicy.CIFAR10),
         mean=mean,
         std=std,
@@ -60,7 +61,6 @@ def _archive(
 
 def _coco(year: int) -> DataSetEntry:
     site = "http://images.cocodataset.org"
-    counts = "82783 training and 40504" if year == 2014 else "118287 training and 5000"
     files = f"zips/train{year} zips/val{year} annotations/annotations_trainval{year}"
     fetch = (
         f"wget -P {{at}}/coco {site}/$f.zip && unzip -q {{at}}/coco/$(basename $f).zip -d"
@@ -68,7 +68,7 @@ def _coco(year: int) -> DataSetEntry:
     )
     return DataSetEntry(
         partial(read_coco, year),
-        f"COCO {year}: {counts} test (validation) photos, 80 classes, several in an image",
+        DESCRIPTIONS[f"coco{year}"],
         OBJECTS,
         layout=f"train{year}/, val{year}/ and annotations/instances_{{train,val}}{year}.json",
         folder="coco",
@@ -82,8 +82,7 @@ _VOC_SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
 DATASETS: dict[str, DataSetEntry] = {
     "digits": DataSetEntry(
         read_digits,
-        "scikit-learn's 1797 handwritten digits, enlarged to 32x32, 10 classes, embedded (no"
-        " download)",
+        DESCRIPTIONS["digits"],
         Augmentation(affine=1, padding=0, flip=False),
         mean=(0.305, 0.305, 0.305),
         std=(0.324, 0.324, 0.324),
@@ -102,7 +101,7 @@ DATASETS: dict[str, DataSetEntry] = {
     ),
     "tiny_imagenet": _archive(
         readers.read_tiny_imagenet,
-        "Tiny-ImageNet: 100000 training and 10000 validation photos of 64x64 pixels, 200 classes",
+        DESCRIPTIONS["tiny_imagenet"],
         Augmentation(AutoAugmentPolicy.IMAGENET),
         origin="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
         mean=(0.4802, 0.4481, 0.3975),
@@ -112,8 +111,7 @@ DATASETS: dict[str, DataSetEntry] = {
     ),
     "imagenet_r": _archive(
         readers.read_imagenet_r,
-        "ImageNet-R: 30000 renditions (art, cartoons, toys ...) of 200 ImageNet classes, split"
-        " 24000 / 6000",
+        DESCRIPTIONS["imagenet_r"],
         Augmentation(AutoAugmentPolicy.IMAGENET, square_crop=True),
         origin="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
         layout="a folder of images per class, <wnid>/*",
@@ -121,7 +119,7 @@ DATASETS: dict[str, DataSetEntry] = {
     ),
     "cub200": _archive(
         readers.read_cub200,
-        "CUB-200-2011: 5994 training and 5794 test photos of birds, 200 classes, official split",
+        DESCRIPTIONS["cub200"],
         Augmentation(AutoAugmentPolicy.IMAGENET),
         origin="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
         layout="images/, images.txt, image_class_labels.txt, train_test_split.txt and classes.txt",
@@ -129,21 +127,23 @@ DATASETS: dict[str, DataSetEntry] = {
     ),
     "folder": DataSetEntry(
         readers.read_folder,
-        "any folder of images: root/train/<class>/* and root/test/<class>/*",
+        DESCRIPTIONS["folder"],
         Augmentation(),
-        layout="train/<class>/* and test/<class>/* (or val/<class>/*)",
+        layout=(
+            "train/<class>/* and test/<class>/* (or val/<class>/*), or <class>/* alone with"
+            " test_percent=20"
+        ),
     ),
     "digit_scenes": DataSetEntry(
         read_digit_scenes,
-        "1500 training and 500 test scenes of 1 to 4 handwritten digits, 64x64, 10 classes,"
-        " embedded (no download)",
+        DESCRIPTIONS["digit_scenes"],
         Augmentation(affine=0.5, padding=0, flip=False),
         mean=DIGIT_MEAN,
         std=DIGIT_STD,
     ),
     "voc2007": DataSetEntry(
         read_voc2007,
-        "PASCAL VOC 2007: 5011 training and 4952 test photos, 20 classes, several in an image",
+        DESCRIPTIONS["voc2007"],
         OBJECTS,
         layout="JPEGImages/ and ImageSets/Main/<class>_<split>.txt",
         folder="VOCdevkit/VOC2007",
@@ -157,8 +157,7 @@ DATASETS: dict[str, DataSetEntry] = {
     "coco2017": _coco(2017),
     "csv": DataSetEntry(
         read_csv,
-        "any images with several labels: root/train.csv and root/test.csv, rows of"
-        " path,label;label",
+        DESCRIPTIONS["csv"],
         OBJECTS,
         layout=(
             "train.csv and test.csv with the header path,label and rows like images/a.jpg,cat;dog"

@@ -7,7 +7,6 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-import torch
 
 from cl_prompts.checks import one_of, whole_number
 from cl_prompts.datasets.labels import check_label_matrix
@@ -82,6 +81,8 @@ def _permutation(what: str, n: int, order: Sequence[int] | int | None) -> np.nda
     if order is None:
         return np.arange(n)
     if isinstance(order, Integral):
+        import torch  # here, since listing scenarios takes no torch
+
         seed = whole_number("class_order", order, 0)
         return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
     rule = (

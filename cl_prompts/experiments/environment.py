@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from cl_prompts import __version__
+from cl_prompts.backbones.devices import pick_device
 
 _PACKAGES = {
     "torch": "torch",
@@ -25,7 +26,17 @@ _PACKAGES = {
 
 
 def environment(device: str, command: str) -> dict[str, Any]:
-    """Versions, machine and source revision of a run."""
+    """Versions, machine and source revision of a run.
+
+    Args:
+        device: as asked for; what is recorded is the one that "auto" finds, and a GPU's model.
+        command: what was typed to make the run.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    used = pick_device(device)
+    gpu = {"gpu": torch.cuda.get_device_name(used)} if used.type == "cuda" else {}
     return {
         "command": command,
         "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -34,7 +45,8 @@ def environment(device: str, command: str) -> dict[str, Any]:
         "python": sys.version.split()[0],
         **{name: version(package) for name, package in _PACKAGES.items()},
         "platform": platform.platform(),
-        "device": device,
+        "device": str(used),
+        **gpu,
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }

@@ -11,7 +11,6 @@ import yaml
 
 from cl_prompts.checks import short, shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.signatures import section_parameters
 from cl_prompts.experiments.values import Loader, as_list, as_names, in_one_line
 from cl_prompts.strategies import canonical_name
 
@@ -181,5 +180,8 @@ def kept(section: str, settings: Mapping[str, Any], name: str) -> dict[str, Any]
     """
     if section == "backbone":
         return dict(settings)
+    # Here, since listing recipes takes no torch.
+    from cl_prompts.experiments.signatures import section_parameters
+
     accepted = section_parameters(section, name)
     return {key: value for key, value in settings.items() if key in accepted}

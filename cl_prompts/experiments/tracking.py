@@ -17,7 +17,7 @@ from cl_prompts.experiments import pictures
 from cl_prompts.experiments.inside import Inside
 from cl_prompts.experiments.run_folder import EXAMPLES_FILE, RunFolder
 from cl_prompts.experiments.series import stream_view
-from cl_prompts.metrics.continual import Evaluation, a_auc, class_forgetting, latest_task_accuracy
+from cl_prompts.metrics.continual import Evaluation, class_forgetting, latest_task_accuracy
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
@@ -86,8 +86,7 @@ class Tracker(BaseSGDPlugin):
                 self.board.add_scalar(f"{score}/{kind}", value, samples)
                 rows.append((samples, score, kind, value))
         if kind == "anytime":
-            auc = a_auc(self.anytime.curve, end=False)
-            self.board.add_scalar(f"{self.measure}/a_auc", auc, samples)
+            self.board.add_scalar(f"{self.measure}/a_auc", self.anytime.a_auc, samples)
         else:
             rows += self._task_end(samples)
         self.folder.add_metrics(rows)
@@ -155,6 +154,10 @@ class Tracker(BaseSGDPlugin):
             figure = pictures.class_heatmap_figure(samples, matrix, class_names)
             self.board.add_figure(f"class_{self.measure}", figure, samples[-1])
         self.inside.finish(self._samples)
+        auc, points = results.get("a_auc"), self.anytime.curve.anytime
+        if auc is not None and points and points[-1].samples_seen < self._samples:
+            # The end of the stream is a point of its own.
+            self.board.add_scalar(f"{self.measure}/a_auc", auc, self._samples)
         final = {f"final/{k}": v for k, v in results.items() if v is not None}
         simple = {k: _simple(v) for k, v in settings.items()}
         self.board.add_hparams(simple, final, run_name=".")
@@ -210,13 +213,19 @@ class ProgressLine(BaseSGDPlugin):
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Advance."""
         speed = self.bar.tasks[0].speed
-        curve = self.anytime.curve
         self.bar.update(
             self.task,
             completed=strategy.samples_seen,
             rate=f"{speed:.0f} images/s" if speed else "",
-            auc=f"A_AUC {100 * a_auc(curve, end=False):.1f} %" if curve.anytime else "",
+            auc=self._auc(),
         )
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Show A_AUC with the end of the stream as a point, as the table does."""
+        self.bar.update(self.task, auc=self._auc())
+
+    def _auc(self) -> str:
+        return f"A_AUC {100 * self.anytime.a_auc:.1f} %" if self.anytime.curve.anytime else ""
 
 
 def _rows(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Literal
 
 import numpy as np
-import torch
 
 from cl_prompts.checks import one_of, whole_number
 from cl_prompts.datasets.labels import count_classes
@@ -99,18 +99,22 @@ class _Draws:
     """The private generator of one split, and what is drawn from it in its mode."""
 
     def __init__(self, seed: int, n_tasks: int, stochastic: bool) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
+        # Here, since listing scenarios takes no torch.
+        self._torch = import_module("torch")
+        self.generator = self._torch.Generator().manual_seed(seed)
         self.n_tasks = n_tasks
         self.stochastic = stochastic
 
     def permutation(self, n: int) -> np.ndarray:
-        return torch.randperm(n, generator=self.generator).numpy()
+        drawn: np.ndarray = self._torch.randperm(n, generator=self.generator).numpy()
+        return drawn
 
     def permuted(self, values: np.ndarray) -> np.ndarray:
         return values[self.permutation(len(values))]
 
     def below(self, high: int, n: int) -> np.ndarray:
-        return torch.randint(high, (n,), generator=self.generator).numpy()
+        drawn: np.ndarray = self._torch.randint(high, (n,), generator=self.generator).numpy()
+        return drawn
 
     def cuts(self, high: int) -> np.ndarray:
         """The n_tasks - 1 inner cut points of a random division of ``high`` things."""

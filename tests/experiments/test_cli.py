@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,35 @@ def test_ls_names_everything_there_is(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["ls"]) == 0
     listed = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line[:2] == "  "}
     assert listed >= {*recipe_names(), *STRATEGIES, *SCENARIOS, *DATASETS, "glyph_vit_tiny", "..."}
+
+
+def test_ls_and_show_load_nothing_heavy() -> None:
+    commands = "['ls'], ['ls', 'strategies', 'prompt'], ['show', 'digits']"
+    code = f"from cl_prompts.experiments.cli import main\nfor words in {commands}: main(words)"
+    heavy = "{'torch', 'torchvision', 'timm', 'matplotlib', 'avalanche', 'sklearn', 'pydantic'}"
+    check = f"{code}\nimport sys\nassert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
+
+
+def test_quiet_prints_nothing_but_errors(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_folder: Path
+) -> None:
+    run = ["run", "digits", "strategy=ncm", "seed=1", "classes=3", "n_tasks=2", "--quiet"]
+    assert main([*run, "--out", str(tmp_path)]) == 0
+    assert main(["validate", "digits", "strategy=ncm", "seed=1", "--quiet"]) == 0
+    assert main(["report", str(runs_folder), "--out", str(tmp_path), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main([*run, "n_tasks=0", "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "n_tasks" in told.err
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_show_lists_the_settings_of_a_strategy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "strategy", "er"]) == 0
+    assert "buffer_size=" in capsys.readouterr().out
+    assert main(["show", "strategy", "nothing"]) == 2
 
 
 def test_show_prints_a_recipe(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -102,3 +133,19 @@ def test_report_of_finished_runs(
     assert "linear_probe" in page.read_text()
     assert main(["report", str(tmp_path / "nowhere")]) == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_compare_prints_tables_or_writes_them(
+    runs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = str(runs_folder / "digits")
+    assert main(["compare", home, "--rows", "mvp,linear_probe", "--reference", "mvp"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("## digits\n")
+    assert "Difference to mvp" in told
+    file = tmp_path / "table.tex"
+    assert main(["compare", home, "--format", "latex", "--out", str(file)]) == 0
+    assert capsys.readouterr().out == ""
+    assert "\\toprule" in file.read_text()
+    assert main(["compare", home, "--format", "word"]) == 2
+    assert "unknown format 'word'" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from cl_prompts.backbones.devices import pick_device
 from cl_prompts.experiments.environment import environment
 
 
@@ -12,3 +13,10 @@ def test_the_environment_names_versions() -> None:
     assert found["torch"] == torch.__version__
     assert found["command"] == "the command"
     assert {"cl_prompts", "python", "avalanche", "platform", "git_revision"} <= set(found)
+
+
+def test_the_device_is_the_one_in_use() -> None:
+    used = pick_device("auto")
+    found = environment("auto", "")
+    assert found["device"] == str(used) != "auto"
+    assert ("gpu" in found) is (used.type == "cuda")

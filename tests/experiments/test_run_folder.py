@@ -453,3 +453,11 @@ def test_folders_that_cannot_be_written_to_are_told_with_exit_code_1(
         assert main(["run", "--resume", str(unfinished)]) == 1
         assert "nothing can be written to run folder" in capsys.readouterr().err
     assert contents(unfinished) == before
+
+
+def test_files_have_the_modes_that_the_umask_leaves(mvp_run: Path) -> None:
+    mask = os.umask(0)
+    os.umask(mask)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in mvp_run.iterdir()}
+    assert "learned.safetensors" in modes
+    assert set(modes.values()) == {0o666 & ~mask}

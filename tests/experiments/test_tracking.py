@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.experiments.commands import rows
+from cl_prompts.experiments.results import results_table
+from cl_prompts.experiments.runs import collect
+from cl_prompts.experiments.tracking import ProgressLine
+from tests.experiments.commands import PROBE, rows, run, summary
 
 
 @pytest.mark.parametrize(
@@ -34,3 +38,28 @@ def test_pictures_and_histograms(mvp_run: Path) -> None:
     tags = EventAccumulator(str(mvp_run)).Reload().Tags()
     assert {"stream", "class_accuracy", "keys"} <= set(tags["images"])
     assert {"prompt_usage", "buffer"} <= set(tags["histograms"] + tags["tensors"])
+
+
+def test_one_a_auc_in_the_progress_line_the_table_and_tensorboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    plain = ProgressLine.after_training_exp
+
+    def after_training_exp(self: ProgressLine, strategy: Any, **kwargs: Any) -> None:
+        plain(self, strategy, **kwargs)
+        shown.append(self.bar.tasks[0].fields["auc"])
+
+    monkeypatch.setattr(ProgressLine, "after_training_exp", after_training_exp)
+    # The stream does not end at an anytime point: its end is a point of its own.
+    code, (folder,) = run(tmp_path, "digits", *PROBE, "every=130")
+    assert code == 0
+    auc = summary(folder)["results"]["a_auc"]
+    assert shown[-1] == f"A_AUC {100 * auc:.1f} %"
+    (row,) = results_table(collect([folder]))
+    assert row.cells[2] == f"{100 * auc:.1f} -"
+    points = [float(r[3]) for r in rows(folder) if r[1:3] == ["anytime_accuracy", "seen"]]
+    end = [float(r[3]) for r in rows(folder) if r[1:3] == ["task_end_accuracy", "seen"]][-1]
+    assert auc == pytest.approx(sum([*points, end]) / (len(points) + 1), abs=1e-6)
+    scalars = EventAccumulator(str(folder)).Reload().Scalars("accuracy/a_auc")
+    assert scalars[-1].value == pytest.approx(auc, abs=1e-6)

@@ -115,10 +115,20 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._whole_stream = False
 
     @property
+    def _end_counts(self) -> bool:
+        """Whether the end of the stream is an anytime point."""
+        return self.every is not None and self.points == "default"
+
+    @property
+    def a_auc(self) -> float:
+        """A_AUC of the stream so far, the same number as in ``results``; NaN without a point."""
+        return a_auc(self.curve, end=self._end_counts)
+
+    @property
     def results(self) -> dict[str, float | None]:
         """A_AUC, A_last, forgetting and the rest, of the stream so far; only final numbers of a
         strategy that sees all data at once."""
-        end = self.every is not None and self.points == "default"
+        end = self._end_counts
         if self.evaluator.multi_label:
             found = multi_label_run_results(self.curve, self.new_classes, end=end)
         else:
@@ -234,7 +244,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
                 )
             )
             if self.curve.anytime:
-                publish(MetricValue(self, "A_AUC", a_auc(self.curve, end=False), x))
+                publish(MetricValue(self, "A_AUC", self.a_auc, x))
             for name, value in evaluation.scores.items():
                 if value == value:  # F1 at a probability is undefined where scores are no logits
                     publish(MetricValue(self, name, value, x))

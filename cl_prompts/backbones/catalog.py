@@ -1,0 +1,22 @@
+"""Backbones of the published methods by name; a table that loads nothing."""
+
+from __future__ import annotations
+
+EMBEDDED = "glyph_vit_tiny"
+
+#: Backbones of the published methods; any other plain ViT of timm works by its timm name. Always
+#: with the tag: the weights behind timm's bare names change from release to release.
+BACKBONES = {
+    EMBEDDED: (
+        "1.2 M parameters, 32 px, in the package: pre-trained on rendered letters and symbols, no"
+        " digits"
+    ),
+    "vit_tiny_patch16_224.augreg_in21k": "ViT-Ti/16, ImageNet-21k",
+    "vit_small_patch16_224.augreg_in21k": "ViT-S/16, ImageNet-21k",
+    "vit_base_patch16_224.orig_in21k": "ViT-B/16, ImageNet-21k (2020): L2P, DualPrompt, MVP",
+    "vit_base_patch16_224.augreg_in21k": "ViT-B/16, ImageNet-21k: 'Sup-21k' of many later papers",
+    "vit_base_patch16_224.augreg_in21k_ft_in1k": (
+        "ViT-B/16, ImageNet-21k then 1k: CODA-Prompt, MULTI-LANE"
+    ),
+    "vit_small_patch14_dinov2.lvd142m": "ViT-S/14, DINOv2",
+}
