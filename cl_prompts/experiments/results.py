@@ -6,7 +6,7 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cl_prompts.experiments.columns import (
@@ -50,12 +50,14 @@ class Section:
         groups: runs of each row, by its label.
         reference: title of the section that ``differs`` refers to; empty for the first.
         differs: what distinguishes it from that section, in words.
+        conditions: what its runs share, see :func:`~cl_prompts.experiments.comparable.tables`.
     """
 
     title: str
     groups: Mapping[str, list[Run]]
     reference: str = ""
     differs: tuple[str, ...] = ()
+    conditions: Conditions = field(default_factory=dict)
 
     @property
     def runs(self) -> list[Run]:
@@ -167,12 +169,14 @@ def sections(runs: Iterable[Run]) -> list[Section]:
             heads = conditions is main[1]
             reference = first if heads else main
             words = tuple(differences(conditions, reference[1]))
-            title = name if heads else f"{name}: {_in_short(words)}"
-            found.append(Section(title, _groups(members), reference[0] if words else "", words))
+            title = name if heads else f"{name}: {in_short(words)}"
+            named = reference[0] if words else ""
+            found.append(Section(title, _groups(members), named, words, conditions))
     return found
 
 
-def _in_short(words: Sequence[str]) -> str:
+def in_short(words: Sequence[str]) -> str:
+    """The first differences, and how many more there are."""
     more = f" and {len(words) - _MAX_WORDS} more" if len(words) > _MAX_WORDS else ""
     return ", ".join(words[:_MAX_WORDS]) + more
 
