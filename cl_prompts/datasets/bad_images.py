@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from cl_prompts.checks import one_of
 from cl_prompts.datasets.dataset import DataSet
@@ -15,6 +15,7 @@ from cl_prompts.errors import InputError, RunError
 #: What becomes of unreadable images: refuse the data set, leave them out, or look at none.
 OnBadImage = Literal["fail", "skip", "defer"]
 Progress = Callable[[int, int], None]
+Found = TypeVar("Found")
 
 _AT_ONCE = 256  # files handed to the threads together, so that decoded images do not pile up
 
@@ -48,14 +49,25 @@ def check_images(data: DataSet, progress: Progress | None = None) -> list[BadIma
         the files that cannot be used, in the order of training images, then test images.
     """
     files = (*data.train.files, *data.test.files)
-    bad: list[BadImage] = []
+    return [found for found in each_file(_look_at, files, progress) if found is not None]
+
+
+def each_file(
+    function: Callable[[str], Found], paths: Sequence[str], progress: Progress | None = None
+) -> Iterator[Found]:
+    """What a function makes of each file, in their order, computed in several threads.
+
+    Args:
+        function: what to do with a path.
+        paths: of the files.
+        progress: called with the number of files done so far, and of all.
+    """
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        for start in range(0, len(files), _AT_ONCE):
-            some = files[start : start + _AT_ONCE]
-            bad += [found for found in threads.map(_look_at, some) if found is not None]
+        for start in range(0, len(paths), _AT_ONCE):
+            some = paths[start : start + _AT_ONCE]
+            yield from threads.map(function, some)
             if progress is not None:
-                progress(start + len(some), len(files))
-    return bad
+                progress(start + len(some), len(paths))
 
 
 def _look_at(path: str) -> BadImage | None:

@@ -33,8 +33,8 @@ def read_csv(folder: Path, cache: int | None) -> Source:
         InputError: images that are in both tables.
     """
     files = (folder / "train.csv", folder / "test.csv")
-    tables = [_rows(file) for file in files]
-    classes = _classes(tables)
+    tables = [csv_rows(file) for file in files]
+    classes = label_names(tables)
     folders = Folders()
     found = []
     parts = []
@@ -42,14 +42,14 @@ def read_csv(folder: Path, cache: int | None) -> Source:
         listed = [os.path.join(folder, path) for path, _ in rows]
         paths = folders.find_all(listed, str(file))
         _check_once(file, paths)
-        labels = _matrix([names for _, names in rows], classes)
+        labels = label_matrix([names for _, names in rows], classes)
         parts.append((FileImages(paths, cache=cache), labels))
         found.append(paths)
     check_apart(found[0], found[1], str(files[0]), files[1].name)
     return Source(*parts[0], *parts[1], classes)
 
 
-def _classes(tables: Sequence[Sequence[tuple[str, list[str]]]]) -> tuple[str, ...]:
+def label_names(tables: Sequence[Sequence[tuple[str, list[str]]]]) -> tuple[str, ...]:
     """All labels that occur, sorted."""
     names: set[str] = set()
     for rows in tables:
@@ -57,8 +57,12 @@ def _classes(tables: Sequence[Sequence[tuple[str, list[str]]]]) -> tuple[str, ..
     return tuple(sorted(names))
 
 
-def _rows(file: Path) -> list[tuple[str, list[str]]]:
-    """Path and labels of each row."""
+def csv_rows(file: Path) -> list[tuple[str, list[str]]]:
+    """Path and labels of each row.
+
+    Raises:
+        LayoutError: the table is missing or damaged.
+    """
     if not file.is_file():
         raise LayoutError(f"{file} is missing")
     rows: list[tuple[str, list[str]]] = []
@@ -95,7 +99,8 @@ def _check_once(file: Path, paths: Sequence[str]) -> None:
         seen.add(path)
 
 
-def _matrix(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> np.ndarray:
+def label_matrix(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> np.ndarray:
+    """Zeros and ones (images, classes) uint8 for the labels of each image."""
     column = {name: position for position, name in enumerate(classes)}
     matrix = np.zeros((len(labels), len(classes)), dtype=np.uint8)
     for row, names in enumerate(labels):

@@ -12,7 +12,7 @@ from cl_prompts.datasets.catalog import DATASETS, OBJECTS
 from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
 from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.entry import DataSetEntry, read_entry
-from cl_prompts.datasets.transforms import Augmentation
+from cl_prompts.datasets.transforms import Augmentation, ImageTransform
 from cl_prompts.datasets.views import KeyedTransform
 from cl_prompts.errors import InputError
 
@@ -66,6 +66,25 @@ def load_entry(
     if cache:
         _check_memory(what, parts, cache_gb)
     return DataSet(name, parts[0], parts[1], names, entry.mean, entry.std, unread=source.unread)
+
+
+def fixed_transform(name: str, image_size: int, crop: Crop | None = None) -> ImageTransform:
+    """What the test images of a registered data set go through: uint8 (3, height, width) in,
+    float32 (3, image_size, image_size) in [0, 1] out.
+
+    Args:
+        name: key in the registry.
+        image_size, crop: see :func:`~cl_prompts.datasets.registry.load_dataset`.
+
+    Raises:
+        InputError: unknown name or crop.
+
+    >>> import torch
+    >>> fixed_transform("folder", 32)(torch.zeros(3, 40, 60, dtype=torch.uint8)).shape
+    torch.Size([3, 32, 32])
+    """
+    one_of("data set", name, DATASETS)
+    return _augmentation(f"data set {name!r}", DATASETS[name], crop).test(image_size)
 
 
 def _augmentation(what: str, entry: DataSetEntry, crop: Crop | None) -> Augmentation:

@@ -14,6 +14,7 @@ from torchvision.datasets import CIFAR10
 from cl_prompts.datasets.files import Folders, LayoutError, table
 from cl_prompts.datasets.folders import class_folders, scan_images
 from cl_prompts.datasets.images import FileImages, Images
+from cl_prompts.datasets.shares import split_rows
 from cl_prompts.errors import InputError
 
 #: (folder of the data set, cache: see ``FileImages``, options of its own) -> ``Source``
@@ -76,19 +77,31 @@ def _above(folder: Path, usual: str) -> Path:
     return folder.parent if folder.name == usual else folder
 
 
-def read_folder(folder: Path, cache: int | None) -> Source:
-    """``train/<class>/*`` and ``test/<class>/*`` (``val`` where there is no ``test``).
+def read_folder(
+    folder: Path, cache: int | None, test_percent: float | None = None, split_seed: int = 0
+) -> Source:
+    """``train/<class>/*`` and ``test/<class>/*`` (``val`` where there is no ``test``), or
+    ``<class>/*`` alone, divided by a share.
 
     Classes and files are in sorted order.
 
     Args:
-        folder: holds the two.
+        folder: holds the two, or the class folders.
         cache: see ``FileImages``.
+        test_percent: percent of each class's images, at least one, that become test images, where
+            the folder holds class folders alone; None where it has a test part.
+        split_seed: seed of their choice.
 
     Raises:
         LayoutError: a missing or empty folder.
-        InputError: a class that has a folder on one side only.
+        InputError: a class that has a folder on one side only, or that cannot be divided.
     """
+    if test_percent is not None:
+        classes = class_folders(folder)
+        found = scan_images([folder / name for name in classes])
+        rows = split_rows(found.positions, test_percent, split_seed, classes)
+        source = _split(found.paths, found.positions, *rows, classes, cache)
+        return replace(source, unread=found.unread)
     train = folder / "train"
     test = folder / "test" if (folder / "test").is_dir() else folder / "val"
     for part, name in ((train, "train"), (test, "test or val")):

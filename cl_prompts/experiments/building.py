@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -43,6 +43,15 @@ class Parts:
     benchmark: Any
     strategy: OnlineStrategy
     anytime: AnytimeEvaluation
+
+
+class Facts(NamedTuple):
+    """What a strategy is told of data and stream."""
+
+    n_classes: int
+    multi_label: bool
+    n_tasks: int
+    boundaries: bool
 
 
 class Builder:
@@ -95,21 +104,12 @@ class Builder:
             home_classes=home_classes_of(split),
             **evaluation,
         )
-        what = f"strategy {label_of(settings.strategy)}"
+        facts = Facts(len(data.classes), data.multi_label, split.n_tasks, split.boundaries)
         options = dict(settings.options)
         if train.is_plain and options.get("views") is None:
             options["views"] = 1  # what is frozen need not be computed again
-        with fitting(what):
-            strategy = kind(
-                backbone=backbone,
-                n_classes=len(data.classes),
-                device=settings.device,
-                evaluator=None,
-                plugins=[anytime],
-                seed=settings.seed,
-                **_data_arguments(settings, data, split),
-                **options,
-            )
+        strategy = make_strategy(settings, backbone, facts, options, plugins=[anytime])
+        what = f"strategy {label_of(settings.strategy)}"
         lengths = {"n_train": len(data.train), "n_test": len(data.test), "n_tasks": split.n_tasks}
         check_memory(what, strategy, **lengths)
         return Parts(settings, data, split, benchmark, strategy, anytime)
@@ -128,6 +128,27 @@ class Builder:
             parts = self.build(settings)
             found += remarks(parts)
         return parts, found
+
+    def backbone(self, settings: Settings) -> FrozenViT:
+        """The backbone of a run; data are loaded only where they alone tell the normalisation.
+
+        Raises:
+            InputError: it cannot be built.
+        """
+        wanted, name = settings.backbone["normalisation"], settings.dataset["name"]
+        if wanted == "dataset" and name not in DATASETS:
+            return self._data_and_backbone(settings)[1]
+        if wanted == "dataset":
+            wanted = [list(DATASETS[name].mean), list(DATASETS[name].std)]
+        return self._backbone(settings, wanted)
+
+    def data(self, settings: Settings) -> DataSet:
+        """The data set of a run.
+
+        Raises:
+            InputError: it is not there, or cannot be used.
+        """
+        return self._data_and_backbone(settings)[0]
 
     def _data_and_backbone(self, settings: Settings) -> tuple[DataSet, FrozenViT]:
         """The data set at the backbone's image size, and the backbone with its normalisation."""
@@ -201,27 +222,57 @@ def home_classes_of(split: Any) -> list[list[int]] | None:
     return [[*disjoint, *blurry] for disjoint, blurry in pairs]
 
 
-def _data_arguments(settings: Settings, data: DataSet, split: Any) -> dict[str, Any]:
+def make_strategy(
+    settings: Settings,
+    backbone: FrozenViT,
+    facts: Facts,
+    options: Mapping[str, Any],
+    plugins: Sequence[Any] = (),
+) -> OnlineStrategy:
+    """The strategy of a run, before any training.
+
+    Args:
+        settings, backbone, facts: of the run.
+        options: of the strategy, in the place of those in ``settings``.
+        plugins: of the strategy.
+
+    Raises:
+        InputError: a setting is out of range, or the method does not fit the data.
+    """
+    with fitting(f"strategy {label_of(settings.strategy)}"):
+        return strategy_class(settings.strategy)(
+            backbone=backbone,
+            n_classes=facts.n_classes,
+            device=settings.device,
+            evaluator=None,
+            plugins=list(plugins),
+            seed=settings.seed,
+            **_data_arguments(settings, facts),
+            **options,
+        )
+
+
+def _data_arguments(settings: Settings, facts: Facts) -> dict[str, Any]:
     """Data-dependent constructor arguments: ``multi_label``, and ``n_tasks`` where boundaries are
     announced."""
     accepted = filled_parameters(settings.strategy)
     arguments: dict[str, Any] = {}
-    if data.multi_label and "multi_label" not in accepted:
+    if facts.multi_label and "multi_label" not in accepted:
         able = [name for name in STRATEGIES if "multi_label" in filled_parameters(name)]
         raise InputError(
             f"strategy {settings.strategy!r} is defined for one class per image, and data set"
-            f" {data.name!r} has several: use {', '.join(able)}"
+            f" {settings.dataset['name']!r} has several: use {', '.join(able)}"
         )
     if "multi_label" in accepted:
-        arguments["multi_label"] = data.multi_label
-    if "n_tasks" in accepted and _boundaries_announced(settings, split):
-        arguments["n_tasks"] = split.n_tasks
+        arguments["multi_label"] = facts.multi_label
+    if "n_tasks" in accepted and _boundaries_announced(settings, facts):
+        arguments["n_tasks"] = facts.n_tasks
     return arguments
 
 
-def _boundaries_announced(settings: Settings, split: Any) -> bool:
+def _boundaries_announced(settings: Settings, stream: Any) -> bool:
     boundaries = settings.options.get("boundaries")
-    return bool(split.boundaries if boundaries is None else boundaries)
+    return bool(stream.boundaries if boundaries is None else boundaries)
 
 
 def remarks(parts: Parts) -> list[str]:

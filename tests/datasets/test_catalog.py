@@ -15,7 +15,7 @@ def test_every_entry_describes_itself() -> None:
 
 
 def test_only_voc_has_options_of_its_own() -> None:
-    assert [name for name in DATASETS if dataset_options(name)] == ["voc2007"]
+    assert [name for name in DATASETS if dataset_options(name)] == ["folder", "voc2007"]
     assert dataset_options("voc2007") == {
         "splits": (str, "trainval/test"),
         "difficult": (Difficult, "negative"),

@@ -43,7 +43,7 @@ def test_formats_and_colour_modes(tmp_path: Path) -> None:
 def test_folder_refusals(tmp_path: Path) -> None:
     looked = (
         f"looked in {tmp_path}, which should hold train/<class>/* and test/<class>/* (or"
-        " val/<class>/*)"
+        " val/<class>/*), or <class>/* alone with test_percent=20"
     )
     assert refusal(lambda: load("folder")).startswith(
         "data set 'folder' needs a root, the folder that holds train/"
