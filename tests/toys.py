@@ -234,8 +234,8 @@ class Toy:
 
     def but(self, strategy: str, **changes: Any) -> Toy:
         """A variant of this row for the same strategy."""
-        costs = {name: changes.pop(name) for name in ("passes", "retest") if name in changes}
         names = ("passes", "first_test", "retest", "unasked", "shown", "two_blocks")
+        costs = {name: changes.pop(name) for name in names if name in changes}
         kept = {name: getattr(self, name) for name in names}
         options = {**self.options, **changes}
         return Toy(self.learns, self.vit_b, options, strategy, **{**kept, **costs})
@@ -401,6 +401,16 @@ VARIANTS: dict[str, Toy] = {
     "lwf_whitened": TABLE["lwf"].but("lwf", head_input="whitened", whitening_window=50),
     "rainbow_whitened": TABLE["rainbow"].but(
         "rainbow", reuse_features=True, class_mask="batch", head_input="whitened"
+    ),
+    "s_prompt_routed": TABLE["s_prompt"].but(
+        "s_prompt",
+        chosen_by="router",
+        router_width=40,
+        router_ridge=1.0,
+        period=24,
+        passes=DEPTH,
+        first_test=2 * DEPTH,
+        unasked=1,
     ),
     "flyprompt_cosine": TABLE["flyprompt"].but("flyprompt", head="cosine", buffer_size=12),
     "dual_prompt_slow": TABLE["dual_prompt"].but("dual_prompt", slow_heads=(0.5, 0.9)),

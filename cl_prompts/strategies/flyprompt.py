@@ -5,27 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, Positive, Share
+from cl_prompts.checks import Count, Share
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.models.ridge import Expansion
-from cl_prompts.models.routers import AnalyticRouter
-from cl_prompts.models.whitening import SINGLE_PRECISION_DEVICES
 from cl_prompts.prompts.experts import ExpertTokens
 from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.pools import class_position
-from cl_prompts.prompts.task_aware import start_task
-from cl_prompts.strategies.base.prompt import PromptStrategy
+from cl_prompts.strategies.base.routed import RoutedStrategy
 
 #: experts where neither their number nor that of the tasks is given, as published
 PUBLISHED_EXPERTS = 5
 
 
-class FlyPrompt(PromptStrategy):
+class FlyPrompt(RoutedStrategy):
     """FlyPrompt ("Brain-Inspired Random-Expanded Routing with Temporal-Ensemble Experts for General
     Continual Learning", ICLR 2026, arXiv 2602.01976). One class per image.
 
@@ -70,13 +63,6 @@ class FlyPrompt(PromptStrategy):
     position: bool = False
     """Add the class token's positional embedding to every prompt token, as published: a constant
     shift."""
-    router_width: Count = 2000
-    """Random features of the router."""
-    router_ridge: Positive = 1e4
-    """Ridge of the router; its right size grows with the square of the features' norm."""
-    router_expansion: Expansion = "normal"
-    """Distribution of the random matrix, see
-    :class:`~cl_prompts.models.ridge.RandomExpansion`."""
     slow_heads: Sequence[Share] = (0.9, 0.99)
     class_mask: ClassMask = "batch"
     online_iter: Count = 3
@@ -90,16 +76,6 @@ class FlyPrompt(PromptStrategy):
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build experts and router; the head reads the class token."""
         check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)
-        single = torch.device(self.device).type in SINGLE_PRECISION_DEVICES
-        router = AnalyticRouter(
-            self.n_head_experts,
-            backbone.dim,
-            width=self.router_width,
-            ridge=self.router_ridge,
-            expansion=self.router_expansion,
-            seed=self.seed,
-            dtype=torch.float32 if single else torch.float64,
-        )
         experts = ExpertTokens(
             self.n_head_experts,
             self.prompted_blocks,
@@ -107,31 +83,5 @@ class FlyPrompt(PromptStrategy):
             backbone.dim,
             position=class_position(backbone) if self.position else None,
         )
+        router = self.make_router(self.n_head_experts, backbone.dim)
         return PromptedViT(backbone, n_classes, selector=router, pools=[experts])
-
-    def start_task(self, classes: Tensor) -> None:
-        """Start the next expert at the second announced task, and so on."""
-        self.start_expert(self.tasks_started - 1)
-
-    def finish_task(self) -> None:
-        """Start the next expert where a period ends."""
-        if not self.announced:
-            self.start_expert(self.model.selector.current + 1)
-
-    def start_expert(self, expert: int) -> None:
-        """Start an expert, unless it is the current one or there are no more."""
-        if not self.model.selector.current < expert < self.n_head_experts:
-            return
-        start_task(self.model, expert)
-        if self.model.slow is not None:
-            self.model.slow.restart(self.model.head)
-        self.make_optimizer()
-
-    @torch.no_grad()
-    def observe_classes(self, labels: Tensor) -> None:
-        """Observe a stream batch: its classes and, in the first epoch, for the router its
-        images."""
-        super().observe_classes(labels)
-        if self.clock.train_exp_epochs == 0:
-            vit = self.model.backbone
-            self.model.selector.take_in(self.model.query(vit, vit.embed(self.mb_x)))

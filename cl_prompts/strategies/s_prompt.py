@@ -9,10 +9,11 @@ from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.prefixes import PrefixPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
 from cl_prompts.prompts.task_selectors import TaskSlots
-from cl_prompts.strategies.base.prompt import PoolStrategy, slots_for
+from cl_prompts.strategies.base.prompt import slots_for
+from cl_prompts.strategies.base.routed import RoutedPoolStrategy
 
 
-class SPrompt(PoolStrategy):
+class SPrompt(RoutedPoolStrategy):
     """S-Prompt++: S-Prompts (Wang et al., NeurIPS 2022, arXiv 2207.12819) for class-incremental
     streams, as compared in HiDe-Prompt (Wang et al., NeurIPS 2023, arXiv 2310.07234).
 
@@ -67,11 +68,12 @@ class SPrompt(PoolStrategy):
             initial=self.initial,
             copy_slots=int(self.copy_previous),
         )
+        keys = TaskSlots(NearestKeys(size, backbone.dim, initial=self.initial))
         return PromptedViT(
             backbone,
             n_classes,
             query=ClassTokenQuery(),
-            selector=TaskSlots(NearestKeys(size, backbone.dim, initial=self.initial)),
+            selector=self.selector_for(size, backbone.dim, keys),
             pools=[pool],
             multi_label=self.multi_label,
         )
