@@ -15,13 +15,13 @@ from cl_prompts.prompts.selectors import Selector
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.task_selectors import BatchwisePrompt
 from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.prompt_rates import PromptRates
 from cl_prompts.training.seeds import derived_seed, seeded
 
 Batchwise = Literal["off", "training", "always"]
 
 
-class PromptStrategy(OnlineStrategy):
+class PromptStrategy(PromptRates):
     """Base of the prompt strategies: masked cross-entropy plus a term that trains keys.
 
     Loss of a mini-batch with queries q and selected keys k: ``CE - pull_weight * S``, with S the
