@@ -244,6 +244,7 @@ class Toy:
 EARLY = (0, 1, 2, 3)
 BUFFER: dict[str, Any] = {"buffer_size": 12, "buffer_batch_size": 8}
 QUERY_PASS = {"passes": 2 * DEPTH}
+ALIGNED: dict[str, Any] = {"period": 24, "align_epochs": 2, "align_samples": 8}
 ONE_BLOCK = {"two_blocks": {"prompted_blocks": (0,)}}
 
 #: strategy -> its row; how many tasks there are is told by :func:`make`, as the runner does
@@ -317,6 +318,13 @@ TABLE: dict[str, Toy] = {
         },
         first_test=2 * DEPTH,
         unasked=1,
+        **ONE_BLOCK,
+    ),
+    "vq_prompt": Toy(
+        "prompts",
+        POOL,
+        {"pool_size": 4, "prompted_blocks": EARLY, "prompt_length": 4, **ALIGNED},
+        **QUERY_PASS,
         **ONE_BLOCK,
     ),
     "linear_probe": Toy("weights", HEAD, retest=0),
