@@ -327,6 +327,12 @@ TABLE: dict[str, Toy] = {
         **QUERY_PASS,
         **ONE_BLOCK,
     ),
+    "smope": Toy(
+        "prompts",
+        (0.94, 1.88, 0.94, 0.94),
+        {"n_experts": 4, "top_k": 2, "prompted_blocks": EARLY, **ALIGNED},
+        two_blocks={"prompted_blocks": (0,), "period": 10_000},
+    ),
     "linear_probe": Toy("weights", HEAD, retest=0),
     "fine_tuning": Toy("weights", FULL, {"backbone_lr": 1e-3}),
     "er": Toy("weights", HEAD, BUFFER, retest=0),
