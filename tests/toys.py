@@ -245,6 +245,7 @@ EARLY = (0, 1, 2, 3)
 BUFFER: dict[str, Any] = {"buffer_size": 12, "buffer_batch_size": 8}
 QUERY_PASS = {"passes": 2 * DEPTH}
 ALIGNED: dict[str, Any] = {"period": 24, "align_epochs": 2, "align_samples": 8}
+RATES = {"lr": 0.005, "prompt_lr": 0.01, "identity_lr": 0.005}
 ONE_BLOCK = {"two_blocks": {"prompted_blocks": (0,)}}
 
 #: strategy -> its row; how many tasks there are is told by :func:`make`, as the runner does
@@ -332,6 +333,20 @@ TABLE: dict[str, Toy] = {
         (0.94, 1.88, 0.94, 0.94),
         {"n_experts": 4, "top_k": 2, "prompted_blocks": EARLY, **ALIGNED},
         two_blocks={"prompted_blocks": (0,), "period": 10_000},
+    ),
+    "hide_prompt": Toy(
+        "prompts",
+        POOL,
+        {"prompted_blocks": EARLY, "prompt_length": 4, **RATES, **ALIGNED},
+        two_blocks={"prompted_blocks": (0,), "period": 10_000},
+        **QUERY_PASS,
+    ),
+    "norga": Toy(
+        "prompts",
+        POOL,
+        {"prompted_blocks": EARLY, "prompt_length": 4, **RATES, **ALIGNED},
+        two_blocks={"prompted_blocks": (0,), "period": 10_000},
+        **QUERY_PASS,
     ),
     "linear_probe": Toy("weights", HEAD, retest=0),
     "fine_tuning": Toy("weights", FULL, {"backbone_lr": 1e-3}),

@@ -35,8 +35,8 @@ class SMoPE(PromptStrategy):
     Defaults are the published ones for CIFAR-100, with a rate 5 times the head's for prompts.
 
     Deviations: the dense phase is a share of the first task's epochs, published are 10 in addition
-    to its 20; the cosine schedule goes by epochs, without 80 first iterations at 1e-6; an epoch of the alignment has as many batches as classes seen; statistics are of images as
-    in tests.
+    to its 20; the cosine schedule goes by epochs, without 80 first iterations at 1e-6; an epoch of
+    the alignment has as many batches as classes seen; statistics are of images as in tests.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

@@ -36,11 +36,18 @@ class StillPrompts(SupervisedPlugin):
                 parameter.grad = None
 
 
+#: all classes in one lane, or with one prefix
+ONE_SLOT: dict[str, dict[str, Any]] = {
+    "multi_lane": {"lane_samples": 10_000},
+    "flyprompt": {"period": None},
+    "hide_prompt": {"period": None, "prompt_lr": 0.02},
+    "norga": {"period": None, "prompt_lr": 0.02},
+}
+
+
 def riddles_solved(kind: str, *, still: bool) -> float:
     """Accuracy on unseen riddles after three tasks, blurry through and through: 1 / 6 by chance and
     about 0.6 with a linear head on frozen features."""
-    # All classes in one lane, all samples for one expert.
-    whole = {"multi_lane": {"lane_samples": 10_000}, "flyprompt": {"period": None}}
     strategy = make(
         kind,
         lr=0.02,
@@ -49,7 +56,7 @@ def riddles_solved(kind: str, *, still: bool) -> float:
         schedule="constant",
         clip_norm=None,
         plugins=[StillPrompts()] if still else [],
-        **whole.get(kind, {}),
+        **ONE_SLOT.get(kind, {}),
     )
     test = Riddles(120, seed=2)
     stream = si_blurry_benchmark(

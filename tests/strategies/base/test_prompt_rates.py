@@ -27,9 +27,11 @@ def test_prompts_have_a_rate_of_their_own_also_those_of_later_tasks(kind: str) -
         fit(strategy, [experience])
         found = rates(strategy)
         for name, rate in found.items():
+            if name.startswith("selector.classifier."):
+                continue  # which has a rate of its own
             head = name.startswith(("head.", "logit_mask.")) or ".heads." in name
             assert rate == (1e-3 if head else 0.5), name
-        assert set(found.values()) == {1e-3, 0.5}
+        assert {1e-3, 0.5} <= set(found.values())
 
 
 @pytest.mark.parametrize("kind", PROMPTED)
