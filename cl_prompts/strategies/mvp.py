@@ -26,10 +26,10 @@ from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.pools import SharedTokens, TokenPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys, Selection
 from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.prompt_rates import PromptRates
+from cl_prompts.strategies.base.prompt_averaging import PromptAveraging
 
 
-class MVP(PromptRates):
+class MVP(PromptAveraging):
     """Mask and Visual Prompt tuning.
 
     The query of an image is its class token in the unprompted frozen ViT. The nearest of

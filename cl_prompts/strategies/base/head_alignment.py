@@ -15,7 +15,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.experience import whole_of
-from cl_prompts.strategies.base.prompt_rates import PromptRates
+from cl_prompts.strategies.base.prompt_averaging import PromptAveraging
 from cl_prompts.training.gaussian_alignment import (
     AlignmentOptimizer,
     GaussianHeadAlignment,
@@ -23,7 +23,7 @@ from cl_prompts.training.gaussian_alignment import (
 )
 
 
-class HeadAlignment(PromptRates):
+class HeadAlignment(PromptAveraging):
     """Base of the prompt strategies that can align their head (HiDe-Prompt's task-adaptive
     prediction, see :class:`~cl_prompts.training.gaussian_alignment.GaussianHeadAlignment`).
 
