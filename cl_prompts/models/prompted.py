@@ -186,6 +186,6 @@ class PromptedViT(ContinualModel):
             heads = torch.cat([logits[None], self.slow(self.head, features, expert)])
             heads = heads if mask is None else heads * mask
             together = ensemble_logits(heads, self.seen, self.ensemble)
-            return Output(together, features, selection, mask)
+            return Output(together, features, selection, mask, raw)
         logits = logits if mask is None else logits * mask
         return Output(self.hide_unseen(logits), features, selection, mask, raw)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Share
-from cl_prompts.models.base import ContinualModel
-from cl_prompts.models.heads import UnitRowHead
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.additive import AdditivePrompt
 from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.strategies.base.head_settings import HeadKind
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.training.schedules import Schedule
 
@@ -38,8 +37,7 @@ class AdditivePrompting(PromptStrategy):
     """Blocks with prompts, 0-based; None for all."""
     beta: Share = 0.7
     """Share of the past in the mean of prompts; ImageNet-R: 0.8."""
-    unit_rows: bool = True
-    """Head of unit rows on normed features, as published; otherwise that of ``head``."""
+    head: HeadKind = "unit_rows"
     lr: Positive = 4e-3
     """Learning rate; ImageNet-R: 3e-3."""
     train_mb_size: Count = 128
@@ -56,9 +54,3 @@ class AdditivePrompting(PromptStrategy):
         check_blocks(backbone.depth, prompted_blocks=blocks)
         prompt = AdditivePrompt(blocks, backbone.dim, backbone.n_heads, beta=self.beta)
         return PromptedViT(backbone, n_classes, pools=[prompt], multi_label=self.multi_label)
-
-    def fit_head(self, model: ContinualModel) -> None:
-        """Give the model a head of unit rows, unless another one is asked for."""
-        if self.unit_rows and self.head == "linear":
-            model.set_head(UnitRowHead(model.backbone.dim, model.n_classes))
-        super().fit_head(model)

@@ -92,12 +92,12 @@ class MVP(PromptAveraging):
     """Whose counts scale an image's distances: its ``"own"`` or those of ``"all"`` images."""
 
     def check_settings(self) -> None:
-        """Refuse a cosine head with terms of the loss that are those of a linear one."""
+        """Refuse another head with terms of the loss that are those of a linear one."""
         super().check_settings()
-        if self.head == "cosine" and (self.use_afs or self.use_gsf):
+        if self.head != "linear" and (self.use_afs or self.use_gsf):
             raise InputError(
-                "head=cosine of MVP needs use_afs=False and use_gsf=False: scaling leaves a cosine"
-                " as it is, and the sample weights are gradients of a linear head"
+                f"head={self.head} of MVP needs use_afs=False and use_gsf=False: scaling leaves its"
+                " logits as they are, and the sample weights are gradients of a linear head"
             )
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:

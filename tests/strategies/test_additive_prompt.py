@@ -68,4 +68,4 @@ def test_tasks_are_merged_where_they_are_announced(scenario: str) -> None:
 def test_the_head_has_unit_rows_unless_another_is_asked_for() -> None:
     assert isinstance(make("additive_prompt").model.head, UnitRowHead)
     assert isinstance(make("additive_prompt", head="cosine").model.head, CosineHead)
-    assert isinstance(make("additive_prompt", unit_rows=False).model.head, torch.nn.Linear)
+    assert isinstance(make("additive_prompt", head="linear").model.head, torch.nn.Linear)
