@@ -201,6 +201,8 @@ HEAD: VitBCost = (0.94, 0.94, 0.94, 0.0)
 FULL: VitBCost = (0.94, 2.80, 0.94, 0.94)
 POOL: VitBCost = (1.84, 2.79, 1.84, 0.94)
 
+ADDITIVE: VitBCost = (0.94, 1.88, 0.94, 0.94)
+
 
 @dataclass(frozen=True)
 class Toy:
@@ -244,6 +246,8 @@ class Toy:
 EARLY = (0, 1, 2, 3)
 BUFFER: dict[str, Any] = {"buffer_size": 12, "buffer_batch_size": 8}
 QUERY_PASS = {"passes": 2 * DEPTH}
+ALIGNED: dict[str, Any] = {"period": 24, "align_epochs": 2, "align_samples": 8}
+RATES = {"lr": 0.005, "prompt_lr": 0.01, "identity_lr": 0.005}
 ONE_BLOCK = {"two_blocks": {"prompted_blocks": (0,)}}
 
 #: strategy -> its row; how many tasks there are is told by :func:`make`, as the runner does
@@ -319,6 +323,34 @@ TABLE: dict[str, Toy] = {
         unasked=1,
         **ONE_BLOCK,
     ),
+    "vq_prompt": Toy(
+        "prompts",
+        POOL,
+        {"pool_size": 4, "prompted_blocks": EARLY, "prompt_length": 4, **ALIGNED},
+        **QUERY_PASS,
+        **ONE_BLOCK,
+    ),
+    "smope": Toy(
+        "prompts",
+        (0.94, 1.88, 0.94, 0.94),
+        {"n_experts": 4, "top_k": 2, "prompted_blocks": EARLY, **ALIGNED},
+        two_blocks={"prompted_blocks": (0,), "period": 10_000},
+    ),
+    "hide_prompt": Toy(
+        "prompts",
+        POOL,
+        {"prompted_blocks": EARLY, "prompt_length": 4, **RATES, **ALIGNED},
+        two_blocks={"prompted_blocks": (0,), "period": 10_000},
+        **QUERY_PASS,
+    ),
+    "norga": Toy(
+        "prompts",
+        POOL,
+        {"prompted_blocks": EARLY, "prompt_length": 4, **RATES, **ALIGNED},
+        two_blocks={"prompted_blocks": (0,), "period": 10_000},
+        **QUERY_PASS,
+    ),
+    "additive_prompt": Toy("prompts", ADDITIVE),
     "linear_probe": Toy("weights", HEAD, retest=0),
     "fine_tuning": Toy("weights", FULL, {"backbone_lr": 1e-3}),
     "er": Toy("weights", HEAD, BUFFER, retest=0),
@@ -396,6 +428,26 @@ VARIANTS: dict[str, Toy] = {
         head_input="whitened",
         whitening_replayed=False,
     ),
+    "dual_prompt_written": TABLE["dual_prompt"].but(
+        "dual_prompt",
+        prompt_encoder="mlp",
+        encoder_width=4,
+        decomposed="entry",
+        decomposed_rank=2,
+        period=24,
+    ),
+    "one_prompt_written": TABLE["one_prompt"].but(
+        "one_prompt",
+        prompt_encoder="lstm",
+        decomposed="shared",
+        decomposed_rank=2,
+        prompt_lr=0.01,
+        period=24,
+    ),
+    "vq_prompt_regulated": TABLE["vq_prompt"].but(
+        "vq_prompt", regulation="promptsrc", head="cosine", regulation_classes=1.0
+    ),
+    "s_prompt_averaged": TABLE["s_prompt"].but("s_prompt", average_checkpoints=2, period=24),
     "multi_lane_batch": TABLE["multi_lane"].but("multi_lane", class_mask="batch"),
     "derpp_batch": TABLE["derpp"].but("derpp", class_mask="batch", head_input="centred"),
     "lwf_whitened": TABLE["lwf"].but("lwf", head_input="whitened", whitening_window=50),

@@ -31,6 +31,8 @@ class Output:
         features: (batch, dim) fp32 features that the head read, whitened where the model does so.
         selection: what the selector chose, or None without a selector.
         mask: (batch, classes) instance-wise logit mask, or None.
+        raw: (batch, dim) features before whitening, where a model has one head for all classes.
+        prompt_loss: scalar, terms of loss that prompts bring along, or None.
         cacheable: cacheable parts for these images by the names of ``cache_keys``; they can be
             passed back to ``run``.
 
@@ -44,6 +46,8 @@ class Output:
     features: Tensor
     selection: Selection | None = None
     mask: Tensor | None = None
+    raw: Tensor | None = None
+    prompt_loss: Tensor | None = None
     cacheable: dict[str, Tensor] = field(default_factory=dict)
 
 

@@ -168,11 +168,14 @@ class PromptedViT(ContinualModel):
             plan.add(cast(Pool, pool).build(selection))
         vit = self.backbone
         read = vit.class_features if self.readout == "token" else vit.prepended_features
-        return self.classify(read(encoding.tokens, plan, entry=encoding.entry), selection)
+        output = self.classify(read(encoding.tokens, plan, entry=encoding.entry), selection)
+        output.prompt_loss = plan.loss()
+        return output
 
     def classify(self, features: Tensor, selection: Selection | None = None) -> Output:
         """Apply whitening, head and masks to raw features (batch, dim)."""
-        features = self.head_input(features)
+        raw = features
+        features = self.head_input(raw)
         mask = None
         if self.logit_mask is not None and selection is not None:
             mask = self.logit_mask(selection)
@@ -183,6 +186,6 @@ class PromptedViT(ContinualModel):
             heads = torch.cat([logits[None], self.slow(self.head, features, expert)])
             heads = heads if mask is None else heads * mask
             together = ensemble_logits(heads, self.seen, self.ensemble)
-            return Output(together, features, selection, mask)
+            return Output(together, features, selection, mask, raw)
         logits = logits if mask is None else logits * mask
-        return Output(self.hide_unseen(logits), features, selection, mask)
+        return Output(self.hide_unseen(logits), features, selection, mask, raw)

@@ -158,7 +158,7 @@ class Decomposed(TaskAware):
     update of the same rank on top; evaluation is unchanged.
 
     Args:
-        pool: makes the short prompt: any pool.
+        pool: makes the short prompt: any pool; None: other pools of the model do.
         n_tokens: length of the embedded sequence, ``FrozenViT.n_tokens``; other image sizes are
             refused.
         dim: token width.
@@ -181,7 +181,7 @@ class Decomposed(TaskAware):
 
     def __init__(
         self,
-        pool: nn.Module,
+        pool: nn.Module | None = None,
         *,
         n_tokens: int,
         dim: int,
@@ -205,7 +205,7 @@ class Decomposed(TaskAware):
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """The pool's plan and the offset, (batch or 1, n_tokens, dim)."""
-        plan = cast(Pool, self.pool).build(selection)
+        plan = PromptPlan() if self.pool is None else cast(Pool, self.pool).build(selection)
         updates = self.updates()
         offset = updates if len(updates) == 1 else gather(updates, selection).sum(dim=1)
         plan.add(PromptPlan(offset=offset))

@@ -25,12 +25,12 @@ from cl_prompts.models.multi_lane import (
 from cl_prompts.prompts.places import Blocks
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS
-from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.prompt_rates import PromptRates
 from cl_prompts.training.schedules import Schedule
 from cl_prompts.training.seeds import derived_seed, seeded
 
 
-class MultiLane(OnlineStrategy):
+class MultiLane(PromptRates):
     """MULTI-LANE (De Min et al., CoLLAs 2024, arXiv 2405.15633): summarised patch tokens, one
     pathway per task.
 
@@ -117,6 +117,10 @@ class MultiLane(OnlineStrategy):
             n_tasks=self.n_tasks,
             impl=self.impl,
         )
+
+    def is_head(self, name: str) -> bool:
+        """Whether a parameter is of a lane's head, not a selector or prompt."""
+        return not name.endswith((".selectors", ".prompts"))
 
     def start_task(self, classes: Tensor) -> None:
         """Open a lane for the classes of the announced task that have none."""

@@ -26,10 +26,10 @@ from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.pools import SharedTokens, TokenPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys, Selection
 from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.prompt_averaging import PromptAveraging
 
 
-class MVP(OnlineStrategy):
+class MVP(PromptAveraging):
     """Mask and Visual Prompt tuning.
 
     The query of an image is its class token in the unprompted frozen ViT. The nearest of
@@ -92,12 +92,12 @@ class MVP(OnlineStrategy):
     """Whose counts scale an image's distances: its ``"own"`` or those of ``"all"`` images."""
 
     def check_settings(self) -> None:
-        """Refuse a cosine head with terms of the loss that are those of a linear one."""
+        """Refuse another head with terms of the loss that are those of a linear one."""
         super().check_settings()
-        if self.head == "cosine" and (self.use_afs or self.use_gsf):
+        if self.head != "linear" and (self.use_afs or self.use_gsf):
             raise InputError(
-                "head=cosine of MVP needs use_afs=False and use_gsf=False: scaling leaves a cosine"
-                " as it is, and the sample weights are gradients of a linear head"
+                f"head={self.head} of MVP needs use_afs=False and use_gsf=False: scaling leaves its"
+                " logits as they are, and the sample weights are gradients of a linear head"
             )
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:

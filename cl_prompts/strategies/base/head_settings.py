@@ -10,12 +10,12 @@ from cl_prompts.checks import Count, Positive, Share
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.base import ContinualModel
-from cl_prompts.models.heads import CosineHead, RowInit
+from cl_prompts.models.heads import CosineHead, RowInit, UnitRowHead
 from cl_prompts.models.slow_heads import Ensemble
 from cl_prompts.models.whitening import FeatureWhitening, HeadInput
 from cl_prompts.strategies.base.settings import Declared
 
-HeadKind = Literal["linear", "cosine"]
+HeadKind = Literal["linear", "cosine", "unit_rows"]
 
 #: Names of the settings of head and head input, for strategies that withdraw them.
 HEAD_SETTINGS = (
@@ -57,8 +57,9 @@ class HeadSettings(Declared):
     ``"batch"``, those whose labels occur in the mini-batch, replayed samples included, boundary or
     not (SinglePrompt, MISA). Tests are over the classes seen in any case."""
     head: HeadKind = "linear"
-    """The head over all classes: ``"linear"``, or ``"cosine"`` without bias
-    (:class:`~cl_prompts.models.heads.CosineHead`)."""
+    """The head over all classes: ``"linear"``, or without bias ``"cosine"``
+    (:class:`~cl_prompts.models.heads.CosineHead`) or ``"unit_rows"`` on normed features
+    (:class:`~cl_prompts.models.heads.UnitRowHead`)."""
     tau: Positive | None = 0.1
     """Temperature of a cosine head; None learns its inverse from 1."""
     head_rows: RowInit = "uniform"
@@ -113,6 +114,8 @@ class HeadSettings(Declared):
         if self.head == "cosine":
             head = CosineHead(dim, model.n_classes, tau=self.tau, initial=self.head_rows)
             model.set_head(head)
+        elif self.head == "unit_rows":
+            model.set_head(UnitRowHead(dim, model.n_classes))
         if self.head_input != "raw":
             model.set_head(
                 whitening=FeatureWhitening(

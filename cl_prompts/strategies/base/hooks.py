@@ -136,6 +136,11 @@ class MethodHooks:
         """Loss of the method on a batch: by default :meth:`label_loss`."""
         return self.label_loss(output.logits, batch)
 
+    def regularisation(self, output: Output, batch: Batch) -> Tensor | None:
+        """Further terms of loss, which are no part of the method, from settings; None without
+        any."""
+        return None
+
     def label_loss(self, logits: Tensor, batch: Batch, *, whole: Batch | None = None) -> Tensor:
         """Cross-entropy over the classes that compete (``class_mask``); multi-label: binary, over
         the annotated classes.
@@ -169,6 +174,13 @@ class MethodHooks:
 
     def after_step(self, output: Output, batch: Batch) -> None:
         """Update a method's statistics, after each optimizer step."""
+
+    def after_batch(self, samples: int) -> None:
+        """Act once on each stream batch, after its last update and before a period ends.
+
+        Args:
+            samples: of the stream that are done now, in this epoch.
+        """
 
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
         """Offer a batch's stream samples to the buffer; called once for each sample.

@@ -230,6 +230,8 @@ class StreamLoop(MethodHooks, StreamTemplate):
         self.mb_output = self._finite(output.logits)
         self._after_forward(**kwargs)
         self.loss += self.training_loss(output, batch)
+        further = self.regularisation(output, batch)
+        self.loss = self.loss if further is None else self.loss + further
         self._before_backward(**kwargs)
         self.backward()
         self._after_backward(**kwargs)
@@ -251,6 +253,7 @@ class StreamLoop(MethodHooks, StreamTemplate):
         if not self.remember_first:
             self._offer(share, batch, output)
         self.samples_seen += share.size
+        self.after_batch(share.size)
         if self.period is None or self.announced or self.samples_seen < self._next_period:
             return
         self._next_period = (self.samples_seen // self.period + 1) * self.period

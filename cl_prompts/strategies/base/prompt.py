@@ -15,13 +15,13 @@ from cl_prompts.prompts.selectors import Selector
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.task_selectors import BatchwisePrompt
 from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.head_alignment import HeadAlignment
 from cl_prompts.training.seeds import derived_seed, seeded
 
 Batchwise = Literal["off", "training", "always"]
 
 
-class PromptStrategy(OnlineStrategy):
+class PromptStrategy(HeadAlignment):
     """Base of the prompt strategies: masked cross-entropy plus a term that trains keys.
 
     Loss of a mini-batch with queries q and selected keys k: ``CE - pull_weight * S``, with S the
@@ -60,8 +60,9 @@ class PromptStrategy(OnlineStrategy):
             start_task(self.model, self.tasks_started - 1)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """The loss on labels plus :meth:`prompt_loss`."""
-        return super().training_loss(output, batch) + self.prompt_loss(output)
+        """The loss on labels, :meth:`prompt_loss`, and what the prompts bring along."""
+        loss = super().training_loss(output, batch) + self.prompt_loss(output)
+        return loss if output.prompt_loss is None else loss + output.prompt_loss
 
     def prompt_loss(self, output: Output) -> Tensor:
         """Terms of the loss that train the prompts and keys alone."""
@@ -71,6 +72,7 @@ class PromptStrategy(OnlineStrategy):
 
     def after_step(self, output: Output, batch: Batch) -> None:
         """Count the selected prompts, of every repetition and replayed sample."""
+        super().after_step(output, batch)
         if output.selection is not None:
             cast(Selector, self.model.selector).observe(output.selection)
 

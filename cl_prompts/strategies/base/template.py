@@ -111,15 +111,22 @@ class StreamTemplate(SupervisedTemplate):
         sampler = getattr(self.dataloader, "batch_sampler", None)
         return sampler if isinstance(sampler, RepeatedBatches) else None
 
+    def group_of(self, name: str) -> int:
+        """Number of the optimizer's group that a new parameter of the model enters, by its name."""
+        return 0
+
     def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: Any) -> None:
-        """Register new trainable parameters (in group 0) and drop frozen ones; other
-        groups and state are kept."""
+        """Register new trainable parameters, each in its group, and drop frozen ones; the state of
+        the others is kept."""
         groups = self.optimizer.param_groups
-        trainable = {id(p): p for p in self.model.parameters() if p.requires_grad}
+        trainable = {id(p): (n, p) for n, p in self.model.named_parameters() if p.requires_grad}
         for group in groups:
             group["params"] = [p for p in group["params"] if id(p) in trainable]
         known = {id(p) for group in groups for p in group["params"]}
-        groups[0]["params"] += [p for key, p in trainable.items() if key not in known]
+        for key, (name, parameter) in trainable.items():
+            if key not in known:
+                # A group that a method knows of is missing where another optimizer was given.
+                groups[min(self.group_of(name), len(groups) - 1)]["params"].append(parameter)
         for parameter in list(self.optimizer.state):
             if reset_optimizer_state or id(parameter) not in trainable:
                 del self.optimizer.state[parameter]

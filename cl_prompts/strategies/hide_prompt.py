@@ -1,0 +1,255 @@
+"""HiDe-Prompt: a prompt per task, a classifier that names tasks, aligned heads (NeurIPS 2023)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
+
+import torch
+from avalanche.benchmarks import CLExperience
+from torch import Tensor, nn
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import Count, NotNegative, Positive, Share, Size
+from cl_prompts.losses.centroids import centroid_contrast
+from cl_prompts.models.base import Output
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.models.routers import HeadRouter, TaskIdentity
+from cl_prompts.prompts.init import Distribution
+from cl_prompts.prompts.momentum import MomentumSlots
+from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.prompts.prefixes import PrefixLayout, PrefixPool
+from cl_prompts.prompts.selectors import ClassTokenQuery
+from cl_prompts.prompts.task_aware import start_task
+from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies.base.prompt import PromptStrategy, slots_for
+from cl_prompts.training.gaussian_alignment import GaussianHeadAlignment
+from cl_prompts.training.schedules import Schedule
+from cl_prompts.training.seeds import derived_seed, seeded
+
+IDENTITY = "selector.classifier."
+
+
+class HiDePrompt(PromptStrategy):
+    """HiDe-Prompt ("Hierarchical Decomposition of Prompt-Based Continual Learning", Wang et al.,
+    NeurIPS 2023, arXiv 2310.07234). One class per image.
+
+    Every task has a prefix of its own, which starts as a copy of the one before and is used mixed
+    with the mean of all before. A classifier of queries names the class of a test image, and the
+    task of that class gives its prefix. At task ends both heads are aligned on draws from Gaussian
+    statistics of all classes. Loss: cross-entropy over the task's classes, plus ``contrast_weight``
+    times a term that keeps features apart from each other and from the means of earlier tasks.
+
+    Where no boundary is announced, the next prefix starts every ``period`` samples, until the last
+    one goes on; a class belongs to the prefix during which it appeared first, and its features are
+    taken in while that one trains.
+
+    Defaults are the published ones for CIFAR-100: rates of 0.03 * 24 / 256 for prompts and a tenth
+    of it for the head. Deviations: the classifier of queries trains in the same updates as the
+    prompts, on the same images, instead of 20 epochs before them, so that any stream will do; each
+    image gets the keys and values of its own prefix (``layout="published"``: rows are permuted, so
+    that predictions depend on batch mates); an epoch of the alignment has as many batches as
+    classes seen; a cosine schedule instead of steps.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> method = HiDePrompt(backbone=create_backbone(), n_classes=10, n_tasks=5, evaluator=None)
+        >>> tuple(method.model.pools[0].values.shape)  # tasks, blocks, key/value, rows, width
+        (5, 5, 2, 5, 128)
+    """
+
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+
+    n_tasks: Count | None = None
+    """Number of tasks, if known."""
+    pool_size: Count | None = None
+    """Prefixes; None for one per task, or 10 if the number of tasks is unknown. Announced tasks
+    cannot exceed it."""
+    prompted_blocks: Blocks = (0, 1, 2, 3, 4)
+    """Blocks with prompts, 0-based."""
+    prompt_length: Count = 5
+    """Keys and values of a prefix per block; ImageNet-R: 20."""
+    initial: Distribution = "uniform"
+    """Distribution of the first prefix: ``"uniform"``, ``"small"`` or ``"normal"``."""
+    layout: PrefixLayout = "own"
+    """Whose rows an image gets: its ``"own"``, or permuted ones as ``"published"``, with which
+    predictions depend on batch mates; do not compare such numbers with others."""
+    momentum: Share = 0.01
+    """Share of the mean of earlier prefixes in that of a task."""
+    contrast_weight: NotNegative = 0.1
+    """Weight of the contrastive term; ImageNet-R: 0.5."""
+    identity_lr: Positive = 5e-4 * 24 / 256
+    """Learning rate of the classifier of queries."""
+    lr: Positive = 0.00028125
+    """Learning rate of the head."""
+    prompt_lr: Positive | None = 0.0028125
+    train_mb_size: Count = 24
+    """Stream samples per batch."""
+    train_epochs: Count = 50
+    """Passes over each experience."""
+    schedule: Schedule = "cosine"
+    """Of the learning rate over the epochs of one experience."""
+    clip_norm: Positive | None = 1.0
+    """Bound on the gradient's global norm, for the classifier of queries and for the rest; None for
+    none."""
+    period: Count | None = 1000
+    """Stream samples of a prefix where no boundary is announced; None for no end."""
+    align_epochs: Size = 30
+
+    identity_alignments: list[GaussianHeadAlignment]
+    """As ``alignments``, of the classifier of queries."""
+    _means: tuple[int, Tensor] | None = None
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        dim = self.model.backbone.dim
+        self.identity_alignments = [
+            self.make_alignment(dim, alignment.statistics) for alignment in self.alignments
+        ]
+        for alignment in self.identity_alignments:
+            alignment.samples = self.train_mb_size  # published: five times less than the head's
+
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
+        """Build a prefix per task and a classifier that names it; the head reads the class
+        token."""
+        check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)
+        size = slots_for(self.pool_size, self.n_tasks)
+        return PromptedViT(
+            backbone,
+            n_classes,
+            query=ClassTokenQuery(),
+            selector=HeadRouter(TaskIdentity(backbone.dim, n_classes), n_classes, size),
+            pools=[self.make_pool(backbone, size)],
+        )
+
+    def make_pool(self, backbone: FrozenViT, size: int) -> nn.Module:
+        """Make the prefixes."""
+        pool = PrefixPool(
+            size,
+            self.prompted_blocks,
+            self.prompt_length,
+            backbone.dim,
+            backbone.n_heads,
+            initial=self.initial,
+            copy_slots=1,
+            layout=self.layout,
+        )
+        return MomentumSlots(pool, momentum=self.momentum)
+
+    @property
+    def router(self) -> HeadRouter:
+        """The classifier of queries, and which task a class belongs to."""
+        return cast(HeadRouter, self.model.selector)
+
+    # ------------------------------------------------------------------ rates
+
+    def group_rates(self) -> list[float]:
+        """Rates of head and prompts, and that of the classifier of queries."""
+        return [*super().group_rates(), self.identity_lr]
+
+    def group_of(self, name: str) -> int:
+        """The last group for the classifier of queries."""
+        return len(self.group_rates()) - 1 if name.startswith(IDENTITY) else super().group_of(name)
+
+    def clip_gradients(self) -> None:
+        """Bound the gradients of the classifier of queries, and those of all else."""
+        if self.clip_norm is None:
+            return
+        for identity in (True, False):
+            trained = [
+                p
+                for name, p in self.model.named_parameters()
+                if p.grad is not None and name.startswith(IDENTITY) == identity
+            ]
+            torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
+
+    # ------------------------------------------------------------------ training
+
+    def observe_classes(self, labels: Tensor) -> None:
+        """Observe classes, and give those that are new to the current task."""
+        super().observe_classes(labels)
+        self.router.own(labels)
+
+    def training_loss(self, output: Output, batch: Batch) -> Tensor:
+        """The base's loss, contrast of features, and the loss of the classifier of queries."""
+        loss = super().training_loss(output, batch)
+        identity = self.router.classifier(output.cacheable["frozen"])
+        loss = loss + self.label_loss(self.model.hide_unseen(identity), batch)
+        if not self.contrast_weight:
+            return loss
+        assert output.raw is not None
+        return loss + self.contrast_weight * centroid_contrast(output.raw, self.earlier_means())
+
+    def earlier_means(self) -> Tensor:
+        """(n, dim) means, centroid by centroid, of the classes of earlier tasks; these no longer
+        change."""
+        current = self.router.current
+        if self._means is None or self._means[0] != current:
+            means = torch.zeros(0, self.model.backbone.dim, device=self.device)
+            if (alignment := self.alignment) is not None:
+                owner = self.router.task_of
+                earlier = ((owner >= 0) & (owner < current))[:, None] & (alignment.count > 0)
+                means = alignment.mean[earlier]
+            self._means = current, means
+        return self._means[1]
+
+    # ------------------------------------------------------------------ task ends
+
+    def aligned_rows(self, batch: Batch) -> Tensor:
+        """Samples of the stream whose class belongs to the prefix in training."""
+        own = self.router.task_of[batch.labels] == self.router.current
+        return super().aligned_rows(batch) & own
+
+    def after_step(self, output: Output, batch: Batch) -> None:
+        """Take features and queries into the streaming statistics."""
+        super().after_step(output, batch)
+        if self.identity_alignments and not self.announced:
+            n = batch.n_stream
+            self.identity_alignments[-1].observe(output.cacheable["frozen"][:n], batch.labels[:n])
+
+    def take_statistics(self) -> None:
+        """Take statistics of the current task's images and of their queries, in one pass."""
+        outputs = list(self.task_outputs())
+        labels = torch.cat([labels for _, labels in outputs])
+        raw = [output.raw for output, _ in outputs if output.raw is not None]
+        self.alignments[0].observe(torch.cat(raw), labels)
+        queries = torch.cat([output.cacheable["frozen"] for output, _ in outputs])
+        self.identity_alignments[0].observe(queries, labels)
+
+    def align(self, alignment: GaussianHeadAlignment) -> None:
+        """Train the head, and the classifier of queries, on draws."""
+        super().align(alignment)
+        of_queries = self.identity_alignments[0 if self.announced else -1]
+        of_queries.align(self.router.classifier)
+        self.router.classifier.zero_grad()
+
+    def finish_task(self) -> None:
+        """Align; where no boundary is announced, start the next prefix."""
+        super().finish_task()
+        following = self.router.current + 1
+        if self.announced or following >= self.router.n_tasks:
+            return
+        with seeded(derived_seed(self.seed, following)):
+            start_task(self.model, following)
+        if self.new_optimizer:  # else momentum would go on moving the finished prefix
+            self.optimizer.state = defaultdict(dict)
+        self.make_optimizer()
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the base, and the statistics of queries."""
+        statistics = [
+            {name: value.clone() for name, value in alignment.state_dict().items()}
+            for alignment in self.identity_alignments
+        ]
+        return {**super().state_dict(), "identity_alignments": statistics}
+
+    def load_state_dict(
+        self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
+    ) -> None:
+        """Inverse of :meth:`state_dict`."""
+        super().load_state_dict(state, experiences)
+        saved = state["identity_alignments"]
+        for alignment, statistics in zip(self.identity_alignments, saved, strict=True):
+            alignment.load_state_dict(statistics)
+        self._means = None

@@ -1,0 +1,50 @@
+"""NoRGa: HiDe-Prompt with a learned gate on the scores of its prefixes (NeurIPS 2024)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import Count, Positive
+from cl_prompts.prompts.gates import GateActivation, GatedPrefixes
+from cl_prompts.strategies.hide_prompt import HiDePrompt
+from cl_prompts.training.gaussian_alignment import GaussianStatistics
+
+
+class NoRGa(HiDePrompt):
+    """NoRGa ("Mixture of Experts Meets Prompt-Based Continual Learning", Le et al., NeurIPS 2024,
+    arXiv 2405.14124). One class per image.
+
+    HiDe-Prompt, in which the scores of a prefix pass through a non-linear residual gate before the
+    softmax, ``s + a2 tanh(a1 s)``, with a1 and a2 for each block, 1 at the start. Gates train with
+    the first task's prompts and are fixed when the second prefix starts.
+
+    Defaults are the published ones for CIFAR-100, which differ from HiDe-Prompt's in the batch (and
+    with it all rates), in covariances as statistics and in the alignment's rate. Deviations: those
+    of :class:`~cl_prompts.strategies.hide_prompt.HiDePrompt`.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> norga = NoRGa(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
+        >>> [tuple(gate.scale.shape) for gate in norga.model.pools[0].gates]
+        [(2,), (2,), (2,), (2,), (2,)]
+    """
+
+    activation: GateActivation = "tanh"
+    """Of the gates: ``"tanh"``, ``"sigmoid"`` (published for ViTs trained with labels on
+    ImageNet-21k), ``"gelu"``, ``"relu"`` or ``"identity"``."""
+    identity_lr: Positive = 5e-4 * 128 / 256
+    """Learning rate of the classifier of queries."""
+    lr: Positive = 0.0015
+    """Learning rate of the head."""
+    prompt_lr: Positive | None = 0.015
+    train_mb_size: Count = 128
+    """Stream samples per batch."""
+    align_lr: Positive = 0.05
+    align_samples: Count = 640
+    align_statistics: GaussianStatistics = "covariance"
+
+    def make_pool(self, backbone: FrozenViT, size: int) -> nn.Module:
+        """Make the prefixes, and a gate for each block."""
+        pool = super().make_pool(backbone, size)
+        return GatedPrefixes(pool, self.prompted_blocks, activation=self.activation)

@@ -1,0 +1,94 @@
+"""VQ-Prompt: prompts quantised to entries of a pool that trains end to end (NeurIPS 2024)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import Count, NotNegative, Positive, Size
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.prompts.quantised import QuantisedComponents, SoftKeys
+from cl_prompts.prompts.selectors import ClassTokenQuery
+from cl_prompts.strategies.base.prompt import PromptStrategy
+from cl_prompts.training.gaussian_alignment import AlignmentOptimizer, GaussianStatistics
+from cl_prompts.training.schedules import Schedule
+
+
+class VQPrompt(PromptStrategy):
+    """VQ-Prompt ("Vector Quantization Prompting for Continual Learning", Jiao et al., NeurIPS 2024,
+    arXiv 2410.20444). One class per image.
+
+    In each prompted block, M prompts P with keys K: ``alpha = softmax(q K' / temperature)`` with
+    rows of K normalised and the query q (final-norm class token of the unprompted frozen ViT) as it
+    comes, ``soft = sum_j alpha_j P_j``. An image gets the P_j nearest to soft; the gradient goes
+    through soft. Loss: cross-entropy over the task's classes, plus per block ``soft_weight
+    MSE(soft, sg hard) + hard_weight MSE(hard, sg soft)``, sg without gradient. At task ends the
+    head is aligned with one Gaussian a class. All tasks train all prompts, and no task id is used.
+
+    Defaults are the published ones for CIFAR-100, with rate 5 times the head's for prompts. The
+    alignment's rate, 1e-5, hardly moves a head that is far off.
+
+    Deviations: the cosine schedule goes by epochs, without the published 80 first iterations at
+    1e-6; statistics are of images as in tests, not as in training; an epoch of the alignment has as
+    many batches as classes seen, not as classes of earlier tasks.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vq = VQPrompt(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
+        >>> tuple(vq.model.pools[0].values.shape)  # blocks, prompts, rows, width
+        (5, 10, 8, 128)
+    """
+
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+
+    pool_size: Count = 10
+    """Prompts M of a block."""
+    prompted_blocks: Blocks = (0, 1, 2, 3, 4)
+    """Blocks with prompts, 0-based."""
+    prompt_length: Count = 8
+    """Rows of a prompt, even: the first half keys, the second values."""
+    temperature: Positive = 1.0
+    """Temperature of alpha. Queries of norm 30 make it nearly one-hot at 1."""
+    soft_weight: NotNegative = 0.4
+    """Weight of the term that pulls the weighted sum to the chosen prompt."""
+    hard_weight: NotNegative = 0.1
+    """Weight of the term that moves the chosen prompt to the weighted sum."""
+    lr: Positive = 2.5e-3
+    """Learning rate of the head."""
+    prompt_lr: Positive | None = 1.25e-2
+    train_mb_size: Count = 128
+    """Stream samples per batch."""
+    train_epochs: Count = 20
+    """Passes over each experience."""
+    schedule: Schedule = "cosine"
+    """Of the learning rate over the epochs of one experience."""
+    period: Count | None = 1000
+    """Stream samples between two alignments where no boundary is announced; None for never."""
+    align_epochs: Size = 10
+    align_lr: Positive = 1e-5
+    align_samples: Count = 512
+    align_statistics: GaussianStatistics = "variance"
+    align_optimizer: AlignmentOptimizer = "adamw"
+
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
+        """Build quantised prefixes; the head reads the class token."""
+        check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)
+        blocks = self.prompted_blocks
+        keys = SoftKeys(len(blocks), self.pool_size, backbone.dim, temperature=self.temperature)
+        pool = QuantisedComponents(
+            self.pool_size,
+            blocks,
+            self.prompt_length,
+            backbone.dim,
+            backbone.n_heads,
+            soft_weight=self.soft_weight,
+            hard_weight=self.hard_weight,
+        )
+        return PromptedViT(
+            backbone,
+            n_classes,
+            query=ClassTokenQuery(),
+            selector=keys,
+            pools=[pool],
+        )

@@ -1,0 +1,71 @@
+"""Additive prompts against the published numbers, as a run uses them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.models.heads import CosineHead, UnitRowHead
+from cl_prompts.prompts.additive import AdditivePrompt
+from cl_prompts.strategies import AdditivePrompting
+from cl_prompts.strategies.base.batch import Batch
+from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.toys import DEPTH, experiences, fit, make
+
+GOLDEN = Golden("additive")
+NO_SLOTS = torch.zeros(0, dtype=torch.int64)
+
+
+def published() -> Any:
+    """The strategy with the golden prompts and head, in its task of classes 2 and 3."""
+    strategy = AdditivePrompting(
+        backbone=golden_vit(), n_classes=8, boundaries=True, evaluator=None, device="cpu"
+    )
+    put(strategy.model.pools[0].values, GOLDEN("prompt"))
+    put(strategy.model.head.weight, GOLDEN("head_weight"))
+    strategy.model.observe_classes(torch.arange(8))
+    strategy.annotated = torch.tensor([False, False, True, True, False, False, False, False])
+    return strategy
+
+
+def test_one_step_is_the_published_one() -> None:
+    strategy = published()
+    model = strategy.model.train()
+    batch = Batch([GOLDEN("images"), GOLDEN("labels")], strategy.annotated, NO_SLOTS)
+    output = strategy.training_output(batch)
+    GOLDEN.close(output.features, "features")
+    GOLDEN.close(output.logits, "logits")
+    loss = strategy.training_loss(output, batch)
+    GOLDEN.close(loss, "loss")
+    loss.backward()
+    GOLDEN.close(gradient(model.pools[0].values), "grad_prompt")
+    GOLDEN.close(gradient(model.head.weight), "grad_head_weight")
+
+
+def test_evaluation_uses_the_published_means_of_tasks() -> None:
+    strategy = published()
+    prompt: AdditivePrompt = strategy.model.pools[0]
+    for task in range(3):
+        strategy.tasks_started = task + 1
+        strategy.start_task(strategy.annotated)
+        put(prompt.values, GOLDEN(f"fusion/task{task}/prompt"))
+        strategy.model.eval()
+        GOLDEN.close(prompt.used(), f"fusion/task{task}/merged")
+        strategy.model.train()
+        assert prompt.used() is prompt.values
+
+
+@pytest.mark.parametrize("scenario", ["class_incremental", "si_blurry"])
+def test_tasks_are_merged_where_they_are_announced(scenario: str) -> None:
+    strategy = fit(make("additive_prompt", scenario), experiences(scenario))
+    prompt = strategy.model.eval().pools[0]
+    assert (prompt.used() is prompt.values) == (scenario == "si_blurry")
+    assert len(prompt.blocks) == DEPTH
+
+
+def test_the_head_has_unit_rows_unless_another_is_asked_for() -> None:
+    assert isinstance(make("additive_prompt").model.head, UnitRowHead)
+    assert isinstance(make("additive_prompt", head="cosine").model.head, CosineHead)
+    assert isinstance(make("additive_prompt", head="linear").model.head, torch.nn.Linear)

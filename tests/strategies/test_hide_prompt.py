@@ -1,0 +1,165 @@
+"""HiDe-Prompt against the published numbers, as a run uses it, and what becomes of its prefixes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cl_prompts.errors import InputError
+from cl_prompts.prompts.prefixes import PrefixLayout
+from cl_prompts.strategies import HiDePrompt
+from cl_prompts.strategies.base.batch import Batch
+from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.toys import Blobs, experiences, fit, make, same, watch, weights
+
+GOLDEN = Golden("hide")
+NO_SLOTS = torch.zeros(0, dtype=torch.int64)
+layouts = pytest.mark.parametrize(
+    ("layout", "name"), [("own", "correct"), ("published", "published_layout")]
+)
+
+
+def by_slot(published: Tensor) -> Tensor:
+    """(blocks, 2, slots, n, heads, head dim) as our pool has it: (slots, blocks, 2, n, dim)."""
+    return published.permute(2, 0, 1, 3, 4, 5).flatten(4)
+
+
+def published(layout: PrefixLayout) -> Any:
+    """The strategy with the golden prefixes and head."""
+    strategy = HiDePrompt(
+        backbone=golden_vit(),
+        n_classes=8,
+        n_tasks=4,
+        prompt_length=3,
+        momentum=0.1,
+        layout=layout,
+        boundaries=True,
+        evaluator=None,
+        device="cpu",
+    )
+    strategy.model.observe_classes(torch.arange(8))
+    strategy.tasks_started = 2
+    strategy.start_task(torch.ones(8, dtype=torch.bool))
+    put(strategy.model.pools[0].inner.values, by_slot(GOLDEN("pool")))
+    put(strategy.model.head.weight, GOLDEN("head_weight"))
+    put(strategy.model.head.bias, GOLDEN("head_bias"))
+    return strategy
+
+
+@layouts
+def test_an_update_of_the_second_task_is_the_published_one(layout: PrefixLayout, name: str) -> None:
+    strategy, case = published(layout), f"{name}/train_task1"
+    model = strategy.model.train()
+    strategy.annotated = torch.tensor([False, False, True, True, False, False, False, False])
+    strategy._means = (1, GOLDEN("stored_means"))
+    batch = Batch([GOLDEN("images"), GOLDEN("labels")], strategy.annotated, NO_SLOTS)
+    output = strategy.training_output(batch)
+    GOLDEN.close(output.features, f"{case}/features")
+    GOLDEN.close(output.logits, f"{case}/logits")
+    identity = strategy.router.classifier(output.cacheable["frozen"])
+    own = strategy.label_loss(identity, batch)  # no part of the published update
+    loss = strategy.training_loss(output, batch)
+    GOLDEN.close(loss - own, f"{case}/loss")
+    loss.backward()
+    want = by_slot(GOLDEN(f"{case}/grad_pool"))
+    torch.testing.assert_close(gradient(model.pools[0].inner.values), want, atol=2e-5, rtol=0)
+    GOLDEN.close(gradient(model.head.weight), f"{case}/grad_head_weight")
+
+
+@layouts
+def test_evaluation_is_the_published_one(layout: PrefixLayout, name: str) -> None:
+    strategy = published(layout)
+    model, slots = strategy.model.eval(), GOLDEN("wrong_or_right_slot")
+    model.pools[0].task = -1  # the published numbers are of the plain entries
+    strategy.router.task_of.copy_(torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]))
+    scores = torch.nn.functional.one_hot(2 * slots, 8).float()
+    strategy.router.classifier.forward = lambda query: scores
+    with torch.no_grad():
+        GOLDEN.close(model(GOLDEN("images")), f"{name}/eval/logits")
+
+
+def test_finished_prefixes_stand_still_whether_tasks_are_announced_or_not() -> None:
+    for scenario in ("class_incremental", "si_blurry"):
+        strategy, kept = make("hide_prompt", scenario, pool_size=3), []
+        pool = strategy.model.pools[0]
+
+        def note(*_: Any, strategy: Any = strategy, pool: Any = pool, kept: Any = kept) -> None:
+            current = strategy.router.current
+            kept.append((current, pool.inner.values[:current].detach().clone()))
+
+        watch(strategy, "training_loss", note)
+        fit(strategy, experiences(scenario))
+        assert {slot for slot, _ in kept} == {0, 1, 2}
+        for slot, values in kept:
+            assert torch.equal(values, pool.inner.values[:slot])
+
+
+def test_without_boundaries_a_prefix_starts_every_period_and_the_last_goes_on() -> None:
+    strategy, slots = make("hide_prompt", pool_size=2, train_mb_size=12), []
+    watch(
+        strategy,
+        "training_loss",
+        lambda *_: slots.append((strategy.samples_seen, strategy.router.current)),
+    )
+    fit(strategy, experiences())
+    for seen, slot in slots:
+        assert slot == (0 if seen < 24 else 1)
+    owners = strategy.router.task_of
+    assert set(owners.tolist()) == {0, 1}
+    streaming = strategy.alignments[-1]
+    assert streaming.observed.all()
+    # A class is taken in while its own prefix trains alone, and not when it is replayed.
+    owners.copy_(torch.tensor([0, 0, 0, 1, 1, 1]))
+    labels = torch.tensor([3, 0, 4, 5])
+    batch = Batch([images_of(labels), labels], strategy.annotated, torch.zeros(1))
+    assert strategy.aligned_rows(batch).tolist() == [True, False, True, False]
+
+
+def images_of(labels: Tensor) -> Tensor:
+    """Some images."""
+    return torch.zeros(len(labels), 3, 16, 16)
+
+
+def test_means_of_earlier_tasks_are_kept_apart_from() -> None:
+    strategy, sizes = make("hide_prompt", "class_incremental"), []
+    watch(strategy, "training_loss", lambda *_: sizes.append(len(strategy.earlier_means())))
+    fit(strategy, experiences("class_incremental"))
+    assert sizes[0] == 0
+    assert sorted(set(sizes)) == [0, 20, 40]  # ten centroids of two classes a task
+
+
+def test_the_classifier_of_queries_names_tasks_after_alignment() -> None:
+    stream = experiences("class_incremental", train=120)
+    strategy = fit(make("hide_prompt", "class_incremental", align_epochs=10), stream)
+    images = Blobs(60, seed=9)
+    with torch.no_grad():
+        query = strategy.model.eval().run(images.images).cacheable["frozen"]
+        tasks = strategy.router(query).index[:, 0]
+    right = (tasks == torch.from_numpy(images.targets) // 2).float().mean()
+    assert right > 0.6  # 0.33 by chance
+
+
+def test_gradients_of_the_two_networks_are_bounded_apart() -> None:
+    strategy = make("hide_prompt", clip_norm=1.0)
+    for name, parameter in strategy.model.named_parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.full_like(parameter, 1e3 if "classifier" in name else 1e-6)
+    strategy.clip_gradients()
+    assert float(strategy.model.head.weight.grad[0, 0]) == pytest.approx(1e-6)
+
+
+def test_more_announced_tasks_than_prefixes_are_refused() -> None:
+    with pytest.raises(InputError, match="task 2 has no prompts: the pool was made for n_tasks=2"):
+        fit(make("hide_prompt", "class_incremental", pool_size=2), experiences("class_incremental"))
+
+
+def test_statistics_of_queries_resume_exactly() -> None:
+    stream = experiences()
+    first, second = fit(make("hide_prompt"), stream[:2]), make("hide_prompt")
+    second.load_state_dict(first.state_dict(), stream[:2])
+    states = [[a.state_dict() for a in s.identity_alignments] for s in (first, second)]
+    assert all(same(a, b) for a, b in zip(*states, strict=True))
+    assert same(weights(first), weights(second))

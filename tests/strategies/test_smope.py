@@ -1,0 +1,130 @@
+"""SMoPE against the published numbers, as a run uses it, and the phases of a task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies import SMoPE
+from cl_prompts.strategies.base.batch import Batch
+from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.toys import N_CLASSES, experiences, fit, make, watch
+
+GOLDEN = Golden("smope")
+NO_SLOTS = torch.zeros(0, dtype=torch.int64)
+
+
+def published() -> Any:
+    """The strategy with the golden experts and head, in its task of classes 2 and 3."""
+    strategy = SMoPE(
+        backbone=golden_vit(),
+        n_classes=8,
+        n_experts=6,
+        top_k=int(GOLDEN("k")),
+        epsilon=GOLDEN.number("epsilon"),
+        router_weight=GOLDEN.number("router_weight"),
+        prototype_weight=GOLDEN.number("prototype_weight"),
+        boundaries=True,
+        evaluator=None,
+        device="cpu",
+    )
+    put(strategy.experts.keys, GOLDEN("keys"))
+    put(strategy.experts.values, GOLDEN("values"))
+    put(strategy.model.head.weight, GOLDEN("head_weight"))
+    put(strategy.model.head.bias, GOLDEN("head_bias"))
+    strategy.model.observe_classes(torch.arange(8))
+    strategy.annotated = torch.tensor([False, False, True, True, False, False, False, False])
+    return strategy
+
+
+def check(strategy: Any, case: str) -> None:
+    """Compare an update's outputs, losses and gradients."""
+    model = strategy.model.train()
+    model.zero_grad()
+    output = model.run(GOLDEN("images"))
+    GOLDEN.close(output.features, f"{case}/features")
+    GOLDEN.close(output.logits, f"{case}/logits")
+    GOLDEN.close(output.prompt_loss, f"{case}/prompt_loss", atol=1e-4)
+    batch = Batch([GOLDEN("images"), GOLDEN("labels")], strategy.annotated, NO_SLOTS)
+    loss = strategy.training_loss(output, batch)
+    GOLDEN.close(loss, f"{case}/loss", atol=1e-4)
+    loss.backward()
+    GOLDEN.close(gradient(strategy.experts.keys), f"{case}/grad_keys")
+    GOLDEN.close(gradient(strategy.experts.values), f"{case}/grad_values")
+    GOLDEN.close(gradient(model.head.weight), f"{case}/grad_head_weight")
+
+
+def test_two_tasks_are_the_published_ones() -> None:
+    strategy = published()
+    strategy.experts.dense = True
+    check(strategy, "dense_task0")
+    strategy.experts.dense = False
+    check(strategy, "sparse_task0")
+    strategy.model.eval()
+    with strategy.experts.counting():
+        strategy.model.run(GOLDEN("images"))
+    strategy.experts.settle()
+    GOLDEN.close(strategy.model.run(GOLDEN("images")).logits, "eval_after_task0/logits")
+    put(strategy.experts.keys, GOLDEN("task1/keys"))
+    put(strategy.experts.values, GOLDEN("task1/values"))
+    check(strategy, "sparse_task1")
+
+
+def phases(strategy: Any, stream: Any) -> list[bool]:
+    """Whether all experts act, update by update."""
+    found: list[bool] = []
+    watch(strategy, "training_loss", lambda *_: found.append(strategy.experts.dense))
+    fit(strategy, stream)
+    return found
+
+
+def test_the_first_task_begins_dense_and_goes_on_with_a_fresh_optimizer() -> None:
+    settings = {"train_epochs": 4, "online_iter": 1, "train_mb_size": 24, "period": None}
+    strategy, steps = make("smope", "class_incremental", **settings), []
+    watch(
+        strategy,
+        "check_loss",
+        lambda **_: steps.append(
+            int(strategy.optimizer.state[strategy.model.head.weight].get("step", 0))
+        ),
+    )
+    stream = experiences("class_incremental")
+    assert phases(strategy, stream) == [True] * 2 + [False] * 2 + [False] * 8
+    assert steps[:1] + steps[-1:] == [1, 4]
+    assert 1 in steps[2:]  # the first sparse update is the first of its optimizer
+    strategy.tasks_started, strategy.schedule = 1, "cosine"
+    factors = []
+    for epoch in range(4):
+        strategy.clock.train_exp_epochs = epoch
+        factors.append(strategy.learning_rate_factor())
+    assert factors == pytest.approx([1, 0.5, 1, 0.5])
+
+
+def test_a_stream_without_boundaries_begins_dense_and_counts_while_it_trains() -> None:
+    strategy = make("smope", train_mb_size=12, online_iter=1)
+    stream = experiences()
+    settled: list[int] = []
+    watch(strategy.experts, "settle", lambda: settled.append(strategy.samples_seen))
+    assert phases(strategy, stream)[:3] == [True, False, False]  # of 24 samples a period
+    assert settled[0] == 24
+    counts = strategy.experts.counts + strategy.experts.fresh_counts
+    assert (counts.sum(dim=-1) == 2 * strategy.samples_seen).all()  # two experts an image
+    assert not any(phases(make("smope", dense_share=0.0), experiences()))
+
+
+def test_an_announced_task_is_counted_in_a_pass_of_its_own() -> None:
+    strategy, stream = make("smope", "class_incremental"), experiences("class_incremental")
+    for seen, experience in enumerate(stream, start=1):
+        fit(strategy, [experience])
+        assert (strategy.experts.counts.sum(dim=-1) == 2 * 24 * seen).all()
+        assert strategy.experts.settled
+        assert not strategy.experts.fresh_counts.any()
+    assert strategy.alignments[0].observed.sum() == N_CLASSES
+
+
+def test_more_experts_than_there_are_cannot_be_chosen() -> None:
+    with pytest.raises(InputError, match="top_k is 5: it must be between 1 and 4"):
+        make("smope", top_k=5)

@@ -1,0 +1,78 @@
+"""VQ-Prompt against the published numbers, as a run uses it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.strategies import VQPrompt
+from cl_prompts.strategies.base.batch import Batch
+from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.toys import Blobs, experiences, fit, make
+
+GOLDEN = Golden("vq_prompt")
+NO_SLOTS = torch.zeros(0, dtype=torch.int64)
+
+
+def published(temperature: float) -> Any:
+    """The strategy with the golden prompts and head, in its task of classes 2 and 3."""
+    strategy = VQPrompt(
+        backbone=golden_vit(),
+        n_classes=8,
+        pool_size=5,
+        prompt_length=4,
+        temperature=temperature,
+        boundaries=True,
+        evaluator=None,
+        device="cpu",
+    )
+    model = strategy.model
+    put(model.selector.key, torch.stack([GOLDEN(f"keys_{block}") for block in range(5)]))
+    put(model.pools[0].values, torch.stack([GOLDEN(f"prompts_{block}") for block in range(5)]))
+    put(model.head.weight, GOLDEN("head_weight"))
+    put(model.head.bias, GOLDEN("head_bias"))
+    model.observe_classes(torch.arange(8))
+    strategy.annotated = torch.tensor([False, False, True, True, False, False, False, False])
+    return strategy
+
+
+@pytest.mark.parametrize("temperature", [1, 0.1])
+def test_one_step_is_the_published_one(temperature: float) -> None:
+    case, strategy = f"temperature_{temperature}/model", published(temperature)
+    model = strategy.model.train()
+    batch = Batch([GOLDEN("images"), GOLDEN("labels")], strategy.annotated, NO_SLOTS)
+    output = strategy.training_output(batch)
+    GOLDEN.close(output.features, f"{case}/features")
+    GOLDEN.close(output.logits, f"{case}/logits")
+    assert output.prompt_loss is not None
+    GOLDEN.close(output.prompt_loss, f"{case}/prompt_loss")
+    loss = strategy.training_loss(output, batch)
+    GOLDEN.close(loss, f"{case}/loss")
+    loss.backward()
+    for block in (0, 4):
+        keys, prompts = f"{case}/grad_keys_{block}", f"{case}/grad_prompts_{block}"
+        GOLDEN.close(gradient(model.selector.key)[block], keys, atol=1e-4)
+        GOLDEN.close(gradient(model.pools[0].values)[block], prompts, atol=1e-4)
+
+
+def test_an_image_gets_an_entry_of_the_pool_in_each_block() -> None:
+    model = fit(make("vq_prompt"), experiences()).model.eval()
+    images = Blobs(6, seed=5).images
+    query = model.run(images).cacheable["frozen"]
+    plan = model.pools[0].build(model.selector(query))
+    entries = model.pools[0].values
+    for i, block in enumerate(model.pools[0].blocks):
+        keys, values = (rows.transpose(1, 2).flatten(2) for rows in plan.prefix[block])
+        got = torch.cat([keys, values], dim=1)
+        assert (got[:, None] == entries[i]).all(dim=(2, 3)).any(dim=1).all()
+
+
+def test_defaults_are_the_published_ones() -> None:
+    found = {name: setting.default for name, setting in VQPrompt.settings().items()}
+    assert (found["pool_size"], found["prompt_length"], found["temperature"]) == (10, 8, 1.0)
+    assert (found["soft_weight"], found["hard_weight"]) == (0.4, 0.1)
+    assert (found["lr"], found["prompt_lr"], found["train_mb_size"]) == (2.5e-3, 1.25e-2, 128)
+    assert (found["align_lr"], found["align_epochs"], found["align_samples"]) == (1e-5, 10, 512)
+    assert "multi_label" not in found
