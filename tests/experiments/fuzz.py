@@ -80,7 +80,7 @@ def train(parts: Parts) -> None:
     whole = [first] if parts.strategy.whole_stream else first
     try:
         parts.strategy.train(whole, eval_streams=[], num_workers=0)
-    except RunError:
+    except (RunError, InputError):  # its first batch may be what cannot be learned from
         return
     assert bool(parts.strategy.samples_seen) == bool(len(first.dataset))
 

@@ -43,7 +43,7 @@ def kills(bench: Bench, count: int) -> None:
         arguments, out = bench.run(case)
         for _ in range(chance.choice([1, 1, 2, 3])):
             process = Process(arguments, out)
-            process.kill_after(chance.uniform(0, seconds))
+            process.kill_after(chance.uniform(0, 1.3 * seconds))
             outcome = process.wait()
             bench.counts["kills"] += outcome.killed
             begun = list(out.rglob("config.yaml"))

@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from cl_prompts.experiments.signatures import strategy_parameters
 from tests.experiments.process import Outcome, command
 from tests.experiments.test_stops import EXEMPT
 from tests.toys import MULTI_LABEL, TABLE
@@ -69,7 +71,7 @@ class Bench:
     _n: int = 0
 
     def __post_init__(self) -> None:
-        options = {kind: json.loads(json.dumps(toy.options)) for kind, toy in TABLE.items()}
+        options = {kind: _options(kind) for kind in TABLE}
         for name, sections in SCENARIOS.items():
             recipe = {
                 **sections,
@@ -153,6 +155,13 @@ class Bench:
             outcome = Outcome(0, "", (), 0.0)
         self.compare(what, case, folder, outcome)
         shutil.rmtree(out)
+
+
+def _options(kind: str) -> dict[str, Any]:
+    """What the table gives a strategy, but for what the runner fills in."""
+    accepted = strategy_parameters(kind)
+    given = {name: value for name, value in TABLE[kind].options.items() if name in accepted}
+    return json.loads(json.dumps(given))  # lists for tuples
 
 
 def folder_in(out: Path) -> Path:

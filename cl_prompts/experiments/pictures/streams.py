@@ -94,19 +94,16 @@ def stream_figure(
 
 def _stream_rows(stream: Mapping[str, Any], counts: Floats) -> tuple[list[int], list[str]]:
     """Classes that occur, disjoint ones first, by task; and the kind of each."""
-    rows: list[int] = []
-    kinds: list[str] = []
+    occurs = counts.any(0)
+    kinds: dict[int, str] = {}
     for kind in ("disjoint", "blurry"):
-        found = [
-            c
-            for task in stream.get(f"{kind}_classes", ())
-            for c in task
-            if counts[:, c].any() and c not in rows
-        ]
-        rows += found
-        kinds += [kind] * len(found)
-    rest = [int(c) for c in np.flatnonzero(counts.any(0)) if c not in rows]
-    return rows + rest, kinds + ["other"] * len(rest)
+        for task in stream.get(f"{kind}_classes", ()):
+            for c in task:
+                if occurs[c]:
+                    kinds.setdefault(c, kind)
+    for c in np.flatnonzero(occurs).tolist():
+        kinds.setdefault(c, "other")
+    return list(kinds), list(kinds.values())
 
 
 def _stream_bars(axes: Any, counts: Floats, rows: list[int], kinds: list[str], unit: str) -> None:

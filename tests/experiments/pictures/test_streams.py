@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from cl_prompts.experiments.pictures.streams import stream_figure
+from cl_prompts.experiments.pictures.streams import _stream_rows, stream_figure
 from tests.experiments.pictures.drawing import drawn, stream, texts
 
 
@@ -51,3 +52,24 @@ def test_labels_are_called_labels() -> None:
     assert labels.axes[0].get_ylabel() == "labels"
     words = [text.get_text() for text in labels.legends[0].get_texts()]
     assert any("share of the class's labels" in word for word in words)
+
+
+class Counted(int):
+    """A class that counts how often it is compared."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return int(self) == other
+
+    __hash__ = int.__hash__
+
+
+def test_the_order_of_classes_takes_no_comparison_of_all_with_all() -> None:
+    n = 300
+    kinds = {"disjoint_classes": [[Counted(c) for c in range(n)]], "blurry_classes": [[]]}
+    rows, names = _stream_rows(kinds, np.ones((1, n)))
+    assert rows == list(range(n))
+    assert names == ["disjoint"] * n
+    assert Counted.compared <= 3 * n
