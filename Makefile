@@ -5,7 +5,7 @@ READY = .venv/.ready
 
 .PHONY: run test quick check bench soak format clean
 
-run: $(READY)  ## the main job: MVP, linear probe and fine-tuning on the embedded default, then a report
+run: $(READY)  ## the main job: MVP and what matters beside it on the embedded default, then a report
 	$(BIN)/cl-prompts run digits
 
 test: $(READY)  ## the whole truth, under 10 minutes on 2 cores

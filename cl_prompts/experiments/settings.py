@@ -169,9 +169,19 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
     return [deepcopy(run) for run in runs]
 
 
+def _own(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
+    """Settings of a strategy alone; those of a variant stand over those of its strategy."""
+    settings: Mapping[str, dict[str, Any]] = recipe["strategies"]
+    base, at, _ = strategy.partition("@")
+    if at and strategy not in settings:
+        variants = [name for name in settings if name.startswith(f"{base}@")]
+        raise unknown(f"variant of {base}", strategy, variants)
+    return {**settings.get(base, {}), **settings.get(strategy, {})}
+
+
 def _options(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
     """Arguments of a strategy: its own settings over those that all share."""
-    own = recipe["strategies"].get(strategy, {})
+    own = _own(recipe, strategy)
     accepted = strategy_parameters(strategy)
     # Some of what all share a strategy may have no use for: prototypes have no head to train.
     without = set(common_parameters()) - set(accepted)

@@ -79,13 +79,20 @@ def __dir__() -> list[str]:
 def canonical_name(name: str) -> str:
     """Resolve an alias to the name of the strategy; ``"package.module:Class"`` as it is.
 
+    A name may end in ``@`` and the name of a variant: the same strategy with other settings.
+
     Raises:
         InputError: an unknown name.
 
     Example:
         >>> canonical_name("der++")
         'derpp'
+        >>> canonical_name("der++@large_buffer")
+        'derpp@large_buffer'
     """
+    base, at, variant = name.partition("@")
+    if at:
+        return f"{canonical_name(base)}@{variant}"
     if ":" in name or name in STRATEGIES:
         return name
     aliases = {alias: real for real, entry in STRATEGIES.items() for alias in entry.aliases}
@@ -96,12 +103,12 @@ def canonical_name(name: str) -> str:
 
 @cache
 def strategy_class(name: str) -> type[OnlineStrategy]:
-    """Load the class of a name, an alias, or ``"package.module:Class"``.
+    """Load the class of a name, an alias, a variant, or ``"package.module:Class"``.
 
     Raises:
         InputError: an unknown name, or a class that is no ``OnlineStrategy``.
     """
-    name = canonical_name(name)
+    name = canonical_name(name).partition("@")[0]
     if ":" not in name:
         found: type[OnlineStrategy] = __getattr__(STRATEGIES[name].class_name)
         return found

@@ -94,7 +94,7 @@ def stream_figure(
 
 def _stream_rows(stream: Mapping[str, Any], counts: Floats) -> tuple[list[int], list[str]]:
     """Classes that occur, disjoint ones first, by task; and the kind of each."""
-    occurs = counts.any(0)
+    occurs = np.asarray(counts.any(0))
     kinds: dict[int, str] = {}
     for kind in ("disjoint", "blurry"):
         for task in stream.get(f"{kind}_classes", ()):
