@@ -65,7 +65,9 @@ def test_show_prints_a_recipe(capsys: pytest.CaptureFixture[str], tmp_path: Path
 def test_validate_shows_the_stream_and_remarks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "digits", "seed=1"]) == 0
     told = capsys.readouterr().out
-    assert "digits is valid: 3 runs (mvp, linear_probe, fine_tuning)" in told
+    assert (
+        "digits is valid: 5 runs (mvp, mvp@whitened, single_prompt, linear_probe, ranpac)" in told
+    )
     assert "note:" not in told
     assert main(["validate", "digits", "strategy=er", "seed=1", "buffer_size=1442"]) == 0
     told = capsys.readouterr().out

@@ -24,9 +24,9 @@ def test_overrides_go_where_their_key_belongs() -> None:
 
 
 def test_what_is_said_of_one_strategy_has_the_last_word() -> None:
-    runs = plan("digits", ["fine_tuning.lr=0.5", "lr=0.1", "seed=1"])
+    runs = plan("digits", ["strategy=mvp,linear_probe,er", "er.lr=0.5", "lr=0.1", "seed=1"])
     rates = {run.strategy: run.options["lr"] for run in runs}
-    assert rates == {"mvp": 0.1, "linear_probe": 0.1, "fine_tuning": 0.5}
+    assert rates == {"mvp": 0.1, "linear_probe": 0.1, "er": 0.5}
     shared = ["rainbow.buffer_size=9", "buffer_size=8", "period=7"]
     runs = plan("digits_all", ["strategy=rainbow,ewcpp", "seed=1", *shared])
     found = [(run.options["buffer_size"], run.options["period"]) for run in runs]

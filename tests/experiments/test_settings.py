@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.settings import Settings, plan
 from cl_prompts.experiments.signatures import strategy_parameters
+from cl_prompts.strategies import strategy_class
 
 
 def test_a_plan_is_every_strategy_with_every_seed() -> None:
@@ -74,3 +77,21 @@ def test_damaged_settings_of_a_run_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="these are not the settings of a run") as caught:
         Settings.from_yaml(text)
     assert "\n" not in str(caught.value)
+
+
+def test_a_variant_has_its_strategys_settings_and_its_own(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "extends: digits\nstrategies:\n  er: {buffer_size: 50, lr: 0.1}\n"
+        "  er@large: {buffer_size: 70}\nrun: [er, er@large]\n"
+    )
+    runs = plan(str(recipe), ["seed=1", "er.lr=0.2", "er@large.buffer_batch_size=8"])
+    assert [run.strategy for run in runs] == ["er", "er@large"]
+    found = [(r.options["buffer_size"], r.options["lr"]) for r in runs]
+    assert found == [(50, 0.2), (70, 0.2)]
+    assert [r.options["buffer_batch_size"] for r in runs] == [16, 8]
+    assert strategy_class("er@large") is strategy_class("er")
+    with pytest.raises(InputError, match="unknown variant of er 'er@larg': did you mean 'er@large"):
+        plan(str(recipe), ["strategy=er@larg"])
+    with pytest.raises(InputError, match="unknown strategy 'err': did you mean 'er'"):
+        plan(str(recipe), ["strategy=err@large"])
