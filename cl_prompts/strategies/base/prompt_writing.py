@@ -9,6 +9,7 @@ from torch import nn
 from cl_prompts.checks import Count, Positive
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
+from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.prompts.encoders import LSTMEncoder, MLPEncoder
 from cl_prompts.prompts.parameterisations import Decomposed, Reparameterised
 from cl_prompts.prompts.pools import PrependedTokenPool, TokenPool
@@ -136,4 +137,6 @@ def slots_of(selector: nn.Module | None) -> int:
     """Entries of a pool that belong to one task; 0 where tasks have none of their own."""
     if isinstance(selector, BatchwisePrompt):
         selector = selector.inner  # type: ignore[assignment]
+    if isinstance(selector, AnalyticRouter):
+        return 1
     return selector.inner.k if isinstance(selector, TaskSlots) else 0

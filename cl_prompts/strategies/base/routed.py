@@ -66,7 +66,8 @@ class RoutedStrategy(PromptStrategy):
             self.start_expert(self.tasks_started - 1)
 
     def finish_task(self) -> None:
-        """Start the next expert where a period ends."""
+        """Do what settings ask for, and start the next expert where a period ends."""
+        super().finish_task()
         if self.router is not None and not self.announced:
             self.start_expert(self.router.current + 1)
 
