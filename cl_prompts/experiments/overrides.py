@@ -159,6 +159,8 @@ class _Keys:
             matches.append("training")
         # A strategy accepts what all share, too: only keys of its own count.
         matches = matches or [name for name, keys in self.strategies.items() if key in keys]
+        # Variants take what is said of their strategy.
+        matches = [m for m in matches if "@" not in m or m.partition("@")[0] not in matches]
         if len(matches) > 1:
             choices = " or ".join(f"{label_of(match)}.{key}" for match in matches)
             raise InputError(f"key {key!r} could mean {choices}: write one of them")
