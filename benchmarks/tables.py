@@ -1,0 +1,121 @@
+"""Write the numbers of finished runs into the tables of README and pages.
+
+``python benchmarks/tables.py RUNS PAGE...`` looks in each page for tables of strategies whose
+columns a report has, and puts the means and standard deviations of the runs into the rows of the
+strategies that were run. Texts, other rows and other tables stay as they are, so pages say which
+command made the runs, and this one copies what came out.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from cl_prompts.experiments.results import sections
+from cl_prompts.experiments.runs import collect
+
+#: heading in a page -> heading in a report
+COLUMNS = {
+    "A_AUC": "A_AUC %",
+    "A_last": "A_last %",
+    "forgetting": "forgetting %",
+    "avg mAP": "avg mAP %",
+    "last mAP": "last mAP %",
+    "task forgetting": "task forgetting %",
+    "trained parameters": "trainable",
+    "F train": "F train",
+    "F eval": "F eval",
+}
+#: the name of a strategy in pages, without what stands in parentheses or behind a comma
+NAMES = {
+    "AIR": "air",
+    "APER": "aper",
+    "CLIB": "clib",
+    "CODA-Prompt": "coda_prompt",
+    "DER++": "derpp",
+    "DualPrompt": "dual_prompt",
+    "EASE": "ease",
+    "ER": "er",
+    "EWC++": "ewcpp",
+    "FlyPrompt": "flyprompt",
+    "GACL": "gacl",
+    "HiDe-Prompt": "hide_prompt",
+    "L2P": "l2p",
+    "L3A": "l3a",
+    "LwF": "lwf",
+    "MISA": "misa",
+    "MULTI-LANE": "multi_lane",
+    "MVP": "mvp",
+    "MVP with a whitened head": "mvp@whitened",
+    "NoRGa": "norga",
+    "OnePrompt": "one_prompt",
+    "Rainbow Memory": "rainbow",
+    "RanPAC": "ranpac",
+    "S-Prompt++": "s_prompt",
+    "SMoPE": "smope",
+    "SinglePrompt": "single_prompt",
+    "VQ-Prompt": "vq_prompt",
+    "additive prompts": "additive_prompt",
+    "fine-tuning": "fine_tuning",
+    "joint": "joint",
+    "joint probe": "joint_probe",
+    "linear probe": "linear_probe",
+    "nearest class mean": "ncm",
+    "ridge regression": "multi_label_ridge",
+    "streaming LDA": "slda",
+}
+
+
+def numbers(runs: Path) -> dict[str, dict[str, str]]:
+    """Cells of a report's table by strategy and heading."""
+    found: dict[str, dict[str, str]] = {}
+    for section in sections(collect([runs])):
+        headings = [heading.replace("\u00a0", " ") for heading in section.headings]
+        for row in section.rows():
+            cells = dict(zip(headings, row.cells, strict=True))
+            found.setdefault(cells["strategy"], cells)
+    return found
+
+
+def text_of(column: str, cell: str) -> str:
+    """A cell as pages write it: costs with one decimal, a single seed without a deviation."""
+    if column.startswith("F ") and cell != "-":
+        return f"{float(cell):.1f}"
+    return cell.removesuffix(" -") or "-"
+
+
+def updated(page: str, found: dict[str, dict[str, str]]) -> tuple[str, set[str]]:
+    """A page with the numbers of these runs, and the strategies that it has rows of."""
+    lines = page.split("\n")
+    columns: list[str] = []
+    rows: set[str] = set()
+    for i, line in enumerate(lines):
+        if not line.startswith("|"):
+            columns = []
+            continue
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not columns:
+            columns = cells if cells[0] == "strategy" else ["-"]
+            continue
+        name = NAMES.get(re.sub(r"( \(.*\)|, .*)$", "", cells[0]), "")
+        if set(columns[1:]) <= COLUMNS.keys() and name in found:
+            rows.add(name)
+            new = [text_of(c, found[name][COLUMNS[c]]) for c in columns[1:]]
+            lines[i] = f"| {' | '.join([cells[0], *new])} |"
+    return "\n".join(lines), rows
+
+
+def main(runs: Path, pages: list[Path]) -> None:
+    """Update pages and say what they lack."""
+    found = numbers(runs)
+    for page in pages:
+        text, rows = updated(page.read_text(), found)
+        page.write_text(text)
+        print(f"{page}: {', '.join(sorted(rows)) or 'no row'}")
+    unknown = set(found) - set(NAMES.values())
+    print(f"no name for: {', '.join(sorted(unknown)) or 'none'}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
