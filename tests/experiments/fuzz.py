@@ -117,7 +117,7 @@ def run(
                 counts["trained"] += 1
         except InputError as error:
             counts["refused"] += 1
-            if "\n" in str(error) or len(str(error)) > 1000:
+            if "\n" in str(error) or len(str(error)) > 2000:  # it may list 40 names
                 counts["faults"] += 1
                 problems.append(f"{given_}: no sentence: {error}")
         except Exception:

@@ -110,6 +110,8 @@ def limits(bench: Bench, count: int) -> None:
 
 def _fail(bench: Bench, what: str, case: Case, outcome: Outcome, out: Path) -> None:
     bench.counts["faults"] += 1
+    if outcome.code == 2:
+        bench.note("other faults", f"{what}: a fault is no bad input", outcome)
     if not bench.judge(what, outcome, may_fail=True):
         for file in out.rglob("summary.json"):
             status = json.loads(file.read_text())["status"]
