@@ -31,6 +31,17 @@ def test_ls_and_show_load_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
 
 
+def test_a_reader_that_has_enough_is_no_fault() -> None:
+    code = "import sys; from cl_prompts.experiments.cli import main; sys.exit(main(['ls']))"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_quiet_prints_nothing_but_errors(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_folder: Path
 ) -> None:
