@@ -115,7 +115,7 @@ def test_settings_may_stand_behind_options(
         (["digits", "image_size=30"], "image size 30 is not a multiple of the 8 px patch"),
         (["digits", "weights=nowhere.pth"], "weight file nowhere.pth does not exist"),
         (["digits", "every=0"], "evaluation period is 0"),
-        (["digits", "e_blocks=[7]"], "block 7, but this ViT has blocks 0 to 5"),
+        (["digits", "mvp.e_blocks=[7]"], "block 7, but this ViT has blocks 0 to 5"),
         (["digits", "batch_size=0"], "evaluation batch size is 0"),
         (["digits", "seed=99999999999999999999"], "(2^63 - 1), not 99999999999999999999"),
         (["digits", "device=gpu9"], "device 'gpu9' is not available"),
