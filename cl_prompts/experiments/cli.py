@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -42,12 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.command_line = "cl-prompts " + shlex.join(arguments)
         with _silenced(getattr(args, "quiet", False)):
             ACTIONS[args.action](args)
+        sys.stdout.flush()
     except InputError as error:
         print(f"cl-prompts: {error}", file=sys.stderr)
         return 2
     except RunError as error:
         print(f"cl-prompts: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever reads the output has enough, as head does; nothing may be flushed at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         # A path that cannot be used is bad input; a disk that is full or broken is a fault.
         reason = error.strerror or error

@@ -31,6 +31,17 @@ def test_ls_and_show_load_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
 
 
+def test_a_reader_that_has_enough_is_no_fault() -> None:
+    code = "import sys; from cl_prompts.experiments.cli import main; sys.exit(main(['ls']))"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_quiet_prints_nothing_but_errors(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_folder: Path
 ) -> None:
@@ -104,7 +115,7 @@ def test_settings_may_stand_behind_options(
         (["digits", "image_size=30"], "image size 30 is not a multiple of the 8 px patch"),
         (["digits", "weights=nowhere.pth"], "weight file nowhere.pth does not exist"),
         (["digits", "every=0"], "evaluation period is 0"),
-        (["digits", "e_blocks=[7]"], "block 7, but this ViT has blocks 0 to 5"),
+        (["digits", "mvp.e_blocks=[7]"], "block 7, but this ViT has blocks 0 to 5"),
         (["digits", "batch_size=0"], "evaluation batch size is 0"),
         (["digits", "seed=99999999999999999999"], "(2^63 - 1), not 99999999999999999999"),
         (["digits", "device=gpu9"], "device 'gpu9' is not available"),
