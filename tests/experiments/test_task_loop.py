@@ -1,0 +1,37 @@
+"""Training of one run, task after task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cl_prompts.experiments.building import Builder
+from cl_prompts.experiments.run_folder import RunFolder
+from cl_prompts.experiments.settings import plan
+from cl_prompts.experiments.task_loop import TaskLoop
+from tests.experiments.commands import summary
+
+
+def test_the_total_counts_epochs_and_each_image_once_for_a_whole_stream(tmp_path: Path) -> None:
+    builder = Builder()
+    totals = {}
+    settings = ["strategy=linear_probe,joint", "seed=1", "train_epochs=2", "protocol=B0-C5"]
+    for run in plan("digit_scenes", settings):
+        parts = builder.build(run)
+        folder = RunFolder.create(tmp_path / run.strategy, run, "")
+        totals[run.strategy] = (TaskLoop(parts, folder).total, parts)
+        folder.close()
+    (of_tasks, parts), (of_all, _) = totals["linear_probe"], totals["joint"]
+    assert of_tasks == 2 * sum(parts.split.sizes)
+    assert of_all == 2 * len(parts.data.train) < of_tasks
+
+
+def test_the_end_of_a_run_is_told_and_written(tmp_path: Path) -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    folder = RunFolder.create(tmp_path / "run", settings, "")
+    loop = TaskLoop(Builder().build(settings), folder)
+    assert loop.restore() is None
+    assert loop.end("failed", "the sky fell") == "the sky fell"
+    folder.close()
+    written = summary(folder.path)
+    assert (written["status"], written["error"]) == ("failed", "the sky fell")
+    assert loop.macs()["evaluated"] == 0
