@@ -154,6 +154,7 @@ def _curves_view(section: Section, styles: Styles, gallery: Gallery) -> View:
         figure = pictures.f1_figure(_final_f1(section), styles=styles)
         alt = f"{section.title}: CF1 and OF1 of {', '.join(section.groups)} after the last task"
         view["f1"] = gallery.add(f"{section.title}-f1", figure, alt)
+    view["costs"] = _costs(section, styles, gallery)
     view["spread"] = _spread(section, len(curves or over_tasks))
     return {
         **view,
@@ -162,6 +163,29 @@ def _curves_view(section: Section, styles: Styles, gallery: Gallery) -> View:
         "same_ends": same_ends,
         "references": list(references),
     }
+
+
+def _costs(section: Section, styles: Styles, gallery: Gallery) -> View | None:
+    """Accuracy against cost, where at least two strategies are trained on the stream."""
+    key = "map_avg" if section.multi_label else "a_auc"
+    measure = "average mAP" if section.multi_label else "A_AUC"
+    accuracies = section.values(at("results", key))
+    costs = section.values(at("forward_passes", "train"))
+    points = {
+        label: (statistics.mean(costs[label]), accuracies[label])
+        for label, group in section.groups.items()
+        if accuracies[label] and costs[label] and not group[0].whole_stream
+    }
+    points = {label: point for label, point in points.items() if point[0] > 0}
+    if len(points) < 2:
+        return None
+    figure = pictures.cost_figure(points, styles=styles, measure=measure)
+    told = ", ".join(
+        f"{label} {100 * statistics.mean(values):.1f} % at {cost:.1f} F"
+        for label, (cost, values) in points.items()
+    )
+    alt = f"{section.title}: {measure} against forward passes per training sample: {told}"
+    return gallery.add(f"{section.title}-costs", figure, alt)
 
 
 def _ends_of(finals: Mapping[str, list[float]]) -> str:

@@ -4,6 +4,7 @@ Every function takes plain numbers and returns a new ``matplotlib.figure.Figure`
 in as fractions, 0 to 1, and are drawn in percent; NaN means "not measured" and is drawn grey.
 """
 
+from cl_prompts.experiments.pictures.costs import cost_figure
 from cl_prompts.experiments.pictures.curves import curve_figure, task_curve_figure
 from cl_prompts.experiments.pictures.heatmaps import (
     class_forgetting_figure,
@@ -19,6 +20,7 @@ __all__ = [
     "buffer_figure",
     "class_forgetting_figure",
     "class_heatmap_figure",
+    "cost_figure",
     "curve_figure",
     "examples_figure",
     "f1_figure",

@@ -1,0 +1,33 @@
+"""Accuracy against the cost of a training sample."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from cl_prompts.experiments.pictures import cost_figure, svg_text
+
+
+def test_dots_stand_at_cost_and_mean() -> None:
+    points = {"ncm": (0.87, [0.9, 0.92]), "mvp": (4.9, [0.6]), "l2p": (9.6, [0.5, 0.6])}
+    (axes,) = cost_figure(points).axes
+    dots = {
+        (round(float(line.get_xdata()[0]), 2), round(float(line.get_ydata()[0]), 2))
+        for line in axes.lines
+        if line.get_marker() == "o"
+    }
+    assert dots == {(0.87, 91.0), (4.9, 60.0), (9.6, 55.0)}
+    assert axes.get_xscale() == "log"
+    assert {text.get_text() for text in axes.texts} == set(points)
+
+
+def test_names_of_one_column_do_not_overlap() -> None:
+    points = {f"method {i}": (2.6 + 0.01 * i, [0.7 + 0.001 * i]) for i in range(12)}
+    figure = cost_figure(points)
+    svg_text(figure)  # lays it out
+    (axes,) = figure.axes
+    boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)
+    assert len(boxes) == 12
+    assert all(a.y1 <= b.y0 + 3 for a, b in itertools.pairwise(boxes))
+    assert axes.texts[0].xyann[0] == pytest.approx(1.05 * 2.71)
