@@ -411,7 +411,7 @@ VARIANTS: dict[str, Toy] = {
     "lwf_tuned": TABLE["lwf"].but("lwf", backbone_lr=1e-3, retest=DEPTH),
     "rainbow_tuned": TABLE["rainbow"].but("rainbow", backbone_lr=1e-3, retest=DEPTH),
     "rainbow_chosen": TABLE["rainbow"].but(
-        "rainbow", buffer_choice="uncertainty", views=2, reuse_features=True
+        "rainbow", buffer_choice="uncertainty", uncertainty_views=2, reuse_features=True
     ),
     "ridge_chosen": TABLE["multi_label_ridge"].but("multi_label_ridge", held_out=10, period=40),
     "clib_tuned": TABLE["clib"].but("clib", backbone_lr=1e-3, importance_every=4, retest=DEPTH),

@@ -34,9 +34,10 @@ class RainbowMemory(HeadStrategy):
 
     ``buffer_choice="uncertainty"`` is the paper's: before a rehearsal the buffer is selected from
     its contents and all samples since the last one, evenly over the ranking by uncertainty in each
-    class (``views`` augmented views of each candidate; without augmentation all are equally
-    certain). It reads past samples of the stream again, which an online protocol would count as
-    buffer. ``"random"``, which the published code amounts to, is the class-balanced buffer alone.
+    class (``uncertainty_views`` augmented views of each candidate; without augmentation all are
+    equally certain). It reads past samples of the stream again, which an online protocol would
+    count as buffer. ``"random"``, which the published code amounts to, is the class-balanced buffer
+    alone.
 
     Published settings (defaults): 256 epochs, buffer 2000, frozen ViT, head by Adam 5e-3, 64 stream
     and 32 buffer samples. Deviations from the published code: it rehearses at the ends of tasks
@@ -64,7 +65,7 @@ class RainbowMemory(HeadStrategy):
     """Passes over the buffer in a rehearsal; 0 for no rehearsal."""
     buffer_choice: Literal["random", "uncertainty"] = "random"
     """Selection of the buffer: see above."""
-    views: Count = 12
+    uncertainty_views: Count = 12
     """Augmented views of each candidate for the uncertainty."""
     reuse_features: bool = False
     """With a frozen ViT, compute features once a rehearsal instead of once an epoch. The same
@@ -117,7 +118,7 @@ class RainbowMemory(HeadStrategy):
     def _uncertainty(self, references: Tensor) -> Tensor:
         """(candidates,) uncertainty of the samples that these (candidates, 2) point to."""
         scores = []
-        for view in range(self.views):
+        for view in range(self.uncertainty_views):
             # Draw 0 is that of the rehearsal.
             images = self.replay.read_references(references, self.updates, 1 + view)[0][0]
             scores.append(self.model.run(images.to(self.device)).logits)

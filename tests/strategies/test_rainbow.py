@@ -66,7 +66,7 @@ def test_it_chooses_from_all_samples_since_the_last_rehearsal() -> None:
     fit(strategy, [first])
     held, chosen_from[:] = {tuple(r) for r in strategy.buffer.slots.tolist()}, []
     finish()
-    views = strategy.views
+    views = strategy.uncertainty_views
     candidates = {tuple(r) for r in chosen_from[0].tolist()}
     assert candidates == {(0, row) for row in range(len(first.dataset))}
     assert all(torch.equal(at, chosen_from[0]) for at in chosen_from[:views])
