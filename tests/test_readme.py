@@ -28,6 +28,7 @@ def on_few_images() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_python_examples_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -55,6 +56,7 @@ def test_commands_and_names_exist(page: Path) -> None:
             assert plan(recipe, overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script", sorted((Path(__file__).parent.parent / "examples").glob("*.py")), ids=lambda p: p.name
 )

@@ -510,16 +510,21 @@ def learnable(kind: str, scenario: str) -> bool:
 def cases(*names: str, but: Callable[[Any], bool] = lambda cls: False) -> list[Any]:
     """(kind, scenario) for ``parametrize``, wherever the one is defined for the other.
 
+    ``make quick`` takes the first scenario of each strategy, and no variant.
+
     Args:
         names: scenarios.
         but: classes to leave out.
     """
-    return [
-        pytest.param(kind, scenario, marks=[pytest.mark.slow] if kind in VARIANTS else [])
-        for scenario in names
-        for kind in ALL
-        if learnable(kind, scenario) and not but(cls_of(kind))
-    ]
+    chosen = []
+    begun = set(VARIANTS)
+    for scenario in names:
+        for kind in ALL:
+            if learnable(kind, scenario) and not but(cls_of(kind)):
+                marks = [pytest.mark.slow] if kind in begun else []
+                chosen.append(pytest.param(kind, scenario, marks=marks))
+                begun.add(kind)
+    return chosen
 
 
 def make(

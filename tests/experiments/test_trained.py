@@ -16,6 +16,8 @@ from tests.experiments.commands import run, summary
 from tests.experiments.fake_runs import fake_run
 from tests.few_images import few_images
 
+pytestmark = pytest.mark.slow
+
 OWN = "tests.experiments.own_parts"
 
 
@@ -72,7 +74,6 @@ def test_loading_draws_no_random_numbers(mvp_run: Path) -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "settings", "key"),
     [

@@ -50,7 +50,9 @@ def test_an_unknown_setting_offers_the_nearest_one(kind: str) -> None:
         make(kind, train_epoch=3)
 
 
-@pytest.mark.parametrize("kind", TABLE)
+@pytest.mark.parametrize(
+    "kind", ["mvp", *(pytest.param(k, marks=pytest.mark.slow) for k in TABLE if k != "mvp")]
+)
 def test_a_value_out_of_range_is_refused_by_name(kind: str) -> None:
     refused = 0
     for setting in cls_of(kind).settings().values():
