@@ -1,0 +1,37 @@
+"""The script that writes measured numbers into the tables of pages."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+from cl_prompts.strategies import STRATEGIES
+
+TABLES = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "tables.py"))
+CELLS = {"A_AUC %": "70.0 ± 1.0", "trainable": "1,290", "F train": "2.61", "F eval": "0.06"}
+
+
+def test_rows_of_strategies_that_were_run_are_written() -> None:
+    page = "\n".join(
+        [
+            "text | with bars",
+            "| strategy | A_AUC | trained parameters | F train |",
+            "| --- | --- | --- | --- |",
+            "| ER (100) | 1 | 2 | 3 |",
+            "| linear probe, somehow | ? | ? | ? |",
+            "| another | 1 | 2 | 3 |",
+            "",
+            "| strategy | something else |",
+            "| --- | --- |",
+            "| linear probe | 7 |",
+        ]
+    )
+    text, rows = TABLES["updated"](page, {"linear_probe": CELLS, "mvp": CELLS})
+    assert rows == {"linear_probe"}
+    old, new = page.split("\n"), text.split("\n")
+    assert [i for i, line in enumerate(new) if line != old[i]] == [4]
+    assert new[4] == "| linear probe, somehow | 70.0 ± 1.0 | 1,290 | 2.6 |"
+
+
+def test_every_strategy_has_a_name_in_pages() -> None:
+    assert set(STRATEGIES) <= set(TABLES["NAMES"].values())
