@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from cl_prompts.scenarios import si_blurry_sampler
 from cl_prompts.scenarios.si_blurry_sampler import blurry_stream, rows_of
 from tests.scenarios.labels import loops_over_samples
 
@@ -64,7 +63,7 @@ def test_draws_are_few_and_of_one_generator(monkeypatch: pytest.MonkeyPatch, lef
         return draw
 
     for name in ("randperm", "randint"):
-        monkeypatch.setattr(si_blurry_sampler.torch, name, counted(getattr(torch, name)))
+        monkeypatch.setattr(torch, name, counted(getattr(torch, name)))
     blurry_stream(np.arange(1300) % 13, 13, **{**PARAMETERS, "leftover": leftover})
     # Classes, two kinds of homes, the pool's sizes and order, an order per task; then the homes of
     # leftover classes, and places in the tasks that get some.

@@ -1,0 +1,54 @@
+"""The scripts in benchmarks/: they run, and their arithmetic is right."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def load(name: str) -> Any:
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def ran(name: str, *arguments: object) -> str:
+    """What a script prints."""
+    command = [sys.executable, "-W", "ignore", str(FOLDER / f"{name}.py"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_an_exponent_is_the_slope_of_the_upper_half() -> None:
+    exponent = load("scale").exponent
+    assert exponent([10, 100, 1000], [99.0, 1e-3, 0.1]) == pytest.approx(2)
+    assert exponent([1, 2, 4, 8], [7.0, 5.0, 3.0, 6.0]) == pytest.approx(1)
+    assert math.isnan(exponent([10], [1.0]))
+    assert math.isnan(exponent([10, 20], [1.0, 0.0]))
+
+
+@pytest.mark.slow
+def test_growth_is_measured_on_every_axis(tmp_path: Path) -> None:
+    axes = load("scale").AXES
+    chosen = [part for name in axes for part in ("--axis", f"{name}=20,40")]
+    file = tmp_path / "scale.json"
+    printed = ran("scale", *chosen, "--rounds", 1, "--json", file, "--plot", tmp_path / "a.png")
+    rows = json.loads(file.read_text())
+    assert [row["axis"] for row in rows] == list(axes)
+    assert all(row["sizes"] == [20, 40] and min(row["seconds"]) >= 0 for row in rows)
+    assert printed.count("| 20, 40 |") == len(axes)
+    assert (tmp_path / "a.png").stat().st_size > 0
