@@ -19,11 +19,11 @@ check: $(READY)  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## cost of each method in frozen forwards
-	$(BIN)/python benchmarks/cost.py
+bench: $(READY)  ## cost of each method in frozen forwards; ARGS="--against REVISION" and the like
+	$(BIN)/python benchmarks/cost.py $(ARGS)
 
 bench-scale: $(READY)  ## growth of time and memory with every size: docs/performance.md
-	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/scale.py $(ARGS)
 
 soak: $(READY)  ## kills, full disks, flipped bits and fuzzed settings, for hours: docs/reliability.md
 	$(BIN)/python -W ignore -m tests.experiments.soak
