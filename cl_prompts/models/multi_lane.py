@@ -239,7 +239,7 @@ class MultiLaneViT(ContinualModel):
         counter = self.backbone.counter
         for i, block in enumerate(self.backbone.vit.blocks):
             state = next(stream)
-            token = algebra.fused_block(block, token, state, slots[i], prompts.get(i))
+            token = algebra.fused_lanes(block, token, state, slots[i], prompts.get(i))
             del state  # frees memory before the next block
             macs = counter.shape.fused_lane_macs(self.n_selectors, self._prompts_in(i))
             counter.macs += len(images) * len(chosen) * macs
