@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: run test quick check bench soak format clean
+.PHONY: run test quick check bench bench-scale soak format clean
 
 run: $(READY)  ## the main job: MVP and what matters beside it on the embedded default, then a report
 	$(BIN)/cl-prompts run digits
@@ -19,8 +19,11 @@ check: $(READY)  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## cost of each method in frozen forwards
-	$(BIN)/python benchmarks/cost.py
+bench: $(READY)  ## cost of each method in frozen forwards; ARGS="--against REVISION" and the like
+	$(BIN)/python benchmarks/cost.py $(ARGS)
+
+bench-scale: $(READY)  ## growth of time and memory with every size: docs/performance.md
+	$(BIN)/python benchmarks/scale.py $(ARGS)
 
 soak: $(READY)  ## kills, full disks, flipped bits and fuzzed settings, for hours: docs/reliability.md
 	$(BIN)/python -W ignore -m tests.experiments.soak

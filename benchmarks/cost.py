@@ -1,237 +1,292 @@
 """Cost of each method as a ratio to one frozen forward of the same ViT (the unit F).
 
-    python benchmarks/cost.py [--backbone vit_base_patch16_224] [--batch 8] [--rounds 5] [--threads
-    N] [--only mvp l2p lanes]
+    python benchmarks/cost.py [--backbone vit_base_patch16_224] [--batch 8] [--rounds 7] [--threads
+    N] [--precision bf16] [--only mvp l2p lanes] [--json FILE] [--against REVISION]
 
-Contenders and the unit alternate in one process, so that a busy machine slows both; the number is
-the median over rounds of contender time / unit time. Random weights: cost does not depend on them.
-The unit is timm's own forward with fused attention under no_grad plus a linear-head step.
+Unit and contender alternate strictly, unit first and last, so that a busy machine slows both; a
+ratio is one contender's CPU time to the mean of the units before and after it, and the table has
+the median over rounds and the range. "counted" is the cost in multiply-accumulates, "of it" the
+measured over the counted one. Random weights: cost does not depend on them. The unit is in fp32
+whatever the precision of the contenders.
 
 A training step is a strategy's own loop over two batches, divided by two, with one update a batch;
-methods with a replay memory get half of each batch from it; joint trains as fine_tuning does.
-Inference is a forward in evaluation; "kept": with what the evaluation keeps from one time to the
-next (queries, features, logits of finished lanes). "lanes": MULTI-LANE at several numbers of lanes,
-with S = P = 20, 5 prompted blocks and 80 classes, fused and as the formulas stand.
+methods with a replay memory get half of each batch from it. "cached": inference with what the
+evaluation keeps from one time to the next (queries, features, logits of finished lanes). "lanes":
+MULTI-LANE at several numbers of lanes, with S = P = 20, 5 prompted blocks and 80 classes.
+
+With ``--against`` the package of another revision runs beside this one's: unit, this, unit, that,
+in two processes of which one waits for the other. "ratio" is then this over that.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.utils.data import Dataset
+from contenders import METHODS, Contender, contenders, counted, unit
 
-from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
-from cl_prompts.losses.multi_label import multi_label_loss
-from cl_prompts.models.multi_lane import MultiLaneViT
-from cl_prompts.scenarios import class_incremental_benchmark
-from cl_prompts.strategies import STRATEGIES, strategy_class
 
-Work = Callable[[], object]
-N_CLASSES = 8
-METHODS: dict[str, dict[str, Any]] = {name: {} for name in STRATEGIES if name != "joint"}
-METHODS["multi_lane"] = {"multi_label": False}
-METHODS["coda_prompt"] = {"n_components": 100}
-METHODS["ranpac"] = {"projection": 2000}
-REPLAY = ("er", "derpp", "ewcpp", "rainbow", "clib")
-#: method -> (training step, inference, inference with what is kept) that are asked for
-TARGETS = {
-    "mvp": (2.75, 1.95, 0.95),
-    "l2p": (3.1, 1.95, 1.0),
-    "dual_prompt": (2.8, 1.95, 1.0),
-    "coda_prompt": (2.8, 1.95, 1.0),
-    **dict.fromkeys(("linear_probe", "ncm", "slda", "ranpac"), (0.95, 0.95, 0.05)),
-}
-LANES = {1: 0.90, 5: 1.00, 10: 1.14, 20: 1.42}
-LANE_STEP = 1.24
+UNIT = "unit"
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8")
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
-    """Random images, every class equally often."""
+class Bench(Protocol):
+    """A revision of the package, in some process."""
 
-    def __init__(self, n: int, side: int) -> None:
-        self.images, self.targets = torch.rand(n, 3, side, side), [i % N_CLASSES for i in range(n)]
+    def prepare(self, name: str) -> list[str]:
+        """Make a method's contenders ready and run each once; their labels."""
+        ...
 
-    def __len__(self) -> int:
-        return len(self.targets)
+    def time(self, label: str) -> float:
+        """CPU seconds of a step of a contender, or of the unit."""
+        ...
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index], self.targets[index]
+    def count(self, label: str) -> float:
+        """Counted cost of a step, in F."""
+        ...
 
 
-def strategy_work(
-    name: str, backbone: FrozenViT, batch: int
-) -> dict[str, tuple[Work, float, float | None]]:
-    """Label -> (work, how many steps it holds, what is asked for)."""
-    options = dict(METHODS[name])
-    stream = batch // 2 if name in REPLAY else batch
-    if name in REPLAY:
-        options |= {"buffer_size": 4 * batch, "buffer_batch_size": batch - stream}
-    torch.manual_seed(0)
-    strategy = strategy_class(name)(
-        backbone=backbone,
-        n_classes=N_CLASSES,
-        evaluator=None,
-        device="cpu",
-        boundaries=False,
-        train_mb_size=stream,
-        train_epochs=1,
-        online_iter=1,
-        **options,
-    )  # type: ignore[call-arg]
-    data = Pictures(2 * stream, backbone.image_size)
-    (experience,) = class_incremental_benchmark(data, data, n_tasks=1).train_stream
-    for _ in range(4):  # fills the memory
-        strategy.train(experience, eval_streams=[])
-    model, images = (
-        strategy.model.eval(),
-        torch.rand(batch, 3, backbone.image_size, backbone.image_size),
-    )
-    with torch.no_grad():
-        kept = model.run(images).kept
-    step, plain, stored = TARGETS.get(name, (None, None, None))
-    # CLIB trains on its memory alone, so its steps are half as large.
-    steps = 1.0 if name == "clib" else 2.0
-    work: dict[str, tuple[Work, float, float | None]] = {
-        f"{name}: training step": (
-            lambda: strategy.train(experience, eval_streams=[]),
-            steps,
-            step,
-        ),
-        f"{name}: inference": (without_gradient(model, lambda: model.run(images)), 1, plain),
+class Here:
+    """The package as this process imports it.
+
+    Args:
+        args: of the command line.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        torch.set_num_threads(args.threads)
+        plain = create_backbone(args.backbone, weights="random")
+        self.backbone = plain
+        if args.precision != "fp32":
+            self.backbone = create_backbone(
+                args.backbone, weights="random", precision=args.precision
+            )
+        self.batch = args.batch
+        self.unit = Contender(unit(plain, args.batch))
+        self.unit.run()
+        self.work: dict[str, Contender] = {}
+
+    def prepare(self, name: str) -> list[str]:
+        """See :class:`Bench`."""
+        self.work = contenders(name, self.backbone, self.batch)
+        for contender in self.work.values():
+            contender.run()
+        return list(self.work)
+
+    def time(self, label: str) -> float:
+        """CPU seconds of this process, which others on the machine disturb least."""
+        contender = self.unit if label == UNIT else self.work[label]
+        start = time.process_time()
+        contender.run()
+        return (time.process_time() - start) / contender.steps
+
+    def count(self, label: str) -> float:
+        """See :class:`Bench`."""
+        return counted(self.work[label], self.backbone, self.batch)
+
+
+class There:
+    """The package in another folder, in a process that answers requests.
+
+    Args:
+        folder: a checkout.
+        arguments: of this process's command line.
+    """
+
+    def __init__(self, folder: Path, arguments: list[str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", __file__, *arguments, "--serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(folder)},
+        )
+
+    def _ask(self, *request: str) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit("the other revision failed: its error stands above")
+        return json.loads(answer)
+
+    def prepare(self, name: str) -> list[str]:
+        """See :class:`Bench`."""
+        return list(self._ask("prepare", name))
+
+    def time(self, label: str) -> float:
+        """See :class:`Bench`."""
+        return float(self._ask("time", label))
+
+    def count(self, label: str) -> float:
+        """See :class:`Bench`."""
+        return float(self._ask("count", label))
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve(bench: Bench) -> None:
+    """Answer the requests of :class:`There`."""
+    for line in sys.stdin:
+        action, argument = json.loads(line)
+        print(json.dumps(getattr(bench, action)(argument)), flush=True)
+
+
+def alternate(bench: Bench, others: list[Bench], label: str, rounds: int) -> list[list[float]]:
+    """Ratios to the unit, for each round those of the bench and of the others; the unit is the
+    bench's own."""
+    before = bench.time(UNIT)
+    found = []
+    for _ in range(rounds):
+        ratios = []
+        for contender in (bench, *others):
+            mine = contender.time(label)
+            after = bench.time(UNIT)
+            ratios.append(2 * mine / (before + after))
+            before = after
+        found.append(ratios)
+    return found
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Median and range."""
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+def rows(
+    bench: Bench, others: list[Bench], names: list[str], rounds: int
+) -> Iterator[dict[str, Any]]:
+    """The rows of the table, one for each contender."""
+    for name in names:
+        labels = bench.prepare(name)
+        known = [set(other.prepare(name)) for other in others]
+        for label in labels:
+            asked = [o for o, theirs in zip(others, known, strict=True) if label in theirs]
+            found = alternate(bench, asked, label, rounds)
+            macs = bench.count(label)
+            row = {"label": label, "counted": macs, **summary([first for first, *_ in found])}
+            # Of next to nothing every ratio is large.
+            row["of counted"] = row["median"] / macs if macs > 0.01 else None
+            if asked:
+                row["against"] = summary([theirs for _, theirs in found])
+                row["ratio"] = summary([mine / theirs for mine, theirs in found])
+            yield row
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row as it is printed."""
+    of = row["of counted"]
+    text = f"{row['label']:42} {_range(row)} {row['counted']:8.2f} "
+    text += 6 * " " if of is None else f"{of:6.2f}"
+    return f"{text} {_range(row['against'])} {_range(row['ratio'])}" if "ratio" in row else text
+
+
+def _range(found: dict[str, float]) -> str:
+    spread = f"{found['least']:.2f} to {found['most']:.2f}"
+    return f"{found['median']:6.2f} {spread:>14}"
+
+
+def machine(args: argparse.Namespace) -> dict[str, Any]:
+    """What the numbers depend on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    values = dict(part.split(":", 1) for part in reversed(lines) if ":" in part)
+    described = {key.strip(): value.strip() for key, value in values.items()}
+    flags = described.get("flags", "").split()
+    return {
+        "processor": described.get("model name", platform.processor()),
+        "flags": [flag for flag in FLAGS if flag in flags],
+        "cpus": os.cpu_count(),
+        "threads": args.threads,
+        "torch": torch.__version__,
+        "load": os.getloadavg()[0],
     }
-    if kept:
-        there = None if not model.needs_images(kept) else images
-        work[f"{name}: inference, kept"] = (
-            without_gradient(model, lambda: model.run(there, kept)),
-            1,
-            stored,
-        )
-    return work
 
 
-def lane_work(backbone: FrozenViT, batch: int) -> dict[str, tuple[Work, float, float | None]]:
-    """MULTI-LANE at several numbers of lanes, fused and literal."""
-    images = torch.rand(batch, 3, backbone.image_size, backbone.image_size)
-    targets = torch.randint(0, 2, (batch, 80))
-
-    def lanes(n: int, impl: str) -> MultiLaneViT:
-        model = MultiLaneViT(backbone, 80, impl=impl)
-        for i in range(n):
-            model.open_lane(range(i * 80 // n, (i + 1) * 80 // n))
-        return model
-
-    def training(model: MultiLaneViT) -> Work:
-        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
-        columns = model.columns()
-        model.train()
-
-        def step() -> None:
-            optimizer.zero_grad()
-            multi_label_loss(model.run(images).logits, targets, columns).backward()
-            optimizer.step()
-
-        return step
-
-    work: dict[str, tuple[Work, float, float | None]] = {}
-    for impl in ("fused", "literal"):
-        for n, asked in LANES.items():
-            model = lanes(n, impl).eval()
-            run = without_gradient(model, lambda model=model: model.run(images))
-            work[f"lanes, {impl}: inference, T={n}"] = (run, 1, asked if impl == "fused" else None)
-        work[f"lanes, {impl}: training step"] = (
-            training(lanes(8, impl)),
-            1,
-            LANE_STEP if impl == "fused" else None,
-        )
-    return work
+@contextmanager
+def opponents(revision: str | None) -> Iterator[list[Bench]]:
+    """Another revision's package, as long as this lasts; nothing without one."""
+    if revision is None:
+        yield []
+        return
+    here = Path(__file__).parents[1]
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "revision"
+        git = ["git", "-C", str(here), "worktree"]
+        subprocess.run([*git, "add", "--detach", str(tree), revision], check=True)
+        try:
+            there = There(tree, sys.argv[1:])
+            try:
+                yield [there]
+            finally:
+                there.close()
+        finally:
+            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 
 
-def without_gradient(model: torch.nn.Module, work: Work) -> Work:
-    """The work under no_grad, in evaluation mode."""
-
-    def run() -> None:
-        model.eval()
-        with torch.no_grad():
-            work()
-
-    return run
-
-
-def main() -> None:
-    """Measure and print a table."""
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--backbone", default="vit_base_patch16_224")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument(
-        "--only", nargs="+", choices=[*METHODS, "lanes"], default=[*METHODS, "lanes"]
-    )
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    for message in (".*RANDOM weights.*", "no QP solver"):
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    everything = [*METHODS, "lanes"]
+    parser.add_argument("--only", nargs="+", choices=everything, default=everything)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--against", metavar="REVISION")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print a table."""
+    args = arguments()
+    for message in (".*RANDOM weights.*", "no QP solver", "class_mask"):
         warnings.filterwarnings("ignore", message=message)
-
-    backbone = create_backbone(args.backbone, weights="random")
-    images = torch.rand(args.batch, 3, backbone.image_size, backbone.image_size)
-    labels = torch.randint(0, N_CLASSES, (args.batch,))
-    unit_head = torch.nn.Linear(backbone.dim, N_CLASSES)
-    unit_optimizer = torch.optim.Adam(unit_head.parameters(), lr=5e-3)
-
-    def unit() -> None:
-        with torch.no_grad():
-            features = backbone.vit.forward_features(images)[:, 0]
-        unit_optimizer.zero_grad()
-        F.cross_entropy(unit_head(features), labels).backward()
-        unit_optimizer.step()
-
-    print(
-        f"{args.backbone}, {backbone.image_size} px, batch {args.batch}, fp32, {args.threads}"
-        f" threads, torch {torch.__version__}"
-    )
-    print(f"{'':42} {'F':>6} {'spread':>14}  asked")
-    for name in args.only:
-        found = (
-            lane_work(backbone, args.batch)
-            if name == "lanes"
-            else strategy_work(name, backbone, args.batch)
-        )
-        for label, (work, steps, asked) in found.items():
-            ratios = [r / steps for r in measure(unit, work, args.rounds)]
-            spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-            print(
-                f"{label:42} {statistics.median(ratios):6.2f} {spread:>14}  {asked or ''}",
-                flush=True,
-            )
-
-
-def measure(unit: Work, work: Work, rounds: int) -> list[float]:
-    """Ratios of process CPU time, the work to the units before and after it."""
-    unit()
-    work()  # warm up
-    ratios = []
-    for _ in range(rounds):
-        before, mine, after = timed(unit), timed(work), timed(unit)
-        ratios.append(2 * mine / (before + after))
-    return ratios
-
-
-def timed(work: Work) -> float:
-    """CPU seconds of this process, which other processes on the machine disturb least."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
+    here = Here(args)
+    if args.serve:
+        serve(here)
+        return
+    header = {
+        "backbone": args.backbone,
+        "batch": args.batch,
+        "precision": args.precision,
+        "rounds": args.rounds,
+        "against": args.against,
+        **machine(args),
+    }
+    print(", ".join(f"{name} {value}" for name, value in header.items()))
+    print(f"{'':42} {'F':>6} {'range':>14} {'counted':>8} of it")
+    found = []
+    with opponents(args.against) as others:
+        for row in rows(here, others, args.only, args.rounds):
+            found.append(row)
+            print(line(row), flush=True)
+    if args.json:
+        args.json.write_text(json.dumps({**header, "rows": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -222,6 +222,7 @@ def register() -> torch.library.Library:
 
 
 _tensor = torch.tensor
+_arange = torch.arange
 _orthogonal = torch.nn.init.orthogonal_
 
 
@@ -230,6 +231,13 @@ def _tensor_there(data: Any, *, dtype: Any = None, device: Any = None, **rest: A
     grad = rest.pop("requires_grad", False)
     made = _tensor(data, dtype=dtype, **rest)
     return (made if device is None else made.to(device)).requires_grad_(grad)
+
+
+def _arange_there(*args: Any, device: Any = None, **rest: Any) -> Tensor:
+    """``torch.arange``, which gives an empty tensor its shape in place."""
+    made = _arange(*args, **rest)
+    there = device is not None and torch.device(device).type == NAME
+    return PretendTensor(made) if there else made
 
 
 def _orthogonal_there(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -243,11 +251,13 @@ def pretend_device() -> Iterator[str]:
     """The device's name, which torch knows from now on; some of its functions only inside."""
     register()
     torch.tensor = _tensor_there  # type: ignore[assignment]
+    torch.arange = _arange_there
     torch.nn.init.orthogonal_ = _orthogonal_there
     try:
         yield NAME
     finally:
         torch.tensor = _tensor
+        torch.arange = _arange
         torch.nn.init.orthogonal_ = _orthogonal
 
 

@@ -43,9 +43,10 @@ def contrastive_key_loss(key: Tensor, selection: Selection, *, pairs: Pairs = "o
     """
     # kappa[p, r] = 1 - cos(key_p, key_r); the diagonal, 0, is included
     unit = F.normalize(key, dim=-1)
-    kappa = 1 - unit @ unit.T
     chosen = selection.index.flatten()
-    negative = kappa[chosen]  # kappa[s_i, r], (batch * k, pool)
+    # kappa[s_i, r], (batch * k, pool): of a large pool only the rows that are read
+    few = len(chosen) < len(key)
+    negative = 1 - unit[chosen] @ unit.T if few else (1 - unit @ unit.T)[chosen]
     # delta[i, s_i]
     positive = selection.distance.gather(1, selection.index).flatten()
     scale = selection.scale[chosen]

@@ -52,8 +52,7 @@ def a_auc(curve: Curve, *, end: bool = True) -> float:
 
     ``end=False`` leaves the end of the stream out, as the published Si-Blurry code does.
     """
-    points = curve.points(end=end)
-    return sum(p.accuracy for p in points) / len(points) if points else float("nan")
+    return curve.mean(end=end)
 
 
 def a_last(curve: Curve) -> float:

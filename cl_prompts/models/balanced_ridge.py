@@ -10,7 +10,7 @@ from torch import Tensor
 from cl_prompts.checks import one_of, positive, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
-from cl_prompts.models.ridge import Expansion, RandomExpansion, check_ridge, solve_positive
+from cl_prompts.models.ridge import Expansion, RandomExpansion, attempt_positive, check_ridge
 
 BalanceOver = Literal["seen", "range"]
 
@@ -26,7 +26,8 @@ class BalancedRidge(SolvedClassifier):
     classes: ``W = (sum_c v_c A_c + ridge I)^-1 [v_c s_c]_c``, scores ``h W``.
 
     One matrix A_c a class: n_classes * projection^2 numbers, 4 GB for 100 classes at 700 in
-    float64. A training batch is sorted by class, for which a GPU waits.
+    float64. A training batch is sorted by class: labels that are given on the CPU spare a GPU's
+    wait.
 
     Deviation: known classes are those of which a sample came, so that labels may arrive in any
     order. The published code counts every class up to the highest label (``balance_over="range"``),
@@ -98,21 +99,26 @@ class BalancedRidge(SolvedClassifier):
             known = (self.seen * torch.arange(1, self.n_classes + 1, device=v.device)).amax()
         return v * known / v.sum().clamp(min=torch.finfo(v.dtype).tiny)
 
-    def _take_in(self, x: Tensor, onehot: Tensor) -> None:
+    def _take_in(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         h = self.expansion(x)
-        labels = onehot.argmax(dim=1)
-        for c in labels.unique().tolist():
-            mine = h[labels == c]
+        labels = labels.cpu()
+        classes, counts = labels.unique(return_counts=True)
+        by_class = h[labels.argsort(stable=True).to(h.device)].split(counts.tolist())
+        for c, mine in zip(classes.tolist(), by_class, strict=True):
             self.grams[c].addmm_(mine.T, mine)
         self.sums.addmm_(onehot.T, h)
         self.count += onehot.sum(dim=0)
         self.weight = None
 
-    def _scores(self, x: Tensor) -> Tensor:
-        if self.weight is None:
-            v = self.class_weights()
-            system = torch.einsum("c,cij->ij", v, self.grams)
-            system.diagonal().add_(self.ridge)
-            right = (v[:, None] * self.sums).T
-            self.weight = solve_positive(system, right, "AIR", f"the ridge {self.ridge:g}")
-        return self.expansion(x) @ self.weight
+    def _attempt(self) -> tuple[Tensor, Tensor]:
+        v = self.class_weights()
+        system = torch.einsum("c,cij->ij", v, self.grams)
+        system.diagonal().add_(self.ridge)
+        return attempt_positive(system, (v[:, None] * self.sums).T)
+
+    @property
+    def _name(self) -> str:
+        return "AIR"
+
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+        return self.expansion(x) @ self.solution(wait=wait)

@@ -226,7 +226,7 @@ class MultiLabelRidge(SolvedClassifier):
         if self.pseudo is None:
             return
         self.settled.copy_(self.met)
-        self.settled_weight.copy_(self._solution())
+        self.settled_weight.copy_(self.solution())
 
     @torch.no_grad()
     def choose_ridge(
@@ -257,10 +257,13 @@ class MultiLabelRidge(SolvedClassifier):
         return best
 
     @torch.no_grad()
-    def logits(self, features: Tensor) -> Tensor:
-        """Scores (batch, dim) -> (batch, classes) float32, 0 for classes not seen yet."""
+    def logits(self, features: Tensor, *, wait: bool = True) -> Tensor:
+        """Scores (batch, dim) -> (batch, classes) float32, 0 for classes not seen yet.
+
+        Args and errors as for the base.
+        """
         with torch.autocast(features.device.type, enabled=False):
-            scores = self._scores(features.to(self.count.dtype)).float()
+            scores = self._scores(features.to(self.count.dtype), wait=wait).float()
         return scores.masked_fill(~self.seen, 0)
 
     def _annotated(self, labels: Tensor, annotated: Tensor | None) -> Tensor:
@@ -268,10 +271,9 @@ class MultiLabelRidge(SolvedClassifier):
             return torch.ones_like(labels, dtype=torch.bool)
         return annotated.expand(labels.shape)
 
-    def _solution(self) -> Tensor:
-        if self.weight is None:
-            self.weight = self.statistics.solve(self.ridge, self._name)[CLASSES]
-        return self.weight
+    def _attempt(self) -> tuple[Tensor, Tensor]:
+        solution, info = self.statistics.attempt(self.ridge)
+        return solution[CLASSES], info
 
-    def _scores(self, x: Tensor) -> Tensor:
-        return self.statistics.inputs(x) @ self._solution()
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+        return self.statistics.inputs(x) @ self.solution(wait=wait)

@@ -134,6 +134,8 @@ class MultiLaneViT(ContinualModel):
         self.lanes = LaneSet(
             n_selectors, (len(blocks), 2, attn.num_heads, prompt_length, head_dim), backbone.dim
         )
+        self.lane_of: dict[int, int] = {}
+        """Number of the lane of each class that has one."""
         self.lane_passes = 0
         """Images times lanes computed so far."""
         self._cached_tables: tuple[Hashable, Tables] | None = None
@@ -180,6 +182,7 @@ class MultiLaneViT(ContinualModel):
     def _add_head(self, classes: list[int]) -> None:
         if classes:
             self.seen[self.lanes.add_head(classes).classes] = True
+            self.lane_of |= dict.fromkeys(classes, self.n_lanes - 1)
 
     def _new_classes(self, classes: Iterable[int]) -> list[int]:
         new = [int(c) for c in classes]
@@ -189,11 +192,10 @@ class MultiLaneViT(ContinualModel):
                     f"class {c} occurs, but n_classes is {self.n_classes}: classes are 0 to"
                     " n_classes - 1"
                 )
-        owner = self.lanes.owners()
-        if taken := [c for c in new if c in owner]:
+        if taken := [c for c in new if c in self.lane_of]:
             raise InputError(
-                f"class {taken[0]} has its head row in lane {owner[taken[0]]} already: give new"
-                " classes only"
+                f"class {taken[0]} has its head row in lane {self.lane_of[taken[0]]} already: give"
+                " new classes only"
             )
         if len(set(new)) < len(new):
             raise InputError(f"classes {new} of a lane contain one twice")
@@ -237,7 +239,7 @@ class MultiLaneViT(ContinualModel):
         counter = self.backbone.counter
         for i, block in enumerate(self.backbone.vit.blocks):
             state = next(stream)
-            token = algebra.fused_block(block, token, state, slots[i], prompts.get(i))
+            token = algebra.fused_lanes(block, token, state, slots[i], prompts.get(i))
             del state  # frees memory before the next block
             macs = counter.shape.fused_lane_macs(self.n_selectors, self._prompts_in(i))
             counter.macs += len(images) * len(chosen) * macs
@@ -393,6 +395,7 @@ class MultiLaneViT(ContinualModel):
             self.lanes = before
             raise
         self.lanes.freeze_finished()
+        self.lane_of = self.lanes.owners()
 
 
 def _check(

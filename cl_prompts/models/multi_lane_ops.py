@@ -47,6 +47,8 @@ SlotUpdate = Literal["released", "reset"]
 
 #: Tokens that pass a frozen MLP at a time on the CPU.
 MLP_ROWS = 1024
+#: attention weights, keys and values of summary tokens that live at once: 64 MB in fp32
+SUMMARY_NUMBERS = 2**24
 
 
 @dataclass(frozen=True)
@@ -177,10 +179,34 @@ def slot_norms(
     return norms
 
 
+def fused_lanes(
+    block: Block, token: Tensor, state: FrozenState, slots: Tensor, prompts: Tensor | None
+) -> Tensor:
+    """:func:`fused_block` over all lanes, some at a time where the keys and values of all would
+    take much memory. Lanes do not see each other, so this is exact.
+
+    Args and result as there.
+    """
+    batch, n_lanes = token.shape[:2]
+    width = state.keys.shape[-1]
+    of_lane = batch * slots.shape[1] * (2 * width + state.hidden.shape[1])
+    at_once = max(1, SUMMARY_NUMBERS // of_lane)
+    if n_lanes <= at_once:
+        return fused_block(block, token, state, slots, prompts)
+    parts = [slice(start, start + at_once) for start in range(0, n_lanes, at_once)]
+    done = [
+        fused_block(
+            block, token[:, part], state, slots[part], None if prompts is None else prompts[part]
+        )
+        for part in parts
+    ]
+    return torch.cat(done, dim=1)
+
+
 def fused_block(
     block: Block, token: Tensor, state: FrozenState, slots: Tensor, prompts: Tensor | None
 ) -> Tensor:
-    """One block for the class tokens of all lanes.
+    """One block for the class tokens of some lanes.
 
     The three kinds of keys (the token's own, summary tokens, prompts) are never concatenated: only
     their scores are.

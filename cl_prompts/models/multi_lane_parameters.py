@@ -157,8 +157,9 @@ class LaneSet(nn.ModuleList):
     def add_head(self, classes: Sequence[int]) -> LaneHead:
         """Head rows for further classes of the last lane: weights from a truncated normal of std
         0.02, biases 0."""
-        head = LaneHead(classes, self.dim).to(self.lane(-1).selectors.device)
-        nn.init.trunc_normal_(head.weight, std=0.02)
+        head = LaneHead(classes, self.dim)
+        nn.init.trunc_normal_(head.weight, std=0.02)  # on the CPU: no device waits or differs
+        head.to(self.lane(-1).selectors.device)
         self.lane(-1).heads.append(head)
         return head
 

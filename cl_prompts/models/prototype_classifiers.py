@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 from cl_prompts.models.heads import mask_unseen
-from cl_prompts.models.ridge import solve_positive
+from cl_prompts.models.ridge import attempt_positive, check_solved
 
 Metric = Literal["cosine", "euclidean"]
 
@@ -56,7 +56,7 @@ class PrototypeClassifier(nn.Module):
 
         Args:
             features: (batch, dim), any float type.
-            labels: (batch,) integer classes, one per sample.
+            labels: (batch,) integer classes, one per sample, on the features' device or the CPU.
 
         Raises:
             InputError: shapes that do not fit, several labels per sample, or (checked on the CPU
@@ -84,17 +84,29 @@ class PrototypeClassifier(nn.Module):
             )
         # A dense one-hot product instead of index_add: deterministic on GPUs, and no wait for the
         # device.
-        columns = torch.arange(self.n_classes, device=labels.device)
-        onehot = (labels[:, None] == columns).to(self.count.dtype)
+        columns = torch.arange(self.n_classes, device=features.device)
+        onehot = (labels.to(features.device)[:, None] == columns).to(self.count.dtype)
         with torch.autocast(features.device.type, enabled=False):
-            self._take_in(features.to(self.count.dtype), onehot)
+            self._take_in(features.to(self.count.dtype), onehot, labels)
 
     @torch.no_grad()
-    def logits(self, features: Tensor) -> Tensor:
-        """Scores of features: (batch, dim) -> (batch, classes) float32, -inf for classes not seen
-        yet."""
+    def logits(self, features: Tensor, *, wait: bool = True) -> Tensor:
+        """Scores of features.
+
+        Args:
+            features: (batch, dim), any float type.
+            wait: check a new solution at once, for which a GPU waits; otherwise a failed one scores
+                NaN there, and the next call that waits refuses it.
+
+        Returns:
+            (batch, classes) float32, -inf for classes not seen yet.
+
+        Raises:
+            RunError: a linear system cannot be solved.
+        """
         with torch.autocast(features.device.type, enabled=False):
-            return mask_unseen(self._scores(features.to(self.count.dtype)).float(), self.seen)
+            scores = self._scores(features.to(self.count.dtype), wait=wait)
+            return mask_unseen(scores.float(), self.seen)
 
     def forward(self, features: Tensor) -> Tensor:
         """The same as :meth:`logits`."""
@@ -104,10 +116,10 @@ class PrototypeClassifier(nn.Module):
     def _name(self) -> str:
         return type(self).__name__
 
-    def _take_in(self, x: Tensor, onehot: Tensor) -> None:
+    def _take_in(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         raise NotImplementedError
 
-    def _scores(self, x: Tensor) -> Tensor:
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         raise NotImplementedError
 
 
@@ -146,13 +158,13 @@ class NearestClassMean(PrototypeClassifier):
         self.metric = metric
         self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
 
-    def _take_in(self, x: Tensor, onehot: Tensor) -> None:
+    def _take_in(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         n = onehot.sum(dim=0)  # samples of each class in the batch
         self.count += n
         # mu_c += (sum of the batch's x - n_c mu_c) / N_c
         self.mean += (onehot.T @ x - n[:, None] * self.mean) / self.count.clamp(min=1)[:, None]
 
-    def _scores(self, x: Tensor) -> Tensor:
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         if self.metric == "cosine":
             return F.normalize(x, dim=-1) @ F.normalize(self.mean, dim=-1).T
         # -|x - mu_c|^2
@@ -173,11 +185,36 @@ class SolvedClassifier(PrototypeClassifier):
     """
 
     weight: Tensor | None
+    regulariser = "ridge"
+    """What makes the system positive definite; the attribute of this name holds it."""
 
     def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
         self.register_buffer("weight", None, persistent=False)
         self.register_load_state_dict_post_hook(_forget_weight)
+        self._unchecked: Tensor | None = None
+
+    def solution(self, *, wait: bool = True) -> Tensor:
+        """The weight (features, classes) for all samples so far.
+
+        Args:
+            wait: see :meth:`logits`.
+
+        Raises:
+            RunError: the system is not positive definite to working precision.
+        """
+        if self.weight is None:
+            self.weight, self._unchecked = self._attempt()
+        if self._unchecked is not None and (wait or self.weight.device.type == "cpu"):
+            value = getattr(self, self.regulariser)
+            check_solved(self._unchecked, self._name, self.weight.dtype, self.regulariser, value)
+            self._unchecked = None
+        return self.weight
+
+    def _attempt(self) -> tuple[Tensor, Tensor]:
+        """Solution of the system, and what
+        :func:`~cl_prompts.models.ridge.attempt_positive` says of it."""
+        raise NotImplementedError
 
 
 def _forget_weight(module: Any, _: Any) -> None:
@@ -213,6 +250,7 @@ class StreamingLDA(SolvedClassifier):
 
     mean: Tensor
     scatter: Tensor
+    regulariser = "shrinkage"
 
     def __init__(
         self,
@@ -231,7 +269,7 @@ class StreamingLDA(SolvedClassifier):
         self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
         self.register_buffer("scatter", torch.zeros(dim, dim, dtype=dtype))
 
-    def _take_in(self, x: Tensor, onehot: Tensor) -> None:
+    def _take_in(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         n = onehot.sum(dim=0)
         batch_mean = onehot.T @ x / n.clamp(min=1)[:, None]
         total = (self.count + n).clamp(min=1)
@@ -244,16 +282,16 @@ class StreamingLDA(SolvedClassifier):
         self.count += n
         self.weight = None
 
-    def _scores(self, x: Tensor) -> Tensor:
-        if self.weight is None:
-            # L^-1 = (1 - e) S + e I; the weight is L mu_c.
-            system = self.scatter * ((1 - self.shrinkage) / self.count.sum().clamp(min=1))
-            system.diagonal().add_(self.shrinkage)
-            self.weight = solve_positive(
-                system, self.mean.T, self._name, f"the shrinkage {self.shrinkage:g}"
-            )
+    def _attempt(self) -> tuple[Tensor, Tensor]:
+        # L^-1 = (1 - e) S + e I; the weight is L mu_c.
+        system = self.scatter * ((1 - self.shrinkage) / self.count.sum().clamp(min=1))
+        system.diagonal().add_(self.shrinkage)
+        return attempt_positive(system, self.mean.T)
+
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+        weight = self.solution(wait=wait)
         # x L mu_c - mu_c L mu_c / 2
-        scores = x @ self.weight - (self.mean.T * self.weight).sum(dim=0) / 2
+        scores = x @ weight - (self.mean.T * weight).sum(dim=0) / 2
         # Raw scores reach tens of thousands, where float32 has steps of 0.004.
         best = scores.masked_fill(~self.seen, float("-inf")).amax(dim=1, keepdim=True)
         return scores - best

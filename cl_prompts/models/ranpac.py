@@ -112,13 +112,15 @@ class RanPAC(SolvedClassifier):
         self.weight = None
         return best
 
-    def _take_in(self, x: Tensor, onehot: Tensor) -> None:
+    def _take_in(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         self.statistics.add(self.statistics.inputs(x), {CLASSES: onehot})
         self.count += onehot.sum(dim=0)
         self.held.add(x, onehot)
         self.weight = None
 
-    def _scores(self, x: Tensor) -> Tensor:
-        if self.weight is None:
-            self.weight = self.statistics.solve(self.ridge, self._name)[CLASSES]
-        return self.statistics.inputs(x) @ self.weight
+    def _attempt(self) -> tuple[Tensor, Tensor]:
+        solution, info = self.statistics.attempt(self.ridge)
+        return solution[CLASSES], info
+
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+        return self.statistics.inputs(x) @ self.solution(wait=wait)

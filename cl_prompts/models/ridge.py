@@ -162,6 +162,18 @@ class RidgeStatistics(nn.Module):
             self.cross(name).addmm_(weighted.T, y.to(inputs.dtype))
 
     @torch.no_grad()
+    def attempt(self, ridge: float | Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """What :meth:`solve` gives, without a GPU's wait, and whether it is one: see
+        :func:`attempt_positive`."""
+        system = self.gram.clone()
+        system.diagonal().add_(ridge)
+        # One factorisation for all target sets.
+        right = torch.cat([self.cross(name) for name in self.names], dim=1)
+        solution, info = attempt_positive(system, right)
+        widths = [self.cross(name).shape[1] for name in self.names]
+        return dict(zip(self.names, solution.split(widths, dim=1), strict=True)), info
+
+    @torch.no_grad()
     def solve(self, ridge: float | Tensor, blame: str = "ridge regression") -> dict[str, Tensor]:
         """Solutions (size, columns) by name of the target set.
 
@@ -172,13 +184,9 @@ class RidgeStatistics(nn.Module):
         Raises:
             RunError: the system is not positive definite to working precision.
         """
-        system = self.gram.clone()
-        system.diagonal().add_(ridge)
-        # One factorisation for all target sets.
-        right = torch.cat([self.cross(name) for name in self.names], dim=1)
-        solution = solve_positive(system, right, blame, f"the ridge {float(ridge):g}")
-        widths = [self.cross(name).shape[1] for name in self.names]
-        return dict(zip(self.names, solution.split(widths, dim=1), strict=True))
+        solution, info = self.attempt(ridge)
+        check_solved(info, blame, self.gram.dtype, "ridge", ridge)
+        return solution
 
     @torch.no_grad()
     def choose_ridge(
@@ -231,28 +239,42 @@ class RidgeStatistics(nn.Module):
         return min(errors, key=errors.__getitem__)
 
 
-def solve_positive(system: Tensor, right: Tensor, blame: str, regulariser: str) -> Tensor:
-    """Solve a symmetric positive definite system.
+def attempt_positive(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve a symmetric positive definite system, for which no GPU waits.
 
     Args:
         system: (n, n).
         right: (n, columns).
-        blame: who is named in the error.
-        regulariser: what is too small if it fails.
 
     Returns:
-        (n, columns)
-
-    Raises:
-        RunError: not positive definite to working precision.
+        the solution (n, columns), NaN where the system is not positive definite to working
+        precision, and a whole number that is 0 unless it is not: see :func:`check_solved`.
     """
     factor, info = torch.linalg.cholesky_ex(system)
+    factor = factor.masked_fill(info != 0, float("nan"))
+    return torch.cholesky_solve(right, factor), info
+
+
+def check_solved(
+    info: Tensor, blame: str, dtype: torch.dtype, regulariser: str, value: float | Tensor
+) -> None:
+    """Check what :func:`attempt_positive` says of its solution, which makes a GPU wait.
+
+    Args:
+        info: that it gave.
+        blame: who is named in the error.
+        dtype: of the system.
+        regulariser: what is too small if it failed.
+        value: of that.
+
+    Raises:
+        RunError: the system was not positive definite to working precision.
+    """
     if int(info) != 0:
         raise RunError(
-            f"{blame} could not solve its linear system in {system.dtype}: {regulariser} is too"
-            " small"
+            f"{blame} could not solve its linear system in {dtype}: the {regulariser}"
+            f" {float(value):g} is too small"
         )
-    return torch.cholesky_solve(right, factor)
 
 
 def check_ridge(of: str, ridge: float) -> None:

@@ -23,6 +23,7 @@ from cl_prompts.datasets.labels import (
 )
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.base_split import BaseSplit
+from cl_prompts.scenarios.class_sets import ClassSet
 from cl_prompts.scenarios.multi_hot import MaskedLabels, MultiHotTargets
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import Split
@@ -72,6 +73,11 @@ class LazyStream(SequenceCLStream):
         self._joint_data = joint_data
         self._rows = rows
         self._present = present
+        n = len(present)
+        ever = present.any(axis=0)
+        # Experiences in which each class appears first and last; n and -1 where it never does.
+        self._first = np.where(ever, present.argmax(axis=0), n)
+        self._last = np.where(ever, n - 1 - present[::-1].argmax(axis=0), -1)
         self._marks = {**marks, "task_label": 0, "task_labels": [0]} if task_labels else marks
         self._made: dict[int, DatasetExperience] = {}
         self._whole = self
@@ -117,19 +123,17 @@ class LazyStream(SequenceCLStream):
             setattr(experience, name, value)
         return experience
 
-    def _timeline(self, index: int) -> dict[str, set[int]]:
-        now = self._present[index]
-        before, later = self._present[:index].any(axis=0), self._present[index + 1 :].any(axis=0)
-        seen = before | now
-        masks = {
-            "classes_in_this_experience": now,
-            "previous_classes": before,
-            "classes_seen_so_far": seen,
-            "future_classes": later & ~seen,
-            "new_classes": now & ~before,
-            "recurring_future_classes": later & seen,
+    def _timeline(self, index: int) -> dict[str, ClassSet]:
+        n, first = len(self._present), self._first
+        seen = (first, 0, index + 1)
+        return {
+            "classes_in_this_experience": ClassSet((self._present[index], 1, 2)),
+            "previous_classes": ClassSet((first, 0, index)),
+            "classes_seen_so_far": ClassSet(seen),
+            "future_classes": ClassSet((first, index + 1, n)),
+            "new_classes": ClassSet((first, index, index + 1)),
+            "recurring_future_classes": ClassSet(seen, (self._last, index + 1, n)),
         }
-        return {name: set(np.flatnonzero(mask).tolist()) for name, mask in masks.items()}
 
 
 def single_label_streams(

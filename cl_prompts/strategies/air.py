@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.balanced_ridge import BalancedRidge, BalanceOver
 from cl_prompts.models.ridge import Expansion
+from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -60,3 +62,7 @@ class AIR(PrototypeStrategy):
             memory_gib=self.memory_gib,
             seed=self.seed,
         )
+
+    def labels_of(self, batch: Batch) -> Tensor:
+        """Labels on the CPU, where they are sorted."""
+        return batch.labels if batch.host_labels is None else batch.host_labels

@@ -80,6 +80,10 @@ class CLIB(HeadStrategy):
             length=self.lr_length,
             significance=self.significance,
         )
+        self._trained: list[Tensor] = []
+        """Slots trained on since the last observation of the buffer's losses."""
+        self._observed: list[tuple[list[Tensor], Tensor]] = []
+        """Observations not settled yet: slots trained on before, and (held samples,) losses."""
         self.features: Tensor | None = None
         """(slots, dim) features of what the slots hold, on a frozen ViT."""
         if not self.model.reads_images:
@@ -104,7 +108,8 @@ class CLIB(HeadStrategy):
     @torch.no_grad()
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
         """Store samples in the buffer, with their features on a frozen ViT."""
-        slots = self.replay.add(rows, batch.labels[: len(rows)].cpu())
+        self._settle()  # what is evicted depends on it
+        slots = self.replay.add(rows, batch.labels_on_host(len(rows)))
         if self.features is not None:
             stay = (slots >= 0).nonzero()[:, 0].to(self.device)
             features = self.model.run(batch.images[stay]).cacheable["frozen"]
@@ -117,17 +122,37 @@ class CLIB(HeadStrategy):
 
     def after_step(self, output: Output, batch: Batch) -> None:
         """Credit the samples just trained on with the decrease of the buffer's loss, and adapt the
-        rate to it."""
-        self.buffer.mark_trained(batch.slots)
+        rate to it.
+
+        On a GPU losses stay there until the buffer or the rate depend on them: it waits once a
+        stream batch, and for the rate's tests.
+        """
+        self._trained.append(batch.slots)
         if (self.updates + 1) % self.importance_every:
             return
-        decrease = self.buffer.observe_losses(self.buffer_losses())
-        self.rate.update(decrease, self.importance_every)
+        self._observed.append((self._trained, self.buffer_losses()))
+        self._trained = []
+        ahead = self.rate.ahead(len(self._observed), self.importance_every)
+        if ahead is None or self.device.type == "cpu":
+            self._settle()
         self.set_learning_rate()
+
+    def _settle(self) -> None:
+        """Report the observations that lie on the device to buffer and rate, in order."""
+        if not self._observed:
+            return
+        # The buffer's contents have not changed meanwhile, and one transfer serves all.
+        losses = torch.stack([found for _, found in self._observed]).cpu()
+        for (trained, _), mine in zip(self._observed, losses, strict=True):
+            self.buffer.mark_trained(torch.cat(trained))
+            self.rate.update(self.buffer.observe_losses(mine), self.importance_every)
+        self._observed = []
 
     def learning_rate_factor(self) -> float:
         """The schedule's factor times the adaptive one."""
-        return super().learning_rate_factor() * self.rate.lr
+        ahead = self.rate.ahead(len(self._observed), self.importance_every)
+        assert ahead is not None  # such observations are settled at once
+        return super().learning_rate_factor() * ahead
 
     def set_learning_rate(self) -> None:
         """Set each group's rate: its own, times the schedule's factor, times the adaptive one."""
@@ -150,6 +175,10 @@ class CLIB(HeadStrategy):
 
     def state_dict(self) -> dict[str, Any]:
         """State of the base and of the adaptive rate, and the cached features."""
+        self._settle()
+        if self._trained:  # part of an observation that is still to be made
+            self.buffer.mark_trained(torch.cat(self._trained))
+            self._trained = []
         features = None if self.features is None else self.features.clone()
         return {**super().state_dict(), "rate": self.rate.state_dict(), "features": features}
 
@@ -158,6 +187,8 @@ class CLIB(HeadStrategy):
     ) -> None:
         """Inverse of :meth:`state_dict`."""
         super().load_state_dict(state, experiences)
+        self._trained = []
+        self._observed = []
         self.rate.load_state_dict(state["rate"])
         if self.features is not None:
             self.features = state["features"].to(self.device)

@@ -70,7 +70,7 @@ class DERPlusPlus(HeadStrategy):
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
         """Store samples in the reservoir, with the logits of the update just made."""
         assert output is not None
-        slots = self.replay.add(rows, batch.labels[: len(rows)].cpu())
+        slots = self.replay.add(rows, batch.labels_on_host(len(rows)))
         self.stored.put(slots, output.logits[: len(rows)], self.model.seen)
 
     def state_dict(self) -> dict[str, Any]:

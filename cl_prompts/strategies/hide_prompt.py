@@ -205,8 +205,9 @@ class HiDePrompt(PromptStrategy):
         """Take features and queries into the streaming statistics."""
         super().after_step(output, batch)
         if self.identity_alignments and not self.announced:
-            n = batch.n_stream
-            self.identity_alignments[-1].observe(output.cacheable["frozen"][:n], batch.labels[:n])
+            n, classes = batch.n_stream, batch.classes_on_host()
+            queries = output.cacheable["frozen"][:n]
+            self.identity_alignments[-1].observe(queries, batch.labels[:n], classes=classes)
 
     def take_statistics(self) -> None:
         """Take statistics of the current task's images and of their queries, in one pass."""

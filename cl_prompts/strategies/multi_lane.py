@@ -129,11 +129,12 @@ class MultiLane(PromptRates):
 
     def observe_classes(self, labels: Tensor) -> None:
         """Add classes that have no lane to the current one, or open the next."""
-        present = torch.zeros_like(self.model.seen)
+        # On the CPU, so that a batch without new classes makes no GPU wait.
+        labels = labels.cpu() if self.host_labels is None else self.host_labels
         if self.model.multi_label:
-            present |= (labels > 0).any(dim=0)
+            present = (labels > 0).any(dim=0)
         else:
-            present[labels] = True
+            present = batch_classes(labels, self.model.n_classes)
         new = self._without_lane(present)
         if not new:
             return
@@ -147,14 +148,15 @@ class MultiLane(PromptRates):
     def _open_classes(self, classes: list[int], *, in_new_lane: bool) -> None:
         # Drawn from the run's seed and the number of classes seen alone, so that a resumed run
         # draws the same.
-        with seeded(derived_seed(self.seed, 1 + int(self.model.seen.sum()))):
+        with seeded(derived_seed(self.seed, 1 + len(self.model.lane_of))):
             if in_new_lane:
                 self.model.open_lane(classes)
             else:
                 self.model.add_classes(classes)
 
     def _without_lane(self, classes: Tensor) -> list[int]:
-        return torch.nonzero(classes & ~self.model.seen).flatten().tolist()
+        lane_of = self.model.lane_of
+        return [c for c in classes.nonzero()[:, 0].tolist() if c not in lane_of]
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """Binary cross-entropy, or softmax cross-entropy, over the lane's classes."""

@@ -82,8 +82,9 @@ class RainbowMemory(HeadStrategy):
             raise InputError(
                 "reuse_features needs features that do not change: use it with backbone_lr=0"
             )
-        self._candidates = torch.zeros(0, 3, dtype=torch.int64)
-        """(samples since the last rehearsal, 3): reference and label; empty with "random"."""
+        self._candidates: list[Tensor] = []
+        """References and labels (n, 3) of the samples since the last rehearsal, in the parts in
+        which they came; empty with "random"."""
 
     def make_buffer(self, size: int, seed: int) -> ClassBalancedBuffer:
         """Make a class-balanced buffer that evicts a random sample of the fullest class."""
@@ -93,9 +94,8 @@ class RainbowMemory(HeadStrategy):
         """Offer samples to the buffer, and add them to the candidates for it."""
         super().remember(rows, batch, output)
         if self.buffer_choice == "uncertainty":
-            labels = batch.labels[: len(rows), None].cpu()
-            fresh = torch.cat([self.replay.references(rows), labels], dim=1)
-            self._candidates = torch.cat([self._candidates, fresh])
+            labels = batch.labels_on_host(len(rows))[:, None]
+            self._candidates.append(torch.cat([self.replay.references(rows), labels], dim=1))
 
     def finish_task(self) -> None:
         """Select the buffer's samples, with ``buffer_choice="uncertainty"``, and rehearse them."""
@@ -108,12 +108,12 @@ class RainbowMemory(HeadStrategy):
     @torch.no_grad()
     def _choose(self) -> None:
         held = torch.cat([self.buffer.slots, self.buffer.labels[:, None]], dim=1)
-        candidates = torch.cat([held[: len(self.buffer)], self._candidates]).unique(dim=0)
+        candidates = torch.cat([held[: len(self.buffer)], *self._candidates]).unique(dim=0)
         parts = candidates.split(self.eval_mb_size)
         uncertainty = torch.cat([self._uncertainty(some[:, :2]) for some in parts])
         chosen = candidates[diverse_selection(uncertainty, candidates[:, 2], self.buffer.size)]
         self.buffer.replace(chosen[:, :2], chosen[:, 2])
-        self._candidates = self._candidates[:0]
+        self._candidates = []
 
     def _uncertainty(self, references: Tensor) -> Tensor:
         """(candidates,) uncertainty of the samples that these (candidates, 2) point to."""
@@ -163,14 +163,15 @@ class RainbowMemory(HeadStrategy):
 
     def state_dict(self) -> dict[str, Any]:
         """State of the base, and the candidates."""
-        return {**super().state_dict(), "candidates": self._candidates.clone()}
+        none = torch.zeros(0, 3, dtype=torch.int64)
+        return {**super().state_dict(), "candidates": torch.cat([none, *self._candidates])}
 
     def load_state_dict(
         self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
     ) -> None:
         """Inverse of :meth:`state_dict`."""
         super().load_state_dict(state, experiences)
-        self._candidates = state["candidates"].clone()
+        self._candidates = [state["candidates"].clone()]
 
 
 def rehearsal_factor(epoch: int) -> float:

@@ -127,20 +127,36 @@ class GaussianHeadAlignment(nn.Module):
         return (self.count > 0).any(dim=1)
 
     @torch.no_grad()
-    def observe(self, features: Tensor, labels: Tensor) -> None:
+    def observe(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        *,
+        rows: Tensor | None = None,
+        classes: Sequence[int] | None = None,
+    ) -> None:
         """Take features in. ``centroids`` replaces the statistics of the classes that occur, the
         other two add to them.
 
         Args:
             features: (n, dim), as the head reads them in evaluation.
             labels: (n,) class ids.
+            rows: (n,) boolean, which of them are taken in; None: all.
+            classes: those that may occur. Without them a GPU waits for ``covariance``; for
+                ``variance`` it never does, for ``centroids`` always.
         """
-        for c in labels.unique().tolist():
-            mine = features[labels == c].to(self.mean.dtype)
+        if self.statistics == "variance":
+            self._add_to_variances(features.to(self.mean.dtype), labels, rows)
+            return
+        features = features.to(self.mean.dtype)
+        for c in labels.unique().tolist() if classes is None else classes:
+            mine = labels == c if rows is None else (labels == c) & rows
             if self.statistics == "centroids":
-                self._cluster(c, mine)
+                self._cluster(c, features[mine])
+            elif classes is None:
+                self._add_to_covariance(c, features[mine])
             else:
-                self._add(c, mine)
+                self._add_to_covariance(c, features, mine)
 
     def align(
         self, head: nn.Module, seen: Tensor | None = None, n_batches: int | None = None
@@ -226,17 +242,32 @@ class GaussianHeadAlignment(nn.Module):
             noise[rows] = noise[rows] @ torch.linalg.cholesky(covariance).T
         return mean + noise
 
-    def _add(self, c: int, x: Tensor) -> None:
-        n, old = len(x), self.count[c, 0].clone()
-        batch_mean = x.mean(dim=0)
+    def _add_to_variances(self, x: Tensor, labels: Tensor, rows: Tensor | None) -> None:
+        """The same as :meth:`_add_to_covariance` for the diagonals of all classes at once, dense,
+        so that no device is waited for."""
+        columns = torch.arange(len(self.mean), device=labels.device)
+        onehot = labels[:, None] == columns
+        onehot = (onehot if rows is None else onehot & rows[:, None]).to(x.dtype)
+        n = onehot.sum(dim=0)[:, None]
+        old = self.count.clone()
+        batch_mean = onehot.T @ x / n.clamp(min=1)
+        shift = batch_mean - self.mean[:, 0]
+        inside = x - onehot @ batch_mean
+        total = (old + n).clamp(min=1)
+        self.spread[:, 0] += onehot.T @ inside.square() + shift.square() * (old * n / total)
+        self.mean[:, 0] += shift * (n / total)
+        self.count += n
+
+    def _add_to_covariance(self, c: int, x: Tensor, rows: Tensor | None = None) -> None:
+        weight = x.new_ones(len(x)) if rows is None else rows.to(x.dtype)
+        n, old = weight.sum(), self.count[c, 0].clone()
+        batch_mean = weight @ x / n.clamp(min=1)
         shift = batch_mean - self.mean[c, 0]
-        inside = x - batch_mean
-        between = old * n / (old + n)
-        if self.statistics == "covariance":
-            self.spread[c, 0] += inside.T @ inside + torch.outer(shift, shift) * between
-        else:
-            self.spread[c, 0] += inside.square().sum(dim=0) + shift.square() * between
-        self.mean[c, 0] += shift * n / (old + n)
+        inside = (x - batch_mean) * weight[:, None]
+        total = (old + n).clamp(min=1)
+        between = old * n / total
+        self.spread[c, 0] += inside.T @ inside + torch.outer(shift, shift) * between
+        self.mean[c, 0] += shift * n / total
         self.count[c, 0] += n
 
     def _cluster(self, c: int, x: Tensor) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
 from cl_prompts.metrics import continual as metrics
-from cl_prompts.metrics.curve import ClassAccuracy, Curve
+from cl_prompts.metrics.curve import ClassAccuracy, Curve, Evaluation
 from tests.metrics.test_continual import NAN, curve
 
 
@@ -55,3 +55,30 @@ def test_a_curve_survives_its_state() -> None:
     assert torch.equal(
         other.task_ends[0].by_class.nan_to_num(-1), made.task_ends[0].by_class.nan_to_num(-1)
     )
+
+
+def test_the_mean_reads_each_point_once_however_often_it_is_asked_for() -> None:
+    reads = []
+
+    class Counted(Evaluation):
+        @property  # type: ignore[override]
+        def accuracy(self) -> float:
+            reads.append(self)
+            return float(self.samples_seen % 7) if self.samples_seen % 5 else NAN
+
+        @accuracy.setter
+        def accuracy(self, value: float) -> None:
+            pass
+
+    made = Curve()
+    for n in range(1, 40):
+        made.anytime.append(Counted(n, 0.0, torch.zeros(1)))
+        values = [float(k % 7) for k in range(1, n + 1) if k % 5]
+        assert made.mean() == sum(values) / len(values)
+        assert made.mean(end=False) == made.mean()
+    assert len(reads) <= 3 * 40
+    made.anytime = made.anytime[:2]
+    made.task_ends = [Evaluation(50, 0.25, torch.zeros(1))]
+    assert made.mean() == (1.0 + 2.0 + 0.25) / 3
+    made.load_state_dict(curve([[1.0]], [(8, 0.9)]).state_dict())
+    assert made.mean(end=False) == 0.9

@@ -255,3 +255,25 @@ def test_state_is_released_before_the_mlp() -> None:
     del state
     next(stream)
     assert gone() is None
+
+
+@pytest.mark.parametrize(("at_once", "calls"), [(1, 5), (2, 3), (5, 1)])
+@pytest.mark.parametrize("n_prompts", [0, 3])
+def test_lanes_in_pieces_are_the_lanes_together(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, calls: int, n_prompts: int
+) -> None:
+    fused, _ = twins(tiny_vit(), 5, n_selectors=2, prompt_length=n_prompts, prompted_blocks=(0,))
+    want = fused(IMAGES)
+    pieces: list[int] = []
+    one = lanes.fused_block
+
+    def counted(block: Any, token: Tensor, state: Any, slots: Tensor, prompts: Any) -> Tensor:
+        pieces.append(token.shape[1])
+        return one(block, token, state, slots, prompts)
+
+    of_lane = 3 * 2 * (2 * 16 + 5)  # keys, values and weights of 2 selectors for 3 images
+    monkeypatch.setattr(lanes, "fused_block", counted)
+    monkeypatch.setattr(lanes, "SUMMARY_NUMBERS", at_once * of_lane)
+    torch.testing.assert_close(fused(IMAGES), want)
+    assert len(pieces) == calls * fused.backbone.depth
+    assert max(pieces) == at_once

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestCentroid
 
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.models.prototype_classifiers import (
     NearestClassMean,
     PrototypeClassifier,
     StreamingLDA,
 )
 from cl_prompts.models.ranpac import RanPAC
+from cl_prompts.models.ridge import attempt_positive
 from tests.models.classifier_data import ABSENT, CLASSES, DIM, columns, data, fed
 
 MAKE: dict[str, Callable[..., PrototypeClassifier]] = {
@@ -172,3 +173,17 @@ def test_bad_input_is_refused() -> None:
         model.update(torch.zeros(5, 3), torch.zeros(5, 2))
     with pytest.raises(InputError, match="got labels 1 to 2: they must lie in 0 to 1"):
         model.update(torch.zeros(2, 3), torch.tensor([2, 1]))
+
+
+def test_a_solution_that_need_not_wait_scores_nan_where_it_failed_and_is_refused_later() -> None:
+    lda = StreamingLDA(3, n_classes=2, shrinkage=1e-4)
+    lda.update(torch.randn(6, 3), torch.tensor([0, 1] * 3))
+    good = lda(torch.randn(2, 3))
+    lda.scatter.diagonal().sub_(1e3)
+    lda.weight = None
+    with pytest.raises(RunError, match=r"StreamingLDA could not .* the shrinkage 0.0001 is too"):
+        lda.logits(torch.randn(2, 3), wait=False)  # on the CPU nothing has to wait
+    solution, info = attempt_positive(-torch.eye(3), torch.ones(3, 2))
+    assert solution.isnan().all()
+    assert int(info) > 0
+    assert good.isfinite().all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -159,3 +159,19 @@ def test_bad_input_is_refused() -> None:
         GaussianHeadAlignment(4, 5, lr=0)
     with pytest.raises(InputError, match="before statistics of a class are observed"):
         GaussianHeadAlignment(4, 5).align(nn.Linear(4, 5))
+
+
+@pytest.mark.parametrize("statistics", ["variance", "covariance"])
+def test_statistics_of_chosen_rows_and_known_classes_are_those_of_the_rows_alone(
+    statistics: Any,
+) -> None:
+    x, y = torch.randn(40, 5), torch.arange(40) % 3
+    rows = torch.rand(40) < 0.6
+    rows[y == 1] = False
+    alone, chosen = (GaussianHeadAlignment(5, 4, statistics=statistics) for _ in range(2))
+    for part in (slice(25), slice(25, None)):
+        alone.observe(x[part][rows[part]], y[part][rows[part]])
+        chosen.observe(x[part], y[part], rows=rows[part], classes=[0, 1, 2])
+    assert alone.observed.tolist() == [True, False, True, False]
+    for name in ("count", "mean", "spread"):
+        torch.testing.assert_close(getattr(chosen, name), getattr(alone, name))

@@ -20,6 +20,8 @@ class Batch:
         slots: (replayed,) slots of the buffer that hold the replayed samples.
         samples: (batch, 2) number of the experience and of the view in it, where views come again;
             on the CPU.
+        host_labels: of the samples of the stream, on the CPU as the loader gave them; None where
+            they are not known there.
 
     Example:
         >>> import torch
@@ -33,6 +35,7 @@ class Batch:
     annotated: Tensor
     slots: Tensor
     samples: Tensor | None = None
+    host_labels: Tensor | None = None
 
     @property
     def images(self) -> Tensor:
@@ -49,13 +52,27 @@ class Batch:
         """Number of samples of the stream."""
         return len(self.labels) - len(self.slots)
 
+    def labels_on_host(self, n: int) -> Tensor:
+        """Labels of the first ``n`` samples, which are of the stream, on the CPU; a GPU waits only
+        where the loader's are not known."""
+        if self.host_labels is not None:
+            return self.host_labels[:n]
+        return self.labels[:n].cpu()
+
+    def classes_on_host(self) -> list[int] | None:
+        """Classes that occur in the stream's samples of one class each, where they are known on the
+        CPU."""
+        return None if self.host_labels is None else self.host_labels.unique().tolist()
+
     def part(self, rows: slice) -> Batch:
         """Some rows of the batch, with the slots of the whole."""
         whole = self.annotated.dim() == 1
         annotated = self.annotated if whole else self.annotated[rows]
         samples = None if self.samples is None else self.samples[rows]
         columns = [column[rows] for column in self.columns]
-        return replace(self, columns=columns, annotated=annotated, samples=samples)
+        return replace(
+            self, columns=columns, annotated=annotated, samples=samples, host_labels=None
+        )
 
 
 class Place(NamedTuple):

@@ -146,10 +146,10 @@ class FrozenWork:
         first = next(iter(found.values()))
         whole = first.new_empty(len(samples), first.shape[1])
         for source, values in found.items():
-            mine = known & (samples[:, 0] == source)
-            whole[mine.to(whole.device)] = values
+            mine = (known & (samples[:, 0] == source)).nonzero()[:, 0]
+            whole[mine.to(whole.device)] = values  # numbers: for a mask a GPU would wait
         if name in computed:
-            whole[(~known).to(whole.device)] = computed[name].to(whole)
+            whole[(~known).nonzero()[:, 0].to(whole.device)] = computed[name].to(whole)
         return whole
 
 

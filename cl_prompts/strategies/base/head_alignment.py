@@ -111,8 +111,12 @@ class HeadAlignment(PromptAveraging):
         if alignment is None or self.announced:
             return
         assert output.raw is not None
-        rows = self.aligned_rows(batch)
-        alignment.observe(output.raw.detach()[rows], batch.labels[rows])
+        alignment.observe(
+            output.raw.detach()[: batch.n_stream],
+            batch.labels[: batch.n_stream],
+            rows=self.aligned_rows(batch)[: batch.n_stream],
+            classes=batch.classes_on_host(),
+        )
 
     def finish_task(self) -> None:
         """Take statistics of an announced task's images, and align the head."""

@@ -40,6 +40,8 @@ class MethodHooks:
     frozen_work: FrozenWork
     device: Any
     experience: Any
+    host_labels: Tensor | None = None
+    """Labels of the current stream batch, on the CPU; None where the loader gave none there."""
     annotated: Tensor
     """Classes that the current experience labels, (classes,)."""
     boundaries: bool | None
@@ -190,4 +192,4 @@ class MethodHooks:
             batch: that was just trained on or, with ``remember_first``, is about to be.
             output: of the update just made; None with ``remember_first``.
         """
-        self.replay.add(rows, batch.labels[: len(rows)].cpu())
+        self.replay.add(rows, batch.labels_on_host(len(rows)))

@@ -71,5 +71,5 @@ def classes_of(experience: Any, n_classes: int) -> Tensor:
     if classes is None:
         return torch.ones(n_classes, dtype=torch.bool)
     mask = torch.zeros(n_classes, dtype=torch.bool)
-    mask[sorted(int(c) for c in classes)] = True
+    mask[[int(c) for c in classes]] = True
     return mask

@@ -135,6 +135,7 @@ class StreamLoop(MethodHooks, StreamTemplate):
         for i, minibatch in enumerate(self.dataloader):
             if self._stop_training:
                 break
+            self._note_labels(minibatch)
             self.mbatch = minibatch
             self._unpack_minibatch()
             stream = self.mbatch
@@ -145,18 +146,28 @@ class StreamLoop(MethodHooks, StreamTemplate):
             if repetition == 0:
                 self.observe_classes(self.mb_y)
                 if self.remember_first:
-                    self._offer(share, Batch(stream, self.annotated, torch.zeros(0)), None)
+                    fresh = Batch(stream, self.annotated, torch.zeros(0))
+                    self._offer(share, replace(fresh, host_labels=self.host_labels), None)
             for inner in range(self.online_iter // loaded):
                 number = repetition + inner + 1
                 finished = share if number == self.online_iter else None
                 batch = self._with_samples(self.make_batch(stream), share, repetition)
+                if self.host_labels is not None and batch.n_stream == len(self.host_labels):
+                    batch.host_labels = self.host_labels
                 self.update(batch, finished, repeated=number > 1, **kwargs)
             if repetition == loaded - 1:
                 position += share.size
                 self._between_batches(position)
+        self.host_labels = None
         if position > begun_at:
             self.check_loss(now=True)
             check_weights(self.model, self.samples_seen)
+
+    def _note_labels(self, minibatch: Any) -> None:
+        """Keep the labels of a stream batch on the CPU, before they are sent to the device."""
+        labels = minibatch[1]
+        known = isinstance(labels, Tensor) and labels.device.type == "cpu"
+        self.host_labels = labels if known else None
 
     def _begin_epoch(self) -> int:
         """Samples of this epoch that were trained on before; the loader leaves them out."""
@@ -217,13 +228,15 @@ class StreamLoop(MethodHooks, StreamTemplate):
             **kwargs: handed to plugins.
         """
         self.mbatch = batch.columns
-        images = batch.images
+        images, labels = batch.images, batch.labels
         self._before_training_iteration(**kwargs)
         self.optimizer.zero_grad()
         self.loss = self._make_empty_loss()
         self._before_forward(**kwargs)
-        if self.mbatch is not batch.columns or self.mb_x is not images:
-            batch.samples = None  # a plugin has changed the images
+        if self.mbatch is not batch.columns or self.mb_x is not images or self.mb_y is not labels:
+            # A plugin has changed the batch.
+            batch.samples = None
+            batch.host_labels = None
         batch.columns = self.mbatch
         with self.statistics_of(batch, repeated=repeated):
             output = self.training_output(batch)

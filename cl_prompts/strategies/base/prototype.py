@@ -118,7 +118,11 @@ class PrototypeStrategy(OnlineStrategy):
 
     def after_step(self, output: Output, batch: Batch) -> None:
         """Add the batch to the statistics."""
-        self.model.learn(output.features, batch.labels, batch.annotated)
+        self.model.learn(output.features, self.labels_of(batch), batch.annotated)
+
+    def labels_of(self, batch: Batch) -> Tensor:
+        """Labels of the batch, where the classifier reads them."""
+        return batch.labels
 
     def finish_task(self) -> None:
         """Settle the classifier."""

@@ -31,3 +31,13 @@ def test_a_part_has_the_rows_of_every_column(shape: tuple[int, ...]) -> None:
     assert torch.equal(part.annotated, annotated if len(shape) == 1 else annotated[3:])
     assert part.slots.tolist() == [8, 9]
     assert len(whole.labels) == 5
+
+
+def test_labels_come_from_the_host_where_they_are_known() -> None:
+    whole = batch(torch.ones(6, dtype=torch.bool))
+    assert whole.labels_on_host(2).tolist() == [4, 3]
+    assert whole.classes_on_host() is None
+    whole.host_labels = torch.tensor([1, 5, 1])
+    assert whole.labels_on_host(2).tolist() == [1, 5]
+    assert whole.classes_on_host() == [1, 5]
+    assert whole.part(slice(1, None)).classes_on_host() is None

@@ -1,0 +1,181 @@
+"""What `cost.py` measures: steps of training and passes of inference, and the unit F."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.losses.multi_label import multi_label_loss
+from cl_prompts.models.multi_lane import MultiLaneViT
+from cl_prompts.scenarios import class_incremental_benchmark
+from cl_prompts.strategies import STRATEGIES, strategy_class
+
+Work = Callable[[], object]
+N_CLASSES = 8
+METHODS: dict[str, dict[str, Any]] = {
+    name: {} for name in STRATEGIES if not name.startswith("joint")
+}
+METHODS["multi_lane"] = {"multi_label": False}
+METHODS["coda_prompt"] = {"n_components": 100}
+METHODS["ranpac"] = {"projection": 2000}
+REPLAY = ("er", "derpp", "ewcpp", "rainbow", "clib")
+LANES = (1, 5, 10, 20)
+
+
+class Contender(NamedTuple):
+    """Work, and how many steps it holds."""
+
+    run: Work
+    steps: float = 1.0
+
+
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """Random images, every class equally often."""
+
+    def __init__(self, n: int, side: int) -> None:
+        self.images, self.targets = torch.rand(n, 3, side, side), [i % N_CLASSES for i in range(n)]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], self.targets[index]
+
+
+def unit(backbone: FrozenViT, batch: int) -> Work:
+    """The unit F: timm's own forward with fused attention under no_grad, plus a step of a linear
+    head."""
+    images = torch.rand(batch, 3, backbone.image_size, backbone.image_size)
+    labels = torch.randint(0, N_CLASSES, (batch,))
+    head = torch.nn.Linear(backbone.dim, N_CLASSES)
+    optimizer = torch.optim.Adam(head.parameters(), lr=5e-3)
+
+    def run() -> None:
+        with torch.no_grad():
+            features = backbone.vit.forward_features(images)[:, 0]
+        optimizer.zero_grad()
+        F.cross_entropy(head(features), labels).backward()
+        optimizer.step()
+
+    return run
+
+
+def contenders(name: str, backbone: FrozenViT, batch: int) -> dict[str, Contender]:
+    """What is measured of a method, or of ``"lanes"``, by label."""
+    torch.manual_seed(0)
+    return lane_work(backbone, batch) if name == "lanes" else strategy_work(name, backbone, batch)
+
+
+def counted(work: Contender, backbone: FrozenViT, batch: int) -> float:
+    """Multiply-accumulates of a step, backward pass included, in plain forwards of a batch."""
+    flops = FlopCounterMode(display=False)
+    flops.mod_tracker = _NoModules()
+    with sdpa_kernel(SDPBackend.MATH), flops:
+        work.run()
+    return flops.get_total_flops() / 2 / work.steps / (backbone.forward_macs * batch)
+
+
+class _NoModules:
+    """In place of torch's attribution to modules, which fails where prompts enter without
+    gradient."""
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def strategy_work(name: str, backbone: FrozenViT, batch: int) -> dict[str, Contender]:
+    """Training step, inference, and inference with what the evaluation keeps."""
+    options = dict(METHODS[name])
+    stream = batch // 2 if name in REPLAY else batch
+    if name in REPLAY:
+        options |= {"buffer_size": 4 * batch, "buffer_batch_size": batch - stream}
+    strategy = strategy_class(name)(
+        backbone=backbone,
+        n_classes=N_CLASSES,
+        evaluator=None,
+        device="cpu",
+        train_mb_size=stream,
+        train_epochs=1,
+        online_iter=1,
+        boundaries=False,
+        period=10**9,
+        **options,
+    )
+    data = Pictures(2 * stream, backbone.image_size)
+    (experience,) = class_incremental_benchmark(data, data, n_tasks=1).train_stream
+    for _ in range(4):  # fills the memory
+        strategy.train(experience, eval_streams=[])
+    model = strategy.model.eval()
+    images = torch.rand(batch, 3, backbone.image_size, backbone.image_size)
+    with torch.no_grad():
+        kept = model.run(images).cacheable
+    # CLIB trains on its memory alone, so its steps are half as large.
+    steps = 1.0 if name == "clib" else 2.0
+    work = {
+        f"{name}: training step": Contender(
+            lambda: strategy.train(experience, eval_streams=[]), steps
+        ),
+        f"{name}: inference": Contender(without_gradient(model, lambda: model.run(images))),
+    }
+    if kept:
+        there = images if model.needs_images(kept) else None
+        cached = without_gradient(model, lambda: model.run(there, kept))
+        work[f"{name}: inference, cached"] = Contender(cached)
+    return work
+
+
+def lane_work(backbone: FrozenViT, batch: int) -> dict[str, Contender]:
+    """MULTI-LANE at several numbers of lanes, fused and literal."""
+    images = torch.rand(batch, 3, backbone.image_size, backbone.image_size)
+    targets = torch.randint(0, 2, (batch, 80))
+
+    def lanes(n: int, impl: Any) -> MultiLaneViT:
+        model = MultiLaneViT(backbone, 80, impl=impl)
+        for i in range(n):
+            model.open_lane(range(i * 80 // n, (i + 1) * 80 // n))
+        return model
+
+    def training(model: MultiLaneViT) -> Work:
+        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+        columns = model.columns()
+
+        def step() -> None:
+            model.train()
+            optimizer.zero_grad()
+            multi_label_loss(model.run(images).logits, targets, columns).backward()
+            optimizer.step()
+
+        return step
+
+    work: dict[str, Contender] = {}
+    for impl in ("fused", "literal"):
+        for n in LANES:
+            model = lanes(n, impl)
+            run = without_gradient(model, lambda model=model: model.run(images))
+            work[f"lanes, {impl}: inference, T={n}"] = Contender(run)
+        work[f"lanes, {impl}: training step"] = Contender(training(lanes(8, impl)))
+    return work
+
+
+def without_gradient(model: torch.nn.Module, work: Work) -> Work:
+    """The work under no_grad, in evaluation mode."""
+
+    def run() -> None:
+        model.eval()
+        with torch.no_grad():
+            work()
+
+    return run

@@ -1,0 +1,106 @@
+"""The scripts in benchmarks/: they run, and their arithmetic is right."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def load(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> Any:
+    """A script as a module, with its command line."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_an_exponent_is_the_slope_of_the_upper_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    exponent = load("scale", monkeypatch).exponent
+    assert exponent([10, 100, 1000], [99.0, 1e-3, 0.1]) == pytest.approx(2)
+    assert exponent([1, 2, 4, 8], [7.0, 5.0, 3.0, 6.0]) == pytest.approx(1)
+    assert math.isnan(exponent([10], [1.0]))
+    assert math.isnan(exponent([10, 20], [1.0, 0.0]))
+
+
+@pytest.mark.slow
+def test_every_axis_has_work_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for axis in load("scale", monkeypatch).AXES.values():
+        axis.work(40)()
+
+
+@pytest.mark.slow
+def test_growth_is_measured_printed_stored_and_drawn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axes = ["--axis", "labels=100,1000", "--axis", "lanes=1,2"]
+    files = ["--json", tmp_path / "a.json", "--plot", tmp_path / "a.png"]
+    load("scale", monkeypatch, *axes, "--rounds", 1, *files).main()
+    rows = json.loads((tmp_path / "a.json").read_text())
+    assert [(row["axis"], row["sizes"]) for row in rows] == [
+        ("labels", [100, 1000]),
+        ("lanes", [1, 2]),
+    ]
+    assert all(min(row["seconds"]) > 0 and len(row["mib"]) == 2 for row in rows)
+    assert "| labels | 100, 1,000 |" in capsys.readouterr().out
+    assert (tmp_path / "a.png").stat().st_size > 0
+
+
+def test_unit_and_contenders_alternate(monkeypatch: pytest.MonkeyPatch) -> None:
+    cost = load("cost", monkeypatch)
+    order: list[tuple[str, str]] = []
+
+    class Fake:
+        def __init__(self, name: str, seconds: float) -> None:
+            self.name, self.seconds = name, seconds
+
+        def prepare(self, method: str) -> list[str]:
+            return [f"{method}: step"]
+
+        def time(self, label: str) -> float:
+            order.append((self.name, label))
+            return 1.0 if label == "unit" else self.seconds
+
+        def count(self, label: str) -> float:
+            return 2.0
+
+    (row,) = cost.rows(Fake("here", 3.0), [Fake("there", 6.0)], ["mvp"], 7)
+    step = "mvp: step"
+    unit = ("here", "unit")
+    assert order == [unit, *7 * [("here", step), unit, ("there", step), unit]]
+    assert row["median"] == row["least"] == row["most"] == 3
+    assert (row["of counted"], row["against"]["median"], row["ratio"]["median"]) == (1.5, 6, 0.5)
+    printed = " ".join(cost.line(row).split())
+    assert printed == "mvp: step 3.00 3.00 to 3.00 2.00 1.50 6.00 6.00 to 6.00 0.50 0.50 to 0.50"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (FOLDER.parent / ".git").exists(), reason="no repository")
+def test_costs_are_measured_beside_another_revision(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--backbone", "glyph_vit_tiny", "--batch", 2, "--rounds", 2]
+    small += ["--threads", torch.get_num_threads(), "--only", "slda", "--against", "HEAD"]
+    load("cost", monkeypatch, *small, "--json", tmp_path / "cost.json").main()
+    found = json.loads((tmp_path / "cost.json").read_text())
+    assert {"processor", "flags", "threads", "load", "torch", "precision"} <= set(found)
+    labels = [f"slda: {kind}" for kind in ("training step", "inference", "inference, cached")]
+    assert [row["label"] for row in found["rows"]] == labels
+    printed = capfd.readouterr().out
+    assert all(label in printed for label in labels)
+    step = found["rows"][0]
+    assert 0 < step["counted"] < 1
+    assert step["least"] <= step["median"] <= step["most"]
+    assert {"against", "ratio"} <= set(step)
