@@ -102,9 +102,7 @@ def run(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.runner import resume, run_all
     from cl_prompts.experiments.settings import plan
 
-    # Text that goes to a file need not be broken at 80 columns.
-    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = Console(quiet=args.quiet, width=None if has_width else 140)
+    console = _console(args.quiet)
     if args.resume is not None:
         folders = resume(args.resume, console=console)
         single = (args.resume / "config.yaml").is_file()
@@ -122,6 +120,38 @@ def run(args: argparse.Namespace) -> None:
             _conclude(finished, stem, console)
         raise
     _conclude(finished, stem, console)
+
+
+def sweep(args: argparse.Namespace) -> None:
+    """Run all combinations of settings that are not finished yet, and report."""
+    from cl_prompts.experiments.grid import grid
+    from cl_prompts.experiments.sweep import Sweep
+
+    console = _console(args.quiet)
+    runs = grid(args.recipe, args.settings)
+    sweep = Sweep(runs, args.out, console=console, jobs=args.jobs, command=args.command_line)
+    sweep.check()
+    sweep.execute()
+    if sweep.finished:
+        _conclude(sweep.finished, args.out / runs[0].recipe, console)
+    for failed in sweep.failed:
+        print(f"failed: {failed.label}: {failed.fault}", file=sys.stderr)
+    if sweep.stopped is not None:
+        from cl_prompts.experiments.interruption import Stopped
+
+        left = len(runs) - len(sweep.finished)
+        sentence = f"stopped, with {left} of {len(runs)} runs to go; the same command goes on"
+        raise Stopped(sentence, sweep.stopped)
+    if sweep.failed:
+        raise RunError(
+            f"{len(sweep.failed)} of {len(runs)} runs failed; the same command tries them again"
+        )
+
+
+def _console(quiet: bool) -> Console:
+    # Text that goes to a file need not be broken at 80 columns.
+    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(quiet=quiet, width=None if has_width else 140)
 
 
 def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
@@ -235,6 +265,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
     "init": init,
     "validate": validate,
     "run": run,
+    "sweep": sweep,
     "report": report,
     "compare": compare,
     "predict": predict,

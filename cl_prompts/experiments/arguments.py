@@ -11,7 +11,7 @@ from cl_prompts import __version__
 from cl_prompts.errors import InputError
 
 _RECIPE = "a recipe of the package or a YAML file"
-_KEYS = "settings to change, such as seed=1,2,3 classes=20 scenario.n_tasks=10 mvp.pool_size=5"
+_KEYS = "settings to change, such as seed=1-3 classes=20 scenario.n_tasks=10 mvp.pool_size=5"
 _RUNS = "run folders, or folders above them"
 
 
@@ -51,7 +51,10 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"cl-prompts {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_ls, _show, _init, _validate, _run, _report, _compare, _predict, _export, _warm_up):
+    for add in (
+        *(_ls, _show, _init, _validate, _run, _sweep, _report, _compare),
+        *(_predict, _export, _warm_up),
+    ):
         add(commands)
     return parser
 
@@ -113,6 +116,29 @@ def _run(commands: Any) -> None:
         "--out", type=Path, default=Path("runs"), help="parent of the run folders (default: runs)"
     )
     _quiet(run)
+
+
+def _sweep(commands: Any) -> None:
+    sweep = _command(
+        commands,
+        "sweep",
+        "run every combination of values, but for what is finished; go on with what was begun",
+    )
+    sweep.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
+    sweep.add_argument(
+        "settings",
+        nargs="*",
+        metavar="KEY=VALUE,...",
+        help="settings, each with one value or several, such as strategy=er,mvp seed=1-5"
+        " lr=1e-3,1e-2",
+    )
+    sweep.add_argument(
+        "--jobs", type=int, default=1, metavar="K", help="runs at the same time (default: 1)"
+    )
+    sweep.add_argument(
+        "--out", type=Path, default=Path("runs"), help="parent of the run folders (default: runs)"
+    )
+    _quiet(sweep)
 
 
 def _report(commands: Any) -> None:

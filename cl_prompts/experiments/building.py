@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -115,7 +115,8 @@ class Builder:
         return Parts(settings, data, split, benchmark, strategy, anytime)
 
     def check(self, plan: Sequence[Settings]) -> tuple[Parts, list[str]]:
-        """Build one run per strategy, since seeds do not change what can be wrong.
+        """Build one of the runs that differ in nothing but seeds, which do not change what can be
+        wrong.
 
         Returns:
             The parts of the last one, and remarks on all of them.
@@ -123,11 +124,11 @@ class Builder:
         Raises:
             InputError: a run cannot be built.
         """
-        found = []
-        for settings in {s.strategy: s for s in plan}.values():
+        found: dict[str, None] = {}
+        for settings in {_without_seeds(s): s for s in plan}.values():
             parts = self.build(settings)
-            found += remarks(parts)
-        return parts, found
+            found.update(dict.fromkeys(remarks(parts)))
+        return parts, list(found)
 
     def backbone(self, settings: Settings) -> FrozenViT:
         """The backbone of a run; data are loaded only where they alone tell the normalisation.
@@ -187,6 +188,10 @@ class Builder:
             with fitting(f"backbone {name}"):
                 self._backbones[key] = create_backbone(name, seed=settings.seed, **arguments)
         return self._backbones[key]
+
+
+def _without_seeds(settings: Settings) -> str:
+    return replace(settings, seed=0, stream_seed=0).to_yaml()
 
 
 def split_of(settings: Settings, data: DataSet) -> Any:

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     here = os.getcwd()
     if here not in sys.path:
         sys.path.append(here)
-    _quieten_libraries()
+    quieten_libraries()
     try:
         args = parsed(arguments)
         args.command_line = "cl-prompts " + shlex.join(arguments)
@@ -77,7 +77,7 @@ def _silenced(quiet: bool) -> Iterator[None]:
         yield
 
 
-def _quieten_libraries() -> None:
+def quieten_libraries() -> None:
     """Silence warnings of dependencies that users of this command can do nothing about."""
     for message in ("no QP solver", ".*wandb.*", "No loggers specified"):
         warnings.filterwarnings("ignore", message=message)

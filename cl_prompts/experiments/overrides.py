@@ -37,7 +37,8 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
         recipe: with all its sections.
         texts: ``key=value``. A key is dotted (``scenario.n_tasks``, ``mvp.lr``), or bare where only
             one section has it. What all strategies share is set for each of them. ``dataset=``,
-            ``scenario=`` and ``backbone=`` set the name; ``strategy=`` and ``seed=`` take lists.
+            ``scenario=`` and ``backbone=`` set the name; ``strategy=`` and ``seed=`` take lists,
+            ``seed=`` also ranges such as ``1-5``.
 
     Raises:
         InputError: a key or name that does not exist, or one that could mean two settings.

@@ -34,16 +34,21 @@ class PlannedRun:
     @property
     def state(self) -> State:
         """Whether the run is finished, was begun, or never was."""
-        if not (self.folder / "config.yaml").is_file():
-            return "missing"
-        summary = self.folder / "summary.json"
-        if not summary.is_file():
-            return "unfinished"
-        try:
-            finished = json.loads(summary.read_text()).get("status") == "finished"
-        except (ValueError, AttributeError):
-            finished = False
-        return "finished" if finished else "unfinished"
+        return state_of(self.folder)
+
+
+def state_of(folder: Path) -> State:
+    """Whether the run of a folder is finished, was begun, or never was."""
+    if not (folder / "config.yaml").is_file():
+        return "missing"
+    summary = folder / "summary.json"
+    if not summary.is_file():
+        return "unfinished"
+    try:
+        finished = json.loads(summary.read_text()).get("status") == "finished"
+    except (ValueError, AttributeError):
+        finished = False
+    return "finished" if finished else "unfinished"
 
 
 @dataclass(frozen=True)

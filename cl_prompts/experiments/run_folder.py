@@ -6,7 +6,7 @@ import errno
 import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,16 @@ class RunFolder(FolderFiles):
             raise
 
     @classmethod
-    def create(cls, path: Path, settings: Settings, command: str) -> RunFolder:
+    def create(
+        cls, path: Path, settings: Settings, command: str, varied: Sequence[str] = ()
+    ) -> RunFolder:
         """Create a folder with environment and configuration.
+
+        Args:
+            path: of the folder.
+            settings: of the run.
+            command: what was typed to make it.
+            varied: settings in which the runs of that command differ.
 
         Raises:
             InputError: the folder holds something already, or cannot be made.
@@ -101,6 +109,7 @@ class RunFolder(FolderFiles):
                 "format": FORMAT,
                 **environment(settings.device, command),
                 "settings": settings_hash(settings),
+                "varied": list(varied),
             }
             folder.write_json("environment.json", about)
             # Last: with it a folder is one that can be resumed.
@@ -229,6 +238,10 @@ class RunFolder(FolderFiles):
     def command(self) -> str:
         """Command line that made this run, and perhaps others at the same time."""
         return str(self.read_json("environment.json").get("command"))
+
+    def varied(self) -> list[str]:
+        """Dotted names of the settings in which the runs of that command differ."""
+        return list(self.read_json("environment.json").get("varied", ()))
 
     # ------------------------------------------------------------------ metrics and checkpoints
 

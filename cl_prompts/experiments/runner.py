@@ -7,15 +7,16 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.board import compared_settings
 from cl_prompts.experiments.building import Builder, Parts
+from cl_prompts.experiments.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.interruption import Stopped, stop_requests
-from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.plans import Plan, PlannedRun, describe, unfinished_plan
+from cl_prompts.experiments.progress import Watcher, display_on
 from cl_prompts.experiments.run_folder import RunFolder, new_path
 from cl_prompts.experiments.settings import Settings
 from cl_prompts.experiments.summary import results_of
@@ -59,7 +60,11 @@ def resume(path: Path, *, console: Console) -> Iterator[Path]:
         RunError: a fault during a run.
     """
     if (path / "config.yaml").is_file() or not list(path.glob("plan-*.json")):
-        yield _resume_run(path, Builder(), console)
+        folder, settings = RunFolder.resume(path)
+        (label,) = labels_of_runs([settings])
+        with display_on(console, 1) as display, display.run(1, label) as watcher:
+            _continue(folder, settings, Builder(), watcher)
+        yield path
         return
     plan = unfinished_plan(path)
     console.print(f"{path}: {describe(plan.runs)}", highlight=False, soft_wrap=True)
@@ -68,31 +73,59 @@ def resume(path: Path, *, console: Console) -> Iterator[Path]:
 
 def _finish(plan: Plan, builder: Builder, console: Console) -> Iterator[Path]:
     """Execute the runs of a plan that are not finished; yield the folders of all."""
-    for run in plan.runs:
-        if run.state == "unfinished":
-            _resume_run(run.folder, builder, console)
-        elif run.state == "missing":
-            parts = builder.build(run.settings)
-            folder = RunFolder.create(run.folder, run.settings, plan.command)
-            execute(parts, folder, console=console)
-            del parts
-        # Strategy and plugins refer to each other, and hold the cached images of the data set.
-        gc.collect()
-        yield run.folder
+    runs = [run.settings for run in plan.runs]
+    varied = differing_settings(runs)
+    with display_on(console, len(runs)) as display:
+        for number, (run, label) in enumerate(zip(plan.runs, labels_of_runs(runs), strict=True), 1):
+            if run.state != "finished":
+                with display.run(number, label) as watcher:
+                    complete(run, builder, watcher, plan.command, varied)
+            yield run.folder
 
 
-def _resume_run(path: Path, builder: Builder, console: Console) -> Path:
-    folder, settings = RunFolder.resume(path)
+def complete(
+    run: PlannedRun,
+    builder: Builder,
+    watcher: Watcher,
+    command: str,
+    varied: Sequence[str] = (),
+) -> None:
+    """Execute a run that is missing, or continue it at its last checkpoint.
+
+    Args:
+        run: not finished.
+        builder: of its parts.
+        watcher: who is told how it goes on.
+        command: what was typed to make it.
+        varied: settings in which the runs of that command differ.
+
+    Raises:
+        InputError: the run cannot be built or resumed.
+        RunError: a fault during the run.
+    """
+    if run.state == "unfinished":
+        folder, settings = RunFolder.resume(run.folder)
+        _continue(folder, settings, builder, watcher)
+    else:
+        parts = builder.build(run.settings)
+        folder = RunFolder.create(run.folder, run.settings, command, varied)
+        execute(parts, folder, watcher=watcher)
+        del parts
+    # Strategy and plugins refer to each other, and hold the cached images of the data set.
+    gc.collect()
+
+
+def _continue(folder: RunFolder, settings: Settings, builder: Builder, watcher: Watcher) -> None:
+    """Execute what is left of a run that was begun."""
     try:
         parts = builder.build(settings)
     except InputError:
         folder.close()
         raise
-    execute(parts, folder, console=console)
-    return path
+    execute(parts, folder, watcher=watcher)
 
 
-def execute(parts: Parts, folder: RunFolder, *, console: Console) -> None:
+def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
     """Train, evaluate and record one run; the folder is valid however it ends."""
     run = TaskLoop(parts, folder)
     try:
@@ -101,40 +134,29 @@ def execute(parts: Parts, folder: RunFolder, *, console: Console) -> None:
         folder.close()  # no step was made: the folder stays as it is
         raise
     for remark in folder.remarks:
-        console.print(f"note: {remark}", highlight=False, soft_wrap=True)
+        watcher.note(remark)
     with _recorded_end(run), stop_requests() as request:
         start = parts.strategy.samples_seen
         names = list(parts.data.classes)
         tracker = Tracker(folder, parts.anytime, start=start)
         if records is not None:
             tracker.load_state_dict(records, parts.strategy.device)
-        label = f"{label_of(parts.settings.strategy)} seed {parts.settings.seed}"
-        line = ProgressLine(label, run.total, parts.anytime, console, start=start)
+        line = ProgressLine(run.total, parts.anytime, watcher)
         # In front of Avalanche's own plugins: the clock has to stay last.
         position = parts.strategy.plugins.index(parts.anytime) + 1
         parts.strategy.plugins[position:position] = [tracker, line]
         try:
-            with line.bar:
-                tracker.show_stream(json.loads(parts.split.to_json()), names)
-                run.train(tracker, request)
+            line.tell(start)
+            tracker.show_stream(json.loads(parts.split.to_json()), names)
+            run.train(tracker, request)
             if parts.data.multi_label:
                 tracker.show_examples(parts.strategy.model, parts.data.test, names)
-            tracker.finish(results_of(parts), flat_settings(parts.settings), names)
+            tracker.finish(
+                results_of(parts), compared_settings(parts.settings, folder.varied()), names
+            )
         finally:
             tracker.close()
         run.write_summary("finished")
-
-
-def flat_settings(settings: Settings) -> dict[str, Any]:
-    """Settings on one level with dotted keys, for TensorBoard."""
-    flat: dict[str, Any] = {
-        "strategy": settings.strategy,
-        "seed": settings.seed,
-        "stream_seed": settings.stream_seed,
-    }
-    for section in ("dataset", "scenario", "backbone", "evaluation", "options"):
-        flat.update({f"{section}.{k}": v for k, v in getattr(settings, section).items()})
-    return flat
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from cl_prompts.experiments.signatures import (
     strategy_parameters,
 )
 from cl_prompts.experiments.validation import validated
-from cl_prompts.experiments.values import Loader, as_list, as_seed, in_one_line, plain
+from cl_prompts.experiments.values import Loader, as_seed, as_seeds, in_one_line, plain
 
 #: loader processes that one run may have
 MOST_WORKERS = 256
@@ -128,7 +128,7 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
         name: recipe of the package or a YAML file.
         overrides: ``key=value`` texts, see :func:`~cl_prompts.experiments.overrides.override`.
             ``strategy=`` chooses among all strategies; one without settings in the recipe has its
-            defaults.
+            defaults. ``seed=`` takes ranges such as ``1-5``.
 
     Raises:
         InputError: unknown recipe or key, or a value of the wrong type.
@@ -144,7 +144,7 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
         raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
     sections = {section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS}
     options = {strategy: _options(recipe, strategy) for strategy in strategies}
-    seeds = dict.fromkeys(as_seed("seed", seed) for seed in as_list(recipe["seeds"]))
+    seeds = as_seeds("seed", recipe["seeds"])
     if not seeds:
         raise InputError("seeds is empty: give at least one, such as seed=1")
     stream_seed = recipe["stream_seed"]

@@ -1,4 +1,4 @@
-"""Records of a run while it trains: metrics.csv, TensorBoard and a progress line."""
+"""Records of a run while it trains: metrics.csv, TensorBoard and progress."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from avalanche.core import BaseSGDPlugin
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.experiments import pictures
+from cl_prompts.experiments.board import add_layout, add_results
 from cl_prompts.experiments.inside import Inside
+from cl_prompts.experiments.progress import Watcher
 from cl_prompts.experiments.run_folder import EXAMPLES_FILE, RunFolder
 from cl_prompts.experiments.series import stream_view
 from cl_prompts.metrics.continual import Evaluation, class_forgetting, latest_task_accuracy
@@ -42,6 +42,8 @@ class Tracker(BaseSGDPlugin):
         anytime.listeners.append(self.on_evaluation)
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
         self.inside = Inside(folder, self.board, anytime.evaluator)
+        if not start:
+            add_layout(self.board, self.measure)
         self._losses: list[Tensor] = []
         self._samples = start
 
@@ -146,7 +148,13 @@ class Tracker(BaseSGDPlugin):
         settings: Mapping[str, Any],
         class_names: list[str],
     ) -> None:
-        """Draw class accuracy over samples, and write settings with final numbers; then close."""
+        """Draw class accuracy over samples, and write settings with final numbers; then close.
+
+        Args:
+            results: of the run; None for what is not defined for it.
+            settings: that TensorBoard is to compare, by name.
+            class_names: of the data set.
+        """
         points = self.anytime.curve.points() if self.anytime.every else self.anytime.curve.task_ends
         if points:
             matrix = torch.stack([p.by_class for p in points], dim=1).numpy()
@@ -158,9 +166,7 @@ class Tracker(BaseSGDPlugin):
         if auc is not None and points and points[-1].samples_seen < self._samples:
             # The end of the stream is a point of its own.
             self.board.add_scalar(f"{self.measure}/a_auc", auc, self._samples)
-        final = {f"final/{k}": v for k, v in results.items() if v is not None}
-        simple = {k: _simple(v) for k, v in settings.items()}
-        self.board.add_hparams(simple, final, run_name=".")
+        add_results(self.board, self.folder.path, settings, results, self._samples)
         self.close()
 
     def close(self) -> None:
@@ -176,56 +182,33 @@ class Tracker(BaseSGDPlugin):
 
 
 class ProgressLine(BaseSGDPlugin):
-    """Progress of a run in one line: samples, images per second, remaining time and current A_AUC.
+    """Sender of a run's progress to whoever shows it: samples seen and current A_AUC.
 
     Args:
-        label: name of the run.
         total: stream samples of the whole run, epochs included.
         anytime: source of A_AUC.
-        console: where to draw; a quiet console draws nothing.
-        start: samples seen when this process began.
+        watcher: who is told.
     """
 
-    def __init__(
-        self,
-        label: str,
-        total: int,
-        anytime: AnytimeEvaluation,
-        console: Console,
-        *,
-        start: int = 0,
-    ) -> None:
-        """Prepare the line; entering ``bar`` draws it."""
+    def __init__(self, total: int, anytime: AnytimeEvaluation, watcher: Watcher) -> None:
+        """Tell nothing yet."""
         super().__init__()
+        self.total = total
         self.anytime = anytime
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[auc]}"),
-            console=console,
-            disable=console.quiet,
-        )
-        self.task = self.bar.add_task(label, total=total, completed=start, rate="", auc="")
+        self.watcher = watcher
+
+    def tell(self, samples: int) -> None:
+        """Tell how far the run is."""
+        a_auc = self.anytime.a_auc if self.anytime.curve.anytime else None
+        self.watcher.advance(samples, self.total, a_auc)
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Advance."""
-        speed = self.bar.tasks[0].speed
-        self.bar.update(
-            self.task,
-            completed=strategy.samples_seen,
-            rate=f"{speed:.0f} images/s" if speed else "",
-            auc=self._auc(),
-        )
+        self.tell(strategy.samples_seen)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Show A_AUC with the end of the stream as a point, as the table does."""
-        self.bar.update(self.task, auc=self._auc())
-
-    def _auc(self) -> str:
-        return f"A_AUC {100 * self.anytime.a_auc:.1f} %" if self.anytime.curve.anytime else ""
+        """Tell A_AUC with the end of the stream as a point, as the table does."""
+        self.tell(strategy.samples_seen)
 
 
 def _rows(
@@ -234,7 +217,3 @@ def _rows(
     """Rows of metrics.csv for values by class or task; none for NaN."""
     numbered = enumerate(values)
     return [(samples, metric, f"{scope}:{i}", v) for i, v in numbered if not math.isnan(v)]
-
-
-def _simple(value: Any) -> Any:
-    return value if isinstance(value, bool | int | float | str) else str(value)

@@ -15,7 +15,8 @@ from cl_prompts.checks import shown, whole_number
 from cl_prompts.errors import InputError
 
 _DEEPEST = 50  # levels of nesting
-_MOST = 10_000  # values, those that aliases repeat counted each time
+_MOST = 10_000  # values, those that aliases repeat counted each time; seeds of one range
+_RANGE = re.compile(r"(\d{1,20})\s*-\s*(\d{1,20})")
 
 
 class Loader(yaml.SafeLoader):
@@ -140,6 +141,31 @@ def as_seed(key: str, value: Any) -> int:
         InputError: anything else.
     """
     return whole_number(key, value, 0, 2**63 - 1, of="2^63 - 1")
+
+
+def as_seeds(key: str, value: Any) -> list[int]:
+    """Seeds from one, a list, a text ``1,2`` or ranges such as ``1-5``; each once.
+
+    >>> as_seeds("seed", "1-3,7")
+    [1, 2, 3, 7]
+
+    Raises:
+        InputError: anything else, or a range that runs backwards or is too long.
+    """
+    found: dict[int, None] = {}
+    for part in as_list(value):
+        ends = _RANGE.fullmatch(part) if isinstance(part, str) else None
+        if ends is None:
+            found[as_seed(key, part)] = None
+            continue
+        first, last = (as_seed(key, int(end)) for end in ends.groups())
+        if not 0 <= last - first < _MOST:
+            raise InputError(
+                f"{key} has the range {shown(part)}: it should run upwards, over at most"
+                f" {_MOST:,} seeds"
+            )
+        found.update(dict.fromkeys(range(first, last + 1)))
+    return list(found)
 
 
 def plain(value: Any) -> Any:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.results import results_table
 from cl_prompts.experiments.runs import collect
-from cl_prompts.experiments.tracking import ProgressLine
-from tests.experiments.commands import PROBE, rows, run, summary
+from tests.experiments.commands import PROBE, rows, summary
 
 
 @pytest.mark.parametrize(
@@ -41,21 +40,17 @@ def test_pictures_and_histograms(mvp_run: Path) -> None:
 
 
 def test_one_a_auc_in_the_progress_line_the_table_and_tensorboard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shown: list[str] = []
-    plain = ProgressLine.after_training_exp
-
-    def after_training_exp(self: ProgressLine, strategy: Any, **kwargs: Any) -> None:
-        plain(self, strategy, **kwargs)
-        shown.append(self.bar.tasks[0].fields["auc"])
-
-    monkeypatch.setattr(ProgressLine, "after_training_exp", after_training_exp)
     # The stream does not end at an anytime point: its end is a point of its own.
-    code, (folder,) = run(tmp_path, "digits", *PROBE, "every=130")
-    assert code == 0
+    assert main(["run", "digits", *PROBE, "every=130", "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    (folder,) = (file.parent for file in tmp_path.rglob("summary.json"))
     auc = summary(folder)["results"]["a_auc"]
-    assert shown[-1] == f"A_AUC {100 * auc:.1f} %"
+    (line,) = (
+        line for line in told if line.startswith("run 1 of 1, linear_probe seed 3, finished")
+    )
+    assert line.endswith(f", A_AUC {100 * auc:.1f}")
     (row,) = results_table(collect([folder]))
     assert row.cells[2] == f"{100 * auc:.1f} -"
     points = [float(r[3]) for r in rows(folder) if r[1:3] == ["anytime_accuracy", "seen"]]

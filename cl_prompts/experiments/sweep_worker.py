@@ -1,0 +1,164 @@
+"""The process of a sweep that executes runs, one after the other, and tells how they go."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cl_prompts.experiments.building import Builder
+    from cl_prompts.experiments.plans import PlannedRun
+
+#: what numeric libraries read when they are loaded
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_SECONDS_PER_MESSAGE = 0.25
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to execute.
+
+    Attributes:
+        run: that run.
+        command: what was typed to make it.
+        varied: settings in which the runs of that command differ.
+    """
+
+    run: PlannedRun
+    command: str
+    varied: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """Progress of the run, see :meth:`~cl_prompts.experiments.progress.Watcher.advance`."""
+
+    samples: int
+    total: int
+    a_auc: float | None
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A remark on the run."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of the run.
+
+    Attributes:
+        fault: why it failed; None if it is finished.
+        traceback: of a fault that nobody foresaw.
+        stopped: a signal ended it.
+    """
+
+    fault: str | None = None
+    traceback: str = ""
+    stopped: bool = False
+
+    @property
+    def last(self) -> bool:
+        """Whether the process ends: what broke the run may have broken it, too."""
+        return self.stopped or bool(self.traceback)
+
+
+Message = Advanced | Noted | Ended
+
+
+def work(connection: Connection, threads: int | None) -> None:
+    """Execute runs until None comes in their place; the main function of a process.
+
+    Where the sweep dies, its end of the connection closes: a run under way is stopped as by
+    SIGTERM, with its state saved.
+
+    Args:
+        connection: brings jobs, and takes messages.
+        threads: of this process; None for as many as it wants.
+    """
+    os.setsid()  # Ctrl-C is for the sweep, which stops its processes itself
+    if threads is not None:
+        os.environ.update(dict.fromkeys(_THREADS, str(threads)))
+    import torch
+
+    from cl_prompts.experiments.cli import quieten_libraries
+
+    quieten_libraries()
+    from cl_prompts.experiments.building import Builder
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, jobs), daemon=True).start()
+    builder = Builder()
+    while (job := jobs.get()) is not None:
+        sender = _Sender(connection)
+        ended = _execute(job, builder, sender)
+        sender.send(ended)
+        if ended.last:
+            return
+
+
+def _receive(connection: Connection, jobs: queue.SimpleQueue[Job | None]) -> None:
+    """Pass jobs on, until there are no more."""
+    job: Job | None
+    while True:
+        try:
+            job = connection.recv()
+        except (EOFError, OSError):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        jobs.put(job)
+        if job is None:
+            return
+
+
+def _execute(job: Job, builder: Builder, sender: _Sender) -> Ended:
+    """Execute a run; every fault is told to the sweep, which goes on with other runs."""
+    from cl_prompts.errors import InputError, RunError
+    from cl_prompts.experiments.interruption import Stopped
+    from cl_prompts.experiments.runner import complete
+
+    try:
+        complete(job.run, builder, sender, job.command, job.varied)
+    except (InputError, RunError) as error:
+        return Ended(str(error))
+    except Stopped as error:
+        return Ended(f"stopped by signal {error.number}", stopped=True)
+    except Exception as error:
+        return Ended(f"{type(error).__name__}: {error}", traceback.format_exc())
+    return Ended()
+
+
+class _Sender:
+    """Watcher that sends what it is told to the sweep, progress a few times a second."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._advanced = -math.inf
+
+    def send(self, message: Message) -> None:
+        # A sweep that died hears nothing: _receive, which learns of it, stops the run.
+        with contextlib.suppress(BrokenPipeError):
+            self._connection.send(message)
+
+    def note(self, sentence: str) -> None:
+        self.send(Noted(sentence))
+
+    def advance(self, samples: int, total: int, a_auc: float | None) -> None:
+        now = time.monotonic()
+        if samples >= total or now - self._advanced >= _SECONDS_PER_MESSAGE:
+            self._advanced = now
+            self.send(Advanced(samples, total, a_auc))

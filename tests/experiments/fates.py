@@ -1,0 +1,42 @@
+"""A strategy that meets a fate in the middle of a run, once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from cl_prompts.errors import RunError
+from cl_prompts.strategies.linear_probe import LinearProbe
+
+#: environment variable with a folder; a file in it, named by a seed, holds the fate of that run
+FATES = "CL_PROMPTS_TEST_FATES"
+AT = 60  # samples
+
+
+class Fated(LinearProbe):
+    """A linear probe that does once, in the middle of its run, what a file says."""
+
+    def after_batch(self, samples: int) -> None:
+        """Meet the fate."""
+        super().after_batch(samples)
+        file = Path(os.environ[FATES]) / str(self.seed)
+        if self.samples_seen < AT or not file.is_file():
+            return
+        fate = file.read_text()
+        if fate != "fails":
+            file.unlink()
+        meet(fate)
+
+
+def meet(fate: str) -> Any:
+    """Do what a fate says."""
+    if fate == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif fate == "stops the sweep":
+        os.kill(os.getppid(), signal.SIGTERM)
+    elif fate == "fails":
+        raise RunError("the disk is full")
+    elif fate == "breaks":
+        raise ZeroDivisionError("nobody foresaw this")
