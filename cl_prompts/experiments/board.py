@@ -78,7 +78,9 @@ def add_results(
 ) -> None:
     """Write settings and final numbers of a run, for the tab "HParams".
 
-    torch's ``add_hparams`` is not used: it writes truth values as numbers.
+    torch's ``add_hparams`` is not used: it writes truth values as numbers, and the columns of the
+    table, of which TensorBoard takes those of the first run that it finds. Without them it finds
+    the settings of all runs.
 
     Args:
         board: writer of the run.
@@ -89,9 +91,6 @@ def add_results(
     """
     final = {f"final/{name}": value for name, value in results.items() if value is not None}
     writer: Any = board.file_writer  # its type says None, too, which holds before any event
-    kinds = [hparams.HParam(name) for name in settings]
-    metrics = [hparams.Metric(name) for name in final]
-    writer.add_summary(hparams.hparams_config_pb(hparams=kinds, metrics=metrics))
     writer.add_summary(hparams.hparams_pb(dict(settings), trial_id="/".join(folder.parts[-3:])))
     for name, value in final.items():
         board.add_scalar(name, value, samples)

@@ -39,9 +39,7 @@ def test_settings_have_their_types(tmp_path: Path) -> None:
         "lr": "number_value",
     }
     assert start.hparams["options.ema"].bool_value is True
-    about = found["_hparams_/experiment"].experiment
-    assert [info.name for info in about.hparam_infos] == list(settings)
-    assert [info.name.tag for info in about.metric_infos] == ["final/a_auc"]
+    assert set(found) == {"_hparams_/session_start_info", "_hparams_/session_end_info"}
     end = found["_hparams_/session_end_info"].session_end_info
     assert end.status == STATUS_SUCCESS
     (event,) = EventAccumulator(str(tmp_path)).Reload().Scalars("final/a_auc")

@@ -461,3 +461,13 @@ def test_files_have_the_modes_that_the_umask_leaves(mvp_run: Path) -> None:
     modes = {file.name: file.stat().st_mode & 0o777 for file in mvp_run.iterdir()}
     assert "learned.safetensors" in modes
     assert set(modes.values()) == {0o666 & ~mask}
+
+
+def test_what_differs_between_runs_of_a_command_is_kept(tmp_path: Path) -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    folder = RunFolder.create(tmp_path / "run", settings, "", ["seed", "options.lr"])
+    assert folder.varied() == ["seed", "options.lr"]
+    folder.close()
+    folder, _ = RunFolder.resume(tmp_path / "run")
+    assert folder.varied() == ["seed", "options.lr"]
+    folder.close()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.values import as_list, as_names, as_seed, parsed, plain
+from cl_prompts.experiments.values import as_list, as_names, as_seed, as_seeds, parsed, plain
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,24 @@ def test_seeds() -> None:
 
 def test_plain_values_are_what_yaml_can_store() -> None:
     assert plain({"a": (1, Path("x")), "b": [(2,)]}) == {"a": [1, "x"], "b": [[2]]}
+
+
+@pytest.mark.parametrize(
+    ("value", "seeds"),
+    [
+        (3, [3]),
+        ("1-3", [1, 2, 3]),
+        ("1 - 2, 7,2", [1, 2, 7]),
+        ([1, "4-5"], [1, 4, 5]),
+        ("6-6", [6]),
+        ([], []),
+    ],
+)
+def test_seeds_and_ranges_of_seeds(value: Any, seeds: list[int]) -> None:
+    assert as_seeds("seed", value) == seeds
+
+
+@pytest.mark.parametrize("value", ["3-1", "0-10000", "-1", "1-2-3", "1-", "a-b", 1.5, None, "1--2"])
+def test_what_is_no_seed_is_refused(value: Any) -> None:
+    with pytest.raises(InputError, match="^seed "):
+        as_seeds("seed", value)
