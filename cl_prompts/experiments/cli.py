@@ -15,6 +15,7 @@ from cl_prompts.checks import short
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.actions import ACTIONS
 from cl_prompts.experiments.arguments import parsed
+from cl_prompts.experiments.libraries import quieten_libraries
 
 #: errors of the system that say that a path is wrong
 _OF_PATHS = {
@@ -75,14 +76,6 @@ def _silenced(quiet: bool) -> Iterator[None]:
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def quieten_libraries() -> None:
-    """Silence warnings of dependencies that users of this command can do nothing about."""
-    for message in ("no QP solver", ".*wandb.*", "No loggers specified"):
-        warnings.filterwarnings("ignore", message=message)
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 if __name__ == "__main__":

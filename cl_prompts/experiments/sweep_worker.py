@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from cl_prompts.experiments.libraries import quieten_libraries
+
 if TYPE_CHECKING:
     from cl_prompts.experiments.building import Builder
     from cl_prompts.experiments.plans import PlannedRun
@@ -91,11 +93,9 @@ def work(connection: Connection, threads: int | None) -> None:
     os.setsid()  # Ctrl-C is for the sweep, which stops its processes itself
     if threads is not None:
         os.environ.update(dict.fromkeys(_THREADS, str(threads)))
+    quieten_libraries()
     import torch
 
-    from cl_prompts.experiments.cli import quieten_libraries
-
-    quieten_libraries()
     from cl_prompts.experiments.building import Builder
 
     if threads is not None:

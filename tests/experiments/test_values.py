@@ -69,5 +69,5 @@ def test_seeds_and_ranges_of_seeds(value: Any, seeds: list[int]) -> None:
 
 @pytest.mark.parametrize("value", ["3-1", "0-10000", "-1", "1-2-3", "1-", "a-b", 1.5, None, "1--2"])
 def test_what_is_no_seed_is_refused(value: Any) -> None:
-    with pytest.raises(InputError, match="^seed "):
+    with pytest.raises(InputError, match=r"^seed "):
         as_seeds("seed", value)
