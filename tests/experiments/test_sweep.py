@@ -57,10 +57,11 @@ def table_in(text: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_a_killed_process_changes_no_number(
     tmp_path: Path, fates: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Real processes, two at a time; one is killed in the middle of a run, which goes on."""
+    """Two processes; one is killed in the middle of a run, which goes on in a third one."""
     settings = [*TWO, "checkpoint_every=32"]
     assert main(["run", "digits", *settings, "--out", str(tmp_path / "whole")]) == 0
     want = table_in(capsys.readouterr().out)
