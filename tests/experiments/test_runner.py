@@ -20,6 +20,7 @@ from cl_prompts.datasets.readers import Source
 from cl_prompts.experiments import files, runner
 from cl_prompts.experiments.building import Builder
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.progress import Display
 from cl_prompts.experiments.recipe_files import load_recipe, recipe_names
 from cl_prompts.experiments.run_folder import RunFolder
 from cl_prompts.experiments.settings import plan
@@ -374,7 +375,8 @@ def test_every_shipped_recipe_trains_and_evaluates(
         parts = builder.build(settings)
         assert parts.data.train[0][0].shape == (3, 32, 32)
         folder = RunFolder.create(tmp_path / settings.strategy, settings, "")
-        runner.execute(parts, folder, console=Console(quiet=True))
+        with Display(Console(quiet=True), 1).run(1, "run") as watcher:
+            runner.execute(parts, folder, watcher=watcher)
         said = summary(folder.path)
         assert said["status"] == "finished"
         assert 0 <= said["results"]["map_last" if dataset in MULTI_LABEL else "a_last"] <= 1

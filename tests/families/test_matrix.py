@@ -14,6 +14,7 @@ from rich.console import Console
 from cl_prompts.errors import InputError
 from cl_prompts.experiments import runner
 from cl_prompts.experiments.building import Builder
+from cl_prompts.experiments.progress import Display
 from cl_prompts.experiments.run_folder import RunFolder
 from cl_prompts.experiments.settings import Settings, plan
 from cl_prompts.scenarios.registry import SCENARIOS
@@ -96,7 +97,8 @@ def test_a_linear_probe_runs_from_one_end_to_the_other(
 ) -> None:
     parts = builder.build(settings_of("linear_probe", scenario))
     folder = RunFolder.create(tmp_path / "run", parts.settings, "")
-    runner.execute(parts, folder, console=Console(quiet=True))
+    with Display(Console(quiet=True), 1).run(1, "run") as watcher:
+        runner.execute(parts, folder, watcher=watcher)
     said = json.loads((folder.path / "summary.json").read_text())
     assert (said["status"], said["scenario"], len(said["task_ends"])) == ("finished", scenario, 2)
     assert 0.1 < said["results"]["map_last" if SCENARIOS[scenario].multi_label else "a_last"] <= 1
