@@ -24,6 +24,7 @@ from cl_prompts.datasets.labels import (
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_sets import ClassSet
+from cl_prompts.scenarios.marks import marked
 from cl_prompts.scenarios.multi_hot import MaskedLabels, MultiHotTargets
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import Split
@@ -53,7 +54,8 @@ class LazyStream(SequenceCLStream):
         rows: per experience the data-set rows in stream order.
         present: which classes each experience shows, (experiences, classes) bool.
         task_labels: set ``task_label`` and ``task_labels`` on experiences.
-        marks: further attributes that all experiences get.
+        marks: further attributes that all experiences get, ``ordered`` and ``boundaries`` among
+            them.
         joint_data: makes the data set that shows the labels of these classes, (classes,) bool, for
             :meth:`joint`.
     """
@@ -95,9 +97,8 @@ class LazyStream(SequenceCLStream):
     def _build(self, index: int) -> DatasetExperience:
         rows = self._rows[index]
         # A list: Avalanche needs a hundred times longer for a tensor of indices.
-        experience = DatasetExperience(
-            dataset=self._data[index].subset(rows.tolist()), current_experience=index
-        )
+        data = marked(self._data[index].subset(rows.tolist()), self._marks)
+        experience = DatasetExperience(dataset=data, current_experience=index)
         experience.origin_stream = self._whole
         experience.indices = rows
         for name, value in {**self._timeline(index), **self._marks}.items():
