@@ -24,7 +24,7 @@ from cl_prompts.datasets.labels import (
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_sets import ClassSet
-from cl_prompts.scenarios.marks import marked
+from cl_prompts.scenarios.marks import marks_of_stream, with_positions
 from cl_prompts.scenarios.multi_hot import MaskedLabels, MultiHotTargets
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import Split
@@ -54,8 +54,7 @@ class LazyStream(SequenceCLStream):
         rows: per experience the data-set rows in stream order.
         present: which classes each experience shows, (experiences, classes) bool.
         task_labels: set ``task_label`` and ``task_labels`` on experiences.
-        marks: further attributes that all experiences get, ``ordered`` and ``boundaries`` among
-            them.
+        marks: further attributes that all experiences get.
         joint_data: makes the data set that shows the labels of these classes, (classes,) bool, for
             :meth:`joint`.
     """
@@ -97,7 +96,7 @@ class LazyStream(SequenceCLStream):
     def _build(self, index: int) -> DatasetExperience:
         rows = self._rows[index]
         # A list: Avalanche needs a hundred times longer for a tensor of indices.
-        data = marked(self._data[index].subset(rows.tolist()), self._marks)
+        data = with_positions(self._data[index].subset(rows.tolist()))
         experience = DatasetExperience(dataset=data, current_experience=index)
         experience.origin_stream = self._whole
         experience.indices = rows
@@ -163,8 +162,8 @@ def single_label_streams(
         split.counts, count_classes(labels, split.tasks, n_classes)
     ):
         raise _misfit(split)
-    train = [_single_label_data(data[0], labels)] * split.n_tasks
-    test = [_single_label_data(data[1], test_labels)]
+    train = [_single_label_data(data[0], labels, split)] * split.n_tasks
+    test = [_single_label_data(data[1], test_labels, split)]
     test_rows = [np.arange(len(test_labels))]
     present = np.bincount(test_labels)[None] > 0
     shared: dict[str, Any] = {"task_labels": task_labels, "marks": _marks(split)}
@@ -206,14 +205,14 @@ def multi_label_streams(
         split = tested
     elif split != tested:
         raise InputError("the split does not fit test.targets: it was made with other test_labels")
-    train = [_multi_label_data(data[0], matrix, mask) for mask in split.visible]
+    train = [_multi_label_data(data[0], matrix, mask, split) for mask in split.visible]
     if split.boundaries:
         shown = split.seen
         rows = [split.test_indices(task) for task in range(split.n_tasks)]
     else:
         shown = np.ones((1, split.n_classes), dtype=bool)
         rows = [np.flatnonzero(test_matrix.any(axis=1))]
-    test = [_multi_label_data(data[1], test_matrix, mask) for mask in shown]
+    test = [_multi_label_data(data[1], test_matrix, mask, split) for mask in shown]
     marks = _marks(split)
     test_marks = {**marks, "overlapping": split.boundaries}
     return split, [
@@ -224,7 +223,7 @@ def multi_label_streams(
             split.visible,
             task_labels=task_labels,
             marks=marks,
-            joint_data=lambda visible: _multi_label_data(data[0], matrix, visible),
+            joint_data=lambda visible: _multi_label_data(data[0], matrix, visible, split),
         ),
         LazyStream("test", test, rows, shown, task_labels=task_labels, marks=test_marks),
     ]
@@ -248,14 +247,20 @@ def _same_classes(train: int, test: int) -> None:
         )
 
 
-def _single_label_data(data: Any, labels: np.ndarray) -> TaskAwareSupervisedClassificationDataset:
+def _single_label_data(
+    data: Any, labels: np.ndarray, split: Split
+) -> TaskAwareSupervisedClassificationDataset:
     """Avalanche's data set over ``data``, items ``(x, y, 0)``, with labels (n,) int64."""
-    attributes = [DataAttribute(_Labels(labels), "targets"), TaskLabels(_Zeros(len(labels)))]
+    attributes = [
+        DataAttribute(_Labels(labels), "targets"),
+        TaskLabels(_Zeros(len(labels))),
+        *marks_of_stream(split, len(labels)),
+    ]
     return TaskAwareSupervisedClassificationDataset([data], data_attributes=attributes)
 
 
 def _multi_label_data(
-    data: Any, matrix: np.ndarray, mask: np.ndarray
+    data: Any, matrix: np.ndarray, mask: np.ndarray, split: MultiLabelSplit
 ) -> TaskAwareSupervisedClassificationDataset:
     """Avalanche's data set over ``data``, items ``(x, y, 0)``.
 
@@ -263,9 +268,11 @@ def _multi_label_data(
         data: map-style data set whose items open with the image.
         matrix: its labels, (n, C) uint8 zeros and ones.
         mask: classes that are visible, (C,) bool; y is 0 elsewhere.
+        split: of the stream.
     """
     targets = MultiHotTargets(matrix, mask=mask)
-    attributes = [targets, TaskLabels(_Zeros(len(matrix)))]
+    zeros = TaskLabels(_Zeros(len(matrix)))
+    attributes = [targets, zeros, *marks_of_stream(split, len(matrix))]
     return TaskAwareSupervisedClassificationDataset(
         [MaskedLabels(data, targets)], data_attributes=attributes
     )
