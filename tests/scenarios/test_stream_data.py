@@ -11,7 +11,7 @@ from avalanche.benchmarks.scenarios.dataset_scenario import split_validation_cla
 from avalanche.benchmarks.scenarios.online import split_continuous_linear_decay_stream
 
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios.marks import CARRIED
+from cl_prompts.scenarios.stream_data import CARRIED
 from cl_prompts.strategies.base.experience import check_order, mark_of
 from tests.toys import benchmark, make
 
