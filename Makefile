@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: run test quick check bench bench-scale soak format clean
+.PHONY: run test quick check bench bench-scale soak format docs oldest newest sdist clean
 
 run: $(READY)  ## the main job: MVP and what matters beside it on the embedded default, then a report
 	$(BIN)/cl-prompts run digits
@@ -32,10 +32,36 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Venvs of their own, several GiB each. TESTS="-m 'not slow' tests/backbones" for a part.
+TESTS ?= tests
+oldest: RESOLUTION = lowest-direct
+newest: RESOLUTION = highest
+oldest newest:  ## tests on the oldest, or the newest, dependencies that pyproject.toml allows
+	$(PYTHON) -m venv .venv-$@
+	.venv-$@/bin/python -m pip install uv
+	.venv-$@/bin/uv pip compile pyproject.toml --extra test --resolution $(RESOLUTION) \
+		--python .venv-$@/bin/python --no-annotate --output-file .venv-$@/pins.txt
+	.venv-$@/bin/uv pip install --python .venv-$@/bin/python -r .venv-$@/pins.txt
+	.venv-$@/bin/uv pip install --python .venv-$@/bin/python --no-deps -e .
+	.venv-$@/bin/python -m pytest -n 2 $(TESTS)
+
+docs: .venv-docs/.ready  ## the site of all pages and docstrings, in site/; a warning fails
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet
+
+# mkdocs reads docstrings without importing the package, so it needs no torch.
+.venv-docs/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install "mkdocs>=1.6,<2" "mkdocs-material>=9.5" "mkdocstrings[python]>=0.26"
+	touch $@
+
+sdist: $(READY)  ## the archive of sources, from which the tests run
+	$(BIN)/python -m pip install build
+	$(BIN)/python -m build --sdist
+
 $(READY): pyproject.toml setup.cfg
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -e ".[dev]"
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

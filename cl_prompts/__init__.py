@@ -5,9 +5,5 @@
 of; they need no Avalanche.
 """
 
-from importlib.metadata import PackageNotFoundError, version
-
-try:
-    __version__ = version("cl-prompts")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+#: the one place of the version; pyproject.toml reads it here
+__version__ = "0.2.0"

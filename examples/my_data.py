@@ -3,7 +3,7 @@
     python examples/my_data.py
 
 Here the data are two colours of noise; replace ``Pictures`` by your data set. Items are (image,
-label) with images (3, size, size) in [0, 1], always the same for an index in the test set.
+label) with RGB images (3, size, size) in [0, 1], always the same for an index in the test set.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> N
     """Resolve a normalisation setting to mean and std.
 
     Args:
-        name: ``"checkpoint"`` (what the weights were trained with), ``"none"`` ([0, 1] as it is),
+        name: ``"checkpoint"`` (what the weights were trained with), ``"none"`` (as the images come:
+            for weights that were trained on [0, 1], and for data sets that normalise),
             ``"imagenet"``, or a pair (mean, std) of three numbers each.
         vit: the model, for its checkpoint's values.
 

@@ -11,9 +11,11 @@ from cl_prompts.errors import InputError
 
 #: How far pixels may lie outside of [0, 1]: bicubic resizing overshoots at edges.
 OVERSHOOT = 0.1
+#: How far from 0 normalised pixels may lie: no standard deviation in use is as small as 1/20.
+FARTHEST = 20.0
 
 
-def check_pixels(images: Any, size: int) -> None:
+def check_pixels(images: Any, size: int, *, normalised: bool = False) -> None:
     """Refuse a batch of images that a backbone would take, and misunderstand.
 
     Reads the smallest and the greatest pixel, which makes a GPU wait: meant for the first batch.
@@ -24,8 +26,11 @@ def check_pixels(images: Any, size: int) -> None:
     cl_prompts.errors.InputError: images are uint8: give floats in [0, 1], as images.float() / 255
 
     Args:
-        images: (batch, 3, size, size), floating-point, in [0, 1]; normalisation is the backbone's.
+        images: (batch, 3, size, size), RGB, floating-point, in [0, 1]; normalisation is the
+            backbone's.
         size: side of the backbone's images, in pixels.
+        normalised: the backbone leaves normalisation to the caller (``normalisation="none"``), so
+            that pixels may lie between -20 and 20.
 
     Raises:
         InputError: no tensor, another type, shape or size, NaN, or pixels beyond [0, 1]
@@ -44,10 +49,12 @@ def check_pixels(images: Any, size: int) -> None:
     low, high = (value.item() for value in torch.aminmax(images.detach()))
     if not (abs(low) < float("inf") and abs(high) < float("inf")):
         raise InputError("images hold NaN or infinite pixels: look at the data set's transforms")
+    if normalised and max(-low, high) <= FARTHEST:
+        return
     if low < -OVERSHOOT:
         raise InputError(
             f"pixels reach from {low:.3g} to {high:.3g}: give images in [0, 1] and leave out the"
-            " normalisation, which the backbone does"
+            ' normalisation, which the backbone does unless created with normalisation="none"'
         )
     if high > 1 + OVERSHOOT:
         raise InputError(

@@ -35,7 +35,7 @@ class FrozenViT(nn.Module):
             LayerScale, ``no_embed_class`` and ``dynamic_img_size`` are fine. It is taken over:
             frozen, brought to the precision, and its classifier head dropped; pass a copy if you
             need it otherwise.
-        normalisation: per-channel mean and std applied to images in [0, 1].
+        normalisation: per-channel mean and std applied to RGB images in [0, 1].
             ``((0, 0, 0), (1, 1, 1))`` is that of many published recipes, which feed [0, 1] as it
             is.
         precision: ``"fp32"`` or ``"bf16"``; bf16 stores the frozen weights and runs the blocks in
@@ -99,6 +99,12 @@ class FrozenViT(nn.Module):
         return int(self.vit.patch_embed.img_size[0])
 
     @property
+    def normalises(self) -> bool:
+        """Whether images in [0, 1] are normalised here; with ``normalisation="none"`` they are
+        taken as they come."""
+        return bool((self.mean != 0).any() or (self.std != 1).any())
+
+    @property
     def n_tokens(self) -> int:
         """Length of the unprompted sequence: class token, registers, patches."""
         return int(self.vit.patch_embed.num_patches + self.vit.num_prefix_tokens)
@@ -119,7 +125,7 @@ class FrozenViT(nn.Module):
         return twin
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images (batch, 3, size, size) in [0, 1] -> tokens (batch, n_tokens, dim), the input
+        """RGB images (batch, 3, size, size) in [0, 1] -> tokens (batch, n_tokens, dim), the input
         of block 0."""
         x = ((images - self.mean) / self.std).to(PRECISIONS[self.precision])
         x = self.vit.patch_embed(x)

@@ -32,7 +32,7 @@ IMAGENET_STD: Statistics = (0.229, 0.224, 0.225)
 
 
 class ImageSet(Dataset):
-    """Images and labels, map-style: ``[i] -> (float32 image (3, size, size) in [0, 1], label)``.
+    """Images and labels, map-style: ``[i] -> (RGB image (3, size, size) in [0, 1], label)``.
 
     The label is an int, or in a multi-label set a float32 tensor (C,) of zeros and ones.
 
@@ -252,7 +252,7 @@ def as_dataset(
     """A ``DataSet`` from any two map-style data sets with ``.targets``; no image is touched.
 
     Args:
-        train, test: ``len``, ``[i] -> (float32 image (3, size, size) in [0, 1], ...)`` and
+        train, test: ``len``, ``[i] -> (float32 RGB image (3, size, size) in [0, 1], ...)`` and
             ``.targets``: one integer 0..C-1 per image, or, for a multi-label set, a row of C zeros
             and ones per image. A multi-label set may have ``.ignored`` too, (n, C) bool: pairs of
             image and class that average precision leaves out. Their transforms stay theirs; see

@@ -70,7 +70,7 @@ def load_entry(
 
 def fixed_transform(name: str, image_size: int, crop: Crop | None = None) -> ImageTransform:
     """What the test images of a registered data set go through: uint8 (3, height, width) in,
-    float32 (3, image_size, image_size) in [0, 1] out.
+    float32 (3, image_size, image_size) in [0, 1], RGB out.
 
     Args:
         name: key in the registry.

@@ -87,7 +87,8 @@ class Builder:
         data, backbone = self._data_and_backbone(settings)
         if is_dotted(settings.dataset["name"]):
             # A test image, since looking at a training image would draw an augmentation.
-            check_pixels(data.test[0][0][None], backbone.image_size)
+            first = data.test[0][0][None]
+            check_pixels(first, backbone.image_size, normalised=not backbone.normalises)
         split = split_of(settings, data)
         kind = strategy_class(settings.strategy)
         plain = kind.plain_images and not settings.options.get("augmented_views")

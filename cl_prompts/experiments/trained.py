@@ -97,7 +97,8 @@ class TrainedRun:
 
     def _batches(self, images: Any, size: int) -> Iterator[Tensor]:
         if isinstance(images, Tensor):
-            check_pixels(images, self.image_size)
+            normalises = self.strategy.model.backbone.normalises
+            check_pixels(images, self.image_size, normalised=not normalises)
             yield from images.split(size)
             return
         paths = [images] if isinstance(images, str | Path) else list(images)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cl_prompts.backbones.fingerprint import state_hash, weights_hash
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
-from cl_prompts.models.heads import mask_unseen
+from cl_prompts.models.heads import finite, mask_unseen
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads
 from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.selectors import Selection
@@ -102,6 +102,10 @@ class ContinualModel(nn.Module):
     whitening: FeatureWhitening | None
     slow: SlowHeads | None
     """Slow heads that decide with the head in evaluation, or None."""
+
+    finite_forward: bool = False
+    """Whether ``model(images)`` gives unseen classes a large finite negative score instead of
+    -inf, for code that squares or differentiates it."""
 
     score_threshold: float | None = None
     """Where the scores of a multi-label model are no logits: the score above which a label counts
@@ -218,8 +222,9 @@ class ContinualModel(nn.Module):
         """Prepare the same again in a model with the same parameters; it counts as no work."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (batch, 3, size, size) in [0, 1] -> logits (batch, n_classes)."""
-        return self.run(images).logits
+        """Images (batch, 3, size, size) in [0, 1], RGB -> logits (batch, n_classes)."""
+        logits = self.run(images).logits
+        return finite(logits) if self.finite_forward else logits
 
     def learned_state(self) -> dict[str, Tensor]:
         """All state but the frozen backbone's: prompts, keys, counts, masks, head, seen classes."""

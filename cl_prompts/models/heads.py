@@ -18,6 +18,11 @@ RowInit = Literal["uniform", "small"]
 """How the rows of a cosine head begin."""
 
 
+def finite(logits: Tensor) -> Tensor:
+    """Logits (batch, classes) with ``FINITE_MASK`` in place of -inf."""
+    return logits.masked_fill(logits == float("-inf"), FINITE_MASK)
+
+
 def linear_head(dim: int, n_classes: int) -> nn.Linear:
     """Linear head with one row per data-set label; weights from a truncated normal of std 0.02,
     biases 0 (the ViT's own initialisation)."""

@@ -184,9 +184,11 @@ def benchmark_from_split(
     not before), ``recurring_future_classes`` (seen so far and coming again); ``indices`` (data-set
     rows in stream order); and three flags. ``ordered``: the order of samples is part of the
     scenario. Avalanche's own strategies shuffle unless told not to: train them with
-    ``strategy.train(experience, shuffle=False)`` then. ``boundaries``: the learner is told where
-    tasks begin and end. ``overlapping``: experiences of this stream share samples with others of it
-    that are meant to be evaluated one at a time.
+    ``strategy.train(experience, shuffle=False)`` then, and give them the plugin ``KeepOrder``,
+    which refuses to shuffle. ``boundaries``: the learner is told where tasks begin and end.
+    ``overlapping``: experiences of this stream share samples with others of it that are meant to be
+    evaluated one at a time. The data set carries the first two along into experiences that
+    Avalanche makes of it, such as ``benchmark_with_validation_stream``.
 
     Tasks may be empty. With ``shuffle=False`` Naive, Replay, EWC, LwF and most others of
     Avalanche's strategies pass over an empty experience; DER and AGEM, which build a memory from

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from avalanche.benchmarks import DatasetExperience
 from avalanche.benchmarks.scenarios.generic_scenario import SequenceCLStream
 from avalanche.benchmarks.utils import (
-    DataAttribute,
     TaskAwareSupervisedClassificationDataset,
-    TaskLabels,
 )
-from avalanche.benchmarks.utils.flat_data import ConstantSequence
 
 from cl_prompts.datasets.labels import (
     check_label_matrix,
@@ -24,9 +21,13 @@ from cl_prompts.datasets.labels import (
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_sets import ClassSet
-from cl_prompts.scenarios.multi_hot import MaskedLabels, MultiHotTargets
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import Split
+from cl_prompts.scenarios.stream_data import (
+    multi_label_data,
+    single_label_data,
+    with_positions,
+)
 
 
 class LazyStream(SequenceCLStream):
@@ -95,9 +96,8 @@ class LazyStream(SequenceCLStream):
     def _build(self, index: int) -> DatasetExperience:
         rows = self._rows[index]
         # A list: Avalanche needs a hundred times longer for a tensor of indices.
-        experience = DatasetExperience(
-            dataset=self._data[index].subset(rows.tolist()), current_experience=index
-        )
+        data = with_positions(self._data[index].subset(rows.tolist()))
+        experience = DatasetExperience(dataset=data, current_experience=index)
         experience.origin_stream = self._whole
         experience.indices = rows
         for name, value in {**self._timeline(index), **self._marks}.items():
@@ -162,8 +162,8 @@ def single_label_streams(
         split.counts, count_classes(labels, split.tasks, n_classes)
     ):
         raise _misfit(split)
-    train = [_single_label_data(data[0], labels)] * split.n_tasks
-    test = [_single_label_data(data[1], test_labels)]
+    train = [single_label_data(data[0], labels, split)] * split.n_tasks
+    test = [single_label_data(data[1], test_labels, split)]
     test_rows = [np.arange(len(test_labels))]
     present = np.bincount(test_labels)[None] > 0
     shared: dict[str, Any] = {"task_labels": task_labels, "marks": _marks(split)}
@@ -205,14 +205,14 @@ def multi_label_streams(
         split = tested
     elif split != tested:
         raise InputError("the split does not fit test.targets: it was made with other test_labels")
-    train = [_multi_label_data(data[0], matrix, mask) for mask in split.visible]
+    train = [multi_label_data(data[0], matrix, mask, split) for mask in split.visible]
     if split.boundaries:
         shown = split.seen
         rows = [split.test_indices(task) for task in range(split.n_tasks)]
     else:
         shown = np.ones((1, split.n_classes), dtype=bool)
         rows = [np.flatnonzero(test_matrix.any(axis=1))]
-    test = [_multi_label_data(data[1], test_matrix, mask) for mask in shown]
+    test = [multi_label_data(data[1], test_matrix, mask, split) for mask in shown]
     marks = _marks(split)
     test_marks = {**marks, "overlapping": split.boundaries}
     return split, [
@@ -223,7 +223,7 @@ def multi_label_streams(
             split.visible,
             task_labels=task_labels,
             marks=marks,
-            joint_data=lambda visible: _multi_label_data(data[0], matrix, visible),
+            joint_data=lambda visible: multi_label_data(data[0], matrix, visible, split),
         ),
         LazyStream("test", test, rows, shown, task_labels=task_labels, marks=test_marks),
     ]
@@ -245,60 +245,3 @@ def _same_classes(train: int, test: int) -> None:
         raise InputError(
             f"train.targets holds {train} classes and test.targets {test}: they must agree"
         )
-
-
-def _single_label_data(data: Any, labels: np.ndarray) -> TaskAwareSupervisedClassificationDataset:
-    """Avalanche's data set over ``data``, items ``(x, y, 0)``, with labels (n,) int64."""
-    attributes = [DataAttribute(_Labels(labels), "targets"), TaskLabels(_Zeros(len(labels)))]
-    return TaskAwareSupervisedClassificationDataset([data], data_attributes=attributes)
-
-
-def _multi_label_data(
-    data: Any, matrix: np.ndarray, mask: np.ndarray
-) -> TaskAwareSupervisedClassificationDataset:
-    """Avalanche's data set over ``data``, items ``(x, y, 0)``.
-
-    Args:
-        data: map-style data set whose items open with the image.
-        matrix: its labels, (n, C) uint8 zeros and ones.
-        mask: classes that are visible, (C,) bool; y is 0 elsewhere.
-    """
-    targets = MultiHotTargets(matrix, mask=mask)
-    attributes = [targets, TaskLabels(_Zeros(len(matrix)))]
-    return TaskAwareSupervisedClassificationDataset(
-        [MaskedLabels(data, targets)], data_attributes=attributes
-    )
-
-
-class _Labels(Sequence[int]):
-    """Labels as Python integers out of an array that all experiences share; a list would take five
-    times its memory."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self._values = values
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __getitem__(self, item: Any) -> Any:
-        return int(self._values[item])
-
-
-class _Zeros(ConstantSequence):
-    """Avalanche's constant sequence, but with a first element even when empty.
-
-    Avalanche reads the task label of an experience from its element 0, also when the experience is
-    empty.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__(0, size)
-
-    def __getitem__(self, index: Any) -> Any:
-        return 0 if index == 0 else super().__getitem__(index)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter([0] * len(self))
-
-    def subset(self, indices: Sequence[int]) -> _Zeros:
-        return _Zeros(len(indices))

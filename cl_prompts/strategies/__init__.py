@@ -57,6 +57,7 @@ STRATEGIES: dict[str, StrategyEntry] = {
 
 _PLACES = {entry.class_name: name for name, entry in STRATEGIES.items()} | {
     "AnytimeEvaluation": "plugins.anytime",
+    "KeepOrder": "plugins.keep_order",
     "MultiLabelMetrics": "plugins.multi_label_metrics",
     "OnlineStrategy": "base.online",
     "PromptStrategy": "base.prompt",

@@ -72,6 +72,13 @@ def test_other_images_are_refused(images: Any, sentence: str) -> None:
     assert sentence in refusal(check_pixels, images, 16)
 
 
+def test_images_that_the_caller_normalises_pass_where_the_backbone_does_not() -> None:
+    normalised = (GOOD - MEAN) / STD
+    check_pixels(normalised, 16, normalised=True)
+    check_pixels(GOOD, 16, normalised=True)
+    assert "divided by 255" in refusal(check_pixels, GOOD * 255, 16, normalised=True)
+
+
 @pytest.mark.parametrize(
     "kind", [torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int32, torch.int64]
 )

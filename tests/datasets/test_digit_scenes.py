@@ -17,7 +17,7 @@ def test_scenes_hold_one_to_four_digits_and_are_the_same_every_time() -> None:
     again, labels_again = digit_scenes()[:2]
     assert torch.equal(images, again)
     assert np.array_equal(labels, labels_again)
-    per_scene = labels.sum(axis=1)
+    per_scene = labels.sum(axis=1, dtype=np.int64)
     assert set(per_scene.tolist()) == {1, 2, 3, 4}
     assert min(np.bincount(per_scene)[1:]) > 300
     assert labels.mean(axis=0).min() > 0.2

@@ -35,7 +35,8 @@ def test_what_mattered_moves_less(backbone_lr: float) -> None:
         now = dict(strategy.model.named_parameters())
         return sum(float((importance[n] * (now[n] - anchor[n]).square()).sum()) for n in anchor)
 
-    assert moved(30.0) < 0.9 * moved(0.0)
+    # Steps along a penalty of 30 diverge on some initial weights.
+    assert moved(10.0) < 0.9 * moved(0.0)
 
 
 def test_it_steps_along_loss_and_penalty_but_its_fisher_sees_the_loss_alone() -> None:

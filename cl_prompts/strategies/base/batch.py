@@ -39,7 +39,7 @@ class Batch:
 
     @property
     def images(self) -> Tensor:
-        """(batch, 3, size, size) in [0, 1]."""
+        """(batch, 3, size, size) in [0, 1], RGB."""
         return self.columns[0]
 
     @property

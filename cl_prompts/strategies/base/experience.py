@@ -4,7 +4,10 @@ experience."""
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from typing import Any
+
+from cl_prompts.errors import InputError
 
 
 def whole_of(experience: Any) -> Any:
@@ -15,6 +18,40 @@ def whole_of(experience: Any) -> Any:
     """
     with _unmasked(experience):
         return getattr(experience, "origin_experience", None) or experience
+
+
+def mark_of(experience: Any, name: str, default: bool) -> bool:
+    """What an experience says of its stream (``ordered``, ``boundaries``); the default if nothing.
+
+    An experience that Avalanche made of a part of ours, as ``benchmark_with_validation_stream``
+    does, says it through its data set.
+    """
+    said = getattr(whole_of(experience), name, None)
+    if said is None:
+        carried = getattr(getattr(experience, "dataset", None), f"stream_{name}", None)
+        said = carried[0] if carried is not None and len(carried) else default
+    return bool(said)
+
+
+def check_order(experience: Any) -> None:
+    """Refuse a part of an ordered experience whose samples were shuffled when it was made.
+
+    Raises:
+        InputError: the samples do not follow the order of their scenario.
+    """
+    positions = getattr(getattr(experience, "dataset", None), "stream_position", None)
+    # A whole experience of ours, which has indices, is in order.
+    if positions is None or hasattr(experience, "indices"):
+        return
+    if not mark_of(experience, "ordered", False):
+        return
+    given = list(positions)
+    if any(later <= earlier for earlier, later in pairwise(given)):
+        raise InputError(
+            "the samples of this experience are not in the order of their scenario: make it with"
+            " shuffle=False (benchmark_with_validation_stream, split_online_stream), or by a"
+            " split_strategy that takes subsets in ascending order"
+        )
 
 
 class TaskPosition:

@@ -17,8 +17,8 @@ _LISTED = 8  # positions that one sentence may hold
 
 
 def check_first_batch(model: ContinualModel, images: Any, targets: Any) -> None:
-    """Check the first batch of an experience: pixels in [0, 1], of the right shape, and targets of
-    a type that losses take.
+    """Check the first batch of an experience: RGB pixels in [0, 1], of the right shape, and targets
+    of a type that losses take.
 
     Args:
         model: that learns.
@@ -28,7 +28,8 @@ def check_first_batch(model: ContinualModel, images: Any, targets: Any) -> None:
     Raises:
         InputError: what is wrong, and what would be right.
     """
-    check_pixels(images, model.backbone.image_size)
+    backbone = model.backbone
+    check_pixels(images, backbone.image_size, normalised=not backbone.normalises)
     usable = check_targets(targets, model.n_classes, multi_label=model.multi_label)
     if usable.dtype != targets.dtype:
         kinds = [str(t.dtype).removeprefix("torch.") for t in (targets, usable)]

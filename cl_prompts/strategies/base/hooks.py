@@ -16,7 +16,7 @@ from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.experience import whole_of
+from cl_prompts.strategies.base.experience import mark_of
 from cl_prompts.strategies.base.frozen_work import FrozenWork
 from cl_prompts.strategies.base.labels import check_labels
 from cl_prompts.strategies.base.replay import Replay
@@ -61,7 +61,7 @@ class MethodHooks:
             return self.boundaries
         if not getattr(self.experience, "access_task_boundaries", True):
             return False
-        return bool(getattr(whole_of(self.experience), "boundaries", True))
+        return mark_of(self.experience, "boundaries", True)
 
     @property
     def buffer(self) -> Any:

@@ -53,6 +53,32 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
         )
 
 
+def check_class_ids(experience: Any, model: ContinualModel, task_labels: set[int]) -> None:
+    """Refuse classes that count from zero again under another task label: one number would stand
+    for several classes.
+
+    Args:
+        experience: with or without ``task_label``.
+        model: that has observed the classes of earlier experiences.
+        task_labels: of the experiences trained on before; that of this one is added.
+
+    Raises:
+        InputError: a new task label without a new class.
+    """
+    label = getattr(experience, "task_labels", None) or [0]
+    new = not task_labels.issuperset(label)
+    if new and task_labels and not model.multi_label:
+        classes = [int(c) for c in set(experience.dataset.targets)]
+        if classes and bool(model.seen[classes].all()):
+            raise InputError(
+                f"task label {label[0]} brings no class that was not seen under another one: if"
+                " class ids count from zero in each task, number them through"
+                " (class_ids_from_zero_in_each_exp=False); if these are the same classes in another"
+                " domain, leave task labels out"
+            )
+    task_labels.update(label)
+
+
 def _as_tensor(values: Any, example: Any) -> Tensor:
     """Values as a tensor, unless they are no numbers."""
     try:

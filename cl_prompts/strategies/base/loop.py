@@ -15,12 +15,12 @@ from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import has_one_class
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.base import Output
-from cl_prompts.models.heads import FINITE_MASK
+from cl_prompts.models.heads import finite
 from cl_prompts.strategies.base.batch import Batch, Place, StreamShare
 from cl_prompts.strategies.base.experience import TaskPosition
 from cl_prompts.strategies.base.faults import blame, check_first_batch, check_weights
 from cl_prompts.strategies.base.hooks import MethodHooks
-from cl_prompts.strategies.base.labels import classes_of
+from cl_prompts.strategies.base.labels import check_class_ids, classes_of
 from cl_prompts.strategies.base.loaders import RecurringViews
 from cl_prompts.strategies.base.template import StreamTemplate
 from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates
@@ -55,6 +55,7 @@ class StreamLoop(MethodHooks, StreamTemplate):
     """Where training resumes inside the next experience; None for its start."""
 
     _position: TaskPosition
+    _task_labels: set[int]
     _next_period: int
     _epoch_order: Tensor
     _inside: Place | None = None
@@ -75,12 +76,11 @@ class StreamLoop(MethodHooks, StreamTemplate):
         return F.cross_entropy(self.mb_output, self.mb_y)
 
     def _finite(self, logits: Tensor) -> Tensor:
-        if self.model.multi_label:
-            return logits
-        return logits.masked_fill(logits == float("-inf"), FINITE_MASK)
+        return logits if self.model.multi_label else finite(logits)
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         self.check_experience(self.experience)
+        check_class_ids(self.experience, self.model, self._task_labels)
         self.annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
         resumed = self.place is not None
         self._position.enter(self.experience, again=resumed)
@@ -120,7 +120,10 @@ class StreamLoop(MethodHooks, StreamTemplate):
         if self.announced and self._position.last:
             self.finish_task()
         self.frozen_work.leave(replayed=self.buffer.size > 0)
+        # Plugins measure the importance of parameters by what the model gives (MAS squares it).
+        self.model.finite_forward = True
         super()._after_training_exp(**kwargs)
+        self.model.finite_forward = False
 
     # ------------------------------------------------------------------ the loop
 

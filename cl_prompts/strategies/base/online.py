@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from avalanche.benchmarks import CLExperience
@@ -16,6 +16,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.losses.multi_label import LossNorm
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.base.batch import Place
+from cl_prompts.strategies.base.construction import check_model, refuse_foreign_arguments
 from cl_prompts.strategies.base.experience import TaskPosition
 from cl_prompts.strategies.base.frozen_work import FrozenWork
 from cl_prompts.strategies.base.head_settings import HeadSettings
@@ -67,7 +68,7 @@ class OnlineStrategy(StreamLoop, HeadSettings):
     """
 
     backbone: FrozenViT | None = None
-    """The frozen ViT; with ``n_classes`` it builds the model."""
+    """The frozen ViT, for RGB images in [0, 1]; with ``n_classes`` it builds the model."""
     n_classes: Count | None = None
     """Classes of the data set: columns of the head."""
     model: Any = None
@@ -128,6 +129,12 @@ class OnlineStrategy(StreamLoop, HeadSettings):
     """Whether a run gives the method training images as test images are, without augmentation; in
     Python that is ``load_dataset(..., augment=False)``."""
 
+    def __new__(cls, *positional: Any, **settings: Any) -> Self:
+        """Refuse a construction in Avalanche's manner, before any subclass looks at it."""
+        foreign = settings.keys() - cls.settings().keys()
+        refuse_foreign_arguments(cls.__name__, positional, sorted(foreign))
+        return super().__new__(cls)
+
     def __init__(self, **settings: Any) -> None:
         self.take(settings)
         self.check_settings()
@@ -169,6 +176,7 @@ class OnlineStrategy(StreamLoop, HeadSettings):
         self.shuffler = torch.Generator().manual_seed(self.seed)
         self._next_period = self.period or 0
         self._position = TaskPosition()
+        self._task_labels: set[int] = set()
 
     def _given_or_built(self) -> ContinualModel:
         """Return the given model, or build the method's own on the given backbone."""
@@ -179,6 +187,7 @@ class OnlineStrategy(StreamLoop, HeadSettings):
             model = self.build_model(self.backbone, self.n_classes)
             self.fit_head(model)
         else:
+            check_model(type(self).__name__, model)
             self.refuse_for_given_model()
         if model.multi_label and "multi_label" not in self.settings():
             raise InputError(

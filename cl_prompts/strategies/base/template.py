@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.models.base import ContinualModel
-from cl_prompts.strategies.base.experience import whole_of
+from cl_prompts.strategies.base.experience import check_order, mark_of
 from cl_prompts.strategies.base.loaders import KeyedItems, RepeatedBatches
 from cl_prompts.strategies.plugins.multi_label_metrics import MultiLabelMetrics
 from cl_prompts.training.seeds import derived_seed
@@ -69,7 +69,9 @@ class StreamTemplate(SupervisedTemplate):
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         for stream in eval_streams or ():
             refuse_overlap(list(stream) if isinstance(stream, Iterable) else [stream])
-        ordered = all(getattr(whole_of(e), "ordered", False) for e in experiences)
+        for experience in experiences:
+            check_order(experience)
+        ordered = all(mark_of(e, "ordered", False) for e in experiences)
         kwargs.setdefault("shuffle", not ordered)
         return super().train(experiences, eval_streams, **kwargs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -135,6 +136,17 @@ class AnytimeEvaluation(BaseSGDPlugin):
             home = self.home_classes
             found = results(self.curve, self.new_classes, end=end, home_classes=home)
         return without_course(found) if self._whole_stream else found
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AnytimeEvaluation:
+        """Copy it for a copy of its strategy; copied alone, it is free for another strategy."""
+        twin = object.__new__(type(self))
+        memo[id(self)] = twin
+        own = {name: value for name, value in vars(self).items() if name != "_strategy"}
+        twin.__dict__.update(copy.deepcopy(own, memo))
+        strategy = None if self._strategy is None else self._strategy()
+        copied = memo.get(id(strategy))
+        twin._strategy = None if copied is None else weakref.ref(copied)
+        return twin
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Move to the strategy's device, and to the number of classes of its model."""

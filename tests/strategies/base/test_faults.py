@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from cl_prompts.backbones.normalisation import normalisation_of
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies.base.faults import (
@@ -42,6 +44,16 @@ def test_a_first_batch_that_cannot_be_learned_from_is_refused(
     with pytest.raises(InputError, match=says):
         check_first_batch(model, images, labels)
     check_first_batch(model, IMAGES, LABELS)
+
+
+def test_who_normalises_decides_which_pixels_pass() -> None:
+    vit = tiny_vit()
+    own = FrozenViT(vit.vit, normalisation=normalisation_of("none", vit.vit))
+    assert vit.normalises
+    assert not own.normalises
+    with pytest.raises(InputError, match='unless created with normalisation="none"'):
+        check_first_batch(PromptedViT(vit, 6), IMAGES * 4 - 2, LABELS)
+    check_first_batch(PromptedViT(own, 6), IMAGES * 4 - 2, LABELS)
 
 
 def test_weights_that_ran_away_are_named(model: PromptedViT) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from avalanche.benchmarks import split_online_stream
+from avalanche.benchmarks import nc_benchmark, split_online_stream
 
 from cl_prompts.errors import InputError
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.strategies.base.labels import check_labels, classes_of
+from cl_prompts.strategies.base.labels import check_class_ids, check_labels, classes_of
 from tests.toys import (
+    Blobs,
     benchmark,
     experiences,
     fit,
@@ -72,3 +73,20 @@ def test_a_mixture_does_not_say_what_is_annotated() -> None:
         InputError, match="mixes tasks and does not say which classes are annotated"
     ):
         fit(make("multi_lane", "mlcil"), [next(iter(mixed))])
+
+
+def test_class_ids_that_count_from_zero_in_each_task_are_refused() -> None:
+    data = Blobs(60, seed=1)
+    settings: dict[str, Any] = {"n_experiences": 3, "shuffle": False, "fixed_class_order": range(6)}
+    from_zero = nc_benchmark(
+        data, data, task_labels=True, class_ids_from_zero_in_each_exp=True, **settings
+    )
+    strategy = make("linear_probe")
+    fit(strategy, [from_zero.train_stream[0]])
+    with pytest.raises(InputError, match=r"task label 1 brings no class .* number them through"):
+        fit(strategy, [from_zero.train_stream[1]])
+    numbered = nc_benchmark(data, data, task_labels=True, **settings)
+    strategy = make("linear_probe")
+    fit(strategy, numbered.train_stream)
+    assert strategy.model.seen.all()
+    check_class_ids(numbered.train_stream[0], strategy.model, {0, 1, 2})  # a task comes again

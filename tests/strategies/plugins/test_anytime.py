@@ -175,7 +175,7 @@ def test_mini_experiences_are_not_tasks() -> None:
     plugin = AnytimeEvaluation(stream.test_stream, every=25)
     strategy = probe(plugin)
     online = split_online_stream(
-        stream.train_stream, experience_size=7, access_task_boundaries=True
+        stream.train_stream, experience_size=7, access_task_boundaries=True, shuffle=False
     )
     for experience in online:
         strategy.train(experience, eval_streams=[])

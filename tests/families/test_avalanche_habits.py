@@ -1,0 +1,54 @@
+"""What users of Avalanche do with any strategy: copy it, and regularise it with their plugins."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from avalanche.training.plugins import EWCPlugin, MASPlugin
+
+from cl_prompts.strategies import AnytimeEvaluation
+from tests.toys import EVERY, benchmark, close, experiences, fit, make, weights
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EVERY if kind not in ("joint", "joint_probe")])
+def test_a_copy_of_a_trained_strategy_learns_on_alone(kind: str) -> None:
+    stream = benchmark("class_incremental")
+    anytime = AnytimeEvaluation(stream.test_stream, every=20)
+    first = make(kind, "class_incremental", plugins=[anytime])
+    fit(first, [stream.train_stream[0]])
+    before = weights(first)
+    second = copy.deepcopy(first)
+    close(before, weights(second))
+    fit(second, [stream.train_stream[1]])
+    close(before, weights(first))  # the original is left alone
+    fit(first, [stream.train_stream[1]])
+    close(weights(first), weights(second))
+    (watcher,) = (p for p in second.plugins if isinstance(p, AnytimeEvaluation))
+    assert watcher is not anytime
+    assert watcher.results == anytime.results
+
+
+def test_a_watcher_copied_alone_is_free() -> None:
+    stream = benchmark("class_incremental")
+    anytime = AnytimeEvaluation(stream.test_stream, every=20)
+    fit(make("linear_probe", "class_incremental", plugins=[anytime]), [stream.train_stream[0]])
+    twin = copy.deepcopy(anytime)
+    fit(make("linear_probe", "class_incremental", plugins=[twin]), [stream.train_stream[1]])
+    assert len(twin.curve.task_ends) == 2
+    assert len(anytime.curve.task_ends) == 1
+
+
+@pytest.mark.parametrize("kind", ["linear_probe", "l2p", "mvp", "fine_tuning"])
+@pytest.mark.parametrize("plugin", [MASPlugin, lambda: EWCPlugin(1.0)])
+def test_importance_plugins_keep_the_loss_finite(kind: str, plugin: type) -> None:
+    regulariser = plugin()
+    strategy = make(kind, plugins=[regulariser])
+    fit(strategy, experiences())
+    assert bool(torch.isfinite(strategy.loss))
+    assert not strategy.model.finite_forward  # for plugins only
+    if isinstance(regulariser, MASPlugin):
+        found = [value.data for value in regulariser.importance.values()]
+        assert all(bool(torch.isfinite(value).all()) for value in found)
+        assert any(bool(value.any()) for value in found)

@@ -1,0 +1,65 @@
+"""A blurry stream is not shuffled by a strategy that does not know of order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from avalanche.benchmarks import benchmark_with_validation_stream
+from avalanche.models import SimpleMLP
+from avalanche.training import Naive, Replay
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies import KeepOrder, LinearProbe
+from tests.toys import benchmark, tiny_vit
+
+SHUFFLED = "the order of this stream is part of its scenario: train with .*shuffle=False"
+
+
+def foreign(kind: Any, **options: Any) -> Any:
+    model = SimpleMLP(num_classes=6, input_size=3 * 16 * 16, hidden_size=4)
+    return kind(
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), 0.01),
+        criterion=torch.nn.CrossEntropyLoss(),
+        plugins=[KeepOrder()],
+        evaluator=None,
+        train_mb_size=20,
+        **options,
+    )
+
+
+@pytest.mark.parametrize(("kind", "options"), [(Naive, {}), (Replay, {"mem_size": 4})])
+def test_avalanche_strategies_are_told(kind: Any, options: dict[str, Any]) -> None:
+    stream = benchmark("si_blurry").train_stream
+    strategy = foreign(kind, **options)
+    before = [p.clone() for p in strategy.model.parameters()]
+    with pytest.raises(InputError, match=SHUFFLED):
+        strategy.train(stream[0])
+    assert all(torch.equal(a, b) for a, b in zip(before, strategy.model.parameters(), strict=True))
+    strategy = foreign(kind, **options)
+    strategy.train(stream, shuffle=False)
+    assert strategy.clock.train_exp_counter == len(stream)
+
+
+def test_what_has_no_order_may_be_shuffled() -> None:
+    strategy = foreign(Naive)
+    strategy.train(benchmark("class_incremental").train_stream[0])
+    assert strategy.clock.train_iterations > 0
+
+
+def test_what_was_shuffled_before_is_found() -> None:
+    made = benchmark_with_validation_stream(benchmark("si_blurry"), 0.2, shuffle=True, seed=1)
+    with pytest.raises(InputError, match="not in the order of their scenario"):
+        foreign(Naive).train(made.train_stream[0], shuffle=False)
+
+
+def test_strategies_of_the_package_keep_the_order_by_themselves() -> None:
+    stream = benchmark("si_blurry").train_stream
+    settings: dict[str, Any] = {"n_classes": 6, "evaluator": None, "plugins": [KeepOrder()]}
+    probe = LinearProbe(backbone=tiny_vit(), **settings)
+    probe.train(stream[0])
+    assert probe.samples_seen == len(stream[0].dataset)
+    with pytest.raises(InputError, match=SHUFFLED):
+        probe.train(stream[1], shuffle=True)

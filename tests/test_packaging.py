@@ -1,0 +1,84 @@
+"""The version and what else stands in several files, which must agree."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import cl_prompts
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_version_stands_in_one_place_and_is_repeated_right() -> None:
+    version = cl_prompts.__version__
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    assert PROJECT["project"]["dynamic"] == ["version"]
+    place = PROJECT["tool"]["setuptools"]["dynamic"]["version"]["attr"]
+    assert place == "cl_prompts.__version__"
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == version
+    assert citation["license"] == PROJECT["project"]["license"]
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert headings[0] == version
+
+
+def test_templates_and_hooks_are_valid_yaml() -> None:
+    files = [
+        ROOT / ".pre-commit-config.yaml",
+        *sorted((ROOT / ".github").rglob("*.yml")),
+    ]
+    if not files[0].exists():
+        pytest.skip("an archive of sources has no hooks")
+    assert len(files) >= 3
+    assert all(isinstance(yaml.safe_load(file.read_text()), dict) for file in files)
+
+
+def test_hosted_checks_call_make() -> None:
+    file = ROOT / ".github" / "workflows" / "checks.yml"
+    if not file.exists():
+        pytest.skip("an archive of sources has no hosted checks")
+    jobs = yaml.safe_load(file.read_text())["jobs"].values()
+    commands = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    assert commands
+    targets = set(re.findall(r"^([a-z ]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    known = {name for group in targets for name in group.split()}
+    for command in commands:
+        tool, target = command.split(maxsplit=1)
+        assert tool == "make"
+        assert target in known or target == "${{ matrix.end }}"
+
+
+@pytest.mark.slow
+def test_an_archive_of_sources_holds_what_the_tests_need(tmp_path: Path) -> None:
+    build = (
+        "import os, sys; from setuptools import build_meta;"
+        f" print(build_meta.build_sdist({str(tmp_path)!r}))"
+    )
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
+    if not tracked:
+        pytest.skip("not a git checkout")
+    made = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", build],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    archive = tmp_path / made.stdout.split()[-1]
+    with tarfile.open(archive) as tar:
+        held = {name.split("/", 1)[-1] for name in tar.getnames()}
+    hidden = {name for name in tracked if name.startswith(".")}
+    links = {"scenarios", "strategies"}
+    missing = sorted(set(tracked) - held - hidden - links)
+    assert missing == []
