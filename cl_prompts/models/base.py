@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cl_prompts.backbones.fingerprint import state_hash, weights_hash
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
+from cl_prompts.models.compiled import CompiledDecoding
 from cl_prompts.models.heads import finite, mask_unseen
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads
 from cl_prompts.models.whitening import FeatureWhitening
@@ -102,6 +103,8 @@ class ContinualModel(nn.Module):
     whitening: FeatureWhitening | None
     slow: SlowHeads | None
     """Slow heads that decide with the head in evaluation, or None."""
+    compiled: CompiledDecoding | None
+    """The second stage of passes as it is run where it is compiled; None to run it as it stands."""
 
     finite_forward: bool = False
     """Whether ``model(images)`` gives unseen classes a large finite negative score instead of
@@ -119,6 +122,7 @@ class ContinualModel(nn.Module):
         self.multi_label = multi_label
         self.whitening = None
         self.slow = None
+        self.compiled = None
         self.register_buffer("seen", torch.zeros(n_classes, dtype=torch.bool))
 
     @property
@@ -212,7 +216,8 @@ class ContinualModel(nn.Module):
     def run(self, images: Tensor | None, cached: Mapping[str, Tensor] | None = None) -> Output:
         """Run both stages of a forward pass; the arguments are those of :meth:`encode`."""
         encoding = self.encode(images, cached or {})
-        return replace(self.decode(encoding), cacheable=encoding.parts)
+        decode = self.decode if self.compiled is None else self.compiled
+        return replace(decode(encoding), cacheable=encoding.parts)
 
     def warm_state(self) -> list[int]:
         """What evaluation has prepared for the parameters as they are, for :meth:`warm`."""

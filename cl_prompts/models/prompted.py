@@ -144,7 +144,9 @@ class PromptedViT(ContinualModel):
         if not self.cache_keys():
             return Encoding({}, tokens)
         if frozen is not None:
-            return Encoding({"frozen": frozen}, tokens)
+            # Compiled code is for passes of one form: with the projection, which costs the same.
+            entry = None if self.compiled is None else self.backbone.enter(tokens)
+            return Encoding({"frozen": frozen}, tokens, entry)
         if self.training and getattr(self.selector, "trains_unasked", False):
             return Encoding({}, tokens)
         with torch.no_grad():

@@ -46,7 +46,7 @@ class FlyPrompt(RoutedStrategy):
         (5, (0.9, 0.99))
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile")
 
     n_tasks: Count | None = None
     """Number of tasks, if known."""

@@ -37,7 +37,7 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
         129
     """
 
-    withdrawn = HEAD_SETTINGS
+    withdrawn = ("compile", *HEAD_SETTINGS)
     plain_images = True
 
     multi_label: bool = True

@@ -61,7 +61,7 @@ class MultiLane(PromptRates):
         0
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = HEAD_SETTINGS
+    withdrawn: ClassVar[tuple[str, ...]] = ("compile", *HEAD_SETTINGS)
 
     multi_label: bool = True
     """An image may show several classes."""

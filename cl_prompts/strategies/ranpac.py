@@ -46,7 +46,7 @@ class RanPACProbe(PrototypeStrategy):
         10000.0
     """
 
-    withdrawn = HEAD_SETTINGS
+    withdrawn = ("compile", *HEAD_SETTINGS)
 
     projection: Count = 10_000
     """Random features."""

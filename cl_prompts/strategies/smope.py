@@ -45,7 +45,7 @@ class SMoPE(PromptStrategy):
         (6, 4, 25, 32)
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile")
 
     prompted_blocks: Blocks = (0, 1, 2, 3, 4, 5)
     """Blocks with prompts, 0-based."""

@@ -45,7 +45,7 @@ class AdapterStrategy(OnlineStrategy):
         64
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", *HEAD_SETTINGS)
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile", *HEAD_SETTINGS)
 
     bottleneck: Count = 64
     """Width r of an adapter's hidden layer."""

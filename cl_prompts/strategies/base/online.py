@@ -15,6 +15,7 @@ from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.errors import InputError
 from cl_prompts.losses.multi_label import LossNorm
 from cl_prompts.models.base import ContinualModel
+from cl_prompts.models.compiled import CompiledDecoding
 from cl_prompts.strategies.base.batch import Place
 from cl_prompts.strategies.base.construction import check_model, refuse_foreign_arguments
 from cl_prompts.strategies.base.experience import TaskPosition
@@ -111,6 +112,9 @@ class OnlineStrategy(StreamLoop, HeadSettings):
     loss_norm: LossNorm = "current"
     """Normalisation of a multi-label loss: mean over the ``"current"`` classes, or over ``"all"``
     (see :func:`~cl_prompts.losses.multi_label.multi_label_loss`)."""
+    compile: bool = False
+    """Compile the part of a pass that learns (``torch.compile``), which takes a minute or more at
+    first: for long runs on a GPU."""
     device: Any = "auto"
     """``"auto"`` (GPU if there is one), ``"cpu"``, ``"cuda"``, ..."""
     plugins: Any = None
@@ -144,6 +148,8 @@ class OnlineStrategy(StreamLoop, HeadSettings):
         if model.multi_label and evaluator is default_evaluator:
             evaluator = multi_label_evaluator
         model.to(self.device)
+        if self.compile:
+            model.compiled = CompiledDecoding(model)
         super().__init__(  # type: ignore[call-arg]  # that of Avalanche's template
             model=model,
             optimizer=self.optimizer or self.default_optimizer(model, self.lr),

@@ -53,7 +53,7 @@ class PrototypeStrategy(OnlineStrategy):
         0
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", *HEAD_SETTINGS)
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile", *HEAD_SETTINGS)
 
     training_scores: bool = True
     """Score training batches, for the loss and for Avalanche's training metrics; otherwise the loss

@@ -1,0 +1,55 @@
+"""The part of a pass that learns, compiled by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+
+class CompiledDecoding:
+    """``model.decode`` under ``torch.compile``, for batches of any size.
+
+    It compiles once for training and once for evaluation. A batch of one image runs as it stands,
+    since torch would compile again for it. What passes cost is counted outside of the compiled
+    code, which would otherwise be valid for one state of the counter.
+
+    Args:
+        model: a :class:`~cl_prompts.models.base.ContinualModel`.
+        backend: of ``torch.compile``.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.models.prompted import PromptedViT
+        >>> model = PromptedViT(create_backbone(), n_classes=3).eval()
+        >>> model.observe_classes(torch.arange(3))
+        >>> model.compiled = CompiledDecoding(model, backend="eager")
+        >>> tuple(model(torch.rand(2, 3, 32, 32)).shape)
+        (2, 3)
+    """
+
+    def __init__(self, model: Any, backend: str | Callable[..., Any] = "inductor") -> None:
+        self._model = model
+        self._decode = torch.compile(model.decode, backend=backend, dynamic=True)
+
+    def __call__(self, encoding: Any) -> Any:
+        """The same as ``model.decode``."""
+        sized = encoding.tokens if encoding.tokens is not None else encoding.parts["frozen"]
+        if len(sized) < 2:
+            return self._model.decode(encoding)
+        # Copies, since code compiled for views of other tensors is not valid for whole ones.
+        parts = {name: values.clone() for name, values in encoding.parts.items()}
+        encoding = replace(encoding, parts=parts)
+        counter = self._model.backbone.counter
+        before = {name: getattr(counter, name) for name in ("images", "blocks", "macs")}
+        # From zero each time: compiled code depends on what the counter held.
+        counter.reset()
+        output = self._decode(encoding)
+        for name, count in before.items():
+            setattr(counter, name, getattr(counter, name) + count)
+        return output
+
+    def __deepcopy__(self, memo: Any) -> None:
+        """A copy of a model is not compiled, since this one decodes for its own model."""

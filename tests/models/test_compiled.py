@@ -1,0 +1,91 @@
+"""The compiled part of passes: the numbers and counts of the plain one, compiled once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import _dynamo as dynamo
+
+from cl_prompts import scenarios
+from cl_prompts.models import compiled
+from cl_prompts.strategies import AnytimeEvaluation
+from tests.toys import TABLE, Blobs, cls_of, lively_vit, make, weights
+
+#: of the strategies that have the setting one of each form of model; tracing takes seconds
+FORMS = ("l2p", "coda_prompt", "one_prompt", "vq_prompt", "norga", "additive_prompt", "fine_tuning")
+KINDS = ["er", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mvp", *FORMS))]
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """The graphs that are compiled, by a backend that runs them as they are."""
+    found: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Callable[..., Any]:
+        found.append(graph)
+        forward: Callable[..., Any] = graph.forward
+        return forward
+
+    plain = compiled.CompiledDecoding
+
+    def decoding(model: Any) -> compiled.CompiledDecoding:
+        return plain(model, backend)
+
+    monkeypatch.setattr("cl_prompts.strategies.base.online.CompiledDecoding", decoding)
+    dynamo.reset()
+    yield found
+    dynamo.reset()
+
+
+def run(kind: str, **options: Any) -> tuple[Any, Any]:
+    """A run over five tasks with batches of several sizes, and an evaluation after each task."""
+    test: Any = Blobs(14, seed=2)
+    bench = scenarios.si_blurry_benchmark(Blobs(46, seed=1), test, n_tasks=5, seed=3)
+    anytime = AnytimeEvaluation(test, n_classes=6, every=None, batch_size=8)
+    strategy = make(
+        kind,
+        "si_blurry",
+        backbone=lively_vit(depth=2),
+        train_mb_size=6,
+        plugins=[anytime],
+        **{**TABLE[kind].two_blocks, **options},
+    )
+    parts: Any = [bench.train_stream] if strategy.whole_stream else bench.train_stream
+    for part in parts:
+        strategy.train(part, eval_streams=[])
+    return strategy, anytime
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_compiles_once_for_training_and_once_for_evaluation(
+    kind: str, graphs: list[Any]
+) -> None:
+    plain, points = run(kind)
+    assert not graphs
+    strategy, found = run(kind, compile=True)
+    assert 1 <= len(graphs) <= 2
+    assert not dynamo.utils.counters["graph_break"]
+    here, there = plain.model.backbone.counter, strategy.model.backbone.counter
+    assert (there.images, there.blocks) == (here.images, here.blocks)
+    assert there.macs == pytest.approx(here.macs)
+    kept = weights(plain)
+    for name, value in weights(strategy).items():
+        torch.testing.assert_close(value, kept[name], msg=name)
+    wanted = [p.accuracy for p in points.curve.task_ends]
+    assert [p.accuracy for p in found.curve.task_ends] == pytest.approx(wanted, nan_ok=True)
+
+
+def test_what_would_compile_again_and_again_has_no_such_setting() -> None:
+    without = {kind for kind in TABLE if "compile" not in cls_of(kind).settings()}
+    assert {"multi_lane", "slda", "flyprompt", "smope"} <= without
+    assert not without & {"er", "mvp", *FORMS}
+
+
+def test_a_copy_of_a_model_is_not_compiled(graphs: list[Any]) -> None:
+    model = make("linear_probe", compile=True).model
+    assert model.compiled is not None
+    assert copy.deepcopy(model).compiled is None
