@@ -1,9 +1,10 @@
 """Write the numbers of finished runs into the tables of README and pages.
 
-``python benchmarks/tables.py RUNS PAGE...`` looks in each page for tables of strategies whose
-columns a report has, and puts the means and standard deviations of the runs into the rows of the
-strategies that were run. Texts, other rows and other tables stay as they are, so pages say which
-command made the runs, and this one copies what came out.
+``python benchmarks/tables.py RUNS RECIPE,RECIPE PAGE...`` looks in each page for tables of
+strategies whose columns a report has, and puts the means and standard deviations of the runs into
+the rows of the strategies that were run. Only tables count whose command, the last one that is
+written above them, runs one of these recipes. Texts and other rows stay as they are: pages say
+which command made the runs, and this one copies what came out.
 """
 
 from __future__ import annotations
@@ -85,32 +86,34 @@ def text_of(column: str, cell: str) -> str:
     return cell.removesuffix(" -") or "-"
 
 
-def updated(page: str, found: dict[str, dict[str, str]]) -> tuple[str, set[str]]:
+def updated(page: str, found: dict[str, dict[str, str]], recipes: set[str]) -> tuple[str, set[str]]:
     """A page with the numbers of these runs, and the strategies that it has rows of."""
     lines = page.split("\n")
     columns: list[str] = []
     rows: set[str] = set()
+    recipe = ""
     for i, line in enumerate(lines):
         if not line.startswith("|"):
             columns = []
+            recipe = ([recipe, *re.findall(r"cl-prompts run (\w+)", line)])[-1]
             continue
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if not columns:
             columns = cells if cells[0] == "strategy" else ["-"]
             continue
         name = NAMES.get(re.sub(r"( \(.*\)|, .*)$", "", cells[0]), "")
-        if set(columns[1:]) <= COLUMNS.keys() and name in found:
+        if set(columns[1:]) <= COLUMNS.keys() and name in found and recipe in recipes:
             rows.add(name)
             new = [text_of(c, found[name][COLUMNS[c]]) for c in columns[1:]]
             lines[i] = f"| {' | '.join([cells[0], *new])} |"
     return "\n".join(lines), rows
 
 
-def main(runs: Path, pages: list[Path]) -> None:
+def main(runs: Path, recipes: set[str], pages: list[Path]) -> None:
     """Update pages and say what they lack."""
     found = numbers(runs)
     for page in pages:
-        text, rows = updated(page.read_text(), found)
+        text, rows = updated(page.read_text(), found, recipes)
         page.write_text(text)
         print(f"{page}: {', '.join(sorted(rows)) or 'no row'}")
     unknown = set(found) - set(NAMES.values())
@@ -118,4 +121,4 @@ def main(runs: Path, pages: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+    main(Path(sys.argv[1]), set(sys.argv[2].split(",")), [Path(p) for p in sys.argv[3:]])

@@ -14,7 +14,7 @@ CELLS = {"A_AUC %": "70.0 ± 1.0", "trainable": "1,290", "F train": "2.61", "F e
 def test_rows_of_strategies_that_were_run_are_written() -> None:
     page = "\n".join(
         [
-            "text | with bars",
+            "`cl-prompts run digits_all`, text | with bars",
             "| strategy | A_AUC | trained parameters | F train |",
             "| --- | --- | --- | --- |",
             "| ER (100) | 1 | 2 | 3 |",
@@ -24,9 +24,13 @@ def test_rows_of_strategies_that_were_run_are_written() -> None:
             "| strategy | something else |",
             "| --- | --- |",
             "| linear probe | 7 |",
+            "`cl-prompts run cifar100`",
+            "| strategy | A_AUC |",
+            "| --- | --- |",
+            "| linear probe | 8 |",
         ]
     )
-    text, rows = TABLES["updated"](page, {"linear_probe": CELLS, "mvp": CELLS})
+    text, rows = TABLES["updated"](page, {"linear_probe": CELLS, "mvp": CELLS}, {"digits_all"})
     assert rows == {"linear_probe"}
     old, new = page.split("\n"), text.split("\n")
     assert [i for i, line in enumerate(new) if line != old[i]] == [4]
