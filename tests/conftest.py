@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cl_prompts.backbones.vit import FrozenViT
-from tests.toys import tiny_vit
+from tests.toys import ALL, tiny_vit
 
 torch.set_num_threads(1)
 
@@ -17,11 +17,13 @@ SLOW = {
     "experiments/pictures/test_heatmaps.py",
     "experiments/pictures/test_inside.py",
     "experiments/pictures/test_multi_label.py",
+    "experiments/test_board.py",
     "experiments/test_cli.py",
     "experiments/test_inside.py",
     "experiments/test_pretrain_glyphs.py",
     "experiments/test_report.py",
     "experiments/test_report_views.py",
+    "experiments/test_run_folder.py",
     "experiments/test_runner.py",
     "families/test_learning.py",
     "families/test_matrix.py",
@@ -29,17 +31,32 @@ SLOW = {
     "families/test_mini_experiences.py",
     "test_readme.py",
 }
-
-
+#: strategies of the table that ``make quick`` takes, one of each kind
+QUICK = {
+    "clib",
+    "coda_prompt",
+    "er",
+    "fine_tuning",
+    "hide_prompt",
+    "joint",
+    "linear_probe",
+    "multi_lane",
+    "mvp",
+    "ncm",
+    "ranpac",
+}
 TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of slow files."""
+    """Mark the tests of slow files, and those of further strategies."""
     missing = [file for file in SLOW if not (TESTS / file).is_file()]
     assert not missing, f"tests/conftest.py: SLOW names files that are gone: {missing}"
     for item in items:
         if item.path.relative_to(TESTS).as_posix() in SLOW:
+            item.add_marker(pytest.mark.slow)
+        kind = getattr(item, "callspec", None) and item.callspec.params.get("kind")  # type: ignore[attr-defined]
+        if kind in ALL and kind not in QUICK:
             item.add_marker(pytest.mark.slow)
 
 

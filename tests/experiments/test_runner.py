@@ -351,6 +351,8 @@ NATIVE = {
     "imagenet_r": (200, 160),
     "digits": (10, 32),
 }
+#: of other recipes three strategies are enough: they change the data set
+MOST = {"digits_all": None, "cifar100_published": None, "voc_b0_c4": None}
 MULTI_LABEL = {"digit_scenes": (10, 32), "voc2007": (20, 150), "coco2014": (80, 150)}
 
 
@@ -371,7 +373,7 @@ def test_every_shipped_recipe_trains_and_evaluates(
     entry = replace(datasets.DATASETS[dataset], read=lambda folder, cache, **_: source, layout="")
     monkeypatch.setitem(datasets.DATASETS, dataset, entry)
     builder = Builder()
-    for settings in plan(name, ["seed=1", tasks, *short, *small]):
+    for settings in plan(name, ["seed=1", tasks, *short, *small])[: MOST.get(name, 3)]:
         parts = builder.build(settings)
         assert parts.data.train[0][0].shape == (3, 32, 32)
         folder = RunFolder.create(tmp_path / settings.strategy, settings, "")
