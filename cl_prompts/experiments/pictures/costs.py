@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,10 @@ from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from cl_prompts.experiments.pictures.style import AXIS, finish, new_figure, strategy_styles
 
 WIDE = (9.6, 6.4)
-#: costs that are this close, as logarithms to base 10, stand in one column of names
-_COLUMN = 0.1
-#: smallest distance of two names, in inches
+#: height of a name, width of a letter, and half the side of a dot, in inches
 _LINE = 0.17
+_LETTER = 0.076
+_DOT = 0.06
 _TICKS = (0.5, 1, 2, 3, 5, 10, 20, 50)
 
 
@@ -50,8 +49,8 @@ def cost_figure(
     axes.set_xscale("log")
     low = min(cost for cost, *_ in dots)
     high = max(cost for cost, *_ in dots)
-    axes.set_xlim(low / 1.2, high * 1.9)  # room for the names on the right
-    axes.xaxis.set_major_locator(FixedLocator([t for t in _TICKS if low / 1.2 <= t <= 2 * high]))
+    axes.set_xlim(low / 1.9, high * 1.5)  # room for names
+    axes.xaxis.set_major_locator(FixedLocator([t for t in _TICKS if low / 1.9 <= t <= 1.5 * high]))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     finish(
@@ -60,47 +59,52 @@ def cost_figure(
         ylabel=f"{measure} (%)",
         grid="y",
     )
-    bottom, top = axes.get_ylim()
-    gap = _LINE * (top - bottom) / (0.86 * size[1])
-    for column in _columns(dots):
-        place = 1.05 * max(cost for cost, *_ in column)
-        for (cost, mean, name), y in zip(column, _apart(column, gap), strict=True):
-            axes.annotate(
-                name,
-                (cost, mean),
-                (place, y),
-                color=styles[name]["color"],
-                fontsize=9,
-                va="center",
-                arrowprops={"arrowstyle": "-", "color": AXIS, "linewidth": 0.5, "shrinkB": 3},
-                parse_math=False,
-            )
+    figure.draw_without_rendering()  # lays the axes out, so that places are final
+    inches = [tuple(axes.transData.transform(dot[:2]) / figure.dpi) for dot in dots]
+    for (cost, mean, name), (x, y) in zip(dots, _places(inches, dots), strict=True):
+        axes.annotate(
+            name,
+            (cost, mean),
+            axes.transData.inverted().transform((x * figure.dpi, y * figure.dpi)),
+            color=styles[name]["color"],
+            fontsize=9,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": AXIS, "linewidth": 0.6, "shrinkB": 2},
+            parse_math=False,
+        )
     return figure
 
 
-def _columns(dots: Sequence[tuple[float, float, str]]) -> list[list[tuple[float, float, str]]]:
-    """Dots whose names share a column, each by ascending accuracy."""
-    columns: list[list[tuple[float, float, str]]] = []
-    last = -math.inf
-    for dot in sorted(dots):
-        if math.log10(dot[0]) - last > _COLUMN:
-            columns.append([])
-        columns[-1].append(dot)
-        last = math.log10(dot[0])
-    return [sorted(column, key=lambda dot: dot[1]) for column in columns]
+def _places(
+    inches: Sequence[tuple[float, ...]], dots: Sequence[tuple[float, float, str]]
+) -> list[tuple[float, float]]:
+    """Left middle of each name, in inches: near its dot, on no other name and no dot."""
+    taken = [(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in inches]
+    order = sorted(range(len(dots)), key=lambda i: -dots[i][1])
+    places = [(0.0, 0.0)] * len(dots)
+    for i in order:
+        x, y = inches[i]
+        width = _LETTER * len(dots[i][2])
+        free = None
+        for right, up in _offsets(width):
+            box = (x + right, y + up - _LINE / 2, x + right + width, y + up + _LINE / 2)
+            if not any(_overlap(box, other) for other in taken):
+                free = box
+                break
+        box = free or (x + _DOT, y - _LINE / 2, x + _DOT + width, y + _LINE / 2)
+        taken.append(box)
+        places[i] = (box[0], (box[1] + box[3]) / 2)
+    return places
 
 
-def _apart(column: Sequence[tuple[float, float, str]], gap: float) -> list[float]:
-    """Heights of names, at least ``gap`` apart and as near to their dots as that allows."""
-    heights = [mean for _, mean, _ in column]
-    for _ in range(200):
-        moved = False
-        for i in range(1, len(heights)):
-            short = gap - (heights[i] - heights[i - 1])
-            if short > 1e-6:
-                heights[i] += short / 2
-                heights[i - 1] -= short / 2
-                moved = True
-        if not moved:
-            break
-    return heights
+def _offsets(width: float) -> Iterator[tuple[float, float]]:
+    """Where a name may stand from its dot, the nearest first: on the right, or on the left."""
+    for step in range(40):
+        for up in dict.fromkeys((step * _LINE / 2, -step * _LINE / 2)):
+            away = 0.1 + 0.02 * step
+            yield away, up
+            yield -away - width, up
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
