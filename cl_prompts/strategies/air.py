@@ -51,17 +51,8 @@ class AIR(PrototypeStrategy):
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> BalancedRidge:
         """AIR; R is drawn from the run's seed."""
-        return BalancedRidge(
-            dim,
-            n_classes,
-            dtype=dtype,
-            projection=self.projection,
-            expansion=self.expansion,
-            ridge=self.ridge,
-            balance_over=self.balance_over,
-            memory_gib=self.memory_gib,
-            seed=self.seed,
-        )
+        names = ("projection", "expansion", "ridge", "balance_over", "memory_gib", "seed")
+        return BalancedRidge(dim, n_classes, dtype=dtype, **self.values_of(*names))
 
     def labels_of(self, batch: Batch) -> Tensor:
         """Labels on the CPU, where they are sorted."""

@@ -54,18 +54,8 @@ class L3A(MultiLabelRidgeProbe):
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> MultiLabelRidge:
         """L3A; R is drawn from the run's seed."""
-        return MultiLabelRidge(
-            dim,
-            n_classes,
-            dtype=dtype,
-            expansion=self.expansion,
-            width=self.width,
-            ridge=self.ridge,
-            pseudo=self.pseudo,
-            weights=self.weights,
-            held_out=self.held_out,
-            seed=self.seed,
-        )
+        names = ("expansion", "width", "ridge", "pseudo", "weights", "held_out", "seed")
+        return MultiLabelRidge(dim, n_classes, dtype=dtype, **self.values_of(*names))
 
     def start_task(self, classes: Tensor) -> None:
         """Count the labels of an announced task."""

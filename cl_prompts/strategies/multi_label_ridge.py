@@ -52,14 +52,8 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> MultiLabelRidge:
         """Ridge regression on the features and a constant."""
-        return MultiLabelRidge(
-            dim,
-            n_classes,
-            dtype=dtype,
-            ridge=self.ridge,
-            held_out=self.held_out,
-            seed=self.seed,
-        )
+        chosen = self.values_of("ridge", "held_out", "seed")
+        return MultiLabelRidge(dim, n_classes, dtype=dtype, **chosen)
 
     def finish_task(self) -> None:
         """Choose the ridge at the end of the first task, and settle."""

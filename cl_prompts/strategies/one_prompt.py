@@ -49,12 +49,8 @@ class OnePrompt(PromptStrategy):
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build one shared prefix per block, without a query; the head reads the class token."""
-        check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)
-        prefix = SharedPrefix(
-            self.prompted_blocks,
-            self.prompt_length,
-            backbone.dim,
-            backbone.n_heads,
-            initial=self.initial,
-        )
+        blocks = self.prompted_blocks
+        check_blocks(backbone.depth, prompted_blocks=blocks)
+        shape = (self.prompt_length, backbone.dim, backbone.n_heads)
+        prefix = SharedPrefix(blocks, *shape, initial=self.initial)
         return PromptedViT(backbone, n_classes, pools=[prefix], multi_label=self.multi_label)

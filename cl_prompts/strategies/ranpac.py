@@ -61,27 +61,10 @@ class RanPACProbe(PrototypeStrategy):
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> SolvedClassifier:
         """RanPAC; projection and held-out sample are drawn from the run's seed."""
+        shared = self.values_of("expansion", "ridge", "held_out", "seed")
         if self.multi_label:
-            return MultiLabelRidge(
-                dim,
-                n_classes,
-                dtype=dtype,
-                expansion=self.expansion,
-                width=self.projection,
-                ridge=self.ridge,
-                held_out=self.held_out,
-                seed=self.seed,
-            )
-        return RanPAC(
-            dim,
-            n_classes,
-            dtype=dtype,
-            projection=self.projection,
-            expansion=self.expansion,
-            ridge=self.ridge,
-            held_out=self.held_out,
-            seed=self.seed,
-        )
+            return MultiLabelRidge(dim, n_classes, dtype=dtype, width=self.projection, **shared)
+        return RanPAC(dim, n_classes, dtype=dtype, projection=self.projection, **shared)
 
     def finish_task(self) -> None:
         """Choose the ridge."""

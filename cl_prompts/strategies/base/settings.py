@@ -85,6 +85,10 @@ class Declared:
         """The settings by name, those of the most general base first."""
         return cls.__settings
 
+    def values_of(self, *names: str) -> dict[str, Any]:
+        """Values of some settings by name, for a part whose arguments have the same names."""
+        return {name: getattr(self, name) for name in names}
+
     def take(self, given: Mapping[str, Any]) -> None:
         """Set every setting, to the given value or its default.
 

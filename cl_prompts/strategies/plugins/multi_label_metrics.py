@@ -7,21 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from avalanche.evaluation import PluginMetric
+from avalanche.evaluation import PluginMetric, metrics
 from avalanche.evaluation.metric_results import MetricResult, MetricValue
 from avalanche.evaluation.metric_utils import get_metric_name
-from avalanche.evaluation.metrics import (
-    Accuracy,
-    AverageMeanClassAccuracy,
-    ClassAccuracy,
-    ConfusionMatrix,
-    CumulativeAccuracy,
-    LabelsRepartition,
-    MultiStreamAMCA,
-    TaskAwareAccuracy,
-    TopkAccuracy,
-    WandBStreamConfusionMatrix,
-)
 from avalanche.evaluation.metrics.mean_scores import MeanScores
 from torch import Tensor
 
@@ -31,16 +19,16 @@ from cl_prompts.metrics.multi_label import MultiLabelScores, images_with, multi_
 # Metrics inside Avalanche's plugin metrics, under any attribute, that reduce (batch, classes)
 # targets to one label each.
 _ONE_LABEL = (
-    Accuracy,
-    AverageMeanClassAccuracy,
-    ClassAccuracy,
-    ConfusionMatrix,
-    CumulativeAccuracy,
-    LabelsRepartition,
+    metrics.Accuracy,
+    metrics.AverageMeanClassAccuracy,
+    metrics.ClassAccuracy,
+    metrics.ConfusionMatrix,
+    metrics.CumulativeAccuracy,
+    metrics.LabelsRepartition,
     MeanScores,
-    MultiStreamAMCA,
-    TaskAwareAccuracy,
-    TopkAccuracy,
+    metrics.MultiStreamAMCA,
+    metrics.TaskAwareAccuracy,
+    metrics.TopkAccuracy,
 )
 
 
@@ -58,7 +46,9 @@ def refuse_accuracy(evaluator: Any) -> None:
     """
     for metric in () if evaluator is None else evaluator.metrics:
         held = [metric, *vars(metric).values()]
-        if any(isinstance(part, (*_ONE_LABEL, WandBStreamConfusionMatrix)) for part in held):
+        if any(
+            isinstance(part, (*_ONE_LABEL, metrics.WandBStreamConfusionMatrix)) for part in held
+        ):
             raise InputError(
                 f"metric {str(metric)!r} ({type(metric).__name__}) is defined for one label per"
                 " image and would take only the first label of multi-label targets: leave it out"
