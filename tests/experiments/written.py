@@ -190,4 +190,6 @@ def _without(accepted: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 def _small(accepted: Mapping[str, Any]) -> dict[str, Any]:
     """Settings whose values near the default, or of a few units, fit a small ViT."""
-    return _without(accepted, "tau", "schedule", "g_blocks", "e_blocks", "prompted_blocks")
+    return _without(
+        accepted, "compile", "tau", "schedule", "g_blocks", "e_blocks", "prompted_blocks"
+    )
