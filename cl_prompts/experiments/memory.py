@@ -20,6 +20,7 @@ _MAKERS = {
     *("new_empty", "new_zeros", "new_ones", "new_full", "empty_strided", "arange"),
 }
 _STATES = 4  # a trained parameter, its gradient and two moments of Adam
+_SOLVED = 3  # a matrix of products, whose zeros take nothing yet, its copy and the factor
 _BLOCK = 9  # tokens that a block holds at once: input, residual, query, key, value, 4 of the MLP
 
 
@@ -134,8 +135,9 @@ def fitting(what: str) -> Iterator[None]:
 def check_memory(what: str, strategy: Any, *, n_train: int, n_test: int, n_tasks: int) -> None:
     """Refuse a run that needs more memory than there is.
 
-    The estimate is a lower bound: the model with gradients and optimizer, and one batch of images
-    with the tokens that one block holds. What is estimated is not made.
+    The estimate is a lower bound: the model with gradients and optimizer, the matrices of a ridge
+    regression while it is solved, and one batch of images with the tokens that one block holds.
+    What is estimated is not made.
 
     Args:
         what: the run, for the sentence ("strategy mvp").
@@ -165,7 +167,10 @@ def needed_memory(strategy: Any, *, n_train: int, n_test: int, n_tasks: int) -> 
         min(strategy.eval_mb_size, n_test),
     )
     floats = 3 * backbone.image_size**2 + _BLOCK * backbone.n_tokens * backbone.dim
-    return (_STATES - 1) * trained + _STATES * to_come + 4 * images * floats
+    grams = [getattr(module, "gram", None) for module in model.modules()]
+    solved = sum(g.numel() * g.element_size() for g in grams if isinstance(g, torch.Tensor))
+    states = (_STATES - 1) * trained + _STATES * to_come
+    return states + _SOLVED * solved + 4 * images * floats
 
 
 def _refusal(what: str, needed: int, there: int) -> InputError:

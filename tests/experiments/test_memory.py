@@ -70,6 +70,10 @@ def test_the_estimate_grows_with_what_it_is_made_of() -> None:
         "multi_lane", train_mb_size=64, n_selectors=2
     )
 
+    # The products of random features, 8 bytes each, with a copy and a factor while it is solved.
+    small, large = (needed("ranpac", projection=n) for n in (100, 200))
+    assert large - small == 3 * 8 * (200**2 - 100**2)
+
 
 def test_bytes_in_words() -> None:
     assert [gigabytes(n) for n in (0, 1.25e9, 5.12e11)] == ["0.0 GB", "1.2 GB", "512 GB"]
