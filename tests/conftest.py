@@ -14,6 +14,7 @@ torch.set_num_threads(1)
 
 #: files that ``make quick`` leaves out as a whole; single tests are marked where they stand
 SLOW = {
+    "datasets/test_views.py",
     "experiments/pictures/test_heatmaps.py",
     "experiments/pictures/test_inside.py",
     "experiments/pictures/test_multi_label.py",
@@ -21,14 +22,22 @@ SLOW = {
     "experiments/test_cli.py",
     "experiments/test_inside.py",
     "experiments/test_pretrain_glyphs.py",
+    "experiments/test_recipe_files.py",
     "experiments/test_report.py",
     "experiments/test_report_views.py",
     "experiments/test_run_folder.py",
     "experiments/test_runner.py",
+    "experiments/test_tracking.py",
+    "families/test_avalanche_habits.py",
     "families/test_learning.py",
     "families/test_matrix.py",
     "families/test_memory_use.py",
     "families/test_mini_experiences.py",
+    "strategies/base/test_head_alignment.py",
+    "strategies/base/test_prompt_rates.py",
+    "strategies/base/test_prompt_writing.py",
+    "strategies/base/test_self_regulation.py",
+    "test_examples_in_docstrings.py",
     "test_readme.py",
 }
 #: strategies of the table that ``make quick`` takes, one of each kind
