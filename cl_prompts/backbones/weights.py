@@ -23,8 +23,10 @@ from torch import Tensor
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
 from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.backbones.vit import FrozenViT, Precision
-from cl_prompts.checks import short
+from cl_prompts.checks import short, shown
 from cl_prompts.errors import InputError, unknown
+
+_LARGEST = 2**24  # pixels on a side
 
 
 def create_backbone(
@@ -131,6 +133,8 @@ def _patch_of(name: str) -> int | None:
 def _check_size(image_size: int | None, patch: int | None, name: str) -> None:
     if image_size is None or patch is None:
         return
+    if image_size > _LARGEST:  # the number of tokens might not even fit a machine's integer
+        raise InputError(f"image size {shown(image_size)} is greater than {_LARGEST:,} pixels")
     if image_size < patch or image_size % patch:
         near = max(patch, round(image_size / patch) * patch)
         raise InputError(

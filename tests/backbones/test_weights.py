@@ -194,6 +194,10 @@ def test_refusals(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             "image_size": 100,
             "name": "vit_tiny_patch16_224",
         },
+        "image size 8000000000000000000 is greater than 16,777,216 pixels": {
+            "name": "glyph_vit_tiny",
+            "image_size": 8 * 10**18,
+        },
         "image size 30 is not a multiple of the 8 px patch.*32 would be": {
             "image_size": 30,
             "name": EMBEDDED,
