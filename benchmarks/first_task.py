@@ -18,7 +18,7 @@ import torch
 from avalanche.benchmarks import DatasetExperience
 from torch.utils.data import Dataset
 
-from cl_prompts.experiments.building import Builder, Facts, make_strategy, split_of
+from cl_prompts.experiments.building import Builder, Facts, make_strategy, options_on, split_of
 from cl_prompts.experiments.settings import plan
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.scenarios.benchmarks import benchmark_from_split
@@ -83,7 +83,7 @@ def main(recipe: str, fixed: list[str], grid: list[str]) -> None:
         (settings,) = plan(recipe, [*fixed, *chosen])
         torch.manual_seed(settings.seed)
         facts = Facts(len(data.classes), data.multi_label, split.n_tasks, split.boundaries)
-        options = {**settings.options, **({"views": 1} if data.train.is_plain else {})}
+        options = options_on(data.train, settings)
         strategy: Any = make_strategy(settings, builder.backbone(settings), facts, options)
         if data.train.is_plain:
             strategy.frozen_work = work

@@ -28,7 +28,6 @@ def on_few_images() -> Iterator[None]:
         yield
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_python_examples_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -64,7 +63,6 @@ def test_commands_and_names_exist(page: Path) -> None:
             assert plan(recipe, overrides)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "script", sorted((Path(__file__).parent.parent / "examples").glob("*.py")), ids=lambda p: p.name
 )

@@ -20,6 +20,7 @@ from cl_prompts.datasets.bad_images import (
     check_images,
     handle_bad_images,
 )
+from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.registry import DATASETS, DataSet, load_dataset
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.memory import check_memory, fitting
@@ -106,9 +107,7 @@ class Builder:
             **evaluation,
         )
         facts = Facts(len(data.classes), data.multi_label, split.n_tasks, split.boundaries)
-        options = dict(settings.options)
-        if train.is_plain and options.get("views") is None:
-            options["views"] = 1  # what is frozen need not be computed again
+        options = options_on(train, settings)
         strategy = make_strategy(settings, backbone, facts, options, plugins=[anytime])
         what = f"strategy {label_of(settings.strategy)}"
         lengths = {"n_train": len(data.train), "n_test": len(data.test), "n_tasks": split.n_tasks}
@@ -226,6 +225,15 @@ def home_classes_of(split: Any) -> list[list[int]] | None:
         return None
     pairs = zip(split.disjoint_classes, split.blurry_classes, strict=True)
     return [[*disjoint, *blurry] for disjoint, blurry in pairs]
+
+
+def options_on(train: ImageSet, settings: Settings) -> dict[str, Any]:
+    """Options of a run's strategy on training images: without augmentation a sample has one view,
+    and what is frozen is computed once."""
+    options = dict(settings.options)
+    if train.is_plain and options.get("views") is None:
+        options["views"] = 1
+    return options
 
 
 def make_strategy(

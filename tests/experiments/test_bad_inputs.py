@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.experiments.bad_inputs import PAGE, answers, page
-
-pytestmark = pytest.mark.slow
 
 
 def test_every_bad_input_gets_its_sentence() -> None:

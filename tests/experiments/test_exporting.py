@@ -16,8 +16,6 @@ from cl_prompts.experiments.trained import TrainedRun, load_run
 from tests.experiments.commands import summary
 from tests.toys import make
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def trained(probe_run: Path) -> TrainedRun:

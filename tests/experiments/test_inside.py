@@ -18,8 +18,6 @@ from cl_prompts.experiments.series import (
 )
 from tests.experiments.commands import QUICK, run
 
-pytestmark = pytest.mark.slow
-
 
 def test_a_run_writes_what_is_inside(mvp_run: Path) -> None:
     (found,) = collect([mvp_run])

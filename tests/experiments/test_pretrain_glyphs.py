@@ -15,8 +15,6 @@ import cl_prompts
 from cl_prompts.experiments import glyphs, pretrain_glyphs
 from cl_prompts.experiments.pretrain_glyphs import Budget
 
-pytestmark = pytest.mark.slow
-
 ASSETS = Path(cl_prompts.__file__).parent / "assets"
 WEIGHTS = ASSETS / "glyph_vit_tiny.safetensors"
 CARD = ASSETS / "glyph_vit_tiny.md"

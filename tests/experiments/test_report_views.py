@@ -14,8 +14,6 @@ from cl_prompts.experiments.results import sections
 from cl_prompts.experiments.runs import collect
 from tests.experiments.fake_runs import fake_run
 
-pytestmark = pytest.mark.slow
-
 
 def view(root: Path) -> dict[str, Any]:
     """The view of the only section of all runs below a folder."""

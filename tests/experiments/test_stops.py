@@ -13,8 +13,6 @@ from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.tracking import ProgressLine
 from tests.experiments.commands import MVP_R, PROBE, run, summary
 
-pytestmark = pytest.mark.slow
-
 #: what may differ between a run and the same run in pieces
 EXEMPT = {"seconds", "images_per_second", "peak_memory_mb", "command"}
 

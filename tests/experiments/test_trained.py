@@ -16,8 +16,6 @@ from tests.experiments.commands import run, summary
 from tests.experiments.fake_runs import fake_run
 from tests.few_images import few_images
 
-pytestmark = pytest.mark.slow
-
 OWN = "tests.experiments.own_parts"
 
 
