@@ -99,12 +99,13 @@ def updated(page: str, found: dict[str, dict[str, str]], recipes: set[str]) -> t
             continue
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if not columns:
-            columns = cells if cells[0] == "strategy" else ["-"]
+            columns = cells if cells[0] == "strategy" else [""]
             continue
         name = NAMES.get(re.sub(r"( \(.*\)|, .*)$", "", cells[0]), "")
-        if set(columns[1:]) <= COLUMNS.keys() and name in found and recipe in recipes:
+        measured = columns[1:]
+        if measured and set(measured) <= COLUMNS.keys() and name in found and recipe in recipes:
             rows.add(name)
-            new = [text_of(c, found[name][COLUMNS[c]]) for c in columns[1:]]
+            new = [text_of(c, found[name][COLUMNS[c]]) for c in measured]
             lines[i] = f"| {' | '.join([cells[0], *new])} |"
     return "\n".join(lines), rows
 
