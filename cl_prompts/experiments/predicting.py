@@ -20,10 +20,12 @@ def image_files(paths: Sequence[Path]) -> list[str]:
     :func:`~cl_prompts.datasets.folders.scan_images` finds them.
 
     Raises:
-        InputError: a path that does not exist, or a folder without images.
+        InputError: a path that does not exist, a folder without images, or that of a run.
     """
     found: list[str] = []
     for path in paths:
+        if (path / "config.yaml").is_file():
+            raise InputError(f"{path} is another run; predictions are those of one")
         if path.is_dir():
             found += scan_images([path]).paths
         elif path.is_file():

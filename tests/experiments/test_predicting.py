@@ -24,6 +24,9 @@ def test_folders_are_walked_and_files_taken_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no images found"):
         image_files([tmp_path / "empty"])
+    (tmp_path / "new" / "config.yaml").touch()
+    with pytest.raises(InputError, match="new is another run; predictions are those of one"):
+        image_files([tmp_path / "new"])
 
 
 def test_rows_have_path_label_and_score() -> None:
