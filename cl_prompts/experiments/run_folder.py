@@ -31,7 +31,13 @@ LEARNED_FILE = "learned.safetensors"
 #: of run folders; those of version 0.1 name none
 FORMAT = 2
 _RESERVED = 2**16  # bytes
+_BEFORE_A_RUN = (".lock", ".reserve", "environment.json")
 _REFUSING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+
+
+def _precedes_a_run(name: str) -> bool:
+    """Whether a file of this name is made before ``config.yaml``, with which a run begins."""
+    return name in _BEFORE_A_RUN or (name.startswith(".") and name.endswith(".tmp"))
 
 
 class RunFolder(FolderFiles):
@@ -91,19 +97,23 @@ class RunFolder(FolderFiles):
             varied: settings in which the runs of that command differ.
 
         Raises:
-            InputError: the folder holds something already, or cannot be made.
+            InputError: the folder cannot be made, another process writes it, or it holds anything
+                but what a process leaves that was killed before its run had begun.
             RunError: the disk is full or read-only.
         """
-        if path.exists() and any(path.iterdir()):
-            raise InputError(
-                f"run folder {path} exists already: choose another, or continue it with --resume"
-                f" {path}"
-            )
+        taken = InputError(
+            f"run folder {path} exists already: choose another, or continue it with --resume {path}"
+        )
+        if path.exists() and any(not _precedes_a_run(file.name) for file in path.iterdir()):
+            raise taken
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _uncreatable(path, error) from error
         folder = cls(path)
+        if (path / "config.yaml").exists():  # of a process that held the lock until now
+            folder.close()
+            raise taken
         try:
             about = {
                 "format": FORMAT,

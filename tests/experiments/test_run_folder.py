@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import gc
+import itertools
 import json
 import os
 import random
@@ -10,7 +12,9 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -99,6 +103,29 @@ def test_folders_in_use_and_foreign_folders_are_refused(
     (unfinished.parent / "file").touch()
     with pytest.raises(InputError, match="file/run cannot be created"):
         RunFolder.create(unfinished.parent / "file" / "run", settings, "")
+
+
+def test_a_run_that_was_killed_before_it_began_is_made_anew(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(path: Path) -> None:
+        RunFolder.create(path, settings, "").close()
+
+    steps = count_steps(monkeypatch, lambda: create(tmp_path / "whole"))
+    made_anew = 0
+    for at, fault in itertools.product(range(steps), get_args(Fault)[:2]):
+        path = tmp_path / f"{fault} {at}"
+        with_fault(monkeypatch, at, fault, partial(create, path))
+        gc.collect()  # the lock of a process that was killed is free
+        assert path.is_dir()
+        if (path / "config.yaml").exists():
+            RunFolder.resume(path)[0].close()
+        else:
+            create(path)
+            made_anew += 1
+        assert list(path.glob(".*.tmp")) == []
+        assert json.loads((path / "environment.json").read_text())["settings"]
+    assert made_anew > steps
 
 
 def test_metrics_written_after_the_last_checkpoint_are_cut_off(unfinished: Path) -> None:
