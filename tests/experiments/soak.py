@@ -76,11 +76,12 @@ def plans(bench: Bench, count: int) -> None:
         arguments[2] = f"strategy={cases[0][0]},{cases[1][0]}"
         fault = Fault("killed half-way", chance.randrange(steps))
         bench.counts["kills"] += command(arguments, out, fault=fault).killed
-        (above,) = out.iterdir()
         what = f"plan of {cases} {fault}"
-        if not any(file.stat().st_size for file in above.glob("plan-*.json")):
+        begun = [file.parent for file in out.glob("*/plan-*.json") if file.stat().st_size]
+        if not begun:
             bench.counts["nothing begun"] += 1
             continue
+        (above,) = begun
         outcome = command(["run", "--resume", str(above), "--quiet"], out)
         bench.counts["resumes"] += 1
         if "there is nothing to resume" not in outcome.said and not bench.judge(what, outcome):
