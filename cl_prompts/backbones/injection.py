@@ -17,6 +17,7 @@ value (additive prompts).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -36,6 +37,9 @@ from cl_prompts.backbones.attention import (
 )
 
 KeyValue = tuple[Tensor, Tensor]
+
+#: Fields of a plan that hold prompts by block, and arguments of :func:`run_block`.
+BY_BLOCK = ("context", "prefix", "adapter", "gate", "routed", "additive")
 
 
 class BlockAdapter(Protocol):
@@ -176,8 +180,14 @@ class PromptPlan:
 
     def of_block(self, block: int) -> dict[str, Any]:
         """Arguments of :func:`run_block` for one block, by name."""
-        names = ("context", "prefix", "adapter", "gate", "routed", "additive")
-        return {name: getattr(self, name).get(block) for name in names}
+        return {name: getattr(self, name).get(block) for name in BY_BLOCK}
+
+    def first_block(self) -> int:
+        """The first block that these prompts change, or a number beyond all without any."""
+        if self.prepended is not None or self.offset is not None:
+            return 0
+        prompted: set[int] = set().union(*(getattr(self, name) for name in BY_BLOCK))
+        return min(prompted, default=sys.maxsize)
 
     def extra_keys(self, block: int) -> tuple[int, int]:
         """Context tokens and prefix rows that the block attends to in addition to the sequence."""
