@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+
+#: Keys up to which bf16 attention on the CPU is multiplied out; scores of more take much memory.
+MULTIPLIED_KEYS = 320
 
 
 def project(block: Block, tokens: Tensor) -> Tensor:
@@ -35,6 +39,51 @@ def by_head(attn: Attention, projected: Tensor, parts: int) -> tuple[Tensor, ...
     """(batch, n, parts * heads * head dim) -> ``parts`` tensors (batch, heads, n, head dim)."""
     batch, n, _ = projected.shape
     return projected.reshape(batch, n, parts, attn.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def multiplies_out(tokens: Tensor, n_keys: int) -> bool:
+    """Whether attention of these tokens to so many keys is computed by two matrix products: in bf16
+    on the CPU, stored or by autocast, up to :data:`MULTIPLIED_KEYS` keys.
+
+    Torch's fused kernel is slow there, above all its backward pass. CPU milliseconds of forward and
+    backward pass, and in brackets of a forward pass without gradient, in one thread with
+    avx512_bf16, fused -> products (fused in fp32, with casts around it, in between), at width 64 of
+    a head:
+
+    ====== ====== ====== ===== ============================ ====================
+    tokens + keys images heads forward and backward          forward alone
+    ====== ====== ====== ===== ============================ ====================
+    17     0      64     6     17.8 -> 9 -> 5.0              1.7 -> 1.9 -> 1.3
+    17     20     64     6     21 -> 16 -> 6                 2.9 -> 3.2 -> 2.1
+    26     20     64     6     23.7 -> 26 -> 8.0             4.7 -> 7.8 -> 3.9
+    50     20     64     6     50 -> 45 -> 20                9.3 -> 10 -> 5.3
+    66     20     64     6     69 -> 51 -> 20                13.6 -> 20 -> 9.0
+    197    20     8      12    55 -> 56 -> 23                16.6 -> 17 -> 9.5
+    257    20     8      6     43 -> 17 (fp32: not measured) 13.5 -> 6.9
+    ====== ====== ====== ===== ============================ ====================
+    """
+    if tokens.device.type != "cpu" or n_keys > MULTIPLIED_KEYS:
+        return False
+    casts = torch.is_autocast_enabled("cpu")
+    return (torch.get_autocast_dtype("cpu") if casts else tokens.dtype) == torch.bfloat16
+
+
+def attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Scaled dot-product attention, each argument (batch, heads, n, head dim).
+
+    In bf16 on the CPU short sequences are multiplied out, see :func:`multiplies_out`; everything
+    else is torch's fused attention.
+    """
+    if not multiplies_out(query, keys.shape[2]):
+        return F.scaled_dot_product_attention(query, keys, values)
+    # Scores are rounded to bf16 here. What all keys have in common moves all scores of a query
+    # alike, so that it changes neither softmax nor gradient; without it scores are small and their
+    # rounding with them (features of a DINOv2 ViT-S differ from fp32 by 0.035 rms, 0.048 with it
+    # and 0.032 by the fused kernel).
+    scale = query.shape[-1] ** -0.5
+    common = keys.detach().mean(dim=-2, keepdim=True) * -scale
+    scores = query @ torch.add(common, keys, alpha=scale).transpose(-2, -1)
+    return scores.softmax(dim=-1).to(values.dtype) @ values
 
 
 def attention_output(attn: Attention, attended: Tensor, normed: Tensor) -> Tensor:

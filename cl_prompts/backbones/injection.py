@@ -17,24 +17,29 @@ value (additive prompts).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from cl_prompts.backbones.attention import (
+    attend,
     attention_output,
     by_head,
+    multiplies_out,
     output_gate,
     project_parts,
 )
 
 KeyValue = tuple[Tensor, Tensor]
+
+#: Fields of a plan that hold prompts by block, and arguments of :func:`run_block`.
+BY_BLOCK = ("context", "prefix", "adapter", "gate", "routed", "additive")
 
 
 class BlockAdapter(Protocol):
@@ -175,8 +180,14 @@ class PromptPlan:
 
     def of_block(self, block: int) -> dict[str, Any]:
         """Arguments of :func:`run_block` for one block, by name."""
-        names = ("context", "prefix", "adapter", "gate", "routed", "additive")
-        return {name: getattr(self, name).get(block) for name in names}
+        return {name: getattr(self, name).get(block) for name in BY_BLOCK}
+
+    def first_block(self) -> int:
+        """The first block that these prompts change, or a number beyond all without any."""
+        if self.prepended is not None or self.offset is not None:
+            return 0
+        prompted: set[int] = set().union(*(getattr(self, name) for name in BY_BLOCK))
+        return min(prompted, default=sys.maxsize)
 
     def extra_keys(self, block: int) -> tuple[int, int]:
         """Context tokens and prefix rows that the block attends to in addition to the sequence."""
@@ -226,7 +237,8 @@ def run_block(
         (batch, n or ``first``, dim)
     """
     changes = (context, prefix, adapter, routed, additive, first, projected)
-    if all(change is None for change in changes):
+    unchanged = all(change is None for change in changes)
+    if unchanged and not multiplies_out(tokens, tokens.shape[1]):
         return block(tokens)
     attn = block.attn
     normed = block.norm1(tokens) if projected is None or output_gate(attn) is not None else tokens
@@ -279,7 +291,7 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, scored: list[KeyValue])
     """Attention over keys and values and over rows whose scores are known: ``scored`` holds scores
     (batch, heads, queries, n) and values (batch or 1, heads, n, head dim)."""
     if not scored:
-        return F.scaled_dot_product_attention(query, keys, values)
+        return attend(query, keys, values)
     scores = query @ keys.transpose(-2, -1) * query.shape[-1] ** -0.5
     weights = torch.cat([scores, *(more for more, _ in scored)], dim=-1).softmax(dim=-1)
     for _, more in scored:

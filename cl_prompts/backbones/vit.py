@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import project
 from cl_prompts.backbones.cost import PassCounter, ViTShape
+from cl_prompts.backbones.entry import Entry
 from cl_prompts.backbones.injection import PromptPlan, run_block
 from cl_prompts.backbones.normalisation import Normalisation
 from cl_prompts.checks import one_of
@@ -136,11 +137,12 @@ class FrozenViT(nn.Module):
         return x
 
     @torch.no_grad()
-    def enter(self, tokens: Tensor) -> Tensor:
-        """Embedded tokens -> their (batch, n, 3 dim) projection in block 0, which passes with other
-        prompts can share."""
+    def enter(self, tokens: Tensor, block: int = 0) -> Entry:
+        """Run embedded tokens (batch, n, dim) up to the projection of ``block``: what passes whose
+        prompts differ from there on can share."""
+        tokens = self.blocks(tokens, stop=block)
         self.counter.project(len(tokens), tokens.shape[1])
-        return project(self.vit.blocks[0], tokens)
+        return Entry(block, tokens, project(self.vit.blocks[block], tokens))
 
     def blocks(
         self,
@@ -150,7 +152,7 @@ class FrozenViT(nn.Module):
         stop: int | None = None,
         class_only: bool = False,
         prepended_only: bool = False,
-        entry: Tensor | None = None,
+        entry: Entry | None = None,
     ) -> Tensor:
         """Run blocks 0 .. ``stop`` - 1.
 
@@ -160,11 +162,16 @@ class FrozenViT(nn.Module):
             stop: number of blocks, all by default.
             class_only: compute only the class token in the last of these blocks.
             prepended_only: compute only the plan's prepended tokens there.
-            entry: :meth:`enter` of the same tokens, if it was computed before.
+            entry: :meth:`enter` of the same tokens, if it was computed before: the blocks in front
+                of its own are not run again.
 
         Returns:
             (batch, n (+ prepended), dim), or (batch, 1, dim) with ``class_only``, (batch,
             prepended, dim) with ``prepended_only``; no final norm.
+
+        Raises:
+            TypeError: an entry behind the first prompted block, or ``prepended_only`` with additive
+                prompts.
         """
         plan = (plan or PromptPlan()).to(tokens.dtype)
         stop = self.depth if stop is None else stop
@@ -173,12 +180,17 @@ class FrozenViT(nn.Module):
             raise TypeError(
                 "additive prompts act on the class token, which this pass does not read"
             )
+        if entry is not None:
+            entry.check(plan, stop)
         if plan.offset is not None:
             tokens = self._with_offset(tokens, plan.offset)
             entry = None  # it belongs to the tokens without offset
+        start, projected = 0, None
+        if entry is not None:
+            start, tokens, projected = entry.block, entry.tokens, entry.projected
         if plan.prepended is not None:
-            tokens, entry = self._with_prepended(tokens, plan.prepended, entry)
-        for i in range(stop):
+            tokens, projected = self._with_prepended(tokens, plan.prepended, projected)
+        for i in range(start, stop):
             first = None
             if i == stop - 1 and class_only:
                 first = 1
@@ -186,8 +198,7 @@ class FrozenViT(nn.Module):
                 # Order means nothing to a block: what is read goes first.
                 first = n_prepended
                 tokens = tokens.roll(n_prepended, dims=1)
-                entry = None if entry is None else entry.roll(n_prepended, dims=1)
-            projected = entry if i == 0 else None
+                projected = None if projected is None else projected.roll(n_prepended, dims=1)
             batch, n = tokens.shape[:2]
             context, prefix = plan.extra_keys(i)
             reused = projected is not None
@@ -198,6 +209,7 @@ class FrozenViT(nn.Module):
             tokens = run_block(
                 self.vit.blocks[i], tokens, first=first, projected=projected, **plan.of_block(i)
             )
+            projected = None
         return tokens
 
     def _with_offset(self, tokens: Tensor, offset: Tensor) -> Tensor:
@@ -210,28 +222,28 @@ class FrozenViT(nn.Module):
         return tokens + offset
 
     def _with_prepended(
-        self, tokens: Tensor, prepended: Tensor, entry: Tensor | None
+        self, tokens: Tensor, prepended: Tensor, projected: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Tokens and entry with the prepended tokens joined; the entry of the prepended ones
-        carries gradient."""
+        """Tokens and their projection with the prepended tokens joined, whose projection carries
+        gradient."""
         prepended = prepended.expand(len(tokens), -1, -1)
-        if entry is not None:
+        if projected is not None:
             self.counter.project(*prepended.shape[:2])
-            entry = torch.cat([entry, project(self.vit.blocks[0], prepended)], dim=1)
-        return torch.cat([tokens, prepended], dim=1), entry
+            projected = torch.cat([projected, project(self.vit.blocks[0], prepended)], dim=1)
+        return torch.cat([tokens, prepended], dim=1), projected
 
     def norm(self, tokens: Tensor) -> Tensor:
         """The final LayerNorm."""
         return self.vit.norm(tokens)
 
     def class_features(
-        self, tokens: Tensor, plan: PromptPlan | None = None, *, entry: Tensor | None = None
+        self, tokens: Tensor, plan: PromptPlan | None = None, *, entry: Entry | None = None
     ) -> Tensor:
         """Embedded tokens -> final-norm class token (batch, dim) in fp32."""
         return self.norm(self.blocks(tokens, plan, class_only=True, entry=entry))[:, 0].float()
 
     def prepended_features(
-        self, tokens: Tensor, plan: PromptPlan, *, entry: Tensor | None = None
+        self, tokens: Tensor, plan: PromptPlan, *, entry: Entry | None = None
     ) -> Tensor:
         """Embedded tokens -> mean of the final-norm outputs at the plan's prepended tokens, (batch,
         dim) in fp32 (L2P)."""

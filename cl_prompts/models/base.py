@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors import torch as tensors_file
 from torch import Tensor, nn
 
+from cl_prompts.backbones.entry import Entry
 from cl_prompts.backbones.fingerprint import state_hash, weights_hash
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
@@ -59,7 +60,7 @@ class Encoding:
     Attributes:
         parts: cacheable values for these images, by the names of ``cache_keys``.
         tokens: (batch, n, dim) embedded tokens, if the second stage needs them.
-        entry: their projection in block 0, if the first stage computed it.
+        entry: what the first stage has computed of the second one's pass, if anything.
 
     Example:
         >>> Encoding({"frozen": torch.zeros(2, 16)}).tokens is None  # features alone
@@ -68,7 +69,7 @@ class Encoding:
 
     parts: dict[str, Tensor]
     tokens: Tensor | None = None
-    entry: Tensor | None = None
+    entry: Entry | None = None
 
 
 class ContinualModel(nn.Module):

@@ -35,12 +35,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from cl_prompts.backbones.attention import attention_output, by_head, project_parts
+from cl_prompts.backbones.attention import attend, attention_output, by_head, project_parts
 from cl_prompts.backbones.vit import FrozenViT
 
 SlotUpdate = Literal["released", "reset"]
@@ -118,7 +117,7 @@ def _look(block: Block, tokens: Tensor, last: bool) -> tuple[FrozenState, Tensor
     if last:
         return state, tokens
     query, keys, values = by_head(attn, projected, 3)
-    attended = F.scaled_dot_product_attention(attn.q_norm(query), attn.k_norm(keys), values)
+    attended = attend(attn.q_norm(query), attn.k_norm(keys), values)
     return state, tokens + block.ls1(attention_output(attn, attended, hidden))
 
 
@@ -326,7 +325,7 @@ def literal_block(
     if prompts is not None:
         more = prompts.to(query.dtype).expand(batch, *prompts.shape).flatten(0, 1)
         keys, values = torch.cat([more[:, 0], keys], dim=2), torch.cat([more[:, 1], values], dim=2)
-    out = attention_output(attn, F.scaled_dot_product_attention(query, keys, values), flat)
+    out = attention_output(attn, attend(query, keys, values), flat)
     out = out.view(batch, n_lanes, *out.shape[1:])
     if replace:  # drop O[:, 1:], add n instead
         out = torch.cat([out[:, :, :1], normed[:, :, 1:]], dim=2)

@@ -8,6 +8,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from cl_prompts.backbones.entry import Entry
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import one_of
@@ -16,6 +17,7 @@ from cl_prompts.models.base import ContinualModel, Encoding, Output
 from cl_prompts.models.heads import InstanceLogitMask, linear_head
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads, ensemble_logits
 from cl_prompts.models.whitening import FeatureWhitening
+from cl_prompts.prompts.places import first_prompted
 from cl_prompts.prompts.pools import Pool, PrependedTokenPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
 
@@ -144,17 +146,21 @@ class PromptedViT(ContinualModel):
         if not self.cache_keys():
             return Encoding({}, tokens)
         if frozen is not None:
-            # Compiled code is for passes of one form: with the projection, which costs the same.
-            entry = None if self.compiled is None else self.backbone.enter(tokens)
+            # Compiled code is for passes of one form: with an entry, which costs the same.
+            entry = None if self.compiled is None else self._enter(tokens)
             return Encoding({"frozen": frozen}, tokens, entry)
         if self.training and getattr(self.selector, "trains_unasked", False):
             return Encoding({}, tokens)
         with torch.no_grad():
             if not self.reads_images:
                 return Encoding({"frozen": self.backbone.class_features(tokens)})
-            # Query pass and prompted pass begin with the same projection.
-            entry = self.backbone.enter(tokens)
+            entry = self._enter(tokens)
             return Encoding({"frozen": self.query(self.backbone, tokens, entry)}, tokens, entry)
+
+    def _enter(self, tokens: Tensor) -> Entry:
+        """What query pass and prompted pass have in common: all up to the first prompts."""
+        last = max(self.query.stop(self.backbone) - 1, 0)
+        return self.backbone.enter(tokens, min(first_prompted(self.pools), last))
 
     def decode(self, encoding: Encoding) -> Output:
         """Select and build prompts, run the prompted pass, and classify."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -54,6 +55,12 @@ class MomentumSlots(TaskAware):
     def inner(self) -> ValuePool:
         """The pool underneath."""
         return cast(ValuePool, self.pool)
+
+    @property
+    def blocks(self) -> Sequence[int]:
+        """Blocks that the pool prompts."""
+        blocks: Sequence[int] = getattr(self.pool, "blocks", (0,))
+        return blocks
 
     @property
     def values(self) -> Tensor:

@@ -5,6 +5,7 @@ Published for language models and CLIP; here they wrap the pools of prompt metho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Protocol, cast
 
@@ -106,6 +107,12 @@ class Reparameterised(TaskAware):
     def inner(self) -> ValuePool:
         """The wrapped pool."""
         return cast(ValuePool, self.pool)
+
+    @property
+    def blocks(self) -> Sequence[int]:
+        """Blocks that the pool prompts."""
+        blocks: Sequence[int] = getattr(self.pool, "blocks", (0,))
+        return blocks
 
     @property
     def values(self) -> Tensor:

@@ -26,6 +26,9 @@ from cl_prompts.prompts.task_selectors import copy_slot
 class Pool(Protocol):
     """Interface of pools: build prompts from a selection.
 
+    A pool that prompts blocks names them in an attribute ``blocks``. Without it prompts may enter
+    anywhere, and passes with and without them share no block.
+
     Example:
         >>> class NoPrompts:
         ...     def build(self, selection: Selection | None) -> PromptPlan:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cl_prompts.backbones.entry import Entry
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.init import Distribution, drawn
@@ -33,11 +34,14 @@ class ClassTokenQuery:
     skip_last: bool = False
     norm: bool = True
 
+    def stop(self, backbone: FrozenViT) -> int:
+        """Number of blocks that the query runs through."""
+        return backbone.depth - 1 if self.skip_last else backbone.depth
+
     @torch.no_grad()
-    def __call__(self, backbone: FrozenViT, tokens: Tensor, entry: Tensor | None = None) -> Tensor:
+    def __call__(self, backbone: FrozenViT, tokens: Tensor, entry: Entry | None = None) -> Tensor:
         """Embedded tokens (batch, n, dim) -> query (batch, dim) in fp32, without gradient."""
-        stop = backbone.depth - 1 if self.skip_last else backbone.depth
-        out = backbone.blocks(tokens, stop=stop, class_only=True, entry=entry)
+        out = backbone.blocks(tokens, stop=self.stop(backbone), class_only=True, entry=entry)
         return (backbone.norm(out) if self.norm else out)[:, 0].float()
 
 

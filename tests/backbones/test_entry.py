@@ -1,0 +1,149 @@
+"""Passes that share their first blocks: the same numbers and gradients, counted work saved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from cl_prompts.backbones.injection import PromptPlan
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.models.compiled import CompiledDecoding
+from tests.toys import DEPTH, cls_of, lively_vit, tiny_vit
+
+#: strategies whose prompts can start late, with the first prompted block
+LATE: dict[str, tuple[dict[str, Any], int]] = {
+    "mvp": ({"g_blocks": (2,), "e_blocks": (3, 1), "g_length": 2, "e_length": 3}, 1),
+    "dual_prompt": ({"g_blocks": (2,), "e_blocks": (3,), "g_length": 2, "e_length": 3}, 2),
+    "coda_prompt": ({"n_components": 4, "prompted_blocks": (3, 2), "prompt_length": 4}, 2),
+    "hide_prompt": ({"prompted_blocks": (1, 3), "prompt_length": 2, "n_tasks": 2}, 1),
+    "norga": ({"prompted_blocks": (3,), "prompt_length": 2, "n_tasks": 2}, 3),
+    "s_prompt": ({"prompted_blocks": (2, 3), "prompt_length": 2, "n_tasks": 2}, 2),
+    "vq_prompt": ({"pool_size": 4, "prompted_blocks": (3,), "prompt_length": 2}, 3),
+    "l2p": ({"pool_size": 4, "top_k": 2}, 0),
+}
+
+
+def late_model(kind: str, backbone: FrozenViT) -> Any:
+    options, _ = LATE[kind]
+    strategy = cls_of(kind)(backbone=backbone, n_classes=6, device="cpu", evaluator=None, **options)
+    strategy.model.observe_classes(torch.arange(6))
+    return strategy.model
+
+
+@pytest.mark.parametrize("kind", LATE)
+def test_blocks_before_the_first_prompts_run_once(kind: str) -> None:
+    torch.manual_seed(0)
+    backbone = lively_vit()
+    model, images = late_model(kind, backbone), torch.rand(3, 3, 16, 16)
+    with FlopCounterMode(display=False) as flops, sdpa_kernel(SDPBackend.MATH):
+        encoding = model.encode(images, {})
+        passes = backbone.counter.macs, flops.get_total_flops() / 2
+    assert passes[0] == pytest.approx(passes[1])
+    apart = replace(encoding, entry=None)
+    results = []
+    for way in (encoding, apart):
+        backbone.counter.reset()
+        out = model.decode(way)
+        model.zero_grad()
+        out.features.square().sum().backward()
+        gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        results.append((out, gradients, backbone.counter.blocks, backbone.counter.macs))
+    first = LATE[kind][1]
+    (shared, mine, blocks, macs), (own, theirs, all_blocks, all_macs) = results
+    assert encoding.entry.block == first
+    assert not encoding.entry.tokens.requires_grad
+    assert (blocks, all_blocks) == (3 * (DEPTH - first), 3 * DEPTH)
+    shape = backbone.counter.shape
+    # The last block asks for the class token alone, besides keys and values of all.
+    asked = 5 + 5 + (1 if first == DEPTH - 1 else 5)
+    saved = first * shape.block_macs(5) + asked * shape.dim * shape.width
+    assert all_macs - macs == pytest.approx(3 * saved)
+    torch.testing.assert_close(shared.logits, own.logits, atol=1e-5, rtol=1e-5)
+    assert mine.keys() == theirs.keys()
+    assert mine
+    for name, gradient in mine.items():
+        torch.testing.assert_close(gradient, theirs[name], atol=1e-4, rtol=1e-4, msg=name)
+
+
+def test_a_pass_with_its_query_at_hand_shares_nothing() -> None:
+    model, images = late_model("dual_prompt", lively_vit()).eval(), torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        first = model.run(images)
+        again = model.encode(images, first.cacheable)
+        assert again.entry is None
+        torch.testing.assert_close(model.decode(again).logits, first.logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_compiled_pass_enters_where_the_plain_one_does() -> None:
+    model, images = late_model("dual_prompt", lively_vit()).eval(), torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        want = model.run(images)
+        model.compiled = CompiledDecoding(model, backend="eager")
+        for cached in ({}, want.cacheable):
+            assert model.encode(images, cached).entry.block == 2
+            model.backbone.counter.reset()
+            found = model.run(images, cached)
+            torch.testing.assert_close(found.logits, want.logits, atol=1e-5, rtol=1e-5)
+            # A pass with a cached query costs as much as a plain one.
+            assert model.backbone.counter.blocks == 2 * (DEPTH if cached else 2 * DEPTH - 2)
+
+
+TWO = {0: torch.zeros(1, 2, 16)}
+
+
+@pytest.mark.parametrize(
+    ("plan", "first"),
+    [
+        (PromptPlan(context=TWO), 0),
+        (PromptPlan(prefix={3: (torch.zeros(1, 2, 2, 8),) * 2}, gate={1: torch.tanh}), 1),
+        (PromptPlan(additive={2: (torch.zeros(1, 2, 8),) * 2}), 2),
+        (PromptPlan(offset=torch.zeros(1, 5, 16)), 0),
+        (PromptPlan(prepended=torch.zeros(1, 2, 16), context={2: TWO[0]}), 0),
+    ],
+)
+def test_an_entry_behind_the_first_prompts_is_refused(plan: PromptPlan, first: int) -> None:
+    backbone = tiny_vit()
+    tokens = backbone.embed(torch.rand(1, 3, 16, 16))
+    assert plan.first_block() == first
+    with pytest.raises(TypeError, match=f"part at block 3, and this one does at block {first}"):
+        backbone.blocks(tokens, plan, entry=backbone.enter(tokens, 3))
+
+
+def test_an_entry_behind_the_end_of_a_pass_is_refused() -> None:
+    backbone = tiny_vit()
+    tokens = backbone.embed(torch.rand(1, 3, 16, 16))
+    entry = backbone.enter(tokens, 2)
+    with pytest.raises(TypeError, match="part at block 2, and this one does at block 1"):
+        backbone.blocks(tokens, stop=1, entry=entry)
+    torch.testing.assert_close(
+        backbone.blocks(tokens, stop=2, entry=entry), backbone.blocks(tokens, stop=2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "cost"),
+    [
+        ("mvp", {"g_blocks": (2,), "e_blocks": (3, 4)}, 1.60),  # 1.76 from block 0 on
+        ("dual_prompt", {"g_blocks": (4,), "e_blocks": (5, 6)}, 1.51),  # 1.83
+        ("s_prompt", {"prompted_blocks": (11,), "n_tasks": 10}, 0.94),  # 1.83
+    ],
+)
+def test_late_prompts_in_forwards_of_vit_b(kind: str, options: dict[str, Any], cost: float) -> None:
+    with torch.device("meta"):
+        backbone = FrozenViT(VisionTransformer(num_classes=0))
+    model = cls_of(kind)(
+        backbone=backbone, n_classes=100, device=torch.device("meta"), evaluator=None, **options
+    ).model.to("meta")
+    images = torch.rand(1, 3, 224, 224, device="meta")
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops:
+        model.eval().run(images)
+    counted = flops.get_total_flops() / 2 / backbone.forward_macs
+    assert backbone.counter.macs / backbone.forward_macs == pytest.approx(counted, rel=2e-3)
+    assert cost - 0.02 < counted < cost
