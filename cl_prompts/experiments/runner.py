@@ -138,7 +138,8 @@ def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
     with _recorded_end(run), stop_requests() as request:
         start = parts.strategy.samples_seen
         names = list(parts.data.classes)
-        tracker = Tracker(folder, parts.anytime, start=start)
+        n_tasks = 1 if parts.strategy.whole_stream else parts.split.n_tasks
+        tracker = Tracker(folder, parts.anytime, start=start, total=run.total, n_tasks=n_tasks)
         if records is not None:
             tracker.load_state_dict(records, parts.strategy.device)
         line = ProgressLine(run.total, parts.anytime, watcher)

@@ -93,11 +93,14 @@ class TaskLoop:
         every = self.parts.settings.checkpoint_every
         clock = CheckpointClock(every, samples=strategy.samples_seen)
 
+        def save() -> None:
+            start = time.perf_counter()
+            self._save(tracker)
+            clock.saved(strategy.samples_seen, time.perf_counter() - start)
+
         def between_batches() -> None:
             if request.number is not None or clock.due(strategy.samples_seen):
-                start = time.perf_counter()
-                self._save(tracker)
-                clock.saved(strategy.samples_seen, time.perf_counter() - start)
+                save()
             self._stop(request)
 
         strategy.between_batches = between_batches
@@ -105,8 +108,10 @@ class TaskLoop:
         for task in tasks[self.tasks_done :]:
             strategy.train(task, eval_streams=[], num_workers=workers)
             self.tasks_done += 1
-            self._save(tracker)
-            self.folder.export(strategy.model)
+            last = self.tasks_done == len(tasks) or request.number is not None
+            if last or clock.due_after_task(strategy.samples_seen, self.tasks_done):
+                save()
+                self.folder.export(strategy.model)
             self._stop(request)
 
     def _stop(self, request: StopRequest) -> None:
