@@ -13,6 +13,7 @@ from cl_prompts.experiments.building import Parts
 from cl_prompts.experiments.checkpointing import CheckpointClock
 from cl_prompts.experiments.identity import identity_of
 from cl_prompts.experiments.interruption import Stopped, StopRequest
+from cl_prompts.experiments.peak_memory import reset_peak_memory
 from cl_prompts.experiments.run_folder import RunFolder
 from cl_prompts.experiments.summary import summary_of
 from cl_prompts.experiments.tracking import Tracker
@@ -41,8 +42,7 @@ class TaskLoop:
         self._counter.reset()
         self._started = time.perf_counter()
         self._earlier_seconds = 0.0
-        if parts.strategy.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(parts.strategy.device)
+        reset_peak_memory(parts.strategy.device)
 
     def restore(self) -> dict[str, Any] | None:
         """Continue from the last checkpoint, or start; return the state of the records.
