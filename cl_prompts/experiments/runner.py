@@ -158,6 +158,20 @@ def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
         finally:
             tracker.close()
         run.write_summary("finished")
+        work = parts.strategy.frozen_work
+        if parts.settings.options.get("views") is not None or work.spill is not None:
+            watcher.note(_told_of(work.reused, work.computed, work.spilled))
+        work.close()
+
+
+def _told_of(reused: int, computed: int, spilled: int) -> str:
+    """What keeping frozen work has saved.
+
+    >>> _told_of(4500, 1500, 0)
+    'frozen work of 4,500 of 6,000 views was at hand'
+    """
+    where = f"; {spilled / 2**20:,.1f} MB of it lay in files" if spilled else ""
+    return f"frozen work of {reused:,} of {reused + computed:,} views was at hand{where}"
 
 
 @contextmanager
