@@ -21,7 +21,10 @@ from cl_prompts.experiments import files
 from cl_prompts.experiments.recipe_files import recipe_label
 
 # Columns of the report that a terminal of 80 columns has no room for.
-_HIDDEN_COLUMNS = ("BWT\u00a0%", "FWT\u00a0%", "trainable", "images/s", "F train", "F eval")
+_HIDDEN_COLUMNS = (
+    *("BWT\u00a0%", "FWT\u00a0%", "trainable", "images/s", "F train", "F eval"),
+    "device MB",
+)
 
 
 def ls(args: argparse.Namespace) -> None:

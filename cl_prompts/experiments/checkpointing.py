@@ -8,6 +8,9 @@ from collections.abc import Callable
 SHARE = 0.02
 """Greatest share of a run's time that its checkpoints take, where no interval is given."""
 
+EACH = 100
+"""Tasks of a run that are each followed by a checkpoint, however short they are."""
+
 
 class CheckpointClock:
     """Decides between two stream batches whether a checkpoint is due.
@@ -46,6 +49,12 @@ class CheckpointClock:
         if self.every is not None:
             return samples - self._samples >= self.every
         return self._clock() - self._last >= self._pause
+
+    def due_after_task(self, samples: int, tasks: int) -> bool:
+        """Whether to save after a task, the ``tasks``-th: always after the first :data:`EACH`. What
+        a state holds of the past grows with the tasks, so later ones take their share of the time
+        as well."""
+        return tasks <= EACH or self.due(samples)
 
     def saved(self, samples: int, seconds: float) -> None:
         """Note that a checkpoint was written, and how long that took."""

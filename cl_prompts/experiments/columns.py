@@ -95,6 +95,7 @@ _COST = (
     Column("images/s", at("images_per_second"), _mean(0)),
     Column("F train", at("forward_passes", "train"), _mean(2)),
     Column("F eval", at("forward_passes", "evaluation"), _mean(2)),
+    Column("device MB", at("peak_device_memory_mb"), _mean(0), optional=True),
 )
 COLUMNS = (
     _score("A_AUC", "a_auc", max, optional=True),

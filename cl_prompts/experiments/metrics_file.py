@@ -76,7 +76,9 @@ class MetricsFile:
             raise
         self._size += len(data)
         self._digest.update(data)
-        self._kept = [*self._kept, data] if self._size <= KEPT else []
+        self._kept.append(data)
+        if self._size > KEPT:
+            self._kept.clear()
 
     def _check_size(self) -> None:
         size = self.path.stat().st_size if self.path.is_file() else 0

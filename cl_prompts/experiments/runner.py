@@ -138,7 +138,8 @@ def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
     with _recorded_end(run), stop_requests() as request:
         start = parts.strategy.samples_seen
         names = list(parts.data.classes)
-        tracker = Tracker(folder, parts.anytime, start=start)
+        n_tasks = 1 if parts.strategy.whole_stream else parts.split.n_tasks
+        tracker = Tracker(folder, parts.anytime, start=start, total=run.total, n_tasks=n_tasks)
         if records is not None:
             tracker.load_state_dict(records, parts.strategy.device)
         line = ProgressLine(run.total, parts.anytime, watcher)
@@ -157,6 +158,20 @@ def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
         finally:
             tracker.close()
         run.write_summary("finished")
+        work = parts.strategy.frozen_work
+        if parts.settings.options.get("views") is not None or work.spill is not None:
+            watcher.note(_told_of(work.reused, work.computed, work.spilled))
+        work.close()
+
+
+def _told_of(reused: int, computed: int, spilled: int) -> str:
+    """What keeping frozen work has saved.
+
+    >>> _told_of(4500, 1500, 0)
+    'frozen work of 4,500 of 6,000 views was at hand'
+    """
+    where = f"; {spilled / 2**20:,.1f} MB of it lay in files" if spilled else ""
+    return f"frozen work of {reused:,} of {reused + computed:,} views was at hand{where}"
 
 
 @contextmanager

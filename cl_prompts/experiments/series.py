@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.detail import DETAILED
 from cl_prompts.experiments.pictures.style import Floats
 from cl_prompts.experiments.run_folder import EXAMPLES_FILE, KEYS_FILE
 from cl_prompts.experiments.runs import Run
@@ -32,24 +33,45 @@ def class_matrix(run: Run) -> tuple[list[int], Floats]:
     """Value of each class over the anytime points, or over the task ends of a run without.
 
     Returns:
-        The points, in samples seen, and (classes, points) values, NaN before a class is seen.
+        The points, in samples seen, and (classes, points) values, NaN before a class is seen. Of
+        very many points those that were written by class; of task ends see :func:`task_matrix`.
     """
     kind = "anytime" if curve_of(run) else "task_end"
     series = run.metrics.get(f"{kind}_{run.measure}", {})
     points = [point for point, _ in series.get("seen", [])]
+    if kind == "anytime":
+        written = {point for scope in series if scope != "seen" for point, _ in series[scope]}
+        points = [point for point in points if point in written]
     by_class = [dict(series.get(f"class:{c}", [])) for c in range(run.summary["n_classes"])]
-    return points, _matrix(by_class, points, np.nan)
+    values = _matrix(by_class, points, np.nan)
+    return points, values if kind == "anytime" else _spread(values)
 
 
 def task_matrix(run: Run) -> Floats:
     """(tasks, tasks): ``[i, t]`` value after task t on the classes first seen in task i.
 
     NaN where it was not measured. Values are looked up by samples seen: a task without samples ends
-    where the task before it ended, and with its values.
+    where the task before it ended, and with its values. Of more tasks than
+    :data:`~cl_prompts.experiments.detail.DETAILED` some ends were written, and those between two of
+    them show the values of the later one.
     """
     series = run.metrics.get(f"task_end_{run.measure}", {})
     by_task = [dict(series.get(f"task:{i}", [])) for i in range(run.summary["n_tasks"])]
-    return _matrix(by_task, run.summary["task_ends"], np.nan)
+    values = _spread(_matrix(by_task, run.summary["task_ends"], np.nan))
+    if len(values) > DETAILED:
+        values[np.tri(len(values), values.shape[1], -1, dtype=bool)] = np.nan
+    return values
+
+
+def _spread(values: Floats) -> Floats:
+    """(series, task ends), where there are many: ends that were not written as the next one that
+    was."""
+    n = values.shape[1]
+    if n <= DETAILED:
+        return values
+    written = np.flatnonzero(~np.isnan(values).all(axis=0))
+    following = np.searchsorted(written, np.arange(n))
+    return values[:, np.append(written, n - 1)[following]]
 
 
 def _matrix(series: Sequence[Mapping[int, float]], points: Sequence[int], missing: float) -> Floats:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from cl_prompts.experiments.building import Parts
+from cl_prompts.experiments.peak_memory import peak_device_memory_mb, peak_memory_mb
 from cl_prompts.metrics.continual import DEFINITIONS, without_course
 
 
@@ -77,21 +74,16 @@ def summary_of(
             int(strategy.single_class_batches) if strategy.class_mask == "batch" else None
         ),
         "cached_views": strategy.frozen_work.reused,
+        "computed_views": strategy.frozen_work.computed,
+        "spilled_mb": strategy.frozen_work.spilled / 2**20,
         "trainable_parameters": strategy.model.n_learned,
         "seconds": seconds,
         "images_per_second": strategy.samples_seen / seconds,
-        "peak_memory_mb": peak_memory_mb(strategy.device),
+        "peak_memory_mb": peak_memory_mb(),
+        "peak_device_memory_mb": peak_device_memory_mb(strategy.device),
         "forward_passes": {
             "train": macs["train"] / per_pass / max(1, strategy.samples_seen),
             "evaluation": macs["evaluation"] / per_pass / max(1, macs["evaluated"]),
         },
         "command": command,
     }
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory on the GPU, or of the process so far on the CPU, in MB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

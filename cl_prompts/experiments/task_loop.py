@@ -13,6 +13,7 @@ from cl_prompts.experiments.building import Parts
 from cl_prompts.experiments.checkpointing import CheckpointClock
 from cl_prompts.experiments.identity import identity_of
 from cl_prompts.experiments.interruption import Stopped, StopRequest
+from cl_prompts.experiments.peak_memory import reset_peak_memory
 from cl_prompts.experiments.run_folder import RunFolder
 from cl_prompts.experiments.summary import summary_of
 from cl_prompts.experiments.tracking import Tracker
@@ -41,8 +42,7 @@ class TaskLoop:
         self._counter.reset()
         self._started = time.perf_counter()
         self._earlier_seconds = 0.0
-        if parts.strategy.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(parts.strategy.device)
+        reset_peak_memory(parts.strategy.device)
 
     def restore(self) -> dict[str, Any] | None:
         """Continue from the last checkpoint, or start; return the state of the records.
@@ -93,11 +93,14 @@ class TaskLoop:
         every = self.parts.settings.checkpoint_every
         clock = CheckpointClock(every, samples=strategy.samples_seen)
 
+        def save() -> None:
+            start = time.perf_counter()
+            self._save(tracker)
+            clock.saved(strategy.samples_seen, time.perf_counter() - start)
+
         def between_batches() -> None:
             if request.number is not None or clock.due(strategy.samples_seen):
-                start = time.perf_counter()
-                self._save(tracker)
-                clock.saved(strategy.samples_seen, time.perf_counter() - start)
+                save()
             self._stop(request)
 
         strategy.between_batches = between_batches
@@ -105,8 +108,10 @@ class TaskLoop:
         for task in tasks[self.tasks_done :]:
             strategy.train(task, eval_streams=[], num_workers=workers)
             self.tasks_done += 1
-            self._save(tracker)
-            self.folder.export(strategy.model)
+            last = self.tasks_done == len(tasks) or request.number is not None
+            if last or clock.due_after_task(strategy.samples_seen, self.tasks_done):
+                save()
+                self.folder.export(strategy.model)
             self._stop(request)
 
     def _stop(self, request: StopRequest) -> None:

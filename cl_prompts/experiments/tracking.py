@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.experiments import pictures
 from cl_prompts.experiments.board import add_layout, add_results
+from cl_prompts.experiments.detail import DETAILED, in_detail
 from cl_prompts.experiments.inside import Inside
 from cl_prompts.experiments.progress import Watcher
 from cl_prompts.experiments.run_folder import EXAMPLES_FILE, RunFolder
@@ -29,17 +30,29 @@ class Tracker(BaseSGDPlugin):
         folder: of the run.
         anytime: evaluation plugin of the run; the tracker listens to it.
         start: samples seen when this process began, for resumed runs.
+        total: stream samples of the whole run, epochs included.
+        n_tasks: tasks of the run; of many only some are written in detail
+            (:mod:`~cl_prompts.experiments.detail`).
     """
 
     LOSS_EVERY = 10  # stream batches between two loss values, each the mean over that interval
 
-    def __init__(self, folder: RunFolder, anytime: AnytimeEvaluation, *, start: int = 0) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        anytime: AnytimeEvaluation,
+        *,
+        start: int = 0,
+        total: int,
+        n_tasks: int,
+    ) -> None:
         """Open TensorBoard and listen to the evaluations."""
         super().__init__()
         self.folder = folder
         self.anytime = anytime
         self.board = SummaryWriter(str(folder.path), purge_step=start + 1 if start else None)
         anytime.listeners.append(self.on_evaluation)
+        self.expected = {"anytime": total // (anytime.every or total), "task_end": n_tasks}
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
         self.inside = Inside(folder, self.board, anytime.evaluator)
         if not start:
@@ -81,7 +94,10 @@ class Tracker(BaseSGDPlugin):
         samples = evaluation.samples_seen
         name = f"{kind}_{self.measure}"
         rows = [(samples, name, "seen", evaluation.accuracy)]
-        rows += _rows(samples, name, "class", evaluation.by_class.tolist())
+        done = self.anytime.curve.anytime if kind == "anytime" else self.anytime.curve.task_ends
+        detailed = in_detail(len(done), self.expected[kind])
+        if detailed:
+            rows += _rows(samples, name, "class", evaluation.by_class.tolist())
         self.board.add_scalar(f"{self.measure}/{kind}", evaluation.accuracy, samples)
         for score, value in evaluation.scores.items():
             if not math.isnan(value):
@@ -90,23 +106,31 @@ class Tracker(BaseSGDPlugin):
         if kind == "anytime":
             self.board.add_scalar(f"{self.measure}/a_auc", self.anytime.a_auc, samples)
         else:
-            rows += self._task_end(samples)
+            rows += self._by_task(samples) if detailed else []
+            rows += self._forgetting(samples)
         self.folder.add_metrics(rows)
 
-    def _task_end(self, samples: int) -> list[tuple[int, str, str, float]]:
-        """Write the value of each task and forgetting to TensorBoard; the same as rows."""
+    def _by_task(self, samples: int) -> list[tuple[int, str, str, float]]:
+        """The value of each task, as rows; of not too many tasks for TensorBoard, there, too."""
         latest = latest_task_accuracy(self.anytime.curve, self.anytime.new_classes).tolist()
         rows = _rows(samples, f"task_end_{self.measure}", "task", latest)
-        for _, _, scope, value in rows:
+        for _, _, scope, value in rows if self.expected["task_end"] <= DETAILED else ():
             tag = f"task_{self.measure}/{scope.replace(':', '_')}"
             self.board.add_scalar(tag, value, samples)
+        if rows:
+            mean = sum(value for *_, value in rows) / len(rows)
+            self.board.add_scalar(f"task_{self.measure}/mean", mean, samples)
+        return rows
+
+    def _forgetting(self, samples: int) -> list[tuple[int, str, str, float]]:
+        """Write forgetting so far to TensorBoard; the same as rows, none where it is undefined."""
         lost = class_forgetting(self.anytime.curve)
         lost = lost[~lost.isnan()]
-        if len(lost):
-            forgetting = float(lost.mean())
-            self.board.add_scalar("forgetting", forgetting, samples)
-            rows.append((samples, "forgetting", "seen", forgetting))
-        return rows
+        if not len(lost):
+            return []
+        forgetting = float(lost.mean())
+        self.board.add_scalar("forgetting", forgetting, samples)
+        return [(samples, "forgetting", "seen", forgetting)]
 
     def show_stream(self, stream: Mapping[str, Any], class_names: list[str]) -> None:
         """Draw the stream, once."""

@@ -75,10 +75,6 @@ class Evaluation:
     scores: dict[str, float] = field(default_factory=dict)
     images: Tensor | None = None
 
-    def as_tuple(self) -> tuple[Any, ...]:
-        """Its fields, in order, not copied."""
-        return tuple(getattr(self, entry.name) for entry in fields(self))
-
 
 @dataclass
 class Curve:
@@ -101,6 +97,10 @@ class Curve:
         default=(None, 0, 0, 0.0), init=False, repr=False, compare=False
     )
     """The list that was summed up, how many of its entries, how many of these count, their sum."""
+    _best: tuple[list[Evaluation] | None, int, Tensor | None] = field(
+        default=(None, 0, None), init=False, repr=False, compare=False
+    )
+    """The list whose maximum was taken, of how many of its entries, and the maximum."""
 
     def mean(self, *, end: bool = True) -> float:
         """Plain mean of accuracy over :meth:`points`, by a running sum; NaN without any."""
@@ -117,6 +117,19 @@ class Curve:
             n += 1
             total += last.accuracy
         return total / n if n else float("nan")
+
+    def best_before_last(self) -> Tensor | None:
+        """(classes,) best value of each class at the task ends before the last one, -1 for classes
+        that had none; a running maximum. None before the second task end."""
+        of, done, best = self._best
+        earlier = len(self.task_ends) - 1
+        if of is not self.task_ends or done > earlier:
+            done, best = 0, None
+        for end in self.task_ends[done : max(0, earlier)]:
+            values = end.by_class.nan_to_num(nan=-1.0)
+            best = values if best is None else torch.maximum(best, values)
+        self._best = self.task_ends, max(0, earlier), best
+        return best
 
     def _last_point(self) -> Evaluation | None:
         """The end of the stream, if it is a point of its own."""
@@ -136,13 +149,24 @@ class Curve:
         return [p for p in points if p.accuracy == p.accuracy]
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain lists and tensors."""
-        return {
-            "anytime": [e.as_tuple() for e in self.anytime],
-            "task_ends": [e.as_tuple() for e in self.task_ends],
-        }
+        """Plain lists and tensors, one tensor for all evaluations."""
+        return {"anytime": _columns(self.anytime), "task_ends": _columns(self.task_ends)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
         for name in ("anytime", "task_ends"):
-            setattr(self, name, [Evaluation(*values) for values in state[name]])
+            columns = (list(state[name][entry.name]) for entry in _FIELDS)
+            setattr(self, name, [Evaluation(*row) for row in zip(*columns, strict=True)])
+
+
+def _columns(evaluations: list[Evaluation]) -> dict[str, Any]:
+    """The values of each field, tensors of one shape stacked."""
+    return {e.name: _stacked([getattr(row, e.name) for row in evaluations]) for e in _FIELDS}
+
+
+def _stacked(values: list[Any]) -> Any:
+    alike = {v.shape if isinstance(v, Tensor) else None for v in values}
+    return torch.stack(values) if len(alike) == 1 and None not in alike else values
+
+
+_FIELDS = fields(Evaluation)

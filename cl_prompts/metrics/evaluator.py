@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import compress, repeat
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -219,14 +218,15 @@ class CachedEvaluator:
     def _groups(self, rows: Tensor) -> Iterator[tuple[list[str], Tensor]]:
         """Rows of which the same parts are cached, and the names of these."""
         names = sorted(self._cached)
-        known = [self._cached[name].known[rows].tolist() for name in names]
-        groups: dict[tuple[bool, ...], list[int]] = defaultdict(list)
-        for row, pattern in zip(
-            rows.tolist(), zip(*known, strict=True) if known else repeat(()), strict=False
-        ):
-            groups[pattern].append(row)
-        for pattern, members in groups.items():
-            yield list(compress(names, pattern)), torch.tensor(members)
+        known = [self._cached[name].known[rows] for name in names]
+        group = torch.zeros(len(rows), dtype=torch.int64)
+        for part in known:
+            if not bool(part.all()):
+                group = (2 * group + part).unique(return_inverse=True)[1]
+        for number in group.unique().tolist():
+            members = (group == number).nonzero()[:, 0]
+            have = [bool(part[members[0]]) for part in known]
+            yield list(compress(names, have)), rows[members]
 
     def _images(self, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """(rows, images) in batches; the loader's seed comes from a private generator."""

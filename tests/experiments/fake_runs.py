@@ -166,6 +166,7 @@ def fake_run(
         "seconds": 12.5 + seed,
         "images_per_second": 321.0,
         "peak_memory_mb": 456.0,
+        "peak_device_memory_mb": None,
         "forward_passes": {"train": 2.0 if strategy == "mvp" else 1.0, "evaluation": 0.95},
         "command": f"cl-prompts run {recipe} seeds=1,2,3",
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cl_prompts.experiments.checkpointing import SHARE, CheckpointClock
+from cl_prompts.experiments.checkpointing import EACH, SHARE, CheckpointClock
 
 
 class Seconds:
@@ -35,3 +35,11 @@ def test_without_an_interval_checkpoints_take_a_small_share_of_the_time() -> Non
     assert not clock.due(2)
     seconds.now += 0.1
     assert clock.due(2)
+
+
+def test_the_first_tasks_are_each_saved_and_later_ones_when_it_is_due() -> None:
+    seconds = Seconds()
+    clock = CheckpointClock(clock=seconds)
+    assert [clock.due_after_task(0, tasks) for tasks in (1, EACH, EACH + 1)] == [True, True, False]
+    seconds.now = 2.0
+    assert clock.due_after_task(0, EACH + 1)

@@ -14,7 +14,7 @@ from cl_prompts.experiments.tracking import ProgressLine
 from tests.experiments.commands import MVP_R, PROBE, run, summary
 
 #: what may differ between a run and the same run in pieces
-EXEMPT = {"seconds", "images_per_second", "peak_memory_mb", "command"}
+EXEMPT = {"seconds", "images_per_second", "peak_memory_mb", "peak_device_memory_mb", "command"}
 
 
 def signals_at(monkeypatch: pytest.MonkeyPatch, number: int, samples: int) -> None:

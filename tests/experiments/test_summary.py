@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from cl_prompts.experiments.building import Builder
 from cl_prompts.experiments.settings import plan
-from cl_prompts.experiments.summary import peak_memory_mb, results_of, summary_of
+from cl_prompts.experiments.summary import results_of, summary_of
 from cl_prompts.metrics.continual import DEFINITIONS
 from tests.experiments.commands import summary
 
@@ -33,10 +31,6 @@ def test_what_has_no_course_has_no_value_for_it() -> None:
     undefined = [name for name in found if name.startswith(("a_a", "forgetting"))]
     assert {"a_auc", "a_avg", "a_avg_by_task", "forgetting"} <= set(undefined)
     assert all(found[name] is None for name in undefined)
-
-
-def test_peak_memory_is_that_of_the_process() -> None:
-    assert 50 < peak_memory_mb(torch.device("cpu")) < 1e6
 
 
 def test_batches_of_one_class_are_counted_where_they_teach_nothing() -> None:

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.cached_parts import CachedPart
 from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies.base.spill import Spill, SpilledPart
 
-#: bytes that cached parts may take; what does not fit is computed at each pass
+#: bytes that cached parts may take in memory; what does not fit is spilled or computed each time
 BUDGET = 2**30
 
 
@@ -26,18 +28,29 @@ class FrozenWork:
 
     Args:
         views: different views of each sample; None: views never come again, nothing is cached.
-        budget: bytes that all cached parts may take.
+        budget: bytes that all cached parts may take in memory.
+        spill: folder for files of parts beyond the budget; None: these are computed at each pass.
+
+    Raises:
+        InputError: the folder cannot be used, or views never come again.
 
     Example:
         >>> FrozenWork(views=1).reused
         0
     """
 
-    def __init__(self, views: int | None, budget: int = BUDGET) -> None:
+    def __init__(
+        self, views: int | None, budget: int = BUDGET, *, spill: str | None = None
+    ) -> None:
+        if spill is not None and views is None:
+            raise InputError("views_spill keeps views that come again: give views, such as views=1")
+        self.spill = None if spill is None else Spill(spill)
         self.views = views
         self.budget = budget
         self.reused = 0
         """Samples of training passes whose frozen work was cached."""
+        self.computed = 0
+        """Samples of training passes whose frozen work could be cached, and was computed."""
         self._lengths: dict[int, int] = {}
         self._parts: dict[tuple[int, str], CachedPart] = {}
 
@@ -56,7 +69,25 @@ class FrozenWork:
         """Forget all experiences, unless samples of theirs may come again."""
         if not replayed:
             self._lengths = {}
-            self._parts = {}
+            self._keep({})
+
+    @property
+    def spilled(self) -> int:
+        """Bytes of the files made so far."""
+        return 0 if self.spill is None else self.spill.bytes
+
+    def close(self) -> None:
+        """Forget everything, and remove all files: the run is finished."""
+        self._lengths, self._parts = {}, {}
+        if self.spill is not None:
+            self.spill.close()
+
+    def _keep(self, parts: dict[tuple[int, str], CachedPart]) -> None:
+        """Keep these of the parts."""
+        for at, part in self._parts.items():
+            if at not in parts and self.spill is not None:
+                self.spill.leave(part)
+        self._parts = parts
 
     def run(self, model: ContinualModel, batch: Batch) -> Output:
         """Output of a training pass, with what is cached of it."""
@@ -65,20 +96,23 @@ class FrozenWork:
             return model.run(batch.images)
         assert batch.samples is not None
         samples = batch.samples
-        self._parts = {at: p for at, p in self._parts.items() if keys.get(at[1]) == p.version}
+        self._keep({at: p for at, p in self._parts.items() if keys.get(at[1]) == p.version})
         known = self._known(samples, keys)
         if not bool(known.any()):
+            self.computed += len(samples)
             output = model.run(batch.images)
             self._put(samples, output.cacheable, keys)
             return output
         self.reused += int(known.sum())
         missing = (~known).nonzero()[:, 0]
+        self.computed += len(missing)
         computed: dict[str, Tensor] = {}
         if len(missing):
             with torch.no_grad():
                 computed = model.encode(batch.images[missing], {}).parts
             self._put(samples[missing], computed, keys)
-        cached = {name: self._values(name, samples, known, computed) for name in keys}
+        device = batch.images.device
+        cached = {name: self._values(name, samples, known, computed, device) for name in keys}
         return model.run(batch.images, cached)
 
     def state_dict(self, *, needed: bool) -> dict[str, Any]:
@@ -91,13 +125,29 @@ class FrozenWork:
         parts = {
             f"{source}/{name}": (p.known.clone(), p.values[p.known.to(p.device)].clone())
             for (source, name), p in self._parts.items()
-            if needed
+            if needed and not isinstance(p, SpilledPart)
         }
-        return {"reused": self.reused, "lengths": list(self._lengths.items()), "parts": parts}
+        spilled = {
+            f"{source}/{name}": p
+            for (source, name), p in self._parts.items()
+            if needed and isinstance(p, SpilledPart)
+        }
+        return {
+            "reused": self.reused,
+            "computed": self.computed,
+            "lengths": list(self._lengths.items()),
+            "parts": parts,
+            "spill": None if self.spill is None else self.spill.state_dict(spilled),
+        }
 
     def load_state_dict(self, state: dict[str, Any], model: ContinualModel) -> None:
-        """Inverse of :meth:`state_dict`, for a model in the state in which that was taken."""
+        """Inverse of :meth:`state_dict`, for a model in the state in which that was taken.
+
+        Raises:
+            InputError: a file that the state tells of is gone or damaged.
+        """
         self.reused = int(state["reused"])
+        self.computed = int(state["computed"])
         self._lengths = {int(source): int(n) for source, n in state["lengths"]}
         self._parts = {}
         keys = model.cache_keys()
@@ -106,6 +156,11 @@ class FrozenWork:
             part = CachedPart(keys[name], len(known), values.device)
             part.put(known.nonzero()[:, 0], values)
             self._parts[int(source), name] = part
+        if self.spill is not None:
+            self.spill.load_state_dict(state["spill"])
+            for at, record in state["spill"]["parts"].items():
+                source, name = at.split("/", 1)
+                self._parts[int(source), name] = SpilledPart.found(keys[name], record)
 
     def _known(self, samples: Tensor, keys: dict[str, Any]) -> Tensor:
         """(batch,) samples of which every part is cached, on the CPU."""
@@ -125,16 +180,24 @@ class FrozenWork:
                     part.put(samples[chosen, 1], values[name][chosen.to(values[name].device)])
 
     def _part(self, source: int, name: str, version: Any, values: Tensor) -> CachedPart | None:
-        """The part of an experience, made if it fits."""
+        """The part of an experience, made if it fits, or if it may be spilled."""
         if (source, name) not in self._parts:
             n = self._lengths.get(source, 0)
-            taken = sum(part.values.numel() for part in self._parts.values())
+            held = (p for p in self._parts.values() if not isinstance(p, SpilledPart))
+            taken = sum(part.values.numel() for part in held)
             if n and 4 * (taken + n * values.shape[1]) <= self.budget:
                 self._parts[source, name] = CachedPart(version, n, values.device)
+            elif n and self.spill is not None:
+                self._parts[source, name] = self.spill.part(version, n, values.shape[1])
         return self._parts.get((source, name))
 
     def _values(
-        self, name: str, samples: Tensor, known: Tensor, computed: Mapping[str, Tensor]
+        self,
+        name: str,
+        samples: Tensor,
+        known: Tensor,
+        computed: Mapping[str, Tensor],
+        device: torch.device,
     ) -> Tensor:
         """(batch, width) of one part: cached, or just computed for the samples not known."""
         found: dict[int, Tensor] = {}
@@ -142,7 +205,7 @@ class FrozenWork:
             mine = chosen[known[chosen]]
             if len(mine):
                 values = self._parts[source, name].values
-                found[source] = values[samples[mine, 1].to(values.device)]
+                found[source] = values[samples[mine, 1].to(values.device)].to(device)
         first = next(iter(found.values()))
         whole = first.new_empty(len(samples), first.shape[1])
         for source, values in found.items():

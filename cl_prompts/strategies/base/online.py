@@ -91,6 +91,9 @@ class OnlineStrategy(StreamLoop, HeadSettings):
     views: Count | None = None
     """Different random views of each sample, taken in turn: the frozen part of a pass over each is
     computed once. None for a new view in each update. Runs without augmentation take 1."""
+    views_spill: str | None = None
+    """Folder for frozen work of these views beyond 1 GiB of memory, in a file that is removed at
+    the end; None: what does not fit is computed at each pass."""
     buffer_size: Size = 0
     """Samples in the replay buffer; 0 for none."""
     buffer_batch_size: Count | None = None
@@ -168,7 +171,7 @@ class OnlineStrategy(StreamLoop, HeadSettings):
             self.buffer_batch_size or max(1, self.train_mb_size // 2),
         )
         self.replay.views = self.views
-        self.frozen_work = FrozenWork(self.views)
+        self.frozen_work = FrozenWork(self.views, spill=self.views_spill)
         self.annotated = torch.ones(model.n_classes, dtype=torch.bool, device=self.device)
         """Classes that the current experience labels, (classes,)."""
         self.tasks_started = 0

@@ -110,6 +110,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.samples_seen = 0
         self.next_threshold = every or 0
         self._seen = torch.zeros(self.n_classes, dtype=torch.bool)
+        self._listed = self._seen.clone()  # the classes in new_classes
         self._iteration = 0
         self._position = TaskPosition()
         self._strategy: weakref.ref[Any] | None = None
@@ -204,10 +205,10 @@ class AnytimeEvaluation(BaseSGDPlugin):
         if not self._position.last:
             return
         self._note_classes(strategy)
-        known = {c for classes in self.new_classes for c in classes}
-        self.new_classes.append(
-            [c for c in torch.nonzero(self._seen).flatten().tolist() if c not in known]
-        )
+        new = self._seen.clone()
+        new[: len(self._listed)] &= ~self._listed
+        self._listed = self._seen.clone()
+        self.new_classes.append(new.nonzero().flatten().tolist())
         recent = [
             e
             for e in (*self.curve.anytime[-1:], *self.curve.task_ends[-1:])
@@ -294,6 +295,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.samples_seen = int(state["samples_seen"])
         self.next_threshold = int(state["next_threshold"])
         self._seen = state["seen"].clone()
+        self._listed = torch.zeros_like(self._seen)
+        self._listed[[c for classes in self.new_classes for c in classes]] = True
         self._position.samples = int(state["samples_of_task"])
 
 
