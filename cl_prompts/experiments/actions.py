@@ -125,11 +125,14 @@ def run(args: argparse.Namespace) -> None:
 def sweep(args: argparse.Namespace) -> None:
     """Run all combinations of settings that are not finished yet, and report."""
     from cl_prompts.experiments.grid import grid
+    from cl_prompts.experiments.launching import Launching
     from cl_prompts.experiments.sweep import Sweep
 
     console = _console(args.quiet)
+    how = Launching(args.launcher, args.jobs, args.cpus, args.gpus)
+    how.check_installed()
     runs = grid(args.recipe, args.settings)
-    sweep = Sweep(runs, args.out, console=console, jobs=args.jobs, command=args.command_line)
+    sweep = Sweep(runs, args.out, console=console, how=how, command=args.command_line)
     sweep.check()
     sweep.execute()
     if sweep.finished:

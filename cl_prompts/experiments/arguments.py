@@ -133,7 +133,25 @@ def _sweep(commands: Any) -> None:
         " lr=1e-3,1e-2",
     )
     sweep.add_argument(
-        "--jobs", type=int, default=1, metavar="K", help="runs at the same time (default: 1)"
+        "--jobs",
+        type=int,
+        metavar="K",
+        help="runs at the same time (default: 1, and elsewhere as many as there is room for)",
+    )
+    sweep.add_argument(
+        "--launcher",
+        default="local",
+        metavar="WORD",
+        help="local, ray or slurm: processes of this machine, or tasks on a cluster",
+    )
+    sweep.add_argument(
+        "--cpus", type=int, metavar="N", help="of each run on Ray or Slurm (default: 1)"
+    )
+    sweep.add_argument(
+        "--gpus",
+        type=float,
+        metavar="N",
+        help="of each run on Ray or Slurm, such as 0.5 (default: 1 where device asks for one)",
     )
     sweep.add_argument(
         "--out", type=Path, default=Path("runs"), help="parent of the run folders (default: runs)"
