@@ -123,32 +123,17 @@ def run(args: argparse.Namespace) -> None:
 
 
 def sweep(args: argparse.Namespace) -> None:
-    """Run all combinations of settings that are not finished yet, and report."""
-    from cl_prompts.experiments.grid import grid
-    from cl_prompts.experiments.launching import Launching
-    from cl_prompts.experiments.sweep import Sweep
+    """Run all combinations of settings that are not finished yet, or search for good ones."""
+    from cl_prompts.experiments import sweep_actions
 
     console = _console(args.quiet)
-    how = Launching(args.launcher, args.jobs, args.cpus, args.gpus)
-    how.check_installed()
-    runs = grid(args.recipe, args.settings)
-    sweep = Sweep(runs, args.out, console=console, how=how, command=args.command_line)
-    sweep.check()
-    sweep.execute()
-    if sweep.finished:
-        _conclude(sweep.finished, args.out / runs[0].recipe, console)
-    for failed in sweep.failed:
-        print(f"failed: {failed.label}: {failed.fault}", file=sys.stderr)
-    if sweep.stopped is not None:
-        from cl_prompts.experiments.interruption import Stopped
-
-        left = len(runs) - len(sweep.finished)
-        sentence = f"stopped, with {left} of {len(runs)} runs to go; the same command goes on"
-        raise Stopped(sentence, sweep.stopped)
-    if sweep.failed:
-        raise RunError(
-            f"{len(sweep.failed)} of {len(runs)} runs failed; the same command tries them again"
-        )
+    if args.sampler is not None:
+        sweep_actions.search(args, console)
+        return
+    finished = sweep_actions.sweep(args, console)
+    if finished.folders:
+        _conclude(finished.folders, args.out / finished.recipe, console)
+    finished.tell()
 
 
 def _console(quiet: bool) -> Console:

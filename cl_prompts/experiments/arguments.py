@@ -153,6 +153,19 @@ def _sweep(commands: Any) -> None:
         metavar="N",
         help="of each run on Ray or Slurm, such as 0.5 (default: 1 where device asks for one)",
     )
+    search = sweep.add_argument_group("search for good settings, such as lr=1e-4..1e-1")
+    search.add_argument(
+        "--sampler", metavar="WORD", help="of Optuna, which chooses settings: tpe or random"
+    )
+    search.add_argument("--trials", type=int, metavar="N", help="settings to try (default: 20)")
+    search.add_argument(
+        "--objective", metavar="KEY", help="number of summary.json to make best (default: a_auc)"
+    )
+    search.add_argument(
+        "--search-seed",
+        metavar="SEED,...",
+        help="of the runs and streams of the search, none of which is reported (default: 1000)",
+    )
     sweep.add_argument(
         "--out", type=Path, default=Path("runs"), help="parent of the run folders (default: runs)"
     )

@@ -149,6 +149,8 @@ def _execute(job: Job, threads: int, home: str, mailbox: Any, number: int) -> En
     """Execute a run; the task that Ray carries out."""
     import ray
 
+    # Cancelling comes as SIGINT, which is ignored below a shell that put the sweep behind.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sent: list[Any] = []
 
     def send(message: Message) -> None:
