@@ -216,6 +216,13 @@ def warm_up(args: argparse.Namespace) -> None:
     print(f"prompts: {args.out}")
 
 
+def completion(args: argparse.Namespace) -> None:
+    """Print the completion script of a shell."""
+    from cl_prompts.experiments.completion import completion_script
+
+    print(completion_script(args.shell), end="")
+
+
 def _names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
@@ -259,4 +266,5 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
     "predict": predict,
     "export": export,
     "warm-up": warm_up,
+    "completion": completion,
 }
