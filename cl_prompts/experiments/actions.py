@@ -81,14 +81,17 @@ def validate(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.building import Builder
     from cl_prompts.experiments.names import labels_of
     from cl_prompts.experiments.settings import plan
+    from cl_prompts.experiments.streams_shown import streams_text
 
     runs = plan(args.recipe, args.settings)
     with _files_opened(args.quiet) as report:
-        parts, remarks = Builder(report, quick=args.quick).check(runs)
+        builder = Builder(report, quick=args.quick)
+        parts, remarks = builder.check(runs)
+        streams = streams_text(runs, builder, parts.data)
     print(parts.data)
     for file in parts.data.skipped:
         print(f"left out: {file}")
-    print(parts.split.describe())
+    print(streams)
     for remark in remarks:
         print(f"note: {remark}")
     strategies = ", ".join(labels_of(settings.strategy for settings in runs).values())

@@ -53,13 +53,13 @@ needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="this machi
         ("cl-prompts run digit_s", ["digit_scenes"]),
         ("cl-prompts run --quiet digit_s", ["digit_scenes"]),
         ("cl-prompts run digits strateg", ["strategy="]),
-        ("cl-prompts run digits strategy=mul", ["multi_lane"]),
-        ("cl-prompts run digits strategy=er,mul", ["er,multi_lane"]),
+        ("cl-prompts run digits strategy=multi_lan", ["multi_lane"]),
+        ("cl-prompts run digits strategy=er,multi_lan", ["er,multi_lane"]),
         ("cl-prompts run digits mvp.pool_", ["mvp.pool_size="]),
         ("cl-prompts run digits blurry_p", ["blurry_percent="]),
         ("cl-prompts sweep digits --sampler ", ["tpe", "random"]),
         ("cl-prompts sweep digits --laun", ["--launcher"]),
-        ("cl-prompts show strategy multi", ["multi_lane"]),
+        ("cl-prompts show strategy multi_lan", ["multi_lane"]),
         ("cl-prompts ls str", ["strategies"]),
         ("cl-prompts completion f", ["fish"]),
         ("cl-prompts report run", []),
@@ -79,7 +79,7 @@ def test_tab_completes_in_an_interactive_bash(scripts: dict[str, Path], tmp_path
     out = tmp_path / "got"
     os.write(terminal, f"source {scripts['bash']}\n".encode())
     os.write(terminal, f"cl-prompts() {{ printf '<%s>' \"$@\" > {out}; }}\n".encode())
-    os.write(terminal, b"cl-prompts run digit_s\tstrategy=mult\t\n")
+    os.write(terminal, b"cl-prompts run digit_s\tstrategy=multi_lan\t\n")
     os.write(terminal, b"exit\n")
     while select.select([terminal], [], [], 20)[0]:
         try:
@@ -94,7 +94,7 @@ def test_tab_completes_in_an_interactive_bash(scripts: dict[str, Path], tmp_path
 def test_fish_completes(scripts: dict[str, Path]) -> None:
     for line, offered in {
         "cl-prompts run digit_s": "digit_scenes",
-        "cl-prompts run digits strategy=er,mul": "strategy=er,multi_lane",
+        "cl-prompts run digits strategy=er,multi_lan": "strategy=er,multi_lane",
     }.items():
         steps = f"source {scripts['fish']}; complete -C '{line}'"
         done = subprocess.run(
