@@ -84,14 +84,17 @@ def validate(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.building import Builder
     from cl_prompts.experiments.names import labels_of
     from cl_prompts.experiments.settings import plan
+    from cl_prompts.experiments.streams_shown import streams_text
 
     runs = plan(args.recipe, args.settings)
     with _files_opened(args.quiet) as report:
-        parts, remarks = Builder(report, quick=args.quick).check(runs)
+        builder = Builder(report, quick=args.quick)
+        parts, remarks = builder.check(runs)
+        streams = streams_text(runs, builder, parts.data)
     print(parts.data)
     for file in parts.data.skipped:
         print(f"left out: {file}")
-    print(parts.split.describe())
+    print(streams)
     for remark in remarks:
         print(f"note: {remark}")
     strategies = ", ".join(labels_of(settings.strategy for settings in runs).values())
@@ -126,29 +129,17 @@ def run(args: argparse.Namespace) -> None:
 
 
 def sweep(args: argparse.Namespace) -> None:
-    """Run all combinations of settings that are not finished yet, and report."""
-    from cl_prompts.experiments.grid import grid
-    from cl_prompts.experiments.sweep import Sweep
+    """Run all combinations of settings that are not finished yet, or search for good ones."""
+    from cl_prompts.experiments import sweep_actions
 
     console = _console(args.quiet)
-    runs = grid(args.recipe, args.settings)
-    sweep = Sweep(runs, args.out, console=console, jobs=args.jobs, command=args.command_line)
-    sweep.check()
-    sweep.execute()
-    if sweep.finished:
-        _conclude(sweep.finished, args.out / runs[0].recipe, console)
-    for failed in sweep.failed:
-        print(f"failed: {failed.label}: {failed.fault}", file=sys.stderr)
-    if sweep.stopped is not None:
-        from cl_prompts.experiments.interruption import Stopped
-
-        left = len(runs) - len(sweep.finished)
-        sentence = f"stopped, with {left} of {len(runs)} runs to go; the same command goes on"
-        raise Stopped(sentence, sweep.stopped)
-    if sweep.failed:
-        raise RunError(
-            f"{len(sweep.failed)} of {len(runs)} runs failed; the same command tries them again"
-        )
+    if args.sampler is not None:
+        sweep_actions.search(args, console)
+        return
+    finished = sweep_actions.sweep(args, console)
+    if finished.folders:
+        _conclude(finished.folders, args.out / finished.recipe, console)
+    finished.tell()
 
 
 def _console(quiet: bool) -> Console:
@@ -231,6 +222,13 @@ def warm_up(args: argparse.Namespace) -> None:
     print(f"prompts: {args.out}")
 
 
+def completion(args: argparse.Namespace) -> None:
+    """Print the completion script of a shell."""
+    from cl_prompts.experiments.completion import completion_script
+
+    print(completion_script(args.shell), end="")
+
+
 def _names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
@@ -274,4 +272,5 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
     "predict": predict,
     "export": export,
     "warm-up": warm_up,
+    "completion": completion,
 }

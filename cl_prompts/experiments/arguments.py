@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,7 +33,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     Raises:
         InputError: there is no such command, or it takes no such arguments.
     """
-    parser = _parser()
+    parser, _ = _parser()
     args, late = parser.parse_known_args(arguments)
     # argparse takes positional arguments in one stretch only; settings may also stand behind an
     # option.
@@ -44,7 +45,23 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def _parser() -> Parser:
+def command_options() -> dict[str, list[str]]:
+    """Options of each command.
+
+    >>> command_options()["export"]
+    ['--help', '--torch', '--onnx', '--out', '--quiet']
+    """
+    _, commands = _parser()
+    # The help is the only public text that holds them.
+    texts = {name: command.format_help() for name, command in commands.choices.items()}
+    return {
+        name: list(dict.fromkeys(re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.MULTILINE)))
+        for name, text in texts.items()
+    }
+
+
+def _parser() -> tuple[Parser, Any]:
+    """The parser, and the action that holds those of the commands."""
     parser = Parser(
         prog="cl-prompts",
         description="Prompt-based continual learning on frozen Vision Transformers.",
@@ -53,10 +70,10 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (
         *(_ls, _show, _init, _validate, _run, _sweep, _report, _compare),
-        *(_predict, _export, _warm_up),
+        *(_predict, _export, _warm_up, _completion),
     ):
         add(commands)
-    return parser
+    return parser, commands
 
 
 def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -133,7 +150,38 @@ def _sweep(commands: Any) -> None:
         " lr=1e-3,1e-2",
     )
     sweep.add_argument(
-        "--jobs", type=int, default=1, metavar="K", help="runs at the same time (default: 1)"
+        "--jobs",
+        type=int,
+        metavar="K",
+        help="runs at the same time (default: 1, and elsewhere as many as there is room for)",
+    )
+    sweep.add_argument(
+        "--launcher",
+        default="local",
+        metavar="WORD",
+        help="local, ray or slurm: processes of this machine, or tasks on a cluster",
+    )
+    sweep.add_argument(
+        "--cpus", type=int, metavar="N", help="of each run on Ray or Slurm (default: 1)"
+    )
+    sweep.add_argument(
+        "--gpus",
+        type=float,
+        metavar="N",
+        help="of each run on Ray or Slurm, such as 0.5 (default: 1 where device asks for one)",
+    )
+    search = sweep.add_argument_group("search for good settings, such as lr=1e-4..1e-1")
+    search.add_argument(
+        "--sampler", metavar="WORD", help="of Optuna, which chooses settings: tpe or random"
+    )
+    search.add_argument("--trials", type=int, metavar="N", help="settings to try (default: 20)")
+    search.add_argument(
+        "--objective", metavar="KEY", help="number of summary.json to make best (default: a_auc)"
+    )
+    search.add_argument(
+        "--search-seed",
+        metavar="SEED,...",
+        help="of the runs and streams of the search, none of which is reported (default: 1000)",
     )
     sweep.add_argument(
         "--out", type=Path, default=Path("runs"), help="parent of the run folders (default: runs)"
@@ -233,3 +281,10 @@ def _warm_up(commands: Any) -> None:
     warm.add_argument("--epochs", type=int, default=3, help="passes over each task")
     warm.add_argument("--lr", type=float, default=1e-4, help="learning rate of Adam")
     warm.add_argument("--held-out", type=float, default=0.1, help="share of classes held out")
+
+
+def _completion(commands: Any) -> None:
+    completion = _command(
+        commands, "completion", "print a script that completes command lines in a shell"
+    )
+    completion.add_argument("shell", metavar="SHELL", help="bash, zsh or fish")

@@ -19,8 +19,8 @@ from cl_prompts.experiments.values import as_seeds, parsed, plain
 #: settings that say where a run is computed, or how often it is saved, but enter no number of it
 HOW = ("device", "num_workers", "checkpoint_every")
 #: keys whose lists a recipe itself expands
-_EXPANDED = ("strategy", "strategies", "run", "seed", "seeds")
-_SEEDS = ("seed", "stream_seed")
+EXPANDED = ("strategy", "strategies", "run", "seed", "seeds")
+SEEDS = ("seed", "stream_seed")
 _MOST = 10_000  # runs of one sweep
 _PAIRS = {"[": "]", "{": "}", "(": ")"}
 
@@ -60,12 +60,12 @@ def _axis(text: str) -> list[str]:
     """The texts ``key=value`` that a text with several values stands for."""
     key, sign, value = text.partition("=")
     name = key.strip()
-    if not sign or name in _EXPANDED:
+    if not sign or name in EXPANDED:
         return [text]
     if name == "stream_seed":
         given = parsed(value)
         return [text] if given is None else [f"{name}={seed}" for seed in as_seeds(name, given)]
-    values = list(_divided(value))
+    values = list(divided(value))
     if len(values) > 1 and name in HOW:
         raise InputError(
             f"{name} has several values, {shown(value)}, and changes no number of a run: give one"
@@ -73,8 +73,12 @@ def _axis(text: str) -> list[str]:
     return [f"{name}={part}" for part in values]
 
 
-def _divided(text: str) -> Iterator[str]:
-    """Parts of a text between the commas that stand outside of brackets and quotes."""
+def divided(text: str) -> Iterator[str]:
+    """Parts of a text between the commas that stand outside of brackets and quotes.
+
+    >>> list(divided("[1,2], [3]"))
+    ['[1,2]', '[3]']
+    """
     expected: list[str] = []
     quote = ""
     begin = 0
@@ -114,7 +118,7 @@ def labels_of_runs(runs: Sequence[Settings]) -> list[str]:
     """
     values = [dict(flat(plain(asdict(run)))) for run in runs]
     differing = {
-        strategy: [k for k in _differing(runs, values, strategy) if k not in _SEEDS]
+        strategy: [k for k in _differing(runs, values, strategy) if k not in SEEDS]
         for strategy in {run.strategy for run in runs}
     }
     labels = []

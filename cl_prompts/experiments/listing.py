@@ -13,7 +13,7 @@ from cl_prompts.errors import InputError, unknown
 
 _OWN = "your own, by package.module:"
 _WIDTH = 96  # characters of a line of text
-_SHOWN = ("strategy", "scenario", "dataset", "backbone", "evaluation")
+SHOWN = ("strategy", "scenario", "dataset", "backbone", "evaluation")
 
 
 def lists() -> dict[str, dict[str, str]]:
@@ -98,14 +98,14 @@ def shown_text(words: Sequence[str]) -> str:
         InputError: there is no such thing.
     """
     kind, *names = words
-    if kind in ("recipe", *_SHOWN) and (names or kind in ("backbone", "evaluation")):
+    if kind in ("recipe", *SHOWN) and (names or kind in ("backbone", "evaluation")):
         if len(names) > 1:
             raise InputError(f"show one {kind} at a time, not {', '.join(names)}")
         if kind != "recipe":
             return _settings_text(kind, names[0] if names else "")
         words = names
     if len(words) > 1:
-        raise unknown("kind of thing to show", kind, ("recipe", *_SHOWN))
+        raise unknown("kind of thing to show", kind, ("recipe", *SHOWN))
     from cl_prompts.experiments.recipe_files import recipe_text
 
     return recipe_text(words[0])

@@ -8,19 +8,22 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cl_prompts.checks import whole_number
 from cl_prompts.experiments.building import Builder
 from cl_prompts.experiments.checksums import check_sums
 from cl_prompts.experiments.grid import differing_settings, essence, labels_of_runs
+from cl_prompts.experiments.launching import Launching
 from cl_prompts.experiments.made_runs import made_runs
 from cl_prompts.experiments.plans import describe
 from cl_prompts.experiments.progress import display_on
 from cl_prompts.experiments.run_folder import new_path
 from cl_prompts.experiments.settings import Settings
-from cl_prompts.experiments.sweep_launcher import Launcher, SweptRun
+from cl_prompts.experiments.sweep_launcher import Launcher
+from cl_prompts.experiments.sweep_ledger import Ledger, SweptRun
+from cl_prompts.experiments.sweep_ray import RayLauncher
+from cl_prompts.experiments.sweep_slurm import SlurmLauncher
 from cl_prompts.experiments.sweep_worker import Job
 
-MOST_JOBS = 256
+_HERE = Launching()
 
 
 class Sweep:
@@ -30,7 +33,7 @@ class Sweep:
         settings: of all runs, no two alike.
         out: parent of the recipes' folders.
         command: what was typed.
-        jobs: runs at the same time, each in a process of its own.
+        how: where runs are executed, and how many at a time.
         console: where progress is shown.
 
     Attributes:
@@ -38,7 +41,7 @@ class Sweep:
         stopped: number of the signal that ended the sweep early, if one did.
 
     Raises:
-        InputError: the number of jobs is out of range, or a finished run was changed since.
+        InputError: a finished run was changed since.
 
     >>> from cl_prompts.experiments.grid import grid
     >>> sweep = Sweep(grid("digits", ["strategy=ncm", "seed=1-2"]), Path("runs"), console=Console())
@@ -52,11 +55,11 @@ class Sweep:
         out: Path,
         *,
         console: Console,
-        jobs: int = 1,
+        how: Launching = _HERE,
         command: str = "",
     ) -> None:
         """Look for runs that were made already."""
-        self.jobs = whole_number("--jobs", jobs, 1, MOST_JOBS)
+        self.how = how
         self.out = out
         self.command = command
         self.console = console
@@ -110,7 +113,16 @@ class Sweep:
         left = self._left
         if left:
             with display_on(self.console, len(self.runs), n_ended=len(self.runs) - len(left)) as d:
-                self.stopped = Launcher(left, self.jobs, d, self._begun).execute()
+                ledger = Ledger(left, d, self._begun)
+                self._launcher(ledger).execute()
+                self.stopped = ledger.stopped
+
+    def _launcher(self, ledger: Ledger) -> Launcher | RayLauncher | SlurmLauncher:
+        if self.how.kind == "ray":
+            return RayLauncher(ledger, self.how)
+        if self.how.kind == "slurm":
+            return SlurmLauncher(ledger, self.how, self.out)
+        return Launcher(ledger, self.how.jobs or 1)
 
     def _begun(self, run: SweptRun) -> Job:
         """The job of a run, with a folder."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import platform
 import queue
 import signal
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from cl_prompts.experiments.building import Builder
     from cl_prompts.experiments.plans import PlannedRun
 
-#: what numeric libraries read when they are loaded
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+#: variables that numeric libraries read when they are loaded
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _SECONDS_PER_MESSAGE = 0.25
 
 
@@ -92,7 +94,7 @@ def work(connection: Connection, threads: int | None) -> None:
     """
     os.setsid()  # Ctrl-C is for the sweep, which stops its processes itself
     if threads is not None:
-        os.environ.update(dict.fromkeys(_THREADS, str(threads)))
+        os.environ.update(dict.fromkeys(THREADS, str(threads)))
     quieten_libraries()
     import torch
 
@@ -103,12 +105,47 @@ def work(connection: Connection, threads: int | None) -> None:
     jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, jobs), daemon=True).start()
     builder = Builder()
+
+    def send(message: Message) -> None:
+        # A sweep that died hears nothing: _receive, which learns of it, stops the run.
+        with contextlib.suppress(BrokenPipeError):
+            connection.send(message)
+
     while (job := jobs.get()) is not None:
-        sender = _Sender(connection)
-        ended = _execute(job, builder, sender)
-        sender.send(ended)
+        ended = _execute(job, builder, _Sender(send))
+        send(ended)
         if ended.last:
             return
+
+
+def execute_elsewhere(
+    job: Job, threads: int, home: str, send: Callable[[Message], None] | None = None
+) -> Ended:
+    """Execute a run in a process that another program began, maybe on another machine.
+
+    Args:
+        job: to execute.
+        threads: of this process.
+        home: folder of the sweep, which relative paths start from.
+        send: takes what the run says; None for nobody.
+    """
+    try:
+        os.chdir(home)
+    except OSError as error:
+        return Ended(
+            f"machine {platform.node()} has no folder {home} ({error.strerror}): a sweep on several"
+            " machines needs a file system that all of them share"
+        )
+    if home not in sys.path:
+        sys.path.append(home)  # strategies and data sets of one's own
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+    quieten_libraries()
+    import torch
+
+    from cl_prompts.experiments.building import Builder
+
+    torch.set_num_threads(threads)
+    return _execute(job, Builder(), _Sender(send or (lambda message: None)))
 
 
 def _receive(connection: Connection, jobs: queue.SimpleQueue[Job | None]) -> None:
@@ -145,20 +182,15 @@ def _execute(job: Job, builder: Builder, sender: _Sender) -> Ended:
 class _Sender:
     """Watcher that sends what it is told to the sweep, progress a few times a second."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
         self._advanced = -math.inf
 
-    def send(self, message: Message) -> None:
-        # A sweep that died hears nothing: _receive, which learns of it, stops the run.
-        with contextlib.suppress(BrokenPipeError):
-            self._connection.send(message)
-
     def note(self, sentence: str) -> None:
-        self.send(Noted(sentence))
+        self._send(Noted(sentence))
 
     def advance(self, samples: int, total: int, a_auc: float | None) -> None:
         now = time.monotonic()
         if samples >= total or now - self._advanced >= _SECONDS_PER_MESSAGE:
             self._advanced = now
-            self.send(Advanced(samples, total, a_auc))
+            self._send(Advanced(samples, total, a_auc))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from cl_prompts.experiments import report, sweep_launcher
+from cl_prompts.experiments import report, sweep_launcher, sweep_ledger
 from cl_prompts.experiments.cli import main
 from tests.experiments.commands import QUICK, run, summary
 from tests.experiments.fates import FATES
@@ -111,7 +111,7 @@ def test_a_run_whose_process_is_killed_again_and_again_fails(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sweep_launcher, "RESUMES", 0)
+    monkeypatch.setattr(sweep_ledger, "RESUMES", 0)
     (fates / "1").write_text("killed")
     assert swept(tmp_path, *TWO) == 1
     told = capsys.readouterr()

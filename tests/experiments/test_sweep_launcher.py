@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +11,8 @@ from rich.console import Console
 from cl_prompts.experiments import sweep_launcher
 from cl_prompts.experiments.progress import Display
 from cl_prompts.experiments.settings import plan
-from cl_prompts.experiments.sweep_launcher import Launcher, SweptRun
+from cl_prompts.experiments.sweep_launcher import Launcher
+from cl_prompts.experiments.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweep_worker import Advanced, Ended, Job, Message, Noted
 
 Script = list[Message | None]
@@ -65,7 +65,9 @@ def launched(
     console = Console(file=io.StringIO(), width=200)
     display = Display(console, n_runs, clock=lambda: 0.0)
     job = Job(runs[0].planned, "", [])
-    assert Launcher(runs, jobs, display, lambda run: job).execute() is None
+    ledger = Ledger(runs, display, lambda run: job)
+    Launcher(ledger, jobs).execute()
+    assert ledger.stopped is None
     return runs, console.file.getvalue().splitlines(), begun
 
 
@@ -112,9 +114,3 @@ def test_threads_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     assert begun == [2, 2, 2]
     _, _, begun = launched([[Ended()]], 1, 3, monkeypatch)
     assert begun == [None]
-
-
-def test_a_run_without_folder_is_missing() -> None:
-    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
-    assert SweptRun(1, "ncm", settings).planned.state == "missing"
-    assert SweptRun(1, "ncm", settings, Path("nowhere")).planned.state == "missing"

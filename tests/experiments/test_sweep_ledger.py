@@ -1,0 +1,40 @@
+"""The ledger of a sweep; what it makes of deaths and words: test_sweep_launcher.py."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from cl_prompts.experiments.progress import Display
+from cl_prompts.experiments.settings import plan
+from cl_prompts.experiments.sweep_ledger import Ledger, SweptRun
+from cl_prompts.experiments.sweep_worker import Ended, Job
+
+
+def test_a_run_without_folder_is_missing() -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    assert SweptRun(1, "ncm", settings).planned.state == "missing"
+    assert SweptRun(1, "ncm", settings, Path("nowhere")).planned.state == "missing"
+
+
+@pytest.mark.parametrize("kind", ["ended", "dead"])
+def test_a_stop_begins_nothing_more_and_is_no_failure(kind: str) -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    first, second = (SweptRun(n, f"run {n}", settings) for n in (1, 2))
+    file = io.StringIO()
+    display = Display(Console(file=file, width=200), 2)
+    ledger = Ledger([first, second], display, lambda run: Job(run.planned, "", []))
+    begun, job = ledger.begin()
+    assert begun is first
+    assert job.run == first.planned
+    ledger.stop(15)
+    assert not ledger.waiting
+    if kind == "ended":
+        ledger.hear(begun, Ended("stopped by signal 15", stopped=True))
+    else:
+        ledger.bury(begun, "killed by SIGKILL")
+    assert first.fault is None
+    assert file.getvalue() == "run 1 of 2, run 1, stopped\n"

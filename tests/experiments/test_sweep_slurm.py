@@ -1,0 +1,67 @@
+"""Runs as jobs of submitit, whose local jobs stand for those of Slurm."""
+
+from __future__ import annotations
+
+import io
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.launching import Launching
+from cl_prompts.experiments.progress import Display
+from cl_prompts.experiments.settings import plan
+from cl_prompts.experiments.sweep_ledger import Ledger, SweptRun
+from cl_prompts.experiments.sweep_slurm import SlurmLauncher
+from cl_prompts.experiments.sweep_worker import Job
+from tests.experiments.commands import QUICK, summary
+from tests.experiments.fates import FATES
+from tests.experiments.test_sweep import FATED
+
+HAS_SUBMITIT = find_spec("submitit") is not None
+needs_submitit = pytest.mark.skipif(
+    not HAS_SUBMITIT, reason="submitit is not installed: pip install submitit"
+)
+
+
+def ledger_of(out: Path) -> tuple[Ledger, list[SweptRun], io.StringIO]:
+    settings = plan("digits", [f"strategy={FATED}", "seed=1-2", *QUICK, "checkpoint_every=32"])
+    runs = [SweptRun(n, f"run {n}", run, out / str(n)) for n, run in enumerate(settings, 1)]
+    file = io.StringIO()
+    display = Display(Console(file=file, width=200), len(runs))
+    return Ledger(runs, display, lambda run: Job(run.planned, "", [])), runs, file
+
+
+@pytest.mark.skipif(HAS_SUBMITIT, reason="submitit is installed")
+def test_without_submitit_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="pip install 'cl-prompts\\[slurm\\]'"):
+        Launching("slurm").check_installed()
+
+
+@needs_submitit
+def test_without_slurm_there_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="this machine has no srun"):
+        SlurmLauncher(ledger_of(tmp_path)[0], Launching("slurm"), tmp_path)
+
+
+@needs_submitit
+@pytest.mark.slow
+def test_jobs_end_fail_and_die(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fates = tmp_path / "fates"
+    fates.mkdir()
+    monkeypatch.setenv(FATES, str(fates))
+    (fates / "1").write_text("fails")
+    (fates / "2").write_text("killed")
+    ledger, runs, file = ledger_of(tmp_path)
+    how = Launching("slurm", jobs=2)
+    SlurmLauncher(ledger, how, tmp_path, cluster="local").execute()
+    lines = file.getvalue().splitlines()
+    assert (runs[0].fault or "").startswith("the disk is full")
+    assert any("run 2, its process was lost" in line for line in lines)
+    assert "run 2 of 2, run 2, finished" in lines
+    assert [summary(tmp_path / str(n))["status"] for n in (1, 2)] == ["failed", "finished"]
