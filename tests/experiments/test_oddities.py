@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cl_prompts.experiments.oddities import batch_of, oddities, task_sizes
+from cl_prompts.experiments.oddities import batch_of, oddities
 from cl_prompts.experiments.runs import Run
 
 

@@ -1,0 +1,260 @@
+"""Curves of the report as inline SVG: what its template draws, and what its script reads.
+
+The plane of a plot is an SVG of 1000 by 1000 units that is stretched to its place, while all texts
+are HTML around it: letters keep their size on any screen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.ticker import MaxNLocator
+
+from cl_prompts.experiments.paired_curves import Band
+from cl_prompts.experiments.pictures.curves import MAX_SPREADS
+from cl_prompts.experiments.pictures.style import LINES, PALETTE, Floats
+
+View = dict[str, Any]
+Styles = Mapping[str, Mapping[str, Any]]
+
+#: points of a curve above which only every second, third, ... one is drawn
+MAX_POINTS = 400
+#: points and curves up to which single points get a dot
+_MAX_DOTTED = (24, 12)
+_PLANE = 1000
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Range of an axis, and its ticks.
+
+    >>> Scale(0, 50, ((0, "0"), (25, "25"))).place(25)
+    0.5
+    """
+
+    low: float
+    high: float
+    ticks: tuple[tuple[float, str], ...]
+
+    def place(self, value: Any) -> Any:
+        """Where a value stands, 0 to 1 from the low end."""
+        return (value - self.low) / (self.high - self.low)
+
+
+def plot(
+    name: str,
+    bands: Mapping[str, Band],
+    styles: Styles,
+    order: Sequence[str],
+    *,
+    alt: str,
+    xlabel: str,
+    ylabel: str,
+    differences: bool = False,
+    levels: Mapping[str, float] | None = None,
+    lines: Sequence[float] = (),
+    tasks: bool = False,
+) -> View:
+    """What the template draws of one plot.
+
+    Args:
+        name: heading.
+        bands: curves by row, as fractions; drawn in percent, or in points of percent.
+        styles: style of each row, see ``strategy_styles``.
+        order: all rows of the legend; a curve is found by its place in it.
+        alt: alternative text.
+        xlabel, ylabel: names of the axes.
+        differences: whether 0 is a line of its own, and numbers have signs.
+        levels: horizontal lines by row, as fractions.
+        lines: vertical lines.
+        tasks: whether x counts tasks.
+    """
+    levels = levels or {}
+    x = _x_scale(bands.values(), tasks)
+    y = _y_scale(bands.values(), levels.values(), differences)
+    total = sum(len(band.x) for band in bands.values())
+    dotted = len(bands) <= _MAX_DOTTED[1] and total <= _MAX_DOTTED[0] * len(bands)
+    place = {label: number for number, label in enumerate(order)}
+    curves = [
+        {"index": place[label], "style": _classes(styles[label]), **_paths(band, x, y, dotted)}
+        for label, band in bands.items()
+    ]
+    for label, value in levels.items():
+        height = _number(_PLANE * (1 - y.place(100 * value)))
+        path = {"line": f"M0 {height}H{_PLANE}", "band": "", "dots": ""}
+        curves.append({"index": place[label], "style": _classes(styles[label]) + " level", **path})
+    return {
+        "name": name,
+        "alt": alt,
+        "xlabel": xlabel,
+        "ylabel": ylabel,
+        "differences": differences,
+        "curves": curves,
+        "xticks": [(_number(100 * x.place(at)), text) for at, text in x.ticks],
+        "yticks": [(_number(100 * (1 - y.place(at))), text) for at, text in y.ticks],
+        "lines": [_number(_PLANE * x.place(at)) for at in lines if x.low <= at <= x.high],
+        "zero": _number(_PLANE * (1 - y.place(0))) if differences else None,
+        "data": _data(bands, levels, place, x, y, differences),
+    }
+
+
+def chart(plots: Sequence[View], order: Sequence[str], styles: Styles) -> View:
+    """Plots beside each other that share a legend, and their numbers for the script.
+
+    Args:
+        plots: of :func:`plot`, with the same ``order``.
+        order: rows of the legend, from the top.
+        styles: style of each row.
+    """
+    finals = [_finals(one) for one in plots]
+    legend = [
+        {
+            "label": label,
+            "style": _classes(styles[label]),
+            "values": [found.get(number, "") for found in finals],
+        }
+        for number, label in enumerate(order)
+    ]
+    data = {"labels": list(order), "most": MAX_SPREADS, "plots": [one["data"] for one in plots]}
+    return {
+        "plots": plots,
+        "legend": legend,
+        "many": max(len(one["data"]["curves"]) for one in plots) > MAX_SPREADS,
+        "json": script_json(data),
+    }
+
+
+def script_json(data: Any) -> Markup:
+    """JSON that may stand in a script element."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
+
+
+def thinned(band: Band) -> Band:
+    """A band of at most ``MAX_POINTS`` points, the last among them."""
+    step = -(-len(band.x) // MAX_POINTS)
+    kept = np.arange(len(band.x) - 1, -1, -step)[::-1]
+    half = None if band.half is None else band.half[kept]
+    return Band(band.x[kept], band.middle[kept], half, band.seeds)
+
+
+def _classes(style: Mapping[str, Any]) -> str:
+    """Classes of a style sheet: ``k0`` to ``k9`` for the colour, ``d0`` to ``d2`` for the dashes."""
+    return f"k{PALETTE.index(style['color'])} d{LINES.index(style['linestyle'])}"
+
+
+def _x_scale(bands: Iterable[Band], tasks: bool) -> Scale:
+    last = max((float(band.x[-1]) for band in bands), default=1.0)
+    if tasks:
+        count = round(last)
+        shown = range(1, count + 1, -(-count // 10))
+        margin = 0.0 if count > 1 else 0.5
+        return Scale(1 - margin, count + margin, tuple((task, str(task)) for task in shown))
+    return Scale(0, last, x_ticks(last))
+
+
+def x_ticks(last: float) -> tuple[tuple[float, str], ...]:
+    """Round numbers of samples from 0 on, and their texts.
+
+    >>> x_ticks(1500)
+    ((0.0, '0'), (500.0, '500'), (1000.0, '1,000'), (1500.0, '1,500'))
+    """
+    return tuple((at, f"{at:,.0f}") for at in _ticks(0, last, 4))
+
+
+def _y_scale(bands: Iterable[Band], levels: Iterable[float], differences: bool) -> Scale:
+    """Range of all means, and of the most part of their bands."""
+    bands = list(bands)
+    middles = [100 * band.middle for band in bands]
+    values = np.concatenate([*middles, [100 * level for level in levels], [0] * differences])
+    halves = [band.half for band in bands if band.half is not None]
+    # A wide band at the start, or one of few seeds, must not flatten the curves.
+    room = 100 * float(np.median(np.concatenate(halves))) if halves else 0.0
+    room = max(1.0, min(room, float(np.ptp(values)) / 2))
+    low, high = float(values.min()) - room, float(values.max()) + room
+    if not differences:
+        low, high = max(0.0, low), min(100.0, high)
+    form = "{:+g}" if differences else "{:g}"
+    ticks = tuple((at, form.format(at) if at else "0") for at in _ticks(low, high, 6))
+    return Scale(low, high, ticks)
+
+
+def _ticks(low: float, high: float, most: int) -> list[float]:
+    found = MaxNLocator(nbins=most, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [round(at, 9) for at in found.tolist() if low <= at <= high]
+
+
+def _paths(band: Band, x: Scale, y: Scale, dotted: bool) -> dict[str, str]:
+    """Paths of the line, of the band and of dots."""
+    band = thinned(band)
+    across = _PLANE * x.place(band.x)
+    points = _points(across, _up(band.middle, y))
+    area = ""
+    if band.half is not None:
+        top = _points(across, _up(band.middle + band.half, y))
+        bottom = _points(across, _up(band.middle - band.half, y))
+        area = f"M{'L'.join(top)}L{'L'.join(reversed(bottom))}Z"
+    dots = "".join(f"M{point}h0" for point in points)
+    return {
+        "line": f"M{'L'.join(points)}",
+        "band": area,
+        "dots": dots if dotted or len(points) == 1 else "",
+    }
+
+
+def _up(values: Floats, y: Scale) -> Floats:
+    return np.asarray(_PLANE * (1 - y.place(100 * values)), float)
+
+
+def _points(across: Floats, down: Floats) -> list[str]:
+    return [f"{_number(a)} {_number(b)}" for a, b in zip(across, down, strict=True)]
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _data(
+    bands: Mapping[str, Band],
+    levels: Mapping[str, float],
+    place: Mapping[str, int],
+    x: Scale,
+    y: Scale,
+    differences: bool,
+) -> View:
+    """Numbers of a plot for the script, in percent."""
+    curves: dict[str, View] = {}
+    for label, band in bands.items():
+        kept = thinned(band)
+        half = None if kept.half is None else _rounded(kept.half)
+        curves[str(place[label])] = {
+            "x": [int(at) if at == int(at) else at for at in kept.x.tolist()],
+            "y": _rounded(kept.middle),
+            "half": half,
+            "n": band.seeds,
+        }
+    flat = {str(place[label]): round(100 * value, 2) for label, value in levels.items()}
+    return {
+        "x": [x.low, x.high],
+        "y": [round(y.low, 4), round(y.high, 4)],
+        "signed": differences,
+        "curves": curves,
+        "levels": flat,
+    }
+
+
+def _rounded(values: Floats) -> list[float]:
+    return [round(100 * value, 2) for value in values.tolist()]
+
+
+def _finals(one: View) -> dict[int, str]:
+    """Last value of each curve, as the legend writes it."""
+    data = one["data"]
+    form = "{:+.1f}" if data["signed"] else "{:.1f}"
+    finals = {int(key): form.format(curve["y"][-1]) for key, curve in data["curves"].items()}
+    return finals | {int(key): form.format(value) for key, value in data["levels"].items()}
