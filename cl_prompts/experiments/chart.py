@@ -7,17 +7,16 @@ are HTML around it: letters keep their size on any screen.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.ticker import MaxNLocator
 
 from cl_prompts.experiments.paired_curves import Band
 from cl_prompts.experiments.pictures.curves import MAX_SPREADS
 from cl_prompts.experiments.pictures.style import LINES, PALETTE, Floats
+from cl_prompts.experiments.scales import Scale, x_scale, y_scale
 
 View = dict[str, Any]
 Styles = Mapping[str, Mapping[str, Any]]
@@ -27,23 +26,6 @@ MAX_POINTS = 400
 #: points and curves up to which single points get a dot
 _MAX_DOTTED = (24, 12)
 _PLANE = 1000
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Range of an axis, and its ticks.
-
-    >>> Scale(0, 50, ((0, "0"), (25, "25"))).place(25)
-    0.5
-    """
-
-    low: float
-    high: float
-    ticks: tuple[tuple[float, str], ...]
-
-    def place(self, value: Any) -> Any:
-        """Where a value stands, 0 to 1 from the low end."""
-        return (value - self.low) / (self.high - self.low)
 
 
 def plot(
@@ -75,8 +57,8 @@ def plot(
         tasks: whether x counts tasks.
     """
     levels = levels or {}
-    x = _x_scale(bands.values(), tasks)
-    y = _y_scale(bands.values(), levels.values(), differences)
+    x = x_scale(bands.values(), tasks)
+    y = y_scale(bands.values(), levels.values(), differences)
     total = sum(len(band.x) for band in bands.values())
     dotted = len(bands) <= _MAX_DOTTED[1] and total <= _MAX_DOTTED[0] * len(bands)
     place = {label: number for number, label in enumerate(order)}
@@ -112,10 +94,11 @@ def chart(plots: Sequence[View], order: Sequence[str], styles: Styles) -> View:
         styles: style of each row.
     """
     finals = [_finals(one) for one in plots]
+    levels = {key for one in plots for key in one["data"]["levels"]}
     legend = [
         {
             "label": label,
-            "style": _classes(styles[label]),
+            "style": _classes(styles[label]) + " level" * (str(number) in levels),
             "values": [found.get(number, "") for found in finals],
         }
         for number, label in enumerate(order)
@@ -144,49 +127,8 @@ def thinned(band: Band) -> Band:
 
 
 def _classes(style: Mapping[str, Any]) -> str:
-    """Classes of a style sheet: ``k0`` to ``k9`` for the colour, ``d0`` to ``d2`` for the dashes."""
+    """Classes of the style sheet: ``k0`` and so on for the colour, ``d0`` for the dashes."""
     return f"k{PALETTE.index(style['color'])} d{LINES.index(style['linestyle'])}"
-
-
-def _x_scale(bands: Iterable[Band], tasks: bool) -> Scale:
-    last = max((float(band.x[-1]) for band in bands), default=1.0)
-    if tasks:
-        count = round(last)
-        shown = range(1, count + 1, -(-count // 10))
-        margin = 0.0 if count > 1 else 0.5
-        return Scale(1 - margin, count + margin, tuple((task, str(task)) for task in shown))
-    return Scale(0, last, x_ticks(last))
-
-
-def x_ticks(last: float) -> tuple[tuple[float, str], ...]:
-    """Round numbers of samples from 0 on, and their texts.
-
-    >>> x_ticks(1500)
-    ((0.0, '0'), (500.0, '500'), (1000.0, '1,000'), (1500.0, '1,500'))
-    """
-    return tuple((at, f"{at:,.0f}") for at in _ticks(0, last, 4))
-
-
-def _y_scale(bands: Iterable[Band], levels: Iterable[float], differences: bool) -> Scale:
-    """Range of all means, and of the most part of their bands."""
-    bands = list(bands)
-    middles = [100 * band.middle for band in bands]
-    values = np.concatenate([*middles, [100 * level for level in levels], [0] * differences])
-    halves = [band.half for band in bands if band.half is not None]
-    # A wide band at the start, or one of few seeds, must not flatten the curves.
-    room = 100 * float(np.median(np.concatenate(halves))) if halves else 0.0
-    room = max(1.0, min(room, float(np.ptp(values)) / 2))
-    low, high = float(values.min()) - room, float(values.max()) + room
-    if not differences:
-        low, high = max(0.0, low), min(100.0, high)
-    form = "{:+g}" if differences else "{:g}"
-    ticks = tuple((at, form.format(at) if at else "0") for at in _ticks(low, high, 6))
-    return Scale(low, high, ticks)
-
-
-def _ticks(low: float, high: float, most: int) -> list[float]:
-    found = MaxNLocator(nbins=most, steps=[1, 2, 5, 10]).tick_values(low, high)
-    return [round(at, 9) for at in found.tolist() if low <= at <= high]
 
 
 def _paths(band: Band, x: Scale, y: Scale, dotted: bool) -> dict[str, str]:

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-from cl_prompts.experiments.chart import x_ticks
 from cl_prompts.experiments.pictures.style import MAX_NAMED_ROWS, Floats, short
 from cl_prompts.experiments.runs import Run
+from cl_prompts.experiments.scales import x_ticks
 from cl_prompts.experiments.series import class_matrix
 
 View = dict[str, Any]

@@ -177,7 +177,12 @@ def _told(finals: Mapping[str, float], form: str) -> str:
 
 
 def _spread(
-    bands: Mapping[str, Band], *, ends: bool, over_tasks: bool, levels: Mapping[str, float], what: str
+    bands: Mapping[str, Band],
+    *,
+    ends: bool,
+    over_tasks: bool,
+    levels: Mapping[str, float],
+    what: str,
 ) -> str:
     """What the first plot shows."""
     if all(band.half is None for band in bands.values()):

@@ -28,8 +28,9 @@ def of_stream(stream: Any, sizes: Sequence[int], unit: str) -> str:
         for kind in ("disjoint", "blurry")
     }
     told = " and ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
+    n = int(counts.any(axis=0).sum())
     return (
-        f"{int(counts.sum()):,} {unit} of {int(counts.any(axis=0).sum())} classes"
+        f"{int(counts.sum()):,} {unit} of {n} {'class' if n == 1 else 'classes'}"
         f"{', ' + told if told else ''}; {_tasks(sizes)}"
     )
 

@@ -144,7 +144,7 @@ def _f1_view(section: Section, styles: Styles, gallery: Gallery) -> View | None:
         return None
     scores = _final_f1(section)
     told = ", ".join(
-        f"{label} {_percent(found['CF1'])} and {_percent(found['OF1'])}"
+        f"{label} {_percent(found.get('CF1', ()))} and {_percent(found.get('OF1', ()))}"
         for label, found in scores.items()
     )
     alt = f"{section.title}: CF1 and OF1 after the last task: {told}"
@@ -158,7 +158,9 @@ def _percent(values: Sequence[float]) -> str:
 def _final_f1(section: Section) -> dict[str, dict[str, list[float]]]:
     scores: dict[str, dict[str, list[float]]] = {label: {} for label in section.groups}
     for name, lookup in _F1.items():
-        for label, values in section.values(lookup).items():
+        found = section.values(lookup)
+        # A score that no model has would be an empty panel.
+        for label, values in found.items() if any(found.values()) else ():
             scores[label][name] = values
     return scores
 

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure
 
-from cl_prompts.experiments import class_maps, pictures, picture_words
+from cl_prompts.experiments import class_maps, picture_words, pictures
 from cl_prompts.experiments.runs import Run, title_of
 from cl_prompts.experiments.series import (
     buffer_matrix,
@@ -127,9 +127,7 @@ def _inside_pictures(run: Run) -> Iterator[RunPicture]:
             f"replay buffer: {picture_words.of_buffer(held, run.unit)}",
             "Content of the replay buffer after each task, by class; classes held first are at the"
             " bottom.",
-            partial(
-                pictures.buffer_figure, held, run.summary.get("class_names"), unit=run.unit
-            ),
+            partial(pictures.buffer_figure, held, run.summary.get("class_names"), unit=run.unit),
         )
 
 

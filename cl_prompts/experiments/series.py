@@ -33,7 +33,7 @@ def stream_curve_of(run: Run) -> list[tuple[float, float]]:
     seen = list(run.summary["task_ends"])
     if not curve or seen == ends or len(seen) != len(ends) or ends[-1] != run.summary["samples"]:
         return list(curve)
-    places = np.interp([point for point, _ in curve], [0, *seen], [0, *ends])
+    places = np.rint(np.interp([point for point, _ in curve], [0, *seen], [0, *ends]))
     return [(float(x), value) for x, (_, value) in zip(places, curve, strict=True)]
 
 

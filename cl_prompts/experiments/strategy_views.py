@@ -68,7 +68,8 @@ def _tasks_view(title: str, label: str, group: list[Run], gallery: Gallery) -> V
         "rows": [] if picture else table_rows(matrix),
         "csv": csv_uri(csv_rows(matrix, measure)),
         "caption": f"{title_of(measure)} in percent on the classes first seen in each task (rows),"
-        f" measured after every task (columns), and its final forgetting in points. {_said(matrix)}",
+        f" measured after every task (columns), and its final forgetting in points."
+        f" {_said(matrix)}",
     }
 
 

@@ -84,10 +84,15 @@ def _cell(mean: float, spread: float, roomy: bool, *, shaded: bool = True) -> di
     if np.isnan(mean):
         return {"text": "", "spread": "", "shade": ""}
     return {
-        "text": f"{100 * mean:.0f}" if shaded else f"{100 * mean:+.0f}",
+        "text": f"{100 * mean:.0f}" if shaded else _signed(mean),
         "spread": f"±{100 * spread:.0f}" if roomy and not np.isnan(spread) else "",
         "shade": f"v{min(int(mean * _SHADES), _SHADES - 1)}" if shaded else "",
     }
+
+
+def _signed(fraction: float) -> str:
+    points = round(100 * fraction)
+    return f"{points:+d}" if points else "0"
 
 
 def csv_rows(matrix: TaskMatrix, measure: str) -> list[list[Any]]:
