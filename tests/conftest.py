@@ -30,6 +30,7 @@ SLOW = {
     "experiments/test_run_folder.py",
     "experiments/test_runner.py",
     "experiments/test_stops.py",
+    "experiments/test_strategy_views.py",
     "experiments/test_tracking.py",
     "experiments/test_trained.py",
     "families/test_avalanche_habits.py",

@@ -162,7 +162,8 @@ def report(args: argparse.Namespace) -> None:
     """Write a report on run folders."""
     from cl_prompts.experiments.report import write_report
 
-    print(f"report: {write_report(args.runs, args.out)}")
+    page = write_report(args.runs, args.out, reference=args.reference, figures=args.figures)
+    print(f"report: {page}")
 
 
 def compare(args: argparse.Namespace) -> None:

@@ -195,6 +195,16 @@ def _report(commands: Any) -> None:
     report.add_argument(
         "--out", type=Path, help="file to write (default: report.html in their common folder)"
     )
+    report.add_argument(
+        "--reference",
+        metavar="NAME",
+        help="row that paired differences refer to (the linear probe, or the first one)",
+    )
+    report.add_argument(
+        "--figures",
+        action="store_true",
+        help="write the pictures as PNG, too, to a folder beside the page",
+    )
     _quiet(report)
 
 

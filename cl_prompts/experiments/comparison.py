@@ -89,11 +89,11 @@ def compare(
     place = {run.folder: number for number, run in enumerate(runs)}
     labels = [_labels(group, place) for group in groups]
     for name in (*rows, *([] if reference is None else [reference])):
-        if not any(_named(name, known) for known in labels):
+        if not any(named_rows(name, known) for known in labels):
             raise unknown("row", name, [label for known in labels for label in known])
     tables = []
     for group, known in zip(groups, labels, strict=True):
-        chosen = [label for name in rows for label in _named(name, known)] if rows else known
+        chosen = [label for name in rows for label in named_rows(name, known)] if rows else known
         if chosen:
             tables.append(_table(group, list(dict.fromkeys(chosen)), reference, metrics))
     return tables
@@ -115,7 +115,7 @@ def _labels(group: Group, place: Mapping[Path, int]) -> list[str]:
     return sorted(first, key=lambda label: first[label])
 
 
-def _named(name: str, labels: Sequence[str]) -> list[str]:
+def named_rows(name: str, labels: Sequence[str]) -> list[str]:
     """Rows that a name means: the label itself, or all rows of a strategy."""
     if name in labels:
         return [name]
@@ -151,7 +151,7 @@ def _reference(group: Group, rows: Sequence[str], name: str | None) -> str:
     if name is None:
         streamed = [row for row in rows if not _whole_stream(group, row)]
         return next(iter(streamed or rows))
-    named = _named(name, rows)
+    named = named_rows(name, rows)
     if len(named) > 1:
         raise InputError(f"reference {name} could mean {' or '.join(named)}: write one of these")
     return named[0] if named else ""

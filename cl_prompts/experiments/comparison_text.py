@@ -65,7 +65,7 @@ def _parts(table: Table, *, latex: bool) -> Iterator[str]:
     if len(table.rows) > 1:
         if table.reference:
             caption = _GAPS.format(reference=table.reference) + (_SHORT if latex else "")
-            words = _short_gap if latex else _gap
+            words = short_gap if latex else _gap
             yield grid(table, caption, words, without=table.reference)
         yield grid(table, _RANKS, _rank)
     for note in table.notes:
@@ -81,7 +81,7 @@ def _gap(cell: Cell) -> str:
     return f"{_interval(gap)}{seeds}: {cell.verdict}"
 
 
-def _short_gap(cell: Cell) -> str:
+def short_gap(cell: Cell) -> str:
     """The same for a narrow column."""
     gap = cell.difference
     if gap is None:

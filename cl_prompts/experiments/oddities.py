@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import numpy as np
-
 from cl_prompts.experiments.runs import Run
-from cl_prompts.experiments.series import curve_of
+from cl_prompts.experiments.series import curve_of, task_sizes
 
 _MAX_TASKS = 6  # small tasks told one by one
 
@@ -91,13 +89,6 @@ def _small_tasks(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
 def batch_of(run: Run) -> int:
     """Stream samples of a batch; 0 where none is recorded."""
     return int((run.config.get("options") or {}).get("train_mb_size") or 0)
-
-
-def task_sizes(run: Run) -> list[int]:
-    """Samples of each task of its stream; an image of a multi-label stream counts once in each."""
-    if "tasks" in run.stream:
-        return [len(task) for task in run.stream["tasks"]]
-    return np.asarray(run.stream["counts"]).sum(axis=1).tolist()
 
 
 def _list(names: Iterable[str]) -> str:

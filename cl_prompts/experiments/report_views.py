@@ -1,30 +1,25 @@
-"""What the template of the report shows of each section and run, pictures drawn."""
+"""What the template of the report shows of each section, pictures drawn."""
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-from matplotlib.figure import Figure
-
-from cl_prompts.experiments import pictures
-from cl_prompts.experiments.columns import at, own_f1
+from cl_prompts.experiments import picture_words, pictures
+from cl_prompts.experiments.cells import Cell, column_cells
+from cl_prompts.experiments.columns import Column, at, own_f1
+from cl_prompts.experiments.comparison import HEADLINES
+from cl_prompts.experiments.comparison_text import short_gap
+from cl_prompts.experiments.curve_views import curve_charts, final_levels
+from cl_prompts.experiments.downloads import csv_uri, difference_rows, results_rows
+from cl_prompts.experiments.gallery import Gallery
 from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.oddities import oddities
-from cl_prompts.experiments.pictures.curves import MAX_SPREADS, NARROW, WIDE
 from cl_prompts.experiments.results import Section
-from cl_prompts.experiments.run_pictures import pictures_of
-from cl_prompts.experiments.runs import Run, title_of
-from cl_prompts.experiments.series import (
-    curve_of,
-    stream_view,
-    task_curve_of,
-)
+from cl_prompts.experiments.series import stream_view, task_sizes
+from cl_prompts.experiments.strategy_views import Link, strategy_view
 
 View = dict[str, Any]
 Styles = Mapping[str, Mapping[str, Any]]
@@ -37,51 +32,18 @@ _F1 = {
 }
 
 
-class Gallery:
-    """Pictures by file name, as PNG bytes, drawn before anything is written."""
+def section_view(
+    section: Section, styles: Styles, reference: str, gallery: Gallery, link: Link
+) -> View:
+    """Everything that the template shows of a section.
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self.files: dict[str, bytes] = {}
-
-    def add(self, name: str, figure: Figure, alt: str, narrow: Figure | None = None) -> View:
-        """Add a figure.
-
-        Args:
-            name: its file name, but for characters that files should not have.
-            figure: what to draw.
-            alt: alternative text.
-            narrow: the same for telephones.
-
-        Returns:
-            For the template ``uri``, ``alt`` and ``width`` in CSS pixels, 96 per inch, and
-            ``narrow``, the other URI or None. Pages show SVG, which follows their theme; files are
-            PNG on white.
-        """
-        stem = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
-        file = f"{stem}.png"
-        number = 1
-        while file in self.files:
-            number += 1
-            file = f"{stem}-{number}.png"
-        self.files[file] = pictures.png_bytes(figure)
-        # Drawn a second time as it was laid out.
-        figure.set_layout_engine("none")
-        return {
-            "uri": _uri(figure),
-            "narrow": None if narrow is None else _uri(narrow),
-            "alt": alt,
-            "width": round(96 * figure.get_figwidth()),
-        }
-
-
-def _uri(figure: Figure) -> str:
-    svg = pictures.svg_text(figure).encode()
-    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-
-
-def section_view(section: Section, styles: Styles, gallery: Gallery) -> View:
-    """Everything that the template shows of a section."""
+    Args:
+        section: what is shown.
+        styles: style of each row.
+        reference: row that differences refer to; empty for none.
+        gallery: draws the pictures.
+        link: address of a file, as the page has to write it.
+    """
     facts = dict(section.runs[0].summary)
     for key in ("dataset", "scenario"):
         facts[key] = label_of(str(facts[key]))
@@ -101,68 +63,57 @@ def section_view(section: Section, styles: Styles, gallery: Gallery) -> View:
         "multi_label": section.multi_label,
         "headings": section.headings,
         "rows": section.rows(),
+        "csv": csv_uri(results_rows(section, section.columns)),
         "by_name": section.by_name,
         "rows_by_name": section.rows(section.by_name),
-        **_curves_view(section, styles, gallery),
+        "csv_by_name": csv_uri(results_rows(section, section.by_name)),
+        "gaps": _gaps_view(section, reference),
+        "references": list(final_levels(section)),
+        "charts": curve_charts(section, styles, reference, gallery),
+        "costs": _costs(section, styles, gallery),
+        "f1": _f1_view(section, styles, gallery),
         "streams": _stream_views(section, gallery),
-        "strategies": [_strategy_view(section, label, gallery) for label in section.groups],
+        "strategies": [strategy_view(section, label, gallery, link) for label in section.groups],
     }
 
 
-def _curves_view(section: Section, styles: Styles, gallery: Gallery) -> View:
-    """Curves over samples where there are any, curves over tasks elsewhere; F1 if multi-label."""
-    measure = "mAP" if section.multi_label else "accuracy"
-    references = _references(section)
-    streamed = {
-        label: group for label, group in section.groups.items() if not group[0].whole_stream
-    }
-    curves = {}
-    for label, group in streamed.items():
-        found = [curve for curve in map(curve_of, group) if curve]
-        if found:
-            curves[label] = found
-    over_tasks = {label: list(map(task_curve_of, group)) for label, group in streamed.items()}
-    ends = [run.summary["task_ends"] for group in streamed.values() for run in group]
-    same_ends = all(e == ends[0] for e in ends)
-    view: View = {"curves": None, "task_curves": None, "f1": None}
-    if curves:
-        wide, narrow = (
-            pictures.curve_figure(
-                curves,
-                ends[0] if same_ends else None,
-                references=references,
-                styles=styles,
-                measure=measure,
-                size=size,
-            )
-            for size in (WIDE, NARROW)
-        )
-        finals = {label: [curve[-1][1] for curve in found] for label, found in curves.items()}
-        alt = f"{section.title}: anytime {measure} over samples seen; {_ends_of(finals)}"
-        view["curves"] = gallery.add(f"{section.title}-curves", wide, alt, narrow)
-    if over_tasks and (section.multi_label or not curves):
-        wide, narrow = (
-            pictures.task_curve_figure(
-                over_tasks, references=references, styles=styles, measure=measure, size=size
-            )
-            for size in (WIDE, NARROW)
-        )
-        finals = {label: [curve[-1] for curve in found] for label, found in over_tasks.items()}
-        alt = f"{section.title}: {measure} after each task; {_ends_of(finals)}"
-        view["task_curves"] = gallery.add(f"{section.title}-tasks", wide, alt, narrow)
-    if section.multi_label:
-        figure = pictures.f1_figure(_final_f1(section), styles=styles)
-        alt = f"{section.title}: CF1 and OF1 of {', '.join(section.groups)} after the last task"
-        view["f1"] = gallery.add(f"{section.title}-f1", figure, alt)
-    view["costs"] = _costs(section, styles, gallery)
-    view["spread"] = _spread(section, len(curves or over_tasks))
+def _gaps_view(section: Section, reference: str) -> View | None:
+    """Table of paired differences of the headline numbers; None where nothing is paired."""
+    columns = [c for c in section.columns if c.key in {*HEADLINES, "task_forgetting", "bwt", "fwt"}]
+    cells = _paired_cells(section, columns, reference)
+    if not cells:
+        return None
+    rows = []
+    for label, found in cells.items():
+        texts = [(_gap_lines(cell), cell.verdict == "significant") for cell in found]
+        rows.append((label, max(cell.difference.pairs for cell in found if cell.difference), texts))
     return {
-        **view,
-        "measure": title_of(measure),
-        "measure_word": measure,
-        "same_ends": same_ends,
-        "references": list(references),
+        "reference": reference,
+        "columns": columns,
+        "rows": rows,
+        "tested": any(n > 1 for _, n, _ in rows),
+        "csv": csv_uri(difference_rows(columns, cells)),
     }
+
+
+def _gap_lines(cell: Cell) -> list[str]:
+    """Mean, interval and test of a difference, for a narrow column."""
+    if cell.difference is None or not cell.difference.known:
+        return [short_gap(cell).removesuffix(", n.s.")]
+    mean, _, rest = short_gap(cell).partition(" ")
+    interval, _, test = rest.partition("], ")
+    return [mean, f"{interval}]", test]
+
+
+def _paired_cells(
+    section: Section, columns: Sequence[Column], reference: str
+) -> dict[str, list[Cell]]:
+    """Cells of all rows that share a seed with the reference."""
+    if not reference:
+        return {}
+    by_column = [column_cells(section, c, list(section.groups), reference) for c in columns]
+    rows = {label: [cells[label] for cells in by_column] for label in section.groups}
+    return {label: found for label, found in rows.items() if any(cell.difference for cell in found)}
 
 
 def _costs(section: Section, styles: Styles, gallery: Gallery) -> View | None:
@@ -188,35 +139,28 @@ def _costs(section: Section, styles: Styles, gallery: Gallery) -> View | None:
     return gallery.add(f"{section.title}-costs", figure, alt)
 
 
-def _ends_of(finals: Mapping[str, list[float]]) -> str:
-    """Final values of curves, for those who cannot see them."""
-    means = {label: 100 * statistics.mean(values) for label, values in finals.items()}
-    return "at the end " + ", ".join(f"{label} {mean:.1f} %" for label, mean in means.items())
+def _f1_view(section: Section, styles: Styles, gallery: Gallery) -> View | None:
+    if not section.multi_label:
+        return None
+    scores = _final_f1(section)
+    told = ", ".join(
+        f"{label} {_percent(found.get('CF1', ()))} and {_percent(found.get('OF1', ()))}"
+        for label, found in scores.items()
+    )
+    alt = f"{section.title}: CF1 and OF1 after the last task: {told}"
+    return gallery.add(f"{section.title}-f1", pictures.f1_figure(scores, styles=styles), alt)
 
 
-def _references(section: Section) -> dict[str, float]:
-    """Mean final value of each row that saw all data at once."""
-    values = section.values(at("results", "map_last" if section.multi_label else "a_last"))
-    return {
-        label: statistics.mean(values[label])
-        for label, group in section.groups.items()
-        if group[0].whole_stream and values[label]
-    }
-
-
-def _spread(section: Section, n_curves: int) -> str:
-    """What a picture of curves shows of the seeds."""
-    if all(len(group) == 1 for group in section.groups.values()):
-        return "One seed each."
-    if n_curves > MAX_SPREADS:
-        return "Means over seeds; the table gives their spread."
-    return "Thick: mean over seeds; band: ± one sample standard deviation; thin: single seeds."
+def _percent(values: Sequence[float]) -> str:
+    return f"{100 * statistics.mean(values):.1f} %" if values else "unknown"
 
 
 def _final_f1(section: Section) -> dict[str, dict[str, list[float]]]:
     scores: dict[str, dict[str, list[float]]] = {label: {} for label in section.groups}
     for name, lookup in _F1.items():
-        for label, values in section.values(lookup).items():
+        found = section.values(lookup)
+        # A score that no model has would be an empty panel.
+        for label, values in found.items() if any(found.values()) else ():
             scores[label][name] = values
     return scores
 
@@ -228,36 +172,10 @@ def _stream_views(section: Section, gallery: Gallery) -> list[tuple[str, View]]:
     views = []
     for run in streams.values():
         seed = run.summary["stream_seed"]
-        figure = pictures.stream_figure(
-            stream_view(run.stream), run.summary.get("class_names"), unit=run.unit
-        )
-        alt = (
-            f"{section.title}, stream seed {seed}: {run.unit} of each class in each of"
-            f" {run.summary['n_tasks']} tasks"
-        )
+        shown = stream_view(run.stream)
+        figure = pictures.stream_figure(shown, run.summary.get("class_names"), unit=run.unit)
+        told = picture_words.of_stream(shown, task_sizes(run), run.unit)
+        alt = f"{section.title}, stream seed {seed}: {told}"
         picture = gallery.add(f"{section.title}-stream-{seed}", figure, alt)
         views.append((f"stream seed {seed}", picture))
     return views
-
-
-def _strategy_view(section: Section, label: str, gallery: Gallery) -> View:
-    """Pictures of each run of a row, and the settings of its first."""
-    group = section.groups[label]
-    return {
-        "label": label,
-        "runs": [_run_view(section.title, label, run, gallery) for run in group],
-        "config": yaml.safe_dump(dict(group[0].config), sort_keys=False),
-    }
-
-
-def _run_view(
-    title: str, label: str, run: Run, gallery: Gallery
-) -> tuple[str, list[tuple[str, View]]]:
-    """Pictures of one run, each after its caption; none where it has no numbers."""
-    stem = f"{run.summary['recipe']}-{label}-seed-{run.seeds}"
-    found = pictures_of(run)
-    whose = f"{title}, {label}, seed {run.seeds}"
-    views = [
-        (p.caption, gallery.add(f"{stem}-{p.name}", p.figure, f"{whose}: {p.alt}")) for p in found
-    ]
-    return f"seed {run.seeds}", views

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from cl_prompts.experiments import pictures
+from cl_prompts.experiments import class_maps, picture_words, pictures
 from cl_prompts.experiments.runs import Run, title_of
 from cl_prompts.experiments.series import (
     buffer_matrix,
@@ -28,15 +29,17 @@ class RunPicture:
 
     Attributes:
         name: short name, for its file.
-        alt: alternative text.
+        alt: alternative text: what it shows, with numbers.
         caption: text below it.
-        figure: the picture.
+        draw: draws it.
+        as_html: whether the page shows the same numbers without it.
     """
 
     name: str
     alt: str
     caption: str
-    figure: Figure
+    draw: Callable[[], Figure]
+    as_html: bool = False
 
 
 def pictures_of(run: Run) -> Iterator[RunPicture]:
@@ -58,23 +61,25 @@ def _class_pictures(run: Run) -> Iterator[RunPicture]:
     if curve_of(run):
         yield RunPicture(
             "classes",
-            f"{measure} of each class over samples seen",
+            f"{measure} of each class over samples seen: {class_maps.in_words(run)}",
             f"{measure.capitalize()} of each class over samples seen; lines end tasks.",
-            pictures.class_heatmap_figure(
+            partial(
+                pictures.class_heatmap_figure,
                 points,
                 matrix,
                 names,
                 run.summary["task_ends"][:-1],
                 measure=measure if run.multi_label else "class accuracy",
             ),
+            as_html=True,
         )
     elif not run.whole_stream:
         yield RunPicture(
             "classes",
-            f"{measure} of each class after every task",
+            f"{measure} of each class after every task: {class_maps.in_words(run)}",
             f"{measure.capitalize()} of each class after every task, and its final forgetting;"
             " grey: not seen yet.",
-            pictures.class_forgetting_figure(matrix, names, measure=measure),
+            partial(pictures.class_forgetting_figure, matrix, names, measure=measure),
         )
 
 
@@ -88,7 +93,8 @@ def _task_pictures(run: Run) -> Iterator[RunPicture]:
             f"{measure} on the classes of each task",
             f"{title_of(measure)} on the classes first seen in each task, after every task, and its"
             " final forgetting; grey: not measured.",
-            pictures.task_heatmap_figure(matrix, measure=measure),
+            partial(pictures.task_heatmap_figure, matrix, measure=measure),
+            as_html=True,
         )
 
 
@@ -96,31 +102,32 @@ def _inside_pictures(run: Run) -> Iterator[RunPicture]:
     """Prompt usage, similarity of keys and content of the replay buffer."""
     usage = usage_matrix(run)
     if usage.size:
+        entropy = usage_entropy(usage)
         yield RunPicture(
             "usage",
-            "prompt usage",
+            f"prompt usage: {picture_words.of_usage(usage, entropy)}",
             "Prompt usage in training, task by task, and the entropy H of each task's shares, as"
             " high as that of 2^H prompts used alike; dashed: uniform usage. One use is one"
             " selection or, where prompts are mixed, a weight of absolute value 1.",
-            pictures.usage_figure(usage, usage_entropy(usage)),
+            partial(pictures.usage_figure, usage, entropy),
         )
     similarity = key_similarity_of(run.folder)
     if similarity is not None:
         yield RunPicture(
             "keys",
-            "similarity of keys",
+            f"similarity of keys: {picture_words.of_keys(similarity)}",
             "Cosine similarity of the prompt keys after the last task, averaged over blocks that"
             " have keys of their own.",
-            pictures.key_figure(similarity),
+            partial(pictures.key_figure, similarity),
         )
     held = buffer_matrix(run)
     if held.size:
         yield RunPicture(
             "buffer",
-            "replay buffer",
+            f"replay buffer: {picture_words.of_buffer(held, run.unit)}",
             "Content of the replay buffer after each task, by class; classes held first are at the"
             " bottom.",
-            pictures.buffer_figure(held, run.summary.get("class_names"), unit=run.unit),
+            partial(pictures.buffer_figure, held, run.summary.get("class_names"), unit=run.unit),
         )
 
 
@@ -129,7 +136,9 @@ def _examples(run: Run) -> Iterator[RunPicture]:
     if examples is not None:
         yield RunPicture(
             "examples",
-            "test images with their labels",
+            f"test images with their labels: {picture_words.of_examples(**examples)}",
             "Test images after the last task, with labels predicted at a probability above 0.5.",
-            pictures.examples_figure(**examples, class_names=run.summary.get("class_names")),
+            partial(
+                pictures.examples_figure, **examples, class_names=run.summary.get("class_names")
+            ),
         )

@@ -23,6 +23,28 @@ def curve_of(run: Run) -> list[tuple[int, float]]:
     return run.metrics.get(f"anytime_{run.measure}", {}).get("seen", [])
 
 
+def stream_curve_of(run: Run) -> list[tuple[float, float]]:
+    """Anytime curve over samples of the stream, for runs that see these another number of times.
+
+    Points are moved linearly within their task, so that task ends come to lie on those of the
+    stream. Where all samples are seen once, this is :func:`curve_of`.
+    """
+    curve = curve_of(run)
+    ends = np.cumsum(task_sizes(run)).tolist()
+    seen = list(run.summary["task_ends"])
+    if not curve or seen == ends or len(seen) != len(ends) or ends[-1] != run.summary["samples"]:
+        return list(curve)
+    places = np.rint(np.interp([point for point, _ in curve], [0, *seen], [0, *ends]))
+    return [(float(x), value) for x, (_, value) in zip(places, curve, strict=True)]
+
+
+def task_sizes(run: Run) -> list[int]:
+    """Samples of each task of its stream; an image of a multi-label stream counts once in each."""
+    if "tasks" in run.stream:
+        return [len(task) for task in run.stream["tasks"]]
+    return np.asarray(run.stream["counts"]).sum(axis=1).tolist()
+
+
 def task_curve_of(run: Run) -> list[float]:
     """Value over all classes seen, after each task; NaN where no class had been seen."""
     ends = dict(run.metrics.get(f"task_end_{run.measure}", {}).get("seen", []))

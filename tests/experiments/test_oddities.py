@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cl_prompts.experiments.oddities import batch_of, oddities, task_sizes
+from cl_prompts.experiments.oddities import batch_of, oddities
 from cl_prompts.experiments.runs import Run
 
 
@@ -73,8 +73,5 @@ def test_tasks_of_fewer_than_a_batch_are_said_once_per_stream() -> None:
     ]
 
 
-def test_images_of_a_task_are_counted_once_whatever_their_labels() -> None:
-    run = a_run([500], tasks=[[1, 2], [2, 3, 4]])
-    assert task_sizes(run) == [2, 3]
-    assert task_sizes(a_run([500])) == [200, 300]
+def test_runs_without_options_have_no_batch() -> None:
     assert batch_of(Run(Path("run"), {})) == 0

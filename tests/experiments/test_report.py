@@ -6,6 +6,7 @@ import base64
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -18,40 +19,84 @@ from tests.experiments.fake_runs import fake_run
 
 
 def test_page_is_self_contained(runs_folder: Path, page: str) -> None:
-    assert not re.search(r"<script|<link|@import|url\(", page)
+    assert not re.search(r"<script[^>]* src|<link|@import|url\(|https?://", page)
     sources = re.findall(r'src(?:set)?="([^"]*)"', page)
     assert sources
     start = "data:image/svg+xml;base64,"
-    assert all(source.startswith(start) for source in sources)
-    drawn = [base64.b64decode(source.removeprefix(start)).decode() for source in sources]
+    assert all(source.startswith((start, "data:image/png;base64,")) for source in sources)
+    drawn = [
+        base64.b64decode(source.removeprefix(start)).decode()
+        for source in sources
+        if source.startswith(start)
+    ]
     assert not any(re.search(r'(?:src|href)="(?!#|data:)|@import|url\((?!#)', svg) for svg in drawn)
     links = set(re.findall(r'href="#([^"]*)"', page))
     assert links == {"runs", *(f"note-1-{n}" for n in range(1, 7))}
     assert all(f'id="{link}"' in page for link in links)
-    pngs = sorted((runs_folder / "report_files").glob("*.png"))
-    assert len(pngs) == page.count("<img ")
+    assert not (runs_folder / "report_files").exists()
+
+
+def test_page_links_to_runs_and_their_settings(runs_folder: Path, page: str) -> None:
+    links = re.findall(r'href="(?!#|data:)([^"]*)"', page)
+    assert all((runs_folder / unquote(link)).exists() for link in links)
+    assert "digits/mvp/1-20250101-120000/config.yaml" in links
+    assert "digits/mvp/3-20250101-120000" in links
+
+
+def test_every_table_can_be_downloaded(page: str) -> None:
+    files = re.findall(r'href="data:text/csv;charset=utf-8,([^"]*)" download="([^"]*)"', page)
+    names = [name for _, name in files]
+    assert names[:3] == ["results-1.csv", "results-by-name-1.csv", "differences-1.csv"]
+    assert "tasks-1-mvp.csv" in names
+    assert names[-1] == "runs.csv"
+    assert len(set(names)) == len(names)
+    lines = unquote(files[-1][0]).splitlines()
+    assert len(lines) == 1 + 9
+
+
+def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    for strategy in ("linear_probe", "mvp"):
+        fake_run(tmp_path, strategy)
+    first = write_report([tmp_path]).read_bytes()
+    assert write_report([tmp_path]).read_bytes() == first
+
+
+def test_pictures_are_written_where_asked_for(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp", 1)
+    fake_run(tmp_path, "mvp", 2)
+    write_report([tmp_path], figures=True)
+    pngs = sorted((tmp_path / "report_files").glob("*.png"))
     assert all(png.read_bytes().startswith(b"\x89PNG") for png in pngs)
-    assert [p.name for p in pngs if "usage" in p.name] == [
+    names = [png.name for png in pngs]
+    assert [name for name in names if "seed-1" in name] == [
+        "digits-mvp-seed-1-classes.png",
+        "digits-mvp-seed-1-tasks.png",
         "digits-mvp-seed-1-usage.png",
-        "digits-mvp-seed-2-usage.png",
     ]
+    assert "digits-curves.png" in names
+    write_report([tmp_path])
+    assert not (tmp_path / "report_files").exists()
 
 
 def test_every_picture_has_an_alternative_text_of_its_own(page: str) -> None:
-    texts = re.findall(r'<img [^>]*alt="([^"]*)"', page)
-    assert len(texts) > 10
-    assert len(set(texts)) == len(texts)
-    curves = next(text for text in texts if "anytime accuracy over samples seen" in text)
-    assert re.search(r"at the end fine_tuning \d+\.\d %, linear_probe", curves)
+    texts = re.findall(r'<img [^>]*alt="([^"]*)"|role="img" aria-label="([^"]*)"', page)
+    found = [image or plot for image, plot in texts]
+    assert len(found) > 10
+    assert len(set(found)) == len(found)
+    assert all(re.search(r"\d", text.partition(":")[2]) for text in found)
+    curves = next(text for text in found if "Accuracy at any time; at the end" in text)
+    assert re.search(r"joint \d+\.\d %, ", curves)
 
 
-def test_page_has_a_narrow_form_and_follows_the_theme(page: str) -> None:
-    assert '<source media="(max-width: 600px)"' in page
-    assert "#fff; border" not in page  # no white cards
-    least = [int(width) for width in re.findall(r"--least: (\d+)px", page)]
-    widths = [int(width) for width in re.findall(r'<img [^>]*width="(\d+)"', page)]
-    # Letters of 12 px stay above 9 px.
-    assert all(12 * n >= 9 * width for n, width in zip(least, widths, strict=True))
+def test_the_reference_can_be_chosen(tmp_path: Path) -> None:
+    for strategy in ("linear_probe", "mvp"):
+        fake_run(tmp_path, strategy)
+    assert "Paired differences to linear_probe" in write_report([tmp_path]).read_text()
+    text = write_report([tmp_path], reference="mvp").read_text()
+    assert "Paired differences to mvp" in text
+    assert "--reference mvp" in text
+    with pytest.raises(InputError, match="unknown row of these runs 'mvq': did you mean 'mvp'"):
+        write_report([tmp_path], reference="mvq")
 
 
 def test_page_defines_numbers_of_other_papers(page: str) -> None:
@@ -69,7 +114,8 @@ def test_page_heads_a_table_by_what_makes_it_another(tmp_path: Path) -> None:
 
 
 def test_page_says_what_was_run_and_how_to_repeat_it(page: str) -> None:
-    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", page.replace("<br>", " ")))
+    shown = re.sub(r"<(style|script).*?</\1>", "", page, flags=re.DOTALL)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", shown.replace("<br>", " ")))
     assert "9 runs, 8 of them finished" in text
     assert (
         "fine_tuning, joint, linear_probe, mvp. Data set digits, scenario si_blurry: 1,550 images"
@@ -79,11 +125,11 @@ def test_page_says_what_was_run_and_how_to_repeat_it(page: str) -> None:
     assert "cl-prompts run digits seeds=1,2,3" in text
     assert "Environment of 8 finished runs" in text
     assert "failed: the loss is NaN at sample 640" in text
-    assert "since seeds differ in them" in text
+    assert "Task ends differ between seeds." in text
     assert "lr: 0.005" in text
-    assert (
-        page.count("<details open>") == 4
-    )  # the first stream, and the first seed of each strategy with heat maps
+    # The first stream, and the first seed of each strategy with pictures.
+    assert page.count("<details open>") == 4
+    assert page.count('<details class="strategy" open>') == 4
 
 
 def test_page_says_when_seeds_differ_between_strategies(tmp_path: Path) -> None:
@@ -108,14 +154,16 @@ def test_report_goes_where_it_is_told_and_replaces_the_older_one(tmp_path: Path)
     stale.parent.mkdir()
     stale.touch()
     assert write_report([run], tmp_path / "page.html") == tmp_path / "page.html"
-    assert not stale.exists()
+    assert not stale.parent.exists()
     assert write_report([run], tmp_path / "new" / "place").parent == tmp_path / "new" / "place"
 
 
 def test_names_cannot_break_the_page_or_a_picture(tmp_path: Path) -> None:
     names = [r"$\frac{$", "<b>", "_hidden", *"defghij"]
     fake_run(tmp_path, class_names=names, backbone="<script>alert(1)</script>")
-    assert "<script" not in write_report([tmp_path]).read_text()
+    text = write_report([tmp_path]).read_text()
+    assert "<script>alert" not in text
+    assert "<b></span>" not in text
 
 
 def test_bad_places_to_write_are_refused(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
 
+from cl_prompts.experiments.gallery import Gallery
+from cl_prompts.experiments.paired_curves import reference_row
 from cl_prompts.experiments.pictures import strategy_styles
-from cl_prompts.experiments.report_views import Gallery, section_view
+from cl_prompts.experiments.report_views import section_view
 from cl_prompts.experiments.results import sections
 from cl_prompts.experiments.runs import collect
 from tests.experiments.fake_runs import fake_run
@@ -18,16 +19,9 @@ from tests.experiments.fake_runs import fake_run
 def view(root: Path) -> dict[str, Any]:
     """The view of the only section of all runs below a folder."""
     (section,) = sections(collect([root]))
-    return section_view(section, strategy_styles(section.groups), Gallery())
-
-
-def test_a_gallery_gives_every_picture_a_file_of_its_own() -> None:
-    gallery = Gallery()
-    first = gallery.add("a/b: C", Figure((2, 1)), "one")
-    second = gallery.add("a b c", Figure((2, 1)), "two")
-    assert list(gallery.files) == ["a-b-c.png", "a-b-c-2.png"]
-    assert (first["alt"], first["width"]) == ("one", 192)
-    assert second["uri"].startswith("data:image/svg+xml;base64,")
+    styles = strategy_styles(section.groups)
+    reference = reference_row(section)
+    return section_view(section, styles, reference, Gallery(), lambda path: path.name)
 
 
 def test_a_reference_of_other_seeds_leaves_the_others_comparable(tmp_path: Path) -> None:
@@ -48,25 +42,41 @@ def test_parts_of_ones_own_are_shown_by_their_labels(tmp_path: Path) -> None:
     assert [strategy["label"] for strategy in found["strategies"]] == ["Mine"]
 
 
-def test_the_text_on_spread_tells_what_the_picture_shows(tmp_path: Path) -> None:
-    small: Any = {"n_tasks": 1, "n_classes": 2}
-    fake_run(tmp_path, "mvp", 1, **small)
-    assert view(tmp_path)["spread"] == "One seed each."
-    fake_run(tmp_path, "mvp", 2, **small)
-    assert view(tmp_path)["spread"].startswith("Thick: mean over seeds; band:")
-    for i in range(8):
-        settings = {"lr": float(i)}
-        fake_run(tmp_path, "linear_probe", settings=settings, time=f"2025010{i}-000000", **small)
-    assert view(tmp_path)["spread"] == "Means over seeds; the table gives their spread."
-
-
 def test_references_have_a_line_and_no_curve(tmp_path: Path) -> None:
     fake_run(tmp_path, "joint")
     found = view(tmp_path)
     assert found["references"] == ["joint"]
-    assert found["curves"] is found["task_curves"] is None
+    assert found["charts"] == []
     fake_run(tmp_path, "mvp")
-    assert view(tmp_path)["curves"] is not None
+    assert len(view(tmp_path)["charts"]) == 1
+
+
+def test_paired_differences_stand_in_a_table(tmp_path: Path) -> None:
+    small: Any = {"n_tasks": 2, "n_classes": 2}
+    for strategy in ("joint", "linear_probe", "mvp"):
+        fake_run(tmp_path, strategy, 1, **small)
+    gaps = view(tmp_path)["gaps"]
+    assert (gaps["reference"], gaps["tested"]) == ("linear_probe", False)
+    assert [label for label, *_ in gaps["rows"]] == ["joint", "mvp"]
+    for strategy in ("mvp", "linear_probe"):
+        fake_run(tmp_path, strategy, 2, **small)
+    gaps = view(tmp_path)["gaps"]
+    assert gaps["tested"]
+    assert [column.key for column in gaps["columns"]] == [
+        "a_auc",
+        "a_last",
+        "forgetting",
+        "task_forgetting",
+        "bwt",
+    ]
+    cells = {label: lines for label, _, lines in gaps["rows"]}
+    mean, interval, test = cells["mvp"][0][0]
+    assert (mean[0], interval[0], interval[-1], test[0]) == ("+", "[", "]", "p")
+
+
+def test_one_row_has_no_differences(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp", n_tasks=1, n_classes=2)
+    assert view(tmp_path)["gaps"] is None
 
 
 @pytest.mark.parametrize(("seeds", "number"), [((1, 1), 1), ((1, 2), 2)])

@@ -12,11 +12,14 @@ from hypothesis.extra.numpy import arrays
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder import KEYS_FILE
-from cl_prompts.experiments.runs import collect
+from cl_prompts.experiments.runs import Run, collect
 from cl_prompts.experiments.series import (
     class_matrix,
+    curve_of,
     key_similarity_of,
+    stream_curve_of,
     task_matrix,
+    task_sizes,
     usage_entropy,
     usage_matrix,
 )
@@ -59,6 +62,24 @@ def test_a_task_without_samples_keeps_the_accuracies_and_adds_no_usage(tmp_path:
     expected = [[nan] * 4, [nan, 0.5, 0.5, 0.25], [nan] * 4, [nan, nan, nan, 0.75]]
     assert np.array_equal(task_matrix(run), expected, equal_nan=True)
     assert usage_matrix(run).tolist() == [[0], [7], [0], [2]]
+
+
+def test_several_epochs_are_moved_to_their_place_in_the_stream() -> None:
+    summary = {"task_ends": [20, 60], "samples": 30}
+    stream = {"counts": [[10, 0], [0, 20]]}
+    seen = {"anytime_accuracy": {"seen": [(10, 0.5), (20, 0.6), (40, 0.7), (60, 0.8)]}}
+    moved = stream_curve_of(Run(Path("run"), summary, stream=stream, metrics=seen))
+    assert moved == [(5.0, 0.5), (10.0, 0.6), (20.0, 0.7), (30.0, 0.8)]
+    once = {"task_ends": [10, 30], "samples": 30}
+    kept = Run(Path("run"), once, stream=stream, metrics=seen)
+    assert stream_curve_of(kept) == curve_of(kept)
+
+
+def test_images_of_a_task_are_counted_once_whatever_their_labels() -> None:
+    counts = [[200, 0], [300, 0]]
+    assert task_sizes(Run(Path("run"), {}, stream={"counts": counts})) == [200, 300]
+    several = {"counts": counts, "tasks": [[1, 2], [2, 3, 4]]}
+    assert task_sizes(Run(Path("run"), {}, stream=several)) == [2, 3]
 
 
 def test_entropy_in_bits() -> None:
