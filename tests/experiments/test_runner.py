@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,19 @@ from cl_prompts.experiments.settings import plan
 from cl_prompts.scenarios.registry import SCENARIOS
 from tests.experiments.commands import DIGITS, PROBE, QUICK, QUICK_MVP_R, rows, run, summary
 from tests.experiments.faults import contents, flipped
+from tests.few_images import few_images
+
+
+@pytest.fixture
+def few_digits() -> Iterator[None]:
+    """Enough of the embedded images to learn from."""
+    with few_images(train=60, test=15):
+        yield
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_one_run_per_scenario(
-    scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], pages: None
+    scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], few_digits: None, pages: None
 ) -> None:
     several = SCENARIOS[scenario].multi_label
     recipe = "digit_scenes" if several else "digits"
@@ -154,11 +163,10 @@ def test_what_was_finished_before_an_interruption_is_reported(
 
 
 def test_joint_stands_in_one_report_with_others_and_is_not_trained_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], pages: None
+    tmp_path: Path, few_digits: None, pages: None
 ) -> None:
-    code, folders = run(
-        tmp_path, "digits", "strategy=linear_probe,joint", "seed=1", "joint.train_epochs=1", *DIGITS
-    )
+    two = ["strategy=linear_probe,joint", "seed=1", "joint.train_epochs=2"]
+    code, folders = run(tmp_path, "digits", *two, *DIGITS)
     assert code == 0
     said = {folder.parent.name: summary(folder) for folder in folders}
     assert said["joint"]["results"]["a_auc"] is None
@@ -370,14 +378,14 @@ def test_every_shipped_recipe_trains_and_evaluates(
     used = 4
     tasks = f"protocol=B0-C{used // 2}" if dataset in MULTI_LABEL else "n_tasks=2"
     short = ["train_mb_size=400", "online_iter=1", "train_epochs=1", "num_workers=0"]
-    small = ["backbone=glyph_vit_tiny", "image_size=32", f"classes={used}"]
+    small = ["backbone=glyph_vit_tiny", "image_size=16", f"classes={used}"]
     source = fake_source(n_classes, side, several=dataset in MULTI_LABEL)
     entry = replace(datasets.DATASETS[dataset], read=lambda folder, cache, **_: source, layout="")
     monkeypatch.setitem(datasets.DATASETS, dataset, entry)
     builder = Builder()
     for settings in plan(name, ["seed=1", tasks, *short, *small])[: MOST.get(name, 3)]:
         parts = builder.build(settings)
-        assert parts.data.train[0][0].shape == (3, 32, 32)
+        assert parts.data.train[0][0].shape == (3, 16, 16)
         folder = RunFolder.create(tmp_path / settings.strategy, settings, "")
         with Display(Console(quiet=True), 1).run(1, "run") as watcher:
             runner.execute(parts, folder, watcher=watcher)
