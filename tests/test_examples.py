@@ -12,6 +12,7 @@ import pytest
 
 import cl_prompts
 from cl_prompts.experiments.cli import main
+from tests.experiments.sketches import sketched
 from tests.forked import forked
 
 ROOT = Path(cl_prompts.__file__).parents[1]
@@ -27,7 +28,8 @@ def commands(folder: Path, *lines: list[str]) -> str:
     def work() -> int:
         os.chdir(folder)
         sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
-        return max(main(line) for line in lines)
+        with sketched(pages=True):
+            return max(main(line) for line in lines)
 
     done = forked(work)
     assert done.code == 0, done.err

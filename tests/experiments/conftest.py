@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
 
-from cl_prompts.experiments import glyphs, report
+from cl_prompts.experiments import glyphs
 from cl_prompts.experiments.report import write_report
 from tests.experiments.commands import MVP_R, PROBE, run
 from tests.experiments.fake_runs import LEVEL, fake_run
+from tests.experiments.sketches import sketched
 
-#: files whose tests look at what is drawn; so do all of ``pictures/``
-DRAWN = {"test_report.py", "test_report_views.py", "test_run_pictures.py"}
-
-
-@contextmanager
-def sketched(*, pages: bool = False) -> Iterator[None]:
-    """Runs without what takes longer than their training.
-
-    Their pictures are composed, named and written as ever, but left blank; no disk is waited for,
-    since what a killed process has written is there without; and no report is made.
-
-    Args:
-        pages: make reports nevertheless.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "draw", lambda self, renderer: None)
-        patch.setattr(os, "fsync", lambda handle: None)
-        if not pages:
-            patch.setattr(report, "write_report", lambda folders, out=None: out)
-        yield
+#: files whose tests look at reports
+PAGES = {"test_report.py"}
 
 
 @pytest.fixture
@@ -42,12 +22,17 @@ def pages() -> None:
     """Asks for reports."""
 
 
+@pytest.fixture
+def drawn() -> None:
+    """Asks for pictures that are no blanks."""
+
+
 @pytest.fixture(autouse=True)
 def _sketched(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.path.name in DRAWN or request.path.parent.name == "pictures":
+    if "drawn" in request.fixturenames or request.path.parent.name == "pictures":
         yield
     else:
-        with sketched(pages="pages" in request.fixturenames):
+        with sketched(pages="pages" in request.fixturenames or request.path.name in PAGES):
             yield
 
 
