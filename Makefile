@@ -8,11 +8,14 @@ READY = .venv/.ready
 run: $(READY)  ## the main job: MVP and what matters beside it on the embedded default, then a report
 	$(BIN)/cl-prompts run digits
 
+# Tests that share runs stay in one process: tests/conftest.py groups them.
+SHARED_OUT = -n 2 --dist loadgroup
+
 test: $(READY)  ## the whole truth, under 10 minutes on 2 cores
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest $(SHARED_OUT)
 
 quick: $(READY)  ## what is not slow, under a minute on 2 cores: the daily loop
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest $(SHARED_OUT) -m "not slow"
 
 check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .
@@ -43,7 +46,7 @@ oldest newest:  ## tests on the oldest, or the newest, dependencies that pyproje
 		--python .venv-$@/bin/python --no-annotate --output-file .venv-$@/pins.txt
 	.venv-$@/bin/uv pip install --python .venv-$@/bin/python -r .venv-$@/pins.txt
 	.venv-$@/bin/uv pip install --python .venv-$@/bin/python --no-deps -e .
-	.venv-$@/bin/python -m pytest -n 2 $(TESTS)
+	.venv-$@/bin/python -m pytest $(SHARED_OUT) $(TESTS)
 
 docs: .venv-docs/.ready  ## the site of all pages and docstrings, in site/; a warning fails
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict --quiet

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
-from cl_prompts.backbones.vit import FrozenViT
-from tests.toys import ALL, tiny_vit
+if TYPE_CHECKING:
+    from cl_prompts.backbones.vit import FrozenViT
 
-torch.set_num_threads(1)
+# Torch is imported where it is needed: pytest-xdist's controller, too, reads this file.
 
 #: files that ``make quick`` leaves out as a whole; single tests are marked where they stand
 SLOW = {
@@ -59,22 +60,88 @@ QUICK = {
     "ncm",
     "ranpac",
 }
+#: files with the longest tests, which are begun first, so that no process waits for another
+LONG = (
+    "families/test_second_device.py",
+    "experiments/test_soak.py",
+    "experiments/test_runner.py",
+    "test_examples.py",
+    "test_readme.py",
+    "experiments/test_sweep.py",
+    "models/test_compiled.py",
+)
+#: runs that several files read; made once by the process that runs their tests
+SHARED = {"mvp_run", "probe_run"}
 TESTS = Path(__file__).parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of slow files, and those of further strategies."""
-    missing = [file for file in SLOW if not (TESTS / file).is_file()]
-    assert not missing, f"tests/conftest.py: SLOW names files that are gone: {missing}"
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-xdist share tests out in the order that is made below."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of slow files, and those of further strategies; share tests out."""
+    import torch
+
+    from tests.toys import ALL
+
+    torch.set_num_threads(1)
+    missing = [file for file in (*SLOW, *LONG) if not (TESTS / file).is_file()]
+    assert not missing, f"tests/conftest.py: SLOW or LONG names files that are gone: {missing}"
     for item in items:
-        if item.path.relative_to(TESTS).as_posix() in SLOW:
+        if file_of(item) in SLOW:
             item.add_marker(pytest.mark.slow)
-        kind = getattr(item, "callspec", None) and item.callspec.params.get("kind")  # type: ignore[attr-defined]
+        kind = kind_of(item)
         if kind in ALL and kind not in QUICK:
             item.add_marker(pytest.mark.slow)
+    if config.getoption("loadgroup", False):  # pytest -n 2 --dist loadgroup
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(group_of(item)))
+        items.sort(key=turn_of)
+
+
+def file_of(item: pytest.Item) -> str:
+    """Path of a test's file below ``tests/``."""
+    return item.path.relative_to(TESTS).as_posix()
+
+
+def kind_of(item: pytest.Item) -> str | None:
+    """The strategy that a test is for."""
+    callspec = getattr(item, "callspec", None)
+    return callspec and callspec.params.get("kind")
+
+
+def group_of(item: pytest.Item) -> str:
+    """Tests of a group run in one process, and share what it made for one of them."""
+    file = file_of(item)
+    if file.startswith("families/") and isinstance(kind_of(item), str):
+        return str(kind_of(item))
+    if SHARED & set(getattr(item, "fixturenames", ())):
+        return "shared runs"
+    return file
+
+
+def turn_of(item: pytest.Item) -> tuple[int, int]:
+    """Long files first, then the families; a sort keeps the order of all else."""
+    file = file_of(item)
+    if file in LONG:
+        return 0, LONG.index(file)
+    return (1 if file.startswith("families/") else 2), 0
+
+
+def pytest_collection_finish() -> None:
+    """Take what is imported and collected off the garbage collector, which else walks through it
+    again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
 def vit() -> FrozenViT:
     """A fresh tiny frozen ViT."""
+    from tests.toys import tiny_vit
+
     return tiny_vit()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import cl_prompts
+from cl_prompts.experiments.cli import main
+from tests.experiments.sketches import sketched
+from tests.forked import forked
 
 ROOT = Path(cl_prompts.__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("own_*.py"))
@@ -19,23 +21,19 @@ QUICK = ["seed=1", "classes=3", "every=200", "online_iter=1"]
 
 
 def commands(folder: Path, *lines: list[str]) -> str:
-    """What these ``cl-prompts`` commands print in one process, started in ``folder`` as the entry
-    point is; only the package is known there.
+    """What these ``cl-prompts`` commands print in one process, which stands in ``folder``; only the
+    package is known there.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    code = (
-        "import json, sys; sys.path.pop(0); from cl_prompts.experiments.cli import main; "
-        "sys.exit(max(main(line) for line in json.loads(sys.argv[1])))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(lines)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+
+    def work() -> int:
+        os.chdir(folder)
+        sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
+        with sketched(pages=True):
+            return max(main(line) for line in lines)
+
+    done = forked(work)
+    assert done.code == 0, done.err
+    return done.out
 
 
 @pytest.fixture

@@ -120,13 +120,17 @@ import torch, warnings
 warnings.simplefilter("error", UserWarning)
 from cl_prompts.backbones.weights import create_backbone
 print(float(create_backbone("vit_tiny_patch16_224.augreg_in21k",
-image_size=32).vit.norm.bias.sum()))
+image_size=32).vit.norm.bias.sum()), flush=True)
+create_backbone("vit_small_patch16_224.augreg_in21k", image_size=32)
 """
 
 
 @pytest.mark.slow
-def test_the_hub_is_read_through_its_local_cache(tmp_path: Path) -> None:
-    """A real cache folder as the hub's client lays it out, in a process without network."""
+def test_the_hub_is_read_through_its_local_cache_or_the_file_to_fetch_is_named(
+    tmp_path: Path,
+) -> None:
+    """A real cache folder as the hub's client lays it out, in a process without network: one model
+    is in there, another is not."""
     vit = timm.create_model("vit_tiny_patch16_224.augreg_in21k", pretrained=False)
     torch.nn.init.constant_(vit.norm.bias, 0.25)
     revision = hashlib.sha1(b"revision").hexdigest()
@@ -142,26 +146,12 @@ def test_the_hub_is_read_through_its_local_cache(tmp_path: Path) -> None:
         "OMP_NUM_THREADS": "1",
     }
     told = subprocess.run(
-        [sys.executable, "-c", HUB], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", HUB], env=environment, capture_output=True, text=True, check=False
     )
     assert float(told.stdout) == pytest.approx(192 * 0.25)
-
-
-@pytest.mark.slow
-def test_a_hub_out_of_reach_names_the_file_to_fetch(tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "HF_HUB_CACHE": str(tmp_path),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    code = HUB.replace("print(", "").replace(".vit.norm.bias.sum()))", "").replace("float(", "")
-    told = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
     last = told.stderr.strip().splitlines()[-1]
     assert "InputError: the hub could not be reached" in last
-    assert "fetch model.safetensors of timm/vit_tiny_patch16_224.augreg_in21k" in last
+    assert "fetch model.safetensors of timm/vit_small_patch16_224.augreg_in21k" in last
     assert "weights=FOLDER/model.safetensors" in last
 
 

@@ -9,9 +9,13 @@ from typing import Any
 
 from cl_prompts.experiments.cli import main
 
-#: settings of a run on the embedded digits that takes a few seconds
-QUICK = ["classes=4", "n_tasks=3", "every=50", "online_iter=1"]
-MVP_R = ["strategy=mvp", "seed=1", "mvp.buffer_size=30", "mvp.buffer_batch_size=16", *QUICK]
+#: settings of a run on the embedded digits that takes a few seconds, and learns
+DIGITS = ["classes=4", "n_tasks=3", "every=50", "online_iter=1"]
+#: of one on 80 images of 16 px that takes a fraction of a second
+QUICK = ["dataset=tests.experiments.own_parts:stripes", "dataset.per_class=20", "image_size=16"]
+QUICK += ["n_tasks=3", "every=10", "train_mb_size=8", "online_iter=1"]
+MVP_R = ["strategy=mvp", "seed=1", "mvp.buffer_size=30", "mvp.buffer_batch_size=16", *DIGITS]
+QUICK_MVP_R = [*MVP_R[:4], *QUICK]
 PROBE = ["strategy=linear_probe", "seed=3", *QUICK]
 
 

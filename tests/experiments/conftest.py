@@ -1,7 +1,8 @@
-"""Run folders that tests read and never change."""
+"""Run folders that tests read and never change, and what tests of runs do without."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,29 @@ from cl_prompts.experiments import glyphs
 from cl_prompts.experiments.report import write_report
 from tests.experiments.commands import MVP_R, PROBE, run
 from tests.experiments.fake_runs import LEVEL, fake_run
+from tests.experiments.sketches import sketched
+
+#: files whose tests look at reports
+PAGES = {"test_report.py"}
+
+
+@pytest.fixture
+def pages() -> None:
+    """Asks for reports."""
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Asks for pictures that are no blanks."""
+
+
+@pytest.fixture(autouse=True)
+def _sketched(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "drawn" in request.fixturenames or request.path.parent.name == "pictures":
+        yield
+    else:
+        with sketched(pages="pages" in request.fixturenames or request.path.name in PAGES):
+            yield
 
 
 @pytest.fixture(scope="session")
@@ -31,15 +55,18 @@ def page(runs_folder: Path) -> str:
 @pytest.fixture(scope="session")
 def mvp_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of MVP with a replay buffer."""
-    code, (folder,) = run(tmp_path_factory.mktemp("mvp"), "digits", *MVP_R)
-    assert code == 0
-    return folder
+    return _finished(tmp_path_factory.mktemp("mvp"), *MVP_R)
 
 
 @pytest.fixture(scope="session")
 def probe_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the linear probe."""
-    code, (folder,) = run(tmp_path_factory.mktemp("probe"), "digits", *PROBE)
+    return _finished(tmp_path_factory.mktemp("probe"), *PROBE)
+
+
+def _finished(out: Path, *settings: str) -> Path:
+    with sketched():
+        code, (folder,) = run(out, "digits", *settings)
     assert code == 0
     return folder
 

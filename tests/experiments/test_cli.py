@@ -43,7 +43,7 @@ def test_a_reader_that_has_enough_is_no_fault() -> None:
 
 
 def test_quiet_prints_nothing_but_errors(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_folder: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_folder: Path, pages: None
 ) -> None:
     run = ["run", "digits", "strategy=ncm", "seed=1", "classes=3", "n_tasks=2", "--quiet"]
     assert main([*run, "--out", str(tmp_path)]) == 0
@@ -138,7 +138,11 @@ def test_bad_input_ends_with_exit_code_2_before_anything_is_written(
 
 
 def test_report_of_finished_runs(
-    mvp_run: Path, probe_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mvp_run: Path,
+    probe_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    pages: None,
 ) -> None:
     page = tmp_path / "page.html"
     assert main(["report", str(mvp_run), str(probe_run), "--out", str(page)]) == 0

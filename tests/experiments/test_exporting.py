@@ -28,7 +28,7 @@ def test_the_file_scores_as_the_run_and_needs_torch_alone(
     file = tmp_path / "model.pt"
     recorded, scored = exporting.export_torch(trained, file)
     assert recorded == summary(probe_run)["results"]["a_last"] == pytest.approx(scored)
-    images = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         want = trained.strategy.model(images)
         assert torch.allclose(torch.jit.load(str(file))(images), want, atol=1e-5)

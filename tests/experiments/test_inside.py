@@ -49,7 +49,7 @@ def test_costs_of_tasks_add_up_to_that_of_the_run(mvp_run: Path) -> None:
     assert all(event.value > 0.5 for event in board.Scalars("cost/forward_passes_evaluation"))
 
 
-def test_a_run_without_prompts_or_buffer_has_none_of_it(tmp_path: Path) -> None:
+def test_a_run_without_prompts_or_buffer_has_none_of_it(tmp_path: Path, pages: None) -> None:
     code, (folder,) = run(tmp_path, "digits", "strategy=ncm", "seed=1", *QUICK)
     assert code == 0
     (found,) = collect([folder])

@@ -158,7 +158,7 @@ def test_report_goes_where_it_is_told_and_replaces_the_older_one(tmp_path: Path)
     assert write_report([run], tmp_path / "new" / "place").parent == tmp_path / "new" / "place"
 
 
-def test_names_cannot_break_the_page_or_a_picture(tmp_path: Path) -> None:
+def test_names_cannot_break_the_page_or_a_picture(tmp_path: Path, drawn: None) -> None:
     names = [r"$\frac{$", "<b>", "_hidden", *"defghij"]
     fake_run(tmp_path, class_names=names, backbone="<script>alert(1)</script>")
     text = write_report([tmp_path]).read_text()

@@ -234,7 +234,7 @@ def test_settings_changed_before_the_first_checkpoint_are_refused(unfinished: Pa
 
 
 def test_a_finished_run_that_was_changed_is_in_no_report(
-    mvp_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mvp_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pages: None
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(mvp_run, folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,21 @@ from cl_prompts.experiments.recipe_files import load_recipe, recipe_names
 from cl_prompts.experiments.run_folder import RunFolder
 from cl_prompts.experiments.settings import plan
 from cl_prompts.scenarios.registry import SCENARIOS
-from tests.experiments.commands import MVP_R, PROBE, QUICK, rows, run, summary
+from tests.experiments.commands import DIGITS, PROBE, QUICK, QUICK_MVP_R, rows, run, summary
 from tests.experiments.faults import contents, flipped
+from tests.few_images import few_images
+
+
+@pytest.fixture
+def few_digits() -> Iterator[None]:
+    """Enough of the embedded images to learn from."""
+    with few_images(train=60, test=15):
+        yield
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_one_run_per_scenario(
-    scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], few_digits: None, pages: None
 ) -> None:
     several = SCENARIOS[scenario].multi_label
     recipe = "digit_scenes" if several else "digits"
@@ -84,11 +93,9 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, error: type[BaseExceptio
 
 def whole_run(name: str, request: pytest.FixtureRequest, out: Path) -> tuple[Path, list[str]]:
     """An uninterrupted run, and the settings that made it."""
-    if name == "mvp":
-        return request.getfixturevalue("mvp_run"), MVP_R
     if name == "linear_probe":
         return request.getfixturevalue("probe_run"), PROBE
-    settings = [f"strategy={name}", "seed=3", *QUICK]
+    settings = QUICK_MVP_R if name == "mvp" else [f"strategy={name}", "seed=3", *QUICK]
     return run(out, "digits", *settings)[1][0], settings
 
 
@@ -105,7 +112,7 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(
     whole, settings = whole_run(name, request, tmp_path / "whole")
     ends = summary(whole)["task_ends"]
     with monkeypatch.context() as patch:
-        interrupt(patch, ends[1] + 20, KeyboardInterrupt)
+        interrupt(patch, ends[1] + 8, KeyboardInterrupt)
         code, (folder,) = run(tmp_path / "cut", "digits", *settings)
     assert code == 130
     assert summary(folder)["status"] == "interrupted"
@@ -132,7 +139,10 @@ def test_a_run_cut_before_its_first_boundary_starts_again(
 
 
 def test_what_was_finished_before_an_interruption_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    pages: None,
 ) -> None:
     original = runner.execute
 
@@ -153,11 +163,10 @@ def test_what_was_finished_before_an_interruption_is_reported(
 
 
 def test_joint_stands_in_one_report_with_others_and_is_not_trained_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, few_digits: None, pages: None
 ) -> None:
-    code, folders = run(
-        tmp_path, "digits", "strategy=linear_probe,joint", "seed=1", "joint.train_epochs=1", *QUICK
-    )
+    two = ["strategy=linear_probe,joint", "seed=1", "joint.train_epochs=2"]
+    code, folders = run(tmp_path, "digits", *two, *DIGITS)
     assert code == 0
     said = {folder.parent.name: summary(folder) for folder in folders}
     assert said["joint"]["results"]["a_auc"] is None
@@ -350,6 +359,7 @@ NATIVE = {
     "tiny_imagenet": (200, 64),
     "imagenet_r": (200, 160),
     "digits": (10, 32),
+    "folder": (20, 32),
 }
 #: of other recipes three strategies are enough: they change the data set
 MOST = {"digits_all": None, "cifar100_published": None, "voc_b0_c4": None}
@@ -365,17 +375,17 @@ def test_every_shipped_recipe_trains_and_evaluates(
     through its own transforms."""
     dataset = load_recipe(name)["dataset"]["name"]
     n_classes, side = (NATIVE | MULTI_LABEL)[dataset]
-    used = min(n_classes, 20)
+    used = 4
     tasks = f"protocol=B0-C{used // 2}" if dataset in MULTI_LABEL else "n_tasks=2"
     short = ["train_mb_size=400", "online_iter=1", "train_epochs=1", "num_workers=0"]
-    small = ["backbone=glyph_vit_tiny", "image_size=32", f"classes={used}"]
+    small = ["backbone=glyph_vit_tiny", "image_size=16", f"classes={used}"]
     source = fake_source(n_classes, side, several=dataset in MULTI_LABEL)
     entry = replace(datasets.DATASETS[dataset], read=lambda folder, cache, **_: source, layout="")
     monkeypatch.setitem(datasets.DATASETS, dataset, entry)
     builder = Builder()
     for settings in plan(name, ["seed=1", tasks, *short, *small])[: MOST.get(name, 3)]:
         parts = builder.build(settings)
-        assert parts.data.train[0][0].shape == (3, 32, 32)
+        assert parts.data.train[0][0].shape == (3, 16, 16)
         folder = RunFolder.create(tmp_path / settings.strategy, settings, "")
         with Display(Console(quiet=True), 1).run(1, "run") as watcher:
             runner.execute(parts, folder, watcher=watcher)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.experiments.soak import DEFAULTS, PARTS
+from tests.experiments.soak import DEFAULTS, PARTS, main
 from tests.experiments.toy_runs import FAULTS
 
 SHORT = {
@@ -29,17 +26,15 @@ def test_every_part_has_a_long_form() -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_lost_and_nothing_is_silently_wrong() -> None:
-    told = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.experiments.soak"]
-        + [f"{part}={count}" for part, count in SHORT.items()],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert told.returncode == 0, told.stdout + told.stderr
-    lines = told.stdout.splitlines()
+def test_nothing_is_lost_and_nothing_is_silently_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = [f"{part}={count}" for part, count in SHORT.items()]
+    monkeypatch.setattr(sys, "argv", ["soak", *counts])
+    code = main()
+    told = capsys.readouterr().out
+    assert code == 0, told
+    lines = told.splitlines()
     assert [line.partition("=")[0] for line in lines] == list(SHORT)
     assert all(f"{fault} 0" in line for fault in FAULTS for line in lines)
     assert sum("resumes" in line for line in lines) >= 5

@@ -11,7 +11,7 @@ import pytest
 
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.tracking import ProgressLine
-from tests.experiments.commands import MVP_R, PROBE, run, summary
+from tests.experiments.commands import PROBE, QUICK_MVP_R, run, summary
 
 #: what may differ between a run and the same run in pieces
 EXEMPT = {"seconds", "images_per_second", "peak_memory_mb", "peak_device_memory_mb", "command"}
@@ -43,7 +43,7 @@ def same_run(first: Path, second: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "code", "settings", "samples"),
-    [(signal.SIGINT, 130, MVP_R, 100), (signal.SIGTERM, 143, PROBE, 333)],
+    [(signal.SIGINT, 130, QUICK_MVP_R, 20), (signal.SIGTERM, 143, PROBE, 45)],
 )
 def test_a_stopped_run_resumes_to_the_same_numbers(
     number: signal.Signals,
@@ -62,7 +62,7 @@ def test_a_stopped_run_resumes_to_the_same_numbers(
     assert ended == code
     assert f"continue with: cl-prompts run --resume {folder}" in said
     assert summary(folder)["status"] == "interrupted"
-    assert samples <= summary(folder)["samples_seen"] < samples + 64
+    assert samples <= summary(folder)["samples_seen"] < samples + 16
     assert main(["run", "--resume", str(folder), "--quiet"]) == 0
     same_run(whole, folder)
 
@@ -73,7 +73,7 @@ def test_a_stopped_plan_is_finished(
     settings = ["strategy=ncm,linear_probe", *PROBE[2:], "seed=1"]
     _, whole = run(tmp_path / "whole", "digits", *settings)
     with monkeypatch.context() as patch:
-        signals_at(patch, signal.SIGTERM, 100)  # the first run is under way, the second missing
+        signals_at(patch, signal.SIGTERM, 20)  # the first run is under way, the second missing
         assert run(tmp_path / "cut", "digits", *settings)[0] == 143
     above = tmp_path / "cut" / "digits"
     assert main(["run", "--resume", str(above)]) == 0
@@ -87,5 +87,5 @@ def test_a_stopped_plan_is_finished(
 
 def test_an_interval_of_checkpoints_changes_nothing(tmp_path: Path) -> None:
     _, (seldom,) = run(tmp_path / "a", "digits", *PROBE)
-    _, (often,) = run(tmp_path / "b", "digits", *PROBE, "checkpoint_every=32")
+    _, (often,) = run(tmp_path / "b", "digits", *PROBE, "checkpoint_every=8")
     same_run(seldom, often)

@@ -43,7 +43,7 @@ def test_one_a_auc_in_the_progress_line_the_table_and_tensorboard(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # The stream does not end at an anytime point: its end is a point of its own.
-    assert main(["run", "digits", *PROBE, "every=130", "--out", str(tmp_path)]) == 0
+    assert main(["run", "digits", *PROBE, "every=30", "--out", str(tmp_path)]) == 0
     told = capsys.readouterr().out.splitlines()
     (folder,) = (file.parent for file in tmp_path.rglob("summary.json"))
     auc = summary(folder)["results"]["a_auc"]

@@ -22,6 +22,7 @@ class Run:
         original: its state before training.
         before: state of the model before training.
         after: and after it.
+        passed: images that passed in training, and blocks that they passed through.
     """
 
     strategy: Any
@@ -29,6 +30,7 @@ class Run:
     original: dict[str, Tensor]
     before: dict[str, Tensor]
     after: dict[str, Tensor]
+    passed: tuple[int, int]
 
 
 @cache
@@ -39,4 +41,6 @@ def finished(kind: str, scenario: str = "si_blurry") -> Run:
     strategy = make(kind, scenario, backbone=backbone)
     before = weights(strategy)
     fit(strategy, experiences(scenario))
-    return Run(strategy, backbone, original, before, weights(strategy))
+    counter = strategy.model.backbone.counter
+    passed = (counter.images, counter.blocks)
+    return Run(strategy, backbone, original, before, weights(strategy), passed)

@@ -2,7 +2,7 @@
 
 The device is pretended on the CPU, so that any machine can test what a GPU would refuse: tensors
 left on the host, and steps that make it wait. Torch has to know it before its first backward pass,
-so ``test_second_device.py`` runs these tests in processes of their own.
+so ``test_second_device.py`` runs these tests in a process of its own.
 """
 
 from __future__ import annotations

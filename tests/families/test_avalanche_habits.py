@@ -16,7 +16,7 @@ from tests.toys import EVERY, benchmark, close, experiences, fit, make, weights
 def test_a_copy_of_a_trained_strategy_learns_on_alone(kind: str) -> None:
     stream = benchmark("class_incremental")
     anytime = AnytimeEvaluation(stream.test_stream, every=20)
-    first = make(kind, "class_incremental", plugins=[anytime])
+    first = make(kind, "class_incremental", plugins=[anytime], online_iter=1)
     fit(first, [stream.train_stream[0]])
     before = weights(first)
     second = copy.deepcopy(first)

@@ -1,4 +1,4 @@
-"""Every strategy on a second device, see ``second_device.py``, in processes of their own."""
+"""Every strategy on a second device, see ``second_device.py``, in a process of its own."""
 
 from __future__ import annotations
 
@@ -17,18 +17,11 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 @pytest.mark.skipif(not POSSIBLE, reason="this torch cannot pretend a device")
-@pytest.mark.parametrize(
-    ("chosen", "least"),
-    [
-        ("si_blurry] or class_incremental]", 100),
-        ("mlcil] or multi_label] or command_line or gpu", 74),
-    ],
-)
-def test_a_second_device_gives_the_cpus_numbers(chosen: str, least: int) -> None:
+def test_a_second_device_gives_the_cpus_numbers() -> None:
     file = Path(__file__).with_name("second_device.py")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist"]
     done = subprocess.run(
-        [*command, str(file), "-k", chosen],
+        [*command, str(file)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -38,4 +31,4 @@ def test_a_second_device_gives_the_cpus_numbers(chosen: str, least: int) -> None
     assert done.returncode == 0, done.stdout[-4000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
-    assert int(passed[1]) >= least
+    assert int(passed[1]) >= 174
