@@ -14,7 +14,7 @@ from tests.experiments.fake_runs import LEVEL, fake_run
 from tests.experiments.sketches import sketched
 
 #: files whose tests look at reports
-PAGES = {"test_report.py"}
+PAGES = {"test_bad_inputs.py", "test_report.py"}
 
 
 @pytest.fixture

@@ -26,5 +26,5 @@ def sketched(*, pages: bool = False) -> Iterator[None]:
         patch.setattr(Figure, "draw", lambda self, renderer: None)
         patch.setattr(os, "fsync", lambda handle: None)
         if not pages:
-            patch.setattr(report, "write_report", lambda folders, out=None: out)
+            patch.setattr(report, "write_report", lambda folders, out=None, **options: out)
         yield
