@@ -8,6 +8,18 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+# Torch's fused attention is slow in bf16 on the CPU, above all its backward pass. CPU milliseconds
+# in one thread with avx512_bf16 and heads of width 64: fused / fused in fp32 / two products:
+#
+#   tokens + keys, images x heads   forward and backward   forward without gradient
+#    17 +  0       64 x  6          17.8 /  9   /  5.0      1.7 /  1.9 /  1.3
+#    17 + 20       64 x  6          21   / 16   /  6        2.9 /  3.2 /  2.1
+#    26 + 20       64 x  6          23.7 / 26   /  8.0      4.7 /  7.8 /  3.9
+#    50 + 20       64 x  6          50   / 45   / 20        9.3 / 10   /  5.3
+#    66 + 20       64 x  6          69   / 51   / 20       13.6 / 20   /  9.0
+#   197 + 20        8 x 12          55   / 56   / 23       16.6 / 17   /  9.5
+#   257 + 20        8 x  6          43   /  -   / 17       13.5 /  -   /  6.9
+#
 #: Keys up to which bf16 attention on the CPU is multiplied out; scores of more take much memory.
 MULTIPLIED_KEYS = 320
 
@@ -46,25 +58,7 @@ def by_head(attn: Attention, projected: Tensor, parts: int) -> tuple[Tensor, ...
 
 def multiplies_out(tokens: Tensor, n_keys: int) -> bool:
     """Whether attention of these tokens to so many keys is computed by two matrix products: in bf16
-    on the CPU, stored or by autocast, up to :data:`MULTIPLIED_KEYS` keys.
-
-    Torch's fused kernel is slow there, above all its backward pass. CPU milliseconds of forward and
-    backward pass, and in brackets of a forward pass without gradient, in one thread with
-    avx512_bf16, fused -> products (fused in fp32, with casts around it, in between), at width 64 of
-    a head:
-
-    ====== ====== ====== ===== ============================ ====================
-    tokens + keys images heads forward and backward          forward alone
-    ====== ====== ====== ===== ============================ ====================
-    17     0      64     6     17.8 -> 9 -> 5.0              1.7 -> 1.9 -> 1.3
-    17     20     64     6     21 -> 16 -> 6                 2.9 -> 3.2 -> 2.1
-    26     20     64     6     23.7 -> 26 -> 8.0             4.7 -> 7.8 -> 3.9
-    50     20     64     6     50 -> 45 -> 20                9.3 -> 10 -> 5.3
-    66     20     64     6     69 -> 51 -> 20                13.6 -> 20 -> 9.0
-    197    20     8      12    55 -> 56 -> 23                16.6 -> 17 -> 9.5
-    257    20     8      6     43 -> 17 (fp32: not measured) 13.5 -> 6.9
-    ====== ====== ====== ===== ============================ ====================
-    """
+    on the CPU, stored or by autocast, up to :data:`MULTIPLIED_KEYS` keys."""
     if tokens.device.type != "cpu" or n_keys > MULTIPLIED_KEYS:
         return False
     casts = torch.is_autocast_enabled("cpu")
