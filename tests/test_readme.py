@@ -44,17 +44,23 @@ def test_the_avalanche_examples_are_short() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_commands_and_names_exist(page: Path) -> None:
+    from cl_prompts.experiments.arguments import parsed
     from cl_prompts.experiments.grid import grid
+    from cl_prompts.experiments.launching import Launching
+    from cl_prompts.experiments.search_space import SearchSpace
     from cl_prompts.experiments.settings import plan
 
     text = page.read_text().replace("\\\n", " ")
     for command in re.findall(
         r"^(?:\$ )?cl-prompts sweep (.+?)(?:\s{2,}#.*)?$", text, re.MULTILINE
     ):
-        recipe, *words = [
-            word for word in command.split() if word != "--jobs" and not word.isdigit()
-        ]
-        assert grid(recipe, words)
+        args = parsed(["sweep", *command.split()])
+        Launching(args.launcher, args.jobs, args.cpus, args.gpus)
+        texts = args.settings
+        if args.sampler is not None:
+            space = SearchSpace.of(texts)
+            texts = [*space.fixed, *(end for axis in space.axes.values() for end in axis.ends)]
+        assert grid(args.recipe, texts)
     commands = re.findall(r"^cl-prompts run (.+?)(?:\s{2,}#.*)?$", text, flags=re.MULTILINE)
     assert len(commands) >= (5 if page.name == "README.md" else 0)
     for command in commands:

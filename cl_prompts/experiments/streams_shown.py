@@ -31,7 +31,7 @@ def streams_text(runs: Sequence[Settings], builder: Builder, data: DataSet) -> s
     >>> runs = plan("digits", ["strategy=ncm", "seed=1-6", "scenario=disjoint", "n_tasks=2"])
     >>> builder = Builder()
     >>> print(streams_text(runs, builder, builder.data(runs[0])).splitlines()[1])
-    seed 1: samples 720 722, classes 5 5
+    seed 1: samples 722 720, classes 5 5
     """
     splits: dict[str, Any] = {}
     seeds: dict[str, list[str]] = {}

@@ -16,6 +16,7 @@ from cl_prompts.experiments.extras import extra
 from cl_prompts.experiments.interruption import StopRequest, stop_requests
 from cl_prompts.experiments.launching import Launching
 from cl_prompts.experiments.sweep_ledger import Ledger, SweptRun
+from cl_prompts.experiments.sweep_mailbox import Mailbox
 from cl_prompts.experiments.sweep_worker import THREADS, Ended, Job, Message, execute_elsewhere
 
 _SECONDS = 0.5  # between two looks at signals and at what runs say
@@ -55,7 +56,7 @@ class RayLauncher:
         """
         with _cluster(self._ray), stop_requests() as request:
             jobs = self._room()
-            mailbox = self._ray.remote(_Mailbox).options(num_cpus=0, max_restarts=-1).remote()
+            mailbox = self._ray.remote(Mailbox).options(num_cpus=0, max_restarts=-1).remote()
             while self._ledger.waiting or self._under_way:
                 self._heed(request)
                 while self._ledger.waiting and len(self._under_way) < jobs:
@@ -128,21 +129,6 @@ class RayLauncher:
             self._ledger.bury(run, "killed for want of memory")
         except faults.RayError as error:
             self._ledger.bury(run, f"lost ({type(error).__name__})")
-
-
-class _Mailbox:
-    """Actor of Ray that holds what runs say until the sweep asks for it."""
-
-    def __init__(self) -> None:
-        self._held: list[tuple[int, Message]] = []
-
-    def put(self, number: int, message: Message) -> None:
-        self._held.append((number, message))
-
-    def take(self) -> list[tuple[int, Message]]:
-        held = self._held
-        self._held = []
-        return held
 
 
 def _execute(job: Job, threads: int, home: str, mailbox: Any, number: int) -> Ended:
