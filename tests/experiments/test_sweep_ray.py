@@ -33,6 +33,9 @@ def fates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv(FATES, str(folder))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    # Ray kills processes where memory is short, and gives its own a low priority: not in a test.
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     monkeypatch.setattr(report, "write_report", lambda folders, out=None: out)
     return folder
 
