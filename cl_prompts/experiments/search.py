@@ -71,7 +71,7 @@ class Search:
 
     Attributes:
         trials: so far.
-        faults: label of a run that failed -> why.
+        faults: trial and label of a run that failed -> why.
         stopped: number of the signal that ended the search early, if one did.
 
     Raises:
@@ -193,7 +193,14 @@ class Search:
         )
         sweep.execute()
         self.stopped = sweep.stopped
-        self.faults.update((run.label, run.fault or "") for run in sweep.failed)
+        trial_of = {
+            run.to_yaml(): trial.number
+            for trial, runs in zip(trials, planned, strict=True)
+            for run in runs
+        }
+        for run in sweep.failed:
+            label = f"trial {trial_of[run.settings.to_yaml()]}, {run.label}"
+            self.faults[label] = run.fault or ""
         folders = {run.settings.to_yaml(): run.folder for run in sweep.runs}
         finished = set(sweep.finished)
         for trial, runs in zip(trials, planned, strict=True):

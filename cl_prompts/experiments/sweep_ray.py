@@ -20,6 +20,7 @@ from cl_prompts.experiments.sweep_mailbox import Mailbox
 from cl_prompts.experiments.sweep_worker import THREADS, Ended, Job, Message, execute_elsewhere
 
 _SECONDS = 0.5  # between two looks at signals and at what runs say
+_PATIENCE = 10.0  # seconds that nobody waits longer for a word on progress
 #: shared memory of a cluster started here, in bytes: no images pass through it
 _STORE = 100 * 2**20
 
@@ -108,8 +109,13 @@ class RayLauncher:
 
     def _listen(self, mailbox: Any) -> None:
         """Take what runs under way say."""
+        faults = self._ray.exceptions
         runs = {run.number: run for run in self._under_way.values()}
-        for number, message in self._ray.get(mailbox.take.remote()):
+        try:
+            said = self._ray.get(mailbox.take.remote(), timeout=_PATIENCE)
+        except (faults.RayActorError, faults.GetTimeoutError):
+            return  # Ray begins it anew where it died; what is lost is progress to show
+        for number, message in said:
             if number in runs:
                 self._ledger.hear(runs[number], message)
 
@@ -144,7 +150,7 @@ def _execute(job: Job, threads: int, home: str, mailbox: Any, number: int) -> En
 
     ended = execute_elsewhere(job, threads, home, send)
     if sent:
-        ray.wait(sent)  # what was sent arrives before the end
+        ray.wait(sent, timeout=_PATIENCE)  # what was sent arrives before the end
     return ended
 
 

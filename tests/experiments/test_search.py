@@ -136,7 +136,7 @@ def test_a_trial_that_fails_stops_no_other(
     failed = [trial for trial in search.trials if trial.value is None]
     assert 0 < len(failed) < 8
     assert all("n_tasks=2" in trial.settings for trial in failed)
-    assert search.faults == {"run 1": "it broke"}
+    assert search.faults == {f"trial {trial.number}, run 1": "it broke" for trial in failed}
     monkeypatch.setattr(swept, "score", staticmethod(lambda run: None))
     search = made(tmp_path, Aim("random", trials=2))
     search.execute()

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+from rich.console import Console
 
-from cl_prompts.experiments import report
+from cl_prompts.experiments import report, sweep_ray
+from cl_prompts.experiments.launching import Launching
+from cl_prompts.experiments.progress import Display
+from cl_prompts.experiments.settings import plan
+from cl_prompts.experiments.sweep_ledger import Ledger, SweptRun
+from cl_prompts.experiments.sweep_worker import Noted
 from tests.experiments.commands import QUICK
 from tests.experiments.fates import FATES
 from tests.experiments.test_stops import same_run
@@ -24,6 +33,9 @@ def fates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv(FATES, str(folder))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    # Ray kills processes where memory is short, and gives its own a low priority: not in a test.
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     monkeypatch.setattr(report, "write_report", lambda folders, out=None: out)
     return folder
 
@@ -39,6 +51,38 @@ def test_without_ray_there_is_one_sentence(
         " 'cl-prompts[ray]'\n"
     )
     assert told.out == ""
+
+
+class PretendedRay:
+    """A mailbox that is away, then has two messages, one of a run that ended."""
+
+    class exceptions:  # as Ray names it
+        RayActorError = type("RayActorError", (Exception,), {})
+        GetTimeoutError = type("GetTimeoutError", (Exception,), {})
+
+    def __init__(self) -> None:
+        faults = self.exceptions
+        said = [(1, Noted("goes on")), (7, Noted("is over"))]
+        self.answers = [faults.RayActorError(), faults.GetTimeoutError(), said]
+
+    def get(self, asked: Any, timeout: float) -> Any:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def test_a_mailbox_that_is_away_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_ray, "extra", lambda *names: PretendedRay())
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    run = SweptRun(1, "ncm seed 1", settings)
+    file = io.StringIO()
+    display = Display(Console(file=file, width=200), 1)
+    launcher = sweep_ray.RayLauncher(Ledger([run], display, lambda run: None), Launching("ray"))
+    launcher._under_way["task"] = run
+    for _ in range(3):
+        launcher._listen(MagicMock())
+    assert file.getvalue() == "note: ncm seed 1: goes on\n"
 
 
 @needs_ray
