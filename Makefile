@@ -22,8 +22,9 @@ check: $(READY)  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## cost of each method in frozen forwards; ARGS="--against REVISION" and the like
-	$(BIN)/python benchmarks/cost.py $(ARGS)
+DEVICE ?= cpu
+bench: $(READY)  ## cost of each method in frozen forwards; DEVICE=cuda, ARGS="--against REVISION"
+	$(BIN)/python benchmarks/cost.py --device $(DEVICE) $(ARGS)
 
 bench-scale: $(READY)  ## growth of time and memory with every size: docs/performance.md
 	$(BIN)/python benchmarks/scale.py $(ARGS)

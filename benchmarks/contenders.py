@@ -50,12 +50,18 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return self.images[index], self.targets[index]
 
 
+def device_of(backbone: FrozenViT) -> torch.device:
+    """The device on which a backbone, and so all that is measured, computes."""
+    return next(backbone.parameters()).device
+
+
 def unit(backbone: FrozenViT, batch: int) -> Work:
     """The unit F: timm's own forward with fused attention under no_grad, plus a step of a linear
     head."""
-    images = torch.rand(batch, 3, backbone.image_size, backbone.image_size)
-    labels = torch.randint(0, N_CLASSES, (batch,))
-    head = torch.nn.Linear(backbone.dim, N_CLASSES)
+    device = device_of(backbone)
+    images = torch.rand(batch, 3, backbone.image_size, backbone.image_size, device=device)
+    labels = torch.randint(0, N_CLASSES, (batch,), device=device)
+    head = torch.nn.Linear(backbone.dim, N_CLASSES, device=device)
     optimizer = torch.optim.Adam(head.parameters(), lr=5e-3)
 
     def run() -> None:
@@ -106,7 +112,7 @@ def strategy_work(name: str, backbone: FrozenViT, batch: int) -> dict[str, Conte
         backbone=backbone,
         n_classes=N_CLASSES,
         evaluator=None,
-        device="cpu",
+        device=device_of(backbone),
         train_mb_size=stream,
         train_epochs=1,
         online_iter=1,
@@ -119,7 +125,8 @@ def strategy_work(name: str, backbone: FrozenViT, batch: int) -> dict[str, Conte
     for _ in range(4):  # fills the memory
         strategy.train(experience, eval_streams=[])
     model = strategy.model.eval()
-    images = torch.rand(batch, 3, backbone.image_size, backbone.image_size)
+    side = backbone.image_size
+    images = torch.rand(batch, 3, side, side, device=device_of(backbone))
     with torch.no_grad():
         kept = model.run(images).cacheable
     # CLIB trains on its memory alone, so its steps are half as large.
@@ -139,11 +146,12 @@ def strategy_work(name: str, backbone: FrozenViT, batch: int) -> dict[str, Conte
 
 def lane_work(backbone: FrozenViT, batch: int) -> dict[str, Contender]:
     """MULTI-LANE at several numbers of lanes, fused and literal."""
-    images = torch.rand(batch, 3, backbone.image_size, backbone.image_size)
-    targets = torch.randint(0, 2, (batch, 80))
+    side, device = backbone.image_size, device_of(backbone)
+    images = torch.rand(batch, 3, side, side, device=device)
+    targets = torch.randint(0, 2, (batch, 80), device=device)
 
     def lanes(n: int, impl: Any) -> MultiLaneViT:
-        model = MultiLaneViT(backbone, 80, impl=impl)
+        model = MultiLaneViT(backbone, 80, impl=impl).to(device)
         for i in range(n):
             model.open_lane(range(i * 80 // n, (i + 1) * 80 // n))
         return model

@@ -1,13 +1,14 @@
 """Cost of each method as a ratio to one frozen forward of the same ViT (the unit F).
 
     python benchmarks/cost.py [--backbone vit_base_patch16_224] [--batch 8] [--rounds 7] [--threads
-    N] [--precision bf16] [--only mvp l2p lanes] [--json FILE] [--against REVISION]
+    N] [--device cuda] [--precision bf16] [--only mvp l2p lanes] [--json FILE] [--against REVISION]
 
 Unit and contender alternate strictly, unit first and last, so that a busy machine slows both; a
-ratio is one contender's CPU time to the mean of the units before and after it, and the table has
-the median over rounds and the range. "counted" is the cost in multiply-accumulates, "of it" the
-measured over the counted one. Random weights: cost does not depend on them. The unit is in fp32
-whatever the precision of the contenders.
+ratio is one contender's time to the mean of the units before and after it, and the table has the
+median over rounds and the range. Time is CPU time; on a GPU, wall time until its queue is empty.
+"counted" is the cost in multiply-accumulates, "of it" the measured over the counted one. Random
+weights: cost does not depend on them. The unit is in fp32 whatever the precision of the contenders;
+with tf32 both round the factors of their products. The last line is the unit in images a second.
 
 A training step is a strategy's own loop over two batches, divided by two, with one update a batch;
 methods with a replay memory get half of each batch from it. "cached": inference with what the
@@ -38,6 +39,7 @@ from typing import Any, Protocol
 import torch
 from contenders import METHODS, Contender, contenders, counted, unit
 
+from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.weights import create_backbone
 
 UNIT = "unit"
@@ -69,16 +71,19 @@ class Here:
 
     def __init__(self, args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
-        plain = create_backbone(args.backbone, weights="random")
+        torch.set_float32_matmul_precision("high" if args.precision == "tf32" else "highest")
+        self.device = pick_device(args.device)
+        plain = create_backbone(args.backbone, weights="random").to(self.device)
         self.backbone = plain
-        if args.precision != "fp32":
+        if args.precision == "bf16":
             self.backbone = create_backbone(
                 args.backbone, weights="random", precision=args.precision
-            )
+            ).to(self.device)
         self.batch = args.batch
         self.unit = Contender(unit(plain, args.batch))
         self.unit.run()
         self.work: dict[str, Contender] = {}
+        self.units: list[float] = []
 
     def prepare(self, name: str) -> list[str]:
         """See :class:`Bench`."""
@@ -88,11 +93,25 @@ class Here:
         return list(self.work)
 
     def time(self, label: str) -> float:
-        """CPU seconds of this process, which others on the machine disturb least."""
+        """CPU seconds of this process, which others on the machine disturb least; on a GPU seconds
+        until it has nothing left to do."""
         contender = self.unit if label == UNIT else self.work[label]
-        start = time.process_time()
+        start = self._now()
         contender.run()
-        return (time.process_time() - start) / contender.steps
+        seconds = (self._now() - start) / contender.steps
+        if label == UNIT:
+            self.units.append(seconds)
+        return seconds
+
+    def _now(self) -> float:
+        if self.device.type == "cpu":
+            return time.process_time()
+        (torch.mps if self.device.type == "mps" else torch.cuda).synchronize()
+        return time.perf_counter()
+
+    def images_per_second(self) -> float:
+        """Of the unit, in the median of all its rounds."""
+        return self.batch / statistics.median(self.units)
 
     def count(self, label: str) -> float:
         """See :class:`Bench`."""
@@ -216,6 +235,7 @@ def machine(args: argparse.Namespace) -> dict[str, Any]:
         "processor": described.get("model name", platform.processor()),
         "flags": [flag for flag in FLAGS if flag in flags],
         "cpus": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if args.device.startswith("cuda") else None,
         "threads": args.threads,
         "torch": torch.__version__,
         "load": os.getloadavg()[0],
@@ -252,7 +272,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32")
     everything = [*METHODS, "lanes"]
     parser.add_argument("--only", nargs="+", choices=everything, default=everything)
     parser.add_argument("--json", type=Path)
@@ -273,6 +294,7 @@ def main() -> None:
     header = {
         "backbone": args.backbone,
         "batch": args.batch,
+        "device": args.device,
         "precision": args.precision,
         "rounds": args.rounds,
         "against": args.against,
@@ -285,8 +307,11 @@ def main() -> None:
         for row in rows(here, others, args.only, args.rounds):
             found.append(row)
             print(line(row), flush=True)
+    rate = here.images_per_second()
+    print(f"the unit: {rate:,.1f} images/s; a row: this over its ratio F")
     if args.json:
-        args.json.write_text(json.dumps({**header, "rows": found}, indent=1) + "\n")
+        content = {**header, "images per second": rate, "rows": found}
+        args.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

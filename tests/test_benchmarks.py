@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from cl_prompts.backbones import create_backbone
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -104,3 +106,38 @@ def test_costs_are_measured_beside_another_revision(
     assert 0 < step["counted"] < 1
     assert step["least"] <= step["median"] <= step["most"]
     assert {"against", "ratio"} <= set(step)
+
+
+def test_images_a_second_are_counted_work_over_what_a_gpu_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # 10 TFLOP/s, half of them reached, are 2.5e12 multiply-accumulates a second.
+    estimate = load("estimate", monkeypatch)
+    assert estimate.images_per_second(1e9, peak=10.0, utilisation=0.5) == pytest.approx(2500)
+    small = ["--backbone", "glyph_vit_tiny", "--batch", 2, "--only", "slda", "--peak", 1]
+    load("estimate", monkeypatch, *small, "--json", tmp_path / "a.json").main()
+    printed = capsys.readouterr().out
+    assert "estimated, not measured: 0.4 of 1 TFLOP/s" in printed
+    (row,) = json.loads((tmp_path / "a.json").read_text())["rows"]
+    forwards = row["inference"]["F"]
+    assert 0.8 < forwards < 1.0  # of the last block only the class token
+    macs = forwards * create_backbone("glyph_vit_tiny").forward_macs
+    assert row["inference"]["images per second"] == pytest.approx(0.4e12 / (2 * macs))
+    assert row["inference, cached"]["images per second"] is None
+    with pytest.raises(SystemExit):
+        load("estimate", monkeypatch, "--peak", 0).main()
+
+
+def test_make_bench_takes_a_device_and_ends_with_images_a_second(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    makefile = (FOLDER.parent / "Makefile").read_text()
+    assert "benchmarks/cost.py --device $(DEVICE) $(ARGS)" in makefile
+    small = ["--backbone", "glyph_vit_tiny", "--batch", 2, "--rounds", 1, "--only", "slda"]
+    small += ["--threads", torch.get_num_threads(), "--device", "cpu", "--precision", "tf32"]
+    load("cost", monkeypatch, *small, "--json", tmp_path / "cost.json").main()
+    torch.set_float32_matmul_precision("highest")
+    found = json.loads((tmp_path / "cost.json").read_text())
+    assert (found["device"], found["precision"], found["gpu"]) == ("cpu", "tf32", None)
+    assert found["images per second"] > 0
+    assert "the unit: " in capsys.readouterr().out.splitlines()[-1]

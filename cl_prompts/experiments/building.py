@@ -27,6 +27,7 @@ from cl_prompts.experiments.memory import check_memory, fitting
 from cl_prompts.experiments.names import is_dotted, label_of
 from cl_prompts.experiments.settings import Settings
 from cl_prompts.experiments.signatures import filled_parameters
+from cl_prompts.experiments.workers import resolved_workers
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.strategies import STRATEGIES, strategy_class
@@ -36,7 +37,7 @@ from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
 @dataclass
 class Parts:
-    """Parts of a run, built from its settings."""
+    """Parts of a run, built from its settings; in these nothing is left to be chosen."""
 
     settings: Settings
     data: DataSet
@@ -99,10 +100,12 @@ class Builder:
         if kind.whole_stream:
             # All data come at once, so there is no curve over samples: only the end is measured.
             evaluation["every"] = None
+        workers = resolved_workers(settings.num_workers, train, pick_device(settings.device))
+        settings = replace(settings, num_workers=workers)
         anytime = AnytimeEvaluation(
             data.test,
             n_classes=len(data.classes),
-            num_workers=settings.num_workers,
+            num_workers=workers,
             home_classes=home_classes_of(split),
             **evaluation,
         )

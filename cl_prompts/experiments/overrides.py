@@ -24,7 +24,7 @@ TOP: dict[str, Any] = {
     "seeds": [1],
     "stream_seed": None,
     "device": "auto",
-    "num_workers": 0,
+    "num_workers": None,
     "checkpoint_every": None,
 }
 _RUN = ("strategy", "strategies", "run")

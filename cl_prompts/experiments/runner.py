@@ -108,7 +108,7 @@ def complete(
         _continue(folder, settings, builder, watcher)
     else:
         parts = builder.build(run.settings)
-        folder = RunFolder.create(run.folder, run.settings, command, varied)
+        folder = RunFolder.create(run.folder, parts.settings, command, varied)
         execute(parts, folder, watcher=watcher)
         del parts
     # Strategy and plugins refer to each other, and hold the cached images of the data set.

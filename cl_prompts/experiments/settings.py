@@ -42,7 +42,7 @@ class Settings:
         seed: of the run.
         stream_seed: of the stream.
         device: "auto" or a device of torch.
-        num_workers: loader processes.
+        num_workers: loader processes; None: chosen by device and source of the images.
         checkpoint_every: stream samples between two checkpoints; None: so that they take at most
             2 % of the time.
         dataset, scenario, backbone: ``name`` and arguments of each.
@@ -55,7 +55,7 @@ class Settings:
     seed: int
     stream_seed: int
     device: str
-    num_workers: int
+    num_workers: int | None
     checkpoint_every: int | None = None
     dataset: dict[str, Any] = field(default_factory=dict)
     scenario: dict[str, Any] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class Settings:
             seed=as_seed("seed", self.seed),
             stream_seed=as_seed("stream_seed", self.stream_seed),
             device=self.device,
-            num_workers=whole_number("num_workers", self.num_workers, 0, MOST_WORKERS),
+            num_workers=_workers(self.num_workers),
             checkpoint_every=_interval(self.checkpoint_every),
             options=_options(
                 {"training": {}, "strategies": {self.strategy: self.options}}, self.strategy
@@ -148,7 +148,7 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
     if not seeds:
         raise InputError("seeds is empty: give at least one, such as seed=1")
     stream_seed = recipe["stream_seed"]
-    workers = whole_number("num_workers", recipe["num_workers"], 0, MOST_WORKERS)
+    workers = _workers(recipe["num_workers"])
     if not isinstance(recipe["device"], str):
         raise InputError(f"device is {shown(recipe['device'])}: it should be a name such as cpu")
     runs = [
@@ -199,6 +199,11 @@ def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"the recipe's section {section!r} has no name: add {section}=NAME")
     accepted = section_parameters(section, str(name))
     return {"name": name, **validated(section, accepted, values)}
+
+
+def _workers(number: Any) -> int | None:
+    """Loader processes, checked."""
+    return None if number is None else whole_number("num_workers", number, 0, MOST_WORKERS)
 
 
 def _interval(every: Any) -> int | None:

@@ -259,7 +259,7 @@ def warm_up_recipe(
         parts.data.train,
         settings,
         seed=run.seed,
-        num_workers=run.num_workers,
+        num_workers=parts.anytime.evaluator.num_workers,
         report=report,
     )
     save_prompts(out, found)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import os
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -114,3 +117,38 @@ def test_nothing_seen_is_not_a_number() -> None:
 def test_a_batch_holds_an_image() -> None:
     with pytest.raises(InputError, match="the evaluation batch size is 0: it must be at least 1"):
         CachedEvaluator(Blobs(6), batch_size=0)
+
+
+class Told(Blobs):
+    """Images that tell which process read them."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.full((1,), float(os.getpid())), int(self.targets[index])
+
+
+class Readers(nn.Module):
+    """A model that notes who read its images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[float] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.found += images[:, 0].tolist()
+        return torch.zeros(len(images), N_CLASSES)
+
+
+def test_loader_processes_outlive_an_evaluation_and_are_not_copied() -> None:
+    evaluator, model = CachedEvaluator(Told(24, seed=2), batch_size=5, num_workers=1), Readers()
+    evaluator(model, SEEN)
+    first = len(model.found)
+    few = SEEN & (torch.arange(N_CLASSES) < 3)
+    evaluator(model, few)
+    assert first == len(evaluator.rows(SEEN))
+    assert len(model.found) == first + len(evaluator.rows(few))
+    assert len(set(model.found)) == 1
+    assert model.found[0] != os.getpid()
+    twin = copy.deepcopy(evaluator)
+    twin.num_workers = 0
+    twin(model, few)
+    assert model.found[-1] == os.getpid()
