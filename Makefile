@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: run test quick check bench bench-scale soak format docs oldest newest sdist clean
+.PHONY: run test quick check bench bench-scale soak check-report format docs oldest newest sdist clean
 
 run: $(READY)  ## the main job: MVP and what matters beside it on the embedded default, then a report
 	$(BIN)/cl-prompts run digits
@@ -30,6 +30,17 @@ bench-scale: $(READY)  ## growth of time and memory with every size: docs/perfor
 
 soak: $(READY)  ## kills, full disks, flipped bits and fuzzed settings, for hours: docs/reliability.md
 	$(BIN)/python -W ignore -m tests.experiments.soak
+
+check-report: .venv-report/.ready  ## reports in a headless Chromium: axe, console, widths; ARGS="--out FOLDER"
+	.venv-report/bin/python -m tests.experiments.check_report $(ARGS)
+
+# Sees the packages of the project's own environment beside its own.
+.venv-report/.ready: $(READY)
+	$(PYTHON) -m venv .venv-report
+	.venv-report/bin/python -m pip install "playwright>=1.45" "axe-playwright-python>=0.1.4"
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$(.venv-report/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	touch $@
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

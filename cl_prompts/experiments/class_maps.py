@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from numpy.typing import NDArray
 from PIL import Image
 
 from cl_prompts.experiments.pictures.style import MAX_NAMED_ROWS, Floats, short
@@ -45,7 +46,7 @@ def class_map(run: Run, alt: str) -> View:
     }
 
 
-def first_seen(values: Floats) -> Floats:
+def first_seen(values: Floats) -> NDArray[np.intp]:
     """Classes in the order in which they are first measured, (classes, points) -> (classes,)."""
     known = ~np.isnan(values)
     return np.argsort(np.where(known.any(1), known.argmax(1), values.shape[1]), kind="stable")

@@ -68,4 +68,4 @@ def y_scale(bands: Iterable[Band], levels: Iterable[float], differences: bool) -
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
     found = MaxNLocator(nbins=most, steps=[1, 2, 5, 10]).tick_values(low, high)
-    return [round(at, 9) for at in found.tolist() if low <= at <= high]
+    return [round(float(at), 9) for at in found if low <= at <= high]

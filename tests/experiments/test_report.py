@@ -56,14 +56,13 @@ def test_every_table_can_be_downloaded(page: str) -> None:
 
 def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
     for strategy in ("linear_probe", "mvp"):
-        fake_run(tmp_path, strategy)
+        fake_run(tmp_path, strategy, n_tasks=2, n_classes=2)
     first = write_report([tmp_path]).read_bytes()
     assert write_report([tmp_path]).read_bytes() == first
 
 
 def test_pictures_are_written_where_asked_for(tmp_path: Path) -> None:
-    fake_run(tmp_path, "mvp", 1)
-    fake_run(tmp_path, "mvp", 2)
+    fake_run(tmp_path, "mvp", n_tasks=2, n_classes=2)
     write_report([tmp_path], figures=True)
     pngs = sorted((tmp_path / "report_files").glob("*.png"))
     assert all(png.read_bytes().startswith(b"\x89PNG") for png in pngs)
@@ -90,7 +89,7 @@ def test_every_picture_has_an_alternative_text_of_its_own(page: str) -> None:
 
 def test_the_reference_can_be_chosen(tmp_path: Path) -> None:
     for strategy in ("linear_probe", "mvp"):
-        fake_run(tmp_path, strategy)
+        fake_run(tmp_path, strategy, n_tasks=1, n_classes=2)
     assert "Paired differences to linear_probe" in write_report([tmp_path]).read_text()
     text = write_report([tmp_path], reference="mvp").read_text()
     assert "Paired differences to mvp" in text
