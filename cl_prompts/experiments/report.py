@@ -34,6 +34,11 @@ from cl_prompts.experiments.results import Section, sections
 from cl_prompts.experiments.runs import Run, collect
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+#: what stands in a page until it is written
+_BEING_WRITTEN = (
+    '<!DOCTYPE html><html lang="en"><title>Report</title><p>This report is being written, or what'
+    " wrote it was stopped.</p></html>"
+)
 #: entries of environment.json that each run has for itself
 _OF_ONE_RUN = {"time", "command", "settings"}
 
@@ -102,7 +107,8 @@ def new_page(folder: Path) -> Path:
     for number in itertools.count(1):
         page = folder / (f"{name}.html" if number == 1 else f"{name}-{number}.html")
         try:
-            page.touch(exist_ok=False)
+            with page.open("x", encoding="utf-8") as file:
+                file.write(_BEING_WRITTEN)
         except FileExistsError:
             continue
         return page

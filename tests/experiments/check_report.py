@@ -42,6 +42,7 @@ _SHRUNK = """() => [...document.querySelectorAll("figure .scroll img")].filter((
   image.getClientRects().length
   && image.clientWidth < parseFloat(image.parentElement.style.getPropertyValue("--least")) - 1
 ).map((image) => image.alt)"""
+_GROUND = 'getComputedStyle(document.documentElement).getPropertyValue("--ground").trim()'
 _CLOSED = """() => [...document.querySelectorAll("details")].filter((one) => {
   const last = one.lastElementChild;
   return last.tagName !== "SUMMARY" && !last.getClientRects().length;
@@ -128,7 +129,9 @@ def check_use(browser: Any, page_file: Path) -> list[str]:
         page.locator(".tools .csv").first.click()
     if not download.value.path().read_text().startswith("plot,strategy,x,value"):
         faults.append("the file of the curves has no such columns")
-    page.emulate_media(media="print")
+    page.emulate_media(media="print", color_scheme="dark")
+    if page.evaluate(_GROUND) != "#ffffff":
+        faults.append("print: dark ground")
     if closed := page.evaluate(_CLOSED):
         faults.append(f"print: {closed} parts stay closed")
     page.close()
