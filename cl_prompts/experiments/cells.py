@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cl_prompts.experiments.columns import Column
@@ -16,8 +15,7 @@ from cl_prompts.experiments.paired import (
     mean_ranks,
     paired_difference,
 )
-from cl_prompts.experiments.results import Section
-from cl_prompts.experiments.runs import Run
+from cl_prompts.experiments.results import Section, best_rows, seeded_values
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,11 @@ def column_cells(
         rows: labels of the section, in their order.
         reference: row that differences refer to.
     """
-    values = {row: _seeded(section.groups[row], column) for row in rows}
+    values = {row: seeded_values(section.groups[row], column) for row in rows}
     competing = {
         row: found for row, found in values.items() if found and not is_bound(section, row)
     }
-    best = _best_rows(column, competing)
+    best = best_rows(column, competing)
     ranks = mean_ranks(competing, highest_first=column.best is max)
     theirs = values.get(reference, {})
     gaps = {
@@ -91,31 +89,3 @@ def column_cells(
 def is_bound(section: Section, row: str) -> bool:
     """Whether a row saw all data at once: it is a bound, and competes with nothing."""
     return section.groups[row][0].whole_stream
-
-
-def _seeded(runs: Iterable[Run], column: Column) -> dict[tuple[int, int], float]:
-    found = {}
-    for run in runs:
-        value = column.value(run.summary)
-        if value is not None:
-            found[run.summary["seed"], run.summary["stream_seed"]] = value
-    return found
-
-
-def _best_rows(column: Column, values: Mapping[str, Seeded]) -> set[str]:
-    """The row with the best mean, and all whose paired difference from it is not significant.
-
-    None where fewer than two rows compete, where their seeds differ, or with a single seed.
-    """
-    seeds = {frozenset(found) for found in values.values()}
-    if column.best is None or len(values) < 2 or len(seeds) != 1 or len(next(iter(seeds))) < 2:
-        return set()
-    means = {row: statistics.mean(found.values()) for row, found in values.items()}
-    top = column.best(means.values())
-    best = next(row for row, mean in means.items() if mean == top)
-    ties = {best}
-    for row, found in values.items():
-        gap = paired_difference(values[best], found)
-        if gap is not None and not gap.significant:
-            ties.add(row)
-    return ties

@@ -20,6 +20,7 @@ from cl_prompts.experiments.columns import (
 from cl_prompts.experiments.comparable import Conditions, flat, tables
 from cl_prompts.experiments.differences import differences
 from cl_prompts.experiments.names import labels_of
+from cl_prompts.experiments.paired import Seeded, paired_difference
 from cl_prompts.experiments.runs import Run
 
 _N_HEADS = 2  # cells in front of the columns: label and number of seeds
@@ -106,18 +107,17 @@ class Section:
     def rows(self, columns: Sequence[Column] | None = None) -> list[Row]:
         """Its table, below the label and the number of seeds; by default of its ``columns``.
 
-        The best mean of a column is marked where at least two rows compete in it, all with the same
-        seeds. What saw all data at once is a reference and does not compete.
+        In each column :func:`best_rows` are marked. What saw all data at once is a bound and does
+        not compete.
         """
         columns = self.columns if columns is None else columns
         values = [self.values(column.value) for column in columns]
         competing = [label for label, group in self.groups.items() if not group[0].whole_stream]
-        seeds = {self.seeds[label] for label in competing}
         best: dict[str, set[int]] = defaultdict(set)
-        if len(seeds) == 1:
-            for i, column in enumerate(columns):
-                for label in _best_rows(column, values[i], competing):
-                    best[label].add(i + _N_HEADS)
+        for i, column in enumerate(columns):
+            found = {label: seeded_values(self.groups[label], column) for label in competing}
+            for label in best_rows(column, {label: v for label, v in found.items() if v}):
+                best[label].add(i + _N_HEADS)
         rows = []
         for label, group in self.groups.items():
             texts = [c.text(v[label]) for c, v in zip(columns, values, strict=True)]
@@ -125,17 +125,33 @@ class Section:
         return rows
 
 
-def _best_rows(
-    column: Column, values: Mapping[str, list[float]], competing: Iterable[str]
-) -> list[str]:
-    """Rows with the best mean; compared as printed, so that equal texts are marked alike."""
-    means = {
-        label: round(statistics.mean(values[label]), 3) for label in competing if values[label]
-    }
-    if column.best is None or len(means) < 2:
-        return []
+def seeded_values(runs: Iterable[Run], column: Column) -> dict[tuple[int, int], float]:
+    """Values of a column where they are defined, by (seed, stream seed)."""
+    found = {}
+    for run in runs:
+        value = column.value(run.summary)
+        if value is not None:
+            found[run.summary["seed"], run.summary["stream_seed"]] = value
+    return found
+
+
+def best_rows(column: Column, values: Mapping[str, Seeded]) -> set[str]:
+    """The row with the best mean, and all whose paired difference from it is not significant.
+
+    None where fewer than two rows compete, where their seeds differ, or with a single seed.
+    """
+    seeds = {frozenset(found) for found in values.values()}
+    if column.best is None or len(values) < 2 or len(seeds) != 1 or len(next(iter(seeds))) < 2:
+        return set()
+    means = {row: statistics.mean(found.values()) for row, found in values.items()}
     top = column.best(means.values())
-    return [label for label, mean in means.items() if mean == top]
+    best = next(row for row, mean in means.items() if mean == top)
+    ties = {best}
+    for row, found in values.items():
+        gap = paired_difference(values[best], found)
+        if gap is not None and not gap.significant:
+            ties.add(row)
+    return ties
 
 
 def seeds_of(runs: Iterable[Run]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_com
     mvp = [
         r.summary["results"]["a_auc"] for r in runs if r.summary["strategy"] == "mvp" and r.finished
     ]
-    assert all(len(row.cells) == 1 + len(COLUMNS) for row in rows.values())  # none has FWT
+    assert all(len(row.cells) == len(COLUMNS) for row in rows.values())  # no FWT, no device
     assert rows["mvp"].cells[1:3] == ("2", f"{50 * sum(mvp):.1f} ± {100 * np.std(mvp, ddof=1):.1f}")
     assert rows["mvp"].cells[4:] == (
         "3.6 ± 0.0",
@@ -35,13 +35,20 @@ def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_com
     assert rows["mvp"].best == {2, 3, 4, 5, 6}
     assert rows["joint"].cells[2] == "-"
     assert not rows["joint"].best  # the highest A_last of all, but not a competitor
-    assert not rows["linear_probe"].best
+    assert rows["linear_probe"].best == {2, 3}  # with two seeds not significantly worse
+    assert not rows["fine_tuning"].best
 
 
 def test_nothing_is_marked_best_without_a_rival_on_the_same_seeds(tmp_path: Path) -> None:
     fake_run(tmp_path, "mvp")
     fake_run(tmp_path, "joint")
     fake_run(tmp_path, "linear_probe", 2)
+    assert not any(row.best for row in results_table(collect([tmp_path])))
+
+
+def test_nothing_is_marked_best_with_a_single_seed(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp")
+    fake_run(tmp_path, "linear_probe")
     assert not any(row.best for row in results_table(collect([tmp_path])))
 
 
@@ -125,9 +132,10 @@ def test_a_title_tells_four_differences(tmp_path: Path) -> None:
 
 
 def test_a_second_table_holds_what_papers_call_otherwise(tmp_path: Path) -> None:
-    fake_run(tmp_path, "mvp")
-    fake_run(tmp_path, "linear_probe")
-    fake_run(tmp_path, "joint")
+    for seed in (1, 2):
+        fake_run(tmp_path, "mvp", seed)
+        fake_run(tmp_path, "linear_probe", seed)
+        fake_run(tmp_path, "joint", seed)
     (section,) = sections(collect([tmp_path]))
     keys = [column.key for column in section.by_name]
     assert keys[:4] == ["a_avg", "a_last_by_task", "a_avg_by_task", "f_last"]
