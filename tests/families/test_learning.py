@@ -29,8 +29,14 @@ from tests.toys import (
 class StillPrompts(SupervisedPlugin):
     """Only the head learns: prompts, keys and the like stay as they began."""
 
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Compute no gradients of what there is."""
+        for name, parameter in strategy.model.named_parameters():
+            if "head" not in name:
+                parameter.requires_grad_(False)
+
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
-        """Drop the gradients of everything else."""
+        """Drop the gradients of what has been made since."""
         for name, parameter in strategy.model.named_parameters():
             if "head" not in name:
                 parameter.grad = None
