@@ -22,6 +22,7 @@ from tests.toys import (
     benchmark,
     experiences,
     fit,
+    lively_vit,
     make,
 )
 
@@ -52,6 +53,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+#: those that do not solve enough with two blocks
+DEEP = ("multi_lane", "flyprompt")
+
+
+def blocks_of(kind: str) -> dict[str, Any]:
+    """Where prompts enter a ViT of two blocks."""
+    given = ALL[kind].two_blocks.items()
+    return {name: value for name, value in given if name.endswith("_blocks")}
+
+
 def riddles_solved(kind: str, *, still: bool) -> float:
     """Accuracy on unseen riddles after three tasks, blurry through and through: 1 / 6 by chance and
     about 0.6 with a linear head on frozen features."""
@@ -63,6 +74,8 @@ def riddles_solved(kind: str, *, still: bool) -> float:
         "clip_norm": None,
         "plugins": [StillPrompts()] if still else [],
     }
+    if kind not in DEEP:
+        settings |= {"backbone": lively_vit(depth=2), **blocks_of(kind)}
     strategy = make(kind, **settings | SETTINGS.get(kind, {}))
     test = Riddles(120, seed=2)
     stream = si_blurry_benchmark(
