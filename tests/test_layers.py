@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -70,9 +71,20 @@ def statements(tree: ast.AST) -> Iterator[ast.stmt]:
             yield from statements(node)
 
 
-def imports(file: Path) -> Iterator[tuple[str, str]]:
+@cache
+def tree_of(file: Path) -> ast.Module:
+    """A file's syntax, read once."""
+    return ast.parse(file.read_text())
+
+
+@cache
+def imports(file: Path) -> list[tuple[str, str]]:
     """What a file imports as (module, name in it); without a name where it imports the module."""
-    for node in statements(ast.parse(file.read_text())):
+    return list(_imports(file))
+
+
+def _imports(file: Path) -> Iterator[tuple[str, str]]:
+    for node in statements(tree_of(file)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -112,7 +124,7 @@ def is_private(name: str) -> bool:
 def test_no_module_uses_anothers_underscore_names(file: Path) -> None:
     private = {f"{module}.{name}" for module, name in imports(file) if is_private(name)}
     modules = {module.rpartition(".")[2] for module, name in imports(file) if not name}
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             read = f"{node.value.id}.{node.attr}"
             private |= {read} if node.value.id in modules and is_private(node.attr) else set()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.experiments.sketches import sketched
 from tests.few_images import few_images
 
 ROOT = Path(__file__).parent.parent
@@ -23,8 +24,9 @@ BLOCKS = [
 
 @pytest.fixture(autouse=True)
 def on_few_images() -> Iterator[None]:
-    """What the pages show is run as it stands, on 300 training images in place of all."""
-    with few_images(train=30, test=6):
+    """What the pages show is run as it stands, on 150 training images in place of all, and with
+    blank pictures."""
+    with few_images(train=15, test=6), sketched(pages=True):
         yield
 
 

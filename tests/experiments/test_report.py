@@ -54,7 +54,7 @@ def test_every_table_can_be_downloaded(page: str) -> None:
     assert len(lines) == 1 + 9
 
 
-def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_runs_give_the_same_bytes(tmp_path: Path, drawn: None) -> None:
     for strategy in ("linear_probe", "mvp"):
         fake_run(tmp_path, strategy, n_tasks=2, n_classes=2)
     first = write_report([tmp_path]).read_bytes()

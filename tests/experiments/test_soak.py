@@ -27,7 +27,7 @@ def test_every_part_has_a_long_form() -> None:
 
 @pytest.mark.slow
 def test_nothing_is_lost_and_nothing_is_silently_wrong(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pages: None
 ) -> None:
     counts = [f"{part}={count}" for part, count in SHORT.items()]
     monkeypatch.setattr(sys, "argv", ["soak", *counts])

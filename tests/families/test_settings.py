@@ -11,7 +11,7 @@ import pytest
 from cl_prompts.checks import Bound
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.settings import sentences
-from tests.toys import TABLE, cls_of, make
+from tests.toys import TABLE, cls_of, lively_vit, make
 
 
 def members(kind: Any) -> Iterator[Any]:
@@ -54,10 +54,10 @@ def test_an_unknown_setting_offers_the_nearest_one(kind: str) -> None:
     "kind", ["mvp", *(pytest.param(k, marks=pytest.mark.slow) for k in TABLE if k != "mvp")]
 )
 def test_a_value_out_of_range_is_refused_by_name(kind: str) -> None:
-    refused = 0
+    refused, backbone = 0, lively_vit()
     for setting in cls_of(kind).settings().values():
         for value in out_of_range(setting.kind):
             with pytest.raises(InputError, match=setting.name):
-                make(kind, **{setting.name: value})
+                make(kind, backbone=backbone, **{setting.name: value})
             refused += 1
     assert refused > 20
