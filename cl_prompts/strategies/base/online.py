@@ -9,6 +9,7 @@ import torch
 from avalanche.benchmarks import CLExperience
 from avalanche.training.plugins.evaluation import default_evaluator
 
+from cl_prompts.backbones import ranks
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
@@ -146,6 +147,11 @@ class OnlineStrategy(StreamLoop, HeadSettings):
         self.take(settings)
         self.check_settings()
         self.device = pick_device(self.device)
+        if self.compile and ranks.together():
+            raise InputError(
+                "compile=True is for one process, since ranks talk to each other within a pass:"
+                " leave it out, or start without torchrun"
+            )
         model = self._given_or_built()
         evaluator = self.evaluator
         if model.multi_label and evaluator is default_evaluator:
