@@ -8,12 +8,14 @@ Without an initialised process group nothing here does anything.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
@@ -23,6 +25,8 @@ from cl_prompts.errors import InputError, RunError
 #: that a rank waits for another one, which may write a checkpoint or draw pictures meanwhile
 TIMEOUT = timedelta(minutes=20)
 
+#: (store, rank, ranks) of the job that :func:`start` joined
+_STORE: list[tuple[Any, int, int]] = []
 _APART: ContextVar[bool] = ContextVar("work of one rank alone", default=False)
 
 
@@ -193,11 +197,6 @@ def share_gradients(model: nn.Module) -> None:
 # ------------------------------------------------------------------------------- start and end
 
 
-def launched() -> bool:
-    """Whether ``torchrun`` has started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
-
-
 def start() -> None:
     """Join the other processes that ``torchrun`` has started; each takes a GPU of its own, where
     there are any.
@@ -217,7 +216,22 @@ def start() -> None:
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
     with _waiting():
-        distributed.init_process_group(backend, timeout=TIMEOUT)
+        _STORE[:] = list(islice(distributed.rendezvous("env://"), 1))
+        store, number, n = _STORE[0]
+        distributed.init_process_group(
+            backend, store=store, rank=number, world_size=n, timeout=TIMEOUT
+        )
+
+
+def is_first_to_say(sentence: str) -> bool:
+    """Whether no other rank has said the same before; True where that cannot be found out."""
+    if not _STORE:
+        return True
+    key = hashlib.sha256(sentence.encode()).hexdigest()
+    try:
+        return int(_STORE[0][0].add(key, 1)) == 1
+    except RuntimeError:  # whoever kept the store is gone
+        return True
 
 
 def leave() -> None:

@@ -147,11 +147,8 @@ class OnlineStrategy(StreamLoop, HeadSettings):
         self.take(settings)
         self.check_settings()
         self.device = pick_device(self.device)
-        if self.compile and ranks.together():
-            raise InputError(
-                "compile=True is for one process, since ranks talk to each other within a pass:"
-                " leave it out, or start without torchrun"
-            )
+        if ranks.together():
+            self.check_ranks()
         model = self._given_or_built()
         evaluator = self.evaluator
         if model.multi_label and evaluator is default_evaluator:
@@ -215,6 +212,19 @@ class OnlineStrategy(StreamLoop, HeadSettings):
     def check_settings(self) -> None:
         """Hook: refuse settings that contradict each other; words and bounds are checked before."""
         self.check_class_mask(self.train_mb_size)
+
+    def check_ranks(self) -> None:
+        """Refuse what several processes that train one model cannot do."""
+        if self.compile:
+            raise InputError(
+                "compile=True is for one process, since ranks talk to each other within a pass:"
+                " leave it out, or start without torchrun"
+            )
+        if self.device.type not in ("cpu", "cuda") or self.device.index is not None:
+            raise InputError(
+                f"device={self.device} is one device, and there are {ranks.size()} ranks: give"
+                " device=auto, cuda or cpu, and each takes its own"
+            )
 
     # ------------------------------------------------------------------ state
 
