@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
@@ -121,21 +121,31 @@ def _waiting() -> Iterator[None]:
         ) from error
 
 
-def gathered(own: Tensor, n: int) -> Tensor:
-    """All n rows from the own rows of each rank (kept, ...), the same bits on every rank."""
+def gathered(own: Sequence[Tensor], n: int) -> list[Tensor]:
+    """All n rows of tensors on one device, from the own rows of each rank (kept, ...): the same
+    bits on every rank, in one exchange."""
     ranks = size()
     shares = [Share.of_rank(i, ranks=ranks, n=n) for i in range(ranks)]
+    parts = [_as_bytes(tensor) for tensor in own]
+    widths = [part.shape[1] for part in parts]
+    # As bytes, which every backend can send whatever the type, and padded to equal numbers of rows.
     most = max(share.kept for share in shares)
-    own = own.detach().contiguous()
-    width = own.new_empty(1, *own.shape[1:]).numel() * own.element_size()
-    # As bytes, which every backend can send whatever the type.
-    sent = torch.zeros(most, width, dtype=torch.uint8, device=own.device)
-    sent[: len(own)] = own.view(len(own), width // own.element_size()).view(torch.uint8)
-    parts = [torch.empty_like(sent) for _ in range(ranks)]
+    sent = parts[0].new_zeros(most, sum(widths))
+    sent[: len(own[0])] = torch.cat(parts, dim=1)
+    received = [torch.empty_like(sent) for _ in range(ranks)]
     with _waiting():
-        distributed.all_gather(parts, sent)
-    rows = torch.cat([part[: share.kept] for part, share in zip(parts, shares, strict=True)])
-    return rows.view(own.dtype).view(n, *own.shape[1:])
+        distributed.all_gather(received, sent)
+    rows = torch.cat([got[: share.kept] for got, share in zip(received, shares, strict=True)])
+    return [
+        columns.contiguous().view(tensor.dtype).view(n, *tensor.shape[1:])
+        for columns, tensor in zip(rows.split(widths, dim=1), own, strict=True)
+    ]
+
+
+def _as_bytes(values: Tensor) -> Tensor:
+    """(rows, ...) -> (rows, bytes)."""
+    width = values.new_empty(1, *values.shape[1:]).numel()
+    return values.detach().contiguous().view(len(values), width).view(torch.uint8)
 
 
 def total(values: Tensor) -> Tensor:
@@ -177,15 +187,10 @@ def told(text: str | None) -> str:
 
 @torch.no_grad()
 def share_gradients(model: nn.Module) -> None:
-    """Take rank 0's gradients on every rank.
-
-    They are the same already but for rounding, on devices where the order of additions is left to
-    chance; so parameters stay the same bit for bit.
-    """
-    if not together():
-        return
+    """Take rank 0's gradients on every rank, on devices where the order of additions is left to
+    chance and gradients are the same but for rounding; so parameters stay the same bit for bit."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    if not gradients:
+    if not together() or not gradients or gradients[0].device.type == "cpu":
         return
     flat = torch.cat([gradient.reshape(-1).float() for gradient in gradients])
     with _waiting():
@@ -197,14 +202,19 @@ def share_gradients(model: nn.Module) -> None:
 # ------------------------------------------------------------------------------- start and end
 
 
-def start() -> None:
+def start() -> bool:
     """Join the other processes that ``torchrun`` has started; each takes a GPU of its own, where
     there are any.
+
+    Returns:
+        False if that was done before.
 
     Raises:
         InputError: more processes than GPUs on a machine that has some.
         RunError: the other processes do not answer.
     """
+    if _initialised():
+        return False
     backend = "gloo"
     if torch.cuda.is_available():
         local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
@@ -221,6 +231,7 @@ def start() -> None:
         distributed.init_process_group(
             backend, store=store, rank=number, world_size=n, timeout=TIMEOUT
         )
+    return True
 
 
 def is_first_to_say(sentence: str) -> bool:

@@ -162,7 +162,7 @@ class _Enter(torch.autograd.Function):
         rows = _at_once(
             gradients[:n],
             lambda gradient: gradient[: share.kept].reshape(share.kept, -1),
-            lambda flat: ranks.gathered(flat, share.n),
+            lambda flat: ranks.gathered([flat], share.n)[0],
         )
         shared = _at_once(gradients[n:], lambda gradient: gradient.reshape(1, -1), ranks.total)
         return None, None, *rows, *shared
@@ -196,7 +196,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, share: Share, own: Tensor) -> Tensor:
         ctx.share = share  # type: ignore[attr-defined]
-        return ranks.gathered(own, share.n)
+        return ranks.gathered([own], share.n)[0]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:

@@ -39,11 +39,16 @@ def job() -> Iterator[bool]:
     if not launched():
         yield True
         return
-    from cl_prompts.backbones import ranks  # slow: it imports torch
+    # Before the start: Avalanche makes loggers when it is imported, and refuses to in a further
+    # process of a job.
+    import avalanche.training  # noqa: F401
 
-    ranks.start()
+    from cl_prompts.backbones import ranks
+
+    joined = ranks.start()
     yield ranks.rank() == 0
-    ranks.leave()
+    if joined:
+        ranks.leave()
 
 
 def is_first_to_say(sentence: str) -> bool:

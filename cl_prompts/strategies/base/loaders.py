@@ -113,7 +113,9 @@ def joined_batch(columns: Sequence[Tensor], n: int, device: Any = "cpu") -> list
         return list(columns)
     kept = ranks.share(n).kept
     images, *others = (column[:kept] for column in columns)
-    return [ranks.gathered(part, n) for part in (images.to(device), *others)]
+    if torch.device(device).type == "cpu":
+        return ranks.gathered([images, *others], n)
+    return ranks.gathered([images.to(device)], n) + ranks.gathered(others, n)
 
 
 class KeyedItems(Dataset[Any]):

@@ -151,7 +151,9 @@ class OnlineStrategy(StreamLoop, HeadSettings):
             self.check_ranks()
         model = self._given_or_built()
         evaluator = self.evaluator
-        if model.multi_label and evaluator is default_evaluator:
+        if evaluator is default_evaluator and ranks.rank():
+            evaluator = None  # Avalanche's loggers are for rank 0
+        elif evaluator is default_evaluator and model.multi_label:
             evaluator = multi_label_evaluator
         model.to(self.device)
         if self.compile:

@@ -1,0 +1,94 @@
+"""Two processes compute what one does, for every strategy: one job for all of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.experiments.cli import main
+from tests.experiments.commands import rows, summary
+from tests.families.two_ranks import KINDS, run, trained
+
+ROOT = Path(__file__).parents[2]
+#: greatest difference of a weight, besides the rounding of numbers greater than 1
+BOUND = 1e-5
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of what the two processes have left."""
+    folder = tmp_path_factory.mktemp("job")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    # As torchrun sets it, which takes longer to start.
+    environment = {
+        **os.environ,
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": port,
+        "WORLD_SIZE": "2",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-W", "ignore", "-m", "tests.families.two_ranks", str(folder)]
+    processes = [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**environment, "RANK": number, "LOCAL_RANK": number},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in "01"
+    ]
+    told = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(told)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(job: Path) -> list[dict[str, dict[str, Any]]]:
+    """What each rank has trained."""
+    return [torch.load(job / f"rank{i}.pt", weights_only=True) for i in range(2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_ranks_compute_what_one_process_does(
+    kind: str, found: list[dict[str, dict[str, Any]]]
+) -> None:
+    one, first, second = trained(kind), found[0][kind], found[1][kind]
+    for name, value in one["weights"].items():
+        torch.testing.assert_close(
+            first["weights"][name], value, rtol=1e-5, atol=BOUND, msg=f"{kind}: {name}"
+        )
+        assert torch.equal(first["weights"][name], second["weights"][name]), name
+    for name in ("accuracies", "updates", "passes"):
+        assert first[name] == second[name] == one[name], name
+    assert torch.equal(first["buffer"], one["buffer"])
+    torch.testing.assert_close(first["by_class"], one["by_class"], equal_nan=True)
+    assert first["cached"].keys() == one["cached"].keys()
+    for name, values in one["cached"].items():
+        torch.testing.assert_close(first["cached"][name], values, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.slow
+def test_a_run_is_written_once_and_stops_as_one(job: Path, tmp_path: Path) -> None:
+    assert [(job / f"codes{i}").read_text() for i in range(2)] == ["0 143", "0 143"]
+    assert run(tmp_path, "strategy=mvp") == 0
+    (alone,), (whole,) = (list(out.glob("digits/mvp/*")) for out in (tmp_path, job / "whole"))
+    assert [row[:3] for row in rows(whole)] == [row[:3] for row in rows(alone)]
+    for name, value in summary(alone)["results"].items():
+        assert summary(whole)["results"][name] == pytest.approx(value), name
+    # One process goes on where two have stopped.
+    (cut,) = (job / "cut").glob("digits/mvp/*")
+    assert summary(cut)["status"] == "interrupted"
+    assert main(["run", "--resume", str(cut), "--quiet"]) == 0
+    assert summary(cut)["results"] == pytest.approx(summary(alone)["results"])
