@@ -25,6 +25,8 @@ from cl_prompts.errors import InputError, RunError
 #: that a rank waits for another one, which may write a checkpoint or draw pictures meanwhile
 TIMEOUT = timedelta(minutes=20)
 
+#: kinds of devices that always add in the same order
+IN_ORDER: tuple[str, ...] = ("cpu",)
 #: (store, rank, ranks) of the job that :func:`start` joined
 _STORE: list[tuple[Any, int, int]] = []
 _APART: ContextVar[bool] = ContextVar("work of one rank alone", default=False)
@@ -190,7 +192,7 @@ def share_gradients(model: nn.Module) -> None:
     """Take rank 0's gradients on every rank, on devices where the order of additions is left to
     chance and gradients are the same but for rounding; so parameters stay the same bit for bit."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    if not together() or not gradients or gradients[0].device.type == "cpu":
+    if not together() or not gradients or gradients[0].device.type in IN_ORDER:
         return
     flat = torch.cat([gradient.reshape(-1).float() for gradient in gradients])
     with _waiting():

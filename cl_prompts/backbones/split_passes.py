@@ -161,7 +161,7 @@ class _Enter(torch.autograd.Function):
         share, n = ctx.share, ctx.n_rows
         rows = _at_once(
             gradients[:n],
-            lambda gradient: gradient[: share.kept].reshape(share.kept, -1),
+            lambda gradient: gradient[: share.kept].reshape(share.kept, gradient[0].numel()),
             lambda flat: ranks.gathered([flat], share.n)[0],
         )
         shared = _at_once(gradients[n:], lambda gradient: gradient.reshape(1, -1), ranks.total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -13,8 +14,8 @@ import pytest
 import torch
 
 from cl_prompts.experiments.cli import main
-from tests.experiments.commands import rows, summary
-from tests.families.two_ranks import KINDS, run, trained
+from tests.experiments.commands import rows, run, summary
+from tests.families.two_ranks import KINDS, RUN, trained
 
 ROOT = Path(__file__).parents[2]
 #: greatest difference of a weight, besides the rounding of numbers greater than 1
@@ -80,15 +81,14 @@ def test_two_ranks_compute_what_one_process_does(
 
 
 @pytest.mark.slow
-def test_a_run_is_written_once_and_stops_as_one(job: Path, tmp_path: Path) -> None:
-    assert [(job / f"codes{i}").read_text() for i in range(2)] == ["0 143", "0 143"]
-    assert run(tmp_path, "strategy=mvp") == 0
-    (alone,), (whole,) = (list(out.glob("digits/mvp/*")) for out in (tmp_path, job / "whole"))
-    assert [row[:3] for row in rows(whole)] == [row[:3] for row in rows(alone)]
-    for name, value in summary(alone)["results"].items():
-        assert summary(whole)["results"][name] == pytest.approx(value), name
-    # One process goes on where two have stopped.
-    (cut,) = (job / "cut").glob("digits/mvp/*")
-    assert summary(cut)["status"] == "interrupted"
-    assert main(["run", "--resume", str(cut), "--quiet"]) == 0
-    assert summary(cut)["results"] == pytest.approx(summary(alone)["results"])
+def test_a_run_is_written_once_stops_as_one_and_goes_on_alone(job: Path, tmp_path: Path) -> None:
+    assert [(job / f"codes{i}").read_text() for i in range(2)] == ["[143, 143]"] * 2
+    (folder,) = (job / "runs" / "digits" / "mvp").iterdir()
+    assert summary(folder)["status"] == "interrupted"
+    assert json.loads((folder / "environment.json").read_text())["ranks"] == 2
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    _, (alone,) = run(tmp_path, *RUN, "strategy=mvp")
+    assert [row[:3] for row in rows(folder)] == [row[:3] for row in rows(alone)]
+    ours, theirs = summary(folder), summary(alone)
+    assert ours["results"] == pytest.approx(theirs["results"])
+    assert ours["forward_passes"] == pytest.approx(theirs["forward_passes"])

@@ -32,7 +32,7 @@ KINDS = (
 )
 #: updates on a batch: at least 20 in all
 UPDATES = 5
-RUN = ("classes=4", "n_tasks=2", "every=60", "online_iter=1", "seed=3", "digits")
+RUN = ("digits", "classes=4", "n_tasks=2", "every=60", "online_iter=1", "seed=3")
 
 
 def trained(kind: str) -> dict[str, Any]:
@@ -97,10 +97,13 @@ def work(folder: Path) -> None:
     ranks.start()
     mine = str(ranks.rank())
     torch.save({kind: trained(kind) for kind in KINDS}, folder / f"rank{mine}.pt")
-    whole = run(folder / "whole", "strategy=mvp")
-    stop_at(100)  # asked of rank 0, which draws progress, and obeyed by both
-    cut = run(folder / "cut", "strategy=mvp")
-    (folder / f"codes{mine}").write_text(f"{whole} {cut}")
+    out = folder / "runs"
+    # Asked of rank 0, which draws progress, and obeyed by both.
+    stop_at(100)
+    codes = [run(out, "strategy=mvp")]
+    stop_at(250)
+    codes.append(main(["run", "--resume", *map(str, out.glob("digits/mvp/*")), "--quiet"]))
+    (folder / f"codes{mine}").write_text(repr(codes))
     ranks.leave()
 
 
