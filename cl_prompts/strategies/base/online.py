@@ -222,6 +222,11 @@ class OnlineStrategy(StreamLoop, HeadSettings):
                 "compile=True is for one process, since ranks talk to each other within a pass:"
                 " leave it out, or start without torchrun"
             )
+        if self.views_spill is not None:
+            raise InputError(
+                "views_spill is for one process, since all ranks would write the same files: leave"
+                " it out"
+            )
         if self.device.type not in ("cpu", "cuda") or self.device.index is not None:
             raise InputError(
                 f"device={self.device} is one device, and there are {ranks.size()} ranks: give"
