@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,8 @@ import torch
 
 from cl_prompts.experiments.cli import main
 from tests.experiments.commands import rows, run, summary
-from tests.families.two_ranks import KINDS, RUN, trained
+from tests.families.two_ranks import KINDS, RUN, trained, work
 
-ROOT = Path(__file__).parents[2]
 #: greatest difference of a weight, besides the rounding of numbers greater than 1
 BOUND = 1e-5
 
@@ -28,29 +25,16 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("job")
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    # As torchrun sets it, which takes longer to start.
-    environment = {
-        **os.environ,
-        "MASTER_ADDR": "localhost",
-        "MASTER_PORT": port,
-        "WORLD_SIZE": "2",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-W", "ignore", "-m", "tests.families.two_ranks", str(folder)]
-    processes = [
-        subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**environment, "RANK": number, "LOCAL_RANK": number},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for number in "01"
-    ]
-    told = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(told)
+        port = free.getsockname()[1]
+    # Forks, which need not import everything again.
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=work, args=(rank, port, folder)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(900)
+    said = "\n".join((folder / f"said{rank}").read_text() for rank in range(2))
+    assert [process.exitcode for process in processes] == [0, 0], said
     return folder
 
 
