@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.interruption import stop_requests
 from cl_prompts.experiments.job import is_first_to_say, job, launched, refuse_job
 
 
@@ -35,3 +39,11 @@ def test_commands_for_one_process_are_refused(capsys: pytest.CaptureFixture[str]
 @pytest.mark.usefixtures("under_torchrun")
 def test_what_cannot_be_found_out_is_said() -> None:
     assert is_first_to_say("there is no store")
+
+
+@pytest.mark.usefixtures("under_torchrun")
+def test_a_signal_that_comes_twice_asks_once() -> None:
+    with stop_requests() as request:
+        for _ in range(2):  # from a scheduler, and from torchrun
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert request.number == signal.SIGTERM
