@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "checks": set(),
     "__init__": set(),
+    "__main__": {"experiments"},
 }
 LEARNING = {"torch", "torchvision", "timm", "numpy", "sklearn", "scipy", "safetensors"}
 #: room -> the libraries that it may import; experiments may import anything

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import BlockAdapter, PromptPlan
+from cl_prompts.backbones.split_passes import dropout
 from cl_prompts.checks import in_range, whole_number
 
 
@@ -59,7 +60,7 @@ class Adapter(nn.Module):
         """Tokens (batch, n, dim) -> (batch, n, dim) in their type; computed in that of the weights,
         or as autocast says."""
         hidden = F.relu(self.down(tokens.to(self.down.weight.dtype)))
-        hidden = F.dropout(hidden, self.dropout, self.training)
+        hidden = dropout(hidden, self.dropout, training=self.training)
         return (self.scale * self.up(hidden)).to(tokens.dtype)
 
 

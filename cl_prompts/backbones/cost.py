@@ -6,6 +6,8 @@ The unit F is one plain forward pass of one image. The formulas depend on shapes
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from timm.models.vision_transformer import VisionTransformer
@@ -135,6 +137,15 @@ class PassCounter:
         self.images = 0
         self.blocks = 0
         self.macs = 0.0
+
+    @contextmanager
+    def standing_for(self, factor: float) -> Iterator[None]:
+        """Count what is done in this context so many times: the share of one rank for all."""
+        images, blocks, macs = self.images, self.blocks, self.macs
+        yield
+        self.images = images + round(factor * (self.images - images))
+        self.blocks = blocks + round(factor * (self.blocks - blocks))
+        self.macs = macs + factor * (self.macs - macs)
 
     def embed(self, batch: int) -> None:
         """Count the embedding of a batch of images."""

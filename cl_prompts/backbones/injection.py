@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import torch
 from timm.layers import Attention
 from timm.models.vision_transformer import Block
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import (
     attend,
@@ -63,6 +63,8 @@ class BlockAdapter(Protocol):
 
 class RoutedPrefix(Protocol):
     """A prefix whose rows a block chooses by its own queries.
+
+    Where it uses the parameters of a module, ``pool`` names that.
 
     Example:
         >>> class First:
@@ -169,14 +171,36 @@ class PromptPlan:
 
     def to(self, dtype: torch.dtype) -> PromptPlan:
         """The same prompts in another precision; functions stay as they are."""
+        return self.mapped(lambda values: values.to(dtype))
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> PromptPlan:
+        """The plan with each of its tensors changed, always in the same order; functions stay as
+        they are."""
         return replace(
             self,
-            prepended=None if self.prepended is None else self.prepended.to(dtype),
-            offset=None if self.offset is None else self.offset.to(dtype),
-            context={block: tokens.to(dtype) for block, tokens in self.context.items()},
-            prefix={block: (k.to(dtype), v.to(dtype)) for block, (k, v) in self.prefix.items()},
-            additive={block: (k.to(dtype), v.to(dtype)) for block, (k, v) in self.additive.items()},
+            prepended=None if self.prepended is None else change(self.prepended),
+            offset=None if self.offset is None else change(self.offset),
+            context={block: change(tokens) for block, tokens in self.context.items()},
+            prefix={block: (change(k), change(v)) for block, (k, v) in self.prefix.items()},
+            additive={block: (change(k), change(v)) for block, (k, v) in self.additive.items()},
         )
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors of the plan, in the order of :meth:`mapped`."""
+        found: list[Tensor] = []
+
+        def noted(values: Tensor) -> Tensor:
+            found.append(values)
+            return values
+
+        self.mapped(noted)
+        return found
+
+    def modules(self) -> list[nn.Module]:
+        """The modules whose parameters its functions use, each once."""
+        functions = [*self.adapter.values(), *self.gate.values(), *self.routed.values()]
+        used = [getattr(function, "pool", function) for function in functions]
+        return list(dict.fromkeys(module for module in used if isinstance(module, nn.Module)))
 
     def of_block(self, block: int) -> dict[str, Any]:
         """Arguments of :func:`run_block` for one block, by name."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from cl_prompts.backbones import ranks
 from cl_prompts.backbones.attention import project
 from cl_prompts.backbones.cost import PassCounter, ViTShape
 from cl_prompts.backbones.entry import Entry
 from cl_prompts.backbones.injection import PromptPlan, run_block
 from cl_prompts.backbones.normalisation import Normalisation
+from cl_prompts.backbones.split_passes import split
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 
@@ -127,7 +130,9 @@ class FrozenViT(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """RGB images (batch, 3, size, size) in [0, 1] -> tokens (batch, n_tokens, dim), the input
-        of block 0."""
+        of block 0. With several ranks, tokens of other ranks' images are zero."""
+        if ranks.together() and len(images):
+            return self._split(self.embed, [images], whole=False)
         x = ((images - self.mean) / self.std).to(PRECISIONS[self.precision])
         x = self.vit.patch_embed(x)
         # The one private name of timm used here: it covers every layout of prefix tokens.
@@ -140,6 +145,8 @@ class FrozenViT(nn.Module):
     def enter(self, tokens: Tensor, block: int = 0) -> Entry:
         """Run embedded tokens (batch, n, dim) up to the projection of ``block``: what passes whose
         prompts differ from there on can share."""
+        if ranks.together() and len(tokens):
+            return self._split_entry(tokens, block)
         tokens = self.blocks(tokens, stop=block)
         self.counter.project(len(tokens), tokens.shape[1])
         return Entry(block, tokens, project(self.vit.blocks[block], tokens))
@@ -173,6 +180,9 @@ class FrozenViT(nn.Module):
             TypeError: an entry behind the first prompted block, or ``prepended_only`` with additive
                 prompts.
         """
+        if ranks.together() and len(tokens):
+            asked = {"stop": stop, "class_only": class_only, "prepended_only": prepended_only}
+            return self._split_blocks(tokens, plan or PromptPlan(), entry, **asked)
         plan = (plan or PromptPlan()).to(tokens.dtype)
         stop = self.depth if stop is None else stop
         n_prepended = 0 if plan.prepended is None else plan.prepended.shape[1]
@@ -211,6 +221,51 @@ class FrozenViT(nn.Module):
             )
             projected = None
         return tokens
+
+    def _split(
+        self,
+        function: Callable[..., Tensor],
+        rows: list[Tensor],
+        shared: Sequence[Tensor] = (),
+        modules: Sequence[nn.Module] = (),
+        *,
+        whole: bool = True,
+    ) -> Tensor:
+        """Run one of the methods on this rank's rows."""
+        mine = [self.vit] if self.trainable else []
+        return split(
+            function, rows, shared, modules=[*mine, *modules], counter=self.counter, whole=whole
+        )
+
+    def _split_entry(self, tokens: Tensor, block: int) -> Entry:
+        """:meth:`enter` on this rank's rows."""
+
+        def run(own: Tensor) -> Tensor:
+            entry = self.enter(own, block)
+            return torch.cat([entry.tokens, entry.projected], dim=2)
+
+        both = self._split(run, [tokens], whole=False)
+        return Entry(block, both[..., : self.dim], both[..., self.dim :])
+
+    def _split_blocks(
+        self, tokens: Tensor, plan: PromptPlan, entry: Entry | None, **asked: Any
+    ) -> Tensor:
+        """:meth:`blocks` on this rank's rows."""
+        prompts = plan.tensors()
+        own = [len(values) == len(tokens) for values in prompts]
+        rows = [tokens, *([] if entry is None else [entry.tokens, entry.projected])]
+        n = len(rows)
+        rows += [values for values, is_own in zip(prompts, own, strict=True) if is_own]
+        shared = [values for values, is_own in zip(prompts, own, strict=True) if not is_own]
+
+        def run(*given: Tensor) -> Tensor:
+            of_rows, of_all = iter(given[n : len(rows)]), iter(given[len(rows) :])
+            order = iter(own)
+            mine = plan.mapped(lambda _: next(of_rows if next(order) else of_all))
+            begun = None if entry is None else Entry(entry.block, given[1], given[2])
+            return self.blocks(given[0], mine, entry=begun, **asked)
+
+        return self._split(run, rows, shared, plan.modules())
 
     def _with_offset(self, tokens: Tensor, offset: Tensor) -> Tensor:
         if offset.shape[1:] != tokens.shape[1:]:

@@ -18,6 +18,7 @@ from rich.table import Table
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments import files
+from cl_prompts.experiments.job import job
 from cl_prompts.experiments.recipe_files import recipe_label
 
 # Columns of the report that a terminal of 80 columns has no room for.
@@ -102,9 +103,20 @@ def validate(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run a recipe, or resume, and report."""
+    """Run a recipe, or resume, and report; under ``torchrun`` as one of several processes."""
     if (args.recipe is None) == (args.resume is None):
         raise InputError("give a recipe to run, or --resume FOLDER, and not both")
+    with job() as leads:
+        if leads:
+            _run(args)
+        else:
+            from cl_prompts.experiments.followers import follow
+
+            follow()
+
+
+def _run(args: argparse.Namespace) -> None:
+    from cl_prompts.experiments.followers import announce_end
     from cl_prompts.experiments.runner import resume, run_all
     from cl_prompts.experiments.settings import plan
 
@@ -121,6 +133,7 @@ def run(args: argparse.Namespace) -> None:
     try:
         for folder in folders:
             finished.append(folder)
+        announce_end()
     except (RunError, KeyboardInterrupt):
         if finished:  # what was finished before is not lost
             _conclude(finished, stem, console)

@@ -15,6 +15,7 @@ from cl_prompts.checks import short
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.actions import ACTIONS
 from cl_prompts.experiments.arguments import parsed
+from cl_prompts.experiments.job import is_first_to_say, refuse_job
 from cl_prompts.experiments.libraries import quieten_libraries
 
 #: errors of the system that say that a path is wrong
@@ -42,14 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parsed(arguments)
         args.command_line = "cl-prompts " + shlex.join(arguments)
+        refuse_job(args.action)
         with _silenced(getattr(args, "quiet", False)):
             ACTIONS[args.action](args)
         sys.stdout.flush()
     except InputError as error:
-        print(f"cl-prompts: {error}", file=sys.stderr)
+        _say(str(error))
         return 2
     except RunError as error:
-        print(f"cl-prompts: {error}", file=sys.stderr)
+        _say(str(error))
         return 1
     except BrokenPipeError:
         # Whoever reads the output has enough, as head does; nothing may be flushed at the exit.
@@ -59,12 +61,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A path that cannot be used is bad input; a disk that is full or broken is a fault.
         reason = error.strerror or error
         place = f"{short(error.filename)}: " if error.filename else ""
-        print(f"cl-prompts: {place}{reason}", file=sys.stderr)
+        _say(f"{place}{reason}")
         return 2 if error.errno in _OF_PATHS else 1
     except KeyboardInterrupt as error:
-        print(f"cl-prompts: {error or 'stopped'}", file=sys.stderr)
+        _say(str(error) or "stopped")
         return int(getattr(error, "exit_code", 130))
     return 0
+
+
+def _say(sentence: str) -> None:
+    """Print an error, once for all processes of a job."""
+    if is_first_to_say(sentence):
+        print(f"cl-prompts: {sentence}", file=sys.stderr)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from cl_prompts import __version__
+from cl_prompts.backbones import ranks
 from cl_prompts.backbones.devices import pick_device
 
 _PACKAGES = {
@@ -49,6 +50,7 @@ def environment(device: str, command: str) -> dict[str, Any]:
         **gpu,
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        **({"ranks": ranks.size()} if ranks.size() > 1 else {}),
     }
 
 

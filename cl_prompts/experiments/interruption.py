@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from cl_prompts.experiments.job import launched
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -44,7 +46,8 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Turn the first SIGINT, SIGTERM or SIGHUP into a request; a second one acts at once.
+    """Turn the first SIGINT, SIGTERM or SIGHUP into a request; a second one acts at once, but not
+    in a job of several processes: there ``torchrun`` passes on what the process may have had.
 
     A signal that is ignored, as SIGHUP under ``nohup``, stays so. Outside of the main thread, where
     signals cannot be handled, nothing is changed.
@@ -62,7 +65,8 @@ def stop_requests() -> Iterator[StopRequest]:
 
     def note(number: int, frame: FrameType | None) -> None:
         request.number = number
-        restore()
+        if not launched():
+            restore()
 
     for number in before:
         signal.signal(number, note)

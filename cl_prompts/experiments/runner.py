@@ -10,9 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.board import compared_settings
 from cl_prompts.experiments.building import Builder, Parts
+from cl_prompts.experiments.followers import announce, check_start
 from cl_prompts.experiments.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.interruption import Stopped, stop_requests
 from cl_prompts.experiments.plans import Plan, PlannedRun, describe, unfinished_plan
@@ -107,6 +109,7 @@ def complete(
         folder, settings = RunFolder.resume(run.folder)
         _continue(folder, settings, builder, watcher)
     else:
+        announce(run.folder, run.settings)
         parts = builder.build(run.settings)
         folder = RunFolder.create(run.folder, parts.settings, command, varied)
         execute(parts, folder, watcher=watcher)
@@ -117,6 +120,7 @@ def complete(
 
 def _continue(folder: RunFolder, settings: Settings, builder: Builder, watcher: Watcher) -> None:
     """Execute what is left of a run that was begun."""
+    announce(folder.path, settings)
     try:
         parts = builder.build(settings)
     except InputError:
@@ -130,6 +134,7 @@ def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
     run = TaskLoop(parts, folder)
     try:
         records = run.restore()
+        check_start(run)
     except BaseException:
         folder.close()  # no step was made: the folder stays as it is
         raise
@@ -151,7 +156,8 @@ def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
             tracker.show_stream(json.loads(parts.split.to_json()), names)
             run.train(tracker, request)
             if parts.data.multi_label:
-                tracker.show_examples(parts.strategy.model, parts.data.test, names)
+                with ranks.apart():
+                    tracker.show_examples(parts.strategy.model, parts.data.test, names)
             tracker.finish(
                 results_of(parts), compared_settings(parts.settings, folder.varied()), names
             )

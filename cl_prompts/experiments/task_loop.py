@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cl_prompts.backbones import ranks
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.building import Parts
 from cl_prompts.experiments.checkpointing import CheckpointClock
@@ -80,8 +81,12 @@ class TaskLoop:
         records: dict[str, Any] = state["records"]
         return records
 
-    def train(self, tracker: Tracker, request: StopRequest) -> None:
+    def train(self, tracker: Tracker | None, request: StopRequest) -> None:
         """Train on the tasks that are left; a strategy of the whole stream trains once.
+
+        Args:
+            tracker: of the records; None on ranks that keep none.
+            request: for an end.
 
         Raises:
             Stopped: the state is saved, as ``request`` asked for an end.
@@ -99,7 +104,7 @@ class TaskLoop:
             clock.saved(strategy.samples_seen, time.perf_counter() - start)
 
         def between_batches() -> None:
-            if request.number is not None or clock.due(strategy.samples_seen):
+            if self._agreed(request, due=clock.due(strategy.samples_seen)):
                 save()
             self._stop(request)
 
@@ -109,10 +114,17 @@ class TaskLoop:
             strategy.train(task, eval_streams=[], num_workers=workers)
             self.tasks_done += 1
             last = self.tasks_done == len(tasks) or request.number is not None
-            if last or clock.due_after_task(strategy.samples_seen, self.tasks_done):
+            due = last or clock.due_after_task(strategy.samples_seen, self.tasks_done)
+            if self._agreed(request, due=due):
                 save()
                 self.folder.export(strategy.model)
             self._stop(request)
+
+    def _agreed(self, request: StopRequest, *, due: bool = False) -> bool:
+        """Whether to save now, for the clock or an end; on all ranks, if it is so on one."""
+        number, saves = ranks.highest(request.number or 0, int(due))
+        request.number = number or None
+        return bool(number or saves)
 
     def _stop(self, request: StopRequest) -> None:
         if request.number is not None:
@@ -122,7 +134,7 @@ class TaskLoop:
                 request.number,
             )
 
-    def _save(self, tracker: Tracker) -> None:
+    def _save(self, tracker: Tracker | None) -> None:
         parts = self.parts
         counter = self._counter
         self.folder.save_checkpoint(
@@ -133,7 +145,7 @@ class TaskLoop:
                 "strategy": parts.strategy.state_dict(),
                 "anytime": parts.anytime.state_dict(),
                 "augmentation": parts.data.train.state_dict(),
-                "records": tracker.state_dict(),
+                "records": {} if tracker is None else tracker.state_dict(),
                 "torch": torch.get_rng_state(),
             }
         )

@@ -23,7 +23,7 @@ from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
 
-class Tracker(BaseSGDPlugin):
+class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
     """Writer of losses and evaluations to the run folder and TensorBoard, over samples seen.
 
     Args:
@@ -205,7 +205,7 @@ class Tracker(BaseSGDPlugin):
             self.board.add_scalar("loss/train", mean, self._samples)
 
 
-class ProgressLine(BaseSGDPlugin):
+class ProgressLine(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
     """Sender of a run's progress to whoever shows it: samples seen and current A_AUC.
 
     Args:

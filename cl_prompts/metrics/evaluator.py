@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.metrics import scattered
 from cl_prompts.metrics.continual import ClassAccuracy, Evaluation
 from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_results
 from cl_prompts.models.base import ContinualModel
@@ -97,6 +99,9 @@ class CachedEvaluator:
         counts = ClassAccuracy(len(seen), self.device)
         for rows, logits in self.logits(model, seen):
             counts.update(logits, self.targets[rows].to(self.device))
+        if ranks.together():
+            both = ranks.total(torch.stack([counts.correct, counts.total]))
+            counts.correct, counts.total = both.unbind()
         return counts
 
     def evaluate(
@@ -125,6 +130,8 @@ class CachedEvaluator:
         rows = torch.cat([r for r, _ in chunks]) if chunks else torch.zeros(0, dtype=torch.int64)
         empty = torch.zeros(0, len(seen))
         logits = torch.cat([values.cpu() for _, values in chunks]) if chunks else empty
+        if ranks.together():
+            rows, logits = scattered.all_rows(self.rows(seen), rows, logits)
         targets = self.targets[rows]
         ignored = None if self.ignored is None else self.ignored[rows]
         whole = multi_label_results(
@@ -142,6 +149,8 @@ class CachedEvaluator:
         """What later evaluations of this model need not compute again, and the work so far."""
         keys = model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
         valid = {k: part for k, part in self._cached.items() if keys.get(k) == part.version}
+        if ranks.together():
+            valid = {k: scattered.joined(valid[k]) for k in sorted(valid)}
         return {
             "images": self.images,
             "macs": self.macs,
@@ -160,19 +169,24 @@ class CachedEvaluator:
                 part = CachedPart(keys[name], len(self.targets), self.device)
                 part.known = known.clone()
                 part.values = values.to(self.device, copy=True)
+                if ranks.together():
+                    scattered.keep_own(part)
                 self._cached[name] = part
         if isinstance(model, ContinualModel):
             model.warm(list(state["warm"]))
 
     @torch.no_grad()
     def logits(self, model: nn.Module, seen: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """(rows, logits (batch, classes)) of the test images that count, in no particular order.
+        """(rows, logits (batch, classes)) of the test images that count, in no particular order;
+        with several ranks, of those that are this rank's.
 
         Single label: columns of unseen classes hold -inf.
         """
         seen, rows = seen.cpu(), self.rows(seen)
         self.images += len(rows)
-        before = _macs(model)
+        if ranks.together():
+            rows = rows[scattered.is_own(rows)]
+        before = scattered.counts_of(model)
         was_training = [m for m in model.modules() if m.training]
         model.eval()
         scores = (
@@ -190,11 +204,13 @@ class CachedEvaluator:
             )
         for module in was_training:
             module.training = True
-        self.macs += _macs(model) - before
+        self.macs += scattered.spent(model, before)
 
     def _foreign_scores(self, model: nn.Module, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         for batch, images in self._images(rows):
-            yield batch, model(images)
+            with ranks.apart():
+                logits = model(images)
+            yield batch, logits
 
     def _scores(self, model: ContinualModel, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """(rows, logits) in batches; rows of which the same parts are cached are batched
@@ -214,7 +230,9 @@ class CachedEvaluator:
             else:
                 batches = ((batch, None) for batch in mine.split(self.batch_size))
             for batch, images in batches:
-                out = model.run(images, {name: self._cached[name].values[batch] for name in have})
+                cached = {name: self._cached[name].values[batch] for name in have}
+                with ranks.apart():
+                    out = model.run(images, cached)
                 for name in out.cacheable.keys() & self._cached.keys() - set(have):
                     self._cached[name].put(batch, out.cacheable[name])
                 yield batch, out.logits
@@ -276,7 +294,3 @@ def _check_finite(rows: Tensor, logits: Tensor) -> None:
         f"the logits of test images {', '.join(map(str, where[:8]))}{more} are not finite: look at"
         " these images, at the data set's transforms, and at the learning rate"
     )
-
-
-def _macs(model: nn.Module) -> float:
-    return model.backbone.counter.macs if isinstance(model, ContinualModel) else 0.0

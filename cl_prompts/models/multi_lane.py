@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_prompts.backbones import ranks
+from cl_prompts.backbones.split_passes import split
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import at_least, one_of
 from cl_prompts.errors import InputError, unknown
@@ -227,14 +229,26 @@ class MultiLaneViT(ContinualModel):
             raise InputError(
                 f"lane {wrong[0]} does not exist: there are {self.n_lanes}, counted from 0"
             )
-        token = (self._literal if self.impl == "literal" else self._fused)(images, chosen)
+        formulation = self._literal if self.impl == "literal" else self._fused
+        token = formulation(images, chosen)
         self.lane_passes += len(images) * len(chosen)
         features = self.backbone.norm(token).float()
         return F.normalize(features, dim=-1, eps=1e-12) if self.pre_head_norm else features
 
     def _fused(self, images: Tensor, chosen: list[int]) -> Tensor:
         slots, prompts = self._tables(chosen)
-        token = algebra.lane_token(self.backbone).expand(len(images), len(chosen), -1)
+
+        def run(images: Tensor, *tables: Tensor) -> Tensor:
+            mine = dict(zip(prompts, tables[len(slots) :], strict=True))
+            return self._fused_blocks(images, tables[: len(slots)], mine)
+
+        return self._on_shares(run, images, [*slots, *prompts.values()])
+
+    def _fused_blocks(
+        self, images: Tensor, slots: Sequence[Tensor], prompts: Mapping[int, Tensor]
+    ) -> Tensor:
+        n_lanes = len(slots[0])
+        token = algebra.lane_token(self.backbone).expand(len(images), n_lanes, -1)
         stream = algebra.frozen_states(self.backbone, images)
         counter = self.backbone.counter
         for i, block in enumerate(self.backbone.vit.blocks):
@@ -242,12 +256,21 @@ class MultiLaneViT(ContinualModel):
             token = algebra.fused_lanes(block, token, state, slots[i], prompts.get(i))
             del state  # frees memory before the next block
             macs = counter.shape.fused_lane_macs(self.n_selectors, self._prompts_in(i))
-            counter.macs += len(images) * len(chosen) * macs
+            counter.macs += len(images) * n_lanes * macs
         return token
 
     def _literal(self, images: Tensor, chosen: list[int]) -> Tensor:
         selectors = self._selectors(chosen)
         prompts = self._prompts(chosen)
+
+        def run(images: Tensor, selectors: Tensor, *tables: Tensor) -> Tensor:
+            return self._literal_blocks(images, selectors, dict(zip(prompts, tables, strict=True)))
+
+        return self._on_shares(run, images, [selectors, *prompts.values()])
+
+    def _literal_blocks(
+        self, images: Tensor, selectors: Tensor, prompts: Mapping[int, Tensor]
+    ) -> Tensor:
         start = tokens = algebra.literal_start(self.backbone, selectors, len(images))
         stream = algebra.frozen_states(self.backbone, images)
         replace = self.drop_and_replace
@@ -263,8 +286,16 @@ class MultiLaneViT(ContinualModel):
             macs = counter.shape.literal_lane_macs(
                 self.n_selectors, self._prompts_in(i), summarise=look
             )
-            counter.macs += len(images) * len(chosen) * macs
+            counter.macs += len(images) * len(selectors) * macs
         return tokens[:, :, 0]
+
+    def _on_shares(
+        self, run: Callable[..., Tensor], images: Tensor, tables: list[Tensor]
+    ) -> Tensor:
+        """Run lanes on all images; with several ranks, each on its share."""
+        if not ranks.together() or not len(images):
+            return run(images, *tables)
+        return split(run, [images], tables, counter=self.backbone.counter)
 
     def _prompts_in(self, block: int) -> int:
         return self.prompt_length if block in self.prompted_blocks else 0

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import KeyValue, PromptPlan
+from cl_prompts.backbones.split_passes import own_rows, whole_rows
 from cl_prompts.checks import at_least, whole_number
 from cl_prompts.prompts.prefixes import check_prefix
 from cl_prompts.prompts.selectors import Selection
@@ -57,7 +58,8 @@ class BlockRouting:
         pool, i = self.pool, self.block
         keys, values = (p[i].to(queries.dtype) for p in (pool.keys, pool.values))
         # One score for all tokens: that of their mean query, class token included.
-        self.scores = torch.einsum("bhd,hed->bhe", queries.mean(dim=2), keys)
+        scores = torch.einsum("bhd,hed->bhe", queries.mean(dim=2), keys)
+        self.scores = whole_rows(scores)
         penalty = pool.penalty()[i].to(queries.dtype)
         self.for_choice = self.scores - penalty * _range(self.scores)
         order = torch.sort(self.for_choice.detach(), dim=-1, descending=True, stable=True).indices
@@ -66,9 +68,10 @@ class BlockRouting:
             pool.tally(i, self.scores)
         scale = keys.shape[-1] ** -0.5
         if pool.dense:
-            return scale * self.scores, values.expand(len(queries), -1, -1, -1)
-        chosen = values[torch.arange(len(keys), device=keys.device)[:, None], self.index]
-        return scale * self.scores.gather(-1, self.index), chosen
+            return scale * scores, values.expand(len(queries), -1, -1, -1)
+        index = own_rows(self.index)
+        chosen = values[torch.arange(len(keys), device=keys.device)[:, None], index]
+        return scale * scores.gather(-1, index), chosen
 
     def router_loss(self) -> Tensor:
         """Sum over heads and chosen experts of the cross-entropy that prefers them, over scores in

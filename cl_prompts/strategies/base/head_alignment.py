@@ -10,11 +10,13 @@ import torch
 from avalanche.benchmarks import CLExperience
 from torch import Tensor, nn
 
+from cl_prompts.backbones import ranks
 from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.experience import whole_of
+from cl_prompts.strategies.base.loaders import joined_batch
 from cl_prompts.strategies.base.prompt_averaging import PromptAveraging
 from cl_prompts.training.gaussian_alignment import (
     AlignmentOptimizer,
@@ -151,12 +153,10 @@ class HeadAlignment(PromptAveraging):
         data = whole_of(self.experience).dataset.eval()
         with torch.no_grad(), self._as_in_evaluation():
             for rows in torch.arange(len(data)).split(self.eval_mb_size):
-                items = [data[row] for row in rows.tolist()]
-                images, labels = (
-                    torch.stack([torch.as_tensor(item[i]) for item in items]).to(self.device)
-                    for i in (0, 1)
-                )
-                yield self.model.run(images), labels
+                items = [data[row] for row in rows[ranks.share(len(rows)).rows].tolist()]
+                read = [torch.stack([torch.as_tensor(item[i]) for item in items]) for i in (0, 1)]
+                images, labels = joined_batch(read, len(rows), self.device)
+                yield self.model.run(images.to(self.device)), labels.to(self.device)
 
     @contextmanager
     def _as_in_evaluation(self) -> Iterator[None]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from cl_prompts.backbones import ranks
 from cl_prompts.training.view_keys import Key, viewing
 
 KeyedRow = tuple[int, Key]
@@ -71,6 +72,9 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         """Stream position at which the next pass begins, or began where it leaves rows out."""
         self.recurring: RecurringViews | None = None
         """Views of the next pass that come again; None for new ones."""
+        self.shared = False
+        """Whether several ranks share each batch: this one yields its share, see
+        :func:`joined_batch`."""
 
     def __iter__(self) -> Iterator[list[KeyedRow]]:
         if self.generator is not None:
@@ -81,14 +85,37 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         for rows in left.split(self.batch_size) if len(left) else ():
             places = list(enumerate(rows.tolist(), position))
             for repetition in range(self.repeats):
+                mine = places[ranks.share(len(places)).rows] if self.shared else places
                 if self.recurring is None:
-                    yield [(row, (place, repetition)) for place, row in places]
+                    yield [(row, (place, repetition)) for place, row in mine]
                 else:
-                    yield [(row, self.recurring.key(row, repetition)) for _, row in places]
+                    yield [(row, self.recurring.key(row, repetition)) for _, row in mine]
             position += len(rows)
 
     def __len__(self) -> int:
         return self.repeats * -(-self.n // self.batch_size)
+
+
+def joined_batch(columns: Sequence[Tensor], n: int, device: Any = "cpu") -> list[Tensor]:
+    """The whole batch, from what each rank has read of it.
+
+    >>> joined_batch([torch.zeros(2, 3)], n=2)  # by this process alone
+    [tensor([[0., 0., 0.],
+            [0., 0., 0.]])]
+
+    Args:
+        columns: images and so on of this rank's rows (:attr:`Share.rows
+            <cl_prompts.backbones.ranks.Share.rows>`).
+        n: rows of the batch.
+        device: that images are sent from: the GPU's way is the faster one. Others stay on the CPU.
+    """
+    if not ranks.together():
+        return list(columns)
+    kept = ranks.share(n).kept
+    images, *others = (column[:kept] for column in columns)
+    if torch.device(device).type == "cpu":
+        return ranks.gathered([images, *others], n)
+    return ranks.gathered([images.to(device)], n) + ranks.gathered(others, n)
 
 
 class KeyedItems(Dataset[Any]):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import has_one_class
 from cl_prompts.losses.multi_label import multi_label_loss
@@ -21,7 +22,7 @@ from cl_prompts.strategies.base.experience import TaskPosition
 from cl_prompts.strategies.base.faults import blame, check_first_batch, check_weights
 from cl_prompts.strategies.base.hooks import MethodHooks
 from cl_prompts.strategies.base.labels import check_class_ids, classes_of
-from cl_prompts.strategies.base.loaders import RecurringViews
+from cl_prompts.strategies.base.loaders import RecurringViews, joined_batch
 from cl_prompts.strategies.base.template import StreamTemplate
 from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates
 
@@ -138,12 +139,14 @@ class StreamLoop(MethodHooks, StreamTemplate):
         for i, minibatch in enumerate(self.dataloader):
             if self._stop_training:
                 break
+            share = StreamShare(position, min(self.train_mb_size, n - position))
+            if self.batches is not None and self.batches.shared:
+                minibatch = joined_batch(minibatch, share.size, self.device)
             self._note_labels(minibatch)
             self.mbatch = minibatch
             self._unpack_minibatch()
             stream = self.mbatch
             repetition = i % loaded
-            share = StreamShare(position, min(self.train_mb_size, n - position))
             if i == 0:
                 check_first_batch(self.model, self.mb_x, self.mb_y)
             if repetition == 0:
@@ -274,6 +277,11 @@ class StreamLoop(MethodHooks, StreamTemplate):
             return
         self._next_period = (self.samples_seen // self.period + 1) * self.period
         self.finish_task()
+
+    def backward(self) -> None:
+        """Compute gradients, the same on all ranks."""
+        super().backward()
+        ranks.share_gradients(self.model)
 
     def optimizer_step(self) -> None:
         """Make the step; the slow heads follow the head."""

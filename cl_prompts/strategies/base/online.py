@@ -9,6 +9,7 @@ import torch
 from avalanche.benchmarks import CLExperience
 from avalanche.training.plugins.evaluation import default_evaluator
 
+from cl_prompts.backbones import ranks
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
@@ -146,9 +147,13 @@ class OnlineStrategy(StreamLoop, HeadSettings):
         self.take(settings)
         self.check_settings()
         self.device = pick_device(self.device)
+        if ranks.together():
+            self.check_ranks()
         model = self._given_or_built()
         evaluator = self.evaluator
-        if model.multi_label and evaluator is default_evaluator:
+        if evaluator is default_evaluator and ranks.rank():
+            evaluator = None  # Avalanche's loggers are for rank 0
+        elif evaluator is default_evaluator and model.multi_label:
             evaluator = multi_label_evaluator
         model.to(self.device)
         if self.compile:
@@ -209,6 +214,24 @@ class OnlineStrategy(StreamLoop, HeadSettings):
     def check_settings(self) -> None:
         """Hook: refuse settings that contradict each other; words and bounds are checked before."""
         self.check_class_mask(self.train_mb_size)
+
+    def check_ranks(self) -> None:
+        """Refuse what several processes that train one model cannot do."""
+        if self.compile:
+            raise InputError(
+                "compile=True is for one process, since ranks talk to each other within a pass:"
+                " leave it out, or start without torchrun"
+            )
+        if self.views_spill is not None:
+            raise InputError(
+                "views_spill is for one process, since all ranks would write the same files: leave"
+                " it out"
+            )
+        if self.device.type not in ("cpu", "cuda") or self.device.index is not None:
+            raise InputError(
+                f"device={self.device} is one device, and there are {ranks.size()} ranks: give"
+                " device=auto, cuda or cpu, and each takes its own"
+            )
 
     # ------------------------------------------------------------------ state
 

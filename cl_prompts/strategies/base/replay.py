@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError
-from cl_prompts.strategies.base.loaders import RecurringViews
+from cl_prompts.strategies.base.loaders import RecurringViews, joined_batch
 from cl_prompts.training.buffers import ReplayBuffer
 from cl_prompts.training.view_keys import Key, viewing
 
@@ -81,7 +82,8 @@ class Replay:
     ) -> tuple[list[Tensor], Tensor]:
         """Read the samples of (m, 2) references, stored or not, as :meth:`read` does."""
         items = []
-        for source, row in references.tolist():
+        n = len(references)
+        for source, row in references[ranks.share(n).rows].tolist():
             if self.views is None:
                 key: Key = (update, draw, source, row)
             else:
@@ -89,7 +91,7 @@ class Replay:
             with viewing(*key):
                 items.append(self._sources[source][row])
         columns = [torch.stack(list(map(torch.as_tensor, c))) for c in zip(*items, strict=True)]
-        return columns, torch.stack(
+        return joined_batch(columns, n), torch.stack(
             [self._annotated[source] for source in references[:, 0].tolist()]
         )
 

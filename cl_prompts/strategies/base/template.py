@@ -14,6 +14,7 @@ from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch.utils.data import DataLoader
 
+from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.base.experience import check_order, mark_of
@@ -95,9 +96,11 @@ class StreamTemplate(SupervisedTemplate):
             raise unknown("loader argument", wrong[0], LOADER_ARGUMENTS)
         data = self.adapted_dataset
         order = self.shuffler if shuffle else None
+        batches = RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order)
+        batches.shared = ranks.together()
         self.dataloader = DataLoader(
             KeyedItems(data),
-            batch_sampler=RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order),
+            batch_sampler=batches,
             num_workers=num_workers,
             pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
             collate_fn=getattr(data, "collate_fn", None),

@@ -28,7 +28,7 @@ from cl_prompts.strategies.plugins.multi_label_metrics import refuse_accuracy
 Listener = Callable[[str, Evaluation], None]
 
 
-class AnytimeEvaluation(BaseSGDPlugin):
+class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
     """Evaluation every ``every`` stream samples, and after each task, on the classes seen so far.
 
     Works with the strategies of this package and with ordinary ones (Naive, Replay, ...): classes

@@ -9,6 +9,7 @@ import torch
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin
 
+from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import MVP, LinearProbe
 from tests.toys import (
@@ -70,3 +71,19 @@ def test_single_label_metrics_are_refused_and_the_default_ones_measure_map() -> 
     bench = benchmark("mlcil")
     strategy.train(bench.train_stream[0], eval_streams=[])
     assert any("MeanAP" in name for name in strategy.eval(bench.test_stream[0]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"compile": True}, "compile=True is for one process"),
+        ({"views": 1, "views_spill": "there"}, "views_spill is for one process"),
+        ({"device": torch.device("cpu", 0)}, "device=cpu:0 is one device, and there are 2 ranks"),
+    ],
+)
+def test_what_several_ranks_cannot_do_is_refused(
+    settings: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    with pytest.raises(InputError, match=sentence):
+        make("er", **settings)

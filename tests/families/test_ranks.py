@@ -1,0 +1,78 @@
+"""Two processes compute what one does, for every strategy: one job for all of them."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.experiments.cli import main
+from tests.experiments.commands import rows, run, summary
+from tests.families.two_ranks import KINDS, RUN, trained, work
+
+#: greatest difference of a weight, besides the rounding of numbers greater than 1
+BOUND = 1e-5
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of what the two processes have left."""
+    folder = tmp_path_factory.mktemp("job")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    # Forks, which need not import everything again.
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=work, args=(rank, port, folder)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(900)
+    said = "\n".join((folder / f"said{rank}").read_text() for rank in range(2))
+    assert [process.exitcode for process in processes] == [0, 0], said
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(job: Path) -> list[dict[str, dict[str, Any]]]:
+    """What each rank has trained."""
+    return [torch.load(job / f"rank{i}.pt", weights_only=True) for i in range(2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_ranks_compute_what_one_process_does(
+    kind: str, found: list[dict[str, dict[str, Any]]]
+) -> None:
+    one, first, second = trained(kind), found[0][kind], found[1][kind]
+    for name, value in one["weights"].items():
+        torch.testing.assert_close(
+            first["weights"][name], value, rtol=1e-5, atol=BOUND, msg=f"{kind}: {name}"
+        )
+        assert torch.equal(first["weights"][name], second["weights"][name]), name
+    for name in ("accuracies", "updates", "passes"):
+        assert first[name] == second[name] == one[name], name
+    assert torch.equal(first["buffer"], one["buffer"])
+    torch.testing.assert_close(first["by_class"], one["by_class"], equal_nan=True)
+    assert first["cached"].keys() == one["cached"].keys()
+    for name, values in one["cached"].items():
+        torch.testing.assert_close(first["cached"][name], values, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.slow
+def test_a_run_is_written_once_stops_as_one_and_goes_on_alone(job: Path, tmp_path: Path) -> None:
+    assert [(job / f"codes{i}").read_text() for i in range(2)] == ["[143, 143]"] * 2
+    (folder,) = (job / "runs" / "digits" / "mvp").iterdir()
+    assert summary(folder)["status"] == "interrupted"
+    assert json.loads((folder / "environment.json").read_text())["ranks"] == 2
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    _, (alone,) = run(tmp_path, *RUN, "strategy=mvp")
+    assert [row[:3] for row in rows(folder)] == [row[:3] for row in rows(alone)]
+    ours, theirs = summary(folder), summary(alone)
+    assert ours["results"] == pytest.approx(theirs["results"])
+    assert ours["forward_passes"] == pytest.approx(theirs["forward_passes"])

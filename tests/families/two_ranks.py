@@ -1,0 +1,119 @@
+"""A job of two processes for :mod:`tests.families.test_ranks`, and what one does instead."""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cl_prompts.backbones import ranks
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.tracking import ProgressLine
+from cl_prompts.strategies import AnytimeEvaluation
+from tests.families.test_workers import augmented
+from tests.toys import ALL, TABLE, cls_of, make, weights
+
+#: what the rows of the table do not show: statistics of the head's input, teachers, prompts that
+#: are written otherwise, images that are read by other ways, all weights trained
+KINDS = (
+    *TABLE,
+    "mvp_r_whitened",
+    "dual_prompt_written",
+    "vq_prompt_regulated",
+    "rainbow_chosen",
+    "clib_tuned",
+)
+#: updates on each of three or four batches: at least 20 in all
+UPDATES = 7
+RUN = ("digits", "classes=4", "n_tasks=2", "every=60", "online_iter=1", "seed=3")
+
+
+def trained(kind: str) -> dict[str, Any]:
+    """What a strategy has learned after a short stream, and what its evaluations found."""
+    options = ALL[kind].options
+    scenario = "class_incremental" if "boundaries" in options else "si_blurry"
+    if kind in ("multi_label_ridge", "l3a"):
+        scenario = "si_blurry_multi_label"
+    # The last two of three tasks, of 8 and 32 images, or of 16 each: the last batch of a task has
+    # one row, for one rank.
+    batch = 31 if scenario == "si_blurry" else 15
+    benchmark, test = augmented(scenario)
+    anytime = AnytimeEvaluation(test, every=None)
+    changes: dict[str, Any] = {"train_mb_size": batch, "plugins": [anytime]}
+    if not cls_of(kind).whole_stream and ALL[kind].learns != "prototypes":
+        changes["online_iter"] = UPDATES
+    strategy = make(kind, scenario, **changes)
+    if strategy.model.backbone.trainable:
+        # Adam blows up the rounding of gradients that are zero but for it, as of the keys' bias.
+        everything = [p for p in strategy.model.parameters() if p.requires_grad]
+        strategy.optimizer = torch.optim.SGD([{"params": everything}], 1e-2)
+    stream = list(benchmark.train_stream)[1:]
+    for part in [stream] if strategy.whole_stream else stream:
+        strategy.train(part, eval_streams=[])
+    points = anytime.curve.points()
+    return {
+        "weights": weights(strategy),
+        "buffer": strategy.buffer.slots.clone(),
+        "updates": strategy.updates,
+        "accuracies": [(p.samples_seen, p.accuracy) for p in points],
+        "by_class": torch.stack([p.by_class for p in points]),
+        "cached": cached(anytime.state_dict()["evaluator"]),
+        "passes": strategy.model.backbone.counter.blocks,
+    }
+
+
+def cached(state: dict[str, Any]) -> dict[str, Any]:
+    """What an evaluator has cached, of all ranks together."""
+    return {name: values[known] for name, (known, values) in state["cached"].items()}
+
+
+def stop_at(samples: int) -> None:
+    """Let this process be asked to stop, once, when a run has seen so many samples."""
+    advance = ProgressLine.after_training_iteration
+    left = [samples]
+
+    def after_training_iteration(self: ProgressLine, strategy: Any, **kwargs: Any) -> None:
+        advance(self, strategy, **kwargs)
+        if left and strategy.samples_seen >= left[0]:
+            left.clear()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    ProgressLine.after_training_iteration = after_training_iteration  # type: ignore[method-assign]
+
+
+def run(out: Path, *more: str) -> int:
+    """Exit code of a run through the command line."""
+    return main(["run", *RUN, *more, "--out", str(out), "--quiet"])
+
+
+def work(rank: int, port: int, folder: Path) -> None:
+    """What each process of the job does, told what it is as ``torchrun`` does it."""
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in told.items()})
+    os.environ["MASTER_ADDR"] = "localhost"
+    with (folder / f"said{rank}").open("w") as out, redirect_stdout(out), redirect_stderr(out):
+        try:
+            _work(folder)
+        except BaseException:
+            traceback.print_exc()
+            raise
+
+
+def _work(folder: Path) -> None:
+    torch.set_num_threads(1)
+    ranks.start()
+    mine = str(ranks.rank())
+    torch.save({kind: trained(kind) for kind in KINDS}, folder / f"rank{mine}.pt")
+    out = folder / "runs"
+    # Asked of rank 0, which draws progress, and obeyed by both.
+    stop_at(100)
+    codes = [run(out, "strategy=mvp")]
+    stop_at(250)
+    codes.append(main(["run", "--resume", *map(str, out.glob("digits/mvp/*")), "--quiet"]))
+    (folder / f"codes{mine}").write_text(repr(codes))
+    ranks.leave()
