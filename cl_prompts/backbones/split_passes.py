@@ -75,7 +75,7 @@ def whole_rows(own: Tensor) -> Tensor:
     >>> whole_rows(torch.zeros(2, 3)).shape
     torch.Size([2, 3])
     """
-    share = _INSIDE.get()
+    share = _share_inside()
     return own if share is None else _Gather.apply(share, own[: share.kept])
 
 
@@ -85,7 +85,7 @@ def own_rows(whole: Tensor) -> Tensor:
     >>> own_rows(torch.zeros(2, 3)).shape
     torch.Size([2, 3])
     """
-    share = _INSIDE.get()
+    share = _share_inside()
     return whole if share is None else whole[share.rows]
 
 
@@ -96,10 +96,16 @@ def dropout(own: Tensor, p: float, *, training: bool) -> Tensor:
     >>> dropout(torch.ones(2), 0.5, training=False)
     tensor([1., 1.])
     """
-    share = _INSIDE.get()
+    share = _share_inside()
     if share is None or not training:
         return F.dropout(own, p, training)
     return own * F.dropout(own.new_ones(share.n, *own.shape[1:]), p)[share.rows]
+
+
+def _share_inside() -> Share | None:
+    """This rank's share of the split pass; None outside of any."""
+    # torch.compile does not trace context variables, and is never on with several ranks.
+    return _INSIDE.get() if ranks.size() > 1 else None
 
 
 @contextmanager

@@ -51,5 +51,6 @@ def first_prompted(pools: Iterable[nn.Module]) -> int:
         >>> first_prompted([late]), first_prompted([late, PrependedTokenPool(10, 5, 16)])
         (2, 0)
     """
-    firsts = (min(getattr(pool, "blocks", (0,)), default=sys.maxsize) for pool in pools)
-    return min(firsts, default=0)
+    # Without defaults of min, which torch.compile does not trace.
+    firsts = [min((*getattr(pool, "blocks", (0,)), sys.maxsize)) for pool in pools]
+    return min(firsts) if firsts else 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cl_prompts.experiments.report import write_report
 from cl_prompts.experiments.run_folder import KEYS_FILE
 from cl_prompts.experiments.runs import collect
 from cl_prompts.experiments.series import (
@@ -60,6 +61,7 @@ def test_a_run_without_prompts_or_buffer_has_none_of_it(tmp_path: Path, pages: N
     assert found.summary["forward_passes"]["train"] < 1
     board = EventAccumulator(str(folder)).Reload()
     assert [event.value for event in board.Scalars("cost/trainable_parameters")] == [0, 0, 0]
+    write_report([folder], tmp_path / "page.html", figures=True)
     drawn = {file.stem for file in tmp_path.rglob("*.png")}
     assert drawn
     assert not any(name.endswith(("usage", "keys", "buffer")) for name in drawn)
