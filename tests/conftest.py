@@ -63,6 +63,7 @@ QUICK = {
 }
 #: files with the longest tests, which are begun first, so that no process waits for another
 LONG = (
+    "families/test_ranks.py",
     "families/test_second_device.py",
     "experiments/test_soak.py",
     "experiments/test_runner.py",
@@ -140,7 +141,7 @@ def kind_of(item: pytest.Item) -> str | None:
 def group_of(item: pytest.Item) -> str:
     """Tests of a group run in one process, and share what it made for one of them."""
     file = file_of(item)
-    if file.startswith("families/") and isinstance(kind_of(item), str):
+    if file.startswith("families/") and file not in LONG and isinstance(kind_of(item), str):
         return str(kind_of(item))
     if SHARED & set(getattr(item, "fixturenames", ())):
         return "shared runs"

@@ -104,8 +104,8 @@ def dropout(own: Tensor, p: float, *, training: bool) -> Tensor:
 
 def _share_inside() -> Share | None:
     """This rank's share of the split pass; None outside of any."""
-    # torch.compile does not trace context variables, and is never on with several ranks.
-    return _INSIDE.get() if ranks.size() > 1 else None
+    # Compiled passes, whose tracing knows no context variables, are never split.
+    return None if torch.compiler.is_compiling() else _INSIDE.get()
 
 
 @contextmanager
