@@ -144,7 +144,14 @@ def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
         start = parts.strategy.samples_seen
         names = list(parts.data.classes)
         n_tasks = 1 if parts.strategy.whole_stream else parts.split.n_tasks
-        tracker = Tracker(folder, parts.anytime, start=start, total=run.total, n_tasks=n_tasks)
+        tracker = Tracker(
+            folder,
+            parts.anytime,
+            start=start,
+            total=run.total,
+            n_tasks=n_tasks,
+            batch_size=parts.strategy.train_mb_size,
+        )
         if records is not None:
             tracker.load_state_dict(records, parts.strategy.device)
         line = ProgressLine(run.total, parts.anytime, watcher)

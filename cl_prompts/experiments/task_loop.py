@@ -38,6 +38,7 @@ class TaskLoop:
         self.folder = folder
         self._identity: dict[str, Any] = {}
         self.tasks_done = 0
+        self._stopping: int | None = None
         self.total = parts.strategy.train_epochs * _stream_length(parts)
         self._counter = parts.strategy.model.backbone.counter
         self._counter.reset()
@@ -106,7 +107,7 @@ class TaskLoop:
         def between_batches() -> None:
             if self._agreed(request, due=clock.due(strategy.samples_seen)):
                 save()
-            self._stop(request)
+            self._stop()
 
         strategy.between_batches = between_batches
         workers = self.parts.settings.num_workers
@@ -118,20 +119,21 @@ class TaskLoop:
             if self._agreed(request, due=due):
                 save()
                 self.folder.export(strategy.model)
-            self._stop(request)
+            self._stop()
 
     def _agreed(self, request: StopRequest, *, due: bool = False) -> bool:
         """Whether to save now, for the clock or an end; on all ranks, if it is so on one."""
         number, saves = ranks.highest(request.number or 0, int(due))
-        request.number = number or None
+        self._stopping = number or None
         return bool(number or saves)
 
-    def _stop(self, request: StopRequest) -> None:
-        if request.number is not None:
+    def _stop(self) -> None:
+        """End here if that was agreed; a signal that came since then is for the next time."""
+        if self._stopping is not None:
             raise Stopped(
                 f"stopped after {self.parts.strategy.samples_seen} samples; continue with:"
                 f" cl-prompts run --resume {self.folder.path}",
-                request.number,
+                self._stopping,
             )
 
     def _save(self, tracker: Tracker | None) -> None:

@@ -33,6 +33,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         total: stream samples of the whole run, epochs included.
         n_tasks: tasks of the run; of many only some are written in detail
             (:mod:`~cl_prompts.experiments.detail`).
+        batch_size: stream samples between two batch boundaries, at which evaluations happen.
     """
 
     LOSS_EVERY = 10  # stream batches between two loss values, each the mean over that interval
@@ -45,6 +46,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         start: int = 0,
         total: int,
         n_tasks: int,
+        batch_size: int = 1,
     ) -> None:
         """Open TensorBoard and listen to the evaluations."""
         super().__init__()
@@ -52,7 +54,9 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         self.anytime = anytime
         self.board = SummaryWriter(str(folder.path), purge_step=start + 1 if start else None)
         anytime.listeners.append(self.on_evaluation)
-        self.expected = {"anytime": total // (anytime.every or total), "task_end": n_tasks}
+        self.total = total
+        every = max(anytime.every or total, batch_size)
+        self.expected = {"anytime": total // every, "task_end": n_tasks}
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
         self.inside = Inside(folder, self.board, anytime.evaluator)
         if not start:
@@ -95,7 +99,8 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         name = f"{kind}_{self.measure}"
         rows = [(samples, name, "seen", evaluation.accuracy)]
         done = self.anytime.curve.anytime if kind == "anytime" else self.anytime.curve.task_ends
-        detailed = in_detail(len(done), self.expected[kind])
+        last = samples >= self.total
+        detailed = last or in_detail(len(done), self.expected[kind])
         if detailed:
             rows += _rows(samples, name, "class", evaluation.by_class.tolist())
         self.board.add_scalar(f"{self.measure}/{kind}", evaluation.accuracy, samples)

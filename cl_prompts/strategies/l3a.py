@@ -59,10 +59,11 @@ class L3A(MultiLabelRidgeProbe):
 
     def start_task(self, classes: Tensor) -> None:
         """Count the labels of an announced task."""
+        labels = [torch.as_tensor(label) for label in whole_of(self.experience).dataset.targets]
+        if not labels:  # an empty task
+            return
         head = self.model.head
-        targets = torch.stack(
-            [torch.as_tensor(label) for label in whole_of(self.experience).dataset.targets]
-        )
+        targets = torch.stack(labels)
         head.count_labels(head.multi_hot(targets.to(self.device)), self._annotated(classes))
 
     def after_step(self, output: Output, batch: Batch) -> None:

@@ -21,9 +21,25 @@ from cl_prompts.metrics.curve import Curve, Evaluation
 @pytest.mark.parametrize("expected", [1, 7, 199, 200, 201, 399, 1000, 12_345])
 def test_at_most_so_many_evaluations_are_written_in_detail_and_the_last_is(expected: int) -> None:
     chosen = [n for n in range(1, expected + 1) if in_detail(n, expected)]
-    assert min(expected, DETAILED // 2) <= len(chosen) <= DETAILED + 1
+    assert len(chosen) == min(expected, DETAILED)
     assert chosen[-1] == expected
-    assert len(chosen) == expected or expected > DETAILED
+
+
+def test_evaluations_are_counted_by_batches_and_the_end_is_in_detail(tmp_path: Path) -> None:
+    rows: list[Any] = []
+    evaluator = SimpleNamespace(multi_label=False, macs=0.0, images=0)
+    curve = Curve()
+    anytime: Any = SimpleNamespace(
+        listeners=[], evaluator=evaluator, every=1, curve=curve, new_classes=[], a_auc=0.5
+    )
+    kept: Any = SimpleNamespace(path=tmp_path, add_metrics=rows.extend)
+    tracker = Tracker(kept, anytime, total=10_000, n_tasks=1, batch_size=20)
+    assert tracker.expected["anytime"] == 500
+    curve.anytime += [Evaluation(20, 0.5, torch.ones(2, dtype=torch.float64))] * 2
+    for samples in (60, 10_000):  # the second of 500 is not in detail, wherever the end is
+        tracker.on_evaluation("anytime", Evaluation(samples, 0.5, curve.anytime[0].by_class))
+    tracker.close()
+    assert [row[0] for row in rows if row[2].startswith("class")] == [10_000] * 2
 
 
 @pytest.fixture

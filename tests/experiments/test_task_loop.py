@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
+import pytest
+
+from cl_prompts.backbones import ranks
 from cl_prompts.experiments.building import Builder
+from cl_prompts.experiments.interruption import Stopped, StopRequest
 from cl_prompts.experiments.run_folder import RunFolder
 from cl_prompts.experiments.settings import plan
 from cl_prompts.experiments.task_loop import TaskLoop
@@ -35,3 +40,24 @@ def test_the_end_of_a_run_is_told_and_written(tmp_path: Path) -> None:
     written = summary(folder.path)
     assert (written["status"], written["error"]) == ("failed", "the sky fell")
     assert loop.macs()["evaluated"] == 0
+
+
+def test_a_signal_that_comes_during_the_exchange_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    folder = RunFolder.create(tmp_path / "run", settings, "")
+    loop = TaskLoop(Builder().build(settings), folder)
+    folder.close()
+    request = StopRequest()
+
+    def exchange(*numbers: int) -> list[int]:
+        request.number = signal.SIGTERM
+        return list(numbers)
+
+    monkeypatch.setattr(ranks, "highest", exchange)
+    assert not loop._agreed(request)
+    loop._stop()  # nothing was agreed: the other ranks go on, too
+    assert loop._agreed(request)
+    with pytest.raises(Stopped, match="stopped after 0 samples"):
+        loop._stop()

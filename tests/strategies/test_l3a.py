@@ -108,3 +108,20 @@ def test_mini_experiences_of_a_task_count_its_labels_once() -> None:
 def test_without_pseudo_labels_nothing_is_settled(pseudo: float | None) -> None:
     strategy = fit(make("l3a", "mlcil", pseudo=pseudo), experiences("mlcil"))
     assert hasattr(strategy.model.head, "settled") == (pseudo is not None)
+
+
+def test_an_empty_task_counts_no_labels() -> None:
+    labels = torch.tensor([0, 1, 0, 1])
+    strategy = L3A(
+        backbone=tiny_vit(embed_dim=12),
+        n_classes=2,
+        width=5,
+        train_mb_size=2,
+        multi_label=False,
+        boundaries=True,
+        evaluator=None,
+        device="cpu",
+    )
+    give(strategy, torch.randn(4, 12, generator=torch.Generator().manual_seed(0)))
+    fit(strategy, stream_of([labels[:0], labels]))
+    assert strategy.model.head.count.tolist() == [2, 2]

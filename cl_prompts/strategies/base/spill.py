@@ -144,7 +144,9 @@ class Spill:
         self._needed: set[Path] = set()
         self._retired: dict[Path, int] = {}
         self._own: set[Path] = set()
-        self._end = weakref.finalize(self, _remove_all, self._own)
+        self._loose: set[Path] = set()
+        """Own files that no state tells of: they go with the process, however that ends."""
+        self._end = weakref.finalize(self, _remove_all, self._loose)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Spill:
         """A spill without files, for a copy of the strategy."""
@@ -175,6 +177,7 @@ class Spill:
                 " room and resume the run, or start it again without views_spill"
             ) from error
         self._own.add(path)
+        self._find_loose()
         self.bytes += size
         return SpilledPart(version, n, width, path)
 
@@ -188,6 +191,11 @@ class Spill:
         elif part.path in self._own:
             self._own.discard(part.path)
             part.path.unlink(missing_ok=True)
+        self._find_loose()
+
+    def _find_loose(self) -> None:
+        self._loose.clear()
+        self._loose |= self._own - self._needed - self._retired.keys()
 
     def state_dict(self, parts: dict[str, SpilledPart]) -> dict[str, Any]:
         """Records of the parts in use, whose files now outlive this process."""
@@ -200,8 +208,7 @@ class Spill:
                 path.unlink(missing_ok=True)
         records = {at: part.record() for at, part in parts.items()}
         self._needed = {part.path for part in parts.values()}
-        if self._needed or self._retired:
-            self._end.detach()
+        self._find_loose()
         return {
             "bytes": self.bytes,
             "parts": records,
@@ -214,7 +221,7 @@ class Spill:
         self._needed = {Path(record["path"]) for record in state["parts"].values()}
         self._retired = {Path(path): int(states) for path, states in state["retired"]}
         self._own |= self._needed | self._retired.keys()
-        self._end.detach()
+        self._find_loose()
 
     def close(self) -> None:
         """Remove all files: no state is needed any more."""

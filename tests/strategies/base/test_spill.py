@@ -117,6 +117,16 @@ def test_files_go_with_the_strategy(tmp_path: Path) -> None:
     assert not files(tmp_path)
 
 
+def test_files_that_no_state_tells_of_go_with_the_strategy(tmp_path: Path) -> None:
+    spill = Spill(str(tmp_path))
+    told = spill.part(0, 2, 3)
+    spill.state_dict({"told": told})
+    spill.part(1, 2, 3)
+    assert len(files(tmp_path)) == 2
+    del spill
+    assert files(tmp_path) == [told.path]
+
+
 def test_a_full_disk_is_told_before_anything_is_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
