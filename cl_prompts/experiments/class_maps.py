@@ -27,7 +27,7 @@ def class_map(run: Run, alt: str) -> View:
     """What the template draws of the anytime values of each class.
 
     Args:
-        run: with an anytime curve.
+        run: with an anytime curve that was written by class.
         alt: alternative text.
     """
     points, values = class_matrix(run)
@@ -77,6 +77,8 @@ def _png(edges: Floats, values: Floats) -> str:
 def in_words(run: Run) -> str:
     """What the image shows, with numbers."""
     points, values = class_matrix(run)
+    if not points:
+        return "no class was measured"
     names = run.summary.get("class_names") or [str(c) for c in range(len(values))]
     final = values[:, -1]
     known = np.flatnonzero(~np.isnan(final))

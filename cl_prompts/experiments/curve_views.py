@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cl_prompts.experiments import pictures
@@ -21,6 +21,7 @@ from cl_prompts.experiments.paired_curves import (
 from cl_prompts.experiments.pictures.curves import MAX_SPREADS, Curve
 from cl_prompts.experiments.results import Section
 from cl_prompts.experiments.runs import title_of
+from cl_prompts.experiments.series import stream_ends_of
 
 _TOLD = 6  # curves that an alternative text tells one by one
 _SAW_ALL = " Dotted: final {} of a reference that saw all data at once."
@@ -40,10 +41,10 @@ def curve_charts(section: Section, styles: Styles, reference: str, gallery: Gall
     """
     measure = "mAP" if section.multi_label else "accuracy"
     found = []
-    anytime = anytime_curves(section)
+    anytime, apart = _with_mean(anytime_curves(section))
     if anytime:
         title = f"{title_of(measure)} at any time"
-        found.append(_view(section, anytime, styles, reference, title, over_tasks=False))
+        found.append(_view(section, anytime, styles, reference, title, apart, over_tasks=False))
         gallery.add_file(
             f"{section.title}-curves",
             lambda: pictures.curve_figure(
@@ -52,12 +53,18 @@ def curve_charts(section: Section, styles: Styles, reference: str, gallery: Gall
                 references=final_levels(section),
                 styles=styles,
                 measure=measure,
+                xlabel=_samples(section),
             ),
         )
-    by_task = task_curves(section)
+    by_task, split = _with_mean(task_curves(section))
     if by_task and (section.multi_label or not anytime):
         title = f"{title_of(measure)} after each task"
-        found.append(_view(section, by_task, styles, reference, title, over_tasks=True))
+        view = _view(section, by_task, styles, reference, title, split, over_tasks=True)
+        if apart and not anytime:
+            view["captions"].append(
+                f"No curves over samples: seeds share no evaluation point ({', '.join(apart)})."
+            )
+        found.append(view)
         values = {
             label: [[y for _, y in curve] for curve in seeds.values()]
             for label, seeds in by_task.items()
@@ -85,9 +92,22 @@ def _lists(curves: Mapping[str, Mapping[Any, Curve]]) -> dict[str, list[Curve]]:
     return {label: list(seeds.values()) for label, seeds in curves.items()}
 
 
+def _with_mean(
+    curves: Mapping[str, Mapping[Any, Curve]],
+) -> tuple[dict[str, Mapping[Any, Curve]], list[str]]:
+    """Rows whose seeds share points, and labels of the others, which have no mean to draw."""
+    shown = {label: seeds for label, seeds in curves.items() if mean_band(seeds) is not None}
+    return shown, [label for label in curves if label not in shown]
+
+
+def _samples(section: Section) -> str:
+    """Name of the axis of samples."""
+    return "samples of the stream (images)" if repeating_rows(section) else "samples seen (images)"
+
+
 def _common_ends(section: Section) -> list[int]:
     """Samples at the task ends where all streams agree in them, or nothing."""
-    ends = [run.summary["task_ends"] for run in section.runs if not run.whole_stream]
+    ends = [stream_ends_of(run) for run in section.runs if not run.whole_stream]
     return ends[0] if ends and all(found == ends[0] for found in ends) else []
 
 
@@ -97,10 +117,11 @@ def _view(
     styles: Styles,
     reference: str,
     title: str,
+    apart: Sequence[str],
     *,
     over_tasks: bool,
 ) -> View:
-    """The chart of one kind of curves, and what to say of it."""
+    """The chart of one kind of curves, and what to say of it; rows ``apart`` are left out."""
     measure = "mAP" if section.multi_label else "accuracy"
     levels = final_levels(section)
     means = {label: mean_band(seeds) for label, seeds in curves.items()}
@@ -108,9 +129,7 @@ def _view(
     finals = {label: float(band.middle[-1]) for label, band in bands.items()} | levels
     order = sorted(finals, key=lambda label: (-finals[label], label))
     repeating = [] if over_tasks else repeating_rows(section)
-    xlabel = "samples of the stream (images)" if repeating else "samples seen (images)"
-    if over_tasks:
-        xlabel = "after task"
+    xlabel = "after task" if over_tasks else _samples(section)
     ends = [] if over_tasks else _common_ends(section)
     axes: dict[str, Any] = {"xlabel": xlabel, "lines": ends, "tasks": over_tasks}
     words = f"{section.title}: {title}"
@@ -144,6 +163,8 @@ def _view(
             )
         )
     captions.append(_pairing(curves, gaps, reference))
+    if apart:
+        captions.append(f"Not drawn, seeds share no evaluation point: {', '.join(apart)}.")
     if repeating:
         captions.append(
             f"{', '.join(repeating)}: seen in several epochs; points are drawn where their task is"
@@ -207,6 +228,8 @@ def _pairing(
     """What the second plot shows, or why there is none."""
     if not reference:
         return "One strategy: there is nothing to take differences to."
+    if reference not in curves:
+        return f"No differences to {reference}: it has no mean curve here."
     if not gaps:
         return f"No differences to {reference}: no strategy shares a seed with it."
     said = (

@@ -58,6 +58,8 @@ def _class_pictures(run: Run) -> Iterator[RunPicture]:
     measure = "average precision" if run.multi_label else "accuracy"
     names = run.summary.get("class_names")
     points, matrix = class_matrix(run)
+    if not points:
+        return
     if curve_of(run):
         yield RunPicture(
             "classes",

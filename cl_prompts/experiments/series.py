@@ -30,12 +30,23 @@ def stream_curve_of(run: Run) -> list[tuple[float, float]]:
     stream. Where all samples are seen once, this is :func:`curve_of`.
     """
     curve = curve_of(run)
-    ends = np.cumsum(task_sizes(run)).tolist()
     seen = list(run.summary["task_ends"])
-    if not curve or seen == ends or len(seen) != len(ends) or ends[-1] != run.summary["samples"]:
+    ends = stream_ends_of(run)
+    if not curve or seen == ends:
         return list(curve)
     places = np.rint(np.interp([point for point, _ in curve], [0, *seen], [0, *ends]))
     return [(float(x), value) for x, (_, value) in zip(places, curve, strict=True)]
+
+
+def stream_ends_of(run: Run) -> list[int]:
+    """Task ends on the axis of :func:`stream_curve_of`, in samples.
+
+    They are those of the stream; where its tasks and samples are not those of the run, so that no
+    point can be moved, the samples that had been seen.
+    """
+    seen = list(run.summary["task_ends"])
+    ends = np.cumsum(task_sizes(run)).tolist()
+    return ends if len(seen) == len(ends) and ends[-1] == run.summary["samples"] else seen
 
 
 def task_sizes(run: Run) -> list[int]:

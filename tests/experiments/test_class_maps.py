@@ -48,3 +48,5 @@ def test_pixels_have_the_colours_of_their_values() -> None:
 def test_words_tell_the_extremes() -> None:
     assert in_words(RUN) == "at 200 samples from 25 % (dog) to 50 % (cat), mean 38 %"
     assert in_words(a_run((1, 100, 0.5), (5, 200, 0.5))) == "no class was measured at the end"
+    seen = {"anytime_accuracy": {"seen": [(100, 0.5), (200, 0.5)]}}
+    assert in_words(Run(Path("run"), RUN.summary, metrics=seen)) == "no class was measured"

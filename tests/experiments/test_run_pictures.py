@@ -28,6 +28,14 @@ def test_a_run_has_the_pictures_that_it_has_numbers_for(tmp_path: Path, mvp_run:
     assert names(mvp_run) == ["classes", "tasks", "usage", "keys", "buffer"]
 
 
+def test_a_curve_that_was_not_written_by_class_has_no_picture_of_classes(tmp_path: Path) -> None:
+    folder = fake_run(tmp_path, "linear_probe")
+    lines = (folder / "metrics.csv").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if "anytime_accuracy,class" not in line]
+    (folder / "metrics.csv").write_text("".join(kept))
+    assert names(folder) == ["tasks"]
+
+
 def test_captions_say_what_is_measured(tmp_path: Path) -> None:
     (run,) = collect([fake_run(tmp_path, "mvp")])
     captions = {picture.name: picture.caption for picture in pictures_of(run)}

@@ -18,6 +18,7 @@ from cl_prompts.experiments.series import (
     curve_of,
     key_similarity_of,
     stream_curve_of,
+    stream_ends_of,
     task_matrix,
     task_sizes,
     usage_entropy,
@@ -73,6 +74,15 @@ def test_several_epochs_are_moved_to_their_place_in_the_stream() -> None:
     once = {"task_ends": [10, 30], "samples": 30}
     kept = Run(Path("run"), once, stream=stream, metrics=seen)
     assert stream_curve_of(kept) == curve_of(kept)
+    assert stream_ends_of(kept) == [10, 30]
+
+
+def test_task_ends_lie_where_the_curve_is_drawn() -> None:
+    stream = {"counts": [[10, 0], [0, 20]]}
+    moved = Run(Path("run"), {"task_ends": [20, 60], "samples": 30}, stream=stream)
+    assert stream_ends_of(moved) == [10, 30]
+    part = Run(Path("run"), {"task_ends": [20, 40], "samples": 20}, stream=stream)
+    assert stream_ends_of(part) == [20, 40]
 
 
 def test_images_of_a_task_are_counted_once_whatever_their_labels() -> None:

@@ -32,6 +32,7 @@ def curve_figure(
     references: Mapping[str, float] | None = None,
     styles: Mapping[str, Mapping[str, Any]] | None = None,
     measure: str = "accuracy",
+    xlabel: str = "samples seen (images)",
     size: tuple[float, float] = WIDE,
 ) -> Figure:
     """Anytime accuracy over samples seen: mean over seeds, band of one sample standard deviation,
@@ -41,11 +42,12 @@ def curve_figure(
         curves: for each strategy one curve of (samples seen, accuracy 0..1) per seed. Seeds
             measured at different points are interpolated linearly onto the union of their points,
             within their common range.
-        task_ends: samples seen at the end of each task, drawn as vertical lines; omit it where
-            seeds differ.
+        task_ends: place of the end of each task, drawn as vertical lines; omit it where seeds
+            differ.
         references: accuracies 0..1 of strategies without a curve, drawn as dotted lines.
         styles: line style of each strategy; default ``strategy_styles`` of the names given.
         measure: what the curves show, "accuracy" or "mAP".
+        xlabel: what the points and ``task_ends`` count.
         size: width and height in inches.
     """
     figure, axes = new_figure(*size)
@@ -57,7 +59,7 @@ def curve_figure(
     axes.margins(x=0)
     finish(
         axes,
-        xlabel="samples seen (images)",
+        xlabel=xlabel,
         ylabel=f"anytime {measure} over seen classes (%)",
         grid="y",
     )
