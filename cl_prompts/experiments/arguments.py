@@ -51,13 +51,30 @@ def command_options() -> dict[str, list[str]]:
     >>> command_options()["export"]
     ['--help', '--torch', '--onnx', '--out', '--quiet']
     """
-    _, commands = _parser()
-    # The help is the only public text that holds them.
-    texts = {name: command.format_help() for name, command in commands.choices.items()}
     return {
         name: list(dict.fromkeys(re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.MULTILINE)))
-        for name, text in texts.items()
+        for name, text in _help().items()
     }
+
+
+def options_with_value() -> list[str]:
+    """Options that take the word behind them.
+
+    >>> found = options_with_value()
+    >>> "--out" in found, "--quiet" in found
+    (True, False)
+    """
+    return sorted({
+        option
+        for text in _help().values()
+        for option in re.findall(r"^  (--[\w-]+) \S", text, re.MULTILINE)
+    })
+
+
+def _help() -> dict[str, str]:
+    """The help of each command: the only public text that holds its options."""
+    _, commands = _parser()
+    return {name: command.format_help() for name, command in commands.choices.items()}
 
 
 def _parser() -> tuple[Parser, Any]:

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cl_prompts import __version__
 from cl_prompts.checks import one_of
-from cl_prompts.experiments.arguments import command_options
+from cl_prompts.experiments.arguments import command_options, options_with_value
 from cl_prompts.experiments.comparison_text import Format
 from cl_prompts.experiments.launching import Kind
 from cl_prompts.experiments.listing import SHOWN, lists
@@ -63,6 +63,7 @@ def _words() -> dict[str, object]:
         **{kind: " ".join(names) for kind, names in known.items()},
         "commands": " ".join(options),
         "options": {command: " ".join(found) for command, found in options.items()},
+        "valued": " | ".join(options_with_value()),
         "keys": _keys(bare),
         "dotted_keys": _keys(dotted),
         "shown": " ".join(("recipe", *SHOWN)),

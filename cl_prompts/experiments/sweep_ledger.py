@@ -13,7 +13,7 @@ from cl_prompts.experiments.progress import Display
 from cl_prompts.experiments.settings import Settings
 from cl_prompts.experiments.sweep_worker import Advanced, Ended, Job, Message, Noted
 
-#: times that a run goes on whose process was killed
+#: times that a run goes on whose process was killed or stopped
 RESUMES = 2
 _NOT_BEGUN = Path("not begun")
 
@@ -28,7 +28,7 @@ class SweptRun:
         settings: of the run.
         folder: of the run; None before it begins.
         fault: why it failed.
-        kills: times that its process was killed.
+        kills: times that its process was killed or stopped.
     """
 
     number: int
@@ -98,18 +98,19 @@ class Ledger:
             print(ended.traceback, file=sys.stderr)
         if ended.fault is None:
             self._display.end(run.number, "finished")
-        elif ended.stopped and self.stopped is not None:
-            self._display.end(run.number, "stopped")
+        elif ended.stopped:
+            # Where the sweep goes on, whoever runs the machine has stopped this run alone.
+            self.bury(run, ended.fault)
         else:
             run.fault = ended.fault
             self._display.end(run.number, f"failed: {ended.fault}")
 
     def bury(self, run: SweptRun, how: str) -> None:
-        """Let a run whose process died go on in another one, a few times.
+        """Let a run whose process died, or was stopped, go on in another one, a few times.
 
         Args:
             run: whose process died.
-            how: it died, such as "killed by SIGKILL".
+            how: it died, such as "killed by SIGKILL" or "stopped by signal 15".
         """
         run.kills += 1
         if self.stopped is not None:

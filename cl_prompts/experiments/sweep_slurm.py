@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from cl_prompts.errors import InputError
@@ -12,7 +15,7 @@ from cl_prompts.experiments.extras import extra
 from cl_prompts.experiments.interruption import stop_requests
 from cl_prompts.experiments.launching import Launching
 from cl_prompts.experiments.sweep_ledger import Ledger, SweptRun
-from cl_prompts.experiments.sweep_worker import execute_elsewhere
+from cl_prompts.experiments.sweep_worker import Ended, Job, execute_elsewhere
 
 _SECONDS = 1.0  # between two looks at signals and jobs
 _MINUTES = 24 * 60  # of a job, unless SBATCH_TIMELIMIT says otherwise
@@ -65,7 +68,7 @@ class SlurmLauncher:
                 while self._ledger.waiting and len(self._under_way) < jobs:
                     run, work = self._ledger.begin()
                     job = self._executor.submit(
-                        execute_elsewhere, work, self._how.threads, str(Path.cwd())
+                        execute_in_job, work, self._how.threads, str(Path.cwd())
                     )
                     self._under_way.append((job, run))
                 time.sleep(_SECONDS)
@@ -80,3 +83,27 @@ class SlurmLauncher:
             self._ledger.hear(run, job.result())
         except self._lost:
             self._ledger.bury(run, f"lost ({job.state})")
+
+
+def execute_in_job(job: Job, threads: int, home: str) -> Ended:
+    """Execute a run; the function that a job of submitit carries out.
+
+    The signal that comes before the time limit asks for a stop with the state saved, as SIGTERM
+    does. To submitit it means that the job is to be given up, or queued anew.
+
+    Args:
+        job: to execute.
+        threads: of this process.
+        home: folder of the sweep, which relative paths start from.
+    """
+    process = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        # Loader processes inherit the handler, and Slurm sends the signal to all of a job.
+        if os.getpid() == process:
+            signal.raise_signal(signal.SIGTERM)
+
+    warning = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
+    if warning != signal.SIGTERM:
+        signal.signal(warning, stop)
+    return execute_elsewhere(job, threads, home)

@@ -34,6 +34,8 @@ def meet(fate: str) -> Any:
     """Do what a fate says."""
     if fate == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif fate == "meets its time limit":
+        os.kill(os.getpid(), signal.SIGUSR2)
     elif fate == "stops the sweep":
         os.kill(os.getppid(), signal.SIGTERM)
     elif fate == "fails":

@@ -52,6 +52,10 @@ needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="this machi
         ("cl-prompts ru", ["run"]),
         ("cl-prompts run digit_s", ["digit_scenes"]),
         ("cl-prompts run --quiet digit_s", ["digit_scenes"]),
+        ("cl-prompts sweep --out runs digit_s", ["digit_scenes"]),
+        ("cl-prompts sweep --jobs 2 --launcher ray --trials 30 digit_s", ["digit_scenes"]),
+        ("cl-prompts sweep --out digit_s", []),
+        ("cl-prompts sweep --jobs 2 digits strateg", ["strategy="]),
         ("cl-prompts run digits strateg", ["strategy="]),
         ("cl-prompts run digits strategy=multi_lan", ["multi_lane"]),
         ("cl-prompts run digits strategy=er,multi_lan", ["er,multi_lane"]),
@@ -94,6 +98,7 @@ def test_tab_completes_in_an_interactive_bash(scripts: dict[str, Path], tmp_path
 def test_fish_completes(scripts: dict[str, Path]) -> None:
     for line, offered in {
         "cl-prompts run digit_s": "digit_scenes",
+        "cl-prompts sweep --out runs digit_s": "digit_scenes",
         "cl-prompts run digits strategy=er,multi_lan": "strategy=er,multi_lane",
     }.items():
         steps = f"source {scripts['fish']}; complete -C '{line}'"
@@ -107,7 +112,7 @@ def test_fish_completes(scripts: dict[str, Path]) -> None:
 def test_zsh_reads_its_script_and_finds_words(scripts: dict[str, Path]) -> None:
     steps = f"""
         source {scripts["zsh"]}
-        _cl_prompts_found dig run
+        _cl_prompts_found dig run --out runs
         print -r -- $_comps[cl-prompts]
     """
     done = subprocess.run(["zsh", "-f", "-c", steps], capture_output=True, text=True, check=True)

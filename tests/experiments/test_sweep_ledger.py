@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cl_prompts.experiments.progress import Display
 from cl_prompts.experiments.settings import plan
-from cl_prompts.experiments.sweep_ledger import Ledger, SweptRun
+from cl_prompts.experiments.sweep_ledger import RESUMES, Ledger, SweptRun
 from cl_prompts.experiments.sweep_worker import Ended, Job
 
 
@@ -38,3 +38,18 @@ def test_a_stop_begins_nothing_more_and_is_no_failure(kind: str) -> None:
         ledger.bury(begun, "killed by SIGKILL")
     assert first.fault is None
     assert file.getvalue() == "run 1 of 2, run 1, stopped\n"
+
+
+def test_a_run_that_was_stopped_alone_goes_on_twice() -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    run = SweptRun(1, "run 1", settings)
+    file = io.StringIO()
+    display = Display(Console(file=file, width=200), 1)
+    ledger = Ledger([run], display, lambda run: Job(run.planned, "", []))
+    for _ in range(RESUMES + 1):
+        assert run.fault is None
+        begun, _ = ledger.begin()
+        ledger.hear(begun, Ended("stopped by signal 15", stopped=True))
+    assert not ledger.waiting
+    assert run.fault == "its process was stopped by signal 15, at attempt 3"
+    assert file.getvalue().count("and the run goes on in another one") == RESUMES

@@ -4,13 +4,17 @@ _cl_prompts_words() {
     shift
     [ $# -gt 0 ] && shift
     for each in "$@"; do
+        case "$previous" in
+            {{ valued }}) ;;
+            *) case "$each" in -* | *=*) ;; *) recipe="$each" ;; esac ;;
+        esac
         previous="$each"
-        case "$each" in -* | *=*) ;; *) recipe="$each" ;; esac
     done
     case "$previous" in
 {%- for option, values in option_values.items() %}
         {{ option }}) echo "{{ values }}"; return ;;
 {%- endfor %}
+        {{ valued }}) return ;;
     esac
     case "$word" in
         -*)
