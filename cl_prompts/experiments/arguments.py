@@ -64,11 +64,13 @@ def options_with_value() -> list[str]:
     >>> "--out" in found, "--quiet" in found
     (True, False)
     """
-    return sorted({
-        option
-        for text in _help().values()
-        for option in re.findall(r"^  (--[\w-]+) \S", text, re.MULTILINE)
-    })
+    return sorted(
+        {
+            option
+            for text in _help().values()
+            for option in re.findall(r"^  (--[\w-]+) \S", text, re.MULTILINE)
+        }
+    )
 
 
 def _help() -> dict[str, str]:
