@@ -20,7 +20,9 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments import files
 from cl_prompts.experiments.building import Builder
 from cl_prompts.experiments.extras import extra
+from cl_prompts.experiments.grid import grid
 from cl_prompts.experiments.launching import Launching
+from cl_prompts.experiments.plans import state_of
 from cl_prompts.experiments.search_aim import OBJECTIVES, Aim
 from cl_prompts.experiments.search_space import SearchSpace
 from cl_prompts.experiments.settings import Settings, plan
@@ -75,8 +77,8 @@ class Search:
         stopped: number of the signal that ended the search early, if one did.
 
     Raises:
-        InputError: there is nothing to choose, a seed is one of the reported ones, or both ends of
-            what is searched cannot be built.
+        InputError: there is nothing to choose, a seed is one of the reported ones, both ends of
+            what is searched cannot be built, or their runs cannot have the objective.
     """
 
     def __init__(
@@ -107,7 +109,12 @@ class Search:
         self._check_seeds([end for end, _ in pairs])
         if len({run.strategy for run in ends}) > 1:
             raise InputError("a search is for one strategy: add strategy=NAME")
-        Builder().check(ends)
+        parts, _ = Builder().check(ends)
+        aim.check(
+            multi_label=parts.data.multi_label,
+            every=parts.anytime.every,
+            whole_stream=parts.strategy.whole_stream,
+        )
         self._label = ends[0].recipe
 
     @property
@@ -132,7 +139,11 @@ class Search:
         return shlex.join(["cl-prompts", "sweep", self.recipe, *settings, *out])
 
     def execute(self) -> None:
-        """Try settings, until there are enough trials or a signal comes; write the table."""
+        """Try settings, until there are enough trials or a signal comes; write the table.
+
+        Raises:
+            InputError: a trial is finished without a value of the objective, and none has one.
+        """
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
         study = self._optuna.create_study(sampler=self._sampler(), direction=self.aim.direction)
         axes = {k: axis.distribution(self._optuna) for k, axis in self.space.axes.items()}
@@ -154,6 +165,8 @@ class Search:
             self._write()
             for trial in trials:
                 self.console.print(self._line(trial), highlight=False, soft_wrap=True)
+            if self.best is None:
+                self._refuse_undefined(trials)
 
     def _sampler(self) -> Any:
         samplers = self._optuna.samplers
@@ -171,7 +184,7 @@ class Search:
 
     def _check_seeds(self, chosen: Sequence[str]) -> None:
         """Refuse to choose on what is reported."""
-        reported = plan(self.recipe, [*self.space.fixed, *chosen, *self.space.seeds])
+        reported = grid(self.recipe, [*self.space.fixed, *chosen, *self.space.seeds])
         taken = {run.seed for run in reported} | {run.stream_seed for run in reported}
         for seed in self.aim.seeds:
             if seed in taken:
@@ -210,9 +223,15 @@ class Search:
                 for folder in trial.folders
             ]
 
+    def _refuse_undefined(self, trials: Sequence[Trial]) -> None:
+        """Try no other settings where all runs of a trial are finished without the objective."""
+        for trial in trials:
+            finished = [path for path in trial.folders if path and state_of(path) == "finished"]
+            if len(finished) == len(trial.folders) and set(trial.values) == {None}:
+                self.aim.refuse(trial.number, _summary(finished[0]))
+
     def _value(self, folder: Path) -> float | None:
-        summary = json.loads((folder / "summary.json").read_text())
-        value = OBJECTIVES[self.aim.objective].value(summary)
+        value = OBJECTIVES[self.aim.objective].value(_summary(folder))
         return None if value is None or not math.isfinite(value) else value
 
     def _line(self, trial: Trial) -> str:
@@ -236,6 +255,11 @@ class Search:
             table.writerow([trial.number, *chosen, trial.value, *trial.values, folders])
         self.path.parent.mkdir(parents=True, exist_ok=True)
         files.replace(self.path, [text.getvalue().encode()])
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return found
 
 
 def conclusion(search: Search) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from cl_prompts.experiments.columns import (
     Column,
 )
 from cl_prompts.experiments.values import as_seeds, parsed
+from cl_prompts.metrics.continual import without_course
 
 Sampler = Literal["tpe", "random"]
 _MOST = 10_000
@@ -67,3 +69,45 @@ class Aim:
     def direction(self) -> Literal["maximize", "minimize"]:
         """Which way is better."""
         return "maximize" if OBJECTIVES[self.objective].best is max else "minimize"
+
+    def check(self, *, multi_label: bool, every: int | None, whole_stream: bool) -> None:
+        """Check what is known of runs before any is made: whether they can have the objective.
+
+        Args:
+            multi_label: whether their images have several classes.
+            every: samples between two of their anytime points; None without any.
+            whole_stream: whether their strategy sees all data at once.
+
+        Raises:
+            InputError: none of them can.
+        """
+        columns = (
+            (*MULTI_LABEL_COLUMNS, *MULTI_LABEL_BY_NAME) if multi_label else (*COLUMNS, *BY_NAME)
+        )
+        instead = "choose another, such as " + ("map_last" if multi_label else "a_last")
+        if all(column.key != self.objective for column in columns):
+            where = f"where an image has {'several classes' if multi_label else 'one class'}"
+        elif whole_stream and without_course({self.objective: 0.0})[self.objective] is None:
+            where = "for a strategy that sees all data at once"
+        elif self.objective == "a_auc" and every is None:
+            where = "without anytime points"
+            instead = f"set evaluation.every, or {instead}"
+        else:
+            return
+        raise InputError(f"--objective {self.objective} is undefined {where}: {instead}")
+
+    def refuse(self, trial: int, summary: Mapping[str, Any]) -> None:
+        """Refuse to go on after a trial whose runs are finished, but without the objective.
+
+        Args:
+            trial: its number.
+            summary: of one of its runs.
+
+        Raises:
+            InputError: always, with the objectives that the run has.
+        """
+        found = [key for key, column in OBJECTIVES.items() if column.value(summary) is not None]
+        raise InputError(
+            f"trial {trial} is finished without a value of {self.objective}, so the search ends:"
+            f" give --objective one of {', '.join(found)}"
+        )

@@ -151,6 +151,8 @@ def test_a_trial_that_fails_stops_no_other(
         ((1,), SPACE, "--search-seed 1 is among the seeds to report"),
         ((1000,), [*SPACE, "seed=999-1001"], "--search-seed 1000 is among the seeds to report"),
         ((7,), [*SPACE, "stream_seed=7"], "--search-seed 7 is among the seeds to report"),
+        ((7,), [*SPACE, "stream_seed=5,7"], "--search-seed 7 is among the seeds to report"),
+        ((7,), [*SPACE, "every=null"], "--objective a_auc is undefined without anytime points"),
         ((7,), ["strategy=ncm,linear_probe", "n_tasks=2,5"], "a search is for one strategy"),
         ((7,), [*SPACE[:2], "n_tasks=5..20"], "n_tasks must be a whole number from 1 to 10"),
         ((7,), [*SPACE[:2], "pool_sise=5..20"], "unknown key 'pool_sise'"),
@@ -168,3 +170,30 @@ def test_what_would_mislead_is_refused_before_any_trial(
         made(tmp_path, Aim(seeds=seeds), texts)
     assert says in str(told.value)
     assert not swept.executed
+
+
+@needs_optuna
+def test_several_stream_seeds_may_be_reported(tmp_path: Path, swept: type[PretendedSweep]) -> None:
+    search = made(tmp_path, Aim(trials=1), [*SPACE, "stream_seed=1,2"])
+    search.execute()
+    assert " stream_seed=1,2 " in conclusion(search)[-1]
+
+
+@needs_optuna
+def test_a_search_ends_at_a_trial_that_is_finished_without_the_objective(
+    tmp_path: Path, swept: type[PretendedSweep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Finished(swept):  # type: ignore[valid-type, misc]
+        def execute(self) -> None:
+            super().execute()
+            for folder in self.finished:
+                (folder / "config.yaml").touch()
+                summary = {"status": "finished", "results": {"a_auc": 0.5, "bwt": None}}
+                (folder / "summary.json").write_text(json.dumps(summary))
+
+    monkeypatch.setattr(searching, "Sweep", Finished)
+    search = made(tmp_path, Aim(trials=5, objective="bwt"))
+    with pytest.raises(InputError, match=r"trial 1 .* value of bwt, .* --objective one of a_auc$"):
+        search.execute()
+    assert len(swept.executed) == 1
+    assert search.path.is_file()

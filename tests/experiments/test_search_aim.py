@@ -35,3 +35,30 @@ def test_what_does_not_exist_is_refused(values: Any, says: str) -> None:
     with pytest.raises(InputError) as told:
         Aim.of(*values)
     assert says in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("objective", "multi_label", "every", "whole_stream", "says"),
+    [
+        ("map_avg", False, 100, False, "where an image has one class: choose another, such as a_"),
+        ("a_avg", True, 100, False, "where an image has several classes: choose another"),
+        ("a_auc", False, None, False, "without anytime points: set evaluation.every, or choose"),
+        ("a_auc", False, None, True, "for a strategy that sees all data at once: choose another"),
+        ("forgetting", True, None, True, "for a strategy that sees all data at once: choose"),
+        ("a_auc", True, 100, False, None),
+        ("a_last", False, None, True, None),
+        ("map_last", True, None, True, None),
+    ],
+)
+def test_an_objective_that_no_run_can_have_is_refused(
+    objective: str, multi_label: bool, every: int | None, whole_stream: bool, says: str | None
+) -> None:
+    told = ""
+    try:
+        Aim(objective=objective).check(
+            multi_label=multi_label, every=every, whole_stream=whole_stream
+        )
+    except InputError as error:
+        told = str(error)
+    assert told.startswith(f"--objective {objective} is undefined {says}" if says else "")
+    assert bool(told) == bool(says)
