@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from timm.models.vision_transformer import VisionTransformer
 
@@ -108,6 +109,24 @@ class ViTShape:
         return (self.depth - 1) * n_slots * self.mlp_macs if evolve else 0
 
 
+class Counts(NamedTuple):
+    """What a backbone has computed, see :class:`PassCounter`.
+
+    Attributes:
+        images: embedded.
+        blocks: passes of an image through a block.
+        macs: multiply-accumulates.
+
+    Example:
+        >>> Counts().macs
+        0.0
+    """
+
+    images: int = 0
+    blocks: int = 0
+    macs: float = 0.0
+
+
 @dataclass
 class PassCounter:
     """Running total of what a backbone has computed.
@@ -134,18 +153,24 @@ class PassCounter:
 
     def reset(self) -> None:
         """Count from zero."""
-        self.images = 0
-        self.blocks = 0
-        self.macs = 0.0
+        self.go_on_from(Counts())
+
+    def counts(self) -> Counts:
+        """What was counted so far."""
+        return Counts(self.images, self.blocks, self.macs)
+
+    def go_on_from(self, counts: Counts) -> None:
+        """Count from these numbers."""
+        self.images, self.blocks, self.macs = counts
 
     @contextmanager
     def standing_for(self, factor: float) -> Iterator[None]:
         """Count what is done in this context so many times: the share of one rank for all."""
-        images, blocks, macs = self.images, self.blocks, self.macs
+        before = self.counts()
         yield
-        self.images = images + round(factor * (self.images - images))
-        self.blocks = blocks + round(factor * (self.blocks - blocks))
-        self.macs = macs + factor * (self.macs - macs)
+        self.images = before.images + round(factor * (self.images - before.images))
+        self.blocks = before.blocks + round(factor * (self.blocks - before.blocks))
+        self.macs = before.macs + factor * (self.macs - before.macs)
 
     def embed(self, batch: int) -> None:
         """Count the embedding of a batch of images."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from cl_prompts.backbones import ranks
+from cl_prompts.backbones.cost import Counts
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.building import Parts
 from cl_prompts.experiments.checkpointing import CheckpointClock
@@ -70,8 +71,7 @@ class TaskLoop:
         strategy.load_state_dict(
             state["strategy"], [parts.benchmark.train_stream[i] for i in tasks]
         )
-        for name, count in state["counter"].items():
-            setattr(self._counter, name, count)
+        self._counter.go_on_from(Counts(**state["counter"]))
         parts.anytime.load_state_dict(state["anytime"], strategy)
         parts.data.train.load_state_dict(state["augmentation"])
         torch.set_rng_state(state["torch"])
@@ -114,7 +114,7 @@ class TaskLoop:
         for task in tasks[self.tasks_done :]:
             strategy.train(task, eval_streams=[], num_workers=workers)
             self.tasks_done += 1
-            last = self.tasks_done == len(tasks) or request.number is not None
+            last = self.tasks_done == len(tasks)
             due = last or clock.due_after_task(strategy.samples_seen, self.tasks_done)
             if self._agreed(request, due=due):
                 save()
@@ -143,7 +143,7 @@ class TaskLoop:
             {
                 "tasks_done": self.tasks_done,
                 "seconds": self.seconds(),
-                "counter": {n: getattr(counter, n) for n in ("images", "blocks", "macs")},
+                "counter": counter.counts()._asdict(),
                 "strategy": parts.strategy.state_dict(),
                 "anytime": parts.anytime.state_dict(),
                 "augmentation": parts.data.train.state_dict(),

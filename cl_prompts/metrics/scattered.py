@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones import ranks
+from cl_prompts.backbones.cost import Counts
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.cached_parts import CachedPart
 
@@ -66,29 +65,11 @@ def spent(model: nn.Module, before: Counts) -> float:
         return now.macs - before.macs
     since = [later - earlier for later, earlier in zip(now, before, strict=True)]
     by_all = ranks.total(torch.tensor(since, dtype=torch.float64)).tolist()
-    counter = model.backbone.counter
-    counter.images = before.images + int(by_all[0])
-    counter.blocks = before.blocks + int(by_all[1])
-    counter.macs = before.macs + by_all[2]
+    images, blocks = (int(count) for count in by_all[:2])
+    model.backbone.counter.go_on_from(
+        Counts(before.images + images, before.blocks + blocks, before.macs + by_all[2])
+    )
     return float(by_all[2])
-
-
-class Counts(NamedTuple):
-    """What a backbone has computed so far, see :class:`~cl_prompts.backbones.cost.PassCounter`.
-
-    Attributes:
-        images: embedded.
-        blocks: passes of an image through a block.
-        macs: multiply-accumulates.
-
-    Example:
-        >>> Counts().macs
-        0.0
-    """
-
-    images: int = 0
-    blocks: int = 0
-    macs: float = 0.0
 
 
 def counts_of(model: nn.Module) -> Counts:
@@ -97,7 +78,4 @@ def counts_of(model: nn.Module) -> Counts:
     >>> counts_of(nn.Identity())
     Counts(images=0, blocks=0, macs=0.0)
     """
-    if not isinstance(model, ContinualModel):
-        return Counts()
-    counter = model.backbone.counter
-    return Counts(counter.images, counter.blocks, counter.macs)
+    return model.backbone.counter.counts() if isinstance(model, ContinualModel) else Counts()

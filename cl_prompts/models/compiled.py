@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from cl_prompts.backbones.cost import Counts
+
 
 class CompiledDecoding:
     """``model.decode`` under ``torch.compile``, for batches of any size.
@@ -43,12 +45,12 @@ class CompiledDecoding:
         parts = {name: values.clone() for name, values in encoding.parts.items()}
         encoding = replace(encoding, parts=parts)
         counter = self._model.backbone.counter
-        before = {name: getattr(counter, name) for name in ("images", "blocks", "macs")}
+        before = counter.counts()
         # From zero each time: compiled code depends on what the counter held.
         counter.reset()
         output = self._decode(encoding)
-        for name, count in before.items():
-            setattr(counter, name, getattr(counter, name) + count)
+        spent = counter.counts()
+        counter.go_on_from(Counts(*map(sum, zip(before, spent, strict=True))))
         return output
 
     def __deepcopy__(self, memo: Any) -> None:

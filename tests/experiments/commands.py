@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.tracking import ProgressLine
 
 #: settings of a run on the embedded digits that takes a few seconds, and learns
 DIGITS = ["classes=4", "n_tasks=3", "every=50", "online_iter=1"]
@@ -24,6 +27,21 @@ def run(out: Path, *arguments: str) -> tuple[int, list[Path]]:
     before = set(out.rglob("summary.json"))
     code = main(["run", *arguments, "--out", str(out), "--quiet"])
     return code, sorted(file.parent for file in set(out.rglob("summary.json")) - before)
+
+
+def signalling(number: int, samples: int) -> Callable[..., None]:
+    """In the place of ``ProgressLine.after_training_iteration``: sends this process a signal, once,
+    when a run has seen so many samples."""
+    advance = ProgressLine.after_training_iteration
+    left = [samples]
+
+    def after_training_iteration(self: ProgressLine, strategy: Any, **kwargs: Any) -> None:
+        advance(self, strategy, **kwargs)
+        if left and strategy.samples_seen >= left[0]:
+            left.clear()
+            os.kill(os.getpid(), number)
+
+    return after_training_iteration
 
 
 def rows(folder: Path) -> list[list[str]]:

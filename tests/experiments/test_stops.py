@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.tracking import ProgressLine
-from tests.experiments.commands import PROBE, QUICK_MVP_R, run, summary
+from tests.experiments.commands import PROBE, QUICK_MVP_R, run, signalling, summary
 
 #: what may differ between a run and the same run in pieces
 EXEMPT = {"seconds", "images_per_second", "peak_memory_mb", "peak_device_memory_mb", "command"}
@@ -21,16 +19,7 @@ def signals_at(monkeypatch: pytest.MonkeyPatch, number: int, samples: int) -> No
     """Send this process a signal once, when a run has seen so many samples."""
     # Also where the tests run behind a shell that ignores Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    advance = ProgressLine.after_training_iteration
-    left = [samples]
-
-    def after_training_iteration(self: ProgressLine, strategy: Any, **kwargs: Any) -> None:
-        advance(self, strategy, **kwargs)
-        if left and strategy.samples_seen >= left[0]:
-            left.clear()
-            os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(ProgressLine, "after_training_iteration", after_training_iteration)
+    monkeypatch.setattr(ProgressLine, "after_training_iteration", signalling(number, samples))
 
 
 def same_run(first: Path, second: Path) -> None:

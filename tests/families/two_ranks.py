@@ -15,6 +15,7 @@ from cl_prompts.backbones import ranks
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.tracking import ProgressLine
 from cl_prompts.strategies import AnytimeEvaluation
+from tests.experiments.commands import signalling
 from tests.families.test_workers import augmented
 from tests.toys import ALL, TABLE, cls_of, make, weights
 
@@ -74,16 +75,8 @@ def cached(state: dict[str, Any]) -> dict[str, Any]:
 
 def stop_at(samples: int) -> None:
     """Let this process be asked to stop, once, when a run has seen so many samples."""
-    advance = ProgressLine.after_training_iteration
-    left = [samples]
-
-    def after_training_iteration(self: ProgressLine, strategy: Any, **kwargs: Any) -> None:
-        advance(self, strategy, **kwargs)
-        if left and strategy.samples_seen >= left[0]:
-            left.clear()
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    ProgressLine.after_training_iteration = after_training_iteration  # type: ignore[method-assign]
+    asked = signalling(signal.SIGTERM, samples)
+    ProgressLine.after_training_iteration = asked  # type: ignore[method-assign]
 
 
 def run(out: Path, *more: str) -> int:

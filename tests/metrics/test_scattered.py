@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from cl_prompts.backbones import ranks
+from cl_prompts.backbones.cost import Counts
 from cl_prompts.metrics import scattered
 from cl_prompts.models.cached_parts import CachedPart
 from cl_prompts.models.prompted import PromptedViT
@@ -59,4 +60,4 @@ def test_work_is_counted_for_all(second_of_two: None, monkeypatch: pytest.Monkey
     counter.embed(2)
     assert scattered.spent(model, before) == pytest.approx(6 * counter.shape.embed_macs)
     assert scattered.counts_of(model).images == 7
-    assert scattered.spent(nn.Identity(), scattered.Counts()) == 0.0
+    assert scattered.spent(nn.Identity(), Counts()) == 0.0
