@@ -68,7 +68,7 @@ def main(recipe: str, fixed: list[str], grid: list[str]) -> None:
     (settings,) = plan(recipe, fixed)
     data = builder.data(settings)
     split = split_of(settings, data)
-    rows = torch.as_tensor(split.tasks[0])
+    rows = torch.tensor(split.tasks[0])
     shuffled = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))].tolist()
     n = round(HELD_OUT * len(rows))
     kept = sorted(shuffled[n:])
