@@ -510,7 +510,8 @@ def learnable(kind: str, scenario: str) -> bool:
 def cases(*names: str, but: Callable[[Any], bool] = lambda cls: False) -> list[Any]:
     """(kind, scenario) for ``parametrize``, wherever the one is defined for the other.
 
-    ``make quick`` takes the first scenario of each strategy, and no variant.
+    A variant is tested on the first scenario of its kind of labels, single or several. ``make
+    quick`` takes the first scenario of each strategy, and no variant.
 
     Args:
         names: scenarios.
@@ -518,8 +519,10 @@ def cases(*names: str, but: Callable[[Any], bool] = lambda cls: False) -> list[A
     """
     chosen = []
     begun = set(VARIANTS)
+    labels: dict[bool, str] = {}
     for scenario in names:
-        for kind in ALL:
+        first = labels.setdefault(scenario in MULTI_LABEL_SCENARIOS, scenario) == scenario
+        for kind in ALL if first else TABLE:
             if learnable(kind, scenario) and not but(cls_of(kind)):
                 marks = [pytest.mark.slow] if kind in begun else []
                 chosen.append(pytest.param(kind, scenario, marks=marks))
