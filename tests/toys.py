@@ -510,7 +510,8 @@ def learnable(kind: str, scenario: str) -> bool:
 def cases(*names: str, but: Callable[[Any], bool] = lambda cls: False) -> list[Any]:
     """(kind, scenario) for ``parametrize``, wherever the one is defined for the other.
 
-    ``make quick`` takes the first scenario of each strategy, and no variant.
+    A variant is tested on the first scenario of its kind of labels, single or several. ``make
+    quick`` takes the first scenario of each strategy, and no variant.
 
     Args:
         names: scenarios.
@@ -518,8 +519,10 @@ def cases(*names: str, but: Callable[[Any], bool] = lambda cls: False) -> list[A
     """
     chosen = []
     begun = set(VARIANTS)
+    labels: dict[bool, str] = {}
     for scenario in names:
-        for kind in ALL:
+        first = labels.setdefault(scenario in MULTI_LABEL_SCENARIOS, scenario) == scenario
+        for kind in ALL if first else TABLE:
             if learnable(kind, scenario) and not but(cls_of(kind)):
                 marks = [pytest.mark.slow] if kind in begun else []
                 chosen.append(pytest.param(kind, scenario, marks=marks))
@@ -548,6 +551,12 @@ def make(
     if "model" not in changes:
         told |= {"backbone": backbone or lively_vit(), "n_classes": N_CLASSES}
     return cls(**{**told, **ALL[kind].options, **changes})
+
+
+def on_two_blocks(kind: str) -> dict[str, Any]:
+    """Settings for a ViT of two blocks, on which prompts do as much at half the cost."""
+    fitting = {k: v for k, v in ALL[kind].two_blocks.items() if k.endswith("blocks")}
+    return {"backbone": lively_vit(depth=2), **fitting}
 
 
 def fit(strategy: Any, stream: Iterable[Any]) -> Any:

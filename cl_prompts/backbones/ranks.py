@@ -191,8 +191,10 @@ def told(text: str | None) -> str:
 def share_gradients(model: nn.Module) -> None:
     """Take rank 0's gradients on every rank, on devices where the order of additions is left to
     chance and gradients are the same but for rounding; so parameters stay the same bit for bit."""
+    if not together():
+        return
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    if not together() or not gradients or gradients[0].device.type in IN_ORDER:
+    if not gradients or gradients[0].device.type in IN_ORDER:
         return
     flat = torch.cat([gradient.reshape(-1).float() for gradient in gradients])
     with _waiting():

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from cl_prompts.checks import short, shown
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.errors import InputError, nearest, unknown
 from cl_prompts.experiments.values import Loader, as_list, as_names, in_one_line
 from cl_prompts.strategies import canonical_name
 
@@ -51,7 +51,9 @@ def recipe_text(name: str) -> str:
         try:
             return Path(name).read_bytes().decode("utf-8-sig")
         except FileNotFoundError as error:
-            raise InputError(f"recipe file {name} does not exist") from error
+            near = nearest(name, map(str, Path(name).parent.glob("*.y*ml")))
+            hint = "" if near is None else f": did you mean {near!r}?"
+            raise InputError(f"recipe file {name} does not exist{hint}") from error
         except UnicodeDecodeError as error:
             raise InputError(
                 f"recipe file {name} is not UTF-8 text: save it in that encoding"
@@ -60,7 +62,8 @@ def recipe_text(name: str) -> str:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"recipe file {short(name)} cannot be read: {reason}") from error
     if name not in recipe_names():
-        raise unknown("recipe", name, recipe_names())
+        here = (file.name for file in Path().glob("*.y*ml"))
+        raise unknown("recipe", name, [*recipe_names(), *here])
     return resources.files(__package__).joinpath("recipes", f"{name}.yaml").read_text()
 
 

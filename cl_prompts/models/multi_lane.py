@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.backbones import ranks
-from cl_prompts.backbones.split_passes import split
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import at_least, one_of
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.models import multi_lane_ops as algebra
 from cl_prompts.models.base import ContinualModel, Encoding, Output
+from cl_prompts.models.multi_lane_ops import SlotUpdate
 from cl_prompts.models.multi_lane_parameters import LaneInitialisation, LaneSet
-
-Tables = tuple[list[Tensor], dict[int, Tensor]]
-SlotUpdate = algebra.SlotUpdate
-Formulation = Literal["fused", "literal"]
+from cl_prompts.models.multi_lane_passes import Formulation, LanePasses
 
 
 @dataclass
@@ -122,14 +116,8 @@ class MultiLaneViT(ContinualModel):
                 f" {backbone.depth - 1}"
             )
         super().__init__(backbone, n_classes, multi_label=multi_label)
-        self.n_selectors = n_selectors
-        self.prompt_length = prompt_length
-        self.prompted_blocks = blocks
-        self.drop_and_replace = drop_and_replace
-        self.slot_update = slot_update
         self.pre_head_norm = pre_head_norm
         self.init = init
-        self.impl = impl
         self.n_tasks = n_tasks
         attn = backbone.vit.blocks[0].attn
         head_dim = attn.qkv.weight.shape[0] // 3 // attn.num_heads
@@ -140,7 +128,13 @@ class MultiLaneViT(ContinualModel):
         """Number of the lane of each class that has one."""
         self.lane_passes = 0
         """Images times lanes computed so far."""
-        self._cached_tables: tuple[Hashable, Tables] | None = None
+        self.passes = LanePasses(
+            backbone,
+            blocks,
+            impl=impl,
+            drop_and_replace=drop_and_replace,
+            slot_update=slot_update,
+        )
 
     # ------------------------------------------------------------------ lanes and their classes
 
@@ -229,123 +223,21 @@ class MultiLaneViT(ContinualModel):
             raise InputError(
                 f"lane {wrong[0]} does not exist: there are {self.n_lanes}, counted from 0"
             )
-        formulation = self._literal if self.impl == "literal" else self._fused
-        token = formulation(images, chosen)
+        token = self.passes(images, [self.lanes.lane(i) for i in chosen])
         self.lane_passes += len(images) * len(chosen)
         features = self.backbone.norm(token).float()
         return F.normalize(features, dim=-1, eps=1e-12) if self.pre_head_norm else features
 
-    def _fused(self, images: Tensor, chosen: list[int]) -> Tensor:
-        slots, prompts = self._tables(chosen)
-
-        def run(images: Tensor, *tables: Tensor) -> Tensor:
-            mine = dict(zip(prompts, tables[len(slots) :], strict=True))
-            return self._fused_blocks(images, tables[: len(slots)], mine)
-
-        return self._on_shares(run, images, [*slots, *prompts.values()])
-
-    def _fused_blocks(
-        self, images: Tensor, slots: Sequence[Tensor], prompts: Mapping[int, Tensor]
-    ) -> Tensor:
-        n_lanes = len(slots[0])
-        token = algebra.lane_token(self.backbone).expand(len(images), n_lanes, -1)
-        stream = algebra.frozen_states(self.backbone, images)
-        counter = self.backbone.counter
-        for i, block in enumerate(self.backbone.vit.blocks):
-            state = next(stream)
-            token = algebra.fused_lanes(block, token, state, slots[i], prompts.get(i))
-            del state  # frees memory before the next block
-            macs = counter.shape.fused_lane_macs(self.n_selectors, self._prompts_in(i))
-            counter.macs += len(images) * n_lanes * macs
-        return token
-
-    def _literal(self, images: Tensor, chosen: list[int]) -> Tensor:
-        selectors = self._selectors(chosen)
-        prompts = self._prompts(chosen)
-
-        def run(images: Tensor, selectors: Tensor, *tables: Tensor) -> Tensor:
-            return self._literal_blocks(images, selectors, dict(zip(prompts, tables, strict=True)))
-
-        return self._on_shares(run, images, [selectors, *prompts.values()])
-
-    def _literal_blocks(
-        self, images: Tensor, selectors: Tensor, prompts: Mapping[int, Tensor]
-    ) -> Tensor:
-        start = tokens = algebra.literal_start(self.backbone, selectors, len(images))
-        stream = algebra.frozen_states(self.backbone, images)
-        replace = self.drop_and_replace
-        counter = self.backbone.counter
-        for i, block in enumerate(self.backbone.vit.blocks):
-            if self.slot_update == "reset":
-                tokens = torch.cat([tokens[:, :, :1], start[:, :, 1:]], dim=2)
-            look = replace or i == 0
-            entering, normed = algebra.literal_input(block, tokens, next(stream), summarise=look)
-            tokens = algebra.literal_block(
-                block, tokens, entering, normed, prompts.get(i), replace=replace
-            )
-            macs = counter.shape.literal_lane_macs(
-                self.n_selectors, self._prompts_in(i), summarise=look
-            )
-            counter.macs += len(images) * len(selectors) * macs
-        return tokens[:, :, 0]
-
-    def _on_shares(
-        self, run: Callable[..., Tensor], images: Tensor, tables: list[Tensor]
-    ) -> Tensor:
-        """Run lanes on all images; with several ranks, each on its share."""
-        if not ranks.together() or not len(images):
-            return run(images, *tables)
-        return split(run, [images], tables, counter=self.backbone.counter)
-
-    def _prompts_in(self, block: int) -> int:
-        return self.prompt_length if block in self.prompted_blocks else 0
-
-    def _selectors(self, chosen: list[int]) -> Tensor:
-        dtype = self.backbone.vit.cls_token.dtype
-        return torch.stack([self.lanes.lane(i).selectors for i in chosen]).to(dtype)
-
-    def _prompts(self, chosen: list[int]) -> dict[int, Tensor]:
-        """Block -> (T, 2, heads, P, head dim)."""
-        prompts = [self.lanes.lane(i).prompts for i in chosen]
-        values = [lane_prompts for lane_prompts in prompts if lane_prompts is not None]
-        if not values:
-            return {}
-        stacked = torch.stack(values, dim=1).to(self.backbone.vit.cls_token.dtype)
-        return dict(zip(self.prompted_blocks, stacked, strict=True))
-
-    def _tables(self, chosen: list[int]) -> Tables:
-        """Normalised selectors of every block and stacked prompts; without gradients they are
-        cached until a lane changes."""
-        key = tuple((i, self.lanes.lane(i).version()) for i in chosen)
-        keep = not torch.is_grad_enabled()
-        if keep and self._cached_tables is not None and self._cached_tables[0] == key:
-            return self._cached_tables[1]
-        slots = algebra.slot_norms(
-            self.backbone.vit.blocks, self._selectors(chosen), self.slot_update
-        )
-        counter = self.backbone.counter
-        macs = counter.shape.slot_table_macs(
-            self.n_selectors, evolve=self.slot_update == "released"
-        )
-        counter.macs += len(chosen) * macs
-        tables = slots, self._prompts(chosen)
-        self._cached_tables = (key, tables) if keep else None
-        return tables
-
     def warm_state(self) -> list[int]:
         """The lanes whose tables are cached and valid."""
-        if self._cached_tables is None:
-            return []
-        versions: Any = self._cached_tables[0]
-        valid = all(self.lanes.lane(i).version() == version for i, version in versions)
-        return [i for i, _ in versions] if valid else []
+        return self.passes.prepared(list(self.lanes))
 
     @torch.no_grad()
     def warm(self, prepared: list[int]) -> None:
         """Compute the tables of these lanes."""
         if prepared:
             macs = self.backbone.counter.macs
-            self._tables(list(prepared))
+            self.passes.tables([self.lanes.lane(i) for i in prepared])
             self.backbone.counter.macs = macs
 
     # ------------------------------------------------------------------ logits

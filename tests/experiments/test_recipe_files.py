@@ -131,5 +131,14 @@ def test_recipes_that_do_not_exist_or_extend_themselves(mine: Path) -> None:
         plan(str(mine))
     with pytest.raises(InputError, match="did you mean 'digits'"):
         plan("digts")
-    with pytest.raises(InputError, match="does not exist"):
-        plan(str(mine.with_name("none.yaml")))
+    with pytest.raises(InputError, match=r"does not exist$"):
+        plan(str(mine.with_name("elsewhere")) + "/none.yaml")
+
+
+def test_a_file_of_another_ending_is_offered(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine.write_text("extends: digits")
+    with pytest.raises(InputError, match=r"mine\.yml does not exist: did you mean '.*mine\.yaml'"):
+        plan(str(mine.with_suffix(".yml")))
+    monkeypatch.chdir(mine.parent)
+    with pytest.raises(InputError, match=r"unknown recipe 'mine': did you mean 'mine\.yaml'"):
+        plan("mine")

@@ -8,7 +8,7 @@ import pytest
 from avalanche.benchmarks import split_online_stream
 
 from cl_prompts.errors import InputError
-from tests.toys import benchmark, cases, close, make, weights
+from tests.toys import benchmark, cases, close, make, on_two_blocks, weights
 
 SIZE = 16  # two batches
 CASES = cases("si_blurry", "class_incremental", "mlcil", but=lambda cls: cls.whole_stream)
@@ -33,7 +33,7 @@ def pieces(stream: Any, *, announced: bool) -> list[Any]:
 @pytest.mark.parametrize(("kind", "scenario"), CASES)
 def test_training_in_pieces_is_training_on_the_whole(kind: str, scenario: str) -> None:
     # However often a batch is used, it is one of some piece.
-    settings: dict[str, Any] = {"train_mb_size": SIZE // 2, "online_iter": 1}
+    settings = {"train_mb_size": SIZE // 2, "online_iter": 1, **on_two_blocks(kind)}
     stream = benchmark(scenario).train_stream
     announced = bool(stream[0].boundaries)
     whole = train(make(kind, scenario, **settings), stream)

@@ -1,0 +1,59 @@
+"""Passes of lanes: side by side as one by one, and tables that are computed once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.models.multi_lane_parameters import Lane
+from cl_prompts.models.multi_lane_passes import LanePasses
+from tests.toys import tiny_vit
+
+IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+BLOCKS = (0, 2)
+
+
+def lanes_of(n: int, *, prompt_length: int = 2) -> list[Lane]:
+    torch.manual_seed(2)
+    lanes = [Lane(3, (len(BLOCKS), 2, 2, prompt_length, 8), 16) for _ in range(n)]
+    for lane in lanes:
+        lane.initialise("uniform", 1.0)
+    return lanes
+
+
+@pytest.mark.parametrize("prompt_length", [0, 2])
+@pytest.mark.parametrize("impl", ["fused", "literal"])
+def test_lanes_do_not_see_each_other(impl: Any, prompt_length: int) -> None:
+    passes = LanePasses(tiny_vit(), BLOCKS, impl=impl)
+    lanes = lanes_of(3, prompt_length=prompt_length)
+    together = passes(IMAGES, lanes)
+    for i in (2, 0, 1):
+        torch.testing.assert_close(passes(IMAGES, [lanes[i]])[:, 0], together[:, i])
+    assert not torch.allclose(together[:, 0], together[:, 1])
+
+
+def test_tables_are_computed_once_until_a_lane_changes() -> None:
+    passes, lanes = LanePasses(tiny_vit(), BLOCKS), lanes_of(3)
+    counter = passes.backbone.counter
+    with torch.no_grad():
+        first = passes.tables(lanes[:2])
+        macs = counter.macs
+        assert passes.tables(lanes[:2]) is first
+        assert (counter.macs, passes.prepared(lanes)) == (macs, [0, 1])
+        assert passes.prepared([lanes[2], lanes[1], lanes[0]]) == [2, 1]
+        lanes[1].selectors.mul_(2)
+        assert passes.prepared(lanes) == []
+        slots, prompts = passes.tables(lanes[:2])
+    assert torch.equal(slots[3][0], first[0][3][0])
+    assert not torch.equal(slots[3][1], first[0][3][1])
+    assert list(prompts) == list(BLOCKS)
+
+
+def test_with_gradients_nothing_is_cached() -> None:
+    passes, lanes = LanePasses(tiny_vit(), BLOCKS), lanes_of(1)
+    slots, _ = passes.tables(lanes)
+    assert passes.prepared(lanes) == []
+    slots[-1].sum().backward()
+    assert lanes[0].selectors.grad is not None
