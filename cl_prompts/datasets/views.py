@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -204,13 +205,20 @@ class _Policy(v2.AutoAugment):
         for name, probability, level in policy:
             if not torch.rand((), generator=generator) <= probability:
                 continue
-            magnitudes, signed = self._AUGMENTATION_SPACE[name]
-            table = magnitudes(10, height, width)
-            magnitude = 0.0 if table is None else float(table[level])
+            table, signed = self._magnitudes(name, height, width)
+            magnitude = 0.0 if table is None else table[level]
             if table is not None and signed and torch.rand((), generator=generator) <= 0.5:
                 magnitude = -magnitude
             changes.append((name, magnitude))
         return tuple(changes)
+
+    @classmethod
+    @lru_cache(maxsize=1024)
+    def _magnitudes(cls, name: str, height: int, width: int) -> tuple[list[float] | None, bool]:
+        """Magnitudes of an operation by level, and whether their sign is drawn."""
+        magnitudes, signed = cls._AUGMENTATION_SPACE[name]
+        table = magnitudes(10, height, width)
+        return None if table is None else table.tolist(), signed
 
     def change(self, image: Tensor, changes: tuple[tuple[str, float], ...]) -> Tensor:
         """The image after these operations."""
