@@ -82,9 +82,11 @@ class BatchedViews:
         wanted = self.augmentation
         pixels = 3 * self.height * self.width
         images = packed[:, :pixels].reshape(-1, 3, self.height, self.width)
-        numbers = packed[:, pixels:].contiguous().view(torch.float32)
-        counts = [4 * wanted.random_area, 2 * bool(wanted.padding), 6 * bool(wanted.affine), 1]
-        counts[-1] *= wanted.flip
+        counts = [4 * wanted.random_area, 2 * bool(wanted.padding), 6 * bool(wanted.affine)]
+        counts.append(int(wanted.flip))
+        # A clone, since a single row is contiguous wherever it begins, and floats must be aligned.
+        numbers = packed[:, pixels:].flatten().clone().view(torch.float32)
+        numbers = numbers.view(len(packed), sum(counts))
         areas, shifts, rows, flips = (
             part if part.shape[1] else None for part in numbers.split(counts, dim=1)
         )

@@ -70,6 +70,13 @@ def test_elsewhere_they_are_nearly_the_same(kind: str, monkeypatch: pytest.Monke
     assert apart.mean() < 0.002
 
 
+def test_a_batch_may_have_one_image_of_any_size() -> None:
+    images = pictures(9, 11)
+    views = read(BatchedTransform(KINDS["area"], 24, seed=5), images)
+    for k in (0, 1, 2, 3):
+        assert torch.equal(views[k : k + 1].to("cpu")[0], views.to("cpu")[k])
+
+
 def test_images_of_several_sizes_meet_only_after_a_square_is_cut() -> None:
     transform = BatchedTransform(KINDS["imagenet_r"], 24, seed=5)
     with making_later():
