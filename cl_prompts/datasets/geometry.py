@@ -1,7 +1,7 @@
 """Geometry of augmented images: of one, and of a batch in which each has numbers of its own.
 
 No image depends on the others of its batch. On a CPU the results are torchvision's, bit by bit; on
-other devices resizing may round a grey level in a thousand the other way, see :func:`resampled`.
+other devices a few pixels of a thousand may differ by a grey level, see :func:`resampled`.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def resampled(images: Tensor, size: int, areas: Tensor | None = None) -> Tensor:
     """What :func:`enlarged` gives, by two matrix products an image, without a wait for a device.
 
     As in torch's kernel for uint8 on CPUs, weights are whole numbers and grey levels are rounded
-    between the two directions, so that results agree but for a grey level in a few pixels of a
-    thousand at most (factors that are rounded to TF32 round more of them).
+    between the two directions, so that results agree but for one grey level in two pixels of a
+    thousand at most (more of them where factors are rounded to TF32).
 
     Args:
         images, size, areas: as there.
