@@ -138,8 +138,11 @@ def gathered(own: Sequence[Tensor], n: int) -> list[Tensor]:
     with _waiting():
         distributed.all_gather(received, sent)
     rows = torch.cat([got[: share.kept] for got, share in zip(received, shares, strict=True)])
+    # Clones, since a single row is contiguous wherever it begins, and other types must be aligned.
     return [
-        columns.contiguous().view(tensor.dtype).view(n, *tensor.shape[1:])
+        columns.clone(memory_format=torch.contiguous_format)
+        .view(tensor.dtype)
+        .view(n, *tensor.shape[1:])
         for columns, tensor in zip(rows.split(widths, dim=1), own, strict=True)
     ]
 

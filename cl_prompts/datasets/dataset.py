@@ -144,6 +144,10 @@ class ImageSet(Dataset):
         labels = labels_fingerprint(self.targets, self.ignored)
         return {"images": len(self), "labels": labels, **about}
 
+    def differing(self) -> tuple[str, str] | None:
+        """Two image files whose images differ in size; None if there are none, or no files."""
+        return self._images.differing(self._rows) if isinstance(self._images, FileImages) else None
+
     def bytes_kept(self) -> int:
         """Estimated bytes that the cache of decoded images may come to take; 0 without a cache."""
         return self._images.bytes_kept(self._rows) if isinstance(self._images, FileImages) else 0

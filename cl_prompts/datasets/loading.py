@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cl_prompts.checks import one_of
+from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.catalog import DATASETS, OBJECTS
 from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
 from cl_prompts.datasets.dataset import DataSet, ImageSet
@@ -16,6 +17,7 @@ from cl_prompts.datasets.transforms import Augmentation, ImageTransform
 from cl_prompts.datasets.views import KeyedTransform
 from cl_prompts.errors import InputError
 
+AugmentOn = Literal["loader", "device"]
 Crop = Literal["published", "whole", "random_area"]
 
 
@@ -29,6 +31,7 @@ def load_entry(
     classes: int | Sequence[int | str] | None,
     class_order: Sequence[int] | int | None,
     augment: bool,
+    augment_on: AugmentOn,
     download: bool,
     seed: int,
     cache: bool,
@@ -40,8 +43,8 @@ def load_entry(
     Args:
         name, entry: key and value in the registry.
         options: keyword arguments of ``entry.read``.
-        root, image_size, classes, class_order, augment, download, seed, cache, cache_gb, crop: see
-            :func:`~cl_prompts.datasets.registry.load_dataset`.
+        root, image_size, classes, class_order, augment, augment_on, download, seed, cache,
+            cache_gb, crop: see :func:`~cl_prompts.datasets.registry.load_dataset`.
 
     Raises:
         InputError: as ``load_dataset`` says.
@@ -52,7 +55,10 @@ def load_entry(
     source = read_entry(name, entry, root, download=download, cache=kept_side, **options)
     chosen = choose_classes(what, source.classes, classes, class_order)
     fixed = augmentation.test(image_size)
-    fresh = KeyedTransform(augmentation, image_size, seed=int(seed)) if augment else fixed
+    one_of("augment_on", augment_on, AugmentOn)
+    batched = augment and augment_on == "device"
+    kind = BatchedTransform if batched else KeyedTransform
+    fresh = kind(augmentation, image_size, seed=int(seed)) if augment else fixed
     parts = []
     for images, targets, ignored, transform in (
         (source.train, source.train_targets, source.train_ignored, fresh),
@@ -63,6 +69,8 @@ def load_entry(
         parts.append(ImageSet(images, labels, transform, rows, left_out, fixed))
     names = tuple(source.classes[row] for row in chosen)
     check_classes(what, parts[0].targets, parts[1].targets, names)
+    if batched and not augmentation.square_crop:
+        _check_sizes(what, parts[0])
     if cache:
         _check_memory(what, parts, cache_gb)
     return DataSet(name, parts[0], parts[1], names, entry.mean, entry.std, unread=source.unread)
@@ -103,6 +111,16 @@ def _augmentation(what: str, entry: DataSetEntry, crop: Crop | None) -> Augmenta
             f" {', '.join(having)}"
         )
     return own.whole()
+
+
+def _check_sizes(what: str, images: ImageSet) -> None:
+    """Refuse images that cannot be augmented together."""
+    differing = images.differing()
+    if differing is not None:
+        raise InputError(
+            f"augment_on=device is for images of one size, and {' and '.join(differing)} of {what}"
+            " differ: leave it out"
+        )
 
 
 def _check_memory(what: str, parts: Sequence[ImageSet], limit: float) -> None:

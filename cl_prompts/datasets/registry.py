@@ -15,7 +15,7 @@ from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
 from cl_prompts.datasets.entry import DataSetEntry
 from cl_prompts.datasets.files import check_files_apart
 from cl_prompts.datasets.functions import call_function, keywords
-from cl_prompts.datasets.loading import Crop, load_entry
+from cl_prompts.datasets.loading import AugmentOn, Crop, load_entry
 from cl_prompts.errors import InputError, unknown
 
 __all__ = [
@@ -81,6 +81,7 @@ def load_dataset(
     classes: int | Sequence[int | str] | None = None,
     class_order: Sequence[int] | int | None = None,
     augment: bool = True,
+    augment_on: AugmentOn = "loader",
     download: bool = False,
     seed: int = 0,
     cache: bool = False,
@@ -109,6 +110,11 @@ def load_dataset(
             permutation of their positions, or the seed (>= 0) of one. A class's label is its
             position in this order.
         augment: augment training images, each call anew, as the data set's entry says.
+        augment_on: where geometry is done: "loader" image by image, as images are read; "device" in
+            batches on the device that trains, in training loops of this package. The random
+            numbers are the same, and so are the images on a CPU; elsewhere a few grey levels of a
+            thousand are rounded otherwise. "device" is for images of one size, or of a data set
+            that cuts squares; AutoAugment and those squares stay with the loader.
         download: fetch a missing data set where torchvision can (CIFAR).
         seed: seed of the augmentation.
         cache: keep decoded images in memory where the data set consists of image files, as uint8.
@@ -134,8 +140,9 @@ def load_dataset(
 
     Raises:
         InputError: unknown name, bad argument, missing or incomplete data set, a class without
-            images on either side, a file that is both a training and a test image, an unreadable
-            image, a cache that would not fit.
+            images on either side, images of several sizes that are to be augmented together, a
+            file that is both a training and a test image, an unreadable image, a cache that would
+            not fit.
         RunError: on access to an image that cannot be read.
     """
     whole_number("image_size", image_size)
@@ -149,6 +156,7 @@ def load_dataset(
         "classes": classes,
         "class_order": class_order,
         "augment": augment,
+        "augment_on": augment_on,
         "download": download,
         "cache": cache,
         "cache_gb": cache_gb,

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from cl_prompts.datasets.geometry import inverse_affine, laid, warped
 from cl_prompts.datasets.transforms import AREA, ASPECT, Augmentation, RandomTransform
 from cl_prompts.training.view_keys import Key, view_seed
+
+_LOG_ASPECT = [float(torch.log(torch.tensor(ratio))) for ratio in ASPECT]
 
 
 @dataclass(frozen=True)
@@ -115,26 +119,26 @@ class KeyedTransform(RandomTransform):
         Returns:
             (..., 3, size, size) float32 in [0, 1].
         """
-        size = self.size
+        image = self.prepared(image, view)
+        if view.affine is not None:
+            several = image.reshape(-1, *image.shape[-3:])
+            rows = inverse_affine(view.affine, *image.shape[-2:])
+            image = warped(several, rows.expand(len(several), 2, 3)).reshape(image.shape)
+        if view.area is not None:
+            image = F.resized_crop(image, *view.area, [self.size, self.size])
+        else:
+            image = F.resize(image, [self.size, self.size])
+        return laid(image, view.shift, view.flip, self.augmentation.padding)
+
+    def prepared(self, image: Tensor, view: View) -> Tensor:
+        """An image (..., 3, height, width) uint8 after all that comes before its geometry: the cut
+        of a square, and AutoAugment's policy."""
         if view.square is not None:
-            image = F.resize(image, [self.augmentation.shorter_side(size)])
-            image = F.crop(image, *view.square, size, size)
+            image = F.resize(image, [self.augmentation.shorter_side(self.size)])
+            image = F.crop(image, *view.square, self.size, self.size)
         if self._policy is not None:
             image = self._policy.change(image, view.changes)
-        if view.affine is not None:
-            angle, right, down, scale = view.affine
-            how = InterpolationMode.BILINEAR
-            image = F.affine(image, angle, [right, down], scale, [0.0, 0.0], how, fill=0)
-        if view.area is not None:
-            image = F.resized_crop(image, *view.area, [size, size])
-        else:
-            image = F.resize(image, [size, size])
-        if view.shift is not None:
-            image = F.pad(image, [self.augmentation.padding])
-            image = F.crop(image, *view.shift, size, size)
-        if view.flip:
-            image = F.horizontal_flip(image)
-        return F.to_dtype(image, torch.float32, scale=True)
+        return image
 
 
 def _generator(seed: int, key: Key) -> torch.Generator:
@@ -176,8 +180,7 @@ def _area(height: int, width: int, generator: torch.Generator) -> tuple[int, int
     """Top, left, height and width of a part of random area and aspect ratio (Inception's crop)."""
     for _ in range(10):
         area = height * width * _uniform(*AREA, generator)
-        low, high = (float(torch.log(torch.tensor(ratio))) for ratio in ASPECT)
-        ratio = float(torch.exp(torch.tensor(_uniform(low, high, generator))))
+        ratio = float(torch.exp(torch.tensor(_uniform(_LOG_ASPECT[0], _LOG_ASPECT[1], generator))))
         w = round(math.sqrt(area * ratio))
         h = round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
@@ -202,13 +205,20 @@ class _Policy(v2.AutoAugment):
         for name, probability, level in policy:
             if not torch.rand((), generator=generator) <= probability:
                 continue
-            magnitudes, signed = self._AUGMENTATION_SPACE[name]
-            table = magnitudes(10, height, width)
-            magnitude = 0.0 if table is None else float(table[level])
+            table, signed = self._magnitudes(name, height, width)
+            magnitude = 0.0 if table is None else table[level]
             if table is not None and signed and torch.rand((), generator=generator) <= 0.5:
                 magnitude = -magnitude
             changes.append((name, magnitude))
         return tuple(changes)
+
+    @classmethod
+    @lru_cache(maxsize=1024)
+    def _magnitudes(cls, name: str, height: int, width: int) -> tuple[list[float] | None, bool]:
+        """Magnitudes of an operation by level, and whether their sign is drawn."""
+        magnitudes, signed = cls._AUGMENTATION_SPACE[name]
+        table = magnitudes(10, height, width)
+        return None if table is None else table.tolist(), signed
 
     def change(self, image: Tensor, changes: tuple[tuple[str, float], ...]) -> Tensor:
         """The image after these operations."""

@@ -36,6 +36,8 @@ PLACES = {
     "dataset.on_bad_image": "data",
     "backbone.weights": "backbone_hash",
 }
+#: settings that runs of an earlier commit may lack, and what these did
+IMPLIED = {"dataset.augment_on": "loader"}
 
 _FINGERPRINTS = ("data", "backbone_hash", "definitions")
 _MEASURED = ("image_size", "multi_label", "n_tasks", "n_classes", "class_names")
@@ -58,7 +60,8 @@ def conditions_of(run: Run) -> Conditions:
     found["backbone.weights"] = run.summary.get("weights")
     found.update((key, run.summary[key]) for key in _MEASURED if key in run.summary)
     found["multi_label"] = run.multi_label
-    found.update(pair for pair in flat(run.config) if not is_harmless(pair[0]))
+    settings = flat(run.config)
+    found.update(pair for pair in settings if not (is_harmless(pair[0]) or is_implied(*pair)))
     # Streams are compared between runs, see ``tables``.
     found.pop("stream_seed", None)
     for key in _FINGERPRINTS:
@@ -87,6 +90,11 @@ def _tells_images(fingerprint: Any) -> bool:
 def is_harmless(key: str) -> bool:
     """Whether a setting, or the section it stands in, is in ``HARMLESS``."""
     return key in HARMLESS or key.partition(".")[0] in HARMLESS
+
+
+def is_implied(key: str, value: Any) -> bool:
+    """Whether a setting has the value that its lack stands for, see ``IMPLIED``."""
+    return key in IMPLIED and bool(IMPLIED[key] == value)
 
 
 def recorded(run: Run, key: str) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cl_prompts import __version__
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.comparable import is_implied
 from cl_prompts.experiments.settings import Settings
 from cl_prompts.experiments.values import plain
 
@@ -55,7 +56,11 @@ def settings_identity(settings: Settings) -> dict[str, Any]:
 def settings_hash(settings: Settings) -> str:
     """SHA-256 of the settings that must not change, see :data:`MAY_CHANGE`."""
     flat = _flat(settings_identity(settings)["settings"])
-    fixed = [(name, repr(value)) for name, value in flat if not may_change(name)]
+    fixed = [
+        (name, repr(value))
+        for name, value in flat
+        if not may_change(name) and not is_implied(name, value)
+    ]
     return hashlib.sha256(json.dumps(sorted(fixed)).encode()).hexdigest()
 
 
@@ -111,7 +116,10 @@ _WORDS = {
 
 
 def _settings_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    old, new = dict(_flat(before)), dict(_flat(now))
+    old, new = (
+        {name: value for name, value in _flat(settings) if not is_implied(name, value)}
+        for settings in (before, now)
+    )
     for name in dict.fromkeys([*old, *new]):
         if may_change(name) or ((name in old) == (name in new) and _same(old[name], new[name])):
             continue

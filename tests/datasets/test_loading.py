@@ -17,6 +17,7 @@ ARGUMENTS: dict[str, Any] = {
     "classes": None,
     "class_order": None,
     "augment": True,
+    "augment_on": "loader",
     "seed": 0,
     "download": False,
     "cache": False,

@@ -19,7 +19,8 @@ from cl_prompts.datasets.registry import (
     load_dataset,
 )
 from cl_prompts.datasets.views import KeyedTransform, View
-from tests.datasets.toys import load, refusal, write_csv
+from cl_prompts.training.later_views import LaterView, making_later
+from tests.datasets.toys import load, refusal, write_csv, write_folder, write_image
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,39 @@ def test_random_parts_take_the_place_of_a_data_set_s_own_augmentation() -> None:
     views = torch.stack([parts.train[0][0] for _ in range(20)])
     assert views.flatten(1).unique(dim=0).shape == (20, 3 * 28 * 28)
     assert views.mean((1, 2, 3)).std() > 0.05  # some show a small part
+
+
+def test_views_are_made_on_the_device_of_images_of_one_size(tmp_path: Path) -> None:
+    root = write_folder(tmp_path)
+    options: dict[str, Any] = {"augment": True, "augment_on": "device"}
+    batched = load("folder", root, **options).train
+    assert batched.differing() is None
+    with making_later():
+        assert isinstance(batched.view(0, 1)[0], LaterView)
+    assert torch.equal(
+        batched.view(0, 1)[0], load("folder", root, augment=True).train.view(0, 1)[0]
+    )
+    write_image(root / "train" / "cat" / "2.png", size=(8, 9))
+    (root / "train" / "bee" / "1.png").write_bytes(b"no image")  # told by others
+    options["on_bad_image"] = "defer"
+    assert refusal(lambda: load("folder", root, **options)) == (
+        f"augment_on=device is for images of one size, and {root}/train/ant/0.png and"
+        f" {root}/train/cat/2.png of data set 'folder' differ: leave it out"
+    )
+    load("folder", root, classes=2, **options)
+    load("folder", root, **{**options, "augment": False})
+    assert refusal(lambda: load("digits", augment_on="gpu")).startswith("unknown augment_on 'gpu'")
+
+
+def test_squares_are_cut_before_that_of_photos_of_any_size(tmp_path: Path) -> None:
+    for k, size in enumerate([(30, 40), (50, 20)] * 5):
+        write_image(tmp_path / f"n0000000{k % 2}" / f"{k}.jpg", 10 * k, size=size)
+    data = load("imagenet_r", tmp_path, augment=True, augment_on="device").train
+    with making_later():
+        first, *others = [data.view(k, 1)[0] for k in range(len(data))]
+    assert isinstance(first, LaterView)
+    assert others
+    assert all(other.make == first.make for other in others)
 
 
 def test_an_unknown_name_offers_the_nearest() -> None:

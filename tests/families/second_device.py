@@ -21,10 +21,13 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cl_prompts.datasets import geometry
+from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.experiments import checkpoint
 from cl_prompts.experiments.checkpoint import Checkpoint, packed
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.experiments.commands import rows, run, summary
+from tests.families.test_workers import augmented
 from tests.pretend import counted, pretend_device, register
 from tests.toys import (
     TABLE,
@@ -75,12 +78,20 @@ class Run:
     traffic: list[tuple[Any, int, int, int]] = field(default_factory=list)
 
 
-def train(kind: str, scenario: str, device: str, *, resume: bool, **changes: Any) -> Run:
-    """A run over a stream; with ``resume`` it is saved and taken up by another strategy before the
-    last experience."""
+def train(
+    kind: str,
+    scenario: str,
+    device: str,
+    *,
+    resume: bool,
+    stream: list[Any] | None = None,
+    **changes: Any,
+) -> Run:
+    """A run over a stream, by default the scenario's of plain images; with ``resume`` it is saved
+    and taken up by another strategy before the last experience."""
     multi_label = scenario.startswith("ml") or scenario.endswith("multi_label")
     test: Any = (Scenes if multi_label else Blobs)(TEST, seed=2)
-    stream, found = experiences(scenario, train=TRAIN, test=TEST), Run({}, [])
+    stream, found = stream or experiences(scenario, train=TRAIN, test=TEST), Run({}, [])
 
     fitting = {k: v for k, v in TABLE[kind].two_blocks.items() if k != "lane_samples"}
 
@@ -184,6 +195,34 @@ def test_kept_frozen_work_makes_nothing_wait(kind: str) -> None:
     inside = [(a, b) for a, b in pairwise(found.traffic) if a[0] == b[0]]
     assert {where[1] for (where, *_), _ in inside} == {0, 1}
     assert all(after[3] == before[3] for before, after in inside)
+
+
+@pytest.mark.parametrize("kind", ["linear_probe", "derpp"])
+def test_views_made_there_make_nothing_wait(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Affine change, part, enlargement, crop and flip: all but what the policy does."""
+    augmentation = Augmentation(padding=2, affine=1, random_area=True)
+    found, made_on, gathered = [], [], geometry.gathered
+
+    def noted(images: Tensor, *rest: Any) -> Tensor:
+        made_on.append(images.device.type)
+        return gathered(images, *rest)
+
+    monkeypatch.setattr(geometry, "gathered", noted)
+    for on in ("loader", "device"):
+        stream = list(augmented("si_blurry", on, augmentation)[0].train_stream)
+        with pretend_device() as name:
+            found.append(train(kind, "si_blurry", name, resume=True, stream=stream))
+    loaded, made = found
+    assert set(made_on) == {name}
+    for (before, after), (_, other) in zip(
+        pairwise(made.traffic), pairwise(loaded.traffic), strict=True
+    ):
+        if before[0] == after[0]:
+            assert after[3] == before[3]
+        assert after[:3] == other[:3]  # as many copies
+    for name, value in loaded.state.items():
+        # Some grey levels are rounded otherwise.
+        torch.testing.assert_close(made.state[name], value, rtol=1e-3, atol=1e-3, msg=name)
 
 
 def test_what_would_fail_on_a_gpu_fails_there() -> None:

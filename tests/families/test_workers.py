@@ -1,4 +1,5 @@
-"""The same numbers for any number of loader processes, and for a run that changes it on the way."""
+"""The same numbers for any number of loader processes, wherever images are augmented, and for a run
+that changes both on the way."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.views import KeyedTransform
@@ -15,9 +17,11 @@ from cl_prompts.strategies import AnytimeEvaluation
 from tests.toys import BENCHMARKS, MULTI_LABEL_SCENARIOS, Blobs, Scenes, make, same, watch, weights
 
 TRAIN, TEST = 48, 12
+AUGMENTATION = Augmentation(padding=2, affine=1)
 
 #: one of each way in which images are read: the stream alone, several epochs of it, all at once,
-#: replayed, replayed alone, looked through for losses or for uncertainty, counted once a view
+#: replayed, replayed alone, looked through for losses or for uncertainty, counted once a view, once
+#: more at the end of a task, as views that come again
 CASES = [
     ("er", "si_blurry", {}),
     ("mvp_r", "si_blurry", {}),
@@ -28,20 +32,25 @@ CASES = [
     ("clib_tuned", "si_blurry", {}),
     ("rainbow_chosen", "si_blurry", {"reuse_features": False}),
     ("joint", "si_blurry", {}),
+    ("aper", "class_incremental", {"train_epochs": 2}),
+    ("mvp_r", "si_blurry", {"views": 2}),
 ]
 #: in ``make quick``, too
 QUICK = ("er",)
 
 
-def augmented(scenario: str) -> Any:
+#: by where images are augmented
+TRANSFORMS = {"loader": KeyedTransform, "device": BatchedTransform}
+
+
+def augmented(scenario: str, on: str = "loader", augmentation: Augmentation = AUGMENTATION) -> Any:
     """A benchmark of a scenario whose training images are augmented."""
     kind: Any = Scenes if scenario in MULTI_LABEL_SCENARIOS else Blobs
-    augmentation = Augmentation(padding=2, affine=1)
     train, test = kind(TRAIN, seed=1), kind(TEST, seed=2)
     parts = [
         ImageSet(data.images.mul(255).to(torch.uint8), np.asarray(data.targets), transform)
         for data, transform in (
-            (train, KeyedTransform(augmentation, 16, seed=5)),
+            (train, TRANSFORMS[on](augmentation, 16, seed=5)),
             (test, augmentation.test(16)),
         )
     ]
@@ -57,8 +66,10 @@ class Run:
         stream: the experiences.
     """
 
-    def __init__(self, kind: str, scenario: str, changes: dict[str, Any]) -> None:
-        benchmark, test = augmented(scenario)
+    def __init__(
+        self, kind: str, scenario: str, changes: dict[str, Any], on: str = "loader"
+    ) -> None:
+        benchmark, test = augmented(scenario, on)
         self.anytime = AnytimeEvaluation(test, every=20)
         self.strategy = make(kind, scenario, plugins=[self.anytime], **changes)
         self.stream = list(benchmark.train_stream)
@@ -101,12 +112,14 @@ def stopped(run: Run, workers: int, batches: int) -> tuple[dict[str, Any], dict[
     ("kind", "scenario", "changes"),
     [pytest.param(*case, marks=[] if case[0] in QUICK else pytest.mark.slow) for case in CASES],
 )
-def test_workers_do_not_change_a_number(kind: str, scenario: str, changes: dict[str, Any]) -> None:
+def test_neither_workers_nor_where_images_are_augmented_change_a_number(
+    kind: str, scenario: str, changes: dict[str, Any]
+) -> None:
     alone = Run(kind, scenario, changes).train(0)
-    Run(kind, scenario, changes).train(2).assert_equal(alone)
+    Run(kind, scenario, changes, "device").train(2).assert_equal(alone)
     # Inside of the first or second experience.
     state, curve = stopped(Run(kind, scenario, changes), 2, batches=2)
-    resumed = Run(kind, scenario, changes)
+    resumed = Run(kind, scenario, changes, "device")
     begun = state["experiences"]
     experiences = [] if resumed.strategy.whole_stream else resumed.stream[: begun + 1]
     resumed.strategy.load_state_dict(state, experiences)

@@ -43,7 +43,8 @@ def trained(kind: str) -> dict[str, Any]:
     # The last two of three tasks, of 8 and 32 images, or of 16 each: the last batch of a task has
     # one row, for one rank.
     batch = 31 if scenario == "si_blurry" else 15
-    benchmark, test = augmented(scenario)
+    # Alone image by image; together in batches, where each rank makes the whole one.
+    benchmark, test = augmented(scenario, "device" if ranks.together() else "loader")
     anytime = AnytimeEvaluation(test, every=None)
     changes: dict[str, Any] = {"train_mb_size": batch, "plugins": [anytime]}
     if not cls_of(kind).whole_stream and ALL[kind].learns != "prototypes":

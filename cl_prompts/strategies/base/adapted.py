@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
 from cl_prompts.backbones import ranks
 from cl_prompts.checks import Count, NotNegative, Positive, Share
@@ -18,7 +17,7 @@ from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.experience import whole_of
 from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS
-from cl_prompts.strategies.base.loaders import KeyedItems, RepeatedBatches, joined_batch
+from cl_prompts.strategies.base.loaders import RepeatedBatches, joined_batch, keyed_loader
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.training.schedules import Schedule
 from cl_prompts.training.seeds import derived_seed, seeded
@@ -109,13 +108,10 @@ class AdapterStrategy(OnlineStrategy):
         batches = RepeatedBatches(len(data), self.eval_mb_size, repeats=1)
         batches.origin = self.samples_seen  # views of their own, where images are augmented
         batches.shared = ranks.together()
-        loader: DataLoader[Any] = DataLoader(
-            KeyedItems(data), batch_sampler=batches, collate_fn=getattr(data, "collate_fn", None)
-        )
         training = self.model.training
         self.model.eval()
         sizes = (len(rows) for rows in torch.arange(len(data)).split(self.eval_mb_size))
-        for read, size in zip(loader, sizes, strict=True):
+        for read, size in zip(keyed_loader(data, batches), sizes, strict=True):
             images, labels, *_ = joined_batch(read, size, self.device)
             features = self.model.encode(images.to(self.device), {}).features
             yield features, labels.to(self.device)

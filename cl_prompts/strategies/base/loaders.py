@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from cl_prompts.backbones import ranks
+from cl_prompts.training.later_views import LaterViews, collated, making_later
 from cl_prompts.training.view_keys import Key, viewing
 
 KeyedRow = tuple[int, Key]
@@ -96,7 +98,7 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         return self.repeats * -(-self.n // self.batch_size)
 
 
-def joined_batch(columns: Sequence[Tensor], n: int, device: Any = "cpu") -> list[Tensor]:
+def joined_batch(columns: Sequence[Any], n: int, device: Any = "cpu") -> list[Any]:
     """The whole batch, from what each rank has read of it.
 
     >>> joined_batch([torch.zeros(2, 3)], n=2)  # by this process alone
@@ -105,7 +107,8 @@ def joined_batch(columns: Sequence[Tensor], n: int, device: Any = "cpu") -> list
 
     Args:
         columns: images and so on of this rank's rows (:attr:`Share.rows
-            <cl_prompts.backbones.ranks.Share.rows>`).
+            <cl_prompts.backbones.ranks.Share.rows>`). Of views that are made later each rank makes
+            the whole batch.
         n: rows of the batch.
         device: that images are sent from: the GPU's way is the faster one. Others stay on the CPU.
     """
@@ -113,9 +116,13 @@ def joined_batch(columns: Sequence[Tensor], n: int, device: Any = "cpu") -> list
         return list(columns)
     kept = ranks.share(n).kept
     images, *others = (column[:kept] for column in columns)
+    later = images if isinstance(images, LaterViews) else None
+    sent = images if later is None else later.packed
     if torch.device(device).type == "cpu":
-        return ranks.gathered([images, *others], n)
-    return ranks.gathered([images.to(device)], n) + ranks.gathered(others, n)
+        joined, *others = ranks.gathered([sent, *others], n)
+    else:
+        joined, *others = ranks.gathered([sent.to(device)], n) + ranks.gathered(others, n)
+    return [joined if later is None else LaterViews(joined, later.make), *others]
 
 
 class KeyedItems(Dataset[Any]):
@@ -140,5 +147,26 @@ class KeyedItems(Dataset[Any]):
 
     def __getitem__(self, index: KeyedRow) -> Any:
         row, key = index
-        with viewing(*key):
+        with viewing(*key), making_later():
             return self.data[row]
+
+
+def keyed_loader(data: Any, batches: RepeatedBatches, **arguments: Any) -> DataLoader[Any]:
+    """A loader of a data set's items in keyed views.
+
+    Args:
+        data: any map-style data set; its ``collate_fn``, if it has one, joins items.
+        batches: the order of rows, and their keys.
+        arguments: of ``DataLoader``.
+
+    Example:
+        >>> list(keyed_loader([7, 8, 9], RepeatedBatches(3, batch_size=2, repeats=1)))
+        [tensor([7, 8]), tensor([9])]
+    """
+    collate = getattr(data, "collate_fn", None) or default_collate
+    return DataLoader(
+        KeyedItems(data),
+        batch_sampler=batches,
+        collate_fn=partial(collated, collate=collate),
+        **arguments,
+    )

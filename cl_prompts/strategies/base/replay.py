@@ -12,6 +12,7 @@ from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.loaders import RecurringViews, joined_batch
 from cl_prompts.training.buffers import ReplayBuffer
+from cl_prompts.training.later_views import collated, joined, making_later
 from cl_prompts.training.view_keys import Key, viewing
 
 
@@ -57,15 +58,16 @@ class Replay:
             self._sources.append(experience.dataset.train())
             self._annotated.append(annotated)
 
-    def draw(self, update: int) -> tuple[list[Tensor], Tensor, Tensor]:
+    def draw(self, update: int) -> tuple[list[Any], Tensor, Tensor]:
         """Draw a batch for an update: (columns of a mini-batch, annotated classes (m, classes),
-        slots (m,)), on the CPU."""
+        slots (m,)), on the CPU. Images may be
+        :class:`~cl_prompts.training.later_views.LaterViews`, made when they are sent."""
         draws = [self.buffer.draw_slots(self.batch_size) for _ in range(self.draws)]
         parts = [self.read(slots, update, draw) for draw, slots in enumerate(draws)]
-        columns = [torch.cat(of_parts) for of_parts in zip(*(p[0] for p in parts), strict=True)]
+        columns = [joined(of_parts) for of_parts in zip(*(p[0] for p in parts), strict=True)]
         return columns, torch.cat([annotated for _, annotated in parts]), torch.cat(draws)
 
-    def read(self, slots: Tensor, update: int, draw: int = 0) -> tuple[list[Tensor], Tensor]:
+    def read(self, slots: Tensor, update: int, draw: int = 0) -> tuple[list[Any], Tensor]:
         """Read the samples in these slots: (columns of a mini-batch, annotated classes (m,
         classes)), on the CPU.
 
@@ -79,7 +81,7 @@ class Replay:
 
     def read_references(
         self, references: Tensor, update: int, draw: int = 0
-    ) -> tuple[list[Tensor], Tensor]:
+    ) -> tuple[list[Any], Tensor]:
         """Read the samples of (m, 2) references, stored or not, as :meth:`read` does."""
         items = []
         n = len(references)
@@ -88,9 +90,9 @@ class Replay:
                 key: Key = (update, draw, source, row)
             else:
                 key = RecurringViews(self.views, source, update).key(row, draw)
-            with viewing(*key):
+            with viewing(*key), making_later():
                 items.append(self._sources[source][row])
-        columns = [torch.stack(list(map(torch.as_tensor, c))) for c in zip(*items, strict=True)]
+        columns = collated(items, _stacked)
         return joined_batch(columns, n), torch.stack(
             [self._annotated[source] for source in references[:, 0].tolist()]
         )
@@ -137,3 +139,8 @@ class Replay:
         self._annotated = []
         for experience, annotated in experiences:
             self.enter(experience, annotated)
+
+
+def _stacked(items: list[Any]) -> list[Tensor]:
+    """Columns of a mini-batch."""
+    return [torch.stack(list(map(torch.as_tensor, c))) for c in zip(*items, strict=True)]

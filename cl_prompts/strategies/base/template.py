@@ -12,13 +12,12 @@ from avalanche.evaluation.metrics import loss_metrics
 from avalanche.logging import InteractiveLogger
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.templates import SupervisedTemplate
-from torch.utils.data import DataLoader
 
 from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.base.experience import check_order, mark_of
-from cl_prompts.strategies.base.loaders import KeyedItems, RepeatedBatches
+from cl_prompts.strategies.base.loaders import RepeatedBatches, keyed_loader
 from cl_prompts.strategies.plugins.multi_label_metrics import MultiLabelMetrics
 from cl_prompts.training.seeds import derived_seed
 
@@ -98,12 +97,11 @@ class StreamTemplate(SupervisedTemplate):
         order = self.shuffler if shuffle else None
         batches = RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order)
         batches.shared = ranks.together()
-        self.dataloader = DataLoader(
-            KeyedItems(data),
-            batch_sampler=batches,
+        self.dataloader = keyed_loader(
+            data,
+            batches,
             num_workers=num_workers,
             pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
-            collate_fn=getattr(data, "collate_fn", None),
             # A private generator instead of the global one; worker processes take their seeds from
             # it.
             generator=torch.Generator().manual_seed(derived_seed(self.seed, self.samples_seen)),

@@ -1,0 +1,219 @@
+"""Geometry of augmented images: of one, and of a batch in which each has numbers of its own.
+
+No image depends on the others of its batch. On a CPU the results are torchvision's, bit by bit; on
+other devices a few pixels of a thousand may differ by a grey level, see :func:`resampled`.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample, pad
+from torchvision.transforms.v2.functional import resize, resized_crop
+
+Change = tuple[float, int, int, float]
+
+
+def inverse_affine(change: Change, height: int, width: int) -> Tensor:
+    """The map from a pixel of the result to the place that it is read from.
+
+    >>> inverse_affine((0.0, 0, 0, 2.0), height=4, width=8)  # twice as large
+    tensor([[0.1250, 0.0000, 0.0000],
+            [0.0000, 0.2500, 0.0000]])
+
+    Args:
+        change: angle in degrees, shift to the right and down in pixels, scale; about the centre.
+        height, width: of the image, in pixels.
+
+    Returns:
+        (2, 3) rows for the horizontal place, in half widths, and the vertical one, in half heights.
+    """
+    angle, right, down, scale = change
+    cos = math.cos(math.radians(angle)) / scale
+    sin = math.sin(math.radians(angle)) / scale
+    across = [cos, sin, cos * -right + sin * -down]
+    along = [0.0 - sin, cos, sin * right + cos * -down]
+    return torch.tensor([across, along]) / torch.tensor([[0.5 * width], [0.5 * height]])
+
+
+def warped(images: Tensor, rows: Tensor) -> Tensor:
+    """Images under affine maps, read bilinearly, black where nothing is.
+
+    Args:
+        images: (n, 3, height, width) uint8.
+        rows: (n, 2, 3), each from :func:`inverse_affine`.
+
+    Returns:
+        (n, 3, height, width) uint8.
+    """
+    n, _, height, width = images.shape
+    pixels = _pixels(height, width, images.device).expand(n, -1, -1)
+    places = pixels.bmm(rows.transpose(1, 2)).view(n, height, width, 2)
+    # A fourth channel of ones tells how much of what is read lies inside.
+    with_ones = pad(images.float(), [0, 0, 0, 0, 0, 1], value=1.0)
+    read = grid_sample(with_ones, places, "bilinear", "zeros", align_corners=False)
+    return read[:, :-1].mul_(read[:, -1:]).round_().to(torch.uint8)
+
+
+@lru_cache(maxsize=8)
+def _pixels(height: int, width: int, device: torch.device) -> Tensor:
+    """(1, height * width, 3) place of each pixel from the centre, across and along, and 1."""
+    across = torch.linspace((1.0 - width) * 0.5, (width - 1.0) * 0.5, width, device=device)
+    along = torch.linspace((1.0 - height) * 0.5, (height - 1.0) * 0.5, height, device=device)
+    grid = [across.expand(height, width), along[:, None].expand(height, width)]
+    return torch.stack([*grid, torch.ones_like(grid[0])], dim=-1).view(1, height * width, 3)
+
+
+def enlarged(images: Tensor, size: int, areas: Tensor | None = None) -> Tensor:
+    """Images, or a part of each, brought to a square bilinearly.
+
+    Args:
+        images: (n, 3, height, width) uint8.
+        size: side of the square, in pixels.
+        areas: (n, 4) whole numbers, top, left, height and width of each part; None for whole
+            images.
+
+    Returns:
+        (n, 3, size, size) uint8.
+    """
+    if images.device.type != "cpu":
+        return resampled(images, size, areas)
+    if areas is None:
+        return resize(images, [size, size])
+    parts = zip(images, areas.int().tolist(), strict=True)
+    return torch.stack([resized_crop(image, *area, [size, size]) for image, area in parts])
+
+
+def resampled(images: Tensor, size: int, areas: Tensor | None = None) -> Tensor:
+    """What :func:`enlarged` gives, by two matrix products an image, without a wait for a device.
+
+    As in torch's kernel for uint8 on CPUs, weights are whole numbers and grey levels are rounded
+    between the two directions, so that results agree but for one grey level in two pixels of a
+    thousand at most (more of them where factors are rounded to TF32).
+
+    Args:
+        images, size, areas: as there.
+    """
+    height, width = images.shape[-2:]
+    if areas is None:
+        whole = torch.zeros(1, 4, device=images.device)
+        whole[:, 2], whole[:, 3] = height, width
+        areas = whole
+    top, left, tall, wide = areas.unbind(dim=1)
+    across = _weighted(images.float(), _weights(left, wide, size, width), transposed=True)
+    return _weighted(across, _weights(top, tall, size, height)).to(torch.uint8)
+
+
+def _weights(start: Tensor, length: Tensor, size: int, pixels: int) -> tuple[Tensor, Tensor]:
+    """Weights of pixels for each place of a resized line: whole numbers, and their common
+    denominators.
+
+    Args:
+        start, length: (n,) first pixel and number of pixels of the part that is resized.
+        size: places of the result.
+        pixels: of the whole line.
+
+    Returns:
+        (n, 1, size, pixels) and (n, 1, 1, 1).
+    """
+    places = torch.arange(pixels, device=start.device) + 0.5
+    start, length = start[:, None, None], length[:, None, None]
+    scale = length / size
+    centres = start + scale * (torch.arange(size, device=start.device)[:, None] + 0.5)
+    # A triangle as wide as two pixels, of the image or of the result, whichever are wider.
+    weights = (1 - (places - centres).abs() / scale.clamp(min=1)).clamp_(min=0)
+    weights = weights * ((places > start) & (places < start + length))
+    weights = weights / weights.sum(dim=2, keepdim=True)
+    # The greatest power of two for which whole numbers take 15 bits, and at most 2^21.
+    greatest = weights.amax(dim=(1, 2), keepdim=True)
+    power = ((2**15 - 0.5) / greatest).log2().ceil().sub(1).clamp(max=21).exp2()
+    return (weights * power).add(0.5).floor()[:, None], power[:, None]
+
+
+def _weighted(images: Tensor, by: tuple[Tensor, Tensor], *, transposed: bool = False) -> Tensor:
+    """Weighted sums of grey levels, over columns or with ``transposed`` over rows, rounded."""
+    weights, power = by
+    sums = images @ weights.transpose(-1, -2) if transposed else weights @ images
+    return (sums / power).add_(0.5).floor_().clamp_(0, 255)
+
+
+def laid(
+    image: Tensor,
+    shift: tuple[int, int] | None,
+    flip: bool,
+    padding: int,
+    into: Tensor | None = None,
+) -> Tensor:
+    """An image, or several alike, cut from a black frame, mirrored or not, as floats in [0, 1].
+
+    >>> laid(torch.full((3, 2, 2), 255, dtype=torch.uint8), (0, 1), True, padding=1)[0]
+    tensor([[0., 0.],
+            [1., 1.]])
+
+    Args:
+        image: (..., 3, size, size) uint8.
+        shift: top and left of the crop from the padded image; None without padding.
+        flip: mirror the crop.
+        padding: black pixels on each side of the image.
+        into: written to; None for new memory.
+    """
+    size = image.shape[-1]
+    if into is None:
+        into = torch.empty(image.shape)
+    into_rows = from_rows = into_columns = from_columns = slice(0, size)
+    if shift is not None:
+        into.zero_()
+        into_rows, from_rows = _overlap(shift[0] - padding, size)
+        into_columns, from_columns = _overlap(shift[1] - padding, size)
+    seen = image[..., from_rows, from_columns]
+    if flip:
+        seen = seen.flip(-1)
+        into_columns = slice(size - into_columns.stop, size - into_columns.start)
+    into[..., into_rows, into_columns] = seen
+    return into.mul_(1 / 255)
+
+
+def _overlap(offset: int, size: int) -> tuple[slice, slice]:
+    """Where a line of pixels and the same line moved on by ``offset`` overlap, in each of the two:
+    the line that is written, and the one that is read."""
+    kept = max(0, size - abs(offset))
+    written, read = max(0, -offset), max(0, offset)
+    return slice(min(written, size), min(written, size) + kept), slice(read, read + kept)
+
+
+def all_laid(images: Tensor, shifts: Tensor | None, flips: Tensor | None, padding: int) -> Tensor:
+    """What :func:`laid` gives, of each image with numbers of its own.
+
+    Args:
+        images: (n, 3, size, size) uint8.
+        shifts: (n, 2) whole numbers; None without padding.
+        flips: (n,) zeros and ones; None where no image is mirrored.
+        padding: black pixels on each side.
+
+    Returns:
+        (n, 3, size, size) float32 in [0, 1].
+    """
+    if images.device.type != "cpu":
+        return gathered(images, shifts, flips, padding)
+    n, made = len(images), torch.empty(images.shape)
+    each_shift = [None] * n if shifts is None else shifts.int().tolist()
+    each_flip = [False] * n if flips is None else flips.tolist()
+    for image, shift, flip, into in zip(images, each_shift, each_flip, made, strict=True):
+        laid(image, shift, bool(flip), padding, into)
+    return made
+
+
+def gathered(images: Tensor, shifts: Tensor | None, flips: Tensor | None, padding: int) -> Tensor:
+    """What :func:`all_laid` gives, exactly, without a wait for a device."""
+    size = images.shape[-1]
+    if shifts is not None:
+        rows = torch.arange(len(images), device=images.device)
+        top, left = shifts.long().unbind(dim=1)
+        crops = pad(images, [padding] * 4).unfold(2, size, 1).unfold(3, size, 1)
+        images = crops[rows, :, top, left]
+    if flips is not None:
+        images = torch.where(flips.bool()[:, None, None, None], images.flip(-1), images)
+    return images.float().mul_(1 / 255)
