@@ -17,6 +17,7 @@ from cl_prompts.datasets.geometry import (
     resampled,
     warped,
 )
+from tests.datasets.toys import ROUNDING
 
 N = 24
 
@@ -71,7 +72,7 @@ def test_enlarged_parts_are_torchvisions_and_resampled_ones_nearly(
     for made, other in ((resampled(images, size, areas), exact), (resampled(images, size), whole)):
         apart = (made.int() - other.int()).abs()
         assert apart.max() <= 1  # grey level
-        assert apart.float().mean() < 0.002
+        assert apart.float().mean() < ROUNDING
 
 
 def test_resampled_images_do_not_depend_on_their_batch() -> None:

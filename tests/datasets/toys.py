@@ -15,6 +15,10 @@ from torch.utils.data import TensorDataset
 from cl_prompts.datasets.registry import DataSet, ImageSet, load_dataset
 from cl_prompts.errors import InputError
 
+#: grey levels between resized images as torch's kernel for uint8 and as matrix products make them,
+#: on average; in torch 2.4 the kernel rounds otherwise
+ROUNDING = 0.2 if torch.__version__.startswith("2.4.") else 0.002
+
 
 def write_image(
     path: Path, value: int = 0, size: tuple[int, int] = (8, 8), mode: str = "RGB"
