@@ -58,6 +58,12 @@ def lively_vit(**changes: Any) -> FrozenViT:
     return FrozenViT(_random_vit(lively=True, **changes))
 
 
+def empty_vit_b() -> FrozenViT:
+    """ViT-B/16 without values, on the meta device: enough to count its work."""
+    # Older releases of timm read values while they build, so that they do not build on "meta".
+    return FrozenViT(VisionTransformer(num_classes=0, weight_init="skip")).to("meta")
+
+
 def _random_vit(*, lively: bool, **changes: Any) -> VisionTransformer:
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models.compiled import CompiledDecoding
-from tests.toys import DEPTH, cls_of, lively_vit, tiny_vit
+from tests.toys import DEPTH, cls_of, empty_vit_b, lively_vit, tiny_vit
 
 #: strategies whose prompts can start late, with the first prompted block
 LATE: dict[str, tuple[dict[str, Any], int]] = {
@@ -136,10 +135,13 @@ def test_an_entry_behind_the_end_of_a_pass_is_refused() -> None:
     ],
 )
 def test_late_prompts_in_forwards_of_vit_b(kind: str, options: dict[str, Any], cost: float) -> None:
-    with torch.device("meta"):
-        backbone = FrozenViT(VisionTransformer(num_classes=0))
+    backbone = empty_vit_b()
     model = cls_of(kind)(
-        backbone=backbone, n_classes=100, device=torch.device("meta"), evaluator=None, **options
+        backbone=backbone,
+        n_classes=100,
+        device=torch.device("meta"),
+        evaluator=None,
+        **options,
     ).model.to("meta")
     images = torch.rand(1, 3, 224, 224, device="meta")
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -28,6 +27,7 @@ from tests.toys import (
     TABLE,
     Blobs,
     cls_of,
+    empty_vit_b,
     experiences,
     fit,
     make,
@@ -98,8 +98,7 @@ def test_later_evaluations_are_cheaper(kind: str) -> None:
 @pytest.fixture(scope="module")
 def vit_b() -> FrozenViT:
     """ViT-B/16 without values: enough to count its work."""
-    with torch.device("meta"):
-        return FrozenViT(VisionTransformer(num_classes=0))
+    return empty_vit_b()
 
 
 def model_of(kind: str, backbone: FrozenViT) -> ContinualModel:

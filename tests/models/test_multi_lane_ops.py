@@ -8,7 +8,6 @@ from typing import Any, get_args
 import pytest
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -16,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models import multi_lane_ops as lanes
 from cl_prompts.models.multi_lane import MultiLaneViT
-from tests.toys import tiny_vit
+from tests.toys import empty_vit_b, tiny_vit
 
 SLOT_UPDATES = get_args(lanes.SlotUpdate)
 IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
@@ -179,8 +178,8 @@ def specified(impl: str, n_lanes: int, s: int, p: int, prompted: int) -> float:
 
 def base_model(n_lanes: int, impl: str, s: int) -> MultiLaneViT:
     """ViT-B/16 without memory or time: on the meta device."""
+    backbone = empty_vit_b()
     with torch.device("meta"):
-        backbone = FrozenViT(VisionTransformer(num_classes=0))
         model = MultiLaneViT(backbone, n_lanes, impl=impl, n_selectors=s, prompt_length=s)
         for _ in range(n_lanes):
             model.lanes.open(torch.device("meta"), init="uniform", scale=1.0, copy_previous=False)
