@@ -22,15 +22,6 @@ class RunError(RuntimeError):
     command line."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelt one most resembles; None if none is near.
-
-    >>> nearest("photos.yml", ["photos.yaml", "birds.yaml"])
-    'photos.yaml'
-    """
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
-
-
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An ``InputError`` for a name that does not exist, offering the nearest one that does.
 
@@ -41,9 +32,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """
     names = sorted(set(map(str, known)))
     name = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
-    near = nearest(name, names)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     some = (
         names if len(names) <= _LISTED else [*names[:_LISTED], f"and {len(names) - _LISTED} more"]
     )
-    hint = f"did you mean {near!r}?" if near else "there is " + (", ".join(some) or "none")
+    hint = f"did you mean {near[0]!r}?" if near else "there is " + (", ".join(some) or "none")
     return InputError(f"unknown {kind} {name!r}: {hint}")

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from cl_prompts.backbones.vit import FrozenViT
@@ -75,6 +76,11 @@ LONG = (
 #: runs that several files read; made once by the process that runs their tests
 SHARED = {"mvp_run", "probe_run"}
 TESTS = Path(__file__).parent
+
+
+# A test counts work, never seconds.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_configure(config: pytest.Config) -> None:

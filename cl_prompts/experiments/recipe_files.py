@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import yaml
 
 from cl_prompts.checks import short, shown
-from cl_prompts.errors import InputError, nearest, unknown
+from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.values import Loader, as_list, as_names, in_one_line
 from cl_prompts.strategies import canonical_name
 
@@ -51,8 +52,8 @@ def recipe_text(name: str) -> str:
         try:
             return Path(name).read_bytes().decode("utf-8-sig")
         except FileNotFoundError as error:
-            near = nearest(name, map(str, Path(name).parent.glob("*.y*ml")))
-            hint = "" if near is None else f": did you mean {near!r}?"
+            other = Path(name).with_suffix(".yml" if name.endswith(".yaml") else ".yaml")
+            hint = f": did you mean '{other}'?" if os.path.isfile(other) else ""
             raise InputError(f"recipe file {name} does not exist{hint}") from error
         except UnicodeDecodeError as error:
             raise InputError(
@@ -62,8 +63,9 @@ def recipe_text(name: str) -> str:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"recipe file {short(name)} cannot be read: {reason}") from error
     if name not in recipe_names():
-        here = (file.name for file in Path().glob("*.y*ml"))
-        raise unknown("recipe", name, [*recipe_names(), *here])
+        if os.path.isfile(f"{name}.yaml"):
+            raise InputError(f"unknown recipe {name!r}: did you mean '{name}.yaml'?")
+        raise unknown("recipe", name, recipe_names())
     return resources.files(__package__).joinpath("recipes", f"{name}.yaml").read_text()
 
 

@@ -9,6 +9,25 @@ from typing import Any
 import torch
 
 from cl_prompts.backbones.cost import Counts
+from cl_prompts.errors import InputError
+
+#: the last release seen to split a pass
+SPLITTING = (2, 4)
+
+
+def check_release() -> None:
+    """Raise ``InputError`` for a release of torch that does not compile a pass as one graph."""
+    if release() <= SPLITTING:
+        raise InputError(
+            f"compile=True needs a later torch than {torch.__version__}, which would compile a pass"
+            " in dozens of pieces: leave it out, or install one"
+        )
+
+
+def release() -> tuple[int, int]:
+    """Major and minor version of torch."""
+    major, minor = torch.__version__.split(".")[:2]
+    return int(major), int(minor)
 
 
 class CompiledDecoding:

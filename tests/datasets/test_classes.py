@@ -39,7 +39,7 @@ def test_a_seed_gives_one_class_order() -> None:
     assert load("digits", class_order=3).classes == tuple(map(str, expected))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(order=st.permutations(range(10)), count=st.integers(1, 10))
 def test_relabelling_keeps_each_class_together(order: list[int], count: int) -> None:
     whole, data = load("digits"), load("digits", classes=count, class_order=order)
@@ -49,7 +49,7 @@ def test_relabelling_keeps_each_class_together(order: list[int], count: int) -> 
         assert np.array_equal(np.array(order)[part.targets], all_of_it.targets[kept])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(order=st.permutations(range(10)), count=st.integers(1, 10))
 def test_columns_follow_the_choice_of_classes(order: list[int], count: int) -> None:
     whole = np.arange(50).reshape(5, 10) % 3 % 2

@@ -38,7 +38,8 @@ def test_card_states_what_is_recomputed(accuracies):
     for row, measured in accuracies.items():
         stated = re.search(rf"^\| {row} \| ([\d.]+) \| ([\d.]+) \|$", text, re.MULTILINE)
         assert stated, f"the card has no row {row!r} with two numbers"
-        assert measured == pytest.approx((float(stated[1]), float(stated[2])), abs=0.01), row
+        apart = 0.03 if row == "random" else 0.01  # releases of timm draw other random weights
+        assert measured == pytest.approx((float(stated[1]), float(stated[2])), abs=apart), row
 
 
 def test_shipped_weights_are_clearly_better_than_random(accuracies):

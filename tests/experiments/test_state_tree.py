@@ -49,7 +49,7 @@ PLAIN = st.recursive(
 
 
 @given(PLAIN)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_plain_values(state: Any) -> None:
     assert same(round_trip(state), state)
 

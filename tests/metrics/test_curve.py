@@ -17,7 +17,7 @@ from tests.metrics.test_continual import NAN, curve
 
 
 @given(st.integers(1, 6), st.integers(1, 60), st.integers(0, 2**31))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_class_accuracy_equals_scikit_learn(n_classes: int, n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     logits, labels = rng.normal(size=(n, n_classes)), rng.integers(0, n_classes, n)

@@ -38,7 +38,7 @@ every = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE.keys())
 
 @every
 @given(cuts=st.lists(st.integers(0, 150), max_size=8), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_streaming_is_batch_in_any_order(
     make: Callable[..., PrototypeClassifier], cuts: list[int], seed: int
 ) -> None:

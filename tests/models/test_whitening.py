@@ -51,7 +51,7 @@ def test_the_formulas() -> None:
 
 @every
 @given(cuts=st.lists(st.integers(0, 60), max_size=8))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_chunks_are_one_pass(kind: HeadInput, cuts: list[int]) -> None:
     x = features()
     whole, parts = fed(kind, x, []), fed(kind, x, sorted(cuts), refresh=1)

@@ -173,7 +173,7 @@ def cases(draw: st.DrawFn) -> tuple[list[int], dict[str, Any]]:
 
 
 @given(cases(), st.sampled_from(["keep", "drop"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_equals_the_definition_on_a_plain_twister(
     case: tuple[list[int], dict[str, Any]], leftover: Any
 ) -> None:
@@ -186,7 +186,7 @@ def test_equals_the_definition_on_a_plain_twister(
 
 
 @given(cases())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_invariants(case: tuple[list[int], dict[str, Any]]) -> None:
     labels, parameters = case
     values, n_tasks = np.array(labels), parameters["n_tasks"]

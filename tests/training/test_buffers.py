@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
@@ -56,7 +56,6 @@ def test_the_published_boundary_overwrites_the_last_slot() -> None:
 
 
 @given(st.integers(0, 12), st.lists(st.integers(0, 9), max_size=8), st.integers(0, 1000))
-@settings(deadline=None)
 def test_holds_distinct_offered_samples_and_is_full_when_it_can_be(
     size: int, batches: list[int], seed: int
 ) -> None:
@@ -178,7 +177,6 @@ def test_published_class_balanced_contents(case: dict) -> None:
 
 
 @given(st.integers(0, 9), STREAM, st.sampled_from(["random", "importance"]), st.integers(0, 1000))
-@settings(deadline=None)
 def test_classes_stay_balanced(size: int, labels: list[int], policy: str, seed: int) -> None:
     memory = ClassBalancedBuffer(size, policy=policy, seed=seed)
     for i, label in enumerate(labels):
@@ -207,7 +205,6 @@ def test_classes_stay_balanced(size: int, labels: list[int], policy: str, seed: 
 
 
 @given(st.integers(1, 9), STREAM, st.integers(1, 7))
-@settings(deadline=None)
 def test_class_balanced_memory_does_not_depend_on_batches(
     size: int, labels: list[int], batch: int
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cl_prompts.training.rainbow import diverse_selection, view_uncertainty
@@ -31,7 +31,6 @@ def test_samples_are_evenly_spaced_from_certain_to_uncertain() -> None:
 
 
 @given(st.lists(st.integers(0, 4), max_size=30), st.integers(0, 35))
-@settings(deadline=None)
 def test_classes_share_the_memory(labels: list[int], size: int) -> None:
     generator = torch.Generator().manual_seed(len(labels))
     target = torch.tensor(labels, dtype=torch.int64)

@@ -16,7 +16,7 @@ from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.errors import InputError
 from cl_prompts.losses.multi_label import LossNorm
 from cl_prompts.models.base import ContinualModel
-from cl_prompts.models.compiled import CompiledDecoding
+from cl_prompts.models.compiled import CompiledDecoding, check_release
 from cl_prompts.strategies.base.batch import Place
 from cl_prompts.strategies.base.construction import check_model, refuse_foreign_arguments
 from cl_prompts.strategies.base.experience import TaskPosition
@@ -157,6 +157,7 @@ class OnlineStrategy(StreamLoop, HeadSettings):
             evaluator = multi_label_evaluator
         model.to(self.device)
         if self.compile:
+            check_release()
             model.compiled = CompiledDecoding(model)
         super().__init__(  # type: ignore[call-arg]  # that of Avalanche's template
             model=model,
