@@ -17,7 +17,7 @@ from cl_prompts.errors import InputError
 
 #: grey levels between resized images as torch's kernel for uint8 and as matrix products make them,
 #: on average; in torch 2.4 the kernel rounds otherwise
-ROUNDING = 0.2 if torch.__version__.startswith("2.4.") else 0.002
+ROUNDING = 0.3 if torch.__version__.startswith("2.4.") else 0.002
 
 
 def write_image(

@@ -181,7 +181,7 @@ COMMANDS: dict[str, str] = {
         d dataset=[]
         d backbone=3
         d backbone=vit_base_patch16_225
-        d backbone=vit_base_patch16_224.nonsense
+        d backbone=vit_base_patch16_224.augreg_in21
         d backbone=resnet18 weights=random
         d backbone=vit_base_patch16_siglip_224 weights=random
         d strategy=[]
