@@ -33,7 +33,7 @@ class BatchedTransform(KeyedTransform):
 
     def __call__(self, image: Tensor, key: Key | None = None) -> Any:
         """The view of a uint8 image under a key, or what it will be made of."""
-        if not made_later():
+        if not made_later() or image.dtype != torch.uint8:
             return super().__call__(image, key)
         view = self.draw(self.next_key() if key is None else key, *image.shape[-2:])
         image = self.prepared(image, view)

@@ -26,6 +26,7 @@ import struct
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
@@ -34,6 +35,8 @@ from cl_prompts.errors import RunError
 #: Pixels that one image may have: twice Pillow's threshold for a warning.
 MOST_PIXELS = 178_956_970
 
+#: EXIF's orientations that exchange height and width
+LYING = (5, 6, 7, 8)
 _SPECIAL = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a FIFO",
@@ -63,7 +66,7 @@ def decode(path: str) -> Tensor:
 
 
 def size_of(path: str) -> tuple[int, int]:
-    """Stored height and width of an image, from its header; EXIF may yet turn it.
+    """Height and width of an image as :func:`decode` gives it, from its header.
 
     Raises:
         RunError: names a file that cannot be read.
@@ -71,7 +74,8 @@ def size_of(path: str) -> tuple[int, int]:
     try:
         _check_regular(path)
         with Image.open(path) as image:
-            return image.height, image.width
+            width, height = _stored_size(image)
+            return (width, height) if _orientation(image) in LYING else (height, width)
     except Exception as error:  # as above
         raise _unreadable(path, error) from error
 
@@ -113,6 +117,14 @@ def _rgb(image: Image.Image) -> Tensor:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return pil_to_tensor(image.convert("RGB"))
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height before EXIF turns the image."""
+    # Some releases of Pillow tell those of TIFF files as turned already.
+    if isinstance(image, TiffImageFile):
+        return int(image.tag_v2[IMAGEWIDTH]), int(image.tag_v2[IMAGELENGTH])
+    return image.size
 
 
 def _orientation(image: Image.Image) -> int:

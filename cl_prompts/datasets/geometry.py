@@ -154,7 +154,7 @@ def laid(
             [1., 1.]])
 
     Args:
-        image: (..., 3, size, size) uint8.
+        image: (..., 3, size, size) uint8, or floats in [0, 1].
         shift: top and left of the crop from the padded image; None without padding.
         flip: mirror the crop.
         padding: black pixels on each side of the image.
@@ -173,7 +173,7 @@ def laid(
         seen = seen.flip(-1)
         into_columns = slice(size - into_columns.stop, size - into_columns.start)
     into[..., into_rows, into_columns] = seen
-    return into.mul_(1 / 255)
+    return into.mul_(1 / 255) if image.dtype == torch.uint8 else into
 
 
 def _overlap(offset: int, size: int) -> tuple[slice, slice]:

@@ -97,6 +97,11 @@ def is_implied(key: str, value: Any) -> bool:
     return key in IMPLIED and bool(IMPLIED[key] == value)
 
 
+def with_implied(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Settings by name, among them those that runs of an earlier commit lack."""
+    return {**IMPLIED, **dict(settings)}
+
+
 def recorded(run: Run, key: str) -> Any:
     """Entry of the summary, or else of the environment; None where neither has it."""
     value = run.summary.get(key)

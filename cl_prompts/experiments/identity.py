@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cl_prompts import __version__
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.comparable import is_implied
+from cl_prompts.experiments.comparable import is_implied, with_implied
 from cl_prompts.experiments.settings import Settings
 from cl_prompts.experiments.values import plain
 
@@ -116,10 +116,7 @@ _WORDS = {
 
 
 def _settings_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    old, new = (
-        {name: value for name, value in _flat(settings) if not is_implied(name, value)}
-        for settings in (before, now)
-    )
+    old, new = (with_implied(_flat(settings)) for settings in (before, now))
     for name in dict.fromkeys([*old, *new]):
         if may_change(name) or ((name in old) == (name in new) and _same(old[name], new[name])):
             continue

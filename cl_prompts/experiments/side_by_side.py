@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.comparable import Conditions, flat
+from cl_prompts.experiments.comparable import Conditions, flat, with_implied
 from cl_prompts.experiments.differences import differences
 from cl_prompts.experiments.names import label_of
 from cl_prompts.experiments.results import Section, in_short, sections
@@ -107,7 +107,7 @@ def _value(run: Run, place: str) -> str:
     """Value of a setting as recipes write it; "unset" where a run has no such setting."""
     if place == "recipe":
         return str(run.summary["recipe"])
-    values = dict(flat(run.config))
+    values = with_implied(flat(run.config))
     if place not in values:
         return "unset"
     value = values[place]

@@ -96,22 +96,34 @@ def collated(items: Sequence[Any], collate: Callable[[Any], Any]) -> Any:
         collate: joins the items of a batch, whose images are tensors.
 
     Raises:
-        InputError: images that are made later differ in size.
+        InputError: images that are made later differ in size, or others are made at once.
     """
-    opening = items[0][0] if isinstance(items[0], list | tuple) else None
-    if not isinstance(opening, LaterView):
+    openings = [item[0] if isinstance(item, list | tuple) else item for item in items]
+    if not any(isinstance(opening, LaterView) for opening in openings):
         return collate(items)
-    if any(item[0].make != opening.make for item in items):
-        raise InputError(
-            "images of different sizes cannot be augmented together: leave out augment_on=device"
-        )
+    make = _maker_of(openings)
     columns = list(collate([(item[0].packed, *item[1:]) for item in items]))
-    return [LaterViews(columns[0], opening.make), *columns[1:]]
+    return [LaterViews(columns[0], make), *columns[1:]]
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Batches, of tensors or of views that are made later, in one."""
-    first = parts[0]
-    if isinstance(first, LaterViews):
-        return LaterViews(torch.cat([part.packed for part in parts]), first.make)
-    return torch.cat(list(parts))
+    """Batches, of tensors or of views that are made later, in one.
+
+    Raises:
+        InputError: as :func:`collated`.
+    """
+    if not any(isinstance(part, LaterViews) for part in parts):
+        return torch.cat(list(parts))
+    make = _maker_of(parts)
+    return LaterViews(torch.cat([part.packed for part in parts]), make)
+
+
+def _maker_of(parts: Sequence[Any]) -> Maker:
+    """What makes images of all of these."""
+    make: Maker | None = getattr(parts[0], "make", None)
+    if make is None or any(getattr(part, "make", None) != make for part in parts):
+        raise InputError(
+            "images of different sizes or kinds cannot be augmented together: leave out"
+            " augment_on=device"
+        )
+    return make

@@ -162,6 +162,7 @@ def test_exif_turns_images_upright(tmp_path: Path, suffix: str, orientation: int
     image = decode(path)
     assert image.shape == (3, 16, 32)
     assert (image.int() - torch.from_numpy(pixels).permute(2, 0, 1).int()).abs().max() <= 8
+    assert size_of(path) == tuple(decode(path).shape[1:])
     assert sorted(size_of(path)) == [16, 32]
 
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torchvision.transforms import AutoAugmentPolicy
 
+from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
 from cl_prompts.datasets.views import KeyedTransform, View
+from cl_prompts.training.later_views import making_later
 from cl_prompts.training.view_keys import viewing
 
 KINDS = {
@@ -118,3 +120,12 @@ def test_private_transforms_heed_the_key_and_others_do_not() -> None:
     assert not torch.equal(image, data.view(1, 1)[0])
     global_ = ImageSet([picture()], np.array([0]), crop)
     assert not torch.equal(global_.view(0, 1)[0], global_.view(0, 1)[0])
+
+
+@pytest.mark.parametrize("kind", [KeyedTransform, BatchedTransform])
+def test_images_of_floats_stay_what_they_are(kind: type[KeyedTransform]) -> None:
+    transform = kind(Augmentation(padding=0), 8, seed=0)
+    image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with making_later():
+        view = transform(image, (0, 0))
+    assert torch.equal(view, image) or torch.equal(view, image.flip(-1))

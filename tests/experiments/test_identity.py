@@ -91,7 +91,7 @@ def test_a_setting_that_came_later_stands_for_what_was_done_before() -> None:
     implied = changed("settings.dataset.augment_on", "loader")
     check_identity(IDENTITY, implied, "there")
     check_identity(implied, IDENTITY, "there")
-    with pytest.raises(InputError, match=r"dataset.augment_on was not there .* is 'device'"):
+    with pytest.raises(InputError, match=r"dataset.augment_on was 'loader' .* is 'device'"):
         check_identity(IDENTITY, changed("settings.dataset.augment_on", "device"), "there")
     run = plan("digits", ["strategy=ncm", "seed=1"])[0]
     lacking = copy.deepcopy(run)

@@ -57,5 +57,11 @@ def test_other_items_are_left_to_their_collation(items: list[Any]) -> None:
 
 def test_what_is_made_otherwise_is_not_joined() -> None:
     other = LaterView(torch.zeros(1, dtype=torch.uint8), torch.neg)
-    with pytest.raises(InputError, match=r"images of different sizes .* augment_on=device"):
-        collated([*views(1), (other, 0)], default_collate)
+    at_once = (torch.zeros(1), 0)
+    for items in ([*views(1), (other, 0)], [*views(1), at_once], [at_once, *views(1)]):
+        with pytest.raises(InputError, match=r"images of different sizes .* augment_on=device"):
+            collated(items, default_collate)
+    batches: list[Any] = [collated(part, default_collate)[0] for part in (views(1), [(other, 0)])]
+    for parts in (batches, batches[::-1], [batches[0], torch.zeros(1)]):
+        with pytest.raises(InputError, match=r"images of different sizes .* augment_on=device"):
+            joined(parts)
