@@ -19,9 +19,16 @@ from torch.utils.data import Dataset
 
 from cl_prompts import scenarios
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.models.compiled import splits_passes
 from cl_prompts.strategies import strategy_class
 
 # ---------------------------------------------------------------------------------------- backbones
+
+#: The oldest torch that pyproject.toml allows, with releases of timm and torchvision of its time:
+#: random weights and the rounding of resized images differ.
+OLD_TORCH = torch.__version__.startswith("2.4.")
+#: for tests of code that is compiled as one graph
+one_graph = pytest.mark.skipif(splits_passes(), reason="this torch compiles a pass in pieces")
 
 DEPTH = 4
 TINY: dict[str, Any] = {
@@ -516,8 +523,7 @@ def learnable(kind: str, scenario: str) -> bool:
 def cases(*names: str, but: Callable[[Any], bool] = lambda cls: False) -> list[Any]:
     """(kind, scenario) for ``parametrize``, wherever the one is defined for the other.
 
-    A variant is tested on the first scenario of its kind of labels, single or several. ``make
-    quick`` takes the first scenario of each strategy, and no variant.
+    ``make quick`` takes the first scenario of each strategy, and no variant.
 
     Args:
         names: scenarios.
@@ -525,10 +531,8 @@ def cases(*names: str, but: Callable[[Any], bool] = lambda cls: False) -> list[A
     """
     chosen = []
     begun = set(VARIANTS)
-    labels: dict[bool, str] = {}
     for scenario in names:
-        first = labels.setdefault(scenario in MULTI_LABEL_SCENARIOS, scenario) == scenario
-        for kind in ALL if first else TABLE:
+        for kind in ALL:
             if learnable(kind, scenario) and not but(cls_of(kind)):
                 marks = [pytest.mark.slow] if kind in begun else []
                 chosen.append(pytest.param(kind, scenario, marks=marks))

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from zipfile import is_zipfile
 
 import timm
 import torch
@@ -256,6 +257,8 @@ def load_weights(vit: VisionTransformer, path: Path) -> None:
     """
     if path.suffix == ".npz":
         _check_exists(path)
+        if not is_zipfile(path):
+            raise InputError(f"{path} is no .npz file, or a damaged one")
         try:
             vit.load_pretrained(str(path))
         except Exception as error:

@@ -17,17 +17,17 @@ SPLITTING = (2, 4)
 
 def check_release() -> None:
     """Raise ``InputError`` for a release of torch that does not compile a pass as one graph."""
-    if release() <= SPLITTING:
+    if splits_passes():
         raise InputError(
             f"compile=True needs a later torch than {torch.__version__}, which would compile a pass"
             " in dozens of pieces: leave it out, or install one"
         )
 
 
-def release() -> tuple[int, int]:
-    """Major and minor version of torch."""
+def splits_passes() -> bool:
+    """Whether this release of torch compiles a pass as many graphs."""
     major, minor = torch.__version__.split(".")[:2]
-    return int(major), int(minor)
+    return (int(major), int(minor)) <= SPLITTING
 
 
 class CompiledDecoding:

@@ -172,6 +172,7 @@ def test_refusals(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     Path("text.safetensors").write_text("no tensors")
     torch.save([1, 2], "list.pth")
     np.savez("odd.npz", a=np.zeros(3))
+    Path("text.npz").write_text("no arrays")
     cases = {
         "1 missing keys \\(norm.bias\\); 1 unknown keys \\(odd\\)": {"weights": "keys.safetensors"},
         "blocks.0.mlp.fc1.bias is \\(3,\\), not \\(": {"weights": "shape.safetensors"},
@@ -179,6 +180,7 @@ def test_refusals(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "text.safetensors cannot be read": {"weights": "text.safetensors"},
         "holds no state_dict": {"weights": "list.pth"},
         "does not fit this ViT as Google's": {"weights": "odd.npz"},
+        "text.npz is no .npz file, or a damaged one": {"weights": "text.npz"},
         "weight file nowhere.pth does not exist": {"weights": "nowhere.pth"},
         "image size 100 is not a multiple of the 16 px patch.*96 would be": {
             "image_size": 100,

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.models import compiled
 from tests.families.runs import finished
 from tests.toys import (
     ALL,
@@ -24,6 +23,7 @@ from tests.toys import (
     fit,
     lively_vit,
     make,
+    one_graph,
 )
 
 IMAGES = Blobs(12, seed=7).images
@@ -88,9 +88,7 @@ def test_a_shared_first_projection_changes_neither_outputs_nor_gradients(kind: s
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    compiled.release() <= compiled.SPLITTING, reason="this torch compiles a pass in pieces"
-)
+@one_graph
 @pytest.mark.parametrize(("kind", "scenario"), GRAPHS)
 def test_a_forward_pass_is_one_graph(kind: str, scenario: str) -> None:
     """So that ``torch.compile`` sees all of it; no branch waits for a value on the device."""

@@ -13,6 +13,7 @@ from cl_prompts.strategies import AnytimeEvaluation
 from tests.toys import (
     ALL,
     MULTI_LABEL,
+    OLD_TORCH,
     PROMPTED,
     TABLE,
     Blobs,
@@ -22,8 +23,8 @@ from tests.toys import (
     benchmark,
     experiences,
     fit,
-    lively_vit,
     make,
+    on_two_blocks,
 )
 
 
@@ -57,12 +58,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 DEEP = ("multi_lane", "flyprompt")
 
 
-def blocks_of(kind: str) -> dict[str, Any]:
-    """Where prompts enter a ViT of two blocks."""
-    given = ALL[kind].two_blocks.items()
-    return {name: value for name, value in given if name.endswith("_blocks")}
-
-
 def riddles_solved(kind: str, *, still: bool) -> float:
     """Accuracy on unseen riddles after three tasks, blurry through and through: 1 / 6 by chance and
     about 0.6 with a linear head on frozen features."""
@@ -75,7 +70,7 @@ def riddles_solved(kind: str, *, still: bool) -> float:
         "plugins": [StillPrompts()] if still else [],
     }
     if kind not in DEEP:
-        settings |= {"backbone": lively_vit(depth=2), **blocks_of(kind)}
+        settings |= on_two_blocks(kind)
     strategy = make(kind, **settings | SETTINGS.get(kind, {}))
     test = Riddles(120, seed=2)
     stream = si_blurry_benchmark(
@@ -88,7 +83,7 @@ def riddles_solved(kind: str, *, still: bool) -> float:
 @pytest.mark.parametrize("kind", PROMPTED)
 def test_prompts_solve_what_a_head_alone_cannot(kind: str) -> None:
     still, learning = (riddles_solved(kind, still=still) for still in (True, False))
-    assert learning > still + (0.02 if kind == "multi_lane" else 0.05)
+    assert learning > still + (0.02 if OLD_TORCH else 0.05)
     assert learning > 0.55
 
 
@@ -98,7 +93,9 @@ def test_heads_weights_and_prototypes_learn(kind: str, scenario: str) -> None:
     settings = {} if kind == "joint" else {"online_iter": 3}
     strategy = make(kind, scenario, lr=0.02, **settings)
     fit(strategy, experiences(scenario, train=120))
-    assert accuracy(strategy.model, Blobs(60, seed=5)) > 0.45  # 1 / 6 by chance
+    assert accuracy(strategy.model, Blobs(60, seed=5)) > (
+        0.45 if OLD_TORCH else 0.5
+    )  # 1 / 6 by chance
 
 
 @pytest.mark.parametrize("scenario", ["mlcil", "si_blurry_multi_label"])

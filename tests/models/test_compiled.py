@@ -14,16 +14,14 @@ from cl_prompts import scenarios
 from cl_prompts.errors import InputError
 from cl_prompts.models import compiled
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.toys import TABLE, Blobs, cls_of, lively_vit, make, weights
+from tests.toys import TABLE, Blobs, cls_of, lively_vit, make, one_graph, weights
 
 #: of the strategies that have the setting one of each form of model; tracing takes seconds
 FORMS = ("l2p", "coda_prompt", "one_prompt", "vq_prompt", "norga", "additive_prompt", "fine_tuning")
 KINDS = ["er", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mvp", *FORMS))]
 
 
-pytestmark = pytest.mark.skipif(
-    compiled.release() <= compiled.SPLITTING, reason="this torch compiles a pass in pieces"
-)
+pytestmark = one_graph
 
 
 @pytest.fixture
