@@ -163,3 +163,24 @@ def test_views_of_every_form_are_timed(
     assert torch.equal(made[1], made[3])
     assert made[0].shape == made[1].shape == (2, 3, 8, 8)
     assert isinstance(made[2], LaterViews)
+
+
+@pytest.mark.slow
+def test_reuse_of_frozen_work_saves_passes_and_changes_no_accuracy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--backbone", "glyph_vit_tiny", "--image-size", 32, "--samples", 64, "--test", 24]
+    small += ["--classes", 8, "--evaluations", 2, "--precision", "fp32", "--threads", 1]
+    threads = torch.get_num_threads()
+    load("protocol", monkeypatch, *small, "--json", tmp_path / "protocol.json").main()
+    torch.set_num_threads(threads)
+    found = json.loads((tmp_path / "protocol.json").read_text())
+    none, evaluation, both = found["rows"]
+    assert [row["reuse"] for row in found["rows"]] == ["none", "evaluation", "evaluation, training"]
+    assert none["forwards"] > evaluation["forwards"] > both["forwards"]
+    # Three updates on each of the 64 images: two of their three queries are at hand, of which a
+    # prompted pass would have shared the embedding and block 0's projection.
+    assert 0.6 * 2 * 64 < evaluation["forwards"] - both["forwards"] < 2 * 64
+    assert none["a_auc"] == evaluation["a_auc"] == both["a_auc"]
+    assert {row["evaluations"] for row in found["rows"]} == {2}
+    assert capsys.readouterr().out.count("| fp32 |") == 3

@@ -1,0 +1,158 @@
+"""Cost of whole runs of MVP in the shape of the Si-Blurry protocol, with and without the reuse of
+frozen work.
+
+    python benchmarks/protocol.py [--backbone vit_small_patch14_dinov2] [--image-size 70] [--samples
+    1600] [--classes 100] [--test 320] [--evaluations 50] [--rounds 1] [--threads N]
+    [--precision fp32 bf16] [--json FILE]
+
+A stream of 5 tasks in batches of 32 with three updates each, and evaluations at equal distances on
+the test images of the classes seen so far. The defaults keep the proportions of CIFAR-100 with an
+evaluation every 1,000 samples. Images are noise with a mean for each class and weights are random:
+cost depends on neither, and the A_AUC of two rows is compared, not read.
+
+"none" computes every pass anew. "evaluation" is what a run does: the queries of test images are
+computed once. "evaluation, training" also keeps those of training images, as ``views=1`` does,
+which is exact here since these images are not augmented. Rows alternate; seconds are CPU time,
+least of the rounds. "ratio" is the seconds over those of "none" at the same precision, "forwards"
+what the backbone computed forwards, in whole passes over an image; backward passes are not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.backbones.weights import create_backbone
+from cl_prompts.scenarios import si_blurry_benchmark
+from cl_prompts.strategies import MVP, AnytimeEvaluation
+
+PRECISIONS = ["fp32", "bf16"]
+REUSE = ("none", "evaluation", "evaluation, training")
+
+
+class Clouds(Dataset[tuple[Tensor, int]]):
+    """Noise around a mean for each class, every class equally often.
+
+    Args:
+        n: images.
+        n_classes: classes.
+        side: pixels of an edge.
+        seed: of the noise; the means are those of any other set.
+    """
+
+    def __init__(self, n: int, n_classes: int, side: int, seed: int) -> None:
+        means = torch.rand(n_classes, 3, 1, 1, generator=torch.Generator().manual_seed(0))
+        noise = torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(seed))
+        self.targets = [i % n_classes for i in range(n)]
+        self.images = (means[self.targets] + noise) / 2
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], self.targets[index]
+
+
+def protocol(backbone: FrozenViT, reuse: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Seconds, counted work and A_AUC of a run."""
+    side = backbone.image_size
+    train = Clouds(args.samples, args.classes, side, seed=1)
+    test = Clouds(args.test, args.classes, side, seed=2)
+    every = args.samples // args.evaluations
+    anytime = AnytimeEvaluation(test, n_classes=args.classes, every=every)
+    anytime.evaluator.cache = reuse != "none"
+    torch.manual_seed(0)
+    strategy = MVP(
+        backbone=backbone,
+        n_classes=args.classes,
+        train_mb_size=32,
+        online_iter=3,
+        views=1 if reuse == "evaluation, training" else None,
+        evaluator=None,
+        plugins=[anytime],
+        device="cpu",
+    )
+    stream = si_blurry_benchmark(train, test, n_tasks=5, seed=1).train_stream
+    before = backbone.counter.macs
+    start = time.process_time()
+    for experience in stream:
+        strategy.train(experience, eval_streams=[])
+    seconds = time.process_time() - start
+    return {
+        "reuse": reuse,
+        "seconds": seconds,
+        "forwards": (backbone.counter.macs - before) / backbone.forward_macs,
+        "a_auc": anytime.a_auc,
+        "evaluations": len(anytime.curve.anytime),
+    }
+
+
+def rows(precision: Literal["fp32", "bf16"], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The runs at one precision, least of the rounds."""
+    backbone = create_backbone(
+        args.backbone, weights="random", image_size=args.image_size, precision=precision
+    )
+    rounds = [[protocol(backbone, reuse, args) for reuse in REUSE] for _ in range(args.rounds)]
+    least = [min(found, key=lambda row: row["seconds"]) for found in zip(*rounds, strict=True)]
+    for row in least:
+        ratio = row["seconds"] / least[0]["seconds"]
+        yield {"precision": precision, **row, "ratio": ratio}
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row of the table in docs/performance.md."""
+    cells = [
+        row["precision"],
+        row["reuse"],
+        f"{row['seconds']:,.0f}",
+        f"{row['ratio']:.2f}",
+        f"{row['forwards']:,.0f}",
+        f"{100 * row['a_auc']:.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--backbone", default="vit_small_patch14_dinov2")
+    parser.add_argument("--image-size", type=int, default=70)
+    parser.add_argument("--samples", type=int, default=1600)
+    parser.add_argument("--classes", type=int, default=100)
+    parser.add_argument("--test", type=int, default=320)
+    parser.add_argument("--evaluations", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore", message=".*RANDOM weights.*")
+    torch.set_num_threads(args.threads)
+    print(f"load {os.getloadavg()[0]:.1f}, torch {torch.__version__}, {args.threads} threads")
+    print("| precision | reuse | CPU seconds | ratio | forwards | A_AUC |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    found = []
+    for precision in args.precision:
+        for row in rows(precision, args):
+            found.append(row)
+            print(line(row), flush=True)
+    if args.json:
+        settings = {name: value for name, value in vars(args).items() if name != "json"}
+        args.json.write_text(json.dumps({**settings, "rows": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
