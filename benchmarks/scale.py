@@ -104,9 +104,11 @@ def classes(n: int) -> Work:
 
 
 def tasks(n: int) -> Work:
-    """A run over n tasks of one class, with an evaluation after each."""
-    n_images = max(SAMPLES, n)
-    return run(n_images, tasks=n, classes=n, test=n_images, every=None)
+    """A run over n tasks, a divisor of a thousand, which is the number of classes; an evaluation
+    after each."""
+    n_classes = max(1000, n)
+    n_images = max(SAMPLES, n_classes)
+    return run(n_images, tasks=n, classes=n_classes, test=n_images, every=None)
 
 
 def buffer(n: int) -> Work:
@@ -168,7 +170,7 @@ AXES = {
     "stream": Axis(stream, (1000, 4000, 16000)),
     "labels": Axis(labels, (10_000, 100_000, 1_000_000)),
     "classes": Axis(classes, (100, 1000, 4000)),
-    "tasks": Axis(tasks, (10, 40, 160)),
+    "tasks": Axis(tasks, (10, 50, 200)),
     "buffer": Axis(buffer, (1000, 10_000, 100_000)),
     "pool": Axis(pool, (10, 100, 1000)),
     "lanes": Axis(lanes, (1, 10, 100)),

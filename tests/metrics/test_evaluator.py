@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.metrics.multi_label import images_with, multi_label_results
 from cl_prompts.models.prompted import PromptedViT
@@ -152,3 +152,17 @@ def test_loader_processes_outlive_an_evaluation_and_are_not_copied() -> None:
     twin.num_workers = 0
     twin(model, few)
     assert model.found[-1] == os.getpid()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_told_with_their_images(value: float) -> None:
+    class Wrong(Flat):
+        def forward(self, images: Tensor) -> Tensor:
+            logits = super().forward(images)
+            logits[:, 5] = float("-inf")  # a masked class
+            logits[1, 0] = value
+            return logits
+
+    with pytest.raises(RunError, match="the logits of test images 1 are not finite"):
+        CachedEvaluator(Blobs(6))(Wrong(), torch.ones(N_CLASSES, dtype=torch.bool))
+    CachedEvaluator(Blobs(6))(Flat(), torch.zeros(N_CLASSES, dtype=torch.bool))  # no image counts
