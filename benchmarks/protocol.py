@@ -7,8 +7,8 @@ frozen work.
 
 A stream of 5 tasks in batches of 32 with three updates each, and evaluations at equal distances on
 the test images of the classes seen so far. The defaults keep the proportions of CIFAR-100 with an
-evaluation every 1,000 samples. Images are noise with a mean for each class and weights are random:
-cost depends on neither, and the A_AUC of two rows is compared, not read.
+evaluation every 1,000 samples. Images are noise around a colour for each class and weights are
+random: cost depends on neither, and the A_AUC of two rows is compared, not read.
 
 "none" computes every pass anew. "evaluation" is what a run does: the queries of test images are
 computed once. "evaluation, training" also keeps those of training images, as ``views=1`` does,
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -29,8 +28,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
+from contenders import Pictures
+from cost import machine
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
@@ -41,38 +40,15 @@ PRECISIONS = ["fp32", "bf16"]
 REUSE = ("none", "evaluation", "evaluation, training")
 
 
-class Clouds(Dataset[tuple[Tensor, int]]):
-    """Noise around a mean for each class, every class equally often.
-
-    Args:
-        n: images.
-        n_classes: classes.
-        side: pixels of an edge.
-        seed: of the noise; the means are those of any other set.
-    """
-
-    def __init__(self, n: int, n_classes: int, side: int, seed: int) -> None:
-        means = torch.rand(n_classes, 3, 1, 1, generator=torch.Generator().manual_seed(0))
-        noise = torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(seed))
-        self.targets = [i % n_classes for i in range(n)]
-        self.images = (means[self.targets] + noise) / 2
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index], self.targets[index]
-
-
 def protocol(backbone: FrozenViT, reuse: str, args: argparse.Namespace) -> dict[str, Any]:
     """Seconds, counted work and A_AUC of a run."""
-    side = backbone.image_size
-    train = Clouds(args.samples, args.classes, side, seed=1)
-    test = Clouds(args.test, args.classes, side, seed=2)
+    torch.manual_seed(0)
+    train, test = (
+        Pictures(n, backbone.image_size, args.classes) for n in (args.samples, args.test)
+    )
     every = args.samples // args.evaluations
     anytime = AnytimeEvaluation(test, n_classes=args.classes, every=every)
     anytime.evaluator.cache = reuse != "none"
-    torch.manual_seed(0)
     strategy = MVP(
         backbone=backbone,
         n_classes=args.classes,
@@ -141,7 +117,8 @@ def main() -> None:
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message=".*RANDOM weights.*")
     torch.set_num_threads(args.threads)
-    print(f"load {os.getloadavg()[0]:.1f}, torch {torch.__version__}, {args.threads} threads")
+    header = machine(argparse.Namespace(device="cpu", threads=args.threads))
+    print(", ".join(f"{name} {value}" for name, value in header.items()))
     print("| precision | reuse | CPU seconds | ratio | forwards | A_AUC |")
     print("| --- | --- | --- | --- | --- | --- |")
     found = []
@@ -151,7 +128,7 @@ def main() -> None:
             print(line(row), flush=True)
     if args.json:
         settings = {name: value for name, value in vars(args).items() if name != "json"}
-        args.json.write_text(json.dumps({**settings, "rows": found}, indent=1) + "\n")
+        args.json.write_text(json.dumps({**header, **settings, "rows": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
