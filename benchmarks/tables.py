@@ -49,6 +49,7 @@ NAMES = {
     "MULTI-LANE": "multi_lane",
     "MVP": "mvp",
     "MVP with a whitened head": "mvp@whitened",
+    "MVP with one view per batch": "mvp@views",
     "NoRGa": "norga",
     "OnePrompt": "one_prompt",
     "Rainbow Memory": "rainbow",

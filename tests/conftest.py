@@ -167,6 +167,7 @@ def pytest_collection_finish() -> None:
     again and again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture

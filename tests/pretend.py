@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
 
 try:
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -103,16 +102,56 @@ def _is_pretend(value: Any) -> bool:
 
 
 def _wrap(value: Any) -> Any:
+    """A tensor, or each of those that an operator returns."""
+    if isinstance(value, tuple | list):
+        return type(value)(map(_wrap, value))
     plain = isinstance(value, Tensor) and not _is_pretend(value)
     return PretendTensor(value.detach()) if plain else value
 
 
 def _unwrap(value: Any) -> Any:
+    """An argument of an operator, or each in a list of them."""
     if _is_pretend(value):
         return value.raw
+    if isinstance(value, tuple | list):
+        return type(value)(map(_unwrap, value))
     if isinstance(value, torch.device) and value.type == NAME:
         return torch.device("cpu")
     return value
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """The tensors among arguments, and in lists of them."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, tuple | list):
+            yield from _tensors(value)
+
+
+class Facts(NamedTuple):
+    """What is read of an operator's schema, once.
+
+    Attributes:
+        name: with its namespace.
+        written: places and names of the arguments that it writes to.
+        returns: how many values.
+    """
+
+    name: str
+    written: tuple[tuple[int, str], ...]
+    returns: int
+
+
+@cache
+def _facts(op: Any) -> Facts:
+    schema = op._schema
+    written = (
+        (i, argument.name)
+        for i, argument in enumerate(schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
+    return Facts(schema.name, tuple(written), len(schema.returns))
 
 
 def _cross(source: Any, to_device: bool) -> None:
@@ -125,7 +164,7 @@ def _cross(source: Any, to_device: bool) -> None:
 
 def _run(op: Any, *args: Any, **kwargs: Any) -> Any:
     """Any operator that a tensor of the device takes part in, or that makes one."""
-    name = op._schema.name
+    name = _facts(op).name
     if name in ("aten::copy_", "aten::_copy_from"):
         into, source = args[:2] if name == "aten::copy_" else args[1::-1]
         _cross(source, to_device=_is_pretend(into))
@@ -139,8 +178,8 @@ def _run(op: Any, *args: Any, **kwargs: Any) -> Any:
     masks = [m for m in args[1] or [] if m is not None] if name in INDEXING else []
     if name in WAITING or any(mask.dtype == torch.bool for mask in masks):
         _traffic.waits[_place()] += 1
-    result = op(*tree_map(_unwrap, args), **tree_map(_unwrap, kwargs))
-    return _result(op._schema, args, kwargs, result)
+    result = op(*_unwrap(args), **{key: _unwrap(value) for key, value in kwargs.items()})
+    return _result(_facts(op), args, kwargs, result)
 
 
 def _to_copy(op: Any, source: Tensor, **kwargs: Any) -> Tensor:
@@ -153,25 +192,22 @@ def _to_copy(op: Any, source: Tensor, **kwargs: Any) -> Tensor:
 
 
 def _refuse_mixture(name: str, args: Any, kwargs: Any) -> None:
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    tensors = [*_tensors(args), *_tensors(kwargs.values())]
     # Numbers of no dimension are passed along with the call.
-    of_host = [t for t in tensors if t.device.type == "cpu" and t.dim()]
+    of_host = [t for t in tensors if not _is_pretend(t) and t.device.type == "cpu" and t.dim()]
     if of_host and name not in INDEXING and any(map(_is_pretend, tensors)):
         raise RuntimeError(f"tensors on {NAME} and on cpu are mixed in {name}")
 
 
-def _result(schema: Any, args: Any, kwargs: Any, result: Any) -> Any:
+def _result(facts: Facts, args: Any, kwargs: Any, result: Any) -> Any:
     """The operator's result, wrapped; the tensor itself where one was written to."""
-    written = [
-        args[i] if i < len(args) else kwargs.get(argument.name)
-        for i, argument in enumerate(schema.arguments)
-        if argument.alias_info is not None and argument.alias_info.is_write
-    ]
-    if written and not schema.returns:
+    if not facts.written:
+        return _wrap(result)
+    if not facts.returns:
         return None
-    if len(schema.returns) == 1 and written and _is_pretend(written[0]):
-        return written[0]
-    return tree_map(_wrap, result)
+    place, name = facts.written[0]
+    into = args[place] if place < len(args) else kwargs.get(name)
+    return into if facts.returns == 1 and _is_pretend(into) else _wrap(result)
 
 
 class _Backend:

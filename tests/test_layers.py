@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -94,42 +94,51 @@ def _imports(file: Path) -> Iterator[tuple[str, str]]:
                 yield (inner, "") if inner in MODULES else (node.module, alias.name)
 
 
-by_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def wrong(found: Callable[[Path], set[str]]) -> dict[str, list[str]]:
+    """What a rule finds in files, where it finds something."""
+    by_file = {str(file.relative_to(PACKAGE)): sorted(found(file)) for file in FILES}
+    return {file: names for file, names in by_file.items() if names}
 
 
-@by_file
-def test_rooms_are_imported_downwards_alone(file: Path) -> None:
-    own = {module.split(".")[1] for module, _ in imports(file) if module.startswith("cl_prompts.")}
-    room = room_of(file)
-    upwards = own - {room} - ROOMS[room] - EVERYWHERE
-    assert not upwards, f"{room} may not import from {', '.join(sorted(upwards))}"
+def test_rooms_are_imported_downwards_alone() -> None:
+    def upwards(file: Path) -> set[str]:
+        own = {
+            module.split(".")[1] for module, _ in imports(file) if module.startswith("cl_prompts.")
+        }
+        room = room_of(file)
+        return own - {room} - ROOMS[room] - EVERYWHERE
+
+    assert not wrong(upwards), "a room imports only from those above it"
 
 
-@by_file
-def test_libraries_stay_where_they_belong(file: Path) -> None:
-    foreign = {module.split(".")[0] for module, _ in imports(file)}
-    foreign -= {"cl_prompts", *sys.stdlib_module_names}
-    room = room_of(file)
-    allowed = LIBRARIES.get(room, foreign)
-    if room == "scenarios" and file.name in DOORS:
-        allowed = allowed | {"avalanche"}
-    beyond = foreign - allowed
-    assert not beyond, f"{room} may not import {', '.join(sorted(beyond))}"
+def test_libraries_stay_where_they_belong() -> None:
+    def beyond(file: Path) -> set[str]:
+        foreign = {module.split(".")[0] for module, _ in imports(file)}
+        foreign -= {"cl_prompts", *sys.stdlib_module_names}
+        room = room_of(file)
+        allowed = LIBRARIES.get(room, foreign)
+        if room == "scenarios" and file.name in DOORS:
+            allowed = allowed | {"avalanche"}
+        return foreign - allowed
+
+    assert not wrong(beyond), "LIBRARIES says what a room may import"
 
 
 def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
 
-@by_file
-def test_no_module_uses_anothers_underscore_names(file: Path) -> None:
-    private = {f"{module}.{name}" for module, name in imports(file) if is_private(name)}
-    modules = {module.rpartition(".")[2] for module, name in imports(file) if not name}
-    for node in ast.walk(tree_of(file)):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            read = f"{node.value.id}.{node.attr}"
-            private |= {read} if node.value.id in modules and is_private(node.attr) else set()
-    assert not private, f"{', '.join(sorted(private))} belong to their modules"
+def test_no_module_uses_anothers_underscore_names() -> None:
+    def private(file: Path) -> set[str]:
+        found = {f"{module}.{name}" for module, name in imports(file) if is_private(name)}
+        modules = {module.rpartition(".")[2] for module, name in imports(file) if not name}
+        for node in ast.walk(tree_of(file)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                read = f"{node.value.id}.{node.attr}"
+                found |= {read} if node.value.id in modules and is_private(node.attr) else set()
+        return found
+
+    assert not wrong(private), "these names belong to their modules"
 
 
 def test_there_is_no_circle() -> None:

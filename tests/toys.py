@@ -68,7 +68,9 @@ def lively_vit(**changes: Any) -> FrozenViT:
 def empty_vit_b() -> FrozenViT:
     """ViT-B/16 without values, on the meta device: enough to count its work."""
     # Older releases of timm read values while they build, so that they do not build on "meta".
-    return FrozenViT(VisionTransformer(num_classes=0, weight_init="skip")).to("meta")
+    with torch.device("cpu" if OLD_TORCH else "meta"):
+        vit = VisionTransformer(num_classes=0, weight_init="skip")
+    return FrozenViT(vit).to("meta")
 
 
 def _random_vit(*, lively: bool, **changes: Any) -> VisionTransformer:
@@ -520,23 +522,30 @@ def learnable(kind: str, scenario: str) -> bool:
     return scenario not in MULTI_LABEL_SCENARIOS or kind in MULTI_LABEL
 
 
-def cases(*names: str, but: Callable[[Any], bool] = lambda cls: False) -> list[Any]:
-    """(kind, scenario) for ``parametrize``, wherever the one is defined for the other.
+def cases(
+    *names: str, but: Callable[[Any], bool] = lambda cls: False, kinds: Iterable[str] = ALL
+) -> list[Any]:
+    """(kind, scenario) for ``parametrize``, wherever the one is defined for the other; a variant on
+    the first scenario of each kind of labels.
 
     ``make quick`` takes the first scenario of each strategy, and no variant.
 
     Args:
         names: scenarios.
         but: classes to leave out.
+        kinds: rows.
     """
     chosen = []
-    begun = set(VARIANTS)
+    begun, met = set(VARIANTS), set()
     for scenario in names:
-        for kind in ALL:
-            if learnable(kind, scenario) and not but(cls_of(kind)):
+        labels = scenario in MULTI_LABEL_SCENARIOS
+        for kind in kinds:
+            again = kind in VARIANTS and (kind, labels) in met
+            if learnable(kind, scenario) and not again and not but(cls_of(kind)):
                 marks = [pytest.mark.slow] if kind in begun else []
                 chosen.append(pytest.param(kind, scenario, marks=marks))
                 begun.add(kind)
+                met.add((kind, labels))
     return chosen
 
 

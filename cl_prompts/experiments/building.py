@@ -194,7 +194,7 @@ class Builder:
 
 
 def _without_seeds(settings: Settings) -> str:
-    return replace(settings, seed=0, stream_seed=0).to_yaml()
+    return repr(replace(settings, seed=0, stream_seed=0))
 
 
 def split_of(settings: Settings, data: DataSet) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,6 +171,7 @@ def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
             )
         finally:
             tracker.close()
+            parts.anytime.evaluator.close()
         run.write_summary("finished")
         work = parts.strategy.frozen_work
         if parts.settings.options.get("views") is not None or work.spill is not None:
@@ -201,6 +203,8 @@ def _recorded_end(run: TaskLoop) -> Iterator[None]:
             f"stopped; continue with: cl-prompts run --resume {run.folder.path}"
         ) from error
     except (RunError, OSError) as error:
+        # A frame of the traceback may hold a loader, which would end as in CachedEvaluator.close().
+        traceback.clear_frames(error.__traceback__)
         sentence = _sentence_of(error)
         told = run.end("failed", sentence)
         raise RunError(f"{told} (run folder {run.folder.path})") from error

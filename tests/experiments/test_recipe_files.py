@@ -44,7 +44,7 @@ def test_a_recipe_runs_what_it_lists_or_else_what_it_names(mine: Path) -> None:
     assert strategies("extends: digits\nrun: er,mvp") == ["er", "mvp"]
     assert strategies("extends: digits\nstrategies: [joint, l2p]") == ["joint", "l2p"]
     assert strategies("extends: digits\nstrategies: {l2p: }\nrun: mvp") == ["mvp"]
-    every = [*STRATEGIES, "mvp@whitened"]
+    every = [*STRATEGIES, "mvp@views", "mvp@whitened"]
     assert sorted(strategies("extends: digits\nrun: all")) == sorted(every)
     assert sorted(strategies("extends: digits", "strategy=all")) == sorted(every)
     assert strategies("extends: digits_all", "strategy=er") == ["er"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -317,8 +319,20 @@ def image_folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_image_is_refused_skipped_or_named_when_it_is_met(
-    workers: int, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    workers: int,
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    killed, terminate = [], BaseProcess.terminate
+
+    def noted(process: BaseProcess) -> None:
+        killed.append(process)
+        terminate(process)
+
+    # So torch does with loader processes that have not ended after five seconds.
+    monkeypatch.setattr(BaseProcess, "terminate", noted)
     (image_folder / "train" / "dog" / "3.png").write_bytes(b"not an image")
     small = ["n_tasks=3", "every=10", "online_iter=1", "train_mb_size=4", "seed=1"]
     where = ["dataset=folder", f"dataset.root={image_folder}", f"num_workers={workers}"]
@@ -335,6 +349,8 @@ def test_an_unreadable_image_is_refused_skipped_or_named_when_it_is_met(
     assert "3.png" in told
     assert "\n" not in told
     assert summary(folder)["status"] == "failed"
+    gc.collect()
+    assert not killed
 
 
 # ---------------------------------------------------------------------- recipes

@@ -10,12 +10,12 @@ from tests.experiments.soak import DEFAULTS, PARTS, main
 from tests.experiments.toy_runs import FAULTS
 
 SHORT = {
-    "boundaries": 5,
-    "kills": 2,
+    "boundaries": 4,
+    "kills": 1,
     "plans": 1,
-    "full": 4,
+    "full": 3,
     "limits": 1,
-    "flips": 5,
+    "flips": 4,
     "reports": 1,
     "pairs": 1,
 }

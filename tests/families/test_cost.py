@@ -95,7 +95,7 @@ def test_later_evaluations_are_cheaper(kind: str) -> None:
 # ------------------------------------------------------------------------- in forwards of ViT-B/16
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # a module's is made anew for each strategy's group
 def vit_b() -> FrozenViT:
     """ViT-B/16 without values: enough to count its work."""
     return empty_vit_b()

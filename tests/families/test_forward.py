@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.families.runs import finished
+from tests.models.test_compiled import FORMS
 from tests.toys import (
     ALL,
     ANNOUNCED,
@@ -28,8 +29,9 @@ from tests.toys import (
 
 IMAGES = Blobs(12, seed=7).images
 CASES = cases("si_blurry", "class_incremental", "mlcil")
-#: lanes read a generator; where nothing is made for tasks, it does not matter who announces them
-TRACED = [kind for kind in PROMPTED if kind != "multi_lane"]
+#: but those that test_compiled.py traces, and lanes, which read a generator; where nothing is made
+#: for tasks, it does not matter who announces them
+TRACED = [kind for kind in PROMPTED if kind not in ("multi_lane", "mvp", *FORMS)]
 GRAPHS = [(kind, "class_incremental") for kind in TRACED]
 GRAPHS += [(kind, "si_blurry") for kind in TRACED if "n_tasks" in cls_of(kind).settings()]
 

@@ -29,6 +29,7 @@ from tests.toys import (
     fit,
     learnable,
     make,
+    on_two_blocks,
 )
 
 
@@ -38,7 +39,7 @@ def test_every_strategy_trains_or_says_in_a_sentence_why_not(kind: str, scenario
     bench, several = benchmark(scenario), scenario in MULTI_LABEL_SCENARIOS
     anytime = AnytimeEvaluation(bench.test_stream[-1].dataset, n_classes=N_CLASSES, every=25)
     once = {} if cls_of(kind).whole_stream else {"online_iter": 1}
-    strategy = make(kind, scenario, plugins=[anytime], **once)
+    strategy = make(kind, scenario, plugins=[anytime], **once, **on_two_blocks(kind))
     if not learnable(kind, scenario):
         says = f"{type(strategy).__name__} learns one label per image"
         with pytest.raises(InputError, match=says):

@@ -14,7 +14,17 @@ from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.views import KeyedTransform
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.toys import BENCHMARKS, MULTI_LABEL_SCENARIOS, Blobs, Scenes, make, same, watch, weights
+from tests.toys import (
+    BENCHMARKS,
+    MULTI_LABEL_SCENARIOS,
+    Blobs,
+    Scenes,
+    make,
+    on_two_blocks,
+    same,
+    watch,
+    weights,
+)
 
 TRAIN, TEST = 48, 12
 AUGMENTATION = Augmentation(padding=2, affine=1)
@@ -71,7 +81,9 @@ class Run:
     ) -> None:
         benchmark, test = augmented(scenario, on)
         self.anytime = AnytimeEvaluation(test, every=20)
-        self.strategy = make(kind, scenario, plugins=[self.anytime], **changes)
+        self.strategy = make(
+            kind, scenario, plugins=[self.anytime], **on_two_blocks(kind), **changes
+        )
         self.stream = list(benchmark.train_stream)
 
     def train(self, workers: int, first: int = 0) -> Run:
@@ -118,7 +130,7 @@ def test_neither_workers_nor_where_images_are_augmented_change_a_number(
     alone = Run(kind, scenario, changes).train(0)
     Run(kind, scenario, changes, "device").train(2).assert_equal(alone)
     # Inside of the first or second experience.
-    state, curve = stopped(Run(kind, scenario, changes), 2, batches=2)
+    state, curve = stopped(Run(kind, scenario, changes), 1, batches=2)
     resumed = Run(kind, scenario, changes, "device")
     begun = state["experiences"]
     experiences = [] if resumed.strategy.whole_stream else resumed.stream[: begun + 1]

@@ -17,7 +17,7 @@ from cl_prompts.experiments.tracking import ProgressLine
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.experiments.commands import signalling
 from tests.families.test_workers import augmented
-from tests.toys import ALL, TABLE, cls_of, make, weights
+from tests.toys import ALL, TABLE, cls_of, make, on_two_blocks, weights
 
 #: what the rows of the table do not show: statistics of the head's input, teachers, prompts that
 #: are written otherwise, images that are read by other ways, all weights trained
@@ -46,7 +46,7 @@ def trained(kind: str) -> dict[str, Any]:
     # Alone image by image; together in batches, where each rank makes the whole one.
     benchmark, test = augmented(scenario, "device" if ranks.together() else "loader")
     anytime = AnytimeEvaluation(test, every=None)
-    changes: dict[str, Any] = {"train_mb_size": batch, "plugins": [anytime]}
+    changes: dict[str, Any] = {"train_mb_size": batch, "plugins": [anytime]} | on_two_blocks(kind)
     if not cls_of(kind).whole_stream and ALL[kind].learns != "prototypes":
         changes["online_iter"] = UPDATES
     strategy = make(kind, scenario, **changes)

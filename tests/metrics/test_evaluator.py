@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from multiprocessing import active_children
 
 import pytest
 import torch
@@ -152,6 +153,12 @@ def test_loader_processes_outlive_an_evaluation_and_are_not_copied() -> None:
     twin.num_workers = 0
     twin(model, few)
     assert model.found[-1] == os.getpid()
+    (process,) = (child for child in active_children() if child.pid == model.found[0])
+    evaluator.close()
+    assert process.exitcode == 0  # by itself
+    evaluator(model, few)
+    assert model.found[-1] not in (os.getpid(), process.pid)
+    evaluator.close()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
