@@ -29,7 +29,7 @@ from tests.toys import (
 
 IMAGES = Blobs(12, seed=7).images
 CASES = cases("si_blurry", "class_incremental", "mlcil")
-#: but those that test_compiled.py traces, and lanes, which read a generator; where nothing is made
+#: prompted, but not traced by test_compiled.py; lanes read a generator. Where nothing is made
 #: for tasks, it does not matter who announces them
 TRACED = [kind for kind in PROMPTED if kind not in ("multi_lane", "mvp", *FORMS)]
 GRAPHS = [(kind, "class_incremental") for kind in TRACED]
