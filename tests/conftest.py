@@ -164,7 +164,7 @@ def turn_of(item: pytest.Item) -> tuple[int, int]:
 
 def pytest_collection_finish() -> None:
     """Take what is imported and collected off the garbage collector, which else walks through it
-    again and again."""
+    again and again; toys make so many objects that it need not look at every 700th."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)

@@ -522,30 +522,23 @@ def learnable(kind: str, scenario: str) -> bool:
     return scenario not in MULTI_LABEL_SCENARIOS or kind in MULTI_LABEL
 
 
-def cases(
-    *names: str, but: Callable[[Any], bool] = lambda cls: False, kinds: Iterable[str] = ALL
-) -> list[Any]:
-    """(kind, scenario) for ``parametrize``, wherever the one is defined for the other; a variant on
-    the first scenario of each kind of labels.
+def cases(*names: str, but: Callable[[Any], bool] = lambda cls: False) -> list[Any]:
+    """(kind, scenario) for ``parametrize``, wherever the one is defined for the other.
 
     ``make quick`` takes the first scenario of each strategy, and no variant.
 
     Args:
         names: scenarios.
         but: classes to leave out.
-        kinds: rows.
     """
     chosen = []
-    begun, met = set(VARIANTS), set()
+    begun = set(VARIANTS)
     for scenario in names:
-        labels = scenario in MULTI_LABEL_SCENARIOS
-        for kind in kinds:
-            again = kind in VARIANTS and (kind, labels) in met
-            if learnable(kind, scenario) and not again and not but(cls_of(kind)):
+        for kind in ALL:
+            if learnable(kind, scenario) and not but(cls_of(kind)):
                 marks = [pytest.mark.slow] if kind in begun else []
                 chosen.append(pytest.param(kind, scenario, marks=marks))
                 begun.add(kind)
-                met.add((kind, labels))
     return chosen
 
 

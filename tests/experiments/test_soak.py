@@ -10,12 +10,12 @@ from tests.experiments.soak import DEFAULTS, PARTS, main
 from tests.experiments.toy_runs import FAULTS
 
 SHORT = {
-    "boundaries": 4,
-    "kills": 1,
+    "boundaries": 5,
+    "kills": 2,
     "plans": 1,
-    "full": 3,
+    "full": 4,
     "limits": 1,
-    "flips": 4,
+    "flips": 5,
     "reports": 1,
     "pairs": 1,
 }

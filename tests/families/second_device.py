@@ -44,11 +44,8 @@ from tests.toys import (
 register()
 
 TRAIN, TEST, BATCH = 24, 6, 4
-CASES = [(kind, s) for s in ("class_incremental", "mlcil") for kind in TABLE if learnable(kind, s)]
-#: no announced task: for others less is done than where it is
-CASES += [
-    (kind, "si_blurry") for kind in TABLE if {"period", "lane_samples"} & {*TABLE[kind].options}
-]
+SCENARIOS = ("si_blurry", "class_incremental", "mlcil")
+CASES = [(kind, s) for s in SCENARIOS for kind in TABLE if learnable(kind, s)]
 #: several labels and no announced task: for others nothing of it is new
 CASES += [(kind, "si_blurry_multi_label") for kind in ("multi_lane", "ewcpp", "lwf", "l3a")]
 

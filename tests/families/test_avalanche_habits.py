@@ -9,10 +9,10 @@ import torch
 from avalanche.training.plugins import EWCPlugin, MASPlugin
 
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.toys import TABLE, benchmark, close, experiences, fit, make, weights
+from tests.toys import EVERY, benchmark, close, experiences, fit, make, weights
 
 
-@pytest.mark.parametrize("kind", [kind for kind in TABLE if kind not in ("joint", "joint_probe")])
+@pytest.mark.parametrize("kind", [kind for kind in EVERY if kind not in ("joint", "joint_probe")])
 def test_a_copy_of_a_trained_strategy_learns_on_alone(kind: str) -> None:
     stream = benchmark("class_incremental")
     anytime = AnytimeEvaluation(stream.test_stream, every=20)

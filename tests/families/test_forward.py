@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from tests.families.runs import finished
-from tests.models.test_compiled import FORMS
 from tests.toys import (
     ALL,
     ANNOUNCED,
@@ -29,9 +28,8 @@ from tests.toys import (
 
 IMAGES = Blobs(12, seed=7).images
 CASES = cases("si_blurry", "class_incremental", "mlcil")
-#: prompted, but not traced by test_compiled.py; lanes read a generator. Where nothing is made
-#: for tasks, it does not matter who announces them
-TRACED = [kind for kind in PROMPTED if kind not in ("multi_lane", "mvp", *FORMS)]
+#: lanes read a generator; where nothing is made for tasks, it does not matter who announces them
+TRACED = [kind for kind in PROMPTED if kind != "multi_lane"]
 GRAPHS = [(kind, "class_incremental") for kind in TRACED]
 GRAPHS += [(kind, "si_blurry") for kind in TRACED if "n_tasks" in cls_of(kind).settings()]
 

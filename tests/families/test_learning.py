@@ -21,7 +21,6 @@ from tests.toys import (
     Scenes,
     accuracy,
     benchmark,
-    cases,
     experiences,
     fit,
     make,
@@ -88,14 +87,8 @@ def test_prompts_solve_what_a_head_alone_cannot(kind: str) -> None:
     assert learning > 0.55
 
 
-@pytest.mark.parametrize(
-    ("kind", "scenario"),
-    cases(
-        "si_blurry",
-        "class_incremental",
-        kinds=[kind for kind in ALL if ALL[kind].learns != "prompts"],
-    ),
-)
+@pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
+@pytest.mark.parametrize("kind", [kind for kind in ALL if ALL[kind].learns != "prompts"])
 def test_heads_weights_and_prototypes_learn(kind: str, scenario: str) -> None:
     settings = {} if kind == "joint" else {"online_iter": 3}
     strategy = make(kind, scenario, lr=0.02, **settings)

@@ -8,16 +8,10 @@ import pytest
 from avalanche.benchmarks import split_online_stream
 
 from cl_prompts.errors import InputError
-from tests.toys import TABLE, benchmark, cases, close, make, on_two_blocks, weights
+from tests.toys import benchmark, cases, close, make, on_two_blocks, weights
 
 SIZE = 16  # two batches
-CASES = cases(
-    "si_blurry",
-    "class_incremental",
-    "mlcil",
-    but=lambda cls: cls.whole_stream,
-    kinds=TABLE,
-)
+CASES = cases("si_blurry", "class_incremental", "mlcil", but=lambda cls: cls.whole_stream)
 
 
 def train(strategy: Any, stream: Any) -> Any:

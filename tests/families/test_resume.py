@@ -17,9 +17,7 @@ from tests.toys import cases, experiences, fit, make, same, weights
 #: a scenario that shuffles inside its tasks
 SHUFFLED = "class_incremental"
 
-CASES = cases("si_blurry", "class_incremental", "mlcil")
-#: several labels and no announced task: for others nothing of it is new
-CASES += cases("si_blurry_multi_label", kinds=("multi_lane", "ewcpp", "lwf", "l3a", "rainbow"))
+CASES = cases("si_blurry", "class_incremental", "mlcil", "si_blurry_multi_label")
 
 
 def as_file(state: dict[str, Any]) -> Any:
