@@ -2,7 +2,7 @@
 frozen work.
 
     python benchmarks/protocol.py [--backbone vit_small_patch14_dinov2] [--image-size 70] [--samples
-    1600] [--classes 100] [--test 320] [--evaluations 50] [--rounds 1] [--threads N]
+    1600] [--classes 100] [--test 320] [--evaluations 50] [--rounds 1] [--threads 1]
     [--precision fp32 bf16] [--json FILE]
 
 A stream of 5 tasks in batches of 32 with three updates each, and evaluations at equal distances on
@@ -11,10 +11,12 @@ evaluation every 1,000 samples. Images are noise around a colour for each class 
 random: cost depends on neither, and the A_AUC of two rows is compared, not read.
 
 "none" computes every pass anew. "evaluation" is what a run does: the queries of test images are
-computed once. "evaluation, training" also keeps those of training images, as ``views=1`` does,
-which is exact here since these images are not augmented. Rows alternate; seconds are CPU time,
-least of the rounds. "ratio" is the seconds over those of "none" at the same precision, "forwards"
-what the backbone computed forwards, in whole passes over an image; backward passes are not in it.
+computed once, and a pass over the same batch as the last time does not begin anew. "evaluation,
+training" also keeps what is frozen of training images, as ``views=1`` does, which is exact here
+since these images are not augmented. The three take turns, task by task; seconds are CPU time,
+least of the rounds, of one thread, since more of them also spend it on waiting for each other.
+"ratio" is the seconds over those of "none" at the same precision, "forwards" what the backbone
+computed forwards, in whole passes over an image; backward passes are not in it.
 """
 
 from __future__ import annotations
@@ -33,45 +35,66 @@ from cost import machine
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
+from cl_prompts.experiments.allocator import keep_freed_memory
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies import MVP, AnytimeEvaluation
 
 PRECISIONS = ["fp32", "bf16"]
 REUSE = ("none", "evaluation", "evaluation, training")
+N_TASKS = 5
 
 
-def protocol(backbone: FrozenViT, reuse: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds, counted work and A_AUC of a run."""
-    torch.manual_seed(0)
-    train, test = (
-        Pictures(n, backbone.image_size, args.classes) for n in (args.samples, args.test)
-    )
-    every = args.samples // args.evaluations
-    anytime = AnytimeEvaluation(test, n_classes=args.classes, every=every)
-    anytime.evaluator.cache = reuse != "none"
-    strategy = MVP(
-        backbone=backbone,
-        n_classes=args.classes,
-        train_mb_size=32,
-        online_iter=3,
-        views=1 if reuse == "evaluation, training" else None,
-        evaluator=None,
-        plugins=[anytime],
-        device="cpu",
-    )
-    stream = si_blurry_benchmark(train, test, n_tasks=5, seed=1).train_stream
-    before = backbone.counter.macs
-    start = time.process_time()
-    for experience in stream:
-        strategy.train(experience, eval_streams=[])
-    seconds = time.process_time() - start
-    return {
-        "reuse": reuse,
-        "seconds": seconds,
-        "forwards": (backbone.counter.macs - before) / backbone.forward_macs,
-        "a_auc": anytime.a_auc,
-        "evaluations": len(anytime.curve.anytime),
-    }
+class Run:
+    """A run of MVP with one form of reuse, and what it has cost so far."""
+
+    def __init__(self, backbone: FrozenViT, reuse: str, args: argparse.Namespace) -> None:
+        torch.manual_seed(0)
+        train, test = (
+            Pictures(n, backbone.image_size, args.classes) for n in (args.samples, args.test)
+        )
+        every = args.samples // args.evaluations
+        self.reuse = reuse
+        self.seconds = self.macs = 0.0
+        self.anytime = AnytimeEvaluation(test, n_classes=args.classes, every=every)
+        self.anytime.evaluator.cache = reuse != "none"
+        self.strategy = MVP(
+            backbone=backbone,
+            n_classes=args.classes,
+            train_mb_size=32,
+            online_iter=3,
+            views=1 if reuse == "evaluation, training" else None,
+            evaluator=None,
+            plugins=[self.anytime],
+            device="cpu",
+        )
+        self.stream = si_blurry_benchmark(train, test, n_tasks=N_TASKS, seed=1).train_stream
+
+    def train(self, task: int) -> None:
+        """Train on a task, with its evaluations."""
+        counter, start = self.strategy.model.backbone.counter, time.process_time()
+        before = counter.macs
+        self.strategy.train(self.stream[task], eval_streams=[])
+        self.macs += counter.macs - before
+        self.seconds += time.process_time() - start
+
+    def row(self) -> dict[str, Any]:
+        """Seconds, counted work and A_AUC."""
+        return {
+            "reuse": self.reuse,
+            "seconds": self.seconds,
+            "forwards": self.macs / self.strategy.model.backbone.forward_macs,
+            "a_auc": self.anytime.a_auc,
+            "evaluations": len(self.anytime.curve.anytime),
+        }
+
+
+def together(backbone: FrozenViT, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The runs with each form of reuse, task by task in turn."""
+    runs = [Run(backbone, reuse, args) for reuse in REUSE]
+    for task in range(N_TASKS):
+        for run in runs:
+            run.train(task)
+    return [run.row() for run in runs]
 
 
 def rows(precision: Literal["fp32", "bf16"], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -79,7 +102,7 @@ def rows(precision: Literal["fp32", "bf16"], args: argparse.Namespace) -> Iterat
     backbone = create_backbone(
         args.backbone, weights="random", image_size=args.image_size, precision=precision
     )
-    rounds = [[protocol(backbone, reuse, args) for reuse in REUSE] for _ in range(args.rounds)]
+    rounds = [together(backbone, args) for _ in range(args.rounds)]
     least = [min(found, key=lambda row: row["seconds"]) for found in zip(*rounds, strict=True)]
     for row in least:
         ratio = row["seconds"] / least[0]["seconds"]
@@ -111,12 +134,13 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=320)
     parser.add_argument("--evaluations", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message=".*RANDOM weights.*")
     torch.set_num_threads(args.threads)
+    keep_freed_memory()  # as the command line does
     header = machine(argparse.Namespace(device="cpu", threads=args.threads))
     print(", ".join(f"{name} {value}" for name, value in header.items()))
     print("| precision | reuse | CPU seconds | ratio | forwards | A_AUC |")

@@ -177,8 +177,7 @@ def test_reuse_of_frozen_work_saves_passes_and_changes_no_accuracy(
     none, evaluation, both = found["rows"]
     assert [row["reuse"] for row in found["rows"]] == ["none", "evaluation", "evaluation, training"]
     assert none["forwards"] > evaluation["forwards"] > both["forwards"]
-    # Three updates on each of the 64 images: two of their three queries are at hand, of which a
-    # prompted pass would have shared the embedding and block 0's projection.
+    # Three updates on each of the 64 images: two of their three first stages are at hand.
     assert 0.6 * 2 * 64 < evaluation["forwards"] - both["forwards"] < 2 * 64
     assert none["a_auc"] == evaluation["a_auc"] == both["a_auc"]
     assert {row["evaluations"] for row in found["rows"]} == {2}

@@ -66,9 +66,9 @@ class ViTShape:
         """Cost of one plain forward pass of one image, the unit F."""
         return self.embed_macs + self.depth * self.block_macs(self.n_tokens)
 
-    def projection_macs(self, n: int) -> float:
-        """Cost of the queries, keys and values of n tokens."""
-        return n * 3 * self.dim * self.width
+    def projection_macs(self, n: int, thirds: int = 3) -> float:
+        """Cost of the queries, keys and values of n tokens; with two thirds, of the last two."""
+        return n * thirds * self.dim * self.width
 
     def block_macs(
         self, n: int, context: int = 0, prefix: int = 0, queries: int | None = None
@@ -177,9 +177,10 @@ class PassCounter:
         self.images += batch
         self.macs += batch * self.shape.embed_macs
 
-    def project(self, batch: int, n: int) -> None:
-        """Count queries, keys and values of n tokens per image, computed outside a block."""
-        self.macs += batch * self.shape.projection_macs(n)
+    def project(self, batch: int, n: int, thirds: int = 3) -> None:
+        """Count queries, keys and values of n tokens per image, computed outside a block; with two
+        thirds, keys and values alone."""
+        self.macs += batch * self.shape.projection_macs(n, thirds)
 
     def block(
         self,

@@ -5,7 +5,8 @@ All injections are exact and leave the frozen weights alone. Three add tokens, o
 * **prepended tokens** (L2P): prompts join the token sequence before block 0 and travel through
   every block;
 * **context tokens** (MVP): prompts join one block's input and are removed after it. Because their
-  outputs are dropped, they need keys and values only: no query, no output projection, no MLP;
+  outputs are dropped, they need keys and values only: no query, no output projection, no MLP.
+  Where images choose them from a **pool**, these may be computed once an entry;
 * **prefixes** (DualPrompt, CODA-Prompt): key/value prompts, which join one block's keys and values
   after its qkv projection.
 
@@ -18,7 +19,7 @@ value (additive prompts).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -35,6 +36,7 @@ from cl_prompts.backbones.attention import (
     output_gate,
     project_parts,
 )
+from cl_prompts.backbones.pooled import PooledTokens
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -95,6 +97,7 @@ class PromptPlan:
         prepended: (batch or 1, n, dim) tokens appended to the sequence before block 0, without
             positional embedding.
         context: block -> (batch or 1, n, dim) tokens that this block alone attends to.
+        pooled: block -> context tokens that each image chooses from a pool.
         prefix: block -> keys and values, each (batch or 1, heads, n, head dim).
         offset: (batch or 1, sequence, dim) added to the embedded sequence, class token included,
             before prepended tokens join it.
@@ -116,6 +119,7 @@ class PromptPlan:
 
     prepended: Tensor | None = None
     context: dict[int, Tensor] = field(default_factory=dict)
+    pooled: dict[int, PooledTokens] = field(default_factory=dict)
     prefix: dict[int, KeyValue] = field(default_factory=dict)
     offset: Tensor | None = None
     adapter: dict[int, BlockAdapter] = field(default_factory=dict)
@@ -137,6 +141,11 @@ class PromptPlan:
                 if self.prepended is None
                 else _join(self.prepended, other.prepended, 1)
             )
+        for block, pooled in other.pooled.items():
+            if block in self.pooled:
+                self.add(PromptPlan(context={block: pooled.tokens()}))
+            else:
+                self.pooled[block] = pooled
         for block, tokens in other.context.items():
             self.context[block] = (
                 _join(self.context[block], tokens, 1) if block in self.context else tokens
@@ -164,6 +173,24 @@ class PromptPlan:
             mine_by_block.update(theirs)
         self.losses.extend(other.losses)
 
+    def projected(self, blocks: Sequence[Block]) -> tuple[PromptPlan, int]:
+        """The plan for a pass through these blocks with nothing pooled: keys and values where one
+        projection of every entry is cheaper, else tokens.
+
+        Returns:
+            the plan, and how many tokens were projected.
+        """
+        plan = replace(self.mapped(lambda values: values), pooled={})
+        rows = 0
+        for i, pooled in self.pooled.items():
+            # A gate is for the scores of prefixes alone.
+            if i < len(blocks) and pooled.repeats and i not in plan.gate:
+                plan.add(PromptPlan(prefix={i: pooled.keys_and_values(blocks[i])}))
+                rows += pooled.entries.shape[0] * pooled.entries.shape[1]
+            else:
+                plan.add(PromptPlan(context={i: pooled.tokens()}))
+        return plan, rows
+
     def loss(self) -> Tensor | None:
         """Sum of the prompts' own terms of loss, once the pass is done; None without any."""
         terms = [term() for term in self.losses]
@@ -181,6 +208,7 @@ class PromptPlan:
             prepended=None if self.prepended is None else change(self.prepended),
             offset=None if self.offset is None else change(self.offset),
             context={block: change(tokens) for block, tokens in self.context.items()},
+            pooled={block: pooled.mapped(change) for block, pooled in self.pooled.items()},
             prefix={block: (change(k), change(v)) for block, (k, v) in self.prefix.items()},
             additive={block: (change(k), change(v)) for block, (k, v) in self.additive.items()},
         )
@@ -210,12 +238,13 @@ class PromptPlan:
         """The first block that these prompts change, or a number beyond all without any."""
         if self.prepended is not None or self.offset is not None:
             return 0
-        prompted: set[int] = set().union(*(getattr(self, name) for name in BY_BLOCK))
+        prompted: set[int] = set(self.pooled).union(*(getattr(self, name) for name in BY_BLOCK))
         return min(prompted, default=sys.maxsize)
 
     def extra_keys(self, block: int) -> tuple[int, int]:
         """Context tokens and prefix rows that the block attends to in addition to the sequence."""
         context = self.context[block].shape[1] if block in self.context else 0
+        context += self.pooled[block].length if block in self.pooled else 0
         prefix = self.prefix[block][0].shape[2] if block in self.prefix else 0
         return context, prefix + (self.routed[block].rows if block in self.routed else 0)
 

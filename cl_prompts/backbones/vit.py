@@ -180,11 +180,15 @@ class FrozenViT(nn.Module):
             TypeError: an entry behind the first prompted block, or ``prepended_only`` with additive
                 prompts.
         """
+        plan = plan or PromptPlan()
+        stop = self.depth if stop is None else stop
+        if plan.pooled:
+            plan, rows = plan.to(tokens.dtype).projected(self.vit.blocks[:stop])
+            self.counter.project(1, rows, thirds=2)
         if ranks.together() and len(tokens):
             asked = {"stop": stop, "class_only": class_only, "prepended_only": prepended_only}
-            return self._split_blocks(tokens, plan or PromptPlan(), entry, **asked)
-        plan = (plan or PromptPlan()).to(tokens.dtype)
-        stop = self.depth if stop is None else stop
+            return self._split_blocks(tokens, plan, entry, **asked)
+        plan = plan.to(tokens.dtype)
         n_prepended = 0 if plan.prepended is None else plan.prepended.shape[1]
         if prepended_only and plan.additive:
             raise TypeError(

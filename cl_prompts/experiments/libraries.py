@@ -1,8 +1,16 @@
-"""What libraries say that users can do nothing about."""
+"""How libraries behave in a process that executes commands."""
 
 from __future__ import annotations
 
 import warnings
+
+from cl_prompts.experiments.allocator import keep_freed_memory
+
+
+def prepare_process() -> None:
+    """Prepare a process of this package's own; a user's own process stays as it is."""
+    quieten_libraries()
+    keep_freed_memory()
 
 
 def quieten_libraries() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import compress
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import compress, repeat
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics import scattered
 from cl_prompts.metrics.continual import ClassAccuracy, Evaluation
+from cl_prompts.metrics.first_stages import FirstStages
 from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_results
-from cl_prompts.models.base import ContinualModel
+from cl_prompts.models.base import ContinualModel, Encoding
 from cl_prompts.models.cached_parts import CachedPart
 from cl_prompts.models.heads import mask_unseen
 
@@ -28,7 +29,9 @@ class CachedEvaluator:
     feature, the logits of finished lanes) are computed once for each image, which is exact, since
     neither they nor the test images change. From the second time on an evaluation costs one
     prompted pass for prompt methods, the new lane only for MULTI-LANE, and no pass at all for
-    head-only methods. No global random generator is touched, so evaluations do not change training.
+    head-only methods. Batches of the same images as the last time do not begin that pass anew
+    (:class:`~cl_prompts.metrics.first_stages.FirstStages`). No global random generator is touched,
+    so evaluations do not change training.
 
     Args:
         dataset: map-style test set with ``.targets``, class ids (n,) or a 0/1 matrix (n, classes);
@@ -37,7 +40,7 @@ class CachedEvaluator:
         batch_size: images per batch.
         device: where to compute.
         num_workers: loader processes; they are started once and wait between evaluations.
-        cache: cache those parts in fp32 on the device; 10,000 queries of ViT-B take 31 MB.
+        cache: cache all this on the device; 10,000 queries of ViT-B take 31 MB.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -73,6 +76,8 @@ class CachedEvaluator:
         """Test images evaluated so far, each time counted."""
         self.macs = 0.0
         """Multiply-accumulates that evaluations have cost the backbone."""
+        self.first_stages = FirstStages()
+        """First stages of the last evaluation's passes, and the bytes that they may take."""
         self._cached: dict[str, CachedPart] = {}
         self._loader: DataLoader[Any] | None = None
 
@@ -156,6 +161,7 @@ class CachedEvaluator:
             "macs": self.macs,
             "warm": model.warm_state() if isinstance(model, ContinualModel) else [],
             "cached": {k: (part.known.clone(), part.values.clone()) for k, part in valid.items()},
+            "first_stages": self.first_stages.state_dict(len(self.targets)),
         }
 
     def load_state_dict(self, state: dict[str, Any], model: nn.Module) -> None:
@@ -172,6 +178,8 @@ class CachedEvaluator:
                 if ranks.together():
                     scattered.keep_own(part)
                 self._cached[name] = part
+        if "first_stages" in state:  # not in checkpoints of earlier versions
+            self.first_stages.load_state_dict(state["first_stages"])
         if isinstance(model, ContinualModel):
             model.warm(list(state["warm"]))
 
@@ -207,7 +215,8 @@ class CachedEvaluator:
         self.macs += scattered.spent(model, before)
 
     def _foreign_scores(self, model: nn.Module, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch, images in self._images(rows):
+        batches = list(rows.split(self.batch_size)) if len(rows) else []
+        for batch, images in zip(batches, self._images(batches), strict=True):
             with ranks.apart():
                 logits = model(images)
             yield batch, logits
@@ -224,36 +233,57 @@ class CachedEvaluator:
         }
         for name in cache_keys.keys() - self._cached.keys():
             self._cached[name] = CachedPart(cache_keys[name], len(self.targets), self.device)
+        place = 0
         for have, mine in self._groups(rows):
-            if model.needs_images(have):
-                batches: Any = self._images(mine)
-            else:
-                batches = ((batch, None) for batch in mine.split(self.batch_size))
-            for batch, images in batches:
-                cached = {name: self._cached[name].values[batch] for name in have}
+            batches = list(mine.split(self.batch_size))
+            for batch, encoding in self._encodings(model, batches, have, place, cache_keys):
                 with ranks.apart():
-                    out = model.run(images, cached)
+                    out = model.finish(encoding)
                 for name in out.cacheable.keys() & self._cached.keys() - set(have):
                     self._cached[name].put(batch, out.cacheable[name])
                 yield batch, out.logits
+            place += len(batches)
+        self.first_stages.end(place)
+
+    def _encodings(
+        self,
+        model: ContinualModel,
+        batches: list[Tensor],
+        have: list[str],
+        place: int,
+        keys: dict[str, Hashable],
+    ) -> Iterator[tuple[Tensor, Encoding]]:
+        """(rows, first stage) of batches of which these parts are cached; ``place`` is that of the
+        first batch."""
+        kept = [self.first_stages.find(place + i, rows, keys) for i, rows in enumerate(batches)]
+        missing = [rows for rows, encoding in zip(batches, kept, strict=True) if encoding is None]
+        loaded = self._images(missing) if model.needs_images(have) else repeat(None)
+        for i, (rows, encoding) in enumerate(zip(batches, kept, strict=True)):
+            if encoding is None:
+                images = next(loaded)
+                cached = {name: self._cached[name].values[rows] for name in have}
+                with ranks.apart():
+                    encoding = self.first_stages.run(place + i, rows, keys, model, images, cached)
+            yield rows, encoding
 
     def _groups(self, rows: Tensor) -> Iterator[tuple[list[str], Tensor]]:
-        """Rows of which the same parts are cached, and the names of these."""
+        """Rows of which the same parts are cached, and the names of these; those with more parts
+        first, so that new images leave the batches of others as they were."""
         names = sorted(self._cached)
         known = [self._cached[name].known[rows] for name in names]
         group = torch.zeros(len(rows), dtype=torch.int64)
         for part in known:
             if not bool(part.all()):
                 group = (2 * group + part).unique(return_inverse=True)[1]
-        for number in group.unique().tolist():
+        for number in group.unique().flip(0).tolist():
             members = (group == number).nonzero()[:, 0]
             have = [bool(part[members[0]]) for part in known]
             yield list(compress(names, have)), rows[members]
 
-    def _images(self, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """(rows, images) in batches, by one loader whose processes outlive an evaluation; its seed
+    def _images(self, batches: list[Tensor]) -> Iterator[Tensor]:
+        """Images of batches of rows, by one loader whose processes outlive an evaluation; its seed
         comes from a private generator."""
-        if len(rows) == 0:
+        if not batches:
             return
         if self._loader is None:
             self._loader = DataLoader(
@@ -264,10 +294,9 @@ class CachedEvaluator:
                 pin_memory=self.device.type == "cuda",
                 generator=torch.Generator().manual_seed(0),
             )
-        batches = list(rows.split(self.batch_size))
-        self._loader.batch_sampler.batches = [batch.tolist() for batch in batches]  # type: ignore[union-attr]
-        for batch, items in zip(batches, self._loader, strict=True):
-            yield batch, items[0].to(self.device, non_blocking=True)
+        self._loader.batch_sampler.batches = [rows.tolist() for rows in batches]  # type: ignore[union-attr]
+        for items in self._loader:
+            yield items[0].to(self.device, non_blocking=True)
 
     def close(self) -> None:
         """End the loader's processes, which a later evaluation starts anew. Left to the garbage

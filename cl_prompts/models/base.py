@@ -216,7 +216,11 @@ class ContinualModel(nn.Module):
 
     def run(self, images: Tensor | None, cached: Mapping[str, Tensor] | None = None) -> Output:
         """Run both stages of a forward pass; the arguments are those of :meth:`encode`."""
-        encoding = self.encode(images, cached or {})
+        return self.finish(self.encode(images, cached or {}))
+
+    def finish(self, encoding: Encoding) -> Output:
+        """Run the second stage, compiled where the model is; the output knows the cacheable
+        parts."""
         decode = self.decode if self.compiled is None else self.compiled
         return replace(decode(encoding), cacheable=encoding.parts)
 

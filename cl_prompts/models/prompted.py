@@ -146,9 +146,9 @@ class PromptedViT(ContinualModel):
         if not self.cache_keys():
             return Encoding({}, tokens)
         if frozen is not None:
-            # Compiled code is for passes of one form: with an entry, which costs the same.
-            entry = None if self.compiled is None else self._enter(tokens)
-            return Encoding({"frozen": frozen}, tokens, entry)
+            # The entry costs what it saves (except in the last block, where only the class token
+            # asks), and a later pass over the same images can have it, too.
+            return Encoding({"frozen": frozen}, tokens, self._enter(tokens))
         if self.training and getattr(self.selector, "trains_unasked", False):
             return Encoding({}, tokens)
         with torch.no_grad():

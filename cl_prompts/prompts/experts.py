@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.checks import whole_number
-from cl_prompts.prompts.pools import gather
+from cl_prompts.prompts.pools import pooled_plan
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware
 
@@ -73,11 +73,9 @@ class ExpertTokens(TaskAware):
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """Tokens of the selected expert: block -> (batch, k * length, dim)."""
-        chosen = gather(torch.stack(list(self.values)), selection)
-        chosen = chosen if self.position is None else chosen + self.position
-        return PromptPlan(
-            context={block: chosen[:, :, i].flatten(1, 2) for i, block in enumerate(self.blocks)}
-        )
+        values = torch.stack(list(self.values))
+        values = values if self.position is None else values + self.position
+        return pooled_plan(values, self.blocks, selection)
 
     def set_extra_state(self, state: Tensor) -> None:
         """The expert, and with it which ones train."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
+from cl_prompts.backbones.pooled import PooledTokens
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.init import Distribution, drawn
@@ -96,7 +97,7 @@ class TokenPool(nn.Module):
         >>> from cl_prompts.prompts.selectors import NearestKeys
         >>> pool = TokenPool(10, (2, 3, 4), length=20, dim=16)
         >>> plan = pool.build(NearestKeys(10, 16)(torch.randn(7, 16)))
-        >>> tuple(plan.context[2].shape)
+        >>> tuple(plan.pooled[2].tokens().shape)
         (7, 20, 16)
     """
 
@@ -122,11 +123,8 @@ class TokenPool(nn.Module):
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """:meth:`build` with other values of the same shape."""
-        chosen = gather(values, selection)  # (batch, k, blocks, length, dim)
-        chosen = chosen if self.position is None else chosen + self.position
-        return PromptPlan(
-            context={block: chosen[:, :, i].flatten(1, 2) for i, block in enumerate(self.blocks)}
-        )
+        values = values if self.position is None else values + self.position
+        return pooled_plan(values, self.blocks, selection)
 
 
 class PrependedTokenPool(TaskAware):
@@ -187,11 +185,23 @@ class PrependedTokenPool(TaskAware):
         return PromptPlan(prepended=chosen if self.position is None else chosen + self.position)
 
 
+def pooled_plan(values: Tensor, blocks: Sequence[int], selection: Selection | None) -> PromptPlan:
+    """Context tokens of the selected entries; values (size, blocks, length, dim)."""
+    index = _chosen(selection)
+    return PromptPlan(
+        pooled={block: PooledTokens(values[:, i], index) for i, block in enumerate(blocks)}
+    )
+
+
 def gather(values: Tensor, selection: Selection | None) -> Tensor:
     """(size, ...) -> the selected rows, (batch, k, ...)."""
+    return values[_chosen(selection)]
+
+
+def _chosen(selection: Selection | None) -> Tensor:
     if selection is None:
         raise TypeError("a pool needs a selection: give the model a selector")
-    return values[selection.index]
+    return selection.index
 
 
 def class_position(backbone: FrozenViT) -> Tensor:

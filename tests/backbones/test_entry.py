@@ -70,13 +70,23 @@ def test_blocks_before_the_first_prompts_run_once(kind: str) -> None:
         torch.testing.assert_close(gradient, theirs[name], atol=1e-4, rtol=1e-4, msg=name)
 
 
-def test_a_pass_with_its_query_at_hand_shares_nothing() -> None:
+def test_a_pass_with_its_query_at_hand_enters_at_the_same_block_at_no_cost() -> None:
     model, images = late_model("dual_prompt", lively_vit()).eval(), torch.rand(2, 3, 16, 16)
+    counter = model.backbone.counter
     with torch.no_grad():
         first = model.run(images)
-        again = model.encode(images, first.cacheable)
-        assert again.entry is None
-        torch.testing.assert_close(model.decode(again).logits, first.logits, atol=1e-5, rtol=1e-5)
+        costs = []
+        for entered in (True, False):
+            counter.reset()
+            again = model.encode(images, first.cacheable)
+            assert again.entry.block == 2
+            if not entered:
+                counter.reset()
+                again = replace(again, tokens=model.backbone.embed(images), entry=None)
+            found = model.decode(again)
+            torch.testing.assert_close(found.logits, first.logits, atol=1e-5, rtol=1e-5)
+            costs.append(counter.macs)
+    assert costs[0] == costs[1]
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ def test_experts_begin_as_the_mean_of_their_predecessors_and_end_frozen() -> Non
         for _ in range(3):
             optimizer.zero_grad()
             plan = experts.build(choose(expert, 5))
-            sum(tokens.square().sum() for tokens in plan.context.values()).backward()  # type: ignore[union-attr]
+            sum(pooled.tokens().square().sum() for pooled in plan.pooled.values()).backward()  # type: ignore[union-attr]
             optimizer.step()
         for before, values in zip(fixed, experts.values, strict=False):
             assert torch.equal(before, values)
@@ -44,6 +44,6 @@ def test_each_image_gets_its_experts_tokens() -> None:
     experts = ExpertTokens(3, (1, 4), 2, 8, position=torch.ones(8))
     index = torch.tensor([[2], [0]])
     plan = experts.build(Selection(index, torch.zeros(2, 3), torch.ones(3)))
-    assert sorted(plan.context) == [1, 4]
-    assert torch.equal(plan.context[4][0], experts.values[2][1] + 1)
-    assert torch.equal(plan.context[1][1], experts.values[0][0] + 1)
+    assert sorted(plan.pooled) == [1, 4]
+    assert torch.equal(plan.pooled[4].tokens()[0], experts.values[2][1] + 1)
+    assert torch.equal(plan.pooled[1].tokens()[1], experts.values[0][0] + 1)

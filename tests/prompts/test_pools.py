@@ -37,22 +37,30 @@ def test_shared_tokens_are_the_same_for_all_images() -> None:
 
 def test_every_image_gets_the_tokens_of_its_prompts(selection: Selection) -> None:
     pool = TokenPool(4, (1, 3), 5, 16)
-    context = pool.build(selection).context
-    assert set(context) == {1, 3}
+    pooled = pool.build(selection).pooled
+    assert set(pooled) == {1, 3}
     for i, block in enumerate((1, 3)):
         for b, chosen in enumerate(selection.index.tolist()):
             literal = torch.cat([pool.values[row, i] for row in chosen])
-            assert torch.equal(context[block][b], literal)
+            assert torch.equal(pooled[block].tokens()[b], literal)
 
 
 def test_context_tokens_may_carry_a_position(selection: Selection) -> None:
     position = torch.randn(16)
-    for plain, moved in (
-        (SharedTokens((1,), 3, 16), SharedTokens((1,), 3, 16, position=position)),
-        (TokenPool(4, (1,), 3, 16), TokenPool(4, (1,), 3, 16, position=position)),
+    for plain, moved, tokens in (
+        (
+            SharedTokens((1,), 3, 16),
+            SharedTokens((1,), 3, 16, position=position),
+            lambda plan: plan.context[1],
+        ),
+        (
+            TokenPool(4, (1,), 3, 16),
+            TokenPool(4, (1,), 3, 16, position=position),
+            lambda plan: plan.pooled[1].tokens(),
+        ),
     ):
         moved.load_state_dict(plain.state_dict())  # the position is the backbone's
-        difference = moved.build(selection).context[1] - plain.build(selection).context[1]
+        difference = tokens(moved.build(selection)) - tokens(plain.build(selection))
         torch.testing.assert_close(difference, position.expand_as(difference), atol=1e-6, rtol=0)
 
 

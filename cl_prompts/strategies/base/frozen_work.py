@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.models.base import ContinualModel, Encoding, Output
 from cl_prompts.models.cached_parts import CachedPart
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.spill import Spill, SpilledPart
@@ -24,7 +25,9 @@ class FrozenWork:
     Where the views of a sample come again (``views``), the parts of a pass that
     :meth:`~cl_prompts.models.base.ContinualModel.cache_keys` names are the same each time: the
     query of a prompt method, the feature of a head on a frozen ViT. They are computed once, which
-    is exact. Samples without a cached part in a batch are encoded apart from the others.
+    is exact. Samples without a cached part in a batch are encoded apart from the others. Further
+    updates on the same views of a stream batch take over the whole first stage, embedded tokens
+    included.
 
     Args:
         views: different views of each sample; None: views never come again, nothing is cached.
@@ -53,6 +56,7 @@ class FrozenWork:
         """Samples of training passes whose frozen work could be cached, and was computed."""
         self._lengths: dict[int, int] = {}
         self._parts: dict[tuple[int, str], CachedPart] = {}
+        self._last: _Encoded | None = None
 
     def enter(self, source: int, n: int, *, replayed: bool) -> None:
         """Start an experience.
@@ -70,6 +74,10 @@ class FrozenWork:
         if not replayed:
             self._lengths = {}
             self._keep({})
+
+    def next_batch(self) -> None:
+        """Forget the first stage of the last update: the next one is on another stream batch."""
+        self._last = None
 
     @property
     def spilled(self) -> int:
@@ -98,22 +106,36 @@ class FrozenWork:
         samples = batch.samples
         self._keep({at: p for at, p in self._parts.items() if keys.get(at[1]) == p.version})
         known = self._known(samples, keys)
-        if not bool(known.any()):
-            self.computed += len(samples)
-            output = model.run(batch.images)
-            self._put(samples, output.cacheable, keys)
-            return output
         self.reused += int(known.sum())
+        self.computed += int((~known).sum())
+        last = self._last
+        if last is not None and bool(known.all()) and last.is_of(samples, keys):
+            return model.finish(last.encoding)
+        encoding = self._encode(model, batch, known, keys)
+        complete = keys.keys() <= encoding.parts.keys()
+        self._last = _Encoded(samples, keys, encoding) if complete else None
+        return model.finish(encoding)
+
+    def _encode(
+        self, model: ContinualModel, batch: Batch, known: Tensor, keys: dict[str, Hashable]
+    ) -> Encoding:
+        """The first stage of a pass, of which parts of the known samples are cached."""
+        assert batch.samples is not None
+        samples, images = batch.samples, batch.images
+        if not bool(known.any()):
+            encoding = model.encode(images, {})
+            self._put(samples, encoding.parts, keys)
+            return encoding
         missing = (~known).nonzero()[:, 0]
-        self.computed += len(missing)
         computed: dict[str, Tensor] = {}
         if len(missing):
             with torch.no_grad():
-                computed = model.encode(batch.images[missing], {}).parts
+                computed = model.encode(images[missing], {}).parts
             self._put(samples[missing], computed, keys)
-        device = batch.images.device
-        cached = {name: self._values(name, samples, known, computed, device) for name in keys}
-        return model.run(batch.images, cached)
+        return model.encode(
+            images,
+            {name: self._values(name, samples, known, computed, images.device) for name in keys},
+        )
 
     def state_dict(self, *, needed: bool) -> dict[str, Any]:
         """What a resumed run must not compute again, since in another batch it might be rounded
@@ -214,6 +236,19 @@ class FrozenWork:
         if name in computed:
             whole[(~known).nonzero()[:, 0].to(whole.device)] = computed[name].to(whole)
         return whole
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """The first stage of a pass over views, valid while cache keys are the same."""
+
+    samples: Tensor
+    keys: dict[str, Hashable]
+    encoding: Encoding
+
+    def is_of(self, samples: Tensor, keys: dict[str, Hashable]) -> bool:
+        """Whether it is that of these views, in this order."""
+        return self.keys == keys and torch.equal(self.samples, samples)
 
 
 def _by_source(samples: Tensor) -> list[tuple[int, Tensor]]:

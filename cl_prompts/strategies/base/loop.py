@@ -163,6 +163,7 @@ class StreamLoop(MethodHooks, StreamTemplate):
                 self.update(batch, finished, repeated=number > 1, **kwargs)
             if repetition == loaded - 1:
                 position += share.size
+                self.frozen_work.next_batch()
                 self._between_batches(position)
         self.host_labels = None
         if position > begun_at:

@@ -98,6 +98,37 @@ def test_some_known_and_some_not() -> None:
     torch.testing.assert_close(mixed.logits, model.run(images).logits)
 
 
+def test_updates_on_the_same_views_take_over_the_whole_first_stage() -> None:
+    work = FrozenWork(views=1)
+    work.enter(0, 4, replayed=True)
+    model = make("mvp", backbone=tiny_vit()).model
+    model.observe_classes(torch.arange(3))
+    counter = model.backbone.counter
+    images, labels = torch.rand(3, 3, 16, 16), torch.zeros(3, dtype=torch.int64)
+    costs = []
+    for rows in ([0, 1, 2], [0, 1, 2], [0, 1, 2], [1, 0, 2], [1, 0, 2]):
+        counter.reset()
+        samples = torch.tensor([[0, row] for row in rows])
+        columns = [images[rows], labels]
+        annotated = torch.ones(3, dtype=torch.bool)
+        output = work.run(model, Batch(columns, annotated, torch.zeros(0), samples))
+        costs.append(counter.macs)
+        torch.testing.assert_close(output.logits, model.run(images[rows]).logits)
+    counter.reset()
+    encoding = model.encode(images, {})
+    first_stage = counter.macs
+    model.decode(encoding)
+    second_stage = counter.macs - first_stage
+    shape = counter.shape
+    # Another order is another batch, whose queries are at hand.
+    begun = 3 * (shape.embed_macs + shape.projection_macs(shape.n_tokens))
+    assert [cost - second_stage for cost in costs] == [first_stage, 0, 0, begun, 0]
+    work.next_batch()
+    counter.reset()
+    work.run(model, Batch(columns, annotated, torch.zeros(0), samples))
+    assert counter.macs == second_stage + begun
+
+
 def test_what_does_not_fit_the_budget_is_computed_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
