@@ -182,8 +182,11 @@ class FrozenViT(nn.Module):
         """
         plan = plan or PromptPlan()
         stop = self.depth if stop is None else stop
+        # Ranks project their shares: gradients of tokens are half of what those of keys and values
+        # are, and have to be exchanged.
+        shared = [] if ranks.together() else self.vit.blocks[:stop]
         if plan.pooled:
-            plan, rows = plan.to(tokens.dtype).projected(self.vit.blocks[:stop])
+            plan, rows = plan.to(tokens.dtype).projected(shared)
             self.counter.project(1, rows, thirds=2)
         if ranks.together() and len(tokens):
             asked = {"stop": stop, "class_only": class_only, "prepended_only": prepended_only}

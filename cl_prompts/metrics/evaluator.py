@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import compress, repeat
 from typing import Any
 
@@ -15,7 +15,7 @@ from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics import scattered
 from cl_prompts.metrics.continual import ClassAccuracy, Evaluation
-from cl_prompts.metrics.first_stages import FirstStages
+from cl_prompts.metrics.first_stages import FirstStages, Place
 from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_results
 from cl_prompts.models.base import ContinualModel, Encoding
 from cl_prompts.models.cached_parts import CachedPart
@@ -178,8 +178,7 @@ class CachedEvaluator:
                 if ranks.together():
                     scattered.keep_own(part)
                 self._cached[name] = part
-        if "first_stages" in state:  # not in checkpoints of earlier versions
-            self.first_stages.load_state_dict(state["first_stages"])
+        self.first_stages.load_state_dict(state["first_stages"], self.batch_size)
         if isinstance(model, ContinualModel):
             model.warm(list(state["warm"]))
 
@@ -233,37 +232,36 @@ class CachedEvaluator:
         }
         for name in cache_keys.keys() - self._cached.keys():
             self._cached[name] = CachedPart(cache_keys[name], len(self.targets), self.device)
-        place = 0
-        for have, mine in self._groups(rows):
-            batches = list(mine.split(self.batch_size))
-            for batch, encoding in self._encodings(model, batches, have, place, cache_keys):
+        places: set[Place] = set()
+        for group, (have, mine) in enumerate(self._groups(rows)):
+            batches = {(group, i): batch for i, batch in enumerate(mine.split(self.batch_size))}
+            places |= batches.keys()
+            for batch, encoding in self._encodings(model, batches, have, cache_keys):
                 with ranks.apart():
                     out = model.finish(encoding)
                 for name in out.cacheable.keys() & self._cached.keys() - set(have):
                     self._cached[name].put(batch, out.cacheable[name])
                 yield batch, out.logits
-            place += len(batches)
-        self.first_stages.end(place)
+        self.first_stages.end(places)
 
     def _encodings(
         self,
         model: ContinualModel,
-        batches: list[Tensor],
-        have: list[str],
-        place: int,
+        batches: Mapping[Place, Tensor],
+        have: Sequence[str],
         keys: dict[str, Hashable],
     ) -> Iterator[tuple[Tensor, Encoding]]:
-        """(rows, first stage) of batches of which these parts are cached; ``place`` is that of the
-        first batch."""
-        kept = [self.first_stages.find(place + i, rows, keys) for i, rows in enumerate(batches)]
-        missing = [rows for rows, encoding in zip(batches, kept, strict=True) if encoding is None]
+        """(rows, first stage) of batches of which these parts are cached."""
+        kept = {at: self.first_stages.find(at, rows, keys) for at, rows in batches.items()}
+        missing = [rows for at, rows in batches.items() if kept[at] is None]
         loaded = self._images(missing) if model.needs_images(have) else repeat(None)
-        for i, (rows, encoding) in enumerate(zip(batches, kept, strict=True)):
+        for at, rows in batches.items():
+            encoding = kept.pop(at)
             if encoding is None:
                 images = next(loaded)
                 cached = {name: self._cached[name].values[rows] for name in have}
                 with ranks.apart():
-                    encoding = self.first_stages.run(place + i, rows, keys, model, images, cached)
+                    encoding = self.first_stages.run(at, rows, keys, model, images, cached)
             yield rows, encoding
 
     def _groups(self, rows: Tensor) -> Iterator[tuple[list[str], Tensor]]:

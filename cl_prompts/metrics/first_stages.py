@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,17 @@ from cl_prompts.models.base import ContinualModel, Encoding
 BUDGET = 2**28
 
 
+#: of a batch in an evaluation: the group of its rows, and the number of the batch in it
+Place = tuple[int, int]
+
+
 @dataclass(frozen=True)
-class _Kept:
-    """The first stage over a batch of rows; None where the run was resumed since."""
+class _Batch:
+    """Rows of a batch, the bytes of each (0: not kept), and the first stage, which is None where it
+    is not kept or where the run was resumed since."""
 
     rows: Tensor
-    row_bytes: int
+    row_bytes: int = 0
     keys: dict[str, Hashable] = field(default_factory=dict)
     encoding: Encoding | None = None
 
@@ -40,15 +45,15 @@ class FirstStages:
 
     Example:
         >>> stages = FirstStages()
-        >>> stages.find(0, torch.tensor([2, 5]), {"frozen": 1}) is None
+        >>> stages.find((0, 0), torch.tensor([2, 5]), {"frozen": 1}) is None
         True
     """
 
     def __init__(self, budget: int = BUDGET) -> None:
         self.budget = budget
-        self._kept: dict[int, _Kept] = {}
+        self._batches: dict[Place, _Batch] = {}
 
-    def find(self, place: int, rows: Tensor, keys: dict[str, Hashable]) -> Encoding | None:
+    def find(self, place: Place, rows: Tensor, keys: dict[str, Hashable]) -> Encoding | None:
         """The first stage of this batch, if it is kept.
 
         Args:
@@ -56,14 +61,14 @@ class FirstStages:
             rows: (batch,) of the test set.
             keys: versions of the model's cacheable parts.
         """
-        kept = self._kept.get(place)
+        kept = self._batches.get(place)
         if kept is None or kept.keys != keys or not torch.equal(kept.rows, rows):
             return None
         return kept.encoding
 
     def run(
         self,
-        place: int,
+        place: Place,
         rows: Tensor,
         keys: dict[str, Hashable],
         model: ContinualModel,
@@ -77,52 +82,51 @@ class FirstStages:
         :meth:`~cl_prompts.models.base.ContinualModel.encode`.
         """
         counter = model.backbone.counter
-        before, counts = self._kept.pop(place, None), counter.counts()
+        before, counts = self._batches.pop(place, None), counter.counts()
         encoding = model.encode(images, cached)
         entry = encoding.entry
         if entry is None or not keys or not keys.keys() <= encoding.parts.keys():
             return encoding
+        if before and before.row_bytes and not before.encoding and torch.equal(before.rows, rows):
+            counter.go_on_from(counts)
         row_bytes = _row_bytes(
             encoding.tokens, entry.tokens, entry.projected, *encoding.parts.values()
         )
-        if before is not None and before.encoding is None and torch.equal(before.rows, rows):
-            counter.go_on_from(counts)
-        if self.bytes + len(rows) * row_bytes <= self.budget:
-            self._kept[place] = _Kept(rows, row_bytes, keys, encoding)
+        fits = self.bytes + len(rows) * row_bytes <= self.budget
+        self._batches[place] = _Batch(rows, row_bytes, keys, encoding) if fits else _Batch(rows)
         return encoding
 
-    def end(self, n: int) -> None:
-        """Forget what an evaluation of n batches did not ask for."""
-        self._kept = {place: kept for place, kept in self._kept.items() if place < n}
+    def end(self, places: Collection[Place]) -> None:
+        """Forget what is in none of the places of an evaluation."""
+        self._batches = {at: batch for at, batch in self._batches.items() if at in places}
 
     @property
     def bytes(self) -> int:
         """Bytes that they take now, or took when a run was interrupted."""
-        return sum(len(kept.rows) * kept.row_bytes for kept in self._kept.values())
+        return sum(len(batch.rows) * batch.row_bytes for batch in self._batches.values())
 
     def state_dict(self, n: int) -> dict[str, Any]:
-        """Which of the n rows of the test set are kept, in which place (from 1), and the bytes of a
-        row."""
-        places = torch.zeros(n, dtype=torch.int64)
-        for place, kept in self._kept.items():
-            places[kept.rows] = place + 1
+        """The group of each of the n rows of the test set, counted from 1 and negative for rows of
+        batches that are not kept, and the bytes of a row."""
+        groups = torch.zeros(n, dtype=torch.int64)
+        for (group, _), batch in self._batches.items():
+            groups[batch.rows] = group + 1 if batch.row_bytes else -group - 1
         if ranks.together():
-            places = ranks.total(places)
-        return {
-            "places": places,
-            "row_bytes": max((k.row_bytes for k in self._kept.values()), default=0),
-        }
+            groups = ranks.total(groups)
+        row_bytes = max((batch.row_bytes for batch in self._batches.values()), default=0)
+        return {"groups": groups, "row_bytes": row_bytes}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`, except for the values."""
-        places = state["places"]
+    def load_state_dict(self, state: dict[str, Any], batch_size: int) -> None:
+        """Inverse of :meth:`state_dict`, except for the values, for any number of ranks."""
+        groups = state["groups"]
         if ranks.together():
-            places = places * scattered.is_own(torch.arange(len(places)))
-        self._kept = {
-            place - 1: _Kept((places == place).nonzero()[:, 0], int(state["row_bytes"]))
-            for place in places.unique().tolist()
-            if place
-        }
+            groups = groups * scattered.is_own(torch.arange(len(groups)))
+        self._batches = {}
+        for group in range(int(groups.abs().max())):
+            members = (groups.abs() == group + 1).nonzero()[:, 0]
+            for i, rows in enumerate(members.split(batch_size)):
+                kept = bool((groups[rows] > 0).all())
+                self._batches[group, i] = _Batch(rows, int(state["row_bytes"]) if kept else 0)
 
 
 def _row_bytes(*held: Tensor | None) -> int:

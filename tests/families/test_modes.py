@@ -39,13 +39,19 @@ def test_evaluation_runs_in_evaluation_mode_and_gives_the_mode_back(
     model.train()
     frozen = [] if model.backbone.trainable else list(model.backbone.modules())
     assert not any(module.training for module in frozen)
-    modes, run = [], model.run
-    monkeypatch.setattr(model, "run", lambda *given: modes.append(model.training) or run(*given))
+    modes: list[bool] = []
+    for stage in ("encode", "finish"):
+        method = getattr(model, stage)
+        monkeypatch.setattr(
+            model,
+            stage,
+            lambda *given, method=method: modes.append(model.training) or method(*given),
+        )
     AnytimeEvaluation(test_stream).evaluator(model, model.seen)
     assert model.training
     assert not any(module.training for module in frozen)
     strategy.eval(test_stream)
-    assert len(modes) >= 2
+    assert len(modes) >= 4
     assert not any(modes)
 
 

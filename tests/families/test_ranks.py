@@ -71,7 +71,7 @@ def test_a_run_is_written_once_stops_as_one_and_goes_on_alone(job: Path, tmp_pat
     assert summary(folder)["status"] == "interrupted"
     assert json.loads((folder / "environment.json").read_text())["ranks"] == 2
     assert main(["run", "--resume", str(folder), "--quiet"]) == 0
-    _, (alone,) = run(tmp_path, *RUN, "strategy=mvp")
+    _, (alone,) = run(tmp_path, *RUN)
     assert [row[:3] for row in rows(folder)] == [row[:3] for row in rows(alone)]
     ours, theirs = summary(folder), summary(alone)
     assert ours["results"] == pytest.approx(theirs["results"])

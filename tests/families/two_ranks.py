@@ -32,6 +32,8 @@ KINDS = (
 #: updates on each of three or four batches: at least 20 in all
 UPDATES = 7
 RUN = ("digits", "classes=4", "n_tasks=2", "every=60", "online_iter=1", "seed=3")
+# Of a pool smaller than a batch one process projects the entries, and ranks their images.
+RUN += ("strategy=mvp", "pool_size=200")
 
 
 def trained(kind: str) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def _work(folder: Path) -> None:
     out = folder / "runs"
     # Asked of rank 0, which draws progress, and obeyed by both.
     stop_at(100)
-    codes = [run(out, "strategy=mvp")]
+    codes = [run(out)]
     stop_at(250)
     codes.append(main(["run", "--resume", *map(str, out.glob("digits/mvp/*")), "--quiet"]))
     (folder / f"codes{mine}").write_text(repr(codes))
