@@ -14,7 +14,7 @@ random: cost depends on neither, and the A_AUC of two rows is compared, not read
 computed once, and a pass over the same batch as the last time does not begin anew. "evaluation,
 training" also keeps what is frozen of training images, as ``views=1`` does, which is exact here
 since these images are not augmented. The three take turns, task by task; seconds are CPU time,
-least of the rounds, of one thread, since more of them also spend it on waiting for each other.
+least of the rounds, with one thread, since several also spend it on waiting for each other.
 "ratio" is the seconds over those of "none" at the same precision, "forwards" what the backbone
 computed forwards, in whole passes over an image; backward passes are not in it.
 """

@@ -141,11 +141,9 @@ class PromptPlan:
                 if self.prepended is None
                 else _join(self.prepended, other.prepended, 1)
             )
-        for block, pooled in other.pooled.items():
-            if block in self.pooled:
-                self.add(PromptPlan(context={block: pooled.tokens()}))
-            else:
-                self.pooled[block] = pooled
+        for block in other.pooled.keys() & self.pooled.keys():
+            self.add(PromptPlan(context={block: other.pooled[block].tokens()}))
+        self.pooled = {**other.pooled, **self.pooled}
         for block, tokens in other.context.items():
             self.context[block] = (
                 _join(self.context[block], tokens, 1) if block in self.context else tokens
@@ -173,19 +171,19 @@ class PromptPlan:
             mine_by_block.update(theirs)
         self.losses.extend(other.losses)
 
-    def projected(self, blocks: Sequence[Block]) -> tuple[PromptPlan, int]:
-        """The plan for a pass through these blocks with nothing pooled: keys and values where one
+    def projected(self, blocks: Sequence[Block], dtype: torch.dtype) -> tuple[PromptPlan, int]:
+        """The plan with nothing pooled: keys and values in blocks given here in which one
         projection of every entry is cheaper, else tokens.
 
         Returns:
-            the plan, and how many tokens were projected.
+            the plan, and how many tokens were projected in this precision.
         """
         plan = replace(self.mapped(lambda values: values), pooled={})
         rows = 0
         for i, pooled in self.pooled.items():
             # A gate is for the scores of prefixes alone.
             if i < len(blocks) and pooled.repeats and i not in plan.gate:
-                plan.add(PromptPlan(prefix={i: pooled.keys_and_values(blocks[i])}))
+                plan.add(PromptPlan(prefix={i: pooled.keys_and_values(blocks[i], dtype)}))
                 rows += pooled.entries.shape[0] * pooled.entries.shape[1]
             else:
                 plan.add(PromptPlan(context={i: pooled.tokens()}))

@@ -37,8 +37,9 @@ class PooledTokens:
     @property
     def repeats(self) -> bool:
         """Whether the batch chooses more often than the pool has entries, so that it is cheaper to
-        project every entry once."""
-        # Compiled code is for batches of any size.
+        project every entry once; never in compiled code."""
+        # There the comparison would bind the graph to sizes of batches, and last ones would get
+        # a graph of their own.
         return not torch.compiler.is_compiling() and self.index.numel() > len(self.entries)
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> PooledTokens:
@@ -49,13 +50,16 @@ class PooledTokens:
         """The tokens of each image, (batch, k * n, dim)."""
         return self.entries[self.index].flatten(1, 2)
 
-    def keys_and_values(self, block: Block) -> tuple[Tensor, Tensor]:
+    def keys_and_values(self, block: Block, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Keys and values of the tokens of each image in a block, each (batch, heads, k * n, head
-        dim), from one projection of the entries."""
+        dim) in the given precision, from one projection of the entries."""
         attn = block.attn
-        keys, values = by_head(attn, project_parts(attn, block.norm1(self.entries), slice(1, 3)), 2)
+        normed = block.norm1(self.entries.to(dtype))
+        keys, values = by_head(attn, project_parts(attn, normed, slice(1, 3)), 2)
         return self._chosen(attn.k_norm(keys)), self._chosen(values)
 
     def _chosen(self, by_entry: Tensor) -> Tensor:
         """(entries, heads, n, head dim) -> (batch, heads, k * n, head dim)."""
-        return by_entry[self.index].transpose(1, 2).flatten(2, 3)
+        # In fp32, in which gradients of an entry that many images chose have to be summed.
+        chosen = by_entry.float()[self.index].to(by_entry.dtype)
+        return chosen.transpose(1, 2).flatten(2, 3)

@@ -182,12 +182,8 @@ class FrozenViT(nn.Module):
         """
         plan = plan or PromptPlan()
         stop = self.depth if stop is None else stop
-        # Ranks project their shares: gradients of tokens are half of what those of keys and values
-        # are, and have to be exchanged.
-        shared = [] if ranks.together() else self.vit.blocks[:stop]
         if plan.pooled:
-            plan, rows = plan.to(tokens.dtype).projected(shared)
-            self.counter.project(1, rows, thirds=2)
+            plan = self._without_pools(plan, stop, tokens.dtype)
         if ranks.together() and len(tokens):
             asked = {"stop": stop, "class_only": class_only, "prepended_only": prepended_only}
             return self._split_blocks(tokens, plan, entry, **asked)
@@ -273,6 +269,15 @@ class FrozenViT(nn.Module):
             return self.blocks(given[0], mine, entry=begun, **asked)
 
         return self._split(run, rows, shared, plan.modules())
+
+    def _without_pools(self, plan: PromptPlan, stop: int, dtype: torch.dtype) -> PromptPlan:
+        """The plan of a pass through ``stop`` blocks with nothing pooled."""
+        # Ranks project tokens, whose gradients, which they exchange, are half the size of those of
+        # keys and values.
+        blocks = [] if ranks.together() else list(self.vit.blocks)[:stop]
+        plan, rows = plan.projected(blocks, dtype)
+        self.counter.project(1, rows, thirds=2)
+        return plan
 
     def _with_offset(self, tokens: Tensor, offset: Tensor) -> Tensor:
         if offset.shape[1:] != tokens.shape[1:]:

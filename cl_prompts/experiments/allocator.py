@@ -7,8 +7,8 @@ import os
 import platform
 from typing import Any
 
-#: bytes of freed memory that stay with the process, and of a block that is freed that way; the
-#: second number is the most that older releases take
+#: bytes up to which freed memory, and each block of it, stays with the process; the second number
+#: is the most that older releases take for a block
 KEPT = (2**30, 2**25)
 
 #: variables by which a user decides
@@ -22,8 +22,8 @@ def keep_freed_memory() -> bool:
 
     By default glibc hands blocks of some MiB back to the system, which clears every page when it is
     used again: a tenth and more of the time of forward passes with activations of 5 to 30 MiB. The
-    peak of memory grows by up to a tenth. Variables of the environment (:data:`VARIABLES`) come
-    first; with another C library nothing happens.
+    peak of memory grows by up to a tenth. Variables of the environment (:data:`VARIABLES`) take
+    precedence; with another C library nothing happens.
 
     Returns:
         Whether memory now stays.
@@ -38,7 +38,7 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> None:
-    """Hand freed memory back to the system once, so that it counts for nobody."""
+    """Hand freed memory back to the system once, so that no later run's peak contains it."""
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)

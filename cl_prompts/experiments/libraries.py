@@ -8,7 +8,7 @@ from cl_prompts.experiments.allocator import keep_freed_memory
 
 
 def prepare_process() -> None:
-    """Prepare a process of this package's own; a user's own process stays as it is."""
+    """Prepare a process that executes commands."""
     quieten_libraries()
     keep_freed_memory()
 

@@ -78,8 +78,13 @@ class FirstStages:
         """Compute the first stage of a batch, and keep it if it holds more than cacheable parts and
         there is room.
 
-        The arguments are those of :meth:`find` and of
-        :meth:`~cl_prompts.models.base.ContinualModel.encode`.
+        Args:
+            place: see :meth:`find`, as for ``rows`` and ``keys``.
+            rows: (batch,) of the test set.
+            keys: versions of the model's cacheable parts.
+            model: whose first stage it is.
+            images: see :meth:`~cl_prompts.models.base.ContinualModel.encode`, as for ``cached``.
+            cached: parts of these images.
         """
         counter = model.backbone.counter
         before, counts = self._batches.pop(place, None), counter.counts()
@@ -114,7 +119,7 @@ class FirstStages:
         if ranks.together():
             groups = ranks.total(groups)
         row_bytes = max((batch.row_bytes for batch in self._batches.values()), default=0)
-        return {"groups": groups, "row_bytes": row_bytes}
+        return {"groups": groups, "row_bytes": ranks.highest(row_bytes)[0]}
 
     def load_state_dict(self, state: dict[str, Any], batch_size: int) -> None:
         """Inverse of :meth:`state_dict`, except for the values, for any number of ranks."""

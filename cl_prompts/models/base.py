@@ -57,6 +57,10 @@ class Output:
 class Encoding:
     """Intermediate result of a forward pass, between its two stages.
 
+    With all parts that ``cache_keys`` names it may be taken over by later passes over the same
+    images while their versions compare equal, so nothing in it may depend on anything else that
+    changes, or carry gradient.
+
     Attributes:
         parts: cacheable values for these images, by the names of ``cache_keys``.
         tokens: (batch, n, dim) embedded tokens, if the second stage needs them.

@@ -148,14 +148,21 @@ class PromptedViT(ContinualModel):
         if frozen is not None:
             # The entry costs what it saves (except in the last block, where only the class token
             # asks), and a later pass over the same images can have it, too.
-            return Encoding({"frozen": frozen}, tokens, self._enter(tokens))
+            entry = None if self._shifts else self._enter(tokens)
+            return Encoding({"frozen": frozen}, tokens, entry)
         if self.training and getattr(self.selector, "trains_unasked", False):
             return Encoding({}, tokens)
         with torch.no_grad():
             if not self.reads_images:
                 return Encoding({"frozen": self.backbone.class_features(tokens)})
             entry = self._enter(tokens)
-            return Encoding({"frozen": self.query(self.backbone, tokens, entry)}, tokens, entry)
+            parts = {"frozen": self.query(self.backbone, tokens, entry)}
+            return Encoding(parts, tokens, None if self._shifts else entry)
+
+    @property
+    def _shifts(self) -> bool:
+        """Whether a pool adds to the embedded tokens, so that the passes have nothing in common."""
+        return any(getattr(pool, "shifts_tokens", False) for pool in self.pools)
 
     def _enter(self, tokens: Tensor) -> Entry:
         """What query pass and prompted pass have in common: all up to the first prompts."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Protocol, cast
+from typing import ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -185,6 +185,8 @@ class Decomposed(TaskAware):
     """
 
     baked: Tensor
+    shifts_tokens: ClassVar[bool] = True
+    """It adds to the embedded tokens, which the query pass reads as they are."""
 
     def __init__(
         self,

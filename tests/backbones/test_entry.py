@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models.compiled import CompiledDecoding
-from tests.toys import DEPTH, cls_of, empty_vit_b, lively_vit, tiny_vit
+from tests.toys import DEPTH, cls_of, empty_vit_b, lively_vit, make, tiny_vit
 
 #: strategies whose prompts can start late, with the first prompted block
 LATE: dict[str, tuple[dict[str, Any], int]] = {
@@ -87,6 +87,17 @@ def test_a_pass_with_its_query_at_hand_enters_at_the_same_block_at_no_cost() -> 
             torch.testing.assert_close(found.logits, first.logits, atol=1e-5, rtol=1e-5)
             costs.append(counter.macs)
     assert costs[0] == costs[1]
+
+
+def test_passes_over_shifted_tokens_share_nothing() -> None:
+    strategy = make("dual_prompt", backbone=lively_vit(), decomposed="shared", decomposed_rank=2)
+    model, images = strategy.model.eval(), torch.rand(2, 3, 16, 16)
+    counter = model.backbone.counter
+    first = model.encode(images, {})
+    counter.reset()
+    again = model.encode(images, first.parts)
+    assert first.entry is again.entry is None
+    assert counter.macs == 2 * counter.shape.embed_macs
 
 
 @pytest.mark.slow

@@ -114,3 +114,24 @@ def test_prompts_behind_the_end_of_a_pass_cost_nothing() -> None:
     vit.counter.reset()
     vit.blocks(tokens, replace(plan, pooled={}), stop=2)
     assert spent == vit.counter.macs
+
+
+def test_gradients_of_many_images_are_summed_in_fp32() -> None:
+    """Of 256 images that choose one entry; sums in bf16 are off by several percent."""
+    vit = FrozenViT(lively_vit().vit, precision="bf16")
+    plan = plan_of(torch.ones(256, 1, dtype=torch.int64))
+    draw = torch.Generator().manual_seed(0)
+    tokens = vit.embed(torch.rand(256, 3, 16, 16, generator=draw))
+    for way in (plan, by_image(plan)):
+        entries = [pooled.entries for pooled in plan.pooled.values()]
+        loss = vit.class_features(tokens, way).sum()
+        for found, want in zip(
+            torch.autograd.grad(loss, entries), exact(plan, tokens.float()), strict=True
+        ):
+            assert float((found - want)[1].norm() / want[1].norm()) < 0.03
+
+
+def exact(plan: PromptPlan, tokens: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of the entries in fp32."""
+    entries = [pooled.entries for pooled in plan.pooled.values()]
+    return torch.autograd.grad(lively_vit().class_features(tokens, plan).sum(), entries)

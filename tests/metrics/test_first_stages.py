@@ -85,9 +85,11 @@ def test_what_is_kept_is_of_this_network_and_query() -> None:
 
 def test_without_a_cache_or_an_entry_nothing_is_kept() -> None:
     plain, test = evaluator(cache=False)
+    model = mvp()
     for _ in range(2):
-        plain(mvp(), ALL)
+        plain(model, ALL)
     assert test.reads == 2 * N
+    assert plain.first_stages.bytes == 0
     for kind in ("linear_probe", "one_prompt", "multi_lane"):
         found, _ = evaluator()
         found(fit(make(kind), experiences()).model, ALL)

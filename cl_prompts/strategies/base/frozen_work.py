@@ -71,6 +71,7 @@ class FrozenWork:
 
     def leave(self, *, replayed: bool) -> None:
         """Forget all experiences, unless samples of theirs may come again."""
+        self.next_batch()
         if not replayed:
             self._lengths = {}
             self._keep({})
@@ -87,6 +88,7 @@ class FrozenWork:
     def close(self) -> None:
         """Forget everything, and remove all files: the run is finished."""
         self._lengths, self._parts = {}, {}
+        self.next_batch()
         if self.spill is not None:
             self.spill.close()
 

@@ -163,7 +163,6 @@ class StreamLoop(MethodHooks, StreamTemplate):
                 self.update(batch, finished, repeated=number > 1, **kwargs)
             if repetition == loaded - 1:
                 position += share.size
-                self.frozen_work.next_batch()
                 self._between_batches(position)
         self.host_labels = None
         if position > begun_at:
@@ -211,6 +210,7 @@ class StreamLoop(MethodHooks, StreamTemplate):
 
     def _between_batches(self, samples: int) -> None:
         """Let others look at the state between two stream batches, where it is whole."""
+        self.frozen_work.next_batch()
         if self.between_batches is None:
             return
         clock = {name: n for name, n in vars(self.clock).items() if isinstance(n, int)}
