@@ -35,7 +35,6 @@ from cost import machine
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
-from cl_prompts.experiments.allocator import keep_freed_memory
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies import MVP, AnytimeEvaluation
 
@@ -140,7 +139,6 @@ def main() -> None:
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message=".*RANDOM weights.*")
     torch.set_num_threads(args.threads)
-    keep_freed_memory()  # as the command line does
     header = machine(argparse.Namespace(device="cpu", threads=args.threads))
     print(", ".join(f"{name} {value}" for name, value in header.items()))
     print("| precision | reuse | CPU seconds | ratio | forwards | A_AUC |")

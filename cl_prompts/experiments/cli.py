@@ -16,7 +16,7 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.actions import ACTIONS
 from cl_prompts.experiments.arguments import parsed
 from cl_prompts.experiments.job import is_first_to_say, refuse_job
-from cl_prompts.experiments.libraries import prepare_process
+from cl_prompts.experiments.libraries import quieten_libraries
 
 #: errors of the system that say that a path is wrong
 _OF_PATHS = {
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     here = os.getcwd()
     if here not in sys.path:
         sys.path.append(here)
-    prepare_process()
+    quieten_libraries()
     try:
         args = parsed(arguments)
         args.command_line = "cl-prompts " + shlex.join(arguments)

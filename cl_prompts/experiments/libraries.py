@@ -1,16 +1,8 @@
-"""How libraries behave in a process that executes commands."""
+"""What libraries say that users can do nothing about."""
 
 from __future__ import annotations
 
 import warnings
-
-from cl_prompts.experiments.allocator import keep_freed_memory
-
-
-def prepare_process() -> None:
-    """Prepare a process that executes commands."""
-    quieten_libraries()
-    keep_freed_memory()
 
 
 def quieten_libraries() -> None:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import torch
 
-from cl_prompts.experiments.allocator import give_back_freed_memory
-
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -21,7 +19,6 @@ def reset_peak_memory(device: torch.device) -> None:
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    give_back_freed_memory()
     try:
         _CLEAR.write_text("5")
     except OSError:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from cl_prompts.experiments.libraries import prepare_process
+from cl_prompts.experiments.libraries import quieten_libraries
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.building import Builder
@@ -95,7 +95,7 @@ def work(connection: Connection, threads: int | None) -> None:
     os.setsid()  # Ctrl-C is for the sweep, which stops its processes itself
     if threads is not None:
         os.environ.update(dict.fromkeys(THREADS, str(threads)))
-    prepare_process()
+    quieten_libraries()
     import torch
 
     from cl_prompts.experiments.building import Builder
@@ -139,7 +139,7 @@ def execute_elsewhere(
     if home not in sys.path:
         sys.path.append(home)  # strategies and data sets of one's own
     os.environ.update(dict.fromkeys(THREADS, str(threads)))
-    prepare_process()
+    quieten_libraries()
     import torch
 
     from cl_prompts.experiments.building import Builder
