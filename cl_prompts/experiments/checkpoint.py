@@ -3,7 +3,7 @@
 Layout, integers little-endian::
 
     8 bytes   magic
-    4         version of the layout
+    4         version of the layout, and of the state in it
     8         length of the head
     32        SHA-256 of the 20 bytes before and the head after
     head      JSON: the state as a tree, whose it is, and name, length and SHA-256 of every part
@@ -29,7 +29,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.state_tree import decode, encode
 
 MAGIC = b"CLPROMPT"
-VERSION = 1
+VERSION = 2
 _START = struct.Struct("<8sIQ")
 _DIGEST = hashlib.sha256().digest_size
 _BLOCK = 2**20
