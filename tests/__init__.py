@@ -1,4 +1,4 @@
-"""The tests mirror the package; what they share is in ``tests/toys.py``."""
+"""The tests mirror the package; what they share is in ``tests/toy*.py``."""
 
 from pathlib import Path
 

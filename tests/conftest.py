@@ -173,6 +173,6 @@ def pytest_collection_finish() -> None:
 @pytest.fixture
 def vit() -> FrozenViT:
     """A fresh tiny frozen ViT."""
-    from tests.toys import tiny_vit
+    from tests.toy_vits import tiny_vit
 
     return tiny_vit()

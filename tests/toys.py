@@ -1,4 +1,4 @@
-"""Everything at toy size: ViTs, data sets, a stream of every scenario, and every strategy.
+"""Every strategy at toy size.
 
 A new strategy needs one row in :data:`TABLE`; the families of tests in ``tests/families`` are
 parametrised over it.
@@ -10,213 +10,35 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import pytest
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cl_prompts import scenarios
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.models.compiled import splits_passes
 from cl_prompts.strategies import strategy_class
+from tests.toy_data import ANNOUNCED, MULTI_LABEL_SCENARIOS, N_CLASSES, TASKS
+from tests.toy_vits import DEPTH, lively_vit
 
-# ---------------------------------------------------------------------------------------- backbones
-
-#: The oldest torch that pyproject.toml allows, with releases of timm and torchvision of its time:
-#: random weights and the rounding of resized images differ.
-OLD_TORCH = torch.__version__.startswith("2.4.")
-#: for tests of code that is compiled as one graph
-one_graph = pytest.mark.skipif(splits_passes(), reason="this torch compiles a pass in pieces")
-
-DEPTH = 4
-TINY: dict[str, Any] = {
-    "img_size": 16,
-    "patch_size": 8,
-    "embed_dim": 16,
-    "depth": DEPTH,
-    "num_heads": 2,
-    "num_classes": 0,
-}
-
-
-#: further shapes of a plain ViT, by what is special about them
-VIT_VARIANTS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "registers": {"reg_tokens": 3},
-    "no_embed_class": {"no_embed_class": True},
-    "dynamic_img_size": {"dynamic_img_size": True},
-    "layer_scale": {"init_values": 0.3},
-    "qk_norm": {"qk_norm": True},
-    "pre_norm": {"pre_norm": True},
-    "no_qkv_bias": {"qkv_bias": False},
-}
-
-
-def tiny_vit(**changes: Any) -> FrozenViT:
-    """A random frozen ViT of 16 px, 4 patches, width 16 and 4 blocks."""
-    return FrozenViT(_random_vit(lively=False, **changes))
-
-
-def lively_vit(**changes: Any) -> FrozenViT:
-    """Like :func:`tiny_vit`, with weights so large that features tell images apart and attention is
-    not flat."""
-    return FrozenViT(_random_vit(lively=True, **changes))
-
-
-def empty_vit_b() -> FrozenViT:
-    """ViT-B/16 without values, on the meta device: enough to count its work."""
-    # Older releases of timm read values while they build, so that they do not build on "meta".
-    with torch.device("cpu" if OLD_TORCH else "meta"):
-        vit = VisionTransformer(num_classes=0, weight_init="skip")
-    return FrozenViT(vit).to("meta")
-
-
-def _random_vit(*, lively: bool, **changes: Any) -> VisionTransformer:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        vit = VisionTransformer(**{**TINY, **changes})
-        for name, parameter in vit.named_parameters():
-            if parameter.dim() == 1:  # LayerScale and biases away from their trivial initial values
-                mean = 1.0 if "norm" in name and "weight" in name else 0.0
-                torch.nn.init.normal_(parameter, mean=mean, std=0.2)
-            elif lively and name.endswith("weight"):
-                torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
-    return vit
-
-
-# ---------------------------------------------------------------------------------------- data sets
-
-N_CLASSES = 6
-
-
-class Blobs(Dataset[Any]):
-    """Images whose class is a colour pattern, which a head on a random ViT can learn.
-
-    ``reads`` counts the images read.
-    """
-
-    def __init__(
-        self, n: int, n_classes: int = N_CLASSES, *, seed: int = 0, size: int = 16
-    ) -> None:
-        rng = np.random.default_rng(seed)
-        patterns = np.random.default_rng(99).random((n_classes, 3, size, size))
-        self.targets = np.arange(n, dtype=np.int64) % n_classes
-        rng.shuffle(self.targets)
-        noise = rng.random((n, 3, size, size))
-        self.images = torch.from_numpy(0.8 * patterns[self.targets] + 0.2 * noise).float()
-        self.reads = 0
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        self.reads += 1
-        return self.images[index], int(self.targets[index])
-
-
-class Scenes(Dataset[Any]):
-    """Images of two coloured halves, each colour a class, so with one or two labels."""
-
-    def __init__(self, n: int, n_classes: int = N_CLASSES, *, seed: int = 0) -> None:
-        rng = np.random.default_rng(seed)
-        colours = np.random.default_rng(7).random((n_classes, 3))
-        self.targets = np.zeros((n, n_classes), dtype=np.uint8)
-        images = np.full((n, 3, 16, 16), 0.5)
-        for i in range(n):
-            for place, c in enumerate(rng.permutation(n_classes)[: rng.integers(1, 3)]):
-                self.targets[i, c] = 1
-                images[i, :, :, 8 * place : 8 * place + 8] = colours[c][:, None, None]
-        self.images = torch.from_numpy(images + 0.05 * rng.random(images.shape)).float()
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.images[index], torch.from_numpy(self.targets[index].astype(np.float32))
-
-
-class Riddles(Dataset[Any]):
-    """Images that a linear head on :func:`lively_vit` half understands, and prompts on it do.
-
-    Classes 2 p and 2 p + 1 share a background p and two marks, one in the left half and one in the
-    right, each drawn as it is or inverted. The marks of an even class agree, those of an odd one do
-    not: the exclusive or, which no linear function of the marks can tell.
-    """
-
-    def __init__(
-        self, n: int, n_classes: int = N_CLASSES, *, seed: int = 0, size: int = 16
-    ) -> None:
-        rng, fixed, half = np.random.default_rng(seed), np.random.default_rng(7), size // 2
-        backgrounds = fixed.random((n_classes // 2, 3, size, size))
-        marks = fixed.normal(size=(n_classes // 2, 3, size, size))
-        self.targets = np.arange(n, dtype=np.int64) % n_classes
-        rng.shuffle(self.targets)
-        sides = np.ones((n, 1, 1, size))
-        left = rng.integers(0, 2, n) * 2 - 1
-        right = np.where(self.targets % 2 == 0, left, -left)
-        sides[..., :half] = left[:, None, None, None]
-        sides[..., half:] = right[:, None, None, None]
-        pair = self.targets // 2
-        images = 0.25 + 0.5 * backgrounds[pair] + 0.2 * sides * marks[pair]
-        images += 0.1 * rng.normal(size=(n, 3, size, size))
-        self.images = torch.from_numpy(images).float().clamp(0, 1)
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index], int(self.targets[index])
-
-
-# ---------------------------------------------------------------------------------------- scenarios
-
-TRAIN, TEST, TASKS = 72, 30, 3
-
-#: scenario -> its benchmark on given data
-BENCHMARKS: dict[str, Callable[..., Any]] = {
-    "si_blurry": lambda train, test: scenarios.si_blurry_benchmark(
-        train, test, n_tasks=TASKS, seed=3
-    ),
-    "i_blurry": lambda train, test: scenarios.i_blurry_benchmark(
-        train, test, n_tasks=TASKS, seed=3
-    ),
-    "disjoint": lambda train, test: scenarios.disjoint_benchmark(train, test, n_tasks=TASKS),
-    "class_incremental": lambda train, test: scenarios.class_incremental_benchmark(
-        train, test, n_tasks=TASKS
-    ),
-    "mlcil": lambda train, test: scenarios.mlcil_benchmark(train, test, protocol="B0-C2"),
-    "si_blurry_multi_label": lambda train, test: scenarios.si_blurry_multi_label_benchmark(
-        train, test, n_tasks=TASKS
-    ),
-}
-MULTI_LABEL_SCENARIOS = ("mlcil", "si_blurry_multi_label")
-#: those that announce the boundaries of their tasks
-ANNOUNCED = ("class_incremental", "mlcil")
-
-
-def benchmark(scenario: str = "si_blurry", *, train: int = TRAIN, test: int = TEST) -> Any:
-    """A fresh benchmark of a scenario: so many training and test images of 6 classes in 3 tasks."""
-    data = Scenes if scenario in MULTI_LABEL_SCENARIOS else Blobs
-    return BENCHMARKS[scenario](data(train, seed=1), data(test, seed=2))
-
-
-def experiences(scenario: str = "si_blurry", *, train: int = TRAIN, test: int = TEST) -> list[Any]:
-    """The experiences of a fresh training stream."""
-    return list(benchmark(scenario, train=train, test=test).train_stream)
-
-
-# --------------------------------------------------------------------------------------- strategies
-
-#: forwards of ViT-B/16: an image in training, the same with its backward pass, a test image, and a
-#: test image of which everything is cached that can be
+#: Forwards of ViT-B/16 that an image costs: in training, the same with its way back, in a test, and
+#: in a test with everything at hand that can be cached. One forward is a full pass through all 12
+#: blocks; test_cost.py counts them to 0.02 below these numbers. What they are made of:
+#:
+#: * 0.94: a pass whose last block computes the class token alone.
+#: * The way back to prompts costs as much as the pass: gradients of activations. A gradient of
+#:   weights costs that once more, and a head alone has no way back through blocks.
+#: * 0.90: a pass for the query, or a second one of the same images; both share the embedding and
+#:   the first projection. It can be cached.
+#: * Tokens or prefixes besides the 197 add their share, 0.01 for most.
 VitBCost = tuple[float, float, float, float]
+#: a head on features, which are cached
 HEAD: VitBCost = (0.94, 0.94, 0.94, 0.0)
+#: all weights: the pass, and twice as much back
 FULL: VitBCost = (0.94, 2.80, 0.94, 0.94)
+#: prompts that are the same for all images: the pass, and its way back
+ONE_PASS: VitBCost = (0.94, 1.88, 0.94, 0.94)
+#: prompts chosen by a query, which has no way back
 POOL: VitBCost = (1.84, 2.79, 1.84, 0.94)
-
-ADDITIVE: VitBCost = (0.94, 1.88, 0.94, 0.94)
 
 
 @dataclass(frozen=True)
@@ -269,21 +91,21 @@ ONE_BLOCK = {"two_blocks": {"prompted_blocks": (0,)}}
 TABLE: dict[str, Toy] = {
     "mvp": Toy(
         "prompts",
-        (1.76, 2.71, 1.76, 0.94),
+        (1.76, 2.71, 1.76, 0.94),  # the query is read one block earlier
         {"pool_size": 4, "g_length": 2, "e_blocks": (1, 2), "e_length": 3},
         passes=2 * DEPTH - 1,  # the query is read before the last block
         two_blocks={"g_blocks": (0,), "e_blocks": (1,)},
     ),
     "multi_lane": Toy(
         "prompts",
-        (0.95, 0.96, 0.95, 0.0),
+        (0.95, 0.96, 0.95, 0.0),  # one frozen pass for all lanes, whose few slots go back alone
         {"n_selectors": 2, "prompt_length": 2, "prompted_blocks": (0, 1), "lane_samples": 30},
         retest=0,  # as long as no lane moves
         two_blocks={"prompted_blocks": (0,), "lane_samples": 10_000},
     ),
     "l2p": Toy(
         "prompts",
-        (1.97, 3.06, 1.97, 1.07),
+        (1.97, 3.06, 1.97, 1.07),  # 25 further tokens, which no prefix spares
         {"pool_size": 4, "prompt_length": 2, "top_k": 2},
         **QUERY_PASS,
     ),
@@ -306,26 +128,26 @@ TABLE: dict[str, Toy] = {
     ),
     "one_prompt": Toy(
         "prompts",
-        (0.94, 1.88, 0.94, 0.94),
+        ONE_PASS,
         {"prompted_blocks": EARLY, "prompt_length": 4},
         **ONE_BLOCK,
     ),
     "single_prompt": Toy(
         "prompts",
-        (0.94, 1.88, 0.94, 0.94),
+        ONE_PASS,
         {"prompted_blocks": EARLY, "prompt_length": 4},
         **ONE_BLOCK,
     ),
     "misa": Toy(
         "prompts",
-        (1.85, 2.80, 1.85, 0.95),
+        (1.85, 2.80, 1.85, 0.95),  # POOL with longer prefixes
         {"g_blocks": (0,), "g_length": 2, "e_blocks": (1, 2), "e_length": 3},
         two_blocks={"e_blocks": (1,)},
         **QUERY_PASS,
     ),
     "flyprompt": Toy(
         "prompts",
-        (0.94, 1.89, 1.85, 0.95),
+        (0.94, 1.89, 1.85, 0.95),  # a query in tests alone: in training the expert is known
         {
             "n_experts": 3,
             "period": 24,
@@ -347,7 +169,7 @@ TABLE: dict[str, Toy] = {
     ),
     "smope": Toy(
         "prompts",
-        (0.94, 1.88, 0.94, 0.94),
+        ONE_PASS,
         {"n_experts": 4, "top_k": 2, "prompted_blocks": EARLY, **ALIGNED},
         two_blocks={"prompted_blocks": (0,), "period": 10_000},
     ),
@@ -365,7 +187,7 @@ TABLE: dict[str, Toy] = {
         two_blocks={"prompted_blocks": (0,), "period": 10_000},
         **QUERY_PASS,
     ),
-    "additive_prompt": Toy("prompts", ADDITIVE),
+    "additive_prompt": Toy("prompts", ONE_PASS),
     "linear_probe": Toy("weights", HEAD, retest=0),
     "fine_tuning": Toy("weights", FULL, {"backbone_lr": 1e-3}),
     "er": Toy("weights", HEAD, BUFFER, retest=0),
@@ -389,14 +211,14 @@ TABLE: dict[str, Toy] = {
     "air": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
     "aper": Toy(
         "adapters",
-        (0.95, 1.85, 1.85, 0.0),
+        (0.95, 1.85, 1.85, 0.0),  # frozen and adapted pass in tests, both cached
         {"boundaries": True, "bottleneck": 3},
         first_test=2 * DEPTH,
         retest=0,
     ),
     "ease": Toy(
         "adapters",
-        (0.95, 1.85, 0.95, 0.0),
+        (0.95, 1.85, 0.95, 0.0),  # before its second task: one adapted pass
         {"boundaries": True, "bottleneck": 3, "n_tasks": TASKS},
         first_test=TASKS * DEPTH,
         retest=0,

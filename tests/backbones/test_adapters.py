@@ -11,7 +11,7 @@ from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from tests.golden_numbers import Golden, golden_vit
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 GOLDEN = Golden("ease")
 

@@ -18,7 +18,7 @@ from cl_prompts.backbones.attention import (
     project,
     project_parts,
 )
-from tests.toys import VIT_VARIANTS, tiny_vit
+from tests.toy_vits import VIT_VARIANTS, tiny_vit
 
 TOKENS = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(3))
 

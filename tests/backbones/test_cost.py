@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cl_prompts.backbones.cost import PassCounter, ViTShape
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 SHAPE = ViTShape.of(tiny_vit().vit)
 

@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models.compiled import CompiledDecoding
-from tests.toys import DEPTH, cls_of, empty_vit_b, lively_vit, make, tiny_vit
+from tests.toy_vits import DEPTH, empty_vit_b, lively_vit, tiny_vit
+from tests.toys import cls_of, make
 
 #: strategies whose prompts can start late, with the first prompted block
 LATE: dict[str, tuple[dict[str, Any], int]] = {

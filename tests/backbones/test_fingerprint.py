@@ -9,7 +9,7 @@ import torch
 
 from cl_prompts.backbones import fingerprint
 from cl_prompts.backbones.fingerprint import state_hash, weights_hash
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 
 def test_every_part_of_a_state_counts() -> None:

@@ -12,7 +12,7 @@ from cl_prompts.backbones.attention import project
 from cl_prompts.backbones.injection import PromptPlan, run_block
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.prompts.prefixes import SharedPrefix
-from tests.toys import VIT_VARIANTS, tiny_vit
+from tests.toy_vits import VIT_VARIANTS, tiny_vit
 
 
 @pytest.mark.parametrize("variant", VIT_VARIANTS.values(), ids=VIT_VARIANTS.keys())

@@ -6,7 +6,7 @@ import pytest
 
 from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.errors import InputError
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 
 def test_normalisation_settings() -> None:

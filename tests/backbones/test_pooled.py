@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.pooled import PooledTokens
 from cl_prompts.backbones.vit import FrozenViT
-from tests.toys import lively_vit
+from tests.toy_vits import lively_vit
 
 ENTRIES, LENGTH = 3, 2
 

@@ -13,7 +13,7 @@ from cl_prompts.backbones import ranks
 from cl_prompts.backbones.cost import PassCounter, ViTShape
 from cl_prompts.backbones.ranks import Share
 from cl_prompts.backbones.split_passes import dropout, own_rows, split, whole_rows
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 N = 5
 

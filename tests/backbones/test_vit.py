@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
-from tests.toys import TINY, VIT_VARIANTS, tiny_vit
+from tests.toy_vits import TINY, VIT_VARIANTS, tiny_vit
 
 
 @pytest.mark.parametrize("variant", VIT_VARIANTS.values(), ids=VIT_VARIANTS.keys())

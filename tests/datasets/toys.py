@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 
 from cl_prompts.datasets.registry import DataSet, ImageSet, load_dataset
 from cl_prompts.errors import InputError
-from tests.toys import OLD_TORCH
+from tests.toy_vits import OLD_TORCH
 
 #: grey levels between resized images as torch's kernel for uint8 and as matrix products make them,
 #: on average; in torch 2.4 the kernel rounds otherwise

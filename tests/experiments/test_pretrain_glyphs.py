@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import cl_prompts
 from cl_prompts.experiments import glyphs, pretrain_glyphs
 from cl_prompts.experiments.pretrain_glyphs import Budget
-from tests.toys import OLD_TORCH
+from tests.toy_vits import OLD_TORCH
 
 ASSETS = Path(cl_prompts.__file__).parent / "assets"
 WEIGHTS = ASSETS / "glyph_vit_tiny.safetensors"

@@ -15,7 +15,8 @@ from cl_prompts.strategies import MISA
 from cl_prompts.training.forgetting_aware import ForgettingAware
 from tests.few_images import few_images
 from tests.golden_numbers import Golden, golden_vit, put
-from tests.toys import Blobs, make
+from tests.toy_data import Blobs
+from tests.toys import make
 
 GOLDEN = Golden("misa")
 SMALL = WarmUp(tasks=2, epochs=1, lr=0.01, batch=8, others=1)

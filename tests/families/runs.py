@@ -9,7 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
-from tests.toys import experiences, fit, lively_vit, make, weights
+from tests.toy_data import experiences
+from tests.toy_vits import lively_vit
+from tests.toys import fit, make, weights
 
 
 @dataclass

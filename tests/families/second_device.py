@@ -29,17 +29,9 @@ from cl_prompts.strategies import AnytimeEvaluation
 from tests.experiments.commands import rows, run, summary
 from tests.families.test_workers import augmented
 from tests.pretend import counted, pretend_device, register
-from tests.toys import (
-    TABLE,
-    Blobs,
-    Scenes,
-    cls_of,
-    experiences,
-    learnable,
-    lively_vit,
-    make,
-    weights,
-)
+from tests.toy_data import Blobs, Scenes, experiences
+from tests.toy_vits import lively_vit
+from tests.toys import TABLE, cls_of, learnable, make, weights
 
 register()
 

@@ -9,7 +9,8 @@ import torch
 from avalanche.training.plugins import EWCPlugin, MASPlugin
 
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.toys import EVERY, benchmark, close, experiences, fit, make, weights
+from tests.toy_data import benchmark, experiences
+from tests.toys import EVERY, close, fit, make, weights
 
 
 @pytest.mark.parametrize("kind", [kind for kind in EVERY if kind not in ("joint", "joint_probe")])

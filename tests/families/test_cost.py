@@ -18,20 +18,9 @@ from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import finished
-from tests.toys import (
-    ADAPTED,
-    ALL,
-    EVERY,
-    PROTOTYPES,
-    REPLAYING,
-    TABLE,
-    Blobs,
-    cls_of,
-    empty_vit_b,
-    experiences,
-    fit,
-    make,
-)
+from tests.toy_data import Blobs, experiences
+from tests.toy_vits import empty_vit_b
+from tests.toys import ADAPTED, ALL, EVERY, PROTOTYPES, REPLAYING, TABLE, cls_of, fit, make
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ALL if kind not in ADAPTED])

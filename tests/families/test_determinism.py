@@ -7,18 +7,8 @@ import torch
 
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import finished
-from tests.toys import (
-    EVERY,
-    REPLAYING,
-    TEST,
-    Blobs,
-    benchmark,
-    experiences,
-    fit,
-    make,
-    same,
-    weights,
-)
+from tests.toy_data import TEST, Blobs, benchmark, experiences
+from tests.toys import EVERY, REPLAYING, fit, make, same, weights
 
 
 @pytest.mark.parametrize("kind", EVERY)

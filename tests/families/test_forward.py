@@ -9,22 +9,9 @@ import torch
 from torch import Tensor
 
 from tests.families.runs import finished
-from tests.toys import (
-    ALL,
-    ANNOUNCED,
-    DEPTH,
-    N_CLASSES,
-    PROMPTED,
-    TABLE,
-    Blobs,
-    cases,
-    cls_of,
-    experiences,
-    fit,
-    lively_vit,
-    make,
-    one_graph,
-)
+from tests.toy_data import ANNOUNCED, N_CLASSES, Blobs, experiences
+from tests.toy_vits import DEPTH, lively_vit, one_graph
+from tests.toys import ALL, PROMPTED, TABLE, cases, cls_of, fit, make
 
 IMAGES = Blobs(12, seed=7).images
 CASES = cases("si_blurry", "class_incremental", "mlcil")

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests.families.runs import finished
-from tests.toys import ALL, DEPTH, EVERY, same
+from tests.toy_vits import DEPTH
+from tests.toys import ALL, EVERY, same
 
 every = pytest.mark.parametrize("kind", EVERY)
 both = pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])

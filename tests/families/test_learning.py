@@ -10,22 +10,9 @@ from avalanche.core import SupervisedPlugin
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.toys import (
-    ALL,
-    MULTI_LABEL,
-    OLD_TORCH,
-    PROMPTED,
-    TABLE,
-    Blobs,
-    Riddles,
-    Scenes,
-    accuracy,
-    benchmark,
-    experiences,
-    fit,
-    make,
-    on_two_blocks,
-)
+from tests.toy_data import Blobs, Riddles, Scenes, benchmark, experiences
+from tests.toy_vits import OLD_TORCH
+from tests.toys import ALL, MULTI_LABEL, PROMPTED, TABLE, accuracy, fit, make, on_two_blocks
 
 
 class StillPrompts(SupervisedPlugin):

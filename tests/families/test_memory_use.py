@@ -12,7 +12,9 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 from cl_prompts.scenarios import iid_benchmark
-from tests.toys import REPLAYING, TABLE, Blobs, fit, make, tiny_vit
+from tests.toy_data import Blobs
+from tests.toy_vits import tiny_vit
+from tests.toys import REPLAYING, TABLE, fit, make
 
 FIRST, STEPS = 40, 64
 #: the census itself makes a storage per tensor, and isinstance caches weak references now and then

@@ -8,7 +8,8 @@ import pytest
 from avalanche.benchmarks import split_online_stream
 
 from cl_prompts.errors import InputError
-from tests.toys import benchmark, cases, close, make, on_two_blocks, weights
+from tests.toy_data import benchmark
+from tests.toys import cases, close, make, on_two_blocks, weights
 
 SIZE = 16  # two batches
 CASES = cases("si_blurry", "class_incremental", "mlcil", but=lambda cls: cls.whole_stream)

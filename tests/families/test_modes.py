@@ -14,20 +14,8 @@ from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin, Repl
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import finished
-from tests.toys import (
-    EVERY,
-    N_CLASSES,
-    PROTOTYPES,
-    REPLAYING,
-    TABLE,
-    TEST,
-    TRAIN,
-    Blobs,
-    benchmark,
-    experiences,
-    fit,
-    make,
-)
+from tests.toy_data import N_CLASSES, TEST, TRAIN, Blobs, benchmark, experiences
+from tests.toys import EVERY, PROTOTYPES, REPLAYING, TABLE, fit, make
 
 
 @pytest.mark.parametrize("kind", EVERY)

@@ -12,7 +12,8 @@ import torch
 
 from cl_prompts.errors import InputError
 from tests.families.runs import finished
-from tests.toys import cases, experiences, fit, make, same, weights
+from tests.toy_data import experiences
+from tests.toys import cases, fit, make, same, weights
 
 #: a scenario that shuffles inside its tasks
 SHUFFLED = "class_incremental"

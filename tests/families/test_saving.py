@@ -9,7 +9,8 @@ import torch
 
 from cl_prompts.errors import InputError
 from tests.families.runs import finished
-from tests.toys import EVERY, PROMPTED, PROTOTYPES, Blobs, make, same
+from tests.toy_data import Blobs
+from tests.toys import EVERY, PROMPTED, PROTOTYPES, make, same
 
 IMAGES = Blobs(12, seed=7).images
 

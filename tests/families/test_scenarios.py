@@ -12,25 +12,19 @@ from avalanche.core import SupervisedPlugin
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import finished
-from tests.toys import (
+from tests.toy_data import (
     ANNOUNCED,
     BENCHMARKS,
-    EVERY,
     MULTI_LABEL_SCENARIOS,
     N_CLASSES,
-    TABLE,
     TASKS,
     TRAIN,
     Blobs,
     Scenes,
     benchmark,
-    cls_of,
     experiences,
-    fit,
-    learnable,
-    make,
-    on_two_blocks,
 )
+from tests.toys import EVERY, TABLE, cls_of, fit, learnable, make, on_two_blocks
 
 
 @pytest.mark.parametrize("scenario", BENCHMARKS)

@@ -11,7 +11,8 @@ import pytest
 from cl_prompts.checks import Bound
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.settings import sentences
-from tests.toys import TABLE, cls_of, lively_vit, make
+from tests.toy_vits import lively_vit
+from tests.toys import TABLE, cls_of, make
 
 
 def members(kind: Any) -> Iterator[Any]:

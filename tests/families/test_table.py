@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import STRATEGIES
-from tests.toys import BENCHMARKS, TABLE, VARIANTS
+from tests.toy_data import BENCHMARKS
+from tests.toys import TABLE, VARIANTS
 
 
 def test_every_strategy_has_a_row() -> None:
@@ -21,4 +22,4 @@ def test_every_variant_is_of_a_strategy() -> None:
 
 def test_every_scenario_has_a_toy_stream() -> None:
     missing = sorted(set(SCENARIOS) - set(BENCHMARKS))
-    assert not missing, f"tests/toys.py: BENCHMARKS needs a stream of {', '.join(missing)}"
+    assert not missing, f"tests/toy_data.py: BENCHMARKS needs a stream of {', '.join(missing)}"

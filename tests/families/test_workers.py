@@ -14,17 +14,8 @@ from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.views import KeyedTransform
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.toys import (
-    BENCHMARKS,
-    MULTI_LABEL_SCENARIOS,
-    Blobs,
-    Scenes,
-    make,
-    on_two_blocks,
-    same,
-    watch,
-    weights,
-)
+from tests.toy_data import BENCHMARKS, MULTI_LABEL_SCENARIOS, Blobs, Scenes
+from tests.toys import make, on_two_blocks, same, watch, weights
 
 TRAIN, TEST = 48, 12
 AUGMENTATION = Augmentation(padding=2, affine=1)

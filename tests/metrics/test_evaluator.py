@@ -14,7 +14,9 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.metrics.multi_label import images_with, multi_label_results
 from cl_prompts.models.prompted import PromptedViT
-from tests.toys import N_CLASSES, Blobs, Scenes, make, tiny_vit
+from tests.toy_data import N_CLASSES, Blobs, Scenes
+from tests.toy_vits import tiny_vit
+from tests.toys import make
 
 SEEN = torch.tensor([True, False, True, True, False, False])
 

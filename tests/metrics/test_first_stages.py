@@ -10,7 +10,9 @@ from torch import Tensor
 
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.metrics.first_stages import BUDGET, FirstStages
-from tests.toys import N_CLASSES, Blobs, experiences, fit, lively_vit, make
+from tests.toy_data import N_CLASSES, Blobs, experiences
+from tests.toy_vits import lively_vit
+from tests.toys import fit, make
 
 SOME = torch.tensor([True, False, True, True, False, False])
 ALL = torch.ones(N_CLASSES, dtype=torch.bool)

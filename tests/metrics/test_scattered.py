@@ -11,7 +11,7 @@ from cl_prompts.backbones.cost import Counts
 from cl_prompts.metrics import scattered
 from cl_prompts.models.cached_parts import CachedPart
 from cl_prompts.models.prompted import PromptedViT
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 
 @pytest.fixture

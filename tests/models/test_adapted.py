@@ -11,7 +11,7 @@ from cl_prompts.models.subspace_prototypes import cosine
 from cl_prompts.prompts.task_adapters import TaskAdapters
 from tests.backbones.test_adapters import published
 from tests.golden_numbers import Golden, golden_vit
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 GOLDEN = Golden("ease")
 IMAGES = torch.rand(5, 3, 16, 16)

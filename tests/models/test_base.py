@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Output
 from tests.experiments.faults import flipped
-from tests.toys import same, tiny_vit
+from tests.toy_vits import tiny_vit
+from tests.toys import same
 
 
 class Constant(ContinualModel):

@@ -14,7 +14,9 @@ from cl_prompts import scenarios
 from cl_prompts.errors import InputError
 from cl_prompts.models import compiled
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.toys import TABLE, Blobs, cls_of, lively_vit, make, one_graph, weights
+from tests.toy_data import Blobs
+from tests.toy_vits import lively_vit, one_graph
+from tests.toys import TABLE, cls_of, make, weights
 
 #: of the strategies that have the setting one of each form of model; tracing takes seconds
 FORMS = ("l2p", "coda_prompt", "one_prompt", "vq_prompt", "norga", "additive_prompt", "fine_tuning")

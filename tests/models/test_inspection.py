@@ -12,7 +12,7 @@ from cl_prompts.prompts.components import AttentionWeights, ComponentPool
 from cl_prompts.prompts.prefixes import PrefixPool
 from cl_prompts.prompts.selectors import NearestKeys
 from cl_prompts.prompts.task_selectors import BatchwisePrompt, TaskSlots
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 
 def model_of(selector: nn.Module, pool: nn.Module) -> PromptedViT:

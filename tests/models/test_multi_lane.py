@@ -14,7 +14,7 @@ from torch import Tensor
 from cl_prompts.errors import InputError
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.multi_lane import MultiLaneViT
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 TARGETS = torch.randint(0, 2, (6, 8), generator=torch.Generator().manual_seed(6)).float()

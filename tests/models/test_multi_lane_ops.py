@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models import multi_lane_ops as lanes
 from cl_prompts.models.multi_lane import MultiLaneViT
-from tests.toys import empty_vit_b, tiny_vit
+from tests.toy_vits import empty_vit_b, tiny_vit
 
 SLOT_UPDATES = get_args(lanes.SlotUpdate)
 IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))

@@ -9,7 +9,7 @@ import torch
 
 from cl_prompts.models.multi_lane_parameters import Lane
 from cl_prompts.models.multi_lane_passes import LanePasses
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 BLOCKS = (0, 2)

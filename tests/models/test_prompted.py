@@ -16,7 +16,7 @@ from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
 from cl_prompts.prompts.selectors import NearestKeys
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 IMAGES = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(7))
 

@@ -12,7 +12,7 @@ from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.models.prototype_classifiers import (
     NearestClassMean,
 )
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(7))
 

@@ -13,7 +13,7 @@ from cl_prompts.models.heads import UnitRowHead
 from cl_prompts.prompts.additive import AdditivePrompt
 from cl_prompts.prompts.task_aware import start_task
 from tests.golden_numbers import Golden, golden_vit, gradient, put
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 GOLDEN = Golden("additive")
 CURRENT = torch.arange(8)[None].eq(torch.tensor([[2], [3]])).any(dim=0)

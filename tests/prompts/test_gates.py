@@ -15,7 +15,7 @@ from cl_prompts.prompts.gates import GateActivation, GatedPrefixes, ScoreGate
 from cl_prompts.prompts.prefixes import SharedPrefix
 from cl_prompts.prompts.task_aware import start_task
 from tests.golden_numbers import Golden, gradient, put
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 GOLDEN = Golden("norga")
 

@@ -19,7 +19,7 @@ from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import start_task
 from tests.golden_numbers import Golden, gradient, put
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 GOLDEN = Golden("prompt_parameters")
 POOLS: dict[str, Callable[[], nn.Module]] = {

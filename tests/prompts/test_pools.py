@@ -18,7 +18,7 @@ from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
 from cl_prompts.prompts.selectors import NearestKeys, Selection
 from cl_prompts.prompts.task_aware import start_task
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 
 @pytest.fixture

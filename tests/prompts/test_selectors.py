@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys, count_choices
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 
 def nearest(query: Tensor, key: Tensor, k: int) -> Tensor:

@@ -13,7 +13,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.prompts.sparse import BlockRouting, SparsePrefix
 from tests.golden_numbers import Golden, golden_vit, gradient, put
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 GOLDEN = Golden("smope")
 CURRENT = torch.tensor([False, False, True, True, False, False, False, False])

@@ -13,7 +13,8 @@ from avalanche.benchmarks.scenarios.online import split_continuous_linear_decay_
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.stream_data import CARRIED
 from cl_prompts.strategies.base.experience import check_order, mark_of
-from tests.toys import benchmark, make
+from tests.toy_data import benchmark
+from tests.toys import make
 
 MARKS = {"si_blurry": (True, False), "class_incremental": (False, True), "mlcil": (False, True)}
 

@@ -12,7 +12,9 @@ from cl_prompts.prompts.additive import AdditivePrompt
 from cl_prompts.strategies import AdditivePrompting
 from cl_prompts.strategies.base.batch import Batch
 from tests.golden_numbers import Golden, golden_vit, gradient, put
-from tests.toys import DEPTH, experiences, fit, make
+from tests.toy_data import experiences
+from tests.toy_vits import DEPTH
+from tests.toys import fit, make
 
 GOLDEN = Golden("additive")
 NO_SLOTS = torch.zeros(0, dtype=torch.int64)

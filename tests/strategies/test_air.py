@@ -9,7 +9,9 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies import AIR
 from tests.golden_numbers import Golden
 from tests.strategies.given_features import give, stream_of
-from tests.toys import experiences, fit, make, tiny_vit
+from tests.toy_data import experiences
+from tests.toy_vits import tiny_vit
+from tests.toys import fit, make
 
 GOLDEN = Golden("analytic")
 

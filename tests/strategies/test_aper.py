@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch.utils.data import DataLoader
 
-from tests.toys import DEPTH, N_CLASSES, Blobs, experiences, fit, make
+from tests.toy_data import N_CLASSES, Blobs, experiences
+from tests.toy_vits import DEPTH
+from tests.toys import fit, make
 
 IMAGES = Blobs(12, seed=7).images
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from cl_prompts.errors import InputError
-from tests.toys import TRAIN, experiences, fit, make, watch
+from tests.toy_data import TRAIN, experiences
+from tests.toys import fit, make, watch
 
 
 @pytest.mark.parametrize("kind", ["clib", "clib_tuned"])

@@ -10,7 +10,8 @@ from torch import nn
 
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.components import GrowingRows
-from tests.toys import BENCHMARKS, Blobs, experiences, fit, make
+from tests.toy_data import BENCHMARKS, Blobs, experiences
+from tests.toys import fit, make
 
 
 def growing(model: nn.Module) -> list[GrowingRows]:

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.toys import close, experiences, fit, make, watch, weights
+from tests.toy_data import experiences
+from tests.toys import close, fit, make, watch, weights
 
 
 def test_stored_logits_are_those_of_the_last_update_with_the_classes_of_then() -> None:

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.task_selectors import TaskSlots
 from cl_prompts.strategies.base.batch import Batch
-from tests.toys import Blobs, experiences, fit, make, weights
+from tests.toy_data import Blobs, experiences
+from tests.toys import fit, make, weights
 
 
 @pytest.mark.parametrize("kind", ["dual_prompt", "s_prompt"])

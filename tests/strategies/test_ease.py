@@ -9,7 +9,9 @@ from torch.utils.data import DataLoader
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.batch import Batch
-from tests.toys import DEPTH, TASKS, experiences, fit, make, watch
+from tests.toy_data import TASKS, experiences
+from tests.toy_vits import DEPTH
+from tests.toys import fit, make, watch
 
 NONE = torch.zeros(0, dtype=torch.int64)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from tests.toys import close, experiences, fit, make, watch, weights
+from tests.toy_data import experiences
+from tests.toys import close, fit, make, watch, weights
 
 
 def test_each_update_joins_distinct_samples_drawn_anew() -> None:

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from cl_prompts.errors import InputError
-from tests.toys import experiences, fit, make, same, weights
+from tests.toy_data import experiences
+from tests.toys import fit, make, same, weights
 
 
 def test_without_a_consolidation_it_is_experience_replay() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.toys import experiences, fit, lively_vit, make, same, weights
+from tests.toy_data import experiences
+from tests.toy_vits import lively_vit
+from tests.toys import fit, make, same, weights
 
 
 def test_backbone_and_head_have_rates_of_their_own() -> None:

@@ -15,7 +15,9 @@ from cl_prompts.models.routers import EXPERTS
 from cl_prompts.scenarios import Split, benchmark_from_split
 from cl_prompts.strategies import FlyPrompt
 from tests.golden_numbers import Golden, golden_vit, put
-from tests.toys import Blobs, experiences, fit, lively_vit, make, watch
+from tests.toy_data import Blobs, experiences
+from tests.toy_vits import lively_vit
+from tests.toys import fit, make, watch
 
 GOLDEN = Golden("flyprompt")
 BATCHES = 6

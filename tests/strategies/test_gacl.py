@@ -10,7 +10,9 @@ import torch
 from cl_prompts.strategies import GACL
 from tests.golden_numbers import Golden
 from tests.strategies.given_features import give, stream_of
-from tests.toys import Blobs, Scenes, experiences, fit, make, tiny_vit
+from tests.toy_data import Blobs, Scenes, experiences
+from tests.toy_vits import tiny_vit
+from tests.toys import fit, make
 
 GOLDEN = Golden("analytic")
 

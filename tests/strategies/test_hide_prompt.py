@@ -13,7 +13,8 @@ from cl_prompts.prompts.prefixes import PrefixLayout
 from cl_prompts.strategies import HiDePrompt
 from cl_prompts.strategies.base.batch import Batch
 from tests.golden_numbers import Golden, golden_vit, gradient, put
-from tests.toys import Blobs, experiences, fit, make, same, watch, weights
+from tests.toy_data import Blobs, experiences
+from tests.toys import fit, make, same, watch, weights
 
 GOLDEN = Golden("hide")
 NO_SLOTS = torch.zeros(0, dtype=torch.int64)

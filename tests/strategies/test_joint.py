@@ -10,7 +10,8 @@ import torch
 from avalanche.benchmarks import nc_benchmark
 
 from cl_prompts.errors import InputError
-from tests.toys import TEST, TRAIN, Blobs, Scenes, benchmark, fit, make, watch
+from tests.toy_data import TEST, TRAIN, Blobs, Scenes, benchmark
+from tests.toys import fit, make, watch
 
 
 def test_an_image_comes_once_with_all_its_labels() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.toys import Blobs, Scenes, benchmark, close, fit, make, weights
+from tests.toy_data import Blobs, Scenes, benchmark
+from tests.toys import close, fit, make, weights
 
 
 def test_it_is_joint_training_with_a_frozen_backbone() -> None:

@@ -9,7 +9,8 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.task_selectors import BatchwisePrompt, FrequencyPenalty
-from tests.toys import Blobs, experiences, fit, make
+from tests.toy_data import Blobs, experiences
+from tests.toys import fit, make
 
 IMAGES = Blobs(12, seed=7).images
 

@@ -10,7 +10,9 @@ from torch import Tensor
 from cl_prompts.strategies import L3A
 from tests.golden_numbers import Golden
 from tests.strategies.given_features import give, stream_of
-from tests.toys import Scenes, benchmark, experiences, fit, make, tiny_vit, watch
+from tests.toy_data import Scenes, benchmark, experiences
+from tests.toy_vits import tiny_vit
+from tests.toys import fit, make, watch
 
 GOLDEN = Golden("l3a")
 

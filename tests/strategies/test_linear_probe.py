@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from cl_prompts.models.prompted import PromptedViT
-from tests.toys import Blobs, experiences, fit, make, weights
+from tests.toy_data import Blobs, experiences
+from tests.toys import fit, make, weights
 
 
 def test_only_the_head_moves() -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cl_prompts.models.prompted import PromptedViT
-from tests.toys import Scenes, close, experiences, fit, make, watch, weights
+from tests.toy_data import Scenes, experiences
+from tests.toys import close, fit, make, watch, weights
 
 
 @pytest.mark.parametrize("changes", [{"distillation": 0.0}, {"period": None}])

@@ -13,7 +13,8 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies import MISA
 from cl_prompts.strategies.base.batch import Batch
 from tests.golden_numbers import Golden, golden_vit, gradient, put
-from tests.toys import experiences, fit, make
+from tests.toy_data import experiences
+from tests.toys import fit, make
 
 GOLDEN = Golden("misa")
 

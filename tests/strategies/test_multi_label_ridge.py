@@ -13,7 +13,9 @@ from avalanche.training.plugins import EvaluationPlugin
 from cl_prompts.metrics.multi_label import f1_scores
 from cl_prompts.models.multi_label_ridge import RIDGES
 from cl_prompts.strategies import AnytimeEvaluation, MultiLabelMetrics
-from tests.toys import TRAIN, Scenes, benchmark, experiences, fit, lively_vit, make
+from tests.toy_data import TRAIN, Scenes, benchmark, experiences
+from tests.toy_vits import lively_vit
+from tests.toys import fit, make
 
 
 def solution(features: np.ndarray, targets: np.ndarray, ridge: float) -> np.ndarray:

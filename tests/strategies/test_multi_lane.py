@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from cl_prompts.strategies import AnytimeEvaluation
 from cl_prompts.strategies.base.batch import Batch
-from tests.toys import Blobs, Scenes, benchmark, experiences, fit, make, watch
+from tests.toy_data import Blobs, Scenes, benchmark, experiences
+from tests.toys import fit, make, watch
 
 
 @pytest.mark.parametrize("scenario", ["mlcil", "class_incremental"])

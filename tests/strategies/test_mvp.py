@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from cl_prompts.errors import InputError
 from cl_prompts.losses.mvp import contrastive_key_loss
 from cl_prompts.strategies.base.batch import Batch
-from tests.toys import Blobs, experiences, fit, make, tiny_vit, watch, weights
+from tests.toy_data import Blobs, experiences
+from tests.toy_vits import tiny_vit
+from tests.toys import fit, make, watch, weights
 
 IMAGES = Blobs(8, seed=5).images
 LABELS = torch.tensor([0, 1, 2, 3] * 2)

@@ -8,14 +8,9 @@ import torch
 from sklearn.neighbors import NearestCentroid
 
 from cl_prompts.errors import InputError
-from tests.toys import (
-    TRAIN,
-    Blobs,
-    experiences,
-    fit,
-    lively_vit,
-    make,
-)
+from tests.toy_data import TRAIN, Blobs, experiences
+from tests.toy_vits import lively_vit
+from tests.toys import fit, make
 
 
 def features(data: Blobs) -> np.ndarray:

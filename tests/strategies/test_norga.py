@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cl_prompts.strategies import NoRGa
-from tests.toys import Blobs, experiences, fit, make, watch
+from tests.toy_data import Blobs, experiences
+from tests.toys import fit, make, watch
 
 
 @pytest.mark.parametrize("scenario", ["class_incremental", "si_blurry"])

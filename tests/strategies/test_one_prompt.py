@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from tests.toys import Blobs, experiences, fit, make
+from tests.toy_data import Blobs, experiences
+from tests.toys import fit, make
 
 
 def test_every_image_gets_the_same_prefix_and_nothing_is_chosen() -> None:

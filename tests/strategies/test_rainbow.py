@@ -10,7 +10,8 @@ from torch import nn
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.rainbow import rehearsal_factor
-from tests.toys import close, experiences, fit, make, same, watch, weights
+from tests.toy_data import experiences
+from tests.toys import close, fit, make, same, watch, weights
 
 
 def test_rehearsal_rates_are_warm_restarts() -> None:

@@ -10,15 +10,9 @@ import torch
 from sklearn.linear_model import Ridge
 
 from cl_prompts.errors import InputError
-from tests.toys import (
-    N_CLASSES,
-    TRAIN,
-    Blobs,
-    experiences,
-    fit,
-    lively_vit,
-    make,
-)
+from tests.toy_data import N_CLASSES, TRAIN, Blobs, experiences
+from tests.toy_vits import lively_vit
+from tests.toys import fit, make
 
 
 def features(data: Blobs) -> np.ndarray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.toys import experiences, fit, make
+from tests.toy_data import experiences
+from tests.toys import fit, make
 
 
 @pytest.mark.parametrize("copy_previous", [False, True])

@@ -12,7 +12,8 @@ from cl_prompts.prompts.pools import class_position
 from cl_prompts.strategies import SinglePrompt
 from cl_prompts.strategies.base.batch import Batch
 from tests.golden_numbers import Golden, golden_vit, gradient, put
-from tests.toys import experiences, fit, make
+from tests.toy_data import experiences
+from tests.toys import fit, make
 
 GOLDEN = Golden("single_prompt")
 

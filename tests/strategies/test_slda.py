@@ -7,15 +7,9 @@ import pytest
 import torch
 
 from cl_prompts.errors import InputError
-from tests.toys import (
-    N_CLASSES,
-    TRAIN,
-    Blobs,
-    experiences,
-    fit,
-    lively_vit,
-    make,
-)
+from tests.toy_data import N_CLASSES, TRAIN, Blobs, experiences
+from tests.toy_vits import lively_vit
+from tests.toys import fit, make
 
 
 def features(data: Blobs) -> np.ndarray:

@@ -11,7 +11,8 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies import SMoPE
 from cl_prompts.strategies.base.batch import Batch
 from tests.golden_numbers import Golden, golden_vit, gradient, put
-from tests.toys import N_CLASSES, experiences, fit, make, watch
+from tests.toy_data import N_CLASSES, experiences
+from tests.toys import fit, make, watch
 
 GOLDEN = Golden("smope")
 NO_SLOTS = torch.zeros(0, dtype=torch.int64)

@@ -10,7 +10,8 @@ import torch
 from cl_prompts.strategies import VQPrompt
 from cl_prompts.strategies.base.batch import Batch
 from tests.golden_numbers import Golden, golden_vit, gradient, put
-from tests.toys import Blobs, experiences, fit, make
+from tests.toy_data import Blobs, experiences
+from tests.toys import fit, make
 
 GOLDEN = Golden("vq_prompt")
 NO_SLOTS = torch.zeros(0, dtype=torch.int64)

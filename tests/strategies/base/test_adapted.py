@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cl_prompts.errors import InputError
-from tests.toys import ADAPTED, experiences, fit, make, same, weights
+from tests.toy_data import experiences
+from tests.toys import ADAPTED, fit, make, same, weights
 
 every = pytest.mark.parametrize("kind", ADAPTED)
 

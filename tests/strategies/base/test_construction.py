@@ -11,7 +11,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import L2P, Joint, LinearProbe
 from cl_prompts.strategies.base.construction import INSTEAD, check_model
-from tests.toys import tiny_vit
+from tests.toy_vits import tiny_vit
 
 CRITERION = torch.nn.CrossEntropyLoss()
 

@@ -10,11 +10,9 @@ from torch import Tensor
 
 from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
 from cl_prompts.strategies.base.experience import TaskPosition, whole_of
-from tests.toys import (
-    benchmark,
-    fit,
-    tiny_vit,
-)
+from tests.toy_data import benchmark
+from tests.toy_vits import tiny_vit
+from tests.toys import fit
 
 TASK = 32  # samples
 

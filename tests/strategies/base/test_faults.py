@@ -19,7 +19,9 @@ from cl_prompts.strategies.base.faults import (
     not_finite,
     positions,
 )
-from tests.toys import Blobs, experiences, fit, make, tiny_vit
+from tests.toy_data import Blobs, experiences
+from tests.toy_vits import tiny_vit
+from tests.toys import fit, make
 
 IMAGES = Blobs(6, seed=1).images
 LABELS = torch.arange(6)

@@ -10,7 +10,9 @@ import torch
 from cl_prompts.strategies.base import frozen_work
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.frozen_work import FrozenWork
-from tests.toys import DEPTH, TABLE, close, experiences, fit, make, same, tiny_vit, weights
+from tests.toy_data import experiences
+from tests.toy_vits import DEPTH, tiny_vit
+from tests.toys import TABLE, close, fit, make, same, weights
 
 TWICE = {"train_epochs": 2, "online_iter": 2}
 

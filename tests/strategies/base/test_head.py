@@ -7,13 +7,8 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.models.prompted import PromptedViT
-from tests.toys import (
-    MULTI_LABEL,
-    TABLE,
-    cls_of,
-    make,
-    tiny_vit,
-)
+from tests.toy_vits import tiny_vit
+from tests.toys import MULTI_LABEL, TABLE, cls_of, make
 
 HEADS = [kind for kind in TABLE if "backbone_lr" in cls_of(kind).settings()]
 

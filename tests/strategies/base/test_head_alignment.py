@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cl_prompts.errors import InputError
-from tests.toys import POOLS, experiences, fit, make, same, watch, weights
+from tests.toy_data import experiences
+from tests.toys import POOLS, fit, make, same, watch, weights
 
 ALIGNED: dict[str, Any] = {"align_epochs": 2, "align_samples": 8, "align_lr": 0.01}
 every = pytest.mark.parametrize("kind", POOLS)

@@ -15,21 +15,9 @@ from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import strategy_class
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS, HeadSettings
-from tests.toys import (
-    ADAPTED,
-    N_CLASSES,
-    PROTOTYPES,
-    TABLE,
-    Blobs,
-    cls_of,
-    experiences,
-    fit,
-    make,
-    same,
-    tiny_vit,
-    watch,
-    weights,
-)
+from tests.toy_data import N_CLASSES, Blobs, experiences
+from tests.toy_vits import tiny_vit
+from tests.toys import ADAPTED, PROTOTYPES, TABLE, cls_of, fit, make, same, watch, weights
 
 IMAGES = Blobs(12, seed=7).images
 WITHOUT = (*PROTOTYPES, *ADAPTED, "multi_lane")

@@ -9,13 +9,8 @@ import torch
 
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.labels import classes_of
-from tests.toys import (
-    N_CLASSES,
-    experiences,
-    fit,
-    make,
-    watch,
-)
+from tests.toy_data import N_CLASSES, experiences
+from tests.toys import fit, make, watch
 
 
 @pytest.mark.parametrize("kind", ["er", "derpp", "ewcpp"])

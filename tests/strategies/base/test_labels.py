@@ -12,14 +12,9 @@ from avalanche.benchmarks import nc_benchmark, split_online_stream
 from cl_prompts.errors import InputError
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies.base.labels import check_class_ids, check_labels, classes_of
-from tests.toys import (
-    Blobs,
-    benchmark,
-    experiences,
-    fit,
-    make,
-    tiny_vit,
-)
+from tests.toy_data import Blobs, benchmark, experiences
+from tests.toy_vits import tiny_vit
+from tests.toys import fit, make
 
 
 def one(targets: list[Any]) -> Any:

@@ -12,14 +12,8 @@ from avalanche.core import SupervisedPlugin
 
 from cl_prompts.errors import RunError
 from cl_prompts.strategies.base.batch import Batch
-from tests.toys import (
-    TRAIN,
-    Blobs,
-    experiences,
-    fit,
-    make,
-    watch,
-)
+from tests.toy_data import TRAIN, Blobs, experiences
+from tests.toys import fit, make, watch
 
 
 def test_every_sample_is_offered_to_the_buffer_once_in_the_first_epoch() -> None:

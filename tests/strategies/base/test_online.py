@@ -12,13 +12,9 @@ from avalanche.training.plugins import EvaluationPlugin
 from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import MVP, LinearProbe
-from tests.toys import (
-    benchmark,
-    experiences,
-    fit,
-    make,
-    tiny_vit,
-)
+from tests.toy_data import benchmark, experiences
+from tests.toy_vits import tiny_vit
+from tests.toys import fit, make
 
 
 def test_one_model_or_what_builds_it() -> None:

@@ -10,20 +10,8 @@ from torch import Tensor
 
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.labels import classes_of
-from tests.toys import (
-    ANNOUNCED,
-    N_CLASSES,
-    POOLS,
-    Blobs,
-    cls_of,
-    experiences,
-    fit,
-    learnable,
-    make,
-    same,
-    watch,
-    weights,
-)
+from tests.toy_data import ANNOUNCED, N_CLASSES, Blobs, experiences
+from tests.toys import POOLS, cls_of, fit, learnable, make, same, watch, weights
 
 #: those whose loss is over the classes of an announced task
 TASK_AWARE = [kind for kind in POOLS if cls_of(kind).settings()["class_mask"].default == "current"]

@@ -9,7 +9,8 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.models.averaged_prompts import AveragedPrompts
-from tests.toys import Blobs, experiences, fit, make, same, watch, weights
+from tests.toy_data import Blobs, experiences
+from tests.toys import fit, make, same, watch, weights
 
 AVERAGED = ["mvp", "l2p", "dual_prompt", "s_prompt", "one_prompt", "single_prompt"]
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cl_prompts.errors import InputError
-from tests.toys import PROMPTED, experiences, fit, make, same, weights
+from tests.toy_data import experiences
+from tests.toys import PROMPTED, fit, make, same, weights
 
 SCENARIO = {"multi_lane": "mlcil"}
 

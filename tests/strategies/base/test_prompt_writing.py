@@ -9,7 +9,8 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.parameterisations import Decomposed, Reparameterised
-from tests.toys import Blobs, experiences, fit, make, watch, weights
+from tests.toy_data import Blobs, experiences
+from tests.toys import fit, make, watch, weights
 
 WRITABLE = ["mvp", "l2p", "dual_prompt", "s_prompt", "one_prompt", "single_prompt"]
 IMAGES = Blobs(5, seed=3).images

@@ -12,15 +12,8 @@ from avalanche.benchmarks import nc_benchmark
 from avalanche.core import BaseSGDPlugin
 
 from cl_prompts.errors import InputError
-from tests.toys import (
-    PROTOTYPES,
-    TEST,
-    TRAIN,
-    Blobs,
-    experiences,
-    fit,
-    make,
-)
+from tests.toy_data import TEST, TRAIN, Blobs, experiences
+from tests.toys import PROTOTYPES, fit, make
 
 every = pytest.mark.parametrize("kind", PROTOTYPES)
 IMAGES = Blobs(48, seed=2).images

@@ -13,10 +13,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.labels import classes_of
 from cl_prompts.strategies.base.replay import Replay
 from cl_prompts.training.buffers import ReservoirBuffer
-from tests.toys import (
-    N_CLASSES,
-    experiences,
-)
+from tests.toy_data import N_CLASSES, experiences
 
 
 def filled(size: int = 12, scenario: str = "mlcil") -> tuple[Replay, list[Any]]:

@@ -9,7 +9,9 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.models.routers import AnalyticRouter
-from tests.toys import DEPTH, experiences, fit, make, watch
+from tests.toy_data import experiences
+from tests.toy_vits import DEPTH
+from tests.toys import fit, make, watch
 
 ROUTED: dict[str, Any] = {"chosen_by": "router", "router_width": 40, "router_ridge": 1.0}
 

@@ -12,7 +12,9 @@ from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.batch import Batch
 from tests.golden_numbers import Golden, gradient, put
-from tests.toys import POOLS, Blobs, experiences, fit, make, tiny_vit, watch
+from tests.toy_data import Blobs, experiences
+from tests.toy_vits import tiny_vit
+from tests.toys import POOLS, fit, make, watch
 
 GOLDEN = Golden("self_regulation")
 NO_SLOTS = torch.zeros(0, dtype=torch.int64)

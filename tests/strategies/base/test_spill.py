@@ -16,7 +16,9 @@ from cl_prompts.strategies.base import frozen_work
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.frozen_work import FrozenWork
 from cl_prompts.strategies.base.spill import Spill, SpilledPart
-from tests.toys import experiences, fit, make, same, tiny_vit, weights
+from tests.toy_data import experiences
+from tests.toy_vits import tiny_vit
+from tests.toys import fit, make, same, weights
 
 TWICE = {"train_epochs": 2, "online_iter": 2}
 

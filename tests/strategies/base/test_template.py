@@ -7,15 +7,8 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.toys import (
-    benchmark,
-    experiences,
-    fit,
-    make,
-    same,
-    watch,
-    weights,
-)
+from tests.toy_data import benchmark, experiences
+from tests.toys import fit, make, same, watch, weights
 
 
 def test_loader_arguments_are_known_or_refused() -> None:

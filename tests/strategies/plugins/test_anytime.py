@@ -14,7 +14,8 @@ from avalanche.training.plugins import ReplayPlugin
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
-from tests.toys import Blobs, tiny_vit
+from tests.toy_data import Blobs
+from tests.toy_vits import tiny_vit
 
 
 def benchmark() -> Any:

@@ -12,7 +12,8 @@ from avalanche.training import Naive, Replay
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import KeepOrder, LinearProbe
-from tests.toys import benchmark, tiny_vit
+from tests.toy_data import benchmark
+from tests.toy_vits import tiny_vit
 
 SHUFFLED = "the order of this stream is part of its scenario: train with .*shuffle=False"
 

@@ -1,0 +1,73 @@
+"""Random frozen ViTs of toy size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.models.compiled import splits_passes
+
+#: The oldest torch that pyproject.toml allows, with releases of timm and torchvision of its time:
+#: random weights and the rounding of resized images differ.
+OLD_TORCH = torch.__version__.startswith("2.4.")
+#: for tests of code that is compiled as one graph
+one_graph = pytest.mark.skipif(splits_passes(), reason="this torch compiles a pass in pieces")
+
+DEPTH = 4
+TINY: dict[str, Any] = {
+    "img_size": 16,
+    "patch_size": 8,
+    "embed_dim": 16,
+    "depth": DEPTH,
+    "num_heads": 2,
+    "num_classes": 0,
+}
+
+
+#: further shapes of a plain ViT, by what is special about them
+VIT_VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "registers": {"reg_tokens": 3},
+    "no_embed_class": {"no_embed_class": True},
+    "dynamic_img_size": {"dynamic_img_size": True},
+    "layer_scale": {"init_values": 0.3},
+    "qk_norm": {"qk_norm": True},
+    "pre_norm": {"pre_norm": True},
+    "no_qkv_bias": {"qkv_bias": False},
+}
+
+
+def tiny_vit(**changes: Any) -> FrozenViT:
+    """A random frozen ViT of 16 px, 4 patches, width 16 and 4 blocks."""
+    return FrozenViT(_random_vit(lively=False, **changes))
+
+
+def lively_vit(**changes: Any) -> FrozenViT:
+    """Like :func:`tiny_vit`, with weights so large that features tell images apart and attention is
+    not flat."""
+    return FrozenViT(_random_vit(lively=True, **changes))
+
+
+def empty_vit_b() -> FrozenViT:
+    """ViT-B/16 without values, on the meta device: enough to count its work."""
+    # Older releases of timm read values while they build, so that they do not build on "meta".
+    with torch.device("cpu" if OLD_TORCH else "meta"):
+        vit = VisionTransformer(num_classes=0, weight_init="skip")
+    return FrozenViT(vit).to("meta")
+
+
+def _random_vit(*, lively: bool, **changes: Any) -> VisionTransformer:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vit = VisionTransformer(**{**TINY, **changes})
+        for name, parameter in vit.named_parameters():
+            if parameter.dim() == 1:  # LayerScale and biases away from their trivial initial values
+                mean = 1.0 if "norm" in name and "weight" in name else 0.0
+                torch.nn.init.normal_(parameter, mean=mean, std=0.2)
+            elif lively and name.endswith("weight"):
+                torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+    return vit
