@@ -297,8 +297,10 @@ def test_scores_that_are_no_logits_have_a_threshold_of_their_own() -> None:
 
 
 def test_the_threshold_of_logits_is_the_first_probability() -> None:
-    logits, targets = scores_and_labels(0)
+    scores, targets = scores_and_labels(0)
+    logits = scores / 10  # some probabilities lie between the two thresholds
     seen = torch.ones(logits.shape[1], dtype=torch.bool)
     found = multi_label_results(logits, targets, seen, thresholds=(0.6, 0.5))
+    assert found.f1[0.6] != found.f1[0.5]
     assert found.own == found.f1[0.6]
     assert found.flat()["cf1"] == found.flat()["cf1_60"]

@@ -152,6 +152,26 @@ def test_gradients_of_the_two_networks_are_bounded_apart() -> None:
     assert float(strategy.model.head.weight.grad[0, 0]) == pytest.approx(1e-6)
 
 
+def test_gradients_of_all_but_the_classifier_are_bounded_together() -> None:
+    strategy = make("hide_prompt", clip_norm=1.0)
+    trained = {n: p for n, p in strategy.model.named_parameters() if p.requires_grad}
+    for parameter in trained.values():
+        parameter.grad = torch.full_like(parameter, 1e3)
+    strategy.clip_gradients()
+    rest = [p.grad.flatten() for name, p in trained.items() if "classifier" not in name]
+    assert float(torch.cat(rest).norm()) == pytest.approx(1, rel=1e-3)
+
+
+def test_means_of_another_run_are_forgotten_when_a_state_is_loaded() -> None:
+    first, second = (make("hide_prompt", "class_incremental") for _ in range(2))
+    fit(first, experiences("class_incremental"))
+    fit(second, experiences("class_incremental", train=96))
+    want = second.earlier_means().clone()
+    assert not torch.equal(first.earlier_means(), want)
+    first.load_state_dict(second.state_dict(), experiences("class_incremental", train=96))
+    assert torch.equal(first.earlier_means(), want)
+
+
 def test_more_announced_tasks_than_prefixes_are_refused() -> None:
     with pytest.raises(InputError, match="task 2 has no prompts: the pool was made for n_tasks=2"):
         fit(make("hide_prompt", "class_incremental", pool_size=2), experiences("class_incremental"))
