@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from cl_prompts.checks import in_range, whole_number
 from cl_prompts.losses.masked import masked_mean
 
 
@@ -69,8 +68,8 @@ def cosine_consistency(rows: Tensor, frozen: Tensor, known: Tensor | None = None
     """``1 - mean cos(rows, frozen)`` (CoPrompt, Roy and Etemad, ICLR 2024).
 
     CoPrompt adds it for features and for class rows, each of them with weight 8, where the frozen
-    features come from a second augmentation of the image and the prompted side has passed a
-    :class:`MixingAdapter`.
+    features come from a second augmentation of the image and the prompted side has passed an
+    adapter; neither is here.
 
     Args:
         rows: (n, dim).
@@ -84,36 +83,3 @@ def cosine_consistency(rows: Tensor, frozen: Tensor, known: Tensor | None = None
     if known is None:
         return distance.mean()
     return masked_mean(distance, known)
-
-
-class MixingAdapter(nn.Module):
-    """CoPrompt's adapter behind an encoder: ``share a(x) + (1 - share) x`` with ``a(x) =
-    relu(W2 relu(W1 x))``, without biases.
-
-    The classifier reads what it gives, too.
-
-    Args:
-        dim: width of a row.
-        share: 0.1 for features, 0.2 for class rows.
-        reduction: width of a row by that of the hidden layer.
-
-    Raises:
-        InputError: a number out of range.
-
-    Example:
-        >>> MixingAdapter(16)(torch.randn(3, 16)).shape
-        torch.Size([3, 16])
-    """
-
-    def __init__(self, dim: int, share: float = 0.1, *, reduction: int = 4) -> None:
-        super().__init__()
-        in_range(0, 1, share=share)
-        whole_number("reduction", reduction, 1, dim, "the width of a row")
-        self.share = share
-        self.down = nn.Linear(dim, dim // reduction, bias=False)
-        self.up = nn.Linear(dim // reduction, dim, bias=False)
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """Rows (n, dim) -> (n, dim)."""
-        adapted = torch.relu(self.up(torch.relu(self.down(rows))))
-        return self.share * adapted + (1 - self.share) * rows

@@ -126,8 +126,6 @@ class MultiLaneViT(ContinualModel):
         )
         self.lane_of: dict[int, int] = {}
         """Number of the lane of each class that has one."""
-        self.lane_passes = 0
-        """Images times lanes computed so far."""
         self.passes = LanePasses(
             backbone,
             blocks,
@@ -224,7 +222,6 @@ class MultiLaneViT(ContinualModel):
                 f"lane {wrong[0]} does not exist: there are {self.n_lanes}, counted from 0"
             )
         token = self.passes(images, [self.lanes.lane(i) for i in chosen])
-        self.lane_passes += len(images) * len(chosen)
         features = self.backbone.norm(token).float()
         return F.normalize(features, dim=-1, eps=1e-12) if self.pre_head_norm else features
 

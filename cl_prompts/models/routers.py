@@ -22,9 +22,8 @@ class AnalyticRouter(TaskAware):
 
     With phi(q) = relu(q R): ``U = (G + ridge I)^-1 Q``, an image gets the expert argmax phi(q) U.
     Training uses the current expert, which moves on by
-    :func:`~cl_prompts.prompts.task_aware.start_task`: at announced boundaries or by a clock that
-    counts samples (:class:`~cl_prompts.training.clock.SampleClock`). U is solved for when an
-    evaluation asks for it after new queries came in.
+    :func:`~cl_prompts.prompts.task_aware.start_task`: at announced boundaries or every so many
+    samples. U is solved for when an evaluation asks for it after new queries came in.
 
     Deviation: only experts that have queries compete. In the published code the others score
     exactly 0 and win where all these are negative. Published settings are 10,000 random features

@@ -45,8 +45,8 @@ class FeatureWhitening(nn.Module):
     slowly. Sums are pairwise (Chan, Golub and LeVeque, 1979) and in float64, or in float32 on
     devices that have no float64, so it does not matter how samples are cut into batches.
 
-    With a linear head the transformed features give the same logits as raw features do with another
-    weight and bias, see :meth:`folded`.
+    With a linear head the transformed features give the same logits as raw features do with the
+    weight ``W P`` and the bias ``b - W P m``.
 
     Args:
         dim: width of a feature.
@@ -160,30 +160,6 @@ class FeatureWhitening(nn.Module):
                 return centred
             # A copy, since the root may be renewed before the backward pass reads it.
             return centred @ self.root.clone()
-
-    @torch.no_grad()
-    def folded(self, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Weight and bias with which raw features give the logits that ``weight`` and ``bias`` give
-        transformed ones.
-
-        ``W' = W P`` and ``b' = b - W P m`` (P is symmetric).
-
-        Args:
-            weight: (classes, dim) of a linear head.
-            bias: (classes,) or None for zero.
-
-        Returns:
-            (classes, dim) and (classes,).
-        """
-        zero = weight.new_zeros(len(weight)) if bias is None else bias
-        if self.head_input == "raw":
-            return weight, zero
-        if self.head_input == "standardised":
-            weight = weight / self._deviation()
-        if self.head_input == "whitened":
-            weight = weight @ self.root
-        shift = weight.to(self.mean.dtype) @ self.mean
-        return weight, (zero.to(shift.dtype) - shift).to(weight.dtype)
 
     def system(self) -> Tensor:
         """(dim, dim) ``S / n + shrinkage * mean(diag(S / n)) I``, of which P is the inverse root.

@@ -18,7 +18,7 @@ from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.prefixes import check_prefix, split_heads
 from cl_prompts.prompts.selectors import Selection
-from cl_prompts.prompts.task_aware import TaskAware
+from cl_prompts.prompts.task_aware import TaskAware, fix_before
 
 TINY = 1e-8
 
@@ -154,7 +154,7 @@ class GrowingRows(TaskAware):
             super().start_task(task)
 
     def begin(self, task: int) -> None:
-        """Fix the rows of earlier tasks and draw those of ``task``."""
+        """Draw the rows of ``task``."""
         if task >= len(self.rows):
             raise InputError(
                 f"task {task} has no components: they were divided among n_tasks={self.n_tasks},"
@@ -166,24 +166,16 @@ class GrowingRows(TaskAware):
                 " another"
             )
         self._fill(task)
-        self._fix_before(task)
 
-    def set_extra_state(self, state: Tensor) -> None:
-        """Restore the task, and with it which rows train."""
-        super().set_extra_state(state)
-        self._fix_before(self.task)
+    def fix_earlier(self) -> None:
+        """Fix the rows of earlier tasks."""
+        fix_before(self.rows, self.task)
 
     @torch.no_grad()
     def _fill(self, task: int) -> None:
         mine = self.rows[task]
         past = torch.cat([mine[:, :0], *list(self.rows)[:task]], dim=1).cpu()
         mine.copy_(ORTHOGONAL[self.orthogonal](past, torch.randn(mine.shape)))
-
-    def _fix_before(self, task: int) -> None:
-        for i, rows in enumerate(self.rows):
-            rows.requires_grad_(i >= task)
-            if i < task:
-                rows.grad = None
 
 
 class AttentionWeights(nn.Module):

@@ -13,7 +13,7 @@ from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.checks import one_of
 from cl_prompts.prompts.pools import Pool
 from cl_prompts.prompts.selectors import Selection
-from cl_prompts.prompts.task_aware import TaskAware
+from cl_prompts.prompts.task_aware import TaskAware, fix_before
 
 GateActivation = Literal["tanh", "sigmoid", "gelu", "relu", "identity"]
 
@@ -87,17 +87,6 @@ class GatedPrefixes(TaskAware):
         plan.add(PromptPlan(gate=dict(zip(self.blocks, self.gates, strict=True))))
         return plan
 
-    def begin(self, task: int) -> None:
+    def fix_earlier(self) -> None:
         """Fix the gates behind the first task."""
-        self._fix(task)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """The task, and with it whether the gates train."""
-        super().set_extra_state(state)
-        self._fix(self.task)
-
-    def _fix(self, task: int) -> None:
-        self.gates.requires_grad_(task < 1)
-        if task >= 1:
-            for parameter in self.gates.parameters():
-                parameter.grad = None
+        fix_before([self.gates], self.task)

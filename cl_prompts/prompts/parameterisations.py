@@ -1,44 +1,26 @@
-"""Other ways to write a prompt: wrappers of any pool with values of its own.
+"""Other parameterisations of prompts, around any pool with values of its own.
 
 Published for language models and CLIP; here they wrap the pools of prompt methods on a ViT.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import deepcopy
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.checks import positive, whole_number
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.pools import Pool, gather
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware
 from cl_prompts.prompts.task_selectors import slot_rows
+from cl_prompts.prompts.wrapped import WrappedPool
 
 
-class ValuePool(Protocol):
-    """A pool whose prompts are one Parameter: (..., rows, dim).
-
-    Example:
-        >>> from cl_prompts.prompts.pools import SharedTokens
-        >>> pool: ValuePool = SharedTokens((0,), 5, 16)
-        >>> pool.build_from(torch.zeros_like(pool.values), None).context[0].abs().sum().item()
-        0.0
-    """
-
-    values: nn.Parameter
-
-    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
-        """The plan with other values of the same shape."""
-        ...
-
-
-class Reparameterised(TaskAware):
+class Reparameterised(WrappedPool):
     """Prompts that pass through an encoder while they are learned: ``P' = enc(P) + P`` (PRE,
     Nguyen et al., arXiv 2309.07760).
 
@@ -84,15 +66,9 @@ class Reparameterised(TaskAware):
         slots: int = 0,
         std: float | None = None,
     ) -> None:
-        super().__init__()
-        if not (hasattr(pool, "values") and hasattr(pool, "build_from")):
-            raise InputError(
-                f"{type(pool).__name__} has no values that could be written otherwise: wrap a pool"
-                " of tokens or prefixes"
-            )
+        super().__init__(pool)
         whole_number("slots", slots, low=0)
         positive(std=std)
-        self.pool = pool
         self.residual = residual
         self.slots = slots
         values = self.inner.values
@@ -102,17 +78,6 @@ class Reparameterised(TaskAware):
         self.register_buffer("baked", torch.zeros(len(values), dtype=torch.bool))
         if std is not None:
             nn.init.normal_(values, std=std)
-
-    @property
-    def inner(self) -> ValuePool:
-        """The wrapped pool."""
-        return cast(ValuePool, self.pool)
-
-    @property
-    def blocks(self) -> Sequence[int]:
-        """Blocks that the pool prompts."""
-        blocks: Sequence[int] = getattr(self.pool, "blocks", (0,))
-        return blocks
 
     @property
     def values(self) -> Tensor:
@@ -125,13 +90,10 @@ class Reparameterised(TaskAware):
             )
         else:
             encoded = self.encoders[0](rows.flatten(0, 1))
+        # P' = enc(P) + P
         encoded = encoded.reshape(plain.shape)
         encoded = encoded + plain if self.residual else encoded
         return torch.where(self.baked.view(-1, *[1] * (plain.dim() - 1)), plain, encoded)
-
-    def build(self, selection: Selection | None) -> PromptPlan:
-        """The pool's plan of the encoded prompts."""
-        return self.inner.build_from(self.values, selection)
 
     @torch.no_grad()
     def bake(self, entries: slice | None = None) -> None:
@@ -210,6 +172,7 @@ class Decomposed(TaskAware):
 
     def updates(self) -> Tensor:
         """(size, n_tokens, dim) what is added to the embedded sequence."""
+        # alpha / sqrt(rank) * A B, on top of the updates of earlier tasks
         return self.baked + self.scale * (self.a @ self.b)
 
     def build(self, selection: Selection | None) -> PromptPlan:

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.pooled import PooledTokens
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.init import Distribution, drawn
 from cl_prompts.prompts.selectors import Selection
-from cl_prompts.prompts.task_aware import TaskAware
+from cl_prompts.prompts.task_aware import TaskAware, fix_before
 from cl_prompts.prompts.task_selectors import copy_slot
 
 
@@ -44,7 +45,27 @@ class Pool(Protocol):
         ...
 
 
-class SharedTokens(nn.Module):
+class ValuePool(nn.Module):
+    """Base of pools whose prompts are one Parameter, (..., rows, dim).
+
+    Example:
+        >>> pool: ValuePool = SharedTokens((0,), 5, 16)
+        >>> pool.build_from(torch.zeros_like(pool.values), None).context[0].abs().sum().item()
+        0.0
+    """
+
+    values: nn.Parameter
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """The prompts of this batch."""
+        return self.build_from(self.values, selection)
+
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
+        """:meth:`build` with other values of the same shape."""
+        raise NotImplementedError
+
+
+class SharedTokens(ValuePool):
     """One set of context tokens per block, the same for every image (MVP's and DualPrompt's
     G-prompts).
 
@@ -70,17 +91,13 @@ class SharedTokens(nn.Module):
         self.values = nn.Parameter(torch.randn(len(self.blocks), length, dim))
         self.register_buffer("position", position, persistent=False)
 
-    def build(self, selection: Selection | None) -> PromptPlan:
-        """The tokens of each block; the selection is ignored."""
-        return self.build_from(self.values, selection)
-
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
-        """:meth:`build` with other values of the same shape."""
+        """The tokens of each block; the selection is ignored."""
         values = values if self.position is None else values + self.position
         return PromptPlan(context={block: values[i][None] for i, block in enumerate(self.blocks)})
 
 
-class TokenPool(nn.Module):
+class TokenPool(ValuePool):
     """A pool of context tokens: each entry holds ``length`` tokens for each of ``blocks`` (MVP's
     E-prompts).
 
@@ -117,17 +134,13 @@ class TokenPool(nn.Module):
         self.values = nn.Parameter(torch.randn(size, len(self.blocks), length, dim))
         self.register_buffer("position", position, persistent=False)
 
-    def build(self, selection: Selection | None) -> PromptPlan:
-        """Tokens of the selected entries: block -> (batch, k * length, dim)."""
-        return self.build_from(self.values, selection)
-
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
-        """:meth:`build` with other values of the same shape."""
+        """Tokens of the selected entries: block -> (batch, k * length, dim)."""
         values = values if self.position is None else values + self.position
         return pooled_plan(values, self.blocks, selection)
 
 
-class PrependedTokenPool(TaskAware):
+class PrependedTokenPool(ValuePool, TaskAware):
     """A pool of prepended tokens: they join the sequence before block 0 and stay in it (L2P, prompt
     tuning).
 
@@ -174,15 +187,77 @@ class PrependedTokenPool(TaskAware):
         """Initialise the task's slot from the previous one, with ``copy_slots``."""
         copy_slot(self.values, task, self.copy_slots)
 
-    def build(self, selection: Selection | None) -> PromptPlan:
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """Prepended tokens of the selected entries, (batch, k * length, dim), in the order of the
         selection."""
-        return self.build_from(self.values, selection)
-
-    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
-        """:meth:`build` with other values of the same shape."""
         chosen = gather(values, selection).flatten(1, 2)
         return PromptPlan(prepended=chosen if self.position is None else chosen + self.position)
+
+
+class ExpertTokens(TaskAware):
+    """Context tokens of experts that train one after the other (FlyPrompt, ICLR 2026, arXiv
+    2602.01976).
+
+    Expert e begins as the mean of all before it, the first one as U[0, 1). When the next one starts
+    (:func:`~cl_prompts.prompts.task_aware.start_task`), its predecessors no longer require a
+    gradient.
+
+    Deviation: each expert is a Parameter of its own, so a finished one stands still. In the
+    published code all are one Parameter, which Adam's momentum keeps moving for about ten steps
+    (``TokenPool`` is of that form).
+
+    Args:
+        n_experts: experts in all.
+        blocks: blocks that receive prompts, 0-based.
+        length: tokens per expert and block.
+        dim: token width.
+        position: (dim,) constant added to every token, or None; see :func:`class_position`.
+
+    Raises:
+        InputError: no expert.
+
+    Example:
+        >>> experts = ExpertTokens(3, range(5), 20, 16)
+        >>> experts.start_task(1)
+        >>> [p.requires_grad for p in experts.values]
+        [False, True, True]
+    """
+
+    position: Tensor | None
+
+    def __init__(
+        self,
+        n_experts: int,
+        blocks: Sequence[int],
+        length: int,
+        dim: int,
+        *,
+        position: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        whole_number("n_experts", n_experts)
+        self.blocks = tuple(blocks)
+        self.values = nn.ParameterList(
+            torch.rand(len(self.blocks), length, dim) for _ in range(n_experts)
+        )
+        self.register_buffer("position", position, persistent=False)
+
+    @torch.no_grad()
+    def begin(self, task: int) -> None:
+        """Copy the mean of the predecessors."""
+        whole_number("expert", task, 0, len(self.values) - 1, "n_experts - 1")
+        if task > 0:
+            self.values[task].copy_(torch.stack(list(self.values)[:task]).mean(dim=0))
+
+    def fix_earlier(self) -> None:
+        """Fix the predecessors."""
+        fix_before(self.values, self.task)
+
+    def build(self, selection: Selection | None) -> PromptPlan:
+        """Tokens of the selected expert: block -> (batch, k * length, dim)."""
+        values = torch.stack(list(self.values))
+        values = values if self.position is None else values + self.position
+        return pooled_plan(values, self.blocks, selection)
 
 
 def pooled_plan(values: Tensor, blocks: Sequence[int], selection: Selection | None) -> PromptPlan:

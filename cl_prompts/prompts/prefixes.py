@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from cl_prompts.backbones.injection import KeyValue, PromptPlan
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.init import Distribution, drawn
-from cl_prompts.prompts.pools import gather
+from cl_prompts.prompts.pools import ValuePool, gather
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware
 from cl_prompts.prompts.task_selectors import copy_slot
@@ -46,7 +46,7 @@ def split_heads(rows: Tensor, heads: int) -> KeyValue:
     return keys, values
 
 
-class SharedPrefix(nn.Module):
+class SharedPrefix(ValuePool):
     """One prefix per block, the same for every image (DualPrompt's G-prompt; in all blocks,
     OnePrompt).
 
@@ -89,12 +89,8 @@ class SharedPrefix(nn.Module):
         self.values = drawn((len(self.blocks), 2, length, dim), initial)
         self.register_buffer("position", position, persistent=False)
 
-    def build(self, selection: Selection | None) -> PromptPlan:
-        """The prefix of each block; the selection is ignored."""
-        return self.build_from(self.values, selection)
-
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
-        """:meth:`build` with other values of the same shape."""
+        """The prefix of each block; the selection is ignored."""
         values = values if self.position is None else values + self.position
         return PromptPlan(
             prefix={
@@ -104,7 +100,7 @@ class SharedPrefix(nn.Module):
         )
 
 
-class PrefixPool(TaskAware):
+class PrefixPool(ValuePool, TaskAware):
     """A pool of prefixes: each entry holds keys and values for each of ``blocks`` (DualPrompt's
     E-prompts).
 
@@ -166,13 +162,9 @@ class PrefixPool(TaskAware):
         """Initialise the task's slot from the previous one, with ``copy_slots``."""
         copy_slot(self.values, task, self.copy_slots)
 
-    def build(self, selection: Selection | None) -> PromptPlan:
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """Keys and values of the selected entries: block -> twice (batch, heads, k * length, dim /
         heads)."""
-        return self.build_from(self.values, selection)
-
-    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
-        """:meth:`build` with other values of the same shape."""
         # (batch, k, blocks, 2, length, dim) -> (batch, blocks, 2, k * length, dim)
         rows = gather(values, selection).permute(0, 2, 3, 1, 4, 5).flatten(3, 4)
         if self.layout == "published":

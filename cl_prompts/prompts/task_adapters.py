@@ -1,17 +1,108 @@
-"""Adapters of tasks that are trained one after the other (EASE)."""
+"""Adapters: small bottlenecks beside the MLPs of a frozen ViT, in sets that are trained one after
+the other (EASE)."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from typing import cast
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from cl_prompts.backbones.adapters import BlockAdapters
-from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.checks import whole_number
+from cl_prompts.backbones.injection import BlockAdapter, PromptPlan
+from cl_prompts.backbones.split_passes import dropout
+from cl_prompts.checks import in_range, whole_number
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.task_aware import TaskAware
+from cl_prompts.prompts.task_aware import TaskAware, fix_before
+
+
+class Adapter(nn.Module):
+    """A bottleneck that runs beside a block's MLP (AdaptFormer's form, as APER and EASE use it).
+
+    ``a(x) = scale * (relu(x Wd' + bd) Wu' + bu)`` on the tokens x behind the attention, which are
+    not normed; its result is added to the block's output: ``x'' = x + MLP(LN(x)) + a(x)``. Wd
+    begins as U(-1/sqrt(dim), 1/sqrt(dim)), all else at zero, so that the model begins as the frozen
+    one.
+
+    Args:
+        dim: width of a token.
+        bottleneck: width of the hidden layer, r.
+        scale: s.
+        dropout: on the hidden layer, in training; drawn from torch's global generator.
+
+    Raises:
+        InputError: a number out of range.
+
+    Example:
+        >>> import torch
+        >>> adapter = Adapter(16, bottleneck=4)
+        >>> bool((adapter(torch.randn(2, 5, 16)) == 0).all())
+        True
+    """
+
+    def __init__(
+        self, dim: int, *, bottleneck: int = 64, scale: float = 0.1, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        whole_number("bottleneck", bottleneck)
+        in_range(0, 1, dropout=dropout)
+        self.scale = scale
+        self.dropout = dropout
+        self.down = nn.Linear(dim, bottleneck)
+        self.up = nn.Linear(bottleneck, dim)
+        bound = dim**-0.5
+        nn.init.uniform_(self.down.weight, -bound, bound)
+        for parameter in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(parameter)
+
+    @property
+    def macs_per_token(self) -> int:
+        """Multiply-accumulates for one token."""
+        return 2 * self.down.weight.numel()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (batch, n, dim) -> (batch, n, dim) in their type; computed in that of the weights,
+        or as autocast says."""
+        hidden = F.relu(self.down(tokens.to(self.down.weight.dtype)))
+        hidden = dropout(hidden, self.dropout, training=self.training)
+        return (self.scale * self.up(hidden)).to(tokens.dtype)
+
+
+class BlockAdapters(nn.Module):
+    """One :class:`Adapter` beside every block: a pool of one entry, the same for every image.
+
+    Args:
+        depth: blocks of the ViT.
+        dim: width of a token.
+        bottleneck: see :class:`Adapter`, and so are ``scale`` and ``dropout``.
+        scale: of the adapters.
+        dropout: of the adapters.
+
+    Example:
+        >>> adapters = BlockAdapters(12, 768)
+        >>> sum(p.numel() for p in adapters.parameters())
+        1189632
+        >>> sorted(adapters.build().adapter) == list(range(12))
+        True
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        dim: int,
+        *,
+        bottleneck: int = 64,
+        scale: float = 0.1,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Adapter(dim, bottleneck=bottleneck, scale=scale, dropout=dropout) for _ in range(depth)
+        )
+
+    def build(self, selection: object = None) -> PromptPlan:
+        """The plan with every adapter; ignores the selection."""
+        return PromptPlan(adapter={i: cast(BlockAdapter, a) for i, a in enumerate(self.blocks)})
 
 
 class TaskAdapters(TaskAware):
@@ -23,7 +114,7 @@ class TaskAdapters(TaskAware):
         n_tasks: sets in all.
         depth: blocks of the ViT.
         dim: width of a token.
-        bottleneck: see :class:`~cl_prompts.backbones.adapters.Adapter`, and so are ``scale`` and
+        bottleneck: see :class:`Adapter`, and so are ``scale`` and
             ``dropout``.
         scale: of the adapters.
         dropout: of the adapters.
@@ -64,12 +155,16 @@ class TaskAdapters(TaskAware):
         return min(max(self.task, 0) + 1, len(self.sets))
 
     def begin(self, task: int) -> None:
-        """Fix the sets of the tasks before."""
+        """Check that the task has adapters."""
         if task >= len(self.sets) and not self.spare:
             raise InputError(
                 f"task {task} has no adapters: they were made for n_tasks={len(self.sets)}"
             )
-        self._fix_before(task)
+
+    def fix_earlier(self) -> None:
+        """Fix the sets of the tasks before."""
+        fix_before(self.sets, self.task)
+        self.train(self.training)
 
     def train(self, mode: bool = True) -> TaskAdapters:
         """Set the mode, but for sets that stand still: they drop nothing out."""
@@ -86,16 +181,3 @@ class TaskAdapters(TaskAware):
         """Version of a set for caches: it changes whenever a parameter is written to."""
         # Torch has no public name for the counter of writes to a tensor.
         return tuple((p.data_ptr(), p._version) for p in self.sets[task].parameters())  # noqa: SLF001
-
-    def set_extra_state(self, state: object) -> None:
-        """The task, and with it which sets train."""
-        super().set_extra_state(state)  # type: ignore[arg-type]
-        self._fix_before(self.task)
-
-    def _fix_before(self, task: int) -> None:
-        for i, part in enumerate(self.sets):
-            part.requires_grad_(i >= task)
-            if i < task:
-                part.eval()
-                for parameter in part.parameters():
-                    parameter.grad = None

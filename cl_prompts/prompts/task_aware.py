@@ -1,7 +1,9 @@
-"""Parts that are told when a task starts: slots advance, components grow, statistics of earlier
-tasks are fixed."""
+"""Parts with a hook at the start of a task: slots advance, components grow, what earlier tasks
+learned is fixed."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -48,9 +50,14 @@ class TaskAware(nn.Module):
         if task > self.task:
             self.begin(task)
             self.task = task
+            self.fix_earlier()
 
     def begin(self, task: int) -> None:
         """Hook for subclasses: ``task`` starts, and ``self.task`` is still the task before."""
+
+    def fix_earlier(self) -> None:
+        """Hook for subclasses: keep ``self.task``'s predecessors from training, once it has started
+        and once a state is loaded."""
 
     def get_extra_state(self) -> Tensor:
         """The task, for the ``state_dict``."""
@@ -59,6 +66,22 @@ class TaskAware(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Inverse of :meth:`get_extra_state`."""
         self.task = int(state)
+        self.fix_earlier()
+
+
+def fix_before(parts: Iterable[nn.Module | nn.Parameter], task: int) -> None:
+    """Fix the parts of tasks before ``task`` (their parameters require no gradient and hold none),
+    and let all others train.
+
+    Args:
+        parts: one for each task, in order.
+        task: from 0; -1: none has started.
+    """
+    for i, part in enumerate(parts):
+        part.requires_grad_(i >= task)
+        if i < task:
+            for parameter in [part] if isinstance(part, nn.Parameter) else part.parameters():
+                parameter.grad = None
 
 
 def start_task(model: nn.Module, task: int) -> None:

@@ -9,9 +9,8 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Share
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.experts import ExpertTokens
 from cl_prompts.prompts.places import Blocks, check_blocks
-from cl_prompts.prompts.pools import class_position
+from cl_prompts.prompts.pools import ExpertTokens, class_position
 from cl_prompts.strategies.base.routed import RoutedStrategy
 
 #: experts where neither their number nor that of the tasks is given, as published

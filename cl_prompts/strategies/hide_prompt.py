@@ -17,11 +17,11 @@ from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.models.routers import HeadRouter, TaskIdentity
 from cl_prompts.prompts.init import Distribution
-from cl_prompts.prompts.momentum import MomentumSlots
 from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.prefixes import PrefixLayout, PrefixPool
 from cl_prompts.prompts.selectors import ClassTokenQuery
 from cl_prompts.prompts.task_aware import start_task
+from cl_prompts.prompts.wrapped import MomentumSlots
 from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.prompt import PromptStrategy, slots_for
 from cl_prompts.training.gaussian_alignment import GaussianHeadAlignment

@@ -9,8 +9,8 @@ from cl_prompts.errors import InputError
 from cl_prompts.models.adapted import AdaptedViT, AperViT, EaseViT
 from cl_prompts.models.subspace_prototypes import cosine
 from cl_prompts.prompts.task_adapters import TaskAdapters
-from tests.backbones.test_adapters import published
 from tests.golden_numbers import Golden, golden_vit
+from tests.prompts.test_task_adapters import published
 from tests.toy_vits import tiny_vit
 
 GOLDEN = Golden("ease")

@@ -161,7 +161,7 @@ def test_each_image_gets_the_updates_of_its_entries() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="ComponentPool has no values that could be written"):
+    with pytest.raises(InputError, match="ComponentPool has no values that could be changed"):
         Reparameterised(ComponentPool(4, (0,), 2, 16, 2), MLPEncoder(16))
     with pytest.raises(InputError, match="rank must be a whole number of at least 1, not 0"):
         Decomposed(SharedTokens((0,), 1, 16), n_tokens=5, dim=16, rank=0)

@@ -14,7 +14,13 @@ from cl_prompts.prompts.components import (
     AttentionWeights,
     ComponentPool,
 )
-from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool, class_position
+from cl_prompts.prompts.pools import (
+    ExpertTokens,
+    PrependedTokenPool,
+    SharedTokens,
+    TokenPool,
+    class_position,
+)
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
 from cl_prompts.prompts.selectors import NearestKeys, Selection
 from cl_prompts.prompts.task_aware import start_task
@@ -118,3 +124,42 @@ def test_sizes_of_published_settings() -> None:
     assert sum(map(count, dual)) == 944_640
     assert count(AttentionWeights(5, 100, 768, n_tasks=10)) == 2 * 5 * 100 * 768
     assert count(ComponentPool(100, range(5), 8, 768, 12, n_tasks=10)) == 5 * 100 * 8 * 768
+
+
+def choose(expert: int, n: int) -> Selection:
+    return Selection(torch.full((n, 1), expert), torch.zeros(n, 3), torch.ones(3))
+
+
+def test_experts_begin_as_the_mean_of_their_predecessors_and_end_frozen() -> None:
+    experts = ExpertTokens(3, range(2), 4, 8)
+    first = experts.values[0].detach().clone()
+    optimizer = torch.optim.Adam(experts.parameters(), lr=0.1)
+    for expert in range(3):
+        experts.start_task(expert)
+        fixed = [v.detach().clone() for v in list(experts.values)[:expert]]
+        for _ in range(3):
+            optimizer.zero_grad()
+            plan = experts.build(choose(expert, 5))
+            sum(pooled.tokens().square().sum() for pooled in plan.pooled.values()).backward()  # type: ignore[union-attr]
+            optimizer.step()
+        for before, values in zip(fixed, experts.values, strict=False):
+            assert torch.equal(before, values)
+    assert not torch.equal(first, experts.values[0])
+    fresh = ExpertTokens(3, range(2), 4, 8)
+    fresh.start_task(1)
+    fresh.start_task(2)
+    assert torch.equal(fresh.values[1], fresh.values[0])
+    twin = ExpertTokens(3, range(2), 4, 8)
+    twin.load_state_dict(fresh.state_dict())
+    assert [v.requires_grad for v in twin.values] == [False, False, True]
+    with pytest.raises(InputError, match=r"expert must be a whole number from 0 to 2"):
+        fresh.start_task(3)
+
+
+def test_each_image_gets_its_experts_tokens() -> None:
+    experts = ExpertTokens(3, (1, 4), 2, 8, position=torch.ones(8))
+    index = torch.tensor([[2], [0]])
+    plan = experts.build(Selection(index, torch.zeros(2, 3), torch.ones(3)))
+    assert sorted(plan.pooled) == [1, 4]
+    assert torch.equal(plan.pooled[4].tokens()[0], experts.values[2][1] + 1)
+    assert torch.equal(plan.pooled[1].tokens()[1], experts.values[0][0] + 1)

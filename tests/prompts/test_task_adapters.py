@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
+from cl_prompts.backbones.injection import PromptPlan
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.task_adapters import TaskAdapters
+from cl_prompts.prompts.task_adapters import Adapter, BlockAdapters, TaskAdapters
+from tests.golden_numbers import Golden, golden_vit
+from tests.toy_vits import tiny_vit
 
 
 def test_finished_sets_stand_still_and_drop_nothing_out() -> None:
@@ -41,3 +46,92 @@ def test_tasks_beyond_the_last_set() -> None:
     assert not any(p.requires_grad for p in spare.parameters())
     with pytest.raises(InputError, match="n_tasks must be a whole number of at least 1, not 0"):
         TaskAdapters(0, depth=2, dim=8)
+
+
+GOLDEN = Golden("ease")
+
+
+def features(vit: FrozenViT, adapters: BlockAdapters, images: Tensor) -> Tensor:
+    return vit.class_features(vit.embed(images), adapters.build())
+
+
+def published(task: int) -> BlockAdapters:
+    adapters = BlockAdapters(6, 32, bottleneck=4, scale=GOLDEN.number("adapter_scale")).eval()
+    names = {"down_proj": "down", "up_proj": "up"}
+    state = {}
+    for key, values in GOLDEN.state(f"adapter{task}/").items():
+        if key.startswith("block"):
+            block, name = key.split("/")
+            module, parameter = name.split(".")
+            state[f"blocks.{block.removeprefix('block')}.{names[module]}.{parameter}"] = values
+    adapters.load_state_dict(state)
+    return adapters
+
+
+def test_published_features() -> None:
+    vit, images = golden_vit(), GOLDEN("images")
+    fresh = BlockAdapters(6, 32, bottleneck=4)
+    GOLDEN.close(features(vit, fresh, images), "start/features_equal_frozen")
+    assert torch.equal(features(vit, fresh, images), features(vit, fresh.eval(), images))
+    both = [features(vit, published(task), images) for task in (0, 1)]
+    GOLDEN.close(both[0], "adapter0/features")
+    GOLDEN.close(both[1], "adapter1/features")
+    GOLDEN.close(torch.cat(both, dim=1), "all/features")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_at_start_the_model_is_the_frozen_one_bit_for_bit(precision: str) -> None:
+    vit, images = FrozenViT(tiny_vit().vit, precision=precision), torch.rand(3, 3, 16, 16)  # type: ignore[arg-type]
+    tokens = vit.embed(images)
+    assert torch.equal(vit.blocks(tokens, BlockAdapters(4, 16).build()), vit.blocks(tokens))
+
+
+def test_class_token_alone_is_that_of_all() -> None:
+    vit, adapters = tiny_vit(), BlockAdapters(4, 16, bottleneck=3).eval()
+    for parameter in adapters.parameters():
+        torch.nn.init.normal_(parameter)
+    tokens = vit.embed(torch.rand(3, 3, 16, 16))
+    plan = adapters.build()
+    alone = vit.blocks(tokens, plan, class_only=True)
+    torch.testing.assert_close(alone, vit.blocks(tokens, plan)[:, :1], atol=1e-5, rtol=1e-5)
+    assert (alone - vit.blocks(tokens)[:, :1]).abs().max() > 1e-2
+
+
+def test_initial_values_and_training() -> None:
+    adapter = Adapter(64, bottleneck=500, dropout=0.5)
+    assert adapter.down.weight.abs().max() <= 1 / 8
+    assert adapter.down.weight.std().item() == pytest.approx((1 / 192) ** 0.5, rel=0.05)
+    torch.nn.init.normal_(adapter.up.weight)
+    x = torch.randn(2, 5, 64)
+    assert not torch.equal(adapter(x), adapter(x))
+    adapter.eval()
+    assert torch.equal(adapter(x), adapter(x))
+    adapter(x).sum().backward()
+    assert adapter.down.weight.grad is not None
+
+
+def test_cost_is_counted() -> None:
+    vit, images = tiny_vit(), torch.rand(3, 3, 16, 16)
+    tokens = vit.embed(images)
+    vit.counter.reset()
+    vit.blocks(tokens)
+    plain = vit.counter.macs
+    vit.counter.reset()
+    vit.blocks(tokens, BlockAdapters(4, 16, bottleneck=3).build())
+    assert vit.counter.macs - plain == 3 * 4 * tokens.shape[1] * 2 * 16 * 3
+
+
+def test_one_adapter_a_block() -> None:
+    plan = BlockAdapters(4, 16).build()
+    with pytest.raises(ValueError, match="the adapter of block 0 is given twice"):
+        plan.add(BlockAdapters(4, 16).build())
+    other = PromptPlan()
+    other.add(plan)
+    assert other.adapter == plan.adapter
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="bottleneck must be a whole number of at least 1"):
+        Adapter(16, bottleneck=0)
+    with pytest.raises(InputError, match="dropout is 2: it must be between 0 and 1"):
+        Adapter(16, dropout=2)

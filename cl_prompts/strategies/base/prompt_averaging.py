@@ -10,8 +10,8 @@ from torch import nn
 
 from cl_prompts.checks import Positive, Size
 from cl_prompts.errors import InputError
-from cl_prompts.models.averaged_prompts import AveragedPrompts
 from cl_prompts.models.base import ContinualModel
+from cl_prompts.prompts.wrapped import AveragedPrompts
 from cl_prompts.strategies.base.experience import whole_of
 from cl_prompts.strategies.base.prompt_writing import ENTRIES, slots_of
 from cl_prompts.strategies.base.self_regulation import SelfRegulation
@@ -19,7 +19,7 @@ from cl_prompts.strategies.base.self_regulation import SelfRegulation
 
 class PromptAveraging(SelfRegulation):
     """Base of the methods whose prompts can be averaged for evaluation (see
-    :class:`~cl_prompts.models.averaged_prompts.AveragedPrompts`).
+    :class:`~cl_prompts.prompts.wrapped.AveragedPrompts`).
 
     Checkpoints are taken at equal distances, in stream samples, of an announced task with all its
     epochs, or of ``period`` samples. The published average is of 20 epochs and replaces the weights

@@ -50,10 +50,11 @@ def test_a_linear_head_on_raw_features_would_say_the_same(kind: str, head_input:
     model = strategy.model.eval()
     with torch.no_grad():
         want = model(IMAGES)
-        weight, bias = model.whitening.folded(model.head.weight, model.head.bias)
+        shift = model.whitening(torch.zeros(1, model.backbone.dim))
+        factor = model.whitening(torch.eye(model.backbone.dim)) - shift
         folded = linear_head(model.backbone.dim, N_CLASSES)
-        folded.weight.copy_(weight)
-        folded.bias.copy_(bias)
+        folded.weight.copy_(model.head.weight @ factor.T)
+        folded.bias.copy_(model.head.bias + (shift @ model.head.weight.T)[0])
         model.set_head(folded)
         model.whitening = None
         torch.testing.assert_close(model(IMAGES), want, atol=1e-4, rtol=1e-5)

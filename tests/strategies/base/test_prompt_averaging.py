@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cl_prompts.errors import InputError
-from cl_prompts.models.averaged_prompts import AveragedPrompts
+from cl_prompts.prompts.wrapped import AveragedPrompts
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make, same, watch, weights
 

@@ -1,4 +1,4 @@
-"""HiDe-Prompt's prompts against published numbers."""
+"""Pools around pools: HiDe-Prompt's slots and PromptSRC's averages against published numbers."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.errors import InputError
 from cl_prompts.losses.centroids import centroid_contrast
 from cl_prompts.losses.classification import masked_cross_entropy
-from cl_prompts.prompts.momentum import MomentumSlots
+from cl_prompts.prompts.pools import SharedTokens, TokenPool
 from cl_prompts.prompts.prefixes import PrefixLayout, PrefixPool
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import start_task
+from cl_prompts.prompts.wrapped import AveragedPrompts, MomentumSlots, gaussian_weights
 from tests.golden_numbers import Golden, golden_vit, gradient, put
 
 GOLDEN = Golden("hide")
+SELF_REGULATION = Golden("self_regulation")
 CURRENT = torch.tensor([False, False, True, True, False, False, False, False])
 
 
@@ -91,10 +94,95 @@ def test_the_mixture_is_kept_at_a_tasks_end() -> None:
     assert not gradient(pool.inner.values)[:2].any()
 
 
+def test_evaluation_uses_the_gaussian_average_and_training_the_values() -> None:
+    pool = AveragedPrompts(SharedTokens((0, 1), 3, 8), n=5, mean=3, std=1)
+    states = torch.randn(5, 2, 3, 8)
+    for i, (state, weights) in enumerate(
+        zip(states, (gaussian_weights(5, 3, 1)[: n + 1] for n in range(5)), strict=True)
+    ):
+        put(pool.inner.values, state)
+        assert pool.train().values is pool.inner.values
+        pool.take_checkpoint()
+        share = torch.tensor(weights) / sum(weights)
+        want = torch.einsum("n,nblc->blc", share, states[: i + 1])
+        torch.testing.assert_close(pool.eval().values, want)
+        torch.testing.assert_close(pool.build(None).context[1][0], want[1])
+    before = pool.values.clone()
+    pool.take_checkpoint()  # all were taken
+    assert torch.equal(pool.values, before)
+
+
+def test_before_the_first_checkpoint_evaluation_uses_the_values() -> None:
+    pool = AveragedPrompts(SharedTokens((0,), 3, 8), n=10).eval()
+    assert torch.equal(pool.values, pool.inner.values)
+    put(pool.inner.values, torch.ones(1, 3, 8))
+    pool.take_checkpoint()  # whose weight, far from the mean, is tiny
+    assert float(pool.weight) < 1e-8
+    put(pool.inner.values, torch.zeros(1, 3, 8))
+    torch.testing.assert_close(pool.values, torch.ones(1, 3, 8))
+
+
+def test_entries_of_a_finished_task_become_their_average() -> None:
+    pool = AveragedPrompts(TokenPool(3, (0,), 2, 8), n=2, mean=1.5, std=1, slots=1)
+    start_task(pool, 0)
+    first = pool.inner.values.detach().clone()
+    pool.take_checkpoint()
+    put(pool.inner.values, first + 2)
+    pool.take_checkpoint()
+    start_task(pool, 1)
+    torch.testing.assert_close(pool.inner.values[0], first[0] + 1)
+    assert torch.equal(pool.inner.values[1:], first[1:] + 2)
+    assert not pool.added
+    assert not pool.sums.any()
+
+
+def test_the_average_is_part_of_the_state() -> None:
+    pool, twin = (AveragedPrompts(SharedTokens((0,), 3, 8), n=2) for _ in range(2))
+    pool.take_checkpoint()
+    twin.load_state_dict(pool.state_dict())
+    for each in (pool, twin):
+        put(each.inner.values, torch.ones(1, 3, 8))
+        each.take_checkpoint()
+    assert torch.equal(pool.eval().values, twin.eval().values)
+
+
+@pytest.mark.parametrize("setting", ["20_15_1", "10_6_4", "5_3_1"])
+def test_published_weights(setting: str) -> None:
+    n, mean, std = (int(number) for number in setting.split("_"))
+    got = torch.tensor(gaussian_weights(n, mean, std), dtype=torch.float64)
+    SELF_REGULATION.close(got, f"promptsrc/average/weights_{setting}", atol=1e-9)
+
+
+class _Values(nn.Module):
+    """A pool of any values."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(values.clone())
+
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
+        return PromptPlan(prepended=values)
+
+
+def test_published_average() -> None:
+    states = [SELF_REGULATION(f"promptsrc/average/state{i}/prompt") for i in range(5)]
+    pool = AveragedPrompts(_Values(states[0]), n=5, mean=3, std=1).eval()
+    for state in states:
+        put(pool.inner.values, state)
+        pool.take_checkpoint()
+    SELF_REGULATION.close(pool.values, "promptsrc/average/result/prompt")
+
+
 def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="momentum is 2: it must be between 0 and 1"):
         MomentumSlots(PrefixPool(4, (0,), 3, 16, 2), momentum=2)
-    with pytest.raises(InputError, match="Linear has no entries that could be mixed"):
+    with pytest.raises(InputError, match="Linear has no values that could be changed"):
         MomentumSlots(nn.Linear(2, 2))
     with pytest.raises(InputError, match="unknown layout 'mine'"):
         PrefixPool(4, (0,), 3, 16, 2, layout="mine")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="Linear has no values that could be changed"):
+        AveragedPrompts(nn.Linear(2, 2), n=3)
+    with pytest.raises(InputError, match="reaches none of 3 checkpoints"):
+        AveragedPrompts(SharedTokens((0,), 3, 8), n=3, mean=1000, std=0.1)
+    with pytest.raises(InputError, match="std is 0: it must be positive"):
+        gaussian_weights(5, 3, 0)
