@@ -28,8 +28,7 @@ from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.catalog import DATASETS
 from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
 from cl_prompts.datasets.views import KeyedTransform
-from cl_prompts.training.later_views import collated, making_later
-from cl_prompts.training.view_keys import viewing
+from cl_prompts.training.views import collated, deferring_views, viewing
 
 KINDS = {
     "digits": DATASETS["digits"].augmentation,
@@ -52,7 +51,7 @@ def contenders(augmentation: Augmentation, size: int, images: Tensor, device: st
         return collated(items, default_collate)[0]
 
     def later() -> Any:
-        with making_later():
+        with deferring_views():
             return batch(batched)
 
     plain = PrivateRandom(augmentation.train(size), seed=0)

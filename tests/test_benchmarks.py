@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from cl_prompts.backbones import create_backbone
-from cl_prompts.training.later_views import LaterViews
+from cl_prompts.training.views import DeferredViews
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -162,7 +162,7 @@ def test_views_of_every_form_are_timed(
     made = [work() for work in script.contenders(script.KINDS["digits"], 8, images, "cpu")]
     assert torch.equal(made[1], made[3])
     assert made[0].shape == made[1].shape == (2, 3, 8, 8)
-    assert isinstance(made[2], LaterViews)
+    assert isinstance(made[2], DeferredViews)
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ TIMEOUT = timedelta(minutes=20)
 IN_ORDER: tuple[str, ...] = ("cpu",)
 #: (store, rank, ranks) of the job that :func:`start` joined
 _STORE: list[tuple[Any, int, int]] = []
-_APART: ContextVar[bool] = ContextVar("work of one rank alone", default=False)
+_LOCAL_ONLY: ContextVar[bool] = ContextVar("work of one rank alone", default=False)
 
 
 def _initialised() -> bool:
@@ -46,25 +46,25 @@ def rank() -> int:
     return distributed.get_rank() if _initialised() else 0
 
 
-def together() -> bool:
+def is_distributed() -> bool:
     """Whether work is shared here and now: there are several ranks, and this is not
-    :func:`apart`."""
-    return size() > 1 and not _APART.get()
+    :func:`local_only`."""
+    return size() > 1 and not _LOCAL_ONLY.get()
 
 
 @contextmanager
-def apart() -> Iterator[None]:
+def local_only() -> Iterator[None]:
     """In this context a rank works for itself: nothing is shared, and no other rank is waited for.
 
-    >>> with apart():
-    ...     together()
+    >>> with local_only():
+    ...     is_distributed()
     False
     """
-    token = _APART.set(True)
+    token = _LOCAL_ONLY.set(True)
     try:
         yield
     finally:
-        _APART.reset(token)
+        _LOCAL_ONLY.reset(token)
 
 
 class Share(NamedTuple):
@@ -103,7 +103,7 @@ class Share(NamedTuple):
 
 def share(n: int) -> Share:
     """This rank's share of n rows: all of them where it works for itself."""
-    return Share.of_rank(rank(), ranks=size(), n=n) if together() else Share(n, 0, n)
+    return Share.of_rank(rank(), ranks=size(), n=n) if is_distributed() else Share(n, 0, n)
 
 
 # ---------------------------------------------------------------------------------- communication
@@ -167,7 +167,7 @@ def highest(*numbers: int) -> list[int]:
     >>> highest(3, 0)
     [3, 0]
     """
-    if not together():
+    if not is_distributed():
         return list(numbers)
     values = torch.tensor(numbers)
     with _waiting():
@@ -175,11 +175,11 @@ def highest(*numbers: int) -> list[int]:
     return [int(value) for value in values]
 
 
-def told(text: str | None) -> str:
-    """What rank 0 says, on every rank.
+def broadcast_text(text: str | None) -> str:
+    """A text of rank 0, on every rank.
 
     Args:
-        text: on rank 0, what it says; of no account on the others.
+        text: on rank 0; ignored on the others.
     """
     content = torch.frombuffer(bytearray((text or " ").encode()), dtype=torch.uint8)
     length = torch.tensor([len(content)])
@@ -194,7 +194,7 @@ def told(text: str | None) -> str:
 def share_gradients(model: nn.Module) -> None:
     """Take rank 0's gradients on every rank, on devices where the order of additions is left to
     chance and gradients are the same but for rounding; so parameters stay the same bit for bit."""
-    if not together():
+    if not is_distributed():
         return
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     if not gradients or gradients[0].device.type in IN_ORDER:

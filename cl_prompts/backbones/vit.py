@@ -131,7 +131,7 @@ class FrozenViT(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """RGB images (batch, 3, size, size) in [0, 1] -> tokens (batch, n_tokens, dim), the input
         of block 0. With several ranks, tokens of other ranks' images are zero."""
-        if ranks.together() and len(images):
+        if ranks.is_distributed() and len(images):
             return self._split(self.embed, [images], whole=False)
         x = ((images - self.mean) / self.std).to(PRECISIONS[self.precision])
         x = self.vit.patch_embed(x)
@@ -145,7 +145,7 @@ class FrozenViT(nn.Module):
     def enter(self, tokens: Tensor, block: int = 0) -> Entry:
         """Run embedded tokens (batch, n, dim) up to the projection of ``block``: what passes whose
         prompts differ from there on can share."""
-        if ranks.together() and len(tokens):
+        if ranks.is_distributed() and len(tokens):
             return self._split_entry(tokens, block)
         tokens = self.blocks(tokens, stop=block)
         self.counter.project(len(tokens), tokens.shape[1])
@@ -184,7 +184,7 @@ class FrozenViT(nn.Module):
         stop = self.depth if stop is None else stop
         if plan.pooled:
             plan = self._without_pools(plan, stop, tokens.dtype)
-        if ranks.together() and len(tokens):
+        if ranks.is_distributed() and len(tokens):
             asked = {"stop": stop, "class_only": class_only, "prepended_only": prepended_only}
             return self._split_blocks(tokens, plan, entry, **asked)
         plan = plan.to(tokens.dtype)
@@ -274,7 +274,7 @@ class FrozenViT(nn.Module):
         """The plan of a pass through ``stop`` blocks with nothing pooled."""
         # Ranks project tokens, whose gradients, which they exchange, are half the size of those of
         # keys and values.
-        blocks = [] if ranks.together() else list(self.vit.blocks)[:stop]
+        blocks = [] if ranks.is_distributed() else list(self.vit.blocks)[:stop]
         plan, rows = plan.projected(blocks, dtype)
         self.counter.project(1, rows, thirds=2)
         return plan

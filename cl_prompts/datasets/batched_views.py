@@ -11,14 +11,13 @@ from torch import Tensor
 from cl_prompts.datasets.geometry import all_laid, enlarged, inverse_affine, warped
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.views import KeyedTransform, View
-from cl_prompts.training.later_views import LaterView, made_later
-from cl_prompts.training.view_keys import Key
+from cl_prompts.training.views import DeferredView, Key, defers_views
 
 
 class BatchedTransform(KeyedTransform):
     """A keyed augmentation that leaves the geometry of a view to whoever can make it in batches.
 
-    To readers that say so (:func:`~cl_prompts.training.later_views.making_later`), as the training
+    To readers that say so (:func:`~cl_prompts.training.views.deferring_views`), as the training
     loops do, it gives the uint8 image and the parameters of its view; :class:`BatchedViews` makes
     images of a batch of them. To any other it gives the image, as its base does.
 
@@ -33,7 +32,7 @@ class BatchedTransform(KeyedTransform):
 
     def __call__(self, image: Tensor, key: Key | None = None) -> Any:
         """The view of a uint8 image under a key, or what it will be made of."""
-        if not made_later() or image.dtype != torch.uint8:
+        if not defers_views() or image.dtype != torch.uint8:
             return super().__call__(image, key)
         view = self.draw(self.next_key() if key is None else key, *image.shape[-2:])
         image = self.prepared(image, view)
@@ -65,7 +64,7 @@ class BatchedViews:
     height: int
     width: int
 
-    def packed(self, image: Tensor, view: View) -> LaterView:
+    def packed(self, image: Tensor, view: View) -> DeferredView:
         """An image (3, height, width) uint8 and the parameters of its view, as bytes."""
         numbers: list[float] = [*(view.area or ()), *(view.shift or ())]
         if self.augmentation.affine:
@@ -74,7 +73,7 @@ class BatchedViews:
         if self.augmentation.flip:
             numbers.append(view.flip)
         of_view = torch.tensor(numbers, dtype=torch.float32).view(torch.uint8)
-        return LaterView(torch.cat([image.flatten(), of_view]), self)
+        return DeferredView(torch.cat([image.flatten(), of_view]), self)
 
     def __call__(self, packed: Tensor) -> Tensor:
         """The views (n, 3, size, size), float32 in [0, 1], of what :meth:`packed` gave of each (n,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 
-from cl_prompts.training.view_keys import Key, current_key, view_seed
+from cl_prompts.training.views import Key, current_key, view_seed
 
 ImageTransform = Callable[[Tensor], Tensor]
 
@@ -117,7 +117,7 @@ def _enlarged(size: int) -> int:
 class RandomTransform:
     """Base of transforms with random numbers of their own, drawn by key.
 
-    Inside of :func:`~cl_prompts.training.view_keys.viewing`, as in the training loops of this
+    Inside of :func:`~cl_prompts.training.views.viewing`, as in the training loops of this
     package, the key is the surrounding one: any number of DataLoader workers gives the same images,
     and a resumed run needs no state. Outside of any, each call takes a new key: the seed of the
     DataLoader worker (or 0) and the number of calls before it. Each worker process counts its own

@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional as F
 
 from cl_prompts.datasets.geometry import inverse_affine, laid, warped
 from cl_prompts.datasets.transforms import AREA, ASPECT, Augmentation, RandomTransform
-from cl_prompts.training.view_keys import Key, view_seed
+from cl_prompts.training.views import Key, view_seed
 
 _LOG_ASPECT = [float(torch.log(torch.tensor(ratio))) for ratio in ASPECT]
 
@@ -78,7 +78,7 @@ class KeyedTransform(RandomTransform):
         Args:
             image: what is seen.
             key: None for that of the surrounding
-                :func:`~cl_prompts.training.view_keys.viewing`, and outside of any for a new one at
+                :func:`~cl_prompts.training.views.viewing`, and outside of any for a new one at
                 each call.
         """
         height, width = image.shape[-2:]

@@ -79,14 +79,16 @@ class FollowedFolder(RunFolder):
 
 def announce(folder: Path, settings: Settings) -> None:
     """On rank 0: tell the others which run comes next."""
-    if ranks.together():
-        ranks.told(json.dumps({"folder": str(folder.resolve()), "settings": settings.to_yaml()}))
+    if ranks.is_distributed():
+        ranks.broadcast_text(
+            json.dumps({"folder": str(folder.resolve()), "settings": settings.to_yaml()})
+        )
 
 
 def announce_end() -> None:
     """On rank 0: tell the others that no run is left."""
-    if ranks.together():
-        ranks.told(json.dumps({}))
+    if ranks.is_distributed():
+        ranks.broadcast_text(json.dumps({}))
 
 
 def follow() -> None:
@@ -97,7 +99,7 @@ def follow() -> None:
         RunError: a fault during a run, here or on another rank.
     """
     builder = Builder()
-    while message := json.loads(ranks.told(None)):
+    while message := json.loads(ranks.broadcast_text(None)):
         parts = builder.build(Settings.from_yaml(message["settings"]))
         run = TaskLoop(parts, FollowedFolder(Path(message["folder"])))
         run.restore()

@@ -164,7 +164,7 @@ def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
             tracker.show_stream(json.loads(parts.split.to_json()), names)
             run.train(tracker, request)
             if parts.data.multi_label:
-                with ranks.apart():
+                with ranks.local_only():
                     tracker.show_examples(parts.strategy.model, parts.data.test, names)
             tracker.finish(
                 results_of(parts), compared_settings(parts.settings, folder.varied()), names

@@ -1,4 +1,4 @@
-"""Cross-entropy among the classes that compete, and which those are."""
+"""Cross-entropy among the classes that compete, which those are, and means over masks."""
 
 from __future__ import annotations
 
@@ -71,3 +71,19 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, competing: Tensor) -> T
         0.6931
     """
     return F.cross_entropy(logits.masked_fill(~competing, float("-inf")), labels)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the entries of ``values`` where ``mask`` is True; 0 where none is.
+
+    An entry outside the mask may hold anything, even infinity: it is ignored and gets no gradient.
+
+    Args:
+        values: any shape.
+        mask: boolean, of the same shape.
+
+    Example:
+        >>> float(masked_mean(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False])))
+        2.0
+    """
+    return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp(min=1)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.checks import one_of
-from cl_prompts.losses.masked import masked_mean
+from cl_prompts.losses.classification import masked_mean
 
 LossNorm = Literal["current", "all"]
 

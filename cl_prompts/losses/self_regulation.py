@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.losses.masked import masked_mean
+from cl_prompts.losses.classification import masked_mean
 
 
 def row_difference(rows: Tensor, frozen: Tensor, known: Tensor | None = None) -> Tensor:

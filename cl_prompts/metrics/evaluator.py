@@ -109,7 +109,7 @@ class CachedEvaluator:
         counts = ClassAccuracy(len(seen), self.device)
         for rows, logits in self.logits(model, seen):
             counts.update(logits, self.targets[rows].to(self.device))
-        if ranks.together():
+        if ranks.is_distributed():
             both = ranks.total(torch.stack([counts.correct, counts.total]))
             counts.correct, counts.total = both.unbind()
         return counts
@@ -140,7 +140,7 @@ class CachedEvaluator:
         rows = torch.cat([r for r, _ in chunks]) if chunks else torch.zeros(0, dtype=torch.int64)
         empty = torch.zeros(0, len(seen))
         logits = torch.cat([values.cpu() for _, values in chunks]) if chunks else empty
-        if ranks.together():
+        if ranks.is_distributed():
             rows, logits = scattered.all_rows(self.rows(seen), rows, logits)
         targets = self.targets[rows]
         ignored = None if self.ignored is None else self.ignored[rows]
@@ -159,7 +159,7 @@ class CachedEvaluator:
         """What later evaluations of this model need not compute again, and the work so far."""
         keys = model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
         valid = {k: part for k, part in self._cached.items() if keys.get(k) == part.version}
-        if ranks.together():
+        if ranks.is_distributed():
             valid = {k: scattered.joined(valid[k]) for k in sorted(valid)}
         return {
             "images": self.images,
@@ -180,7 +180,7 @@ class CachedEvaluator:
                 part = CachedPart(keys[name], len(self.targets), self.device)
                 part.known = known.clone()
                 part.values = values.to(self.device, copy=True)
-                if ranks.together():
+                if ranks.is_distributed():
                     scattered.keep_own(part)
                 self._cached[name] = part
         self.first_stages.load_state_dict(state["first_stages"], self.batch_size)
@@ -196,7 +196,7 @@ class CachedEvaluator:
         """
         seen, rows = seen.cpu(), self.rows(seen)
         self.images += len(rows)
-        if ranks.together():
+        if ranks.is_distributed():
             rows = rows[scattered.is_own(rows)]
         before = scattered.counts_of(model)
         was_training = [m for m in model.modules() if m.training]
@@ -222,7 +222,7 @@ class CachedEvaluator:
         self.first_stages.end(())
         batches = list(rows.split(self.batch_size)) if len(rows) else []
         for batch, images in zip(batches, self._images(batches), strict=True):
-            with ranks.apart():
+            with ranks.local_only():
                 logits = model(images)
             yield batch, logits
 
@@ -243,7 +243,7 @@ class CachedEvaluator:
             batches = {(group, i): batch for i, batch in enumerate(mine.split(self.batch_size))}
             places |= batches.keys()
             for batch, encoding in self._encodings(model, batches, have, cache_keys):
-                with ranks.apart():
+                with ranks.local_only():
                     out = model.finish(encoding)
                 for name in out.cacheable.keys() & self._cached.keys() - set(have):
                     self._cached[name].put(batch, out.cacheable[name])
@@ -266,7 +266,7 @@ class CachedEvaluator:
             if encoding is None:
                 images = next(loaded)
                 cached = {name: self._cached[name].values[rows] for name in have}
-                with ranks.apart():
+                with ranks.local_only():
                     encoding = self.first_stages.run(at, rows, keys, model, images, cached)
             yield rows, encoding
 

@@ -116,7 +116,7 @@ class FirstStages:
         groups = torch.zeros(n, dtype=torch.int64)
         for (group, _), batch in self._batches.items():
             groups[batch.rows] = group + 1 if batch.row_bytes else -group - 1
-        if ranks.together():
+        if ranks.is_distributed():
             groups = ranks.total(groups)
         row_bytes = max((batch.row_bytes for batch in self._batches.values()), default=0)
         return {"groups": groups, "row_bytes": ranks.highest(row_bytes)[0]}
@@ -124,7 +124,7 @@ class FirstStages:
     def load_state_dict(self, state: dict[str, Any], batch_size: int) -> None:
         """Inverse of :meth:`state_dict`, except for the values, for any number of ranks."""
         groups = state["groups"]
-        if ranks.together():
+        if ranks.is_distributed():
             groups = groups * scattered.is_own(torch.arange(len(groups)))
         self._batches = {}
         for group in range(int(groups.abs().max())):

@@ -61,7 +61,7 @@ def spent(model: nn.Module, before: Counts) -> float:
     """Multiply-accumulates of a model's backbone since ``before``, by all ranks; its counter is
     brought up to them."""
     now = counts_of(model)
-    if not ranks.together() or not isinstance(model, ContinualModel):
+    if not ranks.is_distributed() or not isinstance(model, ContinualModel):
         return now.macs - before.macs
     since = [later - earlier for later, earlier in zip(now, before, strict=True)]
     by_all = ranks.total(torch.tensor(since, dtype=torch.float64)).tolist()

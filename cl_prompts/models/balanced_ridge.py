@@ -99,7 +99,7 @@ class BalancedRidge(SolvedClassifier):
             known = (self.seen * torch.arange(1, self.n_classes + 1, device=v.device)).amax()
         return v * known / v.sum().clamp(min=torch.finfo(v.dtype).tiny)
 
-    def _take_in(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         h = self.expansion(x)
         labels = labels.cpu()
         classes, counts = labels.unique(return_counts=True)

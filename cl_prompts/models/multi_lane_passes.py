@@ -132,7 +132,7 @@ class LanePasses:
         self, run: Callable[..., Tensor], images: Tensor, tables: list[Tensor]
     ) -> Tensor:
         """Run lanes on all images; with several ranks, each on its share."""
-        if not ranks.together() or not len(images):
+        if not ranks.is_distributed() or not len(images):
             return run(images, *tables)
         return split(run, [images], tables, counter=self.backbone.counter)
 

@@ -87,7 +87,7 @@ class PrototypeClassifier(nn.Module):
         columns = torch.arange(self.n_classes, device=features.device)
         onehot = (labels.to(features.device)[:, None] == columns).to(self.count.dtype)
         with torch.autocast(features.device.type, enabled=False):
-            self._take_in(features.to(self.count.dtype), onehot, labels)
+            self._update(features.to(self.count.dtype), onehot, labels)
 
     @torch.no_grad()
     def logits(self, features: Tensor, *, wait: bool = True) -> Tensor:
@@ -116,7 +116,7 @@ class PrototypeClassifier(nn.Module):
     def _name(self) -> str:
         return type(self).__name__
 
-    def _take_in(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         raise NotImplementedError
 
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
@@ -158,7 +158,7 @@ class NearestClassMean(PrototypeClassifier):
         self.metric = metric
         self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
 
-    def _take_in(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         n = onehot.sum(dim=0)  # samples of each class in the batch
         self.count += n
         # mu_c += (sum of the batch's x - n_c mu_c) / N_c
@@ -269,7 +269,7 @@ class StreamingLDA(SolvedClassifier):
         self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
         self.register_buffer("scatter", torch.zeros(dim, dim, dtype=dtype))
 
-    def _take_in(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         n = onehot.sum(dim=0)
         batch_mean = onehot.T @ x / n.clamp(min=1)[:, None]
         total = (self.count + n).clamp(min=1)

@@ -112,7 +112,7 @@ class RanPAC(SolvedClassifier):
         self.weight = None
         return best
 
-    def _take_in(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         self.statistics.add(self.statistics.inputs(x), {CLASSES: onehot})
         self.count += onehot.sum(dim=0)
         self.held.add(x, onehot)

@@ -44,9 +44,9 @@ class AnalyticRouter(TaskAware):
     Example:
         >>> router = AnalyticRouter(2, 4, width=50, ridge=0.1)
         >>> here, there = torch.randn(30, 4) + 3, torch.randn(30, 4) - 3
-        >>> router.take_in(here)
+        >>> router.update(here)
         >>> router.start_task(1)
-        >>> router.take_in(there)
+        >>> router.update(there)
         >>> router.eval()(there).index.float().mean().item()
         1.0
     """
@@ -89,7 +89,7 @@ class AnalyticRouter(TaskAware):
         whole_number("expert", task, 0, self.n_experts - 1, "n_experts - 1")
 
     @torch.no_grad()
-    def take_in(self, query: Tensor) -> None:
+    def update(self, query: Tensor) -> None:
         """Take in the queries (batch, dim) of a stream batch, of images as evaluation sees them,
         once: their target is the current expert."""
         target = torch.zeros(len(query), self.n_experts, device=query.device)

@@ -38,12 +38,12 @@ class FeatureWhitening(nn.Module):
     No paper is known to use this on online streams; the nearest relative is batch normalisation
     without affine parameters in front of linear probes.
 
-    :meth:`update` takes a training batch in, before :meth:`forward` transforms it; within
-    :meth:`taking_in` the next forward pass does both. Evaluation never updates, so a prediction
-    depends on no batch mates. The mean is always the current one; P is
-    renewed after stream batches 1, 2 and 4 and after every ``refresh`` of them, since it changes
-    slowly. Sums are pairwise (Chan, Golub and LeVeque, 1979) and in float64, or in float32 on
-    devices that have no float64, so it does not matter how samples are cut into batches.
+    :meth:`update` adds a training batch, before :meth:`forward` transforms it; within
+    :meth:`update_statistics` the next forward pass does both. Evaluation never updates, so a
+    prediction depends on no batch mates. The mean is always the current one; P is renewed after
+    stream batches 1, 2 and 4 and after every ``refresh`` of them, since it changes slowly. Sums are
+    pairwise (Chan, Golub and LeVeque, 1979) and in float64, or in float32 on devices that have
+    no float64, so it does not matter how samples are cut into batches.
 
     With a linear head the transformed features give the same logits as raw features do with the
     weight ``W P`` and the bias ``b - W P m``.
@@ -107,7 +107,7 @@ class FeatureWhitening(nn.Module):
 
     @torch.no_grad()
     def update(self, features: Tensor, *, repeated: bool = False) -> None:
-        """Take a training batch in.
+        """Add a training batch to the statistics.
 
         Args:
             features: (batch, dim), any float type; their gradient is not followed.
@@ -117,7 +117,7 @@ class FeatureWhitening(nn.Module):
         if self.head_input == "raw" or len(features) == 0:
             return
         with torch.autocast(features.device.type, enabled=False):
-            self._take_in(features.detach().to(self.mean.dtype))
+            self._update(features.detach().to(self.mean.dtype))
             if repeated:
                 return
             self.batches += 1
@@ -126,8 +126,10 @@ class FeatureWhitening(nn.Module):
                 self.root.copy_(inverse_root(self.system(), self.shrinkage))
 
     @contextmanager
-    def taking_in(self, rows: int | None = None, *, repeated: bool = False) -> Iterator[None]:
-        """Let the next forward pass in this context take features in before it transforms them.
+    def update_statistics(
+        self, rows: int | None = None, *, repeated: bool = False
+    ) -> Iterator[None]:
+        """Let the next forward pass in this context add its features before it transforms them.
 
         Args:
             rows: so many features of the batch, from the first on; None for all.
@@ -180,7 +182,7 @@ class FeatureWhitening(nn.Module):
         """Inverse of :meth:`get_extra_state`."""
         self.batches = int(state)
 
-    def _take_in(self, x: Tensor) -> None:
+    def _update(self, x: Tensor) -> None:
         n = len(x)
         if self.window is not None:
             # Older samples are weighed down so that all together weigh as much as the window.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Positive
-from cl_prompts.losses.masked import masked_mean
+from cl_prompts.losses.classification import masked_mean
 from cl_prompts.models.adapted import AperViT
 from cl_prompts.models.base import Output
 from cl_prompts.prompts.task_adapters import TaskAdapters

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
-from cl_prompts.losses.classification import batch_classes
-from cl_prompts.losses.masked import masked_mean
+from cl_prompts.losses.classification import batch_classes, masked_mean
 from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import Output
 from cl_prompts.models.multi_lane import (

@@ -33,7 +33,7 @@ def test_shares_are_nearly_equal_and_cover_a_batch(n: int, n_ranks: int) -> None
 
 
 def test_without_a_job_a_process_works_for_itself() -> None:
-    assert (ranks.size(), ranks.rank(), ranks.together()) == (1, 0, False)
+    assert (ranks.size(), ranks.rank(), ranks.is_distributed()) == (1, 0, False)
     assert ranks.share(5) == Share(5, 0, 5)
     assert ranks.highest(3, -1) == [3, -1]
     assert ranks.is_first_to_say("anything")
@@ -42,9 +42,9 @@ def test_without_a_job_a_process_works_for_itself() -> None:
 
 def test_apart_shares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "size", lambda: 2)
-    assert ranks.together()
-    with ranks.apart():
-        assert not ranks.together()
+    assert ranks.is_distributed()
+    with ranks.local_only():
+        assert not ranks.is_distributed()
         assert ranks.share(5) == Share(5, 0, 5)
     assert ranks.share(5) == Share(5, 0, 2)
 
@@ -68,7 +68,7 @@ def test_rows_of_any_type_are_gathered_bit_for_bit() -> None:
 def test_sums_and_words_reach_every_rank() -> None:
     values = torch.tensor([1.5, 2.0])
     assert torch.equal(ranks.total(values), values)
-    assert ranks.told('{"folder": "Läufe"}') == '{"folder": "Läufe"}'
+    assert ranks.broadcast_text('{"folder": "Läufe"}') == '{"folder": "Läufe"}'
 
 
 @pytest.mark.usefixtures("job")

@@ -47,7 +47,7 @@ def test_results_and_gradients_are_those_of_the_own_rows(share: Share) -> None:
     mine[share.start : share.stop] = 1
 
     def function(rows: Tensor, common: Tensor) -> Tensor:
-        assert not ranks.together()
+        assert not ranks.is_distributed()
         return layer(rows * common)
 
     out = split(function, [rows], [common], modules=[layer], counter=counter())

@@ -16,7 +16,7 @@ from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.views import KeyedTransform
-from cl_prompts.training.later_views import LaterView, LaterViews, collated, making_later
+from cl_prompts.training.views import DeferredView, DeferredViews, collated, deferring_views
 from tests.datasets.toys import ROUNDING
 
 KINDS = {
@@ -34,12 +34,12 @@ def pictures(height: int = 40, width: int = 32) -> Tensor:
     return torch.randint(0, 256, (N, 3, height, width), generator=generator, dtype=torch.uint8)
 
 
-def read(transform: BatchedTransform, images: Tensor) -> LaterViews:
+def read(transform: BatchedTransform, images: Tensor) -> DeferredViews:
     """A batch as loaders join it."""
-    with making_later():
+    with deferring_views():
         items = [(transform(image, (k, 3)), k) for k, image in enumerate(images)]
     batch: Any = collated(items, default_collate)[0]
-    assert isinstance(batch, LaterViews)
+    assert isinstance(batch, DeferredViews)
     return batch
 
 
@@ -80,8 +80,8 @@ def test_a_batch_may_have_one_image_of_any_size() -> None:
 
 def test_images_of_several_sizes_meet_only_after_a_square_is_cut() -> None:
     transform = BatchedTransform(KINDS["imagenet_r"], 24, seed=5)
-    with making_later():
-        items: list[tuple[LaterView, int]] = [
+    with deferring_views():
+        items: list[tuple[DeferredView, int]] = [
             (transform(pictures(side, 30)[0], (side,)), side) for side in (30, 41)
         ]
     assert collated(items, default_collate)[0].to("cpu").shape == (2, 3, 24, 24)
@@ -90,8 +90,8 @@ def test_images_of_several_sizes_meet_only_after_a_square_is_cut() -> None:
 def test_calls_without_a_key_are_counted_in_either_way() -> None:
     image = pictures()[0]
     keyed, batched = (kind(KINDS["all"], 24, seed=5) for kind in (KeyedTransform, BatchedTransform))
-    with making_later():
+    with deferring_views():
         views = [batched(image) for _ in range(3)]
-    made = views[0].make(torch.stack([view.packed for view in views]))
+    made = views[0].decode(torch.stack([view.packed for view in views]))
     assert torch.equal(made, torch.stack([keyed(image) for _ in range(3)]))
     assert batched.state_dict() == keyed.state_dict() == {"calls": 3}

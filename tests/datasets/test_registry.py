@@ -19,7 +19,7 @@ from cl_prompts.datasets.registry import (
     load_dataset,
 )
 from cl_prompts.datasets.views import KeyedTransform, View
-from cl_prompts.training.later_views import LaterView, making_later
+from cl_prompts.training.views import DeferredView, deferring_views
 from tests.datasets.toys import load, refusal, write_csv, write_folder, write_image
 
 
@@ -78,8 +78,8 @@ def test_views_are_made_on_the_device_of_images_of_one_size(tmp_path: Path) -> N
     options: dict[str, Any] = {"augment": True, "augment_on": "device"}
     batched = load("folder", root, **options).train
     assert batched.differing() is None
-    with making_later():
-        assert isinstance(batched.view(0, 1)[0], LaterView)
+    with deferring_views():
+        assert isinstance(batched.view(0, 1)[0], DeferredView)
     assert torch.equal(
         batched.view(0, 1)[0], load("folder", root, augment=True).train.view(0, 1)[0]
     )
@@ -99,11 +99,11 @@ def test_squares_are_cut_before_that_of_photos_of_any_size(tmp_path: Path) -> No
     for k, size in enumerate([(30, 40), (50, 20)] * 5):
         write_image(tmp_path / f"n0000000{k % 2}" / f"{k}.jpg", 10 * k, size=size)
     data = load("imagenet_r", tmp_path, augment=True, augment_on="device").train
-    with making_later():
+    with deferring_views():
         first, *others = [data.view(k, 1)[0] for k in range(len(data))]
-    assert isinstance(first, LaterView)
+    assert isinstance(first, DeferredView)
     assert others
-    assert all(other.make == first.make for other in others)
+    assert all(other.decode == first.decode for other in others)
 
 
 def test_an_unknown_name_offers_the_nearest() -> None:

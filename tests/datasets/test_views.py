@@ -14,8 +14,7 @@ from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
 from cl_prompts.datasets.views import KeyedTransform, View
-from cl_prompts.training.later_views import making_later
-from cl_prompts.training.view_keys import viewing
+from cl_prompts.training.views import deferring_views, viewing
 
 KINDS = {
     **{name: entry.augmentation for name, entry in DATASETS.items()},
@@ -126,6 +125,6 @@ def test_private_transforms_heed_the_key_and_others_do_not() -> None:
 def test_images_of_floats_stay_what_they_are(kind: type[KeyedTransform]) -> None:
     transform = kind(Augmentation(padding=0), 8, seed=0)
     image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
-    with making_later():
+    with deferring_views():
         view = transform(image, (0, 0))
     assert torch.equal(view, image) or torch.equal(view, image.flip(-1))

@@ -46,7 +46,7 @@ def trained(kind: str) -> dict[str, Any]:
     # one row, for one rank.
     batch = 31 if scenario == "si_blurry" else 15
     # Alone image by image; together in batches, where each rank makes the whole one.
-    benchmark, test = augmented(scenario, "device" if ranks.together() else "loader")
+    benchmark, test = augmented(scenario, "device" if ranks.is_distributed() else "loader")
     anytime = AnytimeEvaluation(test, every=None)
     changes: dict[str, Any] = {"train_mb_size": batch, "plugins": [anytime]} | on_two_blocks(kind)
     if not cls_of(kind).whole_stream and ALL[kind].learns != "prototypes":

@@ -7,7 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.losses.classification import batch_classes, has_one_class, masked_cross_entropy
+from cl_prompts.losses.classification import (
+    batch_classes,
+    has_one_class,
+    masked_cross_entropy,
+    masked_mean,
+)
 from cl_prompts.models.heads import CosineHead
 from cl_prompts.prompts.pools import class_position
 from cl_prompts.prompts.prefixes import SharedPrefix
@@ -93,3 +98,17 @@ def test_single_prompt_is_the_published_one(kind: str) -> None:
     GOLDEN.close(prefix.values, f"{kind}/after_adam/prompt", atol=1e-3)
     GOLDEN.close(head.weight, f"{kind}/after_adam/head_weight", atol=1e-3)
     GOLDEN.close(head(features(prefix)), f"{kind}/after_adam/eval_logits", atol=1e-4)
+
+
+def test_entries_outside_have_no_say_and_no_gradient() -> None:
+    values = torch.tensor([[1.0, torch.inf], [4.0, torch.nan]], requires_grad=True)
+    mask = torch.tensor([[True, False], [True, False]])
+    mean = masked_mean(values, mask)
+    assert mean.item() == 2.5
+    mean.backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == [[0.5, 0], [0.5, 0]]
+
+
+def test_of_nothing_it_is_zero() -> None:
+    assert masked_mean(torch.ones(3), torch.zeros(3, dtype=torch.bool)).item() == 0

@@ -144,7 +144,7 @@ def test_head_and_whitening_are_parts_and_caches_stay_raw(selector: bool) -> Non
     parts = {"whitening": whitening, "head": head}
     model = prompted(**parts) if selector else PromptedViT(tiny_vit(), 6, **parts)
     model.observe_classes(torch.arange(6))
-    with whitening.taking_in(), torch.no_grad():
+    with whitening.update_statistics(), torch.no_grad():
         first = model.run(IMAGES)
     cached = first.cacheable
     torch.testing.assert_close(head(first.features), first.logits / _mask(first))

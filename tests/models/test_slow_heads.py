@@ -66,7 +66,7 @@ class Published:
         loss.backward()
         self.optimizer.step()
         self.slow.update(self.head)
-        self.router.take_in(self.vit(images))
+        self.router.update(self.vit(images))
 
 
 def test_published_run() -> None:

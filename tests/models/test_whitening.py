@@ -116,16 +116,16 @@ def test_the_root_is_renewed_on_schedule() -> None:
 def test_the_next_pass_takes_its_features_in_once() -> None:
     x = features()
     want, whitening = fed("whitened", x[:40], []), FeatureWhitening(DIM, "whitened")
-    with whitening.taking_in(40):
+    with whitening.update_statistics(40):
         first = whitening(x)
         assert torch.equal(whitening(x), first)
     assert torch.equal(first, want(x))
     assert (float(whitening.count), whitening.batches) == (40, 1)
-    with whitening.taking_in(repeated=True):
+    with whitening.update_statistics(repeated=True):
         pass  # no pass, and none is due afterwards
     whitening(x)
     assert float(whitening.count) == 40
-    with whitening.taking_in(repeated=True):
+    with whitening.update_statistics(repeated=True):
         whitening(x)
     assert (float(whitening.count), whitening.batches) == (100, 1)
 

@@ -170,7 +170,7 @@ def test_finished_experts_never_change_and_announced_tasks_start_the_next() -> N
 def test_each_sample_enters_the_router_once() -> None:
     strategy = make("flyprompt", "class_incremental", train_epochs=2)
     taken: list[int] = []
-    watch(strategy.model.selector, "take_in", lambda query: taken.append(len(query)))
+    watch(strategy.model.selector, "update", lambda query: taken.append(len(query)))
     fit(strategy, experiences("class_incremental"))
     assert sum(taken) == strategy.samples_seen / 2 == 72
 

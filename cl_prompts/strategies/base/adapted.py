@@ -107,7 +107,7 @@ class AdapterStrategy(OnlineStrategy):
         data = whole_of(self.experience).dataset
         batches = RepeatedBatches(len(data), self.eval_mb_size, repeats=1)
         batches.origin = self.samples_seen  # views of their own, where images are augmented
-        batches.shared = ranks.together()
+        batches.shared = ranks.is_distributed()
         training = self.model.training
         self.model.eval()
         sizes = (len(rows) for rows in torch.arange(len(data)).split(self.eval_mb_size))

@@ -128,7 +128,7 @@ class MethodHooks:
         if whitening is None:
             return nullcontext()
         rows = None if self.whitening_replayed else batch.n_stream
-        return whitening.taking_in(rows, repeated=repeated)
+        return whitening.update_statistics(rows, repeated=repeated)
 
     def training_output(self, batch: Batch) -> Output:
         """Run the model on a batch."""

@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from cl_prompts.backbones import ranks
-from cl_prompts.training.later_views import LaterViews, collated, making_later
-from cl_prompts.training.view_keys import Key, viewing
+from cl_prompts.training.views import DeferredViews, Key, collated, deferring_views, viewing
 
 KeyedRow = tuple[int, Key]
 
@@ -112,17 +111,17 @@ def joined_batch(columns: Sequence[Any], n: int, device: Any = "cpu") -> list[An
         n: rows of the batch.
         device: that images are sent from: the GPU's way is the faster one. Others stay on the CPU.
     """
-    if not ranks.together():
+    if not ranks.is_distributed():
         return list(columns)
     kept = ranks.share(n).kept
     images, *others = (column[:kept] for column in columns)
-    later = images if isinstance(images, LaterViews) else None
+    later = images if isinstance(images, DeferredViews) else None
     sent = images if later is None else later.packed
     if torch.device(device).type == "cpu":
         joined, *others = ranks.gathered([sent, *others], n)
     else:
         joined, *others = ranks.gathered([sent.to(device)], n) + ranks.gathered(others, n)
-    return [joined if later is None else LaterViews(joined, later.make), *others]
+    return [joined if later is None else DeferredViews(joined, later.decode), *others]
 
 
 class KeyedItems(Dataset[Any]):
@@ -147,7 +146,7 @@ class KeyedItems(Dataset[Any]):
 
     def __getitem__(self, index: KeyedRow) -> Any:
         row, key = index
-        with viewing(*key), making_later():
+        with viewing(*key), deferring_views():
             return self.data[row]
 
 

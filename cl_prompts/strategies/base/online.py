@@ -147,7 +147,7 @@ class OnlineStrategy(StreamLoop, HeadSettings):
         self.take(settings)
         self.check_settings()
         self.device = pick_device(self.device)
-        if ranks.together():
+        if ranks.is_distributed():
             self.check_ranks()
         model = self._given_or_built()
         evaluator = self.evaluator

@@ -12,8 +12,7 @@ from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.loaders import RecurringViews, joined_batch
 from cl_prompts.training.buffers import ReplayBuffer
-from cl_prompts.training.later_views import collated, joined, making_later
-from cl_prompts.training.view_keys import Key, viewing
+from cl_prompts.training.views import Key, collated, deferring_views, joined, viewing
 
 
 class Replay:
@@ -61,7 +60,7 @@ class Replay:
     def draw(self, update: int) -> tuple[list[Any], Tensor, Tensor]:
         """Draw a batch for an update: (columns of a mini-batch, annotated classes (m, classes),
         slots (m,)), on the CPU. Images may be
-        :class:`~cl_prompts.training.later_views.LaterViews`, made when they are sent."""
+        :class:`~cl_prompts.training.views.DeferredViews`, made when they are sent."""
         draws = [self.buffer.draw_slots(self.batch_size) for _ in range(self.draws)]
         parts = [self.read(slots, update, draw) for draw, slots in enumerate(draws)]
         columns = [joined(of_parts) for of_parts in zip(*(p[0] for p in parts), strict=True)]
@@ -90,7 +89,7 @@ class Replay:
                 key: Key = (update, draw, source, row)
             else:
                 key = RecurringViews(self.views, source, update).key(row, draw)
-            with viewing(*key), making_later():
+            with viewing(*key), deferring_views():
                 items.append(self._sources[source][row])
         columns = collated(items, _stacked)
         return joined_batch(columns, n), torch.stack(

@@ -90,7 +90,7 @@ class RoutedStrategy(PromptStrategy):
         super().observe_classes(labels)
         if self.router is not None and self.clock.train_exp_epochs == 0:
             vit = self.model.backbone
-            self.router.take_in(self.model.query(vit, vit.embed(self.mb_x)))
+            self.router.update(self.model.query(vit, vit.embed(self.mb_x)))
 
     def prompt_loss(self, output: Output) -> Tensor:
         """Nothing for a router, which is not trained by gradients."""

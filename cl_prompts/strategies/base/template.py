@@ -96,7 +96,7 @@ class StreamTemplate(SupervisedTemplate):
         data = self.adapted_dataset
         order = self.shuffler if shuffle else None
         batches = RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order)
-        batches.shared = ranks.together()
+        batches.shared = ranks.is_distributed()
         self.dataloader = keyed_loader(
             data,
             batches,

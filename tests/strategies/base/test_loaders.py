@@ -16,8 +16,7 @@ from cl_prompts.datasets.views import KeyedTransform
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies.base.loaders import KeyedItems, RepeatedBatches, keyed_loader
-from cl_prompts.training.later_views import LaterViews
-from cl_prompts.training.view_keys import current_key
+from cl_prompts.training.views import DeferredViews, current_key
 from tests.toys import make
 
 
@@ -85,7 +84,7 @@ def test_views_are_made_when_a_batch_is_sent(workers: int) -> None:
         for kind in (KeyedTransform, BatchedTransform)
     ]
     for (images, labels), (later, others) in zip(*loaders, strict=True):
-        assert isinstance(later, LaterViews)
+        assert isinstance(later, DeferredViews)
         assert torch.equal(later.to("cpu"), images)
         assert torch.equal(others, labels)
 

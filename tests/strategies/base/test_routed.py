@@ -24,7 +24,7 @@ def test_each_task_trains_an_entry_and_the_router_knows_whose_images_it_saw(kind
     taken: list[tuple[int, int]] = []
     router = strategy.model.selector
     assert isinstance(router, AnalyticRouter)
-    watch(router, "take_in", lambda query: taken.append((router.current, len(query))))
+    watch(router, "update", lambda query: taken.append((router.current, len(query))))
     for task, part in enumerate(stream):
         before = values.detach().clone()
         fit(strategy, [part])

@@ -1,22 +1,26 @@
-"""Views that are made later: who gets them, and how they are joined, cut and sent."""
+"""Views: the keys they are drawn by, and decoding after the transfer."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from cl_prompts.errors import InputError
-from cl_prompts.training.later_views import (
-    LaterView,
-    LaterViews,
+from cl_prompts.training.views import (
+    DeferredView,
+    DeferredViews,
     collated,
+    current_key,
+    deferring_views,
+    defers_views,
     joined,
-    made_later,
-    making_later,
+    view_seed,
+    viewing,
 )
 
 
@@ -24,18 +28,18 @@ def doubled(packed: Tensor) -> Tensor:
     return packed.float() * 2
 
 
-def views(*values: int) -> list[tuple[LaterView, int]]:
-    return [(LaterView(torch.tensor([v], dtype=torch.uint8), doubled), -v) for v in values]
+def views(*values: int) -> list[tuple[DeferredView, int]]:
+    return [(DeferredView(torch.tensor([v], dtype=torch.uint8), doubled), -v) for v in values]
 
 
 def test_only_readers_that_say_so_get_them() -> None:
-    assert not made_later()
-    with making_later():
-        assert made_later()
-        with pytest.raises(IndexError), making_later():
+    assert not defers_views()
+    with deferring_views():
+        assert defers_views()
+        with pytest.raises(IndexError), deferring_views():
             [][0]
-        assert made_later()
-    assert not made_later()
+        assert defers_views()
+    assert not defers_views()
 
 
 def test_a_batch_keeps_its_other_columns_and_is_made_when_sent() -> None:
@@ -45,7 +49,7 @@ def test_a_batch_keeps_its_other_columns_and_is_made_when_sent() -> None:
     assert batch.to("cpu").tolist() == [[6], [10], [14]]
     assert batch[1:].to("cpu", non_blocking=True).tolist() == [[10], [14]]
     both = joined([batch, batch[:1]])
-    assert isinstance(both, LaterViews)
+    assert isinstance(both, DeferredViews)
     assert both.to("cpu").tolist() == [[6], [10], [14], [6]]
 
 
@@ -56,7 +60,7 @@ def test_other_items_are_left_to_their_collation(items: list[Any]) -> None:
 
 
 def test_what_is_made_otherwise_is_not_joined() -> None:
-    other = LaterView(torch.zeros(1, dtype=torch.uint8), torch.neg)
+    other = DeferredView(torch.zeros(1, dtype=torch.uint8), torch.neg)
     at_once = (torch.zeros(1), 0)
     for items in ([*views(1), (other, 0)], [*views(1), at_once], [at_once, *views(1)]):
         with pytest.raises(InputError, match=r"images of different sizes .* augment_on=device"):
@@ -65,3 +69,29 @@ def test_what_is_made_otherwise_is_not_joined() -> None:
     for parts in (batches, batches[::-1], [batches[0], torch.zeros(1)]):
         with pytest.raises(InputError, match=r"images of different sizes .* augment_on=device"):
             joined(parts)
+
+
+def test_the_innermost_key_counts_and_is_restored() -> None:
+    assert current_key() is None
+    with viewing(100, 1):
+        assert current_key() == (100, 1)
+        with viewing():
+            assert current_key() == ()
+        assert current_key() == (100, 1)
+    assert current_key() is None
+
+
+def test_the_key_is_restored_after_an_error() -> None:
+    with pytest.raises(IndexError), viewing(1):
+        [][0]
+    assert current_key() is None
+
+
+def test_seeds_tell_keys_apart() -> None:
+    keys = [(), (0,), (0, 0), (1,), (1, 0), (0, 1), (2**32,), (2**64, 1), (11,), (1, 1), (-1,)]
+    seeds = [view_seed(seed, key) for key in keys for seed in (0, 1, 10)]
+    # Seed 1 with key (0,) is not seed 10 with key (), and so on.
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert view_seed(0, (np.int64(7),)) == view_seed(0, (7,))  # type: ignore[arg-type]
+    assert view_seed(3, (1, 2)) == 6733988780980349654  # of every platform and release

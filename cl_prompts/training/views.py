@@ -1,0 +1,169 @@
+"""Random views of images: the keys that their random numbers are drawn by, and views whose pixels
+are made after their transfer, a batch at a time.
+
+Whoever reads items in an order of its own, as the training loop does, says by :func:`viewing` which
+view of each it wants; transforms ask :func:`current_key`. So a view depends on the seed and the key
+alone, and not on the process that makes it nor on what was drawn before.
+
+A reader that can decode views itself says so by :func:`deferring_views`. Transforms that can wait
+then give a :class:`DeferredView` in the place of an image, :func:`collated` joins them, and a batch
+of them becomes images when it is sent to a device, as a tensor is. Any other reader gets images at
+once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cl_prompts.errors import InputError
+
+Key = tuple[int, ...]
+Decoder = Callable[[Tensor], Tensor]
+
+_KEY: ContextVar[Key | None] = ContextVar("view key", default=None)
+_DEFERS: ContextVar[bool] = ContextVar("views are decoded by their reader", default=False)
+
+
+@contextmanager
+def viewing(*key: int) -> Iterator[None]:
+    """Items that are read in this context are views under ``key``.
+
+    >>> with viewing(100, 1):
+    ...     current_key()
+    (100, 1)
+    """
+    token = _KEY.set(key)
+    try:
+        yield
+    finally:
+        _KEY.reset(token)
+
+
+def current_key() -> Key | None:
+    """The key of the surrounding :func:`viewing`; None outside of any."""
+    return _KEY.get()
+
+
+def view_seed(seed: int, key: Key) -> int:
+    """Seed of a view's random numbers, from 0 to 2^63 - 1.
+
+    A hash, since seeds that differ by little, and keys of different lengths, must not give the same
+    numbers.
+    """
+    words = " ".join(str(int(part)) for part in (seed, *key))
+    digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+@contextmanager
+def deferring_views() -> Iterator[None]:
+    """Items that are read in this context may hold a :class:`DeferredView` for an image.
+
+    >>> with deferring_views():
+    ...     defers_views()
+    True
+    """
+    token = _DEFERS.set(True)
+    try:
+        yield
+    finally:
+        _DEFERS.reset(token)
+
+
+def defers_views() -> bool:
+    """Whether the surrounding reader decodes views itself."""
+    return _DEFERS.get()
+
+
+class DeferredView(NamedTuple):
+    """The bytes of one view, and their decoder.
+
+    >>> DeferredView(torch.zeros(3, dtype=torch.uint8), decode=torch.neg).packed.shape
+    torch.Size([3])
+
+    Attributes:
+        packed: (bytes,) uint8.
+        decode: makes images (n, 3, size, size) of many of them, (n, bytes).
+    """
+
+    packed: Tensor
+    decode: Decoder
+
+
+class DeferredViews:
+    """A batch of views, which are decoded where they are sent to.
+
+    >>> views = DeferredViews(torch.tensor([[1], [2]]), decode=lambda packed: packed / 2)
+    >>> views[:1].to("cpu")
+    tensor([[0.5000]])
+
+    Args:
+        packed: (n, bytes) uint8.
+        decode: see :class:`DeferredView`.
+    """
+
+    def __init__(self, packed: Tensor, decode: Decoder) -> None:
+        self.packed = packed
+        self.decode = decode
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def __getitem__(self, rows: slice) -> DeferredViews:
+        return DeferredViews(self.packed[rows], self.decode)
+
+    def to(self, device: Any, *, non_blocking: bool = False) -> Tensor:
+        """The images, on a device; their bytes are sent, and all else is done there."""
+        return self.decode(self.packed.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> DeferredViews:
+        """The same in pinned memory, from which a GPU copies while it computes."""
+        return DeferredViews(self.packed.pin_memory(), self.decode)
+
+
+def collated(items: Sequence[Any], collate: Callable[[Any], Any]) -> Any:
+    """A batch of items, whose images may be deferred.
+
+    Args:
+        items: each opens with its image.
+        collate: joins the items of a batch, whose images are tensors.
+
+    Raises:
+        InputError: deferred images differ in size, or others are made at once.
+    """
+    openings = [item[0] if isinstance(item, list | tuple) else item for item in items]
+    if not any(isinstance(opening, DeferredView) for opening in openings):
+        return collate(items)
+    decode = _decoder_of(openings)
+    columns = list(collate([(item[0].packed, *item[1:]) for item in items]))
+    return [DeferredViews(columns[0], decode), *columns[1:]]
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Batches, of tensors or of deferred views, in one.
+
+    Raises:
+        InputError: as :func:`collated`.
+    """
+    if not any(isinstance(part, DeferredViews) for part in parts):
+        return torch.cat(list(parts))
+    decode = _decoder_of(parts)
+    return DeferredViews(torch.cat([part.packed for part in parts]), decode)
+
+
+def _decoder_of(parts: Sequence[Any]) -> Decoder:
+    """The decoder that all of these share."""
+    decode: Decoder | None = getattr(parts[0], "decode", None)
+    if decode is None or any(getattr(part, "decode", None) != decode for part in parts):
+        raise InputError(
+            "images of different sizes or kinds cannot be augmented together: leave out"
+            " augment_on=device"
+        )
+    return decode
