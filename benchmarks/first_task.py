@@ -18,8 +18,14 @@ import torch
 from avalanche.benchmarks import DatasetExperience
 from torch.utils.data import Dataset
 
-from cl_prompts.experiments.building import Builder, Facts, make_strategy, options_on, split_of
-from cl_prompts.experiments.settings import plan
+from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.runner.building import (
+    Builder,
+    Facts,
+    make_strategy,
+    options_on,
+    split_of,
+)
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.scenarios.benchmarks import benchmark_from_split
 from cl_prompts.strategies.base.frozen_work import FrozenWork

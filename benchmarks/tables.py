@@ -13,8 +13,8 @@ import re
 import sys
 from pathlib import Path
 
-from cl_prompts.experiments.results import sections
-from cl_prompts.experiments.runs import collect
+from cl_prompts.experiments.results.sections import sections
+from cl_prompts.experiments.run_folder.runs import collect
 
 #: heading in a page -> heading in a report
 COLUMNS = {

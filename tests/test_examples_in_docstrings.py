@@ -14,9 +14,7 @@ import torch
 import cl_prompts
 
 MODULES = sorted(
-    module.name
-    for module in pkgutil.walk_packages(cl_prompts.__path__, "cl_prompts.")
-    if not module.name.startswith("cl_prompts.experiments.pretrain")
+    module.name for module in pkgutil.walk_packages(cl_prompts.__path__, "cl_prompts.")
 )
 OUTSIDE = [name for name in MODULES if not name.startswith("cl_prompts.experiments")]
 

@@ -35,6 +35,20 @@ ROOMS: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"experiments"},
 }
+#: room of experiments -> the rooms of experiments that it may import from
+INNER: dict[str, set[str]] = {
+    "recipes": set(),
+    "run_folder": {"recipes"},
+    "results": {"recipes", "run_folder"},
+    "figures": {"results"},
+    "tracking": {"recipes", "run_folder", "results", "figures"},
+    "report": {"recipes", "run_folder", "results", "figures"},
+    "runner": {"recipes", "run_folder", "tracking"},
+    "sweeps": {"recipes", "run_folder", "results", "tracking", "runner"},
+    "trained": {"recipes", "run_folder", "runner"},
+    "cli": {"recipes", "run_folder", "results", "report", "runner", "sweeps", "trained"},
+    "__init__": set(),  # its door opens when it is used
+}
 LEARNING = {"torch", "torchvision", "timm", "numpy", "sklearn", "scipy", "safetensors"}
 #: room -> the libraries that it may import; experiments may import anything
 LIBRARIES: dict[str, set[str]] = {
@@ -60,6 +74,12 @@ def name_of(file: Path) -> str:
 
 
 MODULES = {name_of(file) for file in FILES}
+
+
+def inner_room_of(file: Path) -> str:
+    """The folder of a module below ``experiments/``; empty outside."""
+    place = file.relative_to(PACKAGE).parts
+    return place[1].removesuffix(".py") if place[0] == "experiments" else ""
 
 
 def statements(tree: ast.AST) -> Iterator[ast.stmt]:
@@ -111,6 +131,40 @@ def test_rooms_are_imported_downwards_alone() -> None:
     assert not wrong(upwards), "a room imports only from those above it"
 
 
+def test_rooms_of_experiments_are_imported_downwards_alone() -> None:
+    def upwards(file: Path) -> set[str]:
+        room = inner_room_of(file)
+        return _inner_imports(file) - {room} - INNER.get(room, set()) if room else set()
+
+    assert not wrong(upwards), "INNER says which rooms a room of experiments may import from"
+
+
+def _inner_imports(file: Path) -> set[str]:
+    """Rooms of experiments that a file imports from."""
+    parts = [module.split(".") for module, _ in imports(file)]
+    return {part[2] for part in parts if part[:2] == ["cl_prompts", "experiments"] and part[2:]}
+
+
+def test_rooms_of_experiments_are_few_and_their_arrows_are_used() -> None:
+    used: dict[str, set[str]] = {room: set() for room in INNER}
+    for file in FILES:
+        room = inner_room_of(file)
+        if room:
+            used[room] |= _inner_imports(file) - {room}
+    assert used == INNER, "an arrow that nothing uses is to be taken out of INNER"
+    assert sum(map(len, used.values())) <= 45
+    assert _floors(INNER) <= 10
+    assert set(TopologicalSorter(INNER).static_order()) == set(INNER)
+
+
+def _floors(rooms: dict[str, set[str]]) -> int:
+    """Rooms in the longest chain of imports."""
+    height: dict[str, int] = {}
+    for room in TopologicalSorter(rooms).static_order():
+        height[room] = 1 + max((height[below] for below in rooms[room]), default=0)
+    return max(height.values())
+
+
 def test_libraries_stay_where_they_belong() -> None:
     def beyond(file: Path) -> set[str]:
         foreign = {module.split(".")[0] for module, _ in imports(file)}
@@ -154,6 +208,7 @@ def test_there_is_no_circle() -> None:
 
 def test_rooms_have_names_and_nothing_else_lies_loose() -> None:
     assert {room_of(file) for file in FILES} == set(ROOMS)
+    assert {inner_room_of(file) for file in FILES} - {""} == set(INNER)
 
 
 @pytest.mark.slow

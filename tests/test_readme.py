@@ -46,11 +46,11 @@ def test_the_avalanche_examples_are_short() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_commands_and_names_exist(page: Path) -> None:
-    from cl_prompts.experiments.arguments import parsed
-    from cl_prompts.experiments.grid import grid
-    from cl_prompts.experiments.launching import Launching
-    from cl_prompts.experiments.search_space import SearchSpace
-    from cl_prompts.experiments.settings import plan
+    from cl_prompts.experiments.cli.arguments import parsed
+    from cl_prompts.experiments.recipes.grid import grid
+    from cl_prompts.experiments.recipes.settings import plan
+    from cl_prompts.experiments.sweeps.launching import Launching
+    from cl_prompts.experiments.sweeps.search_space import SearchSpace
 
     text = page.read_text().replace("\\\n", " ")
     for command in re.findall(

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cl_prompts.experiments.trained import load_run
+    from cl_prompts.experiments.trained.loading import load_run
 
 __all__ = ["load_run"]
 
@@ -14,7 +14,7 @@ __all__ = ["load_run"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.trained"), name)
+    return getattr(import_module(f"{__name__}.trained.loading"), name)
 
 
 def __dir__() -> list[str]:

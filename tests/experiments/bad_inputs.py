@@ -25,8 +25,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cl_prompts.backbones import create_backbone
-from cl_prompts.experiments import memory
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.runner import memory
 from tests.few_images import few_images
 
 PAGE = Path(__file__).parents[2] / "docs" / "bad_inputs.md"

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cl_prompts.experiments.report import write_report
+from cl_prompts.experiments.report.page import write_report
 from tests.experiments.fake_runs import fake_multi_label_run, fake_run
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.tracking import ProgressLine
+from cl_prompts.experiments.tracking.tracker import ProgressLine
 
 #: settings of a run on the embedded digits that takes a few seconds, and learns
 DIGITS = ["classes=4", "n_tasks=3", "every=50", "online_iter=1"]

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cl_prompts.experiments import glyphs
-from cl_prompts.experiments.report import write_report
+from cl_prompts.experiments.report.page import write_report
 from tests.experiments.commands import MVP_R, PROBE, run
 from tests.experiments.fake_runs import LEVEL, fake_run
 from tests.experiments.sketches import sketched
 
 #: files whose tests look at reports
-PAGES = {"test_bad_inputs.py", "test_report.py"}
+PAGES = {"test_bad_inputs.py", "test_page.py"}
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def drawn() -> None:
 
 @pytest.fixture(autouse=True)
 def _sketched(request: pytest.FixtureRequest) -> Iterator[None]:
-    if "drawn" in request.fixturenames or request.path.parent.name == "pictures":
+    if "drawn" in request.fixturenames or request.path.parent.name == "figures":
         yield
     else:
         with sketched(pages="pages" in request.fixturenames or request.path.name in PAGES):
@@ -69,11 +68,3 @@ def _finished(out: Path, *settings: str) -> Path:
         code, (folder,) = run(out, "digits", *settings)
     assert code == 0
     return folder
-
-
-@pytest.fixture(scope="session")
-def two_glyphs() -> glyphs.GlyphTable:
-    bundled = glyphs.find_fonts("IO", (glyphs.bundled_fonts(),))
-    return glyphs.render_table(
-        {path: name for path, name in bundled.items() if path.stem == "DejaVuSans"}, "IO"
-    )

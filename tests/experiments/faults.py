@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from cl_prompts.experiments import files
+from cl_prompts.experiments.run_folder import files
 
 STEPS = ("create", "append", "cut", "sync", "rename", "remove")
 Fault = Literal["killed before", "killed half-way", "full"]

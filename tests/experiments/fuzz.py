@@ -14,8 +14,8 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.building import Builder, Parts, split_of
-from cl_prompts.experiments.settings import Settings, plan
+from cl_prompts.experiments.recipes.settings import Settings, plan
+from cl_prompts.experiments.runner.building import Builder, Parts, split_of
 from cl_prompts.scenarios import BaseSplit
 from tests.experiments.written import Written, written
 

@@ -25,8 +25,8 @@ from typing import Any, Literal, NoReturn
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from cl_prompts.experiments import report
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.report import page as report
 
 #: what the interpreter tells its audit hooks of, each with a path
 _AUDITED = {"os.rename", "os.remove", "os.mkdir", "os.truncate", "os.rmdir"}

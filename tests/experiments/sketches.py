@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from matplotlib.figure import Figure
 
-from cl_prompts.experiments import report
+from cl_prompts.experiments.report import page as report
 
 
 @contextmanager

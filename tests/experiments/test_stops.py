@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.tracking import ProgressLine
+from cl_prompts.experiments.tracking.tracker import ProgressLine
 from tests.experiments.commands import PROBE, QUICK_MVP_R, run, signalling, summary
 
 #: what may differ between a run and the same run in pieces

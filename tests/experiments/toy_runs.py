@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from cl_prompts.experiments.signatures import strategy_parameters
+from cl_prompts.experiments.recipes.signatures import strategy_parameters
 from tests.experiments.process import Outcome, command
 from tests.experiments.test_stops import EXEMPT
 from tests.toys import MULTI_LABEL, TABLE

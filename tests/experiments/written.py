@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from hypothesis import strategies as st
 
-from cl_prompts.experiments.signatures import (
+from cl_prompts.experiments.recipes.signatures import (
     common_parameters,
     filled_parameters,
     section_parameters,

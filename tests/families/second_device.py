@@ -23,8 +23,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cl_prompts.datasets import geometry
 from cl_prompts.datasets.transforms import Augmentation
-from cl_prompts.experiments import checkpoint
-from cl_prompts.experiments.checkpoint import Checkpoint, packed
+from cl_prompts.experiments.run_folder import checkpoint
+from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, packed
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.experiments.commands import rows, run, summary
 from tests.families.test_workers import augmented

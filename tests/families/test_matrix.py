@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments import runner
-from cl_prompts.experiments.building import Builder
-from cl_prompts.experiments.progress import Display
-from cl_prompts.experiments.run_folder import RunFolder
-from cl_prompts.experiments.settings import Settings, plan
+from cl_prompts.experiments.recipes.settings import Settings, plan
+from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.runner import execution as runner
+from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import STRATEGIES
 from tests.few_images import few_images

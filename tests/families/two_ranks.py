@@ -13,7 +13,7 @@ import torch
 
 from cl_prompts.backbones import ranks
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.tracking import ProgressLine
+from cl_prompts.experiments.tracking.tracker import ProgressLine
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.experiments.commands import signalling
 from tests.families.test_workers import augmented

@@ -1,5 +1,5 @@
 """MISA against the published numbers, as a run uses it; its warm-up is in
-tests/experiments/test_warm_up.py."""
+tests/experiments/runner/test_warm_up.py."""
 
 from __future__ import annotations
 

@@ -1,0 +1,290 @@
+"""What each command of the command line does."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from cl_prompts.checks import one_of
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.recipes.recipe_files import recipe_label
+from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.runner.job import job
+
+# Columns of the report that a terminal of 80 columns has no room for.
+_HIDDEN_COLUMNS = (
+    *("BWT\u00a0%", "FWT\u00a0%", "trainable", "images/s", "F train", "F eval"),
+    "device MB",
+)
+
+
+def ls(args: argparse.Namespace) -> None:
+    """Print the lists of what there is."""
+    from cl_prompts.experiments.cli.listing import listed
+
+    print(listed(args.words))
+
+
+def show(args: argparse.Namespace) -> None:
+    """Print a recipe, or settings with their sentences."""
+    from cl_prompts.experiments.cli.listing import shown_text
+
+    print(shown_text(args.words).rstrip("\n"))
+
+
+@contextmanager
+def _files_opened(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Draw how many image files have been opened, of how many."""
+    console = Console(stderr=True, quiet=quiet)
+    with Progress(console=console, transient=True, disable=quiet) as progress:
+        task = progress.add_task("image files opened", visible=False)
+
+        def report(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total, visible=True)
+
+        yield report
+
+
+def init(args: argparse.Namespace) -> None:
+    """Look at images of one's own, and write a recipe for them."""
+    from cl_prompts.experiments.cli.own_images import survey
+    from cl_prompts.experiments.cli.proposal import name_of, recipe_for
+
+    name = name_of(args.place) if args.out is None else recipe_label(str(args.out))
+    out = args.out or Path(f"{name}.yaml")
+    if out.suffix not in (".yaml", ".yml"):
+        raise InputError(f"{out} is no name of a recipe: it should end in .yaml")
+    if out.exists() and not args.force:
+        raise InputError(f"{out} exists already: give --out another name, or --force")
+    with _files_opened(args.quiet) as report:
+        found = survey(
+            args.place,
+            test_percent=args.test_percent,
+            seed=args.seed,
+            tables=out.with_name(f"{name}_split"),
+            progress=report,
+        )
+    for line in found.lines():
+        print(line)
+    files.replace(out, [recipe_for(found, name, args.backbone).encode()])
+    print(f"wrote {out}; next: cl-prompts run {out}")
+
+
+def validate(args: argparse.Namespace) -> None:
+    """Build and check all parts of a recipe."""
+    from cl_prompts.experiments.cli.streams_shown import streams_text
+    from cl_prompts.experiments.recipes.names import labels_of
+    from cl_prompts.experiments.recipes.settings import plan
+    from cl_prompts.experiments.runner.building import Builder
+
+    runs = plan(args.recipe, args.settings)
+    with _files_opened(args.quiet) as report:
+        builder = Builder(report, quick=args.quick)
+        parts, remarks = builder.check(runs)
+        streams = streams_text(runs, builder, parts.data)
+    print(parts.data)
+    for file in parts.data.skipped:
+        print(f"left out: {file}")
+    print(streams)
+    for remark in remarks:
+        print(f"note: {remark}")
+    strategies = ", ".join(labels_of(settings.strategy for settings in runs).values())
+    print(f"{args.recipe} is valid: {len(runs)} runs ({strategies})")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run a recipe, or resume, and report; under ``torchrun`` as one of several processes."""
+    if (args.recipe is None) == (args.resume is None):
+        raise InputError("give a recipe to run, or --resume FOLDER, and not both")
+    with job() as leads:
+        if leads:
+            _run(args)
+        else:
+            from cl_prompts.experiments.runner.followers import follow
+
+            follow()
+
+
+def _run(args: argparse.Namespace) -> None:
+    from cl_prompts.experiments.recipes.settings import plan
+    from cl_prompts.experiments.runner.execution import resume, run_all
+    from cl_prompts.experiments.runner.followers import announce_end
+
+    console = _console(args.quiet)
+    if args.resume is not None:
+        folders = resume(args.resume, console=console)
+        single = (args.resume / "config.yaml").is_file()
+        stem = None if single else args.resume
+    else:
+        runs = plan(args.recipe, args.settings)
+        folders = run_all(runs, out=args.out, console=console, command=args.command_line)
+        stem = args.out / runs[0].recipe
+    finished: list[Path] = []
+    try:
+        for folder in folders:
+            finished.append(folder)
+        announce_end()
+    except (RunError, KeyboardInterrupt):
+        if finished:  # what was finished before is not lost
+            _conclude(finished, stem, console)
+        raise
+    _conclude(finished, stem, console)
+
+
+def sweep(args: argparse.Namespace) -> None:
+    """Run all combinations of settings that are not finished yet, or search for good ones."""
+    from cl_prompts.experiments.sweeps import sweep_actions
+
+    console = _console(args.quiet)
+    if args.sampler is not None:
+        sweep_actions.search(args, console)
+        return
+    finished = sweep_actions.sweep(args, console)
+    if finished.folders:
+        _conclude(finished.folders, args.out / finished.recipe, console)
+    finished.tell()
+
+
+def _console(quiet: bool) -> Console:
+    # Text that goes to a file need not be broken at 80 columns.
+    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(quiet=quiet, width=None if has_width else 140)
+
+
+def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
+    """Print the table of finished runs and write their report, into a folder above them."""
+    from cl_prompts.experiments.report.page import new_page, write_report
+
+    written = write_report(folders, None if above is None else new_page(above))
+    for table in _tables(folders):
+        console.print(table)
+    print(f"report: {written}")
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write a report on run folders."""
+    from cl_prompts.experiments.report.page import write_report
+
+    page = write_report(args.runs, args.out, reference=args.reference, figures=args.figures)
+    print(f"report: {page}")
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Print or write a comparison of runs."""
+    from cl_prompts.experiments.results.comparison import compare as compared
+    from cl_prompts.experiments.results.comparison_text import Format, written
+
+    one_of("format", args.format, Format)
+    found = compared(
+        args.runs,
+        by=args.by,
+        reference=args.reference,
+        rows=_names(args.rows),
+        metrics=_names(args.metrics),
+    )
+    _print_or_write(written(found, args.format), args.out)
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Print or write labels of images in CSV."""
+    from cl_prompts.experiments.trained.predicting import image_files, predictions_csv
+
+    images = image_files(args.images)
+    from cl_prompts.experiments.trained.loading import load_run  # slow: wrong paths are told before
+
+    found = load_run(args.run).predict(images)
+    _print_or_write(predictions_csv(images, found, all_scores=args.all_scores), args.out)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write the model of a run as a file of its own."""
+    if args.onnx:
+        raise InputError(
+            "ONNX is not offered, since PyTorch needs further packages to write it: use --torch,"
+            " and torch.onnx.export on load_run(RUN).strategy.model where onnx is installed"
+        )
+    from cl_prompts.experiments.trained.exporting import export_torch
+    from cl_prompts.experiments.trained.loading import load_run
+
+    out = args.out or args.run / "model.pt"
+    recorded, scored = export_torch(load_run(args.run), out)
+    print(f"{out}: {100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run")
+
+
+def warm_up(args: argparse.Namespace) -> None:
+    """Learn initial prompts on data that no stream holds."""
+    from cl_prompts.experiments.runner.warm_up import WarmUp, warm_up_recipe
+
+    settings = WarmUp(args.tasks, args.epochs, args.lr, held_out=args.held_out)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("warm-up")
+
+        def report(done: int, total: int, loss: float) -> None:
+            progress.update(task, completed=done, total=total, description=f"loss {loss:.3f}")
+
+        warm_up_recipe(args.recipe, args.settings, args.out, settings, report)
+    print(f"prompts: {args.out}")
+
+
+def completion(args: argparse.Namespace) -> None:
+    """Print the completion script of a shell."""
+    from cl_prompts.experiments.cli.completion import completion_script
+
+    print(completion_script(args.shell), end="")
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _print_or_write(text: str, out: Path | None) -> None:
+    if out is None:
+        print(text)
+    else:
+        files.replace(out, [f"{text}\n".encode()])
+
+
+def _tables(folders: Sequence[Path]) -> Iterator[Table]:
+    """One table for runs that may be compared, with its title where there are several."""
+    from cl_prompts.experiments.results.sections import sections
+    from cl_prompts.experiments.run_folder.runs import collect
+
+    found = sections(collect(folders))
+    for section in found:
+        headings = section.headings
+        shown = [i for i, name in enumerate(headings) if name not in _HIDDEN_COLUMNS]
+        title = escape(section.title) if len(found) > 1 else None
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+        for i in shown:
+            table.add_column(headings[i])
+        for row in section.rows():
+            bold = [f"[bold]{c}[/bold]" if i in row.best else c for i, c in enumerate(row.cells)]
+            table.add_row(*(bold[i] for i in shown))
+        yield table
+
+
+#: command -> what it does
+ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "ls": ls,
+    "show": show,
+    "init": init,
+    "validate": validate,
+    "run": run,
+    "sweep": sweep,
+    "report": report,
+    "compare": compare,
+    "predict": predict,
+    "export": export,
+    "warm-up": warm_up,
+    "completion": completion,
+}

@@ -1,0 +1,89 @@
+"""Completion of command lines in shells, as a script of fixed words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from cl_prompts import __version__
+from cl_prompts.checks import one_of
+from cl_prompts.experiments.cli.arguments import command_options, options_with_value
+from cl_prompts.experiments.cli.listing import SHOWN, lists
+from cl_prompts.experiments.recipes.overrides import TOP
+from cl_prompts.experiments.recipes.recipe_files import NAMED
+from cl_prompts.experiments.recipes.signatures import (
+    common_parameters,
+    section_parameters,
+    strategy_parameters,
+)
+from cl_prompts.experiments.results.comparison_text import Format
+from cl_prompts.experiments.sweeps.launching import Kind
+from cl_prompts.experiments.sweeps.search_aim import OBJECTIVES, Sampler
+
+Shell = Literal["bash", "zsh", "fish"]
+
+
+def completion_script(shell: str) -> str:
+    """The script that a shell reads: commands, options, recipes, settings and their values.
+
+    All words are those of this version of the package: nothing is looked up while one types.
+
+    Raises:
+        InputError: there is no script for that shell.
+    """
+    one_of("shell", shell, Shell)
+    templates = Environment(
+        loader=PackageLoader("cl_prompts.experiments.cli"),
+        undefined=StrictUndefined,
+        autoescape=False,
+        keep_trailing_newline=True,
+    )
+    core = templates.get_template("completion.sh").render(_words()).rstrip("\n")
+    return templates.get_template(f"completion.{shell}").render(core=core, version=__version__)
+
+
+def _words() -> dict[str, object]:
+    """What the scripts complete, as texts of words divided by spaces."""
+    known = {kind: [name for name in names if name != "..."] for kind, names in lists().items()}
+    options = command_options()
+    own = {
+        **{section: section_parameters(section) for section in ("backbone", "evaluation")},
+        "training": common_parameters(),
+        **{name: strategy_parameters(name) for name in known["strategies"]},
+    }
+    scenarios = {key for name in known["scenarios"] for key in section_parameters("scenario", name)}
+    datasets = {key for name in known["datasets"] for key in section_parameters("dataset", name)}
+    groups = {**{k: set(found) for k, found in own.items()}, "scenario": scenarios}
+    groups["dataset"] = datasets
+    bare = {*TOP, *NAMED, "seed", "strategy"}.union(*groups.values())
+    dotted = [f"{group}.{key}" for group, keys in groups.items() for key in keys]
+    return {
+        **{kind: " ".join(names) for kind, names in known.items()},
+        "commands": " ".join(options),
+        "options": {command: " ".join(found) for command, found in options.items()},
+        "valued": " | ".join(options_with_value()),
+        "keys": _keys(bare),
+        "dotted_keys": _keys(dotted),
+        "shown": " ".join(("recipe", *SHOWN)),
+        "lists": " ".join(known),
+        "shells": " ".join(get_args(Shell)),
+        "option_values": {
+            "--launcher": " ".join(get_args(Kind)),
+            "--sampler": " ".join(get_args(Sampler)),
+            "--objective": " ".join(OBJECTIVES),
+            "--format": " ".join(get_args(Format)),
+        },
+        "key_values": {
+            "strategy | strategies": " ".join(known["strategies"]),
+            "scenario | scenario.name": " ".join(known["scenarios"]),
+            "dataset | dataset.name": " ".join(known["datasets"]),
+            "backbone | backbone.name": " ".join(known["backbones"]),
+            "device": "auto cpu cuda",
+        },
+    }
+
+
+def _keys(names: Iterable[str]) -> str:
+    return " ".join(f"{name}=" for name in sorted(names))

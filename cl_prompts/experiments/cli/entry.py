@@ -1,0 +1,90 @@
+"""Command line: ``cl-prompts ls | show | validate | run | report`` and so on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+
+from cl_prompts.checks import short
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.cli.actions import ACTIONS
+from cl_prompts.experiments.cli.arguments import parsed
+from cl_prompts.experiments.runner.job import is_first_to_say, refuse_job
+from cl_prompts.experiments.runner.libraries import quieten_libraries
+
+#: errors of the system that say that a path is wrong
+_OF_PATHS = {
+    *(errno.ENAMETOOLONG, errno.ENOENT, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.ELOOP),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Modules in the current folder can be imported by their names, for strategies, scenarios and data
+    sets of one's own.
+
+    Returns:
+        Exit code: 0 done, 1 a fault during a run, 2 bad input, 128 + n stopped by signal n
+        (130 by Ctrl-C).
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
+    quieten_libraries()
+    try:
+        args = parsed(arguments)
+        args.command_line = "cl-prompts " + shlex.join(arguments)
+        refuse_job(args.action)
+        with _silenced(getattr(args, "quiet", False)):
+            ACTIONS[args.action](args)
+        sys.stdout.flush()
+    except InputError as error:
+        _say(str(error))
+        return 2
+    except RunError as error:
+        _say(str(error))
+        return 1
+    except BrokenPipeError:
+        # Whoever reads the output has enough, as head does; nothing may be flushed at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        # A path that cannot be used is bad input; a disk that is full or broken is a fault.
+        reason = error.strerror or error
+        place = f"{short(error.filename)}: " if error.filename else ""
+        _say(f"{place}{reason}")
+        return 2 if error.errno in _OF_PATHS else 1
+    except KeyboardInterrupt as error:
+        _say(str(error) or "stopped")
+        return int(getattr(error, "exit_code", 130))
+    return 0
+
+
+def _say(sentence: str) -> None:
+    """Print an error, once for all processes of a job."""
+    if is_first_to_say(sentence):
+        print(f"cl-prompts: {sentence}", file=sys.stderr)
+
+
+@contextmanager
+def _silenced(quiet: bool) -> Iterator[None]:
+    """Print nothing but errors."""
+    if not quiet:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""What there is, and what it can be set to: ``cl-prompts ls`` and ``cl-prompts show``."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin
+
+from cl_prompts.errors import InputError, unknown
+
+_OWN = "your own, by package.module:"
+_WIDTH = 96  # characters of a line of text
+SHOWN = ("strategy", "scenario", "dataset", "backbone", "evaluation")
+
+
+def lists() -> dict[str, dict[str, str]]:
+    """All that is known by name: kind -> name -> a line on it; nothing heavy is loaded.
+
+    >>> list(lists())
+    ['recipes', 'strategies', 'scenarios', 'datasets', 'backbones']
+    """
+    # Modules that load neither torch nor Avalanche.
+    from cl_prompts.backbones.catalog import BACKBONES
+    from cl_prompts.datasets.descriptions import DESCRIPTIONS
+    from cl_prompts.experiments.recipes.recipe_files import recipe_names
+    from cl_prompts.scenarios.registry import SCENARIOS
+    from cl_prompts.strategies import STRATEGIES
+
+    strategies = {name: entry.description for name, entry in STRATEGIES.items()}
+    scenarios = {name: scenario.description for name, scenario in SCENARIOS.items()}
+    return {
+        "recipes": {**recipe_names(), "...": "your own, by the name of a YAML file"},
+        "strategies": {**strategies, "...": f"{_OWN}Class"},
+        "scenarios": {**scenarios, "...": f"{_OWN}function"},
+        "datasets": {**DESCRIPTIONS, "...": f"{_OWN}function"},
+        "backbones": {
+            **BACKBONES,
+            "...": "any plain timm ViT with a class token, by its timm name",
+        },
+    }
+
+
+def listed(words: Sequence[str]) -> str:
+    """The lists as text, or the entries of one of them in which all words occur.
+
+    Args:
+        words: first, where one list is asked for, its name ("strategies"); then words that the
+            name or the line of an entry must contain, in upper or lower case.
+
+    Raises:
+        InputError: nothing is left.
+    """
+    found = lists()
+    words = list(words)
+    kind = next((name for name in found if words and words[0] in _names_of(name)), None)
+    if kind is not None:
+        found = {kind: found[kind]}
+        words = words[1:]
+    if words:
+        found = {title: _containing(entries, words) for title, entries in found.items()}
+        found = {title: entries for title, entries in found.items() if entries}
+    if not found:
+        among = f"among the {kind}" if kind else f"in the lists {', '.join(lists())}"
+        raise InputError(f"there is no {' '.join(words)!r} {among}: see cl-prompts ls")
+    width = max(len(name) for entries in found.values() for name in entries)
+    blocks = []
+    for title, entries in found.items():
+        lines = [f"  {name:{width}}  {about}" for name, about in entries.items()]
+        blocks.append("\n".join([title, *lines, ""]))
+    return "\n".join(blocks)
+
+
+def _names_of(kind: str) -> tuple[str, ...]:
+    """A kind in the plural and in the singular."""
+    return kind, "strategy" if kind == "strategies" else kind.removesuffix("s")
+
+
+def _containing(entries: Mapping[str, str], words: Sequence[str]) -> dict[str, str]:
+    return {
+        name: about
+        for name, about in entries.items()
+        if name != "..." and all(word.lower() in f"{name} {about}".lower() for word in words)
+    }
+
+
+def shown_text(words: Sequence[str]) -> str:
+    """A recipe as it stands in its file, or the settings of a strategy, scenario, data set, of the
+    backbone or of the evaluation, each with its default and a sentence.
+
+    Args:
+        words: the name of a recipe; or "strategy", "scenario" or "dataset" and a name; or
+            "backbone" or "evaluation"; or "recipe" and a name.
+
+    Raises:
+        InputError: there is no such thing.
+    """
+    kind, *names = words
+    if kind in ("recipe", *SHOWN) and (names or kind in ("backbone", "evaluation")):
+        if len(names) > 1:
+            raise InputError(f"show one {kind} at a time, not {', '.join(names)}")
+        if kind != "recipe":
+            return _settings_text(kind, names[0] if names else "")
+        words = names
+    if len(words) > 1:
+        raise unknown("kind of thing to show", kind, ("recipe", *SHOWN))
+    from cl_prompts.experiments.recipes.recipe_files import recipe_text
+
+    return recipe_text(words[0])
+
+
+def _settings_text(kind: str, name: str) -> str:
+    if kind == "strategy":
+        return "\n".join(_of_strategy(name))
+    from cl_prompts.experiments.recipes.signatures import section_parameters
+
+    sentences: dict[str, str] = {}
+    for function in _functions(kind, name):
+        sentences = argument_sentences(inspect.getdoc(function) or "") | sentences
+    parameters = section_parameters(kind, name)
+    head = f"settings of {kind} {name}".rstrip()
+    entries = ((key, *parameters[key], sentences.get(key, "")) for key in parameters)
+    return "\n".join([head, "", *_entries(entries)])
+
+
+def _functions(kind: str, name: str) -> Iterator[Callable[..., Any]]:
+    """What documents the settings of a section."""
+    if kind == "scenario":
+        from cl_prompts.scenarios.registry import find_scenario
+
+        yield find_scenario(name).split
+    elif kind == "dataset":
+        from cl_prompts.datasets.registry import DataSetEntry, find_dataset, load_dataset
+
+        yield load_dataset
+        found = find_dataset(name)
+        function = found.read if isinstance(found, DataSetEntry) else found
+        yield getattr(function, "func", function)
+    elif kind == "backbone":
+        from cl_prompts.backbones.weights import create_backbone
+
+        yield create_backbone
+    else:
+        from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
+
+        yield AnytimeEvaluation
+
+
+def _of_strategy(name: str) -> Iterator[str]:
+    from cl_prompts.experiments.recipes.signatures import common_parameters, strategy_parameters
+    from cl_prompts.strategies import STRATEGIES, canonical_name, strategy_class
+    from cl_prompts.strategies.base.settings import sentences
+
+    name = canonical_name(name)
+    kind = strategy_class(name)
+    told = sentences(kind)
+    about = STRATEGIES[name].description if name in STRATEGIES else (kind.__doc__ or "")
+    yield f"{name}: {about.strip().splitlines()[0] if about.strip() else kind.__name__}"
+    accepted, common = strategy_parameters(name), common_parameters()
+    for title, shared in (("its own settings", False), ("settings that strategies share", True)):
+        keys = [key for key in accepted if (key in common) is shared]
+        if keys:
+            yield f"\n{title}\n"
+            yield from _entries((key, *accepted[key], told.get(key, "")) for key in keys)
+
+
+def _entries(entries: Iterator[tuple[str, Any, Any, str]]) -> Iterator[str]:
+    """Lines on settings: name=default, the words that it may be, and the sentence below."""
+    for key, kind, default, sentence in entries:
+        words = [word for word in dict.fromkeys(_words(kind)) if word is not None]
+        may_be = f"  ({', '.join(map(str, words))})" if words else ""
+        yield f"  {key}={'' if default is ... else _written(default)}{may_be}"
+        if sentence:
+            yield textwrap.indent(textwrap.fill(_plain(sentence), _WIDTH - 6), " " * 6)
+
+
+def _plain(sentence: str) -> str:
+    """A sentence of a docstring without its marks: the last part of a name stands for the name."""
+    return re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", sentence).replace("``", "")
+
+
+def _written(value: Any) -> str:
+    """A default as recipes write it."""
+    from cl_prompts.experiments.recipes.values import plain
+
+    value = plain(value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _words(kind: Any) -> Iterator[Any]:
+    """The words of a ``Literal`` type, also within a union."""
+    if get_origin(kind) is Literal:
+        yield from get_args(kind)
+    elif get_origin(kind) in (Union, type(int | None)):
+        for member in get_args(kind):
+            yield from _words(member)
+
+
+def argument_sentences(doc: str) -> dict[str, str]:
+    """Sentences on the arguments of a function, from the ``Args`` of its docstring.
+
+    >>> argument_sentences("Sum.\\n\\nArgs:\\n    a, b: what to\\n        add.\\n\\nRaises: no")
+    {'a': 'what to add.', 'b': 'what to add.'}
+    """
+    _, _, below = doc.partition("Args:\n")
+    block = re.split(r"\n(?=\S)", below)[0]
+    found: dict[str, str] = {}
+    for entry in re.split(r"\n(?= {4}\w)", f"\n{block}"):
+        names, colon, sentence = entry.strip().partition(": ")
+        if colon:
+            text = " ".join(sentence.split())
+            found.update((name.strip(), text) for name in names.split(","))
+    return found

@@ -1,0 +1,133 @@
+"""A recipe proposed for one's own images."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from cl_prompts.backbones.catalog import EMBEDDED
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.cli.own_images import Survey
+from cl_prompts.scenarios.registry import find_scenario
+
+#: anytime points that a curve should have at least
+POINTS = 20
+_LARGEST_BATCH = 32
+_SMALL = 48  # pixels: up to here the embedded backbone sees as much as there is
+_PHOTOS = "vit_small_patch14_dinov2.lvd142m"
+_SEEDS = (1, 2, 3)
+
+
+def name_of(place: Path) -> str:
+    """Name of a recipe for a folder or table.
+
+    >>> name_of(Path("data/My photos/")), name_of(Path("birds.csv"))
+    ('My_photos', 'birds')
+    """
+    resolved = place.resolve()
+    if resolved.name in ("train.csv", "test.csv"):
+        resolved = resolved.parent
+    stem = resolved.stem if resolved.suffix == ".csv" else resolved.name
+    return re.sub(r"[^\w.-]+", "_", stem).strip("._-") or "images"
+
+
+def every_for(n_train: int) -> int:
+    """Samples between two anytime points, so that a stream has at least ``POINTS``; a round number
+    where that costs little.
+
+    >>> every_for(1442), every_for(100), every_for(7)
+    (70, 5, 1)
+    """
+    every = max(1, n_train // POINTS)
+    return every - every % 10 if every >= 30 else every
+
+
+def tasks_for(found: Survey, scenario: str) -> int:
+    """Tasks of a stream: five, or fewer where there are not two classes for each.
+
+    Raises:
+        InputError: no number of tasks makes a stream.
+    """
+    n = len(found.classes)
+    most = 5 if n >= 10 else max(2, n // 2)
+    for n_tasks in range(most, 0, -1):
+        try:
+            for seed in _SEEDS:
+                make = find_scenario(scenario).make
+                make(found.train_targets, found.test_targets, n_tasks=n_tasks, seed=seed)
+        except InputError:
+            if n_tasks == 1:
+                raise
+        else:
+            return n_tasks
+    raise AssertionError("one task is the least")
+
+
+def backbone_for(found: Survey, name: str | None) -> tuple[str, int]:
+    """Backbone and image size: the embedded one for small images, else a small ViT for photos.
+
+    Args:
+        found: the images.
+        name: of the backbone, where one is asked for.
+    """
+    name = name or (EMBEDDED if found.shorter_side <= _SMALL else _PHOTOS)
+    if name == EMBEDDED:
+        return name, 32
+    patch = re.search(r"patch(\d+)", name)
+    step = int(patch[1]) if patch else 16
+    wanted = 224 if found.shorter_side >= 160 else 98
+    return name, round(wanted / step) * step
+
+
+def recipe_for(found: Survey, name: str, backbone: str | None = None) -> str:
+    """The recipe as YAML, with a comment on each choice.
+
+    Args:
+        found: the images.
+        name: of the recipe.
+        backbone: in the place of the proposed one.
+
+    Raises:
+        InputError: see :func:`tasks_for`.
+    """
+    scenario = "si_blurry_multi_label" if found.multi_label else "si_blurry"
+    n = len(found.train)
+    every = every_for(n)
+    chosen, size = backbone_for(found, backbone)
+    batch = min(_LARGEST_BATCH, every)
+    strategies = (
+        ["linear_probe", "multi_label_ridge", "multi_lane"]
+        if found.multi_label
+        else ["linear_probe", "mvp", "ncm"]
+    )
+    n_tasks = tasks_for(found, scenario)
+    data = yaml.safe_dump({"dataset": dict(found.settings)}, sort_keys=False, allow_unicode=True)
+    hub = "in the package" if chosen == EMBEDDED else "fetched from the hub once"
+    about = "; ".join(found.lines()[:1])
+    return f"""\
+# cl-prompts run {name}.yaml
+# {name}: {about}, Si-Blurry in {n_tasks} tasks
+#
+# Proposed by cl-prompts init; every line may be changed. cl-prompts ls lists what there is,
+# cl-prompts show strategy mvp what can be set.
+
+{data}scenario:
+  name: {scenario}
+  n_tasks: {n_tasks}              # of {len(found.classes)} classes
+  disjoint_percent: 50
+  blurry_percent: 10
+backbone:
+  name: {chosen}      # {hub}
+  image_size: {size}          # median shorter side of the images: {found.shorter_side}
+evaluation:
+  every: {every}               # samples between two anytime points: {n // every} on a stream of {n}
+training:
+  train_mb_size: {batch}
+  train_epochs: 1
+  online_iter: 3
+  lr: 5e-3
+strategies:
+{"".join(f"  {strategy}:{chr(10)}" for strategy in strategies)}seeds: {list(_SEEDS)}
+"""

@@ -1,0 +1,74 @@
+"""The streams of a plan as text: every seed's."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from cl_prompts.datasets.registry import DataSet
+from cl_prompts.experiments.recipes.names import is_dotted
+from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.runner.building import Builder, split_of
+
+#: streams that are shown as tables; of more there is a line for each
+_TABLES = 5
+
+
+def streams_text(runs: Sequence[Settings], builder: Builder, data: DataSet) -> str:
+    """The stream of every seed: a table for each that differs, or a line where there are many.
+
+    Args:
+        runs: of one recipe.
+        builder: of their parts.
+        data: the data set of the last run.
+
+    Raises:
+        InputError: the scenario cannot make the stream of a seed.
+
+    >>> from cl_prompts.experiments.recipes.settings import plan
+    >>> runs = plan("digits", ["strategy=ncm", "seed=1-6", "scenario=disjoint", "n_tasks=2"])
+    >>> builder = Builder()
+    >>> print(streams_text(runs, builder, builder.data(runs[0])).splitlines()[1])
+    seed 1: samples 722 720, classes 5 5
+    """
+    splits: dict[str, Any] = {}
+    seeds: dict[str, list[str]] = {}
+    for run in {(run.seed, run.stream_seed): run for run in runs}.values():
+        # A data set of one's own may depend on the seed.
+        own = builder.data(run) if is_dotted(run.dataset["name"]) else data
+        split = split_of(run, own)
+        key = _fingerprint(split)
+        splits.setdefault(key, split)
+        seeds.setdefault(key, []).append(str(run.stream_seed))
+    named = {key: list(dict.fromkeys(found)) for key, found in seeds.items()}
+    if len(splits) == 1:
+        (split,) = splits.values()
+        (names,) = named.values()
+        also = [f"the same for each of {_of(names)}"] if len(names) > 1 else []
+        return "\n".join([split.describe(), *also])
+    if len(splits) <= _TABLES:
+        blocks = [f"{_of(named[key])}: {split.describe()}" for key, split in splits.items()]
+        return "\n\n".join(blocks)
+    title = re.sub(r", seed=\d+", "", next(iter(splits.values())).title)
+    return "\n".join([title, *(_line(_of(named[key]), s) for key, s in splits.items())])
+
+
+def _fingerprint(split: Any) -> str:
+    digest = hashlib.sha256()
+    for rows in split.tasks:
+        digest.update(f"{len(rows)} ".encode())
+        digest.update(rows.tobytes())
+    digest.update(split.counts.tobytes())
+    return digest.hexdigest()
+
+
+def _of(names: Sequence[str]) -> str:
+    return f"seed{'s' * (len(names) > 1)} {', '.join(names)}"
+
+
+def _line(name: str, split: Any) -> str:
+    sizes = " ".join(map(str, split.sizes))
+    classes = " ".join(map(str, split.visible.sum(1)))
+    return f"{name}: samples {sizes}, classes {classes}"

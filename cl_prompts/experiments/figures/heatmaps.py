@@ -1,0 +1,222 @@
+"""Heat maps of accuracy: classes over samples seen, classes over tasks, tasks over tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from cl_prompts.experiments.figures.style import (
+    GROUND,
+    MAX_NAMED_ROWS,
+    MISSING,
+    accuracy_map,
+    canvas,
+    cell,
+    colour_bar,
+    finish,
+    new_figure,
+    short,
+    task_ticks,
+)
+from cl_prompts.experiments.results.series import Floats
+
+_MAX_NAMED_CLASSES = 100
+
+
+def class_heatmap_figure(
+    x: ArrayLike,
+    matrix: ArrayLike,
+    class_names: Sequence[str] | None = None,
+    task_ends: Sequence[int] | None = None,
+    *,
+    measure: str = "class accuracy",
+) -> Figure:
+    """Accuracy of each class over samples seen, classes sorted by when they were first seen.
+
+    Args:
+        x: (points,) samples seen, increasing.
+        matrix: (classes, points) accuracies 0..1, NaN before a class is seen.
+        class_names: names of the rows of ``matrix``; written for at most 40.
+        task_ends: samples seen at the end of each task, drawn as lines.
+        measure: what ``matrix`` holds, "class accuracy" or "average precision".
+    """
+    points = np.asarray(x, float)
+    values = np.asarray(matrix, float)
+    known = ~np.isnan(values)
+    order = np.argsort(np.where(known.any(1), known.argmax(1), values.shape[1]), kind="stable")
+    names = [short(class_names[c] if class_names else str(c)) for c in order]
+    figure, axes = new_figure(9.6, float(np.clip(0.22 * len(order) + 1.1, 2.6, 5.6)))
+    middles = (points[1:] + points[:-1]) / 2
+    # A value is drawn half-way to its neighbours, the first as far back as forward.
+    start = max(0.0, 2 * points[0] - middles[0]) if len(middles) else 0.0
+    edges = np.concatenate([[start], middles, [points[-1]]])
+    image = axes.pcolormesh(
+        edges,
+        np.arange(len(order) + 1) - 0.5,
+        100 * values[order],
+        cmap=accuracy_map(),
+        vmin=0,
+        vmax=100,
+        rasterized=True,
+    )
+    for end in sorted(set(task_ends or ())):
+        if end < edges[-1]:
+            axes.axvline(end, color=GROUND, linewidth=1.2)
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    if len(names) <= MAX_NAMED_ROWS:
+        axes.set_yticks(range(len(names)), names, parse_math=False)
+    else:
+        axes.set_yticks([])
+    finish(
+        axes,
+        xlabel="samples seen (images)",
+        ylabel=f"{len(names)} classes, first seen on top",
+        ground=MISSING,
+    )
+    colour_bar(figure, image, axes, f"{measure} (%)")
+    return figure
+
+
+def class_forgetting_figure(
+    matrix: ArrayLike,
+    class_names: Sequence[str] | None = None,
+    *,
+    measure: str = "average precision",
+) -> Figure:
+    """Accuracy or average precision of each class after every task, and its final forgetting.
+
+    Classes are sorted by when they were first measured; lines separate the tasks. The right
+    column is the best value after an earlier task minus the last one, negative where the class
+    improved.
+
+    Args:
+        matrix: (classes, tasks) values 0..1, NaN before a class is seen.
+        class_names: names of all classes, by default their numbers; written for at most 100.
+        measure: what ``matrix`` holds, "average precision" or "accuracy".
+    """
+    values = np.asarray(matrix, float)
+    n_classes, n_tasks = values.shape
+    known = ~np.isnan(values)
+    first = np.where(known.any(1), known.argmax(1), n_tasks)
+    order = np.argsort(first, kind="stable")
+    values = values[order]
+    first = first[order]
+    lost = forgetting_per_task(values)
+    named = n_classes <= _MAX_NAMED_CLASSES
+    roomy = n_classes <= MAX_NAMED_ROWS
+    size = 9 if roomy else 7
+    height = float(np.clip((0.22 if roomy else 0.14) * n_classes, 1.6, 11))
+    figure = canvas(float(np.clip(0.6 * n_tasks + 4.2, 5.6, 9.6)), height + 1.0)
+    left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [n_tasks, 1]})
+    image = draw_forgetting_maps(
+        left,
+        right,
+        values,
+        lost,
+        origin="upper",
+        cells=named and n_tasks <= 12,
+        losses=named,
+        size=size,
+    )
+    for row in np.flatnonzero(np.diff(first)) + 0.5:
+        left.axhline(row, color=GROUND, linewidth=1.6)
+        right.axhline(row, color=GROUND, linewidth=1.6)
+    names = [short(class_names[c] if class_names else str(c)) for c in order] if named else []
+    left.set_yticks(range(len(names)), names, parse_math=False)
+    task_ticks(left.xaxis, n_tasks)
+    finish(
+        left,
+        xlabel="after task",
+        ylabel=f"{n_classes} classes, first seen on top",
+        ground=MISSING,
+    )
+    finish(right, ground=MISSING)
+    left.tick_params(axis="y", length=0, labelsize=size)
+    right.tick_params(axis="y", length=0)
+    colour_bar(figure, image, [left, right], f"{measure} (%)")
+    return figure
+
+
+def task_heatmap_figure(matrix: ArrayLike, *, measure: str = "accuracy") -> Figure:
+    """Accuracy on the classes of each task after every task, and its final forgetting.
+
+    Args:
+        matrix: (tasks, tasks) accuracies 0..1, ``matrix[i, t]`` on the classes that first appeared
+            in task i, measured after task t; NaN where not measured (t < i, or a task without new
+            classes).
+        measure: what ``matrix`` holds, "accuracy" or "mAP".
+
+    The right column is ``max over t < T-1 of matrix[i, t]`` minus ``matrix[i, T-1]``, negative
+    where accuracy improved.
+    """
+    values = np.asarray(matrix, float)
+    n_tasks = len(values)
+    lost = forgetting_per_task(values)
+    size = float(np.clip(0.5 * n_tasks, 2.4, 5.6))
+    figure = canvas(size * 1.45 + 2.6, size + 0.9)
+    left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [n_tasks, 1]})
+    image = draw_forgetting_maps(
+        left, right, values, lost, origin="lower", cells=n_tasks <= 12, losses=n_tasks <= 20
+    )
+    task_ticks(left.xaxis, n_tasks)
+    task_ticks(left.yaxis, n_tasks)
+    right.tick_params(axis="y", length=0)
+    finish(left, xlabel="measured after task", ylabel="classes first seen in task", ground=MISSING)
+    finish(right, ground=MISSING)
+    colour_bar(figure, image, [left, right], f"{measure} (%)")
+    return figure
+
+
+def forgetting_per_task(matrix: ArrayLike) -> Floats:
+    """Best accuracy at an earlier task end minus the final one, (rows, tasks) -> (rows,).
+
+    NaN where there is no earlier accuracy.
+    """
+    values = np.asarray(matrix, float)
+    earlier = np.where(np.isnan(values[:, :-1]), -np.inf, values[:, :-1]).max(1, initial=-np.inf)
+    return np.where(np.isinf(earlier), np.nan, earlier) - values[:, -1]
+
+
+def draw_forgetting_maps(
+    left: Any,
+    right: Any,
+    values: Floats,
+    lost: Floats,
+    *,
+    origin: Literal["lower", "upper"],
+    cells: bool,
+    losses: bool,
+    size: float = 9,
+) -> Any:
+    """Draw a heat map of ``values`` (rows, tasks) beside a column of forgetting, ``lost`` (rows,).
+
+    Args:
+        left, right: axes of the two.
+        values, lost: fractions; NaN is grey.
+        origin: place of row 0.
+        cells, losses: write numbers into the left and the right cells.
+        size: font size of the numbers, in points.
+
+    Returns:
+        The left image, for a colour bar.
+    """
+    image = left.imshow(
+        100 * values, cmap=accuracy_map(), vmin=0, vmax=100, origin=origin, aspect="auto"
+    )
+    limit = max(0.1, float(np.nanmax(np.abs(lost), initial=0.0)))
+    drift = colormaps["RdBu_r"].with_extremes(bad=(0, 0, 0, 0))
+    right.imshow(
+        lost[:, None], cmap=drift, vmin=-1.3 * limit, vmax=1.3 * limit, origin=origin, aspect="auto"
+    )
+    for (i, t), value in np.ndenumerate(values if cells else np.empty((0, 0))):
+        cell(left, t, i, value, "white" if value < 0.6 else "black", size)
+    for i, value in enumerate(lost if losses else ()):
+        cell(right, 0, i, value, "white" if abs(value) > 0.8 * limit else "black", size)
+    right.set_xticks([0], ["forgetting\n(points)"])
+    return image

@@ -1,0 +1,169 @@
+"""Sweeps in words: ``lr=1e-3,1e-2 seed=1-5`` expanded into runs, and the labels of these."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from cl_prompts.checks import shown
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.names import label_of
+from cl_prompts.experiments.recipes.recipe_files import NAMED
+from cl_prompts.experiments.recipes.settings import Settings, plan
+from cl_prompts.experiments.recipes.values import as_seeds, flat, parsed, plain
+
+#: settings that say where a run is computed, or how often it is saved, but enter no number of it
+HOW = ("device", "num_workers", "checkpoint_every")
+#: keys whose lists a recipe itself expands
+EXPANDED = ("strategy", "strategies", "run", "seed", "seeds")
+SEEDS = ("seed", "stream_seed")
+_MOST = 10_000  # runs of one sweep
+_PAIRS = {"[": "]", "{": "}", "(": ")"}
+
+
+def grid(recipe: str, texts: Sequence[str] = ()) -> list[Settings]:
+    """All runs of a sweep: each combination of the values given, with every strategy and seed.
+
+    >>> runs = grid("digits", ["strategy=er", "seed=1-2", "lr=1e-3,1e-2"])
+    >>> [(run.options["lr"], run.seed) for run in runs]
+    [(0.001, 1), (0.001, 2), (0.01, 1), (0.01, 2)]
+
+    Args:
+        recipe: of the package or a YAML file.
+        texts: ``key=value`` as :func:`~cl_prompts.experiments.recipes.settings.plan` takes them;
+            commas divide the values of any key, but not inside brackets, so that a value that is a
+            list is written ``[1,2]``. ``seed`` and ``stream_seed`` take ranges such as ``1-5``.
+
+    Returns:
+        Runs in the order of the combinations, the last key changing first; of equal ones, such as
+        those of a strategy that has no use for a key, the first.
+
+    Raises:
+        InputError: a combination that ``plan`` refuses, more than 10,000 runs, or several values of
+            a key that changes no number.
+    """
+    axes = [_axis(text) for text in texts]
+    found: dict[str, Settings] = {}
+    for combination in itertools.product(*axes):
+        for run in plan(recipe, combination):
+            found.setdefault(essence(asdict(run)), run)
+        if len(found) > _MOST:
+            raise InputError(f"this sweep has more than {_MOST:,} runs: divide it")
+    return list(found.values())
+
+
+def _axis(text: str) -> list[str]:
+    """The texts ``key=value`` that a text with several values stands for."""
+    key, sign, value = text.partition("=")
+    name = key.strip()
+    if not sign or name in EXPANDED:
+        return [text]
+    if name == "stream_seed":
+        given = parsed(value)
+        return [text] if given is None else [f"{name}={seed}" for seed in as_seeds(name, given)]
+    values = list(divided(value))
+    if len(values) > 1 and name in HOW:
+        raise InputError(
+            f"{name} has several values, {shown(value)}, and changes no number of a run: give one"
+        )
+    return [f"{name}={part}" for part in values]
+
+
+def divided(text: str) -> Iterator[str]:
+    """Parts of a text between the commas that stand outside of brackets and quotes.
+
+    >>> list(divided("[1,2], [3]"))
+    ['[1,2]', '[3]']
+    """
+    expected: list[str] = []
+    quote = ""
+    begin = 0
+    for place, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in _PAIRS:
+            expected.append(_PAIRS[letter])
+        elif expected and letter == expected[-1]:
+            expected.pop()
+        elif letter == "," and not expected:
+            yield text[begin:place].strip()
+            begin = place + 1
+    yield text[begin:].strip()
+
+
+def essence(config: Mapping[str, Any]) -> str:
+    """Everything in the settings of a run that its numbers depend on, as one text.
+
+    Two runs of equal texts, and of one version of the package, have the same numbers. Paths count:
+    other files may lie there.
+
+    Args:
+        config: settings as ``config.yaml`` holds them.
+    """
+    kept = {key: value for key, value in config.items() if key not in HOW}
+    return json.dumps(plain(kept), sort_keys=True, default=str)
+
+
+def labels_of_runs(runs: Sequence[Settings]) -> list[str]:
+    """A label for each run: strategy, settings in which runs of that strategy differ, and seed.
+
+    >>> labels_of_runs(grid("digits", ["strategy=er,ncm", "seed=3", "er.lr=0.1,0.2"]))
+    ['er lr=0.1 seed 3', 'ncm seed 3', 'er lr=0.2 seed 3']
+    """
+    values = [dict(flat(plain(asdict(run)))) for run in runs]
+    differing = {
+        strategy: [k for k in _differing(runs, values, strategy) if k not in SEEDS]
+        for strategy in {run.strategy for run in runs}
+    }
+    labels = []
+    for run, held in zip(runs, values, strict=True):
+        own = [f"{_short(k)}={_written(held[k])}" for k in differing[run.strategy] if k in held]
+        seed = f"seed {run.seed}"
+        stream = "" if run.stream_seed == run.seed else f" (stream {run.stream_seed})"
+        labels.append(" ".join([label_of(run.strategy), *own, seed + stream]))
+    return labels
+
+
+def differing_settings(runs: Sequence[Settings]) -> list[str]:
+    """Dotted names of the settings that two runs have with different values.
+
+    What only one strategy has, or all have alike, is not among them; a stream seed only where it is
+    not that of the run.
+
+    >>> differing_settings(grid("digits", ["strategy=er", "seed=1-2", "lr=1e-3,1e-2"]))
+    ['seed', 'options.lr']
+    """
+    values = [dict(flat(plain(asdict(run)))) for run in runs]
+    names = _differing(runs, values)
+    own_streams = all(run.stream_seed == run.seed for run in runs)
+    return [k for k in names if not (k in HOW or (k == "stream_seed" and own_streams))]
+
+
+def _differing(
+    runs: Sequence[Settings], values: Sequence[Mapping[str, Any]], strategy: str | None = None
+) -> list[str]:
+    """Names in which runs, those of one strategy or all, differ."""
+    met: dict[str, set[str]] = {}
+    for run, held in zip(runs, values, strict=True):
+        if strategy in (None, run.strategy):
+            for key, value in held.items():
+                met.setdefault(key, set()).add(json.dumps(value, default=str))
+    names = [key for key, found in met.items() if len(found) > 1]
+    # Another data set has other settings throughout: its name says that.
+    chosen = {section for section in NAMED if f"{section}.name" in names}
+    return [k for k in names if k.partition(".")[0] not in chosen or k.endswith(".name")]
+
+
+def _short(key: str) -> str:
+    """``lr`` of ``options.lr``, but ``dataset`` of ``dataset.name``."""
+    section, _, leaf = key.rpartition(".")
+    return section if leaf == "name" and section in NAMED else leaf
+
+
+def _written(value: Any) -> str:
+    return label_of(value) if isinstance(value, str) else json.dumps(value)

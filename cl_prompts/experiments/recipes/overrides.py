@@ -1,0 +1,193 @@
+"""Settings from the command line: ``key=value`` texts, each put where its key belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cl_prompts.checks import shown
+from cl_prompts.errors import InputError, unknown
+from cl_prompts.experiments.recipes.names import label_of
+from cl_prompts.experiments.recipes.recipe_files import NAMED, SECTIONS, Recipe, kept, running
+from cl_prompts.experiments.recipes.signatures import (
+    common_parameters,
+    section_parameters,
+    strategy_parameters,
+)
+from cl_prompts.experiments.recipes.values import as_list, parsed
+from cl_prompts.scenarios.registry import SCENARIOS
+from cl_prompts.strategies import STRATEGIES, canonical_name
+
+#: top-level keys with their defaults
+TOP: dict[str, Any] = {
+    "seeds": [1],
+    "stream_seed": None,
+    "device": "auto",
+    "num_workers": None,
+    "checkpoint_every": None,
+}
+_RUN = ("strategy", "strategies", "run")
+
+
+def override(recipe: Recipe, texts: Sequence[str]) -> None:
+    """Change a recipe in place.
+
+    Args:
+        recipe: with all its sections.
+        texts: ``key=value``. A key is dotted (``scenario.n_tasks``, ``mvp.lr``), or bare where only
+            one section has it. What all strategies share is set for each of them. ``dataset=``,
+            ``scenario=`` and ``backbone=`` set the name; ``strategy=`` and ``seed=`` take lists,
+            ``seed=`` also ranges such as ``1-5``.
+
+    Raises:
+        InputError: a key or name that does not exist, or one that could mean two settings.
+    """
+    pairs = [_pair(text) for text in texts]
+    for key, value in sorted(pairs, key=lambda pair: _rank(pair[0])):
+        if key in _RUN:
+            recipe["run"] = running(key, value)
+        elif key in ("seed", "seeds"):
+            recipe["seeds"] = as_list(value)
+        elif key in TOP:
+            recipe[key] = value
+        elif key.removesuffix(".name") in NAMED:
+            _choose(recipe, key.removesuffix(".name"), value)
+        else:
+            _set(recipe, key, value)
+
+
+def running_strategies(recipe: Recipe) -> list[str]:
+    """Names of the strategies that a recipe runs."""
+    run: list[str] = recipe["run"]
+    return list(recipe["strategies"]) if run == ["all"] else run
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise InputError(f"{shown(text)} is not of the form key=value")
+    return key.strip(), parsed(value)
+
+
+def _rank(key: str) -> int:
+    """Order of application: first what decides which keys exist, last what is said of one
+    strategy."""
+    if key in _RUN or key.removesuffix(".name") in NAMED:
+        return 0
+    return 2 if "." in key and not key.startswith("training.") else 1
+
+
+def _choose(recipe: Recipe, section: str, name: Any) -> None:
+    if not isinstance(name, str):
+        raise InputError(f"{section} is {shown(name)}: it should be a name")
+    recipe[section] = {**kept(section, recipe.get(section) or {}, name), "name": name}
+
+
+def _set(recipe: Recipe, key: str, value: Any) -> None:
+    keys = _Keys.of(recipe)
+    head, dot, leaf = key.rpartition(".")
+    place = keys.dotted(head, leaf) if dot else keys.bare(leaf)
+    if place in keys.strategies:
+        recipe["strategies"].setdefault(place, {})[leaf] = value
+        return
+    recipe.setdefault(place, {})[leaf] = value
+    if place == "training":
+        for settings in recipe["strategies"].values():
+            settings.pop(leaf, None)
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Keys that a recipe accepts.
+
+    Attributes:
+        scenario: name of its scenario, "" for none.
+        sections: keys of each section.
+        training: keys that all strategies share, of use to one that runs.
+        strategies: keys of each strategy that runs.
+    """
+
+    scenario: str
+    sections: dict[str, set[str]]
+    training: set[str]
+    strategies: dict[str, set[str]]
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> _Keys:
+        strategies = {name: set(strategy_parameters(name)) for name in running_strategies(recipe)}
+        used: set[str] = set().union(*strategies.values())
+        names = {section: str((recipe.get(section) or {}).get("name", "")) for section in SECTIONS}
+        return cls(
+            names["scenario"],
+            {section: set(_section_keys(section, name)) for section, name in names.items()},
+            set(common_parameters()) & used,
+            strategies,
+        )
+
+    def dotted(self, head: str, leaf: str) -> str:
+        """Section or strategy that ``head.leaf`` belongs to."""
+        groups = {**self.sections, "training": self.training, **self.strategies}
+        place = head if head in groups else self._strategy(head, leaf)
+        if leaf not in groups[place]:
+            raise unknown(f"key of {label_of(place)}", leaf, groups[place])
+        return place
+
+    def _strategy(self, head: str, leaf: str) -> str:
+        """Strategy of a short label or an alias."""
+        labelled = [name for name in self.strategies if label_of(name) == head]
+        if len(labelled) > 1:
+            choices = " or ".join(f"{name}.{leaf}" for name in labelled)
+            raise InputError(f"key '{head}.{leaf}' could mean {choices}: write one of them")
+        if labelled:
+            return labelled[0]
+        try:
+            name = canonical_name(head)
+        except InputError:
+            known = [*self.sections, "training", *map(label_of, self.strategies)]
+            raise unknown("section", head, known) from None
+        if name not in self.strategies:
+            raise InputError(
+                f"{head}.{leaf} is of a strategy that does not run: add strategy={head}, or leave"
+                " it out"
+            )
+        return name
+
+    def bare(self, key: str) -> str:
+        """Section or strategy that the key belongs to."""
+        matches = [section for section, keys in self.sections.items() if key in keys]
+        if key in self.training:
+            matches.append("training")
+        # A strategy accepts what all share, too: only keys of its own count.
+        matches = matches or [name for name, keys in self.strategies.items() if key in keys]
+        # Variants take what is said of their strategy.
+        matches = [m for m in matches if "@" not in m or m.partition("@")[0] not in matches]
+        if len(matches) > 1:
+            choices = " or ".join(f"{label_of(match)}.{key}" for match in matches)
+            raise InputError(f"key {key!r} could mean {choices}: write one of them")
+        if not matches:
+            raise self._elsewhere(key) or unknown("key", key, self._everything())
+        return matches[0]
+
+    def _elsewhere(self, key: str) -> InputError | None:
+        """What to say of a key of another scenario or strategy."""
+        owners = [name for name in SCENARIOS if key in section_parameters("scenario", name)]
+        where = f"scenario {self.scenario!r}"
+        if not owners:
+            owners = [name for name in STRATEGIES if key in strategy_parameters(name)]
+            where = ", ".join(map(label_of, self.strategies))
+        if not owners:
+            return None
+        return InputError(f"unknown key {key!r} of {where}: it belongs to {', '.join(owners)}")
+
+    def _everything(self) -> Iterator[str]:
+        yield from (*TOP, "seed", "strategy", *NAMED)
+        for keys in (*self.sections.values(), self.training, *self.strategies.values()):
+            yield from keys
+
+
+def _section_keys(section: str, name: str) -> Sequence[str]:
+    """Keys of a section; none of a scenario or data set without a name."""
+    if section in ("scenario", "dataset") and not name:
+        return ()
+    return list(section_parameters(section, name))

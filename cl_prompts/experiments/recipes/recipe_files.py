@@ -1,0 +1,192 @@
+"""Recipes as files: YAML in, sections out, laid over the recipe that they extend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cl_prompts.checks import short, shown
+from cl_prompts.errors import InputError, unknown
+from cl_prompts.experiments.recipes.values import Loader, as_list, as_names, in_one_line
+from cl_prompts.strategies import canonical_name
+
+#: sections that choose one thing by ``name`` and hold its arguments
+NAMED = ("dataset", "scenario", "backbone")
+SECTIONS = (*NAMED, "evaluation")
+Recipe = dict[str, Any]
+
+
+def recipe_names() -> dict[str, str]:
+    """Recipes of the package: name -> first line of description."""
+    folder = resources.files(__package__)
+    found = {}
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".yaml"):
+            lines = file.read_text().splitlines()
+            comments = [line[1:].strip() for line in lines if line.startswith("#")]
+            found[file.name.removesuffix(".yaml")] = comments[1] if len(comments) > 1 else ""
+    return found
+
+
+def recipe_label(name: str) -> str:
+    """Name of a recipe in tables and folders: that of its file, without a dot at either end.
+
+    >>> recipe_label("mine/quick.yaml"), recipe_label("...yaml")
+    ('quick', 'recipe')
+    """
+    return Path(name).stem.strip(".") or "recipe"
+
+
+def recipe_text(name: str) -> str:
+    """YAML of a recipe of the package, or of a file.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name.endswith((".yaml", ".yml")):
+        try:
+            return Path(name).read_bytes().decode("utf-8-sig")
+        except FileNotFoundError as error:
+            other = Path(name).with_suffix(".yml" if name.endswith(".yaml") else ".yaml")
+            hint = f": did you mean '{other}'?" if os.path.isfile(other) else ""
+            raise InputError(f"recipe file {name} does not exist{hint}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"recipe file {name} is not UTF-8 text: save it in that encoding"
+            ) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"recipe file {short(name)} cannot be read: {reason}") from error
+    if name not in recipe_names():
+        if os.path.isfile(f"{name}.yaml"):
+            raise InputError(f"unknown recipe {name!r}: did you mean '{name}.yaml'?")
+        raise unknown("recipe", name, recipe_names())
+    return resources.files(__package__).joinpath(f"{name}.yaml").read_text()
+
+
+def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
+    """Sections of a recipe, laid over those of the recipe that it ``extends``.
+
+    ``strategies`` maps strategies to their settings, and ``run`` lists those that run. A recipe
+    without ``run`` runs the strategies that it names itself; where it names none, those of the
+    recipe that it extends.
+
+    Args:
+        name: recipe of the package or a YAML file.
+        above: recipes that extend this one.
+
+    Raises:
+        InputError: there is none, it is not valid YAML, a section has the wrong form, or it extends
+            itself.
+    """
+    if name in above:
+        raise InputError(f"recipe {name} extends itself, by way of {', '.join(above)}")
+    recipe = _sections(name)
+    lower = recipe.pop("extends", None)
+    if lower is None:
+        return recipe
+    if not isinstance(lower, str):
+        raise InputError(f"recipe {name} extends {lower!r}: it should be the name of one recipe")
+    return over(load_recipe(lower, (*above, name)), recipe)
+
+
+def _sections(name: str) -> Recipe:
+    """Sections of the file, each a mapping; strategies by their canonical names."""
+    try:
+        recipe = yaml.load(recipe_text(name), Loader=Loader) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"recipe {name} is not valid YAML: {in_one_line(error)}") from error
+    if not isinstance(recipe, dict):
+        raise InputError(
+            f"recipe {name} holds no sections: it should map dataset, scenario, backbone,"
+            " strategies to settings"
+        )
+    for section in (*SECTIONS, "training"):
+        if section in recipe:
+            what = f"section {section!r} of recipe {name}"
+            recipe[section] = _mapping(what, recipe[section], named=section in NAMED)
+    if "strategies" in recipe:
+        recipe["strategies"] = _strategies(name, recipe["strategies"])
+        recipe.setdefault("run", list(recipe["strategies"]))
+    if "run" in recipe:
+        recipe["run"] = running(f"run of recipe {name}", recipe["run"])
+    return recipe
+
+
+def _strategies(recipe: str, given: Any) -> dict[str, dict[str, Any]]:
+    """Settings by strategy, from a mapping, a list or a text ``a,b``."""
+    if isinstance(given, str | list):
+        given = dict.fromkeys(map(str, as_list(given)))
+    settings = _mapping(f"section 'strategies' of recipe {recipe}", given)
+    return {
+        canonical_name(str(name)): _mapping(f"strategy {name} of recipe {recipe}", options)
+        for name, options in settings.items()
+    }
+
+
+def running(key: str, value: Any) -> list[str]:
+    """Canonical names of the strategies that run; ``["all"]`` stands for all with settings.
+
+    Raises:
+        InputError: there is none, or one does not exist.
+    """
+    names = as_names(key, value)
+    if names == ["all"]:
+        return names
+    return list(dict.fromkeys(canonical_name(name) for name in names))
+
+
+def _mapping(what: str, value: Any, *, named: bool = False) -> dict[str, Any]:
+    """Settings by name; None stands for none, and a bare text for a name where ``named``."""
+    if value is None:
+        return {}
+    if named and isinstance(value, str):
+        return {"name": value}
+    if not isinstance(value, dict):
+        raise InputError(f"{what} is {shown(value)}: it should map settings to values")
+    if named and not isinstance(value.get("name", ""), str):
+        raise InputError(f"{what} has the name {shown(value['name'])}: it should be one text")
+    return dict(value)
+
+
+def over(base: Mapping[str, Any], top: Mapping[str, Any]) -> Recipe:
+    """``top`` laid over ``base``, section by section.
+
+    Settings of a data set or scenario that its replacement does not know are dropped.
+    """
+    below = dict(base)
+    for section in ("dataset", "scenario"):
+        name = top.get(section, {}).get("name")
+        if name is not None and section in below:
+            below[section] = kept(section, below[section], name)
+    return _merge(below, top)
+
+
+def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        mine = merged.get(key)
+        if isinstance(mine, dict) and isinstance(value, dict):
+            value = _merge(mine, value)
+        merged[key] = value
+    return merged
+
+
+def kept(section: str, settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Settings that a section keeps when it is about ``name``: a disjoint split has no percentages.
+
+    Raises:
+        InputError: there is no such data set or scenario.
+    """
+    if section == "backbone":
+        return dict(settings)
+    # Here, since listing recipes takes no torch.
+    from cl_prompts.experiments.recipes.signatures import section_parameters
+
+    accepted = section_parameters(section, name)
+    return {key: value for key, value in settings.items() if key in accepted}

@@ -1,0 +1,212 @@
+"""Recipes resolved into runs: every setting checked, every default filled in.
+
+The sections ``dataset``, ``scenario`` and ``backbone`` hold arguments of the functions that make
+these things, ``evaluation`` those of anytime evaluation, ``training`` those that all strategies
+share, and ``strategies`` maps each strategy to its own. Their types and defaults are read from the
+signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import yaml
+
+from cl_prompts.checks import shown, whole_number
+from cl_prompts.errors import InputError, unknown
+from cl_prompts.experiments.recipes.overrides import TOP, override, running_strategies
+from cl_prompts.experiments.recipes.recipe_files import SECTIONS, load_recipe, over, recipe_label
+from cl_prompts.experiments.recipes.signatures import (
+    common_parameters,
+    section_parameters,
+    strategy_parameters,
+)
+from cl_prompts.experiments.recipes.validation import validated
+from cl_prompts.experiments.recipes.values import Loader, as_seed, as_seeds, in_one_line, plain
+
+#: loader processes that one run may have
+MOST_WORKERS = 256
+_KNOWN = (*SECTIONS, "training", "strategies", "run", *TOP)
+
+
+@dataclass
+class Settings:
+    """One run, fully resolved.
+
+    Attributes:
+        recipe: name of the recipe.
+        strategy: short or dotted name.
+        seed: of the run.
+        stream_seed: of the stream.
+        device: "auto" or a device of torch.
+        num_workers: loader processes; None: chosen by device and source of the images.
+        checkpoint_every: stream samples between two checkpoints; None: so that they take at most
+            2 % of the time.
+        dataset, scenario, backbone: ``name`` and arguments of each.
+        evaluation: arguments of anytime evaluation.
+        options: arguments of the strategy.
+    """
+
+    recipe: str
+    strategy: str
+    seed: int
+    stream_seed: int
+    device: str
+    num_workers: int | None
+    checkpoint_every: int | None = None
+    dataset: dict[str, Any] = field(default_factory=dict)
+    scenario: dict[str, Any] = field(default_factory=dict)
+    backbone: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def to_yaml(self) -> str:
+        """Content of ``config.yaml``."""
+        return yaml.safe_dump(plain(asdict(self)), sort_keys=False)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Settings:
+        """Inverse of :meth:`to_yaml`.
+
+        Raises:
+            InputError: the text is damaged.
+        """
+        what = "these are not the settings of a run"
+        try:
+            values = yaml.load(text, Loader=Loader)
+            if not isinstance(values, dict):
+                raise TypeError("they map no settings to values")
+            settings = cls(**values)
+        except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
+            raise InputError(f"{what}: {in_one_line(error)}") from error
+        return settings.checked()
+
+    def checked(self) -> Settings:
+        """The same settings, if they could have come from a recipe.
+
+        Raises:
+            InputError: unknown or missing settings, or values of the wrong type.
+        """
+        for key in ("recipe", "strategy", "device"):
+            if not isinstance(getattr(self, key), str):
+                raise InputError(f"{key} is {shown(getattr(self, key))}: it should be a text")
+        for key in (*SECTIONS, "options"):
+            section = getattr(self, key)
+            if not isinstance(section, dict) or not all(isinstance(name, str) for name in section):
+                raise InputError(f"{key} is {shown(section)}: it should map names to values")
+        return Settings(
+            recipe=self.recipe,
+            strategy=self.strategy,
+            seed=as_seed("seed", self.seed),
+            stream_seed=as_seed("stream_seed", self.stream_seed),
+            device=self.device,
+            num_workers=_workers(self.num_workers),
+            checkpoint_every=_interval(self.checkpoint_every),
+            options=_options(
+                {"training": {}, "strategies": {self.strategy: self.options}}, self.strategy
+            ),
+            **{section: _resolved(section, getattr(self, section)) for section in SECTIONS},
+        )
+
+    def section(self, name: str) -> tuple[str, dict[str, Any]]:
+        """Name and arguments of ``dataset``, ``scenario`` or ``backbone``."""
+        values = dict(getattr(self, name))
+        return values.pop("name"), values
+
+
+def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
+    """All runs of a recipe: every strategy that runs, with every seed.
+
+    >>> runs = plan("digits", ["strategy=er,ncm", "seed=1", "n_tasks=4"])
+    >>> [(run.strategy, run.scenario["n_tasks"]) for run in runs]
+    [('er', 4), ('ncm', 4)]
+
+    Args:
+        name: recipe of the package or a YAML file.
+        overrides: ``key=value`` texts, see
+            :func:`~cl_prompts.experiments.recipes.overrides.override`. ``strategy=`` chooses
+            among all strategies; one without settings in the recipe has its defaults.
+            ``seed=`` takes ranges such as ``1-5``.
+
+    Raises:
+        InputError: unknown recipe or key, or a value of the wrong type.
+    """
+    recipe = load_recipe(name)
+    for key in recipe:
+        if key not in _KNOWN:
+            raise unknown(f"section of recipe {name}", str(key), _KNOWN)
+    recipe = over({"strategies": {}, "run": [], "training": {}, "evaluation": {}, **TOP}, recipe)
+    override(recipe, overrides)
+    strategies = running_strategies(recipe)
+    if not strategies:
+        raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
+    sections = {section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS}
+    options = {strategy: _options(recipe, strategy) for strategy in strategies}
+    seeds = as_seeds("seed", recipe["seeds"])
+    if not seeds:
+        raise InputError("seeds is empty: give at least one, such as seed=1")
+    stream_seed = recipe["stream_seed"]
+    workers = _workers(recipe["num_workers"])
+    if not isinstance(recipe["device"], str):
+        raise InputError(f"device is {shown(recipe['device'])}: it should be a name such as cpu")
+    runs = [
+        Settings(
+            recipe=recipe_label(name),
+            strategy=strategy,
+            seed=seed,
+            stream_seed=seed if stream_seed is None else as_seed("stream_seed", stream_seed),
+            device=recipe["device"],
+            num_workers=workers,
+            checkpoint_every=_interval(recipe["checkpoint_every"]),
+            options=options[strategy],
+            **sections,
+        )
+        for strategy in strategies
+        for seed in seeds
+    ]
+    return [deepcopy(run) for run in runs]
+
+
+def _own(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
+    """Settings of a strategy alone; those of a variant stand over those of its strategy."""
+    settings: Mapping[str, dict[str, Any]] = recipe["strategies"]
+    base, at, _ = strategy.partition("@")
+    if at and strategy not in settings:
+        variants = [name for name in settings if name.startswith(f"{base}@")]
+        raise unknown(f"variant of {base}", strategy, variants)
+    return {**settings.get(base, {}), **settings.get(strategy, {})}
+
+
+def _options(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
+    """Arguments of a strategy: its own settings over those that all share."""
+    own = _own(recipe, strategy)
+    accepted = strategy_parameters(strategy)
+    # Some of what all share a strategy may have no use for: prototypes have no head to train.
+    without = set(common_parameters()) - set(accepted)
+    shared = {key: value for key, value in recipe["training"].items() if key not in without}
+    return validated(f"strategy {strategy}", accepted, {**shared, **own})
+
+
+def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A section with its defaults; ``name`` first where it chooses among things."""
+    if section == "evaluation":
+        return validated(section, section_parameters(section), given)
+    values = dict(given)
+    name = values.pop("name", None)
+    if name is None:
+        raise InputError(f"the recipe's section {section!r} has no name: add {section}=NAME")
+    accepted = section_parameters(section, str(name))
+    return {"name": name, **validated(section, accepted, values)}
+
+
+def _workers(number: Any) -> int | None:
+    """Loader processes, checked."""
+    return None if number is None else whole_number("num_workers", number, 0, MOST_WORKERS)
+
+
+def _interval(every: Any) -> int | None:
+    """Samples between two checkpoints, checked."""
+    return None if every is None else whole_number("checkpoint_every", every)

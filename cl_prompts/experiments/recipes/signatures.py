@@ -1,0 +1,117 @@
+"""Settings of a recipe, read from the signatures of the functions and classes that they set up."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection
+from importlib import import_module
+from typing import Any, get_type_hints
+
+from cl_prompts.datasets.registry import dataset_options, load_dataset
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.names import is_dotted
+from cl_prompts.scenarios.registry import find_scenario
+from cl_prompts.strategies import strategy_class
+
+#: name of a setting -> (type, default); the default is ``...`` where there is none
+Parameters = dict[str, tuple[Any, Any]]
+
+#: parameters that the runner fills in
+FILLED = {
+    "dataset": {"name", "image_size", "seed"},
+    "scenario": {"test_labels", "seed"},
+    "backbone": {"name", "seed"},
+    "evaluation": {"test", "n_classes", "home_classes", "listeners", "num_workers"},
+    "strategy": {
+        "model",
+        "backbone",
+        "n_classes",
+        "multi_label",
+        "n_tasks",
+        "optimizer",
+        "plugins",
+        "evaluator",
+        "eval_every",
+        "device",
+        "seed",
+    },
+}
+
+
+def parameters(function: Callable[..., Any], without: Collection[str] = ()) -> Parameters:
+    """Parameters of a function or a constructor, or the settings that a strategy declares.
+
+    Args:
+        function: a function or class.
+        without: parameters to leave out.
+
+    Raises:
+        InputError: an annotation names something that does not exist.
+    """
+    if hasattr(function, "settings"):
+        declared = function.settings().values()
+        found = {s.name: (s.kind, s.default) for s in declared}
+    else:
+        found = _signature(function)
+    return {name: parameter for name, parameter in found.items() if name not in without}
+
+
+def _signature(function: Callable[..., Any]) -> Parameters:
+    target = inspect.unwrap(vars(function)["__init__"] if isinstance(function, type) else function)
+    try:
+        hints = get_type_hints(target)
+    except NameError as error:
+        raise InputError(
+            f"the annotations of {target.__module__}.{target.__qualname__} cannot be read: {error}"
+        ) from error
+    found: Parameters = {}
+    for p in inspect.signature(target).parameters.values():
+        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name != "self":
+            default = ... if p.default is p.empty else p.default
+            found[p.name] = (hints.get(p.name, Any), default)
+    return found
+
+
+def section_parameters(section: str, name: str = "") -> Parameters:
+    """Settings of the section ``dataset``, ``scenario``, ``backbone`` or ``evaluation``.
+
+    Args:
+        section: its key in a recipe.
+        name: of the data set or scenario, short or dotted.
+
+    Raises:
+        InputError: there is no such data set or scenario.
+    """
+    without = FILLED[section]
+    if section == "scenario":
+        split = find_scenario(name).split
+        # The first parameter takes the labels.
+        labels = next(iter(parameters(split)), "")
+        return parameters(split, {labels, *without})
+    if section == "dataset":
+        own = dataset_options(name)
+        common = parameters(load_dataset, without)
+        if is_dotted(name):
+            # Its function takes what it declares; images are checked whoever brings them.
+            common = {"on_bad_image": common["on_bad_image"]}
+        return {**common, **own}
+    if section == "backbone":
+        return parameters(import_module("cl_prompts.backbones.weights").create_backbone, without)
+    plugin = import_module("cl_prompts.strategies.plugins.anytime").AnytimeEvaluation
+    return parameters(plugin, without)
+
+
+def strategy_parameters(strategy: str) -> Parameters:
+    """Settings of a strategy."""
+    return parameters(strategy_class(strategy), FILLED["strategy"])
+
+
+def common_parameters() -> Parameters:
+    """Settings that all strategies share, but for those that a strategy withdraws."""
+    base = import_module("cl_prompts.strategies.base.online").OnlineStrategy
+    return parameters(base, FILLED["strategy"])
+
+
+def filled_parameters(strategy: str) -> set[str]:
+    """Parameters of a strategy that the runner fills in."""
+    return set(parameters(strategy_class(strategy))) & FILLED["strategy"]

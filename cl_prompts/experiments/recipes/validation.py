@@ -1,0 +1,86 @@
+"""Settings checked against the types of a signature, with a sentence for each mistake."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import ConfigDict, ValidationError, create_model
+
+from cl_prompts.checks import shown
+from cl_prompts.errors import InputError, unknown
+from cl_prompts.experiments.recipes.signatures import Parameters
+from cl_prompts.experiments.recipes.values import as_list, plain
+
+
+def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with every default filled in.
+
+    Args:
+        where: owner of the settings, for messages ("strategy mvp").
+        accepted: the settings that exist.
+        values: the settings that were given.
+
+    Raises:
+        InputError: an unknown setting, a value of the wrong type, or a missing one without default.
+    """
+    for key in values:
+        if key not in accepted:
+            raise unknown(f"key of {where}", str(key), accepted)
+    for key, value in values.items():
+        if not _finite(value):
+            raise InputError(f"{where}: {key} is {shown(value)}, but it should be finite")
+    given = {key: _listed(value, accepted[key][0]) for key, value in values.items()}
+    model = create_model(
+        "Section", __config__=ConfigDict(strict=True, arbitrary_types_allowed=True), **accepted
+    )  # type: ignore[call-overload]
+    try:
+        checked = model(**given)
+    except ValidationError as error:
+        raise InputError(_sentence(where, error, given)) from error
+    return {key: plain(getattr(checked, key)) for key in accepted}
+
+
+def _sentence(where: str, error: ValidationError, values: Mapping[str, Any]) -> str:
+    """What is wrong with the first bad setting, and what would be right."""
+    problems = error.errors()
+    key = str(problems[0]["loc"][0])
+    if problems[0]["type"] == "missing":
+        return f"{where} has no {key}: add {key}=VALUE"
+    first, *others = dict.fromkeys(
+        problem["msg"].replace("an instance of Sequence", "a list")
+        for problem in problems
+        if str(problem["loc"][0]) == key
+    )
+    alternatives = [text.removeprefix("Input should be ") for text in others]
+    expected = " or ".join([first[0].lower() + first[1:], *alternatives])
+    return f"{where}: {key} is {shown(values.get(key))}, but {expected}"
+
+
+def _finite(value: Any) -> bool:
+    """Whether a value holds neither NaN nor infinity."""
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _listed(value: Any, annotation: Any) -> Any:
+    """``a,b`` as a list, where a setting takes lists and not this text."""
+    kinds = _members(annotation)
+    origins = [get_origin(kind) for kind in kinds]
+    takes_lists = any(isinstance(o, type) and issubclass(o, Sequence) for o in origins)
+    takes_text = str in kinds or any(
+        o is Literal and value in get_args(k) for o, k in zip(origins, kinds, strict=True)
+    )
+    return as_list(value) if isinstance(value, str) and takes_lists and not takes_text else value
+
+
+def _members(annotation: Any) -> list[Any]:
+    """Types of a union, or the one type, without the notes of ``Annotated``."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for member in get_args(annotation) for kind in _members(member)]
+    return [annotation]

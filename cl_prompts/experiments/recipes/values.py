@@ -1,0 +1,191 @@
+"""Values of settings as YAML and the command line write them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
+
+from cl_prompts.checks import shown, whole_number
+from cl_prompts.errors import InputError
+
+_DEEPEST = 50  # levels of nesting
+_MOST = 10_000  # values, those that aliases repeat counted each time; seeds of one range
+_RANGE = re.compile(r"(\d{1,20})\s*-\s*(\d{1,20})")
+
+
+class Loader(yaml.SafeLoader):
+    """YAML loader for settings: every key a text, and given once.
+
+    It reads ``5e-3`` as a number, which YAML 1.1 takes for text. Nesting, aliases that contain
+    themselves and aliases that multiply are bounded, so that no short text becomes a large value.
+    """
+
+    _level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node, refusing to go too deep."""
+        self._level += 1
+        if self._level > _DEEPEST:
+            raise ComposerError(
+                None, None, f"nested more than {_DEEPEST} levels deep", self.peek_event().start_mark
+            )
+        node = super().compose_node(parent, index)
+        self._level -= 1
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Compose the document, refusing one that is too large."""
+        node = super().get_single_node()
+        if node is not None:
+            _count(node, {}, set())
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Construct a mapping, refusing a key that is no text or stands there twice."""
+        met = set()
+        for key, _ in getattr(node, "value", ()) if isinstance(node, yaml.MappingNode) else ():
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.tag != "tag:yaml.org,2002:str":
+                what = f"key {shown(key.value)}" if isinstance(key.value, str) else "a key"
+                raise ConstructorError(None, None, f"{what} is no text", key.start_mark)
+            if key.value in met:
+                raise ConstructorError(
+                    None, None, f"key {shown(key.value)} is given twice", key.start_mark
+                )
+            met.add(key.value)
+        return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Construct a value; one that its type cannot hold is an error of the text."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise ConstructorError(
+                None, None, f"{shown(node.value)} is no value of type {kind}", node.start_mark
+            ) from error
+
+
+def _count(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
+    """Count the values in a node; those of a node met before are counted again, not visited."""
+    if id(node) in above:
+        raise ComposerError(None, None, "a value contains itself", node.start_mark)
+    if id(node) not in known:
+        parts = () if isinstance(node, yaml.ScalarNode) else node.value
+        parts = itertools.chain(*parts) if isinstance(node, yaml.MappingNode) else parts
+        inside = above | {id(node)}
+        known[id(node)] = 1 + sum(_count(part, known, inside) for part in parts)
+    if known[id(node)] > _MOST:
+        raise ComposerError(None, None, f"more than {_MOST} values", node.start_mark)
+    return known[id(node)]
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"),
+    list("-+0123456789."),
+)
+
+
+def parsed(text: str) -> Any:
+    """The YAML value of a text; the text itself where it is no YAML.
+
+    >>> parsed("5e-3"), parsed("[1, two]")
+    (0.005, [1, 'two'])
+    """
+    try:
+        return yaml.load(text, Loader=Loader)
+    except yaml.YAMLError:
+        return text
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list as it is, the parts of a text ``a,b``, or any other value as a list of one."""
+    if isinstance(value, str):
+        return [parsed(part.strip()) for part in value.split(",")]
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def as_names(key: str, value: Any) -> list[str]:
+    """One name or several, from a list or a text ``a,b``.
+
+    Raises:
+        InputError: there is none, or one is no text.
+    """
+    names = as_list(value)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{key} is {shown(value)}: it should be a name, or several as a,b")
+    return names
+
+
+def in_one_line(error: Exception) -> str:
+    """What a library says, without line breaks and without the text that it cites."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        return " ".join(f"{error.problem or error.context}{where}".split())
+    return " ".join(str(error).split())
+
+
+def as_seed(key: str, value: Any) -> int:
+    """A whole number that fits 63 bits.
+
+    Raises:
+        InputError: anything else.
+    """
+    return whole_number(key, value, 0, 2**63 - 1, of="2^63 - 1")
+
+
+def as_seeds(key: str, value: Any) -> list[int]:
+    """Seeds from one, a list, a text ``1,2`` or ranges such as ``1-5``; each once.
+
+    >>> as_seeds("seed", "1-3,7")
+    [1, 2, 3, 7]
+
+    Raises:
+        InputError: anything else, or a range that runs backwards or is too long.
+    """
+    found: dict[int, None] = {}
+    for part in as_list(value):
+        ends = _RANGE.fullmatch(part) if isinstance(part, str) else None
+        if ends is None:
+            found[as_seed(key, part)] = None
+            continue
+        first, last = (as_seed(key, int(end)) for end in ends.groups())
+        if not 0 <= last - first < _MOST:
+            raise InputError(
+                f"{key} has the range {shown(part)}: it should run upwards, over at most"
+                f" {_MOST:,} seeds"
+            )
+        found.update(dict.fromkeys(range(first, last + 1)))
+    return list(found)
+
+
+def plain(value: Any) -> Any:
+    """Tuples as lists and paths as text, which YAML can store."""
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings on one level, with dotted names.
+
+    >>> dict(flat({"seed": 1, "scenario": {"name": "disjoint", "n_tasks": 5}}))
+    {'seed': 1, 'scenario.name': 'disjoint', 'scenario.n_tasks': 5}
+    """
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value

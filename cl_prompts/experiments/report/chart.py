@@ -1,0 +1,203 @@
+"""Curves of the report as inline SVG: what its template draws, and what its script reads.
+
+The plane of a plot is an SVG of 1000 by 1000 units that is stretched to its place, while all texts
+are HTML around it: letters keep their size on any screen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from cl_prompts.experiments.figures.curves import MAX_SPREADS
+from cl_prompts.experiments.figures.style import LINES, PALETTE
+from cl_prompts.experiments.report.paired_curves import Band
+from cl_prompts.experiments.report.scales import Scale, x_scale, y_scale
+from cl_prompts.experiments.results.series import Floats
+
+View = dict[str, Any]
+Styles = Mapping[str, Mapping[str, Any]]
+
+#: points of a curve above which only every second, third, ... one is drawn
+MAX_POINTS = 400
+#: points and curves up to which single points get a dot
+_MAX_DOTTED = (24, 12)
+_PLANE = 1000
+
+
+def plot(
+    name: str,
+    bands: Mapping[str, Band],
+    styles: Styles,
+    order: Sequence[str],
+    *,
+    alt: str,
+    xlabel: str,
+    ylabel: str,
+    differences: bool = False,
+    levels: Mapping[str, float] | None = None,
+    lines: Sequence[float] = (),
+    tasks: bool = False,
+) -> View:
+    """What the template draws of one plot.
+
+    Args:
+        name: heading.
+        bands: curves by row, as fractions; drawn in percent, or in points of percent.
+        styles: style of each row, see ``strategy_styles``.
+        order: all rows of the legend; a curve is found by its place in it.
+        alt: alternative text.
+        xlabel, ylabel: names of the axes.
+        differences: whether 0 is a line of its own, and numbers have signs.
+        levels: horizontal lines by row, as fractions.
+        lines: vertical lines.
+        tasks: whether x counts tasks.
+    """
+    levels = levels or {}
+    x = x_scale(bands.values(), tasks)
+    y = y_scale(bands.values(), levels.values(), differences)
+    total = sum(len(band.x) for band in bands.values())
+    dotted = len(bands) <= _MAX_DOTTED[1] and total <= _MAX_DOTTED[0] * len(bands)
+    place = {label: number for number, label in enumerate(order)}
+    curves = [
+        {"index": place[label], "style": _classes(styles[label]), **_paths(band, x, y, dotted)}
+        for label, band in bands.items()
+    ]
+    for label, value in levels.items():
+        height = _number(_PLANE * (1 - y.place(100 * value)))
+        path = {"line": f"M0 {height}H{_PLANE}", "band": "", "dots": ""}
+        curves.append({"index": place[label], "style": _classes(styles[label]) + " level", **path})
+    return {
+        "name": name,
+        "alt": alt,
+        "xlabel": xlabel,
+        "ylabel": ylabel,
+        "differences": differences,
+        "curves": curves,
+        "xticks": [(_number(100 * x.place(at)), text) for at, text in x.ticks],
+        "yticks": [(_number(100 * (1 - y.place(at))), text) for at, text in y.ticks],
+        "lines": [_number(_PLANE * x.place(at)) for at in lines if x.low <= at <= x.high],
+        "zero": _number(_PLANE * (1 - y.place(0))) if differences else None,
+        "data": _data(bands, levels, place, x, y, differences),
+    }
+
+
+def chart(plots: Sequence[View], order: Sequence[str], styles: Styles) -> View:
+    """Plots beside each other that share a legend, and their numbers for the script.
+
+    Args:
+        plots: of :func:`plot`, with the same ``order``.
+        order: rows of the legend, from the top.
+        styles: style of each row.
+    """
+    finals = [_finals(one) for one in plots]
+    levels = {key for one in plots for key in one["data"]["levels"]}
+    legend = [
+        {
+            "label": label,
+            "style": _classes(styles[label]) + " level" * (str(number) in levels),
+            "values": [found.get(number, "") for found in finals],
+        }
+        for number, label in enumerate(order)
+    ]
+    data = {"labels": list(order), "most": MAX_SPREADS, "plots": [one["data"] for one in plots]}
+    return {
+        "plots": plots,
+        "legend": legend,
+        "many": max(len(one["data"]["curves"]) for one in plots) > MAX_SPREADS,
+        "json": script_json(data),
+    }
+
+
+def script_json(data: Any) -> Markup:
+    """JSON that may stand in a script element."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
+
+
+def thinned(band: Band) -> Band:
+    """A band of at most ``MAX_POINTS`` points, the last among them."""
+    step = -(-len(band.x) // MAX_POINTS)
+    kept = np.arange(len(band.x) - 1, -1, -step)[::-1]
+    half = None if band.half is None else band.half[kept]
+    return Band(band.x[kept], band.middle[kept], half, band.seeds)
+
+
+def _classes(style: Mapping[str, Any]) -> str:
+    """Classes of the style sheet: ``k0`` and so on for the colour, ``d0`` for the dashes."""
+    return f"k{PALETTE.index(style['color'])} d{LINES.index(style['linestyle'])}"
+
+
+def _paths(band: Band, x: Scale, y: Scale, dotted: bool) -> dict[str, str]:
+    """Paths of the line, of the band and of dots."""
+    band = thinned(band)
+    across = _PLANE * x.place(band.x)
+    points = _points(across, _up(band.middle, y))
+    area = ""
+    if band.half is not None:
+        top = _points(across, _up(band.middle + band.half, y))
+        bottom = _points(across, _up(band.middle - band.half, y))
+        area = f"M{'L'.join(top)}L{'L'.join(reversed(bottom))}Z"
+    dots = "".join(f"M{point}h0" for point in points)
+    return {
+        "line": f"M{'L'.join(points)}",
+        "band": area,
+        "dots": dots if dotted or len(points) == 1 else "",
+    }
+
+
+def _up(values: Floats, y: Scale) -> Floats:
+    return np.asarray(_PLANE * (1 - y.place(100 * values)), float)
+
+
+def _points(across: Floats, down: Floats) -> list[str]:
+    return [f"{_number(a)} {_number(b)}" for a, b in zip(across, down, strict=True)]
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _data(
+    bands: Mapping[str, Band],
+    levels: Mapping[str, float],
+    place: Mapping[str, int],
+    x: Scale,
+    y: Scale,
+    differences: bool,
+) -> View:
+    """Numbers of a plot for the script, in percent."""
+    curves: dict[str, View] = {}
+    for label, band in bands.items():
+        kept = thinned(band)
+        half = None if kept.half is None else _rounded(kept.half)
+        curves[str(place[label])] = {
+            "x": [int(at) if at == int(at) else at for at in kept.x.tolist()],
+            "y": _rounded(kept.middle),
+            "half": half,
+            "n": band.seeds,
+        }
+    flat = {str(place[label]): round(100 * value, 2) for label, value in levels.items()}
+    return {
+        "x": [x.low, x.high],
+        "y": [round(y.low, 4), round(y.high, 4)],
+        "signed": differences,
+        "curves": curves,
+        "levels": flat,
+    }
+
+
+def _rounded(values: Floats) -> list[float]:
+    return [round(100 * value, 2) for value in values.tolist()]
+
+
+def _finals(one: View) -> dict[int, str]:
+    """Last value of each curve, as the legend writes it."""
+    data = one["data"]
+    form = "{:+.1f}" if data["signed"] else "{:.1f}"
+    finals = {int(key): form.format(curve["y"][-1]) for key, curve in data["curves"].items()}
+    return finals | {int(key): form.format(value) for key, value in data["levels"].items()}

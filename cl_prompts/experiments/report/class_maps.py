@@ -1,0 +1,91 @@
+"""Value of each class over samples seen, as a small image with HTML around it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image
+
+from cl_prompts.experiments.figures.style import MAX_NAMED_ROWS, short
+from cl_prompts.experiments.report.scales import x_ticks
+from cl_prompts.experiments.results.series import Floats, class_matrix
+from cl_prompts.experiments.run_folder.runs import Run
+
+View = dict[str, Any]
+
+_MAX_COLUMNS = 480
+_LEVELS = 101  # one for each percent
+_NOTHING = _LEVELS  # the transparent colour
+
+
+def class_map(run: Run, alt: str) -> View:
+    """What the template draws of the anytime values of each class.
+
+    Args:
+        run: with an anytime curve that was written by class.
+        alt: alternative text.
+    """
+    points, values = class_matrix(run)
+    order = first_seen(values)
+    names = run.summary.get("class_names") or [str(c) for c in range(len(values))]
+    edges = _edges(np.asarray(points, float))
+    ends = [end for end in sorted(set(run.summary["task_ends"][:-1])) if end < edges[-1]]
+    named = len(order) <= MAX_NAMED_ROWS
+    return {
+        "uri": _png(edges, values[order]),
+        "alt": alt,
+        "names": [short(str(names[c]), 16) for c in order] if named else [],
+        "rows": len(order),
+        "lines": [f"{100 * end / edges[-1]:.2f}" for end in ends],
+        "xticks": [(f"{100 * at / edges[-1]:.2f}", text) for at, text in x_ticks(edges[-1])],
+    }
+
+
+def first_seen(values: Floats) -> NDArray[np.intp]:
+    """Classes in the order in which they are first measured, (classes, points) -> (classes,)."""
+    known = ~np.isnan(values)
+    return np.argsort(np.where(known.any(1), known.argmax(1), values.shape[1]), kind="stable")
+
+
+def _edges(points: Floats) -> Floats:
+    """Ends of the columns: half-way between points, the first as far back as forward."""
+    middles = (points[1:] + points[:-1]) / 2
+    start = max(0.0, 2 * points[0] - middles[0]) if len(middles) else 0.0
+    return np.concatenate([[start], middles, [points[-1]]])
+
+
+def _png(edges: Floats, values: Floats) -> str:
+    """Image of one pixel per class and column, from 0 to the last edge, as an address."""
+    columns = min(_MAX_COLUMNS, 20 * len(edges))
+    at = (np.arange(columns) + 0.5) / columns * edges[-1]
+    which = np.searchsorted(edges, at, side="right") - 1
+    shown = np.where(which < 0, np.nan, values[:, np.clip(which, 0, values.shape[1] - 1)])
+    levels = np.where(np.isnan(shown), _NOTHING, np.rint(100 * np.nan_to_num(shown)))
+    image = Image.fromarray(levels.astype(np.uint8), mode="P")
+    colours = colormaps["viridis"](np.linspace(0, 1, _LEVELS), bytes=True)[:, :3]
+    image.putpalette([*colours.ravel().tolist(), 0, 0, 0])
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", transparency=_NOTHING, optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def in_words(run: Run) -> str:
+    """What the image shows, with numbers."""
+    points, values = class_matrix(run)
+    if not points:
+        return "no class was measured"
+    names = run.summary.get("class_names") or [str(c) for c in range(len(values))]
+    final = values[:, -1]
+    known = np.flatnonzero(~np.isnan(final))
+    if not len(known):
+        return "no class was measured at the end"
+    worst, best = (int(known[pick(final[known])]) for pick in (np.argmin, np.argmax))
+    return (
+        f"at {points[-1]:,} samples from {100 * final[worst]:.0f} % ({names[worst]}) to"
+        f" {100 * final[best]:.0f} % ({names[best]}), mean {100 * np.mean(final[known]):.0f} %"
+    )

@@ -1,0 +1,75 @@
+"""Pictures of the report: addresses for its page and, where asked for, files."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from cl_prompts.experiments import figures
+
+View = dict[str, Any]
+
+_LEAST_LETTERS = 9.0  # px, in a picture that was shrunk
+_PX_PER_INCH = 96
+
+
+class Gallery:
+    """Pictures by file name, as PNG bytes, drawn before anything is written.
+
+    Args:
+        keep_files: whether to draw PNG files, too, which takes as long again as the page.
+    """
+
+    def __init__(self, keep_files: bool = False) -> None:
+        """Start empty."""
+        self.keep_files = keep_files
+        self.files: dict[str, bytes] = {}
+
+    def add(self, name: str, figure: Figure, alt: str) -> View:
+        """Add a figure to the page, and to the files.
+
+        Args:
+            name: its file name, but for characters that files should not have.
+            figure: what to draw.
+            alt: alternative text.
+
+        Returns:
+            For the template ``uri``, ``alt``, ``width`` in CSS pixels, 96 per inch, and ``least``,
+            the width to which it can shrink until its smallest letters are 9 px high. Pages show
+            SVG, which follows their theme; files are PNG on white.
+        """
+        self.add_file(name, lambda: figure)
+        if self.keep_files:
+            figure.set_layout_engine("none")  # drawn a second time as it was laid out
+        svg = figures.svg_text(figure).encode()
+        width = round(_PX_PER_INCH * figure.get_figwidth())
+        shrunk = _LEAST_LETTERS / (_smallest_letters(figure) * _PX_PER_INCH / 72)
+        return {
+            "uri": "data:image/svg+xml;base64," + base64.b64encode(svg).decode(),
+            "alt": alt,
+            "width": width,
+            "least": min(width, round(width * shrunk + 0.5)),
+        }
+
+    def add_file(self, name: str, draw: Callable[[], Figure]) -> None:
+        """Draw a figure for the files alone, if there are to be any."""
+        if not self.keep_files:
+            return
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
+        file = f"{stem}.png"
+        number = 1
+        while file in self.files:
+            number += 1
+            file = f"{stem}-{number}.png"
+        self.files[file] = figures.png_bytes(draw())
+
+
+def _smallest_letters(figure: Figure) -> float:
+    """Font size in points of its smallest text."""
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    return min((float(text.get_fontsize()) for text in texts), default=9.0)

@@ -1,0 +1,152 @@
+"""Curves of a table's rows by seed, and their differences to one row, paired over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.figures.curves import Curve, mean_curve
+from cl_prompts.experiments.results.comparison import named_rows
+from cl_prompts.experiments.results.paired import CONFIDENCE
+from cl_prompts.experiments.results.sections import Section
+from cl_prompts.experiments.results.series import Floats, curve_of, stream_curve_of, task_curve_of
+from cl_prompts.experiments.run_folder.runs import Run
+
+#: the row that others are compared with where none is asked for
+USUAL_REFERENCE = "linear_probe"
+#: curve of each seed
+Seeds = Mapping[Any, Curve]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Mean of the curves of several seeds.
+
+    Attributes:
+        x: points, such as samples seen.
+        middle: mean at each of them, as a fraction.
+        half: half the height of the band around it; None for one seed.
+        seeds: how many.
+    """
+
+    x: Floats
+    middle: Floats
+    half: Floats | None
+    seeds: int
+
+
+def anytime_curves(section: Section) -> dict[str, dict[Any, Curve]]:
+    """Value over samples of the stream by row and (seed, stream seed); rows without curves are left
+    out."""
+    return _curves(section, stream_curve_of)
+
+
+def repeating_rows(section: Section) -> list[str]:
+    """Rows that see samples of the stream more than once, so that their points were moved."""
+    return [
+        label
+        for label, group in section.groups.items()
+        if any(stream_curve_of(run) != list(curve_of(run)) for run in group)
+    ]
+
+
+def task_curves(section: Section) -> dict[str, dict[Any, Curve]]:
+    """Value after each task, counted from 1, by row and (seed, stream seed)."""
+    return _curves(section, _defined)
+
+
+def _curves(section: Section, curve: Any) -> dict[str, dict[Any, Curve]]:
+    found = {}
+    for label, group in section.groups.items():
+        if group[0].whole_stream:
+            continue
+        seeds = {(run.summary["seed"], run.summary["stream_seed"]): curve(run) for run in group}
+        known = {seed: points for seed, points in seeds.items() if points}
+        if known:
+            found[label] = known
+    return found
+
+
+def _defined(run: Run) -> list[tuple[int, float]]:
+    values = enumerate(task_curve_of(run), start=1)
+    return [(task, value) for task, value in values if not math.isnan(value)]
+
+
+def mean_band(seeds: Seeds) -> Band | None:
+    """Mean over seeds with one sample standard deviation; None where they share no points."""
+    x, mean, spread = mean_curve(list(seeds.values()))
+    return Band(x, mean, spread, len(seeds)) if len(x) else None
+
+
+def difference_band(ours: Seeds, theirs: Seeds) -> Band | None:
+    """Mean difference over the seeds that both have, with Student's interval at each point.
+
+    Args:
+        ours, theirs: curves by seed. Two curves of one seed that were measured at different points
+            are interpolated linearly onto the union of their points, within their common range.
+
+    Returns:
+        The band; None where they share no seed or no points.
+    """
+    gaps = [difference_curve(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+    gaps = [gap for gap in gaps if gap]
+    if not gaps:
+        return None
+    x, mean, spread = mean_curve(gaps)
+    if not len(x):
+        return None
+    if spread is None:
+        return Band(x, mean, None, 1)
+    n = len(gaps)
+    factor = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) / math.sqrt(n)
+    return Band(x, mean, factor * spread, n)
+
+
+def difference_curve(ours: Curve, theirs: Curve) -> list[tuple[float, float]]:
+    """One curve minus another over their common range; empty where they have none.
+
+    >>> difference_curve([(10, 0.5), (30, 0.75)], [(20, 0.5), (30, 0.25)])
+    [(20.0, 0.125), (30.0, 0.5)]
+    """
+    a, b = np.asarray(ours, float), np.asarray(theirs, float)
+    x = np.union1d(a[:, 0], b[:, 0])
+    x = x[(x >= max(a[0, 0], b[0, 0])) & (x <= min(a[-1, 0], b[-1, 0]))]
+    gap = np.interp(x, a[:, 0], a[:, 1]) - np.interp(x, b[:, 0], b[:, 1])
+    return list(zip(x.tolist(), gap.tolist(), strict=True))
+
+
+def reference_row(section: Section, name: str | None = None) -> str:
+    """Row of a table that differences refer to; empty where fewer than two rows have curves.
+
+    Args:
+        section: the table.
+        name: label or strategy asked for; a table without it, and None, take the linear probe, or
+            else the first row that did not see all data at once.
+
+    Raises:
+        InputError: several rows have that name.
+    """
+    streamed = [label for label, group in section.groups.items() if not group[0].whole_stream]
+    if len(streamed) < 2:
+        return ""
+    named = [] if name is None else named_rows(name, streamed)
+    if len(named) > 1:
+        raise InputError(f"reference {name} could mean {' or '.join(named)}: write one of these")
+    usual = named_rows(USUAL_REFERENCE, streamed)
+    return next(iter([*named, *usual, *streamed]))
+
+
+def known_references(sections: Sequence[Section]) -> list[str]:
+    """All rows that can be a reference."""
+    return [
+        label
+        for section in sections
+        for label, group in section.groups.items()
+        if not group[0].whole_stream
+    ]

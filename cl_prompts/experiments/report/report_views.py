@@ -1,0 +1,182 @@
+"""What the template of the report shows of each section, pictures drawn."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cl_prompts.experiments import figures
+from cl_prompts.experiments.recipes.names import label_of
+from cl_prompts.experiments.report import picture_words
+from cl_prompts.experiments.report.curve_views import curve_charts, final_levels
+from cl_prompts.experiments.report.downloads import csv_uri, difference_rows, results_rows
+from cl_prompts.experiments.report.gallery import Gallery
+from cl_prompts.experiments.report.oddities import oddities
+from cl_prompts.experiments.report.strategy_views import Link, strategy_view
+from cl_prompts.experiments.results.cells import Cell, column_cells
+from cl_prompts.experiments.results.columns import Column, at, own_f1
+from cl_prompts.experiments.results.comparison import HEADLINES
+from cl_prompts.experiments.results.comparison_text import short_gap
+from cl_prompts.experiments.results.sections import Section
+from cl_prompts.experiments.results.series import stream_view, task_sizes
+
+View = dict[str, Any]
+Styles = Mapping[str, Mapping[str, Any]]
+
+_F1 = {
+    "CF1": own_f1("cf1"),
+    "OF1": own_f1("of1"),
+    "CF1 at 0.5": at("results", "cf1_50"),
+    "OF1 at 0.5": at("results", "of1_50"),
+}
+
+
+def section_view(
+    section: Section, styles: Styles, reference: str, gallery: Gallery, link: Link
+) -> View:
+    """Everything that the template shows of a section.
+
+    Args:
+        section: what is shown.
+        styles: style of each row.
+        reference: row that differences refer to; empty for none.
+        gallery: draws the pictures.
+        link: address of a file, as the page has to write it.
+    """
+    facts = dict(section.runs[0].summary)
+    for key in ("dataset", "scenario"):
+        facts[key] = label_of(str(facts[key]))
+    lengths = sorted(run.summary["samples"] for run in section.runs)
+    shown = dict.fromkeys((lengths[0], lengths[-1]))
+    competing = [label for label, group in section.groups.items() if not group[0].whole_stream]
+    return {
+        "title": section.title,
+        "reference": section.reference,
+        "differs": section.differs,
+        "oddities": oddities(section.groups),
+        "facts": facts,
+        "samples": " to ".join(f"{n:,}" for n in shown),
+        "seeds": section.seeds,
+        "same_seeds": len(set(section.seeds.values())) == 1,
+        "comparable_seeds": len({section.seeds[label] for label in competing}) <= 1,
+        "multi_label": section.multi_label,
+        "headings": section.headings,
+        "rows": section.rows(),
+        "csv": csv_uri(results_rows(section, section.columns)),
+        "by_name": section.by_name,
+        "rows_by_name": section.rows(section.by_name),
+        "csv_by_name": csv_uri(results_rows(section, section.by_name)),
+        "gaps": _gaps_view(section, reference),
+        "references": list(final_levels(section)),
+        "charts": curve_charts(section, styles, reference, gallery),
+        "costs": _costs(section, styles, gallery),
+        "f1": _f1_view(section, styles, gallery),
+        "streams": _stream_views(section, gallery),
+        "strategies": [strategy_view(section, label, gallery, link) for label in section.groups],
+    }
+
+
+def _gaps_view(section: Section, reference: str) -> View | None:
+    """Table of paired differences of the headline numbers; None where nothing is paired."""
+    columns = [c for c in section.columns if c.key in {*HEADLINES, "task_forgetting", "bwt", "fwt"}]
+    cells = _paired_cells(section, columns, reference)
+    if not cells:
+        return None
+    rows = []
+    for label, found in cells.items():
+        texts = [(_gap_lines(cell), cell.verdict == "significant") for cell in found]
+        rows.append((label, max(cell.difference.pairs for cell in found if cell.difference), texts))
+    return {
+        "reference": reference,
+        "columns": columns,
+        "rows": rows,
+        "tested": any(n > 1 for _, n, _ in rows),
+        "csv": csv_uri(difference_rows(columns, cells)),
+    }
+
+
+def _gap_lines(cell: Cell) -> list[str]:
+    """Mean, interval and test of a difference, for a narrow column."""
+    if cell.difference is None or not cell.difference.known:
+        return [short_gap(cell).removesuffix(", n.s.")]
+    mean, _, rest = short_gap(cell).partition(" ")
+    interval, _, test = rest.partition("], ")
+    return [mean, f"{interval}]", test]
+
+
+def _paired_cells(
+    section: Section, columns: Sequence[Column], reference: str
+) -> dict[str, list[Cell]]:
+    """Cells of all rows that share a seed with the reference."""
+    if not reference:
+        return {}
+    by_column = [column_cells(section, c, list(section.groups), reference) for c in columns]
+    rows = {label: [cells[label] for cells in by_column] for label in section.groups}
+    return {label: found for label, found in rows.items() if any(cell.difference for cell in found)}
+
+
+def _costs(section: Section, styles: Styles, gallery: Gallery) -> View | None:
+    """Accuracy against cost, where at least two strategies are trained on the stream."""
+    key = "map_avg" if section.multi_label else "a_auc"
+    measure = "average mAP" if section.multi_label else "A_AUC"
+    accuracies = section.values(at("results", key))
+    costs = section.values(at("forward_passes", "train"))
+    points = {
+        label: (statistics.mean(costs[label]), accuracies[label])
+        for label, group in section.groups.items()
+        if accuracies[label] and costs[label] and not group[0].whole_stream
+    }
+    points = {label: point for label, point in points.items() if point[0] > 0}
+    if len(points) < 2:
+        return None
+    figure = figures.cost_figure(points, styles=styles, measure=measure)
+    told = ", ".join(
+        f"{label} {100 * statistics.mean(values):.1f} % at {cost:.1f} F"
+        for label, (cost, values) in points.items()
+    )
+    alt = f"{section.title}: {measure} against forward passes per training sample: {told}"
+    return gallery.add(f"{section.title}-costs", figure, alt)
+
+
+def _f1_view(section: Section, styles: Styles, gallery: Gallery) -> View | None:
+    if not section.multi_label:
+        return None
+    scores = _final_f1(section)
+    told = ", ".join(
+        f"{label} {_percent(found.get('CF1', ()))} and {_percent(found.get('OF1', ()))}"
+        for label, found in scores.items()
+    )
+    alt = f"{section.title}: CF1 and OF1 after the last task: {told}"
+    return gallery.add(f"{section.title}-f1", figures.f1_figure(scores, styles=styles), alt)
+
+
+def _percent(values: Sequence[float]) -> str:
+    return f"{100 * statistics.mean(values):.1f} %" if values else "unknown"
+
+
+def _final_f1(section: Section) -> dict[str, dict[str, list[float]]]:
+    scores: dict[str, dict[str, list[float]]] = {label: {} for label in section.groups}
+    for name, lookup in _F1.items():
+        found = section.values(lookup)
+        # A score that no model has would be an empty panel.
+        for label, values in found.items() if any(found.values()) else ():
+            scores[label][name] = values
+    return scores
+
+
+def _stream_views(section: Section, gallery: Gallery) -> list[tuple[str, View]]:
+    """One picture for each different stream."""
+    runs = sorted(section.runs, key=lambda run: run.summary["stream_seed"])
+    streams = {json.dumps(run.stream, sort_keys=True): run for run in runs}
+    views = []
+    for run in streams.values():
+        seed = run.summary["stream_seed"]
+        shown = stream_view(run.stream)
+        figure = figures.stream_figure(shown, run.summary.get("class_names"), unit=run.unit)
+        told = picture_words.of_stream(shown, task_sizes(run), run.unit)
+        alt = f"{section.title}, stream seed {seed}: {told}"
+        picture = gallery.add(f"{section.title}-stream-{seed}", figure, alt)
+        views.append((f"stream seed {seed}", picture))
+    return views

@@ -1,0 +1,114 @@
+"""What the template of the report shows of one row: task by task, run by run, and its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cl_prompts.experiments import figures
+from cl_prompts.experiments.report.class_maps import class_map
+from cl_prompts.experiments.report.downloads import csv_uri
+from cl_prompts.experiments.report.gallery import Gallery
+from cl_prompts.experiments.report.run_pictures import pictures_of
+from cl_prompts.experiments.report.task_tables import (
+    MAX_SPREADS,
+    MAX_TASKS,
+    TaskMatrix,
+    csv_rows,
+    in_words,
+    mean_matrix,
+    table_rows,
+)
+from cl_prompts.experiments.results.sections import Section
+from cl_prompts.experiments.results.series import curve_of
+from cl_prompts.experiments.run_folder.runs import Run, title_of
+
+View = dict[str, Any]
+#: address of a file or folder, as a page has to write it
+Link = Callable[[Path], str]
+
+
+def strategy_view(section: Section, label: str, gallery: Gallery, link: Link) -> View:
+    """Its tasks over all seeds, pictures of each run, settings, and where these lie.
+
+    Args:
+        section: the table.
+        label: the row.
+        gallery: draws the pictures.
+        link: address of a file, as the page has to write it.
+    """
+    group = section.groups[label]
+    return {
+        "label": label,
+        "tasks": _tasks_view(section.title, label, group, gallery),
+        "runs": [_run_view(section.title, label, run, gallery, link) for run in group],
+        "config": yaml.safe_dump(dict(group[0].config), sort_keys=False),
+    }
+
+
+def _tasks_view(title: str, label: str, group: list[Run], gallery: Gallery) -> View | None:
+    """The matrix of tasks, as a table or, with many tasks, as a picture."""
+    matrix = mean_matrix(group)
+    if not matrix.shown:
+        return None
+    measure = "mAP" if group[0].multi_label else "accuracy"
+    whose = f"{title}, {label}: {measure} on the classes of each task after every task"
+    alt = f"{whose}, {_over(len(group))}: {in_words(matrix)}"
+    n_tasks = len(matrix.mean)
+    picture = None
+    if n_tasks > MAX_TASKS:
+        figure = figures.task_heatmap_figure(matrix.mean, measure=measure)
+        picture = gallery.add(f"{title}-{label}-tasks", figure, alt)
+    return {
+        "alt": alt,
+        "picture": picture,
+        "rows": [] if picture else table_rows(matrix),
+        "csv": csv_uri(csv_rows(matrix, measure)),
+        "caption": f"{title_of(measure)} in percent on the classes first seen in each task (rows),"
+        f" measured after every task (columns), and its final forgetting in points."
+        f" {_said(matrix)}",
+    }
+
+
+def _over(seeds: int) -> str:
+    return f"mean over {seeds} seeds" if seeds > 1 else "one seed"
+
+
+def _said(matrix: TaskMatrix) -> str:
+    """What the numbers are, over how many seeds."""
+    counts = matrix.count[matrix.count > 0]
+    most = int(counts.max())
+    if most == 1:
+        return "One seed: no standard deviation. Empty: not measured."
+    fewer = f", in some cells over {int(counts.min())}" if counts.min() < most else ""
+    spread = " ± one sample standard deviation" if len(matrix.mean) <= MAX_SPREADS else ""
+    return (
+        f"Means{spread} over {most} seeds{fewer}, whose tasks hold other classes where their"
+        " streams differ. Empty: not measured."
+    )
+
+
+def _run_view(title: str, label: str, run: Run, gallery: Gallery, link: Link) -> View:
+    """Pictures of one run, each with its caption; none where it has no numbers."""
+    stem = f"{run.summary['recipe']}-{label}-seed-{run.seeds}"
+    whose = f"{title}, {label}, seed {run.seeds}"
+    shown: list[View] = []
+    for picture in pictures_of(run):
+        name = f"{stem}-{picture.name}"
+        alt = f"{whose}: {picture.alt}"
+        if picture.as_html:
+            gallery.add_file(name, picture.draw)
+        if picture.name == "classes" and curve_of(run):
+            shown.append({"map": class_map(run, alt), "caption": picture.caption})
+        elif not picture.as_html:
+            image = gallery.add(name, picture.draw(), alt)
+            shown.append({"image": image, "caption": picture.caption})
+    return {
+        "name": f"seed {run.seeds}",
+        "folder": link(run.folder),
+        "settings": link(run.folder / "config.yaml"),
+        "shown": shown,
+    }

@@ -1,0 +1,142 @@
+"""Value on the classes of each task after every task, as a table: mean over the seeds of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex, to_rgb
+
+from cl_prompts.experiments.figures.heatmaps import forgetting_per_task
+from cl_prompts.experiments.results.series import Floats, task_matrix
+from cl_prompts.experiments.run_folder.runs import Run
+
+#: tasks up to which there is a table, and up to which its cells have room for a spread
+MAX_TASKS = 20
+MAX_SPREADS = 10
+#: shades of a cell, each for an equal part of 0 to 100 %
+_SHADES = 20
+
+
+@dataclass(frozen=True)
+class TaskMatrix:
+    """Means over seeds, cell by cell.
+
+    Attributes:
+        mean: (tasks, tasks) fractions, ``[i, t]`` on the classes first seen in task i after task t;
+            NaN where no seed has a value.
+        spread: sample standard deviations; NaN for fewer than two values.
+        count: number of values.
+        lost: (tasks, 3) mean, spread and number of the final forgetting of each task.
+    """
+
+    mean: Floats
+    spread: Floats
+    count: Floats
+    lost: Floats
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is more than one task end to compare."""
+        return int((self.count > 0).any(axis=0).sum()) > 1
+
+
+def mean_matrix(runs: Sequence[Run]) -> TaskMatrix:
+    """Mean over runs of one row.
+
+    Tasks are told apart by their place in the stream: with other seeds they hold other classes.
+    """
+    values = np.stack([task_matrix(run) for run in runs])
+    lost = np.stack([forgetting_per_task(matrix) for matrix in values])
+    return TaskMatrix(*_moments(values), np.stack(_moments(lost), axis=1))
+
+
+def _moments(values: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean, sample standard deviation and number of what is no NaN, over the first axis."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=0).astype(float)
+    some = np.where(count > 0, count, np.nan)
+    mean = np.where(known, values, 0.0).sum(axis=0) / some
+    squares = np.where(known, (values - mean) ** 2, 0.0).sum(axis=0)
+    spread = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
+    return mean, spread, count
+
+
+def table_rows(matrix: TaskMatrix) -> list[list[dict[str, Any]]]:
+    """Cells of each task, and its forgetting as the last one: ``text``, ``spread`` and ``shade``.
+
+    Empty texts stand where nothing was measured.
+    """
+    roomy = len(matrix.mean) <= MAX_SPREADS
+    rows = []
+    for i, means in enumerate(matrix.mean):
+        cells = [_cell(mean, matrix.spread[i, t], roomy) for t, mean in enumerate(means)]
+        mean, spread, _ = matrix.lost[i]
+        rows.append([*cells, _cell(mean, spread, roomy, shaded=False)])
+    return rows
+
+
+def _cell(mean: float, spread: float, roomy: bool, *, shaded: bool = True) -> dict[str, Any]:
+    if np.isnan(mean):
+        return {"text": "", "spread": "", "shade": ""}
+    return {
+        "text": f"{100 * mean:.0f}" if shaded else _signed(mean),
+        "spread": f"±{100 * spread:.0f}" if roomy and not np.isnan(spread) else "",
+        "shade": f"v{min(int(mean * _SHADES), _SHADES - 1)}" if shaded else "",
+    }
+
+
+def _signed(fraction: float) -> str:
+    points = round(100 * fraction)
+    return f"{points:+d}" if points else "0"
+
+
+def csv_rows(matrix: TaskMatrix, measure: str) -> list[list[Any]]:
+    """The table in long form, unrounded; the forgetting of a task has no task end."""
+    rows: list[list[Any]] = [["classes_of_task", "after_task", "measure", "mean", "sd", "n"]]
+    for i, means in enumerate(matrix.mean):
+        for t, mean in enumerate(means):
+            if matrix.count[i, t]:
+                numbers = _numbers(mean, matrix.spread[i, t], matrix.count[i, t])
+                rows.append([i + 1, t + 1, measure, *numbers])
+        if matrix.lost[i, 2]:
+            rows.append([i + 1, "", "forgetting", *_numbers(*matrix.lost[i])])
+    return rows
+
+
+def _numbers(mean: float, spread: float, count: float) -> list[Any]:
+    return [float(mean), "" if np.isnan(spread) else float(spread), int(count)]
+
+
+def shades() -> list[str]:
+    """Colour of each class of cells, ``v0`` and so on, from low to high."""
+    middles = (np.arange(_SHADES) + 0.5) / _SHADES
+    return [to_hex(colour) for colour in colormaps["viridis"](middles)]
+
+
+def inks() -> list[str]:
+    """Colour of the letters on each of ``shades``: the one of higher contrast (WCAG 2)."""
+    return ["#ffffff" if _luminance(shade) < 0.179 else "#000000" for shade in shades()]
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance of a colour, 0 to 1."""
+    parts = np.asarray(to_rgb(colour))
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def in_words(matrix: TaskMatrix) -> str:
+    """What the table shows, with numbers."""
+    final = matrix.mean[:, -1]
+    known = np.flatnonzero(~np.isnan(final))
+    if not len(known):
+        return "nothing was measured after the last task"
+    worst, best = (int(known[pick(final[known])]) for pick in (np.argmin, np.argmax))
+    return (
+        f"after the last task {100 * final[worst]:.0f} % on the classes of task {worst + 1}"
+        f" (lowest) and {100 * final[best]:.0f} % on those of task {best + 1} (highest)"
+    )

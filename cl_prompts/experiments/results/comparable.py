@@ -1,0 +1,183 @@
+"""Which runs may be compared: what they must share.
+
+Two runs share a table only where everything recorded of them agrees, whatever their strategies: the
+stream, data, image size, backbone and weights, normalisation, precision, evaluation and the
+definitions of the metrics. Every setting counts unless it stands in ``HARMLESS``: a new one divides
+tables until somebody says why it should not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from cl_prompts.experiments.recipes.values import flat
+from cl_prompts.experiments.run_folder.identity import is_implied
+from cl_prompts.experiments.run_folder.runs import Run
+
+#: settings, or sections of them, in which runs of one table may differ, and why
+HARMLESS = {
+    "recipe": "a name; all that a recipe says is recorded setting by setting",
+    "strategy": "what a table compares",
+    "options": "belong to the strategy; runs that differ in them have rows of their own",
+    "seed": "repetitions are what a mean is taken over",
+    "device": "where a run is computed; numbers agree up to rounding, and the precision counts",
+    "num_workers": "how many processes load images",
+    "checkpoint_every": "how often a run is saved",
+    "dataset.download": "how the files were brought here",
+    "dataset.cache": "where decoded images are kept",
+    "dataset.cache_gb": "how many decoded images are kept",
+    "evaluation.batch_size": "no score of an image depends on the others of its batch",
+}
+#: settings whose effect shows in a fingerprint, harmless where that is recorded
+PLACES = {
+    "dataset.root": "data",
+    "dataset.on_bad_image": "data",
+    "backbone.weights": "backbone_hash",
+}
+_FINGERPRINTS = ("data", "backbone_hash", "definitions")
+_MEASURED = ("image_size", "multi_label", "n_tasks", "n_classes", "class_names")
+_CHOICES = ("dataset", "scenario", "backbone")
+_OWN_SEED = "that of the run"
+Conditions = Mapping[str, str]
+
+
+def conditions_of(run: Run) -> Conditions:
+    """All that another run must share to stand in the same table, but for the stream itself.
+
+    Args:
+        run: a finished one.
+
+    Returns:
+        Values as JSON texts, under the names of settings, such as ``evaluation.every``, and of
+        entries of ``summary.json`` and ``environment.json``.
+    """
+    found: dict[str, Any] = {f"{key}.name": run.summary[key] for key in _CHOICES}
+    found["backbone.weights"] = run.summary.get("weights")
+    found.update((key, run.summary[key]) for key in _MEASURED if key in run.summary)
+    found["multi_label"] = run.multi_label
+    settings = flat(run.config)
+    found.update(pair for pair in settings if not (is_harmless(pair[0]) or is_implied(*pair)))
+    # Streams are compared between runs, see ``tables``.
+    found.pop("stream_seed", None)
+    for key in _FINGERPRINTS:
+        value = recorded(run, key)
+        if value is not None:
+            found[key] = value
+    if "definitions" not in found:
+        found["definitions"] = f"of version {run.environment.get('cl_prompts', 'unknown')}"
+    if found["backbone.weights"] == "random":
+        # Each seed draws weights of its own.
+        found.pop("backbone_hash", None)
+    for place, fingerprint in PLACES.items():
+        if fingerprint in found and _tells_images(found[fingerprint]):
+            found.pop(place, None)
+    return {key: json.dumps(value, sort_keys=True, default=str) for key, value in found.items()}
+
+
+def _tells_images(fingerprint: Any) -> bool:
+    """Whether a fingerprint tells one file from another; that of images made on demand does not."""
+    if not isinstance(fingerprint, Mapping):
+        return True
+    parts = (fingerprint.get("training"), fingerprint.get("test"))
+    return all(part is not None and part.get("bytes") is not None for part in parts)
+
+
+def is_harmless(key: str) -> bool:
+    """Whether a setting, or the section it stands in, is in ``HARMLESS``."""
+    return key in HARMLESS or key.partition(".")[0] in HARMLESS
+
+
+def recorded(run: Run, key: str) -> Any:
+    """Entry of the summary, or else of the environment; None where neither has it."""
+    value = run.summary.get(key)
+    return run.environment.get(key) if value is None else value
+
+
+def tables(runs: Iterable[Run]) -> list[tuple[Conditions, list[Run]]]:
+    """Finished runs divided into tables, each after what its runs share.
+
+    Streams of one seed must be equal. Where runs of a strategy have another stream seed than seed,
+    the stream is held fixed, and they do not share a table with runs whose stream follows the seed.
+    """
+    by_conditions: dict[frozenset[tuple[str, str]], tuple[Conditions, list[Run]]] = {}
+    for run in runs:
+        if run.finished:
+            conditions = conditions_of(run)
+            shared = by_conditions.setdefault(frozenset(conditions.items()), (conditions, []))
+            shared[1].append(run)
+    found: list[tuple[Conditions, list[Run]]] = []
+    for conditions, members in by_conditions.values():
+        for streams, group in _by_streams(members):
+            found.append(({**conditions, **streams}, group))
+    return found
+
+
+def _by_streams(runs: Sequence[Run]) -> Iterator[tuple[dict[str, str], list[Run]]]:
+    """Runs divided by the rule of their stream seeds, and by stream where equal seeds differ."""
+    by_rule: dict[str, list[Run]] = defaultdict(list)
+    for run, rule in zip(runs, stream_rules(runs), strict=True):
+        by_rule[rule].append(run)
+    for rule, members in by_rule.items():
+        streams: dict[int, set[str]] = defaultdict(set)
+        for run in members:
+            streams[run.summary["stream_seed"]].add(_stream_of(run))
+        shared = {"stream_seed": json.dumps(rule)}
+        if all(len(different) == 1 for different in streams.values()):
+            yield shared, members
+            continue
+        by_stream: dict[str, list[Run]] = defaultdict(list)
+        for run in members:
+            by_stream[_stream_of(run)].append(run)
+        for stream, group in by_stream.items():
+            yield {**shared, "stream": json.dumps(stream)}, group
+
+
+def stream_rules(runs: Sequence[Run]) -> list[str]:
+    """Where the stream seed of each run comes from: "that of the run", or the seed it is fixed at.
+
+    A run whose two seeds are equal has a fixed stream where all runs of its strategy and options
+    have that stream and one of them has another seed. The only run of a strategy does not tell: it
+    joins a stream that others hold fixed, unless the streams of others follow their seeds.
+    """
+    rows: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        rows[_row_of(run)].append(run)
+    seeds = {row: {run.summary["stream_seed"] for run in members} for row, members in rows.items()}
+    fixed = {
+        row: any(map(_is_fixed, members)) and len(seeds[row]) == 1 for row, members in rows.items()
+    }
+    following = any(
+        len(seeds[row]) > 1 and not any(map(_is_fixed, members)) for row, members in rows.items()
+    )
+    offered: set[int] = set()
+    if not following:
+        offered.update(seed for row in rows if fixed[row] for seed in seeds[row])
+    rules = []
+    for run in runs:
+        row = _row_of(run)
+        joins = len(seeds[row]) == 1 and seeds[row] <= offered
+        held = _is_fixed(run) or fixed[row] or joins
+        rules.append(str(run.summary["stream_seed"]) if held else _OWN_SEED)
+    return rules
+
+
+def _is_fixed(run: Run) -> bool:
+    return bool(run.summary["seed"] != run.summary["stream_seed"])
+
+
+def _row_of(run: Run) -> str:
+    return json.dumps(
+        [run.summary["strategy"], run.config.get("options")], sort_keys=True, default=str
+    )
+
+
+def _stream_of(run: Run) -> str:
+    """Hash of the stream, computed where none is recorded."""
+    value = recorded(run, "stream_hash")
+    if value is None:
+        value = hashlib.sha256(json.dumps(run.stream, sort_keys=True).encode()).hexdigest()
+    return str(value)

@@ -1,0 +1,207 @@
+"""Comparison of finished runs: means, paired differences over seeds, and ranks.
+
+Means and spreads are those of the report's table: both take the columns, rows and values of
+:class:`~cl_prompts.experiments.results.sections.Section`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cl_prompts.errors import InputError, unknown
+from cl_prompts.experiments.results.cells import Cell, column_cells, is_bound
+from cl_prompts.experiments.results.columns import Column
+from cl_prompts.experiments.results.sections import Section
+from cl_prompts.experiments.results.side_by_side import Group, side_by_side
+from cl_prompts.experiments.run_folder.runs import Run, collect
+
+#: columns compared by default, where runs have them
+HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last")
+
+
+@dataclass(frozen=True)
+class Block:
+    """The columns of one setting.
+
+    Attributes:
+        setting: ``key=value``; empty where there is one block.
+        section: the runs.
+        columns: what is compared.
+        cells: by row, then in the order of columns; a row without runs is missing.
+    """
+
+    setting: str
+    section: Section
+    columns: tuple[Column, ...]
+    cells: Mapping[str, tuple[Cell, ...]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Runs that may be compared, or several settings of such runs side by side.
+
+    Attributes:
+        title: heading.
+        against: title of the table that ``differs`` refers to.
+        differs: what distinguishes its runs from those of that table, in words.
+        rows: labels, in the order asked for.
+        blocks: by setting.
+        reference: row that differences refer to; empty where there is none.
+        notes: sentences on what the numbers cannot tell.
+    """
+
+    title: str
+    against: str
+    differs: tuple[str, ...]
+    rows: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    reference: str
+    notes: tuple[str, ...] = field(default=())
+
+
+def compare(
+    paths: Iterable[Path | str],
+    *,
+    by: str | None = None,
+    reference: str | None = None,
+    rows: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+) -> list[Table]:
+    """Compare runs, a table for each set of runs that may be compared.
+
+    Args:
+        paths: run folders, or folders above some; rows come in this order.
+        by: setting whose values stand side by side, see
+            :func:`~cl_prompts.experiments.results.side_by_side.side_by_side`.
+        reference: row that the others are compared with; None for the first one.
+        rows: labels or strategies to show, in this order; empty for all.
+        metrics: keys of ``results`` in ``summary.json``; empty for the headline numbers.
+
+    Raises:
+        InputError: no finished run, or something that the runs do not have.
+    """
+    runs = _in_order(paths)
+    if not any(run.finished for run in runs):
+        raise InputError("none of these runs is finished: there is nothing to compare")
+    groups = side_by_side(runs, by)
+    place = {run.folder: number for number, run in enumerate(runs)}
+    labels = [_labels(group, place) for group in groups]
+    for name in (*rows, *([] if reference is None else [reference])):
+        if not any(named_rows(name, known) for known in labels):
+            raise unknown("row", name, [label for known in labels for label in known])
+    tables = []
+    for group, known in zip(groups, labels, strict=True):
+        chosen = [label for name in rows for label in named_rows(name, known)] if rows else known
+        if chosen:
+            tables.append(_table(group, list(dict.fromkeys(chosen)), reference, metrics))
+    return tables
+
+
+def _in_order(paths: Iterable[Path | str]) -> list[Run]:
+    """Runs in the order of the paths, each once."""
+    found = {run.folder.resolve(): run for path in paths for run in collect([path])}
+    return list(found.values())
+
+
+def _labels(group: Group, place: Mapping[Path, int]) -> list[str]:
+    """Rows of all its sections, the one whose runs were named first at the top."""
+    first: dict[str, int] = {}
+    for section in group.sections.values():
+        for label, runs in section.groups.items():
+            number = min(place[run.folder] for run in runs)
+            first[label] = min(number, first.get(label, number))
+    return sorted(first, key=lambda label: first[label])
+
+
+def named_rows(name: str, labels: Sequence[str]) -> list[str]:
+    """Rows that a name means: the label itself, or all rows of a strategy."""
+    if name in labels:
+        return [name]
+    return [label for label in labels if label.startswith(f"{name} (")]
+
+
+def _table(
+    group: Group, rows: Sequence[str], reference: str | None, metrics: Sequence[str]
+) -> Table:
+    one = _reference(group, rows, reference)
+    blocks = [
+        _block(setting, section, rows, one, metrics) for setting, section in group.sections.items()
+    ]
+    notes = _joined({block.setting: _notes(block) for block in blocks})
+    about = (group.title, group.against, group.differs)
+    return Table(*about, tuple(rows), tuple(blocks), one, tuple(notes))
+
+
+def _joined(notes: Mapping[str, Sequence[str]]) -> list[str]:
+    """Notes of all settings, each once, after those that it is about unless these are all."""
+    about: dict[str, list[str]] = {}
+    for setting, sentences in notes.items():
+        for sentence in sentences:
+            about.setdefault(sentence, []).append(setting)
+    return [
+        sentence if len(settings) == len(notes) else f"{', '.join(settings)}: {sentence}"
+        for sentence, settings in about.items()
+    ]
+
+
+def _reference(group: Group, rows: Sequence[str], name: str | None) -> str:
+    """The row that differences refer to, or none."""
+    if name is None:
+        streamed = [row for row in rows if not _whole_stream(group, row)]
+        return next(iter(streamed or rows))
+    named = named_rows(name, rows)
+    if len(named) > 1:
+        raise InputError(f"reference {name} could mean {' or '.join(named)}: write one of these")
+    return named[0] if named else ""
+
+
+def _whole_stream(group: Group, row: str) -> bool:
+    return any(
+        row in section.groups and section.groups[row][0].whole_stream
+        for section in group.sections.values()
+    )
+
+
+def _block(
+    setting: str, section: Section, rows: Sequence[str], reference: str, metrics: Sequence[str]
+) -> Block:
+    columns = _columns(section, metrics)
+    present = [row for row in rows if row in section.groups]
+    cells: dict[str, list[Cell]] = {row: [] for row in present}
+    for column in columns:
+        for row, cell in column_cells(section, column, present, reference).items():
+            cells[row].append(cell)
+    return Block(setting, section, columns, {row: tuple(found) for row, found in cells.items()})
+
+
+def _columns(section: Section, metrics: Sequence[str]) -> tuple[Column, ...]:
+    scores = [c for c in (*section.columns, *section.by_name) if c.best is not None]
+    known = {column.key: column for column in scores}
+    wanted = list(metrics) or [key for key in HEADLINES if key in known]
+    for key in wanted:
+        if key not in known:
+            raise unknown("metric of these runs", key, known)
+    if not metrics and section.multi_label:
+        wanted = [key for key in wanted if key != "forgetting"]
+    return tuple(known[key] for key in wanted)
+
+
+def _notes(block: Block) -> list[str]:
+    """What the numbers of a block cannot tell."""
+    seeds = {row: block.section.seeds[row] for row in block.cells}
+    streamed = {row: found for row, found in seeds.items() if not is_bound(block.section, row)}
+    notes = []
+    if len(set(streamed.values())) > 1:
+        told = "; ".join(f"{row}: {', '.join(found)}" for row, found in streamed.items())
+        notes.append(
+            f"rows have different seeds ({told}), so no mean is bold; differences are over"
+            " the seeds that both rows have"
+        )
+    elif streamed and len(next(iter(streamed.values()))) == 1:
+        notes.append("one seed tells no spread: nothing is tested and nothing is bold")
+    bounds = [row for row in block.cells if row not in streamed]
+    if bounds and streamed:
+        notes.append(f"{', '.join(bounds)} saw all data at once: a bound, not a competitor")
+    return notes

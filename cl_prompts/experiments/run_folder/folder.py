@@ -1,0 +1,343 @@
+"""Folder of a run: created once, locked while written, always valid."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cl_prompts.checks import short
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.recipes.names import label_of
+from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.run_folder.checkpoint import Checkpoint
+from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE, CheckpointFiles
+from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
+from cl_prompts.experiments.run_folder.environment import environment
+from cl_prompts.experiments.run_folder.folder_files import FolderFiles, json_text, reason_of
+from cl_prompts.experiments.run_folder.identity import (
+    check_identity,
+    settings_hash,
+    settings_identity,
+)
+from cl_prompts.experiments.run_folder.metrics_file import MetricsFile, Row
+
+EXAMPLES_FILE = "examples.npz"
+KEYS_FILE = "keys.npz"
+LEARNED_FILE = "learned.safetensors"
+#: of run folders; those of version 0.1 name none
+FORMAT = 2
+_RESERVED = 2**16  # bytes
+_BEFORE_A_RUN = (".lock", ".reserve", "environment.json")
+_REFUSING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+
+
+def _precedes_a_run(name: str) -> bool:
+    """Whether a file of this name is made before ``config.yaml``, with which a run begins."""
+    return name in _BEFORE_A_RUN or (name.startswith(".") and name.endswith(".tmp"))
+
+
+class RunFolder(FolderFiles):
+    """Writer of a run's files, each replaced in one step or only appended to.
+
+    Use :meth:`create` or :meth:`resume`, :meth:`claim` it for a run, and :meth:`close` it when
+    done. A few bytes are reserved while it is open, so that how a run ended can be written on a
+    full disk.
+
+    Args:
+        path: of the folder, which exists.
+
+    Attributes:
+        remarks: sentences on what was found damaged and made good again.
+
+    Raises:
+        InputError: another process writes it.
+        RunError: nothing can be written to it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Lock the folder, and remove what a killed process has left half written."""
+        super().__init__(path)
+        self.remarks: list[str] = []
+        self._identity: Mapping[str, Any] = {}
+        self._found: Checkpoint | None = None
+        self._checkpoints = CheckpointFiles(path)
+        self._lock = FileLock(path / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise InputError(f"run folder {path} is being written by another process") from error
+        except OSError as error:
+            raise RunError(
+                f"nothing can be written to run folder {path}: {reason_of(error)}"
+            ) from error
+        try:
+            with self.writing(".reserve"):
+                for left in path.glob(".*.tmp"):
+                    files.remove(left)
+                files.create(path / ".reserve", [bytes(_RESERVED)])
+            self._metrics = MetricsFile(path)
+        except RunError:
+            self.close()
+            raise
+
+    @classmethod
+    def create(
+        cls, path: Path, settings: Settings, command: str, varied: Sequence[str] = ()
+    ) -> RunFolder:
+        """Create a folder with environment and configuration.
+
+        Args:
+            path: of the folder.
+            settings: of the run.
+            command: what was typed to make it.
+            varied: settings in which the runs of that command differ.
+
+        Raises:
+            InputError: the folder cannot be made, another process writes it, or it holds anything
+                but what a process leaves that was killed before its run had begun.
+            RunError: the disk is full or read-only.
+        """
+        taken = InputError(
+            f"run folder {path} exists already: choose another, or continue it with --resume {path}"
+        )
+        if path.exists() and any(not _precedes_a_run(file.name) for file in path.iterdir()):
+            raise taken
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _uncreatable(path, error) from error
+        folder = cls(path)
+        if (path / "config.yaml").exists():  # of a process that held the lock until now
+            folder.close()
+            raise taken
+        try:
+            about = {
+                "format": FORMAT,
+                **environment(settings.device, command),
+                "settings": settings_hash(settings),
+                "varied": list(varied),
+            }
+            folder.write_json("environment.json", about)
+            # Last: with it a folder is one that can be resumed.
+            folder.write_text("config.yaml", settings.to_yaml())
+        except RunError:
+            folder.close()
+            raise
+        return folder
+
+    @classmethod
+    def resume(cls, path: Path) -> tuple[RunFolder, Settings]:
+        """Open the folder of an unfinished run, and read its settings.
+
+        Raises:
+            InputError: there is no run, it is finished, another process writes it, a file of it is
+                damaged, or its settings or the version of the package are others than at its
+                checkpoint.
+            RunError: nothing can be written to it.
+        """
+        if not (path / "config.yaml").is_file():
+            raise InputError(
+                f"{path} is not a run folder, or its run had not begun: it holds no config.yaml,"
+                " so there is nothing to resume"
+            )
+        folder = cls(path)
+        try:
+            folder._check_format()
+            if folder.summary().get("status") == "finished":
+                raise InputError(f"run folder {path} is finished: there is nothing to resume")
+            folder._find_checkpoint()
+            settings = folder._settings()
+            if folder._found is not None:
+                found, now = folder._found.identity, settings_identity(settings)
+                check_identity(found, now, str(path))
+            else:
+                folder._check_settings(settings)
+            return folder, settings
+        except InputError:
+            folder.close()
+            raise
+
+    def _check_format(self) -> None:
+        made = self.read_json("environment.json").get("format")
+        if made is None or (self.path / "checkpoint.pt").exists():
+            raise InputError(
+                f"run folder {self.path} was written by version 0.1 of cl-prompts, whose runs"
+                " cannot be resumed: start a new run"
+            )
+        if made != FORMAT:
+            raise InputError(
+                f"run folder {self.path} is of format {made!r}, and this version of cl-prompts"
+                f" reads {FORMAT}: resume it with the version that wrote it"
+            )
+
+    def _settings(self) -> Settings:
+        file = self.path / "config.yaml"
+        try:
+            return Settings.from_yaml(self.read_text(file.name))
+        except InputError as error:
+            raise InputError(f"{file} cannot be used: {error}") from error
+
+    def _check_settings(self, settings: Settings) -> None:
+        """Where no checkpoint tells whose run this is."""
+        made = self.read_json("environment.json").get("settings")
+        if made not in (None, settings_hash(settings)):
+            raise InputError(
+                f"run folder {self.path} cannot be resumed: the settings in its config.yaml are"
+                " others than those that it was made with: put them back, or start a new run"
+            )
+
+    def claim(self, identity: Mapping[str, Any]) -> None:
+        """Say whose folder this is: checkpoints carry it, and those of another are refused."""
+        self._identity = identity
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock.is_locked:
+            for name in (".reserve", ".lock"):
+                try:
+                    files.remove(self.path / name)
+                except OSError as error:
+                    if error.errno not in _REFUSING:
+                        raise
+        self._lock.release()
+
+    def write_end(self, summary: Mapping[str, Any]) -> None:
+        """Replace ``summary.json`` at the end of a run, with the reserved bytes on a full disk;
+        before it ``SHA256SUMS``, if the run is finished.
+
+        In a folder that has become read-only the file is written over, which may still be allowed.
+        """
+        try:
+            with self.writing("summary.json"):
+                files.remove(self.path / ".reserve")
+            content = json_text(summary).encode()
+            if summary["status"] == "finished":
+                self.write_text(SUMS_FILE, sums(self.path, {"summary.json": content}))
+            self.replace("summary.json", [content])
+        except RunError as error:
+            if getattr(error.__cause__, "errno", None) not in (errno.EACCES, errno.EPERM):
+                raise
+            with self.writing("summary.json"):
+                files.overwrite(self.path / "summary.json", json_text(summary).encode())
+
+    def keep_stream(self, text: str) -> None:
+        """Write ``stream.json``, or compare it with what the stream is and mend it."""
+        file = self.path / "stream.json"
+        if not file.is_file():
+            self.write_text(file.name, text)
+        elif file.read_bytes() != text.encode():
+            self.remarks.append(f"{file} was damaged and was written anew")
+            self.write_text(file.name, text)
+
+    def export(self, model: Any) -> None:
+        """Write ``learned.safetensors``: what a :class:`ContinualModel` has learned."""
+        self.replace(LEARNED_FILE, [model.exported()])
+
+    def summary(self) -> dict[str, Any]:
+        """Summary as last written, empty if there is none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        return self.read_json("summary.json") if (self.path / "summary.json").is_file() else {}
+
+    def command(self) -> str:
+        """Command line that made this run, and perhaps others at the same time."""
+        return str(self.read_json("environment.json").get("command"))
+
+    def varied(self) -> list[str]:
+        """Dotted names of the settings in which the runs of that command differ."""
+        return list(self.read_json("environment.json").get("varied", ()))
+
+    # ------------------------------------------------------------------ metrics and checkpoints
+
+    def add_metrics(self, rows: list[Row]) -> None:
+        """Append (samples_seen, metric, scope, value) rows to ``metrics.csv``.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        with self.writing("metrics.csv"):
+            self._metrics.add(rows)
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint, once the new one was read back and found good; the one before
+        becomes ``checkpoint.previous``.
+
+        Args:
+            state: nested dictionaries, lists and tuples of tensors, arrays and plain values.
+
+        Raises:
+            RunError: it cannot be written; the checkpoint stays as it is.
+        """
+        with self.writing(CHECKPOINT_FILE):
+            record, rows = self._metrics.record()
+            attached = {"record": json.dumps(record).encode()}
+            if rows is not None:
+                attached["metrics"] = rows
+            self._checkpoints.save(Checkpoint(state, self._identity, attached))
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """Last checkpoint that is intact, or None; rows written to ``metrics.csv`` after it are
+        dropped, and rows lost are brought back.
+
+        Raises:
+            InputError: there are checkpoints, and none is intact; it is that of another run; or
+                ``metrics.csv`` is damaged and cannot be rebuilt.
+            RunError: ``metrics.csv`` cannot be written.
+        """
+        if self._found is None:
+            self._find_checkpoint()
+        found, self._found = self._found, None
+        with self.writing("metrics.csv"):
+            if found is None:
+                self._metrics.clear()
+                return None
+            check_identity(found.identity, self._identity, str(self.path))
+            remark = self._metrics.restore(
+                json.loads(found.attached["record"]), found.attached.get("metrics")
+            )
+        if remark is not None:
+            self.remarks.append(remark)
+        return found.state
+
+    def _find_checkpoint(self) -> None:
+        self._found, remark = self._checkpoints.find()
+        if remark is not None:
+            self.remarks.append(remark)
+
+
+def new_path(out: Path, settings: Settings) -> Path:
+    """Make the empty folder ``out/<recipe>/<strategy>/<seed>-<time>``, with ``-2`` and so on if it
+    is taken, also by a process that starts at the same moment.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
+    above = out / settings.recipe / label_of(settings.strategy)
+    name = f"{settings.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        path = above / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError as error:
+            if not path.is_dir():  # one of the folders above is a file
+                raise _uncreatable(path, error) from error
+        except OSError as error:
+            raise _uncreatable(path, error) from error
+        else:
+            return path
+    raise AssertionError("numbers do not end")
+
+
+def _uncreatable(path: Path, error: OSError) -> InputError | RunError:
+    kind = RunError if error.errno in _REFUSING else InputError
+    return kind(f"run folder {short(path)} cannot be created: {reason_of(error)}")

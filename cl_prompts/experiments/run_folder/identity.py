@@ -1,0 +1,158 @@
+"""Identity of a run: what must not have changed for it to be resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from cl_prompts import __version__
+from cl_prompts.datasets.fingerprint import fingerprint_change
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.values import plain
+
+if TYPE_CHECKING:
+    from cl_prompts.experiments.runner.building import Parts
+
+#: Settings that may change before a run is resumed, and why. A name stands for all below it, too.
+MAY_CHANGE = {
+    "device": "where the numbers are computed, not which",
+    "threads": "where the numbers are computed, not which",
+    "num_workers": "views are drawn by key, whichever process reads the images",
+    "checkpoint_every": "how often a run is saved does not enter its numbers",
+    "dataset.root": "the data may have moved: their own fingerprint is compared",
+    "backbone.weights": "the file may have moved: the weights' own hash is compared",
+}
+#: settings that runs of an earlier commit may lack, and what these did
+IMPLIED = {"dataset.augment_on": "loader"}
+
+
+def identity_of(parts: Parts) -> dict[str, Any]:
+    """Identity of a run, in JSON's types.
+
+    Returns:
+        ``version`` of the package, ``settings``, ``data`` (see
+        :meth:`~cl_prompts.datasets.dataset.DataSet.fingerprint`), and the SHA-256 of the
+        ``stream`` and of the ``backbone``'s weights before any training.
+    """
+    # Here, since reading run folders takes no backbone.
+    from cl_prompts.backbones.fingerprint import weights_hash
+
+    return {
+        **settings_identity(parts.settings),
+        "data": parts.data.fingerprint(),
+        "stream": hashlib.sha256(parts.split.to_json().encode()).hexdigest(),
+        "backbone": weights_hash(parts.strategy.model.backbone),
+    }
+
+
+def settings_identity(settings: Settings) -> dict[str, Any]:
+    """Part of the identity that is known before anything is built."""
+    return {"version": __version__, "settings": json.loads(json.dumps(plain(asdict(settings))))}
+
+
+def settings_hash(settings: Settings) -> str:
+    """SHA-256 of the settings that must not change, see :data:`MAY_CHANGE`."""
+    flat = _flat(settings_identity(settings)["settings"])
+    fixed = [
+        (name, repr(value))
+        for name, value in flat
+        if not may_change(name) and not is_implied(name, value)
+    ]
+    return hashlib.sha256(json.dumps(sorted(fixed)).encode()).hexdigest()
+
+
+def check_identity(before: Mapping[str, Any], now: Mapping[str, Any], where: str) -> None:
+    """Refuse to resume what has changed.
+
+    Args:
+        before: identity in a checkpoint.
+        now: that of the run as it would go on; parts that it does not have are not compared.
+        where: the run folder, for messages.
+
+    Raises:
+        InputError: says what changed.
+    """
+    for change in changes(before, now):
+        raise InputError(f"run folder {where} cannot be resumed: {change}")
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What changed between two identities, a sentence each; see :func:`check_identity`.
+
+    >>> list(changes({"version": "0.1.0", "stream": "a"}, {"version": "0.1.0", "stream": "b"}))
+    ['its stream is another one than at the checkpoint: start a new run']
+    """
+    for part, words in _WORDS.items():
+        if part not in now:
+            continue
+        if part not in before:
+            yield f"its checkpoint does not say of which {part} it is"
+        elif part == "settings":
+            yield from _settings_changes(before[part], now[part])
+        elif part == "data":
+            change = fingerprint_change(before[part], now[part])
+            if change is not None:
+                yield f"{words}, {change}: bring the data back, or start a new run"
+        elif before[part] != now[part]:
+            yield words.format(before=before[part], now=now[part])
+
+
+_WORDS = {
+    "version": (
+        "its checkpoint was written by cl-prompts {before}, and this is {now}: resume it with that"
+        " version, or start a new run"
+    ),
+    "settings": "",
+    "data": "its data set changed",
+    "stream": "its stream is another one than at the checkpoint: start a new run",
+    "backbone": (
+        "the weights of its backbone are others than at the checkpoint: bring them back, or start"
+        " a new run"
+    ),
+}
+
+
+def _settings_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    old, new = (with_implied(_flat(settings)) for settings in (before, now))
+    for name in dict.fromkeys([*old, *new]):
+        if may_change(name) or ((name in old) == (name in new) and _same(old[name], new[name])):
+            continue
+        had = repr(old[name]) if name in old else "not there"
+        has = repr(new[name]) if name in new else "not there"
+        yield (
+            f"its setting {name} was {had} at the checkpoint and is {has} in config.yaml: put it"
+            " back, or start a new run"
+        )
+
+
+def may_change(name: str) -> bool:
+    """Whether a setting, such as ``"dataset.root"``, may change before a run is resumed."""
+    return any(name == free or name.startswith(f"{free}.") for free in MAY_CHANGE)
+
+
+def is_implied(key: str, value: Any) -> bool:
+    """Whether a setting has the value that its lack stands for, see ``IMPLIED``."""
+    return key in IMPLIED and bool(IMPLIED[key] == value)
+
+
+def with_implied(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Settings by name, among them those that runs of an earlier commit lack."""
+    return {**IMPLIED, **dict(settings)}
+
+
+def _flat(settings: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings on one level, with dotted names."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values are equal and of one type: True is not 1, and NaN is itself."""
+    return repr(a) == repr(b)

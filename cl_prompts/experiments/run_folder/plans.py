@@ -1,0 +1,143 @@
+"""Plans: which runs a command was to make, so that those that are missing can be made later."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.run_folder import files
+
+FORMAT = "cl-prompts plan 1"
+State = Literal["finished", "unfinished", "missing"]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a plan.
+
+    Attributes:
+        folder: where it is, or is to be.
+        settings: of the run.
+    """
+
+    folder: Path
+    settings: Settings
+
+    @property
+    def state(self) -> State:
+        """Whether the run is finished, was begun, or never was."""
+        return state_of(self.folder)
+
+
+def state_of(folder: Path) -> State:
+    """Whether the run of a folder is finished, was begun, or never was."""
+    if not (folder / "config.yaml").is_file():
+        return "missing"
+    summary = folder / "summary.json"
+    if not summary.is_file():
+        return "unfinished"
+    try:
+        finished = json.loads(summary.read_text()).get("status") == "finished"
+    except (ValueError, AttributeError):
+        finished = False
+    return "finished" if finished else "unfinished"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of one command.
+
+    Attributes:
+        command: that command.
+        runs: in the order in which they are made.
+    """
+
+    command: str
+    runs: tuple[PlannedRun, ...]
+
+    def write(self, folder: Path) -> Path:
+        """Write the plan as ``plan-1.json``, ``plan-2.json`` ... into a folder above its runs."""
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "command": self.command,
+            "runs": [
+                {
+                    "folder": os.path.relpath(run.folder, folder),
+                    "settings": run.settings.to_yaml(),
+                }
+                for run in self.runs
+            ],
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        content["sha256"] = _digest(content)
+        for number in itertools.count(1):
+            path = folder / f"plan-{number}.json"
+            try:
+                path.touch(exist_ok=False)  # the name is ours
+            except FileExistsError:
+                continue
+            files.replace(path, [json.dumps(content, indent=1).encode()])
+            return path
+        raise AssertionError("numbers do not end")
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """Read a plan.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            content = json.loads(path.read_text())
+            if content["format"] != FORMAT:
+                raise ValueError(content["format"])
+            if content.pop("sha256", None) not in (None, _digest(content)):
+                raise ValueError("its checksum differs")
+            runs = [
+                PlannedRun(path.parent / run["folder"], Settings.from_yaml(run["settings"]))
+                for run in content["runs"]
+            ]
+            return cls(str(content["command"]), tuple(runs))
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise InputError(f"{path} is no plan that this version can read ({error})") from error
+
+
+def unfinished_plan(folder: Path) -> Plan:
+    """The last plan in a folder that is not finished.
+
+    Raises:
+        InputError: there is no plan, or nothing is left to do.
+    """
+    # An empty one is of a command that ended before it began its runs.
+    plans = [file for file in folder.glob("plan-*.json") if file.stat().st_size]
+    if not plans:
+        raise InputError(f"{folder} is neither a run folder nor the folder of a plan")
+    for file in sorted(plans, key=_number, reverse=True):
+        plan = Plan.read(file)
+        if any(run.state != "finished" for run in plan.runs):
+            return plan
+    raise InputError(f"all runs of the plans in {folder} are finished: there is nothing to resume")
+
+
+def describe(runs: Sequence[PlannedRun]) -> str:
+    """How many runs are finished, unfinished and missing, in words."""
+    states = [run.state for run in runs]
+    counts = {state: states.count(state) for state in ("finished", "unfinished", "missing")}
+    return ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _number(path: Path) -> int:
+    digits = path.stem.removeprefix("plan-")
+    return int(digits) if digits.isdigit() else 0

@@ -1,0 +1,6 @@
+"""Runs, built from settings and trained task by task.
+
+``execution.run_all`` makes the runs of a plan and ``execution.resume`` finishes them;
+``building.Builder`` makes data, stream and strategy, ``task_loop.TaskLoop`` trains one run.
+``followers`` trains with further ranks, ``interruption`` turns signals into a saved stop.
+"""

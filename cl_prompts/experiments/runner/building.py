@@ -1,0 +1,319 @@
+"""Runs built from settings: data, stream, backbone and strategy, checked before any training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+
+from cl_prompts.backbones.devices import check_precision, pick_device
+from cl_prompts.backbones.pixels import check_pixels
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.backbones.weights import create_backbone
+from cl_prompts.datasets.bad_images import (
+    BadImage,
+    OnBadImage,
+    Progress,
+    check_images,
+    handle_bad_images,
+)
+from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.registry import DATASETS, DataSet, load_dataset
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.names import is_dotted, label_of
+from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.signatures import filled_parameters
+from cl_prompts.experiments.runner.memory import check_memory, fitting
+from cl_prompts.experiments.runner.workers import resolved_workers
+from cl_prompts.scenarios import benchmark_from_split
+from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
+from cl_prompts.strategies import STRATEGIES, strategy_class
+from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
+
+
+@dataclass
+class Parts:
+    """Parts of a run, built from its settings; in these nothing is left to be chosen."""
+
+    settings: Settings
+    data: DataSet
+    split: Any
+    benchmark: Any
+    strategy: OnlineStrategy
+    anytime: AnytimeEvaluation
+
+
+class Facts(NamedTuple):
+    """What a strategy is told of data and stream."""
+
+    n_classes: int
+    multi_label: bool
+    n_tasks: int
+    boundaries: bool
+
+
+class Builder:
+    """Builder of runs.
+
+    Runs whose settings of the backbone agree share one backbone, and the files of a data set are
+    checked once.
+
+    Args:
+        progress: called with the number of image files opened so far, and of all.
+        quick: open no image file.
+
+    >>> from cl_prompts.experiments.recipes.settings import plan
+    >>> (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    >>> print(Builder().build(settings).data)
+    digits: 10 classes, 1442 training and 355 test images
+    """
+
+    def __init__(self, progress: Progress | None = None, *, quick: bool = False) -> None:
+        """Start without any backbone or data set."""
+        self._progress = progress
+        self._quick = quick
+        self._backbones: dict[str, FrozenViT] = {}
+        self._bad: dict[str, list[BadImage]] = {}
+
+    def build(self, settings: Settings) -> Parts:
+        """All parts of a run.
+
+        Raises:
+            InputError: a setting is out of range, or two do not fit together.
+        """
+        torch.manual_seed(settings.seed)
+        data, backbone = self._data_and_backbone(settings)
+        if is_dotted(settings.dataset["name"]):
+            # A test image, since looking at a training image would draw an augmentation.
+            first = data.test[0][0][None]
+            check_pixels(first, backbone.image_size, normalised=not backbone.normalises)
+        split = split_of(settings, data)
+        kind = strategy_class(settings.strategy)
+        plain = kind.plain_images and not settings.options.get("augmented_views")
+        train = data.train.plain() if plain else data.train
+        benchmark = benchmark_from_split(train, data.test, split)
+        evaluation = dict(settings.evaluation)
+        if kind.whole_stream:
+            # All data come at once, so there is no curve over samples: only the end is measured.
+            evaluation["every"] = None
+        workers = resolved_workers(settings.num_workers, train, pick_device(settings.device))
+        settings = replace(settings, num_workers=workers)
+        anytime = AnytimeEvaluation(
+            data.test,
+            n_classes=len(data.classes),
+            num_workers=workers,
+            home_classes=home_classes_of(split),
+            **evaluation,
+        )
+        facts = Facts(len(data.classes), data.multi_label, split.n_tasks, split.boundaries)
+        options = options_on(train, settings)
+        strategy = make_strategy(settings, backbone, facts, options, plugins=[anytime])
+        what = f"strategy {label_of(settings.strategy)}"
+        lengths = {"n_train": len(data.train), "n_test": len(data.test), "n_tasks": split.n_tasks}
+        check_memory(what, strategy, **lengths)
+        return Parts(settings, data, split, benchmark, strategy, anytime)
+
+    def check(self, plan: Sequence[Settings]) -> tuple[Parts, list[str]]:
+        """Build one of the runs that differ in nothing but seeds, which do not change what can be
+        wrong.
+
+        Returns:
+            The parts of the last one, and remarks on all of them.
+
+        Raises:
+            InputError: a run cannot be built.
+        """
+        found: dict[str, None] = {}
+        for settings in {_without_seeds(s): s for s in plan}.values():
+            parts = self.build(settings)
+            found.update(dict.fromkeys(remarks(parts)))
+        return parts, list(found)
+
+    def backbone(self, settings: Settings) -> FrozenViT:
+        """The backbone of a run; data are loaded only where they alone tell the normalisation.
+
+        Raises:
+            InputError: it cannot be built.
+        """
+        wanted, name = settings.backbone["normalisation"], settings.dataset["name"]
+        if wanted == "dataset" and name not in DATASETS:
+            return self._data_and_backbone(settings)[1]
+        if wanted == "dataset":
+            wanted = [list(DATASETS[name].mean), list(DATASETS[name].std)]
+        return self._backbone(settings, wanted)
+
+    def data(self, settings: Settings) -> DataSet:
+        """The data set of a run.
+
+        Raises:
+            InputError: it is not there, or cannot be used.
+        """
+        return self._data_and_backbone(settings)[0]
+
+    def _data_and_backbone(self, settings: Settings) -> tuple[DataSet, FrozenViT]:
+        """The data set at the backbone's image size, and the backbone with its normalisation."""
+        wanted = settings.backbone["normalisation"]
+        entry = DATASETS.get(settings.dataset["name"])
+        of_own_data = wanted == "dataset" and entry is None
+        if wanted == "dataset":
+            wanted = "none" if entry is None else [list(entry.mean), list(entry.std)]
+        backbone = self._backbone(settings, wanted)
+        data = self._data(settings, backbone.image_size)
+        if of_own_data:
+            # A data set of one's own tells its statistics when it is made, at the image size above.
+            backbone = self._backbone(settings, [list(data.mean), list(data.std)])
+        return data, backbone
+
+    def _data(self, settings: Settings, image_size: int) -> DataSet:
+        name, arguments = settings.section("dataset")
+        key = json.dumps([name, arguments])
+        on_bad_image: OnBadImage = arguments.pop("on_bad_image")
+        data = load_dataset(
+            name, image_size=image_size, seed=settings.seed, on_bad_image="defer", **arguments
+        )
+        if self._quick or on_bad_image == "defer":
+            return data
+        if key not in self._bad:
+            self._bad[key] = check_images(data, self._progress)
+        return handle_bad_images(data, self._bad[key], on_bad_image)
+
+    def _backbone(self, settings: Settings, normalisation: Any) -> FrozenViT:
+        name, arguments = settings.section("backbone")
+        arguments["normalisation"] = normalisation
+        seed = settings.seed if arguments.get("weights") == "random" else 0
+        key = json.dumps([name, arguments, seed])
+        if key not in self._backbones:
+            check_precision(arguments["precision"], pick_device(settings.device))
+            with fitting(f"backbone {name}"):
+                self._backbones[key] = create_backbone(name, seed=settings.seed, **arguments)
+        return self._backbones[key]
+
+
+def _without_seeds(settings: Settings) -> str:
+    return repr(replace(settings, seed=0, stream_seed=0))
+
+
+def split_of(settings: Settings, data: DataSet) -> Any:
+    """Stream of a run: the training samples of each task.
+
+    The function of the scenario is called with the training labels, with the run's ``stream_seed``
+    as ``seed`` and the labels of the test set as ``test_labels``, if it declares them, and with the
+    settings of the section ``scenario``.
+
+    Raises:
+        InputError: the scenario does not fit the data set.
+    """
+    name, arguments = settings.section("scenario")
+    scenario = find_scenario(name)
+    if scenario.multi_label != data.multi_label:
+        fitting = [n for n, known in SCENARIOS.items() if known.multi_label == data.multi_label]
+        has = "several classes per image" if data.multi_label else "one class per image"
+        raise InputError(
+            f"scenario {name!r} does not fit data set {data.name!r}, which has {has}: use"
+            f" {' or '.join(fitting)}"
+        )
+    if "seed" in scenario.parameters:
+        arguments["seed"] = settings.stream_seed
+    return scenario.make(data.train.targets, data.test.targets, **arguments)
+
+
+def home_classes_of(split: Any) -> list[list[int]] | None:
+    """Classes that have their home in each task of a blurry stream; None where classes have no
+    home, or occur in no other task."""
+    if not any(getattr(split, "blurry_classes", ())):
+        return None
+    pairs = zip(split.disjoint_classes, split.blurry_classes, strict=True)
+    return [[*disjoint, *blurry] for disjoint, blurry in pairs]
+
+
+def options_on(train: ImageSet, settings: Settings) -> dict[str, Any]:
+    """Options of a run's strategy on training images: without augmentation a sample has one view,
+    and what is frozen is computed once."""
+    options = dict(settings.options)
+    if train.is_plain and options.get("views") is None:
+        options["views"] = 1
+    return options
+
+
+def make_strategy(
+    settings: Settings,
+    backbone: FrozenViT,
+    facts: Facts,
+    options: Mapping[str, Any],
+    plugins: Sequence[Any] = (),
+) -> OnlineStrategy:
+    """The strategy of a run, before any training.
+
+    Args:
+        settings, backbone, facts: of the run.
+        options: of the strategy, in the place of those in ``settings``.
+        plugins: of the strategy.
+
+    Raises:
+        InputError: a setting is out of range, or the method does not fit the data.
+    """
+    with fitting(f"strategy {label_of(settings.strategy)}"):
+        return strategy_class(settings.strategy)(
+            backbone=backbone,
+            n_classes=facts.n_classes,
+            device=settings.device,
+            evaluator=None,
+            plugins=list(plugins),
+            seed=settings.seed,
+            **_data_arguments(settings, facts),
+            **options,
+        )
+
+
+def _data_arguments(settings: Settings, facts: Facts) -> dict[str, Any]:
+    """Data-dependent constructor arguments: ``multi_label``, and ``n_tasks`` where boundaries are
+    announced."""
+    accepted = filled_parameters(settings.strategy)
+    arguments: dict[str, Any] = {}
+    if facts.multi_label and "multi_label" not in accepted:
+        able = [name for name in STRATEGIES if "multi_label" in filled_parameters(name)]
+        raise InputError(
+            f"strategy {settings.strategy!r} is defined for one class per image, and data set"
+            f" {settings.dataset['name']!r} has several: use {', '.join(able)}"
+        )
+    if "multi_label" in accepted:
+        arguments["multi_label"] = facts.multi_label
+    if "n_tasks" in accepted and _boundaries_announced(settings, facts):
+        arguments["n_tasks"] = facts.n_tasks
+    return arguments
+
+
+def _boundaries_announced(settings: Settings, stream: Any) -> bool:
+    boundaries = settings.options.get("boundaries")
+    return bool(stream.boundaries if boundaries is None else boundaries)
+
+
+def remarks(parts: Parts) -> list[str]:
+    """Sentences on settings that are valid but have no effect on this stream."""
+    strategy = parts.strategy
+    name = label_of(parts.settings.strategy)
+    samples = sum(map(len, parts.split.tasks))
+    trained = samples * strategy.train_epochs
+    found = []
+    acts_at_task_ends = type(strategy).finish_task is not OnlineStrategy.finish_task
+    periodic = acts_at_task_ends and not _boundaries_announced(parts.settings, parts.split)
+    if periodic and strategy.period is not None and strategy.period > trained:
+        found.append(
+            f"{name} acts every {strategy.period} samples, and the stream has {trained}: set"
+            f" {name}.period below that"
+        )
+    if strategy.buffer.size >= samples:
+        found.append(
+            f"the buffer of {name} has room for {strategy.buffer.size} samples, and the stream has"
+            f" {samples}: no sample is ever replaced"
+        )
+    if strategy.head_input != "raw" and strategy.model.backbone.trainable:
+        found.append(
+            f"{name} trains the ViT under head_input={strategy.head_input}: features move, and the"
+            " statistics lag behind them"
+        )
+    return found

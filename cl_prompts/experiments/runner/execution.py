@@ -1,0 +1,224 @@
+"""Runs executed: checked, trained task by task, evaluated and recorded in a run folder."""
+
+from __future__ import annotations
+
+import gc
+import json
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from cl_prompts.backbones import ranks
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
+from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.run_folder.folder import RunFolder, new_path
+from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun, describe, unfinished_plan
+from cl_prompts.experiments.runner.building import Builder, Parts
+from cl_prompts.experiments.runner.followers import announce, check_start
+from cl_prompts.experiments.runner.interruption import Stopped, stop_requests
+from cl_prompts.experiments.runner.summary import results_of
+from cl_prompts.experiments.runner.task_loop import TaskLoop
+from cl_prompts.experiments.tracking.board import compared_settings
+from cl_prompts.experiments.tracking.progress import Watcher, display_on
+from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
+
+
+def run_all(
+    plan: Sequence[Settings], *, out: Path, console: Console, command: str
+) -> Iterator[Path]:
+    """Check all runs, then execute one after the other; yield the folder of each finished run.
+
+    The plan is written above the run folders, so that :func:`resume` can finish it.
+
+    Raises:
+        InputError: a run cannot be built; none has been started then.
+        RunError: a fault during a run.
+    """
+    builder = Builder()
+    for remark in builder.check(plan)[1]:
+        console.print(f"note: {remark}", highlight=False, soft_wrap=True)
+    runs = [PlannedRun(new_path(out, settings), settings) for settings in plan]
+    planned = Plan(command, tuple(runs))
+    if len(runs) > 1:
+        planned.write(out / plan[0].recipe)
+    yield from _finish(planned, builder, console)
+
+
+def resume(path: Path, *, console: Console) -> Iterator[Path]:
+    """Continue an unfinished run at its last checkpoint, or finish all runs of a plan.
+
+    Args:
+        path: folder of a run, or folder that holds a plan.
+        console: where progress is drawn.
+
+    Yields:
+        the folder of each run that is finished then.
+
+    Raises:
+        InputError: there is nothing to resume, or a run cannot be built.
+        RunError: a fault during a run.
+    """
+    if (path / "config.yaml").is_file() or not list(path.glob("plan-*.json")):
+        folder, settings = RunFolder.resume(path)
+        (label,) = labels_of_runs([settings])
+        with display_on(console, 1) as display, display.run(1, label) as watcher:
+            _continue(folder, settings, Builder(), watcher)
+        yield path
+        return
+    plan = unfinished_plan(path)
+    console.print(f"{path}: {describe(plan.runs)}", highlight=False, soft_wrap=True)
+    yield from _finish(plan, Builder(), console)
+
+
+def _finish(plan: Plan, builder: Builder, console: Console) -> Iterator[Path]:
+    """Execute the runs of a plan that are not finished; yield the folders of all."""
+    runs = [run.settings for run in plan.runs]
+    varied = differing_settings(runs)
+    with display_on(console, len(runs)) as display:
+        for number, (run, label) in enumerate(zip(plan.runs, labels_of_runs(runs), strict=True), 1):
+            if run.state != "finished":
+                with display.run(number, label) as watcher:
+                    complete(run, builder, watcher, plan.command, varied)
+            yield run.folder
+
+
+def complete(
+    run: PlannedRun,
+    builder: Builder,
+    watcher: Watcher,
+    command: str,
+    varied: Sequence[str] = (),
+) -> None:
+    """Execute a run that is missing, or continue it at its last checkpoint.
+
+    Args:
+        run: not finished.
+        builder: of its parts.
+        watcher: who is told how it goes on.
+        command: what was typed to make it.
+        varied: settings in which the runs of that command differ.
+
+    Raises:
+        InputError: the run cannot be built or resumed.
+        RunError: a fault during the run.
+    """
+    if run.state == "unfinished":
+        folder, settings = RunFolder.resume(run.folder)
+        _continue(folder, settings, builder, watcher)
+    else:
+        announce(run.folder, run.settings)
+        parts = builder.build(run.settings)
+        folder = RunFolder.create(run.folder, parts.settings, command, varied)
+        execute(parts, folder, watcher=watcher)
+        del parts
+    # Strategy and plugins refer to each other, and hold the cached images of the data set.
+    gc.collect()
+
+
+def _continue(folder: RunFolder, settings: Settings, builder: Builder, watcher: Watcher) -> None:
+    """Execute what is left of a run that was begun."""
+    announce(folder.path, settings)
+    try:
+        parts = builder.build(settings)
+    except InputError:
+        folder.close()
+        raise
+    execute(parts, folder, watcher=watcher)
+
+
+def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
+    """Train, evaluate and record one run; the folder is valid however it ends."""
+    run = TaskLoop(parts, folder)
+    try:
+        records = run.restore()
+        check_start(run)
+    except BaseException:
+        folder.close()  # no step was made: the folder stays as it is
+        raise
+    for remark in folder.remarks:
+        watcher.note(remark)
+    with _recorded_end(run), stop_requests() as request:
+        start = parts.strategy.samples_seen
+        names = list(parts.data.classes)
+        n_tasks = 1 if parts.strategy.whole_stream else parts.split.n_tasks
+        tracker = Tracker(
+            folder,
+            parts.anytime,
+            start=start,
+            total=run.total,
+            n_tasks=n_tasks,
+            batch_size=parts.strategy.train_mb_size,
+        )
+        if records is not None:
+            tracker.load_state_dict(records, parts.strategy.device)
+        line = ProgressLine(run.total, parts.anytime, watcher)
+        # In front of Avalanche's own plugins: the clock has to stay last.
+        position = parts.strategy.plugins.index(parts.anytime) + 1
+        parts.strategy.plugins[position:position] = [tracker, line]
+        try:
+            line.tell(start)
+            tracker.show_stream(json.loads(parts.split.to_json()), names)
+            run.train(tracker, request)
+            if parts.data.multi_label:
+                with ranks.local_only():
+                    tracker.show_examples(parts.strategy.model, parts.data.test, names)
+            tracker.finish(
+                results_of(parts), compared_settings(parts.settings, folder.varied()), names
+            )
+        finally:
+            tracker.close()
+            parts.anytime.evaluator.close()
+        run.write_summary("finished")
+        work = parts.strategy.frozen_work
+        if parts.settings.options.get("views") is not None or work.spill is not None:
+            watcher.note(_told_of(work.reused, work.computed, work.spilled))
+        work.close()
+
+
+def _told_of(reused: int, computed: int, spilled: int) -> str:
+    """What keeping frozen work has saved.
+
+    >>> _told_of(4500, 1500, 0)
+    'frozen work of 4,500 of 6,000 views was at hand'
+    """
+    where = f"; {spilled / 2**20:,.1f} MB of it lay in files" if spilled else ""
+    return f"frozen work of {reused:,} of {reused + computed:,} views was at hand{where}"
+
+
+@contextmanager
+def _recorded_end(run: TaskLoop) -> Iterator[None]:
+    """Write how a run ended into its summary, and release the folder."""
+    try:
+        yield
+    except Stopped as error:
+        run.end("interrupted", f"stopped by signal {error.number}")
+        raise
+    except KeyboardInterrupt as error:
+        run.end("interrupted", "stopped by the user")
+        raise KeyboardInterrupt(
+            f"stopped; continue with: cl-prompts run --resume {run.folder.path}"
+        ) from error
+    except (RunError, OSError) as error:
+        # A frame of the traceback may hold a loader, which would end as in CachedEvaluator.close().
+        traceback.clear_frames(error.__traceback__)
+        sentence = _sentence_of(error)
+        told = run.end("failed", sentence)
+        raise RunError(f"{told} (run folder {run.folder.path})") from error
+    except BaseException as error:
+        run.end("failed", f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        run.folder.close()
+
+
+def _sentence_of(error: RunError | OSError) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror or error}"
+    # A loader process wraps it in its traceback, whose last line is the sentence.
+    return str(error).strip().splitlines()[-1].rpartition(f"{RunError.__name__}: ")[2]

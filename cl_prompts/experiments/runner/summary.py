@@ -1,0 +1,89 @@
+"""Summary of a run: its results, cost and identity, as ``summary.json`` holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cl_prompts.experiments.runner.building import Parts
+from cl_prompts.experiments.runner.peak_memory import peak_device_memory_mb, peak_memory_mb
+from cl_prompts.metrics.continual import DEFINITIONS, without_course
+
+
+def results_of(parts: Parts) -> dict[str, float | None]:
+    """Final numbers of a run.
+
+    What needs a course is undefined, None, for a strategy that sees all data at once.
+    """
+    results = parts.anytime.results
+    return without_course(results) if parts.strategy.whole_stream else results
+
+
+def summary_of(
+    parts: Parts,
+    *,
+    seconds: float,
+    macs: Mapping[str, float],
+    command: str,
+    identity: Mapping[str, Any] | None = None,
+    with_results: bool = True,
+) -> dict[str, Any]:
+    """Content of ``summary.json`` except for the status.
+
+    Args:
+        parts: of the run.
+        seconds: wall time so far, that of earlier processes included.
+        macs: multiply-accumulates of the backbone in ``train`` and ``evaluation``, and the images
+            ``evaluated``.
+        command: what was typed to make the run.
+        identity: see :func:`~cl_prompts.experiments.run_folder.identity.identity_of`; what it
+            holds of data, stream and backbone tells which runs may be compared.
+        with_results: compute the results so far; their cost grows with the tasks.
+    """
+    settings = parts.settings
+    strategy = parts.strategy
+    backbone = strategy.model.backbone
+    per_pass = backbone.forward_macs
+    known = identity or {}
+    return {
+        "recipe": settings.recipe,
+        "strategy": settings.strategy,
+        "dataset": settings.dataset["name"],
+        "scenario": settings.scenario["name"],
+        "backbone": settings.backbone["name"],
+        "weights": settings.backbone["weights"],
+        "image_size": backbone.image_size,
+        "seed": settings.seed,
+        "stream_seed": settings.stream_seed,
+        "multi_label": parts.data.multi_label,
+        "n_tasks": parts.split.n_tasks,
+        "n_classes": len(parts.data.classes),
+        "class_names": list(parts.data.classes),
+        "samples": sum(parts.split.sizes),
+        "skipped_images": list(parts.data.skipped),
+        "unread_files": dict(parts.data.unread),
+        "samples_seen": strategy.samples_seen,
+        "whole_stream": strategy.whole_stream,
+        "task_ends": [end.samples_seen for end in parts.anytime.curve.task_ends],
+        "results": results_of(parts) if with_results else {},
+        "definitions": DEFINITIONS,
+        "data": known.get("data"),
+        "stream_hash": known.get("stream"),
+        "backbone_hash": known.get("backbone"),
+        "single_class_batches": (
+            int(strategy.single_class_batches) if strategy.class_mask == "batch" else None
+        ),
+        "cached_views": strategy.frozen_work.reused,
+        "computed_views": strategy.frozen_work.computed,
+        "spilled_mb": strategy.frozen_work.spilled / 2**20,
+        "trainable_parameters": strategy.model.n_learned,
+        "seconds": seconds,
+        "images_per_second": strategy.samples_seen / seconds,
+        "peak_memory_mb": peak_memory_mb(),
+        "peak_device_memory_mb": peak_device_memory_mb(strategy.device),
+        "forward_passes": {
+            "train": macs["train"] / per_pass / max(1, strategy.samples_seen),
+            "evaluation": macs["evaluation"] / per_pass / max(1, macs["evaluated"]),
+        },
+        "command": command,
+    }

@@ -1,0 +1,265 @@
+"""Warm-up of MISA's prompts on other data, once per backbone and before any stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from cl_prompts.checks import in_range, positive, whole_number
+from cl_prompts.errors import InputError
+from cl_prompts.losses.classification import masked_cross_entropy
+from cl_prompts.losses.mvp import key_distance
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.prompts.encoders import ProjectorEncoder
+from cl_prompts.prompts.files import save_prompts
+from cl_prompts.prompts.parameterisations import Reparameterised
+from cl_prompts.training.forgetting_aware import ForgettingAware
+
+#: called after each step with steps done, steps in all and the main loss
+Report = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Settings of a warm-up, those of MISA (ICLR 2025, arXiv 2503.00677) by default.
+
+    Attributes:
+        tasks: into which the classes are cut, in their order; they are learned one after another.
+        epochs: passes over each task.
+        lr: of Adam.
+        rho: length of the ascent, see
+            :class:`~cl_prompts.training.forgetting_aware.ForgettingAware`.
+        batch: images of a main batch, and as many of the other classes.
+        held_out: share of the classes, the last ones, that belong to no task; the ascent is on
+            them.
+        others: of the held-out classes, how many are drawn at a time.
+        redraw: chance that they are drawn anew once their images have been shown.
+
+    Raises:
+        InputError: a number out of range.
+
+    Example:
+        >>> WarmUp(tasks=2).held_out
+        0.1
+    """
+
+    tasks: int = 10
+    epochs: int = 3
+    lr: float = 1e-4
+    rho: float = 0.1
+    batch: int = 65
+    held_out: float = 0.1
+    others: int = 10
+    redraw: float = 0.67
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "epochs", "batch", "others"):
+            whole_number(name, getattr(self, name))
+        positive(lr=self.lr)
+        in_range(0, 1, held_out=self.held_out, redraw=self.redraw)
+
+    def cut(self, n_classes: int) -> tuple[list[list[int]], list[int]]:
+        """Classes of each task, and the held-out classes.
+
+        Raises:
+            InputError: too few classes.
+        """
+        held = max(1, round(n_classes * self.held_out))
+        base = n_classes - held
+        if base < self.tasks:
+            raise InputError(
+                f"a warm-up in {self.tasks} tasks that holds {held} of {n_classes} classes out has"
+                f" {base} left: take fewer tasks or data of more classes"
+            )
+        tasks = [part.tolist() for part in np.array_split(np.arange(base), self.tasks)]
+        return tasks, list(range(base, n_classes))
+
+
+class _Batches:
+    """Shuffled batches of the images of some classes."""
+
+    def __init__(self, data: Any, settings: WarmUp, seed: int, num_workers: int) -> None:
+        self.data = data
+        self.settings = settings
+        self.generator = torch.Generator().manual_seed(seed)
+        self.num_workers = num_workers
+        self.targets = np.asarray(data.targets)
+
+    def rows(self, classes: Sequence[int]) -> list[int]:
+        """Rows of the images of these classes."""
+        found: list[int] = np.flatnonzero(np.isin(self.targets, classes)).tolist()
+        return found
+
+    def of(self, classes: Sequence[int]) -> DataLoader[Any]:
+        """One pass over the images of these classes."""
+        return DataLoader(
+            Subset(self.data, self.rows(classes)),
+            batch_size=self.settings.batch,
+            shuffle=True,
+            generator=self.generator,
+            num_workers=self.num_workers,
+        )
+
+    def others(self, held_out: Sequence[int]) -> Iterator[Any]:
+        """Batches of held-out classes without end; now and then of others among them."""
+        n = min(self.settings.others, len(held_out))
+        drawn: list[int] = []
+        while True:
+            chance = float(torch.rand((), generator=self.generator))
+            if not drawn or chance < self.settings.redraw:
+                order = torch.randperm(len(held_out), generator=self.generator)
+                drawn = [held_out[i] for i in order[:n].tolist()]
+            yield from self.of(drawn)
+
+
+def forgetting_aware_step(
+    model: PromptedViT,
+    fam: ForgettingAware,
+    main: tuple[Tensor, Tensor],
+    other: tuple[Tensor, Tensor],
+) -> float:
+    """Make one step: ascend on the loss of other data, descend on that of the main data.
+
+    The loss is cross-entropy over the classes that the model has seen plus the mean distance
+    between queries and keys.
+
+    Args:
+        model: MISA's, in training mode.
+        fam: around the optimizer.
+        main: images and labels (batch,) of the current task.
+        other: images and labels of held-out classes.
+
+    Returns:
+        the main loss, where the ascent led.
+    """
+    fam.zero_grad()
+    _loss(model, *other).backward()
+    fam.ascend()
+    loss = _loss(model, *main)
+    loss.backward()
+    fam.step()
+    return float(loss.detach())
+
+
+def _loss(model: PromptedViT, images: Tensor, labels: Tensor) -> Tensor:
+    output = model.run(images)
+    assert output.selection is not None
+    entropy = masked_cross_entropy(output.logits, labels, model.seen)
+    return entropy + key_distance(output.selection)
+
+
+def project(model: PromptedViT) -> Reparameterised:
+    """Let the E-prompts of MISA's model pass through a residual projector while they learn."""
+    device = model.seen.device
+    projected = Reparameterised(model.pools[1], ProjectorEncoder(model.backbone.dim).to(device))
+    model.pools[1] = projected.to(device)
+    return projected
+
+
+def warm_up(
+    model: PromptedViT,
+    data: Any,
+    settings: WarmUp,
+    *,
+    seed: int = 0,
+    num_workers: int = 0,
+    report: Report | None = None,
+) -> dict[str, Tensor]:
+    """Warm the prompts of MISA's model up on data of other classes than a stream's.
+
+    Forgetting-aware steps on a class-incremental sequence; nearest keys, no slots, no batch mask.
+    Keys, head and projector are thrown away.
+
+    Deviation: images of the other classes are augmented as all are; published: AutoAugment twice.
+
+    Args:
+        model: as the strategy builds it; it is trained, and of no further use.
+        data: images and labels, with ``targets``, of ``model.n_classes`` classes.
+        settings: see :class:`WarmUp`.
+        seed: of the order of images and the choice of other classes.
+        num_workers: loader processes.
+        report: see :data:`Report`.
+
+    Returns:
+        ``g_prompts`` (1, blocks * length, dim) and ``e_prompts`` (size, blocks * length, dim),
+        rows block by block, as the released files have them.
+
+    Raises:
+        InputError: too few classes.
+    """
+    tasks, held_out = settings.cut(model.n_classes)
+    batches = _Batches(data, settings, seed, num_workers)
+    projected = project(model)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], settings.lr)
+    fam = ForgettingAware(optimizer, settings.rho)
+    others = batches.others(held_out)
+    device = model.seen.device
+    per_epoch = [-(-len(batches.rows(classes)) // settings.batch) for classes in tasks]
+    total = settings.epochs * sum(per_epoch)
+    done = 0
+    model.train()
+    for classes in tasks:
+        for _ in range(settings.epochs):
+            for images, labels, *_ in batches.of(classes):
+                other_images, other_labels, *_ = next(others)
+                main = (images.to(device), labels.to(device))
+                other = (other_images.to(device), other_labels.to(device))
+                for _, shown in (main, other):
+                    model.observe_classes(shown)
+                loss = forgetting_aware_step(model, fam, main, other)
+                done += 1
+                if report is not None:
+                    report(done, total, loss)
+    values = {"g_prompts": _values(model.pools[0])[None], "e_prompts": projected.values}
+    return {name: found.detach().flatten(1, -2) for name, found in values.items()}
+
+
+def _values(pool: nn.Module) -> Tensor:
+    found = pool.values
+    assert isinstance(found, Tensor)
+    return found
+
+
+def warm_up_recipe(
+    name: str,
+    overrides: Sequence[str],
+    out: Path,
+    settings: WarmUp,
+    report: Report | None = None,
+) -> None:
+    """Warm up on the training images of a recipe's data set, with its backbone and settings of
+    MISA, and write the prompts.
+
+    Args:
+        name: of the recipe; its scenario plays no part.
+        overrides: ``key=value`` texts.
+        out: the safetensors file.
+        settings: see :class:`WarmUp`.
+        report: see :data:`Report`.
+
+    Raises:
+        InputError: as a run of MISA, too few classes, or a folder that does not exist.
+    """
+    from cl_prompts.experiments.recipes.settings import plan
+    from cl_prompts.experiments.runner.building import Builder
+
+    if not out.parent.is_dir():
+        raise InputError(f"there is no folder {out.parent}: make it, or give another --out")
+    run = plan(name, [*overrides, "strategy=misa"])[0]
+    parts = Builder().build(run)
+    found = warm_up(
+        parts.strategy.model,
+        parts.data.train,
+        settings,
+        seed=run.seed,
+        num_workers=parts.anytime.evaluator.num_workers,
+        report=report,
+    )
+    save_prompts(out, found)

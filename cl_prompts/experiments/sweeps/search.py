@@ -1,0 +1,280 @@
+"""Search for good settings with Optuna, on a stream that is not reported."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import shlex
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.recipes.grid import grid
+from cl_prompts.experiments.recipes.settings import Settings, plan
+from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.run_folder.plans import state_of
+from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.sweeps.extras import extra
+from cl_prompts.experiments.sweeps.launching import Launching
+from cl_prompts.experiments.sweeps.search_aim import OBJECTIVES, Aim
+from cl_prompts.experiments.sweeps.search_space import SearchSpace
+from cl_prompts.experiments.sweeps.sweep import Sweep
+
+#: of the sampler: the same search chooses the same settings
+_SAMPLER_SEED = 0
+
+
+@dataclass
+class Trial:
+    """Settings that were tried.
+
+    Attributes:
+        number: from 1.
+        settings: chosen, as ``key=value`` texts.
+        values: of the objective, by seed; None where a run failed, or has no such number.
+        folders: of the runs.
+    """
+
+    number: int
+    settings: list[str]
+    values: list[float | None] = field(default_factory=list)
+    folders: list[Path | None] = field(default_factory=list)
+
+    @property
+    def value(self) -> float | None:
+        """Mean of the objective over the seeds."""
+        known = [value for value in self.values if value is not None]
+        return statistics.fmean(known) if known and len(known) == len(self.values) else None
+
+
+class Search:
+    """Search for the settings of one strategy that are best on streams kept for that.
+
+    Trials are taken ``how.jobs`` at a time: all of these are chosen, then executed, then told to
+    the sampler. The sampler has a seed, so that the same search makes the same choices; its runs
+    that are finished already are not made again, and nothing but their folders is kept.
+
+    Args:
+        recipe: of the package or a YAML file.
+        texts: settings; what has a range or several values is searched.
+        aim: what is best, and how it is looked for.
+        out: parent of the recipes' folders.
+        console: where progress is shown.
+        how: where runs are executed, and how many at a time.
+        command: what was typed.
+
+    Attributes:
+        trials: so far.
+        faults: trial and label of a run that failed -> why.
+        stopped: number of the signal that ended the search early, if one did.
+
+    Raises:
+        InputError: there is nothing to choose, a seed is one of the reported ones, both ends of
+            what is searched cannot be built, or their runs cannot have the objective.
+    """
+
+    def __init__(
+        self,
+        recipe: str,
+        texts: Sequence[str],
+        aim: Aim,
+        *,
+        out: Path,
+        console: Console,
+        how: Launching,
+        command: str = "",
+    ) -> None:
+        """Check everything before the first trial."""
+        self._optuna = extra("optuna", "optuna", "--sampler")
+        self.recipe = recipe
+        self.aim = aim
+        self.out = out
+        self.console = console
+        self.how = how
+        self.command = command
+        self.space = SearchSpace.of(texts)
+        self.trials: list[Trial] = []
+        self.faults: dict[str, str] = {}
+        self.stopped: int | None = None
+        pairs = [axis.ends for axis in self.space.axes.values()]
+        ends = [run for end in zip(*pairs, strict=True) for run in self._runs(list(end))]
+        self._check_seeds([end for end, _ in pairs])
+        if len({run.strategy for run in ends}) > 1:
+            raise InputError("a search is for one strategy: add strategy=NAME")
+        parts, _ = Builder().check(ends)
+        aim.check(
+            multi_label=parts.data.multi_label,
+            every=parts.anytime.every,
+            whole_stream=parts.strategy.whole_stream,
+        )
+        self._label = ends[0].recipe
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial, of equal ones the first; None if none has a value."""
+        found = [trial for trial in self.trials if trial.value is not None]
+        sign = -1 if self.aim.direction == "maximize" else 1
+        return min(found, key=lambda trial: sign * (trial.value or 0.0), default=None)
+
+    @property
+    def path(self) -> Path:
+        """The table of trials."""
+        aim = {**asdict(self.aim), "trials": None}  # more trials go on in the same table
+        what = repr((self.space.fixed, self.space.axes, aim))
+        digest = hashlib.sha256(what.encode()).hexdigest()[:8]
+        return self.out / self._label / f"search-{self.aim.objective}-{digest}.csv"
+
+    def command_for_seeds(self, trial: Trial) -> str:
+        """The command that runs chosen settings with the seeds to report."""
+        out = [] if self.out == Path("runs") else ["--out", str(self.out)]
+        settings = [*self.space.fixed, *trial.settings, *self.space.seeds]
+        return shlex.join(["cl-prompts", "sweep", self.recipe, *settings, *out])
+
+    def execute(self) -> None:
+        """Try settings, until there are enough trials or a signal comes; write the table.
+
+        Raises:
+            InputError: a trial is finished without a value of the objective, and none has one.
+        """
+        self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
+        study = self._optuna.create_study(sampler=self._sampler(), direction=self.aim.direction)
+        axes = {k: axis.distribution(self._optuna) for k, axis in self.space.axes.items()}
+        while len(self.trials) < self.aim.trials and self.stopped is None:
+            n = min(self.how.jobs or 1, self.aim.trials - len(self.trials))
+            asked = [study.ask(axes) for _ in range(n)]
+            first = len(self.trials) + 1
+            trials = [Trial(first + i, self.space.written(a.params)) for i, a in enumerate(asked)]
+            self._try(trials)
+            if self.stopped is not None:
+                return
+            for one, trial in zip(asked, trials, strict=True):
+                state = self._optuna.trial.TrialState
+                if trial.value is None:
+                    study.tell(one, state=state.FAIL)
+                else:
+                    study.tell(one, trial.value)
+            self.trials += trials
+            self._write()
+            for trial in trials:
+                self.console.print(self._line(trial), highlight=False, soft_wrap=True)
+            if self.best is None:
+                self._refuse_undefined(trials)
+
+    def _sampler(self) -> Any:
+        samplers = self._optuna.samplers
+        kinds = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler}
+        return kinds[self.aim.sampler](seed=_SAMPLER_SEED)
+
+    def _runs(self, chosen: Sequence[str]) -> list[Settings]:
+        """Runs of chosen settings, one for each seed of the search."""
+        texts = [*self.space.fixed, *chosen]
+        return [
+            run
+            for seed in self.aim.seeds
+            for run in plan(self.recipe, [*texts, f"seed={seed}", f"stream_seed={seed}"])
+        ]
+
+    def _check_seeds(self, chosen: Sequence[str]) -> None:
+        """Refuse to choose on what is reported."""
+        reported = grid(self.recipe, [*self.space.fixed, *chosen, *self.space.seeds])
+        taken = {run.seed for run in reported} | {run.stream_seed for run in reported}
+        for seed in self.aim.seeds:
+            if seed in taken:
+                raise InputError(
+                    f"--search-seed {seed} is among the seeds to report: settings chosen on a"
+                    " stream are better on it than they are, so give another one"
+                )
+
+    def _try(self, trials: Sequence[Trial]) -> None:
+        """Execute the runs of trials that are not finished, and read the objective of each."""
+        planned = [self._runs(trial.settings) for trial in trials]
+        distinct = {run.to_yaml(): run for runs in planned for run in runs}
+        sweep = Sweep(
+            list(distinct.values()),
+            self.out,
+            console=self.console,
+            how=self.how,
+            command=self.command,
+        )
+        sweep.execute()
+        self.stopped = sweep.stopped
+        trial_of = {
+            run.to_yaml(): trial.number
+            for trial, runs in zip(trials, planned, strict=True)
+            for run in runs
+        }
+        for run in sweep.failed:
+            label = f"trial {trial_of[run.settings.to_yaml()]}, {run.label}"
+            self.faults[label] = run.fault or ""
+        folders = {run.settings.to_yaml(): run.folder for run in sweep.runs}
+        finished = set(sweep.finished)
+        for trial, runs in zip(trials, planned, strict=True):
+            trial.folders = [folders[run.to_yaml()] for run in runs]
+            trial.values = [
+                self._value(folder) if folder is not None and folder in finished else None
+                for folder in trial.folders
+            ]
+
+    def _refuse_undefined(self, trials: Sequence[Trial]) -> None:
+        """Try no other settings where all runs of a trial are finished without the objective."""
+        for trial in trials:
+            finished = [path for path in trial.folders if path and state_of(path) == "finished"]
+            if len(finished) == len(trial.folders) and set(trial.values) == {None}:
+                self.aim.refuse(trial.number, _summary(finished[0]))
+
+    def _value(self, folder: Path) -> float | None:
+        value = OBJECTIVES[self.aim.objective].value(_summary(folder))
+        return None if value is None or not math.isfinite(value) else value
+
+    def _line(self, trial: Trial) -> str:
+        best = self.best
+        title = OBJECTIVES[self.aim.objective].title.removesuffix("\u00a0%")
+        told = f"trial {trial.number} of {self.aim.trials}, {' '.join(trial.settings)}, {title}"
+        if trial.value is None or best is None or best.value is None:
+            return f"{told} undefined"
+        so_far = f"best so far {100 * best.value:.1f} of trial {best.number}"
+        return f"{told} {100 * trial.value:.1f} ({so_far})"
+
+    def _write(self) -> None:
+        """Write the table of trials: chosen settings, objective by seed and on average, folders."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        of_seeds = [f"{self.aim.objective} of seed {seed}" for seed in self.aim.seeds]
+        table.writerow(["trial", *self.space.axes, self.aim.objective, *of_seeds, "runs"])
+        for trial in self.trials:
+            chosen = [setting.partition("=")[2] for setting in trial.settings]
+            folders = " ".join(str(folder) for folder in trial.folders)
+            table.writerow([trial.number, *chosen, trial.value, *trial.values, folders])
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(self.path, [text.getvalue().encode()])
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return found
+
+
+def conclusion(search: Search) -> list[str]:
+    """What to say at the end of a search.
+
+    Raises:
+        RunError: no trial has a value.
+    """
+    best = search.best
+    name = search.aim.objective
+    if best is None or best.value is None:
+        raise RunError(f"no trial has a value of {name}: see {search.path}")
+    return [
+        f"trials: {search.path}",
+        f"best: trial {best.number}, {' '.join(best.settings)}, {name} {100 * best.value:.2f} on"
+        f" seed {', '.join(map(str, search.aim.seeds))}",
+        f"for the seeds to report: {search.command_for_seeds(best)}",
+    ]

@@ -1,0 +1,113 @@
+"""What a search is for, and how it looks for that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cl_prompts.checks import one_of, whole_number
+from cl_prompts.errors import InputError, unknown
+from cl_prompts.experiments.recipes.values import as_seeds, parsed
+from cl_prompts.experiments.results.columns import (
+    BY_NAME,
+    COLUMNS,
+    MULTI_LABEL_BY_NAME,
+    MULTI_LABEL_COLUMNS,
+    Column,
+)
+from cl_prompts.metrics.continual import without_course
+
+Sampler = Literal["tpe", "random"]
+_MOST = 10_000
+#: what a search may be for: every number of the tables that has a best
+OBJECTIVES: dict[str, Column] = {
+    column.key: column
+    for column in (*COLUMNS, *BY_NAME, *MULTI_LABEL_COLUMNS, *MULTI_LABEL_BY_NAME)
+    if column.best is not None
+}
+
+
+@dataclass(frozen=True)
+class Aim:
+    """How a search is made.
+
+    Attributes:
+        sampler: of Optuna: the tree-structured Parzen estimator, or random.
+        trials: settings to try.
+        objective: number of ``summary.json`` to make best; which way is known.
+        seeds: of the run and its stream, from which the objective is the mean; none is reported.
+
+    >>> Aim(objective="forgetting").direction
+    'minimize'
+    """
+
+    sampler: Sampler = "tpe"
+    trials: int = 20
+    objective: str = "a_auc"
+    seeds: tuple[int, ...] = (1000,)
+
+    def __post_init__(self) -> None:
+        """Raise ``InputError`` for a value that does not exist or is out of range."""
+        one_of("--sampler", self.sampler, Sampler)
+        whole_number("--trials", self.trials, 1, _MOST)
+        if self.objective not in OBJECTIVES:
+            raise unknown("objective", self.objective, OBJECTIVES)
+        if not self.seeds:
+            raise InputError("--search-seed is empty: give at least one, such as 1000")
+
+    @classmethod
+    def of(cls, sampler: Any, trials: int | None, objective: str | None, seed: str | None) -> Aim:
+        """An aim from the command line; None stands for a default."""
+        chosen = {"trials": trials, "objective": objective}
+        given: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
+        if seed is not None:
+            given["seeds"] = tuple(as_seeds("--search-seed", parsed(seed)))
+        return cls(sampler, **given)
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """Which way is better."""
+        return "maximize" if OBJECTIVES[self.objective].best is max else "minimize"
+
+    def check(self, *, multi_label: bool, every: int | None, whole_stream: bool) -> None:
+        """Check what is known of runs before any is made: whether they can have the objective.
+
+        Args:
+            multi_label: whether their images have several classes.
+            every: samples between two of their anytime points; None without any.
+            whole_stream: whether their strategy sees all data at once.
+
+        Raises:
+            InputError: none of them can.
+        """
+        columns = (
+            (*MULTI_LABEL_COLUMNS, *MULTI_LABEL_BY_NAME) if multi_label else (*COLUMNS, *BY_NAME)
+        )
+        instead = "choose another, such as " + ("map_last" if multi_label else "a_last")
+        if all(column.key != self.objective for column in columns):
+            where = f"where an image has {'several classes' if multi_label else 'one class'}"
+        elif whole_stream and without_course({self.objective: 0.0})[self.objective] is None:
+            where = "for a strategy that sees all data at once"
+        elif self.objective == "a_auc" and every is None:
+            where = "without anytime points"
+            instead = f"set evaluation.every, or {instead}"
+        else:
+            return
+        raise InputError(f"--objective {self.objective} is undefined {where}: {instead}")
+
+    def refuse(self, trial: int, summary: Mapping[str, Any]) -> None:
+        """Refuse to go on after a trial whose runs are finished, but without the objective.
+
+        Args:
+            trial: its number.
+            summary: of one of its runs.
+
+        Raises:
+            InputError: always, with the objectives that the run has.
+        """
+        found = [key for key, column in OBJECTIVES.items() if column.value(summary) is not None]
+        raise InputError(
+            f"trial {trial} is finished without a value of {self.objective}, so the search ends:"
+            f" give --objective one of {', '.join(found)}"
+        )

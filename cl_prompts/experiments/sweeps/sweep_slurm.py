@@ -1,0 +1,109 @@
+"""Runs of a sweep as jobs of Slurm, through submitit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.runner.interruption import stop_requests
+from cl_prompts.experiments.sweeps.extras import extra
+from cl_prompts.experiments.sweeps.launching import Launching
+from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
+from cl_prompts.experiments.sweeps.sweep_worker import Ended, Job, execute_elsewhere
+
+_SECONDS = 1.0  # between two looks at signals and jobs
+_MINUTES = 24 * 60  # of a job, unless SBATCH_TIMELIMIT says otherwise
+
+
+class SlurmLauncher:
+    """Executor of runs as jobs of Slurm; all machines must share the folder of the sweep.
+
+    sbatch itself reads ``SBATCH_PARTITION``, ``SBATCH_ACCOUNT``, ``SBATCH_TIMELIMIT`` and so on.
+
+    Args:
+        ledger: of the runs.
+        how: CPUs and GPUs of each run, and jobs at the same time.
+        out: folder below which submitit keeps its files.
+        cluster: for submitit; None for Slurm.
+
+    Raises:
+        InputError: submitit is not installed, or Slurm is not.
+    """
+
+    def __init__(
+        self, ledger: Ledger, how: Launching, out: Path, cluster: str | None = "slurm"
+    ) -> None:
+        """Submit nothing yet."""
+        submitit = extra("submitit", "slurm", "--launcher slurm")
+        if cluster == "slurm" and shutil.which("srun") is None:
+            raise InputError("this machine has no srun: start --launcher slurm where sbatch works")
+        self._lost = submitit.core.utils.UncompletedJobError
+        how = how.on(ledger.waiting[0].settings.device, there=False)
+        self._executor = submitit.AutoExecutor(folder=out.resolve() / "slurm", cluster=cluster)
+        self._executor.update_parameters(
+            name="cl-prompts",
+            cpus_per_task=how.threads,
+            gpus_per_node=int(how.gpus or 0),
+            timeout_min=_MINUTES,
+        )
+        self._ledger = ledger
+        self._how = how
+        self._under_way: list[tuple[Any, SweptRun]] = []
+
+    def execute(self) -> None:
+        """Execute all runs; a signal ends it early."""
+        jobs = self._how.jobs or len(self._ledger.waiting)
+        with stop_requests() as request:
+            while self._ledger.waiting or self._under_way:
+                if request.number is not None and self._ledger.stopped is None:
+                    self._ledger.stop(request.number)
+                    for job, _ in self._under_way:
+                        job.cancel()
+                while self._ledger.waiting and len(self._under_way) < jobs:
+                    run, work = self._ledger.begin()
+                    job = self._executor.submit(
+                        execute_in_job, work, self._how.threads, str(Path.cwd())
+                    )
+                    self._under_way.append((job, run))
+                time.sleep(_SECONDS)
+                ended = [pair for pair in self._under_way if pair[0].done()]
+                for pair in ended:
+                    self._under_way.remove(pair)
+                    self._end(*pair)
+
+    def _end(self, job: Any, run: SweptRun) -> None:
+        """Take the end of a run, or its death."""
+        try:
+            self._ledger.hear(run, job.result())
+        except self._lost:
+            self._ledger.bury(run, f"lost ({job.state})")
+
+
+def execute_in_job(job: Job, threads: int, home: str) -> Ended:
+    """Execute a run; the function that a job of submitit carries out.
+
+    The signal that comes before the time limit asks for a stop with the state saved, as SIGTERM
+    does. To submitit it means that the job is to be given up, or queued anew.
+
+    Args:
+        job: to execute.
+        threads: of this process.
+        home: folder of the sweep, which relative paths start from.
+    """
+    process = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        # Loader processes inherit the handler, and Slurm sends the signal to all of a job.
+        if os.getpid() == process:
+            signal.raise_signal(signal.SIGTERM)
+
+    warning = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
+    if warning != signal.SIGTERM:
+        signal.signal(warning, stop)
+    return execute_elsewhere(job, threads, home)

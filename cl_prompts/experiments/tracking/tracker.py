@@ -1,0 +1,248 @@
+"""Records of a run while it trains: metrics.csv, TensorBoard and progress."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from avalanche.core import BaseSGDPlugin
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from cl_prompts.experiments import figures
+from cl_prompts.experiments.results.detail import DETAILED, in_detail
+from cl_prompts.experiments.results.series import stream_view
+from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE, RunFolder
+from cl_prompts.experiments.tracking.board import add_layout, add_results
+from cl_prompts.experiments.tracking.inside import Inside
+from cl_prompts.experiments.tracking.progress import Watcher
+from cl_prompts.metrics.continual import Evaluation, class_forgetting, latest_task_accuracy
+from cl_prompts.models.base import ContinualModel
+from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
+
+
+class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
+    """Writer of losses and evaluations to the run folder and TensorBoard, over samples seen.
+
+    Args:
+        folder: of the run.
+        anytime: evaluation plugin of the run; the tracker listens to it.
+        start: samples seen when this process began, for resumed runs.
+        total: stream samples of the whole run, epochs included.
+        n_tasks: tasks of the run; of many only some are written in detail
+            (:mod:`~cl_prompts.experiments.results.detail`).
+        batch_size: stream samples between two batch boundaries, at which evaluations happen.
+    """
+
+    LOSS_EVERY = 10  # stream batches between two loss values, each the mean over that interval
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        anytime: AnytimeEvaluation,
+        *,
+        start: int = 0,
+        total: int,
+        n_tasks: int,
+        batch_size: int = 1,
+    ) -> None:
+        """Open TensorBoard and listen to the evaluations."""
+        super().__init__()
+        self.folder = folder
+        self.anytime = anytime
+        self.board = SummaryWriter(str(folder.path), purge_step=start + 1 if start else None)
+        anytime.listeners.append(self.on_evaluation)
+        self.total = total
+        every = max(anytime.every or total, batch_size)
+        self.expected = {"anytime": total // every, "task_end": n_tasks}
+        self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
+        self.inside = Inside(folder, self.board, anytime.evaluator)
+        if not start:
+            add_layout(self.board, self.measure)
+        self._losses: list[Tensor] = []
+        self._samples = start
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Note the counters, unless training resumes inside the task."""
+        if strategy.place is None:
+            self.inside.before_task(strategy)
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Collect the loss on the device; write it every few stream batches."""
+        self._losses.append(strategy.loss.detach().reshape(()))
+        self._samples = strategy.samples_seen
+        if len(self._losses) >= self.LOSS_EVERY * strategy.online_iter:
+            self._write_loss()
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Write the remaining losses, and what one sees inside the strategy."""
+        self._write_loss()
+        self.inside.after_task(strategy, self._samples)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Losses that are not written yet, and the counters at the start of the task."""
+        losses = torch.stack(self._losses).cpu() if self._losses else torch.zeros(0)
+        return {"losses": losses, "inside": self.inside.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self._losses = list(state["losses"].to(device).unbind())
+        self.inside.load_state_dict(state["inside"])
+
+    def on_evaluation(self, kind: str, evaluation: Evaluation) -> None:
+        """Write one evaluation, "anytime" or "task_end"."""
+        if math.isnan(evaluation.accuracy):
+            return  # no class has been seen yet
+        samples = evaluation.samples_seen
+        name = f"{kind}_{self.measure}"
+        rows = [(samples, name, "seen", evaluation.accuracy)]
+        done = self.anytime.curve.anytime if kind == "anytime" else self.anytime.curve.task_ends
+        last = samples >= self.total
+        detailed = last or in_detail(len(done), self.expected[kind])
+        if detailed:
+            rows += _rows(samples, name, "class", evaluation.by_class.tolist())
+        self.board.add_scalar(f"{self.measure}/{kind}", evaluation.accuracy, samples)
+        for score, value in evaluation.scores.items():
+            if not math.isnan(value):
+                self.board.add_scalar(f"{score}/{kind}", value, samples)
+                rows.append((samples, score, kind, value))
+        if kind == "anytime":
+            self.board.add_scalar(f"{self.measure}/a_auc", self.anytime.a_auc, samples)
+        else:
+            rows += self._by_task(samples) if detailed else []
+            rows += self._forgetting(samples)
+        self.folder.add_metrics(rows)
+
+    def _by_task(self, samples: int) -> list[tuple[int, str, str, float]]:
+        """The value of each task, as rows; of not too many tasks for TensorBoard, there, too."""
+        latest = latest_task_accuracy(self.anytime.curve, self.anytime.new_classes).tolist()
+        rows = _rows(samples, f"task_end_{self.measure}", "task", latest)
+        for _, _, scope, value in rows if self.expected["task_end"] <= DETAILED else ():
+            tag = f"task_{self.measure}/{scope.replace(':', '_')}"
+            self.board.add_scalar(tag, value, samples)
+        if rows:
+            mean = sum(value for *_, value in rows) / len(rows)
+            self.board.add_scalar(f"task_{self.measure}/mean", mean, samples)
+        return rows
+
+    def _forgetting(self, samples: int) -> list[tuple[int, str, str, float]]:
+        """Write forgetting so far to TensorBoard; the same as rows, none where it is undefined."""
+        lost = class_forgetting(self.anytime.curve)
+        lost = lost[~lost.isnan()]
+        if not len(lost):
+            return []
+        forgetting = float(lost.mean())
+        self.board.add_scalar("forgetting", forgetting, samples)
+        return [(samples, "forgetting", "seen", forgetting)]
+
+    def show_stream(self, stream: Mapping[str, Any], class_names: list[str]) -> None:
+        """Draw the stream, once."""
+        unit = "labels" if "anchors" in stream else "samples"
+        figure = figures.stream_figure(stream_view(stream), class_names, unit=unit)
+        self.board.add_figure("stream", figure, 0)
+
+    def show_examples(
+        self, model: ContinualModel, test: Any, class_names: list[str], *, n: int = 12
+    ) -> None:
+        """Store and draw test images with their true and predicted labels, for multi-label models.
+
+        A label is predicted above a probability of 0.5, or above the model's own threshold where
+        its scores are no logits.
+        """
+        shown = self.anytime.evaluator.rows(model.seen)
+        rows = shown[torch.linspace(0, len(shown) - 1, min(n, len(shown))).long()].tolist()
+        images = torch.stack([test[row][0] for row in rows])
+        macs = model.backbone.counter.macs
+        model.eval()
+        with torch.no_grad():
+            scores = model(images.to(model.seen.device)).cpu()
+        # The logit of a probability of 0.5 is 0.
+        predicted = scores > (model.score_threshold or 0.0)
+        model.backbone.counter.macs = macs  # no part of the run's cost
+        seen = model.seen.cpu()
+        examples = {
+            "images": (images * 255).round().to(torch.uint8).numpy(),
+            "truth": ((self.anytime.evaluator.targets[rows] > 0) & seen).numpy(),
+            "predicted": (predicted & seen).numpy(),
+        }
+        self.folder.write_arrays(EXAMPLES_FILE, **examples)
+        figure = figures.examples_figure(**examples, class_names=class_names)
+        self.board.add_figure("examples", figure, self._samples)
+
+    def finish(
+        self,
+        results: Mapping[str, float | None],
+        settings: Mapping[str, Any],
+        class_names: list[str],
+    ) -> None:
+        """Draw class accuracy over samples, and write settings with final numbers; then close.
+
+        Args:
+            results: of the run; None for what is not defined for it.
+            settings: that TensorBoard is to compare, by name.
+            class_names: of the data set.
+        """
+        points = self.anytime.curve.points() if self.anytime.every else self.anytime.curve.task_ends
+        if points:
+            matrix = torch.stack([p.by_class for p in points], dim=1).numpy()
+            samples = [p.samples_seen for p in points]
+            figure = figures.class_heatmap_figure(samples, matrix, class_names)
+            self.board.add_figure(f"class_{self.measure}", figure, samples[-1])
+        self.inside.finish(self._samples)
+        auc, points = results.get("a_auc"), self.anytime.curve.anytime
+        if auc is not None and points and points[-1].samples_seen < self._samples:
+            # The end of the stream is a point of its own.
+            self.board.add_scalar(f"{self.measure}/a_auc", auc, self._samples)
+        add_results(self.board, self.folder.path, settings, results, self._samples)
+        self.close()
+
+    def close(self) -> None:
+        """Flush what is open."""
+        self.board.close()
+
+    def _write_loss(self) -> None:
+        if self._losses:
+            mean = float(torch.stack(self._losses).mean())
+            self._losses.clear()
+            self.folder.add_metrics([(self._samples, "loss", "train", mean)])
+            self.board.add_scalar("loss/train", mean, self._samples)
+
+
+class ProgressLine(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
+    """Sender of a run's progress to whoever shows it: samples seen and current A_AUC.
+
+    Args:
+        total: stream samples of the whole run, epochs included.
+        anytime: source of A_AUC.
+        watcher: who is told.
+    """
+
+    def __init__(self, total: int, anytime: AnytimeEvaluation, watcher: Watcher) -> None:
+        """Tell nothing yet."""
+        super().__init__()
+        self.total = total
+        self.anytime = anytime
+        self.watcher = watcher
+
+    def tell(self, samples: int) -> None:
+        """Tell how far the run is."""
+        a_auc = self.anytime.a_auc if self.anytime.curve.anytime else None
+        self.watcher.advance(samples, self.total, a_auc)
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        """Advance."""
+        self.tell(strategy.samples_seen)
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Tell A_AUC with the end of the stream as a point, as the table does."""
+        self.tell(strategy.samples_seen)
+
+
+def _rows(
+    samples: int, metric: str, scope: str, values: list[float]
+) -> list[tuple[int, str, str, float]]:
+    """Rows of metrics.csv for values by class or task; none for NaN."""
+    numbered = enumerate(values)
+    return [(samples, metric, f"{scope}:{i}", v) for i, v in numbered if not math.isnan(v)]

@@ -1,0 +1,103 @@
+"""Trained models as files that need no cl-prompts, checked against their runs."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.names import label_of
+from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.trained.loading import TrainedRun
+
+#: accuracies of model and file may differ by so much: one test image in a thousand
+TOLERANCE = 1e-3
+_TRACED = 3  # images in the example batch; other batches must give the same logits
+_CLOSE = 1e-4
+
+
+class Scorer(nn.Module):
+    """A model as a plain function of images.
+
+    Example:
+        >>> Scorer(nn.Flatten())(torch.zeros(2, 3, 4, 4)).shape
+        torch.Size([2, 48])
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Keep the model."""
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (batch, 3, size, size) in [0, 1] -> logits (batch, classes)."""
+        logits: Tensor = self.model(images)
+        return logits
+
+
+def traced(trained: TrainedRun) -> torch.jit.ScriptModule:
+    """The model of a run as TorchScript, for batches of any size.
+
+    Raises:
+        InputError: the method's forward pass depends on the batch it was traced with.
+    """
+    what = f"strategy {label_of(trained.settings.strategy)}"
+    size, device = trained.image_size, trained.strategy.device
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2 * _TRACED + 1, 3, size, size, generator=generator).to(device)
+    model = Scorer(trained.strategy.model).eval()
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing: what it warns of is checked below
+            script = torch.jit.trace(model, images[:_TRACED], check_trace=False)
+            same = all(
+                torch.allclose(script(some), model(some), rtol=0, atol=_CLOSE)
+                for some in (images, images[:1])
+            )
+    except RuntimeError as error:
+        raise _unable(what) from error
+    if not same:
+        raise _unable(what)
+    return script
+
+
+def _unable(what: str) -> InputError:
+    return InputError(
+        f"{what} cannot be exported: its forward pass is no fixed graph; use load_run in Python"
+    )
+
+
+def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
+    """Write the model of a run as TorchScript, once it scores on the run's test set as the run did.
+
+    ``torch.jit.load(out)`` maps images (batch, 3, size, size) in [0, 1] to logits; those of classes
+    never seen are -inf (0 with several labels per image).
+
+    Args:
+        trained: the run; its data set has to be there.
+        out: file to write.
+
+    Returns:
+        What the run recorded (A_last, or the last mAP), and what the file scores.
+
+    Raises:
+        InputError: the method cannot be exported, the data set is not there, or the scores differ.
+    """
+    results = trained.run.summary["results"]
+    recorded = results.get("map_last" if trained.run.multi_label else "a_last")
+    script = traced(trained)
+    scored = trained.evaluate(script)
+    if recorded is None or not abs(scored - recorded) <= TOLERANCE:
+        told = "nothing" if recorded is None else f"{100 * recorded:.2f} %"
+        raise InputError(
+            f"the exported model scores {100 * scored:.2f} % on the test set, and the run recorded"
+            f" {told}: nothing was written"
+        )
+    written = io.BytesIO()
+    torch.jit.save(script, written)
+    files.replace(out, [written.getvalue()])
+    return recorded, scored

@@ -1,0 +1,202 @@
+"""Finished runs taken up again: the trained strategy, and its predictions for new images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_prompts.backbones.pixels import check_pixels
+from cl_prompts.datasets.dataset import DataSet
+from cl_prompts.datasets.decoding import decode
+from cl_prompts.datasets.loading import fixed_transform
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.names import is_dotted
+from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.run_folder.folder import LEARNED_FILE
+from cl_prompts.experiments.run_folder.runs import Run, collect
+from cl_prompts.experiments.runner.building import Builder, Facts, make_strategy
+from cl_prompts.metrics.evaluator import CachedEvaluator
+from cl_prompts.strategies.base.online import OnlineStrategy
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of some images.
+
+    Attributes:
+        classes: names of the columns.
+        scores: (images, classes) on the CPU: probabilities, 0 for classes that training never
+            showed; of a ridge regression for several labels its own scores.
+        labels: names of the predicted classes of each image, the best score first: one, or with
+            several labels per image those above a probability of 0.5 (or the model's own
+            threshold), perhaps none.
+
+    Example:
+        >>> scores = torch.tensor([[0.75, 0.25]])
+        >>> Predictions(("cat", "dog"), scores, (("cat",),)).best(0, 2)
+        [('cat', 0.75), ('dog', 0.25)]
+    """
+
+    classes: tuple[str, ...]
+    scores: Tensor
+    labels: tuple[tuple[str, ...], ...]
+
+    def best(self, row: int, most: int = 1) -> list[tuple[str, float]]:
+        """The classes with the highest scores of an image, with these."""
+        values, places = self.scores[row].topk(min(most, len(self.classes)))
+        names = (self.classes[place] for place in places.tolist())
+        return list(zip(names, values.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run, with its strategy as training left it; see :func:`load_run`.
+
+    Attributes:
+        run: its summary, settings, stream and metrics, as read from the folder.
+        settings: of the run; ``settings.dataset`` are those of its data.
+        strategy: with what was learned. Buffers, optimizer and counters are new: to train on, a
+            run is resumed instead.
+        classes: names of the classes, by column.
+        image_size: side of the images in pixels.
+    """
+
+    run: Run
+    settings: Settings
+    strategy: OnlineStrategy
+    classes: tuple[str, ...]
+    image_size: int
+
+    def predict(
+        self, images: Tensor | Sequence[str | Path] | str | Path, *, batch_size: int = 64
+    ) -> Predictions:
+        """Labels and scores of images.
+
+        Args:
+            images: files, which become what test images of the run's data set became; or a tensor
+                (n, 3, image_size, image_size) in [0, 1].
+            batch_size: images per forward pass.
+
+        Raises:
+            InputError: a tensor that is no such images, or files for a data set of one's own,
+                whose function alone knows what becomes of them.
+            RunError: a file that cannot be read.
+        """
+        model = self.strategy.model.eval()
+        found = []
+        with torch.no_grad():
+            for batch in self._batches(images, batch_size):
+                found.append(model(batch.to(self.strategy.device)).float().cpu())
+        logits = torch.cat(found) if found else torch.zeros(0, len(self.classes))
+        return self._predictions(logits)
+
+    def _batches(self, images: Any, size: int) -> Iterator[Tensor]:
+        if isinstance(images, Tensor):
+            normalises = self.strategy.model.backbone.normalises
+            check_pixels(images, self.image_size, normalised=not normalises)
+            yield from images.split(size)
+            return
+        paths = [images] if isinstance(images, str | Path) else list(images)
+        name, arguments = self.settings.section("dataset")
+        if is_dotted(name):
+            raise InputError(
+                f"data set {name!r} makes its own images: give predict a tensor of such images"
+            )
+        transform = fixed_transform(name, self.image_size, arguments.get("crop"))
+        for start in range(0, len(paths), size):
+            some = paths[start : start + size]
+            yield torch.stack([transform(decode(str(path))) for path in some])
+
+    def _predictions(self, logits: Tensor) -> Predictions:
+        model = self.strategy.model
+        seen = model.seen.cpu()
+        if not model.multi_label:
+            best = logits.argmax(dim=1).tolist()
+            labels = tuple((self.classes[place],) for place in best)
+            return Predictions(self.classes, logits.softmax(dim=1), labels)
+        own = model.score_threshold
+        scores = logits.sigmoid() if own is None else logits
+        scores = torch.where(seen, scores, 0.0)
+        chosen = (scores > (0.5 if own is None else own)) & seen
+        rows = []
+        for row, values in zip(chosen, scores, strict=True):
+            places = [place for place in values.argsort(descending=True).tolist() if row[place]]
+            rows.append(tuple(self.classes[place] for place in places))
+        return Predictions(self.classes, scores, tuple(rows))
+
+    def data(self) -> DataSet:
+        """The data set of the run, loaded anew.
+
+        Raises:
+            InputError: it is not there, or cannot be used.
+        """
+        return Builder().data(self.settings)
+
+    def evaluate(self, model: torch.nn.Module | None = None) -> float:
+        """Accuracy, or mean average precision, on the run's test set, over the classes seen.
+
+        Args:
+            model: what to evaluate in the place of the strategy's model.
+
+        Raises:
+            InputError: the data set is not there.
+        """
+        strategy = self.strategy
+        batch = self.settings.evaluation["batch_size"]
+        evaluator = CachedEvaluator(self.data().test, batch_size=batch, device=strategy.device)
+        return evaluator.evaluate(model or strategy.model, strategy.model.seen).accuracy
+
+
+def load_run(folder: str | Path, *, device: str = "auto") -> TrainedRun:
+    """Take up a finished run: its strategy with what it learned, ready to predict.
+
+    The data set is not needed, unless it is a function of one's own whose statistics normalise the
+    images. No global random generator is touched.
+
+    Args:
+        folder: of one run.
+        device: where to compute.
+
+    Raises:
+        InputError: no such run, one that is not finished or not complete, or a backbone that is
+            not the one of the run.
+
+    Example::
+
+        run = load_run("runs/photos/mvp/1-20260101-120000")
+        run.predict(["new.jpg"]).labels
+    """
+    runs = collect([folder])
+    if len(runs) > 1:
+        raise InputError(f"{folder} holds {len(runs)} runs: name the folder of one")
+    (run,) = runs
+    if not run.finished:
+        raise InputError(
+            f"the run in {run.folder} is {run.summary['status']}: finish it with cl-prompts run"
+            f" --resume {run.folder}"
+        )
+    settings = Settings.from_yaml((run.folder / "config.yaml").read_text(encoding="utf-8"))
+    settings.device = device
+    facts = _facts(run.summary, run.stream)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        backbone = Builder(quick=True).backbone(settings)
+        strategy = make_strategy(settings, backbone, facts, settings.options)
+    strategy.load(str(run.folder / LEARNED_FILE))
+    strategy.model.eval()
+    classes = tuple(run.summary.get("class_names") or map(str, range(facts.n_classes)))
+    return TrainedRun(run, settings, strategy, classes, backbone.image_size)
+
+
+def _facts(summary: Mapping[str, Any], stream: Mapping[str, Any]) -> Facts:
+    return Facts(
+        summary["n_classes"],
+        bool(summary.get("multi_label")),
+        summary["n_tasks"],
+        bool(stream.get("boundaries")),
+    )

@@ -1,0 +1,66 @@
+"""Commands on one's own images: from a folder to a label."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.cli.actions import ACTIONS
+from cl_prompts.experiments.cli.arguments import parsed
+from tests.experiments.commands import rows, summary
+from tests.experiments.own_photos import photos
+
+
+@pytest.mark.slow
+def test_from_a_folder_to_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos(tmp_path / "My photos", {"cat": 30, "dog": 30, "owl": 20})
+    assert main(["init", "My photos"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "3 classes, 64 training and 16 test images"
+    assert told[-1] == "wrote My_photos.yaml; next: cl-prompts run My_photos.yaml"
+    assert main(["init", "My photos"]) == 2
+    assert "My_photos.yaml exists already" in capsys.readouterr().err
+    assert main(["init", "My photos", "--force", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main(["run", "My_photos.yaml", "strategy=ncm", "seed=1", "--quiet"]) == 0
+    (folder,) = (tmp_path / "runs" / "My_photos" / "ncm").iterdir()
+    assert summary(folder)["recipe"] == "My_photos"
+    points = [row for row in rows(folder) if row[1:3] == ["anytime_accuracy", "seen"]]
+    assert len(points) >= 20
+    assert main(["predict", str(folder), "My photos/cat", "My photos/owl/000.png"]) == 0
+    found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(found) == 31
+    assert {row["label"] for row in found} <= {"cat", "dog", "owl"}
+    assert main(["predict", str(folder), "nothing.png"]) == 2
+    assert main(["export", str(folder), "--torch"]) == 0
+    assert "on the test set" in capsys.readouterr().out
+    assert (folder / "model.pt").is_file()
+
+
+def test_onnx_is_refused_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "runs/nothing", "--onnx"]) == 2
+    assert "ONNX is not offered" in capsys.readouterr().err
+    assert main(["export", "runs/nothing"]) == 2
+    assert "one of the arguments --torch --onnx is required" in capsys.readouterr().err
+
+
+def test_a_recipe_is_a_yaml_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", str(tmp_path), "--out", str(tmp_path / "photos")]) == 2
+    assert "it should end in .yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ACTIONS)
+def test_every_command_is_parsed_under_its_name(command: str) -> None:
+    needed = {
+        "predict": ["run", "image"],
+        "export": ["run", "--torch"],
+        "warm-up": ["digits", "--out", "prompts"],
+    }
+    assert parsed([command, *needed.get(command, ["digits"])]).action == command

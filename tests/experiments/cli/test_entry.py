@@ -1,0 +1,168 @@
+"""The command line: what it lists, prints and refuses, and its exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cl_prompts.datasets.registry import DATASETS
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
+from cl_prompts.scenarios.registry import SCENARIOS
+from cl_prompts.strategies import STRATEGIES
+
+OWN = "tests.experiments.own_parts"
+
+
+def test_ls_names_everything_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls"]) == 0
+    listed = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line[:2] == "  "}
+    assert listed >= {*recipe_names(), *STRATEGIES, *SCENARIOS, *DATASETS, "glyph_vit_tiny", "..."}
+
+
+def test_ls_and_show_load_nothing_heavy() -> None:
+    commands = "['ls'], ['ls', 'strategies', 'prompt'], ['show', 'digits']"
+    code = f"from cl_prompts.experiments.cli import main\nfor words in {commands}: main(words)"
+    heavy = "{'torch', 'torchvision', 'timm', 'matplotlib', 'avalanche', 'sklearn', 'pydantic'}"
+    check = f"{code}\nimport sys\nassert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
+
+
+def test_a_reader_that_has_enough_is_no_fault() -> None:
+    code = "import sys; from cl_prompts.experiments.cli import main; sys.exit(main(['ls']))"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_quiet_prints_nothing_but_errors(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_folder: Path, pages: None
+) -> None:
+    run = ["run", "digits", "strategy=ncm", "seed=1", "classes=3", "n_tasks=2", "--quiet"]
+    assert main([*run, "--out", str(tmp_path)]) == 0
+    assert main(["validate", "digits", "strategy=ncm", "seed=1", "--quiet"]) == 0
+    assert main(["report", str(runs_folder), "--out", str(tmp_path), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main([*run, "n_tasks=0", "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "n_tasks" in told.err
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_show_lists_the_settings_of_a_strategy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "strategy", "er"]) == 0
+    assert "buffer_size=" in capsys.readouterr().out
+    assert main(["show", "strategy", "nothing"]) == 2
+
+
+def test_show_prints_a_recipe(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["show", "digits_all"]) == 0
+    assert capsys.readouterr().out == recipe_text("digits_all")
+    (tmp_path / "mine.yaml").write_text("extends: digits\n")
+    assert main(["show", str(tmp_path / "mine.yaml")]) == 0
+    assert capsys.readouterr().out == "extends: digits\n"
+    assert main(["show", "digts"]) == 2
+    assert "did you mean 'digits'" in capsys.readouterr().err
+
+
+def test_validate_shows_the_stream_and_remarks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", "digits", "seed=1"]) == 0
+    told = capsys.readouterr().out
+    assert (
+        "digits is valid: 5 runs (mvp, mvp@whitened, single_prompt, linear_probe, ranpac)" in told
+    )
+    assert "note:" not in told
+    assert main(["validate", "digits", "strategy=er", "seed=1", "buffer_size=1442"]) == 0
+    told = capsys.readouterr().out
+    assert "note: the buffer of er has room for 1442 samples" in told
+
+
+def test_validate_takes_parts_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    own = [f"strategy=ncm,{OWN}:Doubled", f"scenario={OWN}:halves", f"dataset={OWN}:stripes"]
+    assert main(["validate", "digits", "seed=1", *own, "swapped=true", "per_class=5"]) == 0
+    told = capsys.readouterr().out
+    assert "halves split: 2 tasks, 4 classes, 20 samples" in told
+    assert "digits is valid: 2 runs (ncm, Doubled)" in told
+
+
+def test_settings_may_stand_behind_options(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["run", "digits", "--out", str(tmp_path), "n_tasks=0", "seed=1"]) == 2
+    assert "n_tasks" in capsys.readouterr().err
+    assert main(["run", "digits", "--uot", str(tmp_path)]) == 2
+    assert "unrecognized arguments: --uot" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["digits", "n_tasks=0"], "n_tasks must be a whole number from 1 to 10"),
+        (["digits", "n_tasks=11"], "n_tasks must be a whole number from 1 to 10"),
+        (
+            ["digits", "disjoint_percent=101"],
+            "disjoint_percent must be a whole number from 0 to 100",
+        ),
+        (["digits", "image_size=30"], "image size 30 is not a multiple of the 8 px patch"),
+        (["digits", "weights=nowhere.pth"], "weight file nowhere.pth does not exist"),
+        (["digits", "every=0"], "evaluation period is 0"),
+        (["digits", "mvp.e_blocks=[7]"], "block 7, but this ViT has blocks 0 to 5"),
+        (["digits", "batch_size=0"], "evaluation batch size is 0"),
+        (["digits", "seed=99999999999999999999"], "(2^63 - 1), not 99999999999999999999"),
+        (["digits", "device=gpu9"], "device 'gpu9' is not available"),
+        (["digits", "dataset=folder", "dataset.root=/nowhere"], "looked in /nowhere"),
+        (["cifar100", "backbone=glyph_vit_tiny", "dataset.root=/nowhere"], "dataset.download=true"),
+        (["dgits"], "unknown recipe 'dgits': did you mean 'digits'?"),
+        (["digits", "strategy=no.such:Thing"], "'no.such:Thing' cannot be imported"),
+        ([], "give a recipe to run, or --resume FOLDER"),
+    ],
+)
+def test_bad_input_ends_with_exit_code_2_before_anything_is_written(
+    arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "runs"
+    assert main(["run", *arguments, "--out", str(out)]) == 2
+    told = capsys.readouterr().err.strip()
+    assert says in told
+    assert "\n" not in told
+    assert not out.exists()
+
+
+def test_report_of_finished_runs(
+    mvp_run: Path,
+    probe_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    pages: None,
+) -> None:
+    page = tmp_path / "page.html"
+    assert main(["report", str(mvp_run), str(probe_run), "--out", str(page)]) == 0
+    assert f"report: {page}" in capsys.readouterr().out
+    assert "linear_probe" in page.read_text()
+    assert main(["report", str(tmp_path / "nowhere")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_compare_prints_tables_or_writes_them(
+    runs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = str(runs_folder / "digits")
+    assert main(["compare", home, "--rows", "mvp,linear_probe", "--reference", "mvp"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("## digits\n")
+    assert "Difference to mvp" in told
+    file = tmp_path / "table.tex"
+    assert main(["compare", home, "--format", "latex", "--out", str(file)]) == 0
+    assert capsys.readouterr().out == ""
+    assert "\\toprule" in file.read_text()
+    assert main(["compare", home, "--format", "word"]) == 2
+    assert "unknown format 'word'" in capsys.readouterr().err

@@ -1,0 +1,77 @@
+"""Lists of what there is, and of settings with their sentences."""
+
+from __future__ import annotations
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.cli.listing import argument_sentences, listed, lists, shown_text
+from cl_prompts.experiments.recipes.recipe_files import recipe_text
+from cl_prompts.experiments.recipes.signatures import section_parameters, strategy_parameters
+from cl_prompts.strategies import STRATEGIES
+
+
+def names_in(text: str) -> list[str]:
+    return [line.split()[0] for line in text.splitlines() if line.startswith("  ")]
+
+
+def test_one_list_is_chosen_by_its_name_and_filtered_by_words() -> None:
+    assert names_in(listed(["strategies"])) == [*STRATEGIES, "..."]
+    assert names_in(listed(["strategy", "cvpr", "2022"])) == ["l2p"]
+    assert names_in(listed(["cifar100", "announced"])) == ["cifar100_10tasks"]
+    assert names_in(listed([])) == [name for entries in lists().values() for name in entries]
+
+
+def test_words_that_nothing_matches_are_refused() -> None:
+    with pytest.raises(InputError, match="there is no 'nothing' among the datasets"):
+        listed(["datasets", "nothing"])
+    with pytest.raises(InputError, match="in the lists recipes, strategies, scenarios"):
+        listed(["stratgies"])
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_setting_of_a_strategy_is_shown_with_default_and_sentence(name: str) -> None:
+    lines = shown_text(["strategy", name]).splitlines()
+    for key in strategy_parameters(name):
+        (place,) = (i for i, line in enumerate(lines) if line.startswith(f"  {key}="))
+        assert lines[place + 1].startswith("      "), f"{name}.{key} has no sentence"
+
+
+def test_settings_are_written_as_recipes_write_them() -> None:
+    text = shown_text(["strategy", "mvp"])
+    assert "  pool_size=10\n      E-prompts, keys and logit masks." in text
+    assert "  e_blocks=[2, 3, 4]\n" in text
+    assert (
+        '  gsf_reduction=sample  (sample, batch_mean)\n      Whether GSF weighs each "sam' in text
+    )
+    own, shared = text.split("settings that strategies share")
+    assert "  pool_size=" in own
+    assert "  lr=" in shared
+
+
+@pytest.mark.parametrize(
+    "words", [("scenario", "si_blurry"), ("dataset", "voc2007"), ("backbone",), ("evaluation",)]
+)
+def test_sections_are_shown_with_the_sentences_of_their_functions(words: tuple[str, ...]) -> None:
+    lines = shown_text(words).splitlines()
+    for key in section_parameters(*words):
+        (place,) = (i for i, line in enumerate(lines) if line.startswith(f"  {key}="))
+        assert lines[place + 1].startswith("      "), f"{key} of {words} has no sentence"
+
+
+def test_a_recipe_is_shown_by_its_name_alone() -> None:
+    assert shown_text(["digits"]) == shown_text(["recipe", "digits"]) == recipe_text("digits")
+    with pytest.raises(InputError, match="did you mean 'strategy'"):
+        shown_text(["strategi", "mvp"])
+    with pytest.raises(InputError, match="one strategy at a time"):
+        shown_text(["strategy", "mvp", "l2p"])
+
+
+def test_sentences_end_with_the_arguments() -> None:
+    doc = "Do.\n\nArgs:\n    first: one.\n    b, c: two\n        lines.\n\nReturns:\n    x: y"
+    assert argument_sentences(doc) == {
+        "first": "one.",
+        "b": "two lines.",
+        "c": "two lines.",
+    }
+    assert argument_sentences("No arguments.") == {}

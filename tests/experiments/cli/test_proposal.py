@@ -1,0 +1,74 @@
+"""Recipes proposed for one's own images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from cl_prompts.experiments.cli.own_images import Survey, survey
+from cl_prompts.experiments.cli.proposal import (
+    POINTS,
+    backbone_for,
+    every_for,
+    recipe_for,
+    tasks_for,
+)
+from cl_prompts.experiments.recipes.settings import plan
+from tests.experiments.own_photos import photos
+
+
+def found_in(folder: Path, counts: Mapping[str, int]) -> Survey:
+    return survey(photos(folder, counts))
+
+
+@pytest.mark.parametrize("n", [20, 21, 39, 64, 599, 600, 1442, 50000])
+def test_there_are_at_least_twenty_points(n: int) -> None:
+    assert n // every_for(n) >= POINTS
+    assert every_for(n) >= 1
+
+
+def test_the_recipe_is_valid_and_says_what_was_found(tmp_path: Path) -> None:
+    found = found_in(tmp_path / "photos", {"cat": 30, "dog": 20, "owl": 20, "fox": 20})
+    file = tmp_path / "photos.yaml"
+    file.write_text(recipe_for(found, "photos"))
+    (run, *_) = runs = plan(str(file))
+    assert [(r.strategy, r.seed) for r in runs[:3]] == [("linear_probe", s) for s in (1, 2, 3)]
+    assert {r.strategy for r in runs} == {"linear_probe", "mvp", "ncm"}
+    assert run.recipe == "photos"
+    assert run.dataset["test_percent"] == 20
+    assert run.scenario["n_tasks"] == 2
+    assert (run.backbone["name"], run.backbone["image_size"]) == ("glyph_vit_tiny", 32)
+    assert run.options["train_mb_size"] == run.evaluation["every"] == 3
+    assert "72 training and 18 test images" in file.read_text().splitlines()[1]
+
+
+def test_several_labels_have_their_own_scenario_and_strategies(tmp_path: Path) -> None:
+    photos(tmp_path / "images", {"all": 60})
+    rows = [f"images/all/{i:03d}.png,{'abcd'[i % 4]};e" for i in range(60)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    found = survey(tmp_path / "labels.csv")
+    file = tmp_path / "labels.yaml"
+    file.write_text(recipe_for(found, "labels"))
+    (run, *_) = runs = plan(str(file))
+    assert run.scenario["name"] == "si_blurry_multi_label"
+    assert {r.strategy for r in runs} == {"linear_probe", "multi_label_ridge", "multi_lane"}
+
+
+def test_tasks_follow_the_classes(tmp_path: Path) -> None:
+    two = found_in(tmp_path / "two", {"a": 8, "b": 8})
+    ten = found_in(tmp_path / "ten", dict.fromkeys("abcdefghij", 4))
+    assert (tasks_for(two, "si_blurry"), tasks_for(ten, "si_blurry")) == (2, 5)
+
+
+def test_the_backbone_follows_the_size_of_the_images(tmp_path: Path) -> None:
+    small = found_in(tmp_path, {"a": 3, "b": 3})
+    assert backbone_for(small, None) == ("glyph_vit_tiny", 32)
+    assert backbone_for(small, "vit_base_patch16_224.augreg_in21k")[1] == 96
+    large = [look._replace(height=300, width=200) for look in small.train]
+    photos_of = Survey(
+        small.settings, small.classes, small.train_targets, small.test_targets, large, large
+    )
+    assert backbone_for(photos_of, None) == ("vit_small_patch14_dinov2.lvd142m", 224)
+    assert backbone_for(photos_of, "glyph_vit_tiny") == ("glyph_vit_tiny", 32)

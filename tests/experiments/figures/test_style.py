@@ -1,0 +1,44 @@
+"""What all figures share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from cl_prompts.experiments.figures.curves import curve_figure
+from cl_prompts.experiments.figures.style import PALETTE, strategy_styles, svg_text
+
+
+def test_styles_are_told_apart_and_do_not_depend_on_order() -> None:
+    names = [f"strategy {i:02}" for i in range(25)]
+    styles = strategy_styles(names)
+    assert len({(s["color"], str(s["linestyle"])) for s in styles.values()}) == 25
+    assert strategy_styles(reversed(names)) == styles
+
+
+def test_svg_has_a_colour_of_each_theme_and_no_ground() -> None:
+    text = svg_text(curve_figure({"mvp": [[(0, 0.5), (10, 0.6)]]}))
+    assert text.startswith("<?xml")
+    light, dark = text.split("@media (prefers-color-scheme: dark)")
+    assert PALETTE[0].lower() in light.lower()
+    assert "stroke: var(--c" in dark
+    assert PALETTE[0].lower() not in dark.lower()
+    assert "fill: #ffffff" not in text
+    # Only drawn once more: the same picture, the same text.
+    assert text == svg_text(curve_figure({"mvp": [[(0, 0.5), (10, 0.6)]]}))
+
+
+def test_every_line_has_a_colour_on_dark_pages() -> None:
+    names = [str(i) for i in range(len(PALETTE))]
+    text = svg_text(curve_figure({name: [[(0, 0.5), (10, 0.6)]] for name in names}))
+    drawn = text.split("</style>", 1)[1]
+    assert not any(colour.lower() in drawn.lower() for colour in PALETTE)
+
+
+def test_no_global_state_is_loaded() -> None:
+    code = "import sys; from cl_prompts.experiments.figures import png_bytes, task_heatmap_figure; "
+    code += "png_bytes(task_heatmap_figure([[1]])); print('matplotlib.pyplot' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"

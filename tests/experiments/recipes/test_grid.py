@@ -1,0 +1,101 @@
+"""The grammar of sweeps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.grid import differing_settings, essence, grid, labels_of_runs
+from cl_prompts.experiments.recipes.settings import Settings, plan
+
+
+def test_every_combination_is_a_run() -> None:
+    runs = grid("digits", ["strategy=er,mvp", "seed=1-2,7", "lr=1e-3,1e-2", "n_tasks=2,5"])
+    assert len(runs) == 2 * 3 * 2 * 2
+    found = {(r.strategy, r.seed, r.options["lr"], r.scenario["n_tasks"]) for r in runs}
+    assert len(found) == len(runs)
+    assert [run.seed for run in runs[:4]] == [1, 2, 7, 1]
+    assert {r.options["lr"] for r in runs} == {1e-3, 1e-2}
+
+
+def test_one_value_of_each_is_what_run_makes_of_it() -> None:
+    texts = ["strategy=er,ncm", "seed=1-3", "lr=0.1", "er.buffer_size=50"]
+    assert grid("digits", texts) == plan("digits", texts)
+    assert grid("digits") == plan("digits")
+
+
+def test_a_key_of_one_strategy_repeats_no_run_of_others() -> None:
+    runs = grid("digits", ["strategy=er,ncm", "seed=1", "er.buffer_size=10,20"])
+    assert [run.strategy for run in runs] == ["er", "ncm", "er"]
+
+
+def test_lists_stand_in_brackets() -> None:
+    runs = grid("digits", ["strategy=mvp", "seed=1", "mvp.e_blocks=[1,2],[3]"])
+    assert [run.options["e_blocks"] for run in runs] == [[1, 2], [3]]
+
+
+def test_streams_are_repeated_by_their_seeds() -> None:
+    runs = grid("digits", ["strategy=ncm", "seed=4", "stream_seed=1-2"])
+    assert [(run.seed, run.stream_seed) for run in runs] == [(4, 1), (4, 2)]
+    assert labels_of_runs(runs) == ["ncm seed 4 (stream 1)", "ncm seed 4 (stream 2)"]
+    (run,) = grid("digits", ["strategy=ncm", "seed=4", "stream_seed=null"])
+    assert run.stream_seed == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed=3-1", "seed has the range '3-1': it should run upwards"),
+        ("seed=1-99999", "over at most 10,000 seeds"),
+        ("seed=1-2-3", "seed"),
+        ("num_workers=0,2", "num_workers has several values, '0,2', and changes no number"),
+        ("lr", "'lr' is not of the form key=value"),
+        ("lr=0.1,", "lr is None"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(text: str, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        grid("digits", ["strategy=er", *text.split()])
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sweep_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cl_prompts.experiments.recipes.grid._MOST", 5)
+    assert len(grid("digits", ["strategy=er", "seed=1-5"])) == 5
+    with pytest.raises(InputError, match="this sweep has more than 5 runs: divide it"):
+        grid("digits", ["strategy=er", "seed=1-3", "n_tasks=2,5"])
+
+
+def test_labels_say_what_differs() -> None:
+    runs = grid("digits", ["strategy=er", "seed=1", "scenario=si_blurry,disjoint", "lr=1e-3,1e-2"])
+    assert labels_of_runs(runs) == [
+        "er scenario=si_blurry lr=0.001 seed 1",
+        "er scenario=si_blurry lr=0.01 seed 1",
+        "er scenario=disjoint lr=0.001 seed 1",
+        "er scenario=disjoint lr=0.01 seed 1",
+    ]
+    assert differing_settings(runs) == ["scenario.name", "options.lr"]
+
+
+def test_settings_of_one_strategy_alone_do_not_differ() -> None:
+    runs = plan("digits", ["strategy=ncm,mvp,mvp@whitened", "seed=1-2"])
+    assert differing_settings(runs) == ["strategy", "seed", "options.head_input"]
+    fixed = plan("digits", ["strategy=er", "seed=1-2", "stream_seed=1"])
+    assert differing_settings(fixed) == ["seed"]
+
+
+def of(**changes: object) -> str:
+    (run,) = plan("digits", ["strategy=er", "seed=1"])
+    return essence(asdict(replace(run, **changes)))
+
+
+def test_what_changes_no_number_is_not_of_the_essence() -> None:
+    (run,) = plan("digits", ["strategy=er", "seed=1"])
+    assert of() == of(device="cuda:1", num_workers=3, checkpoint_every=5)
+    assert of() != of(seed=2)
+    assert of() != of(backbone={**run.backbone, "weights": "random"})
+    again = Settings.from_yaml(run.to_yaml())
+    assert essence(asdict(again)) == essence(asdict(run))

@@ -1,0 +1,105 @@
+"""Settings of the command line: each goes where its key belongs, or gets a sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.settings import plan
+
+OWN = "tests.experiments.own_parts"
+
+
+def test_overrides_go_where_their_key_belongs() -> None:
+    places = ["n_tasks=3", "classes=[1, 2]", "every=7", "weights=random"]
+    options = ["pool_size=5", "lr=1e-2", "mvp.alpha=1"]
+    (run,) = plan("digits", ["strategy=mvp", "seed=1", *places, *options])
+    assert run.scenario["n_tasks"] == 3
+    assert run.dataset["classes"] == [1, 2]
+    assert run.evaluation["every"] == 7
+    assert run.backbone["weights"] == "random"
+    assert (run.options["pool_size"], run.options["lr"], run.options["alpha"]) == (5, 0.01, 1.0)
+    (run,) = plan("digits", ["strategy=ncm", "seed=1", "dataset.name=cifar10"])
+    assert run.dataset["name"] == "cifar10"
+
+
+def test_what_is_said_of_one_strategy_has_the_last_word() -> None:
+    runs = plan("digits", ["strategy=mvp,linear_probe,er", "er.lr=0.5", "lr=0.1", "seed=1"])
+    rates = {run.strategy: run.options["lr"] for run in runs}
+    assert rates == {"mvp": 0.1, "linear_probe": 0.1, "er": 0.5}
+    shared = ["rainbow.buffer_size=9", "buffer_size=8", "period=7"]
+    runs = plan("digits_all", ["strategy=rainbow,ewcpp", "seed=1", *shared])
+    found = [(run.options["buffer_size"], run.options["period"]) for run in runs]
+    assert found == [(9, 7), (8, 7)]
+    (run,) = plan("digits", ["strategy=er", "training.buffer_size=8", "er.lr=1.0", "seed=1"])
+    assert (run.options["buffer_size"], run.options["lr"]) == (8, 1.0)
+    (run,) = plan("digits", ["strategy=er", "er.lr=1.0", "training.lr=0.5", "seed=1"])
+    assert run.options["lr"] == 1.0
+
+
+def test_what_prototypes_have_no_use_for_goes_to_the_others() -> None:
+    runs = plan("digits", ["strategy=one_prompt,ncm,mvp", "seed=1", "head_input=whitened"])
+    found = {run.strategy: run.options.get("head_input") for run in runs}
+    assert found == {"one_prompt": "whitened", "ncm": None, "mvp": "whitened"}
+    with pytest.raises(InputError, match="unknown key 'head_input' of ncm: it belongs to"):
+        plan("digits", ["strategy=ncm", "head_input=whitened"])
+
+
+def test_lists_need_no_brackets() -> None:
+    for text in ("[1,2]", "1,2"):
+        (run,) = plan("digits", ["strategy=mvp", "seed=1", f"classes={text}", f"e_blocks={text}"])
+        assert (run.dataset["classes"], run.options["e_blocks"]) == ([1, 2], [1, 2])
+
+
+def test_aliases_name_a_strategy_in_keys_too() -> None:
+    (run,) = plan("digits", ["strategy=der++", "seed=1", "der++.buffer_size=5", "derpp.lr=0.5"])
+    assert (run.strategy, run.options["buffer_size"], run.options["lr"]) == ("derpp", 5, 0.5)
+
+
+def test_ones_own_strategy_is_set_by_its_label_or_its_whole_name() -> None:
+    name = f"{OWN}:Doubled"
+    for key in ("factor", "Doubled.factor", f"{name}.factor"):
+        (run,) = plan("digits", ["seed=1", f"strategy={name}", f"{key}=4.5"])
+        assert (run.strategy, run.options["factor"]) == (name, 4.5)
+    runs = plan("digits", ["seed=1", f"strategy=ncm,{name}", "lr=0.25"])
+    assert [run.options["lr"] for run in runs] == [0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["n_task=3"], "unknown key 'n_task': did you mean 'n_tasks'?"),
+        (["mvp.pool_sise=3"], "unknown key of mvp 'pool_sise': did you mean 'pool_size'?"),
+        (["scenarios.n_tasks=3"], "unknown section 'scenarios': did you mean 'scenario'?"),
+        (["strategy=mvpp"], "unknown strategy 'mvpp': did you mean 'mvp'?"),
+        (["dataset=digit"], "unknown data set 'digit': did you mean 'digits'?"),
+        (["scenario=siblurry"], "unknown scenario 'siblurry': did you mean 'si_blurry'?"),
+        (["n_tasks"], "'n_tasks' is not of the form key=value"),
+        (["strategy="], "strategy is None: it should be a name, or several as a,b"),
+        (["strategy={mvp: 1}"], "strategy is {'mvp': 1}: it should be a name"),
+        (["scenario=[a]"], "scenario is ['a']: it should be a name"),
+        (["dataset={a: b}"], "dataset is {'a': 'b'}: it should be a name"),
+        (
+            ["l2p.pool_size=3"],
+            "l2p.pool_size is of a strategy that does not run: add strategy=l2p, or leave it out",
+        ),
+        (
+            ["strategy=linear_probe", "pool_size=3"],
+            "unknown key 'pool_size' of linear_probe: it belongs to",
+        ),
+        (
+            ["scenario=si_blurry", "protocol=B0-C2"],
+            "unknown key 'protocol' of scenario 'si_blurry': it belongs to mlcil",
+        ),
+        (
+            ["strategy=l2p,mvp", "pool_size=3"],
+            "key 'pool_size' could mean l2p.pool_size or mvp.pool_size: write one of them",
+        ),
+        ([f"strategy=mvp,{OWN}:Doubled", "Dubled.factor=1"], "unknown section 'Dubled'"),
+    ],
+)
+def test_mistakes_get_one_sentence(overrides: list[str], says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        plan("digits", overrides)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,144 @@
+"""Recipes as files: those of the package, one's own, and what is wrong with bad ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.recipe_files import load_recipe, over, recipe_names, recipe_text
+from cl_prompts.experiments.recipes.settings import Settings, plan
+from cl_prompts.strategies import STRATEGIES
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    return tmp_path / "mine.yaml"
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_opens_with_its_command_and_resolves(name: str) -> None:
+    assert recipe_text(name).startswith(f"# cl-prompts run {name}")
+    assert recipe_names()[name]
+    assert all(len(line) <= 100 for line in recipe_text(name).splitlines())
+    runs = plan(name)
+    assert runs
+    assert all(Settings.from_yaml(run.to_yaml()) == run for run in runs)
+
+
+def test_digits_holds_settings_of_every_strategy() -> None:
+    missing = set(STRATEGIES) - set(load_recipe("digits")["strategies"])
+    assert not missing, f"recipes/digits.yaml has no settings of {', '.join(sorted(missing))}"
+    assert {run.strategy.partition("@")[0] for run in plan("digits_all")} == set(STRATEGIES)
+
+
+def test_a_recipe_runs_what_it_lists_or_else_what_it_names(mine: Path) -> None:
+    def strategies(text: str, *overrides: str) -> list[str]:
+        mine.write_text(text)
+        return [run.strategy for run in plan(str(mine), ["seed=1", *overrides])]
+
+    shown = ["mvp", "mvp@whitened", "single_prompt", "linear_probe", "ranpac"]
+    assert strategies("extends: digits") == shown
+    assert strategies("extends: digits\nrun: [er, mvp, er]") == ["er", "mvp"]
+    assert strategies("extends: digits\nrun: er,mvp") == ["er", "mvp"]
+    assert strategies("extends: digits\nstrategies: [joint, l2p]") == ["joint", "l2p"]
+    assert strategies("extends: digits\nstrategies: {l2p: }\nrun: mvp") == ["mvp"]
+    every = [*STRATEGIES, "mvp@views", "mvp@whitened"]
+    assert sorted(strategies("extends: digits\nrun: all")) == sorted(every)
+    assert sorted(strategies("extends: digits", "strategy=all")) == sorted(every)
+    assert strategies("extends: digits_all", "strategy=er") == ["er"]
+
+
+def test_an_own_recipe_extends_one_of_the_package(mine: Path) -> None:
+    mine.write_text(
+        "extends: digits\nscenario: {n_tasks: 2}\nstrategies: {linear_probe: {lr: 1e-3}}\n"
+        "seeds: [9]\n"
+    )
+    (run,) = plan(str(mine))
+    assert (run.recipe, run.strategy, run.seed) == ("mine", "linear_probe", 9)
+    assert (run.scenario["n_tasks"], run.scenario["disjoint_percent"]) == (2, 50)
+    assert run.options["lr"] == 1e-3
+    mine.write_text(
+        "extends: digits\nscenario: disjoint\ntraining:\nstrategies: [er, mvp]\nseeds: [9, 9]\n"
+    )
+    runs = plan(str(mine))
+    assert [(r.strategy, r.seed) for r in runs] == [("er", 9), ("mvp", 9)]
+    assert runs[0].scenario == {"name": "disjoint", "n_tasks": 5, "leftover": "keep"}
+
+
+def test_settings_of_a_strategy_are_laid_over_those_of_the_recipe_below(mine: Path) -> None:
+    mine.write_text("extends: digits\nstrategies: {er: {buffer_size: 7}}\n")
+    (run,) = plan(str(mine), ["seed=1"])
+    assert (run.options["buffer_size"], run.options["buffer_batch_size"]) == (7, 16)
+    (run,) = plan(str(mine), ["seed=1", "strategy=ewcpp"])
+    assert (run.options["buffer_size"], run.options["period"]) == (100, 300)
+
+
+def test_aliases_stand_for_their_strategies(mine: Path) -> None:
+    mine.write_text("extends: digits\nstrategies: {der++: {buffer_size: 7}, nearest_mean: }\n")
+    runs = plan(str(mine), ["seed=1"])
+    assert [run.strategy for run in runs] == ["derpp", "ncm"]
+    assert runs[0].options["buffer_size"] == 7
+
+
+def test_what_another_scenario_or_data_set_does_not_know_is_dropped() -> None:
+    base = {"scenario": {"name": "si_blurry", "n_tasks": 3, "blurry_percent": 10}}
+    found = over(base, {"scenario": {"name": "disjoint"}})
+    assert found["scenario"] == {"name": "disjoint", "n_tasks": 3}
+    base = {"dataset": {"name": "cifar100", "crop": "random_area"}}
+    own = "tests.experiments.own_parts:stripes"
+    assert over(base, {"dataset": {"name": own}})["dataset"] == {"name": own}
+    assert over(base, {"dataset": {"name": "imagenet_r"}})["dataset"]["crop"] == "random_area"
+    base = {"dataset": {"name": "voc2007", "splits": "train/val"}}
+    assert over(base, {"dataset": {"name": "coco2014"}})["dataset"] == {"name": "coco2014"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("dataset: [", "not valid YAML"),
+        ("just text", "holds no sections"),
+        ("datasets: {name: digits}", "unknown section of recipe"),
+        ("dataset: {name: digits}", "names no strategy"),
+        (
+            "extends: digits\nscenario: 3",
+            "section 'scenario' of recipe .* is 3: it should map settings to values",
+        ),
+        ("extends: digits\nstrategies: {mvp: 3}", "strategy mvp of recipe .* is 3"),
+        ("extends: digits\nstrategies: 5", "section 'strategies' of recipe .* is 5"),
+        ("extends: digits\nrun: [mvpp]", "unknown strategy 'mvpp': did you mean 'mvp'"),
+        ("extends: digits\nrun: []", r"run of recipe .* is \[\]: it should be a name"),
+        ("extends: digits\ndataset: digit", "unknown data set 'digit': did you mean 'digits'"),
+        ("extends: nowhere", "unknown recipe 'nowhere'"),
+        ("extends: [digits, cifar100]", "it should be the name of one recipe"),
+        (
+            "dataset: {name: digits}\nstrategies: {mvp: }\nbackbone: {name: glyph_vit_tiny}",
+            "section 'scenario' has no name",
+        ),
+    ],
+)
+def test_bad_recipes_get_one_sentence(text: str, says: str, mine: Path) -> None:
+    mine.write_text(text)
+    with pytest.raises(InputError, match=says) as caught:
+        plan(str(mine))
+    assert "\n" not in str(caught.value)
+
+
+def test_recipes_that_do_not_exist_or_extend_themselves(mine: Path) -> None:
+    mine.write_text(f"extends: {mine}")
+    with pytest.raises(InputError, match=r"mine\.yaml extends itself"):
+        plan(str(mine))
+    with pytest.raises(InputError, match="did you mean 'digits'"):
+        plan("digts")
+    with pytest.raises(InputError, match=r"does not exist$"):
+        plan(str(mine.with_name("elsewhere")) + "/none.yaml")
+
+
+def test_a_file_of_another_ending_is_offered(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine.write_text("extends: digits")
+    with pytest.raises(InputError, match=r"mine\.yml does not exist: did you mean '.*mine\.yaml'"):
+        plan(str(mine.with_suffix(".yml")))
+    monkeypatch.chdir(mine.parent)
+    with pytest.raises(InputError, match=r"unknown recipe 'mine': did you mean 'mine\.yaml'"):
+        plan("mine")

@@ -1,0 +1,97 @@
+"""Recipes resolved into runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.settings import Settings, plan
+from cl_prompts.experiments.recipes.signatures import strategy_parameters
+from cl_prompts.strategies import strategy_class
+
+
+def test_a_plan_is_every_strategy_with_every_seed() -> None:
+    runs = plan("digits", ["strategy=mvp,joint", "seed=4,5"])
+    assert [(r.strategy, r.seed, r.stream_seed) for r in runs] == [
+        ("mvp", 4, 4),
+        ("mvp", 5, 5),
+        ("joint", 4, 4),
+        ("joint", 5, 5),
+    ]
+    assert [r.stream_seed for r in plan("digits", ["stream_seed=7", "strategy=mvp"])] == [7, 7, 7]
+
+
+def test_runs_of_a_plan_share_nothing() -> None:
+    first, second = plan("digits", ["strategy=mvp", "seed=1,2"])
+    first.options["e_blocks"].append(5)
+    first.scenario["n_tasks"] = 9
+    assert (second.options["e_blocks"], second.scenario["n_tasks"]) == ([2, 3, 4], 5)
+
+
+def test_defaults_are_those_of_the_signature() -> None:
+    (run,) = plan("digits", ["seed=1", "strategy=mvp"])
+    accepted = strategy_parameters("mvp")
+    assert set(run.options) == set(accepted)
+    assert run.options["gamma"] == accepted["gamma"][1] == 2.0
+    assert run.options["e_length"] == 20
+    assert not {"model", "backbone", "optimizer", "plugins", "evaluator", "self"} & set(accepted)
+
+
+def test_a_strategy_without_settings_in_the_recipe_has_its_defaults() -> None:
+    (run,) = plan("digit_scenes", ["strategy=l2p", "seed=1"])
+    assert run.options["pull_weight"] == strategy_parameters("l2p")["pull_weight"][1]
+    assert run.options["train_mb_size"] == 32  # of the recipe's section training
+    (run,) = plan("imagenet_r", ["strategy=l2p", "seed=1"])
+    assert run.options["pull_weight"] == 0.5  # of cifar100, which it extends
+
+
+def test_sections_give_name_and_arguments() -> None:
+    (run,) = plan("digits", ["seed=1", "strategy=mvp"])
+    name, arguments = run.section("scenario")
+    assert name == "si_blurry"
+    assert "name" not in arguments
+    assert arguments["n_tasks"] == 5
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["seed=x"], "seed must be a whole number from 0 to"),
+        (["seed=-1"], "seed must be a whole number from 0 to"),
+        (["seed=99999999999999999999"], "(2^63 - 1), not 99999999999999999999"),
+        (["stream_seed=1.5"], "stream_seed must be a whole number"),
+        (["batch_size=3", "num_workers=-1"], "num_workers must be a whole number from 0 to 256"),
+    ],
+)
+def test_mistakes_get_one_sentence(overrides: list[str], says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        plan("digits", overrides)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["recipe: [", "recipe: digits", "3"])
+def test_damaged_settings_of_a_run_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="these are not the settings of a run") as caught:
+        Settings.from_yaml(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_variant_has_its_strategys_settings_and_its_own(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "extends: digits\nstrategies:\n  er: {buffer_size: 50, lr: 0.1}\n"
+        "  er@large: {buffer_size: 70}\nrun: [er, er@large]\n"
+    )
+    runs = plan(str(recipe), ["seed=1", "er.lr=0.2", "er@large.buffer_batch_size=8"])
+    assert [run.strategy for run in runs] == ["er", "er@large"]
+    found = [(r.options["buffer_size"], r.options["lr"]) for r in runs]
+    assert found == [(50, 0.2), (70, 0.2)]
+    assert [r.options["buffer_batch_size"] for r in runs] == [16, 8]
+    assert strategy_class("er@large") is strategy_class("er")
+    with pytest.raises(InputError, match="unknown variant of er 'er@larg': did you mean 'er@large"):
+        plan(str(recipe), ["strategy=er@larg"])
+    with pytest.raises(InputError, match="unknown strategy 'err': did you mean 'er'"):
+        plan(str(recipe), ["strategy=err@large"])

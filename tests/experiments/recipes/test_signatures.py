@@ -1,0 +1,69 @@
+"""Settings read from signatures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cl_prompts.checks import Positive
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.signatures import (
+    FILLED,
+    common_parameters,
+    filled_parameters,
+    parameters,
+    section_parameters,
+    strategy_parameters,
+)
+from cl_prompts.strategies import STRATEGIES, LinearProbe, strategy_class
+from tests.experiments import own_parts
+
+OWN = "tests.experiments.own_parts"
+
+
+class Plain:
+    def __init__(self, own: float, *args: Any, shared: int = 2, **rest: Any) -> None: ...
+
+
+def test_parameters_of_a_constructor() -> None:
+    assert parameters(Plain) == {"own": (float, ...), "shared": (int, 2)}
+    assert parameters(Plain, {"own"}).keys() == {"shared"}
+
+
+def test_settings_that_a_strategy_declares() -> None:
+    found = parameters(own_parts.Doubled)
+    assert found["factor"] == (Positive, 2.0)
+    assert found["lr"] == parameters(LinearProbe)["lr"]
+
+
+def test_parameters_of_a_function() -> None:
+    assert list(parameters(own_parts.stripes)) == ["image_size", "seed", "per_class", "n_classes"]
+    with pytest.raises(InputError, match=r"annotations of .*\.badly_annotated cannot be read"):
+        parameters(own_parts.badly_annotated)
+
+
+def test_sections_leave_out_what_the_runner_fills_in() -> None:
+    own = set(section_parameters("dataset", f"{OWN}:stripes"))
+    assert own == {"on_bad_image", "per_class", "n_classes"}
+    # The first parameter takes the labels, whatever its name.
+    assert list(section_parameters("scenario", f"{OWN}:halves")) == ["swapped"]
+    assert "root" in section_parameters("dataset", "digits")
+    assert "splits" in section_parameters("dataset", "voc2007")
+    assert "splits" not in section_parameters("dataset", "digits")
+    assert set(section_parameters("scenario", "disjoint")) == {"n_tasks", "leftover"}
+    assert "test_labels" not in section_parameters("scenario", "mlcil")
+    for section, name in (("dataset", "digits"), ("backbone", ""), ("evaluation", "")):
+        found = section_parameters(section, name)
+        assert found
+        assert not set(found) & FILLED[section]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_has_what_all_share_and_what_the_runner_fills_in(strategy: str) -> None:
+    found = strategy_parameters(strategy)
+    withdrawn = set(strategy_class(strategy).withdrawn)
+    assert set(common_parameters()) - withdrawn <= set(found)
+    assert not set(found) & FILLED["strategy"]
+    assert {"backbone", "n_classes", "seed", "plugins"} <= filled_parameters(strategy)
+    assert all(default is not ... for _, default in found.values())

@@ -1,0 +1,77 @@
+"""Settings checked against the types of signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.validation import validated
+
+ACCEPTED: dict[str, tuple[Any, Any]] = {
+    "count": (int, 3),
+    "rate": (float, 0.5),
+    "flag": (bool, False),
+    "word": (Literal["one", "two"], "one"),
+    "places": (Sequence[int] | None, None),
+    "classes": (int | Sequence[int | str] | None, None),
+    "anything": (Any, None),
+}
+
+
+def test_defaults_are_filled_in_and_tuples_become_lists() -> None:
+    found = validated("it", {**ACCEPTED, "blocks": (Sequence[int], (1, 2))}, {"rate": 1})
+    assert found == {
+        "count": 3,
+        "rate": 1.0,
+        "flag": False,
+        "word": "one",
+        "places": None,
+        "classes": None,
+        "anything": None,
+        "blocks": [1, 2],
+    }
+    assert type(found["rate"]) is float
+
+
+def test_texts_become_lists_only_where_lists_are_meant() -> None:
+    assert validated("it", ACCEPTED, {"places": "1,2"})["places"] == [1, 2]
+    assert validated("it", ACCEPTED, {"anything": "1,2"})["anything"] == "1,2"
+    accepted = {"order": (Literal["shuffled"] | Annotated[Sequence[int], "places"], "shuffled")}
+    assert validated("it", accepted, {"order": "2,1"})["order"] == [2, 1]
+    assert validated("it", accepted, {"order": "shuffled"})["order"] == "shuffled"
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"count": "three"}, "it: count is 'three', but input should be a valid integer"),
+        ({"count": 2.5}, "count is 2.5"),
+        ({"count": True}, "count is True"),
+        ({"flag": 1}, "flag is 1, but input should be a valid boolean"),
+        ({"word": "three"}, "word is 'three', but input should be 'one' or 'two'"),
+        ({"classes": 5.5}, "classes is 5.5, but input should be a valid integer or a list"),
+        ({"cuont": 5}, "unknown key of it 'cuont': did you mean 'count'?"),
+    ],
+)
+def test_mistakes_get_one_sentence(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        validated("it", ACCEPTED, values)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_has_no_default_has_to_be_given() -> None:
+    with pytest.raises(InputError, match="data set x has no root: add root=VALUE"):
+        validated("data set x", {"root": (str, ...)}, {})
+
+
+@given(st.floats(min_value=1e-9, max_value=1e9, allow_nan=False))
+def test_numbers_in_any_notation_stay_numbers(value: float) -> None:
+    (run,) = plan("digits", ["strategy=linear_probe", "seed=1", f"lr={value!r}"])
+    assert run.options["lr"] == value

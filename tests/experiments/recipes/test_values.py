@@ -1,0 +1,80 @@
+"""Values as YAML and the command line write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.values import (
+    as_list,
+    as_names,
+    as_seed,
+    as_seeds,
+    parsed,
+    plain,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5e-3", 0.005),
+        ("1e5", 1e5),
+        ("-.5", -0.5),
+        ("3", 3),
+        ("1e", "1e"),
+        ("null", None),
+        ("true", True),
+        ("[1, a]", [1, "a"]),
+        ("package.module:Class", "package.module:Class"),
+        ("[", "["),
+    ],
+)
+def test_texts_are_read_as_what_they_mean(text: str, value: Any) -> None:
+    found = parsed(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_lists() -> None:
+    assert as_list("1, b,2.5") == [1, "b", 2.5]
+    assert as_list((1, 2)) == [1, 2]
+    assert as_list(None) == [None]
+    assert as_names("run", "a:B,c") == ["a:B", "c"]
+    with pytest.raises(InputError, match="run is '1,b': it should be a name, or several as a,b"):
+        as_names("run", "1,b")
+
+
+def test_seeds() -> None:
+    assert as_seed("seed", 2**63 - 1) == 2**63 - 1
+    for bad in (2**63, -1, 1.0, True, "1"):
+        with pytest.raises(InputError, match="seed must be a whole number"):
+            as_seed("seed", bad)
+
+
+def test_plain_values_are_what_yaml_can_store() -> None:
+    assert plain({"a": (1, Path("x")), "b": [(2,)]}) == {"a": [1, "x"], "b": [[2]]}
+
+
+@pytest.mark.parametrize(
+    ("value", "seeds"),
+    [
+        (3, [3]),
+        ("1-3", [1, 2, 3]),
+        ("1 - 2, 7,2", [1, 2, 7]),
+        ([1, "4-5"], [1, 4, 5]),
+        ("6-6", [6]),
+        ([], []),
+    ],
+)
+def test_seeds_and_ranges_of_seeds(value: Any, seeds: list[int]) -> None:
+    assert as_seeds("seed", value) == seeds
+
+
+@pytest.mark.parametrize("value", ["3-1", "0-10000", "-1", "1-2-3", "1-", "a-b", 1.5, None, "1--2"])
+def test_what_is_no_seed_is_refused(value: Any) -> None:
+    with pytest.raises(InputError, match=r"^seed "):
+        as_seeds("seed", value)

@@ -1,0 +1,82 @@
+"""Curves as inline SVG, and their numbers for the script."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from cl_prompts.experiments.figures import strategy_styles
+from cl_prompts.experiments.report.chart import (
+    MAX_POINTS,
+    chart,
+    plot,
+    script_json,
+    thinned,
+)
+from cl_prompts.experiments.report.paired_curves import Band
+
+LABELS = ["mvp", "ncm", "joint"]
+STYLES = strategy_styles(LABELS)
+
+
+def band(*values: float, half: float | None = None, seeds: int = 1) -> Band:
+    middle = np.array(values)
+    x = 100.0 * np.arange(1, len(values) + 1)
+    return Band(x, middle, None if half is None else np.full(len(values), half), seeds)
+
+
+def plotted(bands: dict[str, Band], **options: Any) -> dict[str, Any]:
+    return plot("Accuracy", bands, STYLES, LABELS, alt="", xlabel="", ylabel="", **options)
+
+
+def test_paths_lie_in_the_plane() -> None:
+    view = plotted({"ncm": band(0.5, 1.0, half=0.1, seeds=3), "mvp": band(0.25, 0.5)})
+    ncm, mvp = view["curves"]
+    assert [ncm["index"], mvp["index"]] == [1, 0]
+    assert ncm["line"].startswith("M500 ")
+    assert ncm["line"].endswith("L1000 0")
+    assert ncm["band"].count("L") == 3
+    assert mvp["band"] == ""
+    assert mvp["dots"].count("h0") == 2
+    assert view["zero"] is None
+
+
+def test_the_script_gets_the_numbers_that_are_drawn() -> None:
+    data = plotted({"ncm": band(0.5, 1.0, half=0.1, seeds=3)}, levels={"joint": 0.9})["data"]
+    assert data["curves"] == {
+        "1": {"x": [100, 200], "y": [50.0, 100.0], "half": [10.0, 10.0], "n": 3}
+    }
+    assert data["levels"] == {"2": 90.0}
+    assert data["x"] == [0, 200]
+
+
+def test_differences_have_a_line_at_0_and_signs() -> None:
+    view = plotted({"ncm": band(0.1, 0.2)}, differences=True)
+    assert float(view["zero"]) < 1000
+    assert {text for _, text in view["yticks"]} == {"0", "+5", "+10", "+15", "+20"}
+    assert chart([view], LABELS, STYLES)["legend"][1]["values"] == ["+20.0"]
+
+
+def test_a_legend_names_all_rows_with_their_last_values() -> None:
+    bands = {"mvp": band(0.25, 0.5), "ncm": band(0.5, 0.75)}
+    view = chart([plotted(bands, levels={"joint": 0.9})], LABELS, STYLES)
+    assert [entry["values"] for entry in view["legend"]] == [["50.0"], ["75.0"], ["90.0"]]
+    assert [entry["style"].endswith("level") for entry in view["legend"]] == [False, False, True]
+    assert not view["many"]
+    assert json.loads(view["json"])["labels"] == LABELS
+
+
+def test_json_cannot_end_its_element() -> None:
+    text = script_json(["</script><b>&"])
+    assert "<" not in text
+    assert json.loads(text) == ["</script><b>&"]
+
+
+def test_many_points_are_thinned_and_the_last_one_stays() -> None:
+    long = thinned(band(*np.linspace(0, 1, 1001), half=0.1, seeds=2))
+    assert len(long.x) <= MAX_POINTS
+    assert long.x[-1] == 100100
+    assert long.half is not None
+    assert len(long.half) == len(long.x)

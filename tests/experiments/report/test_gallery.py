@@ -1,0 +1,35 @@
+"""Pictures of the page, and their files where asked for."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from cl_prompts.experiments.report.gallery import Gallery
+
+
+def test_a_gallery_gives_every_picture_a_file_of_its_own() -> None:
+    gallery = Gallery(keep_files=True)
+    first = gallery.add("a/b: C", Figure((2, 1)), "one")
+    second = gallery.add("a b c", Figure((2, 1)), "two")
+    assert list(gallery.files) == ["a-b-c.png", "a-b-c-2.png"]
+    assert all(png.startswith(b"\x89PNG") for png in gallery.files.values())
+    assert (first["alt"], first["width"]) == ("one", 192)
+    assert second["uri"].startswith("data:image/svg+xml;base64,")
+
+
+def test_no_file_is_drawn_unless_asked_for() -> None:
+    def never() -> Figure:
+        raise AssertionError("drawn")
+
+    gallery = Gallery()
+    gallery.add_file("a", never)
+    gallery.add("b", Figure((2, 1)), "b")
+    assert gallery.files == {}
+
+
+def test_letters_never_shrink_below_9_px() -> None:
+    figure = Figure((4, 1))
+    figure.text(0, 0, "12 px", fontsize=9)
+    assert Gallery().add("a", figure, "")["least"] == 0.75 * 384
+    figure.text(0, 0, "8 px", fontsize=6)
+    assert Gallery().add("a", figure, "")["least"] == 384

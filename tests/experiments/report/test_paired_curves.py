@@ -1,0 +1,94 @@
+"""Curves by seed, and their differences at the same seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.report.paired_curves import (
+    anytime_curves,
+    difference_band,
+    difference_curve,
+    known_references,
+    mean_band,
+    reference_row,
+    repeating_rows,
+    task_curves,
+)
+from cl_prompts.experiments.results.sections import Section, sections
+from cl_prompts.experiments.run_folder.runs import collect
+from tests.experiments.fake_runs import fake_run
+
+
+def section_of(root: Path) -> Section:
+    (section,) = sections(collect([root]))
+    return section
+
+
+def test_differences_are_taken_seed_by_seed() -> None:
+    ours = {1: [(10, 0.5), (20, 0.6)], 2: [(10, 0.7), (20, 0.9)], 3: [(10, 0.0)]}
+    theirs = {1: [(10, 0.4), (20, 0.5)], 2: [(10, 0.5), (20, 0.6)], 4: [(10, 1.0)]}
+    band = difference_band(ours, theirs)
+    assert band is not None
+    assert band.seeds == 2
+    np.testing.assert_allclose(band.middle, [0.15, 0.2])
+    gaps = np.array([0.1, 0.2])
+    low, high = stats.t.interval(0.95, 1, gaps.mean(), stats.sem(gaps))
+    assert band.half is not None
+    np.testing.assert_allclose(band.half[0], (high - low) / 2)
+
+
+def test_one_shared_seed_has_no_band_and_none_has_no_curve() -> None:
+    ours = {1: [(10, 0.5)], 2: [(10, 0.7)]}
+    one = difference_band(ours, {2: [(10, 0.5)]})
+    assert one is not None
+    assert one.half is None
+    assert difference_band(ours, {3: [(10, 0.5)]}) is None
+    assert difference_band(ours, {1: [(90, 0.5)]}) is None
+
+
+def test_points_that_differ_are_interpolated_within_the_common_range() -> None:
+    ours = [(0, 0.0), (10, 1.0)]
+    assert difference_curve(ours, [(5, 0.5), (15, 0.5)]) == [(5.0, 0.0), (10.0, 0.5)]
+    assert difference_curve(ours, [(11, 0.5)]) == []
+
+
+def test_means_are_over_all_seeds() -> None:
+    band = mean_band({1: [(1, 0.25)], 2: [(1, 0.75)]})
+    assert band is not None
+    assert (band.middle[0], band.seeds) == (0.5, 2)
+    assert mean_band({1: [(1, 0.25)], 2: [(2, 0.75)]}) is None
+
+
+def test_rows_without_a_curve_are_left_out(tmp_path: Path) -> None:
+    fake_run(tmp_path, "joint")
+    fake_run(tmp_path, "mvp")
+    section = section_of(tmp_path)
+    assert list(anytime_curves(section)) == list(task_curves(section)) == ["mvp"]
+    assert list(anytime_curves(section)["mvp"]) == [(1, 1)]
+    assert repeating_rows(section) == []
+
+
+def test_the_reference_is_the_probe_the_first_row_or_the_one_asked_for(tmp_path: Path) -> None:
+    for strategy in ("joint", "fine_tuning", "mvp"):
+        fake_run(tmp_path, strategy)
+    section = section_of(tmp_path)
+    assert reference_row(section) == "fine_tuning"
+    assert reference_row(section, "mvp") == "mvp"
+    assert reference_row(section, "joint") == "fine_tuning"
+    fake_run(tmp_path, "linear_probe")
+    section = section_of(tmp_path)
+    assert reference_row(section) == "linear_probe"
+    assert known_references([section]) == ["fine_tuning", "linear_probe", "mvp"]
+
+
+def test_a_reference_is_one_row(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp", settings={"lr": 0.1})
+    assert reference_row(section_of(tmp_path)) == ""
+    fake_run(tmp_path, "mvp", settings={"lr": 0.2}, time="20250102-000000")
+    with pytest.raises(InputError, match=r"mvp could mean mvp \(lr=0.1\) or mvp \(lr=0.2\)"):
+        reference_row(section_of(tmp_path), "mvp")

@@ -1,0 +1,48 @@
+"""What the page shows of one strategy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cl_prompts.experiments.report.gallery import Gallery
+from cl_prompts.experiments.report.strategy_views import strategy_view
+from cl_prompts.experiments.results.sections import sections
+from cl_prompts.experiments.run_folder.runs import collect
+from tests.experiments.fake_runs import fake_run
+
+
+def view(root: Path, label: str) -> dict[str, Any]:
+    (section,) = sections(collect([root]))
+    return strategy_view(section, label, Gallery(), lambda path: path.name)
+
+
+def test_tasks_are_means_over_seeds_and_pictures_are_of_each_run(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        fake_run(tmp_path, "mvp", seed)
+    found = view(tmp_path, "mvp")
+    assert len(found["tasks"]["rows"]) == 5
+    assert "± one sample standard deviation over 2 seeds" in found["tasks"]["caption"]
+    assert "mean over 2 seeds: after the last task" in found["tasks"]["alt"]
+    assert [run["name"] for run in found["runs"]] == ["seed 1", "seed 2"]
+    run = found["runs"][0]
+    assert (run["folder"], run["settings"]) == ("1-20250101-120000", "config.yaml")
+    assert [set(shown) for shown in run["shown"]] == [{"map", "caption"}, {"image", "caption"}]
+    assert "lr: 0.005" in found["config"]
+
+
+def test_one_seed_is_said(tmp_path: Path) -> None:
+    fake_run(tmp_path, "linear_probe")
+    assert "One seed: no standard deviation." in view(tmp_path, "linear_probe")["tasks"]["caption"]
+
+
+def test_many_tasks_are_a_picture(tmp_path: Path) -> None:
+    fake_run(tmp_path, "linear_probe", n_tasks=21)
+    tasks = view(tmp_path, "linear_probe")["tasks"]
+    assert tasks["rows"] == []
+    assert tasks["picture"]["alt"] == tasks["alt"]
+
+
+def test_a_bound_has_no_tasks(tmp_path: Path) -> None:
+    fake_run(tmp_path, "joint")
+    assert view(tmp_path, "joint")["tasks"] is None

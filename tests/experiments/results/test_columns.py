@@ -1,0 +1,39 @@
+"""Columns of tables: values found in summaries, and their texts."""
+
+from __future__ import annotations
+
+import math
+
+from cl_prompts.experiments.results.columns import (
+    BY_NAME,
+    COLUMNS,
+    MULTI_LABEL_BY_NAME,
+    MULTI_LABEL_COLUMNS,
+    at,
+    percent,
+)
+from cl_prompts.metrics.continual import multi_label_run_results, results
+from cl_prompts.metrics.curve import Curve
+
+
+def test_percent_states_the_sample_standard_deviation() -> None:
+    assert percent([0.5, 0.7]) == "60.0 ± 14.1"  # n-1: 14.14; n would give 10.0
+    assert percent([0.5]) == "50.0 -"
+    assert percent([]) == "-"
+
+
+def test_values_are_looked_up_or_undefined() -> None:
+    summary = {"results": {"a_last": 0.5, "bwt": None, "fwt": math.nan}}
+    assert at("results", "a_last")(summary) == 0.5
+    for key in ("bwt", "fwt", "missing"):
+        assert at("results", key)(summary) is None
+    assert at("no", "such")(summary) is None
+
+
+def test_columns_show_the_numbers_that_the_metrics_have() -> None:
+    single = set(results(Curve(), []))
+    # Minus BWT, which has a column.
+    assert {c.key for c in (*COLUMNS, *BY_NAME) if c.key} == single - {"forgetting_first"}
+    multi = {c.key for c in (*MULTI_LABEL_COLUMNS, *MULTI_LABEL_BY_NAME) if c.key}
+    assert set(multi_label_run_results(Curve(), [])) <= multi
+    assert all(c.definition for c in (*BY_NAME, *MULTI_LABEL_BY_NAME))

@@ -1,0 +1,199 @@
+"""Runs share a table only where all that counts agrees."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_prompts.datasets.registry import DATASETS
+from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.signatures import section_parameters
+from cl_prompts.experiments.results.comparable import (
+    HARMLESS,
+    PLACES,
+    conditions_of,
+    flat,
+    is_harmless,
+    stream_rules,
+    tables,
+)
+from cl_prompts.experiments.run_folder.runs import Run
+from cl_prompts.scenarios.registry import SCENARIOS
+
+PART = {"images": 3, "labels": "a", "names": "n", "bytes": 9, "sizes": "s", "contents": None}
+DATA = {"name": "digits", "classes": "c", "training": PART, "test": PART}
+BASE = asdict(plan("digits", ["strategy=linear_probe", "seed=1"])[0])
+
+
+def a_run(
+    config: dict[str, Any] | None = None, seeds: tuple[int, int] = (1, 1), **extra: Any
+) -> Run:
+    """A finished run of given settings; ``extra`` overrides its summary and environment."""
+    config = {**BASE, **(config or {}), "seed": seeds[0], "stream_seed": seeds[1]}
+    chosen = {key: config[key]["name"] for key in ("dataset", "scenario", "backbone")}
+    summary = {
+        "status": "finished",
+        "recipe": config["recipe"],
+        "strategy": config["strategy"],
+        "seed": seeds[0],
+        "stream_seed": seeds[1],
+        "weights": config["backbone"]["weights"],
+        "image_size": 28,
+        "multi_label": False,
+        "n_tasks": 5,
+        "n_classes": 10,
+        "class_names": list("0123456789"),
+        "backbone_hash": "aa11",
+        "data": DATA,
+        "definitions": 1,
+        **chosen,
+    }
+    stream = {"stream": seeds[1]}
+    environment = {"stream_hash": f"cc{seeds[1]}"}
+    environment.update((key, extra.pop(key)) for key in [*extra] if key in environment)
+    return Run(Path("run"), {**summary, **extra}, config, environment, stream)
+
+
+def with_setting(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Settings in which one, of a dotted name, has another value."""
+    section, _, name = key.rpartition(".")
+    if not section:
+        return {**config, name: value}
+    return {**config, section: {**config[section], name: value}}
+
+
+def every_config() -> list[dict[str, Any]]:
+    """Settings that between them hold every setting of every data set and scenario."""
+    found = [BASE]
+    for section, names in (("dataset", DATASETS), ("scenario", SCENARIOS)):
+        for name in names:
+            known = section_parameters(section, name)
+            values = {
+                key: None if default is ... else default for key, (_, default) in known.items()
+            }
+            found.append({**BASE, section: {"name": name, **values}})
+    return found
+
+
+CASES = {
+    (f"{config['dataset']['name']} {config['scenario']['name']}", key): config
+    for config in every_config()
+    for key, _ in flat(config)
+}
+
+
+@pytest.mark.parametrize("strategy", ["linear_probe", "mvp"])
+def test_a_setting_divides_the_table_or_has_a_reason_not_to(strategy: str) -> None:
+    divided, shared = set(), set()
+    for (_, key), config in CASES.items():
+        changed = with_setting({**config, "strategy": strategy}, key, ["changed"])
+        seeds = {"seed": (2, 2), "stream_seed": (1, 2)}.get(key, (1, 1))
+        if key in ("dataset.name", "scenario.name", "backbone.name", "strategy", "recipe"):
+            changed = with_setting(changed, key, "changed")
+        # The fingerprints are left out, so that places count.
+        other = {"backbone_hash": None, "data": None}
+        n_tables = len(tables([a_run(config, **other), a_run(changed, seeds, **other)]))
+        (divided if n_tables == 2 else shared).add(key)
+    assert not divided & shared
+    assert shared == {key for _, key in CASES if is_harmless(key)}
+    assert {
+        "scenario.blurry_percent",
+        "evaluation.every",
+        "evaluation.points",
+        "stream_seed",
+    } <= divided
+    assert {"backbone.precision", "backbone.normalisation", "backbone.weights"} <= divided
+
+
+def test_a_run_without_a_later_setting_shares_the_table_of_what_it_did() -> None:
+    old = {name: value for name, value in BASE["dataset"].items() if name != "augment_on"}
+    assert len(tables([a_run({"dataset": old}), a_run()])) == 1
+    other = with_setting(BASE, "dataset.augment_on", "device")
+    assert len(tables([a_run({"dataset": old}), a_run(other)])) == 2
+
+
+def test_every_harmless_setting_has_a_reason() -> None:
+    assert all(len(reason) > 20 for reason in HARMLESS.values())
+    keys = {key for _, key in CASES}
+    sections = {key.partition(".")[0] for key in keys}
+    assert set(HARMLESS) <= keys | sections
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image_size", 32),
+        ("multi_label", True),
+        ("n_tasks", 4),
+        ("n_classes", 9),
+        ("class_names", list("abcdefghij")),
+        ("backbone_hash", "other"),
+        ("data", {**DATA, "test": {**PART, "images": 2}}),
+        ("definitions", 2),
+        ("stream_hash", "other"),
+    ],
+)
+def test_what_was_measured_of_a_run_counts(key: str, value: Any) -> None:
+    runs = [a_run(), a_run({"strategy": "mvp"}, **{key: value})]
+    assert len(tables([runs[0], runs[0]])) == 1
+    assert len(tables(runs)) == 2
+
+
+def test_a_place_counts_only_where_no_fingerprint_tells_what_lies_there() -> None:
+    for place, fingerprint in PLACES.items():
+        moved = with_setting(BASE, place, "/elsewhere")
+        assert len(tables([a_run(), a_run(moved)])) == 1
+        unknown = {fingerprint: None}
+        assert len(tables([a_run(**unknown), a_run(moved, **unknown)])) == 2
+
+
+def test_images_made_on_demand_are_known_by_their_place_only() -> None:
+    moved = with_setting(BASE, "dataset.root", "/elsewhere")
+    part = {**PART, "bytes": None}
+    unknown = {"data": {**DATA, "training": part}}
+    assert len(tables([a_run(**unknown), a_run(moved, **unknown)])) == 2
+
+
+def test_random_weights_are_those_of_the_seed() -> None:
+    config = with_setting(BASE, "backbone.weights", "random")
+    runs = [a_run(config, (seed, seed), backbone_hash=f"of {seed}") for seed in (1, 2)]
+    assert len(tables(runs)) == 1
+    assert len(tables([*runs, a_run(backbone_hash="of 1")])) == 2
+
+
+def test_without_definitions_the_version_counts() -> None:
+    old = a_run(definitions=None)
+    assert conditions_of(old)["definitions"] == '"of version unknown"'
+    assert len(tables([old, a_run()])) == 2
+
+
+def rules(*seeds: tuple[int, int], strategy: str = "mvp") -> list[Run]:
+    """Runs of one strategy with these seeds and stream seeds."""
+    return [a_run({"strategy": strategy}, pair) for pair in seeds]
+
+
+def test_streams_that_follow_the_seed_are_not_compared_with_one_stream() -> None:
+    follow = rules((1, 1), (2, 2))
+    fixed = rules((1, 1), (2, 1), strategy="er")
+    assert stream_rules([*follow, *fixed]) == ["that of the run"] * 2 + ["1", "1"]
+    assert [len(runs) for _, runs in tables([*follow, *fixed])] == [2, 2]
+    # The only run of a strategy fits both, and joins the fixed stream where nothing else follows.
+    alone = rules((1, 1), strategy="ncm")
+    assert stream_rules([*alone, *fixed]) == ["1", "1", "1"]
+    assert stream_rules([*alone, *fixed, *follow])[0] == "that of the run"
+    assert stream_rules([*rules((2, 2)), *fixed])[0] == "that of the run"
+    assert stream_rules(alone) == ["that of the run"]
+
+
+def test_unequal_streams_of_one_seed_are_not_compared() -> None:
+    runs = [a_run(), a_run({"strategy": "er"}, stream_hash="other"), a_run(seeds=(2, 2))]
+    assert [len(members) for _, members in tables(runs)] == [1, 1, 1]
+    plain = [a_run(stream_hash=None), a_run({"strategy": "er"}, stream_hash=None)]
+    assert len(tables(plain)) == 1
+
+
+def test_unfinished_runs_are_in_no_table() -> None:
+    assert tables([a_run(status="failed")]) == []

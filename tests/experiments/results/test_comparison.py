@@ -1,0 +1,92 @@
+"""Comparisons: rows, references and numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.results.comparison import compare
+from cl_prompts.experiments.results.sections import sections
+from cl_prompts.experiments.run_folder.runs import collect
+from tests.experiments.fake_runs import fake_run
+
+
+def test_means_are_those_of_the_reports_table(runs_folder: Path) -> None:
+    (table,) = compare([runs_folder])
+    (section,) = sections(collect([runs_folder]))
+    (block,) = table.blocks
+    places = [section.headings.index(column.title) for column in block.columns]
+    reported = {row.cells[0]: [row.cells[i] for i in places] for row in section.rows()}
+    assert {row: [c.text for c in cells] for row, cells in block.cells.items()} == reported
+    assert [column.key for column in block.columns] == ["a_auc", "a_last", "forgetting"]
+
+
+def test_rows_come_in_the_order_asked_for(runs_folder: Path) -> None:
+    home = runs_folder / "digits"
+    (table,) = compare([home / "mvp", home / "joint", home])
+    assert table.rows == ("mvp", "joint", "fine_tuning", "linear_probe")
+    assert table.reference == "mvp"
+    (chosen,) = compare([home], rows=["linear_probe", "mvp"], reference="mvp")
+    assert chosen.rows == ("linear_probe", "mvp")
+    assert chosen.reference == "mvp"
+
+
+def test_the_reference_is_no_bound_unless_asked_for(runs_folder: Path) -> None:
+    home = runs_folder / "digits"
+    assert compare([home / "joint", home / "mvp"])[0].reference == "mvp"
+    assert compare([home / "joint", home / "mvp"], reference="joint")[0].reference == "joint"
+
+
+def test_what_is_not_comparable_has_a_table_of_its_own(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp")
+    fake_run(tmp_path, "mvp", 2)
+    fake_run(tmp_path, "linear_probe", changes={"evaluation.every": 7})
+    first, second = compare([tmp_path])
+    assert (first.rows, second.rows) == (("mvp",), ("linear_probe",))
+    assert second.title == "digits: every 7 instead of 100"
+    assert (second.against, second.differs) == ("digits", ("every 7 instead of 100",))
+
+
+def test_other_numbers_go_by_their_names(runs_folder: Path) -> None:
+    (table,) = compare([runs_folder], metrics=["f_last", "a_avg"])
+    assert [column.key for column in table.blocks[0].columns] == ["f_last", "a_avg"]
+    with pytest.raises(InputError, match="unknown metric of these runs 'a_ouc'"):
+        compare([runs_folder], metrics=["a_ouc"])
+
+
+def test_notes_say_what_the_numbers_cannot_tell(tmp_path: Path, runs_folder: Path) -> None:
+    (table,) = compare([runs_folder])
+    assert table.notes == ("joint saw all data at once: a bound, not a competitor",)
+    fake_run(tmp_path, "mvp")
+    assert "one seed tells no spread" in compare([tmp_path])[0].notes[0]
+    fake_run(tmp_path, "linear_probe", 2)
+    assert "rows have different seeds (mvp: 1; linear_probe: 2)" in " ".join(
+        compare([tmp_path / "digits" / "mvp", tmp_path])[0].notes
+    )
+
+
+def test_notes_of_all_settings_stand_once(tmp_path: Path) -> None:
+    for percent in (10, 60):
+        changes: dict[str, Any] = {"scenario.blurry_percent": percent}
+        fake_run(tmp_path, "mvp", time=f"20250101-0000{percent}", changes=changes)
+    (table,) = compare([tmp_path], by="blurry_percent")
+    assert len(table.blocks) == 2
+    assert [note.split(":")[0] for note in table.notes] == ["one seed tells no spread"]
+
+
+def test_what_is_not_there_is_refused(tmp_path: Path, runs_folder: Path) -> None:
+    with pytest.raises(InputError, match="unknown row 'er'"):
+        compare([runs_folder], rows=["er"])
+    with pytest.raises(InputError, match="unknown row 'nothing'"):
+        compare([runs_folder], reference="nothing")
+    fake_run(tmp_path, "mvp", status="failed")
+    with pytest.raises(InputError, match="none of these runs is finished"):
+        compare([tmp_path])
+    fake_run(tmp_path, "mvp", 2)
+    fake_run(tmp_path, "mvp", 3, settings={"lr": 0.1})
+    with pytest.raises(InputError, match=r"reference mvp could mean mvp \(lr=0.005\) or"):
+        compare([tmp_path], reference="mvp")
+    assert len(compare([tmp_path], rows=["mvp"])[0].rows) == 2

@@ -1,0 +1,85 @@
+"""Comparisons written down in four formats."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.results.comparison import Table, compare
+from cl_prompts.experiments.results.comparison_text import written
+from tests.experiments.fake_runs import fake_run
+
+AHEAD = {"mvp": (0.8, 0.7, 0.9), "linear_probe": (0.7, 0.61, 0.79)}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> list[Table]:
+    """Two strategies and three seeds, under two settings."""
+    root = tmp_path_factory.mktemp("runs")
+    for percent in (10, 60):
+        for strategy, values in AHEAD.items():
+            for seed, value in enumerate(values, start=1):
+                results: dict[str, Any] = {"a_auc": value, "a_last": 0.5}
+                changes = {"scenario.blurry_percent": percent}
+                time = f"20250101-0000{percent}"
+                fake_run(root, strategy, seed, time=time, changes=changes, results=results)
+    chosen = {"metrics": ["a_auc", "a_last"], "rows": ["mvp", "linear_probe"]}
+    return compare([root], by="blurry_percent", reference="linear_probe", **chosen)
+
+
+def test_markdown_has_bold_means_differences_and_ranks(tables: list[Table]) -> None:
+    text = written(tables)
+    assert "| strategy | blurry_percent=10: A_AUC % ↑ | blurry_percent=10: A_last % ↑ |" in text
+    assert "| mvp | **80.0 ± 10.0** | **50.0 ± 0.0** |" in text
+    assert "| linear_probe | 70.0 ± 9.0 | **50.0 ± 0.0** |" in text  # equal: both are best
+    assert "+10.0 [+7.5, +12.5], p = 0.003, 3 seeds: significant" in text
+    assert "+0.0 [+0.0, +0.0], p = 1.000, 3 seeds: not significant" in text
+    assert "| mvp | 1.00 | 1.50 |" in text
+
+
+def test_latex_has_booktabs_settings_and_escapes(tables: list[Table]) -> None:
+    text = written(tables, "latex")
+    assert r" & \multicolumn{2}{c}{blurry\_percent=10} & \multicolumn{2}{c}{blurry" in text
+    assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}" in text
+    assert r"mvp & \textbf{80.0 $\pm$ 10.0} & \textbf{50.0 $\pm$ 0.0} & " in text
+    assert r"p = 1.000, n.s." in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\bottomrule") == 3
+    assert all(
+        line.startswith("%") or "%" not in line.replace(r"\%", "") for line in text.split("\n")
+    )
+
+
+def test_json_and_csv_hold_the_same_unrounded_numbers(tables: list[Table]) -> None:
+    (plain,) = json.loads(written(tables, "json"))
+    first = plain["settings"][0]["rows"]["mvp"]["a_auc"]
+    assert first["mean"] == pytest.approx(0.8)
+    assert first["std"] == pytest.approx(0.1)
+    assert (first["best"], first["rank"], first["pairs"]) == (True, 1.0, 3)
+    assert first["difference_p"] == pytest.approx(0.003312, abs=1e-4)
+    lines = list(csv.DictReader(io.StringIO(written(tables, "csv"))))
+    assert len(lines) == 2 * 2 * 2
+    line = next(line for line in lines if line["strategy"] == "mvp")
+    assert float(line["difference_mean"]) == first["difference_mean"]
+    assert line["verdict"] == "significant"
+    reference = next(line for line in lines if line["strategy"] == "linear_probe")
+    assert reference["difference_mean"] == ""
+
+
+def test_a_table_says_why_it_stands_apart(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp")
+    fake_run(tmp_path, "mvp", 2)
+    fake_run(tmp_path, "linear_probe", changes={"evaluation.every": 7})
+    text = written(compare([tmp_path]))
+    assert "Not comparable with digits: every 7 instead of 100." in text
+    assert "Difference to" not in text  # there is one row in each
+
+
+def test_other_formats_are_refused(tables: list[Table]) -> None:
+    with pytest.raises(InputError, match="unknown format 'html'"):
+        written(tables, "html")  # type: ignore[arg-type]

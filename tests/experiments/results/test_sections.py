@@ -1,0 +1,162 @@
+"""Which runs are compared, and the table that compares them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cl_prompts.experiments.results.columns import COLUMNS, own_f1
+from cl_prompts.experiments.results.sections import results_table, sections
+from cl_prompts.experiments.run_folder.runs import collect
+from tests.experiments.fake_runs import fake_run
+
+
+def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_compete(
+    runs_folder: Path,
+) -> None:
+    runs = collect([runs_folder])
+    rows = {row.cells[0]: row for row in results_table(runs)}
+    mvp = [
+        r.summary["results"]["a_auc"] for r in runs if r.summary["strategy"] == "mvp" and r.finished
+    ]
+    assert all(len(row.cells) == len(COLUMNS) for row in rows.values())  # no FWT, no device
+    assert rows["mvp"].cells[1:3] == ("2", f"{50 * sum(mvp):.1f} ± {100 * np.std(mvp, ddof=1):.1f}")
+    assert rows["mvp"].cells[4:] == (
+        "3.6 ± 0.0",
+        "3.0 ± 0.0",
+        "-3.3 ± 0.0",
+        "27,000",
+        "321",
+        "2.00",
+        "0.95",
+    )
+    assert rows["mvp"].best == {2, 3, 4, 5, 6}
+    assert rows["joint"].cells[2] == "-"
+    assert not rows["joint"].best  # the highest A_last of all, but not a competitor
+    assert rows["linear_probe"].best == {2, 3}  # with two seeds not significantly worse
+    assert not rows["fine_tuning"].best
+
+
+def test_nothing_is_marked_best_without_a_rival_on_the_same_seeds(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp")
+    fake_run(tmp_path, "joint")
+    fake_run(tmp_path, "linear_probe", 2)
+    assert not any(row.best for row in results_table(collect([tmp_path])))
+
+
+def test_nothing_is_marked_best_with_a_single_seed(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp")
+    fake_run(tmp_path, "linear_probe")
+    assert not any(row.best for row in results_table(collect([tmp_path])))
+
+
+def test_transfer_has_columns_where_a_run_measured_it(tmp_path: Path) -> None:
+    results = {"a_auc": 0.5, "a_last": 0.6, "forgetting": 0.1, "task_forgetting": 0.1}
+    fake_run(tmp_path, "mvp", recipe="a", results=results)
+    fake_run(tmp_path, "mvp", recipe="b", results={**results, "bwt": -0.2, "fwt": -0.05})
+    without, measured = sections(collect([tmp_path]))
+    titles = {"BWT\u00a0%", "FWT\u00a0%"}
+    assert not titles & set(without.headings)
+    assert titles <= set(measured.headings)
+    (row,) = measured.rows()
+    assert row.cells[6:8] == ("-20.0 -", "-5.0 -")
+
+
+def test_undefined_results_are_left_out_of_a_mean(tmp_path: Path) -> None:
+    fake_run(
+        tmp_path,
+        seed=1,
+        results={"a_auc": 0.5, "a_last": 0.6, "forgetting": float("nan"), "task_forgetting": None},
+    )
+    fake_run(
+        tmp_path,
+        seed=2,
+        results={"a_auc": 0.5, "a_last": 0.6, "forgetting": 0.1, "task_forgetting": None},
+    )
+    (row,) = results_table(collect([tmp_path]))
+    assert row.cells[4:6] == ("10.0 -", "-")
+
+
+def test_of_two_runs_of_one_seed_the_newer_counts(tmp_path: Path) -> None:
+    fake_run(tmp_path, time="20250101-000000", results={"a_auc": 0.1})
+    fake_run(tmp_path, time="20250102-000000", results={"a_auc": 0.9})
+    (row,) = results_table(collect([tmp_path]))
+    assert row.cells[1:3] == ("1", "90.0 -")
+
+
+def test_runs_that_differ_in_a_setting_are_not_averaged(tmp_path: Path) -> None:
+    fake_run(tmp_path, seed=1)
+    fake_run(tmp_path, seed=2, settings={"lr": 0.1})
+    names = [row.cells[:2] for row in results_table(collect([tmp_path]))]
+    assert names == [("mvp (lr=0.005)", "1"), ("mvp (lr=0.1)", "1")]
+
+
+def test_each_experiment_is_a_section(tmp_path: Path) -> None:
+    fake_run(tmp_path, "joint")
+    fake_run(tmp_path, "joint", seed=2, n_tasks=3)
+    fake_run(tmp_path, "joint", recipe="letters", n_classes=12)
+    titles = [section.title for section in sections(collect([tmp_path]))]
+    assert titles == ["digits", "digits: n_tasks 3 instead of 5", "letters"]
+
+
+def test_other_conditions_have_a_table_of_their_own_whatever_the_strategy(tmp_path: Path) -> None:
+    fake_run(tmp_path, "linear_probe")
+    fake_run(tmp_path, "mvp", 1)
+    changes: dict[str, Any] = {"scenario.blurry_percent": 60, "evaluation.every": 700}
+    fake_run(tmp_path, "fine_tuning", changes=changes)
+    fake_run(tmp_path, "joint", changes={"evaluation.batch_size": 1, "num_workers": 2})
+    main, other = sections(collect([tmp_path]))
+    assert list(main.groups) == ["joint", "linear_probe", "mvp"]
+    assert (main.title, main.reference, main.differs) == ("digits", "", ())
+    assert list(other.groups) == ["fine_tuning"]
+    assert other.title == "digits: blurry_percent 60 instead of 10, every 700 instead of 100"
+    assert other.reference == "digits"
+    assert not any(row.best for row in other.rows())
+
+
+def test_the_recipes_name_divides_nothing(tmp_path: Path) -> None:
+    same: dict[str, Any] = {"dataset": "digits", "changes": {"dataset.name": "digits"}}
+    fake_run(tmp_path, "mvp", recipe="mine", **same)
+    fake_run(tmp_path, "linear_probe", recipe="yours", **same)
+    assert [section.title for section in sections(collect([tmp_path]))] == ["mine, yours"]
+
+
+def test_a_title_tells_four_differences(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp")
+    changes: dict[str, Any] = {f"scenario.{key}": 1 for key in "abcdef"}
+    fake_run(tmp_path, "mvp", 2, changes=changes)
+    title = sections(collect([tmp_path]))[1].title
+    assert title.endswith("d 1 instead of not recorded and 2 more")
+
+
+def test_a_second_table_holds_what_papers_call_otherwise(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        fake_run(tmp_path, "mvp", seed)
+        fake_run(tmp_path, "linear_probe", seed)
+        fake_run(tmp_path, "joint", seed)
+    (section,) = sections(collect([tmp_path]))
+    keys = [column.key for column in section.by_name]
+    assert keys[:4] == ["a_avg", "a_last_by_task", "a_avg_by_task", "f_last"]
+    rows = {row.cells[0]: row for row in section.rows(section.by_name)}
+    assert len(rows["mvp"].cells) == 2 + len(keys)
+    assert set(rows["joint"].cells[2:]) == {"-", rows["joint"].cells[3]}
+    assert 2 in rows["mvp"].best
+
+
+def test_strategies_of_ones_own_have_short_labels_unless_two_are_equal(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp", name="mine:Method")
+    fake_run(tmp_path, "linear_probe")
+    labels = [row.cells[0] for row in results_table(collect([tmp_path]))]
+    assert labels == ["Method", "linear_probe"]
+    fake_run(tmp_path, "joint", name="yours:Method")
+    labels = [row.cells[0] for row in results_table(collect([tmp_path]))]
+    assert labels == ["linear_probe", "mine:Method", "yours:Method"]
+
+
+def test_f1_of_a_row_is_that_at_the_models_own_threshold() -> None:
+    of1 = own_f1("of1")
+    assert of1({"results": {"of1": 0.5, "of1_80": None}}) == 0.5  # a ridge regression
+    assert of1({"results": {"of1_80": 0.4}}) == 0.4  # an older folder
+    assert of1({"results": {}}) is None

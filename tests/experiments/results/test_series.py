@@ -1,0 +1,115 @@
+"""Measurements of a run as arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.results.series import (
+    class_matrix,
+    curve_of,
+    key_similarity_of,
+    stream_curve_of,
+    stream_ends_of,
+    task_matrix,
+    task_sizes,
+    usage_entropy,
+    usage_matrix,
+)
+from cl_prompts.experiments.run_folder.folder import KEYS_FILE
+from cl_prompts.experiments.run_folder.runs import Run, collect
+from tests.experiments.fake_runs import fake_run
+
+
+def test_matrices_read_back_what_was_written(runs_folder: Path) -> None:
+    run = next(r for r in collect([runs_folder]) if r.summary["strategy"] == "mvp")
+    counts = np.array(run.stream["counts"])
+    ends = counts.sum(1).cumsum()
+    first = counts.astype(bool).argmax(0)
+    _, classes = class_matrix(run)
+    tasks = task_matrix(run)
+    points = [x for x, _ in run.metrics["anytime_accuracy"]["seen"]]
+    for c in range(10):
+        start = ends[first[c] - 1] if first[c] else 0
+        assert (~np.isnan(classes[c])).tolist() == [x > start for x in points]
+    assert tasks.shape == (5, 5)
+    assert np.isnan(tasks[np.tril_indices(5, -1)]).all()
+    assert run.metrics["task_end_accuracy"]["task:0"][1] == (ends[1], tasks[0, 1])
+    totals = np.outer(ends, np.arange(1, 11)) // 11
+    assert np.array_equal(usage_matrix(run).cumsum(0), totals)
+
+
+def test_a_task_without_samples_keeps_the_accuracies_and_adds_no_usage(tmp_path: Path) -> None:
+    folder = fake_run(tmp_path, n_tasks=4, task_ends=[0, 100, 100, 200])
+    lines = [
+        "samples_seen,metric,scope,value",
+        "100,task_end_accuracy,task:1,0.5",
+        "200,task_end_accuracy,task:1,0.25",
+    ]
+    lines += [
+        "200,task_end_accuracy,task:3,0.75",
+        "100,prompt_usage,prompt:0,7",
+        "200,prompt_usage,prompt:0,9",
+    ]
+    (folder / "metrics.csv").write_text("\n".join(lines))
+    (run,) = collect([folder])
+    nan = np.nan
+    expected = [[nan] * 4, [nan, 0.5, 0.5, 0.25], [nan] * 4, [nan, nan, nan, 0.75]]
+    assert np.array_equal(task_matrix(run), expected, equal_nan=True)
+    assert usage_matrix(run).tolist() == [[0], [7], [0], [2]]
+
+
+def test_several_epochs_are_moved_to_their_place_in_the_stream() -> None:
+    summary = {"task_ends": [20, 60], "samples": 30}
+    stream = {"counts": [[10, 0], [0, 20]]}
+    seen = {"anytime_accuracy": {"seen": [(10, 0.5), (20, 0.6), (40, 0.7), (60, 0.8)]}}
+    moved = stream_curve_of(Run(Path("run"), summary, stream=stream, metrics=seen))
+    assert moved == [(5.0, 0.5), (10.0, 0.6), (20.0, 0.7), (30.0, 0.8)]
+    once = {"task_ends": [10, 30], "samples": 30}
+    kept = Run(Path("run"), once, stream=stream, metrics=seen)
+    assert stream_curve_of(kept) == curve_of(kept)
+    assert stream_ends_of(kept) == [10, 30]
+
+
+def test_task_ends_lie_where_the_curve_is_drawn() -> None:
+    stream = {"counts": [[10, 0], [0, 20]]}
+    moved = Run(Path("run"), {"task_ends": [20, 60], "samples": 30}, stream=stream)
+    assert stream_ends_of(moved) == [10, 30]
+    part = Run(Path("run"), {"task_ends": [20, 40], "samples": 20}, stream=stream)
+    assert stream_ends_of(part) == [20, 40]
+
+
+def test_images_of_a_task_are_counted_once_whatever_their_labels() -> None:
+    counts = [[200, 0], [300, 0]]
+    assert task_sizes(Run(Path("run"), {}, stream={"counts": counts})) == [200, 300]
+    several = {"counts": counts, "tasks": [[1, 2], [2, 3, 4]]}
+    assert task_sizes(Run(Path("run"), {}, stream=several)) == [2, 3]
+
+
+def test_entropy_in_bits() -> None:
+    found = usage_entropy([[8, 8, 8, 8], [7, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]])
+    assert found[:3].tolist() == [2, 0, 1]
+    assert np.isnan(found[3])
+
+
+@given(arrays(float, (3, 5), elements=st.floats(0, 1e6)))
+def test_entropy_lies_between_zero_and_equal_use(counts: np.ndarray) -> None:
+    found = usage_entropy(counts)
+    assert np.array_equal(np.isnan(found), counts.sum(1) == 0)
+    known = found[~np.isnan(found)]
+    assert ((known >= 0) & (known <= np.log2(5) + 1e-9)).all()
+
+
+def test_a_damaged_key_file_is_told(tmp_path: Path) -> None:
+    assert key_similarity_of(tmp_path) is None
+    (tmp_path / KEYS_FILE).write_text("no archive")
+    with pytest.raises(
+        InputError, match=r"cannot read .*keys\.npz of a run: repeat the run or delete that file"
+    ):
+        key_similarity_of(tmp_path)

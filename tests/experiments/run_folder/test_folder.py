@@ -1,0 +1,501 @@
+"""The folder of a run: locked, valid at any time, and safe to load."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import itertools
+import json
+import os
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from filelock import FileLock
+
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.recipes.settings import Settings, plan
+from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.run_folder import folder as run_folder
+from cl_prompts.experiments.run_folder.checkpoint import read
+from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE
+from cl_prompts.experiments.run_folder.checksums import SUMS_FILE
+from cl_prompts.experiments.run_folder.folder import RunFolder, new_path
+from cl_prompts.experiments.run_folder.identity import settings_identity
+from cl_prompts.experiments.run_folder.state_tree import encode
+from tests.experiments.commands import rows, summary
+from tests.experiments.faults import Fault, contents, count_steps, flipped, with_fault
+from tests.experiments.run_folder.test_state_tree import same
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return plan("digits", ["strategy=ncm", "seed=4"])[0]
+
+
+@pytest.fixture
+def unfinished(mvp_run: Path, tmp_path: Path) -> Path:
+    """A copy of a run that says that it is running."""
+    folder = tmp_path / "copy"
+    shutil.copytree(mvp_run, folder)
+    (folder / "summary.json").write_text(json.dumps({**summary(folder), "status": "running"}))
+    return folder
+
+
+def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
+    files = {file.name for file in mvp_run.iterdir()}
+    assert files >= {
+        "config.yaml",
+        "environment.json",
+        "stream.json",
+        "summary.json",
+        "metrics.csv",
+        "checkpoint",
+        "checkpoint.previous",
+        "learned.safetensors",
+        "keys.npz",
+    }
+    assert not any(name.startswith(".") for name in files)
+    run_settings = Settings.from_yaml((mvp_run / "config.yaml").read_text())
+    assert (run_settings.strategy, run_settings.options["buffer_size"]) == ("mvp", 30)
+    assert summary(mvp_run)["command"].startswith("cl-prompts run digits strategy=mvp")
+
+
+def test_checkpoints_hold_what_was_learned_and_whose_it_is(mvp_run: Path) -> None:
+    found = read(mvp_run / CHECKPOINT_FILE)
+    assert found.state["tasks_done"] == 3
+    assert not any(name.startswith("backbone.") for name in found.state["strategy"]["model"])
+    assert found.identity["settings"]["strategy"] == "mvp"
+    assert set(found.identity) == {"version", "settings", "data", "stream", "backbone"}
+    assert (mvp_run / "learned.safetensors").stat().st_size < 500_000
+
+
+def test_new_paths_are_free_and_have_a_short_label(tmp_path: Path, settings: Settings) -> None:
+    settings.strategy = "package.module:MyMethod"
+    paths = []
+    for _ in range(3):
+        paths.append(new_path(tmp_path, settings))
+        RunFolder.create(paths[-1], settings, "").close()
+    assert {path.parent for path in paths} == {tmp_path / "digits" / "MyMethod"}
+    assert len(set(paths)) == 3
+    assert all(path.name.startswith("4-") for path in paths)
+
+
+def test_folders_in_use_and_foreign_folders_are_refused(
+    unfinished: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    holder, resumed = RunFolder.resume(unfinished)
+    assert resumed.strategy == "mvp"
+    assert main(["run", "--resume", str(unfinished)]) == 2
+    assert "is being written by another process" in capsys.readouterr().err
+    holder.close()
+    assert main(["run", "--resume", str(unfinished.parent)]) == 2
+    assert "is not a run folder" in capsys.readouterr().err
+    with pytest.raises(InputError, match="exists already"):
+        RunFolder.create(unfinished, settings, "")
+    (unfinished.parent / "file").touch()
+    with pytest.raises(InputError, match="file/run cannot be created"):
+        RunFolder.create(unfinished.parent / "file" / "run", settings, "")
+
+
+def test_a_run_that_was_killed_before_it_began_is_made_anew(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(path: Path) -> None:
+        RunFolder.create(path, settings, "").close()
+
+    steps = count_steps(monkeypatch, lambda: create(tmp_path / "whole"))
+    made_anew = 0
+    for at, fault in itertools.product(range(steps), get_args(Fault)[:2]):
+        path = tmp_path / f"{fault} {at}"
+        with_fault(monkeypatch, at, fault, partial(create, path))
+        gc.collect()  # the lock of a process that was killed is free
+        assert path.is_dir()
+        if (path / "config.yaml").exists():
+            RunFolder.resume(path)[0].close()
+        else:
+            create(path)
+            made_anew += 1
+        assert list(path.glob(".*.tmp")) == []
+        assert json.loads((path / "environment.json").read_text())["settings"]
+    assert made_anew > steps
+
+
+def test_metrics_written_after_the_last_checkpoint_are_cut_off(unfinished: Path) -> None:
+    before = rows(unfinished)
+    folder, _ = RunFolder.resume(unfinished)
+    folder.claim(read(unfinished / CHECKPOINT_FILE).identity)
+    kept = (unfinished / "metrics.csv").read_bytes()
+    folder.load_checkpoint()
+    assert (unfinished / "metrics.csv").read_bytes() == kept
+    folder.add_metrics([(1, "loss", "train", 0.1)])
+    assert rows(unfinished)[-1] == ["1", "loss", "train", "0.1"]
+    folder.load_checkpoint()
+    assert (unfinished / "metrics.csv").read_bytes() == kept
+    (unfinished / "checkpoint").unlink()
+    (unfinished / "checkpoint.previous").unlink()
+    assert folder.load_checkpoint() is None
+    assert (unfinished / "metrics.csv").read_bytes() == b""
+    folder.close()
+    assert len(before) > 1
+
+
+# ---------------------------------------------------------------------- damages
+
+
+def damage(folder: Path, name: str, content: bytes | None) -> None:
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content)
+
+
+REFUSED = [
+    ("config.yaml", b"recipe: [", "config.yaml cannot be used: these are not the settings of"),
+    ("config.yaml", b"recipe: a\n", "config.yaml cannot be used: these are not the settings of"),
+    ("config.yaml", b"\0" * 50, "config.yaml cannot be used: these are not the settings of"),
+    ("config.yaml", b"[" * 99_999, "config.yaml cannot be used: these are not the settings of"),
+    ("config.yaml", b"\xff\xfe", "config.yaml cannot be read: it is not UTF-8"),
+    ("config.yaml", None, "it holds no config.yaml, so there is nothing to resume"),
+    ("environment.json", b"{", "environment.json is damaged: it is not JSON"),
+    ("environment.json", b"[]", "environment.json is damaged: it is no mapping"),
+    ("environment.json", b"{}", "was written by version 0.1 of cl-prompts, whose runs cannot"),
+    ("environment.json", b'{"format": 3}', "is of format 3, and this version of cl-prompts reads"),
+    ("environment.json", None, "environment.json cannot be read: No such file"),
+    ("summary.json", b'{"status": "fini', "summary.json is damaged: it is not JSON"),
+    ("summary.json", b"\xff", "summary.json cannot be read: it is not UTF-8"),
+    ("checkpoint.pt", b"PK", "was written by version 0.1 of cl-prompts, whose runs cannot"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "says"), REFUSED)
+def test_a_damaged_file_is_refused_in_one_sentence(
+    name: str,
+    content: bytes | None,
+    says: str,
+    unfinished: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    damage(unfinished, name, content)
+    before = contents(unfinished)
+    assert main(["run", "--resume", str(unfinished)]) == 2
+    told = capsys.readouterr().err.strip()
+    assert says in told
+    assert "\n" not in told
+    assert contents(unfinished) == before
+    assert not (unfinished / ".lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("n_tasks: 3", "n_tasks: 4", "its setting scenario.n_tasks was 3"),
+        ("seed: 1", "seed: 2", "its setting seed was 1"),
+        ("lr: 0.005", "lr: 0.05", "its setting options.lr was 0.005"),
+        ("strategy: mvp", "strategy: mvq", "unknown strategy 'mvq': did you mean"),
+        ("num_workers: 0", "num_workers: -1", "num_workers must be a whole number"),
+        ("  buffer_size: 30", "  bufer_size: 30", "config.yaml cannot be used: .*bufer_size"),
+    ],
+)
+def test_changed_settings_are_refused(old: str, new: str, says: str, unfinished: Path) -> None:
+    text = (unfinished / "config.yaml").read_text()
+    assert old in text
+    (unfinished / "config.yaml").write_text(text.replace(old, new, 1))
+    before = contents(unfinished)
+    with pytest.raises(InputError, match=says):
+        RunFolder.resume(unfinished)
+    assert contents(unfinished) == before
+    every = text.replace("checkpoint_every: null", "checkpoint_every: 7")
+    (unfinished / "config.yaml").write_text(every)
+    folder, settings = RunFolder.resume(unfinished)
+    assert settings.checkpoint_every == 7
+    folder.close()
+
+
+def test_settings_changed_before_the_first_checkpoint_are_refused(unfinished: Path) -> None:
+    for name in (CHECKPOINT_FILE, "checkpoint.previous"):
+        (unfinished / name).unlink()
+    file = unfinished / "config.yaml"
+    text = file.read_text()
+    file.write_text(text.replace("seed: 1", "seed: 3", 1))
+    with pytest.raises(InputError, match=r"settings in its config\.yaml are others than those"):
+        RunFolder.resume(unfinished)
+    file.write_text(text.replace("device: auto", "device: cpu"))
+    folder, settings = RunFolder.resume(unfinished)
+    assert settings.device == "cpu"
+    folder.close()
+
+
+def test_a_finished_run_that_was_changed_is_in_no_report(
+    mvp_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pages: None
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(mvp_run, folder)
+    for name in ("metrics.csv", "summary.json", "keys.npz", SUMS_FILE):
+        whole = (folder / name).read_bytes()
+        damage(folder, name, flipped(whole, 8 * 50))
+        assert main(["report", str(folder), "--out", str(tmp_path / "page.html")]) == 2
+        told = capsys.readouterr().err
+        assert f"{name} is not what it was" in told or SUMS_FILE in told or "damaged" in told
+        damage(folder, name, whole)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_the_end_is_written_in_a_folder_that_became_read_only(
+    unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    folder, _ = RunFolder.resume(unfinished)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "create", refuse)
+        patch.setattr(files, "remove", refuse)
+        folder.write_end({"status": "failed"})
+    assert summary(unfinished) == {"status": "failed"}
+    folder.close()
+
+
+def test_another_data_set_or_backbone_is_refused(unfinished: Path) -> None:
+    folder, _ = RunFolder.resume(unfinished)
+    identity = dict(read(unfinished / CHECKPOINT_FILE).identity)
+    for part, says in (("stream", "its stream is another one"), ("backbone", "the weights of its")):
+        folder.claim({**identity, part: "another"})
+        with pytest.raises(InputError, match=says):
+            folder.load_checkpoint()
+    folder.claim(identity)
+    assert folder.load_checkpoint() is not None
+    folder.close()
+
+
+def test_a_flip_anywhere_is_refused_or_makes_no_difference(unfinished: Path) -> None:
+    """Single bits of every file that is read again: the state and rows are the same, or nothing."""
+    identity = read(unfinished / CHECKPOINT_FILE).identity
+    state = encode(read(unfinished / CHECKPOINT_FILE).state)
+    older = encode(read(unfinished / "checkpoint.previous").state)
+    stream = (unfinished / "stream.json").read_text()
+    whole = contents(unfinished)
+    chance = random.Random(0)
+    outcomes = Counter()
+    for name in ("checkpoint", "config.yaml", "environment.json", "summary.json", "metrics.csv"):
+        for bit in chance.sample(range(len(whole[name]) * 8), 12):
+            for other, content in whole.items():
+                damage(unfinished, other, content)
+            damage(unfinished, name, flipped(whole[name], bit))
+            try:
+                folder, settings = RunFolder.resume(unfinished)
+            except InputError:
+                outcomes[name, "refused"] += 1
+                continue
+            folder.claim({**identity, **settings_identity(settings)})
+            found = encode(folder.load_checkpoint())
+            folder.keep_stream(stream)
+            folder.close()
+            assert same(found, state) or (name == "checkpoint" and same(found, older))
+            outcomes[name, "same"] += 1
+            if name != "checkpoint":
+                assert contents(unfinished)["metrics.csv"] == whole["metrics.csv"]
+    assert outcomes["checkpoint", "same"] == 12  # from the older one
+    assert outcomes["metrics.csv", "same"] == 12  # rebuilt
+    assert outcomes["config.yaml", "refused"] > 2
+
+
+def test_a_damaged_stream_is_written_anew(unfinished: Path) -> None:
+    text = (unfinished / "stream.json").read_text()
+    folder = RunFolder(unfinished)
+    folder.keep_stream(text)
+    assert not folder.remarks
+    for content in (b"", b"\0" * 20, text.replace("1", "2", 1).encode(), None):
+        damage(unfinished, "stream.json", content)
+        folder.keep_stream(text)
+        assert (unfinished / "stream.json").read_text() == text
+    assert len(folder.remarks) == 3
+    folder.close()
+
+
+# ---------------------------------------------------------------------- faults
+
+
+class Model:
+    """Something that can be exported."""
+
+    def exported(self) -> bytes:
+        return b"weights"
+
+
+def open_or_create(path: Path, settings: Settings) -> RunFolder:
+    """The folder of a run, begun or resumed, with the state as it is."""
+    if (path / "config.yaml").exists():
+        return RunFolder.resume(path)[0]
+    return RunFolder.create(path, settings, "the command")
+
+
+def short_run(path: Path, settings: Settings, n: int = 3) -> None:
+    """A run of ``n`` tasks, resumed if it was begun: as the runner does it."""
+    folder = open_or_create(path, settings)
+    folder.claim(settings_identity(settings))
+    try:
+        state = folder.load_checkpoint()
+        folder.keep_stream("the stream")
+        done = 0 if state is None else state["done"]
+        if state is not None:
+            folder.export(Model())
+        folder.write_json("summary.json", {"status": "running"})
+        while done < n:
+            folder.add_metrics([(done, "loss", "train", done / 3), (done, "map", "seen", 0.5)])
+            done += 1
+            folder.save_checkpoint({"done": done, "weights": torch.full((3,), float(done))})
+            folder.export(Model())
+            folder.write_json("summary.json", {"status": "running"})
+        folder.write_end({"status": "finished"})
+    except RunError:
+        folder.write_end({"status": "failed"})
+        raise
+    finally:
+        folder.close()
+
+
+@pytest.fixture
+def released(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Frees the locks of processes that were killed."""
+    locks: list[FileLock] = []
+
+    class Noted(FileLock):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            locks.append(self)
+
+    monkeypatch.setattr(run_folder, "FileLock", Noted)
+    monkeypatch.setattr(run_folder, "environment", lambda *_: {"command": "the command"})
+    monkeypatch.setattr(Settings, "checked", lambda self: self)
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # its call is a step, its time is not needed
+
+    def release() -> None:
+        for lock in locks:
+            lock.release(force=True)
+        locks.clear()
+
+    return release
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "killed half-way",
+        pytest.param("killed before", marks=pytest.mark.slow),
+        pytest.param("full", marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_goes_on_after_a_fault_at_any_step(
+    fault: Fault,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    released: Callable[[], None],
+) -> None:
+    """Every write, rename and fsync of a run fails once; it ends at the same files."""
+    whole = tmp_path / "whole"
+    steps = count_steps(monkeypatch, lambda: short_run(whole, settings))
+    want = contents(whole)
+    assert steps > 60
+    for at in range(steps):
+        path = tmp_path / f"{at}"
+        with suppress(RunError):  # of a full disk
+            with_fault(monkeypatch, at, fault, lambda path=path: short_run(path, settings))
+        released()
+        finished = (path / "summary.json").exists() and (
+            json.loads((path / "summary.json").read_text())["status"] == "finished"
+        )
+        if not finished:
+            if not (path / "config.yaml").exists():
+                with pytest.raises(InputError, match="so there is nothing to resume"):
+                    RunFolder.resume(path)
+                shutil.rmtree(path)
+            short_run(path, settings)
+        assert contents(path) == want, f"step {at}"
+
+
+def test_the_end_of_a_run_is_written_on_a_full_disk(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk of so many bytes that the second checkpoint does not fit."""
+    original = files.create
+    limit = 2**16 + 10_000
+
+    def create(path: Path, parts: Iterable[bytes]) -> None:
+        data = b"".join(parts)
+        held = sum(f.stat().st_size for f in path.parent.iterdir() if f.is_file() and f != path)
+        original(path, [data[: max(0, limit - held)]])
+        if held + len(data) > limit:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    folder = RunFolder.create(tmp_path / "run", settings, "")
+    monkeypatch.setattr(files, "create", create)
+    folder.save_checkpoint({"weights": torch.zeros(1000)})
+    with pytest.raises(RunError, match="checkpoint cannot be written: No space left on device"):
+        folder.save_checkpoint({"weights": torch.zeros(2000)})
+    with pytest.raises(RunError, match=r"long\.txt cannot be written: No space left on device"):
+        folder.write_text("long.txt", "x" * limit)
+    folder.write_text("fill", "x" * (limit - 10_000 - 2**16))
+    with pytest.raises(RunError, match=r"summary\.json cannot be written"):
+        folder.write_json("summary.json", {"x": "y" * 20_000})
+    folder.write_end({"status": "failed", "x": "y" * 20_000})
+    assert summary(folder.path)["status"] == "failed"
+    assert not list(folder.path.glob(".*.tmp"))
+    folder.close()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_folders_that_cannot_be_written_to_are_told_with_exit_code_1(
+    number: int,
+    unfinished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    before = contents(unfinished)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "create", refuse)
+        assert main(["run", "--resume", str(unfinished)]) == 1
+        told = capsys.readouterr().err.strip()
+        assert f".reserve cannot be written: {os.strerror(number)}" in told
+        new = ["run", "digits", "strategy=ncm", "seed=1", "--out", str(tmp_path / "new"), "--quiet"]
+        assert main(new) == 1
+        assert os.strerror(number) in capsys.readouterr().err
+        patch.setattr(Path, "mkdir", refuse)
+        assert main([*new[:-2], str(tmp_path / "other"), "--quiet"]) == 1
+        assert "cannot be created" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(FileLock, "acquire", refuse)
+        assert main(["run", "--resume", str(unfinished)]) == 1
+        assert "nothing can be written to run folder" in capsys.readouterr().err
+    assert contents(unfinished) == before
+
+
+def test_files_have_the_modes_that_the_umask_leaves(mvp_run: Path) -> None:
+    mask = os.umask(0)
+    os.umask(mask)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in mvp_run.iterdir()}
+    assert "learned.safetensors" in modes
+    assert set(modes.values()) == {0o666 & ~mask}
+
+
+def test_what_differs_between_runs_of_a_command_is_kept(tmp_path: Path) -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    folder = RunFolder.create(tmp_path / "run", settings, "", ["seed", "options.lr"])
+    assert folder.varied() == ["seed", "options.lr"]
+    folder.close()
+    folder, _ = RunFolder.resume(tmp_path / "run")
+    assert folder.varied() == ["seed", "options.lr"]
+    folder.close()

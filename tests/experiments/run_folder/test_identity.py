@@ -1,0 +1,118 @@
+"""What changed since the checkpoint is told, each change in a sentence of its own."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.run_folder.identity import (
+    MAY_CHANGE,
+    changes,
+    check_identity,
+    identity_of,
+    may_change,
+    settings_hash,
+)
+from cl_prompts.experiments.runner.building import Builder
+
+PART = {"images": 3, "labels": "a", "names": None, "bytes": 9, "sizes": None, "contents": "c"}
+IDENTITY: dict[str, Any] = {
+    "version": "0.2.0",
+    "settings": {
+        "seed": 1,
+        "device": "cpu",
+        "num_workers": 0,
+        "dataset": {"name": "folder", "root": "data"},
+        "scenario": {"name": "si_blurry", "n_tasks": 5},
+        "options": {"lr": 0.005, "multi": True, "empty": {}},
+    },
+    "data": {"classes": "x", "training": PART, "test": {**PART}},
+    "stream": "f00d",
+    "backbone": "beef",
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    new = copy.deepcopy(IDENTITY)
+    *above, last = path.split(".")
+    inner = new
+    for key in above:
+        inner = inner[key]
+    if value is KeyError:
+        del inner[last]
+    else:
+        inner[last] = value
+    return new
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("version", "0.3.0", "was written by cl-prompts 0.2.0, and this is 0.3.0: resume it with"),
+        ("settings.seed", 2, "its setting seed was 1 at the checkpoint and is 2 in config.yaml"),
+        ("settings.scenario.n_tasks", 6, "its setting scenario.n_tasks was 5 .* is 6 in"),
+        ("settings.options.lr", 0.01, "its setting options.lr was 0.005 .* is 0.01"),
+        ("settings.options.lr", KeyError, "its setting options.lr was 0.005 .* is not there"),
+        ("settings.options.new", "a", "its setting options.new was not there .* is 'a'"),
+        ("settings.options.multi", 1, "its setting options.multi was True .* is 1"),
+        ("settings.options.empty", 0, "its setting options.empty was {} .* is 0"),
+        ("data.training.images", 4, "data set changed, it has 4 training images, and had 3: bring"),
+        ("data.test.contents", "d", "data set changed, contents of test images changed: bring"),
+        ("stream", "cafe", "its stream is another one than at the checkpoint: start"),
+        ("backbone", "cafe", "the weights of its backbone are others than at the checkpoint"),
+    ],
+)
+def test_each_change_has_its_sentence(path: str, value: Any, says: str) -> None:
+    with pytest.raises(InputError, match=f"run folder there cannot be resumed: .*{says}") as error:
+        check_identity(IDENTITY, changed(path, value), "there")
+    assert "\n" not in str(error.value)
+    assert len(list(changes(IDENTITY, changed(path, value)))) == 1
+
+
+def test_settings_that_may_change() -> None:
+    now = changed("settings.device", "cuda:1")
+    now["settings"] |= {"checkpoint_every": 7, "threads": 2}
+    now["settings"]["dataset"]["root"] = "/elsewhere/data"
+    check_identity(IDENTITY, now, "there")
+    page = (Path(__file__).parents[3] / "runs" / "README.md").read_text()
+    assert all(f"| `{name}` | {reason} |" in page for name, reason in MAY_CHANGE.items())
+    assert may_change("dataset.root.of")
+    assert not may_change("dataset.roots")
+    assert not may_change("dataset")
+
+
+def test_a_setting_that_came_later_stands_for_what_was_done_before() -> None:
+    implied = changed("settings.dataset.augment_on", "loader")
+    check_identity(IDENTITY, implied, "there")
+    check_identity(implied, IDENTITY, "there")
+    with pytest.raises(InputError, match=r"dataset.augment_on was 'loader' .* is 'device'"):
+        check_identity(IDENTITY, changed("settings.dataset.augment_on", "device"), "there")
+    run = plan("digits", ["strategy=ncm", "seed=1"])[0]
+    lacking = copy.deepcopy(run)
+    del lacking.dataset["augment_on"]
+    assert settings_hash(lacking) == settings_hash(run)
+    run.dataset["augment_on"] = "device"
+    assert settings_hash(lacking) != settings_hash(run)
+
+
+def test_parts_that_are_not_known_yet_are_not_compared_and_parts_that_are_missing_are() -> None:
+    check_identity(IDENTITY, {"version": "0.2.0"}, "there")
+    with pytest.raises(InputError, match="its checkpoint does not say of which stream it is"):
+        check_identity(changed("stream", KeyError), IDENTITY, "there")
+
+
+def test_the_identity_of_a_run_is_json_and_a_fact(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, other = plan("digits", ["strategy=fine_tuning,ncm", "seed=1"])
+    builder = Builder()
+    one = identity_of(builder.build(first))
+    assert json.loads(json.dumps(one)) == one
+    assert identity_of(Builder().build(first)) == one
+    two = identity_of(builder.build(other))
+    same = {part for part in one if one[part] == two[part]}
+    assert same == {"version", "data", "stream", "backbone"}

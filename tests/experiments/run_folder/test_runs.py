@@ -1,0 +1,77 @@
+"""Run folders read back, or refused with a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.run_folder.runs import collect
+from tests.experiments.fake_runs import fake_run
+
+
+def test_collect_takes_run_folders_and_parents_once_and_in_order(runs_folder: Path) -> None:
+    runs = collect([runs_folder, runs_folder / "digits" / "mvp"])
+    assert [(r.summary["strategy"], r.summary["seed"]) for r in runs] == [
+        *((s, seed) for s in ("fine_tuning", "joint", "linear_probe") for seed in (1, 2)),
+        *(("mvp", seed) for seed in (1, 2, 3)),
+    ]
+    assert len(collect([runs[0].folder])) == 1
+    assert not runs[-1].finished
+    assert not runs[-1].metrics
+
+
+def broken(folder: Path, name: str, text: str) -> Path:
+    (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda at: at / "nowhere", r"there is no folder .*nowhere: name run folders"),
+        (lambda at: at, r"there is no run below .*: no folder in it holds a summary.json"),
+        (
+            lambda at: broken(fake_run(at), "summary.json", "{"),
+            r"cannot read .*summary.json .*content is damaged",
+        ),
+        (
+            lambda at: broken(fake_run(at), "summary.json", "[]"),
+            r"cannot read .*summary.json .*no mapping",
+        ),
+        (
+            lambda at: broken(fake_run(at), "summary.json", "{}"),
+            r"is not the summary of a run: it lacks status, strategy",
+        ),
+        (lambda at: fake_run(at, status="done"), r"has the status 'done': known are finished"),
+        (
+            lambda at: broken(fake_run(at), "metrics.csv", "a,b\n"),
+            r"metrics.csv does not begin with samples_seen,",
+        ),
+        (
+            lambda at: broken(
+                fake_run(at), "metrics.csv", "samples_seen,metric,scope,value\n10,loss,train\n"
+            ),
+            r"cannot read line 2 of .*metrics.csv",
+        ),
+        (
+            lambda at: fake_run(at, n_classes=10, task_ends=[1]),
+            r"mixes two runs: its stream.json and summary.json differ",
+        ),
+        (lambda at: fake_run(fake_run(at)) and at, r"is a run folder and holds another one"),
+        (
+            lambda at: (fake_run(at) / "summary.json").unlink() or at,
+            r"holds metrics.csv but no summary.json",
+        ),
+        (
+            lambda at: (fake_run(at) / "config.yaml").unlink() or at,
+            r"cannot read .*config.yaml .*No such file",
+        ),
+    ],
+)
+def test_bad_folders_are_refused_by_name(tmp_path: Path, make: Any, sentence: str) -> None:
+    path = make(tmp_path)
+    with pytest.raises(InputError, match=sentence):
+        collect([path])

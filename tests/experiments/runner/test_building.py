@@ -1,0 +1,231 @@
+"""Runs built from settings: what fits together, what is refused, and what is remarked upon."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.runner import building
+from cl_prompts.experiments.runner.building import Builder, Parts, remarks
+from tests.experiments import own_parts
+
+OWN = "tests.experiments.own_parts"
+
+
+@pytest.fixture(scope="module")
+def builder() -> Builder:
+    return Builder()
+
+
+def built(builder: Builder, *overrides: str, recipe: str = "digits") -> Parts:
+    (settings,) = plan(recipe, ["strategy=ncm", "seed=1", *overrides])
+    return builder.build(settings)
+
+
+def test_the_stream_follows_stream_seed_and_the_rest_follows_seed(builder: Builder) -> None:
+    first, second = plan("digits", ["strategy=mvp", "seed=1,2", "stream_seed=7"])
+    one, two = builder.build(first), builder.build(second)
+    assert one.split == two.split
+    assert one.split.parameters["seed"] == 7
+    assert one.strategy.seed == 1
+    assert two.strategy.seed == 2
+    weights = [parts.strategy.model.selector.state_dict()["key"] for parts in (one, two)]
+    assert not torch.equal(*weights)
+    (third,) = plan("digits", ["strategy=ncm", "seed=1", "stream_seed=8"])
+    other = builder.build(third).split
+    assert one.split != other
+    (default,) = plan("digits", ["strategy=ncm", "seed=7"])
+    assert builder.build(default).split == one.split
+
+
+def test_runs_share_a_backbone_only_where_its_settings_agree(builder: Builder) -> None:
+    one, two = built(builder), built(builder, "seed=2")
+    assert one.strategy.model.backbone is two.strategy.model.backbone
+    other = built(builder, "normalisation=dataset")
+    assert other.strategy.model.backbone is not one.strategy.model.backbone
+    with pytest.warns(UserWarning, match="RANDOM weights"):
+        drawn = [built(builder, f"seed={seed}", "weights=random") for seed in (1, 2)]
+    assert drawn[0].strategy.model.backbone is not drawn[1].strategy.model.backbone
+
+
+def test_normalisation_of_the_data_set(builder: Builder) -> None:
+    parts = built(builder, "normalisation=dataset")
+    backbone = parts.strategy.model.backbone
+    assert backbone.mean.flatten().tolist() == pytest.approx(parts.data.mean)
+    assert backbone.std.flatten().tolist() == pytest.approx(parts.data.std)
+    own = built(builder, "normalisation=dataset", f"dataset={OWN}:stripes", "n_tasks=2")
+    assert own.data.mean == own_parts.MEAN
+    backbone = own.strategy.model.backbone
+    assert backbone.mean.flatten().tolist() == pytest.approx(own_parts.MEAN)
+    assert backbone.std.flatten().tolist() == pytest.approx(own_parts.STD)
+
+
+def test_a_strategy_of_the_whole_stream_is_measured_at_its_end_only(builder: Builder) -> None:
+    assert built(builder, "strategy=joint").anytime.every is None
+    assert built(builder).anytime.every == 100
+
+
+@pytest.mark.parametrize(
+    ("strategy", "plain"),
+    [(["strategy=gacl"], True), (["strategy=gacl", "augmented_views=true"], False), ([], False)],
+)
+def test_analytic_methods_see_training_images_as_test_images(
+    builder: Builder, strategy: list[str], plain: bool
+) -> None:
+    first, *_ = built(builder, *strategy).benchmark.train_stream
+    assert torch.equal(first.dataset[0][0], first.dataset[0][0]) == plain
+
+
+def test_scenario_and_strategy_have_to_fit_the_labels(builder: Builder) -> None:
+    with pytest.raises(
+        InputError, match="'mlcil' does not fit data set 'digits', which has one class per image"
+    ):
+        built(builder, "scenario=mlcil", "protocol=B0-C5")
+    with pytest.raises(
+        InputError, match=r"strategy 'ncm' is defined for one class per image, .*: use .*multi_lane"
+    ):
+        built(builder, recipe="digit_scenes")
+
+
+# ---------------------------------------------------------------------- of one's own
+
+
+def test_a_data_set_of_ones_own_gets_what_it_declares(builder: Builder) -> None:
+    (settings,) = plan(
+        "digits", ["seed=5", "strategy=ncm", "n_tasks=2", f"dataset={OWN}:stripes", "per_class=7"]
+    )
+    own = {"per_class": 7, "n_classes": 4}
+    assert settings.dataset == {"name": f"{OWN}:stripes", "on_bad_image": "fail", **own}
+    data = builder.build(settings).data
+    assert len(data.train) == 28
+    assert data.train[0][0].shape == (3, 32, 32)
+    assert data.train[0][0].equal(own_parts.stripes(32, 5, per_class=7).train[0][0])
+
+
+def test_a_scenario_of_ones_own_gets_labels_and_seed(builder: Builder) -> None:
+    (settings,) = plan(
+        "digits",
+        ["seed=1", "stream_seed=9", "strategy=ncm", f"scenario={OWN}:halves", "swapped=true"],
+    )
+    # Settings of the recipe's scenario that this one does not know are left out.
+    assert settings.scenario == {"name": f"{OWN}:halves", "swapped": True}
+    parts = builder.build(settings)
+    assert parts.split == own_parts.halves(parts.data.train.targets, seed=9, swapped=True)
+
+
+def test_a_strategy_of_ones_own_gets_its_settings(builder: Builder) -> None:
+    parts = built(builder, f"strategy={OWN}:Doubled", "Doubled.factor=3.0", "lr=0.1")
+    assert type(parts.strategy) is own_parts.Doubled
+    assert parts.strategy.factor == 3.0
+    assert parts.settings.options["lr"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ([f"strategy={OWN}:Dubled"], "unknown strategy in module .* 'Dubled': did you mean"),
+        (["strategy=no.such:Thing"], "strategy 'no.such:Thing' cannot be imported"),
+        ([f"strategy={OWN}:stripes"], "is no class derived from OnlineStrategy"),
+        ([f"scenario={OWN}:halfs"], "unknown scenario in module .* 'halfs': did you mean 'halves'"),
+        ([f"dataset={OWN}:MEAN"], "is no function that returns a DataSet"),
+        ([f"dataset={OWN}:nothing"], "must return a DataSet, .* not a NoneType"),
+        ([f"dataset={OWN}:stripes", "per_clas=3"], "unknown key 'per_clas'"),
+        ([f"dataset={OWN}:stripes", "per_class=x"], "per_class is 'x', but input should be"),
+        ([f"dataset={OWN}:folder_of"], "has no where: add where=VALUE"),
+        ([f"dataset={OWN}:badly_annotated"], "annotations of .*badly_annotated cannot be read"),
+    ],
+)
+def test_mistakes_with_ones_own_parts_get_one_sentence(
+    overrides: Sequence[str], says: str, builder: Builder
+) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        built(builder, *overrides)
+    assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------------------------------------- remarks
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (
+            ["strategy=rainbow", "period=5000"],
+            ["rainbow acts every 5000 samples, and the stream has 1442: set rainbow.period below"],
+        ),
+        (
+            ["strategy=er", "buffer_size=1442"],
+            ["the buffer of er has room for 1442 samples, and the stream has 1442: no sample is"],
+        ),
+        (["strategy=rainbow", "period=5000", "boundaries=true"], []),
+        (["strategy=mvp"], []),
+        (
+            ["strategy=fine_tuning", "head_input=whitened"],
+            ["fine_tuning trains the ViT under head_input=whitened: features move"],
+        ),
+        (["strategy=er", "buffer_size=100", "head_input=whitened"], []),
+    ],
+)
+def test_settings_without_effect_on_this_stream_are_remarked_upon(
+    overrides: list[str], says: list[str], builder: Builder
+) -> None:
+    found = remarks(built(builder, *overrides))
+    assert len(found) == len(says)
+    assert all(start in remark for start, remark in zip(says, found, strict=True))
+
+
+def test_check_builds_one_run_per_strategy_and_gathers_remarks(builder: Builder) -> None:
+    runs = plan("digits", ["strategy=er,rainbow", "seed=1,2", "buffer_size=1500", "period=9999"])
+    parts, found = builder.check(runs)
+    assert replace(parts.settings, num_workers=None) in runs[2:4]
+    assert len(found) == 3
+
+
+def test_the_files_of_a_data_set_are_checked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part, name in itertools.product(("train", "test"), ("cat", "dog")):
+        folder = tmp_path / part / name
+        folder.mkdir(parents=True)
+        pixels = np.random.default_rng(len(str(folder))).integers(0, 255, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "0.png")
+    checked = []
+    original = building.check_images
+
+    def check_images(data: Any, progress: Any) -> Any:
+        checked.append(data.name)
+        return original(data, progress)
+
+    monkeypatch.setattr(building, "check_images", check_images)
+    where = ["dataset=folder", f"dataset.root={tmp_path}", "n_tasks=2", "seed=1,2"]
+    builder = Builder()
+    for settings in plan("digits", ["strategy=ncm,linear_probe", *where]):
+        builder.build(settings)
+    assert checked == ["folder"]
+    for settings in plan("digits", ["strategy=ncm", *where, "cache=true"]):
+        builder.build(settings)
+    assert checked == ["folder", "folder"]
+
+
+def test_forward_transfer_is_measured_where_classes_come_ahead_of_their_home(
+    builder: Builder,
+) -> None:
+    parts = built(builder)
+    homes = parts.anytime.home_classes
+    assert homes is not None
+    assert sorted(c for classes in homes for c in classes) == list(range(10))
+    for task, classes in enumerate(homes):
+        assert (parts.split.homes[classes] == task).all()
+    assert built(builder, "scenario=disjoint").anytime.home_classes is None
+    scenes = built(builder, "strategy=linear_probe", recipe="digit_scenes")
+    assert scenes.anytime.home_classes is None

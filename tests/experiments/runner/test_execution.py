@@ -1,0 +1,412 @@
+"""Whole runs through the command line: results, resuming, interruption and faults."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from cl_prompts.datasets import registry as datasets
+from cl_prompts.datasets.readers import Source
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.recipes.recipe_files import load_recipe, recipe_names
+from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.runner import execution as runner
+from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.tracking.progress import Display
+from cl_prompts.scenarios.registry import SCENARIOS
+from tests.experiments.commands import DIGITS, PROBE, QUICK, QUICK_MVP_R, rows, run, summary
+from tests.experiments.faults import contents, flipped
+from tests.few_images import few_images
+
+
+@pytest.fixture
+def few_digits() -> Iterator[None]:
+    """Enough of the embedded images to learn from."""
+    with few_images(train=60, test=15):
+        yield
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_one_run_per_scenario(
+    scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], few_digits: None, pages: None
+) -> None:
+    several = SCENARIOS[scenario].multi_label
+    recipe = "digit_scenes" if several else "digits"
+    tasks = "protocol=B0-C2" if scenario == "mlcil" else "n_tasks=2"
+    quick = ["seed=2", "strategy=linear_probe", "train_epochs=1", "classes=4", tasks]
+    code, (folder,) = run(tmp_path, recipe, f"scenario={scenario}", *quick)
+    assert code == 0
+    said = summary(folder)
+    assert (said["status"], said["scenario"]) == ("finished", scenario)
+    assert said["n_tasks"] == len(said["task_ends"]) == 2
+    assert said["samples_seen"] == said["samples"] == said["task_ends"][-1]
+    assert said["results"]["map_last" if several else "a_last"] > 0.3
+    assert list((tmp_path / recipe).glob("report-*.html"))
+    assert capsys.readouterr().out == ""  # quiet
+
+
+def test_numbers_of_a_run_agree(mvp_run: Path) -> None:
+    said = summary(mvp_run)
+    assert said["results"]["a_last"] > 0.5  # real learning on real digits
+    table = rows(mvp_run)
+    assert table[0] == ["samples_seen", "metric", "scope", "value"]
+    anytime = [(int(r[0]), float(r[3])) for r in table if r[1:3] == ["anytime_accuracy", "seen"]]
+    ends = [(int(r[0]), float(r[3])) for r in table if r[1:3] == ["task_end_accuracy", "seen"]]
+    points = anytime + ([ends[-1]] if ends[-1][0] > anytime[-1][0] else [])
+    assert said["results"]["a_auc"] == pytest.approx(np.mean([value for _, value in points]))
+    assert said["results"]["a_last"] == pytest.approx(ends[-1][1])
+
+
+def test_a_seed_fixes_a_run_and_seeds_differ(probe_run: Path, tmp_path: Path) -> None:
+    _, (again,) = run(tmp_path / "a", "digits", *PROBE)
+    _, (other,) = run(tmp_path / "b", "digits", *PROBE, "seed=2")
+    assert rows(again) == rows(probe_run)
+    assert rows(other) != rows(probe_run)
+
+
+# ---------------------------------------------------------------------- interruption
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, error: type[BaseException]) -> None:
+    """Raise an error in the first batch after ``at`` samples."""
+    original = runner.Tracker.after_training_iteration
+
+    def after_training_iteration(self: Any, strategy: Any, **kwargs: Any) -> None:
+        if strategy.samples_seen > at:
+            raise error
+        original(self, strategy, **kwargs)
+
+    monkeypatch.setattr(runner.Tracker, "after_training_iteration", after_training_iteration)
+
+
+def whole_run(name: str, request: pytest.FixtureRequest, out: Path) -> tuple[Path, list[str]]:
+    """An uninterrupted run, and the settings that made it."""
+    if name == "linear_probe":
+        return request.getfixturevalue("probe_run"), PROBE
+    settings = QUICK_MVP_R if name == "mvp" else [f"strategy={name}", "seed=3", *QUICK]
+    return run(out, "digits", *settings)[1][0], settings
+
+
+@pytest.mark.parametrize(
+    "name", ["mvp", "linear_probe", pytest.param("fine_tuning", marks=pytest.mark.slow)]
+)
+def test_an_interrupted_run_resumes_to_the_same_numbers(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    whole, settings = whole_run(name, request, tmp_path / "whole")
+    ends = summary(whole)["task_ends"]
+    with monkeypatch.context() as patch:
+        interrupt(patch, ends[1] + 8, KeyboardInterrupt)
+        code, (folder,) = run(tmp_path / "cut", "digits", *settings)
+    assert code == 130
+    assert summary(folder)["status"] == "interrupted"
+    assert f"continue with: cl-prompts run --resume {folder}" in capsys.readouterr().err
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    assert rows(folder) == rows(whole)
+    mine, theirs = summary(folder), summary(whole)
+    for key in ("results", "samples_seen", "task_ends"):
+        assert mine[key] == theirs[key]
+    assert mine["forward_passes"]["train"] == pytest.approx(theirs["forward_passes"]["train"])
+    assert mine["status"] == "finished"
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 2
+    assert "is finished: there is nothing to resume" in capsys.readouterr().err
+
+
+def test_a_run_cut_before_its_first_boundary_starts_again(
+    probe_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt(patch, 10, KeyboardInterrupt)
+        _, (folder,) = run(tmp_path, "digits", *PROBE)
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    assert rows(folder) == rows(probe_run)
+
+
+def test_what_was_finished_before_an_interruption_is_reported(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    pages: None,
+) -> None:
+    original = runner.execute
+
+    def second_fails(parts: Any, folder: RunFolder, **options: Any) -> None:
+        if parts.settings.seed == 2:
+            interrupt(monkeypatch, 0, KeyboardInterrupt)
+        original(parts, folder, **options)
+
+    monkeypatch.setattr(runner, "execute", second_fails)
+    code, folders = run(tmp_path, "digits", "strategy=linear_probe", "seed=1,2,3", *QUICK)
+    told = capsys.readouterr()
+    assert code == 130
+    assert len(folders) == 2
+    assert told.out == ""
+    (page,) = (tmp_path / "digits").glob("report-*.html")
+    assert "linear_probe" in page.read_text()
+    assert f"--resume {folders[-1]}" in told.err
+
+
+def test_joint_stands_in_one_report_with_others_and_is_not_trained_again(
+    tmp_path: Path, few_digits: None, pages: None
+) -> None:
+    two = ["strategy=linear_probe,joint", "seed=1", "joint.train_epochs=2"]
+    code, folders = run(tmp_path, "digits", *two, *DIGITS)
+    assert code == 0
+    said = {folder.parent.name: summary(folder) for folder in folders}
+    assert said["joint"]["results"]["a_auc"] is None
+    assert said["joint"]["results"]["forgetting"] is None
+    assert said["joint"]["results"]["a_last"] > 0.5
+    assert "joint" in next(tmp_path.rglob("report-*.html")).read_text()
+    # Interrupted between its checkpoint and its end.
+    (folder,) = (folder for folder in folders if folder.parent.name == "joint")
+    (folder / "summary.json").write_text(json.dumps({**said["joint"], "status": "interrupted"}))
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    assert summary(folder)["samples_seen"] == said["joint"]["samples_seen"]
+    assert summary(folder)["results"] == said["joint"]["results"]
+
+
+def unfinished_copy(folder: Path, to: Path) -> Path:
+    """A run that was killed between its last checkpoint and its end."""
+    shutil.copytree(folder, to)
+    (to / "summary.json").write_text(json.dumps({**summary(folder), "status": "running"}))
+    return to
+
+
+def test_what_a_kill_or_an_editor_damaged_is_made_good(
+    mvp_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    want = contents(mvp_run)
+    folder = unfinished_copy(mvp_run, tmp_path / "copy")
+    (folder / "checkpoint").write_bytes(flipped(want["checkpoint"], 99_999))
+    (folder / "metrics.csv").write_bytes(want["metrics.csv"][:300] + b"\0" * 300)
+    for name in ("learned.safetensors", "stream.json", "keys.npz"):
+        (folder / name).write_bytes(b"stale")
+    assert main(["run", "--resume", str(folder)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "checkpoint is damaged (the checksum of its" in told
+    assert "the older checkpoint.previous is intact, and the run goes on from it" in told
+    assert "metrics.csv is not what it was at the checkpoint and was rebuilt from it" in told
+    assert "stream.json was damaged and was written anew" in told
+    found = contents(folder)
+    for name in ("learned.safetensors", "metrics.csv", "stream.json"):
+        assert found[name] == want[name]
+    assert np.load(folder / "keys.npz")["similarity"].tobytes() == (
+        np.load(mvp_run / "keys.npz")["similarity"].tobytes()
+    )
+    assert found["checkpoint.damaged"] != want["checkpoint"]
+
+
+def test_a_stale_export_is_written_from_the_checkpoint(probe_run: Path, tmp_path: Path) -> None:
+    """Killed between its last checkpoint and the export: nothing is left to train."""
+    folder = unfinished_copy(probe_run, tmp_path / "copy")
+    (folder / "learned.safetensors").write_bytes(b"stale")
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    name = "learned.safetensors"
+    assert (folder / name).read_bytes() == (probe_run / name).read_bytes()
+    assert rows(folder) == rows(probe_run)
+
+
+def test_another_runs_checkpoint_and_other_data_are_refused(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["n_tasks=3", "every=10", "online_iter=1", "train_mb_size=4", "seed=1"]
+    where = ["dataset=folder", f"dataset.root={image_folder}", "strategy=linear_probe"]
+    _, (done,) = run(tmp_path / "a", "digits", *where, *small)
+    folder = unfinished_copy(done, tmp_path / "copy")
+    before = contents(folder)
+    image = image_folder / "train" / "cat" / "0.png"
+    Image.fromarray(np.zeros((20, 24, 3), np.uint8)).save(image)
+    capsys.readouterr()
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 2
+    told = capsys.readouterr().err.strip()
+    assert "cannot be resumed: its data set changed, sizes of training images changed" in told
+    image.rename(image.with_name("x.png"))
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 2
+    assert "names or order of training image files changed" in capsys.readouterr().err
+    _, (other,) = run(tmp_path / "b", "digits", *where, *small, "seed=2")
+    shutil.copy(other / "checkpoint", folder / "checkpoint")
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 2
+    assert "its setting seed was 2 at the checkpoint and is 1" in capsys.readouterr().err
+    shutil.copy(done / "checkpoint", folder / "checkpoint")
+    assert contents(folder) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["checkpoint", "metrics.csv", "summary.json", "learned.safetensors"]
+)
+def test_a_disk_that_fills_ends_a_run_with_one_sentence(
+    name: str,
+    probe_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The third write of a file fails; the run is resumed to the same numbers afterwards."""
+    written = []
+
+    def full(original: Any) -> Any:
+        def write(path: Path, data: Any) -> None:
+            written.append(path.name)
+            if name in path.name and sum(name in other for other in written) == 3:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            original(path, data)
+
+        return write
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "create", full(files.create))
+        patch.setattr(files, "append", full(files.append))
+        code, (folder,) = run(tmp_path, "digits", *PROBE)
+    told = capsys.readouterr().err.strip()
+    assert code == 1
+    assert "\n" not in told
+    assert f"{name} cannot be written: No space left on device (run folder" in told
+    assert summary(folder)["status"] == "failed"
+    assert "No space left on device" in summary(folder)["error"]
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    assert rows(folder) == rows(probe_run)
+    assert summary(folder)["results"] == summary(probe_run)["results"]
+
+
+# ---------------------------------------------------------------------- faults
+
+
+def test_a_loss_that_is_not_a_number_ends_with_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["strategy=fine_tuning", "seed=1", "backbone_lr=1e20", *QUICK]
+    code, (folder,) = run(tmp_path, "digits", *settings)
+    assert code == 1
+    told = capsys.readouterr().err.strip()
+    assert "the loss became nan at stream positions from" in told
+    assert "\n" not in told
+    assert summary(folder)["status"] == "failed"
+    assert "the loss became" in summary(folder)["error"]
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Three classes of coloured noise, 12 training and 4 test images each."""
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 12), ("test", 4)):
+        for c, name in enumerate(("cat", "dog", "eel")):
+            folder = tmp_path / "data" / part / name
+            folder.mkdir(parents=True)
+            for i in range(n):
+                pixels = rng.integers(0, 80, (20, 24, 3)) + np.eye(3)[c] * 120
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_image_is_refused_skipped_or_named_when_it_is_met(
+    workers: int,
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killed, terminate = [], BaseProcess.terminate
+
+    def noted(process: BaseProcess) -> None:
+        killed.append(process)
+        terminate(process)
+
+    # So torch does with loader processes that have not ended after five seconds.
+    monkeypatch.setattr(BaseProcess, "terminate", noted)
+    (image_folder / "train" / "dog" / "3.png").write_bytes(b"not an image")
+    small = ["n_tasks=3", "every=10", "online_iter=1", "train_mb_size=4", "seed=1"]
+    where = ["dataset=folder", f"dataset.root={image_folder}", f"num_workers={workers}"]
+    settings = ["strategy=linear_probe", *where, *small]
+    assert run(tmp_path / "a", "digits", *settings) == (2, [])
+    assert "3.png" in capsys.readouterr().err
+    code, (folder,) = run(tmp_path / "b", "digits", *settings, "on_bad_image=skip")
+    assert code == 0
+    assert summary(folder)["class_names"] == ["cat", "dog", "eel"]
+    capsys.readouterr()
+    code, (folder,) = run(tmp_path / "c", "digits", *settings, "on_bad_image=defer")
+    assert code == 1
+    told = capsys.readouterr().err.strip()
+    assert "3.png" in told
+    assert "\n" not in told
+    assert summary(folder)["status"] == "failed"
+    gc.collect()
+    assert not killed
+
+
+# ---------------------------------------------------------------------- recipes
+
+
+def fake_source(n_classes: int, side: int, *, several: bool) -> Source:
+    """Random images, two for training and one for testing per class; with ``several``, each shows
+    the next class, too."""
+    rng = np.random.default_rng(0)
+    width = side + (side > 64) * 20
+    labels = {"train": np.arange(2 * n_classes) % n_classes, "test": np.arange(n_classes)}
+    parts: list[Any] = []
+    for classes in labels.values():
+        images = rng.integers(0, 256, (len(classes), 3, side, width), dtype=np.uint8)
+        rows = (np.eye(n_classes) + np.eye(n_classes, k=1))[classes].astype(np.uint8)
+        parts += [torch.from_numpy(images), rows if several else classes]
+    return Source(*parts, tuple(f"c{i}" for i in range(n_classes)))
+
+
+NATIVE = {
+    "cifar100": (100, 32),
+    "tiny_imagenet": (200, 64),
+    "imagenet_r": (200, 160),
+    "digits": (10, 32),
+    "folder": (20, 32),
+}
+#: of other recipes three strategies are enough: they change the data set
+MOST = {"digits_all": None, "cifar100_published": None, "voc_b0_c4": None}
+MULTI_LABEL = {"digit_scenes": (10, 32), "voc2007": (20, 150), "coco2014": (80, 150)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_trains_and_evaluates(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few training steps per task and evaluations, on images of the data set's native shape,
+    through its own transforms."""
+    dataset = load_recipe(name)["dataset"]["name"]
+    n_classes, side = (NATIVE | MULTI_LABEL)[dataset]
+    used = 4
+    tasks = f"protocol=B0-C{used // 2}" if dataset in MULTI_LABEL else "n_tasks=2"
+    short = ["train_mb_size=400", "online_iter=1", "train_epochs=1", "num_workers=0"]
+    small = ["backbone=glyph_vit_tiny", "image_size=16", f"classes={used}"]
+    source = fake_source(n_classes, side, several=dataset in MULTI_LABEL)
+    entry = replace(datasets.DATASETS[dataset], read=lambda folder, cache, **_: source, layout="")
+    monkeypatch.setitem(datasets.DATASETS, dataset, entry)
+    builder = Builder()
+    for settings in plan(name, ["seed=1", tasks, *short, *small])[: MOST.get(name, 3)]:
+        parts = builder.build(settings)
+        assert parts.data.train[0][0].shape == (3, 16, 16)
+        folder = RunFolder.create(tmp_path / settings.strategy, settings, "")
+        with Display(Console(quiet=True), 1).run(1, "run") as watcher:
+            runner.execute(parts, folder, watcher=watcher)
+        said = summary(folder.path)
+        assert said["status"] == "finished"
+        assert 0 <= said["results"]["map_last" if dataset in MULTI_LABEL else "a_last"] <= 1
+        assert said["samples_seen"] > 0

@@ -1,0 +1,49 @@
+"""Processes that torchrun has started, told by their environment."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.runner.interruption import stop_requests
+from cl_prompts.experiments.runner.job import is_first_to_say, job, launched, refuse_job
+
+
+@pytest.fixture
+def under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+
+def test_a_process_on_its_own_leads() -> None:
+    assert not launched()
+    with job() as leads:
+        assert leads
+    refuse_job("report")
+
+
+@pytest.mark.usefixtures("under_torchrun")
+def test_commands_for_one_process_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert launched()
+    refuse_job("run")
+    with pytest.raises(InputError, match="cl-prompts sweep is for one process"):
+        refuse_job("sweep")
+    assert main(["ls"]) == 2
+    assert "start it without torchrun" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("under_torchrun")
+def test_what_cannot_be_found_out_is_said() -> None:
+    assert is_first_to_say("there is no store")
+
+
+@pytest.mark.usefixtures("under_torchrun")
+def test_a_signal_that_comes_twice_asks_once() -> None:
+    with stop_requests() as request:
+        for _ in range(2):  # from a scheduler, and from torchrun
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert request.number == signal.SIGTERM

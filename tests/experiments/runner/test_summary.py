@@ -1,0 +1,43 @@
+"""The summary of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.summary import results_of, summary_of
+from cl_prompts.metrics.continual import DEFINITIONS
+from tests.experiments.commands import summary
+
+
+def test_forward_passes_are_per_image(mvp_run: Path) -> None:
+    (settings,) = plan("digits", ["strategy=linear_probe", "seed=1"])
+    parts = Builder().build(settings)
+    parts.strategy.samples_seen = 10
+    unit = parts.strategy.model.backbone.forward_macs
+    macs = {"train": 30 * unit, "evaluation": 8 * unit, "evaluated": 4}
+    found = summary_of(parts, seconds=5.0, macs=macs, command="typed")
+    assert found["forward_passes"] == {"train": 3.0, "evaluation": 2.0}
+    assert found["images_per_second"] == 2.0
+    assert found["command"] == "typed"
+    assert found["definitions"] == DEFINITIONS
+    assert set(found) | {"status", "error"} == set(summary(mvp_run))
+
+
+def test_what_has_no_course_has_no_value_for_it() -> None:
+    (settings,) = plan("digits", ["strategy=joint", "seed=1"])
+    found = results_of(Builder().build(settings))
+    undefined = [name for name in found if name.startswith(("a_a", "forgetting"))]
+    assert {"a_auc", "a_avg", "a_avg_by_task", "forgetting"} <= set(undefined)
+    assert all(found[name] is None for name in undefined)
+
+
+def test_batches_of_one_class_are_counted_where_they_teach_nothing() -> None:
+    for overrides, want in ((["class_mask=batch"], 3), ([], None)):
+        (settings,) = plan("digits", ["strategy=linear_probe", "seed=1", *overrides])
+        parts = Builder().build(settings)
+        parts.strategy.single_class_batches += 3
+        macs = {"train": 0.0, "evaluation": 0.0, "evaluated": 0}
+        found = summary_of(parts, seconds=1.0, macs=macs, command="")
+        assert found["single_class_batches"] == want

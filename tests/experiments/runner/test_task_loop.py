@@ -1,0 +1,63 @@
+"""Training of one run, task after task."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from cl_prompts.backbones import ranks
+from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.interruption import Stopped, StopRequest
+from cl_prompts.experiments.runner.task_loop import TaskLoop
+from tests.experiments.commands import summary
+
+
+def test_the_total_counts_epochs_and_each_image_once_for_a_whole_stream(tmp_path: Path) -> None:
+    builder = Builder()
+    totals = {}
+    settings = ["strategy=linear_probe,joint", "seed=1", "train_epochs=2", "protocol=B0-C5"]
+    for run in plan("digit_scenes", settings):
+        parts = builder.build(run)
+        folder = RunFolder.create(tmp_path / run.strategy, run, "")
+        totals[run.strategy] = (TaskLoop(parts, folder).total, parts)
+        folder.close()
+    (of_tasks, parts), (of_all, _) = totals["linear_probe"], totals["joint"]
+    assert of_tasks == 2 * sum(parts.split.sizes)
+    assert of_all == 2 * len(parts.data.train) < of_tasks
+
+
+def test_the_end_of_a_run_is_told_and_written(tmp_path: Path) -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    folder = RunFolder.create(tmp_path / "run", settings, "")
+    loop = TaskLoop(Builder().build(settings), folder)
+    assert loop.restore() is None
+    assert loop.end("failed", "the sky fell") == "the sky fell"
+    folder.close()
+    written = summary(folder.path)
+    assert (written["status"], written["error"]) == ("failed", "the sky fell")
+    assert loop.macs()["evaluated"] == 0
+
+
+def test_a_signal_that_comes_during_the_exchange_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    folder = RunFolder.create(tmp_path / "run", settings, "")
+    loop = TaskLoop(Builder().build(settings), folder)
+    folder.close()
+    request = StopRequest()
+
+    def exchange(*numbers: int) -> list[int]:
+        request.number = signal.SIGTERM
+        return list(numbers)
+
+    monkeypatch.setattr(ranks, "highest", exchange)
+    assert not loop._agreed(request)
+    loop._stop()  # nothing was agreed: the other ranks go on, too
+    assert loop._agreed(request)
+    with pytest.raises(Stopped, match="stopped after 0 samples"):
+        loop._stop()

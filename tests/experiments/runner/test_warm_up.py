@@ -1,0 +1,114 @@
+"""Warm-up of MISA's prompts: the published steps, the whole, and the command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.runner.warm_up import WarmUp, forgetting_aware_step, project, warm_up
+from cl_prompts.prompts.files import read_prompts, save_prompts
+from cl_prompts.strategies import MISA
+from cl_prompts.training.forgetting_aware import ForgettingAware
+from tests.few_images import few_images
+from tests.golden_numbers import Golden, golden_vit, put
+from tests.toy_data import Blobs
+from tests.toys import make
+
+GOLDEN = Golden("misa")
+SMALL = WarmUp(tasks=2, epochs=1, lr=0.01, batch=8, others=1)
+
+
+def test_steps_are_the_published_ones() -> None:
+    strategy = MISA(
+        backbone=golden_vit(),
+        n_classes=9,
+        g_length=2,
+        e_length=3,
+        position=True,
+        evaluator=None,
+        device="cpu",
+    )
+    model = strategy.model
+    projected = project(model)
+    projector = projected.encoders[0]
+    named = {
+        "backbone.fc.weight": model.head.weight,
+        "backbone.fc.bias": model.head.bias,
+        "g_prompt.prompts": model.pools[0].values,
+        "e_prompt.key": model.selector.inner.key,
+        "e_prompt.prompts": projected.inner.values,
+    }
+    for part, name in (("down", "fc1"), ("norm", "ln1"), ("up", "fc2")):
+        for parameter in ("weight", "bias"):
+            named[f"proj_e_pt.{name}.{parameter}"] = getattr(getattr(projector, part), parameter)
+    for name, values in named.items():
+        put(values, GOLDEN(f"fam/start/{name}"))
+    model.seen.copy_(GOLDEN("fam/open"))
+    fam = ForgettingAware(torch.optim.Adam(named.values(), lr=1e-3), rho=0.1)
+    main_batch = GOLDEN("images"), GOLDEN("labels")
+    other = GOLDEN("other_images"), GOLDEN("other_labels")
+    for step in ("step1", "step2"):
+        loss = forgetting_aware_step(model, fam, main_batch, other)
+        assert loss == pytest.approx(GOLDEN.number(f"fam/{step}/loss_at_perturbed"), abs=1e-4)
+        for name, values in named.items():
+            GOLDEN.close(values, f"fam/{step}/after/{name}", atol=1e-3)
+    GOLDEN.close(projected.values, "fam/exported_e_prompts", atol=1e-3)
+
+
+def test_a_warm_up_moves_prompts_and_a_stream_begins_with_them(tmp_path: Path) -> None:
+    found = []
+    for seed in (0, 0, 1):
+        model = make("misa").model
+        before = model.pools[0].values.detach().clone()
+        steps: list[tuple[int, int]] = []
+        counter = model.backbone.counter
+        found.append(
+            warm_up(
+                model,
+                Blobs(60),
+                SMALL,
+                seed=seed,
+                report=lambda done, total, _, steps=steps: steps.append((done, total)),
+            )
+        )
+        assert steps == [(i + 1, len(steps)) for i in range(len(steps))]
+        assert len(steps) == 4 + 3  # 30 and 20 images in batches of 8
+        assert not torch.equal(model.pools[0].values, before)
+        # Query pass and prompted pass, on the main and on the other batch.
+        assert counter.blocks == 2 * 4 * counter.images
+    first, again, another = found
+    assert torch.equal(first["e_prompts"], again["e_prompts"])
+    assert not torch.equal(first["e_prompts"], another["e_prompts"])
+    assert first["g_prompts"].shape == (1, 2, 16)
+    assert first["e_prompts"].shape == (10, 6, 16)
+    save_prompts(tmp_path / "warm.safetensors", first)
+    model = make("misa", initial_prompts=str(tmp_path / "warm.safetensors")).model
+    assert torch.equal(model.pools[1].values.flatten(1, 2), first["e_prompts"])
+    assert torch.equal(model.pools[0].values.flatten(0, 1), first["g_prompts"][0])
+
+
+def test_classes_are_cut_in_their_order() -> None:
+    tasks, held_out = WarmUp().cut(1000)
+    assert (len(tasks), len(tasks[0]), tasks[-1][-1]) == (10, 90, 899)
+    assert held_out == list(range(900, 1000))
+    with pytest.raises(InputError, match="holds 1 of 6 classes out has 5 left: take fewer tasks"):
+        WarmUp().cut(6)
+    with pytest.raises(InputError, match="epochs must be a whole number of at least 1, not 0"):
+        WarmUp(epochs=0)
+
+
+def test_the_command_writes_prompts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "warm.safetensors"
+    short = ["--tasks", "2", "--epochs", "1", "--lr", "0.01"]
+    with few_images(train=2):
+        assert main(["warm-up", "digits", "seed=1", "e_length=2", *short, "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"prompts: {out}\n"
+    assert read_prompts(out, "e_prompts").shape == (10, 6, 128)
+    assert main(["warm-up", "digits", "--out", str(tmp_path / "none" / "warm.safetensors")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert main(["warm-up", "digits", "--out", str(out), "--tasks", "10"]) == 2
+    assert "take fewer tasks" in capsys.readouterr().err

@@ -1,0 +1,184 @@
+"""Sweeps through the command line: what is run, what is not, and what stops what."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from pathlib import Path
+
+import pytest
+from torch.utils.tensorboard import SummaryWriter
+
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.report import page as report
+from cl_prompts.experiments.sweeps import sweep_launcher, sweep_ledger
+from tests.experiments.commands import QUICK, run, summary
+from tests.experiments.fates import FATES
+from tests.experiments.runner.test_execution import unfinished_copy
+from tests.experiments.test_stops import same_run
+
+FATED = "tests.experiments.fates:Fated"
+TWO = [f"strategy={FATED}", "seed=1-2", *QUICK]
+
+
+@pytest.fixture
+def fates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "fates"
+    folder.mkdir()
+    monkeypatch.setenv(FATES, str(folder))
+    return folder
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that begin at once, since this one has imported everything, and make no picture."""
+    monkeypatch.setattr(sweep_launcher, "CONTEXT", multiprocessing.get_context("fork"))
+    monkeypatch.setattr(SummaryWriter, "add_figure", lambda *given: None)
+    monkeypatch.setattr(report, "write_report", lambda folders, out=None: out)
+
+
+def swept(out: Path, *arguments: str) -> int:
+    return main(["sweep", "digits", *arguments, "--out", str(out)])
+
+
+def made(out: Path) -> dict[str, Path]:
+    """Run folders by strategy and seed."""
+    folders = [file.parent for file in out.rglob("config.yaml")]
+    found = {f"{folder.parent.name} {folder.name.partition('-')[0]}": folder for folder in folders}
+    assert len(found) == len(folders)
+    return found
+
+
+def table_in(text: str) -> str:
+    """The table of results, as printed."""
+    lines = text.splitlines()
+    (begin,) = (i for i, line in enumerate(lines) if line.strip().startswith("strategy"))
+    (end,) = (i for i, line in enumerate(lines) if line.startswith("report: "))
+    return "\n".join(lines[begin:end])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("forked")
+def test_a_killed_process_changes_no_number(
+    tmp_path: Path, fates: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two processes; one is killed in the middle of a run, which goes on in a third one."""
+    settings = [*TWO, "checkpoint_every=32"]
+    assert main(["run", "digits", *settings, "--out", str(tmp_path / "whole")]) == 0
+    want = table_in(capsys.readouterr().out)
+    (fates / "2").write_text("killed")
+    assert swept(tmp_path / "cut", *settings, "--jobs", "2") == 0
+    told = capsys.readouterr().out
+    assert "Fated seed 2, its process was killed by SIGKILL, and the run goes on" in told
+    assert table_in(told) == want
+    whole, cut = made(tmp_path / "whole"), made(tmp_path / "cut")
+    assert whole.keys() == cut.keys() == {"Fated 1", "Fated 2"}
+    for name, folder in whole.items():
+        same_run(folder, cut[name])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("forked")
+def test_a_run_that_fails_stops_no_other(
+    tmp_path: Path, fates: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (fates / "1").write_text("fails")
+    (fates / "2").write_text("breaks")
+    assert swept(tmp_path, *TWO[:1], "seed=1-3", *QUICK) == 1
+    told = capsys.readouterr()
+    assert "3 runs: 3 missing" in told.out
+    assert "run 1 of 3, Fated seed 1, failed: the disk is full (run folder " in told.out
+    assert "run 3 of 3, Fated seed 3, finished after" in told.out
+    assert table_in(told.out).splitlines()[-2].split()[:2] == ["Fated", "1"]
+    errors = told.err.splitlines()
+    assert "Traceback (most recent call last):" in errors
+    assert "ZeroDivisionError: nobody foresaw this" in errors
+    assert "failed: Fated seed 2: ZeroDivisionError: nobody foresaw this" in errors
+    assert errors[-1] == ("cl-prompts: 2 of 3 runs failed; the same command tries them again")
+    states = {name: summary(folder)["status"] for name, folder in made(tmp_path).items()}
+    assert states == {"Fated 1": "failed", "Fated 2": "failed", "Fated 3": "finished"}
+    # What broke goes on at its checkpoint; what is finished is left alone.
+    (fates / "1").unlink()
+    assert swept(tmp_path, *TWO[:1], "seed=1-3", *QUICK, "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert len(made(tmp_path)) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("forked")
+def test_a_run_whose_process_is_killed_again_and_again_fails(
+    tmp_path: Path,
+    fates: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sweep_ledger, "RESUMES", 0)
+    (fates / "1").write_text("killed")
+    assert swept(tmp_path, *TWO) == 1
+    told = capsys.readouterr()
+    assert "failed: Fated seed 1: its process was killed by SIGKILL, at attempt 1" in told.err
+    assert "run 2 of 2, Fated seed 2, finished" in told.out
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("forked")
+def test_a_signal_stops_a_sweep_with_everything_saved(
+    tmp_path: Path, fates: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    _, whole = run(tmp_path / "whole", "digits", *TWO)
+    (fates / "1").write_text("stops the sweep")
+    assert swept(tmp_path / "cut", *TWO) == 143
+    told = capsys.readouterr()
+    assert "run 1 of 2, Fated seed 1, stopped" in told.out
+    assert "stopped, with 2 of 2 runs to go; the same command goes on" in told.err
+    assert signal.getsignal(signal.SIGTERM) == before
+    (begun,) = made(tmp_path / "cut").values()
+    assert summary(begun)["status"] == "interrupted"
+    assert swept(tmp_path / "cut", *TWO) == 0
+    assert "2 runs: 1 unfinished, 1 missing" in capsys.readouterr().out
+    for first, second in zip(whole, sorted(made(tmp_path / "cut").values()), strict=True):
+        same_run(first, second)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("forked")
+def test_equal_settings_are_not_run_again_and_others_are(
+    probe_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probe = ["strategy=linear_probe", "seed=3", *QUICK]
+    home = tmp_path / "digits" / "linear_probe"
+    home.mkdir(parents=True)
+    unfinished_copy(probe_run, home / "3-begun")
+    assert swept(tmp_path, *probe) == 0
+    assert "1 runs: 1 unfinished" in capsys.readouterr().out
+    same_run(probe_run, home / "3-begun")
+    assert swept(tmp_path, *probe, "num_workers=0", "checkpoint_every=64", "device=cpu") == 0
+    told = capsys.readouterr().out
+    assert "1 runs: 1 finished" in told
+    assert "report: " in told
+    assert len(made(tmp_path)) == 1
+    assert swept(tmp_path, *probe, "lr=5e-3,1e-2", "--quiet") == 0
+    rates = [(folder / "config.yaml").read_text() for folder in home.iterdir()]
+    assert sorted("lr: 0.005" in text for text in rates) == [False, True]
+    (home / "3-begun" / "metrics.csv").write_text("")
+    assert swept(tmp_path, *probe) == 2
+    assert "metrics.csv is not what it was when the run ended" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["seed=5-1"], "seed has the range '5-1': it should run upwards"),
+        (["strategy=er", "lr=1,x"], "lr is 'x'"),
+        (["device=cpu,cuda"], "device has several values, 'cpu,cuda', and changes no number"),
+        (["strategy=mvp", "e_blocks=[1],[7]"], "block 7, but this ViT has blocks 0 to 5"),
+        (["--jobs", "0"], "--jobs must be a whole number from 1 to 256"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_runs(
+    arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert swept(tmp_path / "out", "seed=1", *arguments) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

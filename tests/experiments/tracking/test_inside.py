@@ -1,0 +1,67 @@
+"""Insight into a run, written at task ends and read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cl_prompts.experiments.report.page import write_report
+from cl_prompts.experiments.results.series import (
+    buffer_matrix,
+    key_similarity_of,
+    usage_entropy,
+    usage_matrix,
+)
+from cl_prompts.experiments.run_folder.folder import KEYS_FILE
+from cl_prompts.experiments.run_folder.runs import collect
+from tests.experiments.commands import QUICK, run
+
+
+def test_a_run_writes_what_is_inside(mvp_run: Path) -> None:
+    (found,) = collect([mvp_run])
+    ends = found.summary["task_ends"]
+    usage = usage_matrix(found)
+    entropy = found.metrics["prompt_usage_entropy"]["task"]
+    assert [samples for samples, _ in entropy] == ends
+    assert [value for _, value in entropy] == pytest.approx(usage_entropy(usage).tolist())
+    held = buffer_matrix(found)
+    assert held.shape == (3, 4)
+    assert held.sum(axis=1).tolist() == [30, 30, 30]
+    counts = np.array(found.stream["counts"]).cumsum(axis=0)
+    assert (held <= counts).all()
+    similarity = key_similarity_of(mvp_run)
+    assert similarity is not None
+    assert similarity.shape == (10, 10)
+    assert np.allclose(np.diag(similarity), 1, atol=1e-5)
+
+
+def test_costs_of_tasks_add_up_to_that_of_the_run(mvp_run: Path) -> None:
+    (found,) = collect([mvp_run])
+    board = EventAccumulator(str(mvp_run)).Reload()
+    trained = [event.value for event in board.Scalars("cost/trainable_parameters")]
+    assert trained == [found.summary["trainable_parameters"]] * 3
+    passes = np.array([event.value for event in board.Scalars("cost/forward_passes_train")])
+    sizes = np.diff([0, *found.summary["task_ends"]])
+    mean = (passes * sizes).sum() / sizes.sum()
+    assert mean == pytest.approx(found.summary["forward_passes"]["train"], rel=1e-4)
+    assert all(event.value > 0.5 for event in board.Scalars("cost/forward_passes_evaluation"))
+
+
+def test_a_run_without_prompts_or_buffer_has_none_of_it(tmp_path: Path, pages: None) -> None:
+    code, (folder,) = run(tmp_path, "digits", "strategy=ncm", "seed=1", *QUICK)
+    assert code == 0
+    (found,) = collect([folder])
+    assert not {"prompt_usage", "prompt_usage_entropy", "buffer"} & set(found.metrics)
+    assert buffer_matrix(found).size == usage_matrix(found).size == 0
+    assert not (folder / KEYS_FILE).exists()
+    assert found.summary["trainable_parameters"] == 0
+    assert found.summary["forward_passes"]["train"] < 1
+    board = EventAccumulator(str(folder)).Reload()
+    assert [event.value for event in board.Scalars("cost/trainable_parameters")] == [0, 0, 0]
+    write_report([folder], tmp_path / "page.html", figures=True)
+    drawn = {file.stem for file in tmp_path.rglob("*.png")}
+    assert drawn
+    assert not any(name.endswith(("usage", "keys", "buffer")) for name in drawn)

@@ -1,0 +1,123 @@
+"""What is shown of runs under way."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from cl_prompts.experiments.tracking.progress import Display, LiveDisplay, display_on, in_words
+
+
+class Time:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def written(console: Console) -> list[str]:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.fixture
+def log() -> Console:
+    return Console(file=io.StringIO(), width=40)
+
+
+def test_a_log_has_a_line_a_minute_and_one_at_the_end(log: Console) -> None:
+    time = Time()
+    display = Display(log, 30, time)
+    display.begin(7, "mvp seed 2")
+    time.now += 20  # building takes its time, and does not count for the pace
+    display.advance(7, 0, 1000, None)
+    for second in range(1, 126):
+        time.now += 1
+        display.advance(7, 4 * second, 1000, second / 200)
+    display.advance(7, 1000, 1000, 0.6334)
+    display.end(7, "finished")
+    assert written(log) == [
+        "run 7 of 30, mvp seed 2, 16 %, A_AUC so far 20.0, about 4 min left",
+        "run 7 of 30, mvp seed 2, 40 %, A_AUC so far 50.0, about 2 min left",
+        "run 7 of 30, mvp seed 2, finished after 2 min, A_AUC 63.3",
+    ]
+
+
+def test_a_resumed_run_has_the_pace_of_this_process(log: Console) -> None:
+    time = Time()
+    display = Display(log, 1, time)
+    display.begin(1, "er seed 1")
+    display.advance(1, 900, 1000, None)
+    time.now += 60
+    display.advance(1, 950, 1000, None)
+    assert written(log) == ["run 1 of 1, er seed 1, 95 %, about 1 min left"]
+
+
+def test_runs_beside_each_other_have_lines_of_their_own(log: Console) -> None:
+    time = Time()
+    display = Display(log, 2, time)
+    for number in (1, 2):
+        display.begin(number, f"er seed {number}")
+        display.advance(number, 0, 10, None)
+    time.now += 60
+    for number in (1, 2, 1, 2):
+        display.advance(number, 5, 10, None)
+    assert [line[:8] for line in written(log)] == ["run 1 of", "run 2 of"]
+
+
+def test_every_end_has_its_words(log: Console) -> None:
+    display = Display(log, 3, Time())
+    with pytest.raises(KeyboardInterrupt), display.run(1, "er seed 1"):
+        raise KeyboardInterrupt
+    with pytest.raises(ZeroDivisionError), display.run(2, "er seed 2"):
+        raise ZeroDivisionError
+    with display.run(3, "er [a] seed 3") as watcher:
+        watcher.note("its [b] is odd")
+    assert written(log) == [
+        "run 1 of 3, er seed 1, stopped",
+        "run 2 of 3, er seed 2, failed",
+        "note: its [b] is odd",
+        "run 3 of 3, er [a] seed 3, finished",
+    ]
+    assert display.n_ended == 3
+    assert not display.moving
+
+
+def test_a_terminal_has_a_table_that_goes_when_it_is_done() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    display = display_on(console, 4, n_ended=1)
+    assert isinstance(display, LiveDisplay)
+    with display:
+        display.begin(2, "mvp [x] seed 2")
+        display.advance(2, 0, 100, None)
+        display.advance(2, 61, 100, 0.633)
+        shown = Console(file=io.StringIO(), width=100)
+        shown.print(display.table())
+        display.end(2, "finished")
+    row, counts = written(shown)
+    assert row.split()[:5] == ["2", "mvp", "[x]", "seed", "2"]
+    assert " 61 %  A_AUC 63.3  about 0 s left" in row
+    assert counts == "4 runs: 1 ended, 1 under way, 2 waiting"
+    ended = [line for line in written(console) if "finished after 0 s, A_AUC 63.3" in line]
+    assert len(ended) == 1
+
+
+def test_quiet_and_logs_have_no_table() -> None:
+    quiet = Console(file=io.StringIO(), force_terminal=True, quiet=True)
+    for console in (quiet, Console(file=io.StringIO())):
+        assert type(display_on(console, 1)) is Display
+
+
+def test_times_in_words() -> None:
+    assert [in_words(s) for s in (0, 59.4, 59.6, 3540, 3600)] == [
+        "0 s",
+        "59 s",
+        "1 min",
+        "59 min",
+        "1.0 h",
+    ]

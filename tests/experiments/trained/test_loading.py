@@ -1,0 +1,118 @@
+"""Finished runs taken up again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments import load_run
+from cl_prompts.experiments.trained.loading import TrainedRun
+from tests.experiments.commands import run, summary
+from tests.experiments.fake_runs import fake_run
+from tests.few_images import few_images
+
+OWN = "tests.experiments.own_parts"
+
+
+@pytest.fixture(scope="module")
+def trained(mvp_run: Path) -> TrainedRun:
+    return load_run(mvp_run, device="cpu")
+
+
+def test_it_scores_as_the_run_did(trained: TrainedRun, mvp_run: Path) -> None:
+    recorded = summary(mvp_run)["results"]["a_last"]
+    assert trained.evaluate() == pytest.approx(recorded, abs=1e-9)
+    data = trained.data()
+    images = torch.stack([data.test[row][0] for row in range(len(data.test))])
+    labels = [trained.classes[label] for label in data.test.targets]
+    found = trained.predict(images, batch_size=7).labels
+    right = sum(name == label for (name,), label in zip(found, labels, strict=True))
+    assert right / len(labels) == pytest.approx(recorded, abs=1e-9)
+
+
+def test_scores_are_probabilities_in_the_order_of_the_classes(trained: TrainedRun) -> None:
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    found = trained.predict(images)
+    assert found.classes == trained.classes == ("0", "1", "2", "3")
+    assert found.scores.sum(dim=1) == pytest.approx([1, 1, 1])
+    for row in range(3):
+        (name, score), *others = found.best(row, 2)
+        assert found.labels[row] == (name,)
+        assert score == float(found.scores[row].max()) >= others[0][1]
+
+
+def test_files_become_what_test_images_became(trained: TrainedRun, tmp_path: Path) -> None:
+    image = trained.data().test[0][0]
+    pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    for given in (tmp_path / "a.png", str(tmp_path / "a.png"), [tmp_path / "a.png"]):
+        assert torch.allclose(trained.predict(given).scores, trained.predict(image[None]).scores)
+    (tmp_path / "b.png").write_text("no image")
+    with pytest.raises(RunError, match=r"b\.png cannot be read"):
+        trained.predict([tmp_path / "b.png"])
+    assert trained.predict([]).labels == ()
+
+
+def test_tensors_that_are_no_images_are_refused(trained: TrainedRun) -> None:
+    with pytest.raises(InputError, match="floats in"):
+        trained.predict(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    with pytest.raises(InputError, match="the backbone takes 32 x 32"):
+        trained.predict(torch.zeros(1, 3, 16, 16))
+
+
+def test_loading_draws_no_random_numbers(mvp_run: Path) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    load_run(mvp_run, device="cpu")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "key"),
+    [
+        ("digits", ["strategy=coda_prompt", "scenario=class_incremental", "n_tasks=2"], "a_last"),
+        ("digit_scenes", ["strategy=multi_label_ridge", "protocol=B0-C5"], "map_last"),
+        ("digit_scenes", ["strategy=linear_probe", "protocol=B0-C5", "train_epochs=1"], "map_last"),
+    ],
+)
+def test_announced_tasks_and_several_labels(
+    recipe: str, settings: list[str], key: str, tmp_path: Path
+) -> None:
+    with few_images():
+        code, (folder,) = run(tmp_path, recipe, *settings, "seed=1", "online_iter=1")
+        assert code == 0
+        trained = load_run(folder, device="cpu")
+        assert trained.evaluate() == pytest.approx(summary(folder)["results"][key], abs=1e-6)
+        test = trained.data().test
+    images = torch.stack([test[row][0] for row in range(20)])
+    found = trained.predict(images)
+    above = trained.strategy.model.score_threshold
+    for labels, scores in zip(found.labels, found.scores, strict=True):
+        if key == "map_last":
+            assert len(labels) == int((scores > (0.5 if above is None else above)).sum())
+        values = [float(scores[found.classes.index(label)]) for label in labels]
+        assert values == sorted(values, reverse=True)
+
+
+def test_data_of_ones_own_take_tensors_alone(tmp_path: Path) -> None:
+    own: list[Any] = [f"dataset={OWN}:stripes", f"scenario={OWN}:halves", "strategy=ncm", "seed=1"]
+    code, (folder,) = run(tmp_path, "digits", *own, "per_class=5", "normalisation=dataset")
+    assert code == 0
+    trained = load_run(folder, device="cpu")
+    with pytest.raises(InputError, match="makes its own images: give predict a tensor"):
+        trained.predict(["a.png"])
+    assert trained.evaluate() == pytest.approx(summary(folder)["results"]["a_last"], abs=1e-9)
+
+
+def test_what_is_no_finished_run_is_refused(runs_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no folder"):
+        load_run(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="holds 9 runs: name the folder of one"):
+        load_run(runs_folder)
+    with pytest.raises(InputError, match="is failed: finish it with cl-prompts run --resume"):
+        load_run(fake_run(tmp_path, "mvp", status="failed"))
