@@ -1,9 +1,11 @@
-"""Images that cannot be read: found before training, and refused or left out."""
+"""Image files looked at before they are used: unreadable ones, sizes and exact copies."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple, TypeVar
 
@@ -14,54 +16,39 @@ from cl_prompts.errors import InputError, RunError
 
 #: What becomes of unreadable images: refuse the data set, leave them out, or look at none.
 OnBadImage = Literal["fail", "skip", "defer"]
+#: called with the number of files looked at so far, and of all
 Progress = Callable[[int, int], None]
 Found = TypeVar("Found")
 
 _AT_ONCE = 256  # files handed to the threads together, so that decoded images do not pile up
 
 
-class BadImage(NamedTuple):
-    """An image file that cannot be used.
-
-    >>> BadImage("a.png", "image a.png cannot be read: it is a FIFO, not a file").path
-    'a.png'
-
-    Args:
-        path: of the file.
-        reason: the sentence that names it and says what is amiss.
-    """
-
-    path: str
-    reason: str
-
-
-def check_images(data: DataSet, progress: Progress | None = None) -> list[BadImage]:
+def check_images(data: DataSet, progress: Progress | None = None) -> dict[str, str]:
     """Open and decode every image file of a data set, in several threads.
 
     Takes about as long as one pass over the images without training. Images that do not come from
     files are not looked at.
 
-    Args:
-        data: what to check.
-        progress: called with the number of files looked at so far, and of all.
-
     Returns:
-        the files that cannot be used, in the order of training images, then test images.
+        each file that cannot be used, training images first -> the sentence that says why.
     """
     files = (*data.train.files, *data.test.files)
-    return [found for found in each_file(_look_at, files, progress) if found is not None]
+    problems = _each_file(_problem, files, progress)
+    return {path: problem for path, problem in zip(files, problems, strict=True) if problem}
 
 
-def each_file(
-    function: Callable[[str], Found], paths: Sequence[str], progress: Progress | None = None
+def _problem(path: str) -> str:
+    try:
+        decode(path)
+    except RunError as error:
+        return str(error)
+    return ""
+
+
+def _each_file(
+    function: Callable[[str], Found], paths: Sequence[str], progress: Progress | None
 ) -> Iterator[Found]:
-    """What a function makes of each file, in their order, computed in several threads.
-
-    Args:
-        function: what to do with a path.
-        paths: of the files.
-        progress: called with the number of files done so far, and of all.
-    """
+    """Results of a function for each file, in their order, computed in several threads."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         for start in range(0, len(paths), _AT_ONCE):
             some = paths[start : start + _AT_ONCE]
@@ -70,20 +57,12 @@ def each_file(
                 progress(start + len(some), len(paths))
 
 
-def _look_at(path: str) -> BadImage | None:
-    try:
-        decode(path)
-    except RunError as error:
-        return BadImage(path, str(error))
-    return None
-
-
-def handle_bad_images(data: DataSet, bad: Sequence[BadImage], on_bad_image: OnBadImage) -> DataSet:
-    """The data set that may be used, given what :func:`check_images` found.
+def handle_bad_images(data: DataSet, bad: Mapping[str, str], on_bad_image: OnBadImage) -> DataSet:
+    """The data set that may be used, given the result of :func:`check_images`.
 
     Args:
-        data: what was checked.
-        bad: what was found.
+        data: the data set that was checked.
+        bad: its unreadable files, each with a sentence.
         on_bad_image: "fail" refuses a data set with unreadable images, "skip" leaves them out, of
             training and test set; "defer" leaves the data set as it is, so that an unreadable
             image is an error when it is met.
@@ -95,9 +74,66 @@ def handle_bad_images(data: DataSet, bad: Sequence[BadImage], on_bad_image: OnBa
     if not bad or on_bad_image == "defer":
         return data
     if on_bad_image == "skip":
-        return data.without([image.path for image in bad])
-    more = f"; {len(bad) - 1} more cannot be read either" if len(bad) > 1 else ""
+        return data.without(bad)
+    first, *others = bad.values()
+    more = f"; {len(others)} more cannot be read either" if others else ""
     raise InputError(
-        f"{bad[0].reason}{more}: repair data set {data.name!r}, or leave such images out with"
+        f"{first}{more}: repair data set {data.name!r}, or leave such images out with"
         " on_bad_image=skip"
     )
+
+
+class Look(NamedTuple):
+    """One image file: its size and contents, or why it cannot be read.
+
+    >>> Look("a.png", 32, 48, "f00", "").readable
+    True
+
+    Args:
+        path: of the file.
+        height, width: in pixels, upright; 0 where it cannot be read.
+        pixels: SHA-256 of the decoded image; two files with the same one show the same.
+        problem: the sentence that says why it cannot be read; empty where it can.
+    """
+
+    path: str
+    height: int
+    width: int
+    pixels: str
+    problem: str
+
+    @property
+    def readable(self) -> bool:
+        """Whether it is an image."""
+        return not self.problem
+
+
+def look_at(paths: Sequence[str], progress: Progress | None = None) -> list[Look]:
+    """Decode every image file once, in several threads."""
+    return list(_each_file(_look, paths, progress))
+
+
+def _look(path: str) -> Look:
+    try:
+        image = decode(path)
+    except RunError as error:
+        return Look(path, 0, 0, "", str(error))
+    _, height, width = image.shape
+    digest = hashlib.sha256(repr((height, width)).encode())
+    digest.update(image.contiguous().numpy().tobytes())
+    return Look(path, height, width, digest.hexdigest(), "")
+
+
+def copies(looks: Iterable[Look]) -> list[list[Look]]:
+    """Readable files that show the same pixels, in groups of two and more.
+
+    >>> looks = [Look("a", 1, 1, "x", ""), Look("b", 1, 1, "y", ""), Look("c", 1, 1, "x", "")]
+    >>> (group,) = copies(looks)
+    >>> [look.path for look in group]
+    ['a', 'c']
+    """
+    groups: dict[str, list[Look]] = defaultdict(list)
+    for look in looks:
+        if look.readable:
+            groups[look.pixels].append(look)
+    return [group for group in groups.values() if len(group) > 1]

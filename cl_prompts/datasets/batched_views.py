@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_prompts.datasets.geometry import all_laid, enlarged, inverse_affine, warped
+from cl_prompts.datasets.geometry import enlarged, inverse_affine, pad_crop_flip_each, warped
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.views import KeyedTransform, View
 from cl_prompts.training.views import DeferredView, Key, defers_views
@@ -31,7 +31,7 @@ class BatchedTransform(KeyedTransform):
     """
 
     def __call__(self, image: Tensor, key: Key | None = None) -> Any:
-        """The view of a uint8 image under a key, or what it will be made of."""
+        """The view of a uint8 image under a key, or the image and the parameters of that view."""
         if not defers_views() or image.dtype != torch.uint8:
             return super().__call__(image, key)
         view = self.draw(self.next_key() if key is None else key, *image.shape[-2:])
@@ -43,9 +43,9 @@ class BatchedTransform(KeyedTransform):
 class BatchedViews:
     """Makes views of images of one size, each with parameters of its own.
 
-    What becomes of an image does not depend on the others of its batch: on a CPU it is
-    :class:`KeyedTransform`'s view, bit by bit, and elsewhere the same but for the rounding of a few
-    grey levels (see :mod:`cl_prompts.datasets.geometry`).
+    No view depends on the others of its batch: on a CPU it is :class:`KeyedTransform`'s, bit by
+    bit, and elsewhere the same but for the rounding of a few grey levels (see
+    :mod:`cl_prompts.datasets.geometry`).
 
     >>> make = BatchedViews(Augmentation(padding=1), size=2, height=2, width=2)
     >>> photo = torch.full((3, 2, 2), 255, dtype=torch.uint8)
@@ -92,4 +92,5 @@ class BatchedViews:
         if rows is not None:
             images = warped(images, rows.reshape(-1, 2, 3))
         images = enlarged(images, self.size, areas)
-        return all_laid(images, shifts, None if flips is None else flips[:, 0], wanted.padding)
+        mirrored = None if flips is None else flips[:, 0]
+        return pad_crop_flip_each(images, shifts, mirrored, wanted.padding)

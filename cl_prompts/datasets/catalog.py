@@ -1,26 +1,61 @@
-"""The data sets that ``load_dataset`` knows by name."""
+"""The data sets that ``load_dataset`` knows by name, and how their folders are found and read."""
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.transforms import AutoAugmentPolicy
 
-from cl_prompts.datasets import readers
+from cl_prompts.datasets import DESCRIPTIONS, digits, readers
 from cl_prompts.datasets.coco import read_coco
 from cl_prompts.datasets.csv_table import read_csv
-from cl_prompts.datasets.dataset import Statistics
-from cl_prompts.datasets.descriptions import DESCRIPTIONS
-from cl_prompts.datasets.digit_scenes import MEAN as DIGIT_MEAN
-from cl_prompts.datasets.digit_scenes import STD as DIGIT_STD
-from cl_prompts.datasets.digit_scenes import read_digit_scenes
-from cl_prompts.datasets.digits import read_digits
-from cl_prompts.datasets.entry import DataSetEntry
-from cl_prompts.datasets.readers import Reader
+from cl_prompts.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Statistics
+from cl_prompts.datasets.files import LayoutError
+from cl_prompts.datasets.readers import Reader, Source
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.voc import read_voc2007
+from cl_prompts.errors import InputError
+
+
+@dataclass(frozen=True)
+class DataSetEntry:
+    """A registered data set: how it is found, fetched, read and augmented.
+
+    >>> DataSetEntry(readers.read_folder, "holiday photos", Augmentation(), layout="train/").origin
+    ''
+
+    Args:
+        read: turns the data set's folder into images and labels; ``load_dataset`` takes its
+            keyword arguments as options of this data set.
+        description: one line for ``cl-prompts ls``.
+        augmentation: transforms of its training and test images.
+        mean, std: statistics of its pixels in [0, 1], per channel.
+        layout: what its folder should hold; empty for an embedded data set, which has no folder.
+        folder: usual place of its folder below the folder of all data; empty where there is none.
+        origin: official address of the archive, or of the page that offers it.
+        unpack: the commands that fetch and unpack it by hand, with ``{at}`` for the folder above
+            its own.
+        download: fetches it into its folder, where torchvision can.
+    """
+
+    read: Reader
+    description: str
+    augmentation: Augmentation
+    mean: Statistics = IMAGENET_MEAN
+    std: Statistics = IMAGENET_STD
+    layout: str = ""
+    folder: str = ""
+    origin: str = ""
+    unpack: str = ""
+    download: Callable[[Path], None] | None = None
+
 
 # MULTI-LANE's transforms of photos with several objects; no padding, so that ``whole()`` cuts
 # nothing away.
@@ -81,7 +116,7 @@ _VOC_SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
 
 DATASETS: dict[str, DataSetEntry] = {
     "digits": DataSetEntry(
-        read_digits,
+        digits.read_digits,
         DESCRIPTIONS["digits"],
         Augmentation(affine=1, padding=0, flip=False),
         mean=(0.305, 0.305, 0.305),
@@ -135,11 +170,11 @@ DATASETS: dict[str, DataSetEntry] = {
         ),
     ),
     "digit_scenes": DataSetEntry(
-        read_digit_scenes,
+        digits.read_digit_scenes,
         DESCRIPTIONS["digit_scenes"],
         Augmentation(affine=0.5, padding=0, flip=False),
-        mean=DIGIT_MEAN,
-        std=DIGIT_STD,
+        mean=digits.MEAN,
+        std=digits.STD,
     ),
     "voc2007": DataSetEntry(
         read_voc2007,
@@ -164,3 +199,69 @@ DATASETS: dict[str, DataSetEntry] = {
         ),
     ),
 }
+
+
+def read_entry(
+    name: str,
+    entry: DataSetEntry,
+    root: str | Path | None,
+    *,
+    download: bool,
+    cache: int | None,
+    **options: Any,
+) -> Source:
+    """Images and labels of a registered data set; ``root`` and ``download`` as in ``load_dataset``,
+    ``cache`` as in ``FileImages``, and options of ``entry.read``.
+
+    Raises:
+        InputError: missing or incomplete data set.
+    """
+    if not entry.layout:
+        if root is not None:
+            raise InputError(
+                f"data set {name!r} is part of the package and has no folder: leave out root"
+                f" ({root})"
+            )
+        return entry.read(Path(), cache, **options)
+    if root is None and not entry.folder:
+        raise InputError(f"data set {name!r} needs a root, the folder that holds {entry.layout}")
+    folder = _locate(entry, root)
+    if download and entry.download is not None:
+        try:
+            entry.download(folder)
+        except (OSError, RuntimeError) as error:
+            problem = f"could not be downloaded from {entry.origin} ({error})"
+            raise InputError(_guidance(name, entry, folder, problem, by_hand=True)) from error
+        folder = _locate(entry, root)
+    by_hand = download or entry.download is None
+    if not folder.is_dir():
+        raise InputError(_guidance(name, entry, folder, "was not found", by_hand=by_hand))
+    try:
+        return entry.read(folder, cache, **options)
+    except LayoutError as error:
+        problem = f"is incomplete ({error})"
+        raise InputError(_guidance(name, entry, folder, problem, by_hand=by_hand)) from error
+
+
+def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:
+    """The data set's own folder: ``root``, or the usual place within it."""
+    usual = Path(entry.folder)
+    base = Path(os.environ.get("CL_PROMPTS_DATA") or "data") / usual if root is None else Path(root)
+    folder = base.expanduser().absolute()
+    inner = [folder.joinpath(*usual.parts[start:]) for start in range(len(usual.parts))]
+    return next((place for place in inner if place.is_dir()), folder)
+
+
+def _guidance(name: str, entry: DataSetEntry, folder: Path, problem: str, *, by_hand: bool) -> str:
+    """Error text for missing data: the problem, the folder, its layout and how to fetch it."""
+    sentence = f"data set {name!r} {problem}: looked in {folder}, which should hold {entry.layout}"
+    if not entry.origin:
+        return sentence
+    if not by_hand:
+        return (
+            f"{sentence}; the same command with dataset.download=true fetches it from"
+            f" {entry.origin}"
+        )
+    usual = Path(entry.folder).parts
+    above = folder.parents[len(usual) - 1] if folder.parts[-len(usual) :] == usual else folder
+    return f"{sentence}; to fetch it: {entry.unpack.format(at=shlex.quote(str(above)))}"

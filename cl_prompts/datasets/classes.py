@@ -96,8 +96,8 @@ def _permutation(what: str, n: int, order: Sequence[int] | int | None) -> np.nda
     positions = [int(position) for position in order]
     if sorted(positions) != list(range(n)):
         missing = sorted(set(range(n)) - set(positions))
-        amiss = f"{missing[0]} is missing" if missing else f"it has {len(positions)} entries"
-        raise InputError(f"{rule}, but {amiss}")
+        fault = f"{missing[0]} is missing" if missing else f"it has {len(positions)} entries"
+        raise InputError(f"{rule}, but {fault}")
     return np.array(positions, dtype=np.int64)
 
 

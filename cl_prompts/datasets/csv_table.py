@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cl_prompts.datasets.files import Folders, LayoutError, check_apart
+from cl_prompts.datasets.files import Folders, LayoutError, check_once
 from cl_prompts.datasets.images import FileImages
 from cl_prompts.datasets.readers import Source
 
@@ -29,23 +29,19 @@ def read_csv(folder: Path, cache: int | None) -> Source:
         cache: see ``FileImages``.
 
     Raises:
-        LayoutError: a missing or damaged table, missing images.
-        InputError: images that are in both tables.
+        LayoutError: a missing or damaged table, missing or double images.
     """
     files = (folder / "train.csv", folder / "test.csv")
     tables = [csv_rows(file) for file in files]
     classes = label_names(tables)
     folders = Folders()
-    found = []
     parts = []
     for file, rows in zip(files, tables, strict=True):
         listed = [os.path.join(folder, path) for path, _ in rows]
         paths = folders.find_all(listed, str(file))
-        _check_once(file, paths)
+        check_once(paths, str(file))
         labels = label_matrix([names for _, names in rows], classes)
         parts.append((FileImages(paths, cache=cache), labels))
-        found.append(paths)
-    check_apart(found[0], found[1], str(files[0]), files[1].name)
     return Source(*parts[0], *parts[1], classes)
 
 
@@ -87,16 +83,6 @@ def _row(file: Path, line: int, fields: list[str]) -> tuple[str, list[str]]:
         raise LayoutError(f"line {line} of {file} is no path,label;label: {','.join(fields)!r}")
     labels = (label.strip() for label in fields[1].split(";"))
     return fields[0].strip(), [label for label in labels if label]
-
-
-def _check_once(file: Path, paths: Sequence[str]) -> None:
-    seen: set[str] = set()
-    for path in paths:
-        if path in seen:
-            raise LayoutError(
-                f"{file} lists image {path} twice: give all labels of an image in one row"
-            )
-        seen.add(path)
 
 
 def label_matrix(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> np.ndarray:

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,22 +64,22 @@ class ImageSet(Dataset):
     ) -> None:
         self.targets = targets
         self.ignored = ignored
-        self._fixed = fixed
-        self._images = images
-        self._transform = transform
-        self._rows = np.arange(len(images)) if rows is None else rows
+        self.fixed = fixed
+        self.images = images
+        self.transform = transform
+        self.rows = np.arange(len(images)) if rows is None else rows
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         label = self.targets[index]
-        image = self._images[int(self._rows[index])]
-        if self._transform is not None:
+        image = self.images[int(self.rows[index])]
+        if self.transform is not None:
             key = current_key()
             row = range(len(self))[index]
             with nullcontext() if key is None else viewing(row, *key):
-                image = self._transform(image)
+                image = self.transform(image)
         if self.multi_label:
             return image, torch.from_numpy(label.astype(np.float32))
         return image, int(label)
@@ -101,65 +102,61 @@ class ImageSet(Dataset):
     @property
     def is_plain(self) -> bool:
         """Whether every read of an image gives the same pixels, as far as is known."""
-        return self._transform is None or self._transform is self._fixed
+        return self.transform is None or self.transform is self.fixed
 
     @property
     def files(self) -> tuple[str, ...]:
         """The file of each image; empty where images come from elsewhere."""
-        if not isinstance(self._images, FileImages):
+        if not isinstance(self.images, FileImages):
             return ()
-        return tuple(self._images.paths[row] for row in self._rows.tolist())
+        return tuple(self.images.paths[row] for row in self.rows.tolist())
 
     def without(self, paths: Collection[str]) -> ImageSet:
         """The same without the images in these files; the augmentation stays shared."""
         kept = np.array([file not in paths for file in self.files], dtype=bool)
         if kept.all():
             return self
-        ignored = None if self.ignored is None else self.ignored[kept]
-        return ImageSet(
-            self._images,
-            self.targets[kept],
-            self._transform,
-            self._rows[kept],
-            ignored,
-            self._fixed,
-        )
+        other = copy(self)
+        other.targets = self.targets[kept]
+        other.ignored = None if self.ignored is None else self.ignored[kept]
+        other.rows = self.rows[kept]
+        return other
 
     def plain(self) -> ImageSet:
         """The same images without augmentation, as test images are seen; itself where no other
         transform is known."""
-        if self._fixed is None:
+        if self.fixed is None:
             return self
-        return ImageSet(
-            self._images, self.targets, self._fixed, self._rows, self.ignored, self._fixed
-        )
+        other = copy(self)
+        other.transform = self.fixed
+        return other
 
     def fingerprint(self) -> dict[str, Any]:
-        """What identifies images and labels; see :meth:`DataSet.fingerprint`."""
+        """Identity of images and labels; see :meth:`DataSet.fingerprint`."""
         about = UNKNOWN
         if self.files:
             about = files_fingerprint(self.files)
-        elif isinstance(self._images, Tensor):
-            about = tensor_fingerprint(self._images, self._rows)
+        elif isinstance(self.images, Tensor):
+            about = tensor_fingerprint(self.images, self.rows)
         labels = labels_fingerprint(self.targets, self.ignored)
         return {"images": len(self), "labels": labels, **about}
 
     def differing(self) -> tuple[str, str] | None:
         """Two image files whose images differ in size; None if there are none, or no files."""
-        return self._images.differing(self._rows) if isinstance(self._images, FileImages) else None
+        return self.images.differing(self.rows) if isinstance(self.images, FileImages) else None
 
     def bytes_kept(self) -> int:
         """Estimated bytes that the cache of decoded images may come to take; 0 without a cache."""
-        return self._images.bytes_kept(self._rows) if isinstance(self._images, FileImages) else 0
+        return self.images.bytes_kept(self.rows) if isinstance(self.images, FileImages) else 0
 
     def state_dict(self) -> dict[str, int]:
         """State of the augmentation's random numbers; empty where there are none."""
-        return self._transform.state_dict() if isinstance(self._transform, RandomTransform) else {}
+        return self.transform.state_dict() if isinstance(self.transform, RandomTransform) else {}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue the augmentation where ``state_dict`` was taken."""
-        if isinstance(self._transform, RandomTransform):
-            self._transform.load_state_dict(state)
+        if isinstance(self.transform, RandomTransform):
+            self.transform.load_state_dict(state)
 
 
 @dataclass(frozen=True)
@@ -202,7 +199,7 @@ class DataSet:
         return self.train.multi_label
 
     def fingerprint(self) -> dict[str, Any]:
-        """What identifies this data, as plain values for a JSON file.
+        """Identity of this data, as plain values for a JSON file.
 
         ``classes`` (SHA-256 of their names in order) and for ``training`` and ``test`` each the
         number of ``images``, SHA-256 of ``labels``, of file ``names`` within their common folder

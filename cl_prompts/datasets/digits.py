@@ -1,4 +1,4 @@
-"""The embedded default data set: scikit-learn's handwritten digits, real images, no download."""
+"""The embedded data sets: scikit-learn's handwritten digits, and scenes of several of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from cl_prompts.datasets.readers import Source
+
+SIDE = 64  # of a scene
+CELL = 32  # a quarter of a scene holds at most one digit, so that none hides another
+SIZES = (26, 28, 30, 32)  # of a digit
+N_TRAIN = 1500
+N_TEST = 500
+MEAN = (0.160,) * 3  # of the training scenes' pixels
+STD = (0.280,) * 3
 
 
 def digits_images(size: int = 32) -> tuple[Tensor, np.ndarray]:
@@ -54,3 +62,60 @@ def read_digits(folder: Path, cache: int | None) -> Source:
         labels[test],
         tuple("0123456789"),
     )
+
+
+def digit_scenes() -> tuple[Tensor, np.ndarray, Tensor, np.ndarray]:
+    """Scenes with light ink on a dark ground, the same on every machine but for rounding.
+
+    A scene holds 1 to 4 digits of different classes, each number equally often. Digits are 26 to 32
+    pixels high and lie at random places of different quarters of the scene. Test scenes are made of
+    the test digits of ``digits_split`` only, training scenes of the others only; each digit is used
+    several times.
+
+    Their worth, as mean average precision (0.25 by chance) of a logistic regression per
+    class on standardised features of the embedded ViT, 32 px images (64 px in brackets): class
+    token 0.69 (0.59), mean of the patch tokens 0.77 (0.65), all patch tokens 0.81. The same ViT
+    with random weights reaches 0.71 (0.56), 0.76 (0.62) and 0.76, so the scenes show that learning
+    works; they rank no backbones.
+
+    Returns:
+        training images (1500, 3, 64, 64) uint8 and labels (1500, 10) uint8, zeros and ones; the
+        same of 500 test scenes.
+    """
+    labels = digits_images()[1]
+    scaled = [digits_images(size)[0][:, 0].numpy() for size in SIZES]
+    train, test = (_by_digit(labels, rows) for rows in digits_split(labels))
+    return (*_compose(scaled, train, N_TRAIN, seed=0), *_compose(scaled, test, N_TEST, seed=1))
+
+
+def _by_digit(labels: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[labels[rows] == digit] for digit in range(10)]
+
+
+def _compose(
+    scaled: list[np.ndarray], rows: list[np.ndarray], n: int, seed: int
+) -> tuple[Tensor, np.ndarray]:
+    """``n`` scenes (n, 3, 64, 64) and their labels (n, 10).
+
+    ``scaled[s]`` holds all digits in size s, ``rows[k]`` which of them are a k.
+    """
+    # Unlike a Generator's, RandomState's numbers are the same in every version of numpy.
+    rng = np.random.RandomState(seed)
+    scenes = np.zeros((n, SIDE, SIDE), dtype=np.uint8)
+    labels = np.zeros((n, 10), dtype=np.uint8)
+    for scene, label in zip(scenes, labels, strict=True):
+        quarters = rng.permutation(4)
+        digits = rng.permutation(10)[: rng.randint(1, 5)]
+        for digit, quarter in zip(digits, quarters, strict=False):
+            choice = rng.randint(len(SIZES))
+            free = CELL - SIZES[choice] + 1
+            top, left = (CELL * np.array(divmod(quarter, 2)) + rng.randint(free, size=2)).tolist()
+            place = scene[top : top + SIZES[choice], left : left + SIZES[choice]]
+            place[:] = scaled[choice][rows[digit][rng.randint(len(rows[digit]))]]
+            label[digit] = 1
+    return torch.from_numpy(scenes)[:, None].expand(-1, 3, -1, -1), labels
+
+
+def read_digit_scenes(folder: Path, cache: int | None) -> Source:
+    """The embedded scenes as a :class:`Source`; both arguments are without effect."""
+    return Source(*digit_scenes(), tuple("0123456789"))

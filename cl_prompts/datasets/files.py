@@ -1,8 +1,9 @@
-"""Lists of files: text tables, whether listed images exist, and whether two lists are apart."""
+"""Lists of files: text tables, and the checks of listed images: missing, double, in both parts."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from cl_prompts.errors import InputError
 class LayoutError(InputError):
     """A folder that does not hold what its data set's layout asks for.
 
-    The message is a clause that says what is amiss:
+    The message is a clause that names the fault:
 
     >>> table(Path("missing.txt"), columns=2)
     Traceback (most recent call last):
@@ -96,24 +97,16 @@ def _files(folder: str) -> dict[str, str]:
         }
 
 
-def check_apart(
-    train: Sequence[object], test: Sequence[object], train_list: str, test_list: str
-) -> None:
-    """Refuse images that are in both the training and the test list.
-
-    Args:
-        train, test: ids or real paths of the images.
-        train_list, test_list: what the error message calls the lists.
+def check_once(images: Sequence[str], listing: str) -> None:
+    """Refuse a list that names an image twice.
 
     Raises:
-        InputError: how many images are in both, and the first.
+        LayoutError: the first such image.
     """
-    both = set(train).intersection(test)
-    if both:
-        first = next(image for image in test if image in both)
-        raise InputError(
-            f"{len(both)} images are in both {train_list} and {test_list}, the first is {first}: "
-            "no test image may be seen in training"
+    double = [image for image, times in Counter(images).items() if times > 1]
+    if double:
+        raise LayoutError(
+            f"{listing} lists image {double[0]} twice: give all labels of an image in one row"
         )
 
 

@@ -27,12 +27,8 @@ _WORDS = {
 
 
 def labels_fingerprint(targets: np.ndarray, ignored: np.ndarray | None = None) -> str:
-    """SHA-256 of labels, with their shape, and of the pairs that average precision leaves out.
-
-    Args:
-        targets: (n,) int64, or zeros and ones (n, C) uint8.
-        ignored: (n, C) bool, or None.
-    """
+    """SHA-256 of labels, (n,) or zeros and ones (n, C), with their shape, and of the pairs that
+    average precision leaves out, (n, C) bool."""
     digest = hashlib.sha256(repr(targets.shape).encode())
     digest.update(np.ascontiguousarray(targets, dtype="<i8").tobytes())
     if ignored is not None:
@@ -41,7 +37,7 @@ def labels_fingerprint(targets: np.ndarray, ignored: np.ndarray | None = None) -
 
 
 def files_fingerprint(paths: Sequence[str]) -> dict[str, Any]:
-    """What identifies image files, wherever their common folder lies.
+    """Identity of image files, wherever their common folder lies.
 
     Args:
         paths: in the order of the images.
@@ -81,15 +77,8 @@ def _contents(paths: Sequence[str]) -> str:
 
 
 def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> dict[str, Any]:
-    """What identifies images in memory.
-
-    Args:
-        images: (n, 3, height, width).
-        rows: those that count, in their order.
-
-    Returns:
-        as :func:`files_fingerprint`, without names.
-    """
+    """Identity of images in memory (n, 3, height, width), of which these rows count in their order;
+    as :func:`files_fingerprint`, without names."""
     size = len(rows) * images[0].numel() * images.element_size() if len(images) else 0
     contents = None
     if size <= SMALL:
@@ -106,7 +95,7 @@ UNKNOWN: dict[str, Any] = {"names": None, "sizes": None, "bytes": None, "content
 
 
 def fingerprint_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """What changed between two fingerprints, in words; None where they agree.
+    """The first change between two fingerprints, in words; None where they agree.
 
     The name of the data set does not count, since the same images may go by another.
 

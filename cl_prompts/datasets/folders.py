@@ -1,4 +1,4 @@
-"""Folders of images: one folder per class, walked without being led astray by links."""
+"""Folders of images: one folder per class, never followed through links that lead out."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _walk(folder: Path) -> list[tuple[str, os.DirEntry[str]]]:
 
 
 def _entries(place: str) -> list[os.DirEntry[str]]:
-    """What a folder holds, hidden entries left out."""
+    """Entries of a folder, hidden ones left out."""
     try:
         with os.scandir(place) as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]

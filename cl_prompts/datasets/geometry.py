@@ -32,6 +32,7 @@ def inverse_affine(change: Change, height: int, width: int) -> Tensor:
         (2, 3) rows for the horizontal place, in half widths, and the vertical one, in half heights.
     """
     angle, right, down, scale = change
+    # The inverse of a rotation and scaling about the centre, behind the inverse shift.
     cos = math.cos(math.radians(angle)) / scale
     sin = math.sin(math.radians(angle)) / scale
     across = [cos, sin, cos * -right + sin * -down]
@@ -52,7 +53,7 @@ def warped(images: Tensor, rows: Tensor) -> Tensor:
     n, _, height, width = images.shape
     pixels = _pixels(height, width, images.device).expand(n, -1, -1)
     places = pixels.bmm(rows.transpose(1, 2)).view(n, height, width, 2)
-    # A fourth channel of ones tells how much of what is read lies inside.
+    # A fourth channel of ones holds the share of what is read that lies inside.
     with_ones = pad(images.float(), [0, 0, 0, 0, 0, 1], value=1.0)
     read = grid_sample(with_ones, places, "bilinear", "zeros", align_corners=False)
     return read[:, :-1].mul_(read[:, -1:]).round_().to(torch.uint8)
@@ -88,7 +89,7 @@ def enlarged(images: Tensor, size: int, areas: Tensor | None = None) -> Tensor:
 
 
 def resampled(images: Tensor, size: int, areas: Tensor | None = None) -> Tensor:
-    """What :func:`enlarged` gives, by two matrix products an image, without a wait for a device.
+    """:func:`enlarged` by two matrix products an image, without a wait for a device.
 
     As in torch's kernel for uint8 on CPUs, weights are whole numbers and grey levels are rounded
     between the two directions, so that results agree but for one grey level in two pixels of a
@@ -140,16 +141,10 @@ def _weighted(images: Tensor, by: tuple[Tensor, Tensor], *, transposed: bool = F
     return (sums / power).add_(0.5).floor_().clamp_(0, 255)
 
 
-def laid(
-    image: Tensor,
-    shift: tuple[int, int] | None,
-    flip: bool,
-    padding: int,
-    into: Tensor | None = None,
-) -> Tensor:
-    """An image, or several alike, cut from a black frame, mirrored or not, as floats in [0, 1].
+def pad_crop_flip(image: Tensor, shift: tuple[int, int] | None, flip: bool, padding: int) -> Tensor:
+    """An image, or several alike, padded with black, cropped, flipped or not, as floats in [0, 1].
 
-    >>> laid(torch.full((3, 2, 2), 255, dtype=torch.uint8), (0, 1), True, padding=1)[0]
+    >>> pad_crop_flip(torch.full((3, 2, 2), 255, dtype=torch.uint8), (0, 1), True, padding=1)[0]
     tensor([[0., 0.],
             [1., 1.]])
 
@@ -158,34 +153,21 @@ def laid(
         shift: top and left of the crop from the padded image; None without padding.
         flip: mirror the crop.
         padding: black pixels on each side of the image.
-        into: written to; None for new memory.
     """
     size = image.shape[-1]
-    if into is None:
-        into = torch.empty(image.shape)
-    into_rows = from_rows = into_columns = from_columns = slice(0, size)
     if shift is not None:
-        into.zero_()
-        into_rows, from_rows = _overlap(shift[0] - padding, size)
-        into_columns, from_columns = _overlap(shift[1] - padding, size)
-    seen = image[..., from_rows, from_columns]
+        top, left = shift
+        image = pad(image, [padding] * 4)[..., top : top + size, left : left + size]
     if flip:
-        seen = seen.flip(-1)
-        into_columns = slice(size - into_columns.stop, size - into_columns.start)
-    into[..., into_rows, into_columns] = seen
-    return into.mul_(1 / 255) if image.dtype == torch.uint8 else into
+        image = image.flip(-1)
+    floats = image.to(torch.float32, copy=True)
+    return floats.mul_(1 / 255) if image.dtype == torch.uint8 else floats
 
 
-def _overlap(offset: int, size: int) -> tuple[slice, slice]:
-    """Where a line of pixels and the same line moved on by ``offset`` overlap, in each of the two:
-    the line that is written, and the one that is read."""
-    kept = max(0, size - abs(offset))
-    written, read = max(0, -offset), max(0, offset)
-    return slice(min(written, size), min(written, size) + kept), slice(read, read + kept)
-
-
-def all_laid(images: Tensor, shifts: Tensor | None, flips: Tensor | None, padding: int) -> Tensor:
-    """What :func:`laid` gives, of each image with numbers of its own.
+def pad_crop_flip_each(
+    images: Tensor, shifts: Tensor | None, flips: Tensor | None, padding: int
+) -> Tensor:
+    """:func:`pad_crop_flip` of each image with numbers of its own, without a wait for a device.
 
     Args:
         images: (n, 3, size, size) uint8.
@@ -196,22 +178,11 @@ def all_laid(images: Tensor, shifts: Tensor | None, flips: Tensor | None, paddin
     Returns:
         (n, 3, size, size) float32 in [0, 1].
     """
-    if images.device.type != "cpu":
-        return gathered(images, shifts, flips, padding)
-    n, made = len(images), torch.empty(images.shape)
-    each_shift = [None] * n if shifts is None else shifts.int().tolist()
-    each_flip = [False] * n if flips is None else flips.tolist()
-    for image, shift, flip, into in zip(images, each_shift, each_flip, made, strict=True):
-        laid(image, shift, bool(flip), padding, into)
-    return made
-
-
-def gathered(images: Tensor, shifts: Tensor | None, flips: Tensor | None, padding: int) -> Tensor:
-    """What :func:`all_laid` gives, exactly, without a wait for a device."""
     size = images.shape[-1]
     if shifts is not None:
         rows = torch.arange(len(images), device=images.device)
         top, left = shifts.long().unbind(dim=1)
+        # All crops as views of the padded images, of which each image takes one.
         crops = pad(images, [padding] * 4).unfold(2, size, 1).unfold(3, size, 1)
         images = crops[rows, :, top, left]
     if flips is not None:

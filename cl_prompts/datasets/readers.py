@@ -1,20 +1,20 @@
-"""Readers of single-label data sets: official layouts and class folders into images and labels."""
+"""Readers of single-label data sets, official layouts and class folders; splits by a share."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torchvision.datasets import CIFAR10
 
+from cl_prompts.checks import whole_number
 from cl_prompts.datasets.files import Folders, LayoutError, table
-from cl_prompts.datasets.folders import class_folders, scan_images
+from cl_prompts.datasets.folders import FolderImages, class_folders, scan_images
 from cl_prompts.datasets.images import FileImages, Images
-from cl_prompts.datasets.shares import split_rows
 from cl_prompts.errors import InputError
 
 #: (folder of the data set, cache: see ``FileImages``, options of its own) -> ``Source``
@@ -100,8 +100,7 @@ def read_folder(
         classes = class_folders(folder)
         found = scan_images([folder / name for name in classes])
         rows = split_rows(found.positions, test_percent, split_seed, classes)
-        source = _split(found.paths, found.positions, *rows, classes, cache)
-        return replace(source, unread=found.unread)
+        return _divided(found, rows, classes, cache)
     train = folder / "train"
     test = folder / "test" if (folder / "test").is_dir() else folder / "val"
     for part, name in ((train, "train"), (test, "test or val")):
@@ -137,9 +136,8 @@ def read_imagenet_r(folder: Path, cache: int | None) -> Source:
     n = len(found.paths)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).numpy()
     n_train = int(0.8 * n)
-    train, test = np.sort(order[:n_train]), np.sort(order[n_train:])
-    source = _split(found.paths, found.positions, train, test, classes, cache)
-    return replace(source, unread=found.unread)
+    rows = (np.sort(order[:n_train]), np.sort(order[n_train:]))
+    return _divided(found, rows, classes, cache)
 
 
 def read_tiny_imagenet(folder: Path, cache: int | None) -> Source:
@@ -191,18 +189,65 @@ def read_cub200(folder: Path, cache: int | None) -> Source:
     Folders().find_all(paths, str(folder / "images.txt"))
     targets = np.array([label[image] for image in files], dtype=np.int64)
     is_train = np.array([in_train[image] for image in files])
-    train, test = np.flatnonzero(is_train), np.flatnonzero(~is_train)
-    return _split(paths, targets, train, test, classes, cache)
+    rows = (np.flatnonzero(is_train), np.flatnonzero(~is_train))
+    return _divided(FolderImages(paths, targets, Counter()), rows, classes, cache)
 
 
-def _split(
-    paths: Sequence[str],
-    targets: np.ndarray,
-    train: np.ndarray,
-    test: np.ndarray,
+def _divided(
+    found: FolderImages,
+    rows: tuple[np.ndarray, np.ndarray],
     classes: tuple[str, ...],
     cache: int | None,
 ) -> Source:
-    """The files of one listing, divided into the rows ``train`` and ``test``."""
-    parts = [FileImages([paths[row] for row in rows], cache=cache) for rows in (train, test)]
-    return Source(parts[0], targets[train], parts[1], targets[test], classes)
+    """The images of one listing, divided into rows of training and of test images."""
+    train, test = (FileImages([found.paths[row] for row in part], cache=cache) for part in rows)
+    labels, test_labels = (found.positions[part] for part in rows)
+    return Source(train, labels, test, test_labels, classes, unread=found.unread)
+
+
+def split_rows(
+    targets: np.ndarray, test_percent: float, seed: int, classes: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of training and of test images, both ascending.
+
+    With one label per image the share is taken of each class, rounded, at least one image and never
+    all. With several it is taken of all images; then every class that is missing on one side gets
+    its first image from the other.
+
+    Args:
+        targets: labels (n,), or zeros and ones (n, C).
+        test_percent: percent of the images that become test images.
+        seed: of the choice.
+        classes: names of the C classes, for error messages.
+
+    Raises:
+        InputError: a bad share or seed, or a class with a single image.
+    """
+    if isinstance(test_percent, bool) or not 0 < test_percent < 100:
+        raise InputError(f"test_percent is {test_percent}: it must lie between 0 and 100")
+    whole_number("split_seed", seed, 0)
+    rng = np.random.default_rng(seed)
+    several = targets.ndim == 2
+    counts = targets.sum(axis=0) if several else np.bincount(targets, minlength=len(classes))
+    for name, count in zip(classes, counts.tolist(), strict=True):
+        if count < 2:
+            raise InputError(
+                f"class {name!r} has {count} image: two are needed, one to train and one to test"
+            )
+    chosen = np.zeros(len(targets), dtype=bool)
+    if several:
+        n_test = min(max(1, round(len(targets) * test_percent / 100)), len(targets) - 1)
+        chosen[rng.permutation(len(targets))[:n_test]] = True
+        _complete(targets.astype(bool), chosen)
+    else:
+        for label, count in enumerate(counts.tolist()):
+            n_test = min(max(1, round(count * test_percent / 100)), count - 1)
+            chosen[rng.permutation(np.flatnonzero(targets == label))[:n_test]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def _complete(targets: np.ndarray, chosen: np.ndarray) -> None:
+    """Move images until every class is on both sides, or give up where labels exclude that."""
+    for side in (True, False):
+        for label in np.flatnonzero(~targets[chosen == side].any(axis=0)):
+            chosen[np.flatnonzero(targets[:, label])[0]] = side

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from cl_prompts.checks import load_object, one_of, positive, whole_number
 from cl_prompts.datasets.bad_images import OnBadImage, check_images, handle_bad_images
-from cl_prompts.datasets.catalog import DATASETS
+from cl_prompts.datasets.batched_views import BatchedTransform
+from cl_prompts.datasets.catalog import DATASETS, OBJECTS, DataSetEntry, read_entry
+from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
 from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
-from cl_prompts.datasets.entry import DataSetEntry
 from cl_prompts.datasets.files import check_files_apart
 from cl_prompts.datasets.functions import call_function, keywords
-from cl_prompts.datasets.loading import AugmentOn, Crop, load_entry
+from cl_prompts.datasets.readers import Source
+from cl_prompts.datasets.transforms import Augmentation, ImageTransform
+from cl_prompts.datasets.views import KeyedTransform
 from cl_prompts.errors import InputError, unknown
+
+AugmentOn = Literal["loader", "device"]
+Crop = Literal["published", "whole", "random_area"]
 
 __all__ = [
     "DATASETS",
@@ -146,34 +153,72 @@ def load_dataset(
         RunError: on access to an image that cannot be read.
     """
     whole_number("image_size", image_size)
-    whole_number("seed", seed, 0)
+    seed = whole_number("seed", seed, 0)
     positive(cache_gb=cache_gb)
     one_of("on_bad_image", on_bad_image, OnBadImage)
     entry = find_dataset(name)
     options = {key: value for key, value in options.items() if value is not None}
-    arguments: dict[str, Any] = {
-        "root": root,
-        "classes": classes,
-        "class_order": class_order,
-        "augment": augment,
-        "augment_on": augment_on,
-        "download": download,
-        "cache": cache,
-        "cache_gb": cache_gb,
-        "crop": crop,
-    }
-    offered: dict[str, Any] = {"image_size": image_size, "seed": seed}
+    what = f"data set {name!r}"
     if isinstance(entry, DataSetEntry):
         _check_options(name, options)
-        data = load_entry(name, entry, options, **offered, **arguments)
+        one_of("augment_on", augment_on, AugmentOn)
+        augmentation = _augmentation(what, entry, crop)
+        kept_side = augmentation.shorter_side(image_size) if cache else None
+        source = read_entry(name, entry, root, download=download, cache=kept_side, **options)
+        chosen = choose_classes(what, source.classes, classes, class_order)
+        batched = augment and augment_on == "device"
+        fresh = fixed = augmentation.test(image_size)
+        if augment:
+            kind = BatchedTransform if batched else KeyedTransform
+            fresh = kind(augmentation, image_size, seed=seed)
+        data = _of_classes(name, entry, source, chosen, fresh, fixed)
+        if batched and not augmentation.square_crop:
+            _check_sizes(what, data.train)
+        if cache:
+            _check_memory(what, data, cache_gb)
     else:
+        arguments: dict[str, Any] = {
+            "root": root,
+            "classes": classes,
+            "class_order": class_order,
+            "augment": augment,
+            "augment_on": augment_on,
+            "download": download,
+            "cache": cache,
+            "cache_gb": cache_gb,
+            "crop": crop,
+        }
         usual = keywords(load_dataset, set())
         given = {key: value for key, value in arguments.items() if not _same(value, usual[key][1])}
+        offered = {"image_size": image_size, "seed": seed}
         data = call_function(name, entry, offered, {**given, **options})
-    check_files_apart(f"data set {name!r}", data.train.files, data.test.files)
+    check_files_apart(what, data.train.files, data.test.files)
     if on_bad_image != "defer":
         data = handle_bad_images(data, check_images(data), on_bad_image)
     return data
+
+
+def _of_classes(
+    name: str,
+    entry: DataSetEntry,
+    source: Source,
+    chosen: np.ndarray,
+    fresh: ImageTransform,
+    fixed: ImageTransform,
+) -> DataSet:
+    """The chosen classes of a data set in their order, with transforms of training and test."""
+    parts = []
+    for images, targets, ignored, transform in (
+        (source.train, source.train_targets, source.train_ignored, fresh),
+        (source.test, source.test_targets, source.test_ignored, fixed),
+    ):
+        rows, labels = relabel(targets, chosen, len(source.classes))
+        left_out = None if ignored is None else ignored[:, chosen]
+        parts.append(ImageSet(images, labels, transform, rows, left_out, fixed))
+    train, test = parts
+    names = tuple(source.classes[label] for label in chosen)
+    check_classes(f"data set {name!r}", train.targets, test.targets, names)
+    return DataSet(name, train, test, names, entry.mean, entry.std, unread=source.unread)
 
 
 def _same(value: Any, default: Any) -> bool:
@@ -191,4 +236,57 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
             raise unknown("argument of load_dataset", key, keywords(load_dataset, set()))
         raise InputError(
             f"data set {name!r} has no {key}: leave it out, it is for {', '.join(having)}"
+        )
+
+
+def fixed_transform(name: str, image_size: int, crop: Crop | None = None) -> ImageTransform:
+    """The transform of a registered data set's test images: uint8 (3, height, width) in, float32
+    (3, image_size, image_size) in [0, 1], RGB out; see :func:`load_dataset`.
+
+    Raises:
+        InputError: unknown name or crop.
+
+    >>> import torch
+    >>> fixed_transform("folder", 32)(torch.zeros(3, 40, 60, dtype=torch.uint8)).shape
+    torch.Size([3, 32, 32])
+    """
+    one_of("data set", name, DATASETS)
+    return _augmentation(f"data set {name!r}", DATASETS[name], crop).test(image_size)
+
+
+def _augmentation(what: str, entry: DataSetEntry, crop: Crop | None) -> Augmentation:
+    own = entry.augmentation
+    if crop is None:
+        return own
+    one_of("crop", crop, Crop)
+    if crop == "published":
+        return own
+    if crop == "random_area":
+        return replace(OBJECTS, flip=own.flip)
+    if not own.cuts:
+        having = [name for name, other in DATASETS.items() if other.augmentation.cuts]
+        raise InputError(
+            f"images of {what} are not cut to a square: leave out crop=whole, it is for"
+            f" {', '.join(having)}"
+        )
+    return own.whole()
+
+
+def _check_sizes(what: str, images: ImageSet) -> None:
+    """Refuse images that cannot be augmented together."""
+    differing = images.differing()
+    if differing is not None:
+        raise InputError(
+            f"augment_on=device is for images of one size, and {' and '.join(differing)} of {what}"
+            " differ: leave it out"
+        )
+
+
+def _check_memory(what: str, data: DataSet, limit: float) -> None:
+    needed = (data.train.bytes_kept() + data.test.bytes_kept()) / 1e9
+    if needed > limit:
+        raise InputError(
+            f"cache would keep about {needed:.1f} GB of {what} in memory, more than"
+            f" cache_gb={limit:g}: raise cache_gb if there is that much memory, choose a smaller"
+            " image_size, or leave out cache"
         )

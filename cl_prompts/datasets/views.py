@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from cl_prompts.datasets.geometry import inverse_affine, laid, warped
+from cl_prompts.datasets.geometry import inverse_affine, pad_crop_flip, warped
 from cl_prompts.datasets.transforms import AREA, ASPECT, Augmentation, RandomTransform
 from cl_prompts.training.views import Key, view_seed
 
@@ -128,7 +128,7 @@ class KeyedTransform(RandomTransform):
             image = F.resized_crop(image, *view.area, [self.size, self.size])
         else:
             image = F.resize(image, [self.size, self.size])
-        return laid(image, view.shift, view.flip, self.augmentation.padding)
+        return pad_crop_flip(image, view.shift, view.flip, self.augmentation.padding)
 
     def prepared(self, image: Tensor, view: View) -> Tensor:
         """An image (..., 3, height, width) uint8 after all that comes before its geometry: the cut

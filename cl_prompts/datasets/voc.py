@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from cl_prompts.checks import one_of
-from cl_prompts.datasets.files import Folders, LayoutError, check_apart, table
+from cl_prompts.datasets.files import Folders, LayoutError, check_once, table
 from cl_prompts.datasets.images import FileImages
 from cl_prompts.datasets.readers import Source
 from cl_prompts.errors import InputError
@@ -50,7 +50,7 @@ def read_voc2007(
 
     Raises:
         LayoutError: missing or damaged lists, missing images.
-        InputError: unknown or overlapping splits.
+        InputError: unknown splits.
     """
     names = splits.split("/")
     if len(names) != 2 or not set(names) <= set(SPLITS):
@@ -58,34 +58,32 @@ def read_voc2007(
             f"splits of VOC 2007 must be two of {', '.join(SPLITS)}, like train/val, not {splits!r}"
         )
     one_of("treatment of difficult objects", difficult, Difficult)
-    lists = folder / "ImageSets" / "Main"
-    ids, values = _lists(lists, names[0])
-    test_ids, test_values = _lists(lists, names[1])
-    check_apart(ids, test_ids, f"VOC 2007's {names[0]}", f"its {names[1]} split")
     folders = Folders()
-    images = []
-    for listed, name in zip((ids, test_ids), names, strict=True):
-        paths = [str(folder / "JPEGImages" / f"{image}.jpg") for image in listed]
-        images.append(FileImages(folders.find_all(paths, f"split {name}"), cache=cache))
-    ignore = difficult == "ignore"
-    return Source(
-        images[0],
-        (values == 1).astype(np.uint8),
-        images[1],
-        (test_values == 1).astype(np.uint8),
-        CLASSES,
-        values == 0 if ignore else None,
-        test_values == 0 if ignore else None,
-    )
+    parts: list[Any] = []
+    ignored: list[np.ndarray] = []
+    for split in names:
+        ids, values = _lists(folder / "ImageSets" / "Main", split)
+        paths = [str(folder / "JPEGImages" / f"{image}.jpg") for image in ids]
+        images = FileImages(folders.find_all(paths, f"split {split}"), cache=cache)
+        parts += [images, (values == 1).astype(np.uint8)]
+        ignored.append(values == 0)
+    return Source(*parts, CLASSES, *(ignored if difficult == "ignore" else ()))
 
 
 def _lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
     """Image ids of a split, and the value (-1, 0 or 1) of each image and class, (n, 20) int8."""
-    if missing := _absent(folder, split):
-        raise LayoutError(_what_is_there(folder, split, missing))
-    files = [folder / f"{name}_{split}.txt" for name in CLASSES]
+    files = _files(folder, split)
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        # The first pair of splits without common images whose lists are all there.
+        there = {name for name in SPLITS if all(map(Path.is_file, _files(folder, name)))}
+        pair = next((pair for pair in APART if set(pair.split("/")) <= there), None)
+        rest = f" and {len(missing) - 1} more lists" if len(missing) > 1 else ""
+        hint = f"; with what is there, splits={pair} works" if pair else ""
+        raise LayoutError(f"split {split} has no {missing[0]}{rest}{hint}")
     rows = [table(file, 2) for file in files]
     ids = [image for image, _ in rows[0]]
+    check_once(ids, str(files[0]))
     values = np.empty((len(ids), len(CLASSES)), dtype=np.int8)
     for column, (file, listed) in enumerate(zip(files, rows, strict=True)):
         if [image for image, _ in listed] != ids:
@@ -96,21 +94,9 @@ def _lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
         if wrong is not None:
             raise LayoutError(f"{file} holds {wrong!r} where -1, 0 or 1 should be")
         values[:, column] = [CODES[value] for _, value in listed]
-    if len(set(ids)) < len(ids):
-        raise LayoutError(f"{files[0]} lists an image twice")
     return ids, values
 
 
-def _absent(folder: Path, split: str) -> list[str]:
-    """Names of the lists of a split that are missing."""
-    names = [f"{label}_{split}.txt" for label in CLASSES]
-    return [name for name in names if not (folder / name).is_file()]
-
-
-def _what_is_there(folder: Path, split: str, missing: list[str]) -> str:
-    """Which lists of a split are missing, and which pair of splits would work."""
-    there = {name for name in SPLITS if not _absent(folder, name)}
-    pair = next((pair for pair in APART if set(pair.split("/")) <= there), None)
-    rest = f" and {len(missing) - 1} more lists" if len(missing) > 1 else ""
-    hint = f"; with what is there, splits={pair} works" if pair else ""
-    return f"split {split} has no {folder / missing[0]}{rest}{hint}"
+def _files(folder: Path, split: str) -> list[Path]:
+    """The list of each class."""
+    return [folder / f"{name}_{split}.txt" for name in CLASSES]

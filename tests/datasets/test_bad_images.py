@@ -1,4 +1,4 @@
-"""Unreadable images: found before training, refused by name, or left out and listed."""
+"""Unreadable images: found before training, refused by name, or left out and listed; copies."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from cl_prompts.datasets.bad_images import check_images, handle_bad_images
+from cl_prompts.datasets.bad_images import check_images, copies, handle_bad_images, look_at
 from cl_prompts.datasets.registry import as_dataset
 from cl_prompts.errors import RunError
 from tests.datasets.toys import Own, grey, load, refusal, write_csv, write_folder
@@ -19,22 +20,15 @@ def damage(path: Path) -> str:
     return str(path)
 
 
-def test_the_first_is_named_before_training(tmp_path: Path) -> None:
+def test_the_first_of_the_chosen_classes_is_named_before_training(tmp_path: Path) -> None:
     root = write_folder(tmp_path)
     bee = damage(root / "train" / "bee" / "1.png")
     said = refusal(lambda: load("folder", root))
     assert said.startswith(f"image {bee} cannot be read: ")
-    assert said.endswith(
-        ": repair data set 'folder', or leave such images out with on_bad_image=skip"
-    )
+    assert said.endswith("leave such images out with on_bad_image=skip")
     damage(root / "test" / "ant" / "a.png")
     assert "; 1 more cannot be read either: repair" in refusal(lambda: load("folder", root))
-
-
-def test_only_chosen_classes_are_looked_at(tmp_path: Path) -> None:
-    root = write_folder(tmp_path)
-    damage(root / "train" / "bee" / "1.png")
-    assert load("folder", root, classes=["ant", "cat"]).classes == ("ant", "cat")
+    assert load("folder", root, classes=["cat"]).classes == ("cat",)
 
 
 def test_skipping_leaves_them_out_and_lists_them(tmp_path: Path) -> None:
@@ -82,33 +76,27 @@ def test_every_file_is_opened_once_with_progress(
         "cl_prompts.datasets.bad_images.decode", lambda path: opened.append(path) or torch.zeros(3)
     )
     monkeypatch.setattr("cl_prompts.datasets.bad_images._AT_ONCE", 5)
-    told: list[tuple[int, int]] = []
-    assert check_images(data, progress=lambda *counts: told.append(counts)) == []
+    calls: list[tuple[int, int]] = []
+    assert check_images(data, progress=lambda *counts: calls.append(counts)) == {}
     assert sorted(opened) == sorted([*data.train.files, *data.test.files])
-    assert told == [(5, 12), (10, 12), (12, 12)]
+    assert calls == [(5, 12), (10, 12), (12, 12)]
 
 
-def test_bad_files_come_in_order(tmp_path: Path) -> None:
+def test_bad_files_come_in_order_and_may_be_handled_later(tmp_path: Path) -> None:
     root = write_folder(tmp_path)
-    bad = [damage(root / "train" / "bee" / "1.png"), damage(root / "test" / "ant" / "a.png")]
-    found = check_images(load("folder", root, on_bad_image="defer"))
-    assert [image.path for image in found] == bad
-    assert found[0].reason.startswith(f"image {bad[0]} cannot be read: ")
-
-
-def test_what_was_found_may_be_left_for_later(tmp_path: Path) -> None:
-    root = write_folder(tmp_path)
-    damage(root / "train" / "bee" / "1.png")
+    bad = [damage(root / "train" / "bee" / "1.png"), damage(root / "train" / "ant" / "2.png")]
     data = load("folder", root, on_bad_image="defer")
-    bad = check_images(data)
-    assert handle_bad_images(data, bad, "defer") is data
-    assert handle_bad_images(data, [], "fail") is data
-    assert handle_bad_images(data, bad, "skip").skipped == (bad[0].path,)
+    found = check_images(data)
+    assert list(found) == bad[::-1]
+    assert found[bad[0]].startswith(f"image {bad[0]} cannot be read: ")
+    assert handle_bad_images(data, found, "defer") is data
+    assert handle_bad_images(data, {}, "fail") is data
+    assert handle_bad_images(data, found, "skip").skipped == tuple(bad[::-1])
 
 
 def test_images_from_elsewhere_are_not_looked_at() -> None:
     data = as_dataset(Own([0, 1]), Own([0, 1]))
-    assert check_images(data) == []
+    assert check_images(data) == {}
     assert data.train.files == ()
     assert data.without(["a.png"]).skipped == ()
 
@@ -116,3 +104,20 @@ def test_images_from_elsewhere_are_not_looked_at() -> None:
 def test_unknown_words_are_refused(tmp_path: Path) -> None:
     said = refusal(lambda: load("folder", tmp_path, on_bad_image="skp"))
     assert said == "unknown on_bad_image 'skp': did you mean 'skip'?"
+
+
+def test_each_file_is_looked_at_once_and_copies_are_found_by_their_pixels(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 3), "red").save(tmp_path / "a.png")
+    Image.new("RGB", (4, 3), "red").save(tmp_path / "b.bmp")  # other bytes, the same pixels
+    Image.new("RGB", (3, 4), "red").save(tmp_path / "c.png")
+    (tmp_path / "d.png").write_text("no image")
+    paths = [str(file) for file in sorted(tmp_path.iterdir())]
+    calls: list[tuple[int, int]] = []
+    looks = look_at(paths, lambda done, total: calls.append((done, total)))
+    assert [look.path for look in looks] == paths
+    assert [(look.height, look.width) for look in looks] == [(3, 4), (3, 4), (4, 3), (0, 0)]
+    assert calls == [(4, 4)]
+    assert [look.readable for look in looks] == [True, True, True, False]
+    assert "d.png cannot be read" in looks[3].problem
+    assert copies(looks) == [looks[:2]]
+    assert look_at([]) == []

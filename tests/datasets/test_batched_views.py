@@ -65,7 +65,6 @@ def test_elsewhere_they_are_nearly_the_same(kind: str, monkeypatch: pytest.Monke
     views = read(BatchedTransform(KINDS[kind], 48, seed=5), pictures())
     here = views.to("cpu")
     monkeypatch.setattr("cl_prompts.datasets.batched_views.enlarged", geometry.resampled)
-    monkeypatch.setattr("cl_prompts.datasets.batched_views.all_laid", geometry.gathered)
     apart = views.to("cpu").sub(here).abs().mul(255)
     assert apart.max() < 1.01  # grey levels
     assert apart.mean() < ROUNDING

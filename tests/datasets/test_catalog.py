@@ -1,22 +1,73 @@
-"""What the entries say about themselves."""
+"""Entries of the catalogue, where their folders are looked for, and the texts for missing ones."""
 
 from __future__ import annotations
 
+import urllib.error
+from pathlib import Path
+
+import pytest
+
+from cl_prompts.datasets import DESCRIPTIONS
 from cl_prompts.datasets.registry import DATASETS, dataset_options
 from cl_prompts.datasets.voc import Difficult
+from tests.datasets.toys import load, refusal
 
 
 def test_every_entry_describes_itself() -> None:
-    single = ["digits", "cifar10", "cifar100", "tiny_imagenet", "imagenet_r", "cub200", "folder"]
-    assert list(DATASETS) == [*single, "digit_scenes", "voc2007", "coco2014", "coco2017", "csv"]
+    descriptions = {name: entry.description for name, entry in DATASETS.items()}
+    assert list(descriptions.items()) == list(DESCRIPTIONS.items())
     for entry in DATASETS.values():
         assert "\n" not in entry.description
         assert bool(entry.origin) == bool(entry.unpack) == bool(entry.folder)
 
 
-def test_only_voc_has_options_of_its_own() -> None:
+def test_only_folders_and_voc_have_options_of_their_own() -> None:
     assert [name for name in DATASETS if dataset_options(name)] == ["folder", "voc2007"]
     assert dataset_options("voc2007") == {
         "splits": (str, "trainval/test"),
         "difficult": (Difficult, "negative"),
     }
+
+
+def test_missing_cifar_says_how_to_download_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CL_PROMPTS_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert (
+        refusal(lambda: load("cifar100"))
+        == f"data set 'cifar100' was not found: looked in {tmp_path}/data/cifar-100-python, which"
+        " should hold the files train, test and meta of the Python version, or class folders"
+        " train/<class>/* and test/<class>/*; the same command with dataset.download=true"
+        " fetches it from https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+    )
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_failing_download_says_what_to_do_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", offline)
+    root = tmp_path / "my data" / "cifar-10-batches-py"
+    sentence = refusal(lambda: load("cifar10", root, download=True))
+    url = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+    assert f"could not be downloaded from {url} (<urlopen error no network>): looked" in sentence
+    at = f"'{tmp_path}/my data'"
+    assert sentence.endswith(f"wget -P {at} {url} && tar -xf {at}/cifar-10-python.tar.gz -C {at}")
+
+
+@pytest.mark.parametrize("name", ["tiny_imagenet", "imagenet_r", "cub200"])
+@pytest.mark.parametrize("download", [False, True])
+def test_a_missing_archive_says_how_to_fetch_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, download: bool
+) -> None:
+    monkeypatch.setenv("CL_PROMPTS_DATA", str(tmp_path))
+    entry = DATASETS[name]
+    sentence = refusal(lambda: load(name, download=download))
+    folder = f"{tmp_path}/{entry.folder}"
+    assert f"was not found: looked in {folder}, which should hold {entry.layout}; to" in sentence
+    assert f"; to fetch it: wget -P {tmp_path} {entry.origin} && " in sentence
+    assert sentence.endswith((f"-C {tmp_path}", f"-d {tmp_path}"))

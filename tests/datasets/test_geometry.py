@@ -9,11 +9,10 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from cl_prompts.datasets.geometry import (
-    all_laid,
     enlarged,
-    gathered,
     inverse_affine,
-    laid,
+    pad_crop_flip,
+    pad_crop_flip_each,
     resampled,
     warped,
 )
@@ -83,25 +82,28 @@ def test_resampled_images_do_not_depend_on_their_batch() -> None:
 
 
 @pytest.mark.parametrize("padding", [0, 3, 20])
-def test_crops_and_flips_are_torchvisions_in_every_form(padding: int) -> None:
-    images, size = pictures(16, 16), 16
+def test_crops_and_flips_are_torchvisions(padding: int) -> None:
+    images = pictures(16, 16)
     shifts = whole_numbers(0, 2 * padding, N, 2, seed=3) if padding else None
     flips = whole_numbers(0, 1, N, seed=4)
-    expected = []
+    unflipped = []
     for k, image in enumerate(images):
         view = F.pad(image, [padding])
-        view = view if shifts is None else F.crop(view, *shifts[k].tolist(), size, size)
-        view = F.horizontal_flip(view) if flips[k] else view
-        expected.append(F.to_dtype(view, torch.float32, scale=True))
-    for form in (all_laid, gathered):
-        assert torch.equal(form(images, shifts, flips.float(), padding), torch.stack(expected))
-        unflipped = form(images, shifts, None, padding)
-        assert torch.equal(unflipped[flips == 0], torch.stack(expected)[flips == 0])
-        assert torch.equal(unflipped[flips == 1].flip(-1), torch.stack(expected)[flips == 1])
+        view = view if shifts is None else F.crop(view, *shifts[k].tolist(), 16, 16)
+        unflipped.append(F.to_dtype(view, torch.float32, scale=True))
+    pairs = zip(unflipped, flips, strict=True)
+    expected = [view.flip(-1) if flip else view for view, flip in pairs]
+    for k, image in enumerate(images):
+        shift = None if shifts is None else tuple(shifts[k].tolist())
+        assert torch.equal(pad_crop_flip(image, shift, bool(flips[k]), padding), expected[k])
+    each = pad_crop_flip_each(images, shifts, flips.float(), padding)
+    assert torch.equal(each, torch.stack(expected))
+    each = pad_crop_flip_each(images, shifts, None, padding)
+    assert torch.equal(each, torch.stack(unflipped))
 
 
-def test_what_is_written_to_need_not_be_empty() -> None:
-    image = pictures(6, 6)[0]
-    used = torch.full((3, 6, 6), 7.0)
-    assert torch.equal(laid(image, (0, 3), True, 2, used), laid(image, (0, 3), True, 2))
-    assert used.max() <= 1
+def test_floats_are_copied() -> None:
+    image = pictures(6, 6)[0].float()
+    made = pad_crop_flip(image, None, False, 0)
+    assert torch.equal(made, image)
+    assert made.data_ptr() != image.data_ptr()

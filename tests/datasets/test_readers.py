@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
+from cl_prompts.datasets.readers import split_rows
 from cl_prompts.datasets.registry import DATASETS, load_dataset
+from cl_prompts.errors import InputError
 from tests.datasets.toys import grey, load, refusal, write_folder, write_image
 
 
@@ -41,44 +44,29 @@ def test_formats_and_colour_modes(tmp_path: Path) -> None:
 
 
 def test_folder_refusals(tmp_path: Path) -> None:
-    looked = (
-        f"looked in {tmp_path}, which should hold train/<class>/* and test/<class>/* (or"
-        " val/<class>/*), or <class>/* alone with test_percent=20"
-    )
-    assert refusal(lambda: load("folder")).startswith(
-        "data set 'folder' needs a root, the folder that holds train/"
-    )
-    sentence = refusal(lambda: load("folder", tmp_path / "no"))
-    assert sentence == f"data set 'folder' was not found: {looked}".replace(
-        str(tmp_path), str(tmp_path / "no")
-    )
-    assert (
-        refusal(lambda: load("folder", tmp_path))
-        == f"data set 'folder' is incomplete (it has no folder train): {looked}"
-    )
+    def said() -> str:
+        return refusal(lambda: load("folder", tmp_path))
+
+    assert "needs a root, the folder that holds train/" in refusal(lambda: load("folder"))
+    nowhere = tmp_path / "no"
+    sentence = refusal(lambda: load("folder", nowhere))
+    assert f"'folder' was not found: looked in {nowhere}, which should hold train/" in sentence
+    assert "'folder' is incomplete (it has no folder train): looked in" in said()
     (tmp_path / "train").mkdir()
-    assert "(it has no folder test or val)" in refusal(lambda: load("folder", tmp_path))
+    assert "(it has no folder test or val)" in said()
     (tmp_path / "test").mkdir()
-    assert f"({tmp_path}/train holds no class folders)" in refusal(lambda: load("folder", tmp_path))
+    assert f"({tmp_path}/train holds no class folders)" in said()
     for part in ("train", "test"):
         (tmp_path / part / "ant").mkdir()
-    assert f"(no images found in {tmp_path}/train/ant (looked for .jpg" in refusal(
-        lambda: load("folder", tmp_path)
-    )
+    assert f"(no images found in {tmp_path}/train/ant (looked for .jpg" in said()
     write_folder(tmp_path)
     (tmp_path / "test" / "bee" / "a.png").unlink()
-    assert f"no images found in {tmp_path}/test/bee" in refusal(lambda: load("folder", tmp_path))
+    assert f"no images found in {tmp_path}/test/bee" in said()
     (tmp_path / "test" / "bee").rmdir()
-    assert (
-        refusal(lambda: load("folder", tmp_path))
-        == f"class 'bee' has no test images: {tmp_path}/train/bee is there, {tmp_path}/test/bee"
-        " is not"
-    )
+    assert f"class 'bee' has no test images: {tmp_path}/train/bee is there" in said()
     write_folder(tmp_path)
     (tmp_path / "test" / "dog").mkdir()
-    assert refusal(lambda: load("folder", tmp_path)).startswith(
-        "class 'dog' has no training images:"
-    )
+    assert said().startswith("class 'dog' has no training images:")
 
 
 def write_cifar(monkeypatch: pytest.MonkeyPatch, kind: type[CIFAR10], root: Path) -> Path:
@@ -140,10 +128,7 @@ def test_a_damaged_cifar_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     folder = write_cifar(monkeypatch, CIFAR100, tmp_path)
     (folder / "train").write_bytes(b"half")
     sentence = refusal(lambda: load("cifar100", folder))
-    assert (
-        f"'cifar100' is incomplete (its files in {folder} are missing or damaged): looked in"
-        f" {folder}" in sentence
-    )
+    assert f"'cifar100' is incomplete (its files in {folder} are missing or dam" in sentence
     assert "dataset.download=true" in sentence
 
 
@@ -178,14 +163,8 @@ def test_tiny_imagenet(tmp_path: Path) -> None:
     for root in (folder, tmp_path):
         data = load("tiny_imagenet", root)
         assert data.classes == ("n03", "n01", "n02")
-        assert data.train.targets.tolist() == [
-            1,
-            1,
-            2,
-            2,
-            0,
-            0,
-        ]  # sorted folders, labels by line of wnids.txt
+        # Sorted folders, labels by line of wnids.txt.
+        assert data.train.targets.tolist() == [1, 1, 2, 2, 0, 0]
         assert grey(data.train) == [20, 21, 40, 41, 0, 1]
         assert data.test.targets.tolist() == [1, 2, 0]
         assert grey(data.test) == [101, 102, 100]
@@ -193,19 +172,19 @@ def test_tiny_imagenet(tmp_path: Path) -> None:
 
 def test_tiny_imagenet_refusals(tmp_path: Path) -> None:
     folder = write_tiny_imagenet(tmp_path)
+
+    def said() -> str:
+        return refusal(lambda: load("tiny_imagenet", folder))
+
     (folder / "val" / "images" / "val_1.JPEG").unlink()
-    sentence = refusal(lambda: load("tiny_imagenet", folder))
-    assert "val_annotations.txt lists 1 images that are missing, the first is " in sentence
-    assert "val_1.JPEG); " not in sentence
-    assert "unzip -q" in sentence
+    assert "val_annotations.txt lists 1 images that are missing, the first is " in said()
+    assert "unzip -q" in said()
     (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG n99\n")
-    assert "names class 'n99', which is not in wnids.txt" in refusal(
-        lambda: load("tiny_imagenet", folder)
-    )
+    assert "names class 'n99', which is not in wnids.txt" in said()
     (folder / "wnids.txt").write_text("")
-    assert f"({folder}/wnids.txt is empty)" in refusal(lambda: load("tiny_imagenet", folder))
+    assert f"({folder}/wnids.txt is empty)" in said()
     (folder / "wnids.txt").unlink()
-    assert f"({folder}/wnids.txt is missing)" in refusal(lambda: load("tiny_imagenet", folder))
+    assert f"({folder}/wnids.txt is missing)" in said()
 
 
 def test_imagenet_r_split(tmp_path: Path) -> None:
@@ -254,21 +233,17 @@ def test_cub200_follows_its_official_split(tmp_path: Path) -> None:
     assert sentence == "class '002.Auklet' (label 1) of data set 'cub200' has no test images"
 
 
+def numbered(value: str) -> str:
+    return "".join(f"{i} {value.format(i)}\n" for i in range(1, 7))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
         ("image_class_labels.txt", "1 1\n2 x\n", "row 2 of {path} is not as it should be: '2 x'"),
         ("train_test_split.txt", "1 1\n2 0\n", "list different images"),
-        (
-            "image_class_labels.txt",
-            "".join(f"{i} 3\n" for i in range(1, 7)),
-            "must hold labels 1 to 2",
-        ),
-        (
-            "images.txt",
-            "".join(f"{i} no/{i}.jpg\n" for i in range(1, 7)),
-            "lists 6 images that are missing",
-        ),
+        ("image_class_labels.txt", numbered("3"), "must hold labels 1 to 2"),
+        ("images.txt", numbered("no/{}.jpg"), "lists 6 images that are missing"),
         ("classes.txt", "1\n", "row 1 of {path} is not as it should be: '1'"),
     ],
 )
@@ -278,3 +253,51 @@ def test_cub200_refusals(tmp_path: Path, name: str, text: str, sentence: str) ->
     found = refusal(lambda: load("cub200", tmp_path))
     assert sentence.format(path=path) in found
     assert "tar -xf" in found
+
+
+# --- images divided by a seeded share
+
+LABELS = np.repeat(np.arange(3), [10, 50, 2])
+NAMES = ("cat", "dog", "owl")
+
+
+def test_the_share_is_taken_of_each_class_by_the_seed() -> None:
+    train, test = split_rows(LABELS, 20, 0, NAMES)
+    assert np.bincount(LABELS[test]).tolist() == [2, 10, 1]
+    assert sorted([*train, *test]) == list(range(62))
+    assert np.all(np.diff(train) > 0)
+    assert np.all(np.diff(test) > 0)
+    assert np.array_equal(split_rows(LABELS, 20, 0, NAMES)[1], test)
+    assert not np.array_equal(split_rows(LABELS, 20, 1, NAMES)[1], test)
+
+
+@pytest.mark.parametrize("percent", [1, 99])
+def test_each_class_stays_on_both_sides(percent: float) -> None:
+    for side in split_rows(LABELS, percent, 0, NAMES):
+        assert set(LABELS[side]) == {0, 1, 2}
+
+
+def test_with_several_labels_rare_classes_are_moved_to_both_sides() -> None:
+    matrix = np.zeros((100, 3), dtype=np.uint8)
+    matrix[:, 0] = 1
+    matrix[40:50, 1] = 1
+    matrix[:2, 2] = 1
+    for seed in range(20):
+        train, test = split_rows(matrix, 20, seed, NAMES)
+        assert matrix[train].any(axis=0).all()
+        assert matrix[test].any(axis=0).all()
+        assert 20 <= len(test) + 2 <= 24
+
+
+@pytest.mark.parametrize(
+    ("targets", "arguments", "says"),
+    [
+        (np.array([0, 0, 1]), (20, 0, ("cat", "dog")), "class 'dog' has 1 image: two are needed"),
+        (LABELS, (0, 0, NAMES), "test_percent is 0: it must lie between 0 and 100"),
+        (LABELS, (float("nan"), 0, NAMES), "test_percent is nan"),
+        (LABELS, (20, -1, NAMES), "split_seed must be a whole number"),
+    ],
+)
+def test_shares_that_are_refused(targets: np.ndarray, arguments: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        split_rows(targets, *arguments)

@@ -38,11 +38,8 @@ def test_voc_counts_ones_only(tmp_path: Path) -> None:
     for root in (tmp_path, tmp_path / "VOCdevkit", folder):
         data = load("voc2007", root, splits="train/val")
         assert data.classes == voc.CLASSES == tuple(sorted(voc.CLASSES))
-        assert data.train.targets.sum(axis=1).tolist() == [
-            20,
-            1,
-            0,
-        ]  # an image without a label stays
+        # An image without a label stays.
+        assert data.train.targets.sum(axis=1).tolist() == [20, 1, 0]
         assert data.test.targets.sum(axis=1).tolist() == [20, 18]
         assert shown(data, 1) == {"aeroplane"}
         assert grey(data.train) == pytest.approx([0, 10, 20], abs=1)
@@ -50,15 +47,10 @@ def test_voc_counts_ones_only(tmp_path: Path) -> None:
         assert data.train.ignored is None
 
 
-def test_difficult_objects_may_be_ignored(tmp_path: Path) -> None:
+def test_difficult_objects_may_be_ignored_and_absent_ones_are_not(tmp_path: Path) -> None:
     write_voc(tmp_path)
-    data = load(
-        "voc2007",
-        tmp_path,
-        splits="train/val",
-        difficult="ignore",
-        classes=["bicycle", "aeroplane"],
-    )
+    chosen = ["bicycle", "aeroplane"]
+    data = load("voc2007", tmp_path, splits="train/val", difficult="ignore", classes=chosen)
     assert data.train.targets.tolist() == [[1, 1], [0, 1], [0, 0]]
     assert data.train.ignored is not None
     assert data.train.ignored.tolist() == [[False, False], [True, False], [True, True]]
@@ -66,22 +58,12 @@ def test_difficult_objects_may_be_ignored(tmp_path: Path) -> None:
     assert data.test.ignored.tolist() == [[False, False], [True, False]]
 
 
-def test_absent_objects_are_not_ignored(tmp_path: Path) -> None:
-    write_voc(tmp_path)
-    data = load("voc2007", tmp_path, splits="train/val", difficult="ignore")
-    assert data.train.ignored is not None
-    assert data.train.ignored.sum(axis=1).tolist() == [0, 1, 20]
-
-
 def test_voc_takes_any_pair_of_its_splits(tmp_path: Path) -> None:
     write_voc(tmp_path, {"trainval": VOC["train"], "test": VOC["val"], "val": VOC["val"]})
     assert grey(load("voc2007", tmp_path).test) == pytest.approx([30, 40], abs=1)
-    assert grey(load("voc2007", tmp_path, splits="val/test").train) == pytest.approx(
-        [50, 60], abs=1
-    )
-    assert grey(load("voc2007", tmp_path, splits="test/trainval").train) == pytest.approx(
-        [30, 40], abs=1
-    )
+    for splits, levels in (("val/test", [50, 60]), ("test/trainval", [30, 40])):
+        train = load("voc2007", tmp_path, splits=splits).train
+        assert grey(train) == pytest.approx(levels, abs=1)
 
 
 def test_voc_says_which_splits_work(tmp_path: Path) -> None:
@@ -100,29 +82,19 @@ def test_voc_says_which_splits_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize("splits", ["train", "train/tset", "train/val/test", "train,val", ""])
 def test_voc_refuses_unknown_splits(tmp_path: Path, splits: str) -> None:
     write_voc(tmp_path)
-    sentence = refusal(lambda: load("voc2007", tmp_path, splits=splits))
-    assert (
-        sentence
-        == "splits of VOC 2007 must be two of train, val, trainval, test, like train/val, not"
-        f" {splits!r}"
-    )
+    said = refusal(lambda: load("voc2007", tmp_path, splits=splits))
+    assert said.startswith("splits of VOC 2007 must be two of train, val, trainval, test")
+    assert said.endswith(f"not {splits!r}")
 
 
 def test_voc_refuses_splits_that_overlap(tmp_path: Path) -> None:
     lists = write_voc(tmp_path) / "ImageSets" / "Main"
-    assert (
-        refusal(lambda: load("voc2007", tmp_path, splits="train/train"))
-        == "3 images are in both VOC 2007's train and its train split, the first is 000000: "
-        "no test image may be seen in training"
-    )
     for name in voc.CLASSES:
         both = (lists / f"{name}_train.txt").read_text() + (lists / f"{name}_val.txt").read_text()
         (lists / f"{name}_trainval.txt").write_text(both)
-    sentence = refusal(lambda: load("voc2007", tmp_path, splits="trainval/val"))
-    assert (
-        "2 images are in both VOC 2007's trainval and its val split, the first is 000030"
-        in sentence
-    )
+    said = refusal(lambda: load("voc2007", tmp_path, splits="trainval/val"))
+    assert said.startswith("2 test images of data set 'voc2007' are training images too")
+    assert "000030.jpg" in said
 
 
 @pytest.mark.parametrize(
@@ -130,19 +102,23 @@ def test_voc_refuses_splits_that_overlap(tmp_path: Path) -> None:
     [
         ("000000  1\n000010  2\n000020 -1\n", "{file} holds '2' where -1, 0 or 1 should be"),
         ("000000  1\n000010\n000020 -1\n", "row 2 of {file} is not as it should be: '000010'"),
-        (
-            "000000  1\n000020 -1\n000010  1\n",
-            "{file} lists other images than aeroplane_train.txt, or in another",
-        ),
+        ("000000  1\n000020 -1\n000010  1\n", "{file} lists other images than aeroplane_train"),
         ("", "{file} is empty"),
     ],
 )
 def test_voc_refuses_damaged_lists(tmp_path: Path, text: str, sentence: str) -> None:
     file = write_voc(tmp_path) / "ImageSets" / "Main" / "cat_train.txt"
     file.write_text(text)
-    assert f"({sentence.format(file=file)}" in refusal(
-        lambda: load("voc2007", tmp_path, splits="train/val")
-    )
+    said = refusal(lambda: load("voc2007", tmp_path, splits="train/val"))
+    assert f"({sentence.format(file=file)}" in said
+
+
+def test_voc_refuses_an_image_that_is_listed_twice(tmp_path: Path) -> None:
+    lists = write_voc(tmp_path) / "ImageSets" / "Main"
+    for name in voc.CLASSES:
+        (lists / f"{name}_val.txt").write_text("000040 1\n000030 1\n000040 1\n")
+    said = refusal(lambda: load("voc2007", tmp_path, splits="train/val"))
+    assert f"({lists}/aeroplane_val.txt lists image 000040 twice" in said
 
 
 def test_voc_counts_missing_images_and_names_a_class_without_positives(tmp_path: Path) -> None:

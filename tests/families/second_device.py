@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cl_prompts.datasets import geometry
+from cl_prompts.datasets import batched_views
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.experiments.run_folder import checkpoint
 from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, packed
@@ -193,13 +193,15 @@ def test_kept_frozen_work_makes_nothing_wait(kind: str) -> None:
 def test_views_made_there_make_nothing_wait(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Affine change, part, enlargement, crop and flip: all but what the policy does."""
     augmentation = Augmentation(padding=2, affine=1, random_area=True)
-    found, made_on, gathered = [], [], geometry.gathered
+    found = []
+    made_on = []
+    make = batched_views.pad_crop_flip_each
 
     def noted(images: Tensor, *rest: Any) -> Tensor:
         made_on.append(images.device.type)
-        return gathered(images, *rest)
+        return make(images, *rest)
 
-    monkeypatch.setattr(geometry, "gathered", noted)
+    monkeypatch.setattr(batched_views, "pad_crop_flip_each", noted)
     for on in ("loader", "device"):
         stream = list(augmented("si_blurry", on, augmentation)[0].train_stream)
         with pretend_device() as name:

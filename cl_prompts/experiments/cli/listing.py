@@ -24,7 +24,7 @@ def lists() -> dict[str, dict[str, str]]:
     """
     # Modules that load neither torch nor Avalanche.
     from cl_prompts.backbones.catalog import BACKBONES
-    from cl_prompts.datasets.descriptions import DESCRIPTIONS
+    from cl_prompts.datasets import DESCRIPTIONS
     from cl_prompts.experiments.recipes.recipe_files import recipe_names
     from cl_prompts.scenarios.registry import SCENARIOS
     from cl_prompts.strategies import STRATEGIES

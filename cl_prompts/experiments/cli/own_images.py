@@ -14,14 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.datasets.bad_images import Progress
+from cl_prompts.datasets.bad_images import Look, Progress, copies, look_at
 from cl_prompts.datasets.csv_table import csv_rows, label_matrix, label_names, read_csv
 from cl_prompts.datasets.files import check_files_apart
 from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages
-from cl_prompts.datasets.readers import Source, read_folder
-from cl_prompts.datasets.shares import split_rows
-from cl_prompts.datasets.survey import Look, copies, look_at
+from cl_prompts.datasets.readers import Source, read_folder, split_rows
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder import files
 

@@ -13,13 +13,7 @@ from cl_prompts.backbones.devices import check_precision, pick_device
 from cl_prompts.backbones.pixels import check_pixels
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
-from cl_prompts.datasets.bad_images import (
-    BadImage,
-    OnBadImage,
-    Progress,
-    check_images,
-    handle_bad_images,
-)
+from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.registry import DATASETS, DataSet, load_dataset
 from cl_prompts.errors import InputError
@@ -77,7 +71,7 @@ class Builder:
         self._progress = progress
         self._quick = quick
         self._backbones: dict[str, FrozenViT] = {}
-        self._bad: dict[str, list[BadImage]] = {}
+        self._bad: dict[str, dict[str, str]] = {}
 
     def build(self, settings: Settings) -> Parts:
         """All parts of a run.

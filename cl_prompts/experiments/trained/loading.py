@@ -13,7 +13,7 @@ from torch import Tensor
 from cl_prompts.backbones.pixels import check_pixels
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.decoding import decode
-from cl_prompts.datasets.loading import fixed_transform
+from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.settings import Settings
