@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -59,15 +59,15 @@ def read_voc2007(
         )
     one_of("treatment of difficult objects", difficult, Difficult)
     folders = Folders()
-    parts: list[Any] = []
-    ignored: list[np.ndarray] = []
+    parts = []
+    ignored: list[np.ndarray | None] = []
     for split in names:
         ids, values = _lists(folder / "ImageSets" / "Main", split)
         paths = [str(folder / "JPEGImages" / f"{image}.jpg") for image in ids]
         images = FileImages(folders.find_all(paths, f"split {split}"), cache=cache)
-        parts += [images, (values == 1).astype(np.uint8)]
-        ignored.append(values == 0)
-    return Source(*parts, CLASSES, *(ignored if difficult == "ignore" else ()))
+        parts.append((images, (values == 1).astype(np.uint8)))
+        ignored.append(values == 0 if difficult == "ignore" else None)
+    return Source(*parts[0], *parts[1], CLASSES, ignored[0], ignored[1])
 
 
 def _lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
