@@ -1,12 +1,18 @@
-"""The input and output sides of a timm ``Attention``, between which prompts can be injected."""
+"""One block of a timm ViT with prompts injected: the input and output sides of its attention, and
+what lies between and beside them."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+
+KeyValue = tuple[Tensor, Tensor]
 
 # Torch's fused attention is slow in bf16 on the CPU, above all its backward pass. CPU milliseconds
 # in one thread with avx512_bf16 and heads of width 64: fused / fused in fp32 / two products:
@@ -96,11 +102,169 @@ def attention_output(attn: Attention, attended: Tensor, normed: Tensor) -> Tenso
     """
     out = attended.transpose(1, 2).flatten(2)
     norm: nn.Module | None = getattr(attn, "norm", None)
-    gate = output_gate(attn)
+    gate: nn.Module | None = getattr(attn, "gate", None)
     out = out if norm is None else norm(out)
     return attn.proj_drop(attn.proj(out if gate is None else out * gate(normed).sigmoid()))
 
 
-def output_gate(attn: Attention) -> nn.Module | None:
-    """The gate on the attention output; None in all but the newest ViTs."""
-    return getattr(attn, "gate", None)
+class BlockAdapter(Protocol):
+    """A module parallel to a block's MLP.
+
+    Example:
+        >>> from cl_prompts.prompts.task_adapters import Adapter
+        >>> adapter: BlockAdapter = Adapter(16, bottleneck=4)
+        >>> adapter.macs_per_token
+        128
+    """
+
+    macs_per_token: int
+    """Multiply-accumulates for one token."""
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Tokens after the attention (batch, n, dim) -> what is added to the block's output, in
+        the tokens' type."""
+        ...
+
+
+class RoutedPrefix(Protocol):
+    """A prefix whose rows a block chooses by its own queries.
+
+    Where it uses the parameters of a module, ``pool`` names that.
+
+    Example:
+        >>> class First:
+        ...     rows = 1
+        ...     def __call__(self, queries):
+        ...         return queries.mean(dim=(2, 3))[..., None], queries[:, :, :1]
+        >>> prefix: RoutedPrefix = First()
+        >>> prefix(torch.zeros(2, 4, 17, 8))[0].shape
+        torch.Size([2, 4, 1])
+    """
+
+    rows: int
+    """Rows that are chosen."""
+
+    def __call__(self, queries: Tensor) -> KeyValue:
+        """Queries of the whole sequence (batch, heads, n, head dim) -> scores of the chosen rows,
+        (batch, heads, rows), the same for every query and already scaled, and their
+        values (batch, heads, rows, head dim)."""
+        ...
+
+
+def join(first: Tensor, second: Tensor, dim: int) -> Tensor:
+    """Concatenate along a dimension; a leading axis of 1 stands for the whole batch."""
+    batch = max(first.shape[0], second.shape[0])
+    return torch.cat(
+        [first.expand(batch, *first.shape[1:]), second.expand(batch, *second.shape[1:])], dim=dim
+    )
+
+
+def run_block(
+    block: Block,
+    tokens: Tensor,
+    *,
+    context: Tensor | None = None,
+    prefix: KeyValue | None = None,
+    adapter: BlockAdapter | None = None,
+    gate: Callable[[Tensor], Tensor] | None = None,
+    routed: RoutedPrefix | None = None,
+    additive: KeyValue | None = None,
+    first: int | None = None,
+    projected: Tensor | None = None,
+) -> Tensor:
+    """One pre-norm block over ``tokens``, attending to prompts as well.
+
+    Args:
+        block: a timm ``Block`` whose attention is a plain ``Attention``.
+        tokens: (batch, n, dim).
+        context: (batch or 1, p, dim) tokens that act as keys and values only (see
+            :mod:`cl_prompts.backbones.injection`).
+        prefix: keys and values (batch or 1, heads, p, head dim) that skip the qkv projection and
+            ``k_norm``.
+        adapter: see :class:`~cl_prompts.backbones.injection.PromptPlan`, and so are ``gate``,
+            ``routed`` and ``additive``.
+        gate: applied to the scores of the prefix.
+        routed: a prefix that depends on the queries.
+        additive: added to the class token's key and value after the projection and ``k_norm``.
+        first: number of leading tokens to compute and return; all tokens still act as keys and
+            values. ``1`` is what the last block needs when only the class token is read.
+        projected: :func:`~cl_prompts.backbones.attention.project` of the same tokens, if known.
+
+    Returns:
+        (batch, n or ``first``, dim)
+    """
+    changes = (context, prefix, adapter, routed, additive, first, projected)
+    unchanged = all(change is None for change in changes)
+    if unchanged and not multiplies_out(tokens, tokens.shape[1]):
+        return block(tokens)
+    attn = block.attn
+    # A known projection needs no normed tokens, but for a gate on the output.
+    normed = tokens
+    if projected is None or getattr(attn, "gate", None) is not None:
+        normed = block.norm1(tokens)
+    asking = tokens if first is None else tokens[:, :first]
+    query, keys, values = _query_key_value(
+        attn, normed, projected, first if routed is None else None
+    )
+    query, keys = attn.q_norm(query), attn.k_norm(keys)
+    if additive is not None:
+        keys, values = _add_to_class_token(keys, values, additive)
+    if context is not None:  # keys and values of the prompts, but no query
+        more_keys, more_values = by_head(
+            attn, project_parts(attn, block.norm1(context), slice(1, 3)), 2
+        )
+        keys, values = join(keys, attn.k_norm(more_keys), 2), join(values, more_values, 2)
+    scored: list[KeyValue] = []
+    if routed is not None:
+        scores, routed_values = routed(query)
+        query = query[:, :, : asking.shape[1]]
+        scored.append((scores[:, :, None].expand(-1, -1, query.shape[2], -1), routed_values))
+    if prefix is not None and gate is not None:
+        raw = query @ prefix[0].transpose(-2, -1) * query.shape[-1] ** -0.5
+        scored.append((gate(raw), prefix[1]))
+    elif prefix is not None:
+        keys, values = join(keys, prefix[0], 2), join(values, prefix[1], 2)
+    # softmax(Q K' / sqrt(head dim)) V, over tokens and prompts alike
+    if scored:
+        attended = _attend_scored(query, keys, values, scored)
+    else:
+        attended = attend(query, keys, values)
+    attended = attention_output(attn, attended, normed[:, : asking.shape[1]])
+    # x' = x + attention(LN(x)), x'' = x' + MLP(LN(x')) + adapter(x')
+    asking = asking + block.drop_path1(block.ls1(attended))
+    out = asking + block.drop_path2(block.ls2(block.mlp(block.norm2(asking))))
+    return out if adapter is None else out + adapter(asking)
+
+
+def _query_key_value(
+    attn: Attention, normed: Tensor, projected: Tensor | None, first: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries (of the first ``first`` tokens), keys and values, by head."""
+    if projected is not None:
+        query, keys, values = by_head(attn, projected, 3)
+        return (query if first is None else query[:, :, :first]), keys, values
+    if first is None:
+        query, keys, values = by_head(attn, attn.qkv(normed), 3)
+        return query, keys, values
+    (query,) = by_head(attn, project_parts(attn, normed[:, :first], slice(0, 1)), 1)
+    keys, values = by_head(attn, project_parts(attn, normed, slice(1, 3)), 2)
+    return query, keys, values
+
+
+def _attend_scored(query: Tensor, keys: Tensor, values: Tensor, scored: list[KeyValue]) -> Tensor:
+    """Attention over keys and values and over rows whose scores are known: ``scored`` holds scores
+    (batch, heads, queries, n) and values (batch or 1, heads, n, head dim)."""
+    scores = query @ keys.transpose(-2, -1) * query.shape[-1] ** -0.5
+    weights = torch.cat([scores, *(more for more, _ in scored)], dim=-1).softmax(dim=-1)
+    for _, more in scored:
+        values = join(values, more.to(values.dtype), 2)
+    return weights.to(values.dtype) @ values
+
+
+def _add_to_class_token(keys: Tensor, values: Tensor, additive: KeyValue) -> KeyValue:
+    """Keys and values (batch, heads, n, head dim), with vectors added to those of the first
+    token."""
+    return (
+        torch.cat([keys[:, :, :1] + additive[0][:, :, None], keys[:, :, 1:]], dim=2),
+        torch.cat([values[:, :, :1] + additive[1][:, :, None], values[:, :, 1:]], dim=2),
+    )

@@ -66,10 +66,6 @@ class ViTShape:
         """Cost of one plain forward pass of one image, the unit F."""
         return self.embed_macs + self.depth * self.block_macs(self.n_tokens)
 
-    def projection_macs(self, n: int, thirds: int = 3) -> float:
-        """Cost of the queries, keys and values of n tokens; with two thirds, of the last two."""
-        return n * thirds * self.dim * self.width
-
     def block_macs(
         self, n: int, context: int = 0, prefix: int = 0, queries: int | None = None
     ) -> float:
@@ -180,7 +176,7 @@ class PassCounter:
     def project(self, batch: int, n: int, thirds: int = 3) -> None:
         """Count queries, keys and values of n tokens per image, computed outside a block; with two
         thirds, keys and values alone."""
-        self.macs += batch * self.shape.projection_macs(n, thirds)
+        self.macs += batch * n * thirds * self.shape.dim * self.shape.width
 
     def block(
         self,

@@ -21,71 +21,73 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import (
-    attend,
-    attention_output,
+    BlockAdapter,
+    KeyValue,
+    RoutedPrefix,
     by_head,
-    multiplies_out,
-    output_gate,
+    join,
     project_parts,
 )
-from cl_prompts.backbones.pooled import PooledTokens
 
-KeyValue = tuple[Tensor, Tensor]
-
-#: Fields of a plan that hold prompts by block, and arguments of :func:`run_block`.
+#: Fields of a plan that hold prompts by block, and arguments of
+#: :func:`~cl_prompts.backbones.attention.run_block`.
 BY_BLOCK = ("context", "prefix", "adapter", "gate", "routed", "additive")
 
 
-class BlockAdapter(Protocol):
-    """A module parallel to a block's MLP.
+@dataclass(frozen=True)
+class PooledTokens:
+    """Context tokens of one block, chosen by each image from the entries of a pool.
+
+    Attributes:
+        entries: (entries, n, dim) tokens of every entry.
+        index: (batch, k) the entries that each image chose; their tokens stand side by side.
 
     Example:
-        >>> from cl_prompts.prompts.task_adapters import Adapter
-        >>> adapter: BlockAdapter = Adapter(16, bottleneck=4)
-        >>> adapter.macs_per_token
-        128
+        >>> pooled = PooledTokens(torch.randn(10, 20, 16), torch.tensor([[3], [3], [7]]))
+        >>> tuple(pooled.tokens().shape), pooled.length
+        ((3, 20, 16), 20)
     """
 
-    macs_per_token: int
-    """Multiply-accumulates for one token."""
+    entries: Tensor
+    index: Tensor
 
-    def __call__(self, tokens: Tensor) -> Tensor:
-        """Tokens after the attention (batch, n, dim) -> what is added to the block's output, in
-        the tokens' type."""
-        ...
+    @property
+    def length(self) -> int:
+        """Tokens that an image gets."""
+        return int(self.index.shape[1] * self.entries.shape[1])
 
+    @property
+    def repeats(self) -> bool:
+        """Whether the batch chooses more often than the pool has entries, so that it is cheaper to
+        project every entry once; never in compiled code."""
+        # There the comparison would bind the graph to sizes of batches, and last ones would get
+        # a graph of their own.
+        return not torch.compiler.is_compiling() and self.index.numel() > len(self.entries)
 
-class RoutedPrefix(Protocol):
-    """A prefix whose rows a block chooses by its own queries.
+    def tokens(self) -> Tensor:
+        """The tokens of each image, (batch, k * n, dim)."""
+        return self.entries[self.index].flatten(1, 2)
 
-    Where it uses the parameters of a module, ``pool`` names that.
+    def keys_and_values(self, block: Block, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Keys and values of the tokens of each image in a block, each (batch, heads, k * n, head
+        dim) in the given precision, from one projection of the entries."""
+        attn = block.attn
+        normed = block.norm1(self.entries.to(dtype))
+        keys, values = by_head(attn, project_parts(attn, normed, slice(1, 3)), 2)
+        return self._chosen(attn.k_norm(keys)), self._chosen(values)
 
-    Example:
-        >>> class First:
-        ...     rows = 1
-        ...     def __call__(self, queries):
-        ...         return queries.mean(dim=(2, 3))[..., None], queries[:, :, :1]
-        >>> plan = PromptPlan(routed={2: First()})
-        >>> plan.extra_keys(2)
-        (0, 1)
-    """
-
-    rows: int
-    """Rows that are chosen."""
-
-    def __call__(self, queries: Tensor) -> KeyValue:
-        """Queries of the whole sequence (batch, heads, n, head dim) -> scores of the chosen rows,
-        (batch, heads, rows), the same for every query and already scaled, and their
-        values (batch, heads, rows, head dim)."""
-        ...
+    def _chosen(self, by_entry: Tensor) -> Tensor:
+        """(entries, heads, n, head dim) -> (batch, heads, k * n, head dim)."""
+        # In fp32, in which gradients of an entry that many images chose have to be summed.
+        chosen = by_entry.float()[self.index].to(by_entry.dtype)
+        return chosen.transpose(1, 2).flatten(2, 3)
 
 
 @dataclass
@@ -139,19 +141,19 @@ class PromptPlan:
             self.prepended = (
                 other.prepended
                 if self.prepended is None
-                else _join(self.prepended, other.prepended, 1)
+                else join(self.prepended, other.prepended, 1)
             )
         for block in other.pooled.keys() & self.pooled.keys():
             self.add(PromptPlan(context={block: other.pooled[block].tokens()}))
         self.pooled = {**other.pooled, **self.pooled}
         for block, tokens in other.context.items():
             self.context[block] = (
-                _join(self.context[block], tokens, 1) if block in self.context else tokens
+                join(self.context[block], tokens, 1) if block in self.context else tokens
             )
         for block, (keys, values) in other.prefix.items():
             if block in self.prefix:
                 mine = self.prefix[block]
-                keys, values = _join(mine[0], keys, 2), _join(mine[1], values, 2)
+                keys, values = join(mine[0], keys, 2), join(mine[1], values, 2)
             self.prefix[block] = (keys, values)
         if other.offset is not None:
             self.offset = other.offset if self.offset is None else self.offset + other.offset
@@ -178,7 +180,7 @@ class PromptPlan:
         Returns:
             the plan, and how many tokens were projected in this precision.
         """
-        plan = replace(self.mapped(lambda values: values), pooled={})
+        plan = replace(self, pooled={}, context=dict(self.context), prefix=dict(self.prefix))
         rows = 0
         for i, pooled in self.pooled.items():
             # A gate is for the scores of prefixes alone.
@@ -194,10 +196,6 @@ class PromptPlan:
         terms = [term() for term in self.losses]
         return torch.stack(terms).sum() if terms else None
 
-    def to(self, dtype: torch.dtype) -> PromptPlan:
-        """The same prompts in another precision; functions stay as they are."""
-        return self.mapped(lambda values: values.to(dtype))
-
     def mapped(self, change: Callable[[Tensor], Tensor]) -> PromptPlan:
         """The plan with each of its tensors changed, always in the same order; functions stay as
         they are."""
@@ -206,7 +204,10 @@ class PromptPlan:
             prepended=None if self.prepended is None else change(self.prepended),
             offset=None if self.offset is None else change(self.offset),
             context={block: change(tokens) for block, tokens in self.context.items()},
-            pooled={block: pooled.mapped(change) for block, pooled in self.pooled.items()},
+            pooled={
+                block: replace(pooled, entries=change(pooled.entries))
+                for block, pooled in self.pooled.items()
+            },
             prefix={block: (change(k), change(v)) for block, (k, v) in self.prefix.items()},
             additive={block: (change(k), change(v)) for block, (k, v) in self.additive.items()},
         )
@@ -229,7 +230,7 @@ class PromptPlan:
         return list(dict.fromkeys(module for module in used if isinstance(module, nn.Module)))
 
     def of_block(self, block: int) -> dict[str, Any]:
-        """Arguments of :func:`run_block` for one block, by name."""
+        """Arguments of :func:`~cl_prompts.backbones.attention.run_block` for one block, by name."""
         return {name: getattr(self, name).get(block) for name in BY_BLOCK}
 
     def first_block(self) -> int:
@@ -247,113 +248,27 @@ class PromptPlan:
         return context, prefix + (self.routed[block].rows if block in self.routed else 0)
 
 
-def _join(first: Tensor, second: Tensor, dim: int) -> Tensor:
-    batch = max(first.shape[0], second.shape[0])
-    return torch.cat(
-        [first.expand(batch, *first.shape[1:]), second.expand(batch, *second.shape[1:])], dim=dim
-    )
+@dataclass(frozen=True)
+class Entry:
+    """Where passes over the same images part: the input of a block, and its projection there.
 
+    Attributes:
+        block: the first one that the passes do not share, 0-based.
+        tokens: (batch, n, dim) its input.
+        projected: (batch, n, 3 dim) queries, keys and values of these tokens, see
+            :func:`~cl_prompts.backbones.attention.project`.
 
-def run_block(
-    block: Block,
-    tokens: Tensor,
-    *,
-    context: Tensor | None = None,
-    prefix: KeyValue | None = None,
-    adapter: BlockAdapter | None = None,
-    gate: Callable[[Tensor], Tensor] | None = None,
-    routed: RoutedPrefix | None = None,
-    additive: KeyValue | None = None,
-    first: int | None = None,
-    projected: Tensor | None = None,
-) -> Tensor:
-    """One pre-norm block over ``tokens``, attending to prompts as well.
-
-    Args:
-        block: a timm ``Block`` whose attention is a plain ``Attention``.
-        tokens: (batch, n, dim).
-        context: (batch or 1, p, dim) tokens that act as keys and values only (see the module's
-            docstring).
-        prefix: keys and values (batch or 1, heads, p, head dim) that skip the qkv projection and
-            ``k_norm``.
-        adapter: see :class:`PromptPlan`, and so are ``gate``, ``routed`` and ``additive``.
-        gate: applied to the scores of the prefix.
-        routed: a prefix that depends on the queries.
-        additive: added to the class token's key and value after the projection and ``k_norm``.
-        first: number of leading tokens to compute and return; all tokens still act as keys and
-            values. ``1`` is what the last block needs when only the class token is read.
-        projected: :func:`~cl_prompts.backbones.attention.project` of the same tokens, if known.
-
-    Returns:
-        (batch, n or ``first``, dim)
+    Example:
+        >>> import torch
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> tokens = vit.embed(torch.rand(2, 3, 32, 32))
+        >>> entry = vit.enter(tokens, block=3)
+        >>> same = vit.blocks(tokens, entry=entry)  # blocks 0 to 2 are not run again
+        >>> bool(torch.allclose(same, vit.blocks(tokens), atol=1e-5))
+        True
     """
-    changes = (context, prefix, adapter, routed, additive, first, projected)
-    unchanged = all(change is None for change in changes)
-    if unchanged and not multiplies_out(tokens, tokens.shape[1]):
-        return block(tokens)
-    attn = block.attn
-    normed = block.norm1(tokens) if projected is None or output_gate(attn) is not None else tokens
-    asking = tokens if first is None else tokens[:, :first]
-    query, keys, values = _query_key_value(
-        attn, normed, projected, first if routed is None else None
-    )
-    query, keys = attn.q_norm(query), attn.k_norm(keys)
-    if additive is not None:
-        keys, values = _add_to_class_token(keys, values, additive)
-    if context is not None:
-        more_keys, more_values = by_head(
-            attn, project_parts(attn, block.norm1(context), slice(1, 3)), 2
-        )
-        keys, values = _join(keys, attn.k_norm(more_keys), 2), _join(values, more_values, 2)
-    scored: list[KeyValue] = []
-    if routed is not None:
-        scores, routed_values = routed(query)
-        query = query[:, :, : asking.shape[1]]
-        scored.append((scores[:, :, None].expand(-1, -1, query.shape[2], -1), routed_values))
-    if prefix is not None and gate is not None:
-        raw = query @ prefix[0].transpose(-2, -1) * query.shape[-1] ** -0.5
-        scored.append((gate(raw), prefix[1]))
-    elif prefix is not None:
-        keys, values = _join(keys, prefix[0], 2), _join(values, prefix[1], 2)
-    attended = attention_output(
-        attn, _attend(query, keys, values, scored), normed[:, : asking.shape[1]]
-    )
-    asking = asking + block.drop_path1(block.ls1(attended))
-    out = asking + block.drop_path2(block.ls2(block.mlp(block.norm2(asking))))
-    return out if adapter is None else out + adapter(asking)
 
-
-def _query_key_value(
-    attn: Attention, normed: Tensor, projected: Tensor | None, first: int | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries (of the first ``first`` tokens), keys and values, by head."""
-    if projected is not None:
-        query, keys, values = by_head(attn, projected, 3)
-        return (query if first is None else query[:, :, :first]), keys, values
-    if first is None:
-        query, keys, values = by_head(attn, attn.qkv(normed), 3)
-        return query, keys, values
-    (query,) = by_head(attn, project_parts(attn, normed[:, :first], slice(0, 1)), 1)
-    keys, values = by_head(attn, project_parts(attn, normed, slice(1, 3)), 2)
-    return query, keys, values
-
-
-def _attend(query: Tensor, keys: Tensor, values: Tensor, scored: list[KeyValue]) -> Tensor:
-    """Attention over keys and values and over rows whose scores are known: ``scored`` holds scores
-    (batch, heads, queries, n) and values (batch or 1, heads, n, head dim)."""
-    if not scored:
-        return attend(query, keys, values)
-    scores = query @ keys.transpose(-2, -1) * query.shape[-1] ** -0.5
-    weights = torch.cat([scores, *(more for more, _ in scored)], dim=-1).softmax(dim=-1)
-    for _, more in scored:
-        values = _join(values, more.to(values.dtype), 2)
-    return weights.to(values.dtype) @ values
-
-
-def _add_to_class_token(keys: Tensor, values: Tensor, additive: KeyValue) -> KeyValue:
-    """Keys and values (batch, heads, n, head dim), with vectors added to those of the first
-    token."""
-    return (
-        torch.cat([keys[:, :, :1] + additive[0][:, :, None], keys[:, :, 1:]], dim=2),
-        torch.cat([values[:, :, :1] + additive[1][:, :, None], values[:, :, 1:]], dim=2),
-    )
+    block: int
+    tokens: Tensor
+    projected: Tensor

@@ -32,8 +32,8 @@ _STORE: list[tuple[Any, int, int]] = []
 _LOCAL_ONLY: ContextVar[bool] = ContextVar("work of one rank alone", default=False)
 
 
-def _initialised() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
+# Builds of torch without distributed have no ``is_initialized``.
+_initialised = distributed.is_initialized if distributed.is_available() else bool
 
 
 def size() -> int:

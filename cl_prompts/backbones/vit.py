@@ -12,10 +12,9 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from cl_prompts.backbones import ranks
-from cl_prompts.backbones.attention import project
+from cl_prompts.backbones.attention import project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
-from cl_prompts.backbones.entry import Entry
-from cl_prompts.backbones.injection import PromptPlan, run_block
+from cl_prompts.backbones.injection import Entry, PromptPlan
 from cl_prompts.backbones.normalisation import Normalisation
 from cl_prompts.backbones.split_passes import split
 from cl_prompts.checks import one_of
@@ -183,18 +182,26 @@ class FrozenViT(nn.Module):
         plan = plan or PromptPlan()
         stop = self.depth if stop is None else stop
         if plan.pooled:
-            plan = self._without_pools(plan, stop, tokens.dtype)
+            # Ranks project tokens, whose gradients, which they exchange, are half the size of those
+            # of keys and values.
+            own = [] if ranks.is_distributed() else list(self.vit.blocks)[:stop]
+            plan, projected_rows = plan.projected(own, tokens.dtype)
+            self.counter.project(1, projected_rows, thirds=2)
         if ranks.is_distributed() and len(tokens):
             asked = {"stop": stop, "class_only": class_only, "prepended_only": prepended_only}
             return self._split_blocks(tokens, plan, entry, **asked)
-        plan = plan.to(tokens.dtype)
+        plan = plan.mapped(lambda values: values.to(tokens.dtype))
         n_prepended = 0 if plan.prepended is None else plan.prepended.shape[1]
         if prepended_only and plan.additive:
             raise TypeError(
                 "additive prompts act on the class token, which this pass does not read"
             )
-        if entry is not None:
-            entry.check(plan, stop)
+        parts_at = min(plan.first_block(), stop)
+        if entry is not None and parts_at < entry.block:
+            raise TypeError(
+                f"the entry is for passes that part at block {entry.block}, and this one does at"
+                f" block {parts_at}"
+            )
         if plan.offset is not None:
             tokens = self._with_offset(tokens, plan.offset)
             entry = None  # it belongs to the tokens without offset
@@ -270,15 +277,6 @@ class FrozenViT(nn.Module):
 
         return self._split(run, rows, shared, plan.modules())
 
-    def _without_pools(self, plan: PromptPlan, stop: int, dtype: torch.dtype) -> PromptPlan:
-        """The plan of a pass through ``stop`` blocks with nothing pooled."""
-        # Ranks project tokens, whose gradients, which they exchange, are half the size of those of
-        # keys and values.
-        blocks = [] if ranks.is_distributed() else list(self.vit.blocks)[:stop]
-        plan, rows = plan.projected(blocks, dtype)
-        self.counter.project(1, rows, thirds=2)
-        return plan
-
     def _with_offset(self, tokens: Tensor, offset: Tensor) -> Tensor:
         if offset.shape[1:] != tokens.shape[1:]:
             raise InputError(
@@ -307,7 +305,7 @@ class FrozenViT(nn.Module):
         self, tokens: Tensor, plan: PromptPlan | None = None, *, entry: Entry | None = None
     ) -> Tensor:
         """Embedded tokens -> final-norm class token (batch, dim) in fp32."""
-        return self.norm(self.blocks(tokens, plan, class_only=True, entry=entry))[:, 0].float()
+        return self.vit.norm(self.blocks(tokens, plan, class_only=True, entry=entry))[:, 0].float()
 
     def prepended_features(
         self, tokens: Tensor, plan: PromptPlan, *, entry: Entry | None = None

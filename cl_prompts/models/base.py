@@ -12,12 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors import torch as tensors_file
 from torch import Tensor, nn
 
-from cl_prompts.backbones.entry import Entry
 from cl_prompts.backbones.fingerprint import state_hash, weights_hash
+from cl_prompts.backbones.injection import Entry
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.models.compiled import CompiledDecoding
-from cl_prompts.models.heads import finite, mask_unseen
+from cl_prompts.models.heads import finite
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads
 from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.selectors import Selection
@@ -194,7 +194,7 @@ class ContinualModel(nn.Module):
     def hide_unseen(self, logits: Tensor) -> Tensor:
         """Logits (batch, classes) with the columns of unseen classes at -inf, or at 0 in a
         multi-label model."""
-        return mask_unseen(logits, self.seen, 0.0 if self.multi_label else float("-inf"))
+        return logits.masked_fill(~self.seen, 0.0 if self.multi_label else float("-inf"))
 
     def cache_keys(self) -> dict[str, Hashable]:
         """Cache keys: the cacheable parts of a forward pass by name, each with a version. A cached

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Literal, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.backbones.entry import Entry
-from cl_prompts.backbones.injection import PromptPlan
+from cl_prompts.backbones.injection import Entry, PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
@@ -17,7 +18,6 @@ from cl_prompts.models.base import ContinualModel, Encoding, Output
 from cl_prompts.models.heads import InstanceLogitMask, linear_head
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads, ensemble_logits
 from cl_prompts.models.whitening import FeatureWhitening
-from cl_prompts.prompts.places import first_prompted
 from cl_prompts.prompts.pools import Pool, PrependedTokenPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
 
@@ -167,7 +167,9 @@ class PromptedViT(ContinualModel):
     def _enter(self, tokens: Tensor) -> Entry:
         """What query pass and prompted pass have in common: all up to the first prompts."""
         last = max(self.query.stop(self.backbone) - 1, 0)
-        return self.backbone.enter(tokens, min(first_prompted(self.pools), last))
+        # A pool without ``blocks`` may prompt anywhere; one with none, nowhere.
+        firsts = [min((*getattr(pool, "blocks", (0,)), sys.maxsize)) for pool in self.pools]
+        return self.backbone.enter(tokens, min(*firsts, last) if firsts else 0)
 
     def decode(self, encoding: Encoding) -> Output:
         """Select and build prompts, run the prompted pass, and classify."""
@@ -204,3 +206,34 @@ class PromptedViT(ContinualModel):
             return Output(together, features, selection, mask, raw)
         logits = logits if mask is None else logits * mask
         return Output(self.hide_unseen(logits), features, selection, mask, raw)
+
+
+def innermost_selector(model: ContinualModel) -> nn.Module | None:
+    """The selector that holds keys and counts, below all selectors around it; None for a model
+    without one."""
+    selector = getattr(model, "selector", None)
+    while isinstance(inner := getattr(selector, "inner", None), nn.Module):
+        selector = inner
+    return selector
+
+
+def prompt_usage(model: ContinualModel) -> Tensor | None:
+    """(prompts,) uses of each prompt in training so far, a copy; None for a model without
+    selection.
+
+    A use is a selection; where prompts are mixed (CODA-Prompt), a weight of absolute value 1,
+    averaged over blocks.
+    """
+    count = getattr(innermost_selector(model), "count", None)
+    return None if count is None else cast(Tensor, count).detach().clone()
+
+
+def key_similarity(model: ContinualModel) -> Tensor | None:
+    """(prompts, prompts) cosine between keys; the mean over blocks where keys differ by block; None
+    without keys."""
+    key = getattr(innermost_selector(model), "key", None)
+    if key is None:
+        return None
+    rows = F.normalize((key() if isinstance(key, nn.Module) else key).detach().float(), dim=-1)
+    cosine = rows @ rows.transpose(-1, -2)
+    return cosine.mean(dim=0) if cosine.dim() == 3 else cosine

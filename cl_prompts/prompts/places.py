@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
-
-from torch import nn
 
 from cl_prompts.checks import Bound
 from cl_prompts.errors import InputError
@@ -39,18 +36,3 @@ def check_blocks(depth: int, **blocks: Sequence[int]) -> None:
             )
         if len(set(chosen)) < len(chosen):
             raise InputError(f"{name} is {list(chosen)}: a block is there twice")
-
-
-def first_prompted(pools: Iterable[nn.Module]) -> int:
-    """The first block that prompts of these pools change: 0 without pools, and where one of them
-    has no ``blocks`` that say it.
-
-    Example:
-        >>> from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens
-        >>> late = SharedTokens((3, 2), 5, 16)
-        >>> first_prompted([late]), first_prompted([late, PrependedTokenPool(10, 5, 16)])
-        (2, 0)
-    """
-    # Without defaults of min, which torch.compile does not trace.
-    firsts = [min((*getattr(pool, "blocks", (0,)), sys.maxsize)) for pool in pools]
-    return min(firsts) if firsts else 0

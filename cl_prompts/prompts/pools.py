@@ -14,8 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.backbones.pooled import PooledTokens
+from cl_prompts.backbones.injection import PooledTokens, PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import whole_number
 from cl_prompts.errors import InputError

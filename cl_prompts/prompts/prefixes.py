@@ -12,7 +12,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from cl_prompts.backbones.injection import KeyValue, PromptPlan
+from cl_prompts.backbones.attention import KeyValue
+from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.init import Distribution, drawn

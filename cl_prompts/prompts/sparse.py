@@ -13,7 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.backbones.injection import KeyValue, PromptPlan
+from cl_prompts.backbones.attention import KeyValue
+from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.split_passes import own_rows, whole_rows
 from cl_prompts.checks import at_least, whole_number
 from cl_prompts.prompts.prefixes import check_prefix

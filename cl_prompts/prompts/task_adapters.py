@@ -9,7 +9,8 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.backbones.injection import BlockAdapter, PromptPlan
+from cl_prompts.backbones.attention import BlockAdapter
+from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.split_passes import dropout
 from cl_prompts.checks import in_range, whole_number
 from cl_prompts.errors import InputError

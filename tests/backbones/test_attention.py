@@ -14,7 +14,6 @@ from cl_prompts.backbones.attention import (
     attend,
     attention_output,
     by_head,
-    output_gate,
     project,
     project_parts,
 )
@@ -32,7 +31,7 @@ def test_projection_attention_and_output_are_the_block(variant: dict[str, Any]) 
     attended = F.scaled_dot_product_attention(attn.q_norm(query), attn.k_norm(keys), values)
     found = attention_output(attn, attended, normed)
     torch.testing.assert_close(found, attn(normed), atol=1e-5, rtol=0)
-    assert output_gate(attn) is None
+    assert not hasattr(attn, "gate") or attn.gate is None
 
 
 @pytest.mark.parametrize("bias", [True, False])

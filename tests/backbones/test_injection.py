@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.backbones.attention import project
-from cl_prompts.backbones.injection import PromptPlan, run_block
+from cl_prompts.backbones.attention import project, run_block
+from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.prompts.prefixes import SharedPrefix
 from tests.toy_vits import VIT_VARIANTS, tiny_vit

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.backbones.pooled import PooledTokens
+from cl_prompts.backbones.injection import PooledTokens, PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from tests.toy_vits import lively_vit
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.backbones.injection import PromptPlan, run_block
+from cl_prompts.backbones.attention import run_block
+from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.models.heads import UnitRowHead

@@ -9,7 +9,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from cl_prompts.backbones.injection import KeyValue, run_block
+from cl_prompts.backbones.attention import KeyValue, run_block
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.gates import GateActivation, GatedPrefixes, ScoreGate
 from cl_prompts.prompts.prefixes import SharedPrefix

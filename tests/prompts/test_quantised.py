@@ -103,7 +103,7 @@ def test_usage_is_counted_and_plans_share_losses() -> None:
     want = two.loss()
     assert want is not None
     one.add(QuantisedComponents(5, (1,), 4, 16, 2).build(SoftKeys(1, 5, 16)(torch.randn(7, 16))))
-    assert one.to(torch.bfloat16).losses == one.losses
+    assert one.mapped(lambda values: values.bfloat16()).losses == one.losses
     assert len(one.losses) == 2
     assert PromptPlan().loss() is None
 

@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from cl_prompts.experiments.figures import key_figure
 from cl_prompts.experiments.results.series import key_similarity_of, usage_entropy
 from cl_prompts.experiments.run_folder.folder import KEYS_FILE, RunFolder
-from cl_prompts.models.inspection import key_similarity, prompt_usage
+from cl_prompts.models.prompted import key_similarity, prompt_usage
 
 
 class Inside:

@@ -123,7 +123,7 @@ def test_updates_on_the_same_views_take_over_the_whole_first_stage() -> None:
     second_stage = counter.macs - first_stage
     shape = counter.shape
     # Another order is another batch, whose queries are at hand.
-    begun = 3 * (shape.embed_macs + shape.projection_macs(shape.n_tokens))
+    begun = 3 * (shape.embed_macs + 3 * shape.n_tokens * shape.dim * shape.width)
     assert [cost - second_stage for cost in costs] == [first_stage, 0, 0, begun, 0]
     work.next_batch()
     counter.reset()
