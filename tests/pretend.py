@@ -301,7 +301,8 @@ def pretend_device() -> Iterator[str]:
 def counted() -> Iterator[Traffic]:
     """Count what crosses while this lasts."""
     global _traffic
-    before, _traffic = _traffic, Traffic()
+    before = _traffic
+    _traffic = Traffic()
     try:
         yield _traffic
     finally:

@@ -41,7 +41,8 @@ def test_rows_of_strategies_that_were_run_are_written() -> None:
     )
     text, rows = TABLES["updated"](page, {"linear_probe": CELLS, "mvp": CELLS}, {"digits_all"})
     assert rows == {"linear_probe"}
-    old, new = page.split("\n"), text.split("\n")
+    old = page.split("\n")
+    new = text.split("\n")
     assert [i for i, line in enumerate(new) if line != old[i]] == [4]
     assert new[4] == "| linear probe, somehow | 70.0 ± 1.0 | 1,290 | 2.6 |"
 

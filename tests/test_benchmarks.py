@@ -68,7 +68,8 @@ def test_unit_and_contenders_alternate(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Fake:
         def __init__(self, name: str, seconds: float) -> None:
-            self.name, self.seconds = name, seconds
+            self.name = name
+            self.seconds = seconds
 
         def prepare(self, method: str) -> list[str]:
             return [f"{method}: step"]

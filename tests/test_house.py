@@ -6,7 +6,8 @@ from pathlib import Path
 
 import cl_prompts
 
-PACKAGE, TESTS = Path(cl_prompts.__file__).parent, Path(__file__).parent
+PACKAGE = Path(cl_prompts.__file__).parent
+TESTS = Path(__file__).parent
 MODULES = [
     str(file.relative_to(PACKAGE))
     for file in sorted(PACKAGE.rglob("*.py"))

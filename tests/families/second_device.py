@@ -35,7 +35,9 @@ from tests.toys import TABLE, cls_of, learnable, make, weights
 
 register()
 
-TRAIN, TEST, BATCH = 24, 6, 4
+TRAIN = 24
+TEST = 6
+BATCH = 4
 SCENARIOS = ("si_blurry", "class_incremental", "mlcil")
 CASES = [(kind, s) for s in SCENARIOS for kind in TABLE if learnable(kind, s)]
 #: several labels and no announced task: for others nothing of it is new
@@ -83,7 +85,8 @@ def train(
     and taken up by another strategy before the last experience."""
     multi_label = scenario.startswith("ml") or scenario.endswith("multi_label")
     test: Any = (Scenes if multi_label else Blobs)(TEST, seed=2)
-    stream, found = stream or experiences(scenario, train=TRAIN, test=TEST), Run({}, [])
+    stream = stream or experiences(scenario, train=TRAIN, test=TEST)
+    found = Run({}, [])
 
     fitting = {k: v for k, v in TABLE[kind].two_blocks.items() if k != "lane_samples"}
 
@@ -158,7 +161,8 @@ def _plain_attention() -> Iterator[None]:
 def test_training_resuming_and_evaluating_there_give_the_cpus_numbers(
     kind: str, scenario: str
 ) -> None:
-    here, found = train(kind, scenario, "cpu", resume=False), there(kind, scenario)
+    here = train(kind, scenario, "cpu", resume=False)
+    found = there(kind, scenario)
     assert found.state.keys() == here.state.keys()
     for name, value in here.state.items():
         torch.testing.assert_close(found.state[name], value, rtol=1e-5, atol=1e-5, msg=name)

@@ -28,9 +28,11 @@ def test_training_passes_each_shown_image_through_the_blocks_once_or_twice(kind:
     if "period" in ALL[kind].options:  # no rehearsal, no teacher
         strategy = fit(make(kind, period=10_000), experiences())
         counter = strategy.model.backbone.counter
-        images, blocks = counter.images, counter.blocks
+        images = counter.images
+        blocks = counter.blocks
     else:
-        strategy, (images, blocks) = finished(kind).strategy, finished(kind).passed
+        strategy = finished(kind).strategy
+        images, blocks = finished(kind).passed
     assert blocks == images * ALL[kind].passes
     if strategy.buffer.size == 0:
         looks = strategy.online_iter + ALL[kind].unasked
@@ -40,9 +42,12 @@ def test_training_passes_each_shown_image_through_the_blocks_once_or_twice(kind:
 @pytest.mark.parametrize("kind", [kind for kind in REPLAYING if not kind.endswith("_tuned")])
 def test_replay_costs_its_share_of_a_batch(kind: str) -> None:
     strategy = make(kind, train_mb_size=8, buffer_batch_size=4, buffer_size=8, online_iter=2)
-    counter, (filling, *rest) = strategy.model.backbone.counter, experiences("class_incremental")
+    counter = strategy.model.backbone.counter
+    filling, *rest = experiences("class_incremental")
     fit(strategy, [filling])
-    strategy.boundaries, strategy.period = False, None  # no rehearsal in between
+    # no rehearsal in between
+    strategy.boundaries = False
+    strategy.period = None
     for experience in rest:
         assert len(experience.dataset) % 8 == 0
         counter.reset()
@@ -67,9 +72,14 @@ def test_task_ends_cost_what_the_method_does_there(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", EVERY)
 def test_later_evaluations_are_cheaper(kind: str) -> None:
-    strategy, test, row = finished(kind).strategy, Blobs(24, seed=2), ALL[kind]
-    evaluate, counter = AnytimeEvaluation(test).evaluator, strategy.model.backbone.counter
-    costs, counts, reads = [], [], []
+    strategy = finished(kind).strategy
+    test = Blobs(24, seed=2)
+    row = ALL[kind]
+    evaluate = AnytimeEvaluation(test).evaluator
+    counter = strategy.model.backbone.counter
+    costs = []
+    counts = []
+    reads = []
     for _ in range(3):
         counter.reset()
         before = test.reads
@@ -120,8 +130,10 @@ def model_of(kind: str, backbone: FrozenViT) -> ContinualModel:
 @pytest.mark.parametrize("kind", TABLE)
 def test_cost_in_forwards_of_vit_b(kind: str, vit_b: FrozenViT) -> None:
     batch = 64 if kind == "multi_lane" else 1  # its slots cost the same whatever the batch
-    model, images = model_of(kind, vit_b), torch.rand(batch, 3, 224, 224, device="meta")
-    counter, unit = model.backbone.counter, vit_b.forward_macs * batch
+    model = model_of(kind, vit_b)
+    images = torch.rand(batch, 3, 224, 224, device="meta")
+    counter = model.backbone.counter
+    unit = vit_b.forward_macs * batch
     forward, step, test, cached = TABLE[kind].vit_b
     counter.reset()
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops:

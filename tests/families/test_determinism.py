@@ -28,8 +28,10 @@ def test_another_seed_replays_other_samples(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", EVERY)
 def test_evaluation_leaves_no_trace(kind: str) -> None:
-    run, test_stream = finished(kind), benchmark().test_stream
-    model, random = run.strategy.model, torch.get_rng_state()
+    run = finished(kind)
+    test_stream = benchmark().test_stream
+    model = run.strategy.model
+    random = torch.get_rng_state()
     AnytimeEvaluation(test_stream).evaluator(model, model.seen)
     assert torch.equal(random, torch.get_rng_state())
     run.strategy.eval(test_stream)

@@ -25,7 +25,8 @@ GRAPHS += [(kind, "si_blurry") for kind in TRACED if "n_tasks" in cls_of(kind).s
 def test_logits_depend_on_nothing_but_the_image(kind: str, scenario: str) -> None:
     model = finished(kind, scenario).strategy.model.eval()
     with torch.no_grad():
-        together, order = model(IMAGES), torch.randperm(len(IMAGES))
+        together = model(IMAGES)
+        order = torch.randperm(len(IMAGES))
         alone = torch.cat([model(image[None]) for image in IMAGES[:3]])
         shuffled = model(IMAGES[order])
     torch.testing.assert_close(alone, together[:3], atol=1e-5, rtol=1e-5)
@@ -47,7 +48,8 @@ def test_classes_never_seen_have_no_score(kind: str, scenario: str) -> None:
 
 @pytest.mark.parametrize(("kind", "scenario"), CASES)
 def test_cached_parts_give_the_same_logits_and_save_their_work(kind: str, scenario: str) -> None:
-    model, row = finished(kind, scenario).strategy.model.eval(), ALL[kind]
+    model = finished(kind, scenario).strategy.model.eval()
+    row = ALL[kind]
     with torch.no_grad():
         plain = model.run(IMAGES)
         assert plain.cacheable.keys() == model.cache_keys().keys()
@@ -62,7 +64,8 @@ def test_cached_parts_give_the_same_logits_and_save_their_work(kind: str, scenar
 @pytest.mark.parametrize("kind", [kind for kind in PROMPTED if kind != "multi_lane"])
 def test_a_shared_first_projection_changes_neither_outputs_nor_gradients(kind: str) -> None:
     strategy = fit(make(kind, "class_incremental"), experiences("class_incremental")[:1])
-    model, results = strategy.model, []
+    model = strategy.model
+    results = []
     cached = model.run(IMAGES).cacheable
     for given in (None, cached):  # with a cached query nothing is shared
         model.zero_grad()

@@ -16,7 +16,8 @@ from tests.toy_data import Blobs
 from tests.toy_vits import tiny_vit
 from tests.toys import REPLAYING, TABLE, fit, make
 
-FIRST, STEPS = 40, 64
+FIRST = 40
+STEPS = 64
 #: the census itself makes a storage per tensor, and isinstance caches weak references now and then
 FROM_ELSEWHERE = (torch.UntypedStorage, ref, BuiltinFunctionType)
 
@@ -27,7 +28,8 @@ class Census(SupervisedPlugin):
 
     def __init__(self) -> None:
         super().__init__()
-        self.steps, self.counts = 0, []
+        self.steps = 0
+        self.counts = []
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         self.steps += 1
@@ -50,7 +52,9 @@ def only_new_objects() -> None:
 
 @pytest.mark.parametrize("kind", TABLE)
 def test_memory_is_flat_over_64_steps(kind: str, only_new_objects: None) -> None:
-    n, census, row = 2 * (FIRST + STEPS) + 2, Census(), TABLE[kind]
+    n = 2 * (FIRST + STEPS) + 2
+    census = Census()
+    row = TABLE[kind]
     stream = iid_benchmark(Blobs(n, size=8), Blobs(6, size=8)).train_stream
     # As little work as possible: a ViT of two blocks and one patch, two samples a step.
     settings: dict[str, Any] = {"train_mb_size": 2, "train_epochs": 1, "online_iter": 1}

@@ -22,7 +22,8 @@ from tests.toys import EVERY, PROTOTYPES, REPLAYING, TABLE, fit, make
 def test_evaluation_runs_in_evaluation_mode_and_gives_the_mode_back(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strategy, test_stream = finished(kind).strategy, benchmark().test_stream
+    strategy = finished(kind).strategy
+    test_stream = benchmark().test_stream
     model = strategy.model
     model.train()
     frozen = [] if model.backbone.trainable else list(model.backbone.modules())
@@ -56,13 +57,15 @@ class Recorder(BaseLogger):
 
 def foreign_benchmark() -> Any:
     """One of Avalanche's own, whose experiences say nothing of boundaries or order."""
-    train, test = Blobs(TRAIN, N_CLASSES, seed=1), Blobs(TEST, N_CLASSES, seed=2)
+    train = Blobs(TRAIN, N_CLASSES, seed=1)
+    test = Blobs(TEST, N_CLASSES, seed=2)
     return nc_benchmark(train, test, n_experiences=3, task_labels=False, seed=1)
 
 
 @pytest.mark.parametrize("kind", TABLE)
 def test_ordinary_metrics_and_loggers_work(kind: str) -> None:
-    logger, foreign = Recorder(), foreign_benchmark()
+    logger = Recorder()
+    foreign = foreign_benchmark()
     metrics = [accuracy_metrics(minibatch=True, epoch=True, stream=True), loss_metrics(epoch=True)]
     anytime = AnytimeEvaluation(foreign.test_stream, every=25)
     plugins = [anytime]

@@ -49,7 +49,9 @@ def found(job: Path) -> list[dict[str, dict[str, Any]]]:
 def test_two_ranks_compute_what_one_process_does(
     kind: str, found: list[dict[str, dict[str, Any]]]
 ) -> None:
-    one, first, second = trained(kind), found[0][kind], found[1][kind]
+    one = trained(kind)
+    first = found[0][kind]
+    second = found[1][kind]
     for name, value in one["weights"].items():
         torch.testing.assert_close(
             first["weights"][name], value, rtol=1e-5, atol=BOUND, msg=f"{kind}: {name}"
@@ -73,6 +75,7 @@ def test_a_run_is_written_once_stops_as_one_and_goes_on_alone(job: Path, tmp_pat
     assert main(["run", "--resume", str(folder), "--quiet"]) == 0
     _, (alone,) = run(tmp_path, *RUN)
     assert [row[:3] for row in rows(folder)] == [row[:3] for row in rows(alone)]
-    ours, theirs = summary(folder), summary(alone)
+    ours = summary(folder)
+    theirs = summary(alone)
     assert ours["results"] == pytest.approx(theirs["results"])
     assert ours["forward_passes"] == pytest.approx(theirs["forward_passes"])

@@ -35,7 +35,8 @@ class Stop(Exception):
 
 def stopped_after(strategy: Any, stream: list[Any], batches: int) -> dict[str, Any]:
     """Train up to a stream batch, in the middle of an experience or not; the state there."""
-    passed, states = count(1), []
+    passed = count(1)
+    states = []
 
     def between_batches() -> None:
         if next(passed) == batches:
@@ -50,7 +51,8 @@ def stopped_after(strategy: Any, stream: list[Any], batches: int) -> dict[str, A
 
 def taken_up(kind: str, scenario: str, state: dict[str, Any]) -> tuple[Any, list[Any]]:
     """Another strategy in the state of a stopped one, and the experiences that are left."""
-    strategy, stream = make(kind, scenario), experiences(scenario)
+    strategy = make(kind, scenario)
+    stream = experiences(scenario)
     torch.rand(11)  # what else draws random numbers is of no account
     if strategy.whole_stream:
         strategy.load_state_dict(state)
@@ -70,8 +72,10 @@ def alike(first: Any, second: Any) -> None:
 @pytest.mark.parametrize(("kind", "scenario"), CASES)
 def test_a_run_resumes_exactly_inside_an_experience_and_after_one(kind: str, scenario: str) -> None:
     """Stopped twice: in either order inside an experience, at any batch of it, and after one."""
-    whole, chance = finished(kind, scenario), random.Random(f"{kind} {scenario}")
-    strategy, left = make(kind, scenario), experiences(scenario)
+    whole = finished(kind, scenario)
+    chance = random.Random(f"{kind} {scenario}")
+    strategy = make(kind, scenario)
+    left = experiences(scenario)
     # Joint training has no task boundary to stop at.
     places = ["inside"] if strategy.whole_stream else chance.sample(["inside", "after"], 2)
     for place in places:
@@ -116,7 +120,8 @@ def test_cached_work_survives_a_stop(kind: str) -> None:
     whole = fit(make(kind, SHUFFLED, **settings), experiences(SHUFFLED))
     state = stopped_after(make(kind, SHUFFLED, **settings), experiences(SHUFFLED), batches=5)
     assert state["frozen_work"]["parts"]
-    second, stream = make(kind, SHUFFLED, **settings), experiences(SHUFFLED)
+    second = make(kind, SHUFFLED, **settings)
+    stream = experiences(SHUFFLED)
     begun = state["experiences"]
     second.load_state_dict(state, stream[: begun + 1])
     fit(second, stream[begun:])

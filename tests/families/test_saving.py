@@ -18,7 +18,9 @@ IMAGES = Blobs(12, seed=7).images
 @pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
 @pytest.mark.parametrize("kind", EVERY)
 def test_a_saved_model_predicts_the_same(kind: str, scenario: str, tmp_path: Path) -> None:
-    run, second, path = finished(kind, scenario), make(kind, scenario), tmp_path / "m.safetensors"
+    run = finished(kind, scenario)
+    second = make(kind, scenario)
+    path = tmp_path / "m.safetensors"
     run.strategy.save(str(path))
     second.load(str(path))
     with torch.no_grad():

@@ -30,7 +30,8 @@ from tests.toys import EVERY, TABLE, cls_of, fit, learnable, make, on_two_blocks
 @pytest.mark.parametrize("scenario", BENCHMARKS)
 @pytest.mark.parametrize("kind", TABLE)
 def test_every_strategy_trains_or_says_in_a_sentence_why_not(kind: str, scenario: str) -> None:
-    bench, several = benchmark(scenario), scenario in MULTI_LABEL_SCENARIOS
+    bench = benchmark(scenario)
+    several = scenario in MULTI_LABEL_SCENARIOS
     anytime = AnytimeEvaluation(bench.test_stream[-1].dataset, n_classes=N_CLASSES, every=25)
     once = {} if cls_of(kind).whole_stream else {"online_iter": 1}
     strategy = make(kind, scenario, plugins=[anytime], **once, **on_two_blocks(kind))
@@ -95,7 +96,8 @@ def test_a_stream_shows_every_sample_with_its_labels(scenario: str) -> None:
 
 @every_scenario
 def test_a_stream_is_the_same_each_time(scenario: str) -> None:
-    first, second = experiences(scenario), experiences(scenario)
+    first = experiences(scenario)
+    second = experiences(scenario)
     for one, other in zip(first, second, strict=True):
         assert np.array_equal(one.indices, other.indices)
 

@@ -55,7 +55,8 @@ def test_an_unknown_setting_offers_the_nearest_one(kind: str) -> None:
     "kind", ["mvp", *(pytest.param(k, marks=pytest.mark.slow) for k in TABLE if k != "mvp")]
 )
 def test_a_value_out_of_range_is_refused_by_name(kind: str) -> None:
-    refused, backbone = 0, lively_vit()
+    refused = 0
+    backbone = lively_vit()
     for setting in cls_of(kind).settings().values():
         for value in out_of_range(setting.kind):
             with pytest.raises(InputError, match=setting.name):

@@ -13,7 +13,8 @@ from tests.toys import weights
 
 #: greatest difference of a weight after a toy run on 2 threads instead of 1: where the backbone is
 #: frozen, and where Adam trains it, which blows up the rounding of small gradients
-FROZEN, TRAINED = 1e-5, 1e-3
+FROZEN = 1e-5
+TRAINED = 1e-3
 
 
 @pytest.fixture(autouse=True)

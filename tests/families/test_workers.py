@@ -17,7 +17,8 @@ from cl_prompts.strategies import AnytimeEvaluation
 from tests.toy_data import BENCHMARKS, MULTI_LABEL_SCENARIOS, Blobs, Scenes
 from tests.toys import make, on_two_blocks, same, watch, weights
 
-TRAIN, TEST = 48, 12
+TRAIN = 48
+TEST = 12
 AUGMENTATION = Augmentation(padding=2, affine=1)
 
 #: one of each way in which images are read: the stream alone, several epochs of it, all at once,
@@ -47,7 +48,8 @@ TRANSFORMS = {"loader": KeyedTransform, "device": BatchedTransform}
 def augmented(scenario: str, on: str = "loader", augmentation: Augmentation = AUGMENTATION) -> Any:
     """A benchmark of a scenario whose training images are augmented."""
     kind: Any = Scenes if scenario in MULTI_LABEL_SCENARIOS else Blobs
-    train, test = kind(TRAIN, seed=1), kind(TEST, seed=2)
+    train = kind(TRAIN, seed=1)
+    test = kind(TEST, seed=2)
     parts = [
         ImageSet(data.images.mul(255).to(torch.uint8), np.asarray(data.targets), transform)
         for data, transform in (
