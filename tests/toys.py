@@ -347,20 +347,24 @@ def learnable(kind: str, scenario: str) -> bool:
 def cases(*names: str, but: Callable[[Any], bool] = lambda cls: False) -> list[Any]:
     """(kind, scenario) for ``parametrize``, wherever the one is defined for the other.
 
-    ``make quick`` takes the first scenario of each strategy, and no variant.
+    Variants take the scenarios in turn, one each. ``make quick`` takes the first scenario of each
+    strategy, and no variant.
 
     Args:
         names: scenarios.
         but: classes to leave out.
     """
     chosen = []
-    begun = set(VARIANTS)
-    for scenario in names:
-        for kind in ALL:
-            if learnable(kind, scenario) and not but(cls_of(kind)):
-                marks = [pytest.mark.slow] if kind in begun else []
-                chosen.append(pytest.param(kind, scenario, marks=marks))
-                begun.add(kind)
+    for number, kind in enumerate(ALL):
+        if but(cls_of(kind)):
+            continue
+        fitting = [scenario for scenario in names if learnable(kind, scenario)]
+        if kind in VARIANTS:
+            fitting = fitting[number % len(fitting) :][:1]
+        for scenario in fitting:
+            slow = kind in VARIANTS or scenario != fitting[0]
+            marks = [pytest.mark.slow] if slow else []
+            chosen.append(pytest.param(kind, scenario, marks=marks))
     return chosen
 
 

@@ -7,14 +7,12 @@ import torch
 
 from tests.families.runs import finished
 from tests.toy_vits import DEPTH
-from tests.toys import ALL, EVERY, same
+from tests.toys import ALL, EVERY, cases, same
 
-every = pytest.mark.parametrize("kind", EVERY)
-both = pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
+both = pytest.mark.parametrize(("kind", "scenario"), cases("si_blurry", "class_incremental"))
 
 
 @both
-@every
 def test_the_backbone_that_was_given_stays_bit_identical(kind: str, scenario: str) -> None:
     run = finished(kind, scenario)
     assert same(run.original, run.backbone.state_dict())
@@ -27,7 +25,6 @@ def test_the_backbone_that_was_given_stays_bit_identical(kind: str, scenario: st
 
 
 @both
-@every
 def test_only_declared_parameters_move(kind: str, scenario: str) -> None:
     run = finished(kind, scenario)
     model = run.strategy.model
@@ -49,7 +46,7 @@ def test_only_declared_parameters_move(kind: str, scenario: str) -> None:
         assert parts & {"pools", "lanes"}
 
 
-@every
+@pytest.mark.parametrize("kind", EVERY)
 def test_the_optimizer_holds_what_learns_and_nothing_else(kind: str) -> None:
     strategy = finished(kind).strategy
     optimized = {id(p) for group in strategy.optimizer.param_groups for p in group["params"]}

@@ -12,7 +12,7 @@ from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.toy_data import Blobs, Riddles, Scenes, benchmark, experiences
 from tests.toy_vits import OLD_TORCH
-from tests.toys import ALL, MULTI_LABEL, PROMPTED, TABLE, accuracy, fit, make, on_two_blocks
+from tests.toys import ALL, MULTI_LABEL, PROMPTED, TABLE, accuracy, cases, fit, make, on_two_blocks
 
 
 class StillPrompts(SupervisedPlugin):
@@ -45,6 +45,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 DEEP = ("multi_lane", "flyprompt")
 
 
+WITHOUT_PROMPTS = [
+    case
+    for case in cases("si_blurry", "class_incremental")
+    if ALL[case.values[0]].learns != "prompts"
+]
+
+
 def riddles_solved(kind: str, *, still: bool) -> float:
     """Accuracy on unseen riddles after three tasks, blurry through and through: 1 / 6 by chance and
     about 0.6 with a linear head on frozen features."""
@@ -74,8 +81,7 @@ def test_prompts_solve_what_a_head_alone_cannot(kind: str) -> None:
     assert learning > 0.55
 
 
-@pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
-@pytest.mark.parametrize("kind", [kind for kind in ALL if ALL[kind].learns != "prompts"])
+@pytest.mark.parametrize(("kind", "scenario"), WITHOUT_PROMPTS)
 def test_heads_weights_and_prototypes_learn(kind: str, scenario: str) -> None:
     settings = {} if kind == "joint" else {"online_iter": 3}
     strategy = make(kind, scenario, lr=0.02, **settings)

@@ -10,13 +10,12 @@ import torch
 from cl_prompts.errors import InputError
 from tests.families.runs import finished
 from tests.toy_data import Blobs
-from tests.toys import EVERY, PROMPTED, PROTOTYPES, make, same
+from tests.toys import PROMPTED, PROTOTYPES, cases, make, same
 
 IMAGES = Blobs(12, seed=7).images
 
 
-@pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
-@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize(("kind", "scenario"), cases("si_blurry", "class_incremental"))
 def test_a_saved_model_predicts_the_same(kind: str, scenario: str, tmp_path: Path) -> None:
     run = finished(kind, scenario)
     second = make(kind, scenario)
