@@ -73,6 +73,17 @@ def test_a_damaged_one_is_named_and_the_older_one_stays_until_there_are_two(tmp_
         step_of(tmp_path)
 
 
+def test_of_those_saved_after_a_damaged_one_the_older_is_kept_as_such(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2)
+    flip(tmp_path / "checkpoint")
+    kept = CheckpointFiles(tmp_path)
+    kept.find()
+    for step in (3, 4):
+        kept.save(Checkpoint({"step": step}, {}, {}))
+    (tmp_path / "checkpoint").unlink()
+    assert step_of(tmp_path) == 3
+
+
 def test_a_disk_that_loses_what_is_written_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

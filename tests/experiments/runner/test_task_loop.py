@@ -42,6 +42,24 @@ def test_the_end_of_a_run_is_told_and_written(tmp_path: Path) -> None:
     assert loop.macs()["evaluated"] == 0
 
 
+def test_seconds_of_earlier_processes_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    folder = RunFolder.create(tmp_path / "run", settings, "")
+    first = TaskLoop(Builder().build(settings), folder)
+    first.restore()
+    monkeypatch.setattr(first, "seconds", lambda: 12_345.0)
+    first._save(None)
+    folder.close()
+    folder, settings = RunFolder.resume(folder.path)
+    second = TaskLoop(Builder().build(settings), folder)
+    second.restore()
+    folder.close()
+    assert 12_345 < second.seconds() < 2 * 12_345
+    assert summary(folder.path)["seconds"] > 12_345
+
+
 def test_a_signal_that_comes_during_the_exchange_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.sweeps import search as searching
 from cl_prompts.experiments.sweeps.launching import Launching
-from cl_prompts.experiments.sweeps.search import Search, conclusion
+from cl_prompts.experiments.sweeps.search import Search, Trial, conclusion
 from cl_prompts.experiments.sweeps.search_aim import Aim
 from cl_prompts.experiments.sweeps.sweep_ledger import SweptRun
 
@@ -142,6 +142,12 @@ def test_a_trial_that_fails_stops_no_other(
     search.execute()
     with pytest.raises(RunError, match="no trial has a value of a_auc"):
         conclusion(search)
+
+
+def test_a_trial_has_a_value_if_every_seed_has_one() -> None:
+    assert Trial(1, ["lr=1"], [0.25, 0.75]).value == 0.5
+    assert Trial(2, ["lr=1"], [0.25, None]).value is None
+    assert Trial(3, ["lr=1"]).value is None
 
 
 @needs_optuna
