@@ -15,28 +15,7 @@ import torch
 from torch import Tensor
 
 from cl_prompts.checks import one_of
-from cl_prompts.metrics.curve import ClassAccuracy, Curve, Evaluation
-
-__all__ = [
-    "DEFINITIONS",
-    "ClassAccuracy",
-    "Curve",
-    "Evaluation",
-    "a_auc",
-    "a_avg",
-    "a_last",
-    "accuracy_by_task",
-    "backward_transfer",
-    "class_forgetting",
-    "forgetting",
-    "forward_transfer",
-    "latest_task_accuracy",
-    "multi_label_run_results",
-    "results",
-    "task_accuracy",
-    "task_forgetting",
-    "without_course",
-]
+from cl_prompts.metrics.curve import Curve
 
 #: version of the definitions, raised whenever a number of the same name changes its meaning; runs
 #: of different versions are not compared

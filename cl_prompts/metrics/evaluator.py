@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics import scattered
-from cl_prompts.metrics.continual import ClassAccuracy, Evaluation
+from cl_prompts.metrics.curve import ClassAccuracy, Evaluation
 from cl_prompts.metrics.first_stages import FirstStages, Place
 from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_results
 from cl_prompts.models.base import ContinualModel, Encoding

@@ -104,7 +104,20 @@ class MultiLaneViT(ContinualModel):
         n_tasks: int | None = None,
         impl: Formulation = "fused",
     ) -> None:
-        _check(n_selectors, prompt_length, drop_and_replace, slot_update, init, n_tasks, impl)
+        one_of("slot_update", slot_update, SlotUpdate)
+        one_of("init", init, LaneInitialisation)
+        one_of("impl", impl, Formulation)
+        at_least(1, n_selectors=n_selectors, n_tasks=n_tasks)
+        at_least(0, prompt_length=prompt_length)
+        if not drop_and_replace and impl != "literal":
+            raise InputError(
+                "without drop_and_replace summary tokens depend on the image, which only"
+                " impl='literal' computes"
+            )
+        if not drop_and_replace and slot_update == "reset":
+            raise InputError(
+                "slot_update='reset' has no meaning without drop_and_replace: use 'released'"
+            )
         if backbone.trainable:
             raise InputError("lanes read a frozen backbone: this one is thawed")
         blocks = tuple(sorted(set(prompted_blocks)))
@@ -316,29 +329,3 @@ class MultiLaneViT(ContinualModel):
             raise
         self.lanes.freeze_finished()
         self.lane_of = self.lanes.owners()
-
-
-def _check(
-    n_selectors: int,
-    prompt_length: int,
-    drop_and_replace: bool,
-    slot_update: SlotUpdate,
-    init: LaneInitialisation,
-    n_tasks: int | None,
-    impl: Formulation,
-) -> None:
-    """Raise ``InputError`` for invalid or contradictory arguments of :class:`MultiLaneViT`."""
-    one_of("slot_update", slot_update, SlotUpdate)
-    one_of("init", init, LaneInitialisation)
-    one_of("impl", impl, Formulation)
-    at_least(1, n_selectors=n_selectors, n_tasks=n_tasks)
-    at_least(0, prompt_length=prompt_length)
-    if not drop_and_replace and impl != "literal":
-        raise InputError(
-            "without drop_and_replace summary tokens depend on the image, which only impl='literal'"
-            " computes"
-        )
-    if not drop_and_replace and slot_update == "reset":
-        raise InputError(
-            "slot_update='reset' has no meaning without drop_and_replace: use 'released'"
-        )

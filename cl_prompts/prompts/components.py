@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.prefixes import check_prefix, split_heads
+from cl_prompts.prompts.prefixes import check_halves, check_prefix, split_heads
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware, fix_before
 
@@ -286,11 +286,7 @@ class ComponentPool(nn.Module):
     ) -> None:
         super().__init__()
         check_prefix(blocks, length, dim, heads)
-        if length % 2:
-            raise InputError(
-                f"length is {length}: half of a component's rows are keys and half values, so it"
-                " must be even"
-            )
+        check_halves(length)
         self.blocks = tuple(blocks)
         self.length = length
         self.heads = heads

@@ -47,13 +47,26 @@ class Pool(Protocol):
 class ValuePool(nn.Module):
     """Base of pools whose prompts are one Parameter, (..., rows, dim).
 
+    Args:
+        values: their initial values.
+        position: (dim,) constant added to every row, or None; see :func:`class_position`.
+
     Example:
         >>> pool: ValuePool = SharedTokens((0,), 5, 16)
         >>> pool.build_from(torch.zeros_like(pool.values), None).context[0].abs().sum().item()
         0.0
     """
 
-    values: nn.Parameter
+    position: Tensor | None
+
+    def __init__(self, values: Tensor, position: Tensor | None = None) -> None:
+        super().__init__()
+        self.values = nn.Parameter(values)
+        self.register_buffer("position", position, persistent=False)
+
+    def positioned(self, values: Tensor) -> Tensor:
+        """Values with the constant added."""
+        return values if self.position is None else values + self.position
 
     def build(self, selection: Selection | None) -> PromptPlan:
         """The prompts of this batch."""
@@ -80,19 +93,15 @@ class SharedTokens(ValuePool):
         (1, 5, 16)
     """
 
-    position: Tensor | None
-
     def __init__(
         self, blocks: Sequence[int], length: int, dim: int, *, position: Tensor | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(torch.randn(len(blocks), length, dim), position)
         self.blocks = tuple(blocks)
-        self.values = nn.Parameter(torch.randn(len(self.blocks), length, dim))
-        self.register_buffer("position", position, persistent=False)
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """The tokens of each block; the selection is ignored."""
-        values = values if self.position is None else values + self.position
+        values = self.positioned(values)
         return PromptPlan(context={block: values[i][None] for i, block in enumerate(self.blocks)})
 
 
@@ -117,8 +126,6 @@ class TokenPool(ValuePool):
         (7, 20, 16)
     """
 
-    position: Tensor | None
-
     def __init__(
         self,
         size: int,
@@ -128,15 +135,12 @@ class TokenPool(ValuePool):
         *,
         position: Tensor | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(torch.randn(size, len(blocks), length, dim), position)
         self.blocks = tuple(blocks)
-        self.values = nn.Parameter(torch.randn(size, len(self.blocks), length, dim))
-        self.register_buffer("position", position, persistent=False)
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """Tokens of the selected entries: block -> (batch, k * length, dim)."""
-        values = values if self.position is None else values + self.position
-        return pooled_plan(values, self.blocks, selection)
+        return pooled_plan(self.positioned(values), self.blocks, selection)
 
 
 class PrependedTokenPool(ValuePool, TaskAware):
@@ -165,8 +169,6 @@ class PrependedTokenPool(ValuePool, TaskAware):
         (7, 25, 16)
     """
 
-    position: Tensor | None
-
     def __init__(
         self,
         size: int,
@@ -177,10 +179,8 @@ class PrependedTokenPool(ValuePool, TaskAware):
         copy_slots: int = 0,
         position: Tensor | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(drawn((size, length, dim), initial), position)
         self.copy_slots = copy_slots
-        self.values = drawn((size, length, dim), initial)
-        self.register_buffer("position", position, persistent=False)
 
     def begin(self, task: int) -> None:
         """Initialise the task's slot from the previous one, with ``copy_slots``."""
@@ -189,8 +189,7 @@ class PrependedTokenPool(ValuePool, TaskAware):
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """Prepended tokens of the selected entries, (batch, k * length, dim), in the order of the
         selection."""
-        chosen = gather(values, selection).flatten(1, 2)
-        return PromptPlan(prepended=chosen if self.position is None else chosen + self.position)
+        return PromptPlan(prepended=self.positioned(gather(values, selection).flatten(1, 2)))
 
 
 class ExpertTokens(TaskAware):

@@ -40,6 +40,15 @@ def check_prefix(blocks: Sequence[int], length: int, dim: int, heads: int) -> No
         )
 
 
+def check_halves(length: int) -> None:
+    """Raise ``InputError`` unless the rows of a prompt divide into keys and values."""
+    if length % 2:
+        raise InputError(
+            f"length is {length}: half of a prompt's rows are keys and half values, so it must be"
+            " even"
+        )
+
+
 def split_heads(rows: Tensor, heads: int) -> KeyValue:
     """Rows (batch, 2, n, dim) -> keys and values, each (batch, heads, n, dim / heads); heads are
     contiguous channels."""
@@ -71,8 +80,6 @@ class SharedPrefix(ValuePool):
         (1, 4, 5, 4)
     """
 
-    position: Tensor | None
-
     def __init__(
         self,
         blocks: Sequence[int],
@@ -83,16 +90,14 @@ class SharedPrefix(ValuePool):
         initial: Distribution = "uniform",
         position: Tensor | None = None,
     ) -> None:
-        super().__init__()
         check_prefix(blocks, length, dim, heads)
+        super().__init__(drawn((len(blocks), 2, length, dim), initial), position)
         self.blocks = tuple(blocks)
         self.heads = heads
-        self.values = drawn((len(self.blocks), 2, length, dim), initial)
-        self.register_buffer("position", position, persistent=False)
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """The prefix of each block; the selection is ignored."""
-        values = values if self.position is None else values + self.position
+        values = self.positioned(values)
         return PromptPlan(
             prefix={
                 block: split_heads(values[i][None], self.heads)
@@ -150,14 +155,13 @@ class PrefixPool(ValuePool, TaskAware):
         copy_slots: int = 0,
         layout: PrefixLayout = "own",
     ) -> None:
-        super().__init__()
         check_prefix(blocks, length, dim, heads)
         one_of("layout", layout, PrefixLayout)
+        super().__init__(drawn((size, len(blocks), 2, length, dim), initial))
         self.blocks = tuple(blocks)
         self.heads = heads
         self.copy_slots = copy_slots
         self.layout = layout
-        self.values = drawn((size, len(self.blocks), 2, length, dim), initial)
 
     def begin(self, task: int) -> None:
         """Initialise the task's slot from the previous one, with ``copy_slots``."""

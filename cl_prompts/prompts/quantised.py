@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.checks import at_least, positive, whole_number
-from cl_prompts.errors import InputError
-from cl_prompts.prompts.prefixes import check_prefix, split_heads
+from cl_prompts.prompts.prefixes import check_halves, check_prefix, split_heads
 from cl_prompts.prompts.selectors import Selection
 
 
@@ -123,11 +122,7 @@ class QuantisedComponents(nn.Module):
         whole_number("size", size)
         check_prefix(blocks, length, dim, heads)
         at_least(0, soft_weight=soft_weight, hard_weight=hard_weight)
-        if length % 2:
-            raise InputError(
-                f"length is {length}: half of an entry's rows are keys and half values, so it is"
-                " even"
-            )
+        check_halves(length)
         self.blocks = tuple(blocks)
         self.heads = heads
         self.soft_weight = soft_weight

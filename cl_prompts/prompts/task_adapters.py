@@ -69,45 +69,9 @@ class Adapter(nn.Module):
         return (self.scale * self.up(hidden)).to(tokens.dtype)
 
 
-class BlockAdapters(nn.Module):
-    """One :class:`Adapter` beside every block: a pool of one entry, the same for every image.
-
-    Args:
-        depth: blocks of the ViT.
-        dim: width of a token.
-        bottleneck: see :class:`Adapter`, and so are ``scale`` and ``dropout``.
-        scale: of the adapters.
-        dropout: of the adapters.
-
-    Example:
-        >>> adapters = BlockAdapters(12, 768)
-        >>> sum(p.numel() for p in adapters.parameters())
-        1189632
-        >>> sorted(adapters.build().adapter) == list(range(12))
-        True
-    """
-
-    def __init__(
-        self,
-        depth: int,
-        dim: int,
-        *,
-        bottleneck: int = 64,
-        scale: float = 0.1,
-        dropout: float = 0.1,
-    ) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            Adapter(dim, bottleneck=bottleneck, scale=scale, dropout=dropout) for _ in range(depth)
-        )
-
-    def build(self, selection: object = None) -> PromptPlan:
-        """The plan with every adapter; ignores the selection."""
-        return PromptPlan(adapter={i: cast(BlockAdapter, a) for i, a in enumerate(self.blocks)})
-
-
 class TaskAdapters(TaskAware):
-    """Adapters beside every block, one set a task, which stand still once the next task starts.
+    """One :class:`Adapter` beside every block, a set of them a task, which stands still once the
+    next task starts; all images get the same.
 
     With ``spare`` there may be more tasks than sets: later ones have none.
 
@@ -145,10 +109,13 @@ class TaskAdapters(TaskAware):
         super().__init__()
         whole_number("n_tasks", n_tasks)
         self.spare = spare
-        self.sets = nn.ModuleList(
-            BlockAdapters(depth, dim, bottleneck=bottleneck, scale=scale, dropout=dropout)
-            for _ in range(n_tasks)
-        )
+        self.sets = nn.ModuleList()
+        for _ in range(n_tasks):
+            adapters = (
+                Adapter(dim, bottleneck=bottleneck, scale=scale, dropout=dropout)
+                for _ in range(depth)
+            )
+            self.sets.append(nn.ModuleList(adapters))
 
     @property
     def started(self) -> int:
@@ -175,8 +142,9 @@ class TaskAdapters(TaskAware):
         return self
 
     def build(self, task: int) -> PromptPlan:
-        """The plan with a task's adapters."""
-        return cast(BlockAdapters, self.sets[task]).build()
+        """The plan with a task's adapters, block by block."""
+        adapters = cast(nn.ModuleList, self.sets[task])
+        return PromptPlan(adapter={i: cast(BlockAdapter, a) for i, a in enumerate(adapters)})
 
     def version(self, task: int) -> Hashable:
         """Version of a set for caches: it changes whenever a parameter is written to."""

@@ -9,7 +9,7 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.metrics import continual as metrics
-from cl_prompts.metrics.continual import Curve, Evaluation
+from cl_prompts.metrics.curve import Curve, Evaluation
 
 NAN = float("nan")
 

@@ -16,14 +16,8 @@ from sklearn.metrics import f1_score
 from torch import Tensor
 
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.metrics.continual import (
-    Curve,
-    Evaluation,
-    a_avg,
-    a_last,
-    task_accuracy,
-    task_forgetting,
-)
+from cl_prompts.metrics.continual import a_avg, a_last, task_accuracy, task_forgetting
+from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.metrics.multi_label import (
     average_precision,
     f1_scores,

@@ -21,7 +21,7 @@ def golden_adapters(n_tasks: int, *, spare: bool = False) -> TaskAdapters:
     """The published adapters of two tasks, or of the first."""
     adapters = TaskAdapters(n_tasks, 6, 32, bottleneck=4, scale=GOLDEN.number("adapter_scale"))
     for task in range(n_tasks):
-        adapters.sets[task].load_state_dict(published(task).state_dict())
+        adapters.sets[task].load_state_dict(published(task).sets[0].state_dict())
     adapters.spare = spare
     return adapters
 

@@ -149,7 +149,7 @@ def test_a_prompt_is_the_weighted_sum_of_components_by_block() -> None:
     [
         (
             lambda: ComponentPool(4, (0,), 3, 16, 2),
-            "length is 3: half of a component's rows are keys",
+            "length is 3: half of a prompt's rows are keys",
         ),
         (lambda: GrowingRows(1, 3, 16, n_tasks=4), "3 components cannot be divided among 4 tasks"),
         (

@@ -109,7 +109,7 @@ def test_usage_is_counted_and_plans_share_losses() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="length is 3: half of an entry's rows"):
+    with pytest.raises(InputError, match="length is 3: half of a prompt's rows"):
         QuantisedComponents(5, (0,), 3, 16, 2)
     with pytest.raises(InputError, match="temperature is 0: it must be positive"):
         SoftKeys(1, 5, 16, temperature=0)

@@ -18,7 +18,8 @@ from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE, RunFolder
 from cl_prompts.experiments.tracking.board import add_layout, add_results
 from cl_prompts.experiments.tracking.inside import Inside
 from cl_prompts.experiments.tracking.progress import Watcher
-from cl_prompts.metrics.continual import Evaluation, class_forgetting, latest_task_accuracy
+from cl_prompts.metrics.continual import class_forgetting, latest_task_accuracy
+from cl_prompts.metrics.curve import Evaluation
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 

@@ -12,14 +12,8 @@ from avalanche.core import BaseSGDPlugin
 from avalanche.evaluation.metric_results import MetricValue
 
 from cl_prompts.errors import InputError
-from cl_prompts.metrics.continual import (
-    Curve,
-    Evaluation,
-    a_auc,
-    multi_label_run_results,
-    results,
-    without_course,
-)
+from cl_prompts.metrics.continual import a_auc, multi_label_run_results, results, without_course
+from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.base.experience import TaskPosition
