@@ -73,9 +73,11 @@ class ViTShape:
         and values for all and for ``context`` tokens; ``prefix`` rows are ready-made keys and
         values."""
         queries = n if queries is None else queries
+        # q and the output projection of the queries, k and v of all tokens
         projections = (
             queries * 2 * self.dim * self.width + (n + context) * 2 * self.dim * self.width
         )
+        # Q K' and its product with V
         attention = 2 * queries * (n + context + prefix) * self.width
         return projections + attention + queries * self.mlp_macs
 
@@ -88,13 +90,16 @@ class ViTShape:
 
     def fused_lane_macs(self, n_slots: int, n_prompts: int) -> float:
         """Cost of one lane in one block for one image with ``impl="fused"``."""
+        # scores of the selectors, and their means of keys and values
         summary = n_slots * self.n_tokens * (self.dim + 2 * self.width)
+        # q, k, v, output and MLP of the class token
         token = 4 * self.width * self.dim + self.mlp_macs
         return summary + token + 2 * self.width * (1 + n_slots + n_prompts)
 
     def literal_lane_macs(self, n_slots: int, n_prompts: int, *, summarise: bool = True) -> float:
         """Cost of one lane in one block for one image with ``impl="literal"``."""
         n = 1 + n_slots
+        # scores of the selectors, and their means of the normed tokens
         summary = 2 * n_slots * self.n_tokens * self.dim if summarise else 0
         tokens = n * (4 * self.width * self.dim + self.mlp_macs)
         return summary + tokens + 2 * n * self.width * (n + n_prompts)
@@ -106,7 +111,7 @@ class ViTShape:
 
 
 class Counts(NamedTuple):
-    """What a backbone has computed, see :class:`PassCounter`.
+    """Work of a backbone, see :class:`PassCounter`.
 
     Attributes:
         images: embedded.
@@ -152,7 +157,7 @@ class PassCounter:
         self.go_on_from(Counts())
 
     def counts(self) -> Counts:
-        """What was counted so far."""
+        """The counts so far."""
         return Counts(self.images, self.blocks, self.macs)
 
     def go_on_from(self, counts: Counts) -> None:

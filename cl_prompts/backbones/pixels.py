@@ -1,4 +1,4 @@
-"""What a batch must look like: images in [0, 1] of the backbone's size, and usable targets."""
+"""Checks of a batch: images in [0, 1] of the backbone's size, and usable targets."""
 
 from __future__ import annotations
 

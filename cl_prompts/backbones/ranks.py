@@ -248,7 +248,7 @@ def is_first_to_say(sentence: str) -> bool:
     key = hashlib.sha256(sentence.encode()).hexdigest()
     try:
         return int(_STORE[0][0].add(key, 1)) == 1
-    except RuntimeError:  # whoever kept the store is gone
+    except RuntimeError:  # the process that kept the store is gone
         return True
 
 

@@ -28,5 +28,6 @@ def centroid_contrast(features: Tensor, means: Tensor | None = None) -> Tensor:
         0.0
     """
     rows = features if means is None else torch.cat([means.detach().to(features), features])
+    # CE(M M' / 0.8, diag)
     target = torch.arange(len(rows), device=rows.device)
     return F.cross_entropy(rows @ rows.T / TEMPERATURE, target)

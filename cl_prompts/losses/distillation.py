@@ -99,5 +99,6 @@ def stored_logit_loss(logits: Tensor, stored: Tensor, existed: Tensor) -> Tensor
     Returns:
         scalar; 0 if nothing existed.
     """
+    # mean over the columns that existed of (z - z_stored)^2
     difference = (logits - stored).masked_fill(~existed, 0)
     return difference.square().sum() / existed.sum().clamp(min=1)

@@ -56,6 +56,7 @@ def contrastive_key_loss(key: Tensor, selection: Selection, *, pairs: Pairs = "o
     else:  # the scales of all images of the batch, by broadcasting
         n = torch.exp(negative[None] / scale[:, None, None]).mean()
         p = torch.exp(positive[None] / scale[:, None]).mean()
+    # L = -log(N / (P + N) + 1e-6)
     return -torch.log(n / (p + n) + 1e-6)
 
 
@@ -80,6 +81,7 @@ def adaptive_scale(features: Tensor, labels: Tensor, weight: Tensor, margin: flo
     Returns:
         (batch,), without gradient.
     """
+    # c_i = 1 - cos(W[y_i], f_i) + margin
     return 1 - F.cosine_similarity(weight[labels], features, dim=-1, eps=COSINE_EPS) + margin
 
 
@@ -152,6 +154,7 @@ def mvp_classification_loss(
         scale = adaptive_scale(output.features, labels, head.weight, margin)
         logits = head(output.features / scale[:, None])
         logits = logits if output.mask is None else logits * output.mask
+    # l_i, and with w_i from the unscaled logits mean(w_i l_i)
     loss = F.cross_entropy(logits.masked_fill(~competing, -torch.inf), labels, reduction="none")
     if not use_gsf:
         return loss.mean()

@@ -28,6 +28,7 @@ def row_difference(rows: Tensor, frozen: Tensor, known: Tensor | None = None) ->
     Returns:
         scalar; 0 if no row is known.
     """
+    # |r / ||r|| - f / ||f||| (PromptSRC's image and class terms)
     difference = F.normalize(rows, dim=-1) - F.normalize(frozen.detach(), dim=-1)
     if known is None:
         return difference.abs().mean()
@@ -51,6 +52,7 @@ def logit_divergence(logits: Tensor, frozen: Tensor, known: Tensor | None = None
     """
     if known is None:
         known = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
+    # KL = sum p (log p - log q), p of the frozen classifier
     student = _log_softmax(logits, known)
     teacher = _log_softmax(frozen.detach(), known)
     return masked_mean(teacher.exp() * (teacher - student), known.expand_as(logits))
@@ -79,6 +81,7 @@ def cosine_consistency(rows: Tensor, frozen: Tensor, known: Tensor | None = None
     Returns:
         scalar; 0 if no row is known.
     """
+    # 1 - cos(r, f)
     distance = 1 - F.cosine_similarity(rows, frozen.detach(), dim=-1)
     if known is None:
         return distance.mean()

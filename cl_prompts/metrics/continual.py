@@ -73,6 +73,7 @@ def class_forgetting(curve: Curve, *, definition: ClassForgetting = "default") -
         earlier = [e.by_class for e in curve.anytime if e.samples_seen < last] or earlier
     history = torch.stack(earlier)
     known = ~history.isnan()
+    # reference: accuracy at the first task end with the class, or the best earlier one
     if definition == "first":
         row = known.int().argmax(dim=0)
         reference = history.gather(0, row[None])[0]
@@ -165,9 +166,12 @@ def task_forgetting(
     if n < 2:
         return float("nan")
     if definition == "one_step":
+        # 1 / (T - 1) sum over t of the mean over i < t of acc[i, t - 1] - acc[i, t]
         steps = [_mean(table[:t, t - 1] - table[:t, t]) for t in range(1, n)]
         return _mean(torch.tensor(steps, dtype=torch.float64))
-    before, final = table[:-1, :-1], table[:-1, -1]
+    # reference - acc[i, T - 1], mean over the tasks but the last
+    before = table[:-1, :-1]
+    final = table[:-1, -1]
     if definition == "first":
         reference = before.diagonal()
     else:
@@ -202,6 +206,7 @@ def forward_transfer(curve: Curve, home_classes: Tasks) -> float:
         home_classes: per task the classes that have their home in it.
     """
     found: list[float] = []
+    # accuracy of the classes of task i after task i - 1
     for before, classes in zip(curve.task_ends, list(home_classes)[1:], strict=False):
         found += before.by_class[list(classes)].nan_to_num(nan=0.0).tolist()
     return _mean(torch.tensor(found, dtype=torch.float64))

@@ -156,7 +156,7 @@ class CachedEvaluator:
         return Evaluation(samples_seen, whole.mean_ap, whole.ap, fixed, scores)
 
     def state_dict(self, model: nn.Module) -> dict[str, Any]:
-        """What later evaluations of this model need not compute again, and the work so far."""
+        """Cached parts that later evaluations of this model can use, and the work so far."""
         keys = model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
         valid = {k: part for k, part in self._cached.items() if keys.get(k) == part.version}
         if ranks.is_distributed():

@@ -267,4 +267,5 @@ def _ratio(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def _harmonic(precision: Tensor, recall: Tensor) -> Tensor:
+    # F1 = 2 P R / (P + R)
     return 2 * precision * recall / (precision + recall).clamp(min=torch.finfo(torch.float64).tiny)

@@ -93,6 +93,7 @@ class BalancedRidge(SolvedClassifier):
     def class_weights(self) -> Tensor:
         """(classes,) v: proportional to 1 / count with mean 1 over the known classes; 0 without
         samples."""
+        # v_c proportional to 1 / n_c, with mean 1 over the known classes
         v = torch.where(self.seen, 1 / self.count.clamp(min=1), 0)
         known = self.seen.sum()
         if self.balance_over == "range":
@@ -104,6 +105,7 @@ class BalancedRidge(SolvedClassifier):
         labels = labels.cpu()
         classes, counts = labels.unique(return_counts=True)
         by_class = h[labels.argsort(stable=True).to(h.device)].split(counts.tolist())
+        # A_c += H_c' H_c, s_c += sum of h
         for c, mine in zip(classes.tolist(), by_class, strict=True):
             self.grams[c].addmm_(mine.T, mine)
         self.sums.addmm_(onehot.T, h)
@@ -111,6 +113,7 @@ class BalancedRidge(SolvedClassifier):
         self.weight = None
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
+        # W = (sum_c v_c A_c + ridge I)^-1 [v_c s_c]_c
         v = self.class_weights()
         system = torch.einsum("c,cij->ij", v, self.grams)
         system.diagonal().add_(self.ridge)

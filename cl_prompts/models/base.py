@@ -229,7 +229,8 @@ class ContinualModel(nn.Module):
         return replace(decode(encoding), cacheable=encoding.parts)
 
     def warm_state(self) -> list[int]:
-        """What evaluation has prepared for the parameters as they are, for :meth:`warm`."""
+        """Numbers of the tables that evaluation has prepared for the parameters as they are, for
+        :meth:`warm`."""
         return []
 
     def warm(self, prepared: list[int]) -> None:

@@ -85,6 +85,7 @@ class CosineHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> logits (batch, classes)."""
+        # z_c = sigma cos(f, W_c)
         cosine = F.normalize(features, dim=-1) @ F.normalize(self.weight, dim=-1).T
         return self.sigma * cosine
 
@@ -120,6 +121,7 @@ class UnitRowHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> logits (batch, classes)."""
+        # z_c = LN(f) . W_c / ||W_c||
         normed = F.layer_norm(features, features.shape[-1:])
         return normed @ F.normalize(self.weight, dim=-1).T
 
@@ -148,4 +150,5 @@ class InstanceLogitMask(nn.Module):
 
     def forward(self, selection: Selection) -> Tensor:
         """Selection -> mask (batch, classes)."""
+        # mask_i = 2 sigmoid(mean over the selected prompts of M[s_i])
         return 2 * torch.sigmoid(self.values[selection.index].mean(dim=1))

@@ -47,7 +47,7 @@ class MultiLabelRidge(SolvedClassifier):
       are left out. Earlier sums keep the weights that they came with, as published.
 
     Deviations of L3A: the published code trains the backbone on the first task and keeps sums in
-    float32. It counts a task's labels before it takes the first image in: :meth:`count_labels` does
+    float32. It counts a task's labels before it adds the first image: :meth:`count_labels` does
     that where a task's labels are known, otherwise counts grow batch by batch. Without task
     boundaries call :meth:`settle` every so many samples.
 
@@ -126,7 +126,7 @@ class MultiLabelRidge(SolvedClassifier):
 
     @torch.no_grad()
     def count_labels(self, targets: Tensor, annotated: Tensor | None = None) -> None:
-        """Count labels of samples that are still to be taken in, so that all samples of a task are
+        """Count labels of samples that are still to be added, so that all samples of a task are
         weighed by the same counts; then call :meth:`update` with ``counted=True``.
 
         Args:
@@ -147,7 +147,7 @@ class MultiLabelRidge(SolvedClassifier):
         *,
         counted: bool = False,
     ) -> None:
-        """Take in a batch.
+        """Add a batch to the sums.
 
         Args:
             features: (batch, dim), any float type.
@@ -190,7 +190,7 @@ class MultiLabelRidge(SolvedClassifier):
         return (labels[:, None] == columns).long()
 
     def targets(self, inputs: Tensor, labels: Tensor, annotated: Tensor | None = None) -> Tensor:
-        """What is regressed on: annotated labels, pseudo-labels of earlier classes, 0 elsewhere.
+        """Targets of the regression: annotated labels, pseudo-labels of earlier classes, else 0.
 
         Args:
             inputs: (batch, size) of the regression.
@@ -204,11 +204,13 @@ class MultiLabelRidge(SolvedClassifier):
         y = labels.to(self.count.dtype) * known
         if self.pseudo is None:
             return y
+        # present where sigmoid(h W) > pseudo, for earlier classes that are not annotated
         present = torch.sigmoid(inputs @ self.settled_weight) > self.pseudo
         return y + (present & self.settled & ~known)
 
     def class_weights(self) -> Tensor:
         """(classes,) v: proportional to count^-1/2 with mean 1 over the classes met so far."""
+        # v_c proportional to N_c^-1/2, of mean 1 over the classes met
         u = torch.where(self.seen, self.count.clamp(min=1).rsqrt(), 0)
         return self.met.sum() * u / u.sum().clamp(min=torch.finfo(u.dtype).tiny)
 
@@ -217,6 +219,7 @@ class MultiLabelRidge(SolvedClassifier):
         without any; None where all weigh the same."""
         if self.weights == "none":
             return None
+        # w_i = mean of v_c over the positives c of sample i
         return y @ self.class_weights() / y.sum(dim=1).clamp(min=1)
 
     @torch.no_grad()

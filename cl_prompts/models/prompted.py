@@ -165,7 +165,7 @@ class PromptedViT(ContinualModel):
         return any(getattr(pool, "shifts_tokens", False) for pool in self.pools)
 
     def _enter(self, tokens: Tensor) -> Entry:
-        """What query pass and prompted pass have in common: all up to the first prompts."""
+        """The common part of query pass and prompted pass: all up to the first prompts."""
         last = max(self.query.stop(self.backbone) - 1, 0)
         # A pool without ``blocks`` may prompt anywhere; one with none, nowhere.
         firsts = [min((*getattr(pool, "blocks", (0,)), sys.maxsize)) for pool in self.pools]
@@ -193,6 +193,7 @@ class PromptedViT(ContinualModel):
         """Apply whitening, head and masks to raw features (batch, dim)."""
         raw = features
         features = self.head_input(raw)
+        # z = (W f + b) * mask
         mask = None
         if self.logit_mask is not None and selection is not None:
             mask = self.logit_mask(selection)

@@ -186,7 +186,7 @@ class SolvedClassifier(PrototypeClassifier):
 
     weight: Tensor | None
     regulariser = "ridge"
-    """What makes the system positive definite; the attribute of this name holds it."""
+    """Name of the attribute that makes the system positive definite."""
 
     def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
@@ -212,8 +212,8 @@ class SolvedClassifier(PrototypeClassifier):
         return self.weight
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
-        """Solution of the system, and what
-        :func:`~cl_prompts.models.ridge.attempt_positive` says of it."""
+        """Solution of the system, and its state, see
+        :func:`~cl_prompts.models.ridge.attempt_positive`."""
         raise NotImplementedError
 
 
@@ -271,6 +271,7 @@ class StreamingLDA(SolvedClassifier):
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         n = onehot.sum(dim=0)
+        # means of the batch's classes, and each sample's distance to that of its own
         batch_mean = onehot.T @ x / n.clamp(min=1)[:, None]
         total = (self.count + n).clamp(min=1)
         inside = x - onehot @ batch_mean

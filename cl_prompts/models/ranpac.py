@@ -40,11 +40,10 @@ class RanPAC(SolvedClassifier):
         dim: of a feature.
         n_classes: columns of the logits.
         projection: random features.
-        expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`. ridge:
-        its value until one is chosen. Its right size grows with the square of the features' norm.
-        With
-            the embedded ViT on digits (norm 14, projection 2,000) 1 to 1e6 score within a point of
-            each other.
+        expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
+        ridge: its value until one is chosen. Its right size grows with the square of the features'
+            norm. With the embedded ViT on digits (norm 14, projection 2,000) 1 to 1e6 score within
+            a point of each other.
         held_out: features stored for :meth:`choose_ridge`; 0 for none.
         seed: of R and of the held-out sample.
         dtype: of the sums and of the solution. float32 is enough for small projections and large
@@ -113,6 +112,7 @@ class RanPAC(SolvedClassifier):
         return best
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+        # H'H and H'Y, with h = relu(f R)
         self.statistics.add(self.statistics.inputs(x), {CLASSES: onehot})
         self.count += onehot.sum(dim=0)
         self.held.add(x, onehot)

@@ -141,7 +141,7 @@ class RidgeStatistics(nn.Module):
     def add(
         self, inputs: Tensor, targets: Mapping[str, Tensor], weights: Tensor | None = None
     ) -> None:
-        """Take samples in.
+        """Add samples to the sums.
 
         Args:
             inputs: (batch, size) from :meth:`inputs`.
@@ -157,17 +157,18 @@ class RidgeStatistics(nn.Module):
                 f" needs {', '.join(sorted(self.names))}"
             )
         weighted = inputs if weights is None else inputs * weights.to(inputs.dtype)[:, None]
+        # G += sum w phi' phi, Q += sum w phi' y
         self.gram.addmm_(weighted.T, inputs)
         for name, y in targets.items():
             self.cross(name).addmm_(weighted.T, y.to(inputs.dtype))
 
     @torch.no_grad()
     def attempt(self, ridge: float | Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """What :meth:`solve` gives, without a GPU's wait, and whether it is one: see
+        """:meth:`solve` without device synchronisation; returns its state, too, see
         :func:`attempt_positive`."""
+        # (G + r I) U = Q, with one factorisation for all target sets
         system = self.gram.clone()
         system.diagonal().add_(ridge)
-        # One factorisation for all target sets.
         right = torch.cat([self.cross(name) for name in self.names], dim=1)
         solution, info = attempt_positive(system, right)
         widths = [self.cross(name).shape[1] for name in self.names]
@@ -223,6 +224,7 @@ class RidgeStatistics(nn.Module):
                 " update it"
             )
         weighted = h if weights is None else h * weights.to(h.dtype)[:, None]
+        # G and Q without the held-out samples
         gram = self.gram.addmm(weighted.T, h, alpha=-1)
         cross = self.cross(name).addmm(weighted.T, y, alpha=-1)
         errors: dict[float, float] = {}
@@ -258,10 +260,10 @@ def attempt_positive(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 def check_solved(
     info: Tensor, blame: str, dtype: torch.dtype, regulariser: str, value: float | Tensor
 ) -> None:
-    """Check what :func:`attempt_positive` says of its solution, which makes a GPU wait.
+    """Check the state of a solution by :func:`attempt_positive`, which makes a GPU wait.
 
     Args:
-        info: that it gave.
+        info: the state.
         blame: who is named in the error.
         dtype: of the system.
         regulariser: what is too small if it failed.

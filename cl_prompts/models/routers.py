@@ -90,8 +90,8 @@ class AnalyticRouter(TaskAware):
 
     @torch.no_grad()
     def update(self, query: Tensor) -> None:
-        """Take in the queries (batch, dim) of a stream batch, of images as evaluation sees them,
-        once: their target is the current expert."""
+        """Add the queries (batch, dim) of a stream batch, of images as evaluation sees them, once:
+        their target is the current expert."""
         target = torch.zeros(len(query), self.n_experts, device=query.device)
         target[:, self.current] = 1
         with torch.autocast(query.device.type, enabled=False):
@@ -104,9 +104,10 @@ class AnalyticRouter(TaskAware):
         without queries so far."""
         with torch.autocast(query.device.type, enabled=False):
             if self.weight is None:
+                # U = (G + ridge I)^-1 Q
                 self.weight = self.statistics.solve(self.ridge, "the router")[EXPERTS]
             scores = self.statistics.inputs(query) @ self.weight
-        # Random features are not negative, so an expert's sum says whether it has any.
+        # Random features are not negative, so an expert's sum is 0 only without any.
         known = (self.statistics.cross(EXPERTS) > 0).any(dim=0)
         return scores.masked_fill(~known, float("-inf"))
 
@@ -161,6 +162,7 @@ class TaskIdentity(nn.Module):
 
     def mapped(self, query: Tensor) -> Tensor:
         """Queries (batch, dim) -> m(q), (batch, dim)."""
+        # m(q) = LN(q + W2 gelu(W1 q + b1) + b2)
         return self.norm(query + self.mapping(query))
 
     def forward(self, query: Tensor) -> Tensor:
@@ -237,6 +239,7 @@ class HeadRouter(TaskAware):
             index = torch.full((len(query), 1), self.current, device=query.device)
             return Selection(index, query.new_zeros(len(query), self.n_tasks), scale)
         logits = self.classifier(query).masked_fill(~self.seen, float("-inf"))
+        # the best class of each task, in logits of the classifier
         own = self.task_of[:, None] == torch.arange(self.n_tasks, device=query.device)
         best = torch.where(own, logits[:, :, None], float("-inf")).amax(dim=1)
         return Selection(best.argmax(dim=1, keepdim=True), 1 - best, scale)

@@ -78,6 +78,7 @@ class SlowHeads(TaskAware):
         """Follow ``head``; call it after every optimizer step."""
         for name, values in head.named_parameters():
             slow = self.get_buffer(_buffer(name))[self.current]
+            # W_j <- decay_j W_j + (1 - decay_j) W
             for j, decay in enumerate(self.decays):
                 slow[j].lerp_(values, 1 - decay)
 
@@ -146,6 +147,7 @@ def ensemble(logits: Tensor, seen: Tensor, kind: Ensemble = "softmax_max_prob") 
         return probability.mean(dim=0)
     if kind == "softmax_max_prob":
         return probability.amax(dim=0)
+    # softmax_min_entropy: the head whose -sum p log p is least
     entropy = torch.special.entr(probability).sum(dim=-1)
     surest = entropy.argmin(dim=0)
     return probability[surest, torch.arange(logits.shape[1], device=logits.device)]

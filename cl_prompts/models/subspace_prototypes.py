@@ -66,7 +66,7 @@ class SubspacePrototypes(nn.Module):
 
     @torch.no_grad()
     def observe(self, features: Tensor, labels: Tensor, task: int) -> None:
-        """Take images of a task's classes in; a class may come in pieces within its task.
+        """Add images of a task's classes; a class may come in pieces within its task.
 
         Args:
             features: (batch, ``task`` + 1, dim), in every subspace so far.
@@ -93,6 +93,7 @@ class SubspacePrototypes(nn.Module):
             )
         self.count += n
         total = torch.einsum("bc,bjd->cjd", onehot, features.to(onehot.dtype))
+        # p[c, j] += (sum of the batch's f_j - n_c p[c, j]) / N_c
         known = self.prototypes[:, : task + 1]
         step = (total - n[:, None, None] * known) / self.count.clamp(min=1)[:, None, None]
         self.prototypes[:, : task + 1] = known + step
@@ -107,6 +108,7 @@ class SubspacePrototypes(nn.Module):
             old = (self.task_of == own).nonzero()[:, 0]
             for j in range(own + 1, newest + 1):
                 known = (self.task_of >= j).nonzero()[:, 0]
+                # S[o, c] = softmax over c of cos(p[o, i], p[c, i]); p[o, j] = sum S[o, c] p[c, j]
                 likeness = cosine(self.prototypes[old, own], self.prototypes[known, own])
                 self.prototypes[old, j] = likeness.softmax(dim=1) @ self.prototypes[known, j]
 

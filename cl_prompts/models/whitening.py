@@ -154,13 +154,13 @@ class FeatureWhitening(nn.Module):
             self._due = None  # a second pass of the same update counts nothing twice
             self.update(features[:rows], repeated=repeated)
         with torch.autocast(features.device.type, enabled=False):
-            # In the statistics' precision: the common part is large against what is left.
+            # f - m, in the statistics' precision: the common part is large against what is left
             centred = (features.to(self.mean.dtype) - self.mean).float()
             if self.head_input == "standardised":
-                return centred / self._deviation()
+                return centred / self._deviation()  # (f - m) / sqrt(diag(S) / n + 1e-5)
             if self.head_input == "centred":
                 return centred
-            # A copy, since the root may be renewed before the backward pass reads it.
+            # (f - m) P; a copy, since the root may be renewed before the backward pass reads it
             return centred @ self.root.clone()
 
     def system(self) -> Tensor:
@@ -168,6 +168,7 @@ class FeatureWhitening(nn.Module):
 
         Where nothing has varied so far the mean variance counts as 1.
         """
+        # S / n + shrinkage * mean(diag(S / n)) I
         covariance = self.scatter / self.count.clamp(min=1)
         variance = covariance.diagonal().mean()
         variance = torch.where(variance > 0, variance, torch.ones_like(variance))
@@ -190,6 +191,7 @@ class FeatureWhitening(nn.Module):
             self.count *= keep
             if self.head_input != "centred":
                 self.scatter *= keep
+        # Chan et al.: scatter within the batch, plus n N / (n + N) (shift shift')
         batch_mean = x.mean(dim=0)
         total = self.count + n
         shift = batch_mean - self.mean
@@ -201,6 +203,7 @@ class FeatureWhitening(nn.Module):
             else:
                 self.scatter.addmm_(inside.T, inside)
                 self.scatter += torch.outer(shift, shift) * between
+        # m += n / (n + N) shift
         self.mean += shift * (n / total)
         self.count.copy_(total)
 
@@ -255,6 +258,7 @@ def newton_schulz(matrix: Tensor, shrinkage: float) -> Tensor:
     smallest = shrinkage / (math.sqrt(dim) * (dim + shrinkage))
     steps = math.ceil(math.log(1 / smallest) / math.log(9 / 4)) + 6
     identity = torch.eye(dim, dtype=matrix.dtype, device=matrix.device)
+    # Y = A / c, Z = I; then Y <- Y T, Z <- T Z with T = (3 I - Z Y) / 2
     y, z = matrix / scale, identity
     for _ in range(steps):
         t = (3 * identity - z @ y) / 2

@@ -1,2 +1,1 @@
-"""What a prompt method is made of: selectors, pools, prefixes and components, and how they
-begin."""
+"""Parts of prompt methods: selectors, pools, prefixes and components, and their initial values."""

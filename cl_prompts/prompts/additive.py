@@ -59,6 +59,7 @@ class AdditivePrompt(TaskAware):
         """(blocks, 2, dim) in training the current prompts, in evaluation their merger."""
         if self.training or self.task < 1:
             return self.values
+        # beta merged + (1 - beta) current
         return self.beta * self.merged + (1 - self.beta) * self.values
 
     @torch.no_grad()
@@ -66,6 +67,7 @@ class AdditivePrompt(TaskAware):
         """Keep the merger of the task that ends."""
         if task < 1:
             return
+        # merged <- beta merged + (1 - beta) current; the first task's is a copy
         past = self.merged if self.task >= 1 else self.values
         self.merged.copy_(self.beta * past + (1 - self.beta) * self.values)
 

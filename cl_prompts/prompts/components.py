@@ -82,6 +82,7 @@ ORTHOGONAL: dict[Orthogonal, Callable[[Tensor, Tensor], Tensor]] = {
 def orthogonality(rows: Tensor) -> Tensor:
     """Orthogonality penalty: the sum over blocks of the mean of (X X^T - I)^2. ``rows`` (blocks, n,
     dim) -> scalar."""
+    # mean of (X X^T - I)^2, summed over blocks
     gram = rows @ rows.transpose(1, 2)
     return (gram - torch.eye(rows.shape[1], device=rows.device)).square().mean(dim=(1, 2)).sum()
 

@@ -59,6 +59,7 @@ class MLPEncoder(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Rows (sequences, n, dim) -> the same shape."""
+        # LN(W2 act(W1 P + b1) + b2)
         for _ in range(self.repeats):
             rows = self.layers(rows)
         return rows
@@ -116,4 +117,5 @@ class ProjectorEncoder(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Rows (sequences, n, dim) -> the same shape."""
+        # W2 relu(LN(W1 P + b1)) + b2
         return self.up(torch.relu(self.norm(self.down(rows))))

@@ -54,6 +54,7 @@ class SoftKeys(nn.Module):
 
     def forward(self, query: Tensor) -> Selection:
         """Query (batch, dim), without gradient -> Selection of all entries, with weights."""
+        # alpha = softmax(q K' / temperature), rows of K normalised
         scores = query @ F.normalize(self.key, dim=-1).transpose(1, 2)  # (blocks, batch, size)
         weights = (scores / self.temperature).softmax(dim=-1)
         cosine = scores / query.norm(dim=-1)[:, None].clamp_min(1e-12)
@@ -132,6 +133,7 @@ class QuantisedComponents(nn.Module):
     def quantise(self, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Weights (blocks, batch, size) -> weighted sums and nearest entries, both (blocks, batch,
         length, dim), and the entries' numbers (blocks, batch); ties go to the lowest."""
+        # soft = sum_j alpha_j P_j, j* = argmin_j ||soft - P_j||^2, hard = P_j*
         flat = self.values.flatten(2)
         soft = weights @ flat
         with torch.no_grad():
@@ -150,6 +152,7 @@ class QuantisedComponents(nn.Module):
         # hard bit for bit in the forward pass, soft in the backward pass
         used = hard.detach() + (soft - soft.detach())
         rows = used.unflatten(2, (2, -1))
+        # soft_weight MSE(soft, hard) + hard_weight MSE(hard, soft), second arguments constant.
         # F.mse_loss averages over blocks as well, of which the sum is wanted.
         loss = len(self.blocks) * (
             self.soft_weight * F.mse_loss(soft, hard.detach())

@@ -77,6 +77,7 @@ class Selection:
         CODA-Prompt repository adds the sum over batch and chosen rows of ``distance`` instead,
         which is batch * (k - S).
         """
+        # S = mean_i sum over the chosen r of cos(q_i, K_r)
         return (1 - self.distance).gather(1, self.index).sum(dim=1).mean()
 
 

@@ -58,15 +58,17 @@ class BlockRouting:
         (batch, heads, rows, head dim) of the chosen experts."""
         pool, i = self.pool, self.block
         keys, values = (p[i].to(queries.dtype) for p in (pool.keys, pool.values))
-        # One score for all tokens: that of their mean query, class token included.
+        # s_e = qbar . k_e, one score for all tokens: that of their mean query, class token included
         scores = torch.einsum("bhd,hed->bhe", queries.mean(dim=2), keys)
         self.scores = whole_rows(scores)
+        # chosen: the k largest of s_e - penalty_e (max s - min s)
         penalty = pool.penalty()[i].to(queries.dtype)
         self.for_choice = self.scores - penalty * _range(self.scores)
         order = torch.sort(self.for_choice.detach(), dim=-1, descending=True, stable=True).indices
         self.index = order[..., : self.rows]
         if pool.is_counting:
             pool.tally(i, self.scores)
+        # s_e / sqrt(head dim), as all other scores of the block
         scale = keys.shape[-1] ** -0.5
         if pool.dense:
             return scale * scores, values.expand(len(queries), -1, -1, -1)
@@ -78,6 +80,7 @@ class BlockRouting:
         """Sum over heads and chosen experts of the cross-entropy that prefers them, over scores in
         which those not chosen are ahead by epsilon ranges."""
         chosen = torch.zeros_like(self.scores, dtype=torch.bool).scatter_(-1, self.index, True)
+        # s_e for the chosen experts, s_e + epsilon (max s - min s) for the others
         ahead = self.scores + self.pool.epsilon * _range(self.scores)
         log_probability = torch.where(chosen, self.scores, ahead).log_softmax(dim=-1)
         return -log_probability.gather(-1, self.index).sum(dim=(1, 2)).mean()
@@ -109,7 +112,7 @@ class SparsePrefix(nn.Module):
     True``): all experts, no router term. On streams without boundaries settle every so many
     samples.
 
-    Deviation: counts of a pass are taken in when it is done, so they do not depend on the order of
+    Deviation: counts of a pass are added when it is done, so they do not depend on the order of
     images.
 
     Args:
@@ -202,10 +205,11 @@ class SparsePrefix(nn.Module):
 
     @torch.no_grad()
     def settle(self) -> None:
-        """End a task: take the counts in, keep the keys, and call those experts frequent, for good,
+        """End a task: add its counts, keep the keys, and call those experts frequent, for good,
         that were chosen at least as often as the used ones of their head on average."""
         self.counts += self.fresh_counts
         self.fresh_counts.zero_()
+        # frequent: count_e >= mean count of the used experts of the head
         used = (self.counts > 0).sum(dim=-1, keepdim=True).clamp(min=1)
         average = self.counts.sum(dim=-1, keepdim=True) / used
         self.frequent |= (self.counts > 0) & (self.counts >= average)
@@ -216,6 +220,7 @@ class SparsePrefix(nn.Module):
         """Sum over blocks, heads and the k nearest old keys of the cross-entropy that holds
         frequent experts to them; 0 before a task was settled."""
         old = self.old_keys
+        # CE(O_f K', top k of O_f O')
         target = old @ old.transpose(-2, -1)  # (blocks, heads, experts, experts)
         nearest = torch.sort(target, dim=-1, descending=True, stable=True).indices[..., : self.k]
         log_probability = (old @ self.keys.transpose(-2, -1)).log_softmax(dim=-1)

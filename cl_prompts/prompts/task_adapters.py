@@ -64,6 +64,7 @@ class Adapter(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (batch, n, dim) -> (batch, n, dim) in their type; computed in that of the weights,
         or as autocast says."""
+        # a(x) = s (relu(x Wd' + bd) Wu' + bu)
         hidden = F.relu(self.down(tokens.to(self.down.weight.dtype)))
         hidden = dropout(hidden, self.dropout, training=self.training)
         return (self.scale * self.up(hidden)).to(tokens.dtype)

@@ -129,6 +129,7 @@ class FrequencyPenalty(TaskAware):
 
     def forward(self, query: Tensor) -> Selection:
         """Query (batch, dim) -> Selection, with the frequencies as scale in training."""
+        # the smallest distance times frequency (L2P, section 4.1)
         return self.inner(query, scale=self.frequency if self.training else None)
 
     def observe(self, selection: Selection) -> None:

@@ -1,1 +1,1 @@
-"""What a training loop is made of: buffers, importances, schedules and adaptive rates."""
+"""Parts of training loops: buffers, importances, schedules and adaptive rates."""

@@ -86,6 +86,7 @@ class OnlineEWC:
         scalar."""
         total = torch.zeros(())
         for name, p in self._anchored():
+            # F (p - anchor)^2
             term = (self.importance[name] * (p - self.anchor[name]).square()).sum()
             total = total.to(term.device) + term
         return self.reg_coef * total
@@ -94,6 +95,7 @@ class OnlineEWC:
     def add_penalty_gradient(self) -> None:
         """Add ``2 reg_coef importance (p - anchor)`` to every ``.grad``."""
         for name, p in self._anchored():
+            # d/dp of reg_coef F (p - anchor)^2
             gradient = 2 * self.reg_coef * self.importance[name] * (p - self.anchor[name])
             p.grad = gradient if p.grad is None else p.grad.add_(gradient)
 

@@ -74,6 +74,7 @@ class ForgettingAware:
             if p.grad is not None
         ]
         if moving:
+            # theta~ = theta + rho g_o / (||g_o|| + 1e-12), the norm over all parameters
             norms = torch.stack([p.grad.norm() for p in moving])
             factor = self.rho / (norms.norm() + TINY)
             for p in moving:

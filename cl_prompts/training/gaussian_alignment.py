@@ -33,7 +33,7 @@ class GaussianHeadAlignment(nn.Module):
 
     "Task-adaptive prediction" of HiDe-Prompt (NeurIPS 2023, arXiv 2310.07234), also used by NoRGa,
     VQ-Prompt and SMoPE; SLCA's classifier alignment is of the same kind. At a task's end
-    :meth:`observe` takes the features of its classes in; :meth:`align` then trains the head, and
+    :meth:`observe` adds the features of its classes; :meth:`align` then trains the head, and
     the head alone, on draws from all classes seen, so that rows of different tasks become
     comparable.
 
@@ -135,13 +135,13 @@ class GaussianHeadAlignment(nn.Module):
         rows: Tensor | None = None,
         classes: Sequence[int] | None = None,
     ) -> None:
-        """Take features in. ``centroids`` replaces the statistics of the classes that occur, the
+        """Add features. ``centroids`` replaces the statistics of the classes that occur, the
         other two add to them.
 
         Args:
             features: (n, dim), as the head reads them in evaluation.
             labels: (n,) class ids.
-            rows: (n,) boolean, which of them are taken in; None: all.
+            rows: (n,) boolean, which of them count; None: all.
             classes: those that may occur. Without them a GPU waits for ``covariance``; for
                 ``variance`` it never does, for ``centroids`` always.
         """
@@ -231,6 +231,7 @@ class GaussianHeadAlignment(nn.Module):
         """Class and component of each draw (n, 2) -> features (n, dim)."""
         device = self.mean.device
         noise = torch.randn(len(chosen), self.mean.shape[-1], generator=self.generator).to(device)
+        # mean + noise * sqrt(variance + 1e-4), or mean + noise L' with L L' = covariance + 1e-4 I
         c, k = chosen.to(device).unbind(1)
         mean, count = self.mean[c, k], self.count[c, k][:, None]
         if self.statistics != "covariance":
@@ -250,6 +251,7 @@ class GaussianHeadAlignment(nn.Module):
         onehot = (onehot if rows is None else onehot & rows[:, None]).to(x.dtype)
         n = onehot.sum(dim=0)[:, None]
         old = self.count.clone()
+        # Chan et al.: scatter within the batch, plus n N / (n + N) shift^2
         batch_mean = onehot.T @ x / n.clamp(min=1)
         shift = batch_mean - self.mean[:, 0]
         inside = x - onehot @ batch_mean
@@ -261,6 +263,7 @@ class GaussianHeadAlignment(nn.Module):
     def _add_to_covariance(self, c: int, x: Tensor, rows: Tensor | None = None) -> None:
         weight = x.new_ones(len(x)) if rows is None else rows.to(x.dtype)
         n, old = weight.sum(), self.count[c, 0].clone()
+        # Chan et al.: scatter within the batch, plus n N / (n + N) shift shift'
         batch_mean = weight @ x / n.clamp(min=1)
         shift = batch_mean - self.mean[c, 0]
         inside = (x - batch_mean) * weight[:, None]
@@ -294,6 +297,8 @@ class GaussianHeadAlignment(nn.Module):
 
     def _rate(self, epoch: int, part: float) -> float:
         if self.optimizer == "sgd":
+            # HiDe-Prompt: by epochs, lr (1 + cos(pi e / E)) / 2
             return self.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        # VQ-Prompt and SMoPE: by batches, down to 1e-6
         done = (epoch + part) / self.epochs
         return LAST_RATE + (self.lr - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2

@@ -23,6 +23,7 @@ def view_uncertainty(scores: Tensor) -> Tensor:
     views, _, classes = scores.shape
     # votes[i, c]: views of sample i predicted as c
     votes = F.one_hot(scores.argmax(dim=-1), classes).sum(dim=0)
+    # u = 1 - max_c votes_c / views
     return 1 - votes.max(dim=-1).values / views
 
 
@@ -48,6 +49,7 @@ def diverse_selection(uncertainty: Tensor, labels: Tensor, size: int) -> Tensor:
     left = size
     for done, i in enumerate(counts.argsort(stable=True).tolist()):
         have = int(counts[i])
+        # an equal share of what is left, small classes first
         take = min(have, left // (len(classes) - done))
         left -= take
         # of the class, ranked by uncertainty, those at floor(j m / k)

@@ -140,6 +140,7 @@ class AdaptiveRate:
             return
         # Welch's t-test; alternative: under the low rate the loss decreases more.
         p = ttest_ind(list(low), list(high), equal_var=False, alternative="greater").pvalue
+        # p < significance: the pair moves down by one factor; p > 1 - significance: up by one
         if p < self.significance:
             self._move(self.step)
         elif p > 1 - self.significance:

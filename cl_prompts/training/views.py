@@ -1,11 +1,11 @@
 """Random views of images: the keys that their random numbers are drawn by, and views whose pixels
 are made after their transfer, a batch at a time.
 
-Whoever reads items in an order of its own, as the training loop does, says by :func:`viewing` which
-view of each it wants; transforms ask :func:`current_key`. So a view depends on the seed and the key
+A reader with an order of its own, as the training loop, names by :func:`viewing` the view of each
+item that it wants; transforms ask :func:`current_key`. So a view depends on the seed and the key
 alone, and not on the process that makes it nor on what was drawn before.
 
-A reader that can decode views itself says so by :func:`deferring_views`. Transforms that can wait
+A reader that can decode views itself reads within :func:`deferring_views`. Transforms that can wait
 then give a :class:`DeferredView` in the place of an image, :func:`collated` joins them, and a batch
 of them becomes images when it is sent to a device, as a tensor is. Any other reader gets images at
 once.
