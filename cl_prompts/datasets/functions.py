@@ -1,4 +1,4 @@
-"""Data sets that a user's own function makes, named ``package.module:function``."""
+"""Functions of a user's own, named ``package.module:function``: their parameters and results."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
-from cl_prompts.checks import failed, one_of
-from cl_prompts.datasets.dataset import DataSet
+from cl_prompts.checks import failed
 from cl_prompts.errors import InputError, RunError
 
 
@@ -18,13 +17,9 @@ def keywords(function: Callable[..., Any], without: set[str]) -> dict[str, tuple
     >>> keywords(letters, {"image_size"})
     {'alphabet': (<class 'str'>, 'latin')}
 
-    Args:
-        function: what is going to be called.
-        without: parameters that do not count.
-
     Returns:
         name -> (type, default); the default is ``...`` where there is none. Variable parameters
-        (``*args`` and ``**kwargs``) are left out.
+        (``*args`` and ``**kwargs``) and those in ``without`` are left out.
 
     Raises:
         InputError: an annotation names something that does not exist.
@@ -46,40 +41,25 @@ def keywords(function: Callable[..., Any], without: set[str]) -> dict[str, tuple
 
 
 def call_function(
-    name: str,
-    function: Callable[..., DataSet],
-    offered: Mapping[str, Any],
-    given: Mapping[str, Any],
-) -> DataSet:
-    """The data set that a user's function returns.
-
-    Args:
-        name: what the user calls it, for error messages.
-        function: the function.
-        offered: arguments that it gets if it declares them.
-        given: arguments that it must declare.
+    kind: str, name: str, function: Callable[..., Any], arguments: Mapping[str, Any], returns: type
+) -> Any:
+    """The result of a user's function, of type ``returns``.
 
     Raises:
-        InputError: an argument that it does not declare, one that it needs and does not get, or a
-            result that is no ``DataSet``.
+        InputError: a parameter without a value, a failure inside of the function, or a result of
+            another type.
     """
-    signature = inspect.signature(function).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.values()):
-        for key in given:
-            one_of(f"argument of data set {name!r}", key, signature)
-    arguments = {**{key: value for key, value in offered.items() if key in signature}, **given}
     for key, (_, default) in keywords(function, set(arguments)).items():
         if default is ...:
-            raise InputError(f"data set {name!r} needs a value for {key}")
+            raise InputError(f"{kind} {name!r} needs a value for {key}")
     try:
-        data = function(**arguments)
+        result = function(**arguments)
     except (InputError, RunError):
         raise
     except Exception as error:  # a user's function may fail in any way, and says so itself
-        raise failed("data set", name, error) from error
-    if not isinstance(data, DataSet):
+        raise failed(kind, name, error) from error
+    if not isinstance(result, returns):
         raise InputError(
-            f"data set {name!r} must return a DataSet, as as_dataset makes one, not a"
-            f" {type(data).__name__}"
+            f"{kind} {name!r} must return a {returns.__name__}, not {type(result).__name__}"
         )
-    return data
+    return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -177,7 +178,7 @@ def load_dataset(
         if cache:
             _check_memory(what, data, cache_gb)
     else:
-        arguments: dict[str, Any] = {
+        arguments = {
             "root": root,
             "classes": classes,
             "class_order": class_order,
@@ -188,10 +189,7 @@ def load_dataset(
             "cache_gb": cache_gb,
             "crop": crop,
         }
-        usual = keywords(load_dataset, set())
-        given = {key: value for key, value in arguments.items() if not _same(value, usual[key][1])}
-        offered = {"image_size": image_size, "seed": seed}
-        data = call_function(name, entry, offered, {**given, **options})
+        data = _of_function(name, entry, arguments, options, image_size=image_size, seed=seed)
     check_files_apart(what, data.train.files, data.test.files)
     if on_bad_image != "defer":
         data = handle_bad_images(data, check_images(data), on_bad_image)
@@ -219,6 +217,26 @@ def _of_classes(
     names = tuple(source.classes[label] for label in chosen)
     check_classes(f"data set {name!r}", train.targets, test.targets, names)
     return DataSet(name, train, test, names, entry.mean, entry.std, unread=source.unread)
+
+
+def _of_function(
+    name: str,
+    function: Callable[..., DataSet],
+    arguments: Mapping[str, Any],
+    options: Mapping[str, Any],
+    **offered: int,
+) -> DataSet:
+    """The data set of a user's function: it is given what it declares of ``offered``, and must
+    declare all options and each argument that is not left at its default."""
+    usual = keywords(load_dataset, set())
+    given = {key: value for key, value in arguments.items() if not _same(value, usual[key][1])}
+    given |= options
+    declared = signature(function).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in declared.values()):
+        for key in given:
+            one_of(f"argument of data set {name!r}", key, declared)
+    given = {key: value for key, value in offered.items() if key in declared} | given
+    return call_function("data set", name, function, given, DataSet)
 
 
 def _same(value: Any, default: Any) -> bool:

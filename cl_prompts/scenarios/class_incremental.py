@@ -14,7 +14,7 @@ from cl_prompts.datasets.classes import choose_classes
 from cl_prompts.datasets.labels import check_label_matrix, check_labels, check_positives
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
-from cl_prompts.scenarios.si_blurry_sampler import rows_of
+from cl_prompts.scenarios.si_blurry import rows_of
 from cl_prompts.scenarios.split import Split
 
 ClassOrder = Sequence[int] | int | Literal["shuffled"]

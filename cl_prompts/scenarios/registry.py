@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, get_type_hints
 
-from cl_prompts.checks import failed, load_object
+from cl_prompts.checks import load_object
+from cl_prompts.datasets.functions import call_function, keywords
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
@@ -74,61 +76,34 @@ class Scenario:
         return getattr(self.split, "__name__", repr(self.split))
 
     @property
-    def signature(self) -> dict[str, inspect.Parameter]:
-        """Parameters of the split function behind the labels, by name."""
-        _, *others = inspect.signature(self.split).parameters.items()
-        return dict(others)
-
-    @property
     def open_ended(self) -> bool:
         """Whether the split function takes any name (``**``)."""
-        return any(p.kind is p.VAR_KEYWORD for p in self.signature.values())
+        declared = inspect.signature(self.split).parameters.values()
+        return any(parameter.kind is parameter.VAR_KEYWORD for parameter in declared)
 
     @property
     def parameters(self) -> list[str]:
         """Names of the parameters that a user may set."""
-        return [
-            name
-            for name, p in self.signature.items()
-            if name != TEST_LABELS and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        ]
+        return list(keywords(partial(self.split, None), {TEST_LABELS}))
 
     def knows(self, names: Iterable[str]) -> bool:
         """Whether the split function has parameters of all these names."""
         return self.open_ended or set(names) <= set(self.parameters)
 
     def make(self, targets: Any, test_targets: Any = None, **parameters: Any) -> BaseSplit:
-        """Split the labels of a training set.
-
-        Args:
-            targets: labels of the training set.
-            test_targets: labels of the test set, for a function that takes ``test_labels``.
-            parameters: of the split function.
+        """Split the labels of a training set; a function that takes ``test_labels`` gets those of
+        the test set.
 
         Raises:
             InputError: a parameter that the function does not have or does not get, a result that
                 is no such split, and whatever the function itself refuses.
         """
         self.check_names(parameters)
-        for name in self.parameters:
-            if self.signature[name].default is inspect.Parameter.empty and name not in parameters:
-                raise InputError(f"{self.name} needs {name}")
-        if TEST_LABELS in self.signature:
+        function = partial(self.split, targets)
+        if TEST_LABELS in keywords(function, set()):
             parameters = {TEST_LABELS: test_targets, **parameters}
-        try:
-            split = self.split(targets, **parameters)
-        except InputError:
-            raise
-        except Exception as error:
-            if self.name in SCENARIOS:
-                raise
-            # A user's function may fail in any way, and says so itself.
-            raise failed("scenario", self.name, error) from error
         kind = MultiLabelSplit if self.multi_label else Split
-        if not isinstance(split, kind):
-            raise InputError(
-                f"{self.name} must return a {kind.__name__}, not {type(split).__name__}"
-            )
+        split: BaseSplit = call_function("scenario", self.name, function, parameters, kind)
         return split
 
     def check_names(
@@ -136,13 +111,10 @@ class Scenario:
     ) -> None:
         """Refuse names that are no parameter of the split function, offering the nearest one.
 
-        Args:
-            names: what was given.
-            of: the function that got them, where it is not the split function itself.
-            beside: further names that this function knows.
+        ``of`` is the function that got them, if another; ``beside`` are names that it has, too.
 
         Raises:
-            InputError: names the first such name.
+            InputError: the first such name.
         """
         known = [*self.parameters, *beside]
         for name in names:
@@ -153,34 +125,22 @@ class Scenario:
 #: short name -> scenario
 SCENARIOS: dict[str, Scenario] = {
     "si_blurry": Scenario(
-        split=si_blurry_split,
-        multi_label=False,
-        description="stochastic blurry task boundaries, online (ICCV 2023)",
+        si_blurry_split, False, "stochastic blurry task boundaries, online (ICCV 2023)"
     ),
-    "i_blurry": Scenario(
-        split=i_blurry_split,
-        multi_label=False,
-        description="blurry boundaries with equal tasks (ICLR 2022)",
-    ),
-    "disjoint": Scenario(
-        split=disjoint_split,
-        multi_label=False,
-        description="each class in one task, equal tasks",
-    ),
+    "i_blurry": Scenario(i_blurry_split, False, "blurry boundaries with equal tasks (ICLR 2022)"),
+    "disjoint": Scenario(disjoint_split, False, "each class in one task, equal tasks"),
     "class_incremental": Scenario(
-        split=class_incremental_split,
-        multi_label=False,
-        description="each class in one task, boundaries announced, several epochs",
+        class_incremental_split,
+        False,
+        "each class in one task, boundaries announced, several epochs",
     ),
     "mlcil": Scenario(
-        split=mlcil_split,
-        multi_label=True,
-        description="multi-label class-incremental: B0-C10 and the like, boundaries announced",
+        mlcil_split,
+        True,
+        "multi-label class-incremental: B0-C10 and the like, boundaries announced",
     ),
     "si_blurry_multi_label": Scenario(
-        split=si_blurry_multi_label_split,
-        multi_label=True,
-        description="Si-Blurry for images with several labels, online",
+        si_blurry_multi_label_split, True, "Si-Blurry for images with several labels, online"
     ),
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cl_prompts.datasets.labels import check_label_matrix, check_positives, count_positives
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
-from cl_prompts.scenarios.si_blurry_sampler import Leftover, blurry_stream
+from cl_prompts.scenarios.si_blurry import Leftover, blurry_stream
 from cl_prompts.scenarios.split import Classes, Split
 
 
@@ -42,7 +42,7 @@ def si_blurry_multi_label_split(
        of an image in t, as far as an image in t shows them. Every label of such a class is seen in
        t, anchor or not; all other labels of the task's images are hidden, that is 0 to the learner.
 
-    What holds for every result:
+    For every result:
 
     * each image with a label comes once (none is lost unless ``leftover="drop"``), and its anchor
       is visible there;
@@ -79,15 +79,9 @@ def si_blurry_multi_label_split(
     matrix = check_label_matrix(labels, "labels")
     check_positives(matrix, "labels")
     rows, anchors = anchor_labels(matrix)
+    n_classes = matrix.shape[1]
     stream = blurry_stream(
-        anchors,
-        matrix.shape[1],
-        n_tasks=n_tasks,
-        disjoint_percent=disjoint_percent,
-        blurry_percent=blurry_percent,
-        seed=seed,
-        stochastic=stochastic,
-        leftover=leftover,
+        anchors, n_classes, n_tasks, disjoint_percent, blurry_percent, seed, stochastic, leftover
     )
     # From here on the anchors' stream counts rows of the data set, unlabelled images included.
     tasks = tuple(rows[chosen] for chosen in stream.tasks)

@@ -1,4 +1,5 @@
-"""Avalanche's data sets of a stream, which carry what the stream is.
+"""Avalanche's data sets of a stream: they carry what the stream is, and multi-hot targets, since
+Avalanche knows labels only as one integer per sample.
 
 Avalanche's ``benchmark_with_validation_stream`` and ``split_online_stream`` build experiences from
 nothing but the data set, whose attributes they keep. Strategies look there for what an experience
@@ -11,15 +12,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from avalanche.benchmarks.utils import (
     DataAttribute,
     TaskAwareSupervisedClassificationDataset,
     TaskLabels,
 )
 from avalanche.benchmarks.utils.flat_data import ConstantSequence
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from cl_prompts.scenarios.base_split import BaseSplit
-from cl_prompts.scenarios.multi_hot import MaskedLabels, MultiHotTargets
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import Split
 
@@ -27,16 +30,127 @@ from cl_prompts.scenarios.split import Split
 CARRIED = ("ordered", "boundaries")
 
 
+class MultiHotTargets(DataAttribute):
+    """Avalanche's ``targets`` attribute over a 0/1 label matrix, of which some classes may be
+    hidden.
+
+    Item i is the float32 vector (C,) of sample i, with zeros for hidden classes. ``uniques`` are
+    the label ids that are visibly positive in some sample, ``val_to_idx`` gives the positions of
+    each, ``count`` their number: where Avalanche itself would hash rows, each sample or each
+    combination of labels would be a class of its own. Subsets share the matrix.
+
+    Whatever Avalanche builds from integer labels (``ClassBalancedBuffer``, GDumb, DER, ER_ACE, MIR,
+    GSS) has no meaning here and fails.
+
+    Example:
+        >>> matrix = np.array([[1, 0, 1], [0, 1, 1]], dtype=np.uint8)
+        >>> targets = MultiHotTargets(matrix, mask=np.array([True, True, False]))
+        >>> targets[0].tolist(), targets.val_to_idx
+        ([1.0, 0.0, 0.0], {0: [0], 1: [1]})
+
+    Args:
+        matrix: 0/1 labels (n, C) uint8.
+        rows: rows of the matrix that the samples have, (m,); None for all in order.
+        mask: classes that are visible, (C,) bool; None for all.
+    """
+
+    def __init__(
+        self, matrix: np.ndarray, rows: np.ndarray | None = None, mask: np.ndarray | None = None
+    ) -> None:
+        self.matrix = matrix
+        self.rows = np.arange(len(matrix)) if rows is None else rows
+        self.mask = np.ones(matrix.shape[1], dtype=bool) if mask is None else mask
+        super().__init__(self.rows, "targets")
+
+    @property
+    def data(self) -> np.ndarray:
+        """The visible labels (m, C) uint8."""
+        return self.matrix[self.rows] * self.mask
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: Any) -> Tensor:
+        """The label vector (C,) of a sample, or a matrix of them for a slice."""
+        return torch.from_numpy((self.matrix[self.rows[item]] * self.mask).astype(np.float32))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def uniques(self) -> set[int]:
+        """Label ids that are visibly positive in some sample."""
+        return set(np.flatnonzero(self.data.any(axis=0)).tolist())
+
+    @property
+    def val_to_idx(self) -> dict[int, list[int]]:
+        """Per visible label id the positions of the samples that have it."""
+        visible = self.data
+        return {c: np.flatnonzero(visible[:, c]).tolist() for c in sorted(self.uniques)}
+
+    @property
+    def count(self) -> dict[int, int]:
+        """Per visible label id the number of samples that have it."""
+        counts = self.data.sum(axis=0, dtype=np.int64)
+        return {c: int(counts[c]) for c in sorted(self.uniques)}
+
+    def __repr__(self) -> str:
+        return (
+            f"<{len(self)} multi-hot targets, {np.count_nonzero(self.mask)} of {len(self.mask)}"
+            " classes visible>"
+        )
+
+    __str__ = __repr__
+
+    def subset(self, indices: Sequence[int]) -> MultiHotTargets:
+        """Return the targets at some positions, on the same matrix."""
+        return MultiHotTargets(
+            self.matrix, self.rows[np.asarray(indices, dtype=np.int64)], self.mask
+        )
+
+    def concat(self, other: DataAttribute) -> MultiHotTargets:
+        """Return these targets and then others; with other masks each part keeps its own.
+
+        Raises:
+            TypeError: the others are not multi-hot.
+        """
+        if not isinstance(other, MultiHotTargets):
+            raise TypeError(f"multi-hot targets cannot be joined with {type(other).__name__}")
+        if self.matrix is other.matrix and np.array_equal(self.mask, other.mask):
+            return MultiHotTargets(self.matrix, np.concatenate([self.rows, other.rows]), self.mask)
+        return MultiHotTargets(np.concatenate([self.data, other.data]))
+
+
+class MaskedLabels(Dataset[tuple[Any, Tensor]]):
+    """A map-style data set ``[i] -> (image, float32 label vector (C,))`` with zeros for hidden
+    classes.
+
+    Example:
+        >>> targets = MultiHotTargets(np.eye(2, dtype=np.uint8))
+        >>> MaskedLabels([("image 0", "..."), ("image 1", "...")], targets)[1]
+        ('image 1', tensor([0., 1.]))
+
+    Args:
+        data: items open with the image; the rest of them is not used.
+        targets: the label vectors, one per item.
+    """
+
+    def __init__(self, data: Any, targets: MultiHotTargets) -> None:
+        self.data = data
+        self.targets = targets
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Any, Tensor]:
+        return self.data[index][0], self.targets[index]
+
+
 def single_label_data(
     data: Any, labels: np.ndarray, split: Split
 ) -> TaskAwareSupervisedClassificationDataset:
-    """Make Avalanche's data set over ``data``, items ``(x, y, 0)``.
-
-    Args:
-        data: map-style data set whose items open with an image and its label.
-        labels: (n,) int64.
-        split: of the stream.
-    """
+    """Avalanche's data set over ``data``, whose items open with an image and its label, as items
+    ``(x, y, 0)``; ``labels`` (n,) int64."""
     attributes = [
         DataAttribute(_Labels(labels), "targets"),
         TaskLabels(_Zeros(len(labels))),
@@ -48,14 +162,8 @@ def single_label_data(
 def multi_label_data(
     data: Any, matrix: np.ndarray, mask: np.ndarray, split: MultiLabelSplit
 ) -> TaskAwareSupervisedClassificationDataset:
-    """Make Avalanche's data set over ``data``, items ``(x, y, 0)``.
-
-    Args:
-        data: map-style data set whose items open with the image.
-        matrix: its labels, (n, C) uint8 zeros and ones.
-        mask: classes that are visible, (C,) bool; y is 0 elsewhere.
-        split: of the stream.
-    """
+    """Avalanche's data set over ``data``, whose items open with the image, as items ``(x, y, 0)``:
+    y is a row of ``matrix``, (n, C) uint8, and 0 where the (C,) bool ``mask`` hides a class."""
     targets = MultiHotTargets(matrix, mask=mask)
     zeros = TaskLabels(_Zeros(len(matrix)))
     attributes = [targets, zeros, *_marks_of_stream(split, len(matrix))]
@@ -76,12 +184,7 @@ def with_positions(
 
 
 def _marks_of_stream(split: BaseSplit, n: int) -> list[DataAttribute[bool]]:
-    """Attributes ``stream_ordered`` and ``stream_boundaries`` for the data set of a stream.
-
-    Args:
-        split: of the stream.
-        n: samples of the data set.
-    """
+    """Attributes ``stream_ordered`` and ``stream_boundaries`` for the n samples of a stream."""
     return [
         DataAttribute(ConstantSequence(bool(getattr(split, name)), n), f"stream_{name}")
         for name in CARRIED

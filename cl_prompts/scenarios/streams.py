@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from cl_prompts.datasets.labels import (
 )
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.base_split import BaseSplit
-from cl_prompts.scenarios.class_sets import ClassSet
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import Split
 from cl_prompts.scenarios.stream_data import (
@@ -28,6 +27,54 @@ from cl_prompts.scenarios.stream_data import (
     single_label_data,
     with_positions,
 )
+
+
+class ClassSet(Set[int]):
+    """A set of classes, given by bounds on an array that many such sets share.
+
+    It compares and combines with Python's sets. A thousand experiences of ten thousand classes
+    would take 1.5 GB as sets of integers.
+
+    Args:
+        *bounds: (classes,) array, low, high; a class is in the set where ``low <= array[class] <
+            high`` for each of them.
+
+    Example:
+        >>> first = np.array([0, 2, 1])  # experience in which each class first appears
+        >>> seen = ClassSet((first, 0, 2))
+        >>> seen, 1 in seen, seen | {7} == {0, 2, 7}
+        ({0, 2}, False, True)
+    """
+
+    def __init__(self, *bounds: tuple[np.ndarray, int, int]) -> None:
+        self._bounds = bounds
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(classes,) boolean."""
+        found = np.ones(len(self._bounds[0][0]), dtype=bool)
+        for values, low, high in self._bounds:
+            found &= (values >= low) & (values < high)
+        return found
+
+    def __contains__(self, item: object) -> bool:
+        if not isinstance(item, int | np.integer) or not 0 <= item < len(self._bounds[0][0]):
+            return False
+        return all(low <= values[item] < high for values, low, high in self._bounds)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.flatnonzero(self.mask).tolist())
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self.mask))
+
+    def __repr__(self) -> str:
+        return repr(set(self))
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[Any]) -> Any:
+        """Results of operators between sets."""
+        return set(it)
 
 
 class LazyStream(SequenceCLStream):
@@ -143,13 +190,8 @@ def single_label_streams(
     *,
     task_labels: bool,
 ) -> list[LazyStream]:
-    """Make the training and the test stream of a single-label split.
-
-    Args:
-        data: training and test set.
-        targets: their labels.
-        split: made from the training labels.
-        task_labels: set ``task_label`` and ``task_labels`` on experiences.
+    """The training and the test stream of a single-label split, over two data sets with these
+    labels.
 
     Raises:
         InputError: targets that are no labels, or a split of other labels.
@@ -180,14 +222,8 @@ def multi_label_streams(
     *,
     task_labels: bool,
 ) -> tuple[MultiLabelSplit, list[LazyStream]]:
-    """Make the training and the test stream of a multi-label split; return the split with its test
-    set, and the streams.
-
-    Args:
-        data: training and test set.
-        targets: their label matrices.
-        split: made from the training labels, and from the test labels if it has any.
-        task_labels: set ``task_label`` and ``task_labels`` on experiences.
+    """The multi-label split with its test set, and the training and the test stream, over two data
+    sets with these label matrices.
 
     Raises:
         InputError: targets that are no label matrices, or a split of other labels.
@@ -230,7 +266,7 @@ def multi_label_streams(
 
 
 def _marks(split: BaseSplit) -> dict[str, Any]:
-    """What all experiences of a stream say of it."""
+    """Marks of the stream on all of its experiences."""
     return {"ordered": split.ordered, "boundaries": split.boundaries, "overlapping": False}
 
 

@@ -239,7 +239,7 @@ def test_a_function_is_given_what_it_declares() -> None:
         ("deaf", {"cache": True}, "argument of data set '{}:deaf' 'cache': there is none"),
         ("deaf", {"classes": [1]}, "argument of data set '{}:deaf' 'classes': there is none"),
         ("stubborn", {}, "data set '{}:stubborn' needs a value for shape"),
-        ("stubborn", {"shape": "round", "augment": False}, "as as_dataset makes one, not a list"),
+        ("stubborn", {"shape": "round", "augment": False}, "must return a DataSet, not list"),
         ("no_function", {}, "data set '{}:no_function' is no function that returns a DataSet"),
         ("blob", {}, "unknown data set in module {} 'blob': did you mean 'blobs'?"),
     ],

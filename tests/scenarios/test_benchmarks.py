@@ -185,7 +185,7 @@ def test_a_function_of_ones_own() -> None:
     given = pairs(LABELS, size=50)
     assert builder(*SINGLE, split=given).split is given
     assert builder(*SINGLE, size=50, keep=(0, 1), split=given).split is given
-    with pytest.raises(InputError, match="pairs needs size"):
+    with pytest.raises(InputError, match="'pairs' needs a value for size"):
         builder(*SINGLE)
     with pytest.raises(InputError, match="size=40 contradicts the given split, which has 50"):
         builder(*SINGLE, size=40, split=given)
@@ -206,7 +206,7 @@ def test_a_function_that_returns_no_split() -> None:
     def rows(targets: Any) -> Split:
         return list(targets)  # type: ignore[return-value]
 
-    with pytest.raises(InputError, match="rows must return a Split, not list"):
+    with pytest.raises(InputError, match="'rows' must return a Split, not list"):
         benchmark_builder(rows)(*SINGLE)
 
 

