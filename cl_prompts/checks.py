@@ -6,7 +6,7 @@ import math
 import operator
 import reprlib
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from numbers import Integral, Real
@@ -47,17 +47,11 @@ def shown(value: Any) -> str:
 
 
 def whole_number(name: str, value: Any, low: int = 1, high: int | None = None, of: str = "") -> int:
-    """Return ``value`` as an int between ``low`` and ``high``, both included.
-
-    Args:
-        name: of the setting.
-        value: anything that Python takes for an index; a bool is refused.
-        low: smallest value.
-        high: greatest value; None for no bound.
-        of: what ``high`` is, said behind it, such as ``"the number of classes"``.
+    """Return ``value`` as an int between ``low`` and ``high``, both included; ``of`` says what
+    ``high`` is, such as ``"the number of classes"``.
 
     Raises:
-        InputError: another type or another range.
+        InputError: no index of Python's (a bool is none), or out of range.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
@@ -71,48 +65,9 @@ def whole_number(name: str, value: Any, low: int = 1, high: int | None = None, o
     return number
 
 
-def at_least(low: float, **values: float | None) -> None:
-    """Refuse numbers that are below ``low`` or not finite; None stands for "not given".
-
-    Raises:
-        InputError: names the first such setting.
-    """
-    for name, value in values.items():
-        if value is None or (math.isfinite(value) and value >= low):
-            continue
-        bound = "it cannot be negative" if low == 0 else f"it must be at least {low:g}"
-        raise InputError(f"{name} is {value}: {bound if math.isfinite(value) else 'give a number'}")
-
-
-def positive(**values: float | None) -> None:
-    """Refuse numbers that are not greater than 0 or not finite; None stands for "not given".
-
-    Raises:
-        InputError: names the first such setting.
-    """
-    for name, value in values.items():
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise InputError(f"{name} is {value}: it must be positive")
-
-
-def in_range(low: float, high: float, **values: float | None) -> None:
-    """Refuse numbers outside ``[low, high]`` or not finite; None stands for "not given".
-
-    Raises:
-        InputError: names the first such setting.
-    """
-    for name, value in values.items():
-        if value is not None and not (math.isfinite(value) and low <= value <= high):
-            raise InputError(f"{name} is {value}: it must be between {low:g} and {high:g}")
-
-
 def one_of(name: str, value: Any, words: Any) -> None:
-    """Refuse a word that is not among ``words``, offering the nearest one.
-
-    Args:
-        name: of the setting.
-        value: what was given.
-        words: the words that exist, or the ``Literal`` type that lists them.
+    """Refuse a word that is not among ``words``, a collection or a ``Literal`` type, offering the
+    nearest one.
 
     Raises:
         InputError: an unknown word.
@@ -123,11 +78,7 @@ def one_of(name: str, value: Any, words: Any) -> None:
 
 
 def load_object(kind: str, path: str) -> Any:
-    """Import what ``"package.module:name"`` names.
-
-    Args:
-        kind: what it should be, in the singular ("strategy").
-        path: dotted module, a colon, and a name in it.
+    """The object of a dotted name ``"package.module:name"``, of a kind such as "strategy".
 
     Raises:
         InputError: no such module, no such name in it, or the import fails.
@@ -145,13 +96,8 @@ def load_object(kind: str, path: str) -> Any:
 
 
 def failed(kind: str, name: str, error: Exception) -> InputError:
-    """The sentence for code of a user's own that failed when it was called, and where.
-
-    Args:
-        kind: what it is, in the singular ("data set").
-        name: its dotted name.
-        error: what it raised.
-    """
+    """The sentence for a user's own code, of a kind such as "data set", that failed when it was
+    called, and where."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}, line {frame.lineno}"
     reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -165,7 +111,7 @@ class Bound:
     Attributes:
         low: smallest value.
         high: greatest value; None for no bound.
-        above: ``low`` itself is out of range.
+        above: ``low``, which is 0, is itself out of range.
         whole: only whole numbers.
 
     Example:
@@ -188,12 +134,40 @@ class Bound:
         number: Any = value
         if self.whole and number > GREATEST:
             raise InputError(f"{name} is {shown(value)}: it must be at most 2^63 - 1")
+        high = math.inf if self.high is None else self.high
+        inside = self.low < number if self.above else self.low <= number
+        if not (inside and number <= high and number < math.inf):  # NaN is nowhere
+            raise InputError(f"{name} is {value}: {self._rule(number)}")
+
+    def _rule(self, number: Any) -> str:
         if self.above:
-            positive(**{name: number})
-        elif self.high is not None:
-            in_range(self.low, self.high, **{name: number})
-        else:
-            at_least(self.low, **{name: number})
+            return "it must be positive"
+        if self.high is not None:
+            return f"it must be between {self.low:g} and {self.high:g}"
+        if not -math.inf < number < math.inf:
+            return "give a number"
+        return "it cannot be negative" if self.low == 0 else f"it must be at least {self.low:g}"
+
+
+def _within(bound: Bound, values: Mapping[str, float | None]) -> None:
+    for name, value in values.items():
+        if value is not None:
+            bound.check(name, value)
+
+
+def at_least(low: float, **values: float | None) -> None:
+    """Refuse settings that are below ``low`` or not finite; None stands for "not given"."""
+    _within(Bound(low), values)
+
+
+def positive(**values: float | None) -> None:
+    """Refuse settings that are not greater than 0 or not finite; None stands for "not given"."""
+    _within(Bound(above=True), values)
+
+
+def in_range(low: float, high: float, **values: float | None) -> None:
+    """Refuse settings outside ``[low, high]`` or not finite; None stands for "not given"."""
+    _within(Bound(low, high), values)
 
 
 Count = Annotated[int, Bound(1, whole=True)]
@@ -211,13 +185,8 @@ Share = Annotated[float, Bound(0, 1)]
 def fits(name: str, value: Any, kind: Any) -> None:
     """Refuse a value that a type's words or bounds rule out: its ``Literal``, its :class:`Bound`.
 
-    Other parts of the type are not looked at.
-
-    Args:
-        name: of the setting.
-        value: what was given.
-        kind: a type, with its ``Annotated`` metadata; of a union every member may say no, and None
-            is fine where the union has it.
+    Other parts of the type are not looked at. Of a union every member may say no, and None is fine
+    where the union has it.
 
     Raises:
         InputError: an unknown word, or a number out of range.

@@ -23,13 +23,8 @@ class RunError(RuntimeError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """An ``InputError`` for a name that does not exist, offering the nearest one that does.
-
-    Args:
-        kind: what the name should have named, in the singular ("recipe", "key of strategy 'mvp'").
-        name: what the user wrote.
-        known: the names that exist.
-    """
+    """An ``InputError`` for a name of some kind ("recipe", "key of strategy 'mvp'") that does not
+    exist, offering the nearest one of those ``known``."""
     names = sorted(set(map(str, known)))
     name = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)

@@ -60,12 +60,8 @@ def _each_file(
 def handle_bad_images(data: DataSet, bad: Mapping[str, str], on_bad_image: OnBadImage) -> DataSet:
     """The data set that may be used, given the result of :func:`check_images`.
 
-    Args:
-        data: the data set that was checked.
-        bad: its unreadable files, each with a sentence.
-        on_bad_image: "fail" refuses a data set with unreadable images, "skip" leaves them out, of
-            training and test set; "defer" leaves the data set as it is, so that an unreadable
-            image is an error when it is met.
+    "fail" refuses a data set with unreadable images, "skip" leaves them out, of training and test
+    set; "defer" leaves the data set as it is, so that one is an error when it is met.
 
     Raises:
         InputError: "fail" and an unreadable image, or "skip" and a class left without images.

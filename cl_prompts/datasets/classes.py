@@ -25,15 +25,12 @@ def choose_classes(
     [2, 0]
 
     Args:
-        what: whose classes they are, for error messages.
+        what: the data set, for error messages.
         names: of all C classes.
         classes: a list picks by label or name, in that order; a number keeps the first so many,
             counted after ``order``; None keeps all.
         order: permutation of the positions of the classes picked, or the seed of one; None leaves
             them as they are.
-
-    Returns:
-        (k,) int64.
 
     Raises:
         InputError: an unknown or repeated class, or no permutation.
@@ -102,14 +99,8 @@ def _permutation(what: str, n: int, order: Sequence[int] | int | None) -> np.nda
 
 
 def labels_of(what: str, data: Any) -> np.ndarray:
-    """Labels of a map-style data set, read from ``.targets``.
-
-    Args:
-        what: what error messages call them.
-        data: the data set.
-
-    Returns:
-        (n,) int64, or zeros and ones (n, C) uint8 where there is a row per image.
+    """Labels of a map-style data set, read from ``.targets``: (n,) int64, or zeros and ones (n, C)
+    uint8 where there is a row per image.
 
     Raises:
         InputError: no ``.targets``, no integers, or not one label per image.
@@ -138,18 +129,10 @@ def labels_of(what: str, data: Any) -> np.ndarray:
 
 
 def ignored_of(what: str, data: Any, targets: np.ndarray) -> np.ndarray | None:
-    """Pairs that average precision leaves out, read from ``data.ignored``.
-
-    Args:
-        what: what error messages call them.
-        data: the data set.
-        targets: its labels, (n, C).
-
-    Returns:
-        (n, C) bool; None where the data set has none.
+    """Pairs that average precision leaves out, read from ``data.ignored``: (n, C) bool, or None.
 
     Raises:
-        InputError: another type or shape.
+        InputError: another type than bool, or another shape than that of the labels.
     """
     if getattr(data, "ignored", None) is None:
         return None
@@ -173,11 +156,6 @@ def relabel(
     >>> relabel(np.array([0, 1, 2, 0]), np.array([2, 0]), 3)
     (array([0, 2, 3]), array([1, 0, 1]))
 
-    Args:
-        targets: (n,) or (n, C).
-        chosen: labels of the classes kept, (k,).
-        n_classes: C.
-
     Returns:
         the rows kept, (m,) int64 or None for all, and their new labels, (m,) or (n, k).
     """
@@ -192,12 +170,8 @@ def relabel(
 def check_classes(
     what: str, train: np.ndarray, test: np.ndarray, names: Sequence[str] | None
 ) -> int:
-    """The number of classes C, once labels are found to be 0..C-1, each in both parts.
-
-    Args:
-        what: whose labels they are, for error messages.
-        train, test: labels of the two parts, (n,) or (n, C).
-        names: of the C classes; None where they have none.
+    """The number of classes C, once labels (n,) or (n, C) are found to be 0..C-1, each in both
+    parts.
 
     Raises:
         InputError: labels out of range, a class without training or test images, or one part with
@@ -209,8 +183,14 @@ def check_classes(
             f"{what} has {kinds[train.ndim - 1]} per training image, but {kinds[test.ndim - 1]} per"
             " test image"
         )
+    n = len(np.unique(train)) if train.ndim == 1 else train.shape[1]
+    n = n if names is None else len(names)
+    for part, targets in (("training", train), ("test", test)):
+        if targets.ndim == 2 and targets.shape[1] != n:
+            raise InputError(
+                f"{what} has {n} classes, but its {part} labels have {targets.shape[1]} columns"
+            )
     parts = (("training", _present(train)), ("test", _present(test)))
-    n = _count(what, train, test, names)
     for part, found in parts:
         if found.size and (found[0] < 0 or found[-1] >= n):
             more = f", ... ({len(found)} in all)" if len(found) > 10 else ""
@@ -230,16 +210,3 @@ def check_classes(
 def _present(targets: np.ndarray) -> np.ndarray:
     """Labels that occur, in ascending order."""
     return np.flatnonzero(targets.any(axis=0)) if targets.ndim == 2 else np.unique(targets)
-
-
-def _count(what: str, train: np.ndarray, test: np.ndarray, names: Sequence[str] | None) -> int:
-    """The number of classes that there should be."""
-    if train.ndim == 1:
-        return len(np.unique(train)) if names is None else len(names)
-    n = train.shape[1] if names is None else len(names)
-    for part, targets in (("training", train), ("test", test)):
-        if targets.shape[1] != n:
-            raise InputError(
-                f"{what} has {n} classes, but its {part} labels have {targets.shape[1]} columns"
-            )
-    return n

@@ -46,8 +46,7 @@ def read_coco(year: int, folder: Path, cache: int | None) -> Source:
 
     Args:
         year: 2014 or 2017.
-        folder: holds ``train<year>``, ``val<year>`` and
-            ``annotations/instances_{train,val}<year>.json``.
+        folder: holds ``train<year>``, ``val<year>`` and ``annotations/*.json``.
         cache: see ``FileImages``.
 
     Raises:

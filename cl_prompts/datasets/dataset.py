@@ -228,16 +228,11 @@ class DataSet:
         """
         left_out = frozenset(paths)
         files = (*self.train.files, *self.test.files)
-        skipped = tuple(file for file in files if file in left_out)
-        data = replace(
-            self,
-            train=self.train.without(left_out),
-            test=self.test.without(left_out),
-            skipped=(*self.skipped, *skipped),
-        )
-        check_classes(
-            f"data set {self.name!r}", data.train.targets, data.test.targets, self.classes
-        )
+        skipped = (*self.skipped, *(file for file in files if file in left_out))
+        train, test = (part.without(left_out) for part in (self.train, self.test))
+        data = replace(self, train=train, test=test, skipped=skipped)
+        what = f"data set {self.name!r}"
+        check_classes(what, data.train.targets, data.test.targets, self.classes)
         return data
 
 
@@ -267,16 +262,14 @@ def as_dataset(
         InputError: no usable labels, or a class without training or test images.
     """
     what = f"data set {name!r}"
-    targets = []
     parts = []
     for part, data in (("training", train), ("test", test)):
         labels = labels_of(f"the {part} labels of {what}", data)
         ignored = ignored_of(f".ignored of the {part} images of {what}", data, labels)
-        targets.append(labels)
         own = isinstance(data, ImageSet)
         parts.append(data if own else ImageSet(_ImagesOf(data), labels, None, ignored=ignored))
     names = None if classes is None else tuple(str(label) for label in classes)
-    n_classes = check_classes(what, targets[0], targets[1], names)
+    n_classes = check_classes(what, parts[0].targets, parts[1].targets, names)
     names = names or tuple(str(label) for label in range(n_classes))
     return DataSet(name, parts[0], parts[1], names, mean, std)
 

@@ -22,15 +22,11 @@ class LayoutError(InputError):
 
 
 def table(path: Path, columns: int, *, ints: bool = False) -> list[list[str]]:
-    """The first fields of each row of a text file, separated by white space.
-
-    Args:
-        path: of the file; empty lines are left out.
-        columns: fields that a row must have and that are returned.
-        ints: the second field must be a whole number.
+    """The first ``columns`` fields, separated by white space, of each row that is not empty.
 
     Raises:
-        LayoutError: a missing or empty file, or a row with fewer fields.
+        LayoutError: a missing or empty file, a row with fewer fields, or with ``ints`` a second
+            field that is no whole number.
     """
     if not path.is_file():
         raise LayoutError(f"{path} is missing")
@@ -64,11 +60,7 @@ class Folders:
         return self._files[folder].get(name)
 
     def find_all(self, paths: Sequence[str], listing: str) -> list[str]:
-        """The real path of each file.
-
-        Args:
-            paths: of the files.
-            listing: where they are listed, for the error message.
+        """The real path of each file of a listing.
 
         Raises:
             LayoutError: some do not exist (how many, and the first).
@@ -112,10 +104,6 @@ def check_once(images: Sequence[str], listing: str) -> None:
 
 def check_files_apart(what: str, train: Sequence[str], test: Sequence[str]) -> None:
     """Refuse files that are both training and test images, under whatever names and links.
-
-    Args:
-        what: whose images they are, for the error message.
-        train, test: paths of the images; none is opened.
 
     Raises:
         InputError: the first such file by both its names, or one that does not exist.

@@ -21,9 +21,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 class FolderImages:
     """The image files of some folders.
 
-    >>> found = FolderImages(["cat/1.png", "dog/1.png"], np.array([0, 1]), Counter({".gif": 3}))
-    >>> found.unread.total()
-    3
+    >>> FolderImages(["cat/1.png", "dog/1.png"], np.array([0, 1]), Counter()).positions.tolist()
+    [0, 1]
 
     Args:
         paths: of the n files, by folder, then by the whole path of the folder that holds the file,

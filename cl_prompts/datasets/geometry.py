@@ -94,9 +94,6 @@ def resampled(images: Tensor, size: int, areas: Tensor | None = None) -> Tensor:
     As in torch's kernel for uint8 on CPUs, weights are whole numbers and grey levels are rounded
     between the two directions, so that results agree but for one grey level in two pixels of a
     thousand at most (more of them where factors are rounded to TF32).
-
-    Args:
-        images, size, areas: as there.
     """
     height, width = images.shape[-2:]
     if areas is None:
@@ -109,17 +106,8 @@ def resampled(images: Tensor, size: int, areas: Tensor | None = None) -> Tensor:
 
 
 def _weights(start: Tensor, length: Tensor, size: int, pixels: int) -> tuple[Tensor, Tensor]:
-    """Weights of pixels for each place of a resized line: whole numbers, and their common
-    denominators.
-
-    Args:
-        start, length: (n,) first pixel and number of pixels of the part that is resized.
-        size: places of the result.
-        pixels: of the whole line.
-
-    Returns:
-        (n, 1, size, pixels) and (n, 1, 1, 1).
-    """
+    """Weights of a line's pixels for each place of a resized part of it, of (n,) first pixels and
+    lengths: whole numbers (n, 1, size, pixels), and their common denominators (n, 1, 1, 1)."""
     places = torch.arange(pixels, device=start.device) + 0.5
     start, length = start[:, None, None], length[:, None, None]
     scale = length / size
@@ -167,17 +155,8 @@ def pad_crop_flip(image: Tensor, shift: tuple[int, int] | None, flip: bool, padd
 def pad_crop_flip_each(
     images: Tensor, shifts: Tensor | None, flips: Tensor | None, padding: int
 ) -> Tensor:
-    """:func:`pad_crop_flip` of each image with numbers of its own, without a wait for a device.
-
-    Args:
-        images: (n, 3, size, size) uint8.
-        shifts: (n, 2) whole numbers; None without padding.
-        flips: (n,) zeros and ones; None where no image is mirrored.
-        padding: black pixels on each side.
-
-    Returns:
-        (n, 3, size, size) float32 in [0, 1].
-    """
+    """:func:`pad_crop_flip` of each image (n, 3, size, size) uint8 with a shift (n, 2) and a flip
+    (n,) of its own, None without any; it waits for no device."""
     size = images.shape[-1]
     if shifts is not None:
         rows = torch.arange(len(images), device=images.device)

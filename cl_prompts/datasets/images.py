@@ -29,7 +29,7 @@ class Images(Protocol):
 
 
 class FileImages:
-    """Images decoded from their files at each access; ``decoding`` says what they become.
+    """Images decoded from their files at each access; see :mod:`cl_prompts.datasets.decoding`.
 
     >>> len(FileImages(["a.png", "b.png"]))  # no file is opened yet
     2

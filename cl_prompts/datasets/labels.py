@@ -16,10 +16,6 @@ def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
     >>> check_labels([0, 2, 1], "targets")
     (array([0, 2, 1]), 3)
 
-    Args:
-        targets: one integer per sample.
-        name: what error messages call them.
-
     Raises:
         InputError: not a 1-D sequence of integers, empty, or not exactly the labels 0..C-1.
     """
@@ -52,11 +48,7 @@ def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
 
 
 def check_label_matrix(labels: Any, name: str) -> np.ndarray:
-    """A label matrix as uint8 zeros and ones (n, C).
-
-    Args:
-        labels: one row of zeros and ones per image, of any numeric type or bool.
-        name: what error messages call it.
+    """A label matrix of any numeric type or bool as uint8 zeros and ones (n, C).
 
     Raises:
         InputError: not 2-D, empty, or an entry other than 0 and 1.
@@ -83,11 +75,7 @@ def check_label_matrix(labels: Any, name: str) -> np.ndarray:
 
 
 def check_positives(matrix: np.ndarray, name: str) -> None:
-    """Refuse a label matrix with a class that is positive nowhere.
-
-    Args:
-        matrix: zeros and ones (n, C).
-        name: what error messages call it.
+    """Refuse a label matrix (n, C) with a class that is positive nowhere.
 
     Raises:
         InputError: a matrix without any label, or with a class that no image has.
@@ -107,27 +95,10 @@ def check_positives(matrix: np.ndarray, name: str) -> None:
 
 
 def count_classes(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
-    """Samples of each class in each task.
-
-    Args:
-        labels: (n,).
-        tasks: per task its rows.
-        n_classes: number of columns.
-
-    Returns:
-        (n_tasks, n_classes) int64.
-    """
+    """Samples of each class in each task, (n_tasks, n_classes) int64, of labels (n,)."""
     return np.stack([np.bincount(labels[rows], minlength=n_classes) for rows in tasks])
 
 
 def count_positives(matrix: np.ndarray, tasks: Sequence[np.ndarray]) -> np.ndarray:
-    """Images that show each class in each task.
-
-    Args:
-        matrix: zeros and ones (n, C).
-        tasks: per task its rows.
-
-    Returns:
-        (n_tasks, n_classes) int64.
-    """
+    """Images that show each class in each task, (n_tasks, C) int64, of a 0/1 matrix (n, C)."""
     return np.stack([matrix[rows].sum(axis=0, dtype=np.int64) for rows in tasks])

@@ -35,8 +35,7 @@ class Source:
         train_targets, test_targets: labels 0..C-1, (n,) int64, or zeros and ones, (n, C) uint8,
             where an image may have several.
         classes: names of the C classes.
-        train_ignored, test_ignored: pairs of image and class that average precision leaves out,
-            (n, C) bool; None where there are none. Multi-label sets only.
+        train_ignored, test_ignored: see :class:`~cl_prompts.datasets.dataset.ImageSet`.
         unread: how many files of each suffix lie among the images and are none.
     """
 
@@ -213,12 +212,6 @@ def split_rows(
     With one label per image the share is taken of each class, rounded, at least one image and never
     all. With several it is taken of all images; then every class that is missing on one side gets
     its first image from the other.
-
-    Args:
-        targets: labels (n,), or zeros and ones (n, C).
-        test_percent: percent of the images that become test images.
-        seed: of the choice.
-        classes: names of the C classes, for error messages.
 
     Raises:
         InputError: a bad share or seed, or a class with a single image.

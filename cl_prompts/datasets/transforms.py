@@ -59,10 +59,7 @@ class Augmentation:
     random_area: bool = False
 
     def train(self, size: int) -> ImageTransform:
-        """The random transform of training images.
-
-        It draws from torch's global generator; see :class:`PrivateRandom`.
-        """
+        """The random transform of training images, which draws from torch's global generator."""
         steps: list[ImageTransform] = []
         if self.square_crop:
             steps += [v2.Resize(_enlarged(size)), v2.RandomCrop(size)]
@@ -167,7 +164,7 @@ class PrivateRandom(RandomTransform):
     so calls must not run in several threads at once.
 
     Args:
-        transform: what to run.
+        transform: of an image.
         seed: any integer >= 0.
     """
 

@@ -73,20 +73,15 @@ class KeyedTransform(RandomTransform):
         self._policy = None if policy is None else _Policy(policy)
 
     def __call__(self, image: Tensor, key: Key | None = None) -> Tensor:
-        """The view of a uint8 image (3, height, width) under a key, float32 in [0, 1].
-
-        Args:
-            image: what is seen.
-            key: None for that of the surrounding
-                :func:`~cl_prompts.training.views.viewing`, and outside of any for a new one at
-                each call.
-        """
+        """The view of a uint8 image (3, height, width) under a key, float32 in [0, 1]; without a
+        key under that of :meth:`next_key`."""
         height, width = image.shape[-2:]
         return self.apply(image, self.draw(self.next_key() if key is None else key, height, width))
 
     def draw(self, key: Key, height: int, width: int) -> View:
         """Parameters of the view of an image of this size under ``key``."""
-        return self.draw_from(_generator(self.seed, key), height, width)
+        generator = torch.Generator().manual_seed(view_seed(self.seed, key))
+        return self.draw_from(generator, height, width)
 
     def draw_from(self, generator: torch.Generator, height: int, width: int) -> View:
         """Parameters from a generator's next numbers, in the order in which torchvision draws."""
@@ -110,15 +105,8 @@ class KeyedTransform(RandomTransform):
         return View(square, changes, affine, area, shift, flip)
 
     def apply(self, image: Tensor, view: View) -> Tensor:
-        """The view of an image, or of several of one size, with given parameters.
-
-        Args:
-            image: (..., 3, height, width) uint8.
-            view: drawn for this size.
-
-        Returns:
-            (..., 3, size, size) float32 in [0, 1].
-        """
+        """The view of images (..., 3, height, width) uint8 with parameters drawn for their size, as
+        (..., 3, size, size) float32 in [0, 1]."""
         image = self.prepared(image, view)
         if view.affine is not None:
             several = image.reshape(-1, *image.shape[-3:])
@@ -139,11 +127,6 @@ class KeyedTransform(RandomTransform):
         if self._policy is not None:
             image = self._policy.change(image, view.changes)
         return image
-
-
-def _generator(seed: int, key: Key) -> torch.Generator:
-    """A generator for one view."""
-    return torch.Generator().manual_seed(view_seed(seed, key))
 
 
 def _uniform(low: float, high: float, generator: torch.Generator) -> float:

@@ -1,5 +1,5 @@
-"""What every split of samples into tasks has in common: a checked value that can be printed,
-indexed, compared and stored."""
+"""The base of all splits of samples into tasks: a checked value that can be printed, indexed,
+compared and stored."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class BaseSplit:
             empty, and a row may come in several tasks.
         counts: samples of each class in each task, (n_tasks, n_classes) int64, read-only.
         n_samples: size of the data set, samples that are in no task included.
-        boundaries: whether the learner is told where tasks begin and end, and may pass over their
-            samples in any order, several times.
-        parameters: what the stream was made with beside the labels, by the name of the scenario
-            function's parameter; values that JSON can hold.
+        boundaries: whether task boundaries are announced to the learner, which may then pass over
+            a task's samples in any order, several times.
+        parameters: of the scenario function that made the stream, by name, such as
+            ``{"seed": 1}``; values that JSON can hold. They are printed, stored, and compared with
+            those that are given beside a split.
 
     Raises:
-        InputError: no name, no task, a row outside the data set, or parameters that JSON cannot
-            hold.
+        InputError: no name, no task, a row outside the data set, or such parameters.
 
     Example:
         >>> from cl_prompts.scenarios import Split
@@ -53,7 +53,7 @@ class BaseSplit:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Bring whatever sequences came in (lists, arrays, JSON) into their one read-only form."""
+        """Check the fields, and bring lists, arrays and JSON into their one read-only form."""
         if not isinstance(self.name, str) or not self.name:
             raise InputError(f"a split needs a name such as 'Si-Blurry', not {self.name!r}")
         self._set("tasks", as_tasks(self.tasks, self.n_samples))
@@ -167,11 +167,7 @@ class BaseSplit:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Rebuild what ``to_json`` wrote.
-
-        Raises:
-            InputError: the text is not JSON, not of such a split, or of an older format.
-        """
+        """Rebuild a split from its JSON text; errors as of ``from_content``."""
         try:
             content = json.loads(text)
         except json.JSONDecodeError as error:
@@ -206,7 +202,7 @@ def as_tasks(tasks: Iterable[Any], n_samples: int) -> tuple[np.ndarray, ...]:
     """Data-set rows per task as read-only arrays (n,) int64.
 
     Raises:
-        InputError: no task, or a task that is not a 1-D sequence of rows 0 to n_samples - 1.
+        InputError: no task, or one that is not a 1-D sequence of rows 0 to n_samples - 1.
     """
     checked = tuple(_rows(task, rows, n_samples) for task, rows in enumerate(tasks))
     if not checked:

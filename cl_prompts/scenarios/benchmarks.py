@@ -28,14 +28,11 @@ P = ParamSpec("P")
 
 
 class BenchmarkBuilder(Protocol[P]):
-    """A function from two data sets and a scenario's parameters to an Avalanche benchmark; see
-    ``benchmark_builder``.
+    """A function from two data sets and a scenario's parameters to an Avalanche benchmark.
 
     Example:
-        >>> from inspect import signature
-        >>> from cl_prompts.scenarios import iid_split
         >>> builder: BenchmarkBuilder = benchmark_builder(iid_split)
-        >>> list(signature(builder).parameters)[:3]
+        >>> list(inspect.signature(builder).parameters)[:3]
         ['train', 'test', 'seed']
     """
 
@@ -70,7 +67,6 @@ def benchmark_builder(
     function of your own serves as well.
 
     Example:
-        >>> from cl_prompts.scenarios import Split, benchmark_builder
         >>> def one_by_one(targets, *, task_size: int = 2) -> Split:
         ...     rows = range(len(targets))
         ...     tasks = [rows[i : i + task_size] for i in rows[::task_size]]
@@ -183,9 +179,9 @@ def benchmark_from_split(
     one), ``future_classes`` (those of the stream not seen so far), ``new_classes`` (in this one and
     not before), ``recurring_future_classes`` (seen so far and coming again); ``indices`` (data-set
     rows in stream order); and three flags. ``ordered``: the order of samples is part of the
-    scenario. Avalanche's own strategies shuffle unless told not to: train them with
+    scenario. Avalanche's own strategies shuffle by default: train them with
     ``strategy.train(experience, shuffle=False)`` then, and give them the plugin ``KeepOrder``,
-    which refuses to shuffle. ``boundaries``: the learner is told where tasks begin and end.
+    which refuses to shuffle. ``boundaries``: they are announced to the learner.
     ``overlapping``: experiences of this stream share samples with others of it that are meant to be
     evaluated one at a time. The data set carries the first two along into experiences that
     Avalanche makes of it, such as ``benchmark_with_validation_stream``.

@@ -101,9 +101,9 @@ def class_incremental_split(
     """Split labelled samples into tasks of equally many new classes, with announced boundaries
     (split CIFAR-100 and the like).
 
-    Like ``disjoint_split`` every class lives in one task, but the learner is told when a task
-    begins (``boundaries``) and may pass over its samples in any order, several times. Rows of a
-    task are ascending: training shuffles.
+    Like ``disjoint_split`` every class lives in one task, but boundaries are announced, and the
+    learner may pass over a task's samples in any order, several times. Rows of a task are
+    ascending: training shuffles.
 
     Example:
         >>> from cl_prompts.scenarios import class_incremental_split

@@ -37,8 +37,7 @@ class MultiLabelSplit(BaseSplit):
     """Which image comes in which task, and which of its labels are visible there.
 
     Made by ``mlcil_split`` and ``si_blurry_multi_label_split``, or by ``MultiLabelSplit.of`` from
-    tasks of one's own. See ``BaseSplit`` for the fields that all splits have: ``name``, ``tasks``,
-    ``counts``, ``n_samples``, ``boundaries``, ``parameters``. ``split[t]`` is a
+    tasks of one's own. See ``BaseSplit`` for the fields that all splits have. ``split[t]`` is a
     ``MultiLabelTask``.
 
     In task t the learner sees the labels of the classes that are visible there, ``visible[t]``; any
@@ -95,16 +94,12 @@ class MultiLabelSplit(BaseSplit):
         """Make a split from the rows of each task and the classes that are annotated there.
 
         Args:
-            name: what such a stream is called.
             labels: 0/1 matrix (n, C) of the training images; every class must be positive in one of
                 them.
-            tasks: per task the data-set rows in stream order.
             visible: which classes are annotated in each task, (n_tasks, C) bool; None for all.
-            boundaries: whether the learner is told where tasks begin and end.
             test_labels: 0/1 matrix (n_test, C) of the test images; without it ``test_indices`` is
                 refused.
-            parameters: what the stream was made with, such as ``{"seed": 1}``; they are printed,
-                stored, and compared with what is asked for beside a given split.
+            name, tasks, boundaries, parameters: see ``BaseSplit``.
 
         Raises:
             InputError: a matrix that is not 2-D of zeros and ones, a class without training images,
@@ -160,7 +155,7 @@ class MultiLabelSplit(BaseSplit):
         return np.flatnonzero((self.test_first >= 0) & reached)
 
     def with_test_labels(self, test_labels: Any) -> MultiLabelSplit:
-        """Return the same split with a test set, given as its 0/1 matrix (n_test, n_classes).
+        """The same split with a test set, given as its 0/1 matrix (n_test, n_classes).
 
         Raises:
             InputError: not a 2-D matrix of zeros and ones, or of another width.

@@ -100,8 +100,8 @@ def si_blurry_multi_label_split(
 
 
 def anchor_labels(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows that have a label, (m,) int64 ascending, and the rarest label of each, (m,)
-    int64; ties go to the lowest id.
+    """The rows that have a label, (m,) int64 ascending, and the rarest label of each, (m,) int64;
+    ties go to the lowest id.
 
     Example:
         >>> rows, anchors = anchor_labels(np.array([[1, 1], [0, 0], [0, 1]]))

@@ -20,8 +20,7 @@ class Split(BaseSplit):
     """Which sample of a single-label data set comes in which task, and in which order.
 
     Made by ``si_blurry_split`` and its relatives, or by ``Split.of`` from tasks of one's own. See
-    ``BaseSplit`` for the fields that all splits have: ``name``, ``tasks``, ``counts``,
-    ``n_samples``, ``boundaries``, ``parameters``. ``split[t]`` are the rows of task t.
+    ``BaseSplit`` for the fields that all splits have. ``split[t]`` are the rows of task t.
 
     Example:
         >>> split = Split.of("by hand", targets=[0, 1, 0, 1], tasks=[[2, 0], [3, 1]])
@@ -65,15 +64,8 @@ class Split(BaseSplit):
         boundaries: bool = False,
         parameters: Mapping[str, Any] | None = None,
     ) -> Split:
-        """Make a split from the rows of each task.
-
-        Args:
-            name: what such a stream is called.
-            targets: integer label of each sample, (n,); every one of 0..C-1 must occur.
-            tasks: per task the data-set rows in stream order.
-            boundaries: whether the learner is told where tasks begin and end.
-            parameters: what the stream was made with, such as ``{"seed": 1}``; they are printed,
-                stored, and compared with what is asked for beside a given split.
+        """Make a split from the rows of each task, in stream order, and the integer label of each
+        sample, (n,), of which every one of 0..C-1 must occur; see ``BaseSplit`` for the rest.
 
         Raises:
             InputError: labels that are not exactly 0..C-1, no task, or a row that does not exist.
@@ -125,7 +117,7 @@ class Split(BaseSplit):
         return f"away from home: {moved} of {blurry} blurry samples{ratio}"
 
     def home_columns(self) -> dict[str, tuple[Sequence[int], int]]:
-        """Columns that tell how many classes live in each task and how many samples visit it."""
+        """Columns on the classes at home in each task, and the samples that visit it."""
         disjoint = [len(classes) for classes in self.disjoint_classes]
         blurry = [len(classes) for classes in self.blurry_classes]
         visitors = self.visitors.tolist()

@@ -103,13 +103,13 @@ class MultiHotTargets(DataAttribute):
     __str__ = __repr__
 
     def subset(self, indices: Sequence[int]) -> MultiHotTargets:
-        """Return the targets at some positions, on the same matrix."""
+        """The targets at some positions, on the same matrix."""
         return MultiHotTargets(
             self.matrix, self.rows[np.asarray(indices, dtype=np.int64)], self.mask
         )
 
     def concat(self, other: DataAttribute) -> MultiHotTargets:
-        """Return these targets and then others; with other masks each part keeps its own.
+        """These targets and then others; with other masks each part keeps its own.
 
         Raises:
             TypeError: the others are not multi-hot.
@@ -175,10 +175,8 @@ def multi_label_data(
 def with_positions(
     data: TaskAwareSupervisedClassificationDataset,
 ) -> TaskAwareSupervisedClassificationDataset:
-    """Number the samples of an experience, which are in stream order.
-
-    The numbers ``stream_position``, 0 to n - 1, ascend in a subset that keeps the order.
-    """
+    """The data of an experience with ``stream_position``, 0 to n - 1 in stream order, which ascends
+    in a subset that keeps the order."""
     position = DataAttribute(np.arange(len(data)), "stream_position")
     return data.update_data_attribute("stream_position", position)
 

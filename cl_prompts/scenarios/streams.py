@@ -152,12 +152,8 @@ class LazyStream(SequenceCLStream):
         return experience
 
     def joint(self, experiences: Sequence[int] | None = None) -> DatasetExperience:
-        """Join some experiences (all by default) into one: each of their images once, with all
-        labels that are visible in any.
-
-        Args:
-            experiences: their numbers; None for all.
-        """
+        """Experiences of these numbers (all by default) as one: each of their images once, with all
+        labels that are visible in any."""
         chosen = list(range(len(self._rows)) if experiences is None else experiences)
         present = np.asarray(self._present[chosen].any(axis=0))
         data = self._data[chosen[0]] if self._joint_data is None else self._joint_data(present)
