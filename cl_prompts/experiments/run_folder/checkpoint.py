@@ -10,23 +10,36 @@ Layout, integers little-endian::
     parts     one after the other: "tensors" as safetensors, then what was attached
 
 No byte of the file is outside a checksum, and nothing in it is executed when it is read.
+
+In the tree ``None``, booleans, whole numbers, finite floats and texts stand as they are. Everything
+else is an object of one key, its kind::
+
+    {"d": [[key, value], ...]}   dictionary, in its order; keys are texts, numbers, tuples ...
+    {"l": [...]}, {"t": [...]}   list, tuple
+    {"f": "nan"}                 float that JSON has no word for
+    {"x": "7"}                   tensor 7
+    {"n": ["7", dtype, shape]}   array of numpy, whose bytes are tensor 7; "s": a scalar of numpy
+    {"b": "7"}                   bytes
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.run_folder.state_tree import decode, encode
 
 MAGIC = b"CLPROMPT"
 VERSION = 2
@@ -36,7 +49,7 @@ _BLOCK = 2**20
 
 
 class DamagedCheckpoint(InputError):
-    """A checkpoint that cannot be used, and why.
+    """Refusal of a checkpoint that cannot be used, with the reason.
 
     Example:
         >>> str(DamagedCheckpoint(Path("checkpoint"), "it is cut off"))
@@ -51,7 +64,7 @@ class DamagedCheckpoint(InputError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds.
+    """State of a run, with its identity.
 
     Attributes:
         state: nested dictionaries, lists and tuples of tensors, arrays and plain values.
@@ -99,13 +112,7 @@ def verify(path: Path) -> None:
     Raises:
         DamagedCheckpoint: one differs.
     """
-    with _opened(path) as file:
-        for part in _head(path, file)["parts"]:
-            digest = hashlib.sha256()
-            for block in _blocks(file, part["bytes"]):
-                digest.update(block)
-            _compare(path, part, digest.hexdigest())
-        _at_end(path, file)
+    _checked(path, keep=False)
 
 
 def read(path: Path) -> Checkpoint:
@@ -114,14 +121,7 @@ def read(path: Path) -> Checkpoint:
     Raises:
         DamagedCheckpoint: a checksum differs, the file is cut off, or of another kind or version.
     """
-    with _opened(path) as file:
-        head = _head(path, file)
-        parts: dict[str, bytes] = {}
-        for part in head["parts"]:
-            content = file.read(part["bytes"])
-            _compare(path, part, hashlib.sha256(content).hexdigest())
-            parts[part["name"]] = content
-        _at_end(path, file)
+    head, parts = _checked(path, keep=True)
     try:
         state = decode(head["state"], load(parts.pop("tensors")))
         return Checkpoint(state, head["identity"], parts)
@@ -130,16 +130,41 @@ def read(path: Path) -> Checkpoint:
         raise DamagedCheckpoint(path, f"its content is not a state: {error}") from error
 
 
-def _opened(path: Path) -> BinaryIO:
+def _checked(path: Path, *, keep: bool) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Head and, if they are kept, parts of a checkpoint, with every checksum compared."""
     try:
-        return path.open("rb")
+        opened = path.open("rb")
     except OSError as error:
         raise DamagedCheckpoint(path, f"it cannot be read: {error.strerror}") from error
+    parts: dict[str, bytes] = {}
+    with opened as file:
+        head = _head(path, file)
+        for part in head["parts"]:
+            digest = hashlib.sha256()
+            content = b""
+            # A part that is kept is one block. Others come in small ones, since the state that was
+            # written is still in memory.
+            for content in _blocks(file, part["bytes"], part["bytes"] if keep else _BLOCK):
+                digest.update(content)
+            if digest.hexdigest() != part["sha256"]:
+                raise DamagedCheckpoint(path, f"the checksum of its {part['name']} differs")
+            parts[part["name"]] = content
+        if file.read(1):
+            raise DamagedCheckpoint(path, "it is longer than it says")
+    return head, parts
+
+
+def _blocks(file: BinaryIO, length: int, most: int) -> Iterator[bytes]:
+    """Bytes of a part; fewer where the file is cut off, so that the checksum differs."""
+    while length > 0 and (block := file.read(min(length, most))):
+        length -= len(block)
+        yield block
 
 
 def _head(path: Path, file: BinaryIO) -> dict[str, Any]:
     """The head, checked; the file stands at its parts."""
-    start, digest = file.read(_START.size), file.read(_DIGEST)
+    start = file.read(_START.size)
+    digest = file.read(_DIGEST)
     if len(start) < _START.size or start[: len(MAGIC)] != MAGIC:
         raise DamagedCheckpoint(path, "it does not begin like a checkpoint")
     _, version, length = _START.unpack(start)
@@ -161,20 +186,93 @@ def _head(path: Path, file: BinaryIO) -> dict[str, Any]:
         raise DamagedCheckpoint(path, f"its head is not one: {error}") from error
 
 
-def _blocks(file: BinaryIO, length: int) -> Iterator[bytes]:
-    while length > 0:
-        block = file.read(min(length, _BLOCK))
-        if not block:
-            return  # cut off: the checksum will differ
-        length -= len(block)
-        yield block
+# --------------------------------------------------------------------------------------- state
 
 
-def _compare(path: Path, part: Mapping[str, Any], found: str) -> None:
-    if found != part["sha256"]:
-        raise DamagedCheckpoint(path, f"the checksum of its {part['name']} differs")
+def encode(state: Any) -> tuple[Any, dict[str, Tensor]]:
+    """A state as JSON's types and tensors on the CPU.
+
+    Raises:
+        TypeError: it holds something else (where).
+
+    >>> tree, tensors = encode({"lr": 0.1, 3: [torch.ones(2), float("inf")]})
+    >>> tree
+    {'d': [['lr', 0.1], [3, {'l': [{'x': '0'}, {'f': 'inf'}]}]]}
+    >>> decode(tree, tensors)
+    {'lr': 0.1, 3: [tensor([1., 1.]), inf]}
+    """
+    tensors: dict[str, Tensor] = {}
+    storages: set[int] = set()
+
+    def stored(tensor: Tensor) -> str:
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() in storages or storage.nbytes() != tensor.nbytes:
+            tensor = tensor.clone()  # a view, whose storage others may show too
+        storages.add(tensor.untyped_storage().data_ptr())
+        name = str(len(tensors))
+        tensors[name] = tensor
+        return name
+
+    def of_bytes(data: bytes) -> str:
+        return stored(torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else _NOTHING)
+
+    def node(value: Any, where: str) -> Any:
+        if value is None or type(value) in (bool, int, str):
+            return value
+        if type(value) is float:
+            return value if math.isfinite(value) else {"f": repr(value)}
+        if isinstance(value, Tensor):
+            return {"x": stored(value)}
+        if isinstance(value, Mapping):
+            pairs = value.items()
+            return {
+                "d": [[node(k, f"a key of {where}"), node(v, f"{where}.{k}")] for k, v in pairs]
+            }
+        if isinstance(value, list | tuple) and type(value) in (list, tuple, torch.Size):
+            kind = "l" if isinstance(value, list) else "t"
+            return {kind: [node(entry, f"{where}[{i}]") for i, entry in enumerate(value)]}
+        if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
+            kind = "n" if isinstance(value, np.ndarray) else "s"
+            return {kind: [of_bytes(value.tobytes()), value.dtype.str, list(value.shape)]}
+        if isinstance(value, bytes | bytearray):
+            return {"b": of_bytes(bytes(value))}
+        raise TypeError(
+            f"{where} is of type {type(value).__name__}: a checkpoint holds tensors, arrays,"
+            " numbers, texts, and dictionaries, lists and tuples of them"
+        )
+
+    return node(state, "state"), tensors
 
 
-def _at_end(path: Path, file: BinaryIO) -> None:
-    if file.read(1):
-        raise DamagedCheckpoint(path, "it is longer than it says")
+_NOTHING = torch.zeros(0, dtype=torch.uint8)
+
+
+def decode(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Inverse of :func:`encode`.
+
+    Raises:
+        KeyError, TypeError, ValueError: the tree is none that :func:`encode` makes.
+    """
+    if not isinstance(tree, dict):
+        if isinstance(tree, list):
+            raise ValueError("a list without its kind")
+        return tree
+    ((kind, content),) = tree.items()
+    if kind == "x":
+        return tensors[content]
+    if kind == "d":
+        return {decode(key, tensors): decode(value, tensors) for key, value in content}
+    if kind == "l":
+        return [decode(value, tensors) for value in content]
+    if kind == "t":
+        return tuple([decode(value, tensors) for value in content])
+    if kind == "f":
+        return float(content)
+    if kind == "b":
+        return tensors[content].numpy().tobytes()
+    if kind in ("n", "s"):
+        name, dtype, shape = content
+        array = np.frombuffer(tensors[name].numpy().tobytes(), dtype).reshape(shape)
+        return array.copy() if kind == "n" else array[()]
+    raise ValueError(f"no kind of value is called {kind!r}")

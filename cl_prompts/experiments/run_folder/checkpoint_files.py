@@ -72,8 +72,8 @@ class CheckpointFiles:
         self._newest_is_damaged = False
 
     def find(self) -> tuple[Checkpoint | None, str | None]:
-        """Newest checkpoint that is intact, None if there is no checkpoint; and a remark, if it is
-        the older one.
+        """Newest intact checkpoint, None if there is none at all; with a remark, if it is the older
+        of two.
 
         Resuming from the older one ends at the same numbers, and only takes longer.
 
@@ -83,20 +83,20 @@ class CheckpointFiles:
         damaged: list[DamagedCheckpoint] = []
         found: Checkpoint | None = None
         for file in (self.newest, self.previous):
-            try:
-                if file.exists():
+            if found is None and file.exists():
+                try:
                     found = read(file)
-                    break
-            except DamagedCheckpoint as error:
-                damaged.append(error)
+                    name = file.name
+                except DamagedCheckpoint as error:
+                    damaged.append(error)
         self._newest_is_damaged = any(error.path == self.newest for error in damaged)
-        told = " and ".join(map(str, damaged))
+        reasons = " and ".join(map(str, damaged))
         if found is None and damaged:
             names = " and ".join(error.path.name for error in damaged)
             raise InputError(
-                f"{told}: no checkpoint is intact, so delete {names} to start this run again"
+                f"{reasons}: no checkpoint is intact, so delete {names} to start this run again"
             )
-        if found is None or file == self.newest:
+        if found is None or name == CHECKPOINT_FILE:
             return found, None
-        told = told or f"there is no {self.newest}"
-        return found, f"{told}: the older {file.name} is intact, and the run goes on from it"
+        reasons = reasons or f"there is no {self.newest}"
+        return found, f"{reasons}: the older {name} is intact, and the run goes on from it"

@@ -1,12 +1,22 @@
-"""Every write of a run folder, in a few steps that can each be made to fail in a test."""
+"""Writes to run folders, in few steps that can each be made to fail in a test, and reads of them
+that give a sentence for each damage."""
 
 from __future__ import annotations
 
+import errno
+import io
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-_DIRECTORY = getattr(os, "O_DIRECTORY", None)
+from cl_prompts.checks import short
+from cl_prompts.errors import InputError, RunError
+
+#: errors of a system that refuses to write: a place without permission, or a full disk
+REFUSING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
 
 def create(path: Path, parts: Iterable[bytes]) -> None:
@@ -19,8 +29,13 @@ def append(path: Path, data: bytes) -> None:
     _write(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, [data])
 
 
+def overwrite(path: Path, data: bytes) -> None:
+    """Write over a file that exists, where no other can be made beside it."""
+    _write(path, os.O_WRONLY | os.O_TRUNC, [data])
+
+
 def _write(path: Path, flags: int, parts: Iterable[bytes]) -> None:
-    handle = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
+    handle = os.open(path, flags, 0o666)
     try:
         for part in parts:
             left = memoryview(part)
@@ -30,11 +45,6 @@ def _write(path: Path, flags: int, parts: Iterable[bytes]) -> None:
         os.close(handle)
 
 
-def overwrite(path: Path, data: bytes) -> None:
-    """Write over a file that exists, where no other can be made beside it."""
-    _write(path, os.O_WRONLY | os.O_TRUNC, [data])
-
-
 def cut(path: Path, size: int) -> None:
     """Shorten a file to ``size`` bytes."""
     os.truncate(path, size)
@@ -42,13 +52,7 @@ def cut(path: Path, size: int) -> None:
 
 def sync(path: Path) -> None:
     """Have the disk hold a file as it is, or the names in a folder."""
-    if path.is_dir():
-        if _DIRECTORY is None:
-            return  # no such thing on this system
-        flags = os.O_RDONLY | _DIRECTORY
-    else:
-        flags = os.O_RDWR
-    handle = os.open(path, flags)
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:
@@ -56,7 +60,7 @@ def sync(path: Path) -> None:
 
 
 def rename(old: Path, new: Path) -> None:
-    """Move a file to another name of its folder, in one step, over what is there."""
+    """Move a file to another name of its folder, in one step, over an older file."""
     os.replace(old, new)
 
 
@@ -65,8 +69,25 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def make_folder(path: Path, *, exist_ok: bool = False) -> None:
+    """Make the folder of a run, and those above it.
+
+    Raises:
+        FileExistsError: it is there.
+        InputError: its path is none that a folder can have.
+        RunError: the disk is full or read-only.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=exist_ok)
+    except OSError as error:
+        if isinstance(error, FileExistsError) and path.is_dir():
+            raise
+        kind = RunError if error.errno in REFUSING else InputError
+        raise kind(f"run folder {short(path)} cannot be created: {reason_of(error)}") from error
+
+
 def temporary_of(path: Path) -> Path:
-    """Where a file is written before it gets its name."""
+    """Place where a file is written before it gets its name."""
     return path.with_name(f".{path.name}.tmp")
 
 
@@ -86,9 +107,100 @@ def replace(path: Path, parts: Iterable[bytes]) -> None:
     temporary = temporary_of(path)
     try:
         create(temporary, parts)
+        # Before the rename: a crash must not leave the new name with an empty file.
         sync(temporary)
         rename(temporary, path)
     except OSError:
         remove(temporary)  # its blocks may be those that the next file needs
         raise
     sync(path.parent)
+
+
+class FolderFiles:
+    """Reader and writer of the plain files in a folder.
+
+    Args:
+        path: of the folder.
+
+    Example:
+        >>> import tempfile
+        >>> folder = FolderFiles(Path(tempfile.mkdtemp()))
+        >>> folder.write_json("summary.json", {"status": "running"})
+        >>> folder.read_json("summary.json")
+        {'status': 'running'}
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[None]:
+        """Turn a fault of the system into one sentence that a file cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            raise RunError(f"{self.path / name} cannot be written: {reason_of(error)}") from error
+
+    def replace(self, name: str, parts: Iterable[bytes]) -> None:
+        """Replace a file in one step: readers see the old content or the new one.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        with self.writing(name):
+            replace(self.path / name, parts)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replace a text file in one step."""
+        self.replace(name, [text.encode()])
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Replace a JSON file in one step."""
+        self.write_text(name, json_text(value))
+
+    def write_arrays(self, name: str, **arrays: Any) -> None:
+        """Replace a ``.npz`` file of arrays in one step."""
+        import numpy as np  # here, since every command imports this module
+
+        out = io.BytesIO()
+        np.savez_compressed(out, **arrays)
+        self.replace(name, [out.getvalue()])
+
+    def read_text(self, name: str) -> str:
+        """Content of a text file.
+
+        Raises:
+            InputError: it cannot be read, or is no text.
+        """
+        file = self.path / name
+        try:
+            return file.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file} cannot be read: it is not UTF-8") from error
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Content of a JSON file.
+
+        Raises:
+            InputError: it cannot be read, or is no JSON object.
+        """
+        text = self.read_text(name)
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{self.path / name} is damaged: it is not JSON") from error
+        if not isinstance(value, dict):
+            raise InputError(f"{self.path / name} is damaged: it is no mapping")
+        return value
+
+
+def json_text(value: Any) -> str:
+    """JSON as files hold it, one entry a line."""
+    return json.dumps(value, indent=1)
+
+
+def reason_of(error: OSError) -> str:
+    """Reason that the system gives for a refusal."""
+    return error.strerror or str(error)

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import json
+import os
+import platform
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
-from cl_prompts.checks import short
+from cl_prompts import __version__
+from cl_prompts.backbones import ranks
+from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checkpoint import Checkpoint
 from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE, CheckpointFiles
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
-from cl_prompts.experiments.run_folder.environment import environment
-from cl_prompts.experiments.run_folder.folder_files import FolderFiles, json_text, reason_of
+from cl_prompts.experiments.run_folder.files import FolderFiles, json_text, reason_of
 from cl_prompts.experiments.run_folder.identity import (
     check_identity,
     settings_hash,
@@ -36,7 +41,53 @@ LEARNED_FILE = "learned.safetensors"
 FORMAT = 2
 _RESERVED = 2**16  # bytes
 _BEFORE_A_RUN = (".lock", ".reserve", "environment.json")
-_REFUSING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+_PACKAGES = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "avalanche": "avalanche-lib",
+    "numpy": "numpy",
+}
+
+
+def environment(device: str, command: str) -> dict[str, Any]:
+    """Versions, machine and source revision of a run.
+
+    Args:
+        device: as asked for; what is recorded is the one that "auto" finds, and a GPU's model.
+        command: what was typed to make the run.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    used = pick_device(device)
+    gpu = {"gpu": torch.cuda.get_device_name(used)} if used.type == "cuda" else {}
+    return {
+        "command": command,
+        "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "cl_prompts": __version__,
+        "git_revision": _revision(),
+        "python": sys.version.split()[0],
+        **{name: version(package) for name, package in _PACKAGES.items()},
+        "platform": platform.platform(),
+        "device": str(used),
+        **gpu,
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        **({"ranks": ranks.size()} if ranks.size() > 1 else {}),
+    }
+
+
+def _revision() -> str | None:
+    """Git revision of the source tree, marked if it has changes; None for an installed package."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
 
 
 def _precedes_a_run(name: str) -> bool:
@@ -53,6 +104,7 @@ class RunFolder(FolderFiles):
 
     Args:
         path: of the folder, which exists.
+        read_only: another rank writes it: it is not locked, and only its checkpoint is read.
 
     Attributes:
         remarks: sentences on what was found damaged and made good again.
@@ -62,13 +114,16 @@ class RunFolder(FolderFiles):
         RunError: nothing can be written to it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Lock the folder, and remove what a killed process has left half written."""
         super().__init__(path)
+        self.read_only = read_only
         self.remarks: list[str] = []
         self._identity: Mapping[str, Any] = {}
         self._found: Checkpoint | None = None
         self._checkpoints = CheckpointFiles(path)
+        if read_only:
+            return
         self._lock = FileLock(path / ".lock")
         try:
             self._lock.acquire(timeout=0)
@@ -110,10 +165,7 @@ class RunFolder(FolderFiles):
         )
         if path.exists() and any(not _precedes_a_run(file.name) for file in path.iterdir()):
             raise taken
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _uncreatable(path, error) from error
+        files.make_folder(path, exist_ok=True)
         folder = cls(path)
         if (path / "config.yaml").exists():  # of a process that held the lock until now
             folder.close()
@@ -150,23 +202,26 @@ class RunFolder(FolderFiles):
             )
         folder = cls(path)
         try:
-            folder._check_format()
+            environment = folder.read_json("environment.json")
+            folder._check_format(environment.get("format"))
             if folder.summary().get("status") == "finished":
                 raise InputError(f"run folder {path} is finished: there is nothing to resume")
             folder._find_checkpoint()
             settings = folder._settings()
             if folder._found is not None:
-                found, now = folder._found.identity, settings_identity(settings)
-                check_identity(found, now, str(path))
-            else:
-                folder._check_settings(settings)
+                check_identity(folder._found.identity, settings_identity(settings), str(path))
+            elif environment.get("settings") not in (None, settings_hash(settings)):
+                # No checkpoint tells whose run this is.
+                raise InputError(
+                    f"run folder {path} cannot be resumed: the settings in its config.yaml are"
+                    " others than those that it was made with: put them back, or start a new run"
+                )
             return folder, settings
         except InputError:
             folder.close()
             raise
 
-    def _check_format(self) -> None:
-        made = self.read_json("environment.json").get("format")
+    def _check_format(self, made: Any) -> None:
         if made is None or (self.path / "checkpoint.pt").exists():
             raise InputError(
                 f"run folder {self.path} was written by version 0.1 of cl-prompts, whose runs"
@@ -185,17 +240,8 @@ class RunFolder(FolderFiles):
         except InputError as error:
             raise InputError(f"{file} cannot be used: {error}") from error
 
-    def _check_settings(self, settings: Settings) -> None:
-        """Where no checkpoint tells whose run this is."""
-        made = self.read_json("environment.json").get("settings")
-        if made not in (None, settings_hash(settings)):
-            raise InputError(
-                f"run folder {self.path} cannot be resumed: the settings in its config.yaml are"
-                " others than those that it was made with: put them back, or start a new run"
-            )
-
     def claim(self, identity: Mapping[str, Any]) -> None:
-        """Say whose folder this is: checkpoints carry it, and those of another are refused."""
+        """Set the identity of the run: checkpoints carry it, and those of another are refused."""
         self._identity = identity
 
     def close(self) -> None:
@@ -205,7 +251,7 @@ class RunFolder(FolderFiles):
                 try:
                     files.remove(self.path / name)
                 except OSError as error:
-                    if error.errno not in _REFUSING:
+                    if error.errno not in files.REFUSING:
                         raise
         self._lock.release()
 
@@ -215,10 +261,10 @@ class RunFolder(FolderFiles):
 
         In a folder that has become read-only the file is written over, which may still be allowed.
         """
+        content = json_text(summary).encode()
         try:
             with self.writing("summary.json"):
                 files.remove(self.path / ".reserve")
-            content = json_text(summary).encode()
             if summary["status"] == "finished":
                 self.write_text(SUMS_FILE, sums(self.path, {"summary.json": content}))
             self.replace("summary.json", [content])
@@ -226,7 +272,7 @@ class RunFolder(FolderFiles):
             if getattr(error.__cause__, "errno", None) not in (errno.EACCES, errno.EPERM):
                 raise
             with self.writing("summary.json"):
-                files.overwrite(self.path / "summary.json", json_text(summary).encode())
+                files.overwrite(self.path / "summary.json", content)
 
     def keep_stream(self, text: str) -> None:
         """Write ``stream.json``, or compare it with what the stream is and mend it."""
@@ -238,7 +284,7 @@ class RunFolder(FolderFiles):
             self.write_text(file.name, text)
 
     def export(self, model: Any) -> None:
-        """Write ``learned.safetensors``: what a :class:`ContinualModel` has learned."""
+        """Write ``learned.safetensors``, the learned part of a :class:`ContinualModel`."""
         self.replace(LEARNED_FILE, [model.exported()])
 
     def summary(self) -> dict[str, Any]:
@@ -286,7 +332,7 @@ class RunFolder(FolderFiles):
             self._checkpoints.save(Checkpoint(state, self._identity, attached))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """Last checkpoint that is intact, or None; rows written to ``metrics.csv`` after it are
+        """State of the last intact checkpoint, or None; rows of ``metrics.csv`` after it are
         dropped, and rows lost are brought back.
 
         Raises:
@@ -296,48 +342,25 @@ class RunFolder(FolderFiles):
         """
         if self._found is None:
             self._find_checkpoint()
-        found, self._found = self._found, None
-        with self.writing("metrics.csv"):
-            if found is None:
-                self._metrics.clear()
-                return None
+        found = self._found
+        self._found = None
+        if found is not None:
             check_identity(found.identity, self._identity, str(self.path))
-            remark = self._metrics.restore(
-                json.loads(found.attached["record"]), found.attached.get("metrics")
-            )
+        if not self.read_only:
+            with self.writing("metrics.csv"):
+                self._restore_metrics({} if found is None else found.attached)
+        return None if found is None else found.state
+
+    def _restore_metrics(self, attached: Mapping[str, bytes]) -> None:
+        """Bring ``metrics.csv`` back to what it was at a checkpoint, or to nothing."""
+        if not attached:
+            self._metrics.clear()
+            return
+        remark = self._metrics.restore(json.loads(attached["record"]), attached.get("metrics"))
         if remark is not None:
             self.remarks.append(remark)
-        return found.state
 
     def _find_checkpoint(self) -> None:
         self._found, remark = self._checkpoints.find()
         if remark is not None:
             self.remarks.append(remark)
-
-
-def new_path(out: Path, settings: Settings) -> Path:
-    """Make the empty folder ``out/<recipe>/<strategy>/<seed>-<time>``, with ``-2`` and so on if it
-    is taken, also by a process that starts at the same moment.
-
-    Raises:
-        InputError: the folder cannot be made.
-    """
-    above = out / settings.recipe / label_of(settings.strategy)
-    name = f"{settings.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for number in itertools.count(1):
-        path = above / (name if number == 1 else f"{name}-{number}")
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError as error:
-            if not path.is_dir():  # one of the folders above is a file
-                raise _uncreatable(path, error) from error
-        except OSError as error:
-            raise _uncreatable(path, error) from error
-        else:
-            return path
-    raise AssertionError("numbers do not end")
-
-
-def _uncreatable(path: Path, error: OSError) -> InputError | RunError:
-    kind = RunError if error.errno in _REFUSING else InputError
-    return kind(f"run folder {short(path)} cannot be created: {reason_of(error)}")

@@ -1,4 +1,4 @@
-"""Plans: which runs a command was to make, so that those that are missing can be made later."""
+"""Plans: the runs that a command was to make, so that missing ones can be made later."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import hashlib
 import itertools
 import json
 import os
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder import files
 
@@ -51,6 +54,24 @@ def state_of(folder: Path) -> State:
     return "finished" if finished else "unfinished"
 
 
+def new_path(out: Path, settings: Settings) -> Path:
+    """Make the empty folder ``out/<recipe>/<strategy>/<seed>-<time>``, with ``-2`` and so on if it
+    is taken, also by a process that starts at the same moment.
+
+    Raises:
+        InputError: the folder cannot be made.
+        RunError: the disk is full or read-only.
+    """
+    above = out / settings.recipe / label_of(settings.strategy)
+    name = f"{settings.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        path = above / (name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
+            files.make_folder(path)
+            return path
+    raise AssertionError("numbers do not end")
+
+
 @dataclass(frozen=True)
 class Plan:
     """All runs of one command.
@@ -80,12 +101,10 @@ class Plan:
         content["sha256"] = _digest(content)
         for number in itertools.count(1):
             path = folder / f"plan-{number}.json"
-            try:
+            with suppress(FileExistsError):
                 path.touch(exist_ok=False)  # the name is ours
-            except FileExistsError:
-                continue
-            files.replace(path, [json.dumps(content, indent=1).encode()])
-            return path
+                files.replace(path, [files.json_text(content).encode()])
+                return path
         raise AssertionError("numbers do not end")
 
     @classmethod
@@ -128,7 +147,7 @@ def unfinished_plan(folder: Path) -> Plan:
 
 
 def describe(runs: Sequence[PlannedRun]) -> str:
-    """How many runs are finished, unfinished and missing, in words."""
+    """Numbers of finished, unfinished and missing runs, in words."""
     states = [run.state for run in runs]
     counts = {state: states.count(state) for state in ("finished", "unfinished", "missing")}
     return ", ".join(f"{n} {state}" for state, n in counts.items() if n)

@@ -15,8 +15,14 @@ from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
-from cl_prompts.experiments.run_folder.folder import RunFolder, new_path
-from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun, describe, unfinished_plan
+from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.run_folder.plans import (
+    Plan,
+    PlannedRun,
+    describe,
+    new_path,
+    unfinished_plan,
+)
 from cl_prompts.experiments.runner.building import Builder, Parts
 from cl_prompts.experiments.runner.followers import announce, check_start
 from cl_prompts.experiments.runner.interruption import Stopped, stop_requests

@@ -15,8 +15,8 @@ from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.checkpoint_files import CheckpointFiles
+from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.folder import RunFolder
-from cl_prompts.experiments.run_folder.folder_files import FolderFiles
 from cl_prompts.experiments.run_folder.identity import check_identity
 from cl_prompts.experiments.run_folder.metrics_file import Row
 from cl_prompts.experiments.runner.building import Builder

@@ -11,8 +11,7 @@ from rich.console import Console
 from cl_prompts.experiments.recipes.grid import differing_settings, essence, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.checksums import check_sums
-from cl_prompts.experiments.run_folder.folder import new_path
-from cl_prompts.experiments.run_folder.plans import describe
+from cl_prompts.experiments.run_folder.plans import describe, new_path
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.sweeps.launching import Launching
 from cl_prompts.experiments.sweeps.made_runs import made_runs

@@ -20,20 +20,20 @@ import pytest
 import torch
 from filelock import FileLock
 
+from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder import folder as run_folder
-from cl_prompts.experiments.run_folder.checkpoint import read
+from cl_prompts.experiments.run_folder.checkpoint import encode, read
 from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE
-from cl_prompts.experiments.run_folder.folder import RunFolder, new_path
+from cl_prompts.experiments.run_folder.folder import RunFolder, environment
 from cl_prompts.experiments.run_folder.identity import settings_identity
-from cl_prompts.experiments.run_folder.state_tree import encode
 from tests.experiments.commands import rows, summary
 from tests.experiments.faults import Fault, contents, count_steps, flipped, with_fault
-from tests.experiments.run_folder.test_state_tree import same
+from tests.experiments.run_folder.test_checkpoint import same
 
 
 @pytest.fixture
@@ -76,17 +76,6 @@ def test_checkpoints_hold_what_was_learned_and_whose_it_is(mvp_run: Path) -> Non
     assert found.identity["settings"]["strategy"] == "mvp"
     assert set(found.identity) == {"version", "settings", "data", "stream", "backbone"}
     assert (mvp_run / "learned.safetensors").stat().st_size < 500_000
-
-
-def test_new_paths_are_free_and_have_a_short_label(tmp_path: Path, settings: Settings) -> None:
-    settings.strategy = "package.module:MyMethod"
-    paths = []
-    for _ in range(3):
-        paths.append(new_path(tmp_path, settings))
-        RunFolder.create(paths[-1], settings, "").close()
-    assert {path.parent for path in paths} == {tmp_path / "digits" / "MyMethod"}
-    assert len(set(paths)) == 3
-    assert all(path.name.startswith("4-") for path in paths)
 
 
 def test_folders_in_use_and_foreign_folders_are_refused(
@@ -499,3 +488,18 @@ def test_what_differs_between_runs_of_a_command_is_kept(tmp_path: Path) -> None:
     folder, _ = RunFolder.resume(tmp_path / "run")
     assert folder.varied() == ["seed", "options.lr"]
     folder.close()
+
+
+def test_the_environment_names_versions() -> None:
+    found = environment("cpu", "the command")
+    # Metadata leave out how it was built (+cu121) where the index serves one build.
+    assert found["torch"] in (torch.__version__, torch.__version__.partition("+")[0])
+    assert found["command"] == "the command"
+    assert {"cl_prompts", "python", "avalanche", "platform", "git_revision"} <= set(found)
+
+
+def test_the_device_is_the_one_in_use() -> None:
+    used = pick_device("auto")
+    found = environment("auto", "")
+    assert found["device"] == str(used) != "auto"
+    assert ("gpu" in found) is (used.type == "cuda")

@@ -9,7 +9,13 @@ import pytest
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
-from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun, describe, unfinished_plan
+from cl_prompts.experiments.run_folder.plans import (
+    Plan,
+    PlannedRun,
+    describe,
+    new_path,
+    unfinished_plan,
+)
 from tests.experiments.faults import count_steps, with_fault
 
 
@@ -99,3 +105,13 @@ def test_no_plan_is_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for at in range(count_steps(monkeypatch, lambda: made.write(tmp_path))):
         with_fault(monkeypatch, at, "killed half-way", lambda: made.write(tmp_path))
         assert unfinished_plan(tmp_path) == made
+
+
+def test_new_paths_are_free_and_have_a_short_label(tmp_path: Path) -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=4"])
+    settings.strategy = "package.module:MyMethod"
+    paths = [new_path(tmp_path, settings) for _ in range(3)]
+    assert all(path.is_dir() for path in paths)
+    assert {path.parent for path in paths} == {tmp_path / "digits" / "MyMethod"}
+    assert len(set(paths)) == 3
+    assert all(path.name.startswith("4-") for path in paths)
