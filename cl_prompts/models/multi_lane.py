@@ -13,9 +13,8 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import at_least, one_of
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.models.base import ContinualModel, Encoding, Output
+from cl_prompts.models.lanes import Formulation, LaneInitialisation, LanePasses, LaneSet
 from cl_prompts.models.multi_lane_ops import SlotUpdate
-from cl_prompts.models.multi_lane_parameters import LaneInitialisation, LaneSet
-from cl_prompts.models.multi_lane_passes import Formulation, LanePasses
 
 
 @dataclass

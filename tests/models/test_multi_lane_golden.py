@@ -111,7 +111,7 @@ def test_evaluation(task: int, impl: str) -> None:
 def test_states_of_every_block(case: str) -> None:
     drop_and_replace = case == "eval_concat_t2"
     model = golden_model(3, impl="literal", drop_and_replace=drop_and_replace).eval()
-    selectors, prompts = model.passes.selectors(model.lanes), model.passes.prompts(model.lanes)
+    (selectors,), prompts = model.passes.tables(list(model.lanes))
     blocks = model.backbone.vit.blocks
     fused_slots = lanes.slot_norms(blocks, selectors)
     fused_token = lanes.lane_token(model.backbone).expand(4, 3, -1)

@@ -1,4 +1,4 @@
-"""Passes of lanes: side by side as one by one, and tables that are computed once."""
+"""Lanes: their head rows, passes side by side as one by one, and tables that are computed once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from cl_prompts.models.multi_lane_parameters import Lane
-from cl_prompts.models.multi_lane_passes import LanePasses
+from cl_prompts.models.lanes import Lane, LanePasses, LaneSet
 from tests.toy_vits import tiny_vit
 
 IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 BLOCKS = (0, 2)
+SHAPE = (2, 2, 2, 3, 8)  # two blocks, keys and values, two heads, three prompts, width 8 a head
 
 
 def lanes_of(n: int, *, prompt_length: int = 2) -> list[Lane]:
@@ -57,3 +58,26 @@ def test_with_gradients_nothing_is_cached() -> None:
     assert passes.prepared(lanes) == []
     slots[-1].sum().backward()
     assert lanes[0].selectors.grad is not None
+
+
+def test_head_rows_keep_their_order_and_know_their_lane() -> None:
+    made = LaneSet(3, SHAPE, 16)
+    for own in ([4, 0], [2]):
+        made.open(torch.device("cpu"), init="uniform", scale=1.0, copy_previous=False)
+        made.add_head(own)
+    made.add_head([1])
+    assert made.lane(1).classes.tolist() == [2, 1]
+    assert made.owners() == {4: 0, 0: 0, 2: 1, 1: 1}
+    features = torch.randn(3, 16)
+    literal = [F.linear(features, head.weight, head.bias) for head in made.lane(1).parts]
+    assert torch.equal(made.lane(1).logits(features), torch.cat(literal, dim=1))
+    assert Lane(3, SHAPE, 16).logits(features).shape == (3, 0)
+
+
+def test_head_rows_begin_small() -> None:
+    torch.manual_seed(0)
+    made = LaneSet(3, SHAPE, 256)
+    made.open(torch.device("cpu"), init="uniform", scale=1.0, copy_previous=False)
+    head = made.add_head(range(50))
+    assert head.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not head.bias.any()

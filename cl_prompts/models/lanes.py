@@ -1,4 +1,5 @@
-"""Parameters of lanes: selectors, prompts and head rows of one task each, made on demand."""
+"""Lanes of MULTI-LANE: selectors, prompts and head rows of one task each, made on demand, and their
+passes beside a frozen ViT."""
 
 from __future__ import annotations
 
@@ -12,7 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cl_prompts.backbones import ranks
+from cl_prompts.backbones.split_passes import split
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.models import multi_lane_ops as algebra
+from cl_prompts.models.multi_lane_ops import SlotUpdate
+
 LaneInitialisation = Literal["orthogonal", "uniform"]
+Formulation = Literal["fused", "literal"]
+Tables = tuple[list[Tensor], dict[int, Tensor]]
 
 _serials = itertools.count()
 
@@ -194,3 +203,139 @@ class LaneSet(nn.ModuleList):
 
     def _empty(self, device: torch.device) -> Lane:
         return Lane(self.n_selectors, self.prompt_shape, self.dim).to(device)
+
+
+class LanePasses:
+    """Any lanes side by side on one frozen forward, by either formulation of
+    :mod:`cl_prompts.models.multi_lane_ops`.
+
+    Without gradients the tables that do not depend on images (selectors of every block, prompts)
+    are cached until a lane changes. With several ranks each runs its share of the images.
+
+    Args:
+        backbone: the frozen ViT.
+        blocks: blocks with prompts, in order.
+        impl, drop_and_replace, slot_update: see
+            :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> backbone = create_backbone()
+        >>> lanes = [Lane(2, (1, 2, 4, 3, 32), backbone.dim) for _ in range(4)]
+        >>> passes = LanePasses(backbone, (0,))
+        >>> tuple(passes(torch.rand(5, 3, 32, 32), lanes).shape)
+        (5, 4, 128)
+    """
+
+    def __init__(
+        self,
+        backbone: FrozenViT,
+        blocks: Sequence[int],
+        *,
+        impl: Formulation = "fused",
+        drop_and_replace: bool = True,
+        slot_update: SlotUpdate = "released",
+    ) -> None:
+        self.backbone = backbone
+        self.blocks = tuple(blocks)
+        self.impl = impl
+        self.drop_and_replace = drop_and_replace
+        self.slot_update = slot_update
+        self._cached: tuple[tuple[Hashable, ...], Tables] | None = None
+
+    def __call__(self, images: Tensor, lanes: Sequence[Lane]) -> Tensor:
+        """Run lanes on images.
+
+        Args:
+            images: (batch, 3, size, size) in [0, 1].
+            lanes: T lanes.
+
+        Returns:
+            (batch, T, dim) class tokens of the lanes behind the last block.
+        """
+        tables, prompts = self.tables(lanes)
+        blocks = self._literal_blocks if self.impl == "literal" else self._fused_blocks
+
+        def run(images: Tensor, *given: Tensor) -> Tensor:
+            of_blocks = dict(zip(prompts, given[len(tables) :], strict=True))
+            return blocks(images, given[: len(tables)], of_blocks)
+
+        shared = [*tables, *prompts.values()]
+        if not ranks.is_distributed() or not len(images):
+            return run(images, *shared)
+        return split(run, [images], shared, counter=self.backbone.counter)
+
+    def _fused_blocks(
+        self, images: Tensor, slots: Sequence[Tensor], prompts: Mapping[int, Tensor]
+    ) -> Tensor:
+        n_lanes, n_selectors = slots[0].shape[:2]
+        token = algebra.lane_token(self.backbone).expand(len(images), n_lanes, -1)
+        stream = algebra.frozen_states(self.backbone, images)
+        counter = self.backbone.counter
+        for i, block in enumerate(self.backbone.vit.blocks):
+            state = next(stream)
+            token = algebra.fused_lanes(block, token, state, slots[i], prompts.get(i))
+            del state  # frees memory before the next block
+            n_prompts = prompts[i].shape[-2] if i in prompts else 0
+            macs = counter.shape.fused_lane_macs(n_selectors, n_prompts)
+            counter.macs += len(images) * n_lanes * macs
+        return token
+
+    def _literal_blocks(
+        self, images: Tensor, tables: Sequence[Tensor], prompts: Mapping[int, Tensor]
+    ) -> Tensor:
+        (selectors,) = tables
+        n_lanes, n_selectors = selectors.shape[:2]
+        start = tokens = algebra.literal_start(self.backbone, selectors, len(images))
+        stream = algebra.frozen_states(self.backbone, images)
+        replace = self.drop_and_replace
+        counter = self.backbone.counter
+        for i, block in enumerate(self.backbone.vit.blocks):
+            if self.slot_update == "reset":
+                tokens = torch.cat([tokens[:, :, :1], start[:, :, 1:]], dim=2)
+            look = replace or i == 0
+            entering, normed = algebra.literal_input(block, tokens, next(stream), summarise=look)
+            tokens = algebra.literal_block(
+                block, tokens, entering, normed, prompts.get(i), replace=replace
+            )
+            n_prompts = prompts[i].shape[-2] if i in prompts else 0
+            macs = counter.shape.literal_lane_macs(n_selectors, n_prompts, summarise=look)
+            counter.macs += len(images) * n_lanes * macs
+        return tokens[:, :, 0]
+
+    def tables(self, lanes: Sequence[Lane]) -> Tables:
+        """Tensors that are the same for all images, in the ViT's precision: the normalised
+        selectors of every block, each (T, S, dim) (with ``impl="literal"`` the selectors alone),
+        and block -> stacked prompts (T, 2, heads, P, head dim).
+
+        Without gradients those of ``impl="fused"`` are cached until a lane changes.
+        """
+        key = tuple(lane.version() for lane in lanes)
+        keep = self.impl == "fused" and not torch.is_grad_enabled()
+        if keep and self._cached is not None and self._cached[0] == key:
+            return self._cached[1]
+        dtype = self.backbone.vit.cls_token.dtype
+        prompts: dict[int, Tensor] = {}
+        values = [lane.prompts for lane in lanes if lane.prompts is not None]
+        if values:
+            stacked = torch.stack(values, dim=1).to(dtype)
+            prompts = dict(zip(self.blocks, stacked, strict=True))
+        selectors = torch.stack([lane.selectors for lane in lanes]).to(dtype)
+        if self.impl == "literal":
+            return [selectors], prompts
+        slots = algebra.slot_norms(self.backbone.vit.blocks, selectors, self.slot_update)
+        counter = self.backbone.counter
+        evolve = self.slot_update == "released"
+        macs = counter.shape.slot_table_macs(selectors.shape[1], evolve=evolve)
+        counter.macs += len(lanes) * macs
+        tables = slots, prompts
+        self._cached = (key, tables) if keep else None
+        return tables
+
+    def prepared(self, lanes: Sequence[Lane]) -> list[int]:
+        """Which of these lanes have cached tables; none if one of those cached has changed."""
+        if self._cached is None:
+            return []
+        numbers = {lane.version(): i for i, lane in enumerate(lanes)}
+        found = [numbers.get(version) for version in self._cached[0]]
+        return [] if None in found else [i for i in found if i is not None]
