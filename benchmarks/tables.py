@@ -73,10 +73,10 @@ def numbers(runs: Path) -> dict[str, dict[str, str]]:
     """Cells of a report's table by strategy and heading."""
     found: dict[str, dict[str, str]] = {}
     for section in sections(collect([runs])):
-        headings = [heading.replace("\u00a0", " ") for heading in section.headings]
-        for row in section.rows():
-            cells = dict(zip(headings, row.cells, strict=True))
-            found.setdefault(cells["strategy"], cells)
+        headings = [heading.replace("\u00a0", " ") for heading in section.headings[2:]]
+        for label, entries in section.table().items():
+            texts = [entry.text for entry in entries]
+            found.setdefault(label, dict(zip(headings, texts, strict=True)))
     return found
 
 

@@ -267,9 +267,10 @@ def _tables(folders: Sequence[Path]) -> Iterator[Table]:
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
         for i in shown:
             table.add_column(headings[i])
-        for row in section.rows():
-            bold = [f"[bold]{c}[/bold]" if i in row.best else c for i, c in enumerate(row.cells)]
-            table.add_row(*(bold[i] for i in shown))
+        for label, entries in section.table().items():
+            texts = [f"[bold]{e.text}[/bold]" if e.best else e.text for e in entries]
+            cells = [label, str(len(section.groups[label])), *texts]
+            table.add_row(*(cells[i] for i in shown))
         yield table
 
 

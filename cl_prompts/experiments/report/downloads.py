@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import statistics
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from cl_prompts.experiments.results.cells import Cell
 from cl_prompts.experiments.results.columns import Column
-from cl_prompts.experiments.results.sections import Section
+from cl_prompts.experiments.results.entries import Entry
 
 Table = list[list[Any]]
 
@@ -27,42 +26,38 @@ def csv_uri(rows: Iterable[Sequence[Any]]) -> str:
     return "data:text/csv;charset=utf-8," + quote(text.getvalue(), safe=" ").replace(" ", "%20")
 
 
-def results_rows(section: Section, columns: Sequence[Column]) -> Table:
-    """Mean, sample standard deviation and number of values of each row in each column."""
-    rows: Table = [["strategy", "seeds"]]
-    for column in columns:
-        rows[0] += [f"{key_of(column)}_{part}" for part in ("mean", "sd", "n")]
-    values = [section.values(column.value) for column in columns]
-    for label, group in section.groups.items():
-        line: list[Any] = [label, len(group)]
-        for found in values:
-            line += _moments(found[label])
-        rows.append(line)
+def results_rows(
+    columns: Sequence[Column], table: Mapping[str, Sequence[Entry]], seeds: Mapping[str, int]
+) -> Table:
+    """Mean, sample standard deviation and number of values of each row in each column.
+
+    Args:
+        columns: of the table.
+        table: entries of each row.
+        seeds: number of runs of each row.
+    """
+    rows: Table = [["strategy", "seeds", *_names(columns, ("mean", "sd", "n"))]]
+    for label, entries in table.items():
+        numbers = [(entry.mean, entry.spread, len(entry.values)) for entry in entries]
+        rows.append([label, seeds[label], *itertools.chain.from_iterable(numbers)])
     return rows
 
 
-def difference_rows(columns: Sequence[Column], cells: dict[str, list[Cell]]) -> Table:
+def difference_rows(columns: Sequence[Column], table: Mapping[str, Sequence[Entry]]) -> Table:
     """Paired difference of each row in each column: mean, interval, p, Holm's p, and seeds."""
     parts = ("mean", "low", "high", "p", "p_holm", "seeds")
-    rows: Table = [["strategy", *(f"{key_of(c)}_{part}" for c in columns for part in parts)]]
-    for label, found in cells.items():
+    rows: Table = [["strategy", *_names(columns, parts)]]
+    for label, entries in table.items():
         line: list[Any] = [label]
-        for cell in found:
-            gap = cell.difference
-            line += (
-                [""] * len(parts)
-                if gap is None
-                else [gap.mean, gap.low, gap.high, gap.p, cell.p_holm, gap.pairs]
-            )
+        for entry in entries:
+            gap = entry.difference
+            if gap is None:
+                line += [""] * len(parts)
+            else:
+                line += [gap.mean, gap.low, gap.high, gap.p, entry.p_holm, gap.pairs]
         rows.append(line)
     return rows
 
 
-def key_of(column: Column) -> str:
-    """Name of a column in a file."""
-    return column.key or column.title.replace("\u00a0", " ").replace(" ", "_")
-
-
-def _moments(values: Sequence[float]) -> list[Any]:
-    spread = statistics.stdev(values) if len(values) > 1 else ""
-    return [statistics.mean(values) if values else "", spread, len(values)]
+def _names(columns: Sequence[Column], parts: Sequence[str]) -> list[str]:
+    return [f"{column.file_key}_{part}" for column in columns for part in parts]

@@ -15,10 +15,10 @@ from cl_prompts.experiments.report.downloads import csv_uri, difference_rows, re
 from cl_prompts.experiments.report.gallery import Gallery
 from cl_prompts.experiments.report.oddities import oddities
 from cl_prompts.experiments.report.strategy_views import Link, strategy_view
-from cl_prompts.experiments.results.cells import Cell, column_cells
-from cl_prompts.experiments.results.columns import Column, at, own_f1
+from cl_prompts.experiments.results.columns import at, own_f1
 from cl_prompts.experiments.results.comparison import HEADLINES
-from cl_prompts.experiments.results.comparison_text import short_gap
+from cl_prompts.experiments.results.comparison_text import short_difference
+from cl_prompts.experiments.results.entries import Entry
 from cl_prompts.experiments.results.sections import Section
 from cl_prompts.experiments.results.series import stream_view, task_sizes
 
@@ -50,6 +50,9 @@ def section_view(
         facts[key] = label_of(str(facts[key]))
     lengths = sorted(run.summary["samples"] for run in section.runs)
     shown = dict.fromkeys((lengths[0], lengths[-1]))
+    counts = {label: len(group) for label, group in section.groups.items()}
+    results = section.table()
+    by_name = section.table(section.by_name)
     competing = [label for label, group in section.groups.items() if not group[0].whole_stream]
     return {
         "title": section.title,
@@ -63,11 +66,13 @@ def section_view(
         "comparable_seeds": len({section.seeds[label] for label in competing}) <= 1,
         "multi_label": section.multi_label,
         "headings": section.headings,
-        "rows": section.rows(),
-        "csv": csv_uri(results_rows(section, section.columns)),
+        "counts": counts,
+        "table": results,
+        "any_best": any(entry.best for entries in results.values() for entry in entries),
+        "csv": csv_uri(results_rows(section.columns, results, counts)),
         "by_name": section.by_name,
-        "rows_by_name": section.rows(section.by_name),
-        "csv_by_name": csv_uri(results_rows(section, section.by_name)),
+        "table_by_name": by_name,
+        "csv_by_name": csv_uri(results_rows(section.by_name, by_name, counts)),
         "gaps": _gaps_view(section, reference),
         "references": list(final_levels(section)),
         "charts": curve_charts(section, styles, reference, gallery),
@@ -81,40 +86,33 @@ def section_view(
 def _gaps_view(section: Section, reference: str) -> View | None:
     """Table of paired differences of the headline numbers; None where nothing is paired."""
     columns = [c for c in section.columns if c.key in {*HEADLINES, "task_forgetting", "bwt", "fwt"}]
-    cells = _paired_cells(section, columns, reference)
-    if not cells:
-        return None
     rows = []
-    for label, found in cells.items():
-        texts = [(_gap_lines(cell), cell.verdict == "significant") for cell in found]
-        rows.append((label, max(cell.difference.pairs for cell in found if cell.difference), texts))
+    paired = {}
+    for label, entries in section.table(columns, reference=reference).items():
+        pairs = [entry.difference.pairs for entry in entries if entry.difference]
+        if pairs:
+            paired[label] = entries
+            texts = [(_gap_lines(entry), entry.verdict == "significant") for entry in entries]
+            rows.append((label, max(pairs), texts))
+    if not rows or not reference:
+        return None
     return {
         "reference": reference,
         "columns": columns,
         "rows": rows,
         "tested": any(n > 1 for _, n, _ in rows),
-        "csv": csv_uri(difference_rows(columns, cells)),
+        "csv": csv_uri(difference_rows(columns, paired)),
     }
 
 
-def _gap_lines(cell: Cell) -> list[str]:
+def _gap_lines(entry: Entry) -> list[str]:
     """Mean, interval and test of a difference, for a narrow column."""
-    if cell.difference is None or not cell.difference.known:
-        return [short_gap(cell).removesuffix(", n.s.")]
-    mean, _, rest = short_gap(cell).partition(" ")
+    text = short_difference(entry)
+    if entry.difference is None or not entry.difference.known:
+        return [text.removesuffix(", n.s.")]
+    mean, _, rest = text.partition(" ")
     interval, _, test = rest.partition("], ")
     return [mean, f"{interval}]", test]
-
-
-def _paired_cells(
-    section: Section, columns: Sequence[Column], reference: str
-) -> dict[str, list[Cell]]:
-    """Cells of all rows that share a seed with the reference."""
-    if not reference:
-        return {}
-    by_column = [column_cells(section, c, list(section.groups), reference) for c in columns]
-    rows = {label: [cells[label] for cells in by_column] for label in section.groups}
-    return {label: found for label, found in rows.items() if any(cell.difference for cell in found)}
 
 
 def _costs(section: Section, styles: Styles, gallery: Gallery) -> View | None:

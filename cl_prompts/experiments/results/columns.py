@@ -34,6 +34,11 @@ class Column:
     key: str = ""
     definition: str = ""
 
+    @property
+    def file_key(self) -> str:
+        """Name of the column in a file."""
+        return self.key or self.title.replace("\u00a0", " ").replace(" ", "_")
+
 
 def percent(values: Sequence[float]) -> str:
     """Mean and sample standard deviation (n-1) in percent; ``-`` where undefined.

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.results.cells import Cell, column_cells, is_bound
 from cl_prompts.experiments.results.columns import Column
+from cl_prompts.experiments.results.entries import Entry
 from cl_prompts.experiments.results.sections import Section
 from cl_prompts.experiments.results.side_by_side import Group, side_by_side
 from cl_prompts.experiments.run_folder.runs import Run, collect
@@ -29,13 +29,13 @@ class Block:
         setting: ``key=value``; empty where there is one block.
         section: the runs.
         columns: what is compared.
-        cells: by row, then in the order of columns; a row without runs is missing.
+        entries: by row, then in the order of columns; a row without runs is missing.
     """
 
     setting: str
     section: Section
     columns: tuple[Column, ...]
-    cells: Mapping[str, tuple[Cell, ...]]
+    entries: Mapping[str, Sequence[Entry]]
 
 
 @dataclass(frozen=True)
@@ -169,11 +169,8 @@ def _block(
 ) -> Block:
     columns = _columns(section, metrics)
     present = [row for row in rows if row in section.groups]
-    cells: dict[str, list[Cell]] = {row: [] for row in present}
-    for column in columns:
-        for row, cell in column_cells(section, column, present, reference).items():
-            cells[row].append(cell)
-    return Block(setting, section, columns, {row: tuple(found) for row, found in cells.items()})
+    entries = section.table(columns, rows=present, reference=reference)
+    return Block(setting, section, columns, entries)
 
 
 def _columns(section: Section, metrics: Sequence[str]) -> tuple[Column, ...]:
@@ -189,19 +186,20 @@ def _columns(section: Section, metrics: Sequence[str]) -> tuple[Column, ...]:
 
 
 def _notes(block: Block) -> list[str]:
-    """What the numbers of a block cannot tell."""
-    seeds = {row: block.section.seeds[row] for row in block.cells}
-    streamed = {row: found for row, found in seeds.items() if not is_bound(block.section, row)}
+    """Limits of the numbers of a block, in sentences."""
+    groups = block.section.groups
+    seeds = {row: block.section.seeds[row] for row in block.entries}
+    streamed = {row: found for row, found in seeds.items() if not groups[row][0].whole_stream}
     notes = []
     if len(set(streamed.values())) > 1:
-        told = "; ".join(f"{row}: {', '.join(found)}" for row, found in streamed.items())
+        listed = "; ".join(f"{row}: {', '.join(found)}" for row, found in streamed.items())
         notes.append(
-            f"rows have different seeds ({told}), so no mean is bold; differences are over"
+            f"rows have different seeds ({listed}), so no mean is bold; differences are over"
             " the seeds that both rows have"
         )
     elif streamed and len(next(iter(streamed.values()))) == 1:
         notes.append("one seed tells no spread: nothing is tested and nothing is bold")
-    bounds = [row for row in block.cells if row not in streamed]
+    bounds = [row for row in seeds if row not in streamed]
     if bounds and streamed:
         notes.append(f"{', '.join(bounds)} saw all data at once: a bound, not a competitor")
     return notes

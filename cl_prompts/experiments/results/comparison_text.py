@@ -6,18 +6,18 @@ import csv
 import io
 import json
 import math
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 from cl_prompts.checks import one_of
-from cl_prompts.experiments.results.cells import Cell
 from cl_prompts.experiments.results.columns import Column
 from cl_prompts.experiments.results.comparison import Block, Table
+from cl_prompts.experiments.results.entries import Entry
 from cl_prompts.experiments.results.paired import CONFIDENCE, Difference
 
 Format = Literal["markdown", "latex", "csv", "json"]
-Words = Callable[[Cell], str]
+#: label of each row, and its texts with whether they are bold
+Lines = Sequence[tuple[str, Sequence[tuple[str, bool]]]]
 
 _SURE = f"{100 * CONFIDENCE:.0f} %"
 _MEANS = (
@@ -56,37 +56,61 @@ def written(tables: Sequence[Table], form: Format = "markdown") -> str:
 
 def _parts(table: Table, *, latex: bool) -> Iterator[str]:
     """Heading, the three tables and the notes of one comparison."""
+    write = _latex if latex else _markdown
     yield f"% {table.title}" if latex else f"## {table.title}"
     if table.differs:
-        said = f"Not comparable with {table.against}: {', '.join(table.differs)}."
-        yield f"% {said}" if latex else said
-    grid = _latex if latex else _markdown
-    yield grid(table, _MEANS, lambda cell: cell.text, bold=True)
+        sentence = f"Not comparable with {table.against}: {', '.join(table.differs)}."
+        yield f"% {sentence}" if latex else sentence
+    missing = "--" if latex else "-"
+    yield write(table, _MEANS, _lines(table, lambda entry: entry.text, missing, bold=True))
     if len(table.rows) > 1:
         if table.reference:
             caption = _GAPS.format(reference=table.reference) + (_SHORT if latex else "")
-            words = short_gap if latex else _gap
-            yield grid(table, caption, words, without=table.reference)
-        yield grid(table, _RANKS, _rank)
+            words = short_difference if latex else _difference
+            yield write(table, caption, _lines(table, words, missing, without=table.reference))
+        yield write(table, _RANKS, _lines(table, _rank, missing))
     for note in table.notes:
         yield f"% {note}" if latex else f"{note[0].upper()}{note[1:]}."
 
 
-def _gap(cell: Cell) -> str:
+def _lines(
+    table: Table,
+    words: Callable[[Entry], str],
+    missing: str,
+    *,
+    bold: bool = False,
+    without: str = "",
+) -> Lines:
+    """Rows of a table; ``missing`` under a setting in which a row has no runs."""
+    lines = []
+    for row in table.rows:
+        texts: list[tuple[str, bool]] = []
+        for block in table.blocks:
+            entries = block.entries.get(row)
+            if entries is None:
+                texts += [(missing, False)] * len(block.columns)
+            else:
+                texts += [(words(entry), bold and entry.best) for entry in entries]
+        if row != without:
+            lines.append((row, texts))
+    return lines
+
+
+def _difference(entry: Entry) -> str:
     """A difference in percent points with its interval and test."""
-    gap = cell.difference
+    gap = entry.difference
     if gap is None:
         return "-"
     seeds = f", {gap.pairs} seeds" if gap.known else ""
-    return f"{_interval(gap)}{seeds}: {cell.verdict}"
+    return f"{_interval(gap)}{seeds}: {entry.verdict}"
 
 
-def short_gap(cell: Cell) -> str:
+def short_difference(entry: Entry) -> str:
     """The same for a narrow column."""
-    gap = cell.difference
+    gap = entry.difference
     if gap is None:
         return "-"
-    return _interval(gap) + (", n.s." if cell.verdict != "significant" else "")
+    return _interval(gap) + (", n.s." if entry.verdict != "significant" else "")
 
 
 def _interval(gap: Difference) -> str:
@@ -97,8 +121,8 @@ def _interval(gap: Difference) -> str:
     return f"{mean} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}], {p}"
 
 
-def _rank(cell: Cell) -> str:
-    return "-" if cell.rank is None else f"{cell.rank:.2f}"
+def _rank(entry: Entry) -> str:
+    return "-" if entry.rank is None else f"{entry.rank:.2f}"
 
 
 def _heading(column: Column) -> str:
@@ -106,74 +130,51 @@ def _heading(column: Column) -> str:
     return f"{column.title} {arrow}".replace("\u00a0", " ")
 
 
-def _grid_rows(table: Table, words: Words, without: str) -> Iterator[tuple[str, list[Cell | None]]]:
-    """Label and cells of each row; None for a setting in which the row has no runs."""
-    for row in table.rows:
-        if row == without:
-            continue
-        cells: list[Cell | None] = []
-        for block in table.blocks:
-            cells += block.cells.get(row) or [None] * len(block.columns)
-        yield row, cells
-
-
-def _markdown(
-    table: Table, caption: str, words: Words, *, bold: bool = False, without: str = ""
-) -> str:
+def _markdown(table: Table, caption: str, rows: Lines) -> str:
     headings = [
         f"{block.setting}: {_heading(column)}" if block.setting else _heading(column)
         for block in table.blocks
         for column in block.columns
     ]
     lines = [["strategy", *headings], ["---"] * (1 + len(headings))]
-    for row, cells in _grid_rows(table, words, without):
-        texts = ["-" if cell is None else words(cell) for cell in cells]
-        marked = [
-            f"**{text}**" if bold and cell is not None and cell.best else text
-            for cell, text in zip(cells, texts, strict=True)
-        ]
-        lines.append([row, *marked])
-    body = "\n".join(f"| {' | '.join(_escaped(text) for text in line)} |" for line in lines)
-    return f"{caption}\n\n{body}"
+    for row, texts in rows:
+        lines.append([row, *(f"**{text}**" if bold else text for text, bold in texts)])
+    written = [" | ".join(text.replace("|", "\\|") for text in line) for line in lines]
+    return f"{caption}\n\n" + "\n".join(f"| {line} |" for line in written)
 
 
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def _latex(
-    table: Table, caption: str, words: Words, *, bold: bool = False, without: str = ""
-) -> str:
-    blocks = table.blocks
+def _latex(table: Table, caption: str, rows: Lines) -> str:
+    columns = [_tex(_heading(column)) for block in table.blocks for column in block.columns]
     lines = [
         r"\begin{table}",
         rf"\caption{{{_tex(table.title)}. {_tex(caption)}}}",
-        rf"\begin{{tabular}}{{l{'r' * sum(len(block.columns) for block in blocks)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
     ]
-    if any(block.setting for block in blocks):
-        lines += _latex_settings(blocks)
-    columns = [_tex(_heading(column)) for block in blocks for column in block.columns]
-    lines += [" & ".join(["strategy", *columns]) + r" \\", r"\midrule"]
-    for row, cells in _grid_rows(table, words, without):
-        texts = ["--" if cell is None else _tex(words(cell)) for cell in cells]
-        marked = [
-            rf"\textbf{{{text}}}" if bold and cell is not None and cell.best else text
-            for cell, text in zip(cells, texts, strict=True)
-        ]
-        lines.append(" & ".join([_tex(row), *marked]) + r" \\")
+    if any(block.setting for block in table.blocks):
+        lines += _latex_settings(table.blocks)
+    lines += [_latex_row(["strategy", *columns]), r"\midrule"]
+    for row, texts in rows:
+        marked = [rf"\textbf{{{_tex(text)}}}" if bold else _tex(text) for text, bold in texts]
+        lines.append(_latex_row([_tex(row), *marked]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+
+
+def _latex_row(texts: Sequence[str]) -> str:
+    return " & ".join(texts) + r" \\"
 
 
 def _latex_settings(blocks: Sequence[Block]) -> Iterator[str]:
     """A line with each setting above its columns, and rules below them."""
-    heads, rules, start = [""], [], 2
+    heads = [""]
+    rules = []
+    start = 2
     for block in blocks:
         width = len(block.columns)
         heads.append(rf"\multicolumn{{{width}}}{{c}}{{{_tex(block.setting)}}}")
         rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
         start += width
-    yield " & ".join(heads) + r" \\"
+    yield _latex_row(heads)
     yield " ".join(rules)
 
 
@@ -208,7 +209,7 @@ def _plain_table(table: Table) -> dict[str, Any]:
         "settings": [
             {
                 "setting": block.setting or None,
-                "rows": {row: _plain_row(block, row) for row in table.rows if row in block.cells},
+                "rows": {row: _plain_row(block, row) for row in block.entries},
             }
             for block in table.blocks
         ],
@@ -216,48 +217,48 @@ def _plain_table(table: Table) -> dict[str, Any]:
 
 
 def _plain_row(block: Block, row: str) -> dict[str, Any]:
-    pairs = zip(block.columns, block.cells[row], strict=True)
-    return {column.key: _numbers(cell) for column, cell in pairs}
+    pairs = zip(block.columns, block.entries[row], strict=True)
+    return {column.key: _numbers(entry) for column, entry in pairs}
 
 
-def _numbers(cell: Cell) -> dict[str, Any]:
-    """All numbers of a cell, None where undefined."""
-    values, gap = list(cell.values.values()), cell.difference
-    found: dict[str, Any] = {
-        "seeds": len(values),
-        "mean": statistics.mean(values) if values else None,
-        "std": statistics.stdev(values) if len(values) > 1 else None,
-        "best": cell.best,
-        "rank": cell.rank,
+def _numbers(entry: Entry) -> dict[str, Any]:
+    """All numbers of an entry, None where undefined."""
+    gap = entry.difference
+    numbers = {
+        "seeds": len(entry.values),
+        "mean": entry.mean,
+        "std": entry.spread,
+        "best": entry.best,
+        "rank": entry.rank,
+        "pairs": None if gap is None else gap.pairs,
     }
-    names = ("pairs", "mean", "low", "high", "p")
-    for name in names:
-        value = None if gap is None else getattr(gap, name)
-        found[name if name == "pairs" else f"difference_{name}"] = _finite(value)
-    return {**found, "difference_p_holm": _finite(cell.p_holm), "verdict": cell.verdict or None}
+    for name in ("mean", "low", "high", "p"):
+        numbers[f"difference_{name}"] = None if gap is None else _finite(getattr(gap, name))
+    numbers["difference_p_holm"] = _finite(entry.p_holm)
+    return {**numbers, "verdict": entry.verdict or None}
 
 
-def _finite(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _csv(tables: Sequence[Table]) -> str:
+    lines = [
+        {
+            "table": table.title,
+            "setting": block.setting,
+            "strategy": row,
+            "metric": column.key,
+            "reference": table.reference,
+            **_numbers(entry),
+        }
+        for table in tables
+        for block in table.blocks
+        for row, entries in block.entries.items()
+        for column, entry in zip(block.columns, entries, strict=True)
+    ]
     out = io.StringIO()
-    writer: Any = None
-    for table in tables:
-        for block in table.blocks:
-            for row in block.cells:
-                for key, numbers in _plain_row(block, row).items():
-                    place = {
-                        "table": table.title,
-                        "setting": block.setting,
-                        "strategy": row,
-                        "metric": key,
-                        "reference": table.reference,
-                    }
-                    line = {**place, **numbers}
-                    if writer is None:
-                        writer = csv.DictWriter(out, line, lineterminator="\n")
-                        writer.writeheader()
-                    writer.writerow(line)
+    writer = csv.DictWriter(out, next(iter(lines), ()), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return out.getvalue().rstrip("\n")

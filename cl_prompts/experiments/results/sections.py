@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,26 +20,10 @@ from cl_prompts.experiments.results.columns import (
 )
 from cl_prompts.experiments.results.comparable import Conditions, tables
 from cl_prompts.experiments.results.differences import differences
-from cl_prompts.experiments.results.paired import Seeded, paired_difference
+from cl_prompts.experiments.results.entries import Entry, column_entries
 from cl_prompts.experiments.run_folder.runs import Run
 
-_N_HEADS = 2  # cells in front of the columns: label and number of seeds
 _MAX_WORDS = 4  # differences told in a title
-
-
-@dataclass(frozen=True)
-class Row:
-    """Line of a table.
-
-    Attributes:
-        section: title of its section.
-        cells: texts below the ``headings`` of the section.
-        best: places of the cells that are the best of their column.
-    """
-
-    section: str
-    cells: tuple[str, ...]
-    best: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -70,7 +53,7 @@ class Section:
     @property
     def seeds(self) -> dict[str, tuple[str, ...]]:
         """Seeds of each row."""
-        return {label: seeds_of(group) for label, group in self.groups.items()}
+        return {label: tuple(run.seeds for run in group) for label, group in self.groups.items()}
 
     @property
     def multi_label(self) -> bool:
@@ -106,64 +89,26 @@ class Section:
             found[label] = [value for value in values if value is not None]
         return found
 
-    def rows(self, columns: Sequence[Column] | None = None) -> list[Row]:
-        """Its table, below the label and the number of seeds; by default of its ``columns``.
+    def table(
+        self,
+        columns: Sequence[Column] | None = None,
+        *,
+        rows: Iterable[str] | None = None,
+        reference: str = "",
+    ) -> dict[str, list[Entry]]:
+        """Entries of each row.
 
-        In each column :func:`best_rows` are marked. What saw all data at once is a bound and does
-        not compete.
+        Args:
+            columns: by default its ``columns``.
+            rows: labels that take part, in their order; by default all.
+            reference: row that differences refer to; empty for none.
         """
-        columns = self.columns if columns is None else columns
-        values = [self.values(column.value) for column in columns]
-        competing = [label for label, group in self.groups.items() if not group[0].whole_stream]
-        best: dict[str, set[int]] = defaultdict(set)
-        for i, column in enumerate(columns):
-            found = {label: seeded_values(self.groups[label], column) for label in competing}
-            for label in best_rows(column, {label: v for label, v in found.items() if v}):
-                best[label].add(i + _N_HEADS)
-        rows = []
-        for label, group in self.groups.items():
-            texts = [c.text(v[label]) for c, v in zip(columns, values, strict=True)]
-            rows.append(Row(self.title, (label, str(len(group)), *texts), frozenset(best[label])))
-        return rows
-
-
-def seeded_values(runs: Iterable[Run], column: Column) -> dict[tuple[int, int], float]:
-    """Values of a column where they are defined, by (seed, stream seed)."""
-    found = {}
-    for run in runs:
-        value = column.value(run.summary)
-        if value is not None:
-            found[run.summary["seed"], run.summary["stream_seed"]] = value
-    return found
-
-
-def best_rows(column: Column, values: Mapping[str, Seeded]) -> set[str]:
-    """The row with the best mean, and all whose paired difference from it is not significant.
-
-    None where fewer than two rows compete, where their seeds differ, or with a single seed.
-    """
-    seeds = {frozenset(found) for found in values.values()}
-    if column.best is None or len(values) < 2 or len(seeds) != 1 or len(next(iter(seeds))) < 2:
-        return set()
-    means = {row: statistics.mean(found.values()) for row, found in values.items()}
-    top = column.best(means.values())
-    best = next(row for row, mean in means.items() if mean == top)
-    ties = {best}
-    for row, found in values.items():
-        gap = paired_difference(values[best], found)
-        if gap is not None and not gap.significant:
-            ties.add(row)
-    return ties
-
-
-def seeds_of(runs: Iterable[Run]) -> tuple[str, ...]:
-    """Seeds of runs, as texts."""
-    return tuple(run.seeds for run in runs)
-
-
-def results_table(runs: Iterable[Run]) -> list[Row]:
-    """One row per strategy, and per difference in its settings, of each experiment."""
-    return [row for section in sections(runs) for row in section.rows()]
+        groups = {label: self.groups[label] for label in rows or self.groups}
+        found: dict[str, list[Entry]] = {label: [] for label in groups}
+        for column in self.columns if columns is None else columns:
+            for label, entry in column_entries(groups, column, reference).items():
+                found[label].append(entry)
+        return found
 
 
 def sections(runs: Iterable[Run]) -> list[Section]:

@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.results.detail import DETAILED
 from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE, KEYS_FILE
 from cl_prompts.experiments.run_folder.runs import Run
 
 Floats = NDArray[np.float64]
+#: Evaluations up to which all are written by class and by task. Of more as many are, evenly spaced,
+#: with the last: a row for each class and task after each of T tasks would be a file, and a time,
+#: that grow with the square of T. Results are computed from all evaluations.
+DETAILED = 200
 
 
 def curve_of(run: Run) -> list[tuple[int, float]]:
@@ -85,9 +88,8 @@ def task_matrix(run: Run) -> Floats:
     """(tasks, tasks): ``[i, t]`` value after task t on the classes first seen in task i.
 
     NaN where it was not measured. Values are looked up by samples seen: a task without samples ends
-    where the task before it ended, and with its values. Of more tasks than
-    :data:`~cl_prompts.experiments.results.detail.DETAILED` some ends were written, and those
-    between two of them show the values of the later one.
+    where the task before it ended, and with its values. Of more tasks than ``DETAILED`` some ends
+    were written, and those between two of them show the values of the later one.
     """
     series = run.metrics.get(f"task_end_{run.measure}", {})
     by_task = [dict(series.get(f"task:{i}", [])) for i in range(run.summary["n_tasks"])]
@@ -199,3 +201,20 @@ def stream_view(stream: Mapping[str, Any]) -> dict[str, Any]:
         "disjoint_classes": anchors["disjoint_classes"] if anchors else visible,
         "blurry_classes": anchors["blurry_classes"] if anchors else [[] for _ in visible],
     }
+
+
+def in_detail(number: int, expected: int) -> bool:
+    """Whether an evaluation is written by class and by task.
+
+    >>> [n for n in range(1, 1001) if in_detail(n, 1000)][:3]
+    [5, 10, 15]
+    >>> sum(in_detail(n, 301) for n in range(1, 302)), in_detail(301, 301)
+    (200, True)
+
+    Args:
+        number: of the evaluation, the first is 1.
+        expected: evaluations of its kind in the whole run.
+    """
+    if expected <= DETAILED or number >= expected:
+        return True
+    return number * DETAILED // expected > (number - 1) * DETAILED // expected

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.experiments import figures
-from cl_prompts.experiments.results.detail import DETAILED, in_detail
-from cl_prompts.experiments.results.series import stream_view
+from cl_prompts.experiments.results.series import DETAILED, in_detail, stream_view
 from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE, RunFolder
 from cl_prompts.experiments.tracking.board import add_layout, add_results
 from cl_prompts.experiments.tracking.inside import Inside
@@ -33,7 +32,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         start: samples seen when this process began, for resumed runs.
         total: stream samples of the whole run, epochs included.
         n_tasks: tasks of the run; of many only some are written in detail
-            (:mod:`~cl_prompts.experiments.results.detail`).
+            (:func:`~cl_prompts.experiments.results.series.in_detail`).
         batch_size: stream samples between two batch boundaries, at which evaluations happen.
     """
 

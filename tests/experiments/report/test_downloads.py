@@ -7,8 +7,7 @@ import statistics
 from pathlib import Path
 from urllib.parse import unquote
 
-from cl_prompts.experiments.report.downloads import csv_uri, difference_rows, key_of, results_rows
-from cl_prompts.experiments.results.cells import column_cells
+from cl_prompts.experiments.report.downloads import csv_uri, difference_rows, results_rows
 from cl_prompts.experiments.results.columns import at
 from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.runs import collect
@@ -20,14 +19,15 @@ def test_files_hold_every_number_unrounded(tmp_path: Path) -> None:
         for seed in (1, 2):
             fake_run(tmp_path, strategy, seed)
     (section,) = sections(collect([tmp_path]))
-    head, joint, mvp = results_rows(section, section.columns)
+    counts = {"joint": 2, "mvp": 2}
+    head, joint, mvp = results_rows(section.columns, section.table(), counts)
     assert len({len(head), len(joint), len(mvp)}) == 1
     found = dict(zip(head, mvp, strict=True))
     values = section.values(at("results", "a_auc"))["mvp"]
     assert found["a_auc_mean"] == statistics.mean(values)
     assert found["a_auc_sd"] == statistics.stdev(values)
     assert (found["strategy"], found["seeds"], found["a_auc_n"]) == ("mvp", 2, 2)
-    assert dict(zip(head, joint, strict=True))["a_auc_mean"] == ""
+    assert dict(zip(head, joint, strict=True))["a_auc_mean"] is None
     assert "F_train_mean" in head
 
 
@@ -37,14 +37,13 @@ def test_differences_keep_their_intervals(tmp_path: Path) -> None:
             fake_run(tmp_path, strategy, seed)
     (section,) = sections(collect([tmp_path]))
     column = section.columns[0]
-    cells = column_cells(section, column, list(section.groups), "linear_probe")
-    head, reference, mvp = difference_rows([column], {row: [cell] for row, cell in cells.items()})
+    table = section.table([column], reference="linear_probe")
+    head, reference, mvp = difference_rows([column], table)
     assert reference == ["linear_probe", *[""] * 6]
     found = dict(zip(head, mvp, strict=True))
-    gap = cells["mvp"].difference
+    gap = table["mvp"][0].difference
     assert gap is not None
-    key = key_of(column)
-    assert (found[f"{key}_low"], found[f"{key}_seeds"]) == (gap.low, 2)
+    assert (found["a_auc_low"], found["a_auc_seeds"]) == (gap.low, 2)
 
 
 def test_an_address_is_read_back() -> None:

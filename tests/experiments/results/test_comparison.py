@@ -18,9 +18,9 @@ def test_means_are_those_of_the_reports_table(runs_folder: Path) -> None:
     (table,) = compare([runs_folder])
     (section,) = sections(collect([runs_folder]))
     (block,) = table.blocks
-    places = [section.headings.index(column.title) for column in block.columns]
-    reported = {row.cells[0]: [row.cells[i] for i in places] for row in section.rows()}
-    assert {row: [c.text for c in cells] for row, cells in block.cells.items()} == reported
+    texts = {row: [entry.text for entry in found] for row, found in block.entries.items()}
+    reported = section.table(block.columns)
+    assert texts == {row: [entry.text for entry in found] for row, found in reported.items()}
     assert [column.key for column in block.columns] == ["a_auc", "a_last", "forgetting"]
 
 

@@ -8,22 +8,34 @@ from typing import Any
 import numpy as np
 
 from cl_prompts.experiments.results.columns import COLUMNS, own_f1
-from cl_prompts.experiments.results.sections import results_table, sections
+from cl_prompts.experiments.results.entries import Entry
+from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
+
+
+def one_table(folder: Path) -> dict[str, list[Entry]]:
+    """Entries of the only table of the runs below a folder."""
+    (section,) = sections(collect([folder]))
+    return section.table()
+
+
+def texts(entries: list[Entry]) -> list[str]:
+    return [entry.text for entry in entries]
 
 
 def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_compete(
     runs_folder: Path,
 ) -> None:
     runs = collect([runs_folder])
-    rows = {row.cells[0]: row for row in results_table(runs)}
+    table = one_table(runs_folder)
     mvp = [
         r.summary["results"]["a_auc"] for r in runs if r.summary["strategy"] == "mvp" and r.finished
     ]
-    assert all(len(row.cells) == len(COLUMNS) for row in rows.values())  # no FWT, no device
-    assert rows["mvp"].cells[1:3] == ("2", f"{50 * sum(mvp):.1f} ± {100 * np.std(mvp, ddof=1):.1f}")
-    assert rows["mvp"].cells[4:] == (
+    assert all(len(entries) == len(COLUMNS) - 2 for entries in table.values())  # no FWT, no device
+    assert texts(table["mvp"]) == [
+        f"{50 * sum(mvp):.1f} ± {100 * np.std(mvp, ddof=1):.1f}",
+        table["mvp"][1].text,
         "3.6 ± 0.0",
         "3.0 ± 0.0",
         "-3.3 ± 0.0",
@@ -31,25 +43,12 @@ def test_table_has_means_over_finished_runs_and_marks_the_best_of_those_that_com
         "321",
         "2.00",
         "0.95",
-    )
-    assert rows["mvp"].best == {2, 3, 4, 5, 6}
-    assert rows["joint"].cells[2] == "-"
-    assert not rows["joint"].best  # the highest A_last of all, but not a competitor
-    assert rows["linear_probe"].best == {2, 3}  # with two seeds not significantly worse
-    assert not rows["fine_tuning"].best
-
-
-def test_nothing_is_marked_best_without_a_rival_on_the_same_seeds(tmp_path: Path) -> None:
-    fake_run(tmp_path, "mvp")
-    fake_run(tmp_path, "joint")
-    fake_run(tmp_path, "linear_probe", 2)
-    assert not any(row.best for row in results_table(collect([tmp_path])))
-
-
-def test_nothing_is_marked_best_with_a_single_seed(tmp_path: Path) -> None:
-    fake_run(tmp_path, "mvp")
-    fake_run(tmp_path, "linear_probe")
-    assert not any(row.best for row in results_table(collect([tmp_path])))
+    ]
+    best = {row: [i for i, entry in enumerate(found) if entry.best] for row, found in table.items()}
+    # joint has the highest A_last of all, but does not compete; with two seeds the probe is not
+    # significantly worse.
+    assert best == {"mvp": [0, 1, 2, 3, 4], "linear_probe": [0, 1], "joint": [], "fine_tuning": []}
+    assert table["joint"][0].text == "-"
 
 
 def test_transfer_has_columns_where_a_run_measured_it(tmp_path: Path) -> None:
@@ -60,37 +59,31 @@ def test_transfer_has_columns_where_a_run_measured_it(tmp_path: Path) -> None:
     titles = {"BWT\u00a0%", "FWT\u00a0%"}
     assert not titles & set(without.headings)
     assert titles <= set(measured.headings)
-    (row,) = measured.rows()
-    assert row.cells[6:8] == ("-20.0 -", "-5.0 -")
+    (entries,) = measured.table().values()
+    assert texts(entries)[4:6] == ["-20.0 -", "-5.0 -"]
 
 
 def test_undefined_results_are_left_out_of_a_mean(tmp_path: Path) -> None:
-    fake_run(
-        tmp_path,
-        seed=1,
-        results={"a_auc": 0.5, "a_last": 0.6, "forgetting": float("nan"), "task_forgetting": None},
-    )
-    fake_run(
-        tmp_path,
-        seed=2,
-        results={"a_auc": 0.5, "a_last": 0.6, "forgetting": 0.1, "task_forgetting": None},
-    )
-    (row,) = results_table(collect([tmp_path]))
-    assert row.cells[4:6] == ("10.0 -", "-")
+    known = {"a_auc": 0.5, "a_last": 0.6, "task_forgetting": None}
+    fake_run(tmp_path, seed=1, results={**known, "forgetting": float("nan")})
+    fake_run(tmp_path, seed=2, results={**known, "forgetting": 0.1})
+    (entries,) = one_table(tmp_path).values()
+    assert texts(entries)[2:4] == ["10.0 -", "-"]
 
 
 def test_of_two_runs_of_one_seed_the_newer_counts(tmp_path: Path) -> None:
     fake_run(tmp_path, time="20250101-000000", results={"a_auc": 0.1})
     fake_run(tmp_path, time="20250102-000000", results={"a_auc": 0.9})
-    (row,) = results_table(collect([tmp_path]))
-    assert row.cells[1:3] == ("1", "90.0 -")
+    (section,) = sections(collect([tmp_path]))
+    assert section.seeds == {"mvp": ("1",)}
+    assert section.table()["mvp"][0].text == "90.0 -"
 
 
 def test_runs_that_differ_in_a_setting_are_not_averaged(tmp_path: Path) -> None:
     fake_run(tmp_path, seed=1)
     fake_run(tmp_path, seed=2, settings={"lr": 0.1})
-    names = [row.cells[:2] for row in results_table(collect([tmp_path]))]
-    assert names == [("mvp (lr=0.005)", "1"), ("mvp (lr=0.1)", "1")]
+    (section,) = sections(collect([tmp_path]))
+    assert section.seeds == {"mvp (lr=0.005)": ("1",), "mvp (lr=0.1)": ("2",)}
 
 
 def test_each_experiment_is_a_section(tmp_path: Path) -> None:
@@ -113,7 +106,6 @@ def test_other_conditions_have_a_table_of_their_own_whatever_the_strategy(tmp_pa
     assert list(other.groups) == ["fine_tuning"]
     assert other.title == "digits: blurry_percent 60 instead of 10, every 700 instead of 100"
     assert other.reference == "digits"
-    assert not any(row.best for row in other.rows())
 
 
 def test_the_recipes_name_divides_nothing(tmp_path: Path) -> None:
@@ -139,20 +131,20 @@ def test_a_second_table_holds_what_papers_call_otherwise(tmp_path: Path) -> None
     (section,) = sections(collect([tmp_path]))
     keys = [column.key for column in section.by_name]
     assert keys[:4] == ["a_avg", "a_last_by_task", "a_avg_by_task", "f_last"]
-    rows = {row.cells[0]: row for row in section.rows(section.by_name)}
-    assert len(rows["mvp"].cells) == 2 + len(keys)
-    assert set(rows["joint"].cells[2:]) == {"-", rows["joint"].cells[3]}
-    assert 2 in rows["mvp"].best
+    table = section.table(section.by_name)
+    assert {len(entries) for entries in table.values()} == {len(keys)}
+    assert [key for key, e in zip(keys, table["joint"], strict=True) if e.text != "-"] == [
+        "a_last_by_task"
+    ]
+    assert table["mvp"][0].best
 
 
 def test_strategies_of_ones_own_have_short_labels_unless_two_are_equal(tmp_path: Path) -> None:
     fake_run(tmp_path, "mvp", name="mine:Method")
     fake_run(tmp_path, "linear_probe")
-    labels = [row.cells[0] for row in results_table(collect([tmp_path]))]
-    assert labels == ["Method", "linear_probe"]
+    assert list(one_table(tmp_path)) == ["Method", "linear_probe"]
     fake_run(tmp_path, "joint", name="yours:Method")
-    labels = [row.cells[0] for row in results_table(collect([tmp_path]))]
-    assert labels == ["linear_probe", "mine:Method", "yours:Method"]
+    assert list(one_table(tmp_path)) == ["linear_probe", "mine:Method", "yours:Method"]
 
 
 def test_f1_of_a_row_is_that_at_the_models_own_threshold() -> None:

@@ -12,8 +12,10 @@ from hypothesis.extra.numpy import arrays
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.results.series import (
+    DETAILED,
     class_matrix,
     curve_of,
+    in_detail,
     key_similarity_of,
     stream_curve_of,
     stream_ends_of,
@@ -113,3 +115,10 @@ def test_a_damaged_key_file_is_told(tmp_path: Path) -> None:
         InputError, match=r"cannot read .*keys\.npz of a run: repeat the run or delete that file"
     ):
         key_similarity_of(tmp_path)
+
+
+@pytest.mark.parametrize("expected", [1, 7, 199, 200, 201, 399, 1000, 12_345])
+def test_at_most_so_many_evaluations_are_written_in_detail_and_the_last_is(expected: int) -> None:
+    chosen = [n for n in range(1, expected + 1) if in_detail(n, expected)]
+    assert len(chosen) == min(expected, DETAILED)
+    assert chosen[-1] == expected
