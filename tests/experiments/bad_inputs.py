@@ -1,4 +1,4 @@
-"""Bad inputs, each with what the command line says to it: the table in ``docs/bad_inputs.md``.
+"""Bad inputs, each with the sentence of the command line: the table in ``docs/bad_inputs.md``.
 
 ``python -m tests.experiments.bad_inputs`` writes the page anew; a test compares it. Every command
 runs in a folder that holds :data:`FILES` and what :func:`furnish` adds, on few images, with as much
@@ -134,7 +134,9 @@ class Thing:
     "unreadable.py": "x = (",
 }
 
-#: title -> commands; ``d`` stands for ``validate digits``
+#: a letter that stands for the beginning of a command
+SHORT = {"d": "validate digits", "s": "sweep digits strategy=ncm seed=1"}
+#: title -> commands
 COMMANDS: dict[str, str] = {
     "Commands": """
         validate digits --frob
@@ -155,6 +157,40 @@ COMMANDS: dict[str, str] = {
         run --resume run
         run digits strategy=ncm seed=1 --quiet --out file
         run digits strategy=ncm seed=1 --quiet --out LONG
+        ls datasets nothing
+        show strategi mvp
+        show strategy mvp l2p
+        init nowhere
+        init broken --out broken.yml.txt
+        compare nowhere
+        compare run --format word
+        predict nothing x.png
+        export nothing
+        export nothing --onnx
+        export nothing --torch
+        completion bahs
+    """,
+    "Sweeps": """
+        s seed=5-1
+        s strategy=er lr=1,x
+        s device=cpu,cuda
+        s --jobs 0
+        s --jobs 257
+        s --cpus 2
+        s --gpus 1
+        s --launcher rey
+        s --launcher ray --cpus 0
+        s --launcher ray --gpus -1
+        s --launcher ray --gpus 1.5
+        s --launcher slurm --gpus 0.5
+        s --trials 3
+        s --objective a_last
+        s --search-seed 3
+        s --sampler tp
+        s --sampler tpe --trials 0
+        s --sampler tpe --objective a_auk
+        s --sampler tpe --search-seed one
+        s --sampler tpe --search-seed []
     """,
     "Recipes": "validate nothing\nvalidate ''\nvalidate missing.yaml\nvalidate folder.yaml\n"
     "validate LONG.yaml\n"
@@ -427,12 +463,12 @@ def commands() -> Iterator[tuple[str, str]]:
     """(title, command line as it is shown)."""
     for title, lines in COMMANDS.items():
         for line in lines.strip().splitlines():
-            text = line.strip()
-            yield title, re.sub(r"^d ", "validate digits ", text)
+            begin, _, rest = line.strip().partition(" ")
+            yield title, f"{SHORT.get(begin, begin)} {rest}".rstrip()
 
 
 def answer(command: str) -> tuple[int, str]:
-    """Exit code and what a command says, in this process."""
+    """Exit code of a command in this process, and its sentence."""
     arguments = shlex.split(command.replace("NINES", NINES).replace("LONG", LONG))
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -454,12 +490,12 @@ def page(rows: list[tuple[str, str, int, str]]) -> str:
     lines = [
         "# Bad inputs",
         "",
-        "What the command line says to bad input, and its exit code: 2 for input refused before any"
-        " work, 1 for",
-        "a fault during a run. Made by `python -m tests.experiments.bad_inputs`, which also holds"
-        " the recipes and",
-        "files that are named here; `tests/experiments/test_bad_inputs.py` compares. `NINES` stands"
-        " for 5,000 digits,",
+        "Bad inputs with the sentence of the command line and its exit code: 2 for input refused"
+        " before any work,",
+        "1 for a fault during a run. Made by `python -m tests.experiments.bad_inputs`, which also"
+        " holds the recipes",
+        "and files that are named here; `tests/experiments/test_bad_inputs.py` compares."
+        " `NINES` stands for 5,000 digits,",
         f"`LONG` for 5,000 letters; the machine has {MEMORY // 10**9} GB of memory.",
     ]
     last = ""

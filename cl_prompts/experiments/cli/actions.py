@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -143,16 +144,35 @@ def _run(args: argparse.Namespace) -> None:
 
 def sweep(args: argparse.Namespace) -> None:
     """Run all combinations of settings that are not finished yet, or search for good ones."""
-    from cl_prompts.experiments.sweeps import sweep_actions
+    from cl_prompts.experiments.recipes.grid import grid
+    from cl_prompts.experiments.sweeps.launching import Launching
+    from cl_prompts.experiments.sweeps.objective import SearchOptions
+    from cl_prompts.experiments.sweeps.search import Search
+    from cl_prompts.experiments.sweeps.sweep import Sweep
 
-    console = _console(args.quiet)
+    given = {name: getattr(args, name) for name in ("trials", "objective", "search_seed")}
+    options = None
     if args.sampler is not None:
-        sweep_actions.search(args, console)
+        options = SearchOptions.of(args.sampler, *given.values())
+    for name, value in given.items():
+        if options is None and value is not None:
+            raise InputError(f"--{name.replace('_', '-')} is for a search: add --sampler tpe")
+    how = Launching(args.launcher, args.jobs, args.cpus, args.gpus)
+    how.check_installed()
+    console = _console(args.quiet)
+    where: Any = {"out": args.out, "console": console, "how": how, "command": args.command_line}
+    if options is not None:
+        search = Search(args.recipe, args.settings, options, **where)
+        search.execute()
+        search.conclude()
         return
-    finished = sweep_actions.sweep(args, console)
-    if finished.folders:
-        _conclude(finished.folders, args.out / finished.recipe, console)
-    finished.tell()
+    runs = grid(args.recipe, args.settings)
+    sweep = Sweep(runs, **where)
+    sweep.check()
+    sweep.execute()
+    if sweep.finished:
+        _conclude(sweep.finished, args.out / runs[0].recipe, console)
+    sweep.conclude()
 
 
 def _console(quiet: bool) -> Console:

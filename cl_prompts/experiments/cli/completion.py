@@ -20,7 +20,7 @@ from cl_prompts.experiments.recipes.signatures import (
 )
 from cl_prompts.experiments.results.comparison_text import Format
 from cl_prompts.experiments.sweeps.launching import Kind
-from cl_prompts.experiments.sweeps.search_aim import OBJECTIVES, Sampler
+from cl_prompts.experiments.sweeps.objective import OBJECTIVES, Sampler
 
 Shell = Literal["bash", "zsh", "fish"]
 

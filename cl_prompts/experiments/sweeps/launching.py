@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
 
 from cl_prompts.checks import in_range, one_of, whole_number
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.sweeps.extras import extra
 
 Kind = Literal["local", "ray", "slurm"]
 MOST_JOBS = 256
 _LIBRARIES = {"ray": "ray", "slurm": "submitit"}
 _MOST_CPUS = 1024
 _MOST_GPUS = 64
+
+
+def extra(module: str, part: str, what: str) -> Any:
+    """Import a library of an optional part of the installation.
+
+    Args:
+        module: to import.
+        part: of the installation that holds it, such as "ray".
+        what: needs it, for the sentence ("--launcher ray").
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{what} needs {error.name}, which is not installed: pip install 'cl-prompts[{part}]'"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -80,6 +99,6 @@ class Launching:
         return math.floor(min(room) + 1e-9)  # thirds of a GPU make three
 
     def __str__(self) -> str:
-        """What each run asks for."""
+        """CPUs and GPUs of each run."""
         gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
         return f"{self.threads} CPU{'s' * (self.threads > 1)}{gpus}"

@@ -22,11 +22,10 @@ from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.plans import state_of
 from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.sweeps.extras import extra
-from cl_prompts.experiments.sweeps.launching import Launching
-from cl_prompts.experiments.sweeps.search_aim import OBJECTIVES, Aim
+from cl_prompts.experiments.sweeps.launching import Launching, extra
+from cl_prompts.experiments.sweeps.objective import OBJECTIVES, SearchOptions
 from cl_prompts.experiments.sweeps.search_space import SearchSpace
-from cl_prompts.experiments.sweeps.sweep import Sweep
+from cl_prompts.experiments.sweeps.sweep import Sweep, list_faults, stopped
 
 #: of the sampler: the same search chooses the same settings
 _SAMPLER_SEED = 0
@@ -58,14 +57,14 @@ class Trial:
 class Search:
     """Search for the settings of one strategy that are best on streams kept for that.
 
-    Trials are taken ``how.jobs`` at a time: all of these are chosen, then executed, then told to
-    the sampler. The sampler has a seed, so that the same search makes the same choices; its runs
-    that are finished already are not made again, and nothing but their folders is kept.
+    Trials are made ``how.jobs`` at a time: all of these are chosen, then executed, and the sampler
+    learns all their values. The sampler has a seed, so that the same search makes the same choices;
+    its runs that are finished already are not made again, and nothing but their folders is kept.
 
     Args:
         recipe: of the package or a YAML file.
         texts: settings; what has a range or several values is searched.
-        aim: what is best, and how it is looked for.
+        options: objective, sampler, trials and seeds.
         out: parent of the recipes' folders.
         console: where progress is shown.
         how: where runs are executed, and how many at a time.
@@ -85,7 +84,7 @@ class Search:
         self,
         recipe: str,
         texts: Sequence[str],
-        aim: Aim,
+        options: SearchOptions,
         *,
         out: Path,
         console: Console,
@@ -95,7 +94,7 @@ class Search:
         """Check everything before the first trial."""
         self._optuna = extra("optuna", "optuna", "--sampler")
         self.recipe = recipe
-        self.aim = aim
+        self.options = options
         self.out = out
         self.console = console
         self.how = how
@@ -110,7 +109,7 @@ class Search:
         if len({run.strategy for run in ends}) > 1:
             raise InputError("a search is for one strategy: add strategy=NAME")
         parts, _ = Builder().check(ends)
-        aim.check(
+        options.check(
             multi_label=parts.data.multi_label,
             every=parts.anytime.every,
             whole_stream=parts.strategy.whole_stream,
@@ -120,17 +119,18 @@ class Search:
     @property
     def best(self) -> Trial | None:
         """The best trial, of equal ones the first; None if none has a value."""
-        found = [trial for trial in self.trials if trial.value is not None]
-        sign = -1 if self.aim.direction == "maximize" else 1
-        return min(found, key=lambda trial: sign * (trial.value or 0.0), default=None)
+        values = [(trial.value, trial) for trial in self.trials if trial.value is not None]
+        pick = max if self.options.direction == "maximize" else min
+        return pick(values, key=lambda pair: pair[0], default=(None, None))[1]
 
     @property
     def path(self) -> Path:
         """The table of trials."""
-        aim = {**asdict(self.aim), "trials": None}  # more trials go on in the same table
-        what = repr((self.space.fixed, self.space.axes, aim))
-        digest = hashlib.sha256(what.encode()).hexdigest()[:8]
-        return self.out / self._label / f"search-{self.aim.objective}-{digest}.csv"
+        # More trials go on in the same table.
+        options = {**asdict(self.options), "trials": None}
+        identity = repr((self.space.fixed, self.space.axes, options))
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+        return self.out / self._label / f"search-{self.options.objective}-{digest}.csv"
 
     def command_for_seeds(self, trial: Trial) -> str:
         """The command that runs chosen settings with the seeds to report."""
@@ -145,22 +145,21 @@ class Search:
             InputError: a trial is finished without a value of the objective, and none has one.
         """
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
-        study = self._optuna.create_study(sampler=self._sampler(), direction=self.aim.direction)
+        study = self._optuna.create_study(sampler=self._sampler(), direction=self.options.direction)
         axes = {k: axis.distribution(self._optuna) for k, axis in self.space.axes.items()}
-        while len(self.trials) < self.aim.trials and self.stopped is None:
-            n = min(self.how.jobs or 1, self.aim.trials - len(self.trials))
+        while len(self.trials) < self.options.trials and self.stopped is None:
+            n = min(self.how.jobs or 1, self.options.trials - len(self.trials))
             asked = [study.ask(axes) for _ in range(n)]
-            first = len(self.trials) + 1
-            trials = [Trial(first + i, self.space.written(a.params)) for i, a in enumerate(asked)]
+            trials = [
+                Trial(number, self.space.written(one.params))
+                for number, one in enumerate(asked, len(self.trials) + 1)
+            ]
             self._try(trials)
             if self.stopped is not None:
                 return
             for one, trial in zip(asked, trials, strict=True):
-                state = self._optuna.trial.TrialState
-                if trial.value is None:
-                    study.tell(one, state=state.FAIL)
-                else:
-                    study.tell(one, trial.value)
+                failed = self._optuna.trial.TrialState.FAIL if trial.value is None else None
+                study.tell(one, trial.value, state=failed)
             self.trials += trials
             self._write()
             for trial in trials:
@@ -168,17 +167,52 @@ class Search:
             if self.best is None:
                 self._refuse_undefined(trials)
 
+    def conclude(self) -> None:
+        """Print the best settings, and list the runs that failed.
+
+        Raises:
+            Stopped: a signal came.
+            RunError: no trial has a value, or a run failed.
+        """
+        list_faults(self.faults)
+        n = self.options.trials
+        if self.stopped is not None:
+            raise stopped(n - len(self.trials), f"{n} trials", self.stopped)
+        print("\n".join(self.lines()))
+        if self.faults:
+            raise RunError(
+                f"{len(self.faults)} runs of the search failed; the same command tries them again"
+            )
+
+    def lines(self) -> list[str]:
+        """The table, the best settings and the command for the seeds to report, a line each.
+
+        Raises:
+            RunError: no trial has a value.
+        """
+        best = self.best
+        name = self.options.objective
+        if best is None or best.value is None:
+            raise RunError(f"no trial has a value of {name}: see {self.path}")
+        seeds = ", ".join(map(str, self.options.seeds))
+        return [
+            f"trials: {self.path}",
+            f"best: trial {best.number}, {' '.join(best.settings)}, {name} {100 * best.value:.2f}"
+            f" on seed {seeds}",
+            f"for the seeds to report: {self.command_for_seeds(best)}",
+        ]
+
     def _sampler(self) -> Any:
         samplers = self._optuna.samplers
         kinds = {"tpe": samplers.TPESampler, "random": samplers.RandomSampler}
-        return kinds[self.aim.sampler](seed=_SAMPLER_SEED)
+        return kinds[self.options.sampler](seed=_SAMPLER_SEED)
 
     def _runs(self, chosen: Sequence[str]) -> list[Settings]:
         """Runs of chosen settings, one for each seed of the search."""
         texts = [*self.space.fixed, *chosen]
         return [
             run
-            for seed in self.aim.seeds
+            for seed in self.options.seeds
             for run in plan(self.recipe, [*texts, f"seed={seed}", f"stream_seed={seed}"])
         ]
 
@@ -186,7 +220,7 @@ class Search:
         """Refuse to choose on what is reported."""
         reported = grid(self.recipe, [*self.space.fixed, *chosen, *self.space.seeds])
         taken = {run.seed for run in reported} | {run.stream_seed for run in reported}
-        for seed in self.aim.seeds:
+        for seed in self.options.seeds:
             if seed in taken:
                 raise InputError(
                     f"--search-seed {seed} is among the seeds to report: settings chosen on a"
@@ -195,8 +229,12 @@ class Search:
 
     def _try(self, trials: Sequence[Trial]) -> None:
         """Execute the runs of trials that are not finished, and read the objective of each."""
-        planned = [self._runs(trial.settings) for trial in trials]
-        distinct = {run.to_yaml(): run for runs in planned for run in runs}
+        planned = [{run.to_yaml(): run for run in self._runs(trial.settings)} for trial in trials]
+        distinct: dict[str, Settings] = {}
+        trial_of: dict[str, int] = {}
+        for trial, runs in zip(trials, planned, strict=True):
+            distinct |= runs
+            trial_of |= dict.fromkeys(runs, trial.number)
         sweep = Sweep(
             list(distinct.values()),
             self.out,
@@ -206,18 +244,13 @@ class Search:
         )
         sweep.execute()
         self.stopped = sweep.stopped
-        trial_of = {
-            run.to_yaml(): trial.number
-            for trial, runs in zip(trials, planned, strict=True)
-            for run in runs
-        }
-        for run in sweep.failed:
-            label = f"trial {trial_of[run.settings.to_yaml()]}, {run.label}"
-            self.faults[label] = run.fault or ""
-        folders = {run.settings.to_yaml(): run.folder for run in sweep.runs}
+        swept = dict(zip(distinct, sweep.runs, strict=True))
+        for text, run in swept.items():
+            if run.fault is not None:
+                self.faults[f"trial {trial_of[text]}, {run.label}"] = run.fault
         finished = set(sweep.finished)
         for trial, runs in zip(trials, planned, strict=True):
-            trial.folders = [folders[run.to_yaml()] for run in runs]
+            trial.folders = [swept[text].folder for text in runs]
             trial.values = [
                 self._value(folder) if folder is not None and folder in finished else None
                 for folder in trial.folders
@@ -228,27 +261,34 @@ class Search:
         for trial in trials:
             finished = [path for path in trial.folders if path and state_of(path) == "finished"]
             if len(finished) == len(trial.folders) and set(trial.values) == {None}:
-                self.aim.refuse(trial.number, _summary(finished[0]))
+                summary = _summary(finished[0])
+                found = [
+                    key for key, entry in OBJECTIVES.items() if entry.value(summary) is not None
+                ]
+                raise InputError(
+                    f"trial {trial.number} is finished without a value of {self.options.objective},"
+                    f" so the search ends: give --objective one of {', '.join(found)}"
+                )
 
     def _value(self, folder: Path) -> float | None:
-        value = OBJECTIVES[self.aim.objective].value(_summary(folder))
+        value = OBJECTIVES[self.options.objective].value(_summary(folder))
         return None if value is None or not math.isfinite(value) else value
 
     def _line(self, trial: Trial) -> str:
         best = self.best
-        title = OBJECTIVES[self.aim.objective].title.removesuffix("\u00a0%")
-        told = f"trial {trial.number} of {self.aim.trials}, {' '.join(trial.settings)}, {title}"
+        title = OBJECTIVES[self.options.objective].title.removesuffix("\u00a0%")
+        line = f"trial {trial.number} of {self.options.trials}, {' '.join(trial.settings)}, {title}"
         if trial.value is None or best is None or best.value is None:
-            return f"{told} undefined"
+            return f"{line} undefined"
         so_far = f"best so far {100 * best.value:.1f} of trial {best.number}"
-        return f"{told} {100 * trial.value:.1f} ({so_far})"
+        return f"{line} {100 * trial.value:.1f} ({so_far})"
 
     def _write(self) -> None:
         """Write the table of trials: chosen settings, objective by seed and on average, folders."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        of_seeds = [f"{self.aim.objective} of seed {seed}" for seed in self.aim.seeds]
-        table.writerow(["trial", *self.space.axes, self.aim.objective, *of_seeds, "runs"])
+        of_seeds = [f"{self.options.objective} of seed {seed}" for seed in self.options.seeds]
+        table.writerow(["trial", *self.space.axes, self.options.objective, *of_seeds, "runs"])
         for trial in self.trials:
             chosen = [setting.partition("=")[2] for setting in trial.settings]
             folders = " ".join(str(folder) for folder in trial.folders)
@@ -260,21 +300,3 @@ class Search:
 def _summary(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return found
-
-
-def conclusion(search: Search) -> list[str]:
-    """What to say at the end of a search.
-
-    Raises:
-        RunError: no trial has a value.
-    """
-    best = search.best
-    name = search.aim.objective
-    if best is None or best.value is None:
-        raise RunError(f"no trial has a value of {name}: see {search.path}")
-    return [
-        f"trials: {search.path}",
-        f"best: trial {best.number}, {' '.join(best.settings)}, {name} {100 * best.value:.2f} on"
-        f" seed {', '.join(map(str, search.aim.seeds))}",
-        f"for the seeds to report: {search.command_for_seeds(best)}",
-    ]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import yaml
 from rich.console import Console
 
+from cl_prompts import __version__
+from cl_prompts.errors import RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, essence, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.values import Loader, in_one_line
 from cl_prompts.experiments.run_folder.checksums import check_sums
-from cl_prompts.experiments.run_folder.plans import describe, new_path
+from cl_prompts.experiments.run_folder.folder import FORMAT
+from cl_prompts.experiments.run_folder.plans import describe, new_path, state_of
 from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.interruption import Stopped
 from cl_prompts.experiments.sweeps.launching import Launching
-from cl_prompts.experiments.sweeps.made_runs import made_runs
 from cl_prompts.experiments.sweeps.sweep_launcher import Launcher
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_ray import RayLauncher
@@ -26,7 +33,7 @@ _HERE = Launching()
 
 
 class Sweep:
-    """Runs that are to be made, and what becomes of them.
+    """Runs of a grid, executed or found finished.
 
     Args:
         settings: of all runs, no two alike.
@@ -64,9 +71,9 @@ class Sweep:
         self.console = console
         self.stopped: int | None = None
         self._varied = differing_settings(settings)
-        made, self._notes = made_runs(out / settings[0].recipe)
+        earlier, self._notes = earlier_runs(out / settings[0].recipe)
         self.runs = [
-            SweptRun(number, label, run, made.get(essence(asdict(run))))
+            SweptRun(number, label, run, earlier.get(essence(asdict(run))))
             for number, (label, run) in enumerate(
                 zip(labels_of_runs(settings), settings, strict=True), 1
             )
@@ -81,9 +88,9 @@ class Sweep:
         return [folder for folder, state in states if folder is not None and state == "finished"]
 
     @property
-    def failed(self) -> list[SweptRun]:
-        """The runs that failed."""
-        return [run for run in self.runs if run.fault is not None]
+    def faults(self) -> dict[str, str]:
+        """Label of each run that failed -> why."""
+        return {run.label: run.fault for run in self.runs if run.fault is not None}
 
     @property
     def _left(self) -> list[SweptRun]:
@@ -116,6 +123,22 @@ class Sweep:
                 self._launcher(ledger).execute()
                 self.stopped = ledger.stopped
 
+    def conclude(self) -> None:
+        """List the runs that failed.
+
+        Raises:
+            Stopped: a signal came.
+            RunError: a run failed.
+        """
+        list_faults(self.faults)
+        n = len(self.runs)
+        if self.stopped is not None:
+            raise stopped(n - len(self.finished), f"{n} runs", self.stopped)
+        if self.faults:
+            raise RunError(
+                f"{len(self.faults)} of {n} runs failed; the same command tries them again"
+            )
+
     def _launcher(self, ledger: Ledger) -> Launcher | RayLauncher | SlurmLauncher:
         if self.how.kind == "ray":
             return RayLauncher(ledger, self.how)
@@ -128,3 +151,47 @@ class Sweep:
         if run.planned.state == "missing":
             run.folder = new_path(self.out, run.settings)
         return Job(run.planned, self.command, self._varied)
+
+
+def earlier_runs(above: Path) -> tuple[dict[str, Path], list[str]]:
+    """Run folders of this version of the package, by the essence of their settings.
+
+    Args:
+        above: folder of a recipe; its run folders lie two levels below it.
+
+    Returns:
+        Of folders with equal settings the newest finished one, or else the newest; and a sentence
+        for each folder that cannot be read.
+    """
+    found: dict[str, tuple[tuple[bool, str], Path]] = {}
+    notes: list[str] = []
+    for folder in sorted(file.parent for file in above.glob("*/*/config.yaml")):
+        try:
+            about = json.loads((folder / "environment.json").read_text())
+            config = yaml.load((folder / "config.yaml").read_text(), Loader=Loader)
+            same = (about["format"], about["cl_prompts"]) == (FORMAT, __version__)
+            key = essence(config)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+            notes.append(f"{folder} is left alone, since it cannot be read ({in_one_line(error)})")
+            continue
+        age = (state_of(folder) == "finished", str(about.get("time", "")))
+        if same and (key not in found or age >= found[key][0]):
+            found[key] = (age, folder)
+    return {key: folder for key, (_, folder) in found.items()}, notes
+
+
+def list_faults(faults: Mapping[str, str]) -> None:
+    """Print runs that failed, by label."""
+    for label, fault in faults.items():
+        print(f"failed: {label}: {fault}", file=sys.stderr)
+
+
+def stopped(left: int, of: str, number: int) -> Stopped:
+    """The error of a sweep or search that a signal stopped.
+
+    Args:
+        left: runs or trials to go.
+        of: so many, such as "3 runs".
+        number: of the signal.
+    """
+    return Stopped(f"stopped, with {left} of {of} to go; the same command goes on", number)

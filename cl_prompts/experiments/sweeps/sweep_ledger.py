@@ -1,4 +1,4 @@
-"""Runs of a sweep that wait, and what becomes of those that are executed, wherever that is."""
+"""Runs of a sweep that wait or are under way, and the loop that executes them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.plans import PlannedRun
-from cl_prompts.experiments.sweeps.sweep_worker import Advanced, Ended, Job, Message, Noted
+from cl_prompts.experiments.runner.interruption import stop_requests
+from cl_prompts.experiments.sweeps.sweep_worker import Advanced, Job, Message, Noted
 from cl_prompts.experiments.tracking.progress import Display
 
 #: times that a run goes on whose process was killed or stopped
@@ -44,8 +46,27 @@ class SweptRun:
         return PlannedRun(self.folder or _NOT_BEGUN, self.settings)
 
 
+class Executor(Protocol):
+    """Place where runs are executed.
+
+    Attributes:
+        jobs: runs under way at the same time.
+    """
+
+    jobs: int
+
+    def assign(self, run: SweptRun, job: Job) -> None:
+        """Begin to execute a run."""
+
+    def cancel(self) -> None:
+        """Ask all runs under way to save their state and stop."""
+
+    def collect(self) -> None:
+        """Wait a moment for messages and ends of runs, and pass them on to the ledger."""
+
+
 class Ledger:
-    """The runs of a sweep that wait, and what is done about each that begins, ends or dies.
+    """The runs of a sweep that wait, and the next step of each that begins, ends or dies.
 
     Args:
         runs: to execute, in this order.
@@ -54,6 +75,7 @@ class Ledger:
 
     Attributes:
         waiting: runs that nobody executes.
+        under_way: runs that are executed, by number.
         stopped: number of the signal that ended the sweep early; None for none.
     """
 
@@ -65,13 +87,27 @@ class Ledger:
     ) -> None:
         """All runs wait."""
         self.waiting = deque(runs)
+        self.under_way: dict[int, SweptRun] = {}
         self.stopped: int | None = None
         self._display = display
         self._make_job = make_job
 
+    def execute(self, executor: Executor) -> None:
+        """Execute all runs; a signal ends it early."""
+        with stop_requests() as request:
+            while self.waiting or self.under_way:
+                if request.number is not None and self.stopped is None:
+                    self.stop(request.number)
+                    executor.cancel()
+                while self.waiting and len(self.under_way) < executor.jobs:
+                    executor.assign(*self.begin())
+                if self.under_way:
+                    executor.collect()
+
     def begin(self) -> tuple[SweptRun, Job]:
         """Take the first run that waits, to be executed now."""
         run = self.waiting.popleft()
+        self.under_way[run.number] = run
         self._display.begin(run.number, run.label)
         return run, self._make_job(run)
 
@@ -84,28 +120,21 @@ class Ledger:
         self.stopped = number
         self.waiting.clear()
 
-    def hear(self, run: SweptRun, message: Message) -> None:
-        """Take what a run under way says."""
+    def handle(self, run: SweptRun, message: Message) -> None:
+        """Handle a message of a run under way."""
         if isinstance(message, Advanced):
             self._display.advance(run.number, message.samples, message.total, message.a_auc)
         elif isinstance(message, Noted):
             self.say(f"note: {run.label}: {message.sentence}")
-        else:
-            self._end(run, message)
-
-    def _end(self, run: SweptRun, ended: Ended) -> None:
-        if ended.traceback:
-            print(ended.traceback, file=sys.stderr)
-        if ended.fault is None:
-            self._display.end(run.number, "finished")
-        elif ended.stopped:
+        elif message.stopped:
             # Where the sweep goes on, whoever runs the machine has stopped this run alone.
-            self.bury(run, ended.fault)
+            self.requeue_or_fail(run, message.fault or "")
         else:
-            run.fault = ended.fault
-            self._display.end(run.number, f"failed: {ended.fault}")
+            if message.traceback:
+                print(message.traceback, file=sys.stderr)
+            self._end(run, message.fault)
 
-    def bury(self, run: SweptRun, how: str) -> None:
+    def requeue_or_fail(self, run: SweptRun, how: str) -> None:
         """Let a run whose process died, or was stopped, go on in another one, a few times.
 
         Args:
@@ -113,13 +142,19 @@ class Ledger:
             how: it died, such as "killed by SIGKILL" or "stopped by signal 15".
         """
         run.kills += 1
+        if self.stopped is None and run.kills > RESUMES:
+            self._end(run, f"its process was {how}, at attempt {run.kills}")
+            return
+        del self.under_way[run.number]
         if self.stopped is not None:
             self._display.end(run.number, "stopped")
-        elif run.kills <= RESUMES:
-            self._display.take_back(
-                run.number, f"its process was {how}, and the run goes on in another one"
-            )
-            self.waiting.appendleft(run)
-        else:
-            run.fault = f"its process was {how}, at attempt {run.kills}"
-            self._display.end(run.number, f"failed: {run.fault}")
+            return
+        self._display.take_back(
+            run.number, f"its process was {how}, and the run goes on in another one"
+        )
+        self.waiting.appendleft(run)
+
+    def _end(self, run: SweptRun, fault: str | None) -> None:
+        del self.under_way[run.number]
+        run.fault = fault
+        self._display.end(run.number, "finished" if fault is None else f"failed: {fault}")

@@ -12,21 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.runner.interruption import StopRequest, stop_requests
-from cl_prompts.experiments.sweeps.extras import extra
-from cl_prompts.experiments.sweeps.launching import Launching
+from cl_prompts.experiments.sweeps.launching import Launching, extra
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
-from cl_prompts.experiments.sweeps.sweep_mailbox import Mailbox
 from cl_prompts.experiments.sweeps.sweep_worker import (
     THREADS,
     Ended,
     Job,
     Message,
+    MessageQueue,
     execute_elsewhere,
 )
 
-_SECONDS = 0.5  # between two looks at signals and at what runs say
-_PATIENCE = 10.0  # seconds that nobody waits longer for a word on progress
+_SECONDS = 0.5  # between two looks at signals and messages
+_PATIENCE = 10.0  # seconds to wait for messages on progress
 #: shared memory of a cluster started here, in bytes: no images pass through it
 _STORE = 100 * 2**20
 
@@ -48,12 +46,14 @@ class RayLauncher:
 
     def __init__(self, ledger: Ledger, how: Launching) -> None:
         """Connect to nothing yet."""
-        # Nobody is told that Ray is used; a cluster that runs already decides that itself.
+        # Ray reports its use to nobody; a cluster that runs already decides that itself.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._ray = extra("ray", "ray", "--launcher ray")
         self._ledger = ledger
         self._how = how
-        self._under_way: dict[Any, SweptRun] = {}
+        self._messages: Any = None
+        self._tasks: dict[Any, SweptRun] = {}
+        self.jobs = how.jobs or 0
 
     def execute(self) -> None:
         """Execute all runs; a signal ends it early.
@@ -61,19 +61,11 @@ class RayLauncher:
         Raises:
             InputError: the cluster cannot be reached, or no machine of it has what a run needs.
         """
-        with _cluster(self._ray), stop_requests() as request:
-            jobs = self._room()
-            mailbox = self._ray.remote(Mailbox).options(num_cpus=0, max_restarts=-1).remote()
-            while self._ledger.waiting or self._under_way:
-                self._heed(request)
-                while self._ledger.waiting and len(self._under_way) < jobs:
-                    self._begin(mailbox)
-                if self._under_way:
-                    tasks = list(self._under_way)
-                    ended, _ = self._ray.wait(tasks, timeout=_SECONDS)
-                    self._listen(mailbox)
-                    for task in ended:
-                        self._end(task)
+        with _cluster(self._ray):
+            self.jobs = self._room()
+            queue = self._ray.remote(MessageQueue)
+            self._messages = queue.options(num_cpus=0, max_restarts=-1).remote()
+            self._ledger.execute(self)
 
     def _room(self) -> int:
         """How many runs may be under way."""
@@ -93,9 +85,8 @@ class RayLauncher:
         )
         return self._how.jobs or fitting
 
-    def _begin(self, mailbox: Any) -> None:
-        """Hand the next run to Ray."""
-        run, job = self._ledger.begin()
+    def assign(self, run: SweptRun, job: Job) -> None:
+        """Give a run to Ray."""
         execute = self._ray.remote(
             num_cpus=self._how.threads,
             num_gpus=self._how.gpus,
@@ -103,47 +94,54 @@ class RayLauncher:
             max_calls=1,  # a fresh process for each run
             runtime_env={"env_vars": dict.fromkeys(THREADS, str(self._how.threads))},
         )(_execute)
-        task = execute.remote(job, self._how.threads, str(Path.cwd()), mailbox, run.number)
-        self._under_way[task] = run
+        home = str(Path.cwd())
+        task = execute.remote(job, self._how.threads, home, self._messages, run.number)
+        self._tasks[task] = run
 
-    def _heed(self, request: StopRequest) -> None:
-        """Stop everything once a signal asks for it."""
-        if request.number is not None and self._ledger.stopped is None:
-            self._ledger.stop(request.number)
-            for task in self._under_way:
-                self._ray.cancel(task)  # as Ctrl-C: the run saves its state
+    def cancel(self) -> None:
+        """Stop all tasks as Ctrl-C does: the runs save their state."""
+        for task in self._tasks:
+            self._ray.cancel(task)
 
-    def _listen(self, mailbox: Any) -> None:
-        """Take what runs under way say."""
+    def collect(self) -> None:
+        """Handle messages and ends of runs."""
+        ended, _ = self._ray.wait(list(self._tasks), timeout=_SECONDS)
+        self._handle_messages()
+        for task in ended:
+            self._join(task)
+
+    def _handle_messages(self) -> None:
+        """Handle messages of runs under way."""
         faults = self._ray.exceptions
-        runs = {run.number: run for run in self._under_way.values()}
         try:
-            said = self._ray.get(mailbox.take.remote(), timeout=_PATIENCE)
+            messages = self._ray.get(self._messages.take.remote(), timeout=_PATIENCE)
         except (faults.RayActorError, faults.GetTimeoutError):
             return  # Ray begins it anew where it died; what is lost is progress to show
-        for number, message in said:
-            if number in runs:
-                self._ledger.hear(runs[number], message)
+        for number, message in messages:
+            run = self._ledger.under_way.get(number)
+            if run is not None:
+                self._ledger.handle(run, message)
 
-    def _end(self, task: Any) -> None:
-        """Take the end of a run, or its death."""
+    def _join(self, task: Any) -> None:
+        """Handle the end of a run, or its death."""
         faults = self._ray.exceptions
-        run = self._under_way.pop(task)
+        run = self._tasks.pop(task)
         try:
-            self._ledger.hear(run, self._ray.get(task))
+            ended = self._ray.get(task)
         except faults.TaskCancelledError:
-            self._ledger.hear(run, Ended("stopped", stopped=True))
+            ended = Ended("stopped", stopped=True)
         except faults.RayTaskError as error:
-            self._ledger.hear(
-                run, Ended(f"{type(error.cause).__name__}: {error.cause}", str(error))
-            )
+            ended = Ended(f"{type(error.cause).__name__}: {error.cause}", str(error))
         except faults.OutOfMemoryError:
-            self._ledger.bury(run, "killed for want of memory")
+            self._ledger.requeue_or_fail(run, "killed for want of memory")
+            return
         except faults.RayError as error:
-            self._ledger.bury(run, f"lost ({type(error).__name__})")
+            self._ledger.requeue_or_fail(run, f"lost ({type(error).__name__})")
+            return
+        self._ledger.handle(run, ended)
 
 
-def _execute(job: Job, threads: int, home: str, mailbox: Any, number: int) -> Ended:
+def _execute(job: Job, threads: int, home: str, messages: Any, number: int) -> Ended:
     """Execute a run; the task that Ray carries out."""
     import ray
 
@@ -152,7 +150,7 @@ def _execute(job: Job, threads: int, home: str, mailbox: Any, number: int) -> En
     sent: list[Any] = []
 
     def send(message: Message) -> None:
-        sent[:] = [mailbox.put.remote(number, message)]
+        sent[:] = [messages.put.remote(number, message)]
 
     ended = execute_elsewhere(job, threads, home, send)
     if sent:

@@ -11,9 +11,7 @@ from types import FrameType
 from typing import Any
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.runner.interruption import stop_requests
-from cl_prompts.experiments.sweeps.extras import extra
-from cl_prompts.experiments.sweeps.launching import Launching
+from cl_prompts.experiments.sweeps.launching import Launching, extra
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_worker import Ended, Job, execute_elsewhere
 
@@ -52,37 +50,34 @@ class SlurmLauncher:
             gpus_per_node=int(how.gpus or 0),
             timeout_min=_MINUTES,
         )
+        self.jobs = how.jobs or len(ledger.waiting)
         self._ledger = ledger
-        self._how = how
+        self._threads = how.threads
         self._under_way: list[tuple[Any, SweptRun]] = []
 
     def execute(self) -> None:
         """Execute all runs; a signal ends it early."""
-        jobs = self._how.jobs or len(self._ledger.waiting)
-        with stop_requests() as request:
-            while self._ledger.waiting or self._under_way:
-                if request.number is not None and self._ledger.stopped is None:
-                    self._ledger.stop(request.number)
-                    for job, _ in self._under_way:
-                        job.cancel()
-                while self._ledger.waiting and len(self._under_way) < jobs:
-                    run, work = self._ledger.begin()
-                    job = self._executor.submit(
-                        execute_in_job, work, self._how.threads, str(Path.cwd())
-                    )
-                    self._under_way.append((job, run))
-                time.sleep(_SECONDS)
-                ended = [pair for pair in self._under_way if pair[0].done()]
-                for pair in ended:
-                    self._under_way.remove(pair)
-                    self._end(*pair)
+        self._ledger.execute(self)
 
-    def _end(self, job: Any, run: SweptRun) -> None:
-        """Take the end of a run, or its death."""
-        try:
-            self._ledger.hear(run, job.result())
-        except self._lost:
-            self._ledger.bury(run, f"lost ({job.state})")
+    def assign(self, run: SweptRun, job: Job) -> None:
+        """Submit a run."""
+        submitted = self._executor.submit(execute_in_job, job, self._threads, str(Path.cwd()))
+        self._under_way.append((submitted, run))
+
+    def cancel(self) -> None:
+        """Cancel all jobs."""
+        for job, _ in self._under_way:
+            job.cancel()
+
+    def collect(self) -> None:
+        """Wait a moment, and handle the jobs that ended or died."""
+        time.sleep(_SECONDS)
+        for job, run in [pair for pair in self._under_way if pair[0].done()]:
+            self._under_way.remove((job, run))
+            try:
+                self._ledger.handle(run, job.result())
+            except self._lost:
+                self._ledger.requeue_or_fail(run, f"lost ({job.state})")
 
 
 def execute_in_job(job: Job, threads: int, home: str) -> Ended:

@@ -1,4 +1,7 @@
-"""The process of a sweep that executes runs, one after the other, and tells how they go."""
+"""Execution of runs in a process of a sweep, and the messages that it sends.
+
+Importing this module loads nothing heavy: a process that only holds messages does so, too.
+"""
 
 from __future__ import annotations
 
@@ -82,6 +85,30 @@ class Ended:
 Message = Advanced | Noted | Ended
 
 
+class MessageQueue:
+    """Actor of Ray that holds the messages of runs until the sweep asks for them.
+
+    >>> messages = MessageQueue()
+    >>> messages.put(1, Noted("goes on"))
+    >>> messages.take(), messages.take()
+    ([(1, Noted(sentence='goes on'))], [])
+    """
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._held: list[tuple[int, Message]] = []
+
+    def put(self, number: int, message: Message) -> None:
+        """Add a message of the run of a number."""
+        self._held.append((number, message))
+
+    def take(self) -> list[tuple[int, Message]]:
+        """All messages since the last time, in order."""
+        held = self._held
+        self._held = []
+        return held
+
+
 def work(connection: Connection, threads: int | None) -> None:
     """Execute runs until None comes in their place; the main function of a process.
 
@@ -93,21 +120,12 @@ def work(connection: Connection, threads: int | None) -> None:
         threads: of this process; None for as many as it wants.
     """
     os.setsid()  # Ctrl-C is for the sweep, which stops its processes itself
-    if threads is not None:
-        os.environ.update(dict.fromkeys(THREADS, str(threads)))
-    quieten_libraries()
-    import torch
-
-    from cl_prompts.experiments.runner.building import Builder
-
-    if threads is not None:
-        torch.set_num_threads(threads)
+    builder = _builder(threads)
     jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, jobs), daemon=True).start()
-    builder = Builder()
 
     def send(message: Message) -> None:
-        # A sweep that died hears nothing: _receive, which learns of it, stops the run.
+        # After the death of the sweep, _receive stops the run.
         with contextlib.suppress(BrokenPipeError):
             connection.send(message)
 
@@ -127,7 +145,7 @@ def execute_elsewhere(
         job: to execute.
         threads: of this process.
         home: folder of the sweep, which relative paths start from.
-        send: takes what the run says; None for nobody.
+        send: takes the messages of the run; None to drop them.
     """
     try:
         os.chdir(home)
@@ -138,14 +156,21 @@ def execute_elsewhere(
         )
     if home not in sys.path:
         sys.path.append(home)  # strategies and data sets of one's own
-    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+    return _execute(job, _builder(threads), _Sender(send or (lambda message: None)))
+
+
+def _builder(threads: int | None) -> Builder:
+    """Load the numeric libraries with a number of threads."""
+    if threads is not None:
+        os.environ.update(dict.fromkeys(THREADS, str(threads)))
     quieten_libraries()
     import torch
 
     from cl_prompts.experiments.runner.building import Builder
 
-    torch.set_num_threads(threads)
-    return _execute(job, Builder(), _Sender(send or (lambda message: None)))
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return Builder()
 
 
 def _receive(connection: Connection, jobs: queue.SimpleQueue[Job | None]) -> None:
@@ -163,7 +188,7 @@ def _receive(connection: Connection, jobs: queue.SimpleQueue[Job | None]) -> Non
 
 
 def _execute(job: Job, builder: Builder, sender: _Sender) -> Ended:
-    """Execute a run; every fault is told to the sweep, which goes on with other runs."""
+    """Execute a run; every fault becomes its end, and the sweep goes on with other runs."""
     from cl_prompts.errors import InputError, RunError
     from cl_prompts.experiments.runner.execution import complete
     from cl_prompts.experiments.runner.interruption import Stopped
@@ -180,7 +205,7 @@ def _execute(job: Job, builder: Builder, sender: _Sender) -> Ended:
 
 
 class _Sender:
-    """Watcher that sends what it is told to the sweep, progress a few times a second."""
+    """Watcher that sends notes and, a few times a second, progress to the sweep."""
 
     def __init__(self, send: Callable[[Message], None]) -> None:
         self._send = send

@@ -44,18 +44,6 @@ def test_from_a_folder_to_labels(
     assert (folder / "model.pt").is_file()
 
 
-def test_onnx_is_refused_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["export", "runs/nothing", "--onnx"]) == 2
-    assert "ONNX is not offered" in capsys.readouterr().err
-    assert main(["export", "runs/nothing"]) == 2
-    assert "one of the arguments --torch --onnx is required" in capsys.readouterr().err
-
-
-def test_a_recipe_is_a_yaml_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["init", str(tmp_path), "--out", str(tmp_path / "photos")]) == 2
-    assert "it should end in .yaml" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("command", ACTIONS)
 def test_every_command_is_parsed_under_its_name(command: str) -> None:
     needed = {

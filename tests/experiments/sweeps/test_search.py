@@ -18,8 +18,8 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.sweeps import search as searching
 from cl_prompts.experiments.sweeps.launching import Launching
-from cl_prompts.experiments.sweeps.search import Search, Trial, conclusion
-from cl_prompts.experiments.sweeps.search_aim import Aim
+from cl_prompts.experiments.sweeps.objective import SearchOptions
+from cl_prompts.experiments.sweeps.search import Search, Trial
 from cl_prompts.experiments.sweeps.sweep_ledger import SweptRun
 
 needs_optuna = pytest.mark.skipif(
@@ -40,7 +40,6 @@ class PretendedSweep:
         self.out = out
         self.stopped = None
         self.finished: list[Path] = []
-        self.failed: list[SweptRun] = []
 
     def execute(self) -> None:
         self.executed.append([run.settings for run in self.runs])
@@ -48,7 +47,6 @@ class PretendedSweep:
             value = type(self).score(run.settings)
             if value is None:
                 run.fault = "it broke"
-                self.failed.append(run)
                 continue
             rate, seed = run.settings.options["lr"], run.settings.seed
             run.folder = self.out / f"{rate}-{run.settings.scenario['n_tasks']}-{seed}"
@@ -72,9 +70,11 @@ def swept(monkeypatch: pytest.MonkeyPatch) -> type[PretendedSweep]:
     return PretendedSweep
 
 
-def made(out: Path, aim: Aim, texts: list[str] = SPACE, jobs: int | None = None) -> Search:
+def made(
+    out: Path, options: SearchOptions, texts: list[str] = SPACE, jobs: int | None = None
+) -> Search:
     console = Console(file=io.StringIO(), width=200)
-    return Search("digits", texts, aim, out=out, console=console, how=Launching(jobs=jobs))
+    return Search("digits", texts, options, out=out, console=console, how=Launching(jobs=jobs))
 
 
 @needs_optuna
@@ -82,7 +82,7 @@ def made(out: Path, aim: Aim, texts: list[str] = SPACE, jobs: int | None = None)
 def test_a_search_finds_what_is_best_and_repeats_itself(
     sampler: Any, tmp_path: Path, swept: type[PretendedSweep]
 ) -> None:
-    search = made(tmp_path, Aim(sampler, trials=16))
+    search = made(tmp_path, SearchOptions(sampler, trials=16))
     search.execute()
     best = search.best
     assert best is not None
@@ -93,7 +93,7 @@ def test_a_search_finds_what_is_best_and_repeats_itself(
     assert {(run.seed, run.stream_seed) for runs in swept.executed for run in runs} == {
         (1000, 1000)
     }
-    again = made(tmp_path, Aim(sampler, trials=17))
+    again = made(tmp_path, SearchOptions(sampler, trials=17))
     again.execute()
     assert [t.settings for t in again.trials[:16]] == [t.settings for t in search.trials]
     assert again.path == search.path
@@ -103,8 +103,8 @@ def test_a_search_finds_what_is_best_and_repeats_itself(
 def test_the_table_and_the_command_for_the_seeds_to_report(
     tmp_path: Path, swept: type[PretendedSweep]
 ) -> None:
-    aim = Aim(trials=3, objective="forgetting", seeds=(8, 9))
-    search = made(tmp_path, aim, [*SPACE, "seed=1-3"], jobs=2)
+    options = SearchOptions(trials=3, objective="forgetting", seeds=(8, 9))
+    search = made(tmp_path, options, [*SPACE, "seed=1-3"], jobs=2)
     search.execute()
     assert [len(runs) for runs in swept.executed] == [4, 2]
     rows = list(csv.reader(search.path.open()))
@@ -112,7 +112,7 @@ def test_the_table_and_the_command_for_the_seeds_to_report(
     assert rows[0][4:] == ["forgetting of seed 8", "forgetting of seed 9", "runs"]
     least = min(rows[1:], key=lambda row: float(row[3]))
     chosen = f"lr={least[1]} n_tasks={least[2]}"
-    lines = conclusion(search)
+    lines = search.lines()
     assert lines[1].startswith(f"best: trial {least[0]}, {chosen}, forgetting ")
     assert lines[1].endswith(" on seed 8, 9")
     assert lines[2] == (
@@ -131,17 +131,17 @@ def test_a_trial_that_fails_stops_no_other(
         return None if run.scenario["n_tasks"] == 2 else whole(run)
 
     monkeypatch.setattr(swept, "score", staticmethod(score))
-    search = made(tmp_path, Aim("random", trials=8))
+    search = made(tmp_path, SearchOptions("random", trials=8))
     search.execute()
     failed = [trial for trial in search.trials if trial.value is None]
     assert 0 < len(failed) < 8
     assert all("n_tasks=2" in trial.settings for trial in failed)
     assert search.faults == {f"trial {trial.number}, run 1": "it broke" for trial in failed}
     monkeypatch.setattr(swept, "score", staticmethod(lambda run: None))
-    search = made(tmp_path, Aim("random", trials=2))
+    search = made(tmp_path, SearchOptions("random", trials=2))
     search.execute()
     with pytest.raises(RunError, match="no trial has a value of a_auc"):
-        conclusion(search)
+        search.lines()
 
 
 def test_a_trial_has_a_value_if_every_seed_has_one() -> None:
@@ -173,16 +173,16 @@ def test_what_would_mislead_is_refused_before_any_trial(
     swept: type[PretendedSweep],
 ) -> None:
     with pytest.raises(InputError) as told:
-        made(tmp_path, Aim(seeds=seeds), texts)
+        made(tmp_path, SearchOptions(seeds=seeds), texts)
     assert says in str(told.value)
     assert not swept.executed
 
 
 @needs_optuna
 def test_several_stream_seeds_may_be_reported(tmp_path: Path, swept: type[PretendedSweep]) -> None:
-    search = made(tmp_path, Aim(trials=1), [*SPACE, "stream_seed=1,2"])
+    search = made(tmp_path, SearchOptions(trials=1), [*SPACE, "stream_seed=1,2"])
     search.execute()
-    assert " stream_seed=1,2 " in conclusion(search)[-1]
+    assert " stream_seed=1,2 " in search.lines()[-1]
 
 
 @needs_optuna
@@ -198,7 +198,7 @@ def test_a_search_ends_at_a_trial_that_is_finished_without_the_objective(
                 (folder / "summary.json").write_text(json.dumps(summary))
 
     monkeypatch.setattr(searching, "Sweep", Finished)
-    search = made(tmp_path, Aim(trials=5, objective="bwt"))
+    search = made(tmp_path, SearchOptions(trials=5, objective="bwt"))
     with pytest.raises(InputError, match=r"trial 1 .* value of bwt, .* --objective one of a_auc$"):
         search.execute()
     assert len(swept.executed) == 1

@@ -1,17 +1,28 @@
-"""Sweeps through the command line: what is run, what is not, and what stops what."""
+"""Sweeps through the command line: runs that are made, found finished, fail, or are stopped."""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import signal
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
+from cl_prompts import __version__
+from cl_prompts.errors import RunError
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.recipes.grid import essence, grid
+from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.report import page as report
+from cl_prompts.experiments.run_folder.folder import FORMAT
+from cl_prompts.experiments.runner.interruption import Stopped
 from cl_prompts.experiments.sweeps import sweep_launcher, sweep_ledger
+from cl_prompts.experiments.sweeps.sweep import Sweep, earlier_runs
 from tests.experiments.commands import QUICK, run, summary
 from tests.experiments.fates import FATES
 from tests.experiments.runner.test_execution import unfinished_copy
@@ -71,7 +82,8 @@ def test_a_killed_process_changes_no_number(
     told = capsys.readouterr().out
     assert "Fated seed 2, its process was killed by SIGKILL, and the run goes on" in told
     assert table_in(told) == want
-    whole, cut = made(tmp_path / "whole"), made(tmp_path / "cut")
+    whole = made(tmp_path / "whole")
+    cut = made(tmp_path / "cut")
     assert whole.keys() == cut.keys() == {"Fated 1", "Fated 2"}
     for name, folder in whole.items():
         same_run(folder, cut[name])
@@ -166,19 +178,68 @@ def test_equal_settings_are_not_run_again_and_others_are(
     assert "metrics.csv is not what it was when the run ended" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["seed=5-1"], "seed has the range '5-1': it should run upwards"),
-        (["strategy=er", "lr=1,x"], "lr is 'x'"),
-        (["device=cpu,cuda"], "device has several values, 'cpu,cuda', and changes no number"),
-        (["strategy=mvp", "e_blocks=[1],[7]"], "block 7, but this ViT has blocks 0 to 5"),
-        (["--jobs", "0"], "--jobs must be a whole number from 1 to 256"),
-    ],
-)
 def test_bad_input_is_refused_before_anything_runs(
-    arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert swept(tmp_path / "out", "seed=1", *arguments) == 2
-    assert says in capsys.readouterr().err
+    assert swept(tmp_path / "out", "seed=1", "strategy=mvp", "e_blocks=[1],[7]") == 2
+    assert "block 7, but this ViT has blocks 0 to 5" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGTERM])
+def test_faults_are_listed_and_a_stop_comes_first(
+    number: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = Sweep(grid("digits", ["strategy=ncm", "seed=1-2"]), tmp_path, console=Console())
+    sweep.conclude()
+    assert capsys.readouterr() == ("", "")
+    sweep.runs[1].fault = "the disk is full"
+    sweep.stopped = number
+    kind = RunError if number is None else Stopped
+    says = "1 of 2 runs failed" if number is None else "stopped, with 2 of 2 runs to go"
+    with pytest.raises(kind, match=says) as told:
+        sweep.conclude()
+    assert capsys.readouterr().err == "failed: ncm seed 2: the disk is full\n"
+    assert getattr(told.value, "exit_code", None) == (number and 143)
+
+
+def folder(above: Path, name: str, status: str | None, seed: int = 1, **about: Any) -> Path:
+    """The files of a run folder that say whose it is."""
+    (settings,) = plan("digits", ["strategy=ncm", f"seed={seed}"])
+    path = above / "ncm" / name
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(settings.to_yaml())
+    known = {"format": FORMAT, "cl_prompts": __version__, "time": name, **about}
+    (path / "environment.json").write_text(json.dumps(known))
+    if status is not None:
+        (path / "summary.json").write_text(json.dumps({"status": status}))
+    return path
+
+
+def key(seed: int) -> str:
+    (settings,) = plan("digits", ["strategy=ncm", f"seed={seed}"])
+    return essence(asdict(settings))
+
+
+def test_the_newest_finished_run_is_found_or_else_the_newest(tmp_path: Path) -> None:
+    folder(tmp_path, "1-a", "finished")
+    best = folder(tmp_path, "1-b", "finished")
+    folder(tmp_path, "1-c", "failed")
+    folder(tmp_path, "2-a", "running", seed=2)
+    begun = folder(tmp_path, "2-b", None, seed=2)
+    folder(tmp_path, "3-a", "finished", seed=3, cl_prompts="0.0.1")
+    folder(tmp_path, "3-b", "finished", seed=3, format=1)
+    assert earlier_runs(tmp_path) == ({key(1): best, key(2): begun}, [])
+    assert earlier_runs(tmp_path / "nowhere") == ({}, [])
+
+
+def test_folders_that_cannot_be_read_are_left_alone_with_a_note(tmp_path: Path) -> None:
+    good = folder(tmp_path, "1-a", "finished")
+    (folder(tmp_path, "1-b", "finished") / "config.yaml").write_text("seed: [")
+    (folder(tmp_path, "1-c", "finished") / "environment.json").unlink()
+    (folder(tmp_path, "1-d", "finished") / "config.yaml").write_text("3")
+    found, notes = earlier_runs(tmp_path)
+    assert found == {key(1): good}
+    assert [note.partition(" is left alone")[0] for note in notes] == [
+        str(tmp_path / "ncm" / name) for name in ("1-b", "1-c", "1-d")
+    ]

@@ -1,19 +1,15 @@
-"""What the launcher does with words and deaths of its processes; whole sweeps: test_sweep.py."""
+"""Messages and deaths of the processes of a sweep; whole sweeps: test_sweep.py."""
 
 from __future__ import annotations
 
-import io
-
 import pytest
 import torch
-from rich.console import Console
 
-from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.sweeps import sweep_launcher
 from cl_prompts.experiments.sweeps.sweep_launcher import Launcher
-from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
+from cl_prompts.experiments.sweeps.sweep_ledger import SweptRun
 from cl_prompts.experiments.sweeps.sweep_worker import Advanced, Ended, Job, Message, Noted
-from cl_prompts.experiments.tracking.progress import Display
+from tests.experiments.sweeps.test_sweep_ledger import ledger_of
 
 Script = list[Message | None]
 
@@ -57,18 +53,13 @@ def launched(
     scripts: list[Script], n_runs: int, jobs: int, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[SweptRun], list[str], list[int | None]]:
     """Runs, lines written, and the threads of each process."""
-    settings = plan("digits", ["strategy=ncm", f"seed=1-{n_runs}"])
-    runs = [SweptRun(n, f"ncm seed {n}", run) for n, run in enumerate(settings, 1)]
     begun: list[int | None] = []
     monkeypatch.setattr(sweep_launcher, "_Worker", Pretended(scripts, begun))
     monkeypatch.setattr(sweep_launcher, "wait", lambda among, timeout: [c for c in among if c.left])
-    console = Console(file=io.StringIO(), width=200)
-    display = Display(console, n_runs, clock=lambda: 0.0)
-    job = Job(runs[0].planned, "", [])
-    ledger = Ledger(runs, display, lambda run: job)
+    ledger, runs, file = ledger_of("strategy=ncm", f"seed=1-{n_runs}")
     Launcher(ledger, jobs).execute()
     assert ledger.stopped is None
-    return runs, console.file.getvalue().splitlines(), begun
+    return runs, file.getvalue().splitlines(), begun
 
 
 def test_a_killed_process_is_replaced_and_its_run_comes_first(
@@ -82,11 +73,10 @@ def test_a_killed_process_is_replaced_and_its_run_comes_first(
     runs, lines, begun = launched(scripts, 2, 1, monkeypatch)
     assert [run.fault for run in runs] == [None, None]
     assert lines == [
-        "run 1 of 2, ncm seed 1, its process was killed by SIGKILL, and the run goes on in"
-        " another one",
-        "note: ncm seed 1: goes on",
-        "run 1 of 2, ncm seed 1, finished after 0 s, A_AUC 50.0",
-        "run 2 of 2, ncm seed 2, finished",
+        "run 1 of 2, run 1, its process was killed by SIGKILL, and the run goes on in another one",
+        "note: run 1: goes on",
+        "run 1 of 2, run 1, finished after 0 s, A_AUC 50.0",
+        "run 2 of 2, run 2, finished",
     ]
     assert begun == [None, None]
 
@@ -96,8 +86,8 @@ def test_a_run_whose_process_dies_three_times_fails(monkeypatch: pytest.MonkeyPa
     assert runs[0].fault == "its process was killed by SIGKILL, at attempt 3"
     assert runs[1].fault is None
     assert lines[-2:] == [
-        "run 1 of 2, ncm seed 1, failed: its process was killed by SIGKILL, at attempt 3",
-        "run 2 of 2, ncm seed 2, finished",
+        "run 1 of 2, run 1, failed: its process was killed by SIGKILL, at attempt 3",
+        "run 2 of 2, run 2, finished",
     ]
 
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import io
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from rich.console import Console
 
-from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.report import page as report
 from cl_prompts.experiments.sweeps import sweep_ray
 from cl_prompts.experiments.sweeps.launching import Launching
-from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_worker import Noted
-from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import QUICK
 from tests.experiments.fates import FATES
 from tests.experiments.sweeps.test_sweep import FATED, made, swept, table_in
+from tests.experiments.sweeps.test_sweep_ledger import ledger_of
 from tests.experiments.test_stops import same_run
 
-HAS_RAY = find_spec("ray") is not None
-needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install ray")
+needs_ray = pytest.mark.skipif(
+    find_spec("ray") is None, reason="Ray is not installed: pip install ray"
+)
 
 
 @pytest.fixture
@@ -41,21 +38,8 @@ def fates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.skipif(HAS_RAY, reason="Ray is installed")
-def test_without_ray_there_is_one_sentence(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    assert swept(tmp_path, "strategy=ncm", "seed=1", "--launcher", "ray") == 2
-    told = capsys.readouterr()
-    assert told.err == (
-        "cl-prompts: --launcher ray needs ray, which is not installed: pip install"
-        " 'cl-prompts[ray]'\n"
-    )
-    assert told.out == ""
-
-
 class PretendedRay:
-    """A mailbox that is away, then has two messages, one of a run that ended."""
+    """A message queue that is away, then has two messages, one of a run that ended."""
 
     class exceptions:  # as Ray names it
         RayActorError = type("RayActorError", (Exception,), {})
@@ -73,17 +57,15 @@ class PretendedRay:
         return answer
 
 
-def test_a_mailbox_that_is_away_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_queue_that_is_away_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep_ray, "extra", lambda *names: PretendedRay())
-    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
-    run = SweptRun(1, "ncm seed 1", settings)
-    file = io.StringIO()
-    display = Display(Console(file=file, width=200), 1)
-    launcher = sweep_ray.RayLauncher(Ledger([run], display, lambda run: None), Launching("ray"))
-    launcher._under_way["task"] = run
+    ledger, _, file = ledger_of("strategy=ncm", "seed=1")
+    ledger.begin()
+    launcher = sweep_ray.RayLauncher(ledger, Launching("ray"))
+    launcher._messages = MagicMock()
     for _ in range(3):
-        launcher._listen(MagicMock())
-    assert file.getvalue() == "note: ncm seed 1: goes on\n"
+        launcher._handle_messages()
+    assert file.getvalue() == "note: run 1: goes on\n"
 
 
 @needs_ray
@@ -105,7 +87,8 @@ def test_a_killed_process_changes_no_number(
     )
     assert "failed: Fated seed 3: the disk is full" in told.err
     assert table_in(told.out) == want
-    here, there = made(tmp_path / "here"), made(tmp_path / "ray")
+    here = made(tmp_path / "here")
+    there = made(tmp_path / "ray")
     assert here.keys() == there.keys() == {"Fated 1", "Fated 2", "Fated 3"}
     for name in ("Fated 1", "Fated 2"):
         same_run(here[name], there[name])

@@ -10,38 +10,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.sweeps import sweep_slurm
 from cl_prompts.experiments.sweeps.launching import Launching
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_slurm import SlurmLauncher, execute_in_job
 from cl_prompts.experiments.sweeps.sweep_worker import THREADS, Ended, Job
-from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import QUICK, summary
 from tests.experiments.fates import AT, FATES
 from tests.experiments.sweeps.test_sweep import FATED
+from tests.experiments.sweeps.test_sweep_ledger import ledger_of
 
-HAS_SUBMITIT = find_spec("submitit") is not None
 needs_submitit = pytest.mark.skipif(
-    not HAS_SUBMITIT, reason="submitit is not installed: pip install submitit"
+    find_spec("submitit") is None, reason="submitit is not installed: pip install submitit"
 )
 
 
-def ledger_of(out: Path) -> tuple[Ledger, list[SweptRun], io.StringIO]:
-    settings = plan("digits", [f"strategy={FATED}", "seed=1-2", *QUICK, "checkpoint_every=32"])
-    runs = [SweptRun(n, f"run {n}", run, out / str(n)) for n, run in enumerate(settings, 1)]
-    file = io.StringIO()
-    display = Display(Console(file=file, width=200), len(runs))
-    return Ledger(runs, display, lambda run: Job(run.planned, "", [])), runs, file
-
-
-@pytest.mark.skipif(HAS_SUBMITIT, reason="submitit is installed")
-def test_without_submitit_there_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="pip install 'cl-prompts\\[slurm\\]'"):
-        Launching("slurm").check_installed()
+def fated_ledger(out: Path) -> tuple[Ledger, list[SweptRun], io.StringIO]:
+    return ledger_of(f"strategy={FATED}", "seed=1-2", *QUICK, "checkpoint_every=32", out=out)
 
 
 @needs_submitit
@@ -50,7 +37,7 @@ def test_without_slurm_there_is_one_sentence(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="this machine has no srun"):
-        SlurmLauncher(ledger_of(tmp_path)[0], Launching("slurm"), tmp_path)
+        SlurmLauncher(fated_ledger(tmp_path)[0], Launching("slurm"), tmp_path)
 
 
 @needs_submitit
@@ -61,7 +48,7 @@ def test_jobs_end_fail_and_die(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv(FATES, str(fates))
     (fates / "1").write_text("fails")
     (fates / "2").write_text("killed")
-    ledger, runs, file = ledger_of(tmp_path)
+    ledger, runs, file = fated_ledger(tmp_path)
     how = Launching("slurm", jobs=2)
     SlurmLauncher(ledger, how, tmp_path, cluster="local").execute()
     lines = file.getvalue().splitlines()
@@ -96,7 +83,7 @@ def test_the_warning_before_the_time_limit_stops_a_run_that_goes_on_later(
     (tmp_path / "1").write_text("meets its time limit")
     for number in (signal.SIGUSR2, signal.SIGTERM):
         signal.signal(number, given_up)
-    ledger, (run, _), _ = ledger_of(tmp_path / "runs")
+    ledger, (run, _), _ = fated_ledger(tmp_path / "runs")
     _, job = ledger.begin()
     threads = torch.get_num_threads()
     ended = execute_in_job(job, threads, str(Path.cwd()))
@@ -120,6 +107,6 @@ def test_another_signal_may_be_the_warning(
         return Ended()
 
     monkeypatch.setattr(sweep_slurm, "execute_elsewhere", executed)
-    _, (run, _), _ = ledger_of(tmp_path)
+    _, (run, _), _ = fated_ledger(tmp_path)
     assert execute_in_job(Job(run.planned, "", []), 1, str(tmp_path)) == Ended()
     assert heard == [signal.SIGTERM]

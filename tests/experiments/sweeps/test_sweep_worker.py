@@ -1,7 +1,9 @@
-"""A process of a sweep outlives neither its jobs nor the sweep."""
+"""A process of a sweep outlives neither its jobs nor the sweep; messages load nothing heavy."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,14 @@ import pytest
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.sweeps.sweep_launcher import CONTEXT
-from cl_prompts.experiments.sweeps.sweep_worker import Advanced, Ended, Job, work
+from cl_prompts.experiments.sweeps.sweep_worker import (
+    Advanced,
+    Ended,
+    Job,
+    MessageQueue,
+    Noted,
+    work,
+)
 from tests.experiments.commands import QUICK, summary
 
 
@@ -49,3 +58,22 @@ def test_only_what_may_have_broken_the_process_ends_it() -> None:
     assert not Ended("the disk is full").last
     assert Ended("ValueError: x", "Traceback").last
     assert Ended("stopped by signal 15", stopped=True).last
+
+
+def test_messages_are_taken_once_in_order() -> None:
+    messages = MessageQueue()
+    first = Noted("goes on")
+    second = Advanced(1, 10, None)
+    messages.put(2, first)
+    messages.put(1, second)
+    assert messages.take() == [(2, first), (1, second)]
+    assert messages.take() == []
+
+
+def test_messages_load_no_torch() -> None:
+    code = (
+        "import sys, cl_prompts.experiments.sweeps.sweep_worker;"
+        "print([name for name in ('torch', 'avalanche', 'timm') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

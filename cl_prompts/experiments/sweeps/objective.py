@@ -1,8 +1,7 @@
-"""What a search is for, and how it looks for that."""
+"""Objective of a search, and how the search is made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,16 +19,16 @@ from cl_prompts.metrics.continual import without_course
 
 Sampler = Literal["tpe", "random"]
 _MOST = 10_000
-#: what a search may be for: every number of the tables that has a best
+_SINGLE_LABEL = (*COLUMNS, *BY_NAME)
+_MULTI_LABEL = (*MULTI_LABEL_COLUMNS, *MULTI_LABEL_BY_NAME)
+#: every number of the tables that has a best
 OBJECTIVES: dict[str, Column] = {
-    column.key: column
-    for column in (*COLUMNS, *BY_NAME, *MULTI_LABEL_COLUMNS, *MULTI_LABEL_BY_NAME)
-    if column.best is not None
+    column.key: column for column in (*_SINGLE_LABEL, *_MULTI_LABEL) if column.best is not None
 }
 
 
 @dataclass(frozen=True)
-class Aim:
+class SearchOptions:
     """How a search is made.
 
     Attributes:
@@ -38,7 +37,7 @@ class Aim:
         objective: number of ``summary.json`` to make best; which way is known.
         seeds: of the run and its stream, from which the objective is the mean; none is reported.
 
-    >>> Aim(objective="forgetting").direction
+    >>> SearchOptions(objective="forgetting").direction
     'minimize'
     """
 
@@ -57,8 +56,10 @@ class Aim:
             raise InputError("--search-seed is empty: give at least one, such as 1000")
 
     @classmethod
-    def of(cls, sampler: Any, trials: int | None, objective: str | None, seed: str | None) -> Aim:
-        """An aim from the command line; None stands for a default."""
+    def of(
+        cls, sampler: Any, trials: int | None, objective: str | None, seed: str | None
+    ) -> SearchOptions:
+        """Options of the command line; None stands for a default."""
         chosen = {"trials": trials, "objective": objective}
         given: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
         if seed is not None:
@@ -71,7 +72,7 @@ class Aim:
         return "maximize" if OBJECTIVES[self.objective].best is max else "minimize"
 
     def check(self, *, multi_label: bool, every: int | None, whole_stream: bool) -> None:
-        """Check what is known of runs before any is made: whether they can have the objective.
+        """Check, before any run is made, whether the runs can have the objective.
 
         Args:
             multi_label: whether their images have several classes.
@@ -81,11 +82,9 @@ class Aim:
         Raises:
             InputError: none of them can.
         """
-        columns = (
-            (*MULTI_LABEL_COLUMNS, *MULTI_LABEL_BY_NAME) if multi_label else (*COLUMNS, *BY_NAME)
-        )
         instead = "choose another, such as " + ("map_last" if multi_label else "a_last")
-        if all(column.key != self.objective for column in columns):
+        columns = _MULTI_LABEL if multi_label else _SINGLE_LABEL
+        if self.objective not in {column.key for column in columns}:
             where = f"where an image has {'several classes' if multi_label else 'one class'}"
         elif whole_stream and without_course({self.objective: 0.0})[self.objective] is None:
             where = "for a strategy that sees all data at once"
@@ -95,19 +94,3 @@ class Aim:
         else:
             return
         raise InputError(f"--objective {self.objective} is undefined {where}: {instead}")
-
-    def refuse(self, trial: int, summary: Mapping[str, Any]) -> None:
-        """Refuse to go on after a trial whose runs are finished, but without the objective.
-
-        Args:
-            trial: its number.
-            summary: of one of its runs.
-
-        Raises:
-            InputError: always, with the objectives that the run has.
-        """
-        found = [key for key, column in OBJECTIVES.items() if column.value(summary) is not None]
-        raise InputError(
-            f"trial {trial} is finished without a value of {self.objective}, so the search ends:"
-            f" give --objective one of {', '.join(found)}"
-        )
