@@ -79,12 +79,7 @@ class ViTShape:
         )
         # Q K' and its product with V
         attention = 2 * queries * (n + context + prefix) * self.width
-        return projections + attention + queries * self.mlp_macs
-
-    @property
-    def mlp_macs(self) -> float:
-        """Cost of a block's MLP on one token."""
-        return 2 * self.dim * self.hidden
+        return projections + attention + queries * 2 * self.dim * self.hidden
 
     # ------------------------------------------------------------------ MULTI-LANE
 
@@ -93,7 +88,7 @@ class ViTShape:
         # scores of the selectors, and their means of keys and values
         summary = n_slots * self.n_tokens * (self.dim + 2 * self.width)
         # q, k, v, output and MLP of the class token
-        token = 4 * self.width * self.dim + self.mlp_macs
+        token = 4 * self.width * self.dim + 2 * self.dim * self.hidden
         return summary + token + 2 * self.width * (1 + n_slots + n_prompts)
 
     def literal_lane_macs(self, n_slots: int, n_prompts: int, *, summarise: bool = True) -> float:
@@ -101,13 +96,13 @@ class ViTShape:
         n = 1 + n_slots
         # scores of the selectors, and their means of the normed tokens
         summary = 2 * n_slots * self.n_tokens * self.dim if summarise else 0
-        tokens = n * (4 * self.width * self.dim + self.mlp_macs)
+        tokens = n * (4 * self.width * self.dim + 2 * self.dim * self.hidden)
         return summary + tokens + 2 * n * self.width * (n + n_prompts)
 
     def slot_table_macs(self, n_slots: int, *, evolve: bool) -> float:
         """Cost of a lane's summary tokens in all blocks, whatever the batch size; 0 unless they
         evolve."""
-        return (self.depth - 1) * n_slots * self.mlp_macs if evolve else 0
+        return (self.depth - 1) * n_slots * 2 * self.dim * self.hidden if evolve else 0
 
 
 class Counts(NamedTuple):

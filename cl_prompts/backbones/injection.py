@@ -21,7 +21,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from timm.models.vision_transformer import Block
@@ -63,14 +62,6 @@ class PooledTokens:
         """Tokens that an image gets."""
         return int(self.index.shape[1] * self.entries.shape[1])
 
-    @property
-    def repeats(self) -> bool:
-        """Whether the batch chooses more often than the pool has entries, so that it is cheaper to
-        project every entry once; never in compiled code."""
-        # There the comparison would bind the graph to sizes of batches, and last ones would get
-        # a graph of their own.
-        return not torch.compiler.is_compiling() and self.index.numel() > len(self.entries)
-
     def tokens(self) -> Tensor:
         """The tokens of each image, (batch, k * n, dim)."""
         return self.entries[self.index].flatten(1, 2)
@@ -81,13 +72,11 @@ class PooledTokens:
         attn = block.attn
         normed = block.norm1(self.entries.to(dtype))
         keys, values = by_head(attn, project_parts(attn, normed, slice(1, 3)), 2)
-        return self._chosen(attn.k_norm(keys)), self._chosen(values)
-
-    def _chosen(self, by_entry: Tensor) -> Tensor:
-        """(entries, heads, n, head dim) -> (batch, heads, k * n, head dim)."""
-        # In fp32, in which gradients of an entry that many images chose have to be summed.
-        chosen = by_entry.float()[self.index].to(by_entry.dtype)
-        return chosen.transpose(1, 2).flatten(2, 3)
+        # (entries, heads, n, head dim) -> (batch, k, heads, n, head dim), in fp32, in which
+        # gradients of an entry that many images chose have to be summed.
+        keys = attn.k_norm(keys).float()[self.index].to(values.dtype)
+        values = values.float()[self.index].to(values.dtype)
+        return keys.transpose(1, 2).flatten(2, 3), values.transpose(1, 2).flatten(2, 3)
 
 
 @dataclass
@@ -182,9 +171,15 @@ class PromptPlan:
         """
         plan = replace(self, pooled={}, context=dict(self.context), prefix=dict(self.prefix))
         rows = 0
+        # In compiled code the comparison of sizes would bind the graph to sizes of batches, and
+        # last ones would get a graph of their own.
+        compiling = torch.compiler.is_compiling()
         for i, pooled in self.pooled.items():
+            # Projecting every entry once is cheaper where the batch chooses more often than there
+            # are entries.
+            repeats = not compiling and pooled.index.numel() > len(pooled.entries)
             # A gate is for the scores of prefixes alone.
-            if i < len(blocks) and pooled.repeats and i not in plan.gate:
+            if i < len(blocks) and repeats and i not in plan.gate:
                 plan.add(PromptPlan(prefix={i: pooled.keys_and_values(blocks[i], dtype)}))
                 rows += pooled.entries.shape[0] * pooled.entries.shape[1]
             else:
@@ -228,10 +223,6 @@ class PromptPlan:
         functions = [*self.adapter.values(), *self.gate.values(), *self.routed.values()]
         used = [getattr(function, "pool", function) for function in functions]
         return list(dict.fromkeys(module for module in used if isinstance(module, nn.Module)))
-
-    def of_block(self, block: int) -> dict[str, Any]:
-        """Arguments of :func:`~cl_prompts.backbones.attention.run_block` for one block, by name."""
-        return {name: getattr(self, name).get(block) for name in BY_BLOCK}
 
     def first_block(self) -> int:
         """The first block that these prompts change, or a number beyond all without any."""

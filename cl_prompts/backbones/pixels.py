@@ -110,14 +110,15 @@ def check_targets(targets: Any, n_classes: int, *, multi_label: bool = False) ->
         first = targets[0] if isinstance(targets, list | tuple) and targets else targets
         raise InputError(f"targets are {type(first).__name__}s such as {first!r}: give {wanted}")
     kind = str(targets.dtype).removeprefix("torch.")
+    fractional = targets.is_floating_point() or targets.is_complex()
     if multi_label:
         if targets.dim() != 2 or targets.shape[1] != n_classes or targets.is_complex():
             raise InputError(f"targets are {kind} of shape {tuple(targets.shape)}: give {wanted}")
-    elif targets.dim() != 1 or targets.dtype == torch.bool or _fractional(targets):
+    elif targets.dim() != 1 or targets.dtype == torch.bool or fractional:
         raise InputError(f"targets are {kind} of shape {tuple(targets.shape)}: give {wanted}")
     if targets.numel():
         # uint16 and its like cannot be compared; every label that counts fits into int64.
-        values = targets if _fractional(targets) else targets.long()
+        values = targets if fractional else targets.long()
         low, high = (value.item() for value in torch.aminmax(values))
         greatest = 1 if multi_label else n_classes - 1
         if not 0 <= low <= high <= greatest:
@@ -126,7 +127,3 @@ def check_targets(targets: Any, n_classes: int, *, multi_label: bool = False) ->
     if not multi_label:
         return targets.long()
     return targets if targets.is_floating_point() else targets.float()
-
-
-def _fractional(targets: Tensor) -> bool:
-    return targets.is_floating_point() or targets.is_complex()

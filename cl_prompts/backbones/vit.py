@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.attention import project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
-from cl_prompts.backbones.injection import Entry, PromptPlan
+from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan
 from cl_prompts.backbones.normalisation import Normalisation
 from cl_prompts.backbones.split_passes import split
 from cl_prompts.checks import one_of
@@ -80,37 +80,19 @@ class FrozenViT(nn.Module):
             "std", torch.tensor(normalisation[1]).view(1, 3, 1, 1), persistent=False
         )
         self.counter = PassCounter(ViTShape.of(self.vit))
-
-    @property
-    def dim(self) -> int:
+        self.dim = int(vit.embed_dim)
         """Width of a token."""
-        return int(self.vit.embed_dim)
-
-    @property
-    def depth(self) -> int:
+        self.depth = len(vit.blocks)
         """Number of blocks."""
-        return len(self.vit.blocks)
-
-    @property
-    def n_heads(self) -> int:
+        self.n_heads = int(vit.blocks[0].attn.num_heads)
         """Attention heads of a block."""
-        return int(self.vit.blocks[0].attn.num_heads)
-
-    @property
-    def image_size(self) -> int:
+        self.image_size = int(vit.patch_embed.img_size[0])
         """Side of the (square) input images in pixels."""
-        return int(self.vit.patch_embed.img_size[0])
-
-    @property
-    def normalises(self) -> bool:
+        self.n_tokens = self.counter.shape.n_tokens
+        """Length of the unprompted sequence: class token, registers, patches."""
+        self.normalises = bool((self.mean != 0).any() or (self.std != 1).any())
         """Whether images in [0, 1] are normalised here; with ``normalisation="none"`` they are
         taken as they come."""
-        return bool((self.mean != 0).any() or (self.std != 1).any())
-
-    @property
-    def n_tokens(self) -> int:
-        """Length of the unprompted sequence: class token, registers, patches."""
-        return int(self.vit.patch_embed.num_patches + self.vit.num_prefix_tokens)
 
     def train(self, mode: bool = True) -> FrozenViT:
         """Keep evaluation mode whatever ``mode`` says: a frozen network has no dropout and no
@@ -226,8 +208,9 @@ class FrozenViT(nn.Module):
             if i in plan.adapter:
                 asking = n if first is None else first
                 self.counter.macs += batch * asking * plan.adapter[i].macs_per_token
+            prompts = {name: getattr(plan, name).get(i) for name in BY_BLOCK}
             tokens = run_block(
-                self.vit.blocks[i], tokens, first=first, projected=projected, **plan.of_block(i)
+                self.vit.blocks[i], tokens, first=first, projected=projected, **prompts
             )
             projected = None
         return tokens

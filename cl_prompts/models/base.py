@@ -128,12 +128,9 @@ class ContinualModel(nn.Module):
         self.whitening = None
         self.slow = None
         self.compiled = None
-        self.register_buffer("seen", torch.zeros(n_classes, dtype=torch.bool))
-
-    @property
-    def n_classes(self) -> int:
+        self.n_classes = n_classes
         """Columns of the logits."""
-        return len(self.seen)
+        self.register_buffer("seen", torch.zeros(n_classes, dtype=torch.bool))
 
     @property
     def n_learned(self) -> int:

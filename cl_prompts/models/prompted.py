@@ -145,10 +145,12 @@ class PromptedViT(ContinualModel):
         tokens = self.backbone.embed(images)
         if not self.cache_keys():
             return Encoding({}, tokens)
+        # Where a pool adds to the embedded tokens the passes have nothing in common.
+        shifts = any(getattr(pool, "shifts_tokens", False) for pool in self.pools)
         if frozen is not None:
             # The entry costs what it saves (except in the last block, where only the class token
             # asks), and a later pass over the same images can have it, too.
-            entry = None if self._shifts else self._enter(tokens)
+            entry = None if shifts else self._enter(tokens)
             return Encoding({"frozen": frozen}, tokens, entry)
         if self.training and getattr(self.selector, "trains_unasked", False):
             return Encoding({}, tokens)
@@ -157,12 +159,7 @@ class PromptedViT(ContinualModel):
                 return Encoding({"frozen": self.backbone.class_features(tokens)})
             entry = self._enter(tokens)
             parts = {"frozen": self.query(self.backbone, tokens, entry)}
-            return Encoding(parts, tokens, None if self._shifts else entry)
-
-    @property
-    def _shifts(self) -> bool:
-        """Whether a pool adds to the embedded tokens, so that the passes have nothing in common."""
-        return any(getattr(pool, "shifts_tokens", False) for pool in self.pools)
+            return Encoding(parts, tokens, None if shifts else entry)
 
     def _enter(self, tokens: Tensor) -> Entry:
         """The common part of query pass and prompted pass: all up to the first prompts."""

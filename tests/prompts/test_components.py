@@ -167,8 +167,3 @@ def test_a_prompt_is_the_weighted_sum_of_components_by_block() -> None:
 def test_bad_input_is_refused(make: Callable[[], Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         make()
-
-
-def test_a_pool_without_its_selector_says_so() -> None:
-    with pytest.raises(TypeError, match="give the model"):
-        ComponentPool(4, (0,), 2, 16, 2).build(None)

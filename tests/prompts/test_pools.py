@@ -95,8 +95,11 @@ def test_prepended_tokens_may_carry_the_class_tokens_position(
         class_position(tiny_vit(no_embed_class=True))
 
 
-def test_slot_copies_are_made_once_and_leave_other_slots_alone() -> None:
-    pool = PrependedTokenPool(3, 2, 16, copy_slots=1)
+@pytest.mark.parametrize(
+    "pool",
+    [PrependedTokenPool(3, 2, 16, copy_slots=1), PrefixPool(3, (0,), 2, 16, 2, copy_slots=1)],
+)
+def test_slot_copies_are_made_once_and_leave_other_slots_alone(pool: Any) -> None:
     before = pool.values.detach().clone()
     for task in (0, 1, 7):  # the last one is beyond the pool
         start_task(pool, task)
@@ -104,7 +107,15 @@ def test_slot_copies_are_made_once_and_leave_other_slots_alone() -> None:
     assert torch.equal(pool.values[[0, 2]], before[[0, 2]])
 
 
-@pytest.mark.parametrize("pool", [PrependedTokenPool(4, 2, 16), TokenPool(4, (0,), 2, 16)])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        PrependedTokenPool(4, 2, 16),
+        TokenPool(4, (0,), 2, 16),
+        PrefixPool(4, (0,), 2, 16, 2),
+        ComponentPool(4, (0,), 2, 16, 2),
+    ],
+)
 def test_a_pool_without_its_selector_says_so(pool: Any) -> None:
     with pytest.raises(TypeError, match="give the model"):
         pool.build(None)

@@ -11,7 +11,6 @@ import torch
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix, split_heads
 from cl_prompts.prompts.selectors import NearestKeys
-from cl_prompts.prompts.task_aware import start_task
 
 
 def test_every_image_gets_its_own_keys_and_values() -> None:
@@ -45,18 +44,6 @@ def test_a_shared_prefix_is_the_same_for_all_images() -> None:
             assert torch.equal(plan.prefix[block][part][0], literal)
 
 
-def test_slot_copies_are_made_once_and_leave_other_slots_alone() -> None:
-    pool = PrefixPool(3, (0,), 2, 16, 2, copy_slots=1)
-    before = pool.values.detach().clone()
-    start_task(pool, 0)
-    assert torch.equal(pool.values, before)
-    start_task(pool, 1)
-    assert torch.equal(pool.values[1], before[0])
-    assert torch.equal(pool.values[[0, 2]], before[[0, 2]])
-    start_task(pool, 7)  # beyond the pool
-    assert torch.equal(pool.values[2], before[2])
-
-
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -68,8 +55,3 @@ def test_slot_copies_are_made_once_and_leave_other_slots_alone() -> None:
 def test_bad_input_is_refused(make: Callable[[], Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         make()
-
-
-def test_a_pool_without_its_selector_says_so() -> None:
-    with pytest.raises(TypeError, match="give the model"):
-        PrefixPool(4, (0,), 2, 16, 2).build(None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -20,23 +19,9 @@ from cl_prompts.prompts.task_selectors import (
     copy_slot,
     slot_rows,
 )
+from tests.prompts.test_selectors import keys, nearest, query
 
-
-def nearest(query: Tensor, key: Tensor, k: int) -> Tensor:
-    """Literal top-k by cosine, for scores without ties."""
-    return F.cosine_similarity(query[:, None], key[None], dim=-1).topk(k).indices
-
-
-@pytest.fixture
-def keys() -> NearestKeys:
-    torch.manual_seed(0)
-    return NearestKeys(8, 16, k=2)
-
-
-@pytest.fixture
-def query() -> Tensor:
-    torch.manual_seed(1)
-    return torch.randn(10, 16)
+__all__ = ["keys", "query"]  # fixtures
 
 
 @given(st.integers(-1, 30), st.integers(1, 5), st.integers(1, 40))
