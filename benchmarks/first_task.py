@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.runner.building import (
     Builder,
-    Facts,
+    StreamInfo,
     make_strategy,
     options_on,
     split_of,
@@ -88,9 +88,9 @@ def main(recipe: str, fixed: list[str], grid: list[str]) -> None:
         chosen = [f"{key}={value}" for key, value in zip(keys, values, strict=True)]
         (settings,) = plan(recipe, [*fixed, *chosen])
         torch.manual_seed(settings.seed)
-        facts = Facts(len(data.classes), data.multi_label, split.n_tasks, split.boundaries)
+        info = StreamInfo(len(data.classes), data.multi_label, split.n_tasks, split.boundaries)
         options = options_on(data.train, settings)
-        strategy: Any = make_strategy(settings, builder.backbone(settings), facts, options)
+        strategy: Any = make_strategy(settings, builder.backbone(settings), info, options)
         if data.train.is_plain:
             strategy.frozen_work = work
         strategy.train(train)

@@ -111,15 +111,15 @@ def run(args: argparse.Namespace) -> None:
         if leads:
             _run(args)
         else:
-            from cl_prompts.experiments.runner.followers import follow
+            from cl_prompts.experiments.runner.other_ranks import take_part
 
-            follow()
+            take_part()
 
 
 def _run(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.recipes.settings import plan
     from cl_prompts.experiments.runner.execution import resume, run_all
-    from cl_prompts.experiments.runner.followers import announce_end
+    from cl_prompts.experiments.runner.other_ranks import announce_end
 
     console = _console(args.quiet)
     if args.resume is not None:

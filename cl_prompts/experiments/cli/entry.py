@@ -15,8 +15,7 @@ from cl_prompts.checks import short
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.cli.arguments import parsed
-from cl_prompts.experiments.runner.job import is_first_to_say, refuse_job
-from cl_prompts.experiments.runner.libraries import quieten_libraries
+from cl_prompts.experiments.runner.job import is_first_to_say, quieten_libraries, refuse_job
 
 #: errors of the system that say that a path is wrong
 _OF_PATHS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -21,12 +22,14 @@ from cl_prompts.experiments.recipes.names import is_dotted, label_of
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.signatures import filled_parameters
 from cl_prompts.experiments.runner.memory import check_memory, fitting
-from cl_prompts.experiments.runner.workers import resolved_workers
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.strategies import STRATEGIES, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
+
+#: loader processes that one GPU gets at most, where their number is chosen
+MOST_WORKERS = 8
 
 
 @dataclass
@@ -41,8 +44,8 @@ class Parts:
     anytime: AnytimeEvaluation
 
 
-class Facts(NamedTuple):
-    """What a strategy is told of data and stream."""
+class StreamInfo(NamedTuple):
+    """Facts on data and stream on which a strategy's construction depends."""
 
     n_classes: int
     multi_label: bool
@@ -80,7 +83,8 @@ class Builder:
             InputError: a setting is out of range, or two do not fit together.
         """
         torch.manual_seed(settings.seed)
-        data, backbone = self._data_and_backbone(settings)
+        data = self.data(settings)
+        backbone = self.backbone(settings, data)
         if is_dotted(settings.dataset["name"]):
             # A test image, since looking at a training image would draw an augmentation.
             first = data.test[0][0][None]
@@ -103,9 +107,9 @@ class Builder:
             home_classes=home_classes_of(split),
             **evaluation,
         )
-        facts = Facts(len(data.classes), data.multi_label, split.n_tasks, split.boundaries)
+        info = StreamInfo(len(data.classes), data.multi_label, split.n_tasks, split.boundaries)
         options = options_on(train, settings)
-        strategy = make_strategy(settings, backbone, facts, options, plugins=[anytime])
+        strategy = make_strategy(settings, backbone, info, options, plugins=[anytime])
         what = f"strategy {label_of(settings.strategy)}"
         lengths = {"n_train": len(data.train), "n_test": len(data.test), "n_tasks": split.n_tasks}
         check_memory(what, strategy, **lengths)
@@ -122,47 +126,34 @@ class Builder:
             InputError: a run cannot be built.
         """
         found: dict[str, None] = {}
-        for settings in {_without_seeds(s): s for s in plan}.values():
+        different = {repr(replace(run, seed=0, stream_seed=0)): run for run in plan}
+        for settings in different.values():
             parts = self.build(settings)
             found.update(dict.fromkeys(remarks(parts)))
         return parts, list(found)
 
-    def backbone(self, settings: Settings) -> FrozenViT:
-        """The backbone of a run; data are loaded only where they alone tell the normalisation.
+    def backbone(self, settings: Settings, data: DataSet | None = None) -> FrozenViT:
+        """The backbone of a run.
+
+        Args:
+            settings: of the run.
+            data: of the run; None to load them where they alone say how images are normalised.
 
         Raises:
             InputError: it cannot be built.
         """
-        wanted, name = settings.backbone["normalisation"], settings.dataset["name"]
-        if wanted == "dataset" and name not in DATASETS:
-            return self._data_and_backbone(settings)[1]
-        if wanted == "dataset":
-            wanted = [list(DATASETS[name].mean), list(DATASETS[name].std)]
-        return self._backbone(settings, wanted)
+        normalisation = _normalisation(settings, data)
+        if normalisation is None:
+            normalisation = _normalisation(settings, self.data(settings))
+        return self._backbone(settings, normalisation)
 
     def data(self, settings: Settings) -> DataSet:
-        """The data set of a run.
+        """The data set of a run, at the image size of its backbone.
 
         Raises:
             InputError: it is not there, or cannot be used.
         """
-        return self._data_and_backbone(settings)[0]
-
-    def _data_and_backbone(self, settings: Settings) -> tuple[DataSet, FrozenViT]:
-        """The data set at the backbone's image size, and the backbone with its normalisation."""
-        wanted = settings.backbone["normalisation"]
-        entry = DATASETS.get(settings.dataset["name"])
-        of_own_data = wanted == "dataset" and entry is None
-        if wanted == "dataset":
-            wanted = "none" if entry is None else [list(entry.mean), list(entry.std)]
-        backbone = self._backbone(settings, wanted)
-        data = self._data(settings, backbone.image_size)
-        if of_own_data:
-            # A data set of one's own tells its statistics when it is made, at the image size above.
-            backbone = self._backbone(settings, [list(data.mean), list(data.std)])
-        return data, backbone
-
-    def _data(self, settings: Settings, image_size: int) -> DataSet:
+        image_size = self._backbone(settings, _normalisation(settings) or "none").image_size
         name, arguments = settings.section("dataset")
         key = json.dumps([name, arguments])
         on_bad_image: OnBadImage = arguments.pop("on_bad_image")
@@ -187,8 +178,14 @@ class Builder:
         return self._backbones[key]
 
 
-def _without_seeds(settings: Settings) -> str:
-    return repr(replace(settings, seed=0, stream_seed=0))
+def _normalisation(settings: Settings, data: DataSet | None = None) -> Any:
+    """Mean and standard deviation, or the word in the settings that stands for them; None where a
+    data set of one's own has them, which says so only once it is made."""
+    wanted = settings.backbone["normalisation"]
+    if wanted != "dataset":
+        return wanted
+    known = DATASETS.get(settings.dataset["name"]) or data
+    return None if known is None else [list(known.mean), list(known.std)]
 
 
 def split_of(settings: Settings, data: DataSet) -> Any:
@@ -233,17 +230,44 @@ def options_on(train: ImageSet, settings: Settings) -> dict[str, Any]:
     return options
 
 
+def resolved_workers(asked: int | None, images: ImageSet, device: torch.device) -> int:
+    """Loader processes of a run: as asked for, or chosen by device and source of the images.
+
+    None beside a network that computes on the CPU, whose cores they would take, and where reading
+    an image is no work: it lies in memory, and nothing random is done to it. Otherwise a GPU gets
+    one for each core but one, up to :data:`MOST_WORKERS`. Views are drawn by key, so the numbers
+    are the same.
+
+    Args:
+        asked: the setting; None to choose.
+        images: of training.
+        device: of the run.
+    """
+    if asked is not None:
+        return asked
+    if device.type != "cuda" or (images.is_plain and not images.files):
+        return 0
+    return max(1, min(MOST_WORKERS, _cores() - 1))
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def make_strategy(
     settings: Settings,
     backbone: FrozenViT,
-    facts: Facts,
+    info: StreamInfo,
     options: Mapping[str, Any],
     plugins: Sequence[Any] = (),
 ) -> OnlineStrategy:
     """The strategy of a run, before any training.
 
     Args:
-        settings, backbone, facts: of the run.
+        settings, backbone, info: of the run.
         options: of the strategy, in the place of those in ``settings``.
         plugins: of the strategy.
 
@@ -253,31 +277,31 @@ def make_strategy(
     with fitting(f"strategy {label_of(settings.strategy)}"):
         return strategy_class(settings.strategy)(
             backbone=backbone,
-            n_classes=facts.n_classes,
+            n_classes=info.n_classes,
             device=settings.device,
             evaluator=None,
             plugins=list(plugins),
             seed=settings.seed,
-            **_data_arguments(settings, facts),
+            **_data_arguments(settings, info),
             **options,
         )
 
 
-def _data_arguments(settings: Settings, facts: Facts) -> dict[str, Any]:
+def _data_arguments(settings: Settings, info: StreamInfo) -> dict[str, Any]:
     """Data-dependent constructor arguments: ``multi_label``, and ``n_tasks`` where boundaries are
     announced."""
     accepted = filled_parameters(settings.strategy)
     arguments: dict[str, Any] = {}
-    if facts.multi_label and "multi_label" not in accepted:
+    if info.multi_label and "multi_label" not in accepted:
         able = [name for name in STRATEGIES if "multi_label" in filled_parameters(name)]
         raise InputError(
             f"strategy {settings.strategy!r} is defined for one class per image, and data set"
             f" {settings.dataset['name']!r} has several: use {', '.join(able)}"
         )
     if "multi_label" in accepted:
-        arguments["multi_label"] = facts.multi_label
-    if "n_tasks" in accepted and _boundaries_announced(settings, facts):
-        arguments["n_tasks"] = facts.n_tasks
+        arguments["multi_label"] = info.multi_label
+    if "n_tasks" in accepted and _boundaries_announced(settings, info):
+        arguments["n_tasks"] = info.n_tasks
     return arguments
 
 

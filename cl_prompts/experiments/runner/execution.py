@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -24,8 +25,8 @@ from cl_prompts.experiments.run_folder.plans import (
     unfinished_plan,
 )
 from cl_prompts.experiments.runner.building import Builder, Parts
-from cl_prompts.experiments.runner.followers import announce, check_start
 from cl_prompts.experiments.runner.interruption import Stopped, stop_requests
+from cl_prompts.experiments.runner.other_ranks import announce, check_start
 from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.board import compared_settings
@@ -104,7 +105,7 @@ def complete(
     Args:
         run: not finished.
         builder: of its parts.
-        watcher: who is told how it goes on.
+        watcher: of its progress.
         command: what was typed to make it.
         varied: settings in which the runs of that command differ.
 
@@ -113,8 +114,7 @@ def complete(
         RunError: a fault during the run.
     """
     if run.state == "unfinished":
-        folder, settings = RunFolder.resume(run.folder)
-        _continue(folder, settings, builder, watcher)
+        _continue(*RunFolder.resume(run.folder), builder, watcher)
     else:
         announce(run.folder, run.settings)
         parts = builder.build(run.settings)
@@ -148,25 +148,9 @@ def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
     for remark in folder.remarks:
         watcher.note(remark)
     with _recorded_end(run), stop_requests() as request:
-        start = parts.strategy.samples_seen
+        tracker = _tracked(run, records, watcher)
         names = list(parts.data.classes)
-        n_tasks = 1 if parts.strategy.whole_stream else parts.split.n_tasks
-        tracker = Tracker(
-            folder,
-            parts.anytime,
-            start=start,
-            total=run.total,
-            n_tasks=n_tasks,
-            batch_size=parts.strategy.train_mb_size,
-        )
-        if records is not None:
-            tracker.load_state_dict(records, parts.strategy.device)
-        line = ProgressLine(run.total, parts.anytime, watcher)
-        # In front of Avalanche's own plugins: the clock has to stay last.
-        position = parts.strategy.plugins.index(parts.anytime) + 1
-        parts.strategy.plugins[position:position] = [tracker, line]
         try:
-            line.tell(start)
             tracker.show_stream(json.loads(parts.split.to_json()), names)
             run.train(tracker, request)
             if parts.data.multi_label:
@@ -195,6 +179,28 @@ def _told_of(reused: int, computed: int, spilled: int) -> str:
     return f"frozen work of {reused:,} of {reused + computed:,} views was at hand{where}"
 
 
+def _tracked(run: TaskLoop, records: dict[str, Any] | None, watcher: Watcher) -> Tracker:
+    """Tracker and progress line of a run, joined to its strategy."""
+    parts = run.parts
+    strategy = parts.strategy
+    tracker = Tracker(
+        run.folder,
+        parts.anytime,
+        start=strategy.samples_seen,
+        total=run.total,
+        n_tasks=1 if strategy.whole_stream else parts.split.n_tasks,
+        batch_size=strategy.train_mb_size,
+    )
+    if records is not None:
+        tracker.load_state_dict(records, strategy.device)
+    line = ProgressLine(run.total, parts.anytime, watcher)
+    line.tell(strategy.samples_seen)
+    # In front of Avalanche's own plugins: the clock has to stay last.
+    position = strategy.plugins.index(parts.anytime) + 1
+    strategy.plugins[position:position] = [tracker, line]
+    return tracker
+
+
 @contextmanager
 def _recorded_end(run: TaskLoop) -> Iterator[None]:
     """Write how a run ended into its summary, and release the folder."""
@@ -211,9 +217,8 @@ def _recorded_end(run: TaskLoop) -> Iterator[None]:
     except (RunError, OSError) as error:
         # A frame of the traceback may hold a loader, which would end as in CachedEvaluator.close().
         traceback.clear_frames(error.__traceback__)
-        sentence = _sentence_of(error)
-        told = run.end("failed", sentence)
-        raise RunError(f"{told} (run folder {run.folder.path})") from error
+        sentence = run.end("failed", _sentence_of(error))
+        raise RunError(f"{sentence} (run folder {run.folder.path})") from error
     except BaseException as error:
         run.end("failed", f"{type(error).__name__}: {error}")
         raise
@@ -222,7 +227,7 @@ def _recorded_end(run: TaskLoop) -> Iterator[None]:
 
 
 def _sentence_of(error: RunError | OSError) -> str:
-    """What went wrong, in one line."""
+    """Error in one line."""
     if isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
         return f"{where}{error.strerror or error}"

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 from cl_prompts.experiments.runner.job import launched
@@ -32,16 +33,15 @@ class Stopped(KeyboardInterrupt):
         return 128 + self.number
 
 
+@dataclass
 class StopRequest:
-    """Whether a signal has asked for an end.
+    """Request of a signal for an end.
 
     Attributes:
         number: of the signal; None for none yet.
     """
 
-    def __init__(self) -> None:
-        """No signal yet."""
-        self.number: int | None = None
+    number: int | None = None
 
 
 @contextmanager
@@ -53,10 +53,8 @@ def stop_requests() -> Iterator[StopRequest]:
     signals cannot be handled, nothing is changed.
     """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in SIGNALS if in_main_thread}
     before = {number: h for number, h in handlers.items() if h is not signal.SIG_IGN}
 
     def restore() -> None:

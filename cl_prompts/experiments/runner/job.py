@@ -1,8 +1,9 @@
-"""Jobs of several processes, as ``torchrun`` starts them; light to import."""
+"""Process of a command, alone or one of a job as ``torchrun`` starts them; light to import."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,8 +30,10 @@ def refuse_job(command: str) -> None:
 
 @contextmanager
 def job() -> Iterator[bool]:
-    """Join the other processes of a job; tell whether this one leads it, as a process on its own
-    does.
+    """Join the other processes of a job.
+
+    Yields:
+        whether this one leads it, as a process on its own does.
 
     Raises:
         InputError: more processes than GPUs.
@@ -62,3 +65,11 @@ def is_first_to_say(sentence: str) -> bool:
     from cl_prompts.backbones import ranks
 
     return ranks.is_first_to_say(sentence)
+
+
+def quieten_libraries() -> None:
+    """Silence warnings of dependencies that users of a command can do nothing about."""
+    for message in ("no QP solver", ".*wandb.*", "No loggers specified"):
+        warnings.filterwarnings("ignore", message=message)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)

@@ -1,11 +1,14 @@
-"""Memory that a run needs at least, compared with what there is before any work."""
+"""Memory of a run: the least that it needs, compared with the free memory before any work, and the
+peak that it took."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import resource
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,8 @@ _MAKERS = {
     *("empty", "zeros", "ones", "full", "rand", "randn", "randint", "randperm", "eye", "normal"),
     *("new_empty", "new_zeros", "new_ones", "new_full", "empty_strided", "arange"),
 }
-_STATES = 4  # a trained parameter, its gradient and two moments of Adam
-_SOLVED = 3  # a matrix of products, whose zeros take nothing yet, its copy and the factor
-_BLOCK = 9  # tokens that a block holds at once: input, residual, query, key, value, 4 of the MLP
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
 
 
 def available_memory(device: torch.device | str = "cpu") -> int:
@@ -37,13 +39,18 @@ def available_memory(device: torch.device | str = "cpu") -> int:
 
 
 def _main_memory() -> int:
-    facts = Path("/proc/meminfo")
-    if facts.is_file():
-        for line in facts.read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name == "MemAvailable":
-                return int(value.split()[0]) * 1024
-    return int(os.sysconf("SC_PAGE_SIZE")) * int(os.sysconf("SC_PHYS_PAGES"))
+    of_kernel = _kilobytes(Path("/proc/meminfo"), "MemAvailable")
+    if of_kernel is None:
+        return int(os.sysconf("SC_PAGE_SIZE")) * int(os.sysconf("SC_PHYS_PAGES"))
+    return of_kernel * 1024
+
+
+def _kilobytes(file: Path, name: str) -> int | None:
+    """Value of a row such as ``MemAvailable:  2048 kB``; None where the kernel has no such row."""
+    for line in file.read_text().splitlines() if file.is_file() else ():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    return None
 
 
 def gigabytes(n_bytes: float) -> str:
@@ -66,7 +73,7 @@ class AllocationLimit(TorchDispatchMode):
         >>> with AllocationLimit(1000):
         ...     torch.zeros(20, 20)
         Traceback (most recent call last):
-        cl_prompts.experiments.runner.memory.TooLarge: a tensor of 20 x 20 numbers takes 1600 bytes
+        cl_prompts.experiments.runner.memory.TooLarge: a tensor takes 1600 bytes
     """
 
     def __init__(self, limit: int) -> None:
@@ -81,7 +88,7 @@ class AllocationLimit(TorchDispatchMode):
             kind = kwargs.get("dtype") or torch.get_default_dtype()
             needed = math.prod(shape) * kind.itemsize
             if needed > self.limit:
-                raise TooLarge(shape, needed)
+                raise TooLarge(needed)
         return func(*args, **kwargs)
 
 
@@ -92,13 +99,12 @@ class TooLarge(MemoryError):
         needed: its bytes.
 
     Example:
-        >>> TooLarge([2, 3], 24).needed
+        >>> TooLarge(24).needed
         24
     """
 
-    def __init__(self, shape: list[int], needed: int) -> None:
-        size = " x ".join(map(str, shape))
-        super().__init__(f"a tensor of {size} numbers takes {needed} bytes")
+    def __init__(self, needed: int) -> None:
+        super().__init__(f"a tensor takes {needed} bytes")
         self.needed = needed
 
 
@@ -133,11 +139,7 @@ def fitting(what: str) -> Iterator[None]:
 
 
 def check_memory(what: str, strategy: Any, *, n_train: int, n_test: int, n_tasks: int) -> None:
-    """Refuse a run that needs more memory than there is.
-
-    The estimate is a lower bound: the model with gradients and optimizer, the matrices of a ridge
-    regression while it is solved, and one batch of images with the tokens that one block holds.
-    What is estimated is not made.
+    """Refuse a run that needs more memory than there is, see :func:`memory_forecast`.
 
     Args:
         what: the run, for the sentence ("strategy mvp").
@@ -149,28 +151,41 @@ def check_memory(what: str, strategy: Any, *, n_train: int, n_test: int, n_tasks
         InputError: with the estimate.
     """
     there = available_memory(strategy.device)
-    needed = needed_memory(strategy, n_train=n_train, n_test=n_test, n_tasks=n_tasks)
-    if needed > there:
-        raise _refusal(what, needed, there)
+    needed = memory_forecast(strategy, n_train=n_train, n_test=n_test, n_tasks=n_tasks)
+    if sum(needed.values()) > there:
+        raise _refusal(what, sum(needed.values()), there)
 
 
-def needed_memory(strategy: Any, *, n_train: int, n_test: int, n_tasks: int) -> int:
-    """Bytes that training and evaluation take at least, beside the model that exists; see
-    :func:`check_memory`."""
-    model, backbone = strategy.model, strategy.model.backbone
-    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+def memory_forecast(strategy: Any, *, n_train: int, n_test: int, n_tasks: int) -> dict[str, int]:
+    """Bytes that training and evaluation take at least beside the model that exists, by their use.
+
+    This is a lower bound, and nothing of it is made.
+    """
+    model = strategy.model
+    backbone = model.backbone
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     lanes = getattr(model, "lanes", None)
-    to_come = 0 if lanes is None else lanes.lane_bytes * n_tasks
+    grams = [getattr(module, "gram", None) for module in model.modules()]
     replayed = strategy.replay.batch_size if strategy.buffer.size else 0
-    images = max(
+    batch = max(
         min(strategy.train_mb_size, n_train) + min(replayed, strategy.buffer.size, n_train),
         min(strategy.eval_mb_size, n_test),
     )
-    floats = 3 * backbone.image_size**2 + _BLOCK * backbone.n_tokens * backbone.dim
-    grams = [getattr(module, "gram", None) for module in model.modules()]
-    solved = sum(g.numel() * g.element_size() for g in grams if isinstance(g, torch.Tensor))
-    states = (_STATES - 1) * trained + _STATES * to_come
-    return states + _SOLVED * solved + 4 * images * floats
+    return {
+        # A gradient and Adam's two moments.
+        "trained parameters": 3 * _bytes(trained),
+        # The parameters of a lane, with the same.
+        "lanes to come": 0 if lanes is None else 4 * lanes.lane_bytes * n_tasks,
+        # While it is solved: matrix of products, whose zeros take nothing yet, copy and factor.
+        "ridge regression": 3 * _bytes(g for g in grams if isinstance(g, torch.Tensor)),
+        "pixels of a batch": 4 * batch * 3 * backbone.image_size**2,
+        # A block holds its input, residual, query, key, value, and four times as much in its MLP.
+        "tokens of a batch": 4 * batch * 9 * backbone.n_tokens * backbone.dim,
+    }
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
 
 
 def _refusal(what: str, needed: int, there: int) -> InputError:
@@ -178,3 +193,36 @@ def _refusal(what: str, needed: int, there: int) -> InputError:
         f"{what} needs at least {gigabytes(needed)} of memory, and {gigabytes(there)} are free:"
         " choose smaller sizes"
     )
+
+
+# ------------------------------------------------------------------------------------------- peak
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin to measure anew: memory of earlier runs in this process is no peak of this run.
+
+    Where the kernel has no such thing, or does not allow it, the peak of the main memory stays that
+    of the whole process, earlier runs included.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    # A peak since the start of the process is an upper bound.
+    with suppress(OSError):
+        _CLEAR.write_text("5")
+
+
+def peak_memory_mb() -> float:
+    """Peak of the main memory that this process held, in MiB, since :func:`reset_peak_memory`;
+    its loader processes are not counted."""
+    held = _kilobytes(_STATUS, "VmHWM")
+    if held is not None:
+        return held / 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def peak_device_memory_mb(device: torch.device) -> float | None:
+    """Peak of what torch allocated on a GPU, in MiB; None on other devices."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.max_memory_allocated(device) / 2**20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,65 @@ from cl_prompts.errors import RunError
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner.building import Parts
-from cl_prompts.experiments.runner.checkpointing import CheckpointClock
 from cl_prompts.experiments.runner.interruption import Stopped, StopRequest
-from cl_prompts.experiments.runner.peak_memory import reset_peak_memory
+from cl_prompts.experiments.runner.memory import reset_peak_memory
 from cl_prompts.experiments.runner.summary import summary_of
 from cl_prompts.experiments.tracking.tracker import Tracker
+
+#: greatest share of a run's time that its checkpoints take, where no interval is given
+SHARE = 0.02
+#: tasks of a run that are each followed by a checkpoint, however short they are
+EACH = 100
+
+
+class CheckpointClock:
+    """Judge of whether a checkpoint is due between two stream batches.
+
+    With an interval it is due after so many stream samples. Without one the interval adapts: as the
+    last checkpoint took t seconds, the next is due t / 0.02 seconds later, at the earliest after
+    two seconds. Checkpoints do not change what a run computes.
+
+    Args:
+        every: stream samples between two checkpoints; None to adapt.
+        samples: stream samples at the last one.
+        clock: seconds, from any start.
+
+    Example:
+        >>> clock = CheckpointClock(100)
+        >>> clock.due(64), clock.due(128)
+        (False, True)
+    """
+
+    def __init__(
+        self,
+        every: int | None = None,
+        *,
+        samples: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Nothing has been saved yet."""
+        self.every = every
+        self._samples = samples
+        self._clock = clock
+        self._last = clock()
+        self._pause = 2.0
+
+    def due(self, samples: int) -> bool:
+        """Whether to save, after so many stream samples."""
+        if self.every is not None:
+            return samples - self._samples >= self.every
+        return self._clock() - self._last >= self._pause
+
+    def due_after_task(self, samples: int, tasks: int) -> bool:
+        """Whether to save after a task, the ``tasks``-th: always after the first :data:`EACH`."""
+        # A state grows with the tasks behind it, so many of them would take too much time.
+        return tasks <= EACH or self.due(samples)
+
+    def saved(self, samples: int, seconds: float) -> None:
+        """Note that a checkpoint was written, and how long that took."""
+        self._samples = samples
+        self._last = self._clock()
+        self._pause = max(2.0, seconds / SHARE)
 
 
 class TaskLoop:
@@ -57,14 +112,25 @@ class TaskLoop:
         self._identity = identity_of(parts)
         self.folder.claim(self._identity)
         state = self.folder.load_checkpoint()
-        if state is None:
-            self.folder.write_text("stream.json", parts.split.to_json())
+        stream = parts.split.to_json()
+        if state is not None:
+            self._go_on_from(state)
+        if not self.folder.read_only:
+            if state is None:
+                self.folder.write_text("stream.json", stream)
+            else:
+                self.folder.keep_stream(stream)
+            if self.tasks_done:
+                # Perhaps the run was stopped between its checkpoint and this file.
+                self.folder.export(parts.strategy.model)
             self.write_summary("running")
-            return None
-        self.folder.keep_stream(parts.split.to_json())
+        return None if state is None else state["records"]
+
+    def _go_on_from(self, state: dict[str, Any]) -> None:
+        parts = self.parts
+        strategy = parts.strategy
         self.tasks_done = state["tasks_done"]
         self._earlier_seconds = state["seconds"]
-        strategy = parts.strategy
         begun = self.tasks_done + (state["strategy"]["place"] is not None)
         # A strategy of the whole stream replays nothing.
         tasks = [] if strategy.whole_stream else range(begun)
@@ -75,12 +141,6 @@ class TaskLoop:
         parts.anytime.load_state_dict(state["anytime"], strategy)
         parts.data.train.load_state_dict(state["augmentation"])
         torch.set_rng_state(state["torch"])
-        if self.tasks_done:
-            # Perhaps the run was stopped between its checkpoint and this file.
-            self.folder.export(parts.strategy.model)
-        self.write_summary("running")
-        records: dict[str, Any] = state["records"]
-        return records
 
     def train(self, tracker: Tracker | None, request: StopRequest) -> None:
         """Train on the tasks that are left; a strategy of the whole stream trains once.
@@ -118,7 +178,8 @@ class TaskLoop:
             due = last or clock.due_after_task(strategy.samples_seen, self.tasks_done)
             if self._agreed(request, due=due):
                 save()
-                self.folder.export(strategy.model)
+                if not self.folder.read_only:
+                    self.folder.export(strategy.model)
             self._stop()
 
     def _agreed(self, request: StopRequest, *, due: bool = False) -> bool:
@@ -138,20 +199,20 @@ class TaskLoop:
 
     def _save(self, tracker: Tracker | None) -> None:
         parts = self.parts
-        counter = self._counter
-        self.folder.save_checkpoint(
-            {
-                "tasks_done": self.tasks_done,
-                "seconds": self.seconds(),
-                "counter": counter.counts()._asdict(),
-                "strategy": parts.strategy.state_dict(),
-                "anytime": parts.anytime.state_dict(),
-                "augmentation": parts.data.train.state_dict(),
-                "records": {} if tracker is None else tracker.state_dict(),
-                "torch": torch.get_rng_state(),
-            }
-        )
-        self.write_summary("running")
+        # On every rank, since some of it is summed over ranks.
+        state = {
+            "tasks_done": self.tasks_done,
+            "seconds": self.seconds(),
+            "counter": self._counter.counts()._asdict(),
+            "strategy": parts.strategy.state_dict(),
+            "anytime": parts.anytime.state_dict(),
+            "augmentation": parts.data.train.state_dict(),
+            "records": {} if tracker is None else tracker.state_dict(),
+            "torch": torch.get_rng_state(),
+        }
+        if not self.folder.read_only:
+            self.folder.save_checkpoint(state)
+            self.write_summary("running")
 
     def seconds(self) -> float:
         """Wall time spent on this run, also before it was resumed."""

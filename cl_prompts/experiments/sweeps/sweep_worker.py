@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from cl_prompts.experiments.runner.libraries import quieten_libraries
+from cl_prompts.experiments.runner.job import quieten_libraries
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.run_folder.plans import PlannedRun

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,14 @@ from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE
 from cl_prompts.experiments.run_folder.runs import Run, collect
-from cl_prompts.experiments.runner.building import Builder, Facts, make_strategy
+from cl_prompts.experiments.runner.building import Builder, StreamInfo, make_strategy
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.strategies.base.online import OnlineStrategy
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of some images.
+    """Predictions of a model for some images.
 
     Attributes:
         classes: names of the columns.
@@ -182,21 +182,17 @@ def load_run(folder: str | Path, *, device: str = "auto") -> TrainedRun:
         )
     settings = Settings.from_yaml((run.folder / "config.yaml").read_text(encoding="utf-8"))
     settings.device = device
-    facts = _facts(run.summary, run.stream)
+    info = StreamInfo(
+        run.summary["n_classes"],
+        run.multi_label,
+        run.summary["n_tasks"],
+        bool(run.stream.get("boundaries")),
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         backbone = Builder(quick=True).backbone(settings)
-        strategy = make_strategy(settings, backbone, facts, settings.options)
+        strategy = make_strategy(settings, backbone, info, settings.options)
     strategy.load(str(run.folder / LEARNED_FILE))
     strategy.model.eval()
-    classes = tuple(run.summary.get("class_names") or map(str, range(facts.n_classes)))
+    classes = tuple(run.summary.get("class_names") or map(str, range(info.n_classes)))
     return TrainedRun(run, settings, strategy, classes, backbone.image_size)
-
-
-def _facts(summary: Mapping[str, Any], stream: Mapping[str, Any]) -> Facts:
-    return Facts(
-        summary["n_classes"],
-        bool(summary.get("multi_label")),
-        summary["n_tasks"],
-        bool(stream.get("boundaries")),
-    )

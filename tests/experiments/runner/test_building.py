@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,14 @@ from PIL import Image
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.runner import building
-from cl_prompts.experiments.runner.building import Builder, Parts, remarks
+from cl_prompts.experiments.runner.building import (
+    MOST_WORKERS,
+    Builder,
+    Parts,
+    remarks,
+    resolved_workers,
+)
+from cl_prompts.experiments.runner.execution import complete
 from tests.experiments import own_parts
 
 OWN = "tests.experiments.own_parts"
@@ -34,7 +42,8 @@ def built(builder: Builder, *overrides: str, recipe: str = "digits") -> Parts:
 
 def test_the_stream_follows_stream_seed_and_the_rest_follows_seed(builder: Builder) -> None:
     first, second = plan("digits", ["strategy=mvp", "seed=1,2", "stream_seed=7"])
-    one, two = builder.build(first), builder.build(second)
+    one = builder.build(first)
+    two = builder.build(second)
     assert one.split == two.split
     assert one.split.parameters["seed"] == 7
     assert one.strategy.seed == 1
@@ -49,7 +58,8 @@ def test_the_stream_follows_stream_seed_and_the_rest_follows_seed(builder: Build
 
 
 def test_runs_share_a_backbone_only_where_its_settings_agree(builder: Builder) -> None:
-    one, two = built(builder), built(builder, "seed=2")
+    one = built(builder)
+    two = built(builder, "seed=2")
     assert one.strategy.model.backbone is two.strategy.model.backbone
     other = built(builder, "normalisation=dataset")
     assert other.strategy.model.backbone is not one.strategy.model.backbone
@@ -86,11 +96,7 @@ def test_analytic_methods_see_training_images_as_test_images(
     assert torch.equal(first.dataset[0][0], first.dataset[0][0]) == plain
 
 
-def test_scenario_and_strategy_have_to_fit_the_labels(builder: Builder) -> None:
-    with pytest.raises(
-        InputError, match="'mlcil' does not fit data set 'digits', which has one class per image"
-    ):
-        built(builder, "scenario=mlcil", "protocol=B0-C5")
+def test_the_strategy_has_to_fit_the_labels(builder: Builder) -> None:
     with pytest.raises(
         InputError, match=r"strategy 'ncm' is defined for one class per image, .*: use .*multi_lane"
     ):
@@ -134,11 +140,6 @@ def test_a_strategy_of_ones_own_gets_its_settings(builder: Builder) -> None:
     ("overrides", "says"),
     [
         ([f"strategy={OWN}:Dubled"], "unknown strategy in module .* 'Dubled': did you mean"),
-        (["strategy=no.such:Thing"], "strategy 'no.such:Thing' cannot be imported"),
-        ([f"strategy={OWN}:stripes"], "is no class derived from OnlineStrategy"),
-        ([f"scenario={OWN}:halfs"], "unknown scenario in module .* 'halfs': did you mean 'halves'"),
-        ([f"dataset={OWN}:MEAN"], "is no function that returns a DataSet"),
-        ([f"dataset={OWN}:nothing"], "must return a DataSet, .* not a NoneType"),
         ([f"dataset={OWN}:stripes", "per_clas=3"], "unknown key 'per_clas'"),
         ([f"dataset={OWN}:stripes", "per_class=x"], "per_class is 'x', but input should be"),
         ([f"dataset={OWN}:folder_of"], "has no where: add where=VALUE"),
@@ -229,3 +230,63 @@ def test_forward_transfer_is_measured_where_classes_come_ahead_of_their_home(
     assert built(builder, "scenario=disjoint").anytime.home_classes is None
     scenes = built(builder, "strategy=linear_probe", recipe="digit_scenes")
     assert scenes.anytime.home_classes is None
+
+
+# ---------------------------------------------------------------------- loader processes
+
+CPU = torch.device("cpu")
+GPU = torch.device("cuda")
+IN_MEMORY: Any = SimpleNamespace(is_plain=True, files=())
+AUGMENTED: Any = SimpleNamespace(is_plain=False, files=())
+FILES: Any = SimpleNamespace(is_plain=True, files=("a.png",))
+
+
+@pytest.mark.parametrize(
+    ("asked", "images", "device", "cores", "found"),
+    [
+        (3, IN_MEMORY, CPU, 64, 3),
+        (0, FILES, GPU, 64, 0),
+        (None, FILES, CPU, 64, 0),
+        (None, IN_MEMORY, GPU, 64, 0),
+        (None, AUGMENTED, GPU, 64, MOST_WORKERS),
+        (None, FILES, GPU, 64, MOST_WORKERS),
+        (None, FILES, GPU, 4, 3),
+        (None, FILES, GPU, 1, 1),
+        (None, FILES, torch.device("mps"), 8, 0),
+    ],
+)
+def test_the_number_is_chosen_by_device_and_source(
+    asked: int | None,
+    images: Any,
+    device: torch.device,
+    cores: int,
+    found: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(building, "_cores", lambda: cores)
+    assert resolved_workers(asked, images, device) == found
+
+
+def test_the_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building.os, "sched_getaffinity", lambda process: {0, 3}, raising=False)
+    assert building._cores() == 2
+    monkeypatch.delattr(building.os, "sched_getaffinity")
+    monkeypatch.setattr(building.os, "cpu_count", lambda: 5)
+    assert building._cores() == 5
+
+
+def test_a_run_records_the_number_that_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1", "device=cpu"])
+    assert settings.num_workers is None
+    parts = Builder().build(settings)
+    assert parts.settings.num_workers == 0
+    assert settings.num_workers is None
+    made: list[Any] = []
+    monkeypatch.setattr(
+        "cl_prompts.experiments.runner.execution.execute", lambda p, f, watcher: f.close()
+    )
+    run: Any = SimpleNamespace(settings=settings, state="missing", folder=tmp_path / "run")
+    complete(run, Builder(), made, "the command")  # type: ignore[arg-type]
+    assert "num_workers: 0" in (tmp_path / "run" / "config.yaml").read_text()

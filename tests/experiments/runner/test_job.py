@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 
 import pytest
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.runner.interruption import stop_requests
-from cl_prompts.experiments.runner.job import is_first_to_say, job, launched, refuse_job
+from cl_prompts.experiments.runner.job import (
+    is_first_to_say,
+    job,
+    launched,
+    quieten_libraries,
+    refuse_job,
+)
 
 
 @pytest.fixture
@@ -47,3 +54,13 @@ def test_a_signal_that_comes_twice_asks_once() -> None:
         for _ in range(2):  # from a scheduler, and from torchrun
             os.kill(os.getpid(), signal.SIGTERM)
             assert request.number == signal.SIGTERM
+
+
+def test_only_what_nobody_can_change_is_silenced() -> None:
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        quieten_libraries()
+        warnings.warn("no QP solver found on your system", stacklevel=1)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+        warnings.warn("the learning rate is odd", stacklevel=1)
+    assert [str(warning.message) for warning in shown] == ["the learning rate is odd"]

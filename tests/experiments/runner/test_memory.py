@@ -1,7 +1,8 @@
-"""The memory that a run needs is compared with what there is before any work."""
+"""The memory that a run needs is compared with the free memory before any work, and measured."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +17,14 @@ from cl_prompts.experiments.runner.memory import (
     check_memory,
     fitting,
     gigabytes,
-    needed_memory,
+    memory_forecast,
+    peak_device_memory_mb,
+    peak_memory_mb,
+    reset_peak_memory,
 )
 from tests.toys import make
 
+CPU = torch.device("cpu")
 SIZES = {"n_train": 1000, "n_test": 100, "n_tasks": 3}
 
 
@@ -58,22 +63,73 @@ def test_a_run_that_fits_passes() -> None:
     check_memory("strategy mvp", make("mvp"), **SIZES)
 
 
-def test_the_estimate_grows_with_what_it_is_made_of() -> None:
-    def needed(kind: str, **changes: Any) -> int:
-        return needed_memory(make(kind, **changes), **SIZES)
+def forecast(kind: str, **changes: Any) -> dict[str, int]:
+    return memory_forecast(make(kind, **changes), **SIZES)
 
-    plain = needed("linear_probe", train_mb_size=64)
-    assert needed("linear_probe", train_mb_size=128) > plain
-    assert needed("fine_tuning", train_mb_size=64) > plain  # all weights learn
-    assert needed("er", train_mb_size=64) > plain  # replayed samples join
-    assert needed("multi_lane", train_mb_size=64, n_selectors=4) > needed(
-        "multi_lane", train_mb_size=64, n_selectors=2
-    )
 
+@pytest.mark.parametrize(
+    ("kind", "sizes", "images"),
+    [
+        ("linear_probe", {"train_mb_size": 64}, 64),
+        ("linear_probe", {"train_mb_size": 5000}, 1000),  # no more than there are
+        ("linear_probe", {"train_mb_size": 8, "eval_mb_size": 40}, 40),
+        ("linear_probe", {"train_mb_size": 8, "eval_mb_size": 4000}, 100),
+        ("er", {"train_mb_size": 64, "buffer_size": 7}, 64 + 7),
+    ],
+)
+def test_the_largest_batch_is_held(kind: str, sizes: dict[str, int], images: int) -> None:
+    found = forecast(kind, **sizes)
+    backbone = make(kind).model.backbone
+    assert found["pixels of a batch"] == 4 * images * 3 * backbone.image_size**2
+    assert found["tokens of a batch"] == 4 * images * 9 * backbone.n_tokens * backbone.dim
+
+
+def test_parameters_lanes_and_products_are_held() -> None:
+    model = make("fine_tuning").model
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert trained > sum(p.numel() for p in model.backbone.parameters()) / 2
+    assert forecast("fine_tuning")["trained parameters"] == 3 * 4 * trained
+    assert forecast("linear_probe")["lanes to come"] == 0
+    lanes = make("multi_lane").model.lanes
+    assert forecast("multi_lane")["lanes to come"] == 4 * 3 * lanes.lane_bytes > 0
     # The products of random features, 8 bytes each, with a copy and a factor while it is solved.
-    small, large = (needed("ranpac", projection=n) for n in (100, 200))
-    assert large - small == 3 * 8 * (200**2 - 100**2)
+    assert forecast("ranpac", projection=100)["ridge regression"] == 3 * 8 * 100**2
 
 
 def test_bytes_in_words() -> None:
     assert [gigabytes(n) for n in (0, 1.25e9, 5.12e11)] == ["0.0 GB", "1.2 GB", "512 GB"]
+
+
+# ---------------------------------------------------------------------- peak
+
+
+def test_the_peak_is_that_of_the_process() -> None:
+    assert 50 < peak_memory_mb() < 1e6
+
+
+def test_what_is_held_for_a_moment_counts() -> None:
+    reset_peak_memory(CPU)
+    start = peak_memory_mb()
+    big = torch.ones(100 * 2**18)
+    del big
+    assert peak_memory_mb() >= start + 90
+
+
+def test_what_was_freed_before_is_no_peak_of_this_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_STATUS", "_CLEAR"):
+        monkeypatch.setattr(memory, name, tmp_path / name)
+    (tmp_path / "_STATUS").write_text("Name:\tpython\nVmHWM:\t  2048 kB\n")
+    reset_peak_memory(CPU)
+    assert (tmp_path / "_CLEAR").read_text() == "5"
+    assert peak_memory_mb() == 2.0
+    # A kernel without either: the peak of the whole process.
+    for name in ("_STATUS", "_CLEAR"):
+        monkeypatch.setattr(memory, name, tmp_path / "nowhere" / name)
+    reset_peak_memory(CPU)
+    assert peak_memory_mb() > 50
+
+
+def test_only_a_gpu_has_a_peak_of_its_own() -> None:
+    assert peak_device_memory_mb(CPU) is None

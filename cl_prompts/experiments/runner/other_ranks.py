@@ -1,0 +1,67 @@
+"""Other ranks of a job, which train with rank 0 and write nothing.
+
+Rank 0 does the work of a single process, and announces each run to the others before it starts.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from pathlib import Path
+
+from cl_prompts.backbones import ranks
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.interruption import stop_requests
+from cl_prompts.experiments.runner.task_loop import TaskLoop
+
+
+def announce(folder: Path, settings: Settings) -> None:
+    """On rank 0: send the next run to the others."""
+    if ranks.is_distributed():
+        ranks.broadcast_text(
+            json.dumps({"folder": str(folder.resolve()), "settings": settings.to_yaml()})
+        )
+
+
+def announce_end() -> None:
+    """On rank 0: send the others home, since no run is left."""
+    if ranks.is_distributed():
+        ranks.broadcast_text(json.dumps({}))
+
+
+def take_part() -> None:
+    """On the other ranks: take part in each run that rank 0 announces.
+
+    Raises:
+        InputError: the run cannot be built here, or resumed.
+        RunError: a fault during a run, here or on another rank.
+    """
+    builder = Builder()
+    while message := json.loads(ranks.broadcast_text(None)):
+        parts = builder.build(Settings.from_yaml(message["settings"]))
+        run = TaskLoop(parts, RunFolder(Path(message["folder"]), read_only=True))
+        run.restore()
+        check_start(run)
+        with stop_requests() as request:
+            run.train(None, request)
+        del parts, run
+        gc.collect()
+
+
+def check_start(run: TaskLoop) -> None:
+    """On every rank: refuse to go on from different places.
+
+    Raises:
+        InputError: this rank, or another one, has not found the checkpoint.
+    """
+    here = run.parts.strategy.samples_seen
+    furthest, least = ranks.highest(here, -here)
+    if furthest != -least:
+        raise InputError(
+            f"rank {ranks.rank()} would go on from sample {here}, and another from"
+            f" {-least if here == furthest else furthest}: to be resumed, run folder"
+            f" {run.folder.path} must lie where all machines can read it"
+        )
