@@ -101,11 +101,6 @@ def test_images_from_elsewhere_are_not_looked_at() -> None:
     assert data.without(["a.png"]).skipped == ()
 
 
-def test_unknown_words_are_refused(tmp_path: Path) -> None:
-    said = refusal(lambda: load("folder", tmp_path, on_bad_image="skp"))
-    assert said == "unknown on_bad_image 'skp': did you mean 'skip'?"
-
-
 def test_each_file_is_looked_at_once_and_copies_are_found_by_their_pixels(tmp_path: Path) -> None:
     Image.new("RGB", (4, 3), "red").save(tmp_path / "a.png")
     Image.new("RGB", (4, 3), "red").save(tmp_path / "b.bmp")  # other bytes, the same pixels

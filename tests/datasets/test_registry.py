@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from cl_prompts.datasets.registry import (
     DataSet,
@@ -41,31 +42,33 @@ from tests.datasets.toys import load, refusal, write_csv, write_folder, write_im
         ({"class_order": -1}, "class_order must be a whole number of at least 0, not -1"),
         ({"class_order": [0, 1]}, "hold each of 0 to 9 once, but 2 is missing"),
         ({"class_order": [*range(10), 3]}, "hold each of 0 to 9 once, but it has 11 entries"),
-        (
-            {"class_order": "up"},
-            "class_order of data set 'digits' must be a seed (a whole number >= 0) or hold each",
-        ),
+        ({"class_order": "up"}, "class_order of data set 'digits' must be a seed (a whole number"),
         ({"class_order": 1.5}, "hold each of 0 to 9 once, not 1.5"),
-        (
-            {"root": "/nowhere"},
-            "data set 'digits' is part of the package and has no folder: leave out root (/nowhere)",
-        ),
+        ({"root": "/nowhere"}, "is part of the package and has no folder: leave out root (/nowh"),
         ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
         ({"image_size": 0}, "image_size must be a whole number of at least 1, not 0"),
         ({"image_size": "32"}, "image_size must be a whole number of at least 1, not '32'"),
+        ({"name": "cifar-100"}, "unknown data set 'cifar-100': did you mean 'cifar100'?"),
+        ({"augment_on": "gpu"}, "unknown augment_on 'gpu'"),
+        ({"on_bad_image": "skp"}, "unknown on_bad_image 'skp': did you mean 'skip'?"),
+        ({"splits": "train/val"}, "'digits' has no splits: leave it out, it is for voc2007"),
+        ({"name": "csv", "difficult": "ignore"}, "'csv' has no difficult: leave it out"),
+        ({"name": "csv", "crop": "all"}, "unknown crop 'all': "),
+        ({"crop": "whole"}, "leave out crop=whole, it is for imagenet_r, voc2007, coco2014, coco2"),
+        ({"class_ordr": 3}, "unknown argument of load_dataset 'class_ordr': did you mean 'class_o"),
+        ({"name": "no_such.module:data"}, "'no_such.module:data' cannot be imported: ModuleNotF"),
     ],
 )
-def test_bad_arguments_are_refused(options: dict[str, object], sentence: str) -> None:
-    assert sentence in refusal(lambda: load_dataset("digits", **({"image_size": 32} | options)))  # type: ignore[arg-type]
+def test_bad_arguments_are_refused(options: dict[str, Any], sentence: str) -> None:
+    arguments: dict[str, Any] = {"name": "digits", "image_size": 32} | options
+    assert sentence in refusal(lambda: load_dataset(**arguments))
 
 
 def test_random_parts_take_the_place_of_a_data_set_s_own_augmentation() -> None:
-    own, parts = (
-        load_dataset("digits", image_size=28, crop=crop) for crop in (None, "random_area")
-    )
-    grown = torch.nn.functional.interpolate(
-        own.test[0][0][None], 32, mode="bicubic", antialias=True
-    )[0, :, 2:-2, 2:-2]
+    own = load_dataset("digits", image_size=28)
+    parts = load_dataset("digits", image_size=28, crop="random_area")
+    first = own.test[0][0][None]
+    grown = interpolate(first, 32, mode="bicubic", antialias=True)[0, :, 2:-2, 2:-2]
     assert (parts.test[0][0] - grown).abs().mean() < 0.05  # the centre of the image at 32 pixels
     assert (parts.test[0][0] - own.test[0][0]).abs().mean() > 0.05
     views = torch.stack([parts.train[0][0] for _ in range(20)])
@@ -86,13 +89,10 @@ def test_views_are_made_on_the_device_of_images_of_one_size(tmp_path: Path) -> N
     write_image(root / "train" / "cat" / "2.png", size=(8, 9))
     (root / "train" / "bee" / "1.png").write_bytes(b"no image")  # told by others
     options["on_bad_image"] = "defer"
-    assert refusal(lambda: load("folder", root, **options)) == (
-        f"augment_on=device is for images of one size, and {root}/train/ant/0.png and"
-        f" {root}/train/cat/2.png of data set 'folder' differ: leave it out"
-    )
+    pair = f"{root}/train/ant/0.png and {root}/train/cat/2.png of data set 'folder' differ"
+    assert pair in refusal(lambda: load("folder", root, **options))
     load("folder", root, classes=2, **options)
     load("folder", root, **{**options, "augment": False})
-    assert refusal(lambda: load("digits", augment_on="gpu")).startswith("unknown augment_on 'gpu'")
 
 
 def test_squares_are_cut_before_that_of_photos_of_any_size(tmp_path: Path) -> None:
@@ -104,11 +104,6 @@ def test_squares_are_cut_before_that_of_photos_of_any_size(tmp_path: Path) -> No
     assert isinstance(first, DeferredView)
     assert others
     assert all(other.decode == first.decode for other in others)
-
-
-def test_an_unknown_name_offers_the_nearest() -> None:
-    sentence = refusal(lambda: load("cifar-100"))
-    assert sentence == "unknown data set 'cifar-100': did you mean 'cifar100'?"
 
 
 def write_wide(root: Path) -> Path:
@@ -134,26 +129,10 @@ def test_whole_images_keep_what_the_published_crop_cuts_away(tmp_path: Path) -> 
         assert image[:, :, [0, -1]].min() > 0.95
 
 
-def test_options_are_refused_where_they_mean_nothing(tmp_path: Path) -> None:
-    assert (
-        refusal(lambda: load("digits", splits="train/val"))
-        == "data set 'digits' has no splits: leave it out, it is for voc2007"
-    )
-    assert (
-        refusal(lambda: load("csv", tmp_path, difficult="ignore"))
-        == "data set 'csv' has no difficult: leave it out, it is for voc2007"
-    )
-    assert (
-        refusal(lambda: load("digit_scenes", crop="whole"))
-        == "images of data set 'digit_scenes' are not cut to a square: leave out crop=whole, it is"
-        " for imagenet_r, voc2007, coco2014, coco2017, csv"
-    )
-    assert refusal(lambda: load("csv", tmp_path, crop="all")).startswith("unknown crop 'all': ")
+def test_a_word_of_a_reader_is_refused_by_the_reader(tmp_path: Path) -> None:
     (tmp_path / "VOC2007").mkdir()
-    sentence = refusal(lambda: load("voc2007", tmp_path, difficult="ignored"))
-    assert sentence == "unknown treatment of difficult objects 'ignored': did you mean 'ignore'?"
-    sentence = refusal(lambda: load("digits", class_ordr=3))
-    assert sentence == "unknown argument of load_dataset 'class_ordr': did you mean 'class_order'?"
+    said = refusal(lambda: load("voc2007", tmp_path, difficult="ignored"))
+    assert said == "unknown treatment of difficult objects 'ignored': did you mean 'ignore'?"
 
 
 def test_cached_images_are_reduced_and_test_images_stay_the_same(tmp_path: Path) -> None:
@@ -169,10 +148,8 @@ def test_cached_images_are_reduced_and_test_images_stay_the_same(tmp_path: Path)
 
 def test_a_cache_that_would_not_fit_is_refused(tmp_path: Path) -> None:
     root = write_wide(tmp_path)
-    sentence = refusal(lambda: load("csv", root, image_size=56, cache=True, cache_gb=3e-5))
-    assert sentence.startswith(
-        "cache would keep about 0.0 GB of data set 'csv' in memory, more than cache_gb=3e-05: "
-    )
+    said = refusal(lambda: load("csv", root, image_size=56, cache=True, cache_gb=3e-5))
+    assert "data set 'csv' in memory, more than cache_gb=3e-05: " in said
     load("csv", root, image_size=56, cache_gb=3e-5)
     load("digit_scenes", cache=True, cache_gb=3e-5)  # in memory anyway
 
@@ -249,8 +226,3 @@ def test_a_function_that_does_not_fit_is_refused(
 ) -> None:
     said = refusal(lambda: load_dataset(f"{__name__}:{function}", image_size=6, **options))
     assert sentence.format(__name__) in said
-
-
-def test_a_module_that_does_not_exist_is_refused() -> None:
-    said = refusal(lambda: load_dataset("no_such.module:data", image_size=6))
-    assert said.startswith("data set 'no_such.module:data' cannot be imported: ModuleNotFoundError")

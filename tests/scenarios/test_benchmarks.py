@@ -227,17 +227,6 @@ def test_given_split() -> None:
     assert si_blurry_benchmark(*SINGLE, split=split).split is split
     agreeing = {"n_tasks": 3, "seed": 9, "stochastic": True, "leftover": "keep"}
     assert si_blurry_benchmark(*SINGLE, **agreeing, split=split).split is split
-    for name, value, has in (
-        ("n_tasks", 4, "3"),
-        ("n_tasks", 5, "3"),  # also where it is the default
-        ("seed", 1, "9"),
-        ("blurry_percent", 20, "10"),
-        ("stochastic", False, "True"),
-        ("leftover", "drop", "'keep'"),
-    ):
-        sentence = f"{name}={value!r} contradicts the given split, which has {has}"
-        with pytest.raises(InputError, match=sentence):
-            si_blurry_benchmark(*SINGLE, **{name: value}, split=split)
 
 
 def test_given_multi_label_split() -> None:
@@ -246,23 +235,32 @@ def test_given_multi_label_split() -> None:
     assert mlcil_benchmark(*MULTI, base=4, increment=2, protocol=None, split=split).split is split
     untested = mlcil_split(MATRIX, protocol="B4-C2")
     assert benchmark_from_split(*MULTI, untested).split == split
-    with pytest.raises(InputError, match="increment=4 contradicts the given split, which has 2"):
-        mlcil_benchmark(*MULTI, increment=4, split=split)
-    for name, value in (("protocol", "B4-C2"), ("class_order", 3), ("seed", 1)):
-        with pytest.raises(InputError, match=f"give either split or {name}, not both"):
-            mlcil_benchmark(*MULTI, **{name: value}, split=split)
     blurry = si_blurry_multi_label_split(MATRIX, n_tasks=3, test_labels=TEST_MATRIX)
     assert si_blurry_multi_label_benchmark(*MULTI, n_tasks=3, split=blurry).split is blurry
-    with pytest.raises(InputError, match="n_tasks=4 contradicts the given split, which has 3"):
-        si_blurry_multi_label_benchmark(*MULTI, n_tasks=4, split=blurry)
-    with pytest.raises(InputError, match="this split is not of si_blurry_multi_label_split"):
-        si_blurry_multi_label_benchmark(*MULTI, split=split)
-    with pytest.raises(
-        InputError, match=r"this split is not of mlcil_split: <multi-label Si-Blurry split"
-    ):
-        mlcil_benchmark(*MULTI, split=blurry)
-    with pytest.raises(InputError, match=r"this split is not of si_blurry_split: <multi-label"):
-        si_blurry_benchmark(*SINGLE, split=blurry)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "parameters", "sentence"),
+    [
+        ("si_blurry", "si_blurry", {"n_tasks": 4}, "n_tasks=4 contradicts .*, which has 3"),
+        # also where it is the default
+        ("si_blurry", "si_blurry", {"n_tasks": 5}, "n_tasks=5 contradicts .*, which has 3"),
+        ("si_blurry", "si_blurry", {"stochastic": False}, "=False contradicts .*, which has True"),
+        ("si_blurry", "si_blurry", {"leftover": "drop"}, "'drop' contradicts .*, which has 'keep'"),
+        ("mlcil", "mlcil", {"increment": 4}, "increment=4 contradicts .*, which has 2"),
+        ("mlcil", "mlcil", {"protocol": "B4-C2"}, "give either split or protocol, not both"),
+        ("mlcil", "mlcil", {"seed": 1}, "give either split or seed, not both"),
+        ("si_blurry_multi_label", "mlcil", {}, "not of si_blurry_multi_label_split"),
+        ("mlcil", "si_blurry_multi_label", {}, "not of mlcil_split: <multi-label Si-Blurry split"),
+        ("si_blurry", "si_blurry_multi_label", {}, "not of si_blurry_split: <multi-label"),
+    ],
+)
+def test_a_given_split_that_does_not_fit_is_refused(
+    kind: str, given: str, parameters: dict[str, Any], sentence: str
+) -> None:
+    split = make_benchmark(given).split
+    with pytest.raises(InputError, match=sentence):
+        getattr(scenarios, f"{kind}_benchmark")(*KINDS[kind][0], split=split, **parameters)
 
 
 def test_splits_of_ones_own() -> None:
@@ -302,13 +300,9 @@ def test_data_without_targets_are_refused(kind: str) -> None:
 
 def test_targets_of_another_kind_are_refused() -> None:
     split = mlcil_split(MATRIX, protocol="B4-C2", test_labels=TEST_MATRIX)
-    with pytest.raises(
-        InputError, match=r"train\.targets must be a 0/1 matrix \(images, classes\), not 1-D"
-    ):
+    with pytest.raises(InputError, match=r"train\.targets must be a 0/1 matrix .*, not 1-D"):
         benchmark_from_split(SINGLE[0], MULTI[1], split)
-    with pytest.raises(
-        InputError, match=r"train\.targets must be a 1-D sequence of integer labels, not 2-D"
-    ):
+    with pytest.raises(InputError, match=r"train\.targets must be a 1-D sequence .*, not 2-D"):
         benchmark_from_split(*MULTI, si_blurry_split(LABELS))
     with pytest.raises(InputError, match="targets must be a 1-D sequence"):
         si_blurry_benchmark(*MULTI)
@@ -325,9 +319,7 @@ def test_test_sets_of_other_classes_are_refused() -> None:
     with pytest.raises(InputError, match=r"train\.targets holds 12 classes and test\.targets 5"):
         si_blurry_benchmark(train, Pictures(np.arange(10) % 5))
     split = mlcil_split(MATRIX, protocol="B4-C2", test_labels=TEST_MATRIX)
-    with pytest.raises(
-        InputError, match=r"train\.targets holds 12 classes and test\.targets 11: they must agree"
-    ):
+    with pytest.raises(InputError, match=r"train\.targets holds 12 classes and test\.targets 11"):
         benchmark_from_split(MULTI[0], Pictures(TEST_MATRIX[:, :11]), split)
     with pytest.raises(InputError, match=r"the split does not fit test\.targets"):
         benchmark_from_split(MULTI[0], Pictures(TEST_MATRIX[::-1]), split)

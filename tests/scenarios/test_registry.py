@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -65,21 +64,17 @@ ready = Scenario(split=halves, multi_label=False, description="ready made")
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_entries_are_complete(name: str) -> None:
     entry = SCENARIOS[name]
-    function = entry.split
-    parameters = inspect.signature(function).parameters
-    annotation = get_type_hints(function).get("return")
+    parameters = inspect.signature(entry.split).parameters
+    assert entry.name == f"{name}_split"
     expected = MultiLabelSplit if entry.multi_label else Split
-    assert entry.name == f"{name}_split", f"the function of scenario {name} is not {name}_split"
-    assert annotation is expected, f"{entry.name} must be annotated to return {expected.__name__}"
-    assert function.__doc__, f"{entry.name} has no docstring"
-    assert entry.description, f"scenario {name} has no description"
-    assert "seed" in parameters, f"{entry.name} has no seed"
-    assert not entry.multi_label or "test_labels" in parameters, f"{entry.name} has no test_labels"
+    assert get_type_hints(entry.split).get("return") is expected
+    assert entry.split.__doc__
+    assert entry.description
+    assert "seed" in parameters
+    assert not entry.multi_label or "test_labels" in parameters
     own = list(parameters.values())[1:]
-    assert all(p.kind is p.KEYWORD_ONLY for p in own), f"{entry.name} takes parameters by position"
-    assert all(p.default is not p.empty for p in own), (
-        f"{entry.name} has parameters without default"
-    )
+    assert all(p.kind is p.KEYWORD_ONLY for p in own)
+    assert all(p.default is not p.empty for p in own)
 
 
 def test_every_split_function_is_registered() -> None:
@@ -154,30 +149,20 @@ def test_what_is_no_scenario_is_refused(name: str, sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "sentence"),
+    ("scenario", "labels", "parameters", "sentence"),
     [
-        (lambda: ready.make(LABELS), "scenario 'halves' needs a value for seed"),
-        (
-            lambda: ready.make(LABELS, seed=1, shufle=True),
-            "unknown parameter of halves 'shufle': did you mean 'shuffle'",
-        ),
-        (
-            lambda: SCENARIOS["mlcil"].make(MATRIX, test_labels=MATRIX),
-            "unknown parameter of mlcil_split 'test_labels'",
-        ),
-        (
-            lambda: find_scenario(f"{HERE}:returns_lists").make(LABELS),
-            "'returns_lists' must return a Split, not list",
-        ),
-        (
-            lambda: Scenario(halves, True, "wrong").make(LABELS, seed=1),
-            "'halves' must return a MultiLabelSplit, not Split",
-        ),
+        (ready, LABELS, {}, "scenario 'halves' needs a value for seed"),
+        (ready, LABELS, {"seed": 1, "shufle": True}, "unknown parameter of halves 'shufle': did"),
+        (SCENARIOS["mlcil"], MATRIX, {"test_labels": MATRIX}, "parameter of mlcil_split 'test_l"),
+        (Scenario.of(returns_lists), LABELS, {}, "'returns_lists' must return a Split, not list"),
+        (Scenario(halves, True, "wrong"), LABELS, {"seed": 1}, "must return a MultiLabelSplit, no"),
     ],
 )
-def test_make_refuses(make: Callable[[], Any], sentence: str) -> None:
+def test_make_refuses(
+    scenario: Scenario, labels: np.ndarray, parameters: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(InputError, match=sentence):
-        make()
+        scenario.make(labels, **parameters)
 
 
 def test_the_example_from_outside_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -40,20 +39,13 @@ def test_of_tasks_of_ones_own() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("targets", "tasks", "sentence"),
-    [
-        ([], [[0]], "targets is empty"),
-        ([0, 2], [[0]], "label 1 is missing in targets"),
-        ([[0], [1]], [[0]], "targets must be a 1-D sequence"),
-        ([0, 1], [], "a split needs at least one task"),
-        ([0, 1], [[0], [2]], "task 1 holds row 2, and the data set has the rows 0 to 1"),
-        ([0, 1], [["a"]], "task 0 must be a 1-D sequence of row numbers"),
-    ],
-)
-def test_of_refuses(targets: Any, tasks: Any, sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        Split.of("mine", targets, tasks)
+def test_of_refuses_other_labels_and_rows() -> None:
+    with pytest.raises(InputError, match="label 1 is missing in targets"):
+        Split.of("mine", [0, 2], [[0]])
+    with pytest.raises(
+        InputError, match="task 1 holds row 2, and the data set has the rows 0 to 1"
+    ):
+        Split.of("mine", [0, 1], [[0], [2]])
 
 
 def test_a_split_of_the_other_kind_is_never_equal() -> None:
@@ -87,16 +79,10 @@ def test_describe_tells_what_really_moved() -> None:
     assert len(lines) == 10
     head = ["task", "samples", "disjoint classes", "blurry home classes", "visitors"]
     assert lines[1].strip() == "  ".join(head)
-    assert [line.split()[1:] for line in lines[2:7]] == [
-        [str(size), str(len(own)), str(len(blurry)), str(visitors)]
-        for size, own, blurry, visitors in zip(
-            split.sizes,
-            split.disjoint_classes,
-            split.blurry_classes,
-            split.visitors.tolist(),
-            strict=True,
-        )
-    ]
+    own = map(len, split.disjoint_classes)
+    blurry = map(len, split.blurry_classes)
+    rows = zip(split.sizes, own, blurry, split.visitors.tolist(), strict=True)
+    assert [line.split()[1:] for line in lines[2:7]] == [list(map(str, row)) for row in rows]
     moved = int(split.visitors.sum())
     assert lines[7].split() == ["all", "200", "5", "5", str(moved)]
     assert lines[8] == f"away from home: {moved} of 100 blurry samples ({moved}.0 %)"
