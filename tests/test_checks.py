@@ -67,7 +67,7 @@ def test_words_are_listed_by_a_type_or_by_themselves() -> None:
 @pytest.mark.parametrize(
     ("kind", "good", "bad"),
     [
-        (Count, [1, 50], [0, -1, 1.5, True, "1"]),
+        (Count, [1, 50, 2**63 - 1], [0, -1, 1.5, True, "1", 2**63]),
         (Size, [0, 3], [-1, 0.5]),
         (Positive, [0.1, 3], [0, -0.1, float("nan"), "1"]),
         (NotNegative, [0, 0.5], [-0.1, float("nan"), float("inf")]),

@@ -13,7 +13,11 @@ import pytest
 import torch
 
 from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
-from cl_prompts.datasets.fingerprint import fingerprint_change, labels_fingerprint
+from cl_prompts.datasets.fingerprint import (
+    fingerprint_change,
+    labels_fingerprint,
+    tensor_fingerprint,
+)
 from tests.datasets.toys import Own, load, refusal, write_folder, write_image
 
 
@@ -123,6 +127,16 @@ def test_pixels_in_memory_and_labels_count() -> None:
     changed = fingerprint_change(before, pictures(labels=(0, 0, 1)).fingerprint())
     assert changed == "labels of training images changed"
     assert load("digits", classes=3).fingerprint() != load("digits", classes=4).fingerprint()
+
+
+def test_every_image_in_memory_counts() -> None:
+    images = torch.zeros(1500, 3, 1, 1, dtype=torch.uint8)
+    seen = {tensor_fingerprint(images, np.arange(1500))["contents"]}
+    for row in (0, 999, 1000, 1499):
+        changed = images.clone()
+        changed[row, 1] = 1
+        seen.add(tensor_fingerprint(changed, np.arange(1500))["contents"])
+    assert len(seen) == 5
 
 
 def test_images_of_ones_own_count_by_number_and_labels() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -43,6 +44,12 @@ def test_images_can_be_kept_in_memory(tmp_path: Path) -> None:
         write_image(path, 250)
     assert grey(data.train) == before
     assert set(grey(load("folder", root).train)) == {250}
+
+
+def test_the_memory_of_all_images_is_estimated_from_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cl_prompts.datasets.images.size_of", lambda path: (8, 4))
+    images = FileImages([f"{k}.png" for k in range(200)], cache=16)
+    assert images.bytes_kept(np.arange(0, 200, 2)) == 100 * 3 * 8 * 4
 
 
 @example(height=128, width=100, side=50)

@@ -268,6 +268,8 @@ def test_the_share_is_taken_of_each_class_by_the_seed() -> None:
     assert np.all(np.diff(train) > 0)
     assert np.all(np.diff(test) > 0)
     assert np.array_equal(split_rows(LABELS, 20, 0, NAMES)[1], test)
+    rounded = split_rows(LABELS, 27, 0, NAMES)[1]
+    assert np.bincount(LABELS[rounded]).tolist() == [3, 14, 1]
     assert not np.array_equal(split_rows(LABELS, 20, 1, NAMES)[1], test)
 
 

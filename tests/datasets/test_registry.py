@@ -90,7 +90,8 @@ def test_views_are_made_on_the_device_of_images_of_one_size(tmp_path: Path) -> N
     (root / "train" / "bee" / "1.png").write_bytes(b"no image")  # told by others
     options["on_bad_image"] = "defer"
     pair = f"{root}/train/ant/0.png and {root}/train/cat/2.png of data set 'folder' differ"
-    assert pair in refusal(lambda: load("folder", root, **options))
+    for crop in (None, "random_area"):
+        assert pair in refusal(lambda crop=crop: load("folder", root, crop=crop, **options))
     load("folder", root, classes=2, **options)
     load("folder", root, **{**options, "augment": False})
 

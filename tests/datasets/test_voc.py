@@ -35,6 +35,7 @@ def write_voc(root: Path, splits: dict[str, list[list[int]]] = VOC) -> Path:
 
 def test_voc_counts_ones_only(tmp_path: Path) -> None:
     folder = write_voc(tmp_path)
+    (tmp_path / "VOC2007").mkdir()  # the usual place comes first
     for root in (tmp_path, tmp_path / "VOCdevkit", folder):
         data = load("voc2007", root, splits="train/val")
         assert data.classes == voc.CLASSES == tuple(sorted(voc.CLASSES))

@@ -312,6 +312,7 @@ def test_fixed_remainder_goes_round_robin() -> None:
     assert [len(rows) for rows in dropped] == [47, 52, 24, 36, 23]
     assert [len(rows) for rows in kept] == [48, 53, 25, 36, 23]
     assert "dropped: 3 samples; classes in no task: none" in dropped.describe()
+    assert lists(kept) == oracle(labels, 5, 50, 30, 1, False, "keep")[0]
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ def test_multi_label_training_shows_visible_labels_alone(kind: str) -> None:
     ("kind", "settings"),
     [
         ("si_blurry", {"n_tasks": 4, "blurry_percent": 50, "seed": 3}),
+        ("si_blurry", {"n_tasks": 5, "blurry_percent": 50, "leftover": "drop"}),
         *((kind, {}) for kind in KINDS),
     ],
 )
