@@ -5,13 +5,13 @@ in as fractions, 0 to 1, and are drawn in percent; NaN means "not measured" and 
 """
 
 from cl_prompts.experiments.figures.costs import cost_figure
-from cl_prompts.experiments.figures.curves import curve_figure, task_curve_figure
+from cl_prompts.experiments.figures.curves import curve_figure
+from cl_prompts.experiments.figures.diagnostics import buffer_figure, key_figure, usage_figure
 from cl_prompts.experiments.figures.heatmaps import (
     class_forgetting_figure,
     class_heatmap_figure,
     task_heatmap_figure,
 )
-from cl_prompts.experiments.figures.inside import buffer_figure, key_figure, usage_figure
 from cl_prompts.experiments.figures.multi_label import examples_figure, f1_figure
 from cl_prompts.experiments.figures.streams import stream_figure
 from cl_prompts.experiments.figures.style import png_bytes, strategy_styles, svg_text
@@ -29,7 +29,6 @@ __all__ = [
     "strategy_styles",
     "stream_figure",
     "svg_text",
-    "task_curve_figure",
     "task_heatmap_figure",
     "usage_figure",
 ]

@@ -23,7 +23,7 @@ from cl_prompts.experiments.figures.style import (
     short,
     task_ticks,
 )
-from cl_prompts.experiments.results.series import Floats
+from cl_prompts.experiments.results.series import Floats, column_edges, first_seen
 
 _MAX_NAMED_CLASSES = 100
 
@@ -47,14 +47,10 @@ def class_heatmap_figure(
     """
     points = np.asarray(x, float)
     values = np.asarray(matrix, float)
-    known = ~np.isnan(values)
-    order = np.argsort(np.where(known.any(1), known.argmax(1), values.shape[1]), kind="stable")
+    order = first_seen(values)
     names = [short(class_names[c] if class_names else str(c)) for c in order]
     figure, axes = new_figure(9.6, float(np.clip(0.22 * len(order) + 1.1, 2.6, 5.6)))
-    middles = (points[1:] + points[:-1]) / 2
-    # A value is drawn half-way to its neighbours, the first as far back as forward.
-    start = max(0.0, 2 * points[0] - middles[0]) if len(middles) else 0.0
-    edges = np.concatenate([[start], middles, [points[-1]]])
+    edges = column_edges(points)
     image = axes.pcolormesh(
         edges,
         np.arange(len(order) + 1) - 0.5,
@@ -102,44 +98,27 @@ def class_forgetting_figure(
     """
     values = np.asarray(matrix, float)
     n_classes, n_tasks = values.shape
-    known = ~np.isnan(values)
-    first = np.where(known.any(1), known.argmax(1), n_tasks)
-    order = np.argsort(first, kind="stable")
+    order = first_seen(values)
     values = values[order]
-    first = first[order]
-    lost = forgetting_per_task(values)
     named = n_classes <= _MAX_NAMED_CLASSES
     roomy = n_classes <= MAX_NAMED_ROWS
     size = 9 if roomy else 7
     height = float(np.clip((0.22 if roomy else 0.14) * n_classes, 1.6, 11))
     figure = canvas(float(np.clip(0.6 * n_tasks + 4.2, 5.6, 9.6)), height + 1.0)
-    left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [n_tasks, 1]})
-    image = draw_forgetting_maps(
-        left,
-        right,
-        values,
-        lost,
-        origin="upper",
-        cells=named and n_tasks <= 12,
-        losses=named,
-        size=size,
+    left, right = _draw_forgetting(
+        figure, values, measure, cells=named and n_tasks <= 12, losses=named, size=size
     )
+    known = ~np.isnan(values)
+    first = np.where(known.any(1), known.argmax(1), n_tasks)
     for row in np.flatnonzero(np.diff(first)) + 0.5:
         left.axhline(row, color=GROUND, linewidth=1.6)
         right.axhline(row, color=GROUND, linewidth=1.6)
     names = [short(class_names[c] if class_names else str(c)) for c in order] if named else []
     left.set_yticks(range(len(names)), names, parse_math=False)
-    task_ticks(left.xaxis, n_tasks)
     finish(
-        left,
-        xlabel="after task",
-        ylabel=f"{n_classes} classes, first seen on top",
-        ground=MISSING,
+        left, xlabel="after task", ylabel=f"{n_classes} classes, first seen on top", ground=MISSING
     )
-    finish(right, ground=MISSING)
     left.tick_params(axis="y", length=0, labelsize=size)
-    right.tick_params(axis="y", length=0)
-    colour_bar(figure, image, [left, right], f"{measure} (%)")
     return figure
 
 
@@ -157,19 +136,13 @@ def task_heatmap_figure(matrix: ArrayLike, *, measure: str = "accuracy") -> Figu
     """
     values = np.asarray(matrix, float)
     n_tasks = len(values)
-    lost = forgetting_per_task(values)
     size = float(np.clip(0.5 * n_tasks, 2.4, 5.6))
     figure = canvas(size * 1.45 + 2.6, size + 0.9)
-    left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [n_tasks, 1]})
-    image = draw_forgetting_maps(
-        left, right, values, lost, origin="lower", cells=n_tasks <= 12, losses=n_tasks <= 20
+    left, _ = _draw_forgetting(
+        figure, values, measure, origin="lower", cells=n_tasks <= 12, losses=n_tasks <= 20
     )
-    task_ticks(left.xaxis, n_tasks)
     task_ticks(left.yaxis, n_tasks)
-    right.tick_params(axis="y", length=0)
     finish(left, xlabel="measured after task", ylabel="classes first seen in task", ground=MISSING)
-    finish(right, ground=MISSING)
-    colour_bar(figure, image, [left, right], f"{measure} (%)")
     return figure
 
 
@@ -183,32 +156,35 @@ def forgetting_per_task(matrix: ArrayLike) -> Floats:
     return np.where(np.isinf(earlier), np.nan, earlier) - values[:, -1]
 
 
-def draw_forgetting_maps(
-    left: Any,
-    right: Any,
+def _draw_forgetting(
+    figure: Figure,
     values: Floats,
-    lost: Floats,
+    measure: str,
     *,
-    origin: Literal["lower", "upper"],
+    origin: Literal["lower", "upper"] = "upper",
     cells: bool,
     losses: bool,
     size: float = 9,
-) -> Any:
-    """Draw a heat map of ``values`` (rows, tasks) beside a column of forgetting, ``lost`` (rows,).
+) -> tuple[Any, Any]:
+    """Draw a heat map beside a column of final forgetting, with a colour bar.
 
     Args:
-        left, right: axes of the two.
-        values, lost: fractions; NaN is grey.
+        figure: empty.
+        values: (rows, tasks) fractions; NaN is grey.
+        measure: name of the values.
         origin: place of row 0.
         cells, losses: write numbers into the left and the right cells.
         size: font size of the numbers, in points.
 
     Returns:
-        The left image, for a colour bar.
+        Axes of the two.
     """
+    n_tasks = values.shape[1]
+    left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [n_tasks, 1]})
     image = left.imshow(
         100 * values, cmap=accuracy_map(), vmin=0, vmax=100, origin=origin, aspect="auto"
     )
+    lost = forgetting_per_task(values)
     limit = max(0.1, float(np.nanmax(np.abs(lost), initial=0.0)))
     drift = colormaps["RdBu_r"].with_extremes(bad=(0, 0, 0, 0))
     right.imshow(
@@ -219,4 +195,8 @@ def draw_forgetting_maps(
     for i, value in enumerate(lost if losses else ()):
         cell(right, 0, i, value, "white" if abs(value) > 0.8 * limit else "black", size)
     right.set_xticks([0], ["forgetting\n(points)"])
-    return image
+    right.tick_params(axis="y", length=0)
+    finish(right, ground=MISSING)
+    task_ticks(left.xaxis, n_tasks)
+    colour_bar(figure, image, [left, right], f"{measure} (%)")
+    return left, right

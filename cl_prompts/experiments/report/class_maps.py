@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from numpy.typing import NDArray
 from PIL import Image
 
 from cl_prompts.experiments.figures.style import MAX_NAMED_ROWS, short
-from cl_prompts.experiments.report.scales import x_ticks
-from cl_prompts.experiments.results.series import Floats, class_matrix
+from cl_prompts.experiments.report.chart import x_ticks
+from cl_prompts.experiments.results.series import (
+    Floats,
+    class_matrix,
+    column_edges,
+    first_seen,
+)
 from cl_prompts.experiments.run_folder.runs import Run
 
 View = dict[str, Any]
@@ -33,7 +37,7 @@ def class_map(run: Run, alt: str) -> View:
     points, values = class_matrix(run)
     order = first_seen(values)
     names = run.summary.get("class_names") or [str(c) for c in range(len(values))]
-    edges = _edges(np.asarray(points, float))
+    edges = column_edges(np.asarray(points, float))
     ends = [end for end in sorted(set(run.summary["task_ends"][:-1])) if end < edges[-1]]
     named = len(order) <= MAX_NAMED_ROWS
     return {
@@ -44,19 +48,6 @@ def class_map(run: Run, alt: str) -> View:
         "lines": [f"{100 * end / edges[-1]:.2f}" for end in ends],
         "xticks": [(f"{100 * at / edges[-1]:.2f}", text) for at, text in x_ticks(edges[-1])],
     }
-
-
-def first_seen(values: Floats) -> NDArray[np.intp]:
-    """Classes in the order in which they are first measured, (classes, points) -> (classes,)."""
-    known = ~np.isnan(values)
-    return np.argsort(np.where(known.any(1), known.argmax(1), values.shape[1]), kind="stable")
-
-
-def _edges(points: Floats) -> Floats:
-    """Ends of the columns: half-way between points, the first as far back as forward."""
-    middles = (points[1:] + points[:-1]) / 2
-    start = max(0.0, 2 * points[0] - middles[0]) if len(middles) else 0.0
-    return np.concatenate([[start], middles, [points[-1]]])
 
 
 def _png(edges: Floats, values: Floats) -> str:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from cl_prompts.experiments import figures
-from cl_prompts.experiments.figures.curves import MAX_SPREADS, Curve
+from cl_prompts.experiments.figures.curves import MAX_SPREADS
 from cl_prompts.experiments.report.chart import MAX_POINTS, Styles, View, chart, plot
 from cl_prompts.experiments.report.gallery import Gallery
-from cl_prompts.experiments.report.paired_curves import (
+from cl_prompts.experiments.results.columns import at
+from cl_prompts.experiments.results.curves import (
     Band,
+    Seeds,
     anytime_curves,
     difference_band,
     mean_band,
     repeating_rows,
     task_curves,
 )
-from cl_prompts.experiments.results.columns import at
 from cl_prompts.experiments.results.sections import Section
 from cl_prompts.experiments.results.series import stream_ends_of
 from cl_prompts.experiments.run_folder.runs import title_of
 
-_TOLD = 6  # curves that an alternative text tells one by one
+_LISTED = 6  # curves that an alternative text names one by one
 _SAW_ALL = " Dotted: final {} of a reference that saw all data at once."
 
 
@@ -39,43 +40,17 @@ def curve_charts(section: Section, styles: Styles, reference: str, gallery: Gall
     Returns:
         For the template ``title``, ``chart`` and ``captions``, sentences on each plot.
     """
-    measure = "mAP" if section.multi_label else "accuracy"
-    found = []
-    anytime, apart = _with_mean(anytime_curves(section))
-    if anytime:
-        title = f"{title_of(measure)} at any time"
-        found.append(_view(section, anytime, styles, reference, title, apart, over_tasks=False))
-        gallery.add_file(
-            f"{section.title}-curves",
-            lambda: figures.curve_figure(
-                _lists(anytime),
-                _common_ends(section) or None,
-                references=final_levels(section),
-                styles=styles,
-                measure=measure,
-                xlabel=_samples(section),
-            ),
+    anytime = anytime_curves(section)
+    over_samples = _view(section, anytime, styles, reference, gallery, over_tasks=False)
+    if over_samples is not None and not section.multi_label:
+        return [over_samples]
+    over_tasks = _view(section, task_curves(section), styles, reference, gallery, over_tasks=True)
+    if over_tasks is not None and over_samples is None and anytime:
+        apart = ", ".join(anytime)
+        over_tasks["captions"].append(
+            f"No curves over samples: seeds share no evaluation point ({apart})."
         )
-    by_task, split = _with_mean(task_curves(section))
-    if by_task and (section.multi_label or not anytime):
-        title = f"{title_of(measure)} after each task"
-        view = _view(section, by_task, styles, reference, title, split, over_tasks=True)
-        if apart and not anytime:
-            view["captions"].append(
-                f"No curves over samples: seeds share no evaluation point ({', '.join(apart)})."
-            )
-        found.append(view)
-        values = {
-            label: [[y for _, y in curve] for curve in seeds.values()]
-            for label, seeds in by_task.items()
-        }
-        gallery.add_file(
-            f"{section.title}-tasks",
-            lambda: figures.task_curve_figure(
-                values, references=final_levels(section), styles=styles, measure=measure
-            ),
-        )
-    return found
+    return [view for view in (over_samples, over_tasks) if view is not None]
 
 
 def final_levels(section: Section) -> dict[str, float]:
@@ -86,18 +61,6 @@ def final_levels(section: Section) -> dict[str, float]:
         for label, group in section.groups.items()
         if group[0].whole_stream and values[label]
     }
-
-
-def _lists(curves: Mapping[str, Mapping[Any, Curve]]) -> dict[str, list[Curve]]:
-    return {label: list(seeds.values()) for label, seeds in curves.items()}
-
-
-def _with_mean(
-    curves: Mapping[str, Mapping[Any, Curve]],
-) -> tuple[dict[str, Mapping[Any, Curve]], list[str]]:
-    """Rows whose seeds share points, and labels of the others, which have no mean to draw."""
-    shown = {label: seeds for label, seeds in curves.items() if mean_band(seeds) is not None}
-    return shown, [label for label in curves if label not in shown]
 
 
 def _samples(section: Section) -> str:
@@ -113,37 +76,44 @@ def _common_ends(section: Section) -> list[int]:
 
 def _view(
     section: Section,
-    curves: Mapping[str, Mapping[Any, Curve]],
+    curves: Mapping[str, Seeds],
     styles: Styles,
     reference: str,
-    title: str,
-    apart: Sequence[str],
+    gallery: Gallery,
     *,
     over_tasks: bool,
-) -> View:
-    """The chart of one kind of curves, and what to say of it; rows ``apart`` are left out."""
-    measure = "mAP" if section.multi_label else "accuracy"
-    levels = final_levels(section)
+) -> View | None:
+    """The chart of one kind of curves, and what to say of it; None where no row has a mean.
+
+    Rows whose seeds share no point have none, and are named below it.
+    """
     means = {label: mean_band(seeds) for label, seeds in curves.items()}
     bands = {label: band for label, band in means.items() if band is not None}
+    if not bands:
+        return None
+    apart = [label for label in curves if label not in bands]
+    curves = {label: curves[label] for label in bands}
+    measure = "mAP" if section.multi_label else "accuracy"
+    title = f"{title_of(measure)} {'after each task' if over_tasks else 'at any time'}"
+    levels = final_levels(section)
     finals = {label: float(band.middle[-1]) for label, band in bands.items()} | levels
     order = sorted(finals, key=lambda label: (-finals[label], label))
     repeating = [] if over_tasks else repeating_rows(section)
-    xlabel = "after task" if over_tasks else _samples(section)
     ends = [] if over_tasks else _common_ends(section)
-    axes: dict[str, Any] = {"xlabel": xlabel, "lines": ends, "tasks": over_tasks}
+    axes: dict[str, Any] = {
+        "xlabel": "after task" if over_tasks else _samples(section),
+        "lines": ends,
+        "tasks": over_tasks,
+    }
+    ylabel = f"{measure} over the classes seen (%)"
+    gallery.add_file(
+        f"{section.title}-{'tasks' if over_tasks else 'curves'}",
+        lambda: figures.curve_figure(bands, levels=levels, styles=styles, ylabel=ylabel, **axes),
+    )
     words = f"{section.title}: {title}"
+    alt = f"{words}; at the end {_listed(finals, '{:.1f} %')}"
     plots = [
-        plot(
-            title_of(measure),
-            bands,
-            styles,
-            order,
-            alt=f"{words}; at the end {_told(finals, '{:.1f} %')}",
-            ylabel=f"{measure} over the classes seen (%)",
-            levels=levels,
-            **axes,
-        )
+        plot(title_of(measure), bands, styles, order, alt=alt, ylabel=ylabel, levels=levels, **axes)
     ]
     captions = [_spread(bands, ends=bool(ends), over_tasks=over_tasks, levels=levels, what=measure)]
     gaps = _gaps(curves, reference)
@@ -156,7 +126,7 @@ def _view(
                 styles,
                 order,
                 alt=f"{words}, minus that of {reference} at the same seed; at the end"
-                f" {_told(last, '{:+.1f} points')}",
+                f" {_listed(last, '{:+.1f} points')}",
                 ylabel="difference (points)",
                 differences=True,
                 **axes,
@@ -176,7 +146,7 @@ def _view(
     return {"title": title, "chart": chart(plots, order, styles), "captions": captions}
 
 
-def _gaps(curves: Mapping[str, Mapping[Any, Curve]], reference: str) -> dict[str, Band]:
+def _gaps(curves: Mapping[str, Seeds], reference: str) -> dict[str, Band]:
     if reference not in curves:
         return {}
     gaps = {
@@ -187,14 +157,14 @@ def _gaps(curves: Mapping[str, Mapping[Any, Curve]], reference: str) -> dict[str
     return {label: gap for label, gap in gaps.items() if gap is not None}
 
 
-def _told(finals: Mapping[str, float], form: str) -> str:
+def _listed(finals: Mapping[str, float], form: str) -> str:
     """Final values, the highest first; of many only the highest and the lowest."""
     ranked = sorted(finals.items(), key=lambda item: (-item[1], item[0]))
-    told = [f"{label} {form.format(100 * value)}" for label, value in ranked]
-    if len(told) > _TOLD:
-        left = len(told) - _TOLD
-        told = [*told[: _TOLD - 1], f"{left} others between", told[-1]]
-    return ", ".join(told)
+    texts = [f"{label} {form.format(100 * value)}" for label, value in ranked]
+    if len(texts) > _LISTED:
+        left = len(texts) - _LISTED
+        texts = [*texts[: _LISTED - 1], f"{left} others between", texts[-1]]
+    return ", ".join(texts)
 
 
 def _spread(
@@ -205,7 +175,7 @@ def _spread(
     levels: Mapping[str, float],
     what: str,
 ) -> str:
-    """What the first plot shows."""
+    """Caption of the first plot."""
     if all(band.half is None for band in bands.values()):
         said = "One seed each: no band."
     else:
@@ -222,10 +192,8 @@ def _spread(
     return said + (_SAW_ALL.format(what) if levels else "")
 
 
-def _pairing(
-    curves: Mapping[str, Mapping[Any, Curve]], gaps: Mapping[str, Band], reference: str
-) -> str:
-    """What the second plot shows, or why there is none."""
+def _pairing(curves: Mapping[str, Seeds], gaps: Mapping[str, Band], reference: str) -> str:
+    """Caption of the second plot, or why there is none."""
     if not reference:
         return "One strategy: there is nothing to take differences to."
     if reference not in curves:

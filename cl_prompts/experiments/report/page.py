@@ -26,10 +26,10 @@ from cl_prompts.experiments.recipes.names import labels_of
 from cl_prompts.experiments.report import task_tables
 from cl_prompts.experiments.report.downloads import csv_uri
 from cl_prompts.experiments.report.gallery import Gallery
-from cl_prompts.experiments.report.paired_curves import known_references, reference_row
-from cl_prompts.experiments.report.report_views import section_view
+from cl_prompts.experiments.report.section_views import section_view
 from cl_prompts.experiments.results.columns import at
 from cl_prompts.experiments.results.comparison import named_rows
+from cl_prompts.experiments.results.curves import known_references, reference_row
 from cl_prompts.experiments.results.sections import Section, sections
 from cl_prompts.experiments.run_folder.runs import Run, collect
 

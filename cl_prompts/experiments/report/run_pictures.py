@@ -8,9 +8,10 @@ from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from cl_prompts.experiments import figures
-from cl_prompts.experiments.report import class_maps, picture_words
+from cl_prompts.experiments.report import class_maps
 from cl_prompts.experiments.results.series import (
     buffer_matrix,
     class_matrix,
@@ -51,7 +52,7 @@ def pictures_of(run: Run) -> Iterator[RunPicture]:
     """
     yield from _class_pictures(run)
     yield from _task_pictures(run)
-    yield from _inside_pictures(run)
+    yield from _diagnostics(run)
     yield from _examples(run)
 
 
@@ -101,14 +102,14 @@ def _task_pictures(run: Run) -> Iterator[RunPicture]:
         )
 
 
-def _inside_pictures(run: Run) -> Iterator[RunPicture]:
+def _diagnostics(run: Run) -> Iterator[RunPicture]:
     """Prompt usage, similarity of keys and content of the replay buffer."""
     usage = usage_matrix(run)
     if usage.size:
         entropy = usage_entropy(usage)
         yield RunPicture(
             "usage",
-            f"prompt usage: {picture_words.of_usage(usage, entropy)}",
+            f"prompt usage: {usage_in_words(usage, entropy)}",
             "Prompt usage in training, task by task, and the entropy H of each task's shares, as"
             " high as that of 2^H prompts used alike; dashed: uniform usage. One use is one"
             " selection or, where prompts are mixed, a weight of absolute value 1.",
@@ -118,7 +119,7 @@ def _inside_pictures(run: Run) -> Iterator[RunPicture]:
     if similarity is not None:
         yield RunPicture(
             "keys",
-            f"similarity of keys: {picture_words.of_keys(similarity)}",
+            f"similarity of keys: {keys_in_words(similarity)}",
             "Cosine similarity of the prompt keys after the last task, averaged over blocks that"
             " have keys of their own.",
             partial(figures.key_figure, similarity),
@@ -127,7 +128,7 @@ def _inside_pictures(run: Run) -> Iterator[RunPicture]:
     if held.size:
         yield RunPicture(
             "buffer",
-            f"replay buffer: {picture_words.of_buffer(held, run.unit)}",
+            f"replay buffer: {buffer_in_words(held, run.unit)}",
             "Content of the replay buffer after each task, by class; classes held first are at the"
             " bottom.",
             partial(figures.buffer_figure, held, run.summary.get("class_names"), unit=run.unit),
@@ -139,9 +140,84 @@ def _examples(run: Run) -> Iterator[RunPicture]:
     if examples is not None:
         yield RunPicture(
             "examples",
-            f"test images with their labels: {picture_words.of_examples(**examples)}",
+            f"test images with their labels: {examples_in_words(**examples)}",
             "Test images after the last task, with labels predicted at a probability above 0.5.",
             partial(
                 figures.examples_figure, **examples, class_names=run.summary.get("class_names")
             ),
         )
+
+
+def usage_in_words(counts: ArrayLike, entropy: ArrayLike) -> str:
+    """Uses of prompts.
+
+    Args:
+        counts: (tasks, prompts) uses.
+        entropy: (tasks,) in bits, NaN for a task without any.
+
+    >>> usage_in_words([[1, 3], [2, 2]], [0.81, 1.0])
+    '2 prompts, entropy of a task 0.81 to 1.00 bits of 1.00; most used is prompt 1, 62 % of all'
+    """
+    values = np.asarray(counts, float)
+    bits = np.asarray(entropy, float)
+    total = values.sum(axis=0)
+    n = len(total)
+    if np.isnan(bits).all() or not total.sum():
+        return f"{n} prompts, none used"
+    most = int(total.argmax())
+    return (
+        f"{n} prompts, entropy of a task {np.nanmin(bits):.2f} to {np.nanmax(bits):.2f} bits of"
+        f" {np.log2(n):.2f}; most used is prompt {most}, {100 * total[most] / total.sum():.0f} % of"
+        " all"
+    )
+
+
+def keys_in_words(similarity: ArrayLike) -> str:
+    """Cosines between different keys.
+
+    >>> keys_in_words([[1, 0.5], [0.5, 1]])
+    '2 keys, cosine between two of them from 0.50 to 0.50, mean 0.50'
+    """
+    values = np.asarray(similarity, float)
+    others = values[~np.eye(len(values), dtype=bool)]
+    others = others[~np.isnan(others)]
+    if not len(others):
+        return f"{len(values)} key"
+    return (
+        f"{len(values)} keys, cosine between two of them from {others.min():.2f} to"
+        f" {others.max():.2f}, mean {others.mean():.2f}"
+    )
+
+
+def buffer_in_words(counts: ArrayLike, unit: str) -> str:
+    """What a buffer held at the end.
+
+    Args:
+        counts: (tasks, classes).
+        unit: of the counts.
+
+    >>> buffer_in_words([[4, 0], [2, 2]], "samples")
+    'after the last task 4 samples, 2 to 2 of each of 2 classes'
+    """
+    last = np.asarray(counts, float)[-1]
+    held = last[last > 0]
+    if not len(held):
+        return "empty after the last task"
+    return (
+        f"after the last task {held.sum():.0f} {unit}, {held.min():.0f} to {held.max():.0f} of each"
+        f" of {len(held)} classes"
+    )
+
+
+def examples_in_words(images: ArrayLike, truth: ArrayLike, predicted: ArrayLike) -> str:
+    """Labels that were found, missed and wrongly predicted.
+
+    >>> examples_in_words([0, 0], [[1, 0], [1, 1]], [[1, 1], [0, 1]])
+    '2 images, 2 labels found, 1 missed, 1 wrongly predicted'
+    """
+    true = np.asarray(truth, bool)
+    guessed = np.asarray(predicted, bool)
+    return (
+        f"{len(np.asarray(images))} images, {int((true & guessed).sum())} labels found,"
+        f" {int((true & ~guessed).sum())} missed, {int((guessed & ~true).sum())} wrongly predicted"
+    )

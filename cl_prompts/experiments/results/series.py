@@ -84,6 +84,22 @@ def class_matrix(run: Run) -> tuple[list[int], Floats]:
     return points, values if kind == "anytime" else _spread(values)
 
 
+def first_seen(values: Floats) -> NDArray[np.intp]:
+    """Classes in the order in which they are first measured, (classes, points) -> (classes,)."""
+    known = ~np.isnan(values)
+    return np.argsort(np.where(known.any(1), known.argmax(1), values.shape[1]), kind="stable")
+
+
+def column_edges(points: Floats) -> Floats:
+    """Ends of the columns of a class map, (points,) -> (points + 1,).
+
+    They lie half-way between points, the first as far back as forward.
+    """
+    middles = (points[1:] + points[:-1]) / 2
+    start = max(0.0, 2 * points[0] - middles[0]) if len(middles) else 0.0
+    return np.concatenate([[start], middles, [points[-1]]])
+
+
 def task_matrix(run: Run) -> Floats:
     """(tasks, tasks): ``[i, t]`` value after task t on the classes first seen in task i.
 

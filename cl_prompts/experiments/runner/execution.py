@@ -29,8 +29,8 @@ from cl_prompts.experiments.runner.interruption import Stopped, stop_requests
 from cl_prompts.experiments.runner.other_ranks import announce, check_start
 from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop
-from cl_prompts.experiments.tracking.board import compared_settings
 from cl_prompts.experiments.tracking.progress import Watcher, display_on
+from cl_prompts.experiments.tracking.tensorboard_layout import compared_settings
 from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
 
 

@@ -14,9 +14,9 @@ from torch.utils.tensorboard import SummaryWriter
 from cl_prompts.experiments import figures
 from cl_prompts.experiments.results.series import DETAILED, in_detail, stream_view
 from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE, RunFolder
-from cl_prompts.experiments.tracking.board import add_layout, add_results
-from cl_prompts.experiments.tracking.inside import Inside
+from cl_prompts.experiments.tracking.diagnostics import Inside
 from cl_prompts.experiments.tracking.progress import Watcher
+from cl_prompts.experiments.tracking.tensorboard_layout import add_layout, add_results
 from cl_prompts.metrics.continual import class_forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
 from cl_prompts.models.base import ContinualModel

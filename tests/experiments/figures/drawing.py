@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cl_prompts.experiments.figures.style import png_bytes
+from cl_prompts.experiments.results.curves import Band
 
 NAN = float("nan")
 
@@ -24,6 +25,13 @@ def drawn(figure: Figure) -> np.ndarray:
 
 def texts(axes: Any) -> list[str]:
     return [text.get_text() for text in axes.texts]
+
+
+def band(*values: float, half: float | None = None, seeds: int = 2) -> Band:
+    """A mean curve at the points 1, 2, ..."""
+    middle = np.array(values)
+    spread = None if half is None else np.full(len(values), half)
+    return Band(np.arange(1.0, len(values) + 1), middle, spread, seeds)
 
 
 def stream(n_tasks: int, n_classes: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import sys
 
 from cl_prompts.experiments.figures.curves import curve_figure
 from cl_prompts.experiments.figures.style import PALETTE, strategy_styles, svg_text
+from tests.experiments.figures.drawing import band
 
 
 def test_styles_are_told_apart_and_do_not_depend_on_order() -> None:
@@ -17,7 +18,7 @@ def test_styles_are_told_apart_and_do_not_depend_on_order() -> None:
 
 
 def test_svg_has_a_colour_of_each_theme_and_no_ground() -> None:
-    text = svg_text(curve_figure({"mvp": [[(0, 0.5), (10, 0.6)]]}))
+    text = svg_text(curve_figure({"mvp": band(0.5, 0.6)}))
     assert text.startswith("<?xml")
     light, dark = text.split("@media (prefers-color-scheme: dark)")
     assert PALETTE[0].lower() in light.lower()
@@ -25,12 +26,12 @@ def test_svg_has_a_colour_of_each_theme_and_no_ground() -> None:
     assert PALETTE[0].lower() not in dark.lower()
     assert "fill: #ffffff" not in text
     # Only drawn once more: the same picture, the same text.
-    assert text == svg_text(curve_figure({"mvp": [[(0, 0.5), (10, 0.6)]]}))
+    assert text == svg_text(curve_figure({"mvp": band(0.5, 0.6)}))
 
 
 def test_every_line_has_a_colour_on_dark_pages() -> None:
     names = [str(i) for i in range(len(PALETTE))]
-    text = svg_text(curve_figure({name: [[(0, 0.5), (10, 0.6)]] for name in names}))
+    text = svg_text(curve_figure({name: band(0.5, 0.6) for name in names}))
     drawn = text.split("</style>", 1)[1]
     assert not any(colour.lower() in drawn.lower() for colour in PALETTE)
 

@@ -10,21 +10,20 @@ import numpy as np
 from cl_prompts.experiments.figures import strategy_styles
 from cl_prompts.experiments.report.chart import (
     MAX_POINTS,
+    Scale,
     chart,
     plot,
     script_json,
     thinned,
+    x_scale,
+    x_ticks,
+    y_scale,
 )
-from cl_prompts.experiments.report.paired_curves import Band
+from cl_prompts.experiments.results.curves import Band
+from tests.experiments.figures.drawing import band
 
 LABELS = ["mvp", "ncm", "joint"]
 STYLES = strategy_styles(LABELS)
-
-
-def band(*values: float, half: float | None = None, seeds: int = 1) -> Band:
-    middle = np.array(values)
-    x = 100.0 * np.arange(1, len(values) + 1)
-    return Band(x, middle, None if half is None else np.full(len(values), half), seeds)
 
 
 def plotted(bands: dict[str, Band], **options: Any) -> dict[str, Any]:
@@ -45,11 +44,9 @@ def test_paths_lie_in_the_plane() -> None:
 
 def test_the_script_gets_the_numbers_that_are_drawn() -> None:
     data = plotted({"ncm": band(0.5, 1.0, half=0.1, seeds=3)}, levels={"joint": 0.9})["data"]
-    assert data["curves"] == {
-        "1": {"x": [100, 200], "y": [50.0, 100.0], "half": [10.0, 10.0], "n": 3}
-    }
+    assert data["curves"] == {"1": {"x": [1, 2], "y": [50.0, 100.0], "half": [10.0, 10.0], "n": 3}}
     assert data["levels"] == {"2": 90.0}
-    assert data["x"] == [0, 200]
+    assert data["x"] == [0, 2]
 
 
 def test_differences_have_a_line_at_0_and_signs() -> None:
@@ -77,6 +74,32 @@ def test_json_cannot_end_its_element() -> None:
 def test_many_points_are_thinned_and_the_last_one_stays() -> None:
     long = thinned(band(*np.linspace(0, 1, 1001), half=0.1, seeds=2))
     assert len(long.x) <= MAX_POINTS
-    assert long.x[-1] == 100100
+    assert long.x[-1] == 1001
     assert long.half is not None
     assert len(long.half) == len(long.x)
+
+
+def test_ticks_are_round_numbers_in_the_range() -> None:
+    assert Scale(10, 20, ()).place(15) == 0.5
+    assert x_ticks(450) == ((0.0, "0"), (200.0, "200"), (400.0, "400"))
+
+
+def test_samples_begin_at_0_and_tasks_at_1() -> None:
+    assert (x_scale([band(0.5, 0.5)], tasks=False).low, x_scale([], tasks=False).high) == (0, 1)
+    tasks = x_scale([band(*[0.5] * 5)], tasks=True)
+    assert (tasks.low, tasks.high) == (1, 5)
+    assert [text for _, text in tasks.ticks] == ["1", "2", "3", "4", "5"]
+    assert x_scale([band(0.5)], tasks=True).place(1) == 0.5
+
+
+def test_a_wide_band_does_not_flatten_the_curves() -> None:
+    wide = y_scale([band(0.50, 0.52, half=0.4)], [], differences=False)
+    assert (round(wide.low, 6), round(wide.high, 6)) == (49.0, 53.0)
+
+
+def test_accuracies_stay_in_their_range_and_differences_hold_0() -> None:
+    assert y_scale([band(0.0, 1.0)], [], differences=False).high == 100
+    assert y_scale([band(0.1, 0.2)], [0.9], differences=False).high > 90
+    gaps = y_scale([band(0.1, 0.2)], [], differences=True)
+    assert gaps.low < 0
+    assert [text for _, text in gaps.ticks][:2] == ["0", "+5"]

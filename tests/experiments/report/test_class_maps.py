@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cl_prompts.experiments.report.class_maps import class_map, first_seen, in_words
+from cl_prompts.experiments.report.class_maps import class_map, in_words
+from cl_prompts.experiments.results.series import first_seen
 from cl_prompts.experiments.run_folder.runs import Run
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from cl_prompts.experiments.figures import strategy_styles
 from cl_prompts.experiments.report.curve_views import curve_charts, final_levels
 from cl_prompts.experiments.report.gallery import Gallery
-from cl_prompts.experiments.report.paired_curves import reference_row
+from cl_prompts.experiments.results.curves import reference_row
 from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.report.run_pictures import pictures_of
+from cl_prompts.experiments.report.run_pictures import (
+    buffer_in_words,
+    keys_in_words,
+    pictures_of,
+    usage_in_words,
+)
 from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
@@ -52,3 +57,9 @@ def test_examples_are_shown_or_told_to_be_damaged(tmp_path: Path) -> None:
     (folder / EXAMPLES_FILE).write_text("no archive")
     with pytest.raises(InputError, match=r"cannot read .*examples\.npz of a run"):
         names(folder)
+
+
+def test_what_was_never_used_is_said() -> None:
+    assert usage_in_words([[0, 0]], [np.nan]) == "2 prompts, none used"
+    assert keys_in_words([[1.0]]) == "1 key"
+    assert buffer_in_words([[3, 0], [0, 0]], "samples") == "empty after the last task"

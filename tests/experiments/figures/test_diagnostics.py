@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cl_prompts.experiments.figures.inside import buffer_figure, key_figure, usage_figure
+from cl_prompts.experiments.figures.diagnostics import buffer_figure, key_figure, usage_figure
 from cl_prompts.experiments.results.series import usage_entropy
 from tests.experiments.figures.drawing import NAN, drawn, texts
 

@@ -9,8 +9,8 @@ import pytest
 
 from cl_prompts.experiments.figures import strategy_styles
 from cl_prompts.experiments.report.gallery import Gallery
-from cl_prompts.experiments.report.paired_curves import reference_row
-from cl_prompts.experiments.report.report_views import section_view
+from cl_prompts.experiments.report.section_views import section_view, stream_in_words
+from cl_prompts.experiments.results.curves import reference_row
 from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
@@ -84,3 +84,12 @@ def test_each_stream_is_drawn_once(seeds: tuple[int, int], number: int, tmp_path
     for strategy, seed in zip(("mvp", "linear_probe"), seeds, strict=True):
         fake_run(tmp_path, strategy, seed)
     assert len(view(tmp_path)["streams"]) == number
+
+
+def test_streams() -> None:
+    counts = [[5, 0]] * 9
+    stream = {"counts": counts, "disjoint_classes": [], "blurry_classes": []}
+    words = stream_in_words(stream, [5] * 9, "labels")
+    assert words == "45 labels of 1 class; 9 tasks of 5 to 5 images"
+    one = stream_in_words({"counts": [[5, 5]]}, [1000], "samples")
+    assert one.endswith("; one task of 1,000 images")

@@ -7,13 +7,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from cl_prompts.experiments import figures
 from cl_prompts.experiments.recipes.names import label_of
-from cl_prompts.experiments.report import picture_words
+from cl_prompts.experiments.report.caveats import caveats
 from cl_prompts.experiments.report.curve_views import curve_charts, final_levels
 from cl_prompts.experiments.report.downloads import csv_uri, difference_rows, results_rows
 from cl_prompts.experiments.report.gallery import Gallery
-from cl_prompts.experiments.report.oddities import oddities
 from cl_prompts.experiments.report.strategy_views import Link, strategy_view
 from cl_prompts.experiments.results.columns import at, own_f1
 from cl_prompts.experiments.results.comparison import HEADLINES
@@ -58,7 +59,7 @@ def section_view(
         "title": section.title,
         "reference": section.reference,
         "differs": section.differs,
-        "oddities": oddities(section.groups),
+        "caveats": caveats(section.groups),
         "facts": facts,
         "samples": " to ".join(f"{n:,}" for n in shown),
         "seeds": section.seeds,
@@ -173,8 +174,43 @@ def _stream_views(section: Section, gallery: Gallery) -> list[tuple[str, View]]:
         seed = run.summary["stream_seed"]
         shown = stream_view(run.stream)
         figure = figures.stream_figure(shown, run.summary.get("class_names"), unit=run.unit)
-        told = picture_words.of_stream(shown, task_sizes(run), run.unit)
+        told = stream_in_words(shown, task_sizes(run), run.unit)
         alt = f"{section.title}, stream seed {seed}: {told}"
         picture = gallery.add(f"{section.title}-stream-{seed}", figure, alt)
         views.append((f"stream seed {seed}", picture))
     return views
+
+
+def stream_in_words(stream: Any, sizes: Sequence[int], unit: str) -> str:
+    """Tasks and classes of a stream.
+
+    Args:
+        stream: fields that ``stream_figure`` draws.
+        sizes: images of each task.
+        unit: of its counts.
+
+    >>> stream = {"counts": [[3, 0], [1, 4]], "disjoint_classes": [[], [1]],
+    ...           "blurry_classes": [[0], []]}
+    >>> stream_in_words(stream, [3, 5], "samples")
+    '8 samples of 2 classes, 1 disjoint and 1 blurry; tasks of 3 and 5 images'
+    """
+    counts = np.asarray(stream["counts"])
+    kinds = {
+        kind: sum(len(task) for task in stream.get(f"{kind}_classes", ()))
+        for kind in ("disjoint", "blurry")
+    }
+    told = " and ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
+    n = int(counts.any(axis=0).sum())
+    return (
+        f"{int(counts.sum()):,} {unit} of {n} {'class' if n == 1 else 'classes'}"
+        f"{', ' + told if told else ''}; {_tasks(sizes)}"
+    )
+
+
+def _tasks(sizes: Sequence[int]) -> str:
+    if len(sizes) == 1:
+        return f"one task of {sizes[0]:,} images"
+    if len(sizes) > 8:
+        return f"{len(sizes)} tasks of {min(sizes):,} to {max(sizes):,} images"
+    *most, last = (f"{n:,}" for n in sizes)
+    return f"tasks of {', '.join(most)} and {last} images"

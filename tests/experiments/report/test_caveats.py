@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cl_prompts.experiments.report.oddities import batch_of, oddities
+from cl_prompts.experiments.report.caveats import batch_of, caveats
 from cl_prompts.experiments.run_folder.runs import Run
 
 
@@ -30,24 +30,24 @@ def a_run(
 def test_nothing_odd_is_nothing_said() -> None:
     curve = [100, 200, 500]
     runs = [a_run(curve, seed=1), a_run(curve, seed=2)]
-    assert oddities({"mvp": runs, "ncm": runs}) == []
-    assert oddities({}) == []
+    assert caveats({"mvp": runs, "ncm": runs}) == []
+    assert caveats({}) == []
 
 
 def test_single_seeds_are_said() -> None:
     two = [a_run([100, 500], seed=1), a_run([100, 500], seed=2)]
-    (one,) = oddities({"mvp": two, "joint": two[:1], "ncm": two[:1]})
+    (one,) = caveats({"mvp": two, "joint": two[:1], "ncm": two[:1]})
     assert one.startswith("joint and ncm have a single seed")
-    (every,) = oddities({"mvp": two[:1]})
+    (every,) = caveats({"mvp": two[:1]})
     assert every.startswith("Every strategy has a single seed")
 
 
 def test_one_anytime_point_is_said() -> None:
-    (end,) = oddities({"mvp": [a_run([500], seed=1), a_run([500], seed=2)]})
+    (end,) = caveats({"mvp": [a_run([500], seed=1), a_run([500], seed=2)]})
     assert end.startswith(
         "The only anytime point of mvp is the end of the stream, so A_AUC = A_last"
     )
-    (before,) = oddities({"mvp": [a_run([400], seed=1), a_run([400], seed=2)]})
+    (before,) = caveats({"mvp": [a_run([400], seed=1), a_run([400], seed=2)]})
     assert before.startswith("A_AUC of mvp is the value at a single anytime point")
     assert "A_last" not in before
 
@@ -55,7 +55,7 @@ def test_one_anytime_point_is_said() -> None:
 def test_points_at_other_samples_are_said() -> None:
     small = [a_run([100, 500], seed=seed) for seed in (1, 2)]
     large = [a_run([128, 500], seed=seed, batch=64) for seed in (1, 2)]
-    (sentence,) = oddities({"mvp": small, "ncm": large})
+    (sentence,) = caveats({"mvp": small, "ncm": large})
     assert sentence.endswith("for batches of 10 (mvp) and 64 (ncm).")
 
 
@@ -64,8 +64,8 @@ def test_tasks_of_fewer_than_a_batch_are_said_once_per_stream() -> None:
         sizes = (4, 300)
         return [a_run([100, 304], seed=seed, sizes=sizes, batch=batch) for seed in (1, 2)]
 
-    assert oddities({"mvp": runs(4)}) == []
-    found = oddities({"mvp": runs(10), "er": runs(10)})
+    assert caveats({"mvp": runs(4)}) == []
+    found = caveats({"mvp": runs(10), "er": runs(10)})
     assert found == [
         f"Fewer samples than a batch of 10 in task 1 (4) of stream seed {seed}: too few for a"
         " complete step."

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.report.paired_curves import (
+from cl_prompts.experiments.results.curves import (
     anytime_curves,
     difference_band,
     difference_curve,
@@ -62,6 +62,10 @@ def test_means_are_over_all_seeds() -> None:
     assert band is not None
     assert (band.middle[0], band.seeds) == (0.5, 2)
     assert mean_band({1: [(1, 0.25)], 2: [(2, 0.75)]}) is None
+    apart = mean_band({1: [(0, 0.0), (100, 1.0)], 2: [(50, 0.5), (150, 0.5)]})
+    assert apart is not None
+    assert (apart.x.tolist(), apart.middle.tolist()) == ([50, 100], [0.5, 0.75])
+    assert apart.half == pytest.approx(np.std([[0.5, 1.0], [0.5, 0.5]], axis=0, ddof=1))
 
 
 def test_rows_without_a_curve_are_left_out(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 
-from cl_prompts.experiments.tracking.board import add_layout, add_results
+from cl_prompts.experiments.tracking.tensorboard_layout import add_layout, add_results
 from tests.experiments.commands import summary
 
 PAGE = Path(__file__).parents[3] / "docs" / "tensorboard.md"

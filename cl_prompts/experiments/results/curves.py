@@ -11,7 +11,6 @@ import numpy as np
 from scipy import stats
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.figures.curves import Curve, mean_curve
 from cl_prompts.experiments.results.comparison import named_rows
 from cl_prompts.experiments.results.paired import CONFIDENCE
 from cl_prompts.experiments.results.sections import Section
@@ -20,6 +19,8 @@ from cl_prompts.experiments.run_folder.runs import Run
 
 #: the row that others are compared with where none is asked for
 USUAL_REFERENCE = "linear_probe"
+#: (samples or tasks, value 0..1) per point
+Curve = Sequence[tuple[float, float]]
 #: curve of each seed
 Seeds = Mapping[Any, Curve]
 
@@ -76,6 +77,18 @@ def _curves(section: Section, curve: Any) -> dict[str, dict[Any, Curve]]:
 def _defined(run: Run) -> list[tuple[int, float]]:
     values = enumerate(task_curve_of(run), start=1)
     return [(task, value) for task, value in values if not math.isnan(value)]
+
+
+def mean_curve(seeds: Sequence[Curve]) -> tuple[Floats, Floats, Floats | None]:
+    """Points, mean and sample standard deviation (None for one seed) over the common range.
+
+    Seeds measured at different points are interpolated linearly onto the union of their points.
+    """
+    arrays = [np.asarray(seed, float) for seed in seeds]
+    x = np.unique(np.concatenate([a[:, 0] for a in arrays]))
+    x = x[(x >= max(a[0, 0] for a in arrays)) & (x <= min(a[-1, 0] for a in arrays))]
+    values = np.array([np.interp(x, a[:, 0], a[:, 1]) for a in arrays])
+    return x, values.mean(0), values.std(0, ddof=1) if len(arrays) > 1 else None
 
 
 def mean_band(seeds: Seeds) -> Band | None:

@@ -11,7 +11,7 @@ from cl_prompts.experiments.run_folder.runs import Run
 _MAX_TASKS = 6  # small tasks told one by one
 
 
-def oddities(groups: Mapping[str, Sequence[Run]]) -> list[str]:
+def caveats(groups: Mapping[str, Sequence[Run]]) -> list[str]:
     """Sentences on what limits the meaning of a table's numbers; none where nothing does.
 
     Args:
