@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
-from tests.toy_data import experiences
+from cl_prompts.strategies import AnytimeEvaluation
+from tests.toy_data import N_CLASSES, benchmark
 from tests.toy_vits import lively_vit
 from tests.toys import fit, make, weights
 
@@ -24,7 +25,7 @@ class Run:
         original: its state before training.
         before: state of the model before training.
         after: and after it.
-        passed: images that passed in training, and blocks that they passed through.
+        anytime: evaluation beside it, every 20 samples.
     """
 
     strategy: Any
@@ -32,17 +33,17 @@ class Run:
     original: dict[str, Tensor]
     before: dict[str, Tensor]
     after: dict[str, Tensor]
-    passed: tuple[int, int]
+    anytime: AnytimeEvaluation
 
 
 @cache
 def finished(kind: str, scenario: str = "si_blurry") -> Run:
-    """The table's strategy after the scenario's stream."""
+    """The table's strategy after the scenario's stream, evaluated on the way."""
     backbone = lively_vit()
     original = {name: value.clone() for name, value in backbone.state_dict().items()}
-    strategy = make(kind, scenario, backbone=backbone)
+    streams = benchmark(scenario)
+    anytime = AnytimeEvaluation(streams.test_stream[-1].dataset, n_classes=N_CLASSES, every=20)
+    strategy = make(kind, scenario, backbone=backbone, plugins=[anytime])
     before = weights(strategy)
-    fit(strategy, experiences(scenario))
-    counter = strategy.model.backbone.counter
-    passed = (counter.images, counter.blocks)
-    return Run(strategy, backbone, original, before, weights(strategy), passed)
+    fit(strategy, streams.train_stream)
+    return Run(strategy, backbone, original, before, weights(strategy), anytime)

@@ -38,8 +38,19 @@ register()
 TRAIN = 24
 TEST = 6
 BATCH = 4
-SCENARIOS = ("si_blurry", "class_incremental", "mlcil")
-CASES = [(kind, s) for s in SCENARIOS for kind in TABLE if learnable(kind, s)]
+
+
+def does_something_at_ends(kind: str) -> bool:
+    """Whether the strategy makes or does something for each task or period."""
+    return "n_tasks" in cls_of(kind).settings() or bool(
+        {"period", "boundaries"} & {*TABLE[kind].options}
+    )
+
+
+CASES = [(kind, "si_blurry") for kind in TABLE]
+#: for others nothing of it is new
+CASES += [(kind, "class_incremental") for kind in TABLE if does_something_at_ends(kind)]
+CASES += [(kind, "mlcil") for kind in TABLE if learnable(kind, "mlcil")]
 #: several labels and no announced task: for others nothing of it is new
 CASES += [(kind, "si_blurry_multi_label") for kind in ("multi_lane", "ewcpp", "lwf", "l3a")]
 

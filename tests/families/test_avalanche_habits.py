@@ -10,10 +10,10 @@ from avalanche.training.plugins import EWCPlugin, MASPlugin
 
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.toy_data import benchmark, experiences
-from tests.toys import EVERY, close, fit, make, weights
+from tests.toys import TABLE, close, fit, make, weights
 
 
-@pytest.mark.parametrize("kind", [kind for kind in EVERY if kind not in ("joint", "joint_probe")])
+@pytest.mark.parametrize("kind", [kind for kind in TABLE if kind not in ("joint", "joint_probe")])
 def test_a_copy_of_a_trained_strategy_learns_on_alone(kind: str) -> None:
     stream = benchmark("class_incremental")
     anytime = AnytimeEvaluation(stream.test_stream, every=20)

@@ -1,4 +1,5 @@
-"""A seed fixes a run: neither global random state nor evaluation has a say in it."""
+"""A seed, and nothing else, fixes a run; ``test_resume.py`` makes every run once more, with other
+draws and without evaluations."""
 
 from __future__ import annotations
 
@@ -7,18 +8,8 @@ import torch
 
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import finished
-from tests.toy_data import TEST, Blobs, benchmark, experiences
+from tests.toy_data import benchmark, experiences
 from tests.toys import EVERY, REPLAYING, fit, make, same, weights
-
-
-@pytest.mark.parametrize("kind", EVERY)
-def test_a_seed_fixes_a_run_whatever_is_drawn_or_evaluated_besides(kind: str) -> None:
-    often = AnytimeEvaluation(Blobs(TEST, seed=2), every=20)
-    strategy = make(kind, plugins=[often])
-    torch.rand(17)
-    fit(strategy, experiences())
-    assert len(often.curve.points()) >= (1 if strategy.whole_stream else 3)
-    assert same(finished(kind).after, weights(strategy))
 
 
 @pytest.mark.parametrize("kind", REPLAYING)

@@ -11,14 +11,12 @@ from torch import Tensor
 from tests.families.runs import finished
 from tests.toy_data import ANNOUNCED, N_CLASSES, Blobs, experiences
 from tests.toy_vits import DEPTH, lively_vit, one_graph
-from tests.toys import ALL, PROMPTED, TABLE, cases, cls_of, fit, make
+from tests.toys import ALL, PROMPTED, TABLE, cases, fit, make
 
 IMAGES = Blobs(12, seed=7).images
 CASES = cases("si_blurry", "class_incremental", "mlcil")
-#: lanes read a generator; where nothing is made for tasks, it does not matter who announces them
+#: lanes read a generator
 TRACED = [kind for kind in PROMPTED if kind != "multi_lane"]
-GRAPHS = [(kind, "class_incremental") for kind in TRACED]
-GRAPHS += [(kind, "si_blurry") for kind in TRACED if "n_tasks" in cls_of(kind).settings()]
 
 
 @pytest.mark.parametrize(("kind", "scenario"), CASES)
@@ -79,14 +77,13 @@ def test_a_shared_first_projection_changes_neither_outputs_nor_gradients(kind: s
 
 @pytest.mark.slow
 @one_graph
-@pytest.mark.parametrize(("kind", "scenario"), GRAPHS)
-def test_a_forward_pass_is_one_graph(kind: str, scenario: str) -> None:
+@pytest.mark.parametrize("kind", TRACED)
+def test_a_forward_pass_is_one_graph(kind: str) -> None:
     """So that ``torch.compile`` sees all of it; no branch waits for a value on the device."""
-    small: Any = {
-        "backbone": lively_vit(depth=2),
-        **TABLE[kind].two_blocks,
-    }  # tracing takes seconds
-    model = fit(make(kind, scenario, online_iter=1, **small), experiences(scenario)).model
+    # tracing takes seconds
+    small: Any = {"backbone": lively_vit(depth=2), **TABLE[kind].two_blocks}
+    strategy = make(kind, "class_incremental", online_iter=1, **small)
+    model = fit(strategy, experiences("class_incremental")).model
     images = IMAGES[:5]
     torch.compiler.reset()
 

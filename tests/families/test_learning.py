@@ -96,7 +96,8 @@ def test_heads_weights_and_prototypes_learn(kind: str, scenario: str) -> None:
 def test_several_labels_are_learned(kind: str, scenario: str) -> None:
     test = Scenes(40, seed=2)
     anytime = AnytimeEvaluation(test, n_classes=6, every=None if scenario == "mlcil" else 20)
-    strategy = make(kind, scenario, lr=0.05, train_epochs=2, plugins=[anytime])
+    settings: dict[str, Any] = {"lr": 0.05, "train_epochs": 2, **on_two_blocks(kind)}
+    strategy = make(kind, scenario, plugins=[anytime], **settings)
     fit(strategy, benchmark(scenario, train=90).train_stream)
     results = anytime.results
     assert results["map_last"] > test.targets.mean() + 0.1

@@ -108,8 +108,6 @@ def test_a_linear_probe_runs_from_one_end_to_the_other(
     ("scenario", "overrides", "says"),
     [
         ("si_blurry", ["dataset=digit_scenes"], "use mlcil or si_blurry_multi_label"),
-        ("mlcil", ["dataset=digits"], "use si_blurry or i_blurry or disjoint or class_incremental"),
-        ("disjoint", ["n_tasks=11"], "n_tasks must be a whole number from 1 to 10"),
         (
             "class_incremental",
             ["n_tasks=3"],
