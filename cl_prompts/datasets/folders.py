@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -42,10 +43,10 @@ def class_folders(parent: Path) -> tuple[str, ...]:
     Raises:
         LayoutError: there are none, or ``parent`` cannot be read.
     """
-    names = [entry.name for entry in _entries(str(parent)) if _is_folder(entry)]
-    if not names:
+    _, folders, _ = next(os.walk(parent, onerror=_refuse))
+    if not _visible(folders):
         raise LayoutError(f"{parent} holds no class folders")
-    return tuple(sorted(names))
+    return tuple(sorted(_visible(folders)))
 
 
 def scan_images(folders: Sequence[Path]) -> FolderImages:
@@ -66,12 +67,14 @@ def scan_images(folders: Sequence[Path]) -> FolderImages:
     for folder in folders:
         before = len(paths)
         others: Counter[str] = Counter()
-        for _, entry in sorted(_walk(folder), key=lambda found: (found[0], found[1].name)):
-            if entry.name.lower().endswith(EXTENSIONS):
-                _check_file(entry)
-                paths.append(entry.path)
-            else:
-                others[os.path.splitext(entry.name)[1].lower()] += 1
+        for place, name in sorted(_walk(folder)):
+            if not name.lower().endswith(EXTENSIONS):
+                others[os.path.splitext(name)[1].lower()] += 1
+                continue
+            path = os.path.join(place, name)
+            if not os.path.isfile(path):
+                raise LayoutError(f"image {path} is a broken link, a FIFO, a socket or a device")
+            paths.append(path)
         if len(paths) == before:
             looked = f"looked for {' '.join(EXTENSIONS)}"
             there = f"; there is {describe(others)}" if others else ""
@@ -90,49 +93,27 @@ def describe(counts: Counter[str]) -> str:
     return ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in counts.most_common())
 
 
-def _walk(folder: Path) -> list[tuple[str, os.DirEntry[str]]]:
-    """All visible files below a folder, each with the folder that holds it."""
+def _walk(folder: Path) -> Iterator[tuple[str, str]]:
+    """The folder and name of each visible file below a folder."""
     root = folder.resolve()
-    found: list[tuple[str, os.DirEntry[str]]] = []
-    waiting = [str(folder)]
-    while waiting:
-        place = waiting.pop()
-        for entry in _entries(place):
-            if not _is_folder(entry):
-                found.append((place, entry))
-            elif not entry.is_symlink():
-                waiting.append(entry.path)
-            elif not Path(entry.path).resolve().is_relative_to(root):
+    for place, inner, files in os.walk(folder, onerror=_refuse):
+        inner[:] = _visible(inner)
+        for name in inner:
+            path = Path(place, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
                 raise LayoutError(
-                    f"{entry.path} is a link to a folder outside of {folder}: put images or links"
-                    " to images there"
+                    f"{path} is a link to a folder outside of {folder}: put images or links to"
+                    " images there"
                 )
-    return found
+        yield from ((place, name) for name in _visible(files))
 
 
-def _entries(place: str) -> list[os.DirEntry[str]]:
-    """Entries of a folder, hidden ones left out."""
-    try:
-        with os.scandir(place) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise LayoutError(f"folder {place} cannot be read: {error.strerror}") from error
+def _visible(names: Sequence[str]) -> list[str]:
+    return [name for name in names if not name.startswith(".")]
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a circle of links leads to no folder
-        return False
-
-
-def _check_file(entry: os.DirEntry[str]) -> None:
-    try:
-        regular = entry.is_file()
-    except OSError as error:  # a circle of links
-        raise LayoutError(f"image {entry.path} cannot be read: {error.strerror}") from error
-    if not regular:
-        raise LayoutError(f"image {entry.path} is a broken link, a FIFO, a socket or a device")
+def _refuse(error: OSError) -> NoReturn:
+    raise LayoutError(f"folder {error.filename} cannot be read: {error.strerror}") from error
 
 
 def _check_separate(folders: Sequence[Path]) -> None:

@@ -88,9 +88,7 @@ def test_a_circle_of_links_leads_to_nothing(tmp_path: Path) -> None:
     os.symlink("round", root / "train" / "ant" / "round")
     assert load("folder", root).unread == Counter({"": 1})
     os.symlink("round.png", root / "train" / "ant" / "round.png")
-    assert "train/ant/round.png cannot be read: Too many levels of symbolic links)" in (
-        refusal(lambda: load("folder", root))
-    )
+    assert "train/ant/round.png is a broken link" in refusal(lambda: load("folder", root))
 
 
 def test_images_that_are_no_files_are_refused(tmp_path: Path) -> None:
