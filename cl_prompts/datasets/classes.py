@@ -161,6 +161,7 @@ def relabel(
     """
     if targets.ndim == 2:
         return None, np.ascontiguousarray(targets[:, chosen])
+    # The new label of each old one; -1 is left out.
     label = np.full(n_classes, -1, dtype=np.int64)
     label[chosen] = np.arange(len(chosen))
     rows = np.flatnonzero(label[targets] >= 0)

@@ -44,11 +44,6 @@ def read_coco(year: int, folder: Path, cache: int | None) -> Source:
     without annotations stay, without a label (2014: 82783 and 40504 images, 82081 and 40137 of
     them with labels).
 
-    Args:
-        year: 2014 or 2017.
-        folder: holds ``train<year>``, ``val<year>`` and ``annotations/*.json``.
-        cache: see ``FileImages``.
-
     Raises:
         LayoutError: missing images, or annotations that are not COCO's.
     """

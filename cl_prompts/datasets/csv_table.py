@@ -24,10 +24,6 @@ def read_csv(folder: Path, cache: int | None) -> Source:
     The classes are all labels of both files in sorted order. An image, links followed, may be
     listed only once.
 
-    Args:
-        folder: holds the two tables.
-        cache: see ``FileImages``.
-
     Raises:
         LayoutError: a missing or damaged table, missing or double images.
     """

@@ -101,6 +101,7 @@ def _rgb(image: Image.Image) -> Tensor:
     sixteen_bit_format = image.format in ("PNG", "PPM")
     if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
+    # A palette or grey image may name one level as transparent without an alpha channel.
     transparent = image.mode in _ALPHA or "transparency" in image.info
     if image.mode == "F":
         return _grey(255 * _unit_interval(np.asarray(image)))
@@ -112,7 +113,7 @@ def _rgb(image: Image.Image) -> Tensor:
             )
         if transparent:
             raise ValueError("it is transparent with 16 bits: save it with 8 bits")
-        return _grey(np.asarray(image) / 257)
+        return _grey(np.asarray(image) / 257)  # 65535 / 255
     if transparent:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

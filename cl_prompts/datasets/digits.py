@@ -22,14 +22,8 @@ STD = (0.280,) * 3
 
 
 def digits_images(size: int = 32) -> tuple[Tensor, np.ndarray]:
-    """All 1797 digits of the UCI test set as RGB images, light ink on a dark ground.
-
-    Args:
-        size: side in pixels; the 8x8 originals are enlarged bilinearly.
-
-    Returns:
-        images (1797, 3, size, size) uint8 and labels (1797,) int64.
-    """
+    """All 1797 digits of the UCI test set, light ink on a dark ground, enlarged bilinearly from 8x8
+    pixels: RGB images (1797, 3, size, size) uint8 and labels (1797,) int64."""
     raw = load_digits()
     grey = torch.from_numpy(raw.images).float()[:, None] / 16  # (1797, 1, 8, 8) in [0, 1]
     large = F.interpolate(grey, size=(size, size), mode="bilinear", align_corners=False)
@@ -84,21 +78,17 @@ def digit_scenes() -> tuple[Tensor, np.ndarray, Tensor, np.ndarray]:
     """
     labels = digits_images()[1]
     scaled = [digits_images(size)[0][:, 0].numpy() for size in SIZES]
-    train, test = (_by_digit(labels, rows) for rows in digits_split(labels))
-    return (*_compose(scaled, train, N_TRAIN, seed=0), *_compose(scaled, test, N_TEST, seed=1))
-
-
-def _by_digit(labels: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
-    return [rows[labels[rows] == digit] for digit in range(10)]
+    train, test = digits_split(labels)
+    made = _compose(scaled, labels, train, N_TRAIN, seed=0)
+    return (*made, *_compose(scaled, labels, test, N_TEST, seed=1))
 
 
 def _compose(
-    scaled: list[np.ndarray], rows: list[np.ndarray], n: int, seed: int
+    scaled: list[np.ndarray], digit_labels: np.ndarray, rows: np.ndarray, n: int, seed: int
 ) -> tuple[Tensor, np.ndarray]:
-    """``n`` scenes (n, 3, 64, 64) and their labels (n, 10).
-
-    ``scaled[s]`` holds all digits in size s, ``rows[k]`` which of them are a k.
-    """
+    """``n`` scenes (n, 3, 64, 64) of these rows of the digits, and their labels (n, 10);
+    ``scaled[s]`` holds all digits in size s."""
+    of_digit = [rows[digit_labels[rows] == digit] for digit in range(10)]
     # Unlike a Generator's, RandomState's numbers are the same in every version of numpy.
     rng = np.random.RandomState(seed)
     scenes = np.zeros((n, SIDE, SIDE), dtype=np.uint8)
@@ -111,7 +101,8 @@ def _compose(
             free = CELL - SIZES[choice] + 1
             top, left = (CELL * np.array(divmod(quarter, 2)) + rng.randint(free, size=2)).tolist()
             place = scene[top : top + SIZES[choice], left : left + SIZES[choice]]
-            place[:] = scaled[choice][rows[digit][rng.randint(len(rows[digit]))]]
+            candidates = of_digit[digit]
+            place[:] = scaled[choice][candidates[rng.randint(len(candidates))]]
             label[digit] = 1
     return torch.from_numpy(scenes)[:, None].expand(-1, 3, -1, -1), labels
 

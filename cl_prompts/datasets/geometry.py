@@ -51,10 +51,12 @@ def warped(images: Tensor, rows: Tensor) -> Tensor:
         (n, 3, height, width) uint8.
     """
     n, _, height, width = images.shape
+    # (x, y, 1) of each pixel of the result times the affine map: the place that it is read from.
     pixels = _pixels(height, width, images.device).expand(n, -1, -1)
     places = pixels.bmm(rows.transpose(1, 2)).view(n, height, width, 2)
     # A fourth channel of ones holds the share of what is read that lies inside.
     with_ones = pad(images.float(), [0, 0, 0, 0, 0, 1], value=1.0)
+    # Divided by that share, an edge keeps its colour instead of fading into black.
     read = grid_sample(with_ones, places, "bilinear", "zeros", align_corners=False)
     return read[:, :-1].mul_(read[:, -1:]).round_().to(torch.uint8)
 
@@ -110,6 +112,7 @@ def _weights(start: Tensor, length: Tensor, size: int, pixels: int) -> tuple[Ten
     lengths: whole numbers (n, 1, size, pixels), and their common denominators (n, 1, 1, 1)."""
     places = torch.arange(pixels, device=start.device) + 0.5
     start, length = start[:, None, None], length[:, None, None]
+    # Pixels of the image per pixel of the result; centres are half a pixel from the edge.
     scale = length / size
     centres = start + scale * (torch.arange(size, device=start.device)[:, None] + 0.5)
     # A triangle as wide as two pixels, of the image or of the result, whichever are wider.

@@ -83,6 +83,7 @@ class FileImages:
         """Bytes that the cache takes with these rows in it, estimated from at most 50 of them."""
         if self._side is None:
             return 0
+        # The mean area of a sample, times three channels of a byte, times all images.
         areas = []
         for row in rows[:: max(1, len(rows) // 50)][:50]:
             try:

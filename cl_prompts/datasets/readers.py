@@ -85,8 +85,6 @@ def read_folder(
     Classes and files are in sorted order.
 
     Args:
-        folder: holds the two, or the class folders.
-        cache: see ``FileImages``.
         test_percent: percent of each class's images, at least one, that become test images, where
             the folder holds class folders alone; None where it has a test part.
         split_seed: seed of their choice.
@@ -105,7 +103,8 @@ def read_folder(
     for part, name in ((train, "train"), (test, "test or val")):
         if not part.is_dir():
             raise LayoutError(f"it has no folder {name}")
-    classes, test_classes = class_folders(train), class_folders(test)
+    classes = class_folders(train)
+    test_classes = class_folders(test)
     for name in sorted(set(classes) ^ set(test_classes)):
         has, lacks, kind = (train, test, "test") if name in classes else (test, train, "training")
         raise InputError(
@@ -228,6 +227,7 @@ def split_rows(
                 f"class {name!r} has {count} image: two are needed, one to train and one to test"
             )
     chosen = np.zeros(len(targets), dtype=bool)
+    # At least one image on either side.
     if several:
         n_test = min(max(1, round(len(targets) * test_percent / 100)), len(targets) - 1)
         chosen[rng.permutation(len(targets))[:n_test]] = True

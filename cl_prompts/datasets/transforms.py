@@ -60,6 +60,7 @@ class Augmentation:
 
     def train(self, size: int) -> ImageTransform:
         """The random transform of training images, which draws from torch's global generator."""
+        # The published order: native size first, then the final size.
         steps: list[ImageTransform] = []
         if self.square_crop:
             steps += [v2.Resize(_enlarged(size)), v2.RandomCrop(size)]

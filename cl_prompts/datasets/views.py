@@ -153,6 +153,7 @@ def _affine(
     augmentation: Augmentation, height: int, width: int, generator: torch.Generator
 ) -> tuple[float, int, int, float]:
     degrees, shifts, scales = augmentation.affine_range
+    # Shifts are whole pixels, drawn as shares of the width and the height.
     angle = _uniform(-degrees, degrees, generator)
     right = round(_uniform(-shifts[0] * width, shifts[0] * width, generator))
     down = round(_uniform(-shifts[1] * height, shifts[1] * height, generator))
@@ -161,9 +162,11 @@ def _affine(
 
 def _area(height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
     """Top, left, height and width of a part of random area and aspect ratio (Inception's crop)."""
+    # Ten tries, as in torchvision: a uniform share of the area, and a log-uniform aspect ratio.
     for _ in range(10):
         area = height * width * _uniform(*AREA, generator)
         ratio = float(torch.exp(torch.tensor(_uniform(_LOG_ASPECT[0], _LOG_ASPECT[1], generator))))
+        # w h = area and w / h = ratio
         w = round(math.sqrt(area * ratio))
         h = round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
@@ -186,6 +189,8 @@ class _Policy(v2.AutoAugment):
         policy = self._policies[int(torch.randint(len(self._policies), (), generator=generator))]
         changes = []
         for name, probability, level in policy:
+            # Each of the two operations takes place with its own probability, and a magnitude that
+            # has a sign gets either one.
             if not torch.rand((), generator=generator) <= probability:
                 continue
             table, signed = self._magnitudes(name, height, width)

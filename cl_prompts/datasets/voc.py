@@ -40,8 +40,6 @@ def read_voc2007(
     MULTI-LANE's published code. Images whose every object is difficult stay, without a label.
 
     Args:
-        folder: VOC2007.
-        cache: see ``FileImages``.
         splits: "training/test" split, two of train, val, trainval and test; train/val needs no
             test archive.
         difficult: classes of which an image has difficult objects only: "negative", as published,

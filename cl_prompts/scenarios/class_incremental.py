@@ -76,6 +76,7 @@ def mlcil_split(
     n_classes = matrix.shape[1]
     base, increment = _division(n_classes, base, increment, protocol)
     order = _class_order(n_classes, class_order, seed)
+    # Classes of each task: the first ``base`` of the order, then ``increment`` at a time.
     groups = np.split(order, range(base, n_classes, increment))
     visible = np.zeros((len(groups), n_classes), dtype=bool)
     for task, classes in enumerate(groups):
@@ -152,6 +153,7 @@ def _division(
         )
     base = whole_number("base", base, 0, n_classes, "the number of classes")
     increment = whole_number("increment", increment, 1, n_classes, "the number of classes")
+    # KRT's notation: B0 gives the first task as many classes as the others.
     rest = n_classes - base
     if rest % increment:
         fit = _either([n for n in range(1, rest + 1) if rest % n == 0])

@@ -197,6 +197,7 @@ def blurry_stream(
 def rows_of(labels: np.ndarray, classes: Rows, n_classes: int) -> Rows:
     """Return per task the rows with a label among its classes, ascending."""
     n_tasks = len(classes)
+    # The task of each class, n_tasks for those in none, then of each row.
     # The smallest integer type lets numpy sort by radix, in linear time.
     task_of_class = np.full(n_classes, n_tasks, dtype=np.min_scalar_type(n_tasks))
     for task, own in enumerate(classes):

@@ -78,6 +78,7 @@ def si_blurry_multi_label_split(
     """
     matrix = check_label_matrix(labels, "labels")
     check_positives(matrix, "labels")
+    # Point 1: anchors; point 2: their stream.
     rows, anchors = anchor_labels(matrix)
     n_classes = matrix.shape[1]
     stream = blurry_stream(
@@ -86,6 +87,7 @@ def si_blurry_multi_label_split(
     # From here on the anchors' stream counts rows of the data set, unlabelled images included.
     tasks = tuple(rows[chosen] for chosen in stream.tasks)
     stream = replace(stream, tasks=tasks, n_samples=len(matrix))
+    # Point 3: homes of classes without anchors; point 4: which classes are visible where.
     stream = _homes_near_images(stream, count_positives(matrix, tasks))
     at_home = np.arange(stream.n_tasks)[:, None] == stream.homes
     split = MultiLabelSplit.of(
@@ -108,6 +110,7 @@ def anchor_labels(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         >>> rows.tolist(), anchors.tolist()
         ([0, 2], [0, 1])
     """
+    # Columns from the rarest class on, ties by id: an image's first positive is its anchor.
     by_rarity = np.argsort(matrix.sum(axis=0, dtype=np.int64), kind="stable")
     rows = np.flatnonzero(matrix.any(axis=1))
     return rows, by_rarity[matrix[rows][:, by_rarity].argmax(axis=1)]
@@ -117,6 +120,7 @@ def _homes_near_images(stream: Split, positives: np.ndarray) -> Split:
     """Move the home of each class without samples of its own to the task with most of its
     images."""
     homes = stream.homes
+    # No anchored sample, but images that come: the task with most of them, unless home has as many.
     moved = np.flatnonzero(~stream.counts.any(axis=0) & positives.any(axis=0) & (homes >= 0))
     new = {
         int(c): int(positives[:, c].argmax())

@@ -100,6 +100,7 @@ class Split(BaseSplit):
     def visitors(self) -> np.ndarray:
         """Per task the samples whose class has its home in another task, (n_tasks,) int64; all of
         them are of blurry classes."""
+        # (n_tasks, n_classes): the class has its home in another task.
         away = (self.homes >= 0) & (np.arange(self.n_tasks)[:, None] != self.homes)
         return np.where(away, self.counts, 0).sum(axis=1)
 

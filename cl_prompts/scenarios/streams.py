@@ -195,6 +195,7 @@ def single_label_streams(
     labels, n_classes = check_labels(targets[0], "train.targets")
     test_labels, n_test_classes = check_labels(targets[1], "test.targets")
     _same_classes(n_classes, n_test_classes)
+    # Equal counts of each class in each task: the split was made from these labels.
     same_size = (split.n_samples, split.n_classes) == (len(labels), n_classes)
     if not same_size or not np.array_equal(
         split.counts, count_classes(labels, split.tasks, n_classes)
@@ -238,6 +239,7 @@ def multi_label_streams(
     elif split != tested:
         raise InputError("the split does not fit test.targets: it was made with other test_labels")
     train = [multi_label_data(data[0], matrix, mask, split) for mask in split.visible]
+    # One test set a task, of the classes seen by then, or a single one.
     if split.boundaries:
         shown = split.seen
         rows = [split.test_indices(task) for task in range(split.n_tasks)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,9 @@ from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.digits import digit_scenes, digits_split
 from cl_prompts.datasets.registry import DataSet, load_dataset
 from tests.datasets.toys import load
+
+#: of the labels of all scenes, whatever the rounding of their pixels
+DRAWN = "8adab5b40a99996b"
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +55,8 @@ def test_scenes_hold_one_to_four_digits_and_are_the_same_every_time(scenes: Data
     assert torch.equal(images, scenes.train.images)
     assert np.array_equal(labels, scenes.train.targets)
     assert np.array_equal(test_labels, scenes.test.targets)
+    drawn = hashlib.sha256(labels.tobytes() + test_labels.tobytes()).hexdigest()
+    assert drawn.startswith(DRAWN)
     per_scene = labels.sum(axis=1, dtype=np.int64)
     assert set(per_scene.tolist()) == {1, 2, 3, 4}
     assert min(np.bincount(per_scene)[1:]) > 300
