@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.strategies import strategy_class
+from cl_prompts.strategies import make_plugins, strategy_class
 from tests.toy_data import ANNOUNCED, MULTI_LABEL_SCENARIOS, N_CLASSES, TASKS
 from tests.toy_vits import DEPTH, lively_vit
 
@@ -83,7 +83,10 @@ class Toy:
 EARLY = (0, 1, 2, 3)
 BUFFER: dict[str, Any] = {"buffer_size": 12, "buffer_batch_size": 8}
 QUERY_PASS = {"passes": 2 * DEPTH}
-ALIGNED: dict[str, Any] = {"period": 24, "align_epochs": 2, "align_samples": 8}
+ALIGNED: dict[str, Any] = {
+    "period": 24,
+    "plugins": {"head_alignment": {"epochs": 2, "samples": 8}},
+}
 RATES = {"lr": 0.005, "prompt_lr": 0.01, "identity_lr": 0.005}
 ONE_BLOCK = {"two_blocks": {"prompted_blocks": (0,)}}
 
@@ -153,8 +156,7 @@ TABLE: dict[str, Toy] = {
             "period": 24,
             "prompted_blocks": EARLY,
             "prompt_length": 4,
-            "router_width": 40,
-            "router_ridge": 1.0,
+            "plugins": {"router": {"width": 40, "ridge": 1.0}},
         },
         first_test=2 * DEPTH,
         unasked=1,
@@ -244,7 +246,7 @@ VARIANTS: dict[str, Toy] = {
     "l2p_diverse": TABLE["l2p"].but("l2p", key_choice="diverse"),
     "dual_prompt_r": TABLE["dual_prompt"].but("dual_prompt", **BUFFER),
     "er_tuned": TABLE["er"].but("er", backbone_lr=1e-3, retest=DEPTH),
-    "lwf_batch": TABLE["lwf"].but("lwf", teacher_from="batch"),
+    "lwf_batch": TABLE["lwf"].but("lwf", plugins={"distillation": {"teacher_from": "batch"}}),
     "lwf_tuned": TABLE["lwf"].but("lwf", backbone_lr=1e-3, retest=DEPTH),
     "rainbow_tuned": TABLE["rainbow"].but("rainbow", backbone_lr=1e-3, retest=DEPTH),
     "rainbow_chosen": TABLE["rainbow"].but(
@@ -253,57 +255,60 @@ VARIANTS: dict[str, Toy] = {
     "ridge_chosen": TABLE["multi_label_ridge"].but("multi_label_ridge", held_out=10, period=40),
     "clib_tuned": TABLE["clib"].but("clib", backbone_lr=1e-3, importance_every=4, retest=DEPTH),
     "linear_probe_whitened": TABLE["linear_probe"].but(
-        "linear_probe", head_input="whitened", head="cosine"
+        "linear_probe", head={"kind": "cosine", "input": "whitened"}
     ),
     "dual_prompt_standardised": TABLE["dual_prompt"].but(
-        "dual_prompt", head_input="standardised", head="cosine", tau=None
+        "dual_prompt", head={"kind": "cosine", "input": "standardised", "tau": None}
     ),
     "mvp_r_whitened": TABLE["mvp"].but(
         "mvp",
         buffer_size=12,
         class_mask="batch",
-        head_input="whitened",
-        whitening_replayed=False,
+        head={"input": "whitened", "replayed": False},
     ),
     "dual_prompt_written": TABLE["dual_prompt"].but(
         "dual_prompt",
-        prompt_encoder="mlp",
-        encoder_width=4,
-        decomposed="entry",
-        decomposed_rank=2,
+        prompt_form={
+            "decomposed": {"per": "entry", "rank": 2},
+            "encoded": {"kind": "mlp", "width": 4},
+        },
         period=24,
     ),
     "one_prompt_written": TABLE["one_prompt"].but(
         "one_prompt",
-        prompt_encoder="lstm",
-        decomposed="shared",
-        decomposed_rank=2,
+        prompt_form={"decomposed": {"rank": 2}, "encoded": {"kind": "lstm"}},
         prompt_lr=0.01,
         period=24,
     ),
     "vq_prompt_regulated": TABLE["vq_prompt"].but(
-        "vq_prompt", regulation="promptsrc", head="cosine", regulation_classes=1.0
+        "vq_prompt",
+        head={"kind": "cosine"},
+        plugins={**ALIGNED["plugins"], "self_regulation": {"classes": 1.0}},
     ),
-    "s_prompt_averaged": TABLE["s_prompt"].but("s_prompt", average_checkpoints=2, period=24),
+    "s_prompt_averaged": TABLE["s_prompt"].but(
+        "s_prompt", plugins={"prompt_averaging": {"checkpoints": 2}}, period=24
+    ),
     "multi_lane_batch": TABLE["multi_lane"].but("multi_lane", class_mask="batch"),
-    "derpp_batch": TABLE["derpp"].but("derpp", class_mask="batch", head_input="centred"),
-    "lwf_whitened": TABLE["lwf"].but("lwf", head_input="whitened", whitening_window=50),
+    "derpp_batch": TABLE["derpp"].but("derpp", class_mask="batch", head={"input": "centred"}),
+    "lwf_whitened": TABLE["lwf"].but("lwf", head={"input": "whitened", "window": 50}),
     "rainbow_whitened": TABLE["rainbow"].but(
-        "rainbow", reuse_features=True, class_mask="batch", head_input="whitened"
+        "rainbow", reuse_features=True, class_mask="batch", head={"input": "whitened"}
     ),
     "s_prompt_routed": TABLE["s_prompt"].but(
         "s_prompt",
-        chosen_by="router",
-        router_width=40,
-        router_ridge=1.0,
+        plugins={"router": {"width": 40, "ridge": 1.0}},
         period=24,
         passes=DEPTH,
         first_test=2 * DEPTH,
         unasked=1,
     ),
-    "flyprompt_cosine": TABLE["flyprompt"].but("flyprompt", head="cosine", buffer_size=12),
-    "dual_prompt_slow": TABLE["dual_prompt"].but("dual_prompt", slow_heads=(0.5, 0.9)),
-    "clib_whitened": TABLE["clib"].but("clib", head_input="whitened", head="cosine"),
+    "flyprompt_cosine": TABLE["flyprompt"].but(
+        "flyprompt", head={"kind": "cosine"}, buffer_size=12
+    ),
+    "dual_prompt_slow": TABLE["dual_prompt"].but(
+        "dual_prompt", plugins={"slow_heads": {"decays": (0.5, 0.9)}}
+    ),
+    "clib_whitened": TABLE["clib"].but("clib", head={"kind": "cosine", "input": "whitened"}),
 }
 ALL: dict[str, Toy] = {**TABLE, **VARIANTS}
 
@@ -331,7 +336,7 @@ MULTI_LABEL = _names(
     lambda kind: (
         "multi_label" in cls_of(kind).settings()
         and ALL[kind].options.get("class_mask") != "batch"
-        and not ALL[kind].options.get("slow_heads")
+        and "slow_heads" not in ALL[kind].options.get("plugins", ())
     ),
     ALL,
 )
@@ -388,7 +393,9 @@ def make(
         told["n_tasks"] = TASKS
     if "model" not in changes:
         told |= {"backbone": backbone or lively_vit(), "n_classes": N_CLASSES}
-    return cls(**{**told, **ALL[kind].options, **changes})
+    options = {**ALL[kind].options}
+    options["plugins"] = [*make_plugins(options.get("plugins", {})), *changes.pop("plugins", ())]
+    return cls(**{**told, **options, **changes})
 
 
 def on_two_blocks(kind: str) -> dict[str, Any]:

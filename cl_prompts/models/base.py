@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -187,6 +188,16 @@ class ContinualModel(nn.Module):
         """Features (batch, dim) as the head reads them: raw, or what ``whitening`` makes of
         them."""
         return features if self.whitening is None else self.whitening(features)
+
+    def update_statistics(
+        self, rows: int | None = None, *, repeated: bool = False
+    ) -> AbstractContextManager[None]:
+        """Context in which the next forward pass updates the statistics of the head's input, if
+        there are any; the arguments are those of
+        :meth:`~cl_prompts.models.whitening.FeatureWhitening.update_statistics`."""
+        if self.whitening is None:
+            return nullcontext()
+        return self.whitening.update_statistics(rows, repeated=repeated)
 
     def hide_unseen(self, logits: Tensor) -> Tensor:
         """Logits (batch, classes) with the columns of unseen classes at -inf, or at 0 in a

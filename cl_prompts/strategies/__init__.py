@@ -1,13 +1,15 @@
-"""Avalanche strategies, one per method, and anytime evaluation.
+"""Avalanche strategies, one per method, plugins that are their options, and anytime evaluation.
 
 Each module of this package is a strategy: it has the strategy's name, the first line of its
-docstring describes it, its one class implements it, and ``ALIASES`` lists other names. Importing
-this package is cheap; Avalanche is loaded on first access to a strategy.
+docstring describes it, its one class implements it, and ``ALIASES`` lists other names. Each module
+of ``plugins`` with a class derived from ``StrategyPlugin`` is an option, likewise. Importing this
+package is cheap; Avalanche is loaded on first access to a strategy.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class StrategyEntry(NamedTuple):
-    """Entry of the table of strategies, known before the import.
+    """Entry of the tables of strategies and plugins, known before the import.
 
     Attributes:
         class_name: its class.
@@ -34,10 +36,10 @@ class StrategyEntry(NamedTuple):
     aliases: tuple[str, ...]
 
 
-def _read(module: Path) -> StrategyEntry:
+def _read(module: Path, base: str = "") -> StrategyEntry:
     text = module.read_text(encoding="utf-8")
     line = re.match(r'"""(.*?)(?:"""|\n)', text)
-    named = re.search(r"^class (\w+)\(", text, flags=re.MULTILINE)
+    named = re.search(rf"^class (\w+)\({base}", text, flags=re.MULTILINE)
     aliases = re.search(r"^ALIASES = \((.*?)\)", text, flags=re.MULTILINE | re.DOTALL)
     if line is None or named is None:
         raise ImportError(f"{module.name} is no strategy: it needs a docstring and a class")
@@ -55,16 +57,37 @@ STRATEGIES: dict[str, StrategyEntry] = {
     if module.stem != "__init__"
 }
 
-_PLACES = {entry.class_name: name for name, entry in STRATEGIES.items()} | {
-    "AnytimeEvaluation": "plugins.anytime",
-    "KeepOrder": "plugins.keep_order",
-    "MultiLabelMetrics": "plugins.multi_label_metrics",
-    "OnlineStrategy": "base.online",
-    "PromptStrategy": "base.prompt",
-    "refuse_accuracy": "plugins.multi_label_metrics",
+#: plugin that is an option of strategies -> its entry
+PLUGINS: dict[str, StrategyEntry] = {
+    module.stem: _read(module, "StrategyPlugin")
+    for module in sorted(Path(__file__).parent.glob("plugins/*.py"))
+    if "(StrategyPlugin)" in module.read_text(encoding="utf-8")
 }
 
-__all__ = [*_PLACES, "STRATEGIES", "canonical_name", "strategy_class"]
+_PLACES = {
+    **{entry.class_name: name for name, entry in STRATEGIES.items()},
+    **{entry.class_name: f"plugins.{name}" for name, entry in PLUGINS.items()},
+    "AnytimeEvaluation": "plugins.anytime",
+    "Decomposed": "base.prompt_form",
+    "Encoded": "base.prompt_form",
+    "Head": "base.head",
+    "KeepOrder": "plugins.keep_order",
+    "MultiLabelMetrics": "base.multi_label_metrics",
+    "OnlineStrategy": "base.online",
+    "PromptStrategy": "base.prompt",
+    "StrategyPlugin": "base.plugin",
+    "refuse_accuracy": "base.multi_label_metrics",
+}
+
+__all__ = [
+    *_PLACES,
+    "PLUGINS",
+    "STRATEGIES",
+    "canonical_name",
+    "make_plugins",
+    "plugin_class",
+    "strategy_class",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -118,3 +141,34 @@ def strategy_class(name: str) -> type[OnlineStrategy]:
     if not (isinstance(named, type) and issubclass(named, base)):
         raise InputError(f"strategy {name!r} is no class derived from OnlineStrategy")
     return named
+
+
+@cache
+def plugin_class(name: str) -> type[Any]:
+    """Load the class of a plugin by its name, or by ``"package.module:Class"``.
+
+    Raises:
+        InputError: an unknown name, or something that is no class.
+    """
+    if ":" not in name:
+        if name not in PLUGINS:
+            raise unknown("plugin", name, PLUGINS)
+        found: type[Any] = __getattr__(PLUGINS[name].class_name)
+        return found
+    named = load_object("plugin", name)
+    if not isinstance(named, type):
+        raise InputError(f"plugin {name!r} is no class")
+    return named
+
+
+def make_plugins(settings: Mapping[str, Mapping[str, Any] | None]) -> list[Any]:
+    """Plugins by name, each with its settings.
+
+    Raises:
+        InputError: an unknown name or setting.
+
+    Example:
+        >>> make_plugins({"slow_heads": {"decays": (0.9,)}})[0].decays
+        (0.9,)
+    """
+    return [plugin_class(name)(**(given or {})) for name, given in settings.items()]

@@ -7,7 +7,7 @@ from cl_prompts.checks import Count, Positive, Share
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.additive import AdditivePrompt
 from cl_prompts.prompts.places import Blocks, check_blocks
-from cl_prompts.strategies.base.head_settings import HeadKind
+from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.training.schedules import Schedule
 
@@ -37,7 +37,7 @@ class AdditivePrompting(PromptStrategy):
     """Blocks with prompts, 0-based; None for all."""
     beta: Share = 0.7
     """Share of the past in the mean of prompts; ImageNet-R: 0.8."""
-    head: HeadKind = "unit_rows"
+    head: Head = Head(kind="unit_rows")
     lr: Positive = 4e-3
     """Learning rate; ImageNet-R: 3e-3."""
     train_mb_size: Count = 128

@@ -8,8 +8,8 @@ from torch import Tensor
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.balanced_ridge import BalancedRidge, BalanceOver
 from cl_prompts.models.ridge import Expansion
-from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
+from cl_prompts.strategies.base.stream import Batch
 
 
 class AIR(PrototypeStrategy):

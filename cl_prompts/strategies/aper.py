@@ -16,7 +16,7 @@ from cl_prompts.models.adapted import AperViT
 from cl_prompts.models.base import Output
 from cl_prompts.prompts.task_adapters import TaskAdapters
 from cl_prompts.strategies.base.adapted import AdapterStrategy
-from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies.base.stream import Batch
 
 
 class APER(AdapterStrategy):

@@ -13,8 +13,8 @@ from torch import Tensor
 from cl_prompts.checks import Count, Positive, Share, Size
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output
-from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.head import HeadStrategy
+from cl_prompts.strategies.base.head_training import HeadStrategy
+from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.training.buffers import ClassBalancedBuffer
 from cl_prompts.training.rates import AdaptiveRate
 from cl_prompts.training.schedules import scale_learning_rates
@@ -89,6 +89,7 @@ class CLIB(HeadStrategy):
         if not self.model.reads_images:
             dim = self.model.backbone.dim
             self.features = torch.zeros(self.buffer_size, dim, device=self.device)
+        self.state.add("rate", "features")
 
     def make_buffer(self, size: int, seed: int) -> ClassBalancedBuffer:
         """Make a class-balanced buffer that evicts the least important sample of the fullest
@@ -100,9 +101,9 @@ class CLIB(HeadStrategy):
     def check_settings(self) -> None:
         """Refuse statistics without the replayed samples, which are all that it trains on."""
         super().check_settings()
-        if not self.whitening_replayed and self.head_input != "raw":
+        if not self.head.replayed and self.head.input != "raw":
             raise InputError(
-                "CLIB trains on replayed samples alone: leave out whitening_replayed=False"
+                "CLIB trains on replayed samples alone: leave out replayed=False of the head"
             )
 
     @torch.no_grad()
@@ -115,10 +116,9 @@ class CLIB(HeadStrategy):
             features = self.model.run(batch.images[stay]).cacheable["frozen"]
             self.features[slots.to(self.device)[stay]] = features
 
-    def make_batch(self, stream: list[Tensor]) -> Batch:
+    def make_batch(self, stream: Batch) -> Batch:
         """The replayed samples alone."""
-        joined = super().make_batch(stream)
-        return joined.part(slice(len(stream[0]), None))
+        return super().make_batch(stream).part(slice(stream.n_stream, None))
 
     def after_step(self, output: Output, batch: Batch) -> None:
         """Credit the samples just trained on with the decrease of the buffer's loss, and adapt the
@@ -174,13 +174,12 @@ class CLIB(HeadStrategy):
         return F.cross_entropy(logits, labels, reduction="none")
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the base and of the adaptive rate, and the cached features."""
+        """State of the base, once every observation was settled."""
         self._settle()
         if self._trained:  # part of an observation that is still to be made
             self.buffer.mark_trained(torch.cat(self._trained))
             self._trained = []
-        features = None if self.features is None else self.features.clone()
-        return {**super().state_dict(), "rate": self.rate.state_dict(), "features": features}
+        return super().state_dict()
 
     def load_state_dict(
         self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
@@ -189,6 +188,3 @@ class CLIB(HeadStrategy):
         super().load_state_dict(state, experiences)
         self._trained = []
         self._observed = []
-        self.rate.load_state_dict(state["rate"])
-        if self.features is not None:
-            self.features = state["features"].to(self.device)

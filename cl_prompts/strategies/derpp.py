@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
 from cl_prompts.checks import NotNegative, Size
 from cl_prompts.losses.distillation import StoredLogits, stored_logit_loss
 from cl_prompts.models.base import Output
-from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.head import HeadStrategy
+from cl_prompts.strategies.base.head_training import HeadStrategy
+from cl_prompts.strategies.base.stream import Batch
 
 ALIASES = ("der++", "der")
 
@@ -53,6 +51,7 @@ class DERPlusPlus(HeadStrategy):
         super().__init__(**settings)
         self.replay.draws = 2
         self.stored = StoredLogits(self.buffer_size, self.model.n_classes).to(self.device)
+        self.state.add("stored")
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """The loss of DER++; plain cross-entropy while the buffer is empty."""
@@ -72,15 +71,3 @@ class DERPlusPlus(HeadStrategy):
         assert output is not None
         slots = self.replay.add(rows, batch.labels_on_host(len(rows)))
         self.stored.put(slots, output.logits[: len(rows)], self.model.seen)
-
-    def state_dict(self) -> dict[str, Any]:
-        """State of the base, and the stored logits."""
-        stored = {k: v.clone() for k, v in self.stored.state_dict().items()}
-        return {**super().state_dict(), "stored": stored}
-
-    def load_state_dict(
-        self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
-    ) -> None:
-        """Inverse of :meth:`state_dict`."""
-        super().load_state_dict(state, experiences)
-        self.stored.load_state_dict(state["stored"])

@@ -9,11 +9,10 @@ from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
 from cl_prompts.prompts.task_selectors import TaskSlots
-from cl_prompts.strategies.base.prompt import Batchwise, batchwise, slots_for
-from cl_prompts.strategies.base.routed import RoutedPoolStrategy
+from cl_prompts.strategies.base.prompt import Batchwise, PoolStrategy, batchwise, slots_for
 
 
-class DualPrompt(RoutedPoolStrategy):
+class DualPrompt(PoolStrategy):
     """DualPrompt (Wang et al., ECCV 2022, arXiv 2204.04799).
 
     Prompts are prefixes: n keys and n values that join the attention of a block after its
@@ -82,7 +81,7 @@ class DualPrompt(RoutedPoolStrategy):
             backbone,
             n_classes,
             query=ClassTokenQuery(),
-            selector=self.selector_for(size, dim, batchwise(slots, size, self.batchwise_prompt)),
+            selector=batchwise(slots, size, self.batchwise_prompt),
             pools=[
                 SharedPrefix(self.g_blocks, self.g_length, dim, heads, initial=initial),
                 PrefixPool(

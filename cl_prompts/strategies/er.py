@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cl_prompts.checks import Size
-from cl_prompts.strategies.base.head import HeadStrategy
+from cl_prompts.strategies.base.head_training import HeadStrategy
 
 
 class ExperienceReplay(HeadStrategy):

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, Share
+from cl_prompts.checks import Count
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.pools import ExpertTokens, class_position
-from cl_prompts.strategies.base.routed import RoutedStrategy
+from cl_prompts.strategies.base.prompt import PromptStrategy
+from cl_prompts.strategies.plugins.router import Router
+from cl_prompts.strategies.plugins.slow_heads import SlowHeads
 
 #: experts where neither their number nor that of the tasks is given, as published
 PUBLISHED_EXPERTS = 5
 
 
-class FlyPrompt(RoutedStrategy):
+class FlyPrompt(PromptStrategy):
     """FlyPrompt ("Brain-Inspired Random-Expanded Routing with Temporal-Ensemble Experts for General
     Continual Learning", ICLR 2026, arXiv 2602.01976). One class per image.
 
@@ -45,6 +46,7 @@ class FlyPrompt(RoutedStrategy):
         (5, (0.9, 0.99))
     """
 
+    own_plugins = (Router(), SlowHeads(decays=(0.9, 0.99)))
     withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile")
 
     n_tasks: Count | None = None
@@ -62,18 +64,17 @@ class FlyPrompt(RoutedStrategy):
     position: bool = False
     """Add the class token's positional embedding to every prompt token, as published: a constant
     shift."""
-    slow_heads: Sequence[Share] = (0.9, 0.99)
     class_mask: ClassMask = "batch"
     online_iter: Count = 3
     new_optimizer: bool = False
 
     @property
     def n_head_experts(self) -> int:
-        """Experts in all."""
+        """Experts in all, each with slow heads of its own."""
         return self.n_experts or self.n_tasks or PUBLISHED_EXPERTS
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
-        """Build experts and router; the head reads the class token."""
+        """Build the experts, among which the router chooses; the head reads the class token."""
         check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)
         experts = ExpertTokens(
             self.n_head_experts,
@@ -82,5 +83,4 @@ class FlyPrompt(RoutedStrategy):
             backbone.dim,
             position=class_position(backbone) if self.position else None,
         )
-        router = self.make_router(self.n_head_experts, backbone.dim)
-        return PromptedViT(backbone, n_classes, selector=router, pools=[experts])
+        return PromptedViT(backbone, n_classes, pools=[experts])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 import torch
@@ -11,7 +12,7 @@ from avalanche.benchmarks import CLExperience
 from torch import Tensor, nn
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, NotNegative, Positive, Share, Size
+from cl_prompts.checks import Count, NotNegative, Positive, Share
 from cl_prompts.losses.centroids import centroid_contrast
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
@@ -22,9 +23,10 @@ from cl_prompts.prompts.prefixes import PrefixLayout, PrefixPool
 from cl_prompts.prompts.selectors import ClassTokenQuery
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.wrapped import MomentumSlots
-from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.prompt import PromptStrategy, slots_for
-from cl_prompts.training.gaussian_alignment import GaussianHeadAlignment
+from cl_prompts.strategies.base.stream import Batch
+from cl_prompts.strategies.base.task_pass import Classifier, head_of
+from cl_prompts.strategies.plugins.head_alignment import HeadAlignment
 from cl_prompts.training.schedules import Schedule
 from cl_prompts.training.seeds import derived_seed, seeded
 
@@ -60,6 +62,7 @@ class HiDePrompt(PromptStrategy):
     """
 
     withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+    own_plugins = (HeadAlignment(),)
 
     n_tasks: Count | None = None
     """Number of tasks, if known."""
@@ -95,20 +98,7 @@ class HiDePrompt(PromptStrategy):
     none."""
     period: Count | None = 1000
     """Stream samples of a prefix where no boundary is announced; None for no end."""
-    align_epochs: Size = 30
-
-    identity_alignments: list[GaussianHeadAlignment]
-    """As ``alignments``, of the classifier of queries."""
     _means: tuple[int, Tensor] | None = None
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        dim = self.model.backbone.dim
-        self.identity_alignments = [
-            self.make_alignment(dim, alignment.statistics) for alignment in self.alignments
-        ]
-        for alignment in self.identity_alignments:
-            alignment.samples = self.train_mb_size  # published: five times less than the head's
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build a prefix per task and a classifier that names it; the head reads the class
@@ -187,7 +177,8 @@ class HiDePrompt(PromptStrategy):
         current = self.router.current
         if self._means is None or self._means[0] != current:
             means = torch.zeros(0, self.model.backbone.dim, device=self.device)
-            if (alignment := self.alignment) is not None:
+            plugin = self.plugin(HeadAlignment)
+            for alignment in plugin.current(announced=self.announced)[:1] if plugin else ():
                 owner = self.router.task_of
                 earlier = ((owner >= 0) & (owner < current))[:, None] & (alignment.count > 0)
                 means = alignment.mean[earlier]
@@ -196,40 +187,25 @@ class HiDePrompt(PromptStrategy):
 
     # ------------------------------------------------------------------ task ends
 
-    def aligned_rows(self, batch: Batch) -> Tensor:
-        """Samples of the stream whose class belongs to the prefix in training."""
-        own = self.router.task_of[batch.labels] == self.router.current
-        return super().aligned_rows(batch) & own
+    def aligned_classifiers(self) -> list[Classifier]:
+        """The head, on features of the prefix in training alone, and the classifier of queries."""
+        return [
+            replace(head_of(self.model), rows=self.own_rows),
+            Classifier(
+                self.router.classifier,
+                lambda output: output.cacheable["frozen"],
+                samples=self.train_mb_size,  # published: five times less than the head's
+            ),
+        ]
 
-    def after_step(self, output: Output, batch: Batch) -> None:
-        """Take features and queries into the streaming statistics."""
-        super().after_step(output, batch)
-        if self.identity_alignments and not self.announced:
-            n, classes = batch.n_stream, batch.classes_on_host()
-            queries = output.cacheable["frozen"][:n]
-            self.identity_alignments[-1].observe(queries, batch.labels[:n], classes=classes)
+    def own_rows(self, batch: Batch) -> Tensor:
+        """(batch,) samples whose class belongs to the prefix in training."""
+        return self.router.task_of[batch.labels] == self.router.current
 
-    def take_statistics(self) -> None:
-        """Take statistics of the current task's images and of their queries, in one pass."""
-        outputs = list(self.task_outputs())
-        labels = torch.cat([labels for _, labels in outputs])
-        raw = [output.raw for output, _ in outputs if output.raw is not None]
-        self.alignments[0].observe(torch.cat(raw), labels)
-        queries = torch.cat([output.cacheable["frozen"] for output, _ in outputs])
-        self.identity_alignments[0].observe(queries, labels)
-
-    def align(self, alignment: GaussianHeadAlignment) -> None:
-        """Train the head, and the classifier of queries, on draws."""
-        super().align(alignment)
-        of_queries = self.identity_alignments[0 if self.announced else -1]
-        of_queries.align(self.router.classifier)
-        self.router.classifier.zero_grad()
-
-    def finish_task(self) -> None:
-        """Align; where no boundary is announced, start the next prefix."""
-        super().finish_task()
+    def start_period(self) -> None:
+        """Start the next prefix, where no boundary is announced."""
         following = self.router.current + 1
-        if self.announced or following >= self.router.n_tasks:
+        if following >= self.router.n_tasks:
             return
         with seeded(derived_seed(self.seed, following)):
             start_task(self.model, following)
@@ -237,20 +213,9 @@ class HiDePrompt(PromptStrategy):
             self.optimizer.state = defaultdict(dict)
         self.make_optimizer()
 
-    def state_dict(self) -> dict[str, Any]:
-        """State of the base, and the statistics of queries."""
-        statistics = [
-            {name: value.clone() for name, value in alignment.state_dict().items()}
-            for alignment in self.identity_alignments
-        ]
-        return {**super().state_dict(), "identity_alignments": statistics}
-
     def load_state_dict(
         self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
     ) -> None:
         """Inverse of :meth:`state_dict`."""
         super().load_state_dict(state, experiences)
-        saved = state["identity_alignments"]
-        for alignment, statistics in zip(self.identity_alignments, saved, strict=True):
-            alignment.load_state_dict(statistics)
         self._means = None

@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 
 from avalanche.benchmarks import CLExperience, DatasetExperience
 
-from cl_prompts.checks import Count
+from cl_prompts.checks import Count, NotNegative
 from cl_prompts.errors import InputError
-from cl_prompts.strategies.base.experience import whole_of
-from cl_prompts.strategies.base.labels import classes_of
-from cl_prompts.strategies.fine_tuning import FineTuning
+from cl_prompts.strategies.base.experience import classes_of, whole_of
+from cl_prompts.strategies.base.head_training import HeadStrategy
 
 
-class Joint(FineTuning):
+class Joint(HeadStrategy):
     """The i.i.d. upper bound: all experiences at once, shuffled, for several epochs.
 
     ``train`` takes the whole stream. With ``backbone_lr=0`` it is the upper bound of a linear
@@ -30,6 +29,10 @@ class Joint(FineTuning):
 
     whole_stream: ClassVar[bool] = True
 
+    backbone_lr: NotNegative = 1e-5
+    """Learning rate of the backbone; 0 keeps it frozen."""
+    weight_decay: NotNegative = 0.01
+    """Weight decay of AdamW."""
     train_epochs: Count = 5
     """Passes over all data."""
     online_iter: Count = 1

@@ -9,8 +9,8 @@ from cl_prompts.checks import Count, Positive, Share
 from cl_prompts.models.base import Output
 from cl_prompts.models.multi_label_ridge import MultiLabelRidge, SampleWeights
 from cl_prompts.models.ridge import Expansion
-from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.experience import whole_of
+from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.strategies.multi_label_ridge import MultiLabelRidgeProbe
 
 

@@ -122,5 +122,7 @@ class MISA(PromptStrategy):
 
     def prompt_loss(self, output: Output) -> Tensor:
         """Distance between queries and the keys that they were matched with."""
+        if self.routed:
+            return super().prompt_loss(output)
         assert output.selection is not None
         return self.pull_weight * key_distance(self.model.selector.matched(output.selection))

@@ -10,7 +10,6 @@ from torch import Tensor
 from cl_prompts.checks import Positive, Size
 from cl_prompts.metrics.multi_label import average_precision
 from cl_prompts.models.multi_label_ridge import MultiLabelRidge
-from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -37,7 +36,7 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
         129
     """
 
-    withdrawn = ("compile", *HEAD_SETTINGS)
+    withdrawn = ("compile", "head")
     plain_images = True
 
     multi_label: bool = True
@@ -47,8 +46,11 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
     held_out: Size = 0
     """Samples on which the ridge is chosen; their features are stored. 0: it stays as given."""
 
-    ridge_chosen = False
-    """Whether the ridge has been chosen."""
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.ridge_chosen = False
+        """Whether the ridge has been chosen."""
+        self.state.add("ridge_chosen")
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> MultiLabelRidge:
         """Ridge regression on the features and a constant."""
@@ -62,15 +64,6 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
             head.choose_ridge(_minus_mean_precision)
             self.ridge_chosen = True
         super().finish_task()
-
-    def state_dict(self) -> dict[str, Any]:
-        """State of the base, and whether the ridge has been chosen."""
-        return {**super().state_dict(), "ridge_chosen": self.ridge_chosen}
-
-    def load_state_dict(self, state: dict[str, Any], experiences: Any = ()) -> None:
-        """Inverse of :meth:`state_dict`."""
-        super().load_state_dict(state, experiences)
-        self.ridge_chosen = bool(state["ridge_chosen"])
 
 
 def _minus_mean_precision(scores: Tensor, targets: Tensor) -> float:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
-from cl_prompts.losses.classification import batch_classes, masked_mean
+from cl_prompts.losses.classification import ClassMask, batch_classes, masked_mean
 from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import Output
 from cl_prompts.models.multi_lane import (
@@ -22,14 +20,13 @@ from cl_prompts.models.multi_lane import (
     SlotUpdate,
 )
 from cl_prompts.prompts.places import Blocks
-from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS
-from cl_prompts.strategies.base.prompt_rates import PromptRates
+from cl_prompts.strategies.base.prompt import PromptStrategy
+from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.training.schedules import Schedule
 from cl_prompts.training.seeds import derived_seed, seeded
 
 
-class MultiLane(PromptRates):
+class MultiLane(PromptStrategy):
     """MULTI-LANE (De Min et al., CoLLAs 2024, arXiv 2405.15633): summarised patch tokens, one
     pathway per task.
 
@@ -60,8 +57,9 @@ class MultiLane(PromptRates):
         0
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("compile", *HEAD_SETTINGS)
+    withdrawn: ClassVar[tuple[str, ...]] = ("compile", "head", "prompt_form", "pull_weight")
 
+    class_mask: ClassMask = "seen"
     multi_label: bool = True
     """An image may show several classes."""
     n_selectors: Count = 20
@@ -97,8 +95,11 @@ class MultiLane(PromptRates):
     loss_norm: LossNorm = "all"
     """Of a multi-label loss, see :func:`~cl_prompts.losses.multi_label.multi_label_loss`."""
 
-    lane_start = 0
-    """Stream samples seen when the current lane was opened."""
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.lane_start = 0
+        """Stream samples seen when the current lane was opened."""
+        self.state.add("lane_start")
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> MultiLaneViT:
         """Build a model, as yet without a lane."""
@@ -129,7 +130,8 @@ class MultiLane(PromptRates):
     def observe_classes(self, labels: Tensor) -> None:
         """Add classes that have no lane to the current one, or open the next."""
         # On the CPU, so that a batch without new classes makes no GPU wait.
-        labels = labels.cpu() if self.host_labels is None else self.host_labels
+        known = None if self.batch is None else self.batch.host_labels
+        labels = labels.cpu() if known is None else known
         if self.model.multi_label:
             present = (labels > 0).any(dim=0)
         else:
@@ -174,14 +176,3 @@ class MultiLane(PromptRates):
         labels = torch.where(known, batch.labels, competing.int().argmax())
         logits = output.logits.masked_fill(~competing, -torch.inf)
         return masked_mean(F.cross_entropy(logits, labels, reduction="none"), known)
-
-    def state_dict(self) -> dict[str, Any]:
-        """State of the base, and the start of the current lane."""
-        return {**super().state_dict(), "lane_start": self.lane_start}
-
-    def load_state_dict(
-        self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
-    ) -> None:
-        """Inverse of :meth:`state_dict`."""
-        super().load_state_dict(state, experiences)
-        self.lane_start = int(state["lane_start"])

@@ -13,6 +13,7 @@ from torch import Tensor
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive, Share, in_range
 from cl_prompts.errors import InputError
+from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.mvp import (
     Pairs,
     contrastive_key_loss,
@@ -25,11 +26,11 @@ from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.pools import SharedTokens, TokenPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys, Selection
-from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.prompt_averaging import PromptAveraging
+from cl_prompts.strategies.base.prompt import PromptStrategy
+from cl_prompts.strategies.base.stream import Batch
 
 
-class MVP(PromptAveraging):
+class MVP(PromptStrategy):
     """Mask and Visual Prompt tuning.
 
     The query of an image is its class token in the unprompted frozen ViT. The nearest of
@@ -45,7 +46,7 @@ class MVP(PromptAveraging):
     published code, which the named options reproduce: GSF weights each sample
     (``gsf_reduction="batch_mean"``: one scalar weight a batch); the contrastive loss uses each
     image's own count (``contrastive_pairs="all"``: counts of all images are mixed by broadcasting);
-    replay works; head rows are data-set labels. With a ``head_input`` other than raw, scaling and
+    replay works; head rows are data-set labels. With a head input other than raw, scaling and
     weights read what the head reads.
 
     Example:
@@ -55,9 +56,12 @@ class MVP(PromptAveraging):
         80750
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "loss_norm", "pull_weight", "lr_scaling")
     masks_classes: ClassVar[bool] = False
 
+    class_mask: ClassMask = "seen"
+    online_iter: Count = 3
+    new_optimizer: bool = False
     pool_size: Count = 10
     """E-prompts, keys and logit masks. Not linked to the number of tasks."""
     g_blocks: Blocks = (0, 1)
@@ -94,10 +98,10 @@ class MVP(PromptAveraging):
     def check_settings(self) -> None:
         """Refuse another head with terms of the loss that are those of a linear one."""
         super().check_settings()
-        if self.head != "linear" and (self.use_afs or self.use_gsf):
+        if self.head.kind != "linear" and (self.use_afs or self.use_gsf):
             raise InputError(
-                f"head={self.head} of MVP needs use_afs=False and use_gsf=False: scaling leaves its"
-                " logits as they are, and the sample weights are gradients of a linear head"
+                f"a {self.head.kind} head of MVP needs use_afs=False and use_gsf=False: scaling"
+                " leaves its logits as they are, and sample weights are gradients of a linear head"
             )
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:

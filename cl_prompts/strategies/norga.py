@@ -8,7 +8,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
 from cl_prompts.prompts.gates import GateActivation, GatedPrefixes
 from cl_prompts.strategies.hide_prompt import HiDePrompt
-from cl_prompts.training.gaussian_alignment import GaussianStatistics
+from cl_prompts.strategies.plugins.head_alignment import HeadAlignment
 
 
 class NoRGa(HiDePrompt):
@@ -30,6 +30,8 @@ class NoRGa(HiDePrompt):
         [(2,), (2,), (2,), (2,), (2,)]
     """
 
+    own_plugins = (HeadAlignment(lr=0.05, samples=640, statistics="covariance"),)
+
     activation: GateActivation = "tanh"
     """Of the gates: ``"tanh"``, ``"sigmoid"`` (published for ViTs trained with labels on
     ImageNet-21k), ``"gelu"``, ``"relu"`` or ``"identity"``."""
@@ -40,9 +42,6 @@ class NoRGa(HiDePrompt):
     prompt_lr: Positive | None = 0.015
     train_mb_size: Count = 128
     """Stream samples per batch."""
-    align_lr: Positive = 0.05
-    align_samples: Count = 640
-    align_statistics: GaussianStatistics = "covariance"
 
     def make_pool(self, backbone: FrozenViT, size: int) -> nn.Module:
         """Make the prefixes, and a gate for each block."""

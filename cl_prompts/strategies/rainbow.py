@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
 from cl_prompts.checks import Count, Size
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.models.base import Output
-from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.head import HeadStrategy
+from cl_prompts.strategies.base.head_training import HeadStrategy
+from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.training.buffers import ClassBalancedBuffer
 from cl_prompts.training.rainbow import diverse_selection, view_uncertainty
 from cl_prompts.training.schedules import scale_learning_rates
@@ -82,9 +80,10 @@ class RainbowMemory(HeadStrategy):
             raise InputError(
                 "reuse_features needs features that do not change: use it with backbone_lr=0"
             )
-        self._candidates: list[Tensor] = []
+        self.candidates: list[Tensor] = []
         """References and labels (n, 3) of the samples since the last rehearsal, in the parts in
         which they came; empty with "random"."""
+        self.state.add("candidates")
 
     def make_buffer(self, size: int, seed: int) -> ClassBalancedBuffer:
         """Make a class-balanced buffer that evicts a random sample of the fullest class."""
@@ -95,7 +94,7 @@ class RainbowMemory(HeadStrategy):
         super().remember(rows, batch, output)
         if self.buffer_choice == "uncertainty":
             labels = batch.labels_on_host(len(rows))[:, None]
-            self._candidates.append(torch.cat([self.replay.references(rows), labels], dim=1))
+            self.candidates.append(torch.cat([self.replay.references(rows), labels], dim=1))
 
     def finish_task(self) -> None:
         """Select the buffer's samples, with ``buffer_choice="uncertainty"``, and rehearse them."""
@@ -108,12 +107,12 @@ class RainbowMemory(HeadStrategy):
     @torch.no_grad()
     def _choose(self) -> None:
         held = torch.cat([self.buffer.slots, self.buffer.labels[:, None]], dim=1)
-        candidates = torch.cat([held[: len(self.buffer)], *self._candidates]).unique(dim=0)
+        candidates = torch.cat([held[: len(self.buffer)], *self.candidates]).unique(dim=0)
         parts = candidates.split(self.eval_mb_size)
         uncertainty = torch.cat([self._uncertainty(some[:, :2]) for some in parts])
         chosen = candidates[diverse_selection(uncertainty, candidates[:, 2], self.buffer.size)]
         self.buffer.replace(chosen[:, :2], chosen[:, 2])
-        self._candidates = []
+        self.candidates = []
 
     def _uncertainty(self, references: Tensor) -> Tensor:
         """(candidates,) uncertainty of the samples that these (candidates, 2) point to."""
@@ -160,18 +159,6 @@ class RainbowMemory(HeadStrategy):
 
     def _images(self, slots: Tensor) -> Tensor:
         return self.replay.read(slots, self.updates)[0][0].to(self.device)
-
-    def state_dict(self) -> dict[str, Any]:
-        """State of the base, and the candidates."""
-        none = torch.zeros(0, 3, dtype=torch.int64)
-        return {**super().state_dict(), "candidates": torch.cat([none, *self._candidates])}
-
-    def load_state_dict(
-        self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
-    ) -> None:
-        """Inverse of :meth:`state_dict`."""
-        super().load_state_dict(state, experiences)
-        self._candidates = [state["candidates"].clone()]
 
 
 def rehearsal_factor(epoch: int) -> float:

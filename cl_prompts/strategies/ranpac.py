@@ -9,7 +9,6 @@ from cl_prompts.models.multi_label_ridge import MultiLabelRidge
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
 from cl_prompts.models.ranpac import RanPAC
 from cl_prompts.models.ridge import RIDGES, Expansion
-from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -46,7 +45,7 @@ class RanPACProbe(PrototypeStrategy):
         10000.0
     """
 
-    withdrawn = ("compile", *HEAD_SETTINGS)
+    withdrawn = ("compile", "head")
 
     projection: Count = 10_000
     """Random features."""

@@ -9,11 +9,10 @@ from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.prefixes import PrefixPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
 from cl_prompts.prompts.task_selectors import TaskSlots
-from cl_prompts.strategies.base.prompt import slots_for
-from cl_prompts.strategies.base.routed import RoutedPoolStrategy
+from cl_prompts.strategies.base.prompt import PoolStrategy, slots_for
 
 
-class SPrompt(RoutedPoolStrategy):
+class SPrompt(PoolStrategy):
     """S-Prompt++: S-Prompts (Wang et al., NeurIPS 2022, arXiv 2207.12819) for class-incremental
     streams, as compared in HiDe-Prompt (Wang et al., NeurIPS 2023, arXiv 2310.07234).
 
@@ -73,7 +72,7 @@ class SPrompt(RoutedPoolStrategy):
             backbone,
             n_classes,
             query=ClassTokenQuery(),
-            selector=self.selector_for(size, backbone.dim, keys),
+            selector=keys,
             pools=[pool],
             multi_label=self.multi_label,
         )

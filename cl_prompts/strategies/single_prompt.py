@@ -9,7 +9,7 @@ from cl_prompts.checks import Count, Positive
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.pools import class_position
-from cl_prompts.strategies.base.head_settings import HeadKind
+from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.one_prompt import OnePrompt
 from cl_prompts.training.schedules import Schedule
 
@@ -36,7 +36,7 @@ class SinglePrompt(OnePrompt):
 
     position: bool = False
     """Add the class token's positional embedding to every row, as published: a constant shift."""
-    head: HeadKind = "cosine"
+    head: Head = Head(kind="cosine")
     class_mask: ClassMask = "batch"
     lr: Positive = 5e-3
     train_mb_size: Count = 32

@@ -6,14 +6,15 @@ from collections import defaultdict
 from typing import ClassVar, cast
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, NotNegative, Positive, Share, Size, in_range
+from cl_prompts.checks import Count, NotNegative, Positive, Share, in_range
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.sparse import SparsePrefix
-from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.prompt import PromptStrategy
-from cl_prompts.training.gaussian_alignment import AlignmentOptimizer, GaussianStatistics
+from cl_prompts.strategies.base.stream import Batch
+from cl_prompts.strategies.base.task_pass import task_outputs
+from cl_prompts.strategies.plugins.head_alignment import HeadAlignment
 from cl_prompts.training.schedules import Schedule, learning_rate_factor
 
 
@@ -45,6 +46,9 @@ class SMoPE(PromptStrategy):
         (6, 4, 25, 32)
     """
 
+    own_plugins = (
+        HeadAlignment(epochs=50, lr=1e-5, samples=512, statistics="variance", optimizer="adamw"),
+    )
     withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile")
 
     prompted_blocks: Blocks = (0, 1, 2, 3, 4, 5)
@@ -75,11 +79,6 @@ class SMoPE(PromptStrategy):
     period: Count | None = 1000
     """Stream samples after which counts are settled and the head is aligned where no boundary is
     announced; None for never."""
-    align_epochs: Size = 50
-    align_lr: Positive = 1e-5
-    align_samples: Count = 512
-    align_statistics: GaussianStatistics = "variance"
-    align_optimizer: AlignmentOptimizer = "adamw"
 
     def check_settings(self) -> None:
         """Refuse more experts per image than there are."""
@@ -108,7 +107,7 @@ class SMoPE(PromptStrategy):
 
     def _dense_epochs(self) -> int:
         """Dense epochs of the current experience, where boundaries are announced."""
-        first = self.tasks_started == 1 and self._position.first
+        first = self.tasks_started == 1 and self.position.first
         return int(self.dense_share * self.train_epochs) if first else 0
 
     def _is_dense(self) -> bool:
@@ -136,12 +135,11 @@ class SMoPE(PromptStrategy):
             return super().training_output(batch)
 
     def finish_task(self) -> None:
-        """Settle the experts' counts, of an announced task after a pass over its images, and align
-        the head."""
+        """Settle the experts' counts, of an announced task after a pass over its images."""
         self.experts.dense = False
         if self.announced:
             with self.experts.counting():
-                for _ in self.task_outputs():
+                for _ in task_outputs(self):
                     pass  # the pass itself counts
         self.experts.settle()
         super().finish_task()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, NotNegative, Positive, Size
+from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.quantised import QuantisedComponents, SoftKeys
 from cl_prompts.prompts.selectors import ClassTokenQuery
 from cl_prompts.strategies.base.prompt import PromptStrategy
-from cl_prompts.training.gaussian_alignment import AlignmentOptimizer, GaussianStatistics
+from cl_prompts.strategies.plugins.head_alignment import HeadAlignment
 from cl_prompts.training.schedules import Schedule
 
 
@@ -40,6 +40,9 @@ class VQPrompt(PromptStrategy):
         (5, 10, 8, 128)
     """
 
+    own_plugins = (
+        HeadAlignment(epochs=10, lr=1e-5, samples=512, statistics="variance", optimizer="adamw"),
+    )
     withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
 
     pool_size: Count = 10
@@ -65,11 +68,6 @@ class VQPrompt(PromptStrategy):
     """Of the learning rate over the epochs of one experience."""
     period: Count | None = 1000
     """Stream samples between two alignments where no boundary is announced; None for never."""
-    align_epochs: Size = 10
-    align_lr: Positive = 1e-5
-    align_samples: Count = 512
-    align_statistics: GaussianStatistics = "variance"
-    align_optimizer: AlignmentOptimizer = "adamw"
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build quantised prefixes; the head reads the class token."""

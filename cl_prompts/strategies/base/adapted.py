@@ -14,11 +14,9 @@ from cl_prompts.checks import Count, NotNegative, Positive, Share
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.prompts.task_aware import start_task
-from cl_prompts.strategies.base.batch import Batch
 from cl_prompts.strategies.base.experience import whole_of
-from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS
-from cl_prompts.strategies.base.loaders import RepeatedBatches, joined_batch, keyed_loader
 from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.stream import Batch, RepeatedBatches, joined_batch, keyed_loader
 from cl_prompts.training.schedules import Schedule
 from cl_prompts.training.seeds import derived_seed, seeded
 
@@ -45,7 +43,7 @@ class AdapterStrategy(OnlineStrategy):
         64
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile", *HEAD_SETTINGS)
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head")
 
     bottleneck: Count = 64
     """Width r of an adapter's hidden layer."""

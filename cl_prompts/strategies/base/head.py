@@ -1,60 +1,82 @@
-"""Base of fine-tuning and of the replay and regularisation baselines: a linear head on a frozen or
-trainable ViT."""
+"""The head of a method: its kind, and the statistics through which features reach it."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Literal
 
-import torch
-from torch.optim import Optimizer
-
-from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import NotNegative
+from cl_prompts.checks import Count, Positive
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
-from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.models.heads import CosineHead, RowInit, UnitRowHead
+from cl_prompts.models.whitening import FeatureWhitening, HeadInput
+from cl_prompts.strategies.base.settings import Declared
+
+HeadKind = Literal["linear", "cosine", "unit_rows"]
 
 
-class HeadStrategy(OnlineStrategy):
-    """Base of methods that train a linear head, and with ``backbone_lr`` > 0 the ViT underneath.
+class Head(Declared):
+    """One head over all classes, and its input, the same for every method that trains such a head.
 
-    The given backbone is never changed: a copy is trained, so several strategies can share one
-    frozen backbone. ``lr`` is the head's.
+    The defaults are the published form of most methods: a linear head on raw features. Given to a
+    method, only the settings that are given differ from the method's own head.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
-        >>> strategy = HeadStrategy(backbone=create_backbone(), n_classes=10, evaluator=None)
-        >>> strategy.model.n_learned  # 10 rows of 128 weights and a bias
-        1290
+        >>> from cl_prompts.strategies import LinearProbe
+        >>> head = Head(kind="cosine", input="whitened")
+        >>> given = {"backbone": create_backbone(), "n_classes": 10, "evaluator": None}
+        >>> probe = LinearProbe(**given, head=head)
+        >>> type(probe.model.head).__name__, probe.model.whitening.head_input
+        ('CosineHead', 'whitened')
     """
 
-    backbone_lr: NotNegative = 0.0
-    """Learning rate of the backbone; 0 keeps it frozen."""
-    weight_decay: NotNegative = 0.0
-    """Weight decay of AdamW; 0 makes it Adam."""
+    kind: HeadKind = "linear"
+    """``"linear"``, or without bias ``"cosine"`` (:class:`~cl_prompts.models.heads.CosineHead`) or
+    ``"unit_rows"`` on normed features (:class:`~cl_prompts.models.heads.UnitRowHead`)."""
+    tau: Positive | None = 0.1
+    """Temperature of a cosine head; None learns its inverse from 1."""
+    rows: RowInit = "uniform"
+    """How the rows of a cosine head begin: ``"uniform"`` U(-1, 1) / sqrt(width), as published, or
+    ``"small"``, as those of the linear head, which learn faster."""
+    input: HeadInput = "raw"
+    """Features as they are (``"raw"``), or ``"centred"``, ``"standardised"`` or ``"whitened"`` by
+    statistics of the training batches so far
+    (:class:`~cl_prompts.models.whitening.FeatureWhitening`)."""
+    shrinkage: Positive = 1.0
+    """Shrinkage of the covariance towards a multiple of the identity; 1 needs no tuning."""
+    refresh: Count = 5
+    """Stream batches between two renewals of the whitening matrix."""
+    window: Count | None = None
+    """Samples that the statistics weigh as much as at most; None for all of the stream."""
+    replayed: bool = True
+    """Whether replayed samples enter the statistics, too."""
 
-    needs_buffer: ClassVar[bool] = False
-    """Whether the method needs a replay buffer."""
-
-    def check_settings(self) -> None:
-        """Refuse an empty buffer where the method needs one."""
-        super().check_settings()
-        if self.needs_buffer and self.buffer_size < 1:
-            raise InputError(
-                f"buffer_size of {type(self).__name__} is {self.buffer_size}: it learns from its"
-                " buffer and needs at least 1"
+    def fit(self, model: ContinualModel) -> None:
+        """Give a model that was just built this head."""
+        dim = model.backbone.dim
+        if self.kind == "cosine":
+            head = CosineHead(dim, model.n_classes, tau=self.tau, initial=self.rows)
+            model.set_head(head)
+        elif self.kind == "unit_rows":
+            model.set_head(UnitRowHead(dim, model.n_classes))
+        if self.input != "raw":
+            whitening = FeatureWhitening(
+                dim,
+                self.input,
+                shrinkage=self.shrinkage,
+                refresh=self.refresh,
+                window=self.window,
             )
+            model.set_head(whitening=whitening)
 
-    def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
-        """Build a linear head on the class token of the frozen ViT or of a trainable copy of it."""
-        vit = backbone.thawed() if self.backbone_lr > 0 else backbone
-        return PromptedViT(vit, n_classes, multi_label=self.multi_label)
+    def refuse_for_given_model(self) -> None:
+        """Refuse a head for a model that was given ready-made.
 
-    def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
-        """AdamW with two groups: everything else and the backbone."""
-        others = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
-        groups = [{"params": others, "lr": lr}]
-        if self.backbone_lr > 0:
-            groups.append({"params": list(model.backbone.parameters()), "lr": self.backbone_lr})
-        return torch.optim.AdamW(groups, weight_decay=self.weight_decay)
+        Raises:
+            InputError: another head than the linear one on raw features.
+        """
+        if self.kind != "linear" or self.input != "raw":
+            raise InputError(
+                "head says how a model is built, and this one was given: give it the head where you"
+                " build it, or let the strategy build it from backbone= and n_classes="
+            )

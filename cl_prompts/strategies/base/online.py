@@ -1,59 +1,106 @@
-"""Base of all strategies: settings, model, optimizer and state."""
+"""Base of all strategies: the online protocol as an Avalanche strategy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
+import torch.nn.functional as F
 from avalanche.benchmarks import CLExperience
 from avalanche.training.plugins.evaluation import default_evaluator
+from avalanche.training.templates import SupervisedTemplate
+from avalanche.training.utils import trigger_plugins
+from torch import Tensor
+from torch.optim import Optimizer
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
-from cl_prompts.errors import InputError
-from cl_prompts.losses.multi_label import LossNorm
-from cl_prompts.models.base import ContinualModel
-from cl_prompts.models.compiled import CompiledDecoding, check_release
-from cl_prompts.strategies.base.batch import Place
-from cl_prompts.strategies.base.construction import check_model, refuse_foreign_arguments
-from cl_prompts.strategies.base.experience import TaskPosition
-from cl_prompts.strategies.base.frozen_work import FrozenWork
-from cl_prompts.strategies.base.head_settings import HeadSettings
-from cl_prompts.strategies.base.labels import classes_of
-from cl_prompts.strategies.base.loop import StreamLoop
-from cl_prompts.strategies.base.replay import Replay
-from cl_prompts.strategies.base.template import (
-    multi_label_evaluator,
-    silent_evaluator,
+from cl_prompts.errors import InputError, unknown
+from cl_prompts.losses.classification import (
+    ClassMask,
+    batch_classes,
+    has_one_class,
+    masked_cross_entropy,
 )
-from cl_prompts.strategies.plugins.multi_label_metrics import refuse_accuracy
-from cl_prompts.training.schedules import Schedule
+from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
+from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.models.compiled import CompiledDecoding, check_release
+from cl_prompts.models.heads import finite
+from cl_prompts.strategies.base.avalanche import (
+    LOADER_ARGUMENTS,
+    check_model,
+    check_ranks,
+    chosen_evaluator,
+    refuse_foreign_arguments,
+    refuse_overlap,
+    register_parameters,
+    with_own_plugins,
+)
+from cl_prompts.strategies.base.experience import (
+    TaskPosition,
+    check_class_ids,
+    check_labels,
+    check_order,
+    classes_of,
+    mark_of,
+)
+from cl_prompts.strategies.base.faults import blame, check_first_batch, check_weights
+from cl_prompts.strategies.base.feature_cache import FeatureCache
+from cl_prompts.strategies.base.head import Head
+from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
+from cl_prompts.strategies.base.plugin import StrategyPlugin
+from cl_prompts.strategies.base.replay import Replay
+from cl_prompts.strategies.base.settings import Declared
+from cl_prompts.strategies.base.state import Registered, load_strategy_state, strategy_state
+from cl_prompts.strategies.base.stream import (
+    Batch,
+    Place,
+    RecurringViews,
+    RepeatedBatches,
+    StreamBatch,
+    StreamLoader,
+    keyed_loader,
+    own_sampler,
+)
+from cl_prompts.strategies.base.task_pass import Classifier, head_of
+from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
+from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates
+from cl_prompts.training.seeds import derived_seed
+
+AnyPlugin = TypeVar("AnyPlugin")
 
 
-class OnlineStrategy(StreamLoop, HeadSettings):
+class OnlineStrategy(Declared, SupervisedTemplate):
     """Base of the strategies: one pass over a stream, several updates per batch, classes observed
     on the way.
 
     It is an ordinary Avalanche strategy: ``train(experience)``, ``eval(stream)``, plugins,
     evaluator and loggers work as usual. It never uses an experience's id or a task label for
-    learning. Differences from Avalanche's own templates, in addition to those of
-    :class:`~cl_prompts.strategies.base.template.StreamTemplate`:
+    learning. Differences from Avalanche's own templates:
 
     * ``online_iter`` updates are made on each batch; ``samples_seen`` counts stream samples
       only, not those that plugins add;
     * classes are observed in the labels of the incoming batch, before it is trained on;
     * task boundaries are used where they are announced (``experience.boundaries``; see
-      ``boundaries``).
+      ``boundaries``);
+    * experiences with ``ordered=True`` are trained in their order, not shuffled, and no sample is
+      dropped;
+    * only parameters that require a gradient enter the optimizer, and its groups and state are
+      kept;
+    * cumulative test sets, which share their images, are not evaluated together.
 
     With a multi-label model the loss is binary cross-entropy over the classes annotated in the
     experience (``classes_in_this_experience``), since a zero elsewhere has no meaning.
 
     A method declares its settings (see :class:`~cl_prompts.strategies.base.settings.Declared`),
-    builds its network in :meth:`build_model`, and overrides those of the
-    :class:`~cl_prompts.strategies.base.hooks.MethodHooks` that it needs.
+    builds its network in :meth:`build_model`, and overrides those hooks that it needs, from
+    :meth:`default_optimizer` to :meth:`remember`. Options that act during training are plugins
+    (:class:`~cl_prompts.strategies.base.plugin.StrategyPlugin`).
 
     Raises:
         InputError: a setting that is unknown, out of range, or not defined for the method.
@@ -92,9 +139,6 @@ class OnlineStrategy(StreamLoop, HeadSettings):
     views: Count | None = None
     """Different random views of each sample, taken in turn: the frozen part of a pass over each is
     computed once. None for a new view in each update. Runs without augmentation take 1."""
-    views_spill: str | None = None
-    """Folder for frozen work of these views beyond 1 GiB of memory, in a file that is removed at
-    the end; None: what does not fit is computed at each pass."""
     buffer_size: Size = 0
     """Samples in the replay buffer; 0 for none."""
     buffer_batch_size: Count | None = None
@@ -106,6 +150,16 @@ class OnlineStrategy(StreamLoop, HeadSettings):
     period: Count | None = None
     """Stream samples after which a method's end-of-task work is done where no boundary is
     announced; None for never."""
+    class_mask: ClassMask = "seen"
+    """Classes that compete in the cross-entropy over one label per image, so that head rows of
+    other classes get no gradient: ``"seen"``, all classes seen so far; ``"current"``, those of the
+    announced task (a replayed sample: those of its own task; without an announced boundary all
+    classes seen, and so for a sample of a foreign class, which only a plugin can bring);
+    ``"batch"``, those whose labels occur in the mini-batch, replayed samples included, boundary or
+    not (SinglePrompt, MISA). Tests are over the classes seen in any case."""
+    head: Head = Head()
+    """The head over all classes, and what it reads; settings that are not given stay the
+    method's."""
     schedule: Schedule = "constant"
     """Schedule of the learning rate over the epochs of one experience: ``"constant"``,
     ``"cosine"`` (to zero, per epoch) or ``"coda"`` (CODA-Prompt's, to 1.6 %)."""
@@ -122,7 +176,9 @@ class OnlineStrategy(StreamLoop, HeadSettings):
     device: Any = "auto"
     """``"auto"`` (GPU if there is one), ``"cpu"``, ``"cuda"``, ..."""
     plugins: Any = None
-    """Avalanche plugins; the list is copied."""
+    """Options of this package and any Avalanche plugins; the list is copied. A plugin of a class
+    that the method brings itself replaces it, where settings that are not given stay the
+    method's."""
     evaluator: Any = default_evaluator
     """Avalanche's evaluator; None for silence."""
     eval_every: int = -1
@@ -131,11 +187,22 @@ class OnlineStrategy(StreamLoop, HeadSettings):
     seed: int = 0
     """Seed of the private generators (buffer, shuffling)."""
 
+    own_plugins: ClassVar[tuple[StrategyPlugin, ...]] = ()
+    """Plugins that the method is defined with."""
     whole_stream: ClassVar[bool] = False
     """Whether ``train`` needs all experiences at once."""
     plain_images: ClassVar[bool] = False
     """Whether a run gives the method training images as test images are, without augmentation; in
     Python that is ``load_dataset(..., augment=False)``."""
+    masks_classes: ClassVar[bool] = True
+    """Whether the method's loss knows ``class_mask="current"``."""
+    remember_first: ClassVar[bool] = False
+    """Whether stream samples enter the buffer before they are trained on, instead of after."""
+
+    between_batches: Callable[[], None] | None = None
+    """Called after each stream batch of our own loader, where ``state_dict`` may be taken."""
+    place: Place | None = None
+    """Where training resumes inside the next experience; None for its start."""
 
     def __new__(cls, *positional: Any, **settings: Any) -> Self:
         """Refuse a construction in Avalanche's manner, before any subclass looks at it."""
@@ -146,52 +213,69 @@ class OnlineStrategy(StreamLoop, HeadSettings):
     def __init__(self, **settings: Any) -> None:
         self.take(settings)
         self.check_settings()
+        self.state = Registered(self)
+        """State that :meth:`state_dict` holds beside that of model, optimizer and buffer."""
         self.device = pick_device(self.device)
         if ranks.is_distributed():
-            self.check_ranks()
-        model = self._given_or_built()
-        evaluator = self.evaluator
-        if evaluator is default_evaluator and ranks.rank():
-            evaluator = None  # Avalanche's loggers are for rank 0
-        elif evaluator is default_evaluator and model.multi_label:
-            evaluator = multi_label_evaluator
-        model.to(self.device)
+            check_ranks(self.device, compiled=self.compile)
+        self.model = self._given_or_built()
+        self.plugins = with_own_plugins(self.own_plugins, self.plugins or ())
+        trigger_plugins(self, "attach")
+        self.model.to(self.device)
         if self.compile:
             check_release()
-            model.compiled = CompiledDecoding(model)
-        super().__init__(  # type: ignore[call-arg]  # that of Avalanche's template
-            model=model,
-            optimizer=self.optimizer or self.default_optimizer(model, self.lr),
+            self.model.compiled = CompiledDecoding(self.model)
+        SupervisedTemplate.__init__(
+            self,
+            model=self.model,
+            optimizer=self.optimizer or self.default_optimizer(self.model, self.lr),
             train_mb_size=self.train_mb_size,
             eval_mb_size=self.eval_mb_size,
             train_epochs=self.train_epochs,
             device=self.device,
-            plugins=list(self.plugins or ()),
-            evaluator=evaluator if evaluator is not None else silent_evaluator,
+            plugins=self.plugins,
+            evaluator=chosen_evaluator(self.evaluator, multi_label=self.model.multi_label),
             eval_every=self.eval_every,
         )
-        if model.multi_label:
+        if self.model.multi_label:
             refuse_accuracy(self.evaluator)
         self.replay = Replay(
             self.make_buffer(self.buffer_size, self.seed),
             self.buffer_batch_size or max(1, self.train_mb_size // 2),
         )
         self.replay.views = self.views
-        self.frozen_work = FrozenWork(self.views, spill=self.views_spill)
-        self.annotated = torch.ones(model.n_classes, dtype=torch.bool, device=self.device)
+        self.feature_cache = FeatureCache(self.views)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Counters and state before the first sample."""
+        n_classes, device = self.model.n_classes, self.device
+        self.annotated = torch.ones(n_classes, dtype=torch.bool, device=device)
         """Classes that the current experience labels, (classes,)."""
+        self.batch: Any = None
+        """The mini-batch of the current update; before the first one, a batch of the stream."""
+        self.output: Any = None
+        """Output of the model on it."""
         self.tasks_started = 0
         """Announced tasks begun so far."""
         self.samples_seen = 0
         """Stream samples trained on so far, each counted once (per epoch)."""
         self.updates = 0
         """Optimizer steps so far."""
-        self.single_class_batches = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.single_class_batches = torch.zeros((), dtype=torch.int64, device=device)
         """Updates on a batch of one class, which ``class_mask="batch"`` learns nothing from."""
+        self.next_period = self.period or 0
+        """Stream samples at which the current period ends."""
+        self.state.add(
+            "tasks_started", "samples_seen", "updates", "single_class_batches", "next_period"
+        )
         self.shuffler = torch.Generator().manual_seed(self.seed)
-        self._next_period = self.period or 0
-        self._position = TaskPosition()
+        """Generator that shuffles where the order is not part of the scenario."""
+        self.position = TaskPosition()
+        """Where in its task the current experience lies."""
         self._task_labels: set[int] = set()
+        self._inside: Place | None = None
+        self._epoch_order = self.shuffler.get_state()
 
     def _given_or_built(self) -> ContinualModel:
         """Return the given model, or build the method's own on the given backbone."""
@@ -200,7 +284,7 @@ class OnlineStrategy(StreamLoop, HeadSettings):
             if self.backbone is None or self.n_classes is None:
                 raise InputError("give either model= or both backbone= and n_classes=")
             model = self.build_model(self.backbone, self.n_classes)
-            self.fit_head(model)
+            self.fit_model(model)
         else:
             check_model(type(self).__name__, model)
             self.refuse_for_given_model()
@@ -209,30 +293,473 @@ class OnlineStrategy(StreamLoop, HeadSettings):
                 f"{type(self).__name__} is defined for one class per image: give it a model that"
                 " is not multi-label"
             )
-        self.check_labels_of(model)
+        if model.multi_label and self.class_mask == "batch":
+            raise InputError(
+                "class_mask=batch chooses the classes of a softmax, and several classes per image"
+                " have a logistic loss each: leave it out"
+            )
         return model
 
     def check_settings(self) -> None:
         """Hook: refuse settings that contradict each other; words and bounds are checked before."""
-        self.check_class_mask(self.train_mb_size)
+        if self.class_mask == "current" and not self.masks_classes:
+            raise InputError(
+                f"the loss of {type(self).__name__} is over all classes seen: leave out"
+                " class_mask=current"
+            )
+        if self.class_mask == "batch" and self.train_mb_size < 8:
+            warnings.warn(
+                f"class_mask=batch with train_mb_size={self.train_mb_size}: a batch of one class"
+                " teaches nothing, and small batches often are",
+                stacklevel=3,
+            )
 
-    def check_ranks(self) -> None:
-        """Refuse what several processes that train one model cannot do."""
-        if self.compile:
+    def plugin(self, kind: type[AnyPlugin]) -> AnyPlugin | None:
+        """The plugin of a class, or None."""
+        return next((plugin for plugin in self.plugins if isinstance(plugin, kind)), None)
+
+    @property
+    def buffer(self) -> Any:
+        """The replay buffer; empty with ``buffer_size=0``."""
+        return self.replay.buffer
+
+    # ---------------------------------------------------------------- hooks: model and optimizer
+
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> ContinualModel:
+        """Build the method's network from its settings."""
+        raise NotImplementedError(f"{type(self).__name__} has no build_model: give model=")
+
+    def fit_model(self, model: ContinualModel) -> None:
+        """Give a model that was just built what settings ask for: its head."""
+        self.head.fit(model)
+
+    def refuse_for_given_model(self) -> None:
+        """Refuse settings of the construction for a model that was given ready-made."""
+        self.head.refuse_for_given_model()
+
+    def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
+        """Adam without weight decay on everything trainable, as published for MVP and its
+        baselines."""
+        # As a group: it may be empty, where parameters come with the first task or there are none.
+        return torch.optim.Adam(
+            [{"params": [p for p in model.parameters() if p.requires_grad]}], lr
+        )
+
+    def group_of(self, name: str) -> int:
+        """Number of the optimizer's group that a parameter of the model belongs to, by its name."""
+        return 0
+
+    def make_buffer(self, size: int, seed: int) -> ReplayBuffer:
+        """Make the replay buffer, of references of width 2."""
+        return ReservoirBuffer(size, width=2, seed=seed)
+
+    # ------------------------------------------------------------------ hooks: stream and tasks
+
+    @property
+    def announced(self) -> bool:
+        """Whether the boundaries of the current experience are announced (task-aware learning).
+
+        Experiences declare it by ``boundaries``, Avalanche's mini-experiences by
+        ``access_task_boundaries``; those of other benchmarks, without either, announce theirs.
+        """
+        if self.boundaries is not None:
+            return self.boundaries
+        if not getattr(self.experience, "access_task_boundaries", True):
+            return False
+        return mark_of(self.experience, "boundaries", True)
+
+    def check_experience(self, experience: Any) -> None:
+        """Refuse an experience that the method cannot learn from, before its first batch."""
+        check_labels(experience, self.model, type(self).__name__)
+
+    def start_task(self, classes: Tensor) -> None:
+        """Prepare for an announced task, before its first batch.
+
+        Args:
+            classes: (classes,) boolean, the classes of the task.
+        """
+
+    def finish_task(self) -> None:
+        """Finish a task: called after the last sample of an announced task, or every ``period``
+        samples where none is announced; plugins follow."""
+
+    def start_period(self) -> None:
+        """Begin the next period, where no boundary is announced, once plugins have finished the
+        last one."""
+
+    def observe_classes(self, labels: Tensor) -> None:
+        """Observe the classes of a stream batch before it is trained on."""
+        self.model.observe_classes(labels)
+
+    def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
+        """Offer a batch's stream samples to the buffer; called once for each sample.
+
+        Args:
+            rows: (n,) rows of the current experience: the first n samples of the batch.
+            batch: that was just trained on or, with ``remember_first``, is about to be.
+            output: of the update just made; None with ``remember_first``.
+        """
+        self.replay.add(rows, batch.labels_on_host(len(rows)))
+
+    # ------------------------------------------------------------------ hooks: one update
+
+    def make_batch(self, stream: Batch) -> Batch:
+        """Join a view of a stream batch with newly drawn replayed samples."""
+        return self.replay.join(stream, self.updates)
+
+    def training_output(self, batch: Batch) -> Output:
+        """Run the model on a batch."""
+        return self.feature_cache.run(self.model, batch)
+
+    def training_loss(self, output: Output, batch: Batch) -> Tensor:
+        """Loss of the method on a batch: by default :meth:`label_loss`."""
+        return self.label_loss(output.logits, batch)
+
+    def label_loss(self, logits: Tensor, batch: Batch, *, whole: Batch | None = None) -> Tensor:
+        """Cross-entropy over the classes that compete (``class_mask``); multi-label: binary, over
+        the annotated classes.
+
+        Args:
+            logits: (batch, classes) of the batch's samples.
+            batch: a batch, or a part of one.
+            whole: the batch that ``batch`` is a part of, if it is one.
+        """
+        if self.model.multi_label:
+            return multi_label_loss(logits, batch.labels, batch.annotated, norm=self.loss_norm)
+        if self.class_mask == "batch":
+            competing = self.competing_classes((whole or batch).labels)
+            return masked_cross_entropy(logits, batch.labels, competing)
+        if self.class_mask == "current" and self.announced:
+            competing = batch.annotated.expand_as(logits)
+            foreign = ~competing.gather(1, batch.labels[:, None])
+            logits = logits.masked_fill(~(competing | foreign), float("-inf"))
+        return F.cross_entropy(logits, batch.labels)
+
+    def competing_classes(self, labels: Tensor) -> Tensor:
+        """Classes that compete in a loss over a whole batch, (classes,) boolean.
+
+        Args:
+            labels: (batch,) of the batch, replayed samples included.
+        """
+        if self.class_mask == "batch":
+            return batch_classes(labels, self.model.n_classes)
+        seen: Tensor = self.model.seen
+        return seen
+
+    def clip_gradients(self) -> None:
+        """Bound the gradient's global norm by ``clip_norm``, if given."""
+        if self.clip_norm is not None:
+            trained = [p for p in self.model.parameters() if p.grad is not None]
+            torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
+
+    def aligned_classifiers(self) -> list[Classifier]:
+        """Classifiers that the plugin for head alignment trains: the head, and further ones of the
+        method."""
+        return [head_of(self.model)]
+
+    def after_step(self, output: Output, batch: Batch) -> None:
+        """Update a method's statistics, after each optimizer step."""
+
+    def learning_rate_factor(self) -> float:
+        """Factor of the schedule on each group's own learning rate in this epoch."""
+        return learning_rate_factor(self.schedule, self.clock.train_exp_epochs, self.train_epochs)
+
+    def set_learning_rate(self) -> None:
+        """Set each group's learning rate for this epoch of the experience."""
+        if self.schedule != "constant":
+            scale_learning_rates(self.optimizer, self.learning_rate_factor())
+
+    # ------------------------------------------------------------------ the online protocol
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """Train on the stream of an experience.
+
+        For each stream batch: observe its classes; make ``online_iter`` updates, each on another
+        view of it and on newly drawn replayed samples; then count it, remember it, and end a period
+        that is over. After each update those that wait may look: metrics, anytime evaluation, and
+        between two stream batches checkpoints.
+        """
+        self.set_learning_rate()
+        for stream in self.stream_batches():
+            self.observe(stream)
+            for view, last in stream.updates(self.online_iter):
+                if self._stop_training:
+                    return
+                self.update(self.make_batch(view), repeated=view is not stream.first, **kwargs)
+                if last:
+                    self.finish(stream)
+                self._after_training_iteration(**kwargs)
+            self.rest_between_batches(stream.start + stream.size)
+
+    def observe(self, stream: StreamBatch) -> None:
+        """Observe a stream batch before it is trained on."""
+        self.batch = stream.first
+        self.mbatch = stream.first.columns
+        self.observe_classes(self.mb_y)
+        trigger_plugins(self, "before_stream_batch")
+        if self.remember_first:
+            self._offer(stream, stream.first, None)
+
+    def update(self, batch: Batch, *, repeated: bool = False, **kwargs: Any) -> None:
+        """Make one optimizer step with all of Avalanche's triggers.
+
+        Args:
+            batch: what to train on.
+            repeated: another update on the stream batch that came last.
+            **kwargs: handed to plugins.
+        """
+        self.batch = batch
+        self.mbatch = batch.columns
+        images, labels = batch.images, batch.labels
+        self._before_training_iteration(**kwargs)
+        self.optimizer.zero_grad()
+        self.loss = self._make_empty_loss()
+        self._before_forward(**kwargs)
+        if self.mbatch is not batch.columns or self.mb_x is not images or self.mb_y is not labels:
+            # A plugin has changed the batch.
+            batch.samples = None
+            batch.host_labels = None
+        batch.columns = self.mbatch
+        rows = None if self.head.replayed else batch.n_stream
+        with self.model.update_statistics(rows, repeated=repeated):
+            output = self.output = self.training_output(batch)
+        self.mb_output = self._finite(output.logits)
+        self._after_forward(**kwargs)
+        self.loss += self.training_loss(output, batch)
+        self._before_backward(**kwargs)
+        self.backward()
+        self._after_backward(**kwargs)
+        self.clip_gradients()
+        self._before_update(**kwargs)
+        self.optimizer_step()
+        self._after_update(**kwargs)
+        self.after_step(output, batch)
+        self.updates += 1
+        if self.class_mask == "batch":
+            self.single_class_batches += has_one_class(batch.labels)
+        self.check_loss()
+
+    def finish(self, stream: StreamBatch) -> None:
+        """Remember and count a stream batch that was trained on, and end a period that is over."""
+        if not self.remember_first:
+            self._offer(stream, self.batch, self.output)
+        self.samples_seen += stream.size
+        trigger_plugins(self, "after_stream_batch", samples=stream.size)
+        if self.announced or self.period is None or self.samples_seen < self.next_period:
+            return
+        self.next_period = (self.samples_seen // self.period + 1) * self.period
+        self._end_task()
+        self.start_period()
+        trigger_plugins(self, "start_of_period")
+
+    def rest_between_batches(self, samples: int) -> None:
+        """Let others look at the state between two stream batches, where it is whole.
+
+        Args:
+            samples: of the epoch that are done.
+        """
+        self.feature_cache.next_batch()
+        if self.between_batches is None:
+            return
+        clock = {name: n for name, n in vars(self.clock).items() if isinstance(n, int)}
+        self._inside = Place(samples, clock)
+        self.between_batches()
+        self._inside = None
+
+    def _end_task(self) -> None:
+        self.finish_task()
+        trigger_plugins(self, "end_of_task")
+
+    def _offer(self, stream: StreamBatch, batch: Batch, output: Output | None) -> None:
+        """Offer stream samples to the buffer, in the first epoch only."""
+        if self.buffer.size and self.clock.train_exp_epochs == 0 and self.batches is not None:
+            rows = self.batches.order[stream.start : stream.start + stream.size]
+            self.remember(rows, batch, output)
+
+    def backward(self) -> None:
+        """Compute gradients, the same on all ranks."""
+        super().backward()
+        ranks.share_gradients(self.model)
+
+    def check_loss(self, *, now: bool = False) -> None:
+        """Stop at a loss that is not finite: checked at every step on the CPU, every 50 on a GPU,
+        where a check costs a synchronisation."""
+        due = now or self.device.type == "cpu" or self.updates % 50 == 0
+        if due and not bool(torch.isfinite(self.loss.detach())):
+            raise blame(float(self.loss.detach()), self.mb_x, self.model, self.samples_seen)
+
+    # ------------------------------------------------------------------ Avalanche's template
+
+    def train(
+        self,
+        experiences: CLExperience | Iterable[CLExperience],
+        eval_streams: Sequence[Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Train on one experience or several in turn; ``shuffle`` defaults to False for ordered
+        streams.
+
+        ``num_workers``, ``pin_memory`` and the like go to the data loader as in Avalanche;
+        ``drop_last`` does not exist, since no sample of a stream is dropped.
+        """
+        experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
+        for stream in eval_streams or ():
+            refuse_overlap(list(stream) if isinstance(stream, Iterable) else [stream])
+        for experience in experiences:
+            check_order(experience)
+        ordered = all(mark_of(e, "ordered", False) for e in experiences)
+        kwargs.setdefault("shuffle", not ordered)
+        return super().train(experiences, eval_streams, **kwargs)
+
+    def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
+        """Evaluate as in Avalanche; several cumulative test sets, which share their images, are
+        refused."""
+        experiences = list(experiences) if isinstance(experiences, Iterable) else [experiences]
+        refuse_overlap(experiences)
+        return super().eval(experiences, **kwargs)
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        self.check_experience(self.experience)
+        check_class_ids(self.experience, self.model, self._task_labels)
+        self.annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
+        resumed = self.place is not None
+        self.position.enter(self.experience, again=resumed)
+        if self.announced and self.position.first and not resumed:
+            if self.new_optimizer:
+                self.optimizer.state = defaultdict(dict)
+            self.tasks_started += 1
+            self.start_task(self.annotated)
+            trigger_plugins(self, "start_of_task")
+        super()._before_training_exp(**kwargs)
+        if not resumed:
+            self.replay.enter(self.experience, self.annotated.cpu())
+            source, n = self.clock.train_exp_counter, len(self.experience.dataset)
+            self.feature_cache.enter(source, n, replayed=self.buffer.size > 0)
+        if self.buffer.size and self.batches is None:
             raise InputError(
-                "compile=True is for one process, since ranks talk to each other within a pass:"
-                " leave it out, or start without torchrun"
+                "buffer_size and a plugin that replaces the data loader cannot be combined: use one"
+                " of the two"
             )
-        if self.views_spill is not None:
-            raise InputError(
-                "views_spill is for one process, since all ranks would write the same files: leave"
-                " it out"
-            )
-        if self.device.type not in ("cpu", "cuda") or self.device.index is not None:
-            raise InputError(
-                f"device={self.device} is one device, and there are {ranks.size()} ranks: give"
-                " device=auto, cuda or cpu, and each takes its own"
-            )
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        """Train the epochs of an experience; those before ``place`` were trained before."""
+        if self.place is not None:
+            for name, count in self.place.clock.items():
+                setattr(self.clock, name, count)
+        for _ in range(self.clock.train_exp_epochs, self.train_epochs):
+            self._before_training_epoch(**kwargs)
+            if self._stop_training:
+                self._stop_training = False
+                break
+            self.training_epoch(**kwargs)
+            self._after_training_epoch(**kwargs)
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        if self.announced and self.position.last:
+            self._end_task()
+        self.feature_cache.leave(replayed=self.buffer.size > 0)
+        # Plugins measure the importance of parameters by what the model gives (MAS squares it).
+        self.model.finite_forward = True
+        super()._after_training_exp(**kwargs)
+        self.model.finite_forward = False
+
+    def _train_cleanup(self) -> None:
+        super()._train_cleanup()
+        self.batch = None
+        self.output = None
+
+    def make_train_dataloader(
+        self,
+        num_workers: int = 0,
+        shuffle: bool = True,
+        pin_memory: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Make a loader in stream order, or shuffled by the private generator, that yields each
+        batch ``online_iter`` times, each time in other views."""
+        if wrong := sorted(set(kwargs) - LOADER_ARGUMENTS):
+            raise unknown("loader argument", wrong[0], LOADER_ARGUMENTS)
+        data = self.adapted_dataset
+        order = self.shuffler if shuffle else None
+        batches = RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order)
+        batches.shared = ranks.is_distributed()
+        self.dataloader = keyed_loader(
+            data,
+            batches,
+            num_workers=num_workers,
+            pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
+            # A private generator instead of the global one; worker processes take their seeds from
+            # it.
+            generator=torch.Generator().manual_seed(derived_seed(self.seed, self.samples_seen)),
+            **kwargs,
+        )
+
+    @property
+    def batches(self) -> RepeatedBatches | None:
+        """The sampler of our own loader; None where a plugin has replaced the loader."""
+        return own_sampler(self.dataloader)
+
+    def stream_batches(self) -> Iterator[StreamBatch]:
+        """The batches of an epoch, from the place on at which training resumes."""
+        start = self._begin_epoch()
+        loader = StreamLoader(
+            self.dataloader,
+            updates=self.online_iter,
+            size=self.train_mb_size,
+            n=len(self.experience.dataset),
+            start=start,
+            annotated=self.annotated,
+            device=self.device,
+        )
+        trained = False
+        for stream in loader:
+            if not trained:
+                check_first_batch(self.model, stream.first.images, stream.first.labels)
+            trained = True
+            yield stream
+        if trained:
+            self.check_loss(now=True)
+            check_weights(self.model, self.samples_seen)
+
+    def _begin_epoch(self) -> int:
+        """Samples of this epoch that were trained on before; the loader leaves them out."""
+        start = 0
+        if self.place is not None:
+            start = self.place.samples
+            self.clock.train_epoch_iterations = self.place.clock["train_epoch_iterations"]
+            self.place = None
+        if self.batches is not None:
+            self.batches.start = start
+            self.batches.origin = self.samples_seen - start
+            if self.views is not None:
+                self.batches.recurring = RecurringViews(
+                    self.views,
+                    self.clock.train_exp_counter,
+                    self.clock.train_exp_epochs * self.online_iter,
+                )
+        # Of what follows, the order of the epoch is drawn first.
+        self._epoch_order = self.shuffler.get_state()
+        return start
+
+    def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: Any) -> None:
+        """Register new trainable parameters, each in its group, and drop frozen ones."""
+        register_parameters(self.optimizer, self.model, self.group_of, reset=reset_optimizer_state)
+        self.optimized_param_id = dict(self.model.named_parameters())
+
+    def forward(self) -> Tensor:
+        """Logits for Avalanche, with a large finite negative for masked classes, so that any loss
+        or metric stays finite."""
+        return self._finite(self.model.run(self.mb_x).logits)
+
+    def criterion(self) -> Tensor:
+        """Loss in evaluation: plain (binary) cross-entropy over the seen classes."""
+        if self.model.multi_label:
+            annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
+            return multi_label_loss(self.mb_output, self.mb_y, self.model.seen & annotated)
+        return F.cross_entropy(self.mb_output, self.mb_y)
+
+    def _finite(self, logits: Tensor) -> Tensor:
+        return logits if self.model.multi_label else finite(logits)
 
     # ------------------------------------------------------------------ state
 
@@ -240,27 +767,9 @@ class OnlineStrategy(StreamLoop, HeadSettings):
         """All state needed to resume, as tensors and plain values.
 
         It is whole after an experience, and inside of one when ``between_batches`` is called. The
-        state of plugins is not included.
+        state of plugins with ``state_dict`` and ``load_state_dict`` is part of it.
         """
-        inside = self._inside
-        return {
-            "model": self.model.learned_state(),
-            "optimizer": self.optimizer.state_dict(),
-            "buffer": self.buffer.state_dict(),
-            "tasks_started": self.tasks_started,
-            "samples_of_task": self._position.samples,
-            "next_period": self._next_period,
-            "shuffler": self.shuffler.get_state() if inside is None else self._epoch_order,
-            "place": None if inside is None else {"samples": inside.samples, "clock": inside.clock},
-            "samples_seen": self.samples_seen,
-            "updates": self.updates,
-            "single_class_batches": int(self.single_class_batches),
-            "experiences": self.clock.train_exp_counter,
-            "sources": self.replay.n_sources,
-            "frozen_work": self.frozen_work.state_dict(
-                needed=self.train_epochs > 1 or self.buffer.size > 0
-            ),
-        }
+        return strategy_state(self, self._inside, self._epoch_order)
 
     def load_state_dict(
         self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
@@ -268,25 +777,15 @@ class OnlineStrategy(StreamLoop, HeadSettings):
         """Inverse of :meth:`state_dict`.
 
         Args:
-            state: from a strategy of the same construction.
+            state: from a strategy of the same construction, plugins included.
             experiences: the experiences trained on before, in order, and last the one inside of
                 which the state was taken, if it was; needed with a replay buffer. That experience
                 is to be trained next.
+
+        Raises:
+            InputError: other plugins, or too few experiences.
         """
-        self.replay.restore(state, [(e, classes_of(e, self.model.n_classes)) for e in experiences])
-        self.model.load_learned_state(state["model"])
-        self.frozen_work.load_state_dict(state["frozen_work"], self.model)
-        self.make_optimizer()
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.shuffler.set_state(state["shuffler"])
-        self.samples_seen = int(state["samples_seen"])
-        self.updates = int(state["updates"])
-        self.single_class_batches.fill_(state["single_class_batches"])
-        self.tasks_started = int(state["tasks_started"])
-        self._next_period = int(state["next_period"])
-        self._position.samples = int(state["samples_of_task"])
-        self.clock.train_exp_counter = int(state["experiences"])
-        self.place = None if state["place"] is None else Place(**state["place"])
+        load_strategy_state(self, state, experiences)
 
     def save(self, path: str) -> None:
         """Write what was learned (prompts, keys, masks, head) without the backbone."""

@@ -1,27 +1,36 @@
-"""Bases of the prompt strategies: class mask of the loss, pull of keys to queries, start of a
+"""Base of the prompt strategies: rates, form of prompts, pull of keys to queries, start of a
 task."""
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from cl_prompts.checks import Count, NotNegative, Positive
+from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import ClassMask
-from cl_prompts.models.base import Output
+from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.prompts.init import Distribution
+from cl_prompts.prompts.parameterisations import Decomposed
 from cl_prompts.prompts.selectors import Selector
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.task_selectors import BatchwisePrompt
-from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.head_alignment import HeadAlignment
+from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.prompt_form import prompt_forms
+from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.training.seeds import derived_seed, seeded
 
 Batchwise = Literal["off", "training", "always"]
 
+#: Stream samples of a batch that ``lr_scaling="batch/256"`` leaves rates as they are for.
+UNIT_BATCH = 256
 
-class PromptStrategy(HeadAlignment):
+
+class PromptStrategy(OnlineStrategy):
     """Base of the prompt strategies: masked cross-entropy plus a term that trains keys.
 
     Loss of a mini-batch with queries q and selected keys k: ``CE - pull_weight * S``, with S the
@@ -29,7 +38,9 @@ class PromptStrategy(HeadAlignment):
     over the annotated classes instead of CE.
 
     A prompt method declares its settings and builds a
-    :class:`~cl_prompts.models.prompted.PromptedViT` in ``build_model``.
+    :class:`~cl_prompts.models.prompted.PromptedViT` in ``build_model``. Parameters that come while
+    the stream runs, such as those of a new lane or task, enter the optimizer's group of their kind;
+    schedules multiply each group's own rate.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -51,28 +62,112 @@ class PromptStrategy(HeadAlignment):
     """Start each announced task with fresh optimizer state."""
     pull_weight: NotNegative = 0.0
     """Weight lambda of the term that pulls keys to their queries."""
+    prompt_lr: Positive | None = None
+    """Learning rate of prompts, keys, selectors and all else but the head; None: that of the head,
+    ``lr``."""
+    lr_scaling: Literal["none", "batch/256"] = "none"
+    """``"none"``, rates are as given; ``"batch/256"``: all rates are multiplied by
+    ``train_mb_size / 256``, as the published code of L2P, its descendants and MULTI-LANE does with
+    the rates of their scripts."""
+    prompt_form: Any = None
+    """Another form of prompts than the method's: :class:`Encoded`, :class:`Decomposed`, or both in
+    a list; None for the method's own."""
+
+    def check_settings(self) -> None:
+        """Refuse rates beside an optimizer that was given."""
+        super().check_settings()
+        if self.optimizer is None:
+            return
+        for name in ("prompt_lr", "lr_scaling"):
+            if getattr(self, name) != PromptStrategy.settings()[name].default:
+                raise InputError(
+                    f"{name} sets rates of the optimizer that the strategy makes, and one was"
+                    " given: leave one of the two out"
+                )
+
+    def fit_model(self, model: ContinualModel) -> None:
+        """Give a model that was just built head and form of prompts."""
+        super().fit_model(model)
+        for form in prompt_forms(self.prompt_form):
+            form.apply(model, type(self).__name__)
+
+    def refuse_for_given_model(self) -> None:
+        """Refuse head and form of prompts for a model that was given ready-made."""
+        super().refuse_for_given_model()
+        if prompt_forms(self.prompt_form):
+            raise InputError(
+                "prompt_form says how the prompts of a model are built, and this model was given:"
+                " let the strategy build it from backbone= and n_classes="
+            )
+
+    # ------------------------------------------------------------------ rates
+
+    def is_head(self, name: str) -> bool:
+        """Whether a parameter of the model, by its name, belongs to the head."""
+        return name.startswith(("head.", "logit_mask."))
+
+    def group_rates(self) -> list[float]:
+        """Unscaled rates of the optimizer's groups: of all, or of head and prompts."""
+        return [self.lr] if self.prompt_lr is None else [self.lr, self.prompt_lr]
+
+    def group_of(self, name: str) -> int:
+        """Number of the optimizer's group that a parameter belongs to."""
+        return 0 if self.prompt_lr is None or self.is_head(name) else 1
+
+    def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
+        """Adam without weight decay, with a group for each rate."""
+        scale = 1.0 if self.lr_scaling == "none" else self.train_mb_size / UNIT_BATCH
+        groups: list[dict[str, object]] = []
+        for i, rate in enumerate(self.group_rates()):
+            mine = [
+                p
+                for name, p in model.named_parameters()
+                if p.requires_grad and self.group_of(name) == i
+            ]
+            groups.append({"params": mine, "lr": rate * scale})
+        return torch.optim.Adam(groups, lr * scale)
+
+    # ------------------------------------------------------------------ tasks
+
+    @property
+    def routed(self) -> bool:
+        """Whether an analytic router chooses prompts: its plugin starts experts, and no key is
+        trained."""
+        return isinstance(self.model.selector, AnalyticRouter)
 
     def start_task(self, classes: Tensor) -> None:
         """Announce the task to the model: slots advance, components grow."""
+        if self.routed:
+            return
         # New rows are drawn from the run's seed and the task alone, so that a resumed run draws the
         # same ones.
         with seeded(derived_seed(self.seed, self.tasks_started)):
             start_task(self.model, self.tasks_started - 1)
 
+    def finish_task(self) -> None:
+        """Fold an update of tokens into a constant; the next one begins without momentum."""
+        for pool in getattr(self.model, "pools", ()):
+            if isinstance(pool, Decomposed):
+                pool.bake()
+                for parameter in (pool.a, pool.b):
+                    self.optimizer.state.pop(parameter, None)
+
+    # ------------------------------------------------------------------ one update
+
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """The loss on labels, :meth:`prompt_loss`, and what the prompts bring along."""
+        """The loss on labels, :meth:`prompt_loss`, and terms that the prompts bring along."""
         loss = super().training_loss(output, batch) + self.prompt_loss(output)
         return loss if output.prompt_loss is None else loss + output.prompt_loss
 
     def prompt_loss(self, output: Output) -> Tensor:
         """Terms of the loss that train the prompts and keys alone."""
-        if output.selection is None or not self.pull_weight:
+        if output.selection is None or self.routed or not self.pull_weight:
             return output.logits.new_zeros(())
+        # The surrogate loss of keys: - lambda S, with S a sum of cosines.
         return -self.pull_weight * output.selection.match
 
     def after_step(self, output: Output, batch: Batch) -> None:
         """Count the selected prompts, of every repetition and replayed sample."""
-        super().after_step(output, batch)
         if output.selection is not None:
             cast(Selector, self.model.selector).observe(output.selection)
 

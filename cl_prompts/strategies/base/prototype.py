@@ -15,10 +15,9 @@ from cl_prompts.losses.classification import masked_mean
 from cl_prompts.models.base import Output
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
-from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.head_settings import HEAD_SETTINGS
-from cl_prompts.strategies.base.labels import classes_of
+from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.stream import Batch
 
 
 class PrototypeStrategy(OnlineStrategy):
@@ -53,7 +52,7 @@ class PrototypeStrategy(OnlineStrategy):
         0
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile", *HEAD_SETTINGS)
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head")
 
     training_scores: bool = True
     """Score training batches, for the loss and for Avalanche's training metrics; otherwise the loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError
-from cl_prompts.strategies.base.loaders import RecurringViews, joined_batch
+from cl_prompts.strategies.base.stream import Batch, RecurringViews, joined_batch
 from cl_prompts.training.buffers import ReplayBuffer
 from cl_prompts.training.views import Key, collated, deferring_views, joined, viewing
 
@@ -65,6 +66,26 @@ class Replay:
         parts = [self.read(slots, update, draw) for draw, slots in enumerate(draws)]
         columns = [joined(of_parts) for of_parts in zip(*(p[0] for p in parts), strict=True)]
         return columns, torch.cat([annotated for _, annotated in parts]), torch.cat(draws)
+
+    def join(self, stream: Batch, update: int) -> Batch:
+        """A stream batch, followed by the samples drawn for an update on it."""
+        if len(self) == 0:
+            return stream
+        columns, annotated, slots = self.draw(update)
+        device = stream.images.device
+        samples = stream.samples
+        if samples is not None:
+            samples = torch.cat([samples, self.samples(slots, update)])
+        of_stream = stream.annotated.expand(len(stream.labels), -1)
+        return replace(
+            stream,
+            columns=[
+                torch.cat([a, b.to(device)]) for a, b in zip(stream.columns, columns, strict=True)
+            ],
+            annotated=torch.cat([of_stream, annotated.to(device)]),
+            slots=slots,
+            samples=samples,
+        )
 
     def read(self, slots: Tensor, update: int, draw: int = 0) -> tuple[list[Any], Tensor]:
         """Read the samples in these slots: (columns of a mini-batch, annotated classes (m,

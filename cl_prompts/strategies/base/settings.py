@@ -1,4 +1,4 @@
-"""Settings of strategies, each declared once, as an annotated class attribute with its default."""
+"""Settings, each declared once, as an annotated class attribute with its default."""
 
 from __future__ import annotations
 
@@ -8,15 +8,56 @@ import sys
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, dataclass_transform, get_origin
+from typing import Any, ClassVar, Self, dataclass_transform, get_origin
 
-from cl_prompts.checks import fits
-from cl_prompts.errors import unknown
+from cl_prompts.checks import fits, shown
+from cl_prompts.errors import InputError, unknown
+
+#: settings of earlier versions -> where they are now, as a recipe or the command line names them
+RENAMED = {
+    "tau": "head.tau",
+    "head_rows": "head.rows",
+    "head_input": "head.input",
+    "whitening_shrinkage": "head.shrinkage",
+    "whitening_refresh": "head.refresh",
+    "whitening_window": "head.window",
+    "whitening_replayed": "head.replayed",
+    "prompt_encoder": "prompt_form.encoded.kind",
+    "encoder_width": "prompt_form.encoded.width",
+    "encoder_per_entry": "prompt_form.encoded.per_entry",
+    "decomposed": "prompt_form.decomposed.per",
+    "decomposed_rank": "prompt_form.decomposed.rank",
+    "decomposed_alpha": "prompt_form.decomposed.alpha",
+    "slow_heads": "plugins.slow_heads.decays",
+    "ensemble": "plugins.slow_heads.ensemble",
+    "regulation": "plugins.self_regulation.kind",
+    "regulation_features": "plugins.self_regulation.features",
+    "regulation_classes": "plugins.self_regulation.classes",
+    "regulation_logits": "plugins.self_regulation.logits",
+    "regulation_scale": "plugins.self_regulation.scale",
+    "average_checkpoints": "plugins.prompt_averaging.checkpoints",
+    "average_mean": "plugins.prompt_averaging.mean",
+    "average_std": "plugins.prompt_averaging.std",
+    "align_epochs": "plugins.head_alignment.epochs",
+    "align_lr": "plugins.head_alignment.lr",
+    "align_samples": "plugins.head_alignment.samples",
+    "align_statistics": "plugins.head_alignment.statistics",
+    "align_optimizer": "plugins.head_alignment.optimizer",
+    "chosen_by": "plugins.router",
+    "router_width": "plugins.router.width",
+    "router_ridge": "plugins.router.ridge",
+    "router_expansion": "plugins.router.expansion",
+    "reg_coef": "plugins.ewc.reg_coef",
+    "ema": "plugins.ewc.ema",
+    "distillation": "plugins.distillation.weight",
+    "temperature": "plugins.distillation.temperature",
+    "teacher_from": "plugins.distillation.teacher_from",
+}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One keyword argument of a strategy's constructor.
+    """One keyword argument of a constructor.
 
     Attributes:
         name: the keyword, and the attribute that holds its value.
@@ -36,13 +77,17 @@ class Setting:
 
 @dataclass_transform(kw_only_default=True)
 class Declared:
-    """Base of classes whose constructor takes the settings that they and their bases declare.
+    """Base of strategies, plugins and values whose constructor takes the settings that they and
+    their bases declare.
 
     A setting is an annotated class attribute with a default, and a sentence in the string below
     it. A subclass gives another default by declaring the name again, and withdraws settings by
     naming them in ``withdrawn``. Words (``Literal``) and bounds (``Annotated``) in the type are
     checked for every value. This is what the standard library's dataclasses do, with the checks,
     and without generating ``__init__``.
+
+    Where the default is itself such an object, a mapping stands for it, and settings that are not
+    given stay as in the default.
 
     Example:
         >>> from cl_prompts.checks import Count
@@ -51,7 +96,7 @@ class Declared:
         ...     '''Random features.'''
         >>> Ridge.settings()["projection"].default
         100
-        >>> Ridge().take({"rate": 0.5})
+        >>> Ridge(rate=0.5)
         Traceback (most recent call last):
         cl_prompts.errors.InputError: unknown setting of Ridge 'rate': there is projection
     """
@@ -80,14 +125,24 @@ class Declared:
         # Avalanche wraps constructors in a check of their argument names; take() has a better one.
         cls.__init__ = inspect.unwrap(cls.__init__)  # type: ignore[method-assign]
 
+    def __init__(self, **settings: Any) -> None:
+        self.take(settings)
+
     @classmethod
     def settings(cls) -> Mapping[str, Setting]:
         """The settings by name, those of the most general base first."""
         return cls.__settings
 
+    @classmethod
+    def own_settings(cls) -> list[str]:
+        """Names of the settings that no base has."""
+        bases = [b for b in cls.__mro__[1:] if b is not Declared and issubclass(b, Declared)]
+        return [name for name in cls.__settings if not any(name in b.settings() for b in bases)]
+
     def values_of(self, *names: str) -> dict[str, Any]:
-        """Values of some settings by name, for a part whose arguments have the same names."""
-        return {name: getattr(self, name) for name in names}
+        """Values of some settings by name (of all, if none is named), for a part whose arguments
+        have the same names."""
+        return {name: getattr(self, name) for name in names or self.__settings}
 
     def take(self, given: Mapping[str, Any]) -> None:
         """Set every setting, to the given value or its default.
@@ -97,11 +152,39 @@ class Declared:
         """
         for name in given:
             if name not in self.__settings:
-                raise unknown(f"setting of {type(self).__name__}", name, self.__settings)
+                raise unknown_setting(type(self).__name__, name, self.__settings)
+        self.given = dict(given)
+        """Settings that were given, as opposed to defaults."""
         for setting in self.__settings.values():
             value = given.get(setting.name, setting.default)
+            if isinstance(setting.default, Declared):
+                value = setting.default.but(setting.name, value)
             fits(setting.name, value, setting.kind)
             setattr(self, setting.name, value)
+
+    def but(self, name: str, value: Any) -> Self:
+        """This object with other values for the settings that are given.
+
+        Args:
+            name: of the setting that holds it, for the sentence.
+            value: an object of the class, or a mapping.
+
+        Raises:
+            InputError: something else.
+        """
+        kind = type(self)
+        if isinstance(value, kind):
+            value = value.given
+        if not isinstance(value, Mapping):
+            raise InputError(f"{name} is {shown(value)}: give a {kind.__name__}(...)")
+        return kind(**{**self.given, **value})
+
+
+def unknown_setting(owner: str, name: str, known: Mapping[str, Any]) -> InputError:
+    """The error for a setting that does not exist, or has another name by now."""
+    if name in RENAMED:
+        return InputError(f"{owner} has no setting {name!r} any more: it is {RENAMED[name]}")
+    return unknown(f"setting of {owner}", name, known)
 
 
 def _collect(cls: type, found: dict[str, Setting]) -> None:
@@ -128,7 +211,7 @@ def sentences(cls: type[Declared]) -> dict[str, str]:
     """Sentences of the settings: name -> the string below its declaration.
 
     Args:
-        cls: a strategy whose source can be read.
+        cls: a class whose source can be read.
     """
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):

@@ -17,7 +17,7 @@ from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.base.experience import TaskPosition
-from cl_prompts.strategies.plugins.multi_label_metrics import refuse_accuracy
+from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 
 Listener = Callable[[str, Evaluation], None]
 
@@ -143,13 +143,17 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         twin._strategy = None if copied is None else weakref.ref(copied)
         return twin
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Move to the strategy's device, and to the number of classes of its model."""
+    def attach(self, strategy: Any) -> None:
+        """Belong to a strategy, and to no other one."""
         if self._strategy is not None and self._strategy() is not strategy:
             raise InputError(
                 "this AnytimeEvaluation belongs to another strategy: make a new one for each"
             )
         self._strategy = weakref.ref(strategy)
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Move to the strategy's device, and to the number of classes of its model."""
+        self.attach(strategy)
         self._whole_stream = bool(getattr(strategy, "whole_stream", False))
         if self.evaluator.multi_label and strategy.evaluator is not None:
             refuse_accuracy(strategy.evaluator)
@@ -273,14 +277,14 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             "samples_of_task": self._position.samples,
         }
 
-    def load_state_dict(self, state: dict[str, Any], strategy: Any = None) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`.
 
         Args:
-            state: what it gave.
-            strategy: restored before, to the same moment; without it evaluations compute anew what
-                was cached.
+            state: of an evaluation whose strategy was at the same moment as this one's is now;
+                without a strategy evaluations compute anew what was cached.
         """
+        strategy = None if self._strategy is None else self._strategy()
         if strategy is not None and state["evaluator"] is not None:
             self.evaluator.device = strategy.device
             self.evaluator.load_state_dict(state["evaluator"], strategy.model)

@@ -1,4 +1,4 @@
-"""Frozen work in training, done once for each view of a sample."""
+"""Feature cache: the frozen part of training passes, computed once for each view of a sample."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Encoding, Output
 from cl_prompts.models.cached_parts import CachedPart
-from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.spill import Spill, SpilledPart
+from cl_prompts.strategies.base.stream import Batch
 
-#: bytes that cached parts may take in memory; what does not fit is spilled or computed each time
+#: bytes that cached parts may take in memory; what does not fit is computed each time
 BUDGET = 2**30
 
 
-class FrozenWork:
+class FeatureCache:
     """Cached parts of training passes, by experience, sample and view.
 
     Where the views of a sample come again (``views``), the parts of a pass that
@@ -31,23 +29,15 @@ class FrozenWork:
 
     Args:
         views: different views of each sample; None: views never come again, nothing is cached.
-        budget: bytes that all cached parts may take in memory.
-        spill: folder for files of parts beyond the budget; None: these are computed at each pass.
-
-    Raises:
-        InputError: the folder cannot be used, or views never come again.
+        budget: bytes that all cached parts may take in memory; those beyond it are computed at each
+            pass.
 
     Example:
-        >>> FrozenWork(views=1).reused
+        >>> FeatureCache(views=1).reused
         0
     """
 
-    def __init__(
-        self, views: int | None, budget: int = BUDGET, *, spill: str | None = None
-    ) -> None:
-        if spill is not None and views is None:
-            raise InputError("views_spill keeps views that come again: give views, such as views=1")
-        self.spill = None if spill is None else Spill(spill)
+    def __init__(self, views: int | None, budget: int = BUDGET) -> None:
         self.views = views
         self.budget = budget
         self.reused = 0
@@ -74,30 +64,15 @@ class FrozenWork:
         self.next_batch()
         if not replayed:
             self._lengths = {}
-            self._keep({})
+            self._parts = {}
 
     def next_batch(self) -> None:
         """Forget the first stage of the last update: the next one is on another stream batch."""
         self._last = None
 
-    @property
-    def spilled(self) -> int:
-        """Bytes of the files made so far."""
-        return 0 if self.spill is None else self.spill.bytes
-
     def close(self) -> None:
-        """Forget everything, and remove all files: the run is finished."""
-        self._lengths, self._parts = {}, {}
-        self.next_batch()
-        if self.spill is not None:
-            self.spill.close()
-
-    def _keep(self, parts: dict[tuple[int, str], CachedPart]) -> None:
-        """Keep these of the parts."""
-        for at, part in self._parts.items():
-            if at not in parts and self.spill is not None:
-                self.spill.leave(part)
-        self._parts = parts
+        """Forget everything: the run is finished."""
+        self.leave(replayed=False)
 
     def run(self, model: ContinualModel, batch: Batch) -> Output:
         """Output of a training pass, with what is cached of it."""
@@ -106,7 +81,9 @@ class FrozenWork:
             return model.run(batch.images)
         assert batch.samples is not None
         samples = batch.samples
-        self._keep({at: p for at, p in self._parts.items() if keys.get(at[1]) == p.version})
+        self._parts = {
+            at: part for at, part in self._parts.items() if keys.get(at[1]) == part.version
+        }
         known = self._known(samples, keys)
         self.reused += int(known.sum())
         self.computed += int((~known).sum())
@@ -140,36 +117,29 @@ class FrozenWork:
         )
 
     def state_dict(self, *, needed: bool) -> dict[str, Any]:
-        """What a resumed run must not compute again, since in another batch it might be rounded
-        otherwise.
+        """Cached parts that a resumed run must not compute again, since in another batch they might
+        be rounded otherwise.
 
         Args:
             needed: whether any view that is cached now can come again.
         """
         parts = {
-            f"{source}/{name}": (p.known.clone(), p.values[p.known.to(p.device)].clone())
-            for (source, name), p in self._parts.items()
-            if needed and not isinstance(p, SpilledPart)
-        }
-        spilled = {
-            f"{source}/{name}": p
-            for (source, name), p in self._parts.items()
-            if needed and isinstance(p, SpilledPart)
+            f"{source}/{name}": (
+                part.known.clone(),
+                part.values[part.known.to(part.device)].clone(),
+            )
+            for (source, name), part in self._parts.items()
+            if needed
         }
         return {
             "reused": self.reused,
             "computed": self.computed,
             "lengths": list(self._lengths.items()),
             "parts": parts,
-            "spill": None if self.spill is None else self.spill.state_dict(spilled),
         }
 
     def load_state_dict(self, state: dict[str, Any], model: ContinualModel) -> None:
-        """Inverse of :meth:`state_dict`, for a model in the state in which that was taken.
-
-        Raises:
-            InputError: a file that the state tells of is gone or damaged.
-        """
+        """Inverse of :meth:`state_dict`, for a model in the state in which that was taken."""
         self.reused = int(state["reused"])
         self.computed = int(state["computed"])
         self._lengths = {int(source): int(n) for source, n in state["lengths"]}
@@ -180,11 +150,6 @@ class FrozenWork:
             part = CachedPart(keys[name], len(known), values.device)
             part.put(known.nonzero()[:, 0], values)
             self._parts[int(source), name] = part
-        if self.spill is not None:
-            self.spill.load_state_dict(state["spill"])
-            for at, record in state["spill"]["parts"].items():
-                source, name = at.split("/", 1)
-                self._parts[int(source), name] = SpilledPart.found(keys[name], record)
 
     def _known(self, samples: Tensor, keys: dict[str, Any]) -> Tensor:
         """(batch,) samples of which every part is cached, on the CPU."""
@@ -204,15 +169,12 @@ class FrozenWork:
                     part.put(samples[chosen, 1], values[name][chosen.to(values[name].device)])
 
     def _part(self, source: int, name: str, version: Any, values: Tensor) -> CachedPart | None:
-        """The part of an experience, made if it fits, or if it may be spilled."""
+        """The part of an experience, made if it fits."""
         if (source, name) not in self._parts:
             n = self._lengths.get(source, 0)
-            held = (p for p in self._parts.values() if not isinstance(p, SpilledPart))
-            taken = sum(part.values.numel() for part in held)
+            taken = sum(part.values.numel() for part in self._parts.values())
             if n and 4 * (taken + n * values.shape[1]) <= self.budget:
                 self._parts[source, name] = CachedPart(version, n, values.device)
-            elif n and self.spill is not None:
-                self._parts[source, name] = self.spill.part(version, n, values.shape[1])
         return self._parts.get((source, name))
 
     def _values(

@@ -1,0 +1,175 @@
+"""Avalanche's conventions and ours: constructor arguments, evaluators, optimizer groups."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from avalanche.evaluation.metrics import loss_metrics
+from avalanche.logging import InteractiveLogger
+from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.plugins.evaluation import default_evaluator
+from torch.optim import Optimizer
+
+from cl_prompts.backbones import ranks
+from cl_prompts.errors import InputError
+from cl_prompts.models.base import ContinualModel
+from cl_prompts.strategies.base.multi_label_metrics import MultiLabelMetrics
+from cl_prompts.strategies.base.plugin import StrategyPlugin
+
+#: arguments of ``train`` that go to the data loader
+LOADER_ARGUMENTS = {
+    "num_workers",
+    "shuffle",
+    "pin_memory",
+    "persistent_workers",
+    "prefetch_factor",
+    "timeout",
+    "multiprocessing_context",
+}
+
+#: arguments of Avalanche's strategies -> what to do instead
+INSTEAD = {
+    "criterion": "leave it out, since each method has its own loss (override training_loss for"
+    " another)",
+    "mem_size": "give buffer_size, the samples in the replay buffer",
+    "batch_size_mem": "give buffer_batch_size, the replayed samples of a batch",
+    "peval_mode": "leave it out, and use AnytimeEvaluation to evaluate by samples",
+    "task_balanced_dataloader": "leave it out, since task labels are not used",
+}
+
+
+def refuse_foreign_arguments(learner: str, positional: Sequence[Any], names: Iterable[str]) -> None:
+    """Refuse a construction in Avalanche's manner, ``Strategy(model, optimizer, criterion)``.
+
+    >>> refuse_foreign_arguments("MVP", (), ["lr", "criterion"])
+    Traceback (most recent call last):
+    cl_prompts.errors.InputError: MVP takes no criterion=: leave it out, since each method has its \
+own loss (override training_loss for another)
+
+    Args:
+        learner: name of the strategy.
+        positional: arguments that were given by position.
+        names: of those that were given by name.
+
+    Raises:
+        InputError: the first of them that the package does not take.
+    """
+    if positional:
+        raise InputError(
+            f"{learner} takes its settings by name: give backbone= and n_classes=, and optimizer="
+            " if Adam with lr= will not do; it has its own loss"
+        )
+    for name in names:
+        if name in INSTEAD:
+            raise InputError(f"{learner} takes no {name}=: {INSTEAD[name]}")
+
+
+def check_model(learner: str, model: Any) -> None:
+    """Refuse a model that is not one of this package's, such as a network for Avalanche's Naive.
+
+    Raises:
+        InputError: another kind of model.
+    """
+    if not isinstance(model, ContinualModel):
+        raise InputError(
+            f"model= is a {type(model).__name__}: {learner} trains the models of cl_prompts.models"
+            " on a frozen ViT, so give backbone= and n_classes= instead"
+        )
+
+
+def register_parameters(
+    optimizer: Optimizer,
+    model: ContinualModel,
+    group_of: Callable[[str], int],
+    *,
+    reset: bool = False,
+) -> None:
+    """Register new trainable parameters, each in its group, and drop frozen ones; the state of the
+    others is kept.
+
+    Args:
+        optimizer: of the model.
+        model: some parameters of which may have come, or been frozen.
+        group_of: name of a parameter -> number of its group.
+        reset: forget the state of all.
+    """
+    groups = optimizer.param_groups
+    trainable = {id(p): (n, p) for n, p in model.named_parameters() if p.requires_grad}
+    for group in groups:
+        group["params"] = [p for p in group["params"] if id(p) in trainable]
+    known = {id(p) for group in groups for p in group["params"]}
+    for key, (name, parameter) in trainable.items():
+        if key not in known:
+            # A group that a method knows of is missing where another optimizer was given.
+            groups[min(group_of(name), len(groups) - 1)]["params"].append(parameter)
+    for parameter in list(optimizer.state):
+        if reset or id(parameter) not in trainable:
+            del optimizer.state[parameter]
+
+
+def refuse_overlap(experiences: Sequence[Any]) -> None:
+    """Raise ``InputError`` if these are several test sets that share images."""
+    if len(experiences) > 1 and any(getattr(e, "overlapping", False) for e in experiences):
+        raise InputError(
+            f"these {len(experiences)} test sets overlap, since each holds the images of those"
+            " before it: evaluate one, such as benchmark.test_stream[t] after task t"
+        )
+
+
+def multi_label_evaluator() -> EvaluationPlugin:
+    """Avalanche's default evaluator, with multi-label scores instead of accuracy."""
+    return EvaluationPlugin(
+        loss_metrics(minibatch=False, epoch=True, experience=True, stream=True),
+        MultiLabelMetrics(),
+        loggers=[InteractiveLogger()],
+    )
+
+
+def silent_evaluator() -> EvaluationPlugin:
+    """An evaluator without metrics and loggers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No loggers specified")
+        return EvaluationPlugin()
+
+
+def chosen_evaluator(given: Any, *, multi_label: bool) -> Any:
+    """Avalanche's evaluator for what was given: with scores that are defined for the labels, and
+    silent on all ranks but the first."""
+    if given is default_evaluator:
+        given = None if ranks.rank() else multi_label_evaluator if multi_label else given
+    return silent_evaluator if given is None else given
+
+
+def with_own_plugins(own: Iterable[StrategyPlugin], given: Iterable[Any]) -> list[Any]:
+    """Plugins that a method is defined with, and those that it was given; one that was given takes
+    the place of the method's own of its class, and the settings that it leaves open."""
+    plugins = list(given)
+    missing = []
+    for default in own:
+        same = [plugin for plugin in plugins if type(plugin) is type(default)]
+        for plugin in same:
+            plugin.take({**default.given, **plugin.given})
+        if not same:
+            missing.append(type(default)(**default.given))
+    return missing + plugins
+
+
+def check_ranks(device: torch.device, *, compiled: bool) -> None:
+    """Refuse settings under which several processes cannot train one model.
+
+    Raises:
+        InputError: a compiled model, or a device that is only one.
+    """
+    if compiled:
+        raise InputError(
+            "compile=True is for one process, since ranks talk to each other within a pass: leave"
+            " it out, or start without torchrun"
+        )
+    if device.type not in ("cpu", "cuda") or device.index is not None:
+        raise InputError(
+            f"device={device} is one device, and there are {ranks.size()} ranks: give device=auto,"
+            " cuda or cpu, and each takes its own"
+        )

@@ -1,0 +1,60 @@
+"""Base of fine-tuning and of the replay and regularisation baselines: a linear head on a frozen or
+trainable ViT."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch.optim import Optimizer
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import NotNegative
+from cl_prompts.errors import InputError
+from cl_prompts.models.base import ContinualModel
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.strategies.base.online import OnlineStrategy
+
+
+class HeadStrategy(OnlineStrategy):
+    """Base of methods that train a linear head, and with ``backbone_lr`` > 0 the ViT underneath.
+
+    The given backbone is never changed: a copy is trained, so several strategies can share one
+    frozen backbone. ``lr`` is the head's.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> strategy = HeadStrategy(backbone=create_backbone(), n_classes=10, evaluator=None)
+        >>> strategy.model.n_learned  # 10 rows of 128 weights and a bias
+        1290
+    """
+
+    backbone_lr: NotNegative = 0.0
+    """Learning rate of the backbone; 0 keeps it frozen."""
+    weight_decay: NotNegative = 0.0
+    """Weight decay of AdamW; 0 makes it Adam."""
+
+    needs_buffer: ClassVar[bool] = False
+    """Whether the method needs a replay buffer."""
+
+    def check_settings(self) -> None:
+        """Refuse an empty buffer where the method needs one."""
+        super().check_settings()
+        if self.needs_buffer and self.buffer_size < 1:
+            raise InputError(
+                f"buffer_size of {type(self).__name__} is {self.buffer_size}: it learns from its"
+                " buffer and needs at least 1"
+            )
+
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
+        """Build a linear head on the class token of the frozen ViT or of a trainable copy of it."""
+        vit = backbone.thawed() if self.backbone_lr > 0 else backbone
+        return PromptedViT(vit, n_classes, multi_label=self.multi_label)
+
+    def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
+        """AdamW with two groups: everything else and the backbone."""
+        others = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
+        groups = [{"params": others, "lr": lr}]
+        if self.backbone_lr > 0:
+            groups.append({"params": list(model.backbone.parameters()), "lr": self.backbone_lr})
+        return torch.optim.AdamW(groups, weight_decay=self.weight_decay)

@@ -1,0 +1,70 @@
+"""Base of the plugins that a method may be given as options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from avalanche.core import BaseSGDPlugin
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies.base.settings import Declared
+from cl_prompts.strategies.base.state import Registered
+
+
+class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
+    """An option of a method that acts during training, as an Avalanche plugin with settings.
+
+    Beside Avalanche's events a plugin of any kind may have these, each called with the strategy:
+
+    * ``attach``: once, while the strategy is made: its model exists, its optimizer does not;
+    * ``start_of_task``: an announced task starts;
+    * ``before_stream_batch``: the classes of a new stream batch (``strategy.batch``) were observed;
+    * ``after_stream_batch``: the last update on it was made, and its ``samples=`` were counted;
+    * ``end_of_task``: an announced task, or a period where none is announced, is over;
+    * ``start_of_period``: the next period begins.
+
+    During an update ``strategy.batch`` is the mini-batch and ``strategy.output`` what the model
+    made of it; a term of loss is added to ``strategy.loss`` in ``before_backward``.
+
+    State is registered by ``self.state.add("name of the attribute")`` and is part of checkpoints,
+    as is that of any plugin with ``state_dict`` and ``load_state_dict``.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.checks import NotNegative
+        >>> from cl_prompts.strategies import OnePrompt
+        >>> class SmallLogits(StrategyPlugin):
+        ...     weight: NotNegative = 0.1
+        ...     '''Weight of the mean squared logit.'''
+        ...     def before_backward(self, strategy, **kwargs):
+        ...         strategy.loss = strategy.loss + self.weight * strategy.mb_output.square().mean()
+        >>> given = {"backbone": create_backbone(), "n_classes": 10, "evaluator": None}
+        >>> one = OnePrompt(**given, plugins=[SmallLogits(weight=0.5)], device="cpu")
+        >>> one.plugin(SmallLogits).weight
+        0.5
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        BaseSGDPlugin.__init__(self)
+        self.take(settings)
+        self.state = Registered(self)
+        """The plugin's registered state."""
+
+    def attach(self, strategy: Any) -> None:
+        """Prepare for a strategy whose model was built and whose optimizer was not.
+
+        Raises:
+            InputError: the strategy has not what the plugin needs.
+        """
+
+    def refuse(self, why: str, what_instead: str = "leave it out") -> InputError:
+        """The error for a strategy that the plugin does not suit."""
+        return InputError(f"{type(self).__name__} {why}: {what_instead}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The registered state, as tensors and plain values."""
+        return self.state.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self.state.load_state_dict(state)

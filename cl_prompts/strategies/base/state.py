@@ -1,0 +1,131 @@
+"""State of strategies and plugins, registered by name where it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies.base.experience import classes_of
+from cl_prompts.strategies.base.stream import Place
+
+
+class Registered:
+    """State that is saved under the names of attributes, as the buffers of a module are.
+
+    A value may be a tensor, a generator, a plain value such as a number, a list or None, or
+    anything with ``state_dict`` and ``load_state_dict``.
+
+    Args:
+        owner: whose attributes they are.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> counter = SimpleNamespace(n=3)
+        >>> state = Registered(counter)
+        >>> state.add("n")
+        >>> saved = state.state_dict()
+        >>> counter.n = 0
+        >>> state.load_state_dict(saved)
+        >>> counter.n
+        3
+    """
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+        self.names: list[str] = []
+
+    def add(self, *names: str) -> None:
+        """Register attributes."""
+        self.names += names
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of the values, as tensors and plain values."""
+        return {name: _saved(getattr(self.owner, name)) for name in self.names}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`; tensors go to the device of those that they replace."""
+        for name in self.names:
+            value = getattr(self.owner, name)
+            saved = deepcopy(state[name])
+            if isinstance(value, torch.Generator):
+                value.set_state(saved)
+            elif hasattr(value, "load_state_dict"):
+                value.load_state_dict(saved)
+            else:
+                if isinstance(value, Tensor) and isinstance(saved, Tensor):
+                    saved = saved.to(value.device)
+                setattr(self.owner, name, saved)
+
+
+def _saved(value: Any) -> Any:
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, nn.Module):
+        return {name: entry.clone() for name, entry in value.state_dict().items()}
+    if hasattr(value, "state_dict"):
+        return value.state_dict()
+    return value.clone() if isinstance(value, Tensor) else deepcopy(value)
+
+
+def strategy_state(strategy: Any, inside: Place | None, epoch_order: Tensor) -> dict[str, Any]:
+    """State of a strategy and of its plugins, as tensors and plain values.
+
+    Args:
+        strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
+        inside: place in the current experience; None where it is finished.
+        epoch_order: state of the generator from which the order of the current epoch was drawn.
+    """
+    needed = strategy.train_epochs > 1 or strategy.buffer.size > 0
+    return {
+        "model": strategy.model.learned_state(),
+        "optimizer": strategy.optimizer.state_dict(),
+        "buffer": strategy.buffer.state_dict(),
+        "sources": strategy.replay.n_sources,
+        "registered": strategy.state.state_dict(),
+        "plugins": [[type(p).__name__, p.state_dict()] for p in _with_state(strategy.plugins)],
+        "samples_of_task": strategy.position.samples,
+        "shuffler": strategy.shuffler.get_state() if inside is None else epoch_order,
+        "place": None if inside is None else {"samples": inside.samples, "clock": inside.clock},
+        "experiences": strategy.clock.train_exp_counter,
+        "feature_cache": strategy.feature_cache.state_dict(needed=needed),
+    }
+
+
+def load_strategy_state(strategy: Any, state: dict[str, Any], experiences: Sequence[Any]) -> None:
+    """Inverse of :func:`strategy_state`.
+
+    Raises:
+        InputError: other plugins, or too few experiences for the replay buffer.
+    """
+    plugins = _with_state(strategy.plugins)
+    names = [type(plugin).__name__ for plugin in plugins]
+    saved = [name for name, _ in state["plugins"]]
+    if names != saved:
+        raise InputError(
+            f"the saved state has plugins {', '.join(saved) or 'none'}, and this strategy has"
+            f" {', '.join(names) or 'none'}: make it with the same plugins"
+        )
+    n_classes = strategy.model.n_classes
+    strategy.replay.restore(state, [(e, classes_of(e, n_classes)) for e in experiences])
+    strategy.model.load_learned_state(state["model"])
+    strategy.feature_cache.load_state_dict(state["feature_cache"], strategy.model)
+    strategy.make_optimizer()
+    strategy.optimizer.load_state_dict(state["optimizer"])
+    strategy.shuffler.set_state(state["shuffler"])
+    strategy.state.load_state_dict(state["registered"])
+    strategy.position.samples = int(state["samples_of_task"])
+    strategy.clock.train_exp_counter = int(state["experiences"])
+    strategy.place = None if state["place"] is None else Place(**state["place"])
+    for plugin, (_, own) in zip(plugins, state["plugins"], strict=True):
+        plugin.load_state_dict(own)
+
+
+def _with_state(plugins: Sequence[Any]) -> list[Any]:
+    """Plugins whose state is saved."""
+    both = ("state_dict", "load_state_dict")
+    return [p for p in plugins if all(callable(getattr(p, name, None)) for name in both)]

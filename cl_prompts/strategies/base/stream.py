@@ -1,0 +1,369 @@
+"""The stream as a strategy sees it: batches in order, each in several views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from cl_prompts.backbones import ranks
+from cl_prompts.training.views import DeferredViews, Key, collated, deferring_views, viewing
+
+KeyedRow = tuple[int, Key]
+
+
+@dataclass
+class Batch:
+    """Mini-batch of one update: samples of the stream, followed by samples replayed from the
+    buffer.
+
+    Attributes:
+        columns: Avalanche's mini-batch: images (batch, 3, size, size), labels (batch,) or
+            (batch, classes), and task labels.
+        annotated: classes that are labelled, boolean: (classes,) for all samples, or
+            (batch, classes) once replayed samples of other tasks are among them.
+        slots: (replayed,) slots of the buffer that hold the replayed samples.
+        samples: (batch, 2) number of the experience and of the view in it, where views come again;
+            on the CPU.
+        host_labels: of the samples of the stream, on the CPU as the loader gave them; None where
+            they are not known there.
+
+    Example:
+        >>> import torch
+        >>> columns = [torch.zeros(3, 3, 8, 8), torch.tensor([0, 1, 1])]
+        >>> batch = Batch(columns, annotated=torch.tensor([True, True]), slots=torch.tensor([7]))
+        >>> batch.n_stream, batch.part(slice(2, None)).labels.tolist()
+        (2, [1])
+    """
+
+    columns: list[Tensor]
+    annotated: Tensor
+    slots: Tensor
+    samples: Tensor | None = None
+    host_labels: Tensor | None = None
+
+    @property
+    def images(self) -> Tensor:
+        """(batch, 3, size, size) in [0, 1], RGB."""
+        return self.columns[0]
+
+    @property
+    def labels(self) -> Tensor:
+        """(batch,) classes, or (batch, classes) zeros and ones."""
+        return self.columns[1]
+
+    @property
+    def n_stream(self) -> int:
+        """Number of samples of the stream."""
+        return len(self.labels) - len(self.slots)
+
+    def labels_on_host(self, n: int) -> Tensor:
+        """Labels of the first ``n`` samples, which are of the stream, on the CPU; a GPU waits only
+        where the loader's are not known."""
+        if self.host_labels is not None:
+            return self.host_labels[:n]
+        return self.labels[:n].cpu()
+
+    def classes_on_host(self) -> list[int] | None:
+        """Classes that occur in the stream's samples of one class each, where they are known on the
+        CPU."""
+        return None if self.host_labels is None else self.host_labels.unique().tolist()
+
+    def part(self, rows: slice) -> Batch:
+        """Some rows of the batch, with the slots of the whole."""
+        whole = self.annotated.dim() == 1
+        annotated = self.annotated if whole else self.annotated[rows]
+        samples = None if self.samples is None else self.samples[rows]
+        columns = [column[rows] for column in self.columns]
+        return replace(
+            self, columns=columns, annotated=annotated, samples=samples, host_labels=None
+        )
+
+
+class Place(NamedTuple):
+    """A place between two stream batches of an experience.
+
+    Attributes:
+        samples: stream samples of the current epoch that are done.
+        clock: counters of Avalanche's clock, by name.
+
+    Example:
+        >>> Place(64, {"train_exp_epochs": 2}).samples
+        64
+    """
+
+    samples: int
+    clock: dict[str, int]
+
+
+class RecurringViews(NamedTuple):
+    """The views of an experience's samples in one epoch, where each has so many and takes them in
+    turn.
+
+    Attributes:
+        views: of each sample.
+        source: number of the experience.
+        first: updates that were made on each sample in earlier epochs.
+
+    Example:
+        >>> RecurringViews(views=2, source=0, first=3).key(row=7, repetition=1)
+        (0, 7, 0)
+    """
+
+    views: int
+    source: int
+    first: int = 0
+
+    def key(self, row: int, repetition: int) -> Key:
+        """Key of a row's view in an update on its batch."""
+        return self.source, row, (self.first + repetition) % self.views
+
+    def samples(self, rows: Tensor, repetition: int) -> Tensor:
+        """(m, 2) number of the experience and of the view in it, for rows (m,)."""
+        view = (self.first + repetition) % self.views
+        return torch.stack([torch.full_like(rows, self.source), rows * self.views + view], dim=1)
+
+
+class RepeatedBatches(Sampler[list[KeyedRow]]):
+    """Batches of rows 0 .. n-1, each ``repeats`` times in a row, with the key of each row's view:
+    its stream position and the repetition, so that every repetition is another view.
+
+    Args:
+        n: rows.
+        batch_size: rows per batch; the last batch may be shorter.
+        repeats: times each batch is yielded.
+        generator: of a new order for each pass; None for the order of rows.
+
+    Example:
+        >>> list(RepeatedBatches(2, batch_size=1, repeats=2))
+        [[(0, (0, 0))], [(0, (0, 1))], [(1, (1, 0))], [(1, (1, 1))]]
+    """
+
+    def __init__(
+        self, n: int, batch_size: int, repeats: int, generator: torch.Generator | None = None
+    ) -> None:
+        self.n = n
+        self.batch_size = batch_size
+        self.repeats = repeats
+        self.generator = generator
+        self.order = torch.arange(n)
+        self.start = 0
+        """Rows of the order that the next pass leaves out, whole batches: they were done before."""
+        self.origin = 0
+        """Stream position at which the next pass begins, or began where it leaves rows out."""
+        self.recurring: RecurringViews | None = None
+        """Views of the next pass that come again; None for new ones."""
+        self.shared = False
+        """Whether several ranks share each batch: this one yields its share, see
+        :func:`joined_batch`."""
+
+    def __iter__(self) -> Iterator[list[KeyedRow]]:
+        if self.generator is not None:
+            self.order = torch.randperm(self.n, generator=self.generator)
+        position = self.origin + self.start
+        left = self.order[self.start :]
+        self.start = 0
+        for rows in left.split(self.batch_size) if len(left) else ():
+            places = list(enumerate(rows.tolist(), position))
+            for repetition in range(self.repeats):
+                mine = places[ranks.share(len(places)).rows] if self.shared else places
+                if self.recurring is None:
+                    yield [(row, (place, repetition)) for place, row in mine]
+                else:
+                    yield [(row, self.recurring.key(row, repetition)) for _, row in mine]
+            position += len(rows)
+
+    def __len__(self) -> int:
+        return self.repeats * -(-self.n // self.batch_size)
+
+
+@dataclass
+class StreamBatch:
+    """A batch of the stream, in as many views as updates are made on it.
+
+    Attributes:
+        start: samples of the experience before it.
+        size: number of its samples.
+        first: the first view.
+        rest: the other views; each is read when it is asked for.
+
+    Example:
+        >>> one = Batch([torch.zeros(2, 3, 8, 8)], torch.tensor([True]), torch.zeros(0))
+        >>> stream = StreamBatch(start=64, size=2, first=one, rest=iter([one]))
+        >>> [last for _, last in stream.updates(2)]
+        [False, True]
+    """
+
+    start: int
+    size: int
+    first: Batch
+    rest: Iterator[Batch]
+
+    def updates(self, n: int) -> Iterator[tuple[Batch, bool]]:
+        """The views of ``n`` updates, each with whether it is the last one."""
+        for number, view in enumerate(chain([self.first], self.rest), 1):
+            yield view, number == n
+
+
+class StreamLoader:
+    """Stream batches of one epoch: views, what recurs of them, and the share of each rank.
+
+    Args:
+        loader: yields each batch ``updates`` times in a row, if it is one of our own
+            (:func:`keyed_loader`), otherwise once.
+        updates: views of each batch.
+        size: samples of a batch.
+        n: samples of the experience.
+        start: samples of the epoch that were trained on before.
+        annotated: (classes,) boolean, classes that the experience labels.
+        device: that batches are sent to.
+
+    Example:
+        >>> data = [(torch.zeros(3, 8, 8), label, 0) for label in range(3)]
+        >>> loader = keyed_loader(data, RepeatedBatches(3, batch_size=2, repeats=2))
+        >>> annotated = torch.ones(3, dtype=torch.bool)
+        >>> stream = StreamLoader(loader, updates=2, size=2, n=3, annotated=annotated)
+        >>> [(batch.start, batch.first.labels.tolist()) for batch in stream]
+        [(0, [0, 1]), (2, [2])]
+    """
+
+    def __init__(
+        self,
+        loader: Any,
+        *,
+        updates: int,
+        size: int,
+        n: int,
+        annotated: Tensor,
+        start: int = 0,
+        device: Any = "cpu",
+    ) -> None:
+        self.loader = loader
+        self.sampler = own_sampler(loader)
+        self.updates = updates
+        self.size = size
+        self.n = n
+        self.start = start
+        self.annotated = annotated
+        self.device = device
+
+    def __iter__(self) -> Iterator[StreamBatch]:
+        items = iter(self.loader)
+        start = self.start
+        for item in items:
+            size = min(self.size, self.n - start)
+            first = self._view(item, start, size, 0)
+            yield StreamBatch(start, size, first, self._rest(items, first, start, size))
+            start += size
+
+    def _rest(self, items: Iterator[Any], first: Batch, start: int, size: int) -> Iterator[Batch]:
+        for repetition in range(1, self.updates):
+            if self.sampler is None:  # a foreign loader gives one view
+                yield first
+            else:
+                yield self._view(next(items), start, size, repetition)
+
+    def _view(self, item: Any, start: int, size: int, repetition: int) -> Batch:
+        """A batch of the loader on the device, with what is known of its samples."""
+        sampler = self.sampler
+        if sampler is not None and sampler.shared:
+            item = joined_batch(item, size, self.device)
+        labels = item[1]
+        on_host = isinstance(labels, Tensor) and labels.device.type == "cpu"
+        samples = None
+        if sampler is not None and sampler.recurring is not None:
+            rows = sampler.order[start : start + size]
+            samples = sampler.recurring.samples(rows, repetition)
+        return Batch(
+            [column.to(self.device, non_blocking=True) for column in item],
+            self.annotated,
+            torch.zeros(0, dtype=torch.int64),
+            samples,
+            labels if on_host else None,
+        )
+
+
+def own_sampler(loader: Any) -> RepeatedBatches | None:
+    """The sampler of a loader of our own; None where a plugin has replaced the loader."""
+    sampler = getattr(loader, "batch_sampler", None)
+    return sampler if isinstance(sampler, RepeatedBatches) else None
+
+
+def joined_batch(columns: Sequence[Any], n: int, device: Any = "cpu") -> list[Any]:
+    """The whole batch, from what each rank has read of it.
+
+    >>> joined_batch([torch.zeros(2, 3)], n=2)  # by this process alone
+    [tensor([[0., 0., 0.],
+            [0., 0., 0.]])]
+
+    Args:
+        columns: images and so on of this rank's rows (:attr:`Share.rows
+            <cl_prompts.backbones.ranks.Share.rows>`). Of views that are made later each rank makes
+            the whole batch.
+        n: rows of the batch.
+        device: that images are sent from: the GPU's way is the faster one. Others stay on the CPU.
+    """
+    if not ranks.is_distributed():
+        return list(columns)
+    kept = ranks.share(n).kept
+    images, *others = (column[:kept] for column in columns)
+    later = images if isinstance(images, DeferredViews) else None
+    sent = images if later is None else later.packed
+    if torch.device(device).type == "cpu":
+        joined, *others = ranks.gathered([sent, *others], n)
+    else:
+        joined, *others = ranks.gathered([sent.to(device)], n) + ranks.gathered(others, n)
+    return [joined if later is None else DeferredViews(joined, later.decode), *others]
+
+
+class KeyedItems(Dataset[Any]):
+    """The items of a data set under view keys: ``[row, key] -> item``.
+
+    With :class:`RepeatedBatches`, a DataLoader with any number of workers delivers the same views,
+    through whatever subsets lie between it and the images.
+
+    Args:
+        data: any map-style data set.
+
+    Example:
+        >>> KeyedItems(["a", "b"])[1, (100, 0)]  # nothing random here
+        'b'
+    """
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: KeyedRow) -> Any:
+        row, key = index
+        with viewing(*key), deferring_views():
+            return self.data[row]
+
+
+def keyed_loader(data: Any, batches: RepeatedBatches, **arguments: Any) -> DataLoader[Any]:
+    """A loader of a data set's items in keyed views.
+
+    Args:
+        data: any map-style data set; its ``collate_fn``, if it has one, joins items.
+        batches: the order of rows, and their keys.
+        arguments: of ``DataLoader``.
+
+    Example:
+        >>> list(keyed_loader([7, 8, 9], RepeatedBatches(3, batch_size=2, repeats=1)))
+        [tensor([7, 8]), tensor([9])]
+    """
+    collate = getattr(data, "collate_fn", None) or default_collate
+    return DataLoader(
+        KeyedItems(data),
+        batch_sampler=batches,
+        collate_fn=partial(collated, collate=collate),
+        **arguments,
+    )

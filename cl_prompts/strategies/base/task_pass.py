@@ -1,0 +1,76 @@
+"""A further pass over the images of a task, and the classifiers that learn from its features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.backbones import ranks
+from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.strategies.base.experience import whole_of
+from cl_prompts.strategies.base.stream import Batch, joined_batch
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier of a method, and the features that it reads.
+
+    Attributes:
+        module: features (batch, dim) -> logits (batch, classes).
+        features: output of the model -> (batch, dim).
+        rows: batch -> (batch,) boolean, samples whose features enter streaming statistics; None:
+            those of the stream.
+        samples: draws of a class when it is aligned; None: as many as for the head.
+
+    Example:
+        >>> head = nn.Linear(4, 3)
+        >>> Classifier(head, lambda output: output.raw).samples is None
+        True
+    """
+
+    module: nn.Module
+    features: Callable[[Output], Tensor]
+    rows: Callable[[Batch], Tensor] | None = None
+    samples: int | None = None
+
+
+def head_of(model: ContinualModel) -> Classifier:
+    """The head of a model, with the statistics through which raw features reach it."""
+    head: Any = model.head
+    module = head if model.whitening is None else nn.Sequential(model.whitening, head)
+    return Classifier(module, raw_features)
+
+
+def raw_features(output: Output) -> Tensor:
+    """(batch, dim) features in front of the head's statistics."""
+    assert output.raw is not None
+    return output.raw
+
+
+def task_outputs(strategy: Any) -> Iterator[tuple[Output, Tensor]]:
+    """Outputs of the current task's images, as test images come but with the task's own prompts,
+    and their labels, batch by batch."""
+    data = whole_of(strategy.experience).dataset.eval()
+    with torch.no_grad(), _as_in_evaluation(strategy.model):
+        for rows in torch.arange(len(data)).split(strategy.eval_mb_size):
+            items = [data[row] for row in rows[ranks.share(len(rows)).rows].tolist()]
+            read = [torch.stack([torch.as_tensor(item[i]) for item in items]) for i in (0, 1)]
+            images, labels = joined_batch(read, len(rows), strategy.device)
+            yield strategy.model.run(images.to(strategy.device)), labels.to(strategy.device)
+
+
+@contextmanager
+def _as_in_evaluation(model: Any) -> Iterator[None]:
+    """Evaluation mode of all but the selector, which knows its task in training mode alone."""
+    model.eval()
+    if getattr(model, "selector", None) is not None:
+        model.selector.train()
+    try:
+        yield
+    finally:
+        model.train()

@@ -1,0 +1,47 @@
+"""EWC++: a penalty on moving important parameters (ECCV 2018)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cl_prompts.checks import NotNegative, Share
+from cl_prompts.strategies.base.plugin import StrategyPlugin
+from cl_prompts.training.ewc import OnlineEWC
+
+
+class EWC(StrategyPlugin):
+    """The penalty of EWC++ (Chaudhry et al., ECCV 2018, arXiv 1801.10112) on any gradient method:
+    ``reg_coef * sum_p importance_p (p - anchor_p)^2`` over all trained parameters
+    (:class:`~cl_prompts.training.ewc.OnlineEWC`).
+
+    Importance and anchor are overwritten by the current Fisher and parameters at the end of each
+    announced task or else every ``period`` samples; before the first time there is no penalty. Its
+    gradient is added in closed form: one backward pass, one step.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.strategies import OnePrompt
+        >>> given = {"backbone": create_backbone(), "n_classes": 10, "evaluator": None}
+        >>> one = OnePrompt(**given, plugins=[EWC(ema=0.9)], period=300, device="cpu")
+        >>> one.plugin(EWC).importance.ema
+        0.9
+    """
+
+    reg_coef: NotNegative = 100.0
+    """Weight of the penalty."""
+    ema: Share = 0.5
+    """Share of the old Fisher that a step keeps, below 1."""
+
+    def attach(self, strategy: Any) -> None:
+        """Begin without Fisher, importance and anchor."""
+        self.importance = OnlineEWC(strategy.model, reg_coef=self.reg_coef, ema=self.ema)
+        self.state.add("importance")
+
+    def after_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Update the Fisher with the gradients of the plain loss, and add the penalty's."""
+        self.importance.observe_gradients()
+        self.importance.add_penalty_gradient()
+
+    def end_of_task(self, strategy: Any) -> None:
+        """Consolidate: the current parameters become the anchor, the Fisher their importance."""
+        self.importance.consolidate()

@@ -1,0 +1,111 @@
+"""Analytic router: experts chosen by ridge regression from frozen queries (FlyPrompt)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from cl_prompts.checks import Count, Positive
+from cl_prompts.errors import InputError
+from cl_prompts.models.ridge import Expansion
+from cl_prompts.models.routers import AnalyticRouter
+from cl_prompts.models.whitening import SINGLE_PRECISION_DEVICES
+from cl_prompts.prompts.pools import ExpertTokens
+from cl_prompts.prompts.task_aware import start_task
+from cl_prompts.strategies.base.plugin import StrategyPlugin
+from cl_prompts.strategies.base.prompt_form import slots_of
+from cl_prompts.training.seeds import derived_seed, seeded
+
+
+class Router(StrategyPlugin):
+    """FlyPrompt's router (ICLR 2026, arXiv 2602.01976) in the place of learned keys, for methods
+    with one entry of a pool for each task: ridge regression from an image's query to the entry that
+    was trained on the like of it (:class:`~cl_prompts.models.routers.AnalyticRouter`).
+
+    The router is fed with each stream sample once, as the first update sees it. Experts change with
+    announced tasks, or every ``period`` samples where none is announced; once these exceed the
+    experts, the last one goes on learning. Training needs no query.
+
+    Raises:
+        InputError: a method without an entry for each task, or a stream that announces no boundary,
+            without ``period``.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.strategies import SPrompt
+        >>> given = {"backbone": create_backbone(), "n_classes": 10, "evaluator": None}
+        >>> routed = SPrompt(**given, n_tasks=5, plugins=[Router(width=50)], device="cpu")
+        >>> routed.model.selector.n_experts
+        5
+    """
+
+    width: Count = 2000
+    """Random features."""
+    ridge: Positive = 1e4
+    """Ridge; its right size grows with the square of the features' norm."""
+    expansion: Expansion = "normal"
+    """Distribution of the random matrix, see :class:`~cl_prompts.models.ridge.RandomExpansion`."""
+
+    def attach(self, strategy: Any) -> None:
+        """Replace the model's selector by the router."""
+        model = strategy.model
+        pools = getattr(model, "pools", ())
+        sizes = [len(pool.values) for pool in pools if _has_one_entry_a_task(pool, model)]
+        if not sizes:
+            raise self.refuse(
+                f"chooses among entries of which each task has one, and"
+                f" {type(strategy).__name__} has none"
+            )
+        single = torch.device(strategy.device).type in SINGLE_PRECISION_DEVICES
+        model.selector = AnalyticRouter(
+            sizes[0],
+            model.backbone.dim,
+            width=self.width,
+            ridge=self.ridge,
+            expansion=self.expansion,
+            seed=strategy.seed,
+            dtype=torch.float32 if single else torch.float64,
+        )
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Refuse a stream that never says when the next entry is to train."""
+        defined_with = any(isinstance(plugin, Router) for plugin in strategy.own_plugins)
+        if not strategy.announced and strategy.period is None and not defined_with:
+            raise InputError(
+                "the router needs to know when the next prompt is to train, and this stream"
+                " announces no boundaries: give period, in samples"
+            )
+
+    def start_of_task(self, strategy: Any) -> None:
+        """Start the next expert at the second announced task, and so on."""
+        self._start(strategy, strategy.tasks_started - 1)
+
+    def start_of_period(self, strategy: Any) -> None:
+        """Start the next expert where no boundary is announced."""
+        self._start(strategy, strategy.model.selector.current + 1)
+
+    @torch.no_grad()
+    def before_stream_batch(self, strategy: Any) -> None:
+        """Feed the router with a stream batch, in the first epoch."""
+        if strategy.clock.train_exp_epochs == 0:
+            vit = strategy.model.backbone
+            tokens = vit.embed(strategy.batch.images)
+            strategy.model.selector.update(strategy.model.query(vit, tokens))
+
+    def _start(self, strategy: Any, expert: int) -> None:
+        """Start an expert, unless it is the current one or there are no more."""
+        router: AnalyticRouter = strategy.model.selector
+        if not router.current < expert < router.n_experts:
+            return
+        with seeded(derived_seed(strategy.seed, 1 + expert)):
+            start_task(strategy.model, expert)
+        slow = strategy.model.slow
+        if slow is not None and slow.n_experts > 1:
+            slow.restart(strategy.model.head)
+        strategy.make_optimizer()
+
+
+def _has_one_entry_a_task(pool: nn.Module, model: Any) -> bool:
+    return isinstance(pool, ExpertTokens) or slots_of(model, pool) == 1

@@ -1,0 +1,118 @@
+"""Self-regulation: prompted features and logits held to those of the frozen ViT."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cl_prompts.checks import NotNegative, Positive
+from cl_prompts.losses.self_regulation import cosine_consistency, logit_divergence, row_difference
+from cl_prompts.prompts.selectors import ClassTokenQuery
+from cl_prompts.strategies.base.plugin import StrategyPlugin
+
+#: Width of CLIP's features, for which the published weights are.
+CLIP_DIM = 512
+
+
+class SelfRegulation(StrategyPlugin):
+    """Terms of loss that hold prompted features to frozen ones (PromptSRC, ICCV 2023, arXiv
+    2307.06948; CoPrompt, ICLR 2024), published for CLIP. One class per image.
+
+    ``kind="promptsrc"`` adds ``l_f mean |f - q|`` on features f and frozen features q of unit
+    length, ``l_w mean |W - W0|`` on class rows of unit length, and ``l_z`` times the divergence of
+    the head's softmax from that of the frozen classifier, ``s cos(q, W0)``. ``"coprompt"`` adds
+    ``l_f (1 - cos(f, q)) + l_w (1 - cos(W, W0))`` instead, without the published adapters and with
+    q of the same view. There is no text tower, so W0 are the running class means of q; classes
+    without a mean are left out. The frozen features cost another forward pass where the method has
+    no query, or one that is read elsewhere.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.strategies import OnePrompt
+        >>> regulation = SelfRegulation(kind="promptsrc")
+        >>> given = {"backbone": create_backbone(), "n_classes": 10, "evaluator": None}
+        >>> one = OnePrompt(**given, plugins=[regulation], device="cpu")
+        >>> regulation.feature_weight  # 10, scaled by the width
+        2.5
+    """
+
+    kind: Literal["promptsrc", "coprompt"] = "promptsrc"
+    """Whose terms: ``"promptsrc"`` or ``"coprompt"``, see the class."""
+    features: NotNegative | None = None
+    """Weight l_f of the term on features; None: the published 10 (times the width / 512, since it
+    is a mean over the width) or 8."""
+    classes: NotNegative = 0.0
+    """Weight l_w of the term on class rows, meant for a cosine head; published: 25 (times the width
+    / 512) or 8."""
+    logits: NotNegative = 1.0
+    """Weight l_z of PromptSRC's term on logits."""
+    scale: Positive = 10.0
+    """Scale s of the frozen classifier's cosines; CLIP's is 100."""
+
+    def attach(self, strategy: Any) -> None:
+        """Make room for the running means of the classes."""
+        model = strategy.model
+        if model.multi_label:
+            raise self.refuse(
+                "compares softmaxes and takes means of single classes, and images of"
+                " several have neither"
+            )
+        if not hasattr(getattr(model, "head", None), "weight"):
+            raise self.refuse(
+                f"compares the rows of a head, and {type(strategy).__name__} has no"
+                " one head over all classes"
+            )
+        dim = model.backbone.dim
+        published = 10.0 * dim / CLIP_DIM if self.kind == "promptsrc" else 8.0
+        self.feature_weight = published if self.features is None else self.features
+        self.counts = torch.zeros(model.n_classes, device=strategy.device)
+        """(classes,) samples in the running means."""
+        self.means = torch.zeros(model.n_classes, dim, device=strategy.device)
+        """(classes, dim) running means W0 of frozen features."""
+        self.state.add("counts", "means")
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        """Add the terms on features, class rows and logits to the loss."""
+        batch, output = strategy.batch, strategy.output
+        frozen = frozen_features(strategy)
+        self._update_means(frozen[: batch.n_stream], batch.labels[: batch.n_stream])
+        known = self.counts > 0
+        rows = strategy.model.head.weight
+        distance = cosine_consistency if self.kind == "coprompt" else row_difference
+        # l_f d(f, q)
+        loss = self.feature_weight * distance(output.raw, frozen)
+        if self.classes:
+            # l_w d(W, W0)
+            loss = loss + self.classes * distance(rows, self.means, known)
+        if self.logits and self.kind == "promptsrc":
+            # l_z KL(softmax of the head, softmax of s cos(q, W0))
+            teacher = self.scale * F.normalize(frozen, dim=-1) @ F.normalize(self.means, dim=-1).T
+            loss = loss + self.logits * logit_divergence(output.logits, teacher, known)
+        strategy.loss = strategy.loss + loss
+
+    @torch.no_grad()
+    def _update_means(self, frozen: Tensor, labels: Tensor) -> None:
+        """Add features of the stream to the running means of their classes."""
+        counts = torch.zeros_like(self.counts).index_add_(
+            0, labels, torch.ones_like(labels, dtype=self.counts.dtype)
+        )
+        sums = torch.zeros_like(self.means).index_add_(0, labels, frozen)
+        self.counts += counts
+        share = self.counts.clamp(min=1)[:, None]
+        self.means += (sums - counts[:, None] * self.means) / share
+
+
+def frozen_features(strategy: Any) -> Tensor:
+    """(batch, dim) final-norm class tokens of the unprompted ViT: the query, where it is that."""
+    model = strategy.model
+    if getattr(model, "selector", None) is not None and model.query == ClassTokenQuery():
+        known: Tensor | None = strategy.output.cacheable.get("frozen")
+        if known is not None:
+            return known
+    with torch.no_grad():
+        vit = model.backbone
+        frozen: Tensor = vit.class_features(vit.embed(strategy.batch.images)).float()
+        return frozen

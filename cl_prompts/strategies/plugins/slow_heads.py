@@ -1,0 +1,49 @@
+"""Slow heads: moving averages of the head, which decide with it in evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cl_prompts.checks import Share
+from cl_prompts.models.slow_heads import Ensemble
+from cl_prompts.strategies.base.plugin import StrategyPlugin
+
+
+class SlowHeads(StrategyPlugin):
+    """Averages of the head over the updates, which decide with it in evaluation and cost nothing
+    (FlyPrompt's temporal ensemble, ICLR 2026, arXiv 2602.01976;
+    :class:`~cl_prompts.models.slow_heads.SlowHeads`). One class per image.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.strategies import LinearProbe
+        >>> given = {"backbone": create_backbone(), "n_classes": 10, "evaluator": None}
+        >>> probe = LinearProbe(**given, plugins=[SlowHeads(decays=(0.9,))], device="cpu")
+        >>> probe.model.slow.decays
+        (0.9,)
+    """
+
+    decays: Sequence[Share] = (0.9, 0.99)
+    """Decays of the averages, one slow head each; empty for none."""
+    ensemble: Ensemble = "softmax_max_prob"
+    """How head and slow heads decide together: by the greatest probability of a class
+    (``"softmax_max_prob"``), the mean one (``"softmax_mean"``), the surest head
+    (``"softmax_min_entropy"``), or the greatest or mean logit (``"max_prob"``, ``"mean"``)."""
+
+    def attach(self, strategy: Any) -> None:
+        """Give the model slow heads."""
+        if strategy.model.multi_label:
+            raise self.refuse(
+                "decide by the probabilities of a softmax, and several classes per"
+                " image have a logistic one each",
+                "leave them out",
+            )
+        if self.decays:
+            experts = getattr(strategy, "n_head_experts", 1)
+            strategy.model.set_slow_heads(self.decays, experts, self.ensemble)
+
+    def after_update(self, strategy: Any, **kwargs: Any) -> None:
+        """Follow the head."""
+        if strategy.model.slow is not None:
+            strategy.model.slow.update(strategy.model.head)
