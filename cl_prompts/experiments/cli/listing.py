@@ -13,27 +13,29 @@ from cl_prompts.errors import InputError, unknown
 
 _OWN = "your own, by package.module:"
 _WIDTH = 96  # characters of a line of text
-SHOWN = ("strategy", "scenario", "dataset", "backbone", "evaluation")
+SHOWN = ("strategy", "plugin", "scenario", "dataset", "backbone", "evaluation")
 
 
 def lists() -> dict[str, dict[str, str]]:
     """All that is known by name: kind -> name -> a line on it; nothing heavy is loaded.
 
     >>> list(lists())
-    ['recipes', 'strategies', 'scenarios', 'datasets', 'backbones']
+    ['recipes', 'strategies', 'plugins', 'scenarios', 'datasets', 'backbones']
     """
     # Modules that load neither torch nor Avalanche.
     from cl_prompts.backbones.catalog import BACKBONES
     from cl_prompts.datasets import DESCRIPTIONS
     from cl_prompts.experiments.recipes.recipe_files import recipe_names
     from cl_prompts.scenarios.registry import SCENARIOS
-    from cl_prompts.strategies import STRATEGIES
+    from cl_prompts.strategies import PLUGINS, STRATEGIES
 
+    plugins = {name: entry.description for name, entry in PLUGINS.items()}
     strategies = {name: entry.description for name, entry in STRATEGIES.items()}
     scenarios = {name: scenario.description for name, scenario in SCENARIOS.items()}
     return {
         "recipes": {**recipe_names(), "...": "your own, by the name of a YAML file"},
         "strategies": {**strategies, "...": f"{_OWN}Class"},
+        "plugins": {**plugins, "...": f"{_OWN}Class"},
         "scenarios": {**scenarios, "...": f"{_OWN}function"},
         "datasets": {**DESCRIPTIONS, "...": f"{_OWN}function"},
         "backbones": {
@@ -87,11 +89,11 @@ def _containing(entries: Mapping[str, str], words: Sequence[str]) -> dict[str, s
 
 
 def shown_text(words: Sequence[str]) -> str:
-    """A recipe as it stands in its file, or the settings of a strategy, scenario, data set, of the
-    backbone or of the evaluation, each with its default and a sentence.
+    """A recipe as it stands in its file, or the settings of a strategy, plugin, scenario, data set,
+    of the backbone or of the evaluation, each with its default and a sentence.
 
     Args:
-        words: the name of a recipe; or "strategy", "scenario" or "dataset" and a name; or
+        words: the name of a recipe; or "strategy", "plugin", "scenario" or "dataset" and a name; or
             "backbone" or "evaluation"; or "recipe" and a name.
 
     Raises:
@@ -112,8 +114,8 @@ def shown_text(words: Sequence[str]) -> str:
 
 
 def _settings_text(kind: str, name: str) -> str:
-    if kind == "strategy":
-        return "\n".join(_of_strategy(name))
+    if kind in ("strategy", "plugin"):
+        return "\n".join(_of_strategy(name) if kind == "strategy" else _of_plugin(name))
     from cl_prompts.experiments.recipes.signatures import section_parameters
 
     sentences: dict[str, str] = {}
@@ -149,21 +151,65 @@ def _functions(kind: str, name: str) -> Iterator[Callable[..., Any]]:
 
 
 def _of_strategy(name: str) -> Iterator[str]:
-    from cl_prompts.experiments.recipes.signatures import common_parameters, strategy_parameters
+    """Settings of a strategy in groups, its own ones first, and how options are set."""
+    from cl_prompts.experiments.recipes.signatures import strategy_parameters
     from cl_prompts.strategies import STRATEGIES, canonical_name, strategy_class
     from cl_prompts.strategies.base.settings import sentences
 
     name = canonical_name(name)
     kind = strategy_class(name)
-    told = sentences(kind)
     about = STRATEGIES[name].description if name in STRATEGIES else (kind.__doc__ or "")
     yield f"{name}: {about.strip().splitlines()[0] if about.strip() else kind.__name__}"
-    accepted, common = strategy_parameters(name), common_parameters()
-    for title, shared in (("its own settings", False), ("settings that strategies share", True)):
-        keys = [key for key in accepted if (key in common) is shared]
-        if keys:
-            yield f"\n{title}\n"
-            yield from _entries((key, *accepted[key], told.get(key, "")) for key in keys)
+    accepted = strategy_parameters(name)
+    texts = sentences(kind)
+    for title, keys in _groups(kind, list(accepted)):
+        yield f"\n{title}\n"
+        yield from _entries((key, *accepted[key], texts.get(key, "")) for key in keys)
+    if "head" in accepted:
+        yield f"\nsettings of its head, as in {name}.head.input=whitened\n"
+        yield from _declared(type(accepted["head"][1]), accepted["head"][1].given)
+    yield "\nplugins, as in plugins=self_regulation: see cl-prompts ls plugins"
+
+
+def _groups(kind: Any, accepted: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """The settings of a strategy by who declares them, the method first."""
+    from cl_prompts.strategies.base.settings import Declared
+
+    bases = [base for base in kind.__mro__ if issubclass(base, Declared) and base is not Declared]
+    left = list(accepted)
+    for base in bases[:-1]:
+        own = [key for key in left if key in base.own_settings()]
+        left = [key for key in left if key not in own]
+        title = "its own settings" if base is kind else f"settings shared by {base.__name__}"
+        if own:
+            yield title, own
+    yield "settings that strategies share", left
+
+
+def _of_plugin(name: str) -> Iterator[str]:
+    from cl_prompts.strategies import PLUGINS, plugin_class
+
+    kind = plugin_class(name)
+    about = PLUGINS[name].description if name in PLUGINS else (kind.__doc__ or kind.__name__)
+    yield f"{name}: {about.strip().splitlines()[0]}\n"
+    yield from _declared(kind, {})
+    yield f"\nas in plugins={name} {name}.{_first_setting(kind)}=..."
+
+
+def _declared(kind: Any, given: Mapping[str, Any]) -> Iterator[str]:
+    """Lines on the settings of a value or plugin, with a method's own defaults."""
+    from cl_prompts.experiments.recipes.signatures import parameters
+    from cl_prompts.strategies.base.settings import Declared, sentences
+
+    texts = sentences(kind) if issubclass(kind, Declared) else {}
+    for key, (annotation, default) in parameters(kind).items():
+        yield from _entries(iter([(key, annotation, given.get(key, default), texts.get(key, ""))]))
+
+
+def _first_setting(kind: Any) -> str:
+    from cl_prompts.experiments.recipes.signatures import parameters
+
+    return next(iter(parameters(kind)), "setting")
 
 
 def _entries(entries: Iterator[tuple[str, Any, Any, str]]) -> Iterator[str]:
@@ -185,7 +231,7 @@ def _written(value: Any) -> str:
     """A default as recipes write it."""
     from cl_prompts.experiments.recipes.values import plain
 
-    value = plain(value)
+    value = plain(value.given if hasattr(value, "given") else value)
     return value if isinstance(value, str) else json.dumps(value)
 
 

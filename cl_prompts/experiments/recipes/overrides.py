@@ -8,6 +8,7 @@ from typing import Any
 
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, unknown
+from cl_prompts.experiments.recipes.composition import BY_NAME, NESTED, by_name
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.recipe_files import NAMED, SECTIONS, Recipe, kept, running
 from cl_prompts.experiments.recipes.signatures import (
@@ -17,7 +18,8 @@ from cl_prompts.experiments.recipes.signatures import (
 )
 from cl_prompts.experiments.recipes.values import as_list, parsed
 from cl_prompts.scenarios.registry import SCENARIOS
-from cl_prompts.strategies import STRATEGIES, canonical_name
+from cl_prompts.strategies import PLUGINS, STRATEGIES, canonical_name
+from cl_prompts.strategies.base.settings import RENAMED
 
 #: top-level keys with their defaults
 TOP: dict[str, Any] = {
@@ -35,10 +37,11 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
 
     Args:
         recipe: with all its sections.
-        texts: ``key=value``. A key is dotted (``scenario.n_tasks``, ``mvp.lr``), or bare where only
-            one section has it. What all strategies share is set for each of them. ``dataset=``,
-            ``scenario=`` and ``backbone=`` set the name; ``strategy=`` and ``seed=`` take lists,
-            ``seed=`` also ranges such as ``1-5``.
+        texts: ``key=value``. A key is dotted (``scenario.n_tasks``, ``mvp.lr``,
+            ``mvp.head.input``, ``mvp.self_regulation.kind`` of a plugin), or bare where only one
+            section has it. Settings that all strategies share are set for each of them.
+            ``dataset=``, ``scenario=`` and ``backbone=`` set the name; ``strategy=`` and ``seed=``
+            take lists, ``seed=`` also ranges such as ``1-5``.
 
     Raises:
         InputError: a key or name that does not exist, or one that could mean two settings.
@@ -85,16 +88,38 @@ def _choose(recipe: Recipe, section: str, name: Any) -> None:
 
 
 def _set(recipe: Recipe, key: str, value: Any) -> None:
-    keys = _Keys.of(recipe)
-    head, dot, leaf = key.rpartition(".")
-    place = keys.dotted(head, leaf) if dot else keys.bare(leaf)
-    if place in keys.strategies:
-        recipe["strategies"].setdefault(place, {})[leaf] = value
-        return
-    recipe.setdefault(place, {})[leaf] = value
+    place, path = _Keys.of(recipe).find(key)
+    if place not in recipe["strategies"] and place in running_strategies(recipe):
+        recipe["strategies"][place] = {}
+    settings = recipe["strategies"].get(place)
+    _put(recipe.setdefault(place, {}) if settings is None else settings, path, value)
     if place == "training":
         for settings in recipe["strategies"].values():
-            settings.pop(leaf, None)
+            _drop(settings, path)
+
+
+def _put(settings: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set a setting, or one within it."""
+    first, *rest = path
+    if rest:
+        inner = settings.get(first)
+        inner = by_name(first, inner) if first in BY_NAME or inner is None else inner
+        if not isinstance(inner, dict):
+            raise InputError(f"{first} is {shown(inner)}: it has no {rest[0]}")
+        settings[first] = dict(inner)
+        _put(settings[first], rest, value)
+    else:
+        settings[first] = by_name(first, value) if first in BY_NAME else value
+
+
+def _drop(settings: dict[str, Any], path: Sequence[str]) -> None:
+    """Remove a setting, or one within it, where it is there."""
+    first, *rest = path
+    if not rest:
+        settings.pop(first, None)
+    elif isinstance(settings.get(first), dict):
+        settings[first] = dict(settings[first])
+        _drop(settings[first], rest)
 
 
 @dataclass(frozen=True)
@@ -125,33 +150,74 @@ class _Keys:
             strategies,
         )
 
-    def dotted(self, head: str, leaf: str) -> str:
-        """Section or strategy that ``head.leaf`` belongs to."""
-        groups = {**self.sections, "training": self.training, **self.strategies}
-        place = head if head in groups else self._strategy(head, leaf)
-        if leaf not in groups[place]:
-            raise unknown(f"key of {label_of(place)}", leaf, groups[place])
-        return place
+    def find(self, key: str) -> tuple[str, list[str]]:
+        """Section or strategy that a key belongs to, and the path of the setting in it."""
+        dots = [i for i, character in enumerate(key) if character == "."]
+        for dot in reversed(dots):
+            place = self._named(key[:dot])
+            if place is not None:
+                return place, self._path(place, key[dot + 1 :])
+        first = key.partition(".")[0]
+        if _is_plugin(key):
+            return "training", self._path("training", key)
+        if dots and not (first in self._known() and first in NESTED):
+            head, _, leaf = key.rpartition(".")
+            raise self._no_section(head, leaf)
+        place = self.bare(first)
+        return place, self._path(place, key)
 
-    def _strategy(self, head: str, leaf: str) -> str:
-        """Strategy of a short label or an alias."""
+    def _groups(self) -> dict[str, set[str]]:
+        return {**self.sections, "training": self.training, **self.strategies}
+
+    def _known(self) -> set[str]:
+        return set().union(*self._groups().values())
+
+    def _path(self, place: str, key: str) -> list[str]:
+        """Path of a setting in a section or strategy."""
+        known = self._groups()[place]
+        settable = place == "training" or place in self.strategies
+        if settable and _is_plugin(key):
+            name, dot, leaf = key.rpartition(".")
+            return ["plugins", *([name, leaf] if dot else [key])]
+        first, dot, rest = key.partition(".")
+        if first not in known or (dot and first not in NESTED):
+            if first in RENAMED:
+                raise InputError(
+                    f"{label_of(place)} has no {first} any more: it is {RENAMED[first]}"
+                )
+            raise unknown(f"key of {label_of(place)}", key, known)
+        if first == "plugins" and dot and _is_plugin(rest):
+            return self._path(place, rest)
+        return key.split(".")
+
+    def _named(self, head: str) -> str | None:
+        """Section or running strategy of a name, a short label or an alias; None of neither."""
+        if head in self._groups():
+            return head
         labelled = [name for name in self.strategies if label_of(name) == head]
         if len(labelled) > 1:
-            choices = " or ".join(f"{name}.{leaf}" for name in labelled)
-            raise InputError(f"key '{head}.{leaf}' could mean {choices}: write one of them")
+            raise InputError(
+                f"{head!r} could mean {' or '.join(labelled)}: write one of them in full"
+            )
         if labelled:
             return labelled[0]
         try:
             name = canonical_name(head)
         except InputError:
+            return None
+        return name if name in self.strategies else None
+
+    def _no_section(self, head: str, leaf: str) -> InputError:
+        """The error for a key whose section does not exist, or does not run."""
+        try:
+            canonical_name(head)
+        except InputError:
             known = [*self.sections, "training", *map(label_of, self.strategies)]
-            raise unknown("section", head, known) from None
-        if name not in self.strategies:
-            raise InputError(
-                f"{head}.{leaf} is of a strategy that does not run: add strategy={head}, or leave"
-                " it out"
-            )
-        return name
+            return unknown("section", head, known)
+        return InputError(
+            f"{head}.{leaf} is of a strategy that does not run: add strategy={head}, or leave"
+            " it out"
+        )
 
     def bare(self, key: str) -> str:
         """Section or strategy that the key belongs to."""
@@ -165,6 +231,8 @@ class _Keys:
         if len(matches) > 1:
             choices = " or ".join(f"{label_of(match)}.{key}" for match in matches)
             raise InputError(f"key {key!r} could mean {choices}: write one of them")
+        if not matches and key in RENAMED:
+            raise InputError(f"there is no {key} any more: it is {RENAMED[key]}")
         if not matches:
             raise self._elsewhere(key) or unknown("key", key, self._everything())
         return matches[0]
@@ -191,3 +259,8 @@ def _section_keys(section: str, name: str) -> Sequence[str]:
     if section in ("scenario", "dataset") and not name:
         return ()
     return list(section_parameters(section, name))
+
+
+def _is_plugin(key: str) -> bool:
+    """Whether a key is of a plugin, by its short or dotted name."""
+    return key.partition(".")[0] in PLUGINS or ":" in key

@@ -164,17 +164,18 @@ def over(base: Mapping[str, Any], top: Mapping[str, Any]) -> Recipe:
         name = top.get(section, {}).get("name")
         if name is not None and section in below:
             below[section] = kept(section, below[section], name)
-    return _merge(below, top)
+    return merged(below, top)
 
 
-def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """``top`` laid over ``base``, mapping by mapping."""
+    found = dict(base)
     for key, value in top.items():
-        mine = merged.get(key)
+        mine = found.get(key)
         if isinstance(mine, dict) and isinstance(value, dict):
-            value = _merge(mine, value)
-        merged[key] = value
-    return merged
+            value = merged(mine, value)
+        found[key] = value
+    return found
 
 
 def kept(section: str, settings: Mapping[str, Any], name: str) -> dict[str, Any]:

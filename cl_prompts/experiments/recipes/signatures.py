@@ -29,7 +29,6 @@ FILLED = {
         "multi_label",
         "n_tasks",
         "optimizer",
-        "plugins",
         "evaluator",
         "eval_every",
         "device",

@@ -13,6 +13,7 @@ from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.signatures import Parameters
 from cl_prompts.experiments.recipes.values import as_list, plain
+from cl_prompts.strategies.base.settings import RENAMED
 
 
 def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,6 +28,8 @@ def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> di
         InputError: an unknown setting, a value of the wrong type, or a missing one without default.
     """
     for key in values:
+        if key in RENAMED and key not in accepted:
+            raise InputError(f"{where} has no {key} any more: it is {RENAMED[key]}")
         if key not in accepted:
             raise unknown(f"key of {where}", str(key), accepted)
     for key, value in values.items():

@@ -42,7 +42,7 @@ from torch import Tensor
 from cl_prompts.errors import InputError
 
 MAGIC = b"CLPROMPT"
-VERSION = 2
+VERSION = 3
 _START = struct.Struct("<8sIQ")
 _DIGEST = hashlib.sha256().digest_size
 _BLOCK = 2**20

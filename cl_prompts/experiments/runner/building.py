@@ -24,8 +24,9 @@ from cl_prompts.experiments.recipes.signatures import filled_parameters
 from cl_prompts.experiments.runner.memory import check_memory, fitting
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
-from cl_prompts.strategies import STRATEGIES, strategy_class
+from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
 #: loader processes that one GPU gets at most, where their number is chosen
@@ -274,13 +275,14 @@ def make_strategy(
     Raises:
         InputError: a setting is out of range, or the method does not fit the data.
     """
+    options = dict(options)
     with fitting(f"strategy {label_of(settings.strategy)}"):
         return strategy_class(settings.strategy)(
             backbone=backbone,
             n_classes=info.n_classes,
             device=settings.device,
             evaluator=None,
-            plugins=list(plugins),
+            plugins=[*plugins, *make_plugins(options.pop("plugins"))],
             seed=settings.seed,
             **_data_arguments(settings, info),
             **options,
@@ -317,7 +319,10 @@ def remarks(parts: Parts) -> list[str]:
     samples = sum(map(len, parts.split.tasks))
     trained = samples * strategy.train_epochs
     found = []
-    acts_at_task_ends = type(strategy).finish_task is not OnlineStrategy.finish_task
+    acts_at_task_ends = type(strategy).finish_task not in (
+        OnlineStrategy.finish_task,
+        PromptStrategy.finish_task,
+    ) or any(hasattr(plugin, "end_of_task") for plugin in strategy.plugins)
     periodic = acts_at_task_ends and not _boundaries_announced(parts.settings, parts.split)
     if periodic and strategy.period is not None and strategy.period > trained:
         found.append(
@@ -329,9 +334,9 @@ def remarks(parts: Parts) -> list[str]:
             f"the buffer of {name} has room for {strategy.buffer.size} samples, and the stream has"
             f" {samples}: no sample is ever replaced"
         )
-    if strategy.head_input != "raw" and strategy.model.backbone.trainable:
+    if strategy.head.input != "raw" and strategy.model.backbone.trainable:
         found.append(
-            f"{name} trains the ViT under head_input={strategy.head_input}: features move, and the"
-            " statistics lag behind them"
+            f"{name} trains the ViT under a head with input={strategy.head.input}: features move,"
+            " and the statistics lag behind them"
         )
     return found

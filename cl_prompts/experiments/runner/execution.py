@@ -163,20 +163,19 @@ def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
             tracker.close()
             parts.anytime.evaluator.close()
         run.write_summary("finished")
-        work = parts.strategy.frozen_work
-        if parts.settings.options.get("views") is not None or work.spill is not None:
-            watcher.note(_told_of(work.reused, work.computed, work.spilled))
-        work.close()
+        cache = parts.strategy.feature_cache
+        if parts.settings.options.get("views") is not None:
+            watcher.note(_cache_summary(cache.reused, cache.computed))
+        cache.close()
 
 
-def _told_of(reused: int, computed: int, spilled: int) -> str:
-    """What keeping frozen work has saved.
+def _cache_summary(reused: int, computed: int) -> str:
+    """Share of views whose frozen features were cached, in words.
 
-    >>> _told_of(4500, 1500, 0)
+    >>> _cache_summary(4500, 1500)
     'frozen work of 4,500 of 6,000 views was at hand'
     """
-    where = f"; {spilled / 2**20:,.1f} MB of it lay in files" if spilled else ""
-    return f"frozen work of {reused:,} of {reused + computed:,} views was at hand{where}"
+    return f"frozen work of {reused:,} of {reused + computed:,} views was at hand"
 
 
 def _tracked(run: TaskLoop, records: dict[str, Any] | None, watcher: Watcher) -> Tracker:

@@ -73,9 +73,8 @@ def summary_of(
         "single_class_batches": (
             int(strategy.single_class_batches) if strategy.class_mask == "batch" else None
         ),
-        "cached_views": strategy.frozen_work.reused,
-        "computed_views": strategy.frozen_work.computed,
-        "spilled_mb": strategy.frozen_work.spilled / 2**20,
+        "cached_views": strategy.feature_cache.reused,
+        "computed_views": strategy.feature_cache.computed,
         "trainable_parameters": strategy.model.n_learned,
         "seconds": seconds,
         "images_per_second": strategy.samples_seen / seconds,

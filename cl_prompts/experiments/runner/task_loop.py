@@ -138,7 +138,6 @@ class TaskLoop:
             state["strategy"], [parts.benchmark.train_stream[i] for i in tasks]
         )
         self._counter.go_on_from(Counts(**state["counter"]))
-        parts.anytime.load_state_dict(state["anytime"], strategy)
         parts.data.train.load_state_dict(state["augmentation"])
         torch.set_rng_state(state["torch"])
 
@@ -205,7 +204,6 @@ class TaskLoop:
             "seconds": self.seconds(),
             "counter": self._counter.counts()._asdict(),
             "strategy": parts.strategy.state_dict(),
-            "anytime": parts.anytime.state_dict(),
             "augmentation": parts.data.train.state_dict(),
             "records": {} if tracker is None else tracker.state_dict(),
             "torch": torch.get_rng_state(),

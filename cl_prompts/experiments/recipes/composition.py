@@ -1,0 +1,94 @@
+"""Head, form of prompts and plugins of a strategy, as recipes write them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cl_prompts.checks import shown
+from cl_prompts.errors import InputError, unknown
+from cl_prompts.experiments.recipes.signatures import parameters
+from cl_prompts.experiments.recipes.validation import validated
+from cl_prompts.experiments.recipes.values import as_list
+from cl_prompts.strategies import PLUGINS, plugin_class, strategy_class
+
+#: settings of a strategy that hold further settings
+NESTED = ("head", "prompt_form", "plugins")
+#: those that map names to settings
+BY_NAME = ("prompt_form", "plugins")
+
+
+def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested settings of a strategy with every default filled in, as plain data.
+
+    Args:
+        strategy: short or dotted name.
+        given: settings of the strategy, of which the nested ones are read.
+
+    Raises:
+        InputError: an unknown name or setting, or a value of the wrong type.
+    """
+    kind = strategy_class(strategy)
+    found: dict[str, Any] = {}
+    for key in NESTED:
+        if key not in kind.settings():
+            continue
+        where = f"strategy {strategy}: {key}"
+        if key == "head":
+            head = kind.settings()["head"].default
+            found[key] = _filled(where, type(head), head.given, given.get(key))
+            continue
+        names = by_name(where, given.get(key))
+        if key == "plugins":
+            own = {_name_of(plugin): plugin.given for plugin in kind.own_plugins}
+            found[key] = {
+                name: _filled(f"{where}.{name}", plugin_class(name), own.get(name, {}), settings)
+                for name, settings in {**dict.fromkeys(own), **names}.items()
+            }
+        else:
+            found[key] = {
+                name: _filled(f"{where}.{name}", _form(name), {}, settings)
+                for name, settings in names.items()
+            }
+    return found
+
+
+def by_name(where: str, value: Any) -> dict[str, Any]:
+    """Settings by name, from a mapping, a list of names or a text ``a,b``; None stands for none.
+
+    >>> by_name("plugins", "self_regulation,slow_heads")
+    {'self_regulation': None, 'slow_heads': None}
+
+    Raises:
+        InputError: something else.
+    """
+    if isinstance(value, str | list | tuple):
+        return dict.fromkeys(map(str, as_list(value)))
+    if value is None or isinstance(value, Mapping):
+        return dict(value or {})
+    raise InputError(f"{where} is {shown(value)}: it should map names to settings")
+
+
+def _filled(where: str, kind: Any, default: Mapping[str, Any], given: Any) -> dict[str, Any]:
+    """Settings of a value or plugin: given ones over the method's over those of the class."""
+    if not (given is None or isinstance(given, Mapping)):
+        first = next(iter(parameters(kind)))
+        raise InputError(
+            f"{where} is {shown(given)}: it maps settings to values, as in {first}=..."
+        )
+    return validated(where, parameters(kind), {**default, **(given or {})})
+
+
+def _form(name: str) -> Any:
+    from cl_prompts.strategies.base.prompt_form import PROMPT_FORMS
+
+    if name not in PROMPT_FORMS:
+        raise unknown("form of prompts", name, PROMPT_FORMS)
+    return PROMPT_FORMS[name]
+
+
+def _name_of(plugin: Any) -> str:
+    """Short or dotted name of a plugin's class."""
+    kind = type(plugin)
+    known = (name for name, entry in PLUGINS.items() if entry.class_name == kind.__name__)
+    return next(known, f"{kind.__module__}:{kind.__qualname__}")
