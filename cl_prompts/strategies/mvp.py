@@ -56,7 +56,7 @@ class MVP(PromptStrategy):
         80750
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "loss_norm", "pull_weight", "lr_scaling")
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "loss_norm", "pull_weight")
     masks_classes: ClassVar[bool] = False
 
     class_mask: ClassMask = "seen"

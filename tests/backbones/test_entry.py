@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models.compiled import CompiledDecoding
+from cl_prompts.strategies import Decomposed
 from tests.toy_vits import DEPTH, empty_vit_b, lively_vit, tiny_vit
 from tests.toys import cls_of, make
 
@@ -91,7 +92,7 @@ def test_a_pass_with_its_query_at_hand_enters_at_the_same_block_at_no_cost() -> 
 
 
 def test_passes_over_shifted_tokens_share_nothing() -> None:
-    strategy = make("dual_prompt", backbone=lively_vit(), decomposed="shared", decomposed_rank=2)
+    strategy = make("dual_prompt", backbone=lively_vit(), prompt_form=Decomposed(rank=2))
     model, images = strategy.model.eval(), torch.rand(2, 3, 16, 16)
     counter = model.backbone.counter
     first = model.encode(images, {})

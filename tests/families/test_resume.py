@@ -122,11 +122,11 @@ def test_cached_work_survives_a_stop(kind: str) -> None:
     settings: dict[str, Any] = {"views": 2, "train_epochs": 2}
     whole = fit(make(kind, SHUFFLED, **settings), experiences(SHUFFLED))
     state = stopped_after(make(kind, SHUFFLED, **settings), experiences(SHUFFLED), batches=5)
-    assert state["frozen_work"]["parts"]
+    assert state["feature_cache"]["parts"]
     second = make(kind, SHUFFLED, **settings)
     stream = experiences(SHUFFLED)
     begun = state["experiences"]
     second.load_state_dict(state, stream[: begun + 1])
     fit(second, stream[begun:])
     assert same(weights(whole), weights(second))
-    assert whole.frozen_work.reused == second.frozen_work.reused
+    assert whole.feature_cache.reused == second.feature_cache.reused

@@ -160,7 +160,7 @@ class _Keys:
         first = key.partition(".")[0]
         if _is_plugin(key):
             return "training", self._path("training", key)
-        if dots and not (first in self._known() and first in NESTED):
+        if dots and first not in NESTED:
             head, _, leaf = key.rpartition(".")
             raise self._no_section(head, leaf)
         place = self.bare(first)
@@ -168,9 +168,6 @@ class _Keys:
 
     def _groups(self) -> dict[str, set[str]]:
         return {**self.sections, "training": self.training, **self.strategies}
-
-    def _known(self) -> set[str]:
-        return set().union(*self._groups().values())
 
     def _path(self, place: str, key: str) -> list[str]:
         """Path of a setting in a section or strategy."""

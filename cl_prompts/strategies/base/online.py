@@ -199,11 +199,6 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     remember_first: ClassVar[bool] = False
     """Whether stream samples enter the buffer before they are trained on, instead of after."""
 
-    between_batches: Callable[[], None] | None = None
-    """Called after each stream batch of our own loader, where ``state_dict`` may be taken."""
-    place: Place | None = None
-    """Where training resumes inside the next experience; None for its start."""
-
     def __new__(cls, *positional: Any, **settings: Any) -> Self:
         """Refuse a construction in Avalanche's manner, before any subclass looks at it."""
         foreign = settings.keys() - cls.settings().keys()
@@ -271,6 +266,10 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         )
         self.shuffler = torch.Generator().manual_seed(self.seed)
         """Generator that shuffles where the order is not part of the scenario."""
+        self.between_batches: Callable[[], None] | None = None
+        """Called after each stream batch, where ``state_dict`` may be taken."""
+        self.place: Place | None = None
+        """Where training resumes inside the next experience; None for its start."""
         self.position = TaskPosition()
         """Where in its task the current experience lies."""
         self._task_labels: set[int] = set()

@@ -82,7 +82,7 @@ def test_labels_say_what_differs() -> None:
 
 def test_settings_of_one_strategy_alone_do_not_differ() -> None:
     runs = plan("digits", ["strategy=ncm,mvp,mvp@whitened", "seed=1-2"])
-    assert differing_settings(runs) == ["strategy", "seed", "options.head_input"]
+    assert differing_settings(runs) == ["strategy", "seed", "options.head.input"]
     fixed = plan("digits", ["strategy=er", "seed=1-2", "stream_seed=1"])
     assert differing_settings(fixed) == ["seed"]
 

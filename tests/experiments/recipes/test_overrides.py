@@ -38,11 +38,11 @@ def test_what_is_said_of_one_strategy_has_the_last_word() -> None:
 
 
 def test_what_prototypes_have_no_use_for_goes_to_the_others() -> None:
-    runs = plan("digits", ["strategy=one_prompt,ncm,mvp", "seed=1", "head_input=whitened"])
-    found = {run.strategy: run.options.get("head_input") for run in runs}
+    runs = plan("digits", ["strategy=one_prompt,ncm,mvp", "seed=1", "head.input=whitened"])
+    found = {run.strategy: run.options.get("head", {}).get("input") for run in runs}
     assert found == {"one_prompt": "whitened", "ncm": None, "mvp": "whitened"}
-    with pytest.raises(InputError, match="unknown key 'head_input' of ncm: it belongs to"):
-        plan("digits", ["strategy=ncm", "head_input=whitened"])
+    with pytest.raises(InputError, match="unknown key 'head' of ncm: it belongs to"):
+        plan("digits", ["strategy=ncm", "head.input=whitened"])
 
 
 def test_lists_need_no_brackets() -> None:
@@ -103,3 +103,50 @@ def test_mistakes_get_one_sentence(overrides: list[str], says: str) -> None:
         plan("digits", overrides)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_settings_within_a_head_a_form_and_a_plugin_are_set_by_their_path() -> None:
+    (run,) = plan(
+        "digits",
+        [
+            "strategy=mvp",
+            "seed=1",
+            "mvp.head.input=whitened",
+            "head.tau=0.2",
+            "prompt_form=decomposed",
+            "mvp.prompt_form.decomposed.rank=5",
+            "plugins=slow_heads",
+            "mvp.self_regulation.kind=coprompt",
+        ],
+    )
+    assert (run.options["head"]["input"], run.options["head"]["tau"]) == ("whitened", 0.2)
+    assert run.options["prompt_form"]["decomposed"]["rank"] == 5
+    assert list(run.options["plugins"]) == ["slow_heads", "self_regulation"]
+    assert run.options["plugins"]["self_regulation"]["kind"] == "coprompt"
+    assert run.options["plugins"]["slow_heads"]["decays"] == [0.9, 0.99]
+
+
+def test_a_methods_own_plugin_keeps_what_is_not_set() -> None:
+    (run,) = plan("digits", ["strategy=smope", "seed=1", "smope.head_alignment.epochs=3"])
+    alignment = run.options["plugins"]["head_alignment"]
+    assert (alignment["epochs"], alignment["samples"]) == (3, 512)
+
+
+@pytest.mark.parametrize(
+    ("key", "now"),
+    [
+        ("head_input=whitened", "head.input"),
+        ("mvp.regulation=promptsrc", "plugins.self_regulation.kind"),
+        ("mvp.average_checkpoints=3", "plugins.prompt_averaging.checkpoints"),
+    ],
+)
+def test_old_names_are_refused_with_the_new_ones(key: str, now: str) -> None:
+    with pytest.raises(InputError, match=f"any more: it is {now}"):
+        plan("digits", ["strategy=mvp", "seed=1", key])
+
+
+def test_a_plugin_that_does_not_exist_and_a_head_that_is_a_word_are_refused() -> None:
+    with pytest.raises(InputError, match="unknown plugin 'self_regulaton': did you mean"):
+        plan("digits", ["strategy=mvp", "seed=1", "plugins=self_regulaton"])
+    with pytest.raises(InputError, match="head is 'cosine': it maps settings to values, as in"):
+        plan("digits", ["strategy=mvp", "seed=1", "head=cosine"])

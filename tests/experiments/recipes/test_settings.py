@@ -36,7 +36,7 @@ def test_defaults_are_those_of_the_signature() -> None:
     assert set(run.options) == set(accepted)
     assert run.options["gamma"] == accepted["gamma"][1] == 2.0
     assert run.options["e_length"] == 20
-    assert not {"model", "backbone", "optimizer", "plugins", "evaluator", "self"} & set(accepted)
+    assert not {"model", "backbone", "optimizer", "evaluator", "self"} & set(accepted)
 
 
 def test_a_strategy_without_settings_in_the_recipe_has_its_defaults() -> None:

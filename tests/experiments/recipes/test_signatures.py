@@ -65,5 +65,5 @@ def test_every_strategy_has_what_all_share_and_what_the_runner_fills_in(strategy
     withdrawn = set(strategy_class(strategy).withdrawn)
     assert set(common_parameters()) - withdrawn <= set(found)
     assert not set(found) & FILLED["strategy"]
-    assert {"backbone", "n_classes", "seed", "plugins"} <= filled_parameters(strategy)
+    assert {"backbone", "n_classes", "seed"} <= filled_parameters(strategy)
     assert all(default is not ... for _, default in found.values())

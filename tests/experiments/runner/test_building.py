@@ -171,10 +171,10 @@ def test_mistakes_with_ones_own_parts_get_one_sentence(
         (["strategy=rainbow", "period=5000", "boundaries=true"], []),
         (["strategy=mvp"], []),
         (
-            ["strategy=fine_tuning", "head_input=whitened"],
-            ["fine_tuning trains the ViT under head_input=whitened: features move"],
+            ["strategy=fine_tuning", "head.input=whitened"],
+            ["fine_tuning trains the ViT under a head with input=whitened: features move"],
         ),
-        (["strategy=er", "buffer_size=100", "head_input=whitened"], []),
+        (["strategy=er", "buffer_size=100", "head.input=whitened"], []),
     ],
 )
 def test_settings_without_effect_on_this_stream_are_remarked_upon(
