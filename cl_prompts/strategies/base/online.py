@@ -495,7 +495,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.batch = stream.first
         self.mbatch = stream.first.columns
         self.observe_classes(self.mb_y)
-        trigger_plugins(self, "before_stream_batch")
+        trigger_plugins(self, "start_of_stream_batch")
         if self.remember_first:
             self._offer(stream, stream.first, None)
 
@@ -543,7 +543,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         if not self.remember_first:
             self._offer(stream, self.batch, self.output)
         self.samples_seen += stream.size
-        trigger_plugins(self, "after_stream_batch", samples=stream.size)
+        trigger_plugins(self, "end_of_stream_batch", samples=stream.size)
         if self.announced or self.period is None or self.samples_seen < self.next_period:
             return
         self.next_period = (self.samples_seen // self.period + 1) * self.period

@@ -75,7 +75,7 @@ class Distillation(StrategyPlugin):
         soft = (old / self.temperature).sigmoid()
         return multi_label_loss(new / self.temperature, soft, self.known)
 
-    def after_stream_batch(self, strategy: Any, samples: int) -> None:
+    def end_of_stream_batch(self, strategy: Any, samples: int) -> None:
         """Copy the teacher, with ``teacher_from="batch"``."""
         if self.teacher_from == "batch":
             self.copy_teacher()

@@ -68,7 +68,7 @@ class PromptAveraging(StrategyPlugin):
                 slots=slots_of(strategy.model, pools[i]),
             )
 
-    def after_stream_batch(self, strategy: Any, samples: int) -> None:
+    def end_of_stream_batch(self, strategy: Any, samples: int) -> None:
         """Take the checkpoints that are due."""
         length = strategy.period or 0
         if strategy.announced:

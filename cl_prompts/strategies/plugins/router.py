@@ -87,7 +87,7 @@ class Router(StrategyPlugin):
         self._start(strategy, strategy.model.selector.current + 1)
 
     @torch.no_grad()
-    def before_stream_batch(self, strategy: Any) -> None:
+    def start_of_stream_batch(self, strategy: Any) -> None:
         """Feed the router with a stream batch, in the first epoch."""
         if strategy.clock.train_exp_epochs == 0:
             vit = strategy.model.backbone
