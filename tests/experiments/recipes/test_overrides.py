@@ -126,12 +126,6 @@ def test_settings_within_a_head_a_form_and_a_plugin_are_set_by_their_path() -> N
     assert run.options["plugins"]["slow_heads"]["decays"] == [0.9, 0.99]
 
 
-def test_a_methods_own_plugin_keeps_what_is_not_set() -> None:
-    (run,) = plan("digits", ["strategy=smope", "seed=1", "smope.head_alignment.epochs=3"])
-    alignment = run.options["plugins"]["head_alignment"]
-    assert (alignment["epochs"], alignment["samples"]) == (3, 512)
-
-
 @pytest.mark.parametrize(
     ("key", "now"),
     [
@@ -143,10 +137,3 @@ def test_a_methods_own_plugin_keeps_what_is_not_set() -> None:
 def test_old_names_are_refused_with_the_new_ones(key: str, now: str) -> None:
     with pytest.raises(InputError, match=f"any more: it is {now}"):
         plan("digits", ["strategy=mvp", "seed=1", key])
-
-
-def test_a_plugin_that_does_not_exist_and_a_head_that_is_a_word_are_refused() -> None:
-    with pytest.raises(InputError, match="unknown plugin 'self_regulaton': did you mean"):
-        plan("digits", ["strategy=mvp", "seed=1", "plugins=self_regulaton"])
-    with pytest.raises(InputError, match="head is 'cosine': it maps settings to values, as in"):
-        plan("digits", ["strategy=mvp", "seed=1", "head=cosine"])
