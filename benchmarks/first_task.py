@@ -28,7 +28,7 @@ from cl_prompts.experiments.runner.building import (
 )
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.scenarios.benchmarks import benchmark_from_split
-from cl_prompts.strategies.base.frozen_work import FrozenWork
+from cl_prompts.strategies.base.feature_cache import FeatureCache
 
 HELD_OUT = 0.2
 
@@ -51,8 +51,8 @@ class HeldOut(Dataset[Any]):
         return self.images[self.rows[index]]
 
 
-class KeptWork(FrozenWork):
-    """Frozen work that outlives a strategy."""
+class KeptFeatures(FeatureCache):
+    """A feature cache that outlives a strategy."""
 
     def leave(self, *, replayed: bool) -> None:
         """Forget nothing."""
@@ -81,7 +81,7 @@ def main(recipe: str, fixed: list[str], grid: list[str]) -> None:
     classes = np.flatnonzero(split.seen[0]).tolist()
     train = part_of(benchmark_from_split(data.train, data.test, split).train_stream[0], kept)
     evaluator = CachedEvaluator(HeldOut(data.train, sorted(shuffled[:n]), classes))
-    work = KeptWork(views=1)
+    work = KeptFeatures(views=1)
     print(f"{len(kept)} training and {n} held-out images of the first task")
     keys = [text.partition("=")[0] for text in grid]
     for values in product(*(text.partition("=")[2].split(",") for text in grid)):
@@ -92,7 +92,7 @@ def main(recipe: str, fixed: list[str], grid: list[str]) -> None:
         options = options_on(data.train, settings)
         strategy: Any = make_strategy(settings, builder.backbone(settings), info, options)
         if data.train.is_plain:
-            strategy.frozen_work = work
+            strategy.feature_cache = work
         strategy.train(train)
         score = evaluator.evaluate(strategy.model, strategy.model.seen).accuracy
         print(f"{' '.join(chosen)}: {100 * score:.1f}", flush=True)

@@ -196,7 +196,7 @@ def test_a_step_sends_what_it_needs_and_does_not_wait(kind: str, scenario: str) 
 
 
 @pytest.mark.parametrize("kind", ["linear_probe", "er", "mvp"])
-def test_kept_frozen_work_makes_nothing_wait(kind: str) -> None:
+def test_kept_feature_cache_makes_nothing_wait(kind: str) -> None:
     with pretend_device() as name:
         found = train(kind, "si_blurry", name, resume=False, views=1, train_epochs=2)
     inside = [(a, b) for a, b in pairwise(found.traffic) if a[0] == b[0]]

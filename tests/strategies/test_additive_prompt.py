@@ -7,17 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.models.heads import CosineHead, UnitRowHead
 from cl_prompts.prompts.additive import AdditivePrompt
 from cl_prompts.strategies import AdditivePrompting
-from cl_prompts.strategies.base.batch import Batch
 from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.strategies.shared import stream_batch
 from tests.toy_data import experiences
 from tests.toy_vits import DEPTH
 from tests.toys import fit, make
 
 GOLDEN = Golden("additive")
-NO_SLOTS = torch.zeros(0, dtype=torch.int64)
 
 
 def published() -> Any:
@@ -35,7 +33,7 @@ def published() -> Any:
 def test_one_step_is_the_published_one() -> None:
     strategy = published()
     model = strategy.model.train()
-    batch = Batch([GOLDEN("images"), GOLDEN("labels")], strategy.annotated, NO_SLOTS)
+    batch = stream_batch(strategy, GOLDEN("images"), GOLDEN("labels"))
     output = strategy.training_output(batch)
     GOLDEN.close(output.features, "features")
     GOLDEN.close(output.logits, "logits")
@@ -65,9 +63,3 @@ def test_tasks_are_merged_where_they_are_announced(scenario: str) -> None:
     prompt = strategy.model.eval().pools[0]
     assert (prompt.used() is prompt.values) == (scenario == "si_blurry")
     assert len(prompt.blocks) == DEPTH
-
-
-def test_the_head_has_unit_rows_unless_another_is_asked_for() -> None:
-    assert isinstance(make("additive_prompt").model.head, UnitRowHead)
-    assert isinstance(make("additive_prompt", head="cosine").model.head, CosineHead)
-    assert isinstance(make("additive_prompt", head="linear").model.head, torch.nn.Linear)

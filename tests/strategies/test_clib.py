@@ -9,13 +9,17 @@ import torch
 import torch.nn.functional as F
 
 from cl_prompts.errors import InputError
+from cl_prompts.strategies import Head
 from tests.toy_data import TRAIN, experiences
 from tests.toys import fit, make, watch
 
 
 @pytest.mark.parametrize("kind", ["clib", "clib_tuned"])
 def test_it_trains_on_held_samples_alone_and_stores_before_it_trains(kind: str) -> None:
-    strategy, trained, ever_held, stored = make(kind), set(), set(), []
+    strategy = make(kind)
+    trained: set[tuple[int, ...]] = set()
+    ever_held: set[tuple[int, ...]] = set()
+    stored: list[tuple[int, int]] = []
     remember = strategy.remember
 
     def store(rows: Any, batch: Any, output: Any) -> None:
@@ -40,10 +44,12 @@ def test_it_trains_on_held_samples_alone_and_stores_before_it_trains(kind: str) 
 
 
 def test_each_sample_competes_among_the_classes_of_its_own_task() -> None:
-    strategy, checked = make("clib", "class_incremental", class_mask="current"), []
+    strategy = make("clib", "class_incremental", class_mask="current")
+    checked: list[int] = []
 
     def note(output: Any, batch: Any) -> None:
-        labels, columns = batch.labels, batch.annotated
+        labels = batch.labels
+        columns = batch.annotated
         assert columns.shape == (len(labels), 6)
         assert bool(columns.gather(1, labels[:, None]).all())
         logits = output.logits.detach().masked_fill(~columns, float("-inf"))
@@ -115,10 +121,11 @@ def test_bad_settings_are_refused(changes: dict[str, Any], says: str) -> None:
 
 
 def test_cached_features_are_raw_so_that_they_stay_exact() -> None:
-    strategy = fit(make("clib", head_input="whitened"), experiences())
+    strategy = fit(make("clib", head=Head(input="whitened")), experiences())
     held = torch.arange(len(strategy.buffer))
     with torch.no_grad():
-        images, labels = strategy.replay.read(held, 0)[0][0], strategy.buffer.labels[held]
+        images = strategy.replay.read(held, 0)[0][0]
+        labels = strategy.buffer.labels[held]
         want = F.cross_entropy(strategy.model.eval()(images), labels, reduction="none")
         raw = strategy.model.backbone(images)
     torch.testing.assert_close(strategy.features[held], raw, atol=1e-5, rtol=1e-5)

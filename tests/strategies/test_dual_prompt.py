@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.task_selectors import TaskSlots
-from cl_prompts.strategies.base.batch import Batch
+from tests.strategies.shared import stream_batch
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make, weights
 
@@ -18,7 +18,8 @@ from tests.toys import fit, make, weights
 @pytest.mark.parametrize("kind", ["dual_prompt", "s_prompt"])
 def test_a_task_moves_its_own_slot_and_key_alone(kind: str) -> None:
     strategy = make(kind, "class_incremental")
-    values, key = strategy.model.pools[-1].values, strategy.model.selector.inner.key
+    values = strategy.model.pools[-1].values
+    key = strategy.model.selector.inner.key
     for t, experience in enumerate(experiences("class_incremental")):
         before = values.detach().clone(), key.detach().clone()
         fit(strategy, [experience])
@@ -30,7 +31,8 @@ def test_a_task_moves_its_own_slot_and_key_alone(kind: str) -> None:
 def test_a_slot_begins_as_the_one_before() -> None:
     strategy = make("dual_prompt", "class_incremental")
     fit(strategy, experiences("class_incremental")[:1])
-    values, key = strategy.model.pools[-1].values, strategy.model.selector.inner.key
+    values = strategy.model.pools[-1].values
+    key = strategy.model.selector.inner.key
     strategy.tasks_started = 2
     strategy.start_task(torch.ones(6, dtype=torch.bool))
     assert torch.equal(values[1], values[0])
@@ -52,10 +54,8 @@ def test_without_boundaries_slots_choose_by_key() -> None:
 
 def test_the_class_mask_is_a_choice() -> None:
     for mask, moving in (("current", 2), ("seen", 6)):
-        strategy, stream = (
-            make("dual_prompt", "class_incremental", class_mask=mask),
-            experiences("class_incremental"),
-        )
+        strategy = make("dual_prompt", "class_incremental", class_mask=mask)
+        stream = experiences("class_incremental")
         before = weights(fit(strategy, stream[:2]))["head.weight"]
         after = weights(fit(strategy, stream[2:]))["head.weight"]
         assert int((before != after).any(dim=1).sum()) == moving
@@ -65,8 +65,7 @@ def test_the_loss_is_cross_entropy_over_the_current_classes_minus_the_pull() -> 
     strategy = make("dual_prompt", "class_incremental", pull_weight=0.7)
     fit(strategy, experiences("class_incremental")[:2])
     labels = torch.tensor([2, 3] * 4)
-    columns = [Blobs(8, seed=5).images, labels]
-    batch = Batch(columns, strategy.annotated, torch.zeros(0, dtype=torch.int64))
+    batch = stream_batch(strategy, Blobs(8, seed=5).images, labels)
     output = strategy.model.run(batch.images)
     literal = F.cross_entropy(output.logits[:, 2:4], labels - 2) - 0.7 * output.selection.match
     torch.testing.assert_close(strategy.training_loss(output, batch), literal)

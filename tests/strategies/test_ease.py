@@ -8,12 +8,10 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from cl_prompts.errors import InputError
-from cl_prompts.strategies.base.batch import Batch
+from tests.strategies.shared import stream_batch
 from tests.toy_data import TASKS, experiences
 from tests.toy_vits import DEPTH
 from tests.toys import fit, make, watch
-
-NONE = torch.zeros(0, dtype=torch.int64)
 
 
 def test_prototypes_are_means_in_every_subspace_up_to_the_class_own() -> None:
@@ -61,7 +59,8 @@ def test_loss_is_over_the_new_classes_and_their_samples() -> None:
     model = strategy.model.train()
     model.observe_classes(torch.tensor(new))
     labels = torch.tensor([old[0], new[0], new[1], new[0]])
-    batch = Batch([torch.rand(4, 3, 16, 16), labels], torch.ones(6, dtype=torch.bool), NONE)
+    strategy.annotated = torch.ones(6, dtype=torch.bool)
+    batch = stream_batch(strategy, torch.rand(4, 3, 16, 16), labels)
     output = strategy.training_output(batch)
     columns = torch.tensor([new.index(int(c)) for c in labels[1:]])
     want = F.cross_entropy(output.logits[1:, new], columns)

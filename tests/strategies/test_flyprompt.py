@@ -13,7 +13,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.models.heads import FINITE_MASK
 from cl_prompts.models.routers import EXPERTS
 from cl_prompts.scenarios import Split, benchmark_from_split
-from cl_prompts.strategies import FlyPrompt
+from cl_prompts.strategies import FlyPrompt, Router, SlowHeads
 from tests.golden_numbers import Golden, golden_vit, put
 from tests.toy_data import Blobs, experiences
 from tests.toy_vits import lively_vit
@@ -51,9 +51,10 @@ def published() -> Any:
         boundaries=False,
         prompt_length=3,
         position=True,
-        router_width=40,
-        router_ridge=GOLDEN.number("ridge"),
-        slow_heads=GOLDEN("ema_ratio").tolist(),
+        plugins=[
+            Router(width=40, ridge=GOLDEN.number("ridge")),
+            SlowHeads(decays=GOLDEN("ema_ratio").tolist()),
+        ],
         train_mb_size=size,
         online_iter=1,
         evaluator=None,
@@ -136,7 +137,7 @@ def test_experts_start_by_the_published_clock() -> None:
         period=total // experts,
         prompted_blocks=(0,),
         prompt_length=1,
-        router_width=4,
+        plugins=[Router(width=4)],
         train_mb_size=size,
         online_iter=1,
         boundaries=False,
@@ -144,7 +145,8 @@ def test_experts_start_by_the_published_clock() -> None:
         device="cpu",
     )
     starts: list[int] = []
-    watch(strategy, "start_expert", lambda _: starts.append(strategy.samples_seen))
+    # Slow heads begin again with each expert.
+    watch(strategy.model.slow, "restart", lambda _: starts.append(strategy.samples_seen))
     split = Split.of("given", data.targets, [range(total)], boundaries=True)
     fit(strategy, benchmark_from_split(data, data, split).train_stream)
     published_starts = GOLDEN("clock/switch_after_samples").tolist()
@@ -188,5 +190,3 @@ def test_as_many_experts_as_tasks_or_five() -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="prompted_blocks holds block 7"):
         make("flyprompt", prompted_blocks=(7,))
-    with pytest.raises(InputError, match="decay is 2: it must be between 0 and 1"):
-        make("flyprompt", slow_heads=(2,))

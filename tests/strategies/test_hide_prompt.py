@@ -10,14 +10,14 @@ from torch import Tensor
 
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.prefixes import PrefixLayout
-from cl_prompts.strategies import HiDePrompt
-from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies import HeadAlignment, HiDePrompt
+from cl_prompts.strategies.base.stream import Batch
 from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.strategies.shared import stream_batch
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make, same, watch, weights
 
 GOLDEN = Golden("hide")
-NO_SLOTS = torch.zeros(0, dtype=torch.int64)
 layouts = pytest.mark.parametrize(
     ("layout", "name"), [("own", "correct"), ("published", "published_layout")]
 )
@@ -52,11 +52,12 @@ def published(layout: PrefixLayout) -> Any:
 
 @layouts
 def test_an_update_of_the_second_task_is_the_published_one(layout: PrefixLayout, name: str) -> None:
-    strategy, case = published(layout), f"{name}/train_task1"
+    strategy = published(layout)
+    case = f"{name}/train_task1"
     model = strategy.model.train()
     strategy.annotated = torch.tensor([False, False, True, True, False, False, False, False])
     strategy._means = (1, GOLDEN("stored_means"))
-    batch = Batch([GOLDEN("images"), GOLDEN("labels")], strategy.annotated, NO_SLOTS)
+    batch = stream_batch(strategy, GOLDEN("images"), GOLDEN("labels"))
     output = strategy.training_output(batch)
     GOLDEN.close(output.features, f"{case}/features")
     GOLDEN.close(output.logits, f"{case}/logits")
@@ -73,7 +74,8 @@ def test_an_update_of_the_second_task_is_the_published_one(layout: PrefixLayout,
 @layouts
 def test_evaluation_is_the_published_one(layout: PrefixLayout, name: str) -> None:
     strategy = published(layout)
-    model, slots = strategy.model.eval(), GOLDEN("wrong_or_right_slot")
+    model = strategy.model.eval()
+    slots = GOLDEN("wrong_or_right_slot")
     model.pools[0].task = -1  # the published numbers are of the plain entries
     strategy.router.task_of.copy_(torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]))
     scores = torch.nn.functional.one_hot(2 * slots, 8).float()
@@ -82,50 +84,48 @@ def test_evaluation_is_the_published_one(layout: PrefixLayout, name: str) -> Non
         GOLDEN.close(model(GOLDEN("images")), f"{name}/eval/logits")
 
 
-def test_finished_prefixes_stand_still_whether_tasks_are_announced_or_not() -> None:
-    for scenario in ("class_incremental", "si_blurry"):
-        strategy, kept = make("hide_prompt", scenario, pool_size=3), []
-        pool = strategy.model.pools[0]
+@pytest.mark.parametrize("scenario", ["class_incremental", "si_blurry"])
+def test_finished_prefixes_stand_still_whether_tasks_are_announced_or_not(scenario: str) -> None:
+    strategy = make("hide_prompt", scenario, pool_size=3)
+    pool = strategy.model.pools[0]
+    kept = []
 
-        def note(*_: Any, strategy: Any = strategy, pool: Any = pool, kept: Any = kept) -> None:
-            current = strategy.router.current
-            kept.append((current, pool.inner.values[:current].detach().clone()))
+    def note(*_: Any) -> None:
+        current = strategy.router.current
+        kept.append((current, pool.inner.values[:current].detach().clone()))
 
-        watch(strategy, "training_loss", note)
-        fit(strategy, experiences(scenario))
-        assert {slot for slot, _ in kept} == {0, 1, 2}
-        for slot, values in kept:
-            assert torch.equal(values, pool.inner.values[:slot])
+    watch(strategy, "training_loss", note)
+    fit(strategy, experiences(scenario))
+    assert {slot for slot, _ in kept} == {0, 1, 2}
+    for slot, values in kept:
+        assert torch.equal(values, pool.inner.values[:slot])
 
 
 def test_without_boundaries_a_prefix_starts_every_period_and_the_last_goes_on() -> None:
-    strategy, slots = make("hide_prompt", pool_size=2, train_mb_size=12), []
-    watch(
-        strategy,
-        "training_loss",
-        lambda *_: slots.append((strategy.samples_seen, strategy.router.current)),
-    )
+    strategy = make("hide_prompt", pool_size=2, train_mb_size=12)
+    slots: list[tuple[int, int]] = []
+
+    def note(*_: Any) -> None:
+        slots.append((strategy.samples_seen, strategy.router.current))
+
+    watch(strategy, "training_loss", note)
     fit(strategy, experiences())
     for seen, slot in slots:
         assert slot == (0 if seen < 24 else 1)
     owners = strategy.router.task_of
     assert set(owners.tolist()) == {0, 1}
-    streaming = strategy.alignments[-1]
-    assert streaming.observed.all()
-    # A class is taken in while its own prefix trains alone, and not when it is replayed.
+    head, _ = strategy.plugin(HeadAlignment).current(announced=False)
+    assert head.observed.all()
+    # Features of a class count only while its own prefix trains, not when it is replayed.
     owners.copy_(torch.tensor([0, 0, 0, 1, 1, 1]))
     labels = torch.tensor([3, 0, 4, 5])
-    batch = Batch([images_of(labels), labels], strategy.annotated, torch.zeros(1))
-    assert strategy.aligned_rows(batch).tolist() == [True, False, True, False]
+    batch = Batch([torch.zeros(4, 3, 16, 16), labels], strategy.annotated, torch.zeros(1))
+    assert strategy.own_rows(batch).tolist() == [True, False, True, False]
 
 
-def images_of(labels: Tensor) -> Tensor:
-    """Some images."""
-    return torch.zeros(len(labels), 3, 16, 16)
-
-
-def test_means_of_earlier_tasks_are_kept_apart_from() -> None:
-    strategy, sizes = make("hide_prompt", "class_incremental"), []
+def test_features_are_kept_apart_from_means_of_earlier_tasks() -> None:
+    strategy = make("hide_prompt", "class_incremental")
+    sizes: list[int] = []
     watch(strategy, "training_loss", lambda *_: sizes.append(len(strategy.earlier_means())))
     fit(strategy, experiences("class_incremental"))
     assert sizes[0] == 0
@@ -134,7 +134,8 @@ def test_means_of_earlier_tasks_are_kept_apart_from() -> None:
 
 def test_the_classifier_of_queries_names_tasks_after_alignment() -> None:
     stream = experiences("class_incremental", train=120)
-    strategy = fit(make("hide_prompt", "class_incremental", align_epochs=10), stream)
+    plugins = [HeadAlignment(epochs=10, samples=8)]
+    strategy = fit(make("hide_prompt", "class_incremental", plugins=plugins), stream)
     images = Blobs(60, seed=9)
     with torch.no_grad():
         query = strategy.model.eval().run(images.images).cacheable["frozen"]
@@ -143,23 +144,20 @@ def test_the_classifier_of_queries_names_tasks_after_alignment() -> None:
     assert right > 0.6  # 0.33 by chance
 
 
-def test_gradients_of_the_two_networks_are_bounded_apart() -> None:
+@pytest.mark.parametrize("bounded", ["classifier", "rest"])
+def test_gradients_of_the_two_networks_are_bounded_apart(bounded: str) -> None:
     strategy = make("hide_prompt", clip_norm=1.0)
+    gradients: dict[str, list[Tensor]] = {"classifier": [], "rest": []}
     for name, parameter in strategy.model.named_parameters():
         if parameter.requires_grad:
-            parameter.grad = torch.full_like(parameter, 1e3 if "classifier" in name else 1e-6)
+            network = "classifier" if "classifier" in name else "rest"
+            parameter.grad = torch.full_like(parameter, 1e3 if network == bounded else 1e-6)
+            gradients[network].append(parameter.grad)
     strategy.clip_gradients()
-    assert float(strategy.model.head.weight.grad[0, 0]) == pytest.approx(1e-6)
-
-
-def test_gradients_of_all_but_the_classifier_are_bounded_together() -> None:
-    strategy = make("hide_prompt", clip_norm=1.0)
-    trained = {n: p for n, p in strategy.model.named_parameters() if p.requires_grad}
-    for parameter in trained.values():
-        parameter.grad = torch.full_like(parameter, 1e3)
-    strategy.clip_gradients()
-    rest = [p.grad.flatten() for name, p in trained.items() if "classifier" not in name]
-    assert float(torch.cat(rest).norm()) == pytest.approx(1, rel=1e-3)
+    norms = {name: torch.cat([g.flatten() for g in of]) for name, of in gradients.items()}
+    assert float(norms.pop(bounded).norm()) == pytest.approx(1, rel=1e-3)
+    (other,) = norms.values()
+    assert other[0].item() == pytest.approx(1e-6)
 
 
 def test_means_of_another_run_are_forgotten_when_a_state_is_loaded() -> None:
@@ -181,6 +179,6 @@ def test_statistics_of_queries_resume_exactly() -> None:
     stream = experiences()
     first, second = fit(make("hide_prompt"), stream[:2]), make("hide_prompt")
     second.load_state_dict(first.state_dict(), stream[:2])
-    states = [[a.state_dict() for a in s.identity_alignments] for s in (first, second)]
-    assert all(same(a, b) for a, b in zip(*states, strict=True))
+    states = [s.plugin(HeadAlignment).alignments[1].state_dict() for s in (first, second)]
+    assert same(*states)
     assert same(weights(first), weights(second))

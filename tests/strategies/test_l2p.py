@@ -25,7 +25,8 @@ IMAGES = Blobs(12, seed=7).images
 def test_a_slot_begins_as_the_one_before(changes: dict[str, Any], copied: list[bool]) -> None:
     first, *_ = experiences("class_incremental")
     strategy = fit(make("l2p", "class_incremental", **changes), [first])
-    values, key = strategy.model.pools[-1].values, strategy.model.selector.inner.key
+    values = strategy.model.pools[-1].values
+    key = strategy.model.selector.inner.key
     strategy.tasks_started = 2
     strategy.start_task(torch.ones(6, dtype=torch.bool))
     assert [torch.equal(x[2:4], x[:2]) for x in (values, key)] == copied

@@ -11,8 +11,8 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import MISA
-from cl_prompts.strategies.base.batch import Batch
 from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.strategies.shared import stream_batch
 from tests.toy_data import experiences
 from tests.toys import fit, make
 
@@ -49,8 +49,7 @@ def test_a_step_of_the_second_task_is_the_published_one(tmp_path: Path) -> None:
     for _ in range(2):
         strategy.tasks_started += 1
         strategy.start_task(strategy.annotated)
-    none = torch.zeros(0, dtype=torch.int64)
-    batch = Batch([GOLDEN("images"), GOLDEN("labels")], strategy.annotated, none)
+    batch = stream_batch(strategy, GOLDEN("images"), GOLDEN("labels"))
     output = strategy.training_output(batch)
     GOLDEN.close(output.logits, "task1/logits")
     GOLDEN.close(strategy.prompt_loss(output), "task1/mean_distance")

@@ -10,14 +10,15 @@ import torch
 import torch.nn.functional as F
 
 from cl_prompts.strategies import AnytimeEvaluation
-from cl_prompts.strategies.base.batch import Batch
+from tests.strategies.shared import stream_batch
 from tests.toy_data import Blobs, Scenes, benchmark, experiences
 from tests.toys import fit, make, watch
 
 
 @pytest.mark.parametrize("scenario", ["mlcil", "class_incremental"])
 def test_lanes_of_finished_tasks_never_move(scenario: str) -> None:
-    strategy, stream = make("multi_lane", scenario), experiences(scenario)
+    strategy = make("multi_lane", scenario)
+    stream = experiences(scenario)
     fit(strategy, stream[:1])
     before = {k: v.clone() for k, v in strategy.model.learned_state().items() if k != "seen"}
     images = Scenes(10, seed=3).images
@@ -71,8 +72,7 @@ def test_samples_of_another_lane_have_no_say() -> None:
     strategy = make("multi_lane", "class_incremental")
     fit(strategy, experiences("class_incremental")[:2])
     labels = torch.tensor([2, 0, 3, 1])  # 0 and 1 are the first lane's
-    columns = [Blobs(4, seed=5).images, labels]
-    batch = Batch(columns, strategy.annotated, torch.zeros(0, dtype=torch.int64))
+    batch = stream_batch(strategy, Blobs(4, seed=5).images, labels)
     output = strategy.model.train().run(batch.images)
     own = [0, 2]
     want = F.cross_entropy(output.logits[own][:, 2:4], labels[own] - 2)
@@ -84,12 +84,29 @@ def test_the_multi_label_loss_is_over_the_lanes_annotated_classes(norm: Any) -> 
     strategy = make("multi_lane", "mlcil", loss_norm=norm)
     fit(strategy, experiences("mlcil")[:2])
     targets = torch.from_numpy(Scenes(4, seed=5).targets).float()
-    batch = Batch([Scenes(4, seed=5).images, targets], strategy.annotated, torch.zeros(0))
+    batch = stream_batch(strategy, Scenes(4, seed=5).images, targets)
     output = strategy.model.train().run(batch.images)
     lane = F.binary_cross_entropy_with_logits(output.logits[:, 2:4], targets[:, 2:4])
     found = strategy.training_loss(output, batch)
     offset = 4 / 6 * torch.log(torch.tensor(2.0))
     torch.testing.assert_close(found, lane if norm == "current" else lane * 2 / 6 + offset)
+
+
+def test_lanes_let_the_classes_of_the_batch_compete() -> None:
+    strategy = make("multi_lane", class_mask="batch")
+    strategy.observe_classes(torch.tensor([0, 1, 2]))
+    strategy.samples_seen = 1000
+    strategy.observe_classes(torch.tensor([3, 4, 5]))
+    for labels, want in (([3, 5, 0], [3, 5]), ([0, 1, 0], [])):
+        batch = stream_batch(strategy, Blobs(3, seed=5).images, torch.tensor(labels))
+        strategy.model.zero_grad()
+        loss = strategy.training_loss(strategy.training_output(batch), batch)
+        loss.backward()
+        assert loss.isfinite()
+        assert (loss.item() > 0) == bool(want)
+        grads = [head.weight.grad for head in strategy.model.lanes.lane(1).heads]
+        moved = torch.cat(grads).any(dim=1).tolist()
+        assert moved == [c in want for c in (3, 4, 5)]
 
 
 def test_evaluation_runs_each_finished_lane_once_an_image() -> None:

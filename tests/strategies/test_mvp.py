@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from cl_prompts.errors import InputError
 from cl_prompts.losses.mvp import contrastive_key_loss
-from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies import Head
+from tests.strategies.shared import stream_batch
 from tests.toy_data import Blobs, experiences
 from tests.toy_vits import tiny_vit
 from tests.toys import fit, make, watch, weights
@@ -73,7 +74,7 @@ def test_with_several_prompts_an_image_logits_and_loss_are_their_formulas(
     strategy = make("mvp", top_k=2, use_contrastive=use_contrastive, use_afs=False, use_gsf=False)
     fit(strategy, experiences())
     model = strategy.model
-    batch = Batch([IMAGES, LABELS], strategy.annotated, torch.zeros(0, dtype=torch.int64))
+    batch = stream_batch(strategy, IMAGES, LABELS)
     out = model.run(IMAGES)
     index = out.selection.index
     assert index.shape == (8, 2)
@@ -94,7 +95,8 @@ def test_with_several_prompts_an_image_logits_and_loss_are_their_formulas(
 
 
 def test_each_chosen_prompt_of_each_shown_sample_is_counted() -> None:
-    strategy, shown = make("mvp_r"), []
+    strategy = make("mvp_r")
+    shown: list[int] = []
     watch(strategy, "after_step", lambda output, batch: shown.append(len(batch.labels)))
     fit(strategy, experiences())
     assert strategy.model.selector.count.sum() == sum(shown)
@@ -130,10 +132,12 @@ def test_a_query_needs_a_frozen_backbone() -> None:
 
 
 def test_its_loss_reads_what_the_head_reads() -> None:
-    strategy = fit(make("mvp", head_input="whitened"), experiences())
-    model, images, labels = strategy.model, Blobs(8, seed=5).images, torch.arange(8) % 6
-    strategy.model.observe_classes(labels)
-    batch = Batch([images, labels], strategy.annotated, torch.zeros(0, dtype=torch.int64))
+    strategy = fit(make("mvp", head=Head(input="whitened")), experiences())
+    model = strategy.model
+    images = IMAGES
+    labels = torch.arange(8) % 6
+    model.observe_classes(labels)
+    batch = stream_batch(strategy, images, labels)
     output = model.run(images)
     raw = copy.deepcopy(model)
     raw.whitening = None
@@ -149,8 +153,9 @@ def test_its_loss_reads_what_the_head_reads() -> None:
 def test_the_classes_of_the_batch_compete_in_both_terms() -> None:
     strategy = fit(make("mvp", class_mask="batch"), experiences())
     strategy.model.observe_classes(torch.arange(6))
-    images, labels = Blobs(4, seed=5).images, torch.tensor([1, 4, 4, 1])
-    batch = Batch([images, labels], strategy.annotated, torch.zeros(0, dtype=torch.int64))
+    images = Blobs(4, seed=5).images
+    labels = torch.tensor([1, 4, 4, 1])
+    batch = stream_batch(strategy, images, labels)
     output = strategy.model.run(images)
     found = strategy.training_loss(output, batch)
     strategy.class_mask = "seen"

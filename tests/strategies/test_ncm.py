@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from sklearn.neighbors import NearestCentroid
 
 from cl_prompts.errors import InputError
+from tests.strategies.shared import frozen_features
 from tests.toy_data import TRAIN, Blobs, experiences
-from tests.toy_vits import lively_vit
 from tests.toys import fit, make
-
-
-def features(data: Blobs) -> np.ndarray:
-    with torch.no_grad():
-        return lively_vit()(data.images).double().numpy()
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_a_blurry_stream_gives_the_batch_solution(metric: str) -> None:
-    train, test = Blobs(TRAIN, seed=1), Blobs(48, seed=2)
+    train = Blobs(TRAIN, seed=1)
+    test = Blobs(48, seed=2)
     strategy = fit(make("ncm", metric=metric), experiences())
-    centres = NearestCentroid().fit(features(train), train.targets).centroids_
-    probe = features(test)
+    centres = NearestCentroid().fit(frozen_features(train), train.targets).centroids_
+    probe = frozen_features(test)
     if metric == "euclidean":
         want = -((probe[:, None] - centres) ** 2).sum(-1)
     else:

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.strategies import NoRGa
+from cl_prompts.strategies import HeadAlignment, NoRGa
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make, watch
 
 
 @pytest.mark.parametrize("scenario", ["class_incremental", "si_blurry"])
 def test_gates_train_with_the_first_prefix_and_are_fixed_then(scenario: str) -> None:
-    strategy, seen = make("norga", scenario, pool_size=3), []
+    strategy = make("norga", scenario, pool_size=3)
+    seen = []
     gates = strategy.model.pools[0].gates
 
     def note(*_: Any) -> None:
@@ -33,7 +34,8 @@ def test_gates_train_with_the_first_prefix_and_are_fixed_then(scenario: str) -> 
 
 
 def test_without_its_second_factor_a_gate_is_hide_prompt() -> None:
-    hide, norga = make("hide_prompt"), make("norga")
+    hide = make("hide_prompt")
+    norga = make("norga")
     state = hide.model.pools[0].state_dict()
     norga.model.pools[0].pool.load_state_dict(state)
     norga.model.head.load_state_dict(hide.model.head.state_dict())
@@ -51,5 +53,7 @@ def test_without_its_second_factor_a_gate_is_hide_prompt() -> None:
 def test_defaults_are_the_published_ones() -> None:
     found = {name: setting.default for name, setting in NoRGa.settings().items()}
     assert (found["train_mb_size"], found["prompt_lr"], found["lr"]) == (128, 0.015, 0.0015)
-    assert (found["align_statistics"], found["align_lr"]) == ("covariance", 0.05)
+    (alignment,) = NoRGa.own_plugins
+    assert isinstance(alignment, HeadAlignment)
+    assert (alignment.statistics, alignment.lr) == ("covariance", 0.05)
     assert (found["activation"], found["layout"], found["momentum"]) == ("tanh", "own", 0.01)

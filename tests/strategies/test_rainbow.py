@@ -29,7 +29,8 @@ def test_rehearsal_rates_are_warm_restarts() -> None:
 
 def test_a_rehearsal_passes_over_the_buffer_and_gives_the_rates_back() -> None:
     strategy = fit(make("rainbow", rehearsal_epochs=4, period=None, lr=0.02), experiences())
-    before, steps = weights(strategy), strategy.updates
+    before = weights(strategy)
+    steps = strategy.updates
     strategy.finish_task()
     assert strategy.updates == steps + 4 * 1  # passes over 12 samples in batches of 16
     assert not same(before, weights(strategy))
@@ -63,9 +64,11 @@ def test_it_chooses_from_all_samples_since_the_last_rehearsal() -> None:
         chosen_from.append(at.clone()),
         read(at, *key),
     )[1]
-    strategy.finish_task, finish = lambda: None, strategy.finish_task
+    finish = strategy.finish_task
+    strategy.finish_task = lambda: None
     fit(strategy, [first])
-    held, chosen_from[:] = {tuple(r) for r in strategy.buffer.slots.tolist()}, []
+    held = {tuple(r) for r in strategy.buffer.slots.tolist()}
+    chosen_from.clear()
     finish()
     views = strategy.uncertainty_views
     candidates = {tuple(r) for r in chosen_from[0].tolist()}
@@ -81,7 +84,8 @@ def test_it_chooses_from_all_samples_since_the_last_rehearsal() -> None:
 
 
 def test_gradients_are_clipped_in_rehearsals_too() -> None:
-    strategy, norms = fit(make("rainbow", clip_norm=1e-4, period=None), experiences()), []
+    strategy = fit(make("rainbow", clip_norm=1e-4, period=None), experiences())
+    norms: list[float] = []
 
     def note() -> None:
         gradients = [p.grad for p in strategy.model.parameters() if p.grad is not None]

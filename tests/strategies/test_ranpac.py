@@ -10,20 +10,17 @@ import torch
 from sklearn.linear_model import Ridge
 
 from cl_prompts.errors import InputError
+from tests.strategies.shared import frozen_features
 from tests.toy_data import N_CLASSES, TRAIN, Blobs, experiences
-from tests.toy_vits import lively_vit
 from tests.toys import fit, make
 
 
-def features(data: Blobs) -> np.ndarray:
-    with torch.no_grad():
-        return lively_vit()(data.images).double().numpy()
-
-
 def test_a_blurry_stream_gives_the_batch_solution() -> None:
-    train, test = Blobs(TRAIN, seed=1), Blobs(48, seed=2)
+    train = Blobs(TRAIN, seed=1)
+    test = Blobs(48, seed=2)
     strategy = fit(make("ranpac", seed=4), experiences())
-    x, probe = features(train), features(test)
+    x = frozen_features(train)
+    probe = frozen_features(test)
     generator = torch.Generator().manual_seed(4)
     matrix = torch.randn(x.shape[1], 40, generator=generator).double().numpy()
     onehot = np.eye(N_CLASSES)[train.targets]

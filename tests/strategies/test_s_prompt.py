@@ -13,7 +13,8 @@ from tests.toys import fit, make
 def test_a_slot_is_independent_unless_it_is_copied(copy_previous: bool) -> None:
     strategy = make("s_prompt", "class_incremental", copy_previous=copy_previous)
     fit(strategy, experiences("class_incremental")[:1])
-    values, key = strategy.model.pools[-1].values, strategy.model.selector.inner.key
+    values = strategy.model.pools[-1].values
+    key = strategy.model.selector.inner.key
     strategy.tasks_started = 2
     strategy.start_task(torch.ones(6, dtype=torch.bool))
     assert torch.equal(values[1], values[0]) == copy_previous

@@ -9,9 +9,9 @@ import torch
 
 from cl_prompts.models.heads import CosineHead
 from cl_prompts.prompts.pools import class_position
-from cl_prompts.strategies import SinglePrompt
-from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies import Head, SinglePrompt
 from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.strategies.shared import stream_batch
 from tests.toy_data import experiences
 from tests.toys import fit, make
 
@@ -25,7 +25,7 @@ def published(head: str) -> Any:
         n_classes=9,
         prompt_length=3,
         position=True,
-        head="cosine" if head == "cos_sim" else "linear",
+        head=Head(kind="cosine" if head == "cos_sim" else "linear"),
         evaluator=None,
         device="cpu",
     )
@@ -41,8 +41,7 @@ def published(head: str) -> Any:
 def test_one_step_is_the_published_one(head: str) -> None:
     strategy = published(head)
     model = strategy.model
-    none = torch.zeros(0, dtype=torch.int64)
-    batch = Batch([GOLDEN("images"), GOLDEN("labels")], strategy.annotated, none)
+    batch = stream_batch(strategy, GOLDEN("images"), GOLDEN("labels"))
     output = strategy.training_output(batch)
     GOLDEN.close(output.features, f"{head}/features")
     GOLDEN.close(output.logits, f"{head}/logits")
@@ -59,7 +58,8 @@ def test_one_step_is_the_published_one(head: str) -> None:
 
 
 def test_the_position_is_a_constant_shift_and_off_by_default() -> None:
-    model, shifted = make("single_prompt").model, make("single_prompt", position=True).model
+    model = make("single_prompt").model
+    shifted = make("single_prompt", position=True).model
     assert model.pools[0].position is None
     assert torch.equal(shifted.pools[0].position, class_position(shifted.backbone))
     with torch.no_grad():

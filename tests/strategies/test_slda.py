@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from cl_prompts.errors import InputError
+from tests.strategies.shared import frozen_features
 from tests.toy_data import N_CLASSES, TRAIN, Blobs, experiences
-from tests.toy_vits import lively_vit
 from tests.toys import fit, make
 
 
-def features(data: Blobs) -> np.ndarray:
-    with torch.no_grad():
-        return lively_vit()(data.images).double().numpy()
-
-
 def test_a_blurry_stream_gives_the_batch_solution() -> None:
-    train, test = Blobs(TRAIN, seed=1), Blobs(48, seed=2)
+    train = Blobs(TRAIN, seed=1)
+    test = Blobs(48, seed=2)
     strategy = fit(make("slda", shrinkage=1e-2), experiences())
-    x, y, probe = features(train), train.targets, features(test)
+    x = frozen_features(train)
+    y = train.targets
+    probe = frozen_features(test)
     means = np.stack([x[y == c].mean(0) for c in range(N_CLASSES)])
     inside = x - means[y]
     covariance = (1 - 1e-2) * inside.T @ inside / len(x) + 1e-2 * np.eye(x.shape[1])

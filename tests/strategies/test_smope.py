@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from cl_prompts.errors import InputError
-from cl_prompts.strategies import SMoPE
-from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies import HeadAlignment, SMoPE
 from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.strategies.shared import stream_batch
 from tests.toy_data import N_CLASSES, experiences
 from tests.toys import fit, make, watch
 
 GOLDEN = Golden("smope")
-NO_SLOTS = torch.zeros(0, dtype=torch.int64)
 
 
 def published() -> Any:
@@ -49,7 +48,7 @@ def check(strategy: Any, case: str) -> None:
     GOLDEN.close(output.features, f"{case}/features")
     GOLDEN.close(output.logits, f"{case}/logits")
     GOLDEN.close(output.prompt_loss, f"{case}/prompt_loss", atol=1e-4)
-    batch = Batch([GOLDEN("images"), GOLDEN("labels")], strategy.annotated, NO_SLOTS)
+    batch = stream_batch(strategy, GOLDEN("images"), GOLDEN("labels"))
     loss = strategy.training_loss(output, batch)
     GOLDEN.close(loss, f"{case}/loss", atol=1e-4)
     loss.backward()
@@ -84,19 +83,20 @@ def phases(strategy: Any, stream: Any) -> list[bool]:
 
 def test_the_first_task_begins_dense_and_goes_on_with_a_fresh_optimizer() -> None:
     settings = {"train_epochs": 4, "online_iter": 1, "train_mb_size": 24, "period": None}
-    strategy, steps = make("smope", "class_incremental", **settings), []
-    watch(
-        strategy,
-        "check_loss",
-        lambda **_: steps.append(
-            int(strategy.optimizer.state[strategy.model.head.weight].get("step", 0))
-        ),
-    )
+    strategy = make("smope", "class_incremental", **settings)
+    steps: list[int] = []
+    head = strategy.model.head.weight
+
+    def note(**_: Any) -> None:
+        steps.append(int(strategy.optimizer.state[head].get("step", 0)))
+
+    watch(strategy, "check_loss", note)
     stream = experiences("class_incremental")
     assert phases(strategy, stream) == [True] * 2 + [False] * 2 + [False] * 8
     assert steps[:1] + steps[-1:] == [1, 4]
     assert 1 in steps[2:]  # the first sparse update is the first of its optimizer
-    strategy.tasks_started, strategy.schedule = 1, "cosine"
+    strategy.tasks_started = 1
+    strategy.schedule = "cosine"
     factors = []
     for epoch in range(4):
         strategy.clock.train_exp_epochs = epoch
@@ -117,13 +117,14 @@ def test_a_stream_without_boundaries_begins_dense_and_counts_while_it_trains() -
 
 
 def test_an_announced_task_is_counted_in_a_pass_of_its_own() -> None:
-    strategy, stream = make("smope", "class_incremental"), experiences("class_incremental")
-    for seen, experience in enumerate(stream, start=1):
+    strategy = make("smope", "class_incremental")
+    for seen, experience in enumerate(experiences("class_incremental"), start=1):
         fit(strategy, [experience])
         assert (strategy.experts.counts.sum(dim=-1) == 2 * 24 * seen).all()
         assert strategy.experts.settled
         assert not strategy.experts.fresh_counts.any()
-    assert strategy.alignments[0].observed.sum() == N_CLASSES
+    (alignment,) = strategy.plugin(HeadAlignment).current(announced=True)
+    assert alignment.observed.sum() == N_CLASSES
 
 
 def test_more_experts_than_there_are_cannot_be_chosen() -> None:

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.strategies import VQPrompt
-from cl_prompts.strategies.base.batch import Batch
+from cl_prompts.strategies import HeadAlignment, VQPrompt
 from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.strategies.shared import stream_batch
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make
 
 GOLDEN = Golden("vq_prompt")
-NO_SLOTS = torch.zeros(0, dtype=torch.int64)
 
 
 def published(temperature: float) -> Any:
@@ -41,9 +40,10 @@ def published(temperature: float) -> Any:
 
 @pytest.mark.parametrize("temperature", [1, 0.1])
 def test_one_step_is_the_published_one(temperature: float) -> None:
-    case, strategy = f"temperature_{temperature}/model", published(temperature)
+    case = f"temperature_{temperature}/model"
+    strategy = published(temperature)
     model = strategy.model.train()
-    batch = Batch([GOLDEN("images"), GOLDEN("labels")], strategy.annotated, NO_SLOTS)
+    batch = stream_batch(strategy, GOLDEN("images"), GOLDEN("labels"))
     output = strategy.training_output(batch)
     GOLDEN.close(output.features, f"{case}/features")
     GOLDEN.close(output.logits, f"{case}/logits")
@@ -75,5 +75,7 @@ def test_defaults_are_the_published_ones() -> None:
     assert (found["pool_size"], found["prompt_length"], found["temperature"]) == (10, 8, 1.0)
     assert (found["soft_weight"], found["hard_weight"]) == (0.4, 0.1)
     assert (found["lr"], found["prompt_lr"], found["train_mb_size"]) == (2.5e-3, 1.25e-2, 128)
-    assert (found["align_lr"], found["align_epochs"], found["align_samples"]) == (1e-5, 10, 512)
+    (alignment,) = VQPrompt.own_plugins
+    assert isinstance(alignment, HeadAlignment)
+    assert (alignment.lr, alignment.epochs, alignment.samples) == (1e-5, 10, 512)
     assert "multi_label" not in found

@@ -1,18 +1,29 @@
-"""Tasks cut into mini-experiences: what a strategy is told of them."""
+"""Experiences: their labels, checked before training, and tasks cut into mini-experiences."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from avalanche.benchmarks import split_online_stream
+import torch
+from avalanche.benchmarks import nc_benchmark, split_online_stream
+from avalanche.benchmarks.scenarios.online import split_continuous_linear_decay_stream
 from torch import Tensor
 
+from cl_prompts.errors import InputError
+from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
-from cl_prompts.strategies.base.experience import TaskPosition, whole_of
-from tests.toy_data import benchmark
+from cl_prompts.strategies.base.experience import (
+    TaskPosition,
+    check_class_ids,
+    check_labels,
+    classes_of,
+    whole_of,
+)
+from tests.toy_data import Blobs, benchmark, experiences
 from tests.toy_vits import tiny_vit
-from tests.toys import fit
+from tests.toys import fit, make
 
 TASK = 32  # samples
 
@@ -28,7 +39,7 @@ def class_incremental() -> Any:
 
 
 class Noting(LinearProbe):
-    """Writes down the task boundaries that it is told of."""
+    """Writes down the task boundaries that it knows of."""
 
     notes: list[tuple[str, Any]]
 
@@ -47,27 +58,19 @@ def noting(**settings: Any) -> Noting:
     return strategy
 
 
-@pytest.mark.parametrize("size", [8, 7, TASK, TASK + 1])
-def test_announced_boundaries_are_those_of_the_whole_tasks(size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "announced"), [(8, True), (7, True), (TASK, True), (TASK + 1, True), (8, False)]
+)
+def test_boundaries_are_those_of_whole_tasks_and_only_measured_where_they_are_hidden(
+    size: int, announced: bool
+) -> None:
     stream = class_incremental()
     anytime = AnytimeEvaluation(stream.test_stream, every=None)
-    strategy = noting(plugins=[anytime])
-    for experience in pieces(stream.train_stream, size):
-        strategy.train(experience, eval_streams=[])
+    strategy = fit(noting(plugins=[anytime]), pieces(stream.train_stream, size, announced))
     want = [[("start", [2 * t, 2 * t + 1]), ("finish", (t + 1) * TASK)] for t in range(3)]
-    assert strategy.notes == [note for task in want for note in task]
+    assert strategy.notes == ([note for task in want for note in task] if announced else [])
     assert [e.samples_seen for e in anytime.curve.task_ends] == [TASK, 2 * TASK, 3 * TASK]
     assert anytime.new_classes == [[0, 1], [2, 3], [4, 5]]
-
-
-def test_hidden_boundaries_stay_hidden_from_the_method_but_not_from_the_measurement() -> None:
-    stream = class_incremental()
-    anytime = AnytimeEvaluation(stream.test_stream, every=None)
-    strategy = noting(plugins=[anytime])
-    for experience in pieces(stream.train_stream, 8, announced=False):
-        strategy.train(experience, eval_streams=[])
-    assert strategy.notes == []
-    assert len(anytime.curve.task_ends) == 3
 
 
 def test_a_run_resumes_in_the_middle_of_a_task() -> None:
@@ -75,12 +78,9 @@ def test_a_run_resumes_in_the_middle_of_a_task() -> None:
     plugins = [AnytimeEvaluation(stream.test_stream, every=None) for _ in range(2)]
     first, second = (noting(plugins=[plugin]) for plugin in plugins)
     online = list(pieces(stream.train_stream, 8))
-    for experience in online[:6]:
-        first.train(experience, eval_streams=[])
+    fit(first, online[:6])
     second.load_state_dict(first.state_dict(), online[:6])
-    plugins[1].load_state_dict(plugins[0].state_dict())
-    for experience in online[6:8]:
-        second.train(experience, eval_streams=[])
+    fit(second, online[6:8])
     assert second.notes == [("finish", 2 * TASK)]
     assert [e.samples_seen for e in plugins[1].curve.task_ends] == [TASK, 2 * TASK]
 
@@ -109,3 +109,66 @@ def test_positions_of_whole_experiences_and_of_pieces() -> None:
         position.enter(piece)
         found.append((position.first, position.last, position.samples))
     assert found == [(True, False, 12), (False, False, 24), (False, True, 32)] * 3
+
+
+def one(targets: list[Any]) -> Any:
+    return SimpleNamespace(dataset=SimpleNamespace(targets=targets))
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "multi_label", "targets", "says"),
+    [
+        (6, False, [[0, 1], [1, 1]], "Learner learns one label per image"),
+        (6, False, [0, 6], "label 6 occurs, but n_classes is 6"),
+        (6, False, [-1, 2], "label -1 occurs"),
+        (6, False, ["cat"], "targets are strs such as 'cat'"),
+        (3, True, [0, 1], "needs multi-hot targets of 3 classes: one class per image"),
+        (3, True, [[0, 1]], "needs multi-hot targets of 3 classes: multi-hot targets of 2 classes"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(
+    n_classes: int, multi_label: bool, targets: list[Any], says: str
+) -> None:
+    model = PromptedViT(tiny_vit(), n_classes, multi_label=multi_label)
+    with pytest.raises(InputError, match=says):
+        check_labels(one(targets), model, "Learner")
+    for fitting in ([], [[0, 1, 1]] if multi_label else [0, 5]):
+        check_labels(one(fitting), model, "Learner")
+
+
+def test_annotated_classes_are_those_that_the_experience_names() -> None:
+    named = SimpleNamespace(classes_in_this_experience=[2, 0])
+    assert classes_of(named, 4).tolist() == [True, False, True, False]
+    assert classes_of(SimpleNamespace(), 3).tolist() == [True] * 3
+    experience, *_ = experiences("mlcil")
+    piece = next(iter(split_online_stream([experience], 8, access_task_boundaries=True)))
+    assert torch.equal(classes_of(piece, 6), classes_of(experience, 6))
+
+
+def test_a_mixture_does_not_say_what_is_annotated() -> None:
+    mixed = split_continuous_linear_decay_stream(
+        benchmark("mlcil").train_stream,
+        experience_size=8,
+        iters_per_virtual_epoch=2,
+        beta=4,
+        shuffle=True,
+    )
+    with pytest.raises(InputError, match="mixes tasks and does not say which classes are annotat"):
+        fit(make("multi_lane", "mlcil"), [next(iter(mixed))])
+
+
+def test_class_ids_that_count_from_zero_in_each_task_are_refused() -> None:
+    data = Blobs(60, seed=1)
+    settings: dict[str, Any] = {"n_experiences": 3, "shuffle": False, "fixed_class_order": range(6)}
+    from_zero = nc_benchmark(
+        data, data, task_labels=True, class_ids_from_zero_in_each_exp=True, **settings
+    )
+    strategy = make("linear_probe")
+    fit(strategy, [from_zero.train_stream[0]])
+    with pytest.raises(InputError, match=r"task label 1 brings no class .* number them through"):
+        fit(strategy, [from_zero.train_stream[1]])
+    numbered = nc_benchmark(data, data, task_labels=True, **settings)
+    strategy = make("linear_probe")
+    fit(strategy, numbered.train_stream)
+    assert strategy.model.seen.all()
+    check_class_ids(numbered.train_stream[0], strategy.model, {0, 1, 2})  # a task comes again

@@ -1,41 +1,148 @@
-"""What fine-tuning and the replay and regularisation baselines share."""
+"""The head as a value: for every method with one, and what its input makes of training."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
 from cl_prompts.errors import InputError
+from cl_prompts.models.heads import CosineHead, UnitRowHead, linear_head
 from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.strategies import Head, HeadAlignment, SlowHeads
+from cl_prompts.strategies.base.stream import Batch
+from tests.toy_data import N_CLASSES, Blobs, experiences
 from tests.toy_vits import tiny_vit
-from tests.toys import MULTI_LABEL, TABLE, cls_of, make
+from tests.toys import ADAPTED, PROTOTYPES, TABLE, cls_of, fit, make, same, watch, weights
 
-HEADS = [kind for kind in TABLE if "backbone_lr" in cls_of(kind).settings()]
-
-
-@pytest.mark.parametrize("kind", HEADS)
-@pytest.mark.parametrize("backbone_lr", [0.0, 1e-3])
-def test_the_backbone_learns_only_if_it_has_a_rate(kind: str, backbone_lr: float) -> None:
-    strategy = make(kind, backbone_lr=backbone_lr, weight_decay=0.1, lr=0.02)
-    groups = strategy.optimizer.param_groups
-    assert [group["lr"] for group in groups] == ([0.02, 1e-3] if backbone_lr else [0.02])
-    assert {group["weight_decay"] for group in groups} == {0.1}
-    assert isinstance(strategy.optimizer, torch.optim.AdamW)
-    assert strategy.model.backbone.trainable == bool(backbone_lr)
+IMAGES = Blobs(12, seed=7).images
+WITHOUT = (*PROTOTYPES, *ADAPTED, "multi_lane")
+HEADED = [kind for kind in TABLE if kind not in WITHOUT]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in HEADS if cls_of(kind).needs_buffer])
-def test_a_method_that_learns_from_its_buffer_needs_one(kind: str) -> None:
-    name = cls_of(kind).__name__
-    says = f"buffer_size of {name} is 0: it learns from its buffer and needs at least 1"
+@pytest.mark.parametrize("kind", TABLE)
+def test_methods_with_one_trained_head_have_it(kind: str) -> None:
+    assert ("head" in cls_of(kind).settings()) == (kind not in WITHOUT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "want", "whitened"),
+    [
+        ("single_prompt", {"input": "whitened"}, CosineHead, True),
+        ("single_prompt", {"kind": "linear"}, torch.nn.Linear, False),
+        ("additive_prompt", {}, UnitRowHead, False),
+        ("additive_prompt", {"kind": "cosine"}, CosineHead, False),
+        ("linear_probe", {"kind": "unit_rows", "input": "centred"}, UnitRowHead, True),
+    ],
+)
+def test_settings_that_are_not_given_stay_the_methods(
+    kind: str, head: dict[str, Any], want: type, whitened: bool
+) -> None:
+    for given in (Head(**head), head):
+        model = make(kind, head=given).model
+        assert type(model.head) is want
+        assert (model.whitening is not None) == whitened
+
+
+@pytest.mark.parametrize("kind", HEADED)
+@pytest.mark.parametrize("head_input", ["centred", "standardised", "whitened"])
+def test_a_linear_head_on_raw_features_would_say_the_same(kind: str, head_input: str) -> None:
+    off = [SlowHeads(decays=())] if kind == "flyprompt" else []
+    head = Head(kind="linear", input=head_input)
+    strategy = make(kind, head=head, period=None, plugins=off)
+    stream = experiences()
+    fit(strategy, stream if kind == "joint" else stream[:1])
+    model = strategy.model.eval()
+    with torch.no_grad():
+        want = model(IMAGES)
+        shift = model.whitening(torch.zeros(1, model.backbone.dim))
+        factor = model.whitening(torch.eye(model.backbone.dim)) - shift
+        folded = linear_head(model.backbone.dim, N_CLASSES)
+        folded.weight.copy_(model.head.weight @ factor.T)
+        folded.bias.copy_(model.head.bias + (shift @ model.head.weight.T)[0])
+        model.set_head(folded)
+        model.whitening = None
+        torch.testing.assert_close(model(IMAGES), want, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("replayed", [True, False])
+def test_every_update_counts_and_every_stream_batch_is_one_batch(replayed: bool) -> None:
+    settings = {"buffer_size": 12, "buffer_batch_size": 4, "train_mb_size": 8, "online_iter": 3}
+    strategy = make("er", head=Head(input="whitened", replayed=replayed), **settings)
+    shown: list[int] = []
+    watch(strategy, "training_loss", lambda _, batch: shown.append(len(batch.labels)))
+    fit(strategy, experiences("class_incremental"))
+    whitening = strategy.model.whitening
+    seen = strategy.samples_seen
+    assert sum(shown) > 3 * seen
+    assert float(whitening.count) == (sum(shown) if replayed else 3 * seen)
+    assert whitening.batches == len(shown) / 3
+
+
+def test_the_batch_at_hand_is_in_the_statistics_that_transform_it() -> None:
+    strategy = make("linear_probe", head=Head(input="whitened"), online_iter=1)
+    found: list[tuple[Tensor, Tensor]] = []
+
+    def note(output: Any, batch: Batch) -> None:
+        found.append((output.features.detach(), strategy.model.backbone(batch.images)))
+
+    watch(strategy, "training_loss", note)
+    fit(strategy, experiences()[:1])
+    read, raw = found[0]
+    mean = raw.double().mean(dim=0)
+    covariance = raw.double().T.cov(correction=0)
+    system = covariance + covariance.diagonal().mean() * torch.eye(len(mean))
+    values, vectors = torch.linalg.eigh(system)
+    want = (raw - mean) @ (vectors * values.rsqrt()) @ vectors.T
+    torch.testing.assert_close(read.double(), want, atol=1e-4, rtol=1e-4)
+
+
+def test_settings_of_another_head_change_nothing() -> None:
+    plain = fit(make("one_prompt"), experiences())
+    raw = fit(make("one_prompt", head=Head(input="raw", tau=0.5, window=3)), experiences())
+    assert same(weights(plain), weights(raw))
+
+
+def test_the_temperature_is_given_or_learned() -> None:
+    fixed = make("one_prompt", head=Head(kind="cosine", tau=0.2)).model
+    assert float(fixed.head.sigma) == pytest.approx(5)
+    learned = fit(make("one_prompt", head=Head(kind="cosine", tau=None)), experiences())
+    assert learned.model.head.sigma.item() != 1
+    assert learned.model.n_learned == fixed.n_learned + 1
+
+
+def test_a_given_model_brings_its_own() -> None:
+    model = PromptedViT(tiny_vit(), N_CLASSES, head=CosineHead(16, N_CLASSES))
+    assert make("linear_probe", model=model).model is model
+    for head in (Head(kind="cosine"), Head(input="centred")):
+        with pytest.raises(InputError, match="head says how a model is built"):
+            make("linear_probe", model=model, head=head)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "says"),
+    [
+        ("mvp", {"head": Head(kind="cosine")}, "head of MVP needs use_afs=False and use_gsf=False"),
+        (
+            "clib",
+            {"head": Head(input="whitened", replayed=False)},
+            "CLIB trains on replayed samples alone",
+        ),
+        ("ncm", {"head": Head(input="whitened")}, "unknown setting of NCM 'head'"),
+        ("linear_probe", {"head": {"input": "white"}}, "unknown input 'white': did you mean"),
+        ("linear_probe", {"head": {"tau": 0.0}}, "tau is 0.0: it must be positive"),
+        ("linear_probe", {"head": "cosine"}, r"head is 'cosine': give a Head\("),
+        ("linear_probe", {"head": {"align": 1}}, "unknown setting of Head 'align'"),
+        ("linear_probe", {"head_input": "raw"}, "has no setting 'head_input' any more: it is head"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(kind: str, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        make(kind, buffer_size=0)
+        make(kind, **changes)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in HEADS if kind not in MULTI_LABEL])
-def test_methods_for_one_class_per_image_say_so(kind: str) -> None:
-    with pytest.raises(InputError, match="multi_label"):
-        make(kind, multi_label=True)
-    model, name = PromptedViT(tiny_vit(), 6, multi_label=True), cls_of(kind).__name__
-    with pytest.raises(InputError, match=f"{name} is defined for one class per image"):
-        make(kind, model=model)
+def test_a_cosine_head_suits_mvp_without_terms_of_a_linear_one() -> None:
+    settings = {"use_afs": False, "use_gsf": False, "plugins": [HeadAlignment(epochs=1)]}
+    assert make("mvp", head=Head(kind="cosine"), **settings).model.head.bias is None

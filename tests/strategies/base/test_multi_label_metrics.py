@@ -25,7 +25,7 @@ from torch.utils.data import TensorDataset
 
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.multi_label import images_with, multi_label_results
-from cl_prompts.strategies.plugins.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
+from cl_prompts.strategies.base.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
 
 TASKS = ([0, 1], [2, 3])
 

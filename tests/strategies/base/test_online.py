@@ -1,20 +1,31 @@
-"""What makes a strategy: settings, model and optimizer."""
+"""The online protocol: construction, replay, task ends, rates, and the classes that compete."""
 
 from __future__ import annotations
 
+import warnings
+from itertools import groupby
 from typing import Any
 
 import pytest
 import torch
-from avalanche.evaluation.metrics import accuracy_metrics
-from avalanche.training.plugins import EvaluationPlugin
+from avalanche.benchmarks import nc_benchmark
+from avalanche.core import SupervisedPlugin
+from torch import Tensor
 
-from cl_prompts.backbones import ranks
-from cl_prompts.errors import InputError
-from cl_prompts.strategies import MVP, LinearProbe
-from tests.toy_data import benchmark, experiences
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.strategies import MVP, OnlineStrategy, strategy_class
+from cl_prompts.strategies.base.experience import classes_of
+from cl_prompts.strategies.base.stream import Batch
+from tests.strategies.shared import stream_batch
+from tests.toy_data import N_CLASSES, TRAIN, Blobs, experiences
 from tests.toy_vits import tiny_vit
-from tests.toys import fit, make
+from tests.toys import PROTOTYPES, TABLE, cls_of, fit, make, same, watch, weights
+
+
+def some_batch(strategy: Any, labels: list[int]) -> Batch:
+    """A batch of the stream with these labels."""
+    return stream_batch(strategy, Blobs(len(labels), seed=5).images, torch.tensor(labels))
 
 
 def test_one_model_or_what_builds_it() -> None:
@@ -25,19 +36,8 @@ def test_one_model_or_what_builds_it() -> None:
     assert make("mvp", model=model).model is model
 
 
-def test_parameter_groups_survive_and_new_parameters_join_the_first() -> None:
-    model = make("mvp").model
-    groups = [
-        {"params": list(model.head.parameters()), "lr": 0.1},
-        {"params": list(model.pools.parameters()), "lr": 0.2},
-    ]
-    optimizer = torch.optim.SGD(groups)
-    strategy = make("mvp", model=model, optimizer=optimizer)
-    fit(strategy, experiences())
-    assert strategy.optimizer is optimizer
-    assert [g["lr"] for g in optimizer.param_groups] == [0.1, 0.2]
-    sizes = [len(g["params"]) for g in optimizer.param_groups]
-    assert sizes == [4, 2]  # keys and mask joined the first group
+def test_what_a_run_sets_is_no_setting() -> None:
+    assert not {"between_batches", "place", "state"} & OnlineStrategy.settings().keys()
 
 
 @pytest.mark.parametrize(
@@ -58,28 +58,208 @@ def test_bad_settings_are_refused(changes: dict[str, Any], says: str) -> None:
         make("linear_probe", **changes)
 
 
-def test_single_label_metrics_are_refused_and_the_default_ones_measure_map() -> None:
-    evaluator = EvaluationPlugin(accuracy_metrics(experience=True))
-    with pytest.raises(InputError, match="one label per image"):
-        make("linear_probe", "mlcil", evaluator=evaluator)
-    settings = {"multi_label": True, "device": "cpu", "train_mb_size": 16}
-    strategy = LinearProbe(backbone=tiny_vit(), n_classes=6, **settings)
-    bench = benchmark("mlcil")
-    strategy.train(bench.train_stream[0], eval_streams=[])
-    assert any("MeanAP" in name for name in strategy.eval(bench.test_stream[0]))
+# ------------------------------------------------------------------------- replay
+
+
+@pytest.mark.parametrize("kind", ["er", "derpp", "ewcpp"])
+def test_replayed_samples_keep_the_annotated_classes_of_their_task(kind: str) -> None:
+    strategy = make(kind, "mlcil")
+    stream = experiences("mlcil")
+    seen: list[tuple[Tensor, int]] = []
+
+    def note(output: Any, batch: Batch) -> None:
+        if len(batch.slots):
+            sources = strategy.buffer.slots[batch.slots, 0].tolist()
+            rows = zip(batch.annotated[batch.n_stream :], sources, strict=True)
+            seen.extend((row.clone(), source) for row, source in rows)
+            assert torch.equal(batch.annotated[0], strategy.annotated)
+
+    watch(strategy, "training_loss", note)
+    fit(strategy, stream[:2])
+    assert {source for _, source in seen} == {0, 1}
+    assert all(torch.equal(row, classes_of(stream[source], N_CLASSES)) for row, source in seen)
+
+
+def test_every_sample_is_offered_to_the_buffer_once_in_the_first_epoch() -> None:
+    strategy = make("er", buffer_size=200, train_epochs=3)
+    offered: list[Tensor] = []
+    watch(strategy, "remember", lambda rows, batch, output: offered.append(rows))
+    fit(strategy, experiences())
+    assert sum(len(rows) for rows in offered) == len(strategy.buffer) == TRAIN
+    references = {tuple(reference) for reference in strategy.buffer.slots[:TRAIN].tolist()}
+    assert len(references) == TRAIN
+    assert strategy.samples_seen == 3 * TRAIN
+
+
+def test_references_follow_a_shuffled_order() -> None:
+    strategy = make("mvp_r", buffer_size=1000)
+    foreign: Any = nc_benchmark(
+        Blobs(60, seed=1), Blobs(30, seed=2), n_experiences=2, task_labels=False, seed=1
+    )
+    fit(strategy, foreign.train_stream)
+    references = strategy.buffer.slots[: len(strategy.buffer)].tolist()
+    assert sorted(map(tuple, references)) == [(s, r) for s in range(2) for r in range(30)]
+    assert references[:30] != sorted(references[:30])  # foreign streams are shuffled
+    assert strategy.replay.labels().tolist() == [
+        int(foreign.train_stream[s].dataset.targets[r]) for s, r in references
+    ]
+
+
+# ------------------------------------------------------------------------- tasks and updates
+
+
+@pytest.mark.parametrize("boundaries", [None, True])
+def test_task_ends_are_announced_or_come_every_period(boundaries: bool | None) -> None:
+    strategy = make("rainbow", boundaries=boundaries)
+    at: list[int] = []
+    watch(strategy, "finish_task", lambda: at.append(strategy.samples_seen))
+    stream = experiences()
+    fit(strategy, stream)
+    if boundaries:
+        assert at == torch.tensor([len(e.dataset) for e in stream]).cumsum(0).tolist()
+    else:  # every 40 samples, at the end of a batch
+        assert [point // 40 for point in at] == [1]
+        assert 40 <= at[0] < 40 + 16
+
+
+@pytest.mark.parametrize(("new", "kept"), [(True, False), (False, True)])
+def test_an_announced_task_may_begin_with_a_fresh_optimizer(new: bool, kept: bool) -> None:
+    strategy = make("linear_probe", new_optimizer=new)
+    stream = experiences("class_incremental")
+    fit(strategy, stream[:1])
+    states: list[int] = []
+    watch(strategy, "training_loss", lambda *_: states.append(len(strategy.optimizer.state)))
+    fit(strategy, stream[1:2])
+    assert (states[0] > 0) == kept
+
+
+def test_a_schedule_runs_over_the_epochs_of_an_experience() -> None:
+    strategy = make("linear_probe", schedule="cosine", train_epochs=3, lr=0.1)
+    rates: list[float] = []
+    groups = strategy.optimizer.param_groups
+    watch(strategy, "training_loss", lambda *_: rates.append(groups[0]["lr"]))
+    fit(strategy, experiences("class_incremental")[:2])
+    by_epoch = [rate for rate, _ in groupby(rates)]
+    assert by_epoch == pytest.approx([0.1, 0.075, 0.025, 0.1, 0.075, 0.025])
+
+
+def test_gradients_are_clipped_by_their_global_norm() -> None:
+    strategy = make("fine_tuning", clip_norm=0.01)
+    norms: list[float] = []
+
+    def note() -> None:
+        gradients = [p.grad for p in strategy.model.parameters() if p.grad is not None]
+        norms.append(float(torch.stack([g.square().sum() for g in gradients]).sum().sqrt()))
+
+    watch(strategy, "optimizer_step", note)
+    fit(strategy, experiences("class_incremental")[:1])
+    assert max(norms) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_loss_that_is_not_a_number_says_where() -> None:
+    strategy = make("linear_probe", lr=1.0)
+    with torch.no_grad():
+        strategy.model.head.bias[:] = float("nan")
+    with pytest.raises(RunError, match="loss became nan at stream positions from 0 on"):
+        fit(strategy, experiences())
+
+
+def test_logits_given_to_avalanche_are_finite() -> None:
+    finite: list[bool] = []
+
+    class Look(SupervisedPlugin):
+        def after_forward(self, strategy: Any, **kwargs: Any) -> None:
+            finite.append(bool(strategy.mb_output.isfinite().all()))
+
+    stream = experiences("class_incremental")
+    fit(make("linear_probe", "class_incremental", plugins=[Look()]), stream[:1])
+    assert finite
+    assert all(finite)
+
+
+# ------------------------------------------------------------------------- class_mask="batch"
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
-    [
-        ({"compile": True}, "compile=True is for one process"),
-        ({"views": 1, "views_spill": "there"}, "views_spill is for one process"),
-        ({"device": torch.device("cpu", 0)}, "device=cpu:0 is one device, and there are 2 ranks"),
-    ],
+    "kind", [kind for kind in TABLE if kind not in (*PROTOTYPES, "multi_lane", "joint")]
 )
-def test_what_several_ranks_cannot_do_is_refused(
-    settings: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ranks, "size", lambda: 2)
-    with pytest.raises(InputError, match=sentence):
-        make("er", **settings)
+def test_rows_of_classes_outside_the_batch_do_not_move(kind: str) -> None:
+    settings = {"class_mask": "batch", "weight_decay": 0.0}
+    known = {name: value for name, value in settings.items() if name in cls_of(kind).settings()}
+    strategy = make(kind, **known)
+    strategy.model.observe_classes(torch.arange(N_CLASSES))
+    before = strategy.model.head.weight.detach().clone()
+    strategy.model.zero_grad()
+    batch = some_batch(strategy, [0, 2, 2, 5])
+    strategy.training_loss(strategy.training_output(batch), batch).backward()
+    strategy.optimizer.step()
+    moved = (strategy.model.head.weight != before).any(dim=1)
+    assert moved.tolist() == [True, False, True, False, False, True]
+
+
+def test_a_batch_of_one_class_changes_nothing_and_is_counted() -> None:
+    strategy = make("one_prompt", class_mask="batch", online_iter=1)
+    strategy.model.observe_classes(torch.arange(N_CLASSES))
+    fit(strategy, experiences()[:1])
+    strategy.optimizer.state.clear()
+    before = weights(strategy)
+    count = int(strategy.single_class_batches)
+    batch = some_batch(strategy, [3, 3, 3])
+    strategy.model.zero_grad()
+    loss = strategy.training_loss(strategy.training_output(batch), batch)
+    loss.backward()
+    strategy.optimizer.step()
+    assert loss.item() == 0
+    assert same(before, weights(strategy))
+    one, *_ = experiences("class_incremental", train=6)  # 2 images, of 2 classes
+    strategy.train_mb_size = 1
+    fit(strategy, [one])
+    assert int(strategy.single_class_batches) == count + len(one.dataset)
+    resumed = make("one_prompt", class_mask="batch", online_iter=1)
+    resumed.load_state_dict(strategy.state_dict())
+    assert int(resumed.single_class_batches) == int(strategy.single_class_batches)
+
+
+def test_it_is_the_task_mask_where_the_batch_is_the_task() -> None:
+    losses = []
+    for mask in ("batch", "current"):
+        strategy = make("dual_prompt", "class_incremental", class_mask=mask)
+        fit(strategy, experiences("class_incremental")[:1])
+        labels = strategy.annotated.nonzero().flatten().tolist() * 2
+        batch = some_batch(strategy, labels)
+        logits = torch.randn(4, N_CLASSES, generator=torch.Generator().manual_seed(1))
+        losses.append(strategy.label_loss(logits, batch))
+    torch.testing.assert_close(*losses)
+
+
+@pytest.mark.parametrize("kind", ["er", "derpp"])
+def test_replayed_labels_compete(kind: str) -> None:
+    strategy = make(kind, class_mask="batch", online_iter=1)
+    strategy.model.observe_classes(torch.arange(N_CLASSES))
+    labels = torch.tensor([0, 1, 0, 1, 2, 2, 3, 3])
+    images = Blobs(8, seed=5).images
+    batch = Batch([images, labels], strategy.annotated, torch.tensor([0, 1, 2, 3]))
+    output = strategy.training_output(batch)
+    strategy.model.zero_grad()
+    strategy.label_loss(output.logits[:4], batch.part(slice(4)), whole=batch).backward()
+    moved = (strategy.model.head.weight.grad != 0).any(dim=1)
+    assert moved.tolist() == [True] * 4 + [False] * 2
+
+
+def test_small_batches_are_warned_of_once() -> None:
+    with pytest.warns(UserWarning, match="train_mb_size=7: a batch of one class") as caught:
+        make("one_prompt", class_mask="batch", train_mb_size=7)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make("one_prompt", class_mask="batch", train_mb_size=8)
+        make("one_prompt", class_mask="seen", train_mb_size=7)
+
+
+def test_several_classes_per_image_have_no_batch_mask() -> None:
+    says = "class_mask=batch chooses the classes of a softmax"
+    with pytest.raises(InputError, match=says):
+        make("one_prompt", "mlcil", class_mask="batch")
+    model = PromptedViT(tiny_vit(), N_CLASSES, multi_label=True)
+    with pytest.raises(InputError, match=says):
+        strategy_class("linear_probe")(model=model, class_mask="batch", evaluator=None)

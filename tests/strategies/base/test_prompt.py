@@ -1,4 +1,4 @@
-"""What the prompt-pool strategies share: the class mask of the loss, and replay under it."""
+"""What prompt strategies share: the class mask of the loss, the pull, starts of tasks, rates."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.strategies.base.batch import Batch
-from cl_prompts.strategies.base.labels import classes_of
+from cl_prompts.errors import InputError
+from cl_prompts.strategies import HeadAlignment
+from cl_prompts.strategies.base.experience import classes_of
+from cl_prompts.strategies.base.stream import Batch
+from tests.strategies.shared import resumes, stream_batch
 from tests.toy_data import ANNOUNCED, N_CLASSES, Blobs, experiences
-from tests.toys import POOLS, cls_of, fit, learnable, make, same, watch, weights
+from tests.toys import POOLS, PROMPTED, cls_of, fit, learnable, make, same, watch, weights
 
 #: those whose loss is over the classes of an announced task
 TASK_AWARE = [kind for kind in POOLS if cls_of(kind).settings()["class_mask"].default == "current"]
@@ -29,8 +32,8 @@ every = pytest.mark.parametrize("kind", TASK_AWARE)
 )
 def test_head_rows_of_other_classes_stay_as_they_are(kind: str, scenario: str) -> None:
     # An alignment of the head, between tasks, is over all classes.
-    strategy, stream = make(kind, scenario, align_epochs=0), experiences(scenario)
-    for experience in stream:
+    strategy = make(kind, scenario, plugins=[HeadAlignment(epochs=0)])
+    for experience in experiences(scenario):
         before = weights(strategy)["head.weight"]
         fit(strategy, [experience])
         changed = (before != weights(strategy)["head.weight"]).any(dim=1)
@@ -56,13 +59,13 @@ def test_replayed_samples_compete_among_the_classes_of_their_own_task(kind: str)
 
 @every
 def test_a_sample_of_a_foreign_class_is_scored_over_the_classes_seen(kind: str) -> None:
-    strategy, stream = make(kind, "class_incremental"), experiences("class_incremental")
-    fit(strategy, stream[:2])
+    strategy = make(kind, "class_incremental")
+    fit(strategy, experiences("class_incremental")[:2])
     labels = torch.tensor([2, 0])  # the second is of the task before
-    columns = [Blobs(2, seed=5).images, labels]
-    batch = Batch(columns, strategy.annotated, torch.zeros(0, dtype=torch.int64))
+    batch = stream_batch(strategy, Blobs(2, seed=5).images, labels)
     output = strategy.model.run(batch.images)
-    own, foreign = output.logits[0, 2:4], output.logits[1, :4]
+    own = output.logits[0, 2:4]
+    foreign = output.logits[1, :4]
     want = (own.logsumexp(0) - own[0] + foreign.logsumexp(0) - foreign[0]) / 2
     torch.testing.assert_close(strategy.label_loss(output.logits, batch), want)
 
@@ -92,3 +95,65 @@ def test_prompts_are_drawn_anew_for_a_task_from_the_seed_alone(kind: str) -> Non
         assert torch.equal(random, torch.get_rng_state())
         states.append(weights(strategy))
     assert same(*states)
+
+
+# ------------------------------------------------------------------------- rates
+
+
+def rates(strategy: Any) -> dict[str, float]:
+    """Trainable parameter -> its rate."""
+    groups = strategy.optimizer.param_groups
+    rate = {id(p): group["lr"] for group in groups for p in group["params"]}
+    return {n: rate[id(p)] for n, p in strategy.model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("kind", PROMPTED)
+def test_prompts_have_a_rate_of_their_own_also_those_of_later_tasks(kind: str) -> None:
+    strategy = make(kind, "class_incremental", lr=1e-3, prompt_lr=0.5, schedule="constant")
+    for experience in experiences("class_incremental"):
+        fit(strategy, [experience])
+        found = rates(strategy)
+        for name, rate in found.items():
+            if name.startswith("selector.classifier."):
+                continue  # which has a rate of its own
+            head = name.startswith(("head.", "logit_mask.")) or ".heads." in name
+            assert rate == (1e-3 if head else 0.5), name
+        assert {1e-3, 0.5} <= set(found.values())
+
+
+@pytest.mark.parametrize("kind", PROMPTED)
+def test_equal_rates_are_one_rate(kind: str) -> None:
+    stream = experiences("class_incremental")[:2]
+    first = fit(make(kind, "class_incremental", lr=0.01, prompt_lr=None), stream)
+    second = fit(make(kind, "class_incremental", lr=0.01, prompt_lr=0.01), stream)
+    assert same(weights(first), weights(second))
+
+
+@pytest.mark.parametrize("kind", ["multi_lane", "coda_prompt"])
+@pytest.mark.parametrize("scenario", ["class_incremental", "si_blurry"])
+def test_two_rates_resume_exactly(kind: str, scenario: str) -> None:
+    resumes(lambda: make(kind, scenario, lr=1e-3, prompt_lr=0.02), scenario)
+
+
+def test_a_schedule_multiplies_each_rate() -> None:
+    strategy = make("one_prompt", lr=1e-3, prompt_lr=0.1, schedule="cosine", train_epochs=2)
+    strategy.clock.train_exp_epochs = 1
+    strategy.set_learning_rate()
+    assert [g["lr"] for g in strategy.optimizer.param_groups] == pytest.approx([5e-4, 0.05])
+
+
+@pytest.mark.parametrize("kind", PROMPTED)
+@pytest.mark.parametrize(("scaling", "factor"), [("none", 1), ("batch/256", 1 / 4)])
+def test_rates_scale_with_the_batch_by_name(kind: str, scaling: str, factor: float) -> None:
+    settings = {"lr": 0.01, "prompt_lr": 0.1, "train_mb_size": 64}
+    groups = make(kind, lr_scaling=scaling, **settings).optimizer.param_groups
+    want = [0.01 * factor, 0.1 * factor]
+    assert [group["lr"] for group in groups][:2] == pytest.approx(want)
+
+
+@pytest.mark.parametrize("wrong", [{"prompt_lr": 0.1}, {"lr_scaling": "batch/256"}])
+def test_a_given_optimizer_has_rates_of_its_own(wrong: dict[str, Any]) -> None:
+    model = make("one_prompt").model
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with pytest.raises(InputError, match=f"{next(iter(wrong))} sets rates of the optimizer that"):
+        make("one_prompt", model=model, optimizer=optimizer, **wrong)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cl_prompts.errors import InputError
-from cl_prompts.strategies.base.labels import classes_of
+from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.replay import Replay
 from cl_prompts.training.buffers import ReservoirBuffer
 from tests.toy_data import N_CLASSES, experiences
@@ -18,7 +18,8 @@ from tests.toy_data import N_CLASSES, experiences
 
 def filled(size: int = 12, scenario: str = "mlcil") -> tuple[Replay, list[Any]]:
     """A buffer that was offered every sample of a stream in turn."""
-    replay, stream = Replay(ReservoirBuffer(size, width=2, seed=0), 4), experiences(scenario)
+    replay = Replay(ReservoirBuffer(size, width=2, seed=0), 4)
+    stream = experiences(scenario)
     for experience in stream:
         replay.enter(experience, classes_of(experience, N_CLASSES))
         rows = torch.arange(len(experience.dataset))

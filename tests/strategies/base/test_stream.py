@@ -1,4 +1,4 @@
-"""Batches in stream order, repeated, in views by key."""
+"""The stream as a strategy sees it: batches in order, each in several views."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from cl_prompts.datasets.batched_views import BatchedTransform
@@ -15,9 +16,49 @@ from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.views import KeyedTransform
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import si_blurry_benchmark
-from cl_prompts.strategies.base.loaders import KeyedItems, RepeatedBatches, keyed_loader
+from cl_prompts.strategies.base.stream import (
+    Batch,
+    KeyedItems,
+    RepeatedBatches,
+    StreamLoader,
+    keyed_loader,
+)
 from cl_prompts.training.views import DeferredViews, current_key
 from tests.toys import make
+
+
+def batch(annotated: Tensor) -> Batch:
+    columns = [torch.arange(5.0)[:, None], torch.tensor([4, 3, 2, 1, 0])]
+    return Batch(columns, annotated, slots=torch.tensor([8, 9]))
+
+
+def test_replayed_samples_come_behind_the_streams() -> None:
+    whole = batch(torch.ones(6, dtype=torch.bool))
+    assert whole.n_stream == 3
+    assert whole.images is whole.columns[0]
+    assert whole.labels is whole.columns[1]
+
+
+@pytest.mark.parametrize("shape", [(6,), (5, 6)])
+def test_a_part_has_the_rows_of_every_column(shape: tuple[int, ...]) -> None:
+    annotated = torch.rand(shape) < 0.5
+    whole = batch(annotated)
+    part = whole.part(slice(3, None))
+    assert part.labels.tolist() == [1, 0]
+    assert part.images.flatten().tolist() == [3, 4]
+    assert torch.equal(part.annotated, annotated if len(shape) == 1 else annotated[3:])
+    assert part.slots.tolist() == [8, 9]
+    assert len(whole.labels) == 5
+
+
+def test_labels_come_from_the_host_where_they_are_known() -> None:
+    whole = batch(torch.ones(6, dtype=torch.bool))
+    assert whole.labels_on_host(2).tolist() == [4, 3]
+    assert whole.classes_on_host() is None
+    whole.host_labels = torch.tensor([1, 5, 1])
+    assert whole.labels_on_host(2).tolist() == [1, 5]
+    assert whole.classes_on_host() == [1, 5]
+    assert whole.part(slice(1, None)).classes_on_host() is None
 
 
 def image_set(n: int, kind: Any = KeyedTransform, size: int = 16) -> ImageSet:
@@ -28,13 +69,15 @@ def image_set(n: int, kind: Any = KeyedTransform, size: int = 16) -> ImageSet:
 
 @pytest.mark.parametrize("order", [None, torch.Generator().manual_seed(0)])
 def test_repeated_batches(order: torch.Generator | None) -> None:
-    keyed = list(sampler := RepeatedBatches(10, 4, 3, order))
+    sampler = RepeatedBatches(10, 4, 3, order)
+    keyed = list(sampler)
     assert len(keyed) == len(sampler) == 9
     batches = [[row for row, _ in batch] for batch in keyed]
     assert batches[0] == batches[1] == batches[2]
-    assert sorted([row for batch in batches[::3] for row in batch]) == list(range(10))
-    assert ([row for batch in batches[::3] for row in batch] == list(range(10))) == (order is None)
-    assert sampler.order.tolist() == [row for batch in batches[::3] for row in batch]
+    rows = [row for batch in batches[::3] for row in batch]
+    assert sorted(rows) == list(range(10))
+    assert (rows == list(range(10))) == (order is None)
+    assert sampler.order.tolist() == rows
     assert list(RepeatedBatches(0, 4, 3)) == []
 
 
@@ -56,7 +99,8 @@ def test_any_number_of_workers_gives_the_same_views(workers: int) -> None:
         batches: Any = RepeatedBatches(3, 2, 2)
         return list(DataLoader(KeyedItems(subset), batch_sampler=batches, num_workers=n))
 
-    alone, shared = epoch(0), epoch(workers)
+    alone = epoch(0)
+    shared = epoch(workers)
     assert len(alone) == 4
     for (images, labels), (others, other_labels) in zip(alone, shared, strict=True):
         assert labels.tolist() == other_labels.tolist()
@@ -101,3 +145,33 @@ def test_views_of_a_wrong_size_are_refused_at_the_first_batch() -> None:
     probe = make("linear_probe", n_classes=12)
     with pytest.raises(InputError, match="20 x 20 pixels: the backbone takes 16 x 16"):
         probe.train(benchmark.train_stream[0])
+
+
+def test_a_loader_hands_out_each_batch_with_its_views_and_place() -> None:
+    batches = RepeatedBatches(5, 2, 3)
+    batches.start = 2
+    stream = StreamLoader(
+        keyed_loader(image_set(5), batches),
+        updates=3,
+        size=2,
+        n=5,
+        start=2,
+        annotated=torch.ones(5, dtype=torch.bool),
+    )
+    found = []
+    for part in stream:
+        views = list(part.updates(3))
+        assert [last for _, last in views] == [False, False, True]
+        assert views[0][0] is part.first
+        assert not torch.equal(views[0][0].images.to("cpu"), views[1][0].images.to("cpu"))
+        found.append((part.start, part.size, [view.labels.tolist() for view, _ in views]))
+    assert found == [(2, 2, [[2, 3]] * 3), (4, 1, [[4]] * 3)]
+
+
+def test_a_foreign_loader_gives_one_view() -> None:
+    loader = DataLoader(image_set(4), batch_size=4)
+    stream = StreamLoader(loader, updates=2, size=4, n=4, annotated=torch.ones(4))
+    (part,) = stream
+    first, second = (view for view, _ in part.updates(2))
+    assert second is first
+    assert first.samples is None

@@ -9,16 +9,20 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.models.routers import AnalyticRouter
+from cl_prompts.strategies import Router
 from tests.toy_data import experiences
 from tests.toy_vits import DEPTH
 from tests.toys import fit, make, watch
 
-ROUTED: dict[str, Any] = {"chosen_by": "router", "router_width": 40, "router_ridge": 1.0}
+
+def routed(kind: str, scenario: str = "si_blurry", **settings: Any) -> Any:
+    """A strategy with a router."""
+    return make(kind, scenario, plugins=[Router(width=40, ridge=1.0)], **settings)
 
 
 @pytest.mark.parametrize("kind", ["s_prompt", "dual_prompt"])
 def test_each_task_trains_an_entry_and_the_router_knows_whose_images_it_saw(kind: str) -> None:
-    strategy = make(kind, "class_incremental", **ROUTED)
+    strategy = routed(kind, "class_incremental")
     stream = experiences("class_incremental")
     values = strategy.model.pools[-1].values
     taken: list[tuple[int, int]] = []
@@ -40,7 +44,7 @@ def test_each_task_trains_an_entry_and_the_router_knows_whose_images_it_saw(kind
 
 
 def test_periods_take_the_place_of_tasks_and_training_needs_no_query() -> None:
-    strategy = make("s_prompt", period=24, **ROUTED)
+    strategy = routed("s_prompt", period=24)
     counter = strategy.model.backbone.counter
     fit(strategy, experiences())
     assert strategy.model.selector.current == strategy.samples_seen // 24
@@ -51,5 +55,14 @@ def test_periods_take_the_place_of_tasks_and_training_needs_no_query() -> None:
 
 
 def test_a_router_needs_boundaries_or_a_period() -> None:
-    with pytest.raises(InputError, match="chosen_by=router needs to know when the next prompt"):
-        fit(make("s_prompt", **ROUTED), experiences())
+    with pytest.raises(InputError, match="needs to know when the next prompt is to train"):
+        fit(routed("s_prompt"), experiences())
+    # A method that is defined with a router may go on with its first expert.
+    strategy = fit(make("flyprompt", period=None), experiences())
+    assert strategy.model.selector.current == 0
+
+
+@pytest.mark.parametrize("kind", ["l2p", "one_prompt", "linear_probe", "ncm"])
+def test_it_needs_entries_of_which_each_task_has_one(kind: str) -> None:
+    with pytest.raises(InputError, match="entries of which each task has one, and"):
+        routed(kind)

@@ -1,0 +1,126 @@
+"""Avalanche's conventions and ours: arguments, loaders, optimizers, test sets, ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from avalanche.evaluation.metrics import accuracy_metrics
+from avalanche.training.plugins import EvaluationPlugin
+
+from cl_prompts.backbones import ranks
+from cl_prompts.errors import InputError
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.strategies import L2P, AnytimeEvaluation, Joint, LinearProbe
+from cl_prompts.strategies.base.avalanche import INSTEAD, check_model
+from tests.toy_data import benchmark, experiences
+from tests.toy_vits import tiny_vit
+from tests.toys import fit, make, same, watch, weights
+
+
+@pytest.mark.parametrize("cls", [L2P, LinearProbe, Joint])
+def test_a_construction_in_avalanches_manner_is_refused(cls: Any) -> None:
+    criterion = torch.nn.CrossEntropyLoss()
+    with pytest.raises(InputError, match=rf"{cls.__name__} takes no criterion=: leave it out"):
+        cls(backbone=tiny_vit(), n_classes=6, criterion=criterion)
+    with pytest.raises(InputError, match=rf"{cls.__name__} takes its settings by name: give backb"):
+        cls(torch.nn.Linear(2, 2), None, criterion, train_mb_size=8)
+
+
+def test_every_foreign_argument_is_really_foreign() -> None:
+    assert not INSTEAD.keys() & L2P.settings().keys()
+    with pytest.raises(InputError, match="L2P takes no mem_size=: give buffer_size"):
+        L2P(backbone=tiny_vit(), n_classes=6, mem_size=20)
+
+
+def test_a_network_for_naive_is_no_model_of_ours() -> None:
+    with pytest.raises(InputError, match="model= is a Linear: LinearProbe trains the models of"):
+        LinearProbe(model=torch.nn.Linear(2, 2))
+    check_model("LinearProbe", PromptedViT(tiny_vit(), 6))
+
+
+def test_parameter_groups_survive_and_new_parameters_join_the_first() -> None:
+    model = make("mvp").model
+    groups = [
+        {"params": list(model.head.parameters()), "lr": 0.1},
+        {"params": list(model.pools.parameters()), "lr": 0.2},
+    ]
+    optimizer = torch.optim.SGD(groups)
+    strategy = fit(make("mvp", model=model, optimizer=optimizer), experiences())
+    assert strategy.optimizer is optimizer
+    assert [g["lr"] for g in optimizer.param_groups] == [0.1, 0.2]
+    sizes = [len(g["params"]) for g in optimizer.param_groups]
+    assert sizes == [4, 2]  # keys and mask joined the first group
+
+
+def test_single_label_metrics_are_refused_and_the_default_ones_measure_map() -> None:
+    evaluator = EvaluationPlugin(accuracy_metrics(experience=True))
+    with pytest.raises(InputError, match="one label per image"):
+        make("linear_probe", "mlcil", evaluator=evaluator)
+    settings = {"multi_label": True, "device": "cpu", "train_mb_size": 16}
+    strategy = LinearProbe(backbone=tiny_vit(), n_classes=6, **settings)
+    bench = benchmark("mlcil")
+    strategy.train(bench.train_stream[0], eval_streams=[])
+    assert any("MeanAP" in name for name in strategy.eval(bench.test_stream[0]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"compile": True}, "compile=True is for one process"),
+        ({"device": torch.device("cpu", 0)}, "device=cpu:0 is one device, and there are 2 ranks"),
+    ],
+)
+def test_what_several_ranks_cannot_do_is_refused(
+    settings: dict[str, Any], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    with pytest.raises(InputError, match=sentence):
+        make("er", **settings)
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("num_worker", "unknown loader argument 'num_worker': did you mean 'num_workers'"),
+        ("drop_last", "unknown loader argument 'drop_last'"),
+    ],
+)
+def test_unknown_loader_arguments_are_refused(argument: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        make("linear_probe").train(experiences()[0], eval_streams=[], **{argument: 2})
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_stream_may_be_shuffled_and_every_sample_comes_once(shuffle: bool) -> None:
+    strategy = make("linear_probe", online_iter=1)
+    labels: list[Any] = []
+    watch(strategy, "training_loss", lambda output, batch: labels.append(batch.labels))
+    first, *_ = experiences("class_incremental")
+    strategy.train(first, eval_streams=[], shuffle=shuffle)
+    truth = torch.as_tensor(list(first.dataset.targets))
+    found = torch.cat(labels)
+    assert torch.equal(found, truth) != shuffle
+    assert torch.equal(found.sort().values, truth.sort().values)
+
+
+def test_overlapping_test_sets_are_evaluated_one_at_a_time() -> None:
+    bench = benchmark("mlcil")
+    strategy = fit(make("linear_probe", "mlcil"), [bench.train_stream[0]])
+    assert strategy.eval(bench.test_stream[0]) is not None
+    with pytest.raises(InputError, match="3 test sets overlap"):
+        strategy.eval(bench.test_stream)
+    with pytest.raises(InputError, match="3 test sets overlap"):
+        strategy.train(bench.train_stream[1], eval_streams=[bench.test_stream])
+    for part in (bench.test_stream, bench.test_stream[0]):
+        with pytest.raises(InputError, match="give AnytimeEvaluation the whole test set"):
+            AnytimeEvaluation(part)
+
+
+def test_workers_load_the_same_batches() -> None:
+    stream = experiences()[:1]
+    whole = fit(make("linear_probe"), stream)
+    other = make("linear_probe")
+    other.train(stream, eval_streams=[], num_workers=1)
+    assert same(weights(whole), weights(other))

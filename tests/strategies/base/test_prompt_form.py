@@ -1,0 +1,129 @@
+"""Forms of prompts: through an encoder, or with an update of tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.prompts import parameterisations
+from cl_prompts.strategies import Decomposed, Encoded
+from tests.toy_data import Blobs, experiences
+from tests.toys import fit, make, watch, weights
+
+ENTRIES = ["mvp", "l2p", "dual_prompt", "s_prompt", "one_prompt", "single_prompt"]
+IMAGES = Blobs(5, seed=3).images
+
+
+@pytest.mark.parametrize("kind", ENTRIES)
+@pytest.mark.parametrize("encoder", ["mlp", "lstm"])
+def test_prompts_learn_through_an_encoder(kind: str, encoder: str) -> None:
+    strategy = make(kind, prompt_form=Encoded(kind=encoder, width=4))
+    before = weights(strategy)
+    assert isinstance(strategy.model.pools[0], parameterisations.Reparameterised)
+    fit(strategy, experiences())
+    after = weights(strategy)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(".encoders." in name for name in moved)
+    assert any(name.endswith("pool.values") for name in moved)
+
+
+def test_prompts_of_finished_tasks_stand_still_although_they_share_the_encoder() -> None:
+    strategy = make("s_prompt", "class_incremental", prompt_form=Encoded(kind="mlp", width=4))
+    pool = strategy.model.pools[0]
+    kept = []
+    watch(
+        strategy,
+        "training_loss",
+        lambda *_: kept.append(
+            (strategy.tasks_started - 1, pool.values[: strategy.tasks_started - 1].detach().clone())
+        ),
+    )
+    fit(strategy, experiences("class_incremental"))
+    assert {task for task, _ in kept} == {0, 1, 2}
+    for task, values in kept:
+        assert torch.equal(values, pool.values[:task])
+    assert pool.baked.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("kind", [*ENTRIES, "coda_prompt", "vq_prompt", "smope", "norga"])
+def test_an_update_of_tokens_begins_at_zero_and_learns_beside_any_prompts(kind: str) -> None:
+    strategy = make(kind, prompt_form=Decomposed(rank=2), period=None)
+    update = strategy.model.pools[-1]
+    assert isinstance(update, parameterisations.Decomposed)
+    assert not update.updates().any()
+    fit(strategy, experiences())
+    strategy.model.eval()
+    with torch.no_grad():
+        logits = strategy.model(IMAGES)
+        assert update.updates().any()
+        update.baked.sub_(update.updates())
+        assert not torch.allclose(strategy.model(IMAGES), logits)
+
+
+@pytest.mark.parametrize("scenario", ["class_incremental", "si_blurry"])
+def test_a_task_end_folds_the_update_and_evaluation_is_unchanged(scenario: str) -> None:
+    strategy = make("l2p", scenario, prompt_form=Decomposed(per="entry"), period=24)
+    differences = []
+    update = strategy.model.pools[-1]
+    finish = strategy.finish_task
+    assert len(update.a) == 4
+
+    def checked() -> None:
+        model = strategy.model.eval()
+        with torch.no_grad():
+            before = model(IMAGES)
+            finish()
+            after = model.eval()(IMAGES)
+        differences.append((before - after)[before.isfinite()].abs().max())
+        assert not update.b.any()
+        assert not any(p is update.b for p in strategy.optimizer.state)
+        model.train()
+
+    strategy.finish_task = checked
+    fit(strategy, experiences(scenario))
+    assert len(differences) == 3
+    assert max(differences) < 1e-5
+    assert update.baked.any()
+
+
+def test_forms_combine_in_any_order_and_by_name() -> None:
+    encoded = Encoded(kind="mlp", width=4)
+    decomposed = Decomposed(per="entry", rank=2)
+    names = {"encoded": {"kind": "mlp", "width": 4}, "decomposed": {"per": "entry", "rank": 2}}
+    for form in ([encoded, decomposed], (decomposed, encoded), names):
+        pools = make("dual_prompt", prompt_form=form).model.pools
+        found: list[str] = [type(pool).__name__ for pool in pools]
+        assert found == ["Reparameterised", "Reparameterised", "Decomposed"]
+        assert tuple(pools[-1].a.shape[::2]) == (10, 2)
+    plain: list[str] = [type(pool).__name__ for pool in make("dual_prompt").model.pools]
+    assert plain == ["SharedPrefix", "PrefixPool"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "says"),
+    [
+        ("coda_prompt", Encoded(), "CODAPrompt are not single entries of a pool: leave it out"),
+        ("vq_prompt", Encoded(), "are not single entries of a pool"),
+        ("smope", Encoded(), "are not single entries of a pool"),
+        ("hide_prompt", Encoded(), "are not single entries of a pool"),
+        ("one_prompt", Decomposed(per="entry"), "OnePrompt has none: give per='shared'"),
+        ("coda_prompt", Decomposed(per="entry"), "give per='shared'"),
+        ("smope", Decomposed(per="entry"), "give per='shared'"),
+        ("one_prompt", {"encodde": {}}, "unknown form of prompts 'encodde': did you mean"),
+        ("one_prompt", ["mlp"], r"prompt_form is 'mlp': give Encoded\("),
+        ("multi_lane", Encoded(), "unknown setting of MultiLane 'prompt_form'"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(kind: str, form: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        make(kind, prompt_form=form)
+
+
+@pytest.mark.parametrize("form", [Encoded(), Decomposed()])
+def test_a_given_model_has_its_prompts(form: Any) -> None:
+    model = make("one_prompt").model
+    with pytest.raises(InputError, match="prompt_form says how the prompts of a model are built"):
+        make("one_prompt", model=model, prompt_form=form)

@@ -1,0 +1,101 @@
+"""State: registered by name, and that of any plugin, in a strategy's state."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies import PromptAveraging, StrategyPlugin
+from cl_prompts.strategies.base.state import Registered
+from tests.toy_data import experiences
+from tests.toys import fit, make
+
+
+def test_values_of_every_kind_come_back_and_are_copies() -> None:
+    owner = SimpleNamespace(
+        n=3,
+        values=torch.ones(2),
+        listed=[torch.zeros(1)],
+        generator=torch.Generator().manual_seed(1),
+        module=torch.nn.Linear(2, 2),
+        missing=None,
+    )
+    state = Registered(owner)
+    state.add(*vars(owner))
+    saved = state.state_dict()
+    want = torch.rand(3, generator=owner.generator)
+    weight = owner.module.weight.detach().clone()
+    owner.n = 0
+    owner.missing = 1
+    owner.values.zero_()
+    owner.listed[0].fill_(5)
+    with torch.no_grad():
+        owner.module.weight.zero_()
+    for _ in range(2):  # what was loaded is a copy, too
+        state.load_state_dict(saved)
+        assert (owner.n, owner.missing) == (3, None)
+        assert owner.values.tolist() == [1, 1]
+        assert owner.listed[0].tolist() == [0]
+        assert torch.equal(owner.module.weight, weight)
+        assert torch.equal(torch.rand(3, generator=owner.generator), want)
+        owner.listed[0].fill_(5)
+        owner.values.zero_()
+
+
+class Counting(SupervisedPlugin):
+    """A user's plugin with state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        self.seen += len(strategy.mb_x)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.seen = state["seen"]
+
+
+class Noting(StrategyPlugin):
+    """A plugin with registered state."""
+
+    def attach(self, strategy: Any) -> None:
+        self.last = -1
+        self.state.add("last")
+
+    def before_update(self, strategy: Any, **kwargs: Any) -> None:
+        self.last = strategy.updates
+
+
+@pytest.mark.parametrize("kind", [Counting, Noting])
+def test_the_state_of_any_plugin_is_saved_and_restored(kind: Any) -> None:
+    stream = experiences()[:1]
+    first = fit(make("linear_probe", plugins=[SupervisedPlugin(), kind()]), stream)
+    second = make("linear_probe", plugins=[kind()])  # one without state does not count
+    assert first.plugin(kind).state_dict() != second.plugin(kind).state_dict()
+    second.load_state_dict(first.state_dict(), stream)
+    assert first.plugin(kind).state_dict() == second.plugin(kind).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("saved", "own", "says"),
+    [
+        ([], [Counting], "has plugins none, and this strategy has Counting"),
+        ([Counting], [], "has plugins Counting, and this strategy has none"),
+        ([Counting, PromptAveraging], [PromptAveraging, Counting], "with the same plugins"),
+    ],
+)
+def test_other_plugins_are_refused(saved: list[Any], own: list[Any], says: str) -> None:
+    states = [make("one_prompt", plugins=[kind() for kind in kinds]) for kinds in (saved, own)]
+    before = states[1].model.head.weight.clone()
+    with pytest.raises(InputError, match=says):
+        states[1].load_state_dict(states[0].state_dict())
+    assert torch.equal(states[1].model.head.weight, before)

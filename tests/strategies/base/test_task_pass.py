@@ -1,0 +1,46 @@
+"""A further pass over the images of a task, and the classifiers that learn from it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from avalanche.benchmarks import split_online_stream
+
+from cl_prompts.strategies import Head
+from cl_prompts.strategies.base.task_pass import head_of, task_outputs
+from tests.toy_data import experiences
+from tests.toys import fit, make
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_a_pass_shows_the_whole_task_as_evaluation_does_but_with_its_own_prompts(
+    in_pieces: bool,
+) -> None:
+    strategy = make("s_prompt", "class_incremental", eval_mb_size=10)
+    stream = experiences("class_incremental")[:2]
+    pieces = split_online_stream(stream, 16, access_task_boundaries=True, shuffle=False)
+    fit(strategy, list(pieces) if in_pieces else stream)
+    model = strategy.model
+    outputs = list(task_outputs(strategy))
+    assert [len(labels) for _, labels in outputs] == [10, 10, 4]
+    assert model.training
+    items = [stream[1].dataset[row] for row in range(24)]
+    assert torch.cat([labels for _, labels in outputs]).tolist() == [int(i[1]) for i in items]
+    chosen = torch.cat([output.selection.index for output, _ in outputs])
+    assert (chosen == 1).all()  # the entry of the second task
+    with torch.no_grad():
+        want = model.run(torch.stack([item[0] for item in items])).raw  # training picks it, too
+    raw = torch.cat([output.raw for output, _ in outputs])
+    torch.testing.assert_close(raw, want)
+    assert not raw.requires_grad
+
+
+@pytest.mark.parametrize("kind", ["raw", "whitened"])
+def test_the_classifier_of_a_head_reads_raw_features(kind: str) -> None:
+    model = fit(make("one_prompt", head=Head(input=kind)), experiences()[:1]).model.eval()
+    with torch.no_grad():
+        output = model.run(torch.rand(3, 3, 16, 16))
+        classifier = head_of(model)
+        logits = classifier.module(classifier.features(output))
+    seen = model.seen
+    torch.testing.assert_close(logits[:, seen], output.logits[:, seen])

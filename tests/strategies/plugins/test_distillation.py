@@ -1,0 +1,136 @@
+"""Distillation: what a method holds on to, and at what cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.strategies import Distillation, Head
+from tests.strategies.shared import resumes
+from tests.toy_data import experiences
+from tests.toys import close, fit, make, watch, weights
+
+
+def distilled(
+    kind: str, scenario: str = "si_blurry", *, settings: dict[str, Any] | None = None, **more: Any
+) -> tuple[Any, Distillation]:
+    """A strategy with the plugin, and the plugin."""
+    plugin = Distillation(**(settings or {}))
+    return make(kind, scenario, plugins=[plugin], **more), plugin
+
+
+@pytest.mark.parametrize("changes", [{"settings": {"weight": 0.0}}, {"period": None}])
+def test_without_a_teacher_it_is_a_linear_probe(changes: dict[str, Any]) -> None:
+    plain = weights(fit(make("linear_probe"), experiences()))
+    close(weights(fit(distilled("lwf", **changes)[0], experiences())), plain)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scenario"),
+    [("lwf", "class_incremental"), ("lwf_tuned", "class_incremental"), ("lwf_tuned", "mlcil")],
+)
+def test_it_holds_on_to_old_answers(kind: str, scenario: str) -> None:
+    def drift(weight: float) -> float:
+        strategy, plugin = distilled(kind, scenario, lr=0.02, settings={"weight": weight})
+        first, second, *_ = experiences(scenario, train=240)
+        fit(strategy, [first])
+        images = torch.stack([second.dataset[row][0] for row in range(20)])
+        old = sorted(first.classes_in_this_experience)
+        assert plugin.known.nonzero().flatten().tolist() == old
+        answers = []
+        for _ in range(2):
+            with torch.no_grad():
+                logits = strategy.model(images)[:, old]
+            answers.append(logits if scenario == "mlcil" else logits.softmax(dim=1))
+            if len(answers) == 1:
+                fit(strategy, [second])
+        return float((answers[1] - answers[0]).abs().mean())
+
+    assert drift(5.0) < 0.8 * drift(0.0)
+
+
+@pytest.mark.parametrize(("kind", "passes"), [("lwf", 1), ("lwf_tuned", 2), ("one_prompt", 2)])
+def test_it_costs_a_second_pass_unless_the_backbone_is_frozen(kind: str, passes: int) -> None:
+    strategy, plugin = distilled(kind, "class_incremental")
+    first, second, *_ = experiences("class_incremental")
+    fit(strategy, [first])
+    assert isinstance(plugin.teacher, PromptedViT) == (passes == 2)
+    assert not any(p.requires_grad for p in plugin.teacher.parameters())
+    counter = strategy.model.backbone.counter
+    counter.reset()
+    fit(strategy, [second])
+    assert counter.images == passes * 2 * len(second.dataset)
+
+
+def test_the_teacher_may_be_the_model_of_the_batch_before() -> None:
+    strategy, plugin = distilled("lwf", settings={"teacher_from": "batch"}, train_mb_size=8)
+    heads = []
+    teachers = []
+
+    def note(labels: torch.Tensor) -> None:
+        heads.append((strategy.model.head.weight.clone(), strategy.model.seen.clone()))
+
+    def look(output: Any, batch: Any) -> None:
+        if plugin.teacher is not None:
+            teachers.append((len(heads), plugin.teacher.weight.clone(), plugin.known.clone()))
+
+    watch(strategy, "observe_classes", note)
+    watch(strategy, "training_loss", look)
+    fit(strategy, experiences()[:2])
+    assert len(heads) > 2
+    assert len(teachers) == 2 * (len(heads) - 1)  # two updates a batch
+    for batch, weight, known in teachers:
+        assert torch.equal(weight, heads[batch - 1][0])
+        assert torch.equal(known, heads[batch - 1][1])
+
+
+def test_the_term_is_its_formula() -> None:
+    strategy, plugin = distilled(
+        "lwf", "class_incremental", settings={"weight": 0.7, "temperature": 3.0}
+    )
+    checked = []
+    first, second, *_ = experiences("class_incremental")
+    fit(strategy, [first])
+
+    def note(output: Any, batch: Any) -> None:
+        old = plugin.teacher(output.features).detach()[:, plugin.known] / 3
+        new = output.logits.detach()[:, plugin.known] / 3
+        term = -(old.softmax(1) * new.log_softmax(1)).sum() / len(new)
+        plain = torch.nn.functional.cross_entropy(output.logits.detach(), batch.labels)
+        torch.testing.assert_close(strategy.loss.detach().squeeze(), plain + 0.7 * term)
+        checked.append(float(term))
+
+    watch(strategy, "after_step", note)
+    fit(strategy, [second])
+    assert min(checked) > 0
+
+
+def test_the_teacher_keeps_the_head_input_of_its_time() -> None:
+    strategy, plugin = distilled("lwf", "class_incremental", head=Head(input="whitened"))
+    first, second, *_ = experiences("class_incremental")
+    fit(strategy, [first])
+    features = strategy.model.backbone(torch.stack([second.dataset[row][0] for row in range(8)]))
+    known = plugin.known
+    with torch.no_grad():
+        old = strategy.model.classify(features).logits[:, known]
+        torch.testing.assert_close(plugin.teacher(features)[:, known], old)
+    plugin.end_of_task = lambda strategy: None  # no new teacher after this task
+    fit(strategy, [second])
+    assert not torch.equal(plugin.teacher[0].mean, strategy.model.whitening.mean)
+    with torch.no_grad():
+        torch.testing.assert_close(plugin.teacher(features)[:, known], old)
+
+
+@pytest.mark.parametrize("kind", ["mvp", "lwf_tuned"])
+def test_a_whole_model_as_teacher_resumes(kind: str) -> None:
+    strategy = resumes(lambda: distilled(kind, period=24)[0], "si_blurry")
+    assert strategy.plugin(Distillation).teacher is not None
+
+
+def test_it_needs_one_head_over_all_classes() -> None:
+    with pytest.raises(InputError, match="Distillation needs one head over all classes"):
+        distilled("multi_lane")

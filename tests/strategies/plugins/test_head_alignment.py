@@ -1,0 +1,123 @@
+"""When heads are aligned, with what, and that nothing else moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies import Head, HeadAlignment
+from cl_prompts.training.gaussian_alignment import GaussianHeadAlignment
+from tests.strategies.shared import resumes
+from tests.toy_data import experiences
+from tests.toys import POOLS, fit, make, weights
+
+every = pytest.mark.parametrize("kind", POOLS)
+
+
+def aligned(kind: str, scenario: str = "si_blurry", **changes: Any) -> tuple[Any, HeadAlignment]:
+    """A strategy with the plugin, and the plugin."""
+    names = set(changes) & set(HeadAlignment.settings())
+    settings = {name: changes.pop(name) for name in names}
+    plugin = HeadAlignment(**{"epochs": 2, "samples": 8, "lr": 0.01, **settings})
+    return make(kind, scenario, plugins=[plugin], **changes), plugin
+
+
+@pytest.mark.parametrize("kind", ["mvp", *POOLS])
+def test_a_task_end_moves_the_head_alone_from_the_second_task_on(kind: str) -> None:
+    strategy, plugin = aligned(kind, "class_incremental")
+    moved = []
+    end = plugin.end_of_task
+
+    def noting(strategy: Any) -> None:
+        before = weights(strategy)
+        end(strategy)
+        after = weights(strategy)
+        moved.append({name for name in before if not torch.equal(before[name], after[name])})
+
+    plugin.end_of_task = noting
+    fit(strategy, experiences("class_incremental"))
+    # The classifier of queries is one of the two heads of HiDe-Prompt.
+    heads = [{n for n in names if n.startswith(("head.", "selector.cl"))} for names in moved]
+    assert moved == heads
+    assert not moved[0]
+    assert all("head.weight" in names for names in moved[1:])
+
+
+@every
+def test_statistics_are_those_of_the_task_as_evaluation_sees_it(kind: str) -> None:
+    strategy, plugin = aligned(kind, "class_incremental", statistics="variance")
+    stream = experiences("class_incremental")
+    fit(strategy, stream[:1])
+    alignment = plugin.current(announced=True)[0]
+    data = stream[0].dataset
+    assert alignment.observed.tolist() == [True, True, False, False, False, False]
+    images, labels = (torch.stack([torch.as_tensor(x[i]) for x in data]) for i in (0, 1))
+    model = strategy.model.eval()
+    if model.selector is not None:
+        model.selector.train()
+    with torch.no_grad():
+        raw = model.run(images).raw
+    for c in (0, 1):
+        torch.testing.assert_close(alignment.mean[c, 0], raw[labels == c].mean(dim=0))
+        assert alignment.count[c, 0] == (labels == c).sum()
+
+
+def test_the_head_reads_draws_as_it_reads_features() -> None:
+    strategy, plugin = aligned("one_prompt", "class_incremental", head=Head(input="whitened"))
+    fit(strategy, experiences("class_incremental"))
+    alignment = plugin.current(announced=True)[0]
+    (features, _), *_ = alignment.draw()
+    seen = []
+    strategy.model.whitening.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    (head,) = strategy.aligned_classifiers()
+    alignment.align(head.module)
+    assert seen[0].shape == features.shape
+    assert len(seen) == 2 * 6  # epochs times classes
+
+
+@pytest.mark.parametrize("statistics", ["centroids", "covariance", "variance"])
+def test_without_boundaries_statistics_stream_and_the_head_is_aligned_by_period(
+    statistics: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy, plugin = aligned("one_prompt", period=24, statistics=statistics)
+    at: list[int] = []
+    align = GaussianHeadAlignment.align
+
+    def noting(alignment: Any, head: Any) -> None:
+        at.append(strategy.samples_seen)
+        align(alignment, head)
+
+    monkeypatch.setattr(GaussianHeadAlignment, "align", noting)
+    fit(strategy, experiences())
+    assert len(at) == 72 // 24
+    (of_kinds,) = plugin.alignments
+    assert len(of_kinds) == (2 if statistics == "centroids" else 1)
+    (streaming,) = plugin.current(announced=False)
+    assert streaming.statistics == ("variance" if statistics == "centroids" else statistics)
+    assert int(streaming.count.sum()) == 72 * strategy.online_iter
+
+
+@pytest.mark.parametrize("kind", ["one_prompt", "mvp"])
+@pytest.mark.parametrize("scenario", ["class_incremental", "si_blurry"])
+def test_statistics_and_draws_resume_exactly(kind: str, scenario: str) -> None:
+    resumes(lambda: aligned(kind, scenario, period=24)[0], scenario)
+
+
+def test_an_alignment_costs_one_more_pass_of_a_task() -> None:
+    stream = experiences("class_incremental")
+    costs = []
+    for epochs in (0, 2):
+        strategy, _ = aligned("one_prompt", "class_incremental", epochs=epochs)
+        fit(strategy, stream)
+        costs.append(strategy.model.backbone.counter.images)
+    assert costs[1] - costs[0] == sum(len(e.dataset) for e in stream)
+
+
+def test_it_is_for_one_class_an_image() -> None:
+    with pytest.raises(InputError, match="images of several are no such draws"):
+        aligned("one_prompt", "mlcil")
+    _, plugin = aligned("one_prompt", "mlcil", epochs=0)
+    assert not plugin.alignments

@@ -1,0 +1,64 @@
+"""Slow heads: averages that decide in evaluation, and train nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies import SlowHeads
+from tests.toy_data import Blobs, experiences
+from tests.toys import fit, make, same, weights
+
+IMAGES = Blobs(12, seed=7).images
+
+
+@pytest.mark.parametrize("kind", ["linear_probe", "mvp"])
+def test_slow_heads_decide_in_evaluation_and_train_nothing(kind: str) -> None:
+    plain = fit(make(kind), experiences())
+    slow = fit(make(kind, plugins=[SlowHeads(decays=(0.5, 0.9))]), experiences())
+    learned = {name: v for name, v in weights(slow).items() if not name.startswith("slow.")}
+    assert same(weights(plain), learned)
+    with torch.no_grad():
+        heads = [plain.model.eval()(IMAGES)]
+        for j in range(2):
+            for name in ("weight", "bias"):
+                average = slow.model.slow.get_buffer(f"slow_{name}")[0, j]
+                getattr(plain.model.head, name).copy_(average)
+            heads.append(plain.model(IMAGES))
+        want = torch.stack(heads).softmax(dim=-1).amax(dim=0)
+        assert not torch.allclose(want, heads[0].softmax(dim=-1), atol=1e-3)
+        torch.testing.assert_close(slow.model.eval()(IMAGES).exp(), want)
+
+
+def test_an_average_keeps_its_share_of_each_update() -> None:
+    strategy = make("linear_probe", online_iter=1, plugins=[SlowHeads(decays=(0.3,))])
+    want = strategy.model.head.weight.detach().clone()
+
+    def follow(output: object, batch: object) -> None:
+        want.mul_(0.3).add_(strategy.model.head.weight.detach(), alpha=0.7)
+
+    strategy.after_step = follow
+    fit(strategy, experiences())
+    torch.testing.assert_close(strategy.model.slow.get_buffer("slow_weight")[0, 0], want)
+
+
+def test_without_decays_there_are_none() -> None:
+    assert make("linear_probe", plugins=[SlowHeads(decays=())]).model.slow is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"ensemble": "max"}, "unknown ensemble 'max': did you mean"),
+        ({"decays": (2,)}, "decay is 2: it must be between 0 and 1"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, object], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        make("linear_probe", plugins=[SlowHeads(**settings)])
+
+
+def test_several_classes_per_image_have_no_softmax() -> None:
+    with pytest.raises(InputError, match="SlowHeads decide by the probabilities of a softmax"):
+        make("linear_probe", "mlcil", plugins=[SlowHeads()])
