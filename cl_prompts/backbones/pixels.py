@@ -127,3 +127,23 @@ def check_targets(targets: Any, n_classes: int, *, multi_label: bool = False) ->
     if not multi_label:
         return targets.long()
     return targets if targets.is_floating_point() else targets.float()
+
+
+def check_batch(model: Any, images: Any, targets: Any) -> None:
+    """Check the first batch of an experience: RGB pixels in [0, 1], of the right shape, and targets
+    of a type that losses take.
+
+    Args:
+        model: that learns.
+        images: (batch, 3, size, size).
+        targets: (batch,) int64, or zeros and ones (batch, classes).
+
+    Raises:
+        InputError: what is wrong, and what would be right.
+    """
+    backbone = model.backbone
+    check_pixels(images, backbone.image_size, normalised=not backbone.normalises)
+    usable = check_targets(targets, model.n_classes, multi_label=model.multi_label)
+    if usable.dtype != targets.dtype:
+        kinds = [str(t.dtype).removeprefix("torch.") for t in (targets, usable)]
+        raise InputError(f"targets are {kinds[0]}: give {kinds[1]}, as targets.to() makes them")

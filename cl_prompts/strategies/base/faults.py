@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from cl_prompts.backbones.pixels import check_pixels, check_targets
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import RunError
 from cl_prompts.models.base import ContinualModel
 
 #: weights beyond this have lost every digit that a step of training could add
 LARGEST_WEIGHT = 1e12
 _LISTED = 8  # positions that one sentence may hold
-
-
-def check_first_batch(model: ContinualModel, images: Any, targets: Any) -> None:
-    """Check the first batch of an experience: RGB pixels in [0, 1], of the right shape, and targets
-    of a type that losses take.
-
-    Args:
-        model: that learns.
-        images: (batch, 3, size, size).
-        targets: (batch,) int64, or zeros and ones (batch, classes).
-
-    Raises:
-        InputError: what is wrong, and what would be right.
-    """
-    backbone = model.backbone
-    check_pixels(images, backbone.image_size, normalised=not backbone.normalises)
-    usable = check_targets(targets, model.n_classes, multi_label=model.multi_label)
-    if usable.dtype != targets.dtype:
-        kinds = [str(t.dtype).removeprefix("torch.") for t in (targets, usable)]
-        raise InputError(f"targets are {kinds[0]}: give {kinds[1]}, as targets.to() makes them")
 
 
 def check_weights(model: torch.nn.Module, samples_seen: int) -> None:

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.devices import pick_device
+from cl_prompts.backbones.pixels import check_batch
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.errors import InputError, unknown
@@ -49,7 +50,7 @@ from cl_prompts.strategies.base.experience import (
     classes_of,
     mark_of,
 )
-from cl_prompts.strategies.base.faults import blame, check_first_batch, check_weights
+from cl_prompts.strategies.base.faults import blame, check_weights
 from cl_prompts.strategies.base.feature_cache import FeatureCache
 from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
@@ -404,10 +405,12 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     def make_batch(self, stream: Batch) -> Batch:
         """Join a view of a stream batch with newly drawn replayed samples."""
-        return self.replay.join(stream, self.updates)
+        return self.replay.join(stream, self.updates) if self.buffer_size else stream
 
     def training_output(self, batch: Batch) -> Output:
         """Run the model on a batch."""
+        if batch.samples is None:
+            return self.model.run(batch.images)
         return self.feature_cache.run(self.model, batch)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
@@ -571,7 +574,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     def _offer(self, stream: StreamBatch, batch: Batch, output: Output | None) -> None:
         """Offer stream samples to the buffer, in the first epoch only."""
-        if self.buffer.size and self.clock.train_exp_epochs == 0 and self.batches is not None:
+        if self.buffer_size and self.clock.train_exp_epochs == 0 and self.batches is not None:
             rows = self.batches.order[stream.start : stream.start + stream.size]
             self.remember(rows, batch, output)
 
@@ -630,11 +633,12 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             self.start_task(self.annotated)
             trigger_plugins(self, "start_of_task")
         super()._before_training_exp(**kwargs)
-        if not resumed:
+        if not resumed and self.buffer_size:
             self.replay.enter(self.experience, self.annotated.cpu())
+        if not resumed and self.views is not None:
             source, n = self.clock.train_exp_counter, len(self.experience.dataset)
-            self.feature_cache.enter(source, n, replayed=self.buffer.size > 0)
-        if self.buffer.size and self.batches is None:
+            self.feature_cache.enter(source, n, replayed=self.buffer_size > 0)
+        if self.buffer_size and self.batches is None:
             raise InputError(
                 "buffer_size and a plugin that replaces the data loader cannot be combined: use one"
                 " of the two"
@@ -656,7 +660,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def _after_training_exp(self, **kwargs: Any) -> None:
         if self.announced and self.position.last:
             self._end_task()
-        self.feature_cache.leave(replayed=self.buffer.size > 0)
+        self.feature_cache.leave(replayed=self.buffer_size > 0)
         # Plugins measure the importance of parameters by what the model gives (MAS squares it).
         self.model.finite_forward = True
         super()._after_training_exp(**kwargs)
@@ -713,7 +717,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         trained = False
         for stream in loader:
             if not trained:
-                check_first_batch(self.model, stream.first.images, stream.first.labels)
+                check_batch(self.model, stream.first.images, stream.first.labels)
             trained = True
             yield stream
         if trained:

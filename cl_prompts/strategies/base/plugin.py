@@ -18,7 +18,7 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):  # typ
 
     * ``attach``: once, while the strategy is made: its model exists, its optimizer does not;
     * ``start_of_task``: an announced task starts;
-    * ``start_of_stream_batch``: the classes of a new stream batch (``strategy.batch``) were observed;
+    * ``start_of_stream_batch``: classes of a new stream batch (``strategy.batch``) were observed;
     * ``end_of_stream_batch``: the last update on it was made, and its ``samples=`` were counted;
     * ``end_of_task``: an announced task, or a period where none is announced, is over;
     * ``start_of_period``: the next period begins.

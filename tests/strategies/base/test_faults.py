@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from cl_prompts.backbones.normalisation import normalisation_of
+from cl_prompts.backbones.pixels import check_batch
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies.base.faults import (
     LARGEST_WEIGHT,
     blame,
-    check_first_batch,
     check_weights,
     not_finite,
     positions,
@@ -44,8 +44,8 @@ def test_a_first_batch_that_cannot_be_learned_from_is_refused(
     model: PromptedViT, images: Any, labels: Any, says: str
 ) -> None:
     with pytest.raises(InputError, match=says):
-        check_first_batch(model, images, labels)
-    check_first_batch(model, IMAGES, LABELS)
+        check_batch(model, images, labels)
+    check_batch(model, IMAGES, LABELS)
 
 
 def test_who_normalises_decides_which_pixels_pass() -> None:
@@ -54,8 +54,8 @@ def test_who_normalises_decides_which_pixels_pass() -> None:
     assert vit.normalises
     assert not own.normalises
     with pytest.raises(InputError, match='unless created with normalisation="none"'):
-        check_first_batch(PromptedViT(vit, 6), IMAGES * 4 - 2, LABELS)
-    check_first_batch(PromptedViT(own, 6), IMAGES * 4 - 2, LABELS)
+        check_batch(PromptedViT(vit, 6), IMAGES * 4 - 2, LABELS)
+    check_batch(PromptedViT(own, 6), IMAGES * 4 - 2, LABELS)
 
 
 def test_weights_that_ran_away_are_named(model: PromptedViT) -> None:
