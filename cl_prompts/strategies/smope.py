@@ -107,7 +107,7 @@ class SMoPE(PromptStrategy):
 
     def _dense_epochs(self) -> int:
         """Dense epochs of the current experience, where boundaries are announced."""
-        first = self.tasks_started == 1 and self.position.first
+        first = self.tasks_started == 1 and self.task_position.first
         return int(self.dense_share * self.train_epochs) if first else 0
 
     def _is_dense(self) -> bool:

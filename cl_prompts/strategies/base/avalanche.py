@@ -96,7 +96,7 @@ def register_parameters(
         group_of: name of a parameter -> number of its group.
         reset: forget the state of all.
     """
-    groups = optimizer.param_groups
+    groups: list[dict[str, Any]] = optimizer.param_groups
     trainable = {id(p): (n, p) for n, p in model.named_parameters() if p.requires_grad}
     for group in groups:
         group["params"] = [p for p in group["params"] if id(p) in trainable]
@@ -105,9 +105,9 @@ def register_parameters(
         if key not in known:
             # A group that a method knows of is missing where another optimizer was given.
             groups[min(group_of(name), len(groups) - 1)]["params"].append(parameter)
-    for parameter in list(optimizer.state):
-        if reset or id(parameter) not in trainable:
-            del optimizer.state[parameter]
+    for registered in list(optimizer.state):
+        if reset or id(registered) not in trainable:
+            del optimizer.state[registered]
 
 
 def refuse_overlap(experiences: Sequence[Any]) -> None:

@@ -188,6 +188,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     seed: int = 0
     """Seed of the private generators (buffer, shuffling)."""
 
+    _stop_training: bool
+
     own_plugins: ClassVar[tuple[StrategyPlugin, ...]] = ()
     """Plugins that the method is defined with."""
     whole_stream: ClassVar[bool] = False
@@ -271,7 +273,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """Called after each stream batch, where ``state_dict`` may be taken."""
         self.place: Place | None = None
         """Where training resumes inside the next experience; None for its start."""
-        self.position = TaskPosition()
+        self.task_position = TaskPosition()
         """Where in its task the current experience lies."""
         self._task_labels: set[int] = set()
         self._inside: Place | None = None
@@ -625,8 +627,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         check_class_ids(self.experience, self.model, self._task_labels)
         self.annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
         resumed = self.place is not None
-        self.position.enter(self.experience, again=resumed)
-        if self.announced and self.position.first and not resumed:
+        self.task_position.enter(self.experience, again=resumed)
+        if self.announced and self.task_position.first and not resumed:
             if self.new_optimizer:
                 self.optimizer.state = defaultdict(dict)
             self.tasks_started += 1
@@ -658,7 +660,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             self._after_training_epoch(**kwargs)
 
     def _after_training_exp(self, **kwargs: Any) -> None:
-        if self.announced and self.position.last:
+        if self.announced and self.task_position.last:
             self._end_task()
         self.feature_cache.leave(replayed=self.buffer_size > 0)
         # Plugins measure the importance of parameters by what the model gives (MAS squares it).

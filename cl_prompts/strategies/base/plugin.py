@@ -11,7 +11,7 @@ from cl_prompts.strategies.base.settings import Declared
 from cl_prompts.strategies.base.state import Registered
 
 
-class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
+class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
     """An option of a method that acts during training, as an Avalanche plugin with settings.
 
     Beside Avalanche's events a plugin of any kind may have these, each called with the strategy:

@@ -88,7 +88,7 @@ def strategy_state(strategy: Any, inside: Place | None, epoch_order: Tensor) -> 
         "sources": strategy.replay.n_sources,
         "registered": strategy.state.state_dict(),
         "plugins": [[type(p).__name__, p.state_dict()] for p in _with_state(strategy.plugins)],
-        "samples_of_task": strategy.position.samples,
+        "samples_of_task": strategy.task_position.samples,
         "shuffler": strategy.shuffler.get_state() if inside is None else epoch_order,
         "place": None if inside is None else {"samples": inside.samples, "clock": inside.clock},
         "experiences": strategy.clock.train_exp_counter,
@@ -118,7 +118,7 @@ def load_strategy_state(strategy: Any, state: dict[str, Any], experiences: Seque
     strategy.optimizer.load_state_dict(state["optimizer"])
     strategy.shuffler.set_state(state["shuffler"])
     strategy.state.load_state_dict(state["registered"])
-    strategy.position.samples = int(state["samples_of_task"])
+    strategy.task_position.samples = int(state["samples_of_task"])
     strategy.clock.train_exp_counter = int(state["experiences"])
     strategy.place = None if state["place"] is None else Place(**state["place"])
     for plugin, (_, own) in zip(plugins, state["plugins"], strict=True):

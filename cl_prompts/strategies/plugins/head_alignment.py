@@ -55,7 +55,7 @@ class HeadAlignment(StrategyPlugin):
 
     def attach(self, strategy: Any) -> None:
         """Make the statistics of each classifier, for announced tasks and for streams without."""
-        self.alignments = torch.nn.ModuleList()
+        self.alignments: Any = torch.nn.ModuleList()
         """For each classifier: of announced tasks, and of streams without boundaries if it is
         another one."""
         self.kinds: list[GaussianStatistics] = [self.statistics]

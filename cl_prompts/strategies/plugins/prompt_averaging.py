@@ -48,7 +48,7 @@ class PromptAveraging(StrategyPlugin):
         self.state.add("n_samples", "taken")
         if not self.checkpoints:
             return
-        pools = getattr(strategy.model, "pools", ())
+        pools: Any = getattr(strategy.model, "pools", ())
         if any(isinstance(pool, Reparameterised) for pool in pools):
             raise self.refuse(
                 "averages the values of prompts, and an encoder makes prompts of them",
