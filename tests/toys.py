@@ -394,7 +394,10 @@ def make(
     if "model" not in changes:
         told |= {"backbone": backbone or lively_vit(), "n_classes": N_CLASSES}
     options = {**ALL[kind].options}
-    options["plugins"] = [*make_plugins(options.get("plugins", {})), *changes.pop("plugins", ())]
+    given = list(changes.pop("plugins", ()))
+    of_row = make_plugins(options.get("plugins", {}))
+    replaced = {type(plugin) for plugin in given}
+    options["plugins"] = [plugin for plugin in of_row if type(plugin) not in replaced] + given
     return cls(**{**told, **options, **changes})
 
 

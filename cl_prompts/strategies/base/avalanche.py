@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -147,6 +148,10 @@ def with_own_plugins(own: Iterable[StrategyPlugin], given: Iterable[Any]) -> lis
     """Plugins that a method is defined with, and those that it was given; one that was given takes
     the place of the method's own of its class, and the settings that it leaves open."""
     plugins = list(given)
+    kinds = Counter(type(plugin) for plugin in plugins if isinstance(plugin, StrategyPlugin))
+    for kind, times in kinds.items():
+        if times > 1:
+            raise InputError(f"plugins hold {kind.__name__} {times} times: give it once")
     missing = []
     for default in own:
         same = [plugin for plugin in plugins if type(plugin) is type(default)]
