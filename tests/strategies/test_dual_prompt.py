@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.task_selectors import TaskSlots
 from tests.strategies.shared import stream_batch
 from tests.toy_data import Blobs, experiences
@@ -26,17 +23,6 @@ def test_a_task_moves_its_own_slot_and_key_alone(kind: str) -> None:
         for old, new in zip(before, (values, key), strict=True):
             moved = (old != new).flatten(1).any(dim=1)
             assert moved.tolist() == [slot == t for slot in range(3)]
-
-
-def test_a_slot_begins_as_the_one_before() -> None:
-    strategy = make("dual_prompt", "class_incremental")
-    fit(strategy, experiences("class_incremental")[:1])
-    values = strategy.model.pools[-1].values
-    key = strategy.model.selector.inner.key
-    strategy.tasks_started = 2
-    strategy.start_task(torch.ones(6, dtype=torch.bool))
-    assert torch.equal(values[1], values[0])
-    assert not torch.equal(key[1], key[0])
 
 
 def test_without_boundaries_slots_choose_by_key() -> None:
@@ -69,18 +55,3 @@ def test_the_loss_is_cross_entropy_over_the_current_classes_minus_the_pull() -> 
     output = strategy.model.run(batch.images)
     literal = F.cross_entropy(output.logits[:, 2:4], labels - 2) - 0.7 * output.selection.match
     torch.testing.assert_close(strategy.training_loss(output, batch), literal)
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"class_mask": "sen"}, "unknown class_mask 'sen': did you mean 'seen'"),
-        ({"e_blocks": (4,)}, "e_blocks holds block 4, but this ViT has blocks 0 to 3"),
-        ({"g_blocks": (1, 1)}, "a block is there twice"),
-        ({"g_length": 0}, "g_length is 0"),
-        ({"pool_size": 0}, "pool_size is 0"),
-    ],
-)
-def test_bad_settings_are_refused(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        make("dual_prompt", **changes)

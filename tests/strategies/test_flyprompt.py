@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.heads import FINITE_MASK
 from cl_prompts.models.routers import EXPERTS
 from cl_prompts.scenarios import Split, benchmark_from_split
@@ -169,14 +168,6 @@ def test_finished_experts_never_change_and_announced_tasks_start_the_next() -> N
     assert not torch.equal(after[1], slow[1])
 
 
-def test_each_sample_enters_the_router_once() -> None:
-    strategy = make("flyprompt", "class_incremental", train_epochs=2)
-    taken: list[int] = []
-    watch(strategy.model.selector, "update", lambda query: taken.append(len(query)))
-    fit(strategy, experiences("class_incremental"))
-    assert sum(taken) == strategy.samples_seen / 2 == 72
-
-
 def test_as_many_experts_as_tasks_or_five() -> None:
     assert FlyPrompt.settings()["period"].default == 10_000
     for settings, experts in (
@@ -185,8 +176,3 @@ def test_as_many_experts_as_tasks_or_five() -> None:
         ({"n_experts": 2, "n_tasks": 4}, 2),
     ):
         assert len(make("flyprompt", **settings).model.pools[0].values) == experts
-
-
-def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="prompted_blocks holds block 7"):
-        make("flyprompt", prompted_blocks=(7,))

@@ -41,39 +41,6 @@ def test_the_published_run() -> None:
         GOLDEN.close(head.settled_weight[:, :high], f"float64/task{task}/weight", atol=1e-9)
 
 
-def test_a_closed_form_in_float64() -> None:
-    """Weights, counts and pseudo-labels recomputed from stored features, task by task."""
-    strategy, stream = make("l3a", "mlcil", ridge=0.5), experiences("mlcil")
-    expansion = strategy.model.head.statistics.expansion
-    gram, cross = torch.zeros(40, 40).double(), torch.zeros(40, 6).double()
-    count, met, weight = torch.zeros(6).double(), torch.zeros(6, dtype=torch.bool), None
-    stored: list[tuple[Tensor, Tensor]] = []
-    watch(strategy, "after_step", lambda out, batch: stored.append((out.features, batch.labels)))
-    for part in stream:
-        stored.clear()
-        fit(strategy, [part])
-        phi = expansion(torch.cat([features for features, _ in stored]).double())
-        labels = torch.cat([labels for _, labels in stored]).double()
-        annotated = torch.zeros(6, dtype=torch.bool)
-        annotated[sorted(part.classes_in_this_experience)] = True
-        # 1. and 2.: counts, then v = b u / sum u with u = count^-1/2
-        count += labels.sum(dim=0)
-        earlier, met = met, met | annotated
-        u = torch.where(count > 0, count.rsqrt(), 0)
-        v = met.sum() * u / u.sum()
-        # 3. pseudo-labels where sigmoid(score) > 0.7
-        if weight is not None:
-            labels += ((phi @ weight).sigmoid() > 0.7) & earlier & ~annotated
-        # 4. to 6.
-        omega = labels @ v / labels.sum(dim=1)
-        gram += (phi * omega[:, None]).T @ phi
-        cross += (phi * omega[:, None]).T @ labels
-        weight = torch.linalg.solve(gram + 0.5 * torch.eye(40), cross)
-        torch.testing.assert_close(strategy.model.head.count, count)
-        torch.testing.assert_close(strategy.model.head.settled_weight, weight, atol=1e-9, rtol=1e-6)
-    assert met.all()
-
-
 def test_labels_of_a_task_are_counted_before_its_first_image() -> None:
     strategy, (first, *_) = make("l3a", "mlcil", train_mb_size=8), experiences("mlcil")
     counts: list[Tensor] = []

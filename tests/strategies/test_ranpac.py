@@ -9,7 +9,6 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from cl_prompts.errors import InputError
 from tests.strategies.shared import frozen_features
 from tests.toy_data import N_CLASSES, TRAIN, Blobs, experiences
 from tests.toys import fit, make
@@ -46,8 +45,3 @@ def test_the_ridge_is_chosen_where_a_task_ends(
     strategy = fit(make("ranpac", scenario, **changes), experiences(scenario))
     ridge = float(strategy.model.head.ridge)
     assert ridge in {10.0**k for k in range(-8, 9)} if chosen else ridge == 3.0
-
-
-def test_the_number_of_held_out_samples_cannot_be_negative() -> None:
-    with pytest.raises(InputError, match="held_out is -1: it cannot be negative"):
-        make("ranpac", held_out=-1)

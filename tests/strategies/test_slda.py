@@ -30,7 +30,6 @@ def test_a_blurry_stream_gives_the_batch_solution() -> None:
     assert (logits.argmax(1) == test.targets).mean() > 0.9
 
 
-@pytest.mark.parametrize("shrinkage", [-0.1, 0.0, 1.5])
-def test_the_shrinkage_is_a_share(shrinkage: float) -> None:
+def test_some_shrinkage_is_needed() -> None:
     with pytest.raises(InputError, match="shrinkage"):
-        make("slda", shrinkage=shrinkage)
+        make("slda", shrinkage=0.0)

@@ -16,7 +16,7 @@ from cl_prompts.strategies import L2P, AnytimeEvaluation, Joint, LinearProbe
 from cl_prompts.strategies.base.avalanche import INSTEAD, check_model
 from tests.toy_data import benchmark, experiences
 from tests.toy_vits import tiny_vit
-from tests.toys import fit, make, same, watch, weights
+from tests.toys import fit, make, watch
 
 
 @pytest.mark.parametrize("cls", [L2P, LinearProbe, Joint])
@@ -116,11 +116,3 @@ def test_overlapping_test_sets_are_evaluated_one_at_a_time() -> None:
     for part in (bench.test_stream, bench.test_stream[0]):
         with pytest.raises(InputError, match="give AnytimeEvaluation the whole test set"):
             AnytimeEvaluation(part)
-
-
-def test_workers_load_the_same_batches() -> None:
-    stream = experiences()[:1]
-    whole = fit(make("linear_probe"), stream)
-    other = make("linear_probe")
-    other.train(stream, eval_streams=[], num_workers=1)
-    assert same(weights(whole), weights(other))

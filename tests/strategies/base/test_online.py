@@ -40,22 +40,9 @@ def test_what_a_run_sets_is_no_setting() -> None:
     assert not {"between_batches", "place", "state"} & OnlineStrategy.settings().keys()
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"train_mb_size": 0}, "train_mb_size is 0"),
-        ({"online_iter": 0}, "online_iter is 0"),
-        ({"lr": -1.0}, "lr is -1.0"),
-        ({"period": -5}, "period is -5"),
-        ({"device": "gpux"}, "device 'gpux' is not available"),
-        ({"buffer_size": -1}, "buffer_size is -1"),
-        ({"schedule": "cosin"}, "unknown schedule 'cosin': did you mean 'cosine'"),
-        ({"poolsize": 3}, "'poolsize'"),
-    ],
-)
-def test_bad_settings_are_refused(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        make("linear_probe", **changes)
+def test_an_unknown_device_is_refused() -> None:
+    with pytest.raises(InputError, match="device 'gpux' is not available"):
+        make("linear_probe", device="gpux")
 
 
 # ------------------------------------------------------------------------- replay

@@ -12,7 +12,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies import HeadAlignment
 from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.stream import Batch
-from tests.strategies.shared import resumes, stream_batch
+from tests.strategies.shared import stream_batch
 from tests.toy_data import ANNOUNCED, N_CLASSES, Blobs, experiences
 from tests.toys import POOLS, PROMPTED, cls_of, fit, learnable, make, same, watch, weights
 
@@ -97,6 +97,46 @@ def test_prompts_are_drawn_anew_for_a_task_from_the_seed_alone(kind: str) -> Non
     assert same(*states)
 
 
+@pytest.mark.parametrize(
+    ("kind", "changes", "copied"),
+    [
+        ("dual_prompt", {}, [True, False]),
+        ("s_prompt", {}, [False, False]),
+        ("s_prompt", {"copy_previous": True}, [True, False]),
+        ("l2p", {"key_choice": "slots"}, [True, False]),
+        ("l2p", {"key_choice": "slots", "copy_keys": True}, [True, True]),
+    ],
+)
+def test_prompts_and_keys_of_a_task_begin_as_those_before_where_they_are_copied(
+    kind: str, changes: dict[str, Any], copied: list[bool]
+) -> None:
+    strategy = make(kind, "class_incremental", **changes)
+    fit(strategy, experiences("class_incremental")[:1])
+    strategy.tasks_started = 2
+    strategy.start_task(torch.ones(N_CLASSES, dtype=torch.bool))
+    n = strategy.model.selector.inner.k  # entries of a task
+    rows = (strategy.model.pools[-1].values, strategy.model.selector.inner.key)
+    assert [torch.equal(x[n : 2 * n], x[:n]) for x in rows] == copied
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "says"),
+    [
+        ("dual_prompt", {"e_blocks": (4,)}, "e_blocks holds block 4, but this ViT has blocks 0 to"),
+        ("dual_prompt", {"g_blocks": (1, 1)}, "a block is there twice"),
+        ("mvp", {"e_blocks": (9,)}, "e_blocks holds block 9"),
+        ("misa", {"e_blocks": (9,)}, "e_blocks holds block 9"),
+        ("flyprompt", {"prompted_blocks": (7,)}, "prompted_blocks holds block 7"),
+        ("coda_prompt", {"prompted_blocks": ()}, "prompted_blocks is empty"),
+    ],
+)
+def test_blocks_that_there_are_not_are_refused(
+    kind: str, changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        make(kind, **changes)
+
+
 # ------------------------------------------------------------------------- rates
 
 
@@ -127,12 +167,6 @@ def test_equal_rates_are_one_rate(kind: str) -> None:
     first = fit(make(kind, "class_incremental", lr=0.01, prompt_lr=None), stream)
     second = fit(make(kind, "class_incremental", lr=0.01, prompt_lr=0.01), stream)
     assert same(weights(first), weights(second))
-
-
-@pytest.mark.parametrize("kind", ["multi_lane", "coda_prompt"])
-@pytest.mark.parametrize("scenario", ["class_incremental", "si_blurry"])
-def test_two_rates_resume_exactly(kind: str, scenario: str) -> None:
-    resumes(lambda: make(kind, scenario, lr=1e-3, prompt_lr=0.02), scenario)
 
 
 def test_a_schedule_multiplies_each_rate() -> None:

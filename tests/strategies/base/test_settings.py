@@ -9,9 +9,10 @@ import pytest
 
 from cl_prompts.checks import Count, Share
 from cl_prompts.errors import InputError
-from cl_prompts.strategies import Head, plugin_class
+from cl_prompts.strategies import PLUGINS, Head, plugin_class
 from cl_prompts.strategies.base.prompt_form import PROMPT_FORMS
 from cl_prompts.strategies.base.settings import RENAMED, Declared, sentences
+from tests.families.test_settings import out_of_range
 
 
 class Base(Declared):
@@ -85,3 +86,12 @@ def test_an_old_name_is_refused_with_the_new_one_which_exists(old: str) -> None:
         return
     owner = PROMPT_FORMS[path[0]] if place == "prompt_form" else plugin_class(path[0])
     assert set(path[1:]) <= set(owner.settings())
+
+
+@pytest.mark.parametrize("cls", [Head, *PROMPT_FORMS.values(), *map(plugin_class, PLUGINS)])
+def test_heads_forms_and_plugins_say_what_they_take_and_refuse_the_rest(cls: Any) -> None:
+    assert all(sentences(cls).values())
+    for setting in cls.settings().values():
+        for value in out_of_range(setting.kind):
+            with pytest.raises(InputError, match=setting.name):
+                cls(**{setting.name: value})

@@ -9,7 +9,7 @@ from avalanche.benchmarks import split_online_stream
 from cl_prompts.strategies import Head
 from cl_prompts.strategies.base.task_pass import head_of, task_outputs
 from tests.toy_data import experiences
-from tests.toys import fit, make
+from tests.toys import fit, make, watch
 
 
 @pytest.mark.parametrize("in_pieces", [False, True])
@@ -19,17 +19,19 @@ def test_a_pass_shows_the_whole_task_as_evaluation_does_but_with_its_own_prompts
     strategy = make("s_prompt", "class_incremental", eval_mb_size=10)
     stream = experiences("class_incremental")[:2]
     pieces = split_online_stream(stream, 16, access_task_boundaries=True, shuffle=False)
-    fit(strategy, list(pieces) if in_pieces else stream)
     model = strategy.model
-    outputs = list(task_outputs(strategy))
+    passes = []
+    watch(strategy, "finish_task", lambda: passes.append(list(task_outputs(strategy))))
+    fit(strategy, list(pieces) if in_pieces else stream)
+    assert len(passes) == 2
+    outputs = passes[1]
     assert [len(labels) for _, labels in outputs] == [10, 10, 4]
-    assert model.training
     items = [stream[1].dataset[row] for row in range(24)]
     assert torch.cat([labels for _, labels in outputs]).tolist() == [int(i[1]) for i in items]
     chosen = torch.cat([output.selection.index for output, _ in outputs])
     assert (chosen == 1).all()  # the entry of the second task
-    with torch.no_grad():
-        want = model.run(torch.stack([item[0] for item in items])).raw  # training picks it, too
+    with torch.no_grad():  # which training picks, too
+        want = model.train().run(torch.stack([item[0] for item in items])).raw
     raw = torch.cat([output.raw for output, _ in outputs])
     torch.testing.assert_close(raw, want)
     assert not raw.requires_grad

@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_prompts.errors import InputError
 from cl_prompts.strategies import EWC
 from tests.strategies.shared import resumes
 from tests.toy_data import experiences
@@ -70,11 +69,3 @@ def test_any_gradient_method_has_it_and_resumes(kind: str) -> None:
     strategy = resumes(lambda: make(kind, period=24, plugins=[EWC()]), "si_blurry")
     ewc = strategy.plugin(EWC).importance
     assert any(bool(value.any()) for value in ewc.importance.values())
-
-
-@pytest.mark.parametrize(
-    ("settings", "says"), [({"reg_coef": -1.0}, "reg_coef"), ({"ema": 1.5}, "ema is 1.5")]
-)
-def test_bad_settings_are_refused(settings: dict[str, Any], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        EWC(**settings)

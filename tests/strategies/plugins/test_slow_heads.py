@@ -47,18 +47,6 @@ def test_without_decays_there_are_none() -> None:
     assert make("linear_probe", plugins=[SlowHeads(decays=())]).model.slow is None
 
 
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({"ensemble": "max"}, "unknown ensemble 'max': did you mean"),
-        ({"decays": (2,)}, "decay is 2: it must be between 0 and 1"),
-    ],
-)
-def test_bad_settings_are_refused(settings: dict[str, object], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        make("linear_probe", plugins=[SlowHeads(**settings)])
-
-
-def test_several_classes_per_image_have_no_softmax() -> None:
-    with pytest.raises(InputError, match="SlowHeads decide by the probabilities of a softmax"):
-        make("linear_probe", "mlcil", plugins=[SlowHeads()])
+def test_a_decay_is_a_share() -> None:
+    with pytest.raises(InputError, match="decay is 2: it must be between 0 and 1"):
+        make("linear_probe", plugins=[SlowHeads(decays=(2,))])
