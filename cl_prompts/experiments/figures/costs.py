@@ -1,4 +1,4 @@
-"""What a training sample costs, and what it brings."""
+"""Accuracy against the cost of a training sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures that look inside a run: prompt usage, key similarity, content of the replay buffer."""
+"""Figures of diagnostics: prompt usage, key similarity, content of the replay buffer."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from cl_prompts.experiments.figures.style import (
     MISSING,
     accuracy_map,
     canvas,
-    cell,
     colour_bar,
     finish,
     new_figure,
+    percents,
     short,
     task_ticks,
+    write_cells,
 )
 from cl_prompts.experiments.results.series import Floats
 
@@ -52,8 +53,7 @@ def usage_figure(counts: ArrayLike, entropy: ArrayLike) -> Figure:
         100 * share, cmap=accuracy_map(), vmin=0, vmax=top, aspect="auto", interpolation="nearest"
     )
     if n_prompts <= _MAX_CELLS and n_tasks <= _MAX_CELLS:
-        for (t, p), value in np.ndenumerate(share):
-            cell(left, p, t, value, "white" if 100 * value < 0.6 * top else "black", 8)
+        write_cells(left, share, percents, dark=lambda v: 100 * v < 0.6 * top, size=8)
     left.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=20))
     task_ticks(left.yaxis, n_tasks)
     finish(left, xlabel="prompt", ylabel="task", ground=MISSING)
@@ -94,15 +94,16 @@ def key_figure(similarity: ArrayLike) -> Figure:
         interpolation="nearest",
     )
     if n <= _MAX_CELLS:
-        for (i, j), value in np.ndenumerate(values):
-            if abs(value) >= 0.05:
-                ink = "white" if abs(value) > 0.65 else "black"
-                axes.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=7, color=ink)
+        write_cells(axes, values, _tenths, dark=lambda v: abs(v) > 0.65, size=7)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, nbins=10))
     finish(axes, xlabel="prompt", ylabel="prompt", ground=MISSING)
     colour_bar(figure, image, axes, "cosine between keys")
     return figure
+
+
+def _tenths(value: float) -> str:
+    return f"{value:.1f}" if abs(value) >= 0.05 else ""
 
 
 def buffer_figure(

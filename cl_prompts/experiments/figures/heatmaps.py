@@ -16,12 +16,13 @@ from cl_prompts.experiments.figures.style import (
     MISSING,
     accuracy_map,
     canvas,
-    cell,
     colour_bar,
     finish,
     new_figure,
+    percents,
     short,
     task_ticks,
+    write_cells,
 )
 from cl_prompts.experiments.results.series import Floats, column_edges, first_seen
 
@@ -190,10 +191,11 @@ def _draw_forgetting(
     right.imshow(
         lost[:, None], cmap=drift, vmin=-1.3 * limit, vmax=1.3 * limit, origin=origin, aspect="auto"
     )
-    for (i, t), value in np.ndenumerate(values if cells else np.empty((0, 0))):
-        cell(left, t, i, value, "white" if value < 0.6 else "black", size)
-    for i, value in enumerate(lost if losses else ()):
-        cell(right, 0, i, value, "white" if abs(value) > 0.8 * limit else "black", size)
+    if cells:
+        write_cells(left, values, percents, dark=lambda value: value < 0.6, size=size)
+    if losses:
+        strong = 0.8 * limit
+        write_cells(right, lost[:, None], percents, dark=lambda v: abs(v) > strong, size=size)
     right.set_xticks([0], ["forgetting\n(points)"])
     right.tick_params(axis="y", length=0)
     finish(right, ground=MISSING)

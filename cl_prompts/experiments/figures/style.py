@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
+from numpy.typing import ArrayLike
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart, without the yellow that
 #: vanishes on white; then Tol's.
@@ -143,10 +144,33 @@ def task_ticks(axis: Any, n_tasks: int) -> None:
     axis.set_ticks(places, [str(t + 1) for t in places])
 
 
-def cell(axes: Any, x: float, y: float, value: float, colour: str, size: float = 9) -> None:
-    """Write a fraction as whole percents into a cell of a heat map; nothing for NaN."""
-    if not np.isnan(value):
-        axes.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=size, color=colour)
+def write_cells(
+    axes: Any,
+    values: ArrayLike,
+    text: Callable[[float], str],
+    *,
+    dark: Callable[[float], bool],
+    size: float = 9,
+) -> None:
+    """Write values into the cells of a heat map; nothing for NaN and where the text is empty.
+
+    Args:
+        axes: with an image of the values.
+        values: (rows, columns).
+        text: of a value.
+        dark: whether the ground of a value asks for white letters.
+        size: of the letters, in points.
+    """
+    for (row, column), value in np.ndenumerate(np.asarray(values, float)):
+        if not np.isnan(value) and text(value):
+            ink = "white" if dark(value) else "black"
+            style = {"ha": "center", "va": "center", "fontsize": size, "color": ink}
+            axes.text(column, row, text(value), **style)
+
+
+def percents(value: float) -> str:
+    """A fraction as whole percents."""
+    return f"{100 * value:.0f}"
 
 
 def colour_bar(figure: Figure, image: Any, axes: Any, label: str) -> None:

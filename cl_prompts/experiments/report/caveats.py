@@ -1,4 +1,4 @@
-"""What is odd about runs of a table and should be said beside it."""
+"""Caveats of a table: what limits the meaning of its numbers, in sentences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from cl_prompts.experiments.results.series import curve_of, task_sizes
 from cl_prompts.experiments.run_folder.runs import Run
 
-_MAX_TASKS = 6  # small tasks told one by one
+_MAX_TASKS = 6  # small tasks named one by one
 
 
 def caveats(groups: Mapping[str, Sequence[Run]]) -> list[str]:
@@ -59,12 +59,12 @@ def _points(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
                 points[run.summary["stream_seed"]].add(tuple(point for point, _ in curve))
                 sizes[batch_of(run)].append(label)
     if any(len(different) > 1 for different in points.values()) and len(sizes) > 1:
-        told = _list(
+        batches = _list(
             f"{size} ({_list(dict.fromkeys(labels))})" for size, labels in sorted(sizes.items())
         )
         yield (
             "Anytime points are at the first batch boundary, which is not the same for batches of"
-            f" {told}."
+            f" {batches}."
         )
 
 
@@ -78,10 +78,10 @@ def _small_tasks(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
             stream = run.summary["stream_seed"]
             if small and (stream, batch) not in seen:
                 seen.add((stream, batch))
-                told = _list(f"task {t} ({n})" for t, n in small[:_MAX_TASKS])
+                tasks = _list(f"task {t} ({n})" for t, n in small[:_MAX_TASKS])
                 more = ", and others" if len(small) > _MAX_TASKS else ""
                 yield (
-                    f"Fewer samples than a batch of {batch} in {told}{more} of stream seed"
+                    f"Fewer samples than a batch of {batch} in {tasks}{more} of stream seed"
                     f" {stream}: too few for a complete step."
                 )
 

@@ -1,4 +1,4 @@
-"""Curves of the report as inline SVG: what its template draws, and what its script reads.
+"""Curves of the report as inline SVG, with their numbers for the script.
 
 The plane of a plot is an SVG of 1000 by 1000 units that is stretched to its place, while all texts
 are HTML around it: letters keep their size on any screen.
@@ -44,7 +44,7 @@ def plot(
     lines: Sequence[float] = (),
     tasks: bool = False,
 ) -> View:
-    """What the template draws of one plot.
+    """Values for the template: one plot.
 
     Args:
         name: heading.

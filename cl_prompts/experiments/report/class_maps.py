@@ -16,6 +16,7 @@ from cl_prompts.experiments.results.series import (
     Floats,
     class_matrix,
     column_edges,
+    extremes,
     first_seen,
 )
 from cl_prompts.experiments.run_folder.runs import Run
@@ -28,7 +29,7 @@ _NOTHING = _LEVELS  # the transparent colour
 
 
 def class_map(run: Run, alt: str) -> View:
-    """What the template draws of the anytime values of each class.
+    """Values for the template: the anytime values of each class.
 
     Args:
         run: with an anytime curve that was written by class.
@@ -66,17 +67,17 @@ def _png(edges: Floats, values: Floats) -> str:
 
 
 def in_words(run: Run) -> str:
-    """What the image shows, with numbers."""
+    """Lowest, highest and mean final value of the image, in words."""
     points, values = class_matrix(run)
     if not points:
         return "no class was measured"
     names = run.summary.get("class_names") or [str(c) for c in range(len(values))]
     final = values[:, -1]
-    known = np.flatnonzero(~np.isnan(final))
-    if not len(known):
+    found = extremes(final)
+    if found is None:
         return "no class was measured at the end"
-    worst, best = (int(known[pick(final[known])]) for pick in (np.argmin, np.argmax))
+    worst, best = found
     return (
         f"at {points[-1]:,} samples from {100 * final[worst]:.0f} % ({names[worst]}) to"
-        f" {100 * final[best]:.0f} % ({names[best]}), mean {100 * np.mean(final[known]):.0f} %"
+        f" {100 * final[best]:.0f} % ({names[best]}), mean {100 * np.nanmean(final):.0f} %"
     )

@@ -177,19 +177,19 @@ def _spread(
 ) -> str:
     """Caption of the first plot."""
     if all(band.half is None for band in bands.values()):
-        said = "One seed each: no band."
+        text = "One seed each: no band."
     else:
-        said = "Lines: means over seeds; bands: ± one sample standard deviation."
+        text = "Lines: means over seeds; bands: ± one sample standard deviation."
         if any(band.half is None for band in bands.values()):
-            said += " One seed: no band."
+            text += " One seed: no band."
         if len(bands) > MAX_SPREADS:
-            said += (
+            text += (
                 f" More than {MAX_SPREADS} bands would hide each other: there is that of the curve"
                 f" pointed at, and all where no more than {MAX_SPREADS} curves are shown."
             )
     if not over_tasks:
-        said += " Vertical lines: task ends." if ends else " Task ends differ between seeds."
-    return said + (_SAW_ALL.format(what) if levels else "")
+        text += " Vertical lines: task ends." if ends else " Task ends differ between seeds."
+    return text + (_SAW_ALL.format(what) if levels else "")
 
 
 def _pairing(curves: Mapping[str, Seeds], gaps: Mapping[str, Band], reference: str) -> str:
@@ -200,19 +200,19 @@ def _pairing(curves: Mapping[str, Seeds], gaps: Mapping[str, Band], reference: s
         return f"No differences to {reference}: it has no mean curve here."
     if not gaps:
         return f"No differences to {reference}: no strategy shares a seed with it."
-    said = (
+    text = (
         f"Differences to {reference} are taken at the same seed, hence on the same stream, and are"
         " free of what differs between streams."
     )
     single = [label for label, gap in gaps.items() if gap.half is None]
     if len(single) == len(gaps):
-        said += " One shared seed: no band."
+        text += " One shared seed: no band."
     else:
-        said += (
+        text += (
             " Lines: means over the seeds that both have; bands: 95 % intervals of these means"
             " (Student), each point for itself: a difference is clear where 0 is outside."
         )
         if single:
-            said += f" One shared seed, no band: {', '.join(single)}."
+            text += f" One shared seed, no band: {', '.join(single)}."
     lacking = [label for label in curves if label not in gaps and label != reference]
-    return said + (f" No shared seed: {', '.join(lacking)}." if lacking else "")
+    return text + (f" No shared seed: {', '.join(lacking)}." if lacking else "")

@@ -190,7 +190,7 @@ def keys_in_words(similarity: ArrayLike) -> str:
 
 
 def buffer_in_words(counts: ArrayLike, unit: str) -> str:
-    """What a buffer held at the end.
+    """Content of a buffer at the end.
 
     Args:
         counts: (tasks, classes).

@@ -1,4 +1,4 @@
-"""What the template of the report shows of each section, pictures drawn."""
+"""Values for the report's template: everything of a section, pictures drawn."""
 
 from __future__ import annotations
 
@@ -131,11 +131,11 @@ def _costs(section: Section, styles: Styles, gallery: Gallery) -> View | None:
     if len(points) < 2:
         return None
     figure = figures.cost_figure(points, styles=styles, measure=measure)
-    told = ", ".join(
+    words = ", ".join(
         f"{label} {100 * statistics.mean(values):.1f} % at {cost:.1f} F"
         for label, (cost, values) in points.items()
     )
-    alt = f"{section.title}: {measure} against forward passes per training sample: {told}"
+    alt = f"{section.title}: {measure} against forward passes per training sample: {words}"
     return gallery.add(f"{section.title}-costs", figure, alt)
 
 
@@ -143,11 +143,11 @@ def _f1_view(section: Section, styles: Styles, gallery: Gallery) -> View | None:
     if not section.multi_label:
         return None
     scores = _final_f1(section)
-    told = ", ".join(
+    words = ", ".join(
         f"{label} {_percent(found.get('CF1', ()))} and {_percent(found.get('OF1', ()))}"
         for label, found in scores.items()
     )
-    alt = f"{section.title}: CF1 and OF1 after the last task: {told}"
+    alt = f"{section.title}: CF1 and OF1 after the last task: {words}"
     return gallery.add(f"{section.title}-f1", figures.f1_figure(scores, styles=styles), alt)
 
 
@@ -174,8 +174,8 @@ def _stream_views(section: Section, gallery: Gallery) -> list[tuple[str, View]]:
         seed = run.summary["stream_seed"]
         shown = stream_view(run.stream)
         figure = figures.stream_figure(shown, run.summary.get("class_names"), unit=run.unit)
-        told = stream_in_words(shown, task_sizes(run), run.unit)
-        alt = f"{section.title}, stream seed {seed}: {told}"
+        words = stream_in_words(shown, task_sizes(run), run.unit)
+        alt = f"{section.title}, stream seed {seed}: {words}"
         picture = gallery.add(f"{section.title}-stream-{seed}", figure, alt)
         views.append((f"stream seed {seed}", picture))
     return views
@@ -199,11 +199,11 @@ def stream_in_words(stream: Any, sizes: Sequence[int], unit: str) -> str:
         kind: sum(len(task) for task in stream.get(f"{kind}_classes", ()))
         for kind in ("disjoint", "blurry")
     }
-    told = " and ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
+    words = " and ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
     n = int(counts.any(axis=0).sum())
     return (
         f"{int(counts.sum()):,} {unit} of {n} {'class' if n == 1 else 'classes'}"
-        f"{', ' + told if told else ''}; {_tasks(sizes)}"
+        f"{', ' + words if words else ''}; {_tasks(sizes)}"
     )
 
 

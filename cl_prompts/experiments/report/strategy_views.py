@@ -1,4 +1,4 @@
-"""What the template of the report shows of one row: task by task, run by run, and its settings."""
+"""Values for the report's template: one row task by task, run by run, and its settings."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _tasks_view(title: str, label: str, group: list[Run], gallery: Gallery) -> V
         "csv": csv_uri(csv_rows(matrix, measure)),
         "caption": f"{title_of(measure)} in percent on the classes first seen in each task (rows),"
         f" measured after every task (columns), and its final forgetting in points."
-        f" {_said(matrix)}",
+        f" {_caption(matrix)}",
     }
 
 
@@ -77,8 +77,8 @@ def _over(seeds: int) -> str:
     return f"mean over {seeds} seeds" if seeds > 1 else "one seed"
 
 
-def _said(matrix: TaskMatrix) -> str:
-    """What the numbers are, over how many seeds."""
+def _caption(matrix: TaskMatrix) -> str:
+    """Caption: the kind of numbers, and over how many seeds."""
     counts = matrix.count[matrix.count > 0]
     most = int(counts.max())
     if most == 1:

@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex, to_rgb
 
 from cl_prompts.experiments.figures.heatmaps import forgetting_per_task
-from cl_prompts.experiments.results.series import Floats, task_matrix
+from cl_prompts.experiments.results.series import Floats, extremes, task_matrix
 from cl_prompts.experiments.run_folder.runs import Run
 
 #: tasks up to which there is a table, and up to which its cells have room for a spread
@@ -47,7 +47,7 @@ class TaskMatrix:
 def mean_matrix(runs: Sequence[Run]) -> TaskMatrix:
     """Mean over runs of one row.
 
-    Tasks are told apart by their place in the stream: with other seeds they hold other classes.
+    Tasks are identified by their place in the stream: with other seeds they hold other classes.
     """
     values = np.stack([task_matrix(run) for run in runs])
     lost = np.stack([forgetting_per_task(matrix) for matrix in values])
@@ -130,12 +130,12 @@ def _luminance(colour: str) -> float:
 
 
 def in_words(matrix: TaskMatrix) -> str:
-    """What the table shows, with numbers."""
+    """Lowest and highest final value of the table, in words."""
     final = matrix.mean[:, -1]
-    known = np.flatnonzero(~np.isnan(final))
-    if not len(known):
+    found = extremes(final)
+    if found is None:
         return "nothing was measured after the last task"
-    worst, best = (int(known[pick(final[known])]) for pick in (np.argmin, np.argmax))
+    worst, best = found
     return (
         f"after the last task {100 * final[worst]:.0f} % on the classes of task {worst + 1}"
         f" (lowest) and {100 * final[best]:.0f} % on those of task {best + 1} (highest)"

@@ -1,4 +1,4 @@
-"""What distinguishes the runs of one table from those of another, in words."""
+"""Differences between the conditions of two tables, in words."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORDS = {
     "stream_seed": "stream seed",
     "stream": "fingerprint of the stream",
 }
-#: what comes with a choice, and is not told where the choice itself differs
+#: what comes with a choice, and is not listed where the choice itself differs
 _FOLLOWS = {
     "data": "dataset.name",
     "class_names": "dataset.name",
@@ -44,12 +44,12 @@ def differences(conditions: Conditions, reference: Conditions) -> list[str]:
     keys = dict.fromkeys((*conditions, *reference))
     differing = [key for key in keys if conditions.get(key) != reference.get(key)]
     shown = [key for key in differing if not _follows(key, differing, conditions, reference)]
-    told = {key: _told(key, conditions.get(key), reference.get(key)) for key in shown}
+    described = {key: _describe(key, conditions.get(key), reference.get(key)) for key in shown}
     texts = []
-    for key, text in told.items():
+    for key, text in described.items():
         name = _name_of(key)
         # Two sections may have a setting of the same name.
-        twice = any(_name_of(k) == name and told[k] != text for k in told)
+        twice = any(_name_of(k) == name and described[k] != text for k in described)
         texts.append(f"{key if twice else name} {text}")
     return list(dict.fromkeys(texts))
 
@@ -68,16 +68,16 @@ def _name_of(key: str) -> str:
     return _WORDS.get(key, key.rpartition(".")[2])
 
 
-def _told(key: str, value: str | None, reference: str | None) -> str:
+def _describe(key: str, value: str | None, reference: str | None) -> str:
     if key == "class_names":
         return "differ"
     if key == "data":
-        return _told_of_data(value, reference)
+        return _data_words(value, reference)
     return f"{_word(value)} instead of {_word(reference)}"
 
 
-def _told_of_data(value: str | None, reference: str | None) -> str:
-    """What distinguishes two fingerprints of one data set."""
+def _data_words(value: str | None, reference: str | None) -> str:
+    """Difference between two fingerprints of one data set."""
     try:
         change = fingerprint_change(json.loads(reference or "null"), json.loads(value or "null"))
     except (TypeError, KeyError):

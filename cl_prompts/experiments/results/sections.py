@@ -23,7 +23,7 @@ from cl_prompts.experiments.results.differences import differences
 from cl_prompts.experiments.results.entries import Entry, column_entries
 from cl_prompts.experiments.run_folder.runs import Run
 
-_MAX_WORDS = 4  # differences told in a title
+_MAX_WORDS = 4  # differences named in a title
 
 
 @dataclass(frozen=True)

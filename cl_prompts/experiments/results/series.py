@@ -90,6 +90,13 @@ def first_seen(values: Floats) -> NDArray[np.intp]:
     return np.argsort(np.where(known.any(1), known.argmax(1), values.shape[1]), kind="stable")
 
 
+def extremes(values: Floats) -> tuple[int, int] | None:
+    """Places of the lowest and the highest value that is no NaN; None without any."""
+    if np.isnan(values).all():
+        return None
+    return int(np.nanargmin(values)), int(np.nanargmax(values))
+
+
 def column_edges(points: Floats) -> Floats:
     """Ends of the columns of a class map, (points,) -> (points + 1,).
 

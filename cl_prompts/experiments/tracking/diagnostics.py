@@ -1,4 +1,4 @@
-"""Insight into a run at its task ends: prompt usage, keys, replay buffer and cost."""
+"""Diagnostics at task ends: prompt usage, keys, replay buffer and cost."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cl_prompts.experiments.run_folder.folder import KEYS_FILE, RunFolder
 from cl_prompts.models.prompted import key_similarity, prompt_usage
 
 
-class Inside:
-    """Writer of what one sees inside a strategy at the end of each task.
+class Diagnostics:
+    """Writer of a strategy's diagnostics at the end of each task.
 
     To ``metrics.csv``: ``prompt_usage`` (scope ``prompt:i``, cumulative), ``prompt_usage_entropy``
     (scope ``task``, bits), ``buffer`` (scope ``class:c``, samples held). To TensorBoard: the same,

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -22,7 +21,7 @@ _BAR = 24  # columns
 
 
 class Watcher(Protocol):
-    """Whoever is told how a run goes on."""
+    """Receiver of the progress of a run."""
 
     def note(self, sentence: str) -> None:
         """Take a remark on the run."""
@@ -35,7 +34,7 @@ class Watcher(Protocol):
 
 
 @dataclass
-class Moving:
+class RunProgress:
     """A run under way.
 
     Attributes:
@@ -48,7 +47,7 @@ class Moving:
         total: stream samples of the whole run.
         a_auc: so far; None for none.
 
-    >>> run = Moving(7, "mvp seed 2", 0.0, began=0.0, start=0, samples=61, total=100, a_auc=0.633)
+    >>> run = RunProgress(7, "mvp seed 2", 0.0, samples=61, total=100, a_auc=0.633)
     >>> print(run.line(30, now=366.0))
     run 7 of 30, mvp seed 2, 61 %, A_AUC so far 63.3, about 4 min left
     """
@@ -108,7 +107,7 @@ def in_words(seconds: float) -> str:
 
 
 class Display:
-    """What is shown of runs under way; this one writes plain lines.
+    """Display of runs under way, in plain lines.
 
     Every end has a line, and so has every run under way once a minute.
 
@@ -128,19 +127,14 @@ class Display:
         self.console = console
         self.n_runs = n_runs
         self.clock = clock
-        self.moving: dict[int, Moving] = {}
+        self.running: dict[int, RunProgress] = {}
         self.n_ended = 0
 
     def __enter__(self) -> Display:
         """Begin to show."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """End."""
 
     def say(self, text: str) -> None:
@@ -150,11 +144,11 @@ class Display:
     def begin(self, number: int, label: str) -> None:
         """Take a run that begins, or goes on."""
         now = self.clock()
-        self.moving[number] = Moving(number, label, line_at=now, began=now)
+        self.running[number] = RunProgress(number, label, line_at=now, began=now)
 
     def advance(self, number: int, samples: int, total: int, a_auc: float | None) -> None:
         """Take the progress of a run; see :meth:`Watcher.advance`."""
-        run = self.moving[number]
+        run = self.running[number]
         now = self.clock()
         if not run.total:
             run.began = now
@@ -164,7 +158,7 @@ class Display:
         run.a_auc = a_auc
         self.show(run, now)
 
-    def show(self, run: Moving, now: float) -> None:
+    def show(self, run: RunProgress, now: float) -> None:
         """Print a line on a run that has had none for a minute."""
         if now - run.line_at >= SECONDS_PER_LINE:
             run.line_at = now
@@ -172,13 +166,13 @@ class Display:
 
     def end(self, number: int, how: str) -> None:
         """Take the end of a run: "finished", "stopped" or "failed: WHY"."""
-        run = self.moving.pop(number)
+        run = self.running.pop(number)
         self.n_ended += 1
         self.say(run.ended(self.n_runs, self.clock(), how))
 
     def take_back(self, number: int, why: str) -> None:
         """Take a run that will begin again."""
-        run = self.moving.pop(number)
+        run = self.running.pop(number)
         self.say(run.ended(self.n_runs, self.clock(), why))
 
     @contextmanager
@@ -212,28 +206,23 @@ class LiveDisplay(Display):
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Remove the table; the lines stay."""
         self._live.stop()
 
-    def show(self, run: Moving, now: float) -> None:
+    def show(self, run: RunProgress, now: float) -> None:
         """Leave it to the table, which is drawn twice a second."""
 
     def table(self) -> RenderableType:
         """The table as it is now."""
         rows = Table.grid(padding=(0, 2))
         now = self.clock()
-        for run in list(self.moving.values()):
+        for run in list(self.running.values()):
             bar = ProgressBar(total=run.total or None, completed=run.samples, width=_BAR)
             score = f"A_AUC {run.score}" if run.score else ""
             rows.add_row(str(run.number), Text(run.label), bar, run.share, score, run.left(now))
-        waiting = self.n_runs - self.n_ended - len(self.moving)
-        counts = f"{self.n_runs} runs: {self.n_ended} ended, {len(self.moving)} under way"
+        waiting = self.n_runs - self.n_ended - len(self.running)
+        counts = f"{self.n_runs} runs: {self.n_ended} ended, {len(self.running)} under way"
         return Group(rows, Text(f"{counts}, {waiting} waiting", style="dim"))
 
 

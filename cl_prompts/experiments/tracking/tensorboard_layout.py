@@ -1,5 +1,4 @@
-"""What TensorBoard is told beyond curves: which of them stand together, and settings beside final
-numbers."""
+"""TensorBoard's layout of curves, and its table of settings and final numbers."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from cl_prompts.experiments import figures
 from cl_prompts.experiments.results.series import DETAILED, in_detail, stream_view
 from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE, RunFolder
-from cl_prompts.experiments.tracking.diagnostics import Inside
+from cl_prompts.experiments.tracking.diagnostics import Diagnostics
 from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.experiments.tracking.tensorboard_layout import add_layout, add_results
 from cl_prompts.metrics.continual import class_forgetting, latest_task_accuracy
@@ -58,7 +58,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         every = max(anytime.every or total, batch_size)
         self.expected = {"anytime": total // every, "task_end": n_tasks}
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
-        self.inside = Inside(folder, self.board, anytime.evaluator)
+        self.diagnostics = Diagnostics(folder, self.board, anytime.evaluator)
         if not start:
             add_layout(self.board, self.measure)
         self._losses: list[Tensor] = []
@@ -67,7 +67,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Note the counters, unless training resumes inside the task."""
         if strategy.place is None:
-            self.inside.before_task(strategy)
+            self.diagnostics.before_task(strategy)
 
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Collect the loss on the device; write it every few stream batches."""
@@ -77,19 +77,19 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
             self._write_loss()
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Write the remaining losses, and what one sees inside the strategy."""
+        """Write the remaining losses, and the diagnostics of the task."""
         self._write_loss()
-        self.inside.after_task(strategy, self._samples)
+        self.diagnostics.after_task(strategy, self._samples)
 
     def state_dict(self) -> dict[str, Any]:
         """Losses that are not written yet, and the counters at the start of the task."""
         losses = torch.stack(self._losses).cpu() if self._losses else torch.zeros(0)
-        return {"losses": losses, "inside": self.inside.state_dict()}
+        return {"losses": losses, "inside": self.diagnostics.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Inverse of :meth:`state_dict`."""
         self._losses = list(state["losses"].to(device).unbind())
-        self.inside.load_state_dict(state["inside"])
+        self.diagnostics.load_state_dict(state["inside"])
 
     def on_evaluation(self, kind: str, evaluation: Evaluation) -> None:
         """Write one evaluation, "anytime" or "task_end"."""
@@ -190,7 +190,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
             samples = [p.samples_seen for p in points]
             figure = figures.class_heatmap_figure(samples, matrix, class_names)
             self.board.add_figure(f"class_{self.measure}", figure, samples[-1])
-        self.inside.finish(self._samples)
+        self.diagnostics.finish(self._samples)
         auc, points = results.get("a_auc"), self.anytime.curve.anytime
         if auc is not None and points and points[-1].samples_seen < self._samples:
             # The end of the stream is a point of its own.
@@ -211,23 +211,23 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
 
 
 class ProgressLine(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
-    """Sender of a run's progress to whoever shows it: samples seen and current A_AUC.
+    """Sender of a run's progress to a display: samples seen and current A_AUC.
 
     Args:
         total: stream samples of the whole run, epochs included.
         anytime: source of A_AUC.
-        watcher: who is told.
+        watcher: receiver.
     """
 
     def __init__(self, total: int, anytime: AnytimeEvaluation, watcher: Watcher) -> None:
-        """Tell nothing yet."""
+        """Send nothing yet."""
         super().__init__()
         self.total = total
         self.anytime = anytime
         self.watcher = watcher
 
     def tell(self, samples: int) -> None:
-        """Tell how far the run is."""
+        """Send how far the run is."""
         a_auc = self.anytime.a_auc if self.anytime.curve.anytime else None
         self.watcher.advance(samples, self.total, a_auc)
 
@@ -236,7 +236,7 @@ class ProgressLine(BaseSGDPlugin, supports_distributed=True):  # type: ignore[ca
         self.tell(strategy.samples_seen)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Tell A_AUC with the end of the stream as a point, as the table does."""
+        """Send A_AUC with the end of the stream as a point, as the table does."""
         self.tell(strategy.samples_seen)
 
 

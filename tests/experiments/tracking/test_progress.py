@@ -85,7 +85,7 @@ def test_every_end_has_its_words(log: Console) -> None:
         "run 3 of 3, er [a] seed 3, finished",
     ]
     assert display.n_ended == 3
-    assert not display.moving
+    assert not display.running
 
 
 def test_a_terminal_has_a_table_that_goes_when_it_is_done() -> None:
