@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cl_prompts import __version__
 from cl_prompts.checks import one_of
-from cl_prompts.experiments.cli.arguments import command_options, options_with_value
+from cl_prompts.experiments.cli.arguments import command_options
 from cl_prompts.experiments.cli.listing import SHOWN, lists
 from cl_prompts.experiments.recipes.overrides import TOP
 from cl_prompts.experiments.recipes.recipe_files import NAMED
@@ -45,25 +45,27 @@ def completion_script(shell: str) -> str:
 
 
 def _words() -> dict[str, object]:
-    """What the scripts complete, as texts of words divided by spaces."""
+    """Words that the scripts complete, as texts divided by spaces."""
     known = {kind: [name for name in names if name != "..."] for kind, names in lists().items()}
     options = command_options()
-    own = {
-        **{section: section_parameters(section) for section in ("backbone", "evaluation")},
+    groups: dict[str, Collection[str]] = {
+        "backbone": section_parameters("backbone"),
+        "evaluation": section_parameters("evaluation"),
         "training": common_parameters(),
         **{name: strategy_parameters(name) for name in known["strategies"]},
     }
-    scenarios = {key for name in known["scenarios"] for key in section_parameters("scenario", name)}
-    datasets = {key for name in known["datasets"] for key in section_parameters("dataset", name)}
-    groups = {**{k: set(found) for k, found in own.items()}, "scenario": scenarios}
-    groups["dataset"] = datasets
+    for section in ("scenario", "dataset"):
+        groups[section] = {
+            key for name in known[f"{section}s"] for key in section_parameters(section, name)
+        }
     bare = {*TOP, *NAMED, "seed", "strategy"}.union(*groups.values())
     dotted = [f"{group}.{key}" for group, keys in groups.items() for key in keys]
+    valued = {name for found in options.values() for name, value in found.items() if value}
     return {
         **{kind: " ".join(names) for kind, names in known.items()},
         "commands": " ".join(options),
         "options": {command: " ".join(found) for command, found in options.items()},
-        "valued": " | ".join(options_with_value()),
+        "valued": " | ".join(sorted(valued)),
         "keys": _keys(bare),
         "dotted_keys": _keys(dotted),
         "shown": " ".join(("recipe", *SHOWN)),

@@ -33,26 +33,26 @@ def streams_text(runs: Sequence[Settings], builder: Builder, data: DataSet) -> s
     >>> print(streams_text(runs, builder, builder.data(runs[0])).splitlines()[1])
     seed 1: samples 722 720, classes 5 5
     """
-    splits: dict[str, Any] = {}
-    seeds: dict[str, list[str]] = {}
+    found: dict[str, tuple[Any, list[str]]] = {}
     for run in {(run.seed, run.stream_seed): run for run in runs}.values():
         # A data set of one's own may depend on the seed.
         own = builder.data(run) if is_dotted(run.dataset["name"]) else data
         split = split_of(run, own)
-        key = _fingerprint(split)
-        splits.setdefault(key, split)
-        seeds.setdefault(key, []).append(str(run.stream_seed))
-    named = {key: list(dict.fromkeys(found)) for key, found in seeds.items()}
-    if len(splits) == 1:
-        (split,) = splits.values()
-        (names,) = named.values()
-        also = [f"the same for each of {_of(names)}"] if len(names) > 1 else []
-        return "\n".join([split.describe(), *also])
-    if len(splits) <= _TABLES:
-        blocks = [f"{_of(named[key])}: {split.describe()}" for key, split in splits.items()]
-        return "\n\n".join(blocks)
-    title = re.sub(r", seed=\d+", "", next(iter(splits.values())).title)
-    return "\n".join([title, *(_line(_of(named[key]), s) for key, s in splits.items())])
+        _, seeds = found.setdefault(_fingerprint(split), (split, []))
+        if str(run.stream_seed) not in seeds:
+            seeds.append(str(run.stream_seed))
+    streams = [
+        (split, f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}")
+        for split, seeds in found.values()
+    ]
+    if len(streams) == 1:
+        ((split, names),) = streams
+        also = f"\nthe same for each of {names}" if names.startswith("seeds") else ""
+        return split.describe() + also
+    if len(streams) <= _TABLES:
+        return "\n\n".join(f"{names}: {split.describe()}" for split, names in streams)
+    title = re.sub(r", seed=\d+", "", streams[0][0].title)
+    return "\n".join([title, *(_line(names, split) for split, names in streams)])
 
 
 def _fingerprint(split: Any) -> str:
@@ -62,10 +62,6 @@ def _fingerprint(split: Any) -> str:
         digest.update(rows.tobytes())
     digest.update(split.counts.tobytes())
     return digest.hexdigest()
-
-
-def _of(names: Sequence[str]) -> str:
-    return f"seed{'s' * (len(names) > 1)} {', '.join(names)}"
 
 
 def _line(name: str, split: Any) -> str:

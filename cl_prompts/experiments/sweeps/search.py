@@ -20,12 +20,12 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.grid import grid
 from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.plans import state_of
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.sweeps.launching import Launching, extra
 from cl_prompts.experiments.sweeps.objective import OBJECTIVES, SearchOptions
 from cl_prompts.experiments.sweeps.search_space import SearchSpace
 from cl_prompts.experiments.sweeps.sweep import Sweep, list_faults, stopped
+from cl_prompts.experiments.sweeps.sweep_ledger import SweptRun
 
 #: of the sampler: the same search chooses the same settings
 _SAMPLER_SEED = 0
@@ -38,14 +38,14 @@ class Trial:
     Attributes:
         number: from 1.
         settings: chosen, as ``key=value`` texts.
+        runs: one for each seed.
         values: of the objective, by seed; None where a run failed, or has no such number.
-        folders: of the runs.
     """
 
     number: int
     settings: list[str]
+    runs: list[SweptRun] = field(default_factory=list)
     values: list[float | None] = field(default_factory=list)
-    folders: list[Path | None] = field(default_factory=list)
 
     @property
     def value(self) -> float | None:
@@ -229,49 +229,40 @@ class Search:
 
     def _try(self, trials: Sequence[Trial]) -> None:
         """Execute the runs of trials that are not finished, and read the objective of each."""
-        planned = [{run.to_yaml(): run for run in self._runs(trial.settings)} for trial in trials]
-        distinct: dict[str, Settings] = {}
-        trial_of: dict[str, int] = {}
-        for trial, runs in zip(trials, planned, strict=True):
-            distinct |= runs
-            trial_of |= dict.fromkeys(runs, trial.number)
-        sweep = Sweep(
-            list(distinct.values()),
-            self.out,
-            console=self.console,
-            how=self.how,
-            command=self.command,
-        )
+        planned = [self._runs(trial.settings) for trial in trials]
+        of_trials = {
+            run.to_yaml(): (trial, run)
+            for trial, runs in zip(trials, planned, strict=True)
+            for run in runs
+        }
+        distinct = [run for _, run in of_trials.values()]
+        sweep = Sweep(distinct, self.out, console=self.console, how=self.how, command=self.command)
         sweep.execute()
         self.stopped = sweep.stopped
-        swept = dict(zip(distinct, sweep.runs, strict=True))
+        swept = dict(zip(of_trials, sweep.runs, strict=True))
         for text, run in swept.items():
             if run.fault is not None:
-                self.faults[f"trial {trial_of[text]}, {run.label}"] = run.fault
-        finished = set(sweep.finished)
+                self.faults[f"trial {of_trials[text][0].number}, {run.label}"] = run.fault
         for trial, runs in zip(trials, planned, strict=True):
-            trial.folders = [swept[text].folder for text in runs]
-            trial.values = [
-                self._value(folder) if folder is not None and folder in finished else None
-                for folder in trial.folders
-            ]
+            trial.runs = [swept[run.to_yaml()] for run in runs]
+            trial.values = [self._value(run) for run in trial.runs]
 
     def _refuse_undefined(self, trials: Sequence[Trial]) -> None:
         """Try no other settings where all runs of a trial are finished without the objective."""
         for trial in trials:
-            finished = [path for path in trial.folders if path and state_of(path) == "finished"]
-            if len(finished) == len(trial.folders) and set(trial.values) == {None}:
-                summary = _summary(finished[0])
-                found = [
-                    key for key, entry in OBJECTIVES.items() if entry.value(summary) is not None
-                ]
+            finished = all(run.planned.state == "finished" for run in trial.runs)
+            if finished and set(trial.values) == {None}:
+                summary = _summary(trial.runs[0])
+                found = [key for key, col in OBJECTIVES.items() if col.value(summary) is not None]
                 raise InputError(
                     f"trial {trial.number} is finished without a value of {self.options.objective},"
                     f" so the search ends: give --objective one of {', '.join(found)}"
                 )
 
-    def _value(self, folder: Path) -> float | None:
-        value = OBJECTIVES[self.options.objective].value(_summary(folder))
+    def _value(self, run: SweptRun) -> float | None:
+        if run.planned.state != "finished":
+            return None
+        value = OBJECTIVES[self.options.objective].value(_summary(run))
         return None if value is None or not math.isfinite(value) else value
 
     def _line(self, trial: Trial) -> str:
@@ -291,12 +282,12 @@ class Search:
         table.writerow(["trial", *self.space.axes, self.options.objective, *of_seeds, "runs"])
         for trial in self.trials:
             chosen = [setting.partition("=")[2] for setting in trial.settings]
-            folders = " ".join(str(folder) for folder in trial.folders)
+            folders = " ".join(str(run.folder) for run in trial.runs)
             table.writerow([trial.number, *chosen, trial.value, *trial.values, folders])
         self.path.parent.mkdir(parents=True, exist_ok=True)
         files.replace(self.path, [text.getvalue().encode()])
 
 
-def _summary(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+def _summary(run: SweptRun) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run.planned.folder / "summary.json").read_text())
     return found
