@@ -1,4 +1,4 @@
-"""What each command of the command line does."""
+"""Functions that carry out the commands of the command line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HIDDEN_COLUMNS = (
 
 
 def ls(args: argparse.Namespace) -> None:
-    """Print the lists of what there is."""
+    """Print the lists of recipes, strategies, scenarios and so on."""
     from cl_prompts.experiments.cli.listing import listed
 
     print(listed(args.words))
@@ -136,7 +136,7 @@ def _run(args: argparse.Namespace) -> None:
             finished.append(folder)
         announce_end()
     except (RunError, KeyboardInterrupt):
-        if finished:  # what was finished before is not lost
+        if finished:  # earlier runs are not lost
             _conclude(finished, stem, console)
         raise
     _conclude(finished, stem, console)
@@ -220,7 +220,8 @@ def predict(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.trained.predicting import image_files, predictions_csv
 
     images = image_files(args.images)
-    from cl_prompts.experiments.trained.loading import load_run  # slow: wrong paths are told before
+    # Wrong paths are refused before this slow import.
+    from cl_prompts.experiments.trained.loading import load_run
 
     found = load_run(args.run).predict(images)
     _print_or_write(predictions_csv(images, found, all_scores=args.all_scores), args.out)
@@ -294,7 +295,7 @@ def _tables(folders: Sequence[Path]) -> Iterator[Table]:
         yield table
 
 
-#: command -> what it does
+#: command -> function
 ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
     "ls": ls,
     "show": show,

@@ -17,7 +17,7 @@ from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.cli.arguments import parsed
 from cl_prompts.experiments.runner.job import is_first_to_say, quieten_libraries, refuse_job
 
-#: errors of the system that say that a path is wrong
+#: errors of the system for wrong paths
 _OF_PATHS = {
     *(errno.ENAMETOOLONG, errno.ENOENT, errno.EACCES, errno.EPERM),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.ELOOP),

@@ -1,4 +1,4 @@
-"""A folder or table of one's own images: where its parts are, and what is found in it."""
+"""Survey of a folder or table of one's own images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _APPLE = {".heic", ".heif"}
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found.
+    """Images, classes and faults of a folder or table.
 
     Attributes:
         settings: of the recipe's section ``dataset``.
@@ -73,27 +73,28 @@ class Survey:
         return dict(zip(self.classes, counts.tolist(), strict=True))
 
     def lines(self) -> list[str]:
-        """What was found, a sentence a line."""
+        """Findings, a sentence a line."""
         kind = ", several labels per image" if self.multi_label else ""
-        told = [
+        found = [
             f"{len(self.classes)} classes{kind}, {len(self.train)} training and {len(self.test)}"
             " test images"
         ]
-        told += [self.split] if self.split else []
-        told += [self._balance(), self._sizes()]
+        found += [self.split] if self.split else []
+        found += [self._balance(), self._sizes()]
         if self.broken:
-            told.append(
+            found.append(
                 f"{_n(len(self.broken), 'image')} that cannot be read, to be left out: "
                 + _some([look.problem for look in self.broken], "; ")
             )
         if self.unread:
             apple = "; save HEIC images as JPEG to use them" if _APPLE & set(self.unread) else ""
-            told.append(f"no image files: {describe(self.unread)}{apple}")
-        return told + self._copies()
+            found.append(f"no image files: {describe(self.unread)}{apple}")
+        return found + self._copies()
 
     def _balance(self) -> str:
         counts = self.counts
-        fewest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+        fewest = min(counts, key=counts.__getitem__)
+        most = max(counts, key=counts.__getitem__)
         if counts[fewest] == counts[most]:
             return f"every class has {counts[most]} training images"
         ratio = counts[most] / max(1, counts[fewest])
@@ -104,7 +105,8 @@ class Survey:
 
     def _sizes(self) -> str:
         sides = [(look.width, look.height) for look in (*self.train, *self.test)]
-        low, high = min(sides, key=min), max(sides, key=min)
+        low = min(sides, key=min)
+        high = max(sides, key=min)
         if low == high:
             return f"every image has {low[0]} x {low[1]} pixels"
         return (
@@ -116,18 +118,18 @@ class Survey:
         training = {look.path for look in self.train}
         found = copies((*self.train, *self.test))
         mixed = [g for g in found if len({look.path in training for look in g}) == 2]
-        told = []
+        lines = []
         if mixed:
             leaked = sum(look.path not in training for group in mixed for look in group)
             pair = " = ".join(_ends(mixed[0], training))
-            told.append(
+            lines.append(
                 f"{_n(leaked, 'test image')} equal to a training image, the first is {pair}:"
                 " remove it on one side"
             )
         within = sum(len(group) - 1 for group in copies(self.train))
         if within:
-            told.append(f"{_n(within, 'training image')} equal to another training image")
-        return told
+            lines.append(f"{_n(within, 'training image')} equal to another training image")
+        return lines
 
 
 def _ends(group: Sequence[Look], training: set[str]) -> tuple[str, str]:
@@ -136,8 +138,8 @@ def _ends(group: Sequence[Look], training: set[str]) -> tuple[str, str]:
     return test, next(look.path for look in group if look.path in training)
 
 
-def _n(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def _n(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _some(texts: Sequence[str], between: str) -> str:
@@ -169,11 +171,11 @@ def survey(
     """
     if not place.exists():
         raise InputError(f"there is no folder or table {place}")
-    told = f"{test_percent:g} % of the images are test images, chosen by seed {seed}"
+    share = f"{test_percent:g} % of the images are test images, chosen by seed {seed}"
     divided = ""
     if place.is_file() and place.name not in ("train.csv", "test.csv"):
         place = _divided(place, tables or place.parent, test_percent, seed)
-        divided = f"there is no test part: {told}, in train.csv and test.csv of {place}"
+        divided = f"there is no test part: {share}, in train.csv and test.csv of {place}"
     root = place.parent if place.is_file() else place
     settings: dict[str, Any] = {"name": "folder", "root": str(root.resolve())}
     if (root / "train.csv").is_file():
@@ -184,7 +186,7 @@ def survey(
     else:
         settings.update(test_percent=test_percent, split_seed=seed)
         source = read_folder(root, None, test_percent, seed)
-        divided = f"there is no test part: {told}, of each class"
+        divided = f"there is no test part: {share}, of each class"
     return _surveyed(settings, source, divided, progress)
 
 
@@ -197,30 +199,30 @@ def _surveyed(
     check_files_apart("this data set", source.train.paths, source.test.paths)
     looks = look_at(paths, progress)
     n = len(source.train.paths)
-    parts, targets = [], []
-    for some, labels in (
-        (looks[:n], source.train_targets),
-        (looks[n:], source.test_targets),
-    ):
-        good = np.array([look.readable for look in some], dtype=bool)
-        parts.append([look for look in some if look.readable])
-        targets.append(labels[good])
+    train, train_targets = _readable(looks[:n], source.train_targets)
+    test, test_targets = _readable(looks[n:], source.test_targets)
     broken = [look for look in looks if not look.readable]
     if broken:
         settings["on_bad_image"] = "skip"
     found = Survey(
         settings,
         source.classes,
-        train_targets=targets[0],
-        test_targets=targets[1],
-        train=parts[0],
-        test=parts[1],
+        train_targets=train_targets,
+        test_targets=test_targets,
+        train=train,
+        test=test,
         broken=broken,
         unread=source.unread,
         split=divided,
     )
     _check_classes(found)
     return found
+
+
+def _readable(looks: Sequence[Look], targets: np.ndarray) -> tuple[list[Look], np.ndarray]:
+    """Looks at the images that can be read, and their labels."""
+    good = np.array([look.readable for look in looks], dtype=bool)
+    return [look for look in looks if look.readable], targets[good]
 
 
 def _check_classes(found: Survey) -> None:

@@ -1,4 +1,4 @@
-"""Where the runs of a sweep are executed, how many at a time, and with what."""
+"""Place where the runs of a sweep are executed, runs at a time, and CPUs and GPUs of each."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _MOST_CPUS = 1024
 _MOST_GPUS = 64
 
 
-def extra(module: str, part: str, what: str) -> Any:
+def extra(module: str, part: str, user: str) -> Any:
     """Import a library of an optional part of the installation.
 
     Args:
         module: to import.
         part: of the installation that holds it, such as "ray".
-        what: needs it, for the sentence ("--launcher ray").
+        user: that needs it, for the sentence ("--launcher ray").
 
     Raises:
         InputError: it is not installed.
@@ -32,13 +32,13 @@ def extra(module: str, part: str, what: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise InputError(
-            f"{what} needs {error.name}, which is not installed: pip install 'cl-prompts[{part}]'"
+            f"{user} needs {error.name}, which is not installed: pip install 'cl-prompts[{part}]'"
         ) from error
 
 
 @dataclass(frozen=True)
 class Launching:
-    """Where the runs of a sweep are executed.
+    """Place where the runs of a sweep are executed, and the share of each run.
 
     Attributes:
         kind: processes of this machine, tasks of Ray, or jobs of Slurm.

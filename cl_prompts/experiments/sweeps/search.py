@@ -63,12 +63,12 @@ class Search:
 
     Args:
         recipe: of the package or a YAML file.
-        texts: settings; what has a range or several values is searched.
+        texts: settings; those with a range or several values are searched.
         options: objective, sampler, trials and seeds.
         out: parent of the recipes' folders.
         console: where progress is shown.
         how: where runs are executed, and how many at a time.
-        command: what was typed.
+        command: as typed.
 
     Attributes:
         trials: so far.
@@ -77,7 +77,7 @@ class Search:
 
     Raises:
         InputError: there is nothing to choose, a seed is one of the reported ones, both ends of
-            what is searched cannot be built, or their runs cannot have the objective.
+            the space cannot be built, or their runs cannot have the objective.
     """
 
     def __init__(
@@ -103,9 +103,8 @@ class Search:
         self.trials: list[Trial] = []
         self.faults: dict[str, str] = {}
         self.stopped: int | None = None
-        pairs = [axis.ends for axis in self.space.axes.values()]
-        ends = [run for end in zip(*pairs, strict=True) for run in self._runs(list(end))]
-        self._check_seeds([end for end, _ in pairs])
+        ends = [run for end in self.space.ends for run in self._runs(end)]
+        self._check_seeds(self.space.ends[0])
         if len({run.strategy for run in ends}) > 1:
             raise InputError("a search is for one strategy: add strategy=NAME")
         parts, _ = Builder().check(ends)
@@ -128,7 +127,9 @@ class Search:
         """The table of trials."""
         # More trials go on in the same table.
         options = {**asdict(self.options), "trials": None}
-        identity = repr((self.space.fixed, self.space.axes, options))
+        to_json = self._optuna.distributions.distribution_to_json
+        axes = {key: to_json(axis) for key, axis in self.space.axes.items()}
+        identity = repr((self.space.fixed, axes, options))
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         return self.out / self._label / f"search-{self.options.objective}-{digest}.csv"
 
@@ -146,10 +147,9 @@ class Search:
         """
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
         study = self._optuna.create_study(sampler=self._sampler(), direction=self.options.direction)
-        axes = {k: axis.distribution(self._optuna) for k, axis in self.space.axes.items()}
         while len(self.trials) < self.options.trials and self.stopped is None:
             n = min(self.how.jobs or 1, self.options.trials - len(self.trials))
-            asked = [study.ask(axes) for _ in range(n)]
+            asked = [study.ask(dict(self.space.axes)) for _ in range(n)]
             trials = [
                 Trial(number, self.space.written(one.params))
                 for number, one in enumerate(asked, len(self.trials) + 1)
@@ -217,7 +217,7 @@ class Search:
         ]
 
     def _check_seeds(self, chosen: Sequence[str]) -> None:
-        """Refuse to choose on what is reported."""
+        """Refuse to choose on streams that are reported."""
         reported = grid(self.recipe, [*self.space.fixed, *chosen, *self.space.seeds])
         taken = {run.seed for run in reported} | {run.stream_seed for run in reported}
         for seed in self.options.seeds:

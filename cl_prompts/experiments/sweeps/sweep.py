@@ -38,7 +38,7 @@ class Sweep:
     Args:
         settings: of all runs, no two alike.
         out: parent of the recipes' folders.
-        command: what was typed.
+        command: as typed.
         how: where runs are executed, and how many at a time.
         console: where progress is shown.
 
@@ -97,7 +97,7 @@ class Sweep:
         return [run for run in self.runs if run.planned.state != "finished"]
 
     def check(self) -> None:
-        """Build what is not finished, without running it, and say how much there is to do.
+        """Build the runs that are not finished, without executing them, and print their number.
 
         Raises:
             InputError: a run cannot be built.
@@ -110,7 +110,7 @@ class Sweep:
         self.console.print(f"{len(self.runs)} runs: {counts}", highlight=False, soft_wrap=True)
 
     def execute(self) -> None:
-        """Execute what is not finished.
+        """Execute the runs that are not finished.
 
         A run that fails is noted, and the others go on. A run whose process was killed goes on at
         its last checkpoint in another one. SIGINT, SIGTERM and SIGHUP stop the sweep, with the

@@ -59,7 +59,7 @@ class RayLauncher:
         """Execute all runs; a signal ends it early.
 
         Raises:
-            InputError: the cluster cannot be reached, or no machine of it has what a run needs.
+            InputError: the cluster cannot be reached, or no machine of it has room for a run.
         """
         with _cluster(self._ray):
             self.jobs = self._room()
@@ -116,7 +116,7 @@ class RayLauncher:
         try:
             messages = self._ray.get(self._messages.take.remote(), timeout=_PATIENCE)
         except (faults.RayActorError, faults.GetTimeoutError):
-            return  # Ray begins it anew where it died; what is lost is progress to show
+            return  # Ray begins it anew where it died; only progress to show is lost
         for number, message in messages:
             run = self._ledger.under_way.get(number)
             if run is not None:
@@ -154,7 +154,7 @@ def _execute(job: Job, threads: int, home: str, messages: Any, number: int) -> E
 
     ended = execute_elsewhere(job, threads, home, send)
     if sent:
-        ray.wait(sent, timeout=_PATIENCE)  # what was sent arrives before the end
+        ray.wait(sent, timeout=_PATIENCE)  # messages arrive before the end
     return ended
 
 

@@ -37,7 +37,7 @@ class Job:
 
     Attributes:
         run: that run.
-        command: what was typed to make it.
+        command: that makes it, as typed.
         varied: settings in which the runs of that command differ.
     """
 
@@ -78,7 +78,7 @@ class Ended:
 
     @property
     def last(self) -> bool:
-        """Whether the process ends: what broke the run may have broken it, too."""
+        """Whether the process ends: an unforeseen fault may have broken it, too."""
         return self.stopped or bool(self.traceback)
 
 

@@ -7,42 +7,41 @@ from typing import Any
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.sweeps.search_space import Choice, Range, SearchSpace, axis_of
+from cl_prompts.experiments.sweeps.search_space import SearchSpace, axis_of
+
+optuna = pytest.importorskip("optuna")
+Int = optuna.distributions.IntDistribution
+Float = optuna.distributions.FloatDistribution
+Choice = optuna.distributions.CategoricalDistribution
 
 
 @pytest.mark.parametrize(
     ("text", "axis"),
     [
-        ("1e-4..1e-1", Range("k", 1e-4, 1e-1, "real")),
-        ("0..0.5", Range("k", 0, 0.5, "real")),
-        ("5..20", Range("k", 5, 20, "whole")),
-        ("1 .. 2.0", Range("k", 1, 2.0, "real")),
-        ("-2..2", Range("k", -2, 2, "whole")),
-        ("a,b,a", Choice("k", ("a", "b"))),
-        ("[1,2],[3]", Choice("k", ("[1,2]", "[3]"))),
+        ("1e-4..1e-1", Float(1e-4, 1e-1, log=True)),
+        ("0..0.5", Float(0, 0.5)),
+        ("5..20", Int(5, 20)),
+        ("1..9", Int(1, 9)),
+        ("1..10", Int(1, 10, log=True)),
+        ("1 .. 2.0", Float(1, 2)),
+        ("-2..2", Int(-2, 2)),
+        ("a,b,a", Choice(("a", "b"))),
+        ("[1,2],[3]", Choice(("[1,2]", "[3]"))),
         ("../data", None),
         ("5", None),
         ("[1,2]", None),
         ("true..false", None),
     ],
 )
-def test_what_is_searched_and_what_is_not(text: str, axis: Any) -> None:
+def test_ranges_and_lists_are_searched_and_ends_far_apart_by_size(text: str, axis: Any) -> None:
     assert axis_of("k", text) == axis
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "log"), [(1e-4, 1e-1, True), (1, 9, False), (1, 10, True), (0, 1, False)]
-)
-def test_ends_far_apart_are_searched_by_size(low: float, high: float, log: bool) -> None:
-    assert Range("k", low, high, "real").log is log
-
-
 def test_chosen_numbers_are_short_and_in_range() -> None:
-    axis = Range("lr", 0.12345, 0.98765, "real")
-    assert axis.written(0.55555) == "lr=0.556"
-    assert axis.written(0.12345) == "lr=0.12345"
-    assert axis.written(0.9876) == "lr=0.98765"
-    assert Range("n", 1, 4, "whole").written(3) == "n=3"
+    space = SearchSpace.of(["lr=0.12345..0.98765", "n=1..4"])
+    for value, text in ((0.55555, "0.556"), (0.12345, "0.12345"), (0.9876, "0.98765")):
+        assert space.written({"lr": value, "n": 3}) == [f"lr={text}", "n=3"]
+    assert space.ends == (["lr=0.12345", "n=1"], ["lr=0.98765", "n=4"])
 
 
 def test_a_space_leaves_the_rest_alone() -> None:
