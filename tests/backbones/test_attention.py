@@ -25,7 +25,8 @@ TOKENS = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(3))
 @pytest.mark.parametrize("variant", VIT_VARIANTS.values(), ids=VIT_VARIANTS.keys())
 def test_projection_attention_and_output_are_the_block(variant: dict[str, Any]) -> None:
     block = tiny_vit(**variant).vit.blocks[1]
-    attn, normed = block.attn, block.norm1(TOKENS)
+    attn = block.attn
+    normed = block.norm1(TOKENS)
     query, keys, values = by_head(attn, project(block, TOKENS), 3)
     assert query.shape == (2, 2, 5, 8)
     attended = F.scaled_dot_product_attention(attn.q_norm(query), attn.k_norm(keys), values)
@@ -66,11 +67,9 @@ def test_short_sequences_in_bf16_are_multiplied_out_on_the_cpu(
 
 
 def test_attention_that_is_multiplied_out_is_attention() -> None:
-    query, keys, values = (
-        heads(4, torch.bfloat16),
-        heads(7, torch.bfloat16),
-        heads(9, torch.bfloat16),
-    )
+    query = heads(4, torch.bfloat16)
+    keys = heads(7, torch.bfloat16)
+    values = heads(9, torch.bfloat16)
     values = values[:, :, 2:]
     shifted = keys + 5
     found = torch.autograd.grad(attend(query, shifted, values).sum(), (query, keys))

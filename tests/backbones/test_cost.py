@@ -28,7 +28,9 @@ def test_the_unit_is_one_plain_forward() -> None:
 
 
 def test_a_block_with_prompts_costs_its_parts() -> None:
-    n, context, prefix = 5, 3, 2
+    n = 5
+    context = 3
+    prefix = 2
     projections = n * 2 * 16 * 16 + (n + context) * 2 * 16 * 16
     attention = 2 * n * (n + context + prefix) * 16
     assert SHAPE.block_macs(n, context, prefix) == projections + attention + n * 2 * 16 * 64
@@ -49,7 +51,8 @@ def test_passes_add_up() -> None:
 
 @pytest.mark.parametrize("queries", [None, 1])
 def test_a_projection_made_before_is_not_counted_again(queries: int | None) -> None:
-    apart, whole = PassCounter(SHAPE), PassCounter(SHAPE)
+    apart = PassCounter(SHAPE)
+    whole = PassCounter(SHAPE)
     apart.block(2, 5, queries=queries, projected=True)
     whole.block(2, 5, queries=queries)
     saved = ((5 if queries is None else queries) + 2 * 5) * 16 * 16

@@ -41,7 +41,8 @@ def late_model(kind: str, backbone: FrozenViT) -> Any:
 def test_blocks_before_the_first_prompts_run_once(kind: str) -> None:
     torch.manual_seed(0)
     backbone = lively_vit()
-    model, images = late_model(kind, backbone), torch.rand(3, 3, 16, 16)
+    model = late_model(kind, backbone)
+    images = torch.rand(3, 3, 16, 16)
     with FlopCounterMode(display=False) as flops, sdpa_kernel(SDPBackend.MATH):
         encoding = model.encode(images, {})
         passes = backbone.counter.macs, flops.get_total_flops() / 2
@@ -73,7 +74,8 @@ def test_blocks_before_the_first_prompts_run_once(kind: str) -> None:
 
 
 def test_a_pass_with_its_query_at_hand_enters_at_the_same_block_at_no_cost() -> None:
-    model, images = late_model("dual_prompt", lively_vit()).eval(), torch.rand(2, 3, 16, 16)
+    model = late_model("dual_prompt", lively_vit()).eval()
+    images = torch.rand(2, 3, 16, 16)
     counter = model.backbone.counter
     with torch.no_grad():
         first = model.run(images)
@@ -93,7 +95,8 @@ def test_a_pass_with_its_query_at_hand_enters_at_the_same_block_at_no_cost() -> 
 
 def test_passes_over_shifted_tokens_share_nothing() -> None:
     strategy = make("dual_prompt", backbone=lively_vit(), prompt_form=Decomposed(rank=2))
-    model, images = strategy.model.eval(), torch.rand(2, 3, 16, 16)
+    model = strategy.model.eval()
+    images = torch.rand(2, 3, 16, 16)
     counter = model.backbone.counter
     first = model.encode(images, {})
     counter.reset()
@@ -104,7 +107,8 @@ def test_passes_over_shifted_tokens_share_nothing() -> None:
 
 @pytest.mark.slow
 def test_a_compiled_pass_enters_where_the_plain_one_does() -> None:
-    model, images = late_model("dual_prompt", lively_vit()).eval(), torch.rand(2, 3, 16, 16)
+    model = late_model("dual_prompt", lively_vit()).eval()
+    images = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
         want = model.run(images)
         model.compiled = CompiledDecoding(model, backend="eager")

@@ -18,7 +18,8 @@ from tests.toy_vits import VIT_VARIANTS, tiny_vit
 @pytest.mark.parametrize("variant", VIT_VARIANTS.values(), ids=VIT_VARIANTS.keys())
 def test_context_tokens_equal_appending_and_removing_them(variant: dict[str, Any]) -> None:
     block = tiny_vit(**variant).vit.blocks[1]
-    tokens, context = torch.randn(2, 5, 16), torch.randn(2, 3, 16)
+    tokens = torch.randn(2, 5, 16)
+    context = torch.randn(2, 3, 16)
     literal = block(torch.cat([tokens, context], dim=1))[:, :5]
     torch.testing.assert_close(
         run_block(block, tokens, context=context), literal, atol=1e-5, rtol=0
@@ -37,7 +38,8 @@ def test_context_tokens_equal_appending_and_removing_them(variant: dict[str, Any
 
 def test_context_is_a_prefix_of_projected_keys_and_values() -> None:
     block = tiny_vit().vit.blocks[0]
-    tokens, context = torch.randn(2, 5, 16), torch.randn(2, 3, 16)
+    tokens = torch.randn(2, 5, 16)
+    context = torch.randn(2, 3, 16)
     _, keys, values = (
         block.attn.qkv(block.norm1(context)).reshape(2, 3, 3, 2, 8).permute(2, 0, 3, 1, 4)
     )
@@ -81,7 +83,8 @@ def test_extra_keys_are_counted_by_block() -> None:
 
 @pytest.mark.parametrize("first", [None, 1])
 def test_a_projection_at_hand_changes_nothing(first: int | None) -> None:
-    block, tokens = tiny_vit().vit.blocks[1], torch.randn(2, 5, 16)
+    block = tiny_vit().vit.blocks[1]
+    tokens = torch.randn(2, 5, 16)
     context = torch.randn(2, 3, 16)
     want = run_block(block, tokens, context=context, first=first)
     projected = project(block, tokens)

@@ -1,4 +1,4 @@
-"""What images are normalised by."""
+"""Normalisation of images by name, by checkpoint and by numbers."""
 
 from __future__ import annotations
 

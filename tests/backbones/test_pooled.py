@@ -17,7 +17,8 @@ from cl_prompts.backbones.injection import PooledTokens, PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from tests.toy_vits import lively_vit
 
-ENTRIES, LENGTH = 3, 2
+ENTRIES = 3
+LENGTH = 2
 
 
 def plan_of(index: Tensor, blocks: tuple[int, ...] = (0, 2), *, seed: int = 0) -> PromptPlan:
@@ -76,7 +77,8 @@ def test_the_cheaper_projection_is_taken(batch: int, rows: int) -> None:
 def test_pools_of_two_plans_share_a_block() -> None:
     vit = lively_vit()
     index = torch.tensor([[0], [1], [2], [2]])
-    both, second = plan_of(index), plan_of(index.flip(0), seed=1)
+    both = plan_of(index)
+    second = plan_of(index.flip(0), seed=1)
     want = by_image(both)
     want.add(by_image(second))
     both.add(second)

@@ -41,7 +41,8 @@ def counter() -> PassCounter:
 def test_results_and_gradients_are_those_of_the_own_rows(share: Share) -> None:
     torch.manual_seed(0)
     layer = nn.Linear(3, 2)
-    rows, common = torch.randn(N, 3, requires_grad=True), torch.randn(1, 3, requires_grad=True)
+    rows = torch.randn(N, 3, requires_grad=True)
+    common = torch.randn(1, 3, requires_grad=True)
     weight = torch.randn(N, 2)
     mine = torch.zeros(N, 1)
     mine[share.start : share.stop] = 1

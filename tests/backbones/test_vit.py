@@ -31,7 +31,8 @@ def test_an_empty_plan_is_timm_itself(variant: dict[str, Any]) -> None:
 
 def test_prepended_tokens_travel_through_all_blocks() -> None:
     backbone = tiny_vit()
-    images, prompts = torch.rand(2, 3, 16, 16), torch.randn(1, 3, 16)
+    images = torch.rand(2, 3, 16, 16)
+    prompts = torch.randn(1, 3, 16)
     out = backbone.blocks(backbone.embed(images), PromptPlan(prepended=prompts))
     literal = backbone.vit.blocks(
         torch.cat([backbone.embed(images), prompts.expand(2, -1, -1)], dim=1)
@@ -65,10 +66,8 @@ def test_prepended_tokens_alone_equal_all_tokens_and_cost_less(
     prepended_only: bool, shared_entry: bool
 ) -> None:
     backbone = tiny_vit()
-    tokens, prepended = (
-        backbone.embed(torch.rand(3, 3, 16, 16)),
-        torch.randn(3, 5, 16, requires_grad=True),
-    )
+    tokens = backbone.embed(torch.rand(3, 3, 16, 16))
+    prepended = torch.randn(3, 5, 16, requires_grad=True)
     plan = PromptPlan(prepended=prepended)
     backbone.counter.reset()
     want = backbone.norm(backbone.blocks(tokens, plan))[:, -5:]
@@ -127,7 +126,8 @@ def test_gradients_reach_prompts_through_frozen_blocks() -> None:
 
 
 def test_bf16_stores_weights_in_half_the_bits_and_returns_fp32() -> None:
-    full, half = tiny_vit(), FrozenViT(tiny_vit().vit, precision="bf16")
+    full = tiny_vit()
+    half = FrozenViT(tiny_vit().vit, precision="bf16")
     images = torch.rand(4, 3, 16, 16)
     assert half.vit.blocks[0].attn.qkv.weight.dtype is torch.bfloat16
     assert half(images).dtype is torch.float32
@@ -154,11 +154,10 @@ def test_counted_work_is_what_the_flop_counter_sees(plan: dict[str, Any]) -> Non
 
 
 def test_images_are_normalised_by_channel() -> None:
-    mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
-    backbone, images = (
-        FrozenViT(tiny_vit().vit, normalisation=(mean, std)),
-        torch.rand(2, 3, 16, 16),
-    )
+    mean = (0.1, 0.2, 0.3)
+    std = (0.5, 0.6, 0.7)
+    backbone = FrozenViT(tiny_vit().vit, normalisation=(mean, std))
+    images = torch.rand(2, 3, 16, 16)
     channels = [(images[:, i] - mean[i]) / std[i] for i in range(3)]
     want = backbone.vit.forward_features(torch.stack(channels, dim=1))[:, 0]
     torch.testing.assert_close(backbone(images), want, atol=1e-5, rtol=0)

@@ -66,7 +66,8 @@ def test_random_weights_warn_and_depend_on_their_seed_alone() -> None:
 def test_google_npz_is_read(tmp_path: Path) -> None:
     vit = timm.create_model(SMALL, pretrained=False)
     state = {k: v.numpy() for k, v in vit.state_dict().items()}
-    dim, heads = vit.embed_dim, vit.blocks[0].attn.num_heads
+    dim = vit.embed_dim
+    heads = vit.blocks[0].attn.num_heads
     flax = {
         "cls": state["cls_token"],
         "embedding/kernel": state["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
@@ -76,10 +77,8 @@ def test_google_npz_is_read(tmp_path: Path) -> None:
         "Transformer/encoder_norm/bias": state["norm.bias"],
     }
     for i in range(len(vit.blocks)):
-        to, block = (
-            f"Transformer/encoderblock_{i}/",
-            {k.split(".", 2)[2]: v for k, v in state.items() if k.startswith(f"blocks.{i}.")},
-        )
+        to = f"Transformer/encoderblock_{i}/"
+        block = {k.split(".", 2)[2]: v for k, v in state.items() if k.startswith(f"blocks.{i}.")}
         for n in (1, 2):
             flax |= {
                 f"{to}LayerNorm_{2 * n - 2}/scale": block[f"norm{n}.weight"],

@@ -9,7 +9,8 @@ from cl_prompts.losses.centroids import centroid_contrast
 
 
 def test_every_row_should_be_closest_to_itself() -> None:
-    features, means = torch.randn(4, 3), torch.randn(2, 3)
+    features = torch.randn(4, 3)
+    means = torch.randn(2, 3)
     rows = torch.cat([means, features])
     want = torch.stack(
         [F.cross_entropy((rows @ row / 0.8)[None], torch.tensor([i])) for i, row in enumerate(rows)]

@@ -22,7 +22,8 @@ GOLDEN = Golden("single_prompt")
 
 
 def test_only_the_classes_of_the_batch_compete() -> None:
-    logits, labels = torch.randn(6, 5), torch.tensor([1, 3, 3, 1, 1, 4])
+    logits = torch.randn(6, 5)
+    labels = torch.tensor([1, 3, 3, 1, 1, 4])
     competing = batch_classes(labels, 5)
     assert competing.tolist() == [False, True, False, True, True]
     columns = torch.tensor([1, 3, 4])

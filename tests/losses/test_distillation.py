@@ -18,8 +18,10 @@ def logits(n: int, seed: int) -> torch.Tensor:
 
 
 def test_distillation_is_the_literal_sum_over_the_teacher_s_columns() -> None:
-    new, old = logits(6, 0).requires_grad_(), logits(6, 1)
-    p, q = (old[:, SEEN] / 2).softmax(1), (new[:, SEEN] / 2).log_softmax(1)
+    new = logits(6, 0).requires_grad_()
+    old = logits(6, 1)
+    p = (old[:, SEEN] / 2).softmax(1)
+    q = (new[:, SEEN] / 2).log_softmax(1)
     expected = -(p * q).sum() / 6
     expected.backward()
     gradient, new.grad = new.grad, None
@@ -49,7 +51,8 @@ def test_distillation_is_least_at_the_teacher_and_zero_without_one() -> None:
 
 
 def test_stored_logits_count_where_they_existed() -> None:
-    now, stored = logits(3, 0), logits(3, 1)
+    now = logits(3, 0)
+    stored = logits(3, 1)
     existed = torch.tensor([[1, 0, 0, 0, 0], [1, 0, 1, 0, 0], [1, 1, 1, 1, 0]]).bool()
     seen = torch.tensor([True, True, True, True, False])
     current = mask_unseen(now, seen).requires_grad_()
@@ -64,7 +67,8 @@ def test_stored_logits_count_where_they_existed() -> None:
 
 
 def test_stored_logits_follow_the_memory() -> None:
-    memory, store = ReservoirBuffer(4, seed=1), StoredLogits(4, 5)
+    memory = ReservoirBuffer(4, seed=1)
+    store = StoredLogits(4, 5)
     everything = mask_unseen(logits(40, 0), SEEN)
     early = SEEN & torch.tensor([True, True, True, False, False])
     for start in range(0, 40, 8):

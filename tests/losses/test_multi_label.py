@@ -15,7 +15,8 @@ from cl_prompts.losses.multi_label import multi_label_loss
 @pytest.mark.parametrize("width", [1, 3, 8])
 def test_multi_label_loss_is_over_annotated_columns_alone(width: int) -> None:
     torch.manual_seed(width)
-    logits, targets = torch.randn(5, 8, requires_grad=True), torch.randint(0, 2, (5, 8)).float()
+    logits = torch.randn(5, 8, requires_grad=True)
+    targets = torch.randint(0, 2, (5, 8)).float()
     columns = torch.arange(8) < width
     current = F.binary_cross_entropy_with_logits(logits[:, :width], targets[:, :width])
     torch.testing.assert_close(multi_label_loss(logits, targets, columns), current)
@@ -30,10 +31,8 @@ def test_multi_label_loss_is_over_annotated_columns_alone(width: int) -> None:
 
 
 def test_multi_label_loss_with_columns_per_sample_and_without_any() -> None:
-    logits, targets = (
-        torch.tensor([[1.0, float("-inf")], [2.0, 3.0]], requires_grad=True),
-        torch.ones(2, 2),
-    )
+    logits = torch.tensor([[1.0, float("-inf")], [2.0, 3.0]], requires_grad=True)
+    targets = torch.ones(2, 2)
     columns = torch.tensor([[True, False], [False, True]])
     want = F.binary_cross_entropy_with_logits(torch.tensor([1.0, 3.0]), torch.ones(2))
     torch.testing.assert_close(multi_label_loss(logits, targets, columns), want)

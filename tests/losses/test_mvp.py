@@ -24,7 +24,8 @@ def batch(
 ) -> tuple[Output, torch.Tensor, torch.nn.Linear, torch.Tensor]:
     torch.manual_seed(0)
     head = torch.nn.Linear(dim, n_classes)
-    features, labels = torch.randn(n, dim, requires_grad=True), torch.randint(0, n_classes, (n,))
+    features = torch.randn(n, dim, requires_grad=True)
+    labels = torch.randint(0, n_classes, (n,))
     return Output(head(features), features), labels, head, torch.ones(n_classes, dtype=torch.bool)
 
 
@@ -143,7 +144,8 @@ def test_the_contrastive_loss_of_several_keys_is_its_formula(pairs: str) -> None
     selector, selection, query = two_keys()
     chosen = [(i, j) for i, row in enumerate(selection.index.tolist()) for j in row]
     scale = [1 + float(selector.count[j]) for _, j in chosen]
-    negative, positive = [], []
+    negative = []
+    positive = []
     for n, (i, j) in enumerate(chosen):
         for a in [scale[n]] if pairs == "own" else scale:
             to_query = 1 - F.cosine_similarity(query[i], selector.key[j], dim=0)
@@ -151,7 +153,8 @@ def test_the_contrastive_loss_of_several_keys_is_its_formula(pairs: str) -> None
             for r in range(4):
                 apart = 1 - F.cosine_similarity(selector.key[j], selector.key[r], dim=0)
                 negative.append(torch.exp(apart / a))
-    n_mean, p_mean = torch.stack(negative).mean(), torch.stack(positive).mean()
+    n_mean = torch.stack(negative).mean()
+    p_mean = torch.stack(positive).mean()
     want = -torch.log(n_mean / (p_mean + n_mean) + 1e-6)
     got = contrastive_key_loss(selector.key, selection, pairs=pairs)
     torch.testing.assert_close(got, want)

@@ -43,10 +43,8 @@ def loss_parts(
     labels = torch.tensor(case["inputs"]["labels"])
     seen = torch.arange(case["num_classes"]) < case["num_exposed"]
     head = torch.nn.Linear(case["dim"], case["num_classes"])
-    head.weight, head.bias = (
-        torch.nn.Parameter(inputs["head_weight"].detach()),
-        torch.nn.Parameter(inputs["head_bias"].detach()),
-    )
+    head.weight = torch.nn.Parameter(inputs["head_weight"].detach())
+    head.bias = torch.nn.Parameter(inputs["head_bias"].detach())
     mask = 2 * torch.sigmoid(inputs["mask_param"]) if use_mask else None
     raw = head(inputs["feature"])
     logits = mask_unseen(raw if mask is None else raw * mask, seen)
@@ -106,7 +104,8 @@ def test_losses_and_gradients_of_all_options(case: dict) -> None:
 
 def golden_model(use_last_layer: bool) -> PromptedViT:
     """The tiny model of the golden file, built as a run builds it."""
-    vit, mvp = MODEL["vit"], MODEL["mvp"]
+    vit = MODEL["vit"]
+    mvp = MODEL["mvp"]
     shape = {
         k: vit[k]
         for k in ("img_size", "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
@@ -161,7 +160,8 @@ NAMES = {
 )
 def test_whole_model(run: dict) -> None:
     model = golden_model(run["use_last_layer"])
-    images, labels = tensor(MODEL["inputs"]["images"]), torch.tensor(MODEL["inputs"]["labels"])
+    images = tensor(MODEL["inputs"]["images"])
+    labels = torch.tensor(MODEL["inputs"]["labels"])
     model.selector.count_scaled = run["use_contrastiv"]
     out = model.run(images)
     close = lambda a, b: torch.testing.assert_close(a, tensor(b).view_as(a), atol=1e-5, rtol=0)  # noqa: E731

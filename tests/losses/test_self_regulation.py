@@ -73,14 +73,16 @@ def test_published_co_prompt() -> None:
 
 @pytest.mark.parametrize("term", [row_difference, cosine_consistency])
 def test_rows_without_a_counterpart_are_left_out(term: object) -> None:
-    rows, frozen = torch.randn(5, 4), torch.randn(5, 4)
+    rows = torch.randn(5, 4)
+    frozen = torch.randn(5, 4)
     known = torch.tensor([True, False, True, True, False])
     torch.testing.assert_close(term(rows, frozen, known), term(rows[known], frozen[known]))  # type: ignore[operator]
     assert term(rows, frozen, torch.zeros(5, dtype=torch.bool)) == 0  # type: ignore[operator]
 
 
 def test_columns_without_a_counterpart_are_left_out() -> None:
-    logits, frozen = torch.randn(6, 5, requires_grad=True), torch.randn(6, 5)
+    logits = torch.randn(6, 5, requires_grad=True)
+    frozen = torch.randn(6, 5)
     known = torch.tensor([True, False, True, True, False])
     masked = logits.masked_fill(~known, float("-inf"))  # unseen classes of a model
     got = logit_divergence(masked, frozen, known)
@@ -95,7 +97,8 @@ def test_columns_without_a_counterpart_are_left_out() -> None:
 
 
 def test_the_frozen_side_gets_no_gradient() -> None:
-    rows, frozen = torch.randn(5, 4), torch.randn(5, 4, requires_grad=True)
+    rows = torch.randn(5, 4)
+    frozen = torch.randn(5, 4, requires_grad=True)
     for term in (row_difference, cosine_consistency, logit_divergence):
         assert not term(rows, frozen).requires_grad
 

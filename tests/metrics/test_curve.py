@@ -1,4 +1,4 @@
-"""What is measured along a stream."""
+"""Measurements along a stream."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from tests.metrics.test_continual import NAN, curve
 @settings(max_examples=30)
 def test_class_accuracy_equals_scikit_learn(n_classes: int, n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    logits, labels = rng.normal(size=(n, n_classes)), rng.integers(0, n_classes, n)
+    logits = rng.normal(size=(n, n_classes))
+    labels = rng.integers(0, n_classes, n)
     counts = ClassAccuracy(n_classes)
     for part in np.array_split(np.arange(n), 3):
         counts.update(torch.from_numpy(logits[part]), torch.from_numpy(labels[part]))
@@ -49,7 +50,8 @@ def test_the_end_is_a_point_only_if_no_threshold_falls_there() -> None:
 
 
 def test_a_curve_survives_its_state() -> None:
-    made, other = curve([[0.5, NAN]], [(3, 0.4)]), Curve()
+    made = curve([[0.5, NAN]], [(3, 0.4)])
+    other = Curve()
     other.load_state_dict(made.state_dict())
     assert other.anytime[0].samples_seen == 3
     assert torch.equal(

@@ -51,7 +51,8 @@ def test_images_of_seen_classes_count_over_the_columns_of_seen_classes() -> None
 
 
 def test_any_module_can_be_evaluated_and_gets_its_mode_back() -> None:
-    test, model = Blobs(48, seed=2), Flat().train()
+    test = Blobs(48, seed=2)
+    model = Flat().train()
     evaluator = CachedEvaluator(test)
     found = evaluator.evaluate(model, SEEN, samples_seen=5)
     assert model.training
@@ -66,8 +67,10 @@ def test_any_module_can_be_evaluated_and_gets_its_mode_back() -> None:
 
 
 def test_only_what_is_new_is_computed() -> None:
-    test, model = Blobs(48, seed=2), opened(PromptedViT(tiny_vit(), N_CLASSES))
-    evaluator, counter = CachedEvaluator(test), model.backbone.counter
+    test = Blobs(48, seed=2)
+    model = opened(PromptedViT(tiny_vit(), N_CLASSES))
+    evaluator = CachedEvaluator(test)
+    counter = model.backbone.counter
     images = []
     for seen in (SEEN, SEEN, torch.ones(N_CLASSES, dtype=torch.bool)):
         counter.reset()
@@ -79,8 +82,10 @@ def test_only_what_is_new_is_computed() -> None:
 
 
 def test_without_a_cache_everything_is_computed_again() -> None:
-    test, model = Blobs(48, seed=2), opened(PromptedViT(tiny_vit(), N_CLASSES))
-    plain, cached = CachedEvaluator(test, cache=False), CachedEvaluator(test)
+    test = Blobs(48, seed=2)
+    model = opened(PromptedViT(tiny_vit(), N_CLASSES))
+    plain = CachedEvaluator(test, cache=False)
+    cached = CachedEvaluator(test)
     for _ in range(2):
         model.backbone.counter.reset()
         assert torch.equal(plain(model, SEEN).correct, cached(model, SEEN).correct)
@@ -89,7 +94,8 @@ def test_without_a_cache_everything_is_computed_again() -> None:
 
 
 def test_cached_parts_are_not_mixed_between_networks() -> None:
-    test, seen = Blobs(48, seed=2), torch.ones(N_CLASSES, dtype=torch.bool)
+    test = Blobs(48, seed=2)
+    seen = torch.ones(N_CLASSES, dtype=torch.bool)
     vit = tiny_vit()
     models = [
         make("mvp", backbone=vit).model,
@@ -142,7 +148,8 @@ class Readers(nn.Module):
 
 
 def test_loader_processes_outlive_an_evaluation_and_are_not_copied() -> None:
-    evaluator, model = CachedEvaluator(Told(24, seed=2), batch_size=5, num_workers=1), Readers()
+    evaluator = CachedEvaluator(Told(24, seed=2), batch_size=5, num_workers=1)
+    model = Readers()
     evaluator(model, SEEN)
     first = len(model.found)
     few = SEEN & (torch.arange(N_CLASSES) < 3)

@@ -16,7 +16,8 @@ from tests.toys import fit, make
 
 SOME = torch.tensor([True, False, True, True, False, False])
 ALL = torch.ones(N_CLASSES, dtype=torch.bool)
-N, BATCH = 48, 10
+N = 48
+BATCH = 10
 
 
 def mvp() -> Any:
@@ -40,10 +41,12 @@ def logits(evaluated: CachedEvaluator, model: Any, seen: Tensor) -> Tensor:
 
 def test_the_same_images_are_neither_read_nor_embedded_again() -> None:
     model = mvp()
-    counter, shape = model.backbone.counter, model.backbone.counter.shape
+    counter = model.backbone.counter
+    shape = model.backbone.counter.shape
     kept, test = evaluator()
     anew, _ = evaluator(0)
-    saved, reads = [], []
+    saved = []
+    reads = []
     for seen in (SOME, SOME, ALL, ALL, ALL, SOME, SOME):
         with torch.no_grad():
             model.head.weight += 0.1  # what learns is always as it is now
@@ -106,7 +109,8 @@ def test_a_resumed_evaluator_counts_what_it_would_have() -> None:
         first(model, SOME)
         twin, test = evaluator()
         twin.load_state_dict(first.state_dict(model), model)
-        results, before = [], first.macs
+        results = []
+        before = first.macs
         for one in (first, twin):
             counter.reset()
             results.append((logits(one, model, seen), counter.macs, counter.images, one.macs))

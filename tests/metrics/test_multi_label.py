@@ -42,7 +42,8 @@ def scores_and_labels(
 
 def step_area(scores: np.ndarray, labels: np.ndarray) -> float:
     """AP by its definition: recall step times precision at every distinct score."""
-    area, recall = 0.0, 0.0
+    area = 0.0
+    recall = 0.0
     for threshold in sorted(set(scores.tolist()), reverse=True):
         taken = scores >= threshold
         step = labels[taken].sum() / labels.sum() - recall
@@ -62,7 +63,8 @@ def accuracies(rows: list[list[float]]) -> Curve:
 
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: str(case["name"]))
 def test_published_scores(case: dict[str, Any]) -> None:
-    logits, targets = torch.tensor(case["logits"]), torch.tensor(case["targets"])
+    logits = torch.tensor(case["logits"])
+    targets = torch.tensor(case["targets"])
     seen = torch.zeros(case["num_classes"], dtype=torch.bool)
     seen[case["seen_classes"]] = True
     found = multi_label_results(logits, targets, seen, thresholds=(case["threshold"],))
@@ -197,7 +199,8 @@ def test_one_pass_with_columns_and_rows_selected_equals_an_evaluation_per_task()
 @pytest.mark.parametrize("fixed", [False, True])
 def test_per_task_forgetting_of_map_is_the_literal_formula(fixed: bool) -> None:
     targets = scores_and_labels(0, n=60)[1]
-    tasks, n = [[4, 1], [0, 5], [2, 3]], 3
+    tasks = [[4, 1], [0, 5], [2, 3]]
+    n = 3
     ends: list[Evaluation] = []
     m = np.full((n, n), NAN)
     for t in range(n):
@@ -281,7 +284,8 @@ def test_scores_that_are_no_logits_have_a_threshold_of_their_own() -> None:
     scores, targets = scores_and_labels(0)
     seen = torch.ones(scores.shape[1], dtype=torch.bool)
     found = multi_label_results(scores, targets, seen, score_threshold=0.3)
-    predicted, true = scores > 0.3, targets > 0
+    predicted = scores > 0.3
+    true = targets > 0
     right = int((predicted & true).sum())
     assert found.own["op"] == pytest.approx(right / int(predicted.sum()))
     assert found.own["or"] == pytest.approx(right / int(true.sum()))

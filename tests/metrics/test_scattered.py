@@ -30,7 +30,8 @@ def test_every_second_row_is_this_ranks() -> None:
 
 @pytest.mark.usefixtures("second_of_two")
 def test_values_find_their_rows() -> None:
-    wanted, own = torch.tensor([2, 3, 5, 8]), torch.tensor([5, 3])
+    wanted = torch.tensor([2, 3, 5, 8])
+    own = torch.tensor([5, 3])
     values = torch.tensor([[1.0, 2.0, -torch.inf], [4.0, 5.0, 6.0]])
     rows, found = scattered.all_rows(wanted, own, values)
     assert torch.equal(rows, wanted)

@@ -9,7 +9,10 @@ from cl_prompts.models.prototype_classifiers import (
     PrototypeClassifier,
 )
 
-DIM, CLASSES, ABSENT = 12, 5, 3  # class 3 never occurs
+# class 3 never occurs
+DIM = 12
+CLASSES = 5
+ABSENT = 3
 PRESENT = (0, 1, 2, 4)
 
 

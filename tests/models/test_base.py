@@ -1,4 +1,4 @@
-"""What all models on a frozen ViT have in common: seen classes, and what was learned."""
+"""Common to all models on a frozen ViT: seen classes, and the learned state."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_nothing_is_cached_unless_a_model_says_so() -> None:
 
 
 def test_the_learned_state_leaves_the_frozen_backbone_out(tmp_path: Path) -> None:
-    model, other, path = Constant(), Constant(), tmp_path / "learned.safetensors"
+    model = Constant()
+    other = Constant()
+    path = tmp_path / "learned.safetensors"
     assert set(model.learned_state()) == {"seen", "score"}
     assert model.n_learned == 1
     model.observe_classes(torch.tensor([2]))
@@ -101,7 +103,8 @@ def test_a_saved_model_belongs_to_its_backbone(tmp_path: Path) -> None:
         other.load(path)
     assert other.score.item() == 3
     # Weights that were learned come with the file.
-    learned, fresh = Constant(), Constant()
+    learned = Constant()
+    fresh = Constant()
     for model in (learned, fresh):
         model.backbone = model.backbone.thawed()
     with torch.no_grad():
@@ -112,8 +115,10 @@ def test_a_saved_model_belongs_to_its_backbone(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_refused_bit_by_bit(tmp_path: Path) -> None:
-    path, model = tmp_path / "learned.safetensors", Constant()
-    data, refused = model.exported(), 0
+    path = tmp_path / "learned.safetensors"
+    model = Constant()
+    data = model.exported()
+    refused = 0
     for bit in random.Random(0).sample(range(len(data) * 8), 80):
         path.write_bytes(flipped(data, bit))
         other = Constant()
@@ -134,7 +139,8 @@ def test_a_damaged_file_is_refused_bit_by_bit(tmp_path: Path) -> None:
 
 
 def test_files_of_version_0_1_are_refused(tmp_path: Path) -> None:
-    path, model = tmp_path / "learned.safetensors", Constant()
+    path = tmp_path / "learned.safetensors"
+    model = Constant()
     for about in (None, {"cl_prompts": '{"n_classes": 4, "dim": 8, "trainable_backbone": false}'}):
         save_file(model.learned_state(), path, metadata=about)
         with pytest.raises(InputError, match="does not say on which backbone it was learned"):

@@ -77,7 +77,8 @@ def test_a_run_compiles_once_for_training_and_once_for_evaluation(
     strategy, found = run(kind, compile=True, **options)
     assert 1 <= len(graphs) <= 2
     assert not dynamo.utils.counters["graph_break"]
-    here, there = plain.model.backbone.counter, strategy.model.backbone.counter
+    here = plain.model.backbone.counter
+    there = strategy.model.backbone.counter
     assert (there.images, there.blocks) == (here.images, here.blocks)
     assert there.macs == pytest.approx(here.macs)
     kept = weights(plain)

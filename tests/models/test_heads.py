@@ -31,7 +31,8 @@ def test_a_head_begins_small_and_without_bias() -> None:
 
 
 def test_columns_of_unseen_classes_are_replaced() -> None:
-    logits, seen = torch.ones(2, 3), torch.tensor([True, False, True])
+    logits = torch.ones(2, 3)
+    seen = torch.tensor([True, False, True])
     assert mask_unseen(logits, seen).tolist() == [[1, -torch.inf, 1]] * 2
     assert mask_unseen(logits, seen, FINITE_MASK)[:, 1].tolist() == [FINITE_MASK] * 2
     assert (logits == 1).all()  # the given logits stay as they are
@@ -58,7 +59,8 @@ def test_several_prompts_are_averaged_before_the_sigmoid() -> None:
 
 
 def test_cosine_head_is_the_cosine() -> None:
-    head, features = CosineHead(6, 4, tau=0.2), torch.randn(3, 6)
+    head = CosineHead(6, 4, tau=0.2)
+    features = torch.randn(3, 6)
     want = torch.stack([F.cosine_similarity(features, row[None]) for row in head.weight], dim=1)
     torch.testing.assert_close(head(features), want / 0.2)
     torch.testing.assert_close(head(7 * features), head(features))
@@ -68,7 +70,8 @@ def test_cosine_head_is_the_cosine() -> None:
 
 
 def test_cosine_head_learns_its_factor() -> None:
-    head, features = CosineHead(6, 4, tau=None), torch.randn(3, 6)
+    head = CosineHead(6, 4, tau=None)
+    features = torch.randn(3, 6)
     assert head(features).abs().max() <= 1
     head(features).square().sum().backward()
     assert head.sigma.grad is not None
@@ -85,7 +88,8 @@ def test_bad_cosine_heads_are_refused() -> None:
 
 def test_the_rows_of_a_cosine_head_begin_uniform_or_small() -> None:
     torch.manual_seed(0)
-    uniform, small = CosineHead(400, 20), CosineHead(400, 20, initial="small")
+    uniform = CosineHead(400, 20)
+    small = CosineHead(400, 20, initial="small")
     assert uniform.weight.abs().max() <= 0.05 < uniform.weight.abs().max() * 1.01
     assert small.weight.std().item() == pytest.approx(0.02, rel=0.03)
     with pytest.raises(InputError, match="unknown initial 'smal': did you mean 'small'"):
@@ -93,7 +97,8 @@ def test_the_rows_of_a_cosine_head_begin_uniform_or_small() -> None:
 
 
 def test_a_head_of_unit_rows_norms_features_and_rows() -> None:
-    head, features = UnitRowHead(6, 4), 3 * torch.randn(5, 6) + 1
+    head = UnitRowHead(6, 4)
+    features = 3 * torch.randn(5, 6) + 1
     centred = features - features.mean(dim=1, keepdim=True)
     normed = centred / features.var(dim=1, unbiased=False, keepdim=True).add(1e-5).sqrt()
     rows = head.weight / head.weight.norm(dim=1, keepdim=True)

@@ -36,7 +36,8 @@ def test_lanes_do_not_see_each_other(impl: Any, prompt_length: int) -> None:
 
 
 def test_tables_are_computed_once_until_a_lane_changes() -> None:
-    passes, lanes = LanePasses(tiny_vit(), BLOCKS), lanes_of(3)
+    passes = LanePasses(tiny_vit(), BLOCKS)
+    lanes = lanes_of(3)
     counter = passes.backbone.counter
     with torch.no_grad():
         first = passes.tables(lanes[:2])
@@ -53,7 +54,8 @@ def test_tables_are_computed_once_until_a_lane_changes() -> None:
 
 
 def test_with_gradients_nothing_is_cached() -> None:
-    passes, lanes = LanePasses(tiny_vit(), BLOCKS), lanes_of(1)
+    passes = LanePasses(tiny_vit(), BLOCKS)
+    lanes = lanes_of(1)
     slots, _ = passes.tables(lanes)
     assert passes.prepared(lanes) == []
     slots[-1].sum().backward()

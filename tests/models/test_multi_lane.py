@@ -105,7 +105,8 @@ def test_a_lane_changes_its_own_columns_only() -> None:
 def test_a_copied_lane_with_the_same_head_is_the_same() -> None:
     model = model_of(1)
     model.open_lane([1, 2])
-    first, second = model.lanes.lane(0), model.lanes.lane(1)
+    first = model.lanes.lane(0)
+    second = model.lanes.lane(1)
     with torch.no_grad():
         second.parts[0].weight.copy_(first.parts[0].weight)
     features = model.eval().lane_features(IMAGES)
@@ -121,7 +122,8 @@ def test_classes_that_come_later_leave_the_others_alone() -> None:
     model = model_of(0)
     model.open_lane([4])
     train(model)
-    before, rows = scores(model)[:, 4], model.lanes.lane(0).parts[0].weight
+    before = scores(model)[:, 4]
+    rows = model.lanes.lane(0).parts[0].weight
     model.add_classes([6, 1])
     model.add_classes([])
     assert model.lanes.lane(0).parts[0].weight is rows  # an optimizer keeps its state
@@ -151,7 +153,8 @@ def test_permuting_selectors_or_prompts_changes_nothing() -> None:
 def test_loss_offset_and_foreign_rows() -> None:
     model = model_of(2, multi_label=True).train()
     model.lanes.requires_grad_(True)
-    logits, columns = model.run(IMAGES).logits, model.columns()
+    logits = model.run(IMAGES).logits
+    columns = model.columns()
     whole, current = (
         multi_label_loss(logits, TARGETS, columns, norm=n) for n in ("all", "current")
     )
@@ -335,7 +338,8 @@ def test_round_trip_after_two_of_three_tasks(tmp_path: Path) -> None:
 
 
 def test_loading_into_the_same_lanes_keeps_the_parameters() -> None:
-    model, other = model_of(2), model_of(2)
+    model = model_of(2)
+    other = model_of(2)
     parameters = list(model.parameters())
     train(other)
     model.load_learned_state(other.learned_state())

@@ -25,7 +25,8 @@ GOLDEN = {
     key: torch.from_numpy(np.asarray(value))
     for key, value in np.load(GOLDEN_FILES / "multi_lane_tiny.npz").items()
 }
-IMAGES, TARGETS = GOLDEN["in/image"], GOLDEN["in/target_multi"]
+IMAGES = GOLDEN["in/image"]
+TARGETS = GOLDEN["in/target_multi"]
 TASK_OF = GOLDEN["meta/class_to_task"]
 IMPLS = ("fused", "literal")
 
@@ -179,7 +180,8 @@ def test_training_without_drop_and_replace() -> None:
 @pytest.mark.parametrize("impl", IMPLS)
 def test_single_label_training(impl: str) -> None:
     model = golden_model(2, impl=impl, multi_label=False).train()
-    logits, labels = model.run(IMAGES).logits, GOLDEN["in/target_single_task1"]
+    logits = model.run(IMAGES).logits
+    labels = GOLDEN["in/target_single_task1"]
     close(logits, GOLDEN["train_single_t1/logits_masked"])
     loss = F.cross_entropy(logits, labels)
     assert loss.item() == pytest.approx(GOLDEN["train_single_t1/loss_ce"].item(), abs=1e-6)

@@ -53,7 +53,8 @@ def test_fused_equals_literal(n_lanes: int, n_selectors: int, n_prompts: int) ->
     torch.testing.assert_close(
         fused.run(IMAGES).logits, literal.run(IMAGES).logits, atol=1e-5, rtol=0
     )
-    mine, theirs = gradients(fused), gradients(literal)
+    mine = gradients(fused)
+    theirs = gradients(literal)
     assert mine.keys() == theirs.keys()
     assert len(mine) == n_lanes * (2 if n_prompts else 1)  # without prompts: selectors alone
     for name, gradient in mine.items():
@@ -85,7 +86,8 @@ def test_every_plain_vit(changes: dict[str, Any], slot_update: str) -> None:
     torch.testing.assert_close(
         fused.lane_features(IMAGES), literal.lane_features(IMAGES), atol=1e-5, rtol=0
     )
-    mine, theirs = gradients(fused), gradients(literal)
+    mine = gradients(fused)
+    theirs = gradients(literal)
     for name, gradient in mine.items():
         torch.testing.assert_close(gradient, theirs[name], atol=1e-5, rtol=1e-4)
 
@@ -104,7 +106,8 @@ def test_bf16_is_near_fp32() -> None:
 
 
 def test_slot_updates_differ() -> None:
-    blocks, selectors = tiny_vit().vit.blocks, torch.randn(2, 3, 16)
+    blocks = tiny_vit().vit.blocks
+    selectors = torch.randn(2, 3, 16)
     released, reset = (lanes.slot_norms(blocks, selectors, update) for update in SLOT_UPDATES)
     torch.testing.assert_close(released[0], reset[0])
     assert all((a - b).abs().max() > 1e-2 for a, b in zip(released[1:], reset[1:], strict=True))
@@ -137,7 +140,8 @@ def test_mlp_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_summaries_are_convex() -> None:
-    hidden, slots = torch.randn(3, 7, 16), torch.randn(2, 5, 16)
+    hidden = torch.randn(3, 7, 16)
+    slots = torch.randn(2, 5, 16)
     weights = lanes.summary_weights(hidden, slots)
     assert weights.shape == (3, 10, 7)
     assert (weights >= 0).all()
@@ -160,7 +164,10 @@ def test_slots_that_vanish_see_the_mean() -> None:
 
 # --------------------------------------------------------------------------------------------- cost
 
-D, L, N, PATCHES = 768, 12, 197, 196
+D = 768
+L = 12
+N = 197
+PATCHES = 196
 FROZEN = L * (12 * N * D**2 + 2 * N**2 * D) + PATCHES * D**2
 LAST_BLOCK_SAVING = 10 * N * D**2 + 2 * N**2 * D
 

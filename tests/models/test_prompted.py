@@ -1,4 +1,4 @@
-"""The engine: what it caches, its read-outs, and combinations without a meaning."""
+"""The prompted model: cached parts, read-outs, and combinations without a meaning."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def test_unseen_classes_score_minus_infinity(model: PromptedViT) -> None:
 
 
 def test_a_cached_frozen_part_changes_nothing_and_saves_a_pass(model: PromptedViT) -> None:
-    images, counter = IMAGES, model.backbone.counter
+    images = IMAGES
+    counter = model.backbone.counter
     counter.reset()
     model.backbone.embed(images)
     embedding = counter.macs
@@ -100,6 +101,19 @@ def test_a_mask_multiplies_the_logits_of_its_prompt() -> None:
     assert torch.equal(out.mask, 2 * mask.values[out.selection.index[:, 0]].sigmoid())
 
 
+def test_a_mask_multiplies_the_logits_of_slow_heads_too() -> None:
+    mask = InstanceLogitMask(4, 6)
+    torch.nn.init.normal_(mask.values)
+    model = prompted(logit_mask=mask)
+    model.observe_classes(torch.arange(6))
+    model.set_slow_heads((0.5, 0.9), ensemble="max_prob")
+    torch.nn.init.normal_(model.head.weight)
+    out = model.eval().run(IMAGES)
+    assert model.slow is not None
+    heads = torch.cat([model.head(out.features)[None], model.slow(model.head, out.features)])
+    torch.testing.assert_close(out.logits, (heads * out.mask).amax(dim=0))
+
+
 def test_read_outs_are_the_class_token_and_the_mean_of_prepended_tokens() -> None:
     torch.manual_seed(0)
     pool = PrependedTokenPool(4, 3, 16)
@@ -113,7 +127,8 @@ def test_read_outs_are_the_class_token_and_the_mean_of_prepended_tokens() -> Non
 
 
 def test_images_are_needed_unless_all_of_them_is_cached() -> None:
-    model, head = prompted(), PromptedViT(tiny_vit(), 6)
+    model = prompted()
+    head = PromptedViT(tiny_vit(), 6)
     assert model.needs_images(["frozen"])
     assert head.needs_images([])
     assert not head.needs_images(["frozen"])
@@ -144,7 +159,8 @@ def test_a_query_needs_a_frozen_backbone() -> None:
 
 @pytest.mark.parametrize("selector", [True, False])
 def test_head_and_whitening_are_parts_and_caches_stay_raw(selector: bool) -> None:
-    whitening, head = FeatureWhitening(16, "whitened"), CosineHead(16, 6)
+    whitening = FeatureWhitening(16, "whitened")
+    head = CosineHead(16, 6)
     parts = {"whitening": whitening, "head": head}
     model = prompted(**parts) if selector else PromptedViT(tiny_vit(), 6, **parts)
     model.observe_classes(torch.arange(6))
@@ -188,7 +204,9 @@ def test_similarity_is_the_cosine_between_keys() -> None:
     keys = NearestKeys(3, 16)
     with torch.no_grad():
         keys.key.zero_()
-        keys.key[0, 0], keys.key[1, 0], keys.key[2, 1] = 2.0, -3.0, 1.0
+        keys.key[0, 0] = 2.0
+        keys.key[1, 0] = -3.0
+        keys.key[2, 1] = 1.0
     found = key_similarity(model_of(keys, PrefixPool(3, (0,), 2, 16, 2)))
     assert found is not None
     assert found.tolist() == [[1, -1, 0], [-1, 1, 0], [0, 0, 1]]

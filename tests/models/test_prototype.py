@@ -54,7 +54,8 @@ def test_cached_features_do_without_images() -> None:
 def test_several_labels_an_image_go_to_a_ridge_with_what_is_annotated() -> None:
     model = PrototypeViT(tiny_vit(), MultiLabelRidge(16, 3, pseudo=0.5), multi_label=True)
     twin = MultiLabelRidge(16, 3, pseudo=0.5)
-    features, known = model.features(IMAGES), torch.tensor([True, True, False])
+    features = model.features(IMAGES)
+    known = torch.tensor([True, True, False])
     labels = (torch.arange(18).view(6, 3) % 2).float()
     model.observe_classes(labels * known)
     model.learn(features, labels, known)
@@ -68,8 +69,10 @@ def test_several_labels_an_image_go_to_a_ridge_with_what_is_annotated() -> None:
 
 
 def test_a_ridge_takes_one_class_an_image_too() -> None:
-    model, twin = PrototypeViT(tiny_vit(), MultiLabelRidge(16, 3)), MultiLabelRidge(16, 3)
-    features, labels = model.features(IMAGES), torch.tensor([0, 1, 1, 0, 1, 0])
+    model = PrototypeViT(tiny_vit(), MultiLabelRidge(16, 3))
+    twin = MultiLabelRidge(16, 3)
+    features = model.features(IMAGES)
+    labels = torch.tensor([0, 1, 1, 0, 1, 0])
     model.observe_classes(labels)
     model.learn(features, labels, torch.tensor([True, False, False]))  # one label says all
     twin.update(features, torch.eye(3)[labels])

@@ -1,4 +1,4 @@
-"""Prototype classifiers: what streaming keeps is the batch solution."""
+"""Prototype classifiers: streaming gives the batch solution."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestCentroid
 
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.models.balanced_ridge import BalancedRidge
 from cl_prompts.models.prototype_classifiers import (
     NearestClassMean,
     PrototypeClassifier,
@@ -30,6 +31,7 @@ MAKE: dict[str, Callable[..., PrototypeClassifier]] = {
     "ranpac-held-out": lambda **k: RanPAC(
         DIM, CLASSES, projection=40, ridge=3.0, held_out=20, seed=4, **k
     ),
+    "air": lambda **k: BalancedRidge(DIM, CLASSES, projection=20, ridge=3.0, seed=4, **k),
 }
 
 
@@ -44,7 +46,8 @@ def test_streaming_is_batch_in_any_order(
 ) -> None:
     x, y = data()
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    whole, stream = fed(make(), x, y, []), fed(make(), x[order], y[order], sorted(cuts))
+    whole = fed(make(), x, y, [])
+    stream = fed(make(), x[order], y[order], sorted(cuts))
     probe = data(20, seed=1)[0]
     torch.testing.assert_close(stream.logits(probe), whole.logits(probe), rtol=1e-5, atol=1e-5)
     assert torch.equal(stream.seen, whole.seen)
@@ -69,7 +72,8 @@ def test_nearest_class_mean_is_the_nearest_centroid() -> None:
 def test_streaming_lda_is_the_batch_solution() -> None:
     x, y = data()
     probe = data(60, seed=1)[0]
-    rows, labels = x.double().numpy(), y.numpy()
+    rows = x.double().numpy()
+    labels = y.numpy()
     means = np.stack([rows[labels == c].mean(0) for c in (0, 1, 2, 4)])
     inside = np.concatenate(
         [rows[labels == c] - m for c, m in zip((0, 1, 2, 4), means, strict=True)]
@@ -93,7 +97,8 @@ def test_lda_keeps_small_differences_between_large_scores() -> None:
     model = fed(StreamingLDA(DIM, CLASSES, shrinkage=1e-6), x, y, [])
     exact = model._scores(x.double())  # some of these are tens of thousands
     model.mean.neg_()
-    together, alone = model.logits(x), torch.cat([model.logits(row[None]) for row in x])
+    together = model.logits(x)
+    alone = torch.cat([model.logits(row[None]) for row in x])
     model.mean.neg_()
     assert (model.logits(x)[:, [0, 1, 2, 4]].amax(dim=1) == 0).all()
     near = exact > -1
@@ -105,7 +110,8 @@ def test_lda_keeps_small_differences_between_large_scores() -> None:
 def test_state_round_trip_continues_identically(make: Callable[..., PrototypeClassifier]) -> None:
     x, y = data()
     probe = data(20, seed=1)[0]
-    model, twin = fed(make(), x[:60], y[:60], [20]), make()
+    model = fed(make(), x[:60], y[:60], [20])
+    twin = make()
     twin.logits(probe)  # a solution that loading must throw away
     twin.load_state_dict(copy.deepcopy(model.state_dict()))
     assert torch.equal(twin.logits(probe), model.logits(probe))

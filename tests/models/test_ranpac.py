@@ -19,10 +19,8 @@ def test_ranpac_is_ridge_regression_on_the_projection() -> None:
         RanPAC(DIM, CLASSES, projection=40, ridge=3.0, seed=4), x, y, list(range(3, 150, 11))
     )
     matrix = torch.randn(DIM, 40, generator=torch.Generator().manual_seed(4)).double()
-    hidden, onehot = (
-        torch.relu(x.double() @ matrix),
-        torch.nn.functional.one_hot(y, CLASSES).double(),
-    )
+    hidden = torch.relu(x.double() @ matrix)
+    onehot = torch.nn.functional.one_hot(y, CLASSES).double()
     oracle = Ridge(alpha=3.0, fit_intercept=False, solver="svd").fit(hidden.numpy(), onehot.numpy())
     expected = oracle.predict(torch.relu(probe.double() @ matrix).numpy())
     assert np.allclose(columns(model.logits(probe)), expected[:, [0, 1, 2, 4]], atol=1e-5)
@@ -50,10 +48,8 @@ def test_ranpac_chooses_the_ridge_of_least_held_out_error() -> None:
     assert int(inside.sum()) == 30
     assert model.statistics.expansion is not None
     matrix = model.statistics.expansion.matrix.double()
-    hidden, onehot = (
-        torch.relu(x.double() @ matrix),
-        torch.nn.functional.one_hot(y, CLASSES).double(),
-    )
+    hidden = torch.relu(x.double() @ matrix)
+    onehot = torch.nn.functional.one_hot(y, CLASSES).double()
     error = {}
     for alpha in (1e-2, 1e1, 1e3, 1e5, 1e8):
         oracle = Ridge(alpha=alpha, fit_intercept=False).fit(

@@ -65,7 +65,8 @@ def fed(width: int | None, passes: int = 1) -> tuple[RidgeStatistics, list[Tenso
         ridge = RidgeStatistics(12, {"classes": 7}, expansion="normal", width=width)
         assert ridge.expansion is not None
         ridge.expansion.matrix = GOLDEN("projection")
-    solutions, inverses = [], []
+    solutions = []
+    inverses = []
     for batch in range(4):
         onehot = F.one_hot(GOLDEN(f"batch{batch}/labels"), 7)
         inputs = ridge.inputs(GOLDEN(f"batch{batch}/features"))

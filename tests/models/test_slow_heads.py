@@ -57,7 +57,8 @@ class Published:
         self.slow.restart(self.head)
 
     def step(self, batch: int, expert: int) -> None:
-        images, labels = GOLDEN(f"batch{batch}/images"), GOLDEN(f"batch{batch}/labels")
+        images = GOLDEN(f"batch{batch}/images")
+        labels = GOLDEN(f"batch{batch}/labels")
         logits = self.head(self.features(images, expert))
         GOLDEN.close(logits, f"batch{batch}/logits", atol=1e-4)
         loss = masked_cross_entropy(logits, labels, batch_classes(labels, 9))
@@ -138,7 +139,8 @@ def test_a_slow_head_is_the_explicit_sum(cosine: bool) -> None:
 def test_slow_heads_of_finished_experts_stay() -> None:
     head = nn.Linear(4, 3)
     slow = SlowHeads(head, 2)
-    features, first = torch.randn(5, 4), torch.zeros(5, dtype=torch.int64)
+    features = torch.randn(5, 4)
+    first = torch.zeros(5, dtype=torch.int64)
     before = slow(head, features, first)
     slow.start_task(1)
     nn.init.normal_(head.weight)

@@ -36,7 +36,8 @@ def test_published_scores() -> None:
 
 
 def test_in_the_first_task_scores_are_plain_cosines() -> None:
-    head, features = fed(1, sigma=2.0), torch.randn(4, 1, 5)
+    head = fed(1, sigma=2.0)
+    features = torch.randn(4, 1, 5)
     want = 2 * cosine(features[:, 0], GOLDEN("completion/prototypes")[:2, 0])
     torch.testing.assert_close(head(features)[:, :2], want)
     assert (head(features)[:, 2:] == -torch.inf).all()
@@ -55,7 +56,8 @@ def test_completion_leaves_known_prototypes_unchanged() -> None:
 def test_pieces_are_one_pass() -> None:
     x: Tensor = torch.randn(30, 1, 5)
     y = torch.arange(30) % 4
-    whole, pieces = SubspacePrototypes(5, 6, 2), SubspacePrototypes(5, 6, 2)
+    whole = SubspacePrototypes(5, 6, 2)
+    pieces = SubspacePrototypes(5, 6, 2)
     whole.observe(x, y, 0)
     for part in torch.arange(30).split(7):
         pieces.observe(x[part], y[part], 0)

@@ -35,7 +35,8 @@ def fed(kind: HeadInput, x: Tensor, cuts: list[int], **settings: float) -> Featu
 
 def test_the_formulas() -> None:
     x = features().double()
-    mean, covariance = x.mean(dim=0), x.T.cov(correction=0)
+    mean = x.mean(dim=0)
+    covariance = x.T.cov(correction=0)
     centred = (x - mean).float()
     torch.testing.assert_close(fed("centred", x, [])(x), centred)
     scaled = (x - mean) / (covariance.diagonal() + 1e-5).sqrt()
@@ -54,7 +55,8 @@ def test_the_formulas() -> None:
 @settings(max_examples=20)
 def test_chunks_are_one_pass(kind: HeadInput, cuts: list[int]) -> None:
     x = features()
-    whole, parts = fed(kind, x, []), fed(kind, x, sorted(cuts), refresh=1)
+    whole = fed(kind, x, [])
+    parts = fed(kind, x, sorted(cuts), refresh=1)
     for name, values in whole.named_buffers():
         torch.testing.assert_close(dict(parts.named_buffers())[name], values, atol=1e-6, rtol=1e-6)
 
@@ -115,7 +117,8 @@ def test_the_root_is_renewed_on_schedule() -> None:
 
 def test_the_next_pass_takes_its_features_in_once() -> None:
     x = features()
-    want, whitening = fed("whitened", x[:40], []), FeatureWhitening(DIM, "whitened")
+    want = fed("whitened", x[:40], [])
+    whitening = FeatureWhitening(DIM, "whitened")
     with whitening.update_statistics(40):
         first = whitening(x)
         assert torch.equal(whitening(x), first)
@@ -145,7 +148,8 @@ def test_gradient_goes_to_features_alone() -> None:
 @every
 def test_state_round_trip_continues_identically(kind: HeadInput) -> None:
     x = features(200)
-    whitening, twin = fed(kind, x[:70], [10, 20]), FeatureWhitening(DIM, kind)
+    whitening = fed(kind, x[:70], [10, 20])
+    twin = FeatureWhitening(DIM, kind)
     twin.load_state_dict(copy.deepcopy(whitening.state_dict()))
     for part in x[70:].tensor_split(13):
         for each in (whitening, twin):
@@ -156,8 +160,10 @@ def test_state_round_trip_continues_identically(kind: HeadInput) -> None:
 
 @pytest.mark.parametrize("kind", ["centred", "standardised", "whitened"])
 def test_a_window_forgets(kind: HeadInput) -> None:
-    old, new = features(500), features(2000, seed=1) - 50
-    kept, windowed = fed(kind, old, []), fed(kind, old, [], window=100, refresh=1)
+    old = features(500)
+    new = features(2000, seed=1) - 50
+    kept = fed(kind, old, [])
+    windowed = fed(kind, old, [], window=100, refresh=1)
     for part in new.split(20):
         kept.update(part)
         windowed.update(part)

@@ -21,7 +21,9 @@ CURRENT = torch.arange(8)[None].eq(torch.tensor([[2], [3]])).any(dim=0)
 
 
 def test_published_model() -> None:
-    vit, head, prompt = golden_vit(), UnitRowHead(32, 8), AdditivePrompt(range(6), 32, 4)
+    vit = golden_vit()
+    head = UnitRowHead(32, 8)
+    prompt = AdditivePrompt(range(6), 32, 4)
     put(prompt.values, GOLDEN("prompt"))
     put(head.weight, GOLDEN("head_weight"))
     features = vit.class_features(vit.embed(GOLDEN("images")), prompt.build(None))
@@ -51,7 +53,8 @@ def test_published_mergers() -> None:
 
 def test_only_the_class_tokens_key_and_value_change() -> None:
     vit = tiny_vit()
-    block, tokens = vit.vit.blocks[0], vit.embed(torch.rand(2, 3, 16, 16))
+    block = vit.vit.blocks[0]
+    tokens = vit.embed(torch.rand(2, 3, 16, 16))
     added = torch.randn(1, 2, 8), torch.randn(1, 2, 8)
 
     def attention(x: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ from cl_prompts.prompts.task_aware import start_task
 def literal_weights(selector: AttentionWeights, query: Tensor) -> Tensor:
     """The formula as written: every query times every attention vector, normalised, times every
     normalised key."""
-    key, attention = selector.key(), selector.attention()
+    key = selector.key()
+    attention = selector.attention()
     product = torch.einsum("bd,lmd->lbmd", query, attention)
     return torch.einsum("lbmd,lmd->lbm", F.normalize(product, dim=-1), F.normalize(key, dim=-1))
 
@@ -33,9 +34,11 @@ def literal_weights(selector: AttentionWeights, query: Tensor) -> Tensor:
 @pytest.mark.parametrize("n_tasks", [None, 3])
 def test_two_matrix_products_equal_the_literal_attention(n_tasks: int | None) -> None:
     torch.manual_seed(0)
-    selector, query = AttentionWeights(4, 12, 16, n_tasks=n_tasks), 5 * torch.randn(7, 16)
+    selector = AttentionWeights(4, 12, 16, n_tasks=n_tasks)
+    query = 5 * torch.randn(7, 16)
     start_task(selector, 1) if n_tasks else None
-    fast, slow = selector(query), literal_weights(selector, query)
+    fast = selector(query)
+    slow = literal_weights(selector, query)
     n = 12 if n_tasks is None else 8
     assert fast.weights is not None
     assert fast.weights.shape == (4, 7, n)
@@ -53,7 +56,8 @@ def test_two_matrix_products_equal_the_literal_attention(n_tasks: int | None) ->
 
 
 def test_new_rows_are_orthonormal_whatever_the_past() -> None:
-    past, draws = 3 * torch.randn(2, 5, 16), torch.randn(2, 4, 16)
+    past = 3 * torch.randn(2, 5, 16)
+    draws = torch.randn(2, 4, 16)
     rows = orthogonal_rows(past, draws)
     torch.testing.assert_close(
         rows @ rows.transpose(1, 2), torch.eye(4).expand(2, 4, 4), atol=1e-5, rtol=0
@@ -76,7 +80,8 @@ def test_both_forms_agree_while_the_past_is_orthogonal() -> None:
 
 
 def test_a_vanished_row_takes_no_part_in_gram_schmidt() -> None:
-    past, draws = torch.randn(1, 3, 8), torch.randn(1, 2, 8)
+    past = torch.randn(1, 3, 8)
+    draws = torch.randn(1, 2, 8)
     padded = torch.cat([past, torch.zeros(1, 1, 8)], dim=1)
     assert torch.equal(gram_schmidt(padded, draws), gram_schmidt(past, draws))
 
@@ -106,7 +111,8 @@ def test_earlier_components_stay_bit_for_bit_under_weight_decay_and_momentum(
     for task in range(3):
         start_task(rows, task)
         assert rows().shape == (2, 2 * (task + 1), 16)
-        past, future = [p.detach().clone() for p in rows.rows[:task]], rows.rows[task + 1 :]
+        past = [p.detach().clone() for p in rows.rows[:task]]
+        future = rows.rows[task + 1 :]
         fresh = rows.rows[task].detach().clone()
         learn()
         assert all(torch.equal(p, q) for p, q in zip(rows.rows[:task], past, strict=True))
@@ -133,7 +139,8 @@ def test_growth_is_part_of_the_state() -> None:
 
 def test_a_prompt_is_the_weighted_sum_of_components_by_block() -> None:
     torch.manual_seed(0)
-    selector, pool = AttentionWeights(2, 6, 16), ComponentPool(6, (1, 3), 4, 16, 2)
+    selector = AttentionWeights(2, 6, 16)
+    pool = ComponentPool(6, (1, 3), 4, 16, 2)
     selection = selector(torch.randn(5, 16))
     plan = pool.build(selection)
     assert selection.weights is not None

@@ -28,7 +28,8 @@ ENCODERS: dict[str, tuple[Callable[[], nn.Module], bool]] = {
 @pytest.mark.parametrize("name", ENCODERS)
 def test_published_encoders(name: str) -> None:
     make, residual = ENCODERS[name]
-    pool, encoder = SharedTokens((0,), 4, 16), make()
+    pool = SharedTokens((0,), 4, 16)
+    encoder = make()
     state = {}
     for key, values in GOLDEN.state(f"pre/{name}/").items():
         if key.startswith("module.") and int(key.split(".")[1]) < 4:

@@ -56,7 +56,8 @@ def test_published_gates(activation: GateActivation, when: str) -> None:
 
 def test_without_gate_it_is_the_plain_prefix() -> None:
     _, pair = prefix()
-    tokens, closed = GOLDEN("tokens"), ScoreGate()
+    tokens = GOLDEN("tokens")
+    closed = ScoreGate()
     put(closed.scale, torch.tensor([1.0, 0.0]))
     for gate in (None, closed):
         output = run_block(attention(), tokens, prefix=pair, gate=gate) - tokens
@@ -67,7 +68,8 @@ def test_without_gate_it_is_the_plain_prefix() -> None:
 
 def test_gates_train_in_the_first_task_only() -> None:
     pool = GatedPrefixes(SharedPrefix((0, 2), 3, 16, 2), (0, 2))
-    vit, images = tiny_vit(), torch.rand(2, 3, 16, 16)
+    vit = tiny_vit()
+    images = torch.rand(2, 3, 16, 16)
 
     def step() -> None:
         pool.zero_grad()

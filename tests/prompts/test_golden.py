@@ -81,7 +81,8 @@ def l2p_query(case: str) -> Tensor:
     ],
 )
 def test_l2p_pool(case: str) -> None:
-    keys, pool = NearestKeys(8, 32, k=3), PrependedTokenPool(8, 3, 32)
+    keys = NearestKeys(8, 32, k=3)
+    pool = PrependedTokenPool(8, 3, 32)
     put(keys.key, golden("l2p/keys"))
     put(pool.values, golden("l2p/pool"))
     voted = case.startswith("batchwise")
@@ -101,7 +102,8 @@ def test_l2p_pool(case: str) -> None:
         got, other = (
             x[:, :9].unflatten(1, (3, 3)) for x in (prompted, golden(f"l2p/{case}/prompted"))
         )
-        order, theirs = selection.index.argsort(1)[0], want.argsort(1)[0]
+        order = selection.index.argsort(1)[0]
+        theirs = want.argsort(1)[0]
         torch.testing.assert_close(got[:, order], other[:, theirs], atol=1e-5, rtol=0)
     else:
         close(prompted, f"l2p/{case}/prompted")
@@ -120,7 +122,8 @@ def e_values(pool: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("case", ["match", "task2"])
 def test_dual_prompt_pool(case: str) -> None:
-    selector, pool = TaskSlots(NearestKeys(5, 32)), PrefixPool(5, (2, 3, 4), 2, 32, 4)
+    selector = TaskSlots(NearestKeys(5, 32))
+    pool = PrefixPool(5, (2, 3, 4), 2, 32, 4)
     put(selector.inner.key, golden("dual/keys"))
     put(pool.values, e_values(golden("dual/pool")))
     if case == "task2":
@@ -156,10 +159,8 @@ def by_layer(pattern: str) -> Tensor:
 @pytest.mark.parametrize("task", [0, 1, 2])
 @pytest.mark.parametrize(("name", "width"), [("p", 128), ("k", 32), ("a", 32)])
 def test_gram_schmidt_from_recorded_draws(task: int, name: str, width: int) -> None:
-    draws, want = (
-        by_layer(f"coda/t{task}/draw_{name}_{{}}"),
-        by_layer(f"coda/t{task}/after_init_{name}_{{}}"),
-    )
+    draws = by_layer(f"coda/t{task}/draw_{name}_{{}}")
+    want = by_layer(f"coda/t{task}/after_init_{name}_{{}}")
     past = by_layer(f"coda/t{task}/before_init_{name}_{{}}") if task else draws[:, :0]
     got = torch.cat([past, gram_schmidt(past, draws)], dim=1)
     torch.testing.assert_close(got, want, atol=1e-6, rtol=0)
@@ -174,10 +175,8 @@ def fill_rows(rows: GrowingRows, values: Tensor) -> None:
 
 
 def coda_parts(task: int) -> tuple[AttentionWeights, ComponentPool]:
-    selector, pool = (
-        AttentionWeights(5, 12, 32, n_tasks=3),
-        ComponentPool(12, range(5), 4, 32, 4, n_tasks=3),
-    )
+    selector = AttentionWeights(5, 12, 32, n_tasks=3)
+    pool = ComponentPool(12, range(5), 4, 32, 4, n_tasks=3)
     both = nn.ModuleList([selector, pool])
     for t in range(task + 1):
         start_task(both, t)
@@ -242,10 +241,8 @@ def coda_prefix(values: Tensor) -> Tensor:
 
 def layer_parts(where: str, layer: int, k: int = 1) -> tuple[NearestKeys, PrefixPool]:
     values = coda_prefix(golden(f"{where}/e_{layer}"))
-    keys, pool = (
-        NearestKeys(len(values), 32, k=k),
-        PrefixPool(len(values), (layer,), values.shape[3], 32, 4),
-    )
+    keys = NearestKeys(len(values), 32, k=k)
+    pool = PrefixPool(len(values), (layer,), values.shape[3], 32, 4)
     put(keys.key, golden(f"{where}/key_{layer}"))
     put(pool.values, values)
     return keys, pool
@@ -321,7 +318,9 @@ def masked_loss(logits: Tensor) -> Tensor:
 
 def test_l2p_model() -> None:
     model = golden_model(L2P, pool_size=6, prompt_length=3, top_k=2)
-    images, keys, pool = golden("vit/images"), model.selector, model.pools[0]
+    images = golden("vit/images")
+    keys = model.selector
+    pool = model.pools[0]
     assert isinstance(keys, NearestKeys)
     assert isinstance(pool, PrependedTokenPool)
     pool.position = class_position(model.backbone)  # the port's, a constant shift of all prompts
@@ -351,7 +350,8 @@ def test_dual_prompt_model(mode: str) -> None:
     model = golden_model(DualPrompt, pool_size=4, g_length=2, e_length=3, all_keys=True)
     model.train(mode == "train_task1")
     start_task(model, 1)  # copies a slot, so before the golden values go in
-    selector, (shared, pool) = model.selector, model.pools
+    selector = model.selector
+    (shared, pool) = model.pools
     assert isinstance(selector, TaskSlots)
     assert isinstance(shared, SharedPrefix)
     assert isinstance(pool, PrefixPool)
@@ -375,7 +375,8 @@ def test_dual_prompt_model(mode: str) -> None:
 
 def test_coda_model() -> None:
     model = golden_model(CODAPrompt, n_tasks=3, n_components=6, prompt_length=4)
-    selector, pool = model.selector, model.pools[0]
+    selector = model.selector
+    pool = model.pools[0]
     assert isinstance(selector, AttentionWeights)
     assert isinstance(pool, ComponentPool)
     start_task(model, 1)
@@ -399,7 +400,9 @@ def test_coda_model() -> None:
 @pytest.mark.parametrize("mode", ["train_task1", "eval"])
 def test_coda_repository_dual_prompt_model(mode: str) -> None:
     backbone = golden_backbone()
-    query, plan, loss = golden("vit/query_cls"), PromptPlan(), torch.zeros(())
+    query = golden("vit/query_cls")
+    plan = PromptPlan()
+    loss = torch.zeros(())
     for layer in (0, 1):
         shared = SharedPrefix((layer,), 2, 32, 4)
         put(shared.values, golden(f"vit/coda_dual/g_{layer}"))

@@ -136,7 +136,8 @@ def test_decomposition_begins_as_the_short_prompt(make: Callable[[], nn.Module])
 
 
 def test_an_update_of_the_positional_embedding() -> None:
-    vit, images = tiny_vit(), torch.rand(2, 3, 16, 16)
+    vit = tiny_vit()
+    images = torch.rand(2, 3, 16, 16)
     pool = Decomposed(SharedTokens((), 1, 16), n_tokens=5, dim=16, rank=2)
     nn.init.normal_(pool.b)
     plan = pool.build(None)

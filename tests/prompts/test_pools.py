@@ -81,12 +81,11 @@ def test_prepended_tokens_are_those_of_the_chosen_prompts(selection: Selection) 
 def test_prepended_tokens_may_carry_the_class_tokens_position(
     vit: FrozenViT, selection: Selection
 ) -> None:
-    plain, moved = (
-        PrependedTokenPool(4, 2, 16),
-        PrependedTokenPool(4, 2, 16, position=class_position(vit)),
-    )
+    plain = PrependedTokenPool(4, 2, 16)
+    moved = PrependedTokenPool(4, 2, 16, position=class_position(vit))
     moved.load_state_dict(plain.state_dict())  # the position is the backbone's, not the pool's
-    a, b = plain.build(selection).prepended, moved.build(selection).prepended
+    a = plain.build(selection).prepended
+    b = moved.build(selection).prepended
     assert a is not None
     assert b is not None
     assert a.shape == (3, 4, 16)

@@ -14,7 +14,8 @@ from cl_prompts.prompts.selectors import NearestKeys
 
 
 def test_every_image_gets_its_own_keys_and_values() -> None:
-    pool, selector = PrefixPool(4, (1, 3), 2, 16, 2), NearestKeys(4, 16, k=2)
+    pool = PrefixPool(4, (1, 3), 2, 16, 2)
+    selector = NearestKeys(4, 16, k=2)
     selection = selector(torch.randn(6, 16))
     plan = pool.build(selection)
     for i, block in enumerate((1, 3)):

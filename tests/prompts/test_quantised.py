@@ -56,7 +56,8 @@ def test_published_quantisation(temperature: float, layer: int) -> None:
 def test_published_model(temperature: float) -> None:
     case = f"temperature_{temperature}/model"
     keys, pool = parts([0, 1, 2, 3, 4], temperature)
-    vit, head = golden_vit(), nn.Linear(32, 8)
+    vit = golden_vit()
+    head = nn.Linear(32, 8)
     put(head.weight, GOLDEN("head_weight"))
     put(head.bias, GOLDEN("head_bias"))
     tokens = vit.embed(GOLDEN("images"))
@@ -79,7 +80,8 @@ def test_published_model(temperature: float) -> None:
 
 
 def test_prompts_are_entries_bit_for_bit_and_learn_through_the_weighted_sum() -> None:
-    keys, pool = SoftKeys(2, 5, 16), QuantisedComponents(5, (0, 2), 4, 16, 2)
+    keys = SoftKeys(2, 5, 16)
+    pool = QuantisedComponents(5, (0, 2), 4, 16, 2)
     selection = keys(torch.randn(7, 16))
     assert selection.weights is not None
     index = pool.quantise(selection.weights)[2]
@@ -95,11 +97,13 @@ def test_prompts_are_entries_bit_for_bit_and_learn_through_the_weighted_sum() ->
 
 
 def test_usage_is_counted_and_plans_share_losses() -> None:
-    keys, pool = SoftKeys(2, 5, 16), QuantisedComponents(5, (0, 2), 4, 16, 2)
+    keys = SoftKeys(2, 5, 16)
+    pool = QuantisedComponents(5, (0, 2), 4, 16, 2)
     selection = keys(torch.randn(7, 16))
     keys.observe(selection)
     assert keys.count.sum().item() == pytest.approx(7)
-    one, two = pool.build(selection), pool.build(selection)
+    one = pool.build(selection)
+    two = pool.build(selection)
     want = two.loss()
     assert want is not None
     one.add(QuantisedComponents(5, (1,), 4, 16, 2).build(SoftKeys(1, 5, 16)(torch.randn(7, 16))))

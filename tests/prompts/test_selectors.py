@@ -32,7 +32,8 @@ def query() -> Tensor:
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("skip_last", [True, False])
 def test_the_query_is_a_class_token_of_the_plain_vit(skip_last: bool, norm: bool) -> None:
-    backbone, images = tiny_vit(), torch.rand(3, 3, 16, 16)
+    backbone = tiny_vit()
+    images = torch.rand(3, 3, 16, 16)
     query = ClassTokenQuery(skip_last=skip_last, norm=norm)(backbone, backbone.embed(images))
     tokens = backbone.embed(images)
     for block in backbone.vit.blocks[: 3 if skip_last else 4]:

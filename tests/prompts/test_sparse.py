@@ -96,7 +96,8 @@ def test_published_run() -> None:
 
 def test_all_experts_are_a_prefix_whose_scores_are_averaged_over_tokens() -> None:
     vit = tiny_vit()
-    block, tokens = vit.vit.blocks[1], vit.embed(torch.rand(3, 3, 16, 16))
+    block = vit.vit.blocks[1]
+    tokens = vit.embed(torch.rand(3, 3, 16, 16))
     pool = SparsePrefix((0,), 4, 4, 16, 2, epsilon=0)
     n = tokens.shape[1]
     q, k, v = block.attn.qkv(block.norm1(tokens)).view(3, n, 3, 2, 8).permute(2, 0, 3, 1, 4)
@@ -142,7 +143,8 @@ def test_experts_that_were_never_used_are_never_chosen_in_evaluation() -> None:
 
 
 def test_state_round_trip() -> None:
-    pool, twin = SparsePrefix((0,), 6, 2, 16, 2), SparsePrefix((0,), 6, 2, 16, 2)
+    pool = SparsePrefix((0,), 6, 2, 16, 2)
+    twin = SparsePrefix((0,), 6, 2, 16, 2)
     queries = torch.randn(50, 2, 7, 8)
     with pool.counting():
         routing(pool, queries)

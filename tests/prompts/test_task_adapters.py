@@ -69,7 +69,8 @@ def published(task: int) -> TaskAdapters:
 
 
 def test_published_features() -> None:
-    vit, images = golden_vit(), GOLDEN("images")
+    vit = golden_vit()
+    images = GOLDEN("images")
     fresh = TaskAdapters(1, 6, 32, bottleneck=4)
     GOLDEN.close(features(vit, fresh, images), "start/features_equal_frozen")
     assert torch.equal(features(vit, fresh, images), features(vit, fresh.eval(), images))
@@ -81,13 +82,16 @@ def test_published_features() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_at_start_the_model_is_the_frozen_one_bit_for_bit(precision: str) -> None:
-    vit, images = FrozenViT(tiny_vit().vit, precision=precision), torch.rand(3, 3, 16, 16)  # type: ignore[arg-type]
+    # type: ignore[arg-type]
+    vit = FrozenViT(tiny_vit().vit, precision=precision)
+    images = torch.rand(3, 3, 16, 16)
     tokens = vit.embed(images)
     assert torch.equal(vit.blocks(tokens, TaskAdapters(1, 4, 16).build(0)), vit.blocks(tokens))
 
 
 def test_class_token_alone_is_that_of_all() -> None:
-    vit, adapters = tiny_vit(), TaskAdapters(1, 4, 16, bottleneck=3).eval()
+    vit = tiny_vit()
+    adapters = TaskAdapters(1, 4, 16, bottleneck=3).eval()
     for parameter in adapters.parameters():
         torch.nn.init.normal_(parameter)
     tokens = vit.embed(torch.rand(3, 3, 16, 16))
@@ -111,7 +115,8 @@ def test_initial_values_and_training() -> None:
 
 
 def test_cost_is_counted() -> None:
-    vit, images = tiny_vit(), torch.rand(3, 3, 16, 16)
+    vit = tiny_vit()
+    images = torch.rand(3, 3, 16, 16)
     tokens = vit.embed(images)
     vit.counter.reset()
     vit.blocks(tokens)

@@ -49,7 +49,8 @@ def test_a_task_begins_once_and_tasks_may_be_left_out() -> None:
 
 
 def test_the_task_is_part_of_the_state() -> None:
-    part, other = Noting(), Noting()
+    part = Noting()
+    other = Noting()
     start_task(part, 2)
     other.load_state_dict(part.state_dict())
     assert other.task == 2

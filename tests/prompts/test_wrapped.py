@@ -35,7 +35,8 @@ def by_slot(published: Tensor) -> Tensor:
     ("layout", "name"), [("own", "correct"), ("published", "published_layout")]
 )
 def test_published_prompts(layout: PrefixLayout, name: str) -> None:
-    vit, head = golden_vit(), nn.Linear(32, 8)
+    vit = golden_vit()
+    head = nn.Linear(32, 8)
     pool = MomentumSlots(PrefixPool(4, range(5), 3, 32, 4, layout=layout), momentum=0.1)
     start_task(pool, 1)
     put(pool.inner.values, by_slot(GOLDEN("pool")))
@@ -62,12 +63,14 @@ def test_published_prompts(layout: PrefixLayout, name: str) -> None:
     ("layout", "name"), [("own", "correct"), ("published", "published_layout")]
 )
 def test_published_evaluation_and_batch_mates(layout: PrefixLayout, name: str) -> None:
-    vit, head = golden_vit(), nn.Linear(32, 8)
+    vit = golden_vit()
+    head = nn.Linear(32, 8)
     pool = PrefixPool(4, range(5), 3, 32, 4, layout=layout)
     put(pool.values, by_slot(GOLDEN("pool")))
     put(head.weight, GOLDEN("head_weight"))
     put(head.bias, GOLDEN("head_bias"))
-    tokens, slots = vit.embed(GOLDEN("images")), GOLDEN("wrong_or_right_slot")
+    tokens = vit.embed(GOLDEN("images"))
+    slots = GOLDEN("wrong_or_right_slot")
     logits = head(vit.class_features(tokens, pool.build(choose(slots))))
     GOLDEN.close(logits, f"{name}/eval/logits")
     pairs = [

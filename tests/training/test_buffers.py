@@ -59,7 +59,8 @@ def test_the_published_boundary_overwrites_the_last_slot() -> None:
 def test_holds_distinct_offered_samples_and_is_full_when_it_can_be(
     size: int, batches: list[int], seed: int
 ) -> None:
-    memory, offered = ReservoirBuffer(size, seed=seed), 0
+    memory = ReservoirBuffer(size, seed=seed)
+    offered = 0
     for n in batches:
         offer(memory, range(offered, offered + n))
         offered += n
@@ -74,7 +75,8 @@ def test_holds_distinct_offered_samples_and_is_full_when_it_can_be(
 
 
 def test_a_draw_from_a_large_buffer_is_uniform_and_distinct() -> None:
-    n, drawn = PERMUTED + 404, 450
+    n = PERMUTED + 404
+    drawn = 450
     buffer = ReservoirBuffer(n, seed=1)
     offer(buffer, range(n))
     counts = torch.zeros(n)
@@ -116,7 +118,8 @@ def test_every_sample_is_held_with_the_same_probability() -> None:
 
 
 def test_state_round_trip_continues_identically() -> None:
-    memory, twin = ReservoirBuffer(5, seed=3), ReservoirBuffer(5, seed=9)
+    memory = ReservoirBuffer(5, seed=3)
+    twin = ReservoirBuffer(5, seed=9)
     offer(memory, range(17))
     twin.load_state_dict(memory.state_dict())
     for m in (memory, twin):
@@ -133,7 +136,8 @@ def test_bad_settings_are_refused() -> None:
 
 
 def test_reservoir_says_which_slot_holds_each_sample() -> None:
-    memory, value = ReservoirBuffer(4, seed=2), torch.full((4,), -1)
+    memory = ReservoirBuffer(4, seed=2)
+    value = torch.full((4,), -1)
     for start in range(0, 60, 12):
         rows = torch.arange(start, start + 12)
         slots = memory.add(rows[:, None])
@@ -180,7 +184,8 @@ def test_published_class_balanced_contents(case: dict) -> None:
 def test_classes_stay_balanced(size: int, labels: list[int], policy: str, seed: int) -> None:
     memory = ClassBalancedBuffer(size, policy=policy, seed=seed)
     for i, label in enumerate(labels):
-        before, full = memory.class_counts(), len(memory) == size
+        before = memory.class_counts()
+        full = len(memory) == size
         slot = int(balance(memory, [label], i))
         after = memory.class_counts()
         assert len(memory) == min(size, i + 1) == sum(after.values())

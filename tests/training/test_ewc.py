@@ -126,8 +126,10 @@ def test_penalty_holds_important_parameters_back() -> None:
 
 
 def test_state_round_trip() -> None:
-    model, other = frozen_with_head(), frozen_with_head()
-    ewc, twin = OnlineEWC(model), OnlineEWC(other)
+    model = frozen_with_head()
+    other = frozen_with_head()
+    ewc = OnlineEWC(model)
+    twin = OnlineEWC(other)
     backward(model, 0)
     ewc.observe_gradients()
     ewc.consolidate()

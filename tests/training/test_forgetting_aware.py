@@ -44,7 +44,9 @@ class Published:
 
 
 def test_published_stream_training() -> None:
-    model, images, labels = Published(), GOLDEN("images"), GOLDEN("labels")
+    model = Published()
+    images = GOLDEN("images")
+    labels = GOLDEN("labels")
     put(model.shared.values, GOLDEN("g_prompts"))
     put(model.pool.values, GOLDEN("e_prompts"))
     put(model.keys.key, GOLDEN("keys"))
@@ -143,7 +145,8 @@ def test_without_length_it_is_the_optimizer() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(4, 3)
     twin = copy.deepcopy(layer)
-    x, y = torch.randn(8, 4), torch.arange(8) % 3
+    x = torch.randn(8, 4)
+    y = torch.arange(8) % 3
     plain = torch.optim.Adam(layer.parameters(), lr=0.1)
     fam = ForgettingAware(torch.optim.Adam(twin.parameters(), lr=0.1), rho=0)
     for _ in range(3):
@@ -162,7 +165,8 @@ def test_without_length_it_is_the_optimizer() -> None:
 
 
 def test_parameters_without_gradient_stay() -> None:
-    moving, fixed = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    moving = nn.Parameter(torch.ones(2))
+    fixed = nn.Parameter(torch.ones(2))
     fam = ForgettingAware(torch.optim.SGD([moving, fixed], lr=0.1), rho=1.0)
     moving.sum().backward()
     fam.ascend()

@@ -1,4 +1,4 @@
-"""Head alignment: what is drawn, what is trained, and the published head after it."""
+"""Head alignment: draws, training, and the published head after it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ def test_draws_follow_the_features(statistics: GaussianStatistics) -> None:
     assert [len(labels) for _, labels in batches] == [1000] * 3
     features, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     for c in range(3):
-        mine, real = features[labels == c], x[y == c]
+        mine = features[labels == c]
+        real = x[y == c]
         assert len(mine) == pytest.approx(1000, rel=0.1)
         assert (mine.mean(dim=0) - real.mean(dim=0)).norm() < 0.5
         if statistics == "covariance":
@@ -165,7 +166,8 @@ def test_bad_input_is_refused() -> None:
 def test_statistics_of_chosen_rows_and_known_classes_are_those_of_the_rows_alone(
     statistics: Any,
 ) -> None:
-    x, y = torch.randn(40, 5), torch.arange(40) % 3
+    x = torch.randn(40, 5)
+    y = torch.arange(40) % 3
     rows = torch.rand(40) < 0.6
     rows[y == 1] = False
     alone, chosen = (GaussianHeadAlignment(5, 4, statistics=statistics) for _ in range(2))

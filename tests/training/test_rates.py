@@ -23,7 +23,8 @@ def run(
 
 
 def test_rates_take_turns() -> None:
-    rate, lrs = AdaptiveRate(1.0, step=0.5, period=3, length=4), []
+    rate = AdaptiveRate(1.0, step=0.5, period=3, length=4)
+    lrs = []
     for _ in range(12):
         lrs.append(rate.lr)
         rate.update(0.0)
@@ -33,7 +34,8 @@ def test_rates_take_turns() -> None:
 
 
 def test_the_pair_moves_towards_the_better_rate() -> None:
-    down, up = AdaptiveRate(1.0), AdaptiveRate(1.0)
+    down = AdaptiveRate(1.0)
+    up = AdaptiveRate(1.0)
     run(down, 18, high=0.1, low=0.2)
     run(up, 18, high=0.2, low=0.1)
     assert down.high == up.high == 1.0  # nine observations each: not yet
@@ -71,7 +73,8 @@ def test_the_latest_observations_count() -> None:
 
 
 def test_state_round_trip() -> None:
-    rate, twin = AdaptiveRate(1.0), AdaptiveRate(7.0)
+    rate = AdaptiveRate(1.0)
+    twin = AdaptiveRate(7.0)
     run(rate, 13, high=0.1, low=0.2)
     rate.update(0.3)
     twin.load_state_dict(rate.state_dict())
