@@ -7,7 +7,6 @@ import json
 
 import pytest
 import torch
-from cl_prompts.strategies.base.stream import Batch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from cl_prompts.models.base import Output
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import MVP
+from cl_prompts.strategies.base.stream import Batch
 from tests import GOLDEN_FILES
 
 GOLDEN = json.loads((GOLDEN_FILES / "mvp_losses.json").read_text())
