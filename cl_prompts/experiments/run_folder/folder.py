@@ -41,13 +41,7 @@ LEARNED_FILE = "learned.safetensors"
 FORMAT = 2
 _RESERVED = 2**16  # bytes
 _BEFORE_A_RUN = (".lock", ".reserve", "environment.json")
-_PACKAGES = {
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "timm": "timm",
-    "avalanche": "avalanche-lib",
-    "numpy": "numpy",
-}
+_PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
 
 
 def environment(device: str, command: str) -> dict[str, Any]:
@@ -68,7 +62,7 @@ def environment(device: str, command: str) -> dict[str, Any]:
         "cl_prompts": __version__,
         "git_revision": _revision(),
         "python": sys.version.split()[0],
-        **{name: version(package) for name, package in _PACKAGES.items()},
+        **{name.removesuffix("-lib"): version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "device": str(used),
         **gpu,

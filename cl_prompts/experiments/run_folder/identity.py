@@ -81,7 +81,7 @@ def check_identity(before: Mapping[str, Any], now: Mapping[str, Any], where: str
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """What changed between two identities, a sentence each; see :func:`check_identity`.
+    """Changes between two identities, a sentence each; see :func:`check_identity`.
 
     >>> list(changes({"version": "0.1.0", "stream": "a"}, {"version": "0.1.0", "stream": "b"}))
     ['its stream is another one than at the checkpoint: start a new run']

@@ -69,12 +69,12 @@ class Run:
 
     @property
     def measure(self) -> str:
-        """Name in ``metrics.csv`` of what its evaluations measure."""
+        """Measure of its evaluations, as ``metrics.csv`` names it."""
         return "map" if self.multi_label else "accuracy"
 
     @property
     def unit(self) -> str:
-        """What its stream counts."""
+        """Unit of its stream."""
         return "labels" if self.multi_label else "samples"
 
     @property

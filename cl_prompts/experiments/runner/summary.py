@@ -23,7 +23,6 @@ def summary_of(
     parts: Parts,
     *,
     seconds: float,
-    macs: Mapping[str, float],
     command: str,
     identity: Mapping[str, Any] | None = None,
     with_results: bool = True,
@@ -33,8 +32,6 @@ def summary_of(
     Args:
         parts: of the run.
         seconds: wall time so far, that of earlier processes included.
-        macs: multiply-accumulates of the backbone in ``train`` and ``evaluation``, and the images
-            ``evaluated``.
         command: what was typed to make the run.
         identity: see :func:`~cl_prompts.experiments.run_folder.identity.identity_of`; what it
             holds of data, stream and backbone tells which runs may be compared.
@@ -43,7 +40,9 @@ def summary_of(
     settings = parts.settings
     strategy = parts.strategy
     backbone = strategy.model.backbone
-    per_pass = backbone.forward_macs
+    evaluator = parts.anytime.evaluator
+    # Evaluations run through the same backbone, whose counter does not tell them apart.
+    training_macs = backbone.counter.macs - evaluator.macs
     known = identity or {}
     return {
         "recipe": settings.recipe,
@@ -81,8 +80,8 @@ def summary_of(
         "peak_memory_mb": peak_memory_mb(),
         "peak_device_memory_mb": peak_device_memory_mb(strategy.device),
         "forward_passes": {
-            "train": macs["train"] / per_pass / max(1, strategy.samples_seen),
-            "evaluation": macs["evaluation"] / per_pass / max(1, macs["evaluated"]),
+            "train": training_macs / backbone.forward_macs / max(1, strategy.samples_seen),
+            "evaluation": evaluator.macs / backbone.forward_macs / max(1, evaluator.images),
         },
         "command": command,
     }

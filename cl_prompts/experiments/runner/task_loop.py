@@ -216,21 +216,11 @@ class TaskLoop:
         """Wall time spent on this run, also before it was resumed."""
         return self._earlier_seconds + time.perf_counter() - self._started
 
-    def macs(self) -> dict[str, float]:
-        """Multiply-accumulates of the backbone in training and evaluation, and test images."""
-        evaluator = self.parts.anytime.evaluator
-        return {
-            "train": self._counter.macs - evaluator.macs,
-            "evaluation": evaluator.macs,
-            "evaluated": evaluator.images,
-        }
-
     def write_summary(self, status: str, error: str | None = None) -> None:
         """Write ``summary.json``, which is valid at every moment of a run."""
         summary = summary_of(
             self.parts,
             seconds=self.seconds(),
-            macs=self.macs(),
             command=self.folder.command(),
             identity=self._identity,
             with_results=status != "running",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from cl_prompts.checks import in_range, positive, whole_number
@@ -82,19 +82,18 @@ class WarmUp:
         return tasks, list(range(base, n_classes))
 
 
+@dataclass
 class _Batches:
     """Shuffled batches of the images of some classes."""
 
-    def __init__(self, data: Any, settings: WarmUp, seed: int, num_workers: int) -> None:
-        self.data = data
-        self.settings = settings
-        self.generator = torch.Generator().manual_seed(seed)
-        self.num_workers = num_workers
-        self.targets = np.asarray(data.targets)
+    data: Any
+    settings: WarmUp
+    generator: torch.Generator
+    num_workers: int
 
     def rows(self, classes: Sequence[int]) -> list[int]:
         """Rows of the images of these classes."""
-        found: list[int] = np.flatnonzero(np.isin(self.targets, classes)).tolist()
+        found: list[int] = np.flatnonzero(np.isin(self.data.targets, classes)).tolist()
         return found
 
     def of(self, classes: Sequence[int]) -> DataLoader[Any]:
@@ -195,7 +194,7 @@ def warm_up(
         InputError: too few classes.
     """
     tasks, held_out = settings.cut(model.n_classes)
-    batches = _Batches(data, settings, seed, num_workers)
+    batches = _Batches(data, settings, torch.Generator().manual_seed(seed), num_workers)
     projected = project(model)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], settings.lr)
     fam = ForgettingAware(optimizer, settings.rho)
@@ -217,14 +216,9 @@ def warm_up(
                 done += 1
                 if report is not None:
                     report(done, total, loss)
-    values = {"g_prompts": _values(model.pools[0])[None], "e_prompts": projected.values}
+    general: Any = model.pools[0]
+    values = {"g_prompts": general.values[None], "e_prompts": projected.values}
     return {name: found.detach().flatten(1, -2) for name, found in values.items()}
-
-
-def _values(pool: nn.Module) -> Tensor:
-    found = pool.values
-    assert isinstance(found, Tensor)
-    return found
 
 
 def warm_up_recipe(

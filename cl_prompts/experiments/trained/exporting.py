@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from pathlib import Path
 
@@ -45,10 +44,14 @@ def traced(trained: TrainedRun) -> torch.jit.ScriptModule:
     Raises:
         InputError: the method's forward pass depends on the batch it was traced with.
     """
-    what = f"strategy {label_of(trained.settings.strategy)}"
-    size, device = trained.image_size, trained.strategy.device
+    unable = InputError(
+        f"strategy {label_of(trained.settings.strategy)} cannot be exported: its forward pass is no"
+        " fixed graph; use load_run in Python"
+    )
+    size = trained.image_size
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(2 * _TRACED + 1, 3, size, size, generator=generator).to(device)
+    images = torch.rand(2 * _TRACED + 1, 3, size, size, generator=generator)
+    images = images.to(trained.strategy.device)
     model = Scorer(trained.strategy.model).eval()
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -59,16 +62,10 @@ def traced(trained: TrainedRun) -> torch.jit.ScriptModule:
                 for some in (images, images[:1])
             )
     except RuntimeError as error:
-        raise _unable(what) from error
+        raise unable from error
     if not same:
-        raise _unable(what)
+        raise unable
     return script
-
-
-def _unable(what: str) -> InputError:
-    return InputError(
-        f"{what} cannot be exported: its forward pass is no fixed graph; use load_run in Python"
-    )
 
 
 def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
@@ -82,7 +79,7 @@ def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
         out: file to write.
 
     Returns:
-        What the run recorded (A_last, or the last mAP), and what the file scores.
+        Recorded score of the run (A_last, or the last mAP), and score of the file.
 
     Raises:
         InputError: the method cannot be exported, the data set is not there, or the scores differ.
@@ -92,12 +89,10 @@ def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
     script = traced(trained)
     scored = trained.evaluate(script)
     if recorded is None or not abs(scored - recorded) <= TOLERANCE:
-        told = "nothing" if recorded is None else f"{100 * recorded:.2f} %"
+        before = "nothing" if recorded is None else f"{100 * recorded:.2f} %"
         raise InputError(
             f"the exported model scores {100 * scored:.2f} % on the test set, and the run recorded"
-            f" {told}: nothing was written"
+            f" {before}: nothing was written"
         )
-    written = io.BytesIO()
-    torch.jit.save(script, written)
-    files.replace(out, [written.getvalue()])
+    files.replace(out, [script.save_to_buffer()])
     return recorded, scored

@@ -28,7 +28,6 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder import folder as run_folder
 from cl_prompts.experiments.run_folder.checkpoint import encode, read
 from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE
-from cl_prompts.experiments.run_folder.checksums import SUMS_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder, environment
 from cl_prompts.experiments.run_folder.identity import settings_identity
 from tests.experiments.commands import rows, summary
@@ -67,15 +66,14 @@ def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
     run_settings = Settings.from_yaml((mvp_run / "config.yaml").read_text())
     assert (run_settings.strategy, run_settings.options["buffer_size"]) == ("mvp", 30)
     assert summary(mvp_run)["command"].startswith("cl-prompts run digits strategy=mvp")
-
-
-def test_checkpoints_hold_what_was_learned_and_whose_it_is(mvp_run: Path) -> None:
     found = read(mvp_run / CHECKPOINT_FILE)
     assert found.state["tasks_done"] == 3
     assert not any(name.startswith("backbone.") for name in found.state["strategy"]["model"])
-    assert found.identity["settings"]["strategy"] == "mvp"
     assert set(found.identity) == {"version", "settings", "data", "stream", "backbone"}
     assert (mvp_run / "learned.safetensors").stat().st_size < 500_000
+    mask = os.umask(0)
+    os.umask(mask)
+    assert {file.stat().st_mode & 0o777 for file in mvp_run.iterdir()} == {0o666 & ~mask}
 
 
 def test_folders_in_use_and_foreign_folders_are_refused(
@@ -119,12 +117,14 @@ def test_a_run_that_was_killed_before_it_began_is_made_anew(
 
 
 def test_metrics_written_after_the_last_checkpoint_are_cut_off(unfinished: Path) -> None:
-    before = rows(unfinished)
     folder, _ = RunFolder.resume(unfinished)
-    folder.claim(read(unfinished / CHECKPOINT_FILE).identity)
+    identity = read(unfinished / CHECKPOINT_FILE).identity
+    folder.claim({**identity, "backbone": "another"})
+    with pytest.raises(InputError, match="the weights of its backbone"):
+        folder.load_checkpoint()
+    folder.claim(identity)
     kept = (unfinished / "metrics.csv").read_bytes()
-    folder.load_checkpoint()
-    assert (unfinished / "metrics.csv").read_bytes() == kept
+    assert kept.count(b"\n") > 1
     folder.add_metrics([(1, "loss", "train", 0.1)])
     assert rows(unfinished)[-1] == ["1", "loss", "train", "0.1"]
     folder.load_checkpoint()
@@ -134,7 +134,6 @@ def test_metrics_written_after_the_last_checkpoint_are_cut_off(unfinished: Path)
     assert folder.load_checkpoint() is None
     assert (unfinished / "metrics.csv").read_bytes() == b""
     folder.close()
-    assert len(before) > 1
 
 
 # ---------------------------------------------------------------------- damages
@@ -149,18 +148,12 @@ def damage(folder: Path, name: str, content: bytes | None) -> None:
 
 REFUSED = [
     ("config.yaml", b"recipe: [", "config.yaml cannot be used: these are not the settings of"),
-    ("config.yaml", b"recipe: a\n", "config.yaml cannot be used: these are not the settings of"),
     ("config.yaml", b"\0" * 50, "config.yaml cannot be used: these are not the settings of"),
-    ("config.yaml", b"[" * 99_999, "config.yaml cannot be used: these are not the settings of"),
     ("config.yaml", b"\xff\xfe", "config.yaml cannot be read: it is not UTF-8"),
     ("config.yaml", None, "it holds no config.yaml, so there is nothing to resume"),
-    ("environment.json", b"{", "environment.json is damaged: it is not JSON"),
-    ("environment.json", b"[]", "environment.json is damaged: it is no mapping"),
     ("environment.json", b"{}", "was written by version 0.1 of cl-prompts, whose runs cannot"),
     ("environment.json", b'{"format": 3}', "is of format 3, and this version of cl-prompts reads"),
-    ("environment.json", None, "environment.json cannot be read: No such file"),
     ("summary.json", b'{"status": "fini', "summary.json is damaged: it is not JSON"),
-    ("summary.json", b"\xff", "summary.json cannot be read: it is not UTF-8"),
     ("checkpoint.pt", b"PK", "was written by version 0.1 of cl-prompts, whose runs cannot"),
 ]
 
@@ -186,11 +179,8 @@ def test_a_damaged_file_is_refused_in_one_sentence(
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("n_tasks: 3", "n_tasks: 4", "its setting scenario.n_tasks was 3"),
-        ("seed: 1", "seed: 2", "its setting seed was 1"),
         ("lr: 0.005", "lr: 0.05", "its setting options.lr was 0.005"),
         ("strategy: mvp", "strategy: mvq", "unknown strategy 'mvq': did you mean"),
-        ("num_workers: 0", "num_workers: -1", "num_workers must be a whole number"),
         ("  buffer_size: 30", "  bufer_size: 30", "config.yaml cannot be used: .*bufer_size"),
     ],
 )
@@ -223,21 +213,6 @@ def test_settings_changed_before_the_first_checkpoint_are_refused(unfinished: Pa
     folder.close()
 
 
-def test_a_finished_run_that_was_changed_is_in_no_report(
-    mvp_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pages: None
-) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(mvp_run, folder)
-    for name in ("metrics.csv", "summary.json", "keys.npz", SUMS_FILE):
-        whole = (folder / name).read_bytes()
-        damage(folder, name, flipped(whole, 8 * 50))
-        assert main(["report", str(folder), "--out", str(tmp_path / "page.html")]) == 2
-        told = capsys.readouterr().err
-        assert f"{name} is not what it was" in told or SUMS_FILE in told or "damaged" in told
-        damage(folder, name, whole)
-    assert not (tmp_path / "page.html").exists()
-
-
 def test_the_end_is_written_in_a_folder_that_became_read_only(
     unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,18 +225,6 @@ def test_the_end_is_written_in_a_folder_that_became_read_only(
         patch.setattr(files, "remove", refuse)
         folder.write_end({"status": "failed"})
     assert summary(unfinished) == {"status": "failed"}
-    folder.close()
-
-
-def test_another_data_set_or_backbone_is_refused(unfinished: Path) -> None:
-    folder, _ = RunFolder.resume(unfinished)
-    identity = dict(read(unfinished / CHECKPOINT_FILE).identity)
-    for part, says in (("stream", "its stream is another one"), ("backbone", "the weights of its")):
-        folder.claim({**identity, part: "another"})
-        with pytest.raises(InputError, match=says):
-            folder.load_checkpoint()
-    folder.claim(identity)
-    assert folder.load_checkpoint() is not None
     folder.close()
 
 
@@ -491,14 +454,6 @@ def test_folders_that_cannot_be_written_to_are_told_with_exit_code_1(
     assert contents(unfinished) == before
 
 
-def test_files_have_the_modes_that_the_umask_leaves(mvp_run: Path) -> None:
-    mask = os.umask(0)
-    os.umask(mask)
-    modes = {file.name: file.stat().st_mode & 0o777 for file in mvp_run.iterdir()}
-    assert "learned.safetensors" in modes
-    assert set(modes.values()) == {0o666 & ~mask}
-
-
 def test_what_differs_between_runs_of_a_command_is_kept(tmp_path: Path) -> None:
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     folder = RunFolder.create(tmp_path / "run", settings, "", ["seed", "options.lr"])
@@ -510,15 +465,11 @@ def test_what_differs_between_runs_of_a_command_is_kept(tmp_path: Path) -> None:
 
 
 def test_the_environment_names_versions() -> None:
-    found = environment("cpu", "the command")
+    found = environment("auto", "the command")
     # Metadata leave out how it was built (+cu121) where the index serves one build.
     assert found["torch"] in (torch.__version__, torch.__version__.partition("+")[0])
     assert found["command"] == "the command"
     assert {"cl_prompts", "python", "avalanche", "platform", "git_revision"} <= set(found)
-
-
-def test_the_device_is_the_one_in_use() -> None:
     used = pick_device("auto")
-    found = environment("auto", "")
     assert found["device"] == str(used) != "auto"
     assert ("gpu" in found) is (used.type == "cuda")

@@ -50,7 +50,8 @@ def test_the_last_unfinished_plan_is_found(tmp_path: Path) -> None:
 
 
 def test_a_folder_moved_with_its_plan_still_has_its_runs(tmp_path: Path) -> None:
-    old, new = tmp_path / "old", tmp_path / "new"
+    old = tmp_path / "old"
+    new = tmp_path / "new"
     planned(old).write(old)
     old.rename(new)
     assert [run.state for run in unfinished_plan(new).runs] == ["finished", "unfinished", "missing"]

@@ -45,6 +45,10 @@ def broken(folder: Path, name: str, text: str) -> Path:
             lambda at: broken(fake_run(at), "summary.json", "{}"),
             r"is not the summary of a run: it lacks status, strategy",
         ),
+        (
+            lambda at: broken(fake_run(at), "SHA256SUMS", f"{'0' * 64}  metrics.csv\n"),
+            r"metrics.csv is not what it was when the run ended",
+        ),
         (lambda at: fake_run(at, status="done"), r"has the status 'done': known are finished"),
         (
             lambda at: broken(fake_run(at), "metrics.csv", "a,b\n"),

@@ -29,7 +29,7 @@ from cl_prompts.experiments.runner import execution as runner
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.scenarios.registry import SCENARIOS
-from tests.experiments.commands import DIGITS, PROBE, QUICK, QUICK_MVP_R, rows, run, summary
+from tests.experiments.commands import DIGITS, PROBE, QUICK, rows, run, summary
 from tests.experiments.faults import contents, flipped
 from tests.few_images import few_images
 
@@ -82,63 +82,41 @@ def test_a_seed_fixes_a_run_and_seeds_differ(probe_run: Path, tmp_path: Path) ->
 # ---------------------------------------------------------------------- interruption
 
 
-def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, error: type[BaseException]) -> None:
-    """Raise an error in the first batch after ``at`` samples."""
+def interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Press Ctrl-C in the first batch after ``at`` samples, with no time to save."""
     original = runner.Tracker.after_training_iteration
 
     def after_training_iteration(self: Any, strategy: Any, **kwargs: Any) -> None:
         if strategy.samples_seen > at:
-            raise error
+            raise KeyboardInterrupt
         original(self, strategy, **kwargs)
 
     monkeypatch.setattr(runner.Tracker, "after_training_iteration", after_training_iteration)
 
 
-def whole_run(name: str, request: pytest.FixtureRequest, out: Path) -> tuple[Path, list[str]]:
-    """An uninterrupted run, and the settings that made it."""
-    if name == "linear_probe":
-        return request.getfixturevalue("probe_run"), PROBE
-    settings = QUICK_MVP_R if name == "mvp" else [f"strategy={name}", "seed=3", *QUICK]
-    return run(out, "digits", *settings)[1][0], settings
-
-
-@pytest.mark.parametrize(
-    "name", ["mvp", "linear_probe", pytest.param("fine_tuning", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("tasks", [0, 2])
 def test_an_interrupted_run_resumes_to_the_same_numbers(
-    name: str,
+    tasks: int,
+    probe_run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    request: pytest.FixtureRequest,
 ) -> None:
-    whole, settings = whole_run(name, request, tmp_path / "whole")
-    ends = summary(whole)["task_ends"]
+    theirs = summary(probe_run)
     with monkeypatch.context() as patch:
-        interrupt(patch, ends[1] + 8, KeyboardInterrupt)
-        code, (folder,) = run(tmp_path / "cut", "digits", *settings)
+        interrupt(patch, [0, *theirs["task_ends"]][tasks] + 8)
+        code, (folder,) = run(tmp_path / "cut", "digits", *PROBE)
     assert code == 130
     assert summary(folder)["status"] == "interrupted"
     assert f"continue with: cl-prompts run --resume {folder}" in capsys.readouterr().err
     assert main(["run", "--resume", str(folder), "--quiet"]) == 0
-    assert rows(folder) == rows(whole)
-    mine, theirs = summary(folder), summary(whole)
-    for key in ("results", "samples_seen", "task_ends"):
+    assert rows(folder) == rows(probe_run)
+    mine = summary(folder)
+    for key in ("status", "results", "samples_seen", "task_ends"):
         assert mine[key] == theirs[key]
     assert mine["forward_passes"]["train"] == pytest.approx(theirs["forward_passes"]["train"])
-    assert mine["status"] == "finished"
     assert main(["run", "--resume", str(folder), "--quiet"]) == 2
     assert "is finished: there is nothing to resume" in capsys.readouterr().err
-
-
-def test_a_run_cut_before_its_first_boundary_starts_again(
-    probe_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        interrupt(patch, 10, KeyboardInterrupt)
-        _, (folder,) = run(tmp_path, "digits", *PROBE)
-    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
-    assert rows(folder) == rows(probe_run)
 
 
 def test_what_was_finished_before_an_interruption_is_reported(
@@ -151,7 +129,7 @@ def test_what_was_finished_before_an_interruption_is_reported(
 
     def second_fails(parts: Any, folder: RunFolder, **options: Any) -> None:
         if parts.settings.seed == 2:
-            interrupt(monkeypatch, 0, KeyboardInterrupt)
+            interrupt(monkeypatch, 0)
         original(parts, folder, **options)
 
     monkeypatch.setattr(runner, "execute", second_fails)
@@ -239,9 +217,6 @@ def test_another_runs_checkpoint_and_other_data_are_refused(
     assert main(["run", "--resume", str(folder), "--quiet"]) == 2
     told = capsys.readouterr().err.strip()
     assert "cannot be resumed: its data set changed, sizes of training images changed" in told
-    image.rename(image.with_name("x.png"))
-    assert main(["run", "--resume", str(folder), "--quiet"]) == 2
-    assert "names or order of training image files changed" in capsys.readouterr().err
     _, (other,) = run(tmp_path / "b", "digits", *where, *small, "seed=2")
     shutil.copy(other / "checkpoint", folder / "checkpoint")
     assert main(["run", "--resume", str(folder), "--quiet"]) == 2
@@ -250,45 +225,28 @@ def test_another_runs_checkpoint_and_other_data_are_refused(
     assert contents(folder) == before
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["checkpoint", "metrics.csv", "summary.json", "learned.safetensors"]
-)
+# ---------------------------------------------------------------------- faults
+
+
 def test_a_disk_that_fills_ends_a_run_with_one_sentence(
-    name: str,
     probe_run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The third write of a file fails; the run is resumed to the same numbers afterwards."""
-    written = []
-
-    def full(original: Any) -> Any:
-        def write(path: Path, data: Any) -> None:
-            written.append(path.name)
-            if name in path.name and sum(name in other for other in written) == 3:
-                raise OSError(errno.ENOSPC, "No space left on device", str(path))
-            original(path, data)
-
-        return write
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "create", full(files.create))
-        patch.setattr(files, "append", full(files.append))
+        patch.setattr(files, "append", full)
         code, (folder,) = run(tmp_path, "digits", *PROBE)
-    told = capsys.readouterr().err.strip()
+    sentence = "metrics.csv cannot be written: No space left on device"
     assert code == 1
-    assert "\n" not in told
-    assert f"{name} cannot be written: No space left on device (run folder" in told
+    assert f"{sentence} (run folder {folder})\n" in capsys.readouterr().err
     assert summary(folder)["status"] == "failed"
-    assert "No space left on device" in summary(folder)["error"]
+    assert summary(folder)["error"].endswith(sentence)
     assert main(["run", "--resume", str(folder), "--quiet"]) == 0
     assert rows(folder) == rows(probe_run)
-    assert summary(folder)["results"] == summary(probe_run)["results"]
-
-
-# ---------------------------------------------------------------------- faults
 
 
 def test_a_loss_that_is_not_a_number_ends_with_one_sentence(
@@ -326,7 +284,8 @@ def test_an_unreadable_image_is_refused_skipped_or_named_when_it_is_met(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    killed, terminate = [], BaseProcess.terminate
+    killed = []
+    terminate = BaseProcess.terminate
 
     def noted(process: BaseProcess) -> None:
         killed.append(process)
