@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from scipy.stats import ttest_ind
@@ -10,6 +11,7 @@ from scipy.stats import ttest_ind
 from cl_prompts.errors import InputError
 
 
+@dataclass
 class AdaptiveRate:
     """Two neighbouring learning rates in turn; the one under which the buffer's loss decreases
     faster shifts the pair.
@@ -25,8 +27,8 @@ class AdaptiveRate:
     the samples that were in the buffer before and after that update, so that samples which enter or
     leave it do not count.
 
-    Args:
-        lr: the initial high rate.
+    Attributes:
+        high: the high rate, at first as given.
         step: ratio low / high, in (0, 1).
         period: updates per phase.
         length: observations of each rate that a test compares.
@@ -38,37 +40,32 @@ class AdaptiveRate:
         [0.1, 0.05, 0.05, 0.1]
     """
 
-    def __init__(
-        self,
-        lr: float,
-        *,
-        step: float = 0.95,
-        period: int = 10,
-        length: int = 10,
-        significance: float = 0.05,
-    ) -> None:
-        if not lr > 0:
-            raise InputError(f"lr of the adaptive rate is {lr}: it must be positive")
-        if not 0 < step < 1:
-            raise InputError(f"step of the adaptive rate is {step}: it must lie in (0, 1)")
-        if period < 1 or length < 2:
+    high: float
+    _: KW_ONLY
+    step: float = 0.95
+    period: int = 10
+    length: int = 10
+    significance: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not self.high > 0:
+            raise InputError(f"lr of the adaptive rate is {self.high}: it must be positive")
+        if not 0 < self.step < 1:
+            raise InputError(f"step of the adaptive rate is {self.step}: it must lie in (0, 1)")
+        if self.period < 1 or self.length < 2:
             raise InputError(
-                f"adaptive rate with period {period} and length {length}: it needs at least 1 and 2"
+                f"adaptive rate with period {self.period} and length {self.length}: it needs at"
+                " least 1 and 2"
             )
-        if not 0 < significance < 0.5:
+        if not 0 < self.significance < 0.5:
             raise InputError(
-                f"significance of the adaptive rate is {significance}: it must lie in (0, 0.5)"
+                f"significance of the adaptive rate is {self.significance}: it must lie in (0, 0.5)"
             )
-        self.high = lr
-        self.step = step
-        self.period = period
-        self.length = length
-        self.significance = significance
         self.is_high = True
         self.updates = 0
         self.decrease = 0.0
         self.decreases: dict[bool, deque[float]] = {
-            high: deque(maxlen=length) for high in (True, False)
+            high: deque(maxlen=self.length) for high in (True, False)
         }
 
     @property

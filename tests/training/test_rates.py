@@ -87,10 +87,10 @@ def test_state_round_trip() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"lr": 0}, "lr of the adaptive rate is 0: it must be positive"),
-        ({"lr": 1, "step": 1}, r"step of the adaptive rate is 1: it must lie in \(0, 1\)"),
-        ({"lr": 1, "length": 1}, "period 10 and length 1: it needs at least 1 and 2"),
-        ({"lr": 1, "significance": 0.5}, "significance of the adaptive rate is 0.5"),
+        ({"high": 0}, "lr of the adaptive rate is 0: it must be positive"),
+        ({"high": 1, "step": 1}, r"step of the adaptive rate is 1: it must lie in \(0, 1\)"),
+        ({"high": 1, "length": 1}, "period 10 and length 1: it needs at least 1 and 2"),
+        ({"high": 1, "significance": 0.5}, "significance of the adaptive rate is 0.5"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict, sentence: str) -> None:

@@ -708,7 +708,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """The batches of an epoch, from the place on at which training resumes."""
         start = self._begin_epoch()
         loader = StreamLoader(
-            self.dataloader,
+            loader=self.dataloader,
             updates=self.online_iter,
             size=self.train_mb_size,
             n=len(self.experience.dataset),

@@ -211,49 +211,39 @@ class StreamBatch:
             yield view, number == n
 
 
+@dataclass(kw_only=True)
 class StreamLoader:
     """Stream batches of one epoch: views, what recurs of them, and the share of each rank.
 
-    Args:
+    Attributes:
         loader: yields each batch ``updates`` times in a row, if it is one of our own
             (:func:`keyed_loader`), otherwise once.
         updates: views of each batch.
         size: samples of a batch.
         n: samples of the experience.
-        start: samples of the epoch that were trained on before.
         annotated: (classes,) boolean, classes that the experience labels.
+        start: samples of the epoch that were trained on before.
         device: that batches are sent to.
 
     Example:
         >>> data = [(torch.zeros(3, 8, 8), label, 0) for label in range(3)]
         >>> loader = keyed_loader(data, RepeatedBatches(3, batch_size=2, repeats=2))
         >>> annotated = torch.ones(3, dtype=torch.bool)
-        >>> stream = StreamLoader(loader, updates=2, size=2, n=3, annotated=annotated)
+        >>> stream = StreamLoader(loader=loader, updates=2, size=2, n=3, annotated=annotated)
         >>> [(batch.start, batch.first.labels.tolist()) for batch in stream]
         [(0, [0, 1]), (2, [2])]
     """
 
-    def __init__(
-        self,
-        loader: Any,
-        *,
-        updates: int,
-        size: int,
-        n: int,
-        annotated: Tensor,
-        start: int = 0,
-        device: Any = "cpu",
-    ) -> None:
-        self.loader = loader
-        self.sampler = own_sampler(loader)
-        self.updates = updates
-        self.size = size
-        self.n = n
-        self.start = start
-        self.annotated = annotated
-        self.device = device
+    loader: Any
+    updates: int
+    size: int
+    n: int
+    annotated: Tensor
+    start: int = 0
+    device: Any = "cpu"
 
     def __iter__(self) -> Iterator[StreamBatch]:
+        self.sampler = own_sampler(self.loader)
         items = iter(self.loader)
         start = self.start
         for item in items:

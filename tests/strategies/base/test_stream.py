@@ -151,7 +151,7 @@ def test_a_loader_hands_out_each_batch_with_its_views_and_place() -> None:
     batches = RepeatedBatches(5, 2, 3)
     batches.start = 2
     stream = StreamLoader(
-        keyed_loader(image_set(5), batches),
+        loader=keyed_loader(image_set(5), batches),
         updates=3,
         size=2,
         n=5,
@@ -170,7 +170,7 @@ def test_a_loader_hands_out_each_batch_with_its_views_and_place() -> None:
 
 def test_a_foreign_loader_gives_one_view() -> None:
     loader = DataLoader(image_set(4), batch_size=4)
-    stream = StreamLoader(loader, updates=2, size=4, n=4, annotated=torch.ones(4))
+    stream = StreamLoader(loader=loader, updates=2, size=4, n=4, annotated=torch.ones(4))
     (part,) = stream
     first, second = (view for view, _ in part.updates(2))
     assert second is first
