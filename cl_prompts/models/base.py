@@ -184,11 +184,6 @@ class ContinualModel(nn.Module):
             f"{type(self).__name__} has no one head for all classes: leave out slow_heads"
         )
 
-    def head_input(self, features: Tensor) -> Tensor:
-        """Features (batch, dim) as the head reads them: raw, or what ``whitening`` makes of
-        them."""
-        return features if self.whitening is None else self.whitening(features)
-
     def update_statistics(
         self, rows: int | None = None, *, repeated: bool = False
     ) -> AbstractContextManager[None]:

@@ -183,13 +183,14 @@ class PromptedViT(ContinualModel):
         vit = self.backbone
         read = vit.class_features if self.readout == "token" else vit.prepended_features
         output = self.classify(read(encoding.tokens, plan, entry=encoding.entry), selection)
-        output.prompt_loss = plan.loss()
+        if plan.losses:
+            output.prompt_loss = plan.loss()
         return output
 
     def classify(self, features: Tensor, selection: Selection | None = None) -> Output:
         """Apply whitening, head and masks to raw features (batch, dim)."""
         raw = features
-        features = self.head_input(raw)
+        features = raw if self.whitening is None else self.whitening(raw)
         # z = (W f + b) * mask
         mask = None
         if self.logit_mask is not None and selection is not None:
