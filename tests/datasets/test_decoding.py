@@ -77,43 +77,34 @@ def test_floats_are_grey_levels_from_0_to_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "sentence"),
+    ("kind", "values", "sentence"),
     [
-        ([0, np.nan], "it holds NaN or infinite pixels"),
-        ([0, np.inf], "it holds NaN or infinite pixels"),
-        ([0, 255], "its floating-point pixels are 0 to 255, not within 0 to 1"),
-        ([-0.5, 1], "its floating-point pixels are -0.5 to 1, not within 0 to 1"),
+        ("float32", [0, np.nan], "it holds NaN or infinite pixels"),
+        ("float32", [0, np.inf], "it holds NaN or infinite pixels"),
+        ("float32", [0, 255], "its floating-point pixels are 0 to 255, not within 0 to 1"),
+        ("float32", [-0.5, 1], "its floating-point pixels are -0.5 to 1, not within 0 to 1"),
+        ("int32", [0, 255], "it holds 32-bit integers, of which none is known to be white: "),
+        ("int32", [-(2**31), 2**31 - 1], "it holds 32-bit integers, of which none is known to"),
     ],
 )
-def test_other_floats_are_refused(tmp_path: Path, values: list[float], sentence: str) -> None:
-    path = tmp_path / "float.tiff"
-    save(path, np.array([values], dtype=np.float32))
-    assert refusal(path) == sentence
+def test_pixels_without_a_meaning_are_refused(
+    tmp_path: Path, kind: str, values: list[float], sentence: str
+) -> None:
+    path = tmp_path / "a.tiff"
+    save(path, np.array([values], dtype=kind))
+    assert refusal(path).startswith(sentence)
 
 
-@pytest.mark.parametrize("values", [[0, 255], [0, 65535], [-(2**31), 2**31 - 1]])
-def test_32_bit_integers_are_refused(tmp_path: Path, values: list[int]) -> None:
-    path = tmp_path / "int.tif"
-    save(path, np.array([values], dtype=np.int32))
-    assert refusal(path) == (
-        "it holds 32-bit integers, of which none is known to be white: save it with 8 or 16 bits"
-    )
-
-
-def test_plain_colour_grey_and_single_bits(tmp_path: Path) -> None:
+def test_plain_colour_grey_palette_and_single_bits(tmp_path: Path) -> None:
     image = decode(save(tmp_path / "rgb.png", CORNER))
     assert np.array_equal(image.permute(1, 2, 0).numpy(), CORNER)
-    assert (
-        decode(save(tmp_path / "l.png", CORNER[..., 0])).tolist() == [[[200, 0, 0], [0, 0, 0]]] * 3
-    )
+    grey = decode(save(tmp_path / "l.png", CORNER[..., 0]))
+    assert grey.tolist() == [[[200, 0, 0], [0, 0, 0]]] * 3
     bits = decode(save(tmp_path / "1.png", np.array([[True, False]])))
     assert bits.tolist() == [[[255, 0]]] * 3
-
-
-def test_a_palette_gives_its_colours(tmp_path: Path) -> None:
-    image = Image.fromarray(np.array([[0, 1, 1]], dtype=np.uint8))
-    image.putpalette([10, 20, 30, 200, 100, 50])
-    decoded = decode(save(tmp_path / "p.png", image))
+    palette = Image.fromarray(np.array([[0, 1, 1]], dtype=np.uint8))
+    palette.putpalette([10, 20, 30, 200, 100, 50])
+    decoded = decode(save(tmp_path / "p.png", palette))
     assert decoded[:, 0].T.tolist() == [[10, 20, 30], [200, 100, 50], [200, 100, 50]]
 
 
@@ -197,10 +188,8 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.Monke
         server.bind("socket.png")
         (tmp_path / "folder.png").mkdir()
         os.symlink(os.devnull, tmp_path / "device.png")
-        assert refusal(tmp_path / "fifo.png") == "it is a FIFO, not a file"
-        assert refusal(tmp_path / "socket.png") == "it is a socket, not a file"
-        assert refusal(tmp_path / "folder.png") == "it is a folder, not a file"
-        assert refusal(tmp_path / "device.png") == "it is a device, not a file"
+        for name, kind in (("fifo", "FIFO"), ("socket",) * 2, ("folder",) * 2, ("device",) * 2):
+            assert refusal(tmp_path / f"{name}.png") == f"it is a {kind}, not a file"
         with pytest.raises(RunError, match=r"fifo\.png cannot be read: it is a FIFO"):
             size_of(str(tmp_path / "fifo.png"))
 

@@ -121,11 +121,9 @@ def test_pixels_in_memory_and_labels_count() -> None:
     before = pictures().fingerprint()
     assert before == pictures().fingerprint()
     assert before["training"]["bytes"] == 3 * 3 * 8 * 8
-    assert "contents of training images" in str(
-        fingerprint_change(before, pictures(1).fingerprint())
-    )
-    changed = fingerprint_change(before, pictures(labels=(0, 0, 1)).fingerprint())
-    assert changed == "labels of training images changed"
+    for other, word in ((pictures(1), "contents"), (pictures(labels=(0, 0, 1)), "labels")):
+        change = fingerprint_change(before, other.fingerprint())
+        assert change == f"{word} of training images changed"
     assert load("digits", classes=3).fingerprint() != load("digits", classes=4).fingerprint()
 
 

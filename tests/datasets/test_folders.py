@@ -60,25 +60,21 @@ def test_links_within_a_class_add_no_image(tmp_path: Path, target: str) -> None:
 def test_links_out_of_a_class_are_refused(tmp_path: Path, target: str) -> None:
     root = write_folder(tmp_path)
     os.symlink(target, root / "train" / "ant" / "link")
-    assert (
-        f"({root}/train/ant/link is a link to a folder outside of {root}/train/ant: put images or"
-        " links to images there)" in refusal(lambda: load("folder", root))
-    )
+    said = refusal(lambda: load("folder", root))
+    assert f"({root}/train/ant/link is a link to a folder outside of {root}/train/ant: " in said
 
 
 def test_a_class_within_a_class_is_refused(tmp_path: Path) -> None:
     root = write_folder(tmp_path)
     for part in ("train", "test"):
         os.symlink("..", root / part / "loop")
-    assert f"({root}/train/ant lies inside of {root}/train/loop: each class needs a folder" in (
-        refusal(lambda: load("folder", root))
-    )
+    said = refusal(lambda: load("folder", root))
+    assert f"({root}/train/ant lies inside of {root}/train/loop: each class" in said
     for part in ("train", "test"):
         (root / part / "loop").unlink()
         os.symlink("bee", root / part / "wasp")
-    assert f"({root}/train/wasp is the same folder as {root}/train/bee: each class needs a" in (
-        refusal(lambda: load("folder", root))
-    )
+    said = refusal(lambda: load("folder", root))
+    assert f"({root}/train/wasp is the same folder as {root}/train/bee: each class" in said
 
 
 def test_a_circle_of_links_leads_to_nothing(tmp_path: Path) -> None:
@@ -114,9 +110,8 @@ def test_an_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         return scan(path)
 
     monkeypatch.setattr("os.scandir", refuse)
-    assert f"(folder {locked} cannot be read: Permission denied)" in (
-        refusal(lambda: load("folder", root))
-    )
+    said = refusal(lambda: load("folder", root))
+    assert f"(folder {locked} cannot be read: Permission denied)" in said
 
 
 def test_other_files_are_counted(tmp_path: Path) -> None:

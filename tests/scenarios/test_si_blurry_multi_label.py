@@ -95,12 +95,7 @@ def test_invariants(data: st.DataObject) -> None:
         shown = matrix[task_rows].sum(axis=0) * split.visible[task]
         assert split.counts[task].tolist() == shown.tolist()
     # Homes divide the classes; a disjoint class is visible at home alone.
-    homes = [
-        c
-        for kind in (stream.disjoint_classes, stream.blurry_classes)
-        for classes in kind
-        for c in classes
-    ]
+    homes = [c for classes in stream.disjoint_classes + stream.blurry_classes for c in classes]
     assert sorted([*homes, *stream.dropped_classes]) == list(range(n_classes))
     for task, classes in enumerate(stream.disjoint_classes):
         assert not np.delete(split.visible[:, list(classes)], task, axis=0).any()
