@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,12 @@ from cl_prompts.errors import InputError
 class DataSetEntry:
     """A registered data set: how it is found, fetched, read and augmented.
 
-    >>> DataSetEntry(readers.read_folder, "holiday photos", Augmentation(), layout="train/").origin
+    >>> DataSetEntry(readers.read_folder, Augmentation(), layout="train/<class>/*").folder
     ''
 
     Args:
         read: turns the data set's folder into images and labels; ``load_dataset`` takes its
             keyword arguments as options of this data set.
-        description: one line for ``cl-prompts ls``.
         augmentation: transforms of its training and test images.
         mean, std: statistics of its pixels in [0, 1], per channel.
         layout: what its folder should hold; empty for an embedded data set, which has no folder.
@@ -43,10 +42,10 @@ class DataSetEntry:
         unpack: the commands that fetch and unpack it by hand, with ``{at}`` for the folder above
             its own.
         download: fetches it into its folder, where torchvision can.
+        description: its line in ``DESCRIPTIONS``.
     """
 
     read: Reader
-    description: str
     augmentation: Augmentation
     mean: Statistics = IMAGENET_MEAN
     std: Statistics = IMAGENET_STD
@@ -55,6 +54,7 @@ class DataSetEntry:
     origin: str = ""
     unpack: str = ""
     download: Callable[[Path], None] | None = None
+    description: str = ""
 
 
 # MULTI-LANE's transforms of photos with several objects; no padding, so that ``whole()`` cuts
@@ -63,10 +63,8 @@ OBJECTS = Augmentation(padding=0, random_area=True)
 
 
 def _cifar(kind: type[CIFAR10], files: str, mean: Statistics, std: Statistics) -> DataSetEntry:
-    name = "cifar10" if kind is CIFAR10 else "cifar100"
     return DataSetEntry(
         read=partial(readers.read_cifar, kind),
-        description=DESCRIPTIONS[name],
         augmentation=Augmentation(AutoAugmentPolicy.CIFAR10),
         mean=mean,
         std=std,
@@ -80,9 +78,7 @@ def _cifar(kind: type[CIFAR10], files: str, mean: Statistics, std: Statistics) -
     )
 
 
-def _archive(
-    read: Reader, description: str, augmentation: Augmentation, origin: str, **texts: Any
-) -> DataSetEntry:
+def _archive(read: Reader, augmentation: Augmentation, origin: str, **texts: Any) -> DataSetEntry:
     """An entry for an archive to be fetched by hand."""
     name = origin.rsplit("/", 1)[-1]
     extract = (
@@ -91,7 +87,7 @@ def _archive(
         else f"tar -xf {{at}}/{name} -C {{at}}"
     )
     unpack = f"wget -P {{at}} {origin} && {extract}"
-    return DataSetEntry(read, description, augmentation, origin=origin, unpack=unpack, **texts)
+    return DataSetEntry(read, augmentation, origin=origin, unpack=unpack, **texts)
 
 
 def _coco(year: int) -> DataSetEntry:
@@ -103,7 +99,6 @@ def _coco(year: int) -> DataSetEntry:
     )
     return DataSetEntry(
         partial(read_coco, year),
-        DESCRIPTIONS[f"coco{year}"],
         OBJECTS,
         layout=f"train{year}/, val{year}/ and annotations/instances_{{train,val}}{year}.json",
         folder="coco",
@@ -114,10 +109,9 @@ def _coco(year: int) -> DataSetEntry:
 
 _VOC_SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
 
-DATASETS: dict[str, DataSetEntry] = {
+_ENTRIES: dict[str, DataSetEntry] = {
     "digits": DataSetEntry(
         digits.read_digits,
-        DESCRIPTIONS["digits"],
         Augmentation(affine=1, padding=0, flip=False),
         mean=(0.305, 0.305, 0.305),
         std=(0.324, 0.324, 0.324),
@@ -136,7 +130,6 @@ DATASETS: dict[str, DataSetEntry] = {
     ),
     "tiny_imagenet": _archive(
         readers.read_tiny_imagenet,
-        DESCRIPTIONS["tiny_imagenet"],
         Augmentation(AutoAugmentPolicy.IMAGENET),
         origin="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
         mean=(0.4802, 0.4481, 0.3975),
@@ -146,7 +139,6 @@ DATASETS: dict[str, DataSetEntry] = {
     ),
     "imagenet_r": _archive(
         readers.read_imagenet_r,
-        DESCRIPTIONS["imagenet_r"],
         Augmentation(AutoAugmentPolicy.IMAGENET, square_crop=True),
         origin="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
         layout="a folder of images per class, <wnid>/*",
@@ -154,7 +146,6 @@ DATASETS: dict[str, DataSetEntry] = {
     ),
     "cub200": _archive(
         readers.read_cub200,
-        DESCRIPTIONS["cub200"],
         Augmentation(AutoAugmentPolicy.IMAGENET),
         origin="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
         layout="images/, images.txt, image_class_labels.txt, train_test_split.txt and classes.txt",
@@ -162,7 +153,6 @@ DATASETS: dict[str, DataSetEntry] = {
     ),
     "folder": DataSetEntry(
         readers.read_folder,
-        DESCRIPTIONS["folder"],
         Augmentation(),
         layout=(
             "train/<class>/* and test/<class>/* (or val/<class>/*), or <class>/* alone with"
@@ -171,14 +161,12 @@ DATASETS: dict[str, DataSetEntry] = {
     ),
     "digit_scenes": DataSetEntry(
         digits.read_digit_scenes,
-        DESCRIPTIONS["digit_scenes"],
         Augmentation(affine=0.5, padding=0, flip=False),
         mean=digits.MEAN,
         std=digits.STD,
     ),
     "voc2007": DataSetEntry(
         read_voc2007,
-        DESCRIPTIONS["voc2007"],
         OBJECTS,
         layout="JPEGImages/ and ImageSets/Main/<class>_<split>.txt",
         folder="VOCdevkit/VOC2007",
@@ -192,12 +180,15 @@ DATASETS: dict[str, DataSetEntry] = {
     "coco2017": _coco(2017),
     "csv": DataSetEntry(
         read_csv,
-        DESCRIPTIONS["csv"],
         OBJECTS,
         layout=(
             "train.csv and test.csv with the header path,label and rows like images/a.jpg,cat;dog"
         ),
     ),
+}
+
+DATASETS: dict[str, DataSetEntry] = {
+    name: replace(entry, description=DESCRIPTIONS[name]) for name, entry in _ENTRIES.items()
 }
 
 

@@ -139,7 +139,8 @@ def _orientation(image: Image.Image) -> int:
 def _unit_interval(values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError("it holds NaN or infinite pixels")
-    low, high = float(values.min()), float(values.max())
+    low = float(values.min())
+    high = float(values.max())
     if low < 0 or high > 1:
         raise ValueError(f"its floating-point pixels are {low:g} to {high:g}, not within 0 to 1")
     return values

@@ -108,7 +108,8 @@ def fingerprint_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str
         return _WORDS["classes"]
     for part in ("training", "test"):
         for key, words in _WORDS.items():
-            old, new = before[part].get(key), now[part].get(key)
+            old = before[part].get(key)
+            new = now[part].get(key)
             if old != new:
                 return words.format(part=part, before=old, now=new)
     return None

@@ -100,7 +100,8 @@ def resampled(images: Tensor, size: int, areas: Tensor | None = None) -> Tensor:
     height, width = images.shape[-2:]
     if areas is None:
         whole = torch.zeros(1, 4, device=images.device)
-        whole[:, 2], whole[:, 3] = height, width
+        whole[:, 2] = height
+        whole[:, 3] = width
         areas = whole
     top, left, tall, wide = areas.unbind(dim=1)
     across = _weighted(images.float(), _weights(left, wide, size, width), transposed=True)
@@ -111,7 +112,8 @@ def _weights(start: Tensor, length: Tensor, size: int, pixels: int) -> tuple[Ten
     """Weights of a line's pixels for each place of a resized part of it, of (n,) first pixels and
     lengths: whole numbers (n, 1, size, pixels), and their common denominators (n, 1, 1, 1)."""
     places = torch.arange(pixels, device=start.device) + 0.5
-    start, length = start[:, None, None], length[:, None, None]
+    start = start[:, None, None]
+    length = length[:, None, None]
     # Pixels of the image per pixel of the result; centres are half a pixel from the edge.
     scale = length / size
     centres = start + scale * (torch.arange(size, device=start.device)[:, None] + 0.5)

@@ -31,7 +31,8 @@ def check_labels(targets: Any, name: str) -> tuple[np.ndarray, int]:
             f" {labels.dtype}"
         )
     labels = labels.astype(np.int64, copy=False)
-    lowest, highest = int(labels.min()), int(labels.max())
+    lowest = int(labels.min())
+    highest = int(labels.max())
     if lowest < 0:
         raise InputError(
             f"label {lowest} in {name} is out of range: labels must be 0 to C-1 for C classes"

@@ -56,7 +56,8 @@ def read_cifar(kind: type[CIFAR10], folder: Path, cache: int | None) -> Source:
         return read_folder(folder, cache)
     above = _above(folder, kind.base_folder)
     try:
-        train, test = kind(above, train=True), kind(above, train=False)
+        train = kind(above, train=True)
+        test = kind(above, train=False)
     except RuntimeError as error:
         raise LayoutError(
             f"its files in {above / kind.base_folder} are missing or damaged"

@@ -175,7 +175,8 @@ def _area(height: int, width: int, generator: torch.Generator) -> tuple[int, int
             return top, left, h, w
     # No luck: the central part of the nearest allowed aspect ratio.
     ratio = min(max(width / height, ASPECT[0]), ASPECT[1])
-    w, h = min(width, round(height * ratio)), min(height, round(width / ratio))
+    w = min(width, round(height * ratio))
+    h = min(height, round(width / ratio))
     return (height - h) // 2, (width - w) // 2, h, w
 
 

@@ -167,7 +167,8 @@ class LazyStream(SequenceCLStream):
         return experience
 
     def _timeline(self, index: int) -> dict[str, ClassSet]:
-        n, first = len(self._present), self._first
+        n = len(self._present)
+        first = self._first
         seen = (first, 0, index + 1)
         return {
             "classes_in_this_experience": ClassSet((self._present[index], 1, 2)),

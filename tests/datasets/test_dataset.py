@@ -28,7 +28,8 @@ def test_augmentation_draws_anew_repeats_under_a_seed_and_resumes() -> None:
 
 def test_plain_images_are_not_augmented() -> None:
     data = load_dataset("digits", image_size=32, seed=7)
-    plain, fixed = data.train.plain(), load_dataset("digits", image_size=32, augment=False).train
+    plain = data.train.plain()
+    fixed = load_dataset("digits", image_size=32, augment=False).train
     assert torch.equal(plain[5][0], fixed[5][0])
     assert np.array_equal(plain.targets, data.train.targets)
     assert plain.state_dict() == {}
@@ -136,7 +137,8 @@ def test_own_multi_label_data_sets(kind: Callable[[Any], Any]) -> None:
 
 
 def test_own_ignored_pairs_are_kept_and_checked() -> None:
-    train, test = Own(np.array([[1, 1]])), Own(np.array([[1, 1], [0, 1]]))
+    train = Own(np.array([[1, 1]]))
+    test = Own(np.array([[1, 1], [0, 1]]))
     test.ignored = np.array([[False, False], [True, False]])  # type: ignore[attr-defined]
     data = as_dataset(train, test)
     assert data.train.ignored is None

@@ -59,7 +59,8 @@ def test_affine_changes_of_a_batch_are_torchvisions(shape: tuple[int, int]) -> N
 def test_enlarged_parts_are_torchvisions_and_resampled_ones_nearly(
     shape: tuple[int, int], size: int
 ) -> None:
-    images, areas = pictures(*shape), parts(*shape)
+    images = pictures(*shape)
+    areas = parts(*shape)
     expected = [
         F.resized_crop(image, *area, [size, size])
         for image, area in zip(images, areas.int().tolist(), strict=True)
@@ -75,7 +76,8 @@ def test_enlarged_parts_are_torchvisions_and_resampled_ones_nearly(
 
 
 def test_resampled_images_do_not_depend_on_their_batch() -> None:
-    images, areas = pictures(32, 32), parts(32, 32)
+    images = pictures(32, 32)
+    areas = parts(32, 32)
     together = resampled(images, 40, areas)
     for k in range(0, N, 5):
         assert torch.equal(resampled(images[k : k + 1], 40, areas[k : k + 1])[0], together[k])

@@ -194,7 +194,8 @@ def test_imagenet_r_split(tmp_path: Path) -> None:
     (folder / "README.txt").write_text("ImageNet-R")
     data = load("imagenet_r", tmp_path)
     order = torch.randperm(23, generator=torch.Generator().manual_seed(0)).tolist()
-    train, test = sorted(order[:18]), sorted(order[18:])
+    train = sorted(order[:18])
+    test = sorted(order[18:])
     assert grey(data.train) == [10 * k for k in train]
     assert grey(data.test) == [10 * k for k in test]
     assert data.train.targets.tolist() == [int(k >= 11) for k in train]

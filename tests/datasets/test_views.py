@@ -38,7 +38,8 @@ def image_set(n: int = 8, seed: int = 0) -> ImageSet:
 def test_a_view_is_torchvisions_under_the_same_random_numbers(
     kind: str, shape: tuple[int, int]
 ) -> None:
-    keyed, whole = KeyedTransform(KINDS[kind], 24, seed=0), KINDS[kind].train(24)
+    keyed = KeyedTransform(KINDS[kind], 24, seed=0)
+    whole = KINDS[kind].train(24)
     image = picture(*shape)
     for seed in range(60):
         view = keyed.draw_from(torch.Generator().manual_seed(seed), *shape)

@@ -44,7 +44,8 @@ from tests.scenarios.images import (
 
 torch.set_num_threads(1)
 LABELS = SINGLE[0].targets
-MATRIX, TEST_MATRIX = MULTI[0].targets, MULTI[1].targets
+MATRIX = MULTI[0].targets
+TEST_MATRIX = MULTI[1].targets
 
 
 def pairs(

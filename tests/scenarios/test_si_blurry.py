@@ -123,7 +123,9 @@ def divide(
 def oracle(
     labels: list[int], n_tasks: int, n: int, m: int, seed: int, stochastic: bool, leftover: str
 ) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
-    u, n_classes, tasks = twister(seed), len(set(labels)), range(n_tasks)
+    u = twister(seed)
+    n_classes = len(set(labels))
+    tasks = range(n_tasks)
     order = permutation(n_classes, u)
     d = n_classes * n // 100 // n_tasks * n_tasks
     b = (n_classes - d) // n_tasks * n_tasks
@@ -188,7 +190,8 @@ def test_equals_the_definition_on_a_plain_twister(
 @settings(max_examples=150)
 def test_invariants(case: tuple[list[int], dict[str, Any]]) -> None:
     labels, parameters = case
-    values, n_tasks = np.array(labels), parameters["n_tasks"]
+    values = np.array(labels)
+    n_tasks = parameters["n_tasks"]
     n_classes = len(set(labels))
     d = n_classes * parameters["disjoint_percent"] // 100 // n_tasks * n_tasks
     b = (n_classes - d) // n_tasks * n_tasks
@@ -226,7 +229,8 @@ def test_private_generator() -> None:
     torch.manual_seed(0)
     np.random.seed(0)
     first = si_blurry_split(labels, seed=7)
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    torch_state = torch.get_rng_state()
+    numpy_state = np.random.get_state()[1].copy()
     torch.rand(5)
     again = si_blurry_split(labels, seed=7)
     torch.manual_seed(0)

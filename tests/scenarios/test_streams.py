@@ -177,7 +177,8 @@ def test_joined_tasks_have_each_image_once_with_all_visible_labels(
 def test_no_image_is_read_and_no_loop_over_samples() -> None:
     targets = np.random.default_rng(0).permutation(np.arange(200_000) % 100)
     matrix = some_labels(100_000, 20)
-    test, multi_test = NoImages(np.arange(1000) % 100), NoImages(some_labels(100, 20))
+    test = NoImages(np.arange(1000) % 100)
+    multi_test = NoImages(some_labels(100, 20))
 
     def single(labels: np.ndarray) -> list[int]:
         split = class_incremental_split(labels)
