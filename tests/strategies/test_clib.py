@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import Head
+from tests.strategies.shared import noted
 from tests.toy_data import TRAIN, experiences
 from tests.toys import fit, make, watch
 
@@ -45,9 +46,8 @@ def test_it_trains_on_held_samples_alone_and_stores_before_it_trains(kind: str) 
 
 def test_each_sample_competes_among_the_classes_of_its_own_task() -> None:
     strategy = make("clib", "class_incremental", class_mask="current")
-    checked: list[int] = []
 
-    def note(output: Any, batch: Any) -> None:
+    def tasks(output: Any, batch: Any) -> int:
         labels = batch.labels
         columns = batch.annotated
         assert columns.shape == (len(labels), 6)
@@ -55,11 +55,10 @@ def test_each_sample_competes_among_the_classes_of_its_own_task() -> None:
         logits = output.logits.detach().masked_fill(~columns, float("-inf"))
         want = F.cross_entropy(logits, labels)
         torch.testing.assert_close(strategy.loss.detach().squeeze(), want)
-        checked.append(len(columns.unique(dim=0)))
+        return len(columns.unique(dim=0))
 
-    watch(strategy, "after_step", note)
-    fit(strategy, experiences("class_incremental"))
-    assert max(checked) > 1  # samples of several tasks in one batch
+    # samples of several tasks in one batch
+    assert max(noted(strategy, "after_step", tasks, experiences("class_incremental"))) > 1
 
 
 def test_trained_samples_are_credited() -> None:

@@ -6,20 +6,15 @@ from typing import Any
 
 import torch
 
+from tests.strategies.shared import noted
 from tests.toy_data import experiences
-from tests.toys import close, fit, make, watch, weights
+from tests.toys import close, fit, make, weights
 
 
 def test_each_update_joins_distinct_samples_drawn_anew() -> None:
-    strategy, sizes, drawn = make("er"), [], []
-
-    def note(output: Any, batch: Any) -> None:
-        sizes.append(batch.n_stream)
-        drawn.append(batch.slots)
-
-    watch(strategy, "after_step", note)
-    fit(strategy, experiences())
-    assert set(sizes) <= set(range(1, 17))
+    found = noted(make("er"), "after_step", lambda _, batch: batch, experiences())
+    assert {batch.n_stream for batch in found} <= set(range(1, 17))
+    drawn = [batch.slots for batch in found]
     assert len(drawn[0]) == 0  # the buffer is empty at first
     assert {len(slots) for slots in drawn[2:]} == {8}
     assert all(len(slots.unique()) == len(slots) for slots in drawn)
@@ -32,19 +27,11 @@ def test_without_a_buffer_it_is_a_linear_probe() -> None:
 
 
 def test_the_loss_is_the_plain_mean_over_stream_and_buffer() -> None:
-    strategy, checked = make("er"), []
+    strategy = make("er")
 
-    def note(output: Any, batch: Any) -> None:
+    def replayed(output: Any, batch: Any) -> int:
         want = torch.nn.functional.cross_entropy(output.logits, batch.labels)
         torch.testing.assert_close(strategy.loss.detach().squeeze(), want.detach())
-        checked.append(len(batch.slots))
+        return len(batch.slots)
 
-    watch(strategy, "after_step", note)
-    fit(strategy, experiences())
-    assert max(checked) == 8
-
-
-def test_defaults_are_the_published_ones() -> None:
-    defaults = {name: setting.default for name, setting in type(make("er")).settings().items()}
-    assert (defaults["buffer_size"], defaults["lr"], defaults["online_iter"]) == (2000, 5e-3, 3)
-    assert defaults["backbone_lr"] == defaults["weight_decay"] == 0
+    assert max(noted(strategy, "after_step", replayed, experiences())) == 8

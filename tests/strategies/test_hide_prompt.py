@@ -12,9 +12,9 @@ from cl_prompts.errors import InputError
 from cl_prompts.prompts.prefixes import PrefixLayout
 from cl_prompts.strategies import HeadAlignment, HiDePrompt
 from tests.golden_numbers import Golden, golden_vit, gradient, put
-from tests.strategies.shared import stream_batch
+from tests.strategies.shared import noted, stream_batch
 from tests.toy_data import Blobs, experiences
-from tests.toys import fit, make, watch
+from tests.toys import fit, make
 
 GOLDEN = Golden("hide")
 layouts = pytest.mark.parametrize(
@@ -87,14 +87,12 @@ def test_evaluation_is_the_published_one(layout: PrefixLayout, name: str) -> Non
 def test_finished_prefixes_stand_still_whether_tasks_are_announced_or_not(scenario: str) -> None:
     strategy = make("hide_prompt", scenario, pool_size=3)
     pool = strategy.model.pools[0]
-    kept = []
 
-    def note(*_: Any) -> None:
+    def finished(*_: Any) -> tuple[int, Tensor]:
         current = strategy.router.current
-        kept.append((current, pool.inner.values[:current].detach().clone()))
+        return current, pool.inner.values[:current].detach().clone()
 
-    watch(strategy, "training_loss", note)
-    fit(strategy, experiences(scenario))
+    kept = noted(strategy, "training_loss", finished, experiences(scenario))
     assert {slot for slot, _ in kept} == {0, 1, 2}
     for slot, values in kept:
         assert torch.equal(values, pool.inner.values[:slot])
@@ -102,14 +100,11 @@ def test_finished_prefixes_stand_still_whether_tasks_are_announced_or_not(scenar
 
 def test_without_boundaries_a_prefix_starts_every_period_and_the_last_goes_on() -> None:
     strategy = make("hide_prompt", pool_size=2, train_mb_size=12)
-    slots: list[tuple[int, int]] = []
 
-    def note(*_: Any) -> None:
-        slots.append((strategy.samples_seen, strategy.router.current))
+    def place(*_: Any) -> tuple[int, int]:
+        return strategy.samples_seen, strategy.router.current
 
-    watch(strategy, "training_loss", note)
-    fit(strategy, experiences())
-    for seen, slot in slots:
+    for seen, slot in noted(strategy, "training_loss", place, experiences()):
         assert slot == (0 if seen < 24 else 1)
     owners = strategy.router.task_of
     assert set(owners.tolist()) == {0, 1}
@@ -123,9 +118,8 @@ def test_without_boundaries_a_prefix_starts_every_period_and_the_last_goes_on() 
 
 def test_features_are_kept_apart_from_means_of_earlier_tasks() -> None:
     strategy = make("hide_prompt", "class_incremental")
-    sizes: list[int] = []
-    watch(strategy, "training_loss", lambda *_: sizes.append(len(strategy.earlier_means())))
-    fit(strategy, experiences("class_incremental"))
+    stream = experiences("class_incremental")
+    sizes = noted(strategy, "training_loss", lambda *_: len(strategy.earlier_means()), stream)
     assert sizes[0] == 0
     assert sorted(set(sizes)) == [0, 20, 40]  # ten centroids of two classes a task
 

@@ -10,8 +10,9 @@ import torch
 from avalanche.benchmarks import nc_benchmark
 
 from cl_prompts.errors import InputError
+from tests.strategies.shared import noted
 from tests.toy_data import TEST, TRAIN, Blobs, Scenes, benchmark
-from tests.toys import fit, make, watch
+from tests.toys import fit, make
 
 
 def test_an_image_comes_once_with_all_its_labels() -> None:
@@ -29,9 +30,8 @@ def test_an_image_comes_once_with_all_its_labels() -> None:
 
 @pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])
 def test_all_samples_are_shuffled_together_in_every_epoch(scenario: str) -> None:
-    strategy, labels = make("joint", scenario), []
-    watch(strategy, "after_step", lambda output, batch: labels.append(batch.labels))
-    fit(strategy, benchmark(scenario).train_stream)
+    stream = benchmark(scenario).train_stream
+    labels = noted(make("joint", scenario), "after_step", lambda _, batch: batch.labels, stream)
     first, second = torch.cat(labels).split(TRAIN)
     truth = torch.from_numpy(Blobs(TRAIN, seed=1).targets)
     for epoch in (first, second):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from avalanche.benchmarks import split_online_stream
-from torch import Tensor
 
 from cl_prompts.strategies import L3A
 from tests.golden_numbers import Golden
 from tests.strategies.given_features import give, stream_of
-from tests.toy_data import Scenes, benchmark, experiences
+from tests.strategies.shared import noted
+from tests.toy_data import experiences
 from tests.toy_vits import tiny_vit
-from tests.toys import fit, make, watch
+from tests.toys import fit, make
 
 GOLDEN = Golden("l3a")
 
@@ -42,35 +41,25 @@ def test_the_published_run() -> None:
 
 
 def test_labels_of_a_task_are_counted_before_its_first_image() -> None:
-    strategy, (first, *_) = make("l3a", "mlcil", train_mb_size=8), experiences("mlcil")
-    counts: list[Tensor] = []
-    watch(strategy, "after_step", lambda *_: counts.append(strategy.model.head.count.clone()))
-    fit(strategy, [first])
+    strategy = make("l3a", "mlcil", train_mb_size=8)
+    first, *_ = experiences("mlcil")
+    head = strategy.model.head
+    counts = noted(strategy, "after_step", lambda *_: head.count.clone(), [first])
     want = torch.stack(list(first.dataset.targets)).sum(dim=0).double()
     assert len(counts) > 2
     assert all(torch.equal(found, want) for found in counts)
 
 
 def test_without_boundaries_counts_grow_and_a_period_settles() -> None:
-    strategy, stream = make("l3a", "si_blurry_multi_label"), experiences("si_blurry_multi_label")
-    counts: list[float] = []
-    watch(strategy, "after_step", lambda *_: counts.append(float(strategy.model.head.count.sum())))
-    fit(strategy, stream)
+    strategy = make("l3a", "si_blurry_multi_label")
+    stream = experiences("si_blurry_multi_label")
+    head = strategy.model.head
+    counts = noted(strategy, "after_step", lambda *_: float(head.count.sum()), stream)
     assert counts[0] == 0
     assert counts == sorted(counts)
     assert strategy.model.head.settled.any()
     never = fit(make("l3a", "si_blurry_multi_label", period=None), stream)
     assert not never.model.head.settled.any()
-
-
-def test_mini_experiences_of_a_task_count_its_labels_once() -> None:
-    whole = fit(make("l3a", "mlcil"), benchmark("mlcil").train_stream)
-    stream = benchmark("mlcil").train_stream
-    parts = split_online_stream(stream, 16, access_task_boundaries=True, shuffle=False)
-    cut = fit(make("l3a", "mlcil"), list(parts))
-    assert torch.equal(whole.model.head.count, cut.model.head.count)
-    images = Scenes(12, seed=7).images
-    torch.testing.assert_close(whole.model(images), cut.model(images), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("pseudo", [None, 0.7])

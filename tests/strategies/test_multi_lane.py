@@ -9,9 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_prompts.strategies import AnytimeEvaluation
 from tests.strategies.shared import stream_batch
-from tests.toy_data import Blobs, Scenes, benchmark, experiences
+from tests.toy_data import Blobs, Scenes, experiences
 from tests.toys import fit, make, watch
 
 
@@ -107,25 +106,3 @@ def test_lanes_let_the_classes_of_the_batch_compete() -> None:
         grads = [head.weight.grad for head in strategy.model.lanes.lane(1).heads]
         moved = torch.cat(grads).any(dim=1).tolist()
         assert moved == [c in want for c in (3, 4, 5)]
-
-
-def test_evaluation_runs_each_finished_lane_once_an_image() -> None:
-    anytime = AnytimeEvaluation(Scenes(40, seed=2), n_classes=6, every=None)
-    strategy = make("multi_lane", "mlcil", plugins=[anytime], online_iter=1, lane_samples=1000)
-    bench = benchmark("mlcil", train=90, test=40)
-    passes: list[int] = []
-    watch(strategy.model, "lane_features", lambda x, lanes: passes.append(len(x) * len(lanes)))
-    for t, experience in enumerate(bench.train_stream):
-        passes.clear()
-        fit(strategy, [experience])
-        tested = sum(passes) - len(experience.dataset)
-        seen = len(bench.split.test_indices(t))
-        old = len(bench.split.test_indices(t - 1)) if t else 0
-        # The new lane for all images, the old lanes for the images that are new in the test set.
-        assert tested == seen + t * (seen - old)
-    again = AnytimeEvaluation(Scenes(40, seed=2), n_classes=6, every=None).evaluator
-    want = again.evaluate(strategy.model, strategy.model.seen)
-    assert anytime.curve.task_ends[-1].accuracy == pytest.approx(want.accuracy, abs=1e-6)
-    passes.clear()
-    again.evaluate(strategy.model, strategy.model.seen)
-    assert not passes

@@ -6,24 +6,23 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from cl_prompts.strategies import HeadAlignment, NoRGa
+from tests.strategies.shared import noted
 from tests.toy_data import Blobs, experiences
-from tests.toys import fit, make, watch
+from tests.toys import make
 
 
 @pytest.mark.parametrize("scenario", ["class_incremental", "si_blurry"])
 def test_gates_train_with_the_first_prefix_and_are_fixed_then(scenario: str) -> None:
     strategy = make("norga", scenario, pool_size=3)
-    seen = []
     gates = strategy.model.pools[0].gates
 
-    def note(*_: Any) -> None:
+    def scales_of(*_: Any) -> tuple[int, Tensor]:
         scales = torch.stack([gate.scale.detach().clone() for gate in gates])
-        seen.append((strategy.router.current, scales))
+        return strategy.router.current, scales
 
-    watch(strategy, "training_loss", note)
-    fit(strategy, experiences(scenario))
+    seen = noted(strategy, "training_loss", scales_of, experiences(scenario))
     first = [scales for slot, scales in seen if slot == 0]
     later = [scales for slot, scales in seen if slot > 0]
     assert torch.equal(first[0], torch.ones_like(first[0]))
@@ -48,12 +47,3 @@ def test_without_its_second_factor_a_gate_is_hide_prompt() -> None:
         for gate in norga.model.pools[0].gates:
             gate.scale[1] = 0
         torch.testing.assert_close(norga.model(images), want, atol=1e-5, rtol=1e-5)
-
-
-def test_defaults_are_the_published_ones() -> None:
-    found = {name: setting.default for name, setting in NoRGa.settings().items()}
-    assert (found["train_mb_size"], found["prompt_lr"], found["lr"]) == (128, 0.015, 0.0015)
-    (alignment,) = NoRGa.own_plugins
-    assert isinstance(alignment, HeadAlignment)
-    assert (alignment.statistics, alignment.lr) == ("covariance", 0.05)
-    assert (found["activation"], found["layout"], found["momentum"]) == ("tanh", "own", 0.01)

@@ -8,6 +8,7 @@ from torch import nn
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.rainbow import rehearsal_factor
+from tests.strategies.shared import gradient_norm
 from tests.toy_data import experiences
 from tests.toys import close, fit, make, same, watch, weights
 
@@ -84,12 +85,7 @@ def test_it_chooses_from_all_samples_since_the_last_rehearsal() -> None:
 def test_gradients_are_clipped_in_rehearsals_too() -> None:
     strategy = fit(make("rainbow", clip_norm=1e-4, period=None), experiences())
     norms: list[float] = []
-
-    def note() -> None:
-        gradients = [p.grad for p in strategy.model.parameters() if p.grad is not None]
-        norms.append(float(torch.stack([g.square().sum() for g in gradients]).sum().sqrt()))
-
-    watch(strategy, "optimizer_step", note)
+    watch(strategy, "optimizer_step", lambda: norms.append(gradient_norm(strategy)))
     strategy.finish_task()
     assert norms == pytest.approx([1e-4] * 2, rel=1e-3)
 

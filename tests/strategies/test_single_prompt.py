@@ -12,8 +12,7 @@ from cl_prompts.prompts.pools import class_position
 from cl_prompts.strategies import Head, SinglePrompt
 from tests.golden_numbers import Golden, golden_vit, gradient, put
 from tests.strategies.shared import stream_batch
-from tests.toy_data import experiences
-from tests.toys import fit, make
+from tests.toys import make
 
 GOLDEN = Golden("single_prompt")
 
@@ -69,12 +68,7 @@ def test_the_position_is_a_constant_shift_and_off_by_default() -> None:
     assert "pools.0.position" not in shifted.learned_state()
 
 
-def test_defaults_are_the_published_ones() -> None:
-    strategy = fit(make("single_prompt"), experiences()[:1])
-    assert isinstance(strategy.model.head, CosineHead)
-    assert float(strategy.model.head.sigma) == pytest.approx(10)
-    found = {name: setting.default for name, setting in SinglePrompt.settings().items()}
-    assert (found["lr"], found["train_mb_size"], found["online_iter"]) == (5e-3, 32, 3)
-    assert (found["prompt_length"], found["prompted_blocks"]) == (20, (0, 1, 2, 3, 4))
-    assert (found["class_mask"], found["schedule"]) == ("batch", "constant")
-    assert "multi_label" not in found
+def test_the_head_is_the_published_one() -> None:
+    head = make("single_prompt").model.head
+    assert isinstance(head, CosineHead)
+    assert float(head.sigma) == pytest.approx(10)

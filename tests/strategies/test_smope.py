@@ -10,7 +10,7 @@ import torch
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import HeadAlignment, SMoPE
 from tests.golden_numbers import Golden, golden_vit, gradient, put
-from tests.strategies.shared import stream_batch
+from tests.strategies.shared import noted, stream_batch
 from tests.toy_data import N_CLASSES, experiences
 from tests.toys import fit, make, watch
 
@@ -75,10 +75,7 @@ def test_two_tasks_are_the_published_ones() -> None:
 
 def phases(strategy: Any, stream: Any) -> list[bool]:
     """Whether all experts act, update by update."""
-    found: list[bool] = []
-    watch(strategy, "training_loss", lambda *_: found.append(strategy.experts.dense))
-    fit(strategy, stream)
-    return found
+    return noted(strategy, "training_loss", lambda *_: strategy.experts.dense, stream)
 
 
 def test_the_first_task_begins_dense_and_goes_on_with_a_fresh_optimizer() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.strategies import HeadAlignment, VQPrompt
+from cl_prompts.strategies import VQPrompt
 from tests.golden_numbers import Golden, golden_vit, gradient, put
 from tests.strategies.shared import stream_batch
 from tests.toy_data import Blobs, experiences
@@ -68,14 +68,3 @@ def test_an_image_gets_an_entry_of_the_pool_in_each_block() -> None:
         keys, values = (rows.transpose(1, 2).flatten(2) for rows in plan.prefix[block])
         got = torch.cat([keys, values], dim=1)
         assert (got[:, None] == entries[i]).all(dim=(2, 3)).any(dim=1).all()
-
-
-def test_defaults_are_the_published_ones() -> None:
-    found = {name: setting.default for name, setting in VQPrompt.settings().items()}
-    assert (found["pool_size"], found["prompt_length"], found["temperature"]) == (10, 8, 1.0)
-    assert (found["soft_weight"], found["hard_weight"]) == (0.4, 0.1)
-    assert (found["lr"], found["prompt_lr"], found["train_mb_size"]) == (2.5e-3, 1.25e-2, 128)
-    (alignment,) = VQPrompt.own_plugins
-    assert isinstance(alignment, HeadAlignment)
-    assert (alignment.lr, alignment.epochs, alignment.samples) == (1e-5, 10, 512)
-    assert "multi_label" not in found

@@ -13,9 +13,10 @@ from cl_prompts.models.heads import CosineHead, UnitRowHead, linear_head
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import Head, HeadAlignment, SlowHeads
 from cl_prompts.strategies.base.stream import Batch
+from tests.strategies.shared import noted
 from tests.toy_data import N_CLASSES, Blobs, experiences
 from tests.toy_vits import tiny_vit
-from tests.toys import ADAPTED, PROTOTYPES, TABLE, cls_of, fit, make, same, watch, weights
+from tests.toys import ADAPTED, PROTOTYPES, TABLE, cls_of, fit, make, same, weights
 
 IMAGES = Blobs(12, seed=7).images
 WITHOUT = (*PROTOTYPES, *ADAPTED, "multi_lane")
@@ -71,9 +72,8 @@ def test_a_linear_head_on_raw_features_would_say_the_same(kind: str, head_input:
 def test_every_update_counts_and_every_stream_batch_is_one_batch(replayed: bool) -> None:
     settings = {"buffer_size": 12, "buffer_batch_size": 4, "train_mb_size": 8, "online_iter": 3}
     strategy = make("er", head=Head(input="whitened", replayed=replayed), **settings)
-    shown: list[int] = []
-    watch(strategy, "training_loss", lambda _, batch: shown.append(len(batch.labels)))
-    fit(strategy, experiences("class_incremental"))
+    stream = experiences("class_incremental")
+    shown = noted(strategy, "training_loss", lambda _, batch: len(batch.labels), stream)
     whitening = strategy.model.whitening
     seen = strategy.samples_seen
     assert sum(shown) > 3 * seen
@@ -83,14 +83,11 @@ def test_every_update_counts_and_every_stream_batch_is_one_batch(replayed: bool)
 
 def test_the_batch_at_hand_is_in_the_statistics_that_transform_it() -> None:
     strategy = make("linear_probe", head=Head(input="whitened"), online_iter=1)
-    found: list[tuple[Tensor, Tensor]] = []
 
-    def note(output: Any, batch: Batch) -> None:
-        found.append((output.features.detach(), strategy.model.backbone(batch.images)))
+    def features(output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        return output.features.detach(), strategy.model.backbone(batch.images)
 
-    watch(strategy, "training_loss", note)
-    fit(strategy, experiences()[:1])
-    read, raw = found[0]
+    (read, raw), *_ = noted(strategy, "training_loss", features, experiences()[:1])
     mean = raw.double().mean(dim=0)
     covariance = raw.double().T.cov(correction=0)
     system = covariance + covariance.diagonal().mean() * torch.eye(len(mean))

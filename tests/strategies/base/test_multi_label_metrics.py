@@ -40,7 +40,8 @@ def experience(x: Tensor, y: Tensor, t: int, name: str) -> CLExperience:
     made = DatasetExperience(
         dataset=make_avalanche_dataset(TensorDataset(x, y), data_attributes=[labels])
     )
-    made.current_experience, made.task_labels = t, [0]
+    made.current_experience = t
+    made.task_labels = [0]
     made.classes_seen_so_far = [c for task in TASKS[: t + 1] for c in task]
     CLStream(name, [made], benchmark=None, set_stream_info=False)
     made._origin_stream = SimpleNamespace(name=name)
@@ -71,80 +72,60 @@ def naive(evaluator: EvaluationPlugin, *, seen: Tensor | None = None) -> Naive:
 
 
 def named(results: dict[str, Any], name: str) -> float:
-    found = [v for k, v in results.items() if k.startswith(name)]
-    assert len(found) == 1
-    return float(found[0])
+    (found,) = (value for key, value in results.items() if key.startswith(name))
+    return float(found)
 
 
-def test_values_are_those_of_the_part_over_the_classes_met_in_training(
-    data: tuple[Tensor, Tensor],
-) -> None:
+def check(strategy: Naive, test: CLExperience, data: Any, classes: Any, f1: float) -> None:
+    """Compare an evaluation with the part's results over some classes, at a threshold of F1."""
     x, y = data
-    first = y * torch.tensor([1.0, 1.0, 0.0, 0.0])  # only the first task's labels are visible
-    strategy = naive(quiet(MultiLabelMetrics(threshold=0.5)))
-    strategy.train(experience(x, first, 0, "train"))
-    found = strategy.eval([experience(x, y, 1, "test")])
-    seen = torch.tensor([True, True, False, False])
+    found = strategy.eval([test])
     with torch.no_grad():
         logits = strategy.model(x)
-    wanted = multi_label_results(logits, y, seen, rows=images_with(y, seen))
-    assert named(found, "MeanAP_Exp/eval_phase/test_stream/Task000/Exp001") == pytest.approx(
+    rows = images_with(y, classes)
+    wanted = multi_label_results(logits, y, classes, rows=rows, thresholds=(f1,))
+    assert named(found, "MeanAP_Exp/eval_phase/test_stream/Task000") == pytest.approx(
         wanted.mean_ap
     )
-    assert named(found, "CF1_Exp") == pytest.approx(wanted.f1[0.5]["cf1"])
-    assert named(found, "OF1_Exp") == pytest.approx(wanted.f1[0.5]["of1"])
-    strategy.train(experience(x, y, 1, "train"))
-    found = strategy.eval([experience(x, y, 1, "test")])
-    with torch.no_grad():
-        wanted = multi_label_results(
-            strategy.model(x), y, torch.ones(4), rows=images_with(y, range(4))
-        )
-    assert named(found, "MeanAP_Exp") == pytest.approx(wanted.mean_ap)
+    assert named(found, "CF1_Exp") == pytest.approx(wanted.f1[f1]["cf1"])
+    assert named(found, "OF1_Exp") == pytest.approx(wanted.f1[f1]["of1"])
 
 
-def test_a_model_that_knows_what_it_has_seen_is_asked(data: tuple[Tensor, Tensor]) -> None:
+EARLY = torch.tensor([True, True, False, False])
+
+
+def test_values_are_those_of_the_part_over_the_classes_met_in_training(data: Any) -> None:
     x, y = data
+    strategy = naive(quiet(MultiLabelMetrics(threshold=0.5)))
+    strategy.train(experience(x, y * EARLY, 0, "train"))  # only the first task's labels are visible
+    check(strategy, experience(x, y, 1, "test"), data, EARLY, 0.5)
+    strategy.train(experience(x, y, 1, "train"))
+    check(strategy, experience(x, y, 1, "test"), data, torch.ones(4, dtype=torch.bool), 0.5)
+
+
+def test_a_model_that_knows_what_it_has_seen_is_asked(data: Any) -> None:
     seen = torch.tensor([False, True, False, True])
     strategy = naive(quiet(MultiLabelMetrics()), seen=seen)
-    strategy.train(experience(x, y, 0, "train"))
-    found = strategy.eval([experience(x, y, 0, "test")])
-    with torch.no_grad():
-        wanted = multi_label_results(strategy.model(x), y, seen, rows=images_with(y, seen))
-    assert named(found, "MeanAP_Exp") == pytest.approx(wanted.mean_ap)
-    assert named(found, "OF1_Exp") == pytest.approx(wanted.f1[0.8]["of1"])
+    strategy.train(experience(*data, 0, "train"))
+    check(strategy, experience(*data, 0, "test"), data, seen, 0.8)
 
 
-def test_classes_that_an_earlier_test_set_hides_do_not_count(data: tuple[Tensor, Tensor]) -> None:
+def test_classes_that_an_earlier_test_set_hides_do_not_count(data: Any) -> None:
     x, y = data
     strategy = naive(quiet(MultiLabelMetrics(threshold=0.5)))
     strategy.train([experience(x, y, 0, "train"), experience(x, y, 1, "train")])
-    early = experience(x, y * torch.tensor([1.0, 1.0, 0.0, 0.0]), 0, "test")
+    early = experience(x, y * EARLY, 0, "test")
     early.classes_in_this_experience = {0, 1}
-    found = strategy.eval([early])
-    annotated = torch.tensor([True, True, False, False])
-    with torch.no_grad():
-        wanted = multi_label_results(
-            strategy.model(x), y, annotated, rows=images_with(y, annotated), thresholds=(0.5,)
-        )
-    assert named(found, "MeanAP_Exp") == pytest.approx(wanted.mean_ap)
-    assert named(found, "CF1_Exp") == pytest.approx(wanted.f1[0.5]["cf1"])
-    assert named(found, "OF1_Exp") == pytest.approx(wanted.f1[0.5]["of1"])
+    check(strategy, early, data, EARLY, 0.5)
 
 
-def test_before_any_training_the_experience_says_which_classes_count(
-    data: tuple[Tensor, Tensor],
-) -> None:
-    x, y = data
+def test_before_any_training_the_experience_says_which_classes_count(data: Any) -> None:
     strategy = naive(quiet(MultiLabelMetrics()))
-    found = strategy.eval([experience(x, y, 0, "test")])
-    seen = torch.tensor([True, True, False, False])
-    with torch.no_grad():
-        wanted = multi_label_results(strategy.model(x), y, seen, rows=images_with(y, seen))
-    assert named(found, "MeanAP_Exp") == pytest.approx(wanted.mean_ap)
+    check(strategy, experience(*data, 0, "test"), data, EARLY, 0.8)
 
 
 def test_what_is_undefined_is_not_emitted_and_loggers_work(
-    data: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]
+    data: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     x, y = data
     strategy = naive(
@@ -152,9 +133,8 @@ def test_what_is_undefined_is_not_emitted_and_loggers_work(
             MultiLabelMetrics(), loss_metrics(experience=True), loggers=InteractiveLogger()
         )
     )
-    assert not [
-        k for k in strategy.eval([experience(x, 0 * y, 0, "test")]) if "MeanAP" in k or "F1" in k
-    ]
+    undefined = strategy.eval([experience(x, 0 * y, 0, "test")])
+    assert not [name for name in undefined if "MeanAP" in name or "F1" in name]
     strategy.eval([experience(x, y, 0, "test")])
     assert "MeanAP_Exp" in capsys.readouterr().out
 
@@ -186,11 +166,8 @@ def test_metrics_of_one_label_are_refused(kind: str) -> None:
     with pytest.raises(InputError, match="one label per image") as error:
         refuse_accuracy(evaluator)
     metric = evaluator.metrics[1]
-    assert (
-        str(error.value)
-        == f"metric '{metric}' ({type(metric).__name__}) is defined for one label per image and"
-        " would take only the first label of multi-label targets: leave it out of the evaluator"
-        " and use MultiLabelMetrics()"
+    assert str(error.value).startswith(
+        f"metric '{metric}' ({type(metric).__name__}) is defined for"
     )
 
 
@@ -224,7 +201,7 @@ def test_other_metrics_pass() -> None:
 
 @pytest.mark.parametrize("phase", ["train", "eval"])
 def test_an_accuracy_beside_multi_label_metrics_stops_before_any_work(
-    data: tuple[Tensor, Tensor], phase: str
+    data: Any, phase: str
 ) -> None:
     x, y = data
     strategy = naive(quiet(MultiLabelMetrics(), avalanche_metrics.accuracy_metrics(stream=True)))
@@ -235,15 +212,9 @@ def test_an_accuracy_beside_multi_label_metrics_stops_before_any_work(
 
 
 def test_single_labels_and_a_wrong_threshold_are_refused() -> None:
-    metric = MultiLabelMetrics()
-    strategy = SimpleNamespace(
-        mb_y=torch.zeros(16, dtype=torch.int64), mb_output=torch.zeros(16, 4)
-    )
-    with pytest.raises(
-        InputError, match=r"got targets of shape \(16,\): it is for multi-hot targets"
-    ):
-        metric.after_eval_iteration(strategy)
-    with pytest.raises(
-        InputError, match="the F1 threshold is 80: it must be a probability between 0 and 1"
-    ):
+    labels = torch.zeros(16, dtype=torch.int64)
+    strategy = SimpleNamespace(mb_y=labels, mb_output=torch.zeros(16, 4))
+    with pytest.raises(InputError, match=r"got targets of shape \(16,\): it is for multi-hot targ"):
+        MultiLabelMetrics().after_eval_iteration(strategy)
+    with pytest.raises(InputError, match="the F1 threshold is 80: it must be a probability"):
         MultiLabelMetrics(threshold=80)

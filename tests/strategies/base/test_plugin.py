@@ -12,12 +12,16 @@ from cl_prompts.checks import NotNegative
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import (
     Distillation,
+    Encoded,
     HeadAlignment,
     OnePrompt,
+    PromptAveraging,
     Router,
+    SelfRegulation,
     SlowHeads,
     StrategyPlugin,
     VQPrompt,
+    make_plugins,
 )
 from tests.toy_data import experiences
 from tests.toy_vits import lively_vit
@@ -111,18 +115,69 @@ def test_a_methods_own_plugin_is_replaced_and_its_open_settings_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "scenario", "plugin", "says"),
+    ("kind", "plugins", "settings"),
     [
-        ("mvp", "si_blurry", Router(), "Router chooses among entries .* MVP has none"),
-        ("multi_lane", "si_blurry", Distillation(), "MultiLane has another model: leave it out"),
-        ("one_prompt", "mlcil", SlowHeads(), "SlowHeads decide by the probabilities of a softmax"),
+        ("mvp", {"head_alignment": {"epochs": 2, "samples": 8}}, {"period": 24}),
+        ("one_prompt", {"head_alignment": {"epochs": 2, "samples": 8}}, {"period": 24}),
+        ("mvp", {"self_regulation": {}}, {"buffer_size": 12}),
+        ("one_prompt", {"self_regulation": {"kind": "coprompt"}}, {}),
+        ("mvp", {"ewc": {}, "slow_heads": {}}, {"period": 24}),
+        ("mvp", {"distillation": {}}, {"period": 24}),
+        ("fine_tuning", {"distillation": {}}, {"period": 24}),
+        ("s_prompt", {"prompt_averaging": {"checkpoints": 3}}, {"period": 40, "train_mb_size": 12}),
     ],
 )
-def test_a_plugin_that_does_not_suit_is_refused(
-    kind: str, scenario: str, plugin: Any, says: str
+@pytest.mark.parametrize("scenario", ["class_incremental", "si_blurry"])
+def test_any_method_trains_and_resumes_exactly_with_any_option(
+    kind: str, plugins: dict[str, Any], settings: dict[str, Any], scenario: str
 ) -> None:
+    stream = experiences(scenario)
+    whole, first, second = (
+        make(kind, scenario, plugins=make_plugins(plugins), **settings) for _ in range(3)
+    )
+    fit(whole, stream)
+    fit(first, stream[:2])
+    second.load_state_dict(first.state_dict(), stream[:2])
+    fit(second, stream[2:])
+    assert same(weights(whole), weights(second))
+    assert not same(weights(whole), weights(fit(make(kind, scenario, **settings), stream)))
+
+
+AVERAGING = PromptAveraging(checkpoints=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "plugin", "says"),
+    [
+        ("mvp", Router(), "Router chooses among entries of which each task has one, and MVP has"),
+        ("l2p", Router(), "chooses among entries"),
+        ("linear_probe", Router(), "chooses among entries"),
+        ("ncm", Router(), "chooses among entries"),
+        ("multi_lane", Distillation(), "MultiLane has another model: leave it out"),
+        ("multi_lane", SelfRegulation(), "the rows of a head, and MultiLane has no one head"),
+        ("multi_label", SelfRegulation(), "SelfRegulation compares softmaxes"),
+        ("multi_label", SlowHeads(), "SlowHeads decide by the probabilities of a softmax"),
+        ("multi_label", HeadAlignment(), "images of several are no such draws"),
+        ("linear_probe", SlowHeads(decays=(2,)), "decay is 2: it must be between 0 and 1"),
+        ("coda_prompt", AVERAGING, "PromptAveraging averages entries of pools, and CODAPrompt has"),
+        ("vq_prompt", AVERAGING, "averages entries of pools"),
+        ("smope", AVERAGING, "averages entries of pools"),
+        ("additive_prompt", AVERAGING, "averages entries of pools"),
+        ("encoded", AVERAGING, "give one of the two"),
+    ],
+)
+def test_a_plugin_that_does_not_suit_is_refused(kind: str, plugin: Any, says: str) -> None:
+    special = {
+        "multi_label": {"kind": "one_prompt", "scenario": "mlcil"},
+        "encoded": {"kind": "one_prompt", "prompt_form": Encoded()},
+    }
     with pytest.raises(InputError, match=says):
-        make(kind, scenario, plugins=[plugin])
+        make(**special.get(kind, {"kind": kind}), plugins=[plugin])
+
+
+def test_a_plugin_of_the_package_is_given_once() -> None:
+    with pytest.raises(InputError, match="plugins hold SlowHeads 2 times: give it once"):
+        make("linear_probe", plugins=[SlowHeads(), Recording(), Recording(), SlowHeads()])
 
 
 def test_unknown_settings_are_refused_as_those_of_methods_are() -> None:

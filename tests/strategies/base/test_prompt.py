@@ -6,15 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import HeadAlignment
 from cl_prompts.strategies.base.experience import classes_of
-from cl_prompts.strategies.base.stream import Batch
-from tests.strategies.shared import stream_batch
+from tests.strategies.shared import noted, stream_batch
 from tests.toy_data import ANNOUNCED, N_CLASSES, Blobs, experiences
-from tests.toys import POOLS, PROMPTED, cls_of, fit, learnable, make, same, watch, weights
+from tests.toys import POOLS, PROMPTED, cls_of, fit, learnable, make, same, weights
 
 #: those whose loss is over the classes of an announced task
 TASK_AWARE = [kind for kind in POOLS if cls_of(kind).settings()["class_mask"].default == "current"]
@@ -43,18 +41,14 @@ def test_head_rows_of_other_classes_stay_as_they_are(kind: str, scenario: str) -
 @every
 def test_replayed_samples_compete_among_the_classes_of_their_own_task(kind: str) -> None:
     strategy = make(kind, "class_incremental", buffer_size=20, buffer_batch_size=8)
-    seen: list[tuple[Tensor, Tensor]] = []
-
-    def note(output: Any, batch: Batch) -> None:
-        seen.append((batch.labels, batch.annotated.expand(len(batch.labels), -1)))
-
-    watch(strategy, "training_loss", note)
-    fit(strategy, experiences("class_incremental"))
+    stream = experiences("class_incremental")
+    batches = noted(strategy, "training_loss", lambda _, batch: batch, stream)
     assert len(strategy.buffer) == 20
-    for labels, annotated in seen:
-        assert annotated.gather(1, labels[:, None]).all()
+    for batch in batches:
+        annotated = batch.annotated.expand(len(batch.labels), -1)
+        assert annotated.gather(1, batch.labels[:, None]).all()
         assert (annotated.sum(dim=1) == 2).all()
-    assert len(seen[-1][1][-8:].unique(dim=0)) > 1  # replayed samples of several tasks
+    assert len(annotated[-8:].unique(dim=0)) > 1  # replayed samples of several tasks
 
 
 @every

@@ -10,8 +10,9 @@ import torch
 from cl_prompts.errors import InputError
 from cl_prompts.prompts import parameterisations
 from cl_prompts.strategies import Decomposed, Encoded
+from tests.strategies.shared import noted
 from tests.toy_data import Blobs, experiences
-from tests.toys import fit, make, watch, weights
+from tests.toys import fit, make, weights
 
 ENTRIES = ["mvp", "l2p", "dual_prompt", "s_prompt", "one_prompt", "single_prompt"]
 IMAGES = Blobs(5, seed=3).images
@@ -33,15 +34,12 @@ def test_prompts_learn_through_an_encoder(kind: str, encoder: str) -> None:
 def test_prompts_of_finished_tasks_stand_still_although_they_share_the_encoder() -> None:
     strategy = make("s_prompt", "class_incremental", prompt_form=Encoded(kind="mlp", width=4))
     pool = strategy.model.pools[0]
-    kept = []
-    watch(
-        strategy,
-        "training_loss",
-        lambda *_: kept.append(
-            (strategy.tasks_started - 1, pool.values[: strategy.tasks_started - 1].detach().clone())
-        ),
-    )
-    fit(strategy, experiences("class_incremental"))
+
+    def finished(*_: Any) -> tuple[int, torch.Tensor]:
+        task = strategy.tasks_started - 1
+        return task, pool.values[:task].detach().clone()
+
+    kept = noted(strategy, "training_loss", finished, experiences("class_incremental"))
     assert {task for task, _ in kept} == {0, 1, 2}
     for task, values in kept:
         assert torch.equal(values, pool.values[:task])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader
 
 from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.dataset import ImageSet, as_dataset
@@ -89,24 +89,6 @@ def test_keys_are_stream_positions_and_repetitions() -> None:
     assert keys[-1] == [(104, 1)]
     sampler.start = 2
     assert [[key for _, key in batch] for batch in sampler] == keys[2:]
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_gives_the_same_views(workers: int) -> None:
-    subset: Dataset[Any] = Subset(Subset(image_set(8), [7, 5, 3, 1]), [3, 2, 0])
-
-    def epoch(n: int) -> list[Any]:
-        batches: Any = RepeatedBatches(3, 2, 2)
-        return list(DataLoader(KeyedItems(subset), batch_sampler=batches, num_workers=n))
-
-    alone = epoch(0)
-    shared = epoch(workers)
-    assert len(alone) == 4
-    for (images, labels), (others, other_labels) in zip(alone, shared, strict=True):
-        assert labels.tolist() == other_labels.tolist()
-        assert torch.equal(images, others)
-    assert alone[0][1].tolist() == [1, 3]
-    assert not torch.equal(alone[0][0], alone[1][0])
 
 
 def test_keys_reach_through_avalanches_subsets() -> None:

@@ -8,8 +8,9 @@ from avalanche.benchmarks import split_online_stream
 
 from cl_prompts.strategies import Head
 from cl_prompts.strategies.base.task_pass import head_of, task_outputs
+from tests.strategies.shared import noted
 from tests.toy_data import experiences
-from tests.toys import fit, make, watch
+from tests.toys import fit, make
 
 
 @pytest.mark.parametrize("in_pieces", [False, True])
@@ -20,11 +21,8 @@ def test_a_pass_shows_the_whole_task_as_evaluation_does_but_with_its_own_prompts
     stream = experiences("class_incremental")[:2]
     pieces = split_online_stream(stream, 16, access_task_boundaries=True, shuffle=False)
     model = strategy.model
-    passes = []
-    watch(strategy, "finish_task", lambda: passes.append(list(task_outputs(strategy))))
-    fit(strategy, list(pieces) if in_pieces else stream)
-    assert len(passes) == 2
-    outputs = passes[1]
+    parts = list(pieces) if in_pieces else stream
+    _, outputs = noted(strategy, "finish_task", lambda: list(task_outputs(strategy)), parts)
     assert [len(labels) for _, labels in outputs] == [10, 10, 4]
     items = [stream[1].dataset[row] for row in range(24)]
     assert torch.cat([labels for _, labels in outputs]).tolist() == [int(i[1]) for i in items]

@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import Distillation, Head
-from tests.strategies.shared import resumes
 from tests.toy_data import experiences
 from tests.toys import close, fit, make, watch, weights
 
@@ -123,14 +121,3 @@ def test_the_teacher_keeps_the_head_input_of_its_time() -> None:
     assert not torch.equal(plugin.teacher[0].mean, strategy.model.whitening.mean)
     with torch.no_grad():
         torch.testing.assert_close(plugin.teacher(features)[:, known], old)
-
-
-@pytest.mark.parametrize("kind", ["mvp", "lwf_tuned"])
-def test_a_whole_model_as_teacher_resumes(kind: str) -> None:
-    strategy = resumes(lambda: distilled(kind, period=24)[0], "si_blurry")
-    assert strategy.plugin(Distillation).teacher is not None
-
-
-def test_it_needs_one_head_over_all_classes() -> None:
-    with pytest.raises(InputError, match="Distillation needs one head over all classes"):
-        distilled("multi_lane")

@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.errors import InputError
 from cl_prompts.strategies import Head, HeadAlignment
 from cl_prompts.training.gaussian_alignment import GaussianHeadAlignment
-from tests.strategies.shared import resumes
 from tests.toy_data import experiences
 from tests.toys import POOLS, fit, make, weights
 
@@ -100,12 +98,6 @@ def test_without_boundaries_statistics_stream_and_the_head_is_aligned_by_period(
     assert int(streaming.count.sum()) == 72 * strategy.online_iter  # without replayed samples
 
 
-@pytest.mark.parametrize("kind", ["one_prompt", "mvp"])
-@pytest.mark.parametrize("scenario", ["class_incremental", "si_blurry"])
-def test_statistics_and_draws_resume_exactly(kind: str, scenario: str) -> None:
-    resumes(lambda: aligned(kind, scenario, period=24)[0], scenario)
-
-
 def test_an_alignment_costs_one_more_pass_of_a_task() -> None:
     stream = experiences("class_incremental")
     costs = []
@@ -114,10 +106,3 @@ def test_an_alignment_costs_one_more_pass_of_a_task() -> None:
         fit(strategy, stream)
         costs.append(strategy.model.backbone.counter.images)
     assert costs[1] - costs[0] == sum(len(e.dataset) for e in stream)
-
-
-def test_it_is_for_one_class_an_image() -> None:
-    with pytest.raises(InputError, match="images of several are no such draws"):
-        aligned("one_prompt", "mlcil")
-    _, plugin = aligned("one_prompt", "mlcil", epochs=0)
-    assert not plugin.alignments

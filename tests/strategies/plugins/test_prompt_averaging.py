@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.wrapped import AveragedPrompts
-from cl_prompts.strategies import Encoded, PromptAveraging
-from tests.strategies.shared import resumes
+from cl_prompts.strategies import PromptAveraging
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make, watch
 
@@ -64,23 +62,3 @@ def test_evaluation_uses_the_average_and_training_is_as_without(kind: str) -> No
         with torch.no_grad():
             equal = torch.equal(ours(images), theirs(images))
         assert equal == mode
-
-
-@pytest.mark.parametrize("scenario", ["class_incremental", "si_blurry"])
-def test_the_place_between_checkpoints_resumes(scenario: str) -> None:
-    settings = {"period": 40, "train_mb_size": 12}
-    strategy = resumes(lambda: averaged("s_prompt", 3, scenario, **settings), scenario)
-    state = strategy.plugin(PromptAveraging).state_dict()
-    assert set(state) == {"n_samples", "taken"}
-
-
-@pytest.mark.parametrize("kind", ["coda_prompt", "vq_prompt", "smope", "additive_prompt"])
-def test_it_needs_entries_of_pools(kind: str) -> None:
-    with pytest.raises(InputError, match="PromptAveraging averages entries of pools, and"):
-        averaged(kind, 3)
-
-
-def test_it_needs_prompts_that_are_values() -> None:
-    with pytest.raises(InputError, match="give one of the two"):
-        averaged("one_prompt", 3, prompt_form=Encoded())
-    assert averaged("one_prompt", 0, prompt_form=Encoded()).model.pools

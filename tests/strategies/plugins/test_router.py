@@ -60,9 +60,3 @@ def test_a_router_needs_boundaries_or_a_period() -> None:
     # A method that is defined with a router may go on with its first expert.
     strategy = fit(make("flyprompt", period=None), experiences())
     assert strategy.model.selector.current == 0
-
-
-@pytest.mark.parametrize("kind", ["l2p", "one_prompt", "linear_probe", "ncm"])
-def test_it_needs_entries_of_which_each_task_has_one(kind: str) -> None:
-    with pytest.raises(InputError, match="entries of which each task has one, and"):
-        routed(kind)

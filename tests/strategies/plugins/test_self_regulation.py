@@ -8,14 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output
 from cl_prompts.strategies import Head, SelfRegulation
 from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.strategies.plugins import self_regulation
 from cl_prompts.strategies.plugins.self_regulation import frozen_features
 from tests.golden_numbers import Golden, gradient, put
-from tests.strategies.shared import resumes, stream_batch
+from tests.strategies.shared import stream_batch
 from tests.toy_data import Blobs, experiences
 from tests.toy_vits import tiny_vit
 from tests.toys import POOLS, fit, make, watch
@@ -104,20 +103,3 @@ def test_frozen_features_cost_a_pass_where_no_query_is_them(kind: str, more: int
     strategy = fit(regulated(kind)[0], experiences())
     costs = [s.model.backbone.counter.images for s in (plain, strategy)]
     assert costs[1] - costs[0] == more * 72 * strategy.online_iter
-
-
-@pytest.mark.parametrize("kind", ["mvp", "one_prompt"])
-def test_running_means_resume_exactly(kind: str) -> None:
-    resumes(lambda: regulated(kind, buffer_size=12)[0], "si_blurry")
-
-
-@pytest.mark.parametrize(
-    ("kind", "scenario", "says"),
-    [
-        ("one_prompt", "mlcil", "SelfRegulation compares softmaxes"),
-        ("multi_lane", "si_blurry", "compares the rows of a head, and MultiLane has no one head"),
-    ],
-)
-def test_it_needs_one_head_and_one_class_an_image(kind: str, scenario: str, says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        make(kind, scenario, plugins=[SelfRegulation()])

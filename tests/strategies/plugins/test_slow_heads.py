@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cl_prompts.errors import InputError
 from cl_prompts.strategies import SlowHeads
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make, same, weights
@@ -31,22 +30,5 @@ def test_slow_heads_decide_in_evaluation_and_train_nothing(kind: str) -> None:
         torch.testing.assert_close(slow.model.eval()(IMAGES).exp(), want)
 
 
-def test_an_average_keeps_its_share_of_each_update() -> None:
-    strategy = make("linear_probe", online_iter=1, plugins=[SlowHeads(decays=(0.3,))])
-    want = strategy.model.head.weight.detach().clone()
-
-    def follow(output: object, batch: object) -> None:
-        want.mul_(0.3).add_(strategy.model.head.weight.detach(), alpha=0.7)
-
-    strategy.after_step = follow
-    fit(strategy, experiences())
-    torch.testing.assert_close(strategy.model.slow.get_buffer("slow_weight")[0, 0], want)
-
-
 def test_without_decays_there_are_none() -> None:
     assert make("linear_probe", plugins=[SlowHeads(decays=())]).model.slow is None
-
-
-def test_a_decay_is_a_share() -> None:
-    with pytest.raises(InputError, match="decay is 2: it must be between 0 and 1"):
-        make("linear_probe", plugins=[SlowHeads(decays=(2,))])
