@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from cl_prompts.prompts.task_selectors import TaskSlots
 from tests.strategies.shared import stream_batch
 from tests.toy_data import Blobs, experiences
-from tests.toys import fit, make, weights
+from tests.toys import fit, make
 
 
 @pytest.mark.parametrize("kind", ["dual_prompt", "s_prompt"])
@@ -36,15 +36,6 @@ def test_without_boundaries_slots_choose_by_key() -> None:
     query = torch.randn(5, 16)
     assert torch.equal(selector.train()(query).index, selector.inner(query).index)
     assert selector.inner.count.sum() == strategy.samples_seen
-
-
-def test_the_class_mask_is_a_choice() -> None:
-    for mask, moving in (("current", 2), ("seen", 6)):
-        strategy = make("dual_prompt", "class_incremental", class_mask=mask)
-        stream = experiences("class_incremental")
-        before = weights(fit(strategy, stream[:2]))["head.weight"]
-        after = weights(fit(strategy, stream[2:]))["head.weight"]
-        assert int((before != after).any(dim=1).sum()) == moving
 
 
 def test_the_loss_is_cross_entropy_over_the_current_classes_minus_the_pull() -> None:

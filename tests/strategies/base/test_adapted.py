@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from cl_prompts.errors import InputError
 from tests.toy_data import experiences
-from tests.toys import ADAPTED, fit, make, same, weights
+from tests.toys import ADAPTED, fit, make
 
 every = pytest.mark.parametrize("kind", ADAPTED)
 
@@ -24,15 +23,3 @@ def test_streams_without_boundaries_are_refused(kind: str) -> None:
 def test_a_buffer_is_refused(kind: str) -> None:
     with pytest.raises(InputError, match="keeps prototypes and replays nothing"):
         make(kind, buffer_size=5)
-
-
-@every
-def test_dropout_is_drawn_from_the_seed(kind: str) -> None:
-    found = []
-    for dropout, noise in ((0.5, 1), (0.5, 7), (0.0, 1)):
-        strategy = make(kind, "class_incremental", dropout=dropout)
-        torch.rand(noise)
-        fit(strategy, experiences("class_incremental")[:1])
-        found.append(weights(strategy))
-    assert same(found[0], found[1])
-    assert not same(found[0], found[2])
