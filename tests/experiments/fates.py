@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.errors import RunError
+from cl_prompts.strategies.base.stream import StreamBatch
 from cl_prompts.strategies.linear_probe import LinearProbe
 
 #: environment variable with a folder; a file in it, named by a seed, holds the fate of that run
@@ -19,9 +20,9 @@ AT = 60  # samples
 class Fated(LinearProbe):
     """A linear probe that does once, in the middle of its run, what a file says."""
 
-    def after_batch(self, samples: int) -> None:
+    def finish(self, stream: StreamBatch) -> None:
         """Meet the fate."""
-        super().after_batch(samples)
+        super().finish(stream)
         file = Path(os.environ[FATES]) / str(self.seed)
         if self.samples_seen < AT or not file.is_file():
             return
