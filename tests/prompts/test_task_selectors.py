@@ -77,6 +77,18 @@ def test_keys_of_tasks_to_come_do_not_compete(keys: NearestKeys, query: Tensor) 
     assert torch.equal(slots(query).index, nearest(query, keys.key, 2))
 
 
+def test_with_first_rows_those_prompts_train_and_the_slots_keys_match(
+    keys: NearestKeys, query: Tensor
+) -> None:
+    plain = TaskSlots(keys)
+    first = TaskSlots(keys, first_rows=True)
+    for slots, trained in ((plain, [4, 5]), (first, [0, 1])):
+        start_task(slots, 2)
+        selection = slots(query)
+        assert selection.index.tolist() == [trained] * len(query)
+        assert slots.matched(selection).index.tolist() == [[4, 5]] * len(query)
+
+
 def test_keys_are_copied_on_request_and_once(keys: NearestKeys) -> None:
     slots = TaskSlots(keys, copy_keys=True)
     start_task(slots, 0)
