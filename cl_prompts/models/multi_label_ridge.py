@@ -21,7 +21,6 @@ from cl_prompts.models.ridge import (
 
 SampleWeights = Literal["none", "sqrt"]
 
-CLASSES = "classes"
 RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
 """Ridges that :meth:`MultiLabelRidge.choose_ridge` compares."""
 
@@ -108,7 +107,7 @@ class MultiLabelRidge(SolvedClassifier):
         self.weights = weights
         self.statistics = RidgeStatistics(
             dim,
-            {CLASSES: n_classes},
+            n_classes,
             expansion=expansion,
             width=width,
             intercept=expansion is None,
@@ -177,7 +176,7 @@ class MultiLabelRidge(SolvedClassifier):
             inputs = self.statistics.inputs(features)
             y = self.targets(inputs, labels, annotated)
             weights = self.sample_weights(y)
-            self.statistics.add(inputs, {CLASSES: y}, weights)
+            self.statistics.add(inputs, y, weights)
             beside = y.new_ones(len(y)) if weights is None else weights
             self.held.add(features, torch.cat([y, beside[:, None]], dim=1))
         self.weight = None
@@ -249,7 +248,6 @@ class MultiLabelRidge(SolvedClassifier):
         """
         features, beside = self.held.kept
         best = self.statistics.choose_ridge(
-            CLASSES,
             (self.statistics.inputs(features), beside[:, :-1], beside[:, -1]),
             candidates=candidates,
             error=error,
@@ -275,8 +273,7 @@ class MultiLabelRidge(SolvedClassifier):
         return annotated.expand(labels.shape)
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
-        solution, info = self.statistics.attempt(self.ridge)
-        return solution[CLASSES], info
+        return self.statistics.attempt(self.ridge)
 
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         return self.statistics.inputs(x) @ self.solution(wait=wait)

@@ -12,8 +12,6 @@ from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
 from cl_prompts.models.ridge import RIDGES, Expansion, RidgeStatistics, check_ridge
 
-CLASSES = "classes"
-
 
 class RanPAC(SolvedClassifier):
     """Random projection and ridge regression (McDonnell et al., NeurIPS 2023, arXiv 2307.02251),
@@ -80,7 +78,7 @@ class RanPAC(SolvedClassifier):
         check_ridge(self._name, ridge)
         self.statistics = RidgeStatistics(
             dim,
-            {CLASSES: n_classes},
+            n_classes,
             expansion=expansion,
             width=projection,
             seed=seed,
@@ -102,7 +100,6 @@ class RanPAC(SolvedClassifier):
         """
         features, onehot = self.held.kept
         best = self.statistics.choose_ridge(
-            CLASSES,
             (self.statistics.inputs(features), onehot, None),
             candidates=candidates,
             blame=self._name,
@@ -113,14 +110,13 @@ class RanPAC(SolvedClassifier):
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         # H'H and H'Y, with h = relu(f R)
-        self.statistics.add(self.statistics.inputs(x), {CLASSES: onehot})
+        self.statistics.add(self.statistics.inputs(x), onehot)
         self.count += onehot.sum(dim=0)
         self.held.add(x, onehot)
         self.weight = None
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
-        solution, info = self.statistics.attempt(self.ridge)
-        return solution[CLASSES], info
+        return self.statistics.attempt(self.ridge)
 
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         return self.statistics.inputs(x) @ self.solution(wait=wait)

@@ -1,12 +1,12 @@
-"""Ridge regression from sums over the stream: one Gram matrix, any number of target sets.
+"""Ridge regression from sums over the stream.
 
 It serves RanPAC and GACL (one-hot targets), the multi-label ridge and L3A (several labels, weighted
-samples), and FlyPrompt's router (the expert that was current), alone or all on one Gram matrix.
+samples), and FlyPrompt's router (the expert that was current).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -70,16 +70,15 @@ class RidgeStatistics(nn.Module):
 
     With inputs phi (random features, or the features themselves, or these and a constant 1), sample
     weights w and targets y: ``G = sum w phi' phi``, ``Q = sum w phi' y``, and the solution for the
-    ridge r is ``U = (G + r I)^-1 Q``. Several target sets share G and its factorisation. The order
-    of samples and their batches do not matter; an integer weight w equals taking a sample in w
-    times.
+    ridge r is ``U = (G + r I)^-1 Q``. The order of samples and their batches do not matter; an
+    integer weight w equals adding a sample w times.
 
     G takes ``size``^2 numbers (800 MB at 10,000 in float64), in memory and in every checkpoint; a
     solution costs about size^3 / 6 multiply-adds and for a moment three times the memory of G.
 
     Args:
         dim: width of a feature.
-        targets: name and width of each target set.
+        columns: width of a target.
         expansion: distribution of random features, see :class:`RandomExpansion`; None: none.
         width: random features; without expansion it has no effect.
         intercept: append a constant 1 to the inputs; the ridge acts on its coefficient, too.
@@ -87,23 +86,24 @@ class RidgeStatistics(nn.Module):
         dtype: of sums and solutions. float32 is enough for small widths and large ridges only.
 
     Raises:
-        InputError: no target set, or one without columns, and as :class:`RandomExpansion`.
+        InputError: no column, and as :class:`RandomExpansion`.
 
     Example:
-        >>> ridge = RidgeStatistics(4, {"classes": 3}, intercept=True)
+        >>> ridge = RidgeStatistics(4, 3, intercept=True)
         >>> x, y = torch.randn(50, 4), torch.randn(50, 3)
-        >>> ridge.add(ridge.inputs(x), {"classes": y})
-        >>> weight = ridge.solve(0.1)["classes"]
+        >>> ridge.add(ridge.inputs(x), y)
+        >>> weight = ridge.solve(0.1)
         >>> (ridge.inputs(x) @ weight).shape
         torch.Size([50, 3])
     """
 
     gram: Tensor
+    cross: Tensor
 
     def __init__(
         self,
         dim: int,
-        targets: Mapping[str, int],
+        columns: int,
         *,
         expansion: Expansion | None = None,
         width: int = 0,
@@ -112,24 +112,15 @@ class RidgeStatistics(nn.Module):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
-        if not targets:
-            raise InputError("ridge regression has no target set: name at least one")
-        for name, columns in targets.items():
-            whole_number(f"columns of the target set {name!r}", columns)
+        whole_number("columns of the targets", columns)
         self.dim = dim
         self.intercept = intercept
-        self.names = tuple(targets)
         self.expansion = (
             None if expansion is None else RandomExpansion(dim, width, expansion, seed=seed)
         )
         self.size = (dim if expansion is None else width) + intercept
         self.register_buffer("gram", torch.zeros(self.size, self.size, dtype=dtype))
-        for name, columns in targets.items():
-            self.register_buffer(f"cross_{name}", torch.zeros(self.size, columns, dtype=dtype))
-
-    def cross(self, name: str) -> Tensor:
-        """(size, columns) sum Q of a target set."""
-        return self.get_buffer(f"cross_{name}")
+        self.register_buffer("cross", torch.zeros(self.size, columns, dtype=dtype))
 
     def inputs(self, features: Tensor) -> Tensor:
         """Features (batch, dim) of any float type -> inputs phi (batch, size) of the regression."""
@@ -138,45 +129,31 @@ class RidgeStatistics(nn.Module):
         return torch.cat([x, x.new_ones(len(x), 1)], dim=1) if self.intercept else x
 
     @torch.no_grad()
-    def add(
-        self, inputs: Tensor, targets: Mapping[str, Tensor], weights: Tensor | None = None
-    ) -> None:
+    def add(self, inputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> None:
         """Add samples to the sums.
 
         Args:
             inputs: (batch, size) from :meth:`inputs`.
-            targets: for each target set (batch, columns) real numbers.
+            targets: (batch, columns) real numbers.
             weights: (batch,), not negative; None counts every sample once.
-
-        Raises:
-            InputError: a target set is missing or unknown.
         """
-        if set(targets) != set(self.names):
-            raise InputError(
-                f"ridge regression got the target sets {', '.join(sorted(targets)) or 'none'}: it"
-                f" needs {', '.join(sorted(self.names))}"
-            )
         weighted = inputs if weights is None else inputs * weights.to(inputs.dtype)[:, None]
         # G += sum w phi' phi, Q += sum w phi' y
         self.gram.addmm_(weighted.T, inputs)
-        for name, y in targets.items():
-            self.cross(name).addmm_(weighted.T, y.to(inputs.dtype))
+        self.cross.addmm_(weighted.T, targets.to(inputs.dtype))
 
     @torch.no_grad()
-    def attempt(self, ridge: float | Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def attempt(self, ridge: float | Tensor) -> tuple[Tensor, Tensor]:
         """:meth:`solve` without device synchronisation; returns its state, too, see
         :func:`attempt_positive`."""
-        # (G + r I) U = Q, with one factorisation for all target sets
+        # (G + r I) U = Q
         system = self.gram.clone()
         system.diagonal().add_(ridge)
-        right = torch.cat([self.cross(name) for name in self.names], dim=1)
-        solution, info = attempt_positive(system, right)
-        widths = [self.cross(name).shape[1] for name in self.names]
-        return dict(zip(self.names, solution.split(widths, dim=1), strict=True)), info
+        return attempt_positive(system, self.cross)
 
     @torch.no_grad()
-    def solve(self, ridge: float | Tensor, blame: str = "ridge regression") -> dict[str, Tensor]:
-        """Solutions (size, columns) by name of the target set.
+    def solve(self, ridge: float | Tensor, blame: str = "ridge regression") -> Tensor:
+        """The solution (size, columns).
 
         Args:
             ridge: r, positive.
@@ -192,7 +169,6 @@ class RidgeStatistics(nn.Module):
     @torch.no_grad()
     def choose_ridge(
         self,
-        name: str,
         held: tuple[Tensor, Tensor, Tensor | None],
         *,
         candidates: Sequence[float] = RIDGES,
@@ -206,7 +182,6 @@ class RidgeStatistics(nn.Module):
         over. One factorisation per candidate.
 
         Args:
-            name: of the target set.
             held: inputs (n, size), targets (n, columns) and weights (n,) or None of the held-out
                 samples, as they were given to :meth:`add`.
             candidates: ridges.
@@ -226,7 +201,7 @@ class RidgeStatistics(nn.Module):
         weighted = h if weights is None else h * weights.to(h.dtype)[:, None]
         # G and Q without the held-out samples
         gram = self.gram.addmm(weighted.T, h, alpha=-1)
-        cross = self.cross(name).addmm(weighted.T, y, alpha=-1)
+        cross = self.cross.addmm(weighted.T, y, alpha=-1)
         errors: dict[float, float] = {}
         for ridge in candidates:
             gram.diagonal().add_(ridge)

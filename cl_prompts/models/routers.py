@@ -13,8 +13,6 @@ from cl_prompts.models.ridge import Expansion, RidgeStatistics, check_ridge
 from cl_prompts.prompts.selectors import Selection, count_choices
 from cl_prompts.prompts.task_aware import TaskAware
 
-EXPERTS = "experts"
-
 
 class AnalyticRouter(TaskAware):
     """FlyPrompt's router (ICLR 2026, arXiv 2602.01976): ridge regression from randomly expanded
@@ -74,7 +72,7 @@ class AnalyticRouter(TaskAware):
         self.n_experts = n_experts
         self.ridge = ridge
         self.statistics = RidgeStatistics(
-            dim, {EXPERTS: n_experts}, expansion=expansion, width=width, seed=seed, dtype=dtype
+            dim, n_experts, expansion=expansion, width=width, seed=seed, dtype=dtype
         )
         self.register_buffer("count", torch.zeros(n_experts))
         self.register_buffer("weight", None, persistent=False)
@@ -95,7 +93,7 @@ class AnalyticRouter(TaskAware):
         target = torch.zeros(len(query), self.n_experts, device=query.device)
         target[:, self.current] = 1
         with torch.autocast(query.device.type, enabled=False):
-            self.statistics.add(self.statistics.inputs(query), {EXPERTS: target})
+            self.statistics.add(self.statistics.inputs(query), target)
         self.weight = None
 
     @torch.no_grad()
@@ -105,10 +103,10 @@ class AnalyticRouter(TaskAware):
         with torch.autocast(query.device.type, enabled=False):
             if self.weight is None:
                 # U = (G + ridge I)^-1 Q
-                self.weight = self.statistics.solve(self.ridge, "the router")[EXPERTS]
+                self.weight = self.statistics.solve(self.ridge, "the router")
             scores = self.statistics.inputs(query) @ self.weight
         # Random features are not negative, so an expert's sum is 0 only without any.
-        known = (self.statistics.cross(EXPERTS) > 0).any(dim=0)
+        known = (self.statistics.cross > 0).any(dim=0)
         return scores.masked_fill(~known, float("-inf"))
 
     def forward(self, query: Tensor) -> Selection:

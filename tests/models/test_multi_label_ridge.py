@@ -65,7 +65,7 @@ def test_l3a_is_the_published_one() -> None:
         for got, name in (
             (model.settled_weight[:, :high], "weight"),
             (model.statistics.gram, "gram"),
-            (model.statistics.cross("classes")[:, :high], "cross"),
+            (model.statistics.cross[:, :high], "cross"),
         ):
             GOLDEN.close(got, f"float64/task{task}/{name}", atol=1e-9)
             GOLDEN.close(got, f"float32/task{task}/{name}", atol=2e-5)
@@ -107,6 +107,15 @@ def test_a_sample_weighs_as_its_positives() -> None:
 
 def minus_map(scores: Tensor, targets: Tensor) -> float:
     return -float(average_precision(scores, targets).nanmean())
+
+
+def test_class_weights_have_mean_1_over_the_classes_met() -> None:
+    ridge = MultiLabelRidge(3, 4, weights="sqrt")
+    labels = torch.tensor([[1, 0, 0, 1], [1, 1, 0, 1]])
+    # Class 2 is met without an image that shows it; class 3 is not annotated.
+    ridge.count_labels(labels, torch.tensor([True, True, True, False]))
+    u = torch.tensor([2**-0.5, 1, 0, 0], dtype=torch.float64)
+    torch.testing.assert_close(ridge.class_weights(), 3 * u / u.sum())
 
 
 def test_the_ridge_of_the_best_held_out_precision() -> None:

@@ -23,27 +23,25 @@ def data(n: int = 80) -> tuple[Tensor, Tensor, Tensor]:
     return x, y, torch.rand(n, generator=generator)
 
 
-def test_several_target_sets_with_weights_and_intercept() -> None:
+def test_weights_and_intercept() -> None:
     x, y, weights = data()
-    ridge = RidgeStatistics(6, {"a": 3, "b": 1}, intercept=True)
+    ridge = RidgeStatistics(6, 3, intercept=True)
     for part in torch.arange(len(x)).split(17):
-        ridge.add(ridge.inputs(x[part]), {"a": y[part], "b": y[part, :1].abs()}, weights[part])
-    got = ridge.solve(2.0)
+        ridge.add(ridge.inputs(x[part]), y[part], weights[part])
     inputs = torch.cat([x, torch.ones(len(x), 1)], dim=1).numpy()
-    for name, targets in (("a", y), ("b", y[:, :1].abs())):
-        oracle = Ridge(alpha=2.0, fit_intercept=False, solver="cholesky")
-        oracle.fit(inputs.astype("float64"), targets.double().numpy(), weights.numpy())
-        want = torch.from_numpy(oracle.coef_).view(targets.shape[1], -1).T
-        torch.testing.assert_close(got[name], want, atol=1e-9, rtol=1e-6)
+    oracle = Ridge(alpha=2.0, fit_intercept=False, solver="cholesky")
+    oracle.fit(inputs.astype("float64"), y.double().numpy(), weights.numpy())
+    want = torch.from_numpy(oracle.coef_).T
+    torch.testing.assert_close(ridge.solve(2.0), want, atol=1e-9, rtol=1e-6)
 
 
 def test_an_integer_weight_is_a_repetition() -> None:
     x, y, _ = data()
-    thrice, weighted = (RidgeStatistics(6, {"a": 3}) for _ in range(2))
+    thrice, weighted = (RidgeStatistics(6, 3) for _ in range(2))
     for _ in range(3):
-        thrice.add(thrice.inputs(x), {"a": y})
-    weighted.add(weighted.inputs(x), {"a": y}, torch.full((len(x),), 3))
-    torch.testing.assert_close(weighted.solve(1.0)["a"], thrice.solve(1.0)["a"])
+        thrice.add(thrice.inputs(x), y)
+    weighted.add(weighted.inputs(x), y, torch.full((len(x),), 3))
+    torch.testing.assert_close(weighted.solve(1.0), thrice.solve(1.0))
 
 
 def test_expansions() -> None:
@@ -60,9 +58,9 @@ def test_expansions() -> None:
 def fed(width: int | None, passes: int = 1) -> tuple[RidgeStatistics, list[Tensor], list[Tensor]]:
     """Published batches, the solution after each, and the inverse of the system."""
     if width is None:
-        ridge = RidgeStatistics(12, {"classes": 7}, intercept=True)
+        ridge = RidgeStatistics(12, 7, intercept=True)
     else:
-        ridge = RidgeStatistics(12, {"classes": 7}, expansion="normal", width=width)
+        ridge = RidgeStatistics(12, 7, expansion="normal", width=width)
         assert ridge.expansion is not None
         ridge.expansion.matrix = GOLDEN("projection")
     solutions = []
@@ -71,8 +69,8 @@ def fed(width: int | None, passes: int = 1) -> tuple[RidgeStatistics, list[Tenso
         onehot = F.one_hot(GOLDEN(f"batch{batch}/labels"), 7)
         inputs = ridge.inputs(GOLDEN(f"batch{batch}/features"))
         for _ in range(passes):
-            ridge.add(inputs, {"classes": onehot})
-        solutions.append(ridge.solve(GOLDEN("gamma"))["classes"])
+            ridge.add(inputs, onehot)
+        solutions.append(ridge.solve(GOLDEN("gamma")))
         system = ridge.gram + GOLDEN("gamma") * torch.eye(ridge.size)
         inverses.append(torch.linalg.inv(system))
     return ridge, solutions, inverses
@@ -117,36 +115,31 @@ def test_gacl_is_ranpac_with_another_ridge() -> None:
 
 def test_a_ridge_is_chosen_on_weighted_held_out_samples() -> None:
     x, y, weights = data(200)
-    ridge = RidgeStatistics(6, {"a": 3})
-    ridge.add(ridge.inputs(x), {"a": y}, weights)
+    ridge = RidgeStatistics(6, 3)
+    ridge.add(ridge.inputs(x), y, weights)
     gram = ridge.gram.clone()
     held = ridge.inputs(x[:40]), y[:40].double(), weights[:40]
-    best = ridge.choose_ridge("a", held, candidates=(1e-3, 1e1, 1e3, 1e5))
+    best = ridge.choose_ridge(held, candidates=(1e-3, 1e1, 1e3, 1e5))
     assert torch.equal(ridge.gram, gram)
-    rest = RidgeStatistics(6, {"a": 3})
-    rest.add(rest.inputs(x[40:]), {"a": y[40:]}, weights[40:])
+    rest = RidgeStatistics(6, 3)
+    rest.add(rest.inputs(x[40:]), y[40:], weights[40:])
     errors = {
-        r: float((held[0] @ rest.solve(r)["a"] - held[1]).square().mean())
-        for r in (1e-3, 1e1, 1e3, 1e5)
+        r: float((held[0] @ rest.solve(r) - held[1]).square().mean()) for r in (1e-3, 1e1, 1e3, 1e5)
     }
     assert best == min(errors, key=errors.__getitem__)
     worst = ridge.choose_ridge(
-        "a", held, candidates=(1e-3, 1e1, 1e3, 1e5), error=lambda s, _: float(s.square().mean())
+        held, candidates=(1e-3, 1e1, 1e3, 1e5), error=lambda s, _: float(s.square().mean())
     )
     assert worst == 1e5
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="has no target set"):
-        RidgeStatistics(3, {})
-    with pytest.raises(InputError, match="columns of the target set 'a' must be a whole number"):
-        RidgeStatistics(3, {"a": 0})
+    with pytest.raises(InputError, match="columns of the targets must be a whole number"):
+        RidgeStatistics(3, 0)
     with pytest.raises(InputError, match="unknown expansion 'gauss'"):
-        RidgeStatistics(3, {"a": 1}, expansion="gauss", width=4)  # type: ignore[arg-type]
+        RidgeStatistics(3, 1, expansion="gauss", width=4)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="width of the random expansion must be"):
-        RidgeStatistics(3, {"a": 1}, expansion="normal")
-    ridge = RidgeStatistics(3, {"a": 1, "b": 2})
-    with pytest.raises(InputError, match="got the target sets a: it needs a, b"):
-        ridge.add(ridge.inputs(torch.ones(1, 3)), {"a": torch.ones(1, 1)})
+        RidgeStatistics(3, 1, expansion="normal")
+    ridge = RidgeStatistics(3, 1)
     with pytest.raises(RunError, match="the ridge 0 is too small"):
         ridge.solve(0)
