@@ -153,6 +153,7 @@ def forgetting_per_task(matrix: ArrayLike) -> Floats:
     NaN where there is no earlier accuracy.
     """
     values = np.asarray(matrix, float)
+    # max over t < T - 1 of m[i, t], minus m[i, T - 1]
     earlier = np.where(np.isnan(values[:, :-1]), -np.inf, values[:, :-1]).max(1, initial=-np.inf)
     return np.where(np.isinf(earlier), np.nan, earlier) - values[:, -1]
 

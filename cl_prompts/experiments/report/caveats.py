@@ -35,7 +35,7 @@ def _single_points(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
     at_end: list[str] = []
     before: list[str] = []
     for label, runs in groups.items():
-        points = [[point for point, _ in curve_of(run)] for run in runs]
+        points = [points_of(run) for run in runs]
         if all(len(found) == 1 for found in points):
             ends = [run.summary["task_ends"][-1:] for run in runs]
             (at_end if points == ends else before).append(label)
@@ -55,8 +55,8 @@ def _points(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
     sizes: dict[int, list[str]] = defaultdict(list)
     for label, runs in groups.items():
         for run in runs:
-            if curve := curve_of(run):
-                points[run.summary["stream_seed"]].add(tuple(point for point, _ in curve))
+            if points_of(run):
+                points[run.summary["stream_seed"]].add(tuple(points_of(run)))
                 sizes[batch_of(run)].append(label)
     if any(len(different) > 1 for different in points.values()) and len(sizes) > 1:
         batches = _list(
@@ -84,6 +84,11 @@ def _small_tasks(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
                     f"Fewer samples than a batch of {batch} in {tasks}{more} of stream seed"
                     f" {stream}: too few for a complete step."
                 )
+
+
+def points_of(run: Run) -> list[int]:
+    """Samples at its anytime points."""
+    return [point for point, _ in curve_of(run)]
 
 
 def batch_of(run: Run) -> int:

@@ -97,14 +97,11 @@ def chart(plots: Sequence[View], order: Sequence[str], styles: Styles) -> View:
     """
     finals = [_finals(one) for one in plots]
     levels = {key for one in plots for key in one["data"]["levels"]}
-    legend = [
-        {
-            "label": label,
-            "style": _classes(styles[label]) + " level" * (str(number) in levels),
-            "values": [found.get(number, "") for found in finals],
-        }
-        for number, label in enumerate(order)
-    ]
+    legend = []
+    for number, label in enumerate(order):
+        style = _classes(styles[label]) + " level" * (str(number) in levels)
+        values = [found.get(number, "") for found in finals]
+        legend.append({"label": label, "style": style, "values": values})
     data = {"labels": list(order), "most": MAX_SPREADS, "plots": [one["data"] for one in plots]}
     return {
         "plots": plots,
@@ -250,9 +247,11 @@ def y_scale(bands: Iterable[Band], levels: Iterable[float], differences: bool) -
     # A wide band at the start, or one of few seeds, must not flatten the curves.
     room = 100 * float(np.median(np.concatenate(halves))) if halves else 0.0
     room = max(1.0, min(room, float(np.ptp(values)) / 2))
-    low, high = float(values.min()) - room, float(values.max()) + room
+    low = float(values.min()) - room
+    high = float(values.max()) + room
     if not differences:
-        low, high = max(0.0, low), min(100.0, high)
+        low = max(0.0, low)
+        high = min(100.0, high)
     form = "{:+g}" if differences else "{:g}"
     ticks = tuple((at, form.format(at) if at else "0") for at in _ticks(low, high, 6))
     return Scale(low, high, ticks)

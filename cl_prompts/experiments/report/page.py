@@ -205,10 +205,9 @@ def _left_out(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def _environments(runs: Sequence[Run]) -> list[tuple[int, dict[str, Any]]]:
     """Environments that differ in more than time and settings, each after its number of finished
     runs."""
-    finished = [
-        {key: value for key, value in run.environment.items() if key not in _OF_ONE_RUN}
-        for run in runs
-        if run.finished
-    ]
-    counts = Counter(json.dumps(environment) for environment in finished)
+    counts = Counter(json.dumps(_shared_environment(run)) for run in runs if run.finished)
     return [(n, json.loads(text)) for text, n in counts.items()]
+
+
+def _shared_environment(run: Run) -> dict[str, Any]:
+    return {key: value for key, value in run.environment.items() if key not in _OF_ONE_RUN}

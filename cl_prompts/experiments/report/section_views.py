@@ -195,15 +195,14 @@ def stream_in_words(stream: Any, sizes: Sequence[int], unit: str) -> str:
     '8 samples of 2 classes, 1 disjoint and 1 blurry; tasks of 3 and 5 images'
     """
     counts = np.asarray(stream["counts"])
-    kinds = {
-        kind: sum(len(task) for task in stream.get(f"{kind}_classes", ()))
-        for kind in ("disjoint", "blurry")
-    }
-    words = " and ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
+    kinds = []
+    for kind in ("disjoint", "blurry"):
+        n = sum(map(len, stream.get(f"{kind}_classes", ())))
+        kinds += [f"{n} {kind}"] if n else []
     n = int(counts.any(axis=0).sum())
     return (
         f"{int(counts.sum()):,} {unit} of {n} {'class' if n == 1 else 'classes'}"
-        f"{', ' + words if words else ''}; {_tasks(sizes)}"
+        f"{', ' + ' and '.join(kinds) if kinds else ''}; {_tasks(sizes)}"
     )
 
 

@@ -143,24 +143,18 @@ def stream_rules(runs: Sequence[Run]) -> list[str]:
     have that stream and one of them has another seed. The only run of a strategy does not tell: it
     joins a stream that others hold fixed, unless the streams of others follow their seeds.
     """
-    rows: dict[str, list[Run]] = defaultdict(list)
+    seeds: dict[str, set[int]] = defaultdict(set)
     for run in runs:
-        rows[_row_of(run)].append(run)
-    seeds = {row: {run.summary["stream_seed"] for run in members} for row, members in rows.items()}
-    fixed = {
-        row: any(map(_is_fixed, members)) and len(seeds[row]) == 1 for row, members in rows.items()
-    }
-    following = any(
-        len(seeds[row]) > 1 and not any(map(_is_fixed, members)) for row, members in rows.items()
-    )
-    offered: set[int] = set()
-    if not following:
-        offered.update(seed for row in rows if fixed[row] for seed in seeds[row])
+        seeds[_row_of(run)].add(run.summary["stream_seed"])
+    apart = {_row_of(run) for run in runs if _is_fixed(run)}
+    fixed = {row for row in apart if len(seeds[row]) == 1}
+    following = any(len(found) > 1 and row not in apart for row, found in seeds.items())
+    offered = set() if following else set().union(*(seeds[row] for row in fixed))
     rules = []
     for run in runs:
         row = _row_of(run)
         joins = len(seeds[row]) == 1 and seeds[row] <= offered
-        held = _is_fixed(run) or fixed[row] or joins
+        held = _is_fixed(run) or row in fixed or joins
         rules.append(str(run.summary["stream_seed"]) if held else _OWN_SEED)
     return rules
 

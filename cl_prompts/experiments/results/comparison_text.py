@@ -139,8 +139,12 @@ def _markdown(table: Table, caption: str, rows: Lines) -> str:
     lines = [["strategy", *headings], ["---"] * (1 + len(headings))]
     for row, texts in rows:
         lines.append([row, *(f"**{text}**" if bold else text for text, bold in texts)])
-    written = [" | ".join(text.replace("|", "\\|") for text in line) for line in lines]
-    return f"{caption}\n\n" + "\n".join(f"| {line} |" for line in written)
+    return f"{caption}\n\n" + "\n".join(map(_markdown_row, lines))
+
+
+def _markdown_row(texts: Sequence[str]) -> str:
+    escaped = (text.replace("|", "\\|") for text in texts)
+    return f"| {' | '.join(escaped)} |"
 
 
 def _latex(table: Table, caption: str, rows: Lines) -> str:
@@ -206,14 +210,13 @@ def _plain_table(table: Table) -> dict[str, Any]:
         "differs": list(table.differs),
         "reference": table.reference or None,
         "notes": list(table.notes),
-        "settings": [
-            {
-                "setting": block.setting or None,
-                "rows": {row: _plain_row(block, row) for row in block.entries},
-            }
-            for block in table.blocks
-        ],
+        "settings": [_plain_block(block) for block in table.blocks],
     }
+
+
+def _plain_block(block: Block) -> dict[str, Any]:
+    rows = {row: _plain_row(block, row) for row in block.entries}
+    return {"setting": block.setting or None, "rows": rows}
 
 
 def _plain_row(block: Block, row: str) -> dict[str, Any]:

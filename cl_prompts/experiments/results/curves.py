@@ -50,11 +50,11 @@ def anytime_curves(section: Section) -> dict[str, dict[Any, Curve]]:
 
 def repeating_rows(section: Section) -> list[str]:
     """Rows that see samples of the stream more than once, so that their points were moved."""
-    return [
-        label
-        for label, group in section.groups.items()
-        if any(stream_curve_of(run) != list(curve_of(run)) for run in group)
-    ]
+    return [label for label, group in section.groups.items() if any(map(_is_moved, group))]
+
+
+def _is_moved(run: Run) -> bool:
+    return stream_curve_of(run) != list(curve_of(run))
 
 
 def task_curves(section: Section) -> dict[str, dict[Any, Curve]]:
@@ -117,6 +117,7 @@ def difference_band(ours: Seeds, theirs: Seeds) -> Band | None:
     if spread is None:
         return Band(x, mean, None, 1)
     n = len(gaps)
+    # Student's interval of the mean at each point: t(0.975, n - 1) * s / sqrt(n).
     factor = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) / math.sqrt(n)
     return Band(x, mean, factor * spread, n)
 
@@ -127,7 +128,8 @@ def difference_curve(ours: Curve, theirs: Curve) -> list[tuple[float, float]]:
     >>> difference_curve([(10, 0.5), (30, 0.75)], [(20, 0.5), (30, 0.25)])
     [(20.0, 0.125), (30.0, 0.5)]
     """
-    a, b = np.asarray(ours, float), np.asarray(theirs, float)
+    a = np.asarray(ours, float)
+    b = np.asarray(theirs, float)
     x = np.union1d(a[:, 0], b[:, 0])
     x = x[(x >= max(a[0, 0], b[0, 0])) & (x <= min(a[-1, 0], b[-1, 0]))]
     gap = np.interp(x, a[:, 0], a[:, 1]) - np.interp(x, b[:, 0], b[:, 1])

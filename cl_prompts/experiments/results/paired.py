@@ -61,12 +61,14 @@ def paired_difference(ours: Seeded, theirs: Seeded) -> Difference | None:
     gaps = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
     if not gaps:
         return None
-    mean, n = statistics.fmean(gaps), len(gaps)
+    mean = statistics.fmean(gaps)
+    n = len(gaps)
     if n == 1:
         return Difference(1, mean, math.nan, math.nan, math.nan)
     error = statistics.stdev(gaps) / math.sqrt(n)
     if error == 0:  # the same difference at every seed
         return Difference(n, mean, mean, mean, 0.0 if mean else 1.0)
+    # mean ± t(0.975, n - 1) * s / sqrt(n), and the two-sided p of mean / (s / sqrt(n)).
     half = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
     p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
     return Difference(n, mean, mean - half, mean + half, p)
@@ -81,6 +83,7 @@ def holm(values: Sequence[float]) -> list[float]:
     known = sorted((p, place) for place, p in enumerate(values) if not math.isnan(p))
     adjusted = [math.nan] * len(values)
     least = 0.0
+    # The k-th smallest of m is multiplied by m - k + 1, and is at least the one before it.
     for rank, (p, place) in enumerate(known):
         least = max(least, min(1.0, (len(known) - rank) * p))
         adjusted[place] = least

@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import Any
 
 from cl_prompts.experiments.recipes.names import labels_of
@@ -53,7 +54,7 @@ class Section:
     @property
     def seeds(self) -> dict[str, tuple[str, ...]]:
         """Seeds of each row."""
-        return {label: tuple(run.seeds for run in group) for label, group in self.groups.items()}
+        return {label: _seeds_of(group) for label, group in self.groups.items()}
 
     @property
     def multi_label(self) -> bool:
@@ -111,6 +112,10 @@ class Section:
         return found
 
 
+def _seeds_of(runs: Iterable[Run]) -> tuple[str, ...]:
+    return tuple(run.seeds for run in runs)
+
+
 def sections(runs: Iterable[Run]) -> list[Section]:
     """Tables of finished runs that may be compared, see ``comparable``, and the rows of each.
 
@@ -161,8 +166,8 @@ def _labelled(runs: Sequence[Run]) -> Iterator[tuple[str, Run]]:
         by_strategy[str(run.summary["strategy"])].append(run)
     for strategy, members in by_strategy.items():
         options = [_options_of(run) for run in members]
-        keys = sorted({key for found in options for key in found})
-        differing = [key for key in keys if len({found.get(key) for found in options}) > 1]
+        keys = sorted(set().union(*options))
+        differing = [key for key in keys if len(set(map(methodcaller("get", key), options))) > 1]
         for run, found in zip(members, options, strict=True):
             extra = ", ".join(f"{key}={found.get(key, 'unset')}" for key in differing)
             yield names[strategy] + (f" ({extra})" if extra else ""), run

@@ -160,6 +160,7 @@ def usage_entropy(counts: ArrayLike) -> Floats:
     """
     values = np.asarray(counts, float)
     total = values.sum(axis=1, keepdims=True)
+    # H = - sum of share * log2(share), where 0 * log2(0) is 0.
     with np.errstate(divide="ignore", invalid="ignore"):
         share = values / total
         entropy = -np.where(share > 0, share * np.log2(share), 0.0).sum(axis=1)

@@ -191,7 +191,8 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
             figure = figures.class_heatmap_figure(samples, matrix, class_names)
             self.board.add_figure(f"class_{self.measure}", figure, samples[-1])
         self.diagnostics.finish(self._samples)
-        auc, points = results.get("a_auc"), self.anytime.curve.anytime
+        auc = results.get("a_auc")
+        points = self.anytime.curve.anytime
         if auc is not None and points and points[-1].samples_seen < self._samples:
             # The end of the stream is a point of its own.
             self.board.add_scalar(f"{self.measure}/a_auc", auc, self._samples)

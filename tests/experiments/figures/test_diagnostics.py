@@ -12,7 +12,7 @@ from tests.experiments.figures.drawing import NAN, drawn, texts
 
 def test_usage_shows_shares_of_each_task_and_entropy() -> None:
     figure = usage_figure([[3, 1], [0, 0], [5, 5]], [0.81, NAN, 1.0])
-    left, bar, right = figure.axes[0], figure.axes[2], figure.axes[1]
+    left, right, bar = figure.axes
     shown = np.ma.filled(left.images[0].get_array().astype(float), np.nan)
     assert np.allclose(shown, [[75, 25], [NAN, NAN], [50, 50]], equal_nan=True)
     assert texts(left) == ["75", "25", "50", "50"]

@@ -59,10 +59,8 @@ def a_run(
 
 def with_setting(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     """Settings in which one, of a dotted name, has another value."""
-    section, _, name = key.rpartition(".")
-    if not section:
-        return {**config, name: value}
-    return {**config, section: {**config[section], name: value}}
+    first, _, rest = key.partition(".")
+    return {**config, first: with_setting(config[first], rest, value) if rest else value}
 
 
 def every_config() -> list[dict[str, Any]]:
@@ -87,7 +85,8 @@ CASES = {
 
 @pytest.mark.parametrize("strategy", ["linear_probe", "mvp"])
 def test_a_setting_divides_the_table_or_has_a_reason_not_to(strategy: str) -> None:
-    divided, shared = set(), set()
+    divided: set[str] = set()
+    shared: set[str] = set()
     for (_, key), config in CASES.items():
         changed = with_setting({**config, "strategy": strategy}, key, ["changed"])
         seeds = {"seed": (2, 2), "stream_seed": (1, 2)}.get(key, (1, 1))

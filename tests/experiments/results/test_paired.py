@@ -14,7 +14,8 @@ from cl_prompts.experiments.results.paired import holm, mean_ranks, paired_diffe
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
 def test_interval_and_p_are_those_of_the_paired_t_test(n: int) -> None:
     rng = np.random.default_rng(n)
-    ours, theirs = rng.normal(0.7, 0.1, n), rng.normal(0.65, 0.1, n)
+    ours = rng.normal(0.7, 0.1, n)
+    theirs = rng.normal(0.65, 0.1, n)
     found = paired_difference(dict(enumerate(ours)), dict(enumerate(theirs)))
     test = stats.ttest_rel(ours, theirs)
     interval = test.confidence_interval(0.95)
