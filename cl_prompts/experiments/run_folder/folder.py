@@ -9,7 +9,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -127,15 +128,12 @@ class RunFolder(FolderFiles):
             raise RunError(
                 f"nothing can be written to run folder {path}: {reason_of(error)}"
             ) from error
-        try:
+        with self.closed_on_error():
             with self.writing(".reserve"):
                 for left in path.glob(".*.tmp"):
                     files.remove(left)
                 files.create(path / ".reserve", [bytes(_RESERVED)])
             self._metrics = MetricsFile(path)
-        except RunError:
-            self.close()
-            raise
 
     @classmethod
     def create(
@@ -161,10 +159,9 @@ class RunFolder(FolderFiles):
             raise taken
         files.make_folder(path, exist_ok=True)
         folder = cls(path)
-        if (path / "config.yaml").exists():  # of a process that held the lock until now
-            folder.close()
-            raise taken
-        try:
+        with folder.closed_on_error():
+            if (path / "config.yaml").exists():  # of a process that held the lock until now
+                raise taken
             about = {
                 "format": FORMAT,
                 **environment(settings.device, command),
@@ -174,9 +171,6 @@ class RunFolder(FolderFiles):
             folder.write_json("environment.json", about)
             # Last: with it a folder is one that can be resumed.
             folder.write_text("config.yaml", settings.to_yaml())
-        except RunError:
-            folder.close()
-            raise
         return folder
 
     @classmethod
@@ -195,7 +189,7 @@ class RunFolder(FolderFiles):
                 " so there is nothing to resume"
             )
         folder = cls(path)
-        try:
+        with folder.closed_on_error():
             environment = folder.read_json("environment.json")
             folder._check_format(environment.get("format"))
             if folder.summary().get("status") == "finished":
@@ -210,10 +204,7 @@ class RunFolder(FolderFiles):
                     f"run folder {path} cannot be resumed: the settings in its config.yaml are"
                     " others than those that it was made with: put them back, or start a new run"
                 )
-            return folder, settings
-        except InputError:
-            folder.close()
-            raise
+        return folder, settings
 
     def _check_format(self, made: Any) -> None:
         if made is None or (self.path / "checkpoint.pt").exists():
@@ -237,6 +228,15 @@ class RunFolder(FolderFiles):
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Set the identity of the run: checkpoints carry it, and those of another are refused."""
         self._identity = identity
+
+    @contextmanager
+    def closed_on_error(self) -> Iterator[None]:
+        """Release the lock if the run cannot be begun."""
+        try:
+            yield
+        except (InputError, RunError):
+            self.close()
+            raise
 
     def close(self) -> None:
         """Release the lock."""

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from cl_prompts.backbones import ranks
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.folder import RunFolder
@@ -128,11 +128,8 @@ def complete(
 def _continue(folder: RunFolder, settings: Settings, builder: Builder, watcher: Watcher) -> None:
     """Execute what is left of a run that was begun."""
     announce(folder.path, settings)
-    try:
+    with folder.closed_on_error():
         parts = builder.build(settings)
-    except InputError:
-        folder.close()
-        raise
     execute(parts, folder, watcher=watcher)
 
 

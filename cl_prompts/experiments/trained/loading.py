@@ -88,10 +88,10 @@ class TrainedRun:
             RunError: a file that cannot be read.
         """
         model = self.strategy.model.eval()
-        found = []
+        device = self.strategy.device
         with torch.no_grad():
-            for batch in self._batches(images, batch_size):
-                found.append(model(batch.to(self.strategy.device)).float().cpu())
+            batches = self._batches(images, batch_size)
+            found = [model(batch.to(device)).float().cpu() for batch in batches]
         logits = torch.cat(found) if found else torch.zeros(0, len(self.classes))
         return self._predictions(logits)
 
