@@ -188,7 +188,7 @@ def _tracked(run: TaskLoop, records: dict[str, Any] | None, watcher: Watcher) ->
         batch_size=strategy.train_mb_size,
     )
     if records is not None:
-        tracker.load_state_dict(records, strategy.device)
+        tracker.restore_records(records, strategy.device)
     line = ProgressLine(run.total, parts.anytime, watcher)
     line.tell(strategy.samples_seen)
     # In front of Avalanche's own plugins: the clock has to stay last.

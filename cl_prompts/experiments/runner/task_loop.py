@@ -205,7 +205,7 @@ class TaskLoop:
             "counter": self._counter.counts()._asdict(),
             "strategy": parts.strategy.state_dict(),
             "augmentation": parts.data.train.state_dict(),
-            "records": {} if tracker is None else tracker.state_dict(),
+            "records": {} if tracker is None else tracker.records(),
             "torch": torch.get_rng_state(),
         }
         if not self.folder.read_only:

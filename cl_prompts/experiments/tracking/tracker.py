@@ -81,13 +81,15 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         self._write_loss()
         self.diagnostics.after_task(strategy, self._samples)
 
-    def state_dict(self) -> dict[str, Any]:
+    # Not called state_dict: a plugin with that is part of the strategy's state, on every rank, and
+    # only rank 0 has a tracker.
+    def records(self) -> dict[str, Any]:
         """Losses that are not written yet, and the counters at the start of the task."""
         losses = torch.stack(self._losses).cpu() if self._losses else torch.zeros(0)
         return {"losses": losses, "inside": self.diagnostics.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Inverse of :meth:`state_dict`."""
+    def restore_records(self, state: dict[str, Any], device: torch.device) -> None:
+        """Inverse of :meth:`records`."""
         self._losses = list(state["losses"].to(device).unbind())
         self.diagnostics.load_state_dict(state["inside"])
 
