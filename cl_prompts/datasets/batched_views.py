@@ -15,7 +15,7 @@ from cl_prompts.training.views import DeferredView, Key, defers_views
 
 
 class BatchedTransform(KeyedTransform):
-    """A keyed augmentation that leaves the geometry of a view to whoever can make it in batches.
+    """A keyed augmentation that leaves the geometry of a view to readers that make it in batches.
 
     To readers that say so (:func:`~cl_prompts.training.views.deferring_views`), as the training
     loops do, it gives the uint8 image and the parameters of its view; :class:`BatchedViews` makes

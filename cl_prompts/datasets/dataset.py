@@ -204,10 +204,8 @@ class DataSet:
         ``classes`` (SHA-256 of their names in order) and for ``training`` and ``test`` each the
         number of ``images``, SHA-256 of ``labels``, of file ``names`` within their common folder
         and of file ``sizes``, and the ``bytes`` in all. ``contents`` is the SHA-256 of all files
-        (or of pixels, where images lie in memory) up to 256 MiB a part, and None beyond, where
-        reading them would take minutes: there a change that keeps a file's size goes unnoticed.
-        Images that a user's own data set makes when asked count by number and labels only.
-        :func:`~cl_prompts.datasets.fingerprint.fingerprint_change` says in words what changed.
+        (or of pixels in memory) up to 256 MiB a part, and None beyond, where a change that keeps a
+        file's size goes unnoticed. Images of a user's own data set count by number and labels only.
 
         Raises:
             InputError: names an image file that cannot be read.

@@ -10,7 +10,7 @@ file                      becomes (RGB, 8 bits)
 32-bit integers           refused: nothing says which value is white (in a PNG or PGM file the
                           format does: they are 16 bits)
 CMYK, YCbCr, LAB          Pillow's RGB; colour profiles are not applied
-transparent               laid over white
+transparent               blended over white
 EXIF orientation          upright; EXIF data that cannot be read counts as none
 several frames or pages   the first
 more than 179 megapixels  refused, as are folders, FIFOs, sockets and devices, which are not opened
@@ -122,7 +122,7 @@ def _rgb(image: Image.Image) -> Tensor:
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:
     """Width and height before EXIF turns the image."""
-    # Some releases of Pillow tell those of TIFF files as turned already.
+    # Some releases of Pillow give those of TIFF files as turned already.
     if isinstance(image, TiffImageFile):
         return int(image.tag_v2[IMAGEWIDTH]), int(image.tag_v2[IMAGELENGTH])
     return image.size

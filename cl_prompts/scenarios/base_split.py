@@ -154,7 +154,7 @@ class BaseSplit:
         return []
 
     def describe(self) -> str:
-        """Return a readable table: what each task holds, and what is in no task."""
+        """A table of the samples in each task, and of those in none."""
         columns = self.columns()
         per_task = zip(*(values for values, _ in columns.values()), strict=True)
         rows = [("task", *columns), *((task, *values) for task, values in enumerate(per_task))]
@@ -162,7 +162,7 @@ class BaseSplit:
         return "\n".join([self.title, *_table(rows), *self.notes()])
 
     def to_json(self) -> str:
-        """Return the whole value as JSON text; ``from_json`` gives an equal value back."""
+        """The whole value as JSON text; ``from_json`` gives an equal value back."""
         return json.dumps(_plain(self))
 
     @classmethod
@@ -229,7 +229,7 @@ def _rows(task: int, rows: Any, n_samples: int) -> np.ndarray:
 
 
 def read_only(values: Any) -> np.ndarray:
-    """Return a private int64 copy that refuses to be written to."""
+    """A private int64 copy that refuses to be written to."""
     array = np.array(values, dtype=np.int64)
     array.setflags(write=False)
     return array

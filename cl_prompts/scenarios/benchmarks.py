@@ -78,11 +78,8 @@ def benchmark_builder(
         >>> [experience.indices.tolist() for experience in benchmark.train_stream]
         [[0, 1], [2, 3]]
 
-    Args:
-        split_function: takes labels first; see ``Scenario.split``.
-
     Returns:
-        A function of ``train``, ``test``, the parameters of ``split_function`` by name, and two
+        a function of ``train``, ``test``, the parameters of ``split_function`` by name, and two
         more: ``split``, a given split to use instead of making one, and ``task_labels`` (see
         ``benchmark_from_split``). It raises ``InputError`` for an unknown parameter, and for one
         that contradicts the given split.
@@ -186,11 +183,9 @@ def benchmark_from_split(
     evaluated one at a time. The data set carries the first two along into experiences that
     Avalanche makes of it, such as ``benchmark_with_validation_stream``.
 
-    Tasks may be empty. With ``shuffle=False`` Naive, Replay, EWC, LwF and most others of
-    Avalanche's strategies pass over an empty experience; DER and AGEM, which build a memory from
-    it, do not, nor can ``IncrementalClassifier`` adapt to it (give the model a head for all
-    classes), and with ``shuffle=True`` torch refuses to sample from it. The remedy for these is to
-    skip experiences with ``len(experience.dataset) == 0``.
+    Tasks may be empty. With ``shuffle=False`` most of Avalanche's strategies pass over an empty
+    experience; DER, AGEM and ``IncrementalClassifier`` do not, and with ``shuffle=True`` torch
+    refuses to sample from it: skip experiences with ``len(experience.dataset) == 0`` there.
 
     Avalanche's accuracy and forgetting metrics take the arg-max of multi-hot labels and report
     nonsense: leave them out of the evaluator of a multi-label benchmark. Multi-label targets need a

@@ -102,9 +102,8 @@ class MultiLabelSplit(BaseSplit):
             name, tasks, boundaries, parameters: see ``BaseSplit``.
 
         Raises:
-            InputError: a matrix that is not 2-D of zeros and ones, a class without training images,
-                no task, a row that does not exist, ``visible`` of another shape, or test labels of
-                another width.
+            InputError: no such matrix, a class without training images, no task, a row that does
+                not exist, ``visible`` of another shape, or test labels of another width.
         """
         matrix = check_label_matrix(labels, "labels")
         check_positives(matrix, "labels")
@@ -155,11 +154,8 @@ class MultiLabelSplit(BaseSplit):
         return np.flatnonzero((self.test_first >= 0) & reached)
 
     def with_test_labels(self, test_labels: Any) -> MultiLabelSplit:
-        """The same split with a test set, given as its 0/1 matrix (n_test, n_classes).
-
-        Raises:
-            InputError: not a 2-D matrix of zeros and ones, or of another width.
-        """
+        """The same split with a test set, given as its 0/1 matrix (n_test, n_classes); InputError
+        where it is none, or of another width."""
         matrix = check_label_matrix(test_labels, "test_labels")
         if matrix.shape[1] != self.n_classes:
             raise InputError(

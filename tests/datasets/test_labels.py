@@ -51,7 +51,7 @@ def test_label_matrices_of_any_numeric_type(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("matrix", "amiss"),
+    ("matrix", "fault"),
     [
         ([0, 1], ", not 1-D of type int64"),
         ([["0", "1"]], ", not 2-D of type <U1"),
@@ -63,10 +63,10 @@ def test_label_matrices_of_any_numeric_type(kind: str) -> None:
         ([[256, 1]], ", but row 0 holds 256 in column 0"),
     ],
 )
-def test_other_matrices_are_refused(matrix: Any, amiss: str) -> None:
+def test_other_matrices_are_refused(matrix: Any, fault: str) -> None:
     with pytest.raises(InputError) as caught:
         check_label_matrix(matrix, "targets")
-    assert str(caught.value) == f"targets must be a 0/1 matrix (images, classes){amiss}"
+    assert str(caught.value) == f"targets must be a 0/1 matrix (images, classes){fault}"
 
 
 def test_a_class_without_positives_is_named() -> None:

@@ -87,7 +87,7 @@ def test_views_are_made_on_the_device_of_images_of_one_size(tmp_path: Path) -> N
         batched.view(0, 1)[0], load("folder", root, augment=True).train.view(0, 1)[0]
     )
     write_image(root / "train" / "cat" / "2.png", size=(8, 9))
-    (root / "train" / "bee" / "1.png").write_bytes(b"no image")  # told by others
+    (root / "train" / "bee" / "1.png").write_bytes(b"no image")  # refused elsewhere
     options["on_bad_image"] = "defer"
     pair = f"{root}/train/ant/0.png and {root}/train/cat/2.png of data set 'folder' differ"
     for crop in (None, "random_area"):
