@@ -98,6 +98,7 @@ class HiDePrompt(PromptStrategy):
     none."""
     period: Count | None = 1000
     """Stream samples of a prefix where no boundary is announced; None for no end."""
+
     _means: tuple[int, Tensor] | None = None
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
@@ -163,7 +164,9 @@ class HiDePrompt(PromptStrategy):
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """The base's loss, contrast of features, and the loss of the classifier of queries."""
+        # Within-task prediction: cross-entropy of the head on prompted features.
         loss = super().training_loss(output, batch)
+        # Task identity: cross-entropy of the classifier on queries.
         identity = self.router.classifier(output.cacheable["frozen"])
         loss = loss + self.label_loss(self.model.hide_unseen(identity), batch)
         if not self.contrast_weight:

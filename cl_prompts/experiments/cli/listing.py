@@ -81,11 +81,11 @@ def _names_of(kind: str) -> tuple[str, ...]:
 
 
 def _containing(entries: Mapping[str, str], words: Sequence[str]) -> dict[str, str]:
-    return {
-        name: about
-        for name, about in entries.items()
-        if name != "..." and all(word.lower() in f"{name} {about}".lower() for word in words)
-    }
+    def fits(name: str) -> bool:
+        text = f"{name} {entries[name]}".lower()
+        return name != "..." and all(word.lower() in text for word in words)
+
+    return {name: entries[name] for name in filter(fits, entries)}
 
 
 def shown_text(words: Sequence[str]) -> str:

@@ -116,13 +116,12 @@ def labels_of_runs(runs: Sequence[Settings]) -> list[str]:
     ['er lr=0.1 seed 3', 'ncm seed 3', 'er lr=0.2 seed 3']
     """
     values = [dict(flat(plain(asdict(run)))) for run in runs]
-    differing = {
-        strategy: [k for k in _differing(runs, values, strategy) if k not in SEEDS]
-        for strategy in {run.strategy for run in runs}
-    }
+    strategies = {run.strategy for run in runs}
+    differing = {strategy: _differing(runs, values, strategy) for strategy in strategies}
     labels = []
     for run, held in zip(runs, values, strict=True):
-        own = [f"{_short(k)}={_written(held[k])}" for k in differing[run.strategy] if k in held]
+        shown = [k for k in differing[run.strategy] if k in held and k not in SEEDS]
+        own = [f"{_short(k)}={_written(held[k])}" for k in shown]
         seed = f"seed {run.seed}"
         stream = "" if run.stream_seed == run.seed else f" (stream {run.stream_seed})"
         labels.append(" ".join([label_of(run.strategy), *own, seed + stream]))
