@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import at_least, one_of
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Encoding, Output
 from cl_prompts.models.lanes import Formulation, LaneInitialisation, LanePasses, LaneSet
 from cl_prompts.models.multi_lane_ops import SlotUpdate
@@ -213,22 +213,19 @@ class MultiLaneViT(ContinualModel):
 
     # ------------------------------------------------------------------ forward
 
-    def lane_features(self, images: Tensor, lanes: str | Sequence[int] = "all") -> Tensor:
+    def lane_features(self, images: Tensor, lanes: Sequence[int] | None = None) -> Tensor:
         """Input of the heads: final-norm class token of each lane, L2-normalised with
         ``pre_head_norm``.
 
         Args:
             images: (batch, 3, size, size) in [0, 1].
-            lanes: ``"current"``, ``"all"`` or a list of lane numbers.
+            lanes: their numbers; None for all.
 
         Returns:
             (batch, lanes, dim) fp32.
         """
         self._need_lane()
-        known = {"all": range(self.n_lanes), "current": [self.n_lanes - 1]}
-        if isinstance(lanes, str) and lanes not in known:
-            raise unknown("choice of lanes", lanes, known)
-        chosen = list(known[lanes] if isinstance(lanes, str) else lanes)
+        chosen = list(range(self.n_lanes) if lanes is None else lanes)
         if wrong := [i for i in chosen if not 0 <= i < self.n_lanes]:
             raise InputError(
                 f"lane {wrong[0]} does not exist: there are {self.n_lanes}, counted from 0"
