@@ -175,7 +175,7 @@ class ContinualModel(nn.Module):
             decays: one slow head each.
             n_experts: experts that have slow heads of their own.
             ensemble: how they decide together, see
-                :func:`~cl_prompts.models.slow_heads.ensemble`.
+                :func:`~cl_prompts.models.slow_heads.ensemble_logits`.
 
         Raises:
             InputError: the model has no one head for all classes.

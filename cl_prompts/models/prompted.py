@@ -68,7 +68,7 @@ class PromptedViT(ContinualModel):
 
     ensemble: Ensemble = "softmax_max_prob"
     """How the head and its slow heads decide together, see
-    :func:`~cl_prompts.models.slow_heads.ensemble`."""
+    :func:`~cl_prompts.models.slow_heads.ensemble_logits`."""
 
     def __init__(
         self,

@@ -113,27 +113,29 @@ class SlowHeads(TaskAware):
         )
 
 
-def ensemble(logits: Tensor, seen: Tensor, kind: Ensemble = "softmax_max_prob") -> Tensor:
-    """Scores of several heads together.
+def ensemble_logits(logits: Tensor, seen: Tensor, kind: Ensemble = "softmax_max_prob") -> Tensor:
+    """Scores of several heads together, on the scale of logits.
 
     ``softmax_max_prob`` (FlyPrompt's): for each class the greatest probability that a head gives
     it; ``softmax_mean``: the mean probability; ``softmax_min_entropy``: the probabilities of the
-    head that is surest of the image; ``max_prob`` and ``mean``: greatest and mean logit.
+    head that is surest of the image; ``max_prob`` and ``mean``: greatest and mean logit. Of
+    probabilities this is the logarithm: the order of classes is the same, and a seen class has a
+    finite score.
 
     Args:
         logits: (heads, batch, classes).
-        seen: (classes,) boolean; the others score 0, or -inf where logits are combined.
+        seen: (classes,) boolean.
         kind: see above.
 
     Returns:
-        (batch, classes)
+        (batch, classes), -inf for unseen classes.
 
     Raises:
         InputError: an unknown kind.
 
     Example:
         >>> logits = torch.tensor([[[0.0, 9.0, 0.0]], [[1.0, 0.0, 0.0]]])
-        >>> ensemble(logits, torch.tensor([True, False, True])).argmax().item()
+        >>> ensemble_logits(logits, torch.tensor([True, False, True])).argmax().item()
         0
     """
     one_of("ensemble", kind, Ensemble)
@@ -144,33 +146,13 @@ def ensemble(logits: Tensor, seen: Tensor, kind: Ensemble = "softmax_max_prob") 
         return logits.amax(dim=0)
     probability = logits.softmax(dim=-1)
     if kind == "softmax_mean":
-        return probability.mean(dim=0)
-    if kind == "softmax_max_prob":
-        return probability.amax(dim=0)
-    # softmax_min_entropy: the head whose -sum p log p is least
-    entropy = torch.special.entr(probability).sum(dim=-1)
-    surest = entropy.argmin(dim=0)
-    return probability[surest, torch.arange(logits.shape[1], device=logits.device)]
-
-
-def ensemble_logits(logits: Tensor, seen: Tensor, kind: Ensemble = "softmax_max_prob") -> Tensor:
-    """:func:`ensemble` on the scale of logits: the logarithm where probabilities are combined.
-
-    The order of classes is the same, and a seen class has a finite score.
-
-    Args and errors as for :func:`ensemble`.
-
-    Returns:
-        (batch, classes), -inf for unseen classes.
-
-    Example:
-        >>> seen = torch.tensor([True, False])
-        >>> ensemble_logits(torch.zeros(2, 1, 2), seen)
-        tensor([[0., -inf]])
-    """
-    scores = ensemble(logits, seen, kind)
-    if kind in ("mean", "max_prob"):
-        return scores
+        scores = probability.mean(dim=0)
+    elif kind == "softmax_max_prob":
+        scores = probability.amax(dim=0)
+    else:
+        # softmax_min_entropy: the head whose -sum p log p is least
+        surest = torch.special.entr(probability).sum(dim=-1).argmin(dim=0)
+        scores = probability[surest, torch.arange(logits.shape[1], device=logits.device)]
     floored = scores.clamp(min=torch.finfo(scores.dtype).tiny).log()
     return floored.masked_fill(~seen, float("-inf"))
 
