@@ -85,15 +85,13 @@ def _places(
     for i in order:
         x, y = inches[i]
         width = _LETTER * len(dots[i][2])
-        free = None
+        places[i] = (x + _DOT, y)  # where nothing is free
         for right, up in _offsets(width):
             box = (x + right, y + up - _LINE / 2, x + right + width, y + up + _LINE / 2)
             if not any(_overlap(box, other) for other in taken):
-                free = box
+                taken.append(box)
+                places[i] = (x + right, y + up)
                 break
-        box = free or (x + _DOT, y - _LINE / 2, x + _DOT + width, y + _LINE / 2)
-        taken.append(box)
-        places[i] = (box[0], (box[1] + box[3]) / 2)
     return places
 
 

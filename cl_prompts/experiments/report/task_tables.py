@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_hex
 
 from cl_prompts.experiments.figures.heatmaps import forgetting_per_task
 from cl_prompts.experiments.results.series import Floats, extremes, task_matrix
@@ -19,6 +19,8 @@ MAX_TASKS = 20
 MAX_SPREADS = 10
 #: shades of a cell, each for an equal part of 0 to 100 %
 _SHADES = 20
+#: the first of them, on which white letters stand out more than black ones
+_LIGHT_INKS = 9
 
 
 @dataclass(frozen=True)
@@ -118,15 +120,8 @@ def shades() -> list[str]:
 
 
 def inks() -> list[str]:
-    """Colour of the letters on each of ``shades``: the one of higher contrast (WCAG 2)."""
-    return ["#ffffff" if _luminance(shade) < 0.179 else "#000000" for shade in shades()]
-
-
-def _luminance(colour: str) -> float:
-    """Relative luminance of a colour, 0 to 1."""
-    parts = np.asarray(to_rgb(colour))
-    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
+    """Colour of the letters on each of ``shades``: a contrast of 4.5 at least (WCAG 2, AA)."""
+    return ["#ffffff" if i < _LIGHT_INKS else "#000000" for i in range(_SHADES)]
 
 
 def in_words(matrix: TaskMatrix) -> str:

@@ -14,6 +14,8 @@ from cl_prompts.experiments.figures.style import png_bytes
 from cl_prompts.experiments.results.curves import Band
 
 NAN = float("nan")
+#: a name that must not be read as mathematics
+MATHEMATICS = r"$\frac{$"
 
 
 def drawn(figure: Figure) -> np.ndarray:

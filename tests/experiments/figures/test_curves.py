@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cl_prompts.experiments.figures.curves import curve_figure
-from tests.experiments.figures.drawing import band, drawn, texts
+from tests.experiments.figures.drawing import MATHEMATICS, band, drawn, texts
 
 
 @pytest.mark.parametrize("tasks", [False, True])
@@ -49,7 +49,7 @@ def test_names_at_the_ends_of_curves_never_overlap(values: list[float]) -> None:
 def test_any_number_of_points_and_names_that_look_like_mathematics(
     n_points: int, tasks: bool
 ) -> None:
-    bands = {r"$\frac{$": band(*[0.5] * n_points), "b": band(*[0.4] * n_points, half=0.1)}
+    bands = {MATHEMATICS: band(*[0.5] * n_points), "b": band(*[0.4] * n_points, half=0.1)}
     figure = curve_figure(bands, tasks=tasks)
     assert len(figure.axes[0].get_xticks()) <= 20
     drawn(figure)

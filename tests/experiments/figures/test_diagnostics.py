@@ -7,7 +7,7 @@ import pytest
 
 from cl_prompts.experiments.figures.diagnostics import buffer_figure, key_figure, usage_figure
 from cl_prompts.experiments.results.series import usage_entropy
-from tests.experiments.figures.drawing import NAN, drawn, texts
+from tests.experiments.figures.drawing import MATHEMATICS, NAN, drawn, texts
 
 
 def test_usage_shows_shares_of_each_task_and_entropy() -> None:
@@ -58,7 +58,7 @@ def test_usage_and_keys_of_any_size(n_tasks: int, n_prompts: int) -> None:
 @pytest.mark.parametrize(("n_tasks", "n_classes"), [(1, 1), (10, 20), (30, 200)])
 def test_buffer_of_any_size(n_tasks: int, n_classes: int) -> None:
     counts = np.random.default_rng(0).integers(0, 9, (n_tasks, n_classes))
-    figure = buffer_figure(counts, [r"$\frac{$"] * n_classes, unit="labels")
+    figure = buffer_figure(counts, [MATHEMATICS] * n_classes, unit="labels")
     assert len(figure.legends) == (n_classes <= 20)
     drawn(figure)
     drawn(buffer_figure(np.zeros((n_tasks, n_classes))))

@@ -69,19 +69,28 @@ def test_one_a_auc_in_the_progress_line_the_table_and_tensorboard(
     assert scalars[-1].value == pytest.approx(auc, abs=1e-6)
 
 
-def test_evaluations_are_counted_by_batches_and_the_end_is_in_detail(tmp_path: Path) -> None:
+def a_tracker(folder: Path, every: int | None, **of_run: int) -> tuple[Tracker, Any, list[Any]]:
+    """A tracker without a run, the evaluations that it listens to, and the rows that it writes."""
     rows: list[Any] = []
-    evaluator = SimpleNamespace(multi_label=False, macs=0.0, images=0)
-    curve = Curve()
-    anytime: Any = SimpleNamespace(
-        listeners=[], evaluator=evaluator, every=1, curve=curve, new_classes=[], a_auc=0.5
+    anytime = SimpleNamespace(
+        listeners=[],
+        evaluator=SimpleNamespace(multi_label=False, macs=0.0, images=0),
+        every=every,
+        curve=Curve(),
+        new_classes=[],
+        a_auc=0.5,
     )
-    kept: Any = SimpleNamespace(path=tmp_path, add_metrics=rows.extend)
-    tracking = Tracker(kept, anytime, total=10_000, n_tasks=1, batch_size=20)
+    kept: Any = SimpleNamespace(path=folder, add_metrics=rows.extend)
+    return Tracker(kept, anytime, **of_run), anytime, rows  # type: ignore[arg-type]
+
+
+def test_evaluations_are_counted_by_batches_and_the_end_is_in_detail(tmp_path: Path) -> None:
+    tracking, anytime, rows = a_tracker(tmp_path, 1, total=10_000, n_tasks=1, batch_size=20)
     assert tracking.expected["anytime"] == 500
-    curve.anytime += [Evaluation(20, 0.5, torch.ones(2, dtype=torch.float64))] * 2
+    by_class = torch.ones(2, dtype=torch.float64)
+    anytime.curve.anytime += [Evaluation(20, 0.5, by_class)] * 2
     for samples in (60, 10_000):  # the second of 500 is not in detail, wherever the end is
-        tracking.on_evaluation("anytime", Evaluation(samples, 0.5, curve.anytime[0].by_class))
+        tracking.on_evaluation("anytime", Evaluation(samples, 0.5, by_class))
     tracking.close()
     assert [row[0] for row in rows if row[2].startswith("class")] == [10_000] * 2
 
@@ -96,13 +105,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> int:
 
 def written(folder: Path, n: int) -> tuple[list[list[str]], dict[str, list[Any]]]:
     """Rows of a run of n tasks of one class each, and its scalars in TensorBoard by tag."""
-    rows: list[list[str]] = []
-    evaluator = SimpleNamespace(multi_label=False, macs=0.0, images=0)
-    anytime: Any = SimpleNamespace(
-        listeners=[], evaluator=evaluator, every=None, curve=Curve(), new_classes=[]
-    )
-    kept: Any = SimpleNamespace(path=folder, add_metrics=rows.extend)
-    tracking = Tracker(kept, anytime, total=n, n_tasks=n)
+    tracking, anytime, rows = a_tracker(folder, None, total=n, n_tasks=n)
     for t in range(1, n + 1):
         values = torch.full((n,), float("nan"), dtype=torch.float64)
         values[:t] = torch.linspace(0.0, 1.0, t, dtype=torch.float64)
