@@ -7,6 +7,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -112,6 +113,14 @@ class ContinualModel(nn.Module):
     compiled: CompiledDecoding | None
     """The second stage of passes as it is run where it is compiled; None to run it as it stands."""
 
+    head: nn.Module
+    one_head: ClassVar[bool] = False
+    """Whether a single head scores all classes, which can be replaced."""
+
+    ensemble: Ensemble = "softmax_max_prob"
+    """How the head and its slow heads decide together, see
+    :func:`~cl_prompts.models.slow_heads.ensemble_logits`."""
+
     finite_forward: bool = False
     """Whether ``model(images)`` gives unseen classes a large finite negative score instead of
     -inf, for code that squares or differentiates it."""
@@ -158,9 +167,9 @@ class ContinualModel(nn.Module):
         Raises:
             InputError: the model has no one head for all classes.
         """
-        raise InputError(
-            f"{type(self).__name__} has no one head for all classes: leave out head and head_input"
-        )
+        self._need_one_head("head and head_input")
+        self.head = self.head if head is None else head
+        self.whitening = self.whitening if whitening is None else whitening
 
     def set_slow_heads(
         self,
@@ -180,9 +189,15 @@ class ContinualModel(nn.Module):
         Raises:
             InputError: the model has no one head for all classes.
         """
-        raise InputError(
-            f"{type(self).__name__} has no one head for all classes: leave out slow_heads"
-        )
+        self._need_one_head("slow_heads")
+        self.slow = SlowHeads(self.head, n_experts, decays)
+        self.ensemble = ensemble
+
+    def _need_one_head(self, setting: str) -> None:
+        if not self.one_head:
+            raise InputError(
+                f"{type(self).__name__} has no one head for all classes: leave out {setting}"
+            )
 
     def update_statistics(
         self, rows: int | None = None, *, repeated: bool = False

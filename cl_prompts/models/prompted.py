@@ -16,7 +16,7 @@ from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Encoding, Output
 from cl_prompts.models.heads import InstanceLogitMask, linear_head
-from cl_prompts.models.slow_heads import Ensemble, SlowHeads, ensemble_logits
+from cl_prompts.models.slow_heads import ensemble_logits
 from cl_prompts.models.whitening import FeatureWhitening
 from cl_prompts.prompts.pools import Pool, PrependedTokenPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, Selection, Selector
@@ -66,9 +66,7 @@ class PromptedViT(ContinualModel):
     selector: nn.Module | None
     logit_mask: InstanceLogitMask | None
 
-    ensemble: Ensemble = "softmax_max_prob"
-    """How the head and its slow heads decide together, see
-    :func:`~cl_prompts.models.slow_heads.ensemble_logits`."""
+    one_head = True
 
     def __init__(
         self,
@@ -102,23 +100,6 @@ class PromptedViT(ContinualModel):
         self.pools = nn.ModuleList(pools)
         self.head = linear_head(backbone.dim, n_classes) if head is None else head
         self.whitening = whitening
-
-    def set_head(
-        self, head: nn.Module | None = None, whitening: FeatureWhitening | None = None
-    ) -> None:
-        """Replace the head, or what its input passes through; None leaves it as it is."""
-        self.head = self.head if head is None else head
-        self.whitening = self.whitening if whitening is None else whitening
-
-    def set_slow_heads(
-        self,
-        decays: Sequence[float],
-        n_experts: int = 1,
-        ensemble: Ensemble = "softmax_max_prob",
-    ) -> None:
-        """Give the head slow heads, see the base."""
-        self.slow = SlowHeads(self.head, n_experts, decays)
-        self.ensemble = ensemble
 
     @property
     def reads_images(self) -> bool:
