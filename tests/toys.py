@@ -283,7 +283,7 @@ VARIANTS: dict[str, Toy] = {
     "vq_prompt_regulated": TABLE["vq_prompt"].but(
         "vq_prompt",
         head={"kind": "cosine"},
-        plugins={**ALIGNED["plugins"], "self_regulation": {"classes": 1.0}},
+        plugins={**ALIGNED["plugins"], "self_regulation": {"class_weight": 1.0}},
     ),
     "s_prompt_averaged": TABLE["s_prompt"].but(
         "s_prompt", plugins={"prompt_averaging": {"checkpoints": 2}}, period=24

@@ -25,7 +25,7 @@ from cl_prompts.models.heads import InstanceLogitMask
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.pools import SharedTokens, TokenPool
-from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys, Selection
+from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.stream import Batch
 
@@ -33,7 +33,8 @@ from cl_prompts.strategies.base.stream import Batch
 class MVP(PromptStrategy):
     """Mask and Visual Prompt tuning.
 
-    The query of an image is its class token in the unprompted frozen ViT. The nearest of
+    The query of an image is its class token in front of the last block of the unprompted frozen
+    ViT, without the final norm. The nearest of
     ``pool_size`` keys, with distances scaled by how often each was chosen, picks one E-prompt; its
     tokens, and G-prompts shared by all images, join a few early blocks. The same choice picks a
     learned mask that multiplies the logits (instance-wise logit masking). Training minimises a
@@ -42,12 +43,13 @@ class MVP(PromptStrategy):
     batch's (gradient-similarity focal loss, GSF), plus a contrastive loss that pulls keys to their
     queries and apart from each other. With ``buffer_size`` it is MVP-R.
 
-    Published values are the defaults (Adam 5e-3, batch 64, 3 updates a batch). Deviations from the
-    published code, which the named options reproduce: GSF weights each sample
-    (``gsf_reduction="batch_mean"``: one scalar weight a batch); the contrastive loss uses each
-    image's own count (``contrastive_pairs="all"``: counts of all images are mixed by broadcasting);
-    replay works; head rows are data-set labels. With a head input other than raw, scaling and
-    weights read what the head reads.
+    Published values are the defaults (Adam 5e-3, batch 64, 3 updates a batch); every update, also
+    of replayed samples, counts its choices, as published. Deviations from the published code: GSF
+    weights each sample (published: one scalar weight a batch, ``gsf_reduction="batch_mean"``); the
+    contrastive loss scales an image's distances by the counts of its own choice (published: counts
+    of all images are mixed by broadcasting, ``contrastive_pairs="all"``). Replay, which fails in
+    the published code, works, and head rows are data-set labels instead of the order in which
+    classes appear. With a head input other than raw, scaling and weights read what the head reads.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -96,16 +98,17 @@ class MVP(PromptStrategy):
     """Whose counts scale an image's distances: its ``"own"`` or those of ``"all"`` images."""
 
     def check_settings(self) -> None:
-        """Refuse another head with terms of the loss that are those of a linear one."""
+        """Refuse AFS and GSF with a head that is not linear."""
         super().check_settings()
         if self.head.kind != "linear" and (self.use_afs or self.use_gsf):
             raise InputError(
-                f"a {self.head.kind} head of MVP needs use_afs=False and use_gsf=False: scaling"
-                " leaves its logits as they are, and sample weights are gradients of a linear head"
+                f"a {self.head.kind} head of MVP needs use_afs=False and use_gsf=False: both are"
+                " defined for a linear head"
             )
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build G-prompts, E-prompts chosen by nearest key, and a logit mask for each E-prompt."""
+        # G-prompts may be left out, and an empty list would be refused.
         check_blocks(backbone.depth, g_blocks=self.g_blocks or (0,), e_blocks=self.e_blocks)
         in_range(1, self.pool_size, top_k=self.top_k)
         dim = backbone.dim
@@ -125,6 +128,8 @@ class MVP(PromptStrategy):
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """Weighted cross-entropy plus key loss (with weight 1)."""
+        # mean_i w_i CE(f_i / s_i): w_i from the gradient of sample i (GSF), s_i from the cosine of
+        # feature and class row (AFS).
         classification = mvp_classification_loss(
             output,
             batch.labels,
@@ -137,17 +142,17 @@ class MVP(PromptStrategy):
             margin=self.margin,
             gsf_reduction=self.gsf_reduction,
         )
+        return classification + self.prompt_loss(output)
+
+    def prompt_loss(self, output: Output) -> Tensor:
+        """Loss of the keys."""
         assert output.selection is not None
-        return classification + self.key_loss(output.selection)
+        return self.key_loss(output.selection)
 
     def key_loss(self, selection: Selection) -> Tensor:
-        """Loss of the keys: contrastive, or the mean query-key distance."""
+        """Contrastive loss of the keys, or the mean query-key distance."""
         if not self.use_contrastive:
             return key_distance(selection)
         return contrastive_key_loss(
             self.model.selector.key, selection, pairs=self.contrastive_pairs
         )
-
-    def after_step(self, output: Output, batch: Batch) -> None:
-        """Count the choices; every repetition and replayed sample counts, as published."""
-        self.model.selector.observe(output.selection)

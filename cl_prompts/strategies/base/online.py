@@ -138,8 +138,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     online_iter: Count = 3
     """Updates per stream batch, each with its own augmentation and buffer samples."""
     views: Count | None = None
-    """Different random views of each sample, taken in turn: the frozen part of a pass over each is
-    computed once. None for a new view in each update. Runs without augmentation take 1."""
+    """Number of random views of each sample, which take turns, so that the frozen part of a pass is
+    computed once for each. None: every update draws a new view. Without augmentation a run takes
+    1."""
     buffer_size: Size = 0
     """Samples in the replay buffer; 0 for none."""
     buffer_batch_size: Count | None = None
@@ -152,12 +153,11 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     """Stream samples after which a method's end-of-task work is done where no boundary is
     announced; None for never."""
     class_mask: ClassMask = "seen"
-    """Classes that compete in the cross-entropy over one label per image, so that head rows of
-    other classes get no gradient: ``"seen"``, all classes seen so far; ``"current"``, those of the
-    announced task (a replayed sample: those of its own task; without an announced boundary all
-    classes seen, and so for a sample of a foreign class, which only a plugin can bring);
-    ``"batch"``, those whose labels occur in the mini-batch, replayed samples included, boundary or
-    not (SinglePrompt, MISA). Tests are over the classes seen in any case."""
+    """Classes that compete in the cross-entropy of images with one label; head rows of the others
+    get no gradient. ``"seen"``: all classes seen so far. ``"current"``: those of the announced
+    task, for a replayed sample those of its own; all classes seen where no boundary is announced.
+    ``"batch"``: those that occur in the mini-batch, replayed samples included (SinglePrompt, MISA).
+    Tests are always over the classes seen."""
     head: Head = Head()
     """The head over all classes, and what it reads; settings that are not given stay the
     method's."""
@@ -177,9 +177,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     device: Any = "auto"
     """``"auto"`` (GPU if there is one), ``"cpu"``, ``"cuda"``, ..."""
     plugins: Any = None
-    """Options of this package and any Avalanche plugins; the list is copied. A plugin of a class
-    that the method brings itself replaces it, where settings that are not given stay the
-    method's."""
+    """Options of this package and any Avalanche plugins; the list is copied. Where the method has a
+    plugin of the same class (``own_plugins``), the given one takes its place, with the method's
+    values for settings that are not given."""
     evaluator: Any = default_evaluator
     """Avalanche's evaluator; None for silence."""
     eval_every: int = -1
@@ -252,7 +252,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """Classes that the current experience labels, (classes,)."""
         self.batch: Any = None
         """The mini-batch of the current update; before the first one, a batch of the stream."""
-        self.output: Any = None
+        self.output: Output | None = None
         """Output of the model on it."""
         self.tasks_started = 0
         """Announced tasks begun so far."""
@@ -352,7 +352,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         return 0
 
     def make_buffer(self, size: int, seed: int) -> ReplayBuffer:
-        """Make the replay buffer, of references of width 2."""
+        """Make the replay buffer; its entries are references (experience, row), of width 2."""
         return ReservoirBuffer(size, width=2, seed=seed)
 
     # ------------------------------------------------------------------ hooks: stream and tasks
@@ -479,24 +479,26 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """Train on the stream of an experience.
 
         For each stream batch: observe its classes; make ``online_iter`` updates, each on another
-        view of it and on newly drawn replayed samples; then count it, remember it, and end a period
-        that is over. After each update those that wait may look: metrics, anytime evaluation, and
-        between two stream batches checkpoints.
+        view of it and on newly drawn replayed samples; then remember it, count it, and end a period
+        that is over. Metrics and anytime evaluation look after each update, checkpoints between two
+        stream batches.
         """
         self.set_learning_rate()
         for stream in self.stream_batches():
-            self.observe(stream)
-            for view, last in stream.updates(self.online_iter):
+            self.begin_stream_batch(stream)
+            for number, view in stream.views():
                 if self._stop_training:
-                    return
-                self.update(self.make_batch(view), repeated=view is not stream.first, **kwargs)
-                if last:
-                    self.finish(stream)
+                    return  # a plugin gave up: this stream batch is not counted
+                self.update(self.make_batch(view), repeated=number > 1, **kwargs)
+                if number == self.online_iter:
+                    # Before the last iteration ends, so that an evaluation due after these samples
+                    # sees them counted.
+                    self.finish_stream_batch(stream)
                 self._after_training_iteration(**kwargs)
-            self.rest_between_batches(stream.start + stream.size)
+            self.pause(stream.start + stream.size)
 
-    def observe(self, stream: StreamBatch) -> None:
-        """Observe a stream batch before it is trained on."""
+    def begin_stream_batch(self, stream: StreamBatch) -> None:
+        """Observe the classes of a stream batch, before it is trained on."""
         self.batch = stream.first
         self.mbatch = stream.first.columns
         self.observe_classes(self.mb_y)
@@ -506,6 +508,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     def update(self, batch: Batch, *, repeated: bool = False, **kwargs: Any) -> None:
         """Make one optimizer step with all of Avalanche's triggers.
+
+        Beyond Avalanche's own loop: statistics of the head's input are updated in the forward pass,
+        the loss is the method's, gradients are clipped, and :meth:`after_step` follows the step.
 
         Args:
             batch: what to train on.
@@ -541,9 +546,10 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.updates += 1
         if self.class_mask == "batch":
             self.single_class_batches += has_one_class(batch.labels)
+        # After the step, since a GPU is asked every 50 steps alone.
         self.check_loss()
 
-    def finish(self, stream: StreamBatch) -> None:
+    def finish_stream_batch(self, stream: StreamBatch) -> None:
         """Remember and count a stream batch that was trained on, and end a period that is over."""
         if not self.remember_first:
             self._offer(stream, self.batch, self.output)
@@ -556,11 +562,11 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.start_period()
         trigger_plugins(self, "start_of_period")
 
-    def rest_between_batches(self, samples: int) -> None:
-        """Let others look at the state between two stream batches, where it is whole.
+    def pause(self, samples: int) -> None:
+        """Call ``between_batches``, so that the state can be saved between two stream batches.
 
         Args:
-            samples: of the epoch that are done.
+            samples: of the current epoch that were trained on.
         """
         self.feature_cache.next_batch()
         if self.between_batches is None:
@@ -576,8 +582,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     def _offer(self, stream: StreamBatch, batch: Batch, output: Output | None) -> None:
         """Offer stream samples to the buffer, in the first epoch only."""
-        if self.buffer_size and self.clock.train_exp_epochs == 0 and self.batches is not None:
-            rows = self.batches.order[stream.start : stream.start + stream.size]
+        if self.buffer_size and self.clock.train_exp_epochs == 0 and self.sampler is not None:
+            rows = self.sampler.order[stream.start : stream.start + stream.size]
             self.remember(rows, batch, output)
 
     def backward(self) -> None:
@@ -640,7 +646,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         if not resumed and self.views is not None:
             source, n = self.clock.train_exp_counter, len(self.experience.dataset)
             self.feature_cache.enter(source, n, replayed=self.buffer_size > 0)
-        if self.buffer_size and self.batches is None:
+        if self.buffer_size and self.sampler is None:
             raise InputError(
                 "buffer_size and a plugin that replaces the data loader cannot be combined: use one"
                 " of the two"
@@ -700,7 +706,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         )
 
     @property
-    def batches(self) -> RepeatedBatches | None:
+    def sampler(self) -> RepeatedBatches | None:
         """The sampler of our own loader; None where a plugin has replaced the loader."""
         return own_sampler(self.dataloader)
 
@@ -733,16 +739,16 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             start = self.place.samples
             self.clock.train_epoch_iterations = self.place.clock["train_epoch_iterations"]
             self.place = None
-        if self.batches is not None:
-            self.batches.start = start
-            self.batches.origin = self.samples_seen - start
+        if self.sampler is not None:
+            self.sampler.start = start
+            self.sampler.origin = self.samples_seen - start
             if self.views is not None:
-                self.batches.recurring = RecurringViews(
+                self.sampler.recurring = RecurringViews(
                     self.views,
                     self.clock.train_exp_counter,
                     self.clock.train_exp_epochs * self.online_iter,
                 )
-        # Of what follows, the order of the epoch is drawn first.
+        # The state from which a resumed run draws the same order of the epoch.
         self._epoch_order = self.shuffler.get_state()
         return start
 

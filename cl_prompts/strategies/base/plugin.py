@@ -14,12 +14,13 @@ from cl_prompts.strategies.base.state import Registered
 class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
     """An option of a method that acts during training, as an Avalanche plugin with settings.
 
-    Beside Avalanche's events a plugin of any kind may have these, each called with the strategy:
+    Besides Avalanche's events a plugin of any kind may have these, each called with the strategy:
 
     * ``attach``: once, while the strategy is made: its model exists, its optimizer does not;
     * ``start_of_task``: an announced task starts;
     * ``start_of_stream_batch``: classes of a new stream batch (``strategy.batch``) were observed;
-    * ``end_of_stream_batch``: the last update on it was made, and its ``samples=`` were counted;
+    * ``end_of_stream_batch``: the last update on it was made and it was counted; ``samples=`` is
+      its size;
     * ``end_of_task``: an announced task, or a period where none is announced, is over;
     * ``start_of_period``: the next period begins.
 
@@ -54,11 +55,11 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
         """Prepare for a strategy whose model was built and whose optimizer was not.
 
         Raises:
-            InputError: the strategy has not what the plugin needs.
+            InputError: the strategy lacks what the plugin needs.
         """
 
-    def refuse(self, why: str, what_instead: str = "leave it out") -> InputError:
-        """The error for a strategy that the plugin does not suit."""
+    def refusal(self, why: str, what_instead: str = "leave it out") -> InputError:
+        """The error to raise for a strategy that the plugin does not suit."""
         return InputError(f"{type(self).__name__} {why}: {what_instead}")
 
     def state_dict(self) -> dict[str, Any]:

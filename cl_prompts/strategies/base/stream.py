@@ -191,24 +191,23 @@ class StreamBatch:
         start: samples of the experience before it.
         size: number of its samples.
         first: the first view.
-        rest: the other views; each is read when it is asked for.
+        later: the other views; each is read when it is asked for.
 
     Example:
         >>> one = Batch([torch.zeros(2, 3, 8, 8)], torch.tensor([True]), torch.zeros(0))
-        >>> stream = StreamBatch(start=64, size=2, first=one, rest=iter([one]))
-        >>> [last for _, last in stream.updates(2)]
-        [False, True]
+        >>> stream = StreamBatch(start=64, size=2, first=one, later=iter([one]))
+        >>> [number for number, _ in stream.views()]
+        [1, 2]
     """
 
     start: int
     size: int
     first: Batch
-    rest: Iterator[Batch]
+    later: Iterator[Batch]
 
-    def updates(self, n: int) -> Iterator[tuple[Batch, bool]]:
-        """The views of ``n`` updates, each with whether it is the last one."""
-        for number, view in enumerate(chain([self.first], self.rest), 1):
-            yield view, number == n
+    def views(self) -> Iterator[tuple[int, Batch]]:
+        """All views, numbered from 1."""
+        return enumerate(chain([self.first], self.later), 1)
 
 
 @dataclass(kw_only=True)
@@ -249,13 +248,13 @@ class StreamLoader:
         for item in items:
             size = min(self.size, self.n - start)
             first = self._view(item, start, size, 0)
-            yield StreamBatch(start, size, first, self._rest(items, first, start, size))
+            yield StreamBatch(start, size, first, self._later(items, first, start, size))
             start += size
 
-    def _rest(self, items: Iterator[Any], first: Batch, start: int, size: int) -> Iterator[Batch]:
+    def _later(self, items: Iterator[Any], first: Batch, start: int, size: int) -> Iterator[Batch]:
         for repetition in range(1, self.updates):
             if self.sampler is None:  # a foreign loader gives one view
-                yield first
+                yield replace(first)
             else:
                 yield self._view(next(items), start, size, repetition)
 

@@ -48,7 +48,7 @@ class Distillation(StrategyPlugin):
     def attach(self, strategy: Any) -> None:
         """Begin without a teacher."""
         if not isinstance(strategy.model, PromptedViT):
-            raise self.refuse(
+            raise self.refusal(
                 f"needs one head over all classes, and {type(strategy).__name__} has another model"
             )
         self.teacher: nn.Module | None = None

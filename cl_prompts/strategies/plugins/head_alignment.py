@@ -65,7 +65,7 @@ class HeadAlignment(StrategyPlugin):
         if not self.epochs:
             return
         if strategy.model.multi_label:
-            raise self.refuse(
+            raise self.refusal(
                 "trains the head on draws from single classes, and images of several"
                 " are no such draws"
             )

@@ -50,13 +50,13 @@ class PromptAveraging(StrategyPlugin):
             return
         pools: Any = getattr(strategy.model, "pools", ())
         if any(isinstance(pool, Reparameterised) for pool in pools):
-            raise self.refuse(
+            raise self.refusal(
                 "averages the values of prompts, and an encoder makes prompts of them",
                 "give one of the two",
             )
         wrapped = value_pools(strategy.model)
         if not wrapped:
-            raise self.refuse(
+            raise self.refusal(
                 f"averages entries of pools, and {type(strategy).__name__} has none of that kind"
             )
         for i in wrapped:

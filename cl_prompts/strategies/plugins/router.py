@@ -54,7 +54,7 @@ class Router(StrategyPlugin):
         pools = getattr(model, "pools", ())
         sizes = [len(pool.values) for pool in pools if _has_one_entry_a_task(pool, model)]
         if not sizes:
-            raise self.refuse(
+            raise self.refusal(
                 f"chooses among entries of which each task has one, and"
                 f" {type(strategy).__name__} has none"
             )

@@ -26,8 +26,8 @@ class SelfRegulation(StrategyPlugin):
     the head's softmax from that of the frozen classifier, ``s cos(q, W0)``. ``"coprompt"`` adds
     ``l_f (1 - cos(f, q)) + l_w (1 - cos(W, W0))`` instead, without the published adapters and with
     q of the same view. There is no text tower, so W0 are the running class means of q; classes
-    without a mean are left out. The frozen features cost another forward pass where the method has
-    no query, or one that is read elsewhere.
+    without a mean are left out. The frozen features cost another forward pass, unless the
+    method's query is the final-norm class token (MVP's is taken one block earlier).
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -40,14 +40,14 @@ class SelfRegulation(StrategyPlugin):
     """
 
     kind: Literal["promptsrc", "coprompt"] = "promptsrc"
-    """Whose terms: ``"promptsrc"`` or ``"coprompt"``, see the class."""
-    features: NotNegative | None = None
+    """Whose terms: ``"promptsrc"`` or ``"coprompt"``."""
+    feature_weight: NotNegative | None = None
     """Weight l_f of the term on features; None: the published 10 (times the width / 512, since it
     is a mean over the width) or 8."""
-    classes: NotNegative = 0.0
+    class_weight: NotNegative = 0.0
     """Weight l_w of the term on class rows, meant for a cosine head; published: 25 (times the width
     / 512) or 8."""
-    logits: NotNegative = 1.0
+    logit_weight: NotNegative = 1.0
     """Weight l_z of PromptSRC's term on logits."""
     scale: Positive = 10.0
     """Scale s of the frozen classifier's cosines; CLIP's is 100."""
@@ -56,20 +56,20 @@ class SelfRegulation(StrategyPlugin):
         """Make room for the running means of the classes."""
         model = strategy.model
         if model.multi_label:
-            raise self.refuse(
+            raise self.refusal(
                 "compares softmaxes and takes means of single classes, and images of"
                 " several have neither"
             )
         if not hasattr(getattr(model, "head", None), "weight"):
-            raise self.refuse(
+            raise self.refusal(
                 f"compares the rows of a head, and {type(strategy).__name__} has no"
                 " one head over all classes"
             )
         dim = model.backbone.dim
-        published = 10.0 * dim / CLIP_DIM if self.kind == "promptsrc" else 8.0
-        self.feature_weight = published if self.features is None else self.features
+        if self.feature_weight is None:
+            self.feature_weight = 10.0 * dim / CLIP_DIM if self.kind == "promptsrc" else 8.0
         self.counts = torch.zeros(model.n_classes, device=strategy.device)
-        """(classes,) samples in the running means."""
+        """(classes,) views of stream samples in the running means."""
         self.means = torch.zeros(model.n_classes, dim, device=strategy.device)
         """(classes, dim) running means W0 of frozen features."""
         self.state.add("counts", "means")
@@ -78,19 +78,21 @@ class SelfRegulation(StrategyPlugin):
         """Add the terms on features, class rows and logits to the loss."""
         batch, output = strategy.batch, strategy.output
         frozen = frozen_features(strategy)
+        # First, so that the first samples of a class have a teacher.
         self._update_means(frozen[: batch.n_stream], batch.labels[: batch.n_stream])
         known = self.counts > 0
         rows = strategy.model.head.weight
         distance = cosine_consistency if self.kind == "coprompt" else row_difference
         # l_f d(f, q)
+        assert self.feature_weight is not None
         loss = self.feature_weight * distance(output.raw, frozen)
-        if self.classes:
+        if self.class_weight:
             # l_w d(W, W0)
-            loss = loss + self.classes * distance(rows, self.means, known)
-        if self.logits and self.kind == "promptsrc":
-            # l_z KL(softmax of the head, softmax of s cos(q, W0))
+            loss = loss + self.class_weight * distance(rows, self.means, known)
+        if self.logit_weight and self.kind == "promptsrc":
+            # l_z KL(softmax of s cos(q, W0) || softmax of the head), over classes with a mean
             teacher = self.scale * F.normalize(frozen, dim=-1) @ F.normalize(self.means, dim=-1).T
-            loss = loss + self.logits * logit_divergence(output.logits, teacher, known)
+            loss = loss + self.logit_weight * logit_divergence(output.logits, teacher, known)
         strategy.loss = strategy.loss + loss
 
     @torch.no_grad()
@@ -101,17 +103,18 @@ class SelfRegulation(StrategyPlugin):
         )
         sums = torch.zeros_like(self.means).index_add_(0, labels, frozen)
         self.counts += counts
-        share = self.counts.clamp(min=1)[:, None]
-        self.means += (sums - counts[:, None] * self.means) / share
+        # m += (sum of the new - n_new m) / n_all
+        self.means += (sums - counts[:, None] * self.means) / self.counts.clamp(min=1)[:, None]
 
 
 def frozen_features(strategy: Any) -> Tensor:
-    """(batch, dim) final-norm class tokens of the unprompted ViT: the query, where it is that."""
+    """(batch, dim) final-norm class tokens of the unprompted ViT, taken from the query pass where
+    the query is that token."""
     model = strategy.model
     if getattr(model, "selector", None) is not None and model.query == ClassTokenQuery():
-        known: Tensor | None = strategy.output.cacheable.get("frozen")
-        if known is not None:
-            return known
+        cached: Tensor | None = strategy.output.cacheable.get("frozen")
+        if cached is not None:
+            return cached
     with torch.no_grad():
         vit = model.backbone
         frozen: Tensor = vit.class_features(vit.embed(strategy.batch.images)).float()

@@ -34,7 +34,7 @@ class SlowHeads(StrategyPlugin):
     def attach(self, strategy: Any) -> None:
         """Give the model slow heads."""
         if strategy.model.multi_label:
-            raise self.refuse(
+            raise self.refusal(
                 "decide by the probabilities of a softmax, and several classes per"
                 " image have a logistic one each",
                 "leave them out",

@@ -39,7 +39,7 @@ def terms(strategy: Any, plugin: SelfRegulation, output: Output, batch: Batch) -
 
 def test_the_loss_is_the_published_one(monkeypatch: pytest.MonkeyPatch) -> None:
     scale = GOLDEN.number("promptsrc/logit_scale")
-    plugin = SelfRegulation(kind="promptsrc", features=10, classes=25, scale=scale)
+    plugin = SelfRegulation(kind="promptsrc", feature_weight=10, class_weight=25, scale=scale)
     strategy = make(
         "one_prompt",
         backbone=tiny_vit(embed_dim=12, num_heads=2),
