@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from cl_prompts.backbones.weights import EMBEDDED, create_backbone
 from cl_prompts.errors import InputError
+from tests.forked import forked
 
 SMALL = "test_vit"  # timm's own tiny ViT for tests: 160 px, patch 16, width 64
 
@@ -114,22 +115,12 @@ def test_google_npz_is_read(tmp_path: Path) -> None:
         np.testing.assert_allclose(loaded[name].numpy(), state[name], atol=1e-6)
 
 
-HUB = """
-import torch, warnings
-warnings.simplefilter("error", UserWarning)
-from cl_prompts.backbones.weights import create_backbone
-print(float(create_backbone("vit_tiny_patch16_224.augreg_in21k",
-image_size=32).vit.norm.bias.sum()), flush=True)
-create_backbone("vit_small_patch16_224.augreg_in21k", image_size=32)
-"""
-
-
 @pytest.mark.slow
 def test_the_hub_is_read_through_its_local_cache_or_the_file_to_fetch_is_named(
     tmp_path: Path,
 ) -> None:
-    """A real cache folder as the hub's client lays it out, in a process without network: one model
-    is in there, another is not."""
+    """A real cache folder as the hub's client lays it out, in a process that stays offline: one
+    model is in there, another is not."""
     vit = timm.create_model("vit_tiny_patch16_224.augreg_in21k", pretrained=False)
     torch.nn.init.constant_(vit.norm.bias, 0.25)
     revision = hashlib.sha1(b"revision").hexdigest()
@@ -138,17 +129,19 @@ def test_the_hub_is_read_through_its_local_cache_or_the_file_to_fetch_is_named(
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(revision)
     save_file(vit.state_dict(), repository / "snapshots" / revision / "model.safetensors")
-    environment = {
-        **os.environ,
-        "HF_HUB_CACHE": str(tmp_path),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    told = subprocess.run(
-        [sys.executable, "-c", HUB], env=environment, capture_output=True, text=True, check=False
-    )
-    assert float(told.stdout) == pytest.approx(192 * 0.25)
-    last = told.stderr.strip().splitlines()[-1]
+
+    def work() -> int:
+        constants.HF_HUB_CACHE = str(tmp_path)
+        constants.HF_HUB_OFFLINE = True
+        warnings.simplefilter("error", UserWarning)
+        found = create_backbone("vit_tiny_patch16_224.augreg_in21k", image_size=32)
+        print(float(found.vit.norm.bias.sum()))
+        create_backbone("vit_small_patch16_224.augreg_in21k", image_size=32)
+        return 0
+
+    told = forked(work)
+    assert float(told.out) == pytest.approx(192 * 0.25)
+    last = told.err.strip().splitlines()[-1]
     assert "InputError: the hub could not be reached" in last
     assert "fetch model.safetensors of timm/vit_small_patch16_224.augreg_in21k" in last
     assert "weights=FOLDER/model.safetensors" in last

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cl_prompts.errors import InputError
-from tests.families.runs import finished
+from tests.families.runs import begin, finished
 from tests.toy_data import experiences
 from tests.toys import cases, fit, make, same, weights
 
@@ -51,7 +51,7 @@ def stopped_after(strategy: Any, stream: list[Any], batches: int) -> dict[str, A
 
 def taken_up(kind: str, scenario: str, state: dict[str, Any]) -> tuple[Any, list[Any]]:
     """Another strategy in the state of a stopped one, and the experiences that are left."""
-    strategy = make(kind, scenario)
+    strategy = begin(kind, scenario)
     stream = experiences(scenario)
     torch.rand(11)  # what else draws random numbers is of no account
     if strategy.whole_stream:
@@ -77,7 +77,7 @@ def test_a_run_resumes_exactly_inside_an_experience_and_after_one(kind: str, sce
     """
     whole = finished(kind, scenario)
     chance = random.Random(f"{kind} {scenario}")
-    strategy = make(kind, scenario)
+    strategy = begin(kind, scenario)
     left = experiences(scenario)
     # Joint training has no task boundary to stop at.
     places = ["inside"] if strategy.whole_stream else chance.sample(["inside", "after"], 2)

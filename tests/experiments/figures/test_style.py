@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from importlib import import_module
+
+import matplotlib
 
 from cl_prompts.experiments.figures.curves import curve_figure
 from cl_prompts.experiments.figures.style import PALETTE, strategy_styles, svg_text
 from tests.experiments.figures.drawing import band
+from tests.forked import forked
 
 
 def test_styles_are_told_apart_and_do_not_depend_on_order() -> None:
@@ -37,9 +40,15 @@ def test_every_line_has_a_colour_on_dark_pages() -> None:
 
 
 def test_no_global_state_is_loaded() -> None:
-    code = "import sys; from cl_prompts.experiments.figures import png_bytes, task_heatmap_figure; "
-    code += "png_bytes(task_heatmap_figure([[1]])); print('matplotlib.pyplot' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "False"
+    def work() -> int:
+        # In a fork, which forgets what this process has imported of it.
+        vars(matplotlib).pop("pyplot", None)
+        for name in list(sys.modules):
+            if name == "matplotlib.pyplot" or name.startswith("cl_prompts."):
+                del sys.modules[name]
+        figures = import_module("cl_prompts.experiments.figures")
+        figures.png_bytes(figures.task_heatmap_figure([[1]]))
+        return int("matplotlib.pyplot" in sys.modules)
+
+    done = forked(work)
+    assert done.code == 0, done.err

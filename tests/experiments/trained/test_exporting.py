@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained import exporting
 from cl_prompts.experiments.trained.loading import TrainedRun, load_run
 from tests.experiments.commands import summary
+from tests.forked import forked
 from tests.toys import make
 
 
@@ -32,8 +32,17 @@ def test_the_file_scores_as_the_run_and_needs_torch_alone(
     with torch.no_grad():
         want = trained.strategy.model(images)
         assert torch.allclose(torch.jit.load(str(file))(images), want, atol=1e-5)
-    code = f"import sys, torch; torch.jit.load({str(file)!r}); assert 'timm' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path)
+
+    def work() -> int:
+        for name in list(sys.modules):
+            if name.partition(".")[0] not in ("torch", "numpy", *sys.stdlib_module_names):
+                del sys.modules[name]
+        sys.path[:] = [entry for entry in sys.path if "site-packages" not in entry]
+        torch.jit.load(str(file))(images)
+        return 0
+
+    done = forked(work)
+    assert done.code == 0, done.err
 
 
 def test_a_file_that_scores_otherwise_is_not_written(trained: TrainedRun, tmp_path: Path) -> None:
