@@ -92,11 +92,11 @@ def train(
     stream: list[Any] | None = None,
     **changes: Any,
 ) -> Run:
-    """A run over a stream, by default the scenario's of plain images; with ``resume`` it is saved
-    and taken up by another strategy before its last experience, the second."""
+    """A run over the last two tasks of a stream, by default the scenario's of plain images; with
+    ``resume`` it is saved and taken up by another strategy between them."""
     multi_label = scenario.startswith("ml") or scenario.endswith("multi_label")
     test: Any = (Scenes if multi_label else Blobs)(TEST, seed=2)
-    stream = (stream or experiences(scenario, train=TRAIN, test=TEST))[:2]
+    stream = (stream or experiences(scenario, train=TRAIN, test=TEST))[1:]
     found = Run({}, [])
 
     fitting = {k: v for k, v in TABLE[kind].two_blocks.items() if k != "lane_samples"}
