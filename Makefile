@@ -8,6 +8,9 @@ READY = .venv/.ready
 run: $(READY)  ## the main job: MVP and what matters beside it on the embedded default, then a report
 	$(BIN)/cl-prompts run digits
 
+# Compiled tests are kept: to rewrite their assertions anew takes seconds in each process.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests that share runs stay in one process: tests/conftest.py groups them.
 SHARED_OUT = -n 2 --dist loadgroup
 

@@ -116,7 +116,7 @@ def train(
                 states = as_read({"s": strategy.state_dict(), "a": anytime.state_dict()})
                 strategy, anytime = begin()
                 strategy.load_state_dict(states["s"], stream[:k])
-                anytime.load_state_dict(states["a"], strategy)
+                anytime.load_state_dict(states["a"])
 
             ends = ends_of_tasks(strategy)
 

@@ -128,7 +128,7 @@ def test_neither_workers_nor_where_images_are_augmented_change_a_number(
     begun = state["experiences"]
     experiences = [] if resumed.strategy.whole_stream else resumed.stream[: begun + 1]
     resumed.strategy.load_state_dict(state, experiences)
-    resumed.anytime.load_state_dict(curve, resumed.strategy)
+    resumed.anytime.load_state_dict(curve)
     resumed.train(0, first=begun).assert_equal(alone)
 
 
