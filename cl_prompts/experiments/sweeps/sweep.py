@@ -84,8 +84,8 @@ class Sweep:
     @property
     def finished(self) -> list[Path]:
         """Folders of the finished runs."""
-        states = [(run.folder, run.planned.state) for run in self.runs]
-        return [folder for folder, state in states if folder is not None and state == "finished"]
+        planned = [run.planned for run in self.runs]
+        return [run.folder for run in planned if run.state == "finished"]
 
     @property
     def faults(self) -> dict[str, str]:

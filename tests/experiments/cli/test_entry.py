@@ -1,7 +1,8 @@
-"""The command line: what it lists, prints and refuses, and its exit codes."""
+"""The command line: lists, settings, refusals and exit codes."""
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import STRATEGIES
@@ -40,6 +42,18 @@ def test_a_reader_that_has_enough_is_no_fault() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOENT, 2), (errno.ENOSPC, 1)])
+def test_a_wrong_path_is_bad_input_and_a_full_disk_a_fault(
+    number: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(args: object) -> None:
+        raise OSError(number, "reason", "some/path")
+
+    monkeypatch.setitem(ACTIONS, "ls", fail)
+    assert main(["ls"]) == code
+    assert capsys.readouterr().err == "cl-prompts: some/path: reason\n"
 
 
 def test_quiet_prints_nothing_but_errors(

@@ -68,6 +68,8 @@ def test_a_table_without_parts_is_divided_into_two(tmp_path: Path) -> None:
     assert survey(out / "train.csv").lines()[0] == found.lines()[0]
     with pytest.raises(InputError, match=r"train\.csv exists already"):
         survey(table, tables=out)
+    others = [survey(table, tables=tmp_path / f"out{seed}", seed=seed).test for seed in (1, 2)]
+    assert len({tuple(look.path for look in test) for test in (found.test, *others)}) == 3
 
 
 def test_what_cannot_be_learned_is_refused(tmp_path: Path) -> None:

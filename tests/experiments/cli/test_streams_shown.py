@@ -1,4 +1,4 @@
-"""What validate shows of the streams of several seeds."""
+"""Streams of several seeds as validate shows them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from cl_prompts.scenarios.split import Split
 def fixed(y: Any) -> Split:
     """One task, whatever the seed."""
     return Split.of("fixed", np.asarray(y), [np.arange(len(y))])
+
+
+def shuffled(y: Any, seed: int = 0) -> Split:
+    """One task, whose order alone depends on the seed."""
+    rows = np.random.default_rng(seed).permutation(len(y))
+    return Split.of("shuffled", np.asarray(y), [rows])
 
 
 def text_of(*settings: str) -> tuple[str, list[Settings]]:
@@ -52,3 +58,5 @@ def test_one_stream_of_all_seeds_is_shown_once() -> None:
     text, _ = text_of("seed=1,2", f"scenario={__name__}:fixed")
     assert text.count("fixed split") == 1
     assert text.splitlines()[-1] == "the same for each of seeds 1, 2"
+    text, _ = text_of("seed=1,2", f"scenario={__name__}:shuffled")
+    assert text.count("shuffled split") == 2

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import signal
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.runner.interruption import Stopped
 from cl_prompts.experiments.sweeps import search as searching
 from cl_prompts.experiments.sweeps.launching import Launching
 from cl_prompts.experiments.sweeps.objective import SearchOptions
@@ -149,6 +151,24 @@ def test_a_trial_has_a_value_if_every_seed_has_one() -> None:
     assert Trial(1, ["lr=1"], values=[0.25, 0.75]).value == 0.5
     assert Trial(2, ["lr=1"], values=[0.25, None]).value is None
     assert Trial(3, ["lr=1"]).value is None
+
+
+@needs_optuna
+def test_a_signal_ends_a_search_without_the_trial_under_way(
+    tmp_path: Path, swept: type[PretendedSweep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopping(swept):  # type: ignore[valid-type, misc]
+        def execute(self) -> None:
+            super().execute()
+            self.stopped = signal.SIGTERM if len(self.executed) == 2 else None
+
+    monkeypatch.setattr(searching, "Sweep", Stopping)
+    search = made(tmp_path, SearchOptions(trials=5))
+    search.execute()
+    assert [trial.number for trial in search.trials] == [1]
+    with pytest.raises(Stopped, match="stopped, with 4 of 5 trials to go") as told:
+        search.conclude()
+    assert told.value.exit_code == 143
 
 
 @needs_optuna
