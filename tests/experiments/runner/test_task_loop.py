@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from cl_prompts.backbones import ranks
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.runner import task_loop
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import Stopped, StopRequest
 from cl_prompts.experiments.runner.task_loop import EACH, SHARE, CheckpointClock, TaskLoop
@@ -50,19 +52,38 @@ def test_the_end_of_a_run_is_returned_and_written(loop: TaskLoop) -> None:
     assert (written["status"], written["error"]) == ("failed", "the sky fell")
 
 
-def test_seconds_of_earlier_processes_count(
+def test_seconds_and_random_numbers_go_on_from_earlier_processes(
     loop: TaskLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop.restore()
     monkeypatch.setattr(loop, "seconds", lambda: 12_345.0)
+    views = loop.parts.data.train
+    before = views.state_dict()
+    _ = views[0]
+    torch.rand(3)
+    drawn = torch.get_rng_state()
     loop._save(None)
     loop.folder.close()
     folder, settings = RunFolder.resume(loop.folder.path)
     again = TaskLoop(Builder().build(settings), folder)
     again.restore()
     folder.close()
+    assert again.parts.data.train.state_dict() == views.state_dict() != before
+    assert torch.equal(torch.get_rng_state(), drawn)
     assert 12_345 < again.seconds() < 2 * 12_345
     assert summary(folder.path)["seconds"] > 12_345
+
+
+def test_the_end_is_saved_however_many_tasks_there_were(
+    loop: TaskLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_loop, "EACH", 0)
+    loop.parts.settings.checkpoint_every = 99_999
+    loop.restore()
+    loop.train(None, StopRequest())
+    names = {file.name for file in loop.folder.path.iterdir()}
+    assert {"checkpoint", "learned.safetensors"} <= names
+    assert "checkpoint.previous" not in names  # of the first task
 
 
 def test_a_rank_that_does_not_write_changes_no_file(loop: TaskLoop) -> None:
@@ -117,6 +138,10 @@ def test_without_an_interval_checkpoints_take_a_small_share_of_the_time() -> Non
         assert clock.due(10**9) is due  # samples say nothing
         assert clock.due_after_task(0, EACH)
         assert clock.due_after_task(0, EACH + 1) is due
+    clock.saved(1, seconds=0.0)
+    times.append(3.9)
+    assert not clock.due(2)
+    times.append(2.0)
     clock.saved(1, seconds=0.5)
     for seconds, due in ((1.9 + 0.5 / SHARE, False), (2.0 + 0.5 / SHARE, True)):
         times.append(seconds)

@@ -45,10 +45,13 @@ def test_the_file_scores_as_the_run_and_needs_torch_alone(
     assert done.code == 0, done.err
 
 
-def test_a_file_that_scores_otherwise_is_not_written(trained: TrainedRun, tmp_path: Path) -> None:
-    results = {**trained.run.summary["results"], "a_last": 0.123}
+@pytest.mark.parametrize(("recorded", "says"), [(0.123, r"12\.30 %"), (1.5, r"150\.00 %")])
+def test_a_file_that_scores_otherwise_is_not_written(
+    recorded: float, says: str, trained: TrainedRun, tmp_path: Path
+) -> None:
+    results = {**trained.run.summary["results"], "a_last": recorded}
     other = dataclasses.replace(trained.run, summary={**trained.run.summary, "results": results})
-    with pytest.raises(InputError, match=r"the run recorded 12\.30 %: nothing was written"):
+    with pytest.raises(InputError, match=f"the run recorded {says}: nothing was written"):
         exporting.export_torch(dataclasses.replace(trained, run=other), tmp_path / "model.pt")
     assert not list(tmp_path.iterdir())
 

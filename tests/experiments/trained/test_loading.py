@@ -65,6 +65,11 @@ def test_tensors_that_are_no_images_are_refused(trained: TrainedRun) -> None:
         trained.predict(torch.zeros(1, 3, 16, 16))
 
 
+def test_the_device_is_the_one_that_was_asked_for(mvp_run: Path) -> None:
+    with pytest.raises(InputError, match="device 'meta' is not available here"):
+        load_run(mvp_run, device="meta")
+
+
 def test_loading_draws_no_random_numbers(mvp_run: Path) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
