@@ -13,7 +13,7 @@ from cl_prompts.metrics.continual import DEFINITIONS, without_course
 def results_of(parts: Parts) -> dict[str, float | None]:
     """Final numbers of a run.
 
-    What needs a course is undefined, None, for a strategy that sees all data at once.
+    Results over a course are undefined, None, for a strategy that sees all data at once.
     """
     results = parts.anytime.results
     return without_course(results) if parts.strategy.whole_stream else results
