@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.results.comparison import Table, compare
 from cl_prompts.experiments.results.comparison_text import written
 from tests.experiments.fake_runs import fake_run
@@ -78,8 +77,3 @@ def test_a_table_says_why_it_stands_apart(tmp_path: Path) -> None:
     text = written(compare([tmp_path]))
     assert "Not comparable with digits: every 7 instead of 100." in text
     assert "Difference to" not in text  # there is one row in each
-
-
-def test_other_formats_are_refused(tables: list[Table]) -> None:
-    with pytest.raises(InputError, match="unknown format 'html'"):
-        written(tables, "html")  # type: ignore[arg-type]
