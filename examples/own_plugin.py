@@ -1,7 +1,7 @@
 """An option of your own, as a plugin: a centre loss (Wen et al., ECCV 2016).
 
 python examples/own_plugin.py
-cd examples; cl-prompts run digits strategy=mvp plugins=own_plugin:CentreLoss own_plugin:CentreLoss.weight=1
+cd examples; cl-prompts run digits strategy=mvp plugins=own_plugin:CentreLoss
 """
 
 import torch
@@ -19,8 +19,7 @@ class CentreLoss(StrategyPlugin):
     """Weight of the term."""
 
     def attach(self, strategy):
-        model = strategy.model
-        self.centres = torch.zeros(model.n_classes, model.backbone.dim, device=strategy.device)
+        self.centres = torch.zeros_like(strategy.model.head.weight, device=strategy.device)
         self.state.add("centres")  # part of checkpoints from now on
 
     def before_backward(self, strategy, **kwargs):
@@ -34,7 +33,7 @@ if __name__ == "__main__":
     data = load_dataset("digits", image_size=32)
     benchmark = si_blurry_benchmark(data.train, data.test, n_tasks=5, seed=1)
     anytime = AnytimeEvaluation(data.test, every=200)
-    settings = {"plugins": [anytime, CentreLoss(weight=1)], "evaluator": None}
-    strategy = MVP(backbone=create_backbone(), n_classes=10, **settings)
+    plugins = [anytime, CentreLoss(weight=1)]
+    strategy = MVP(backbone=create_backbone(), n_classes=10, plugins=plugins, evaluator=None)
     strategy.train(benchmark.train_stream, eval_streams=[])
     print(f"A_AUC {anytime.results['a_auc']:.3f}  A_last {anytime.results['a_last']:.3f}")
