@@ -85,3 +85,17 @@ def test_own_scenario_is_run_from_a_recipe(here: Path) -> None:
     assert (summary["status"], summary["n_tasks"]) == ("finished", 9)
     page = next((here / "runs" / "mine").glob("report-*.html")).read_text()
     assert "scenario <b>recurring_classes</b>" in page
+
+
+@pytest.mark.slow
+def test_own_plugin_is_run_and_resumed(here: Path) -> None:
+    plugin = "own_plugin:CentreLoss"
+    settings = ["strategy=linear_probe", f"plugins={plugin}", f"{plugin}.weight=3", "n_tasks=2", *QUICK]
+    commands(here, ["run", "digits", *settings, "--out", "runs", "--quiet"])
+    (folder,) = (here / "runs" / "digits" / "linear_probe").iterdir()
+    assert f"{plugin}:\n      weight: 3" in (folder / "config.yaml").read_text()
+    summary = json.loads((folder / "summary.json").read_text())
+    # As if its process had been killed at the end.
+    (folder / "summary.json").write_text(json.dumps({**summary, "status": "running"}))
+    commands(here, ["run", "--resume", str(folder), "--quiet"])
+    assert json.loads((folder / "summary.json").read_text())["results"] == summary["results"]

@@ -1,4 +1,5 @@
-"""The Python of README and pages runs as it stands, and their commands exist."""
+"""The Python of README and pages runs as it stands, their commands exist, and what they list is all
+that there is."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from cl_prompts.strategies import PLUGINS
 from tests.experiments.sketches import sketched
 from tests.few_images import few_images
+from tests.test_layers import INNER, ROOMS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -42,6 +45,42 @@ def test_the_avalanche_examples_are_short() -> None:
     assert all(
         len([line for line in block.splitlines() if line.strip()]) <= 15 for block in avalanche
     )
+
+
+def test_the_plugin_of_the_page_is_that_of_the_example() -> None:
+    (block,) = (block for block in BLOCKS if "(StrategyPlugin)" in block)
+    start = block.index("class ")
+    shown = block[start : block.index("\n\n\n", start)]
+    assert shown in (ROOT / "examples" / "own_plugin.py").read_text()
+
+
+def rows_of(page: str) -> list[list[str]]:
+    """Cells of all rows of a page's tables."""
+    lines = (ROOT / page).read_text().splitlines()
+    rows = (re.split(r"(?<!\\)\|", line.strip("|")) for line in lines if line.startswith("|"))
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+def test_every_plugin_has_a_row_with_its_class() -> None:
+    rows = {row[0]: row[1] for row in rows_of("docs/prompt_options.md")}
+    for name, plugin in PLUGINS.items():
+        assert rows[f"`{name}`"] == f"`{plugin.class_name}`"
+
+
+def test_the_picture_of_the_house_is_that_of_the_test_of_layers() -> None:
+    rooms = {**ROOMS, **INNER}
+    shown = {row[0].strip("`"): row[2] for row in rows_of("CONTRIBUTING.md") if row[0][0] == "`"}
+    assert shown.pop("experiments") == "all of the above"
+    assert {room: set(re.findall(r"`(\w+)`", cell)) for room, cell in shown.items()} == {
+        room: rooms[room] for room in shown
+    }
+    assert set(shown) == {*ROOMS, *INNER} - {
+        "errors",
+        "checks",
+        "__init__",
+        "__main__",
+        "experiments",
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
