@@ -18,7 +18,7 @@ from cl_prompts.strategies import MVP, AnytimeEvaluation, LinearProbe
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """Noise whose colour tells the class."""
+    """Noise in the colour of its class."""
 
     def __init__(self, per_class: int, n_classes: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
