@@ -26,7 +26,7 @@ ELSEWHERE = {
 #: rooms of the package -> what they are
 ROOMS = {
     "scenarios": "who sees which sample when, and Avalanche benchmarks of it",
-    "strategies": "one Avalanche strategy per method, and plugins",
+    "strategies": "one Avalanche strategy per method, and plugins that are their options",
     "datasets": "registry, readers, decoding, transforms",
     "backbones": "the frozen ViT, injection of prompts, weights",
     "prompts": "selectors, pools, prefixes, components",
