@@ -90,7 +90,13 @@ def test_own_scenario_is_run_from_a_recipe(here: Path) -> None:
 @pytest.mark.slow
 def test_own_plugin_is_run_and_resumed(here: Path) -> None:
     plugin = "own_plugin:CentreLoss"
-    settings = ["strategy=linear_probe", f"plugins={plugin}", f"{plugin}.weight=3", "n_tasks=2", *QUICK]
+    settings = [
+        "strategy=linear_probe",
+        f"plugins={plugin}",
+        f"{plugin}.weight=3",
+        "n_tasks=2",
+        *QUICK,
+    ]
     commands(here, ["run", "digits", *settings, "--out", "runs", "--quiet"])
     (folder,) = (here / "runs" / "digits" / "linear_probe").iterdir()
     assert f"{plugin}:\n      weight: 3" in (folder / "config.yaml").read_text()
