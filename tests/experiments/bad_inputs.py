@@ -239,6 +239,29 @@ COMMANDS: dict[str, str] = {
         d strategy=own:Thing
         d strategy=own:number
     """,
+    "Options": """
+        d strategy=mvp regulation=promptsrc
+        d strategy=mvp mvp.head_input=whitened
+        d strategy=er head=cosine
+        d strategy=er head.kind=round
+        d strategy=er head.tau=0
+        d strategy=mvp head.kind=cosine
+        d strategy=ncm head.kind=cosine
+        d strategy=er plugins=averaging
+        d strategy=er plugins=own:number
+        d strategy=er plugins=3
+        d strategy=er plugins=nowhere:Mine
+        d strategy=mvp plugins=self_regulation self_regulation.kind=clip
+        d strategy=mvp plugins=self_regulation self_regulation.weight=1
+        d strategy=multi_lane plugins=slow_heads
+        d strategy=ncm plugins=self_regulation
+        d strategy=l2p plugins=router period=100
+        d strategy=er plugins=prompt_averaging
+        d strategy=mvp prompt_form=encoded plugins=prompt_averaging
+        d strategy=mvp prompt_form=dept
+        d strategy=coda_prompt prompt_form=encoded
+        d strategy=er prompt_form=encoded
+    """,
     "Seeds and machines": """
         d seeds=[]
         d seed=
@@ -301,7 +324,7 @@ COMMANDS: dict[str, str] = {
         d strategy=l2p pull_weight=.nan
         d strategy=ranpac ridge=0
         d strategy=slda shrinkage=.nan
-        d strategy=lwf temperature=0
+        d strategy=lwf distillation.temperature=0
         d strategy=rainbow rehearsal_epochs=-1
     """,
     "Words": """
