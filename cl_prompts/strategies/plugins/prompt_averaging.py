@@ -14,7 +14,7 @@ from cl_prompts.strategies.base.prompt_form import slots_of, value_pools
 
 class PromptAveraging(StrategyPlugin):
     """Gaussian average of a task's prompts for evaluation (PromptSRC, ICCV 2023, arXiv 2307.06948;
-    :class:`~cl_prompts.models.averaged_prompts.AveragedPrompts`).
+    :class:`~cl_prompts.prompts.wrapped.AveragedPrompts`).
 
     Checkpoints are taken at equal distances, in stream samples, of an announced task with all its
     epochs, or of ``period`` samples. The published average is of 20 epochs and replaces the weights
