@@ -60,6 +60,8 @@ class MultiLane(PromptStrategy):
     withdrawn: ClassVar[tuple[str, ...]] = ("compile", "head", "prompt_form", "pull_weight")
 
     class_mask: ClassMask = "seen"
+    """Classes of the lane that compete with one class per image: ``"seen"``, all of them, or
+    ``"batch"``, those that occur in the mini-batch."""
     multi_label: bool = True
     """An image may show several classes."""
     n_selectors: Count = 20

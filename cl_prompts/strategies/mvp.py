@@ -25,7 +25,7 @@ from cl_prompts.models.heads import InstanceLogitMask
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.pools import SharedTokens, TokenPool
-from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
+from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys, Selection
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.stream import Batch
 
@@ -62,6 +62,8 @@ class MVP(PromptStrategy):
     masks_classes: ClassVar[bool] = False
 
     class_mask: ClassMask = "seen"
+    """Classes that compete in the cross-entropy: ``"seen"``, all classes seen so far, as published,
+    or ``"batch"``, those that occur in the mini-batch."""
     online_iter: Count = 3
     new_optimizer: bool = False
     pool_size: Count = 10

@@ -56,7 +56,12 @@ def parameters(function: Callable[..., Any], without: Collection[str] = ()) -> P
 
 
 def _signature(function: Callable[..., Any]) -> Parameters:
-    target = inspect.unwrap(vars(function)["__init__"] if isinstance(function, type) else function)
+    target = inspect.unwrap(function)
+    if isinstance(function, type):
+        # Its own constructor or an inherited one; object's takes nothing.
+        target = inspect.unwrap(inspect.getattr_static(function, "__init__"))
+        if target is object.__init__:
+            return {}
     try:
         hints = get_type_hints(target)
     except NameError as error:

@@ -7,6 +7,7 @@ from typing import Any
 from avalanche.core import BaseSGDPlugin
 
 from cl_prompts.errors import InputError
+from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies.base.settings import Declared
 from cl_prompts.strategies.base.state import Registered
 
@@ -57,6 +58,17 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
         Raises:
             InputError: the strategy lacks what the plugin needs.
         """
+
+    def check_head(self, strategy: Any) -> None:
+        """Refuse a strategy that trains no head over all classes.
+
+        Raises:
+            InputError: prototypes, or heads of tasks.
+        """
+        if not isinstance(strategy.model, PromptedViT):
+            raise self.refusal(
+                f"needs a trained head over all classes, and {type(strategy).__name__} has none"
+            )
 
     def refusal(self, why: str, what_instead: str = "leave it out") -> InputError:
         """The error to raise for a strategy that the plugin does not suit."""

@@ -47,10 +47,7 @@ class Distillation(StrategyPlugin):
 
     def attach(self, strategy: Any) -> None:
         """Begin without a teacher."""
-        if not isinstance(strategy.model, PromptedViT):
-            raise self.refusal(
-                f"needs one head over all classes, and {type(strategy).__name__} has another model"
-            )
+        self.check_head(strategy)
         self.teacher: nn.Module | None = None
         """A copy of the head, or of the whole model where more than the head learns."""
         self.known = torch.zeros_like(strategy.model.seen, device=strategy.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cl_prompts.checks import NotNegative, Share
+from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.training.ewc import OnlineEWC
 
@@ -34,6 +35,10 @@ class EWC(StrategyPlugin):
 
     def attach(self, strategy: Any) -> None:
         """Begin without Fisher, importance and anchor."""
+        if isinstance(strategy.model, PrototypeViT):
+            raise self.refusal(
+                f"anchors trained parameters, and {type(strategy).__name__} has none"
+            )
         self.importance = OnlineEWC(strategy.model, reg_coef=self.reg_coef, ema=self.ema)
         self.state.add("importance")
 

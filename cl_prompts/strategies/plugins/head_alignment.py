@@ -64,6 +64,7 @@ class HeadAlignment(StrategyPlugin):
         self.state.add("alignments")
         if not self.epochs:
             return
+        self.check_head(strategy)
         if strategy.model.multi_label:
             raise self.refusal(
                 "trains the head on draws from single classes, and images of several"

@@ -54,16 +54,12 @@ class SelfRegulation(StrategyPlugin):
 
     def attach(self, strategy: Any) -> None:
         """Make room for the running means of the classes."""
+        self.check_head(strategy)
         model = strategy.model
         if model.multi_label:
             raise self.refusal(
                 "compares softmaxes and takes means of single classes, and images of"
                 " several have neither"
-            )
-        if not hasattr(getattr(model, "head", None), "weight"):
-            raise self.refusal(
-                f"compares the rows of a head, and {type(strategy).__name__} has no"
-                " one head over all classes"
             )
         dim = model.backbone.dim
         if self.feature_weight is None:

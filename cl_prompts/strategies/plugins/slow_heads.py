@@ -33,6 +33,8 @@ class SlowHeads(StrategyPlugin):
 
     def attach(self, strategy: Any) -> None:
         """Give the model slow heads."""
+        if self.decays:
+            self.check_head(strategy)
         if strategy.model.multi_label:
             raise self.refusal(
                 "decide by the probabilities of a softmax, and several classes per"

@@ -25,7 +25,7 @@ from cl_prompts.strategies import (
 )
 from tests.toy_data import experiences
 from tests.toy_vits import lively_vit
-from tests.toys import fit, make, same, weights
+from tests.toys import ADAPTED, PROTOTYPES, fit, make, same, weights
 
 EVENTS = (
     "attach",
@@ -153,8 +153,8 @@ AVERAGING = PromptAveraging(checkpoints=3)
         ("l2p", Router(), "chooses among entries"),
         ("linear_probe", Router(), "chooses among entries"),
         ("ncm", Router(), "chooses among entries"),
-        ("multi_lane", Distillation(), "MultiLane has another model: leave it out"),
-        ("multi_lane", SelfRegulation(), "the rows of a head, and MultiLane has no one head"),
+        ("multi_lane", Distillation(), "MultiLane has none: leave it out"),
+        ("multi_lane", SelfRegulation(), "a trained head over all classes, and MultiLane has none"),
         ("multi_label", SelfRegulation(), "SelfRegulation compares softmaxes"),
         ("multi_label", SlowHeads(), "SlowHeads decide by the probabilities of a softmax"),
         ("multi_label", HeadAlignment(), "images of several are no such draws"),
@@ -185,3 +185,14 @@ def test_unknown_settings_are_refused_as_those_of_methods_are() -> None:
         SlowHeads(decay=0.9)
     with pytest.raises(InputError, match="OnePrompt has no setting 'slow_heads' any more"):
         OnePrompt(backbone=lively_vit(), n_classes=6, slow_heads=(0.9,))
+
+
+@pytest.mark.parametrize("kind", [*PROTOTYPES, *ADAPTED])
+def test_plugins_of_trained_heads_are_refused_where_none_is_trained(kind: str) -> None:
+    names = ["self_regulation", "head_alignment", "slow_heads", "distillation"]
+    for name in names:
+        with pytest.raises(InputError, match="needs a trained head over all classes"):
+            make(kind, plugins=make_plugins({name: {}}))
+    if kind in PROTOTYPES:
+        with pytest.raises(InputError, match="anchors trained parameters"):
+            make(kind, plugins=make_plugins({"ewc": {}}))
