@@ -436,21 +436,17 @@ def test_folders_that_cannot_be_written_to_are_told_with_exit_code_1(
         raise OSError(number, os.strerror(number), str(path))
 
     before = contents(unfinished)
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "create", refuse)
-        assert main(["run", "--resume", str(unfinished)]) == 1
-        told = capsys.readouterr().err.strip()
-        assert f".reserve cannot be written: {os.strerror(number)}" in told
-        new = ["run", "digits", "strategy=ncm", "seed=1", "--out", str(tmp_path / "new"), "--quiet"]
-        assert main(new) == 1
-        assert os.strerror(number) in capsys.readouterr().err
-        patch.setattr(Path, "mkdir", refuse)
-        assert main([*new[:-2], str(tmp_path / "other"), "--quiet"]) == 1
-        assert "cannot be created" in capsys.readouterr().err
-    with monkeypatch.context() as patch:
-        patch.setattr(FileLock, "acquire", refuse)
-        assert main(["run", "--resume", str(unfinished)]) == 1
-        assert "nothing can be written to run folder" in capsys.readouterr().err
+    resume = ["run", "--resume", str(unfinished)]
+    new = ["run", "digits", "strategy=ncm", "seed=1", "--out", str(tmp_path / "new")]
+    for command, owner, name, says in (
+        (resume, files, "create", f".reserve cannot be written: {os.strerror(number)}"),
+        (resume, FileLock, "acquire", f"to run folder {unfinished}: {os.strerror(number)}"),
+        (new, Path, "mkdir", f"cannot be created: {os.strerror(number)}"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, refuse)
+            assert main([*command, "--quiet"]) == 1
+        assert says in capsys.readouterr().err
     assert contents(unfinished) == before
 
 

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from cl_prompts.backbones import ranks
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.run_folder.folder import RunFolder
-from cl_prompts.experiments.runner import task_loop
+from cl_prompts.experiments.runner import execution, task_loop
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import Stopped, StopRequest
 from cl_prompts.experiments.runner.task_loop import EACH, SHARE, CheckpointClock, TaskLoop
+from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import summary
 from tests.experiments.faults import contents
 from tests.few_images import few_images
@@ -62,7 +64,10 @@ def test_seconds_and_random_numbers_go_on_from_earlier_processes(
     _ = views[0]
     torch.rand(3)
     drawn = torch.get_rng_state()
-    loop._save(None)
+    with Display(Console(quiet=True), 1).run(1, "run") as watcher:
+        tracker = execution._tracked(loop, None, watcher)  # other ranks go on without one
+    loop._save(tracker)
+    tracker.close()
     loop.folder.close()
     folder, settings = RunFolder.resume(loop.folder.path)
     again = TaskLoop(Builder().build(settings), folder)
