@@ -493,8 +493,8 @@ def commands() -> Iterator[tuple[str, str]]:
 def answer(command: str) -> tuple[int, str]:
     """Exit code of a command in this process, and its sentence."""
     arguments = shlex.split(command.replace("NINES", NINES).replace("LONG", LONG))
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    err = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
         code = main(arguments)
     said = err.getvalue().strip().replace(os.getcwd(), "FOLDER")
     said = said.removeprefix("cl-prompts: ")

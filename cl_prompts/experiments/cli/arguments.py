@@ -95,8 +95,8 @@ def _ls(command: Command) -> None:
         "words",
         nargs="*",
         metavar="WORD",
-        help="one of the lists (recipes, strategies, scenarios, datasets, backbones), and words to"
-        " look for",
+        help="one of the lists (recipes, strategies, plugins, scenarios, datasets, backbones), and"
+        " words to look for",
     )
 
 
@@ -105,7 +105,8 @@ def _show(command: Command) -> None:
         "words",
         nargs="+",
         metavar="NAME",
-        help="a recipe, or strategy NAME, scenario NAME, dataset NAME, backbone, evaluation",
+        help="a recipe, or strategy NAME, plugin NAME, scenario NAME, dataset NAME, backbone,"
+        " evaluation",
     )
 
 
@@ -266,7 +267,7 @@ def _completion(command: Command) -> None:
 
 #: name -> sentence, and the function that adds its arguments
 _COMMANDS: dict[str, tuple[str, Callable[[Command], None]]] = {
-    "ls": ("list recipes, strategies, scenarios, data sets and backbones", _ls),
+    "ls": ("list recipes, strategies, plugins, scenarios, data sets and backbones", _ls),
     "show": ("print a recipe, or the settings of a strategy", _show),
     "init": ("look at a folder or table of your images, and write a recipe for it", _init),
     "validate": ("build and check all parts of a recipe without running it", _validate),

@@ -79,6 +79,7 @@ def _words() -> dict[str, object]:
         },
         "key_values": {
             "strategy | strategies": " ".join(known["strategies"]),
+            "plugins": " ".join(known["plugins"]),
             "scenario | scenario.name": " ".join(known["scenarios"]),
             "dataset | dataset.name": " ".join(known["datasets"]),
             "backbone | backbone.name": " ".join(known["backbones"]),

@@ -64,6 +64,8 @@ needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="this machi
         ("cl-prompts sweep digits --sampler ", ["tpe", "random"]),
         ("cl-prompts sweep digits --laun", ["--launcher"]),
         ("cl-prompts show strategy multi_lan", ["multi_lane"]),
+        ("cl-prompts show plugin self_", ["self_regulation"]),
+        ("cl-prompts run digits plugins=ewc,self_", ["ewc,self_regulation"]),
         ("cl-prompts ls str", ["strategies"]),
         ("cl-prompts completion f", ["fish"]),
         ("cl-prompts report run", []),

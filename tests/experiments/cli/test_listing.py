@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.experiments.cli.listing import argument_sentences, listed, lists, shown_text
-from cl_prompts.experiments.recipes.recipe_files import recipe_text
+from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
 from cl_prompts.experiments.recipes.signatures import section_parameters, strategy_parameters
-from cl_prompts.strategies import STRATEGIES
+from cl_prompts.scenarios.registry import SCENARIOS
+from cl_prompts.strategies import PLUGINS, STRATEGIES
 
 
 def names_in(text: str) -> list[str]:
@@ -19,6 +21,8 @@ def test_one_list_is_chosen_by_its_name_and_filtered_by_words() -> None:
     assert names_in(listed(["strategy", "cvpr", "2022"])) == ["l2p"]
     assert names_in(listed(["cifar100", "announced"])) == ["cifar100_10tasks"]
     assert names_in(listed([])) == [name for entries in lists().values() for name in entries]
+    everything = {*recipe_names(), *STRATEGIES, *PLUGINS, *SCENARIOS, *DATASETS, "glyph_vit_tiny"}
+    assert {*names_in(listed([]))} >= everything
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

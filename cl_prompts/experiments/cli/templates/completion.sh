@@ -51,6 +51,7 @@ _cl_prompts_words() {
                 "") echo "{{ shown }} {{ recipes }}" ;;
                 recipe) echo "{{ recipes }}" ;;
                 strategy) echo "{{ strategies }}" ;;
+                plugin) echo "{{ plugins }}" ;;
                 scenario) echo "{{ scenarios }}" ;;
                 dataset) echo "{{ datasets }}" ;;
             esac ;;
