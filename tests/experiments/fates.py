@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.errors import RunError
-from cl_prompts.strategies.base.stream import StreamBatch
 from cl_prompts.strategies.linear_probe import LinearProbe
 
 #: environment variable with a folder; a file in it, named by a seed, holds the fate of that run
@@ -20,9 +19,9 @@ AT = 60  # samples
 class Fated(LinearProbe):
     """A linear probe that does once, in the middle of its run, what a file says."""
 
-    def finish(self, stream: StreamBatch) -> None:
-        """Meet the fate."""
-        super().finish(stream)
+    def _after_training_iteration(self, **kwargs: Any) -> None:
+        """Meet the fate, after an update."""
+        super()._after_training_iteration(**kwargs)
         file = Path(os.environ[FATES]) / str(self.seed)
         if self.samples_seen < AT or not file.is_file():
             return
