@@ -207,6 +207,7 @@ def encode(state: Any) -> tuple[Any, dict[str, Tensor]]:
     def stored(tensor: Tensor) -> str:
         tensor = tensor.detach().cpu().contiguous()
         storage = tensor.untyped_storage()
+        # safetensors refuses tensors that share memory.
         if storage.data_ptr() in storages or storage.nbytes() != tensor.nbytes:
             tensor = tensor.clone()  # a view, whose storage others may show too
         storages.add(tensor.untyped_storage().data_ptr())

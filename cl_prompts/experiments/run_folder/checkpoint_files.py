@@ -58,12 +58,14 @@ class CheckpointFiles:
         try:
             files.create(temporary, packed(checkpoint))
             files.sync(temporary)
+            # The older checkpoint is given up for this one only if the disk has kept it.
             verify(temporary)
         except OSError:
             files.remove(temporary)
             raise
         except DamagedCheckpoint as error:
             raise RunError(f"the disk does not keep what is written to it: {error}") from error
+        # Between the two renames the older one stands under a name that find() looks for.
         if self.newest.exists():
             kept = DAMAGED_FILE if self._newest_is_damaged else PREVIOUS_FILE
             files.rename(self.newest, self.newest.with_name(kept))

@@ -35,6 +35,7 @@ def overwrite(path: Path, data: bytes) -> None:
 
 
 def _write(path: Path, flags: int, parts: Iterable[bytes]) -> None:
+    # Without Python's buffers, which would report a full disk at the close or not at all.
     handle = os.open(path, flags, 0o666)
     try:
         for part in parts:
@@ -113,6 +114,7 @@ def replace(path: Path, parts: Iterable[bytes]) -> None:
     except OSError:
         remove(temporary)  # its blocks may be those that the next file needs
         raise
+    # The new name is on the disk once its folder is.
     sync(path.parent)
 
 

@@ -120,6 +120,7 @@ class RunFolder(FolderFiles):
         if read_only:
             return
         self._lock = FileLock(path / ".lock")
+        # Of the system, so that it is free when its process is killed.
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
@@ -257,6 +258,7 @@ class RunFolder(FolderFiles):
         """
         content = json_text(summary).encode()
         try:
+            # Frees enough of a full disk for the two files that follow.
             with self.writing("summary.json"):
                 files.remove(self.path / ".reserve")
             if summary["status"] == "finished":

@@ -56,6 +56,7 @@ def settings_identity(settings: Settings) -> dict[str, Any]:
 
 def settings_hash(settings: Settings) -> str:
     """SHA-256 of the settings that must not change, see :data:`MAY_CHANGE`."""
+    # Sorted and without implied ones, since recipes may order settings otherwise or lack new ones.
     flat = _flat(settings_identity(settings)["settings"])
     fixed = [
         (name, repr(value))

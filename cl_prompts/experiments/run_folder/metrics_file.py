@@ -65,8 +65,10 @@ class MetricsFile:
         writer = csv.writer(out)
         if self._size == 0:
             writer.writerow(METRICS_HEADER)
+        # repr is the shortest text that gives the same float again.
         writer.writerows((n, metric, scope, repr(float(value))) for n, metric, scope, value in rows)
         data = out.getvalue().encode()
+        # Another program's rows would be cut off, or kept, at the next resumption.
         self._check_size()
         try:
             files.append(self.path, data)

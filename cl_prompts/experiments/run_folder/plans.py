@@ -91,6 +91,7 @@ class Plan:
             "command": self.command,
             "runs": [
                 {
+                    # Relative, so that a plan can be moved together with its runs.
                     "folder": os.path.relpath(run.folder, folder),
                     "settings": run.settings.to_yaml(),
                 }

@@ -154,6 +154,7 @@ def _read_run(folder: Path) -> Run:
         raise InputError(
             f"{file} has the status {summary['status']!r}: known are {', '.join(get_args(Status))}"
         )
+    # Other files of a run that is not finished may be about to change.
     if summary["status"] != "finished":
         return Run(folder, summary)
     check_sums(folder)

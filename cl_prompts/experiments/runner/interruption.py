@@ -63,6 +63,7 @@ def stop_requests() -> Iterator[StopRequest]:
 
     def note(number: int, frame: FrameType | None) -> None:
         request.number = number
+        # torchrun passes on a signal that its processes may have had from the terminal already.
         if not launched():
             restore()
 

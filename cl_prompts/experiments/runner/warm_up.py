@@ -138,9 +138,11 @@ def forgetting_aware_step(
     Returns:
         the main loss, where the ascent led.
     """
+    # Up the loss of held-out classes, by rho ...
     fam.zero_grad()
     _loss(model, *other).backward()
     fam.ascend()
+    # ... where the gradient of the main loss is taken, for a step from the old place.
     loss = _loss(model, *main)
     loss.backward()
     fam.step()
@@ -150,6 +152,7 @@ def forgetting_aware_step(
 def _loss(model: PromptedViT, images: Tensor, labels: Tensor) -> Tensor:
     output = model.run(images)
     assert output.selection is not None
+    # Cross-entropy over the seen classes, and the pull of keys towards queries.
     entropy = masked_cross_entropy(output.logits, labels, model.seen)
     return entropy + key_distance(output.selection)
 

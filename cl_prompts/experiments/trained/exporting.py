@@ -57,6 +57,7 @@ def traced(trained: TrainedRun) -> torch.jit.ScriptModule:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing: what it warns of is checked below
             script = torch.jit.trace(model, images[:_TRACED], check_trace=False)
+            # A graph may hold choices that are right for the traced batch alone: try other sizes.
             same = all(
                 torch.allclose(script(some), model(some), rtol=0, atol=_CLOSE)
                 for some in (images, images[:1])

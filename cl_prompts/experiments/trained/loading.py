@@ -118,7 +118,9 @@ class TrainedRun:
         if not model.multi_label:
             best = logits.argmax(dim=1).tolist()
             labels = tuple((self.classes[place],) for place in best)
+            # Logits of classes that were never seen are -inf, so their probability is 0.
             return Predictions(self.classes, logits.softmax(dim=1), labels)
+        # A ridge regression has no probabilities, but a threshold for its scores.
         own = model.score_threshold
         scores = logits.sigmoid() if own is None else logits
         scores = torch.where(seen, scores, 0.0)
@@ -188,6 +190,7 @@ def load_run(folder: str | Path, *, device: str = "auto") -> TrainedRun:
         run.summary["n_tasks"],
         bool(run.stream.get("boundaries")),
     )
+    # The first weights are drawn again, and then replaced by those that were learned.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         backbone = Builder(quick=True).backbone(settings)
