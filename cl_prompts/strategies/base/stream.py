@@ -185,7 +185,8 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
 
 @dataclass
 class StreamBatch:
-    """A batch of the stream, in as many views as updates are made on it.
+    """A batch of the stream, in as many views as updates are made on it; all of them are read before
+    the next batch.
 
     Attributes:
         start: samples of the experience before it.
@@ -229,8 +230,10 @@ class StreamLoader:
         >>> loader = keyed_loader(data, RepeatedBatches(3, batch_size=2, repeats=2))
         >>> annotated = torch.ones(3, dtype=torch.bool)
         >>> stream = StreamLoader(loader=loader, updates=2, size=2, n=3, annotated=annotated)
-        >>> [(batch.start, batch.first.labels.tolist()) for batch in stream]
-        [(0, [0, 1]), (2, [2])]
+        >>> for batch in stream:
+        ...     print(batch.start, [view.labels.tolist() for _, view in batch.views()])
+        0 [[0, 1], [0, 1]]
+        2 [[2], [2]]
     """
 
     loader: Any
