@@ -8,7 +8,6 @@ import reprlib
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType, UnionType
@@ -75,24 +74,6 @@ def one_of(name: str, value: Any, words: Any) -> None:
     known: Iterable[str] = get_args(words) or words
     if value not in tuple(known):
         raise unknown(name, str(value), known)
-
-
-def load_object(kind: str, path: str) -> Any:
-    """The object of a dotted name ``"package.module:name"``, of a kind such as "strategy".
-
-    Raises:
-        InputError: no such module, no such name in it, or the import fails.
-    """
-    module, _, name = path.partition(":")
-    try:
-        found = import_module(module)
-    except Exception as error:  # a user's module may fail in any way, and says so itself
-        raise InputError(
-            f"{kind} {path!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-    if not name or not hasattr(found, name):
-        raise unknown(f"{kind} in module {module}", name, [n for n in vars(found) if n[0] != "_"])
-    return getattr(found, name)
 
 
 def failed(kind: str, name: str, error: Exception) -> InputError:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+import cl_prompts
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.scenarios import Split, benchmark_builder, load_dataset
 from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
 
 
+@cl_prompts.scenario
 def recurring_classes(targets: Any, *, visits: int = 2, seed: int = 1) -> Split:
     """One class a task in random order; each class comes ``visits`` times, with other samples."""
     labels = np.asarray(targets)

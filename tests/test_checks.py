@@ -17,7 +17,6 @@ from cl_prompts.checks import (
     at_least,
     fits,
     in_range,
-    load_object,
     one_of,
     positive,
     whole_number,
@@ -91,14 +90,3 @@ def test_a_bound_says_what_is_wrong() -> None:
     refused("n is 1.5: it must be a whole number", Bound(1, whole=True).check, "n", 1.5)
     refused("n is '1': it must be a number", Bound().check, "n", "1")
     refused("n is 3: it must be between 0 and 2", Bound(0, 2).check, "n", 3)
-
-
-def test_objects_are_named_by_module_and_name() -> None:
-    assert load_object("strategy", "cl_prompts.errors:InputError") is InputError
-    with pytest.raises(InputError, match="strategy 'no_such_module:X' cannot be imported: Module"):
-        load_object("strategy", "no_such_module:X")
-    says = "unknown strategy in module cl_prompts.errors 'InputErro': did you mean 'InputError'"
-    with pytest.raises(InputError, match=says):
-        load_object("strategy", "cl_prompts.errors:InputErro")
-    with pytest.raises(InputError, match=r"unknown strategy in module cl_prompts\.errors ''"):
-        load_object("strategy", "cl_prompts.errors")

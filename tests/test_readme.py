@@ -77,6 +77,7 @@ def test_the_picture_of_the_house_is_that_of_the_test_of_layers() -> None:
     assert set(shown) == {*ROOMS, *INNER} - {
         "errors",
         "checks",
+        "own_code",
         "__init__",
         "__main__",
         "experiments",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cl_prompts.checks import load_object, one_of, positive, whole_number
+from cl_prompts.checks import one_of, positive, whole_number
 from cl_prompts.datasets.bad_images import OnBadImage, check_images, handle_bad_images
 from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.catalog import DATASETS, OBJECTS, DataSetEntry, read_entry
@@ -22,6 +22,7 @@ from cl_prompts.datasets.readers import Source
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform
 from cl_prompts.datasets.views import KeyedTransform
 from cl_prompts.errors import InputError, unknown
+from cl_prompts.own_code import load_function
 
 AugmentOn = Literal["loader", "device"]
 Crop = Literal["published", "whole", "random_area"]
@@ -49,14 +50,12 @@ def find_dataset(name: str) -> DataSetEntry | Callable[..., DataSet]:
         name: a key of ``DATASETS``, or ``"package.module:function"``; see :func:`load_dataset`.
 
     Raises:
-        InputError: unknown name, or no such function.
+        InputError: unknown name, or no function that wears ``@cl_prompts.dataset``.
     """
     if ":" not in name:
         one_of("data set", name, DATASETS)
         return DATASETS[name]
-    function = load_object("data set", name)
-    if not callable(function):
-        raise InputError(f"data set {name!r} is no function that returns a DataSet")
+    function: Callable[..., DataSet] = load_function("data set", name)
     return function
 
 
@@ -104,9 +103,10 @@ def load_dataset(
     digits: 3 classes, 431 training and 106 test images
 
     Args:
-        name: a key of ``DATASETS``, or ``"package.module:function"``: a function that returns a
-            ``DataSet`` (see ``as_dataset``). It is given ``image_size`` and ``seed`` if it declares
-            them, and any other argument only if it declares that.
+        name: a key of ``DATASETS``, or ``"package.module:function"``: a function that wears
+            ``@cl_prompts.dataset`` and returns a ``DataSet`` (see ``as_dataset``). It is given
+            ``image_size`` and ``seed`` if it declares them, and any other argument only if it
+            declares that.
         root: the data set's folder, or the one that holds its usual folder. None stands for the
             usual folder in ``$CL_PROMPTS_DATA``, or in ``data`` below the working directory where
             that is not set.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_type_hints
 
-from cl_prompts.checks import load_object
 from cl_prompts.datasets.functions import call_function, keywords
 from cl_prompts.errors import InputError, unknown
+from cl_prompts.own_code import load_function, load_object
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
@@ -151,12 +151,10 @@ def find_scenario(name: str) -> Scenario:
     Example:
         >>> find_scenario("mlcil").multi_label
         True
-        >>> find_scenario("cl_prompts.scenarios:iid_split").parameters
-        ['seed']
 
     Args:
         name: a short name in ``SCENARIOS``, or ``"package.module:name"`` of a split function (see
-            ``Scenario.of``) or of a ``Scenario``.
+            ``Scenario.of``) that wears ``@cl_prompts.scenario``, or of a ``Scenario``.
 
     Raises:
         InputError: no such scenario.
@@ -166,4 +164,4 @@ def find_scenario(name: str) -> Scenario:
             raise unknown("scenario", name, SCENARIOS)
         return SCENARIOS[name]
     found = load_object("scenario", name)
-    return found if isinstance(found, Scenario) else Scenario.of(found)
+    return found if isinstance(found, Scenario) else Scenario.of(load_function("scenario", name))

@@ -15,8 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cl_prompts.checks import load_object
 from cl_prompts.errors import InputError, unknown
+from cl_prompts.own_code import load_object
 
 if TYPE_CHECKING:
     from cl_prompts.strategies.base.online import OnlineStrategy
@@ -148,7 +148,7 @@ def plugin_class(name: str) -> type[Any]:
     """Load the class of a plugin by its name, or by ``"package.module:Class"``.
 
     Raises:
-        InputError: an unknown name, or something that is no class.
+        InputError: an unknown name, or something that is no plugin of Avalanche's.
     """
     if ":" not in name:
         if name not in PLUGINS:
@@ -156,8 +156,10 @@ def plugin_class(name: str) -> type[Any]:
         found: type[Any] = __getattr__(PLUGINS[name].class_name)
         return found
     named = load_object("plugin", name)
-    if not isinstance(named, type):
-        raise InputError(f"plugin {name!r} is no class")
+    from avalanche.core import BasePlugin
+
+    if not (isinstance(named, type) and issubclass(named, BasePlugin)):
+        raise InputError(f"plugin {name!r} is no class derived from Avalanche's BasePlugin")
     return named
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
+import cl_prompts
 from cl_prompts.datasets.registry import (
     DataSet,
     ImageSet,
@@ -180,6 +181,7 @@ def test_an_option_that_is_none_is_left_at_its_default(tmp_path: Path) -> None:
 # --- data sets of a user's own function
 
 
+@cl_prompts.dataset
 def blobs(image_size: int, seed: int, n_classes: int = 3, root: str | None = None) -> DataSet:
     """A data set that shows what it was given."""
     images = torch.full((n_classes, 3, image_size, image_size), seed / 10)
@@ -187,10 +189,12 @@ def blobs(image_size: int, seed: int, n_classes: int = 3, root: str | None = Non
     return as_dataset(part, part, name=f"blobs of {root}")
 
 
+@cl_prompts.dataset
 def deaf() -> DataSet:
     return blobs(4, 0)
 
 
+@cl_prompts.dataset
 def stubborn(shape: str, **others: int) -> list[str]:
     return [shape, *others]
 
@@ -218,7 +222,8 @@ def test_a_function_is_given_what_it_declares() -> None:
         ("deaf", {"classes": [1]}, "argument of data set '{}:deaf' 'classes': there is none"),
         ("stubborn", {}, "data set '{}:stubborn' needs a value for shape"),
         ("stubborn", {"shape": "round", "augment": False}, "must return a DataSet, not list"),
-        ("no_function", {}, "data set '{}:no_function' is no function that returns a DataSet"),
+        ("no_function", {}, "data set '{}:no_function' is not declared as one: if the function is"),
+        ("write_csv", {}, "data set '{}:write_csv' is not declared as one: if the function is"),
         ("blob", {}, "unknown data set in module {} 'blob': did you mean 'blobs'?"),
     ],
 )

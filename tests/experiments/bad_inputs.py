@@ -65,6 +65,10 @@ FILES: dict[str, str | bytes] = {
     "huge_number.yaml": BASE + f"seeds: {NINES}\n",
     "python.yaml": BASE + "seeds: !!python/object/apply:os.system ['true']\n",
     "no_anchor.yaml": "a: *b\n",
+    "command.yaml": BASE + "dataset: {name: 'subprocess:getoutput', cmd: id > PWNED}\n",
+    "removal.yaml": BASE + "scenario: {name: 'shutil:rmtree', path: run}\n",
+    "process.yaml": BASE + "strategies: {er: {plugins: {'subprocess:Popen': {args: id}}}}\n"
+    "run: [er]\n",
     "two.yaml": BASE + "---\nseeds: 1\n",
     "merge.yaml": BASE + "scenario: {<<: 3}\n",
     "self.yaml": "extends: self.yaml\n",
@@ -100,33 +104,43 @@ FILES: dict[str, str | bytes] = {
     "empty.safetensors": "",
     "text.pth": "hello",
     "x.npz": "x",
-    "own.py": """from cl_prompts.datasets.registry import as_dataset
+    "own.py": """import cl_prompts
+from cl_prompts.datasets.registry import as_dataset
 import torch
 from torch.utils.data import TensorDataset
 
 number = 3
 
+@cl_prompts.dataset
 def broken():
     raise ValueError("a mistake of my own")
 
+@cl_prompts.dataset
 def nothing():
     return None
 
+@cl_prompts.dataset
 def labelled(value: int):
     data = TensorDataset(torch.rand(20, 3, 32, 32), torch.zeros(20))
     data.targets = [value] * 10 + [0] * 10
     return as_dataset(data, data, name="labelled")
 
+@cl_prompts.dataset
 def pixels(value: float):
     data = TensorDataset(torch.full((20, 3, 32, 32), value), torch.arange(20) % 2)
     data.targets = [i % 2 for i in range(20)]
     return as_dataset(data, data, name="pixels")
 
+@cl_prompts.scenario
 def split(labels, n_tasks: int = 2):
     raise KeyError("x")
 
+@cl_prompts.scenario
 def no_split(labels, n_tasks: int = 2):
     return 5
+
+def undeclared(*labels):
+    return None
 
 class Thing:
     pass
@@ -228,6 +242,7 @@ COMMANDS: dict[str, str] = {
         d scenario=own:split
         d scenario=own:no_split
         d scenario=own:number
+        d scenario=own:undeclared
         d scenario=own:missing
         d scenario=unreadable:x
         d scenario=:
@@ -235,6 +250,8 @@ COMMANDS: dict[str, str] = {
         d dataset=own:broken
         d dataset=own:nothing
         d dataset=own:number
+        d dataset=own:undeclared
+        d dataset=numpy:fromfile
         d dataset=nowhere:x
         d strategy=own:Thing
         d strategy=own:number
@@ -249,6 +266,8 @@ COMMANDS: dict[str, str] = {
         d strategy=ncm head.kind=cosine
         d strategy=er plugins=averaging
         d strategy=er plugins=own:number
+        d strategy=er plugins=own:Thing
+        d strategy=er plugins=subprocess:Popen
         d strategy=er plugins=3
         d strategy=er plugins=nowhere:Mine
         d strategy=mvp plugins=self_regulation self_regulation.kind=clip

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
+import cl_prompts
 from cl_prompts.checks import Positive
 from cl_prompts.scenarios import DataSet, Split, as_dataset
 from cl_prompts.strategies.linear_probe import LinearProbe
@@ -28,6 +29,7 @@ class Stripes(TensorDataset):
         self.targets = targets
 
 
+@cl_prompts.dataset
 def stripes(image_size: int, seed: int, *, per_class: int = 12, n_classes: int = 4) -> DataSet:
     """Images (3, image_size, image_size) of ``n_classes`` stripes."""
     targets = torch.arange(n_classes).repeat_interleave(per_class)
@@ -35,20 +37,24 @@ def stripes(image_size: int, seed: int, *, per_class: int = 12, n_classes: int =
     return as_dataset(*parts, name="stripes", mean=MEAN, std=STD)
 
 
+@cl_prompts.dataset
 def nothing(seed: int) -> None:
     """Forgets to return a data set."""
 
 
+@cl_prompts.dataset
 def folder_of(where: str) -> DataSet:
     """Has a setting without default."""
     raise NotImplementedError(where)
 
 
+@cl_prompts.dataset
 def badly_annotated(size: Nowhere = 3) -> DataSet:  # noqa: F821
     """Has an annotation that names nothing."""
     raise NotImplementedError(size)
 
 
+@cl_prompts.scenario
 def halves(y: Any, *, seed: int, swapped: bool = False) -> Split:
     """Two tasks, each with half of the classes."""
     labels = np.asarray(y)

@@ -31,6 +31,7 @@ LABELS = np.arange(40) % 4
 MATRIX = np.eye(4, dtype=np.uint8)[LABELS]
 
 
+@cl_prompts.scenario
 def halves(targets: Any, *, seed: int, shuffle: bool = True) -> Split:
     """Two tasks of equally many samples."""
     rows = np.random.default_rng(seed).permutation(len(targets)) if shuffle else range(len(targets))
@@ -38,6 +39,7 @@ def halves(targets: Any, *, seed: int, shuffle: bool = True) -> Split:
     return Split.of("halves", targets, [rows[:half], rows[half:]], parameters={"seed": seed})
 
 
+@cl_prompts.scenario
 def one_image_each(labels: Any, *, test_labels: Any = None) -> MultiLabelSplit:
     """A task per image.
 
@@ -50,10 +52,12 @@ def returns_lists(targets: Any) -> list[int]:
     return list(targets)
 
 
+@cl_prompts.scenario
 def nothing() -> Split:
     return Split.of("nothing", [0], [[0]])
 
 
+@cl_prompts.scenario
 def unresolved(targets: Any) -> NoSuchName:  # type: ignore[name-defined]  # noqa: F821
     return targets
 
@@ -124,7 +128,6 @@ def test_a_multi_label_function_of_ones_own() -> None:
 
 def test_a_ready_entry_and_unusual_functions() -> None:
     assert find_scenario(f"{HERE}:ready") is ready
-    assert find_scenario("cl_prompts.scenarios:iid_split").parameters == ["seed"]
     undocumented = Scenario.of(lambda targets: Split.of("all", targets, [range(len(targets))]))
     assert undocumented.description == undocumented.name == "<lambda>"
     assert not undocumented.multi_label
@@ -137,7 +140,9 @@ def test_a_ready_entry_and_unusual_functions() -> None:
         ("no.such.module:f", "scenario 'no.such.module:f' cannot be imported: ModuleNotFoundError"),
         (f"{HERE}:halvs", f"unknown scenario in module {HERE} 'halvs': did you mean 'halves'?"),
         (f"{HERE}:", f"unknown scenario in module {HERE} ''"),
-        (f"{HERE}:EXAMPLES", "a scenario must be a function of labels, or a Scenario, not "),
+        (f"{HERE}:EXAMPLES", f"scenario '{HERE}:EXAMPLES' is not declared as one: if the function"),
+        (f"{HERE}:returns_lists", f"scenario '{HERE}:returns_lists' is not declared as one"),
+        ("shutil:rmtree", "scenario 'shutil:rmtree' is refused: module shutil is Python's own"),
         (f"{HERE}:nothing", "scenario function nothing must take the labels as its first argument"),
         (f"{HERE}:unresolved", "an annotation of scenario function unresolved names nothing: "),
     ],

@@ -7,17 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+import cl_prompts
 from cl_prompts.experiments.cli.streams_shown import streams_text
 from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.scenarios.split import Split
 
 
+@cl_prompts.scenario
 def fixed(y: Any) -> Split:
     """One task, whatever the seed."""
     return Split.of("fixed", np.asarray(y), [np.arange(len(y))])
 
 
+@cl_prompts.scenario
 def shuffled(y: Any, seed: int = 0) -> Split:
     """One task, whose order alone depends on the seed."""
     rows = np.random.default_rng(seed).permutation(len(y))

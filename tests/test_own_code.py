@@ -1,0 +1,102 @@
+"""Dotted names: what is imported, and what counts as a strategy, plugin, scenario or data set."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cl_prompts
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.cli import main
+from cl_prompts.own_code import is_declared, load_function, load_object
+from cl_prompts.strategies import plugin_class
+
+HERE = __name__
+
+
+@cl_prompts.dataset
+def images() -> None:
+    """A function with a decorator."""
+
+
+def plain() -> None:
+    """A function without."""
+
+
+class Anything:
+    """Something whose attributes are all there."""
+
+    def __getattr__(self, name: str) -> str:
+        return "data set"
+
+    def __call__(self) -> None:
+        raise AssertionError("it must not be called")
+
+
+anything = Anything()
+
+
+def test_objects_are_named_by_module_and_name() -> None:
+    assert load_object("strategy", "cl_prompts.errors:InputError") is InputError
+    with pytest.raises(InputError, match="strategy 'no_such_module:X' cannot be imported: Module"):
+        load_object("strategy", "no_such_module:X")
+    says = "unknown strategy in module cl_prompts.errors 'InputErro': did you mean 'InputError'"
+    with pytest.raises(InputError, match=says):
+        load_object("strategy", "cl_prompts.errors:InputErro")
+    with pytest.raises(InputError, match=r"unknown strategy in module cl_prompts\.errors ''"):
+        load_object("strategy", "cl_prompts.errors")
+
+
+@pytest.mark.parametrize("name", ["subprocess:Popen", "os.path:join", "antigravity:x"])
+def test_modules_of_python_are_not_imported(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cl_prompts.own_code.import_module", None)
+    with pytest.raises(InputError, match="is Python's own, and holds no plugin"):
+        load_object("plugin", name)
+
+
+def test_only_what_wears_the_decorator_of_its_kind_is_used() -> None:
+    assert load_function("data set", f"{HERE}:images") is images
+    assert not is_declared("scenario", images)
+    for name in ("plain", "anything", "HERE"):
+        with pytest.raises(InputError, match=r"not declared as one: .* @cl_prompts\.dataset above"):
+            load_function("data set", f"{HERE}:{name}")
+    with pytest.raises(InputError, match=r"@cl_prompts\.scenario above"):
+        load_function("scenario", f"{HERE}:images")
+
+
+@pytest.mark.parametrize("name", [f"{HERE}:Anything", "torch.nn:Linear", "tests.toys:ALL"])
+def test_a_plugin_is_one_of_avalanche(name: str) -> None:
+    with pytest.raises(InputError, match="is no class derived from Avalanche's BasePlugin"):
+        plugin_class(name)
+
+
+COMMAND = "id > PWNED"
+RECIPES = {
+    "a command as data set": f"dataset: {{name: 'subprocess:getoutput', cmd: '{COMMAND}'}}",
+    "a command by way of numpy": f"dataset: {{name: 'numpy.f2py.os:system', x: '{COMMAND}'}}",
+    "a removal as scenario": "scenario: {name: 'shutil:rmtree', path: precious}",
+    "a process as plugin": "run: [er]\nstrategies: {er: {plugins: {'subprocess:Popen': "
+    f"{{args: '{COMMAND}', shell: true}}}}}}}}",
+    "a process of another package as plugin": "run: [er]\nstrategies: {er: {plugins: "
+    f"{{'torch.utils.cpp_extension.subprocess:Popen': {{args: '{COMMAND}', shell: true}}}}}}}}",
+}
+
+
+@pytest.mark.parametrize("text", RECIPES.values(), ids=RECIPES)
+def test_a_recipe_runs_no_command(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "mine.yaml").write_text(f"extends: digits\n{text}\n")
+    assert main(["validate", "mine.yaml", "seed=1"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["mine.yaml", "precious"]
+
+
+def test_importing_the_package_stays_cheap() -> None:
+    code = "import sys, cl_prompts; assert not {'torch', 'numpy', 'avalanche'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
