@@ -13,6 +13,7 @@ CMYK, YCbCr, LAB          Pillow's RGB; colour profiles are not applied
 transparent               blended over white
 EXIF orientation          upright; EXIF data that cannot be read counts as none
 several frames or pages   the first
+other formats             refused, whatever the file is called: Pillow runs Ghostscript for EPS
 more than 179 megapixels  refused, as are folders, FIFOs, sockets and devices, which are not opened
 ========================  =======================================================================
 """
@@ -30,6 +31,7 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from cl_prompts.datasets.folders import FORMATS
 from cl_prompts.errors import RunError
 
 #: Pixels that one image may have: twice Pillow's threshold for a warning.
@@ -57,8 +59,7 @@ def decode(path: str) -> Tensor:
         RunError: names a file that cannot be read, or whose pixels have no defined meaning.
     """
     try:
-        _check_regular(path)
-        with Image.open(path) as image:
+        with _opened(path) as image:
             _check_area(image.width * image.height)
             return _rgb(image)
     except Exception as error:  # Pillow raises nearly every built-in exception on damaged files
@@ -72,8 +73,7 @@ def size_of(path: str) -> tuple[int, int]:
         RunError: names a file that cannot be read.
     """
     try:
-        _check_regular(path)
-        with Image.open(path) as image:
+        with _opened(path) as image:
             width, height = _stored_size(image)
             return (width, height) if _orientation(image) in LYING else (height, width)
     except Exception as error:  # as above
@@ -83,6 +83,11 @@ def size_of(path: str) -> tuple[int, int]:
 def _unreadable(path: str, error: Exception) -> RunError:
     said = " ".join(str(error).split()) or type(error).__name__
     return RunError(f"image {path} cannot be read: {said}")
+
+
+def _opened(path: str) -> Image.Image:
+    _check_regular(path)
+    return Image.open(path, formats=sorted(set(FORMATS.values())))
 
 
 def _check_regular(path: str) -> None:

@@ -14,8 +14,19 @@ import numpy as np
 
 from cl_prompts.datasets.files import LayoutError
 
-#: Suffixes of image files, those of torchvision's ``ImageFolder``.
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+#: Suffix of image files -> format of Pillow's. Suffixes are those of torchvision's ``ImageFolder``;
+#: no other format is decoded, whatever a file is called.
+FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".ppm": "PPM",
+    ".bmp": "BMP",
+    ".pgm": "PPM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ def scan_images(folders: Sequence[Path]) -> FolderImages:
         before = len(paths)
         others: Counter[str] = Counter()
         for place, name in sorted(_walk(folder)):
-            if not name.lower().endswith(EXTENSIONS):
+            if not name.lower().endswith(tuple(FORMATS)):
                 others[os.path.splitext(name)[1].lower()] += 1
                 continue
             path = os.path.join(place, name)
@@ -76,7 +87,7 @@ def scan_images(folders: Sequence[Path]) -> FolderImages:
                 raise LayoutError(f"image {path} is a broken link, a FIFO, a socket or a device")
             paths.append(path)
         if len(paths) == before:
-            looked = f"looked for {' '.join(EXTENSIONS)}"
+            looked = f"looked for {' '.join(FORMATS)}"
             there = f"; there is {describe(others)}" if others else ""
             raise LayoutError(f"no images found in {folder} ({looked}{there})")
         counts.append(len(paths) - before)

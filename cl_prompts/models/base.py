@@ -22,6 +22,7 @@ from cl_prompts.models.compiled import CompiledDecoding
 from cl_prompts.models.heads import finite
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads
 from cl_prompts.models.whitening import FeatureWhitening
+from cl_prompts.prompts.files import write_whole
 from cl_prompts.prompts.selectors import Selection
 
 
@@ -299,9 +300,7 @@ class ContinualModel(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write :meth:`exported`; the frozen backbone is left out."""
-        temporary = Path(f"{path}.tmp")
-        temporary.write_bytes(self.exported())
-        temporary.replace(path)
+        write_whole(path, self.exported())
 
     def load(self, path: str | Path) -> None:
         """Read what :meth:`save` wrote into a model of the same construction, on the same backbone.

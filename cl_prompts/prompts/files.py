@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from cl_prompts.errors import InputError, unknown
 
 
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Write a file in one piece or not at all, and never through a link.
+
+    Args:
+        path: of the file.
+        data: its content.
+    """
+    temporary = Path(f"{path}.{secrets.token_hex(8)}.tmp")
+    try:
+        # "x" makes a new file, and follows no link.
+        with temporary.open("xb") as file:
+            file.write(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def save_prompts(path: str | Path, prompts: Mapping[str, Tensor]) -> None:
-    """Write prompts by name as safetensors, in one piece or not at all.
+    """Write prompts by name as safetensors, as :func:`write_whole` does.
 
     Args:
         path: of the file.
         prompts: tensors of any shape.
     """
-    temporary = Path(f"{path}.tmp")
     tensors = {name: values.detach().cpu().contiguous() for name, values in prompts.items()}
-    save_file(tensors, str(temporary))
-    temporary.replace(path)
+    write_whole(path, save(tensors))
 
 
 def read_prompts(path: str | Path, name: str | None = None) -> Tensor:

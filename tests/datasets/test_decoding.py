@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from cl_prompts.datasets import decoding
 from cl_prompts.datasets.decoding import decode, size_of
+from cl_prompts.datasets.folders import FORMATS
 from cl_prompts.errors import RunError
 
 RAMP = np.arange(65536, dtype=np.uint16).reshape(256, 256)
@@ -171,7 +172,7 @@ def test_damaged_exif_counts_as_none(tmp_path: Path) -> None:
     assert decode(path).shape == (3, 2, 3)
 
 
-@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
 def test_the_first_of_several_frames(tmp_path: Path, suffix: str) -> None:
     frames = [Image.new("RGB", (8, 8), (level,) * 3) for level in (250, 130, 10)]
     path = tmp_path / f"moving.{suffix}"
@@ -192,6 +193,29 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.Monke
             assert refusal(tmp_path / f"{name}.png") == f"it is a {kind}, not a file"
         with pytest.raises(RunError, match=r"fifo\.png cannot be read: it is a FIFO"):
             size_of(str(tmp_path / "fifo.png"))
+
+
+def test_no_format_but_the_documented_ones_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow runs Ghostscript on EPS, whatever the file is called."""
+    ran: list[Any] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given: ran.append(given))
+    path = tmp_path / "x.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
+    with Image.open(path) as image:
+        assert image.format == "EPS"
+    assert "cannot identify image file" in refusal(path)
+    with pytest.raises(RunError, match="cannot identify image file"):
+        size_of(str(path))
+    assert ran == []
+
+
+@pytest.mark.parametrize(("suffix", "form"), FORMATS.items())
+def test_every_suffix_has_its_format(suffix: str, form: str, tmp_path: Path) -> None:
+    path = save(tmp_path / f"a{suffix}", CORNER)
+    assert Image.open(path).format == form
+    assert decode(path).shape == (3, 2, 3)
 
 
 def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

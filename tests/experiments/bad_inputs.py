@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
@@ -26,6 +27,7 @@ from safetensors.torch import save_file
 
 from cl_prompts.backbones import create_backbone
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.run_folder.plans import FORMAT
 from cl_prompts.experiments.runner import memory
 from tests.few_images import few_images
 
@@ -99,6 +101,11 @@ FILES: dict[str, str | bytes] = {
     "words.yaml": BASE + "backbone: {normalisation: [[a, b, c], [1, 1, 1]]}\n",
     "device.yaml": BASE + "device: [cpu]\n",
     "run/config.yaml": "",
+    "outside/plan-1.json": json.dumps(
+        {"format": FORMAT, "command": "", "runs": [{"folder": "../elsewhere", "settings": ""}]}
+    ),
+    "eps/train/a/x.png": "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n",
+    "eps/test/a/x.png": "",
     "broken/train/a/x.png": "no image",
     "file": "x",
     "empty.safetensors": "",
@@ -169,6 +176,7 @@ COMMANDS: dict[str, str] = {
         run --resume nowhere
         run --resume file
         run --resume run
+        run --resume outside
         run digits strategy=ncm seed=1 --quiet --out file
         run digits strategy=ncm seed=1 --quiet --out LONG
         ls datasets nothing
@@ -176,12 +184,18 @@ COMMANDS: dict[str, str] = {
         show strategy mvp l2p
         init nowhere
         init broken --out broken.yml.txt
+        init broken --out run/config.yaml
+        init broken --out run/config.yaml --force
         compare nowhere
         compare run --format word
+        compare run --out run/config.yaml
         predict nothing x.png
         export nothing
         export nothing --onnx
+        predict run x.png --out run/config.yaml
         export nothing --torch
+        export run --torch --out run/config.yaml
+        warm-up digits --out run/config.yaml
         completion bahs
     """,
     "Sweeps": """
@@ -421,6 +435,7 @@ COMMANDS: dict[str, str] = {
         d dataset=folder root=file
         d dataset=folder root=untested
         d dataset=folder root=broken
+        d dataset=folder root=eps
         d dataset=folder root=LONG
         d dataset=folder root=3
         d dataset=cifar100 root=nothing

@@ -10,6 +10,7 @@ import errno
 import gc
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -202,7 +203,8 @@ class _Steps:
             return
         # Files of Python are opened with a mode, and written where no hook sees it.
         grows = event == "os.mkdir" or mode is not None
-        name = Path(os.fsdecode(path)).name
+        # What a file is called before it gets its name differs from one run to the next.
+        name = re.sub(r"\.[0-9a-f]{16}\.tmp$", ".tmp", Path(os.fsdecode(path)).name)
         self._step(f"{_NAMES.get(event, event)} {name}", grows=grows)
         if self._full and event == "os.remove" and os.path.isfile(path):
             self._room += os.stat(path).st_size

@@ -8,8 +8,28 @@ import pytest
 import torch
 
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.files import read_prompts, save_prompts, set_initial
+from cl_prompts.prompts import files
+from cl_prompts.prompts.files import read_prompts, save_prompts, set_initial, write_whole
 from cl_prompts.prompts.pools import SharedTokens, TokenPool
+
+
+def test_files_are_whole_and_no_link_is_written_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    path = tmp_path / "a"
+    for name in ("a", "a.tmp"):  # what is replaced, and a name that was written to before
+        (tmp_path / name).symlink_to(victim)
+    write_whole(path, b"new")
+    assert not path.is_symlink()
+    assert path.read_bytes() == b"new"
+    monkeypatch.setattr(files.secrets, "token_hex", lambda size: "0")
+    (tmp_path / "a.0.tmp").symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        write_whole(path, b"newer")
+    assert victim.read_bytes() == b"mine"
+    assert path.read_bytes() == b"new"
 
 
 def test_safetensors_round_trip(tmp_path: Path) -> None:

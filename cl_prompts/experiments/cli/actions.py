@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from cl_prompts.checks import one_of
+from cl_prompts.checks import one_of, short
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
@@ -59,14 +59,19 @@ def _files_opened(quiet: bool) -> Iterator[Callable[[int, int], None]]:
 def init(args: argparse.Namespace) -> None:
     """Look at images of one's own, and write a recipe for them."""
     from cl_prompts.experiments.cli.own_images import survey
-    from cl_prompts.experiments.cli.proposal import name_of, recipe_for
+    from cl_prompts.experiments.cli.proposal import MADE_BY_INIT, name_of, recipe_for
 
     name = name_of(args.place) if args.out is None else recipe_label(str(args.out))
     out = args.out or Path(f"{name}.yaml")
     if out.suffix not in (".yaml", ".yml"):
         raise InputError(f"{out} is no name of a recipe: it should end in .yaml")
-    if out.exists() and not args.force:
-        raise InputError(f"{out} exists already: give --out another name, or --force")
+    if os.path.lexists(out):
+        if not args.force:
+            raise InputError(f"{out} exists already: give --out another name, or --force")
+        if not (out.is_file() and MADE_BY_INIT.encode() in out.read_bytes()):
+            raise InputError(
+                f"{out} is no recipe that init proposed: remove it, or give --out another name"
+            )
     with _files_opened(args.quiet) as report:
         found = survey(
             args.place,
@@ -205,6 +210,7 @@ def compare(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.results.comparison_text import Format, written
 
     one_of("format", args.format, Format)
+    _check_new(args.out)
     found = compared(
         args.runs,
         by=args.by,
@@ -219,6 +225,7 @@ def predict(args: argparse.Namespace) -> None:
     """Print or write labels of images in CSV."""
     from cl_prompts.experiments.trained.predicting import image_files, predictions_csv
 
+    _check_new(args.out)
     images = image_files(args.images)
     # Wrong paths are refused before this slow import.
     from cl_prompts.experiments.trained.loading import load_run
@@ -234,16 +241,18 @@ def export(args: argparse.Namespace) -> None:
             "ONNX is not offered, since PyTorch needs further packages to write it: use --torch,"
             " and torch.onnx.export on load_run(RUN).strategy.model where onnx is installed"
         )
+    out = args.out or args.run / "model.pt"
+    _check_new(out)
     from cl_prompts.experiments.trained.exporting import export_torch
     from cl_prompts.experiments.trained.loading import load_run
 
-    out = args.out or args.run / "model.pt"
     recorded, scored = export_torch(load_run(args.run), out)
     print(f"{out}: {100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run")
 
 
 def warm_up(args: argparse.Namespace) -> None:
     """Learn initial prompts on data that no stream holds."""
+    _check_new(args.out)
     from cl_prompts.experiments.runner.warm_up import WarmUp, warm_up_recipe
 
     settings = WarmUp(args.tasks, args.epochs, args.lr, held_out=args.held_out)
@@ -266,6 +275,12 @@ def completion(args: argparse.Namespace) -> None:
 
 def _names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _check_new(out: Path | None) -> None:
+    """Refuse to write over a file, before the work that its content takes."""
+    if out is not None and os.path.lexists(out):
+        raise InputError(f"{short(out)} exists already: remove it, or give --out another name")
 
 
 def _print_or_write(text: str, out: Path | None) -> None:

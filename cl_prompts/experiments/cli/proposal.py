@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from textwrap import indent
+from types import MappingProxyType
+from typing import Any
 
 import yaml
 
 from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli.own_images import Survey
+from cl_prompts.experiments.recipes.names import one_line
 from cl_prompts.scenarios.registry import find_scenario
 
+#: how a comment in every proposed recipe begins
+MADE_BY_INIT = "# Proposed by cl-prompts init"
 #: anytime points that a curve should have at least
 POINTS = 20
 _LARGEST_BATCH = 32
@@ -103,31 +111,47 @@ def recipe_for(found: Survey, name: str, backbone: str | None = None) -> str:
         else ["linear_probe", "mvp", "ncm"]
     )
     n_tasks = tasks_for(found, scenario)
-    data = yaml.safe_dump({"dataset": dict(found.settings)}, sort_keys=False, allow_unicode=True)
     hub = "in the package" if chosen == EMBEDDED else "fetched from the hub once"
-    about = "; ".join(found.lines()[:1])
+    notes = {
+        "n_tasks": f"of {len(found.classes)} classes",
+        "image_size": f"median shorter side of the images: {found.shorter_side}",
+        "every": f"samples between two anytime points: {n // every} on a stream of {n}",
+    }
+    stream = {"name": scenario, "n_tasks": n_tasks, "disjoint_percent": 50, "blurry_percent": 10}
+    training = {"train_mb_size": batch, "train_epochs": 1, "online_iter": 3, "lr": 5e-3}
+    parts = [
+        _section("dataset", found.settings),
+        _section("scenario", stream, notes),
+        _section("backbone", {"name": chosen, "image_size": size}, {"name": hub, **notes}),
+        _section("evaluation", {"every": every}, notes),
+        _section("training", training),
+        _section("strategies", {strategy: {} for strategy in strategies}),
+        _yaml({"seeds": list(_SEEDS)}),
+    ]
+    name = one_line(name)
+    about = one_line("; ".join(found.lines()[:1]))
     return f"""\
 # cl-prompts run {name}.yaml
 # {name}: {about}, Si-Blurry in {n_tasks} tasks
 #
-# Proposed by cl-prompts init; every line may be changed. cl-prompts ls lists what there is,
+{MADE_BY_INIT}; every line may be changed. cl-prompts ls lists what there is,
 # cl-prompts show strategy mvp what can be set.
 
-{data}scenario:
-  name: {scenario}
-  n_tasks: {n_tasks}              # of {len(found.classes)} classes
-  disjoint_percent: 50
-  blurry_percent: 10
-backbone:
-  name: {chosen}      # {hub}
-  image_size: {size}          # median shorter side of the images: {found.shorter_side}
-evaluation:
-  every: {every}               # samples between two anytime points: {n // every} on a stream of {n}
-training:
-  train_mb_size: {batch}
-  train_epochs: 1
-  online_iter: 3
-  lr: 5e-3
-strategies:
-{"".join(f"  {strategy}:{chr(10)}" for strategy in strategies)}seeds: {list(_SEEDS)}
-"""
+{"".join(parts)}"""
+
+
+def _section(
+    name: str, settings: Mapping[str, Any], notes: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """A section of a recipe as YAML, with comments on some of its settings."""
+    lines = [f"{name}:"]
+    for key, value in settings.items():
+        line = indent(_yaml({key: value}), "  ").rstrip("\n")
+        lines.append(f"{line:<24}  # {notes[key]}" if key in notes else line)
+    return "\n".join(lines) + "\n"
+
+
+def _yaml(value: Mapping[str, Any]) -> str:
+    # A line of any length, so that a comment stands behind the whole value.
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=math.inf)
+    return text

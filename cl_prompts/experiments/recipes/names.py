@@ -5,11 +5,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from unicodedata import category
 
 
 def is_dotted(name: str) -> bool:
     """Whether ``name`` is of the form ``package.module:name``."""
     return ":" in name
+
+
+def one_line(text: str) -> str:
+    """A text with spaces in the place of line breaks and control characters.
+
+    >>> one_line("mine\\n\\\\input{x}")
+    'mine \\\\input{x}'
+    """
+    return "".join(" " if category(sign) in ("Cc", "Zl", "Zp") else sign for sign in text)
 
 
 def label_of(name: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,6 +9,7 @@ from urllib.parse import quote
 
 from cl_prompts.experiments.results.columns import Column
 from cl_prompts.experiments.results.entries import Entry
+from cl_prompts.experiments.run_folder.files import csv_text
 
 Table = list[list[Any]]
 
@@ -21,9 +20,8 @@ def csv_uri(rows: Iterable[Sequence[Any]]) -> str:
     >>> csv_uri([["strategy", "a_auc"], ["mvp", 0.5]])
     'data:text/csv;charset=utf-8,strategy%2Ca_auc%0Amvp%2C0.5%0A'
     """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return "data:text/csv;charset=utf-8," + quote(text.getvalue(), safe=" ").replace(" ", "%20")
+    text = f"{csv_text(rows)}\n"
+    return "data:text/csv;charset=utf-8," + quote(text, safe=" ").replace(" ", "%20")
 
 
 def results_rows(

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cl_prompts.checks import short
 from cl_prompts.errors import InputError, RunError, unknown
 from cl_prompts.experiments.figures import strategy_styles
 from cl_prompts.experiments.recipes.names import labels_of
@@ -31,13 +32,16 @@ from cl_prompts.experiments.results.columns import at
 from cl_prompts.experiments.results.comparison import named_rows
 from cl_prompts.experiments.results.curves import known_references, reference_row
 from cl_prompts.experiments.results.sections import Section, sections
+from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import Run, collect
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+#: what every report says of itself in its head
+_MARK = '<meta name="generator" content="cl-prompts report">'
 #: what stands in a page until it is written
 _BEING_WRITTEN = (
-    '<!DOCTYPE html><html lang="en"><title>Report</title><p>This report is being written, or what'
-    " wrote it was stopped.</p></html>"
+    f'<!DOCTYPE html><html lang="en">{_MARK}<title>Report</title><p>This report is being written,'
+    " or what wrote it was stopped.</p></html>"
 )
 #: entries of environment.json that each run has for itself
 _OF_ONE_RUN = {"time", "command", "settings"}
@@ -64,7 +68,8 @@ def write_report(
         The HTML file. An older report there is replaced together with its pictures.
 
     Raises:
-        InputError: see ``collect``; no table has that reference; or ``out`` cannot be written to.
+        InputError: see ``collect``; no table has that reference; ``out`` is a page that is no
+            report of ours, or cannot be written to.
         RunError: the disk is full or broken.
     """
     places = [Path(path) for path in paths]
@@ -72,19 +77,32 @@ def write_report(
     if out is None:
         out = Path(os.path.commonpath([place.resolve() for place in places]))
     page = out if out.suffix == ".html" else out / "report.html"
+    folder = page.with_name(f"{page.stem}_files")
+    _check_ours(page, folder)
     gallery = Gallery(figures)
     html = _render(runs, places, page.parent, gallery, reference)
-    folder = page.with_name(f"{page.stem}_files")
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         _write_files(folder, gallery.files)
-        draft = page.with_suffix(f".html.{os.getpid()}.part")
-        draft.write_text(html, encoding="utf-8")
-        draft.replace(page)
+        replace(page, [html.encode()])
     except OSError as error:
         kind = RunError if error.errno in _FULL else InputError
         raise kind(f"cannot write the report to {page}: {error.strerror or error}") from error
     return page
+
+
+def _check_ours(page: Path, folder: Path) -> None:
+    """Refuse to replace a page, or pictures beside it, that no report of ours is."""
+    if os.path.lexists(page):
+        if page.is_symlink() or not page.is_file() or _MARK not in _head(page):
+            raise InputError(f"{short(page)} is no report of cl-prompts: give --out another name")
+    elif folder.is_symlink() or any(folder.glob("*.png")):
+        raise InputError(f"{short(folder)} is of no report here: remove it, or give another --out")
+
+
+def _head(page: Path) -> str:
+    with page.open(encoding="utf-8", errors="replace") as file:
+        return file.read(1000)
 
 
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -94,7 +112,7 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     for old in folder.glob("*.png"):
         old.unlink(missing_ok=True)  # another report may be written there
     for name, png in files.items():
-        (folder / name).write_bytes(png)
+        replace(folder / name, [png])
     if not files and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 from cl_prompts.checks import one_of
+from cl_prompts.experiments.recipes.names import one_line
 from cl_prompts.experiments.results.columns import Column
 from cl_prompts.experiments.results.comparison import Block, Table
 from cl_prompts.experiments.results.entries import Entry
 from cl_prompts.experiments.results.paired import CONFIDENCE, Difference
+from cl_prompts.experiments.run_folder.files import csv_text
 
 Format = Literal["markdown", "latex", "csv", "json"]
 #: label of each row, and its texts with whether they are bold
@@ -57,10 +58,10 @@ def written(tables: Sequence[Table], form: Format = "markdown") -> str:
 def _parts(table: Table, *, latex: bool) -> Iterator[str]:
     """Heading, the three tables and the notes of one comparison."""
     write = _latex if latex else _markdown
-    yield f"% {table.title}" if latex else f"## {table.title}"
+    yield f"% {one_line(table.title)}" if latex else f"## {_md(table.title)}"
     if table.differs:
         sentence = f"Not comparable with {table.against}: {', '.join(table.differs)}."
-        yield f"% {sentence}" if latex else sentence
+        yield f"% {one_line(sentence)}" if latex else _md(sentence)
     missing = "--" if latex else "-"
     yield write(table, _MEANS, _lines(table, lambda entry: entry.text, missing, bold=True))
     if len(table.rows) > 1:
@@ -70,7 +71,7 @@ def _parts(table: Table, *, latex: bool) -> Iterator[str]:
             yield write(table, caption, _lines(table, words, missing, without=table.reference))
         yield write(table, _RANKS, _lines(table, _rank, missing))
     for note in table.notes:
-        yield f"% {note}" if latex else f"{note[0].upper()}{note[1:]}."
+        yield f"% {one_line(note)}" if latex else _md(f"{note[0].upper()}{note[1:]}.")
 
 
 def _lines(
@@ -139,12 +140,21 @@ def _markdown(table: Table, caption: str, rows: Lines) -> str:
     lines = [["strategy", *headings], ["---"] * (1 + len(headings))]
     for row, texts in rows:
         lines.append([row, *(f"**{text}**" if bold else text for text, bold in texts)])
-    return f"{caption}\n\n" + "\n".join(map(_markdown_row, lines))
+    return f"{_md(caption)}\n\n" + "\n".join(map(_markdown_row, lines))
 
 
 def _markdown_row(texts: Sequence[str]) -> str:
-    escaped = (text.replace("|", "\\|") for text in texts)
-    return f"| {' | '.join(escaped)} |"
+    return f"| {' | '.join(map(_md, texts))} |"
+
+
+def _md(text: str) -> str:
+    """A text in which Markdown sees no column, no HTML and no link.
+
+    >>> _md("a|b <script>, p < 0.001")
+    'a\\\\|b &lt;script>, p < 0.001'
+    """
+    text = one_line(text).replace("|", "\\|").replace("](", "]\\(")
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def _latex(table: Table, caption: str, rows: Lines) -> str:
@@ -196,12 +206,12 @@ _TEX = {
 
 
 def _tex(text: str) -> str:
-    """A text with the signs of LaTeX escaped.
+    """A text with the signs of LaTeX escaped, on one line.
 
     >>> _tex("A_AUC % of 1 ± 2")
     'A\\\\_AUC \\\\% of 1 $\\\\pm$ 2'
     """
-    return "".join(_TEX.get(sign, sign) for sign in text)
+    return "".join(_TEX.get(sign, sign) for sign in one_line(text))
 
 
 def _plain_table(table: Table) -> dict[str, Any]:
@@ -260,8 +270,4 @@ def _csv(tables: Sequence[Table]) -> str:
         for row, entries in block.entries.items()
         for column, entry in zip(block.columns, entries, strict=True)
     ]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, next(iter(lines), ()), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return out.getvalue().rstrip("\n")
+    return csv_text([*map(list, lines[:1]), *(line.values() for line in lines)])

@@ -3,10 +3,12 @@ that give a sentence for each damage."""
 
 from __future__ import annotations
 
+import csv
 import errno
 import io
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +20,17 @@ from cl_prompts.errors import InputError, RunError
 #: errors of a system that refuses to write: a place without permission, or a full disk
 REFUSING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
+#: signs with which a spreadsheet lets formulas begin
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 def create(path: Path, parts: Iterable[bytes]) -> None:
-    """Write a new file, or anew."""
-    _write(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, parts)
+    """Write a new file.
+
+    Raises:
+        FileExistsError: there is a file, or a link, of that name.
+    """
+    _write(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, parts)
 
 
 def append(path: Path, data: bytes) -> None:
@@ -36,7 +45,8 @@ def overwrite(path: Path, data: bytes) -> None:
 
 def _write(path: Path, flags: int, parts: Iterable[bytes]) -> None:
     # Without Python's buffers, which would report a full disk at the close or not at all.
-    handle = os.open(path, flags, 0o666)
+    # A link may stand where a file of ours was: what it points to is not ours to write.
+    handle = os.open(path, flags | os.O_NOFOLLOW, 0o666)
     try:
         for part in parts:
             left = memoryview(part)
@@ -88,8 +98,8 @@ def make_folder(path: Path, *, exist_ok: bool = False) -> None:
 
 
 def temporary_of(path: Path) -> Path:
-    """Place where a file is written before it gets its name."""
-    return path.with_name(f".{path.name}.tmp")
+    """Place where a file is written before it gets its name, one that nobody can foresee."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
 
 def replace(path: Path, parts: Iterable[bytes]) -> None:
@@ -196,6 +206,33 @@ class FolderFiles:
         if not isinstance(value, dict):
             raise InputError(f"{self.path / name} is damaged: it is no mapping")
         return value
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows as CSV for people, without a line break at the end; see :func:`harmless`.
+
+    >>> csv_text([["path", "label"], ["-1.5", "=1+1"]])
+    "path,label\\n-1.5,'=1+1"
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for row in rows:
+        writer.writerow([harmless(cell) if isinstance(cell, str) else cell for cell in row])
+    return out.getvalue().rstrip("\n")
+
+
+def harmless(cell: str) -> str:
+    """A text that no spreadsheet runs as a formula: after an apostrophe where it begins like one
+    and is no number. A carriage return, which may end a row, becomes a space."""
+    begins_like_one = cell.startswith(_FORMULA)
+    cell = cell.replace("\r", " ")
+    if not begins_like_one:
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def json_text(value: Any) -> str:

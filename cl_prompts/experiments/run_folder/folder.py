@@ -119,6 +119,8 @@ class RunFolder(FolderFiles):
         self._checkpoints = CheckpointFiles(path)
         if read_only:
             return
+        if (path / ".lock").is_symlink():
+            raise InputError(f"run folder {path} holds a link called .lock: remove it")
         self._lock = FileLock(path / ".lock")
         # Of the system, so that it is free when its process is killed.
         try:
@@ -131,7 +133,7 @@ class RunFolder(FolderFiles):
             ) from error
         with self.closed_on_error():
             with self.writing(".reserve"):
-                for left in path.glob(".*.tmp"):
+                for left in [*path.glob(".*.tmp"), path / ".reserve"]:
                     files.remove(left)
                 files.create(path / ".reserve", [bytes(_RESERVED)])
             self._metrics = MetricsFile(path)

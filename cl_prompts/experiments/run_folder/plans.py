@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.settings import Settings
@@ -113,7 +114,7 @@ class Plan:
         """Read a plan.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: the file is damaged, or a run of it lies outside of its folder.
         """
         try:
             content = json.loads(path.read_text())
@@ -121,10 +122,9 @@ class Plan:
                 raise ValueError(content["format"])
             if content.pop("sha256", None) not in (None, _digest(content)):
                 raise ValueError("its checksum differs")
-            runs = [
-                PlannedRun(path.parent / run["folder"], Settings.from_yaml(run["settings"]))
-                for run in content["runs"]
-            ]
+            folders = [_below(path.parent, str(run["folder"])) for run in content["runs"]]
+            settings = [Settings.from_yaml(run["settings"]) for run in content["runs"]]
+            runs = map(PlannedRun, folders, settings)
             return cls(str(content["command"]), tuple(runs))
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise InputError(f"{path} is no plan that this version can read ({error})") from error
@@ -152,6 +152,15 @@ def describe(runs: Sequence[PlannedRun]) -> str:
     states = [run.state for run in runs]
     counts = {state: states.count(state) for state in ("finished", "unfinished", "missing")}
     return ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+
+
+def _below(above: Path, folder: str) -> Path:
+    """The folder of a run, which lies below that of its plan, links followed."""
+    found = above / folder
+    inside = found.resolve().is_relative_to(above.resolve())
+    if not inside or ".." in Path(folder).parts or Path(folder).is_absolute():
+        raise ValueError(f"its run {shown(folder)} lies outside of its folder")
+    return found
 
 
 def _digest(content: dict[str, Any]) -> str:

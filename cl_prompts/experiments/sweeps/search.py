@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import shlex
@@ -276,16 +274,15 @@ class Search:
 
     def _write(self) -> None:
         """Write the table of trials: chosen settings, objective by seed and on average, folders."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
         of_seeds = [f"{self.options.objective} of seed {seed}" for seed in self.options.seeds]
-        table.writerow(["trial", *self.space.axes, self.options.objective, *of_seeds, "runs"])
+        axes = [*self.space.axes, self.options.objective]
+        rows: list[list[Any]] = [["trial", *axes, *of_seeds, "runs"]]
         for trial in self.trials:
             chosen = [setting.partition("=")[2] for setting in trial.settings]
             folders = " ".join(str(run.folder) for run in trial.runs)
-            table.writerow([trial.number, *chosen, trial.value, *trial.values, folders])
+            rows.append([trial.number, *chosen, trial.value, *trial.values, folders])
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        files.replace(self.path, [text.getvalue().encode()])
+        files.replace(self.path, [f"{files.csv_text(rows)}\n".encode()])
 
 
 def _summary(run: SweptRun) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_prompts.datasets.folders import scan_images
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.run_folder.files import csv_text, harmless
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.trained.loading import Predictions
@@ -39,22 +38,23 @@ def predictions_csv(
     files: Sequence[str], predictions: Predictions, *, all_scores: bool = False
 ) -> str:
     """Rows of ``path,label,score``, without a line break at the end; several labels of an image,
-    and their scores, are separated by semicolons.
+    and their scores, are separated by semicolons. Paths and labels that a spreadsheet would run as
+    formulas come after an apostrophe.
 
     Args:
         files: paths of the images.
         predictions: for them.
         all_scores: a column for each class, too.
     """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["path", "label", "score", *(predictions.classes if all_scores else ())])
+    rows: list[list[Any]] = [["path", "label", "score"]]
+    if all_scores:
+        rows[0] += predictions.classes
     column = {name: place for place, name in enumerate(predictions.classes)}
     for row, (file, labels) in enumerate(zip(files, predictions.labels, strict=True)):
         scores = predictions.scores[row].tolist()
         own = ";".join(f"{scores[column[label]]:.4f}" for label in labels)
-        line: list[Any] = [file, ";".join(labels), own]
+        line: list[Any] = [file, ";".join(map(harmless, labels)), own]
         if all_scores:
             line += [f"{score:.4f}" for score in scores]
-        writer.writerow(line)
-    return out.getvalue().rstrip("\n")
+        rows.append(line)
+    return csv_text(rows)

@@ -44,6 +44,36 @@ def test_from_a_folder_to_labels(
     assert (folder / "model.pt").is_file()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "compare .",
+        "predict . cat.png",
+        "export . --torch",
+        "warm-up digits",
+        "init photos --force",
+        "init photos",
+    ],
+)
+@pytest.mark.parametrize("place", ["config.yaml", "link.yaml"])
+def test_no_command_writes_over_a_file_that_it_did_not_make(
+    command: str,
+    place: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("strategy: mvp\n")
+    (tmp_path / "link.yaml").symlink_to("nothing")
+    assert main([*command.split(), "--out", place]) == 2
+    said = capsys.readouterr().err
+    assert place in said
+    assert "give --out another name" in said
+    assert (tmp_path / "config.yaml").read_text() == "strategy: mvp\n"
+    assert not (tmp_path / "nothing").exists()
+
+
 @pytest.mark.parametrize("command", ACTIONS)
 def test_every_command_is_parsed_under_its_name(command: str) -> None:
     needed = {

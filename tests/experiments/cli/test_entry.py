@@ -131,4 +131,7 @@ def test_compare_prints_tables_or_writes_them(
     file = tmp_path / "table.tex"
     assert main(["compare", home, "--format", "latex", "--out", str(file)]) == 0
     assert capsys.readouterr().out == ""
-    assert "\\toprule" in file.read_text()
+    written = file.read_text()
+    assert "\\toprule" in written
+    assert main(["compare", home, "--out", str(file)]) == 2
+    assert file.read_text() == written

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cl_prompts.experiments.cli.own_images import Survey, survey
 from cl_prompts.experiments.cli.proposal import (
@@ -42,6 +43,18 @@ def test_the_recipe_is_valid_and_says_what_was_found(tmp_path: Path) -> None:
     assert (run.backbone["name"], run.backbone["image_size"]) == ("glyph_vit_tiny", 32)
     assert run.options["train_mb_size"] == run.evaluation["every"] == 3
     assert "72 training and 18 test images" in file.read_text().splitlines()[1]
+
+
+def test_no_name_adds_a_line_to_the_recipe(tmp_path: Path) -> None:
+    name = "a\nseeds: [9]"
+    found = found_in(tmp_path / name, {"cat": 6, "dog": 6})
+    text = recipe_for(found, name, backbone=name)
+    recipe = yaml.safe_load(text)
+    assert recipe["seeds"] == [1, 2, 3]
+    assert recipe["backbone"]["name"] == name
+    assert recipe["dataset"]["root"] == str(tmp_path / name)
+    assert sum(line.startswith("seeds") for line in text.splitlines()) == 1
+    assert text.splitlines()[1].startswith("# a seeds: [9]: 2 classes")
 
 
 def test_several_labels_have_their_own_scenario_and_strategies(tmp_path: Path) -> None:

@@ -148,10 +148,12 @@ def test_report_goes_where_it_is_told_and_replaces_the_older_one(tmp_path: Path)
     assert write_report([run]) == run / "report.html"
     other = fake_run(tmp_path / "runs", "joint", 2)
     assert write_report([run, other]) == run.parent / "report.html"
+    page = tmp_path / "page.html"
+    assert write_report([run], page) == page
     stale = tmp_path / "page_files" / "old.png"
     stale.parent.mkdir()
     stale.touch()
-    assert write_report([run], tmp_path / "page.html") == tmp_path / "page.html"
+    assert write_report([run], page) == page
     assert not stale.parent.exists()
     assert write_report([run], tmp_path / "new" / "place").parent == tmp_path / "new" / "place"
 
@@ -162,6 +164,22 @@ def test_names_cannot_break_the_page_or_a_picture(tmp_path: Path, drawn: None) -
     text = write_report([tmp_path]).read_text()
     assert "<script>alert" not in text
     assert "<b></span>" not in text
+
+
+def test_pages_and_pictures_of_others_are_left_alone(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "runs", "joint")
+    other = tmp_path / "a.html"
+    other.write_text("<html>mine</html>")
+    (tmp_path / "b.html").symlink_to(other)
+    picture = tmp_path / "c_files" / "mine.png"
+    picture.parent.mkdir()
+    picture.touch()
+    for name in ("a.html", "b.html", "c.html"):
+        with pytest.raises(InputError, match=r"is (no report of cl-prompts|of no report here)"):
+            write_report([run], tmp_path / name)
+    assert other.read_text() == "<html>mine</html>"
+    assert picture.exists()
+    assert write_report([run], new_page(tmp_path / "new")).stat().st_size > 1000
 
 
 def test_bad_places_to_write_are_refused(tmp_path: Path) -> None:
@@ -203,6 +221,6 @@ def test_a_full_disk_is_no_bad_input(
 
     fake_run(tmp_path)
     monkeypatch.setattr(report, "_render", lambda *_: "")
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(report, "replace", refuse)
     with pytest.raises(kind, match=f"cannot write the report to .*: {os.strerror(number)}"):
         write_report([tmp_path])

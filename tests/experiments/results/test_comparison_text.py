@@ -70,6 +70,22 @@ def test_json_and_csv_hold_the_same_unrounded_numbers(tables: list[Table]) -> No
     assert reference["difference_mean"] == ""
 
 
+def test_names_are_text_in_every_format(tmp_path: Path) -> None:
+    recipe = "x\n\\input{passwd}\u2028<script>a|b[c](javascript:d)"
+    for seed in (1, 2):
+        fake_run(tmp_path, "mvp", seed, recipe=recipe, name="own:=mine\n\\input{a}")
+        fake_run(tmp_path, "linear_probe", seed, recipe=recipe)
+    tables = compare([tmp_path])
+    latex = written(tables, "latex")
+    assert "\\input" not in "\n".join(line.partition("%")[0] for line in latex.splitlines())
+    assert "=mine \\textbackslash{}input\\{a\\}" in latex
+    markdown = written(tables)
+    assert "&lt;script>a\\|b[c]\\(javascript:d)" in markdown
+    assert "<script" not in markdown
+    rows = list(csv.DictReader(io.StringIO(written(tables, "csv"))))
+    assert {row["strategy"][:2] for row in rows} == {"'=", "li"}
+
+
 def test_a_table_says_why_it_stands_apart(tmp_path: Path) -> None:
     fake_run(tmp_path, "mvp")
     fake_run(tmp_path, "mvp", 2)

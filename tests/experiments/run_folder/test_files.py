@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 from typing import get_args
 
@@ -29,6 +31,49 @@ def test_parts_are_joined_and_names_come_last(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         files.overwrite(file, b"new")
     assert not list(tmp_path.iterdir())
+
+
+def test_links_are_not_written_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    link = folder / "a"
+    link.symlink_to(victim)
+    for write in (files.append, files.overwrite, lambda path, data: files.create(path, [data])):
+        with pytest.raises(OSError, match=r"File exists|symbolic links"):
+            write(link, b"theirs")
+    # No name of a temporary file can be foreseen, and one that is there is not written to.
+    assert files.temporary_of(link) != files.temporary_of(link)
+    monkeypatch.setattr(files.secrets, "token_hex", lambda size: "0" * size)
+    files.temporary_of(link).symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        files.replace(link, [b"theirs"])
+    monkeypatch.undo()
+    files.replace(link, [b"theirs"])
+    assert not link.is_symlink()
+    assert link.read_bytes() == b"theirs"
+    assert victim.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=cmd|'/c calc'!A1", "'=cmd|'/c calc'!A1"),
+        ("+x", "'+x"),
+        ("-x.png", "'-x.png"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "' =1"),
+        ("cat\r=1", "cat =1"),
+        ("-1.5e3", "-1.5e3"),
+        ("cat", "cat"),
+        ("", ""),
+    ],
+)
+def test_no_cell_is_a_formula(cell: str, written: str) -> None:
+    text = files.csv_text([["label", cell], [1, -2.5]])
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [["label", written], ["1", "-2.5"]]
 
 
 @pytest.mark.parametrize("fault", get_args(Fault))

@@ -116,6 +116,17 @@ def test_a_run_that_was_killed_before_it_began_is_made_anew(
     assert made_anew > steps
 
 
+@pytest.mark.parametrize("name", [".lock", ".reserve", "metrics.csv"])
+def test_links_in_a_folder_are_not_written_through(name: str, unfinished: Path) -> None:
+    victim = unfinished.parent / "victim"
+    victim.write_text("mine")
+    (unfinished / name).unlink(missing_ok=True)
+    (unfinished / name).symlink_to(victim)
+    with suppress(InputError, RunError):
+        RunFolder.resume(unfinished)[0].close()
+    assert victim.read_text() == "mine"
+
+
 def test_metrics_written_after_the_last_checkpoint_are_cut_off(unfinished: Path) -> None:
     folder, _ = RunFolder.resume(unfinished)
     identity = read(unfinished / CHECKPOINT_FILE).identity

@@ -92,6 +92,19 @@ def test_a_changed_plan_is_refused(tmp_path: Path) -> None:
         unfinished_plan(tmp_path)
 
 
+@pytest.mark.parametrize("where", ["../elsewhere", "mvp/../../elsewhere", "/elsewhere", "link/x"])
+def test_a_plan_makes_no_runs_outside_of_its_folder(where: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "link").symlink_to(tmp_path)
+    content = json.loads(planned(home).write(home).read_text())
+    del content["sha256"]
+    content["runs"][1]["folder"] = where if where[0] != "/" else f"{tmp_path}{where}"
+    (home / "plan-1.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"(elsewhere|link/x)' lies outside of its folder"):
+        unfinished_plan(home)
+
+
 def test_a_plan_that_a_kill_left_empty_hides_no_other(tmp_path: Path) -> None:
     made = planned(tmp_path)
     made.write(tmp_path)

@@ -110,5 +110,6 @@ def test_the_command_writes_prompts(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert read_prompts(out, "e_prompts").shape == (10, 6, 128)
     assert main(["warm-up", "digits", "--out", str(tmp_path / "none" / "warm.safetensors")]) == 2
     assert "there is no folder" in capsys.readouterr().err
-    assert main(["warm-up", "digits", "--out", str(out), "--tasks", "10"]) == 2
+    other = str(tmp_path / "other.safetensors")
+    assert main(["warm-up", "digits", "--out", other, "--tasks", "10"]) == 2
     assert "take fewer tasks" in capsys.readouterr().err

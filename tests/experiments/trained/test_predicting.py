@@ -29,6 +29,14 @@ def test_folders_are_walked_and_files_taken_as_they_are(tmp_path: Path) -> None:
         image_files([tmp_path / "new"])
 
 
+def test_no_path_or_label_is_a_formula() -> None:
+    found = Predictions(("=1+1", "@x"), torch.tensor([[0.5, 0.5]]), (("@x", "=1+1"),))
+    assert predictions_csv(["-x.png"], found, all_scores=True).splitlines() == [
+        "path,label,score,'=1+1,'@x",
+        "'-x.png,'@x;'=1+1,0.5000;0.5000,0.5000,0.5000",
+    ]
+
+
 def test_rows_have_path_label_and_score() -> None:
     scores = torch.tensor([[0.25, 0.75], [0.9, 0.6]])
     found = Predictions(("cat", "a dog, old"), scores, (("a dog, old",), ("cat", "a dog, old")))
