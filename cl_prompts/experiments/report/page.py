@@ -95,9 +95,14 @@ def _check_ours(page: Path, folder: Path) -> None:
     """Refuse to replace a page, or pictures beside it, that no report of ours is."""
     if os.path.lexists(page):
         if page.is_symlink() or not page.is_file() or _MARK not in _head(page):
-            raise InputError(f"{short(page)} is no report of cl-prompts: give --out another name")
-    elif folder.is_symlink() or any(folder.glob("*.png")):
+            raise InputError(
+                f"{short(page)} does not say that it is a report of cl-prompts, as those of 0.1 do"
+                " not: remove it, or give --out another name"
+            )
+    elif any(folder.glob("*.png")):
         raise InputError(f"{short(folder)} is of no report here: remove it, or give another --out")
+    if folder.is_symlink():
+        raise InputError(f"{short(folder)} is a link: remove it, or give another --out")
 
 
 def _head(page: Path) -> str:

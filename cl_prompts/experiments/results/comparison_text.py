@@ -175,7 +175,9 @@ def _latex(table: Table, caption: str, rows: Lines) -> str:
 
 
 def _latex_row(texts: Sequence[str]) -> str:
-    return " & ".join(texts) + r" \\"
+    # After the end of a row, a bracket or star would be taken for an argument of it.
+    begin = "{}" if texts[0].startswith(("[", "*")) else ""
+    return begin + " & ".join(texts) + r" \\"
 
 
 def _latex_settings(blocks: Sequence[Block]) -> Iterator[str]:

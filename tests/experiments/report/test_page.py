@@ -174,8 +174,10 @@ def test_pages_and_pictures_of_others_are_left_alone(tmp_path: Path) -> None:
     picture = tmp_path / "c_files" / "mine.png"
     picture.parent.mkdir()
     picture.touch()
-    for name in ("a.html", "b.html", "c.html"):
-        with pytest.raises(InputError, match=r"is (no report of cl-prompts|of no report here)"):
+    write_report([run], tmp_path / "d.html")
+    (tmp_path / "d_files").symlink_to(picture.parent)
+    for name in ("a.html", "b.html", "c.html", "d.html"):
+        with pytest.raises(InputError, match=rf"{name[0]}(\.html|_files) .*give (--out )?another"):
             write_report([run], tmp_path / name)
     assert other.read_text() == "<html>mine</html>"
     assert picture.exists()

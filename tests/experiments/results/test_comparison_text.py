@@ -75,15 +75,17 @@ def test_names_are_text_in_every_format(tmp_path: Path) -> None:
     for seed in (1, 2):
         fake_run(tmp_path, "mvp", seed, recipe=recipe, name="own:=mine\n\\input{a}")
         fake_run(tmp_path, "linear_probe", seed, recipe=recipe)
+        fake_run(tmp_path, "joint", seed, recipe=recipe, name="[9cm]")
     tables = compare([tmp_path])
     latex = written(tables, "latex")
     assert "\\input" not in "\n".join(line.partition("%")[0] for line in latex.splitlines())
     assert "=mine \\textbackslash{}input\\{a\\}" in latex
+    assert "\n{}[9cm] & " in latex
     markdown = written(tables)
     assert "&lt;script>a\\|b[c]\\(javascript:d)" in markdown
     assert "<script" not in markdown
     rows = list(csv.DictReader(io.StringIO(written(tables, "csv"))))
-    assert {row["strategy"][:2] for row in rows} == {"'=", "li"}
+    assert {row["strategy"][:2] for row in rows} == {"'=", "li", "[9"}
 
 
 def test_a_table_says_why_it_stands_apart(tmp_path: Path) -> None:
