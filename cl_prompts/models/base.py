@@ -168,7 +168,7 @@ class ContinualModel(nn.Module):
         Raises:
             InputError: the model has no one head for all classes.
         """
-        self._need_one_head("head and head_input")
+        self._need_one_head("head")
         self.head = self.head if head is None else head
         self.whitening = self.whitening if whitening is None else whitening
 

@@ -9,13 +9,11 @@ from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.signatures import parameters
 from cl_prompts.experiments.recipes.validation import validated
-from cl_prompts.experiments.recipes.values import as_list
+from cl_prompts.experiments.recipes.values import by_name
 from cl_prompts.strategies import PLUGINS, plugin_class, strategy_class
 
 #: settings of a strategy that hold further settings
 NESTED = ("head", "prompt_form", "plugins")
-#: those that map names to settings
-BY_NAME = ("prompt_form", "plugins")
 
 
 def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,22 +49,6 @@ def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
                 for name, settings in names.items()
             }
     return found
-
-
-def by_name(where: str, value: Any) -> dict[str, Any]:
-    """Settings by name, from a mapping, a list of names or a text ``a,b``; None stands for none.
-
-    >>> by_name("plugins", "self_regulation,slow_heads")
-    {'self_regulation': None, 'slow_heads': None}
-
-    Raises:
-        InputError: something else.
-    """
-    if isinstance(value, str | list | tuple):
-        return dict.fromkeys(map(str, as_list(value)))
-    if value is None or isinstance(value, Mapping):
-        return dict(value or {})
-    raise InputError(f"{where} is {shown(value)}: it should map names to settings")
 
 
 def _filled(where: str, kind: Any, default: Mapping[str, Any], given: Any) -> dict[str, Any]:

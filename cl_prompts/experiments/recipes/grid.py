@@ -13,7 +13,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.recipe_files import NAMED
 from cl_prompts.experiments.recipes.settings import Settings, plan
-from cl_prompts.experiments.recipes.values import as_seeds, flat, parsed, plain
+from cl_prompts.experiments.recipes.values import BY_NAME, as_seeds, flat, parsed, plain
 
 #: settings that say where a run is computed, or how often it is saved, but enter no number of it
 HOW = ("device", "num_workers", "checkpoint_every")
@@ -115,7 +115,7 @@ def labels_of_runs(runs: Sequence[Settings]) -> list[str]:
     >>> labels_of_runs(grid("digits", ["strategy=er,ncm", "seed=3", "er.lr=0.1,0.2"]))
     ['er lr=0.1 seed 3', 'ncm seed 3', 'er lr=0.2 seed 3']
     """
-    values = [dict(flat(plain(asdict(run)))) for run in runs]
+    values = [held_settings(run) for run in runs]
     strategies = {run.strategy for run in runs}
     differing = {strategy: _differing(runs, values, strategy) for strategy in strategies}
     labels = []
@@ -137,10 +137,18 @@ def differing_settings(runs: Sequence[Settings]) -> list[str]:
     >>> differing_settings(grid("digits", ["strategy=er", "seed=1-2", "lr=1e-3,1e-2"]))
     ['seed', 'options.lr']
     """
-    values = [dict(flat(plain(asdict(run)))) for run in runs]
+    values = [held_settings(run) for run in runs]
     names = _differing(runs, values)
     own_streams = all(run.stream_seed == run.seed for run in runs)
     return [k for k in names if not (k in HOW or (k == "stream_seed" and own_streams))]
+
+
+def held_settings(run: Settings) -> dict[str, Any]:
+    """Settings of a run by dotted name, and which plugins and forms of prompts it has."""
+    held = dict(flat(plain(asdict(run))))
+    for key in BY_NAME:
+        held[f"options.{key}"] = ",".join(run.options.get(key) or ()) or "none"
+    return held
 
 
 def _differing(

@@ -8,7 +8,7 @@ from typing import Any
 
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.composition import BY_NAME, NESTED, by_name
+from cl_prompts.experiments.recipes.composition import NESTED
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.recipe_files import NAMED, SECTIONS, Recipe, kept, running
 from cl_prompts.experiments.recipes.signatures import (
@@ -16,7 +16,7 @@ from cl_prompts.experiments.recipes.signatures import (
     section_parameters,
     strategy_parameters,
 )
-from cl_prompts.experiments.recipes.values import as_list, parsed
+from cl_prompts.experiments.recipes.values import BY_NAME, as_list, by_name, parsed
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import PLUGINS, STRATEGIES, canonical_name
 from cl_prompts.strategies.base.settings import RENAMED
@@ -47,7 +47,8 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
         InputError: a key or name that does not exist, or one that could mean two settings.
     """
     pairs = [_pair(text) for text in texts]
-    for key, value in sorted(pairs, key=lambda pair: _rank(pair[0])):
+    # First the choices that decide which keys exist.
+    for key, value in pairs:
         if key in _RUN:
             recipe["run"] = running(key, value)
         elif key in ("seed", "seeds"):
@@ -56,8 +57,17 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
             recipe[key] = value
         elif key.removesuffix(".name") in NAMED:
             _choose(recipe, key.removesuffix(".name"), value)
-        else:
-            _set(recipe, key, value)
+    keys = _Keys.of(recipe)
+    found = [(*keys.find(key), value) for key, value in pairs if not _is_choice(key)]
+    # What is set for one strategy stands over what is set for all, a part over the whole.
+    found.sort(key=lambda entry: (entry[0] in keys.strategies, len(entry[1])))
+    for place, path, value in found:
+        _set(recipe, place, path, value)
+
+
+def _is_choice(key: str) -> bool:
+    """Whether a key decides which other keys exist, or belongs to no section."""
+    return key in (*_RUN, "seed", "seeds", *TOP) or key.removesuffix(".name") in NAMED
 
 
 def running_strategies(recipe: Recipe) -> list[str]:
@@ -73,22 +83,13 @@ def _pair(text: str) -> tuple[str, Any]:
     return key.strip(), parsed(value)
 
 
-def _rank(key: str) -> int:
-    """Order of application: first what decides which keys exist, last what is said of one
-    strategy."""
-    if key in _RUN or key.removesuffix(".name") in NAMED:
-        return 0
-    return 2 if "." in key and not key.startswith("training.") else 1
-
-
 def _choose(recipe: Recipe, section: str, name: Any) -> None:
     if not isinstance(name, str):
         raise InputError(f"{section} is {shown(name)}: it should be a name")
     recipe[section] = {**kept(section, recipe.get(section) or {}, name), "name": name}
 
 
-def _set(recipe: Recipe, key: str, value: Any) -> None:
-    place, path = _Keys.of(recipe).find(key)
+def _set(recipe: Recipe, place: str, path: Sequence[str], value: Any) -> None:
     if place not in recipe["strategies"] and place in running_strategies(recipe):
         recipe["strategies"][place] = {}
     settings = recipe["strategies"].get(place)
@@ -161,8 +162,7 @@ class _Keys:
         if _is_plugin(key):
             return "training", self._path("training", key)
         if dots and first not in NESTED:
-            head, _, leaf = key.rpartition(".")
-            raise self._no_section(head, leaf)
+            raise self._no_section(key)
         place = self.bare(first)
         return place, self._path(place, key)
 
@@ -173,9 +173,11 @@ class _Keys:
         """Path of a setting in a section or strategy."""
         known = self._groups()[place]
         settable = place == "training" or place in self.strategies
+        key = key.removeprefix("plugins.")
         if settable and _is_plugin(key):
-            name, dot, leaf = key.rpartition(".")
-            return ["plugins", *([name, leaf] if dot else [key])]
+            module, colon, rest = key.rpartition(":")
+            name, _, leaf = rest.partition(".")
+            return ["plugins", f"{module}{colon}{name}", *([leaf] if leaf else [])]
         first, dot, rest = key.partition(".")
         if first not in known or (dot and first not in NESTED):
             if first in RENAMED:
@@ -183,8 +185,6 @@ class _Keys:
                     f"{label_of(place)} has no {first} any more: it is {RENAMED[first]}"
                 )
             raise unknown(f"key of {label_of(place)}", key, known)
-        if first == "plugins" and dot and _is_plugin(rest):
-            return self._path(place, rest)
         return key.split(".")
 
     def _named(self, head: str) -> str | None:
@@ -204,17 +204,20 @@ class _Keys:
             return None
         return name if name in self.strategies else None
 
-    def _no_section(self, head: str, leaf: str) -> InputError:
+    def _no_section(self, key: str) -> InputError:
         """The error for a key whose section does not exist, or does not run."""
-        try:
-            canonical_name(head)
-        except InputError:
-            known = [*self.sections, "training", *map(label_of, self.strategies)]
-            return unknown("section", head, known)
-        return InputError(
-            f"{head}.{leaf} is of a strategy that does not run: add strategy={head}, or leave"
-            " it out"
-        )
+        dots = [i for i, character in enumerate(key) if character == "."]
+        for dot in reversed(dots):
+            try:
+                canonical_name(key[:dot])
+            except InputError:
+                continue
+            return InputError(
+                f"{key} is of a strategy that does not run: add strategy={key[:dot]}, or leave it"
+                " out"
+            )
+        known = [*self.sections, "training", *map(label_of, self.strategies)]
+        return unknown("section", key[: dots[-1]], known)
 
     def bare(self, key: str) -> str:
         """Section or strategy that the key belongs to."""

@@ -12,7 +12,7 @@ import yaml
 
 from cl_prompts.checks import short, shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.values import Loader, as_list, as_names, in_one_line
+from cl_prompts.experiments.recipes.values import Loader, as_list, as_names, in_one_line, with_names
 from cl_prompts.strategies import canonical_name
 
 #: sections that choose one thing by ``name`` and hold its arguments
@@ -110,6 +110,8 @@ def _sections(name: str) -> Recipe:
         if section in recipe:
             what = f"section {section!r} of recipe {name}"
             recipe[section] = _mapping(what, recipe[section], named=section in NAMED)
+    if "training" in recipe:
+        recipe["training"] = with_names(recipe["training"])
     if "strategies" in recipe:
         recipe["strategies"] = _strategies(name, recipe["strategies"])
         recipe.setdefault("run", list(recipe["strategies"]))
@@ -124,8 +126,8 @@ def _strategies(recipe: str, given: Any) -> dict[str, dict[str, Any]]:
         given = dict.fromkeys(map(str, as_list(given)))
     settings = _mapping(f"section 'strategies' of recipe {recipe}", given)
     return {
-        canonical_name(str(name)): _mapping(f"strategy {name} of recipe {recipe}", options)
-        for name, options in settings.items()
+        canonical_name(str(name)): with_names(_mapping(f"strategy {name} of recipe {recipe}", own))
+        for name, own in settings.items()
     }
 
 

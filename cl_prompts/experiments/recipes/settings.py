@@ -17,7 +17,7 @@ import yaml
 
 from cl_prompts.checks import shown, whole_number
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.composition import BY_NAME, NESTED, by_name, composed
+from cl_prompts.experiments.recipes.composition import NESTED, composed
 from cl_prompts.experiments.recipes.overrides import TOP, override, running_strategies
 from cl_prompts.experiments.recipes.recipe_files import (
     SECTIONS,
@@ -184,7 +184,7 @@ def _own(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
     if at and strategy not in settings:
         variants = [name for name in settings if name.startswith(f"{base}@")]
         raise unknown(f"variant of {base}", strategy, variants)
-    return merged(_normal(settings.get(base, {})), _normal(settings.get(strategy, {})))
+    return merged(settings.get(base, {}), settings.get(strategy, {}))
 
 
 def _options(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
@@ -194,20 +194,13 @@ def _options(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
     # Some of what all share a strategy may have no use for: prototypes have no head to train.
     without = set(common_parameters()) - set(accepted)
     shared = {key: value for key, value in recipe["training"].items() if key not in without}
-    given = merged(_normal(shared), _normal(own))
+    given = merged(shared, own)
     plain_ones = {key: value for key, value in given.items() if key not in NESTED}
     for key in NESTED:
         if key in given and key not in accepted:
             raise unknown(f"key of strategy {strategy}", key, accepted)
         accepted.pop(key, None)
     return {**validated(f"strategy {strategy}", accepted, plain_ones), **composed(strategy, given)}
-
-
-def _normal(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings whose plugins and forms are mappings, so that they can be laid over others."""
-    return {
-        key: by_name(key, value) if key in BY_NAME else value for key, value in settings.items()
-    }
 
 
 def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:

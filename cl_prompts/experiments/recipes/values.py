@@ -114,6 +114,34 @@ def as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
+#: settings of a strategy that map names to settings
+BY_NAME = ("prompt_form", "plugins")
+
+
+def by_name(where: str, value: Any) -> dict[str, Any]:
+    """Settings by name, from a mapping, a list of names or a text ``a,b``; None stands for none.
+
+    >>> by_name("plugins", "self_regulation,slow_heads")
+    {'self_regulation': {}, 'slow_heads': {}}
+
+    Raises:
+        InputError: something else.
+    """
+    if isinstance(value, str | list | tuple):
+        return {str(name): {} for name in as_list(value)}
+    if value is None or isinstance(value, Mapping):
+        # A name without settings leaves those that are given below it.
+        return {str(name): {} if own is None else own for name, own in (value or {}).items()}
+    raise InputError(f"{where} is {shown(value)}: it should map names to settings")
+
+
+def with_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose plugins and forms are mappings, so that they can be laid over others."""
+    return {
+        key: by_name(key, value) if key in BY_NAME else value for key, value in settings.items()
+    }
+
+
 def as_names(key: str, value: Any) -> list[str]:
     """One name or several, from a list or a text ``a,b``.
 

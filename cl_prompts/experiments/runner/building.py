@@ -322,7 +322,7 @@ def remarks(parts: Parts) -> list[str]:
     acts_at_task_ends = type(strategy).finish_task not in (
         OnlineStrategy.finish_task,
         PromptStrategy.finish_task,
-    ) or any(hasattr(plugin, "end_of_task") for plugin in strategy.plugins)
+    ) or any(_acts_at_task_ends(plugin) for plugin in strategy.plugins)
     periodic = acts_at_task_ends and not _boundaries_announced(parts.settings, parts.split)
     if periodic and strategy.period is not None and strategy.period > trained:
         found.append(
@@ -340,3 +340,7 @@ def remarks(parts: Parts) -> list[str]:
             " and the statistics lag behind them"
         )
     return found
+
+
+def _acts_at_task_ends(plugin: Any) -> bool:
+    return hasattr(plugin, "end_of_task") or hasattr(plugin, "start_of_period")

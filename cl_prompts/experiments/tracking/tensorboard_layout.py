@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from tensorboard.plugins.hparams.metadata import (
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from torch.utils.tensorboard import SummaryWriter
 
+from cl_prompts.experiments.recipes.grid import held_settings
 from cl_prompts.experiments.recipes.settings import Settings
-from cl_prompts.experiments.recipes.values import flat, plain
 
 Scalar = bool | int | float | str
 
@@ -62,7 +61,7 @@ def compared_settings(settings: Settings, varied: Sequence[str]) -> dict[str, Sc
     Returns:
         Values by dotted names; what is neither a truth value, a number nor a text is text.
     """
-    held = dict(flat(plain(asdict(settings))))
+    held = held_settings(settings)
     names = dict.fromkeys(["strategy", "seed", *varied])
     return {name: _scalar(held[name]) for name in names if name in held}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from avalanche.training.plugins.evaluation import default_evaluator
 from torch.optim import Optimizer
 
 from cl_prompts.backbones import ranks
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.base.multi_label_metrics import MultiLabelMetrics
@@ -147,19 +148,39 @@ def chosen_evaluator(given: Any, *, multi_label: bool) -> Any:
 def with_own_plugins(own: Iterable[StrategyPlugin], given: Iterable[Any]) -> list[Any]:
     """Plugins that a method is defined with, and those that it was given; one that was given takes
     the place of the method's own of its class, and the settings that it leaves open."""
+    if isinstance(given, Mapping):
+        from cl_prompts.strategies import make_plugins  # loads plugins, which load this module
+
+        given = make_plugins(given)
     plugins = list(given)
+    for plugin in plugins:
+        if isinstance(plugin, str):
+            raise InputError(
+                f"plugins hold {shown(plugin)}: give plugins, or a mapping of names to settings"
+            )
+        if getattr(plugin, "claimed", False):
+            raise InputError(
+                f"this {type(plugin).__name__} belongs to another strategy: make a new one for each"
+            )
     kinds = Counter(type(plugin) for plugin in plugins if isinstance(plugin, StrategyPlugin))
     for kind, times in kinds.items():
         if times > 1:
             raise InputError(f"plugins hold {kind.__name__} {times} times: give it once")
     missing = []
     for default in own:
-        same = [plugin for plugin in plugins if type(plugin) is type(default)]
+        same = [plugin for plugin in plugins if isinstance(plugin, type(default))]
         for plugin in same:
             plugin.take({**default.given, **plugin.given})
         if not same:
             missing.append(type(default)(**default.given))
     return missing + plugins
+
+
+def claim(plugins: Iterable[Any]) -> None:
+    """Have plugins of this package belong to the strategy that they were attached to."""
+    for plugin in plugins:
+        if isinstance(plugin, StrategyPlugin):
+            plugin.claimed = True
 
 
 def check_ranks(device: torch.device, *, compiled: bool) -> None:

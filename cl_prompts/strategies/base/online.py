@@ -37,6 +37,7 @@ from cl_prompts.strategies.base.avalanche import (
     check_model,
     check_ranks,
     chosen_evaluator,
+    claim,
     refuse_foreign_arguments,
     refuse_overlap,
     register_parameters,
@@ -219,6 +220,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.model = self._given_or_built()
         self.plugins = with_own_plugins(self.own_plugins, self.plugins or ())
         trigger_plugins(self, "attach")
+        claim(self.plugins)
         self.model.to(self.device)
         if self.compile:
             check_release()
@@ -485,6 +487,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """
         self.set_learning_rate()
         for stream in self.stream_batches():
+            if self._stop_training:
+                return
             self.begin_stream_batch(stream)
             for number, view in stream.views():
                 if self._stop_training:
@@ -663,6 +667,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
                 self._stop_training = False
                 break
             self.training_epoch(**kwargs)
+            self.check_loss(now=True)
+            check_weights(self.model, self.samples_seen)
             self._after_training_epoch(**kwargs)
 
     def _after_training_exp(self, **kwargs: Any) -> None:
@@ -728,9 +734,6 @@ class OnlineStrategy(Declared, SupervisedTemplate):
                 check_batch(self.model, stream.first.images, stream.first.labels)
             trained = True
             yield stream
-        if trained:
-            self.check_loss(now=True)
-            check_weights(self.model, self.samples_seen)
 
     def _begin_epoch(self) -> int:
         """Samples of this epoch that were trained on before; the loader leaves them out."""

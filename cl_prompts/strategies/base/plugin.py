@@ -46,6 +46,9 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
         0.5
     """
 
+    claimed = False
+    """Whether the plugin belongs to a strategy."""
+
     def __init__(self, **settings: Any) -> None:
         BaseSGDPlugin.__init__(self)
         self.take(settings)

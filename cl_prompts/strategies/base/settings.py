@@ -174,7 +174,7 @@ class Declared:
         """
         kind = type(self)
         if isinstance(value, kind):
-            value = value.given
+            kind, value = type(value), value.given
         if not isinstance(value, Mapping):
             raise InputError(f"{name} is {shown(value)}: give a {kind.__name__}(...)")
         return kind(**{**self.given, **value})

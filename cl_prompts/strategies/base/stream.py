@@ -185,7 +185,7 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
 
 @dataclass
 class StreamBatch:
-    """A batch of the stream, in as many views as updates are made on it; all of them are read before
+    """A batch of the stream, in as many views as updates are made on it; read all of them before
     the next batch.
 
     Attributes:
@@ -251,7 +251,8 @@ class StreamLoader:
         for item in items:
             size = min(self.size, self.n - start)
             first = self._view(item, start, size, 0)
-            yield StreamBatch(start, size, first, self._later(items, first, start, size))
+            # A copy, since a plugin may change the batch that is trained on.
+            yield StreamBatch(start, size, first, self._later(items, replace(first), start, size))
             start += size
 
     def _later(self, items: Iterator[Any], first: Batch, start: int, size: int) -> Iterator[Batch]:

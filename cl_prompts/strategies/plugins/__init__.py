@@ -1,1 +1,1 @@
-"""Avalanche plugins: anytime evaluation and multi-label metrics."""
+"""Avalanche plugins: options that a method may be given, and anytime evaluation."""

@@ -145,7 +145,9 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
 
     def attach(self, strategy: Any) -> None:
         """Belong to a strategy, and to no other one."""
-        if self._strategy is not None and self._strategy() is not strategy:
+        owner = None if self._strategy is None else self._strategy()
+        used = bool(self.curve.anytime or self.curve.task_ends)
+        if owner is not strategy and (owner is not None or used):
             raise InputError(
                 "this AnytimeEvaluation belongs to another strategy: make a new one for each"
             )

@@ -14,6 +14,7 @@ from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.models.whitening import SINGLE_PRECISION_DEVICES
 from cl_prompts.prompts.pools import ExpertTokens
 from cl_prompts.prompts.task_aware import start_task
+from cl_prompts.prompts.wrapped import WrappedPool
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.prompt_form import slots_of
 from cl_prompts.training.seeds import derived_seed, seeded
@@ -51,6 +52,8 @@ class Router(StrategyPlugin):
     def attach(self, strategy: Any) -> None:
         """Replace the model's selector by the router."""
         model = strategy.model
+        if isinstance(model.selector if hasattr(model, "selector") else None, AnalyticRouter):
+            return  # a given model keeps what its router has learned
         pools = getattr(model, "pools", ())
         sizes = [len(pool.values) for pool in pools if _has_one_entry_a_task(pool, model)]
         if not sizes:
@@ -108,4 +111,6 @@ class Router(StrategyPlugin):
 
 
 def _has_one_entry_a_task(pool: nn.Module, model: Any) -> bool:
+    while isinstance(pool, WrappedPool):
+        pool = pool.pool
     return isinstance(pool, ExpertTokens) or slots_of(model, pool) == 1

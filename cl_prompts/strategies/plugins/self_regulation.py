@@ -61,6 +61,11 @@ class SelfRegulation(StrategyPlugin):
                 "compares softmaxes and takes means of single classes, and images of"
                 " several have neither"
             )
+        if model.backbone.trainable or not len(model.pools):
+            raise self.refusal(
+                f"holds prompted features to frozen ones, and {type(strategy).__name__} has no"
+                " prompts on a frozen ViT"
+            )
         dim = model.backbone.dim
         if self.feature_weight is None:
             self.feature_weight = 10.0 * dim / CLIP_DIM if self.kind == "promptsrc" else 8.0

@@ -32,16 +32,17 @@ class SlowHeads(StrategyPlugin):
     (``"softmax_min_entropy"``), or the greatest or mean logit (``"max_prob"``, ``"mean"``)."""
 
     def attach(self, strategy: Any) -> None:
-        """Give the model slow heads."""
-        if self.decays:
-            self.check_head(strategy)
+        """Give the model slow heads, unless it has some."""
+        if not self.decays:
+            return
+        self.check_head(strategy)
         if strategy.model.multi_label:
             raise self.refusal(
-                "decide by the probabilities of a softmax, and several classes per"
-                " image have a logistic one each",
+                "decide by the probabilities of a softmax, and several classes per image have a"
+                " logistic one each",
                 "leave them out",
             )
-        if self.decays:
+        if strategy.model.slow is None:
             experts = getattr(strategy, "n_head_experts", 1)
             strategy.model.set_slow_heads(self.decays, experts, self.ensemble)
 

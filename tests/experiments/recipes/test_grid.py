@@ -99,3 +99,9 @@ def test_what_changes_no_number_is_not_of_the_essence() -> None:
     assert of() != of(backbone={**run.backbone, "weights": "random"})
     again = Settings.from_yaml(run.to_yaml())
     assert essence(asdict(again)) == essence(asdict(run))
+
+
+def test_runs_with_and_without_a_plugin_have_labels_of_their_own() -> None:
+    runs = grid("digits", ["strategy=l2p", "seed=1", "plugins=null,self_regulation"])
+    assert labels_of_runs(runs) == ["l2p plugins=none seed 1", "l2p plugins=self_regulation seed 1"]
+    assert differing_settings(runs) == ["options.plugins"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cl_prompts.errors import InputError
@@ -137,3 +139,36 @@ def test_settings_within_a_head_a_form_and_a_plugin_are_set_by_their_path() -> N
 def test_old_names_are_refused_with_the_new_ones(key: str, now: str) -> None:
     with pytest.raises(InputError, match=f"any more: it is {now}"):
         plan("digits", ["strategy=mvp", "seed=1", key])
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["mvp.head.input=raw", "head.input=whitened"],
+        ["head.input=whitened", "mvp.head.input=raw"],
+        ["mvp.self_regulation.kind=coprompt", "mvp.plugins=slow_heads", "mvp.head.input=raw"],
+    ],
+)
+def test_the_order_of_texts_decides_nothing(texts: list[str]) -> None:
+    (run,) = plan("digits", ["strategy=mvp", "seed=1", *texts])
+    assert run.options["head"]["input"] == "raw"
+    if len(texts) == 3:
+        assert set(run.options["plugins"]) == {"slow_heads", "self_regulation"}
+
+
+def test_a_name_without_settings_keeps_those_below_it(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "extends: digits\n"
+        "strategies:\n"
+        "  mvp: {plugins: {slow_heads: {decays: [0.5]}}}\n"
+        "  mvp@both: {plugins: [slow_heads, self_regulation]}\n"
+    )
+    (run,) = plan(str(recipe), ["strategy=mvp@both", "seed=1"])
+    assert run.options["plugins"]["slow_heads"]["decays"] == [0.5]
+    assert "self_regulation" in run.options["plugins"]
+
+
+def test_a_strategy_that_does_not_run_is_named_for_nested_settings() -> None:
+    with pytest.raises(InputError, match=r"er\.head\.input is of a strategy that does not run"):
+        plan("digits", ["strategy=mvp", "seed=1", "er.head.input=whitened"])

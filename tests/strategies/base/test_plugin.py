@@ -196,3 +196,34 @@ def test_plugins_of_trained_heads_are_refused_where_none_is_trained(kind: str) -
     if kind in PROTOTYPES:
         with pytest.raises(InputError, match="anchors trained parameters"):
             make(kind, plugins=make_plugins({"ewc": {}}))
+
+
+def test_a_plugin_belongs_to_one_strategy() -> None:
+    plugin = SelfRegulation()
+    make("one_prompt", plugins=[plugin])
+    with pytest.raises(InputError, match="this SelfRegulation belongs to another strategy"):
+        make("one_prompt", plugins=[plugin])
+    with pytest.raises(InputError, match="give plugins, or a mapping of names"):
+        make("one_prompt", plugins=["slow_heads"])
+
+
+def test_a_given_model_keeps_what_its_router_and_slow_heads_have_learned() -> None:
+    first = fit(make("flyprompt"), experiences())
+    again = make("flyprompt", model=first.model)
+    assert again.model.selector is first.model.selector
+    assert int(again.model.selector.statistics.gram.count_nonzero())
+    assert again.model.slow is first.model.slow
+
+
+def test_a_router_finds_the_entries_that_other_options_wrap() -> None:
+    names = {"prompt_averaging": {"checkpoints": 2}, "router": {"width": 20}}
+    averaged = make("s_prompt", period=24, plugins=make_plugins(names))
+    encoded = make("s_prompt", prompt_form=Encoded(), plugins=make_plugins({"router": {}}))
+    assert averaged.routed
+    assert encoded.routed
+
+
+def test_self_regulation_needs_prompts_on_a_frozen_vit() -> None:
+    for kind in ("fine_tuning", "linear_probe"):
+        with pytest.raises(InputError, match="no prompts on a frozen ViT"):
+            make(kind, plugins=[SelfRegulation()])
