@@ -7,7 +7,7 @@ package: a strategy and a plugin by their base class, a scenario and a data set 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from importlib import import_module
 from typing import Any, Literal, TypeVar
 
@@ -15,24 +15,33 @@ from cl_prompts.errors import InputError, unknown
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Kind = Literal["scenario", "data set"]
+Trust = bool | Collection[str]
+"""Dotted names that may be imported: True for any, False for none."""
 
 _DECORATORS: dict[Kind, str] = {"scenario": "scenario", "data set": "dataset"}
 _MARK = "_cl_prompts_kind"
 
 
-class UntrustedCode(InputError):
-    """Refusal of a file that names code, before anything of it is imported.
+def check_trust(names: Iterable[str], trust_code: Trust) -> None:
+    """Refuse a file that names code, before anything of it is imported.
 
-    Example:
-        >>> str(UntrustedCode(["mine:Method", "mine:images"])).partition(":")[0]
-        'it names code, and would import mine'
+    Raises:
+        InputError: a dotted name that may not be imported; the sentence names the modules.
+
+    >>> check_trust(["mine:Method"], {"mine:Method"})
+    >>> check_trust(["mine:Method", "mine:images"], False)
+    Traceback (most recent call last):
+    cl_prompts.errors.InputError: it names code and would import mine: if you trust that code, add \
+--trust-code (in Python trust_code=True)
     """
-
-    def __init__(self, names: Collection[str]) -> None:
-        modules = sorted({name.partition(":")[0] for name in names})
-        super().__init__(
-            f"it names code, and would import {', '.join(modules)}: if you trust that, add"
-            " --trust-code (in Python trust_code=True)"
+    if trust_code is True:
+        return
+    trusted = trust_code or ()
+    modules = {name.partition(":")[0] for name in names if name not in trusted}
+    if modules:
+        raise InputError(
+            f"it names code and would import {', '.join(sorted(modules))}: if you trust that code,"
+            " add --trust-code (in Python trust_code=True)"
         )
 
 

@@ -65,7 +65,7 @@ def test_own_prompt_method_is_run_resumed_and_reported(here: Path) -> None:
     assert summary["trainable_parameters"] == 6 * 2 * 128 + 128 * 3 + 3
     # As if its process had been killed at the end.
     (folder / "summary.json").write_text(json.dumps({**summary, "status": "running"}))
-    commands(here, ["run", "--resume", str(folder), "--quiet"], ["report", "runs"])
+    commands(here, ["run", "--resume", str(folder), "--trust-code", "--quiet"], ["report", "runs"])
     resumed = json.loads((folder / "summary.json").read_text())
     assert resumed["results"] == summary["results"]
     page = (here / "runs" / "report.html").read_text()
@@ -103,5 +103,5 @@ def test_own_plugin_is_run_and_resumed(here: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     # As if its process had been killed at the end.
     (folder / "summary.json").write_text(json.dumps({**summary, "status": "running"}))
-    commands(here, ["run", "--resume", str(folder), "--quiet"])
+    commands(here, ["run", "--resume", str(folder), "--trust-code", "--quiet"])
     assert json.loads((folder / "summary.json").read_text())["results"] == summary["results"]

@@ -37,6 +37,15 @@ NINES = "9" * 5000
 LONG = "x" * 5000
 
 BASE = "extends: digits\n"
+#: settings of a run that name code
+NAMED = """recipe: digits
+strategy: own:Thing
+seed: 1
+stream_seed: 1
+device: cpu
+num_workers: 0
+dataset: {name: 'subprocess:getoutput', cmd: id > PWNED}
+"""
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"
     for old, new in zip("abcdef", "bcdefg", strict=True)
@@ -106,6 +115,8 @@ FILES: dict[str, str | bytes] = {
     ),
     "eps/train/a/x.png": "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n",
     "eps/test/a/x.png": "",
+    "named/config.yaml": NAMED,
+    "named/environment.json": '{"format": 2}',
     "broken/train/a/x.png": "no image",
     "file": "x",
     "empty.safetensors": "",
@@ -177,6 +188,9 @@ COMMANDS: dict[str, str] = {
         run --resume file
         run --resume run
         run --resume outside
+        run --resume named
+        run --resume named --trust-code
+        run digits --trust-code
         run digits strategy=ncm seed=1 --quiet --out file
         run digits strategy=ncm seed=1 --quiet --out LONG
         ls datasets nothing

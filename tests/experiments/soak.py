@@ -49,7 +49,7 @@ def kills(bench: Bench, count: int) -> None:
             begun = list(out.rglob("config.yaml"))
             if not outcome.killed or not begun or finished(begun[0].parent):
                 break
-            arguments = ["run", "--resume", str(begun[0].parent), "--quiet"]
+            arguments = ["run", "--resume", str(begun[0].parent), "--trust-code", "--quiet"]
         bench.finish(f"{case} killed", case, out)
 
 
@@ -82,7 +82,7 @@ def plans(bench: Bench, count: int) -> None:
             bench.counts["nothing begun"] += 1
             continue
         (above,) = begun
-        outcome = command(["run", "--resume", str(above), "--quiet"], out)
+        outcome = command(["run", "--resume", str(above), "--trust-code", "--quiet"], out)
         bench.counts["resumes"] += 1
         if "there is nothing to resume" not in outcome.said and not bench.judge(what, outcome):
             continue
@@ -174,7 +174,7 @@ def pairs(bench: Bench, count: int) -> None:
         whole = bench.whole(case).outcome
         arguments, out = bench.run(case)
         command(arguments, out, fault=Fault("killed before", len(whole.steps) // 2))
-        resume = ["run", "--resume", str(folder_in(out)), "--quiet"]
+        resume = ["run", "--resume", str(folder_in(out)), "--trust-code", "--quiet"]
         first, second = Process(resume, out), Process(resume, out)
         bench.counts["pairs"] += 1
         if chance.random() < 0.5:

@@ -52,7 +52,7 @@ def test_a_stopped_run_resumes_to_the_same_numbers(
     assert f"continue with: cl-prompts run --resume {folder}" in said
     assert summary(folder)["status"] == "interrupted"
     assert samples <= summary(folder)["samples_seen"] < samples + 16
-    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
     same_run(whole, folder)
 
 
@@ -65,12 +65,12 @@ def test_a_stopped_plan_is_finished(
         signals_at(patch, signal.SIGTERM, 20)  # the first run is under way, the second missing
         assert run(tmp_path / "cut", "digits", *settings)[0] == 143
     above = tmp_path / "cut" / "digits"
-    assert main(["run", "--resume", str(above)]) == 0
+    assert main(["run", "--resume", str(above), "--trust-code"]) == 0
     assert "1 unfinished, 1 missing" in capsys.readouterr().out
     for first in whole:
         (second,) = (above / first.parent.name).iterdir()
         same_run(first, second)
-    assert main(["run", "--resume", str(above)]) == 2
+    assert main(["run", "--resume", str(above), "--trust-code"]) == 2
     assert "there is nothing to resume" in capsys.readouterr().err
 
 

@@ -112,6 +112,8 @@ def run(args: argparse.Namespace) -> None:
     """Run a recipe, or resume, and report; under ``torchrun`` as one of several processes."""
     if (args.recipe is None) == (args.resume is None):
         raise InputError("give a recipe to run, or --resume FOLDER, and not both")
+    if args.trust_code and args.resume is None:
+        raise InputError("--trust-code is for --resume: a recipe that you name is trusted")
     with job() as leads:
         if leads:
             _run(args)
@@ -128,7 +130,7 @@ def _run(args: argparse.Namespace) -> None:
 
     console = _console(args.quiet)
     if args.resume is not None:
-        folders = resume(args.resume, console=console)
+        folders = resume(args.resume, console=console, trust_code=args.trust_code)
         single = (args.resume / "config.yaml").is_file()
         stem = None if single else args.resume
     else:
@@ -230,7 +232,7 @@ def predict(args: argparse.Namespace) -> None:
     # Wrong paths are refused before this slow import.
     from cl_prompts.experiments.trained.loading import load_run
 
-    found = load_run(args.run).predict(images)
+    found = load_run(args.run, trust_code=args.trust_code).predict(images)
     _print_or_write(predictions_csv(images, found, all_scores=args.all_scores), args.out)
 
 
@@ -246,7 +248,7 @@ def export(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.trained.exporting import export_torch
     from cl_prompts.experiments.trained.loading import load_run
 
-    recorded, scored = export_torch(load_run(args.run), out)
+    recorded, scored = export_torch(load_run(args.run, trust_code=args.trust_code), out)
     print(f"{out}: {100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run")
 
 

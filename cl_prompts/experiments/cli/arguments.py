@@ -51,7 +51,7 @@ def command_options() -> dict[str, dict[str, str]]:
     """Options of each command, and the name of the value that each takes; empty for none.
 
     >>> command_options()["export"]
-    {'--help': '', '--torch': '', '--onnx': '', '--out': 'FILE', '--quiet': ''}
+    {'--help': '', '--torch': '', '--onnx': '', '--trust-code': '', '--out': 'FILE', '--quiet': ''}
     """
     _, commands = _parser()
     # The help of a command is the only public text that holds its options.
@@ -82,6 +82,15 @@ def _parser() -> tuple[Parser, Any]:
 def _recipe(command: Command) -> None:
     command.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
     command.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=_KEYS)
+
+
+def _trust_code(command: Command) -> None:
+    command.add_argument(
+        "--trust-code",
+        action="store_true",
+        help="import the strategies, plugins, scenarios and data sets of your own that the folder"
+        " names, which runs them",
+    )
 
 
 def _out_folder(command: Command) -> None:
@@ -146,6 +155,7 @@ def _run(command: Command) -> None:
         metavar="FOLDER",
         help="continue an unfinished run at its last checkpoint, or all unfinished runs of a plan",
     )
+    _trust_code(command)
     _out_folder(command)
 
 
@@ -241,6 +251,7 @@ def _predict(command: Command) -> None:
         "images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of images"
     )
     command.add_argument("--all-scores", action="store_true", help="a column for each class")
+    _trust_code(command)
     command.add_argument("--out", type=Path, metavar="FILE", help="CSV file to write instead")
 
 
@@ -249,6 +260,7 @@ def _export(command: Command) -> None:
     form = command.add_mutually_exclusive_group(required=True)
     form.add_argument("--torch", action="store_true", help="as TorchScript, for torch.jit.load")
     form.add_argument("--onnx", action="store_true", help="as ONNX (not offered)")
+    _trust_code(command)
     command.add_argument("--out", type=Path, metavar="FILE", help="default: model.pt in the folder")
 
 

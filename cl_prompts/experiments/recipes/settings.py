@@ -18,6 +18,7 @@ import yaml
 from cl_prompts.checks import shown, whole_number
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.composition import NESTED, composed
+from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.overrides import TOP, override, running_strategies
 from cl_prompts.experiments.recipes.recipe_files import (
     SECTIONS,
@@ -32,7 +33,15 @@ from cl_prompts.experiments.recipes.signatures import (
     strategy_parameters,
 )
 from cl_prompts.experiments.recipes.validation import validated
-from cl_prompts.experiments.recipes.values import Loader, as_seed, as_seeds, in_one_line, plain
+from cl_prompts.experiments.recipes.values import (
+    Loader,
+    as_seed,
+    as_seeds,
+    by_name,
+    in_one_line,
+    plain,
+)
+from cl_prompts.own_code import Trust, check_trust
 
 #: loader processes that one run may have
 MOST_WORKERS = 256
@@ -74,12 +83,22 @@ class Settings:
         """Content of ``config.yaml``."""
         return yaml.safe_dump(plain(asdict(self)), sort_keys=False)
 
+    def own_code(self) -> list[str]:
+        """Dotted names in these settings, also before they are checked."""
+        names = [self.strategy, *by_name("plugins", _entry(self.options, "plugins"))]
+        names += [_entry(section, "name") for section in (self.dataset, self.scenario)]
+        return [str(name) for name in names if is_dotted(str(name))]
+
     @classmethod
-    def from_yaml(cls, text: str) -> Settings:
+    def from_yaml(cls, text: str, *, trust_code: Trust = False) -> Settings:
         """Inverse of :meth:`to_yaml`.
 
+        Args:
+            text: content of ``config.yaml``, maybe of somebody else.
+            trust_code: dotted names in it that may be imported.
+
         Raises:
-            InputError: the text is damaged.
+            InputError: the text is damaged, or names other code.
         """
         what = "these are not the settings of a run"
         try:
@@ -89,6 +108,7 @@ class Settings:
             settings = cls(**values)
         except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{what}: {in_one_line(error)}") from error
+        check_trust(settings.own_code(), trust_code)
         return settings.checked()
 
     def checked(self) -> Settings:
@@ -201,6 +221,11 @@ def _options(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
             raise unknown(f"key of strategy {strategy}", key, accepted)
         accepted.pop(key, None)
     return {**validated(f"strategy {strategy}", accepted, plain_ones), **composed(strategy, given)}
+
+
+def _entry(section: Any, key: str) -> Any:
+    """What stands under a key, None where nothing does."""
+    return section.get(key) if isinstance(section, Mapping) else None
 
 
 def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:

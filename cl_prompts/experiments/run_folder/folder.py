@@ -34,6 +34,7 @@ from cl_prompts.experiments.run_folder.identity import (
     settings_identity,
 )
 from cl_prompts.experiments.run_folder.metrics_file import MetricsFile, Row
+from cl_prompts.own_code import Trust
 
 EXAMPLES_FILE = "examples.npz"
 KEYS_FILE = "keys.npz"
@@ -88,6 +89,19 @@ def _revision() -> str | None:
 def _precedes_a_run(name: str) -> bool:
     """Whether a file of this name is made before ``config.yaml``, with which a run begins."""
     return name in _BEFORE_A_RUN or (name.startswith(".") and name.endswith(".tmp"))
+
+
+def settings_of(folder: Path, trust_code: Trust = False) -> Settings:
+    """The settings in the ``config.yaml`` of a folder.
+
+    Raises:
+        InputError: it is damaged, or names code that may not be imported.
+    """
+    name = "config.yaml"
+    try:
+        return Settings.from_yaml(FolderFiles(folder).read_text(name), trust_code=trust_code)
+    except InputError as error:
+        raise InputError(f"{folder / name} cannot be used: {error}") from error
 
 
 class RunFolder(FolderFiles):
@@ -177,13 +191,17 @@ class RunFolder(FolderFiles):
         return folder
 
     @classmethod
-    def resume(cls, path: Path) -> tuple[RunFolder, Settings]:
+    def resume(cls, path: Path, trust_code: Trust = False) -> tuple[RunFolder, Settings]:
         """Open the folder of an unfinished run, and read its settings.
+
+        Args:
+            path: of the folder.
+            trust_code: dotted names in its settings that may be imported.
 
         Raises:
             InputError: there is no run, it is finished, another process writes it, a file of it is
-                damaged, or its settings or the version of the package are others than at its
-                checkpoint.
+                damaged, its settings name other code, or they or the version of the package are
+                others than at its checkpoint.
             RunError: nothing can be written to it.
         """
         if not (path / "config.yaml").is_file():
@@ -198,7 +216,7 @@ class RunFolder(FolderFiles):
             if folder.summary().get("status") == "finished":
                 raise InputError(f"run folder {path} is finished: there is nothing to resume")
             folder._find_checkpoint()
-            settings = folder._settings()
+            settings = settings_of(path, trust_code)
             if folder._found is not None:
                 check_identity(folder._found.identity, settings_identity(settings), str(path))
             elif environment.get("settings") not in (None, settings_hash(settings)):
@@ -220,13 +238,6 @@ class RunFolder(FolderFiles):
                 f"run folder {self.path} is of format {made!r}, and this version of cl-prompts"
                 f" reads {FORMAT}: resume it with the version that wrote it"
             )
-
-    def _settings(self) -> Settings:
-        file = self.path / "config.yaml"
-        try:
-            return Settings.from_yaml(self.read_text(file.name))
-        except InputError as error:
-            raise InputError(f"{file} cannot be used: {error}") from error
 
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Set the identity of the run: checkpoints carry it, and those of another are refused."""

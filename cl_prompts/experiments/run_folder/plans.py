@@ -110,11 +110,16 @@ class Plan:
         raise AssertionError("numbers do not end")
 
     @classmethod
-    def read(cls, path: Path) -> Plan:
+    def read(cls, path: Path, trust_code: bool = False) -> Plan:
         """Read a plan.
 
+        Args:
+            path: of the file.
+            trust_code: whether dotted names in its settings may be imported.
+
         Raises:
-            InputError: the file is damaged, or a run of it lies outside of its folder.
+            InputError: the file is damaged, a run of it lies outside of its folder, or it names
+                code that may not be imported.
         """
         try:
             content = json.loads(path.read_text())
@@ -123,25 +128,30 @@ class Plan:
             if content.pop("sha256", None) not in (None, _digest(content)):
                 raise ValueError("its checksum differs")
             folders = [_below(path.parent, str(run["folder"])) for run in content["runs"]]
-            settings = [Settings.from_yaml(run["settings"]) for run in content["runs"]]
+            settings = [
+                Settings.from_yaml(run["settings"], trust_code=trust_code)
+                for run in content["runs"]
+            ]
             runs = map(PlannedRun, folders, settings)
             return cls(str(content["command"]), tuple(runs))
+        except InputError as error:
+            raise InputError(f"{path} cannot be used: {error}") from error
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise InputError(f"{path} is no plan that this version can read ({error})") from error
 
 
-def unfinished_plan(folder: Path) -> Plan:
-    """The last plan in a folder that is not finished.
+def unfinished_plan(folder: Path, trust_code: bool = False) -> Plan:
+    """The last plan in a folder that is not finished; arguments as :meth:`Plan.read`.
 
     Raises:
-        InputError: there is no plan, or nothing is left to do.
+        InputError: there is no plan, it cannot be used, or nothing is left to do.
     """
     # An empty one is of a command that ended before it began its runs.
     plans = [file for file in folder.glob("plan-*.json") if file.stat().st_size]
     if not plans:
         raise InputError(f"{folder} is neither a run folder nor the folder of a plan")
     for file in sorted(plans, key=_number, reverse=True):
-        plan = Plan.read(file)
+        plan = Plan.read(file, trust_code)
         if any(run.state != "finished" for run in plan.runs):
             return plan
     raise InputError(f"all runs of the plans in {folder} are finished: there is nothing to resume")

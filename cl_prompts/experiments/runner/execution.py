@@ -55,28 +55,29 @@ def run_all(
     yield from _finish(planned, builder, console)
 
 
-def resume(path: Path, *, console: Console) -> Iterator[Path]:
+def resume(path: Path, *, console: Console, trust_code: bool = False) -> Iterator[Path]:
     """Continue an unfinished run at its last checkpoint, or finish all runs of a plan.
 
     Args:
         path: folder of a run, or folder that holds a plan.
         console: where progress is drawn.
+        trust_code: whether code that the folder names may be imported.
 
     Yields:
         the folder of each run that is finished then.
 
     Raises:
-        InputError: there is nothing to resume, or a run cannot be built.
+        InputError: there is nothing to resume, it names code, or a run cannot be built.
         RunError: a fault during a run.
     """
     if (path / "config.yaml").is_file() or not list(path.glob("plan-*.json")):
-        folder, settings = RunFolder.resume(path)
+        folder, settings = RunFolder.resume(path, trust_code)
         (label,) = labels_of_runs([settings])
         with display_on(console, 1) as display, display.run(1, label) as watcher:
             _continue(folder, settings, Builder(), watcher)
         yield path
         return
-    plan = unfinished_plan(path)
+    plan = unfinished_plan(path, trust_code)
     console.print(f"{path}: {describe(plan.runs)}", highlight=False, soft_wrap=True)
     yield from _finish(plan, Builder(), console)
 
@@ -114,7 +115,9 @@ def complete(
         RunError: a fault during the run.
     """
     if run.state == "unfinished":
-        _continue(*RunFolder.resume(run.folder), builder, watcher)
+        # Code that the user named for this run, and no other that the folder may name.
+        found = RunFolder.resume(run.folder, run.settings.own_code())
+        _continue(*found, builder, watcher)
     else:
         announce(run.folder, run.settings)
         parts = builder.build(run.settings)
@@ -207,9 +210,7 @@ def _recorded_end(run: TaskLoop) -> Iterator[None]:
         raise
     except KeyboardInterrupt as error:
         run.end("interrupted", "stopped by the user")
-        raise KeyboardInterrupt(
-            f"stopped; continue with: cl-prompts run --resume {run.folder.path}"
-        ) from error
+        raise KeyboardInterrupt(f"stopped; continue with: {run.continuation}") from error
     except (RunError, OSError) as error:
         # A frame of the traceback may hold a loader, which would end as in CachedEvaluator.close().
         traceback.clear_frames(error.__traceback__)

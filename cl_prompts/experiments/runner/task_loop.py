@@ -181,6 +181,12 @@ class TaskLoop:
                     self.folder.export(strategy.model)
             self._stop()
 
+    @property
+    def continuation(self) -> str:
+        """Command that resumes this run."""
+        trust = " --trust-code" if self.parts.settings.own_code() else ""
+        return f"cl-prompts run --resume {self.folder.path}{trust}"
+
     def _agreed(self, request: StopRequest, *, due: bool = False) -> bool:
         """Whether to save now, for the clock or an end; on all ranks, if it is so on one."""
         number, saves = ranks.highest(request.number or 0, int(due))
@@ -192,7 +198,7 @@ class TaskLoop:
         if self._stopping is not None:
             raise Stopped(
                 f"stopped after {self.parts.strategy.samples_seen} samples; continue with:"
-                f" cl-prompts run --resume {self.folder.path}",
+                f" {self.continuation}",
                 self._stopping,
             )
 

@@ -17,7 +17,7 @@ from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.settings import Settings
-from cl_prompts.experiments.run_folder.folder import LEARNED_FILE
+from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, settings_of
 from cl_prompts.experiments.run_folder.runs import Run, collect
 from cl_prompts.experiments.runner.building import Builder, StreamInfo, make_strategy
 from cl_prompts.metrics.evaluator import CachedEvaluator
@@ -154,7 +154,7 @@ class TrainedRun:
         return evaluator.evaluate(model or strategy.model, strategy.model.seen).accuracy
 
 
-def load_run(folder: str | Path, *, device: str = "auto") -> TrainedRun:
+def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = False) -> TrainedRun:
     """Take up a finished run: its strategy with what it learned, ready to predict.
 
     The data set is not needed, unless it is a function of one's own whose statistics normalise the
@@ -163,10 +163,12 @@ def load_run(folder: str | Path, *, device: str = "auto") -> TrainedRun:
     Args:
         folder: of one run.
         device: where to compute.
+        trust_code: whether code that the settings of the run name, as ``package.module:name``, may
+            be imported, which runs it.
 
     Raises:
-        InputError: no such run, one that is not finished or not complete, or a backbone that is
-            not the one of the run.
+        InputError: no such run, one that is not finished or not complete, one that names code, or
+            a backbone that is not the one of the run.
 
     Example::
 
@@ -182,7 +184,7 @@ def load_run(folder: str | Path, *, device: str = "auto") -> TrainedRun:
             f"the run in {run.folder} is {run.summary['status']}: finish it with cl-prompts run"
             f" --resume {run.folder}"
         )
-    settings = Settings.from_yaml((run.folder / "config.yaml").read_text(encoding="utf-8"))
+    settings = settings_of(run.folder, trust_code)
     settings.device = device
     info = StreamInfo(
         run.summary["n_classes"],

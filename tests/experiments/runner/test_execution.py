@@ -109,13 +109,13 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(
     assert code == 130
     assert summary(folder)["status"] == "interrupted"
     assert f"continue with: cl-prompts run --resume {folder}" in capsys.readouterr().err
-    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
     assert rows(folder) == rows(probe_run)
     mine = summary(folder)
     for key in ("status", "results", "samples_seen", "task_ends"):
         assert mine[key] == theirs[key]
     assert mine["forward_passes"]["train"] == pytest.approx(theirs["forward_passes"]["train"])
-    assert main(["run", "--resume", str(folder), "--quiet"]) == 2
+    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 2
     assert "is finished: there is nothing to resume" in capsys.readouterr().err
 
 
@@ -157,7 +157,7 @@ def test_joint_stands_in_one_report_with_others_and_is_not_trained_again(
     # Interrupted between its checkpoint and its end.
     (folder,) = (folder for folder in folders if folder.parent.name == "joint")
     (folder / "summary.json").write_text(json.dumps({**said["joint"], "status": "interrupted"}))
-    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
     assert summary(folder)["samples_seen"] == said["joint"]["samples_seen"]
     assert summary(folder)["results"] == said["joint"]["results"]
 
@@ -178,7 +178,7 @@ def test_what_a_kill_or_an_editor_damaged_is_made_good(
     (folder / "metrics.csv").write_bytes(want["metrics.csv"][:300] + b"\0" * 300)
     for name in ("learned.safetensors", "stream.json", "keys.npz"):
         (folder / name).write_bytes(b"stale")
-    assert main(["run", "--resume", str(folder)]) == 0
+    assert main(["run", "--resume", str(folder), "--trust-code"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "checkpoint is damaged (the checksum of its" in told
     assert "the older checkpoint.previous is intact, and the run goes on from it" in told
@@ -197,7 +197,7 @@ def test_a_stale_export_is_written_from_the_checkpoint(probe_run: Path, tmp_path
     """Killed between its last checkpoint and the export: nothing is left to train."""
     folder = unfinished_copy(probe_run, tmp_path / "copy")
     (folder / "learned.safetensors").write_bytes(b"stale")
-    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
     name = "learned.safetensors"
     assert (folder / name).read_bytes() == (probe_run / name).read_bytes()
     assert rows(folder) == rows(probe_run)
@@ -214,12 +214,12 @@ def test_another_runs_checkpoint_and_other_data_are_refused(
     image = image_folder / "train" / "cat" / "0.png"
     Image.fromarray(np.zeros((20, 24, 3), np.uint8)).save(image)
     capsys.readouterr()
-    assert main(["run", "--resume", str(folder), "--quiet"]) == 2
+    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 2
     told = capsys.readouterr().err.strip()
     assert "cannot be resumed: its data set changed, sizes of training images changed" in told
     _, (other,) = run(tmp_path / "b", "digits", *where, *small, "seed=2")
     shutil.copy(other / "checkpoint", folder / "checkpoint")
-    assert main(["run", "--resume", str(folder), "--quiet"]) == 2
+    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 2
     assert "its setting seed was 2 at the checkpoint and is 1" in capsys.readouterr().err
     shutil.copy(done / "checkpoint", folder / "checkpoint")
     assert contents(folder) == before
@@ -245,7 +245,7 @@ def test_a_disk_that_fills_ends_a_run_with_one_sentence(
     assert f"{sentence} (run folder {folder})\n" in capsys.readouterr().err
     assert summary(folder)["status"] == "failed"
     assert summary(folder)["error"].endswith(sentence)
-    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
     assert rows(folder) == rows(probe_run)
 
 

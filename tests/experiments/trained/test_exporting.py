@@ -19,7 +19,7 @@ from tests.toys import make
 
 @pytest.fixture(scope="module")
 def trained(probe_run: Path) -> TrainedRun:
-    return load_run(probe_run, device="cpu")
+    return load_run(probe_run, device="cpu", trust_code=True)
 
 
 def test_the_file_scores_as_the_run_and_needs_torch_alone(

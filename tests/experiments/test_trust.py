@@ -1,0 +1,171 @@
+"""Run folders of somebody else: nothing that they name is imported before it is trusted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
+from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun
+from tests.experiments.own_photos import photo
+
+#: writes a file when it is imported, and another when it is called
+EVIL = """
+from pathlib import Path
+
+Path("imported").touch()
+
+def call(*args, **kwargs):
+    Path("called").touch()
+"""
+
+
+def in_strategy(config: dict[str, Any], name: str) -> None:
+    config["strategy"] = name
+
+
+def in_dataset(config: dict[str, Any], name: str) -> None:
+    config["dataset"] = {"name": name}
+
+
+def in_scenario(config: dict[str, Any], name: str) -> None:
+    config["scenario"] = {"name": name}
+
+
+def in_plugins(config: dict[str, Any], name: str) -> None:
+    config["options"]["plugins"] = {name: {}}
+
+
+def in_a_list_of_plugins(config: dict[str, Any], name: str) -> None:
+    config["options"]["plugins"] = [name]
+
+
+def in_a_text_of_plugins(config: dict[str, Any], name: str) -> None:
+    config["options"]["plugins"] = f"slow_heads,{name}"
+
+
+PLACES = [
+    in_strategy,
+    in_dataset,
+    in_scenario,
+    in_plugins,
+    in_a_list_of_plugins,
+    in_a_text_of_plugins,
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, with a module that writes files and an image."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "evil.py").write_text(EVIL)
+    photo(tmp_path / "a.png", 1)
+    yield tmp_path
+    sys.modules.pop("evil", None)
+
+
+def changed(source: Path, change: Callable[[dict[str, Any], str], None], name: str) -> None:
+    """The folder ``run``, a copy whose settings name code, with its checksums made anew."""
+    folder = Path("run")
+    shutil.copytree(source, folder)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    change(config, name)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    summary = (folder / "summary.json").read_bytes()
+    (folder / SUMS_FILE).write_text(sums(folder, {"summary.json": summary}))
+
+
+def begin_again() -> None:
+    """Make ``run`` unfinished, and forget its checkpoints and the hash of its settings."""
+    for file in Path("run").glob("checkpoint*"):
+        file.unlink()
+    for name, key, value in [("summary", "status", "running"), ("environment", "settings", None)]:
+        file = Path("run") / f"{name}.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+
+
+def commands() -> list[list[str]]:
+    """Commands that make strategies of run folders; the last one needs an unfinished run."""
+    return [
+        ["predict", "run", "a.png"],
+        ["export", "run", "--torch", "--quiet"],
+        ["run", "--resume", "run", "--quiet"],
+    ]
+
+
+@pytest.mark.parametrize("change", PLACES, ids=lambda change: change.__name__)
+def test_code_is_not_imported_before_it_is_trusted(
+    change: Callable[[dict[str, Any], str], None],
+    here: Path,
+    mvp_run: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    changed(mvp_run, change, "evil:call")
+    for command in commands():
+        if "--resume" in command:
+            begin_again()
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert "config.yaml cannot be used: it names code and would import evil: if you" in said
+        assert said.count("\n") == 1
+        assert not (here / "imported").exists()
+    # Trusted code is imported, and called only if it declares itself as what it is named for.
+    assert main([*command, "--trust-code"]) == 2
+    assert "evil:call" in capsys.readouterr().err
+    assert (here / "imported").exists()
+    assert not (here / "called").exists()
+
+
+@pytest.mark.parametrize("name", ["subprocess:getoutput", "shutil:rmtree", "subprocess:Popen"])
+def test_modules_of_python_are_refused_though_trusted(
+    name: str, here: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(mvp_run, in_plugins if "Popen" in name else in_dataset, name)
+    for command in commands():
+        if "--resume" in command:
+            begin_again()
+        assert main([*command, "--trust-code"]) == 2
+        assert "is Python's own" in capsys.readouterr().err
+
+
+def test_reports_and_comparisons_import_nothing(here: Path, mvp_run: Path) -> None:
+    changed(mvp_run, in_dataset, "evil:call")
+    assert main(["report", "run", "--quiet"]) == 0
+    assert main(["compare", "run", "--out", "table.md"]) == 0
+    assert not (here / "imported").exists()
+
+
+def test_a_plan_is_trusted_no_more_than_a_run(
+    here: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    named = Plan("typed", (PlannedRun(here / "new", settings),))
+    in_dataset(vars(settings), "evil:call")
+    named.write(here)
+    assert main(["run", "--resume", ".", "--quiet"]) == 2
+    assert "plan-1.json cannot be used: it names code and would" in capsys.readouterr().err
+    # A plan without code, of a run folder that names some.
+    changed(mvp_run, in_dataset, "evil:call")
+    begin_again()
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    Plan("typed", (PlannedRun(here / "run", settings),)).write(here)
+    assert main(["run", "--resume", ".", "--trust-code", "--quiet"]) == 2
+    assert "config.yaml cannot be used: it names code and would" in capsys.readouterr().err
+    assert not (here / "imported").exists()
+
+
+def test_a_recipe_of_the_command_line_is_the_users_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["run", "digits", "--trust-code"]) == 2
+    assert "--trust-code is for --resume" in capsys.readouterr().err
