@@ -72,5 +72,7 @@ def _form(name: str) -> Any:
 def _name_of(plugin: Any) -> str:
     """Short or dotted name of a plugin's class."""
     kind = type(plugin)
-    known = (name for name, entry in PLUGINS.items() if entry.class_name == kind.__name__)
-    return next(known, f"{kind.__module__}:{kind.__qualname__}")
+    package, _, module = kind.__module__.rpartition(".")
+    if package == "cl_prompts.strategies.plugins" and module in PLUGINS:
+        return module
+    return f"{kind.__module__}:{kind.__qualname__}"

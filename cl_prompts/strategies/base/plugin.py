@@ -73,6 +73,18 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
                 f"needs a trained head over all classes, and {type(strategy).__name__} has none"
             )
 
+    def check_stream_samples(self, strategy: Any) -> None:
+        """Refuse a strategy that trains on replayed samples alone.
+
+        Raises:
+            InputError: its batches hold no sample of the stream.
+        """
+        if strategy.remember_first:
+            raise self.refusal(
+                f"takes statistics of the stream's samples, and {type(strategy).__name__} trains on"
+                " replayed ones alone"
+            )
+
     def refusal(self, why: str, what_instead: str = "leave it out") -> InputError:
         """The error to raise for a strategy that the plugin does not suit."""
         return InputError(f"{type(self).__name__} {why}: {what_instead}")

@@ -65,6 +65,7 @@ class HeadAlignment(StrategyPlugin):
         if not self.epochs:
             return
         self.check_head(strategy)
+        self.check_stream_samples(strategy)
         if strategy.model.multi_label:
             raise self.refusal(
                 "trains the head on draws from single classes, and images of several"

@@ -55,6 +55,7 @@ class SelfRegulation(StrategyPlugin):
     def attach(self, strategy: Any) -> None:
         """Make room for the running means of the classes."""
         self.check_head(strategy)
+        self.check_stream_samples(strategy)
         model = strategy.model
         if model.multi_label:
             raise self.refusal(

@@ -223,6 +223,11 @@ def test_a_router_finds_the_entries_that_other_options_wrap() -> None:
     assert encoded.routed
 
 
+def test_statistics_of_the_stream_need_its_samples() -> None:
+    with pytest.raises(InputError, match="CLIB trains on replayed ones alone"):
+        make("clib", plugins=[HeadAlignment()])
+
+
 def test_self_regulation_needs_prompts_on_a_frozen_vit() -> None:
     for kind in ("fine_tuning", "linear_probe"):
         with pytest.raises(InputError, match="no prompts on a frozen ViT"):
