@@ -146,7 +146,8 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
     def attach(self, strategy: Any) -> None:
         """Belong to a strategy, and to no other one."""
         owner = None if self._strategy is None else self._strategy()
-        used = bool(self.curve.anytime or self.curve.task_ends)
+        # One whose strategy is gone, as after a construction that failed, is free until it is used.
+        used = self._strategy is not None and bool(self.curve.anytime or self.curve.task_ends)
         if owner is not strategy and (owner is not None or used):
             raise InputError(
                 "this AnytimeEvaluation belongs to another strategy: make a new one for each"
