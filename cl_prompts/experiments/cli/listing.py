@@ -1,4 +1,4 @@
-"""What there is, and what it can be set to: ``cl-prompts ls`` and ``cl-prompts show``."""
+"""Lists of recipes, strategies and so on, and their settings: ``cl-prompts ls`` and ``show``."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _settings_text(kind: str, name: str) -> str:
 
 
 def _functions(kind: str, name: str) -> Iterator[Callable[..., Any]]:
-    """What documents the settings of a section."""
+    """Functions whose docstrings have the settings of a section."""
     if kind == "scenario":
         from cl_prompts.scenarios.registry import find_scenario
 

@@ -238,7 +238,7 @@ class _Keys:
         return matches[0]
 
     def _elsewhere(self, key: str) -> InputError | None:
-        """What to say of a key of another scenario or strategy."""
+        """The error for a key of another scenario or strategy; None for an unknown one."""
         owners = [name for name in SCENARIOS if key in section_parameters("scenario", name)]
         where = f"scenario {self.scenario!r}"
         if not owners:

@@ -224,7 +224,7 @@ def _options(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
 
 
 def _entry(section: Any, key: str) -> Any:
-    """What stands under a key, None where nothing does."""
+    """Value under a key; None where there is none."""
     return section.get(key) if isinstance(section, Mapping) else None
 
 

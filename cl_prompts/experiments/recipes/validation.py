@@ -47,7 +47,7 @@ def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> di
 
 
 def _sentence(where: str, error: ValidationError, values: Mapping[str, Any]) -> str:
-    """What is wrong with the first bad setting, and what would be right."""
+    """Sentence on the first bad setting, and on values that would be right."""
     problems = error.errors()
     key = str(problems[0]["loc"][0])
     if problems[0]["type"] == "missing":

@@ -155,7 +155,7 @@ def as_names(key: str, value: Any) -> list[str]:
 
 
 def in_one_line(error: Exception) -> str:
-    """What a library says, without line breaks and without the text that it cites."""
+    """Message of a library's error, without line breaks and without the text that it cites."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""

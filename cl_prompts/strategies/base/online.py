@@ -94,7 +94,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
       dropped;
     * only parameters that require a gradient enter the optimizer, and its groups and state are
       kept;
-    * cumulative test sets, which share their images, are not evaluated together.
+    * cumulative test sets, which share their images, are not evaluated together;
+    * batches come from a loader of our own, so that ``_unpack_minibatch`` is asked in evaluation
+      alone.
 
     With a multi-label model the loss is binary cross-entropy over the classes annotated in the
     experience (``classes_in_this_experience``), since a zero elsewhere has no meaning.
@@ -728,11 +730,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             annotated=self.annotated,
             device=self.device,
         )
-        trained = False
         for stream in loader:
-            if not trained:
+            if stream.start == start:
                 check_batch(self.model, stream.first.images, stream.first.labels)
-            trained = True
             yield stream
 
     def _begin_epoch(self) -> int:

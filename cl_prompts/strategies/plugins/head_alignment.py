@@ -58,9 +58,9 @@ class HeadAlignment(StrategyPlugin):
         self.alignments: Any = torch.nn.ModuleList()
         """For each classifier: of announced tasks, and of streams without boundaries if it is
         another one."""
-        self.kinds: list[GaussianStatistics] = [self.statistics]
+        kinds: list[GaussianStatistics] = [self.statistics]
         if self.statistics == "centroids":
-            self.kinds.append("variance")
+            kinds.append("variance")
         self.state.add("alignments")
         if not self.epochs:
             return
@@ -83,7 +83,7 @@ class HeadAlignment(StrategyPlugin):
                     optimizer=self.optimizer,
                     seed=strategy.seed,
                 )
-                for kind in self.kinds
+                for kind in kinds
             ]
             self.alignments.append(torch.nn.ModuleList(of_kinds).to(strategy.device))
 
