@@ -114,7 +114,7 @@ class MultiLabelRidge(SolvedClassifier):
             seed=seed,
             dtype=dtype,
         )
-        # Targets and, in the last column, the sample's weight.
+        # The sample's weight, and its targets.
         self.held = HeldOutSample(held_out, dim, n_classes + 1, seed=seed, dtype=dtype)
         self.register_buffer("ridge", torch.tensor(ridge, dtype=dtype))
         self.register_buffer("met", torch.zeros(n_classes, dtype=torch.bool))
@@ -178,7 +178,7 @@ class MultiLabelRidge(SolvedClassifier):
             weights = self.sample_weights(y)
             self.statistics.add(inputs, y, weights)
             beside = y.new_ones(len(y)) if weights is None else weights
-            self.held.add(features, torch.cat([y, beside[:, None]], dim=1))
+            self.held.add(features, torch.cat([beside[:, None], y], dim=1))
         self.weight = None
 
     def multi_hot(self, labels: Tensor) -> Tensor:
@@ -248,7 +248,7 @@ class MultiLabelRidge(SolvedClassifier):
         """
         features, beside = self.held.kept
         best = self.statistics.choose_ridge(
-            (self.statistics.inputs(features), beside[:, :-1], beside[:, -1]),
+            (self.statistics.inputs(features), beside[:, 1:], beside[:, 0]),
             candidates=candidates,
             error=error,
             blame=self._name,

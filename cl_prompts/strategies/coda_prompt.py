@@ -115,6 +115,12 @@ class CODAPrompt(PromptStrategy):
                 " orthogonal"
             )
 
+    def room_for_a_task(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """As many components for a further task as each of the others has."""
+        share = settings.get("n_components", self.n_components) // settings["n_tasks"]
+        tasks = settings["n_tasks"] + 1
+        return {"n_tasks": tasks, "n_components": share * tasks}
+
     @property
     def weights(self) -> AttentionWeights:
         """Keys and attention vectors."""

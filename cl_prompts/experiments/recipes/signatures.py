@@ -31,6 +31,7 @@ FILLED = {
         "optimizer",
         "evaluator",
         "eval_every",
+        "growing",
         "device",
         "seed",
     },

@@ -5,6 +5,7 @@ Avalanche's ``split_online_stream`` cuts an experience into mini-experiences.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any
@@ -149,6 +150,18 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
             f"label {wrong} occurs, but n_classes is {model.n_classes}: labels are 0 to"
             " n_classes - 1"
         )
+
+
+def highest_class(experiences: Iterable[Any]) -> int:
+    """The highest class that the labels of some experiences name; -1 where they have none."""
+    highest = -1
+    for experience in experiences:
+        targets = experience.dataset.targets
+        if len(targets):
+            first = _as_tensor(targets[0], targets[0])
+            last = first.numel() - 1 if first.dim() else int(_as_tensor(list(targets), first).max())
+            highest = max(highest, last)
+    return highest
 
 
 def check_class_ids(experience: Any, model: ContinualModel, task_labels: set[int]) -> None:

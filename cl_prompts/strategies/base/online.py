@@ -20,7 +20,7 @@ from cl_prompts.backbones import ranks
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.pixels import check_batch
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, Positive, Size
+from cl_prompts.checks import Count, Positive, Size, at_least
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.losses.classification import (
     ClassMask,
@@ -49,10 +49,12 @@ from cl_prompts.strategies.base.experience import (
     check_labels,
     check_order,
     classes_of,
+    highest_class,
     mark_of,
 )
 from cl_prompts.strategies.base.faults import blame, check_weights
 from cl_prompts.strategies.base.feature_cache import FeatureCache
+from cl_prompts.strategies.base.growth import grow
 from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
@@ -190,6 +192,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     :class:`~cl_prompts.strategies.AnytimeEvaluation`."""
     seed: int = 0
     """Seed of the private generators (buffer, shuffling)."""
+    growing: bool = False
+    """Grow where an experience brings classes beyond ``n_classes``, see :meth:`grow`."""
 
     _stop_training: bool
 
@@ -358,6 +362,11 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def make_buffer(self, size: int, seed: int) -> ReplayBuffer:
         """Make the replay buffer; its entries are references (experience, row), of width 2."""
         return ReservoirBuffer(size, width=2, seed=seed)
+
+    def room_for_a_task(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Settings with room for one announced task more, where the method divides prompts among
+        tasks."""
+        return {"n_tasks": settings["n_tasks"] + 1}
 
     # ------------------------------------------------------------------ hooks: stream and tasks
 
@@ -623,6 +632,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             refuse_overlap(list(stream) if isinstance(stream, Iterable) else [stream])
         for experience in experiences:
             check_order(experience)
+        if self.growing:
+            self.grow(max(0, highest_class(experiences) + 1 - self.model.n_classes))
         ordered = all(mark_of(e, "ordered", False) for e in experiences)
         kwargs.setdefault("shuffle", not ordered)
         return super().train(experiences, eval_streams, **kwargs)
@@ -800,6 +811,35 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             InputError: other plugins, or too few experiences.
         """
         load_strategy_state(self, state, experiences)
+
+    def grow(self, classes: int | Sequence[str], tasks: int = 0) -> None:
+        """Make room for classes that come later, between two experiences.
+
+        What was learned stays as it is. A new row begins with what depends on seed and class alone,
+        and the optimizer has no momentum for it: to grow before an experience or after it comes to
+        the same.
+
+        Args:
+            classes: how many further classes, or their names; they take the columns behind those
+                that are there.
+            tasks: announced tasks that will follow, for methods that divide prompts among
+                ``n_tasks``.
+
+        Raises:
+            InputError: the model or the optimizer was given ready-made.
+
+        Example:
+            >>> from cl_prompts.backbones import create_backbone
+            >>> from cl_prompts.strategies import NCM
+            >>> ncm = NCM(backbone=create_backbone(), n_classes=6, evaluator=None)
+            >>> ncm.grow(["plane", "ship"])
+            >>> ncm.model.n_classes
+            8
+        """
+        n_classes = classes if isinstance(classes, int) else len(classes)
+        at_least(0, classes=n_classes, tasks=tasks)
+        if n_classes or tasks:
+            grow(self, n_classes, tasks)
 
     def save(self, path: str) -> None:
         """Write what was learned (prompts, keys, masks, head) without the backbone."""

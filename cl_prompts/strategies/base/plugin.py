@@ -96,3 +96,9 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
         self.state.load_state_dict(state)
+
+    def later_state(self) -> dict[str, Any]:
+        """Parts of the state that come while it learns, by name, with the shapes that they would
+        have now, and the values that they have for classes that nothing has trained: with them a
+        strategy grows."""
+        return {}

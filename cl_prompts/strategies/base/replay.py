@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.backbones import ranks
@@ -57,6 +58,10 @@ class Replay:
         if self.buffer.size:  # without a buffer no experience is kept alive
             self._sources.append(experience.dataset.train())
             self._annotated.append(annotated)
+
+    def grow(self, n_classes: int) -> None:
+        """Make room for further classes, which no experience so far has labelled."""
+        self._annotated = [F.pad(annotated, (0, n_classes)) for annotated in self._annotated]
 
     def draw(self, update: int) -> tuple[list[Any], Tensor, Tensor]:
         """Draw a batch for an update: (columns of a mini-batch, annotated classes (m, classes),
@@ -111,11 +116,22 @@ class Replay:
             else:
                 key = RecurringViews(self.views, source, update).key(row, draw)
             with viewing(*key), deferring_views():
-                items.append(self._sources[source][row])
+                items.append(self._item(source, row))
         columns = collated(items, _stacked)
         return joined_batch(columns, n), torch.stack(
             [self._annotated[source] for source in references[:, 0].tolist()]
         )
+
+    def _item(self, source: int, row: int) -> Any:
+        image, label, *others = self._sources[source][row]
+        return [image, self._label(source, label), *others]
+
+    def _label(self, source: int, label: Any) -> Any:
+        """A label of an experience, multi-hot ones with 0 for classes that came after it."""
+        if not np.ndim(label):
+            return label
+        label = torch.as_tensor(label)
+        return F.pad(label, (0, len(self._annotated[source]) - len(label)))
 
     def samples(self, slots: Tensor, update: int) -> Tensor:
         """(m, 2) number of the experience and of the view in it, of what :meth:`draw` read."""
@@ -129,9 +145,10 @@ class Replay:
         """Labels of the stored samples, (m,) classes or (m, classes) 0/1, as the stream gave them;
         no image is read."""
         references = self.buffer.slots[: len(self.buffer)].tolist()
-        return torch.tensor(
-            [np.asarray(self._sources[source].targets[row]).tolist() for source, row in references]
+        labels = (
+            self._label(source, self._sources[source].targets[row]) for source, row in references
         )
+        return torch.tensor([np.asarray(label).tolist() for label in labels])
 
     def add(self, rows: Tensor, labels: Tensor) -> Tensor:
         """Offer rows of the current experience with their labels; the slot each of them got, or

@@ -87,7 +87,7 @@ def strategy_state(strategy: Any, inside: Place | None, epoch_order: Tensor) -> 
         "buffer": strategy.buffer.state_dict(),
         "sources": strategy.replay.n_sources,
         "registered": strategy.state.state_dict(),
-        "plugins": [[type(p).__name__, p.state_dict()] for p in _with_state(strategy.plugins)],
+        "plugins": [[type(p).__name__, p.state_dict()] for p in with_state(strategy.plugins)],
         "samples_of_task": strategy.task_position.samples,
         "shuffler": strategy.shuffler.get_state() if inside is None else epoch_order,
         "place": None if inside is None else {"samples": inside.samples, "clock": inside.clock},
@@ -96,13 +96,16 @@ def strategy_state(strategy: Any, inside: Place | None, epoch_order: Tensor) -> 
     }
 
 
-def load_strategy_state(strategy: Any, state: dict[str, Any], experiences: Sequence[Any]) -> None:
-    """Inverse of :func:`strategy_state`.
+def load_strategy_state(
+    strategy: Any, state: dict[str, Any], experiences: Sequence[Any] | None
+) -> None:
+    """Inverse of :func:`strategy_state`; without experiences replay buffer and optimizer stay as
+    they are.
 
     Raises:
         InputError: other plugins, or too few experiences for the replay buffer.
     """
-    plugins = _with_state(strategy.plugins)
+    plugins = with_state(strategy.plugins)
     names = [type(plugin).__name__ for plugin in plugins]
     saved = [name for name, _ in state["plugins"]]
     if names != saved:
@@ -110,12 +113,14 @@ def load_strategy_state(strategy: Any, state: dict[str, Any], experiences: Seque
             f"the saved state has plugins {', '.join(saved) or 'none'}, and this strategy has"
             f" {', '.join(names) or 'none'}: make it with the same plugins"
         )
-    n_classes = strategy.model.n_classes
-    strategy.replay.restore(state, [(e, classes_of(e, n_classes)) for e in experiences])
+    if experiences is not None:
+        n_classes = strategy.model.n_classes
+        strategy.replay.restore(state, [(e, classes_of(e, n_classes)) for e in experiences])
     strategy.model.load_learned_state(state["model"])
     strategy.feature_cache.load_state_dict(state["feature_cache"], strategy.model)
     strategy.make_optimizer()
-    strategy.optimizer.load_state_dict(state["optimizer"])
+    if experiences is not None:
+        strategy.optimizer.load_state_dict(state["optimizer"])
     strategy.shuffler.set_state(state["shuffler"])
     strategy.state.load_state_dict(state["registered"])
     strategy.task_position.samples = int(state["samples_of_task"])
@@ -125,7 +130,7 @@ def load_strategy_state(strategy: Any, state: dict[str, Any], experiences: Seque
         plugin.load_state_dict(own)
 
 
-def _with_state(plugins: Sequence[Any]) -> list[Any]:
-    """Plugins whose state is saved."""
+def with_state(plugins: Sequence[Any]) -> list[Any]:
+    """Plugins whose state is saved, in their order."""
     both = ("state_dict", "load_state_dict")
     return [p for p in plugins if all(callable(getattr(p, name, None)) for name in both)]

@@ -106,6 +106,11 @@ class Distillation(StrategyPlugin):
             teacher = {name: value.clone() for name, value in _learned(self.teacher).items()}
         return {**super().state_dict(), "teacher": teacher}
 
+    def later_state(self) -> dict[str, Any]:
+        """The teacher, of which there is none before the first task ends."""
+        source = self._model if self._model.reads_images else self._head()
+        return {"teacher": _learned(source)}
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
         self.teacher = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from cl_prompts.checks import NotNegative, Share
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.strategies.base.plugin import StrategyPlugin
@@ -50,3 +52,11 @@ class EWC(StrategyPlugin):
     def end_of_task(self, strategy: Any) -> None:
         """Consolidate: the current parameters become the anchor, the Fisher their importance."""
         self.importance.consolidate()
+
+    def later_state(self) -> dict[str, Any]:
+        """Fisher, importance and anchor: the gradient of an untrained row is 0, and so are these
+        two."""
+        named = self.importance.model.named_parameters()
+        trained = {name: p.detach() for name, p in named if p.requires_grad}
+        zeros = {name: torch.zeros_like(p) for name, p in trained.items()}
+        return {"importance": {"fisher": zeros, "importance": zeros, "anchor": trained}}

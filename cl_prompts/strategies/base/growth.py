@@ -1,0 +1,180 @@
+"""Growth of a strategy: room for classes and tasks that nobody knew of when it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from avalanche.training.templates.base_sgd import PeriodicEval
+from torch import Tensor
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies.base.plugin import StrategyPlugin
+from cl_prompts.strategies.base.state import load_strategy_state, with_state
+from cl_prompts.training.seeds import derived_seed, seeded
+
+
+def grow(strategy: Any, n_classes: int, n_tasks: int) -> None:
+    """Make room for further classes and tasks, in place, between two experiences.
+
+    The strategy is constructed anew with room for one class more, then for another one, and its
+    state is laid over the new one's: what was learned stays in front, and what follows, such as the
+    row of class c in the head, is that of a construction for c + 1 classes, drawn from the
+    strategy's seed and c alone. So it does not depend on when, or together with which others, a
+    class comes.
+
+    Args:
+        strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
+        n_classes: further classes.
+        n_tasks: further announced tasks, for methods that divide prompts among tasks.
+
+    Raises:
+        InputError: a model or an optimizer that was given ready-made, a strategy of the whole
+            stream, or more prompts than the method can have; the strategy is then as before.
+    """
+    _refuse(strategy)
+    learned = _Learned(strategy)
+    settings = _settings(strategy)
+    state = learned.state
+    try:
+        before = _remade(strategy, settings)
+        for larger in _steps(strategy, settings, n_classes, n_tasks):
+            after = _remade(strategy, larger)
+            state = _laid_over(state, before, after)
+            before = after
+    except InputError:
+        _remade(strategy, settings)
+        learned.give_back(strategy, learned.state)
+        raise
+    learned.replay.grow(n_classes)
+    learned.give_back(strategy, state)
+
+
+class _Learned:
+    """What a strategy has learned, and what else a new construction would reset."""
+
+    def __init__(self, strategy: Any) -> None:
+        self.state = strategy.state_dict()
+        self.replay = strategy.replay
+        self._between_batches = strategy.between_batches
+        self._clock = dict(vars(strategy.clock))
+        optimizer = strategy.optimizer
+        self._groups = [
+            {key: value for key, value in group.items() if key != "params"}
+            for group in optimizer.param_groups
+        ]
+        named = strategy.model.named_parameters()
+        self._momentum = {name: optimizer.state[p] for name, p in named if p in optimizer.state}
+
+    def give_back(self, strategy: Any, state: dict[str, Any]) -> None:
+        """Give a new construction the state, and the rest as it was."""
+        strategy.replay = self.replay
+        strategy.between_batches = self._between_batches
+        vars(strategy.clock).update(self._clock)
+        load_strategy_state(strategy, state, None)
+        for name, parameter in strategy.model.named_parameters():
+            if name in self._momentum:
+                strategy.optimizer.state[parameter] = {
+                    key: _padded(value, parameter) for key, value in self._momentum[name].items()
+                }
+        for group, values in zip(strategy.optimizer.param_groups, self._groups, strict=True):
+            group.update(values)
+
+
+def _refuse(strategy: Any) -> None:
+    kind = type(strategy).__name__
+    if strategy.whole_stream:
+        raise InputError(
+            f"{kind} learns all of a stream at once and nothing later: train a new one on all"
+            " images"
+        )
+    for name in ("model", "optimizer"):
+        if strategy.given.get(name) is not None:
+            raise InputError(
+                f"{kind} was given its {name} ready-made, so it cannot grow: let it build one from"
+                " its settings"
+            )
+
+
+def _settings(strategy: Any) -> dict[str, Any]:
+    """Settings of a construction as the strategy is now, with the same plugins and evaluator."""
+    internal = (strategy.evaluator, strategy.clock)
+    plugins = [
+        plugin
+        for plugin in strategy.plugins
+        if plugin not in internal and not isinstance(plugin, PeriodicEval)
+    ]
+    return {**strategy.given, "plugins": plugins, "evaluator": strategy.evaluator}
+
+
+def _steps(
+    strategy: Any, settings: dict[str, Any], n_classes: int, n_tasks: int
+) -> Iterator[dict[str, Any]]:
+    """Settings of constructions, each with room for one class or one task more."""
+    for _ in range(n_classes):
+        settings = {**settings, "n_classes": settings["n_classes"] + 1}
+        yield settings
+    for _ in range(n_tasks if settings.get("n_tasks") is not None else 0):
+        settings = {**settings, **strategy.room_for_a_task(settings)}
+        yield settings
+
+
+def _remade(strategy: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Construct the strategy anew in place; its state then."""
+    for plugin in strategy.plugins:
+        if isinstance(plugin, StrategyPlugin):
+            plugin.claimed = False
+    count = settings["n_classes"] + (settings.get("n_tasks") or 0)
+    with seeded(derived_seed(strategy.seed, count)):
+        strategy.__init__(**settings)  # in place, since others hold the strategy
+    fresh: dict[str, Any] = strategy.state_dict()
+    for (_, state), plugin in zip(fresh["plugins"], with_state(strategy.plugins), strict=True):
+        if isinstance(plugin, StrategyPlugin):
+            state |= plugin.later_state()
+    return fresh
+
+
+def _laid_over(state: Any, before: Any, after: Any) -> Any:
+    """A state that has learned, with the room that a new one's has.
+
+    Args:
+        state: with what was learned.
+        before: of a new strategy of the same size; it says which dimensions are of classes.
+        after: of a new strategy with more room.
+    """
+    if isinstance(state, Mapping):
+        if not isinstance(before, Mapping):
+            return state
+        known = before.keys() & after.keys()
+        laid = {
+            key: _laid_over(value, before[key], after[key]) if key in known else value
+            for key, value in state.items()
+        }
+        return laid | {key: after[key] for key in after if key not in before}
+    if isinstance(state, list | tuple) and isinstance(before, list | tuple):
+        if len(state) == len(before) == len(after):
+            parts = zip(state, before, after, strict=True)
+            return type(state)(_laid_over(*part) for part in parts)
+        return state
+    if not (isinstance(state, Tensor) and isinstance(before, Tensor) and state.dim()):
+        return state
+    return _tensor_over(state, before, after)
+
+
+def _tensor_over(state: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    added = [new - old for old, new in zip(before.shape, after.shape, strict=True)]
+    if not any(added):
+        return state
+    shape = [have + more for have, more in zip(state.shape, added, strict=True)]
+    # Entries that came while it learned, such as stored samples, have no counterpart.
+    larger = after.clone() if list(after.shape) == shape else state.new_zeros(shape)
+    larger[tuple(slice(have) for have in state.shape)] = state
+    return larger
+
+
+def _padded(value: Any, parameter: Tensor) -> Any:
+    if not isinstance(value, Tensor) or not value.dim() or value.shape == parameter.shape:
+        return value
+    larger = value.new_zeros(parameter.shape)
+    larger[tuple(slice(have) for have in value.shape)] = value
+    return larger

@@ -1,0 +1,128 @@
+"""A strategy that grows after a stream learns what one learns that had the room before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Dataset, Subset
+
+from cl_prompts.scenarios import benchmark_from_split
+from cl_prompts.scenarios.joined import joined_split
+from cl_prompts.scenarios.registry import find_scenario
+from tests.toy_data import ANNOUNCED, MULTI_LABEL_SCENARIOS, N_CLASSES, Blobs, Scenes, benchmark
+from tests.toys import ALL, PROTOTYPES, cases, close, fit, make, same, weights
+
+#: classes of the later stream: one that the first stream has, and two new ones
+LATER = [2, 6, 7]
+NEW = 2
+CASES = cases(
+    "si_blurry",
+    "class_incremental",
+    "mlcil",
+    "si_blurry_multi_label",
+    but=lambda cls: cls.whole_stream,
+)
+
+
+class Widened(Dataset[Any]):
+    """Scenes with columns of 0 for classes that come later."""
+
+    def __init__(self, data: Any, more: int) -> None:
+        self.data = data
+        self.more = more
+        self.targets = np.pad(data.targets, ((0, 0), (0, more)))
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image, label = self.data[index]
+        return image, F.pad(label, (0, self.more))
+
+
+def two_streams(scenario: str) -> list[Any]:
+    """The experiences of the families' stream of 6 classes, and those of a later one of three."""
+    multi_label = scenario in MULTI_LABEL_SCENARIOS
+    kind = Scenes if multi_label else Blobs
+    first: Any = kind(72, seed=1)
+    all_of_later: Any = kind(48, N_CLASSES + NEW, seed=5)
+    targets = np.asarray(all_of_later.targets)
+    if multi_label:
+        first = Widened(first, NEW)
+        rows = np.flatnonzero(targets[:, LATER].any(axis=1))
+        local = targets[rows][:, LATER]
+    else:
+        rows = np.flatnonzero(np.isin(targets, LATER))
+        local = np.searchsorted(LATER, targets[rows])
+    settings = {"mlcil": {"protocol": "B0-C3"}, "class_incremental": {"n_tasks": 1}}
+    later = find_scenario(scenario).make(local, local, **settings.get(scenario, {"n_tasks": 2}))
+    both: Any = ConcatDataset([first, Subset(all_of_later, rows.tolist())])
+    both.targets = np.concatenate([first.targets, targets[rows]])
+    split = joined_split(benchmark(scenario).split, later, both.targets, LATER)
+    return list(benchmark_from_split(both, both, split).train_stream)
+
+
+def tasks_of_later(kind: str, scenario: str) -> int:
+    """Announced tasks of the later stream; methods that need boundaries take its own."""
+    if scenario in ANNOUNCED:
+        return 1
+    return 2 if ALL[kind].options.get("boundaries") else 0
+
+
+def scores(strategy: Any) -> Tensor:
+    """Scores of some images, (images, classes)."""
+    images: Tensor = Blobs(24, N_CLASSES + NEW, seed=9).images
+    with torch.no_grad():
+        found: Tensor = strategy.model.eval()(images)
+    return found
+
+
+def grown(kind: str, scenario: str, *, early: bool) -> Any:
+    """A strategy that learns both streams, and grows before the first or between the two."""
+    stream = two_streams(scenario)
+    first = list(benchmark(scenario).train_stream)
+    strategy = make(kind, scenario, online_iter=1)
+    if early:
+        strategy.grow(NEW, tasks_of_later(kind, scenario))
+        fit(strategy, stream[: len(first)])
+    else:
+        fit(strategy, first)
+        strategy.grow(NEW, tasks_of_later(kind, scenario))
+    return fit(strategy, stream[len(first) :])
+
+
+@pytest.mark.parametrize(("kind", "scenario"), CASES)
+def test_growth_between_two_streams_comes_to_the_same_as_before_them(
+    kind: str, scenario: str
+) -> None:
+    """But for rounding, since sums run over another number of classes; without gradients not even
+    for that."""
+    first = grown(kind, scenario, early=True)
+    second = grown(kind, scenario, early=False)
+    seen = [6, 7]
+    assert first.model.seen[seen].all()
+    assert second.model.n_classes == N_CLASSES + NEW
+    if kind in PROTOTYPES and kind != "l3a":
+        assert same(weights(first), weights(second))
+    torch.testing.assert_close(scores(first), scores(second), rtol=5e-3, atol=5e-3)
+    assert first.samples_seen == second.samples_seen
+    assert torch.equal(first.buffer.slots, second.buffer.slots)
+
+
+@pytest.mark.parametrize("kind", PROTOTYPES)
+def test_statistics_come_to_the_same_as_with_all_classes_from_the_start(kind: str) -> None:
+    """Nothing is drawn for the number of classes. L3A solves for all of them, which rounds."""
+    later = fit(make(kind), benchmark().train_stream)
+    later.grow(NEW)
+    stream = two_streams("si_blurry")
+    fit(later, stream[3:])
+    whole = fit(make(kind, n_classes=N_CLASSES + NEW), stream)
+    if kind == "l3a":
+        close(weights(later), weights(whole))
+    else:
+        assert same(weights(later), weights(whole))
