@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -115,7 +116,6 @@ def remember_signatures() -> None:
     """Have Avalanche read each signature once: it checks arguments by those of all base classes,
     which takes half of the time in which a toy strategy is made."""
     import inspect
-    from functools import cache
     from types import SimpleNamespace
 
     from avalanche.training.templates import base
@@ -124,6 +124,7 @@ def remember_signatures() -> None:
         base.inspect = SimpleNamespace(**{**vars(inspect), "signature": cache(inspect.signature)})
 
 
+@cache
 def file_of(item: pytest.Item) -> str:
     """Path of a test's file below ``tests/``."""
     return item.path.relative_to(TESTS).as_posix()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ MEAN = (0.160,) * 3  # of the training scenes' pixels
 STD = (0.280,) * 3
 
 
+@cache  # scikit-learn parses a text each time
 def digits_images(size: int = 32) -> tuple[Tensor, np.ndarray]:
     """All 1797 digits of the UCI test set, light ink on a dark ground, enlarged bilinearly from 8x8
     pixels: RGB images (1797, 3, size, size) uint8 and labels (1797,) int64."""

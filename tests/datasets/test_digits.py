@@ -68,6 +68,7 @@ def test_scenes_hold_one_to_four_digits_and_are_the_same_every_time(scenes: Data
         assert share == pytest.approx(n * by_number[0], rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_embedded_vit_makes_sense_of_the_scenes() -> None:
     data = load("digit_scenes", image_size=32)
     backbone = create_backbone()

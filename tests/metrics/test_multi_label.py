@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from torch import Tensor
@@ -110,7 +110,6 @@ def test_published_accuracy_matrix() -> None:
         assert a_avg(Curve(task_ends=ends)) == pytest.approx(average, abs=1e-5)
 
 
-@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.integers(0, 3))
 def test_ap_is_the_step_area_with_ties_grouped(seed: int, levels: int) -> None:
     logits, targets = scores_and_labels(seed, n=15, levels=levels)
@@ -121,7 +120,6 @@ def test_ap_is_the_step_area_with_ties_grouped(seed: int, levels: int) -> None:
         assert found[c].item() == pytest.approx(wanted, nan_ok=True)
 
 
-@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 5), min_size=15, max_size=15))
 def test_ap_depends_on_order_alone_and_f1_on_the_threshold(seed: int, steps: list[int]) -> None:
     logits, targets = scores_and_labels(seed)
@@ -137,7 +135,6 @@ def test_ap_depends_on_order_alone_and_f1_on_the_threshold(seed: int, steps: lis
     assert f1_scores(logits - 20, targets)["of1"] == 0
 
 
-@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.sampled_from([0.2, 0.5, 0.8]))
 def test_f1_equals_scikit_learn(seed: int, threshold: float) -> None:
     logits, targets = scores_and_labels(seed)
@@ -162,7 +159,6 @@ def test_threshold_is_strict_and_cf1_is_a_mean_of_f1() -> None:
     assert found["cf1_harmonic"] == pytest.approx(3 / 4)
 
 
-@settings(max_examples=50)
 @given(st.integers(0, 10_000))
 def test_ignored_pairs_are_as_if_they_were_not_there(seed: int) -> None:
     logits, targets = scores_and_labels(seed)

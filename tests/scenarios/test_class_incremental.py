@@ -38,7 +38,7 @@ def mlcil_cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, dict[str, Any]
 
 
 @given(mlcil_cases())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_invariants(case: tuple[np.ndarray, np.ndarray, dict[str, Any]]) -> None:
     matrix, test, parameters = case
     split = mlcil_split(matrix, test_labels=test, **parameters)

@@ -174,7 +174,7 @@ def cases(draw: st.DrawFn) -> tuple[list[int], dict[str, Any]]:
 
 
 @given(cases(), st.sampled_from(["keep", "drop"]))
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_equals_the_definition_on_a_plain_twister(
     case: tuple[list[int], dict[str, Any]], leftover: Any
 ) -> None:
@@ -187,7 +187,7 @@ def test_equals_the_definition_on_a_plain_twister(
 
 
 @given(cases())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_invariants(case: tuple[list[int], dict[str, Any]]) -> None:
     labels, parameters = case
     values = np.array(labels)

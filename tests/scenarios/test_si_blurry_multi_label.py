@@ -32,7 +32,7 @@ def parameters(n_classes: int) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @given(st.data())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_one_label_per_image_is_si_blurry(data: st.DataObject) -> None:
     labels = np.array(data.draw(label_lists(10, 60)))
     n_classes = int(labels.max()) + 1
@@ -61,7 +61,7 @@ def test_one_label_per_image_is_si_blurry(data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=200)
+@settings(max_examples=80)
 def test_invariants(data: st.DataObject) -> None:
     matrix = data.draw(matrices())
     n_classes = matrix.shape[1]

@@ -88,7 +88,7 @@ def test_each_chosen_prompt_of_each_shown_sample_is_counted() -> None:
 
 
 def test_any_gamma_gives_a_finite_loss() -> None:
-    strategy = fit(make("mvp", gamma=0.5, train_mb_size=1, online_iter=1), experiences())
+    strategy = fit(make("mvp", gamma=0.5, train_mb_size=1, online_iter=1), experiences()[:1])
     assert bool(torch.isfinite(strategy.loss))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -98,7 +100,7 @@ def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
 def _sections(name: str) -> Recipe:
     """Sections of the file, each a mapping; strategies by their canonical names."""
     try:
-        recipe = yaml.load(recipe_text(name), Loader=Loader) or {}
+        recipe = deepcopy(_parsed(recipe_text(name)))
     except yaml.YAMLError as error:
         raise InputError(f"recipe {name} is not valid YAML: {in_one_line(error)}") from error
     if not isinstance(recipe, dict):
@@ -118,6 +120,11 @@ def _sections(name: str) -> Recipe:
     if "run" in recipe:
         recipe["run"] = running(f"run of recipe {name}", recipe["run"])
     return recipe
+
+
+@lru_cache(maxsize=8)  # a search plans each of its trials from the same texts
+def _parsed(text: str) -> Any:
+    return yaml.load(text, Loader=Loader) or {}
 
 
 def _strategies(recipe: str, given: Any) -> dict[str, dict[str, Any]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, unknown
@@ -36,30 +37,32 @@ def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> di
         if not _finite(value):
             raise InputError(f"{where}: {key} is {shown(value)}, but it should be finite")
     given = {key: _listed(value, accepted[key][0]) for key, value in values.items()}
-    model = create_model(
-        "Section", __config__=ConfigDict(strict=True, arbitrary_types_allowed=True), **accepted
-    )  # type: ignore[call-overload]
-    try:
-        checked = model(**given)
-    except ValidationError as error:
-        raise InputError(_sentence(where, error, given)) from error
-    return {key: plain(getattr(checked, key)) for key in accepted}
+    checked = {}
+    for key, (kind, default) in accepted.items():
+        if key not in given and default is ...:
+            raise InputError(f"{where} has no {key}: add {key}=VALUE")
+        try:
+            value = _adapter(kind).validate_python(given[key]) if key in given else default
+        except ValidationError as error:
+            message = f"{where}: {key} is {shown(given[key])}, but {_expected(error)}"
+            raise InputError(message) from error
+        checked[key] = plain(value)
+    return checked
 
 
-def _sentence(where: str, error: ValidationError, values: Mapping[str, Any]) -> str:
-    """Sentence on the first bad setting, and on values that would be right."""
-    problems = error.errors()
-    key = str(problems[0]["loc"][0])
-    if problems[0]["type"] == "missing":
-        return f"{where} has no {key}: add {key}=VALUE"
+@cache  # a sweep and a search check the same types for each run
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+
+
+def _expected(error: ValidationError) -> str:
+    """Clause on the values that would be right."""
+    messages = [problem["msg"] for problem in error.errors()]
     first, *others = dict.fromkeys(
-        problem["msg"].replace("an instance of Sequence", "a list")
-        for problem in problems
-        if str(problem["loc"][0]) == key
+        message.replace("an instance of Sequence", "a list") for message in messages
     )
     alternatives = [text.removeprefix("Input should be ") for text in others]
-    expected = " or ".join([first[0].lower() + first[1:], *alternatives])
-    return f"{where}: {key} is {shown(values.get(key))}, but {expected}"
+    return " or ".join([first[0].lower() + first[1:], *alternatives])
 
 
 def _finite(value: Any) -> bool:

@@ -159,7 +159,7 @@ PLAIN = st.recursive(
 
 
 @given(PLAIN)
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_plain_values(state: Any) -> None:
     assert same(round_trip(state), state)
 

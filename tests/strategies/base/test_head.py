@@ -48,7 +48,13 @@ def test_settings_that_are_not_given_stay_the_methods(
 
 
 @pytest.mark.parametrize("kind", HEADED)
-@pytest.mark.parametrize("head_input", ["centred", "standardised", "whitened"])
+@pytest.mark.parametrize(
+    "head_input",
+    [
+        *(pytest.param(word, marks=pytest.mark.slow) for word in ("centred", "standardised")),
+        "whitened",
+    ],
+)
 def test_a_linear_head_on_raw_features_would_say_the_same(kind: str, head_input: str) -> None:
     off = [SlowHeads(decays=())] if kind == "flyprompt" else []
     head = Head(kind="linear", input=head_input)
