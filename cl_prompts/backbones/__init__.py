@@ -14,13 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FrozenViT", "create_backbone"]
 
-_PLACES = {"FrozenViT": "vit", "create_backbone": "weights"}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    if name in __all__:  # the module that makes backbones knows their class, too
+        return getattr(import_module("cl_prompts.backbones.weights"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

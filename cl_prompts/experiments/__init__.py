@@ -12,9 +12,9 @@ __all__ = ["load_run"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.trained.loading"), name)
+    if name == "load_run":
+        return import_module("cl_prompts.experiments.trained.loading").load_run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

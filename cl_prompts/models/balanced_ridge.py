@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cl_prompts.checks import one_of, positive, whole_number
+from cl_prompts.checks import one_of, positive
 from cl_prompts.errors import InputError
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
 from cl_prompts.models.ridge import Expansion, RandomExpansion, attempt_positive, check_ridge
@@ -71,8 +71,7 @@ class BalancedRidge(SolvedClassifier):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        whole_number("projection of AIR", projection)
-        check_ridge("AIR", ridge)
+        check_ridge("AIR", ridge, projection)
         positive(memory_gib=memory_gib)
         one_of("balance_over", balance_over, BalanceOver)
         per_number = torch.finfo(dtype).bits // 8

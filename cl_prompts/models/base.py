@@ -134,14 +134,14 @@ class ContinualModel(nn.Module):
         super().__init__()
         if n_classes < 1:
             raise InputError(f"n_classes is {n_classes}: a head needs at least one class")
+        self.n_classes = n_classes
+        """Columns of the logits."""
+        self.register_buffer("seen", torch.zeros(n_classes, dtype=torch.bool))
         self.backbone = backbone
         self.multi_label = multi_label
         self.whitening = None
         self.slow = None
         self.compiled = None
-        self.n_classes = n_classes
-        """Columns of the logits."""
-        self.register_buffer("seen", torch.zeros(n_classes, dtype=torch.bool))
 
     @property
     def n_learned(self) -> int:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cl_prompts.checks import in_range, one_of, whole_number
+from cl_prompts.checks import in_range, one_of
 from cl_prompts.errors import InputError
 from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
@@ -99,8 +99,7 @@ class MultiLabelRidge(SolvedClassifier):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        whole_number("width of the multi-label ridge", width)
-        check_ridge("the multi-label ridge", ridge)
+        check_ridge("the multi-label ridge", ridge, width, held_out)
         in_range(0, 1, pseudo=pseudo)
         one_of("weights", weights, SampleWeights)
         self.pseudo = pseudo

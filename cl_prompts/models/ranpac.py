@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cl_prompts.checks import at_least
 from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
 from cl_prompts.models.ridge import RIDGES, Expansion, RidgeStatistics, check_ridge
@@ -73,9 +72,7 @@ class RanPAC(SolvedClassifier):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        at_least(1, **{f"projection of {self._name}": projection})
-        at_least(0, **{f"held_out of {self._name}": held_out})
-        check_ridge(self._name, ridge)
+        check_ridge(self._name, ridge, projection, held_out)
         self.statistics = RidgeStatistics(
             dim,
             n_classes,

@@ -254,6 +254,12 @@ def check_solved(
         )
 
 
-def check_ridge(of: str, ridge: float) -> None:
-    """Raise ``InputError`` unless ``ridge`` is positive."""
+def check_ridge(of: str, ridge: float, projection: int, held_out: int = 0) -> None:
+    """Refuse a ridge that is not positive, no random features, and fewer than no held-out samples.
+
+    Raises:
+        InputError: one of them.
+    """
     positive(**{f"ridge of {of}": ridge})
+    whole_number(f"projection of {of}", projection)
+    whole_number(f"held_out of {of}", held_out, low=0)

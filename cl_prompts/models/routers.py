@@ -68,7 +68,7 @@ class AnalyticRouter(TaskAware):
     ) -> None:
         super().__init__()
         whole_number("n_experts", n_experts)
-        check_ridge("the router", ridge)
+        check_ridge("the router", ridge, width)
         self.n_experts = n_experts
         self.ridge = ridge
         self.statistics = RidgeStatistics(

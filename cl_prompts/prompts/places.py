@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Bound
 from cl_prompts.errors import InputError
 
 Blocks = Sequence[Annotated[int, Bound(0, whole=True)]]
 """Block numbers, 0-based."""
+
+
+def prefix_shape(
+    backbone: FrozenViT, prompted_blocks: Blocks, prompt_length: int
+) -> tuple[Blocks, int, int, int]:
+    """Blocks, length, token width and heads, in the order in which prefixes take them.
+
+    Raises:
+        InputError: as :func:`check_blocks`.
+    """
+    check_blocks(backbone.depth, prompted_blocks=prompted_blocks)
+    return prompted_blocks, prompt_length, backbone.dim, backbone.n_heads
 
 
 def check_blocks(depth: int, **blocks: Sequence[int]) -> None:

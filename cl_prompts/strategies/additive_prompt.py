@@ -41,11 +41,8 @@ class AdditivePrompting(PromptStrategy):
     lr: Positive = 4e-3
     """Learning rate; ImageNet-R: 3e-3."""
     train_mb_size: Count = 128
-    """Stream samples per batch."""
     train_epochs: Count = 30
-    """Passes over each experience."""
     schedule: Schedule = "coda"
-    """Of the learning rate over the epochs of one experience."""
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build the vectors, without a query; the head reads the class token."""

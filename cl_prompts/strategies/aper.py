@@ -43,7 +43,6 @@ class APER(AdapterStrategy):
     """
 
     lr: Positive = 0.01
-    """Learning rate."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

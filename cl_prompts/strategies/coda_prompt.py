@@ -12,7 +12,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.components import AttentionWeights, ComponentPool, Orthogonal
-from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.prompts.places import Blocks, prefix_shape
 from cl_prompts.prompts.selectors import ClassTokenQuery
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.training.schedules import Schedule
@@ -64,35 +64,22 @@ class CODAPrompt(PromptStrategy):
     """Weight of the penalty; the paper's first version had 0.1 (times 1e-6 in its code), published
     scripts have 0."""
     lr: Positive = 1e-3
-    """Learning rate."""
     train_mb_size: Count = 128
-    """Stream samples per batch."""
     train_epochs: Count = 20
-    """Passes over each experience."""
     schedule: Schedule = "coda"
-    """Of the learning rate over the epochs of one experience."""
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build prefixes as weighted sums of components; the head reads the class token."""
-        check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)
+        shape = prefix_shape(backbone, self.prompted_blocks, self.prompt_length)
         self._check_components(backbone.dim)
         growth: dict[str, Any] = {"n_tasks": self.n_tasks, "orthogonal": self.orthogonal}
-        blocks = self.prompted_blocks
+        blocks = len(self.prompted_blocks)
         return PromptedViT(
             backbone,
             n_classes,
             query=ClassTokenQuery(),
-            selector=AttentionWeights(len(blocks), self.n_components, backbone.dim, **growth),
-            pools=[
-                ComponentPool(
-                    self.n_components,
-                    blocks,
-                    self.prompt_length,
-                    backbone.dim,
-                    backbone.n_heads,
-                    **growth,
-                )
-            ],
+            selector=AttentionWeights(blocks, self.n_components, backbone.dim, **growth),
+            pools=[ComponentPool(self.n_components, *shape, **growth)],
             multi_label=self.multi_label,
         )
 

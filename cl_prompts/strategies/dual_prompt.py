@@ -65,9 +65,7 @@ class DualPrompt(PoolStrategy):
     """Let keys of E-prompts that no task has trained compete at test time, as published; images
     that choose them get untrained prompts."""
     lr: Positive = 0.0028125
-    """Learning rate."""
     train_mb_size: Count = 24
-    """Stream samples per batch."""
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build shared G-prefixes and one E-prefix per slot; the head reads the class token."""

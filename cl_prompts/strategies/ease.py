@@ -49,7 +49,6 @@ class EASE(AdapterStrategy):
     alpha: NotNegative = 0.1
     """Share of the subspaces of other tasks in a score."""
     lr: Positive = 0.025
-    """Learning rate."""
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> EaseViT:
         """Build the adapters of all tasks, and prototypes in as many subspaces."""

@@ -19,6 +19,5 @@ class FineTuning(HeadStrategy):
     """
 
     backbone_lr: NotNegative = 1e-5
-    """Learning rate of the backbone; 0 keeps it frozen."""
     weight_decay: NotNegative = 0.01
     """Weight decay of AdamW."""

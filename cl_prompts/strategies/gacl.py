@@ -35,10 +35,6 @@ class GACL(RanPACProbe):
     plain_images = True
 
     projection: Count = 5000
-    """Random features."""
     expansion: Expansion = "uniform"
-    """Distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`."""
     ridge: Positive = 100.0
-    """Ridge until one is chosen."""
     held_out: Size = 0
-    """Samples on which a ridge is chosen; their features are stored. 0: the ridge is not chosen."""

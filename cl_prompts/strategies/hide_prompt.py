@@ -18,7 +18,7 @@ from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.models.routers import HeadRouter, TaskIdentity
 from cl_prompts.prompts.init import Distribution
-from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.prompts.places import Blocks, prefix_shape
 from cl_prompts.prompts.prefixes import PrefixLayout, PrefixPool
 from cl_prompts.prompts.selectors import ClassTokenQuery
 from cl_prompts.prompts.task_aware import start_task
@@ -88,11 +88,8 @@ class HiDePrompt(PromptStrategy):
     """Learning rate of the head."""
     prompt_lr: Positive | None = 0.0028125
     train_mb_size: Count = 24
-    """Stream samples per batch."""
     train_epochs: Count = 50
-    """Passes over each experience."""
     schedule: Schedule = "cosine"
-    """Of the learning rate over the epochs of one experience."""
     clip_norm: Positive | None = 1.0
     """Bound on the gradient's global norm, for the classifier of queries and for the rest; None for
     none."""
@@ -104,7 +101,6 @@ class HiDePrompt(PromptStrategy):
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build a prefix per task and a classifier that names it; the head reads the class
         token."""
-        check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)
         size = slots_for(self.pool_size, self.n_tasks)
         return PromptedViT(
             backbone,
@@ -116,16 +112,8 @@ class HiDePrompt(PromptStrategy):
 
     def make_pool(self, backbone: FrozenViT, size: int) -> nn.Module:
         """Make the prefixes."""
-        pool = PrefixPool(
-            size,
-            self.prompted_blocks,
-            self.prompt_length,
-            backbone.dim,
-            backbone.n_heads,
-            initial=self.initial,
-            copy_slots=1,
-            layout=self.layout,
-        )
+        shape = prefix_shape(backbone, self.prompted_blocks, self.prompt_length)
+        pool = PrefixPool(size, *shape, initial=self.initial, copy_slots=1, layout=self.layout)
         return MomentumSlots(pool, momentum=self.momentum)
 
     @property

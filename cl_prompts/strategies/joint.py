@@ -30,7 +30,6 @@ class Joint(HeadStrategy):
     whole_stream: ClassVar[bool] = True
 
     backbone_lr: NotNegative = 1e-5
-    """Learning rate of the backbone; 0 keeps it frozen."""
     weight_decay: NotNegative = 0.01
     """Weight decay of AdamW."""
     train_epochs: Count = 5

@@ -29,4 +29,3 @@ class JointProbe(Joint):
     weight_decay: NotNegative = 0.0
     """Weight decay of AdamW; 0 makes it Adam."""
     train_epochs: Count = 10
-    """Passes over all data."""

@@ -63,9 +63,7 @@ class L2P(PoolStrategy):
     pull_weight: NotNegative = 0.1
     """Weight lambda of the term that trains keys; Adam cancels it but for gradient clipping."""
     lr: Positive = 0.001875
-    """Learning rate."""
     train_mb_size: Count = 16
-    """Stream samples per batch."""
 
     def check_settings(self) -> None:
         """Refuse more prompts per image than there are, and keys copied without slots."""

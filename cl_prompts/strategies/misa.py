@@ -81,7 +81,6 @@ class MISA(PromptStrategy):
     shift."""
     class_mask: ClassMask = "batch"
     train_mb_size: Count = 32
-    """Stream samples per batch."""
     buffer_batch_size: Count | None = 32
     """Replayed samples that join each stream batch."""
     online_iter: Count = 3

@@ -40,7 +40,6 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
     plain_images = True
 
     multi_label: bool = True
-    """An image may show several classes."""
     ridge: Positive = 100.0
     """Ridge, until one is chosen. Its right size grows with the square of the features' norm."""
     held_out: Size = 0

@@ -63,7 +63,6 @@ class MultiLane(PromptStrategy):
     """Classes of the lane that compete with one class per image: ``"seen"``, all of them, or
     ``"batch"``, those that occur in the mini-batch."""
     multi_label: bool = True
-    """An image may show several classes."""
     n_selectors: Count = 20
     """Selectors, and so summary tokens, S per lane."""
     prompt_length: Size = 20
@@ -85,15 +84,10 @@ class MultiLane(PromptStrategy):
     lane_samples: Count = 1000
     """See above; ignored where boundaries are announced."""
     lr: Positive = 0.015
-    """Learning rate."""
     train_epochs: Count = 30
-    """Passes over each experience."""
     online_iter: Count = 1
-    """Updates per stream batch."""
     schedule: Schedule = "cosine"
-    """Of the learning rate over the epochs of one experience."""
     new_optimizer: bool = True
-    """Start each announced task with fresh optimizer state."""
     loss_norm: LossNorm = "all"
     """Of a multi-label loss, see :func:`~cl_prompts.losses.multi_label.multi_label_loss`."""
 
@@ -109,20 +103,9 @@ class MultiLane(PromptStrategy):
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> MultiLaneViT:
         """Build a model, as yet without a lane."""
-        return MultiLaneViT(
-            backbone,
-            n_classes,
-            multi_label=self.multi_label,
-            n_selectors=self.n_selectors,
-            prompt_length=self.prompt_length,
-            prompted_blocks=self.prompted_blocks,
-            drop_and_replace=self.drop_and_replace,
-            slot_update=self.slot_update,
-            pre_head_norm=self.pre_head_norm,
-            init=self.init,
-            n_tasks=self.n_tasks,
-            impl=self.impl,
-        )
+        names = ("multi_label", "n_selectors", "prompt_length", "prompted_blocks", "n_tasks")
+        options = ("drop_and_replace", "slot_update", "pre_head_norm", "init", "impl")
+        return MultiLaneViT(backbone, n_classes, **self.values_of(*names, *options))
 
     def is_head(self, name: str) -> bool:
         """Whether a parameter is of a lane's head, not a selector or prompt."""

@@ -36,12 +36,9 @@ class NoRGa(HiDePrompt):
     """Of the gates: ``"tanh"``, ``"sigmoid"`` (published for ViTs trained with labels on
     ImageNet-21k), ``"gelu"``, ``"relu"`` or ``"identity"``."""
     identity_lr: Positive = 5e-4 * 128 / 256
-    """Learning rate of the classifier of queries."""
     lr: Positive = 0.0015
-    """Learning rate of the head."""
     prompt_lr: Positive | None = 0.015
     train_mb_size: Count = 128
-    """Stream samples per batch."""
 
     def make_pool(self, backbone: FrozenViT, size: int) -> nn.Module:
         """Make the prefixes, and a gate for each block."""

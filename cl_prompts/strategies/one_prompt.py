@@ -6,7 +6,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.init import Distribution
-from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.prompts.places import Blocks, prefix_shape
 from cl_prompts.prompts.prefixes import SharedPrefix
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.training.schedules import Schedule
@@ -39,18 +39,12 @@ class OnePrompt(PromptStrategy):
     initial: Distribution = "uniform"
     """Distribution of the prefix: ``"uniform"``, ``"small"`` or ``"normal"``."""
     lr: Positive = 1e-3
-    """Learning rate."""
     train_mb_size: Count = 128
-    """Stream samples per batch."""
     train_epochs: Count = 20
-    """Passes over each experience."""
     schedule: Schedule = "coda"
-    """Of the learning rate over the epochs of one experience."""
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build one shared prefix per block, without a query; the head reads the class token."""
-        blocks = self.prompted_blocks
-        check_blocks(backbone.depth, prompted_blocks=blocks)
-        shape = (self.prompt_length, backbone.dim, backbone.n_heads)
-        prefix = SharedPrefix(blocks, *shape, initial=self.initial)
+        shape = prefix_shape(backbone, self.prompted_blocks, self.prompt_length)
+        prefix = SharedPrefix(*shape, initial=self.initial)
         return PromptedViT(backbone, n_classes, pools=[prefix], multi_label=self.multi_label)

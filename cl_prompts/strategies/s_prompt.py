@@ -5,7 +5,7 @@ from __future__ import annotations
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.prompts.places import Blocks, prefix_shape
 from cl_prompts.prompts.prefixes import PrefixPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
 from cl_prompts.prompts.task_selectors import TaskSlots
@@ -50,23 +50,13 @@ class SPrompt(PoolStrategy):
     copy_previous: bool = False
     """Start a task's prompt as a copy of the previous one instead of at random."""
     lr: Positive = 0.0028125
-    """Learning rate."""
     train_mb_size: Count = 24
-    """Stream samples per batch."""
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build one prefix per slot in all prompted blocks; the head reads the class token."""
-        check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)
         size = slots_for(self.pool_size, self.n_tasks)
-        pool = PrefixPool(
-            size,
-            self.prompted_blocks,
-            self.prompt_length,
-            backbone.dim,
-            backbone.n_heads,
-            initial=self.initial,
-            copy_slots=int(self.copy_previous),
-        )
+        shape = prefix_shape(backbone, self.prompted_blocks, self.prompt_length)
+        pool = PrefixPool(size, *shape, initial=self.initial, copy_slots=int(self.copy_previous))
         keys = TaskSlots(NearestKeys(size, backbone.dim, initial=self.initial))
         return PromptedViT(
             backbone,

@@ -71,11 +71,9 @@ class SMoPE(PromptStrategy):
     """Learning rate of the head."""
     prompt_lr: Positive | None = 2.5e-2
     train_mb_size: Count = 128
-    """Stream samples per batch."""
     train_epochs: Count = 20
     """Passes over each experience, the sparse ones."""
     schedule: Schedule = "cosine"
-    """Of the learning rate over the epochs of one experience."""
     period: Count | None = 1000
     """Stream samples after which counts are settled and the head is aligned where no boundary is
     announced; None for never."""
@@ -94,9 +92,7 @@ class SMoPE(PromptStrategy):
             self.top_k,
             backbone.dim,
             backbone.n_heads,
-            epsilon=self.epsilon,
-            router_weight=self.router_weight,
-            prototype_weight=self.prototype_weight,
+            **self.values_of("epsilon", "router_weight", "prototype_weight"),
         )
         return PromptedViT(backbone, n_classes, pools=[prefix])
 

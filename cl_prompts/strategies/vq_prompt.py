@@ -7,7 +7,7 @@ from typing import ClassVar
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.prompts.places import Blocks, prefix_shape
 from cl_prompts.prompts.quantised import QuantisedComponents, SoftKeys
 from cl_prompts.prompts.selectors import ClassTokenQuery
 from cl_prompts.strategies.base.prompt import PromptStrategy
@@ -61,32 +61,17 @@ class VQPrompt(PromptStrategy):
     """Learning rate of the head."""
     prompt_lr: Positive | None = 1.25e-2
     train_mb_size: Count = 128
-    """Stream samples per batch."""
     train_epochs: Count = 20
-    """Passes over each experience."""
     schedule: Schedule = "cosine"
-    """Of the learning rate over the epochs of one experience."""
     period: Count | None = 1000
     """Stream samples between two alignments where no boundary is announced; None for never."""
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build quantised prefixes; the head reads the class token."""
-        check_blocks(backbone.depth, prompted_blocks=self.prompted_blocks)
-        blocks = self.prompted_blocks
-        keys = SoftKeys(len(blocks), self.pool_size, backbone.dim, temperature=self.temperature)
-        pool = QuantisedComponents(
-            self.pool_size,
-            blocks,
-            self.prompt_length,
-            backbone.dim,
-            backbone.n_heads,
-            soft_weight=self.soft_weight,
-            hard_weight=self.hard_weight,
-        )
-        return PromptedViT(
-            backbone,
-            n_classes,
-            query=ClassTokenQuery(),
-            selector=keys,
-            pools=[pool],
-        )
+        shape = prefix_shape(backbone, self.prompted_blocks, self.prompt_length)
+        blocks = len(self.prompted_blocks)
+        keys = SoftKeys(blocks, self.pool_size, backbone.dim, temperature=self.temperature)
+        weights = self.values_of("soft_weight", "hard_weight")
+        pool = QuantisedComponents(self.pool_size, *shape, **weights)
+        query = ClassTokenQuery()
+        return PromptedViT(backbone, n_classes, query=query, selector=keys, pools=[pool])

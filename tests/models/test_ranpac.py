@@ -73,7 +73,7 @@ def test_ranpac_chooses_the_ridge_of_least_held_out_error() -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="ridge of RanPAC is 0"):
         RanPAC(3, 2, projection=4, ridge=0)
-    with pytest.raises(InputError, match="projection of RanPAC is 0"):
+    with pytest.raises(InputError, match="projection of RanPAC must be"):
         RanPAC(3, 2, projection=0)
     with pytest.raises(InputError, match="give held_out > 0"):
         RanPAC(3, 2, projection=4).choose_ridge()

@@ -100,23 +100,14 @@ def _out_folder(command: Command) -> None:
 
 
 def _ls(command: Command) -> None:
-    command.add_argument(
-        "words",
-        nargs="*",
-        metavar="WORD",
-        help="one of the lists (recipes, strategies, plugins, scenarios, datasets, backbones), and"
-        " words to look for",
-    )
+    lists = "recipes, strategies, plugins, scenarios, datasets, backbones"
+    what = f"one of the lists ({lists}), and words to look for"
+    command.add_argument("words", nargs="*", metavar="WORD", help=what)
 
 
 def _show(command: Command) -> None:
-    command.add_argument(
-        "words",
-        nargs="+",
-        metavar="NAME",
-        help="a recipe, or strategy NAME, plugin NAME, scenario NAME, dataset NAME, backbone,"
-        " evaluation",
-    )
+    named = "strategy NAME, plugin NAME, scenario NAME, dataset NAME, backbone, evaluation"
+    command.add_argument("words", nargs="+", metavar="NAME", help=f"a recipe, or {named}")
 
 
 def _init(command: Command) -> None:

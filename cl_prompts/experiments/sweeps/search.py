@@ -8,7 +8,7 @@ import math
 import shlex
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Trial:
         return statistics.fmean(known) if known and len(known) == len(self.values) else None
 
 
+@dataclass
 class Search:
     """Search for the settings of one strategy that are best on streams kept for that.
 
@@ -78,26 +79,19 @@ class Search:
             the space cannot be built, or their runs cannot have the objective.
     """
 
-    def __init__(
-        self,
-        recipe: str,
-        texts: Sequence[str],
-        options: SearchOptions,
-        *,
-        out: Path,
-        console: Console,
-        how: Launching,
-        command: str = "",
-    ) -> None:
+    recipe: str
+    texts: Sequence[str]
+    options: SearchOptions
+    _: KW_ONLY
+    out: Path
+    console: Console
+    how: Launching
+    command: str = ""
+
+    def __post_init__(self) -> None:
         """Check everything before the first trial."""
         self._optuna = extra("optuna", "optuna", "--sampler")
-        self.recipe = recipe
-        self.options = options
-        self.out = out
-        self.console = console
-        self.how = how
-        self.command = command
-        self.space = SearchSpace.of(texts)
+        self.space = SearchSpace.of(self.texts)
         self.trials: list[Trial] = []
         self.faults: dict[str, str] = {}
         self.stopped: int | None = None
@@ -106,7 +100,7 @@ class Search:
         if len({run.strategy for run in ends}) > 1:
             raise InputError("a search is for one strategy: add strategy=NAME")
         parts, _ = Builder().check(ends)
-        options.check(
+        self.options.check(
             multi_label=parts.data.multi_label,
             every=parts.anytime.every,
             whole_stream=parts.strategy.whole_stream,

@@ -44,6 +44,7 @@ class AdapterStrategy(OnlineStrategy):
     """
 
     withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head")
+    keeps = "prototypes"
 
     bottleneck: Count = 64
     """Width r of an adapter's hidden layer."""
@@ -56,22 +57,11 @@ class AdapterStrategy(OnlineStrategy):
     weight_decay: NotNegative = 5e-4
     """Weight decay of SGD."""
     train_mb_size: Count = 48
-    """Stream samples per batch."""
     train_epochs: Count = 20
     """Passes over each experience that trains adapters."""
     online_iter: Count = 1
-    """Updates per stream batch."""
     schedule: Schedule = "cosine"
     new_optimizer: bool = True
-
-    def check_settings(self) -> None:
-        """Refuse a replay buffer."""
-        super().check_settings()
-        if self.buffer_size:
-            raise InputError(
-                f"{type(self).__name__} keeps prototypes and replays nothing: leave buffer_size"
-                " at 0"
-            )
 
     def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
         """SGD with momentum and weight decay."""

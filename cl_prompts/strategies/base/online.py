@@ -197,6 +197,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     _stop_training: bool
 
+    keeps: ClassVar[str] = ""
+    """What the method keeps instead of samples: it refuses a replay buffer."""
     own_plugins: ClassVar[tuple[StrategyPlugin, ...]] = ()
     """Plugins that the method is defined with."""
     whole_stream: ClassVar[bool] = False
@@ -316,6 +318,11 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             raise InputError(
                 f"the loss of {type(self).__name__} is over all classes seen: leave out"
                 " class_mask=current"
+            )
+        if self.keeps and self.buffer_size:
+            raise InputError(
+                f"{type(self).__name__} keeps {self.keeps} and replays nothing: leave buffer_size"
+                " at 0"
             )
         if self.class_mask == "batch" and self.train_mb_size < 8:
             warnings.warn(

@@ -57,9 +57,7 @@ class PromptStrategy(OnlineStrategy):
     class_mask: ClassMask = "current"
     """As in the base, but ``"current"`` by default, as published."""
     online_iter: Count = 1
-    """Updates per stream batch."""
     new_optimizer: bool = True
-    """Start each announced task with fresh optimizer state."""
     pull_weight: NotNegative = 0.0
     """Weight lambda of the term that pulls keys to their queries."""
     prompt_lr: Positive | None = None
@@ -185,11 +183,8 @@ class PoolStrategy(PromptStrategy):
     """Distribution of prompts and keys: ``"uniform"`` U(-1, 1) as the PyTorch ports, ``"small"``
     U[0, 0.01) as the JAX code, or ``"normal"``."""
     pull_weight: NotNegative = 1.0
-    """Weight lambda of the term that pulls keys to their queries."""
     train_epochs: Count = 5
-    """Passes over each experience."""
     clip_norm: Positive | None = 1.0
-    """Bound on the gradient's global norm; None for none."""
 
 
 def batchwise(selector: nn.Module, size: int, when: Batchwise) -> nn.Module:

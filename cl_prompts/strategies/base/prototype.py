@@ -10,7 +10,6 @@ from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count
-from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import masked_mean
 from cl_prompts.models.base import Output
 from cl_prompts.models.prototype import PrototypeViT
@@ -53,6 +52,7 @@ class PrototypeStrategy(OnlineStrategy):
     """
 
     withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head")
+    keeps = "sums over the whole stream"
 
     training_scores: bool = True
     """Score training batches, for the loss and for Avalanche's training metrics; otherwise the loss
@@ -67,13 +67,8 @@ class PrototypeStrategy(OnlineStrategy):
     """Ignored unless ``augmented_views``."""
 
     def check_settings(self) -> None:
-        """Refuse a replay buffer, and count each sample once unless ``augmented_views`` is set."""
+        """Count each sample once unless ``augmented_views`` is set."""
         super().check_settings()
-        if self.buffer_size:
-            raise InputError(
-                f"{type(self).__name__} keeps sums over the whole stream and replays nothing: leave"
-                " buffer_size at 0"
-            )
         if not self.augmented_views:
             self.train_epochs = 1
             self.online_iter = 1
