@@ -21,17 +21,6 @@ _SHORT.maxlevel = 3
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12
 
 
-def short(text: Any, most: int = 160) -> str:
-    """A text such as a path for a sentence, cut in the middle where it is long.
-
-    >>> short("runs/digits"), len(short("x" * 5000))
-    ('runs/digits', 160)
-    """
-    text = str(text)
-    half = (most - 3) // 2
-    return text if len(text) <= most else f"{text[: most - 3 - half]}...{text[-half:]}"
-
-
 GREATEST = 2**63 - 1
 """The greatest whole number that torch and numpy hold."""
 

@@ -3,13 +3,50 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 _LISTED = 40  # names that one sentence may hold
 _LONGEST = 100  # characters of a name that it repeats
+_MOST = 990  # characters of a sentence
+_WORD = re.compile(r"\S{321,}")  # no path in use is longer
+#: what a loader process puts before the sentence of an error
+_OF_LOADER = re.compile(r"\ACaught \w+ in .*\n[\w.]*Error: ", re.DOTALL)
 
 
-class InputError(ValueError):
+def short(text: object, most: int = 160) -> str:
+    """A text such as a path for a sentence, cut in the middle where it is long.
+
+    >>> short("runs/digits"), len(short("x" * 5000))
+    ('runs/digits', 160)
+    """
+    text = str(text)
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[: most - 3 - half]}...{text[-half:]}"
+
+
+def one_sentence(message: object) -> str:
+    """A message as one line that any terminal and file can hold: of bounded length, long words cut,
+    and what is not printable written as Python escapes it.
+
+    >>> one_sentence("two\\nlines \\x1b[31m")
+    'two lines \\\\x1b[31m'
+    """
+    text = " ".join(_OF_LOADER.sub("", str(message)).split())
+    text = _WORD.sub(lambda found: short(found[0]), text)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return short(text, _MOST)
+
+
+class _Sentence(Exception):
+    """An error whose message is one sentence, whatever names stand in it."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_sentence(message))
+
+
+class InputError(_Sentence, ValueError):
     """Bad input, found before any work was done: one sentence that says what is wrong, where, and
     what would be right.
 
@@ -17,7 +54,7 @@ class InputError(ValueError):
     """
 
 
-class RunError(RuntimeError):
+class RunError(_Sentence, RuntimeError):
     """A fault met during a run, in one sentence; the run folder stays valid. Exit code 1 on the
     command line."""
 
@@ -26,7 +63,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An ``InputError`` for a name of some kind ("recipe", "key of strategy 'mvp'") that does not
     exist, offering the nearest one of those ``known``."""
     names = sorted(set(map(str, known)))
-    name = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
+    name = short(name, _LONGEST)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     some = (
         names if len(names) <= _LISTED else [*names[:_LISTED], f"and {len(names) - _LISTED} more"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cl_prompts.errors import InputError, RunError, unknown
+from cl_prompts.errors import InputError, RunError, one_sentence, unknown
 
 
 def test_an_unknown_name_offers_the_nearest_one() -> None:
@@ -28,3 +28,24 @@ def test_bad_input_is_a_value_error_and_a_fault_in_a_run_is_not() -> None:
     with pytest.raises(ValueError, match="bad"):
         raise InputError("bad")
     assert not issubclass(RunError, ValueError)
+
+
+@pytest.mark.parametrize("kind", [InputError, RunError])
+def test_any_message_becomes_one_line_of_bounded_length(kind: type[Exception]) -> None:
+    assert str(kind("no such\nfile \x1b[31m \udcff")) == "no such file \\x1b[31m \\udcff"
+    assert len(str(kind("x" * 200_000))) == 160
+    assert len(str(kind("word " * 200_000))) < 1000
+    assert str(kind(f"before {'x' * 5000} after")).endswith("x after")
+
+
+def test_a_path_of_usual_length_is_not_cut() -> None:
+    path = "/home/" + "folder/" * 40
+    assert path in one_sentence(f"there is no {path}, look there")
+
+
+def test_a_loader_process_wraps_a_sentence_in_a_traceback() -> None:
+    wrapped = (
+        "Caught RunError in DataLoader worker process 0.\nOriginal Traceback (most recent call"
+        ' last):\n  File "a.py", line 3\ncl_prompts.errors.RunError: image a.png cannot be read'
+    )
+    assert str(RunError(wrapped)) == "image a.png cannot be read"

@@ -16,7 +16,7 @@ from tests.forked import forked
 
 PACKAGE = Path(cl_prompts.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-EVERYWHERE = {"errors", "checks", "own_code"}
+EVERYWHERE = {"errors", "checks", "own_code", "reading"}
 PARTS = {"backbones", "prompts", "models", "losses", "training", "metrics"}
 #: room -> the rooms that it may import from, besides errors and checks
 ROOMS: dict[str, set[str]] = {
@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "checks": set(),
     "own_code": set(),
+    "reading": set(),
     "__init__": set(),
     "__main__": {"experiments"},
 }

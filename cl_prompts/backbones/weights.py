@@ -17,15 +17,16 @@ import torch
 from huggingface_hub import constants as hub_constants
 from huggingface_hub import try_to_load_from_cache
 from safetensors import safe_open
-from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
 from cl_prompts.backbones.normalisation import normalisation_of
+from cl_prompts.backbones.tensor_files import read_tensors
 from cl_prompts.backbones.vit import FrozenViT, Precision
-from cl_prompts.checks import short, shown
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.checks import shown
+from cl_prompts.errors import InputError, short, unknown
+from cl_prompts.reading import TENSORS, check_file
 
 _LARGEST = 2**24  # pixels on a side
 
@@ -200,11 +201,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     _check_exists(path)
     state: Any
     try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        state = read_tensors(path)
     except Exception as error:
         raise InputError(
             f"{path} cannot be read as tensors alone ({type(error).__name__}): save its state_dict,"
@@ -226,15 +223,15 @@ def _is_entry(entry: tuple[Any, Any]) -> bool:
 
 def _check_exists(path: Path) -> None:
     try:
-        found = path.is_file()
-    except OSError as error:
-        reason = error.strerror
-        raise InputError(f"weight file {short(path)} cannot be read: {reason}") from error
-    if not found:
+        check_file(path, TENSORS)
+    except FileNotFoundError as error:
         raise InputError(
             f"weight file {path} does not exist: pass weights=timm, weights=random or an existing"
             " file"
-        )
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"weight file {short(path)} cannot be read: {reason}") from error
 
 
 def _check_values(path: Path, name: str, value: Tensor) -> None:

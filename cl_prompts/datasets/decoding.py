@@ -20,8 +20,6 @@ more than 179 megapixels  refused, as are folders, FIFOs, sockets and devices, w
 
 from __future__ import annotations
 
-import os
-import stat
 import struct
 
 import numpy as np
@@ -33,19 +31,13 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from cl_prompts.datasets.folders import FORMATS
 from cl_prompts.errors import RunError
+from cl_prompts.reading import TABLE, check_file
 
 #: Pixels that one image may have: twice Pillow's threshold for a warning.
 MOST_PIXELS = 178_956_970
 
 #: EXIF's orientations that exchange height and width
 LYING = (5, 6, 7, 8)
-_SPECIAL = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
@@ -86,15 +78,8 @@ def _unreadable(path: str, error: Exception) -> RunError:
 
 
 def _opened(path: str) -> Image.Image:
-    _check_regular(path)
+    check_file(path, TABLE)
     return Image.open(path, formats=sorted(set(FORMATS.values())))
-
-
-def _check_regular(path: str) -> None:
-    """Refuse what is no file before it is opened: opening a FIFO waits for a writer, forever."""
-    kind = stat.S_IFMT(os.stat(path).st_mode)
-    if kind != stat.S_IFREG:
-        raise ValueError(f"it is {_SPECIAL.get(kind, 'no file')}, not a file")
 
 
 def _check_area(pixels: int) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
 
 from cl_prompts.errors import InputError
+from cl_prompts.reading import TABLE, opened
 
 
 class LayoutError(InputError):
@@ -28,9 +30,8 @@ def table(path: Path, columns: int, *, ints: bool = False) -> list[list[str]]:
         LayoutError: a missing or empty file, a row with fewer fields, or with ``ints`` a second
             field that is no whole number.
     """
-    if not path.is_file():
-        raise LayoutError(f"{path} is missing")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    with listing(path) as file:
+        lines = file.read().decode(errors="replace").splitlines()
     rows = [line.split() for line in lines if line.strip()]
     if not rows:
         raise LayoutError(f"{path} is empty")
@@ -40,6 +41,20 @@ def table(path: Path, columns: int, *, ints: bool = False) -> list[list[str]]:
                 f"row {number} of {path} is not as it should be: {' '.join(fields)!r}"
             )
     return [fields[:columns] for fields in rows]
+
+
+def listing(path: Path) -> BufferedReader:
+    """A list of images or labels, opened.
+
+    Raises:
+        LayoutError: there is no such file, or none that can be read.
+    """
+    try:
+        return opened(path, TABLE)
+    except FileNotFoundError as error:
+        raise LayoutError(f"{path} is missing") from error
+    except OSError as error:
+        raise LayoutError(f"{path} cannot be read: {error.strerror}") from error
 
 
 class Folders:

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from cl_prompts.errors import InputError
+from cl_prompts.reading import TENSORS, opened
 
 #: Bytes up to which the contents of a part, training or test images, are hashed.
 SMALL = 2**28
@@ -71,7 +72,7 @@ def _contents(paths: Sequence[str]) -> str:
     """SHA-256 of the files' own SHA-256, so that no byte can move from one file to the next."""
     digest = hashlib.sha256()
     for path in paths:
-        with open(path, "rb") as file:
+        with opened(path, TENSORS) as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from cl_prompts.backbones.tensor_files import read_tensors
 from cl_prompts.errors import InputError, unknown
 
 
@@ -59,13 +60,10 @@ def read_prompts(path: str | Path, name: str | None = None) -> Tensor:
         InputError: no such file, not of these kinds, or an unknown or missing name.
     """
     file = Path(path)
-    if not file.is_file():
-        raise InputError(f"there are no prompts at {file}: it is not a file")
     try:
-        if file.suffix == ".safetensors":
-            found = load_file(str(file))
-        else:
-            found = torch.load(file, map_location="cpu", weights_only=True)
+        found = read_tensors(file)
+    except OSError as error:
+        raise InputError(f"there are no prompts at {file}: {error.strerror or error}") from error
     except Exception as error:  # both libraries raise whatever their parsers meet
         raise InputError(
             f"{file} holds no prompts that can be read: give safetensors or a file of plain tensors"

@@ -65,7 +65,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     for shape in ((10, 8, 4), (5, 2, 4, 8), (20, 4, 8), (640,)):
         with pytest.raises(InputError, match="do not fit prompts of shape"):
             set_initial(pool.values, torch.zeros(shape))
-    with pytest.raises(InputError, match="it is not a file"):
+    with pytest.raises(InputError, match="there are no prompts at"):
         read_prompts(tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("no tensors")
     (tmp_path / "text.safetensors").write_text("no tensors")

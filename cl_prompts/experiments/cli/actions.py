@@ -16,11 +16,12 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from cl_prompts.checks import one_of, short
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.checks import one_of
+from cl_prompts.errors import InputError, RunError, short
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.runner.job import job
+from cl_prompts.reading import RECIPE, content
 
 # Columns of the report that a terminal of 80 columns has no room for.
 _HIDDEN_COLUMNS = (
@@ -68,7 +69,7 @@ def init(args: argparse.Namespace) -> None:
     if os.path.lexists(out):
         if not args.force:
             raise InputError(f"{out} exists already: give --out another name, or --force")
-        if not (out.is_file() and MADE_BY_INIT.encode() in out.read_bytes()):
+        if not (out.is_file() and MADE_BY_INIT.encode() in content(out, RECIPE)):
             raise InputError(
                 f"{out} is no recipe that init proposed: remove it, or give --out another name"
             )

@@ -11,8 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 
-from cl_prompts.checks import short
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError, RunError, one_sentence, short
 from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.cli.arguments import parsed
 from cl_prompts.experiments.runner.job import is_first_to_say, quieten_libraries, refuse_job
@@ -71,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _say(sentence: str) -> None:
     """Print an error, once for all processes of a job."""
     if is_first_to_say(sentence):
-        print(f"cl-prompts: {sentence}", file=sys.stderr)
+        print(f"cl-prompts: {one_sentence(sentence)}", file=sys.stderr)
 
 
 @contextmanager

@@ -12,9 +12,16 @@ from typing import Any
 
 import yaml
 
-from cl_prompts.checks import short, shown
-from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.values import Loader, as_list, as_names, in_one_line, with_names
+from cl_prompts.checks import shown
+from cl_prompts.errors import InputError, short, unknown
+from cl_prompts.experiments.recipes.values import (
+    as_list,
+    as_names,
+    in_one_line,
+    with_names,
+    yaml_of,
+)
+from cl_prompts.reading import RECIPE, content
 from cl_prompts.strategies import canonical_name
 
 #: sections that choose one thing by ``name`` and hold its arguments
@@ -52,7 +59,7 @@ def recipe_text(name: str) -> str:
     """
     if name.endswith((".yaml", ".yml")):
         try:
-            return Path(name).read_bytes().decode("utf-8-sig")
+            return content(name, RECIPE).decode("utf-8-sig")
         except FileNotFoundError as error:
             other = Path(name).with_suffix(".yml" if name.endswith(".yaml") else ".yaml")
             hint = f": did you mean '{other}'?" if os.path.isfile(other) else ""
@@ -124,7 +131,7 @@ def _sections(name: str) -> Recipe:
 
 @lru_cache(maxsize=8)  # a search plans each of its trials from the same texts
 def _parsed(text: str) -> Any:
-    return yaml.load(text, Loader=Loader) or {}
+    return yaml_of(text) or {}
 
 
 def _strategies(recipe: str, given: Any) -> dict[str, dict[str, Any]]:

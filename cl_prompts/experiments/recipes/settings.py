@@ -34,12 +34,12 @@ from cl_prompts.experiments.recipes.signatures import (
 )
 from cl_prompts.experiments.recipes.validation import validated
 from cl_prompts.experiments.recipes.values import (
-    Loader,
     as_seed,
     as_seeds,
     by_name,
     in_one_line,
     plain,
+    yaml_of,
 )
 from cl_prompts.own_code import Trust, check_trust
 
@@ -102,7 +102,7 @@ class Settings:
         """
         what = "these are not the settings of a run"
         try:
-            values = yaml.load(text, Loader=Loader)
+            values = yaml_of(text)
             if not isinstance(values, dict):
                 raise TypeError("they map no settings to values")
             settings = cls(**values)

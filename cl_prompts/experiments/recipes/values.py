@@ -95,6 +95,15 @@ Loader.add_implicit_resolver(
 )
 
 
+def yaml_of(text: str) -> Any:
+    """The value of a text in YAML, as :class:`Loader` reads it.
+
+    Raises:
+        yaml.YAMLError: the text is none.
+    """
+    return yaml.load(text, Loader=Loader)
+
+
 def parsed(text: str) -> Any:
     """The YAML value of a text; the text itself where it is no YAML.
 
@@ -102,7 +111,7 @@ def parsed(text: str) -> Any:
     (0.005, [1, 'two'])
     """
     try:
-        return yaml.load(text, Loader=Loader)
+        return yaml_of(text)
     except yaml.YAMLError:
         return text
 

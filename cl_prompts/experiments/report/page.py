@@ -20,8 +20,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cl_prompts.checks import short
-from cl_prompts.errors import InputError, RunError, unknown
+from cl_prompts.errors import InputError, RunError, short, unknown
 from cl_prompts.experiments.figures import strategy_styles
 from cl_prompts.experiments.recipes.names import labels_of
 from cl_prompts.experiments.report import task_tables
@@ -34,6 +33,7 @@ from cl_prompts.experiments.results.curves import known_references, reference_ro
 from cl_prompts.experiments.results.sections import Section, sections
 from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import Run, collect
+from cl_prompts.reading import TABLE, opened
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 #: what every report says of itself in its head
@@ -106,8 +106,8 @@ def _check_ours(page: Path, folder: Path) -> None:
 
 
 def _head(page: Path) -> str:
-    with page.open(encoding="utf-8", errors="replace") as file:
-        return file.read(1000)
+    with opened(page, TABLE) as file:
+        return file.read(1000).decode(errors="replace")
 
 
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -40,6 +40,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from cl_prompts.errors import InputError
+from cl_prompts.reading import TENSORS, json_of, opened
 
 MAGIC = b"CLPROMPT"
 VERSION = 3
@@ -133,11 +134,11 @@ def read(path: Path) -> Checkpoint:
 def _checked(path: Path, *, keep: bool) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Head and, if they are kept, parts of a checkpoint, with every checksum compared."""
     try:
-        opened = path.open("rb")
+        whole = opened(path, TENSORS)
     except OSError as error:
         raise DamagedCheckpoint(path, f"it cannot be read: {error.strerror}") from error
     parts: dict[str, bytes] = {}
-    with opened as file:
+    with whole as file:
         head = _head(path, file)
         for part in head["parts"]:
             digest = hashlib.sha256()
@@ -178,11 +179,11 @@ def _head(path: Path, file: BinaryIO) -> dict[str, Any]:
     if hashlib.sha256(start + text).digest() != digest:
         raise DamagedCheckpoint(path, "the checksum of its head differs")
     try:
-        head = json.loads(text)
+        head = json_of(text)
         if all(isinstance(part["bytes"], int) and part["bytes"] >= 0 for part in head["parts"]):
             return head
         raise ValueError("a part has no length")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DamagedCheckpoint(path, f"its head is not one: {error}") from error
 
 

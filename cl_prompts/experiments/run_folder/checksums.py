@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cl_prompts.errors import InputError
+from cl_prompts.reading import TABLE, TEXT, content
 
 SUMS_FILE = "SHA256SUMS"
 #: what a report reads beside ``summary.json``; checkpoints and weights hold checksums of their own
@@ -33,7 +34,7 @@ def sums(folder: Path, written: Mapping[str, bytes]) -> str:
     >>> print(sums(Path("nowhere"), {"summary.json": b""}), end="")
     e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  summary.json
     """
-    contents = {n: (folder / n).read_bytes() for n in CHECKED if (folder / n).is_file()}
+    contents = {n: content(folder / n, TABLE) for n in CHECKED if (folder / n).is_file()}
     lines = [f"{_sum(data)}  {name}\n" for name, data in {**contents, **written}.items()]
     return "".join(lines)
 
@@ -48,13 +49,13 @@ def check_sums(folder: Path) -> None:
     if not file.is_file():
         return
     try:
-        lines = file.read_text(encoding="ascii").removesuffix("\n").split("\n")
+        lines = content(file, TEXT).decode("ascii").removesuffix("\n").split("\n")
         known = {name: digest for digest, name in (line.split("  ") for line in lines)}
     except ValueError as error:
         raise InputError(f"{file} is damaged: repeat the run or leave its folder out") from error
     for name, digest in known.items():
         path = folder / name
-        found = _sum(path.read_bytes()) if path.is_file() else None
+        found = _sum(content(path, TABLE)) if path.is_file() else None
         if found != digest:
             raise InputError(
                 f"{path} is not what it was when the run ended, as its SHA-256 in {SUMS_FILE}"

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cl_prompts.checks import short
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError, RunError, short
+from cl_prompts.reading import TEXT, content, json_of
 
 #: errors of a system that refuses to write: a place without permission, or a full disk
 REFUSING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
@@ -186,7 +186,7 @@ class FolderFiles:
         """
         file = self.path / name
         try:
-            return file.read_text(encoding="utf-8")
+            return content(file, TEXT).decode()
         except OSError as error:
             raise InputError(f"{file} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -200,8 +200,8 @@ class FolderFiles:
         """
         text = self.read_text(name)
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            value = json_of(text)
+        except ValueError as error:
             raise InputError(f"{self.path / name} is damaged: it is not JSON") from error
         if not isinstance(value, dict):
             raise InputError(f"{self.path / name} is damaged: it is no mapping")

@@ -35,6 +35,7 @@ from cl_prompts.experiments.run_folder.identity import (
 )
 from cl_prompts.experiments.run_folder.metrics_file import MetricsFile, Row
 from cl_prompts.own_code import Trust
+from cl_prompts.reading import TABLE, content
 
 EXAMPLES_FILE = "examples.npz"
 KEYS_FILE = "keys.npz"
@@ -288,7 +289,7 @@ class RunFolder(FolderFiles):
         file = self.path / "stream.json"
         if not file.is_file():
             self.write_text(file.name, text)
-        elif file.read_bytes() != text.encode():
+        elif content(file, TABLE) != text.encode():
             self.remarks.append(f"{file} was damaged and was written anew")
             self.write_text(file.name, text)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.run_folder import files
+from cl_prompts.reading import TABLE, content
 
 METRICS_FILE = "metrics.csv"
 METRICS_HEADER = ["samples_seen", "metric", "scope", "value"]
@@ -47,7 +48,7 @@ class MetricsFile:
         self._note(self._content())
 
     def _content(self) -> bytes:
-        return self.path.read_bytes() if self.path.is_file() else b""
+        return content(self.path, TABLE) if self.path.is_file() else b""
 
     def _note(self, content: bytes) -> None:
         self._size = len(content)

@@ -18,8 +18,15 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder import files
+from cl_prompts.reading import TEXT, conform, content, json_of
 
 FORMAT = "cl-prompts plan 1"
+_PLAN = {
+    "format": str,
+    "command": str,
+    "sha256?": str,
+    "runs": [{"folder": str, "settings": str}],
+}
 State = Literal["finished", "unfinished", "missing"]
 
 
@@ -49,8 +56,8 @@ def state_of(folder: Path) -> State:
     if not summary.is_file():
         return "unfinished"
     try:
-        finished = json.loads(summary.read_text()).get("status") == "finished"
-    except (ValueError, AttributeError):
+        finished = files.FolderFiles(folder).read_json(summary.name).get("status") == "finished"
+    except InputError:
         finished = False
     return "finished" if finished else "unfinished"
 
@@ -122,21 +129,20 @@ class Plan:
                 code that may not be imported.
         """
         try:
-            content = json.loads(path.read_text())
-            if content["format"] != FORMAT:
-                raise ValueError(content["format"])
-            if content.pop("sha256", None) not in (None, _digest(content)):
+            found = json_of(content(path, TEXT))
+            conform(found, _PLAN)
+            if found["format"] != FORMAT:
+                raise ValueError(found["format"])
+            if found.pop("sha256", None) not in (None, _digest(found)):
                 raise ValueError("its checksum differs")
-            folders = [_below(path.parent, str(run["folder"])) for run in content["runs"]]
+            folders = [_below(path.parent, run["folder"]) for run in found["runs"]]
             settings = [
-                Settings.from_yaml(run["settings"], trust_code=trust_code)
-                for run in content["runs"]
+                Settings.from_yaml(run["settings"], trust_code=trust_code) for run in found["runs"]
             ]
-            runs = map(PlannedRun, folders, settings)
-            return cls(str(content["command"]), tuple(runs))
+            return cls(found["command"], tuple(map(PlannedRun, folders, settings)))
         except InputError as error:
             raise InputError(f"{path} cannot be used: {error}") from error
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise InputError(f"{path} is no plan that this version can read ({error})") from error
 
 

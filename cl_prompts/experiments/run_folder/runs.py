@@ -3,33 +3,64 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
 
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.values import yaml_of
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE, METRICS_HEADER
+from cl_prompts.reading import TABLE, TEXT, conform, content, json_of, opened
 
 Status = Literal["finished", "running", "interrupted", "failed"]
-_KEYS = (
-    "status",
-    "strategy",
-    "seed",
-    "stream_seed",
-    "recipe",
-    "dataset",
-    "scenario",
-    "backbone",
-    "n_tasks",
-    "n_classes",
-)
-_FINISHED_KEYS = ("results", "task_ends", "samples", "command", "trainable_parameters")
+#: of ``summary.json``
+SUMMARY = {
+    "status": str,
+    "strategy": str,
+    "seed": int,
+    "stream_seed": int,
+    "recipe": str,
+    "dataset": str,
+    "scenario": str,
+    "backbone": str,
+    "n_tasks": int,
+    "n_classes": int,
+    "weights?": str,
+    "image_size?": int,
+    "multi_label?": bool,
+    "whole_stream?": bool,
+    "class_names?": [str],
+    "skipped_images?": [str],
+    "unread_files?": {str: int},
+    "images_per_second?": float,
+    "peak_device_memory_mb?": float,
+    "forward_passes?": {str: float},
+    "error?": str,
+}
+#: of that of a finished run, in addition
+FINISHED = {
+    "results": {str: (float, None)},
+    "task_ends": [int],
+    "samples": int,
+    "command": str,
+    "trainable_parameters": int,
+}
+_STREAM = {
+    "counts": [[int]],
+    "tasks?": [[int]],
+    "disjoint_classes?": [[int]],
+    "blurry_classes?": [[int]],
+    "anchors?": {"disjoint_classes": [[int]], "blurry_classes": [[int]]},
+}
+_CONFIG = {"options?": {"train_mb_size?": int}}
+_ENVIRONMENT = {"cl_prompts?": str, "time?": str}
 _REMEDY = "repeat the run or leave its folder out"
 Series = Mapping[str, Mapping[str, list[tuple[int, float]]]]
 
@@ -144,53 +175,76 @@ def _run_folders(path: Path) -> list[Path]:
 
 def _read_run(folder: Path) -> Run:
     file = folder / "summary.json"
-    summary = _read(file, json.loads)
-    missing = [key for key in _KEYS if key not in summary]
-    if not missing and summary["status"] == "finished":
-        missing = [key for key in _FINISHED_KEYS if key not in summary]
-    if missing:
-        raise InputError(f"{file} is not the summary of a run: it lacks {', '.join(missing)}")
+    summary = _read(file, json_of, SUMMARY)
     if summary["status"] not in get_args(Status):
         raise InputError(
-            f"{file} has the status {summary['status']!r}: known are {', '.join(get_args(Status))}"
+            f"{file} has the status {shown(summary['status'])}: known are"
+            f" {', '.join(get_args(Status))}"
         )
     # Other files of a run that is not finished may be about to change.
     if summary["status"] != "finished":
         return Run(folder, summary)
+    _conform(file, summary, FINISHED)
     check_sums(folder)
-    stream = _read(folder / "stream.json", json.loads)
-    expected = [summary["n_classes"]] * summary["n_tasks"]
-    n_ends = 1 if summary.get("whole_stream") else summary["n_tasks"]
-    fits = [len(row) for row in stream.get("counts", ())] == expected
-    if not fits or len(summary["task_ends"]) != n_ends:
-        raise InputError(
-            f"{folder} mixes two runs: its stream.json and summary.json differ in tasks or classes"
-        )
+    stream = _read(folder / "stream.json", json_of, _STREAM)
+    _check_one_run(folder, summary, stream)
     return Run(
         folder,
         summary,
-        config=_read(folder / "config.yaml", yaml.safe_load),
-        environment=_read(folder / "environment.json", json.loads),
+        config=_read(folder / "config.yaml", yaml_of, _CONFIG),
+        environment=_read(folder / "environment.json", json_of, _ENVIRONMENT),
         stream=stream,
         metrics=_read_metrics(folder / METRICS_FILE),
     )
 
 
-def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+def _check_one_run(folder: Path, summary: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
+    """Refuse a summary and a stream that differ in tasks or classes."""
+    counts = stream["counts"]
+    n_tasks, n_classes = summary["n_tasks"], summary["n_classes"]
+    fits = len(counts) == n_tasks and all(len(row) == n_classes for row in counts)
+    n_ends = 1 if summary.get("whole_stream") else n_tasks
+    if not fits or len(summary["task_ends"]) != n_ends:
+        raise InputError(
+            f"{folder} mixes two runs: its stream.json and summary.json differ in tasks or classes"
+        )
+    kinds = [stream, stream.get("anchors") or {}]
+    classes = {
+        c
+        for kind in kinds
+        for name in ("disjoint_classes", "blurry_classes")
+        for task in kind.get(name) or ()
+        for c in task
+    }
+    names = summary.get("class_names")
+    if not classes <= set(range(n_classes)) or (names is not None and len(names) != n_classes):
+        raise InputError(f"{folder} has {n_classes} classes, and names others: {_REMEDY}")
+
+
+def _read(path: Path, parse: Callable[[str], Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        content = parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "its content is damaged"
-        raise InputError(f"cannot read {path} of a run ({reason}): {_REMEDY}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"cannot read {path} of a run (no mapping): {_REMEDY}")
-    return content
+        found = parse(content(path, TEXT).decode())
+    except OSError as error:
+        raise InputError(f"cannot read {path} of a run ({error.strerror}): {_REMEDY}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise InputError(
+            f"cannot read {path} of a run (its content is damaged): {_REMEDY}"
+        ) from error
+    return _conform(path, found, schema)
+
+
+def _conform(path: Path, found: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        conform(found, schema)
+    except ValueError as error:
+        raise InputError(f"cannot read {path} of a run ({error}): {_REMEDY}") from error
+    return dict(found)
 
 
 def _read_metrics(path: Path) -> Series:
     series: dict[str, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with TextIOWrapper(opened(path, TABLE), encoding="utf-8", newline="") as file:
             rows = csv.reader(file)
             if next(rows, None) != METRICS_HEADER:
                 raise InputError(
@@ -202,6 +256,6 @@ def _read_metrics(path: Path) -> Series:
         raise
     except OSError as error:
         raise InputError(f"cannot read {path} ({error.strerror}): {_REMEDY}") from error
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise InputError(f"cannot read line {rows.line_num} of {path}: {_REMEDY}") from error
     return series

@@ -228,5 +228,4 @@ def _sentence_of(error: RunError | OSError) -> str:
     if isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
         return f"{where}{error.strerror or error}"
-    # A loader process wraps it in its traceback, whose last line is the sentence.
-    return str(error).strip().splitlines()[-1].rpartition(f"{RunError.__name__}: ")[2]
+    return str(error)

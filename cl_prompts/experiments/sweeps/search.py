@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import shlex
 import statistics
@@ -280,5 +279,4 @@ class Search:
 
 
 def _summary(run: SweptRun) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run.planned.folder / "summary.json").read_text())
-    return found
+    return files.FolderFiles(run.planned.folder).read_json("summary.json")

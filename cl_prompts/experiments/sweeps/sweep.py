@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from cl_prompts import __version__
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, essence, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
-from cl_prompts.experiments.recipes.values import Loader, in_one_line
+from cl_prompts.experiments.recipes.values import in_one_line, yaml_of
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.folder import FORMAT
 from cl_prompts.experiments.run_folder.plans import describe, new_path, state_of
@@ -28,6 +27,7 @@ from cl_prompts.experiments.sweeps.sweep_ray import RayLauncher
 from cl_prompts.experiments.sweeps.sweep_slurm import SlurmLauncher
 from cl_prompts.experiments.sweeps.sweep_worker import Job
 from cl_prompts.experiments.tracking.progress import display_on
+from cl_prompts.reading import TEXT, content, json_of
 
 _HERE = Launching()
 
@@ -167,8 +167,8 @@ def earlier_runs(above: Path) -> tuple[dict[str, Path], list[str]]:
     notes: list[str] = []
     for folder in sorted(file.parent for file in above.glob("*/*/config.yaml")):
         try:
-            about = json.loads((folder / "environment.json").read_text())
-            config = yaml.load((folder / "config.yaml").read_text(), Loader=Loader)
+            about = json_of(content(folder / "environment.json", TEXT))
+            config = yaml_of(content(folder / "config.yaml", TEXT).decode())
             same = (about["format"], about["cl_prompts"]) == (FORMAT, __version__)
             key = essence(config)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.run_folder.runs import collect
+from cl_prompts.experiments.run_folder.runs import FINISHED, SUMMARY, collect
 from tests.experiments.fake_runs import fake_run
 
 
@@ -39,11 +40,11 @@ def broken(folder: Path, name: str, text: str) -> Path:
         ),
         (
             lambda at: broken(fake_run(at), "summary.json", "[]"),
-            r"cannot read .*summary.json .*no mapping",
+            r"cannot read .*summary.json .*it should be a mapping",
         ),
         (
             lambda at: broken(fake_run(at), "summary.json", "{}"),
-            r"is not the summary of a run: it lacks status, strategy",
+            r"cannot read .*summary.json .*status is missing",
         ),
         (
             lambda at: broken(fake_run(at), "SHA256SUMS", f"{'0' * 64}  metrics.csv\n"),
@@ -79,3 +80,22 @@ def test_bad_folders_are_refused_by_name(tmp_path: Path, make: Any, sentence: st
     path = make(tmp_path)
     with pytest.raises(InputError, match=sentence):
         collect([path])
+
+
+@pytest.mark.parametrize("key", sorted({**SUMMARY, **FINISHED}))
+@pytest.mark.parametrize("wrong", [{"a": {}}, ["a", []], "\ud800"])
+def test_a_summary_of_wrong_types_is_refused(tmp_path: Path, key: str, wrong: Any) -> None:
+    name, kind = key.removesuffix("?"), {**SUMMARY, **FINISHED}[key]
+    if kind is str and isinstance(wrong, str):
+        return
+    folder = fake_run(tmp_path)
+    summary = json.loads((folder / "summary.json").read_text())
+    broken(folder, "summary.json", json.dumps({**summary, name: wrong}))
+    with pytest.raises(InputError, match=rf"cannot read .*summary.json of a run \({name}"):
+        collect([folder])
+
+
+def test_classes_beyond_those_of_the_summary_are_refused(tmp_path: Path) -> None:
+    folder = fake_run(tmp_path, class_names=["a"])
+    with pytest.raises(InputError, match="has 10 classes, and names others"):
+        collect([folder])
