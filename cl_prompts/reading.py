@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -97,8 +97,12 @@ def content(path: str | Path, most: int) -> bytes:
         return file.read()
 
 
-def json_of(text: str | bytes) -> Any:
+def json_of(text: str | bytes, keep: Collection[str] | None = None) -> Any:
     """The value of a text in JSON.
+
+    Args:
+        text: to read.
+        keep: keys that objects keep, where a file holds much that is not needed; None for all.
 
     Raises:
         ValueError: no JSON, nested too deep to be read, or an object with one key twice.
@@ -107,21 +111,31 @@ def json_of(text: str | bytes) -> Any:
     Traceback (most recent call last):
     ValueError: key 'a' is given twice
     """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError(f"key {shown(doubled(key for key, _ in pairs))} is given twice")
+        return found if keep is None else {key: found[key] for key in found.keys() & keep}
+
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=once)
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        met = set()
-        for key, _ in pairs:
-            if key in met:
-                raise ValueError(f"key {shown(key)} is given twice")
-            met.add(key)
-    return found
+def doubled(items: Iterable[Hashable]) -> Any:
+    """The first of some items that comes a second time; None where each comes once.
+
+    >>> doubled("abcb"), doubled("abc")
+    ('b', None)
+    """
+    met = set()
+    for item in items:
+        if item in met:
+            return item
+        met.add(item)
+    return None
 
 
 def conform(value: Any, schema: Any, where: str = "") -> None:

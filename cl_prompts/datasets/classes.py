@@ -11,6 +11,7 @@ import numpy as np
 from cl_prompts.checks import one_of, whole_number
 from cl_prompts.datasets.labels import check_label_matrix
 from cl_prompts.errors import InputError
+from cl_prompts.reading import doubled
 
 
 def choose_classes(
@@ -175,9 +176,10 @@ def check_classes(
     parts.
 
     Raises:
-        InputError: labels out of range, a class without training or test images, or one part with
-            several labels per image and the other without.
+        InputError: labels out of range, two classes of one name, a class without training or test
+            images, or one part with several labels per image and the other without.
     """
+    check_names(what, names or ())
     if train.ndim != test.ndim:
         kinds = ("one integer", "one row of zeros and ones")
         raise InputError(
@@ -206,6 +208,25 @@ def check_classes(
             name = str(first) if names is None else names[first]
             raise InputError(f"class {name!r} (label {first}) of {what} has no {part} images")
     return n
+
+
+def check_names(what: str, names: Sequence[str]) -> None:
+    """Refuse names of classes that no file can hold, or that two classes share.
+
+    Raises:
+        InputError: the first such name.
+    """
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"class {name!r} of {what} has a name that is not UTF-8: rename it (its folder, if"
+                " it has one)"
+            ) from error
+    double = doubled(names)
+    if double is not None:
+        raise InputError(f"two classes of {what} are called {double!r}: give each its own name")
 
 
 def _present(targets: np.ndarray) -> np.ndarray:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cl_prompts.datasets.files import Folders, LayoutError
+from cl_prompts.datasets.files import Folders, LayoutError, by_key, open_listing
 from cl_prompts.datasets.images import FileImages
 from cl_prompts.datasets.readers import Source
+from cl_prompts.reading import conform, json_of
 
 # The categories of ids 1 to 90, ten of which are unused.
 _NAMES = """
@@ -31,9 +31,13 @@ CATEGORIES = {
     if name.strip() != "-"
 }
 CLASSES = tuple(sorted(CATEGORIES.values()))
-_KEYS = frozenset(
-    {"images", "annotations", "categories", "id", "name", "file_name", "image_id", "category_id"}
-)
+#: what is read of a file of instances
+_SCHEMA: dict[str, list[dict[str, type]]] = {
+    "categories": [{"id": int, "name": str}],
+    "images": [{"id": int, "file_name": str}],
+    "annotations": [{"image_id": int, "category_id": int}],
+}
+_KEYS = {*_SCHEMA, *(key for (entry,) in _SCHEMA.values() for key in entry)}
 
 
 def read_coco(year: int, folder: Path, cache: int | None) -> Source:
@@ -59,20 +63,12 @@ def read_coco(year: int, folder: Path, cache: int | None) -> Source:
 
 def _labels(file: Path) -> tuple[dict[int, str], np.ndarray]:
     """File name of each image id, and labels (n, 80) uint8 of the images in the order of ids."""
-    content = _load(file)
-    try:
-        categories = {category["id"]: category["name"] for category in content["categories"]}
-        names = {image["id"]: image["file_name"] for image in content["images"]}
-        pairs = [
-            (instance["image_id"], instance["category_id"]) for instance in content["annotations"]
-        ]
-    except KeyError as error:
-        raise LayoutError(f"{file} is no file of COCO instances: {error} is missing") from error
-    except TypeError as error:
-        raise LayoutError(
-            f"{file} is no file of COCO instances: it holds no lists of images and annotations"
-        ) from error
-    _check_categories(file, categories)
+    found = _load(file)
+    categories = ((entry["id"], entry["name"]) for entry in found["categories"])
+    _check_categories(file, by_key(categories, str(file), "category id"))
+    images = ((entry["id"], entry["file_name"]) for entry in found["images"])
+    names = by_key(images, str(file), "image id")
+    pairs = ((entry["image_id"], entry["category_id"]) for entry in found["annotations"])
     row = {image: position for position, image in enumerate(sorted(names))}
     column = {category: CLASSES.index(name) for category, name in CATEGORIES.items()}
     labels = np.zeros((len(row), len(CLASSES)), dtype=np.uint8)
@@ -89,15 +85,17 @@ def _labels(file: Path) -> tuple[dict[int, str], np.ndarray]:
 
 def _load(file: Path) -> Any:
     """The annotations without outlines and boxes, most of the file, which parsing drops."""
-    if not file.is_file():
-        raise LayoutError(f"{file} is missing")
+    with open_listing(file) as text:
+        whole = text.read()
     try:
-        with file.open(encoding="utf-8") as text:
-            return json.load(
-                text, object_hook=lambda entry: {key: entry[key] for key in _KEYS & entry.keys()}
-            )
+        found = json_of(whole, keep=_KEYS)
     except ValueError as error:
         raise LayoutError(f"{file} is no JSON: {error}") from error
+    try:
+        conform(found, _SCHEMA)
+    except ValueError as error:
+        raise LayoutError(f"{file} is no file of COCO instances: {error}") from error
+    return found
 
 
 def _check_categories(file: Path, found: dict[int, str]) -> None:

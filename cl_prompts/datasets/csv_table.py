@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 import numpy as np
 
-from cl_prompts.datasets.files import Folders, LayoutError, check_once
+from cl_prompts.checks import shown
+from cl_prompts.datasets.files import Folders, LayoutError, open_listing
 from cl_prompts.datasets.images import FileImages
 from cl_prompts.datasets.readers import Source
 
@@ -35,7 +37,6 @@ def read_csv(folder: Path, cache: int | None) -> Source:
     for file, rows in zip(files, tables, strict=True):
         listed = [os.path.join(folder, path) for path, _ in rows]
         paths = folders.find_all(listed, str(file))
-        check_once(paths, str(file))
         labels = label_matrix([names for _, names in rows], classes)
         parts.append((FileImages(paths, cache=cache), labels))
     return Source(*parts[0], *parts[1], classes)
@@ -55,16 +56,15 @@ def csv_rows(file: Path) -> list[tuple[str, list[str]]]:
     Raises:
         LayoutError: the table is missing or damaged.
     """
-    if not file.is_file():
-        raise LayoutError(f"{file} is missing")
     rows: list[tuple[str, list[str]]] = []
     try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
+        with TextIOWrapper(open_listing(file), encoding="utf-8-sig", newline="") as text:
             reader = csv.reader(text)
             header = next(reader, [])
             if [name.strip() for name in header] != HEADER:
                 raise LayoutError(
-                    f"{file} must begin with the line path,label, not with {','.join(header)!r}"
+                    f"{file} must begin with the line path,label, not with"
+                    f" {shown(','.join(header))}"
                 )
             rows += [_row(file, reader.line_num, fields) for fields in reader if fields]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -76,7 +76,8 @@ def csv_rows(file: Path) -> list[tuple[str, list[str]]]:
 
 def _row(file: Path, line: int, fields: list[str]) -> tuple[str, list[str]]:
     if len(fields) != 2 or not fields[0].strip():
-        raise LayoutError(f"line {line} of {file} is no path,label;label: {','.join(fields)!r}")
+        row = shown(",".join(fields))
+        raise LayoutError(f"line {line} of {file} is no path,label;label: {row}")
     labels = (label.strip() for label in fields[1].split(";"))
     return fields[0].strip(), [label for label in labels if label]
 

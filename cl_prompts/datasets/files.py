@@ -1,15 +1,26 @@
-"""Lists of files: text tables, and the checks of listed images: missing, double, in both parts."""
+"""Lists of files: text tables, and the checks of listed images: missing, double, in both parts.
+
+Every reader of images is held to the same: :class:`Folders` finds the files of a listing, of which
+none may be missing or come twice, :func:`by_key` takes each entry of a listing once, and
+:func:`check_files` looks at the whole data set.
+"""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Sequence
+import re
+from collections.abc import Hashable, Iterable, Sequence
 from io import BufferedReader
 from pathlib import Path
+from typing import TypeVar
 
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
-from cl_prompts.reading import TABLE, opened
+from cl_prompts.reading import TABLE, doubled, opened
+
+_NUMBER = re.compile(r"\d{1,18}")
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
 class LayoutError(InputError):
@@ -30,20 +41,20 @@ def table(path: Path, columns: int, *, ints: bool = False) -> list[list[str]]:
         LayoutError: a missing or empty file, a row with fewer fields, or with ``ints`` a second
             field that is no whole number.
     """
-    with listing(path) as file:
+    with open_listing(path) as file:
         lines = file.read().decode(errors="replace").splitlines()
     rows = [line.split() for line in lines if line.strip()]
     if not rows:
         raise LayoutError(f"{path} is empty")
     for number, fields in enumerate(rows, start=1):
-        if len(fields) < columns or (ints and not fields[1].isdecimal()):
+        if len(fields) < columns or (ints and not _NUMBER.fullmatch(fields[1])):
             raise LayoutError(
-                f"row {number} of {path} is not as it should be: {' '.join(fields)!r}"
+                f"row {number} of {path} is not as it should be: {shown(' '.join(fields))}"
             )
     return [fields[:columns] for fields in rows]
 
 
-def listing(path: Path) -> BufferedReader:
+def open_listing(path: Path) -> BufferedReader:
     """A list of images or labels, opened.
 
     Raises:
@@ -78,7 +89,8 @@ class Folders:
         """The real path of each file of a listing.
 
         Raises:
-            LayoutError: some do not exist (how many, and the first).
+            LayoutError: some do not exist (how many, and the first), or one is listed twice, links
+                followed.
         """
         found = [self.find(path) for path in paths]
         missing = [path for path, real in zip(paths, found, strict=True) if real is None]
@@ -86,7 +98,9 @@ class Folders:
             raise LayoutError(
                 f"{listing} lists {len(missing)} images that are missing, the first is {missing[0]}"
             )
-        return [real for real in found if real is not None]
+        files = [real for real in found if real is not None]
+        check_once(files, listing)
+        return files
 
 
 def _files(folder: str) -> dict[str, str]:
@@ -104,35 +118,65 @@ def _files(folder: str) -> dict[str, str]:
         }
 
 
-def check_once(images: Sequence[str], listing: str) -> None:
-    """Refuse a list that names an image twice.
+def by_key(
+    rows: Iterable[tuple[Key, Value]], listing: str, what: str = "image"
+) -> dict[Key, Value]:
+    """The rows of a listing by their first entries, of which each stands there once.
+
+    >>> by_key([(1, "cat"), (1, "dog")], "labels.txt")
+    Traceback (most recent call last):
+    cl_prompts.datasets.files.LayoutError: labels.txt lists image 1 twice: give each once
 
     Raises:
-        LayoutError: the first such image.
+        LayoutError: the first entry that comes twice.
     """
-    double = [image for image, times in Counter(images).items() if times > 1]
-    if double:
-        raise LayoutError(
-            f"{listing} lists image {double[0]} twice: give all labels of an image in one row"
-        )
+    rows = list(rows)
+    check_once([key for key, _ in rows], listing, what)
+    return dict(rows)
 
 
-def check_files_apart(what: str, train: Sequence[str], test: Sequence[str]) -> None:
-    """Refuse files that are both training and test images, under whatever names and links.
+def check_once(entries: Sequence[Hashable], listing: str, what: str = "image") -> None:
+    """Refuse a listing in which something stands twice, such as an image or a class.
+
+    Raises:
+        LayoutError: the first such entry.
+    """
+    if len(set(entries)) < len(entries):
+        raise LayoutError(f"{listing} lists {what} {doubled(entries)} twice: give each once")
+
+
+def check_files(what: str, train: Sequence[str], test: Sequence[str]) -> None:
+    """Refuse files that come twice, in one part or in both, under whatever names and links.
 
     Raises:
         InputError: the first such file by both its names, or one that does not exist.
     """
-    if not train or not test:
-        return
-    known = {_identity(what, path): path for path in train}
-    both = [path for path in test if _identity(what, path) in known]
+    known: dict[tuple[int, int], str] = {}
+    for path in train:
+        first = known.setdefault(_identity(what, path), path)
+        if first is not path:
+            raise InputError(_twice(what, "training", first, path))
+    unseen: dict[tuple[int, int], str] = {}
+    both: list[tuple[str, str]] = []
+    for path in test:
+        identity = _identity(what, path)
+        first = unseen.setdefault(identity, path)
+        if first is not path:
+            raise InputError(_twice(what, "test", first, path))
+        if identity in known:
+            both.append((path, known[identity]))
     if both:
-        first = known[_identity(what, both[0])]
         raise InputError(
-            f"{len(both)} test images of {what} are training images too, the first is {both[0]}"
-            f" (in training: {first}): no test image may be seen in training"
+            f"{len(both)} test images of {what} are training images too, the first is {both[0][0]}"
+            f" (in training: {both[0][1]}): no test image may be seen in training"
         )
+
+
+def _twice(what: str, part: str, first: str, second: str) -> str:
+    return (
+        f"{part} images of {what} hold one file twice, as {first} and as {second}: each image"
+        " counts once, so remove one of the two"
+    )
 
 
 def _identity(what: str, path: str) -> tuple[int, int]:

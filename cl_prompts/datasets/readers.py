@@ -12,7 +12,8 @@ import torch
 from torchvision.datasets import CIFAR10
 
 from cl_prompts.checks import whole_number
-from cl_prompts.datasets.files import Folders, LayoutError, table
+from cl_prompts.datasets.classes import check_names
+from cl_prompts.datasets.files import Folders, LayoutError, by_key, check_once, table
 from cl_prompts.datasets.folders import FolderImages, class_folders, scan_images
 from cl_prompts.datasets.images import FileImages, Images
 from cl_prompts.errors import InputError
@@ -37,6 +38,9 @@ class Source:
         classes: names of the C classes.
         train_ignored, test_ignored: see :class:`~cl_prompts.datasets.dataset.ImageSet`.
         unread: how many files of each suffix lie among the images and are none.
+
+    Raises:
+        InputError: two classes of one name, or a name that is not UTF-8.
     """
 
     train: Images
@@ -47,6 +51,9 @@ class Source:
     train_ignored: np.ndarray | None = None
     test_ignored: np.ndarray | None = None
     unread: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        check_names("this data set", self.classes)
 
 
 def read_cifar(kind: type[CIFAR10], folder: Path, cache: int | None) -> Source:
@@ -146,6 +153,7 @@ def read_tiny_imagenet(folder: Path, cache: int | None) -> Source:
     (or, for validation, class) and file names.
     """
     wnids = [fields[0] for fields in table(folder / "wnids.txt", 1)]
+    check_once(wnids, str(folder / "wnids.txt"), "class")
     label = {wnid: row for row, wnid in enumerate(wnids)}
     ordered = sorted(wnids)
     found = scan_images([folder / "train" / wnid for wnid in ordered])
@@ -170,12 +178,17 @@ def read_cub200(folder: Path, cache: int | None) -> Source:
 
     Deviation: the published Si-Blurry code draws a random 80/20 split instead.
     """
-    classes = tuple(name for _, name in table(folder / "classes.txt", 2))
-    files = dict(table(folder / "images.txt", 2))
-    labels = table(folder / "image_class_labels.txt", 2, ints=True)
-    flags = table(folder / "train_test_split.txt", 2, ints=True)
-    label = {image: int(number) - 1 for image, number in labels}
-    in_train = {image: flag == "1" for image, flag in flags}
+    by_number = _by_id(folder / "classes.txt", what="class")
+    classes = tuple(by_number.values())
+    files = _by_id(folder / "images.txt")
+    labels = _by_id(folder / "image_class_labels.txt", ints=True)
+    flags = _by_id(folder / "train_test_split.txt", ints=True)
+    label = {image: int(number) - 1 for image, number in labels.items()}
+    in_train = {image: flag == "1" for image, flag in flags.items()}
+    if list(by_number) != [str(number) for number in range(1, len(classes) + 1)]:
+        raise LayoutError(f"classes.txt must number its classes 1 to {len(classes)}, in order")
+    if not set(flags.values()) <= {"0", "1"}:
+        raise LayoutError("train_test_split.txt must hold 1 for training and 0 for test images")
     if not files.keys() == label.keys() == in_train.keys():
         raise LayoutError(
             "images.txt, image_class_labels.txt and train_test_split.txt list different images"
@@ -190,6 +203,11 @@ def read_cub200(folder: Path, cache: int | None) -> Source:
     is_train = np.array([in_train[image] for image in files])
     rows = (np.flatnonzero(is_train), np.flatnonzero(~is_train))
     return _divided(FolderImages(paths, targets, Counter()), rows, classes, cache)
+
+
+def _by_id(file: Path, *, ints: bool = False, what: str = "image") -> dict[str, str]:
+    """Rows of two fields, an id and its value; each id once."""
+    return by_key(((key, value) for key, value in table(file, 2, ints=ints)), str(file), what)
 
 
 def _divided(

@@ -16,7 +16,7 @@ from cl_prompts.datasets.batched_views import BatchedTransform
 from cl_prompts.datasets.catalog import DATASETS, OBJECTS, DataSetEntry, read_entry
 from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
 from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
-from cl_prompts.datasets.files import check_files_apart
+from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.functions import call_function, keywords
 from cl_prompts.datasets.readers import Source
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform
@@ -190,7 +190,7 @@ def load_dataset(
             "crop": crop,
         }
         data = _of_function(name, entry, arguments, options, image_size=image_size, seed=seed)
-    check_files_apart(what, data.train.files, data.test.files)
+    check_files(what, data.train.files, data.test.files)
     if on_bad_image != "defer":
         data = handle_bad_images(data, check_images(data), on_bad_image)
     return data

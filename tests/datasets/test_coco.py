@@ -72,6 +72,11 @@ def annotated(image: int, category: int) -> Callable[[Any], None]:
     return lambda content: content["annotations"].append(entry)
 
 
+def put(part: str, row: int, key: str, value: Any) -> Callable[[Any], None]:
+    return lambda content: content[part][row].__setitem__(key, value)
+
+
+FIRST = "COCO_train2014_000000000007.jpg"
 GONE = [{"id": 100 + k, "file_name": f"gone_{k}.jpg"} for k in range(3)]
 
 
@@ -82,8 +87,21 @@ GONE = [{"id": 100 + k, "file_name": f"gone_{k}.jpg"} for k in range(3)]
         (overwritten(0, {"id": 12, "name": "sign"}), "2 category ids of {file} do not match"),
         (annotated(7, 91), "{file} has an instance of category 91, which is none of COCO's 80"),
         (annotated(8, 1), "{file} annotates image 8, which it does not list"),
-        (lambda content: content.pop("annotations"), "'annotations' is missing"),
-        (lambda content: content.update(images=None), "holds no lists of images and annotations"),
+        (lambda content: content.pop("annotations"), "annotations is missing"),
+        (lambda content: content.update(images=None), "images is None: it should be a list"),
+        (put("images", 0, "id", "7"), "images[0].id is '7': it should be a whole number"),
+        (put("images", 0, "id", True), "images[0].id is True: it should be a whole number"),
+        (put("images", 0, "file_name", 3), "images[0].file_name is 3: it should be a text"),
+        (put("images", 0, "file_name", "\ud800"), "images that are missing, the first is"),
+        (put("images", 1, "id", 7), "{file} lists image id 7 twice: give each once"),
+        (put("images", 1, "file_name", FIRST), "{file} lists image {folder}/train2014/" + FIRST),
+        (put("annotations", 0, "image_id", [7]), "annotations[0].image_id is [7]"),
+        (put("annotations", 0, "image_id", 7.0), "annotations[0].image_id is 7.0"),
+        (put("annotations", 0, "category_id", {}), "annotations[0].category_id is {{}}"),
+        (put("categories", 1, "id", 1), "{file} lists category id 1 twice"),
+        (put("categories", 1, "name", None), "categories[1].name is None: it should be a text"),
+        (lambda content: content.update(categories={}), "categories is {{}}: it should be a list"),
+        (lambda content: content["images"].append(3), "images[3] is 3: it should be a mapping"),
         (lambda content: content["images"].extend(GONE), "first is {folder}/train2014/gone_0.jpg"),
     ],
 )
@@ -99,6 +117,14 @@ def test_coco_refuses_absent_and_broken_files(tmp_path: Path) -> None:
     file = write_coco(tmp_path) / "annotations" / "instances_val2014.json"
     file.write_text("{")
     assert f"({file} is no JSON: " in refusal(lambda: load("coco2014", tmp_path))
+    for deep in ("[" * 100_000, '{"images": ' * 100_000):
+        file.write_text(deep)
+        assert "is no JSON: it is nested too deep" in refusal(lambda: load("coco2014", tmp_path))
+    file.write_text('{"images": [], "images": []}')
+    assert "key 'images' is given twice" in refusal(lambda: load("coco2014", tmp_path))
+    file.unlink()
+    os.mkfifo(file)
+    assert "cannot be read: it is a FIFO" in refusal(lambda: load("coco2014", tmp_path))
     file.unlink()
     assert f"({file} is missing)" in refusal(lambda: load("coco2014", tmp_path))
 

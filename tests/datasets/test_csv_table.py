@@ -34,7 +34,7 @@ def test_csv(tmp_path: Path) -> None:
         ),
         (
             "path,label\nimages/a.jpg,cat\nimages/../images/a.jpg,dog\n",
-            "{root}/train.csv lists image {root}/images/a.jpg twice: give all labels",
+            "{root}/train.csv lists image {root}/images/a.jpg twice: give each once",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_prompts.datasets.files import Folders, LayoutError, check_files_apart, table
+from cl_prompts.datasets.files import Folders, LayoutError, by_key, check_files, table
 from tests.datasets.toys import refusal, write_image
 
 
@@ -41,12 +41,30 @@ def test_one_file_under_two_names_is_found(tmp_path: Path, link: Callable[..., N
         write_image(tmp_path / f"{name}.png")
     link(tmp_path / "b.png", tmp_path / "d.png")
     a, b, c, d = (str(tmp_path / f"{name}.png") for name in "abcd")
-    check_files_apart("data set 'x'", [a, b, d], [c])
-    check_files_apart("data set 'x'", [a, b], [])
-    assert refusal(lambda: check_files_apart("data set 'x'", [a, b], [c, d])) == (
+    check_files("data set 'x'", [a, b], [c])
+    for part, parts in (("training", ([a, b, d], [c])), ("test", ([a], [b, c, d]))):
+        assert refusal(lambda parts=parts: check_files("data set 'x'", *parts)) == (
+            f"{part} images of data set 'x' hold one file twice, as {b} and as {d}: each image"
+            " counts once, so remove one of the two"
+        )
+    assert refusal(lambda: check_files("data set 'x'", [a, b], [c, d])) == (
         f"1 test images of data set 'x' are training images too, the first is {d} (in training:"
         f" {b}): no test image may be seen in training"
     )
     (tmp_path / "a.png").unlink()
-    said = refusal(lambda: check_files_apart("data set 'x'", [a], [c]))
+    said = refusal(lambda: check_files("data set 'x'", [a], [c]))
     assert said == f"image {a} of data set 'x' cannot be read: No such file or directory"
+
+
+def test_an_entry_that_stands_twice_is_named() -> None:
+    assert by_key([("a", 1), ("b", 2)], "list.txt") == {"a": 1, "b": 2}
+    said = refusal(lambda: by_key([("a", 1), ("b", 2), ("a", 1)], "list.txt", "class"))
+    assert said == "list.txt lists class a twice: give each once"
+
+
+def test_numbers_that_no_machine_holds_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_text(f"1 {'9' * 5000}\n")
+    with pytest.raises(LayoutError, match="row 1 of") as found:
+        table(file, 2, ints=True)
+    assert len(str(found.value)) < 400

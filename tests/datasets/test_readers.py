@@ -181,6 +181,10 @@ def test_tiny_imagenet_refusals(tmp_path: Path) -> None:
     assert "unzip -q" in said()
     (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG n99\n")
     assert "names class 'n99', which is not in wnids.txt" in said()
+    (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG n01\nval_0.JPEG n02\n")
+    assert "val_0.JPEG twice: give each once" in said()
+    (folder / "wnids.txt").write_text("n1\nn1\n")
+    assert "wnids.txt lists class n1 twice" in said()
     (folder / "wnids.txt").write_text("")
     assert f"({folder}/wnids.txt is empty)" in said()
     (folder / "wnids.txt").unlink()
@@ -245,6 +249,13 @@ def numbered(value: str) -> str:
         ("train_test_split.txt", "1 1\n2 0\n", "list different images"),
         ("image_class_labels.txt", numbered("3"), "must hold labels 1 to 2"),
         ("images.txt", numbered("no/{}.jpg"), "lists 6 images that are missing"),
+        ("image_class_labels.txt", numbered("1") + "1 2\n", "{path} lists image 1 twice"),
+        ("train_test_split.txt", numbered("1") + "1 0\n", "{path} lists image 1 twice"),
+        ("train_test_split.txt", numbered("2"), "must hold 1 for training and 0 for test images"),
+        ("images.txt", numbered("001.Albatross/bird_0.jpg"), "bird_0.jpg twice: give each once"),
+        ("classes.txt", "2 a\n1 b\n", "must number its classes 1 to 2, in order"),
+        ("classes.txt", "1 a\n1 b\n", "{path} lists class 1 twice"),
+        ("classes.txt", "1 a\n2 a\n", "two classes of this data set are called 'a'"),
         ("classes.txt", "1\n", "row 1 of {path} is not as it should be: '1'"),
     ],
 )
@@ -253,7 +264,7 @@ def test_cub200_refusals(tmp_path: Path, name: str, text: str, sentence: str) ->
     path.write_text(text)
     found = refusal(lambda: load("cub200", tmp_path))
     assert sentence.format(path=path) in found
-    assert "tar -xf" in found
+    assert "tar -xf" in found or "are called" in found
 
 
 # --- images divided by a seeded share

@@ -16,7 +16,7 @@ import numpy as np
 
 from cl_prompts.datasets.bad_images import Look, Progress, copies, look_at
 from cl_prompts.datasets.csv_table import csv_rows, label_matrix, label_names, read_csv
-from cl_prompts.datasets.files import check_files_apart
+from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages
 from cl_prompts.datasets.readers import Source, read_folder, split_rows
@@ -196,7 +196,7 @@ def _surveyed(
     assert isinstance(source.train, FileImages)
     assert isinstance(source.test, FileImages)
     paths = [*source.train.paths, *source.test.paths]
-    check_files_apart("this data set", source.train.paths, source.test.paths)
+    check_files("this data set", source.train.paths, source.test.paths)
     looks = look_at(paths, progress)
     n = len(source.train.paths)
     train, train_targets = _readable(looks[:n], source.train_targets)
