@@ -1,9 +1,17 @@
-"""Checks of a batch: images in [0, 1] of the backbone's size, and usable targets."""
+"""Checks of a batch: images in [0, 1] of the backbone's size, and usable targets.
+
+:func:`image_check` is for every batch, training and test: loaders make it where they join images,
+in processes of their own if they have some. :func:`check_batch` looks at the first batch as it lies
+on the device.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +21,9 @@ from cl_prompts.errors import InputError
 OVERSHOOT = 0.1
 #: How far from 0 normalised pixels may lie: no standard deviation in use is as small as 1/20.
 FARTHEST = 20.0
+
+#: looks at the images of a batch, one by one
+Check = Callable[[Sequence[Any]], None]
 
 
 def check_pixels(images: Any, size: int, *, normalised: bool = False) -> None:
@@ -61,6 +72,43 @@ def check_pixels(images: Any, size: int, *, normalised: bool = False) -> None:
             f"pixels reach from {low:.3g} to {high:.3g}: give images in [0, 1], for instance"
             " divided by 255"
         )
+
+
+def image_check(model: Any) -> Check:
+    """A check of the images that a loader is about to join for a model; see :func:`check_images`.
+
+    >>> from types import SimpleNamespace
+    >>> backbone = SimpleNamespace(image_size=32, normalises=True)
+    >>> check = image_check(SimpleNamespace(backbone=backbone))
+    >>> check([torch.rand(3, 32, 32), torch.rand(3, 8, 8)])
+    Traceback (most recent call last):
+    cl_prompts.errors.InputError: images are 8 x 8 pixels: the backbone takes 32 x 32, so resize \
+them, or create the backbone with image_size=8
+    """
+    backbone = model.backbone
+    return partial(check_images, size=backbone.image_size, normalised=not backbone.normalises)
+
+
+def check_images(images: Sequence[Any], size: int, *, normalised: bool = False) -> None:
+    """Refuse images as :func:`check_pixels` does, one by one, so that they may differ in size.
+
+    NaN is left to those who know the positions of the samples: a loss, or scores, become NaN.
+
+    Args:
+        images: each (3, size, size), tensors or arrays.
+        size, normalised: see :func:`check_pixels`.
+
+    Raises:
+        InputError: as :func:`check_pixels`.
+    """
+    for image in images:
+        array = isinstance(image, np.ndarray)
+        values = torch.as_tensor(image) if array else image
+        if isinstance(values, Tensor):
+            values = values[None]
+            if values.is_floating_point() and not bool(torch.isfinite(values.sum())):
+                continue
+        check_pixels(values, size, normalised=normalised)
 
 
 def _check_shape(images: Tensor, size: int) -> None:
@@ -143,7 +191,18 @@ def check_batch(model: Any, images: Any, targets: Any) -> None:
     """
     backbone = model.backbone
     check_pixels(images, backbone.image_size, normalised=not backbone.normalises)
-    usable = check_targets(targets, model.n_classes, multi_label=model.multi_label)
-    if usable.dtype != targets.dtype:
-        kinds = [str(t.dtype).removeprefix("torch.") for t in (targets, usable)]
-        raise InputError(f"targets are {kinds[0]}: give {kinds[1]}, as targets.to() makes them")
+    check_targets(targets, model.n_classes, multi_label=model.multi_label)
+    check_kind(model, targets)
+
+
+def check_kind(model: Any, targets: Tensor) -> None:
+    """Refuse targets of a type that losses do not take, without a look at their values.
+
+    Raises:
+        InputError: integers of another type than int64, or zeros and ones that are no floats.
+    """
+    usable = targets.is_floating_point() if model.multi_label else targets.dtype == torch.int64
+    if not usable:
+        kind = str(targets.dtype).removeprefix("torch.")
+        wanted = "float32" if model.multi_label else "int64"
+        raise InputError(f"targets are {kind}: give {wanted}, as targets.to() makes them")

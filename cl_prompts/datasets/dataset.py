@@ -24,6 +24,7 @@ from cl_prompts.datasets.fingerprint import (
 )
 from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
+from cl_prompts.datasets.labels import check_item
 from cl_prompts.datasets.transforms import ImageTransform, RandomTransform
 from cl_prompts.training.views import current_key, viewing
 
@@ -248,10 +249,10 @@ def as_dataset(
     Args:
         train, test: ``len``, ``[i] -> (float32 RGB image (3, size, size) in [0, 1], ...)`` and
             ``.targets``: one integer 0..C-1 per image, or, for a multi-label set, a row of C zeros
-            and ones per image. A multi-label set may have ``.ignored`` too, (n, C) bool: pairs of
-            image and class that average precision leaves out. Their transforms stay theirs; see
-            ``PrivateRandom`` for augmentation that can be repeated. An ``ImageSet`` is taken as
-            it is.
+            and ones per image. A label in an item has to be the one in ``.targets``. A multi-label
+            set may have ``.ignored`` too, (n, C) bool: pairs of image and class that average
+            precision leaves out. Their transforms stay theirs; see ``PrivateRandom`` for
+            augmentation that can be repeated. An ``ImageSet`` is taken as it is.
         classes: names of the C classes; None for "0", "1", ...
         name: what to call the data set.
         mean, std: statistics of its pixels, per channel.
@@ -265,7 +266,8 @@ def as_dataset(
         labels = labels_of(f"the {part} labels of {what}", data)
         ignored = ignored_of(f".ignored of the {part} images of {what}", data, labels)
         own = isinstance(data, ImageSet)
-        parts.append(data if own else ImageSet(_ImagesOf(data), labels, None, ignored=ignored))
+        images = _ImagesOf(what, data, labels)
+        parts.append(data if own else ImageSet(images, labels, None, ignored=ignored))
     names = None if classes is None else tuple(str(label) for label in classes)
     n_classes = check_classes(what, parts[0].targets, parts[1].targets, names)
     names = names or tuple(str(label) for label in range(n_classes))
@@ -273,13 +275,18 @@ def as_dataset(
 
 
 class _ImagesOf:
-    """The images of a map-style data set whose items open with the image."""
+    """The images of a map-style data set whose items open with the image; a label that follows is
+    compared."""
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, what: str, data: Any, labels: np.ndarray) -> None:
+        self.what = what
         self.data = data
+        self.labels = labels
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, row: int) -> Tensor:
-        return self.data[row][0]
+        item = self.data[row]
+        check_item(self.what, row, item, self.labels[row])
+        return item[0]

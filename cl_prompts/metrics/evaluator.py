@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import compress, repeat
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from cl_prompts.backbones import ranks
+from cl_prompts.backbones.pixels import Check, image_check
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics import scattered
 from cl_prompts.metrics.curve import ClassAccuracy, Evaluation
@@ -20,6 +22,7 @@ from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_
 from cl_prompts.models.base import ContinualModel, Encoding
 from cl_prompts.models.cached_parts import CachedPart
 from cl_prompts.models.heads import mask_unseen
+from cl_prompts.models.surroundings import check_surroundings
 
 
 class CachedEvaluator:
@@ -81,6 +84,7 @@ class CachedEvaluator:
         """First stages of the last evaluation's passes, and the bytes that they may take."""
         self._cached: dict[str, CachedPart] = {}
         self._loader: DataLoader[Any] | None = None
+        self._check: Check | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the loader, whose processes cannot be copied, and first stages."""
@@ -194,6 +198,7 @@ class CachedEvaluator:
 
         Single label: columns of unseen classes hold -inf.
         """
+        self._look_for(model)
         seen, rows = seen.cpu(), self.rows(seen)
         self.images += len(rows)
         if ranks.is_distributed():
@@ -217,6 +222,17 @@ class CachedEvaluator:
         for module in was_training:
             module.training = True
         self.macs += scattered.spent(model, before)
+
+    def _look_for(self, model: nn.Module) -> None:
+        """Look whether this model can be evaluated, and have the loader look at images as it needs
+        them."""
+        check = None
+        if isinstance(model, ContinualModel):
+            check_surroundings(model)
+            check = image_check(model)
+        if repr(check) != repr(self._check):
+            self.close()
+        self._check = check
 
     def _foreign_scores(self, model: nn.Module, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         self.first_stages.end(())
@@ -293,6 +309,7 @@ class CachedEvaluator:
             self._loader = DataLoader(
                 self.dataset,
                 batch_sampler=_Rows(),
+                collate_fn=partial(_joined, check=self._check),
                 num_workers=self.num_workers,
                 persistent_workers=self.num_workers > 0,
                 pin_memory=self.device.type == "cuda",
@@ -306,6 +323,13 @@ class CachedEvaluator:
         """End the loader's processes, which a later evaluation starts anew. Left to the garbage
         collector they are waited for in vain, for five seconds."""
         self._loader = None
+
+
+def _joined(items: Sequence[Any], check: Check | None) -> Any:
+    """A batch of items, whose images are looked at first."""
+    if check is not None:
+        check([item[0] for item in items])
+    return default_collate(list(items))
 
 
 class _Rows(Sampler[list[int]]):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from avalanche.benchmarks.utils import (
+    AvalancheDataset,
     DataAttribute,
     TaskAwareSupervisedClassificationDataset,
     TaskLabels,
@@ -22,6 +23,8 @@ from avalanche.benchmarks.utils.flat_data import ConstantSequence
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.labels import check_item
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import Split
@@ -121,6 +124,35 @@ class MultiHotTargets(DataAttribute):
         return MultiHotTargets(np.concatenate([self.data, other.data]))
 
 
+class CheckedLabels(Dataset[Any]):
+    """The items of a user's data set, whose labels have to be those of the stream.
+
+    Example:
+        >>> CheckedLabels([("image 0", 1)], np.array([0]))[0]
+        Traceback (most recent call last):
+        cl_prompts.errors.InputError: item 0 of the data set has label 1, and .targets says 0: \
+make the two agree
+
+    Args:
+        data: items open with the image and its label.
+        labels: (n,) int64.
+    """
+
+    def __init__(self, data: Any, labels: np.ndarray) -> None:
+        self.data = data
+        self.labels = labels
+        if hasattr(data, "collate_fn"):
+            self.collate_fn = data.collate_fn
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Any:
+        item = self.data[index]
+        check_item("the data set", index, item, self.labels[index])
+        return item
+
+
 class MaskedLabels(Dataset[tuple[Any, Tensor]]):
     """A map-style data set ``[i] -> (image, float32 label vector (C,))`` with zeros for hidden
     classes.
@@ -156,7 +188,9 @@ def single_label_data(
         TaskLabels(_Zeros(len(labels))),
         *_marks_of_stream(split, len(labels)),
     ]
-    return TaskAwareSupervisedClassificationDataset([data], data_attributes=attributes)
+    own = not isinstance(data, ImageSet | AvalancheDataset)
+    source = CheckedLabels(data, labels) if own else data
+    return TaskAwareSupervisedClassificationDataset([source], data_attributes=attributes)
 
 
 def multi_label_data(

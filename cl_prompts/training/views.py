@@ -128,18 +128,25 @@ class DeferredViews:
         return DeferredViews(self.packed.pin_memory(), self.decode)
 
 
-def collated(items: Sequence[Any], collate: Callable[[Any], Any]) -> Any:
+def collated(
+    items: Sequence[Any],
+    collate: Callable[[Any], Any],
+    check: Callable[[Sequence[Any]], None] | None = None,
+) -> Any:
     """A batch of items, whose images may be deferred.
 
     Args:
         items: each opens with its image.
         collate: joins the items of a batch, whose images are tensors.
+        check: of images that are not deferred, before they are joined.
 
     Raises:
-        InputError: deferred images differ in size, or others are made at once.
+        InputError: deferred images differ in size, or others are made at once; and as ``check``.
     """
     openings = [item[0] if isinstance(item, list | tuple) else item for item in items]
     if not any(isinstance(opening, DeferredView) for opening in openings):
+        if check is not None:
+            check(openings)
         return collate(items)
     decode = _decoder_of(openings)
     columns = list(collate([(item[0].packed, *item[1:]) for item in items]))

@@ -66,9 +66,7 @@ class Own(TensorDataset):
 
     def __init__(self, targets: object, n: int | None = None) -> None:
         n = len(targets) if n is None else n  # type: ignore[arg-type]
-        super().__init__(
-            torch.arange(n).float()[:, None, None, None].expand(n, 3, 4, 4) / 10, torch.zeros(n)
-        )
+        super().__init__(torch.arange(n).float()[:, None, None, None].expand(n, 3, 4, 4) / 10)
         self.targets = targets
 
 

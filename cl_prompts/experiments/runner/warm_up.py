@@ -12,14 +12,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from cl_prompts.backbones.pixels import Check, image_check
 from cl_prompts.checks import in_range, positive, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.losses.mvp import key_distance
 from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.models.surroundings import check_surroundings
 from cl_prompts.prompts.encoders import ProjectorEncoder
 from cl_prompts.prompts.files import save_prompts
 from cl_prompts.prompts.parameterisations import Reparameterised
+from cl_prompts.strategies.base.stream import checked_collate
 from cl_prompts.training.forgetting_aware import ForgettingAware
 
 #: called after each step with steps done, steps in all and the main loss
@@ -90,6 +93,7 @@ class _Batches:
     settings: WarmUp
     generator: torch.Generator
     num_workers: int
+    check: Check
 
     def rows(self, classes: Sequence[int]) -> list[int]:
         """Rows of the images of these classes."""
@@ -104,6 +108,7 @@ class _Batches:
             shuffle=True,
             generator=self.generator,
             num_workers=self.num_workers,
+            collate_fn=checked_collate(self.data, self.check),
         )
 
     def others(self, held_out: Sequence[int]) -> Iterator[Any]:
@@ -196,8 +201,11 @@ def warm_up(
     Raises:
         InputError: too few classes.
     """
+    check_surroundings(model, training=True)
     tasks, held_out = settings.cut(model.n_classes)
-    batches = _Batches(data, settings, torch.Generator().manual_seed(seed), num_workers)
+    batches = _Batches(
+        data, settings, torch.Generator().manual_seed(seed), num_workers, image_check(model)
+    )
     projected = project(model)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], settings.lr)
     fam = ForgettingAware(optimizer, settings.rho)

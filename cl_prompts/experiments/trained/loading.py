@@ -21,6 +21,7 @@ from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, settings_of
 from cl_prompts.experiments.run_folder.runs import Run, collect
 from cl_prompts.experiments.runner.building import Builder, StreamInfo, make_strategy
 from cl_prompts.metrics.evaluator import CachedEvaluator
+from cl_prompts.models.surroundings import check_surroundings
 from cl_prompts.strategies.base.online import OnlineStrategy
 
 
@@ -88,6 +89,7 @@ class TrainedRun:
             RunError: a file that cannot be read.
         """
         model = self.strategy.model.eval()
+        check_surroundings(model)
         device = self.strategy.device
         with torch.no_grad():
             batches = self._batches(images, batch_size)

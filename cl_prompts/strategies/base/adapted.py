@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cl_prompts.backbones import ranks
+from cl_prompts.backbones.pixels import image_check
 from cl_prompts.checks import Count, NotNegative, Positive, Share
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Output
@@ -96,10 +97,11 @@ class AdapterStrategy(OnlineStrategy):
         batches = RepeatedBatches(len(data), self.eval_mb_size, repeats=1)
         batches.origin = self.samples_seen  # views of their own, where images are augmented
         batches.shared = ranks.is_distributed()
+        check = image_check(self.model)
         training = self.model.training
         self.model.eval()
         sizes = (len(rows) for rows in torch.arange(len(data)).split(self.eval_mb_size))
-        for read, size in zip(keyed_loader(data, batches), sizes, strict=True):
+        for read, size in zip(keyed_loader(data, batches, check=check), sizes, strict=True):
             images, labels, *_ = joined_batch(read, size, self.device)
             features = self.model.encode(images.to(self.device), {}).features
             yield features, labels.to(self.device)

@@ -191,9 +191,11 @@ def check_class_ids(experience: Any, model: ContinualModel, task_labels: set[int
 
 
 def _as_tensor(values: Any, example: Any) -> Tensor:
-    """Values as a tensor, unless they are no numbers."""
+    """Values as a tensor, unless they are no numbers; integers as int64, since others cannot be
+    compared."""
     try:
-        return torch.as_tensor(values)
+        found = torch.as_tensor(values)
+        return found if found.is_floating_point() else found.long()
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"targets are {type(example).__name__}s such as {shown(example)}: give the integers 0"

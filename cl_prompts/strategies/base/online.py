@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.devices import pick_device
-from cl_prompts.backbones.pixels import check_batch
+from cl_prompts.backbones.pixels import check_batch, check_kind, image_check
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size, at_least
 from cl_prompts.errors import InputError, unknown
@@ -32,6 +32,7 @@ from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.compiled import CompiledDecoding, check_release
 from cl_prompts.models.heads import finite
+from cl_prompts.models.surroundings import check_surroundings
 from cl_prompts.strategies.base.avalanche import (
     LOADER_ARGUMENTS,
     check_model,
@@ -68,6 +69,7 @@ from cl_prompts.strategies.base.stream import (
     RepeatedBatches,
     StreamBatch,
     StreamLoader,
+    checked_collate,
     keyed_loader,
     own_sampler,
 )
@@ -252,6 +254,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             self.buffer_batch_size or max(1, self.train_mb_size // 2),
         )
         self.replay.views = self.views
+        self.replay.check = image_check(self.model)
         self.feature_cache = FeatureCache(self.views)
         self._begin()
 
@@ -634,6 +637,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         ``num_workers``, ``pin_memory`` and the like go to the data loader as in Avalanche;
         ``drop_last`` does not exist, since no sample of a stream is dropped.
         """
+        check_surroundings(self.model, training=True)
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         for stream in eval_streams or ():
             refuse_overlap(list(stream) if isinstance(stream, Iterable) else [stream])
@@ -648,6 +652,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
         """Evaluate as in Avalanche; several cumulative test sets, which share their images, are
         refused."""
+        check_surroundings(self.model)
         experiences = list(experiences) if isinstance(experiences, Iterable) else [experiences]
         refuse_overlap(experiences)
         return super().eval(experiences, **kwargs)
@@ -675,6 +680,14 @@ class OnlineStrategy(Declared, SupervisedTemplate):
                 "buffer_size and a plugin that replaces the data loader cannot be combined: use one"
                 " of the two"
             )
+
+    def _before_eval_exp(self, **kwargs: Any) -> None:
+        check_labels(self.experience, self.model, type(self).__name__)
+        super()._before_eval_exp(**kwargs)
+
+    def _unpack_minibatch(self) -> None:
+        super()._unpack_minibatch()
+        check_kind(self.model, self.mb_y)
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         """Train the epochs of an experience; those before ``place`` were trained before."""
@@ -723,6 +736,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.dataloader = keyed_loader(
             data,
             batches,
+            check=image_check(self.model),
             num_workers=num_workers,
             pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
             # A private generator instead of the global one; worker processes take their seeds from
@@ -730,6 +744,12 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             generator=torch.Generator().manual_seed(derived_seed(self.seed, self.samples_seen)),
             **kwargs,
         )
+
+    def _obtain_common_dataloader_parameters(self, **kwargs: Any) -> dict[str, Any]:
+        """What Avalanche gives its loader of test images, and a check of them."""
+        found: dict[str, Any] = super()._obtain_common_dataloader_parameters(**kwargs)
+        check = image_check(self.model)
+        return {**found, "collate_fn": checked_collate(self.adapted_dataset, check)}
 
     @property
     def sampler(self) -> RepeatedBatches | None:
@@ -749,7 +769,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             device=self.device,
         )
         for stream in loader:
-            if stream.start == start:
+            # Our own loader has looked at the images of every view.
+            if stream.start == start or self.sampler is None:
                 check_batch(self.model, stream.first.images, stream.first.labels)
             yield stream
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.backbones import ranks
+from cl_prompts.backbones.pixels import Check
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.stream import Batch, RecurringViews, joined_batch
 from cl_prompts.training.buffers import ReplayBuffer
@@ -41,6 +42,8 @@ class Replay:
         self.draws = draws
         self.views: int | None = None
         """Views of each sample, which then come again; None for a new one at each read."""
+        self.check: Check | None = None
+        """Of the images of a batch, as they are read."""
         self._sources: list[Any] = []
         self._annotated: list[Tensor] = []
 
@@ -117,7 +120,7 @@ class Replay:
                 key = RecurringViews(self.views, source, update).key(row, draw)
             with viewing(*key), deferring_views():
                 items.append(self._item(source, row))
-        columns = collated(items, _stacked)
+        columns = collated(items, _stacked, self.check)
         return joined_batch(columns, n), torch.stack(
             [self._annotated[source] for source in references[:, 0].tolist()]
         )

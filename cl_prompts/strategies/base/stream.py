@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from cl_prompts.backbones import ranks
+from cl_prompts.backbones.pixels import Check
 from cl_prompts.training.views import DeferredViews, Key, collated, deferring_views, viewing
 
 KeyedRow = tuple[int, Key]
@@ -341,22 +342,35 @@ class KeyedItems(Dataset[Any]):
             return self.data[row]
 
 
-def keyed_loader(data: Any, batches: RepeatedBatches, **arguments: Any) -> DataLoader[Any]:
+def checked_collate(data: Any, check: Check | None) -> Any:
+    """The function that joins items of a data set, its own if it has one, after a check."""
+    collate = getattr(data, "collate_fn", None) or default_collate
+    return partial(collated, collate=collate, check=check)
+
+
+def keyed_loader(
+    data: Any,
+    batches: RepeatedBatches,
+    *,
+    check: Check | None = None,
+    **arguments: Any,
+) -> DataLoader[Any]:
     """A loader of a data set's items in keyed views.
 
     Args:
         data: any map-style data set; its ``collate_fn``, if it has one, joins items.
         batches: the order of rows, and their keys.
+        check: of the images of a batch, such as
+            :func:`~cl_prompts.backbones.pixels.image_check`.
         arguments: of ``DataLoader``.
 
     Example:
         >>> list(keyed_loader([7, 8, 9], RepeatedBatches(3, batch_size=2, repeats=1)))
         [tensor([7, 8]), tensor([9])]
     """
-    collate = getattr(data, "collate_fn", None) or default_collate
     return DataLoader(
         KeyedItems(data),
         batch_sampler=batches,
-        collate_fn=partial(collated, collate=collate),
+        collate_fn=checked_collate(data, check),
         **arguments,
     )

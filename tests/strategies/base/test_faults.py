@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.backbones.pixels import check_batch
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.scenarios import as_dataset, disjoint_benchmark
 from cl_prompts.strategies.base.faults import (
     LARGEST_WEIGHT,
     blame,
@@ -100,3 +103,94 @@ def test_a_run_stops_with_the_positions_of_its_broken_images() -> None:
     strategy.training_output = lambda batch: (broken(batch), original(batch))[1]
     with pytest.raises(RunError, match=r"the images at \d+ hold NaN or infinity"):
         fit(strategy, [first])
+
+
+class OneOdd(Blobs):
+    """Blobs of which one image is changed."""
+
+    def __init__(self, n: int, seed: int, change: Any = None) -> None:
+        super().__init__(n, seed=seed)
+        self.change = change
+
+    def __getitem__(self, index: int) -> Any:
+        image, label = super().__getitem__(index)
+        odd = self.change is not None and index == len(self) - 1
+        return (self.change(image) if odd else image), label
+
+
+ODD = [
+    (lambda image: image * 255, r"pixels reach from .*: give images in \[0, 1\]"),
+    (lambda image: image * 4 - 2, "leave out the normalisation"),
+    (lambda image: image[:, :8], "images are 8 x 16 pixels: the backbone takes 16 x 16"),
+    (lambda image: image[:1], "give RGB|repeat the channel"),
+    (lambda image: (image * 255).byte(), "images are uint8"),
+    (lambda image: image.tolist(), "images are a list: give a tensor"),
+]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("change", "says"), ODD[:1] + ODD[2:3])
+def test_any_training_image_is_looked_at(change: Any, says: str, workers: int) -> None:
+    stream = disjoint_benchmark(OneOdd(72, 1, change), Blobs(30, seed=2), n_tasks=1).train_stream
+    with pytest.raises(InputError, match=says) as found:
+        make("er", online_iter=1).train(stream[0], num_workers=workers)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(("change", "says"), ODD)
+def test_any_image_is_looked_at(change: Any, says: str) -> None:
+    test = OneOdd(30, 2, change)
+    (last,) = disjoint_benchmark(Blobs(72, seed=1), test, n_tasks=1).test_stream
+    strategy = make("linear_probe")
+    seen = torch.ones(6, dtype=torch.bool)
+    evaluator = CachedEvaluator(test, batch_size=8)
+    for call in (
+        lambda: strategy.eval([last], num_workers=0),
+        lambda: evaluator(strategy.model, seen),
+    ):
+        with pytest.raises(InputError, match=says):
+            call()
+
+
+def test_replayed_images_are_looked_at() -> None:
+    data = OneOdd(72, 1)
+    (first,) = disjoint_benchmark(data, Blobs(30, seed=2), n_tasks=1).train_stream
+    strategy = fit(make("er", online_iter=1, buffer_size=72), [first])
+    data.change = lambda image: image + 7
+    with pytest.raises(InputError, match="pixels reach from"):
+        strategy.replay.read(torch.arange(72), 0)
+
+
+def test_labels_of_items_have_to_agree_with_targets() -> None:
+    data = Blobs(72, seed=1)
+    mine = as_dataset(data, Blobs(30, seed=2))
+    (first,) = disjoint_benchmark(data, Blobs(30, seed=2), n_tasks=1).train_stream
+    data.targets = data.targets[::-1]
+    said = r"item \d+ of .* has label \d, and .targets says \d: make the two agree"
+    with pytest.raises(InputError, match=said):
+        fit(make("linear_probe"), [first])
+    with pytest.raises(InputError, match=said):
+        [mine.train[i] for i in range(72)]
+
+
+@pytest.mark.parametrize("kind", [torch.uint64, torch.uint8, torch.int32])
+def test_integers_of_another_type_are_refused(kind: torch.dtype) -> None:
+    labels = (torch.arange(24) % 6).to(kind)
+    data = TensorDataset(torch.rand(24, 3, 16, 16), labels)
+    data.targets = labels
+    stream = disjoint_benchmark(data, data, n_tasks=1)
+    strategy = make("linear_probe")
+    said = rf"targets are {str(kind).removeprefix('torch.')}: give int64, as targets.to\(\)"
+    for call in (
+        lambda: fit(strategy, list(stream.train_stream)),
+        lambda: strategy.eval(list(stream.test_stream), num_workers=0),
+    ):
+        with pytest.raises(InputError, match=said):
+            call()
+
+
+def test_test_labels_beyond_the_head_are_refused() -> None:
+    test = disjoint_benchmark(Blobs(72, seed=1), Blobs(30, seed=2), n_tasks=1).test_stream
+    strategy = make("linear_probe", n_classes=5)
+    with pytest.raises(InputError, match="label 5 occurs, but n_classes is 5"):
+        strategy.eval(list(test), num_workers=0)

@@ -1,0 +1,75 @@
+"""States of torch and of a model under which numbers would be others, or torch fails far from the
+cause."""
+
+from __future__ import annotations
+
+import torch
+
+from cl_prompts.backbones.vit import PRECISIONS
+from cl_prompts.errors import InputError
+from cl_prompts.models.base import ContinualModel
+
+
+def check_surroundings(model: ContinualModel, *, training: bool = False) -> None:
+    """Refuse to train or evaluate a model where torch, or the model, is in another state than the
+    methods are made for.
+
+    Args:
+        model: that is about to be used.
+        training: gradients are needed.
+
+    Raises:
+        InputError: autocast, another default type or device, ``inference_mode``, ``no_grad`` in
+            training, parameters of another type, without values, or made in ``inference_mode``.
+
+    >>> from cl_prompts.backbones import create_backbone
+    >>> from cl_prompts.models.prompted import PromptedViT
+    >>> with torch.no_grad():
+    ...     check_surroundings(PromptedViT(create_backbone(), 10))
+    ...     check_surroundings(PromptedViT(create_backbone(), 10), training=True)
+    Traceback (most recent call last):
+    cl_prompts.errors.InputError: gradients are off here: train outside of torch.no_grad()
+    """
+    kind = next(iter(model.parameters())).device.type
+    if torch.is_autocast_enabled("cpu" if kind == "meta" else kind):
+        raise InputError(
+            "torch.autocast is on here, and would change what is learned: leave it out; for bf16"
+            ' create the backbone with precision="bf16"'
+        )
+    if torch.get_default_dtype() != torch.float32:
+        raise InputError(
+            f"the default type is {torch.get_default_dtype()}: bring it back with"
+            " torch.set_default_dtype(torch.float32)"
+        )
+    if torch.get_default_device().type != "cpu":
+        raise InputError(
+            f"the default device is {torch.get_default_device()}: bring it back with"
+            " torch.set_default_device('cpu'), and give device= to the strategy"
+        )
+    if torch.is_inference_mode_enabled():
+        raise InputError(
+            "torch.inference_mode() is on here: train and evaluate outside of it; evaluation needs"
+            " no gradients anyway"
+        )
+    if training and not torch.is_grad_enabled():
+        raise InputError("gradients are off here: train outside of torch.no_grad()")
+    _check_parameters(model)
+
+
+def _check_parameters(model: ContinualModel) -> None:
+    frozen = {id(parameter) for parameter in model.backbone.parameters()}
+    for name, parameter in model.named_parameters():
+        of_backbone = id(parameter) in frozen and not model.backbone.trainable
+        wanted = PRECISIONS[model.backbone.precision] if of_backbone else torch.float32
+        if parameter.is_meta:
+            raise InputError(f"{name} is on the meta device, without values: give another device=")
+        if parameter.is_inference():
+            raise InputError(
+                f"{name} was made in torch.inference_mode(): build model and strategy outside of it"
+            )
+        if parameter.dtype != wanted:
+            raise InputError(
+                f"{name} is {parameter.dtype}, and should be {wanted}: leave the model as it was"
+                " built, without half() or double(); for bf16 create the backbone with"
+                ' precision="bf16"'
+            )

@@ -1,0 +1,92 @@
+"""States of torch and of a model that are refused, each in one sentence, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pytest
+import torch
+
+from cl_prompts.errors import InputError
+from cl_prompts.metrics.evaluator import CachedEvaluator
+from cl_prompts.models.surroundings import check_surroundings
+from tests.toy_data import Blobs, experiences
+from tests.toys import make
+
+
+@contextmanager
+def default_type() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def autocast() -> AbstractContextManager[Any]:
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        (autocast, "torch.autocast is on here"),
+        (default_type, "the default type is torch.float64"),
+        (torch.inference_mode, "inference_mode"),
+        (lambda: torch.device("meta"), "the default device is meta"),
+    ],
+)
+def test_neither_trained_nor_evaluated_there(
+    state: Callable[[], AbstractContextManager[Any]], says: str
+) -> None:
+    (first, *_) = experiences()
+    strategy = make("mvp")
+    before = {name: value.clone() for name, value in strategy.model.state_dict().items()}
+    test = CachedEvaluator(Blobs(6))
+    seen = torch.ones(6, dtype=torch.bool)
+    calls = (
+        lambda: strategy.train(first, num_workers=0),
+        lambda: strategy.eval([first], num_workers=0),
+        lambda: test(strategy.model, seen),
+    )
+    for call in calls:
+        with pytest.raises(InputError, match=says), state():
+            call()
+    for name, value in strategy.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    strategy.train(first, num_workers=0)
+
+
+def test_gradients_are_for_training_alone() -> None:
+    (first, *_) = experiences()
+    strategy = make("linear_probe")
+    with torch.no_grad():
+        with pytest.raises(InputError, match=r"outside of torch\.no_grad"):
+            strategy.train(first, num_workers=0)
+        strategy.eval([first], num_workers=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda model: model.half(), "is torch.float16, and should be torch.float32"),
+        (lambda model: model.double(), "is torch.float64, and should be torch.float32"),
+        (lambda model: model.head.bfloat16(), "head.weight is torch.bfloat16"),
+        (lambda model: model.to("meta"), "is on the meta device, without values"),
+    ],
+)
+def test_parameters_of_another_type(change: Callable[[Any], Any], says: str) -> None:
+    model = make("linear_probe").model
+    check_surroundings(model, training=True)
+    change(model)
+    with pytest.raises(InputError, match=says):
+        check_surroundings(model)
+
+
+def test_parameters_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        strategy = make("linear_probe")
+    with pytest.raises(InputError, match=r"was made in torch.inference_mode\(\)"):
+        check_surroundings(strategy.model)
