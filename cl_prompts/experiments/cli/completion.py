@@ -15,12 +15,16 @@ from cl_prompts.experiments.recipes.overrides import TOP
 from cl_prompts.experiments.recipes.recipe_files import NAMED
 from cl_prompts.experiments.recipes.signatures import (
     common_parameters,
+    parameters,
     section_parameters,
     strategy_parameters,
 )
 from cl_prompts.experiments.results.comparison_text import Format
 from cl_prompts.experiments.sweeps.launching import Kind
 from cl_prompts.experiments.sweeps.objective import OBJECTIVES, Sampler
+from cl_prompts.strategies import PLUGINS, plugin_class
+from cl_prompts.strategies.base.head import Head
+from cl_prompts.strategies.base.prompt_form import PROMPT_FORMS
 
 Shell = Literal["bash", "zsh", "fish"]
 
@@ -60,6 +64,9 @@ def _words() -> dict[str, object]:
         }
     bare = {*TOP, *NAMED, "seed", "strategy"}.union(*groups.values())
     dotted = [f"{group}.{key}" for group, keys in groups.items() for key in keys]
+    for key, inner in _nested().items():
+        owners = [f"{name}." for name in known["strategies"] if key in groups[name]]
+        dotted += [f"{owner}{path}" for owner in ("", *owners) for path in inner]
     valued = {name for found in options.values() for name, value in found.items() if value}
     return {
         **{kind: " ".join(names) for kind, names in known.items()},
@@ -85,6 +92,17 @@ def _words() -> dict[str, object]:
             "backbone | backbone.name": " ".join(known["backbones"]),
             "device": "auto cpu cuda",
         },
+    }
+
+
+def _nested() -> dict[str, list[str]]:
+    """Settings that hold further ones -> the paths of these, as keys write them."""
+    forms = {f"prompt_form.{name}": form for name, form in PROMPT_FORMS.items()}
+    plugins = {name: plugin_class(name) for name in PLUGINS}
+    parts = {"head": {"head": Head}, "prompt_form": forms, "plugins": plugins}
+    return {
+        key: [f"{path}.{name}" for path, kind in kinds.items() for name in parameters(kind)]
+        for key, kinds in parts.items()
     }
 
 

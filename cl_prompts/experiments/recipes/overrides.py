@@ -155,9 +155,13 @@ class _Keys:
         """Section or strategy that a key belongs to, and the path of the setting in it."""
         dots = [i for i, character in enumerate(key) if character == "."]
         for dot in reversed(dots):
-            place = self._named(key[:dot])
+            head = key[:dot]
+            place = self._named(head)
             if place is not None:
-                return place, self._path(place, key[dot + 1 :])
+                rest = key[dot + 1 :]
+                # "ewc" is a plugin, and also another name of EWC++, which has it.
+                mine = head not in PLUGINS or rest.partition(".")[0] in self.strategies[place]
+                return place, self._path(place, rest if mine else key)
         first = key.partition(".")[0]
         if _is_plugin(key):
             return "training", self._path("training", key)

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Self, dataclass_transform, get_origin
 from cl_prompts.checks import fits, shown
 from cl_prompts.errors import InputError, unknown
 
-#: settings of earlier versions -> where they are now, as a recipe or the command line names them
+#: settings of earlier versions -> where they are now, as a recipe or the command line names them,
+#: or why they are gone
 RENAMED = {
     "tau": "head.tau",
     "head_rows": "head.rows",
@@ -52,6 +53,7 @@ RENAMED = {
     "distillation": "plugins.distillation.weight",
     "temperature": "plugins.distillation.temperature",
     "teacher_from": "plugins.distillation.teacher_from",
+    "views_spill": "without use, since features beyond 1 GiB are computed again",
 }
 
 

@@ -58,6 +58,13 @@ def test_aliases_name_a_strategy_in_keys_too() -> None:
     assert (run.strategy, run.options["buffer_size"], run.options["lr"]) == ("derpp", 5, 0.5)
 
 
+def test_a_plugin_whose_name_is_an_alias_too_takes_its_own_settings() -> None:
+    changes = ["strategy=ewcpp", "seed=1", "ewc.reg_coef=3.0", "ewc.buffer_size=7"]
+    (run,) = plan("digits", changes)
+    assert run.options["plugins"]["ewc"]["reg_coef"] == 3.0
+    assert run.options["buffer_size"] == 7
+
+
 def test_ones_own_strategy_is_set_by_its_label_or_its_whole_name() -> None:
     name = f"{OWN}:Doubled"
     for key in ("factor", "Doubled.factor", f"{name}.factor"):
