@@ -1,8 +1,28 @@
-"""The command line as ``python -m cl_prompts``, which is what ``torchrun -m`` starts."""
+"""The command line as a process of its own, ``cl-prompts`` or ``python -m cl_prompts``, which is
+what ``torchrun -m`` starts."""
 
 import sys
 
-from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.runner.interruption import Stopped, end_at_once, stops_at_once
+
+
+def main() -> int:
+    """Run the command of ``sys.argv``; signals are met from here on, also during imports.
+
+    Returns:
+        Exit code, as of :func:`cl_prompts.experiments.cli.main`.
+    """
+    with stops_at_once():
+        try:
+            from cl_prompts.experiments.cli import main as run_command
+
+            code = run_command()
+        except Stopped as error:
+            print(f"cl-prompts: {error}", file=sys.stderr)
+            code = error.exit_code
+    end_at_once(code)
+    return code
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import runpy
+import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
+
+from cl_prompts.experiments.runner.interruption import SIGNALS
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """The handlers of this process, which the module gives to the end of its own."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_the_module_is_the_command_line(
@@ -20,3 +34,26 @@ def test_the_module_is_the_command_line(
 
 def test_it_does_nothing_when_it_is_imported() -> None:
     assert callable(runpy.run_module("cl_prompts.__main__", run_name="elsewhere")["main"])
+
+
+#: a process that gets a signal as soon as it imports the command line
+STOPPED = """
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "cl_prompts.experiments.cli":
+            os.kill(os.getpid(), int(sys.argv[1]))
+sys.meta_path.insert(0, Finder())
+from cl_prompts.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_during_the_first_imports_ends_it_with_a_sentence(number: signal.Signals) -> None:
+    command = [sys.executable, "-c", STOPPED, str(int(number)), "ls"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 128 + number
+    assert (ended.stdout, ended.stderr) == ("", f"cl-prompts: stopped by {number.name}\n")

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,7 @@ def read_entry(
     if download and entry.download is not None:
         try:
             entry.download(folder)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, HTTPException) as error:
             problem = f"could not be downloaded from {entry.origin} ({error})"
             raise InputError(_guidance(name, entry, folder, problem, by_hand=True)) from error
         folder = _locate(entry, root)

@@ -17,8 +17,10 @@ from safetensors.torch import load_file, save_file
 from cl_prompts.backbones.weights import EMBEDDED, create_backbone
 from cl_prompts.errors import InputError
 from tests.forked import forked
+from tests.served import Fate, Served, served
 
 SMALL = "test_vit"  # timm's own tiny ViT for tests: 160 px, patch 16, width 64
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture
@@ -145,6 +147,32 @@ def test_the_hub_is_read_through_its_local_cache_or_the_file_to_fetch_is_named(
     assert "InputError: the hub could not be reached" in last
     assert "fetch model.safetensors of timm/vit_small_patch16_224.augreg_in21k" in last
     assert "weights=FOLDER/model.safetensors" in last
+
+
+@pytest.mark.parametrize(
+    "fate",
+    ["whole", "altered", "longer", "redirected", pytest.param("cut", marks=pytest.mark.slow)],
+)
+def test_a_download_is_the_file_that_the_hub_announced_or_is_refused(
+    fate: Fate, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = checkpoint.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    headers = {"ETag": f'"{digest}"', "X-Repo-Commit": "a" * 40}
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with served(Served(content, fate, headers)) as place:
+        monkeypatch.setattr(constants, "ENDPOINT", place)
+        template = f"{place}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        if fate == "whole":
+            loaded = create_backbone("test_vit.r160_in1k").vit.state_dict()
+            assert torch.equal(loaded["pos_embed"], load_file(checkpoint)["pos_embed"])
+            return
+        says = "the hub could not be reached" if fate == "cut" else f"{digest} is not the file that"
+        for _ in range(1 + (fate != "cut")):  # not the second time either, from the cache
+            with pytest.raises(InputError, match=says):
+                create_backbone("test_vit.r160_in1k")
 
 
 class Evil:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cl_prompts.datasets.readers import split_rows
 from cl_prompts.datasets.registry import DATASETS, load_dataset
 from cl_prompts.errors import InputError
 from tests.datasets.toys import grey, load, refusal, write_folder, write_image
+from tests.served import FATES, Fate, Served, served
 
 
 @pytest.mark.parametrize("test", ["test", "val"])
@@ -142,6 +144,26 @@ def test_a_download_lands_in_the_folder_that_is_read(
     for root in (tmp_path / "a" / "cifar-100-python", tmp_path / "b"):
         assert len(load("cifar100", root, download=True).train) == 100
         assert len(load("cifar100", root).train) == 100
+
+
+@pytest.mark.parametrize("fate", ["whole", *FATES])
+def test_a_download_is_the_official_archive_or_is_refused(
+    fate: Fate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_cifar(monkeypatch, CIFAR100, tmp_path / "official")
+    with tarfile.open(tmp_path / "archive.tar.gz", "w:gz") as archive:
+        archive.add(folder, folder.name)
+    content = (tmp_path / "archive.tar.gz").read_bytes()
+    monkeypatch.setattr(CIFAR100, "tgz_md5", hashlib.md5(content).hexdigest())
+    root = tmp_path / "data"
+    with served(Served(content, fate)) as place:
+        monkeypatch.setattr(CIFAR100, "url", f"{place}/cifar.tar.gz")
+        if fate != "whole":
+            for _ in range(2):  # what is left of the first time is no archive either
+                sentence = refusal(lambda: load("cifar100", root, download=True))
+                assert "'cifar100' could not be downloaded from" in sentence
+            monkeypatch.setattr(Served, "body", lambda file, host: content)
+        assert len(load("cifar100", root, download=True).train) == 100
 
 
 def write_tiny_imagenet(root: Path) -> Path:

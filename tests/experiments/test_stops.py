@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import shlex
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.tracking.tracker import ProgressLine
+from cl_prompts.experiments.cli import actions, main
+from cl_prompts.experiments.recipes import settings as recipe_settings
+from cl_prompts.experiments.report import page as report
+from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.runner import execution
+from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.task_loop import TaskLoop
+from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
 from tests.experiments.commands import PROBE, QUICK_MVP_R, run, signalling, summary
 
 #: what may differ between a run and the same run in pieces
@@ -78,3 +89,95 @@ def test_an_interval_of_checkpoints_changes_nothing(tmp_path: Path) -> None:
     _, (seldom,) = run(tmp_path / "a", "digits", *PROBE)
     _, (often,) = run(tmp_path / "b", "digits", *PROBE, "checkpoint_every=8")
     same_run(seldom, often)
+
+
+NOTHING = "stopped before a run was begun"
+RESUME = "continue with: cl-prompts run --resume "
+REPORT = "stopped before the report was made, which this does: cl-prompts report "
+#: a function that the phase calls, and how a signal that comes there ends the command
+PHASES: dict[str, tuple[Any, str, str]] = {
+    "reading": (recipe_settings, "plan", NOTHING),
+    "validation": (Builder, "check", NOTHING),
+    "before its folder": (execution, "announce", "stopped before the run was begun"),
+    "folder": (RunFolder, "create", RESUME),
+    "start": (TaskLoop, "restore", RESUME),
+    "pictures": (Tracker, "show_stream", RESUME),
+    "results": (Tracker, "finish", REPORT),
+    "end": (RunFolder, "write_end", REPORT),
+    "before the report": (report, "new_page", REPORT),
+    "report": (report, "write_report", REPORT),
+    "table": (actions, "_tables", "stopped when the report was made: "),
+}
+
+
+def signalled(function: Callable[..., Any], number: int) -> Callable[..., Any]:
+    """A function that sends this process a signal when it is called the first time."""
+    left = [number]
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if left:
+            os.kill(os.getpid(), left.pop())
+        return function(*args, **kwargs)
+
+    return called
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    _, (folder,) = run(tmp_path_factory.mktemp("whole"), "digits", *PROBE)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("phase", "number"), zip(PHASES, itertools.cycle([signal.SIGTERM, signal.SIGHUP]), strict=False)
+)
+def test_a_signal_outside_of_training_ends_in_a_sentence_that_says_how_to_go_on(
+    phase: str,
+    number: signal.Signals,
+    whole_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    pages: None,
+) -> None:
+    owner, name, says = PHASES[phase]
+    with monkeypatch.context() as patch:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        function = signalled(getattr(owner, name), number)
+        # Class methods are bound already.
+        is_bound = hasattr(getattr(owner, name), "__self__")
+        patch.setattr(owner, name, staticmethod(function) if is_bound else function)
+        code, _ = run(tmp_path, "digits", *PROBE)
+    said = capsys.readouterr().err
+    assert code == 128 + number
+    assert said.startswith("cl-prompts: stopped ")
+    assert says in said
+    assert said.count("\n") == 1
+    command = said.partition(": cl-prompts ")[2]
+    if command:
+        assert main(shlex.split(command)) == 0
+    elif phase != "table":
+        assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+        return
+    (folder,) = (tmp_path / "digits" / "linear_probe").iterdir()
+    same_run(whole_run, folder)
+    (page,) = tmp_path.rglob("*.html")
+    assert len(page.read_text()) > 10_000
+
+
+def test_a_signal_between_two_runs_of_a_plan_names_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["strategy=ncm,linear_probe", *PROBE[2:], "seed=1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_end", signalled(RunFolder.write_end, signal.SIGTERM))
+        code, (first,) = run(tmp_path, "digits", *settings)
+    above = tmp_path / "digits"
+    command = f"cl-prompts run --resume {above} --trust-code"
+    assert (code, capsys.readouterr().err) == (
+        143,
+        f"cl-prompts: stopped; continue with: {command}\n",
+    )
+    assert summary(first)["status"] == "finished"
+    assert main(shlex.split(command)[1:]) == 0
+    assert "1 finished, 1 missing" in capsys.readouterr().out

@@ -16,6 +16,7 @@ from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.runner import execution as runner
 from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.interruption import StopRequest
 from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import STRATEGIES
@@ -98,7 +99,7 @@ def test_a_linear_probe_runs_from_one_end_to_the_other(
     parts = builder.build(settings_of("linear_probe", scenario))
     folder = RunFolder.create(tmp_path / "run", parts.settings, "")
     with Display(Console(quiet=True), 1).run(1, "run") as watcher:
-        runner.execute(parts, folder, watcher=watcher)
+        runner.execute(parts, folder, request=StopRequest(), watcher=watcher)
     said = json.loads((folder.path / "summary.json").read_text())
     assert (said["status"], said["scenario"], len(said["task_ends"])) == ("finished", scenario, 2)
     assert 0.1 < said["results"]["map_last" if SCENARIOS[scenario].multi_label else "a_last"] <= 1

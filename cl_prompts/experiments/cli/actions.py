@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError, RunError, short
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.runner.interruption import Stopped, stop_says
 from cl_prompts.experiments.runner.job import job
 from cl_prompts.reading import RECIPE, content
 
@@ -115,7 +117,10 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("give a recipe to run, or --resume FOLDER, and not both")
     if args.trust_code and args.resume is None:
         raise InputError("--trust-code is for --resume: a recipe that you name is trusted")
-    with job() as leads:
+    again = "stopped before a run was begun"
+    if args.resume is not None:
+        again = "stopped; the same command goes on"
+    with stop_says(again), job() as leads:
         if leads:
             _run(args)
         else:
@@ -145,7 +150,9 @@ def _run(args: argparse.Namespace) -> None:
         announce_end()
     except (RunError, KeyboardInterrupt):
         if finished:  # earlier runs are not lost
-            _conclude(finished, stem, console)
+            # One more signal ends the report; what is said is why the runs ended.
+            with suppress(Stopped):
+                _conclude(finished, stem, console)
         raise
     _conclude(finished, stem, console)
 
@@ -191,11 +198,22 @@ def _console(quiet: bool) -> Console:
 
 def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
     """Print the table of finished runs and write their report, into a folder above them."""
-    from cl_prompts.experiments.report.page import new_page, write_report
+    place = shlex.quote(str(folders[0] if above is None else above))
+    again = f"stopped before the report was made, which this does: cl-prompts report {place}"
+    page: Path | None = None
+    with stop_says(again):
+        from cl_prompts.experiments.report.page import new_page, write_report
 
-    written = write_report(folders, None if above is None else new_page(above))
-    for table in _tables(folders):
-        console.print(table)
+        try:
+            page = None if above is None else new_page(above)
+            written = write_report(folders, page)
+        except KeyboardInterrupt:
+            if page is not None:
+                page.unlink()  # it says that it is being written
+            raise
+    with stop_says(f"stopped when the report was made: {written}"):
+        for table in _tables(folders):
+            console.print(table)
     print(f"report: {written}")
 
 

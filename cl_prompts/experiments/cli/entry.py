@@ -14,6 +14,7 @@ from contextlib import contextmanager, redirect_stdout
 from cl_prompts.errors import InputError, RunError, one_sentence, short
 from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.cli.arguments import parsed
+from cl_prompts.experiments.runner.interruption import Stopped, stop_requests, stops_at_once
 from cl_prompts.experiments.runner.job import is_first_to_say, quieten_libraries, refuse_job
 
 #: errors of the system for wrong paths
@@ -39,6 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.path.append(here)
     quieten_libraries()
     try:
+        with stops_at_once():
+            return _carried_out(arguments)
+    except KeyboardInterrupt as error:
+        stop = error if isinstance(error, Stopped) else Stopped(str(error))
+        _say(str(stop))
+        return stop.exit_code
+
+
+def _carried_out(arguments: Sequence[str]) -> int:
+    """Carry a command out, say why it failed, and return the exit code."""
+    try:
         args = parsed(arguments)
         args.command_line = "cl-prompts " + shlex.join(arguments)
         refuse_job(args.action)
@@ -61,16 +73,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = f"{short(error.filename)}: " if error.filename else ""
         _say(f"{place}{reason}")
         return 2 if error.errno in _OF_PATHS else 1
-    except KeyboardInterrupt as error:
-        _say(str(error) or "stopped")
-        return int(getattr(error, "exit_code", 130))
     return 0
 
 
 def _say(sentence: str) -> None:
     """Print an error, once for all processes of a job."""
-    if is_first_to_say(sentence):
-        print(f"cl-prompts: {one_sentence(sentence)}", file=sys.stderr)
+    # Where another process of the job has failed, torchrun sends SIGTERM: the reason is said first.
+    with stop_requests():
+        if is_first_to_say(sentence):
+            print(f"cl-prompts: {one_sentence(sentence)}", file=sys.stderr)
 
 
 @contextmanager

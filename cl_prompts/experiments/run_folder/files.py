@@ -121,7 +121,7 @@ def replace(path: Path, parts: Iterable[bytes]) -> None:
         # Before the rename: a crash must not leave the new name with an empty file.
         sync(temporary)
         rename(temporary, path)
-    except OSError:
+    except (OSError, KeyboardInterrupt):
         remove(temporary)  # its blocks may be those that the next file needs
         raise
     # The new name is on the disk once its folder is.

@@ -105,6 +105,21 @@ def settings_of(folder: Path, trust_code: Trust = False) -> Settings:
         raise InputError(f"{folder / name} cannot be used: {error}") from error
 
 
+def record_loss(path: Path, error: str) -> None:
+    """Write into the summary of a run that it has failed, where it says that it is running and the
+    process that wrote it is gone."""
+    try:
+        folder = RunFolder(path)
+    except InputError:  # that process is there, and writes how the run ended
+        return
+    try:
+        summary = folder.summary()
+        if summary.get("status") == "running":
+            folder.write_end({**summary, "status": "failed", "error": error})
+    finally:
+        folder.close()
+
+
 class RunFolder(FolderFiles):
     """Writer of a run's files, each replaced in one step or only appended to.
 
@@ -249,7 +264,7 @@ class RunFolder(FolderFiles):
         """Release the lock if the run cannot be begun."""
         try:
             yield
-        except (InputError, RunError):
+        except BaseException:
             self.close()
             raise
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
+import shlex
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from cl_prompts.experiments.run_folder.plans import (
     unfinished_plan,
 )
 from cl_prompts.experiments.runner.building import Builder, Parts
-from cl_prompts.experiments.runner.interruption import Stopped, stop_requests
+from cl_prompts.experiments.runner.interruption import StopRequest, stop_requests, stop_says
 from cl_prompts.experiments.runner.other_ranks import announce, check_start
 from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop
@@ -44,15 +45,22 @@ def run_all(
     Raises:
         InputError: a run cannot be built; none has been started then.
         RunError: a fault during a run.
+        Stopped: a signal came.
     """
     builder = Builder()
     for remark in builder.check(plan)[1]:
         console.print(f"note: {remark}", highlight=False, soft_wrap=True)
     runs = [PlannedRun(new_path(out, settings), settings) for settings in plan]
     planned = Plan(command, tuple(runs))
+    above = out / plan[0].recipe
     if len(runs) > 1:
-        planned.write(out / plan[0].recipe)
-    yield from _finish(planned, builder, console)
+        planned.write(above)
+    try:
+        yield from _finish(planned, above if len(runs) > 1 else None, builder, console)
+    finally:
+        if len(runs) == 1 and runs[0].state == "missing":
+            with suppress(OSError):
+                runs[0].folder.rmdir()  # unless it holds anything
 
 
 def resume(path: Path, *, console: Console, trust_code: bool = False) -> Iterator[Path]:
@@ -69,29 +77,52 @@ def resume(path: Path, *, console: Console, trust_code: bool = False) -> Iterato
     Raises:
         InputError: there is nothing to resume, it names code, or a run cannot be built.
         RunError: a fault during a run.
+        Stopped: a signal came.
     """
     if (path / "config.yaml").is_file() or not list(path.glob("plan-*.json")):
         folder, settings = RunFolder.resume(path, trust_code)
         (label,) = labels_of_runs([settings])
-        with display_on(console, 1) as display, display.run(1, label) as watcher:
+        run = PlannedRun(path, settings)
+        with (
+            stop_says(lambda: _way_on([run])),
+            display_on(console, 1) as display,
+            display.run(1, label) as watcher,
+        ):
             _continue(folder, settings, Builder(), watcher)
         yield path
         return
     plan = unfinished_plan(path, trust_code)
     console.print(f"{path}: {describe(plan.runs)}", highlight=False, soft_wrap=True)
-    yield from _finish(plan, Builder(), console)
+    yield from _finish(plan, path, Builder(), console)
 
 
-def _finish(plan: Plan, builder: Builder, console: Console) -> Iterator[Path]:
+def _finish(plan: Plan, above: Path | None, builder: Builder, console: Console) -> Iterator[Path]:
     """Execute the runs of a plan that are not finished; yield the folders of all."""
     runs = [run.settings for run in plan.runs]
     varied = differing_settings(runs)
-    with display_on(console, len(runs)) as display:
+    with stop_says(lambda: _way_on(plan.runs, above)), display_on(console, len(runs)) as display:
         for number, (run, label) in enumerate(zip(plan.runs, labels_of_runs(runs), strict=True), 1):
             if run.state != "finished":
                 with display.run(number, label) as watcher:
                     complete(run, builder, watcher, plan.command, varied)
             yield run.folder
+
+
+def _way_on(runs: Sequence[PlannedRun], above: Path | None = None) -> str:
+    """How to go on after a stop between two runs, or before a run trains or after it.
+
+    Args:
+        runs: of the command.
+        above: folder of their plan; None for one run without a plan.
+    """
+    place = shlex.quote(str(runs[0].folder if above is None else above))
+    states = {run.state for run in runs}
+    if states == {"finished"}:
+        return f"stopped before the report was made, which this does: cl-prompts report {place}"
+    if above is None and states == {"missing"}:
+        return "stopped before the run was begun"
+    trust = " --trust-code" if any(run.settings.own_code() for run in runs) else ""
+    return f"stopped; continue with: cl-prompts run --resume {place}{trust}"
 
 
 def complete(
@@ -101,10 +132,11 @@ def complete(
     command: str,
     varied: Sequence[str] = (),
 ) -> None:
-    """Execute a run that is missing, or continue it at its last checkpoint.
+    """Execute a run that is missing, or continue it at its last checkpoint; a finished one is left
+    as it is.
 
     Args:
-        run: not finished.
+        run: to finish.
         builder: of its parts.
         watcher: of its progress.
         command: what was typed to make it.
@@ -113,7 +145,10 @@ def complete(
     Raises:
         InputError: the run cannot be built or resumed.
         RunError: a fault during the run.
+        Stopped: a signal came.
     """
+    if run.state == "finished":  # its process may have died as it was about to say so
+        return
     if run.state == "unfinished":
         # Code that the user named for this run, and no other that the folder may name.
         found = RunFolder.resume(run.folder, run.settings.own_code())
@@ -121,8 +156,9 @@ def complete(
     else:
         announce(run.folder, run.settings)
         parts = builder.build(run.settings)
-        folder = RunFolder.create(run.folder, parts.settings, command, varied)
-        execute(parts, folder, watcher=watcher)
+        with stop_requests() as request:
+            folder = RunFolder.create(run.folder, parts.settings, command, varied)
+            execute(parts, folder, request=request, watcher=watcher)
         del parts
     # Strategy and plugins refer to each other, and hold the cached images of the data set.
     gc.collect()
@@ -133,11 +169,16 @@ def _continue(folder: RunFolder, settings: Settings, builder: Builder, watcher: 
     announce(folder.path, settings)
     with folder.closed_on_error():
         parts = builder.build(settings)
-    execute(parts, folder, watcher=watcher)
+    with stop_requests() as request:
+        execute(parts, folder, request=request, watcher=watcher)
 
 
-def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
-    """Train, evaluate and record one run; the folder is valid however it ends."""
+def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: Watcher) -> None:
+    """Train, evaluate and record one run; the folder is valid however it ends.
+
+    A request for an end is met before the training, between two batches of it, and when the run is
+    finished.
+    """
     run = TaskLoop(parts, folder)
     try:
         records = run.restore()
@@ -147,7 +188,7 @@ def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
         raise
     for remark in folder.remarks:
         watcher.note(remark)
-    with _recorded_end(run), stop_requests() as request:
+    with _recorded_end(run):
         tracker = _tracked(run, records, watcher)
         names = list(parts.data.classes)
         try:
@@ -167,6 +208,7 @@ def execute(parts: Parts, folder: RunFolder, *, watcher: Watcher) -> None:
         if parts.settings.options.get("views") is not None:
             watcher.note(_cache_summary(cache.reused, cache.computed))
         cache.close()
+    request.obey()
 
 
 def _cache_summary(reused: int, computed: int) -> str:
@@ -205,12 +247,11 @@ def _recorded_end(run: TaskLoop) -> Iterator[None]:
     """Write how a run ended into its summary, and release the folder."""
     try:
         yield
-    except Stopped as error:
-        run.end("interrupted", f"stopped by signal {error.number}")
-        raise
     except KeyboardInterrupt as error:
-        run.end("interrupted", "stopped by the user")
-        raise KeyboardInterrupt(f"stopped; continue with: {run.continuation}") from error
+        number = getattr(error, "number", None)
+        by = "the user" if number is None else f"signal {number}"
+        run.end("interrupted", f"stopped by {by}")
+        raise
     except (RunError, OSError) as error:
         # A frame of the traceback may hold a loader, which would end as in CachedEvaluator.close().
         traceback.clear_frames(error.__traceback__)

@@ -68,7 +68,12 @@ def is_first_to_say(sentence: str) -> bool:
 
 
 def quieten_libraries() -> None:
-    """Silence warnings of dependencies that users of a command can do nothing about."""
+    """Silence warnings of dependencies that users of a command can do nothing about.
+
+    Those of torch's C++, with a trace of its frames where another process of a job is gone, are
+    silenced only before torch is imported.
+    """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for message in ("no QP solver", ".*wandb.*", "No loggers specified"):
         warnings.filterwarnings("ignore", message=message)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 
 from cl_prompts.backbones import ranks
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.settings import Settings
-from cl_prompts.experiments.run_folder.folder import RunFolder
+from cl_prompts.experiments.run_folder.folder import RunFolder, record_loss
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import stop_requests
 from cl_prompts.experiments.runner.task_loop import TaskLoop
@@ -42,12 +42,17 @@ def take_part() -> None:
     builder = Builder()
     while message := json.loads(ranks.broadcast_text(None)):
         # Rank 0 has asked whether code in them is trusted.
-        parts = builder.build(Settings.from_yaml(message["settings"], trust_code=True))
-        run = TaskLoop(parts, RunFolder(Path(message["folder"]), read_only=True))
-        run.restore()
-        check_start(run)
+        path = Path(message["folder"])
         with stop_requests() as request:
-            run.train(None, request)
+            parts = builder.build(Settings.from_yaml(message["settings"], trust_code=True))
+            run = TaskLoop(parts, RunFolder(path, read_only=True))
+            try:
+                run.restore()
+                check_start(run)
+                run.train(None, request)
+            except RunError as error:
+                record_loss(path, f"rank 0 was lost: {error}")
+                raise
         del parts, run
         gc.collect()
 

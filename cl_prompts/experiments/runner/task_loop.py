@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from typing import Any
@@ -168,6 +169,8 @@ class TaskLoop:
                 save()
             self._stop()
 
+        self._agreed(request)
+        self._stop()
         strategy.between_batches = between_batches
         workers = self.parts.settings.num_workers
         for task in tasks[self.tasks_done :]:
@@ -185,7 +188,7 @@ class TaskLoop:
     def continuation(self) -> str:
         """Command that resumes this run."""
         trust = " --trust-code" if self.parts.settings.own_code() else ""
-        return f"cl-prompts run --resume {self.folder.path}{trust}"
+        return f"cl-prompts run --resume {shlex.quote(str(self.folder.path))}{trust}"
 
     def _agreed(self, request: StopRequest, *, due: bool = False) -> bool:
         """Whether to save now, for the clock or an end; on all ranks, if it is so on one."""

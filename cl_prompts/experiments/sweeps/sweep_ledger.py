@@ -103,6 +103,7 @@ class Ledger:
                     executor.assign(*self.begin())
                 if self.under_way:
                     executor.collect()
+            self.stopped = request.number  # one may have come since
 
     def begin(self) -> tuple[SweptRun, Job]:
         """Take the first run that waits, to be executed now."""
@@ -141,6 +142,9 @@ class Ledger:
             run: whose process died.
             how: it died, such as "killed by SIGKILL" or "stopped by signal 15".
         """
+        if run.planned.state == "finished":  # it died as it was about to say so
+            self._end(run, None)
+            return
         run.kills += 1
         if self.stopped is None and run.kills > RESUMES:
             self._end(run, f"its process was {how}, at attempt {run.kills}")

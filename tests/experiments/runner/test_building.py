@@ -285,7 +285,7 @@ def test_a_run_records_the_number_that_was_chosen(
     assert settings.num_workers is None
     made: list[Any] = []
     monkeypatch.setattr(
-        "cl_prompts.experiments.runner.execution.execute", lambda p, f, watcher: f.close()
+        "cl_prompts.experiments.runner.execution.execute", lambda p, f, **options: f.close()
     )
     run: Any = SimpleNamespace(settings=settings, state="missing", folder=tmp_path / "run")
     complete(run, Builder(), made, "the command")  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.runner import execution as runner
 from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.interruption import StopRequest
 from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.scenarios.registry import SCENARIOS
 from tests.experiments.commands import DIGITS, PROBE, QUICK, rows, run, summary
@@ -140,7 +141,7 @@ def test_what_was_finished_before_an_interruption_is_reported(
     assert told.out == ""
     (page,) = (tmp_path / "digits").glob("report-*.html")
     assert "linear_probe" in page.read_text()
-    assert f"--resume {folders[-1]}" in told.err
+    assert f"--resume {tmp_path / 'digits'} --trust-code" in told.err
 
 
 def test_joint_stands_in_one_report_with_others_and_is_not_trained_again(
@@ -364,7 +365,7 @@ def test_every_shipped_recipe_trains_and_evaluates(
         assert parts.data.train[0][0].shape == (3, 16, 16)
         folder = RunFolder.create(tmp_path / settings.strategy, settings, "")
         with Display(Console(quiet=True), 1).run(1, "run") as watcher:
-            runner.execute(parts, folder, watcher=watcher)
+            runner.execute(parts, folder, request=StopRequest(), watcher=watcher)
         said = summary(folder.path)
         assert said["status"] == "finished"
         assert 0 <= said["results"]["map_last" if dataset in MULTI_LABEL else "a_last"] <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -9,7 +10,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from cl_prompts.experiments.runner.interruption import SIGNALS, Stopped, stop_requests
+from cl_prompts.errors import RunError
+from cl_prompts.experiments.runner.interruption import (
+    SIGNALS,
+    Stopped,
+    end_at_once,
+    stop_requests,
+    stop_says,
+    stops_at_once,
+)
+from tests.forked import forked
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +80,96 @@ def test_other_threads_leave_signals_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [(None, before)]
+
+
+def me(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_outside_of_training_a_signal_stops_at_once(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    # One inside the other, as in a process of the command line.
+    with pytest.raises(Stopped) as stop, stops_at_once(), stops_at_once():
+        me(number)
+    assert str(stop.value) == f"stopped by {number.name}"
+    assert stop.value.exit_code == 128 + number
+    assert signal.getsignal(number) == before
+
+
+def test_a_second_signal_kills() -> None:
+    def work() -> int:
+        try:
+            with stops_at_once():
+                me(signal.SIGTERM)
+        except Stopped:
+            return 1
+        return 0
+
+    def twice() -> int:
+        with stops_at_once():
+            try:
+                me(signal.SIGTERM)
+            except Stopped:
+                me(signal.SIGTERM)
+        return 0
+
+    assert forked(work).code == 1
+    assert forked(twice).code == -signal.SIGTERM
+
+
+def test_loader_processes_do_not_raise_what_is_for_the_command() -> None:
+    def work() -> int:
+        me(signal.SIGTERM)
+        return 0
+
+    with stops_at_once():
+        assert forked(work).code == -signal.SIGTERM
+
+
+def test_a_stop_that_a_library_caught_is_a_request_in_training() -> None:
+    with stops_at_once():
+        with contextlib.suppress(BaseException):
+            me(signal.SIGHUP)
+        with stop_requests() as request, pytest.raises(Stopped) as stop:
+            request.obey()
+    assert stop.value.number == signal.SIGHUP
+
+
+def test_nobody_asked_for_an_end() -> None:
+    with stop_requests() as request:
+        request.obey()
+
+
+def test_the_first_sentence_on_how_to_go_on_is_the_one() -> None:
+    with pytest.raises(Stopped) as stop, stop_says("outer"), stop_says("inner"):
+        raise Stopped(number=signal.SIGTERM)
+    assert (str(stop.value), stop.value.number) == ("inner", signal.SIGTERM)
+    with pytest.raises(Stopped) as stop, stop_says(lambda: "of Ctrl-C"):
+        raise KeyboardInterrupt
+    assert (str(stop.value), stop.value.number) == ("of Ctrl-C", signal.SIGINT)
+
+
+def test_in_a_job_a_fault_is_said_before_the_signal_that_it_brings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def failing() -> None:
+        try:
+            raise RunError("another rank was killed")
+        finally:
+            me(signal.SIGTERM)
+
+    with pytest.raises(RunError), stops_at_once():
+        failing()
+
+
+def test_a_command_that_is_done_ends_with_its_code() -> None:
+    def work() -> int:
+        end_at_once(3)
+        me(signal.SIGTERM)
+        return 0
+
+    assert forked(work).code == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +10,17 @@ from typing import Any
 import pytest
 
 from cl_prompts.backbones import ranks
-from cl_prompts.errors import InputError
-from cl_prompts.experiments.runner.other_ranks import announce, announce_end, check_start
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.run_folder.folder import RunFolder, record_loss
+from cl_prompts.experiments.runner.other_ranks import (
+    announce,
+    announce_end,
+    check_start,
+    take_part,
+)
+from cl_prompts.experiments.runner.task_loop import TaskLoop
+from tests.experiments.commands import summary
+from tests.experiments.runner.test_execution import unfinished_copy
 
 
 def test_ranks_go_on_from_one_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -28,3 +38,29 @@ def test_without_others_nothing_is_sent(tmp_path: Path) -> None:
     nothing: Any = None  # not even looked at
     announce(tmp_path, nothing)
     announce_end()
+
+
+def test_a_rank_records_that_the_writer_of_the_run_is_gone(
+    probe_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = unfinished_copy(probe_run, tmp_path / "run")
+
+    def lost(self: TaskLoop, tracker: object, request: object) -> None:
+        raise RunError("rank 1 of 2 waited in vain")
+
+    message = {"folder": str(folder), "settings": (folder / "config.yaml").read_text()}
+    monkeypatch.setattr(TaskLoop, "train", lost)
+    monkeypatch.setattr(ranks, "broadcast_text", lambda text: json.dumps(message))
+    with pytest.raises(RunError, match="in vain"):
+        take_part()
+    assert (summary(folder)["status"], summary(folder)["error"]) == (
+        "failed",
+        "rank 0 was lost: rank 1 of 2 waited in vain",
+    )
+    record_loss(folder, "again")  # it has written the end
+    assert "again" not in (folder / "summary.json").read_text()
+    running = unfinished_copy(probe_run, tmp_path / "running")
+    writer = RunFolder(running)
+    record_loss(running, "again")  # it is there
+    writer.close()
+    assert summary(running)["status"] == "running"

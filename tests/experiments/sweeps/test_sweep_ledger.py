@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,14 @@ def test_a_run_that_was_stopped_alone_goes_on_twice() -> None:
     assert not ledger.waiting
     assert run.fault == "its process was stopped by signal 15, at attempt 3"
     assert file.getvalue().count("and the run goes on in another one") == RESUMES
+
+
+def test_a_run_whose_process_died_when_it_was_finished_is_finished(
+    probe_run: Path,
+) -> None:
+    ledger, (run,), file = ledger_of("strategy=ncm", "seed=1")
+    begun, _ = ledger.begin()
+    begun.folder = probe_run
+    ledger.requeue_or_fail(begun, "killed by SIGKILL")
+    assert (run.fault, run.kills, ledger.waiting) == (None, 0, deque())
+    assert "run 1 of 1, run 1, finished" in file.getvalue()
