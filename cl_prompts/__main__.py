@@ -3,7 +3,11 @@ what ``torchrun -m`` starts."""
 
 import sys
 
-from cl_prompts.experiments.runner.interruption import Stopped, end_at_once, stops_at_once
+from cl_prompts.experiments.runner.interruption import (
+    Stopped,
+    end_undisturbed,
+    stops_at_once,
+)
 
 
 def main() -> int:
@@ -20,7 +24,7 @@ def main() -> int:
         except Stopped as error:
             print(f"cl-prompts: {error}", file=sys.stderr)
             code = error.exit_code
-    end_at_once(code)
+    end_undisturbed()
     return code
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import gc
 import json
+import multiprocessing
 import os
 import re
 import resource
@@ -18,20 +19,24 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NoReturn
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from cl_prompts.experiments.cli import main
+from cl_prompts.__main__ import main
 from cl_prompts.experiments.report import page as report
+from cl_prompts.experiments.runner.interruption import SIGNALS, stops_at_once
+from cl_prompts.experiments.sweeps import sweep_launcher
 
 #: what the interpreter tells its audit hooks of, each with a path
 _AUDITED = {"os.rename", "os.remove", "os.mkdir", "os.truncate", "os.rmdir"}
 _NAMES = {"os.rename": "rename", "os.remove": "remove", "os.mkdir": "mkdir"}
+NOTHING: Mapping[str, str] = MappingProxyType({})
 Kind = Literal["killed before", "killed half-way", "full"]
 
 
@@ -90,6 +95,7 @@ class Process:
         count: whether to note the steps.
         most_bytes: size that no file may exceed (RLIMIT_FSIZE).
         pages: whether pictures and reports are made; they take longer than the runs.
+        environment: variables besides those of this process.
     """
 
     def __init__(
@@ -101,9 +107,11 @@ class Process:
         count: bool = False,
         most_bytes: int | None = None,
         pages: bool = False,
+        environment: Mapping[str, str] = NOTHING,
     ) -> None:
         # A pipe, since a limit on files is not to hold for what is said.
         self._said, told = os.pipe()
+        self._begun, begun = os.pipe()
         self._steps = tempfile.TemporaryFile()  # noqa: SIM115  # closed by wait
         self._started = time.perf_counter()
         sys.stdout.flush()
@@ -112,8 +120,11 @@ class Process:
         self.pid = os.fork()
         if self.pid == 0:
             os.dup2(told, 2)
+            self._told_of_its_begin = begun
+            os.environ.update(environment)
             self._be(arguments, root, fault, count, most_bytes, pages)
         os.close(told)
+        os.close(begun)
 
     def _be(
         self,
@@ -137,8 +148,10 @@ class Process:
                 SummaryWriter.add_figure = lambda *given: None  # type: ignore[method-assign]
             if most_bytes is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+            # Of a sweep; as quick as the other processes here.
+            sweep_launcher.CONTEXT = multiprocessing.get_context("fork")  # type: ignore[assignment]
             steps = _Steps(root, fault) if fault is not None or count else None
-            code = main(arguments)
+            code = self._command(arguments)
             if steps is not None:
                 steps.stop()
                 self._steps.write(json.dumps(steps.names).encode())
@@ -149,15 +162,32 @@ class Process:
             sys.stderr.flush()
             os._exit(code)
 
-    def kill_after(self, seconds: float) -> None:
-        """Kill it in a while, if it is still there then."""
+    def _command(self, arguments: list[str]) -> int:
+        """Do what the process of ``cl-prompts`` does, from the moment that it meets signals."""
+        sys.argv = ["cl-prompts", *arguments]
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        with stops_at_once():
+            handler: Any = signal.getsignal(signal.SIGTERM)
+            os.write(self._told_of_its_begin, b"!")
+            code = main()
+            if code == 0 and handler.number is not None:
+                print(
+                    f"Traceback of a signal that was forgotten: {handler.number}", file=sys.stderr
+                )
+        return code
+
+    def kill_after(self, seconds: float, number: int = signal.SIGKILL) -> None:
+        """Send it a signal in a while after its begin, if it is still there then."""
+        os.read(self._begun, 1)
         time.sleep(seconds)
-        os.kill(self.pid, signal.SIGKILL)  # it is a zombie at least: nobody has waited for it
+        os.kill(self.pid, number)  # it is a zombie at least: nobody has waited for it
 
     def wait(self) -> Outcome:
         """Wait for its end."""
         with os.fdopen(self._said, errors="replace") as pipe:
             said = pipe.read()
+        os.close(self._begun)
         _, status = os.waitpid(self.pid, 0)
         seconds = time.perf_counter() - self._started
         with self._steps as file:

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.experiments import soak_kills, soak_signals
 from tests.experiments.faults import flipped
 from tests.experiments.fuzz import run
 from tests.experiments.process import Fault, Kind, Outcome, Process, command
@@ -33,6 +34,12 @@ DEFAULTS = {
     "flips": 1_500,
     "reports": 300,
     "pairs": 60,
+    "signals": 300,
+    "starts": 30,
+    "jobs": 60,
+    "sweeps": 60,
+    "searches": 20,
+    "warm_ups": 20,
 }
 
 
@@ -209,6 +216,12 @@ PARTS: dict[str, Callable[[Bench, int], None]] = {
     "flips": flips,
     "reports": reports,
     "pairs": pairs,
+    "signals": soak_signals.signals,
+    "starts": soak_signals.starts,
+    "jobs": soak_kills.jobs,
+    "sweeps": soak_kills.sweeps,
+    "searches": soak_kills.searches,
+    "warm_ups": soak_kills.warm_ups,
 }
 
 

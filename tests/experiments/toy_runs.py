@@ -115,9 +115,16 @@ class Bench:
         said = outcome.said.strip().splitlines()[-3:]
         self.problems.append(f"{fault}: {what}: exit {outcome.code}, {' | '.join(said)}")
 
-    def judge(self, what: str, outcome: Outcome, *, may_fail: bool = False) -> bool:
-        """Whether a command came to its end; note what must not be."""
-        if outcome.code == 0:
+    def judge(
+        self, what: str, outcome: Outcome, *, may_fail: bool = False, code: int | None = None
+    ) -> bool:
+        """Whether a command came to its end, or ended with one sentence and another code that is
+        asked for; note what must not be."""
+        lines = outcome.said.strip().splitlines()
+        stopped = len(lines) == 1 and lines[0].startswith("cl-prompts: stopped")
+        if outcome.code == code and stopped:
+            return True
+        if outcome.code == 0 and "Traceback" not in outcome.said:
             return True
         if "Traceback" in outcome.said:
             self.note("tracebacks", what, outcome)

@@ -14,7 +14,7 @@ from cl_prompts.errors import RunError
 from cl_prompts.experiments.runner.interruption import (
     SIGNALS,
     Stopped,
-    end_at_once,
+    end_undisturbed,
     stop_requests,
     stop_says,
     stops_at_once,
@@ -167,9 +167,15 @@ def test_in_a_job_a_fault_is_said_before_the_signal_that_it_brings(
 
 
 def test_a_command_that_is_done_ends_with_its_code() -> None:
-    def work() -> int:
-        end_at_once(3)
+    def once() -> int:
+        end_undisturbed()
         me(signal.SIGTERM)
-        return 0
+        return 3
 
-    assert forked(work).code == 3
+    def twice() -> int:
+        once()
+        me(signal.SIGTERM)
+        return 3
+
+    assert forked(once).code == 3
+    assert forked(twice).code == -signal.SIGTERM

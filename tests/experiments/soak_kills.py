@@ -1,0 +1,180 @@
+"""Parts of the soak run that kill one process of several, and commands of no single run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from filelock import FileLock
+
+from tests.experiments.process import Outcome, Process, command
+from tests.experiments.toy_runs import Bench, Case, finished
+
+
+def jobs(bench: Bench, count: int) -> None:
+    """One of two ranks is killed in the middle of a run, which one process then finishes."""
+    for chance, case in bench.cases(count):
+        seconds = bench.whole(case).outcome.seconds
+        arguments, out = bench.run(case)
+        told = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": _port()}
+        ranks = [
+            Process(arguments, out, environment={**told, "RANK": str(i), "LOCAL_RANK": str(i)})
+            for i in range(2)
+        ]
+        _wait_for(out, "summary.json")
+        time.sleep(chance.uniform(0, seconds))
+        lost = chance.randrange(2)
+        os.kill(ranks[lost].pid, signal.SIGKILL)
+        outcomes = [rank.wait() for rank in ranks]
+        what = f"{case}, rank {lost} killed"
+        bench.counts["kills"] += outcomes[lost].killed
+        left = outcomes[1 - lost]
+        bench.counts["failed in one sentence"] += left.sentence
+        if left.code != 0 and not left.sentence:
+            bench.note("other faults", what, left)
+        _go_on(bench, what, out, left)
+
+
+def _go_on(bench: Bench, what: str, out: Path, left: Outcome) -> None:
+    """Finish in one process what a job has left, and see that its status was no lie."""
+    for file in out.rglob("summary.json"):
+        if '"status": "running"' in file.read_text():
+            bench.note("other faults", f"{what}: its status is running", left)
+        if not finished(file.parent):
+            resume = ["run", "--resume", str(file.parent), "--trust-code", "--quiet"]
+            bench.counts["resumes"] += 1
+            bench.judge(what, command(resume, out))
+        if not finished(file.parent):
+            bench.note("other faults", f"{what}: it does not finish", left)
+
+
+def sweeps(bench: Bench, count: int) -> None:
+    """Processes of a sweep are killed one after another, or the sweep itself, which is then begun
+    again."""
+    for chance, (kind, scenario) in bench.cases(count):
+        scenario = scenario.replace("mlcil", "si_blurry")
+        other = "ncm" if kind != "ncm" else "slda"
+        cases = [(kind, scenario), (other, scenario)]
+        seconds = bench.whole(cases[0]).outcome.seconds
+        arguments, out = bench.run(cases[0])
+        arguments = ["sweep", arguments[1], f"strategy={kind},{other}", *arguments[3:]]
+        process = Process(arguments, out)
+        what = f"sweep of {cases}"
+        kills = chance.choice([1, 2])  # a run that is killed three times has failed
+        _wait_for(out, "config.yaml")
+        for _ in range(kills):
+            time.sleep(chance.uniform(0, 0.7 * seconds))
+            bench.counts["kills"] += _kill_a_child(process.pid, chance)
+        if chance.random() < 0.4:
+            os.kill(process.pid, signal.SIGKILL)
+        outcome = process.wait()
+        if outcome.killed:
+            bench.counts["sweeps killed"] += 1
+            _wait_for_locks(out)
+            outcome = command(arguments, out)
+            bench.counts["resumes"] += 1
+        if bench.judge(what, outcome):
+            _compare_all(bench, what, cases, out, outcome)
+
+
+def _compare_all(bench: Bench, what: str, cases: list[Case], out: Path, outcome: Outcome) -> None:
+    """Compare the runs of several cases with the undisturbed ones."""
+    for case in cases:
+        folders = list(out.glob(f"*/{case[0]}/*"))
+        if len(folders) != 1:
+            bench.note("other faults", f"{what}: {len(folders)} folders of {case[0]}", outcome)
+        for folder in folders:
+            bench.compare(what, case, folder, outcome)
+
+
+def searches(bench: Bench, count: int) -> None:
+    """A search is killed and begun again; it comes to the table of one that nothing disturbed."""
+    if find_spec("optuna") is None:
+        bench.counts["left out, without Optuna"] += 1
+        return
+    space = ["strategy=linear_probe", "lr=1e-4..1e-1", "--sampler", "random", "--trials", "2"]
+    space += ["--objective", "a_last", "--search-seed", "7"]
+    tables: list[list[str]] = []
+    seconds = 0.0
+    for number in range(count + 1):
+        chance = random.Random(f"{bench.seed} {number}")
+        out = bench.root / f"search{number}"
+        arguments = ["sweep", str(bench.root / "si_blurry.yaml"), *space, "--out", str(out)]
+        arguments.append("--quiet")
+        process = Process(arguments, bench.root)
+        if number:
+            process.kill_after(chance.uniform(0, 1.2 * seconds))
+        outcome = process.wait()
+        seconds = seconds or outcome.seconds
+        bench.counts["kills"] += outcome.killed
+        if outcome.killed:
+            _wait_for_locks(out)
+            outcome = command(arguments, bench.root)
+        if bench.judge(f"search {number}", outcome):
+            (table,) = out.glob("*/search-*.csv")
+            rows = [line.rpartition(",")[0] for line in table.read_text().splitlines()]
+            tables.append(rows)  # without the folders
+            if rows != tables[0]:
+                bench.note("differences", f"search {number}: {rows} for {tables[0]}", outcome)
+
+
+def warm_ups(bench: Bench, count: int) -> None:
+    """A warm-up is killed; its file is not there, or whole, and a second one makes the same."""
+    short = ["--tasks", "2", "--epochs", "2", "--held-out", "0.25"]
+    wanted = b""
+    seconds = 0.0
+    for number in range(count + 1):
+        chance = random.Random(f"{bench.seed} {number}")
+        out = bench.root / f"warm{number}.safetensors"
+        arguments = ["warm-up", str(bench.root / "si_blurry.yaml"), *short, "--out", str(out)]
+        process = Process(arguments, bench.root)
+        if number:
+            process.kill_after(chance.uniform(0, 1.2 * seconds))
+        outcome = process.wait()
+        bench.counts["kills"] += outcome.killed
+        if outcome.killed:
+            if out.exists() and out.read_bytes() != wanted:
+                bench.note("differences", f"warm-up {number}, killed", outcome)
+            out.unlink(missing_ok=True)
+            outcome = command(arguments, bench.root)
+        if bench.judge(f"warm-up {number}", outcome):
+            wanted = wanted or out.read_bytes()
+            seconds = seconds or outcome.seconds
+            if out.read_bytes() != wanted:
+                bench.note("differences", f"warm-up {number}", outcome)
+
+
+def _port() -> str:
+    """A port that nobody listens to."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return str(free.getsockname()[1])
+
+
+def _wait_for(out: Path, name: str) -> None:
+    """Wait until there is a file of a name below a folder."""
+    for _ in range(3000):
+        if next(out.rglob(name), None) is not None:
+            return
+        time.sleep(0.01)
+
+
+def _wait_for_locks(out: Path) -> None:
+    """Wait until the processes of a killed sweep have gone, which they do by themselves."""
+    for file in out.rglob(".lock"):
+        with FileLock(file, timeout=60):
+            pass
+
+
+def _kill_a_child(pid: int, chance: random.Random) -> bool:
+    """Kill one of the processes that a process has begun, if there is any."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    found = children.read_text().split() if children.is_file() else []
+    if found:
+        os.kill(int(chance.choice(found)), signal.SIGKILL)
+    return bool(found)
