@@ -18,11 +18,16 @@ SHORT = {
     "flips": 5,
     "reports": 1,
     "pairs": 1,
+    "signals": 4,
+    "jobs": 1,
+    "sweeps": 1,
+    "searches": 1,
+    "warm_ups": 1,
 }
 
 
 def test_every_part_has_a_long_form() -> None:
-    assert DEFAULTS.keys() == PARTS.keys() == SHORT.keys() | {"fuzz"}
+    assert DEFAULTS.keys() == PARTS.keys() == SHORT.keys() | {"fuzz", "starts"}
 
 
 @pytest.mark.slow
