@@ -246,6 +246,7 @@ def _query_key_value(
     if first is None:
         query, keys, values = by_head(attn, attn.qkv(normed), 3)
         return query, keys, values
+    # Queries of the tokens that are read alone; keys and values of all.
     (query,) = by_head(attn, project_parts(attn, normed[:, :first], slice(0, 1)), 1)
     keys, values = by_head(attn, project_parts(attn, normed, slice(1, 3)), 2)
     return query, keys, values

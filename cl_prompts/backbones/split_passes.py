@@ -60,6 +60,7 @@ def split(
     given = entered[: len(rows) + len(shared)]
     replaced = dict(zip((n for n, _ in parameters), entered[len(given) :], strict=True))
     computed = share.rows.stop - share.rows.start
+    # Each rank counts for the whole batch, so that costs do not depend on their number.
     with ranks.local_only(), _inside(share), counter.standing_for(share.n / computed):
         if replaced:
             own = functional_call(_Caller(used, function), replaced, tuple(given))

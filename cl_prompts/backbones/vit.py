@@ -103,6 +103,7 @@ class FrozenViT(nn.Module):
         """An independent fp32 copy whose weights are trainable, for fine-tuning; this one stays as
         it is."""
         twin = copy.deepcopy(self)
+        # fp32: a step of a learning rate would vanish in the rounding of bf16 weights.
         twin.vit.float().requires_grad_(True)
         twin.precision = "fp32"
         twin.trainable = True

@@ -74,6 +74,7 @@ class StoredLogits(nn.Module):
         stored = (slots >= 0).nonzero()[:, 0].to(self.values.device)
         at = slots.to(self.values.device)[stored]
         seen = seen.to(self.values.device)
+        # Unseen classes have -inf, which a squared distance cannot bear; `existed` marks them.
         self.values[at] = logits.detach().to(self.values)[stored].masked_fill(~seen, 0)
         self.existed[at] = seen
 

@@ -234,6 +234,7 @@ def results(
         home_classes: see :func:`forward_transfer`; None: classes have no home, and FWT is None.
     """
     by_task = accuracy_by_task(curve, new_classes)
+    # Only a stream that shows classes ahead of their home has accuracy before learning.
     fwt = float("nan") if home_classes is None else forward_transfer(curve, home_classes)
     values = {
         "a_auc": a_auc(curve, end=end),

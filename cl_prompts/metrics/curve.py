@@ -104,6 +104,7 @@ class Curve:
 
     def mean(self, *, end: bool = True) -> float:
         """Plain mean of accuracy over :meth:`points`, by a running sum; NaN without any."""
+        # A running sum in order of time, so that the mean of a resumed run is the same to the bit.
         of, done, n, total = self._summed
         if of is not self.anytime or done > len(self.anytime):
             done, n, total = 0, 0, 0.0
@@ -126,6 +127,7 @@ class Curve:
         if of is not self.task_ends or done > earlier:
             done, best = 0, None
         for end in self.task_ends[done : max(0, earlier)]:
+            # -1 is below any accuracy, so that a class not seen yet has no best value.
             values = end.by_class.nan_to_num(nan=-1.0)
             best = values if best is None else torch.maximum(best, values)
         self._best = self.task_ends, max(0, earlier), best
@@ -136,6 +138,7 @@ class Curve:
         last = self.task_ends[-1] if self.task_ends else None
         if last is None:
             return None
+        # The last boundary may coincide with the end, which is then counted once.
         after = not self.anytime or self.anytime[-1].samples_seen < last.samples_seen
         return last if after else None
 

@@ -112,6 +112,7 @@ class CachedEvaluator:
         columns of seen classes."""
         counts = ClassAccuracy(len(seen), self.device)
         for rows, logits in self.logits(model, seen):
+            # Counts add up over batches and ranks; a mean of means would weigh batches.
             counts.update(logits, self.targets[rows].to(self.device))
         if ranks.is_distributed():
             both = ranks.total(torch.stack([counts.correct, counts.total]))
@@ -145,6 +146,7 @@ class CachedEvaluator:
         empty = torch.zeros(0, len(seen))
         logits = torch.cat([values.cpu() for _, values in chunks]) if chunks else empty
         if ranks.is_distributed():
+            # AP ranks all images against each other, so each rank needs every score.
             rows, logits = scattered.all_rows(self.rows(seen), rows, logits)
         targets = self.targets[rows]
         ignored = None if self.ignored is None else self.ignored[rows]
@@ -213,6 +215,7 @@ class CachedEvaluator:
         )
         for batch, logits in scores:
             _check_finite(batch, logits)
+            # A head may be wider than the test labels; its further classes are unseen here.
             columns = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
             columns[: len(seen)] = seen[: logits.shape[1]]
             yield (
@@ -294,6 +297,7 @@ class CachedEvaluator:
         group = torch.zeros(len(rows), dtype=torch.int64)
         for part in known:
             if not bool(part.all()):
+                # A binary number per row, a digit per cached part; equal numbers share a batch.
                 group = (2 * group + part).unique(return_inverse=True)[1]
         for number in group.unique().flip(0).tolist():
             members = (group == number).nonzero()[:, 0]

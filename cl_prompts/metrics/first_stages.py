@@ -92,6 +92,7 @@ class FirstStages:
         entry = encoding.entry
         if entry is None or not keys or not keys.keys() <= encoding.parts.keys():
             return encoding
+        # A resumed run computes again what the interrupted one had counted: it counts once.
         if before and before.row_bytes and not before.encoding and torch.equal(before.rows, rows):
             counter.go_on_from(counts)
         row_bytes = _row_bytes(

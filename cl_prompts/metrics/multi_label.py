@@ -82,6 +82,7 @@ def average_precision(logits: Tensor, targets: Tensor, ignored: Tensor | None = 
     result = torch.full((scores.shape[1],), float("nan"), dtype=torch.float64)
     for c in range(scores.shape[1]):
         rows = counted[:, c]
+        # Sum over distinct scores of (R_n - R_(n-1)) P_n; a class without positives has no recall.
         labels = positive[rows, c]
         if labels.any():
             result[c] = float(average_precision_score(labels.numpy(), scores[rows, c].numpy()))
@@ -183,6 +184,7 @@ def multi_label_results(
         f1 = {t: f1_scores(logits, targets, threshold=t, ignored=ignored) for t in thresholds}
         own = f1[thresholds[0]]
     else:
+        # A score is no logit here: sigmoid(s - t) > 0.5 where s > t.
         own = f1_scores(logits.double() - score_threshold, targets, threshold=0.5, ignored=ignored)
         f1 = {t: dict.fromkeys(own, float("nan")) for t in thresholds}
     return MultiLabelScores(ap, float(ap.nanmean()), f1, own)
@@ -217,6 +219,7 @@ def fixed_average_precision(
     for task in tasks:
         known += task
         classes = torch.as_tensor(list(task), dtype=torch.int64)
+        # Images with a label seen by then, fixed from now on: later tasks add none to this AP.
         rows = torch.nonzero(images_with(targets, known).cpu()).flatten()
         ap[classes] = average_precision(*_block(rows, classes, logits, targets, ignored))
     return ap

@@ -125,6 +125,7 @@ class AdaptedViT(ContinualModel):
         newest = features[:, -1]
         if self.training and self.adapts:
             return Output(self.hide_unseen(self.head(newest)), newest)
+        # Classes without prototypes yet are scored by the proxy, in the newest subspace.
         proxies = cosine(newest, self.head.weight)
         logits = torch.where(self.learned, self.scores(features), proxies)
         return Output(self.hide_unseen(logits), features.flatten(1))

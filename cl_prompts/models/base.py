@@ -277,6 +277,7 @@ class ContinualModel(nn.Module):
             InputError: the state belongs to another model (which keys).
         """
         mine = self.learned_state()
+        # Names first; shapes can be compared only where the names agree.
         wrong = sorted(set(mine) ^ set(state)) or sorted(
             k for k in mine if mine[k].shape != state[k].shape
         )

@@ -109,6 +109,7 @@ class Lane(nn.Module):
             if self.prompts is not None:
                 nn.init.uniform_(self.prompts, -1, 1)
             return
+        # One orthogonal row is a random direction of unit length, whatever its shape.
         nn.init.orthogonal_(self.selectors.view(1, -1))
         for prompts in () if self.prompts is None else self.prompts:
             nn.init.orthogonal_(prompts.view(2, -1), gain=scale)
@@ -157,6 +158,7 @@ class LaneSet(nn.ModuleList):
         lane = self._empty(device)
         if len(self) and copy_previous:
             before = self.lane(-1).state_dict()
+            # Selectors and prompts go on from the lane before; its head is over other classes.
             lane.load_state_dict({k: v for k, v in before.items() if not k.startswith("heads.")})
         else:
             lane.initialise(init, scale)
@@ -292,7 +294,9 @@ class LanePasses:
         counter = self.backbone.counter
         for i, block in enumerate(self.backbone.vit.blocks):
             if self.slot_update == "reset":
+                # The class token goes on; the slots begin each block as selectors again.
                 tokens = torch.cat([tokens[:, :, :1], start[:, :, 1:]], dim=2)
+            # Without drop-and-replace only the first block summarises the image by selectors.
             look = replace or i == 0
             entering, normed = algebra.literal_input(block, tokens, next(stream), summarise=look)
             tokens = algebra.literal_block(

@@ -271,6 +271,7 @@ class MultiLaneViT(ContinualModel):
             if cached:
                 raise TypeError("cached logits are for evaluation: training runs the current lane")
             self._need_lane()
+        # Finished lanes are frozen, so training runs the newest one alone.
         wanted = [self.n_lanes - 1] if self.training else list(range(self.n_lanes))
         lanes = {i: cached[f"lane{i}"] for i in wanted if f"lane{i}" in cached}
         missing = [i for i in wanted if i not in lanes]
@@ -298,6 +299,7 @@ class MultiLaneViT(ContinualModel):
         shape = (len(features), self.n_classes)
         logits = torch.full(shape, hidden, device=features.device)
         if encoding.lanes:
+            # Lane i scores its own classes alone: its logits go to the columns of these.
             columns = torch.cat([self.lanes.lane(i).classes for i in encoding.lanes])
             found = torch.cat(list(encoding.lanes.values()), dim=1)
             logits = self.hide_unseen(logits.index_copy(1, columns, found))

@@ -93,6 +93,7 @@ def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
     for i, block in enumerate(backbone.vit.blocks):
         last = i == backbone.depth - 1
         with torch.no_grad():
+            # Lanes read what enters the block, so its keys and values, but not its MLP.
             state, tokens = _look(block, tokens, last)
         if last:
             backbone.counter.keys_and_values(*tokens.shape[:2])
@@ -109,6 +110,7 @@ def _look(block: Block, tokens: Tensor, last: bool) -> tuple[FrozenState, Tensor
     """The state of a block, and the stream after its attention (unless it is the last)."""
     attn = block.attn
     hidden = block.norm1(tokens)
+    # No queries in the last block: nothing reads the frozen stream behind it.
     projected = project_parts(attn, hidden, slice(1 if last else 0, 3))
     width = attn.qkv.weight.shape[0] // 3
     state = FrozenState(
@@ -172,6 +174,8 @@ def slot_norms(
     slots = selectors
     norms = []
     for i, block in enumerate(blocks):
+        # Slots meet each block as queries LN1(s); in the released code they also evolve, as
+        # s <- MLP(s + LS1(LN1(s))), without looking at the image.
         norms.append(block.norm1(slots))
         if slot_update == "released" and i < len(blocks) - 1:
             slots = _mlp(block, slots + block.ls1(norms[-1]))
@@ -189,6 +193,7 @@ def fused_lanes(
     batch, n_lanes = token.shape[:2]
     width = state.keys.shape[-1]
     of_lane = batch * slots.shape[1] * (2 * width + state.hidden.shape[1])
+    # Keys and values of the summaries are the largest intermediate: (batch, lanes, slots, 2 dim).
     at_once = max(1, SUMMARY_NUMBERS // of_lane)
     if n_lanes <= at_once:
         return fused_block(block, token, state, slots, prompts)

@@ -214,6 +214,7 @@ def key_similarity(model: ContinualModel) -> Tensor | None:
     key = getattr(innermost_selector(model), "key", None)
     if key is None:
         return None
+    # cos(k_i, k_j) = k_i k_j^T of rows of unit length
     rows = F.normalize((key() if isinstance(key, nn.Module) else key).detach().float(), dim=-1)
     cosine = rows @ rows.transpose(-1, -2)
     return cosine.mean(dim=0) if cosine.dim() == 3 else cosine

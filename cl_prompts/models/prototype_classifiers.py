@@ -205,6 +205,7 @@ class SolvedClassifier(PrototypeClassifier):
         """
         if self.weight is None:
             self.weight, self._unchecked = self._attempt()
+        # A check reads a number, for which a GPU would be waited for.
         if self._unchecked is not None and (wait or self.weight.device.type == "cpu"):
             value = getattr(self, self.regulariser)
             check_solved(self._unchecked, self._name, self.weight.dtype, self.regulariser, value)

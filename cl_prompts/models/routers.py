@@ -91,6 +91,7 @@ class AnalyticRouter(TaskAware):
         """Add the queries (batch, dim) of a stream batch, of images as evaluation sees them, once:
         their target is the current expert."""
         target = torch.zeros(len(query), self.n_experts, device=query.device)
+        # One-hot targets: the ridge regression learns which expert was current when an image came.
         target[:, self.current] = 1
         with torch.autocast(query.device.type, enabled=False):
             self.statistics.add(self.statistics.inputs(query), target)

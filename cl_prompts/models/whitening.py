@@ -121,6 +121,7 @@ class FeatureWhitening(nn.Module):
             if repeated:
                 return
             self.batches += 1
+            # An inverse root costs dim^3: at first often, while statistics change fast.
             due = self.batches in (1, 2, 4) or self.batches % self.refresh == 0
             if due and self.head_input == "whitened":
                 self.root.copy_(inverse_root(self.system(), self.shrinkage))

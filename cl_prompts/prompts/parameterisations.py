@@ -179,6 +179,7 @@ class Decomposed(TaskAware):
         """The pool's plan and the offset, (batch or 1, n_tokens, dim)."""
         plan = PromptPlan() if self.pool is None else cast(Pool, self.pool).build(selection)
         updates = self.updates()
+        # One update for all images, or that of the selected entries, added up.
         offset = updates if len(updates) == 1 else gather(updates, selection).sum(dim=1)
         plan.add(PromptPlan(offset=offset))
         return plan

@@ -240,8 +240,10 @@ class SparsePrefix(nn.Module):
     def _loss(self, routings: list[BlockRouting]) -> Tensor:
         loss = self.keys.new_zeros(())
         if not self.dense:
+            # The router term per block; no image is held to an expert while all of them act.
             terms = [routing.router_loss() for routing in routings]
             loss = loss + self.router_weight * torch.stack(terms).sum()
         if self.settled:
+            # Frequent experts are held to what they were at the end of the last task.
             loss = loss + self.prototype_weight * self.prototype_loss()
         return loss

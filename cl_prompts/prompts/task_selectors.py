@@ -78,6 +78,7 @@ class TaskSlots(TaskAware):
         if not self.training:
             return self.inner(query, rows=None if self.all_rows else slot.stop)
         start = 0 if self.first_rows else slot.start
+        # In training the current task takes its own slot; keys compete at test time alone.
         own = torch.arange(start, start + self.inner.k, device=query.device)
         own = own.expand(len(query), -1)
         return replace(self.inner(query), index=own)
@@ -171,6 +172,7 @@ class BatchwisePrompt(nn.Module):
         if not (self.training or self.in_evaluation):
             return selection
         votes = count_choices(selection.index, self.size)
+        # The k entries that most images of the batch chose; of equal ones the first.
         winners = torch.sort(votes, descending=True, stable=True).indices[
             : selection.index.shape[1]
         ]

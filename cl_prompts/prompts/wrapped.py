@@ -134,6 +134,7 @@ def gaussian_weights(n: int, mean: float, std: float) -> list[float]:
     """
     whole_number("n", n)
     positive(std=std)
+    # w_i = exp(-(i - mu)^2 / (2 sigma^2)) / sum_j w_j
     raw = [math.exp(-((i - mean) ** 2) / (2 * std**2)) for i in range(1, n + 1)]
     total = sum(raw)
     if total == 0:

@@ -109,6 +109,7 @@ def benchmark_builder(
 
 def _dress(build: Any, name: str, scenario: Scenario) -> None:
     """Give a builder the name, signature and documentation that completion and help show."""
+    # Parameters of the split stand among the builder's own, as if written out by hand.
     common = inspect.signature(build, eval_str=True).parameters.values()
     train, test, split, task_labels, more = common
     declared = inspect.signature(scenario.split, eval_str=True).parameters

@@ -78,6 +78,7 @@ def mlcil_split(
     order = _class_order(n_classes, class_order, seed)
     # Classes of each task: the first ``base`` of the order, then ``increment`` at a time.
     groups = np.split(order, range(base, n_classes, increment))
+    # An image comes in each task of its labels, and shows the labels of that task alone.
     visible = np.zeros((len(groups), n_classes), dtype=bool)
     for task, classes in enumerate(groups):
         visible[task, classes] = True
@@ -133,6 +134,7 @@ def class_incremental_split(
         raise InputError(
             f"{n_tasks} tasks cannot share {n_classes} classes equally: n_tasks can be {fit}"
         )
+    # Tasks are equal parts of the order; their samples keep the order of the data set.
     groups = np.split(_class_order(n_classes, class_order, seed), n_tasks)
     tasks = rows_of(labels, groups, n_classes)
     split = Split.of("class-incremental", labels, tasks, boundaries=True)

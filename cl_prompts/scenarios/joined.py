@@ -41,6 +41,7 @@ def joined_split(
             f" {second.name} stream that follows {_announces(second)} them: choose a scenario that"
             " does as the first"
         )
+    # Rows of the second data set follow those of the first.
     tasks = [*first.tasks, *(rows + first.n_samples for rows in second.tasks)]
     name = f"{first.name}, then {second.name}"
     if not isinstance(first, MultiLabelSplit):

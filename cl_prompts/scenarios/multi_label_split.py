@@ -116,6 +116,7 @@ class MultiLabelSplit(BaseSplit):
                     f"visible must be a bool matrix (tasks, classes) of shape {counts.shape}, not"
                     f" {shown.dtype} of shape {shown.shape}"
                 )
+            # A label that is not annotated in a task does not count there.
             counts = np.where(shown, counts, 0)
         split = cls(
             name=name,

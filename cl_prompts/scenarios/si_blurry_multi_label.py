@@ -130,6 +130,7 @@ def _homes_near_images(stream: Split, positives: np.ndarray) -> Split:
     if not new:
         return stream
 
+    # A class keeps its kind, disjoint or blurry; its task alone changes.
     def rehomed(by_task: Classes) -> Classes:
         kind = [c for classes in by_task for c in classes if c in new]
         return tuple(

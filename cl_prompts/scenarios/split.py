@@ -134,6 +134,7 @@ class Split(BaseSplit):
             return {**super().columns(), **self.home_columns()}
         n_visible = self.visible.sum(axis=1).tolist()
         n_seen = self.seen.sum(axis=1)
+        # New classes of a task: how far it moves the number of classes seen.
         new = np.diff(n_seen, prepend=0).tolist()
         return {
             **super().columns(),

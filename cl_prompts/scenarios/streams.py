@@ -155,6 +155,7 @@ class LazyStream(SequenceCLStream):
         """Experiences of these numbers (all by default) as one: each of their images once, with all
         labels that are visible in any."""
         chosen = list(range(len(self._rows)) if experiences is None else experiences)
+        # A class is annotated in the union where one of the parts annotates it.
         present = np.asarray(self._present[chosen].any(axis=0))
         data = self._data[chosen[0]] if self._joint_data is None else self._joint_data(present)
         rows = np.unique(np.concatenate([self._rows[i] for i in chosen]))
@@ -169,6 +170,7 @@ class LazyStream(SequenceCLStream):
     def _timeline(self, index: int) -> dict[str, ClassSet]:
         n = len(self._present)
         first = self._first
+        # A range of first or last appearances instead of a set: tasks may be many, classes too.
         seen = (first, 0, index + 1)
         return {
             "classes_in_this_experience": ClassSet((self._present[index], 1, 2)),

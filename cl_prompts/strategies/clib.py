@@ -130,6 +130,8 @@ class CLIB(HeadStrategy):
         self._trained.append(batch.slots)
         if (self.updates + 1) % self.importance_every:
             return
+        # The decrease of the buffer's loss since the last look is credited to the samples that
+        # were trained on in between.
         self._observed.append((self._trained, self.buffer_losses()))
         self._trained = []
         ahead = self.rate.ahead(len(self._observed), self.importance_every)

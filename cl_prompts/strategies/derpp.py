@@ -62,6 +62,7 @@ class DERPlusPlus(HeadStrategy):
             return loss
         first = slice(n, n + draw)
         second = slice(n + draw, None)
+        # CE(stream) + alpha MSE(first draw, its stored logits) + beta CE(second draw)
         dark = stored_logit_loss(output.logits[first], *self.stored.at(batch.slots[:draw]))
         replayed = self.label_loss(output.logits[second], batch.part(second), whole=batch)
         return loss + self.alpha * dark + self.beta * replayed

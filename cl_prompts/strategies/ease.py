@@ -67,6 +67,7 @@ class EASE(AdapterStrategy):
         """Start the task's adapters, and a fresh head."""
         super().start_task(classes)
         head = self.model.head
+        # U(-1 / sqrt(dim), 1 / sqrt(dim)) as torch's linear layers, and the scale sigma anew.
         bound = self.model.backbone.dim**-0.5
         with seeded(derived_seed(self.seed, self.tasks_started)):
             nn.init.uniform_(head.weight, -bound, bound)
@@ -89,6 +90,7 @@ class EASE(AdapterStrategy):
         """Take the prototypes of the task's classes, and complete those of earlier ones."""
         prototypes = self.model.prototypes
         for features, labels in self.task_features():
+            # Prototypes of earlier classes in the new subspace are synthesised, not measured.
             own = ~self.model.earlier()[labels]
             prototypes.observe(features[own], labels[own], self.model.adapters.task)
         prototypes.complete()

@@ -135,6 +135,7 @@ class HiDePrompt(PromptStrategy):
         """Bound the gradients of the classifier of queries, and those of all else."""
         if self.clip_norm is None:
             return
+        # Two norms: the classifier of queries would else take most of a common bound.
         for identity in (True, False):
             trained = [
                 p
@@ -171,6 +172,7 @@ class HiDePrompt(PromptStrategy):
             plugin = self.plugin(HeadAlignment)
             for alignment in plugin.current(announced=self.announced)[:1] if plugin else ():
                 owner = self.router.task_of
+                # Centroids that hold samples, of classes that an earlier task owns.
                 earlier = ((owner >= 0) & (owner < current))[:, None] & (alignment.count > 0)
                 means = alignment.mean[earlier]
             self._means = current, means

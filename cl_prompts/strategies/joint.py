@@ -67,6 +67,7 @@ class Joint(HeadStrategy):
 def _tasks(parts: Sequence[Any]) -> Sequence[Any]:
     """The tasks that mini-experiences were cut from, if they are complete; else the parts."""
     wholes = {id(whole): whole for whole in map(whole_of, parts)}
+    # A task is whole if its parts have as many samples as it has itself.
     samples = Counter({key: -len(whole.dataset) for key, whole in wholes.items()})
     for part in parts:
         samples[id(whole_of(part))] += len(part.dataset)

@@ -80,8 +80,10 @@ class L2P(PoolStrategy):
         keys = NearestKeys(self.pool_size, backbone.dim, k=self.top_k, initial=self.initial)
         selector: nn.Module = keys
         if self.key_choice == "slots":
+            # Disjoint slots of k prompts, one per announced task.
             selector = TaskSlots(keys, copy_keys=self.copy_keys)
         elif self.key_choice == "diverse":
+            # Distances times the share of earlier uses: rare prompts are preferred.
             selector = FrequencyPenalty(keys)
         pool = PrependedTokenPool(
             self.pool_size,

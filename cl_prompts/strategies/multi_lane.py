@@ -128,6 +128,7 @@ class MultiLane(PromptStrategy):
         new = self._without_lane(present)
         if not new:
             return
+        # Without boundaries a lane takes all new classes of lane_samples samples.
         in_lane = self.samples_seen - self.lane_start
         full = self.model.n_lanes == 0 or in_lane >= self.lane_samples
         self._open_classes(new, in_new_lane=full)

@@ -107,6 +107,7 @@ class RainbowMemory(HeadStrategy):
     @torch.no_grad()
     def _choose(self) -> None:
         held = torch.cat([self.buffer.slots, self.buffer.labels[:, None]], dim=1)
+        # Those in the buffer and those of the task since compete for it; a sample counts once.
         candidates = torch.cat([held[: len(self.buffer)], *self.candidates]).unique(dim=0)
         parts = candidates.split(self.eval_mb_size)
         uncertainty = torch.cat([self._uncertainty(some[:, :2]) for some in parts])
@@ -130,6 +131,7 @@ class RainbowMemory(HeadStrategy):
         if self.reuse_features and self.rehearsal_epochs:
             features = self._buffer_features()
         for epoch in range(self.rehearsal_epochs):
+            # A tenth at first, then cosine with restarts (SGDR), in units of the stream's rate.
             scale_learning_rates(self.optimizer, rehearsal_factor(epoch))
             for slots in self.buffer.draw_slots(len(self.buffer)).split(self.train_mb_size):
                 self._rehearse_batch(slots, features)

@@ -123,6 +123,7 @@ class SMoPE(PromptStrategy):
         whom images choose."""
         dense = self._is_dense()
         if self.experts.dense and not dense:
+            # The sparse phase begins without the moments of the dense one.
             self.optimizer.state = defaultdict(dict)
         self.experts.dense = dense
         if self.announced:

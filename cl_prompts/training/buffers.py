@@ -52,6 +52,8 @@ class ReplayBuffer:
         """
         if self.filled <= max(PERMUTED, n):
             return torch.randperm(self.filled, generator=self.generator)[:n]
+        # Floyd's sampling: for j = N - n .. N - 1 draw t <= j, and take j itself where t is taken;
+        # it costs n draws, whatever the size N of the buffer.
         last = torch.arange(self.filled - n, self.filled)
         share = torch.rand(n, dtype=torch.float64, generator=self.generator)
         chosen: dict[int, None] = {}
@@ -229,6 +231,7 @@ class ClassBalancedBuffer(ReplayBuffer):
             )
         holder: dict[int, int] = {}
         for row, label in enumerate(labels.tolist() if self.size else ()):
+            # Free slots first; then a sample of the fullest class makes room.
             slot = self._next_free() if self.filled < self.size else self._evict(label)
             self._store(slot, references[row], label)
             holder[slot] = row

@@ -191,6 +191,7 @@ class GaussianHeadAlignment(nn.Module):
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 optimizer.zero_grad()
+                # Cross-entropy over the classes seen: the others draw no samples to contradict it.
                 logits = head(features).masked_fill(~seen, float("-inf"))
                 F.cross_entropy(logits, labels).backward()
                 optimizer.step()
@@ -205,6 +206,8 @@ class GaussianHeadAlignment(nn.Module):
         """
         components = self._components()
         n_batches = int(self.observed.sum()) if n_batches is None else n_batches
+        # As many samples of each Gaussian, so that all classes weigh the same, however many
+        # images they had.
         pool = components.repeat_interleave(self.samples, dim=0)
         order = torch.randperm(len(pool), generator=self.generator)[: n_batches * self.samples]
         chosen = pool[order]
@@ -277,6 +280,7 @@ class GaussianHeadAlignment(nn.Module):
         n = min(self.count.shape[1], len(x))
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
         labels = KMeans(n, n_init=10, random_state=seed).fit(x.cpu().double().numpy()).labels_
+        # A class is a mixture: each cluster keeps n, its mean, and the sum of squares about it.
         cluster = torch.from_numpy(labels).to(x.device)
         for buffer in (self.count, self.mean, self.spread):
             buffer[c] = 0

@@ -87,6 +87,7 @@ class AdaptiveRate:
         self.decrease += decrease
         self.updates += updates
         if self.updates >= self.period:
+            # The phase is over: its decrease of the loss is one observation of its rate.
             self.decreases[self.is_high].append(self.decrease)
             self.is_high = not self.is_high
             self.updates = 0
@@ -103,6 +104,8 @@ class AdaptiveRate:
         for _ in range(reports):
             done += updates
             if done >= self.period:
+                # With enough observations of both rates a comparison may change them, and that
+                # needs the decreases themselves.
                 n[is_high] += 1
                 is_high, done = not is_high, 0
                 if is_high and min(n.values()) >= self.length:

@@ -149,6 +149,7 @@ def collated(
             check(openings)
         return collate(items)
     decode = _decoder_of(openings)
+    # Workers send the packed images; one call decodes and augments the batch on its device.
     columns = list(collate([(item[0].packed, *item[1:]) for item in items]))
     return [DeferredViews(columns[0], decode), *columns[1:]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -99,7 +99,11 @@ def _nested() -> dict[str, list[str]]:
     """Settings that hold further ones -> the paths of these, as keys write them."""
     forms = {f"prompt_form.{name}": form for name, form in PROMPT_FORMS.items()}
     plugins = {name: plugin_class(name) for name in PLUGINS}
-    parts = {"head": {"head": Head}, "prompt_form": forms, "plugins": plugins}
+    parts: dict[str, dict[str, Any]] = {
+        "head": {"head": Head},
+        "prompt_form": forms,
+        "plugins": plugins,
+    }
     return {
         key: [f"{path}.{name}" for path, kind in kinds.items() for name in parameters(kind)]
         for key, kinds in parts.items()

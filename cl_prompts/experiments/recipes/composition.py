@@ -38,6 +38,7 @@ def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
             continue
         names = by_name(where, given.get(key))
         if key == "plugins":
+            # The method's own plugins first, as it gives them; named ones are laid over these.
             own = {_name_of(plugin): plugin.given for plugin in kind.own_plugins}
             found[key] = {
                 name: _filled(f"{where}.{name}", plugin_class(name), own.get(name, {}), settings)

@@ -59,6 +59,7 @@ def _axis(text: str) -> list[str]:
     """The texts ``key=value`` that a text with several values stands for."""
     key, sign, value = text.partition("=")
     name = key.strip()
+    # The recipe expands these itself: several strategies and seeds are one plan.
     if not sign or name in EXPANDED:
         return [text]
     if name == "stream_seed":
@@ -120,6 +121,7 @@ def labels_of_runs(runs: Sequence[Settings]) -> list[str]:
     differing = {strategy: _differing(runs, values, strategy) for strategy in strategies}
     labels = []
     for run, held in zip(runs, values, strict=True):
+        # Seeds end the label, whether they differ or not.
         shown = [k for k in differing[run.strategy] if k in held and k not in SEEDS]
         own = [f"{_short(k)}={_written(held[k])}" for k in shown]
         seed = f"seed {run.seed}"

@@ -107,6 +107,7 @@ def _put(settings: dict[str, Any], path: Sequence[str], value: Any) -> None:
         inner = by_name(first, inner) if first in BY_NAME or inner is None else inner
         if not isinstance(inner, dict):
             raise InputError(f"{first} is {shown(inner)}: it has no {rest[0]}")
+        # A copy: the recipe that is laid below may be shared.
         settings[first] = dict(inner)
         _put(settings[first], rest, value)
     else:
@@ -142,6 +143,7 @@ class _Keys:
     @classmethod
     def of(cls, recipe: Recipe) -> _Keys:
         strategies = {name: set(strategy_parameters(name)) for name in running_strategies(recipe)}
+        # A shared setting that no strategy of this run has would change nothing, so it is unknown.
         used: set[str] = set().union(*strategies.values())
         names = {section: str((recipe.get(section) or {}).get("name", "")) for section in SECTIONS}
         return cls(

@@ -96,6 +96,7 @@ def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
     if name in above:
         raise InputError(f"recipe {name} extends itself, by way of {', '.join(above)}")
     recipe = _sections(name)
+    # From the top down: each recipe is laid over what it extends.
     lower = recipe.pop("extends", None)
     if lower is None:
         return recipe

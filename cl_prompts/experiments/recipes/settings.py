@@ -108,6 +108,7 @@ class Settings:
             settings = cls(**values)
         except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{what}: {in_one_line(error)}") from error
+        # Before anything of it is looked up, since a look-up of a dotted name imports it.
         check_trust(settings.own_code(), trust_code)
         return settings.checked()
 
@@ -194,6 +195,7 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
         for strategy in strategies
         for seed in seeds
     ]
+    # Runs share no mapping: a change to one would be one to all.
     return [deepcopy(run) for run in runs]
 
 

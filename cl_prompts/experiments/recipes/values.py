@@ -51,6 +51,7 @@ class Loader(yaml.SafeLoader):
         """Construct a mapping, refusing a key that is no text or stands there twice."""
         met = set()
         for key, _ in getattr(node, "value", ()) if isinstance(node, yaml.MappingNode) else ():
+            # "<<" lays a mapping below this one, by design with the same keys.
             if key.tag == "tag:yaml.org,2002:merge":
                 continue
             if key.tag != "tag:yaml.org,2002:str":
@@ -79,6 +80,8 @@ def _count(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
     if id(node) in above:
         raise ComposerError(None, None, "a value contains itself", node.start_mark)
     if id(node) not in known:
+        # An alias is the same node: counted each time, visited once, so that a text of nested
+        # aliases costs no more than its length.
         parts = () if isinstance(node, yaml.ScalarNode) else node.value
         parts = itertools.chain(*parts) if isinstance(node, yaml.MappingNode) else parts
         inside = above | {id(node)}

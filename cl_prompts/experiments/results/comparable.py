@@ -126,6 +126,7 @@ def _by_streams(runs: Sequence[Run]) -> Iterator[tuple[dict[str, str], list[Run]
         for run in members:
             streams[run.summary["stream_seed"]].add(_stream_of(run))
         shared = {"stream_seed": json.dumps(rule)}
+        # Equal seeds made equal streams: one table, in which means are over the same streams.
         if all(len(different) == 1 for different in streams.values()):
             yield shared, members
             continue
@@ -148,6 +149,8 @@ def stream_rules(runs: Sequence[Run]) -> list[str]:
         seeds[_row_of(run)].add(run.summary["stream_seed"])
     apart = {_row_of(run) for run in runs if _is_fixed(run)}
     fixed = {row for row in apart if len(seeds[row]) == 1}
+    # A row of one seed could have been made either way: it joins rows of a fixed stream that is its
+    # own, unless there are rows whose streams follow their seeds.
     following = any(len(found) > 1 and row not in apart for row, found in seeds.items())
     offered = set() if following else set().union(*(seeds[row] for row in fixed))
     rules = []

@@ -89,6 +89,7 @@ def compare(
     place = {run.folder: number for number, run in enumerate(runs)}
     labels = [_labels(group, place) for group in groups]
     for name in (*rows, *([] if reference is None else [reference])):
+        # A row need not be in every table, but it must be in one.
         if not any(named_rows(name, known) for known in labels):
             raise unknown("row", name, [label for known in labels for label in known])
     tables = []

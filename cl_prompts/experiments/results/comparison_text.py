@@ -64,6 +64,7 @@ def _parts(table: Table, *, latex: bool) -> Iterator[str]:
         yield f"% {one_line(sentence)}" if latex else _md(sentence)
     missing = "--" if latex else "-"
     yield write(table, _MEANS, _lines(table, lambda entry: entry.text, missing, bold=True))
+    # One row has nothing to differ from, and no rank.
     if len(table.rows) > 1:
         if table.reference:
             caption = _GAPS.format(reference=table.reference) + (_SHORT if latex else "")
@@ -184,6 +185,7 @@ def _latex_settings(blocks: Sequence[Block]) -> Iterator[str]:
     """A line with each setting above its columns, and rules below them."""
     heads = [""]
     rules = []
+    # Columns of LaTeX count from 1, and the first one holds the names of rows.
     start = 2
     for block in blocks:
         width = len(block.columns)

@@ -65,6 +65,7 @@ def task_curves(section: Section) -> dict[str, dict[Any, Curve]]:
 def _curves(section: Section, curve: Any) -> dict[str, dict[Any, Curve]]:
     found = {}
     for label, group in section.groups.items():
+        # It has no course: it saw all data at once.
         if group[0].whole_stream:
             continue
         seeds = {(run.summary["seed"], run.summary["stream_seed"]): curve(run) for run in group}

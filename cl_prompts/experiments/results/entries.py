@@ -75,6 +75,7 @@ def column_entries(
         reference: row that differences refer to; empty for none.
     """
     values = {row: seeded_values(runs, column) for row, runs in groups.items()}
+    # A bound that saw all data at once takes no rank and no bold mean.
     competing = {
         row: found for row, found in values.items() if found and not groups[row][0].whole_stream
     }
@@ -85,6 +86,7 @@ def column_entries(
         row: paired_difference(found, theirs) if row != reference else None
         for row, found in values.items()
     }
+    # The differences of one column are one family of tests.
     adjusted = holm([math.nan if gap is None else gap.p for gap in gaps.values()])
     entries = {}
     for (row, found), p in zip(values.items(), adjusted, strict=True):
@@ -109,6 +111,7 @@ def best_rows(column: Column, values: Mapping[str, Seeded]) -> set[str]:
     None where fewer than two rows compete, where their seeds differ, or with a single seed.
     """
     seeds = {frozenset(found) for found in values.values()}
+    # Means over different seeds, or over one alone, name no best row.
     if column.best is None or len(values) < 2 or len(seeds) != 1 or len(next(iter(seeds))) < 2:
         return set()
     means = {row: statistics.mean(found.values()) for row, found in values.items()}
@@ -117,6 +120,7 @@ def best_rows(column: Column, values: Mapping[str, Seeded]) -> set[str]:
     ties = {best}
     for row, found in values.items():
         gap = paired_difference(values[best], found)
+        # Not told apart from the best by a paired test: bold as well.
         if gap is not None and not gap.significant:
             ties.add(row)
     return ties

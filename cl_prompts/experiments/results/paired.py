@@ -103,6 +103,7 @@ def mean_ranks(values: Mapping[str, Seeded], *, highest_first: bool = True) -> d
     sign = -1 if highest_first else 1
     totals = [0.0] * len(values)
     for seed in shared:
+        # Rank 1 is the smallest, so that scores to maximise change their sign; ties share a mean.
         ranks = stats.rankdata([sign * row[seed] for row in values.values()])
         totals = [total + float(rank) for total, rank in zip(totals, ranks, strict=True)]
     return {row: total / len(shared) for row, total in zip(values, totals, strict=True)}

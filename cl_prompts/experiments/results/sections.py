@@ -129,6 +129,7 @@ def sections(runs: Iterable[Run]) -> list[Section]:
     found: list[Section] = []
     first: tuple[str, Conditions] | None = None
     for name, group in by_name.items():
+        # The table with the most runs is the main one of its recipe.
         group.sort(key=lambda table: -len(table[1]))
         main = (name, group[0][0])
         first = first or main
@@ -167,6 +168,7 @@ def _labelled(runs: Sequence[Run]) -> Iterator[tuple[str, Run]]:
     for strategy, members in by_strategy.items():
         options = [_options_of(run) for run in members]
         keys = sorted(set().union(*options))
+        # What all runs of a strategy share need not stand in their labels.
         differing = [key for key in keys if len(set(map(methodcaller("get", key), options))) > 1]
         for run, found in zip(members, options, strict=True):
             extra = ", ".join(f"{key}={found.get(key, 'unset')}" for key in differing)

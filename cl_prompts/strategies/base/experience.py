@@ -98,6 +98,7 @@ class TaskPosition:
             self.first = bool(getattr(experience, "is_first_subexp", True))
             self.last = bool(getattr(experience, "is_last_subexp", True))
         if not again:
+            # A resumed experience was counted before.
             self.samples = (0 if self.first else self.samples) + len(experience.dataset)
         whole = whole_of(experience)
         self.last = self.last or (whole is not experience and self.samples >= len(whole.dataset))

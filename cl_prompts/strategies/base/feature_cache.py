@@ -84,10 +84,12 @@ class FeatureCache:
         self._parts = {
             at: part for at, part in self._parts.items() if keys.get(at[1]) == part.version
         }
+        # What is known of all samples spares the pass; of some, their rows of it.
         known = self._known(samples, keys)
         self.reused += int(known.sum())
         self.computed += int((~known).sum())
         last = self._last
+        # Another update on the same views: the frozen part is the very same tensor.
         if last is not None and bool(known.all()) and last.is_of(samples, keys):
             return model.finish(last.encoding)
         encoding = self._encode(model, batch, known, keys)

@@ -109,6 +109,7 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
         logits = torch.cat(self._logits).cpu()
         targets = torch.cat(self._targets).cpu()
         seen = self._seen.cpu()
+        # As in the literature: images without a label seen so far are left out.
         rows = images_with(targets, seen)
         return multi_label_results(
             logits,

@@ -458,6 +458,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             return masked_cross_entropy(logits, batch.labels, competing)
         if self.class_mask == "current" and self.announced:
             competing = batch.annotated.expand_as(logits)
+            # The loss of a sample whose own class does not compete would be infinite: all seen
+            # classes compete for it.
             foreign = ~competing.gather(1, batch.labels[:, None])
             logits = logits.masked_fill(~(competing | foreign), float("-inf"))
         return F.cross_entropy(logits, batch.labels)
@@ -528,6 +530,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.mbatch = stream.first.columns
         self.observe_classes(self.mb_y)
         trigger_plugins(self, "start_of_stream_batch")
+        # CLIB trains on its memory alone, so the batch must be there before the update.
         if self.remember_first:
             self._offer(stream, stream.first, None)
 
@@ -582,6 +585,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         trigger_plugins(self, "end_of_stream_batch", samples=stream.size)
         if self.announced or self.period is None or self.samples_seen < self.next_period:
             return
+        # A batch may overstep the end of a period: the next one ends at its multiple all the same.
         self.next_period = (self.samples_seen // self.period + 1) * self.period
         self._end_task()
         self.start_period()

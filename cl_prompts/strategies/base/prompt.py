@@ -114,6 +114,7 @@ class PromptStrategy(OnlineStrategy):
 
     def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
         """Adam without weight decay, with a group for each rate."""
+        # Linear scaling of published rates, which are given for a batch of UNIT_BATCH images.
         scale = 1.0 if self.lr_scaling == "none" else self.train_mb_size / UNIT_BATCH
         groups: list[dict[str, object]] = []
         for i, rate in enumerate(self.group_rates()):

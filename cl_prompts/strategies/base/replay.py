@@ -84,6 +84,7 @@ class Replay:
         samples = stream.samples
         if samples is not None:
             samples = torch.cat([samples, self.samples(slots, update)])
+        # Each replayed sample keeps the classes that its own experience annotated.
         of_stream = stream.annotated.expand(len(stream.labels), -1)
         return replace(
             stream,
@@ -115,6 +116,7 @@ class Replay:
         n = len(references)
         for source, row in references[ranks.share(n).rows].tolist():
             if self.views is None:
+                # A fresh view for every update: two draws of a sample in it differ as well.
                 key: Key = (update, draw, source, row)
             else:
                 key = RecurringViews(self.views, source, update).key(row, draw)
@@ -140,6 +142,7 @@ class Replay:
         """(m, 2) number of the experience and of the view in it, of what :meth:`draw` read."""
         assert self.views is not None
         references = self.buffer.slots[slots]
+        # DER++ draws twice an update; the second draw shows the next view.
         draw = torch.arange(len(slots)) // max(1, len(slots) // self.draws)
         view = (update + draw) % self.views
         return torch.stack([references[:, 0], references[:, 1] * self.views + view], dim=1)

@@ -171,6 +171,8 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         left = self.order[self.start :]
         self.start = 0
         for rows in left.split(self.batch_size) if len(left) else ():
+            # A view is keyed by the place of its sample in the stream, so that it depends neither
+            # on workers and ranks nor on where a run was resumed.
             places = list(enumerate(rows.tolist(), position))
             for repetition in range(self.repeats):
                 mine = places[ranks.share(len(places)).rows] if self.shared else places

@@ -55,6 +55,7 @@ def raw_features(output: Output) -> Tensor:
 def task_outputs(strategy: Any) -> Iterator[tuple[Output, Tensor]]:
     """Outputs of the current task's images, as test images come but with the task's own prompts,
     and their labels, batch by batch."""
+    # The whole task, also where mini-experiences cut it, and images without augmentation.
     data = whole_of(strategy.experience).dataset.eval()
     with torch.no_grad(), _as_in_evaluation(strategy.model):
         for rows in torch.arange(len(data)).split(strategy.eval_mb_size):

@@ -60,6 +60,7 @@ class Distillation(StrategyPlugin):
         if self.teacher is None:
             return
         with torch.no_grad():
+            # A head on a frozen ViT needs no second pass: its features are those of the student.
             if self._model.reads_images:
                 old = self.teacher(strategy.batch.images)
             else:

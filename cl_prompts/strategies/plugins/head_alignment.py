@@ -96,6 +96,7 @@ class HeadAlignment(StrategyPlugin):
         """Update the streaming statistics, where no boundary is announced."""
         if not self.alignments or strategy.announced:
             return
+        # Replayed samples were counted when they came.
         batch, n = strategy.batch, strategy.batch.n_stream
         pairs = zip(self.current(announced=False), strategy.aligned_classifiers(), strict=True)
         for alignment, classifier in pairs:
@@ -118,6 +119,7 @@ class HeadAlignment(StrategyPlugin):
             for alignment, classifier in zip(alignments, classifiers, strict=True):
                 features = [classifier.features(output) for output, _ in outputs]
                 alignment.observe(torch.cat(features), labels)
+            # With one task its own images say more than draws from their Gaussians.
             if strategy.tasks_started < 2:
                 return
         if not bool(alignments[0].observed.any()):

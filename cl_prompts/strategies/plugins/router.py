@@ -105,6 +105,7 @@ class Router(StrategyPlugin):
         with seeded(derived_seed(strategy.seed, 1 + expert)):
             start_task(strategy.model, expert)
         slow = strategy.model.slow
+        # An expert of its own has slow heads of its own, which begin at the head as it is now.
         if slow is not None and slow.n_experts > 1:
             slow.restart(strategy.model.head)
         strategy.make_optimizer()

@@ -69,6 +69,7 @@ class SelfRegulation(StrategyPlugin):
             )
         dim = model.backbone.dim
         if self.feature_weight is None:
+            # The loss is a mean over features; published weights are for the width of CLIP.
             self.feature_weight = 10.0 * dim / CLIP_DIM if self.kind == "promptsrc" else 8.0
         self.counts = torch.zeros(model.n_classes, device=strategy.device)
         """(classes,) views of stream samples in the running means."""
