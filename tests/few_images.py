@@ -16,7 +16,8 @@ import torch
 from cl_prompts.datasets import registry as datasets
 from cl_prompts.datasets.readers import Source
 
-READERS = {name: datasets.DATASETS[name].read for name in ("digits", "digit_scenes")}
+EMBEDDED = ("digits", "digit_domains", "digit_scenes")
+READERS = {name: datasets.DATASETS[name].read for name in EMBEDDED}
 
 
 @cache
@@ -24,15 +25,18 @@ def few(name: str, train: int, test: int) -> Source:
     """A data set's first images: so many of each class, and ten times as many scenes."""
     source = READERS[name](Path(), None)
     parts: list[Any] = []
-    for images, targets, n in (
-        (source.train, source.train_targets, train),
-        (source.test, source.test_targets, test),
+    domains: list[Any] = []
+    for images, targets, of_each, n in (
+        (source.train, source.train_targets, source.train_domains, train),
+        (source.test, source.test_targets, source.test_domains, test),
     ):
+        n = n if of_each is None else max(n, 4)  # each class in four domains
         rows = np.arange(10 * n)
         if targets.ndim == 1:
             rows = np.sort(np.concatenate([np.flatnonzero(targets == c)[:n] for c in range(10)]))
         parts += [torch.as_tensor(images)[torch.from_numpy(rows)], targets[rows]]
-    return Source(*parts, source.classes)
+        domains.append(None if of_each is None else of_each[rows])
+    return Source(*parts, source.classes, train_domains=domains[0], test_domains=domains[1])
 
 
 def reader(name: str, train: int, test: int) -> Callable[..., Source]:

@@ -18,7 +18,7 @@ N_CLASSES = 6
 class Blobs(Dataset[Any]):
     """Images whose class is a colour pattern, which a head on a random ViT can learn.
 
-    ``reads`` counts the images read.
+    ``reads`` counts the images read; ``domains`` are names alone, which change no pixel.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class Blobs(Dataset[Any]):
         rng.shuffle(self.targets)
         noise = rng.random((n, 3, size, size))
         self.images = torch.from_numpy(0.8 * patterns[self.targets] + 0.2 * noise).float()
+        self.domains = np.array(["art", "photo", "sketch"])[np.arange(n) % TASKS]
         self.reads = 0
 
     def __len__(self) -> int:
@@ -113,6 +114,12 @@ BENCHMARKS: dict[str, Callable[..., Any]] = {
     "class_incremental": lambda train, test: scenarios.class_incremental_benchmark(
         train, test, n_tasks=TASKS
     ),
+    "domain_incremental": lambda train, test: scenarios.domain_incremental_benchmark(
+        train, test, domain_order="shuffled"
+    ),
+    "domain_incremental announced=false": (
+        lambda train, test: scenarios.domain_incremental_benchmark(train, test, announced=False)
+    ),
     "mlcil": lambda train, test: scenarios.mlcil_benchmark(train, test, protocol="B0-C2"),
     "si_blurry_multi_label": lambda train, test: scenarios.si_blurry_multi_label_benchmark(
         train, test, n_tasks=TASKS
@@ -120,7 +127,7 @@ BENCHMARKS: dict[str, Callable[..., Any]] = {
 }
 MULTI_LABEL_SCENARIOS = ("mlcil", "si_blurry_multi_label")
 #: those that announce the boundaries of their tasks
-ANNOUNCED = ("class_incremental", "mlcil")
+ANNOUNCED = ("class_incremental", "domain_incremental", "mlcil")
 
 
 def benchmark(scenario: str = "si_blurry", *, train: int = TRAIN, test: int = TEST) -> Any:

@@ -24,6 +24,10 @@ DESCRIPTIONS = {
         "any folder of images: root/train/<class>/* and root/test/<class>/*, or root/<class>/* with"
         " test_percent"
     ),
+    "digit_domains": (
+        "the 1797 digits, a quarter of them each upright, rotated, inverted and blurred: four"
+        " domains, embedded (no download)"
+    ),
     "digit_scenes": (
         "1500 training and 500 test scenes of 1 to 4 handwritten digits, 64x64, 10 classes,"
         " embedded (no download)"
@@ -40,6 +44,11 @@ DESCRIPTIONS = {
         " image"
     ),
     "csv": (
-        "any images with several labels: root/train.csv and root/test.csv, rows of path,label;label"
+        "any images with several labels: root/train.csv and root/test.csv, rows of"
+        " path,label;label; with one label and a domain: path,label,domain"
+    ),
+    "domainnet": (
+        "DomainNet: 0.6 million images of 345 classes in 6 domains (clipart, sketch, real ...),"
+        " official lists"
     ),
 }

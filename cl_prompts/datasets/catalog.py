@@ -18,6 +18,7 @@ from cl_prompts.datasets import DESCRIPTIONS, digits, readers
 from cl_prompts.datasets.coco import read_coco
 from cl_prompts.datasets.csv_table import read_csv
 from cl_prompts.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Statistics
+from cl_prompts.datasets.domain_folders import read_any_folder, read_domainnet
 from cl_prompts.datasets.files import LayoutError
 from cl_prompts.datasets.readers import Reader, Source
 from cl_prompts.datasets.transforms import Augmentation
@@ -153,12 +154,18 @@ _ENTRIES: dict[str, DataSetEntry] = {
         folder="CUB_200_2011",
     ),
     "folder": DataSetEntry(
-        readers.read_folder,
+        read_any_folder,
         Augmentation(),
         layout=(
             "train/<class>/* and test/<class>/* (or val/<class>/*), or <class>/* alone with"
-            " test_percent=20"
+            " test_percent=20; with domains=true a folder <domain> above each <class>"
         ),
+    ),
+    "digit_domains": DataSetEntry(
+        digits.read_digit_domains,
+        Augmentation(affine=1, padding=0, flip=False),
+        mean=(0.402, 0.402, 0.402),
+        std=(0.355, 0.355, 0.355),
     ),
     "digit_scenes": DataSetEntry(
         digits.read_digit_scenes,
@@ -183,7 +190,19 @@ _ENTRIES: dict[str, DataSetEntry] = {
         read_csv,
         OBJECTS,
         layout=(
-            "train.csv and test.csv with the header path,label and rows like images/a.jpg,cat;dog"
+            "train.csv and test.csv with the header path,label and rows like images/a.jpg,cat;dog,"
+            " or path,label,domain and images/a.jpg,cat,sketch"
+        ),
+    ),
+    "domainnet": DataSetEntry(
+        read_domainnet,
+        Augmentation(AutoAugmentPolicy.IMAGENET),
+        layout="<domain>_train.txt, <domain>_test.txt and <domain>/<class>/* for each domain",
+        folder="domainnet",
+        origin="http://ai.bu.edu/M3SDA",
+        unpack=(
+            "take the archive and both lists of each domain from http://ai.bu.edu/M3SDA, and unpack"
+            " them in {at}/domainnet"
         ),
     ),
 }

@@ -44,9 +44,9 @@ def choose_classes(
         )
     if isinstance(classes, Integral):
         n = whole_number(f"classes of {what}", classes, 1, len(names))
-        return _permutation(what, len(names), order)[:n]
+        return permutation("class_order", what, len(names), order)[:n]
     picked = np.arange(len(names)) if classes is None else _picked(what, names, classes)
-    return picked[_permutation(what, len(picked), order)]
+    return picked[permutation("class_order", what, len(picked), order)]
 
 
 def _picked(what: str, names: Sequence[str], classes: Sequence[int | str]) -> np.ndarray:
@@ -75,17 +75,30 @@ def _label(what: str, names: Sequence[str], wanted: int | str) -> int:
     )
 
 
-def _permutation(what: str, n: int, order: Sequence[int] | int | None) -> np.ndarray:
+def permutation(name: str, what: str, n: int, order: Sequence[int] | int | None) -> np.ndarray:
+    """0 to n - 1 in the order that a setting asks for.
+
+    >>> permutation("domain_order", "3 domains", 3, [2, 0, 1]).tolist()
+    [2, 0, 1]
+
+    Args:
+        name: of the setting.
+        what: is put in order, for error messages.
+        n: how many there are.
+        order: all positions, or the seed of a permutation; None leaves them as they are.
+
+    Raises:
+        InputError: no permutation, and no seed.
+    """
     if order is None:
         return np.arange(n)
     if isinstance(order, Integral):
         import torch  # here, since listing scenarios takes no torch
 
-        seed = whole_number("class_order", order, 0)
+        seed = whole_number(name, order, 0)
         return torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
     rule = (
-        f"class_order of {what} must be a seed (a whole number >= 0) or hold each of 0 to {n - 1}"
-        " once"
+        f"{name} of {what} must be a seed (a whole number >= 0) or hold each of 0 to {n - 1} once"
     )
     if not isinstance(order, Sequence | np.ndarray) or not all(
         isinstance(position, Integral) for position in order
@@ -144,6 +157,42 @@ def ignored_of(what: str, data: Any, targets: np.ndarray) -> np.ndarray | None:
             f" {ignored.shape}"
         )
     return ignored
+
+
+def domains_of(what: str, data: Any) -> np.ndarray | None:
+    """The domain of each image of a map-style data set, read from ``data.domains``: (n,) names or
+    whole numbers, or None.
+
+    Raises:
+        InputError: something else, or not one for each image.
+    """
+    domains = getattr(data, "domains", None)
+    return None if domains is None else check_domains(what, domains, len(data))
+
+
+def check_domains(what: str, domains: Any, n: int) -> np.ndarray:
+    """Domains as an array (n,) of names or whole numbers.
+
+    Raises:
+        InputError: something else, or not one for each of n images.
+    """
+    rule = f"{what} must be one name or whole number for each of {n} images"
+    try:
+        array = np.asarray(domains)
+    except ValueError as error:  # rows of unequal length
+        raise InputError(rule) from error
+    if array.ndim != 1 or array.dtype.kind not in "iuU" or len(array) != n:
+        raise InputError(f"{rule}, not {array.dtype} of shape {array.shape}")
+    return array
+
+
+def domain_names(domains: np.ndarray | None) -> tuple[str, ...]:
+    """Names of the domains that occur, sorted by name or number; empty for None.
+
+    >>> domain_names(np.array([10, 2, 2])), domain_names(np.array(["sketch", "real"]))
+    (('2', '10'), ('real', 'sketch'))
+    """
+    return () if domains is None else tuple(map(str, np.unique(domains).tolist()))
 
 
 def relabel(
@@ -210,8 +259,8 @@ def check_classes(
     return n
 
 
-def check_names(what: str, names: Sequence[str]) -> None:
-    """Refuse names of classes that no file can hold, or that two classes share.
+def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:
+    """Refuse names of classes, or of domains, that no file can hold, or that two share.
 
     Raises:
         InputError: the first such name.
@@ -221,7 +270,7 @@ def check_names(what: str, names: Sequence[str]) -> None:
             name.encode()
         except UnicodeEncodeError as error:
             raise InputError(
-                f"class {name!r} of {what} has a name that is not UTF-8: rename it (its folder, if"
+                f"{kind} {name!r} of {what} has a name that is not UTF-8: rename it (its folder, if"
                 " it has one)"
             ) from error
     double = doubled(names)

@@ -1,4 +1,5 @@
-"""A multi-label data set of one's own as two CSV tables with rows like ``path,label;label``."""
+"""A data set of one's own as two CSV tables with rows like ``path,label;label``, or with one label
+and a domain, ``path,label,domain``."""
 
 from __future__ import annotations
 
@@ -7,15 +8,27 @@ import os
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from cl_prompts.checks import shown
+from cl_prompts.datasets.domain_folders import DomainImages, domain_source
 from cl_prompts.datasets.files import Folders, LayoutError, open_listing
 from cl_prompts.datasets.images import FileImages
 from cl_prompts.datasets.readers import Source
 
 HEADER = ["path", "label"]
+#: of a table of images of one label each, in several domains
+DOMAIN_HEADER = [*HEADER, "domain"]
+
+
+class CsvRow(NamedTuple):
+    """An image of a table: its path, labels, and domain, which is empty without that column."""
+
+    path: str
+    labels: list[str]
+    domain: str = ""
 
 
 def read_csv(folder: Path, cache: int | None) -> Source:
@@ -26,60 +39,88 @@ def read_csv(folder: Path, cache: int | None) -> Source:
     The classes are all labels of both files in sorted order. An image, links followed, may be
     listed only once.
 
+    With the header ``path,label,domain`` in both, an image has one label and comes from a domain:
+    ``images/a.jpg,cat,sketch``. The data set has one label per image then, and not several.
+
     Raises:
-        LayoutError: a missing or damaged table, missing or double images.
+        LayoutError: a missing or damaged table, missing or double images, domains in one table
+            alone.
     """
     files = (folder / "train.csv", folder / "test.csv")
     tables = [csv_rows(file) for file in files]
     classes = label_names(tables)
     folders = Folders()
-    parts = []
+    paths = []
     for file, rows in zip(files, tables, strict=True):
-        listed = [os.path.join(folder, path) for path, _ in rows]
-        paths = folders.find_all(listed, str(file))
-        labels = label_matrix([names for _, names in rows], classes)
-        parts.append((FileImages(paths, cache=cache), labels))
-    return Source(*parts[0], *parts[1], classes)
+        listed = [os.path.join(folder, row.path) for row in rows]
+        found = folders.find_all(listed, str(file))
+        paths.append(found)
+    with_domains = [has_domains(rows) for rows in tables]
+    if all(with_domains):
+        train, test = (
+            DomainImages(found, *_named(rows)) for found, rows in zip(paths, tables, strict=True)
+        )
+        return domain_source(train, test, cache)
+    if any(with_domains):
+        raise LayoutError(f"{files[0]} and {files[1]} must both have a column domain, or neither")
+    matrices = [label_matrix([row.labels for row in rows], classes) for rows in tables]
+    images = [FileImages(found, cache=cache) for found in paths]
+    return Source(images[0], matrices[0], images[1], matrices[1], classes)
 
 
-def label_names(tables: Sequence[Sequence[tuple[str, list[str]]]]) -> tuple[str, ...]:
+def has_domains(rows: Sequence[CsvRow]) -> bool:
+    """Whether rows are of a table with a column domain."""
+    return bool(rows[0].domain)
+
+
+def _named(rows: Sequence[CsvRow]) -> tuple[np.ndarray, np.ndarray]:
+    """The class and the domain of each row, which has one label."""
+    return np.array([row.labels[0] for row in rows]), np.array([row.domain for row in rows])
+
+
+def label_names(tables: Sequence[Sequence[CsvRow]]) -> tuple[str, ...]:
     """All labels that occur, sorted."""
     names: set[str] = set()
     for rows in tables:
-        names.update(*(labels for _, labels in rows))
+        names.update(*(row.labels for row in rows))
     return tuple(sorted(names))
 
 
-def csv_rows(file: Path) -> list[tuple[str, list[str]]]:
-    """Path and labels of each row.
+def csv_rows(file: Path) -> list[CsvRow]:
+    """The rows of a table, below its header.
 
     Raises:
         LayoutError: the table is missing or damaged.
     """
-    rows: list[tuple[str, list[str]]] = []
+    rows: list[CsvRow] = []
     try:
         with TextIOWrapper(open_listing(file), encoding="utf-8-sig", newline="") as text:
             reader = csv.reader(text)
-            header = next(reader, [])
-            if [name.strip() for name in header] != HEADER:
+            header = [name.strip() for name in next(reader, [])]
+            if header not in (HEADER, DOMAIN_HEADER):
                 raise LayoutError(
-                    f"{file} must begin with the line path,label, not with"
+                    f"{file} must begin with the line path,label or path,label,domain, not with"
                     f" {shown(','.join(header))}"
                 )
-            rows += [_row(file, reader.line_num, fields) for fields in reader if fields]
+            rows += [_row(file, reader.line_num, fields, header) for fields in reader if fields]
     except (UnicodeDecodeError, csv.Error) as error:
         raise LayoutError(f"{file} cannot be read as CSV in UTF-8: {error}") from error
-    if not any(labels for _, labels in rows):
+    if not any(row.labels for row in rows):
         raise LayoutError(f"{file} has no image with a label")
     return rows
 
 
-def _row(file: Path, line: int, fields: list[str]) -> tuple[str, list[str]]:
-    if len(fields) != 2 or not fields[0].strip():
-        row = shown(",".join(fields))
-        raise LayoutError(f"line {line} of {file} is no path,label;label: {row}")
-    labels = (label.strip() for label in fields[1].split(";"))
-    return fields[0].strip(), [label for label in labels if label]
+def _row(file: Path, line: int, fields: list[str], header: list[str]) -> CsvRow:
+    form = "path,label,domain" if header == DOMAIN_HEADER else "path,label;label"
+    wrong = LayoutError(f"line {line} of {file} is no {form}: {shown(','.join(fields))}")
+    if len(fields) != len(header) or not fields[0].strip():
+        raise wrong
+    labels = [label.strip() for label in fields[1].split(";")]
+    domain = fields[2].strip() if header == DOMAIN_HEADER else ""
+    row = CsvRow(fields[0].strip(), [label for label in labels if label], domain)
+    if header == DOMAIN_HEADER and (len(row.labels) != 1 or not row.domain):
+        raise wrong
+    return row
 
 
 def label_matrix(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> np.ndarray:

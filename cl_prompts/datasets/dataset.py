@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cl_prompts.datasets.classes import check_classes, ignored_of, labels_of
+from cl_prompts.datasets.classes import (
+    check_classes,
+    domain_names,
+    domains_of,
+    ignored_of,
+    labels_of,
+)
 from cl_prompts.datasets.fingerprint import (
     UNKNOWN,
     files_fingerprint,
@@ -52,6 +58,8 @@ class ImageSet(Dataset):
         ignored: pairs of image and class that average precision leaves out, (n, C) bool; None where
             there are none.
         fixed: transform without augmentation, for :meth:`plain`; None where there is no other.
+        domains: name or number of the domain that each image comes from, (n,); None where there are
+            no domains.
     """
 
     def __init__(
@@ -62,8 +70,10 @@ class ImageSet(Dataset):
         rows: np.ndarray | None = None,
         ignored: np.ndarray | None = None,
         fixed: ImageTransform | None = None,
+        domains: np.ndarray | None = None,
     ) -> None:
         self.targets = targets
+        self.domains = domains
         self.ignored = ignored
         self.fixed = fixed
         self.images = images
@@ -120,6 +130,7 @@ class ImageSet(Dataset):
         other = copy(self)
         other.targets = self.targets[kept]
         other.ignored = None if self.ignored is None else self.ignored[kept]
+        other.domains = None if self.domains is None else self.domains[kept]
         other.rows = self.rows[kept]
         return other
 
@@ -139,7 +150,7 @@ class ImageSet(Dataset):
             about = files_fingerprint(self.files)
         elif isinstance(self.images, Tensor):
             about = tensor_fingerprint(self.images, self.rows)
-        labels = labels_fingerprint(self.targets, self.ignored)
+        labels = labels_fingerprint(self.targets, self.ignored, self.domains)
         return {"images": len(self), "labels": labels, **about}
 
     def differing(self) -> tuple[str, str] | None:
@@ -192,12 +203,18 @@ class DataSet:
         size = f"{len(self.train)} training and {len(self.test)} test images"
         skipped = f"; {len(self.skipped)} unreadable images left out" if self.skipped else ""
         unread = f"; no image files: {describe(self.unread)}" if self.unread else ""
-        return f"{self.name}: {len(self.classes)} classes{kind}, {size}{skipped}{unread}"
+        domains = f", {len(self.domains)} domains" if self.domains else ""
+        return f"{self.name}: {len(self.classes)} classes{kind}{domains}, {size}{skipped}{unread}"
 
     @property
     def multi_label(self) -> bool:
         """Whether an image may have several labels, or none."""
         return self.train.multi_label
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Names of the domains that training images come from, sorted; empty without any."""
+        return domain_names(self.train.domains)
 
     def fingerprint(self) -> dict[str, Any]:
         """Identity of this data, as plain values for a JSON file.
@@ -251,7 +268,8 @@ def as_dataset(
             ``.targets``: one integer 0..C-1 per image, or, for a multi-label set, a row of C zeros
             and ones per image. A label in an item has to be the one in ``.targets``. A multi-label
             set may have ``.ignored`` too, (n, C) bool: pairs of image and class that average
-            precision leaves out. Their transforms stay theirs; see ``PrivateRandom`` for
+            precision leaves out. ``.domains``, where both have it, is the name or number of the
+            domain of each image, (n,). Their transforms stay theirs; see ``PrivateRandom`` for
             augmentation that can be repeated. An ``ImageSet`` is taken as it is.
         classes: names of the C classes; None for "0", "1", ...
         name: what to call the data set.
@@ -265,9 +283,11 @@ def as_dataset(
     for part, data in (("training", train), ("test", test)):
         labels = labels_of(f"the {part} labels of {what}", data)
         ignored = ignored_of(f".ignored of the {part} images of {what}", data, labels)
+        domains = domains_of(f".domains of the {part} images of {what}", data)
         own = isinstance(data, ImageSet)
         images = _ImagesOf(what, data, labels)
-        parts.append(data if own else ImageSet(images, labels, None, ignored=ignored))
+        made = ImageSet(images, labels, None, ignored=ignored, domains=domains)
+        parts.append(data if own else made)
     names = None if classes is None else tuple(str(label) for label in classes)
     n_classes = check_classes(what, parts[0].targets, parts[1].targets, names)
     names = names or tuple(str(label) for label in range(n_classes))

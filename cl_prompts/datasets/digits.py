@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,12 +40,17 @@ def digits_split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Neighbouring images come from the same writers, so the test set is not writer-disjoint, as in
     most uses of this set.
     """
+    is_test = _ranks(labels) % 5 == 4
+    return np.flatnonzero(~is_test), np.flatnonzero(is_test)
+
+
+def _ranks(labels: np.ndarray) -> np.ndarray:
+    """How many earlier images have the label of each, (n,)."""
     rank = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         rank[rows] = np.arange(len(rows))
-    is_test = rank % 5 == 4
-    return np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    return rank
 
 
 def read_digits(folder: Path, cache: int | None) -> Source:
@@ -58,6 +64,57 @@ def read_digits(folder: Path, cache: int | None) -> Source:
         labels[test],
         tuple("0123456789"),
     )
+
+
+def read_digit_domains(folder: Path, cache: int | None) -> Source:
+    """The embedded digits in four domains as a :class:`Source`; both arguments are without effect.
+
+    A quarter of the training and of the test images of each class stays upright, the others are
+    rotated by a quarter turn to the left, inverted (dark ink on a light ground), or blurred (each
+    pixel the mean of 7 x 7 around it). No digit is in two domains, so images of one domain are no
+    copies of another's.
+    """
+    source = read_digits(folder, cache)
+    parts: list[Any] = []
+    for images, labels in (
+        (torch.as_tensor(source.train), source.train_targets),
+        (torch.as_tensor(source.test), source.test_targets),
+    ):
+        # Which of its class an image is decides on its domain.
+        domains = np.array(DOMAINS)[_ranks(labels) % len(DOMAINS)]
+        changed = images.clone()
+        for name, change in _CHANGES.items():
+            rows = torch.from_numpy(domains == name)
+            changed[rows] = change(images[rows])
+        parts.append((changed, labels, domains))
+    (train, labels, domains), (test, test_labels, test_domains) = parts
+    return Source(
+        train,
+        labels,
+        test,
+        test_labels,
+        source.classes,
+        train_domains=domains,
+        test_domains=test_domains,
+    )
+
+
+def _rotated(images: Tensor) -> Tensor:
+    return images.rot90(1, (2, 3))
+
+
+def _inverted(images: Tensor) -> Tensor:
+    return 255 - images
+
+
+def _blurred(images: Tensor) -> Tensor:
+    means = F.avg_pool2d(images.float(), 7, stride=1, padding=3, count_include_pad=False)
+    return means.round().to(torch.uint8)
+
+
+_CHANGES = {"rotated": _rotated, "inverted": _inverted, "blurred": _blurred}
+#: domains of ``digit_domains``
+DOMAINS = ("upright", *_CHANGES)
 
 
 def digit_scenes() -> tuple[Tensor, np.ndarray, Tensor, np.ndarray]:

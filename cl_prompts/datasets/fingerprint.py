@@ -27,13 +27,17 @@ _WORDS = {
 }
 
 
-def labels_fingerprint(targets: np.ndarray, ignored: np.ndarray | None = None) -> str:
-    """SHA-256 of labels, (n,) or zeros and ones (n, C), with their shape, and of the pairs that
-    average precision leaves out, (n, C) bool."""
+def labels_fingerprint(
+    targets: np.ndarray, ignored: np.ndarray | None = None, domains: np.ndarray | None = None
+) -> str:
+    """SHA-256 of labels, (n,) or zeros and ones (n, C), with their shape, of the pairs that
+    average precision leaves out, (n, C) bool, and of domains, (n,)."""
     digest = hashlib.sha256(repr(targets.shape).encode())
     digest.update(np.ascontiguousarray(targets, dtype="<i8").tobytes())
     if ignored is not None:
         digest.update(np.packbits(ignored).tobytes())
+    if domains is not None:
+        digest.update("\0".join(map(str, domains.tolist())).encode())
     return digest.hexdigest()
 
 

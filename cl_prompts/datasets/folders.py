@@ -60,6 +60,24 @@ def class_folders(parent: Path) -> tuple[str, ...]:
     return tuple(sorted(_visible(folders)))
 
 
+def holds_domains(parent: Path) -> bool:
+    """Whether the folders in ``parent`` look like domains, with a folder in each for the same
+    classes: no image lies beside these, and at least half of all classes, two or more, are in every
+    domain.
+
+    Raises:
+        LayoutError: there are no folders, or one cannot be read.
+    """
+    classes: list[set[str]] = []
+    for domain in class_folders(parent):
+        _, folders, files = next(os.walk(parent / domain, onerror=_refuse))
+        if any(name.lower().endswith(tuple(FORMATS)) for name in _visible(files)):
+            return False
+        classes.append(set(_visible(folders)))
+    shared = set.intersection(*classes)
+    return len(classes) > 1 and len(shared) >= max(2, len(set.union(*classes)) / 2)
+
+
 def scan_images(folders: Sequence[Path]) -> FolderImages:
     """Image files below each folder, at any depth; hidden files and folders are left out.
 

@@ -12,7 +12,7 @@ import torch
 from torchvision.datasets import CIFAR10
 
 from cl_prompts.checks import whole_number
-from cl_prompts.datasets.classes import check_names
+from cl_prompts.datasets.classes import check_names, domain_names
 from cl_prompts.datasets.files import Folders, LayoutError, by_key, check_once, table
 from cl_prompts.datasets.folders import FolderImages, class_folders, scan_images
 from cl_prompts.datasets.images import FileImages, Images
@@ -38,9 +38,10 @@ class Source:
         classes: names of the C classes.
         train_ignored, test_ignored: see :class:`~cl_prompts.datasets.dataset.ImageSet`.
         unread: how many files of each suffix lie among the images and are none.
+        train_domains, test_domains: name of the domain of each image, (n,); None without domains.
 
     Raises:
-        InputError: two classes of one name, or a name that is not UTF-8.
+        InputError: two classes of one name, or a name, also of a domain, that is not UTF-8.
     """
 
     train: Images
@@ -51,9 +52,13 @@ class Source:
     train_ignored: np.ndarray | None = None
     test_ignored: np.ndarray | None = None
     unread: Counter[str] = field(default_factory=Counter)
+    train_domains: np.ndarray | None = None
+    test_domains: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         check_names("this data set", self.classes)
+        for domains in (self.train_domains, self.test_domains):
+            check_names("this data set", domain_names(domains), "domain")
 
 
 def read_cifar(kind: type[CIFAR10], folder: Path, cache: int | None) -> Source:
@@ -106,11 +111,7 @@ def read_folder(
         found = scan_images([folder / name for name in classes])
         rows = split_rows(found.positions, test_percent, split_seed, classes)
         return _divided(found, rows, classes, cache)
-    train = folder / "train"
-    test = folder / "test" if (folder / "test").is_dir() else folder / "val"
-    for part, name in ((train, "train"), (test, "test or val")):
-        if not part.is_dir():
-            raise LayoutError(f"it has no folder {name}")
+    train, test = both_parts(folder)
     classes = class_folders(train)
     test_classes = class_folders(test)
     for name in sorted(set(classes) ^ set(test_classes)):
@@ -128,6 +129,20 @@ def read_folder(
         classes,
         unread=seen.unread + unseen.unread,
     )
+
+
+def both_parts(folder: Path) -> tuple[Path, Path]:
+    """``train``, and ``test`` or ``val``.
+
+    Raises:
+        LayoutError: one of them is missing.
+    """
+    train = folder / "train"
+    test = folder / "test" if (folder / "test").is_dir() else folder / "val"
+    for part, name in ((train, "train"), (test, "test or val")):
+        if not part.is_dir():
+            raise LayoutError(f"it has no folder {name}")
+    return train, test
 
 
 def read_imagenet_r(folder: Path, cache: int | None) -> Source:

@@ -206,13 +206,14 @@ def _of_classes(
 ) -> DataSet:
     """The chosen classes of a data set in their order, with transforms of training and test."""
     parts = []
-    for images, targets, ignored, transform in (
-        (source.train, source.train_targets, source.train_ignored, fresh),
-        (source.test, source.test_targets, source.test_ignored, fixed),
+    for images, targets, ignored, domains, transform in (
+        (source.train, source.train_targets, source.train_ignored, source.train_domains, fresh),
+        (source.test, source.test_targets, source.test_ignored, source.test_domains, fixed),
     ):
         rows, labels = relabel(targets, chosen, len(source.classes))
         left_out = None if ignored is None else ignored[:, chosen]
-        parts.append(ImageSet(images, labels, transform, rows, left_out, fixed))
+        own = domains if domains is None or rows is None else domains[rows]
+        parts.append(ImageSet(images, labels, transform, rows, left_out, fixed, own))
     train, test = parts
     names = tuple(source.classes[label] for label in chosen)
     check_classes(f"data set {name!r}", train.targets, test.targets, names)

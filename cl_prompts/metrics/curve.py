@@ -19,6 +19,7 @@ class ClassAccuracy:
     Args:
         n_classes: classes of the data set.
         device: of the counts.
+        n_domains: domains of the data set; 1 where there are none.
 
     Example:
         >>> counts = ClassAccuracy(3)
@@ -27,15 +28,19 @@ class ClassAccuracy:
         [1.0, 1.0, 0.0]
     """
 
-    def __init__(self, n_classes: int, device: torch.device | str = "cpu") -> None:
-        self.correct = torch.zeros(n_classes, dtype=torch.int64, device=device)
-        self.total = torch.zeros(n_classes, dtype=torch.int64, device=device)
+    def __init__(
+        self, n_classes: int, device: torch.device | str = "cpu", *, n_domains: int = 1
+    ) -> None:
+        shape = (n_domains, n_classes)
+        self.correct = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.total = torch.zeros(shape, dtype=torch.int64, device=device)
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: logits (batch, columns), labels (batch,)."""
+    def update(self, logits: Tensor, labels: Tensor, domains: Tensor | None = None) -> None:
+        """Add a batch: logits (batch, columns), labels (batch,), domains (batch,)."""
         hit = (logits.argmax(dim=1) == labels).to(torch.int64)
-        self.correct.index_add_(0, labels, hit)
-        self.total.index_add_(0, labels, torch.ones_like(hit))
+        cells = labels if domains is None else domains * self.total.shape[1] + labels
+        self.correct.view(-1).index_add_(0, cells, hit)
+        self.total.view(-1).index_add_(0, cells, torch.ones_like(hit))
 
     def overall(self) -> float:
         """Share of correct samples; NaN without any."""
@@ -44,6 +49,10 @@ class ClassAccuracy:
 
     def by_class(self) -> Tensor:
         """(classes,) float64 accuracies, NaN for classes without samples; on the CPU."""
+        return self.correct.sum(0).cpu().double() / self.total.sum(0).cpu()
+
+    def by_cell(self) -> Tensor:
+        """(domains, classes) float64 accuracies, NaN without samples; on the CPU."""
         return self.correct.cpu().double() / self.total.cpu()
 
 
@@ -62,6 +71,9 @@ class Evaluation:
         scores: further numbers by name (multi-label: CF1, OF1, ... at each threshold).
         images: (classes,) test images of each class, by which accuracies are pooled; None: all
             classes count alike.
+        by_cell: (domains, classes) accuracies of each class in each domain, NaN where no image
+            counts; None where the stream has no domains.
+        images_by_cell: (domains, classes) test images of each.
 
     Example:
         >>> Evaluation(100, 0.5, torch.tensor([0.5, 0.5])).accuracy
@@ -74,6 +86,28 @@ class Evaluation:
     by_class_fixed: Tensor | None = None
     scores: dict[str, float] = field(default_factory=dict)
     images: Tensor | None = None
+    by_cell: Tensor | None = None
+    images_by_cell: Tensor | None = None
+
+    @property
+    def by_domain(self) -> Tensor | None:
+        """(domains,) accuracies over the images of each domain, NaN without any; None where the
+        stream has no domains."""
+        if self.by_cell is None or self.images_by_cell is None:
+            return None
+        right = (self.by_cell * self.images_by_cell).nansum(dim=1)
+        return right / self.images_by_cell.sum(dim=1)
+
+    def in_domains(self) -> Evaluation:
+        """The same with each class in each domain as a class of its own, (domains * classes,)."""
+        assert self.by_cell is not None
+        assert self.images_by_cell is not None
+        return Evaluation(
+            self.samples_seen,
+            self.accuracy,
+            self.by_cell.flatten(),
+            images=self.images_by_cell.flatten(),
+        )
 
 
 @dataclass
@@ -132,6 +166,11 @@ class Curve:
             best = values if best is None else torch.maximum(best, values)
         self._best = self.task_ends, max(0, earlier), best
         return best
+
+    def in_domains(self) -> Curve:
+        """The same with each class in each domain as a class of its own."""
+        anytime = [point.in_domains() for point in self.anytime]
+        return Curve(anytime, [end.in_domains() for end in self.task_ends])
 
     def _last_point(self) -> Evaluation | None:
         """The end of the stream, if it is a point of its own."""

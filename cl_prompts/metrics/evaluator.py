@@ -39,7 +39,7 @@ class CachedEvaluator:
     Args:
         dataset: map-style test set with ``.targets``, class ids (n,) or a 0/1 matrix (n, classes);
             items are (image, label, ...), always the same for an index. ``.ignored`` (n, classes)
-            marks pairs that average precision leaves out.
+            marks pairs that average precision leaves out, ``.domains`` (n,) names domains.
         batch_size: images per batch.
         device: where to compute.
         num_workers: loader processes; they are started once and wait between evaluations.
@@ -76,6 +76,14 @@ class CachedEvaluator:
         self.ignored = (
             None if ignored is None else torch.as_tensor(np.asarray(ignored), dtype=torch.bool)
         )
+        domains = getattr(dataset, "domains", None)
+        names, numbers = np.unique([] if domains is None else domains, return_inverse=True)
+        self.domain_names = tuple(map(str, names.tolist()))
+        """Names of the domains that test images come from, sorted; empty without any."""
+        self.domain_of_each = torch.from_numpy(numbers)
+        self.shown: Tensor | None = None
+        """(domains,) boolean: the domains whose test images count; None where all count, and no
+        accuracy by domain is wanted."""
         self.images = 0
         """Test images evaluated so far, each time counted."""
         self.macs = 0.0
@@ -101,19 +109,23 @@ class CachedEvaluator:
 
     def rows(self, seen: Tensor) -> Tensor:
         """The test images of seen classes: those whose class is in ``seen``, or that show a class
-        in it."""
+        in it; of ``shown`` domains."""
         seen = seen.cpu()
-        return torch.nonzero(
-            self.targets[:, seen].any(dim=1) if self.multi_label else seen[self.targets]
-        ).flatten()
+        count = self.targets[:, seen].any(dim=1) if self.multi_label else seen[self.targets]
+        if self.shown is not None:
+            count = count & self.shown[self.domain_of_each]
+        return torch.nonzero(count).flatten()
 
     def __call__(self, model: nn.Module, seen: Tensor) -> ClassAccuracy:
         """Accuracy on the test images whose class is in ``seen`` ((classes,) boolean), over the
         columns of seen classes."""
-        counts = ClassAccuracy(len(seen), self.device)
+        domains = None if self.shown is None else self.domain_of_each
+        n_domains = 1 if domains is None else len(self.domain_names)
+        counts = ClassAccuracy(len(seen), self.device, n_domains=n_domains)
         for rows, logits in self.logits(model, seen):
             # Counts add up over batches and ranks; a mean of means would weigh batches.
-            counts.update(logits, self.targets[rows].to(self.device))
+            own = None if domains is None else domains[rows].to(self.device)
+            counts.update(logits, self.targets[rows].to(self.device), own)
         if ranks.is_distributed():
             both = ranks.total(torch.stack([counts.correct, counts.total]))
             counts.correct, counts.total = both.unbind()
@@ -138,8 +150,14 @@ class CachedEvaluator:
         """
         if not self.multi_label:
             counts = self(model, seen)
+            domains = self.shown is not None
             return Evaluation(
-                samples_seen, counts.overall(), counts.by_class(), images=counts.total.cpu()
+                samples_seen,
+                counts.overall(),
+                counts.by_class(),
+                images=counts.total.sum(0).cpu(),
+                by_cell=counts.by_cell() if domains else None,
+                images_by_cell=counts.total.cpu() if domains else None,
             )
         chunks = list(self.logits(model, seen))
         rows = torch.cat([r for r, _ in chunks]) if chunks else torch.zeros(0, dtype=torch.int64)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
+from cl_prompts.scenarios.domain_incremental import DomainSplit, domain_incremental_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit, MultiLabelTask
 from cl_prompts.scenarios.registry import SCENARIOS, Scenario, find_scenario
 from cl_prompts.scenarios.si_blurry import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         benchmark_from_split,
         class_incremental_benchmark,
         disjoint_benchmark,
+        domain_incremental_benchmark,
         i_blurry_benchmark,
         iid_benchmark,
         mlcil_benchmark,
@@ -41,6 +43,7 @@ __all__ = [
     "SCENARIOS",
     "BaseSplit",
     "DataSet",
+    "DomainSplit",
     "MultiLabelSplit",
     "MultiLabelTask",
     "Scenario",
@@ -52,6 +55,8 @@ __all__ = [
     "class_incremental_split",
     "disjoint_benchmark",
     "disjoint_split",
+    "domain_incremental_benchmark",
+    "domain_incremental_split",
     "find_scenario",
     "i_blurry_benchmark",
     "i_blurry_split",

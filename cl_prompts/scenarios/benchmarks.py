@@ -12,6 +12,7 @@ from avalanche.benchmarks import CLScenario
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
+from cl_prompts.scenarios.domain_incremental import domain_incremental_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.registry import SCENARIOS, Scenario
 from cl_prompts.scenarios.si_blurry import (
@@ -98,7 +99,8 @@ def benchmark_builder(
         scenario.check_names(parameters, of=name, beside=("split", "task_labels"))
         if split is None:
             targets = _targets("train", train), _targets("test", test)
-            split = scenario.make(*targets, **parameters)
+            domains = getattr(train, "domains", None)
+            split = scenario.make(*targets, domains, **parameters)
         else:
             _check_given(split, scenario, parameters)
         return benchmark_from_split(train, test, split, task_labels=task_labels)
@@ -162,12 +164,13 @@ def benchmark_from_split(
     """Wrap two data sets and a split as an Avalanche benchmark, without touching an image.
 
     ``train_stream`` has one experience a task, built when it is first asked for and kept.
-    ``test_stream`` has a single one with the whole test set (multi-label: all images with a label),
-    so anytime evaluation restricts itself to seen classes in the strategy or the metric. For a
-    multi-label split with announced boundaries (``mlcil_split``) it has one experience a task
-    instead, the cumulative test set after that task with labels of classes seen by then: evaluate
-    ``test_stream[t]`` alone, since these overlap. The split is ``benchmark.split`` (with the test
-    labels, if it was made without).
+    ``test_stream`` has a single one with the whole test set (multi-label: all images with a label;
+    domain-incremental: one a domain, in the order of tasks, and those of which there are test
+    images alone behind them), so anytime evaluation restricts itself to seen classes in the
+    strategy or the metric. For a multi-label split with announced boundaries (``mlcil_split``) it
+    has one experience a task instead, the cumulative test set after that task with labels of
+    classes seen by then: evaluate ``test_stream[t]`` alone, since these overlap. The split is
+    ``benchmark.split`` (with the test labels, if it was made without).
 
     An experience is a ``DatasetExperience`` whose data set gives ``(x, y, 0)``: a constant task
     label, which LwF, DER and others need. Of a single-label split y is the label; of a multi-label
@@ -235,6 +238,7 @@ i_blurry_benchmark = benchmark_builder(i_blurry_split)
 disjoint_benchmark = benchmark_builder(disjoint_split)
 iid_benchmark = benchmark_builder(iid_split)
 class_incremental_benchmark = benchmark_builder(class_incremental_split)
+domain_incremental_benchmark = benchmark_builder(domain_incremental_split)
 mlcil_benchmark = benchmark_builder(mlcil_split)
 si_blurry_multi_label_benchmark = benchmark_builder(si_blurry_multi_label_split)
 

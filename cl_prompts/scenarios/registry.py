@@ -13,13 +13,16 @@ from cl_prompts.errors import InputError, unknown
 from cl_prompts.own_code import load_function, load_object
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.class_incremental import class_incremental_split, mlcil_split
+from cl_prompts.scenarios.domain_incremental import domain_incremental_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.si_blurry import disjoint_split, i_blurry_split, si_blurry_split
 from cl_prompts.scenarios.si_blurry_multi_label import si_blurry_multi_label_split
 from cl_prompts.scenarios.split import Split
 
-#: a parameter of that name gets the labels of the test set; it is nobody's setting
+#: parameters of these names get the labels of the test set and the domains of the training images,
+#: of which there may be none; they are nobody's settings
 TEST_LABELS = "test_labels"
+DOMAINS = "domains"
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Scenario:
 
     Attributes:
         split: takes the labels of the training set first, then its own parameters, all with
-            defaults or by name. One named ``test_labels`` gets the labels of the test set.
+            defaults or by name. One named ``test_labels`` gets the labels of the test set, one
+            named ``domains`` the domains of the training set, or None.
         multi_label: whether labels are a 0/1 matrix (images, classes) and the result is a
             ``MultiLabelSplit``; otherwise one integer per sample, and a ``Split``.
         description: one line for lists.
@@ -84,15 +88,17 @@ class Scenario:
     @property
     def parameters(self) -> list[str]:
         """Names of the parameters that a user may set."""
-        return list(keywords(partial(self.split, None), {TEST_LABELS}))
+        return list(keywords(partial(self.split, None), {TEST_LABELS, DOMAINS}))
 
     def knows(self, names: Iterable[str]) -> bool:
         """Whether the split function has parameters of all these names."""
         return self.open_ended or set(names) <= set(self.parameters)
 
-    def make(self, targets: Any, test_targets: Any = None, **parameters: Any) -> BaseSplit:
+    def make(
+        self, targets: Any, test_targets: Any = None, domain_of_each: Any = None, **parameters: Any
+    ) -> BaseSplit:
         """Split the labels of a training set; a function that takes ``test_labels`` gets those of
-        the test set.
+        the test set, one that takes ``domains`` the domains of the training set.
 
         Raises:
             InputError: a parameter that the function does not have or does not get, a result that
@@ -100,8 +106,10 @@ class Scenario:
         """
         self.check_names(parameters)
         function = partial(self.split, targets)
-        if TEST_LABELS in keywords(function, set()):
-            parameters = {TEST_LABELS: test_targets, **parameters}
+        taken = keywords(function, set())
+        for name, value in ((TEST_LABELS, test_targets), (DOMAINS, domain_of_each)):
+            if name in taken:
+                parameters = {name: value, **parameters}
         kind = MultiLabelSplit if self.multi_label else Split
         split: BaseSplit = call_function("scenario", self.name, function, parameters, kind)
         return split
@@ -133,6 +141,11 @@ SCENARIOS: dict[str, Scenario] = {
         class_incremental_split,
         False,
         "each class in one task, boundaries announced, several epochs",
+    ),
+    "domain_incremental": Scenario(
+        domain_incremental_split,
+        False,
+        "the same classes in new domains, one a task, announced or not",
     ),
     "mlcil": Scenario(
         mlcil_split,

@@ -179,11 +179,14 @@ class MaskedLabels(Dataset[tuple[Any, Tensor]]):
 
 
 def single_label_data(
-    data: Any, labels: np.ndarray, split: Split
+    data: Any, labels: np.ndarray, split: Split, domains: np.ndarray | None = None
 ) -> TaskAwareSupervisedClassificationDataset:
     """Avalanche's data set over ``data``, whose items open with an image and its label, as items
-    ``(x, y, 0)``; ``labels`` (n,) int64."""
+    ``(x, y, 0)``; ``labels`` (n,) int64, and ``domains`` (n,) names, which become its attribute of
+    that name."""
+    named = [] if domains is None else [DataAttribute(domains.tolist(), "domains")]
     attributes = [
+        *named,
         DataAttribute(_Labels(labels), "targets"),
         TaskLabels(_Zeros(len(labels))),
         *_marks_of_stream(split, len(labels)),

@@ -12,6 +12,7 @@ from avalanche.benchmarks.utils import (
     TaskAwareSupervisedClassificationDataset,
 )
 
+from cl_prompts.datasets.classes import domains_of
 from cl_prompts.datasets.labels import (
     check_label_matrix,
     check_labels,
@@ -20,6 +21,7 @@ from cl_prompts.datasets.labels import (
 )
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.base_split import BaseSplit
+from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import Split
 from cl_prompts.scenarios.stream_data import (
@@ -204,15 +206,38 @@ def single_label_streams(
         split.counts, count_classes(labels, split.tasks, n_classes)
     ):
         raise _misfit(split)
-    train = [single_label_data(data[0], labels, split)] * split.n_tasks
-    test = [single_label_data(data[1], test_labels, split)]
+    own: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
     test_rows = [np.arange(len(test_labels))]
-    present = np.bincount(test_labels)[None] > 0
+    if isinstance(split, DomainSplit):
+        own, test_rows = _by_domain(data[1], split)
+    train = [single_label_data(data[0], labels, split, own[0])] * split.n_tasks
+    test = [single_label_data(data[1], test_labels, split, own[1])] * len(test_rows)
+    present = count_classes(test_labels, test_rows, n_classes) > 0
     shared: dict[str, Any] = {"task_labels": task_labels, "marks": _marks(split)}
     return [
         LazyStream("train", train, split.tasks, split.visible, **shared),
         LazyStream("test", test, test_rows, present, **shared),
     ]
+
+
+def _by_domain(
+    test: Any, split: DomainSplit
+) -> tuple[tuple[np.ndarray, np.ndarray], list[np.ndarray]]:
+    """The domain of each training and of each test image, and the test rows of each domain: in the
+    order of tasks, then of domains that have test images alone."""
+    found = domains_of("test.domains", test)
+    if found is None:
+        raise InputError("the test set of a domain-incremental stream needs .domains, too")
+    tested = found.astype(str)
+    for domain in split.domains:
+        if domain not in tested:
+            raise InputError(f"domain {domain!r} has training images and no test image: add some")
+    trained = np.empty(split.n_samples, dtype=object)
+    for domain, rows in zip(split.domains, split.tasks, strict=True):
+        trained[rows] = domain
+    further = sorted(set(tested.tolist()) - set(split.domains))
+    rows_of = [np.flatnonzero(tested == domain) for domain in (*split.domains, *further)]
+    return (trained, tested), rows_of
 
 
 def multi_label_streams(
@@ -268,7 +293,10 @@ def multi_label_streams(
 
 def _marks(split: BaseSplit) -> dict[str, Any]:
     """Marks of the stream on all of its experiences."""
-    return {"ordered": split.ordered, "boundaries": split.boundaries, "overlapping": False}
+    marks = {"ordered": split.ordered, "boundaries": split.boundaries, "overlapping": False}
+    return (
+        {**marks, "domains_of_stream": split.domains} if isinstance(split, DomainSplit) else marks
+    )
 
 
 def _misfit(split: BaseSplit) -> InputError:

@@ -22,8 +22,8 @@ def test_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "sentence"),
     [
-        ("path;label\n", "must begin with the line path,label, not with 'path;label'"),
-        ("", "must begin with the line path,label, not with ''"),
+        ("path;label\n", "with the line path,label or path,label,domain, not with 'path;label'"),
+        ("", "must begin with the line path,label or path,label,domain, not with ''"),
         ("path,label\nimages/a.jpg\n", "line 2 of {root}/train.csv is no path,label;label: 'im"),
         ("path,label\nimages/a.jpg,cat,dog\n", "line 2 of {root}/train.csv is no path,label;lab"),
         ("path,label\n,cat\n", "line 2 of {root}/train.csv is no path,label;label: ',cat'"),
@@ -73,3 +73,43 @@ def test_classes_are_sorted_whatever_the_order_of_rows(tmp_path: Path) -> None:
     assert data.classes == ("ant", "bee", "ibis", "jay")
     assert data.train.targets.tolist() == [[1, 0, 0, 1], [0, 0, 1, 0], [0, 1, 0, 0]]
     assert data.test.targets.tolist() == [[1, 1, 1, 1]]
+
+
+def write_domains(root: Path, train: str, test: str) -> Path:
+    write_csv(root)
+    (root / "train.csv").write_text(f"path,label,domain\n{train}")
+    (root / "test.csv").write_text(f"path,label,domain\n{test}")
+    return root
+
+
+def test_a_column_of_domains_makes_one_label_an_image(tmp_path: Path) -> None:
+    train = "images/a.jpg,dog,photo\nimages/b.jpg, cat , photo \nimages/c.jpg,dog,art\n"
+    test = "images/d.jpg,cat,art\nimages/e.jpg,dog,war\n"
+    data = load("csv", write_domains(tmp_path, train, test))
+    assert (data.classes, data.domains) == (("cat", "dog"), ("art", "photo"))
+    assert data.train.targets.tolist() == [1, 0, 1]
+    assert data.train.domains is not None
+    assert data.train.domains.tolist() == ["photo", "photo", "art"]
+    assert data.test.domains is not None
+    assert data.test.domains.tolist() == ["art", "war"]
+    assert not data.multi_label
+
+
+@pytest.mark.parametrize(
+    ("train", "sentence"),
+    [
+        ("images/a.jpg,cat;dog,art\n", "line 2 of {root}/train.csv is no path,label,domain: 'im"),
+        ("images/a.jpg,cat,\n", "line 2 of {root}/train.csv is no path,label,domain: 'im"),
+        ("images/a.jpg,cat\n", "line 2 of {root}/train.csv is no path,label,domain: 'im"),
+        ("images/a.jpg,,art\n", "line 2 of {root}/train.csv is no path,label,domain: 'im"),
+    ],
+)
+def test_refusals_of_domains(tmp_path: Path, train: str, sentence: str) -> None:
+    root = write_domains(tmp_path, train, "images/d.jpg,cat,art\n")
+    assert sentence.format(root=root) in refusal(lambda: load("csv", root))
+
+
+def test_domains_in_one_table_alone_are_refused(tmp_path: Path) -> None:
+    root = write_csv(tmp_path)
+    (root / "test.csv").write_text("path,label,domain\nimages/d.jpg,cat,art\n")
+    assert "must both have a column domain, or neither" in refusal(lambda: load("csv", root))

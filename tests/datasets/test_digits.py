@@ -44,10 +44,38 @@ def test_every_fifth_image_of_a_class_is_a_test_image() -> None:
 
 
 def test_statistics_are_those_of_the_entries(scenes: DataSet) -> None:
-    for data in (load("digits", image_size=32), scenes):
+    for data in (load("digits", image_size=32), load("digit_domains", image_size=32), scenes):
         pixels = torch.stack([image for image, _ in data.train])
         assert pixels.mean().item() == pytest.approx(data.mean[0], abs=1e-3)
         assert pixels.std().item() == pytest.approx(data.std[0], abs=1e-3)
+
+
+def test_every_digit_is_in_one_domain_and_changed_as_its_name_says() -> None:
+    digits = load("digits", image_size=32)
+    data = load("digit_domains", image_size=32)
+    assert data.domains == ("blurred", "inverted", "rotated", "upright")
+    for plain, part in ((digits.train, data.train), (digits.test, data.test)):
+        assert np.array_equal(plain.targets, part.targets)
+        assert part.domains is not None
+        cells = [(name, label) for name in data.domains for label in range(10)]
+        counts = [np.sum((part.domains == d) & (part.targets == c)) for d, c in cells]
+        assert max(counts) - min(counts) <= 2
+        for domain in data.domains:
+            for row in np.flatnonzero(part.domains == domain)[:5]:
+                before = plain[row][0]
+                after = part[row][0]
+                if domain == "blurred":
+                    assert not torch.equal(after, before)
+                    assert after[:, 3:29, 3:29].amax() < before.amax()
+                    mean = before[0, 10:17, 10:17].mean()
+                    assert after[0, 13, 13].item() == pytest.approx(mean.item(), abs=0.003)
+                    continue
+                wanted = {
+                    "upright": before,
+                    "inverted": 1 - before,
+                    "rotated": before.transpose(1, 2).flip(1),
+                }[domain]
+                assert torch.allclose(after, wanted, atol=1e-6)
 
 
 def test_scenes_hold_one_to_four_digits_and_are_the_same_every_time(scenes: DataSet) -> None:

@@ -422,6 +422,13 @@ COMMANDS: dict[str, str] = {
         d scenario=class_incremental scenario.class_order=[0,0]
         d scenario=mlcil
         validate digit_scenes n_tasks=100
+        d scenario=domain_incremental
+        validate digit_domains n_tasks=2
+        validate digit_domains domain_order=[upright]
+        validate digit_domains domain_order=[upright,rotated,inverted,blured]
+        validate digit_domains domain_order=random
+        validate digit_domains announced=maybe
+        d dataset.domains=true
     """,
     "Data": """
         d classes=0

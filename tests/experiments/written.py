@@ -106,6 +106,9 @@ def scenarios(draw: st.DrawFn, names: list[str], n_classes: int) -> dict[str, An
         found[percent] = draw(st.sampled_from([0, 10, 30, 50, 90, 100]))
     if "protocol" in accepted:
         found = {"protocol": draw(st.sampled_from(["B0-C1", "B0-C2", "B0-C5", "B4-C2", "B5-C5"]))}
+    if "domain_order" in accepted:
+        order = st.one_of(st.none(), st.just("shuffled"), st.permutations(range(4)))
+        found["domain_order"] = draw(order)
     if "class_order" in accepted:
         order = st.one_of(st.none(), st.just("shuffled"), st.permutations(range(n_classes)))
         found["class_order"] = draw(order)
@@ -115,12 +118,12 @@ def scenarios(draw: st.DrawFn, names: list[str], n_classes: int) -> dict[str, An
 @st.composite
 def datasets(draw: st.DrawFn) -> tuple[dict[str, Any], int]:
     """A data set, and its classes."""
-    kind = draw(st.sampled_from(["stripes", "stripes", "digits", "digit_scenes"]))
+    kind = draw(st.sampled_from(["stripes", "stripes", "digits", "digit_domains", "digit_scenes"]))
     if kind == "stripes":
         n = draw(st.integers(2, 8))
         return {"name": STRIPES, "n_classes": n, "per_class": draw(st.integers(2, 5))}, n
     found = draw(some({"augment": (bool, True), "on_bad_image": (Literal["fail", "skip"], "")}))
-    n = draw(st.sampled_from([10, 10, 4])) if kind == "digits" else 10
+    n = 10 if kind == "digit_scenes" else draw(st.sampled_from([10, 10, 4]))
     return {"name": kind, **found, **({"classes": n} if n < 10 else {})}, n
 
 
@@ -129,10 +132,13 @@ def written(draw: st.DrawFn) -> Written:
     """A recipe and overrides."""
     dataset, n_classes = draw(datasets())
     multiple = dataset["name"] == "digit_scenes"
+    names = MULTIPLE if multiple else SINGLE
+    if dataset["name"] != "digit_domains":
+        names = [name for name in names if name != "domain_incremental"]
     strategy = draw(st.sampled_from(ABLE if multiple else sorted(STRATEGIES)))
     recipe = {
         "dataset": dataset,
-        "scenario": draw(scenarios(MULTIPLE if multiple else SINGLE, n_classes)),
+        "scenario": draw(scenarios(names, n_classes)),
         "backbone": {
             "name": "glyph_vit_tiny",
             "image_size": draw(st.sampled_from([16, 24, 32, None])),

@@ -21,7 +21,19 @@ from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import STRATEGIES
 from tests.few_images import few_images
+from tests.toy_data import ANNOUNCED
 
+#: column of the page -> what the command line is given
+FORMS = {
+    **{name: [f"scenario={name}", "n_tasks=2"] for name in SCENARIOS},
+    "mlcil": ["scenario=mlcil", "protocol=B0-C5"],
+    "domain_incremental": ["scenario=domain_incremental", "dataset=digit_domains"],
+    "domain_incremental announced=false": [
+        "scenario=domain_incremental",
+        "dataset=digit_domains",
+        "announced=false",
+    ],
+}
 PAGE = (Path(__file__).parents[2] / "docs" / "matrix.md").read_text()
 
 
@@ -47,7 +59,7 @@ SENTENCE = next(
 
 
 def test_the_page_has_every_strategy_and_every_scenario_and_a_reason_for_each_refusal() -> None:
-    assert set(CELLS) == {(strategy, scenario) for strategy in STRATEGIES for scenario in SCENARIOS}
+    assert set(CELLS) == {(strategy, form) for strategy in STRATEGIES for form in FORMS}
     assert set(CELLS.values()) == {"runs", "refused"}
     for line in PAGE.splitlines():
         if " refused " in line and line.startswith("| "):
@@ -64,13 +76,17 @@ def builder() -> Iterator[Builder]:
 def settings_of(strategy: str, scenario: str) -> Settings:
     """What the command line makes of it; each strategy with the settings of its recipe for
     digits."""
-    recipe = "digit_scenes" if SCENARIOS[scenario].multi_label else "digits_all"
-    tasks = "protocol=B0-C5" if scenario == "mlcil" else "n_tasks=2"
-    (settings,) = plan(recipe, [f"strategy={strategy}", f"scenario={scenario}", "seed=1", tasks])
+    recipe = "digit_scenes" if several_labels(scenario) else "digits_all"
+    (settings,) = plan(recipe, [f"strategy={strategy}", *FORMS[scenario], "seed=1"])
     return settings
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+def several_labels(form: str) -> bool:
+    """Whether the scenario of a column is one of images with several labels."""
+    return SCENARIOS[form.split()[0]].multi_label
+
+
+@pytest.mark.parametrize("scenario", FORMS)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_cell_builds_or_is_refused_as_the_page_says(
     strategy: str, scenario: str, builder: Builder
@@ -78,8 +94,9 @@ def test_a_cell_builds_or_is_refused_as_the_page_says(
     settings = settings_of(strategy, scenario)
     if CELLS[strategy, scenario] == "runs":
         parts = builder.build(settings)
-        assert parts.split.n_tasks == 2
-        assert parts.strategy.model.multi_label == (SCENARIOS[scenario].multi_label)
+        assert parts.split.n_tasks == (4 if scenario.startswith("domain") else 2)
+        assert parts.split.boundaries == (scenario in ANNOUNCED)
+        assert parts.strategy.model.multi_label == several_labels(scenario)
         return
     able = [name for name in STRATEGIES if CELLS[name, scenario] == "runs"]
     named = {"STRATEGY": strategy, "DATA": settings.dataset["name"], "STRATEGIES": ", ".join(able)}
@@ -91,7 +108,7 @@ def test_a_cell_builds_or_is_refused_as_the_page_says(
 
 
 @pytest.mark.parametrize(
-    "scenario", ["class_incremental", "mlcil", "si_blurry_multi_label"]
+    "scenario", ["class_incremental", "domain_incremental", "mlcil", "si_blurry_multi_label"]
 )  # test_runs has the others
 def test_a_linear_probe_runs_from_one_end_to_the_other(
     scenario: str, builder: Builder, tmp_path: Path
@@ -101,7 +118,8 @@ def test_a_linear_probe_runs_from_one_end_to_the_other(
     with Display(Console(quiet=True), 1).run(1, "run") as watcher:
         runner.execute(parts, folder, request=StopRequest(), watcher=watcher)
     said = json.loads((folder.path / "summary.json").read_text())
-    assert (said["status"], said["scenario"], len(said["task_ends"])) == ("finished", scenario, 2)
+    assert (said["status"], said["scenario"]) == ("finished", scenario)
+    assert len(said["task_ends"]) == parts.split.n_tasks
     assert 0.1 < said["results"]["map_last" if SCENARIOS[scenario].multi_label else "a_last"] <= 1
 
 
@@ -115,6 +133,12 @@ def test_a_linear_probe_runs_from_one_end_to_the_other(
             "3 tasks cannot share 10 classes equally: n_tasks can be 1, 2, 5 or 10",
         ),
         ("mlcil", ["protocol=B0-C3"], "0 classes and then 3 at a time never make 10"),
+        ("domain_incremental", [], "needs the domain of each image, and this data set has none"),
+        (
+            "domain_incremental",
+            ["dataset=digit_domains", "domain_order=[upright]"],
+            "domain_order must hold each of the domains blurred, inverted, rotated, upright once",
+        ),
     ],
 )
 def test_streams_that_do_not_fit_their_data(

@@ -24,13 +24,15 @@ STRATEGIES: dict[str, Callable[..., Any]] = {
 
 
 class Pictures(Dataset):
-    """3x4x4 images whose bright pixels tell their labels, and whose last value is their row.
+    """3x4x4 images whose bright pixels tell their labels, and whose last value is their row;
+    domains are names alone.
 
     Item labels are integers, as a data set might give them that knows nothing of float vectors.
     """
 
-    def __init__(self, targets: Any) -> None:
+    def __init__(self, targets: Any, domains: Any = None) -> None:
         self.targets = targets
+        self.domains = domains
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -85,6 +87,11 @@ def make_strategy(name: str, *, multi_label: bool = False, evaluator: Any = None
 
 
 SINGLE = Pictures(np.arange(120) % 12), Pictures(np.arange(36) % 12)
+_NAMES = np.array(["sketch", "art", "photo"])
+IN_DOMAINS = (
+    Pictures(SINGLE[0].targets, _NAMES[np.arange(120) // 12 % 3]),
+    Pictures(SINGLE[1].targets, _NAMES[np.arange(36) // 12]),
+)
 MULTI = Pictures(some_labels(90, 12, seed=1)), Pictures(some_labels(40, 12, seed=2))
 
 #: builder -> its data and parameters that suit them
@@ -94,6 +101,7 @@ KINDS: dict[str, tuple[tuple[Pictures, Pictures], dict[str, Any]]] = {
     "disjoint": (SINGLE, {"n_tasks": 3}),
     "iid": (SINGLE, {"seed": 5}),
     "class_incremental": (SINGLE, {"n_tasks": 3, "class_order": 2}),
+    "domain_incremental": (IN_DOMAINS, {"domain_order": ["photo", "art", "sketch"]}),
     "mlcil": (MULTI, {"protocol": "B4-C2", "class_order": 3}),
     "si_blurry_multi_label": (MULTI, {"n_tasks": 3, "seed": 4}),
 }

@@ -126,6 +126,8 @@ def test_builders_build_the_benchmark_of_the_split(kind: str) -> None:
     data, parameters = KINDS[kind]
     split_function = getattr(scenarios, f"{kind}_split")
     tests = {"test_labels": data[1].targets} if "multi_label" in kind or kind == "mlcil" else {}
+    if kind == "domain_incremental":
+        tests = {"domains": data[0].domains}
     expected = split_function(data[0].targets, **parameters, **tests)
     benchmark = make_benchmark(kind)
     assert isinstance(benchmark, CLScenario)
@@ -141,7 +143,8 @@ def test_builders_show_the_parameters_of_the_split(kind: str) -> None:
     assert builder.__wrapped__ is split_function
     shown = inspect.signature(builder).parameters
     _, *declared = inspect.signature(split_function, eval_str=True).parameters.items()
-    own = {name: parameter for name, parameter in declared if name != "test_labels"}
+    of_data = ("test_labels", "domains")
+    own = {name: parameter for name, parameter in declared if name not in of_data}
     assert list(shown) == ["train", "test", *own, "split", "task_labels"]
     assert {name: shown[name] for name in own} == own
     hints = get_type_hints(builder)

@@ -13,14 +13,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from cl_prompts import scenarios
+from cl_prompts.errors import InputError
 from cl_prompts.scenarios import benchmark_from_split, class_incremental_split, mlcil_split
 from cl_prompts.scenarios.stream_data import MultiHotTargets
 from cl_prompts.scenarios.streams import ClassSet
-from tests.scenarios.images import KINDS, MULTI, SINGLE, NoImages, make_benchmark, row_of
+from tests.scenarios.images import (
+    IN_DOMAINS,
+    KINDS,
+    MULTI,
+    SINGLE,
+    NoImages,
+    Pictures,
+    make_benchmark,
+    row_of,
+)
 from tests.scenarios.labels import loops_over_samples, some_labels
 
 MULTI_LABEL = ("mlcil", "si_blurry_multi_label")
-ANNOUNCED = ("class_incremental", "mlcil")
+ANNOUNCED = ("class_incremental", "domain_incremental", "mlcil")
+#: scenarios whose classes come again in later tasks
+RECURRING = ("si_blurry", "i_blurry", "domain_incremental", "si_blurry_multi_label")
+#: scenarios with a single test set
+WHOLE = ("si_blurry", "i_blurry", "disjoint", "iid", "class_incremental")
 
 
 def shown(benchmark: Any, task: int) -> np.ndarray:
@@ -93,7 +108,7 @@ def test_classes_of_experiences(kind: str, settings: dict[str, Any]) -> None:
         assert experience.overlapping is False
         assert experience.origin_stream.benchmark is benchmark
         recurring |= experience.recurring_future_classes
-    assert bool(recurring) is (kind in ("si_blurry", "i_blurry", "si_blurry_multi_label"))
+    assert bool(recurring) is (kind in RECURRING)
 
 
 def test_experiences_are_made_once_and_on_demand() -> None:
@@ -115,12 +130,54 @@ def test_experiences_are_made_once_and_on_demand() -> None:
     assert not hasattr(plain, "task_labels")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in MULTI_LABEL])
+@pytest.mark.parametrize("kind", WHOLE)
 def test_single_label_test_stream_is_the_whole_test_set(kind: str) -> None:
     (experience,) = make_benchmark(kind).test_stream
     assert list(experience.dataset.targets) == SINGLE[1].targets.tolist()
     assert experience.classes_in_this_experience == set(range(12))
     assert experience.future_classes == set()
+
+
+def test_domains_have_a_test_set_each_and_go_with_the_data() -> None:
+    benchmark = make_benchmark("domain_incremental")
+    train, test = IN_DOMAINS
+    names = ("photo", "art", "sketch")
+    pairs = zip(names, benchmark.train_stream, benchmark.test_stream, strict=True)
+    for name, experience, tested in pairs:
+        assert tested.indices.tolist() == np.flatnonzero(test.domains == name).tolist()
+        assert experience.indices.tolist() == np.flatnonzero(train.domains == name).tolist()
+        assert experience.domains_of_stream == names
+        for part in (experience, tested):
+            assert set(part.dataset.domains) == {name}
+            assert list(part.dataset.subset([2, 0]).domains) == [name] * 2
+    joined = benchmark.train_stream.joint()
+    assert list(joined.dataset.domains) == train.domains.tolist()
+
+
+def test_domains_of_test_images_alone_come_last() -> None:
+    train, test = IN_DOMAINS
+    more = Pictures(test.targets, np.where(np.arange(36) < 12, "war", test.domains))
+    further = Pictures(np.tile(test.targets, 2), np.concatenate([more.domains, test.domains]))
+    stream = scenarios.domain_incremental_benchmark(train, further).test_stream
+    assert [set(part.dataset.domains) for part in stream] == [
+        {"art"},
+        {"photo"},
+        {"sketch"},
+        {"war"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("domains", "says"),
+    [
+        (None, "the test set of a domain-incremental stream needs .domains, too"),
+        (["art", "photo"] * 18, "domain 'sketch' has training images and no test image: add some"),
+    ],
+)
+def test_test_sets_without_the_domains_of_training_are_refused(domains: Any, says: str) -> None:
+    train, test = IN_DOMAINS
+    with pytest.raises(InputError, match=says):
+        scenarios.domain_incremental_benchmark(train, Pictures(test.targets, domains))
 
 
 def test_mlcil_test_stream_grows() -> None:

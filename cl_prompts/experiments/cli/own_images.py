@@ -15,11 +15,21 @@ from typing import Any
 import numpy as np
 
 from cl_prompts.datasets.bad_images import Look, Progress, copies, look_at
-from cl_prompts.datasets.csv_table import csv_rows, label_matrix, label_names, read_csv
+from cl_prompts.datasets.classes import domain_names
+from cl_prompts.datasets.csv_table import (
+    DOMAIN_HEADER,
+    HEADER,
+    csv_rows,
+    has_domains,
+    label_matrix,
+    label_names,
+    read_csv,
+)
+from cl_prompts.datasets.domain_folders import read_any_folder, split_cells
 from cl_prompts.datasets.files import check_files
-from cl_prompts.datasets.folders import describe
+from cl_prompts.datasets.folders import describe, holds_domains
 from cl_prompts.datasets.images import FileImages
-from cl_prompts.datasets.readers import Source, read_folder, split_rows
+from cl_prompts.datasets.readers import Source, split_rows
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder import files
 
@@ -39,6 +49,7 @@ class Survey:
         broken: looks at those that cannot be read.
         unread: files of each suffix that are no images to us.
         split: sentence on how a test part was made; empty where there was one.
+        domains: names of the domains that the images come from, sorted; empty without any.
     """
 
     settings: Mapping[str, Any]
@@ -50,6 +61,7 @@ class Survey:
     broken: Sequence[Look] = ()
     unread: Counter[str] = field(default_factory=Counter)
     split: str = ""
+    domains: Sequence[str] = ()
 
     @property
     def multi_label(self) -> bool:
@@ -79,6 +91,13 @@ class Survey:
             f"{len(self.classes)} classes{kind}, {len(self.train)} training and {len(self.test)}"
             " test images"
         ]
+        if self.domains:
+            found.append(f"{len(self.domains)} domains: {', '.join(self.domains)}")
+            if self.settings.get("domains"):
+                found[-1] += (
+                    "; folders are read as <domain>/<class>/*, since they hold folders of the same"
+                    " names"
+                )
         found += [self.split] if self.split else []
         found += [self._balance(), self._sizes()]
         if self.broken:
@@ -159,8 +178,9 @@ def survey(
 
     Args:
         place: a folder of ``train/<class>/*`` and ``test/<class>/*`` (or ``val``), of ``<class>/*``
-            alone, or of ``train.csv`` and ``test.csv``; one of these tables; or another table with
-            rows of ``path,label;label``.
+            alone, the same with a folder for each domain above those of classes, or of
+            ``train.csv`` and ``test.csv``; one of these tables; or another table with rows of
+            ``path,label;label`` or ``path,label,domain``.
         test_percent, seed: share and choice of test images, where there is no test part.
         tables: folder for the ``train.csv`` and ``test.csv`` that such another table is divided
             into; by default that of the table.
@@ -180,13 +200,18 @@ def survey(
     settings: dict[str, Any] = {"name": "folder", "root": str(root.resolve())}
     if (root / "train.csv").is_file():
         settings["name"] = "csv"
+        domains = False
         source = read_csv(root, None)
     elif any((root / part).is_dir() for part in ("train", "test", "val")):
-        source = read_folder(root, None)
+        domains = (root / "train").is_dir() and holds_domains(root / "train")
+        source = read_any_folder(root, None, domains=domains)
     else:
         settings.update(test_percent=test_percent, split_seed=seed)
-        source = read_folder(root, None, test_percent, seed)
-        divided = f"there is no test part: {share}, of each class"
+        domains = holds_domains(root)
+        source = read_any_folder(root, None, test_percent, seed, domains)
+        divided = f"there is no test part: {share}, of each class{' in each domain' * domains}"
+    if domains:
+        settings["domains"] = True
     return _surveyed(settings, source, divided, progress)
 
 
@@ -214,6 +239,7 @@ def _surveyed(
         broken=broken,
         unread=source.unread,
         split=divided,
+        domains=domain_names(source.train_domains),
     )
     _check_classes(found)
     return found
@@ -237,18 +263,22 @@ def _check_classes(found: Survey) -> None:
 def _divided(table: Path, out: Path, test_percent: float, seed: int) -> Path:
     """Write ``train.csv`` and ``test.csv`` for a table without parts; return their folder."""
     rows = csv_rows(table)
-    classes = label_names([rows])
-    labels = label_matrix([names for _, names in rows], classes)
-    parts = split_rows(labels, test_percent, seed, classes)
+    if has_domains(rows):
+        one = [row.labels[0] for row in rows]
+        parts = split_cells(one, [row.domain for row in rows], test_percent, seed)
+    else:
+        classes = label_names([rows])
+        labels = label_matrix([row.labels for row in rows], classes)
+        parts = split_rows(labels, test_percent, seed, classes)
     out.mkdir(parents=True, exist_ok=True)
     for name, some in zip(("train.csv", "test.csv"), parts, strict=True):
         if (out / name).exists():
             raise InputError(f"{out / name} exists already: name that folder, or move it away")
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["path", "label"])
-        for row in some.tolist():
-            path, names = rows[row]
-            writer.writerow([os.path.abspath(table.parent / path), ";".join(names)])
+        writer.writerow(DOMAIN_HEADER if has_domains(rows) else HEADER)
+        for path, names, domain in (rows[row] for row in some.tolist()):
+            last = [domain] if domain else []
+            writer.writerow([os.path.abspath(table.parent / path), ";".join(names), *last])
         files.replace(out / name, [text.getvalue().encode()])
     return out

@@ -100,7 +100,6 @@ def recipe_for(found: Survey, name: str, backbone: str | None = None) -> str:
     Raises:
         InputError: see :func:`tasks_for`.
     """
-    scenario = "si_blurry_multi_label" if found.multi_label else "si_blurry"
     n = len(found.train)
     every = every_for(n)
     chosen, size = backbone_for(found, backbone)
@@ -108,16 +107,16 @@ def recipe_for(found: Survey, name: str, backbone: str | None = None) -> str:
     strategies = (
         ["linear_probe", "multi_label_ridge", "multi_lane"]
         if found.multi_label
-        else ["linear_probe", "mvp", "ncm"]
+        else ["linear_probe", "s_prompt" if found.domains else "mvp", "ncm"]
     )
-    n_tasks = tasks_for(found, scenario)
+    stream, words = _stream(found)
     hub = "in the package" if chosen == EMBEDDED else "fetched from the hub once"
     notes = {
         "n_tasks": f"of {len(found.classes)} classes",
         "image_size": f"median shorter side of the images: {found.shorter_side}",
+        "announced": "false: the learner is not told where a domain ends",
         "every": f"samples between two anytime points: {n // every} on a stream of {n}",
     }
-    stream = {"name": scenario, "n_tasks": n_tasks, "disjoint_percent": 50, "blurry_percent": 10}
     training = {"train_mb_size": batch, "train_epochs": 1, "online_iter": 3, "lr": 5e-3}
     parts = [
         _section("dataset", found.settings),
@@ -132,12 +131,24 @@ def recipe_for(found: Survey, name: str, backbone: str | None = None) -> str:
     about = one_line("; ".join(found.lines()[:1]))
     return f"""\
 # cl-prompts run {name}.yaml
-# {name}: {about}, Si-Blurry in {n_tasks} tasks
+# {name}: {about}, {words}
 #
 {MADE_BY_INIT}; every line may be changed. cl-prompts ls lists what there is,
 # cl-prompts show strategy mvp what can be set.
 
 {"".join(parts)}"""
+
+
+def _stream(found: Survey) -> tuple[dict[str, Any], str]:
+    """Section "scenario" of a recipe, and the same in words."""
+    if found.domains:
+        stream = {"name": "domain_incremental", "domain_order": list(found.domains)}
+        words = f"one of {len(found.domains)} domains after the other"
+        return {**stream, "announced": True}, one_line(words)
+    scenario = "si_blurry_multi_label" if found.multi_label else "si_blurry"
+    n_tasks = tasks_for(found, scenario)
+    shares = {"disjoint_percent": 50, "blurry_percent": 10}
+    return {"name": scenario, "n_tasks": n_tasks, **shares}, f"Si-Blurry in {n_tasks} tasks"
 
 
 def _section(

@@ -19,7 +19,7 @@ Parameters = dict[str, tuple[Any, Any]]
 #: parameters that the runner fills in
 FILLED = {
     "dataset": {"name", "image_size", "seed"},
-    "scenario": {"test_labels", "seed"},
+    "scenario": {"test_labels", "domains", "seed"},
     "backbone": {"name", "seed"},
     "evaluation": {"test", "n_classes", "home_classes", "listeners", "num_workers"},
     "strategy": {

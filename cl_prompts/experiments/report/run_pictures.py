@@ -16,6 +16,7 @@ from cl_prompts.experiments.results.series import (
     buffer_matrix,
     class_matrix,
     curve_of,
+    domains_of,
     examples_of,
     key_similarity_of,
     task_matrix,
@@ -92,11 +93,13 @@ def _task_pictures(run: Run) -> Iterator[RunPicture]:
     measured_after = (~np.isnan(matrix)).any(axis=0)
     if measured_after.sum() > 1:
         measure = "mAP" if run.multi_label else "accuracy"
+        domains = domains_of([run])
+        of_each = f"domain of each task ({', '.join(domains)})" if domains else ""
         yield RunPicture(
             "tasks",
-            f"{measure} on the classes of each task",
-            f"{title_of(measure)} on the classes first seen in each task, after every task, and its"
-            " final forgetting; grey: not measured.",
+            f"{measure} on the {of_each or 'classes of each task'}",
+            f"{title_of(measure)} on the {of_each or 'classes first seen in each task'}, after"
+            " every task, and its final forgetting; grey: not measured.",
             partial(figures.task_heatmap_figure, matrix, measure=measure),
             as_html=True,
         )

@@ -55,7 +55,8 @@ def _tasks_view(title: str, label: str, group: list[Run], gallery: Gallery) -> V
     if not matrix.shown:
         return None
     measure = "mAP" if group[0].multi_label else "accuracy"
-    whose = f"{title}, {label}: {measure} on the classes of each task after every task"
+    on = "domain" if matrix.domains else "classes"
+    whose = f"{title}, {label}: {measure} on the {on} of each task after every task"
     alt = f"{whose}, {_over(len(group))}: {in_words(matrix)}"
     n_tasks = len(matrix.mean)
     picture = None
@@ -67,7 +68,9 @@ def _tasks_view(title: str, label: str, group: list[Run], gallery: Gallery) -> V
         "picture": picture,
         "rows": [] if picture else table_rows(matrix),
         "csv": csv_uri(csv_rows(matrix, measure)),
-        "caption": f"{title_of(measure)} in percent on the classes first seen in each task (rows),"
+        "heading": matrix.heading,
+        "names": matrix.names,
+        "caption": f"{title_of(measure)} in percent on {matrix.measured_on} (rows),"
         f" measured after every task (columns), and its final forgetting in points."
         f" {_caption(matrix)}",
     }
@@ -85,10 +88,8 @@ def _caption(matrix: TaskMatrix) -> str:
         return "One seed: no standard deviation. Empty: not measured."
     fewer = f", in some cells over {int(counts.min())}" if counts.min() < most else ""
     spread = " ± one sample standard deviation" if len(matrix.mean) <= MAX_SPREADS else ""
-    return (
-        f"Means{spread} over {most} seeds{fewer}, whose tasks hold other classes where their"
-        " streams differ. Empty: not measured."
-    )
+    differ = "" if matrix.domains else ", whose tasks hold other classes where their streams differ"
+    return f"Means{spread} over {most} seeds{fewer}{differ}. Empty: not measured."
 
 
 def _run_view(title: str, label: str, run: Run, gallery: Gallery, link: Link) -> View:

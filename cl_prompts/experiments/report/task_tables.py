@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from cl_prompts.experiments.figures.heatmaps import forgetting_per_task
-from cl_prompts.experiments.results.series import Floats, extremes, task_matrix
+from cl_prompts.experiments.results.series import Floats, domains_of, extremes, task_matrix
 from cl_prompts.experiments.run_folder.runs import Run
 
 #: tasks up to which there is a table, and up to which its cells have room for a spread
@@ -28,17 +28,34 @@ class TaskMatrix:
     """Means over seeds, cell by cell.
 
     Attributes:
-        mean: (tasks, tasks) fractions, ``[i, t]`` on the classes first seen in task i after task t;
-            NaN where no seed has a value.
+        mean: (tasks, tasks) fractions, ``[i, t]`` on the classes first seen in task i, or on its
+            domain, after task t; NaN where no seed has a value.
         spread: sample standard deviations; NaN for fewer than two values.
         count: number of values.
         lost: (tasks, 3) mean, spread and number of the final forgetting of each task.
+        domains: names of the tasks' domains; empty where tasks are of classes.
     """
 
     mean: Floats
     spread: Floats
     count: Floats
     lost: Floats
+    domains: tuple[str, ...] = ()
+
+    @property
+    def heading(self) -> str:
+        """Heading of the column that names rows."""
+        return "domain" if self.domains else "classes of task"
+
+    @property
+    def names(self) -> list[str]:
+        """Name of each row."""
+        return list(self.domains) or [str(i + 1) for i in range(len(self.mean))]
+
+    @property
+    def measured_on(self) -> str:
+        """Images that rows stand for, in words."""
+        return "the domain of each task" if self.domains else "the classes first seen in each task"
 
     @property
     def shown(self) -> bool:
@@ -53,7 +70,7 @@ def mean_matrix(runs: Sequence[Run]) -> TaskMatrix:
     """
     values = np.stack([task_matrix(run) for run in runs])
     lost = np.stack([forgetting_per_task(matrix) for matrix in values])
-    return TaskMatrix(*_moments(values), np.stack(_moments(lost), axis=1))
+    return TaskMatrix(*_moments(values), np.stack(_moments(lost), axis=1), domains_of(runs))
 
 
 def _moments(values: Floats) -> tuple[Floats, Floats, Floats]:
@@ -98,14 +115,17 @@ def _signed(fraction: float) -> str:
 
 def csv_rows(matrix: TaskMatrix, measure: str) -> list[list[Any]]:
     """The table in long form, unrounded; the forgetting of a task has no task end."""
-    rows: list[list[Any]] = [["classes_of_task", "after_task", "measure", "mean", "sd", "n"]]
+    rows: list[list[Any]] = [
+        [matrix.heading.replace(" ", "_"), "after_task", "measure", "mean", "sd", "n"]
+    ]
     for i, means in enumerate(matrix.mean):
+        name = matrix.domains[i] if matrix.domains else i + 1
         for t, mean in enumerate(means):
             if matrix.count[i, t]:
                 numbers = _numbers(mean, matrix.spread[i, t], matrix.count[i, t])
-                rows.append([i + 1, t + 1, measure, *numbers])
+                rows.append([name, t + 1, measure, *numbers])
         if matrix.lost[i, 2]:
-            rows.append([i + 1, "", "forgetting", *_numbers(*matrix.lost[i])])
+            rows.append([name, "", "forgetting", *_numbers(*matrix.lost[i])])
     return rows
 
 
@@ -131,6 +151,11 @@ def in_words(matrix: TaskMatrix) -> str:
     if found is None:
         return "nothing was measured after the last task"
     worst, best = found
+    if matrix.domains:
+        return (
+            f"after the last task {100 * final[worst]:.0f} % on {matrix.domains[worst]} (lowest)"
+            f" and {100 * final[best]:.0f} % on {matrix.domains[best]} (highest)"
+        )
     return (
         f"after the last task {100 * final[worst]:.0f} % on the classes of task {worst + 1}"
         f" (lowest) and {100 * final[best]:.0f} % on those of task {best + 1} (highest)"

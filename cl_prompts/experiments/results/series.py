@@ -108,7 +108,8 @@ def column_edges(points: Floats) -> Floats:
 
 
 def task_matrix(run: Run) -> Floats:
-    """(tasks, tasks): ``[i, t]`` value after task t on the classes first seen in task i.
+    """(tasks, tasks): ``[i, t]`` value after task t on the classes first seen in task i, or on its
+    domain.
 
     NaN where it was not measured. Values are looked up by samples seen: a task without samples ends
     where the task before it ended, and with its values. Of more tasks than ``DETAILED`` some ends
@@ -120,6 +121,12 @@ def task_matrix(run: Run) -> Floats:
     if len(values) > DETAILED:
         values[np.tri(len(values), values.shape[1], -1, dtype=bool)] = np.nan
     return values
+
+
+def domains_of(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Names of the tasks' domains, where runs have the same ones in the same order; else empty."""
+    orders = {tuple(run.summary.get("domain_names") or ()) for run in runs}
+    return orders.pop() if len(orders) == 1 else ()
 
 
 def _spread(values: Floats) -> Floats:

@@ -23,6 +23,7 @@ from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.signatures import filled_parameters
 from cl_prompts.experiments.runner.memory import check_memory, fitting
 from cl_prompts.scenarios import benchmark_from_split
+from cl_prompts.scenarios.domain_incremental import DomainSplit, missing_lines
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
@@ -193,8 +194,8 @@ def split_of(settings: Settings, data: DataSet) -> Any:
     """Stream of a run: the training samples of each task.
 
     The function of the scenario is called with the training labels, with the run's ``stream_seed``
-    as ``seed`` and the labels of the test set as ``test_labels``, if it declares them, and with the
-    settings of the section ``scenario``.
+    as ``seed``, the labels of the test set as ``test_labels`` and the domains of the training
+    images as ``domains``, if it declares them, and with the settings of the section ``scenario``.
 
     Raises:
         InputError: the scenario does not fit the data set.
@@ -210,7 +211,8 @@ def split_of(settings: Settings, data: DataSet) -> Any:
         )
     if "seed" in scenario.parameters:
         arguments["seed"] = settings.stream_seed
-    return scenario.make(data.train.targets, data.test.targets, **arguments)
+    train = data.train
+    return scenario.make(train.targets, data.test.targets, train.domains, **arguments)
 
 
 def home_classes_of(split: Any) -> list[list[int]] | None:
@@ -313,7 +315,8 @@ def _boundaries_announced(settings: Settings, stream: Any) -> bool:
 
 
 def remarks(parts: Parts) -> list[str]:
-    """Sentences on settings that are valid but have no effect on this stream."""
+    """Sentences on settings that are valid but have no effect on this stream, and on classes that a
+    domain lacks."""
     strategy = parts.strategy
     name = label_of(parts.settings.strategy)
     samples = sum(map(len, parts.split.tasks))
@@ -329,6 +332,8 @@ def remarks(parts: Parts) -> list[str]:
             f"{name} acts every {strategy.period} samples, and the stream has {trained}: set"
             f" {name}.period below that"
         )
+    if isinstance(parts.split, DomainSplit):
+        found += missing_lines(parts.split, parts.data.classes)
     if strategy.buffer.size >= samples:
         found.append(
             f"the buffer of {name} has room for {strategy.buffer.size} samples, and the stream has"

@@ -19,6 +19,16 @@ def results_of(parts: Parts) -> dict[str, float | None]:
     return without_course(results) if parts.strategy.whole_stream else results
 
 
+def _domains(parts: Parts) -> dict[str, Any]:
+    """Domains in the order of tasks, and the accuracy on each after the last; empty without any."""
+    order = getattr(parts.split, "domains", None)
+    if order is None:
+        return {}
+    ends = parts.anytime.curve.task_ends
+    found = parts.anytime.by_domain(ends[-1]) if ends else {}
+    return {"domain_names": list(order), "accuracy_by_domain": found}
+
+
 def summary_of(
     parts: Parts,
     *,
@@ -65,6 +75,7 @@ def summary_of(
         "whole_stream": strategy.whole_stream,
         "task_ends": [end.samples_seen for end in parts.anytime.curve.task_ends],
         "results": results_of(parts) if with_results else {},
+        **_domains(parts),
         "definitions": DEFINITIONS,
         "data": known.get("data"),
         "stream_hash": known.get("stream"),

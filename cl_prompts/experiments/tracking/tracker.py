@@ -105,6 +105,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         detailed = last or in_detail(len(done), self.expected[kind])
         if detailed:
             rows += _rows(samples, name, "class", evaluation.by_class.tolist())
+            rows += self._by_domain(samples, kind, evaluation)
         self.board.add_scalar(f"{self.measure}/{kind}", evaluation.accuracy, samples)
         for score, value in evaluation.scores.items():
             if not math.isnan(value):
@@ -119,7 +120,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
 
     def _by_task(self, samples: int) -> list[tuple[int, str, str, float]]:
         """The value of each task, as rows; of not too many tasks for TensorBoard, there, too."""
-        latest = latest_task_accuracy(self.anytime.curve, self.anytime.new_classes).tolist()
+        latest = latest_task_accuracy(*self.anytime.course).tolist()
         rows = _rows(samples, f"task_end_{self.measure}", "task", latest)
         for _, _, scope, value in rows if self.expected["task_end"] <= DETAILED else ():
             tag = f"task_{self.measure}/{scope.replace(':', '_')}"
@@ -129,9 +130,20 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
             self.board.add_scalar(f"task_{self.measure}/mean", mean, samples)
         return rows
 
+    def _by_domain(
+        self, samples: int, kind: str, evaluation: Evaluation
+    ) -> list[tuple[int, str, str, float]]:
+        """The accuracy of each domain that has begun, as rows, and for TensorBoard."""
+        rows = []
+        for name, value in self.anytime.by_domain(evaluation).items():
+            rows.append((samples, f"{kind}_{self.measure}", f"domain:{name}", value))
+            if kind == "task_end":
+                self.board.add_scalar(f"domain_{self.measure}/{name}", value, samples)
+        return rows
+
     def _forgetting(self, samples: int) -> list[tuple[int, str, str, float]]:
         """Write forgetting so far to TensorBoard; the same as rows, none where it is undefined."""
-        lost = class_forgetting(self.anytime.curve)
+        lost = class_forgetting(self.anytime.course[0])
         lost = lost[~lost.isnan()]
         if not len(lost):
             return []

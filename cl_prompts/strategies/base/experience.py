@@ -42,6 +42,19 @@ def mark_of(experience: Any, name: str, default: bool) -> bool:
     return bool(said)
 
 
+def domains_of(experience: Any) -> tuple[set[str], set[str]] | None:
+    """Domains of an experience's samples, and those of its whole stream, by name; None where the
+    stream has no domains.
+
+    An experience that Avalanche made of a part of ours does not know its stream's, only its own.
+    """
+    carried = getattr(getattr(experience, "dataset", None), "domains", None)
+    if carried is None:
+        return None
+    own = set(carried.uniques)
+    return own, set(getattr(whole_of(experience), "domains_of_stream", own))
+
+
 def check_order(experience: Any) -> None:
     """Refuse a part of an ordered experience whose samples were shuffled when it was made.
 

@@ -16,7 +16,7 @@ from cl_prompts.metrics.continual import a_auc, multi_label_run_results, results
 from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.base import ContinualModel
-from cl_prompts.strategies.base.experience import TaskPosition
+from cl_prompts.strategies.base.experience import TaskPosition, domains_of
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 
 Listener = Callable[[str, Evaluation], None]
@@ -49,6 +49,11 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
     Attributes:
         curve: all evaluations so far.
         new_classes: per finished task, the classes that first appeared in it.
+        new_domains: in a domain-incremental stream, per finished task the domains that first
+            appeared in it, as numbers among the sorted names of the test set's. A test image counts
+            as soon as its class and its domain have begun; images of domains that the stream has no
+            training images of count always. A class counts in each domain as a class of its own,
+            and the images of a task are those of its domain.
 
     Raises:
         InputError: a number out of range or an unknown word.
@@ -101,6 +106,8 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         self.home_classes = home_classes
         self.curve = Curve()
         self.new_classes: list[list[int]] = []
+        self.new_domains: list[list[int]] = []
+        self._only_tested = torch.zeros(0, dtype=torch.bool)  # domains without training images
         self.samples_seen = 0
         self.next_threshold = every or 0
         self._seen = torch.zeros(self.n_classes, dtype=torch.bool)
@@ -128,9 +135,31 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         if self.evaluator.multi_label:
             found = multi_label_run_results(self.curve, self.new_classes, end=end)
         else:
-            home = self.home_classes
-            found = results(self.curve, self.new_classes, end=end, home_classes=home)
+            curve, tasks = self.course
+            found = results(curve, tasks, end=end, home_classes=self.home_classes)
         return without_course(found) if self._whole_stream else found
+
+    @property
+    def course(self) -> tuple[Curve, list[list[int]]]:
+        """All evaluations so far, and per finished task its classes; in a domain-incremental stream
+        each class of each domain is one."""
+        if self.evaluator.shown is None:
+            return self.curve, self.new_classes
+        n = self.n_classes
+        tasks = [
+            [cell for domain in domains for cell in range(domain * n, (domain + 1) * n)]
+            for domains in self.new_domains
+        ]
+        return self.curve.in_domains(), tasks
+
+    def by_domain(self, evaluation: Evaluation) -> dict[str, float]:
+        """Accuracy on the test images of each domain that has begun, by its name; empty where the
+        stream has no domains."""
+        values = evaluation.by_domain
+        if values is None:
+            return {}
+        named = zip(self.evaluator.domain_names, values.tolist(), strict=True)
+        return {name: value for name, value in named if value == value}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AnytimeEvaluation:
         """Copy it for a copy of its strategy; copied alone, it is free for another strategy."""
@@ -169,6 +198,20 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         self._start = self.samples_seen
         resumed = getattr(strategy, "place", None) is not None
         self._position.enter(strategy.experience, again=resumed)
+        self._begin_domains(strategy.experience)
+
+    def _begin_domains(self, experience: Any) -> None:
+        """Let the test images of an experience's domains count from now on."""
+        domains = domains_of(experience)
+        names = self.evaluator.domain_names
+        if domains is None or not names:
+            return
+        own, of_stream = domains
+        shown = self.evaluator.shown
+        if shown is None:
+            self._only_tested = torch.tensor([name not in of_stream for name in names])
+            shown = self._only_tested
+        self.evaluator.shown = shown | torch.tensor([name in own for name in names])
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Note the classes of the batch, unless the model does (reading labels synchronises with a
@@ -210,6 +253,11 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         new[: len(self._listed)] &= ~self._listed
         self._listed = self._seen.clone()
         self.new_classes.append(new.nonzero().flatten().tolist())
+        if self.evaluator.shown is not None:
+            begun = self.evaluator.shown.clone()
+            begun[self._only_tested] = False
+            begun[[d for domains in self.new_domains for d in domains]] = False
+            self.new_domains.append(begun.nonzero().flatten().tolist())
         recent = [
             e
             for e in (*self.curve.anytime[-1:], *self.curve.task_ends[-1:])
@@ -274,6 +322,9 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             "evaluator": cached,
             "curve": self.curve.state_dict(),
             "new_classes": [list(c) for c in self.new_classes],
+            "new_domains": [list(d) for d in self.new_domains],
+            "shown_domains": self.evaluator.shown,
+            "only_tested": self._only_tested,
             "samples_seen": self.samples_seen,
             "next_threshold": self.next_threshold,
             "seen": self._seen.clone(),
@@ -293,6 +344,9 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             self.evaluator.load_state_dict(state["evaluator"], strategy.model)
         self.curve.load_state_dict(state["curve"])
         self.new_classes = [list(c) for c in state["new_classes"]]
+        self.new_domains = [list(d) for d in state["new_domains"]]
+        self.evaluator.shown = state["shown_domains"]
+        self._only_tested = state["only_tested"]
         self.samples_seen = int(state["samples_seen"])
         self.next_threshold = int(state["next_threshold"])
         self._seen = state["seen"].clone()

@@ -72,6 +72,47 @@ def test_a_table_without_parts_is_divided_into_two(tmp_path: Path) -> None:
     assert len({tuple(look.path for look in test) for test in (found.test, *others)}) == 3
 
 
+def test_folders_of_the_same_classes_are_domains(tmp_path: Path) -> None:
+    for number, domain in enumerate(("sketch", "art")):
+        photos(tmp_path / domain, {"cat": 5, "dog": 10}, first=5000 * number)
+    found = survey(tmp_path)
+    assert found.domains == ("art", "sketch")
+    assert found.settings["domains"] is True
+    assert found.lines()[:3] == [
+        "2 classes, 24 training and 6 test images",
+        "2 domains: art, sketch; folders are read as <domain>/<class>/*, since they hold folders of"
+        " the same names",
+        "there is no test part: 20 % of the images are test images, chosen by seed 0, of each class"
+        " in each domain",
+    ]
+    settings = {key: value for key, value in found.settings.items() if key != "name"}
+    data = load_dataset("folder", image_size=8, **settings)
+    assert tuple(look.path for look in found.train) == data.train.files
+    for part, first in (("train", 0), ("test", 9000)):
+        for number, domain in enumerate(("sketch", "art")):
+            folder = tmp_path / "parts" / part / domain
+            photos(folder, {"cat": 2, "dog": 2}, first=first + 30000 + 5000 * number)
+    parts = survey(tmp_path / "parts")
+    assert parts.domains == ("art", "sketch")
+    assert not parts.split
+
+
+def test_a_table_of_domains_is_divided_in_each(tmp_path: Path) -> None:
+    photos(tmp_path / "images", {"all": 20})
+    names = [("cat", "dog")[i % 2] for i in range(20)]
+    rows = [f"images/all/{i:03d}.png,{names[i]},{'new' if i > 9 else 'old'}" for i in range(20)]
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(["path,label,domain", *rows]))
+    found = survey(table, tables=tmp_path / "out")
+    assert found.domains == ("new", "old")
+    assert not found.multi_label
+    assert found.lines()[1] == "2 domains: new, old"
+    data = load_dataset("csv", image_size=8, root=tmp_path / "out")
+    assert data.test.domains is not None
+    cells = zip(data.test.domains.tolist(), data.test.targets.tolist(), strict=True)
+    assert sorted(cells) == [("new", 0), ("new", 1), ("old", 0), ("old", 1)]
+
+
 def test_what_cannot_be_learned_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no folder or table"):
         survey(tmp_path / "nowhere")

@@ -17,6 +17,7 @@ from cl_prompts.experiments.cli.proposal import (
     tasks_for,
 )
 from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.runner.building import Builder
 from tests.experiments.own_photos import photos
 
 
@@ -67,6 +68,24 @@ def test_several_labels_have_their_own_scenario_and_strategies(tmp_path: Path) -
     (run, *_) = runs = plan(str(file))
     assert run.scenario["name"] == "si_blurry_multi_label"
     assert {r.strategy for r in runs} == {"linear_probe", "multi_label_ridge", "multi_lane"}
+
+
+def test_domains_have_their_own_scenario_and_strategies(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    for number, domain in enumerate(("sketch: 1", "art")):
+        photos(root / domain, {"cat": 15, "dog": 15}, first=5000 * number)
+    file = tmp_path / "photos.yaml"
+    file.write_text(recipe_for(survey(root), "photos"))
+    runs = plan(str(file))
+    assert {run.strategy for run in runs} == {"linear_probe", "s_prompt", "ncm"}
+    parts, remarks = Builder().check(runs)
+    assert parts.split.domains == ("art", "sketch: 1")
+    assert (parts.split.boundaries, remarks) == (True, [])
+    assert (
+        file.read_text()
+        .splitlines()[1]
+        .endswith("12 test images, one of 2 domains after the other")
+    )
 
 
 def test_tasks_follow_the_classes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,19 @@ def test_words_tell_the_extremes() -> None:
         " (highest)"
     )
     assert not mean_matrix([a_run((0, 20, 0.5))]).shown
+
+
+def test_tasks_that_are_domains_have_their_names() -> None:
+    summary = {**FIRST.summary, "domain_names": ["photo", "art"]}
+    run = replace(FIRST, summary=summary)
+    matrix = mean_matrix([run, run])
+    assert (matrix.heading, matrix.names) == ("domain", ["photo", "art"])
+    assert in_words(matrix).endswith("50 % on photo (lowest) and 80 % on art (highest)")
+    head, *rows = csv_rows(matrix, "accuracy")
+    assert head[0] == "domain"
+    assert [row[0] for row in rows] == ["photo", "photo", "photo", "art"]
+    other = replace(FIRST, summary={**summary, "domain_names": ["art", "photo"]})
+    assert mean_matrix([run, other]).names == mean_matrix([FIRST]).names == ["1", "2"]
 
 
 @pytest.mark.parametrize("number", range(len(shades())))

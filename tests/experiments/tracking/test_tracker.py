@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,17 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.results import series
 from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.results.series import task_matrix
+from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.runs import collect
+from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.execution import execute
 from cl_prompts.experiments.tracking import tracker
+from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.experiments.tracking.tracker import Tracker
 from cl_prompts.metrics.curve import Curve, Evaluation
 from tests.experiments.commands import PROBE, rows, summary
+from tests.few_images import few_images
 
 
 @pytest.mark.parametrize(
@@ -79,7 +87,9 @@ def a_tracker(folder: Path, every: int | None, **of_run: int) -> tuple[Tracker, 
         curve=Curve(),
         new_classes=[],
         a_auc=0.5,
+        by_domain=lambda evaluation: {},
     )
+    anytime.course = (anytime.curve, anytime.new_classes)
     kept: Any = SimpleNamespace(path=folder, add_metrics=rows.extend)
     return Tracker(kept, anytime, **of_run), anytime, rows  # type: ignore[arg-type]
 
@@ -151,3 +161,31 @@ def test_a_picture_of_many_tasks_shows_the_next_end_that_was_written(
     assert np.array_equal(np.isnan(matrix), np.tri(n, n, -1, dtype=bool))
     assert np.array_equal(matrix[: n - 2, n - 2], matrix[: n - 2, n - 1])
     assert matrix[1, 1] == 1.0
+
+
+def test_domains_are_in_files_and_in_tensorboard(tmp_path: Path) -> None:
+    (settings,) = plan("digit_domains", ["strategy=ncm", "seed=1", "evaluation.every=10"])
+    with few_images():
+        parts = Builder().build(settings)
+        folder = RunFolder.create(tmp_path / "run", settings, "")
+        with Display(Console(quiet=True), 1).run(1, "run") as watcher:
+            execute(parts, folder, watcher=watcher)
+    said = json.loads((folder.path / "summary.json").read_text())
+    order = ["upright", "rotated", "inverted", "blurred"]
+    assert said["domain_names"] == order
+    found: dict[str, list[list[str]]] = {}
+    for row in rows(folder.path):
+        if row[2].startswith("domain:"):
+            found.setdefault(row[1], []).append(row)
+    ends = found["task_end_accuracy"]
+    assert [row[2] for row in ends] == [
+        f"domain:{name}" for n in range(1, 5) for name in sorted(order[:n])
+    ]
+    assert {row[2] for row in found["anytime_accuracy"]} == {f"domain:{name}" for name in order}
+    last = {row[2].partition(":")[2]: float(row[3]) for row in ends[-4:]}
+    assert said["accuracy_by_domain"] == last
+    assert said["results"]["a_last_by_task"] == pytest.approx(np.mean(list(last.values())))
+    board = EventAccumulator(str(folder.path)).Reload()
+    for name, value in last.items():
+        assert board.Scalars(f"domain_accuracy/{name}")[-1].value == pytest.approx(value)
+    assert len(board.Scalars("domain_accuracy/blurred")) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from avalanche.training import Naive
 from avalanche.training.plugins import ReplayPlugin
 
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios import si_blurry_benchmark
+from cl_prompts.scenarios import domain_incremental_benchmark, si_blurry_benchmark
 from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
 from tests.toy_data import Blobs
 from tests.toy_vits import tiny_vit
@@ -27,6 +28,7 @@ def stream() -> Any:
 
 
 def probe(plugin: AnytimeEvaluation, n_classes: int = 6) -> LinearProbe:
+    torch.manual_seed(0)  # of the backbone
     return LinearProbe(
         backbone=tiny_vit(),
         n_classes=n_classes,
@@ -173,3 +175,116 @@ def test_one_plugin_watches_one_strategy(stream: Any) -> None:
     with pytest.raises(InputError, match="belongs to another strategy"):
         probe(plugin)
     fit(first, stream.train_stream[:1])
+
+
+ORDER = ["sketch", "art", "photo"]
+
+
+def in_domains(**settings: Any) -> Any:
+    """A domain-incremental benchmark of 90 samples in three domains."""
+    data = Blobs(90, 6, seed=1), Blobs(48, 6, seed=2)
+    return domain_incremental_benchmark(*data, domain_order=ORDER, **settings)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_images_of_a_domain_count_once_it_has_begun(announced: bool) -> None:
+    stream = in_domains(announced=announced)
+    test = Blobs(48, 6, seed=2)
+    targets = torch.from_numpy(test.targets)
+    checked: list[tuple[str, set[str]]] = []
+
+    def check(kind: str, evaluation: Any) -> None:
+        begun = plugin.by_domain(evaluation)
+        for name, value in begun.items():
+            rows = np.flatnonzero((test.domains == name) & strategy.model.seen.numpy()[targets])
+            logits = strategy.model(test.images[rows]).detach()
+            right = (logits.argmax(1) == targets[rows]).float().mean()
+            assert value == pytest.approx(float(right))
+        images = {name: float(np.sum(test.domains == name)) for name in begun}
+        if strategy.model.seen.all():
+            pooled = sum(images[n] * v for n, v in begun.items()) / sum(images.values())
+            assert evaluation.accuracy == pytest.approx(pooled)
+        checked.append((kind, set(begun)))
+
+    plugin = AnytimeEvaluation(test, every=10, listeners=[check])
+    strategy = probe(plugin)
+    fit(strategy, stream.train_stream)
+    ends = [begun for kind, begun in checked if kind == "task_end"]
+    assert ends == [{"sketch"}, {"sketch", "art"}, set(ORDER)]
+    assert plugin.new_domains == [[2], [0], [1]]
+    middle = [begun for kind, begun in checked if kind == "anytime"]
+    assert middle[0] == {"sketch"}
+    assert middle[4] == {"sketch", "art"}
+
+
+def test_results_of_domains_are_those_of_hand() -> None:
+    """A task is its domain, and a class in a domain a class of its own."""
+    plugin = AnytimeEvaluation(Blobs(48, 6, seed=2), every=None)
+    fit(probe(plugin), in_domains().train_stream)
+    cells = torch.stack([end.by_cell for end in plugin.curve.task_ends])  # type: ignore[misc]
+    images = plugin.curve.task_ends[-1].images_by_cell
+    assert images is not None
+    final = [float((cells[-1, d] * images[d]).nansum() / images[d].sum()) for d in (2, 0, 1)]
+    found = plugin.results
+    assert found["a_last_by_task"] == pytest.approx(np.mean(final))
+    assert plugin.by_domain(plugin.curve.task_ends[-1]) == pytest.approx(
+        dict(zip(ORDER, final, strict=True))
+    )
+    best = cells[:-1].nan_to_num(nan=-1.0).amax(dim=0)
+    lost = torch.where(best < 0, float("nan"), best - cells[-1])
+    assert found["forgetting"] == pytest.approx(float(lost[[2, 0]].nanmean()))
+    means = cells.nanmean(dim=2)  # (ends, domains), of classes
+    by_task = [max(means[0, 2], means[1, 2]) - means[2, 2], means[1, 0] - means[2, 0]]
+    assert found["task_forgetting"] == pytest.approx(float(np.mean(by_task)))
+    assert found["a_last"] == plugin.curve.task_ends[-1].accuracy
+
+
+def test_domains_of_test_images_alone_count_from_the_start() -> None:
+    test = Blobs(48, 6, seed=2)
+    test.domains = np.where(np.arange(48) < 12, "war", test.domains)
+    plugin = AnytimeEvaluation(test, every=None)
+    fit(probe(plugin), in_domains().train_stream)
+    ends = [set(plugin.by_domain(end)) for end in plugin.curve.task_ends]
+    assert ends == [{"sketch", "war"}, {"sketch", "art", "war"}, {*ORDER, "war"}]
+    assert plugin.new_domains == [[2], [0], [1]]
+
+
+def test_a_curve_of_domains_is_continued_inside_a_task() -> None:
+    stream = in_domains(announced=False).train_stream
+    tests = [Blobs(48, 6, seed=2) for _ in range(3)]
+    whole, first, second = (AnytimeEvaluation(test, every=10) for test in tests)
+    fit(probe(whole), stream)
+    stopped = probe(first)
+    states: list[Any] = []
+
+    def stop() -> None:
+        if stopped.samples_seen == 46:  # in the second domain
+            states.append(copy.deepcopy(stopped.state_dict()))
+            raise KeyboardInterrupt
+
+    stopped.between_batches = stop
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped, stream)
+    resumed = probe(second)
+    resumed.load_state_dict(states[0], stream[:2])
+    fit(resumed, stream[1:])
+    assert second.results == whole.results
+    assert second.new_domains == whole.new_domains
+    kept = [(p.samples_seen, second.by_domain(p)) for p in second.curve.points()]
+    assert kept == [(p.samples_seen, whole.by_domain(p)) for p in whole.curve.points()]
+
+
+def test_domains_of_an_avalanche_stream_and_in_pieces() -> None:
+    stream = in_domains()
+    plugin = AnytimeEvaluation(stream.test_stream, every=20)
+    pieces = split_online_stream(stream.train_stream, 7, access_task_boundaries=True, shuffle=False)
+    naive([plugin]).train(list(pieces), eval_streams=[], shuffle=False)
+    ends = [set(plugin.by_domain(end)) for end in plugin.curve.task_ends]
+    assert ends == [{"sketch"}, {"sketch", "art"}, set(ORDER)]
+
+
+def test_other_streams_of_the_same_data_have_no_domains(stream: Any) -> None:
+    plugin = AnytimeEvaluation(Blobs(48, 6, seed=2), every=None)
+    fit(probe(plugin), stream.train_stream)
+    assert plugin.by_domain(plugin.curve.task_ends[-1]) == {}
+    assert plugin.new_domains == []

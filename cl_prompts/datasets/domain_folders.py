@@ -1,0 +1,167 @@
+"""Folders of images with a folder for each domain above those of classes, and DomainNet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cl_prompts.datasets.files import Folders, LayoutError, table
+from cl_prompts.datasets.folders import class_folders, scan_images
+from cl_prompts.datasets.images import FileImages
+from cl_prompts.datasets.readers import Source, both_parts, read_folder, split_rows
+
+#: what follows the domain in the names of DomainNet's lists
+_LISTS = ("_train.txt", "_test.txt")
+
+
+@dataclass(frozen=True)
+class DomainImages:
+    """Image files with the name of the class and of the domain of each, (n,).
+
+    >>> images = DomainImages(["a.png", "b.png"], np.array(["cat"] * 2), np.array(["art", "photo"]))
+    >>> images.at(np.array([1])).domains.tolist()
+    ['photo']
+    """
+
+    paths: Sequence[str]
+    classes: np.ndarray
+    domains: np.ndarray
+    unread: Counter[str] = field(default_factory=Counter)
+
+    def at(self, rows: np.ndarray) -> DomainImages:
+        """Those in some rows."""
+        paths = [self.paths[row] for row in rows.tolist()]
+        return DomainImages(paths, self.classes[rows], self.domains[rows], self.unread)
+
+
+def read_any_folder(
+    folder: Path,
+    cache: int | None,
+    test_percent: float | None = None,
+    split_seed: int = 0,
+    domains: bool = False,
+) -> Source:
+    """Class folders, as :func:`~cl_prompts.datasets.readers.read_folder` has them, or with
+    ``domains`` a folder for each domain above them: ``train/<domain>/<class>/*`` and
+    ``test/<domain>/<class>/*`` (or ``val``), or ``<domain>/<class>/*`` alone.
+
+    A class is known by its name in all domains, and may be missing in some of them.
+
+    Args:
+        test_percent: percent of each class's images, at least one, that become test images, where
+            there is no test part; with ``domains``, of each class's in each domain.
+        split_seed: seed of their choice.
+        domains: whether there are folders of domains.
+
+    Raises:
+        LayoutError: a missing or empty folder.
+        InputError: a class that cannot be divided, or without domains one that has a folder on one
+            side only.
+    """
+    if not domains:
+        return read_folder(folder, cache, test_percent, split_seed)
+    if test_percent is None:
+        train, test = (_scanned(part) for part in both_parts(folder))
+        return domain_source(train, test, cache, unread=train.unread + test.unread)
+    found = _scanned(folder)
+    rows = split_cells(found.classes, found.domains, test_percent, split_seed)
+    return domain_source(found.at(rows[0]), found.at(rows[1]), cache, unread=found.unread)
+
+
+def split_cells(
+    classes: Sequence[str] | np.ndarray,
+    domains: Sequence[str] | np.ndarray,
+    test_percent: float,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of training and of test images: the share is taken of each class in each domain, see
+    :func:`~cl_prompts.datasets.readers.split_rows`."""
+    cells = [f"{domain}/{name}" for domain, name in zip(domains, classes, strict=True)]
+    names, of_each = np.unique(cells, return_inverse=True)
+    return split_rows(of_each, test_percent, seed, names.tolist())
+
+
+def _scanned(part: Path) -> DomainImages:
+    """All images of a folder of domains, by domain, class and file name."""
+    places = [
+        (domain, name) for domain in class_folders(part) for name in class_folders(part / domain)
+    ]
+    found = scan_images([part / domain / name for domain, name in places])
+    domains, classes = np.array(places)[found.positions].T
+    return DomainImages(found.paths, classes, domains, found.unread)
+
+
+def domain_source(
+    train: DomainImages,
+    test: DomainImages,
+    cache: int | None,
+    *,
+    classes: Sequence[str] | None = None,
+    unread: Counter[str] | None = None,
+) -> Source:
+    """Training and test images as a :class:`Source`.
+
+    Args:
+        train, test: the images.
+        cache: see :class:`~cl_prompts.datasets.images.FileImages`.
+        classes: their names in order of labels; by default all that occur, sorted.
+        unread: see :class:`Source`.
+    """
+    names = classes or sorted({*train.classes.tolist(), *test.classes.tolist()})
+    label = {name: position for position, name in enumerate(names)}
+    targets = [np.array([label[c] for c in part.classes.tolist()]) for part in (train, test)]
+    return Source(
+        FileImages(train.paths, cache=cache),
+        targets[0],
+        FileImages(test.paths, cache=cache),
+        targets[1],
+        tuple(names),
+        unread=unread or Counter(),
+        train_domains=train.domains,
+        test_domains=test.domains,
+    )
+
+
+def read_domainnet(folder: Path, cache: int | None) -> Source:
+    """DomainNet (Peng et al., ICCV 2019) with its official lists, ``<domain>_train.txt`` and
+    ``<domain>_test.txt``: rows of ``<domain>/<class>/<file> <label>``.
+
+    Domains are those that have a list, and images come in the order of the lists.
+
+    Raises:
+        LayoutError: missing lists or images, or a label that stands for two classes.
+    """
+    domains = sorted(path.name.removesuffix(_LISTS[0]) for path in folder.glob(f"*{_LISTS[0]}"))
+    if not domains:
+        raise LayoutError(f"{folder} holds no list <domain>{_LISTS[0]}")
+    names: dict[str, str] = {}
+    train, test = (_listed(folder, domains, ending, names) for ending in _LISTS)
+    classes = [names[number] for number in sorted(names, key=int)]
+    return domain_source(train, test, cache, classes=classes)
+
+
+def _listed(
+    folder: Path, domains: Sequence[str], ending: str, names: dict[str, str]
+) -> DomainImages:
+    """The images of some lists; the names of labels are noted in ``names``."""
+    folders = Folders()
+    paths: list[str] = []
+    classes: list[str] = []
+    of_each: list[str] = []
+    for domain in domains:
+        listing = folder / f"{domain}{ending}"
+        rows = table(listing, 2, ints=True)
+        paths += folders.find_all([str(folder / path) for path, _ in rows], str(listing))
+        of_each += [domain] * len(rows)
+        for path, number in rows:
+            name = Path(path).parent.name
+            if names.setdefault(number, name) != name:
+                raise LayoutError(
+                    f"{listing} gives label {number} to {name}, and it is that of {names[number]}"
+                )
+            classes.append(name)
+    return DomainImages(paths, np.array(classes), np.array(of_each))
