@@ -25,6 +25,10 @@ GREATEST = 2**63 - 1
 """The greatest whole number that torch and numpy hold."""
 
 
+MOST = 1e30
+"""The greatest setting that is no whole number: near it, torch's floats come to their end."""
+
+
 def shown(value: Any) -> str:
     """``repr`` of a value for a sentence, cut in the middle where it is long.
 
@@ -104,6 +108,8 @@ class Bound:
         number: Any = value
         if self.whole and number > GREATEST:
             raise InputError(f"{name} is {shown(value)}: it must be at most 2^63 - 1")
+        if not self.whole and MOST < number < math.inf:
+            raise InputError(f"{name} is {number}: it must be at most {MOST:g}")
         high = math.inf if self.high is None else self.high
         inside = self.low < number if self.above else self.low <= number
         if not (inside and number <= high and number < math.inf):  # NaN is nowhere

@@ -25,7 +25,7 @@ from torch import Tensor
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
 from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.backbones.tensor_files import read_tensors
-from cl_prompts.backbones.vit import FrozenViT, Precision
+from cl_prompts.backbones.vit import FrozenViT, Precision, check_plain
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, short, unknown
 from cl_prompts.reading import TENSORS, check_file
@@ -90,6 +90,16 @@ def create_backbone(
             f"{name} has RANDOM weights: good for speed and tests, not for results", stacklevel=2
         )
     return backbone
+
+
+def check_backbone(name: str) -> None:
+    """Refuse a name that no plain ViT has, without its weights or memory for them.
+
+    Raises:
+        InputError: unknown name, or not a plain ViT.
+    """
+    with torch.device("meta"):
+        check_plain(_build(name, None))
 
 
 def _build(name: str, image_size: int | None) -> VisionTransformer:

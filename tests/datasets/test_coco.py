@@ -11,37 +11,7 @@ from typing import Any
 import pytest
 
 from cl_prompts.datasets import coco
-from tests.datasets.toys import grey, load, refusal, shown, write_image
-
-
-def write_coco(root: Path, year: int = 2014) -> Path:
-    """Two training images of 40 classes each with one more without any, and a test image of all
-    classes."""
-    ids = list(coco.CATEGORIES)
-    instances = {"train": {7: ids[:40], 3: ids[40:], 5: []}, "val": {11: ids}}
-    for split, images in instances.items():
-        names = {image: f"COCO_{split}{year}_{image:012d}.jpg" for image in images}
-        for image, name in names.items():
-            write_image(root / f"{split}{year}" / name, 10 * image, size=(20, 16))
-        content = {
-            "info": {"year": year},
-            "images": [
-                {"id": image, "file_name": name, "height": 16, "width": 20}
-                for image, name in names.items()
-            ],
-            "annotations": [
-                {"id": 1, "image_id": image, "category_id": k, "iscrowd": k % 2, "area": 12.0}
-                for image, categories in images.items()
-                for k in categories + categories[:1]
-            ],
-            "categories": [
-                {"supercategory": "x", "id": k, "name": name} for k, name in coco.CATEGORIES.items()
-            ],
-        }
-        file = root / "annotations" / f"instances_{split}{year}.json"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(content))
-    return root
+from tests.datasets.toys import grey, load, refusal, shown, write_coco
 
 
 @pytest.mark.parametrize("year", [2014, 2017])

@@ -11,12 +11,13 @@ import contextlib
 import io
 import json
 import os
+import pickle
 import re
 import shlex
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from safetensors.torch import save_file
 from cl_prompts.backbones import create_backbone
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.run_folder.plans import FORMAT
+from cl_prompts.experiments.run_folder.runs import SUMMARY
 from cl_prompts.experiments.runner import memory
+from tests.datasets.toys import write_coco
 from tests.few_images import few_images
 
 PAGE = Path(__file__).parents[2] / "docs" / "bad_inputs.md"
@@ -149,6 +152,27 @@ def pixels(value: float):
     data.targets = [i % 2 for i in range(20)]
     return as_dataset(data, data, name="pixels")
 
+class Odd(TensorDataset):
+    def __init__(self, how):
+        self.targets = [i % 2 for i in range(60)]
+        self.how = how
+        super().__init__(torch.full((60, 3, 32, 32), 0.5), torch.tensor(self.targets))
+
+    def __getitem__(self, row):
+        image, label = super().__getitem__(row)
+        if row < 59 or not self.how:
+            return image, label
+        changed = {"pixels": image * 255, "shape": image[:, :8], "label": image}[self.how]
+        return changed, int(self.how != "label")
+
+@cl_prompts.dataset
+def odd(train: str = "", test: str = ""):
+    return as_dataset(Odd(train), Odd(test), name="odd")
+
+@cl_prompts.dataset
+def twice():
+    return as_dataset(Odd(""), Odd(""), ["cat", "cat"], name="twice")
+
 @cl_prompts.scenario
 def split(labels, n_tasks: int = 2):
     raise KeyError("x")
@@ -200,6 +224,11 @@ COMMANDS: dict[str, str] = {
         init broken --out broken.yml.txt
         init broken --out run/config.yaml
         init broken --out run/config.yaml --force
+        init broken --out nowhere/x.yaml
+        init broken --backbone glyph_vit_tinny
+        init broken --backbone resnet18
+        init links
+        init latin --out new.yaml
         compare nowhere
         compare run --format word
         compare run --out run/config.yaml
@@ -210,6 +239,9 @@ COMMANDS: dict[str, str] = {
         export nothing --torch
         export run --torch --out run/config.yaml
         warm-up digits --out run/config.yaml
+        warm-up digits --out nowhere/x.safetensors
+        warm-up digits --out x.safetensors --lr 1e300
+        compare run --out nowhere/x.md
         completion bahs
     """,
     "Sweeps": """
@@ -337,6 +369,7 @@ COMMANDS: dict[str, str] = {
         d lr=nan
         d lr=.inf
         d lr=1e400
+        d lr=1e300
         d lr=0
         d lr=-1
         d lr=x
@@ -471,9 +504,52 @@ COMMANDS: dict[str, str] = {
             *("short.pth", "x.npz", "3", "[a]"),
         ]
     ),
+    "Doubled, missing and extra items": """
+        d dataset=csv root=csv/twice
+        d dataset=csv root=csv/links
+        d dataset=csv root=csv/missing
+        d dataset=folder root=links
+        d dataset=coco2014 root=coco/ids
+        d dataset=coco2014 root=coco/files
+        d dataset=coco2014 root=coco/categories
+        d dataset=coco2014 root=coco/extra
+        d dataset=coco2014 root=coco/missing
+        d dataset=coco2014 root=coco/keys
+        d dataset=own:twice n_tasks=2
+    """,
+    "Types, by schema": """
+        d dataset=coco2014 root=coco/id
+        d dataset=coco2014 root=coco/name
+        d dataset=coco2014 root=coco/lists
+        d dataset=coco2014 root=coco/deep
+        d dataset=csv root=csv/wide
+        report runs_of/types
+        report runs_of/deep
+        run --resume plans/types
+        run --resume plans/deep
+        d weights=deep.safetensors
+    """,
+    "Special files": """
+        validate fifo.yaml
+        validate zero.yaml
+        validate sparse.yaml
+        d weights=fifo.pth
+        d weights=zero.safetensors
+        d weights=pickle.pth
+        d strategy=misa initial_prompts=fifo.pth
+        d dataset=csv root=csv/fifo
+        d dataset=coco2014 root=coco/fifo
+        d dataset=folder root=latin
+        report runs_of/fifo
+        run --resume plans/fifo
+        predict runs_of/fifo file
+    """,
     "Faults of a run": """
+        run digits strategy=ncm seed=1 dataset=own:odd n_tasks=2 train=pixels --quiet
+        run digits strategy=ncm seed=1 dataset=own:odd n_tasks=2 test=pixels --quiet
+        run digits strategy=ncm seed=1 dataset=own:odd n_tasks=2 test=shape --quiet
+        run digits strategy=ncm seed=1 dataset=own:odd n_tasks=2 train=label --quiet
         run digits strategy=linear_probe seed=1 lr=1e30 --quiet
-        run digits strategy=mvp seed=1 lr=1e308 --quiet
         run digits strategy=ncm seed=1 dataset=folder root=broken on_bad_image=defer n_tasks=2
     """,
 }
@@ -514,6 +590,90 @@ def furnish() -> None:
     }
     for stem, content in odd.items():
         torch.save(content, f"{stem}.pth")
+    _furnish_lists()
+    _furnish_special()
+
+
+def _furnish_lists() -> None:
+    """Lists of images with doubled, missing and extra items, and with values of wrong types."""
+    for name, rows in {
+        "twice": "a.png,cat\na.png,dog\n",
+        "links": "a.png,cat\nlink.png,dog\n",
+        "missing": "a.png,cat\nb.png,dog\n",
+        "wide": "a.png,cat" + ",x" * 100_000 + "\n",
+        "fifo": "a.png,cat\n",
+    }.items():
+        root = Path("csv", name)
+        _image(root / "a.png", (8, 8))
+        (root / "link.png").symlink_to("a.png")
+        for part in ("train.csv", "test.csv"):
+            (root / part).write_text(f"path,label\n{rows}")
+    Path("csv/fifo/train.csv").unlink()
+    os.mkfifo("csv/fifo/train.csv")
+    for side in ("train", "test"):
+        for label in "ab":
+            _image(Path("links", side, label, "0.png"), (8, 8))
+            _image(Path("latin", side, label, "0.png"), (8, 8))
+        os.makedirs(os.fsencode(f"latin/{side}/") + b"caf\xe9")
+        _image(Path("latin", side, "caf\udce9", "0.png"), (8, 8))
+    os.symlink("../a/0.png", "links/train/b/1.png")
+    for name, change in COCO.items():
+        file = write_coco(Path("coco", name)) / "annotations/instances_train2014.json"
+        if name == "fifo":
+            file.unlink()
+            os.mkfifo(file)
+        else:
+            file.write_text(change(json.loads(file.read_text())))
+
+
+def _coco(part: str, key: str, value: Any) -> Callable[[Any], str]:
+    """A change of the second entry of a part of COCO's annotations."""
+
+    def change(content: Any) -> str:
+        content[part][1][key] = value
+        return json.dumps(content)
+
+    return change
+
+
+#: name of a folder -> content of its annotations
+COCO: dict[str, Callable[[Any], str]] = {
+    "ids": _coco("images", "id", 7),
+    "files": _coco("images", "file_name", "COCO_train2014_000000000007.jpg"),
+    "missing": _coco("images", "file_name", "nowhere.jpg"),
+    "categories": _coco("categories", "id", 1),
+    "extra": _coco("annotations", "image_id", 99),
+    "keys": lambda content: '{"images": [], "images": []}',
+    "id": _coco("images", "id", "x"),
+    "name": _coco("images", "file_name", [1]),
+    "lists": lambda content: json.dumps({**content, "annotations": {"a": 1}}),
+    "deep": lambda content: "[" * 100_000,
+    "fifo": json.dumps,
+}
+
+
+def _furnish_special() -> None:
+    """Files that are no files or have no end, and runs and plans of wrong types."""
+    for name in ("fifo.yaml", "fifo.pth"):
+        os.mkfifo(name)
+    for name in ("zero.yaml", "zero.safetensors"):
+        os.symlink("/dev/zero", name)
+    with open("sparse.yaml", "wb") as file:
+        file.truncate(10**11)
+    Path("pickle.pth").write_bytes(pickle.dumps(os.getcwd))
+    head = json.dumps({"__metadata__": {"cl_prompts": "["}}).encode()
+    deep = head.replace(b'"["', b'"' + b"[" * 100_000 + b'"')
+    Path("deep.safetensors").write_bytes(len(deep).to_bytes(8, "little") + deep)
+    summary = {**dict.fromkeys(SUMMARY, "x"), "seed": "one", "status": "finished"}
+    for name, text in (("types", json.dumps(summary)), ("deep", "[" * 100_000)):
+        for file in (Path("runs_of", name, "summary.json"), Path("plans", name, "plan-1.json")):
+            file.parent.mkdir(parents=True)
+            file.write_text(text)
+    Path("plans/types/plan-1.json").write_text(json.dumps({"format": FORMAT, "runs": {"a": 1}}))
+    for place in ("runs_of/fifo", "plans/fifo"):
+        Path(place).mkdir()
+    os.mkfifo("runs_of/fifo/summary.json")
+    os.mkfifo("plans/fifo/plan-1.json")
 
 
 def _image(path: Path, size: tuple[int, int]) -> None:

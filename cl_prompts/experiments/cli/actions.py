@@ -18,7 +18,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from cl_prompts.checks import one_of
-from cl_prompts.errors import InputError, RunError, short
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.runner.interruption import Stopped, stop_says
@@ -75,6 +75,12 @@ def init(args: argparse.Namespace) -> None:
             raise InputError(
                 f"{out} is no recipe that init proposed: remove it, or give --out another name"
             )
+    else:
+        files.check_place(out)
+    if args.backbone is not None:
+        from cl_prompts.backbones.weights import check_backbone
+
+        check_backbone(args.backbone)
     with _files_opened(args.quiet) as report:
         found = survey(
             args.place,
@@ -231,7 +237,8 @@ def compare(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.results.comparison_text import Format, written
 
     one_of("format", args.format, Format)
-    _check_new(args.out)
+    if args.out is not None:
+        files.check_place(args.out)
     found = compared(
         args.runs,
         by=args.by,
@@ -246,7 +253,8 @@ def predict(args: argparse.Namespace) -> None:
     """Print or write labels of images in CSV."""
     from cl_prompts.experiments.trained.predicting import image_files, predictions_csv
 
-    _check_new(args.out)
+    if args.out is not None:
+        files.check_place(args.out)
     images = image_files(args.images)
     # Wrong paths are refused before this slow import.
     from cl_prompts.experiments.trained.loading import load_run
@@ -263,7 +271,8 @@ def export(args: argparse.Namespace) -> None:
             " and torch.onnx.export on load_run(RUN).strategy.model where onnx is installed"
         )
     out = args.out or args.run / "model.pt"
-    _check_new(out)
+    if args.out is not None or args.run.is_dir():
+        files.check_place(out)
     from cl_prompts.experiments.trained.exporting import export_torch
     from cl_prompts.experiments.trained.loading import load_run
 
@@ -273,7 +282,7 @@ def export(args: argparse.Namespace) -> None:
 
 def warm_up(args: argparse.Namespace) -> None:
     """Learn initial prompts on data that no stream holds."""
-    _check_new(args.out)
+    files.check_place(args.out)
     from cl_prompts.experiments.runner.warm_up import WarmUp, warm_up_recipe
 
     settings = WarmUp(args.tasks, args.epochs, args.lr, held_out=args.held_out)
@@ -296,12 +305,6 @@ def completion(args: argparse.Namespace) -> None:
 
 def _names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
-
-
-def _check_new(out: Path | None) -> None:
-    """Refuse to write over a file, before the work that its content takes."""
-    if out is not None and os.path.lexists(out):
-        raise InputError(f"{short(out)} exists already: remove it, or give --out another name")
 
 
 def _print_or_write(text: str, out: Path | None) -> None:

@@ -97,6 +97,27 @@ def make_folder(path: Path, *, exist_ok: bool = False) -> None:
         raise kind(f"run folder {short(path)} cannot be created: {reason_of(error)}") from error
 
 
+def check_place(path: Path) -> None:
+    """Refuse a file to write, before the work that its content takes: one that is there already,
+    or that cannot be made.
+
+    Raises:
+        InputError: why.
+    """
+    if os.path.lexists(path):
+        raise InputError(f"{short(path)} exists already: remove it, or give --out another name")
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {short(path.parent)}: make it, or give another --out")
+    temporary = temporary_of(path)
+    try:
+        create(temporary, ())
+        remove(temporary)
+    except OSError as error:
+        raise InputError(
+            f"{short(path)} cannot be written: {reason_of(error)}; give another --out"
+        ) from error
+
+
 def temporary_of(path: Path) -> Path:
     """Place where a file is written before it gets its name, one that nobody can foresee."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from cl_prompts.backbones import ranks
-from cl_prompts.errors import RunError
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.folder import RunFolder
@@ -252,7 +252,7 @@ def _recorded_end(run: TaskLoop) -> Iterator[None]:
         by = "the user" if number is None else f"signal {number}"
         run.end("interrupted", f"stopped by {by}")
         raise
-    except (RunError, OSError) as error:
+    except (RunError, InputError, OSError) as error:
         # A frame of the traceback may hold a loader, which would end as in CachedEvaluator.close().
         traceback.clear_frames(error.__traceback__)
         sentence = run.end("failed", _sentence_of(error))
@@ -264,7 +264,7 @@ def _recorded_end(run: TaskLoop) -> Iterator[None]:
         run.folder.close()
 
 
-def _sentence_of(error: RunError | OSError) -> str:
+def _sentence_of(error: Exception) -> str:
     """Error in one line."""
     if isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
+
+#: what torchrun leaves in the environment of each process, and a job needs
+_OF_A_JOB = {"RANK": "", "WORLD_SIZE": "", "LOCAL_RANK": "0", "MASTER_ADDR": "", "MASTER_PORT": ""}
+_NUMBER = re.compile("[0-9]{1,9}")
 
 
 def launched() -> bool:
@@ -16,15 +22,37 @@ def launched() -> bool:
 
 
 def refuse_job(command: str) -> None:
-    """Refuse a command that one process does alone.
+    """Refuse a command that one process does alone, and a job that was not started as ``torchrun``
+    does it.
 
     Raises:
-        InputError: it was started as several.
+        InputError: it was started as several, or without a number or place that they need.
     """
-    if launched() and command != "run":
+    if not launched():
+        return
+    _check_started()
+    if command != "run":
         raise InputError(
             f"cl-prompts {command} is for one process: start it without torchrun, which is for"
             " cl-prompts run"
+        )
+
+
+def _check_started() -> None:
+    """Refuse what ``torchrun`` would not have left in the environment."""
+    found = {name: os.environ.get(name, usual) for name, usual in _OF_A_JOB.items()}
+    for name, value in found.items():
+        number = name != "MASTER_ADDR"
+        if not value or (number and not _NUMBER.fullmatch(value)):
+            wanted = "a whole number" if number else "the address of the first process"
+            raise InputError(
+                f"{name} is {shown(value)} in the environment, and should be {wanted}: start"
+                " several processes with torchrun, or one without RANK and WORLD_SIZE"
+            )
+    if int(found["RANK"]) >= int(found["WORLD_SIZE"]):
+        raise InputError(
+            f"RANK is {found['RANK']} of WORLD_SIZE={found['WORLD_SIZE']} in the environment:"
+            " ranks count from 0; start several processes with torchrun"
         )
 
 

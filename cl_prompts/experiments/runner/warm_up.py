@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, Subset
 
 from cl_prompts.backbones.pixels import Check, image_check
 from cl_prompts.checks import in_range, positive, whole_number
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.losses.mvp import key_distance
 from cl_prompts.models.prompted import PromptedViT
@@ -22,6 +23,7 @@ from cl_prompts.models.surroundings import check_surroundings
 from cl_prompts.prompts.encoders import ProjectorEncoder
 from cl_prompts.prompts.files import save_prompts
 from cl_prompts.prompts.parameterisations import Reparameterised
+from cl_prompts.strategies.base.faults import check_weights
 from cl_prompts.strategies.base.stream import checked_collate
 from cl_prompts.training.forgetting_aware import ForgettingAware
 
@@ -200,6 +202,7 @@ def warm_up(
 
     Raises:
         InputError: too few classes.
+        RunError: the loss became NaN or infinite, or the prompts did.
     """
     check_surroundings(model, training=True)
     tasks, held_out = settings.cut(model.n_classes)
@@ -225,9 +228,14 @@ def warm_up(
                     model.observe_classes(shown)
                 loss = forgetting_aware_step(model, fam, main, other)
                 done += 1
+                if not math.isfinite(loss):
+                    raise RunError(
+                        f"the loss of the warm-up became {loss} at step {done}: give a smaller --lr"
+                    )
                 if report is not None:
                     report(done, total, loss)
     general: Any = model.pools[0]
+    check_weights(model, done * settings.batch)
     values = {"g_prompts": general.values[None], "e_prompts": projected.values}
     return {name: found.detach().flatten(1, -2) for name, found in values.items()}
 
@@ -250,13 +258,12 @@ def warm_up_recipe(
         report: see :data:`Report`.
 
     Raises:
-        InputError: as a run of MISA, too few classes, or a folder that does not exist.
+        InputError: as a run of MISA, or too few classes.
+        RunError: as :func:`warm_up`.
     """
     from cl_prompts.experiments.recipes.settings import plan
     from cl_prompts.experiments.runner.building import Builder
 
-    if not out.parent.is_dir():
-        raise InputError(f"there is no folder {out.parent}: make it, or give another --out")
     run = plan(name, [*overrides, "strategy=misa"])[0]
     parts = Builder().build(run)
     found = warm_up(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -135,3 +137,20 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(RunError, match=r"a\.txt cannot be written: No space left on device"):
         with_fault(monkeypatch, 0, "full", lambda: folder.write_text("a.txt", "text"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_place_is_tried_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.check_place(tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "old").touch()
+    with pytest.raises(InputError, match="old exists already: remove it"):
+        files.check_place(tmp_path / "old")
+    with pytest.raises(InputError, match=r"there is no folder .*nowhere"):
+        files.check_place(tmp_path / "nowhere" / "new")
+
+    def refuse(path: Path, parts: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(files, "create", refuse)
+    with pytest.raises(InputError, match="new cannot be written: Read-only file system"):
+        files.check_place(tmp_path / "new")

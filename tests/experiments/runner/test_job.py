@@ -24,6 +24,8 @@ from cl_prompts.experiments.runner.job import (
 def under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
 
 
 def test_a_process_on_its_own_leads() -> None:
@@ -41,6 +43,29 @@ def test_commands_for_one_process_are_refused(capsys: pytest.CaptureFixture[str]
         refuse_job("sweep")
     assert main(["ls"]) == 2
     assert "start it without torchrun" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("under_torchrun")
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("WORLD_SIZE", "x", "WORLD_SIZE is 'x' in the environment, and should be a whole number"),
+        ("WORLD_SIZE", "9" * 5000, "WORLD_SIZE is '9999"),
+        ("RANK", "-1", "RANK is '-1'"),
+        ("RANK", "2", "RANK is 2 of WORLD_SIZE=2 in the environment: ranks count from 0"),
+        ("MASTER_ADDR", None, "MASTER_ADDR is '' in the environment, and should be the address"),
+        ("MASTER_PORT", None, "MASTER_PORT is '' in the environment"),
+        ("LOCAL_RANK", "x", "LOCAL_RANK is 'x'"),
+    ],
+)
+def test_what_torchrun_would_not_have_left_is_refused(
+    name: str, value: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(name, raising=False)
+    if value is not None:
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=said):
+        refuse_job("run")
 
 
 @pytest.mark.usefixtures("under_torchrun")

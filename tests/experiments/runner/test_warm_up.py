@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,10 @@ def test_the_command_writes_prompts(tmp_path: Path, capsys: pytest.CaptureFixtur
     other = str(tmp_path / "other.safetensors")
     assert main(["warm-up", "digits", "--out", other, "--tasks", "10"]) == 2
     assert "take fewer tasks" in capsys.readouterr().err
+    with few_images(train=2):
+        wild = ["warm-up", "digits", "seed=1", "--tasks", "2", "--out", other, "--lr"]
+        assert main([*wild, "1e300"]) == 2
+        assert capsys.readouterr().err == "cl-prompts: lr is 1e+300: it must be at most 1e+30\n"
+        assert main([*wild, "1e30"]) == 1
+    assert re.fullmatch(r"cl-prompts: the .* a smaller .*\n", capsys.readouterr().err.lstrip())
+    assert not Path(other).exists()
