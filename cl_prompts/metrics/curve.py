@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -189,6 +190,19 @@ class Curve:
         if last is not None:
             points.append(last)
         return [p for p in points if p.accuracy == p.accuracy]
+
+    def widen(self, n_classes: int) -> None:
+        """Give all evaluations columns for so many classes: NaN, and no image, for those that came
+        later."""
+        for point in (*self.anytime, *self.task_ends):
+            more = (0, n_classes - len(point.by_class))
+            point.by_class = F.pad(point.by_class, more, value=torch.nan)
+            if point.by_class_fixed is not None:
+                fixed = n_classes - len(point.by_class_fixed)
+                point.by_class_fixed = F.pad(point.by_class_fixed, (0, fixed), value=torch.nan)
+            if point.images is not None:
+                point.images = F.pad(point.images, (0, n_classes - len(point.images)))
+        self._best = (None, 0, None)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain lists and tensors, one tensor for all evaluations."""

@@ -223,6 +223,57 @@ def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> 
     print(f"report: {written}")
 
 
+def learn(args: argparse.Namespace) -> None:
+    """Train the model of a finished run on further images, as a run of its own."""
+    from cl_prompts.experiments.cli.own_images import survey
+    from cl_prompts.experiments.cli.proposal import name_of
+    from cl_prompts.experiments.runner.building import Builder
+    from cl_prompts.experiments.runner.execution import run_all
+    from cl_prompts.experiments.runner.learning_on import finished_run, settings_of_child
+
+    run = finished_run(args.parent)
+    with _files_opened(args.quiet) as report:
+        found = survey(
+            args.place,
+            test_percent=args.test_percent,
+            seed=args.seed,
+            tables=args.out / "split" / name_of(args.place),
+            progress=report,
+            least=1,
+        )
+    console = _console(args.quiet)
+    for line in found.lines():
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    name = f"{run.summary['recipe']}+{name_of(args.place)}"
+    settings = settings_of_child(
+        run.folder, found.settings, len(found.classes), name, args.settings, args.trust_code
+    )
+    if args.dry_run:
+        parts = Builder(quick=True).build(settings)
+        print("\n".join(parts.descent.what_grows(parts.strategy, parts.data)))
+        return
+    folders = list(run_all([settings], out=args.out, console=console, command=args.command_line))
+    _conclude(folders, None, console)
+    console.print(_before_after(folders[0]))
+
+
+def _before_after(folder: Path) -> Table:
+    """Scores of a run that learned on, before it did and after."""
+    from cl_prompts.experiments.results.before_after import before_after
+    from cl_prompts.experiments.run_folder.runs import collect
+
+    (run,) = collect([folder])
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("test images of", "before", "after", "change"):
+        table.add_column(heading, justify="left" if heading == "test images of" else "right")
+    for row in before_after(run):
+        values = (row.before, row.after)
+        texts = ["" if value is None else f"{100 * value:.1f} %" for value in values]
+        change = "" if row.change is None else f"{100 * row.change:+.1f}"
+        table.add_row(escape(row.name), *texts, change)
+    return table
+
+
 def report(args: argparse.Namespace) -> None:
     """Write a report on run folders."""
     from cl_prompts.experiments.report.page import write_report
@@ -342,6 +393,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
     "validate": validate,
     "run": run,
     "sweep": sweep,
+    "learn": learn,
     "report": report,
     "compare": compare,
     "predict": predict,

@@ -118,6 +118,14 @@ def _init(command: Command) -> None:
         help="train/<class>/* and test/<class>/*, <class>/* alone, or a table of path,label;label",
     )
     command.add_argument("--backbone", metavar="NAME", help="in the place of the proposed one")
+    _test_part(command)
+    command.add_argument(
+        "--out", type=Path, metavar="FILE", help="default: NAME.yaml, as the folder"
+    )
+    command.add_argument("--force", action="store_true", help="write over a recipe that exists")
+
+
+def _test_part(command: Command) -> None:
     command.add_argument(
         "--test-percent",
         type=float,
@@ -126,10 +134,6 @@ def _init(command: Command) -> None:
         help="share of test images, where there is no test part (default: 20)",
     )
     command.add_argument("--seed", type=int, default=0, help="of their choice (default: 0)")
-    command.add_argument(
-        "--out", type=Path, metavar="FILE", help="default: NAME.yaml, as the folder"
-    )
-    command.add_argument("--force", action="store_true", help="write over a recipe that exists")
 
 
 def _validate(command: Command) -> None:
@@ -193,6 +197,23 @@ def _sweep(command: Command) -> None:
         metavar="SEED,...",
         help="of the runs and streams of the search, none of which is reported (default: 1000)",
     )
+    _out_folder(command)
+
+
+def _learn(command: Command) -> None:
+    command.add_argument("parent", type=Path, metavar="RUN", help="folder of a finished run")
+    command.add_argument(
+        "place",
+        type=Path,
+        metavar="FOLDER|CSV",
+        help="further images, of known and of new classes, laid out as for init",
+    )
+    command.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=_KEYS)
+    _test_part(command)
+    command.add_argument(
+        "--dry-run", action="store_true", help="say what would grow, and train nothing"
+    )
+    _trust_code(command)
     _out_folder(command)
 
 
@@ -279,6 +300,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Command], None]]] = {
         "run every combination of values, but for what is finished; go on with what was begun",
         _sweep,
     ),
+    "learn": ("train the model of a finished run on further images, as a new run", _learn),
     "report": ("write an HTML report on run folders", _report),
     "compare": ("compare strategies over seeds: means, paired differences, ranks", _compare),
     "predict": ("label images with the model of a finished run", _predict),
@@ -286,4 +308,4 @@ _COMMANDS: dict[str, tuple[str, Callable[[Command], None]]] = {
     "warm-up": ("learn initial prompts for MISA on data that no stream holds", _warm_up),
     "completion": ("print a script that completes command lines in a shell", _completion),
 }
-_QUIET = {"init", "validate", "run", "sweep", "report", "export"}
+_QUIET = {"init", "validate", "run", "sweep", "learn", "report", "export"}

@@ -173,6 +173,7 @@ def survey(
     seed: int = 0,
     tables: Path | None = None,
     progress: Progress | None = None,
+    least: int = 2,
 ) -> Survey:
     """Look at all images of a folder or table, each decoded once.
 
@@ -185,6 +186,7 @@ def survey(
         tables: folder for the ``train.csv`` and ``test.csv`` that such another table is divided
             into; by default that of the table.
         progress: called with the number of files looked at so far, and of all.
+        least: classes that there have to be.
 
     Raises:
         InputError: there are no such images, or a class is left without some.
@@ -212,11 +214,11 @@ def survey(
         divided = f"there is no test part: {share}, of each class{' in each domain' * domains}"
     if domains:
         settings["domains"] = True
-    return _surveyed(settings, source, divided, progress)
+    return _surveyed(settings, source, divided, progress, least)
 
 
 def _surveyed(
-    settings: dict[str, Any], source: Source, divided: str, progress: Progress | None
+    settings: dict[str, Any], source: Source, divided: str, progress: Progress | None, least: int
 ) -> Survey:
     assert isinstance(source.train, FileImages)
     assert isinstance(source.test, FileImages)
@@ -241,7 +243,7 @@ def _surveyed(
         split=divided,
         domains=domain_names(source.train_domains),
     )
-    _check_classes(found)
+    _check_classes(found, least)
     return found
 
 
@@ -251,8 +253,8 @@ def _readable(looks: Sequence[Look], targets: np.ndarray) -> tuple[list[Look], n
     return [look for look in looks if look.readable], targets[good]
 
 
-def _check_classes(found: Survey) -> None:
-    if len(found.classes) < 2:
+def _check_classes(found: Survey, least: int) -> None:
+    if len(found.classes) < least:
         raise InputError(f"there is one class, {found.classes[0]!r}: at least two are needed")
     for part, targets in (("training", found.train_targets), ("test", found.test_targets)):
         for name, count in found.counts_of(targets).items():

@@ -22,6 +22,7 @@ from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.overrides import TOP, override, running_strategies
 from cl_prompts.experiments.recipes.recipe_files import (
     SECTIONS,
+    Recipe,
     load_recipe,
     merged,
     over,
@@ -64,6 +65,8 @@ class Settings:
         dataset, scenario, backbone: ``name`` and arguments of each.
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
+        parent: of a run that learns on: the finished run that it goes on from, see
+            :mod:`cl_prompts.experiments.runner.learning_on`; empty for a run of its own.
     """
 
     recipe: str
@@ -78,15 +81,20 @@ class Settings:
     backbone: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    parent: dict[str, Any] = field(default_factory=dict)
 
     def to_yaml(self) -> str:
         """Content of ``config.yaml``."""
-        return yaml.safe_dump(plain(asdict(self)), sort_keys=False)
+        values = plain(asdict(self))
+        if not self.parent:
+            del values["parent"]
+        return yaml.safe_dump(values, sort_keys=False)
 
     def own_code(self) -> list[str]:
         """Dotted names in these settings, also before they are checked."""
         names = [self.strategy, *by_name("plugins", _entry(self.options, "plugins"))]
         names += [_entry(section, "name") for section in (self.dataset, self.scenario)]
+        names += _entry(self.parent, "code") or []
         return [str(name) for name in names if is_dotted(str(name))]
 
     @classmethod
@@ -136,6 +144,7 @@ class Settings:
             options=_options(
                 {"training": {}, "strategies": {self.strategy: self.options}}, self.strategy
             ),
+            parent=_parent(self.parent),
             **{section: _resolved(section, getattr(self, section)) for section in SECTIONS},
         )
 
@@ -166,6 +175,17 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
     for key in recipe:
         if key not in _KNOWN:
             raise unknown(f"section of recipe {name}", str(key), _KNOWN)
+    return runs_of(recipe, recipe_label(name), overrides)
+
+
+def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Settings]:
+    """All runs of a recipe that was read; see :func:`plan`.
+
+    Args:
+        recipe: its sections.
+        name: of the recipe.
+        overrides: ``key=value`` texts.
+    """
     recipe = over({"strategies": {}, "run": [], "training": {}, "evaluation": {}, **TOP}, recipe)
     override(recipe, overrides)
     strategies = running_strategies(recipe)
@@ -182,7 +202,7 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
         raise InputError(f"device is {shown(recipe['device'])}: it should be a name such as cpu")
     runs = [
         Settings(
-            recipe=recipe_label(name),
+            recipe=name,
             strategy=strategy,
             seed=seed,
             stream_seed=seed if stream_seed is None else as_seed("stream_seed", stream_seed),
@@ -223,6 +243,23 @@ def _options(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
             raise unknown(f"key of strategy {strategy}", key, accepted)
         accepted.pop(key, None)
     return {**validated(f"strategy {strategy}", accepted, plain_ones), **composed(strategy, given)}
+
+
+#: entries of ``parent``, and the type of each
+_PARENT = {"run": str, "sha256": str, "sizes": list, "code": list}
+
+
+def _parent(given: Any) -> dict[str, Any]:
+    """The section ``parent``, checked."""
+    if not isinstance(given, dict) or (given and given.keys() != _PARENT.keys()):
+        raise InputError(f"parent is {shown(given)}: it should hold {', '.join(_PARENT)}")
+    for key, value in given.items():
+        if not isinstance(value, _PARENT[key]):
+            raise InputError(f"parent.{key} is {shown(value)}: it is no {_PARENT[key].__name__}")
+    for size in given.get("sizes", ()):
+        if not (isinstance(size, list) and [type(n) for n in size] == [int, int]):
+            raise InputError(f"parent.sizes holds {shown(size)}: classes and tasks are numbers")
+    return given
 
 
 def _entry(section: Any, key: str) -> Any:

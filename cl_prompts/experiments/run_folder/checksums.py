@@ -13,6 +13,8 @@ from cl_prompts.errors import InputError
 from cl_prompts.reading import TABLE, TEXT, content
 
 SUMS_FILE = "SHA256SUMS"
+#: scores of the parent's model, in the folder of a run that learned on
+BEFORE_FILE = "before.json"
 #: what a report reads beside ``summary.json``; checkpoints and weights hold checksums of their own
 CHECKED = (
     "config.yaml",
@@ -21,6 +23,7 @@ CHECKED = (
     "metrics.csv",
     "keys.npz",
     "examples.npz",
+    BEFORE_FILE,
 )
 
 

@@ -33,7 +33,7 @@ from cl_prompts.experiments.run_folder.identity import (
     settings_hash,
     settings_identity,
 )
-from cl_prompts.experiments.run_folder.metrics_file import MetricsFile, Row
+from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE, MetricsFile, Row
 from cl_prompts.own_code import Trust
 from cl_prompts.reading import TABLE, content
 
@@ -375,6 +375,19 @@ class RunFolder(FolderFiles):
             with self.writing("metrics.csv"):
                 self._restore_metrics({} if found is None else found.attached)
         return None if found is None else found.state
+
+    def take_over(self, attached: Mapping[str, bytes], parent: Path) -> None:
+        """Begin ``metrics.csv`` with the rows of the run that this one goes on from.
+
+        Args:
+            attached: to the parent's last checkpoint.
+            parent: its folder.
+        """
+        if self.read_only:
+            return
+        with self.writing(METRICS_FILE):
+            self.replace(METRICS_FILE, [(parent / METRICS_FILE).read_bytes()])
+            self._restore_metrics(attached)
 
     def _restore_metrics(self, attached: Mapping[str, bytes]) -> None:
         """Bring ``metrics.csv`` back to what it was at a checkpoint, or to nothing."""

@@ -25,9 +25,10 @@ MAY_CHANGE = {
     "checkpoint_every": "how often a run is saved does not enter its numbers",
     "dataset.root": "the data may have moved: their own fingerprint is compared",
     "backbone.weights": "the file may have moved: the weights' own hash is compared",
+    "parent.run": "the run that this one goes on from may have moved: its checksums are compared",
 }
 #: settings that runs of an earlier commit may lack, and what these did
-IMPLIED = {"dataset.augment_on": "loader"}
+IMPLIED: dict[str, Any] = {"dataset.augment_on": "loader", "parent": {}}
 
 
 def identity_of(parts: Parts) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import yaml
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import yaml_of
-from cl_prompts.experiments.run_folder.checksums import check_sums
+from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE, check_sums
 from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE, METRICS_HEADER
 from cl_prompts.reading import TABLE, TEXT, conform, content, json_of, opened
 
@@ -61,6 +61,7 @@ _STREAM = {
 }
 _CONFIG = {"options?": {"train_mb_size?": int}}
 _ENVIRONMENT = {"cl_prompts?": str, "time?": str}
+_BEFORE = {"run": str, "samples_seen": int, "score": float, "by_class": [(float, None)]}
 _REMEDY = "repeat the run or leave its folder out"
 Series = Mapping[str, Mapping[str, list[tuple[int, float]]]]
 
@@ -73,6 +74,7 @@ class Run:
     Attributes:
         folder: of the run.
         summary, config, environment, stream: contents of its files.
+        before: of a run that learned on, what its parent's model scored; else empty.
         metrics: ``metrics[metric][scope]`` lists (samples seen, value) in the order written.
     """
 
@@ -81,6 +83,7 @@ class Run:
     config: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     stream: Mapping[str, Any] = field(default_factory=dict)
+    before: Mapping[str, Any] = field(default_factory=dict)
     metrics: Series = field(default_factory=dict)
 
     @property
@@ -187,12 +190,14 @@ def _read_run(folder: Path) -> Run:
     _conform(file, summary, FINISHED)
     check_sums(folder)
     stream = _read(folder / "stream.json", json_of, _STREAM)
+    before = folder / BEFORE_FILE
     _check_one_run(folder, summary, stream)
     return Run(
         folder,
         summary,
         config=_read(folder / "config.yaml", yaml_of, _CONFIG),
         environment=_read(folder / "environment.json", json_of, _ENVIRONMENT),
+        before=_read(before, json_of, _BEFORE) if before.is_file() else {},
         stream=stream,
         metrics=_read_metrics(folder / METRICS_FILE),
     )

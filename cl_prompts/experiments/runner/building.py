@@ -16,14 +16,18 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
 from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.joined import JoinedDataSet, joined
 from cl_prompts.datasets.registry import DATASETS, DataSet, load_dataset
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted, label_of
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.signatures import filled_parameters
+from cl_prompts.experiments.runner.learning_on import Descent, parent_of
 from cl_prompts.experiments.runner.memory import check_memory, fitting
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.domain_incremental import DomainSplit, missing_lines
+from cl_prompts.scenarios.joined import joined_split
+from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
@@ -44,6 +48,7 @@ class Parts:
     benchmark: Any
     strategy: OnlineStrategy
     anytime: AnytimeEvaluation
+    descent: Descent
 
 
 class StreamInfo(NamedTuple):
@@ -109,13 +114,15 @@ class Builder:
             home_classes=home_classes_of(split),
             **evaluation,
         )
-        info = StreamInfo(len(data.classes), data.multi_label, split.n_tasks, split.boundaries)
+        descent = Descent(settings, len(data.classes), split.n_tasks)
+        n_classes, n_tasks = descent.first
+        info = StreamInfo(n_classes, data.multi_label, n_tasks, split.boundaries)
         options = options_on(train, settings)
         strategy = make_strategy(settings, backbone, info, options, plugins=[anytime])
         what = f"strategy {label_of(settings.strategy)}"
         lengths = {"n_train": len(data.train), "n_test": len(data.test), "n_tasks": split.n_tasks}
         check_memory(what, strategy, **lengths)
-        return Parts(settings, data, split, benchmark, strategy, anytime)
+        return Parts(settings, data, split, benchmark, strategy, anytime, descent)
 
     def check(self, plan: Sequence[Settings]) -> tuple[Parts, list[str]]:
         """Build one of the runs that differ in nothing but seeds, which do not change what can be
@@ -155,6 +162,11 @@ class Builder:
         Raises:
             InputError: it is not there, or cannot be used.
         """
+        own = self._own_data(settings)
+        return joined(self.data(parent_of(settings)), own) if settings.parent else own
+
+    def _own_data(self, settings: Settings) -> DataSet:
+        """The data set that the settings name, without those of ancestors."""
         image_size = self._backbone(settings, _normalisation(settings) or "none").image_size
         name, arguments = settings.section("dataset")
         key = json.dumps([name, arguments])
@@ -191,7 +203,7 @@ def _normalisation(settings: Settings, data: DataSet | None = None) -> Any:
 
 
 def split_of(settings: Settings, data: DataSet) -> Any:
-    """Stream of a run: the training samples of each task.
+    """Stream of a run: the training samples of each task, those of its ancestors first.
 
     The function of the scenario is called with the training labels, with the run's ``stream_seed``
     as ``seed``, the labels of the test set as ``test_labels`` and the domains of the training
@@ -200,6 +212,13 @@ def split_of(settings: Settings, data: DataSet) -> Any:
     Raises:
         InputError: the scenario does not fit the data set.
     """
+    if isinstance(data, JoinedDataSet):
+        first = split_of(parent_of(settings), data.before)
+        later = split_of(replace(settings, parent={}), data.later)
+        both = joined_split(first, later, data.train.targets, data.columns)
+        if isinstance(both, MultiLabelSplit):
+            both = both.with_test_labels(data.test.targets)
+        return both
     name, arguments = settings.section("scenario")
     scenario = find_scenario(name)
     if scenario.multi_label != data.multi_label:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.cost import Counts
+from cl_prompts.datasets.joined import JoinedDataSet
 from cl_prompts.errors import RunError
+from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner.building import Parts
@@ -115,7 +118,10 @@ class TaskLoop:
         state = self.folder.load_checkpoint()
         stream = parts.split.to_json()
         if state is not None:
+            parts.descent.grow(parts.strategy)
             self._go_on_from(state)
+        elif parts.settings.parent:
+            self._go_on_from_parent()
         if not self.folder.read_only:
             if state is None:
                 self.folder.write_text("stream.json", stream)
@@ -141,6 +147,22 @@ class TaskLoop:
         self._counter.go_on_from(Counts(**state["counter"]))
         parts.data.train.load_state_dict(state["augmentation"])
         torch.set_rng_state(state["torch"])
+
+    def _go_on_from_parent(self) -> None:
+        """Take over what the parent has learned and recorded, and make room for what is new."""
+        parts = self.parts
+        descent = parts.descent
+        assert isinstance(parts.data, JoinedDataSet)
+        descent.grow(parts.strategy, to_parent=True)
+        rates = [group["lr"] for group in parts.strategy.optimizer.param_groups]
+        state, attached = descent.state_of_parent(parts.data.before, parts.strategy, parts.anytime)
+        self._go_on_from(state)
+        self.folder.take_over(attached, Path(parts.settings.parent["run"]))
+        descent.grow_last(parts.strategy)
+        for group, rate in zip(parts.strategy.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate  # that of this run's settings
+        if not self.folder.read_only:
+            self.folder.write_json(BEFORE_FILE, descent.evaluated(parts.strategy, parts.anytime))
 
     def train(self, tracker: Tracker | None, request: StopRequest) -> None:
         """Train on the tasks that are left; a strategy of the whole stream trains once.

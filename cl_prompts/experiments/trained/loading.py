@@ -18,8 +18,9 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, settings_of
-from cl_prompts.experiments.run_folder.runs import Run, collect
+from cl_prompts.experiments.run_folder.runs import Run
 from cl_prompts.experiments.runner.building import Builder, StreamInfo, make_strategy
+from cl_prompts.experiments.runner.learning_on import Descent, finished_run
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.surroundings import check_surroundings
 from cl_prompts.strategies.base.online import OnlineStrategy
@@ -177,29 +178,19 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
         run = load_run("runs/photos/mvp/1-20260101-120000")
         run.predict(["new.jpg"]).labels
     """
-    runs = collect([folder])
-    if len(runs) > 1:
-        raise InputError(f"{folder} holds {len(runs)} runs: name the folder of one")
-    (run,) = runs
-    if not run.finished:
-        raise InputError(
-            f"the run in {run.folder} is {run.summary['status']}: finish it with cl-prompts run"
-            f" --resume {run.folder}"
-        )
+    run = finished_run(Path(folder))
     settings = settings_of(run.folder, trust_code)
     settings.device = device
-    info = StreamInfo(
-        run.summary["n_classes"],
-        run.multi_label,
-        run.summary["n_tasks"],
-        bool(run.stream.get("boundaries")),
-    )
+    descent = Descent(settings, run.summary["n_classes"], run.summary["n_tasks"])
+    n_classes, n_tasks = descent.first
+    info = StreamInfo(n_classes, run.multi_label, n_tasks, bool(run.stream.get("boundaries")))
     # The first weights are drawn again, and then replaced by those that were learned.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         backbone = Builder(quick=True).backbone(settings)
         strategy = make_strategy(settings, backbone, info, settings.options)
+        descent.grow(strategy)
     strategy.load(str(run.folder / LEARNED_FILE))
     strategy.model.eval()
-    classes = tuple(run.summary.get("class_names") or map(str, range(info.n_classes)))
+    classes = tuple(run.summary.get("class_names") or map(str, range(run.summary["n_classes"])))
     return TrainedRun(run, settings, strategy, classes, backbone.image_size)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from avalanche.core import BaseSGDPlugin
 from avalanche.evaluation.metric_results import MetricValue
 
@@ -191,9 +192,8 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             refuse_accuracy(strategy.evaluator)
         self.evaluator.device = strategy.device
         if isinstance(strategy.model, ContinualModel) and strategy.model.n_classes > self.n_classes:
-            grown = strategy.model.n_classes - self.n_classes
-            self._seen = torch.cat([self._seen, torch.zeros(grown, dtype=torch.bool)])
-            self.n_classes += grown
+            self.n_classes = strategy.model.n_classes
+            self._widen()
         self._iteration = 0
         self._start = self.samples_seen
         resumed = getattr(strategy, "place", None) is not None
@@ -212,6 +212,12 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             self._only_tested = torch.tensor([name not in of_stream for name in names])
             shown = self._only_tested
         self.evaluator.shown = shown | torch.tensor([name in own for name in names])
+
+    def _widen(self) -> None:
+        """Make room for classes that came later: nothing was seen of them before."""
+        self._seen = F.pad(self._seen, (0, self.n_classes - len(self._seen)))
+        self._listed = F.pad(self._listed, (0, self.n_classes - len(self._listed)))
+        self.curve.widen(self.n_classes)
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Note the classes of the batch, unless the model does (reading labels synchronises with a
@@ -249,8 +255,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         if not self._position.last:
             return
         self._note_classes(strategy)
-        new = self._seen.clone()
-        new[: len(self._listed)] &= ~self._listed
+        new = self._seen & ~self._listed
         self._listed = self._seen.clone()
         self.new_classes.append(new.nonzero().flatten().tolist())
         if self.evaluator.shown is not None:
@@ -353,6 +358,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         self._listed = torch.zeros_like(self._seen)
         self._listed[[c for classes in self.new_classes for c in classes]] = True
         self._position.samples = int(state["samples_of_task"])
+        self._widen()
 
 
 def _dataset_of(test: Any) -> Any:

@@ -1,0 +1,179 @@
+"""Data sets that follow one another, with their classes known by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from cl_prompts.datasets.dataset import DataSet, ImageSet
+from cl_prompts.datasets.files import check_files_apart
+from cl_prompts.datasets.fingerprint import labels_fingerprint
+from cl_prompts.errors import InputError
+
+
+class JoinedSet(ImageSet):
+    """The images of one set, and behind them those of another, each as its own set reads them.
+
+    Args:
+        first: whose classes keep their numbers.
+        second: the other set.
+        columns: number of each class of the second set among all classes.
+        n_classes: all classes.
+
+    Example:
+        >>> import torch
+        >>> one = ImageSet(torch.zeros(2, 3, 8, 8), np.array([0, 1]), None)
+        >>> two = ImageSet(torch.ones(1, 3, 8, 8), np.array([0]), None)
+        >>> both = JoinedSet(one, two, columns=[2], n_classes=3)
+        >>> both.targets.tolist(), both[2][1]
+        ([0, 1, 2], 2)
+    """
+
+    def __init__(
+        self, first: ImageSet, second: ImageSet, columns: list[int], n_classes: int
+    ) -> None:
+        self.parts = (first, second)
+        self._columns = columns
+        self._n_classes = n_classes
+        self.targets = self._joined([part.targets for part in self.parts])
+        ignored = [part.ignored for part in self.parts]
+        self.ignored = None
+        if any(pairs is not None for pairs in ignored):
+            shapes = [np.zeros(part.targets.shape, dtype=bool) for part in self.parts]
+            filled = [s if p is None else p for p, s in zip(ignored, shapes, strict=True)]
+            self.ignored = self._joined(filled)
+
+    def _joined(self, values: list[np.ndarray]) -> np.ndarray:
+        """Labels (n,) of both parts, or matrices (n, C), by the numbers of all classes."""
+        first, second = values
+        if first.ndim == 1:
+            return np.concatenate([first, np.asarray(self._columns)[second]])
+        wide = np.zeros((len(first) + len(second), self._n_classes), dtype=first.dtype)
+        wide[: len(first), : first.shape[1]] = first
+        wide[len(first) :, self._columns] = second
+        return wide
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
+        row = range(len(self))[index]
+        second = row >= len(self.parts[0])
+        image, _ = self.parts[second][row - second * len(self.parts[0])]
+        label = self.targets[row]
+        return image, Tensor(label.astype(np.float32)) if self.multi_label else int(label)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every read of an image gives the same pixels, as far as is known."""
+        return all(part.is_plain for part in self.parts)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The file of each image; empty where images of a part come from elsewhere."""
+        files = [part.files for part in self.parts]
+        return (*files[0], *files[1]) if all(files) else ()
+
+    def without(self, paths: Collection[str]) -> ImageSet:
+        """The same without the images in these files."""
+        first, second = (part.without(paths) for part in self.parts)
+        return JoinedSet(first, second, self._columns, self._n_classes)
+
+    def plain(self) -> ImageSet:
+        """The same images without augmentation."""
+        first, second = (part.plain() for part in self.parts)
+        return JoinedSet(first, second, self._columns, self._n_classes)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Identity of images and labels, of both parts together."""
+        parts = [part.fingerprint() for part in self.parts]
+        labels = labels_fingerprint(self.targets, self.ignored)
+        joined: dict[str, Any] = {"images": len(self), "labels": labels}
+        for key in parts[0]:
+            values = [part[key] for part in parts]
+            if key in joined:
+                continue
+            known = all(value is not None for value in values)
+            if key == "bytes":
+                joined[key] = sum(values) if known else None
+            else:
+                joined[key] = hashlib.sha256(json.dumps(values).encode()).hexdigest()
+        return joined
+
+    def differing(self) -> tuple[str, str] | None:
+        """Two image files of one part whose images differ in size; None if there are none."""
+        return self.parts[0].differing() or self.parts[1].differing()
+
+    def bytes_kept(self) -> int:
+        """Estimated bytes that the caches of decoded images may come to take."""
+        return sum(part.bytes_kept() for part in self.parts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of both parts' augmentation."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`; of the state of one part it is that of the first."""
+        for part, own in zip(self.parts, state.get("parts", [state]), strict=False):
+            part.load_state_dict(own)
+
+
+@dataclass(frozen=True)
+class JoinedDataSet(DataSet):
+    """A data set, and another one behind it.
+
+    Attributes:
+        before: the first one, whose classes keep their numbers.
+        later: the other one.
+        columns: number of each of its classes among all classes.
+    """
+
+    before: DataSet = field(default=None, repr=False)  # type: ignore[assignment]
+    later: DataSet = field(default=None, repr=False)  # type: ignore[assignment]
+    columns: tuple[int, ...] = field(default=(), repr=False)
+
+    @property
+    def new_classes(self) -> tuple[str, ...]:
+        """Classes that the first one does not have."""
+        return self.classes[len(self.before.classes) :]
+
+
+def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
+    """Join two data sets, with classes of one name as one class.
+
+    Raises:
+        InputError: one has several classes per image and the other has not, or a file is a training
+            image here and a test image there.
+    """
+    if before.multi_label != later.multi_label:
+        has = {True: "several classes per image", False: "one class per image"}
+        raise InputError(
+            f"data set {before.name!r} has {has[before.multi_label]} and {later.name!r} has"
+            f" {has[later.multi_label]}: they cannot follow one another"
+        )
+    new = [name for name in later.classes if name not in before.classes]
+    classes = (*before.classes, *new)
+    columns = [classes.index(name) for name in later.classes]
+    parts = ((before.train, later.train), (before.test, later.test))
+    train, test = (JoinedSet(*part, columns, len(classes)) for part in parts)
+    for images, tests in ((before.train, later.test), (later.train, before.test)):
+        check_files_apart(
+            f"data sets {before.name!r} and {later.name!r}", images.files, tests.files
+        )
+    return JoinedDataSet(
+        name=later.name,
+        train=train,
+        test=test,
+        classes=classes,
+        mean=before.mean,
+        std=before.std,
+        skipped=before.skipped + later.skipped,
+        unread=Counter(before.unread) + Counter(later.unread),
+        before=before,
+        later=later,
+        columns=tuple(columns),
+    )

@@ -1,0 +1,60 @@
+"""Scores of a run that learned on, before it did and after, by class."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cl_prompts.experiments.run_folder.runs import Run
+
+
+class BeforeAfter(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        name: of a class, or of a group of classes.
+        before: score of the parent's model on all test images known now; None for what it had not
+            learned.
+        after: score at the end of the run; None for what cannot be told.
+    """
+
+    name: str
+    before: float | None
+    after: float | None
+
+    @property
+    def change(self) -> float | None:
+        """Points gained; what is negative was forgotten."""
+        if self.before is None or self.after is None:
+            return None
+        return self.after - self.before
+
+
+def before_after(run: Run) -> list[BeforeAfter]:
+    """Rows for all test images, the classes known before and the new ones, each as a mean over its
+    classes, and for each class; empty for a run that learned on from no other."""
+    if not run.before:
+        return []
+    names = run.summary["class_names"]
+    earlier = run.before["by_class"]
+    earlier += [None] * (len(names) - len(earlier))
+    ends = run.metrics[f"task_end_{run.measure}"]
+    last = {scope: points[-1][1] for scope, points in ends.items() if points}
+    later = [last.get(f"class:{number}") for number in range(len(names))]
+    classes = [BeforeAfter(*row) for row in zip(names, earlier, later, strict=True)]
+    known = [row for row in classes if row.before is not None]
+    new = [row for row in classes if row.before is None and row.after is not None]
+    groups = [
+        BeforeAfter("all test images", run.before["score"], last.get("seen")),
+        BeforeAfter("classes known before", _mean([r.before for r in known]), _after(known)),
+    ]
+    groups += [BeforeAfter("new classes", None, _after(new))] if new else []
+    return groups + classes
+
+
+def _after(rows: list[BeforeAfter]) -> float | None:
+    return _mean([row.after for row in rows])
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,261 @@
+"""Runs that learn on: further images, of known and of new classes, into the model of a finished
+run.
+
+The new run goes on from the last checkpoint of its parent, in a folder of its own, as if the
+streams of both had been one. Nothing of the parent changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cl_prompts.datasets.dataset import DataSet
+from cl_prompts.datasets.fingerprint import fingerprint_change
+from cl_prompts.datasets.joined import JoinedDataSet
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.settings import Settings, runs_of
+from cl_prompts.experiments.run_folder.checkpoint_files import CheckpointFiles
+from cl_prompts.experiments.run_folder.checksums import SUMS_FILE
+from cl_prompts.experiments.run_folder.folder import settings_of
+from cl_prompts.experiments.run_folder.runs import Run, collect
+from cl_prompts.own_code import Trust
+from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
+
+
+#: settings of the parent's data set that hold for further images, too
+_ALIKE = ("augment", "augment_on", "cache", "cache_gb", "crop")
+
+
+def finished_run(folder: Path) -> Run:
+    """The finished run of a folder, with its checksums compared.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    runs = collect([folder])
+    if len(runs) > 1:
+        raise InputError(f"{folder} holds {len(runs)} runs: name the folder of one")
+    (run,) = runs
+    if not run.finished:
+        raise InputError(
+            f"the run in {run.folder} is {run.summary['status']}: finish it with cl-prompts run"
+            f" --resume {run.folder}"
+        )
+    return run
+
+
+def settings_of_child(
+    folder: Path,
+    dataset: Mapping[str, Any],
+    n_classes: int,
+    name: str,
+    overrides: Sequence[str] = (),
+    trust_code: Trust = False,
+) -> Settings:
+    """Settings of a run that learns on from a finished one.
+
+    Those of the parent, on another data set, whose images come in one task unless ``scenario`` is
+    among the overrides.
+
+    Args:
+        folder: of the parent.
+        dataset: the section of the new images.
+        n_classes: classes that they show.
+        name: of the recipe, for the new run's folder.
+        overrides: ``key=value`` texts, as for a recipe.
+        trust_code: dotted names in the parent's settings that may be imported.
+
+    Raises:
+        InputError: no finished run, or a setting that does not exist or cannot change.
+    """
+    run = finished_run(folder)
+    settings = settings_of(run.folder, trust_code)
+    if run.whole_stream:
+        raise InputError(
+            f"{settings.strategy} learns all of a stream at once and nothing later: run it on all"
+            " images"
+        )
+    alike = {key: settings.dataset[key] for key in _ALIKE if key in settings.dataset}
+    recipe = {
+        "dataset": {**alike, **dataset},
+        "scenario": one_task(
+            n_classes, multi_label=run.multi_label, boundaries=bool(run.stream.get("boundaries"))
+        ),
+        "backbone": settings.backbone,
+        "evaluation": settings.evaluation,
+        "strategies": {settings.strategy: settings.options},
+        "run": [settings.strategy],
+        "seeds": [settings.seed],
+        "stream_seed": settings.stream_seed,
+        "device": settings.device,
+        "num_workers": settings.num_workers,
+        "checkpoint_every": settings.checkpoint_every,
+    }
+    runs = runs_of(recipe, name, overrides)
+    (child, *more) = runs
+    if more or child.strategy != settings.strategy:
+        raise InputError(
+            f"a run learns on with its own strategy, {settings.strategy}, and one seed: leave out"
+            " strategy= and further seeds"
+        )
+    child.parent = {
+        "run": str(run.folder.resolve()),
+        "sha256": digest_of(run.folder),
+        "sizes": [
+            *settings.parent.get("sizes", []),
+            [run.summary["n_classes"], run.summary["n_tasks"]],
+        ],
+        "code": settings.own_code(),
+    }
+    return child
+
+
+def one_task(n_classes: int, *, multi_label: bool, boundaries: bool) -> dict[str, Any]:
+    """The scenario of a single task that announces itself, or does not."""
+    if multi_label and boundaries:
+        return {"name": "mlcil", "protocol": f"B{n_classes}-C1"}
+    names = {(False, False): "si_blurry", (True, False): "si_blurry_multi_label"}
+    return {"name": names.get((multi_label, boundaries), "class_incremental"), "n_tasks": 1}
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 of a finished run's ``SHA256SUMS``, which stands for all of its files.
+
+    Raises:
+        InputError: the run has none.
+    """
+    file = folder / SUMS_FILE
+    if not file.is_file():
+        raise InputError(f"{folder} holds no {SUMS_FILE}: nothing can learn on from it")
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def parent_of(settings: Settings) -> Settings:
+    """Settings of the run that another one goes on from.
+
+    Raises:
+        InputError: it is gone, or was changed.
+    """
+    folder = Path(settings.parent["run"])
+    if not (folder / "config.yaml").is_file():
+        raise InputError(
+            f"the run that this one goes on from is not in {folder} any more: bring it back, or"
+            " change parent.run in config.yaml"
+        )
+    if digest_of(folder) != settings.parent["sha256"]:
+        raise InputError(f"{folder} is not the run that this one goes on from, or was changed")
+    return settings_of(folder, settings.parent["code"])
+
+
+class Descent:
+    """The way from a new strategy to one that has learned what the parent of a run has.
+
+    Args:
+        settings: of the run.
+        n_classes: classes of the run, those of its ancestors included.
+        n_tasks: tasks likewise.
+
+    >>> Descent(Settings("digits", "ncm", 1, 1, "cpu", None), n_classes=10, n_tasks=5).first
+    (10, 5)
+    """
+
+    def __init__(self, settings: Settings, n_classes: int, n_tasks: int) -> None:
+        sizes = settings.parent.get("sizes", [])
+        self._sizes = [(classes, tasks) for classes, tasks in (*sizes, (n_classes, n_tasks))]
+        self._run = Path(settings.parent["run"]) if settings.parent else None
+
+    @property
+    def first(self) -> tuple[int, int]:
+        """Classes and tasks that the strategy is made for, before it grows."""
+        return self._sizes[0]
+
+    @property
+    def tasks_before(self) -> int:
+        """Tasks that the parent has trained on."""
+        return self._sizes[-2][1] if len(self._sizes) > 1 else 0
+
+    def grow(self, strategy: OnlineStrategy, *, to_parent: bool = False) -> None:
+        """Let a strategy that was just made grow as its ancestors did, up to the parent or on to
+        the run itself."""
+        steps = list(zip(self._sizes, self._sizes[1:], strict=False))
+        for before, after in steps[:-1] if to_parent else steps:
+            strategy.grow(after[0] - before[0], after[1] - before[1])
+
+    def grow_last(self, strategy: OnlineStrategy) -> None:
+        """Let a strategy of the parent's size grow to that of the run."""
+        before, after = self._sizes[-2:]
+        strategy.grow(after[0] - before[0], after[1] - before[1])
+
+    def what_grows(self, strategy: OnlineStrategy, data: DataSet) -> list[str]:
+        """Sentences on what a run would learn, and which tensors of the model would grow.
+
+        Args:
+            strategy: of the run, as it was made; it grows.
+            data: of the run.
+        """
+        assert isinstance(data, JoinedDataSet)
+        self.grow(strategy, to_parent=True)
+        before = {name: tuple(v.shape) for name, v in strategy.model.learned_state().items()}
+        self.grow_last(strategy)
+        after = {name: tuple(v.shape) for name, v in strategy.model.learned_state().items()}
+        images = f"{len(data.later.train)} training and {len(data.later.test)} test images"
+        new = ", ".join(data.new_classes) or "none"
+        lines = [
+            f"further images: {images} of {len(data.later.classes)} classes",
+            f"classes: {len(data.before.classes)} -> {len(data.classes)}, new: {new}",
+        ]
+        lines += [
+            f"{name}: {list(before.get(name, ()))} -> {list(shape)}"
+            for name, shape in after.items()
+            if shape != before.get(name)
+        ]
+        return lines
+
+    def state_of_parent(
+        self, data: DataSet, strategy: OnlineStrategy, anytime: AnytimeEvaluation
+    ) -> tuple[dict[str, Any], Mapping[str, bytes]]:
+        """State of the parent's last checkpoint, and what is attached to it.
+
+        Args:
+            data: of the parent, as they are now.
+            strategy: of the run, as it was made.
+            anytime: of the run, whose test set is another one than the parent's.
+
+        Raises:
+            InputError: there is no checkpoint, or the data have changed.
+        """
+        assert self._run is not None
+        found, _ = CheckpointFiles(self._run).find()
+        if found is None:
+            raise InputError(f"{self._run} holds no checkpoint: nothing can learn on from it")
+        change = fingerprint_change(found.identity["data"], data.fingerprint())
+        if change is not None:
+            raise InputError(
+                f"the data of the run in {self._run} changed: {change}: bring them back"
+            )
+        for name, state in found.state["strategy"]["plugins"]:
+            if name == type(anytime).__name__:
+                # What the parent has cached is of its own test images.
+                empty = anytime.evaluator.state_dict(strategy.model)
+                work = {key: state["evaluator"][key] for key in ("images", "macs")}
+                state["evaluator"] = {**empty, **work}
+        return found.state, found.attached
+
+    def evaluated(self, strategy: OnlineStrategy, anytime: AnytimeEvaluation) -> dict[str, Any]:
+        """Content of ``before.json``: what the parent's model scores on all test images of the run
+        that show a class it knows, in all and by class."""
+        evaluator = anytime.evaluator
+        evaluator.device = strategy.device
+        found = evaluator.evaluate(strategy.model, strategy.model.seen.cpu())
+        known = found.by_class.isnan().logical_not().tolist()
+        by_class = zip(known, found.by_class.tolist(), strict=True)
+        return {
+            "run": str(self._run),
+            "samples_seen": strategy.samples_seen,
+            "score": found.accuracy,
+            "by_class": [value if there else None for there, value in by_class],
+        }
