@@ -229,7 +229,11 @@ def learn(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.cli.proposal import name_of
     from cl_prompts.experiments.runner.building import Builder
     from cl_prompts.experiments.runner.execution import run_all
-    from cl_prompts.experiments.runner.learning_on import finished_run, settings_of_child
+    from cl_prompts.experiments.runner.learning_on import (
+        finished_run,
+        settings_of_child,
+        what_grows,
+    )
 
     run = finished_run(args.parent)
     with _files_opened(args.quiet) as report:
@@ -248,9 +252,10 @@ def learn(args: argparse.Namespace) -> None:
     settings = settings_of_child(
         run.folder, found.settings, len(found.classes), name, args.settings, args.trust_code
     )
+    # Before a folder is made: what the parent has learned has to fit the settings.
+    for line in what_grows(Builder(quick=True).build(settings)):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     if args.dry_run:
-        parts = Builder(quick=True).build(settings)
-        print("\n".join(parts.descent.what_grows(parts.strategy, parts.data)))
         return
     folders = list(run_all([settings], out=args.out, console=console, command=args.command_line))
     _conclude(folders, None, console)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.fingerprint import fingerprint_change
@@ -24,6 +24,9 @@ from cl_prompts.experiments.run_folder.runs import Run, collect
 from cl_prompts.own_code import Trust
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
+
+if TYPE_CHECKING:
+    from cl_prompts.experiments.runner.building import Parts
 
 
 #: settings of the parent's data set that hold for further images, too
@@ -190,49 +193,30 @@ class Descent:
         before, after = self._sizes[-2:]
         strategy.grow(after[0] - before[0], after[1] - before[1])
 
-    def what_grows(self, strategy: OnlineStrategy, data: DataSet) -> list[str]:
-        """Sentences on what a run would learn, and which tensors of the model would grow.
-
-        Args:
-            strategy: of the run, as it was made; it grows.
-            data: of the run.
-        """
-        assert isinstance(data, JoinedDataSet)
-        self.grow(strategy, to_parent=True)
-        before = {name: tuple(v.shape) for name, v in strategy.model.learned_state().items()}
-        self.grow_last(strategy)
-        after = {name: tuple(v.shape) for name, v in strategy.model.learned_state().items()}
-        images = f"{len(data.later.train)} training and {len(data.later.test)} test images"
-        new = ", ".join(data.new_classes) or "none"
-        lines = [
-            f"further images: {images} of {len(data.later.classes)} classes",
-            f"classes: {len(data.before.classes)} -> {len(data.classes)}, new: {new}",
-        ]
-        lines += [
-            f"{name}: {list(before.get(name, ()))} -> {list(shape)}"
-            for name, shape in after.items()
-            if shape != before.get(name)
-        ]
-        return lines
-
-    def state_of_parent(
-        self, data: DataSet, strategy: OnlineStrategy, anytime: AnytimeEvaluation
+    def take_over(
+        self, strategy: OnlineStrategy, anytime: AnytimeEvaluation, data: DataSet
     ) -> tuple[dict[str, Any], Mapping[str, bytes]]:
-        """State of the parent's last checkpoint, and what is attached to it.
+        """Let a strategy that was just made grow to the parent's size, and read its last
+        checkpoint.
 
         Args:
-            data: of the parent, as they are now.
-            strategy: of the run, as it was made.
-            anytime: of the run, whose test set is another one than the parent's.
+            strategy: of the run.
+            anytime: evaluation of the run, whose test set is another one than the parent's.
+            data: of the run.
+
+        Returns:
+            State of the checkpoint, and what is attached to it.
 
         Raises:
-            InputError: there is no checkpoint, or the data have changed.
+            InputError: there is no checkpoint, or the parent's data have changed.
         """
         assert self._run is not None
+        assert isinstance(data, JoinedDataSet)
+        self.grow(strategy, to_parent=True)
         found, _ = CheckpointFiles(self._run).find()
         if found is None:
             raise InputError(f"{self._run} holds no checkpoint: nothing can learn on from it")
-        change = fingerprint_change(found.identity["data"], data.fingerprint())
+        change = fingerprint_change(found.identity["data"], data.before.fingerprint())
         if change is not None:
             raise InputError(
                 f"the data of the run in {self._run} changed: {change}: bring them back"
@@ -259,3 +243,36 @@ class Descent:
             "score": found.accuracy,
             "by_class": [value if there else None for there, value in by_class],
         }
+
+
+def what_grows(parts: Parts) -> list[str]:
+    """Sentences on what a run would learn, and which tensors of the model would grow.
+
+    Args:
+        parts: of the run; its strategy takes over what the parent has learned.
+
+    Raises:
+        InputError: see :meth:`Descent.take_over`, or the state does not fit the run's settings.
+    """
+    data, descent, model = parts.data, parts.descent, parts.strategy.model
+    assert isinstance(data, JoinedDataSet)
+    state, _ = descent.take_over(parts.strategy, parts.anytime, data)
+    tasks = parts.benchmark.train_stream[: descent.tasks_before]
+    parts.strategy.load_state_dict(state["strategy"], tasks)
+    before = {name: list(value.shape) for name, value in model.learned_state().items()}
+    descent.grow_last(parts.strategy)
+    after = {
+        name: list(value.shape) for name, value in parts.strategy.model.learned_state().items()
+    }
+    images = f"{len(data.later.train)} training and {len(data.later.test)} test images"
+    lines = [
+        f"further images: {images} of {len(data.later.classes)} classes",
+        f"classes: {len(data.before.classes)} -> {len(data.classes)}, new:"
+        f" {', '.join(data.new_classes) or 'none'}",
+    ]
+    lines += [
+        f"{name}: {before.get(name, [])} -> {shape}"
+        for name, shape in after.items()
+        if shape != before.get(name)
+    ]
+    return lines

@@ -13,7 +13,6 @@ import torch
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.cost import Counts
-from cl_prompts.datasets.joined import JoinedDataSet
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
@@ -151,18 +150,16 @@ class TaskLoop:
     def _go_on_from_parent(self) -> None:
         """Take over what the parent has learned and recorded, and make room for what is new."""
         parts = self.parts
-        descent = parts.descent
-        assert isinstance(parts.data, JoinedDataSet)
-        descent.grow(parts.strategy, to_parent=True)
-        rates = [group["lr"] for group in parts.strategy.optimizer.param_groups]
-        state, attached = descent.state_of_parent(parts.data.before, parts.strategy, parts.anytime)
+        strategy = parts.strategy
+        rates = [group["lr"] for group in strategy.optimizer.param_groups]
+        state, attached = parts.descent.take_over(strategy, parts.anytime, parts.data)
         self._go_on_from(state)
         self.folder.take_over(attached, Path(parts.settings.parent["run"]))
-        descent.grow_last(parts.strategy)
-        for group, rate in zip(parts.strategy.optimizer.param_groups, rates, strict=True):
+        parts.descent.grow_last(strategy)
+        for group, rate in zip(strategy.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate  # that of this run's settings
         if not self.folder.read_only:
-            self.folder.write_json(BEFORE_FILE, descent.evaluated(parts.strategy, parts.anytime))
+            self.folder.write_json(BEFORE_FILE, parts.descent.evaluated(strategy, parts.anytime))
 
     def train(self, tracker: Tracker | None, request: StopRequest) -> None:
         """Train on the tasks that are left; a strategy of the whole stream trains once.

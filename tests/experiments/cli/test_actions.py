@@ -80,5 +80,6 @@ def test_every_command_is_parsed_under_its_name(command: str) -> None:
         "predict": ["run", "image"],
         "export": ["run", "--torch"],
         "warm-up": ["digits", "--out", "prompts"],
+        "learn": ["run", "images"],
     }
     assert parsed([command, *needed.get(command, ["digits"])]).action == command

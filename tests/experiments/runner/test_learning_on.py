@@ -1,0 +1,239 @@
+"""A finished run that learns on from further images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.results.before_after import before_after
+from cl_prompts.experiments.run_folder.runs import collect
+from cl_prompts.experiments.tracking.tracker import ProgressLine
+from cl_prompts.experiments.trained.loading import load_run
+from tests.experiments.commands import rows, signalling, summary
+from tests.experiments.faults import contents
+
+TRAIN, TEST = 12, 6
+SMALL = ["seed=1", "n_tasks=2", "every=15", "train_mb_size=8", "online_iter=1", "augment=false"]
+
+
+def digits_folder(root: Path, digits: dict[str, int], *, skip: int = 0) -> Path:
+    """Images of some digits, as ``train/<class>/*`` and ``test/<class>/*``."""
+    data = load_digits()
+    for name, digit in digits.items():
+        found = np.flatnonzero(data.target == digit)[skip : skip + TRAIN + TEST]
+        for place, row in enumerate(found.tolist()):
+            folder = root / ("train" if place < TRAIN else "test") / name
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = (data.images[row] * 15.9).astype(np.uint8)
+            Image.fromarray(pixels).convert("RGB").save(folder / f"{row}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders of images: four classes, and later one of these and two new ones."""
+    root = tmp_path_factory.mktemp("images")
+    digits_folder(root / "first", {"zero": 0, "one": 1, "two": 2, "three": 3})
+    digits_folder(root / "later", {"two": 2, "four": 4, "six": 6}, skip=40)
+    assert main(["init", str(root / "first"), "--out", str(root / "first.yaml"), "--quiet"]) == 0
+    return root
+
+
+def first_run(place: Path, out: Path, strategy: str, *settings: str) -> Path:
+    recipe = str(place / "first.yaml")
+    arguments = ["run", recipe, f"strategy={strategy}", *SMALL, *settings, "--out", str(out)]
+    assert main([*arguments, "--quiet"]) == 0
+    return newest(out)
+
+
+def newest(out: Path) -> Path:
+    return max((f.parent for f in out.rglob("summary.json")), key=lambda f: f.stat().st_ctime_ns)
+
+
+def learn(run: Path, folder: Path, out: Path, *more: str) -> tuple[int, Path]:
+    code = main(["learn", str(run), str(folder), *more, "--out", str(out), "--quiet"])
+    return code, newest(out)
+
+
+@pytest.fixture(scope="module")
+def parent(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return first_run(place, tmp_path_factory.mktemp("parent"), "mvp", "mvp.buffer_size=20")
+
+
+@pytest.fixture(scope="module")
+def child(parent: Path, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    code, folder = learn(parent, place / "later", tmp_path_factory.mktemp("child"))
+    assert code == 0
+    return folder
+
+
+def test_a_child_knows_the_classes_of_both_by_name(parent: Path, child: Path) -> None:
+    said = summary(child)
+    assert said["class_names"] == ["one", "three", "two", "zero", "four", "six"]
+    assert said["n_tasks"] == 3
+    assert said["samples_seen"] == 7 * TRAIN
+    assert said["task_ends"][1:] == [48, 84]
+    later = torch.stack([_pixels(child, name) for name in ("four", "six", "two")])
+    found = load_run(child, device="cpu").predict(later)
+    assert [labels[0] for labels in found.labels] == ["four", "six", "two"]
+
+
+def _pixels(child: Path, name: str) -> torch.Tensor:
+    folder = Path(load_run(child, device="cpu").settings.dataset["root"]) / "train" / name
+    image = Image.open(sorted(folder.glob("*.png"))[0]).resize((32, 32), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+
+
+def test_nothing_of_the_parent_changes(place: Path, tmp_path: Path) -> None:
+    parent = first_run(place, tmp_path / "parent", "ncm")
+    before = contents(parent)
+    assert learn(parent, place / "later", tmp_path / "child")[0] == 0
+    assert contents(parent) == before
+
+
+def test_rows_of_the_parent_come_first(parent: Path, child: Path) -> None:
+    earlier = rows(parent)
+    assert rows(child)[: len(earlier)] == earlier
+    assert all(int(row[0]) > 48 for row in rows(child)[len(earlier) :])
+
+
+def test_it_comes_to_the_same_as_one_run_on_all_images(place: Path, tmp_path: Path) -> None:
+    """For class means not even the order of the images matters."""
+    whole = tmp_path / "first"
+    shutil.copytree(place / "first", whole)
+    shutil.copytree(place / "later", whole, dirs_exist_ok=True)
+    parent = first_run(place, tmp_path / "a", "ncm")
+    _, child = learn(parent, place / "later", tmp_path / "b")
+    assert main(["init", str(whole), "--out", str(tmp_path / "first.yaml"), "--quiet"]) == 0
+    one = load_run(first_run(tmp_path, tmp_path / "c", "ncm"), device="cpu")
+    two = load_run(child, device="cpu")
+    order = [two.classes.index(name) for name in one.classes]
+    torch.testing.assert_close(two.strategy.model.head.mean[order], one.strategy.model.head.mean)
+    assert summary(child)["results"]["a_last"] == summary(one.run.folder)["results"]["a_last"]
+
+
+@pytest.mark.parametrize("samples", [50, 70])
+def test_a_child_that_is_stopped_resumes_to_the_same(
+    samples: int,
+    parent: Path,
+    child: Path,
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        stop = signalling(signal.SIGTERM, samples)
+        patch.setattr(ProgressLine, "after_training_iteration", stop)
+        code, folder = learn(parent, place / "later", tmp_path)
+    assert code == 143
+    assert main(["run", "--resume", str(folder), "--quiet"]) == 0
+    assert rows(folder) == rows(child)
+    learned = [f / "learned.safetensors" for f in (folder, child)]
+    assert learned[0].read_bytes() == learned[1].read_bytes()
+    assert (folder / "before.json").read_bytes() == (child / "before.json").read_bytes()
+
+
+def test_a_child_learns_on(child: Path, place: Path, tmp_path: Path) -> None:
+    digits_folder(tmp_path / "eight", {"eight": 8})
+    code, grandchild = learn(child, tmp_path / "eight", tmp_path / "out")
+    assert code == 0
+    said = summary(grandchild)
+    assert said["class_names"][-1] == "eight"
+    assert said["n_tasks"] == 4
+    assert load_run(grandchild, device="cpu").classes[-1] == "eight"
+
+
+def test_scores_before_and_after(child: Path) -> None:
+    (run,) = collect([child])
+    table = {row.name: row for row in before_after(run)}
+    assert list(table)[:3] == ["all test images", "classes known before", "new classes"]
+    assert table["four"].before is None
+    assert table["four"].after is not None
+    assert table["four"].change is None
+    two = table["two"]
+    assert two.before is not None
+    assert two.after is not None
+    assert two.change == two.after - two.before
+    assert table["all test images"].after == summary(child)["results"]["a_last"]
+    assert (
+        before_after(collect([Path(json.loads((child / "before.json").read_text())["run"])])[0])
+        == []
+    )
+
+
+def test_dry_run_says_what_would_grow(
+    parent: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["learn", str(parent), str(place / "later"), "--dry-run", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "classes: 4 -> 6, new: four, six" in said
+    assert "head.weight: [4, 128] -> [6, 128]" in said
+    assert not list(tmp_path.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["strategy=ncm"], "learns on with its own strategy, mvp"),
+        (["seed=1-3"], "learns on with its own strategy, mvp, and one seed"),
+        (["scenario=class_incremental", "n_tasks=1"], "does not announce the boundaries"),
+        (["mvp.pool_size=3"], "the saved state does not fit this model"),
+        (["nonsense=3"], "unknown key 'nonsense'"),
+    ],
+)
+def test_refused_settings(
+    settings: list[str],
+    sentence: str,
+    parent: Path,
+    place: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert (
+        main(["learn", str(parent), str(place / "later"), *settings, "--out", str(tmp_path)]) == 2
+    )
+    assert sentence in capsys.readouterr().err
+
+
+def _changed_parent(parent: Path, place: Path, tmp_path: Path) -> tuple[Path, Path]:
+    copied = tmp_path / "copy"
+    shutil.copytree(parent, copied)
+    return copied, place / "later"
+
+
+def test_a_parent_that_was_changed_is_refused(
+    parent: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied, folder = _changed_parent(parent, place, tmp_path)
+    _, made = learn(copied, folder, tmp_path / "out")
+    state = json.loads((made / "summary.json").read_text())
+    (made / "summary.json").write_text(json.dumps({**state, "status": "interrupted"}))
+    (copied / "SHA256SUMS").write_text("something else\n")
+    assert main(["run", "--resume", str(made)]) == 2
+    assert "is not the run that this one goes on from, or was changed" in capsys.readouterr().err
+    shutil.rmtree(copied)
+    assert main(["run", "--resume", str(made)]) == 2
+    assert "is not in" in capsys.readouterr().err
+
+
+def test_images_of_the_parent_that_are_gone_are_named(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own: Any = tmp_path / "images"
+    shutil.copytree(place / "first", own / "first")
+    assert main(["init", str(own / "first"), "--out", str(own / "first.yaml"), "--quiet"]) == 0
+    parent = first_run(own, tmp_path / "parent", "ncm")
+    next((own / "first" / "train" / "two").iterdir()).unlink()
+    assert main(["learn", str(parent), str(place / "later"), "--out", str(tmp_path / "out")]) == 2
+    assert "it has 47 training images, and had 48" in capsys.readouterr().err

@@ -1,0 +1,41 @@
+"""The story of docs/learning_on.md, told by its own commands."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+from glob import glob
+from pathlib import Path
+
+import pytest
+
+from cl_prompts.experiments.cli import main
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "learning_on.md").read_text()
+
+
+def test_the_commands_of_the_page_do_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+    said = []
+    for line in block.splitlines():
+        words = shlex.split(line)
+        if words[0] == "python":
+            runpy.run_path(str(ROOT / words[1]), run_name="__main__")
+            continue
+        assert words[0] == "cl-prompts"
+        expanded = [found for word in words[1:] for found in glob(word) or [word]]
+        assert main(expanded) == 0, line
+        said.append(capsys.readouterr().out)
+    dry, table = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
+    assert dry.strip() in said[-3]
+    found = {
+        row.split("  ")[0]: row.split()[-1] for row in map(str.strip, said[-2].splitlines()) if row
+    }
+    for row in filter(None, map(str.strip, table.splitlines()[2:])):
+        assert found[row.split("  ")[0]] == row.split()[-1]
+    assert said[-1].count(",seven,") == 20
