@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from cl_prompts.datasets.dataset import DataSet, ImageSet
-from cl_prompts.datasets.files import check_files_apart
+from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.fingerprint import labels_fingerprint
 from cl_prompts.errors import InputError
 
@@ -42,6 +42,7 @@ class JoinedSet(ImageSet):
         self.parts = (first, second)
         self._columns = columns
         self._n_classes = n_classes
+        self.domains = None
         self.targets = self._joined([part.targets for part in self.parts])
         ignored = [part.ignored for part in self.parts]
         self.ignored = None
@@ -146,8 +147,8 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
     """Join two data sets, with classes of one name as one class.
 
     Raises:
-        InputError: one has several classes per image and the other has not, or a file is a training
-            image here and a test image there.
+        InputError: one has several classes per image and the other has not, or a file comes
+            twice.
     """
     if before.multi_label != later.multi_label:
         has = {True: "several classes per image", False: "one class per image"}
@@ -160,10 +161,11 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
     columns = [classes.index(name) for name in later.classes]
     parts = ((before.train, later.train), (before.test, later.test))
     train, test = (JoinedSet(*part, columns, len(classes)) for part in parts)
-    for images, tests in ((before.train, later.test), (later.train, before.test)):
-        check_files_apart(
-            f"data sets {before.name!r} and {later.name!r}", images.files, tests.files
-        )
+    check_files(
+        f"data sets {before.name!r} and {later.name!r}",
+        [*before.train.files, *later.train.files],
+        [*before.test.files, *later.test.files],
+    )
     return JoinedDataSet(
         name=later.name,
         train=train,

@@ -10,6 +10,7 @@ import numpy as np
 
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.base_split import BaseSplit
+from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.split import Split
 
@@ -26,7 +27,8 @@ def joined_split(
         columns: number of each class of the second data set among all classes.
 
     Raises:
-        InputError: one stream announces its tasks and the other does not, or labels do not fit.
+        InputError: one stream announces its tasks and the other does not, one of them is
+            domain-incremental, or labels do not fit.
 
     Example:
         >>> one = Split.of("first", [0, 1], [[1, 0]])
@@ -35,6 +37,11 @@ def joined_split(
         >>> [rows.tolist() for rows in both], both.counts.tolist()
         ([[1, 0], [2], [4, 3]], [[1, 1, 0], [0, 0, 1], [0, 1, 1]])
     """
+    if isinstance(first, DomainSplit) or isinstance(second, DomainSplit):
+        raise InputError(
+            "a domain-incremental stream follows no other one, and none follows it: run it anew"
+            " with the images of all domains"
+        )
     if first.boundaries != second.boundaries:
         raise InputError(
             f"the {first.name} stream {_announces(first)} the boundaries of its tasks, and the"

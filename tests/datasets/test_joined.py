@@ -61,28 +61,31 @@ def test_the_fingerprint_is_of_both_parts() -> None:
     assert joined(first, other).fingerprint()["test"] == known["test"]
 
 
+def folder(root: Path, first: int) -> DataSet:
+    for number, part in enumerate(("train", "test")):
+        photos(root / part, {"a": 3, "b": 3}, first=first + 100 * number)
+    return load_dataset("folder", root=root, image_size=8)
+
+
 def test_the_state_of_one_part_is_that_of_the_first(tmp_path: Path) -> None:
-    for part in ("train", "test"):
-        photos(tmp_path / part, {"a": 3, "b": 3}, first=len(part))
-    loaded = [load_dataset("folder", root=tmp_path, image_size=8, seed=s) for s in (1, 2)]
-    both = joined(loaded[0], DataSet("b", loaded[1].train, two()[1].test, ("a", "b"))).train
+    both = joined(folder(tmp_path / "a", 0), folder(tmp_path / "b", 7000)).train
     state = both.state_dict()
     both.load_state_dict(state["parts"][0])
     assert both.state_dict() == state
     assert not both.is_plain
     assert both.plain().is_plain
     assert len(both.files) == 12
-    assert len(both.without([both.files[0]])) == 10  # both parts hold it
+    assert len(both.without([both.files[0], both.files[-1]])) == 10
 
 
-def test_kinds_that_differ_and_files_on_both_sides_are_refused(tmp_path: Path) -> None:
+def test_kinds_that_differ_and_files_that_come_twice_are_refused(tmp_path: Path) -> None:
     first, _ = two()
     scenes = ImageSet(torch.zeros(1, 3, 8, 8), np.ones((1, 2), dtype=np.uint8), None)
     with pytest.raises(InputError, match="cannot follow one another"):
         joined(first, DataSet("b", scenes, scenes, ("cat", "dog")))
-    for part in ("train", "test"):
-        photos(tmp_path / part, {"a": 3, "b": 3}, first=len(part))
-    data = load_dataset("folder", root=tmp_path, image_size=8)
-    swapped = DataSet("b", data.test, data.train, data.classes)
-    with pytest.raises(InputError, match="test images of data sets 'folder' and 'b' are training"):
-        joined(data, swapped)
+    data = folder(tmp_path, 0)
+    with pytest.raises(InputError, match="training images of data sets 'folder' and 'folder' hold"):
+        joined(data, data)
+    tests = DataSet("b", folder(tmp_path / "b", 7000).train, data.train, data.classes)
+    with pytest.raises(InputError, match="are training images too"):
+        joined(data, tests)

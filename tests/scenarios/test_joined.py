@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import MultiLabelSplit, class_incremental_split, si_blurry_split
+from cl_prompts.scenarios.domain_incremental import domain_incremental_split
 from cl_prompts.scenarios.joined import joined_split
 
 
@@ -53,3 +54,10 @@ def test_streams_that_announce_and_do_not_are_not_joined() -> None:
     later = class_incremental_split(labels, n_tasks=2)
     with pytest.raises(InputError, match="does not announce the boundaries of its tasks"):
         joined_split(first, later, labels * 2, [0, 1])
+
+
+def test_domains_do_not_follow_one_another() -> None:
+    labels = [0, 1, 0, 1]
+    domains = domain_incremental_split(labels, domains=["a", "a", "b", "b"])
+    with pytest.raises(InputError, match="a domain-incremental stream follows no other one"):
+        joined_split(domains, class_incremental_split(labels, n_tasks=1), labels * 2, [0, 1])
