@@ -84,8 +84,9 @@ def test_kinds_that_differ_and_files_that_come_twice_are_refused(tmp_path: Path)
     with pytest.raises(InputError, match="cannot follow one another"):
         joined(first, DataSet("b", scenes, scenes, ("cat", "dog")))
     data = folder(tmp_path, 0)
+    again = load_dataset("folder", root=tmp_path, image_size=8)
     with pytest.raises(InputError, match="training images of data sets 'folder' and 'folder' hold"):
-        joined(data, data)
-    tests = DataSet("b", folder(tmp_path / "b", 7000).train, data.train, data.classes)
+        joined(data, again)
+    tests = DataSet("b", folder(tmp_path / "b", 7000).train, again.train, data.classes)
     with pytest.raises(InputError, match="are training images too"):
         joined(data, tests)
