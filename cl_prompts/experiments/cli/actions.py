@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from cl_prompts.checks import one_of
+from cl_prompts.checks import one_of, shown
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
@@ -262,6 +262,37 @@ def learn(args: argparse.Namespace) -> None:
     console.print(_before_after(folders[0]))
 
 
+def classes(args: argparse.Namespace) -> None:
+    """List the classes of a finished run, or make a run with others."""
+    from cl_prompts.experiments.runner.building import Builder
+    from cl_prompts.experiments.runner.execution import run_all
+    from cl_prompts.experiments.runner.learning_on import (
+        finished_run,
+        settings_of_edited,
+        what_stays,
+    )
+
+    run = finished_run(args.run)
+    if not (args.rename or args.remove):
+        print("\n".join(run.summary["class_names"]))
+        return
+    pairs = [text.partition("=") for text in args.rename]
+    for text, (old, _, new) in zip(args.rename, pairs, strict=True):
+        if not (old and new):
+            raise InputError(f"--rename {shown(text)} is not of the form old=new")
+    settings = settings_of_edited(
+        run.folder,
+        renamed={old: new for old, _, new in pairs},
+        removed=args.remove,
+        trust_code=args.trust_code,
+    )
+    console = _console(args.quiet)
+    for line in what_stays(Builder(quick=True).build(settings)):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    folders = list(run_all([settings], out=args.out, console=console, command=args.command_line))
+    console.print(f"run folder: {folders[0]}", highlight=False, soft_wrap=True, markup=False)
+
+
 def _before_after(folder: Path) -> Table:
     """Scores of a run that learned on, before it did and after."""
     from cl_prompts.experiments.results.before_after import before_after
@@ -399,6 +430,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
     "run": run,
     "sweep": sweep,
     "learn": learn,
+    "classes": classes,
     "report": report,
     "compare": compare,
     "predict": predict,

@@ -217,6 +217,26 @@ def _learn(command: Command) -> None:
     _out_folder(command)
 
 
+def _classes(command: Command) -> None:
+    command.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    command.add_argument(
+        "--rename",
+        action="append",
+        default=[],
+        metavar="OLD=NEW",
+        help="make a run in which a class is called otherwise; may be given several times",
+    )
+    command.add_argument(
+        "--remove",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="make a run that never predicts a class; may be given several times",
+    )
+    _trust_code(command)
+    _out_folder(command)
+
+
 def _report(command: Command) -> None:
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help=_RUNS)
     command.add_argument(
@@ -301,6 +321,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Command], None]]] = {
         _sweep,
     ),
     "learn": ("train the model of a finished run on further images, as a new run", _learn),
+    "classes": ("list the classes of a finished run, rename or remove some", _classes),
     "report": ("write an HTML report on run folders", _report),
     "compare": ("compare strategies over seeds: means, paired differences, ranks", _compare),
     "predict": ("label images with the model of a finished run", _predict),
@@ -308,4 +329,4 @@ _COMMANDS: dict[str, tuple[str, Callable[[Command], None]]] = {
     "warm-up": ("learn initial prompts for MISA on data that no stream holds", _warm_up),
     "completion": ("print a script that completes command lines in a shell", _completion),
 }
-_QUIET = {"init", "validate", "run", "sweep", "learn", "report", "export"}
+_QUIET = {"init", "validate", "run", "sweep", "learn", "classes", "report", "export"}

@@ -246,7 +246,14 @@ def _options(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
 
 
 #: entries of ``parent``, and the type of each
-_PARENT = {"run": str, "sha256": str, "sizes": list, "code": list}
+_PARENT = {
+    "run": str,
+    "sha256": str,
+    "sizes": list,
+    "code": list,
+    "renamed": dict,
+    "removed": list,
+}
 
 
 def _parent(given: Any) -> dict[str, Any]:

@@ -22,7 +22,12 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted, label_of
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.signatures import filled_parameters
-from cl_prompts.experiments.runner.learning_on import Descent, parent_of
+from cl_prompts.experiments.runner.learning_on import (
+    Descent,
+    is_edited,
+    parent_of,
+    with_new_names,
+)
 from cl_prompts.experiments.runner.memory import check_memory, fitting
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.domain_incremental import DomainSplit, missing_lines
@@ -162,8 +167,12 @@ class Builder:
         Raises:
             InputError: it is not there, or cannot be used.
         """
-        own = self._own_data(settings)
-        return joined(self.data(parent_of(settings)), own) if settings.parent else own
+        if not settings.parent:
+            return self._own_data(settings)
+        before = self.data(parent_of(settings))
+        if is_edited(settings):
+            return with_new_names(before, settings)
+        return joined(before, self._own_data(settings))
 
     def _own_data(self, settings: Settings) -> DataSet:
         """The data set that the settings name, without those of ancestors."""
@@ -212,6 +221,8 @@ def split_of(settings: Settings, data: DataSet) -> Any:
     Raises:
         InputError: the scenario does not fit the data set.
     """
+    if is_edited(settings):
+        return split_of(parent_of(settings), data)
     if isinstance(data, JoinedDataSet):
         first = split_of(parent_of(settings), data.before)
         later = split_of(replace(settings, parent={}), data.later)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from cl_prompts.checks import one_of
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.joined import JoinedDataSet
@@ -105,16 +108,62 @@ def settings_of_child(
             f"a run learns on with its own strategy, {settings.strategy}, and one seed: leave out"
             " strategy= and further seeds"
         )
-    child.parent = {
+    child.parent = _parent(run, settings)
+    return child
+
+
+def settings_of_edited(
+    folder: Path,
+    *,
+    renamed: Mapping[str, str] = MappingProxyType({}),
+    removed: Sequence[str] = (),
+    trust_code: Trust = False,
+) -> Settings:
+    """Settings of a run that is a finished one with other names of classes, or without some.
+
+    Args:
+        folder: of the finished run.
+        renamed: name of a class -> its new name.
+        removed: names of classes that are not predicted any more.
+        trust_code: dotted names in the run's settings that may be imported.
+
+    Raises:
+        InputError: no finished run, no such class, or a name that another class has.
+    """
+    run = finished_run(folder)
+    settings = settings_of(run.folder, trust_code)
+    names = run.summary["class_names"]
+    for name in (*renamed, *removed):
+        one_of(f"class of {run.folder}", name, names)
+    for name, new in renamed.items():
+        if new in names:
+            raise InputError(f"class {name!r} cannot be called {new!r}: another class is")
+    edits = {"renamed": dict(renamed), "removed": list(removed)}
+    return replace(settings, parent={**_parent(run, settings), **edits})
+
+
+def _parent(run: Run, settings: Settings) -> dict[str, Any]:
+    """The section ``parent`` of a run that goes on from a finished one."""
+    size = [run.summary["n_classes"], run.summary["n_tasks"]]
+    return {
         "run": str(run.folder.resolve()),
         "sha256": digest_of(run.folder),
-        "sizes": [
-            *settings.parent.get("sizes", []),
-            [run.summary["n_classes"], run.summary["n_tasks"]],
-        ],
+        "sizes": [*settings.parent.get("sizes", []), size],
         "code": settings.own_code(),
+        "renamed": {},
+        "removed": [],
     }
-    return child
+
+
+def is_edited(settings: Settings) -> bool:
+    """Whether a run differs from its parent in its classes alone, and brings no images."""
+    return bool(settings.parent and (settings.parent["renamed"] or settings.parent["removed"]))
+
+
+def with_new_names(data: DataSet, settings: Settings) -> DataSet:
+    """The parent's data, with the class names of an edited run."""
+    renamed = settings.parent["renamed"]
+    return replace(data, classes=tuple(renamed.get(name, name) for name in data.classes))
 
 
 def one_task(n_classes: int, *, multi_label: bool, boundaries: bool) -> dict[str, Any]:
@@ -169,6 +218,7 @@ class Descent:
     def __init__(self, settings: Settings, n_classes: int, n_tasks: int) -> None:
         sizes = settings.parent.get("sizes", [])
         self._sizes = [(classes, tasks) for classes, tasks in (*sizes, (n_classes, n_tasks))]
+        self._settings = settings
         self._run = Path(settings.parent["run"]) if settings.parent else None
 
     @property
@@ -211,12 +261,17 @@ class Descent:
             InputError: there is no checkpoint, or the parent's data have changed.
         """
         assert self._run is not None
-        assert isinstance(data, JoinedDataSet)
         self.grow(strategy, to_parent=True)
         found, _ = CheckpointFiles(self._run).find()
         if found is None:
             raise InputError(f"{self._run} holds no checkpoint: nothing can learn on from it")
-        change = fingerprint_change(found.identity["data"], data.before.fingerprint())
+        known = found.identity["data"]
+        if is_edited(self._settings):
+            now = {**data.fingerprint(), "classes": known["classes"]}
+        else:
+            assert isinstance(data, JoinedDataSet)
+            now = data.before.fingerprint()
+        change = fingerprint_change(known, now)
         if change is not None:
             raise InputError(
                 f"the data of the run in {self._run} changed: {change}: bring them back"
@@ -228,6 +283,15 @@ class Descent:
                 work = {key: state["evaluator"][key] for key in ("images", "macs")}
                 state["evaluator"] = {**empty, **work}
         return found.state, found.attached
+
+    def remove_classes(
+        self, strategy: OnlineStrategy, anytime: AnytimeEvaluation, data: DataSet
+    ) -> None:
+        """Have an edited run give up its removed classes, and score without them."""
+        removed = self._settings.parent["removed"]
+        if removed:
+            strategy.forget([data.classes.index(name) for name in removed])
+            anytime.score_again(strategy)
 
     def evaluated(self, strategy: OnlineStrategy, anytime: AnytimeEvaluation) -> dict[str, Any]:
         """Content of ``before.json``: what the parent's model scores on all test images of the run
@@ -245,6 +309,34 @@ class Descent:
         }
 
 
+def _taken_over(parts: Parts) -> None:
+    """Let the strategy of a run that was just built take over what the parent has learned."""
+    state, _ = parts.descent.take_over(parts.strategy, parts.anytime, parts.data)
+    tasks = parts.benchmark.train_stream[: parts.descent.tasks_before]
+    parts.strategy.load_state_dict(state["strategy"], tasks)
+
+
+def what_stays(parts: Parts) -> list[str]:
+    """Sentences on what an edited run keeps of its removed classes.
+
+    Args:
+        parts: of the run; its strategy takes over what the parent has learned.
+
+    Raises:
+        InputError: see :meth:`Descent.take_over`, or the method cannot give up a class.
+    """
+    _taken_over(parts)
+    removed = parts.settings.parent["removed"]
+    if not removed:
+        return []
+    shared = parts.strategy.forget([parts.data.classes.index(name) for name in removed])
+    kept = ", ".join(shared) or "nothing"
+    return [
+        f"never predicted any more: {', '.join(removed)}; what was kept for them alone is gone",
+        f"shared by all classes, and with what it learned from them: {kept}",
+    ]
+
+
 def what_grows(parts: Parts) -> list[str]:
     """Sentences on what a run would learn, and which tensors of the model would grow.
 
@@ -254,13 +346,13 @@ def what_grows(parts: Parts) -> list[str]:
     Raises:
         InputError: see :meth:`Descent.take_over`, or the state does not fit the run's settings.
     """
-    data, descent, model = parts.data, parts.descent, parts.strategy.model
+    data = parts.data
     assert isinstance(data, JoinedDataSet)
-    state, _ = descent.take_over(parts.strategy, parts.anytime, data)
-    tasks = parts.benchmark.train_stream[: descent.tasks_before]
-    parts.strategy.load_state_dict(state["strategy"], tasks)
-    before = {name: list(value.shape) for name, value in model.learned_state().items()}
-    descent.grow_last(parts.strategy)
+    _taken_over(parts)
+    before = {
+        name: list(value.shape) for name, value in parts.strategy.model.learned_state().items()
+    }
+    parts.descent.grow_last(parts.strategy)
     after = {
         name: list(value.shape) for name, value in parts.strategy.model.learned_state().items()
     }

@@ -19,6 +19,7 @@ from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner.building import Parts
 from cl_prompts.experiments.runner.interruption import Stopped, StopRequest
+from cl_prompts.experiments.runner.learning_on import is_edited
 from cl_prompts.experiments.runner.memory import reset_peak_memory
 from cl_prompts.experiments.runner.summary import summary_of
 from cl_prompts.experiments.tracking.tracker import Tracker
@@ -97,6 +98,7 @@ class TaskLoop:
         self.folder = folder
         self._identity: dict[str, Any] = {}
         self.tasks_done = 0
+        self._begins_edited = False
         self._stopping: int | None = None
         self.total = parts.strategy.train_epochs * _stream_length(parts)
         self._counter = parts.strategy.model.backbone.counter
@@ -158,8 +160,10 @@ class TaskLoop:
         parts.descent.grow_last(strategy)
         for group, rate in zip(strategy.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate  # that of this run's settings
+        self._begins_edited = is_edited(parts.settings)
+        before = parts.descent.evaluated(strategy, parts.anytime)  # by all ranks together
         if not self.folder.read_only:
-            self.folder.write_json(BEFORE_FILE, parts.descent.evaluated(strategy, parts.anytime))
+            self.folder.write_json(BEFORE_FILE, before)
 
     def train(self, tracker: Tracker | None, request: StopRequest) -> None:
         """Train on the tasks that are left; a strategy of the whole stream trains once.
@@ -191,6 +195,11 @@ class TaskLoop:
         self._agreed(request)
         self._stop()
         strategy.between_batches = between_batches
+        if self._begins_edited:
+            self.parts.descent.remove_classes(strategy, self.parts.anytime, self.parts.data)
+            save()
+            if not self.folder.read_only:
+                self.folder.export(strategy.model)
         workers = self.parts.settings.num_workers
         for task in tasks[self.tasks_done :]:
             strategy.train(task, eval_streams=[], num_workers=workers)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from avalanche.training.templates.base_sgd import PeriodicEval
 from torch import Tensor
 
@@ -40,7 +41,7 @@ def grow(strategy: Any, n_classes: int, n_tasks: int) -> None:
         before = _remade(strategy, settings)
         for larger in _steps(strategy, settings, n_classes, n_tasks):
             after = _remade(strategy, larger)
-            state = _laid_over(state, before, after)
+            state = _laid_over(state, before, after, _tensor_over)
             before = after
     except InputError:
         _remade(strategy, settings)
@@ -64,7 +65,7 @@ class _Learned:
             for group in optimizer.param_groups
         ]
         named = strategy.model.named_parameters()
-        self._momentum = {name: optimizer.state[p] for name, p in named if p in optimizer.state}
+        self.momentum = {name: optimizer.state[p] for name, p in named if p in optimizer.state}
 
     def give_back(self, strategy: Any, state: dict[str, Any]) -> None:
         """Give a new construction the state, and the rest as it was."""
@@ -73,12 +74,47 @@ class _Learned:
         vars(strategy.clock).update(self._clock)
         load_strategy_state(strategy, state, None)
         for name, parameter in strategy.model.named_parameters():
-            if name in self._momentum:
+            if name in self.momentum:
                 strategy.optimizer.state[parameter] = {
-                    key: _padded(value, parameter) for key, value in self._momentum[name].items()
+                    key: _padded(value, parameter) for key, value in self.momentum[name].items()
                 }
         for group, values in zip(strategy.optimizer.param_groups, self._groups, strict=True):
             group.update(values)
+
+
+def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
+    """Give up classes, in place: they are not predicted any more, and all that is kept for them
+    alone is as in a new strategy.
+
+    Args:
+        strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
+        classes: their numbers.
+
+    Returns:
+        Names of the parts of the model that all classes share, which keep what they learned.
+
+    Raises:
+        InputError: a replay buffer that may hold such samples, or see :func:`grow`.
+    """
+    _refuse(strategy)
+    if len(strategy.replay):
+        raise InputError(
+            f"{type(strategy).__name__} holds samples of all classes in its replay buffer, and"
+            " would learn these again: train a new one without their images"
+        )
+    learned = _Learned(strategy)
+    settings = _settings(strategy)
+    wider = _remade(strategy, {**settings, "n_classes": settings["n_classes"] + 1})
+    fresh = _remade(strategy, settings)
+    clear = _cleared(classes)
+    sizes = fresh["model"], wider["model"]
+    for name, entries in learned.momentum.items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor) and value.dim():
+                new = torch.zeros_like(value)
+                entries[key] = clear(value, new, new.new_zeros(sizes[1][name].shape))
+    learned.give_back(strategy, _laid_over(learned.state, fresh, wider, clear))
+    return [name for name, value in sizes[0].items() if value.shape == sizes[1][name].shape]
 
 
 def _refuse(strategy: Any) -> None:
@@ -134,34 +170,40 @@ def _remade(strategy: Any, settings: dict[str, Any]) -> dict[str, Any]:
     return fresh
 
 
-def _laid_over(state: Any, before: Any, after: Any) -> Any:
-    """A state that has learned, with the room that a new one's has.
+#: tensor of a state, that of a new strategy of the same size, that of one with more room -> tensor
+Merge = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _laid_over(state: Any, before: Any, after: Any, merge: Merge) -> Any:
+    """A state that has learned, merged tensor by tensor with those of new strategies.
 
     Args:
         state: with what was learned.
-        before: of a new strategy of the same size; it says which dimensions are of classes.
-        after: of a new strategy with more room.
+        before: of a new strategy of the same size.
+        after: of a new strategy with more room; where the two differ in size are classes or tasks.
+        merge: of each tensor that has a counterpart.
     """
     if isinstance(state, Mapping):
         if not isinstance(before, Mapping):
             return state
         known = before.keys() & after.keys()
         laid = {
-            key: _laid_over(value, before[key], after[key]) if key in known else value
+            key: _laid_over(value, before[key], after[key], merge) if key in known else value
             for key, value in state.items()
         }
         return laid | {key: after[key] for key in after if key not in before}
     if isinstance(state, list | tuple) and isinstance(before, list | tuple):
         if len(state) == len(before) == len(after):
             parts = zip(state, before, after, strict=True)
-            return type(state)(_laid_over(*part) for part in parts)
+            return type(state)(_laid_over(*part, merge) for part in parts)
         return state
     if not (isinstance(state, Tensor) and isinstance(before, Tensor) and state.dim()):
         return state
-    return _tensor_over(state, before, after)
+    return merge(state, before, after)
 
 
 def _tensor_over(state: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The tensor with the room that the new one's has."""
     added = [new - old for old, new in zip(before.shape, after.shape, strict=True)]
     if not any(added):
         return state
@@ -170,6 +212,22 @@ def _tensor_over(state: Tensor, before: Tensor, after: Tensor) -> Tensor:
     larger = after.clone() if list(after.shape) == shape else state.new_zeros(shape)
     larger[tuple(slice(have) for have in state.shape)] = state
     return larger
+
+
+def _cleared(classes: Sequence[int]) -> Merge:
+    """Put rows of these classes back to those of a new strategy."""
+
+    def merge(state: Tensor, fresh: Tensor, wider: Tensor) -> Tensor:
+        state = state.clone()
+        rows = torch.tensor(list(classes), device=state.device)
+        # Entries that came while it learned have no counterpart.
+        new = fresh if fresh.shape == state.shape else torch.zeros_like(state)
+        for dim, (size, larger) in enumerate(zip(fresh.shape, wider.shape, strict=True)):
+            if size != larger:
+                state.index_copy_(dim, rows, new.index_select(dim, rows).to(state.device))
+        return state
+
+    return merge
 
 
 def _padded(value: Any, parameter: Tensor) -> Any:

@@ -20,7 +20,7 @@ from cl_prompts.backbones import ranks
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.pixels import check_batch, check_kind, image_check
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, Positive, Size, at_least
+from cl_prompts.checks import Count, Positive, Size, at_least, in_range
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.losses.classification import (
     ClassMask,
@@ -55,7 +55,7 @@ from cl_prompts.strategies.base.experience import (
 )
 from cl_prompts.strategies.base.faults import blame, check_weights
 from cl_prompts.strategies.base.feature_cache import FeatureCache
-from cl_prompts.strategies.base.growth import grow
+from cl_prompts.strategies.base.growth import forget, grow
 from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
@@ -872,6 +872,23 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         at_least(0, classes=n_classes, tasks=tasks)
         if n_classes or tasks:
             grow(self, n_classes, tasks)
+
+    def forget(self, classes: Sequence[int]) -> list[str]:
+        """Give up classes, between two experiences: they are not predicted any more, and what is
+        kept for them alone is as in a new strategy.
+
+        Args:
+            classes: their numbers; the columns stay.
+
+        Returns:
+            Names of the parts of the model that all classes share, which keep what they learned.
+
+        Raises:
+            InputError: no such class, a replay buffer that holds samples, or see :meth:`grow`.
+        """
+        for label in classes:
+            in_range(0, self.model.n_classes - 1, classes=label)
+        return forget(self, classes)
 
     def save(self, path: str) -> None:
         """Write what was learned (prompts, keys, masks, head) without the backbone."""

@@ -273,6 +273,13 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             recent = []
         self._record("task_end", recent[0] if recent else self._evaluate(strategy), strategy)
 
+    def score_again(self, strategy: Any) -> None:
+        """Replace the last evaluation by one of the strategy as it is, which has forgotten classes;
+        listeners get it."""
+        self._seen = strategy.model.seen.cpu().clone()
+        self.curve.task_ends.pop()
+        self._record("task_end", self._evaluate(strategy), strategy)
+
     def _count(self, strategy: Any) -> int:
         own = getattr(strategy, "samples_seen", None)
         if own is not None:

@@ -237,3 +237,64 @@ def test_images_of_the_parent_that_are_gone_are_named(
     next((own / "first" / "train" / "two").iterdir()).unlink()
     assert main(["learn", str(parent), str(place / "later"), "--out", str(tmp_path / "out")]) == 2
     assert "it has 47 training images, and had 48" in capsys.readouterr().err
+
+
+def edited(run: Path, out: Path, *options: str) -> tuple[int, Path]:
+    code = main(["classes", str(run), *options, "--out", str(out), "--quiet"])
+    return code, newest(out) if code == 0 else out
+
+
+def test_classes_are_listed(child: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["classes", str(child)]) == 0
+    assert capsys.readouterr().out.split() == ["one", "three", "two", "zero", "four", "six"]
+
+
+def test_a_class_is_renamed_and_learned_on_under_its_new_name(place: Path, tmp_path: Path) -> None:
+    parent = first_run(place, tmp_path / "a", "ncm")
+    code, renamed = edited(parent, tmp_path / "b", "--rename", "two=four")
+    assert code == 0
+    assert summary(renamed)["class_names"] == ["one", "three", "four", "zero"]
+    assert summary(renamed)["results"] == summary(parent)["results"]
+    assert load_run(renamed).classes[2] == "four"
+    assert renamed.joinpath("learned.safetensors").read_bytes() == (
+        parent.joinpath("learned.safetensors").read_bytes()
+    )
+    _, child = learn(renamed, place / "later", tmp_path / "c")
+    assert summary(child)["class_names"] == ["one", "three", "four", "zero", "six", "two"]
+
+
+def test_a_removed_class_is_never_predicted(place: Path, tmp_path: Path) -> None:
+    parent = first_run(place, tmp_path / "a", "ncm")
+    code, removed = edited(parent, tmp_path / "b", "--remove", "two", "--remove", "one")
+    assert code == 0
+    model = load_run(removed, device="cpu").strategy.model
+    assert model.seen.tolist() == [False, True, False, True]
+    assert model.head.count.tolist() == [0, TRAIN, 0, TRAIN]
+    assert model.head.mean[[0, 2]].abs().sum() == 0
+    before = load_run(parent, device="cpu").strategy.model.head.mean
+    assert torch.equal(model.head.mean[[1, 3]], before[[1, 3]])
+    assert load_run(removed).evaluate() == summary(removed)["results"]["a_last"]
+    _, child = learn(removed, place / "later", tmp_path / "c")  # "two" comes again
+    count = load_run(child, device="cpu").strategy.model.head.count
+    assert count.tolist() == [0, TRAIN, TRAIN, TRAIN, TRAIN, TRAIN]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--remove", "tow"], "did you mean 'two'"),
+        (["--rename", "two=one"], "cannot be called 'one'"),
+        (["--rename", "two"], "is not of the form old=new"),
+        (["--remove", "two"], "holds samples of all classes in its replay buffer"),
+    ],
+)
+def test_refused_edits(
+    options: list[str],
+    sentence: str,
+    parent: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert edited(parent, tmp_path, *options)[0] == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.rglob("config.yaml"))

@@ -122,3 +122,27 @@ def test_refusals() -> None:
 def test_without_room_a_later_class_is_refused() -> None:
     with pytest.raises(InputError, match="label 7 occurs, but n_classes is 6"):
         fit(make("linear_probe"), [with_more_classes(8, only=[7])])
+
+
+@pytest.mark.parametrize("kind", ["mvp", "linear_probe_whitened", "slda", "lwf"])
+def test_a_forgotten_class_is_as_new_and_may_come_again(kind: str) -> None:
+    strategy = fit(make(kind), experiences())
+    before = weights(strategy)
+    shared = strategy.forget([2])
+    after = weights(strategy)
+    assert after["seen"].tolist() == [True, True, False, True, True, True]
+    rows = next(name for name in ("head.weight", "head.mean") if name in before)
+    others = [0, 1, 3, 4, 5]
+    assert torch.equal(after[rows][others], before[rows][others])
+    assert not torch.equal(after[rows][2], before[rows][2])
+    assert all(torch.equal(after[name], before[name]) for name in shared)
+    fit(strategy, [with_more_classes(6, only=[2])])
+    assert strategy.model.seen.all()
+
+
+def test_a_replay_buffer_is_not_cleared_of_a_class() -> None:
+    strategy = fit(make("er"), experiences())
+    with pytest.raises(InputError, match="ExperienceReplay holds samples of all classes in its replay buffer"):
+        strategy.forget([1])
+    with pytest.raises(InputError, match="classes"):
+        strategy.forget([6])
