@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from cl_prompts.scenarios.benchmarks import (
         benchmark_builder,
         benchmark_from_split,
-        class_incremental_benchmark,
         disjoint_benchmark,
         domain_incremental_benchmark,
         i_blurry_benchmark,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
         si_blurry_multi_label_benchmark,
     )
 
+# Without class_incremental_benchmark, since Avalanche has one, which ``import *`` leaves.
 __all__ = [
     "DATASETS",
     "SCENARIOS",
@@ -51,7 +51,6 @@ __all__ = [
     "as_dataset",
     "benchmark_builder",
     "benchmark_from_split",
-    "class_incremental_benchmark",
     "class_incremental_split",
     "disjoint_benchmark",
     "disjoint_split",

@@ -79,8 +79,11 @@ _PLACES = {
     "refuse_accuracy": "base.multi_label_metrics",
 }
 
+#: classes whose names Avalanche has, too: ``import *`` leaves its own
+_ALSO_AVALANCHE = ("EWC", "LwF")
+
 __all__ = [
-    *_PLACES,
+    *(name for name in _PLACES if name not in _ALSO_AVALANCHE),
     "PLUGINS",
     "STRATEGIES",
     "canonical_name",
@@ -97,7 +100,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_ALSO_AVALANCHE})
 
 
 def canonical_name(name: str) -> str:

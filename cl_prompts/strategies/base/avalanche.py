@@ -162,6 +162,7 @@ def with_own_plugins(own: Iterable[StrategyPlugin], given: Iterable[Any]) -> lis
             raise InputError(
                 f"this {type(plugin).__name__} belongs to another strategy: make a new one for each"
             )
+    refuse_unfit(plugins)
     kinds = Counter(type(plugin) for plugin in plugins if isinstance(plugin, StrategyPlugin))
     for kind, times in kinds.items():
         if times > 1:
@@ -174,6 +175,35 @@ def with_own_plugins(own: Iterable[StrategyPlugin], given: Iterable[Any]) -> lis
         if not same:
             missing.append(type(default)(**default.given))
     return missing + plugins
+
+
+#: Avalanche's plugins that cannot act here, and why
+_UNFIT = {
+    "CoPEPlugin": (
+        "it puts a loss and a memory of its own into Avalanche's training loop, which strategies of"
+        " this package do not run: give it to Naive"
+    ),
+    "RWalkPlugin": (
+        "in avalanche-lib 0.6 it makes the weights NaN, on Avalanche's own streams, too: leave it"
+        " out"
+    ),
+    "BiCPlugin": (
+        "it replaces the data of an experience, which experiences of avalanche-lib 0.6 do not let"
+        " it do: leave it out"
+    ),
+}
+
+
+def refuse_unfit(plugins: Iterable[Any]) -> None:
+    """Refuse plugins of Avalanche's that would do nothing, or harm.
+
+    Raises:
+        InputError: the first of them.
+    """
+    for plugin in plugins:
+        for kind in type(plugin).__mro__:
+            if kind.__module__.startswith("avalanche.") and kind.__name__ in _UNFIT:
+                raise InputError(f"plugins hold {kind.__name__}: {_UNFIT[kind.__name__]}")
 
 
 def claim(plugins: Iterable[Any]) -> None:

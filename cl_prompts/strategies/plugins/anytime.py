@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from cl_prompts.metrics.continual import a_auc, multi_label_run_results, results
 from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.base import ContinualModel
-from cl_prompts.strategies.base.experience import TaskPosition, domains_of
+from cl_prompts.strategies.base.experience import TaskPosition, domains_of, mark_of
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 
 Listener = Callable[[str, Evaluation], None]
@@ -114,6 +115,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         self._seen = torch.zeros(self.n_classes, dtype=torch.bool)
         self._listed = self._seen.clone()  # the classes in new_classes
         self._iteration = 0
+        self._warned = False
         self._position = TaskPosition()
         self._strategy: weakref.ref[Any] | None = None
         self._whole_stream = False
@@ -184,9 +186,18 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             )
         self._strategy = weakref.ref(strategy)
 
-    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Move to the strategy's device, and to the number of classes of its model."""
+    def before_training_exp(self, strategy: Any, *, shuffle: bool = True, **kwargs: Any) -> None:
+        """Move to the strategy's device, and to the number of classes of its model; warn once of a
+        strategy of Avalanche's that shuffles a stream whose order is part of its scenario."""
         self.attach(strategy)
+        if shuffle and not self._warned and not isinstance(strategy.model, ContinualModel):
+            self._warned = mark_of(strategy.experience, "ordered", False)
+            if self._warned:
+                warnings.warn(
+                    "the order of this stream is part of its scenario, and it is shuffled: train"
+                    " with strategy.train(experience, shuffle=False)",
+                    stacklevel=2,
+                )
         self._whole_stream = bool(getattr(strategy, "whole_stream", False))
         if self.evaluator.multi_label and strategy.evaluator is not None:
             refuse_accuracy(strategy.evaluator)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
 from avalanche.evaluation.metrics import accuracy_metrics
-from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.plugins import BiCPlugin, CoPEPlugin, EvaluationPlugin, RWalkPlugin
 
 from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError
@@ -116,3 +117,43 @@ def test_overlapping_test_sets_are_evaluated_one_at_a_time() -> None:
     for part in (bench.test_stream, bench.test_stream[0]):
         with pytest.raises(InputError, match="give AnytimeEvaluation the whole test set"):
             AnytimeEvaluation(part)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "says"),
+    [
+        (
+            CoPEPlugin(mem_size=4, n_classes=6),
+            "CoPEPlugin: it puts a loss and a memory",
+        ),
+        (RWalkPlugin(), "RWalkPlugin: in avalanche-lib 0.6 it makes the weights NaN"),
+        (BiCPlugin(mem_size=4), "BiCPlugin: it replaces the data of an experience"),
+    ],
+)
+def test_plugins_that_cannot_act_here_are_refused(plugin: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        make("linear_probe", plugins=[plugin])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ours", ["scenarios", "strategies", "strategies.plugins", "metrics"])
+def test_import_star_shadows_nothing_of_avalanche(ours: str) -> None:
+    places = ("training", "training.plugins", "benchmarks", "models", "evaluation.metrics", "core")
+    theirs = {name for place in places for name in dir(import_module(f"avalanche.{place}"))}
+    module = import_module(f"cl_prompts.{ours}")
+    shown = {name for name in getattr(module, "__all__", ()) if not name.startswith("_")}
+    assert not shown & theirs
+
+
+@pytest.mark.parametrize(
+    ("ours", "name"),
+    [
+        ("strategies", "LwF"),
+        ("strategies", "EWC"),
+        ("scenarios", "class_incremental_benchmark"),
+    ],
+)
+def test_names_that_avalanche_has_too_are_there_when_asked_for(ours: str, name: str) -> None:
+    module = import_module(f"cl_prompts.{ours}")
+    assert getattr(module, name).__module__.startswith("cl_prompts")
+    assert name in dir(module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import numpy as np
@@ -288,3 +289,35 @@ def test_other_streams_of_the_same_data_have_no_domains(stream: Any) -> None:
     fit(probe(plugin), stream.train_stream)
     assert plugin.by_domain(plugin.curve.task_ends[-1]) == {}
     assert plugin.new_domains == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "warned"),
+    [
+        ("blurry", {}, 1),
+        ("blurry", {"shuffle": True}, 1),
+        ("blurry", {"shuffle": False}, 0),
+        ("announced", {}, 0),
+    ],
+)
+def test_a_shuffled_stream_with_an_order_is_warned_of_once(
+    stream: Any, kind: str, told: dict[str, bool], warned: int
+) -> None:
+    stream = stream if kind == "blurry" else in_domains()
+    plugin = AnytimeEvaluation(stream.test_stream, every=None)
+    strategy = naive([plugin])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for experience in stream.train_stream:
+            strategy.train(experience, eval_streams=[], **told)
+    said = [
+        w for w in caught if "the order of this stream is part of its scenario" in str(w.message)
+    ]
+    assert len(said) == warned
+
+
+def test_strategies_of_this_package_keep_the_order_and_warn_of_nothing(stream: Any) -> None:
+    plugin = AnytimeEvaluation(stream.test_stream, every=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        fit(probe(plugin), stream.train_stream)
