@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.experiments import soak_kills, soak_signals
+from tests.experiments import soak_kills, soak_signals, spoilt_files
 from tests.experiments.faults import flipped
 from tests.experiments.fuzz import run
 from tests.experiments.process import Fault, Kind, Outcome, Process, command
@@ -26,6 +26,7 @@ from tests.few_images import few, few_images
 
 DEFAULTS = {
     "fuzz": 10_000,
+    "inputs": 10_000,
     "kills": 300,
     "boundaries": 1_500,
     "plans": 200,
@@ -206,8 +207,19 @@ def fuzz(bench: Bench, count: int) -> None:
         bench.problems.append("too few of them are accepted and built")
 
 
+def inputs(bench: Bench, count: int) -> None:
+    """Spoilt files of users; see :mod:`tests.experiments.spoilt_files`."""
+    folder = bench.root / "inputs"
+    folder.mkdir()
+    counts, problems = spoilt_files.run(count, bench.seed, folder)
+    bench.counts["other faults"] += counts.pop("faults")
+    bench.counts.update(counts)
+    bench.problems += problems
+
+
 PARTS: dict[str, Callable[[Bench, int], None]] = {
     "fuzz": fuzz,
+    "inputs": inputs,
     "kills": kills,
     "boundaries": boundaries,
     "plans": plans,

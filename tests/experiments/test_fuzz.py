@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.experiments import spoilt_files
 from tests.experiments.fuzz import run
 from tests.few_images import few_images
 
@@ -19,3 +20,10 @@ def test_recipes_are_built_or_refused(tmp_path: Path) -> None:
     assert counts["built"] >= 0.4 * 60
     assert counts["refused"] > 5
     assert counts["trained"] > 1
+
+
+def test_spoilt_files_are_refused_or_read(tmp_path: Path) -> None:
+    counts, problems = spoilt_files.run(200, 0, tmp_path)
+    assert not problems, problems[0]
+    assert counts["cases"] == counts["read"] + counts["refused"] == 200
+    assert min(counts[kind] for kind in spoilt_files.KINDS) > 10

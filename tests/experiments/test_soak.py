@@ -27,7 +27,7 @@ SHORT = {
 
 
 def test_every_part_has_a_long_form() -> None:
-    assert DEFAULTS.keys() == PARTS.keys() == SHORT.keys() | {"fuzz", "starts"}
+    assert DEFAULTS.keys() == PARTS.keys() == SHORT.keys() | {"fuzz", "inputs", "starts"}
 
 
 @pytest.mark.slow
