@@ -6,7 +6,7 @@ import math
 import operator
 import reprlib
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -158,22 +158,116 @@ Share = Annotated[float, Bound(0, 1)]
 """A number from 0 to 1."""
 
 
-def fits(name: str, value: Any, kind: Any) -> None:
-    """Refuse a value that a type's words or bounds rule out: its ``Literal``, its :class:`Bound`.
+def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:
+    """Refuse a value that a type rules out: its kind of value, its words (``Literal``) or bounds
+    (:class:`Bound`).
 
-    Other parts of the type are not looked at. Of a union every member may say no, and None is fine
-    where the union has it.
+    Args:
+        name: of the setting, for the sentence.
+        value: given to it.
+        kind: its type; a type that is no plain value is looked at by ``isinstance``.
+        of: owner of the setting, for the sentence ("strategy mvp").
+
+    Returns:
+        the value; a whole number as a float where the type has floats alone.
 
     Raises:
-        InputError: an unknown word, or a number out of range.
+        InputError: another kind of value, an unknown word, or a number out of range.
+
+    Example:
+        >>> fits("rate", 1, Positive | None), fits("blocks", (0, 1), list[Size])
+        (1.0, (0, 1))
+        >>> fits("rate", "fast", Positive | None, of="strategy mvp")
+        Traceback (most recent call last):
+        cl_prompts.errors.InputError: strategy mvp: rate is 'fast': it must be a number
     """
+    members = [member for member in members_of(kind) if member is not NoneType]
+    if value is None and NoneType in members_of(kind):
+        return value
+    if len(members) == 1 and get_origin(members[0]) is Literal:
+        one_of(f"{name} of {of}" if of else name, value, members[0])
+        return value
+    shown_name = f"{of}: {name}" if of else name
+    # Exact types first, so that 1 stays a whole number where the type has both.
+    for member in sorted(members, key=lambda member: _as_type(value, member) is not value):
+        found = _as_type(value, member)
+        if found is not _NO:
+            _check_bounds(shown_name, value, member)
+            return found
+    nouns = dict.fromkeys(map(_noun, members))
+    raise InputError(f"{shown_name} is {shown(value)}: it must be {' or '.join(nouns)}")
+
+
+def members_of(kind: Any) -> list[Any]:
+    """Types of a union, or the one type."""
     if get_origin(kind) in (Union, UnionType):
-        if value is not None or NoneType not in get_args(kind):
-            for member in get_args(kind):
-                fits(name, value, member)
-    elif get_origin(kind) is Literal:
-        one_of(name, value, kind)
-    elif get_origin(kind) is Annotated:
+        return [member for part in get_args(kind) for member in members_of(part)]
+    return [NoneType if kind is None else kind]
+
+
+_NO = object()  # of another type
+_NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def _as_type(value: Any, kind: Any) -> Any:
+    """The value as a type has it, or :data:`_NO`."""
+    origin = get_origin(kind) or kind
+    if origin is Annotated:
+        return _as_type(value, get_args(kind)[0])
+    if origin is Literal:
+        return value if value in get_args(kind) else _NO
+    if origin in (Union, UnionType):
+        found = [_as_type(value, member) for member in members_of(kind)]
+        found = [one for one in found if one is not _NO]
+        return value if any(one is value for one in found) else found[0] if found else _NO
+    if origin in (int, float):
+        number = isinstance(value, Integral if origin is int else Real)
+        if not number or isinstance(value, bool):
+            return _NO
+        return float(value) if origin is float and isinstance(value, Integral) else value
+    if origin is Any or not isinstance(origin, type) or getattr(origin, "_is_protocol", False):
+        return value
+    if issubclass(origin, Sequence) and origin is not str:
+        return _as_list(value, get_args(kind)[:1])
+    return value if isinstance(value, origin) else _NO
+
+
+def _as_list(value: Any, inner: tuple[Any, ...]) -> Any:
+    """A sequence with its parts as a type has them."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return _NO
+    parts = [_as_type(part, *inner) if inner else part for part in value]
+    if any(part is _NO for part in parts):
+        return _NO
+    return value if all(map(operator.is_, parts, value)) else parts
+
+
+def _noun(kind: Any) -> str:
+    """A type in words."""
+    origin = get_origin(kind) or kind
+    if origin is Annotated:
+        return _noun(get_args(kind)[0])
+    if origin is Literal:
+        *words, last = map(repr, get_args(kind))
+        return f"{', '.join(words)} or {last}" if words else last
+    if isinstance(origin, type) and issubclass(origin, Sequence) and origin is not str:
+        inner = members_of(get_args(kind)[0]) if get_args(kind) else []
+        plurals = dict.fromkeys(_plural(_noun(part)) for part in inner)
+        return f"a list of {' or '.join(plurals)}" if plurals else "a list"
+    return _NOUNS.get(origin) or f"a {getattr(origin, '__name__', origin)}"
+
+
+def _plural(noun: str) -> str:
+    noun = noun.removeprefix("a ")
+    return f"lists{noun.removeprefix('list')}" if noun.startswith("list") else f"{noun}s"
+
+
+def _check_bounds(name: str, value: Any, kind: Any) -> None:
+    """Refuse numbers out of the range of an annotated type, or of one within a list."""
+    if get_origin(kind) is Annotated:
         for note in get_args(kind)[1:]:
             if isinstance(note, Bound):
                 note.check(name, value)
+    elif get_args(kind) and isinstance(value, list | tuple):
+        for part in value:
+            _check_bounds(name, part, get_args(kind)[0])

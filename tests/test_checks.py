@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -74,8 +76,13 @@ def test_words_are_listed_by_a_type_or_by_themselves() -> None:
         (Count | None, [None, 1], [0]),
         (Literal["a", "b"], ["a"], ["c"]),
         (Literal["a"] | None, [None, "a"], ["c"]),
-        (Annotated[float, "a note of another kind"], [-1, "anything"], []),
-        (str, [3], []),
+        (Annotated[float, "a note of another kind"], [-1, 0.5], ["anything"]),
+        (str, ["3"], [3, None]),
+        (bool | None, [True, None], [1, "yes"]),
+        (int | Sequence[int | str] | None, [3, [1, "a"], (), None], [1.5, "ab", [1.5]]),
+        (Sequence[Size], [(), [0, 3]], [[-1], ["1"], 3]),
+        (str | Path, ["a", Path("a")], [3]),
+        (Any, [3, "a", None], []),
     ],
 )
 def test_a_type_says_which_values_fit(kind: Any, good: list[Any], bad: list[Any]) -> None:
@@ -84,6 +91,40 @@ def test_a_type_says_which_values_fit(kind: Any, good: list[Any], bad: list[Any]
     for value in bad:
         with pytest.raises(InputError, match="setting"):
             fits("setting", value, kind)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "found"),
+    [
+        (1, float, "1.0"),
+        (1, int | float, "1"),
+        ([[0, 1], [2.5]], str | Sequence[Sequence[float]], "[[0.0, 1.0], [2.5]]"),
+        ((0, 1), Sequence[int], "(0, 1)"),
+        (True, int | bool, "True"),
+    ],
+)
+def test_whole_numbers_become_floats_where_only_these_are_wanted(
+    value: Any, kind: Any, found: str
+) -> None:
+    assert repr(fits("setting", value, kind)) == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (
+            int | Sequence[int] | None,
+            "n is 1.5: it must be a whole number or a list of whole numbers",
+        ),
+        (list[Sequence[float]], "n is 1.5: it must be a list of lists of numbers"),
+        (bool, "n is 1.5: it must be true or false"),
+        (str | Path, "n is 1.5: it must be a text or a Path"),
+        (Literal["a", "b"] | bool, "n is 1.5: it must be 'a' or 'b' or true or false"),
+    ],
+)
+def test_another_kind_of_value_is_told_what_would_be_right(kind: Any, says: str) -> None:
+    refused(says, fits, "n", 1.5, kind)
+    refused(f"mine: {says}", fits, "n", 1.5, kind, of="mine")
 
 
 def test_a_bound_says_what_is_wrong() -> None:

@@ -318,6 +318,7 @@ COMMANDS: dict[str, str] = {
     """,
     "Options": """
         d strategy=mvp regulation=promptsrc
+        d strategy=mvp views_spill=2
         d strategy=mvp mvp.head_input=whitened
         d strategy=er head=cosine
         d strategy=er head.kind=round

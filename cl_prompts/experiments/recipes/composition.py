@@ -31,7 +31,7 @@ def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
     for key in NESTED:
         if key not in kind.settings():
             continue
-        where = f"strategy {strategy}: {key}"
+        where = f"{key} of strategy {strategy}"
         if key == "head":
             head = kind.settings()["head"].default
             found[key] = _filled(where, type(head), head.given, given.get(key))
@@ -41,12 +41,17 @@ def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
             # The method's own plugins first, as it gives them; named ones are laid over these.
             own = {_name_of(plugin): plugin.given for plugin in kind.own_plugins}
             found[key] = {
-                name: _filled(f"{where}.{name}", plugin_class(name), own.get(name, {}), settings)
+                name: _filled(
+                    f"{name} of strategy {strategy}",
+                    plugin_class(name),
+                    own.get(name, {}),
+                    settings,
+                )
                 for name, settings in {**dict.fromkeys(own), **names}.items()
             }
         else:
             found[key] = {
-                name: _filled(f"{where}.{name}", _form(name), {}, settings)
+                name: _filled(f"{name} of strategy {strategy}", _form(name), {}, settings)
                 for name, settings in names.items()
             }
     return found

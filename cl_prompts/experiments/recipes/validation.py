@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-from cl_prompts.checks import shown
+from cl_prompts.checks import fits, members_of, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.signatures import Parameters
 from cl_prompts.experiments.recipes.values import as_list, plain
@@ -41,28 +37,9 @@ def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> di
     for key, (kind, default) in accepted.items():
         if key not in given and default is ...:
             raise InputError(f"{where} has no {key}: add {key}=VALUE")
-        try:
-            value = _adapter(kind).validate_python(given[key]) if key in given else default
-        except ValidationError as error:
-            message = f"{where}: {key} is {shown(given[key])}, but {_expected(error)}"
-            raise InputError(message) from error
+        value = fits(key, given[key], kind, of=where) if key in given else default
         checked[key] = plain(value)
     return checked
-
-
-@cache  # a sweep and a search check the same types for each run
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
-
-
-def _expected(error: ValidationError) -> str:
-    """Clause on the values that would be right."""
-    messages = [problem["msg"] for problem in error.errors()]
-    first, *others = dict.fromkeys(
-        message.replace("an instance of Sequence", "a list") for message in messages
-    )
-    alternatives = [text.removeprefix("Input should be ") for text in others]
-    return " or ".join([first[0].lower() + first[1:], *alternatives])
 
 
 def _finite(value: Any) -> bool:
@@ -74,19 +51,13 @@ def _finite(value: Any) -> bool:
 
 def _listed(value: Any, annotation: Any) -> Any:
     """``a,b`` as a list, where a setting takes lists and not this text."""
-    kinds = _members(annotation)
+    kinds = [
+        get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        for kind in members_of(annotation)
+    ]
     origins = [get_origin(kind) for kind in kinds]
     takes_lists = any(isinstance(o, type) and issubclass(o, Sequence) for o in origins)
     takes_text = str in kinds or any(
         o is Literal and value in get_args(k) for o, k in zip(origins, kinds, strict=True)
     )
     return as_list(value) if isinstance(value, str) and takes_lists and not takes_text else value
-
-
-def _members(annotation: Any) -> list[Any]:
-    """Types of a union, or the one type, without the notes of ``Annotated``."""
-    if get_origin(annotation) is Annotated:
-        return _members(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return [kind for member in get_args(annotation) for kind in _members(member)]
-    return [annotation]

@@ -34,5 +34,5 @@ def test_a_plugin_of_ones_own_has_its_constructors_settings() -> None:
 def test_a_plugin_that_does_not_exist_and_a_head_that_is_a_word_are_refused() -> None:
     with pytest.raises(InputError, match="unknown plugin 'self_regulaton': did you mean"):
         plan("digits", ["strategy=mvp", "seed=1", "plugins=self_regulaton"])
-    with pytest.raises(InputError, match="head is 'cosine': it maps settings to values, as in"):
+    with pytest.raises(InputError, match="head of strategy mvp is 'cosine': it maps settings"):
         plan("digits", ["strategy=mvp", "seed=1", "head=cosine"])

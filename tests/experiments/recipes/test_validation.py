@@ -50,12 +50,12 @@ def test_texts_become_lists_only_where_lists_are_meant() -> None:
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"count": "three"}, "it: count is 'three', but input should be a valid integer"),
+        ({"count": "three"}, "it: count is 'three': it must be a whole number"),
         ({"count": 2.5}, "count is 2.5"),
         ({"count": True}, "count is True"),
-        ({"flag": 1}, "flag is 1, but input should be a valid boolean"),
-        ({"word": "three"}, "word is 'three', but input should be 'one' or 'two'"),
-        ({"classes": 5.5}, "classes is 5.5, but input should be a valid integer or a list"),
+        ({"flag": 1}, "flag is 1: it must be true or false"),
+        ({"word": "three"}, "unknown word of it 'three': there is one, two"),
+        ({"classes": 5.5}, "classes is 5.5: it must be a whole number or a list"),
         ({"cuont": 5}, "unknown key of it 'cuont': did you mean 'count'?"),
     ],
 )

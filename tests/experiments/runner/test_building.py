@@ -141,7 +141,7 @@ def test_a_strategy_of_ones_own_gets_its_settings(builder: Builder) -> None:
     [
         ([f"strategy={OWN}:Dubled"], "unknown strategy in module .* 'Dubled': did you mean"),
         ([f"dataset={OWN}:stripes", "per_clas=3"], "unknown key 'per_clas'"),
-        ([f"dataset={OWN}:stripes", "per_class=x"], "per_class is 'x', but input should be"),
+        ([f"dataset={OWN}:stripes", "per_class=x"], "per_class is 'x': it must be a whole number"),
         ([f"dataset={OWN}:folder_of"], "has no where: add where=VALUE"),
         ([f"dataset={OWN}:badly_annotated"], "annotations of .*badly_annotated cannot be read"),
     ],

@@ -160,7 +160,6 @@ AVERAGING = PromptAveraging(checkpoints=3)
         ("multi_label", SelfRegulation(), "SelfRegulation compares softmaxes"),
         ("multi_label", SlowHeads(), "SlowHeads decide by the probabilities of a softmax"),
         ("multi_label", HeadAlignment(), "images of several are no such draws"),
-        ("linear_probe", SlowHeads(decays=(2,)), "decay is 2: it must be between 0 and 1"),
         ("coda_prompt", AVERAGING, "PromptAveraging averages entries of pools, and CODAPrompt has"),
         ("vq_prompt", AVERAGING, "averages entries of pools"),
         ("smope", AVERAGING, "averages entries of pools"),
