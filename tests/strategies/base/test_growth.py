@@ -142,7 +142,7 @@ def test_a_forgotten_class_is_as_new_and_may_come_again(kind: str) -> None:
 
 def test_a_replay_buffer_is_not_cleared_of_a_class() -> None:
     strategy = fit(make("er"), experiences())
-    with pytest.raises(InputError, match="ExperienceReplay holds samples of all classes in its replay buffer"):
+    with pytest.raises(InputError, match="ExperienceReplay holds samples of all classes"):
         strategy.forget([1])
     with pytest.raises(InputError, match="classes"):
         strategy.forget([6])
