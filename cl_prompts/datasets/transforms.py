@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 
+from cl_prompts.training.seeds import borrowed_generator
 from cl_prompts.training.views import Key, current_key, view_seed
 
 ImageTransform = Callable[[Tensor], Tensor]
@@ -162,7 +163,7 @@ class PrivateRandom(RandomTransform):
     Each call is seeded with ``seed`` and its key: the same sequence of calls gives the same images,
     whatever else draws random numbers. The transform may draw from torch's global CPU generator
     only, as those of ``torchvision.transforms.v2`` do; that generator is set aside during the call,
-    so calls must not run in several threads at once.
+    for which other threads wait.
 
     Args:
         transform: of an image.
@@ -175,11 +176,7 @@ class PrivateRandom(RandomTransform):
 
     def __call__(self, image: Tensor) -> Tensor:
         """Transform one image under the next call's seed."""
-        # Not torch.manual_seed: it would reseed the accelerators as well.
-        generator = torch.default_generator
-        outside = generator.get_state()
-        generator.manual_seed(view_seed(self.seed, self.next_key()))
-        try:
+        with borrowed_generator() as generator:
+            # Not torch.manual_seed: it would reseed the accelerators as well.
+            generator.manual_seed(view_seed(self.seed, self.next_key()))
             return self.transform(image)
-        finally:
-            generator.set_state(outside)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +23,28 @@ def derived_seed(seed: int, count: int) -> int:
     return seed + STRIDE * count
 
 
+_BORROWED = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a loader process begins with a lock that nobody holds
+    os.register_at_fork(
+        before=_BORROWED.acquire,
+        after_in_parent=_BORROWED.release,
+        after_in_child=_BORROWED.release,
+    )
+
+
+@contextmanager
+def borrowed_generator() -> Iterator[torch.Generator]:
+    """Set torch's global generator of the CPU aside, and restore it afterwards; other threads that
+    ask for it wait."""
+    with _BORROWED:
+        generator = torch.default_generator
+        outside = generator.get_state()
+        try:
+            yield generator
+        finally:
+            generator.set_state(outside)
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draw from torch's global generators as if they were just seeded; restore them afterwards.
@@ -32,6 +56,7 @@ def seeded(seed: int) -> Iterator[None]:
         >>> bool((torch.get_rng_state() == before).all())
         True
     """
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    devices = range(torch.cuda.device_count())
+    with borrowed_generator(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield

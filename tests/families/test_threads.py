@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.families.test_workers import TEST, Run
-from tests.toys import weights
+from tests.toys import same, weights
 
 #: greatest difference of a weight after a toy run on 2 threads instead of 1: where the backbone is
 #: frozen, and where Adam trains it, which blows up the rounding of small gradients
@@ -48,6 +50,21 @@ def test_threads_change_no_more_than_rounding(kind: str, scenario: str, bound: f
         assert one.samples_seen == other.samples_seen
         assert one.accuracy == pytest.approx(other.accuracy, abs=room, nan_ok=True)
         assert one.scores == pytest.approx(other.scores, abs=room, nan_ok=True)
+
+
+@pytest.mark.slow
+def test_two_threads_train_what_each_trains_alone() -> None:
+    kinds = ("hide_prompt", "er")  # one draws at the start of a task, and both augment
+    alone = [weights(Run(kind, "class_incremental", {}).train(0).strategy) for kind in kinds]
+    # A new model draws from torch's global generator, as all of PyTorch's do.
+    runs = [Run(kind, "class_incremental", {}) for kind in kinds]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(lambda run: weights(run.train(0).strategy), runs))
+    sys.setswitchinterval(interval)
+    for kind, first, second in zip(kinds, alone, together, strict=True):
+        assert same(first, second), kind
 
 
 def test_the_bounds_are_documented() -> None:

@@ -22,7 +22,9 @@ def announce(folder: Path, settings: Settings) -> None:
     """On rank 0: send the next run to the others."""
     if ranks.is_distributed():
         ranks.broadcast_text(
-            json.dumps({"folder": str(folder.resolve()), "settings": settings.to_yaml()})
+            json.dumps(
+                {"home": str(Path.cwd()), "folder": str(folder), "settings": settings.to_yaml()}
+            )
         )
 
 
@@ -43,6 +45,8 @@ def take_part() -> None:
     while message := json.loads(ranks.broadcast_text(None)):
         # Rank 0 has asked whether code in them is trusted.
         path = Path(message["folder"])
+        if message["home"] != str(Path.cwd()):  # where it is, all ranks say the same sentence
+            path = Path(message["home"]) / path
         with stop_requests() as request:
             parts = builder.build(Settings.from_yaml(message["settings"], trust_code=True))
             run = TaskLoop(parts, RunFolder(path, read_only=True))

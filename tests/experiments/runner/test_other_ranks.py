@@ -48,7 +48,11 @@ def test_a_rank_records_that_the_writer_of_the_run_is_gone(
     def lost(self: TaskLoop, tracker: object, request: object) -> None:
         raise RunError("rank 1 of 2 waited in vain")
 
-    message = {"folder": str(folder), "settings": (folder / "config.yaml").read_text()}
+    message = {
+        "home": "/elsewhere",
+        "folder": str(folder),
+        "settings": (folder / "config.yaml").read_text(),
+    }
     monkeypatch.setattr(TaskLoop, "train", lost)
     monkeypatch.setattr(ranks, "broadcast_text", lambda text: json.dumps(message))
     with pytest.raises(RunError, match="in vain"):
