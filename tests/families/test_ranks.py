@@ -13,10 +13,20 @@ import torch
 
 from cl_prompts.experiments.cli import main
 from tests.experiments.commands import rows, run, summary
-from tests.families.two_ranks import KINDS, RUN, trained, work
+from tests.families.two_ranks import (
+    EMBEDDED_UPDATES,
+    KINDS,
+    PROMPTS,
+    RUN,
+    on_embedded,
+    trained,
+    work,
+)
 
 #: greatest difference of a weight, besides the rounding of numbers greater than 1
 BOUND = 1e-5
+#: on the embedded ViT besides: share of the way that Adam may have gone
+SHARE = 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +74,32 @@ def test_two_ranks_compute_what_one_process_does(
     assert first["cached"].keys() == one["cached"].keys()
     for name, values in one["cached"].items():
         torch.testing.assert_close(first["cached"][name], values, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", PROMPTS)
+def test_on_the_embedded_vit_weights_differ_by_a_share_of_the_way_of_adam(
+    kind: str, job: Path
+) -> None:
+    one = on_embedded(kind)
+    both = [torch.load(job / f"embedded{i}.pt", weights_only=True)[kind] for i in range(2)]
+    assert one["updates"] == EMBEDDED_UPDATES
+    # Each update moves a weight by about the rate at most, whatever the size of its gradient.
+    way = one["rate"] * one["updates"]
+    for name, value in one["weights"].items():
+        assert torch.equal(both[0]["weights"][name], both[1]["weights"][name]), name
+        torch.testing.assert_close(
+            both[0]["weights"][name], value, rtol=1e-5, atol=1e-5 + SHARE * way, msg=name
+        )
+
+
+def test_the_bounds_are_documented() -> None:
+    text = " ".join((Path(__file__).parents[2] / "docs" / "ranks.md").read_text().split())
+    assert f"more than {BOUND:g} on two ranks".replace("e-0", "e-") in text
+    assert (
+        f"{SHARE:g} of the learning rate times the number of updates".replace("0.0001", "1e-4")
+        in text
+    )
 
 
 @pytest.mark.slow

@@ -12,11 +12,14 @@ from typing import Any
 import torch
 
 from cl_prompts.backbones import ranks
+from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.tracking.tracker import ProgressLine
+from cl_prompts.scenarios import class_incremental_benchmark, load_dataset
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.experiments.commands import signalling
 from tests.families.test_workers import augmented
+from tests.few_images import few_images
 from tests.toys import ALL, TABLE, cls_of, make, on_two_blocks, weights
 
 #: what the rows of the table do not show: statistics of the head's input, teachers, prompts that
@@ -29,6 +32,9 @@ KINDS = (
     "rainbow_chosen",
     "clib_tuned",
 )
+#: on the embedded ViT, where all of a pass is sums of many numbers
+PROMPTS = ("mvp", "coda_prompt")
+EMBEDDED_UPDATES = 20
 #: updates on each of three or four batches: at least 20 in all
 UPDATES = 7
 RUN = ("digits", "classes=4", "n_tasks=2", "every=60", "online_iter=1", "seed=3")
@@ -71,6 +77,20 @@ def trained(kind: str) -> dict[str, Any]:
     }
 
 
+def on_embedded(kind: str) -> dict[str, Any]:
+    """What a strategy learns on the embedded ViT, whose sums are longer, in 20 updates."""
+    with few_images(16, 2):
+        data = load_dataset("digits", image_size=32, augment=False)
+    settings: dict[str, Any] = {"n_classes": 10, "train_mb_size": 32}
+    settings |= {"boundaries": False} if "boundaries" in cls_of(kind).settings() else {}
+    updates = EMBEDDED_UPDATES // 5  # of each batch
+    strategy = make(kind, backbone=create_backbone(), online_iter=updates, **settings)
+    benchmark = class_incremental_benchmark(data.train, data.test, n_tasks=1, seed=0)
+    strategy.train(next(iter(benchmark.train_stream)), eval_streams=[])
+    rate = max(group["lr"] for group in strategy.optimizer.param_groups)
+    return {"weights": weights(strategy), "updates": strategy.updates, "rate": rate}
+
+
 def cached(state: dict[str, Any]) -> dict[str, Any]:
     """What an evaluator has cached, of all ranks together."""
     return {name: values[known] for name, (known, values) in state["cached"].items()}
@@ -105,6 +125,7 @@ def _work(folder: Path) -> None:
     ranks.start()
     mine = str(ranks.rank())
     torch.save({kind: trained(kind) for kind in KINDS}, folder / f"rank{mine}.pt")
+    torch.save({kind: on_embedded(kind) for kind in PROMPTS}, folder / f"embedded{mine}.pt")
     out = folder / "runs"
     # Asked of rank 0, which draws progress, and obeyed by both.
     stop_at(100)
