@@ -49,6 +49,7 @@ class ViTShape:
         return cls(
             depth=len(vit.blocks),
             dim=int(vit.embed_dim),
+            # Q, K and V are one layer; heads may be narrower in all than a token.
             width=block.attn.qkv.weight.shape[0] // 3,
             hidden=block.mlp.fc1.out_features,
             n_tokens=int(patch.num_patches + vit.num_prefix_tokens),

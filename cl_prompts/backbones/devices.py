@@ -24,6 +24,7 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
         device = torch.device(name)
         if name == "meta" or (device.type == "cpu" and device.index):
             raise RuntimeError(f"{device} computes nothing")
+        # A device that torch knows by name may be missing here: only an allocation tells.
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, ImportError) as error:
         raise InputError(

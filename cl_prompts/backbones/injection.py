@@ -132,6 +132,7 @@ class PromptPlan:
                 if self.prepended is None
                 else join(self.prepended, other.prepended, 1)
             )
+        # A block has one pool of projected entries: the tokens of a second one are context.
         for block in other.pooled.keys() & self.pooled.keys():
             self.add(PromptPlan(context={block: other.pooled[block].tokens()}))
         self.pooled = {**other.pooled, **self.pooled}

@@ -199,6 +199,7 @@ def share_gradients(model: nn.Module) -> None:
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     if not gradients or gradients[0].device.type in IN_ORDER:
         return
+    # One message instead of one for each parameter.
     flat = torch.cat([gradient.reshape(-1).float() for gradient in gradients])
     with _waiting():
         distributed.broadcast(flat, 0)
@@ -231,6 +232,7 @@ def start() -> bool:
                 f" --nproc-per-node={gpus}, or with CUDA_VISIBLE_DEVICES= for the CPU"
             )
         torch.cuda.set_device(local)
+        # NCCL knows no tensors on the CPU, and labels are exchanged there.
         backend = "cpu:gloo,cuda:nccl"
     with _waiting():
         _STORE[:] = list(islice(distributed.rendezvous("env://"), 1))

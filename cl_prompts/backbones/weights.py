@@ -110,6 +110,7 @@ def _build(name: str, image_size: int | None) -> VisionTransformer:
         vit = VisionTransformer(
             **{**arguments, "img_size": image_size or arguments["img_size"], "num_classes": 0}
         )
+        # What it was trained with, where normalisation_of looks for it.
         vit.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
         return vit
     if not timm.is_model(name):
@@ -230,6 +231,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path} cannot be read as tensors alone ({type(error).__name__}): save its state_dict,"
             " or convert it to .safetensors"
         ) from error
+    # Checkpoints of training scripts hold the weights under one of these names.
     for key in ("model", "state_dict", "teacher"):
         inner = state.get(key) if isinstance(state, dict) else None
         state = inner if isinstance(inner, dict) else state
@@ -237,6 +239,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} holds no state_dict: a mapping from names to tensors is needed")
     for name, value in state.items():
         _check_values(path, name, value)
+    # Saved from within DataParallel, names begin with "module.".
     return {k.removeprefix("module."): v.float() for k, v in state.items()}
 
 

@@ -70,6 +70,7 @@ def class_forgetting(curve: Curve, *, definition: ClassForgetting = "default") -
     earlier = [e.by_class for e in curve.task_ends[:-1]]
     if definition == "anytime":
         last = curve.task_ends[-1].samples_seen
+        # The best of all evaluations before the end, not of task ends alone.
         earlier = [e.by_class for e in curve.anytime if e.samples_seen < last] or earlier
     history = torch.stack(earlier)
     known = ~history.isnan()
@@ -80,6 +81,7 @@ def class_forgetting(curve: Curve, *, definition: ClassForgetting = "default") -
     else:
         reference = history.nan_to_num(nan=-1.0).amax(dim=0)
         if definition in ("anytime", "f_last"):
+            # As in the Si-Blurry code: a class that was never right does not count.
             known = known & (reference > 0)
     return torch.where(known.any(dim=0), reference - final, torch.full_like(final, float("nan")))
 
@@ -114,9 +116,11 @@ def task_accuracy(curve: Curve, new_classes: Tasks, *, pooled: bool = False) -> 
             rows = values[i:, list(classes)]
             if pooled:
                 images = counts[i:, list(classes)]
+                # Pooled over the images of the task: sum_c n_c a_c / sum_c n_c.
                 right = (rows * images).nansum(dim=1)
                 table[i, i:] = right / images.masked_fill(rows.isnan(), 0).sum(dim=1)
             else:
+                # Each class weighs the same: the mean over c of a_c.
                 table[i, i:] = rows.nanmean(dim=1)
     return table
 

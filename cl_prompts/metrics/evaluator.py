@@ -222,8 +222,10 @@ class CachedEvaluator:
         seen, rows = seen.cpu(), self.rows(seen)
         self.images += len(rows)
         if ranks.is_distributed():
+            # Each rank scores its share of the test set.
             rows = rows[scattered.is_own(rows)]
         before = scattered.counts_of(model)
+        # Modules may be in different modes: each goes back to its own.
         was_training = [m for m in model.modules() if m.training]
         model.eval()
         scores = (
@@ -296,6 +298,7 @@ class CachedEvaluator:
     ) -> Iterator[tuple[Tensor, Encoding]]:
         """(rows, first stage) of batches of which these parts are cached."""
         kept = {at: self.first_stages.find(at, rows, keys) for at, rows in batches.items()}
+        # Only images of batches without a first stage are read.
         missing = [rows for at, rows in batches.items() if kept[at] is None]
         loaded = self._images(missing) if model.needs_images(have) else repeat(None)
         for at, rows in batches.items():

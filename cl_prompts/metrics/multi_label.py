@@ -254,6 +254,7 @@ def _on_cpu(
         )
     scores = logits.detach().cpu().double()
     if not scores.isfinite().all():
+        # The first class concerned, which the sentence names.
         column = int((~scores.isfinite()).any(dim=0).int().argmax())
         raise RunError(
             f"the scores in column {column} are not finite: training has diverged, lower the"

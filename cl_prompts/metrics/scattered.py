@@ -63,6 +63,7 @@ def spent(model: nn.Module, before: Counts) -> float:
     now = counts_of(model)
     if not ranks.is_distributed() or not isinstance(model, ContinualModel):
         return now.macs - before.macs
+    # The counter of each rank moves on by what all of them did, so that they stay equal.
     since = [later - earlier for later, earlier in zip(now, before, strict=True)]
     by_all = ranks.total(torch.tensor(since, dtype=torch.float64)).tolist()
     images, blocks = (int(count) for count in by_all[:2])

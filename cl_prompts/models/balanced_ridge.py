@@ -77,6 +77,7 @@ class BalancedRidge(SolvedClassifier):
         per_number = torch.finfo(dtype).bits // 8
         needed = n_classes * projection**2 * per_number / GIB
         if needed > memory_gib:
+            # Solve n_classes * p^2 * bytes = memory for p.
             fits = int((memory_gib * GIB / (n_classes * per_number)) ** 0.5)
             raise InputError(
                 f"AIR keeps one matrix a class, {needed:.1f} GiB for {n_classes} classes at"

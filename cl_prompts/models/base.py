@@ -327,6 +327,7 @@ class ContinualModel(nn.Module):
                 f"{path} does not say on which backbone it was learned, as models saved by version"
                 " 0.1 do not: if you know, pass its tensors to load_learned_state"
             ) from error
+        # Before anything is loaded: a model is never half damaged.
         if state_hash(state) != before:
             raise InputError(f"{path} is damaged: the checksum of its tensors differs")
         if not self.backbone.trainable and backbone not in (None, weights_hash(self.backbone)):

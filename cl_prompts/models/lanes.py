@@ -314,6 +314,7 @@ class LanePasses:
 
         Without gradients those of ``impl="fused"`` are cached until a lane changes.
         """
+        # The tables stay valid as long as no optimizer or load has changed a lane.
         key = tuple(lane.version() for lane in lanes)
         keep = self.impl == "fused" and not torch.is_grad_enabled()
         if keep and self._cached is not None and self._cached[0] == key:
@@ -322,6 +323,7 @@ class LanePasses:
         prompts: dict[int, Tensor] = {}
         values = [lane.prompts for lane in lanes if lane.prompts is not None]
         if values:
+            # (blocks, lanes, 2, heads, length, width): the lanes of a block are one tensor.
             stacked = torch.stack(values, dim=1).to(dtype)
             prompts = dict(zip(self.blocks, stacked, strict=True))
         selectors = torch.stack([lane.selectors for lane in lanes]).to(dtype)

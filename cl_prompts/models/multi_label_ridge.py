@@ -173,9 +173,11 @@ class MultiLabelRidge(SolvedClassifier):
             self.count_labels(labels, annotated)
         with torch.autocast(features.device.type, enabled=False):
             inputs = self.statistics.inputs(features)
+            # Classes that are not annotated here get pseudo-labels, or 0.
             y = self.targets(inputs, labels, annotated)
             weights = self.sample_weights(y)
             self.statistics.add(inputs, y, weights)
+            # A held-out sample keeps its weight in the first column, its targets behind it.
             beside = y.new_ones(len(y)) if weights is None else weights
             self.held.add(features, torch.cat([beside[:, None], y], dim=1))
         self.weight = None
