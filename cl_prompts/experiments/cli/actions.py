@@ -61,8 +61,8 @@ def _files_opened(quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 def init(args: argparse.Namespace) -> None:
     """Look at images of one's own, and write a recipe for them."""
-    from cl_prompts.experiments.cli.own_images import survey
-    from cl_prompts.experiments.cli.proposal import MADE_BY_INIT, name_of, recipe_for
+    from cl_prompts.experiments.cli.proposal import MADE_BY_INIT, recipe_for
+    from cl_prompts.experiments.runner.own_images import name_of, survey
 
     name = name_of(args.place) if args.out is None else recipe_label(str(args.out))
     out = args.out or Path(f"{name}.yaml")
@@ -225,41 +225,27 @@ def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> 
 
 def learn(args: argparse.Namespace) -> None:
     """Train the model of a finished run on further images, as a run of its own."""
-    from cl_prompts.experiments.cli.own_images import survey
-    from cl_prompts.experiments.cli.proposal import name_of
-    from cl_prompts.experiments.runner.building import Builder
-    from cl_prompts.experiments.runner.execution import run_all
-    from cl_prompts.experiments.runner.learning_on import (
-        finished_run,
-        settings_of_child,
-        what_grows,
-    )
+    from cl_prompts.experiments.trained.learning import prepared, taught
 
-    run = finished_run(args.parent)
     with _files_opened(args.quiet) as report:
-        found = survey(
+        lesson = prepared(
+            args.parent,
             args.place,
+            args.settings,
+            out=args.out,
             test_percent=args.test_percent,
             seed=args.seed,
-            tables=args.out / "split" / name_of(args.place),
+            trust_code=args.trust_code,
             progress=report,
-            least=1,
         )
     console = _console(args.quiet)
-    for line in found.lines():
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
-    name = f"{run.summary['recipe']}+{name_of(args.place)}"
-    settings = settings_of_child(
-        run.folder, found.settings, len(found.classes), name, args.settings, args.trust_code
-    )
-    # Before a folder is made: what the parent has learned has to fit the settings.
-    for line in what_grows(Builder(quick=True).build(settings)):
+    for line in lesson.lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if args.dry_run:
         return
-    folders = list(run_all([settings], out=args.out, console=console, command=args.command_line))
-    _conclude(folders, None, console)
-    console.print(_before_after(folders[0]))
+    folder = taught(lesson, out=args.out, console=console, command=args.command_line)
+    _conclude([folder], None, console)
+    console.print(_before_after(folder))
 
 
 def classes(args: argparse.Namespace) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from textwrap import indent
 from types import MappingProxyType
 from typing import Any
@@ -14,8 +13,8 @@ import yaml
 
 from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.cli.own_images import Survey
 from cl_prompts.experiments.recipes.names import one_line
+from cl_prompts.experiments.runner.own_images import Survey
 from cl_prompts.scenarios.registry import find_scenario
 
 #: how a comment in every proposed recipe begins
@@ -26,19 +25,6 @@ _LARGEST_BATCH = 32
 _SMALL = 48  # pixels: up to here the embedded backbone sees as much as there is
 _PHOTOS = "vit_small_patch14_dinov2.lvd142m"
 _SEEDS = (1, 2, 3)
-
-
-def name_of(place: Path) -> str:
-    """Name of a recipe for a folder or table.
-
-    >>> name_of(Path("data/My photos/")), name_of(Path("birds.csv"))
-    ('My_photos', 'birds')
-    """
-    resolved = place.resolve()
-    if resolved.name in ("train.csv", "test.csv"):
-        resolved = resolved.parent
-    stem = resolved.stem if resolved.suffix == ".csv" else resolved.name
-    return re.sub(r"[^\w.-]+", "_", stem).strip("._-") or "images"
 
 
 def every_for(n_train: int) -> int:

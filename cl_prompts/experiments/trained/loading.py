@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from cl_prompts.backbones.pixels import check_pixels
@@ -133,6 +134,34 @@ class TrainedRun:
             places = [place for place in values.argsort(descending=True).tolist() if row[place]]
             rows.append(tuple(self.classes[place] for place in places))
         return Predictions(self.classes, scores, tuple(rows))
+
+    def learn(
+        self, images: str | Path, *settings: str, out: str | Path = "runs", trust_code: bool = False
+    ) -> TrainedRun:
+        """Train the model on further images, as a run of its own; this one stays as it is.
+
+        Args:
+            images: a folder or table, laid out as for ``cl-prompts init``, of known and of new
+                classes.
+            *settings: ``key=value`` texts, such as ``"lr=1e-3"``.
+            out: parent of the run folders.
+            trust_code: as for :func:`load_run`.
+
+        Returns:
+            The new run, finished.
+
+        Raises:
+            InputError: no such images, or settings that do not fit what was learned.
+            RunError: a fault during the run.
+        """
+        from cl_prompts.experiments.trained.learning import prepared, taught  # loads Avalanche
+
+        place = Path(images)
+        above = Path(out)
+        lesson = prepared(self.run.folder, place, settings, out=above, trust_code=trust_code)
+        command = f"load_run({str(self.run.folder)!r}).learn({str(images)!r})"
+        folder = taught(lesson, out=above, console=Console(quiet=True), command=command)
+        return load_run(folder, device=self.settings.device, trust_code=trust_code)
 
     def data(self) -> DataSet:
         """The data set of the run, loaded anew.

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cl_prompts.experiments.cli.own_images import Survey, survey
 from cl_prompts.experiments.cli.proposal import (
     POINTS,
     backbone_for,
@@ -18,6 +17,7 @@ from cl_prompts.experiments.cli.proposal import (
 )
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.own_images import Survey, survey
 from tests.experiments.own_photos import photos
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -164,6 +165,19 @@ def _n(count: int, noun: str) -> str:
 def _some(texts: Sequence[str], between: str) -> str:
     more = f" and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
     return between.join(texts[:_NAMED]) + more
+
+
+def name_of(place: Path) -> str:
+    """Name of a recipe for a folder or table.
+
+    >>> name_of(Path("data/My photos/")), name_of(Path("birds.csv"))
+    ('My_photos', 'birds')
+    """
+    resolved = place.resolve()
+    if resolved.name in ("train.csv", "test.csv"):
+        resolved = resolved.parent
+    stem = resolved.stem if resolved.suffix == ".csv" else resolved.name
+    return re.sub(r"[^\w.-]+", "_", stem).strip("._-") or "images"
 
 
 def survey(

@@ -8,7 +8,7 @@ import pytest
 
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.cli.own_images import survey
+from cl_prompts.experiments.runner.own_images import survey
 from tests.experiments.own_photos import photo, photos
 
 

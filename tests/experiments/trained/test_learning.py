@@ -1,0 +1,31 @@
+"""A trained run learns on in Python as it does on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.trained.loading import load_run
+from tests.experiments.commands import summary
+from tests.experiments.runner.test_learning_on import digits_folder, first_run, learn
+
+
+def test_a_trained_run_learns_in_python(tmp_path: Path) -> None:
+    digits_folder(tmp_path / "first", {"zero": 0, "one": 1, "two": 2, "three": 3})
+    later = digits_folder(tmp_path / "later", {"four": 4}, skip=40)
+    recipe = tmp_path / "first.yaml"
+    assert main(["init", str(tmp_path / "first"), "--out", str(recipe), "--quiet"]) == 0
+    parent = first_run(tmp_path, tmp_path / "a", "ncm")
+    _, child = learn(parent, later, tmp_path / "b")
+    run = load_run(parent, device="cpu")
+    found = run.learn(later, "every=30", out=tmp_path / "c")
+    assert found.classes == ("one", "three", "two", "zero", "four")
+    assert found.settings.evaluation["every"] == 30
+    told = summary(found.run.folder)
+    assert told["results"]["a_last"] == summary(child)["results"]["a_last"]
+    assert "learn(" in told["command"]
+    with pytest.raises(InputError, match="there is no folder or table"):
+        run.learn(tmp_path / "nowhere", out=tmp_path / "d")
