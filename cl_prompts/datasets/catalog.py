@@ -227,15 +227,9 @@ def read_entry(
     Raises:
         InputError: missing or incomplete data set.
     """
+    check_folder(name, entry, root, download=download)
     if not entry.layout:
-        if root is not None:
-            raise InputError(
-                f"data set {name!r} is part of the package and has no folder: leave out root"
-                f" ({root})"
-            )
         return entry.read(Path(), cache, **options)
-    if root is None and not entry.folder:
-        raise InputError(f"data set {name!r} needs a root, the folder that holds {entry.layout}")
     folder = _locate(entry, root)
     if download and entry.download is not None:
         try:
@@ -252,6 +246,31 @@ def read_entry(
     except LayoutError as error:
         problem = f"is incomplete ({error})"
         raise InputError(_guidance(name, entry, folder, problem, by_hand=by_hand)) from error
+
+
+def check_folder(
+    name: str, entry: DataSetEntry, root: str | Path | None, *, download: bool
+) -> None:
+    """Refuse a registered data set whose folder is not there and will not be fetched, without a
+    look at its files.
+
+    Raises:
+        InputError: no such folder, or one for an embedded data set.
+    """
+    if not entry.layout:
+        if root is not None:
+            raise InputError(
+                f"data set {name!r} is part of the package and has no folder: leave out root"
+                f" ({root})"
+            )
+        return
+    if root is None and not entry.folder:
+        raise InputError(f"data set {name!r} needs a root, the folder that holds {entry.layout}")
+    folder = _locate(entry, root)
+    fetched = download and entry.download is not None
+    if not fetched and not folder.is_dir():
+        by_hand = entry.download is None
+        raise InputError(_guidance(name, entry, folder, "was not found", by_hand=by_hand))
 
 
 def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:

@@ -196,6 +196,9 @@ SHORT = {"d": "validate digits", "s": "sweep digits strategy=ncm seed=1"}
 COMMANDS: dict[str, str] = {
     "Commands": """
         validate digits --frob
+        validate digits --seed 1
+        validate digits --n-tasks=2
+        train digits seed=1
         ls stray
         run digits --resume run
         run

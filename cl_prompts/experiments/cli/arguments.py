@@ -5,15 +5,36 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cl_prompts import __version__
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, short
 
 _RECIPE = "a recipe of the package or a YAML file"
 _KEYS = "settings to change, such as seed=1-3 classes=20 scenario.n_tasks=10 mvp.pool_size=5"
 _RUNS = "run folders, or folders above them"
+
+#: words of other tools -> command that does it here
+_OTHER_WORDS = {
+    "train": "run",
+    "fit": "run",
+    "start": "run",
+    "list": "ls",
+    "check": "validate",
+    "resume": "run --resume",
+    "search": "sweep",
+    "test": "predict",
+}
+_EXAMPLES = """\
+examples:
+  cl-prompts run digits strategy=ncm seed=1    a first run, and its report
+  cl-prompts show strategy mvp                 what can be set, with defaults
+  cl-prompts init FOLDER                       a recipe for images of your own
+
+cl-prompts ls lists recipes, strategies, scenarios and data sets, and cl-prompts show NAME tells
+more of each."""
 
 Command = argparse.ArgumentParser
 
@@ -35,16 +56,32 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     Raises:
         InputError: there is no such command, or it takes no such arguments.
     """
+    if arguments and arguments[0] in _OTHER_WORDS:
+        instead = " ".join(["cl-prompts", _OTHER_WORDS[arguments[0]], *arguments[1:]])
+        raise InputError(f"there is no command {arguments[0]!r}: write {short(instead)}")
     parser, _ = _parser()
     args, late = parser.parse_known_args(arguments)
     # argparse takes positional arguments in one stretch only; settings may also stand behind an
     # option.
     takes_late = hasattr(args, "settings")
     if late and not (takes_late and all("=" in text and text[0] != "-" for text in late)):
-        parser.error(f"unrecognized arguments: {' '.join(late)}")
+        hint = _as_setting(late, args.action) if takes_late else ""
+        parser.error(f"unrecognized arguments: {' '.join(late)}{hint}")
     if late:
         args.settings = [*args.settings, *late]
     return args
+
+
+def _as_setting(late: Sequence[str], action: str) -> str:
+    """What to write for a setting that was given as an option, ``--seed 1`` or ``--seed=1``; empty
+    for what is nearer to an option of the command."""
+    name, equals, value = late[0].partition("=")
+    if not equals and len(late) > 1:
+        value = late[1]
+    known = command_options()[action]
+    if not name.startswith("--") or not value or get_close_matches(name, known, 1, 0.7):
+        return ""
+    return f"; a setting is written without dashes: {name[2:].replace('-', '_')}={value}"
 
 
 def command_options() -> dict[str, dict[str, str]]:
@@ -67,6 +104,8 @@ def _parser() -> tuple[Parser, Any]:
     parser = Parser(
         prog="cl-prompts",
         description="Prompt-based continual learning on frozen Vision Transformers.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"cl-prompts {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

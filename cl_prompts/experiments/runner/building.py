@@ -15,9 +15,10 @@ from cl_prompts.backbones.pixels import check_pixels
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
+from cl_prompts.datasets.catalog import check_folder
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.joined import JoinedDataSet, joined
-from cl_prompts.datasets.registry import DATASETS, DataSet, load_dataset
+from cl_prompts.datasets.registry import DATASETS, DataSet, DataSetEntry, find_dataset, load_dataset
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted, label_of
 from cl_prompts.experiments.recipes.settings import Settings
@@ -176,6 +177,11 @@ class Builder:
 
     def _own_data(self, settings: Settings) -> DataSet:
         """The data set that the settings name, without those of ancestors."""
+        entry = find_dataset(settings.dataset["name"])
+        if isinstance(entry, DataSetEntry):  # said before weights are looked for
+            root = settings.dataset.get("root")
+            fetched = bool(settings.dataset.get("download"))
+            check_folder(settings.dataset["name"], entry, root, download=fetched)
         image_size = self._backbone(settings, _normalisation(settings) or "none").image_size
         name, arguments = settings.section("dataset")
         key = json.dumps([name, arguments])

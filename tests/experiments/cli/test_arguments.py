@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from cl_prompts import __version__
@@ -20,6 +22,37 @@ def test_what_is_unknown_is_one_sentence() -> None:
         parsed(["run", "digits", "--uot", "x"])
     with pytest.raises(InputError, match=r"invalid choice: 'rnu' .*see cl-prompts --help"):
         parsed(["rnu"])
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("run digits --seed 1", "--seed 1; a setting is written without dashes: seed=1: see"),
+        ("run digits --n-tasks=2", "a setting is written without dashes: n_tasks=2: see"),
+        ("train digits seed=1", "no command 'train': write cl-prompts run digits seed=1"),
+        ("list", "there is no command 'list': write cl-prompts ls"),
+    ],
+)
+def test_what_to_write_is_said(line: str, says: str) -> None:
+    with pytest.raises(InputError, match=re.escape(says)):
+        parsed(line.split())
+
+
+@pytest.mark.parametrize("line", ["run digits --uot x", "run digits --quit now", "ls --frob 1"])
+def test_options_are_no_settings(line: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parsed(line.split())
+    assert "a setting is written" not in str(caught.value)
+
+
+def test_the_help_has_examples_that_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    examples = [line.split("  ")[1] for line in lines if line.startswith("  cl-prompts ")]
+    assert len(examples) == 3
+    for example in examples:
+        assert parsed(example.split()[1:]).action in ("run", "show", "init")
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
