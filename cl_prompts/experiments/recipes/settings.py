@@ -43,6 +43,7 @@ from cl_prompts.experiments.recipes.values import (
     yaml_of,
 )
 from cl_prompts.own_code import Trust, check_trust
+from cl_prompts.strategies import plugin_class
 
 #: loader processes that one run may have
 MOST_WORKERS = 256
@@ -229,13 +230,15 @@ def _own(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
     return merged(settings.get(base, {}), settings.get(strategy, {}))
 
 
-def _options(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
+def _options(recipe: dict[str, Any], strategy: str) -> dict[str, Any]:
     """Arguments of a strategy: its own settings over those that all share."""
     own = _own(recipe, strategy)
     accepted = strategy_parameters(strategy)
     # Some of what all share a strategy may have no use for: prototypes have no head to train.
     without = set(common_parameters()) - set(accepted)
     shared = {key: value for key, value in recipe["training"].items() if key not in without}
+    if "plugins" in shared:
+        shared["plugins"] = _shared_plugins(recipe, accepted)
     given = merged(shared, own)
     plain_ones = {key: value for key, value in given.items() if key not in NESTED}
     for key in NESTED:
@@ -267,6 +270,17 @@ def _parent(given: Any) -> dict[str, Any]:
         if not (isinstance(size, list) and [type(n) for n in size] == [int, int]):
             raise InputError(f"parent.sizes holds {shown(size)}: classes and tasks are numbers")
     return given
+
+
+def _shared_plugins(recipe: dict[str, Any], accepted: Mapping[str, Any]) -> dict[str, Any]:
+    """Plugins that all strategies share, but for those that only others of the run can have."""
+    plugins = by_name("plugins", recipe["training"]["plugins"])
+    running = [strategy_parameters(name) for name in running_strategies(recipe)]
+    for name in list(plugins):
+        needs = getattr(plugin_class(name), "needs", "")
+        if needs and needs not in accepted and any(needs in others for others in running):
+            del plugins[name]
+    return plugins
 
 
 def _entry(section: Any, key: str) -> Any:

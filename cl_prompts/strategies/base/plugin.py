@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from avalanche.core import BaseSGDPlugin
 
@@ -46,6 +46,9 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
         0.5
     """
 
+    needs: ClassVar[str] = ""
+    """Setting of the methods that the plugin is for, such as ``"head"``: given to all strategies of
+    a recipe, it goes to those that have the setting, if there are any."""
     claimed = False
     """Whether the plugin belongs to a strategy."""
 

@@ -37,6 +37,8 @@ class Distillation(StrategyPlugin):
         True
     """
 
+    needs = "head"
+
     weight: NotNegative = 0.2
     """Weight of the term."""
     temperature: Positive = 2.0

@@ -30,6 +30,8 @@ class EWC(StrategyPlugin):
         0.9
     """
 
+    needs = "head"
+
     reg_coef: NotNegative = 100.0
     """Weight of the penalty."""
     ema: Share = 0.5

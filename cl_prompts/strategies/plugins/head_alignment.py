@@ -38,6 +38,8 @@ class HeadAlignment(StrategyPlugin):
         'centroids'
     """
 
+    needs = "head"
+
     epochs: Size = 30
     """Epochs on draws from Gaussian statistics of classes, at a task's end or every ``period``
     samples; 0 for none. An epoch has as many batches as there are classes."""

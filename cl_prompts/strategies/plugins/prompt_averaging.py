@@ -30,6 +30,8 @@ class PromptAveraging(StrategyPlugin):
         'AveragedPrompts'
     """
 
+    needs = "prompt_form"
+
     checkpoints: Size = 20
     """Checkpoints of a task, or of ``period`` samples; 0: evaluation uses the prompts as they
     are."""

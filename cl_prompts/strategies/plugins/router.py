@@ -42,6 +42,8 @@ class Router(StrategyPlugin):
         5
     """
 
+    needs = "prompt_form"
+
     width: Count = 2000
     """Random features."""
     ridge: Positive = 1e4

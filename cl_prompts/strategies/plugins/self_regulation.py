@@ -39,6 +39,8 @@ class SelfRegulation(StrategyPlugin):
         2.5
     """
 
+    needs = "head"
+
     kind: Literal["promptsrc", "coprompt"] = "promptsrc"
     """Whose terms: ``"promptsrc"`` or ``"coprompt"``."""
     feature_weight: NotNegative | None = None

@@ -24,6 +24,8 @@ class SlowHeads(StrategyPlugin):
         (0.9,)
     """
 
+    needs = "head"
+
     decays: Sequence[Share] = (0.9, 0.99)
     """Decays of the averages, one slow head each; empty for none."""
     ensemble: Ensemble = "softmax_max_prob"

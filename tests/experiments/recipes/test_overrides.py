@@ -43,6 +43,13 @@ def test_what_prototypes_have_no_use_for_goes_to_the_others() -> None:
     runs = plan("digits", ["strategy=one_prompt,ncm,mvp", "seed=1", "head.input=whitened"])
     found = {run.strategy: run.options.get("head", {}).get("input") for run in runs}
     assert found == {"one_prompt": "whitened", "ncm": None, "mvp": "whitened"}
+    texts = ["strategy=one_prompt,ncm,mvp,multi_lane", "seed=1", "head_alignment.epochs=2"]
+    runs = plan("digits", texts)
+    found = {run.strategy: set(run.options["plugins"]) for run in runs}
+    both = {"head_alignment"}
+    assert found == {"one_prompt": both, "ncm": set(), "mvp": both, "multi_lane": set()}
+    (alone,) = plan("digits", ["strategy=ncm", "seed=1", "head_alignment.epochs=2"])
+    assert set(alone.options["plugins"]) == both  # and refused when it is built
     with pytest.raises(InputError, match="unknown key 'head' of ncm: it belongs to"):
         plan("digits", ["strategy=ncm", "head.input=whitened"])
 
