@@ -163,6 +163,7 @@ def _run(args: argparse.Namespace) -> None:
     _conclude(finished, stem, console)
 
 
+@stop_says("stopped; the same command goes on")
 def sweep(args: argparse.Namespace) -> None:
     """Run all combinations of settings that are not finished yet, or search for good ones."""
     from cl_prompts.experiments.recipes.grid import grid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -183,6 +184,15 @@ def test_bad_input_is_refused_before_anything_runs(
 ) -> None:
     assert swept(tmp_path / "out", "seed=1", "strategy=mvp", "e_blocks=[1],[7]") == 2
     assert "block 7, but this ViT has blocks 0 to 5" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_signal_before_the_first_run_says_that_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Sweep, "check", lambda sweep: os.kill(os.getpid(), signal.SIGTERM))
+    assert swept(tmp_path / "out", "strategy=ncm", "seed=1-2") == 143
+    assert capsys.readouterr().err == "cl-prompts: stopped; the same command goes on\n"
     assert not (tmp_path / "out").exists()
 
 
