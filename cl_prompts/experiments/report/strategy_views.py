@@ -22,6 +22,7 @@ from cl_prompts.experiments.report.task_tables import (
     mean_matrix,
     table_rows,
 )
+from cl_prompts.experiments.results.before_after import BeforeAfter, before_after
 from cl_prompts.experiments.results.sections import Section
 from cl_prompts.experiments.results.series import curve_of
 from cl_prompts.experiments.run_folder.runs import Run, title_of
@@ -112,4 +113,26 @@ def _run_view(title: str, label: str, run: Run, gallery: Gallery, link: Link) ->
         "folder": link(run.folder),
         "settings": link(run.folder / "config.yaml"),
         "shown": shown,
+        "lineage": _lineage(run),
     }
+
+
+def _lineage(run: Run) -> View | None:
+    """The chain of runs that one goes on from, and its scores before and after; None for a run that
+    goes on from no other."""
+    rows = before_after(run)
+    if not rows:
+        return None
+    parent = run.config["parent"]
+    sizes = [*parent["sizes"], [run.summary["n_classes"], run.summary["n_tasks"]]]
+    steps = [f"{classes} classes after {tasks} tasks" for classes, tasks in sizes]
+    table = [(row.name, _percent(row.before), _percent(row.after), _gain(row)) for row in rows]
+    return {"timeline": " → ".join(steps), "parent": parent["run"], "rows": table}
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def _gain(row: BeforeAfter) -> str:
+    return "" if row.change is None else f"{100 * row.change:+.1f}"

@@ -43,7 +43,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.reading import TENSORS, json_of, opened
 
 MAGIC = b"CLPROMPT"
-VERSION = 3
+VERSION = 4
 _START = struct.Struct("<8sIQ")
 _DIGEST = hashlib.sha256().digest_size
 _BLOCK = 2**20

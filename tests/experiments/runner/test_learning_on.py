@@ -298,3 +298,15 @@ def test_refused_edits(
     assert edited(parent, tmp_path, *options)[0] == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_the_report_shows_the_chain_and_what_was_forgotten(
+    child: Path, tmp_path: Path, pages: None
+) -> None:
+    assert main(["report", str(child), "--out", str(tmp_path), "--quiet"]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "4 classes after 2 tasks → 6 classes after 3 tasks" in page
+    (run,) = collect([child])
+    (two,) = (row for row in before_after(run) if row.name == "two")
+    assert two.before is not None
+    assert f">two</td><td>{100 * two.before:.1f}</td>" in page
