@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 _LISTED = 40  # names that one sentence may hold
 _LONGEST = 100  # characters of a name that it repeats
-_MOST = 990  # characters of a sentence
+_MOST = 980  # characters of a sentence
 _WORD = re.compile(r"\S{321,}")  # no path in use is longer
 #: what a loader process puts before the sentence of an error
 _OF_LOADER = re.compile(r"\ACaught \w+ in .*\n[\w.]*Error: ", re.DOTALL)

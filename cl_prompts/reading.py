@@ -145,8 +145,8 @@ def conform(value: Any, schema: Any, where: str = "") -> None:
         value: to look at.
         schema: a type, where ``float`` is any number; ``(schema, None)`` for a value or null;
             ``[schema]`` for a list of such; ``{"a": schema}`` for a mapping that has these keys,
-            where those that end in ``?`` may be missing or null; ``{str: schema}`` for a mapping of
-            any keys; ``object`` for anything.
+            where those that end in ``?`` may be missing; ``{str: schema}`` for a mapping of any
+            keys; ``object`` for anything.
         where: what the value is, for the sentence.
 
     Raises:
@@ -182,13 +182,11 @@ def _conform_mapping(value: dict[str, Any], schema: Mapping[Any, Any], where: st
         return
     for key, inner in schema.items():
         name = key.removesuffix("?")
-        part = value.get(name)
         place = f"{where}.{name}" if where else name
-        if part is None and name != key:
-            continue
-        if name not in value:
+        if name in value:
+            conform(value[name], inner, place)
+        elif name == key:
             raise ValueError(f"{place} is missing")
-        conform(part, inner, place)
 
 
 def _expect(value: Any, kind: type, where: str) -> None:

@@ -40,7 +40,9 @@ def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> N
         mean, std = fixed[name]
     else:
         mean, std = name if len(name) == 2 else ((), ())
-    if not (len(mean) == len(std) == 3 and np.isfinite((*mean, *std)).all() and min(std) > 0):
+    with np.errstate(over="ignore", under="ignore"):
+        as_used = np.array((*mean, *std), np.float32)  # a part of torch's numbers becomes 0 there
+    if not (len(mean) == len(std) == 3 and np.isfinite(as_used).all() and min(as_used[3:]) > 0):
         raise InputError(
             f"normalisation {name!r} is not a pair of three means and three positive standard"
             " deviations"

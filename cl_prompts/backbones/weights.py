@@ -28,7 +28,7 @@ from cl_prompts.backbones.tensor_files import read_tensors
 from cl_prompts.backbones.vit import FrozenViT, Precision, check_plain
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, short, unknown
-from cl_prompts.reading import TENSORS, check_file
+from cl_prompts.reading import TENSORS, check_file, opened
 
 _LARGEST = 2**24  # pixels on a side
 
@@ -212,8 +212,8 @@ def _load_from_hub(name: str, vit: VisionTransformer) -> None:
 
 
 def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    with opened(file, TENSORS) as found:
+        return hashlib.file_digest(found, "sha256").hexdigest()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -385,7 +385,7 @@ def _print_or_write(text: str, out: Path | None) -> None:
     if out is None:
         print(text)
     else:
-        files.replace(out, [f"{text}\n".encode()])
+        files.replace(out, [f"{text}\n".encode(errors="backslashreplace")])
 
 
 def _tables(folders: Sequence[Path]) -> Iterator[Table]:

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from io import TextIOWrapper
 
 from cl_prompts.errors import InputError, RunError, one_sentence, short
 from cl_prompts.experiments.cli.actions import ACTIONS
@@ -39,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if here not in sys.path:
         sys.path.append(here)
     quieten_libraries()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         with stops_at_once():
             return _carried_out(arguments)

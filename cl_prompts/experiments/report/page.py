@@ -84,7 +84,7 @@ def write_report(
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         _write_files(folder, gallery.files)
-        replace(page, [html.encode()])
+        replace(page, [html.encode(errors="backslashreplace")])
     except OSError as error:
         kind = RunError if error.errno in _FULL else InputError
         raise kind(f"cannot write the report to {page}: {error.strerror or error}") from error

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE, KEYS_FILE
 from cl_prompts.experiments.run_folder.runs import Run
+from cl_prompts.reading import TABLE, check_file
 
 Floats = NDArray[np.float64]
 #: Evaluations up to which all are written by class and by task. Of more as many are, evenly spaced,
@@ -190,7 +191,7 @@ def key_similarity_of(folder: Path) -> Floats | None:
     Raises:
         InputError: the file is damaged.
     """
-    arrays = _read_arrays(folder / KEYS_FILE, "similarity")
+    arrays = _read_arrays(folder / KEYS_FILE, {"similarity": (2, "f")})
     return None if arrays is None else np.asarray(arrays["similarity"], float)
 
 
@@ -203,15 +204,24 @@ def examples_of(run: Run) -> dict[str, np.ndarray] | None:
     Raises:
         InputError: the file is damaged.
     """
-    return _read_arrays(run.folder / EXAMPLES_FILE, "images", "truth", "predicted")
+    return _read_arrays(run.folder / EXAMPLES_FILE, EXAMPLES)
 
 
-def _read_arrays(path: Path, *names: str) -> dict[str, np.ndarray] | None:
+#: arrays of examples: dimensions, and kind of numbers
+EXAMPLES = {"images": (4, "u"), "truth": (2, "b"), "predicted": (2, "b")}
+
+
+def _read_arrays(path: Path, wanted: Mapping[str, tuple[int, str]]) -> dict[str, np.ndarray] | None:
     if not path.is_file():
         return None
     try:
+        check_file(path, TABLE)
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names}
+            found = {name: file[name] for name in wanted}
+        for name, (dimensions, kind) in wanted.items():
+            if found[name].ndim != dimensions or found[name].dtype.kind != kind:
+                raise ValueError(f"{name} is of another kind")
+        return found
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(
             f"cannot read {path} of a run: repeat the run or delete that file"

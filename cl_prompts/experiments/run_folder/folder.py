@@ -386,7 +386,7 @@ class RunFolder(FolderFiles):
         if self.read_only:
             return
         with self.writing(METRICS_FILE):
-            self.replace(METRICS_FILE, [(parent / METRICS_FILE).read_bytes()])
+            self.replace(METRICS_FILE, [content(parent / METRICS_FILE, TABLE)])
             self._restore_metrics(attached)
 
     def _restore_metrics(self, attached: Mapping[str, bytes]) -> None:

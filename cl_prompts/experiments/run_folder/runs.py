@@ -32,17 +32,17 @@ SUMMARY = {
     "backbone": str,
     "n_tasks": int,
     "n_classes": int,
-    "weights?": str,
-    "image_size?": int,
-    "multi_label?": bool,
-    "whole_stream?": bool,
-    "class_names?": [str],
+    "weights?": (str, None),
+    "image_size?": (int, None),
+    "multi_label?": (bool, None),
+    "whole_stream?": (bool, None),
+    "class_names?": ([str], None),
     "skipped_images?": [str],
     "unread_files?": {str: int},
-    "images_per_second?": float,
-    "peak_device_memory_mb?": float,
-    "forward_passes?": {str: float},
-    "error?": str,
+    "images_per_second?": (float, None),
+    "peak_device_memory_mb?": (float, None),
+    "forward_passes?": ({str: (float, None)}, None),
+    "error?": (str, None),
 }
 #: of that of a finished run, in addition
 FINISHED = {
@@ -57,9 +57,9 @@ _STREAM = {
     "tasks?": [[int]],
     "disjoint_classes?": [[int]],
     "blurry_classes?": [[int]],
-    "anchors?": {"disjoint_classes": [[int]], "blurry_classes": [[int]]},
+    "anchors?": ({"disjoint_classes": [[int]], "blurry_classes": [[int]]}, None),
 }
-_CONFIG = {"options?": {"train_mb_size?": int}}
+_CONFIG = {"options?": ({"train_mb_size?": (int, None)}, None)}
 _ENVIRONMENT = {"cl_prompts?": str, "time?": str}
 _BEFORE = {"run": str, "samples_seen": int, "score": float, "by_class": [(float, None)]}
 _REMEDY = "repeat the run or leave its folder out"
@@ -256,6 +256,7 @@ def _read_metrics(path: Path) -> Series:
                     f"{path} does not begin with {','.join(METRICS_HEADER)}: {_REMEDY}"
                 )
             for samples, metric, scope, value in rows:
+                _check_scope(metric, scope)
                 series[metric][scope].append((int(samples), float(value)))
     except InputError:
         raise
@@ -264,3 +265,10 @@ def _read_metrics(path: Path) -> Series:
     except (ValueError, csv.Error) as error:
         raise InputError(f"cannot read line {rows.line_num} of {path}: {_REMEDY}") from error
     return series
+
+
+def _check_scope(metric: str, scope: str) -> None:
+    """Raise ``ValueError`` where a class, task or prompt has no number."""
+    kind, colon, number = scope.partition(":")
+    if (colon and kind in ("class", "task", "prompt")) or metric == "prompt_usage":
+        int(number)

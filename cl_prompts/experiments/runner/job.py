@@ -49,6 +49,10 @@ def _check_started() -> None:
                 f"{name} is {shown(value)} in the environment, and should be {wanted}: start"
                 " several processes with torchrun, or one without RANK and WORLD_SIZE"
             )
+    if int(found["MASTER_PORT"]) > 65_535:
+        raise InputError(
+            f"MASTER_PORT is {found['MASTER_PORT']} in the environment, and should be at most 65535"
+        )
     if int(found["RANK"]) >= int(found["WORLD_SIZE"]):
         raise InputError(
             f"RANK is {found['RANK']} of WORLD_SIZE={found['WORLD_SIZE']} in the environment:"

@@ -115,6 +115,10 @@ def test_a_damaged_key_file_is_told(tmp_path: Path) -> None:
         InputError, match=r"cannot read .*keys\.npz of a run: repeat the run or delete that file"
     ):
         key_similarity_of(tmp_path)
+    for wrong in (np.zeros(3), np.zeros((2, 2, 2)), np.array([["a"]]), np.zeros((2, 2), int)):
+        np.savez(tmp_path / KEYS_FILE, similarity=wrong)
+        with pytest.raises(InputError, match=r"cannot read .*keys\.npz"):
+            key_similarity_of(tmp_path)
 
 
 @pytest.mark.parametrize("expected", [1, 7, 199, 200, 201, 399, 1000, 12_345])

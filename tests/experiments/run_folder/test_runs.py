@@ -86,7 +86,7 @@ def test_bad_folders_are_refused_by_name(tmp_path: Path, make: Any, sentence: st
 @pytest.mark.parametrize("wrong", [{"a": {}}, ["a", []], "\ud800"])
 def test_a_summary_of_wrong_types_is_refused(tmp_path: Path, key: str, wrong: Any) -> None:
     name, kind = key.removesuffix("?"), {**SUMMARY, **FINISHED}[key]
-    if kind is str and isinstance(wrong, str):
+    if kind in (str, (str, None)) and isinstance(wrong, str):
         return
     folder = fake_run(tmp_path)
     summary = json.loads((folder / "summary.json").read_text())
@@ -98,4 +98,24 @@ def test_a_summary_of_wrong_types_is_refused(tmp_path: Path, key: str, wrong: An
 def test_classes_beyond_those_of_the_summary_are_refused(tmp_path: Path) -> None:
     folder = fake_run(tmp_path, class_names=["a"])
     with pytest.raises(InputError, match="has 10 classes, and names others"):
+        collect([folder])
+
+
+@pytest.mark.parametrize(
+    ("metric", "scope"),
+    [("prompt_usage", "x"), ("a", "class:x"), ("a", "task:")],
+)
+def test_scopes_without_a_number_are_refused(tmp_path: Path, metric: str, scope: str) -> None:
+    folder = fake_run(tmp_path)
+    with (folder / "metrics.csv").open("a") as file:
+        file.write(f"1,{metric},{scope},0.5\n")
+    with pytest.raises(InputError, match=r"cannot read line \d+ of .*metrics.csv"):
+        collect([folder])
+
+
+def test_a_stream_without_kinds_of_classes_is_no_stream_with_null(tmp_path: Path) -> None:
+    folder = fake_run(tmp_path)
+    stream = json.loads((folder / "stream.json").read_text())
+    broken(folder, "stream.json", json.dumps({**stream, "blurry_classes": None}))
+    with pytest.raises(InputError, match="blurry_classes is None: it should be a list"):
         collect([folder])

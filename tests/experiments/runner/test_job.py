@@ -54,6 +54,7 @@ def test_commands_for_one_process_are_refused(capsys: pytest.CaptureFixture[str]
         ("RANK", "-1", "RANK is '-1'"),
         ("RANK", "2", "RANK is 2 of WORLD_SIZE=2 in the environment: ranks count from 0"),
         ("MASTER_ADDR", None, "MASTER_ADDR is '' in the environment, and should be the address"),
+        ("MASTER_PORT", "99999", "MASTER_PORT is 99999 in the environment, and should be at most"),
         ("MASTER_PORT", None, "MASTER_PORT is '' in the environment"),
         ("LOCAL_RANK", "x", "LOCAL_RANK is 'x'"),
     ],
