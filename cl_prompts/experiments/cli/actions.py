@@ -359,7 +359,7 @@ def warm_up(args: argparse.Namespace) -> None:
     files.check_place(args.out)
     from cl_prompts.experiments.runner.warm_up import WarmUp, warm_up_recipe
 
-    settings = WarmUp(args.tasks, args.epochs, args.lr, held_out=args.held_out)
+    settings = WarmUp(**{key: getattr(args, key) for key in ("tasks", "epochs", "lr", "held_out")})
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("warm-up")
 

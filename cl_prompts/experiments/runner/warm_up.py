@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from cl_prompts.backbones.pixels import Check, image_check
-from cl_prompts.checks import in_range, positive, whole_number
+from cl_prompts.checks import Count, NotNegative, Positive, Share
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.losses.classification import masked_cross_entropy
 from cl_prompts.losses.mvp import key_distance
@@ -24,6 +24,7 @@ from cl_prompts.prompts.encoders import ProjectorEncoder
 from cl_prompts.prompts.files import save_prompts
 from cl_prompts.prompts.parameterisations import Reparameterised
 from cl_prompts.strategies.base.faults import check_weights
+from cl_prompts.strategies.base.settings import Declared
 from cl_prompts.strategies.base.stream import checked_collate
 from cl_prompts.training.forgetting_aware import ForgettingAware
 
@@ -31,44 +32,30 @@ from cl_prompts.training.forgetting_aware import ForgettingAware
 Report = Callable[[int, int, float], None]
 
 
-@dataclass(frozen=True)
-class WarmUp:
+class WarmUp(Declared):
     """Settings of a warm-up, those of MISA (ICLR 2025, arXiv 2503.00677) by default.
-
-    Attributes:
-        tasks: into which the classes are cut, in their order; they are learned one after another.
-        epochs: passes over each task.
-        lr: of Adam.
-        rho: length of the ascent, see
-            :class:`~cl_prompts.training.forgetting_aware.ForgettingAware`.
-        batch: images of a main batch, and as many of the other classes.
-        held_out: share of the classes, the last ones, that belong to no task; the ascent is on
-            them.
-        others: of the held-out classes, how many are drawn at a time.
-        redraw: chance that they are drawn anew once their images have been shown.
-
-    Raises:
-        InputError: a number out of range.
 
     Example:
         >>> WarmUp(tasks=2).held_out
         0.1
     """
 
-    tasks: int = 10
-    epochs: int = 3
-    lr: float = 1e-4
-    rho: float = 0.1
-    batch: int = 65
-    held_out: float = 0.1
-    others: int = 10
-    redraw: float = 0.67
-
-    def __post_init__(self) -> None:
-        for name in ("tasks", "epochs", "batch", "others"):
-            whole_number(name, getattr(self, name))
-        positive(lr=self.lr)
-        in_range(0, 1, held_out=self.held_out, redraw=self.redraw)
+    tasks: Count = 10
+    """Into which the classes are cut, in their order; they are learned one after another."""
+    epochs: Count = 3
+    """Passes over each task."""
+    lr: Positive = 1e-4
+    """Learning rate of Adam."""
+    rho: NotNegative = 0.1
+    """Length of the ascent, see :class:`~cl_prompts.training.forgetting_aware.ForgettingAware`."""
+    batch: Count = 65
+    """Images of a main batch, and as many of the other classes."""
+    held_out: Share = 0.1
+    """Share of the classes, the last ones, that belong to no task; the ascent is on them."""
+    others: Count = 10
+    """Of the held-out classes, how many are drawn at a time."""
+    redraw: Share = 0.67
+    """Chance that they are drawn anew once their images have been shown."""
 
     def cut(self, n_classes: int) -> tuple[list[list[int]], list[int]]:
         """Classes of each task, and the held-out classes.

@@ -98,7 +98,7 @@ def test_classes_are_cut_in_their_order() -> None:
     assert held_out == list(range(900, 1000))
     with pytest.raises(InputError, match="holds 1 of 6 classes out has 5 left: take fewer tasks"):
         WarmUp().cut(6)
-    with pytest.raises(InputError, match="epochs must be a whole number of at least 1, not 0"):
+    with pytest.raises(InputError, match="epochs is 0: it must be at least 1"):
         WarmUp(epochs=0)
 
 
