@@ -52,6 +52,11 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
     claimed = False
     """Whether the plugin belongs to a strategy."""
 
+    def __init_subclass__(cls, supports_distributed: bool = True, **others: Any) -> None:
+        """Let a plugin of a method run on several ranks, unless its class says otherwise."""
+        # Avalanche takes it that a class does not which does not say so, whatever its base says.
+        super().__init_subclass__(supports_distributed=supports_distributed, **others)
+
     def __init__(self, **settings: Any) -> None:
         BaseSGDPlugin.__init__(self)
         self.take(settings)

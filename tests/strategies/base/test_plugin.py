@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from avalanche.core import SupervisedPlugin
+from avalanche.distributed import DistributedHelper
 
 from cl_prompts.checks import NotNegative
 from cl_prompts.errors import InputError
@@ -233,3 +234,16 @@ def test_self_regulation_needs_prompts_on_a_frozen_vit() -> None:
     for kind in ("fine_tuning", "linear_probe"):
         with pytest.raises(InputError, match="no prompts on a frozen ViT"):
             make(kind, plugins=[SelfRegulation()])
+
+
+def test_plugins_of_methods_are_for_several_ranks_without_a_word_of_avalanche(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strategy = make("lwf", "class_incremental")
+    assert any(isinstance(plugin, Distillation) for plugin in strategy.plugins)
+    monkeypatch.setattr(type(DistributedHelper), "is_distributed", property(lambda helper: True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert strategy._check_distributed_training_compatibility()
+    assert capsys.readouterr().err == ""
+    assert StrategyPlugin.supports_distributed
