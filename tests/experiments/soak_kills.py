@@ -7,10 +7,9 @@ import random
 import signal
 import socket
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-
-from filelock import FileLock
 
 from tests.experiments.process import Outcome, Process, command
 from tests.experiments.toy_runs import Bench, Case, finished
@@ -54,8 +53,8 @@ def _go_on(bench: Bench, what: str, out: Path, left: Outcome) -> None:
 
 
 def sweeps(bench: Bench, count: int) -> None:
-    """Processes of a sweep are killed one after another, or the sweep itself, which is then begun
-    again."""
+    """Processes of a sweep are killed one after another, or the sweep with all of them, which is
+    then begun again."""
     for chance, (kind, scenario) in bench.cases(count):
         scenario = scenario.replace("mlcil", "si_blurry")
         other = "ncm" if kind != "ncm" else "slda"
@@ -71,11 +70,10 @@ def sweeps(bench: Bench, count: int) -> None:
             time.sleep(chance.uniform(0, 0.7 * seconds))
             bench.counts["kills"] += _kill_a_child(process.pid, chance)
         if chance.random() < 0.4:
-            os.kill(process.pid, signal.SIGKILL)
+            _kill_all(process.pid)
         outcome = process.wait()
         if outcome.killed:
             bench.counts["sweeps killed"] += 1
-            _wait_for_locks(out)
             outcome = command(arguments, out)
             bench.counts["resumes"] += 1
         if bench.judge(what, outcome):
@@ -108,12 +106,12 @@ def searches(bench: Bench, count: int) -> None:
         arguments.append("--quiet")
         process = Process(arguments, bench.root)
         if number:
-            process.kill_after(chance.uniform(0, 1.2 * seconds))
+            time.sleep(chance.uniform(0, 1.2 * seconds))
+            _kill_all(process.pid)
         outcome = process.wait()
         seconds = seconds or outcome.seconds
         bench.counts["kills"] += outcome.killed
         if outcome.killed:
-            _wait_for_locks(out)
             outcome = command(arguments, bench.root)
         if bench.judge(f"search {number}", outcome):
             (table,) = out.glob("*/search-*.csv")
@@ -164,17 +162,25 @@ def _wait_for(out: Path, name: str) -> None:
         time.sleep(0.01)
 
 
-def _wait_for_locks(out: Path) -> None:
-    """Wait until the processes of a killed sweep have gone, which they do by themselves."""
-    for file in out.rglob(".lock"):
-        with FileLock(file, timeout=60):
-            pass
+def _children(pid: int) -> list[int]:
+    """Processes that a process has begun."""
+    file = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in file.read_text().split()] if file.is_file() else []
+
+
+def _kill_all(pid: int) -> None:
+    """Kill a process and those that it has begun, which as forks would not see it die."""
+    children = _children(pid)
+    os.kill(pid, signal.SIGKILL)
+    for child in children:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 def _kill_a_child(pid: int, chance: random.Random) -> bool:
     """Kill one of the processes that a process has begun, if there is any."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    found = children.read_text().split() if children.is_file() else []
+    found = _children(pid)
     if found:
-        os.kill(int(chance.choice(found)), signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(chance.choice(found), signal.SIGKILL)
     return bool(found)
