@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.experiments import soak_kills, soak_signals, spoilt_files
+from tests.experiments import soak_kills, soak_lessons, soak_signals, spoilt_files
 from tests.experiments.faults import flipped
 from tests.experiments.fuzz import run
 from tests.experiments.process import Fault, Kind, Outcome, Process, command
@@ -35,6 +35,7 @@ DEFAULTS = {
     "flips": 1_500,
     "reports": 300,
     "pairs": 60,
+    "lessons": 60,
     "signals": 300,
     "starts": 30,
     "jobs": 60,
@@ -228,6 +229,7 @@ PARTS: dict[str, Callable[[Bench, int], None]] = {
     "flips": flips,
     "reports": reports,
     "pairs": pairs,
+    "lessons": soak_lessons.lessons,
     "signals": soak_signals.signals,
     "starts": soak_signals.starts,
     "jobs": soak_kills.jobs,

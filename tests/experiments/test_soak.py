@@ -18,6 +18,7 @@ SHORT = {
     "flips": 5,
     "reports": 1,
     "pairs": 1,
+    "lessons": 1,
     "signals": 4,
     "jobs": 1,
     "sweeps": 1,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from cl_prompts.backbones import ranks
-from cl_prompts.backbones.cost import Counts
+from cl_prompts.backbones.cost import Counts, PassCounter
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
@@ -101,11 +101,16 @@ class TaskLoop:
         self._begins_edited = False
         self._stopping: int | None = None
         self.total = parts.strategy.train_epochs * _stream_length(parts)
-        self._counter = parts.strategy.model.backbone.counter
         self._counter.reset()
         self._started = time.perf_counter()
         self._earlier_seconds = 0.0
         reset_peak_memory(parts.strategy.device)
+
+    @property
+    def _counter(self) -> PassCounter:
+        """The counter of the ViT's passes, which is another one once a trainable ViT has grown."""
+        counter: PassCounter = self.parts.strategy.model.backbone.counter
+        return counter
 
     def restore(self) -> dict[str, Any] | None:
         """Continue from the last checkpoint, or start; return the state of the records.

@@ -59,6 +59,8 @@ class _Learned:
         self.replay = strategy.replay
         self._between_batches = strategy.between_batches
         self._clock = dict(vars(strategy.clock))
+        # A trainable copy of the ViT has a counter of its own.
+        self._counts = strategy.model.backbone.counter.counts()
         optimizer = strategy.optimizer
         self._groups = [
             {key: value for key, value in group.items() if key != "params"}
@@ -72,6 +74,7 @@ class _Learned:
         strategy.replay = self.replay
         strategy.between_batches = self._between_batches
         vars(strategy.clock).update(self._clock)
+        strategy.model.backbone.counter.go_on_from(self._counts)
         load_strategy_state(strategy, state, None)
         for name, parameter in strategy.model.named_parameters():
             if name in self.momentum:

@@ -146,3 +146,11 @@ def test_a_replay_buffer_is_not_cleared_of_a_class() -> None:
         strategy.forget([1])
     with pytest.raises(InputError, match="classes"):
         strategy.forget([6])
+
+
+def test_a_trainable_backbone_goes_on_counting_its_passes() -> None:
+    strategy = fit(make("fine_tuning"), experiences())
+    counts = strategy.model.backbone.counter.counts()
+    strategy.grow(2)
+    assert strategy.model.backbone.counter.counts() == counts
+    assert counts.images > 0
