@@ -621,11 +621,19 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         ranks.share_gradients(self.model)
 
     def check_loss(self, *, now: bool = False) -> None:
-        """Stop at a loss that is not finite: checked at every step on the CPU, every 50 on a GPU,
-        where a check costs a synchronisation."""
-        due = now or self.device.type == "cpu" or self.updates % 50 == 0
+        """Stop at a loss that is not finite: checked at every step on the CPU, and on a GPU, where
+        a check costs a synchronisation, at the first step and every 50 from there."""
+        due = now or self.device.type == "cpu" or self.updates % 50 == 1
         if due and not bool(torch.isfinite(self.loss.detach())):
-            raise blame(float(self.loss.detach()), self.mb_x, self.model, self.samples_seen)
+            logits = None if self.output is None else self.output.logits
+            raise blame(
+                float(self.loss.detach()),
+                self.mb_x,
+                self.model,
+                self.samples_seen,
+                logits,
+                (self, *self.plugins),
+            )
 
     # ------------------------------------------------------------------ Avalanche's template
 
@@ -705,7 +713,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
                 break
             self.training_epoch(**kwargs)
             self.check_loss(now=True)
-            check_weights(self.model, self.samples_seen)
+            check_weights(self.model, self.samples_seen, (self, *self.plugins))
             self._after_training_epoch(**kwargs)
 
     def _after_training_exp(self, **kwargs: Any) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from cl_prompts.backbones.normalisation import normalisation_of
@@ -22,6 +24,7 @@ from cl_prompts.strategies.base.faults import (
     not_finite,
     positions,
 )
+from cl_prompts.strategies.base.plugin import StrategyPlugin
 from tests.toy_data import Blobs, experiences
 from tests.toy_vits import tiny_vit
 from tests.toys import fit, make
@@ -103,6 +106,66 @@ def test_a_run_stops_with_the_positions_of_its_broken_images() -> None:
     strategy.training_output = lambda batch: (broken(batch), original(batch))[1]
     with pytest.raises(RunError, match=r"the images at \d+ hold NaN or infinity"):
         fit(strategy, [first])
+
+
+class OfOnesOwn(StrategyPlugin):
+    """A term of loss in the place of all others, at stream samples from 16 on."""
+
+    def __init__(self, loss: Any) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        if strategy.samples_seen >= 16:
+            strategy.loss = self.loss(strategy.output.logits, strategy.batch.labels)
+
+
+def smoothed(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels, label_smoothing=0.1)
+
+
+def entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return -(logits.softmax(1) * logits.log_softmax(1)).sum(1).mean()
+
+
+def squared(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.square().mean()
+
+
+def gradient_of_nan(logits: Tensor, labels: Tensor) -> Tensor:
+    # Finite itself: it is the weights of the next update that are not.
+    shares = logits.softmax(1)
+    return torch.where(shares > 0, shares * shares.log(), 0.0).mean()
+
+
+@pytest.mark.parametrize("loss", [smoothed, entropy, squared, gradient_of_nan])
+def test_a_loss_of_ones_own_that_reads_classes_not_seen_is_named(loss: Any) -> None:
+    (first, *_) = experiences("class_incremental")
+    strategy = make("linear_probe", "class_incremental", plugins=[OfOnesOwn(loss)])
+    says = (
+        r"(the loss became (inf|nan) at stream positions from 16|the weights .* reached nan).*"
+        r"the 4 classes that were not seen yet have logits of -inf, and a loss in OfOnesOwn has to"
+        r" leave them out: take the columns output\.logits\[:, model\.seen\], as"
+        r" docs/extending\.md shows"
+    )
+    with pytest.raises(RunError, match=says):
+        fit(strategy, [first])
+
+
+@pytest.mark.parametrize("parts", [[], [OfOnesOwn(smoothed)]])
+@pytest.mark.parametrize("lost", [False, True])
+def test_other_losses_ask_for_a_smaller_learning_rate(
+    model: PromptedViT, parts: list[Any], lost: bool
+) -> None:
+    logits = torch.full((6, 6), float("nan") if lost else 0.0)
+    found = str(blame(float("inf"), IMAGES, model, 0, logits, parts))
+    model.observe_classes(LABELS)
+    whole = str(blame(float("inf"), IMAGES, model, 0, logits, parts))
+    assert (
+        whole
+        == "the loss became inf at stream positions from 0 on: a smaller learning rate may help"
+    )
+    assert (found == whole) == (not parts)
 
 
 class OneOdd(Blobs):
