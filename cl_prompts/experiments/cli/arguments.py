@@ -277,14 +277,16 @@ def _classes(command: Command) -> None:
 
 
 def _report(command: Command) -> None:
-    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help=_RUNS)
+    command.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help=f"{_RUNS}; rows come in this order"
+    )
     command.add_argument(
         "--out", type=Path, help="file to write (default: report.html in their common folder)"
     )
     command.add_argument(
         "--reference",
         metavar="NAME",
-        help="row that paired differences refer to (the linear probe, or the first one)",
+        help="row that paired differences refer to (the first one)",
     )
     command.add_argument(
         "--figures",

@@ -194,7 +194,7 @@ def _spread(
 
 def _pairing(curves: Mapping[str, Seeds], gaps: Mapping[str, Band], reference: str) -> str:
     """Caption of the second plot, or why there is none."""
-    if not reference:
+    if len(curves) < 2:
         return "One strategy: there is nothing to take differences to."
     if reference not in curves:
         return f"No differences to {reference}: it has no mean curve here."

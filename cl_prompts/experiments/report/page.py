@@ -28,8 +28,7 @@ from cl_prompts.experiments.report.downloads import csv_uri
 from cl_prompts.experiments.report.gallery import Gallery
 from cl_prompts.experiments.report.section_views import section_view
 from cl_prompts.experiments.results.columns import at
-from cl_prompts.experiments.results.comparison import named_rows
-from cl_prompts.experiments.results.curves import known_references, reference_row
+from cl_prompts.experiments.results.comparison import named_rows, reference_row
 from cl_prompts.experiments.results.sections import Section, sections
 from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import Run, collect
@@ -57,11 +56,11 @@ def write_report(
     """Write ``report.html`` on all runs in ``paths``: one file that needs no other.
 
     Args:
-        paths: run folders or folders above them, see ``collect``.
+        paths: run folders or folders above them, see ``collect``; rows come in this order.
         out: folder to write to, or a file name that ends in ``.html``; default: the folder common
             to all paths.
         reference: row of the tables that paired differences refer to, a label or the name of a
-            strategy; None for the linear probe, or the first row where there is none.
+            strategy, see :func:`~cl_prompts.experiments.results.comparison.reference_row`.
         figures: whether to write all pictures to ``report_files`` beside the page, as PNG.
 
     Returns:
@@ -190,10 +189,10 @@ def _render(
 
 def _references(parts: Sequence[Section], name: str | None) -> list[str]:
     """Row that differences refer to in each table."""
-    known = known_references(parts)
+    known = [label for part in parts for label in part.groups]
     if name is not None and parts and not named_rows(name, known):
         raise unknown("row of these runs", name, known)
-    return [reference_row(part, name) for part in parts]
+    return [reference_row([part], list(part.groups), name) for part in parts]
 
 
 def _link(path: Path, base: Path) -> str:

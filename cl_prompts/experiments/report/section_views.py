@@ -18,8 +18,8 @@ from cl_prompts.experiments.report.gallery import Gallery
 from cl_prompts.experiments.report.strategy_views import Link, strategy_view
 from cl_prompts.experiments.results.columns import at, own_f1
 from cl_prompts.experiments.results.comparison import HEADLINES
-from cl_prompts.experiments.results.comparison_text import short_difference
-from cl_prompts.experiments.results.entries import Entry
+from cl_prompts.experiments.results.comparison_text import difference_parts
+from cl_prompts.experiments.results.entries import power
 from cl_prompts.experiments.results.sections import Section
 from cl_prompts.experiments.results.series import stream_view, task_sizes
 
@@ -93,7 +93,7 @@ def _gaps_view(section: Section, reference: str) -> View | None:
         pairs = [entry.difference.pairs for entry in entries if entry.difference]
         if pairs:
             paired[label] = entries
-            texts = [(_gap_lines(entry), entry.verdict == "significant") for entry in entries]
+            texts = [(difference_parts(entry), entry.verdict == "significant") for entry in entries]
             rows.append((label, max(pairs), texts))
     if not rows or not reference:
         return None
@@ -102,18 +102,9 @@ def _gaps_view(section: Section, reference: str) -> View | None:
         "columns": columns,
         "rows": rows,
         "tested": any(n > 1 for _, n, _ in rows),
+        "power": power(entry for entries in paired.values() for entry in entries),
         "csv": csv_uri(difference_rows(columns, paired)),
     }
-
-
-def _gap_lines(entry: Entry) -> list[str]:
-    """Mean, interval and test of a difference, for a narrow column."""
-    text = short_difference(entry)
-    if entry.difference is None or not entry.difference.known:
-        return [text.removesuffix(", n.s.")]
-    mean, _, rest = text.partition(" ")
-    interval, _, test = rest.partition("], ")
-    return [mean, f"{interval}]", test]
 
 
 def _costs(section: Section, styles: Styles, gallery: Gallery) -> View | None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.results.columns import Column
-from cl_prompts.experiments.results.entries import Entry
+from cl_prompts.experiments.results.entries import Entry, power
 from cl_prompts.experiments.results.sections import Section
 from cl_prompts.experiments.results.side_by_side import Group, side_by_side
-from cl_prompts.experiments.run_folder.runs import Run, collect
+from cl_prompts.experiments.run_folder.runs import collect
 
 #: columns compared by default, where runs have them
 HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last")
@@ -75,14 +75,14 @@ def compare(
         paths: run folders, or folders above some; rows come in this order.
         by: setting whose values stand side by side, see
             :func:`~cl_prompts.experiments.results.side_by_side.side_by_side`.
-        reference: row that the others are compared with; None for the first one.
+        reference: row that the others are compared with, see :func:`reference_row`.
         rows: labels or strategies to show, in this order; empty for all.
         metrics: keys of ``results`` in ``summary.json``; empty for the headline numbers.
 
     Raises:
         InputError: no finished run, or something that the runs do not have.
     """
-    runs = _in_order(paths)
+    runs = collect(paths)
     if not any(run.finished for run in runs):
         raise InputError("none of these runs is finished: there is nothing to compare")
     groups = side_by_side(runs, by)
@@ -98,12 +98,6 @@ def compare(
         if chosen:
             tables.append(_table(group, list(dict.fromkeys(chosen)), reference, metrics))
     return tables
-
-
-def _in_order(paths: Iterable[Path | str]) -> list[Run]:
-    """Runs in the order of the paths, each once."""
-    found = {run.folder.resolve(): run for path in paths for run in collect([path])}
-    return list(found.values())
 
 
 def _labels(group: Group, place: Mapping[Path, int]) -> list[str]:
@@ -126,7 +120,7 @@ def named_rows(name: str, labels: Sequence[str]) -> list[str]:
 def _table(
     group: Group, rows: Sequence[str], reference: str | None, metrics: Sequence[str]
 ) -> Table:
-    one = _reference(group, rows, reference)
+    one = reference_row(list(group.sections.values()), rows, reference)
     blocks = [
         _block(setting, section, rows, one, metrics) for setting, section in group.sections.items()
     ]
@@ -147,22 +141,29 @@ def _joined(notes: Mapping[str, Sequence[str]]) -> list[str]:
     ]
 
 
-def _reference(group: Group, rows: Sequence[str], name: str | None) -> str:
-    """The row that differences refer to, or none."""
-    if name is None:
-        streamed = [row for row in rows if not _whole_stream(group, row)]
-        return next(iter(streamed or rows))
-    named = named_rows(name, rows)
+def reference_row(sections: Sequence[Section], rows: Sequence[str], name: str | None = None) -> str:
+    """The row that differences refer to, in comparisons and in reports.
+
+    Args:
+        sections: what stands side by side.
+        rows: of these, in the order asked for.
+        name: label or strategy asked for; a table without it, and None, take the first row that did
+            not see all data at once, or else the first.
+
+    Raises:
+        InputError: several rows have that name.
+    """
+    named = [] if name is None else named_rows(name, rows)
     if len(named) > 1:
         raise InputError(f"reference {name} could mean {' or '.join(named)}: write one of these")
-    return named[0] if named else ""
-
-
-def _whole_stream(group: Group, row: str) -> bool:
-    return any(
-        row in section.groups and section.groups[row][0].whole_stream
-        for section in group.sections.values()
-    )
+    bounds = {
+        label
+        for section in sections
+        for label, group in section.groups.items()
+        if group[0].whole_stream
+    }
+    streamed = [row for row in rows if row not in bounds]
+    return next(iter([*named, *streamed, *rows]))
 
 
 def _block(
@@ -200,6 +201,9 @@ def _notes(block: Block) -> list[str]:
         )
     elif streamed and len(next(iter(streamed.values()))) == 1:
         notes.append("one seed tells no spread: nothing is tested and nothing is bold")
+    weak = power(entry for entries in block.entries.values() for entry in entries)
+    if weak:
+        notes.append(f"{weak[0].lower()}{weak[1:].removesuffix('.')}")
     bounds = [row for row in seeds if row not in streamed]
     if bounds and streamed:
         notes.append(f"{', '.join(bounds)} saw all data at once: a bound, not a competitor")

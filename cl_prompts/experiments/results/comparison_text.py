@@ -13,7 +13,7 @@ from cl_prompts.experiments.recipes.names import one_line
 from cl_prompts.experiments.results.columns import Column
 from cl_prompts.experiments.results.comparison import Block, Table
 from cl_prompts.experiments.results.entries import Entry
-from cl_prompts.experiments.results.paired import CONFIDENCE, Difference
+from cl_prompts.experiments.results.paired import CONFIDENCE
 from cl_prompts.experiments.run_folder.files import csv_text
 
 Format = Literal["markdown", "latex", "csv", "json"]
@@ -28,11 +28,12 @@ _MEANS = (
 _GAPS = (
     "Difference to {reference} in points, paired over seeds: mean ["
     + _SURE
-    + " interval] and p of the"
-    " paired t-test; p of Holm's correction counts the rows of the column."
+    + " interval], p of the"
+    " paired t-test, and in brackets p by Holm's correction for the rows of the column."
 )
-_SHORT = " n.s.: not significant."
 _RANKS = "Mean rank over seeds, 1 for the best."
+#: what the tables of LaTeX need: rules, and a box that shrinks what is too wide
+_PACKAGES = r"% needs \usepackage{booktabs} and \usepackage{adjustbox}"
 
 
 def written(tables: Sequence[Table], form: Format = "markdown") -> str:
@@ -51,26 +52,35 @@ def written(tables: Sequence[Table], form: Format = "markdown") -> str:
         return json.dumps([_plain_table(table) for table in tables], indent=1)
     if form == "csv":
         return _csv(tables)
-    blocks = [block for table in tables for block in _parts(table, latex=form == "latex")]
+    latex = form == "latex"
+    blocks = [_PACKAGES] if latex else []
+    for number, table in enumerate(tables, start=1):
+        blocks += _parts(table, number, latex=latex)
     return "\n\n".join(blocks)
 
 
-def _parts(table: Table, *, latex: bool) -> Iterator[str]:
+def _parts(table: Table, number: int, *, latex: bool) -> Iterator[str]:
     """Heading, the three tables and the notes of one comparison."""
-    write = _latex if latex else _markdown
+
+    def write(kind: str, caption: str, lines: Lines) -> str:
+        # A number, since titles of two comparisons can be one in the signs that labels have.
+        label = f"tab:{number}-{_label(table.title)}-{kind}"
+        return _latex(table, caption, lines, label) if latex else _markdown(table, caption, lines)
+
     yield f"% {one_line(table.title)}" if latex else f"## {_md(table.title)}"
     if table.differs:
         sentence = f"Not comparable with {table.against}: {', '.join(table.differs)}."
         yield f"% {one_line(sentence)}" if latex else _md(sentence)
     missing = "--" if latex else "-"
-    yield write(table, _MEANS, _lines(table, lambda entry: entry.text, missing, bold=True))
+    yield write("means", _MEANS, _lines(table, lambda entry: entry.text, missing, bold=True))
     # One row has nothing to differ from, and no rank.
     if len(table.rows) > 1:
         if table.reference:
-            caption = _GAPS.format(reference=table.reference) + (_SHORT if latex else "")
-            words = short_difference if latex else _difference
-            yield write(table, caption, _lines(table, words, missing, without=table.reference))
-        yield write(table, _RANKS, _lines(table, _rank, missing))
+            caption = _GAPS.format(reference=table.reference)
+            words = _two_lines if latex else _difference
+            lines = _lines(table, words, missing, without=table.reference)
+            yield write("differences", caption, lines)
+        yield write("ranks", _RANKS, _lines(table, _rank, missing))
     for note in table.notes:
         yield f"% {one_line(note)}" if latex else _md(f"{note[0].upper()}{note[1:]}.")
 
@@ -100,27 +110,32 @@ def _lines(
 
 def _difference(entry: Entry) -> str:
     """A difference in percent points with its interval and test."""
+    if entry.difference is None:
+        return "-"
+    seeds = f", {entry.difference.pairs} seeds" if entry.difference.known else ""
+    return f"{_two_lines(entry)}{seeds}: {entry.verdict}".replace("\n", ", ")
+
+
+def _two_lines(entry: Entry) -> str:
+    """A difference and its interval above its test, for a narrow column."""
+    mean, *rest = difference_parts(entry)
+    return "\n".join([" ".join([mean, *rest[:1]]), *rest[1:]])
+
+
+def difference_parts(entry: Entry) -> list[str]:
+    """Mean, interval and test of a difference; the mean alone for one seed, "-" without any."""
     gap = entry.difference
     if gap is None:
-        return "-"
-    seeds = f", {gap.pairs} seeds" if gap.known else ""
-    return f"{_interval(gap)}{seeds}: {entry.verdict}"
-
-
-def short_difference(entry: Entry) -> str:
-    """The same for a narrow column."""
-    gap = entry.difference
-    if gap is None:
-        return "-"
-    return _interval(gap) + (", n.s." if entry.verdict != "significant" else "")
-
-
-def _interval(gap: Difference) -> str:
+        return ["-"]
     mean = f"{100 * gap.mean:+.1f}"
     if not gap.known:
-        return mean
-    p = "p < 0.001" if gap.p < 0.001 else f"p = {gap.p:.3f}"
-    return f"{mean} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}], {p}"
+        return [mean]
+    interval = f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
+    return [mean, interval, f"p {_p(gap.p)} (Holm {_p(entry.p_holm).removeprefix('= ')})"]
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def _rank(entry: Entry) -> str:
@@ -158,11 +173,15 @@ def _md(text: str) -> str:
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
-def _latex(table: Table, caption: str, rows: Lines) -> str:
+def _latex(table: Table, caption: str, rows: Lines, label: str) -> str:
     columns = [_tex(_heading(column)) for block in table.blocks for column in block.columns]
     lines = [
         r"\begin{table}",
+        r"\centering",
         rf"\caption{{{_tex(table.title)}. {_tex(caption)}}}",
+        rf"\label{{{label}}}",
+        # At most as wide as the text; narrow tables keep their size.
+        r"\begin{adjustbox}{max width=\linewidth}",
         rf"\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
     ]
@@ -170,9 +189,23 @@ def _latex(table: Table, caption: str, rows: Lines) -> str:
         lines += _latex_settings(table.blocks)
     lines += [_latex_row(["strategy", *columns]), r"\midrule"]
     for row, texts in rows:
-        marked = [rf"\textbf{{{_tex(text)}}}" if bold else _tex(text) for text, bold in texts]
+        marked = [rf"\textbf{{{_cell(text)}}}" if bold else _cell(text) for text, bold in texts]
         lines.append(_latex_row([_tex(row), *marked]))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+    ends = (r"\bottomrule", *(rf"\end{{{name}}}" for name in ("tabular", "adjustbox", "table")))
+    return "\n".join([*lines, *ends])
+
+
+def _label(title: str) -> str:
+    """A title in the signs that any label may have."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def _cell(text: str) -> str:
+    """A text of one or several lines."""
+    lines = [_tex(line) for line in text.split("\n")]
+    if len(lines) == 1:
+        return lines[0]
+    return r"\begin{tabular}[t]{@{}r@{}}" + r" \\ ".join(lines) + r"\end{tabular}"
 
 
 def _latex_row(texts: Sequence[str]) -> str:

@@ -8,17 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from cl_prompts.errors import InputError
-from cl_prompts.experiments.results.comparison import named_rows
-from cl_prompts.experiments.results.paired import CONFIDENCE
+from cl_prompts.experiments.results.paired import least_effect
 from cl_prompts.experiments.results.sections import Section
 from cl_prompts.experiments.results.series import Floats, curve_of, stream_curve_of, task_curve_of
 from cl_prompts.experiments.run_folder.runs import Run
 
-#: the row that others are compared with where none is asked for
-USUAL_REFERENCE = "linear_probe"
 #: (samples or tasks, value 0..1) per point
 Curve = Sequence[tuple[float, float]]
 #: curve of each seed
@@ -119,8 +114,7 @@ def difference_band(ours: Seeds, theirs: Seeds) -> Band | None:
         return Band(x, mean, None, 1)
     n = len(gaps)
     # Student's interval of the mean at each point: t(0.975, n - 1) * s / sqrt(n).
-    factor = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) / math.sqrt(n)
-    return Band(x, mean, factor * spread, n)
+    return Band(x, mean, least_effect(n) * spread, n)
 
 
 def difference_curve(ours: Curve, theirs: Curve) -> list[tuple[float, float]]:
@@ -135,34 +129,3 @@ def difference_curve(ours: Curve, theirs: Curve) -> list[tuple[float, float]]:
     x = x[(x >= max(a[0, 0], b[0, 0])) & (x <= min(a[-1, 0], b[-1, 0]))]
     gap = np.interp(x, a[:, 0], a[:, 1]) - np.interp(x, b[:, 0], b[:, 1])
     return list(zip(x.tolist(), gap.tolist(), strict=True))
-
-
-def reference_row(section: Section, name: str | None = None) -> str:
-    """Row of a table that differences refer to; empty where fewer than two rows have curves.
-
-    Args:
-        section: the table.
-        name: label or strategy asked for; a table without it, and None, take the linear probe, or
-            else the first row that did not see all data at once.
-
-    Raises:
-        InputError: several rows have that name.
-    """
-    streamed = [label for label, group in section.groups.items() if not group[0].whole_stream]
-    if len(streamed) < 2:
-        return ""
-    named = [] if name is None else named_rows(name, streamed)
-    if len(named) > 1:
-        raise InputError(f"reference {name} could mean {' or '.join(named)}: write one of these")
-    usual = named_rows(USUAL_REFERENCE, streamed)
-    return next(iter([*named, *usual, *streamed]))
-
-
-def known_references(sections: Sequence[Section]) -> list[str]:
-    """All rows that can be a reference."""
-    return [
-        label
-        for section in sections
-        for label, group in section.groups.items()
-        if not group[0].whole_stream
-    ]

@@ -13,10 +13,14 @@ from cl_prompts.experiments.results.paired import (
     Difference,
     Seeded,
     holm,
+    least_effect,
     mean_ranks,
     paired_difference,
 )
 from cl_prompts.experiments.run_folder.runs import Run
+
+#: seeds from which on nothing is said of the power of tests
+_SEEDS_ENOUGH = 5
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,20 @@ def column_entries(
         text = column.text(list(found.values()))
         entries[row] = Entry(found, text, row in best, ranks.get(row), gaps[row], p)
     return entries
+
+
+def power(entries: Iterable[Entry]) -> str:
+    """A sentence on the least difference that tests of few seeds can show; empty for enough."""
+    pairs = [entry.difference.pairs for entry in entries if entry.difference]
+    fewest = min((n for n in pairs if n > 1), default=_SEEDS_ENOUGH)
+    if fewest >= _SEEDS_ENOUGH:
+        return ""
+    return (
+        f"With {fewest} seeds a difference is significant only if its mean is more than"
+        f" {least_effect(fewest):.1f} times its standard deviation over seeds"
+        f" ({least_effect(_SEEDS_ENOUGH):.1f} times with {_SEEDS_ENOUGH} seeds, and more after"
+        ' Holm\'s correction): "not significant" does not say that methods are equal.'
+    )
 
 
 def seeded_values(runs: Iterable[Run], column: Column) -> dict[tuple[int, int], float]:

@@ -69,9 +69,19 @@ def paired_difference(ours: Seeded, theirs: Seeded) -> Difference | None:
     if error == 0:  # the same difference at every seed
         return Difference(n, mean, mean, mean, 0.0 if mean else 1.0)
     # mean ± t(0.975, n - 1) * s / sqrt(n), and the two-sided p of mean / (s / sqrt(n)).
-    half = error * float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
+    half = statistics.stdev(gaps) * least_effect(n)
     p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
     return Difference(n, mean, mean - half, mean + half, p)
+
+
+def least_effect(n: int) -> float:
+    """Least mean of n differences that is significant, in their sample standard deviations:
+    t(0.975, n - 1) / sqrt(n).
+
+    >>> [round(least_effect(n), 1) for n in (2, 3, 5, 10)]
+    [9.0, 2.5, 1.2, 0.7]
+    """
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) / math.sqrt(n)
 
 
 def holm(values: Sequence[float]) -> list[float]:

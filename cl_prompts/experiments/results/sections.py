@@ -33,7 +33,7 @@ class Section:
 
     Attributes:
         title: the recipe, and what else tells the section from others.
-        groups: runs of each row, by its label.
+        groups: runs of each row, by its label, in the order in which the runs came.
         reference: title of the section that ``differs`` refers to; empty for the first.
         differs: what distinguishes it from that section, in words.
         conditions: what its runs share, see
@@ -151,9 +151,11 @@ def in_short(words: Sequence[str]) -> str:
 
 
 def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs of each row, by label, sorted by seeds."""
-    groups: dict[str, dict[tuple[int, int], Run]] = defaultdict(dict)
-    for label, run in sorted(_labelled(runs), key=lambda pair: (pair[0], *_age(pair[1]))):
+    """Runs of each row, by label in the order of the runs, sorted by seeds."""
+    labels = {run.folder: label for label, run in _labelled(runs)}
+    groups: dict[str, dict[tuple[int, int], Run]] = {labels[run.folder]: {} for run in runs}
+    for run in sorted(runs, key=_age):
+        label = labels[run.folder]
         # The newest of equal seeds comes last and stays.
         groups[label][run.summary["seed"], run.summary["stream_seed"]] = run
     return {label: list(dict(sorted(runs.items())).values()) for label, runs in groups.items()}

@@ -125,7 +125,8 @@ def title_of(measure: str) -> str:
 
 
 def collect(paths: Iterable[Path | str]) -> list[Run]:
-    """All runs in ``paths``, sorted by recipe, strategy, seed and folder.
+    """All runs in ``paths``, each once, in the order of the paths; those below one path sorted by
+    recipe, strategy, seed and folder.
 
     Args:
         paths: run folders, or any folders above some.
@@ -136,14 +137,14 @@ def collect(paths: Iterable[Path | str]) -> list[Run]:
     """
     found: dict[Path, Run] = {}
     for path in map(Path, paths):
-        for folder in _run_folders(path):
-            if folder.resolve() not in found:
-                found[folder.resolve()] = _read_run(folder)
+        new = [folder for folder in _run_folders(path) if folder.resolve() not in found]
+        for run in sorted(map(_read_run, new), key=_order):
+            found[run.folder.resolve()] = run
     if not found:
         raise InputError(
             "no run folder was named: name run folders, or a folder above them such as runs/"
         )
-    return sorted(found.values(), key=_order)
+    return list(found.values())
 
 
 def _order(run: Run) -> tuple[str, str, int, str]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from cl_prompts.experiments.figures import strategy_styles
 from cl_prompts.experiments.report.curve_views import curve_charts, final_levels
 from cl_prompts.experiments.report.gallery import Gallery
-from cl_prompts.experiments.results.curves import reference_row
+from cl_prompts.experiments.results.comparison import reference_row
 from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
@@ -35,7 +35,8 @@ class Figures(Gallery):
 def charts(root: Path, gallery: Gallery | None = None) -> list[dict[str, Any]]:
     (section,) = sections(collect([root]))
     styles = strategy_styles(section.groups)
-    return curve_charts(section, styles, reference_row(section), gallery or Gallery())
+    reference = reference_row([section], list(section.groups), "linear_probe")
+    return curve_charts(section, styles, reference, gallery or Gallery())
 
 
 def said(root: Path) -> str:

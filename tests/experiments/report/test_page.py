@@ -96,6 +96,13 @@ def test_the_reference_can_be_chosen(tmp_path: Path) -> None:
         write_report([tmp_path], reference="mvq")
 
 
+def test_rows_and_reference_are_as_asked(tmp_path: Path) -> None:
+    folders = [fake_run(tmp_path, name, n_tasks=1, n_classes=2) for name in ("mvp", "linear_probe")]
+    text = write_report(folders, tmp_path).read_text()
+    assert "Strategies: mvp, linear_probe." in text
+    assert "Paired differences to mvp" in text
+
+
 def test_page_defines_numbers_of_other_papers(page: str) -> None:
     for key in ("f_last", "forgetting_anytime", "task_forgetting_l2p", "a_last_by_task"):
         assert f"<code>{key}</code>: " in page

@@ -10,7 +10,7 @@ import pytest
 from cl_prompts.experiments.figures import strategy_styles
 from cl_prompts.experiments.report.gallery import Gallery
 from cl_prompts.experiments.report.section_views import section_view, stream_in_words
-from cl_prompts.experiments.results.curves import reference_row
+from cl_prompts.experiments.results.comparison import reference_row
 from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
@@ -20,7 +20,7 @@ def view(root: Path) -> dict[str, Any]:
     """The view of the only section of all runs below a folder."""
     (section,) = sections(collect([root]))
     styles = strategy_styles(section.groups)
-    reference = reference_row(section)
+    reference = reference_row([section], list(section.groups), "linear_probe")
     return section_view(section, styles, reference, Gallery(), lambda path: path.name)
 
 

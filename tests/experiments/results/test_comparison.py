@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.results.comparison import compare
+from cl_prompts.experiments.results.comparison import compare, reference_row
 from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
@@ -40,6 +40,18 @@ def test_the_reference_is_no_bound_unless_asked_for(runs_folder: Path) -> None:
     assert compare([home / "joint", home / "mvp"], reference="joint")[0].reference == "joint"
 
 
+def test_reports_and_comparisons_have_one_rule_of_reference(runs_folder: Path) -> None:
+    home = runs_folder / "digits"
+    paths = [home / "joint", home / "mvp", home]
+    (section,) = sections(collect(paths))
+    rows = list(section.groups)
+    assert rows == ["joint", "mvp", "fine_tuning", "linear_probe"]
+    for name, wanted in ((None, "mvp"), ("joint", "joint"), ("elsewhere", "mvp")):
+        assert reference_row([section], rows, name) == wanted
+        if name != "elsewhere":
+            assert compare(paths, reference=name)[0].reference == wanted
+
+
 def test_what_is_not_comparable_has_a_table_of_its_own(tmp_path: Path) -> None:
     fake_run(tmp_path, "mvp")
     fake_run(tmp_path, "mvp", 2)
@@ -59,7 +71,11 @@ def test_other_numbers_go_by_their_names(runs_folder: Path) -> None:
 
 def test_notes_say_what_the_numbers_cannot_tell(tmp_path: Path, runs_folder: Path) -> None:
     (table,) = compare([runs_folder])
-    assert table.notes == ("joint saw all data at once: a bound, not a competitor",)
+    weak, bound = table.notes
+    assert weak.startswith(
+        "with 2 seeds a difference is significant only if its mean is more than 9.0"
+    )
+    assert bound == "joint saw all data at once: a bound, not a competitor"
     fake_run(tmp_path, "mvp")
     assert "one seed tells no spread" in compare([tmp_path])[0].notes[0]
     fake_run(tmp_path, "linear_probe", 2)

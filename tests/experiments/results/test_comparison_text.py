@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,11 @@ def test_markdown_has_bold_means_differences_and_ranks(tables: list[Table]) -> N
     assert "| strategy | blurry_percent=10: A_AUC % ↑ | blurry_percent=10: A_last % ↑ |" in text
     assert "| mvp | **80.0 ± 10.0** | **50.0 ± 0.0** |" in text
     assert "| linear_probe | 70.0 ± 9.0 | **50.0 ± 0.0** |" in text  # equal: both are best
-    assert "+10.0 [+7.5, +12.5], p = 0.003, 3 seeds: significant" in text
-    assert "+0.0 [+0.0, +0.0], p = 1.000, 3 seeds: not significant" in text
+    assert "+10.0 [+7.5, +12.5], p = 0.003 (Holm 0.003), 3 seeds: significant" in text
+    assert "+0.0 [+0.0, +0.0], p = 1.000 (Holm 1.000), 3 seeds: not significant" in text
+    assert (
+        "With 3 seeds a difference is significant only if its mean is more than 2.5 times" in text
+    )
     assert "| mvp | 1.00 | 1.50 |" in text
 
 
@@ -47,11 +51,38 @@ def test_latex_has_booktabs_settings_and_escapes(tables: list[Table]) -> None:
     assert r" & \multicolumn{2}{c}{blurry\_percent=10} & \multicolumn{2}{c}{blurry" in text
     assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}" in text
     assert r"mvp & \textbf{80.0 $\pm$ 10.0} & \textbf{50.0 $\pm$ 0.0} & " in text
-    assert r"p = 1.000, n.s." in text
-    assert text.count(r"\begin{tabular}") == text.count(r"\bottomrule") == 3
+    two_lines = (
+        r"\begin{tabular}[t]{@{}r@{}}+10.0 [+7.5, +12.5] \\ p = 0.003 (Holm 0.003)\end{tabular}"
+    )
+    assert two_lines in text
+    assert text.count(r"\bottomrule") == 3
     assert all(
         line.startswith("%") or "%" not in line.replace(r"\%", "") for line in text.split("\n")
     )
+
+
+def test_tables_of_latex_fit_the_text_and_can_be_referred_to(tables: list[Table]) -> None:
+    text = written([*tables, *tables], "latex")
+    assert text.startswith(r"% needs \usepackage{booktabs} and \usepackage{adjustbox}")
+    labels = re.findall(r"\\label{(.*)}", text)
+    kinds = ("means", "differences", "ranks")
+    assert labels == [f"tab:{n}-digits-{kind}" for n in (1, 2) for kind in kinds]
+    assert text.count("\n\\centering\n\\caption") == 6
+    assert text.count(r"\begin{adjustbox}{max width=\linewidth}" + "\n" + r"\begin{tabular}{l") == 6
+
+
+def test_holms_p_stands_beside_p(tmp_path: Path) -> None:
+    values = {
+        "linear_probe": (0.7, 0.6, 0.8),
+        "mvp": (0.8, 0.71, 0.89),
+        "fine_tuning": (0.6, 0.53, 0.7),
+    }
+    for strategy, found in values.items():
+        for seed, value in enumerate(found, start=1):
+            fake_run(tmp_path, strategy, seed, results={"a_auc": value})
+    text = written(compare([tmp_path], reference="linear_probe"))
+    assert "p = 0.003 (Holm 0.007), 3 seeds: significant |" in text
+    assert "p = 0.012 (Holm 0.012), 3 seeds: significant |" in text
 
 
 def test_json_and_csv_hold_the_same_unrounded_numbers(tables: list[Table]) -> None:

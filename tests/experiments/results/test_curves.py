@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.results.curves import (
     anytime_curves,
     difference_band,
     difference_curve,
-    known_references,
     mean_band,
-    reference_row,
     repeating_rows,
     task_curves,
 )
@@ -75,24 +72,3 @@ def test_rows_without_a_curve_are_left_out(tmp_path: Path) -> None:
     assert list(anytime_curves(section)) == list(task_curves(section)) == ["mvp"]
     assert list(anytime_curves(section)["mvp"]) == [(1, 1)]
     assert repeating_rows(section) == []
-
-
-def test_the_reference_is_the_probe_the_first_row_or_the_one_asked_for(tmp_path: Path) -> None:
-    for strategy in ("joint", "fine_tuning", "mvp"):
-        fake_run(tmp_path, strategy)
-    section = section_of(tmp_path)
-    assert reference_row(section) == "fine_tuning"
-    assert reference_row(section, "mvp") == "mvp"
-    assert reference_row(section, "joint") == "fine_tuning"
-    fake_run(tmp_path, "linear_probe")
-    section = section_of(tmp_path)
-    assert reference_row(section) == "linear_probe"
-    assert known_references([section]) == ["fine_tuning", "linear_probe", "mvp"]
-
-
-def test_a_reference_is_one_row(tmp_path: Path) -> None:
-    fake_run(tmp_path, "mvp", settings={"lr": 0.1})
-    assert reference_row(section_of(tmp_path)) == ""
-    fake_run(tmp_path, "mvp", settings={"lr": 0.2}, time="20250102-000000")
-    with pytest.raises(InputError, match=r"mvp could mean mvp \(lr=0.1\) or mvp \(lr=0.2\)"):
-        reference_row(section_of(tmp_path), "mvp")

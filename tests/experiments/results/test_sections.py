@@ -142,7 +142,7 @@ def test_a_second_table_holds_what_papers_call_otherwise(tmp_path: Path) -> None
 def test_strategies_of_ones_own_have_short_labels_unless_two_are_equal(tmp_path: Path) -> None:
     fake_run(tmp_path, "mvp", name="mine:Method")
     fake_run(tmp_path, "linear_probe")
-    assert list(one_table(tmp_path)) == ["Method", "linear_probe"]
+    assert list(one_table(tmp_path)) == ["linear_probe", "Method"]
     fake_run(tmp_path, "joint", name="yours:Method")
     assert list(one_table(tmp_path)) == ["linear_probe", "mine:Method", "yours:Method"]
 
