@@ -180,12 +180,13 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
     finished.
     """
     run = TaskLoop(parts, folder)
-    try:
+    with folder.closed_on_error():  # no step was made: the folder stays as it is
         records = run.restore()
-        check_start(run)
-    except BaseException:
-        folder.close()  # no step was made: the folder stays as it is
-        raise
+        try:
+            check_start(run)
+        except RunError as error:  # another rank was lost, and nobody else may write that
+            run.end("failed", str(error))
+            raise
     for remark in folder.remarks:
         watcher.note(remark)
     with _recorded_end(run):

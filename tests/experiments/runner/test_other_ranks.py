@@ -12,6 +12,7 @@ import pytest
 from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.run_folder.folder import RunFolder, record_loss
+from cl_prompts.experiments.runner import execution
 from cl_prompts.experiments.runner.other_ranks import (
     announce,
     announce_end,
@@ -19,19 +20,30 @@ from cl_prompts.experiments.runner.other_ranks import (
     take_part,
 )
 from cl_prompts.experiments.runner.task_loop import TaskLoop
-from tests.experiments.commands import summary
+from tests.experiments.commands import PROBE, run, summary
 from tests.experiments.runner.test_execution import unfinished_copy
 
 
 def test_ranks_go_on_from_one_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    run: Any = SimpleNamespace(
+    begun: Any = SimpleNamespace(
         parts=SimpleNamespace(strategy=SimpleNamespace(samples_seen=64)),
         folder=SimpleNamespace(path=tmp_path),
     )
-    check_start(run)
+    check_start(begun)
     monkeypatch.setattr(ranks, "highest", lambda *numbers: [64, 0])  # the other one begins anew
     with pytest.raises(InputError, match="from sample 64, and another from 0: to be resumed"):
-        check_start(run)
+        check_start(begun)
+
+
+def test_a_rank_that_is_lost_before_the_first_step_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(run: TaskLoop) -> None:
+        raise RunError("rank 0 of 2 waited in vain")
+
+    monkeypatch.setattr(execution, "check_start", lost)
+    code, (folder,) = run(tmp_path, "digits", *PROBE)
+    assert (code, summary(folder)["status"]) == (1, "failed")
 
 
 def test_without_others_nothing_is_sent(tmp_path: Path) -> None:
