@@ -125,7 +125,16 @@ class JoinedSet(ImageSet):
 
 @dataclass(frozen=True)
 class JoinedDataSet(DataSet):
-    """A data set, and another one behind it.
+    """A data set, and another one behind it; see :func:`joined`.
+
+    Example:
+        >>> import torch
+        >>> def pets(*classes: str) -> DataSet:
+        ...     images = ImageSet(torch.zeros(2, 3, 8, 8), np.array([0, 1]), None)
+        ...     return DataSet("pets", images, images, classes)
+        >>> both = joined(pets("cat", "dog"), pets("dog", "emu"))
+        >>> both.classes, both.new_classes
+        (('cat', 'dog', 'emu'), ('emu',))
 
     Attributes:
         before: the first one, whose classes keep their numbers.
