@@ -156,6 +156,9 @@ NotNegative = Annotated[float, Bound(0)]
 """A number from 0 on."""
 Share = Annotated[float, Bound(0, 1)]
 """A number from 0 to 1."""
+InputPath = Annotated[str, "input"]
+"""The path of a file, or of a folder of files, that enters the numbers of a run: it is known by its
+content. A text that names a file is so without this, and one that names a folder is not."""
 
 
 def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:

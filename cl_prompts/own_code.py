@@ -1,4 +1,5 @@
-"""Code of a user's own, named ``package.module:name``: what may be imported, and what called.
+"""Code of a user's own, named ``package.module:name``: what may be imported, what called, and which
+source it is.
 
 Importing a module runs it. What is called afterwards must say itself that it is meant for this
 package: a strategy and a plugin by their base class, a scenario and a data set by a decorator.
@@ -6,43 +7,236 @@ package: a strategy and a plugin by their base class, a scenario and a data set 
 
 from __future__ import annotations
 
+import ast
+import hashlib
+import os
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, TypeVar
+from weakref import WeakKeyDictionary
 
 from cl_prompts.errors import InputError, unknown
+from cl_prompts.reading import TEXT, content
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Kind = Literal["scenario", "data set"]
 Trust = bool | Collection[str]
-"""Dotted names that may be imported: True for any, False for none."""
+"""Dotted names that may be imported: True for any, False for none but those of listed files."""
 
 _DECORATORS: dict[Kind, str] = {"scenario": "scenario", "data set": "dataset"}
 _MARK = "_cl_prompts_kind"
+#: folders of installed packages, whose versions are recorded and whose source is not
+_INSTALLED = {"site-packages", "dist-packages"}
+#: sources of modules that were imported, as they were then
+_KNOWN: WeakKeyDictionary[ModuleType, dict[str, str]] = WeakKeyDictionary()
 
 
 def check_trust(names: Iterable[str], trust_code: Trust) -> None:
     """Refuse a file that names code, before anything of it is imported.
 
+    Files that :func:`listed_files` lists may be imported.
+
+    Args:
+        names: dotted names in the file.
+        trust_code: what else may be imported.
+
     Raises:
-        InputError: a dotted name that may not be imported; the sentence names the modules.
+        InputError: a dotted name that may not be imported; the sentence names modules and files.
 
     >>> check_trust(["mine:Method"], {"mine:Method"})
     >>> check_trust(["mine:Method", "mine:images"], False)
     Traceback (most recent call last):
-    cl_prompts.errors.InputError: it names code and would import mine: if you trust that code, add \
---trust-code (in Python trust_code=True)
+    cl_prompts.errors.InputError: it names code and would import mine (no file of it is found): \
+if you trust that code, add --trust-code (in Python trust_code=True), or list its file in \
+/.../trusted_code
     """
     if trust_code is True:
         return
     trusted = trust_code or ()
     modules = {name.partition(":")[0] for name in names if name not in trusted}
-    if modules:
+    listed = listed_files() if modules else []
+    unlisted = {module: run_files(module) for module in sorted(modules)}
+    unlisted = {module: run for module, run in unlisted.items() if not _all_below(run, listed)}
+    if unlisted:
+        told = ", ".join(f"{module} ({_told(module, run)})" for module, run in unlisted.items())
         raise InputError(
-            f"it names code and would import {', '.join(sorted(modules))}: if you trust that code,"
-            " add --trust-code (in Python trust_code=True)"
+            f"it names code and would import {told}: if you trust that code, add --trust-code (in"
+            f" Python trust_code=True), or list its file in {_list_file()}"
         )
+
+
+def _told(module: str, files: Iterable[Path]) -> str:
+    if _is_pythons(module):
+        return "of Python's own"
+    return ", ".join(map(str, files)) or "no file of it is found"
+
+
+def _is_pythons(module: str) -> bool:
+    return module.partition(".")[0] in sys.stdlib_module_names
+
+
+def _list_file() -> Path:
+    above = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(above) if above else Path.home() / ".config") / "cl-prompts" / "trusted_code"
+
+
+def listed_files() -> list[Path]:
+    """Files and folders of code that the user trusts, whoever names it: a path a line in
+    ``~/.config/cl-prompts/trusted_code`` (or below ``$XDG_CONFIG_HOME``); a line that begins with
+    ``#`` is a comment.
+
+    Raises:
+        InputError: the list cannot be read, or has a path that depends on the current folder.
+    """
+    file = _list_file()
+    if not file.is_file():
+        return []
+    try:
+        lines = [line.strip() for line in content(file, TEXT).decode().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read as a list of paths in UTF-8") from error
+    paths = [Path(line).expanduser() for line in lines if line and not line.startswith("#")]
+    for path in paths:
+        if not path.is_absolute():
+            raise InputError(f"{file} lists {str(path)!r}: write a path that begins with / or ~")
+    return [path.resolve() for path in paths]
+
+
+def _all_below(files: Collection[Path], listed: Collection[Path]) -> bool:
+    """Whether there are files, and each is listed, or lies in a folder that is."""
+    inside = [any(file.resolve().is_relative_to(path) for path in listed) for file in files]
+    return bool(inside) and all(inside)
+
+
+# ----------------------------------------------------------------------------------- source
+
+
+def module_file(module: str) -> Path | None:
+    """The file of a module, found without importing anything; None where there is none.
+
+    >>> module_file("cl_prompts.errors").name, module_file("cl_prompts.no_such")
+    ('errors.py', None)
+    """
+    spec = _spec_of(module)
+    return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
+
+
+def run_files(module: str) -> list[Path]:
+    """The files that importing a module would run, those of the packages above it first, and
+    without what these import."""
+    found = map(module_file, _with_packages(module))
+    return [file for file in found if file is not None]
+
+
+def _with_packages(module: str) -> list[str]:
+    """A module after the packages that it lies in.
+
+    >>> _with_packages("mine.methods.deep")
+    ['mine', 'mine.methods', 'mine.methods.deep']
+    """
+    parts = module.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _spec_of(module: str) -> ModuleSpec | None:
+    # Not find_spec of a dotted name, which imports the packages above.
+    top, *below = module.split(".")
+    try:
+        spec = find_spec(top)
+    except (ValueError, ImportError):  # a script that is run has a file, and no spec
+        script = getattr(sys.modules.get(top), "__file__", None)
+        return None if below or script is None else spec_from_file_location(top, script)
+    for name in below:
+        places = None if spec is None else spec.submodule_search_locations
+        if places is None:
+            return None
+        spec = PathFinder.find_spec(name, list(places))
+    return spec
+
+
+def sources(name: str) -> dict[str, str]:
+    """Which source a dotted name stands for: SHA-256 of the files of its module, of the packages
+    that this lies in, and of all that these import from the same package, or from the folder that
+    the package or module lies in.
+
+    Of a module that is imported, the source is taken once: what is edited later is not what runs.
+    Imports are read from the source, wherever they stand in it; a name that is put together while
+    the code runs is not found. This package is known by its version.
+
+    >>> sources("cl_prompts.strategies:MVP")
+    {}
+    """
+    module = name.partition(":")[0]
+    imported = sys.modules.get(module)
+    if imported is None:
+        return _sources(module)
+    if imported not in _KNOWN:
+        _KNOWN[imported] = _sources(module)
+    return _KNOWN[imported]
+
+
+def _sources(module: str) -> dict[str, str]:
+    top = module.partition(".")[0]
+    root = _root_of(top)
+    found: dict[str, str] = {}
+    left = [module]
+    seen: set[str] = set()
+    while left:
+        for current in _with_packages(left.pop()):
+            spec = None if current in seen else _own_spec(current, top, root)
+            seen.add(current)
+            if spec is not None and spec.origin:
+                source = content(spec.origin, TEXT)
+                found[current] = hashlib.sha256(source).hexdigest()
+                package = current if spec.submodule_search_locations else current.rpartition(".")[0]
+                left += _imports(source, package)
+    return dict(sorted(found.items()))
+
+
+def _root_of(top: str) -> Path | None:
+    """The folder that a package or module lies in."""
+    spec = _spec_of(top)
+    if spec is None:
+        return None
+    places = list(spec.submodule_search_locations or ())
+    above = places[0] if places else spec.origin if spec.has_location else None
+    return None if above is None else Path(above).resolve().parent
+
+
+def _own_spec(module: str, top: str, root: Path | None) -> ModuleSpec | None:
+    """The spec of a module with a file, if it counts as part of the package or folder."""
+    spec = None if module.partition(".")[0] == __package__ else _spec_of(module)
+    if spec is None or not spec.has_location or not spec.origin or root is None:
+        return None
+    file = Path(spec.origin).resolve()
+    if module.partition(".")[0] == top:
+        return spec
+    beside = file.is_relative_to(root) and not _INSTALLED & set(file.parts)
+    return spec if beside else None
+
+
+def _imports(source: bytes, package: str) -> Iterator[str]:
+    """Modules that a source names in its imports; some of them may be names in modules."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # no source, but something compiled
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*(above if node.level else ()), *filter(None, [node.module])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+# --------------------------------------------------------------------------- what is called
 
 
 def scenario(function: Function) -> Function:
@@ -78,7 +272,7 @@ def load_object(kind: str, path: str) -> Any:
             fails.
     """
     module, _, name = path.partition(":")
-    if module.partition(".")[0] in sys.stdlib_module_names:
+    if _is_pythons(module):
         raise InputError(
             f"{kind} {path!r} is refused: module {module} is Python's own, and holds no {kind}"
         )
@@ -88,6 +282,7 @@ def load_object(kind: str, path: str) -> Any:
         raise InputError(
             f"{kind} {path!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
+    sources(path)  # now, since it may be edited while it is in use
     if not name or not hasattr(found, name):
         raise unknown(f"{kind} in module {module}", name, [n for n in vars(found) if n[0] != "_"])
     return getattr(found, name)

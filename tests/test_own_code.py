@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import cl_prompts
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
-from cl_prompts.own_code import is_declared, load_function, load_object
+from cl_prompts.own_code import is_declared, load_function, load_object, run_files, sources
 from cl_prompts.strategies import plugin_class
 
 HERE = __name__
@@ -95,6 +96,76 @@ def test_a_recipe_runs_no_command(
     assert main(["validate", "mine.yaml", "seed=1"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert sorted(file.name for file in tmp_path.iterdir()) == ["mine.yaml", "precious"]
+
+
+TREE = {
+    "pack/__init__.py": "import torch, json\nfrom cl_prompts.errors import InputError\n",
+    "pack/methods/__init__.py": "",
+    "pack/methods/mine.py": "from . import parts\nfrom ..deep.er import x\nimport beside\n",
+    "pack/methods/parts.py": "def f():\n    from pack import late\n",
+    "pack/deep/er.py": "x = 1\n",
+    "pack/late.py": "from pack.methods import *\n",
+    "pack/unused.py": "",
+    "beside.py": "",
+    "site-packages/other.py": "",
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of modules, which can be imported."""
+    for name, text in TREE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("pack", "beside")]:
+        del sys.modules[name]
+
+
+READ = ["beside", "pack", "pack.deep.er", "pack.late", "pack.methods", "pack.methods.mine"]
+READ.append("pack.methods.parts")
+
+
+def test_the_source_of_a_name_is_all_that_it_imports_from_its_package_and_folder(
+    tree: Path,
+) -> None:
+    before = sources("pack.methods.mine:Method")
+    assert list(before) == READ
+    assert "pack" not in sys.modules
+    for name in TREE:
+        text = (tree / name).read_text()
+        (tree / name).write_text(text + "# edited\n")
+        module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        now = sources("pack.methods.mine:Method")
+        assert [key for key in before if now[key] != before[key]] == [module] * (module in READ)
+        (tree / name).write_text(text)
+
+
+def test_the_source_is_that_of_the_import(tree: Path) -> None:
+    with pytest.raises(InputError, match="unknown strategy"):
+        load_object("strategy", "pack.late:Method")
+    before = sources("pack.late:Method")
+    (tree / "pack" / "late.py").write_text("x = 2")
+    assert sources("pack.late:Method") == before
+    del sys.modules["pack.late"]
+    assert sources("pack.late:Method") != before
+
+
+def test_files_of_modules_are_found_without_an_import(tree: Path) -> None:
+    assert run_files("pack.methods.mine") == [
+        tree / "pack" / name for name in ("__init__.py", "methods/__init__.py", "methods/mine.py")
+    ]
+    assert run_files("pack.deep.er") == [tree / "pack/__init__.py", tree / "pack/deep/er.py"]
+    assert run_files("pack.no.such") == [tree / "pack/__init__.py"]
+    assert run_files("no_such") == run_files("") == run_files("a..b") == []
+    assert "pack" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["no_such:X", "cl_prompts.strategies.mvp:MVP", ":", "..a:b"])
+def test_names_without_a_source_of_ones_own(name: str) -> None:
+    assert sources(name) == {}
 
 
 def test_importing_the_package_stays_cheap() -> None:

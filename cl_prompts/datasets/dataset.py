@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from cl_prompts.checks import failed
 from cl_prompts.datasets.classes import (
     check_classes,
     domain_names,
@@ -23,15 +24,16 @@ from cl_prompts.datasets.classes import (
     labels_of,
 )
 from cl_prompts.datasets.fingerprint import (
-    UNKNOWN,
     files_fingerprint,
     labels_fingerprint,
+    sampled_fingerprint,
     tensor_fingerprint,
 )
 from cl_prompts.datasets.folders import describe
 from cl_prompts.datasets.images import FileImages, Images
 from cl_prompts.datasets.labels import check_item
 from cl_prompts.datasets.transforms import ImageTransform, RandomTransform
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.training.views import current_key, viewing
 
 Statistics = tuple[float, float, float]
@@ -145,11 +147,12 @@ class ImageSet(Dataset):
 
     def fingerprint(self) -> dict[str, Any]:
         """Identity of images and labels; see :meth:`DataSet.fingerprint`."""
-        about = UNKNOWN
         if self.files:
             about = files_fingerprint(self.files)
         elif isinstance(self.images, Tensor):
             about = tensor_fingerprint(self.images, self.rows)
+        else:
+            about = sampled_fingerprint(self.images, self.rows)
         labels = labels_fingerprint(self.targets, self.ignored, self.domains)
         return {"images": len(self), "labels": labels, **about}
 
@@ -187,6 +190,7 @@ class DataSet:
         mean, std: statistics of its pixels in [0, 1], per channel.
         skipped: image files that were left out because they cannot be read.
         unread: how many files of each suffix lie among the images and are none.
+        seed: that a user's function was given to make it; None for data of no seed.
     """
 
     name: str
@@ -197,6 +201,7 @@ class DataSet:
     std: Statistics = IMAGENET_STD
     skipped: tuple[str, ...] = field(default=(), repr=False)
     unread: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
+    seed: int | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         kind = " (multi-label)" if self.multi_label else ""
@@ -222,19 +227,25 @@ class DataSet:
         ``classes`` (SHA-256 of their names in order) and for ``training`` and ``test`` each the
         number of ``images``, SHA-256 of ``labels``, of file ``names`` within their common folder
         and of file ``sizes``, and the ``bytes`` in all. ``contents`` is the SHA-256 of all files
-        (or of pixels in memory) up to 256 MiB a part, and None beyond, where a change that keeps a
-        file's size goes unnoticed. Images of a user's own data set count by number and labels only.
+        (or of pixels in memory) up to 256 MiB a part; beyond, and for images that a user's own
+        data set makes, of 32 at evenly spaced places (see
+        :func:`~cl_prompts.datasets.fingerprint.sampled_fingerprint`). ``seed`` is there where these
+        contents may be those of one seed.
 
         Raises:
-            InputError: names an image file that cannot be read.
+            InputError: names an image file that cannot be read, or the place where a user's own
+                data set failed.
         """
         names = hashlib.sha256("\0".join(self.classes).encode()).hexdigest()
-        return {
-            "name": self.name,
-            "classes": names,
-            "training": self.train.fingerprint(),
-            "test": self.test.fingerprint(),
-        }
+        found: dict[str, Any] = {"name": self.name, "classes": names}
+        for part, images in (("training", self.train), ("test", self.test)):
+            try:
+                found[part] = images.fingerprint()
+            except (InputError, RunError):
+                raise
+            except Exception as error:  # a user's data set may fail in any way
+                raise failed("data set", self.name, error) from error
+        return found if self.seed is None else {**found, "seed": self.seed}
 
     def without(self, paths: Collection[str]) -> DataSet:
         """The same without the images in these files, which ``skipped`` then lists.

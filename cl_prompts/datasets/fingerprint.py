@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from cl_prompts.datasets.images import Images
 from cl_prompts.errors import InputError
 from cl_prompts.reading import TENSORS, opened
+from cl_prompts.training.seeds import seeded
+from cl_prompts.training.views import viewing
 
 #: Bytes up to which the contents of a part, training or test images, are hashed.
 SMALL = 2**28
+#: Images of a part whose contents are hashed where all of them would be too many.
+SAMPLED = 32
 
 _WORDS = {
     "classes": "its classes changed",
@@ -49,19 +56,19 @@ def files_fingerprint(paths: Sequence[str]) -> dict[str, Any]:
 
     Returns:
         ``names`` (SHA-256 of names within the common folder, in order), ``sizes`` (SHA-256),
-        ``bytes`` (in all), and ``contents`` (SHA-256), None where there are more than ``SMALL``
-        bytes.
+        ``bytes`` (in all), and ``contents`` (SHA-256); where there are more than ``SMALL`` bytes,
+        of ``SAMPLED`` files at evenly spaced places.
 
     Raises:
         InputError: names a file that cannot be read.
     """
     above = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     names = "\0".join(os.path.relpath(path, above).replace(os.sep, "/") for path in paths)
-    contents = None
     try:
         sizes = [os.path.getsize(path) for path in paths]
-        if sum(sizes) <= SMALL:
-            contents = _contents(paths)
+        all_of_them = sum(sizes) <= SMALL
+        read = paths if all_of_them else [paths[place] for place in sampled_places(len(paths))]
+        contents = _contents(read)
     except OSError as error:
         raise InputError(f"image {error.filename} cannot be read: {error.strerror}") from error
     return {
@@ -85,18 +92,52 @@ def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> dict[str, Any]:
     """Identity of images in memory (n, 3, height, width), of which these rows count in their order;
     as :func:`files_fingerprint`, without names."""
     size = len(rows) * images[0].numel() * images.element_size() if len(images) else 0
-    contents = None
-    if size <= SMALL:
-        digest = hashlib.sha256(repr((tuple(images.shape[1:]), images.dtype)).encode())
-        for start in range(0, len(rows), 1000):
-            some = images[rows[start : start + 1000].tolist()]
-            digest.update(some.contiguous().cpu().numpy().tobytes())
-        contents = digest.hexdigest()
-    return {"names": None, "sizes": None, "bytes": size, "contents": contents}
+    read = rows if size <= SMALL else rows[sampled_places(len(rows))]
+    digest = hashlib.sha256(repr((tuple(images.shape[1:]), images.dtype)).encode())
+    for start in range(0, len(read), 1000):
+        some = images[read[start : start + 1000].tolist()]
+        digest.update(some.contiguous().cpu().numpy().tobytes())
+    return {"names": None, "sizes": None, "bytes": size, "contents": digest.hexdigest()}
 
 
-#: Of images that are only there when a user's data set makes them.
-UNKNOWN: dict[str, Any] = {"names": None, "sizes": None, "bytes": None, "contents": None}
+def sampled_fingerprint(images: Images, rows: np.ndarray) -> dict[str, Any]:
+    """Identity of images that are only there when a user's data set makes them, by the contents of
+    ``SAMPLED`` of them at evenly spaced places; ``contents`` is None where the same image, read
+    twice under the same random numbers, is not the same.
+
+    The global generators of torch, numpy and Python are left as they were. What a data set draws
+    from a generator of its own is drawn.
+    """
+    some = rows[sampled_places(len(rows))].tolist()
+    first, second = (_read_contents(images, some) for _ in range(2))
+    contents = first if first == second else None
+    return {"names": None, "sizes": None, "bytes": None, "contents": contents}
+
+
+def sampled_places(n: int) -> list[int]:
+    """Up to ``SAMPLED`` places of n, evenly spaced, with the first and the last.
+
+    >>> sampled_places(3), sampled_places(1000)[:3], sampled_places(1000)[-1]
+    ([0, 1, 2], [0, 32, 64], 999)
+    """
+    return sorted({round(place) for place in np.linspace(0, n - 1, min(n, SAMPLED))})
+
+
+def _read_contents(images: Images, rows: Sequence[int]) -> str:
+    digest = hashlib.sha256()
+    before = (random.getstate(), np.random.get_state())
+    try:
+        with seeded(0), viewing(0):
+            random.seed(0)
+            np.random.seed(0)
+            for row in rows:
+                image = torch.as_tensor(images[row]).detach().cpu().contiguous()
+                digest.update(repr((tuple(image.shape), str(image.dtype))).encode())
+                digest.update(image.reshape(-1).view(torch.uint8).numpy().data)
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+    return digest.hexdigest()
 
 
 def fingerprint_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:

@@ -237,7 +237,8 @@ def _of_function(
         for key in given:
             one_of(f"argument of data set {name!r}", key, declared)
     given = {key: value for key, value in offered.items() if key in declared} | given
-    return call_function("data set", name, function, given, DataSet)
+    made: DataSet = call_function("data set", name, function, given, DataSet)
+    return replace(made, seed=given.get("seed"))
 
 
 def _same(value: Any, default: Any) -> bool:

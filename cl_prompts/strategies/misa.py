@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, NotNegative
+from cl_prompts.checks import Count, InputPath, NotNegative
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.mvp import key_distance
 from cl_prompts.models.base import Output
@@ -66,7 +66,7 @@ class MISA(PromptStrategy):
     """Blocks with E-prompts."""
     e_length: Count = 20
     """Context tokens of an E-prompt per block."""
-    initial_prompts: str | None = None
+    initial_prompts: InputPath | None = None
     """File that ``cl-prompts warm-up`` wrote, or a folder with the released ``g_prompt.pt`` and
     ``e_prompt.pt``; None for U(-1, 1)."""
     pull_weight: NotNegative = 1.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,23 @@ from cl_prompts.datasets.fingerprint import (
     labels_fingerprint,
     tensor_fingerprint,
 )
+from cl_prompts.datasets.transforms import PrivateRandom
+from cl_prompts.errors import InputError
 from tests.datasets.toys import Own, load, refusal, write_folder, write_image
+
+COUNTER = itertools.count()
+NOISE = PrivateRandom(lambda image: image + torch.rand(3, 8, 8), seed=1)
+
+
+class Drawn(Own):
+    """A user's data set of two images, each made by a function when it is asked for."""
+
+    def __init__(self, draw: Callable[[], Any]) -> None:
+        super().__init__([0, 1])
+        self.draw = draw
+
+    def __getitem__(self, index: int) -> Any:
+        return self.draw(), self.targets[index]
 
 
 def pictures(seed: int = 0, labels: tuple[int, ...] = (0, 1, 1)) -> DataSet:
@@ -91,7 +109,9 @@ def test_a_change_is_put_into_words(
     assert fingerprint_change(before, load("folder", root).fingerprint()) == words
 
 
-def test_large_sets_count_by_name_and_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_sets_count_by_name_size_and_a_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = write_folder(tmp_path)
     file = root / "train" / "ant" / "1.png"
     same_size = bytes(file.stat().st_size)
@@ -101,15 +121,16 @@ def test_large_sets_count_by_name_and_size(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("cl_prompts.datasets.fingerprint.SMALL", total)
     assert data.fingerprint() == exact
     monkeypatch.setattr("cl_prompts.datasets.fingerprint.SMALL", total - 1)
-    opened: list[str] = []
-    monkeypatch.setattr("builtins.open", lambda path, *_: opened.append(path))
+    monkeypatch.setattr("cl_prompts.datasets.fingerprint.SAMPLED", 2)
     cheap = data.train.fingerprint()
-    assert opened == []
-    monkeypatch.undo()
-    assert cheap == {**exact["training"], "contents": None}
-    monkeypatch.setattr("cl_prompts.datasets.fingerprint.SMALL", total - 1)
-    file.write_bytes(same_size)
-    assert data.train.fingerprint() == cheap
+    assert cheap != exact["training"] == {**cheap, "contents": exact["training"]["contents"]}
+    first, second, *_ = map(Path, data.train.files)
+    content = second.read_bytes()
+    second.write_bytes(bytes(len(content)))
+    assert data.train.fingerprint() == cheap  # the first and the last are read
+    second.write_bytes(content)
+    first.write_bytes(bytes(first.stat().st_size))
+    assert data.train.fingerprint() != cheap
     file.write_bytes(same_size + b"more")
     now: dict[str, Any] = {**data.fingerprint(), "test": exact["test"]}
     words = f"{total + 4} bytes in all, and {total} before"
@@ -137,10 +158,46 @@ def test_every_image_in_memory_counts() -> None:
     assert len(seen) == 5
 
 
-def test_images_of_ones_own_count_by_number_and_labels() -> None:
+def test_images_of_ones_own_count_by_labels_and_a_sample() -> None:
     before = as_dataset(Own([0, 1]), Own([0, 1])).fingerprint()
-    assert before["training"]["contents"] is None
+    assert before["training"]["contents"] is not None
+    assert as_dataset(Own([0, 1]), Own([0, 1])).fingerprint() == before
     assert as_dataset(Own([1, 0]), Own([0, 1])).fingerprint() != before
+    brighter = as_dataset(Own([0, 1]), Drawn(lambda: torch.ones(3, 4, 4))).fingerprint()
+    assert fingerprint_change(before, brighter) == "contents of test images changed"
+
+
+@pytest.mark.parametrize(
+    ("draw", "known"),
+    [
+        (lambda: torch.rand(3, 8, 8), True),
+        (lambda: torch.full((3, 8, 8), random.random()), True),
+        (lambda: torch.full((3, 8, 8), np.random.rand()), True),
+        (lambda: NOISE(torch.zeros(3, 8, 8)), True),
+        (lambda: torch.full((3, 8, 8), next(COUNTER)), False),
+    ],
+)
+def test_random_images_of_ones_own_are_known_by_what_one_seed_draws(
+    draw: Callable[[], Any], known: bool
+) -> None:
+    def states() -> list[Any]:
+        return [torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())]
+
+    before = states()
+    prints = [as_dataset(Drawn(draw), Own([0, 1])).fingerprint() for _ in range(2)]
+    assert states() == before
+    assert (prints[0]["training"]["contents"] is not None) == known
+    assert prints[0] == prints[1]
+
+
+def test_images_of_ones_own_that_fail_are_told_where() -> None:
+    def fail() -> None:
+        raise KeyError("no such picture")
+
+    with pytest.raises(
+        InputError, match=r"'pets' failed in test_fingerprint\.py, line \d+, with K"
+    ):
+        as_dataset(Own([0, 1]), Drawn(fail), name="pets").fingerprint()
 
 
 def test_labels_do_not_depend_on_their_type() -> None:

@@ -14,6 +14,7 @@ import os
 import pickle
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 import warnings
@@ -218,6 +219,12 @@ COMMANDS: dict[str, str] = {
         run --resume named
         run --resume named --trust-code
         run digits --trust-code
+        predict foreign broken/train/a
+        export foreign --torch
+        report added
+        compare unsummed
+        predict finished broken/train/a --trust-code
+        run --resume rewritten --trust-code
         run digits strategy=ncm seed=1 --quiet --out file
         run digits strategy=ncm seed=1 --quiet --out LONG
         ls datasets nothing
@@ -680,6 +687,35 @@ def _furnish_special() -> None:
     os.mkfifo("plans/fifo/plan-1.json")
 
 
+#: a strategy of one's own
+PROBE = """from cl_prompts.strategies.linear_probe import LinearProbe
+class Probe(LinearProbe):
+    table: str = "table.txt"
+"""
+
+
+def _change_finished_runs() -> None:
+    """Make runs, and change them and what they were made of."""
+    Path("probe.py").write_text(PROBE)
+    Path("table.txt").write_text("1")
+    command = ["run", "digits", "strategy=probe:Probe", "scenario.n_tasks=2", "--quiet", "--out"]
+    for name, seed in (("finished", 1), ("other", 2)):
+        if main([*command, "made", f"seed={seed}"]):
+            raise RuntimeError("a run failed")
+        (made,) = Path("made/digits/Probe").iterdir()
+        made.rename(name)
+    for name in ("foreign", "added", "unsummed", "rewritten"):
+        shutil.copytree("finished", name)
+    shutil.copy("other/learned.safetensors", "foreign")
+    shutil.copy("other/learned.safetensors", "added/keys.npz")
+    Path("unsummed/SHA256SUMS").unlink()
+    summary = Path("rewritten/summary.json")
+    summary.write_text(summary.read_text().replace('"finished"', '"running"'))
+    Path("table.txt").write_text("2")
+    Path("probe.py").write_text(f"{PROBE}# edited\n")
+    sys.modules.pop("probe")
+
+
 def _image(path: Path, size: tuple[int, int]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size).save(path)
@@ -693,11 +729,13 @@ def furnished_folder() -> Iterator[None]:
         patch.setattr(memory, "available_memory", lambda device="cpu": MEMORY)
         patch.setattr(sys, "path", list(sys.path))
         patch.setattr(sys, "dont_write_bytecode", True)
+        patch.setenv("XDG_CONFIG_HOME", str(Path(folder, "config")))
         furnish()
         with few_images(12, 4), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            _change_finished_runs()
             yield
-        for module in ("own", "unreadable"):
+        for module in ("own", "unreadable", "probe"):
             sys.modules.pop(module, None)
 
 

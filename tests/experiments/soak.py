@@ -17,7 +17,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.experiments import soak_kills, soak_lessons, soak_signals, spoilt_files
+from tests.experiments import (
+    soak_inputs,
+    soak_kills,
+    soak_lessons,
+    soak_signals,
+    spoilt_files,
+)
 from tests.experiments.faults import flipped
 from tests.experiments.fuzz import run
 from tests.experiments.process import Fault, Kind, Outcome, Process, command
@@ -42,6 +48,8 @@ DEFAULTS = {
     "sweeps": 60,
     "searches": 20,
     "warm_ups": 20,
+    "inputs": 80,
+    "own_code": 60,
 }
 
 
@@ -236,6 +244,8 @@ PARTS: dict[str, Callable[[Bench, int], None]] = {
     "sweeps": soak_kills.sweeps,
     "searches": soak_kills.searches,
     "warm_ups": soak_kills.warm_ups,
+    "inputs": soak_inputs.inputs,
+    "own_code": soak_inputs.own_code,
 }
 
 

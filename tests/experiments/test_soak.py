@@ -24,6 +24,8 @@ SHORT = {
     "sweeps": 1,
     "searches": 1,
     "warm_ups": 1,
+    "inputs": 1,
+    "own_code": 1,
 }
 
 

@@ -74,6 +74,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("evil", None)
 
 
+@pytest.fixture
+def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's list of trusted files, which is empty."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    file = tmp_path / "config" / "cl-prompts" / "trusted_code"
+    file.parent.mkdir(parents=True)
+    file.write_text("# mine\n\n")
+    return file
+
+
 def changed(source: Path, change: Callable[[dict[str, Any], str], None], name: str) -> None:
     """The folder ``run``, a copy whose settings name code, with its checksums made anew."""
     folder = Path("run")
@@ -116,7 +126,8 @@ def test_code_is_not_imported_before_it_is_trusted(
             begin_again()
         assert main(command) == 2
         said = capsys.readouterr().err
-        assert "config.yaml cannot be used: it names code and would import evil: if you" in said
+        words = f"it names code and would import evil ({here / 'evil.py'}): if you trust that code"
+        assert f"config.yaml cannot be used: {words}" in said
         assert said.count("\n") == 1
         assert not (here / "imported").exists()
     # Trusted code is imported, and called only if it declares itself as what it is named for.
@@ -124,6 +135,49 @@ def test_code_is_not_imported_before_it_is_trusted(
     assert "evil:call" in capsys.readouterr().err
     assert (here / "imported").exists()
     assert not (here / "called").exists()
+
+
+def test_files_that_the_user_lists_are_trusted(
+    here: Path, listed: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(mvp_run, in_dataset, "evil:call")
+    for line in ("", f"{here}/evi", f"{here}/evil.py.d", "/nowhere/evil.py"):
+        listed.write_text(f"# mine\n{line}\n")
+        assert main(["predict", "run", "a.png"]) == 2
+        said = capsys.readouterr().err
+        assert said.endswith(f"or list its file in {listed}\n")
+        assert not (here / "imported").exists()
+    for line in (f"  {here}/evil.py", str(here)):
+        listed.write_text(f"/somewhere\n{line}\n")
+        sys.modules.pop("evil", None)
+        assert main(["predict", "run", "a.png"]) == 2
+        assert "'evil:call' is not declared as one" in capsys.readouterr().err
+        (here / "imported").unlink()
+
+
+@pytest.mark.parametrize("line", ["evil.py", "./", "../evil.py"])
+def test_a_list_names_no_file_of_the_current_folder(
+    line: str, here: Path, listed: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(mvp_run, in_dataset, "evil:call")
+    listed.write_text(line)
+    assert main(["predict", "run", "a.png"]) == 2
+    assert "write a path that begins with / or ~" in capsys.readouterr().err
+    assert not (here / "imported").exists()
+
+
+def test_a_package_is_trusted_only_with_the_packages_above_it(
+    here: Path, listed: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("outer", "outer/inner"):
+        (here / name).mkdir()
+        (here / name / "__init__.py").write_text(EVIL)
+    changed(mvp_run, in_dataset, "outer.inner:call")
+    listed.write_text(f"{here}/outer/inner\n")
+    assert main(["predict", "run", "a.png"]) == 2
+    files = [here / name / "__init__.py" for name in ("outer", "outer/inner")]
+    assert f"outer.inner ({files[0]}, {files[1]}): if" in capsys.readouterr().err
+    assert not (here / "imported").exists()
 
 
 @pytest.mark.parametrize("name", ["subprocess:getoutput", "shutil:rmtree", "subprocess:Popen"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from cl_prompts.experiments.results.comparable import version_notes
 from cl_prompts.experiments.results.series import curve_of, task_sizes
 from cl_prompts.experiments.run_folder.runs import Run
 
@@ -17,7 +18,7 @@ def caveats(groups: Mapping[str, Sequence[Run]]) -> list[str]:
     Args:
         groups: runs of each row, by its label.
     """
-    kinds = (_single_seeds, _single_points, _points, _small_tasks)
+    kinds = (_single_seeds, _single_points, _points, _small_tasks, _versions)
     return [sentence for kind in kinds for sentence in kind(groups)]
 
 
@@ -84,6 +85,12 @@ def _small_tasks(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
                     f"Fewer samples than a batch of {batch} in {tasks}{more} of stream seed"
                     f" {stream}: too few for a complete step."
                 )
+
+
+def _versions(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
+    """Versions of packages that differ."""
+    for note in version_notes(run for runs in groups.values() for run in runs):
+        yield f"{note[0].upper()}{note[1:]}."
 
 
 def points_of(run: Run) -> list[int]:

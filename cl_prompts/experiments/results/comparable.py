@@ -1,9 +1,11 @@
 """Which runs may be compared: what they must share.
 
 Two runs share a table only where everything recorded of them agrees, whatever their strategies: the
-stream, data, image size, backbone and weights, normalisation, precision, evaluation and the
-definitions of the metrics. Every setting counts unless it stands in ``HARMLESS``: a new one divides
-tables until somebody says why it should not.
+stream, data, image size, backbone and weights, normalisation, precision, evaluation, files that
+these read, code that makes data and stream, the definitions of the metrics and the mark of declared
+changes of numbers. Every setting counts unless it stands in ``HARMLESS``: a new one divides tables
+until somebody says why it should not. Rows divide by what belongs to the strategy
+(:func:`options_of`).
 """
 
 from __future__ import annotations
@@ -38,10 +40,21 @@ PLACES = {
     "dataset.on_bad_image": "data",
     "backbone.weights": "backbone_hash",
 }
-_FINGERPRINTS = ("data", "backbone_hash", "definitions")
+_FINGERPRINTS = ("data", "backbone_hash", "definitions", "numbers")
+#: what is not compared, but named below a table where it differs
+_VERSIONS = {
+    "cl_prompts": "cl-prompts",
+    "git_revision": "source revisions",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "avalanche": "Avalanche",
+    "numpy": "numpy",
+}
 _MEASURED = ("image_size", "multi_label", "n_tasks", "n_classes", "class_names")
 _CHOICES = ("dataset", "scenario", "backbone")
 _OWN_SEED = "that of the run"
+_SHOWN = 12  # digits of a hash
 Conditions = Mapping[str, str]
 
 
@@ -66,9 +79,17 @@ def conditions_of(run: Run) -> Conditions:
     for key in _FINGERPRINTS:
         value = recorded(run, key)
         if value is not None:
-            found[key] = value
-    if "definitions" not in found:
-        found["definitions"] = f"of version {run.environment.get('cl_prompts', 'unknown')}"
+            # Data of one seed are compared between runs, see ``tables``.
+            found[key] = _without_draws(value) if key == "data" else value
+    for mark in ("definitions", "numbers"):
+        if mark not in found:
+            found[mark] = f"of version {run.environment.get('cl_prompts', 'unknown')}"
+    for name, content in _recorded_map(run, "files").items():
+        if not name.startswith("options."):
+            found[f"{name} (content)"] = content
+    for section in ("dataset", "scenario"):
+        if run.summary[section] in _recorded_map(run, "code"):
+            found[f"{section}.source"] = _source_of(run, run.summary[section])
     if found["backbone.weights"] == "random":
         # Each seed draws weights of its own.
         found.pop("backbone_hash", None)
@@ -76,6 +97,51 @@ def conditions_of(run: Run) -> Conditions:
         if fingerprint in found and _tells_images(found[fingerprint]):
             found.pop(place, None)
     return {key: json.dumps(value, sort_keys=True, default=str) for key, value in found.items()}
+
+
+def options_of(run: Run) -> dict[str, str]:
+    """What tells the rows of one strategy apart: its options as recipes write them, and the content
+    of the files and the source of the code that they name."""
+    found = {key: _written(value) for key, value in flat(run.config.get("options") or {})}
+    for name, content in _recorded_map(run, "files").items():
+        if name.startswith("options."):
+            found[f"content of {name.removeprefix('options.')}"] = str(content)[:_SHOWN]
+    for name in _recorded_map(run, "code"):
+        if name not in (run.summary["dataset"], run.summary["scenario"]):
+            found[f"source of {name.partition(':')[0]}"] = _source_of(run, name)[:_SHOWN]
+    return found
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _recorded_map(run: Run, key: str) -> Mapping[str, Any]:
+    """Recorded contents of files or sources of code, by name; empty where there are none."""
+    value = run.summary.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _source_of(run: Run, name: str) -> str:
+    """One hash for all that a dotted name stands for."""
+    text = json.dumps(run.summary["code"][name], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def version_notes(runs: Iterable[Run]) -> list[str]:
+    """A sentence on the versions that runs of one table were made with, where they differ."""
+    found: dict[str, dict[str, None]] = {key: {} for key in _VERSIONS}
+    for run in runs:
+        for key, versions in found.items():
+            versions[str(run.environment.get(key) or "unknown")] = None
+    told = [
+        f"{_VERSIONS[key]} {', '.join(sorted(versions))}"
+        for key, versions in found.items()
+        if len(versions) > 1
+    ]
+    if not told:
+        return []
+    return [f"these runs were made with different versions: {'; '.join(told)}"]
 
 
 def _tells_images(fingerprint: Any) -> bool:
@@ -100,8 +166,9 @@ def recorded(run: Run, key: str) -> Any:
 def tables(runs: Iterable[Run]) -> list[tuple[Conditions, list[Run]]]:
     """Finished runs divided into tables, each after what its runs share.
 
-    Streams of one seed must be equal. Where runs of a strategy have another stream seed than seed,
-    the stream is held fixed, and they do not share a table with runs whose stream follows the seed.
+    Streams of one seed must be equal, and so must data that a seed draws. Where runs of a strategy
+    have another stream seed than seed, the stream is held fixed, and they do not share a table with
+    runs whose stream follows the seed.
     """
     by_conditions: dict[frozenset[tuple[str, str]], tuple[Conditions, list[Run]]] = {}
     for run in runs:
@@ -112,8 +179,32 @@ def tables(runs: Iterable[Run]) -> list[tuple[Conditions, list[Run]]]:
     found: list[tuple[Conditions, list[Run]]] = []
     for conditions, members in by_conditions.values():
         for streams, group in _by_streams(members):
-            found.append(({**conditions, **streams}, group))
+            for data, part in _by_data(group):
+                found.append(({**conditions, **streams, **data}, part))
     return found
+
+
+def _by_data(runs: Sequence[Run]) -> Iterator[tuple[dict[str, str], list[Run]]]:
+    """Runs divided by data that their seeds draw, where these differ for one seed."""
+    drawn: dict[int, set[str]] = defaultdict(set)
+    by_data: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        text = json.dumps(recorded(run, "data"), sort_keys=True)
+        drawn[run.summary["seed"]].add(text)
+        by_data[text].append(run)
+    if all(len(different) == 1 for different in drawn.values()):
+        yield {}, list(runs)
+        return
+    for text, group in by_data.items():
+        yield {"data": text}, group
+
+
+def _without_draws(data: Any) -> Any:
+    """A fingerprint without contents that are those of one seed."""
+    if not isinstance(data, Mapping) or data.get("seed") is None:
+        return data
+    parts = {part: {**data[part], "contents": None} for part in ("training", "test")}
+    return {**data, **parts, "seed": None}
 
 
 def _by_streams(runs: Sequence[Run]) -> Iterator[tuple[dict[str, str], list[Run]]]:
@@ -167,9 +258,7 @@ def _is_fixed(run: Run) -> bool:
 
 
 def _row_of(run: Run) -> str:
-    return json.dumps(
-        [run.summary["strategy"], run.config.get("options")], sort_keys=True, default=str
-    )
+    return json.dumps([run.summary["strategy"], options_of(run)], sort_keys=True)
 
 
 def _stream_of(run: Run) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
-from typing import Any
 
 from cl_prompts.experiments.recipes.names import labels_of
-from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.results.columns import (
     BY_NAME,
     COLUMNS,
@@ -19,7 +16,7 @@ from cl_prompts.experiments.results.columns import (
     Column,
     Lookup,
 )
-from cl_prompts.experiments.results.comparable import Conditions, tables
+from cl_prompts.experiments.results.comparable import Conditions, options_of, tables
 from cl_prompts.experiments.results.differences import differences
 from cl_prompts.experiments.results.entries import Entry, column_entries
 from cl_prompts.experiments.run_folder.runs import Run
@@ -168,22 +165,13 @@ def _labelled(runs: Sequence[Run]) -> Iterator[tuple[str, Run]]:
     for run in runs:
         by_strategy[str(run.summary["strategy"])].append(run)
     for strategy, members in by_strategy.items():
-        options = [_options_of(run) for run in members]
+        options = [options_of(run) for run in members]
         keys = sorted(set().union(*options))
         # What all runs of a strategy share need not stand in their labels.
         differing = [key for key in keys if len(set(map(methodcaller("get", key), options))) > 1]
         for run, found in zip(members, options, strict=True):
             extra = ", ".join(f"{key}={found.get(key, 'unset')}" for key in differing)
             yield names[strategy] + (f" ({extra})" if extra else ""), run
-
-
-def _options_of(run: Run) -> dict[str, str]:
-    """Options of its strategy, as recipes write them."""
-    return {key: _written(value) for key, value in flat(run.config.get("options") or {})}
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _age(run: Run) -> tuple[str, str]:

@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from cl_prompts.errors import InputError
-from cl_prompts.reading import TABLE, TEXT, content
+from cl_prompts.reading import TENSORS, TEXT, content, opened
 
 SUMS_FILE = "SHA256SUMS"
 #: scores of the parent's model, in the folder of a run that learned on
 BEFORE_FILE = "before.json"
-#: what a report reads beside ``summary.json``; checkpoints and weights hold checksums of their own
-CHECKED = (
+#: what a report reads
+READ = (
     "config.yaml",
     "environment.json",
     "stream.json",
@@ -24,29 +24,36 @@ CHECKED = (
     "keys.npz",
     "examples.npz",
     BEFORE_FILE,
+    "summary.json",
 )
+#: what a run leaves, but for what TensorBoard reads
+_SUMMED = (*READ, "learned.safetensors", "checkpoint", "checkpoint.previous")
 
 
 def sums(folder: Path, written: Mapping[str, bytes]) -> str:
     """Content of ``SHA256SUMS``.
 
     Args:
-        folder: of a run; what it lacks of :data:`CHECKED` is left out.
+        folder: of a run.
         written: files that are about to be written, by name.
 
     >>> print(sums(Path("nowhere"), {"summary.json": b""}), end="")
     e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  summary.json
     """
-    contents = {n: content(folder / n, TABLE) for n in CHECKED if (folder / n).is_file()}
-    lines = [f"{_sum(data)}  {name}\n" for name, data in {**contents, **written}.items()]
-    return "".join(lines)
+    found = {name: _sum(folder / name) for name in _SUMMED if (folder / name).is_file()}
+    found |= {name: hashlib.sha256(data).hexdigest() for name, data in written.items()}
+    return "".join(f"{digest}  {name}\n" for name, digest in found.items())
 
 
-def check_sums(folder: Path) -> None:
-    """Compare the files of a finished run with its ``SHA256SUMS``, if it has one.
+def check_sums(folder: Path, names: Collection[str] = READ) -> None:
+    """Compare files of a finished run with its ``SHA256SUMS``, if it has one.
+
+    Args:
+        folder: of the run.
+        names: of the files that are about to be read; some may be missing in both.
 
     Raises:
-        InputError: a file was changed, damaged or removed since the run ended.
+        InputError: a file was changed, damaged, added or removed since the run ended.
     """
     file = folder / SUMS_FILE
     if not file.is_file():
@@ -56,15 +63,16 @@ def check_sums(folder: Path) -> None:
         known = {name: digest for digest, name in (line.split("  ") for line in lines)}
     except ValueError as error:
         raise InputError(f"{file} is damaged: repeat the run or leave its folder out") from error
-    for name, digest in known.items():
+    for name in names:
         path = folder / name
-        found = _sum(content(path, TABLE)) if path.is_file() else None
-        if found != digest:
+        found = _sum(path) if path.is_file() else None
+        if found != known.get(name):
             raise InputError(
                 f"{path} is not what it was when the run ended, as its SHA-256 in {SUMS_FILE}"
                 " tells: bring it back, repeat the run or leave its folder out"
             )
 
 
-def _sum(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _sum(path: Path) -> str:
+    with opened(path, TENSORS) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,18 +1,29 @@
-"""Identity of a run: what must not have changed for it to be resumed."""
+"""Identity of a run: what must not have changed for it to be resumed, nor between the runs of one
+row of a table.
+
+Whatever enters the numbers is known by its content: images and labels, weights, the files that
+settings name, and the source of a user's own code.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
 from cl_prompts import __version__
+from cl_prompts.checks import InputPath
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.signatures import strategy_parameters
 from cl_prompts.experiments.recipes.values import plain
+from cl_prompts.own_code import sources
+from cl_prompts.reading import TENSORS, opened
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.runner.building import Parts
@@ -35,7 +46,7 @@ def identity_of(parts: Parts) -> dict[str, Any]:
     """Identity of a run, in JSON's types.
 
     Returns:
-        ``version`` of the package, ``settings``, ``data`` (see
+        what :func:`settings_identity` gives, ``data`` (see
         :meth:`~cl_prompts.datasets.dataset.DataSet.fingerprint`), and the SHA-256 of the
         ``stream`` and of the ``backbone``'s weights before any training.
     """
@@ -51,14 +62,87 @@ def identity_of(parts: Parts) -> dict[str, Any]:
 
 
 def settings_identity(settings: Settings) -> dict[str, Any]:
-    """Part of the identity that is known before anything is built."""
-    return {"version": __version__, "settings": json.loads(json.dumps(plain(asdict(settings))))}
+    """Part of the identity that is known before anything is built.
+
+    Returns:
+        ``version`` of the package, ``settings``, ``files`` (see :func:`input_files`) and ``code``:
+        the sources of each dotted name, see :func:`~cl_prompts.own_code.sources`.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    return {
+        "version": __version__,
+        "settings": _plain_settings(settings),
+        "files": input_files(settings),
+        "code": {name: sources(name) for name in settings.own_code()},
+    }
+
+
+def _plain_settings(settings: Settings) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(plain(asdict(settings))))
+    return found
+
+
+def input_files(settings: Settings) -> dict[str, str]:
+    """SHA-256 of each file that a setting of data, scenario, strategy, plugin or form of prompts
+    names, by the name of the setting.
+
+    Any text that is the path of a file counts, so that no setting has to be known here; a folder
+    counts where its setting is declared as an :data:`~cl_prompts.checks.InputPath`, with the files
+    right in it. Images and backbones have fingerprints of their own.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    values = _plain_settings(settings)
+    sections = {key: {**values[key]} for key in ("dataset", "scenario", "options")}
+    for section in sections.values():
+        section.pop("name", None)
+    folders = _folder_settings(settings)
+    found = {}
+    for name, text in _texts(sections):
+        if os.path.isfile(text) or (name in folders and os.path.isdir(text)):
+            found[name] = _content(Path(text))
+    return found
+
+
+def _folder_settings(settings: Settings) -> set[str]:
+    """Settings of the strategy that may name a folder of input."""
+    accepted = strategy_parameters(settings.strategy)
+    return {
+        f"options.{name}"
+        for name, (kind, _) in accepted.items()
+        if InputPath in (kind, *get_args(kind))
+    }
+
+
+def _content(path: Path) -> str:
+    """SHA-256 of a file, or of the files right in a folder with their names."""
+    try:
+        if path.is_file():
+            with opened(path, TENSORS) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        inside = {file.name: _content(file) for file in sorted(path.iterdir()) if file.is_file()}
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
+    return hashlib.sha256(json.dumps(inside).encode()).hexdigest()
+
+
+def _texts(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Texts among settings, with the dotted name of each."""
+    if isinstance(settings, str):
+        yield name, settings
+    elif isinstance(settings, list | Mapping):
+        keyed = settings if isinstance(settings, Mapping) else dict(enumerate(settings))
+        for key, value in keyed.items():
+            yield from _texts(value, f"{name}.{key}" if name else str(key))
 
 
 def settings_hash(settings: Settings) -> str:
     """SHA-256 of the settings that must not change, see :data:`MAY_CHANGE`."""
     # Sorted and without implied ones, since recipes may order settings otherwise or lack new ones.
-    flat = _flat(settings_identity(settings)["settings"])
+    flat = _flat(_plain_settings(settings))
     fixed = [
         (name, repr(value))
         for name, value in flat
@@ -95,6 +179,10 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
             yield f"its checkpoint does not say of which {part} it is"
         elif part == "settings":
             yield from _settings_changes(before[part], now[part])
+        elif part == "files":
+            yield from file_changes(before[part], now[part])
+        elif part == "code":
+            yield from code_changes(before[part], now[part])
         elif part == "data":
             change = fingerprint_change(before[part], now[part])
             if change is not None:
@@ -109,6 +197,8 @@ _WORDS = {
         " version, or start a new run"
     ),
     "settings": "",
+    "files": "",
+    "code": "",
     "data": "its data set changed",
     "stream": "its stream is another one than at the checkpoint: start a new run",
     "backbone": (
@@ -129,6 +219,29 @@ def _settings_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iter
             f"its setting {name} was {had} at the checkpoint and is {has} in config.yaml: put it"
             " back, or start a new run"
         )
+
+
+def file_changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    """Changes between what :func:`input_files` gave twice, a sentence each. A file that was not
+    there before was not read then, and may be one that the run itself writes."""
+    for name, content in before.items():
+        if now.get(name) != content:
+            what = "has other content" if name in now else "is gone"
+            yield f"the file of its setting {name} {what}: bring it back, or start a new run"
+
+
+def code_changes(
+    before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]
+) -> Iterator[str]:
+    """Changes between the sources of dotted names, a sentence for each module."""
+    differing = dict.fromkeys(
+        module
+        for name in now
+        for module in dict.fromkeys([*before.get(name, {}), *now[name]])
+        if before.get(name, {}).get(module) != now[name].get(module)
+    )
+    for module in differing:
+        yield f"the source of module {module} is another one: bring it back, or start a new run"
 
 
 def may_change(name: str) -> bool:

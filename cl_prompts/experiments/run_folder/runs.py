@@ -15,11 +15,13 @@ import yaml
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import yaml_of
-from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE, check_sums
+from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE, METRICS_HEADER
 from cl_prompts.reading import TABLE, TEXT, conform, content, json_of, opened
 
 Status = Literal["finished", "running", "interrupted", "failed"]
+#: of ``summary.json``: what settings name, by content
+SOURCES = {"files?": ({str: str}, None), "code?": ({str: {str: str}}, None)}
 #: of ``summary.json``
 SUMMARY = {
     "status": str,
@@ -43,6 +45,11 @@ SUMMARY = {
     "peak_device_memory_mb?": (float, None),
     "forward_passes?": ({str: (float, None)}, None),
     "error?": (str, None),
+    "data?": (
+        {"classes": str, "training": {str: object}, "test": {str: object}, "seed?": int},
+        None,
+    ),
+    **SOURCES,
 }
 #: of that of a finished run, in addition
 FINISHED = {
@@ -189,6 +196,9 @@ def _read_run(folder: Path) -> Run:
     if summary["status"] != "finished":
         return Run(folder, summary)
     _conform(file, summary, FINISHED)
+    environment = _read(folder / "environment.json", json_of, _ENVIRONMENT)
+    if environment.get("format") is not None and not (folder / SUMS_FILE).is_file():
+        raise InputError(f"{folder} lacks the {SUMS_FILE} of a finished run: {_REMEDY}")
     check_sums(folder)
     stream = _read(folder / "stream.json", json_of, _STREAM)
     before = folder / BEFORE_FILE
@@ -197,7 +207,7 @@ def _read_run(folder: Path) -> Run:
         folder,
         summary,
         config=_read(folder / "config.yaml", yaml_of, _CONFIG),
-        environment=_read(folder / "environment.json", json_of, _ENVIRONMENT),
+        environment=environment,
         before=_read(before, json_of, _BEFORE) if before.is_file() else {},
         stream=stream,
         metrics=_read_metrics(folder / METRICS_FILE),

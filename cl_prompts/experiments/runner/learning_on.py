@@ -20,8 +20,12 @@ from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.joined import JoinedDataSet
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings, runs_of
-from cl_prompts.experiments.run_folder.checkpoint_files import CheckpointFiles
-from cl_prompts.experiments.run_folder.checksums import SUMS_FILE
+from cl_prompts.experiments.run_folder.checkpoint_files import (
+    CHECKPOINT_FILE,
+    PREVIOUS_FILE,
+    CheckpointFiles,
+)
+from cl_prompts.experiments.run_folder.checksums import READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.folder import settings_of
 from cl_prompts.experiments.run_folder.runs import Run, collect
 from cl_prompts.own_code import Trust
@@ -201,6 +205,7 @@ def parent_of(settings: Settings) -> Settings:
         )
     if digest_of(folder) != settings.parent["sha256"]:
         raise InputError(f"{folder} is not the run that this one goes on from, or was changed")
+    check_sums(folder, [*READ, CHECKPOINT_FILE, PREVIOUS_FILE])
     return settings_of(folder, settings.parent["code"])
 
 

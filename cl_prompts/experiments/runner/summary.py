@@ -8,6 +8,7 @@ from typing import Any
 from cl_prompts.experiments.runner.building import Parts
 from cl_prompts.experiments.runner.memory import peak_device_memory_mb, peak_memory_mb
 from cl_prompts.metrics.continual import DEFINITIONS, without_course
+from cl_prompts.strategies.base.online import NUMBERS
 
 
 def results_of(parts: Parts) -> dict[str, float | None]:
@@ -44,7 +45,7 @@ def summary_of(
         seconds: wall time so far, that of earlier processes included.
         command: what was typed to make the run.
         identity: see :func:`~cl_prompts.experiments.run_folder.identity.identity_of`; what it
-            holds of data, stream and backbone tells which runs may be compared.
+            holds of data, stream, backbone, files and code tells which runs may be compared.
         with_results: compute the results so far; their cost grows with the tasks.
     """
     settings = parts.settings
@@ -77,6 +78,9 @@ def summary_of(
         "results": results_of(parts) if with_results else {},
         **_domains(parts),
         "definitions": DEFINITIONS,
+        "numbers": NUMBERS,
+        "files": known.get("files"),
+        "code": known.get("code"),
         "data": known.get("data"),
         "stream_hash": known.get("stream"),
         "backbone_hash": known.get("backbone"),

@@ -11,13 +11,20 @@ import yaml
 from rich.console import Console
 
 from cl_prompts import __version__
-from cl_prompts.errors import RunError
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, essence, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.values import in_one_line, yaml_of
 from cl_prompts.experiments.run_folder.checksums import check_sums
+from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.folder import FORMAT
+from cl_prompts.experiments.run_folder.identity import (
+    code_changes,
+    file_changes,
+    settings_identity,
+)
 from cl_prompts.experiments.run_folder.plans import describe, new_path, state_of
+from cl_prompts.experiments.run_folder.runs import SOURCES
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import Stopped
 from cl_prompts.experiments.sweeps.launching import Launching
@@ -27,7 +34,7 @@ from cl_prompts.experiments.sweeps.sweep_ray import RayLauncher
 from cl_prompts.experiments.sweeps.sweep_slurm import SlurmLauncher
 from cl_prompts.experiments.sweeps.sweep_worker import Job
 from cl_prompts.experiments.tracking.progress import display_on
-from cl_prompts.reading import TEXT, content, json_of
+from cl_prompts.reading import TEXT, conform, content, json_of
 
 _HERE = Launching()
 
@@ -73,13 +80,32 @@ class Sweep:
         self._varied = differing_settings(settings)
         earlier, self._notes = earlier_runs(out / settings[0].recipe)
         self.runs = [
-            SweptRun(number, label, run, earlier.get(essence(asdict(run))))
+            SweptRun(number, label, run, self._usable(earlier.get(essence(asdict(run))), run))
             for number, (label, run) in enumerate(
                 zip(labels_of_runs(settings), settings, strict=True), 1
             )
         ]
         for folder in self.finished:
             check_sums(folder)
+
+    def _usable(self, folder: Path | None, settings: Settings) -> Path | None:
+        """The folder of an earlier run, if it was made from the same files and code."""
+        if folder is None or not (folder / "summary.json").is_file():
+            return folder
+        try:
+            made = FolderFiles(folder).read_json("summary.json")
+            conform(made, SOURCES)
+        except (InputError, ValueError):
+            return folder  # whoever takes it up says what is wrong
+        now = settings_identity(settings)
+        changes = [
+            *file_changes(made.get("files") or {}, now["files"]),
+            *code_changes(made.get("code") or {}, now["code"]),
+        ]
+        for change in changes:
+            self._notes.append(f"{folder} is left alone, and its run is made again: {change}")
+            return None
+        return folder
 
     @property
     def finished(self) -> list[Path]:

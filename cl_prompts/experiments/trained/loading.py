@@ -18,12 +18,15 @@ from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, settings_of
+from cl_prompts.experiments.run_folder.identity import code_changes
 from cl_prompts.experiments.run_folder.runs import Run
 from cl_prompts.experiments.runner.building import Builder, StreamInfo, make_strategy
 from cl_prompts.experiments.runner.learning_on import Descent, finished_run
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.surroundings import check_surroundings
+from cl_prompts.own_code import sources
 from cl_prompts.strategies.base.online import OnlineStrategy
 
 
@@ -199,8 +202,9 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
             be imported, which runs it.
 
     Raises:
-        InputError: no such run, one that is not finished or not complete, one that names code, or
-            a backbone that is not the one of the run.
+        InputError: no such run, one that is not finished, not complete or changed since, one that
+            names code, code of one's own that was edited since, or a backbone that is not the one
+            of the run.
 
     Example::
 
@@ -208,7 +212,9 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
         run.predict(["new.jpg"]).labels
     """
     run = finished_run(Path(folder))
+    check_sums(run.folder, [LEARNED_FILE])
     settings = settings_of(run.folder, trust_code)
+    _check_sources(run, settings)
     settings.device = device
     descent = Descent(settings, run.summary["n_classes"], run.summary["n_tasks"])
     n_classes, n_tasks = descent.first
@@ -223,3 +229,10 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
     strategy.model.eval()
     classes = tuple(run.summary.get("class_names") or map(str, range(run.summary["n_classes"])))
     return TrainedRun(run, settings, strategy, classes, backbone.image_size)
+
+
+def _check_sources(run: Run, settings: Settings) -> None:
+    """Refuse code of the user's own that is other than what the run was made with."""
+    now = {name: sources(name) for name in settings.own_code()}
+    for change in code_changes(run.summary.get("code") or now, now):
+        raise InputError(f"the run in {run.folder} cannot be taken up: {change}")

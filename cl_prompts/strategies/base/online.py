@@ -78,6 +78,9 @@ from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
 from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates
 from cl_prompts.training.seeds import derived_seed
 
+#: mark of the numbers of training, raised whenever a method comes to other ones from the same
+#: settings; runs of different marks are not compared
+NUMBERS = 1
 AnyPlugin = TypeVar("AnyPlugin")
 
 

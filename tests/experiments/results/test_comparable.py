@@ -19,7 +19,9 @@ from cl_prompts.experiments.results.comparable import (
     is_harmless,
     stream_rules,
     tables,
+    version_notes,
 )
+from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.runs import Run
 from cl_prompts.scenarios.registry import SCENARIOS
 
@@ -54,6 +56,7 @@ def a_run(
     stream = {"stream": seeds[1]}
     environment = {"stream_hash": f"cc{seeds[1]}"}
     environment.update((key, extra.pop(key)) for key in [*extra] if key in environment)
+    environment.update(extra.pop("versions", {}))
     return Run(Path("run"), {**summary, **extra}, config, environment, stream)
 
 
@@ -132,6 +135,10 @@ def test_every_harmless_setting_has_a_reason() -> None:
         ("backbone_hash", "other"),
         ("data", {**DATA, "test": {**PART, "images": 2}}),
         ("definitions", 2),
+        ("numbers", 2),
+        ("files", {"dataset.labels": "content"}),
+        ("code", {BASE["dataset"]["name"]: {"mine": "source"}}),
+        ("code", {BASE["scenario"]["name"]: {"mine": "source"}}),
         ("stream_hash", "other"),
     ],
 )
@@ -156,6 +163,19 @@ def test_images_made_on_demand_are_known_by_their_place_only() -> None:
     assert len(tables([a_run(**unknown), a_run(moved, **unknown)])) == 2
 
 
+def test_data_that_a_seed_draws_are_compared_within_the_seed() -> None:
+    def drawn(contents: str, seed: int, strategy: str = "linear_probe") -> Run:
+        part = {**PART, "bytes": None, "contents": contents}
+        data = {**DATA, "training": part, "test": part, "seed": seed}
+        return a_run({"strategy": strategy}, (seed, seed), data=data)
+
+    same = [drawn("a", 1), drawn("b", 2), drawn("a", 1, "mvp")]
+    assert len(tables(same)) == 1
+    assert len(tables([*same, drawn("c", 2, "mvp")])) == 3
+    fixed = [a_run(seeds=(n, n), data={**DATA, "test": {**PART, "contents": n}}) for n in (1, 2)]
+    assert len(tables(fixed)) == 2
+
+
 def test_random_weights_are_those_of_the_seed() -> None:
     config = with_setting(BASE, "backbone.weights", "random")
     runs = [a_run(config, (seed, seed), backbone_hash=f"of {seed}") for seed in (1, 2)]
@@ -167,6 +187,36 @@ def test_without_definitions_the_version_counts() -> None:
     old = a_run(definitions=None)
     assert conditions_of(old)["definitions"] == '"of version unknown"'
     assert len(tables([old, a_run()])) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "row"),
+    [
+        ("files", {"options.prompts": "1234567890abcdef"}, "content of prompts=1234567890ab"),
+        ("code", {"mine:Method": {"mine": "1234"}}, "source of mine=476eaaac080e"),
+    ],
+)
+def test_content_that_belongs_to_the_strategy_divides_rows(
+    key: str, value: dict[str, Any], row: str
+) -> None:
+    other = {"strategy": "mvp"}
+    runs = [a_run(), a_run(other), a_run(seeds=(2, 2), **{key: value})]
+    (section,) = sections(runs)
+    unset = f"{row.partition('=')[0]}=unset"
+    assert set(section.groups) == {f"linear_probe ({unset})", f"linear_probe ({row})", "mvp"}
+    (section,) = sections(
+        [a_run(**{key: value}), a_run(other), a_run(seeds=(2, 2), **{key: value})]
+    )
+    assert list(section.groups) == ["linear_probe", "mvp"]
+
+
+def test_versions_that_differ_are_named() -> None:
+    made = {"cl_prompts": "0.2.0", "torch": "2.9.0", "numpy": "2.1", "git_revision": "abc"}
+    runs = [a_run(versions={**made, **more}) for more in ({}, {"torch": "2.8.0"}, {"numpy": None})]
+    assert version_notes(runs[:1]) == []
+    words = "these runs were made with different versions: torch 2.8.0, 2.9.0; numpy 2.1, unknown"
+    assert version_notes(runs) == [words]
+    assert len(tables(runs)) == 1
 
 
 def rules(*seeds: tuple[int, int], strategy: str = "mvp") -> list[Run]:

@@ -32,6 +32,8 @@ IDENTITY: dict[str, Any] = {
         "scenario": {"name": "si_blurry", "n_tasks": 5},
         "options": {"lr": 0.005, "multi": True, "empty": {}},
     },
+    "files": {"options.prompts": "p"},
+    "code": {"mine:Method": {"mine": "m", "mine_parts": "n"}},
     "data": {"classes": "x", "training": PART, "test": {**PART}},
     "stream": "f00d",
     "backbone": "beef",
@@ -64,6 +66,11 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("settings.options.empty", 0, "its setting options.empty was {} .* is 0"),
         ("data.training.images", 4, "data set changed, it has 4 training images, and had 3: bring"),
         ("data.test.contents", "d", "data set changed, contents of test images changed: bring"),
+        ("files", {"options.prompts": "q"}, "of its setting options.prompts has other content: b"),
+        ("files", {}, "the file of its setting options.prompts is gone: bring it back"),
+        ("code.mine:Method.mine", "o", "the source of module mine is another one: bring"),
+        ("code.mine:Method.mine_parts", KeyError, "the source of module mine_parts is another"),
+        ("code.mine:Method.more", "o", "the source of module more is another one: bring"),
         ("stream", "cafe", "its stream is another one than at the checkpoint: start"),
         ("backbone", "cafe", "the weights of its backbone are others than at the checkpoint"),
     ],
@@ -115,4 +122,4 @@ def test_the_identity_of_a_run_is_json_and_a_fact(monkeypatch: pytest.MonkeyPatc
     assert identity_of(Builder().build(first)) == one
     two = identity_of(builder.build(other))
     same = {part for part in one if one[part] == two[part]}
-    assert same == {"version", "data", "stream", "backbone"}
+    assert same == {"version", "files", "code", "data", "stream", "backbone"}

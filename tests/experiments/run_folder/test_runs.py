@@ -48,7 +48,11 @@ def broken(folder: Path, name: str, text: str) -> Path:
         ),
         (
             lambda at: broken(fake_run(at), "SHA256SUMS", f"{'0' * 64}  metrics.csv\n"),
-            r"metrics.csv is not what it was when the run ended",
+            r"config.yaml is not what it was when the run ended",
+        ),
+        (
+            lambda at: fake_run(at, environment={"format": 2}),
+            r"lacks the SHA256SUMS of a finished run: repeat the run or leave its folder out",
         ),
         (lambda at: fake_run(at, status="done"), r"has the status 'done': known are finished"),
         (
@@ -83,7 +87,7 @@ def test_bad_folders_are_refused_by_name(tmp_path: Path, make: Any, sentence: st
 
 
 @pytest.mark.parametrize("key", sorted({**SUMMARY, **FINISHED}))
-@pytest.mark.parametrize("wrong", [{"a": {}}, ["a", []], "\ud800"])
+@pytest.mark.parametrize("wrong", [{"a": {"b": []}}, ["a", []], "\ud800"])
 def test_a_summary_of_wrong_types_is_refused(tmp_path: Path, key: str, wrong: Any) -> None:
     name, kind = key.removesuffix("?"), {**SUMMARY, **FINISHED}[key]
     if kind in (str, (str, None)) and isinstance(wrong, str):

@@ -1,0 +1,131 @@
+"""Whatever enters the numbers of a run is known by its content: files, code, images, weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.run_folder.checksums import SUMS_FILE
+from cl_prompts.prompts.files import save_prompts
+from tests.experiments.commands import QUICK, summary
+from tests.experiments.inputs import EDITS, MISA_RUN, OWN_RUN, replaced, write_inputs
+from tests.experiments.own_photos import photo
+
+
+def forget() -> None:
+    """Be a new process, for modules of one's own."""
+    for name in ("mine", "helpers"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, with code of one's own and warmed-up prompts."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    write_inputs()
+    photo(tmp_path / "a.png", 1)
+    yield tmp_path
+    forget()
+
+
+def made(*settings: str) -> Path:
+    """Folder of a finished run."""
+    before = set(Path("runs").rglob("summary.json"))
+    forget()
+    assert main(["run", "digits", *settings, "--quiet"]) == 0
+    (new,) = set(Path("runs").rglob("summary.json")) - before
+    return new.parent
+
+
+@pytest.mark.parametrize(("settings", "edit", "says"), EDITS.values(), ids=EDITS)
+def test_a_change_between_seeds_divides_rows_and_one_before_a_resume_is_refused(
+    settings: list[str],
+    edit: Callable[[], None],
+    says: str,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first = made(*settings, "seed=1")
+    unfinished = Path("unfinished")
+    shutil.copytree(first, unfinished)
+    (unfinished / "summary.json").write_text(json.dumps({**summary(first), "status": "running"}))
+    made(*settings, "seed=2")
+    assert main(["compare", "runs", "--format", "json"]) == 0
+    rows = [
+        row for table in json.loads(capsys.readouterr().out) for row in table["settings"][0]["rows"]
+    ]
+    assert len(rows) == 1
+    edit()
+    forget()
+    assert main(["run", "--resume", "unfinished", "--trust-code", "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+    made(*settings, "seed=3")
+    assert main(["compare", "runs", "--format", "json"]) == 0
+    tables = json.loads(capsys.readouterr().out)
+    means = [list(table["settings"][0]["rows"].values()) for table in tables]
+    assert sorted(row["a_last"]["seeds"] for rows in means for row in rows) == [1, 2]
+
+
+def test_a_sweep_makes_a_run_again_whose_inputs_changed(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["sweep", "digits", *OWN_RUN, "seed=1"]
+    assert main(sweep) == 0
+    capsys.readouterr()
+    assert main(sweep) == 0
+    assert "1 runs: 1 finished" in capsys.readouterr().out
+    replaced("helpers.py", "RATE = 1.0", "RATE = 2.0")()
+    forget()
+    assert main(sweep) == 0
+    told = capsys.readouterr().out
+    assert "is left alone, and its run is made again: the source of module helpers is" in told
+    assert "1 runs: 1 missing" in told
+
+
+@pytest.mark.parametrize("command", [["predict", "run", "a.png"], ["export", "run", "--torch"]])
+def test_foreign_weights_are_refused(
+    command: list[str], here: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(mvp_run, "run")
+    assert {"learned.safetensors", "checkpoint", "checkpoint.previous"} <= {
+        line.split()[1] for line in Path("run", SUMS_FILE).read_text().splitlines()
+    }
+    other = made("strategy=mvp", "seed=9", "n_tasks=3", "classes=4", "mvp.buffer_size=0")
+    shutil.copy(other / "learned.safetensors", "run")
+    assert main(command) == 2
+    assert "learned.safetensors is not what it was when the run ended" in capsys.readouterr().err
+    Path("run", SUMS_FILE).unlink()
+    assert main(command) == 2
+    assert "run lacks the SHA256SUMS of a finished run" in capsys.readouterr().err
+
+
+def test_a_model_of_edited_code_is_not_taken_up(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(made(*OWN_RUN[:1], *QUICK, "seed=1"))
+    predict = ["predict", folder, "a.png", "--trust-code"]
+    forget()
+    main(predict)
+    assert "is another one" not in capsys.readouterr().err
+    replaced("helpers.py", "RATE = 1.0", "RATE = 2.0")()
+    forget()
+    assert main(predict) == 2
+    assert "cannot be taken up: the source of module helpers is another" in capsys.readouterr().err
+
+
+def test_prompts_of_a_warm_up_are_one_file(here: Path) -> None:
+    prompts = {"g_prompts": torch.rand(1, 20, 128), "e_prompts": torch.rand(4, 60, 128)}
+    save_prompts("warm.safetensors", prompts)
+    folder = made(*MISA_RUN[:-2], "misa.initial_prompts=warm.safetensors", "seed=1")
+    assert list(summary(folder)["files"]) == ["options.initial_prompts"]
