@@ -48,7 +48,7 @@ DEFAULTS = {
     "sweeps": 60,
     "searches": 20,
     "warm_ups": 20,
-    "inputs": 80,
+    "shared_files": 80,
     "own_code": 60,
 }
 
@@ -244,7 +244,7 @@ PARTS: dict[str, Callable[[Bench, int], None]] = {
     "sweeps": soak_kills.sweeps,
     "searches": soak_kills.searches,
     "warm_ups": soak_kills.warm_ups,
-    "inputs": soak_inputs.inputs,
+    "shared_files": soak_inputs.shared_files,
     "own_code": soak_inputs.own_code,
 }
 

@@ -17,7 +17,7 @@ from tests.experiments.toy_runs import Bench, differences, folder_in
 _OF_CODE = "source of module"
 
 
-def inputs(bench: Bench, count: int) -> None:
+def shared_files(bench: Bench, count: int) -> None:
     """Files that several runs share, and images of own data, changed between and within them."""
     files = {name: edit for name, edit in EDITS.items() if _OF_CODE not in edit[2]}
     _change(bench, count, files)

@@ -24,7 +24,7 @@ SHORT = {
     "sweeps": 1,
     "searches": 1,
     "warm_ups": 1,
-    "inputs": 1,
+    "shared_files": 1,
     "own_code": 1,
 }
 
