@@ -106,7 +106,8 @@ def essence(config: Mapping[str, Any]) -> str:
     Args:
         config: settings as ``config.yaml`` holds them.
     """
-    kept = {key: value for key, value in config.items() if key not in HOW}
+    # An empty section is as one that is not there, as that of a parent in most files.
+    kept = {key: value for key, value in config.items() if key not in HOW and value != {}}
     return json.dumps(plain(kept), sort_keys=True, default=str)
 
 
