@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.runs import Run
 from cl_prompts.scenarios.registry import SCENARIOS
 
+NUMBER = itertools.count()
 PART = {"images": 3, "labels": "a", "names": "n", "bytes": 9, "sizes": "s", "contents": None}
 DATA = {"name": "digits", "classes": "c", "training": PART, "test": PART}
 BASE = asdict(plan("digits", ["strategy=linear_probe", "seed=1"])[0])
@@ -57,7 +59,7 @@ def a_run(
     environment = {"stream_hash": f"cc{seeds[1]}"}
     environment.update((key, extra.pop(key)) for key in [*extra] if key in environment)
     environment.update(extra.pop("versions", {}))
-    return Run(Path("run"), {**summary, **extra}, config, environment, stream)
+    return Run(Path(f"run {next(NUMBER)}"), {**summary, **extra}, config, environment, stream)
 
 
 def with_setting(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
