@@ -24,7 +24,12 @@ DOMAIN_HEADER = [*HEADER, "domain"]
 
 
 class CsvRow(NamedTuple):
-    """An image of a table: its path, labels, and domain, which is empty without that column."""
+    """An image of a table: its path, labels, and domain, which is empty without that column.
+
+    Example:
+        >>> CsvRow("a.jpg", ["cat", "dog"]).domain
+        ''
+    """
 
     path: str
     labels: list[str]
