@@ -44,6 +44,7 @@ def read_any_folder(
     test_percent: float | None = None,
     split_seed: int = 0,
     domains: bool = False,
+    leave_out: Sequence[str] = (),
 ) -> Source:
     """Class folders, as :func:`~cl_prompts.datasets.readers.read_folder` has them, or with
     ``domains`` a folder for each domain above them: ``train/<domain>/<class>/*`` and
@@ -56,6 +57,7 @@ def read_any_folder(
             there is no test part; with ``domains``, of each class's in each domain.
         split_seed: seed of their choice.
         domains: whether there are folders of domains.
+        leave_out: names of classes whose folders, wherever they are, are not read.
 
     Raises:
         LayoutError: a missing or empty folder.
@@ -63,11 +65,11 @@ def read_any_folder(
             side only.
     """
     if not domains:
-        return read_folder(folder, cache, test_percent, split_seed)
+        return read_folder(folder, cache, test_percent, split_seed, leave_out)
     if test_percent is None:
-        train, test = (_scanned(part) for part in both_parts(folder))
+        train, test = (_scanned(part, leave_out) for part in both_parts(folder))
         return domain_source(train, test, cache, unread=train.unread + test.unread)
-    found = _scanned(folder)
+    found = _scanned(folder, leave_out)
     rows = split_cells(found.classes, found.domains, test_percent, split_seed)
     return domain_source(found.at(rows[0]), found.at(rows[1]), cache, unread=found.unread)
 
@@ -85,10 +87,12 @@ def split_cells(
     return split_rows(of_each, test_percent, seed, names.tolist())
 
 
-def _scanned(part: Path) -> DomainImages:
+def _scanned(part: Path, leave_out: Sequence[str]) -> DomainImages:
     """All images of a folder of domains, by domain, class and file name."""
     places = [
-        (domain, name) for domain in class_folders(part) for name in class_folders(part / domain)
+        (domain, name)
+        for domain in class_folders(part)
+        for name in class_folders(part / domain, leave_out)
     ]
     found = scan_images([part / domain / name for domain, name in places])
     domains, classes = np.array(places)[found.positions].T

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -48,16 +48,28 @@ class FolderImages:
     unread: Counter[str]
 
 
-def class_folders(parent: Path) -> tuple[str, ...]:
-    """Names of the folders in ``parent``, sorted, hidden ones left out.
+def class_folders(parent: Path, leave_out: Collection[str] = ()) -> tuple[str, ...]:
+    """Names of the folders in ``parent``, sorted, without hidden ones and those to be left out.
 
     Raises:
         LayoutError: there are none, or ``parent`` cannot be read.
     """
     _, folders, _ = next(os.walk(parent, onerror=_refuse))
-    if not _visible(folders):
+    names = tuple(name for name in sorted(_visible(folders)) if name not in leave_out)
+    if not names:
         raise LayoutError(f"{parent} holds no class folders")
-    return tuple(sorted(_visible(folders)))
+    return names
+
+
+def hidden_folders(parent: Path) -> list[str]:
+    """Paths of the folders at any depth, not followed through links, that are hidden and so not
+    read; those inside of them are not listed."""
+    found: list[str] = []
+    for place, inner, _ in os.walk(parent):
+        seen = _visible(inner)
+        found += [os.path.join(place, name) for name in sorted(set(inner) - set(seen))]
+        inner[:] = seen
+    return found
 
 
 def holds_domains(parent: Path) -> bool:
@@ -94,23 +106,31 @@ def scan_images(folders: Sequence[Path]) -> FolderImages:
     counts: list[int] = []
     unread: Counter[str] = Counter()
     for folder in folders:
-        before = len(paths)
-        others: Counter[str] = Counter()
-        for place, name in sorted(_walk(folder)):
-            if not name.lower().endswith(tuple(FORMATS)):
-                others[os.path.splitext(name)[1].lower()] += 1
-                continue
-            path = os.path.join(place, name)
-            if not os.path.isfile(path):
-                raise LayoutError(f"image {path} is a broken link, a FIFO, a socket or a device")
-            paths.append(path)
-        if len(paths) == before:
+        found, others = images_in(folder)
+        if not found:
             looked = f"looked for {' '.join(FORMATS)}"
             there = f"; there is {describe(others)}" if others else ""
             raise LayoutError(f"no images found in {folder} ({looked}{there})")
-        counts.append(len(paths) - before)
+        paths += found
+        counts.append(len(found))
         unread += others
     return FolderImages(paths, np.repeat(np.arange(len(counts), dtype=np.int64), counts), unread)
+
+
+def images_in(folder: Path) -> tuple[list[str], Counter[str]]:
+    """Image files below one folder, of which there may be none, and how many files of each suffix
+    are no images to us; see :func:`scan_images`, also for errors."""
+    paths: list[str] = []
+    others: Counter[str] = Counter()
+    for place, name in sorted(_walk(folder)):
+        if not name.lower().endswith(tuple(FORMATS)):
+            others[os.path.splitext(name)[1].lower()] += 1
+            continue
+        path = os.path.join(place, name)
+        if not os.path.isfile(path):
+            raise LayoutError(f"image {path} is a broken link, a FIFO, a socket or a device")
+        paths.append(path)
+    return paths, others
 
 
 def describe(counts: Counter[str]) -> str:

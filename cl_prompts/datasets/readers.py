@@ -90,7 +90,11 @@ def _above(folder: Path, usual: str) -> Path:
 
 
 def read_folder(
-    folder: Path, cache: int | None, test_percent: float | None = None, split_seed: int = 0
+    folder: Path,
+    cache: int | None,
+    test_percent: float | None = None,
+    split_seed: int = 0,
+    leave_out: Sequence[str] = (),
 ) -> Source:
     """``train/<class>/*`` and ``test/<class>/*`` (``val`` where there is no ``test``), or
     ``<class>/*`` alone, divided by a share.
@@ -101,19 +105,20 @@ def read_folder(
         test_percent: percent of each class's images, at least one, that become test images, where
             the folder holds class folders alone; None where it has a test part.
         split_seed: seed of their choice.
+        leave_out: names of classes whose folders, wherever they are, are not read.
 
     Raises:
         LayoutError: a missing or empty folder.
         InputError: a class that has a folder on one side only, or that cannot be divided.
     """
     if test_percent is not None:
-        classes = class_folders(folder)
+        classes = class_folders(folder, leave_out)
         found = scan_images([folder / name for name in classes])
         rows = split_rows(found.positions, test_percent, split_seed, classes)
         return _divided(found, rows, classes, cache)
     train, test = both_parts(folder)
-    classes = class_folders(train)
-    test_classes = class_folders(test)
+    classes = class_folders(train, leave_out)
+    test_classes = class_folders(test, leave_out)
     for name in sorted(set(classes) ^ set(test_classes)):
         has, lacks, kind = (train, test, "test") if name in classes else (test, train, "training")
         raise InputError(

@@ -122,6 +122,8 @@ FILES: dict[str, str | bytes] = {
     "named/config.yaml": NAMED,
     "named/environment.json": '{"format": 2}',
     "broken/train/a/x.png": "no image",
+    "single/a/x.png": "no image",
+    "single/b/x.gif": "GIF89a",
     "file": "x",
     "empty.safetensors": "",
     "text.pth": "hello",
@@ -231,6 +233,7 @@ COMMANDS: dict[str, str] = {
         show strategi mvp
         show strategy mvp l2p
         init nowhere
+        init single
         init broken --out broken.yml.txt
         init broken --out run/config.yaml
         init broken --out run/config.yaml --force

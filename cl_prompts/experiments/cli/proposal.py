@@ -14,7 +14,7 @@ import yaml
 from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import one_line
-from cl_prompts.experiments.runner.own_images import Survey
+from cl_prompts.experiments.runner.findings import Survey
 from cl_prompts.scenarios.registry import find_scenario
 
 #: how a comment in every proposed recipe begins

@@ -6,17 +6,16 @@ import csv
 import io
 import os
 import re
-import statistics
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cl_prompts.datasets.bad_images import Look, Progress, copies, look_at
-from cl_prompts.datasets.classes import domain_names
+from cl_prompts.datasets.bad_images import Look, Progress, look_at
+from cl_prompts.datasets.classes import domain_names, relabel
 from cl_prompts.datasets.csv_table import (
     DOMAIN_HEADER,
     HEADER,
@@ -28,143 +27,17 @@ from cl_prompts.datasets.csv_table import (
 )
 from cl_prompts.datasets.domain_folders import read_any_folder, split_cells
 from cl_prompts.datasets.files import check_files
-from cl_prompts.datasets.folders import describe, holds_domains
+from cl_prompts.datasets.folders import (
+    class_folders,
+    hidden_folders,
+    holds_domains,
+    images_in,
+)
 from cl_prompts.datasets.images import FileImages
-from cl_prompts.datasets.readers import Source, split_rows
+from cl_prompts.datasets.readers import Source, both_parts, split_rows
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder import files
-
-_NAMED = 3  # files that a sentence names
-_APPLE = {".heic", ".heif"}
-
-
-@dataclass(frozen=True)
-class Survey:
-    """Images, classes and faults of a folder or table.
-
-    Attributes:
-        settings: of the recipe's section ``dataset``.
-        classes: their names.
-        train_targets, test_targets: labels of the images that can be read, (n,) or (n, C).
-        train, test: looks at these images.
-        broken: looks at those that cannot be read.
-        unread: files of each suffix that are no images to us.
-        split: sentence on how a test part was made; empty where there was one.
-        domains: names of the domains that the images come from, sorted; empty without any.
-    """
-
-    settings: Mapping[str, Any]
-    classes: tuple[str, ...]
-    train_targets: np.ndarray
-    test_targets: np.ndarray
-    train: Sequence[Look]
-    test: Sequence[Look]
-    broken: Sequence[Look] = ()
-    unread: Counter[str] = field(default_factory=Counter)
-    split: str = ""
-    domains: Sequence[str] = ()
-
-    @property
-    def multi_label(self) -> bool:
-        """Whether an image may have several labels."""
-        return self.train_targets.ndim == 2
-
-    @property
-    def shorter_side(self) -> int:
-        """Median over the training images, in pixels."""
-        return int(statistics.median(min(look.height, look.width) for look in self.train))
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Training images of each class."""
-        return self.counts_of(self.train_targets)
-
-    def counts_of(self, targets: np.ndarray) -> dict[str, int]:
-        """Images of each class among these labels."""
-        n = len(self.classes)
-        counts = targets.sum(axis=0) if self.multi_label else np.bincount(targets, minlength=n)
-        return dict(zip(self.classes, counts.tolist(), strict=True))
-
-    def lines(self) -> list[str]:
-        """Findings, a sentence a line."""
-        kind = ", several labels per image" if self.multi_label else ""
-        found = [
-            f"{len(self.classes)} classes{kind}, {len(self.train)} training and {len(self.test)}"
-            " test images"
-        ]
-        if self.domains:
-            found.append(f"{len(self.domains)} domains: {', '.join(self.domains)}")
-            if self.settings.get("domains"):
-                found[-1] += (
-                    "; folders are read as <domain>/<class>/*, since they hold folders of the same"
-                    " names"
-                )
-        found += [self.split] if self.split else []
-        found += [self._balance(), self._sizes()]
-        if self.broken:
-            found.append(
-                f"{_n(len(self.broken), 'image')} that cannot be read, to be left out: "
-                + _some([look.problem for look in self.broken], "; ")
-            )
-        if self.unread:
-            apple = "; save HEIC images as JPEG to use them" if _APPLE & set(self.unread) else ""
-            found.append(f"no image files: {describe(self.unread)}{apple}")
-        return found + self._copies()
-
-    def _balance(self) -> str:
-        counts = self.counts
-        fewest = min(counts, key=counts.__getitem__)
-        most = max(counts, key=counts.__getitem__)
-        if counts[fewest] == counts[most]:
-            return f"every class has {counts[most]} training images"
-        ratio = counts[most] / max(1, counts[fewest])
-        return (
-            f"training images of a class: {counts[fewest]} ({fewest}) to {counts[most]} ({most}),"
-            f" {ratio:.1f} : 1"
-        )
-
-    def _sizes(self) -> str:
-        sides = [(look.width, look.height) for look in (*self.train, *self.test)]
-        low = min(sides, key=min)
-        high = max(sides, key=min)
-        if low == high:
-            return f"every image has {low[0]} x {low[1]} pixels"
-        return (
-            f"images of {low[0]} x {low[1]} to {high[0]} x {high[1]} pixels, median shorter side"
-            f" {self.shorter_side}"
-        )
-
-    def _copies(self) -> list[str]:
-        training = {look.path for look in self.train}
-        found = copies((*self.train, *self.test))
-        mixed = [g for g in found if len({look.path in training for look in g}) == 2]
-        lines = []
-        if mixed:
-            leaked = sum(look.path not in training for group in mixed for look in group)
-            pair = " = ".join(_ends(mixed[0], training))
-            lines.append(
-                f"{_n(leaked, 'test image')} equal to a training image, the first is {pair}:"
-                " remove it on one side"
-            )
-        within = sum(len(group) - 1 for group in copies(self.train))
-        if within:
-            lines.append(f"{_n(within, 'training image')} equal to another training image")
-        return lines
-
-
-def _ends(group: Sequence[Look], training: set[str]) -> tuple[str, str]:
-    """A test image of a group of copies, and a training image."""
-    test = next(look.path for look in group if look.path not in training)
-    return test, next(look.path for look in group if look.path in training)
-
-
-def _n(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _some(texts: Sequence[str], between: str) -> str:
-    more = f" and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
-    return between.join(texts[:_NAMED]) + more
+from cl_prompts.experiments.runner.findings import Survey
 
 
 def name_of(place: Path) -> str:
@@ -203,36 +76,92 @@ def survey(
         least: classes that there have to be.
 
     Raises:
-        InputError: there are no such images, or a class is left without some.
+        InputError: there are no such images, or too few classes that have some.
     """
     if not place.exists():
         raise InputError(f"there is no folder or table {place}")
     share = f"{test_percent:g} % of the images are test images, chosen by seed {seed}"
-    divided = ""
+    found = _Findings()
     if place.is_file() and place.name not in ("train.csv", "test.csv"):
-        place = _divided(place, tables or place.parent, test_percent, seed)
-        divided = f"there is no test part: {share}, in train.csv and test.csv of {place}"
+        place = _divided(place, tables or place.parent, test_percent, seed, found.left_out)
+        found.split = f"there is no test part: {share}, in train.csv and test.csv of {place}"
     root = place.parent if place.is_file() else place
     settings: dict[str, Any] = {"name": "folder", "root": str(root.resolve())}
     if (root / "train.csv").is_file():
         settings["name"] = "csv"
-        domains = False
-        source = read_csv(root, None)
-    elif any((root / part).is_dir() for part in ("train", "test", "val")):
-        domains = (root / "train").is_dir() and holds_domains(root / "train")
-        source = read_any_folder(root, None, domains=domains)
-    else:
-        settings.update(test_percent=test_percent, split_seed=seed)
-        domains = holds_domains(root)
-        source = read_any_folder(root, None, test_percent, seed, domains)
-        divided = f"there is no test part: {share}, of each class{' in each domain' * domains}"
+        return _surveyed(settings, read_csv(root, None), found, progress, least)
+    parted = any((root / part).is_dir() for part in ("train", "test", "val"))
+    part = root / "train" if parted else root
+    domains = part.is_dir() and holds_domains(part)
+    options: dict[str, Any] = {}
+    if not parted:
+        options = {"test_percent": test_percent, "split_seed": seed}
+        found.split = f"there is no test part: {share}, of each class{' in each domain' * domains}"
     if domains:
-        settings["domains"] = True
-    return _surveyed(settings, source, divided, progress, least)
+        options["domains"] = True
+    parts = both_parts(root) if parted else (root,)
+    kept = found.look_at_folders(root, parts, domains=domains)
+    left_out = sorted(name for names in found.left_out.values() for name in names)
+    if left_out:
+        none = np.zeros(0, dtype=np.int64)
+        _check_enough(Survey({}, kept, none, none, (), (), **vars(found)), least)
+        options["leave_out"] = left_out
+    settings |= options
+    return _surveyed(settings, read_any_folder(root, None, **options), found, progress, least)
+
+
+@dataclass
+class _Findings:
+    """What is known of classes before images are looked at; see :class:`Survey`."""
+
+    split: str = ""
+    left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    unread: Counter[str] = field(default_factory=Counter)
+    hidden: Sequence[str] = ()
+
+    def look_at_folders(
+        self, root: Path, parts: Sequence[Path], *, domains: bool
+    ) -> tuple[str, ...]:
+        """Note the classes whose folders cannot be used, and hidden folders.
+
+        Args:
+            root: holds all.
+            parts: folders of training and of test images, or one that is to be divided.
+            domains: whether folders of domains stand above those of classes.
+
+        Returns:
+            names of the other classes.
+        """
+        self.hidden = hidden_folders(root)
+        reasons: dict[str, str] = {}
+        in_part: list[set[str]] = []
+        for part in parts:
+            places = [part / domain for domain in class_folders(part)] if domains else [part]
+            folders = [place / name for place in places for name in class_folders(place)]
+            in_part.append({folder.name for folder in folders})
+            for folder in folders:
+                images, others = images_in(folder)
+                if not images:
+                    reasons[folder.name] = "a folder without an image"
+                    self.unread += others
+                elif len(images) == 1 and len(parts) == 1:
+                    reasons[folder.name] = "one image, where training and test need one each"
+        names = set.union(*in_part)
+        for part, there in zip(parts, in_part, strict=True):
+            # With domains a class may have images on one side alone.
+            for name in names - there if not domains else ():
+                reasons[name] = f"no folder in {part.name}"
+        for name in sorted(reasons):
+            self.left_out[reasons[name]].append(name)
+        return tuple(sorted(names - set(reasons)))
 
 
 def _surveyed(
-    settings: dict[str, Any], source: Source, divided: str, progress: Progress | None, least: int
+    settings: dict[str, Any],
+    source: Source,
+    known: _Findings,
+    progress: Progress | None,
+    least: int,
 ) -> Survey:
     assert isinstance(source.train, FileImages)
     assert isinstance(source.test, FileImages)
@@ -245,6 +174,7 @@ def _surveyed(
     broken = [look for look in looks if not look.readable]
     if broken:
         settings["on_bad_image"] = "skip"
+    known.unread += source.unread
     found = Survey(
         settings,
         source.classes,
@@ -253,12 +183,10 @@ def _surveyed(
         train=train,
         test=test,
         broken=broken,
-        unread=source.unread,
-        split=divided,
         domains=domain_names(source.train_domains),
+        **vars(known),
     )
-    _check_classes(found, least)
-    return found
+    return _of_usable_classes(found, least)
 
 
 def _readable(looks: Sequence[Look], targets: np.ndarray) -> tuple[list[Look], np.ndarray]:
@@ -267,18 +195,54 @@ def _readable(looks: Sequence[Look], targets: np.ndarray) -> tuple[list[Look], n
     return [look for look in looks if look.readable], targets[good]
 
 
-def _check_classes(found: Survey, least: int) -> None:
-    if len(found.classes) < least:
-        raise InputError(f"there is one class, {found.classes[0]!r}: at least two are needed")
+def _of_usable_classes(found: Survey, least: int) -> Survey:
+    """The survey without classes that have no training or no test image that can be read."""
+    left_out = {reason: list(names) for reason, names in found.left_out.items()}
+    usable = dict.fromkeys(found.classes, True)
     for part, targets in (("training", found.train_targets), ("test", found.test_targets)):
-        for name, count in found.counts_of(targets).items():
-            if count == 0:
-                raise InputError(f"class {name!r} has no {part} image that can be read: add some")
+        names = [name for name, count in found.counts_of(targets).items() if not count]
+        names = [name for name in names if usable[name]]
+        usable.update(dict.fromkeys(names, False))
+        if names:
+            left_out[f"no {part} image that can be read"] = names
+    chosen = np.flatnonzero(list(usable.values()))
+    classes = tuple(found.classes[label] for label in chosen)
+    kept = replace(found, classes=classes, left_out=left_out)
+    if not all(usable.values()):
+        parts: dict[str, Any] = {"settings": {**found.settings, "classes": list(classes)}}
+        for part in ("train", "test"):
+            targets = getattr(found, f"{part}_targets")
+            rows, parts[f"{part}_targets"] = relabel(targets, chosen, len(found.classes))
+            if rows is not None:
+                parts[part] = [getattr(found, part)[row] for row in rows.tolist()]
+        kept = replace(kept, **parts)
+    _check_enough(kept, least)
+    return kept
 
 
-def _divided(table: Path, out: Path, test_percent: float, seed: int) -> Path:
-    """Write ``train.csv`` and ``test.csv`` for a table without parts; return their folder."""
+def _check_enough(found: Survey, least: int) -> None:
+    n = len(found.classes)
+    if n >= least:
+        return
+    there = f"there is one class, {found.classes[0]!r}" if n == 1 else "there is no class"
+    needed = "at least two are needed" if least == 2 else "at least one is needed"
+    raise InputError("; ".join([f"{there}: {needed}", *found.warnings()]))
+
+
+def _divided(
+    table: Path, out: Path, test_percent: float, seed: int, left_out: dict[str, list[str]]
+) -> Path:
+    """Write ``train.csv`` and ``test.csv`` for a table without parts; return their folder.
+
+    Labels that stand there once are left out, which is noted.
+    """
     rows = csv_rows(table)
+    counts = Counter(label for row in rows for label in set(row.labels))
+    single = sorted(label for label, count in counts.items() if count == 1)
+    if single and len(single) < len(counts):
+        left_out["one image, where training and test need one each"] = single
+        rows = [row._replace(labels=[x for x in row.labels if x not in single]) for row in rows]
+        rows = [row for row in rows if row.labels]
     if has_domains(rows):
         one = [row.labels[0] for row in rows]
         parts = split_cells(one, [row.domain for row in rows], test_percent, seed)

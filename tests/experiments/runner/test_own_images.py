@@ -8,36 +8,9 @@ import pytest
 
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.errors import InputError
+from cl_prompts.experiments.runner.findings import Survey
 from cl_prompts.experiments.runner.own_images import survey
 from tests.experiments.own_photos import photo, photos
-
-
-def test_a_folder_with_parts_is_told_in_lines(tmp_path: Path) -> None:
-    photos(tmp_path / "train", {"cat": 4, "dog": 2})
-    photos(tmp_path / "test", {"cat": 1, "dog": 1}, first=500)
-    photo(tmp_path / "train" / "cat" / "large.png", 1, (40, 30))
-    (tmp_path / "train" / "cat" / "broken.jpg").write_text("no image")
-    (tmp_path / "train" / "cat" / "new.HEIC").write_text("?")
-    photo(tmp_path / "test" / "cat" / "copy.bmp", 0)  # the pixels of train/cat/000.png
-    photo(tmp_path / "train" / "dog" / "again.png", 1001)
-    found = survey(tmp_path)
-    assert found.settings == {
-        "name": "folder",
-        "root": str(tmp_path.resolve()),
-        "on_bad_image": "skip",
-    }
-    train = tmp_path / "train"
-    assert found.lines() == [
-        "2 classes, 8 training and 3 test images",
-        "training images of a class: 3 (dog) to 5 (cat), 1.7 : 1",
-        "images of 10 x 8 to 40 x 30 pixels, median shorter side 8",
-        f"1 image that cannot be read, to be left out: image {train / 'cat' / 'broken.jpg'} cannot"
-        f" be read: cannot identify image file '{train / 'cat' / 'broken.jpg'}'",
-        "no image files: 1 .heic; save HEIC images as JPEG to use them",
-        f"1 test image equal to a training image, the first is {tmp_path}/test/cat/copy.bmp ="
-        f" {train}/cat/000.png: remove it on one side",
-        "1 training image equal to another training image",
-    ]
 
 
 def test_class_folders_alone_are_divided_as_the_run_will_divide_them(tmp_path: Path) -> None:
@@ -113,6 +86,74 @@ def test_a_table_of_domains_is_divided_in_each(tmp_path: Path) -> None:
     assert sorted(cells) == [("new", 0), ("new", 1), ("old", 0), ("old", 1)]
 
 
+def assert_loads_as_found(found: Survey) -> None:
+    settings = {key: value for key, value in found.settings.items() if key != "name"}
+    data = load_dataset(found.settings["name"], image_size=8, **settings)
+    assert data.classes == found.classes
+    assert tuple(look.path for look in found.train) == data.train.files
+    assert tuple(look.path for look in found.test) == data.test.files
+    assert data.test.targets.tolist() == found.test_targets.tolist()
+
+
+def test_all_findings_come_in_one_list_and_the_run_is_possible(tmp_path: Path) -> None:
+    photos(tmp_path, {"Cat": 4, "cat ": 4, "dog": 1, "fox": 3, "owl": 6})
+    for name in ("ant", "bee", ".git"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "ant" / "one.gif").touch()
+    for file in (tmp_path / "fox").iterdir():
+        file.write_text("no image")
+    photo(tmp_path / "owl" / "again.png", 1)
+    found = survey(tmp_path)
+    assert found.classes == ("Cat", "cat ", "owl")
+    warnings = found.warnings()
+    assert warnings[:5] == [
+        "2 classes left out, a folder without an image: 'ant', 'bee'",
+        "1 class left out, one image, where training and test need one each: 'dog'",
+        "1 class left out, no training image that can be read: 'fox'",
+        "names that differ in case or blanks alone, 'Cat', 'cat ': rename folders or labels that"
+        " mean the same",
+        f"hidden folders are not read: {tmp_path}/.git",
+    ]
+    assert warnings[5].startswith("3 images that cannot be read, to be left out: ")
+    assert warnings[6] == "no image files: 1 .gif"
+    assert warnings[7].startswith(
+        "1 image under two labels or more, with the same pixels, the first"
+    )
+    assert found.lines()[-len(warnings) :] == [f"warning: {warning}" for warning in warnings]
+    assert_loads_as_found(found)
+
+
+def test_a_class_on_one_side_alone_is_left_out(tmp_path: Path) -> None:
+    photos(tmp_path / "train", {"cat": 2, "dog": 2, "fox": 2})
+    photos(tmp_path / "test", {"cat": 2, "dog": 2, "owl": 2}, first=50)
+    found = survey(tmp_path)
+    assert found.warnings() == [
+        "1 class left out, no folder in test: 'fox'",
+        "1 class left out, no folder in train: 'owl'",
+    ]
+    assert_loads_as_found(found)
+
+
+def test_a_class_with_one_image_of_a_domain_is_left_out(tmp_path: Path) -> None:
+    for number, domain in enumerate(("sketch", "art")):
+        photos(tmp_path / domain, {"cat": 5, "dog": 1 + number, "owl": 2}, first=5000 * number)
+    found = survey(tmp_path)
+    assert (found.classes, found.domains) == (("cat", "owl"), ("art", "sketch"))
+    assert_loads_as_found(found)
+
+
+def test_labels_that_a_table_holds_once_are_left_out(tmp_path: Path) -> None:
+    photos(tmp_path / "images", {"all": 9})
+    rows = [f"images/all/{i:03d}.png,{('cat', 'dog;owl')[i % 2]}" for i in range(8)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows, "images/all/008.png,fox"]))
+    found = survey(tmp_path / "labels.csv", tables=tmp_path / "out")
+    assert found.classes == ("cat", "dog", "owl")
+    assert found.warnings() == [
+        "1 class left out, one image, where training and test need one each: 'fox'"
+    ]
+    assert_loads_as_found(found)
+
+
 def test_what_cannot_be_learned_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no folder or table"):
         survey(tmp_path / "nowhere")
@@ -122,5 +163,9 @@ def test_what_cannot_be_learned_is_refused(tmp_path: Path) -> None:
     photos(tmp_path / "two", {"cat": 4, "dog": 2})
     for file in (tmp_path / "two" / "dog").iterdir():
         file.write_text("no image")
-    with pytest.raises(InputError, match="class 'dog' has no training image that can be read"):
+    with pytest.raises(InputError, match=r"one class, 'cat': .*; 1 class left out, no training im"):
         survey(tmp_path / "two")
+    photos(tmp_path / "three", {"cat": 1, "dog": 2})
+    (tmp_path / "three" / "owl").mkdir()
+    with pytest.raises(InputError, match=r"two are needed; 1 class .*: 'cat'; 1 class .*: 'owl'"):
+        survey(tmp_path / "three")
