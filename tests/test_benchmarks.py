@@ -232,3 +232,19 @@ def test_every_row_of_structure_is_measured(monkeypatch: pytest.MonkeyPatch) -> 
     assert inner["recipes"] == set()
     files, functions = structure.entered_before_a_step()
     assert 1 < files < functions
+
+
+def test_known_images_are_below_a_threshold_of_their_own_as_often_as_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = load("unknown", monkeypatch)
+    generator = torch.Generator().manual_seed(0)
+    known = torch.randn(200, generator=generator)
+    of_known, of_unknown = script.below(0.2, known, torch.tensor([-9.0, -8.0, 9.0, 8.0]))
+    assert of_known == pytest.approx(0.2, abs=0.02)
+    assert of_unknown == 0.5
+    monkeypatch.setattr(script, "scores", lambda method, seed: (0.5, known, known - 9))
+    lines = list(script.rows(["ncm"], [1, 2]))
+    assert len({line.count(" | ") for line in (lines[0], lines[2])}) == 1
+    assert lines[2].startswith("| ncm | 50.0 ± 0.0 | ")
+    assert lines[2].endswith("| 100.0 ± 0.0 |")

@@ -16,6 +16,7 @@ from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check, image_check
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics import scattered
+from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.curve import ClassAccuracy, Evaluation
 from cl_prompts.metrics.first_stages import FirstStages, Place
 from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_results
@@ -88,6 +89,9 @@ class CachedEvaluator:
         """Test images evaluated so far, each time counted."""
         self.macs = 0.0
         """Multiply-accumulates that evaluations have cost the backbone."""
+        self.confidence = torch.zeros(0)
+        """(n,) log odds of the best class of each test image that counted in the last evaluation,
+        in no particular order, see :func:`~cl_prompts.metrics.confidence.confidence`."""
         self.first_stages = FirstStages()
         """First stages of the last evaluation's passes, and the bytes that they may take."""
         self._cached: dict[str, CachedPart] = {}
@@ -122,13 +126,21 @@ class CachedEvaluator:
         domains = None if self.shown is None else self.domain_of_each
         n_domains = 1 if domains is None else len(self.domain_names)
         counts = ClassAccuracy(len(seen), self.device, n_domains=n_domains)
+        own_rows = [torch.zeros(0, dtype=torch.int64)]
+        found = [torch.zeros(0, device=self.device)]
         for rows, logits in self.logits(model, seen):
+            own_rows.append(rows)
+            found.append(confidence(logits))
             # Counts add up over batches and ranks; a mean of means would weigh batches.
-            own = None if domains is None else domains[rows].to(self.device)
-            counts.update(logits, self.targets[rows].to(self.device), own)
+            where = None if domains is None else domains[rows].to(self.device)
+            counts.update(logits, self.targets[rows].to(self.device), where)
         if ranks.is_distributed():
             both = ranks.total(torch.stack([counts.correct, counts.total]))
             counts.correct, counts.total = both.unbind()
+        self.confidence = torch.cat(found).cpu()
+        if ranks.is_distributed():
+            own = (torch.cat(own_rows), self.confidence[:, None])
+            self.confidence = scattered.all_rows(self.rows(seen), *own)[1][:, 0]
         return counts
 
     def evaluate(
@@ -166,6 +178,7 @@ class CachedEvaluator:
         if ranks.is_distributed():
             # AP ranks all images against each other, so each rank needs every score.
             rows, logits = scattered.all_rows(self.rows(seen), rows, logits)
+        self.confidence = confidence(logits[:, : len(seen)], seen.cpu())
         targets = self.targets[rows]
         ignored = None if self.ignored is None else self.ignored[rows]
         whole = multi_label_results(
@@ -188,6 +201,7 @@ class CachedEvaluator:
         return {
             "images": self.images,
             "macs": self.macs,
+            "confidence": self.confidence.clone(),
             "warm": model.warm_state() if isinstance(model, ContinualModel) else [],
             "cached": {k: (part.known.clone(), part.values.clone()) for k, part in valid.items()},
             "first_stages": self.first_stages.state_dict(len(self.targets)),
@@ -197,6 +211,7 @@ class CachedEvaluator:
         """Inverse of :meth:`state_dict`, for a model in the state in which that was taken."""
         self.images = int(state["images"])
         self.macs = float(state["macs"])
+        self.confidence = state["confidence"].clone()
         keys = model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
         self._cached = {}
         for name, (known, values) in state["cached"].items():

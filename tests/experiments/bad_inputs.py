@@ -246,6 +246,10 @@ COMMANDS: dict[str, str] = {
         compare run --format word
         compare run --out run/config.yaml
         predict nothing x.png
+        predict run x.png --unknown 0
+        predict run x.png --unknown 5
+        predict run x.png --unknown nan
+        predict run x.png --unknown some
         export nothing
         export nothing --onnx
         predict run x.png --out run/config.yaml

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.metrics.multi_label import images_with, multi_label_results
 from cl_prompts.models.prompted import PromptedViT
@@ -24,6 +25,10 @@ SEEN = torch.tensor([True, False, True, True, False, False])
 def opened(model: PromptedViT) -> PromptedViT:
     model.observe_classes(torch.arange(N_CLASSES))
     return model
+
+
+def opened_for(multi_label: bool) -> PromptedViT:
+    return opened(PromptedViT(tiny_vit(), N_CLASSES, multi_label=multi_label))
 
 
 class Flat(nn.Module):
@@ -48,6 +53,26 @@ def test_images_of_seen_classes_count_over_the_columns_of_seen_classes() -> None
     right = logits.argmax(dim=1) == torch.from_numpy(test.targets[rows])
     assert counts.overall() == pytest.approx(float(right.float().mean()))
     assert counts.by_class().isnan().tolist() == (~SEEN).tolist()
+
+
+@pytest.mark.parametrize("test", [Blobs(48, seed=2), Scenes(48, seed=2)])
+def test_confidence_is_that_in_the_images_of_the_last_evaluation(test: Blobs | Scenes) -> None:
+    several = isinstance(test, Scenes)
+    model = opened_for(several)
+    evaluator = CachedEvaluator(test, batch_size=7)
+    evaluator.evaluate(model, torch.ones(N_CLASSES, dtype=torch.bool))
+    evaluator.evaluate(model, SEEN)  # of cached parts
+    with torch.no_grad():
+        logits = model(test.images[evaluator.rows(SEEN)])
+    want = (
+        confidence(logits, SEEN) if several else confidence(logits.masked_fill(~SEEN, -torch.inf))
+    )
+    assert evaluator.confidence.sort().values.tolist() == pytest.approx(
+        want.sort().values.tolist(), abs=1e-5
+    )
+    resumed = CachedEvaluator(test, batch_size=7)
+    resumed.load_state_dict(evaluator.state_dict(model), model)
+    assert torch.equal(resumed.confidence, evaluator.confidence)
 
 
 def test_any_module_can_be_evaluated_and_gets_its_mode_back() -> None:

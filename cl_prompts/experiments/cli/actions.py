@@ -325,15 +325,22 @@ def compare(args: argparse.Namespace) -> None:
 
 def predict(args: argparse.Namespace) -> None:
     """Print or write labels of images in CSV."""
-    from cl_prompts.experiments.trained.predicting import image_files, predictions_csv
+    from cl_prompts.experiments.trained.predicting import (
+        check_rate,
+        image_files,
+        predictions_csv,
+    )
 
+    if args.unknown is not None:
+        check_rate(args.unknown)
     if args.out is not None:
         files.check_place(args.out)
     images = image_files(args.images)
     # Wrong paths are refused before this slow import.
     from cl_prompts.experiments.trained.loading import load_run
 
-    found = load_run(args.run, trust_code=args.trust_code).predict(images)
+    trained = load_run(args.run, trust_code=args.trust_code)
+    found = trained.predict(images, unknown=args.unknown)
     _print_or_write(predictions_csv(images, found, all_scores=args.all_scores), args.out)
 
 

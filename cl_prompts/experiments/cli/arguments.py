@@ -324,6 +324,13 @@ def _predict(command: Command) -> None:
         "images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of images"
     )
     command.add_argument("--all-scores", action="store_true", help="a column for each class")
+    command.add_argument(
+        "--unknown",
+        type=float,
+        metavar="RATE",
+        help="label images of low confidence 'unknown', and with them a share RATE of those of"
+        " known classes, such as 0.05",
+    )
     _trust_code(command)
     command.add_argument("--out", type=Path, metavar="FILE", help="CSV file to write instead")
 

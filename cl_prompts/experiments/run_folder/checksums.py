@@ -15,6 +15,8 @@ from cl_prompts.reading import TENSORS, TEXT, content, opened
 SUMS_FILE = "SHA256SUMS"
 #: scores of the parent's model, in the folder of a run that learned on
 BEFORE_FILE = "before.json"
+#: confidence in the held-out test images of known classes, at the end of a run
+CONFIDENCE_FILE = "confidence.json"
 #: what a report reads
 READ = (
     "config.yaml",
@@ -27,7 +29,7 @@ READ = (
     "summary.json",
 )
 #: what a run leaves, but for what TensorBoard reads
-_SUMMED = (*READ, "learned.safetensors", "checkpoint", "checkpoint.previous")
+_SUMMED = (*READ, CONFIDENCE_FILE, "learned.safetensors", "checkpoint", "checkpoint.previous")
 
 
 def sums(folder: Path, written: Mapping[str, bytes]) -> str:

@@ -15,7 +15,12 @@ import yaml
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import yaml_of
-from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE, SUMS_FILE, check_sums
+from cl_prompts.experiments.run_folder.checksums import (
+    BEFORE_FILE,
+    CONFIDENCE_FILE,
+    SUMS_FILE,
+    check_sums,
+)
 from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE, METRICS_HEADER
 from cl_prompts.reading import TABLE, TEXT, conform, content, json_of, opened
 
@@ -69,6 +74,7 @@ _STREAM = {
 _CONFIG = {"options?": ({"train_mb_size?": (int, None)}, None)}
 _ENVIRONMENT = {"cl_prompts?": str, "time?": str}
 _BEFORE = {"run": str, "samples_seen": int, "score": float, "by_class": [(float, None)]}
+_CONFIDENCE = {"log_odds": [float]}
 _REMEDY = "repeat the run or leave its folder out"
 Series = Mapping[str, Mapping[str, list[tuple[int, float]]]]
 
@@ -235,6 +241,22 @@ def _check_one_run(folder: Path, summary: Mapping[str, Any], stream: Mapping[str
     names = summary.get("class_names")
     if not classes <= set(range(n_classes)) or (names is not None and len(names) != n_classes):
         raise InputError(f"{folder} has {n_classes} classes, and names others: {_REMEDY}")
+
+
+def held_out_confidence(folder: Path) -> list[float]:
+    """Confidence of a finished run's model in each test image of a class that it knows, ascending.
+
+    Raises:
+        InputError: the run has kept none, or its file was changed or damaged.
+    """
+    check_sums(folder, [CONFIDENCE_FILE])
+    file = folder / CONFIDENCE_FILE
+    if not file.is_file():
+        raise InputError(
+            f"{folder} holds no {CONFIDENCE_FILE}, as runs of earlier versions do not: repeat the"
+            " run to find unknown classes with it"
+        )
+    return sorted(_read(file, json_of, _CONFIDENCE)["log_odds"])
 
 
 def _read(path: Path, parse: Callable[[str], Any], schema: Mapping[str, Any]) -> dict[str, Any]:

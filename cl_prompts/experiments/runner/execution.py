@@ -17,6 +17,7 @@ from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.plans import (
     Plan,
@@ -204,6 +205,9 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
         finally:
             tracker.close()
             parts.anytime.evaluator.close()
+        # Test images were never trained on, so the last evaluation was one of held-out images.
+        held_out = parts.anytime.evaluator.confidence
+        folder.write_json(CONFIDENCE_FILE, {"log_odds": held_out.sort().values.tolist()})
         run.write_summary("finished")
         cache = parts.strategy.feature_cache
         if parts.settings.options.get("views") is not None:

@@ -21,9 +21,11 @@ from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE, settings_of
 from cl_prompts.experiments.run_folder.identity import code_changes
-from cl_prompts.experiments.run_folder.runs import Run
+from cl_prompts.experiments.run_folder.runs import Run, held_out_confidence
 from cl_prompts.experiments.runner.building import Builder, StreamInfo, make_strategy
 from cl_prompts.experiments.runner.learning_on import Descent, finished_run
+from cl_prompts.experiments.trained.predicting import UNKNOWN, threshold_at
+from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.surroundings import check_surroundings
 from cl_prompts.own_code import sources
@@ -40,7 +42,8 @@ class Predictions:
             showed; of a ridge regression for several labels its own scores.
         labels: names of the predicted classes of each image, the best score first: one, or with
             several labels per image those above a probability of 0.5 (or the model's own
-            threshold), perhaps none.
+            threshold), perhaps none. ``unknown`` alone where that was asked for and the model has
+            too little confidence in its best label.
 
     Example:
         >>> scores = torch.tensor([[0.75, 0.25]])
@@ -79,7 +82,11 @@ class TrainedRun:
     image_size: int
 
     def predict(
-        self, images: Tensor | Sequence[str | Path] | str | Path, *, batch_size: int = 64
+        self,
+        images: Tensor | Sequence[str | Path] | str | Path,
+        *,
+        batch_size: int = 64,
+        unknown: float | None = None,
     ) -> Predictions:
         """Labels and scores of images.
 
@@ -87,20 +94,40 @@ class TrainedRun:
             images: files, which become what test images of the run's data set became; or a tensor
                 (n, 3, image_size, image_size) in [0, 1].
             batch_size: images per forward pass.
+            unknown: share of images of known classes that may be labelled ``unknown``, so that
+                images of other classes are: the label where the confidence of the model
+                (:func:`~cl_prompts.metrics.confidence.confidence`) is below what it is for all but
+                that share of the run's test images. None: no image is.
 
         Raises:
             InputError: a tensor that is no such images, or files for a data set of one's own,
-                whose function alone knows what becomes of them.
+                whose function alone knows what becomes of them; a share that is none or too small
+                for the number of test images, a run that has kept no confidence in these, or one
+                of whose classes is called "unknown".
             RunError: a file that cannot be read.
         """
+        threshold = None if unknown is None else self._threshold(unknown)
         model = self.strategy.model.eval()
         check_surroundings(model)
         device = self.strategy.device
         with torch.no_grad():
             batches = self._batches(images, batch_size)
-            found = [model(batch.to(device)).float().cpu() for batch in batches]
-        logits = torch.cat(found) if found else torch.zeros(0, len(self.classes))
-        return self._predictions(logits)
+            parts = [model(batch.to(device)).float().cpu() for batch in batches]
+        logits = torch.cat(parts) if parts else torch.zeros(0, len(self.classes))
+        scores, labels = self._scored(logits)
+        if threshold is not None:
+            found = confidence(logits, model.seen.cpu() if model.multi_label else None)
+            sure = (found >= threshold).tolist()
+            labels = [own if s else (UNKNOWN,) for own, s in zip(labels, sure, strict=True)]
+        return Predictions(self.classes, scores, tuple(labels))
+
+    def _threshold(self, rate: float) -> float:
+        if UNKNOWN in self.classes:
+            raise InputError(
+                f"a class of this run is called {UNKNOWN!r}, which would be the label of other"
+                " classes, too: give it another name"
+            )
+        return threshold_at(rate, held_out_confidence(self.run.folder))
 
     def _batches(self, images: Any, size: int) -> Iterator[Tensor]:
         if isinstance(images, Tensor):
@@ -119,14 +146,14 @@ class TrainedRun:
             some = paths[start : start + size]
             yield torch.stack([transform(decode(str(path))) for path in some])
 
-    def _predictions(self, logits: Tensor) -> Predictions:
+    def _scored(self, logits: Tensor) -> tuple[Tensor, list[tuple[str, ...]]]:
+        """Scores and labels of images, as in :class:`Predictions`."""
         model = self.strategy.model
         seen = model.seen.cpu()
         if not model.multi_label:
             best = logits.argmax(dim=1).tolist()
-            labels = tuple((self.classes[place],) for place in best)
             # Logits of classes that were never seen are -inf, so their probability is 0.
-            return Predictions(self.classes, logits.softmax(dim=1), labels)
+            return logits.softmax(dim=1), [(self.classes[place],) for place in best]
         # A ridge regression has no probabilities, but a threshold for its scores.
         own = model.score_threshold
         scores = logits.sigmoid() if own is None else logits
@@ -136,7 +163,7 @@ class TrainedRun:
         for row, values in zip(chosen, scores, strict=True):
             places = [place for place in values.argsort(descending=True).tolist() if row[place]]
             rows.append(tuple(self.classes[place] for place in places))
-        return Predictions(self.classes, scores, tuple(rows))
+        return scores, rows
 
     def learn(
         self, images: str | Path, *settings: str, out: str | Path = "runs", trust_code: bool = False

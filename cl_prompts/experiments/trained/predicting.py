@@ -2,16 +2,66 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cl_prompts.checks import shown
 from cl_prompts.datasets.folders import scan_images
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder.files import csv_text, harmless
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.trained.loading import Predictions
+
+
+#: label of images in which the model has too little confidence
+UNKNOWN = "unknown"
+
+
+def check_rate(rate: float) -> None:
+    """Refuse what is no share of known images that may be labelled ``unknown``.
+
+    Raises:
+        InputError: no number between 0 and 1, or one of these two.
+    """
+    if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < rate < 1:
+        raise InputError(
+            f"unknown is {shown(rate)}: it must be the share of known images that may be labelled"
+            " so, more than 0 and less than 1, such as 0.05"
+        )
+
+
+def threshold_at(rate: float, held_out: Sequence[float]) -> float:
+    """Confidence below which an image is labelled ``unknown``.
+
+    Of n held-out images and a further one, all of known classes and in random order, the further
+    one falls below the k-th smallest confidence with probability ``k / (n + 1)`` (less with ties):
+    k is the greatest for which that is at most ``rate``, as in split conformal prediction (Vovk et
+    al., Algorithmic Learning in a Random World, 2005).
+
+    Args:
+        rate: see :func:`check_rate`.
+        held_out: confidence in n held-out images of known classes, ascending.
+
+    Raises:
+        InputError: a rate that is none, or so small that k would be 0.
+
+    >>> threshold_at(0.25, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    2.0
+    """
+    check_rate(rate)
+    n = len(held_out)
+    k = math.floor(round(rate * (n + 1), 9))  # 0.29 * 100 is 28.999999999999996
+    if k == 0:
+        raise InputError(
+            f"unknown is {rate:g}, and the run has held out {n} test images of classes that it"
+            f" knows, too few for less than 1 in {n + 1}: give at least"
+            f" {math.ceil(1e4 / (n + 1)) / 1e4:g}"
+        )
+    return held_out[k - 1]
 
 
 def image_files(paths: Sequence[Path]) -> list[str]:
@@ -38,8 +88,8 @@ def predictions_csv(
     files: Sequence[str], predictions: Predictions, *, all_scores: bool = False
 ) -> str:
     """Rows of ``path,label,score``, without a line break at the end; several labels of an image,
-    and their scores, are separated by semicolons. Paths and labels that a spreadsheet would run as
-    formulas come after an apostrophe.
+    and their scores, are separated by semicolons; the score of ``unknown`` is that of the best
+    class. Paths and labels that a spreadsheet would run as formulas come after an apostrophe.
 
     Args:
         files: paths of the images.
@@ -52,7 +102,9 @@ def predictions_csv(
     column = {name: place for place, name in enumerate(predictions.classes)}
     for row, (file, labels) in enumerate(zip(files, predictions.labels, strict=True)):
         scores = predictions.scores[row].tolist()
-        own = ";".join(f"{scores[column[label]]:.4f}" for label in labels)
+        ((_, highest),) = predictions.best(row)
+        values = [scores[column[label]] if label in column else highest for label in labels]
+        own = ";".join(f"{value:.4f}" for value in values)
         line: list[Any] = [file, ";".join(map(harmless, labels)), own]
         if all_scores:
             line += [f"{score:.4f}" for score in scores]

@@ -38,6 +38,11 @@ def test_from_a_folder_to_labels(
     found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(found) == 31
     assert {row["label"] for row in found} <= {"cat", "dog", "owl"}
+    assert main(["predict", str(folder), "My photos/cat", "--unknown", "0.4"]) == 0
+    labels = [row["label"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))]
+    assert 0 < labels.count("unknown") < len(labels)
+    assert main(["predict", str(folder), "My photos/cat", "--unknown", "0.01"]) == 2
+    assert "the run has held out 16 test images" in capsys.readouterr().err
     assert main(["predict", str(folder), "nothing.png"]) == 2
     assert main(["export", str(folder), "--torch"]) == 0
     assert "on the test set" in capsys.readouterr().out

@@ -61,7 +61,9 @@ def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
         "checkpoint.previous",
         "learned.safetensors",
         "keys.npz",
+        "confidence.json",
     }
+    assert "  confidence.json\n" in (mvp_run / "SHA256SUMS").read_text()
     assert not any(name.startswith(".") for name in files)
     run_settings = Settings.from_yaml((mvp_run / "config.yaml").read_text())
     assert (run_settings.strategy, run_settings.options["buffer_size"]) == ("mvp", 30)

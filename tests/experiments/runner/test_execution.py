@@ -177,7 +177,7 @@ def test_what_a_kill_or_an_editor_damaged_is_made_good(
     folder = unfinished_copy(mvp_run, tmp_path / "copy")
     (folder / "checkpoint").write_bytes(flipped(want["checkpoint"], 99_999))
     (folder / "metrics.csv").write_bytes(want["metrics.csv"][:300] + b"\0" * 300)
-    for name in ("learned.safetensors", "stream.json", "keys.npz"):
+    for name in ("learned.safetensors", "stream.json", "keys.npz", "confidence.json"):
         (folder / name).write_bytes(b"stale")
     assert main(["run", "--resume", str(folder), "--trust-code"]) == 0
     told = " ".join(capsys.readouterr().out.split())
@@ -186,7 +186,7 @@ def test_what_a_kill_or_an_editor_damaged_is_made_good(
     assert "metrics.csv is not what it was at the checkpoint and was rebuilt from it" in told
     assert "stream.json was damaged and was written anew" in told
     found = contents(folder)
-    for name in ("learned.safetensors", "metrics.csv", "stream.json"):
+    for name in ("learned.safetensors", "metrics.csv", "stream.json", "confidence.json"):
         assert found[name] == want[name]
     assert np.load(folder / "keys.npz")["similarity"].tobytes() == (
         np.load(mvp_run / "keys.npz")["similarity"].tobytes()

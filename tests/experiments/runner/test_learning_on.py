@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.results.before_after import before_after
-from cl_prompts.experiments.run_folder.runs import collect
+from cl_prompts.experiments.run_folder.runs import collect, held_out_confidence
 from cl_prompts.experiments.tracking.tracker import ProgressLine
 from cl_prompts.experiments.trained.loading import load_run
 from tests.experiments.commands import rows, signalling, summary
@@ -86,6 +86,11 @@ def test_a_child_knows_the_classes_of_both_by_name(parent: Path, child: Path) ->
     later = torch.stack([_pixels(child, name) for name in ("four", "six", "two")])
     found = load_run(child, device="cpu").predict(later)
     assert [labels[0] for labels in found.labels] == ["four", "six", "two"]
+    held_out = held_out_confidence(child)
+    assert len(held_out) == 7 * TEST  # of parent and child
+    noise = torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    labels = load_run(child, device="cpu").predict(torch.cat([later, noise]), unknown=0.1).labels
+    assert ("unknown",) in labels
 
 
 def _pixels(child: Path, name: str) -> torch.Tensor:

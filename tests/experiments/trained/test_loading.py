@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from PIL import Image
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments import load_run
 from cl_prompts.experiments.trained.loading import TrainedRun
+from cl_prompts.experiments.trained.predicting import UNKNOWN
 from tests.experiments.commands import run, summary
 from tests.experiments.fake_runs import fake_run
 from tests.few_images import few_images
@@ -44,6 +47,45 @@ def test_scores_are_probabilities_in_the_order_of_the_classes(trained: TrainedRu
         (name, score), *others = found.best(row, 2)
         assert found.labels[row] == (name,)
         assert score == float(found.scores[row].max()) >= others[0][1]
+
+
+def test_images_of_low_confidence_are_unknown(trained: TrainedRun) -> None:
+    test = trained.data().test
+    images = torch.stack([test[row][0] for row in range(len(test))])
+    plain = trained.predict(images)
+    found = trained.predict(images, unknown=0.1)
+    assert torch.equal(found.scores, plain.scores)
+    low = [label == (UNKNOWN,) for label in found.labels]
+    pairs = zip(found.labels, plain.labels, low, strict=True)
+    assert all(label == before for label, before, is_low in pairs if not is_low)
+    # Those below the threshold that these images themselves have set, and no other.
+    assert sum(low) == pytest.approx(0.1 * len(low), abs=1.5)
+    sure = found.scores.amax(dim=1)
+    assert float(sure[torch.tensor(low)].max()) <= float(sure[~torch.tensor(low)].min()) + 1e-6
+    more = trained.predict(images, unknown=0.5).labels
+    assert sum(label == (UNKNOWN,) for label in more) > 4 * sum(low)
+
+
+def test_no_threshold_is_refused_by_a_sentence(
+    trained: TrainedRun, mvp_run: Path, tmp_path: Path
+) -> None:
+    image = torch.zeros(1, 3, 32, 32)
+    with pytest.raises(InputError, match="too few for less than 1 in"):
+        trained.predict(image, unknown=1e-6)
+    with pytest.raises(InputError, match="unknown is 1: it must be the share"):
+        trained.predict(image, unknown=1)
+    named = replace(trained, classes=(UNKNOWN, *trained.classes[1:]))
+    with pytest.raises(InputError, match="a class of this run is called 'unknown'"):
+        named.predict(image, unknown=0.1)
+    older = tmp_path / "older"
+    shutil.copytree(mvp_run, older)
+    for name in ("confidence.json", "SHA256SUMS"):
+        (older / name).unlink()
+    with pytest.raises(InputError, match=r"older holds no confidence\.json, as runs of earlier"):
+        load_run(older, device="cpu").predict(image, unknown=0.1)
+    (older / "confidence.json").write_text('{"log_odds": [1, "x"]}')
+    with pytest.raises(InputError, match=r"log_odds\[1\] is 'x': it should be a number"):
+        load_run(older, device="cpu").predict(image, unknown=0.1)
 
 
 def test_files_become_what_test_images_became(trained: TrainedRun, tmp_path: Path) -> None:
@@ -102,6 +144,10 @@ def test_announced_tasks_and_several_labels(
             assert len(labels) == int((scores > (0.5 if above is None else above)).sum())
         values = [float(scores[found.classes.index(label)]) for label in labels]
         assert values == sorted(values, reverse=True)
+    low = trained.predict(images, unknown=0.5).labels
+    assert {label for label, own in zip(low, found.labels, strict=True) if label != own} == {
+        (UNKNOWN,)
+    }
 
 
 def test_data_of_ones_own_take_tensors_alone(tmp_path: Path) -> None:

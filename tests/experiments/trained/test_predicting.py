@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,13 @@ from PIL import Image
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained.loading import Predictions
-from cl_prompts.experiments.trained.predicting import image_files, predictions_csv
+from cl_prompts.experiments.trained.predicting import (
+    UNKNOWN,
+    check_rate,
+    image_files,
+    predictions_csv,
+    threshold_at,
+)
 
 
 def test_folders_are_walked_and_files_taken_as_they_are(tmp_path: Path) -> None:
@@ -27,6 +34,43 @@ def test_folders_are_walked_and_files_taken_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "new" / "config.yaml").touch()
     with pytest.raises(InputError, match="new is another run; predictions are those of one"):
         image_files([tmp_path / "new"])
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.1, 1.5, float("nan"), float("inf"), True, "0.05", None])
+def test_a_rate_lies_between_none_and_all(rate: Any) -> None:
+    with pytest.raises(InputError, match="the share of known images that may be labelled so"):
+        check_rate(rate)
+
+
+@pytest.mark.parametrize(
+    ("rate", "n", "place"), [(0.05, 19, 0), (0.05, 38, 0), (0.05, 39, 1), (0.29, 99, 28)]
+)
+def test_the_threshold_leaves_the_rate_below_it(rate: float, n: int, place: int) -> None:
+    """Of n + 1 images in random order the last is below with probability (place + 1) / (n + 1)."""
+    assert threshold_at(rate, [float(value) for value in range(n)]) == place
+
+
+def test_too_few_images_set_no_threshold() -> None:
+    with pytest.raises(InputError, match=r"held out 18 test images .*: give at least 0\.0527"):
+        threshold_at(0.05, [0.0] * 18)
+    assert threshold_at(0.0527, [0.0] * 18) == 0
+
+
+def test_as_many_known_images_are_below_the_threshold_as_asked_for() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shares = []
+    for _ in range(300):
+        drawn = torch.randn(239, generator=generator)
+        threshold = threshold_at(0.1, drawn[:39].sort().values.tolist())
+        shares.append(float((drawn[39:] < threshold).float().mean()))
+    assert sum(shares) / len(shares) == pytest.approx(4 / 40, abs=0.01)
+
+
+def test_unknown_has_the_score_of_the_best_class() -> None:
+    scores = torch.tensor([[0.4, 0.6], [0.3, 0.2]])
+    found = Predictions(("cat", "dog"), scores, ((UNKNOWN,), ("cat",)))
+    lines = predictions_csv(["1.png", "2.png"], found).splitlines()
+    assert lines[1:] == ["1.png,unknown,0.6000", "2.png,cat,0.3000"]
 
 
 def test_no_path_or_label_is_a_formula() -> None:

@@ -1,0 +1,108 @@
+"""How well images of unknown classes are told apart, on the embedded digits.
+
+    python benchmarks/unknown.py [--seeds 1 2 3] [--only ncm ranpac]
+
+Each method is trained on eight of the ten digits, two after two in an order that the seed draws.
+Half of the test images of these eight set the threshold of ``predict --unknown``, and the other
+half says how many known images fall below it (mean of many halves; a calibrated threshold gives the
+rate). All test images of the two digits left out say how many of them do, and how well confidence
+orders known before unknown images (AUROC). Prints the table of docs/your_images.md: means and
+standard deviations over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import warnings
+from collections.abc import Iterator
+
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.trained.predicting import threshold_at
+from cl_prompts.metrics.confidence import confidence
+from cl_prompts.metrics.evaluator import CachedEvaluator
+
+METHODS = {
+    "ncm": ["strategy=ncm"],
+    "slda": ["strategy=slda"],
+    "ranpac": ["strategy=ranpac"],
+    "linear_probe, whitened": ["strategy=linear_probe", "head.input=whitened"],
+    "mvp": ["strategy=mvp"],
+    "mvp, whitened": ["strategy=mvp", "head.input=whitened"],
+}
+STREAM = ["scenario=class_incremental", "n_tasks=5", "scenario.class_order=shuffled", "every=null"]
+TASKS = 4  # of these five are trained
+RATES = (0.05, 0.2)
+HALVES = 200
+
+
+def scores(method: str, seed: int) -> tuple[float, Tensor, Tensor]:
+    """Accuracy on test images of the eight digits, and the confidence in each of them and in each
+    of the two others."""
+    (settings,) = plan("digits", [*METHODS[method], *STREAM, f"seed={seed}"])
+    parts = Builder(quick=True).build(settings)
+    for task in parts.benchmark.train_stream[:TASKS]:
+        parts.strategy.train(task, eval_streams=[])
+    model = parts.strategy.model.eval()
+    test = parts.data.test
+    evaluator = CachedEvaluator(test, device=parts.strategy.device)
+    accuracy = evaluator.evaluate(model, model.seen).accuracy
+    others = torch.nonzero(~model.seen.cpu()[evaluator.targets]).flatten().tolist()
+    with torch.no_grad():
+        logits = model(torch.stack([test[row][0] for row in others]).to(parts.strategy.device))
+    return accuracy, evaluator.confidence, confidence(logits).cpu()
+
+
+def below(rate: float, known: Tensor, unknown: Tensor) -> tuple[float, float]:
+    """Shares of the other half of the known images, and of the unknown ones, below the threshold
+    that one half sets; means over random halves."""
+    generator = torch.Generator().manual_seed(0)
+    shares = []
+    for _ in range(HALVES):
+        held_out, rest = known[torch.randperm(len(known), generator=generator)].chunk(2)
+        threshold = threshold_at(rate, held_out.sort().values.tolist())
+        shares.append([float((part < threshold).float().mean()) for part in (rest, unknown)])
+    of_known, of_unknown = zip(*shares, strict=True)
+    return statistics.mean(of_known), statistics.mean(of_unknown)
+
+
+def numbers(method: str, seed: int) -> list[float]:
+    """A column each of the table, for one seed."""
+    accuracy, known, unknown = scores(method, seed)
+    shares = [share for rate in RATES for share in below(rate, known, unknown)]
+    is_known = [1] * len(known) + [0] * len(unknown)
+    auroc = roc_auc_score(is_known, torch.cat([known, unknown]).numpy())
+    return [100 * value for value in (accuracy, *shares, float(auroc))]
+
+
+def rows(methods: list[str], seeds: list[int]) -> Iterator[str]:
+    """The table in Markdown, line by line."""
+    heads = [f"{who} at {100 * rate:g} %" for rate in RATES for who in ("known", "left out")]
+    yield " | ".join(["| method", "accuracy", *heads, "AUROC |"])
+    yield "| --- |" + " --- |" * (2 + len(heads))
+    for method in methods:
+        columns = zip(*(numbers(method, seed) for seed in seeds), strict=True)
+        spread = [f"{statistics.mean(c):.1f} ± {statistics.stdev(c):.1f}" for c in columns]
+        yield f"| {method} | {' | '.join(spread)} |"
+
+
+def main() -> None:
+    """Train, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="two or more")
+    parser.add_argument("--only", nargs="+", choices=[*METHODS], default=[*METHODS])
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    for row in rows(args.only, args.seeds):
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
