@@ -71,6 +71,9 @@ def test_two_ranks_compute_what_one_process_does(
         assert first[name] == second[name] == one[name], name
     assert torch.equal(first["buffer"], one["buffer"])
     torch.testing.assert_close(first["by_class"], one["by_class"], equal_nan=True)
+    assert len(one["confidence"])
+    for rank in (first, second):
+        torch.testing.assert_close(rank["confidence"], one["confidence"], rtol=1e-3, atol=1e-3)
     assert first["cached"].keys() == one["cached"].keys()
     for name, values in one["cached"].items():
         torch.testing.assert_close(first["cached"][name], values, rtol=1e-4, atol=1e-5, msg=name)

@@ -72,6 +72,7 @@ def trained(kind: str) -> dict[str, Any]:
         "updates": strategy.updates,
         "accuracies": [(p.samples_seen, p.accuracy) for p in points],
         "by_class": torch.stack([p.by_class for p in points]),
+        "confidence": anytime.evaluator.confidence.sort().values,
         "cached": cached(anytime.state_dict()["evaluator"]),
         "passes": strategy.model.backbone.counter.blocks,
     }

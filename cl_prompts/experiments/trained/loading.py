@@ -125,7 +125,8 @@ class TrainedRun:
         if UNKNOWN in self.classes:
             raise InputError(
                 f"a class of this run is called {UNKNOWN!r}, which would be the label of other"
-                " classes, too: give it another name"
+                f" classes, too: cl-prompts classes {self.run.folder} --rename {UNKNOWN}=NAME makes"
+                " a run with another name"
             )
         return threshold_at(rate, held_out_confidence(self.run.folder))
 

@@ -261,6 +261,7 @@ def test_a_class_is_renamed_and_learned_on_under_its_new_name(place: Path, tmp_p
     assert summary(renamed)["class_names"] == ["one", "three", "four", "zero"]
     assert summary(renamed)["results"] == summary(parent)["results"]
     assert load_run(renamed).classes[2] == "four"
+    assert held_out_confidence(renamed) == pytest.approx(held_out_confidence(parent))
     assert renamed.joinpath("learned.safetensors").read_bytes() == (
         parent.joinpath("learned.safetensors").read_bytes()
     )
@@ -279,6 +280,7 @@ def test_a_removed_class_is_never_predicted(place: Path, tmp_path: Path) -> None
     before = load_run(parent, device="cpu").strategy.model.head.mean
     assert torch.equal(model.head.mean[[1, 3]], before[[1, 3]])
     assert load_run(removed).evaluate() == summary(removed)["results"]["a_last"]
+    assert len(held_out_confidence(removed)) == 2 * TEST
     _, child = learn(removed, place / "later", tmp_path / "c")  # "two" comes again
     count = load_run(child, device="cpu").strategy.model.head.count
     assert count.tolist() == [0, TRAIN, TRAIN, TRAIN, TRAIN, TRAIN]
