@@ -9,6 +9,7 @@ from collections.abc import Iterable
 _LISTED = 40  # names that one sentence may hold
 _LONGEST = 100  # characters of a name that it repeats
 _MOST = 980  # characters of a sentence
+_FEW = 4  # letters of a short name
 _WORD = re.compile(r"\S{321,}")  # no path in use is longer
 #: what a loader process puts before the sentence of an error
 _OF_LOADER = re.compile(r"\ACaught \w+ in .*\n[\w.]*Error: ", re.DOTALL)
@@ -64,9 +65,33 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     exist, offering the nearest one of those ``known``."""
     names = sorted(set(map(str, known)))
     name = short(name, _LONGEST)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    # Of a few letters any two words share half: such a name has to be a slip, or a beginning.
+    likely = [near for near in names if len(name) > _FEW or _is_slip(name, near)]
+    near = difflib.get_close_matches(name, likely, n=1, cutoff=0.6 if len(name) > _FEW else 0.5)
     some = (
         names if len(names) <= _LISTED else [*names[:_LISTED], f"and {len(names) - _LISTED} more"]
     )
     hint = f"did you mean {near[0]!r}?" if near else "there is " + (", ".join(some) or "none")
     return InputError(f"unknown {kind} {name!r}: {hint}")
+
+
+def _is_slip(name: str, meant: str) -> bool:
+    """Whether a name is the beginning of another, or one letter or a swap of two away from it.
+
+    >>> [_is_slip(name, "norga") for name in ("nor", "norgi", "nogra", "lora")]
+    [True, True, True, False]
+    """
+    if meant.startswith(name):
+        return True
+    begin = _shared(name, meant)
+    end = _shared(name[begin:][::-1], meant[begin:][::-1])
+    given = name[begin : len(name) - end]
+    wanted = meant[begin : len(meant) - end]
+    return max(len(given), len(wanted)) == 1 or (len(given) == 2 and given == wanted[::-1])
+
+
+def _shared(one: str, other: str) -> int:
+    """Letters that two texts begin with alike."""
+    pairs = zip(one, other, strict=False)
+    differing = (place for place, (a, b) in enumerate(pairs) if a != b)
+    return next(differing, min(len(one), len(other)))

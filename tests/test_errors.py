@@ -18,6 +18,17 @@ def test_without_a_near_one_it_lists_what_there_is() -> None:
     assert str(unknown("word", "xyz", [])) == "unknown word 'xyz': there is none"
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("mvq", "mvp"), ("mpv", "mvp"), ("coda", "coda_prompt"), ("norg", "norga"), ("lora", None)],
+)
+def test_a_short_name_is_near_to_what_a_slip_makes_of_it(name: str, near: str | None) -> None:
+    said = str(unknown("strategy", name, ["mvp", "norga", "coda_prompt", "er"]))
+    assert said.endswith(
+        f"did you mean {near!r}?" if near else "there is coda_prompt, er, mvp, norga"
+    )
+
+
 def test_a_long_list_is_cut() -> None:
     many = [f"name{i:03d}" for i in range(60)]
     says = str(unknown("word", "xyz", many))

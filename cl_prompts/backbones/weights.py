@@ -77,6 +77,7 @@ def create_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         vit = _build(name, image_size)
+    check_plain(vit)  # before its weights are fetched
     if weights == "timm":
         _load_from_hub(name, vit)
     elif weights != "random":

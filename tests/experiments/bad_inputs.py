@@ -265,6 +265,7 @@ COMMANDS: dict[str, str] = {
         s seed=5-1
         s strategy=er lr=1,x
         s device=cpu,cuda
+        s strategy=er lr=1e-4..1e-1
         s --jobs 0
         s --jobs 257
         s --cpus 2
@@ -304,12 +305,15 @@ COMMANDS: dict[str, str] = {
         d scenario=si_blury n_tasks=3
         d scenario=si_blury scenario.n_tasks=3
         d strategy=mvpp pool_size=3
+        d strategy=lora
+        d strategy=mvp,ncm,mvp
         d dataset=digts classes=3
         d dataset=[]
         d backbone=3
         d backbone=vit_base_patch16_225
         d backbone=vit_base_patch16_224.augreg_in21
         d backbone=resnet18 weights=random
+        d backbone=resnet50
         d backbone=vit_base_patch16_siglip_224 weights=random
         d strategy=[]
         d strategy=

@@ -117,7 +117,7 @@ def test_missing_classes_are_named_and_no_fault() -> None:
         ({"domains": ["art"]}, "domains must be one name or whole number for each of 4 images"),
         ({"domains": [0.5] * 4}, "not float64 of shape"),
         ({"domains": [["a"], ["b", "c"]] * 2}, "domains must be one name or whole number"),
-        ({"domain_order": ["art", "foto"]}, "unknown domain 'foto': did you mean 'photo'"),
+        ({"domain_order": ["art", "phto"]}, "unknown domain 'phto': did you mean 'photo'"),
         ({"domain_order": ["art"]}, "each of the domains art, photo once, but photo is missing"),
         ({"domain_order": [0, 0]}, "but photo is missing"),
         ({"domain_order": [0, 1, 1]}, "but it has 3 entries"),

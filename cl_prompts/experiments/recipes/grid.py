@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -21,6 +22,8 @@ HOW = ("device", "num_workers", "checkpoint_every")
 EXPANDED = ("strategy", "strategies", "run", "seed", "seeds")
 SEEDS = ("seed", "stream_seed")
 _MOST = 10_000  # runs of one sweep
+_NUMBER = r"[-+]?[\d.]*\d(?:e[-+]?\d+)?"
+_RANGE = re.compile(rf"{_NUMBER}\s*\.\.\s*{_NUMBER}", re.IGNORECASE)
 _PAIRS = {"[": "]", "{": "}", "(": ")"}
 
 
@@ -65,6 +68,11 @@ def _axis(text: str) -> list[str]:
     if name == "stream_seed":
         given = parsed(value)
         return [text] if given is None else [f"{name}={seed}" for seed in as_seeds(name, given)]
+    if _RANGE.fullmatch(value.strip()):
+        raise InputError(
+            f"{name} has a range, {shown(value)}, which only a search takes: add --sampler tpe, or"
+            " give the values to run, divided by commas"
+        )
     values = list(divided(value))
     if len(values) > 1 and name in HOW:
         raise InputError(

@@ -21,7 +21,7 @@ from cl_prompts.experiments.recipes.values import (
     with_names,
     yaml_of,
 )
-from cl_prompts.reading import RECIPE, content
+from cl_prompts.reading import RECIPE, content, doubled
 from cl_prompts.strategies import canonical_name
 
 #: sections that choose one thing by ``name`` and hold its arguments
@@ -150,12 +150,16 @@ def running(key: str, value: Any) -> list[str]:
     """Canonical names of the strategies that run; ``["all"]`` stands for all with settings.
 
     Raises:
-        InputError: there is none, or one does not exist.
+        InputError: there is none, one does not exist, or one is named twice.
     """
     names = as_names(key, value)
     if names == ["all"]:
         return names
-    return list(dict.fromkeys(canonical_name(name) for name in names))
+    found = [canonical_name(name) for name in names]
+    again = doubled(found)
+    if again is not None:
+        raise InputError(f"{key} names {again!r} twice: name each strategy once")
+    return found
 
 
 def _mapping(what: str, value: Any, *, named: bool = False) -> dict[str, Any]:

@@ -31,6 +31,12 @@ def test_a_key_of_one_strategy_repeats_no_run_of_others() -> None:
     assert [run.strategy for run in runs] == ["er", "ncm", "er"]
 
 
+def test_a_range_without_a_search_is_refused() -> None:
+    for text in ("lr=1e-4..1e-1", "mvp.pool_size=5..20", "lr=0.1 .. 0.5"):
+        with pytest.raises(InputError, match="which only a search takes: add --sampler tpe"):
+            grid("digits", ["strategy=mvp", text])
+
+
 def test_lists_stand_in_brackets() -> None:
     runs = grid("digits", ["strategy=mvp", "seed=1", "mvp.e_blocks=[1,2],[3]"])
     assert [run.options["e_blocks"] for run in runs] == [[1, 2], [3]]
