@@ -183,7 +183,7 @@ def fake_run(
         "torch": "2.9.0",
         "device": "cpu",
         "git_revision": None,
-        "time": time,
+        "time": f"{time[:4]}-{time[4:6]}-{time[6:8]} {time[9:]}",
     }
     (folder / "environment.json").write_text(json.dumps(machine | (environment or {})))
     with (folder / "metrics.csv").open("w", newline="") as file:

@@ -9,9 +9,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from cl_prompts.experiments.figures.style import AXIS, finish, new_figure, strategy_styles
+from cl_prompts.experiments.figures.style import (
+    AXIS,
+    WIDTH,
+    finish,
+    new_figure,
+    strategy_styles,
+)
 
-WIDE = (9.6, 6.4)
+WIDE = (WIDTH, 5.0)
 #: height of a name, width of a letter, and half the side of a dot, in inches
 _LINE = 0.17
 _LETTER = 0.076
@@ -55,7 +61,7 @@ def cost_figure(
     axes.xaxis.set_minor_locator(NullLocator())
     finish(
         axes,
-        xlabel="F train: forward passes of the frozen ViT per stream sample",
+        xlabel="F train: forward passes of the frozen ViT per stream sample (logarithmic)",
         ylabel=f"{measure} (%)",
         grid="y",
     )

@@ -8,12 +8,21 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from cl_prompts.experiments.figures.style import FAINT, MARKS, finish, new_figure, strategy_styles
+from cl_prompts.experiments.figures.style import (
+    FAINT,
+    MARKS,
+    WIDTH,
+    finish,
+    new_figure,
+    strategy_styles,
+)
 from cl_prompts.experiments.results.curves import Band
+from cl_prompts.experiments.results.series import Floats
 
-#: curves up to which bands are drawn; more would hide each other
-MAX_SPREADS = 8
-SIZE = (9.6, 4.6)  # inches
+#: curves up to which bands are drawn; more would hide each other, and have intervals at marks
+MAX_SPREADS = 3
+SIZE = (WIDTH, 4.6)  # inches
+_MARKS = 6  # of a curve, where intervals stand
 
 
 def curve_figure(
@@ -43,16 +52,15 @@ def curve_figure(
         axes.axvline(place, color=FAINT, linewidth=1, zorder=0)
     names: list[tuple[float, str, str]] = []
     lowest = min(levels.values(), default=1.0)
+    order = list(bands)
     for label, band in bands.items():
         colour = styles[label]["color"]
         low = band.middle
-        if band.half is not None and len(bands) <= MAX_SPREADS:
-            low = band.middle - band.half
-            high = band.middle + band.half
-            axes.fill_between(band.x, 100 * low, 100 * high, color=colour, alpha=0.15, lw=0)
+        if band.half is not None:
+            low = _draw_spread(axes, band, colour, order.index(label), len(order))
         marker = "o" if tasks or len(band.x) == 1 else None
         axes.plot(band.x, 100 * band.middle, **styles[label], linewidth=2.2, marker=marker)
-        lowest = min(lowest, float(low.min()))
+        lowest = min(lowest, float(low.min()), float(band.middle.min()))
         mark = MARKS.get(styles[label]["linestyle"], "")
         names.append((100 * float(band.middle[-1]), label + mark, colour))
     for label, value in levels.items():
@@ -68,6 +76,39 @@ def curve_figure(
     finish(axes, xlabel=xlabel, ylabel=ylabel, grid="y")
     _write_names(axes, names)
     return figure
+
+
+def _draw_spread(axes: Any, band: Band, colour: str, place: int, n: int) -> Floats:
+    """Draw a band or, of one of many curves, intervals at its marks.
+
+    Returns:
+        The low ends of what was drawn.
+    """
+    half = np.zeros(0) if band.half is None else 100 * band.half
+    middle = 100 * band.middle
+    if n <= MAX_SPREADS:
+        axes.fill_between(band.x, middle - half, middle + half, color=colour, alpha=0.15, lw=0)
+        return (middle - half) / 100
+    at = marks(band.x, place, n)
+    axes.errorbar(
+        band.x[at], middle[at], half[at], fmt="o", color=colour, markersize=4, capsize=3, lw=1.2
+    )
+    return (middle[at] - half[at]) / 100
+
+
+def marks(x: Floats, place: int, n: int) -> list[int]:
+    """Points of a curve at which intervals are drawn, apart from those of other curves.
+
+    Args:
+        x: samples or tasks, increasing.
+        place, n: of the curve among all curves.
+
+    >>> marks(np.arange(12.0), 0, 4), marks(np.arange(12.0), 1, 4)
+    ([0, 4, 8], [1, 5, 9])
+    """
+    # As many as there is room for, three at least.
+    step = max(1, len(x) // _MARKS, min(n, len(x) // 3))
+    return list(range(place % step, len(x), step))
 
 
 def _task_axis(axes: Any, n_tasks: int) -> None:

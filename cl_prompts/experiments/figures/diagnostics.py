@@ -13,8 +13,10 @@ from numpy.typing import ArrayLike
 
 from cl_prompts.experiments.figures.style import (
     GROUND,
+    HALF,
     INK,
     MISSING,
+    WIDTH,
     accuracy_map,
     canvas,
     colour_bar,
@@ -46,7 +48,7 @@ def usage_figure(counts: ArrayLike, entropy: ArrayLike) -> Figure:
     total = values.sum(1, keepdims=True)
     share = np.divide(values, total, out=np.full_like(values, np.nan), where=total > 0)
     height = float(np.clip(0.34 * n_tasks, 1.5, 5.5))
-    figure = canvas(9.6, height + 1.0)
+    figure = canvas(WIDTH, height + 1.0)
     left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [3.4, 1]})
     top = max(float(np.nanmax(100 * share, initial=0.0)), 1.0)
     image = left.imshow(
@@ -84,8 +86,7 @@ def key_figure(similarity: ArrayLike) -> Figure:
     """
     values = np.asarray(similarity, float)
     n = len(values)
-    size = float(np.clip(0.34 * n, 2.6, 5.2))
-    figure, axes = new_figure(size + 2.0, size + 0.7)
+    figure, axes = new_figure(HALF, HALF - 1)
     image = axes.imshow(
         values,
         cmap=colormaps["RdBu_r"].with_extremes(bad=(0, 0, 0, 0)),
@@ -93,8 +94,8 @@ def key_figure(similarity: ArrayLike) -> Figure:
         vmax=1,
         interpolation="nearest",
     )
-    if n <= _MAX_CELLS:
-        write_cells(axes, values, _tenths, dark=lambda v: abs(v) > 0.65, size=7)
+    if n <= _MAX_CELLS // 2:
+        write_cells(axes, values, _tenths, dark=lambda v: abs(v) > 0.65, size=9)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, nbins=10))
     finish(axes, xlabel="prompt", ylabel="prompt", ground=MISSING)
@@ -124,7 +125,7 @@ def buffer_figure(
     # Classes held first are at the bottom.
     order = held[np.argsort((values[:, held] > 0).argmax(0), kind="stable")]
     shades = colormaps["viridis"](np.linspace(0.05, 0.95, max(len(order), 1)))
-    figure, axes = new_figure(float(np.clip(4.4 + 0.55 * n_tasks, 6.4, 9.6)), 3.6)
+    figure, axes = new_figure(WIDTH, 3.6)
     # One polygon per class: bars of many classes are very slow to draw.
     steps = np.concatenate([values, values[-1:]])[:, order].T
     edges = np.arange(n_tasks + 1) - 0.5

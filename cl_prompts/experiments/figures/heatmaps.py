@@ -14,6 +14,7 @@ from cl_prompts.experiments.figures.style import (
     GROUND,
     MAX_NAMED_ROWS,
     MISSING,
+    WIDTH,
     accuracy_map,
     canvas,
     colour_bar,
@@ -50,7 +51,7 @@ def class_heatmap_figure(
     values = np.asarray(matrix, float)
     order = first_seen(values)
     names = [short(class_names[c] if class_names else str(c)) for c in order]
-    figure, axes = new_figure(9.6, float(np.clip(0.22 * len(order) + 1.1, 2.6, 5.6)))
+    figure, axes = new_figure(WIDTH, float(np.clip(0.22 * len(order) + 1.1, 2.6, 5.6)))
     edges = column_edges(points)
     image = axes.pcolormesh(
         edges,
@@ -105,7 +106,7 @@ def class_forgetting_figure(
     roomy = n_classes <= MAX_NAMED_ROWS
     size = 9 if roomy else 7
     height = float(np.clip((0.22 if roomy else 0.14) * n_classes, 1.6, 11))
-    figure = canvas(float(np.clip(0.6 * n_tasks + 4.2, 5.6, 9.6)), height + 1.0)
+    figure = canvas(WIDTH, height + 1.0)
     left, right = _draw_forgetting(
         figure, values, measure, cells=named and n_tasks <= 12, losses=named, size=size
     )
@@ -138,7 +139,7 @@ def task_heatmap_figure(matrix: ArrayLike, *, measure: str = "accuracy") -> Figu
     values = np.asarray(matrix, float)
     n_tasks = len(values)
     size = float(np.clip(0.5 * n_tasks, 2.4, 5.6))
-    figure = canvas(size * 1.45 + 2.6, size + 0.9)
+    figure = canvas(WIDTH, size + 0.9)
     left, _ = _draw_forgetting(
         figure, values, measure, origin="lower", cells=n_tasks <= 12, losses=n_tasks <= 20
     )

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from cl_prompts.experiments.figures.style import INK, canvas, finish, short, strategy_styles
+from cl_prompts.experiments.figures.style import INK, WIDTH, canvas, finish, short, strategy_styles
 
 _MAX_SHARP = 64  # pixels up to which an image is drawn without smoothing
 _MAX_IMAGES = 12
@@ -36,7 +36,7 @@ def f1_figure(
     """
     styles = styles or strategy_styles(scores)
     measures = list(dict.fromkeys(measure for values in scores.values() for measure in values))
-    figure = canvas(9.6, 0.32 * len(scores) + 1.0)
+    figure = canvas(WIDTH, 0.32 * len(scores) + 1.0)
     panels = figure.subplots(1, max(len(measures), 1), sharex=True, sharey=True, squeeze=False)[0]
     for axes, measure in zip(panels, measures, strict=False):
         for row, (name, values) in enumerate(scores.items()):
@@ -88,7 +88,7 @@ def examples_figure(
     names = class_names or [str(c) for c in range(true.shape[1])]
     columns = 3
     rows = max(-(-len(pixels) // columns), 1)
-    figure = canvas(9.6, 1.62 * rows + 0.45)
+    figure = canvas(WIDTH, 1.62 * rows + 0.45)
     grid = figure.subplots(
         rows, 2 * columns, squeeze=False, gridspec_kw={"width_ratios": [1, 1] * columns}
     )

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from cl_prompts.experiments.figures.style import (
     INK,
     MAX_NAMED_ROWS,
+    WIDTH,
     canvas,
     finish,
     short,
@@ -39,9 +40,8 @@ def stream_figure(
     n_tasks, n_classes = counts.shape
     rows, kinds = _stream_rows(stream, counts)
     names = class_names or [str(c) for c in range(n_classes)]
-    width = float(np.clip(3.4 + 0.8 * n_tasks, 7, 9.6))
     height = float(np.clip(0.27 * len(rows), 2.2, 5.6))
-    figure = canvas(width, height + 2.3)
+    figure = canvas(WIDTH, height + 2.3)
     bars, matrix = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [1.2, height]})
     _stream_bars(bars, counts, rows, kinds, unit)
     share = counts[:, rows].T / np.maximum(counts[:, rows].sum(0), 1)[:, None]

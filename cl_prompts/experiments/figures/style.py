@@ -62,6 +62,9 @@ _ON_DARK = {
 #: rows up to which a picture names each of them
 MAX_NAMED_ROWS = 40
 _DPI = 144
+#: of a picture in inches: as wide as the page, or half of it where pictures stand in pairs
+WIDTH = 9.6
+HALF = 4.8
 
 
 def png_bytes(figure: Figure) -> bytes:

@@ -15,7 +15,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from cl_prompts.experiments.figures.curves import MAX_SPREADS
+from cl_prompts.experiments.figures.curves import MAX_SPREADS, marks
 from cl_prompts.experiments.figures.style import LINES, PALETTE
 from cl_prompts.experiments.results.curves import Band
 from cl_prompts.experiments.results.series import Floats
@@ -28,6 +28,7 @@ MAX_POINTS = 400
 #: points and curves up to which single points get a dot
 _MAX_DOTTED = (24, 12)
 _PLANE = 1000
+_CAP = 6  # half the width of the end of an interval
 
 
 def plot(
@@ -65,12 +66,17 @@ def plot(
     dotted = len(bands) <= _MAX_DOTTED[1] and total <= _MAX_DOTTED[0] * len(bands)
     place = {label: number for number, label in enumerate(order)}
     curves = [
-        {"index": place[label], "style": _classes(styles[label]), **_paths(band, x, y, dotted)}
+        {
+            "index": place[label],
+            "style": _classes(styles[label]),
+            **_paths(band, x, y, dotted),
+            **_bars(band, x, y, place[label], len(order)),
+        }
         for label, band in bands.items()
     ]
     for label, value in levels.items():
         height = _number(_PLANE * (1 - y.place(100 * value)))
-        path = {"line": f"M0 {height}H{_PLANE}", "band": "", "dots": ""}
+        path = {"line": f"M0 {height}H{_PLANE}", "band": "", "dots": "", "bars": "", "marks": ""}
         curves.append({"index": place[label], "style": _classes(styles[label]) + " level", **path})
     return {
         "name": name,
@@ -146,6 +152,32 @@ def _paths(band: Band, x: Scale, y: Scale, dotted: bool) -> dict[str, str]:
         "band": area,
         "dots": dots if dotted or len(points) == 1 else "",
     }
+
+
+def _bars(band: Band, x: Scale, y: Scale, place: int, n: int) -> dict[str, str]:
+    """Paths of marks on a curve and of their intervals, shown where many bands would hide each
+    other."""
+    band = thinned(band)
+    if band.half is None:
+        return {"bars": "", "marks": ""}
+    at = marks(band.x, place, n)
+    middle, half = band.middle[at], band.half[at]
+    across = _PLANE * x.place(band.x[at])
+    ends = zip(
+        across.tolist(),
+        _up(middle - half, y).tolist(),
+        _up(middle + half, y).tolist(),
+        strict=True,
+    )
+    cap = 2 * _CAP
+    bars = "".join(
+        f"M{_number(at)} {_number(low)}V{_number(high)}"
+        f"M{_number(at - _CAP)} {_number(low)}h{cap}"
+        f"M{_number(at - _CAP)} {_number(high)}h{cap}"
+        for at, low, high in ends
+    )
+    dots = "".join(f"M{point}h0" for point in _points(across, _up(middle, y)))
+    return {"bars": bars, "marks": dots}
 
 
 def _up(values: Floats, y: Scale) -> Floats:

@@ -184,8 +184,8 @@ def _spread(
             text += " One seed: no band."
         if len(bands) > MAX_SPREADS:
             text += (
-                f" More than {MAX_SPREADS} bands would hide each other: there is that of the curve"
-                f" pointed at, and all where no more than {MAX_SPREADS} curves are shown."
+                f" More than {MAX_SPREADS} bands would hide each other: intervals at some points"
+                f" stand for them, unless no more than {MAX_SPREADS} curves are shown."
             )
     if not over_tasks:
         text += " Vertical lines: task ends." if ends else " Task ends differ between seeds."

@@ -25,6 +25,7 @@ from cl_prompts.experiments.figures import strategy_styles
 from cl_prompts.experiments.recipes.names import labels_of
 from cl_prompts.experiments.report import task_tables
 from cl_prompts.experiments.report.downloads import csv_uri
+from cl_prompts.experiments.report.findings import opening
 from cl_prompts.experiments.report.gallery import Gallery
 from cl_prompts.experiments.report.section_views import section_view
 from cl_prompts.experiments.results.columns import at
@@ -177,6 +178,7 @@ def _render(
         inks=task_tables.inks(),
         runs=table,
         runs_csv=csv_uri(_runs_rows(table)),
+        opening=opening(runs),
         n_finished=sum(run.finished for run in runs),
         environments=_environments(runs),
         commands=list(dict.fromkeys(filter(None, commands))),

@@ -14,6 +14,7 @@ from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.report.caveats import caveats
 from cl_prompts.experiments.report.curve_views import curve_charts, final_levels
 from cl_prompts.experiments.report.downloads import csv_uri, difference_rows, results_rows
+from cl_prompts.experiments.report.findings import finding
 from cl_prompts.experiments.report.gallery import Gallery
 from cl_prompts.experiments.report.strategy_views import Link, strategy_view
 from cl_prompts.experiments.results.columns import at, own_f1
@@ -59,6 +60,7 @@ def section_view(
         "title": section.title,
         "reference": section.reference,
         "differs": section.differs,
+        "finding": finding(section, reference),
         "caveats": caveats(section.groups),
         "facts": facts,
         "samples": " to ".join(f"{n:,}" for n in shown),

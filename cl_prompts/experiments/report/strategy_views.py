@@ -28,6 +28,8 @@ from cl_prompts.experiments.results.series import curve_of
 from cl_prompts.experiments.run_folder.runs import Run, title_of
 
 View = dict[str, Any]
+#: pictures of half the page's width, which stand side by side for all runs
+_SMALL = ("classes", "keys")
 #: address of a file or folder, as a page has to write it
 Link = Callable[[Path], str]
 
@@ -42,12 +44,20 @@ def strategy_view(section: Section, label: str, gallery: Gallery, link: Link) ->
         link: address of a file, as the page has to write it.
     """
     group = section.groups[label]
+    runs = [_run_view(section.title, label, run, gallery, link) for run in group]
     return {
         "label": label,
         "tasks": _tasks_view(section.title, label, group, gallery),
-        "runs": [_run_view(section.title, label, run, gallery, link) for run in group],
+        "runs": runs,
+        "multiples": [_multiple(name, runs) for name in _SMALL],
         "config": yaml.safe_dump(dict(group[0].config), sort_keys=False),
     }
+
+
+def _multiple(name: str, runs: list[View]) -> View:
+    """One kind of picture of all runs, to stand side by side; their captions are one."""
+    found = [(run["name"], run["small"][name]) for run in runs if name in run["small"]]
+    return {"pictures": found, "caption": found[0][1]["caption"] if found else ""}
 
 
 def _tasks_view(title: str, label: str, group: list[Run], gallery: Gallery) -> View | None:
@@ -72,8 +82,9 @@ def _tasks_view(title: str, label: str, group: list[Run], gallery: Gallery) -> V
         "heading": matrix.heading,
         "names": matrix.names,
         "caption": f"{title_of(measure)} in percent on {matrix.measured_on} (rows),"
-        f" measured after every task (columns), and its final forgetting in points."
-        f" {_caption(matrix)}",
+        " measured after every task (columns), and its final forgetting in points. Empty: not"
+        " measured.",
+        "over": _seeds_in_words(matrix),
     }
 
 
@@ -81,16 +92,16 @@ def _over(seeds: int) -> str:
     return f"mean over {seeds} seeds" if seeds > 1 else "one seed"
 
 
-def _caption(matrix: TaskMatrix) -> str:
-    """Caption: the kind of numbers, and over how many seeds."""
+def _seeds_in_words(matrix: TaskMatrix) -> str:
+    """The kind of numbers, and over how many seeds."""
     counts = matrix.count[matrix.count > 0]
     most = int(counts.max())
     if most == 1:
-        return "One seed: no standard deviation. Empty: not measured."
+        return "One seed: no standard deviation."
     fewer = f", in some cells over {int(counts.min())}" if counts.min() < most else ""
     spread = " ± one sample standard deviation" if len(matrix.mean) <= MAX_SPREADS else ""
     differ = "" if matrix.domains else ", whose tasks hold other classes where their streams differ"
-    return f"Means{spread} over {most} seeds{fewer}{differ}. Empty: not measured."
+    return f"Means{spread} over {most} seeds{fewer}{differ}."
 
 
 def _run_view(title: str, label: str, run: Run, gallery: Gallery, link: Link) -> View:
@@ -98,21 +109,27 @@ def _run_view(title: str, label: str, run: Run, gallery: Gallery, link: Link) ->
     stem = f"{run.summary['recipe']}-{label}-seed-{run.seeds}"
     whose = f"{title}, {label}, seed {run.seeds}"
     shown: list[View] = []
+    small: dict[str, View] = {}
     for picture in pictures_of(run):
         name = f"{stem}-{picture.name}"
         alt = f"{whose}: {picture.alt}"
         if picture.as_html:
             gallery.add_file(name, picture.draw)
         if picture.name == "classes" and curve_of(run):
-            shown.append({"map": class_map(run, alt), "caption": picture.caption})
+            small["classes"] = {"map": class_map(run, alt), "caption": picture.caption}
         elif not picture.as_html:
             image = gallery.add(name, picture.draw(), alt)
-            shown.append({"image": image, "caption": picture.caption})
+            view = {"image": image, "caption": picture.caption}
+            if picture.name == "keys":
+                small["keys"] = view
+            else:
+                shown.append(view)
     return {
         "name": f"seed {run.seeds}",
         "folder": link(run.folder),
         "settings": link(run.folder / "config.yaml"),
         "shown": shown,
+        "small": small,
         "lineage": _lineage(run),
     }
 

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,22 +128,54 @@ class Plan:
             InputError: the file is damaged, a run of it lies outside of its folder, or it names
                 code that may not be imported.
         """
+        found, folders = _read(path)
         try:
-            found = json_of(content(path, TEXT))
-            conform(found, _PLAN)
-            if found["format"] != FORMAT:
-                raise ValueError(found["format"])
-            if found.pop("sha256", None) not in (None, _digest(found)):
-                raise ValueError("its checksum differs")
-            folders = [_below(path.parent, run["folder"]) for run in found["runs"]]
             settings = [
                 Settings.from_yaml(run["settings"], trust_code=trust_code) for run in found["runs"]
             ]
-            return cls(found["command"], tuple(map(PlannedRun, folders, settings)))
         except InputError as error:
             raise InputError(f"{path} cannot be used: {error}") from error
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             raise InputError(f"{path} is no plan that this version can read ({error})") from error
+        return cls(found["command"], tuple(map(PlannedRun, folders, settings)))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[Path]]:
+    """Content of a plan, and the folders of its runs."""
+    try:
+        found = json_of(content(path, TEXT))
+        conform(found, _PLAN)
+        if found["format"] != FORMAT:
+            raise ValueError(found["format"])
+        if found.pop("sha256", None) not in (None, _digest(found)):
+            raise ValueError("its checksum differs")
+        return found, [_below(path.parent, run["folder"]) for run in found["runs"]]
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is no plan that this version can read ({error})") from error
+
+
+def planned_with(folders: Iterable[Path]) -> set[Path]:
+    """Folders of all runs that stand in one plan with one of these; no settings are read.
+
+    Args:
+        folders: of runs, resolved.
+
+    Raises:
+        InputError: a plan in a folder above them is damaged.
+    """
+    known = set(folders)
+    # Runs are in <recipe>/<strategy>/<seed>-<time>, and plans in <recipe> or above it.
+    above = {parent for folder in known for parent in list(folder.parents)[:3]}
+    found: set[Path] = set()
+    for file in sorted(file for parent in above for file in _plans(parent)):
+        planned = {folder.resolve() for folder in _read(file)[1]}
+        found |= planned if planned & known else set()
+    return found
+
+
+def _plans(folder: Path) -> list[Path]:
+    # An empty one is of a command that ended before it began its runs.
+    return [file for file in folder.glob("plan-*.json") if file.stat().st_size]
 
 
 def unfinished_plan(folder: Path, trust_code: bool = False) -> Plan:
@@ -152,8 +184,7 @@ def unfinished_plan(folder: Path, trust_code: bool = False) -> Plan:
     Raises:
         InputError: there is no plan, it cannot be used, or nothing is left to do.
     """
-    # An empty one is of a command that ended before it began its runs.
-    plans = [file for file in folder.glob("plan-*.json") if file.stat().st_size]
+    plans = _plans(folder)
     if not plans:
         raise InputError(f"{folder} is neither a run folder nor the folder of a plan")
     for file in sorted(plans, key=_number, reverse=True):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.collections import PolyCollection
 
 from cl_prompts.experiments.figures.curves import curve_figure
 from tests.experiments.figures.drawing import MATHEMATICS, band, drawn, texts
@@ -27,11 +28,16 @@ def test_curves_show_mean_and_band(tasks: bool) -> None:
     drawn(figure)
 
 
-@pytest.mark.parametrize(("n", "n_bands"), [(8, 8), (9, 0)])
-def test_many_curves_are_drawn_as_means_alone(n: int, n_bands: int) -> None:
+@pytest.mark.parametrize(("n", "n_bands", "n_bars"), [(3, 3, 0), (4, 0, 4)])
+def test_intervals_stand_for_bands_that_would_hide_each_other(
+    n: int, n_bands: int, n_bars: int
+) -> None:
     axes = curve_figure({str(i): band(0.4, 0.8, half=0.1) for i in range(n)}).axes[0]
-    assert len(axes.collections) == n_bands
-    assert len(axes.lines) == n
+    assert sum(isinstance(found, PolyCollection) for found in axes.collections) == n_bands
+    assert len(axes.containers) == n_bars
+    for bars in axes.containers:
+        (ends,) = bars.lines[2]
+        assert np.allclose(ends.get_segments()[0][:, 1], [30, 50])
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=19))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,14 +91,26 @@ def test_only_references_have_no_chart(tmp_path: Path) -> None:
 
 
 def test_many_curves_hide_their_bands(tmp_path: Path) -> None:
-    for i in range(9):
+    for i in range(4):
         settings = {"lr": float(i)}
         for seed in (1, 2):
             time = f"2025010{i}-00000{seed}"
             fake_run(tmp_path, "mvp", seed, settings=settings, time=time, **SMALL)
     (view,) = charts(tmp_path)
     assert view["chart"]["many"]
-    assert "More than 8 bands would hide each other" in said(tmp_path)
+    assert "More than 3 bands would hide each other: intervals at some points" in said(tmp_path)
+    curves = view["chart"]["plots"][0]["curves"]
+    # Each curve has marks of its own, and an interval with two ends at each.
+    places = [set(re.findall(r"M([\d.]+) ", curve["marks"])) for curve in curves]
+    assert all(len(found) >= 3 for found in places)
+    assert len(set.union(*places)) == sum(map(len, places))
+    assert all(curve["bars"].count("h") == 2 * curve["marks"].count("h") for curve in curves)
+
+
+def test_an_alternative_text_names_few_of_many_curves(tmp_path: Path) -> None:
+    for i in range(9):
+        fake_run(tmp_path, "mvp", settings={"lr": float(i)}, time=f"2025010{i}-000000", **SMALL)
+    (view,) = charts(tmp_path)
     assert "3 others between" in view["chart"]["plots"][0]["alt"]
 
 

@@ -78,6 +78,8 @@ def test_pictures_are_written_where_asked_for(tmp_path: Path) -> None:
 def test_every_picture_has_an_alternative_text_of_its_own(page: str) -> None:
     texts = re.findall(r'<img [^>]*alt="([^"]*)"|role="img" aria-label="([^"]*)"', page)
     found = [image or plot for image, plot in texts]
+    widths = set(re.findall(r'<img [^>]*width="(\d+)"', page))
+    assert widths == {"922"}  # pictures of half the page's width are of keys, which none has here
     assert len(found) > 10
     assert len(set(found)) == len(found)
     assert all(re.search(r"\d", text.partition(":")[2]) for text in found)
@@ -122,7 +124,7 @@ def test_each_table_has_a_heading_that_says_what_makes_it_another(tmp_path: Path
 def test_page_says_what_was_run_and_how_to_repeat_it(page: str) -> None:
     shown = re.sub(r"<(style|script).*?</\1>", "", page, flags=re.DOTALL)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", shown.replace("<br>", " ")))
-    assert "9 runs, 8 of them finished" in text
+    assert "2025-01-01: 8 of 9 runs finished." in text
     assert (
         "fine_tuning, joint, linear_probe, mvp. Data set digits, scenario si_blurry: 1,550 images"
         " of 10 classes" in text
@@ -133,8 +135,14 @@ def test_page_says_what_was_run_and_how_to_repeat_it(page: str) -> None:
     assert "failed: the loss is NaN at sample 640" in text
     assert "Task ends differ between seeds." in text
     assert "lr: 0.005" in text
-    # The first stream, and the first seed of each strategy with pictures.
-    assert page.count("<details open>") == 4
+    # The first stream, and the first seed of the strategy with wide pictures.
+    assert page.count("<details open>") == 2
+    # Tasks of three strategies, and of each of them its classes by seed.
+    assert page.count('<div class="multiples">') == 4
+    assert page.count("<h5>seed 2</h5>") == 3
+    found = re.search(r'<p class="finding">(.*)</p>', page)
+    assert found is not None
+    assert found[1].startswith("A_AUC: ")
     assert page.count('<details class="strategy" open>') == 4
 
 

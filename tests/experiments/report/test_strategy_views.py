@@ -22,18 +22,22 @@ def test_tasks_are_means_over_seeds_and_pictures_are_of_each_run(tmp_path: Path)
         fake_run(tmp_path, "mvp", seed)
     found = view(tmp_path, "mvp")
     assert len(found["tasks"]["rows"]) == 5
-    assert "± one sample standard deviation over 2 seeds" in found["tasks"]["caption"]
+    assert "± one sample standard deviation over 2 seeds" in found["tasks"]["over"]
     assert "mean over 2 seeds: after the last task" in found["tasks"]["alt"]
     assert [run["name"] for run in found["runs"]] == ["seed 1", "seed 2"]
+    classes, keys = found["multiples"]
+    assert [name for name, _ in classes["pictures"]] == ["seed 1", "seed 2"]
+    assert classes["caption"] == "Accuracy of each class over samples seen; lines end tasks."
+    assert keys["pictures"] == []
     run = found["runs"][0]
     assert (run["folder"], run["settings"]) == ("1-20250101-120000", "config.yaml")
-    assert [set(shown) for shown in run["shown"]] == [{"map", "caption"}, {"image", "caption"}]
+    assert [set(shown) for shown in run["shown"]] == [{"image", "caption"}]
     assert "lr: 0.005" in found["config"]
 
 
 def test_one_seed_is_said(tmp_path: Path) -> None:
     fake_run(tmp_path, "linear_probe")
-    assert "One seed: no standard deviation." in view(tmp_path, "linear_probe")["tasks"]["caption"]
+    assert "One seed: no standard deviation." in view(tmp_path, "linear_probe")["tasks"]["over"]
 
 
 def test_many_tasks_are_a_picture(tmp_path: Path) -> None:

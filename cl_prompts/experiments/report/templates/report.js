@@ -12,7 +12,7 @@ for (const chart of document.querySelectorAll(".chart")) {
 
   function refresh() {
     items.forEach((item, s) => curves(s).forEach((curve) => curve.classList.toggle("off", !shown(s))));
-    chart.classList.toggle("many", boxes.filter((box) => box.checked).length > data.most);
+    chart.classList.toggle("many", boxes.filter((box, s) => box.checked && data.plots.some((plot) => s in plot.curves)).length > data.most);
   }
 
   function heat(s) {

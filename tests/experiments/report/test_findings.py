@@ -1,0 +1,110 @@
+"""The first lines of a report hold no more than the runs and their tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_prompts.errors import InputError
+from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.report.findings import finding, opening
+from cl_prompts.experiments.results.sections import sections
+from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun
+from cl_prompts.experiments.run_folder.runs import collect
+from tests.experiments.fake_runs import fake_run
+
+SMALL: dict[str, Any] = {"n_tasks": 1, "n_classes": 2}
+
+
+def found(root: Path, reference: str, **values: tuple[float, ...]) -> str:
+    """The sentence on runs with these A_AUC, by strategy and seed."""
+    for strategy, of_seeds in values.items():
+        for seed, value in enumerate(of_seeds, start=1):
+            fake_run(root, strategy, seed, results={"a_auc": value}, **SMALL)
+    (section,) = sections(collect([root]))
+    return finding(section, reference)
+
+
+def test_who_wins_is_said_only_where_the_corrected_test_holds_it(tmp_path: Path) -> None:
+    text = found(
+        tmp_path,
+        "linear_probe",
+        linear_probe=(0.6, 0.5, 0.7),
+        mvp=(0.8, 0.71, 0.89),
+        fine_tuning=(0.7, 0.5, 0.8),
+    )
+    assert text == (
+        "A_AUC: mvp beats linear_probe by 20.0 points on all 3 seeds; fine_tuning cannot be told"
+        " apart from linear_probe (paired t-tests at 5 %, after Holm's correction)."
+    )
+    (section,) = sections(collect([tmp_path]))
+    assert "linear_probe loses to mvp by 20.0 points on all 3 seeds" in finding(section, "mvp")
+
+
+def test_a_difference_that_the_correction_leaves_open_is_no_win(tmp_path: Path) -> None:
+    # p is 0.035 and 0.037: below 0.05 each, and 0.07 after the correction.
+    text = found(
+        tmp_path,
+        "linear_probe",
+        linear_probe=(0.5, 0.5, 0.5),
+        mvp=(0.6, 0.65, 0.55),
+        fine_tuning=(0.6, 0.652, 0.55),
+    )
+    assert "beats" not in text
+    assert "fine_tuning and mvp cannot be told apart from linear_probe" in text
+
+
+def test_one_sign_at_all_seeds_is_said_only_where_it_is_so(tmp_path: Path) -> None:
+    gains = (0.1, 0.12, 0.11, 0.1, 0.12, 0.11, 0.1, -0.01)
+    text = found(
+        tmp_path, "linear_probe", linear_probe=(0.5,) * 8, mvp=tuple(0.5 + g for g in gains)
+    )
+    assert "mvp beats linear_probe by 9.4 points in the mean of 8 seeds" in text
+
+
+def test_nothing_is_claimed_where_nothing_is_tested(tmp_path: Path) -> None:
+    assert found(tmp_path, "mvp", mvp=(0.5,)) == ""
+    assert "so nothing is tested" in found(tmp_path, "mvp", linear_probe=(0.7,), joint=(0.9,))
+
+
+def test_many_rows_are_counted(tmp_path: Path) -> None:
+    for lr in range(6):
+        for seed in (1, 2, 3):
+            value = 0.5 + 0.1 * lr + 0.001 * seed * lr
+            results = {"a_auc": value}
+            time = f"2025010{lr}-000000"
+            settings = {"lr": lr}
+            fake_run(tmp_path, "mvp", seed, settings=settings, time=time, results=results, **SMALL)
+    (section,) = sections(collect([tmp_path]))
+    text = finding(section, "mvp (lr=0)")
+    assert text.count(" beats ") == 3
+    assert "; 2 more beat it, too (" in text
+
+
+def a_plan(root: Path, *folders: Path) -> Path:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    runs = tuple(PlannedRun(folder, settings) for folder in folders)
+    return Plan("cl-prompts run digits", runs).write(root)
+
+
+def test_the_plan_counts(tmp_path: Path) -> None:
+    folders = [fake_run(tmp_path, "mvp", seed, **SMALL) for seed in (1, 2)]
+    fake_run(tmp_path, "mvp", 3, status="failed", time="20250102-120000", **SMALL)
+    runs = collect([tmp_path])
+    assert opening(runs) == "2025-01-01: 2 of 3 runs finished."
+    home = tmp_path / "digits"
+    a_plan(home, *folders, home / "mvp" / "5-never", home / "er" / "1-never")
+    a_plan(home, home / "ncm" / "1-other")  # of another command
+    wanted = "2025-01-01: 2 of 5 runs finished. 2 planned runs are not in this report."
+    assert opening(runs) == wanted
+
+
+def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
+    folder = fake_run(tmp_path, "mvp", **SMALL)
+    file = a_plan(tmp_path / "digits", folder)
+    file.write_text(json.dumps({**json.loads(file.read_text()), "command": "another"}))
+    with pytest.raises(InputError, match=r"plan-1.json is no plan .*its checksum differs"):
+        opening(collect([tmp_path]))
