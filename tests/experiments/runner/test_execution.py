@@ -6,7 +6,7 @@ import errno
 import gc
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -47,14 +47,15 @@ def test_one_run_per_scenario(
     scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], few_digits: None, pages: None
 ) -> None:
     several = SCENARIOS[scenario].multi_label
-    recipe = "digit_scenes" if several else "digits"
-    tasks = "protocol=B0-C2" if scenario == "mlcil" else "n_tasks=2"
-    quick = ["seed=2", "strategy=linear_probe", "train_epochs=1", "classes=4", tasks]
+    domains = scenario == "domain_incremental"
+    recipe = "digit_scenes" if several else "digit_domains" if domains else "digits"
+    tasks = {"mlcil": ["protocol=B0-C2"], "domain_incremental": []}.get(scenario, ["n_tasks=2"])
+    quick = ["seed=2", "strategy=linear_probe", "train_epochs=1", "classes=4", *tasks]
     code, (folder,) = run(tmp_path, recipe, f"scenario={scenario}", *quick)
     assert code == 0
     said = summary(folder)
     assert (said["status"], said["scenario"]) == ("finished", scenario)
-    assert said["n_tasks"] == len(said["task_ends"]) == 2
+    assert said["n_tasks"] == len(said["task_ends"]) == (4 if domains else 2)
     assert said["samples_seen"] == said["samples"] == said["task_ends"][-1]
     assert said["results"]["map_last" if several else "a_last"] > 0.3
     assert list((tmp_path / recipe).glob("report-*.html"))
@@ -317,18 +318,21 @@ def test_an_unreadable_image_is_refused_skipped_or_named_when_it_is_met(
 # ---------------------------------------------------------------------- recipes
 
 
-def fake_source(n_classes: int, side: int, *, several: bool) -> Source:
-    """Random images, two for training and one for testing per class; with ``several``, each shows
-    the next class, too."""
+def fake_source(n_classes: int, side: int, *, several: bool, domains: Sequence[str] = ()) -> Source:
+    """Random images, two for training and one for testing per class, or one for each per domain;
+    with ``several``, each shows the next class, too."""
     rng = np.random.default_rng(0)
     width = side + (side > 64) * 20
-    labels = {"train": np.arange(2 * n_classes) % n_classes, "test": np.arange(n_classes)}
     parts: list[Any] = []
-    for classes in labels.values():
+    found: list[Any] = []
+    for times in (len(domains) or 2, len(domains) or 1):
+        classes = np.arange(times * n_classes) % n_classes
         images = rng.integers(0, 256, (len(classes), 3, side, width), dtype=np.uint8)
         rows = (np.eye(n_classes) + np.eye(n_classes, k=1))[classes].astype(np.uint8)
         parts += [torch.from_numpy(images), rows if several else classes]
-    return Source(*parts, tuple(f"c{i}" for i in range(n_classes)))
+        found.append(np.repeat(domains, n_classes) if domains else None)
+    names = tuple(f"c{i}" for i in range(n_classes))
+    return Source(*parts, names, train_domains=found[0], test_domains=found[1])
 
 
 NATIVE = {
@@ -337,6 +341,8 @@ NATIVE = {
     "imagenet_r": (200, 160),
     "digits": (10, 32),
     "folder": (20, 32),
+    "digit_domains": (10, 32),
+    "domainnet": (4, 150),
 }
 #: of other recipes three strategies are enough: they change the data set
 MOST = {"digits_all": None, "cifar100_published": None, "voc_b0_c4": None}
@@ -353,14 +359,16 @@ def test_every_shipped_recipe_trains_and_evaluates(
     dataset = load_recipe(name)["dataset"]["name"]
     n_classes, side = (NATIVE | MULTI_LABEL)[dataset]
     used = 4
-    tasks = f"protocol=B0-C{used // 2}" if dataset in MULTI_LABEL else "n_tasks=2"
+    domains = load_recipe(name)["scenario"].get("domain_order", [])
+    several = dataset in MULTI_LABEL
+    tasks = [] if domains else [f"protocol=B0-C{used // 2}" if several else "n_tasks=2"]
     short = ["train_mb_size=400", "online_iter=1", "train_epochs=1", "num_workers=0"]
     small = ["backbone=glyph_vit_tiny", "image_size=16", f"classes={used}"]
-    source = fake_source(n_classes, side, several=dataset in MULTI_LABEL)
+    source = fake_source(n_classes, side, several=several, domains=domains)
     entry = replace(datasets.DATASETS[dataset], read=lambda folder, cache, **_: source, layout="")
     monkeypatch.setitem(datasets.DATASETS, dataset, entry)
     builder = Builder()
-    for settings in plan(name, ["seed=1", tasks, *short, *small])[: MOST.get(name, 3)]:
+    for settings in plan(name, ["seed=1", *tasks, *short, *small])[: MOST.get(name, 3)]:
         parts = builder.build(settings)
         assert parts.data.train[0][0].shape == (3, 16, 16)
         folder = RunFolder.create(tmp_path / settings.strategy, settings, "")
@@ -368,5 +376,5 @@ def test_every_shipped_recipe_trains_and_evaluates(
             runner.execute(parts, folder, request=StopRequest(), watcher=watcher)
         said = summary(folder.path)
         assert said["status"] == "finished"
-        assert 0 <= said["results"]["map_last" if dataset in MULTI_LABEL else "a_last"] <= 1
+        assert 0 <= said["results"]["map_last" if several else "a_last"] <= 1
         assert said["samples_seen"] > 0
