@@ -1,5 +1,5 @@
 """Code of a user's own, named ``package.module:name``: what may be imported, what called, and which
-source it is.
+source it is; and libraries that not every installation has.
 
 Importing a module runs it. What is called afterwards must say itself that it is meant for this
 package: a strategy and a plugin by their base class, a scenario and a data set by a decorator.
@@ -34,6 +34,25 @@ _MARK = "_cl_prompts_kind"
 _INSTALLED = {"site-packages", "dist-packages"}
 #: sources of modules that were imported, as they were then
 _KNOWN: WeakKeyDictionary[ModuleType, dict[str, str]] = WeakKeyDictionary()
+
+
+def extra(module: str, part: str, user: str) -> Any:
+    """Import a library of an optional part of the installation.
+
+    Args:
+        module: to import.
+        part: of the installation that holds it, such as "ray".
+        user: that needs it, for the sentence ("--launcher ray").
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{user} needs {error.name}, which is not installed: pip install 'cl-prompts[{part}]'"
+        ) from error
 
 
 def check_trust(names: Iterable[str], trust_code: Trust) -> None:

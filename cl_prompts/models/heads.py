@@ -118,11 +118,12 @@ class UnitRowHead(nn.Module):
         bound = dim**-0.5
         self.weight = nn.Parameter(torch.empty(n_classes, dim).uniform_(-bound, bound))
         self.register_parameter("bias", None)
+        self.dim = dim  # a plain number, so that the graph of an export has it as a constant
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> logits (batch, classes)."""
         # z_c = LN(f) . W_c / ||W_c||
-        normed = F.layer_norm(features, features.shape[-1:])
+        normed = F.layer_norm(features, (self.dim,))
         return normed @ F.normalize(self.weight, dim=-1).T
 
 

@@ -346,19 +346,17 @@ def predict(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Write the model of a run as a file of its own."""
-    if args.onnx:
-        raise InputError(
-            "ONNX is not offered, since PyTorch needs further packages to write it: use --torch,"
-            " and torch.onnx.export on load_run(RUN).strategy.model where onnx is installed"
-        )
-    out = args.out or args.run / "model.pt"
+    out = args.out or args.run / ("model.onnx" if args.onnx else "model.pt")
     if args.out is not None or args.run.is_dir():
         files.check_place(out)
-    from cl_prompts.experiments.trained.exporting import export_torch
+    from cl_prompts.experiments.trained.exporting import export_onnx, export_torch
     from cl_prompts.experiments.trained.loading import load_run
+    from cl_prompts.experiments.trained.usage import script
 
-    recorded, scored = export_torch(load_run(args.run, trust_code=args.trust_code), out)
+    trained = load_run(args.run, trust_code=args.trust_code)
+    recorded, scored = (export_onnx if args.onnx else export_torch)(trained, out)
     print(f"{out}: {100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run")
+    print(f"To label an image with it:\n\n{script(trained, out, 'onnx' if args.onnx else 'torch')}")
 
 
 def warm_up(args: argparse.Namespace) -> None:

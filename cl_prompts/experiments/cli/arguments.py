@@ -339,9 +339,13 @@ def _export(command: Command) -> None:
     command.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     form = command.add_mutually_exclusive_group(required=True)
     form.add_argument("--torch", action="store_true", help="as TorchScript, for torch.jit.load")
-    form.add_argument("--onnx", action="store_true", help="as ONNX (not offered)")
+    form.add_argument(
+        "--onnx", action="store_true", help="as ONNX, for onnxruntime; needs the extra onnx"
+    )
     _trust_code(command)
-    command.add_argument("--out", type=Path, metavar="FILE", help="default: model.pt in the folder")
+    command.add_argument(
+        "--out", type=Path, metavar="FILE", help="default: model.pt, or model.onnx, there"
+    )
 
 
 def _warm_up(command: Command) -> None:

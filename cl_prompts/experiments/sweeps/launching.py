@@ -4,36 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
 from cl_prompts.checks import in_range, one_of, whole_number
 from cl_prompts.errors import InputError
+from cl_prompts.own_code import extra
 
 Kind = Literal["local", "ray", "slurm"]
 MOST_JOBS = 256
 _LIBRARIES = {"ray": "ray", "slurm": "submitit"}
 _MOST_CPUS = 1024
 _MOST_GPUS = 64
-
-
-def extra(module: str, part: str, user: str) -> Any:
-    """Import a library of an optional part of the installation.
-
-    Args:
-        module: to import.
-        part: of the installation that holds it, such as "ray".
-        user: that needs it, for the sentence ("--launcher ray").
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{user} needs {error.name}, which is not installed: pip install 'cl-prompts[{part}]'"
-        ) from error
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from cl_prompts.experiments.recipes.grid import grid
 from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.sweeps.launching import Launching, extra
+from cl_prompts.experiments.sweeps.launching import Launching
 from cl_prompts.experiments.sweeps.objective import OBJECTIVES, SearchOptions
 from cl_prompts.experiments.sweeps.search_space import SearchSpace
 from cl_prompts.experiments.sweeps.sweep import Sweep, list_faults, stopped
 from cl_prompts.experiments.sweeps.sweep_ledger import SweptRun
+from cl_prompts.own_code import extra
 
 #: of the sampler: the same search chooses the same settings
 _SAMPLER_SEED = 0

@@ -11,7 +11,7 @@ from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.grid import EXPANDED, HOW, SEEDS, divided
 from cl_prompts.experiments.recipes.values import parsed
-from cl_prompts.experiments.sweeps.launching import extra
+from cl_prompts.own_code import extra
 
 #: digits of a number that a search chose, and a run is given
 _DIGITS = 3

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.sweeps.launching import Launching, extra
+from cl_prompts.experiments.sweeps.launching import Launching
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_worker import (
     THREADS,
@@ -22,6 +22,7 @@ from cl_prompts.experiments.sweeps.sweep_worker import (
     MessageQueue,
     execute_elsewhere,
 )
+from cl_prompts.own_code import extra
 
 _SECONDS = 0.5  # between two looks at signals and messages
 _PATIENCE = 10.0  # seconds to wait for messages on progress

@@ -11,9 +11,10 @@ from types import FrameType
 from typing import Any
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.sweeps.launching import Launching, extra
+from cl_prompts.experiments.sweeps.launching import Launching
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_worker import Ended, Job, execute_elsewhere
+from cl_prompts.own_code import extra
 
 _SECONDS = 1.0  # between two looks at signals and jobs
 _MINUTES = 24 * 60  # of a job, unless SBATCH_TIMELIMIT says otherwise

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.onnx import register_custom_op_symbolic, unregister_custom_op_symbolic
+from torch.onnx.symbolic_helper import parse_args
 
+from cl_prompts import reading
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained.loading import TrainedRun
+from cl_prompts.experiments.trained.usage import ABOUT, about
+from cl_prompts.own_code import extra
 
 #: accuracies of model and file may differ by so much: one test image in a thousand
 TOLERANCE = 1e-3
 _TRACED = 3  # images in the example batch; other batches must give the same logits
 _CLOSE = 1e-4
+_OPERATORS = 17  # version of ONNX's, the newest that PyTorch 2.4 writes
 
 
 class Scorer(nn.Module):
@@ -38,42 +48,50 @@ class Scorer(nn.Module):
         return logits
 
 
+class OnnxModel(nn.Module):
+    """An ONNX model of one input and one output, run by onnxruntime on the CPU.
+
+    Args:
+        content: of the file.
+
+    Raises:
+        InputError: onnxruntime is not installed.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        """Make the session."""
+        super().__init__()
+        runtime = extra("onnxruntime", "onnx", "--onnx")
+        runtime.set_default_logger_severity(4)  # its errors are raised as well
+        self.session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        self.input = self.session.get_inputs()[0].name
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (batch, 3, size, size) -> logits (batch, classes) on the CPU."""
+        (logits,) = self.session.run(None, {self.input: images.cpu().numpy()})
+        return torch.from_numpy(logits)
+
+
 def traced(trained: TrainedRun) -> torch.jit.ScriptModule:
     """The model of a run as TorchScript, for batches of any size.
 
     Raises:
         InputError: the method's forward pass depends on the batch it was traced with.
     """
-    unable = InputError(
-        f"strategy {label_of(trained.settings.strategy)} cannot be exported: its forward pass is no"
-        " fixed graph; use load_run in Python"
-    )
-    size = trained.image_size
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(2 * _TRACED + 1, 3, size, size, generator=generator)
-    images = images.to(trained.strategy.device)
-    model = Scorer(trained.strategy.model).eval()
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tracing: what it warns of is checked below
-            script = torch.jit.trace(model, images[:_TRACED], check_trace=False)
-            # A graph may hold choices that are right for the traced batch alone: try other sizes.
-            same = all(
-                torch.allclose(script(some), model(some), rtol=0, atol=_CLOSE)
-                for some in (images, images[:1])
-            )
-    except RuntimeError as error:
-        raise unable from error
-    if not same:
-        raise unable
-    return script
+
+    def trace(model: nn.Module, images: Tensor) -> torch.jit.ScriptModule:
+        script: torch.jit.ScriptModule = torch.jit.trace(model, images, check_trace=False)
+        return script
+
+    return _converted(trained, trace, "TorchScript")
 
 
 def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
     """Write the model of a run as TorchScript, once it scores on the run's test set as the run did.
 
     ``torch.jit.load(out)`` maps images (batch, 3, size, size) in [0, 1] to logits; those of classes
-    never seen are -inf (0 with several labels per image).
+    never seen are -inf (0 with several labels per image). The extra file ``about.json`` holds what
+    :func:`~cl_prompts.experiments.trained.usage.about` returns.
 
     Args:
         trained: the run; its data set has to be there.
@@ -85,15 +103,107 @@ def export_torch(trained: TrainedRun, out: Path) -> tuple[float, float]:
     Raises:
         InputError: the method cannot be exported, the data set is not there, or the scores differ.
     """
+    script = traced(trained)
+    scores = _compared(trained, script)
+    extra_files = {ABOUT: json.dumps(about(trained)).encode()}
+    files.replace(out, [script.save_to_buffer(_extra_files=extra_files)])
+    return scores
+
+
+def export_onnx(trained: TrainedRun, out: Path) -> tuple[float, float]:
+    """Write the model of a run as ONNX, once it scores on the run's test set as the run did.
+
+    The input is called ``images``, the output ``logits``; for these and the arguments see
+    :func:`export_torch`. ``about.json`` is an entry of the model's metadata.
+
+    Raises:
+        InputError: as :func:`export_torch`, or onnx or onnxruntime is not installed.
+    """
+    onnx = extra("onnx", "onnx", "--onnx")
+    extra("onnxruntime", "onnx", "--onnx")
+    content = b""
+
+    def write(model: nn.Module, images: Tensor) -> OnnxModel:
+        nonlocal content
+        with TemporaryDirectory() as folder:
+            place = Path(folder) / "model.onnx"
+            torch.onnx.export(
+                model,
+                (images,),
+                str(place),
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
+                opset_version=_OPERATORS,
+                # Its successor cannot follow the passes of prompted models.
+                dynamo=False,
+            )
+            content = reading.content(place, reading.TENSORS)
+        return OnnxModel(content)
+
+    register_custom_op_symbolic("aten::sort", _sorted, _OPERATORS)
+    try:
+        scores = _compared(trained, _converted(trained, write, "ONNX"))
+    finally:
+        unregister_custom_op_symbolic("aten::sort", _OPERATORS)
+    model = onnx.load_from_string(content)
+    onnx.helper.set_model_props(model, {ABOUT: json.dumps(about(trained))})
+    files.replace(out, [model.SerializeToString()])
+    return scores
+
+
+def _converted(trained: TrainedRun, convert: Callable[[nn.Module, Tensor], Any], form: str) -> Any:
+    """The model in another form, once it gives the same logits for batches of several sizes."""
+    unable = InputError(
+        f"strategy {label_of(trained.settings.strategy)} cannot be exported as {form}: its forward"
+        " pass is no fixed graph of operators that it has; docs/matrix.md lists what can, and"
+        " load_run takes all"
+    )
+    size = trained.image_size
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2 * _TRACED + 1, 3, size, size, generator=generator)
+    images = images.to(trained.strategy.device)
+    model = Scorer(trained.strategy.model).eval()
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing: what it warns of is checked below
+            found = convert(model, images[:_TRACED])
+            # A graph may hold choices that are right for the traced batch alone: try other sizes.
+            same = all(
+                torch.allclose(found(some).cpu(), model(some).cpu(), rtol=0, atol=_CLOSE)
+                for some in (images, images[:1])
+            )
+    except InputError:
+        raise
+    except Exception as error:  # onnxruntime's have no base class of their own
+        raise unable from error
+    if not same:
+        raise unable
+    return found
+
+
+def _compared(trained: TrainedRun, model: nn.Module) -> tuple[float, float]:
+    """Score that the run recorded, and that of the model on the same images.
+
+    Raises:
+        InputError: they differ.
+    """
     results = trained.run.summary["results"]
     recorded = results.get("map_last" if trained.run.multi_label else "a_last")
-    script = traced(trained)
-    scored = trained.evaluate(script)
+    scored = trained.evaluate(model)
     if recorded is None or not abs(scored - recorded) <= TOLERANCE:
         before = "nothing" if recorded is None else f"{100 * recorded:.2f} %"
         raise InputError(
             f"the exported model scores {100 * scored:.2f} % on the test set, and the run recorded"
             f" {before}: nothing was written"
         )
-    files.replace(out, [script.save_to_buffer()])
     return recorded, scored
+
+
+@parse_args("v", "i", "i", "i")
+def _sorted(g: Any, values: Any, stable: int, dim: int, descending: int) -> Any:
+    """torch.sort in ONNX, which PyTorch does not write where ``stable`` is given: ONNX's TopK puts
+    the lower index first among equals."""
+    axis = g.op("Constant", value_t=torch.tensor([dim]))
+    count = g.op("Gather", g.op("Shape", values), axis)
+    return g.op("TopK", values, count, axis_i=dim, largest_i=descending, sorted_i=1, outputs=2)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.sweeps.launching import Launching, extra
+from cl_prompts.experiments.sweeps.launching import Launching
+from cl_prompts.own_code import extra
 
 
 @pytest.mark.parametrize(

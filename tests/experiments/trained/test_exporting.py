@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,11 @@ from cl_prompts.experiments.trained import exporting
 from cl_prompts.experiments.trained.loading import TrainedRun, load_run
 from tests.experiments.commands import summary
 from tests.forked import forked
-from tests.toys import make
+from tests.toy_data import experiences
+from tests.toys import TABLE, fit, make
+
+ROOT = Path(__file__).parents[3]
+EXPORTS = {"torch": exporting.export_torch, "onnx": exporting.export_onnx}
 
 
 @pytest.fixture(scope="module")
@@ -59,5 +65,44 @@ def test_a_file_that_scores_otherwise_is_not_written(
 def test_a_method_without_a_fixed_graph_is_refused(trained: TrainedRun) -> None:
     settings = dataclasses.replace(trained.settings, strategy="l2p")
     toy = dataclasses.replace(trained, settings=settings, strategy=make("l2p"), image_size=16)
-    with pytest.raises(InputError, match="strategy l2p cannot be exported"):
+    with pytest.raises(InputError, match="strategy l2p cannot be exported as TorchScript"):
         exporting.traced(toy)
+
+
+@pytest.mark.parametrize("library", ["onnx", "onnxruntime"])
+def test_the_extra_is_named_where_it_is_missing(
+    library: str, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if library == "onnxruntime":
+        pytest.importorskip("onnx")
+    monkeypatch.setitem(sys.modules, library, None)
+    says = rf"--onnx needs {library}, which is not installed: pip install 'cl-prompts\[onnx\]'"
+    with pytest.raises(InputError, match=says):
+        exporting.export_onnx(trained, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def refused() -> dict[str, tuple[bool, bool]]:
+    """Strategies that docs/matrix.md says cannot be exported as TorchScript, and as ONNX."""
+    page = (ROOT / "docs" / "matrix.md").read_text()
+    either = "(exported|refused)"
+    rows = re.findall(rf"^\| (\w+) \| {either} \| {either} \| [^|]*\|$", page, re.MULTILINE)
+    assert rows
+    return {name: (torch_ == "refused", onnx == "refused") for name, torch_, onnx in rows}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TABLE)
+def test_the_matrix_lists_what_cannot_be_exported(
+    kind: str, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy = fit(make(kind, "class_incremental"), experiences("class_incremental")[:2])
+    settings = dataclasses.replace(trained.settings, strategy=kind)
+    toy = dataclasses.replace(trained, settings=settings, strategy=strategy, image_size=16)
+    monkeypatch.setattr(exporting, "_compared", lambda trained, model: (1.0, 1.0))
+    for export, no in zip(EXPORTS.values(), refused().get(kind, (False, False)), strict=True):
+        if export is exporting.export_onnx:
+            pytest.importorskip("onnxruntime")
+        says = f"strategy {kind} cannot be exported as" if no else ""
+        with pytest.raises(InputError, match=says) if no else nullcontext():
+            export(toy, tmp_path / "file")
