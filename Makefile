@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: run test quick check bench bench-scale soak check-report format docs oldest newest sdist clean
+.PHONY: run test quick check bench bench-scale soak check-report format docs oldest newest sdist wheel-check clean
 
 run: $(READY)  ## the main job: MVP and what matters beside it on the embedded default, then a report
 	$(BIN)/cl-prompts run digits
@@ -75,6 +75,29 @@ docs: .venv-docs/.ready  ## the site of all pages and docstrings, in site/; a wa
 sdist: $(READY)  ## the archive of sources, from which the tests run
 	$(BIN)/python -m pip install build
 	$(BIN)/python -m build --sdist
+
+# Clean environments, several GiB each, that see nothing of this folder.
+PYTHONS ?= 3.11 3.12 3.13
+WHEELS = $(CURDIR)/build/wheels
+wheel-check:  ## the wheel, installed and run in a clean environment of each Python at hand
+	rm -rf $(WHEELS)
+	$(PYTHON) -m pip wheel --no-deps --wheel-dir $(WHEELS) .
+	@set -e; tried=0; \
+	for version in $(PYTHONS); do \
+		if ! python$$version -c "" 2> /dev/null; then \
+			echo "python$$version is not here: left out"; \
+			continue; \
+		fi; \
+		clean=$(WHEELS)/venv-$$version; \
+		python$$version -m venv $$clean; \
+		$$clean/bin/python -m pip install --quiet $(WHEELS)/cl_prompts-*.whl; \
+		cd $(WHEELS); \
+		$$clean/bin/cl-prompts run digits strategy=ncm seed=1 --out runs-$$version; \
+		rm -rf $$clean; \
+		echo "python$$version: the wheel runs"; \
+		tried=$$((tried + 1)); \
+	done; \
+	test $$tried -gt 0
 
 $(READY): pyproject.toml setup.cfg
 	$(PYTHON) -m venv .venv
