@@ -179,6 +179,27 @@ def _hub_file(name: str) -> tuple[str, str] | None:
     return repository, config.hf_hub_filename or "model.safetensors"
 
 
+def at_hand(name: str) -> bool:
+    """Whether the default weights of a backbone are on this machine, in the package or in the hub's
+    cache."""
+    place = _hub_file(name) if name != EMBEDDED else None
+    return name == EMBEDDED or (
+        place is not None and isinstance(try_to_load_from_cache(*place), str)
+    )
+
+
+def where_from(name: str) -> str:
+    """How the default weights of a backbone that is not in the package come to this machine, to
+    stand behind "they are"."""
+    place = _hub_file(name)
+    if place is None:
+        return "not on the hub: give a file, weights=FILE"
+    return (
+        f"fetched from the hub by the first run, or by hand ({place[1]} of {place[0]}) and given as"
+        " weights=FILE"
+    )
+
+
 def _load_from_hub(name: str, vit: VisionTransformer) -> None:
     """Load from the local hub cache, into which the hub's client fetches what is missing.
 

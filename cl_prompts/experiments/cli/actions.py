@@ -92,6 +92,11 @@ def init(args: argparse.Namespace) -> None:
     for line in found.lines():
         print(line)
     files.replace(out, [recipe_for(found, name, args.backbone).encode()])
+    if not args.quiet:
+        from cl_prompts.experiments.cli.expectation import expectations
+
+        for line in expectations(found, args.backbone):
+            print(line)
     print(f"wrote {out}; next: cl-prompts run {out}")
 
 

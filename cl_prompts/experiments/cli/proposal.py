@@ -23,8 +23,8 @@ MADE_BY_INIT = "# Proposed by cl-prompts init"
 POINTS = 20
 _LARGEST_BATCH = 32
 _SMALL = 48  # pixels: up to here the embedded backbone sees as much as there is
-_PHOTOS = "vit_small_patch14_dinov2.lvd142m"
-_SEEDS = (1, 2, 3)
+PHOTOS = "vit_small_patch14_dinov2.lvd142m"
+SEEDS = (1, 2, 3)
 
 
 def every_for(n_train: int) -> int:
@@ -38,6 +38,11 @@ def every_for(n_train: int) -> int:
     return every - every % 10 if every >= 30 else every
 
 
+def batch_for(n_train: int) -> int:
+    """Samples of a stream batch: no more than between two anytime points."""
+    return min(_LARGEST_BATCH, every_for(n_train))
+
+
 def tasks_for(found: Survey, scenario: str) -> int:
     """Tasks of a stream: five, or fewer where there are not two classes for each.
 
@@ -48,7 +53,7 @@ def tasks_for(found: Survey, scenario: str) -> int:
     most = 5 if n >= 10 else max(2, n // 2)
     for n_tasks in range(most, 0, -1):
         try:
-            for seed in _SEEDS:
+            for seed in SEEDS:
                 make = find_scenario(scenario).make
                 make(found.train_targets, found.test_targets, n_tasks=n_tasks, seed=seed)
         except InputError:
@@ -60,19 +65,28 @@ def tasks_for(found: Survey, scenario: str) -> int:
 
 
 def backbone_for(found: Survey, name: str | None) -> tuple[str, int]:
-    """Backbone and image size: the embedded one for small images, else a small ViT for photos.
+    """Backbone and image size: the embedded one for small images in grey, else a small ViT for
+    photos, to whose least useful size smaller ones are enlarged.
 
     Args:
         found: the images.
         name: of the backbone, where one is asked for.
     """
-    name = name or (EMBEDDED if found.shorter_side <= _SMALL else _PHOTOS)
+    letters = found.shorter_side <= _SMALL and not found.colourful
+    name = name or (EMBEDDED if letters else PHOTOS)
     if name == EMBEDDED:
         return name, 32
     patch = re.search(r"patch(\d+)", name)
     step = int(patch[1]) if patch else 16
     wanted = 224 if found.shorter_side >= 160 else 98
     return name, round(wanted / step) * step
+
+
+def strategies_for(found: Survey) -> list[str]:
+    """A baseline, a prompt method and a method without gradients that fit the labels."""
+    if found.multi_label:
+        return ["linear_probe", "multi_label_ridge", "multi_lane"]
+    return ["linear_probe", "s_prompt" if found.domains else "mvp", "ncm"]
 
 
 def recipe_for(found: Survey, name: str, backbone: str | None = None) -> str:
@@ -89,17 +103,13 @@ def recipe_for(found: Survey, name: str, backbone: str | None = None) -> str:
     n = len(found.train)
     every = every_for(n)
     chosen, size = backbone_for(found, backbone)
-    batch = min(_LARGEST_BATCH, every)
-    strategies = (
-        ["linear_probe", "multi_label_ridge", "multi_lane"]
-        if found.multi_label
-        else ["linear_probe", "s_prompt" if found.domains else "mvp", "ncm"]
-    )
+    batch = batch_for(n)
     stream, words = _stream(found)
     hub = "in the package" if chosen == EMBEDDED else "fetched from the hub once"
     notes = {
         "n_tasks": f"of {len(found.classes)} classes",
-        "image_size": f"median shorter side of the images: {found.shorter_side}",
+        "image_size": f"median shorter side of the images: {found.shorter_side}"
+        + (", in colour" if found.colourful else ", in grey"),
         "announced": "false: the learner is not told where a domain ends",
         "every": f"samples between two anytime points: {n // every} on a stream of {n}",
     }
@@ -110,8 +120,8 @@ def recipe_for(found: Survey, name: str, backbone: str | None = None) -> str:
         _section("backbone", {"name": chosen, "image_size": size}, {"name": hub, **notes}),
         _section("evaluation", {"every": every}, notes),
         _section("training", training),
-        _section("strategies", {strategy: {} for strategy in strategies}),
-        _yaml({"seeds": list(_SEEDS)}),
+        _section("strategies", {strategy: {} for strategy in strategies_for(found)}),
+        _yaml({"seeds": list(SEEDS)}),
     ]
     name = one_line(name)
     about = one_line("; ".join(found.lines()[:1]))

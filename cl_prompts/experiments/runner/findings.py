@@ -15,6 +15,7 @@ from cl_prompts.datasets.bad_images import Look, copies
 from cl_prompts.datasets.folders import describe
 
 _NAMED = 3  # files that a sentence names
+_COLOUR = 8  # levels between the channels of a grey image that a camera or JPEG tinted
 _APPLE = {".heic", ".heif"}
 
 
@@ -57,6 +58,11 @@ class Survey:
     def shorter_side(self) -> int:
         """Median over the training images, in pixels."""
         return int(statistics.median(min(look.height, look.width) for look in self.train))
+
+    @property
+    def colourful(self) -> bool:
+        """Whether most training images are in colour, as photographs are."""
+        return statistics.median(look.colour for look in self.train) > _COLOUR
 
     @property
     def counts(self) -> dict[str, int]:
