@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -105,3 +106,20 @@ def test_own_plugin_is_run_and_resumed(here: Path) -> None:
     (folder / "summary.json").write_text(json.dumps({**summary, "status": "running"}))
     commands(here, ["run", "--resume", str(folder), "--trust-code", "--quiet"])
     assert json.loads((folder / "summary.json").read_text())["results"] == summary["results"]
+
+
+@pytest.mark.slow
+def test_own_metric_reaches_the_records_of_a_run(here: Path) -> None:
+    settings = ["strategy=ncm", "plugins=own_metric:WorstClass", "n_tasks=2", *QUICK]
+    commands(here, ["run", "digits", *settings, "--out", "runs", "--quiet"])
+    (folder,) = (here / "runs" / "digits" / "ncm").iterdir()
+    with (folder / "metrics.csv").open() as file:
+        rows = [row for row in csv.reader(file) if row[1] == "worst_class"]
+    ends = [float(row[3]) for row in rows if row[2] == "task_end"]
+    assert len(ends) == 2
+    assert len(rows) > 2
+    results = json.loads((folder / "summary.json").read_text())["results"]
+    assert results["worst_class"] == pytest.approx(ends[-1])
+    assert results["worst_class"] <= results["a_last"]
+    (board,) = folder.glob("events.*")
+    assert b"worst_class/task_end" in board.read_bytes()

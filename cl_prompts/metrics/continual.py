@@ -229,7 +229,7 @@ def results(
     ``bwt`` and ``fwt``, and by name ``a_last_by_task`` and ``a_avg_by_task``
     (:func:`accuracy_by_task`, final and mean over task ends), and the other definitions ``f_last``,
     ``forgetting_anytime``, ``forgetting_first``, ``task_forgetting_l2p``,
-    ``task_forgetting_one_step``.
+    ``task_forgetting_one_step``. The ``scores`` of the last task, where it has any, stand first.
 
     Args:
         curve: of the run.
@@ -241,6 +241,7 @@ def results(
     # Only a stream that shows classes ahead of their home has accuracy before learning.
     fwt = float("nan") if home_classes is None else forward_transfer(curve, home_classes)
     values = {
+        **(curve.task_ends[-1].scores if curve.task_ends else {}),
         "a_auc": a_auc(curve, end=end),
         "a_last": a_last(curve),
         "a_avg": a_avg(curve),

@@ -158,3 +158,12 @@ def test_a_run_that_saw_all_data_at_once_has_only_final_numbers() -> None:
     assert {name for name, value in single.items() if value is not None} == {"a_last"}
     several = metrics.without_course(metrics.multi_label_run_results(made, [[0, 1]]))
     assert {name for name, value in several.items() if value is not None} == {"map_last"}
+
+
+def test_scores_of_the_last_task_end_are_results_and_replace_none() -> None:
+    made = curve([[0.5, NAN], [0.25, 0.75]])
+    made.task_ends[0].scores["worst"] = 0.5
+    made.task_ends[1].scores.update(worst=0.25, odd=NAN, a_last=9.0)
+    found = metrics.results(made, [[0], [1]])
+    assert (found["worst"], found["odd"]) == (0.25, None)
+    assert found["a_last"] == pytest.approx(0.5)
