@@ -14,9 +14,10 @@ from cl_prompts.experiments.figures.heatmaps import (
 )
 from cl_prompts.experiments.figures.multi_label import examples_figure, f1_figure
 from cl_prompts.experiments.figures.streams import stream_figure
-from cl_prompts.experiments.figures.style import png_bytes, strategy_styles, svg_text
+from cl_prompts.experiments.figures.style import CARD, png_bytes, strategy_styles, svg_text
 
 __all__ = [
+    "CARD",
     "buffer_figure",
     "class_forgetting_figure",
     "class_heatmap_figure",

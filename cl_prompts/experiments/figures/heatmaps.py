@@ -37,6 +37,7 @@ def class_heatmap_figure(
     task_ends: Sequence[int] | None = None,
     *,
     measure: str = "class accuracy",
+    width: float = WIDTH,
 ) -> Figure:
     """Accuracy of each class over samples seen, classes sorted by when they were first seen.
 
@@ -46,12 +47,13 @@ def class_heatmap_figure(
         class_names: names of the rows of ``matrix``; written for at most 40.
         task_ends: samples seen at the end of each task, drawn as lines.
         measure: what ``matrix`` holds, "class accuracy" or "average precision".
+        width: of the figure in inches.
     """
     points = np.asarray(x, float)
     values = np.asarray(matrix, float)
     order = first_seen(values)
     names = [short(class_names[c] if class_names else str(c)) for c in order]
-    figure, axes = new_figure(WIDTH, float(np.clip(0.22 * len(order) + 1.1, 2.6, 5.6)))
+    figure, axes = new_figure(width, float(np.clip(0.22 * len(order) + 1.1, 2.6, 5.6)))
     edges = column_edges(points)
     image = axes.pcolormesh(
         edges,

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from cl_prompts.experiments.figures.style import (
+    CARD,
     INK,
     MAX_NAMED_ROWS,
     WIDTH,
@@ -26,7 +27,11 @@ _KINDS = {"disjoint": "#0072B2", "blurry": "#D55E00", "other": "#666666"}
 
 
 def stream_figure(
-    stream: Mapping[str, Any], class_names: Sequence[str] | None = None, *, unit: str = "samples"
+    stream: Mapping[str, Any],
+    class_names: Sequence[str] | None = None,
+    *,
+    unit: str = "samples",
+    width: float = WIDTH,
 ) -> Figure:
     """Classes over tasks, disjoint and blurry ones in different colours; samples per task above.
 
@@ -35,13 +40,14 @@ def stream_figure(
             ``disjoint_classes`` and ``blurry_classes`` (one list of classes per task).
         class_names: names of all classes, by default their numbers; written for at most 40.
         unit: unit of ``counts``: "samples", or "labels" where an image can have several.
+        width: of the figure in inches.
     """
     counts = np.asarray(stream["counts"], float)
     n_tasks, n_classes = counts.shape
     rows, kinds = _stream_rows(stream, counts)
     names = class_names or [str(c) for c in range(n_classes)]
     height = float(np.clip(0.27 * len(rows), 2.2, 5.6))
-    figure = canvas(WIDTH, height + 2.3)
+    figure = canvas(width, height + 2.3)
     bars, matrix = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [1.2, height]})
     _stream_bars(bars, counts, rows, kinds, unit)
     share = counts[:, rows].T / np.maximum(counts[:, rows].sum(0), 1)[:, None]
@@ -72,19 +78,19 @@ def stream_figure(
     _stream_row_labels(matrix, [short(names[c]) for c in rows], kinds)
     task_ticks(matrix.xaxis, n_tasks)
     absent = n_classes - len(rows)
-    note = f"stronger colour: larger share of the class's {unit}" + (
-        f"; {absent} class{'es' * (absent > 1)} not in the stream" if absent else ""
-    )
+    notes = [f"stronger colour: larger share of the class's {unit}"]
+    if absent:
+        notes.append(f"{absent} class{'es' * (absent > 1)} not in the stream")
     handles = [
         Patch(color=_KINDS[k], label=f"{k} classes ({kinds.count(k)})")
         for k in _KINDS
         if k in kinds
     ]
-    handles.append(Patch(alpha=0, label=note))
+    handles += [Patch(alpha=0, label=note) for note in notes]
     figure.legend(
         handles=handles,
         loc="outside upper left",
-        ncols=4,
+        ncols=4 if width > CARD else 1,
         frameon=False,
         fontsize=9,
         labelcolor=INK,

@@ -65,6 +65,8 @@ _DPI = 144
 #: of a picture in inches: as wide as the page, or half of it where pictures stand in pairs
 WIDTH = 9.6
 HALF = 4.8
+#: the same on a card of TensorBoard, which is some 400 px wide
+CARD = 5.4
 
 
 def png_bytes(figure: Figure) -> bytes:

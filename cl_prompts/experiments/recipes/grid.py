@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -132,7 +132,8 @@ def labels_of_runs(runs: Sequence[Settings]) -> list[str]:
     for run, held in zip(runs, values, strict=True):
         # Seeds end the label, whether they differ or not.
         shown = [k for k in differing[run.strategy] if k in held and k not in SEEDS]
-        own = [f"{_short(k)}={_written(held[k])}" for k in shown]
+        names = short_names(shown)
+        own = [f"{names[k]}={_written(held[k])}" for k in shown]
         seed = f"seed {run.seed}"
         stream = "" if run.stream_seed == run.seed else f" (stream {run.stream_seed})"
         labels.append(" ".join([label_of(run.strategy), *own, seed + stream]))
@@ -177,10 +178,18 @@ def _differing(
     return [k for k in names if k.partition(".")[0] not in chosen or k.endswith(".name")]
 
 
-def _short(key: str) -> str:
-    """``lr`` of ``options.lr``, but ``dataset`` of ``dataset.name``."""
-    section, _, leaf = key.rpartition(".")
-    return section if leaf == "name" and section in NAMED else leaf
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Names of settings as one writes them, without their section where that is not needed.
+
+    >>> list(short_names(["dataset.name", "options.lr", "a.kind", "b.kind"]).values())
+    ['dataset', 'lr', 'a.kind', 'b.kind']
+    """
+    short = {}
+    for key in keys:
+        section, _, leaf = key.rpartition(".")
+        short[key] = section if leaf == "name" and section in NAMED else leaf
+    names = list(short.values())
+    return {key: key if names.count(name) > 1 else name for key, name in short.items()}
 
 
 def _written(value: Any) -> str:

@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams.metadata import (
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from torch.utils.tensorboard import SummaryWriter
 
-from cl_prompts.experiments.recipes.grid import held_settings
+from cl_prompts.experiments.recipes.grid import held_settings, short_names
 from cl_prompts.experiments.recipes.settings import Settings
 
 Scalar = bool | int | float | str
@@ -33,12 +33,13 @@ def add_layout(board: SummaryWriter, measure: str) -> None:
         board: writer of the run.
         measure: "accuracy" or "map".
     """
+    words = "mAP" if measure == "map" else measure
     board.add_custom_scalars(
         {
             "curves over samples seen": {
-                f"anytime {measure}": ["Multiline", [f"^{measure}/anytime$"]],
+                f"anytime {words}": ["Multiline", [f"^{measure}/anytime$"]],
                 "A_AUC so far": ["Multiline", [f"^{measure}/a_auc$"]],
-                f"{measure} at task ends": ["Multiline", [f"^{measure}/task_end$"]],
+                f"{words} at task ends": ["Multiline", [f"^{measure}/task_end$"]],
                 "forgetting": ["Multiline", ["^forgetting$"]],
                 "training loss": ["Multiline", ["^loss/train$"]],
             }
@@ -52,18 +53,20 @@ def compared_settings(settings: Settings, varied: Sequence[str]) -> dict[str, Sc
     >>> from cl_prompts.experiments.recipes.settings import plan
     >>> (run,) = plan("digits", ["strategy=er", "seed=1", "lr=0.1"])
     >>> compared_settings(run, ["seed", "options.lr", "options.pool_size"])
-    {'strategy': 'er', 'seed': 1, 'options.lr': 0.1}
+    {'strategy': 'er', 'seed': 1, 'lr': 0.1}
 
     Args:
         settings: of the run.
         varied: dotted names, see :func:`~cl_prompts.experiments.recipes.grid.differing_settings`.
 
     Returns:
-        Values by dotted names; what is neither a truth value, a number nor a text is text.
+        Values by the names that one writes on the command line; what is neither a truth value, a
+        number nor a text is text.
     """
     held = held_settings(settings)
-    names = dict.fromkeys(["strategy", "seed", *varied])
-    return {name: _scalar(held[name]) for name in names if name in held}
+    # Of all that differ, so that one setting has one name in all runs of a command.
+    names = short_names(dict.fromkeys(["strategy", "seed", *varied]))
+    return {name: _scalar(held[key]) for key, name in names.items() if key in held}
 
 
 def add_results(

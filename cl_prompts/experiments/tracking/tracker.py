@@ -154,7 +154,8 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
     def show_stream(self, stream: Mapping[str, Any], class_names: list[str]) -> None:
         """Draw the stream, once."""
         unit = "labels" if "anchors" in stream else "samples"
-        figure = figures.stream_figure(stream_view(stream), class_names, unit=unit)
+        shown = stream_view(stream)
+        figure = figures.stream_figure(shown, class_names, unit=unit, width=figures.CARD)
         self.board.add_figure("stream", figure, 0)
 
     def show_examples(
@@ -202,7 +203,10 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         if points:
             matrix = torch.stack([p.by_class for p in points], dim=1).numpy()
             samples = [p.samples_seen for p in points]
-            figure = figures.class_heatmap_figure(samples, matrix, class_names)
+            measure = "average precision" if self.measure == "map" else "class accuracy"
+            figure = figures.class_heatmap_figure(
+                samples, matrix, class_names, measure=measure, width=figures.CARD
+            )
             self.board.add_figure(f"class_{self.measure}", figure, samples[-1])
         self.diagnostics.finish(self._samples)
         auc = results.get("a_auc")

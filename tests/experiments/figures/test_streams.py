@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cl_prompts.experiments.figures.streams import _stream_rows, stream_figure
+from cl_prompts.experiments.figures.style import CARD, WIDTH
 from tests.experiments.figures.drawing import MATHEMATICS, drawn, stream, texts
 
 
@@ -24,12 +25,15 @@ def test_stream_orders_disjoint_before_blurry_and_writes_counts() -> None:
         assert (pixels == colour).all(1).sum() > 1000
 
 
+@pytest.mark.parametrize("width", [WIDTH, CARD])
 @pytest.mark.parametrize(
     ("n_tasks", "n_classes"), [(1, 1), (5, 10), (10, 100), (5, 200), (40, 200)]
 )
-def test_stream_of_any_size_fits(n_tasks: int, n_classes: int) -> None:
-    figure = stream_figure(stream(n_tasks, n_classes), [MATHEMATICS] * n_classes)
-    assert drawn(figure).shape[1] <= 9.6 * 144 + 1
+def test_stream_of_any_size_fits(n_tasks: int, n_classes: int, width: float) -> None:
+    figure = stream_figure(stream(n_tasks, n_classes), [MATHEMATICS] * n_classes, width=width)
+    assert drawn(figure).shape[1] == int(width * 144)
+    legend = figure.legends[0].get_window_extent()
+    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.x1
     assert len(figure.axes[1].get_yticks()) <= 40
     assert len(figure.axes[1].get_xticks()) <= 20
 
@@ -38,7 +42,7 @@ def test_classes_that_never_occur_or_have_no_kind() -> None:
     figure = stream_figure({"counts": [[5, 0, 3], [0, 0, 3]], "disjoint_classes": [[0], []]})
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert words[:2] == ["disjoint classes (1)", "other classes (1)"]
-    assert "1 class not in the stream" in words[2]
+    assert words[3] == "1 class not in the stream"
     drawn(figure)
 
 

@@ -54,7 +54,7 @@ def test_one_chart_shows_the_anytime_curves_of_all_runs(tmp_path: Path) -> None:
     layout = Layout.FromString(events.Tensors(tag)[0].tensor_proto.string_val[0])
     (category,) = layout.category
     chart = category.chart[0]
-    assert chart.title == "anytime map"
+    assert chart.title == "anytime mAP"
     (pattern,) = chart.multiline.tag
     assert re.search(pattern, "map/anytime")
     assert not re.search(pattern, "final_map/anytime")

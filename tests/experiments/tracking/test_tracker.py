@@ -51,8 +51,12 @@ def test_scalars_are_those_of_the_file(mvp_run: Path, tag: str, metric: str, sco
 
 
 def test_pictures_and_histograms(mvp_run: Path) -> None:
-    tags = EventAccumulator(str(mvp_run)).Reload().Tags()
-    assert {"stream", "class_accuracy", "keys"} <= set(tags["images"])
+    events = EventAccumulator(str(mvp_run)).Reload()
+    tags = events.Tags()
+    pictures = ("stream", "class_accuracy", "keys")
+    assert set(pictures) <= set(tags["images"])
+    # Letters of 8 points have as many pixels at least on a card of 400.
+    assert all(8 / 72 * 400 / (events.Images(tag)[0].width / 100) > 8 for tag in pictures)
     assert {"prompt_usage", "buffer"} <= set(tags["histograms"] + tags["tensors"])
 
 
