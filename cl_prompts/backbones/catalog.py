@@ -4,6 +4,12 @@ from __future__ import annotations
 
 EMBEDDED = "glyph_vit_tiny"
 
+#: SHA-256 of weight files that numbers of this package were made with. For those of the hub the hub
+#: has it, and names the file in its cache so.
+WEIGHT_FILES = {
+    EMBEDDED: "fb1a1672089a9289d186d111ef4f7a16c012504b6baffcca16be71ccc2c7a5e9",
+}
+
 #: Backbones of the published methods; any other plain ViT of timm works by its timm name. Always
 #: with the tag: the weights behind timm's bare names change from release to release.
 BACKBONES = {

@@ -93,6 +93,8 @@ class FrozenViT(nn.Module):
         self.normalises = bool((self.mean != 0).any() or (self.std != 1).any())
         """Whether images in [0, 1] are normalised here; with ``normalisation="none"`` they are
         taken as they come."""
+        self.published = False
+        """Whether the weights are the file that is known by this name, by its SHA-256."""
 
     def train(self, mode: bool = True) -> FrozenViT:
         """Keep evaluation mode whatever ``mode`` says: a frozen network has no dropout and no

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 
-from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
+from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED, WEIGHT_FILES
 from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.backbones.tensor_files import read_tensors
 from cl_prompts.backbones.vit import FrozenViT, Precision, check_plain
@@ -78,14 +78,16 @@ def create_backbone(
         torch.manual_seed(seed)
         vit = _build(name, image_size)
     check_plain(vit)  # before its weights are fetched
+    file = None
     if weights == "timm":
-        _load_from_hub(name, vit)
+        file = _load_from_hub(name, vit)
     elif weights != "random":
-        path = _embedded_path() if weights == "embedded" else Path(weights)
-        load_weights(vit, path)
+        file = _embedded_path() if weights == "embedded" else Path(weights)
+        load_weights(vit, file)
     backbone = FrozenViT(
         vit, normalisation=normalisation_of(normalisation, vit), precision=precision
     )
+    backbone.published = file is not None and is_published(name, file)
     if weights == "random":
         warnings.warn(
             f"{name} has RANDOM weights: good for speed and tests, not for results", stacklevel=2
@@ -200,7 +202,7 @@ def where_from(name: str) -> str:
     )
 
 
-def _load_from_hub(name: str, vit: VisionTransformer) -> None:
+def _load_from_hub(name: str, vit: VisionTransformer) -> Path:
     """Load from the local hub cache, into which the hub's client fetches what is missing.
 
     A file that the hub knows by its SHA-256 must have it.
@@ -231,6 +233,22 @@ def _load_from_hub(name: str, vit: VisionTransformer) -> None:
             " and the same command fetches it again"
         )
     load_weights(vit, Path(cached))
+    return Path(cached)
+
+
+def is_published(name: str, file: Path) -> bool:
+    """Whether a weight file is the one that is known by the name of a backbone, by its SHA-256: of
+    ``WEIGHT_FILES``, or of the hub as its local cache has it.
+
+    >>> is_published(EMBEDDED, _embedded_path())
+    True
+    """
+    known = {WEIGHT_FILES.get(name)}
+    place = None if name == EMBEDDED else _hub_file(name)
+    cached = place and try_to_load_from_cache(*place)
+    if isinstance(cached, str):
+        known.add(Path(cached).resolve().name)  # the client calls a file by its SHA-256
+    return known != {None} and _sha256(file) in known
 
 
 def _sha256(file: Path) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import warnings
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from cl_prompts.backbones.weights import EMBEDDED, create_backbone
+from cl_prompts.backbones.weights import EMBEDDED, create_backbone, is_published
 from cl_prompts.errors import InputError
 from tests.forked import forked
 from tests.served import Fate, Served, served
@@ -36,6 +38,23 @@ def test_the_embedded_vit_loads_and_resizes() -> None:
     assert (backbone.image_size, backbone.dim, backbone.depth) == (32, 128, 6)
     assert create_backbone(image_size=48).n_tokens == 37
     assert torch.isfinite(backbone(torch.rand(2, 3, 32, 32))).all()
+
+
+def test_published_weights_are_known_by_their_content_alone(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    embedded = create_backbone()
+    assert embedded.published
+    assert embedded.thawed().published
+    with pytest.warns(UserWarning, match="RANDOM"):
+        assert not create_backbone(weights="random").published
+    assert not create_backbone("test_vit.r160_in1k", weights=checkpoint).published
+    state = embedded.vit.state_dict()
+    save_file(state, tmp_path / "glyph_vit_tiny.safetensors")  # the same values, in fp32
+    assert not create_backbone(weights=tmp_path / "glyph_vit_tiny.safetensors").published
+    asset = resources.files("cl_prompts") / "assets" / "glyph_vit_tiny.safetensors"
+    (tmp_path / "mine.safetensors").write_bytes(asset.read_bytes())
+    assert create_backbone(weights=tmp_path / "mine.safetensors").published
 
 
 def test_safetensors_and_pth_give_the_same_network(checkpoint: Path, tmp_path: Path) -> None:
@@ -166,8 +185,12 @@ def test_a_download_is_the_file_that_the_hub_announced_or_is_refused(
         template = f"{place}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         if fate == "whole":
-            loaded = create_backbone("test_vit.r160_in1k").vit.state_dict()
+            backbone = create_backbone("test_vit.r160_in1k")
+            loaded = backbone.vit.state_dict()
             assert torch.equal(loaded["pos_embed"], load_file(checkpoint)["pos_embed"])
+            assert backbone.published
+            copied = shutil.copy(checkpoint, tmp_path / "copied.safetensors")
+            assert is_published("test_vit.r160_in1k", Path(copied))
             return
         says = "the hub could not be reached" if fate == "cut" else f"{digest} is not the file that"
         for _ in range(1 + (fate != "cut")):  # not the second time either, from the cache

@@ -351,8 +351,8 @@ def _boundaries_announced(settings: Settings, stream: Any) -> bool:
 
 
 def remarks(parts: Parts) -> list[str]:
-    """Sentences on settings that are valid but have no effect on this stream, and on classes that a
-    domain lacks."""
+    """Sentences on settings that are valid but have no effect on this stream, on classes that a
+    domain lacks, and on weights that are not the published ones."""
     strategy = parts.strategy
     name = label_of(parts.settings.strategy)
     samples = sum(map(len, parts.split.tasks))
@@ -374,6 +374,12 @@ def remarks(parts: Parts) -> list[str]:
         found.append(
             f"the buffer of {name} has room for {strategy.buffer.size} samples, and the stream has"
             f" {samples}: no sample is ever replaced"
+        )
+    backbone = parts.settings.backbone
+    if not strategy.model.backbone.published and backbone["weights"] != "random":
+        found.append(
+            f"the weights {backbone['weights']} are not the published weights of"
+            f" {backbone['name']}: numbers of published tables may not come out with them"
         )
     if strategy.head.input != "raw" and strategy.model.backbone.trainable:
         found.append(

@@ -84,6 +84,7 @@ def summary_of(
         "data": known.get("data"),
         "stream_hash": known.get("stream"),
         "backbone_hash": known.get("backbone"),
+        "published_weights": backbone.published,
         "single_class_batches": (
             int(strategy.single_class_batches) if strategy.class_mask == "batch" else None
         ),

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
+from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.runner import building
@@ -25,6 +27,7 @@ from cl_prompts.experiments.runner.building import (
     resolved_workers,
 )
 from cl_prompts.experiments.runner.execution import complete
+from cl_prompts.experiments.runner.summary import summary_of
 from tests.experiments import own_parts
 
 OWN = "tests.experiments.own_parts"
@@ -183,6 +186,23 @@ def test_settings_without_effect_on_this_stream_are_remarked_upon(
     found = remarks(built(builder, *overrides))
     assert len(found) == len(says)
     assert all(start in remark for start, remark in zip(says, found, strict=True))
+
+
+def test_weights_that_are_not_the_published_ones_are_remarked_upon(
+    builder: Builder, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.safetensors"
+    with pytest.warns(UserWarning, match="RANDOM"):
+        save_file(create_backbone(weights="random").vit.state_dict(), file)
+    parts = built(builder, f"backbone.weights={file}")
+    says = f"the weights {file} are not the published weights of glyph_vit_tiny: numbers of"
+    (found,) = remarks(parts)
+    assert found.startswith(says)
+    assert (
+        summary_of(parts, seconds=1, command="", with_results=False)["published_weights"] is False
+    )
+    own = built(builder)
+    assert summary_of(own, seconds=1, command="", with_results=False)["published_weights"] is True
 
 
 def test_check_builds_one_run_per_strategy_and_gathers_remarks(builder: Builder) -> None:
