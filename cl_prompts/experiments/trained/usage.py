@@ -71,7 +71,7 @@ def _image(trained: TrainedRun) -> str:
     name, arguments = trained.settings.section("dataset")
     if is_dotted(name):
         return f"...  # (3, {trained.image_size}, {trained.image_size}), as {name} makes them"
-    image = 'io.decode_image("image.png", mode="RGB")'
+    image = 'io.read_image("image.png", io.ImageReadMode.RGB)'
     transform = fixed_transform(name, trained.image_size, arguments.get("crop"))
     for step in transform.transforms if isinstance(transform, v2.Compose) else ():
         if isinstance(step, v2.Resize):
