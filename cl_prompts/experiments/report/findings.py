@@ -69,7 +69,7 @@ def finding(section: Section, reference: str) -> str:
     parts = _verdicts(tested, entries[reference], reference)
     untested = [row for row in others if row not in tested]
     if untested:
-        parts.append(f"{_few(untested)} shared too few seeds with it for a test")
+        parts.append(f"too few seeds of {_few(untested)} for a test")
     return f"{name}: {'; '.join(parts)} (paired t-tests at 5 %, after Holm's correction)."
 
 

@@ -40,8 +40,11 @@ def test_who_wins_is_said_only_where_the_corrected_test_holds_it(tmp_path: Path)
         "A_AUC: mvp beats linear_probe by 20.0 points on all 3 seeds; fine_tuning cannot be told"
         " apart from linear_probe (paired t-tests at 5 %, after Holm's correction)."
     )
+    fake_run(tmp_path, "mvp", settings={"lr": 1}, time="20250102-120000", **SMALL)
     (section,) = sections(collect([tmp_path]))
-    assert "linear_probe loses to mvp by 20.0 points on all 3 seeds" in finding(section, "mvp")
+    text = finding(section, "mvp (lr=0.005)")
+    assert "linear_probe loses to mvp (lr=0.005) by 20.0 points on all 3 seeds" in text
+    assert "; too few seeds of mvp (lr=1) for a test (" in text
 
 
 def test_a_difference_that_the_correction_leaves_open_is_no_win(tmp_path: Path) -> None:
