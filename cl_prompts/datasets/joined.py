@@ -172,8 +172,8 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
     train, test = (JoinedSet(*part, columns, len(classes)) for part in parts)
     check_files(
         f"data sets {before.name!r} and {later.name!r}",
-        [*before.train.files, *later.train.files],
-        [*before.test.files, *later.test.files],
+        [*_known_files(before.train), *_known_files(later.train)],
+        [*_known_files(before.test), *_known_files(later.test)],
     )
     return JoinedDataSet(
         name=later.name,
@@ -188,3 +188,10 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
         later=later,
         columns=tuple(columns),
     )
+
+
+def _known_files(images: ImageSet) -> list[str]:
+    """Files of the images that come from files."""
+    if isinstance(images, JoinedSet):
+        return [path for part in images.parts for path in _known_files(part)]
+    return list(images.files)

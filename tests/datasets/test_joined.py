@@ -90,3 +90,11 @@ def test_kinds_that_differ_and_files_that_come_twice_are_refused(tmp_path: Path)
     tests = DataSet("b", folder(tmp_path / "b", 7000).train, again.train, data.classes)
     with pytest.raises(InputError, match="are training images too"):
         joined(data, tests)
+
+
+def test_files_behind_images_in_memory_are_known(tmp_path: Path) -> None:
+    in_memory, _ = two()
+    chain = joined(in_memory, folder(tmp_path, 0))
+    assert not chain.train.files
+    with pytest.raises(InputError, match="hold one file twice"):
+        joined(chain, load_dataset("folder", root=tmp_path, image_size=8))
