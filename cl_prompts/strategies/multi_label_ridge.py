@@ -10,7 +10,7 @@ from torch import Tensor
 from cl_prompts.checks import Positive, Size
 from cl_prompts.metrics.multi_label import average_precision
 from cl_prompts.models.multi_label_ridge import MultiLabelRidge
-from cl_prompts.strategies.base.prototype import PrototypeStrategy
+from cl_prompts.strategies.base.prototype import OF_GRADIENTS, PrototypeStrategy
 
 
 class MultiLabelRidgeProbe(PrototypeStrategy):
@@ -36,7 +36,7 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
         129
     """
 
-    withdrawn = ("compile", "head")
+    withdrawn = ("compile", "head", *OF_GRADIENTS)
     plain_images = True
 
     multi_label: bool = True

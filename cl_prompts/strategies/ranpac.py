@@ -9,7 +9,7 @@ from cl_prompts.models.multi_label_ridge import MultiLabelRidge
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
 from cl_prompts.models.ranpac import RanPAC
 from cl_prompts.models.ridge import RIDGES, Expansion
-from cl_prompts.strategies.base.prototype import PrototypeStrategy
+from cl_prompts.strategies.base.prototype import OF_GRADIENTS, PrototypeStrategy
 
 
 class RanPACProbe(PrototypeStrategy):
@@ -45,7 +45,7 @@ class RanPACProbe(PrototypeStrategy):
         10000.0
     """
 
-    withdrawn = ("compile", "head")
+    withdrawn = ("compile", "head", *OF_GRADIENTS)
 
     projection: Count = 10_000
     """Random features."""

@@ -12,7 +12,18 @@ from cl_prompts.scenarios import si_blurry_benchmark
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.toy_data import Blobs, Riddles, Scenes, benchmark, experiences
 from tests.toy_vits import OLD_TORCH
-from tests.toys import ALL, MULTI_LABEL, PROMPTED, TABLE, accuracy, cases, fit, make, on_two_blocks
+from tests.toys import (
+    ALL,
+    MULTI_LABEL,
+    PROMPTED,
+    TABLE,
+    accuracy,
+    cases,
+    cls_of,
+    fit,
+    make,
+    on_two_blocks,
+)
 
 
 class StillPrompts(SupervisedPlugin):
@@ -84,8 +95,9 @@ def test_prompts_solve_what_a_head_alone_cannot(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "scenario"), WITHOUT_PROMPTS)
 def test_heads_weights_and_prototypes_learn(kind: str, scenario: str) -> None:
-    settings = {} if kind == "joint" else {"online_iter": 3}
-    strategy = make(kind, scenario, lr=0.02, **settings)
+    settings: dict[str, Any] = {} if kind == "joint" else {"online_iter": 3}
+    settings |= {"lr": 0.02} if "lr" in cls_of(kind).settings() else {}
+    strategy = make(kind, scenario, **settings)
     fit(strategy, experiences(scenario, train=120))
     assert accuracy(strategy.model, Blobs(60, seed=5)) > (
         0.45 if OLD_TORCH else 0.5
@@ -97,7 +109,8 @@ def test_heads_weights_and_prototypes_learn(kind: str, scenario: str) -> None:
 def test_several_labels_are_learned(kind: str, scenario: str) -> None:
     test = Scenes(40, seed=2)
     anytime = AnytimeEvaluation(test, n_classes=6, every=None if scenario == "mlcil" else 20)
-    settings: dict[str, Any] = {"lr": 0.05, "train_epochs": 2, **on_two_blocks(kind)}
+    settings: dict[str, Any] = {"train_epochs": 2, **on_two_blocks(kind)}
+    settings |= {"lr": 0.05} if "lr" in cls_of(kind).settings() else {}
     strategy = make(kind, scenario, plugins=[anytime], **settings)
     fit(strategy, benchmark(scenario, train=90).train_stream)
     results = anytime.results

@@ -10,6 +10,7 @@ import pytest
 
 from cl_prompts.checks import Bound
 from cl_prompts.errors import InputError
+from cl_prompts.strategies.base.prototype import OF_GRADIENTS, PrototypeStrategy
 from cl_prompts.strategies.base.settings import sentences
 from tests.toy_vits import lively_vit
 from tests.toys import TABLE, cls_of, make
@@ -63,3 +64,12 @@ def test_a_value_out_of_range_is_refused_by_name(kind: str) -> None:
                 make(kind, backbone=backbone, **{setting.name: value})
             refused += 1
     assert refused > 20
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in TABLE if issubclass(cls_of(kind), PrototypeStrategy)]
+)
+def test_a_method_without_gradients_has_no_settings_of_theirs(kind: str) -> None:
+    for name in OF_GRADIENTS:
+        with pytest.raises(InputError, match=f"unknown setting of .* '{name}'"):
+            make(kind, **{name: None})

@@ -18,6 +18,9 @@ from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.stream import Batch
 
+#: settings of gradient descent and of its loss, which a method without gradients does not have
+OF_GRADIENTS = ("lr", "schedule", "new_optimizer", "clip_norm", "class_mask", "loss_norm")
+
 
 class PrototypeStrategy(OnlineStrategy):
     """Base of the prototype strategies: an update adds a batch's features to the classifier's
@@ -31,8 +34,8 @@ class PrototypeStrategy(OnlineStrategy):
     its samples of classes seen before; multi-label: the mean squared error of scores, over the
     annotated classes seen before.
 
-    Settings of gradient descent (``lr``, ``optimizer``, ``schedule``, ``new_optimizer``,
-    ``clip_norm``, ``class_mask``) have no effect here, and those of a trained head do not exist.
+    Settings of gradient descent (``OF_GRADIENTS``) and of a trained head do not exist here;
+    ``optimizer``, which all strategies of Avalanche take, has no effect.
     There is no replay: sums over the stream forget nothing. A plugin that adds past samples to
     batches makes them count again. Several classes per image are refused but where a classifier of
     theirs is defined: a :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`, which is
@@ -51,7 +54,7 @@ class PrototypeStrategy(OnlineStrategy):
         0
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head")
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head", *OF_GRADIENTS)
     keeps = "sums over the whole stream"
 
     training_scores: bool = True

@@ -77,7 +77,7 @@ def test_ones_own_strategy_is_set_by_its_label_or_its_whole_name() -> None:
     for key in ("factor", "Doubled.factor", f"{name}.factor"):
         (run,) = plan("digits", ["seed=1", f"strategy={name}", f"{key}=4.5"])
         assert (run.strategy, run.options["factor"]) == (name, 4.5)
-    runs = plan("digits", ["seed=1", f"strategy=ncm,{name}", "lr=0.25"])
+    runs = plan("digits", ["seed=1", f"strategy=er,{name}", "lr=0.25"])
     assert [run.options["lr"] for run in runs] == [0.25, 0.25]
 
 
