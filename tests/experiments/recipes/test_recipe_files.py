@@ -40,7 +40,9 @@ def test_a_recipe_runs_what_it_lists_or_else_what_it_names(mine: Path) -> None:
 
     shown = ["mvp", "mvp@whitened", "single_prompt", "linear_probe", "ranpac"]
     assert strategies("extends: digits") == shown
-    assert strategies("extends: digits\nrun: [er, mvp, er]") == ["er", "mvp"]
+    assert strategies("extends: digits\nrun: [er, mvp]") == ["er", "mvp"]
+    with pytest.raises(InputError, match="names 'er' twice: name each strategy once"):
+        strategies("extends: digits\nrun: [er, mvp, er]")
     assert strategies("extends: digits\nrun: er,mvp") == ["er", "mvp"]
     assert strategies("extends: digits\nstrategies: [joint, l2p]") == ["joint", "l2p"]
     assert strategies("extends: digits\nstrategies: {l2p: }\nrun: mvp") == ["mvp"]
