@@ -71,5 +71,6 @@ def test_a_value_out_of_range_is_refused_by_name(kind: str) -> None:
 )
 def test_a_method_without_gradients_has_no_settings_of_theirs(kind: str) -> None:
     for name in OF_GRADIENTS:
+        changes: dict[str, Any] = {name: None}
         with pytest.raises(InputError, match=f"unknown setting of .* '{name}'"):
-            make(kind, **{name: None})
+            make(kind, **changes)
