@@ -23,7 +23,7 @@ from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.runner.interruption import Stopped, stop_says
 from cl_prompts.experiments.runner.job import job
-from cl_prompts.reading import RECIPE, content
+from cl_prompts.reading import RECIPE, content, doubled
 
 # Columns of the report that a terminal of 80 columns has no room for.
 _HIDDEN_COLUMNS = (
@@ -272,6 +272,8 @@ def classes(args: argparse.Namespace) -> None:
     for text, (old, _, new) in zip(args.rename, pairs, strict=True):
         if not (old and new):
             raise InputError(f"--rename {shown(text)} is not of the form old=new")
+    if (twice := doubled(old for old, _, _ in pairs)) is not None:
+        raise InputError(f"--rename gives class {twice!r} two names")
     settings = settings_of_edited(
         run.folder,
         renamed={old: new for old, _, new in pairs},

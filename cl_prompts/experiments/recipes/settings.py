@@ -18,7 +18,7 @@ import yaml
 from cl_prompts.checks import shown, whole_number
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.composition import NESTED, composed
-from cl_prompts.experiments.recipes.names import is_dotted
+from cl_prompts.experiments.recipes.names import is_dotted, is_one_name
 from cl_prompts.experiments.recipes.overrides import TOP, override, running_strategies
 from cl_prompts.experiments.recipes.recipe_files import (
     SECTIONS,
@@ -130,6 +130,8 @@ class Settings:
         for key in ("recipe", "strategy", "device"):
             if not isinstance(getattr(self, key), str):
                 raise InputError(f"{key} is {shown(getattr(self, key))}: it should be a text")
+        if not is_one_name(self.recipe):
+            raise InputError(f"recipe is {shown(self.recipe)}: it should be a name without folders")
         for key in (*SECTIONS, "options"):
             section = getattr(self, key)
             if not isinstance(section, dict) or not all(isinstance(name, str) for name in section):

@@ -32,6 +32,8 @@ HARMLESS = {
     "dataset.download": "how the files were brought here",
     "dataset.cache": "where decoded images are kept",
     "dataset.cache_gb": "how many decoded images are kept",
+    "parent.run": "each seed goes on from its own run, whose data and stream are recorded",
+    "parent.sha256": "as for parent.run, which it identifies",
     "evaluation.batch_size": "no score of an image depends on the others of its batch",
 }
 #: settings whose effect shows in a fingerprint, harmless where that is recorded

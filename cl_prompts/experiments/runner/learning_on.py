@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from cl_prompts.checks import one_of
+from cl_prompts.backbones.fingerprint import weights_hash
+from cl_prompts.checks import one_of, shown
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.joined import JoinedDataSet
@@ -27,9 +29,10 @@ from cl_prompts.experiments.run_folder.checkpoint_files import (
 )
 from cl_prompts.experiments.run_folder.checksums import READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.folder import settings_of
+from cl_prompts.experiments.run_folder.identity import changes, settings_identity
 from cl_prompts.experiments.run_folder.runs import Run, collect
 from cl_prompts.own_code import Trust
-from cl_prompts.reading import TENSORS, content
+from cl_prompts.reading import TENSORS, content, doubled
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
@@ -76,7 +79,7 @@ def settings_of_child(
         folder: of the parent.
         dataset: the section of the new images.
         n_classes: classes that they show.
-        name: of the recipe, for the new run's folder.
+        name: of the images, for the new run's folder.
         overrides: ``key=value`` texts, as for a recipe.
         trust_code: dotted names in the parent's settings that may be imported.
 
@@ -106,13 +109,26 @@ def settings_of_child(
         "num_workers": settings.num_workers,
         "checkpoint_every": settings.checkpoint_every,
     }
-    runs = runs_of(recipe, name, overrides)
+    runs = runs_of(deepcopy(recipe), name, overrides)  # overrides change it in place
     (child, *more) = runs
     if more or child.strategy != settings.strategy:
         raise InputError(
             f"a run learns on with its own strategy, {settings.strategy}, and one seed: leave out"
             " strategy= and further seeds"
         )
+    if child.seed != settings.seed:
+        raise InputError(
+            f"a run learns on with the seed of its parent, {settings.seed}: for another one learn"
+            " on from a run with that seed"
+        )
+    child.recipe = f"{settings.recipe}+{name}"
+    for key, value in child.backbone.items():
+        # Weights may have moved; they are compared by content.
+        if key != "weights" and value != settings.backbone[key]:
+            raise InputError(
+                f"backbone.{key} is {shown(value)}, and the model was made with"
+                f" {shown(settings.backbone[key])}, which cannot change: leave it out"
+            )
     child.parent = _parent(run, settings)
     return child
 
@@ -140,9 +156,11 @@ def settings_of_edited(
     names = run.summary["class_names"]
     for name in (*renamed, *removed):
         one_of(f"class of {run.folder}", name, names)
-    for name, new in renamed.items():
-        if new in names:
-            raise InputError(f"class {name!r} cannot be called {new!r}: another class is")
+    if both := sorted({*renamed} & {*removed}):
+        raise InputError(f"class {both[0]!r} is to be renamed and removed: do one of the two")
+    new = [renamed.get(name, name) for name in names]
+    if (twice := doubled(new)) is not None:
+        raise InputError(f"two classes would be called {twice!r}: give each a name of its own")
     edits = {"renamed": dict(renamed), "removed": list(removed)}
     return replace(settings, parent={**_parent(run, settings), **edits})
 
@@ -271,16 +289,23 @@ class Descent:
         found, _ = CheckpointFiles(self._run).find()
         if found is None:
             raise InputError(f"{self._run} holds no checkpoint: nothing can learn on from it")
+        parent = parent_of(self._settings)
+        now_made = {
+            **settings_identity(parent),
+            "backbone": weights_hash(strategy.model.backbone),
+        }
+        for change in changes(found.identity, now_made):
+            raise InputError(f"nothing can learn on from the run in {self._run}: {change}")
         known = found.identity["data"]
         if is_edited(self._settings):
             now = {**data.fingerprint(), "classes": known["classes"]}
         else:
             assert isinstance(data, JoinedDataSet)
             now = data.before.fingerprint()
-        change = fingerprint_change(known, now)
-        if change is not None:
+        moved = fingerprint_change(known, now)
+        if moved is not None:
             raise InputError(
-                f"the data of the run in {self._run} changed: {change}: bring them back"
+                f"the data of the run in {self._run} changed: {moved}: bring them back"
             )
         for name, state in found.state["strategy"]["plugins"]:
             if name == type(anytime).__name__:

@@ -68,11 +68,8 @@ def prepared(
         progress=progress,
         least=1,
     )
-    recipe = f"{run.summary['recipe']}+{name}"
     n_classes = len(found.classes)
-    settings = settings_of_child(
-        run.folder, found.settings, n_classes, recipe, overrides, trust_code
-    )
+    settings = settings_of_child(run.folder, found.settings, n_classes, name, overrides, trust_code)
     # Before a folder is made: what the parent has learned has to fit the settings.
     return Lesson(settings, [*found.lines(), *what_grows(Builder(quick=True).build(settings))])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import signal
@@ -195,6 +196,10 @@ def test_dry_run_says_what_would_grow(
         (["scenario=class_incremental", "n_tasks=1"], "does not announce the boundaries"),
         (["mvp.pool_size=3"], "the saved state does not fit this model"),
         (["nonsense=3"], "unknown key 'nonsense'"),
+        (["seed=2"], "learns on with the seed of its parent, 1"),
+        (["weights=random"], "the weights of its backbone are others"),
+        (["precision=bf16"], "backbone.precision is 'bf16'"),
+        (["normalisation=[[0,0,0],[1,1,1]]"], "backbone.normalisation is"),
     ],
 )
 def test_refused_settings(
@@ -290,7 +295,10 @@ def test_a_removed_class_is_never_predicted(place: Path, tmp_path: Path) -> None
     ("options", "sentence"),
     [
         (["--remove", "tow"], "did you mean 'two'"),
-        (["--rename", "two=one"], "cannot be called 'one'"),
+        (["--rename", "two=one"], "two classes would be called 'one'"),
+        (["--rename", "two=x", "--rename", "three=x"], "two classes would be called 'x'"),
+        (["--rename", "two=x", "--rename", "two=y"], "gives class 'two' two names"),
+        (["--rename", "two=x", "--remove", "two"], "is to be renamed and removed"),
         (["--rename", "two"], "is not of the form old=new"),
         (["--remove", "two"], "holds samples of all classes in its replay buffer"),
     ],
@@ -317,3 +325,20 @@ def test_the_report_shows_the_chain_and_what_was_forgotten(
     (two,) = (row for row in before_after(run) if row.name == "two")
     assert two.before is not None
     assert f">two</td><td>{100 * two.before:.1f}</td>" in page
+
+
+def test_a_recipe_of_a_run_folder_names_no_other_folder(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = first_run(place, tmp_path / "a", "ncm")
+    config = parent / "config.yaml"
+    config.write_text(config.read_text().replace("recipe: first", "recipe: ../../elsewhere"))
+    sums = (parent / "SHA256SUMS").read_text().splitlines()
+    digest = hashlib.sha256(config.read_bytes()).hexdigest()
+    made = [f"{digest}  config.yaml" if line.endswith("config.yaml") else line for line in sums]
+    (parent / "SHA256SUMS").write_text("".join(f"{line}\n" for line in made))
+    commands = [["learn", str(parent), str(place / "later")]]
+    commands += [["classes", str(parent), "--rename", "two=x"]]
+    for command in commands:
+        assert main([*command, "--out", str(tmp_path / "b")]) == 2
+        assert "it should be a name without folders" in capsys.readouterr().err
