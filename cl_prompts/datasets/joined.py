@@ -16,6 +16,7 @@ from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.fingerprint import labels_fingerprint
 from cl_prompts.errors import InputError
+from cl_prompts.reading import TABLE, opened
 
 
 class JoinedSet(ImageSet):
@@ -188,6 +189,35 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
         later=later,
         columns=tuple(columns),
     )
+
+
+def copies_across(data: JoinedDataSet) -> list[str]:
+    """Sentences on test images of one data set whose file equals, byte for byte, that of a training
+    image of the other one.
+
+    Raises:
+        InputError: names a file that cannot be read.
+    """
+    lines = []
+    parts = (data.before, data.later)
+    for images, tests in (parts, parts[::-1]):
+        trained = {_digest(path): path for path in _known_files(images.train)}
+        equal = [path for path in _known_files(tests.test) if _digest(path) in trained]
+        if equal:
+            lines.append(
+                f"{len(equal)} test images of data set {tests.name!r} equal a training image of"
+                f" {images.name!r}, the first is {equal[0]} = {trained[_digest(equal[0])]}: remove"
+                " it on one side"
+            )
+    return lines
+
+
+def _digest(path: str) -> bytes:
+    try:
+        with opened(path, TABLE) as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise InputError(f"image {path} cannot be read: {error.strerror}") from error
 
 
 def _known_files(images: ImageSet) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cl_prompts.datasets.dataset import DataSet, ImageSet
-from cl_prompts.datasets.joined import joined
+from cl_prompts.datasets.joined import copies_across, joined
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.errors import InputError
 from tests.experiments.own_photos import photos
@@ -98,3 +98,11 @@ def test_files_behind_images_in_memory_are_known(tmp_path: Path) -> None:
     assert not chain.train.files
     with pytest.raises(InputError, match="hold one file twice"):
         joined(chain, load_dataset("folder", root=tmp_path, image_size=8))
+
+
+def test_copies_of_test_images_among_later_training_images_are_named(tmp_path: Path) -> None:
+    first = folder(tmp_path / "a", 0)
+    assert copies_across(joined(first, folder(tmp_path / "b", 7000))) == []
+    later = folder(tmp_path / "c", 100)  # its training images are the test images of the first
+    (line,) = copies_across(joined(first, later))
+    assert line.startswith("6 test images of data set 'folder' equal a training image of 'folder'")

@@ -19,7 +19,7 @@ from cl_prompts.backbones.fingerprint import weights_hash
 from cl_prompts.checks import one_of, shown
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.fingerprint import fingerprint_change
-from cl_prompts.datasets.joined import JoinedDataSet
+from cl_prompts.datasets.joined import JoinedDataSet, copies_across
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings, runs_of
 from cl_prompts.experiments.run_folder.checkpoint_files import (
@@ -392,6 +392,7 @@ def what_grows(parts: Parts) -> list[str]:
         f"further images: {images} of {len(data.later.classes)} classes",
         f"classes: {len(data.before.classes)} -> {len(data.classes)}, new:"
         f" {', '.join(data.new_classes) or 'none'}",
+        *copies_across(data),
     ]
     lines += [
         f"{name}: {before.get(name, [])} -> {shape}"
