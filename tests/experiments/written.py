@@ -24,6 +24,7 @@ from cl_prompts.experiments.recipes.signatures import (
 )
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import STRATEGIES
+from cl_prompts.strategies.base.settings import Declared
 
 STRIPES = "tests.experiments.own_parts:stripes"
 SINGLE = [name for name, scenario in SCENARIOS.items() if not scenario.multi_label]
@@ -60,6 +61,8 @@ class Written:
 def value(kind: Any, default: Any) -> st.SearchStrategy[Any]:
     """Values of a type that could be right, not far from the default."""
     origin, inner = get_origin(kind), get_args(kind)
+    if isinstance(default, Declared):
+        return st.just(dict(default.given))
     if kind is Any or kind is types.NoneType:
         return st.just(default)
     if origin is Annotated:

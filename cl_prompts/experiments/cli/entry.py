@@ -15,7 +15,12 @@ from io import TextIOWrapper
 from cl_prompts.errors import InputError, RunError, one_sentence, short
 from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.cli.arguments import parsed
-from cl_prompts.experiments.runner.interruption import Stopped, stop_requests, stops_at_once
+from cl_prompts.experiments.runner.interruption import (
+    Stopped,
+    raise_if_stopped,
+    stop_requests,
+    stops_at_once,
+)
 from cl_prompts.experiments.runner.job import is_first_to_say, quieten_libraries, refuse_job
 
 #: errors of the system for wrong paths
@@ -61,12 +66,10 @@ def _carried_out(arguments: Sequence[str]) -> int:
         with _silenced(getattr(args, "quiet", False)):
             ACTIONS[args.action](args)
         sys.stdout.flush()
-    except InputError as error:
+    except (InputError, RunError) as error:
+        raise_if_stopped(error)
         _say(str(error))
-        return 2
-    except RunError as error:
-        _say(str(error))
-        return 1
+        return 2 if isinstance(error, InputError) else 1
     except BrokenPipeError:
         # Whoever reads the output has enough, as head does; nothing may be flushed at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -54,6 +54,19 @@ def stop_says(sentence: str | Callable[[], str]) -> Iterator[None]:
         raise Stopped(words, getattr(error, "number", signal.SIGINT)) from error
 
 
+def raise_if_stopped(error: Exception) -> None:
+    """Raise the stop that a signal has asked for and a library has turned into another error, as
+    those do that read weights.
+
+    Raises:
+        Stopped: a signal has come.
+    """
+    for number in SIGNALS:
+        handler = signal.getsignal(number)
+        if isinstance(handler, _AtOnce) and handler.number is not None:
+            raise Stopped(number=handler.number) from error
+
+
 @dataclass
 class StopRequest:
     """Request of a signal for an end.

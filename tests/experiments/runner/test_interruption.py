@@ -15,6 +15,7 @@ from cl_prompts.experiments.runner.interruption import (
     SIGNALS,
     Stopped,
     end_undisturbed,
+    raise_if_stopped,
     stop_requests,
     stop_says,
     stops_at_once,
@@ -179,3 +180,12 @@ def test_a_command_that_is_done_ends_with_its_code() -> None:
 
     assert forked(once).code == 3
     assert forked(twice).code == -signal.SIGTERM
+
+
+def test_a_stop_that_a_library_turns_into_another_error_is_a_stop() -> None:
+    turned = ValueError("it cannot be read")
+    with stops_at_once():
+        with contextlib.suppress(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Stopped, match="SIGTERM"):
+            raise_if_stopped(turned)

@@ -22,6 +22,7 @@ from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.runs import collect
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.execution import execute
+from cl_prompts.experiments.runner.interruption import StopRequest
 from cl_prompts.experiments.tracking import tracker
 from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.experiments.tracking.tracker import Tracker
@@ -173,7 +174,7 @@ def test_domains_are_in_files_and_in_tensorboard(tmp_path: Path) -> None:
         parts = Builder().build(settings)
         folder = RunFolder.create(tmp_path / "run", settings, "")
         with Display(Console(quiet=True), 1).run(1, "run") as watcher:
-            execute(parts, folder, watcher=watcher)
+            execute(parts, folder, request=StopRequest(), watcher=watcher)
     said = json.loads((folder.path / "summary.json").read_text())
     order = ["upright", "rotated", "inverted", "blurred"]
     assert said["domain_names"] == order

@@ -13,6 +13,7 @@ from PIL import Image
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments import load_run
+from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.trained.loading import TrainedRun
 from cl_prompts.experiments.trained.predicting import UNKNOWN
 from tests.experiments.commands import run, summary
@@ -66,6 +67,12 @@ def test_images_of_low_confidence_are_unknown(trained: TrainedRun) -> None:
     assert sum(label == (UNKNOWN,) for label in more) > 4 * sum(low)
 
 
+def _sum_up(folder: Path) -> None:
+    """Make the checksums of a folder anew."""
+    summary_file = folder / "summary.json"
+    (folder / SUMS_FILE).write_text(sums(folder, {summary_file.name: summary_file.read_bytes()}))
+
+
 def test_no_threshold_is_refused_by_a_sentence(
     trained: TrainedRun, mvp_run: Path, tmp_path: Path
 ) -> None:
@@ -79,11 +86,12 @@ def test_no_threshold_is_refused_by_a_sentence(
         named.predict(image, unknown=0.1)
     older = tmp_path / "older"
     shutil.copytree(mvp_run, older)
-    for name in ("confidence.json", "SHA256SUMS"):
-        (older / name).unlink()
+    (older / "confidence.json").unlink()
+    _sum_up(older)
     with pytest.raises(InputError, match=r"older holds no confidence\.json, as runs of earlier"):
         load_run(older, device="cpu").predict(image, unknown=0.1)
     (older / "confidence.json").write_text('{"log_odds": [1, "x"]}')
+    _sum_up(older)
     with pytest.raises(InputError, match=r"log_odds\[1\] is 'x': it should be a number"):
         load_run(older, device="cpu").predict(image, unknown=0.1)
 
