@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable
 
 _LISTED = 40  # names that one sentence may hold
@@ -35,9 +36,23 @@ def one_sentence(message: object) -> str:
     """
     text = " ".join(_OF_LOADER.sub("", str(message)).split())
     text = _WORD.sub(lambda found: short(found[0]), text)
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return short(text, _MOST)
+    return short(printable(text), _MOST)
+
+
+def printable(text: str) -> str:
+    """A text for a terminal, which must not obey what stands in names: control characters and the
+    like but for line breaks and tabs written as Python escapes them.
+
+    >>> printable("two\\nlines \\x1b[31m")
+    'two\\nlines \\\\x1b[31m'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or _is_space(c) else ascii(c)[1:-1] for c in text)
+
+
+def _is_space(character: str) -> bool:
+    return character in "\n\t" or unicodedata.category(character) == "Zs"
 
 
 class _Sentence(Exception):

@@ -12,6 +12,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, spec_from_file_location
@@ -162,11 +163,28 @@ def _with_packages(module: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    """Have modules looked up in the current folder, too, after all other places.
+
+    Not for longer than own code needs: libraries try to import others that may be missing, and must
+    not find a file of that name there.
+    """
+    sys.path.append("")
+    try:
+        yield
+    finally:
+        # The last one, since a program may have one of its own; own code may have changed the path.
+        if "" in sys.path:
+            del sys.path[len(sys.path) - 1 - sys.path[::-1].index("")]
+
+
 def _spec_of(module: str) -> ModuleSpec | None:
     # Not find_spec of a dotted name, which imports the packages above.
     top, *below = module.split(".")
     try:
-        spec = find_spec(top)
+        with _current_folder():
+            spec = find_spec(top)
     except (ValueError, ImportError):  # a script that is run has a file, and no spec
         script = getattr(sys.modules.get(top), "__file__", None)
         return None if below or script is None else spec_from_file_location(top, script)
@@ -296,7 +314,8 @@ def load_object(kind: str, path: str) -> Any:
             f"{kind} {path!r} is refused: module {module} is Python's own, and holds no {kind}"
         )
     try:
-        found = import_module(module)
+        with _current_folder():
+            found = import_module(module)
     except Exception as error:  # a user's module may fail in any way, and says so itself
         raise InputError(
             f"{kind} {path!r} cannot be imported: {type(error).__name__}: {error}"

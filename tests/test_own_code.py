@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,26 @@ def test_objects_are_named_by_module_and_name() -> None:
         load_object("strategy", "cl_prompts.errors:InputErro")
     with pytest.raises(InputError, match=r"unknown strategy in module cl_prompts\.errors ''"):
         load_object("strategy", "cl_prompts.errors")
+
+
+def test_the_current_folder_is_searched_for_own_code_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("missing_library", "beside"):
+        (tmp_path / f"{module}.py").write_text("found = 1")
+    (tmp_path / "own_top.py").write_text("import beside\n\nfound = beside.found + 1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    before = list(sys.path)
+    assert main(["ls", "strategies"]) == 0
+    assert capsys.readouterr().out
+    assert load_object("strategy", "own_top:found") == 2
+    assert run_files("own_top") == [tmp_path / "own_top.py"]
+    assert sys.path == before
+    with pytest.raises(ModuleNotFoundError):
+        import_module("missing_library")
+    for module in ("own_top", "beside"):
+        del sys.modules[module]
 
 
 @pytest.mark.parametrize("name", ["subprocess:Popen", "os.path:join", "antigravity:x"])

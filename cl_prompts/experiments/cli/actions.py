@@ -18,7 +18,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from cl_prompts.checks import one_of, shown
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError, RunError, printable
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.runner.interruption import Stopped, stop_says
@@ -32,18 +32,31 @@ _HIDDEN_COLUMNS = (
 )
 
 
+class _Console(Console):
+    """A console on which texts are printable, whatever names stand in them."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Print texts, tables and so on."""
+        super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **how)
+
+
+def _print(text: object, end: str = "\n") -> None:
+    """Print a text to standard output."""
+    print(printable(str(text)), end=end)
+
+
 def ls(args: argparse.Namespace) -> None:
     """Print the lists of recipes, strategies, scenarios and so on."""
     from cl_prompts.experiments.cli.listing import listed
 
-    print(listed(args.words))
+    _print(listed(args.words))
 
 
 def show(args: argparse.Namespace) -> None:
     """Print a recipe, or settings with their sentences."""
     from cl_prompts.experiments.cli.listing import shown_text
 
-    print(shown_text(args.words).rstrip("\n"))
+    _print(shown_text(args.words).rstrip("\n"))
 
 
 @contextmanager
@@ -90,14 +103,14 @@ def init(args: argparse.Namespace) -> None:
             progress=report,
         )
     for line in found.lines():
-        print(line)
+        _print(line)
     files.replace(out, [recipe_for(found, name, args.backbone).encode()])
     if not args.quiet:
         from cl_prompts.experiments.cli.expectation import expectations
 
         for line in expectations(found, args.backbone):
-            print(line)
-    print(f"wrote {out}; next: cl-prompts run {out}")
+            _print(line)
+    _print(f"wrote {out}; next: cl-prompts run {out}")
 
 
 def validate(args: argparse.Namespace) -> None:
@@ -112,14 +125,14 @@ def validate(args: argparse.Namespace) -> None:
         builder = Builder(report, quick=args.quick)
         parts, remarks = builder.check(runs)
         streams = streams_text(runs, builder, parts.data)
-    print(parts.data)
+    _print(parts.data)
     for file in parts.data.skipped:
-        print(f"left out: {file}")
-    print(streams)
+        _print(f"left out: {file}")
+    _print(streams)
     for remark in remarks:
-        print(f"note: {remark}")
+        _print(f"note: {remark}")
     strategies = ", ".join(labels_of(settings.strategy for settings in runs).values())
-    print(f"{args.recipe} is valid: {len(runs)} runs ({strategies})")
+    _print(f"{args.recipe} is valid: {len(runs)} runs ({strategies})")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -145,7 +158,7 @@ def _run(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.runner.execution import resume, run_all
     from cl_prompts.experiments.runner.other_ranks import announce_end
 
-    console = _console(args.quiet)
+    console = console_of(args.quiet)
     if args.resume is not None:
         folders = resume(args.resume, console=console, trust_code=args.trust_code)
         single = (args.resume / "config.yaml").is_file()
@@ -186,7 +199,7 @@ def sweep(args: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')} is for a search: add --sampler tpe")
     how = Launching(args.launcher, args.jobs, args.cpus, args.gpus)
     how.check_installed()
-    console = _console(args.quiet)
+    console = console_of(args.quiet)
     where: Any = {"out": args.out, "console": console, "how": how, "command": args.command_line}
     if options is not None:
         search = Search(args.recipe, args.settings, options, **where)
@@ -202,10 +215,11 @@ def sweep(args: argparse.Namespace) -> None:
     sweep.conclude()
 
 
-def _console(quiet: bool) -> Console:
+def console_of(quiet: bool) -> Console:
+    """The console that a command prints to."""
     # Text that goes to a file need not be broken at 80 columns.
     has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(quiet=quiet, width=None if has_width else 140)
+    return _Console(quiet=quiet, width=None if has_width else 140)
 
 
 def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
@@ -224,9 +238,9 @@ def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> 
                 page.unlink()  # it says that it is being written
             raise
     with stop_says(f"stopped when the report was made: {written}"):
-        for table in _tables(folders):
+        for table in tables(folders):
             console.print(table)
-    print(f"report: {written}")
+    _print(f"report: {written}")
 
 
 def learn(args: argparse.Namespace) -> None:
@@ -244,7 +258,7 @@ def learn(args: argparse.Namespace) -> None:
             trust_code=args.trust_code,
             progress=report,
         )
-    console = _console(args.quiet)
+    console = console_of(args.quiet)
     for line in lesson.lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if args.dry_run:
@@ -266,7 +280,7 @@ def classes(args: argparse.Namespace) -> None:
 
     run = finished_run(args.run)
     if not (args.rename or args.remove):
-        print("\n".join(run.summary["class_names"]))
+        _print("\n".join(run.summary["class_names"]))
         return
     pairs = [text.partition("=") for text in args.rename]
     for text, (old, _, new) in zip(args.rename, pairs, strict=True):
@@ -280,7 +294,7 @@ def classes(args: argparse.Namespace) -> None:
         removed=args.remove,
         trust_code=args.trust_code,
     )
-    console = _console(args.quiet)
+    console = console_of(args.quiet)
     for line in what_stays(Builder(quick=True).build(settings)):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     folders = list(run_all([settings], out=args.out, console=console, command=args.command_line))
@@ -300,7 +314,7 @@ def _before_after(folder: Path) -> Table:
         values = (row.before, row.after)
         texts = ["" if value is None else f"{100 * value:.1f} %" for value in values]
         change = "" if row.change is None else f"{100 * row.change:+.1f}"
-        table.add_row(escape(row.name), *texts, change)
+        table.add_row(escape(printable(row.name)), *texts, change)
     return table
 
 
@@ -309,7 +323,7 @@ def report(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.report.page import write_report
 
     page = write_report(args.runs, args.out, reference=args.reference, figures=args.figures)
-    print(f"report: {page}")
+    _print(f"report: {page}")
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -362,8 +376,10 @@ def export(args: argparse.Namespace) -> None:
 
     trained = load_run(args.run, trust_code=args.trust_code)
     recorded, scored = (export_onnx if args.onnx else export_torch)(trained, out)
-    print(f"{out}: {100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run")
-    print(f"To label an image with it:\n\n{script(trained, out, 'onnx' if args.onnx else 'torch')}")
+    _print(f"{out}: {100 * scored:.2f} % on the test set, and {100 * recorded:.2f} % in the run")
+    _print(
+        f"To label an image with it:\n\n{script(trained, out, 'onnx' if args.onnx else 'torch')}"
+    )
 
 
 def warm_up(args: argparse.Namespace) -> None:
@@ -379,14 +395,14 @@ def warm_up(args: argparse.Namespace) -> None:
             progress.update(task, completed=done, total=total, description=f"loss {loss:.3f}")
 
         warm_up_recipe(args.recipe, args.settings, args.out, settings, report)
-    print(f"prompts: {args.out}")
+    _print(f"prompts: {args.out}")
 
 
 def completion(args: argparse.Namespace) -> None:
     """Print the completion script of a shell."""
     from cl_prompts.experiments.cli.completion import completion_script
 
-    print(completion_script(args.shell), end="")
+    _print(completion_script(args.shell), end="")
 
 
 def _names(text: str | None) -> list[str]:
@@ -395,12 +411,12 @@ def _names(text: str | None) -> list[str]:
 
 def _print_or_write(text: str, out: Path | None) -> None:
     if out is None:
-        print(text)
+        _print(text)
     else:
         files.replace(out, [f"{text}\n".encode(errors="backslashreplace")])
 
 
-def _tables(folders: Sequence[Path]) -> Iterator[Table]:
+def tables(folders: Sequence[Path]) -> Iterator[Table]:
     """One table for runs that may be compared, with its title where there are several."""
     from cl_prompts.experiments.results.sections import sections
     from cl_prompts.experiments.run_folder.runs import collect
@@ -409,13 +425,13 @@ def _tables(folders: Sequence[Path]) -> Iterator[Table]:
     for section in found:
         headings = section.headings
         shown = [i for i, name in enumerate(headings) if name not in _HIDDEN_COLUMNS]
-        title = escape(section.title) if len(found) > 1 else None
+        title = escape(printable(section.title)) if len(found) > 1 else None
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
         for i in shown:
             table.add_column(headings[i])
         for label, entries in section.table().items():
             texts = [f"[bold]{e.text}[/bold]" if e.best else e.text for e in entries]
-            cells = [label, str(len(section.groups[label])), *texts]
+            cells = [escape(printable(label)), str(len(section.groups[label])), *texts]
             table.add_row(*(cells[i] for i in shown))
         yield table
 

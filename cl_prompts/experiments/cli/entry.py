@@ -33,17 +33,11 @@ _OF_PATHS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
-    Modules in the current folder can be imported by their names, for strategies, scenarios and data
-    sets of one's own.
-
     Returns:
         Exit code: 0 done, 1 a fault during a run, 2 bad input, 128 + n stopped by signal n
         (130 by Ctrl-C).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)
     quieten_libraries()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

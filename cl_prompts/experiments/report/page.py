@@ -9,6 +9,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import shlex
 import time
 from collections import Counter
@@ -33,7 +34,7 @@ from cl_prompts.experiments.results.comparison import named_rows, reference_row
 from cl_prompts.experiments.results.sections import Section, sections
 from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import Run, collect
-from cl_prompts.reading import TABLE, opened
+from cl_prompts.reading import TABLE, content, opened
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 #: what every report says of itself in its head
@@ -43,6 +44,8 @@ _BEING_WRITTEN = (
     f'<!DOCTYPE html><html lang="en">{_MARK}<title>Report</title><p>This report is being written,'
     " or what wrote it was stopped.</p></html>"
 )
+#: where a report names the pictures beside it, which are all that it may replace
+_PICTURES = re.compile(rb'<meta name="pictures" content="((?:[a-z0-9-]+\.png ?)*)">')
 #: entries of environment.json that each run has for itself
 _OF_ONE_RUN = {"time", "command", "settings"}
 
@@ -65,11 +68,11 @@ def write_report(
         figures: whether to write all pictures to ``report_files`` beside the page, as PNG.
 
     Returns:
-        The HTML file. An older report there is replaced together with its pictures.
+        The HTML file. An older report there is replaced together with the pictures that it names.
 
     Raises:
         InputError: see ``collect``; no table has that reference; ``out`` is a page that is no
-            report of ours, or cannot be written to.
+            report of ours, or cannot be written to; a picture would replace one of others.
         RunError: the disk is full or broken.
     """
     places = [Path(path) for path in paths]
@@ -79,12 +82,21 @@ def write_report(
     page = out if out.suffix == ".html" else out / "report.html"
     folder = page.with_name(f"{page.stem}_files")
     _check_ours(page, folder)
+    older = _pictures(page)
     gallery = Gallery(figures)
     html = _render(runs, places, page.parent, gallery, reference)
+    for name in gallery.files:
+        if name not in older and os.path.lexists(folder / name):
+            raise InputError(
+                f"{short(folder / name)} is of no report here: remove it, or give another --out"
+            )
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        _write_files(folder, gallery.files)
+        for name in older:
+            (folder / name).unlink(missing_ok=True)  # another report may be written there
+        # Before its pictures: what stops in between leaves none that no page names.
         replace(page, [html.encode(errors="backslashreplace")])
+        _write_files(folder, gallery.files)
     except OSError as error:
         kind = RunError if error.errno in _FULL else InputError
         raise kind(f"cannot write the report to {page}: {error.strerror or error}") from error
@@ -110,12 +122,16 @@ def _head(page: Path) -> str:
         return file.read(1000).decode(errors="replace")
 
 
+def _pictures(page: Path) -> list[str]:
+    """File names of the pictures that an older report says are its own."""
+    named = _PICTURES.search(content(page, TABLE)) if page.is_file() else None
+    return [] if named is None else named[1].decode().split()
+
+
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Replace the pictures of an older report by these."""
+    """Write the pictures of a report, or remove the folder that older ones left empty."""
     if files:
         folder.mkdir(exist_ok=True)
-    for old in folder.glob("*.png"):
-        old.unlink(missing_ok=True)  # another report may be written there
     for name, png in files.items():
         replace(folder / name, [png])
     if not files and folder.is_dir() and not any(folder.iterdir()):
@@ -172,6 +188,7 @@ def _render(
             section_view(part, styles, row, gallery, link)
             for part, row in zip(parts, references, strict=True)
         ],
+        pictures=" ".join(gallery.files),  # all are drawn by now
         multi_label=any(run.multi_label for run in runs),
         forward_transfer=any(at("results", "fwt")(run.summary) is not None for run in runs),
         shades=task_tables.shades(),

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,14 +41,22 @@ def append(path: Path, data: bytes) -> None:
 
 def overwrite(path: Path, data: bytes) -> None:
     """Write over a file that exists, where no other can be made beside it."""
-    _write(path, os.O_WRONLY | os.O_TRUNC, [data])
+    _write(path, os.O_WRONLY, [data], size=0)
 
 
-def _write(path: Path, flags: int, parts: Iterable[bytes]) -> None:
-    # Without Python's buffers, which would report a full disk at the close or not at all.
-    # A link may stand where a file of ours was: what it points to is not ours to write.
-    handle = os.open(path, flags | os.O_NOFOLLOW, 0o666)
+def _write(path: Path, flags: int, parts: Iterable[bytes], size: int | None = None) -> None:
+    """Write at the end of a file, or after it was cut to a size."""
+    # A link, also a hard one, may stand where a file of ours was: what it leads to is not ours to
+    # write. Opening a FIFO must not wait for a reader.
+    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            reason = "it is no file, or a link to one: put a copy of the file in its place"
+            raise OSError(errno.EINVAL, reason, str(path))
+        if size is not None:
+            os.ftruncate(handle, size)
+        # Without Python's buffers, which would report a full disk at the close or not at all.
         for part in parts:
             left = memoryview(part)
             while left:
@@ -58,7 +67,7 @@ def _write(path: Path, flags: int, parts: Iterable[bytes]) -> None:
 
 def cut(path: Path, size: int) -> None:
     """Shorten a file to ``size`` bytes."""
-    os.truncate(path, size)
+    _write(path, os.O_WRONLY, (), size)
 
 
 def sync(path: Path) -> None:

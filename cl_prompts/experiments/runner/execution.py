@@ -50,7 +50,7 @@ def run_all(
     """
     builder = Builder()
     for remark in builder.check(plan)[1]:
-        console.print(f"note: {remark}", highlight=False, soft_wrap=True)
+        console.print(f"note: {remark}", highlight=False, soft_wrap=True, markup=False)
     runs = [PlannedRun(new_path(out, settings), settings) for settings in plan]
     planned = Plan(command, tuple(runs))
     above = out / plan[0].recipe
@@ -93,7 +93,8 @@ def resume(path: Path, *, console: Console, trust_code: bool = False) -> Iterato
         yield path
         return
     plan = unfinished_plan(path, trust_code)
-    console.print(f"{path}: {describe(plan.runs)}", highlight=False, soft_wrap=True)
+    text = f"{path}: {describe(plan.runs)}"
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
     yield from _finish(plan, path, Builder(), console)
 
 

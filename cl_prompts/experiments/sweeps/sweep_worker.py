@@ -11,7 +11,6 @@ import os
 import platform
 import queue
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -154,8 +153,6 @@ def execute_elsewhere(
             f"machine {platform.node()} has no folder {home} ({error.strerror}): a sweep on several"
             " machines needs a file system that all of them share"
         )
-    if home not in sys.path:
-        sys.path.append(home)  # strategies and data sets of one's own
     return _execute(job, _builder(threads), _Sender(send or (lambda message: None)))
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.cli import actions, main
 from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.cli.arguments import parsed
 from tests.experiments.commands import rows, summary
+from tests.experiments.fake_runs import fake_run
 from tests.experiments.own_photos import photos
 
 
@@ -88,3 +89,19 @@ def test_every_command_is_parsed_under_its_name(command: str) -> None:
         "learn": ["run", "images"],
     }
     assert parsed([command, *needed.get(command, ["digits"])]).action == command
+
+
+def test_no_name_commands_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "[red]a\x1b]0;title\x07"
+    run = fake_run(tmp_path, name=name, n_classes=2, class_names=["cat\x1b[2J", "d\u00f6g"])
+    assert main(["classes", str(run)]) == 0
+    assert capsys.readouterr().out == "cat\\x1b[2J\nd\u00f6g\n"
+    assert main(["compare", str(run), "--format", "csv"]) == 0
+    assert "[red]a\\x1b]0;title\\x07" in capsys.readouterr().out
+    console = actions.console_of(quiet=False)
+    for table in actions.tables([run]):
+        console.print(table)
+    console.print(f"lesson {name}", markup=False)
+    printed = capsys.readouterr().out
+    assert printed.count("[red]a\\x1b]0;title\\x07") == 2
+    assert "\x1b" not in printed

@@ -165,11 +165,6 @@ def test_report_goes_where_it_is_told_and_replaces_the_older_one(tmp_path: Path)
     assert write_report([run, other]) == run.parent / "report.html"
     page = tmp_path / "page.html"
     assert write_report([run], page) == page
-    stale = tmp_path / "page_files" / "old.png"
-    stale.parent.mkdir()
-    stale.touch()
-    assert write_report([run], page) == page
-    assert not stale.parent.exists()
     assert write_report([run], tmp_path / "new" / "place").parent == tmp_path / "new" / "place"
 
 
@@ -196,6 +191,17 @@ def test_pages_and_pictures_of_others_are_left_alone(tmp_path: Path) -> None:
             write_report([run], tmp_path / name)
     assert other.read_text() == "<html>mine</html>"
     assert picture.exists()
+    pictures = tmp_path / "e_files"
+    page = write_report([run], tmp_path / "e.html", figures=True)
+    drawn = sorted(pictures.iterdir())
+    assert drawn
+    (pictures / "mine.png").touch()
+    write_report([run], page)
+    assert [file.name for file in pictures.iterdir()] == ["mine.png"]
+    drawn[0].write_text("mine")
+    with pytest.raises(InputError, match=rf"{drawn[0].name} is of no report here"):
+        write_report([run], page, figures=True)
+    assert drawn[0].read_text() == "mine"
     assert write_report([run], new_page(tmp_path / "new")).stat().st_size > 1000
 
 

@@ -42,9 +42,18 @@ def test_links_are_not_written_through(tmp_path: Path, monkeypatch: pytest.Monke
     folder.mkdir()
     link = folder / "a"
     link.symlink_to(victim)
-    for write in (files.append, files.overwrite, lambda path, data: files.create(path, [data])):
-        with pytest.raises(OSError, match=r"File exists|symbolic links"):
-            write(link, b"theirs")
+    hard = folder / "hard"
+    hard.hardlink_to(victim)
+    for write in (
+        files.append,
+        files.overwrite,
+        lambda path, data: files.create(path, [data]),
+        lambda path, data: files.cut(path, 0),
+    ):
+        for name in (link, hard):
+            with pytest.raises(OSError, match=r"File exists|symbolic links|put a copy of the file"):
+                write(name, b"theirs")
+    assert victim.read_bytes() == b"mine"
     # No name of a temporary file can be foreseen, and one that is there is not written to.
     assert files.temporary_of(link) != files.temporary_of(link)
     monkeypatch.setattr(files.secrets, "token_hex", lambda size: "0" * size)
