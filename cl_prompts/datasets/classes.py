@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -64,10 +65,20 @@ def _picked(what: str, names: Sequence[str], classes: Sequence[int | str]) -> np
 
 
 def _label(what: str, names: Sequence[str], wanted: int | str) -> int:
-    """Label of a class given by label or name."""
+    """Label of a class given by label or name.
+
+    Raises:
+        InputError: no such class, or a label that reads as the name of a class with another one.
+    """
     if isinstance(wanted, str):
         one_of(f"class of {what}", wanted, names)
         return names.index(wanted)
+    named = str(wanted)
+    if named in names and names.index(named) != wanted:
+        raise InputError(
+            f"classes of {what}: {named} may mean the class called {named!r} or label {named},"
+            f" which differ: write names in quotes, as classes='[\"{named}\"]'"
+        )
     if isinstance(wanted, Integral) and not isinstance(wanted, bool) and 0 <= wanted < len(names):
         return int(wanted)
     raise InputError(
@@ -260,7 +271,8 @@ def check_classes(
 
 
 def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:
-    """Refuse names of classes, or of domains, that no file can hold, or that two share.
+    """Refuse names of classes, or of domains, that no file can hold, or that two share but for what
+    :func:`alike` says.
 
     Raises:
         InputError: the first such name.
@@ -276,6 +288,27 @@ def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:
     double = doubled(names)
     if double is not None:
         raise InputError(f"two classes of {what} are called {double!r}: give each its own name")
+    pair = alike(names)
+    if pair is not None:
+        raise InputError(
+            f"names {pair[0]!r} and {pair[1]!r} of {what} differ in case, blanks or the encoding of"
+            f" accents alone: if they mean one {kind}, put its images under one name; if not,"
+            " rename one"
+        )
+
+
+def alike(names: Iterable[str]) -> tuple[str, str] | None:
+    """The first two names that differ in case, blanks around them or the Unicode form alone.
+
+    >>> alike(["cat", "dog", "Cat "]), alike(["cat", "cats"])
+    (('cat', 'Cat '), None)
+    """
+    met: dict[str, str] = {}
+    for name in names:
+        first = met.setdefault(unicodedata.normalize("NFC", name.casefold()).strip(), name)
+        if first != name:
+            return first, name
+    return None
 
 
 def _present(targets: np.ndarray) -> np.ndarray:

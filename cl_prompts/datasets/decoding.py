@@ -5,8 +5,10 @@ file                      becomes (RGB, 8 bits)
 ========================  =======================================================================
 8 bits, 1 bit, palette    Pillow's RGB
 16-bit grey               ``round(value / 257)``: 0 stays black and 65535 white
+12-bit grey (TIFF)        ``round(255 * value / 4095)``
 16-bit colour             its high bytes (Pillow decodes no more)
 32-bit float              ``round(255 * value)``; values outside [0, 1] and NaN are refused
+white is zero (TIFF)      grey as above, inverted
 32-bit integers           refused: nothing says which value is white (in a PNG or PGM file the
                           format does: they are 16 bits)
 CMYK, YCbCr, LAB          Pillow's RGB; colour profiles are not applied
@@ -25,7 +27,13 @@ import struct
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    IMAGELENGTH,
+    IMAGEWIDTH,
+    PHOTOMETRIC_INTERPRETATION,
+    TiffImageFile,
+)
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
@@ -89,12 +97,13 @@ def _check_area(pixels: int) -> None:
 
 def _rgb(image: Image.Image) -> Tensor:
     sixteen_bit_format = image.format in ("PNG", "PPM")
+    bits, inverted = _grey_coding(image)
     if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
     # A palette or grey image may name one level as transparent without an alpha channel.
     transparent = image.mode in _ALPHA or "transparency" in image.info
     if image.mode == "F":
-        return _grey(255 * _unit_interval(np.asarray(image)))
+        return _grey(255 * _unit_interval(np.asarray(image)), inverted)
     if image.mode.startswith("I"):
         if image.mode == "I" and not sixteen_bit_format:
             raise ValueError(
@@ -103,11 +112,20 @@ def _rgb(image: Image.Image) -> Tensor:
             )
         if transparent:
             raise ValueError("it is transparent with 16 bits: save it with 8 bits")
-        return _grey(np.asarray(image) / 257)  # 65535 / 255
+        return _grey(255 * (np.asarray(image) / (2**bits - 1)), inverted)
     if transparent:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return pil_to_tensor(image.convert("RGB"))
+
+
+def _grey_coding(image: Image.Image) -> tuple[int, bool]:
+    """Bits of a grey level, and whether 0 is white, where there are more than 8 bits."""
+    # Pillow gives such levels of TIFF files as they are stored; fewer bits it converts itself.
+    if not isinstance(image, TiffImageFile):
+        return 16, False
+    bits = image.tag_v2.get(BITSPERSAMPLE, (16,))[0]
+    return bits, image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:
@@ -136,7 +154,8 @@ def _unit_interval(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _grey(levels: np.ndarray) -> Tensor:
+def _grey(levels: np.ndarray, inverted: bool) -> Tensor:
     """Grey levels (height, width) from 0 to 255, rounded, in all three channels."""
+    levels = 255 - levels if inverted else levels
     rounded = np.floor(levels + 0.5).astype(np.uint8)
     return torch.from_numpy(rounded).expand(3, -1, -1).contiguous()

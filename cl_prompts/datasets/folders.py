@@ -28,6 +28,9 @@ FORMATS = {
     ".webp": "WEBP",
 }
 
+#: Names that folders of training, and of test images commonly have, in lower case
+_PARTS = (("train", "training"), ("test", "testing", "val", "valid", "validation"))
+
 
 @dataclass(frozen=True)
 class FolderImages:
@@ -52,12 +55,20 @@ def class_folders(parent: Path, leave_out: Collection[str] = ()) -> tuple[str, .
     """Names of the folders in ``parent``, sorted, without hidden ones and those to be left out.
 
     Raises:
-        LayoutError: there are none, or ``parent`` cannot be read.
+        LayoutError: there are none, ``parent`` cannot be read, or two of them are the training and
+            the test part of a data set by their names.
     """
     _, folders, _ = next(os.walk(parent, onerror=_refuse))
     names = tuple(name for name in sorted(_visible(folders)) if name not in leave_out)
     if not names:
         raise LayoutError(f"{parent} holds no class folders")
+    train, test = ([name for name in names if name.lower() in part] for part in _PARTS)
+    if train and test:
+        raise LayoutError(
+            f"{parent} holds {train[0]!r} and {test[0]!r}, which are parts of a data set and no"
+            " classes or domains: call them 'train' and 'test' (or 'val'), in lower case, and leave"
+            " out test_percent"
+        )
     return names
 
 

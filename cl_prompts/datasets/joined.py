@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from cl_prompts.datasets.classes import alike
 from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.fingerprint import labels_fingerprint
@@ -157,8 +158,8 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
     """Join two data sets, with classes of one name as one class.
 
     Raises:
-        InputError: one has several classes per image and the other has not, or a file comes
-            twice.
+        InputError: one has several classes per image and the other has not, a new class is called
+            as a known one but for case, blanks or Unicode form, or a file comes twice.
     """
     if before.multi_label != later.multi_label:
         has = {True: "several classes per image", False: "one class per image"}
@@ -168,6 +169,14 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
         )
     new = [name for name in later.classes if name not in before.classes]
     classes = (*before.classes, *new)
+    pair = alike(classes)
+    if pair is not None:
+        raise InputError(
+            f"class {pair[1]!r} of data set {later.name!r} would be new, but differs from the known"
+            f" class {pair[0]!r} in case, blanks or the encoding of accents alone: call its folder"
+            f" {pair[0]!r} too, or give the known class another name with cl-prompts classes RUN"
+            " --rename"
+        )
     columns = [classes.index(name) for name in later.classes]
     parts = ((before.train, later.train), (before.test, later.test))
     train, test = (JoinedSet(*part, columns, len(classes)) for part in parts)

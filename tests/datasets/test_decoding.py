@@ -77,6 +77,32 @@ def test_floats_are_grey_levels_from_0_to_1(tmp_path: Path) -> None:
     assert np.array_equal(image[1].numpy(), np.round(255 * values.astype(np.float64)))
 
 
+def write_tiff(path: Path, bits: int, kind: int, photometric: int, pixels: bytes) -> str:
+    """A TIFF file of one row of two grey pixels, of integers (kind 1) or floats (kind 3)."""
+    at = 8 + 2 + 9 * 12 + 4
+    fields = [(256, 2), (257, 1), (258, bits), (259, 1), (262, photometric), (273, at), (277, 1)]
+    fields += [(279, len(pixels)), (339, kind)]
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in fields)
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(fields))
+    path.write_bytes(head + entries + bytes(4) + pixels)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("bits", "kind", "photometric", "pixels", "expected"),
+    [
+        (12, 1, 1, bytes([0xFF, 0xF8, 0x08]), [255, 128]),  # 4095 and 2056, packed
+        (16, 1, 0, struct.pack("<2H", 0, 65535 - 257), [255, 1]),
+        (32, 3, 0, struct.pack("<2f", 0, 0.8), [255, 51]),
+    ],
+)
+def test_grey_of_12_bits_and_with_0_for_white(
+    tmp_path: Path, bits: int, kind: int, photometric: int, pixels: bytes, expected: list[int]
+) -> None:
+    path = write_tiff(tmp_path / "a.tif", bits, kind, photometric, pixels)
+    assert decode(path).tolist() == [[expected]] * 3
+
+
 @pytest.mark.parametrize(
     ("kind", "values", "sentence"),
     [

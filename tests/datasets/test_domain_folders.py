@@ -118,6 +118,20 @@ def test_folders_that_look_like_domains(tmp_path: Path, places: list[str], expec
     assert holds_domains(tmp_path) is expected
 
 
+@pytest.mark.parametrize("parts", [("Train", "Test"), ("TRAIN", "val"), ("training", "testing")])
+def test_parts_under_other_names_are_no_domains(tmp_path: Path, parts: tuple[str, str]) -> None:
+    for part in parts:
+        write_domains(tmp_path / part, 2)
+    said = refusal(lambda: holds_domains(tmp_path))
+    assert said == (
+        f"{tmp_path} holds {parts[0]!r} and {parts[1]!r}, which are parts of a data set and no"
+        " classes or domains: call them 'train' and 'test' (or 'val'), in lower case, and leave out"
+        " test_percent"
+    )
+    assert said in refusal(lambda: load("folder", tmp_path, test_percent=20))
+    assert said in refusal(lambda: load("folder", tmp_path, domains=True, test_percent=20))
+
+
 def write_domainnet(root: Path) -> Path:
     cells = [("real", "zebra"), ("real", "ant"), ("clip", "zebra")]
     for number, (domain, name) in enumerate(cells):

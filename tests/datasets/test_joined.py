@@ -12,6 +12,7 @@ from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.joined import copies_across, joined
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.errors import InputError
+from tests.datasets.toys import refusal
 from tests.experiments.own_photos import photos
 
 
@@ -34,6 +35,19 @@ def test_classes_are_known_by_name() -> None:
     assert both.test.targets.tolist() == [0, 1, 1, 2]
     values = [(float(image.mean()), label) for image, label in both.train]
     assert values == [(0, 0), (0, 1), (0, 1), (1, 2), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("known", "new"), [("dog", "Dog"), ("dog", "dog "), ("caf\u00e9", "cafe\u0301")]
+)
+def test_a_new_class_called_nearly_as_a_known_one_is_refused(known: str, new: str) -> None:
+    first = DataSet("a", tensors(0, [0, 1]), tensors(0.1, [0, 1]), ("cat", known))
+    later = DataSet("b", tensors(1, [1, 0]), tensors(0.9, [0, 1]), (new, "emu"))
+    said = refusal(lambda: joined(first, later))
+    assert said.startswith(
+        f"class {new!r} of data set 'b' would be new, but differs from the known class {known!r}"
+    )
+    assert "cl-prompts classes RUN --rename" in said
 
 
 def test_several_labels_get_columns_for_all_classes() -> None:

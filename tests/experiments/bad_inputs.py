@@ -241,6 +241,8 @@ COMMANDS: dict[str, str] = {
         init broken --backbone glyph_vit_tinny
         init broken --backbone resnet18
         init links
+        init alike
+        init capitals
         init latin --out new.yaml
         compare nowhere
         compare run --format word
@@ -494,6 +496,9 @@ COMMANDS: dict[str, str] = {
         d classes=[]
         d classes=[[1]]
         d classes=[0,9223372036854775808]
+        d dataset=folder root=numbers classes=[10,2]
+        d dataset=folder root=alike
+        d dataset=folder root=capitals test_percent=20
         d class_order=[0,1]
         d class_order=-1
         d class_order=.nan
@@ -590,6 +595,10 @@ def furnish() -> None:
                 size = (8 + i, 8 + 2 * number + "ab".index(label))
                 _image(Path("broken", side, label, f"{side}{i}.png"), size)
             _image(Path("untested", "train", label, "0.png"), (8, 8))
+            _image(Path("capitals", side.title(), label, "0.png"), (8 + number, 8))
+        for label in ("10", "2", "Cat", "cat"):
+            root = "alike" if label.isalpha() else "numbers"
+            _image(Path(root, side, label, "0.png"), (8 + number, 8))
     state = create_backbone().vit.state_dict()
     name = "blocks.0.attn.qkv.weight"
     value = state[name]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cl_prompts.backbones.fingerprint import weights_hash
 from cl_prompts.checks import one_of, shown
+from cl_prompts.datasets.classes import check_names
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.joined import JoinedDataSet, copies_across
@@ -32,7 +33,7 @@ from cl_prompts.experiments.run_folder.folder import settings_of
 from cl_prompts.experiments.run_folder.identity import changes, settings_identity
 from cl_prompts.experiments.run_folder.runs import Run, collect
 from cl_prompts.own_code import Trust
-from cl_prompts.reading import TENSORS, content, doubled
+from cl_prompts.reading import TENSORS, content
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
@@ -158,9 +159,7 @@ def settings_of_edited(
         one_of(f"class of {run.folder}", name, names)
     if both := sorted({*renamed} & {*removed}):
         raise InputError(f"class {both[0]!r} is to be renamed and removed: do one of the two")
-    new = [renamed.get(name, name) for name in names]
-    if (twice := doubled(new)) is not None:
-        raise InputError(f"two classes would be called {twice!r}: give each a name of its own")
+    check_names("the new run", [renamed.get(name, name) for name in names])
     edits = {"renamed": dict(renamed), "removed": list(removed)}
     return replace(settings, parent={**_parent(run, settings), **edits})
 

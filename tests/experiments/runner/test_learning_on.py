@@ -295,10 +295,11 @@ def test_a_removed_class_is_never_predicted(place: Path, tmp_path: Path) -> None
     ("options", "sentence"),
     [
         (["--remove", "tow"], "did you mean 'two'"),
-        (["--rename", "two=one"], "two classes would be called 'one'"),
-        (["--rename", "two=x", "--rename", "three=x"], "two classes would be called 'x'"),
+        (["--rename", "two=one"], "two classes of the new run are called 'one'"),
+        (["--rename", "two=x", "--rename", "three=x"], "two classes of the new run are called 'x'"),
         (["--rename", "two=x", "--rename", "two=y"], "gives class 'two' two names"),
         (["--rename", "two=x", "--remove", "two"], "is to be renamed and removed"),
+        (["--rename", "two=One"], "differ in case, blanks or the encoding of accents alone"),
         (["--rename", "two"], "is not of the form old=new"),
         (["--remove", "two"], "holds samples of all classes in its replay buffer"),
     ],

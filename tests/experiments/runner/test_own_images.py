@@ -96,7 +96,7 @@ def assert_loads_as_found(found: Survey) -> None:
 
 
 def test_all_findings_come_in_one_list_and_the_run_is_possible(tmp_path: Path) -> None:
-    photos(tmp_path, {"Cat": 4, "cat ": 4, "dog": 1, "fox": 3, "owl": 6})
+    photos(tmp_path, {"Cat fish": 4, "catfish": 4, "dog": 1, "fox": 3, "owl": 6})
     for name in ("ant", "bee", ".git"):
         (tmp_path / name).mkdir()
     (tmp_path / "ant" / "one.gif").touch()
@@ -104,14 +104,14 @@ def test_all_findings_come_in_one_list_and_the_run_is_possible(tmp_path: Path) -
         file.write_text("no image")
     photo(tmp_path / "owl" / "again.png", 1)
     found = survey(tmp_path)
-    assert found.classes == ("Cat", "cat ", "owl")
+    assert found.classes == ("Cat fish", "catfish", "owl")
     warnings = found.warnings()
     assert warnings[:5] == [
         "2 classes left out, a folder without an image: 'ant', 'bee'",
         "1 class left out, one image, where training and test need one each: 'dog'",
         "1 class left out, no training image that can be read: 'fox'",
-        "names that differ in case or blanks alone, 'Cat', 'cat ': rename folders or labels that"
-        " mean the same",
+        "names that differ in case or blanks alone, 'Cat fish', 'catfish': rename folders or"
+        " labels that mean the same",
         f"hidden folders are not read: {tmp_path}/.git",
     ]
     assert warnings[5].startswith("3 images that cannot be read, to be left out: ")
@@ -121,6 +121,12 @@ def test_all_findings_come_in_one_list_and_the_run_is_possible(tmp_path: Path) -
     )
     assert found.lines()[-len(warnings) :] == [f"warning: {warning}" for warning in warnings]
     assert_loads_as_found(found)
+
+
+def test_names_that_a_run_would_refuse_are_refused(tmp_path: Path) -> None:
+    photos(tmp_path, {"Cat": 4, "cat": 4, "owl": 6})
+    with pytest.raises(InputError, match="names 'Cat' and 'cat' of this data set differ in case"):
+        survey(tmp_path)
 
 
 def test_a_class_on_one_side_alone_is_left_out(tmp_path: Path) -> None:
