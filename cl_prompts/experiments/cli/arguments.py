@@ -73,7 +73,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _as_setting(late: Sequence[str], action: str) -> str:
-    """What to write for a setting that was given as an option, ``--seed 1`` or ``--seed=1``; empty
+    """Sentence for a setting that was given as an option, ``--seed 1`` or ``--seed=1``; empty
     for what is nearer to an option of the command."""
     name, equals, value = late[0].partition("=")
     if not equals and len(late) > 1:

@@ -110,7 +110,7 @@ def recipe_for(found: Survey, name: str, backbone: str | None = None) -> str:
         "n_tasks": f"of {len(found.classes)} classes",
         "image_size": f"median shorter side of the images: {found.shorter_side}"
         + (", in colour" if found.colourful else ", in grey"),
-        "announced": "false: the learner is not told where a domain ends",
+        "announced": "false: the learner does not know where a domain ends",
         "every": f"samples between two anytime points: {n // every} on a stream of {n}",
     }
     training = {"train_mb_size": batch, "train_epochs": 1, "online_iter": 3, "lr": 5e-3}

@@ -36,7 +36,7 @@ def opening(runs: Sequence[Run]) -> str:
 
 
 def finding(section: Section, reference: str) -> str:
-    """What the paired tests of a table hold for its headline number, in one sentence.
+    """One sentence on what the paired tests of a table hold for its headline number.
 
     A row "beats" the reference, or "loses to" it, only where the difference is significant after
     Holm's correction; "on all seeds" stands where it has that sign at each seed that both have.
@@ -74,7 +74,7 @@ def finding(section: Section, reference: str) -> str:
 
 
 def _verdicts(tested: Mapping[str, Entry], theirs: Entry, reference: str) -> list[str]:
-    """What each test holds: the greatest gains, the greatest losses, and what it left open."""
+    """Outcome of each test: the greatest gains, the greatest losses, and what stays open."""
     gains = {row: e.difference.mean for row, e in tested.items() if e.difference}
     clear = [row for row, entry in tested.items() if entry.verdict == "significant"]
     ranked = sorted(clear, key=lambda row: -gains[row])

@@ -14,7 +14,7 @@ class BeforeAfter(NamedTuple):
         name: of a class, or of a group of classes.
         before: score of the parent's model on all test images known now; None for what it had not
             learned.
-        after: score at the end of the run; None for what cannot be told.
+        after: score at the end of the run; None where it has none.
     """
 
     name: str

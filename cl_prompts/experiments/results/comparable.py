@@ -102,8 +102,8 @@ def conditions_of(run: Run) -> Conditions:
 
 
 def options_of(run: Run) -> dict[str, str]:
-    """What tells the rows of one strategy apart: its options as recipes write them, and the content
-    of the files and the source of the code that they name."""
+    """Identity of a row among those of one strategy: its options as recipes write them, and the
+    content of the files and the source of the code that they name."""
     found = {key: _written(value) for key, value in flat(run.config.get("options") or {})}
     for name, content in _recorded_map(run, "files").items():
         if name.startswith("options."):

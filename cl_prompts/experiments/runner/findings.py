@@ -94,7 +94,7 @@ class Survey:
         return found + [f"warning: {sentence}" for sentence in self.warnings()]
 
     def warnings(self) -> list[str]:
-        """What should be looked at before a run, a sentence each."""
+        """Findings to look at before a run, a sentence each."""
         everything = [*self.classes]
         found: list[str] = []
         for reason, names in self.left_out.items():

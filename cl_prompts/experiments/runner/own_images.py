@@ -112,7 +112,7 @@ def survey(
 
 @dataclass
 class _Findings:
-    """What is known of classes before images are looked at; see :class:`Survey`."""
+    """Facts on classes before images are looked at; see :class:`Survey`."""
 
     split: str = ""
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))

@@ -52,7 +52,7 @@ def grow(strategy: Any, n_classes: int, n_tasks: int) -> None:
 
 
 class _Learned:
-    """What a strategy has learned, and what else a new construction would reset."""
+    """State of a strategy, and the rest that a new construction would reset."""
 
     def __init__(self, strategy: Any) -> None:
         self.state = strategy.state_dict()

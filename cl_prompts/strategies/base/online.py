@@ -203,7 +203,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     _stop_training: bool
 
     keeps: ClassVar[str] = ""
-    """What the method keeps instead of samples: it refuses a replay buffer."""
+    """Kept instead of samples, by a method that refuses a replay buffer."""
     own_plugins: ClassVar[tuple[StrategyPlugin, ...]] = ()
     """Plugins that the method is defined with."""
     whole_stream: ClassVar[bool] = False
@@ -761,7 +761,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         )
 
     def _obtain_common_dataloader_parameters(self, **kwargs: Any) -> dict[str, Any]:
-        """What Avalanche gives its loader of test images, and a check of them."""
+        """Arguments that Avalanche gives its loader of test images, and a check of them."""
         found: dict[str, Any] = super()._obtain_common_dataloader_parameters(**kwargs)
         check = image_check(self.model)
         return {**found, "collate_fn": checked_collate(self.adapted_dataset, check)}
