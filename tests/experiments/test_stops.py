@@ -107,7 +107,7 @@ PHASES: dict[str, tuple[Any, str, str]] = {
     "end": (RunFolder, "write_end", REPORT),
     "before the report": (report, "new_page", REPORT),
     "report": (report, "write_report", REPORT),
-    "table": (actions, "_tables", "stopped when the report was made: "),
+    "table": (actions, "tables", "stopped when the report was made: "),
 }
 
 

@@ -91,7 +91,10 @@ def test_every_command_is_parsed_under_its_name(command: str) -> None:
     assert parsed([command, *needed.get(command, ["digits"])]).action == command
 
 
-def test_no_name_commands_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_name_commands_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # wide enough for the whole name
     name = "[red]a\x1b]0;title\x07"
     run = fake_run(tmp_path, name=name, n_classes=2, class_names=["cat\x1b[2J", "d\u00f6g"])
     assert main(["classes", str(run)]) == 0
