@@ -18,6 +18,8 @@ from tests.experiments.commands import QUICK, summary
 from tests.experiments.inputs import EDITS, MISA_RUN, OWN_RUN, replaced, write_inputs
 from tests.experiments.own_photos import photo
 
+pytestmark = pytest.mark.slow
+
 
 def forget() -> None:
     """Be a new process, for modules of one's own."""

@@ -12,6 +12,8 @@ import pytest
 
 from cl_prompts.experiments.cli import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "learning_on.md").read_text()
 

@@ -23,6 +23,8 @@ from cl_prompts.experiments.trained.loading import load_run
 from tests.experiments.commands import rows, signalling, summary
 from tests.experiments.faults import contents
 
+pytestmark = pytest.mark.slow
+
 TRAIN, TEST = 12, 6
 SMALL = ["seed=1", "n_tasks=2", "every=15", "train_mb_size=8", "online_iter=1", "augment=false"]
 
