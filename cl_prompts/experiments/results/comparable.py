@@ -136,14 +136,14 @@ def version_notes(runs: Iterable[Run]) -> list[str]:
     for run in runs:
         for key, versions in found.items():
             versions[str(run.environment.get(key) or "unknown")] = None
-    told = [
+    differing = [
         f"{_VERSIONS[key]} {', '.join(sorted(versions))}"
         for key, versions in found.items()
         if len(versions) > 1
     ]
-    if not told:
+    if not differing:
         return []
-    return [f"these runs were made with different versions: {'; '.join(told)}"]
+    return [f"these runs were made with different versions: {'; '.join(differing)}"]
 
 
 def _tells_images(fingerprint: Any) -> bool:

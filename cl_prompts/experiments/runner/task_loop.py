@@ -158,13 +158,16 @@ class TaskLoop:
         """Take over what the parent has learned and recorded, and make room for what is new."""
         parts = self.parts
         strategy = parts.strategy
-        rates = [group["lr"] for group in strategy.optimizer.param_groups]
+        own = [{**group, "params": None} for group in strategy.optimizer.param_groups]
         state, attached = parts.descent.take_over(strategy, parts.anytime, parts.data)
         self._go_on_from(state)
         self.folder.take_over(attached, Path(parts.settings.parent["run"]))
         parts.descent.grow_last(strategy)
-        for group, rate in zip(strategy.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate  # that of this run's settings
+        # Rates, decay and the like are those of this run's settings.
+        for group, values in zip(strategy.optimizer.param_groups, own, strict=True):
+            parameters = group["params"]
+            group.clear()
+            group.update({**values, "params": parameters})
         self._begins_edited = is_edited(parts.settings)
         before = parts.descent.evaluated(strategy, parts.anytime)  # by all ranks together
         if not self.folder.read_only:

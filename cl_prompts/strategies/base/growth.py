@@ -21,8 +21,8 @@ def grow(strategy: Any, n_classes: int, n_tasks: int) -> None:
     The strategy is constructed anew with room for one class more, then for another one, and its
     state is laid over the new one's: what was learned stays in front, and what follows, such as the
     row of class c in the head, is that of a construction for c + 1 classes, drawn from the
-    strategy's seed and c alone. So it does not depend on when, or together with which others, a
-    class comes.
+    strategy's seed, c and, where prompts are divided among tasks, the number of tasks so far. So it
+    does not depend on what was learned, or together with which others a class comes.
 
     Args:
         strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.

@@ -858,9 +858,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def grow(self, classes: int | Sequence[str], tasks: int = 0) -> None:
         """Make room for classes that come later, between two experiences.
 
-        What was learned stays as it is. A new row begins with what depends on seed and class alone,
-        and the optimizer has no momentum for it: to grow before an experience or after it comes to
-        the same.
+        What was learned stays as it is. A new row begins with what depends on the seed, its number
+        and, where prompts are divided among tasks, ``n_tasks``, and the optimizer has no momentum
+        for it: to grow before an experience or after it comes to the same.
 
         Args:
             classes: how many further classes, or their names; they take the columns behind those

@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.results.before_after import before_after
 from cl_prompts.experiments.run_folder.runs import collect, held_out_confidence
+from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.tracker import ProgressLine
 from cl_prompts.experiments.trained.loading import load_run
 from tests.experiments.commands import rows, signalling, summary
@@ -345,3 +346,21 @@ def test_a_recipe_of_a_run_folder_names_no_other_folder(
     for command in commands:
         assert main([*command, "--out", str(tmp_path / "b")]) == 2
         assert "it should be a name without folders" in capsys.readouterr().err
+
+
+def test_rates_and_decay_are_those_of_the_settings_of_the_child(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = first_run(place, tmp_path / "a", "er", "er.buffer_size=8", "schedule=cosine")
+    found = []
+    loaded = TaskLoop._go_on_from_parent
+
+    def noted(self: TaskLoop) -> None:
+        loaded(self)
+        found.extend(self.parts.strategy.optimizer.param_groups)
+
+    monkeypatch.setattr(TaskLoop, "_go_on_from_parent", noted)
+    settings = ["lr=0.02", "er.weight_decay=0.3"]
+    assert learn(parent, place / "later", tmp_path / "b", *settings)[0] == 0
+    assert [(group["lr"], group["weight_decay"]) for group in found] == [(0.02, 0.3)]
+    assert found[0].get("initial_lr", 0.02) == 0.02
