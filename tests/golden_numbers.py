@@ -1,4 +1,5 @@
-"""Reference numbers of published code (``tests/golden/beyond/*.npz``), read and compared by key."""
+"""Reference numbers of published code (``tests/golden/beyond/*.npz`` and ``later``), read and
+compared by key."""
 
 from __future__ import annotations
 
@@ -15,10 +16,13 @@ PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 class Golden:
-    """One file of reference numbers: ``golden("task1/logits")`` is a tensor, integers as int64."""
+    """One file of reference numbers: ``golden("task1/logits")`` is a tensor, integers as int64.
 
-    def __init__(self, name: str) -> None:
-        self.arrays = dict(np.load(GOLDEN_FILES / "beyond" / f"{name}.npz"))
+    Those in ``later`` are in double precision.
+    """
+
+    def __init__(self, name: str, folder: str = "beyond") -> None:
+        self.arrays = dict(np.load(GOLDEN_FILES / folder / f"{name}.npz"))
 
     def __call__(self, key: str) -> Tensor:
         tensor = torch.from_numpy(self.arrays[key])
@@ -42,6 +46,11 @@ class Golden:
         torch.testing.assert_close(
             got.detach().to(want.dtype), want.view_as(got), atol=atol, rtol=rtol
         )
+
+    def close_double(self, got: Tensor, key: str) -> None:
+        """Assert that ``got`` is ``key`` to 1e-8 of its largest entry, in double precision."""
+        assert got.dtype == torch.float64
+        self.close(got, key, atol=1e-8 * max(float(self(key).abs().max()), 1e-300))
 
 
 def golden_vit() -> FrozenViT:

@@ -20,6 +20,7 @@ from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.ridge import attempt_positive, check_solved
+from cl_prompts.models.shrinkage import ByRule, shrunk_by_oas
 
 Metric = Literal["cosine", "euclidean"]
 
@@ -238,7 +239,8 @@ class StreamingLDA(SolvedClassifier):
     Args:
         dim: of a feature.
         n_classes: columns of the logits.
-        shrinkage: towards the identity, in (0, 1].
+        shrinkage: towards the identity, in (0, 1]; or ``"oas"``, found from S itself (see
+            :func:`~cl_prompts.models.shrinkage.shrunk_by_oas`), towards its mean variance.
         dtype: of the statistics.
 
     Example:
@@ -258,11 +260,13 @@ class StreamingLDA(SolvedClassifier):
         dim: int,
         n_classes: int,
         *,
-        shrinkage: float = 1e-4,
+        shrinkage: float | ByRule = 1e-4,
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
-        if not 0 < shrinkage <= 1:
+        if isinstance(shrinkage, str):
+            one_of("shrinkage of the streaming LDA", shrinkage, ByRule)
+        elif not 0 < shrinkage <= 1:
             raise InputError(
                 f"shrinkage of the streaming LDA is {shrinkage}: it must lie in (0, 1]"
             )
@@ -286,7 +290,10 @@ class StreamingLDA(SolvedClassifier):
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
         # L^-1 = (1 - e) S + e I; the weight is L mu_c.
-        system = self.scatter * ((1 - self.shrinkage) / self.count.sum().clamp(min=1))
+        n = self.count.sum().clamp(min=1)
+        if isinstance(self.shrinkage, str):
+            return attempt_positive(shrunk_by_oas(self.scatter / n, n), self.mean.T)
+        system = self.scatter * ((1 - self.shrinkage) / n)
         system.diagonal().add_(self.shrinkage)
         return attempt_positive(system, self.mean.T)
 

@@ -233,7 +233,7 @@ def attempt_positive(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_solved(
-    info: Tensor, blame: str, dtype: torch.dtype, regulariser: str, value: float | Tensor
+    info: Tensor, blame: str, dtype: torch.dtype, regulariser: str, value: float | Tensor | str
 ) -> None:
     """Check the state of a solution by :func:`attempt_positive`, which makes a GPU wait.
 
@@ -242,15 +242,16 @@ def check_solved(
         blame: who is named in the error.
         dtype: of the system.
         regulariser: what is too small if it failed.
-        value: of that.
+        value: of that, or the rule that found it.
 
     Raises:
         RunError: the system was not positive definite to working precision.
     """
     if int(info) != 0:
+        size = value if isinstance(value, str) else f"{float(value):g}"
         raise RunError(
-            f"{blame} could not solve its linear system in {dtype}: the {regulariser}"
-            f" {float(value):g} is too small"
+            f"{blame} could not solve its linear system in {dtype}: the {regulariser} {size} is too"
+            " small"
         )
 
 

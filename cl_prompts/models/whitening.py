@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.checks import one_of, positive, whole_number
+from cl_prompts.models.shrinkage import LEAST_OAS, ByRule, shrunk_by_oas
 
 HeadInput = Literal["raw", "centred", "standardised", "whitened"]
 
@@ -54,6 +55,7 @@ class FeatureWhitening(nn.Module):
         head_input: see above.
         shrinkage: towards a multiple of the identity, positive. 1 was best or equal on every
             stream tried; smaller values amplify directions that the stream has hardly shown.
+            ``"oas"`` finds it from S and n, see :func:`~cl_prompts.models.shrinkage.shrunk_by_oas`.
         refresh: stream batches between two renewals of P.
         window: forget: statistics weigh as much as so many samples at most; None keeps all. Of use
             where features drift, as prompted ones do, though it brought nothing where it was tried.
@@ -79,13 +81,16 @@ class FeatureWhitening(nn.Module):
         dim: int,
         head_input: HeadInput = "whitened",
         *,
-        shrinkage: float = 1.0,
+        shrinkage: float | ByRule = 1.0,
         refresh: int = 5,
         window: int | None = None,
     ) -> None:
         super().__init__()
         one_of("head_input", head_input, HeadInput)
-        positive(shrinkage=shrinkage)
+        if isinstance(shrinkage, str):
+            one_of("shrinkage", shrinkage, ByRule)
+        else:
+            positive(shrinkage=shrinkage)
         whole_number("refresh", refresh)
         if window is not None:
             whole_number("window", window)
@@ -125,7 +130,8 @@ class FeatureWhitening(nn.Module):
             # An inverse root costs dim^3: at first often, while statistics change fast.
             due = self.batches in (1, 2, 4) or self.batches % self.refresh == 0
             if due and self.head_input == "whitened":
-                self.root.copy_(inverse_root(self.system(), self.shrinkage))
+                least = LEAST_OAS if isinstance(self.shrinkage, str) else self.shrinkage
+                self.root.copy_(inverse_root(self.system(), least))
 
     @contextmanager
     def update_statistics(
@@ -166,12 +172,15 @@ class FeatureWhitening(nn.Module):
             return centred @ self.root.clone()
 
     def system(self) -> Tensor:
-        """(dim, dim) ``S / n + shrinkage * mean(diag(S / n)) I``, of which P is the inverse root.
+        """(dim, dim) ``S / n + shrinkage * mean(diag(S / n)) I``, of which P is the inverse root,
+        or S / n shrunk by a rule.
 
         Where nothing has varied so far the mean variance counts as 1.
         """
         # S / n + shrinkage * mean(diag(S / n)) I
         covariance = self.scatter / self.count.clamp(min=1)
+        if isinstance(self.shrinkage, str):
+            return shrunk_by_oas(covariance, self.count)
         variance = covariance.diagonal().mean()
         variance = torch.where(variance > 0, variance, torch.ones_like(variance))
         covariance.diagonal().add_(self.shrinkage * variance)
@@ -231,7 +240,7 @@ def inverse_root(matrix: Tensor, shrinkage: float) -> Tensor:
 
     Args:
         matrix: (dim, dim), symmetric and positive definite, as :meth:`FeatureWhitening.system`.
-        shrinkage: that went into it; bounds its condition number.
+        shrinkage: that went into it, or less; bounds its condition number.
 
     Returns:
         (dim, dim)

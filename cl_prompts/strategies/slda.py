@@ -6,6 +6,7 @@ import torch
 
 from cl_prompts.checks import Share
 from cl_prompts.models.prototype_classifiers import StreamingLDA
+from cl_prompts.models.shrinkage import ByRule
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 ALIASES = ("streaming_lda",)
@@ -30,8 +31,9 @@ class SLDA(PrototypeStrategy):
         0.0001
     """
 
-    shrinkage: Share = 1e-4
-    """Shrinkage e towards the identity, greater than 0."""
+    shrinkage: Share | ByRule = 1e-4
+    """Shrinkage e towards the identity, greater than 0; or ``"oas"``: found from S and the number
+    of samples, towards the mean variance."""
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> StreamingLDA:
         """Streaming LDA with this shrinkage."""

@@ -428,6 +428,8 @@ COMMANDS: dict[str, str] = {
         d strategy=l2p pull_weight=.nan
         d strategy=ranpac ridge=0
         d strategy=slda shrinkage=.nan
+        d strategy=slda shrinkage=oaz
+        d strategy=linear_probe head.shrinkage=oaz
         d strategy=lwf distillation.temperature=0
         d strategy=rainbow rehearsal_epochs=-1
     """,

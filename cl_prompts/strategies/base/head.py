@@ -8,6 +8,7 @@ from cl_prompts.checks import Count, Positive
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.heads import CosineHead, RowInit, UnitRowHead
+from cl_prompts.models.shrinkage import ByRule
 from cl_prompts.models.whitening import FeatureWhitening, HeadInput
 from cl_prompts.strategies.base.settings import Declared
 
@@ -42,8 +43,9 @@ class Head(Declared):
     """Features as they are (``"raw"``), or ``"centred"``, ``"standardised"`` or ``"whitened"`` by
     statistics of the training batches so far
     (:class:`~cl_prompts.models.whitening.FeatureWhitening`)."""
-    shrinkage: Positive = 1.0
-    """Shrinkage of the covariance towards a multiple of the identity; 1 needs no tuning."""
+    shrinkage: Positive | ByRule = 1.0
+    """Shrinkage of the covariance towards a multiple of the identity; 1 needs no tuning. ``"oas"``
+    finds it from the covariance and the number of samples."""
     refresh: Count = 5
     """Stream batches between two renewals of the whitening matrix."""
     window: Count | None = None

@@ -1,0 +1,64 @@
+"""Shrinkage of covariances that is found from the data alone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+ByRule = Literal["oas"]
+"""Rules that find a shrinkage; stands beside numbers in settings."""
+
+LEAST_OAS = 1e-6
+"""The smallest shrinkage that :func:`oas` gives, which bounds condition numbers."""
+
+
+def oas(dim: int, samples: Tensor | float, trace: Tensor, trace_of_square: Tensor) -> Tensor:
+    """Oracle approximating shrinkage (Chen, Wiesel, Eldar and Hero, IEEE TSP 2010) from sums.
+
+    With the covariance S of n samples in p dimensions, ``m = tr S / p`` and ``a = tr S^2 / p^2``,
+    ``rho = min(1, (a + m^2) / ((n + 1) (a - m^2 / p)))``, to be used as ``(1 - rho) S + rho m I``.
+    This is the form of scikit-learn, which the published RanDumb uses; the paper's has further
+    terms of the order 1 / p.
+
+    Args:
+        dim: p.
+        samples: n, a scalar.
+        trace: scalar tr S.
+        trace_of_square: scalar tr S^2, the sum of all squared entries.
+
+    Returns:
+        scalar rho between :data:`LEAST_OAS` and 1; 1 for a multiple of the identity and for zeros.
+
+    Example:
+        >>> s = torch.diag(torch.tensor([3.0, 1.0]))
+        >>> oas(2, 9, s.trace(), s.square().sum())  # (2.5 + 4) / (10 * (2.5 - 2))
+        tensor(1.)
+        >>> oas(2, 99, s.trace(), s.square().sum())
+        tensor(0.1300)
+    """
+    m = trace / dim
+    a = trace_of_square / dim**2
+    # Zero where all eigenvalues are the same, and not below it but by rounding.
+    spread = (a - m.square() / dim).clamp(min=0)
+    rho = (a + m.square()) / ((samples + 1) * spread)
+    return torch.where(spread > 0, rho, torch.ones_like(rho)).clamp(min=LEAST_OAS, max=1)
+
+
+def shrunk_by_oas(covariance: Tensor, samples: Tensor | float) -> Tensor:
+    """``(1 - rho) S + rho m I`` with rho by :func:`oas` and the mean variance m.
+
+    Args:
+        covariance: S (dim, dim), symmetric; the sum of squares divided by ``samples``.
+        samples: n, a scalar.
+
+    Returns:
+        (dim, dim), positive definite: where nothing has varied so far, m counts as 1.
+    """
+    trace = covariance.trace()
+    rho = oas(len(covariance), samples, trace, covariance.square().sum())
+    m = torch.where(trace > 0, trace / len(covariance), torch.ones_like(trace))
+    system = (1 - rho) * covariance
+    system.diagonal().add_(rho * m)
+    return system

@@ -1,0 +1,71 @@
+"""Shrinkage found from data: published numbers, scikit-learn's, and what uses it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sklearn.covariance import oas as oas_of_scikit_learn
+from torch import Tensor
+
+from cl_prompts.errors import InputError
+from cl_prompts.models.prototype_classifiers import StreamingLDA
+from cl_prompts.models.shrinkage import LEAST_OAS, oas, shrunk_by_oas
+from cl_prompts.models.whitening import FeatureWhitening, inverse_root
+from tests.golden_numbers import Golden
+
+GOLDEN = Golden("randumb", "later")
+
+
+def scattered(n: int = 40, dim: int = 6) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(n, dim, generator=generator).double() * torch.arange(1, dim + 1)
+
+
+def test_published_numbers() -> None:
+    x, labels = GOLDEN("features"), GOLDEN("labels")
+    embedded = torch.cos(x @ GOLDEN("frequencies") + GOLDEN("phases"))
+    embedded *= (2 / embedded.shape[1]) ** 0.5
+    inside = embedded - GOLDEN("pooled/means")[labels]
+    covariance = inside.T @ inside / len(x)
+    rho = oas(len(covariance), len(x), covariance.trace(), covariance.square().sum())
+    GOLDEN.close_double(rho, "pooled/oas_shrinkage")
+    GOLDEN.close_double(shrunk_by_oas(covariance, len(x)), "pooled/covariance")
+
+
+def test_it_is_that_of_scikit_learn() -> None:
+    x = scattered()
+    covariance = x.T.cov(correction=0)
+    want, rho = oas_of_scikit_learn(x.numpy())
+    assert 0.01 < rho < 0.9
+    torch.testing.assert_close(shrunk_by_oas(covariance, len(x)), torch.from_numpy(want))
+
+
+def test_its_ends() -> None:
+    identity = 3 * torch.eye(4)
+    assert oas(4, 10**9, identity.trace(), identity.square().sum()) == 1
+    uneven = torch.diag(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+    assert oas(4, 1, uneven.trace(), uneven.square().sum()) == 1
+    assert oas(4, 10**9, uneven.trace(), uneven.square().sum()) == pytest.approx(LEAST_OAS)
+    assert torch.equal(shrunk_by_oas(torch.zeros(4, 4), 1), torch.eye(4))
+
+
+def test_streaming_lda_and_the_whitened_head_use_it() -> None:
+    x, labels = scattered(), torch.arange(40) % 2
+    lda = StreamingLDA(6, 2, shrinkage="oas")
+    whitening = FeatureWhitening(6, shrinkage="oas", refresh=1)
+    for part, of in zip(x.split(7), labels.split(7), strict=True):
+        lda.update(part, of)
+        whitening.update(part)
+    means = torch.stack([x[labels == c].mean(dim=0) for c in (0, 1)])
+    inside = (x - means[labels]).T @ (x - means[labels]) / 40
+    want = torch.linalg.solve(shrunk_by_oas(inside, 40), means.T)
+    torch.testing.assert_close(lda.solution(), want)
+    root = inverse_root(shrunk_by_oas(x.T.cov(correction=0), 40), LEAST_OAS)
+    torch.testing.assert_close(whitening(x), ((x - x.mean(dim=0)) @ root).float())
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(InputError, match="unknown shrinkage 'oaz': did you mean 'oas'"):
+        FeatureWhitening(3, shrinkage="oaz")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="shrinkage of the streaming LDA 'oaz'"):
+        StreamingLDA(3, 2, shrinkage="oaz")  # type: ignore[arg-type]
