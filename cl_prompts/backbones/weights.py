@@ -190,6 +190,30 @@ def at_hand(name: str) -> bool:
     )
 
 
+def check_at_hand(name: str, weights: str) -> None:
+    """Refuse weights that would be fetched from the hub.
+
+    Args:
+        name: of the backbone.
+        weights: as :func:`create_backbone` takes them.
+
+    Raises:
+        InputError: they are not on this machine; the sentence says from where they would come, and
+            what fetches them.
+    """
+    if weights not in ("default", "timm") or name == EMBEDDED:
+        return
+    place = _hub_file(name) if timm.is_model(name) else None
+    if place is None or at_hand(name):
+        return  # or create_backbone says what is wrong
+    repository, file = place
+    raise InputError(
+        f"the weights of backbone {name} are not on this machine, and a run folder does not fetch"
+        f" them by itself: if you want them from {hub_constants.ENDPOINT}/{repository}, type: hf"
+        f" download {repository} {file}"
+    )
+
+
 def where_from(name: str) -> str:
     """How the default weights of a backbone that is not in the package come to this machine, to
     stand behind "they are"."""

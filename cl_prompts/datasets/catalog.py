@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Callable
@@ -288,9 +289,13 @@ def _guidance(name: str, entry: DataSetEntry, folder: Path, problem: str, *, by_
     if not entry.origin:
         return sentence
     if not by_hand:
+        # Double quotes, which a shell leaves alone within single ones.
+        texts = json.dumps(name), json.dumps(str(folder))
+        call = "load_dataset({}, root={}, image_size=32, download=True)".format(*texts)
+        line = f"from cl_prompts.scenarios import load_dataset; {call}"
         return (
-            f"{sentence}; the same command with dataset.download=true fetches it from"
-            f" {entry.origin}"
+            f"{sentence}; a new run with dataset.download=true fetches it from {entry.origin}, and"
+            f" so does: python -c {shlex.quote(line)}"
         )
     usual = Path(entry.folder).parts
     above = folder.parents[len(usual) - 1] if folder.parts[-len(usual) :] == usual else folder

@@ -82,9 +82,13 @@ def split_cells(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of training and of test images: the share is taken of each class in each domain, see
     :func:`~cl_prompts.datasets.readers.split_rows`."""
-    cells = [f"{domain}/{name}" for domain, name in zip(domains, classes, strict=True)]
-    names, of_each = np.unique(cells, return_inverse=True)
-    return split_rows(of_each, test_percent, seed, names.tolist())
+    pairs = list(zip(map(str, domains), map(str, classes), strict=True))
+    # As pairs, since "a/b" may be a class in "c", and "b" one in "c/a"; in the order of their names
+    # as they stand in paths, which chooses the test images.
+    cells = sorted(set(pairs), key=lambda pair: ("/".join(pair), pair))
+    number = {pair: position for position, pair in enumerate(cells)}
+    of_each = np.array([number[pair] for pair in pairs])
+    return split_rows(of_each, test_percent, seed, ["/".join(pair) for pair in cells])
 
 
 def _scanned(part: Path, leave_out: Sequence[str]) -> DomainImages:

@@ -38,8 +38,10 @@ def test_missing_cifar_says_how_to_download_it(
         refusal(lambda: load("cifar100"))
         == f"data set 'cifar100' was not found: looked in {tmp_path}/data/cifar-100-python, which"
         " should hold the files train, test and meta of the Python version, or class folders"
-        " train/<class>/* and test/<class>/*; the same command with dataset.download=true"
-        " fetches it from https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+        " train/<class>/* and test/<class>/*; a new run with dataset.download=true fetches it from"
+        " https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz, and so does: python -c 'from"
+        ' cl_prompts.scenarios import load_dataset; load_dataset("cifar100",'
+        f' root="{tmp_path}/data/cifar-100-python", image_size=32, download=True)\''
     )
     assert not (tmp_path / "data").exists()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cl_prompts.datasets.domain_folders import split_cells
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.folders import holds_domains
 from cl_prompts.scenarios import domain_incremental_split
@@ -172,3 +173,13 @@ def test_a_folder_without_lists_is_no_domainnet(tmp_path: Path) -> None:
     said = refusal(lambda: load("domainnet", tmp_path))
     assert "holds no list <domain>_train.txt" in said
     assert "take the archive and both lists of each domain from http://ai.bu.edu/M3SDA" in said
+
+
+def test_a_slash_in_a_name_parts_no_class_from_its_domain() -> None:
+    """ "b/c" in "a" is not "c" in "a/b"."""
+    classes = ["b/c", "c", "b/c", "c", "-1", "=x", "-1", "=x"]
+    domains = ["a", "a/b", "a", "a/b", "..", "..", "..", ".."]
+    train, test = split_cells(classes, domains, 50, seed=0)
+    cells = [(domains[row], classes[row]) for row in test.tolist()]
+    assert sorted(cells) == sorted(set(zip(domains, classes, strict=True)))
+    assert len(train) == len(test)

@@ -24,7 +24,14 @@ from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
 from tests.experiments.commands import PROBE, QUICK_MVP_R, run, signalling, summary
 
 #: what may differ between a run and the same run in pieces
-EXEMPT = {"seconds", "images_per_second", "peak_memory_mb", "peak_device_memory_mb", "command"}
+EXEMPT = {
+    "seconds",
+    "images_per_second",
+    "peak_memory_mb",
+    "peak_device_memory_mb",
+    "command",
+    "remarks",
+}
 
 
 def signals_at(monkeypatch: pytest.MonkeyPatch, number: int, samples: int) -> None:

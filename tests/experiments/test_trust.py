@@ -218,6 +218,50 @@ def test_a_plan_is_trusted_no_more_than_a_run(
     assert not (here / "imported").exists()
 
 
+def with_weights_of_the_hub(config: dict[str, Any], name: str) -> None:
+    config["backbone"].update(name=name, weights="default", image_size=224)
+
+
+def with_a_download(config: dict[str, Any], name: str) -> None:
+    config["dataset"].update(name=name, download=True)
+
+
+def test_a_run_folder_fetches_nothing(
+    here: Path,
+    mvp_run: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def asked(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("socket.getaddrinfo", asked)
+    monkeypatch.setattr("urllib.request.urlopen", asked)
+    name = "vit_tiny_patch16_224.augreg_in21k"
+    hub = f"timm/{name}"
+    changed(mvp_run, with_weights_of_the_hub, name)
+    for number in range(3):
+        photo(here / "more" / "cat" / f"{number}.png", number)
+    others = [["learn", "run", "more", "--quiet"], ["classes", "run", "--remove", "3"]]
+    for command in [*others, *commands()]:
+        if "--resume" in command:
+            begin_again()
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert f"https://huggingface.co/{hub}, type: hf download {hub} model.safetensors" in said
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    settings.backbone.update(name=name, weights="timm")
+    Plan("typed", (PlannedRun(here / "new", settings),)).write(here)
+    assert main(["run", "--resume", ".", "--quiet"]) == 2
+    assert "plan-1.json cannot be used: the weights of backbone" in capsys.readouterr().err
+    shutil.rmtree("run")
+    changed(mvp_run, with_a_download, "cifar100")
+    begin_again()
+    assert main(["run", "--resume", "run", "--quiet"]) == 2
+    origin = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+    assert f"fetches it from {origin}, and so does: python -c" in capsys.readouterr().err
+
+
 def test_a_recipe_of_the_command_line_is_the_users_own(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

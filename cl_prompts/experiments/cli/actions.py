@@ -104,6 +104,7 @@ def init(args: argparse.Namespace) -> None:
         )
     for line in found.lines():
         _print(line)
+    found.keep()
     files.replace(out, [recipe_for(found, name, args.backbone).encode()])
     if not args.quiet:
         from cl_prompts.experiments.cli.expectation import expectations
@@ -280,7 +281,8 @@ def classes(args: argparse.Namespace) -> None:
 
     run = finished_run(args.run)
     if not (args.rename or args.remove):
-        _print("\n".join(run.summary["class_names"]))
+        # One line each: a name may hold line breaks.
+        _print("\n".join(name.replace("\n", "\\n") for name in run.summary["class_names"]))
         return
     pairs = [text.partition("=") for text in args.rename]
     for text, (old, _, new) in zip(args.rename, pairs, strict=True):

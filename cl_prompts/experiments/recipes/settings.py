@@ -121,6 +121,26 @@ class Settings:
         check_trust(settings.own_code(), trust_code)
         return settings.checked()
 
+    @classmethod
+    def of_folder(cls, text: str, *, trust_code: Trust = False) -> Settings:
+        """Settings that a run folder or plan names, maybe of somebody else: nothing is fetched from
+        the network for them.
+
+        Args:
+            text: content of ``config.yaml``.
+            trust_code: dotted names in it that may be imported.
+
+        Raises:
+            InputError: as :meth:`from_yaml`, or weights that are not on this machine.
+        """
+        from cl_prompts.backbones.weights import check_at_hand  # loads PyTorch
+
+        settings = cls.from_yaml(text, trust_code=trust_code)
+        if settings.dataset.get("download"):
+            settings.dataset["download"] = False
+        check_at_hand(settings.backbone["name"], settings.backbone["weights"])
+        return settings
+
     def checked(self) -> Settings:
         """The same settings, if they could have come from a recipe.
 

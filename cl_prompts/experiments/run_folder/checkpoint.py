@@ -29,6 +29,7 @@ import json
 import math
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -39,7 +40,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError, short
 from cl_prompts.reading import TENSORS, json_of, opened
 
 MAGIC = b"CLPROMPT"
@@ -129,6 +130,51 @@ def read(path: Path) -> Checkpoint:
     except (KeyError, IndexError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         # The checksums agree: somebody made such a file.
         raise DamagedCheckpoint(path, f"its content is not a state: {error}") from error
+
+
+@contextmanager
+def taking_up(folder: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a checkpoint's state is taken up into one sentence: its
+    checksums agree, so it is a state of another form than that of this version.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        InputError: the state has other entries, types or shapes.
+
+    >>> with taking_up(Path("runs/mine")):
+    ...     {"step": 3}["steps"]
+    Traceback (most recent call last):
+    cl_prompts.errors.InputError: the checkpoint in runs/mine holds a state of another form than \
+this commit of cl-prompts has (KeyError: 'steps'): go on with the commit that wrote it, or start a \
+new run
+    """
+    try:
+        yield
+    except (InputError, RunError):
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        raise InputError(
+            f"the checkpoint in {folder} holds a state of another form than this commit of"
+            f" cl-prompts has ({type(e).__name__}: {short(e)}): go on with the commit that wrote"
+            " it, or start a new run"
+        ) from e
+
+
+def form_of(state: Any) -> Any:
+    """Form of a state: its entries with their types, of tensors with type and shape.
+
+    >>> form_of({"lr": 0.1, "rows": [torch.ones(2, 3), None]})
+    {'lr': 'float', 'rows': [['torch.float32', 2, 3], 'NoneType']}
+    """
+    if isinstance(state, Mapping):
+        return {str(key): form_of(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [form_of(value) for value in state]
+    if isinstance(state, Tensor | np.ndarray):
+        return [str(state.dtype), *state.shape]
+    return type(state).__name__
 
 
 def _checked(path: Path, *, keep: bool) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -24,7 +24,7 @@ from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.checkpoint import Checkpoint
+from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, taking_up
 from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE, CheckpointFiles
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.files import FolderFiles, json_text, reason_of
@@ -96,11 +96,12 @@ def settings_of(folder: Path, trust_code: Trust = False) -> Settings:
     """The settings in the ``config.yaml`` of a folder.
 
     Raises:
-        InputError: it is damaged, or names code that may not be imported.
+        InputError: it is damaged, or names code that may not be imported or weights that would be
+            fetched.
     """
     name = "config.yaml"
     try:
-        return Settings.from_yaml(FolderFiles(folder).read_text(name), trust_code=trust_code)
+        return Settings.of_folder(FolderFiles(folder).read_text(name), trust_code=trust_code)
     except InputError as error:
         raise InputError(f"{folder / name} cannot be used: {error}") from error
 
@@ -394,7 +395,9 @@ class RunFolder(FolderFiles):
         if not attached:
             self._metrics.clear()
             return
-        remark = self._metrics.restore(json.loads(attached["record"]), attached.get("metrics"))
+        with taking_up(self.path):
+            record = json.loads(attached["record"])
+            remark = self._metrics.restore(record, attached.get("metrics"))
         if remark is not None:
             self.remarks.append(remark)
 

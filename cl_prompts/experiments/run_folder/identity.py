@@ -22,6 +22,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.signatures import strategy_parameters
 from cl_prompts.experiments.recipes.values import plain
+from cl_prompts.experiments.run_folder.checkpoint import form_of
 from cl_prompts.own_code import sources
 from cl_prompts.reading import TENSORS, opened
 
@@ -34,6 +35,7 @@ MAY_CHANGE = {
     "threads": "where the numbers are computed, not which",
     "num_workers": "views are drawn by key, whichever process reads the images",
     "checkpoint_every": "how often a run is saved does not enter its numbers",
+    "dataset.download": "how the data came here does not enter the numbers",
     "dataset.root": "the data may have moved: their own fingerprint is compared",
     "backbone.weights": "the file may have moved: the weights' own hash is compared",
     "parent.run": "the run that this one goes on from may have moved: its checksums are compared",
@@ -48,7 +50,8 @@ def identity_of(parts: Parts) -> dict[str, Any]:
     Returns:
         what :func:`settings_identity` gives, ``data`` (see
         :meth:`~cl_prompts.datasets.dataset.DataSet.fingerprint`), and the SHA-256 of the
-        ``stream`` and of the ``backbone``'s weights before any training.
+        ``stream``, of the ``backbone``'s weights before any training, and of the ``form`` of the
+        strategy's state, see :func:`~cl_prompts.experiments.run_folder.checkpoint.form_of`.
     """
     # Here, since reading run folders takes no backbone.
     from cl_prompts.backbones.fingerprint import weights_hash
@@ -58,6 +61,9 @@ def identity_of(parts: Parts) -> dict[str, Any]:
         "data": parts.data.fingerprint(),
         "stream": hashlib.sha256(parts.split.to_json().encode()).hexdigest(),
         "backbone": weights_hash(parts.strategy.model.backbone),
+        "form": hashlib.sha256(
+            json.dumps(form_of(parts.strategy.state_dict())).encode()
+        ).hexdigest(),
     }
 
 
@@ -204,6 +210,10 @@ _WORDS = {
     "backbone": (
         "the weights of its backbone are others than at the checkpoint: bring them back, or start"
         " a new run"
+    ),
+    "form": (
+        "another commit of cl-prompts wrote its checkpoint, whose state has another form: resume it"
+        " with that commit, or start a new run"
     ),
 }
 

@@ -126,12 +126,12 @@ class Plan:
 
         Raises:
             InputError: the file is damaged, a run of it lies outside of its folder, or it names
-                code that may not be imported.
+                code that may not be imported or weights that would be fetched.
         """
         found, folders = _read(path)
         try:
             settings = [
-                Settings.from_yaml(run["settings"], trust_code=trust_code) for run in found["runs"]
+                Settings.of_folder(run["settings"], trust_code=trust_code) for run in found["runs"]
             ]
         except InputError as error:
             raise InputError(f"{path} cannot be used: {error}") from error

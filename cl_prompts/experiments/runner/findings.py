@@ -7,12 +7,14 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cl_prompts.datasets.bad_images import Look, copies
 from cl_prompts.datasets.folders import describe
+from cl_prompts.experiments.run_folder import files
 
 _NAMED = 3  # files that a sentence names
 _COLOUR = 8  # levels between the channels of a grey image that a camera or JPEG tinted
@@ -34,6 +36,8 @@ class Survey:
         left_out: why classes are left out -> names of those classes.
         hidden: folders that are not read since their names begin with a dot.
         domains: names of the domains that the images come from, sorted; empty without any.
+        tables: content of the ``train.csv`` and ``test.csv`` that a table without parts is divided
+            into; they are written by :meth:`keep` alone.
     """
 
     settings: Mapping[str, Any]
@@ -48,6 +52,21 @@ class Survey:
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     hidden: Sequence[str] = ()
     domains: Sequence[str] = ()
+    tables: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    def keep(self, root: Path | None = None) -> None:
+        """Write the tables, if there are any.
+
+        Args:
+            root: folder for them; by default that of the settings.
+
+        Raises:
+            RunError: the disk is full or read-only.
+        """
+        root = root or Path(self.settings["root"])
+        for name, content in self.tables.items():
+            files.make_folder(root, exist_ok=True)
+            files.replace(root / name, [content])
 
     @property
     def multi_label(self) -> bool:

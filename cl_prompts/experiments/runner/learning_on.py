@@ -23,6 +23,7 @@ from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.joined import JoinedDataSet, copies_across
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings, runs_of
+from cl_prompts.experiments.run_folder.checkpoint import taking_up
 from cl_prompts.experiments.run_folder.checkpoint_files import (
     CHECKPOINT_FILE,
     PREVIOUS_FILE,
@@ -249,11 +250,6 @@ class Descent:
         """Classes and tasks that the strategy is made for, before it grows."""
         return self._sizes[0]
 
-    @property
-    def tasks_before(self) -> int:
-        """Tasks that the parent has trained on."""
-        return self._sizes[-2][1] if len(self._sizes) > 1 else 0
-
     def grow(self, strategy: OnlineStrategy, *, to_parent: bool = False) -> None:
         """Let a strategy that was just made grow as its ancestors did, up to the parent or on to
         the run itself."""
@@ -268,7 +264,7 @@ class Descent:
 
     def take_over(
         self, strategy: OnlineStrategy, anytime: AnytimeEvaluation, data: DataSet
-    ) -> tuple[dict[str, Any], Mapping[str, bytes]]:
+    ) -> tuple[dict[str, Any], Mapping[str, bytes], str | None]:
         """Let a strategy that was just made grow to the parent's size, and read its last
         checkpoint.
 
@@ -278,14 +274,15 @@ class Descent:
             data: of the run.
 
         Returns:
-            State of the checkpoint, and what is attached to it.
+            State of the checkpoint, what is attached to it, and a remark, if it is an older one
+            since the last one is damaged.
 
         Raises:
             InputError: there is no checkpoint, or the parent's data have changed.
         """
         assert self._run is not None
         self.grow(strategy, to_parent=True)
-        found, _ = CheckpointFiles(self._run).find()
+        found, remark = CheckpointFiles(self._run).find()
         if found is None:
             raise InputError(f"{self._run} holds no checkpoint: nothing can learn on from it")
         parent = parent_of(self._settings)
@@ -295,9 +292,9 @@ class Descent:
         }
         for change in changes(found.identity, now_made):
             raise InputError(f"nothing can learn on from the run in {self._run}: {change}")
-        known = found.identity["data"]
+        known = found.identity.get("data", {})
         if is_edited(self._settings):
-            now = {**data.fingerprint(), "classes": known["classes"]}
+            now = {**data.fingerprint(), "classes": known.get("classes")}
         else:
             assert isinstance(data, JoinedDataSet)
             now = data.before.fingerprint()
@@ -306,13 +303,18 @@ class Descent:
             raise InputError(
                 f"the data of the run in {self._run} changed: {moved}: bring them back"
             )
-        for name, state in found.state["strategy"]["plugins"]:
-            if name == type(anytime).__name__:
-                # What the parent has cached is of its own test images.
-                empty = anytime.evaluator.state_dict(strategy.model)
-                work = {key: state["evaluator"][key] for key in ("images", "macs")}
-                state["evaluator"] = {**empty, **work}
-        return found.state, found.attached
+        with taking_up(self._run):
+            for name, state in found.state["strategy"]["plugins"]:
+                if name == type(anytime).__name__:
+                    # What the parent has cached is of its own test images.
+                    empty = anytime.evaluator.state_dict(strategy.model)
+                    work = {key: state["evaluator"][key] for key in ("images", "macs")}
+                    state["evaluator"] = {**empty, **work}
+        if remark is not None:
+            remark += (
+                ", which is trained on what followed anew; the scores before are those of its state"
+            )
+        return found.state, found.attached, remark
 
     def remove_classes(
         self, strategy: OnlineStrategy, anytime: AnytimeEvaluation, data: DataSet
@@ -339,11 +341,18 @@ class Descent:
         }
 
 
-def _taken_over(parts: Parts) -> None:
-    """Let the strategy of a run that was just built take over what the parent has learned."""
-    state, _ = parts.descent.take_over(parts.strategy, parts.anytime, parts.data)
-    tasks = parts.benchmark.train_stream[: parts.descent.tasks_before]
-    parts.strategy.load_state_dict(state["strategy"], tasks)
+def _taken_over(parts: Parts) -> list[str]:
+    """Let the strategy of a run that was just built take over what the parent has learned.
+
+    Returns:
+        warnings.
+    """
+    state, _, remark = parts.descent.take_over(parts.strategy, parts.anytime, parts.data)
+    with taking_up(Path(parts.settings.parent["run"])):
+        begun = state["tasks_done"] + (state["strategy"]["place"] is not None)
+        tasks = parts.benchmark.train_stream[:begun]
+        parts.strategy.load_state_dict(state["strategy"], tasks)
+    return [] if remark is None else [f"warning: {remark}"]
 
 
 def what_stays(parts: Parts) -> list[str]:
@@ -355,13 +364,14 @@ def what_stays(parts: Parts) -> list[str]:
     Raises:
         InputError: see :meth:`Descent.take_over`, or the method cannot give up a class.
     """
-    _taken_over(parts)
+    lines = _taken_over(parts)
     removed = parts.settings.parent["removed"]
     if not removed:
-        return []
+        return lines
     shared = parts.strategy.forget([parts.data.classes.index(name) for name in removed])
     kept = ", ".join(shared) or "nothing"
     return [
+        *lines,
         f"never predicted any more: {', '.join(removed)}; what was kept for them alone is gone",
         f"shared by all classes, and with what it learned from them: {kept}",
     ]
@@ -378,7 +388,7 @@ def what_grows(parts: Parts) -> list[str]:
     """
     data = parts.data
     assert isinstance(data, JoinedDataSet)
-    _taken_over(parts)
+    lines = _taken_over(parts)
     before = {
         name: list(value.shape) for name, value in parts.strategy.model.learned_state().items()
     }
@@ -387,7 +397,7 @@ def what_grows(parts: Parts) -> list[str]:
         name: list(value.shape) for name, value in parts.strategy.model.learned_state().items()
     }
     images = f"{len(data.later.train)} training and {len(data.later.test)} test images"
-    lines = [
+    lines += [
         f"further images: {images} of {len(data.later.classes)} classes",
         f"classes: {len(data.before.classes)} -> {len(data.classes)}, new:"
         f" {', '.join(data.new_classes) or 'none'}",

@@ -7,9 +7,10 @@ import io
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def survey(
             ``path,label;label`` or ``path,label,domain``.
         test_percent, seed: share and choice of test images, where there is no test part.
         tables: folder for the ``train.csv`` and ``test.csv`` that such another table is divided
-            into; by default that of the table.
+            into, see :meth:`Survey.keep`; by default that of the table.
         progress: called with the number of files looked at so far, and of all.
         least: classes that there have to be.
 
@@ -83,10 +84,20 @@ def survey(
     share = f"{test_percent:g} % of the images are test images, chosen by seed {seed}"
     found = _Findings()
     if place.is_file() and place.name not in ("train.csv", "test.csv"):
-        place = _divided(place, tables or place.parent, test_percent, seed, found.left_out)
-        found.split = f"there is no test part: {share}, in train.csv and test.csv of {place}"
+        root = tables or place.parent
+        for name in ("train.csv", "test.csv"):
+            if os.path.lexists(root / name):
+                raise InputError(f"{root / name} exists already: name that folder, or move it away")
+        found.tables = _divided(place, test_percent, seed, found.left_out)
+        found.split = f"there is no test part: {share}, in train.csv and test.csv of {root}"
+        settings = {"name": "csv", "root": str(root.resolve())}
+        with TemporaryDirectory() as scratch:
+            for name, content in found.tables.items():
+                files.replace(Path(scratch) / name, [content])
+            source = read_csv(Path(scratch), None)
+        return _surveyed(settings, source, found, progress, least)
     root = place.parent if place.is_file() else place
-    settings: dict[str, Any] = {"name": "folder", "root": str(root.resolve())}
+    settings = {"name": "folder", "root": str(root.resolve())}
     if (root / "train.csv").is_file():
         settings["name"] = "csv"
         return _surveyed(settings, read_csv(root, None), found, progress, least)
@@ -118,6 +129,7 @@ class _Findings:
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     unread: Counter[str] = field(default_factory=Counter)
     hidden: Sequence[str] = ()
+    tables: Mapping[str, bytes] = field(default_factory=dict)
 
     def look_at_folders(
         self, root: Path, parts: Sequence[Path], *, domains: bool
@@ -230,9 +242,9 @@ def _check_enough(found: Survey, least: int) -> None:
 
 
 def _divided(
-    table: Path, out: Path, test_percent: float, seed: int, left_out: dict[str, list[str]]
-) -> Path:
-    """Write ``train.csv`` and ``test.csv`` for a table without parts; return their folder.
+    table: Path, test_percent: float, seed: int, left_out: dict[str, list[str]]
+) -> dict[str, bytes]:
+    """Content of ``train.csv`` and ``test.csv`` for a table without parts.
 
     Labels that stand there once are left out, which is noted.
     """
@@ -250,15 +262,13 @@ def _divided(
         classes = label_names([rows])
         labels = label_matrix([row.labels for row in rows], classes)
         parts = split_rows(labels, test_percent, seed, classes)
-    out.mkdir(parents=True, exist_ok=True)
+    tables = {}
     for name, some in zip(("train.csv", "test.csv"), parts, strict=True):
-        if (out / name).exists():
-            raise InputError(f"{out / name} exists already: name that folder, or move it away")
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(DOMAIN_HEADER if has_domains(rows) else HEADER)
         for path, names, domain in (rows[row] for row in some.tolist()):
             last = [domain] if domain else []
             writer.writerow([os.path.abspath(table.parent / path), ";".join(names), *last])
-        files.replace(out / name, [text.getvalue().encode()])
-    return out
+        tables[name] = text.getvalue().encode()
+    return tables

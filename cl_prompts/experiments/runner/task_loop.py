@@ -14,6 +14,7 @@ import torch
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.cost import Counts, PassCounter
 from cl_prompts.errors import RunError
+from cl_prompts.experiments.run_folder.checkpoint import taking_up
 from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
@@ -100,6 +101,7 @@ class TaskLoop:
         self.tasks_done = 0
         self._begins_edited = False
         self._stopping: int | None = None
+        self._earlier_remarks = [str(text) for text in folder.summary().get("remarks") or []]
         self.total = parts.strategy.train_epochs * _stream_length(parts)
         self._counter.reset()
         self._started = time.perf_counter()
@@ -137,29 +139,33 @@ class TaskLoop:
                 # Perhaps the run was stopped between its checkpoint and this file.
                 self.folder.export(parts.strategy.model)
             self.write_summary("running")
-        return None if state is None else state["records"]
+        with taking_up(self.folder.path):
+            return None if state is None else state["records"]
 
     def _go_on_from(self, state: dict[str, Any]) -> None:
         parts = self.parts
         strategy = parts.strategy
-        self.tasks_done = state["tasks_done"]
-        self._earlier_seconds = state["seconds"]
-        begun = self.tasks_done + (state["strategy"]["place"] is not None)
-        # A strategy of the whole stream replays nothing.
-        tasks = [] if strategy.whole_stream else range(begun)
-        strategy.load_state_dict(
-            state["strategy"], [parts.benchmark.train_stream[i] for i in tasks]
-        )
-        self._counter.go_on_from(Counts(**state["counter"]))
-        parts.data.train.load_state_dict(state["augmentation"])
-        torch.set_rng_state(state["torch"])
+        with taking_up(self.folder.path):
+            self.tasks_done = state["tasks_done"]
+            self._earlier_seconds = float(state["seconds"])
+            begun = self.tasks_done + (state["strategy"]["place"] is not None)
+            # A strategy of the whole stream replays nothing.
+            tasks = [] if strategy.whole_stream else range(begun)
+            strategy.load_state_dict(
+                state["strategy"], [parts.benchmark.train_stream[i] for i in tasks]
+            )
+            self._counter.go_on_from(Counts(**state["counter"]))
+            parts.data.train.load_state_dict(state["augmentation"])
+            torch.set_rng_state(state["torch"])
 
     def _go_on_from_parent(self) -> None:
         """Take over what the parent has learned and recorded, and make room for what is new."""
         parts = self.parts
         strategy = parts.strategy
         own = [{**group, "params": None} for group in strategy.optimizer.param_groups]
-        state, attached = parts.descent.take_over(strategy, parts.anytime, parts.data)
+        state, attached, remark = parts.descent.take_over(strategy, parts.anytime, parts.data)
+        if remark is not None:
+            self.folder.remarks.append(remark)
         self._go_on_from(state)
         self.folder.take_over(attached, Path(parts.settings.parent["run"]))
         parts.descent.grow_last(strategy)
@@ -270,7 +276,8 @@ class TaskLoop:
             identity=self._identity,
             with_results=status != "running",
         )
-        content = {"status": status, "error": error, **summary}
+        remarks = list(dict.fromkeys([*self._earlier_remarks, *self.folder.remarks]))
+        content = {"status": status, "error": error, "remarks": remarks, **summary}
         if status == "running":
             self.folder.write_json("summary.json", content)
         else:

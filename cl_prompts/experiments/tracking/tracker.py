@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import torch
 from avalanche.core import BaseSGDPlugin
@@ -138,7 +139,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         for name, value in self.anytime.by_domain(evaluation).items():
             rows.append((samples, f"{kind}_{self.measure}", f"domain:{name}", value))
             if kind == "task_end":
-                self.board.add_scalar(f"domain_{self.measure}/{name}", value, samples)
+                self.board.add_scalar(f"domain_{self.measure}/{in_tag(name)}", value, samples)
         return rows
 
     def _forgetting(self, samples: int) -> list[tuple[int, str, str, float]]:
@@ -257,6 +258,20 @@ class ProgressLine(BaseSGDPlugin, supports_distributed=True):  # type: ignore[ca
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Send A_AUC with the end of the stream as a point, as the table does."""
         self.tell(strategy.samples_seen)
+
+
+def in_tag(name: str) -> str:
+    """A name of somebody else's as the last part of a tag: what would part, hide or break it is
+    written as in addresses.
+
+    >>> in_tag("night/rain"), in_tag("../x"), in_tag("Été 2")
+    ('night%2Frain', '%2E.%2Fx', 'Été 2')
+    """
+    marked = name.startswith(".")
+    text = "".join(
+        quote(c, safe="") if c in "/\\%" or not c.isprintable() else c for c in name[marked:]
+    )
+    return f"%2E{text}" if marked else text
 
 
 def _rows(

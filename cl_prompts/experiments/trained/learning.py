@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from cl_prompts.datasets.bad_images import Progress
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.execution import run_all
+from cl_prompts.experiments.runner.findings import Survey
 from cl_prompts.experiments.runner.learning_on import (
     finished_run,
     settings_of_child,
@@ -22,14 +24,16 @@ from cl_prompts.own_code import Trust
 
 
 class Lesson(NamedTuple):
-    """A run that is about to learn on.
+    """A run that is about to learn on; nothing of it is written yet.
 
     Attributes:
         settings: of the run.
+        found: images that it learns.
         lines: sentences on the images, and on what will grow.
     """
 
     settings: Settings
+    found: Survey
     lines: list[str]
 
 
@@ -68,10 +72,19 @@ def prepared(
         progress=progress,
         least=1,
     )
-    n_classes = len(found.classes)
-    settings = settings_of_child(run.folder, found.settings, n_classes, name, overrides, trust_code)
-    # Before a folder is made: what the parent has learned has to fit the settings.
-    return Lesson(settings, [*found.lines(), *what_grows(Builder(quick=True).build(settings))])
+    # Before anything is written: what the parent has learned has to fit the settings.
+    with TemporaryDirectory() as scratch:
+        dataset = dict(found.settings)
+        if found.tables:
+            dataset["root"] = scratch
+            found.keep(Path(scratch))
+        settings = settings_of_child(
+            run.folder, dataset, len(found.classes), name, overrides, trust_code
+        )
+        growth = what_grows(Builder(quick=True).build(settings))
+    if found.tables:
+        settings.dataset["root"] = found.settings["root"]
+    return Lesson(settings, found, [*found.lines(), *growth])
 
 
 def taught(lesson: Lesson, *, out: Path, console: Console, command: str) -> Path:
@@ -80,5 +93,6 @@ def taught(lesson: Lesson, *, out: Path, console: Console, command: str) -> Path
     Raises:
         RunError: a fault during the run, which can then be resumed.
     """
+    lesson.found.keep()
     (folder,) = run_all([lesson.settings], out=out, console=console, command=command)
     return folder

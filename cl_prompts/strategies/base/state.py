@@ -48,7 +48,17 @@ class Registered:
         return {name: _saved(getattr(self.owner, name)) for name in self.names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`; tensors go to the device of those that they replace."""
+        """Inverse of :meth:`state_dict`; tensors go to the device of those that they replace.
+
+        Raises:
+            InputError: the state has other names, or values of other kinds.
+        """
+        if set(state) != set(self.names):
+            wrong = ", ".join(sorted(set(state) ^ set(self.names)))
+            raise InputError(
+                f"the saved state of {type(self.owner).__name__} does not fit: it and this version"
+                f" of cl-prompts differ in {wrong}"
+            )
         for name in self.names:
             value = getattr(self.owner, name)
             saved = deepcopy(state[name])
@@ -57,6 +67,11 @@ class Registered:
             elif hasattr(value, "load_state_dict"):
                 value.load_state_dict(saved)
             else:
+                if value is not None and saved is not None and _kind(value) != _kind(saved):
+                    raise InputError(
+                        f"the saved state of {type(self.owner).__name__} does not fit: its {name}"
+                        f" is a {_kind(saved)}, and should be a {_kind(value)}"
+                    )
                 if isinstance(value, Tensor) and isinstance(saved, Tensor):
                     saved = saved.to(value.device)
                 setattr(self.owner, name, saved)
@@ -70,6 +85,10 @@ def _saved(value: Any) -> Any:
     if hasattr(value, "state_dict"):
         return value.state_dict()
     return value.clone() if isinstance(value, Tensor) else deepcopy(value)
+
+
+def _kind(value: Any) -> str:
+    return "number" if isinstance(value, int | float) else type(value).__name__
 
 
 def strategy_state(strategy: Any, inside: Place | None, epoch_order: Tensor) -> dict[str, Any]:
@@ -121,6 +140,7 @@ def load_strategy_state(
     strategy.make_optimizer()
     if experiences is not None:
         strategy.optimizer.load_state_dict(state["optimizer"])
+        _check_momentum(strategy.optimizer)
     strategy.shuffler.set_state(state["shuffler"])
     strategy.state.load_state_dict(state["registered"])
     strategy.task_position.samples = int(state["samples_of_task"])
@@ -128,6 +148,21 @@ def load_strategy_state(
     strategy.place = None if state["place"] is None else Place(**state["place"])
     for plugin, (_, own) in zip(plugins, state["plugins"], strict=True):
         plugin.load_state_dict(own)
+
+
+def _check_momentum(optimizer: Any) -> None:
+    """Refuse what belongs to a parameter of another shape, which PyTorch notes at the next step.
+
+    Raises:
+        InputError: there is such a tensor.
+    """
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                raise InputError(
+                    f"the saved optimizer does not fit: {name} of a parameter of shape"
+                    f" {tuple(parameter.shape)} has shape {tuple(value.shape)}"
+                )
 
 
 def with_state(plugins: Sequence[Any]) -> list[Any]:

@@ -37,6 +37,7 @@ IDENTITY: dict[str, Any] = {
     "data": {"classes": "x", "training": PART, "test": {**PART}},
     "stream": "f00d",
     "backbone": "beef",
+    "form": "f0rm",
 }
 
 
@@ -72,6 +73,11 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("code.mine:Method.mine_parts", KeyError, "the source of module mine_parts is another"),
         ("code.mine:Method.more", "o", "the source of module more is another one: bring"),
         ("stream", "cafe", "its stream is another one than at the checkpoint: start"),
+        (
+            "form",
+            "cafe",
+            "another commit of cl-prompts wrote its checkpoint, whose state",
+        ),
         ("backbone", "cafe", "the weights of its backbone are others than at the checkpoint"),
     ],
 )

@@ -33,6 +33,8 @@ def test_a_table_without_parts_is_divided_into_two(tmp_path: Path) -> None:
     table.write_text("\n".join(["path,label", *rows]))
     out = tmp_path / "out"
     found = survey(table, tables=out)
+    assert not out.exists()  # a look writes nothing
+    found.keep()
     assert found.multi_label
     assert found.settings == {"name": "csv", "root": str(out.resolve())}
     assert found.lines()[0] == "3 classes, several labels per image, 16 training and 4 test images"
@@ -77,6 +79,7 @@ def test_a_table_of_domains_is_divided_in_each(tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("\n".join(["path,label,domain", *rows]))
     found = survey(table, tables=tmp_path / "out")
+    found.keep()
     assert found.domains == ("new", "old")
     assert not found.multi_label
     assert found.lines()[1] == "2 domains: new, old"
@@ -87,6 +90,7 @@ def test_a_table_of_domains_is_divided_in_each(tmp_path: Path) -> None:
 
 
 def assert_loads_as_found(found: Survey) -> None:
+    found.keep()
     settings = {key: value for key, value in found.settings.items() if key != "name"}
     data = load_dataset(found.settings["name"], image_size=8, **settings)
     assert data.classes == found.classes

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 
 from cl_prompts.backbones import ranks
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.run_folder.checkpoint import packed, read
+from cl_prompts.experiments.run_folder.checkpoint_files import CheckpointFiles
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.runner import execution, task_loop
 from cl_prompts.experiments.runner.building import Builder
@@ -89,6 +94,84 @@ def test_the_end_is_saved_however_many_tasks_there_were(
     names = {file.name for file in loop.folder.path.iterdir()}
     assert {"checkpoint", "learned.safetensors"} <= names
     assert "checkpoint.previous" not in names  # of the first task
+
+
+#: parts of a checkpoint that another commit might have called or made otherwise
+PARTS = [
+    "state.tasks_done",
+    "state.seconds",
+    "state.counter",
+    "state.torch",
+    "state.augmentation",
+    "state.strategy",
+    "state.strategy.place",
+    "state.strategy.buffer",
+    "state.strategy.optimizer",
+    "state.strategy.plugins",
+    "state.strategy.registered.updates",
+    "identity.form",
+]
+
+
+def spoil(found: Any, path: str, *, remove: bool) -> None:
+    """Take away what a path leads to, or put a text there."""
+    *above, last = path.split(".")
+    for name in above:
+        found = found[name] if isinstance(found, dict) else getattr(found, name)
+    if remove:
+        del found[last]
+    else:
+        found[last] = "elsewhere"
+
+
+def test_a_checkpoint_of_another_form_is_refused_in_one_sentence(loop: TaskLoop) -> None:
+    loop.restore()
+    loop._save(None)
+    loop.folder.close()
+    kept = CheckpointFiles(loop.folder.path)
+    whole = read(kept.newest)
+    ways = [(path, remove) for path in PARTS for remove in (True, False)]
+    ways += [("state.strategy.registered.more", False), ("identity.data", True)]
+    builder = Builder()
+    for path, remove in ways:
+        found = deepcopy(whole)
+        spoil(found, path, remove=remove)
+        kept.newest.write_bytes(b"".join(packed(found)))
+        with pytest.raises(InputError, match=r"form|does not (say|fit)|has plugins"):  # noqa: PT012
+            folder, settings = RunFolder.resume(loop.folder.path)
+            with folder.closed_on_error():
+                TaskLoop(builder.build(settings), folder).restore()
+    kept.newest.write_bytes(b"".join(packed(whole)))
+    folder, settings = RunFolder.resume(loop.folder.path)
+    TaskLoop(builder.build(settings), folder).restore()
+    folder.close()
+
+
+def test_an_optimizer_of_other_shapes_is_refused() -> None:
+    (settings,) = plan("digits", ["strategy=linear_probe", "seed=1"])
+    strategy = Builder().build(settings).strategy
+    state = strategy.state_dict()
+    state["optimizer"]["state"] = {0: {"step": torch.ones(()), "exp_avg": torch.ones(2, 3)}}
+    with pytest.raises(InputError, match=r"exp_avg of a parameter of shape .* has shape \(2, 3\)"):
+        strategy.load_state_dict(state, [])
+
+
+def test_going_on_from_the_older_checkpoint_stands_in_the_summary(loop: TaskLoop) -> None:
+    path = loop.folder.path
+    loop.restore()
+    for _ in range(2):
+        loop._save(None)
+    loop.folder.close()
+    for damaged in (True, False):  # once it is said it stays
+        if damaged:
+            (path / "checkpoint").write_bytes(b"damaged")
+        folder, settings = RunFolder.resume(path)
+        again = TaskLoop(Builder().build(settings), folder)
+        again.restore()
+        again._save(None)
+        folder.close()
+        (remark,) = summary(path)["remarks"]
+        assert "the older checkpoint.previous is intact" in remark
 
 
 def test_a_rank_that_does_not_write_changes_no_file(loop: TaskLoop) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
+from cl_prompts.experiments.trained.learning import prepared
 from cl_prompts.experiments.trained.loading import load_run
 from tests.experiments.commands import summary
 from tests.experiments.runner.test_learning_on import digits_folder, first_run, learn
@@ -20,6 +22,23 @@ def test_a_trained_run_learns_in_python(tmp_path: Path) -> None:
     assert main(["init", str(tmp_path / "first"), "--out", str(recipe), "--quiet"]) == 0
     parent = first_run(tmp_path, tmp_path / "a", "ncm")
     _, child = learn(parent, later, tmp_path / "b")
+    # A table without parts is divided; as long as nothing is learned, in memory.
+    table = tmp_path / "more.csv"
+    rows = [f"{image},four,night" for image in sorted((later / "train").rglob("*.png"))]
+    table.write_text("\n".join(["path,label,domain", *rows]))
+    before = sorted(tmp_path.rglob("*"))
+    lesson = prepared(parent, table, out=tmp_path / "d")
+    assert "classes: 4 -> 5, new: four" in lesson.lines
+    assert lesson.settings.dataset["root"] == str(tmp_path / "d" / "split" / "more")
+    assert sorted(tmp_path.rglob("*")) == before
+    # Its last checkpoint is damaged, and somebody made its checksums anew.
+    (parent / "checkpoint").write_bytes(b"damaged")
+    (parent / SUMS_FILE).write_text(
+        sums(parent, {"summary.json": (parent / "summary.json").read_bytes()})
+    )
+    remark = "the older checkpoint.previous is intact"
+    lines = prepared(parent, later, out=tmp_path / "e").lines
+    assert [remark in line for line in lines if line.startswith("warning: ")] == [True]
     run = load_run(parent, device="cpu")
     found = run.learn(later, "every=30", out=tmp_path / "c")
     assert found.classes == ("one", "three", "two", "zero", "four")
@@ -27,5 +46,6 @@ def test_a_trained_run_learns_in_python(tmp_path: Path) -> None:
     told = summary(found.run.folder)
     assert told["results"]["a_last"] == summary(child)["results"]["a_last"]
     assert "learn(" in told["command"]
+    assert remark in told["remarks"][0]
     with pytest.raises(InputError, match="there is no folder or table"):
-        run.learn(tmp_path / "nowhere", out=tmp_path / "d")
+        run.learn(tmp_path / "nowhere", out=tmp_path / "e")
