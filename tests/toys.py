@@ -308,6 +308,11 @@ VARIANTS: dict[str, Toy] = {
     "dual_prompt_slow": TABLE["dual_prompt"].but(
         "dual_prompt", plugins={"slow_heads": {"decays": (0.5, 0.9)}}
     ),
+    "linear_probe_blocks": TABLE["linear_probe"].but(
+        "linear_probe", read_out="blocks:2", head={"kind": "cosine", "input": "whitened"}
+    ),
+    "l2p_blocks": TABLE["l2p"].but("l2p", read_out="blocks:2+patches"),
+    "hide_prompt_blocks": TABLE["hide_prompt"].but("hide_prompt", read_out="blocks:half"),
     "clib_whitened": TABLE["clib"].but("clib", head={"kind": "cosine", "input": "whitened"}),
 }
 ALL: dict[str, Toy] = {**TABLE, **VARIANTS}

@@ -16,6 +16,7 @@ from cl_prompts.backbones.attention import project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
 from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan
 from cl_prompts.backbones.normalisation import Normalisation
+from cl_prompts.backbones.read_out import TOKEN, ReadOut
 from cl_prompts.backbones.split_passes import split
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
@@ -71,6 +72,9 @@ class FrozenViT(nn.Module):
         one_of("precision", precision, Precision)
         self.precision = precision
         self.trainable = False
+        self.read_out = TOKEN
+        """Tokens that become features, see :meth:`reading`."""
+        self._readings: dict[ReadOut, FrozenViT] = {}
         self.vit = vit.to(PRECISIONS[precision]).requires_grad_(False).eval()
         self.vit.head = nn.Identity()
         self.register_buffer(
@@ -104,13 +108,41 @@ class FrozenViT(nn.Module):
     def thawed(self) -> FrozenViT:
         """An independent fp32 copy whose weights are trainable, for fine-tuning; this one stays as
         it is."""
-        twin = copy.deepcopy(self)
+        twin = copy.deepcopy(self, {id(self._readings): {}})
         # fp32: a step of a learning rate would vanish in the rounding of bf16 weights.
         twin.vit.float().requires_grad_(True)
         twin.precision = "fp32"
         twin.trainable = True
         twin.counter = PassCounter(self.counter.shape)
         return twin
+
+    def reading(self, name: str) -> FrozenViT:
+        """This ViT with another read-out: the same weights and the same counter, and features as
+        :class:`~cl_prompts.backbones.read_out.ReadOut` names them.
+
+        Raises:
+            InputError: see there.
+
+        Example:
+            >>> from cl_prompts.backbones import create_backbone
+            >>> vit = create_backbone()
+            >>> vit.dim, vit.reading("blocks:3").feature_dim
+            (128, 384)
+        """
+        read_out = ReadOut.of(name, self.depth)
+        if read_out == self.read_out:
+            return self
+        # Always the same object, so that what is cached for one strategy serves the next.
+        if read_out not in self._readings:
+            twin = copy.copy(self)
+            twin.read_out = read_out
+            self._readings[read_out] = twin
+        return self._readings[read_out]
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of a feature."""
+        return self.read_out.width(self.dim)
 
     def embed(self, images: Tensor) -> Tensor:
         """RGB images (batch, 3, size, size) in [0, 1] -> tokens (batch, n_tokens, dim), the input
@@ -144,6 +176,7 @@ class FrozenViT(nn.Module):
         class_only: bool = False,
         prepended_only: bool = False,
         entry: Entry | None = None,
+        read: ReadOut | None = None,
     ) -> Tensor:
         """Run blocks 0 .. ``stop`` - 1.
 
@@ -173,7 +206,8 @@ class FrozenViT(nn.Module):
             plan, projected_rows = plan.projected(own, tokens.dtype)
             self.counter.project(1, projected_rows, thirds=2)
         if ranks.is_distributed() and len(tokens):
-            asked = {"stop": stop, "class_only": class_only, "prepended_only": prepended_only}
+            asked: dict[str, Any] = {"stop": stop, "read": read}
+            asked |= {"class_only": class_only, "prepended_only": prepended_only}
             return self._split_blocks(tokens, plan, entry, **asked)
         plan = plan.mapped(lambda values: values.to(tokens.dtype))
         n_prepended = 0 if plan.prepended is None else plan.prepended.shape[1]
@@ -181,7 +215,8 @@ class FrozenViT(nn.Module):
             raise TypeError(
                 "additive prompts act on the class token, which this pass does not read"
             )
-        parts_at = min(plan.first_block(), stop)
+        first_read = stop if read is None else stop - read.blocks
+        parts_at = min(plan.first_block(), first_read)
         if entry is not None and parts_at < entry.block:
             raise TypeError(
                 f"the entry is for passes that part at block {entry.block}, and this one does at"
@@ -193,13 +228,16 @@ class FrozenViT(nn.Module):
         start, projected = 0, None
         if entry is not None:
             start, tokens, projected = entry.block, entry.tokens, entry.projected
+        own = tokens.shape[1]
         if plan.prepended is not None:
             tokens, projected = self._with_prepended(tokens, plan.prepended, projected)
+        seen: list[Tensor] = []
         for i in range(start, stop):
             first = None
-            if i == stop - 1 and class_only:
+            narrows = i == stop - 1 and not (read is not None and read.patches)
+            if narrows and class_only:
                 first = 1
-            elif i == stop - 1 and prepended_only:
+            elif narrows and prepended_only:
                 # Order means nothing to a block: what is read goes first.
                 first = n_prepended
                 tokens = tokens.roll(n_prepended, dims=1)
@@ -216,7 +254,13 @@ class FrozenViT(nn.Module):
                 self.vit.blocks[i], tokens, first=first, projected=projected, **prompts
             )
             projected = None
-        return tokens
+            if read is not None and i >= first_read:
+                of_all = slice(own, None) if prepended_only else slice(1)
+                # The last block may compute the tokens in question alone.
+                place = of_all if first is None else slice(None)
+                patches = slice(self.vit.num_prefix_tokens, own)
+                seen += read.tokens_of(tokens, place, patches, self.norm)
+        return tokens if read is None else torch.stack(seen, dim=1)
 
     def _split(
         self,
@@ -290,16 +334,23 @@ class FrozenViT(nn.Module):
     def class_features(
         self, tokens: Tensor, plan: PromptPlan | None = None, *, entry: Entry | None = None
     ) -> Tensor:
-        """Embedded tokens -> final-norm class token (batch, dim) in fp32."""
+        """Embedded tokens -> features (batch, feature dim) in fp32: the final-norm class token, or
+        what else is read out."""
+        if self.read_out != TOKEN:
+            asked: Any = {"class_only": True, "entry": entry, "read": self.read_out}
+            return self.blocks(tokens, plan, **asked).flatten(1)
         return self.vit.norm(self.blocks(tokens, plan, class_only=True, entry=entry))[:, 0].float()
 
     def prepended_features(
         self, tokens: Tensor, plan: PromptPlan, *, entry: Entry | None = None
     ) -> Tensor:
         """Embedded tokens -> mean of the final-norm outputs at the plan's prepended tokens, (batch,
-        dim) in fp32 (L2P)."""
+        feature dim) in fp32 (L2P); of several blocks, where these are read out."""
         if plan.prepended is None:
             raise TypeError("this plan has no prepended tokens to read")
+        if self.read_out != TOKEN:
+            asked: Any = {"prepended_only": True, "entry": entry, "read": self.read_out}
+            return self.blocks(tokens, plan, **asked).flatten(1)
         return (
             self.norm(self.blocks(tokens, plan, prepended_only=True, entry=entry))
             .float()
@@ -307,8 +358,8 @@ class FrozenViT(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (batch, 3, size, size) in [0, 1] -> unprompted class-token features (batch, dim)
-        in fp32."""
+        """Images (batch, 3, size, size) in [0, 1] -> unprompted features (batch, feature dim) in
+        fp32."""
         return self.class_features(self.embed(images))
 
     @property

@@ -71,7 +71,7 @@ class AdaptedViT(ContinualModel):
             raise InputError("adapters stand beside a frozen backbone: this one is thawed")
         super().__init__(backbone, n_classes)
         self.adapters = adapters
-        self.head = CosineHead(backbone.dim, n_classes, tau=None)
+        self.head = CosineHead(backbone.feature_dim, n_classes, tau=None)
 
     @property
     def adapts(self) -> bool:
@@ -165,7 +165,7 @@ class AperViT(AdaptedViT):
 
     def __init__(self, backbone: FrozenViT, n_classes: int, adapters: TaskAdapters) -> None:
         super().__init__(backbone, n_classes, adapters)
-        self.means = NearestClassMean(2 * backbone.dim, n_classes, dtype=torch.float32)
+        self.means = NearestClassMean(2 * backbone.feature_dim, n_classes, dtype=torch.float32)
 
     def subspaces(self) -> list[str]:
         """The frozen and the adapted subspace."""
@@ -227,7 +227,7 @@ class EaseViT(AdaptedViT):
     ) -> None:
         super().__init__(backbone, n_classes, adapters)
         n_tasks = len(adapters.sets)
-        self.prototypes = SubspacePrototypes(backbone.dim, n_classes, n_tasks, alpha=alpha)
+        self.prototypes = SubspacePrototypes(backbone.feature_dim, n_classes, n_tasks, alpha=alpha)
 
     @property
     def learned(self) -> Tensor:

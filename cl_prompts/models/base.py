@@ -221,6 +221,11 @@ class ContinualModel(nn.Module):
         value is valid while its version compares equal."""
         return {}
 
+    @property
+    def cached_width(self) -> int:
+        """Numbers of an image that :meth:`cache_keys` lets evaluations keep at least."""
+        return 0
+
     def needs_images(self, cached: Collection[str]) -> bool:
         """Whether :meth:`run` needs the images in addition to these cached parts."""
         return True

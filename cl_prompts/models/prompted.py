@@ -98,7 +98,7 @@ class PromptedViT(ContinualModel):
         self.selector = selector
         self.logit_mask = logit_mask
         self.pools = nn.ModuleList(pools)
-        self.head = linear_head(backbone.dim, n_classes) if head is None else head
+        self.head = linear_head(backbone.feature_dim, n_classes) if head is None else head
         self.whitening = whitening
 
     @property
@@ -115,6 +115,13 @@ class PromptedViT(ContinualModel):
         if self.backbone.trainable or (self.pools and self.selector is None):
             return {}
         return {"frozen": (self.backbone, self.query if self.reads_images else None)}
+
+    @property
+    def cached_width(self) -> int:
+        """Width of the query, or of the features where there are no prompts."""
+        if not self.cache_keys():
+            return 0
+        return self.backbone.dim if self.reads_images else self.backbone.feature_dim
 
     def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
         """Compute the query, or the features where there are no prompts (``"frozen"``)."""
@@ -144,7 +151,9 @@ class PromptedViT(ContinualModel):
 
     def _enter(self, tokens: Tensor) -> Entry:
         """The common part of query pass and prompted pass: all up to the first prompts."""
-        last = max(self.query.stop(self.backbone) - 1, 0)
+        # What is read of blocks has to be read in the prompted pass.
+        first_read = self.backbone.depth - self.backbone.read_out.blocks
+        last = min(max(self.query.stop(self.backbone) - 1, 0), first_read)
         # A pool without ``blocks`` may prompt anywhere; one with none, nowhere.
         firsts = [min((*getattr(pool, "blocks", (0,)), sys.maxsize)) for pool in self.pools]
         return self.backbone.enter(tokens, min(*firsts, last) if firsts else 0)

@@ -1,4 +1,4 @@
-"""A classifier without gradients on the class token of a frozen ViT."""
+"""A classifier without gradients on the features of a frozen ViT."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 
 
 class PrototypeViT(ContinualModel):
-    """Frozen class-token features, with a
+    """Frozen features, with a
     :class:`~cl_prompts.models.prototype_classifiers.PrototypeClassifier` as the head.
 
     It has no gradients. The features of an image never change, so they can be cached (cache key
@@ -23,7 +23,8 @@ class PrototypeViT(ContinualModel):
 
     Args:
         backbone: the frozen ViT.
-        head: the classifier; its dim is the backbone's, its columns are the data set's classes.
+        head: the classifier; its dim is that of the features, its columns are the data set's
+            classes.
         multi_label: an image may show several classes; the head is then a
             :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`.
 
@@ -49,9 +50,10 @@ class PrototypeViT(ContinualModel):
             raise InputError(
                 "prototypes are statistics of features that never change: this backbone is thawed"
             )
-        if head.dim != backbone.dim:
+        if head.dim != backbone.feature_dim:
             raise InputError(
-                f"the classifier takes features of width {head.dim}: this ViT's have {backbone.dim}"
+                f"the classifier takes features of width {head.dim}: this ViT's have"
+                f" {backbone.feature_dim}"
             )
         if multi_label and not isinstance(head, MultiLabelRidge):
             raise InputError(
@@ -86,13 +88,18 @@ class PrototypeViT(ContinualModel):
         """``"frozen"``, valid while the backbone is the same object."""
         return {"frozen": self.backbone}
 
+    @property
+    def cached_width(self) -> int:
+        """Width of the features."""
+        return self.backbone.feature_dim
+
     def needs_images(self, cached: Collection[str]) -> bool:
         """False if the features are cached."""
         return "frozen" not in cached
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """Images (batch, 3, size, size) in [0, 1] -> class-token features (batch, dim) fp32."""
+        """Images (batch, 3, size, size) in [0, 1] -> features (batch, dim) fp32."""
         return self.backbone(images)
 
     @torch.no_grad()

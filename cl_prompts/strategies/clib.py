@@ -87,7 +87,7 @@ class CLIB(HeadStrategy):
         self.features: Tensor | None = None
         """(slots, dim) features of what the slots hold, on a frozen ViT."""
         if not self.model.reads_images:
-            dim = self.model.backbone.dim
+            dim = self.model.backbone.feature_dim
             self.features = torch.zeros(self.buffer_size, dim, device=self.device)
         self.state.add("rate", "features")
 

@@ -68,7 +68,7 @@ class EASE(AdapterStrategy):
         super().start_task(classes)
         head = self.model.head
         # U(-1 / sqrt(dim), 1 / sqrt(dim)) as torch's linear layers, and the scale sigma anew.
-        bound = self.model.backbone.dim**-0.5
+        bound = self.model.backbone.feature_dim**-0.5
         with seeded(derived_seed(self.seed, self.tasks_started)):
             nn.init.uniform_(head.weight, -bound, bound)
         head.sigma.fill_(1)

@@ -168,7 +168,7 @@ class HiDePrompt(PromptStrategy):
         change."""
         current = self.router.current
         if self._means is None or self._means[0] != current:
-            means = torch.zeros(0, self.model.backbone.dim, device=self.device)
+            means = torch.zeros(0, self.model.backbone.feature_dim, device=self.device)
             plugin = self.plugin(HeadAlignment)
             for alignment in plugin.current(announced=self.announced)[:1] if plugin else ():
                 owner = self.router.task_of
@@ -187,6 +187,7 @@ class HiDePrompt(PromptStrategy):
             Classifier(
                 self.router.classifier,
                 lambda output: output.cacheable["frozen"],
+                dim=self.model.backbone.dim,
                 samples=self.train_mb_size,  # published: five times less than the head's
             ),
         ]

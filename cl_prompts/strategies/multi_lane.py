@@ -47,7 +47,7 @@ class MultiLane(PromptStrategy):
     Published settings (COCO; VOC: lr 0.05, 10 selectors, 10 prompts) are the defaults: Adam, cosine
     schedule per epoch, fresh optimizer for each task. Every lane has a head of its own on features
     of unit norm, whose logits are kept once the lane is finished: so there are no settings of the
-    head and its input. Deviations from the published code: see
+    head, its input and the read-out. Deviations from the published code: see
     :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
 
     Example:
@@ -57,7 +57,13 @@ class MultiLane(PromptStrategy):
         0
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("compile", "head", "prompt_form", "pull_weight")
+    withdrawn: ClassVar[tuple[str, ...]] = (
+        "compile",
+        "head",
+        "read_out",
+        "prompt_form",
+        "pull_weight",
+    )
 
     class_mask: ClassMask = "seen"
     """Classes of the lane that compete with one class per image: ``"seen"``, all of them, or

@@ -348,6 +348,9 @@ COMMANDS: dict[str, str] = {
         d strategy=er head.tau=0
         d strategy=mvp head.kind=cosine
         d strategy=ncm head.kind=cosine
+        d strategy=ncm read_out=blocks:7
+        d strategy=ncm read_out=blocks
+        d strategy=multi_lane read_out=blocks:2
         d strategy=er plugins=averaging
         d strategy=er plugins=own:number
         d strategy=er plugins=own:Thing

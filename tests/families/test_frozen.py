@@ -21,7 +21,7 @@ def test_the_backbone_that_was_given_stays_bit_identical(kind: str, scenario: st
     # A backbone that learns is a copy.
     learns = ALL[kind].learns == "weights" and ALL[kind].retest == DEPTH
     assert run.strategy.model.backbone.trainable == learns
-    assert (run.strategy.model.backbone is run.backbone) != learns
+    assert (run.strategy.model.backbone.vit is run.backbone.vit) != learns
 
 
 @both

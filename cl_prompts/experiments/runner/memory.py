@@ -179,6 +179,8 @@ def memory_forecast(strategy: Any, *, n_train: int, n_test: int, n_tasks: int) -
         "lanes to come": 0 if lanes is None else 4 * lanes.lane_bytes * n_tasks,
         # While it is solved: matrix of products, whose zeros take nothing yet, copy and factor.
         "ridge regression": 3 * _bytes(g for g in grams if isinstance(g, torch.Tensor)),
+        # Cached features or queries, in fp32.
+        "features of test images": 4 * n_test * model.cached_width,
         "pixels of a batch": 4 * batch * 3 * backbone.image_size**2,
         # A block holds its input, residual, query, key, value, and four times as much in its MLP.
         "tokens of a batch": 4 * batch * 9 * backbone.n_tokens * backbone.dim,

@@ -55,7 +55,7 @@ class Head(Declared):
 
     def fit(self, model: ContinualModel) -> None:
         """Give a model that was just built this head."""
-        dim = model.backbone.dim
+        dim = model.backbone.feature_dim
         if self.kind == "cosine":
             head = CosineHead(dim, model.n_classes, tau=self.tau, initial=self.rows)
             model.set_head(head)

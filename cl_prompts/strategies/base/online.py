@@ -171,6 +171,12 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     head: Head = Head()
     """The head over all classes, and what it reads; settings that are not given stay the
     method's."""
+    read_out: str = "token"
+    """What is read of a pass, prompted where there are prompts: ``"token"``, the class token of the
+    last block, or ``"blocks:K"``, those of the last K blocks side by side, each behind the final
+    norm (``half`` for half of all blocks). ``"blocks:K+patches"`` reads their mean patch tokens,
+    too, ``"raw_blocks:K"`` leaves out the norm. No further pass (see
+    :class:`~cl_prompts.backbones.read_out.ReadOut`)."""
     schedule: Schedule = "constant"
     """Schedule of the learning rate over the epochs of one experience: ``"constant"``,
     ``"cosine"`` (to zero, per epoch) or ``"coda"`` (CODA-Prompt's, to 1.6 %)."""
@@ -301,7 +307,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         if model is None:
             if self.backbone is None or self.n_classes is None:
                 raise InputError("give either model= or both backbone= and n_classes=")
-            model = self.build_model(self.backbone, self.n_classes)
+            model = self.build_model(self.backbone.reading(self.read_out), self.n_classes)
             self.fit_model(model)
         else:
             check_model(type(self).__name__, model)
@@ -359,6 +365,11 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def refuse_for_given_model(self) -> None:
         """Refuse settings of the construction for a model that was given ready-made."""
         self.head.refuse_for_given_model()
+        if self.read_out != "token":
+            raise InputError(
+                "read_out says what a model reads, and this one was given: give backbone.reading("
+                f"{self.read_out!r}) where you build it"
+            )
 
     def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
         """Adam without weight decay on everything trainable, as published for MVP and its

@@ -77,10 +77,10 @@ class PrototypeStrategy(OnlineStrategy):
             self.online_iter = 1
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PrototypeViT:
-        """Build the classifier on the frozen class token."""
+        """Build the classifier on the frozen features."""
         # Apple's devices have no float64.
         dtype = torch.float32 if torch.device(self.device).type == "mps" else torch.float64
-        head = self.make_classifier(backbone.dim, n_classes, dtype)
+        head = self.make_classifier(backbone.feature_dim, n_classes, dtype)
         return PrototypeViT(backbone, head, multi_label=self.multi_label)
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> PrototypeClassifier:

@@ -26,6 +26,7 @@ class Classifier:
         rows: batch -> (batch,) boolean, samples whose features enter streaming statistics; None:
             those of the stream.
         samples: draws of a class when it is aligned; None: as many as for the head.
+        dim: width of the features; None: that of the head's.
 
     Example:
         >>> head = nn.Linear(4, 3)
@@ -37,6 +38,7 @@ class Classifier:
     features: Callable[[Output], Tensor]
     rows: Callable[[Batch], Tensor] | None = None
     samples: int | None = None
+    dim: int | None = None
 
 
 def head_of(model: ContinualModel) -> Classifier:

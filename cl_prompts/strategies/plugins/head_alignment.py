@@ -76,7 +76,7 @@ class HeadAlignment(StrategyPlugin):
         for classifier in strategy.aligned_classifiers():
             of_kinds = [
                 GaussianHeadAlignment(
-                    strategy.model.backbone.dim,
+                    classifier.dim or strategy.model.backbone.feature_dim,
                     strategy.model.n_classes,
                     statistics=kind,
                     samples=classifier.samples or self.samples,

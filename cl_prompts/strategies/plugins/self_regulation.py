@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_prompts.backbones.read_out import TOKEN
 from cl_prompts.checks import NotNegative, Positive
 from cl_prompts.losses.self_regulation import cosine_consistency, logit_divergence, row_difference
 from cl_prompts.prompts.selectors import ClassTokenQuery
@@ -69,7 +70,7 @@ class SelfRegulation(StrategyPlugin):
                 f"holds prompted features to frozen ones, and {type(strategy).__name__} has no"
                 " prompts on a frozen ViT"
             )
-        dim = model.backbone.dim
+        dim = model.backbone.feature_dim
         if self.feature_weight is None:
             # The loss is a mean over features; published weights are for the width of CLIP.
             self.feature_weight = 10.0 * dim / CLIP_DIM if self.kind == "promptsrc" else 8.0
@@ -113,10 +114,11 @@ class SelfRegulation(StrategyPlugin):
 
 
 def frozen_features(strategy: Any) -> Tensor:
-    """(batch, dim) final-norm class tokens of the unprompted ViT, taken from the query pass where
-    the query is that token."""
+    """(batch, dim) features of the unprompted ViT, taken from the query pass where they are the
+    query."""
     model = strategy.model
-    if getattr(model, "selector", None) is not None and model.query == ClassTokenQuery():
+    is_query = model.query == ClassTokenQuery() and model.backbone.read_out == TOKEN
+    if getattr(model, "selector", None) is not None and is_query:
         cached: Tensor | None = strategy.output.cacheable.get("frozen")
         if cached is not None:
             return cached

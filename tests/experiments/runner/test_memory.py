@@ -93,6 +93,10 @@ def test_parameters_lanes_and_products_are_held() -> None:
     assert forecast("linear_probe")["lanes to come"] == 0
     lanes = make("multi_lane").model.lanes
     assert forecast("multi_lane")["lanes to come"] == 4 * 3 * lanes.lane_bytes > 0
+    # What evaluation keeps of 100 test images grows with what is read of each; a query does not.
+    for kind, width in (("ncm", 3), ("linear_probe", 3), ("dual_prompt", 1), ("one_prompt", 0)):
+        kept = forecast(kind, read_out="blocks:3")["features of test images"]
+        assert kept == 4 * SIZES["n_test"] * width * model.backbone.dim
     # The products of random features, 8 bytes each, with a copy and a factor while it is solved.
     assert forecast("ranpac", projection=100)["ridge regression"] == 3 * 8 * 100**2
 

@@ -149,3 +149,28 @@ def test_what_has_no_meaning_is_refused(kind: str, changes: dict[str, Any], says
 def test_a_cosine_head_suits_mvp_without_terms_of_a_linear_one() -> None:
     settings = {"use_afs": False, "use_gsf": False, "plugins": [HeadAlignment(epochs=1)]}
     assert make("mvp", head=Head(kind="cosine"), **settings).model.head.bias is None
+
+
+@pytest.mark.parametrize("kind", TABLE)
+def test_every_method_but_one_reads_several_blocks(kind: str) -> None:
+    if kind == "multi_lane":  # its lanes read slots
+        assert "read_out" not in cls_of(kind).settings()
+        return
+    strategy = make(kind, read_out="blocks:2")
+    model = strategy.model
+    width = model.head.dim if kind in PROTOTYPES else model.head.weight.shape[1]
+    assert width == model.backbone.feature_dim == 2 * model.backbone.dim
+    if kind in ADAPTED:
+        return
+    with torch.no_grad():
+        output = model.eval().run(IMAGES)
+    assert output.features.shape == (len(IMAGES), width)
+    kept = sum(values.shape[1] for values in output.cacheable.values())
+    assert kept == model.cached_width
+
+
+def test_a_given_model_has_its_own_read_out() -> None:
+    model = PromptedViT(tiny_vit().reading("blocks:3"), N_CLASSES)
+    assert model.head.in_features == 48
+    with pytest.raises(InputError, match=r"give backbone.reading\('blocks:2'\)"):
+        make("linear_probe", model=model, read_out="blocks:2")
