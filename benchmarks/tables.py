@@ -44,6 +44,7 @@ NAMES = {
     "HiDe-Prompt": "hide_prompt",
     "L2P": "l2p",
     "L3A": "l3a",
+    "LayUP": "layup",
     "LwF": "lwf",
     "MISA": "misa",
     "MULTI-LANE": "multi_lane",

@@ -209,6 +209,9 @@ TABLE: dict[str, Toy] = {
     "ncm": Toy("prototypes", HEAD, retest=0),
     "slda": Toy("prototypes", HEAD, retest=0),
     "ranpac": Toy("prototypes", HEAD, {"projection": 40, "ridge": 3.0, "held_out": 10}, retest=0),
+    "layup": Toy(
+        "prototypes", HEAD, {"read_out": "raw_blocks:2", "ridge": 3.0, "held_out": 10}, retest=0
+    ),
     "gacl": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
     "air": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
     "aper": Toy(

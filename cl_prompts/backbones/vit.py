@@ -228,7 +228,7 @@ class FrozenViT(nn.Module):
         start, projected = 0, None
         if entry is not None:
             start, tokens, projected = entry.block, entry.tokens, entry.projected
-        own = tokens.shape[1]
+        n_own = tokens.shape[1]
         if plan.prepended is not None:
             tokens, projected = self._with_prepended(tokens, plan.prepended, projected)
         seen: list[Tensor] = []
@@ -255,10 +255,10 @@ class FrozenViT(nn.Module):
             )
             projected = None
             if read is not None and i >= first_read:
-                of_all = slice(own, None) if prepended_only else slice(1)
+                of_all = slice(n_own, None) if prepended_only else slice(1)
                 # The last block may compute the tokens in question alone.
                 place = of_all if first is None else slice(None)
-                patches = slice(self.vit.num_prefix_tokens, own)
+                patches = slice(self.vit.num_prefix_tokens, n_own)
                 seen += read.tokens_of(tokens, place, patches, self.norm)
         return tokens if read is None else torch.stack(seen, dim=1)
 

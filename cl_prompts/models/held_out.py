@@ -56,6 +56,11 @@ class HeldOutSample(nn.Module):
         n = len(self)
         return self.features[:n], self.targets[:n]
 
+    def clear(self) -> None:
+        """Begin a sample anew."""
+        self.reservoir.filled = 0
+        self.reservoir.offered = 0
+
     @torch.no_grad()
     def add(self, features: Tensor, targets: Tensor) -> None:
         """Offer a batch: features (batch, dim), targets (batch, columns)."""
