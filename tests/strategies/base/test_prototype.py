@@ -24,7 +24,8 @@ def test_order_and_batches_make_no_difference(kind: str) -> None:
     data = Blobs(TRAIN, seed=1), Blobs(TEST, seed=2)
     shuffled = nc_benchmark(*data, n_experiences=2, task_labels=False, seed=1)
     # A choice sees what is there by then, and L3A weighs a sample by the counts so far.
-    settings = {"ranpac": {"held_out": 0}, "l3a": {"weights": "none"}}.get(kind, {})
+    fixed = {"held_out": 0}
+    settings = {"ranpac": fixed, "layup": fixed, "l3a": {"weights": "none"}}.get(kind, {})
     other = fit(make(kind, train_mb_size=7, **settings), shuffled.train_stream)
     want = fit(make(kind, **settings), experiences()).model(IMAGES)
     torch.testing.assert_close(other.model(IMAGES), want, rtol=1e-4, atol=1e-4)
