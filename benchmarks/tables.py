@@ -60,6 +60,8 @@ NAMES = {
     "SinglePrompt": "single_prompt",
     "VQ-Prompt": "vq_prompt",
     "additive prompts": "additive_prompt",
+    "approximated prompts": "approximated_prompt",
+    "mixture of experts": "mixture_prompt",
     "fine-tuning": "fine_tuning",
     "joint": "joint",
     "joint probe": "joint_probe",

@@ -190,6 +190,12 @@ TABLE: dict[str, Toy] = {
         **QUERY_PASS,
     ),
     "additive_prompt": Toy("prompts", ONE_PASS),
+    "approximated_prompt": Toy(
+        "prompts",
+        (0.95, 1.90, 0.95, 0.95),  # 50 rows beside each attention
+        {"prompt_length": 8, "rank": 2, "prompt_lr": 0.01},
+    ),
+    "mixture_prompt": Toy("weights", HEAD, {"n_groups": 3, "period": 24}, retest=0),
     "linear_probe": Toy("weights", HEAD, retest=0),
     "fine_tuning": Toy("weights", FULL, {"backbone_lr": 1e-3}),
     "er": Toy("weights", HEAD, BUFFER, retest=0),

@@ -169,6 +169,7 @@ def run_block(
     gate: Callable[[Tensor], Tensor] | None = None,
     routed: RoutedPrefix | None = None,
     additive: KeyValue | None = None,
+    beside: Callable[[Tensor, Tensor], Tensor] | None = None,
     first: int | None = None,
     projected: Tensor | None = None,
 ) -> Tensor:
@@ -186,6 +187,8 @@ def run_block(
         gate: applied to the scores of the prefix.
         routed: a prefix that depends on the queries.
         additive: added to the class token's key and value after the projection and ``k_norm``.
+        beside: from the normed tokens and the attention's output, before layer scale, to the
+            output that is used instead.
         first: number of leading tokens to compute and return; all tokens still act as keys and
             values. ``1`` is what the last block needs when only the class token is read.
         projected: :func:`~cl_prompts.backbones.attention.project` of the same tokens, if known.
@@ -193,14 +196,14 @@ def run_block(
     Returns:
         (batch, n or ``first``, dim)
     """
-    changes = (context, prefix, adapter, routed, additive, first, projected)
+    changes = (context, prefix, adapter, routed, additive, beside, first, projected)
     unchanged = all(change is None for change in changes)
     if unchanged and not multiplies_out(tokens, tokens.shape[1]):
         return block(tokens)
     attn = block.attn
-    # A known projection needs no normed tokens, but for a gate on the output.
+    # A known projection needs no normed tokens, but for a gate on the output or rows beside it.
     normed = tokens
-    if projected is None or getattr(attn, "gate", None) is not None:
+    if projected is None or beside is not None or getattr(attn, "gate", None) is not None:
         normed = block.norm1(tokens)
     asking = tokens if first is None else tokens[:, :first]
     query, keys, values = _query_key_value(
@@ -229,7 +232,10 @@ def run_block(
         attended = _attend_scored(query, keys, values, scored)
     else:
         attended = attend(query, keys, values)
-    attended = attention_output(attn, attended, normed[:, : asking.shape[1]])
+    normed = normed[:, : asking.shape[1]]
+    attended = attention_output(attn, attended, normed)
+    if beside is not None:
+        attended = beside(normed, attended)
     # x' = x + attention(LN(x)), x'' = x' + MLP(LN(x')) + adapter(x')
     asking = asking + block.drop_path1(block.ls1(attended))
     out = asking + block.drop_path2(block.ls2(block.mlp(block.norm2(asking))))

@@ -10,10 +10,10 @@ All injections are exact and leave the frozen weights alone. Three add tokens, o
 * **prefixes** (DualPrompt, CODA-Prompt): key/value prompts, which join one block's keys and values
   after its qkv projection.
 
-Five more change what is already there: an **offset** to the embedded sequence (DePT), **adapters**
+Six more change what is already there: an **offset** to the embedded sequence (DePT), **adapters**
 parallel to a block's MLP (EASE), a **gate** on the scores of prefixes (NoRGa), **routed** prefixes
-that are chosen by a block's own queries (SMoPE), and vectors **added** to the class token's key and
-value (additive prompts).
+that are chosen by a block's own queries (SMoPE), vectors **added** to the class token's key and
+value (additive prompts), and rows that act **beside** a block's attention (approximated prompts).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from cl_prompts.backbones.attention import (
 
 #: Fields of a plan that hold prompts by block, and arguments of
 #: :func:`~cl_prompts.backbones.attention.run_block`.
-BY_BLOCK = ("context", "prefix", "adapter", "gate", "routed", "additive")
+BY_BLOCK = ("context", "prefix", "adapter", "gate", "routed", "additive", "beside")
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,43 @@ class PooledTokens:
         return keys.transpose(1, 2).flatten(2, 3), values.transpose(1, 2).flatten(2, 3)
 
 
+@dataclass(frozen=True)
+class BesideRows:
+    """Prompt rows beside the attention of one block, which they leave alone ("Approximated Prompt
+    Tuning for Vision-Language Pre-trained Models").
+
+    Attributes:
+        keys: (batch or 1, n, dim) keys of the rows.
+        rows: (batch or 1, n, dim) the rows.
+        log_scale: (batch or 1, 1, 1) logarithm of the factor of the whole output.
+
+    Example:
+        >>> beside = BesideRows(torch.ones(1, 5, 16), torch.zeros(1, 5, 16), torch.zeros(1, 1, 1))
+        >>> output = torch.randn(2, 17, 16)
+        >>> torch.equal(beside(torch.randn(2, 17, 16), output), output)  # rows of zeros do nothing
+        True
+    """
+
+    keys: Tensor
+    rows: Tensor
+    log_scale: Tensor
+
+    @property
+    def macs_per_token(self) -> int:
+        """Multiply-accumulates for one token."""
+        return 2 * self.rows.shape[1] * self.rows.shape[2]
+
+    def __call__(self, normed: Tensor, output: Tensor) -> Tensor:
+        """Tokens that the attention reads and its output, each (batch, n, dim) -> the output with
+        the rows' share."""
+        # A = relu(r K^T), without scaling, softmax and heads
+        scores = torch.relu(normed @ self.keys.transpose(-2, -1))
+        # w = max_j A_j, a constant
+        weight = scores.detach().amax(dim=-1, keepdim=True)
+        # x' = e^s (x + w (A T))
+        return self.log_scale.exp() * (output + weight * (scores @ self.rows))
+
+
 @dataclass
 class PromptPlan:
     """The prompts of one forward pass, by block. A leading axis of 1 means "the same for the whole
@@ -98,6 +135,7 @@ class PromptPlan:
         routed: block -> a prefix that depends on the block's queries.
         additive: block -> what is added to the class token's key and value, each (batch or 1,
             heads, head dim).
+        beside: block -> prompt rows beside its attention.
         losses: functions that compute losses of the prompts themselves, to be called after the
             pass; they belong to this one pass.
 
@@ -117,6 +155,7 @@ class PromptPlan:
     gate: dict[int, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     routed: dict[int, RoutedPrefix] = field(default_factory=dict)
     additive: dict[int, KeyValue] = field(default_factory=dict)
+    beside: dict[int, BesideRows] = field(default_factory=dict)
     losses: list[Callable[[], Tensor]] = field(default_factory=list)
 
     def add(self, other: PromptPlan) -> None:
@@ -124,7 +163,8 @@ class PromptPlan:
         vectors are summed.
 
         Raises:
-            ValueError: both plans have an adapter, a gate or a routed prefix for the same block.
+            ValueError: both plans have an adapter, a gate, a routed prefix or rows beside the
+                attention for the same block.
         """
         if other.prepended is not None:
             self.prepended = (
@@ -152,7 +192,7 @@ class PromptPlan:
                 mine = self.additive[block]
                 keys, values = mine[0] + keys, mine[1] + values
             self.additive[block] = (keys, values)
-        for name in ("adapter", "gate", "routed"):
+        for name in ("adapter", "gate", "routed", "beside"):
             mine_by_block = getattr(self, name)
             theirs = getattr(other, name)
             twice = sorted(set(mine_by_block) & set(theirs))
@@ -206,6 +246,10 @@ class PromptPlan:
             },
             prefix={block: (change(k), change(v)) for block, (k, v) in self.prefix.items()},
             additive={block: (change(k), change(v)) for block, (k, v) in self.additive.items()},
+            beside={
+                block: BesideRows(change(it.keys), change(it.rows), change(it.log_scale))
+                for block, it in self.beside.items()
+            },
         )
 
     def tensors(self) -> list[Tensor]:

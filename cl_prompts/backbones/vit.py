@@ -246,9 +246,10 @@ class FrozenViT(nn.Module):
             context, prefix = plan.extra_keys(i)
             reused = projected is not None
             self.counter.block(batch, n, context, prefix, first, projected=reused)
-            if i in plan.adapter:
-                asking = n if first is None else first
-                self.counter.macs += batch * asking * plan.adapter[i].macs_per_token
+            asking = n if first is None else first
+            for added in (plan.adapter, plan.beside):
+                if i in added:
+                    self.counter.macs += batch * asking * added[i].macs_per_token
             prompts = {name: getattr(plan, name).get(i) for name in BY_BLOCK}
             tokens = run_block(
                 self.vit.blocks[i], tokens, first=first, projected=projected, **prompts

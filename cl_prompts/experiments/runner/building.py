@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from cl_prompts.backbones.devices import check_precision, pick_device
@@ -368,6 +369,10 @@ def remarks(parts: Parts) -> list[str]:
             f"{name} acts every {strategy.period} samples, and the stream has {trained}: set"
             f" {name}.period below that"
         )
+    if not parts.data.multi_label:
+        tasks = [np.asarray(parts.data.train.targets)[task] for task in parts.split.tasks]
+        announced = _boundaries_announced(parts.settings, parts.split)
+        found += [f"{name}: {it}" for it in strategy.remarks_on(tasks, announced=announced)]
     if isinstance(parts.split, DomainSplit):
         found += missing_lines(parts.split, parts.data.classes)
     if strategy.buffer.size >= samples:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Self, TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from avalanche.benchmarks import CLExperience
@@ -410,6 +411,15 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def check_experience(self, experience: Any) -> None:
         """Refuse an experience that the method cannot learn from, before its first batch."""
         check_labels(experience, self.model, type(self).__name__)
+
+    def remarks_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
+        """Sentences on what the method leaves undone on a stream, for its user.
+
+        Args:
+            tasks: for each task the classes of its samples, (n,), in their order.
+            announced: whether the method knows where tasks end.
+        """
+        return []
 
     def start_task(self, classes: Tensor) -> None:
         """Prepare for an announced task, before its first batch.

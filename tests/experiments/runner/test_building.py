@@ -178,6 +178,11 @@ def test_mistakes_with_ones_own_parts_get_one_sentence(
             ["fine_tuning trains the ViT under a head with input=whitened: features move"],
         ),
         (["strategy=er", "buffer_size=100", "head.input=whitened"], []),
+        (["strategy=mixture_prompt"], []),
+        (
+            ["strategy=mixture_prompt", "period=5000"],
+            ["mixture_prompt: no class of this stream comes in two groups, so there is one expert"],
+        ),
     ],
 )
 def test_settings_without_effect_on_this_stream_are_remarked_upon(

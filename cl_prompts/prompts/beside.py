@@ -1,0 +1,81 @@
+"""Approximated prompts: rows whose effect on a frozen attention is computed beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.backbones.injection import BesideRows, PromptPlan
+from cl_prompts.checks import whole_number
+from cl_prompts.prompts.pools import ValuePool, gather
+from cl_prompts.prompts.prefixes import check_prefix
+from cl_prompts.prompts.selectors import Selection
+
+
+class BesidePrompts(ValuePool):
+    """Prompt rows beside the attention of blocks ("Approximated Prompt Tuning for Vision-Language
+    Pre-trained Models").
+
+    Rows T of a block have the keys ``K = T + (T W1') W2'``. With r the tokens that the attention
+    reads and x its output behind the projection, ``A = relu(r K')`` and
+    ``x' = e^s (x + max_j A_j (A T))``, the maximum being a constant for the gradient. The attention
+    itself is that of the frozen ViT, at its cost: there is no further token. T begins as
+    N(0, 0.02^2), W1 as N(0, 1), W2 and s as 0, so the first pass is not that of the frozen ViT, and
+    W1 gets a gradient once W2 has moved.
+
+    With one entry all images have the same rows. With more, a selector chooses; of several chosen
+    entries the rows stand side by side, and s is the mean.
+
+    Deviation: without dropout on A, of which the published code for ViLT has 0.1, for METER none.
+
+    Args:
+        blocks: blocks with prompts, 0-based.
+        length: rows T of an entry and block; published: 50 and 200.
+        dim: token width.
+        rank: rows of W1; published: 4.
+        size: entries.
+
+    Raises:
+        InputError: the same block twice, or no row, rank or entry.
+
+    Example:
+        >>> pool = BesidePrompts(range(12), 50, 768)
+        >>> sum(p.numel() for p in pool.parameters())  # 12 blocks of 50 rows, 2 * 4 and one number
+        534540
+        >>> sorted(pool.build(None).beside)[-1]
+        11
+    """
+
+    def __init__(
+        self, blocks: Sequence[int], length: int, dim: int, *, rank: int = 4, size: int = 1
+    ) -> None:
+        check_prefix(blocks, length, dim, 1)
+        whole_number("length", length)
+        whole_number("rank", rank)
+        whole_number("size", size)
+        n = len(blocks)
+        super().__init__(0.02 * torch.randn(size, n, length, dim))
+        self.blocks = tuple(blocks)
+        self.down = nn.Parameter(torch.randn(size, n, rank, dim))
+        self.up = nn.Parameter(torch.zeros(size, n, dim, rank))
+        self.log_scale = nn.Parameter(torch.zeros(size, n))
+
+    def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
+        """Rows of the chosen entries: block -> (batch, k * length, dim); of a single entry, (1,
+        length, dim), whatever was chosen."""
+        # K = T + (T W1') W2', once an entry
+        keys = values + values @ self.down.transpose(-2, -1) @ self.up.transpose(-2, -1)
+        scale: Tensor = self.log_scale
+        if len(values) > 1:
+            # (batch, k, blocks, length, dim) -> (batch, blocks, k * length, dim)
+            keys = gather(keys, selection).transpose(1, 2).flatten(2, 3)
+            values = gather(values, selection).transpose(1, 2).flatten(2, 3)
+            scale = gather(scale, selection).mean(dim=1)
+        return PromptPlan(
+            beside={
+                block: BesideRows(keys[:, i], values[:, i], scale[:, i, None, None])
+                for i, block in enumerate(self.blocks)
+            }
+        )

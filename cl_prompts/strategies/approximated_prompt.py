@@ -1,0 +1,57 @@
+"""Approximated prompts: rows beside the frozen attention, at 1 % of its cost (APT)."""
+
+from __future__ import annotations
+
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.checks import Count, Positive
+from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.prompts.beside import BesidePrompts
+from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.strategies.base.prompt import PromptStrategy
+from cl_prompts.training.schedules import Schedule
+
+
+class ApproximatedPrompt(PromptStrategy):
+    """ "Approximated Prompt Tuning for Vision-Language Pre-trained Models", with one prompt for
+    every image and every task, as :class:`~cl_prompts.strategies.one_prompt.OnePrompt` has.
+
+    Prompt tokens in an attention act as a second stream of information. Here that stream is
+    computed beside the frozen attention, with ReLU scores and without a softmax that both share, so
+    it costs 1 % of a forward pass with 50 rows in every block
+    (:class:`~cl_prompts.prompts.beside.BesidePrompts`). The head reads the class token. Loss:
+    cross-entropy over the task's classes.
+
+    Published for ViLT and METER, vision-language models, and never for continual learning: places
+    in an image ViT, head and schedule are this package's, the latter CODA-Prompt's as
+    OnePrompt's. The rate of the rows is the published one; published with AdamW, betas 0.9 and 0.98
+    and weight decay 0.01, on s too, here with Adam, without decay.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> beside = ApproximatedPrompt(backbone=vit, n_classes=10, evaluator=None, device="cpu")
+        >>> tuple(beside.model.pools[0].values.shape)  # entries, blocks, rows, width
+        (1, 6, 50, 128)
+    """
+
+    prompted_blocks: Blocks | None = None
+    """Blocks with prompts, 0-based; None for all."""
+    prompt_length: Count = 50
+    """Rows per block."""
+    rank: Count = 4
+    """Rank of the change from rows to their keys."""
+    lr: Positive = 1e-3
+    prompt_lr: Positive | None = 5e-4
+    """Learning rate of the rows, as published; None: that of the head. Scores grow with the product
+    of rows and keys, so greater rates can drive features far off."""
+    train_mb_size: Count = 128
+    train_epochs: Count = 20
+    schedule: Schedule = "coda"
+
+    def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
+        """Build the rows, without a query; the head reads the class token."""
+        blocks = self.prompted_blocks
+        blocks = tuple(range(backbone.depth)) if blocks is None else blocks
+        check_blocks(backbone.depth, prompted_blocks=blocks)
+        pool = BesidePrompts(blocks, self.prompt_length, backbone.dim, rank=self.rank)
+        return PromptedViT(backbone, n_classes, pools=[pool], multi_label=self.multi_label)

@@ -1,0 +1,165 @@
+"""Rows beside the attention against published numbers, in double precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from cl_prompts.backbones.attention import project, run_block
+from cl_prompts.backbones.injection import PromptPlan
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.errors import InputError
+from cl_prompts.prompts.beside import BesidePrompts
+from cl_prompts.prompts.selectors import NearestKeys, Selection
+from tests.golden_numbers import PLAIN, Golden, gradient, put
+from tests.toy_vits import tiny_vit
+
+GOLDEN = Golden("approximated_prompts", "later")
+#: parameters of a pool with one entry by their names in the published ViT
+NAMES = {"mm_tokens": "values", "mm.0.weight": "down", "mm.1.weight": "up", "scale": "log_scale"}
+
+
+@pytest.mark.parametrize("kind", ["unit", "unit_language"])
+def test_published_unit(kind: str) -> None:
+    tokens = GOLDEN(f"{kind}/tokens")
+    pool = BesidePrompts((0,), *tokens.shape, rank=len(GOLDEN(f"{kind}/down"))).double()
+    parts = {"values": "tokens", "down": "down", "up": "up", "log_scale": "log_scale"}
+    for mine, theirs in parts.items():
+        put(getattr(pool, mine), GOLDEN(f"{kind}/{theirs}"))
+    x = GOLDEN(f"{kind}/x").requires_grad_()
+    r = GOLDEN(f"{kind}/r").requires_grad_()
+    output = pool.build(None).beside[0](r, x)
+    GOLDEN.close_double(output, f"{kind}/output")
+    (output * GOLDEN(f"{kind}/loss_weight")).sum().backward()
+    for mine, theirs in parts.items():
+        GOLDEN.close_double(gradient(getattr(pool, mine)), f"{kind}/grad_{theirs}")
+    GOLDEN.close_double(gradient(x), f"{kind}/grad_x")
+    GOLDEN.close_double(gradient(r), f"{kind}/grad_r")
+
+
+def published_vit() -> FrozenViT:
+    """The published backbone, of which there are embedded tokens alone."""
+    blocks = {
+        f"blocks.{name}": values
+        for name, values in GOLDEN.state("vit/start/").items()
+        if ".APT." not in name
+    }
+    width = len(GOLDEN("vit/norm_weight"))
+    depth = 1 + max(int(name.split(".")[1]) for name in blocks)
+    plain = VisionTransformer(
+        img_size=8,
+        patch_size=8,
+        embed_dim=width,
+        depth=depth,
+        num_heads=4,
+        mlp_ratio=len(blocks["blocks.0.mlp.fc1.bias"]) / width,
+        num_classes=0,
+    )
+    vit = FrozenViT(plain, normalisation=PLAIN).double()
+    norm = {"norm.weight": GOLDEN("vit/norm_weight"), "norm.bias": GOLDEN("vit/norm_bias")}
+    assert not vit.vit.load_state_dict(blocks | norm, strict=False).unexpected_keys
+    return vit
+
+
+def by_block(pool: BesidePrompts) -> dict[str, nn.Parameter]:
+    """Parameters by their published names, without the block."""
+    return {name: getattr(pool, mine) for name, mine in NAMES.items()}
+
+
+def test_published_steps() -> None:
+    vit = published_vit()
+    start = GOLDEN("vit/start/0.attn.APT.mm_tokens")
+    rank = len(GOLDEN("vit/start/0.attn.APT.mm.0.weight"))
+    pool = BesidePrompts(range(vit.depth), *start.shape, rank=rank).double()
+    for name, parameter in by_block(pool).items():
+        values = [GOLDEN(f"vit/start/{i}.attn.APT.{name}") for i in range(vit.depth)]
+        put(parameter, torch.stack(values))
+    weight = nn.Parameter(GOLDEN("vit/head_weight"))
+    bias = nn.Parameter(GOLDEN("vit/head_bias"))
+    optimizer = torch.optim.AdamW(
+        [*pool.parameters(), weight, bias], 5e-3, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    for step in range(sum(key.endswith("/logits") for key in GOLDEN.keys("vit/step"))):
+        tokens = vit.blocks(GOLDEN("vit/tokens"), pool.build(None), class_only=True)
+        logits = F.linear(vit.norm(tokens)[:, 0], weight, bias)
+        GOLDEN.close_double(logits, f"vit/step{step}/logits")
+        loss = F.cross_entropy(logits, GOLDEN("vit/labels"))
+        GOLDEN.close_double(loss, f"vit/step{step}/loss")
+        optimizer.zero_grad()
+        loss.backward()
+        for name, parameter in by_block(pool).items():
+            for i in range(vit.depth):
+                key = f"vit/step{step}/grad/{i}.attn.APT.{name}"
+                # W1 has no gradient as long as W2 is 0
+                GOLDEN.close_double(gradient(parameter)[0, i], key)
+        optimizer.step()
+    for name, parameter in by_block(pool).items():
+        for i in range(vit.depth):
+            GOLDEN.close_double(parameter[0, i], f"vit/after/{i}.attn.APT.{name}")
+    GOLDEN.close_double(weight, "vit/after/head_weight")
+    GOLDEN.close_double(bias, "vit/after/head_bias")
+
+
+def test_rows_of_zeros_leave_the_frozen_vit() -> None:
+    vit = tiny_vit()
+    pool = BesidePrompts(range(vit.depth), 3, vit.dim)
+    tokens = vit.embed(torch.rand(2, 3, 16, 16))
+    assert not torch.equal(vit.class_features(tokens, pool.build(None)), vit.class_features(tokens))
+    put(pool.values, torch.zeros_like(pool.values))
+    assert torch.equal(vit.class_features(tokens, pool.build(None)), vit.class_features(tokens))
+
+
+def test_class_token_alone_and_a_known_projection_come_to_the_same() -> None:
+    vit = tiny_vit()
+    block = vit.vit.blocks[1]
+    beside = BesidePrompts((1,), 3, vit.dim).build(None).beside[1]
+    tokens = vit.embed(torch.rand(2, 3, 16, 16))
+    whole = run_block(block, tokens, beside=beside)
+    normed = block.norm1(tokens)
+    middle = tokens + block.ls1(beside(normed, block.attn(normed)))
+    want = middle + block.ls2(block.mlp(block.norm2(middle)))
+    torch.testing.assert_close(whole, want, atol=1e-5, rtol=1e-5)
+    for settings in ({"first": 1}, {"projected": project(block, tokens), "first": 1}):
+        alone = run_block(block, tokens, beside=beside, **settings)
+        torch.testing.assert_close(alone, whole[:, :1], atol=1e-5, rtol=1e-5)
+
+
+def changed(pool: BesidePrompts, entry: int) -> Tensor:
+    """From rows to keys."""
+    return torch.eye(pool.values.shape[-1]) + pool.down[entry, 0].T @ pool.up[entry, 0].T
+
+
+def one_image(pool: BesidePrompts, entries: list[int], r: Tensor, x: Tensor) -> Tensor:
+    """The unit of one image by the formula."""
+    rows = torch.cat([pool.values[e, 0] for e in entries])
+    keys = torch.cat([pool.values[e, 0] @ changed(pool, e) for e in entries])
+    scores = (r @ keys.T).clamp(min=0)
+    weighed = scores.max(dim=-1, keepdim=True).values * (scores @ rows)
+    return pool.log_scale[entries, 0].mean().exp() * (x + weighed)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_images_have_the_rows_of_the_entries_they_choose(k: int) -> None:
+    pool = BesidePrompts((2,), 3, 8, rank=2, size=5)
+    for parameter in pool.parameters():
+        nn.init.normal_(parameter)
+    selection = NearestKeys(5, 8, k=k)(torch.randn(4, 8))
+    assert isinstance(selection, Selection)
+    r, x = torch.randn(4, 6, 8), torch.randn(4, 6, 8)
+    got = pool.build(selection).beside[2](r, x)
+    for image, entries in enumerate(selection.index.tolist()):
+        want = one_image(pool, entries, r[image], x[image])
+        torch.testing.assert_close(got[image], want, atol=1e-4, rtol=1e-4)
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(InputError, match="rank must be a whole number of at least 1, not 0"):
+        BesidePrompts((0,), 3, 8, rank=0)
+    with pytest.raises(InputError, match="length must be a whole number of at least 1, not 0"):
+        BesidePrompts((0,), 0, 8)
+    plan = BesidePrompts((0,), 3, 8).build(None)
+    with pytest.raises(ValueError, match="the beside of block 0 is given twice"):
+        plan.add(PromptPlan(beside=dict(plan.beside)))
