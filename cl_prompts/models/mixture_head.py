@@ -60,6 +60,7 @@ class MixtureHead(nn.Module):
         whole_number("n_groups", n_groups)
         whole_number("k", k, 1, n_groups, "the number of groups")
         positive(scale=scale)
+        self.dim = dim
         self.k = k
         self.scale = scale
         self.group = 0

@@ -62,7 +62,9 @@ class MixturePrompt(OnlineStrategy):
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build the experts on the frozen class token."""
-        head = MixtureHead(backbone.dim, n_classes, self.n_groups, k=self.top_k, scale=self.scale)
+        head = MixtureHead(
+            backbone.feature_dim, n_classes, self.n_groups, k=self.top_k, scale=self.scale
+        )
         return PromptedViT(backbone, n_classes, head=head)
 
     def remarks_on(self, tasks: Sequence[np.ndarray], *, announced: bool) -> list[str]:
