@@ -174,7 +174,7 @@ class MixtureHead(nn.Module):
         own = (
             -cosines.masked_fill(~known, float("-inf")).log_softmax(dim=-1).diagonal(dim1=1, dim2=2)
         )
-        return torch.where(known, own, 0.0).sum() / (len(experts) * known.sum())
+        return torch.where(known, own, 0.0).sum() / (len(experts) * known.sum().clamp(min=1))
 
     def get_extra_state(self) -> Tensor:
         """The current group, and whether experts are mixed."""

@@ -60,6 +60,9 @@ class MixturePrompt(OnlineStrategy):
     """Stream samples after which the next group starts where no boundary is announced; None for one
     group."""
 
+    _new = False
+    """Whether the samples of the stream batch have not entered their group."""
+
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build the experts on the frozen class token."""
         head = MixtureHead(
