@@ -220,6 +220,10 @@ TABLE: dict[str, Toy] = {
     ),
     "gacl": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
     "air": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
+    "klda": Toy("prototypes", HEAD, {"width": 40, "shrinkage": 1e-3}, retest=0),
+    "randumb": Toy("prototypes", HEAD, {"width": 40}, retest=0),
+    "anacp": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3, "samples": 9}, retest=0),
+    "fecam": Toy("prototypes", HEAD, retest=0),
     "aper": Toy(
         "adapters",
         (0.95, 1.85, 1.85, 0.0),  # frozen and adapted pass in tests, both cached
@@ -261,6 +265,9 @@ VARIANTS: dict[str, Toy] = {
     "rainbow_chosen": TABLE["rainbow"].but(
         "rainbow", buffer_choice="uncertainty", uncertainty_views=2, reuse_features=True
     ),
+    "klda_members": TABLE["klda"].but("klda", members=2, form="released"),
+    "randumb_class": TABLE["randumb"].but("randumb", covariance="class"),
+    "anacp_class": TABLE["anacp"].but("anacp", drawn_from="class", target_space="features"),
     "ridge_chosen": TABLE["multi_label_ridge"].but("multi_label_ridge", held_out=10, period=40),
     "clib_tuned": TABLE["clib"].but("clib", backbone_lr=1e-3, importance_every=4, retest=DEPTH),
     "linear_probe_whitened": TABLE["linear_probe"].but(

@@ -7,14 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cl_prompts.checks import one_of, positive
-from cl_prompts.errors import InputError
+from cl_prompts.checks import one_of
+from cl_prompts.models.class_scatter import check_class_matrices, rows_by_class
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
 from cl_prompts.models.ridge import Expansion, RandomExpansion, attempt_positive, check_ridge
 
 BalanceOver = Literal["seen", "range"]
-
-GIB = 2**30
 
 
 class BalancedRidge(SolvedClassifier):
@@ -54,6 +52,7 @@ class BalancedRidge(SolvedClassifier):
         tensor([-inf, -inf, -inf, -inf, -inf])
     """
 
+    sorts = True
     grams: Tensor
     sums: Tensor
 
@@ -72,18 +71,8 @@ class BalancedRidge(SolvedClassifier):
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
         check_ridge("AIR", ridge, projection)
-        positive(memory_gib=memory_gib)
         one_of("balance_over", balance_over, BalanceOver)
-        per_number = torch.finfo(dtype).bits // 8
-        needed = n_classes * projection**2 * per_number / GIB
-        if needed > memory_gib:
-            # Solve n_classes * p^2 * bytes = memory for p.
-            fits = int((memory_gib * GIB / (n_classes * per_number)) ** 0.5)
-            raise InputError(
-                f"AIR keeps one matrix a class, {needed:.1f} GiB for {n_classes} classes at"
-                f" projection {projection}: memory_gib is {memory_gib:g}, so give a projection of"
-                f" at most {fits}"
-            )
+        check_class_matrices("AIR", n_classes, projection, dtype, memory_gib)
         self.ridge = ridge
         self.balance_over = balance_over
         self.expansion = RandomExpansion(dim, projection, expansion, seed=seed)
@@ -102,11 +91,8 @@ class BalancedRidge(SolvedClassifier):
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         h = self.expansion(x)
-        labels = labels.cpu()
-        classes, counts = labels.unique(return_counts=True)
-        by_class = h[labels.argsort(stable=True).to(h.device)].split(counts.tolist())
         # A_c += H_c' H_c, s_c += sum of h
-        for c, mine in zip(classes.tolist(), by_class, strict=True):
+        for c, mine in rows_by_class(h, labels):
             self.grams[c].addmm_(mine.T, mine)
         self.sums.addmm_(onehot.T, h)
         self.count += onehot.sum(dim=0)

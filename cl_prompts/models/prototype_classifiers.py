@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.checks import one_of
+from cl_prompts.checks import in_range, one_of, positive
 from cl_prompts.errors import InputError
 from cl_prompts.models.heads import mask_unseen
-from cl_prompts.models.ridge import attempt_positive, check_solved
-from cl_prompts.models.shrinkage import ByRule, shrunk_by_oas
+from cl_prompts.models.ridge import AnyExpansion, RandomExpansion, attempt_positive, check_solved
+from cl_prompts.models.shrinkage import ByRule, ShrinkageForm, shrunk
 
 Metric = Literal["cosine", "euclidean"]
 
@@ -39,6 +39,8 @@ class PrototypeClassifier(nn.Module):
     """
 
     count: Tensor
+    sorts: bool = False
+    """Whether an update sorts by class: labels on the CPU then spare a GPU's wait."""
 
     def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
@@ -105,9 +107,14 @@ class PrototypeClassifier(nn.Module):
         Raises:
             RunError: a linear system cannot be solved.
         """
+        return self.scores(features, wait=wait).float()
+
+    @torch.no_grad()
+    def scores(self, features: Tensor, *, wait: bool = True) -> Tensor:
+        """The same as :meth:`logits`, in the precision of the statistics."""
         with torch.autocast(features.device.type, enabled=False):
             scores = self._scores(features.to(self.count.dtype), wait=wait)
-            return mask_unseen(scores.float(), self.seen)
+            return mask_unseen(scores, self.seen)
 
     def forward(self, features: Tensor) -> Tensor:
         """The same as :meth:`logits`."""
@@ -236,11 +243,22 @@ class StreamingLDA(SolvedClassifier):
     is kept exactly (pairwise update of Chan, Golub and LeVeque, 1979), so that streaming and batch
     solution agree. Nothing is initialised from a base phase.
 
+    With ``expansion`` all of this acts on random features of the features, of which
+    ``"fourier"`` is the analysis in the space of a Gaussian kernel (KLDA, RanDumb).
+
     Args:
         dim: of a feature.
         n_classes: columns of the logits.
-        shrinkage: towards the identity, in (0, 1]; or ``"oas"``, found from S itself (see
-            :func:`~cl_prompts.models.shrinkage.shrunk_by_oas`), towards its mean variance.
+        shrinkage: positive, and at most 1 where it is a share; or ``"oas"``, found from S itself
+            (see :func:`~cl_prompts.models.shrinkage.shrunk_by_oas`), towards its mean variance.
+        shrinkage_form: of a number, see :data:`~cl_prompts.models.shrinkage.ShrinkageForm`.
+        floor: share of the identity that is mixed in afterwards, as RanDumb does.
+        expansion: random features, see :class:`~cl_prompts.models.ridge.RandomExpansion`; None: S
+            and mu_c are those of the features themselves.
+        width: random features; without expansion it has no effect.
+        gamma: of the kernel of Fourier features; None: set by the first batch, so that the result
+            depends on which batch that is.
+        seed: of the random features.
         dtype: of the statistics.
 
     Example:
@@ -261,20 +279,45 @@ class StreamingLDA(SolvedClassifier):
         n_classes: int,
         *,
         shrinkage: float | ByRule = 1e-4,
+        shrinkage_form: ShrinkageForm = "share",
+        floor: float = 0.0,
+        expansion: AnyExpansion | None = None,
+        width: int = 0,
+        gamma: float | None = None,
+        seed: int = 0,
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
+        one_of("shrinkage_form", shrinkage_form, ShrinkageForm)
+        in_range(0, 1, floor=floor)
         if isinstance(shrinkage, str):
             one_of("shrinkage of the streaming LDA", shrinkage, ByRule)
+        elif shrinkage_form != "share":
+            positive(**{"shrinkage of the streaming LDA": shrinkage})
         elif not 0 < shrinkage <= 1:
             raise InputError(
                 f"shrinkage of the streaming LDA is {shrinkage}: it must lie in (0, 1]"
             )
         self.shrinkage = shrinkage
-        self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
-        self.register_buffer("scatter", torch.zeros(dim, dim, dtype=dtype))
+        self.shrinkage_form = shrinkage_form
+        self.floor = floor
+        self.expansion: RandomExpansion | None = None
+        size = dim
+        if expansion is not None:
+            self.expansion = RandomExpansion(dim, width, expansion, seed=seed, gamma=gamma)
+            size = width
+        self.register_buffer("mean", torch.zeros(n_classes, size, dtype=dtype))
+        self.register_buffer("scatter", torch.zeros(size, size, dtype=dtype))
+
+    def inputs(self, features: Tensor) -> Tensor:
+        """Features (batch, dim) as the analysis has them: (batch, dim), or (batch, width) with an
+        expansion."""
+        return features if self.expansion is None else self.expansion(features)
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+        if self.expansion is not None:
+            self.expansion.fit(x)
+        x = self.inputs(x)
         n = onehot.sum(dim=0)
         # means of the batch's classes, and each sample's distance to that of its own
         batch_mean = onehot.T @ x / n.clamp(min=1)[:, None]
@@ -283,21 +326,25 @@ class StreamingLDA(SolvedClassifier):
         shift = batch_mean - self.mean
         # Chan et al.: scatter within the batch, plus n N / (n + N) (shift shift^T) for each class.
         self.scatter.addmm_(inside.T, inside)
-        self.scatter.addmm_((shift * (self.count * n / total)[:, None]).T, shift)
+        between = self._between(self.count, n, total)
+        self.scatter.addmm_((shift * between[:, None]).T, shift)
         self.mean += shift * (n / total)[:, None]
         self.count += n
         self.weight = None
 
+    def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:
+        """Weight of the squared shift of each class mean in the scatter, from counts."""
+        return before * n / total
+
     def _attempt(self) -> tuple[Tensor, Tensor]:
-        # L^-1 = (1 - e) S + e I; the weight is L mu_c.
-        n = self.count.sum().clamp(min=1)
-        if isinstance(self.shrinkage, str):
-            return attempt_positive(shrunk_by_oas(self.scatter / n, n), self.mean.T)
-        system = self.scatter * ((1 - self.shrinkage) / n)
-        system.diagonal().add_(self.shrinkage)
+        # L^-1 = (1 - e) S + e I, or another form; the weight is L mu_c.
+        system = shrunk(self.scatter, self.count.sum(), self.shrinkage, self.shrinkage_form)
+        if self.floor:
+            system.mul_(1 - self.floor).diagonal().add_(self.floor)
         return attempt_positive(system, self.mean.T)
 
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+        x = self.inputs(x)
         weight = self.solution(wait=wait)
         # x L mu_c - mu_c L mu_c / 2
         scores = x @ weight - (self.mean.T * weight).sum(dim=0) / 2

@@ -10,12 +10,15 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.checks import one_of, positive, whole_number
 from cl_prompts.errors import InputError, RunError
 
 Expansion = Literal["normal", "uniform"]
+"""Random features with a rectifier, as ridge regression has them."""
+AnyExpansion = Literal["normal", "uniform", "gelu", "fourier"]
 
 #: Ridges that :meth:`RidgeStatistics.choose_ridge` compares where nothing else is said (RanPAC's).
 RIDGES = tuple(10.0**k for k in range(-8, 9))
@@ -27,20 +30,27 @@ def mean_squared_error(scores: Tensor, targets: Tensor) -> float:
 
 
 class RandomExpansion(nn.Module):
-    """Random features ``phi(x) = relu(x R)`` with a fixed matrix R.
+    """Random features ``phi(x) = relu(x R)``, ``gelu(x R)``, or those of a Gaussian kernel, with a
+    fixed matrix R.
 
-    ReLU is homogeneous, so a factor s on R only turns a ridge r into r / s^2: the two kinds differ
-    by the distribution of R's entries and by the right size of the ridge.
+    ReLU is homogeneous, so a factor s on R only turns a ridge r into r / s^2: ``"normal"`` and
+    ``"uniform"`` differ by the distribution of R's entries and by the right size of the ridge.
+
+    Fourier features (Rahimi and Recht, NeurIPS 2007) are ``sqrt(2 / width) cos(sqrt(2 gamma) x R +
+    b)`` with b uniform in [0, 2 pi); the product of two is about ``exp(-gamma |x - y|^2)``.
+    Without ``gamma``, :meth:`fit` sets it by the first batch.
 
     Args:
         dim: width of a feature.
         width: random features.
         kind: ``"normal"``: N(0, 1), as RanPAC and FlyPrompt; ``"uniform"``: U(-1/sqrt(dim),
-            1/sqrt(dim)), the initial values of torch's linear layer, as GACL and L3A.
-        seed: of R.
+            1/sqrt(dim)), the initial values of torch's linear layer, as GACL and L3A; ``"gelu"``:
+            N(0, 1) with the exact GELU, as AnaCP; ``"fourier"``: N(0, 1), as KLDA and RanDumb.
+        seed: of R, and then b.
+        gamma: of the kernel of Fourier features; None: of the first batch.
 
     Raises:
-        InputError: no random feature, or an unknown kind.
+        InputError: no random feature, an unknown kind, or a gamma that is not positive.
 
     Example:
         >>> RandomExpansion(4, 10, "normal", seed=0)(torch.randn(3, 4)).shape
@@ -48,21 +58,67 @@ class RandomExpansion(nn.Module):
     """
 
     matrix: Tensor
+    phase: Tensor
+    bandwidth: Tensor
 
-    def __init__(self, dim: int, width: int, kind: Expansion = "normal", *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        width: int,
+        kind: AnyExpansion = "normal",
+        *,
+        seed: int = 0,
+        gamma: float | None = None,
+    ) -> None:
         super().__init__()
         whole_number("width of the random expansion", width)
-        one_of("expansion", kind, Expansion)
+        one_of("expansion", kind, AnyExpansion)
+        positive(gamma=gamma)
+        self.kind = kind
+        self.gamma = gamma
         generator = torch.Generator().manual_seed(seed)
-        if kind == "normal":
-            matrix = torch.randn(dim, width, generator=generator)
-        else:
+        if kind == "uniform":
             matrix = (2 * torch.rand(dim, width, generator=generator) - 1) * dim**-0.5
+        else:
+            matrix = torch.randn(dim, width, generator=generator)
         self.register_buffer("matrix", matrix)
+        if kind == "fourier":
+            phase = 2 * torch.pi * torch.rand(width, generator=generator)
+            self.register_buffer("phase", phase)
+            self.register_buffer("bandwidth", torch.zeros(()))  # 0: not set yet
+
+    @torch.no_grad()
+    def fit(self, features: Tensor) -> None:
+        """Set the kernel of Fourier features by the median rule, gamma = 1 / median |x - y|^2 over
+        the pairs of the first batch, unless it was given or set before.
+
+        Args:
+            features: (batch, dim). Where all are the same, or there is one alone, the mean of
+                |x|^2 stands in for the median.
+        """
+        if self.kind != "fourier" or self.gamma is not None or len(features) == 0:
+            return
+        n = len(features)
+        first, second = torch.triu_indices(n, n, offset=1, device=features.device)
+        size = features.square().sum(dim=1).mean()
+        if len(first):
+            distance = torch.cdist(features, features)[first, second].square().median()
+            size = torch.where(distance > 0, distance, size)
+        size = torch.where(size > 0, size, torch.ones_like(size))
+        found = (1 / size).to(self.bandwidth.dtype)
+        self.bandwidth.copy_(torch.where(self.bandwidth > 0, self.bandwidth, found))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> (batch, width), in the features' type."""
-        return torch.relu(features @ self.matrix.to(features.dtype))
+        x = features @ self.matrix.to(features.dtype)
+        if self.kind == "gelu":
+            return F.gelu(x)
+        if self.kind != "fourier":
+            return torch.relu(x)
+        gamma = self.bandwidth.to(x.dtype) if self.gamma is None else self.gamma
+        # sqrt(2 / M) cos(x Omega + b), Omega ~ N(0, 2 gamma)
+        phase = self.phase.to(x.dtype)
+        return (2 / x.shape[1]) ** 0.5 * torch.cos((2 * gamma) ** 0.5 * x + phase)
 
 
 class RidgeStatistics(nn.Module):
@@ -105,7 +161,7 @@ class RidgeStatistics(nn.Module):
         dim: int,
         columns: int,
         *,
-        expansion: Expansion | None = None,
+        expansion: AnyExpansion | None = None,
         width: int = 0,
         intercept: bool = False,
         seed: int = 0,

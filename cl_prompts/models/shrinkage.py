@@ -10,6 +10,10 @@ from torch import Tensor
 ByRule = Literal["oas"]
 """Rules that find a shrinkage; stands beside numbers in settings."""
 
+ShrinkageForm = Literal["share", "added", "relative"]
+"""How much of the identity I a number e adds to a covariance S: ``"share"``, (1 - e) S + e I;
+``"added"``, S + e I; ``"relative"``, S + e m I with the mean variance m."""
+
 LEAST_OAS = 1e-6
 """The smallest shrinkage that :func:`oas` gives, which bounds condition numbers."""
 
@@ -56,9 +60,40 @@ def shrunk_by_oas(covariance: Tensor, samples: Tensor | float) -> Tensor:
     Returns:
         (dim, dim), positive definite: where nothing has varied so far, m counts as 1.
     """
-    trace = covariance.trace()
-    rho = oas(len(covariance), samples, trace, covariance.square().sum())
-    m = torch.where(trace > 0, trace / len(covariance), torch.ones_like(trace))
+    rho = oas(len(covariance), samples, covariance.trace(), covariance.square().sum())
     system = (1 - rho) * covariance
-    system.diagonal().add_(rho * m)
+    system.diagonal().add_(rho * mean_variance(covariance))
     return system
+
+
+def shrunk(
+    scatter: Tensor,
+    samples: Tensor,
+    shrinkage: float | ByRule,
+    form: ShrinkageForm = "relative",
+) -> Tensor:
+    """A covariance S, given by its sum of squares, shrunk by a number or a rule.
+
+    Args:
+        scatter: (dim, dim), ``samples`` S.
+        samples: scalar; none counts as one.
+        shrinkage: a number, or the rule that finds it.
+        form: of a number, see :data:`ShrinkageForm`; a rule has its own.
+
+    Returns:
+        (dim, dim), a new tensor.
+    """
+    n = samples.clamp(min=1)
+    if isinstance(shrinkage, str):
+        return shrunk_by_oas(scatter / n, n)
+    system = scatter * ((1 - shrinkage) / n) if form == "share" else scatter / n
+    added = shrinkage * mean_variance(system) if form == "relative" else shrinkage
+    system.diagonal().add_(added)
+    return system
+
+
+def mean_variance(covariance: Tensor) -> Tensor:
+    """Scalar mean of the diagonals of (..., dim, dim), for each matrix; 1 where it is 0, since
+    nothing has varied so far."""
+    variance = covariance.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
+    return torch.where(variance > 0, variance, torch.ones_like(variance))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.checks import one_of, positive, whole_number
-from cl_prompts.models.shrinkage import LEAST_OAS, ByRule, shrunk_by_oas
+from cl_prompts.models.shrinkage import LEAST_OAS, ByRule, shrunk
 
 HeadInput = Literal["raw", "centred", "standardised", "whitened"]
 
@@ -177,14 +177,7 @@ class FeatureWhitening(nn.Module):
 
         Where nothing has varied so far the mean variance counts as 1.
         """
-        # S / n + shrinkage * mean(diag(S / n)) I
-        covariance = self.scatter / self.count.clamp(min=1)
-        if isinstance(self.shrinkage, str):
-            return shrunk_by_oas(covariance, self.count)
-        variance = covariance.diagonal().mean()
-        variance = torch.where(variance > 0, variance, torch.ones_like(variance))
-        covariance.diagonal().add_(self.shrinkage * variance)
-        return covariance
+        return shrunk(self.scatter, self.count, self.shrinkage)
 
     def get_extra_state(self) -> Tensor:
         """Stream batches so far, for the ``state_dict``."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.balanced_ridge import BalancedRidge, BalanceOver
 from cl_prompts.models.ridge import Expansion
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
-from cl_prompts.strategies.base.stream import Batch
 
 
 class AIR(PrototypeStrategy):
@@ -53,7 +51,3 @@ class AIR(PrototypeStrategy):
         """AIR; R is drawn from the run's seed."""
         names = ("projection", "expansion", "ridge", "balance_over", "memory_gib", "seed")
         return BalancedRidge(dim, n_classes, dtype=dtype, **self.values_of(*names))
-
-    def labels_of(self, batch: Batch) -> Tensor:
-        """Labels on the CPU, where they are sorted."""
-        return batch.labels if batch.host_labels is None else batch.host_labels

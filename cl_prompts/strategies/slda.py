@@ -6,7 +6,7 @@ import torch
 
 from cl_prompts.checks import Share
 from cl_prompts.models.prototype_classifiers import StreamingLDA
-from cl_prompts.models.shrinkage import ByRule
+from cl_prompts.models.shrinkage import ByRule, ShrinkageForm
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 ALIASES = ("streaming_lda",)
@@ -34,7 +34,11 @@ class SLDA(PrototypeStrategy):
     shrinkage: Share | ByRule = 1e-4
     """Shrinkage e towards the identity, greater than 0; or ``"oas"``: found from S and the number
     of samples, towards the mean variance."""
+    shrinkage_form: ShrinkageForm = "share"
+    """How e enters: ``"share"``, as above; ``"added"``, S + e I; ``"relative"``, S + e m I with the
+    mean variance m, as in the whitened head."""
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> StreamingLDA:
         """Streaming LDA with this shrinkage."""
-        return StreamingLDA(dim, n_classes, dtype=dtype, shrinkage=self.shrinkage)
+        settings = self.values_of("shrinkage", "shrinkage_form")
+        return StreamingLDA(dim, n_classes, dtype=dtype, **settings)

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestCentroid
 
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.models.anacp import AnaCP
 from cl_prompts.models.balanced_ridge import BalancedRidge
+from cl_prompts.models.kernel_lda import ClasswiseLDA, KernelLDA
+from cl_prompts.models.mahalanobis import MahalanobisPerClass
 from cl_prompts.models.prototype_classifiers import (
     NearestClassMean,
     PrototypeClassifier,
@@ -32,6 +35,19 @@ MAKE: dict[str, Callable[..., PrototypeClassifier]] = {
         DIM, CLASSES, projection=40, ridge=3.0, held_out=20, seed=4, **k
     ),
     "air": lambda **k: BalancedRidge(DIM, CLASSES, projection=20, ridge=3.0, seed=4, **k),
+    "klda": lambda **k: KernelLDA(DIM, CLASSES, width=30, gamma=0.01, members=2, **k),
+    "randumb": lambda **k: StreamingLDA(
+        DIM, CLASSES, expansion="fourier", width=30, gamma=0.01, shrinkage="oas", floor=1e-4, **k
+    ),
+    "randumb-classwise": lambda **k: ClasswiseLDA(
+        DIM, CLASSES, expansion="fourier", width=30, gamma=0.01, **k
+    ),
+    "fecam": lambda **k: MahalanobisPerClass(DIM, CLASSES, **k),
+    "fecam-toolbox": lambda **k: MahalanobisPerClass(DIM, CLASSES, form="toolbox", **k),
+    "anacp": lambda **k: AnaCP(DIM, CLASSES, projection=30, ridge=0.1, samples=20, **k),
+    "anacp-class": lambda **k: AnaCP(
+        DIM, CLASSES, projection=30, ridge=0.1, samples=20, drawn_from="class", **k
+    ),
 }
 
 
@@ -107,6 +123,16 @@ def test_lda_keeps_small_differences_between_large_scores() -> None:
 
 
 @every
+def test_order_and_batches_do_not_matter(make: Callable[..., PrototypeClassifier]) -> None:
+    x, y = data()
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(3))
+    one_by_one = fed(make(), x[order], y[order], list(range(1, len(x))))
+    probe = data(20, seed=1)[0]
+    want = fed(make(), x, y, []).scores(probe)
+    torch.testing.assert_close(one_by_one.scores(probe), want, rtol=1e-9, atol=1e-9)
+
+
+@every
 def test_state_round_trip_continues_identically(make: Callable[..., PrototypeClassifier]) -> None:
     x, y = data()
     probe = data(20, seed=1)[0]
@@ -128,12 +154,12 @@ def test_memory_stays_flat(make: Callable[..., PrototypeClassifier]) -> None:
     model = fed(make(), x, y, [])
     model.logits(x)
     numbers = sum(b.numel() for b in model.buffers())
-    places = {name: value.data_ptr() for name, value in model.named_buffers() if name != "weight"}
-    for i in range(500):
+    places = {name: value.data_ptr() for name, value in model.state_dict().items()}
+    for i in range(100):
         model.update(x[i % 140 : i % 140 + 4], y[i % 140 : i % 140 + 4])
     model.logits(x)
     assert sum(b.numel() for b in model.buffers()) == numbers
-    assert places == {n: v.data_ptr() for n, v in model.named_buffers() if n != "weight"}
+    assert places == {name: value.data_ptr() for name, value in model.state_dict().items()}
 
 
 @every

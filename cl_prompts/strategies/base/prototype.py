@@ -118,8 +118,9 @@ class PrototypeStrategy(OnlineStrategy):
         self.model.learn(output.features, self.labels_of(batch), batch.annotated)
 
     def labels_of(self, batch: Batch) -> Tensor:
-        """Labels of the batch, where the classifier reads them."""
-        return batch.labels
+        """Labels of the batch, on the CPU where the classifier sorts by them."""
+        on_host = batch.host_labels if self.model.head.sorts else None
+        return batch.labels if on_host is None else on_host
 
     def finish_task(self) -> None:
         """Settle the classifier."""

@@ -1,0 +1,274 @@
+"""AnaCP: features regressed onto contrastive class targets, in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_prompts.checks import one_of, whole_number
+from cl_prompts.models.class_scatter import ClassScatter, check_class_matrices
+from cl_prompts.models.prototype_classifiers import SolvedClassifier, StreamingLDA
+from cl_prompts.models.ridge import RandomExpansion, RidgeStatistics, attempt_positive, check_ridge
+from cl_prompts.training.seeds import derived_seed
+
+AnaCPForm = Literal["exact", "released"]
+DrawnFrom = Literal["shared", "class"]
+TargetSpace = Literal["whitened", "features"]
+
+VARIANCE = 1e-4
+"""Added to every variance."""
+DRAWS_FROM = 1000
+"""Count of the derived seeds of pseudo-samples, beyond those of the heads."""
+
+
+class AnaCP(SolvedClassifier):
+    """AnaCP, analytic contrastive projection (NeurIPS 2025, arXiv 2511.13880), without its
+    first-session adaptation.
+
+    Features x are put on the unit sphere. With class means mu_c, their shared covariance S,
+    ``P = S^(-1/2)`` and the mean m0 of the mu_c, the singular values of ``(mu - m0) P = U diag(s)
+    V^T`` grow by 1, which pushes classes apart: targets ``t = normalise(U diag(s + 1) V^T P +
+    m0)``. ``heads`` ridge regressions on random features ``z = gelu(x W_i^T)`` lead each class to
+    its target, ``Theta_i = (sum z^T z + ridge I)^-1 sum_c n_c zbar_c^T t_c``, and the features
+    become ``a(x) = mean_i normalise(gelu(x W_i^T) Theta_i)``. Another ridge regression on ``gelu(a
+    W_o^T)`` classifies. Since a(x) changes with every solution, it learns from pseudo-samples:
+    ``samples`` a class, drawn from N(mu_c, S) or from the class's own covariance, one-hot targets.
+
+    All that streams is a sum. Targets and solutions are computed when scores are first needed after
+    an update, and pseudo-samples are the same draws each time: the classifier depends neither on
+    the order of the stream nor on its batches. It costs (heads + 1) projection^3 / 6 multiply-adds
+    and holds heads * projection^2 numbers.
+
+    Deviations (``form="released"`` has the published rules): S is exact, not an average in which a
+    batch counts twice, and 1e-4 is added to its variances where it is used, not once; directions
+    without spread (s < 1e-6 of the largest) are left out of the targets, where the release takes
+    an arbitrary vector for the last one. As published, P is applied to the targets twice;
+    ``target_space="features"`` leads back by the inverse of P instead.
+
+    Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        projection: random features of each head, and of the last regression.
+        heads: H.
+        ridge: of all regressions.
+        samples: pseudo-samples of each class.
+        drawn_from: covariance of these; ``"class"`` keeps a matrix of dim^2 numbers a class.
+        target_space: see above.
+        form: see above.
+        memory_gib: refuse sizes whose matrices of classes take more.
+        seed: of projections and pseudo-samples.
+        dtype: of the statistics.
+
+    Raises:
+        InputError: numbers out of range, an unknown word, or too much memory.
+
+    Example:
+        >>> anacp = AnaCP(4, 3, projection=50, ridge=0.1)
+        >>> anacp.update(torch.eye(4)[:3], torch.arange(3))
+        >>> anacp(torch.eye(4)[:3]).argmax(dim=1).tolist()
+        [0, 1, 2]
+    """
+
+    heads: Sequence[RidgeStatistics]
+    covariance: Tensor
+    first: Tensor
+    """(classes,) samples in the first batch of each."""
+    thetas: Tensor | None
+    """(heads, projection, dim) Theta_i of the last solution."""
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        projection: int = 5000,
+        heads: int = 3,
+        ridge: float = 100.0,
+        samples: int = 100,
+        drawn_from: DrawnFrom = "shared",
+        target_space: TargetSpace = "whitened",
+        form: AnaCPForm = "exact",
+        memory_gib: float = 4.0,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(dim, n_classes, dtype=dtype)
+        check_ridge("AnaCP", ridge, projection)
+        whole_number("heads of AnaCP", heads, high=DRAWS_FROM - 1)
+        whole_number("samples of AnaCP", samples)
+        one_of("drawn_from", drawn_from, DrawnFrom)
+        one_of("target_space", target_space, TargetSpace)
+        one_of("form of AnaCP", form, AnaCPForm)
+        self.ridge = ridge
+        self.samples = samples
+        self.target_space = target_space
+        self.form = form
+        self.seed = seed
+        self.moments = StreamingLDA(dim, n_classes, dtype=dtype)
+        self.classes: ClassScatter | None = None
+        self.sorts = drawn_from == "class"
+        if drawn_from == "class":
+            named = "width of features"
+            check_class_matrices("AnaCP", n_classes, dim, dtype, memory_gib, named=named)
+            moving = form == "released"
+            self.classes = ClassScatter(dim, n_classes, moving=moving, dtype=dtype)
+        if form == "released":
+            self.register_buffer("covariance", torch.zeros(dim, dim, dtype=dtype))
+            self.register_buffer("first", torch.zeros(n_classes, dtype=dtype))
+        # as published, the last projection is drawn before those of the heads
+        self.last = RandomExpansion(dim, projection, "gelu", seed=seed)
+        self.heads = nn.ModuleList(  # type: ignore[assignment]
+            RidgeStatistics(
+                dim,
+                n_classes,
+                expansion="gelu",
+                width=projection,
+                seed=derived_seed(seed, 1 + i),
+                dtype=dtype,
+            )
+            for i in range(heads)
+        )
+        self.register_buffer("thetas", None, persistent=False)
+
+    def shared_covariance(self) -> Tensor:
+        """(dim, dim) S."""
+        if self.form == "released":
+            return self.covariance
+        covariance = self.moments.scatter / self.count.sum().clamp(min=1)
+        covariance.diagonal().add_(VARIANCE)
+        return covariance
+
+    def class_covariance(self, c: int) -> Tensor:
+        """(dim, dim) covariance of the pseudo-samples of a class."""
+        if self.classes is None:
+            return self.shared_covariance()
+        covariance = self.classes.scatter[c] / self.count[c]
+        # added to the first batch alone, and averaged with the others
+        fades = self.first[c] / self.count[c] if self.form == "released" else 1
+        covariance.diagonal().add_(VARIANCE * fades)
+        return covariance
+
+    def targets(self) -> Tensor:
+        """(seen classes, dim) t, in the order of columns."""
+        return contrastive_targets(
+            self.moments.mean[self.seen],
+            self.shared_covariance(),
+            space=self.target_space,
+            least=1e-6 if self.form == "exact" else 0.0,
+        )
+
+    def pseudo_samples(self) -> tuple[Tensor, Tensor]:
+        """Features (seen classes * samples, dim) and their columns, the same draws each time."""
+        columns = self.seen.nonzero().flatten().tolist()
+        features = []
+        factor = torch.linalg.cholesky(self.shared_covariance())
+        for c in columns:
+            # A generator for each class: draws do not depend on which others there are.
+            generator = torch.Generator().manual_seed(derived_seed(self.seed, DRAWS_FROM + c))
+            noise = torch.randn(self.samples, self.dim, generator=generator).to(factor)
+            if self.classes is not None:
+                factor = torch.linalg.cholesky(self.class_covariance(c))
+            features.append(self.moments.mean[c] + noise @ factor.T)
+        of = torch.tensor(columns, device=factor.device).repeat_interleave(self.samples)
+        return torch.cat(features), of
+
+    def aligned(self, features: Tensor) -> Tensor:
+        """a(x) (batch, dim) by the last solution of features (batch, dim), which are not normalised
+        here."""
+        thetas = () if self.thetas is None else self.thetas
+        outputs = [
+            F.normalize(head.inputs(features) @ theta, dim=1)
+            for head, theta in zip(self.heads, thetas, strict=True)
+        ]
+        return torch.stack(outputs).mean(dim=0)
+
+    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+        x = F.normalize(x, dim=1)
+        self.count += onehot.sum(dim=0)
+        self.moments.update(x, labels)
+        if self.form == "released" and len(x):
+            self._average_covariance(x - onehot @ self.moments.mean)
+            n = onehot.sum(dim=0)
+            self.first += torch.where(self.count == n, n, 0)  # where there was none before
+        if self.classes is not None:
+            self.classes.update(x, labels)
+        for head in self.heads:
+            # z'z and, by class, the sums of z
+            head.add(head.inputs(x), onehot)
+        self.weight = None
+
+    def _average_covariance(self, inside: Tensor) -> None:
+        """Published average: S = (n S + B S_new) / (n + B), where n counts the batch already."""
+        batch, n = len(inside), self.count.sum()
+        new = inside.T @ inside / batch
+        if int(n) == batch:
+            self.covariance.copy_(new).diagonal().add_(VARIANCE)
+        else:
+            self.covariance.mul_(n / (n + batch)).add_(new * (batch / (n + batch)))
+
+    def _attempt(self) -> tuple[Tensor, Tensor]:
+        if not bool(self.seen.any()):
+            width = self.last.matrix.shape[1]
+            self.thetas = self.count.new_zeros(len(self.heads), width, self.dim)
+            return self.thetas.new_zeros(width, self.n_classes), self.thetas.new_zeros(()).int()
+        targets = self.targets()
+        # Theta_i = (A_i + r I)^-1 sum_c n_c zbar_c^T t_c
+        solutions = [head.attempt(self.ridge) for head in self.heads]
+        self.thetas = torch.stack([one[:, self.seen] @ targets for one, _ in solutions])
+        features, columns = self.pseudo_samples()
+        h = self.last(self.aligned(features))
+        # Theta = (h'h + r I)^-1 h'Y
+        system = h.T @ h
+        system.diagonal().add_(self.ridge)
+        onehot = F.one_hot(columns, self.n_classes).to(h.dtype)
+        weight, info = attempt_positive(system, h.T @ onehot)
+        return weight, torch.stack([info, *(state for _, state in solutions)]).amax()
+
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+        weight = self.solution(wait=wait)
+        return self.last(self.aligned(F.normalize(x, dim=1))) @ weight
+
+
+def contrastive_targets(
+    means: Tensor,
+    covariance: Tensor,
+    *,
+    space: TargetSpace = "whitened",
+    least: float = 1e-6,
+    last: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Targets ``normalise(U diag(s + 1) V^T P + m0)`` of class means, see :class:`AnaCP`.
+
+    Args:
+        means: (classes, dim).
+        covariance: (dim, dim), positive definite.
+        space: ``"features"`` leads back by the inverse of P.
+        least: singular values below this share of the largest are left out; 0 keeps all.
+        last: left (classes,) and right (dim,) singular vectors of the smallest singular value,
+            which is 0, so that they are arbitrary.
+
+    Returns:
+        (classes, dim), of length 1.
+
+    Example:
+        >>> means = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double()
+        >>> contrastive_targets(means, torch.eye(2).double()).round(decimals=3)
+        tensor([[ 0.924, -0.383],
+                [-0.383,  0.924]], dtype=torch.float64)
+    """
+    values, vectors = torch.linalg.eigh(covariance)
+    variances = values + 1e-8
+    root = (vectors * variances.rsqrt()) @ vectors.T  # P
+    centre = means.mean(dim=0)
+    u, s, v = torch.linalg.svd((means - centre) @ root, full_matrices=False)
+    if last is not None:
+        u = torch.cat([u[:, :-1], last[0][:, None]], dim=1)
+        v = torch.cat([v[:-1], last[1][None]])
+    kept = s > least * s[0] if least else torch.ones_like(s, dtype=torch.bool)
+    apart = (u * ((s + 1) * kept)) @ v
+    back = (vectors * variances.sqrt()) @ vectors.T if space == "features" else root
+    return F.normalize(apart @ back + centre, dim=1)

@@ -1,0 +1,117 @@
+"""One covariance for each class, kept exactly while streaming, and the memory that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.checks import positive
+from cl_prompts.errors import InputError
+
+GIB = 2**30
+
+
+class ClassScatter(nn.Module):
+    """Means and scatter matrices of each class, about the final means (pairwise update of Chan,
+    Golub and LeVeque, 1979), whatever the order and the batches.
+
+    Args:
+        dim: of a feature.
+        n_classes: classes.
+        moving: take the scatter of a batch about means that it has just moved instead, as released
+            code does, so that pieces of a class count too little.
+        dtype: of the statistics.
+
+    Example:
+        >>> classes = ClassScatter(2, n_classes=3)
+        >>> x = torch.tensor([[1.0, 0.0], [3.0, 0.0], [5.0, 5.0]]).double()
+        >>> classes.update(x, torch.tensor([0, 0, 2]))
+        >>> classes.scatter[0].tolist(), classes.count.tolist()
+        ([[2.0, 0.0], [0.0, 0.0]], [2.0, 0.0, 1.0])
+    """
+
+    count: Tensor
+    mean: Tensor
+    scatter: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        moving: bool = False,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__()
+        self.moving = moving
+        self.register_buffer("count", torch.zeros(n_classes, dtype=dtype))
+        self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
+        self.register_buffer("scatter", torch.zeros(n_classes, dim, dim, dtype=dtype))
+
+    @torch.no_grad()
+    def update(self, x: Tensor, labels: Tensor) -> None:
+        """Add a batch: features (batch, dim) of the statistics' type, and their classes (batch,),
+        on the CPU to spare a GPU's wait."""
+        for c, mine in rows_by_class(x, labels):
+            before = self.count[c].clone()
+            total = before + len(mine)
+            batch_mean = mine.mean(dim=0)
+            shift = batch_mean - self.mean[c]
+            inside = mine - batch_mean
+            # Chan et al.: scatter within the batch, plus n N / (n + N) (shift shift^T)
+            between = before * len(mine) / total
+            self.scatter[c].addmm_(inside.T, inside)
+            self.scatter[c] += torch.outer(shift, shift) * (
+                between * (before / total) if self.moving else between
+            )
+            self.mean[c] += shift * (len(mine) / total)
+            self.count[c] = total
+
+
+def rows_by_class(x: Tensor, labels: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Rows of a batch (batch, ...) by class, in ascending order; labels that are given on the CPU
+    spare a GPU's wait."""
+    labels = labels.cpu()
+    classes, counts = labels.unique(return_counts=True)
+    rows = x[labels.argsort(stable=True).to(x.device)].split(counts.tolist())
+    return zip(classes.tolist(), rows, strict=True)
+
+
+def check_class_matrices(
+    of: str,
+    n_classes: int,
+    size: int,
+    dtype: torch.dtype,
+    memory_gib: float,
+    *,
+    kept: str = "one matrix a class",
+    matrices: int = 1,
+    named: str = "projection",
+) -> None:
+    """Refuse matrices of classes that take more memory than is granted.
+
+    Args:
+        of: the method, for the sentence.
+        n_classes: classes.
+        size: rows of a matrix.
+        dtype: of its entries.
+        memory_gib: granted, in GiB.
+        kept: what is kept, for the sentence.
+        matrices: for each class.
+        named: the setting that gives ``size``.
+
+    Raises:
+        InputError: they take more, or ``memory_gib`` is not positive.
+    """
+    positive(memory_gib=memory_gib)
+    per_number = matrices * torch.finfo(dtype).bits // 8
+    needed = n_classes * size**2 * per_number / GIB
+    if needed > memory_gib:
+        # Solve n_classes * size^2 * bytes = memory for the size.
+        fits = int((memory_gib * GIB / (n_classes * per_number)) ** 0.5)
+        raise InputError(
+            f"{of} keeps {kept}, {needed:.1f} GiB for {n_classes} classes at {named} {size}:"
+            f" memory_gib is {memory_gib:g}, so give a {named} of at most {fits}"
+        )

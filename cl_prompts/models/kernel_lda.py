@@ -1,0 +1,205 @@
+"""Linear discriminant analysis on random Fourier features: KLDA and RanDumb."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cl_prompts.checks import one_of, whole_number
+from cl_prompts.models.class_scatter import ClassScatter, check_class_matrices
+from cl_prompts.models.heads import mask_unseen
+from cl_prompts.models.prototype_classifiers import PrototypeClassifier, StreamingLDA
+from cl_prompts.models.ridge import attempt_positive
+from cl_prompts.models.shrinkage import ByRule, ShrinkageForm, shrunk
+from cl_prompts.training.seeds import derived_seed
+
+KLDAForm = Literal["exact", "released"]
+
+
+class KernelLDA(PrototypeClassifier):
+    """KLDA (Continual Learning Using a Kernel-Based Method Over Foundation Models, AAAI 2025):
+    streaming LDA on random Fourier features, and an average over several draws of these.
+
+    With ``phi(x) = sqrt(2 / M) cos(x Omega + b)``, class means mu_c and the shared covariance S,
+    ``z_c = -(phi - mu_c) (S + rho I)^-1 (phi - mu_c)^T``; there are no priors. One member scores
+    as :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA` does, which ranks as z does;
+    several score the logarithm of the mean of softmax(z) over members.
+
+    Deviations: S is the scatter about the final means, divided by the number of samples, so that
+    the order of the stream does not matter and softmax(z) does not flatten as samples come.
+    ``form="released"`` has the published rules: a scatter about means that still move, never
+    divided, its pseudo-inverse where the shrinkage is 0.
+
+    Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        width: M, random features of a member.
+        gamma: of the kernel ``exp(-gamma |x - y|^2)``; None: by the median of the first batch, see
+            :meth:`~cl_prompts.models.ridge.RandomExpansion.fit`.
+        shrinkage: rho, see :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
+        shrinkage_form: of it.
+        members: of the ensemble, each M^2 + n_classes M numbers.
+        form: see above.
+        seed: of the draws.
+        dtype: of the statistics.
+
+    Raises:
+        InputError: numbers out of range or an unknown form.
+
+    Example:
+        >>> klda = KernelLDA(4, 3, width=50, members=2)
+        >>> klda.update(torch.eye(4)[:3].repeat(2, 1), torch.arange(3).repeat(2))
+        >>> klda(torch.eye(4)[:3]).argmax(dim=1).tolist()
+        [0, 1, 2]
+    """
+
+    members: Sequence[StreamingLDA]
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        width: int = 5000,
+        gamma: float | None = None,
+        shrinkage: float | ByRule = 1e-4,
+        shrinkage_form: ShrinkageForm = "added",
+        members: int = 1,
+        form: KLDAForm = "exact",
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(dim, n_classes, dtype=dtype)
+        one_of("form of KLDA", form, KLDAForm)
+        whole_number("members", members)
+        self.form = form
+        kind: type[StreamingLDA] = StreamingLDA if form == "exact" else MovingLDA
+        self.members = nn.ModuleList(  # type: ignore[assignment]
+            kind(
+                dim,
+                n_classes,
+                shrinkage=shrinkage,
+                shrinkage_form=shrinkage_form,
+                expansion="fourier",
+                width=width,
+                gamma=gamma,
+                seed=derived_seed(seed, i),
+                dtype=dtype,
+            )
+            for i in range(members)
+        )
+
+    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+        self.count += onehot.sum(dim=0)
+        for member in self.members:
+            member.update(x, labels)
+
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+        scores = torch.stack([member.scores(x, wait=wait) for member in self.members])
+        if len(scores) == 1:
+            return scores[0]
+        # z is twice the score but for a term that all classes share.
+        each = mask_unseen(2 * scores, self.seen).log_softmax(dim=-1)
+        return each.logsumexp(dim=0) - math.log(len(scores))
+
+
+class MovingLDA(StreamingLDA):
+    """Published update of KLDA: the scatter of a batch is taken about class means that it has just
+    moved, so that pieces of a class count too little, and is a sum that is never divided.
+
+    Args:
+        shrinkage: rho, added to that sum; 0 takes its pseudo-inverse.
+        given: the other arguments of
+            :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
+
+    Example:
+        >>> exact, moving = StreamingLDA(1, 1), MovingLDA(1, 1)
+        >>> for lda in (exact, moving):
+        ...     lda.update(torch.tensor([[0.0]]), torch.tensor([0]))
+        ...     lda.update(torch.tensor([[2.0]]), torch.tensor([0]))
+        >>> float(exact.scatter), float(moving.scatter)  # n N / (n + N), n N^2 / (n + N)^2
+        (2.0, 1.0)
+    """
+
+    def __init__(
+        self, dim: int, n_classes: int, *, shrinkage: float | ByRule = 1e-4, **given: Any
+    ) -> None:
+        super().__init__(dim, n_classes, shrinkage=shrinkage or 1.0, **given)
+        self.shrinkage = shrinkage
+
+    def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:
+        # about the updated mean: sum over the batch of (N / (n + N) shift)^2
+        return n * (before / total).square()
+
+    def _attempt(self) -> tuple[Tensor, Tensor]:
+        if self.shrinkage == 0:
+            inverse = torch.linalg.pinv(self.scatter, hermitian=True)
+            return inverse @ self.mean.T, inverse.new_zeros((), dtype=torch.int32)
+        one = self.count.new_ones(())
+        system = shrunk(self.scatter, one, self.shrinkage, self.shrinkage_form)
+        return attempt_positive(system, self.mean.T)
+
+
+class ClasswiseLDA(StreamingLDA):
+    """Released form of RanDumb: the mean of the classes' covariances, each shrunk by OAS and
+    weighed by its samples, and class priors: ``x L mu_c - mu_c L mu_c / 2 + log(n_c / n)`` with
+    ``L = (sum_c n_c / n OAS(S_c, n_c))^-1``.
+
+    It keeps a matrix of width^2 numbers for each class. A class of one sample, whose covariance is
+    0, counts as the identity.
+
+    Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        memory_gib: refuse sizes whose matrices take more.
+        dtype: of the statistics.
+        given: the other arguments of
+            :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
+
+    Raises:
+        InputError: numbers out of range, or too much memory.
+
+    Example:
+        >>> lda = ClasswiseLDA(2, n_classes=2, expansion="fourier", width=8)
+        >>> lda.update(torch.randn(9, 2), torch.tensor([0, 0, 0, 0, 0, 0, 0, 1, 1]))
+        >>> tuple(lda.classes.scatter.shape)
+        (2, 8, 8)
+    """
+
+    sorts = True
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        memory_gib: float = 4.0,
+        dtype: torch.dtype = torch.float64,
+        **given: Any,
+    ) -> None:
+        size = dim if given.get("expansion") is None else given["width"]
+        check_class_matrices("RanDumb", n_classes, size, dtype, memory_gib, named="width")
+        super().__init__(dim, n_classes, shrinkage="oas", dtype=dtype, **given)
+        self.classes = ClassScatter(size, n_classes, dtype=dtype)
+
+    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+        super()._update(x, onehot, labels)
+        self.classes.update(self.inputs(x), labels)
+
+    def _attempt(self) -> tuple[Tensor, Tensor]:
+        # sum_c n_c / n OAS(S_c, n_c)
+        if not bool(self.seen.any()):
+            return super()._attempt()
+        system = torch.zeros_like(self.scatter)
+        share = self.count / self.count.sum()
+        for weight, n, scatter in zip(share, self.count, self.classes.scatter, strict=True):
+            system += weight * shrunk(scatter, n, "oas")
+        return attempt_positive(system, self.mean.T)
+
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+        # log(n_c / n) but for what all classes share
+        return super()._scores(x, wait=wait) + self.count.clamp(min=1).log()

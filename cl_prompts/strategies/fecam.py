@@ -1,0 +1,52 @@
+"""FeCAM: Mahalanobis distance with one covariance for each class, no gradient (NeurIPS 2023)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from cl_prompts.checks import NotNegative, Positive
+from cl_prompts.models.mahalanobis import MahalanobisPerClass
+from cl_prompts.strategies.base.prototype import PrototypeStrategy
+
+
+class FeCAM(PrototypeStrategy):
+    """FeCAM (Goswami et al., NeurIPS 2023, arXiv 2309.14062), as published for frozen ViTs.
+
+    With the unit feature v, the mean m_c of a class and its covariance, shrunk, ``S + a1 mean(diag
+    S) I + a2 mean(off-diagonal S) (1 - I)``, and turned into correlations R_c, the class of least
+    ``(v - m_c) R_c^-1 (v - m_c)^T`` wins. All formulas:
+    :class:`~cl_prompts.models.mahalanobis.MahalanobisPerClass`.
+
+    It keeps a matrix of dim^2 numbers a class, and the same again once it evaluates: 0.9 GiB for
+    100 classes at a width of 768. More than ``memory_gib`` is refused.
+
+    Deviations: covariances are kept exactly however a class comes, where the published code takes
+    each from one task. The published form for trained backbones takes square roots of features,
+    which a ViT's are too often negative for.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> fecam = FeCAM(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
+        >>> tuple(fecam.model.head.classes.scatter.shape)
+        (10, 128, 128)
+    """
+
+    plain_images = True
+
+    diagonal: NotNegative = 1.0
+    """Shrinkage a1; published: 1 on CIFAR-100, 10 on ImageNet-R."""
+    off_diagonal: NotNegative = 0.0
+    """Shrinkage a2; published: 0 on CIFAR-100, 10 on ImageNet-R."""
+    form: Literal["frozen", "toolbox"] = "frozen"
+    """``"toolbox"``: as LAMDA-PILOT has it."""
+    memory_gib: Positive = 4.0
+    """Refuse settings whose matrices take more, in GiB."""
+    training_scores: bool = False
+    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
+
+    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> MahalanobisPerClass:
+        """FeCAM's distance."""
+        settings = self.values_of("diagonal", "off_diagonal", "form", "memory_gib")
+        return MahalanobisPerClass(dim, n_classes, dtype=dtype, **settings)

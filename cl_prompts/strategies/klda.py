@@ -1,0 +1,58 @@
+"""KLDA: streaming LDA on random Fourier features, no gradient (AAAI 2025)."""
+
+from __future__ import annotations
+
+import torch
+
+from cl_prompts.checks import Count, Positive, Share
+from cl_prompts.models.kernel_lda import KernelLDA, KLDAForm
+from cl_prompts.models.shrinkage import ByRule, ShrinkageForm
+from cl_prompts.strategies.base.prototype import PrototypeStrategy
+
+
+class KLDA(PrototypeStrategy):
+    """KLDA (Continual Learning Using a Kernel-Based Method Over Foundation Models, AAAI 2025).
+
+    Streaming LDA of ``phi(f) = sqrt(2 / M) cos(f Omega + b)`` with Omega ~ N(0, 2 gamma) and b
+    uniform in [0, 2 pi), whose products are about ``exp(-gamma |f - f'|^2)``: class means and one
+    covariance S in the space of a Gaussian kernel. The class of least ``(phi - mu_c) (S + rho
+    I)^-1 (phi - mu_c)^T`` wins; several members, each with draws of its own, average their
+    softmax.
+
+    Costs: S holds width^2 numbers a member, 200 MB at 5,000, and so does each checkpoint. It is
+    solved at each evaluation. Training batches are not scored unless ``training_scores`` is set.
+
+    Deviations: S is the scatter about the final means over the number of samples, so that the
+    stream's solution is the batch solution (``form=released``: see
+    :class:`~cl_prompts.models.kernel_lda.KernelLDA`); gamma, which the published code has for each
+    backbone, is that of the median distance in the first batch.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> klda = KLDA(backbone=vit, n_classes=10, width=100, evaluator=None, device="cpu")
+        >>> tuple(klda.model.head.members[0].scatter.shape)
+        (100, 100)
+    """
+
+    plain_images = True
+
+    width: Count = 5000
+    """Random features M of a member."""
+    gamma: Positive | None = None
+    """Of the Gaussian kernel; None: 1 / median squared distance of the first batch's features."""
+    shrinkage: Share | ByRule = 1e-4
+    """Rho; 0 with ``form="released"`` alone, where it takes the pseudo-inverse."""
+    shrinkage_form: ShrinkageForm = "added"
+    """How rho enters, see :data:`~cl_prompts.models.shrinkage.ShrinkageForm`."""
+    members: Count = 1
+    """Members of the ensemble; the published text has 5, its version for images 1."""
+    form: KLDAForm = "exact"
+    """``"released"``: the published update and sum."""
+    training_scores: bool = False
+    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
+
+    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> KernelLDA:
+        """KLDA; random features are drawn from the run's seed."""
+        names = ("width", "gamma", "shrinkage", "shrinkage_form", "members", "form", "seed")
+        return KernelLDA(dim, n_classes, dtype=dtype, **self.values_of(*names))

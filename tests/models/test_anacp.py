@@ -1,0 +1,139 @@
+"""AnaCP against published numbers, and what the exact form does otherwise."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from cl_prompts.errors import InputError
+from cl_prompts.models.anacp import AnaCP, contrastive_targets
+from tests.golden_numbers import Golden
+from tests.models.classifier_data import CLASSES, DIM, PRESENT, data, fed
+
+GOLDEN = Golden("anacp", "later")
+
+
+class Published(AnaCP):
+    """Released form with the published draws and arbitrary singular vectors of one task."""
+
+    prefix = ""
+
+    def targets(self) -> Tensor:
+        columns = GOLDEN(f"{self.prefix}column_labels")
+        targets = contrastive_targets(
+            self.moments.mean[columns],
+            self.shared_covariance(),
+            least=0,
+            last=(GOLDEN(f"{self.prefix}last_left"), GOLDEN(f"{self.prefix}last_right")),
+        )
+        return targets[columns.argsort()]
+
+    def pseudo_samples(self) -> tuple[Tensor, Tensor]:
+        columns = GOLDEN(f"{self.prefix}replay_columns")
+        return (
+            GOLDEN(f"{self.prefix}replay_features"),
+            GOLDEN(f"{self.prefix}column_labels")[columns],
+        )
+
+
+@pytest.mark.parametrize("drawn_from", ["shared", "class"])
+def test_published_numbers(drawn_from: str) -> None:
+    kind = "shared" if drawn_from == "shared" else "per_class"
+    last = GOLDEN(f"{kind}/projection_out")
+    n_heads = len(GOLDEN.keys(f"{kind}/projection_head"))
+    n_tasks = len([key for key in GOLDEN.keys(f"{kind}/task") if key.endswith("/labels")])
+    n_classes = int(GOLDEN(f"{kind}/task{n_tasks - 1}/column_labels").max()) + 1
+    anacp = Published(
+        last.shape[1],
+        n_classes,
+        projection=len(last),
+        heads=n_heads,
+        ridge=GOLDEN.number(f"{kind}/ridge"),
+        drawn_from=drawn_from,  # type: ignore[arg-type]
+        form="released",
+    )
+    anacp.last.matrix = last.T
+    for i, head in enumerate(anacp.heads):
+        head.expansion.matrix = GOLDEN(f"{kind}/projection_head{i}").T  # type: ignore[union-attr]
+    for t in range(n_tasks):
+        anacp.prefix = task = f"{kind}/task{t}/"
+        anacp.update(GOLDEN(f"{task}features"), GOLDEN(f"{task}labels"))
+        columns = GOLDEN(f"{task}column_labels")
+        GOLDEN.close_double(anacp.moments.mean[columns], f"{task}class_means")
+        GOLDEN.close_double(anacp.shared_covariance(), f"{task}shared_covariance")
+        if anacp.classes is not None:
+            covariances = torch.stack([anacp.class_covariance(c) for c in columns.tolist()])
+            GOLDEN.close_double(covariances, f"{task}class_covariances")
+        compare_targets(anacp, task)
+        GOLDEN.close_double(anacp.solution()[:, columns], f"{task}weight")
+        GOLDEN.close_double(anacp.thetas[0], f"{task}head_weight0")  # type: ignore[index]
+    probe = GOLDEN(f"{kind}/test_features")
+    unit = torch.nn.functional.normalize(probe, dim=1)
+    GOLDEN.close_double(anacp.aligned(unit), f"{kind}/test_aligned")
+    GOLDEN.close_double(anacp.scores(probe)[:, columns], f"{kind}/test_scores")
+    assert torch.equal(anacp(probe).argmax(dim=1), GOLDEN(f"{kind}/test_predictions"))
+
+
+def compare_targets(anacp: Published, task: str) -> None:
+    """Published targets, whose last singular vectors are arbitrary, and those without these."""
+    columns = GOLDEN(f"{task}column_labels")
+    means, covariance = anacp.moments.mean[columns], anacp.shared_covariance()
+    last = GOLDEN(f"{task}last_left"), GOLDEN(f"{task}last_right")
+    GOLDEN.close_double(
+        contrastive_targets(means, covariance, least=0, last=last), f"{task}targets"
+    )
+    ours = contrastive_targets(means, covariance)
+    GOLDEN.close_double(ours, f"{task}derived_targets_truncated")
+
+
+def test_targets_push_classes_apart_where_the_space_is_led_back() -> None:
+    x, y = data()
+    lda = fed(AnaCP(DIM, CLASSES, projection=4), x, y, []).moments  # type: ignore[attr-defined]
+    means = lda.mean[list(PRESENT)]
+    covariance = lda.scatter / len(x) + 1e-4 * torch.eye(DIM)
+    led_back = contrastive_targets(means, covariance, space="features")
+    unit = torch.nn.functional.normalize(means, dim=1)
+    torch.testing.assert_close(led_back.norm(dim=1), torch.ones(4).double())
+    assert torch.pdist(led_back).min() > torch.pdist(unit).min()
+    assert not torch.allclose(led_back, contrastive_targets(means, covariance))
+
+
+def test_one_class_and_none_have_targets() -> None:
+    anacp = AnaCP(DIM, CLASSES, projection=8, ridge=1.0)
+    x = data(6)[0]
+    assert (anacp(x) == -torch.inf).all()
+    anacp.update(x, torch.full((6,), 2))
+    assert anacp(x).isfinite().sum(dim=1).tolist() == [1] * 6
+    assert anacp.targets().shape == (1, DIM)
+
+
+def test_pseudo_samples_are_those_of_their_class_whatever_others_there_are() -> None:
+    x, y = data()
+    few = fed(AnaCP(DIM, 3, projection=8), x[y == 2], y[y == 2], [])
+    both = fed(AnaCP(DIM, CLASSES, projection=8), x[y == 2], y[y == 2], [])
+    both.update(x[y == 4], y[y == 4])
+    features, of = both.pseudo_samples()  # type: ignore[operator]
+    assert of.unique(return_counts=True)[1].tolist() == [100, 100]
+    factors = [torch.linalg.cholesky(m.shared_covariance()) for m in (few, both)]  # type: ignore[operator]
+    noise = [
+        torch.linalg.solve_triangular(factor, (drawn - model.moments.mean[2]).T, upper=False)  # type: ignore[union-attr]
+        for factor, drawn, model in zip(
+            factors,
+            (few.pseudo_samples()[0], features[:100]),
+            (few, both),
+            strict=True,  # type: ignore[operator]
+        )
+    ]
+    torch.testing.assert_close(noise[0], noise[1])
+
+
+def test_what_it_refuses() -> None:
+    with pytest.raises(InputError, match="ridge of AnaCP is 0"):
+        AnaCP(4, 3, ridge=0.0)
+    with pytest.raises(InputError, match="heads of AnaCP must be a whole number from 1 to 999"):
+        AnaCP(4, 3, heads=0)
+    with pytest.raises(InputError, match=r"AnaCP keeps one matrix a class, 4\.4 GiB for 1000"):
+        AnaCP(768, 1000, projection=8, drawn_from="class")
+    with pytest.raises(InputError, match="unknown target_space 'feature': did you mean"):
+        AnaCP(4, 3, target_space="feature")  # type: ignore[arg-type]
