@@ -248,3 +248,29 @@ def test_known_images_are_below_a_threshold_of_their_own_as_often_as_asked_for(
     assert len({line.count(" | ") for line in (lines[0], lines[2])}) == 1
     assert lines[2].startswith("| ncm | 50.0 ± 0.0 | ")
     assert lines[2].endswith("| 100.0 ± 0.0 |")
+
+
+def test_an_image_is_put_through_the_backbone_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+
+    def compute(images: torch.Tensor) -> torch.Tensor:
+        shown.append(len(images))
+        return images.flatten(1)[:, :2]
+
+    remembered = load("solved", monkeypatch).Remembered(compute, {})
+    images = torch.rand(4, 3, 2, 2)
+    first, both = remembered(images[:2]), remembered(images[[1, 3, 0]])
+    assert shown == [2, 1]
+    assert torch.equal(first, images[:2].flatten(1)[:, :2])
+    assert torch.equal(both, images[[1, 3, 0]].flatten(1)[:, :2])
+
+
+def test_the_table_of_solved_classifiers(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {
+        "NCM": ({1: 50.0, 2: 60.0}, {1: 9.0, 2: 9.0}),
+        "LDA": ({1: 53.0, 2: 62.0}, {1: 9.5, 2: 8.0}),
+    }
+    lines = list(load("solved", monkeypatch).table(found, "NCM"))
+    assert lines[-2] == "| NCM | 55.0 ± 7.1 | 9.0 ± 0.0 | - | - |"
+    # gaps 3 and 2, and 0.5 and -1; t(0.975, 1) = 12.7
+    assert lines[-1] == "| LDA | 57.5 ± 6.4 | 8.8 ± 1.1 | +2.5 [-3.9, +8.9] | -0.2 [-9.8, +9.3] |"

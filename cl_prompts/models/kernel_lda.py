@@ -66,7 +66,7 @@ class KernelLDA(PrototypeClassifier):
         *,
         width: int = 5000,
         gamma: float | None = None,
-        shrinkage: float | ByRule = 1e-4,
+        shrinkage: float | ByRule = 1e-3,
         shrinkage_form: ShrinkageForm = "added",
         members: int = 1,
         form: KLDAForm = "exact",

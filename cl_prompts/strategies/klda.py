@@ -41,7 +41,7 @@ class KLDA(PrototypeStrategy):
     """Random features M of a member."""
     gamma: Positive | None = None
     """Of the Gaussian kernel; None: 1 / median squared distance of the first batch's features."""
-    shrinkage: Share | ByRule = 1e-4
+    shrinkage: Share | ByRule = 1e-3
     """Rho; 0 with ``form="released"`` alone, where it takes the pseudo-inverse."""
     shrinkage_form: ShrinkageForm = "added"
     """How rho enters, see :data:`~cl_prompts.models.shrinkage.ShrinkageForm`."""
