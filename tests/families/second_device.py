@@ -58,9 +58,9 @@ REPLAYING = ("er", "derpp", "ewcpp", "rainbow", "clib")
 #: copies to the device in an update on a stream batch of its own: images, labels and task labels;
 #: moreover, of replayed samples, these three and their annotated classes; with DER++ and CLIB what
 #: is stored beside them, with Rainbow Memory the rows of what was kept; now and then a new lane;
-#: with AIR the order of classes, and labels again
+#: with AIR and FeCAM the order of classes, and labels again
 SENT = dict.fromkeys(REPLAYING, 7) | {"derpp": 10, "clib": 10, "ranpac": 5, "multi_lane": 6}
-SENT |= {"air": 5}
+SENT |= {"air": 5, "fecam": 5}
 SENT |= {"rainbow": 13}
 SENT_BY_DEFAULT = 3
 #: waits of the host until the next stream batch; by default none. CLIB observes losses

@@ -88,6 +88,8 @@ def _saved(value: Any) -> Any:
 
 
 def _kind(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return "Tensor"  # of any device's class
     return "number" if isinstance(value, int | float) else type(value).__name__
 
 
