@@ -256,6 +256,7 @@ OPENERS = {
     "prompts/files.py": "to write",
     "reading.py": "the one way",
     "strategies/__init__.py": "modules of the package",
+    "strategies/base/settings.py": "the source of a class",
 }
 
 

@@ -6,17 +6,17 @@ import hashlib
 import os
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from cl_prompts.datasets.images import Images
 from cl_prompts.errors import InputError
 from cl_prompts.reading import TENSORS, opened
-from cl_prompts.training.seeds import seeded
-from cl_prompts.training.views import viewing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cl_prompts.datasets.images import Images
 
 #: Bytes up to which the contents of a part, training or test images, are hashed.
 SMALL = 2**28
@@ -124,6 +124,12 @@ def sampled_places(n: int) -> list[int]:
 
 
 def _read_contents(images: Images, rows: Sequence[int]) -> str:
+    # Here, since comparing fingerprints takes no torch.
+    import torch
+
+    from cl_prompts.training.seeds import seeded
+    from cl_prompts.training.views import viewing
+
     digest = hashlib.sha256()
     before = (random.getstate(), np.random.get_state())
     try:

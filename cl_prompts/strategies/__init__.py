@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.own_code import load_object
+from cl_prompts.strategies.base.outlines import outlined
 
 if TYPE_CHECKING:
     from cl_prompts.strategies.base.online import OnlineStrategy
@@ -89,7 +90,9 @@ __all__ = [
     "canonical_name",
     "make_plugins",
     "plugin_class",
+    "plugin_outline",
     "strategy_class",
+    "strategy_outline",
 ]
 
 
@@ -144,6 +147,33 @@ def strategy_class(name: str) -> type[OnlineStrategy]:
     if not (isinstance(named, type) and issubclass(named, base)):
         raise InputError(f"strategy {name!r} is no class derived from OnlineStrategy")
     return named
+
+
+def strategy_outline(name: str) -> Any:
+    """The class of a name with its settings and docstring, for which Avalanche and torch need not
+    be loaded; your own ``"package.module:Class"`` is imported.
+
+    Raises:
+        InputError: as :func:`strategy_class`.
+
+    >>> strategy_outline("mvp").settings()["pool_size"].default
+    10
+    """
+    name = canonical_name(name).partition("@")[0]
+    if ":" in name:
+        return strategy_class(name)
+    return outlined(f"{__name__}.{name}", STRATEGIES[name].class_name)
+
+
+def plugin_outline(name: str) -> Any:
+    """The class of a plugin, likewise.
+
+    Raises:
+        InputError: as :func:`plugin_class`.
+    """
+    if name not in PLUGINS:
+        return plugin_class(name)
+    return outlined(f"{__name__}.plugins.{name}", PLUGINS[name].class_name)
 
 
 @cache

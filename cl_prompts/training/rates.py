@@ -6,8 +6,6 @@ from collections import deque
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from scipy.stats import ttest_ind
-
 from cl_prompts.errors import InputError
 
 
@@ -138,6 +136,8 @@ class AdaptiveRate:
             return
         if max(*high, *low) == min(*high, *low):  # the test would divide by zero
             return
+        from scipy.stats import ttest_ind  # here, since it takes a second, and few runs use it
+
         # Welch's t-test; alternative: under the low rate the loss decreases more.
         p = ttest_ind(list(low), list(high), equal_var=False, alternative="greater").pvalue
         # p < significance: the pair moves down by one factor; p > 1 - significance: up by one

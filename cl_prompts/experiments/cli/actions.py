@@ -21,6 +21,7 @@ from cl_prompts.checks import one_of, shown
 from cl_prompts.errors import InputError, RunError, printable
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.run_folder.runs import check_folders
 from cl_prompts.experiments.runner.interruption import Stopped, stop_says
 from cl_prompts.experiments.runner.job import job
 from cl_prompts.reading import RECIPE, content, doubled
@@ -116,12 +117,13 @@ def init(args: argparse.Namespace) -> None:
 
 def validate(args: argparse.Namespace) -> None:
     """Build and check all parts of a recipe."""
-    from cl_prompts.experiments.cli.streams_shown import streams_text
     from cl_prompts.experiments.recipes.names import labels_of
     from cl_prompts.experiments.recipes.settings import plan
-    from cl_prompts.experiments.runner.building import Builder
 
     runs = plan(args.recipe, args.settings)
+    from cl_prompts.experiments.cli.streams_shown import streams_text
+    from cl_prompts.experiments.runner.building import Builder
+
     with _files_opened(args.quiet) as report:
         builder = Builder(report, quick=args.quick)
         parts, remarks = builder.check(runs)
@@ -156,6 +158,14 @@ def run(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.recipes.settings import plan
+    from cl_prompts.experiments.run_folder.plans import check_begun
+
+    # Before the imports, which take seconds: a wrong name or key is said at once.
+    runs = []
+    if args.resume is None:
+        runs = plan(args.recipe, args.settings)
+    elif not list(args.resume.glob("plan-*.json")):
+        check_begun(args.resume)
     from cl_prompts.experiments.runner.execution import resume, run_all
     from cl_prompts.experiments.runner.other_ranks import announce_end
 
@@ -165,7 +175,6 @@ def _run(args: argparse.Namespace) -> None:
         single = (args.resume / "config.yaml").is_file()
         stem = None if single else args.resume
     else:
-        runs = plan(args.recipe, args.settings)
         folders = run_all(runs, out=args.out, console=console, command=args.command_line)
         stem = args.out / runs[0].recipe
     finished: list[Path] = []
@@ -188,8 +197,6 @@ def sweep(args: argparse.Namespace) -> None:
     from cl_prompts.experiments.recipes.grid import grid
     from cl_prompts.experiments.sweeps.launching import Launching
     from cl_prompts.experiments.sweeps.objective import SearchOptions
-    from cl_prompts.experiments.sweeps.search import Search
-    from cl_prompts.experiments.sweeps.sweep import Sweep
 
     given = {name: getattr(args, name) for name in ("trials", "objective", "search_seed")}
     options = None
@@ -202,12 +209,21 @@ def sweep(args: argparse.Namespace) -> None:
     how.check_installed()
     console = console_of(args.quiet)
     where: Any = {"out": args.out, "console": console, "how": how, "command": args.command_line}
+    runs = grid(args.recipe, args.settings) if options is None else []
     if options is not None:
+        from cl_prompts.experiments.sweeps.search_space import SearchSpace
+
+        # Before the import, which takes seconds: a wrong key is said at once.
+        for end in SearchSpace.of(args.settings).ends:
+            grid(args.recipe, end)
+        from cl_prompts.experiments.sweeps.search import Search
+
         search = Search(args.recipe, args.settings, options, **where)
         search.execute()
         search.conclude()
         return
-    runs = grid(args.recipe, args.settings)
+    from cl_prompts.experiments.sweeps.sweep import Sweep
+
     sweep = Sweep(runs, **where)
     sweep.check()
     sweep.execute()
@@ -246,6 +262,7 @@ def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> 
 
 def learn(args: argparse.Namespace) -> None:
     """Train the model of a finished run on further images, as a run of its own."""
+    check_folders([args.parent])
     from cl_prompts.experiments.trained.learning import prepared, taught
 
     with _files_opened(args.quiet) as report:
@@ -271,6 +288,7 @@ def learn(args: argparse.Namespace) -> None:
 
 def classes(args: argparse.Namespace) -> None:
     """List the classes of a finished run, or make a run with others."""
+    check_folders([args.run])
     from cl_prompts.experiments.runner.building import Builder
     from cl_prompts.experiments.runner.execution import run_all
     from cl_prompts.experiments.runner.learning_on import (
@@ -322,6 +340,7 @@ def _before_after(folder: Path) -> Table:
 
 def report(args: argparse.Namespace) -> None:
     """Write a report on run folders."""
+    check_folders(args.runs)
     from cl_prompts.experiments.report.page import write_report
 
     page = write_report(args.runs, args.out, reference=args.reference, figures=args.figures)
@@ -330,12 +349,14 @@ def report(args: argparse.Namespace) -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """Print or write a comparison of runs."""
-    from cl_prompts.experiments.results.comparison import compare as compared
     from cl_prompts.experiments.results.comparison_text import Format, written
 
     one_of("format", args.format, Format)
     if args.out is not None:
         files.check_place(args.out)
+    check_folders(args.runs)
+    from cl_prompts.experiments.results.comparison import compare as compared
+
     found = compared(
         args.runs,
         by=args.by,
@@ -386,7 +407,10 @@ def export(args: argparse.Namespace) -> None:
 
 def warm_up(args: argparse.Namespace) -> None:
     """Learn initial prompts on data that no stream holds."""
+    from cl_prompts.experiments.recipes.settings import plan
+
     files.check_place(args.out)
+    plan(args.recipe, [*args.settings, "strategy=misa"])  # before the import, which takes seconds
     from cl_prompts.experiments.runner.warm_up import WarmUp, warm_up_recipe
 
     settings = WarmUp(**{key: getattr(args, key) for key in ("tasks", "epochs", "lr", "held_out")})

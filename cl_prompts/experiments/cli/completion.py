@@ -22,9 +22,8 @@ from cl_prompts.experiments.recipes.signatures import (
 from cl_prompts.experiments.results.comparison_text import Format
 from cl_prompts.experiments.sweeps.launching import Kind
 from cl_prompts.experiments.sweeps.objective import OBJECTIVES, Sampler
-from cl_prompts.strategies import PLUGINS, plugin_class
-from cl_prompts.strategies.base.head import Head
-from cl_prompts.strategies.base.prompt_form import PROMPT_FORMS
+from cl_prompts.strategies import PLUGINS, plugin_outline
+from cl_prompts.strategies.base.outlines import outlined
 
 Shell = Literal["bash", "zsh", "fish"]
 
@@ -97,10 +96,11 @@ def _words() -> dict[str, object]:
 
 def _nested() -> dict[str, list[str]]:
     """Settings that hold further ones -> the paths of these, as keys write them."""
-    forms = {f"prompt_form.{name}": form for name, form in PROMPT_FORMS.items()}
-    plugins = {name: plugin_class(name) for name in PLUGINS}
+    found = outlined("cl_prompts.strategies.base.prompt_form", "PROMPT_FORMS")
+    forms = {f"prompt_form.{name}": form for name, form in found.items()}
+    plugins = {name: plugin_outline(name) for name in PLUGINS}
     parts: dict[str, dict[str, Any]] = {
-        "head": {"head": Head},
+        "head": {"head": outlined("cl_prompts.strategies.base.head", "Head")},
         "prompt_form": forms,
         "plugins": plugins,
     }

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
 from cl_prompts.errors import InputError, unknown
+from cl_prompts.strategies.base.outlines import outlined
 
 _OWN = "your own, by package.module:"
 _WIDTH = 96  # characters of a line of text
@@ -26,12 +27,12 @@ def lists() -> dict[str, dict[str, str]]:
     from cl_prompts.backbones.catalog import BACKBONES
     from cl_prompts.datasets import DESCRIPTIONS
     from cl_prompts.experiments.recipes.recipe_files import recipe_names
-    from cl_prompts.scenarios.registry import SCENARIOS
     from cl_prompts.strategies import PLUGINS, STRATEGIES
 
     plugins = {name: entry.description for name, entry in PLUGINS.items()}
     strategies = {name: entry.description for name, entry in STRATEGIES.items()}
-    scenarios = {name: scenario.description for name, scenario in SCENARIOS.items()}
+    known = outlined("cl_prompts.scenarios.registry", "SCENARIOS")
+    scenarios = {name: scenario.description for name, scenario in known.items()}
     return {
         "recipes": {**recipe_names(), "...": "your own, by the name of a YAML file"},
         "strategies": {**strategies, "...": f"{_OWN}Class"},
@@ -130,34 +131,26 @@ def _settings_text(kind: str, name: str) -> str:
 def _functions(kind: str, name: str) -> Iterator[Callable[..., Any]]:
     """Functions whose docstrings have the settings of a section."""
     if kind == "scenario":
-        from cl_prompts.scenarios.registry import find_scenario
-
-        yield find_scenario(name).split
+        yield outlined("cl_prompts.scenarios.registry", "find_scenario")(name).split
     elif kind == "dataset":
-        from cl_prompts.datasets.registry import DataSetEntry, find_dataset, load_dataset
-
-        yield load_dataset
-        found = find_dataset(name)
-        function = found.read if isinstance(found, DataSetEntry) else found
+        yield outlined("cl_prompts.datasets.registry", "load_dataset")
+        found = outlined("cl_prompts.datasets.registry", "find_dataset")(name)
+        function = getattr(found, "read", found)
         yield getattr(function, "func", function)
     elif kind == "backbone":
-        from cl_prompts.backbones.weights import create_backbone
-
-        yield create_backbone
+        yield outlined("cl_prompts.backbones.weights", "create_backbone")
     else:
-        from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
-
-        yield AnytimeEvaluation
+        yield outlined("cl_prompts.strategies.plugins.anytime", "AnytimeEvaluation")
 
 
 def _of_strategy(name: str) -> Iterator[str]:
     """Settings of a strategy in groups, its own ones first, and how options are set."""
     from cl_prompts.experiments.recipes.signatures import strategy_parameters
-    from cl_prompts.strategies import STRATEGIES, canonical_name, strategy_class
+    from cl_prompts.strategies import STRATEGIES, canonical_name, strategy_outline
     from cl_prompts.strategies.base.settings import sentences
 
     name = canonical_name(name)
-    kind = strategy_class(name)
+    kind = strategy_outline(name)
     about = STRATEGIES[name].description if name in STRATEGIES else (kind.__doc__ or "")
     yield f"{name}: {about.strip().splitlines()[0] if about.strip() else kind.__name__}"
     accepted = strategy_parameters(name)
@@ -187,9 +180,9 @@ def _groups(kind: Any, accepted: Sequence[str]) -> Iterator[tuple[str, list[str]
 
 
 def _of_plugin(name: str) -> Iterator[str]:
-    from cl_prompts.strategies import PLUGINS, plugin_class
+    from cl_prompts.strategies import PLUGINS, plugin_outline
 
-    kind = plugin_class(name)
+    kind = plugin_outline(name)
     about = PLUGINS[name].description if name in PLUGINS else (kind.__doc__ or kind.__name__)
     yield f"{name}: {about.strip().splitlines()[0]}\n"
     yield from _declared(kind, {})

@@ -10,7 +10,8 @@ from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.signatures import parameters
 from cl_prompts.experiments.recipes.validation import validated
 from cl_prompts.experiments.recipes.values import by_name
-from cl_prompts.strategies import PLUGINS, plugin_class, strategy_class
+from cl_prompts.strategies import PLUGINS, plugin_outline, strategy_outline
+from cl_prompts.strategies.base.outlines import outlined
 
 #: settings of a strategy that hold further settings
 NESTED = ("head", "prompt_form", "plugins")
@@ -26,7 +27,7 @@ def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: an unknown name or setting, or a value of the wrong type.
     """
-    kind = strategy_class(strategy)
+    kind = strategy_outline(strategy)
     found: dict[str, Any] = {}
     for key in NESTED:
         if key not in kind.settings():
@@ -43,7 +44,7 @@ def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
             found[key] = {
                 name: _filled(
                     f"{name} of strategy {strategy}",
-                    plugin_class(name),
+                    plugin_outline(name),
                     own.get(name, {}),
                     settings,
                 )
@@ -68,11 +69,10 @@ def _filled(where: str, kind: Any, default: Mapping[str, Any], given: Any) -> di
 
 
 def _form(name: str) -> Any:
-    from cl_prompts.strategies.base.prompt_form import PROMPT_FORMS
-
-    if name not in PROMPT_FORMS:
-        raise unknown("form of prompts", name, PROMPT_FORMS)
-    return PROMPT_FORMS[name]
+    forms = outlined("cl_prompts.strategies.base.prompt_form", "PROMPT_FORMS")
+    if name not in forms:
+        raise unknown("form of prompts", name, forms)
+    return forms[name]
 
 
 def _name_of(plugin: Any) -> str:

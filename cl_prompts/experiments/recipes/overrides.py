@@ -17,8 +17,8 @@ from cl_prompts.experiments.recipes.signatures import (
     strategy_parameters,
 )
 from cl_prompts.experiments.recipes.values import BY_NAME, as_list, by_name, parsed
-from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import PLUGINS, STRATEGIES, canonical_name
+from cl_prompts.strategies.base.outlines import outlined
 from cl_prompts.strategies.base.settings import RENAMED
 
 #: top-level keys with their defaults
@@ -245,7 +245,8 @@ class _Keys:
 
     def _elsewhere(self, key: str) -> InputError | None:
         """The error for a key of another scenario or strategy; None for an unknown one."""
-        owners = [name for name in SCENARIOS if key in section_parameters("scenario", name)]
+        scenarios = outlined("cl_prompts.scenarios.registry", "SCENARIOS")
+        owners = [name for name in scenarios if key in section_parameters("scenario", name)]
         where = f"scenario {self.scenario!r}"
         if not owners:
             owners = [name for name in STRATEGIES if key in strategy_parameters(name)]

@@ -43,7 +43,7 @@ from cl_prompts.experiments.recipes.values import (
     yaml_of,
 )
 from cl_prompts.own_code import Trust, check_trust
-from cl_prompts.strategies import plugin_class
+from cl_prompts.strategies import plugin_outline
 
 #: loader processes that one run may have
 MOST_WORKERS = 256
@@ -299,7 +299,7 @@ def _shared_plugins(recipe: dict[str, Any], accepted: Mapping[str, Any]) -> dict
     plugins = by_name("plugins", recipe["training"]["plugins"])
     running = [strategy_parameters(name) for name in running_strategies(recipe)]
     for name in list(plugins):
-        needs = getattr(plugin_class(name), "needs", "")
+        needs = getattr(plugin_outline(name), "needs", "")
         if needs and needs not in accepted and any(needs in others for others in running):
             del plugins[name]
     return plugins

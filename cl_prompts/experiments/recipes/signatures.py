@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection
-from importlib import import_module
 from typing import Any, get_type_hints
 
-from cl_prompts.datasets.registry import dataset_options, load_dataset
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted
-from cl_prompts.scenarios.registry import find_scenario
-from cl_prompts.strategies import strategy_class
+from cl_prompts.strategies import strategy_outline
+from cl_prompts.strategies.base.outlines import outlined
 
 #: name of a setting -> (type, default); the default is ``...`` where there is none
 Parameters = dict[str, tuple[Any, Any]]
@@ -89,34 +87,34 @@ def section_parameters(section: str, name: str = "") -> Parameters:
     """
     without = FILLED[section]
     if section == "scenario":
-        split = find_scenario(name).split
+        split = outlined("cl_prompts.scenarios.registry", "find_scenario")(name).split
         # The first parameter takes the labels.
         labels = next(iter(parameters(split)), "")
         return parameters(split, {labels, *without})
     if section == "dataset":
-        own = dataset_options(name)
-        common = parameters(load_dataset, without)
+        own = outlined("cl_prompts.datasets.registry", "dataset_options")(name)
+        common = parameters(outlined("cl_prompts.datasets.registry", "load_dataset"), without)
         if is_dotted(name):
             # Its function takes what it declares; images are checked whoever brings them.
             common = {"on_bad_image": common["on_bad_image"]}
         return {**common, **own}
     if section == "backbone":
-        return parameters(import_module("cl_prompts.backbones.weights").create_backbone, without)
-    plugin = import_module("cl_prompts.strategies.plugins.anytime").AnytimeEvaluation
+        return parameters(outlined("cl_prompts.backbones.weights", "create_backbone"), without)
+    plugin = outlined("cl_prompts.strategies.plugins.anytime", "AnytimeEvaluation")
     return parameters(plugin, without)
 
 
 def strategy_parameters(strategy: str) -> Parameters:
     """Settings of a strategy."""
-    return parameters(strategy_class(strategy), FILLED["strategy"])
+    return parameters(strategy_outline(strategy), FILLED["strategy"])
 
 
 def common_parameters() -> Parameters:
     """Settings that all strategies share, but for those that a strategy withdraws."""
-    base = import_module("cl_prompts.strategies.base.online").OnlineStrategy
+    base = outlined("cl_prompts.strategies.base.online", "OnlineStrategy")
     return parameters(base, FILLED["strategy"])
 
 
 def filled_parameters(strategy: str) -> set[str]:
     """Parameters of a strategy that the runner fills in."""
-    return set(parameters(strategy_class(strategy))) & FILLED["strategy"]
+    return set(parameters(strategy_outline(strategy))) & FILLED["strategy"]

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import stats
-
 #: confidence of the intervals, and 1 minus the level of the tests
 CONFIDENCE = 0.95
 #: value by seed
@@ -69,6 +67,8 @@ def paired_difference(ours: Seeded, theirs: Seeded) -> Difference | None:
     if error == 0:  # the same difference at every seed
         return Difference(n, mean, mean, mean, 0.0 if mean else 1.0)
     # mean ± t(0.975, n - 1) * s / sqrt(n), and the two-sided p of mean / (s / sqrt(n)).
+    from scipy import stats  # here, as below: it takes a second, and one seed has no use for it
+
     half = statistics.stdev(gaps) * least_effect(n)
     p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
     return Difference(n, mean, mean - half, mean + half, p)
@@ -81,6 +81,8 @@ def least_effect(n: int) -> float:
     >>> [round(least_effect(n), 1) for n in (2, 3, 5, 10)]
     [9.0, 2.5, 1.2, 0.7]
     """
+    from scipy import stats
+
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) / math.sqrt(n)
 
 
@@ -110,6 +112,8 @@ def mean_ranks(values: Mapping[str, Seeded], *, highest_first: bool = True) -> d
     shared = set.intersection(*(set(row) for row in values.values())) if values else set()
     if len(values) < 2 or not shared:
         return {}
+    from scipy import stats
+
     sign = -1 if highest_first else 1
     totals = [0.0] * len(values)
     for seed in shared:

@@ -34,6 +34,7 @@ from cl_prompts.experiments.run_folder.identity import (
     settings_identity,
 )
 from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE, MetricsFile, Row
+from cl_prompts.experiments.run_folder.plans import check_begun
 from cl_prompts.own_code import Trust
 from cl_prompts.reading import TABLE, content
 
@@ -221,11 +222,7 @@ class RunFolder(FolderFiles):
                 others than at its checkpoint.
             RunError: nothing can be written to it.
         """
-        if not (path / "config.yaml").is_file():
-            raise InputError(
-                f"{path} is not a run folder, or its run had not begun: it holds no config.yaml,"
-                " so there is nothing to resume"
-            )
+        check_begun(path)
         folder = cls(path)
         with folder.closed_on_error():
             environment = folder.read_json("environment.json")

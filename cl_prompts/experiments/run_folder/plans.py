@@ -178,6 +178,19 @@ def _plans(folder: Path) -> list[Path]:
     return [file for file in folder.glob("plan-*.json") if file.stat().st_size]
 
 
+def check_begun(folder: Path) -> None:
+    """Refuse to resume the folder of a run that was not begun.
+
+    Raises:
+        InputError: there is nothing to resume.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise InputError(
+            f"{folder} is not a run folder, or its run had not begun: it holds no config.yaml,"
+            " so there is nothing to resume"
+        )
+
+
 def unfinished_plan(folder: Path, trust_code: bool = False) -> Plan:
     """The last plan in a folder that is not finished; arguments as :meth:`Plan.read`.
 

@@ -15,7 +15,6 @@ from cl_prompts.experiments.results.columns import (
     MULTI_LABEL_COLUMNS,
     Column,
 )
-from cl_prompts.metrics.continual import without_course
 
 Sampler = Literal["tpe", "random"]
 _MOST = 10_000
@@ -82,6 +81,8 @@ class SearchOptions:
         Raises:
             InputError: none of them can.
         """
+        from cl_prompts.metrics.continual import without_course  # loads torch, which words do not
+
         instead = "choose another, such as " + ("map_last" if multi_label else "a_last")
         columns = _MULTI_LABEL if multi_label else _SINGLE_LABEL
         if self.objective not in {column.key for column in columns}:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 import inspect
-import sys
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar, Self, dataclass_transform, get_origin
 
 from cl_prompts.checks import fits, shown
 from cl_prompts.errors import InputError, unknown
+from cl_prompts.strategies.base.outlines import scope_of
 
 #: settings of earlier versions -> where they are now, as a recipe or the command line names them,
 #: or why they are gone
@@ -114,7 +116,7 @@ class Declared:
         found: dict[str, Setting] = {}
         for base in reversed(cls.__mro__):
             if base is not Declared and issubclass(base, Declared):
-                _collect(base, found)
+                found |= _declared_by(base)
         for name in cls.withdrawn:
             found.pop(name, None)
         cls.__settings = found
@@ -189,14 +191,17 @@ def unknown_setting(owner: str, name: str, known: Mapping[str, Any]) -> InputErr
     return unknown(f"setting of {owner}", name, known)
 
 
-def _collect(cls: type, found: dict[str, Setting]) -> None:
-    """Add what a class itself declares."""
-    scope = vars(sys.modules[cls.__module__])
+@cache
+def _declared_by(cls: type) -> dict[str, Setting]:
+    """What a class itself declares."""
+    found = {}
+    scope = scope_of(cls.__module__)
     for name, text in vars(cls).get("__annotations__", {}).items():
         kind = _resolved(text, scope)
         variable = kind is ClassVar or get_origin(kind) is ClassVar
         if not variable and name in vars(cls) and not name.startswith("_"):
             found[name] = Setting(name, kind, vars(cls)[name])
+    return found
 
 
 def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
@@ -224,10 +229,12 @@ def sentences(cls: type[Declared]) -> dict[str, str]:
 
 def _strings_below(cls: type) -> dict[str, str]:
     """Annotated names of a class body -> the string that follows each."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    assert isinstance(body, ast.ClassDef)
+    file = Path(scope_of(cls.__module__)["__file__"])
+    statements = ast.walk(ast.parse(file.read_bytes()))
+    bodies = (s.body for s in statements if isinstance(s, ast.ClassDef) and s.name == cls.__name__)
+    body = next(bodies)
     found = {}
-    for line, below in zip(body.body, body.body[1:], strict=False):
+    for line, below in pairwise(body):
         text = below.value if isinstance(below, ast.Expr) else None
         if isinstance(line, ast.AnnAssign) and isinstance(text, ast.Constant):
             assert isinstance(line.target, ast.Name)
