@@ -22,7 +22,6 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.signatures import strategy_parameters
 from cl_prompts.experiments.recipes.values import plain
-from cl_prompts.experiments.run_folder.checkpoint import form_of
 from cl_prompts.own_code import sources
 from cl_prompts.reading import TENSORS, opened
 
@@ -53,8 +52,9 @@ def identity_of(parts: Parts) -> dict[str, Any]:
         ``stream``, of the ``backbone``'s weights before any training, and of the ``form`` of the
         strategy's state, see :func:`~cl_prompts.experiments.run_folder.checkpoint.form_of`.
     """
-    # Here, since reading run folders takes no backbone.
+    # Here, since reading run folders takes no backbone and no torch.
     from cl_prompts.backbones.fingerprint import weights_hash
+    from cl_prompts.experiments.run_folder.checkpoint import form_of
 
     return {
         **settings_identity(parts.settings),
