@@ -26,7 +26,7 @@ METHODS: dict[str, dict[str, Any]] = {
 METHODS["multi_lane"] = {"multi_label": False}
 METHODS["coda_prompt"] = {"n_components": 100}
 METHODS["ranpac"] = {"projection": 2000}
-REPLAY = ("er", "derpp", "ewcpp", "rainbow", "clib")
+REPLAY = ("er", "er_ace", "derpp", "ewcpp", "rainbow", "clib")
 LANES = (1, 5, 10, 20)
 
 

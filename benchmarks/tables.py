@@ -39,6 +39,7 @@ NAMES = {
     "DualPrompt": "dual_prompt",
     "EASE": "ease",
     "ER": "er",
+    "ER-ACE": "er_ace",
     "EWC++": "ewcpp",
     "FeCAM": "fecam",
     "FlyPrompt": "flyprompt",

@@ -199,6 +199,7 @@ TABLE: dict[str, Toy] = {
     "linear_probe": Toy("weights", HEAD, retest=0),
     "fine_tuning": Toy("weights", FULL, {"backbone_lr": 1e-3}),
     "er": Toy("weights", HEAD, BUFFER, retest=0),
+    "er_ace": Toy("weights", HEAD, BUFFER, retest=0),
     "derpp": Toy("weights", HEAD, BUFFER, retest=0, shown=16),
     "ewcpp": Toy("weights", HEAD, {**BUFFER, "period": 40}, retest=0),
     "lwf": Toy("weights", HEAD, {"period": 40}, retest=0),

@@ -54,7 +54,7 @@ CASES += [(kind, "mlcil") for kind in TABLE if learnable(kind, "mlcil")]
 #: several labels and no announced task: for others nothing of it is new
 CASES += [(kind, "si_blurry_multi_label") for kind in ("multi_lane", "ewcpp", "lwf", "l3a")]
 
-REPLAYING = ("er", "derpp", "ewcpp", "rainbow", "clib")
+REPLAYING = ("er", "er_ace", "derpp", "ewcpp", "rainbow", "clib")
 #: copies to the device in an update on a stream batch of its own: images, labels and task labels;
 #: moreover, of replayed samples, these three and their annotated classes; with DER++ and CLIB what
 #: is stored beside them, with Rainbow Memory the rows of what was kept; now and then a new lane;
