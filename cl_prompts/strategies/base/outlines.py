@@ -80,11 +80,13 @@ def _import(
     if top != _PACKAGE:
         return Foreign(name if names else top)
     module = _module(name)
-    for part in names or ():
-        # A module of a package is one of its names once it is imported.
-        if not hasattr(module, part):
-            setattr(module, part, _module(f"{name}.{part}"))
-    return module
+    # Modules of a package are no names of it yet, and become none: it may be imported itself.
+    return SimpleNamespace(
+        **{
+            part: getattr(module, part) if hasattr(module, part) else _module(f"{name}.{part}")
+            for part in names or ()
+        }
+    )
 
 
 def _dataclass(*given: Any, **how: Any) -> Any:

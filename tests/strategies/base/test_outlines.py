@@ -49,7 +49,9 @@ def test_declarations_read_without_torch_are_those_of_the_imported_modules() -> 
         "import json, sys\n"
         f"from {__name__} import declarations\n"
         "print(json.dumps(declarations()))\n"
-        "assert not {'torch', 'avalanche', 'timm', 'numpy'} & set(sys.modules)"
+        "assert not {'torch', 'avalanche', 'timm', 'numpy'} & set(sys.modules)\n"
+        "from cl_prompts.datasets.registry import load_dataset\n"
+        "assert len(load_dataset('digits', image_size=8).train)"
     )
     alone = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     for name in STRATEGIES:
