@@ -330,6 +330,21 @@ VARIANTS: dict[str, Toy] = {
     ),
     "l2p_blocks": TABLE["l2p"].but("l2p", read_out="blocks:2+patches"),
     "hide_prompt_blocks": TABLE["hide_prompt"].but("hide_prompt", read_out="blocks:half"),
+    "single_prompt_slca": TABLE["single_prompt"].but(
+        "single_prompt",
+        boundaries=True,
+        unasked=1,  # the pass for statistics
+        plugins={
+            "head_alignment": {
+                **ALIGNED["plugins"]["head_alignment"],
+                "statistics": "covariance",
+                "mean_scale": "task",
+                "logit_norm": 0.1,
+                "restore": True,
+            },
+            "symmetric_loss": {"forward_weight": 0.5},
+        },
+    ),
     "clib_whitened": TABLE["clib"].but("clib", head={"kind": "cosine", "input": "whitened"}),
 }
 ALL: dict[str, Toy] = {**TABLE, **VARIANTS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -71,6 +72,33 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, competing: Tensor) -> T
         0.6931
     """
     return F.cross_entropy(logits.masked_fill(~competing, float("-inf")), labels)
+
+
+def reverse_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The reverse half of symmetric cross-entropy (Wang et al., ICCV 2019; in SLCA++, arXiv
+    2408.08295).
+
+    ``-mean_b sum_c clamp(p_bc, 1e-7, 1) log clamp(onehot_bc, 1e-4, 1)``, which is 9.21 times the
+    probability off the label: bounded, so that a sample that contradicts all others pulls no
+    harder than one that is merely wrong.
+
+    Args:
+        logits: (batch, classes); columns at -inf do not compete.
+        labels: (batch,) class ids.
+
+    Returns:
+        scalar.
+
+    Example:
+        >>> logits = torch.tensor([[0.0, 0.0, float("-inf")]])
+        >>> round(reverse_cross_entropy(logits, torch.tensor([1])).item(), 4)  # ln(1e4) / 2
+        4.6052
+    """
+    probability = logits.softmax(dim=-1).clamp(1e-7, 1)
+    columns = torch.arange(logits.shape[1], device=labels.device)
+    # log clamp(onehot): 0 at the label, log 1e-4 at all other classes that compete
+    others = (columns != labels[:, None]) & (logits != float("-inf"))
+    return -math.log(1e-4) * (probability * others).sum(dim=-1).mean()
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -14,9 +14,11 @@ from torch.optim import Optimizer
 
 from cl_prompts.checks import at_least, one_of, positive, whole_number
 from cl_prompts.errors import InputError
+from cl_prompts.training.task_ages import draw_scales, mean_scales, normed_by_task
 
 GaussianStatistics = Literal["covariance", "variance", "centroids"]
 AlignmentOptimizer = Literal["sgd", "adamw"]
+MeanScale = Literal["task"]
 
 Batch = tuple[Tensor, Tensor]
 
@@ -32,9 +34,9 @@ class GaussianHeadAlignment(nn.Module):
     them.
 
     "Task-adaptive prediction" of HiDe-Prompt (NeurIPS 2023, arXiv 2310.07234), also used by NoRGa,
-    VQ-Prompt and SMoPE; SLCA's classifier alignment is of the same kind. At a task's end
-    :meth:`observe` adds the features of its classes; :meth:`align` then trains the head, and
-    the head alone, on draws from all classes seen, so that rows of different tasks become
+    VQ-Prompt and SMoPE; SLCA's alignment is ``covariance`` with options that are named below. At a
+    task's end :meth:`observe` adds the features of its classes; :meth:`align` then trains the head,
+    and the head alone, on draws from all classes seen, so that rows of different tasks become
     comparable.
 
     * ``centroids``: ``n_centroids`` k-means centres a class with the variances of their clusters,
@@ -50,6 +52,13 @@ class GaussianHeadAlignment(nn.Module):
     ``optimizer="sgd"`` (HiDe-Prompt): momentum 0.9, in epoch e of E the rate is
     ``lr (1 + cos(pi e / E)) / 2``. ``"adamw"`` (VQ-Prompt, SMoPE): the cosine goes by batches and
     ends at 1e-6.
+
+    Options by the task in which a class came first, which :meth:`end_task` counts (on streams
+    without boundaries, periods): ``mean_scale="task"`` and ``logit_norm`` of SLCA (ICCV 2023, arXiv
+    2303.05118), ``feature_scale`` of SLCA++ (arXiv 2408.08295), see
+    :mod:`cl_prompts.training.task_ages`. The published SLCA takes the task of a class from its
+    number and the size of the current task, which is wrong where tasks are of different sizes; here
+    it is the true one.
 
     Deviations: each epoch uses as many batches as there are classes; the published code takes as
     many as there are classes of earlier tasks (``n_batches=``), which with one class a task is
@@ -67,6 +76,10 @@ class GaussianHeadAlignment(nn.Module):
         lr: the rate at the start.
         optimizer: see above.
         weight_decay: of the head.
+        unbiased: divide covariances and variances by the number of features less one (SLCA).
+        mean_scale: ``"task"`` draws classes of earlier tasks about shorter means (SLCA).
+        feature_scale: shorten draws of earlier tasks by about this share a task (SLCA++: 0.02).
+        logit_norm: temperature of logits that are divided by their norms (SLCA: 0.1).
         seed: of draws, order and k-means.
 
     Raises:
@@ -84,6 +97,10 @@ class GaussianHeadAlignment(nn.Module):
     count: Tensor
     mean: Tensor
     spread: Tensor
+    first: Tensor
+    """(classes,) number of the task in which each class came first; -1 for none."""
+    task: Tensor
+    """Number of the current task, from 0."""
 
     def __init__(
         self,
@@ -97,6 +114,10 @@ class GaussianHeadAlignment(nn.Module):
         lr: float = 0.005,
         optimizer: AlignmentOptimizer = "sgd",
         weight_decay: float = 5e-4,
+        unbiased: bool = False,
+        mean_scale: MeanScale | None = None,
+        feature_scale: float | None = None,
+        logit_norm: float | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -106,13 +127,21 @@ class GaussianHeadAlignment(nn.Module):
         whole_number("samples", samples)
         whole_number("epochs of the alignment", epochs, low=0)
         positive(**{"lr of the alignment": lr})
-        at_least(0, weight_decay=weight_decay)
+        at_least(0, weight_decay=weight_decay, feature_scale=feature_scale or 0)
+        if mean_scale is not None:
+            one_of("mean_scale", mean_scale, MeanScale)
+        if logit_norm is not None:
+            positive(logit_norm=logit_norm)
         self.statistics = statistics
         self.samples = samples
         self.epochs = epochs
         self.lr = lr
         self.optimizer = optimizer
         self.weight_decay = weight_decay
+        self.unbiased = unbiased
+        self.mean_scale = mean_scale
+        self.feature_scale = feature_scale
+        self.logit_norm = logit_norm
         self.generator = torch.Generator().manual_seed(seed)
         n = n_centroids if statistics == "centroids" else 1
         spread = (dim, dim) if statistics == "covariance" else (dim,)
@@ -120,11 +149,22 @@ class GaussianHeadAlignment(nn.Module):
         self.register_buffer("count", torch.zeros(n_classes, n))
         self.register_buffer("mean", torch.zeros(n_classes, n, dim))
         self.register_buffer("spread", torch.zeros(n_classes, n, *spread))
+        self.register_buffer("first", torch.full((n_classes,), -1))
+        self.register_buffer("task", torch.zeros((), dtype=torch.int64))
 
     @property
     def observed(self) -> Tensor:
         """(classes,) boolean: classes with statistics."""
         return (self.count > 0).any(dim=1)
+
+    @property
+    def ages(self) -> Tensor:
+        """(classes,) tasks since each class came first; 0 for those that have not."""
+        return torch.where(self.first < 0, 0, self.task - self.first)
+
+    def end_task(self) -> None:
+        """Count a task: classes that come first from now on belong to the next one."""
+        self.task += 1
 
     @torch.no_grad()
     def observe(
@@ -145,10 +185,19 @@ class GaussianHeadAlignment(nn.Module):
             classes: those that may occur. Without them a GPU waits for ``covariance``; for
                 ``variance`` it never does, for ``centroids`` always.
         """
+        self._observe(features.to(self.mean.dtype), labels, rows, classes)
+        self.first = torch.where((self.first < 0) & self.observed, self.task, self.first)
+
+    def _observe(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        rows: Tensor | None,
+        classes: Sequence[int] | None,
+    ) -> None:
         if self.statistics == "variance":
-            self._add_to_variances(features.to(self.mean.dtype), labels, rows)
+            self._add_to_variances(features, labels, rows)
             return
-        features = features.to(self.mean.dtype)
         for c in labels.unique().tolist() if classes is None else classes:
             mine = labels == c if rows is None else (labels == c) & rows
             if self.statistics == "centroids":
@@ -191,10 +240,33 @@ class GaussianHeadAlignment(nn.Module):
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 optimizer.zero_grad()
-                # Cross-entropy over the classes seen: the others draw no samples to contradict it.
-                logits = head(features).masked_fill(~seen, float("-inf"))
-                F.cross_entropy(logits, labels).backward()
+                self.loss(head(features), labels, seen).backward()
                 optimizer.step()
+
+    def loss(self, logits: Tensor, labels: Tensor, seen: Tensor) -> Tensor:
+        """Cross-entropy of draws over the classes seen, with ``logit_norm`` of logits that are
+        divided by their norms; the arguments are those of :meth:`fit`."""
+        if self.logit_norm is not None:
+            # A class without draws is one of the current task.
+            first = torch.where(self.first < 0, self.task, self.first)
+            logits = normed_by_task(logits, first, seen, self.logit_norm)
+        # The other classes draw no samples to contradict it.
+        return F.cross_entropy(logits.masked_fill(~seen, float("-inf")), labels)
+
+    def means(self) -> Tensor:
+        """(classes, components, dim) what draws are made about, before ``feature_scale``."""
+        if self.mean_scale is None:
+            return self.mean
+        scales = mean_scales(self.first.to(self.mean.dtype), self.task)
+        return self.mean * scales[:, None, None]
+
+    def scaled(self, features: Tensor, labels: Tensor, uniform: Tensor) -> Tensor:
+        """Draws (n, dim) of classes (n,), shortened by ``feature_scale``, whose rate varies with
+        ``uniform`` (n,) in [0, 1)."""
+        if self.feature_scale is None:
+            return features
+        scales = draw_scales(self.ages[labels], self.feature_scale, uniform.to(features))
+        return features * scales[:, None]
 
     @torch.no_grad()
     def draw(self, n_batches: int | None = None) -> list[Batch]:
@@ -213,6 +285,9 @@ class GaussianHeadAlignment(nn.Module):
         chosen = pool[order]
         features = self._sample(chosen)
         labels = chosen[:, 0].to(features.device)
+        if self.feature_scale is not None:
+            uniform = torch.rand(len(labels), generator=self.generator)
+            features = self.scaled(features, labels, uniform)
         return list(zip(features.split(self.samples), labels.split(self.samples), strict=True))
 
     def get_extra_state(self) -> Tensor:
@@ -236,15 +311,22 @@ class GaussianHeadAlignment(nn.Module):
         noise = torch.randn(len(chosen), self.mean.shape[-1], generator=self.generator).to(device)
         # mean + noise * sqrt(variance + 1e-4), or mean + noise L' with L L' = covariance + 1e-4 I
         c, k = chosen.to(device).unbind(1)
-        mean, count = self.mean[c, k], self.count[c, k][:, None]
+        mean, count = self.means()[c, k], self._divisor()[c, k][:, None]
         if self.statistics != "covariance":
             return mean + noise * (self.spread[c, k] / count + RIDGE).sqrt()
         for label in chosen[:, 0].unique().tolist():
             rows = (chosen[:, 0] == label).to(device)
-            covariance = self.spread[label, 0] / self.count[label, 0]
-            covariance.diagonal().add_(RIDGE)
-            noise[rows] = noise[rows] @ torch.linalg.cholesky(covariance).T
+            noise[rows] = noise[rows] @ torch.linalg.cholesky(self.covariance(label)).T
         return mean + noise
+
+    def covariance(self, label: int) -> Tensor:
+        """(dim, dim) covariance of a class that draws are made with, of ``"covariance"`` alone."""
+        covariance = self.spread[label, 0] / self._divisor()[label, 0]
+        covariance.diagonal().add_(RIDGE)
+        return covariance
+
+    def _divisor(self) -> Tensor:
+        return (self.count - 1).clamp(min=1) if self.unbiased else self.count
 
     def _add_to_variances(self, x: Tensor, labels: Tensor, rows: Tensor | None) -> None:
         """The same as :meth:`_add_to_covariance` for the diagonals of all classes at once, dense,

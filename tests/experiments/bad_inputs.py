@@ -362,6 +362,9 @@ COMMANDS: dict[str, str] = {
         d strategy=multi_lane plugins=slow_heads
         d strategy=ncm plugins=self_regulation
         d strategy=l2p plugins=router period=100
+        d strategy=l2p plugins=head_alignment head_alignment.feature_scale=0.02
+        d strategy=mvp plugins=symmetric_loss symmetric_loss.forward_weight=0.5
+        d strategy=mixture_prompt top_k=6
         d strategy=er plugins=prompt_averaging
         d strategy=mvp prompt_form=encoded plugins=prompt_averaging
         d strategy=mvp prompt_form=dept

@@ -12,6 +12,7 @@ from cl_prompts.losses.classification import (
     has_one_class,
     masked_cross_entropy,
     masked_mean,
+    reverse_cross_entropy,
 )
 from cl_prompts.models.heads import CosineHead
 from cl_prompts.prompts.pools import class_position
@@ -113,3 +114,26 @@ def test_entries_outside_have_no_say_and_no_gradient() -> None:
 
 def test_of_nothing_it_is_zero() -> None:
     assert masked_mean(torch.ones(3), torch.zeros(3, dtype=torch.bool)).item() == 0
+
+
+def test_published_symmetric_steps() -> None:
+    golden = Golden("slca", "later")
+    head = nn.Linear(*reversed(golden("symmetric/weight").shape)).double()
+    put(head.weight, golden("symmetric/weight"))
+    put(head.bias, golden("symmetric/bias"))
+    optimizer = torch.optim.SGD(head.parameters(), 0.05, momentum=0.9, weight_decay=5e-4)
+    known = int(golden("symmetric/known"))
+    for step, features in enumerate(golden("symmetric/features")):
+        # Columns of earlier tasks do not compete.
+        current = head(features)
+        logits = torch.cat([torch.full((len(features), known), float("-inf")), current], dim=1)
+        labels = golden("symmetric/labels")[step]
+        loss = golden("symmetric/a") * F.cross_entropy(logits, labels)
+        loss = loss + golden("symmetric/b") * reverse_cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        want = golden("symmetric/grad_weight")[step]
+        torch.testing.assert_close(gradient(head.weight), want, rtol=0, atol=1e-8)
+        optimizer.step()
+    golden.close_double(head.weight, "symmetric/after_weight")
+    golden.close_double(head.bias, "symmetric/after_bias")

@@ -27,7 +27,6 @@ from cl_prompts.losses.classification import (
     ClassMask,
     batch_classes,
     has_one_class,
-    masked_cross_entropy,
 )
 from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import ContinualModel, Output
@@ -477,16 +476,23 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """
         if self.model.multi_label:
             return multi_label_loss(logits, batch.labels, batch.annotated, norm=self.loss_norm)
+        return F.cross_entropy(self.competing_logits(logits, batch, whole=whole), batch.labels)
+
+    def competing_logits(
+        self, logits: Tensor, batch: Batch, *, whole: Batch | None = None
+    ) -> Tensor:
+        """Logits with those of classes that do not compete (``class_mask``) at -inf; the arguments
+        are those of :meth:`label_loss`."""
         if self.class_mask == "batch":
             competing = self.competing_classes((whole or batch).labels)
-            return masked_cross_entropy(logits, batch.labels, competing)
+            return logits.masked_fill(~competing, float("-inf"))
         if self.class_mask == "current" and self.announced:
             competing = batch.annotated.expand_as(logits)
             # The loss of a sample whose own class does not compete would be infinite: all seen
             # classes compete for it.
             foreign = ~competing.gather(1, batch.labels[:, None])
-            logits = logits.masked_fill(~(competing | foreign), float("-inf"))
-        return F.cross_entropy(logits, batch.labels)
+            return logits.masked_fill(~(competing | foreign), float("-inf"))
+        return logits
 
     def competing_classes(self, labels: Tensor) -> Tensor:
         """Classes that compete in a loss over a whole batch, (classes,) boolean.

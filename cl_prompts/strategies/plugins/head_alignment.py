@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
+from torch import nn
 
-from cl_prompts.checks import Count, Positive, Size
+from cl_prompts.checks import Count, NotNegative, Positive, Size
+from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.task_pass import task_outputs
 from cl_prompts.training.gaussian_alignment import (
     AlignmentOptimizer,
     GaussianHeadAlignment,
     GaussianStatistics,
+    MeanScale,
 )
+from cl_prompts.training.task_ages import scale_rows
 
 
 class HeadAlignment(StrategyPlugin):
@@ -27,6 +32,11 @@ class HeadAlignment(StrategyPlugin):
     ``period`` samples; centroids, which need all features of a class at once, are replaced by
     variances there. Statistics are of raw features. Other classifiers that a method has
     (``aligned_classifiers``) are aligned alike.
+
+    SLCA (ICCV 2023, arXiv 2303.05118) is ``statistics="covariance"``, ``unbiased=True``,
+    ``mean_scale="task"``, ``logit_norm=0.1``, ``restore=True``, 5 epochs at 0.01 with 256 samples,
+    and rates of the ViT or of prompts far below the head's. SLCA++ (arXiv 2408.08295) has
+    ``feature_scale=0.02`` instead of ``mean_scale``. "Task" is an announced one, or a period.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -54,6 +64,20 @@ class HeadAlignment(StrategyPlugin):
     optimizer: AlignmentOptimizer = "sgd"
     """``"sgd"`` with momentum and a cosine over epochs (HiDe-Prompt), or ``"adamw"`` with a cosine
     over batches (VQ-Prompt, SMoPE)."""
+    unbiased: bool = False
+    """Divide covariances and variances by the number of features less one (SLCA)."""
+    mean_scale: MeanScale | None = None
+    """``"task"`` draws classes of earlier tasks about shorter means, 0.9 to 1 times as long (SLCA);
+    None for the means."""
+    feature_scale: NotNegative | None = None
+    """Share by which draws of classes are shortened for each task since they came, and their rows
+    lengthened afterwards (SLCA++: 0.02); for a linear head on raw features, with ``restore``."""
+    logit_norm: Positive | None = None
+    """Temperature of logits that are divided by the mean norm of a task's logits (SLCA: 0.1); None
+    for the logits as they are."""
+    restore: bool = False
+    """Put the head back when the next announced task starts, so that the aligned one serves
+    evaluation alone (SLCA)."""
 
     def attach(self, strategy: Any) -> None:
         """Make the statistics of each classifier, for announced tasks and for streams without."""
@@ -63,7 +87,11 @@ class HeadAlignment(StrategyPlugin):
         kinds: list[GaussianStatistics] = [self.statistics]
         if self.statistics == "centroids":
             kinds.append("variance")
-        self.state.add("alignments")
+        self.trained: Any = torch.nn.ModuleList()
+        """With ``restore``, the classifiers as training left them."""
+        self.is_aligned = False
+        """Whether they are to be put back."""
+        self.state.add("alignments", "trained", "is_aligned")
         if not self.epochs:
             return
         self.check_head(strategy)
@@ -73,7 +101,10 @@ class HeadAlignment(StrategyPlugin):
                 "trains the head on draws from single classes, and images of several"
                 " are no such draws"
             )
+        self._check_scales(strategy)
         for classifier in strategy.aligned_classifiers():
+            if self.restore:
+                self.trained.append(copy.deepcopy(classifier.module).requires_grad_(False))
             of_kinds = [
                 GaussianHeadAlignment(
                     classifier.dim or strategy.model.backbone.feature_dim,
@@ -82,12 +113,46 @@ class HeadAlignment(StrategyPlugin):
                     samples=classifier.samples or self.samples,
                     epochs=self.epochs,
                     lr=self.lr,
-                    optimizer=self.optimizer,
                     seed=strategy.seed,
+                    **self.values_of(
+                        "optimizer", "unbiased", "mean_scale", "feature_scale", "logit_norm"
+                    ),
                 )
                 for kind in kinds
             ]
             self.alignments.append(torch.nn.ModuleList(of_kinds).to(strategy.device))
+
+    def _check_scales(self, strategy: Any) -> None:
+        if self.feature_scale is None:
+            return
+        if not self.restore:
+            raise self.refusal(
+                "lengthens the rows of an aligned head with feature_scale, and training cannot go"
+                " on with them",
+                "give restore=True",
+            )
+        if any(type(it.module) is not nn.Linear for it in strategy.aligned_classifiers()):
+            raise self.refusal(
+                "lengthens the rows of a linear head on raw features, and this is another one",
+                "leave out feature_scale",
+            )
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Refuse to put a head back on a stream that never says when."""
+        if self.restore and self.alignments and not strategy.announced:
+            raise InputError(
+                "restore puts the head back when the next task starts, and this stream announces no"
+                " boundaries: leave it out, and the aligned head goes on learning"
+            )
+
+    @torch.no_grad()
+    def start_of_task(self, strategy: Any) -> None:
+        """Put the classifiers back."""
+        if not self.is_aligned:
+            return
+        self.is_aligned = False
+        for kept, classifier in zip(self.trained, strategy.aligned_classifiers(), strict=True):
+            classifier.module.load_state_dict(kept.state_dict())
 
     def current(self, *, announced: bool) -> list[GaussianHeadAlignment]:
         """The alignment of each classifier, where boundaries are announced or not; none with
@@ -114,6 +179,11 @@ class HeadAlignment(StrategyPlugin):
         if not self.alignments:
             return
         alignments = self.current(announced=strategy.announced)
+        self._align(strategy, alignments)
+        for alignment in alignments:
+            alignment.end_task()
+
+    def _align(self, strategy: Any, alignments: list[GaussianHeadAlignment]) -> None:
         classifiers = strategy.aligned_classifiers()
         if strategy.announced:
             outputs = list(task_outputs(strategy))
@@ -126,6 +196,11 @@ class HeadAlignment(StrategyPlugin):
                 return
         if not bool(alignments[0].observed.any()):
             return
+        for kept, classifier in zip(self.trained, classifiers, strict=False):
+            kept.load_state_dict(classifier.module.state_dict())
+            self.is_aligned = True
         for alignment, classifier in zip(alignments, classifiers, strict=True):
             alignment.align(classifier.module)
             classifier.module.zero_grad()
+            if self.feature_scale is not None:
+                scale_rows(classifier.module, alignment.ages, self.feature_scale)

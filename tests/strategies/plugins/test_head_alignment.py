@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from cl_prompts.errors import InputError
 from cl_prompts.strategies import Head, HeadAlignment
 from cl_prompts.training.gaussian_alignment import GaussianHeadAlignment
 from tests.toy_data import experiences
-from tests.toys import POOLS, fit, make, weights
+from tests.toys import POOLS, fit, make, same, weights
 
 every = pytest.mark.parametrize("kind", POOLS)
 
@@ -106,3 +107,84 @@ def test_an_alignment_costs_one_more_pass_of_a_task() -> None:
         fit(strategy, stream)
         costs.append(strategy.model.backbone.counter.images)
     assert costs[1] - costs[0] == sum(len(e.dataset) for e in stream)
+
+
+#: SLCA's, and SLCA++'s
+SLCA: dict[str, Any] = {
+    "statistics": "covariance",
+    "unbiased": True,
+    "mean_scale": "task",
+    "logit_norm": 0.1,
+    "restore": True,
+}
+PLUS = {**SLCA, "mean_scale": None, "feature_scale": 0.5}
+
+
+@pytest.mark.parametrize("settings", [SLCA, PLUS])
+def test_a_restored_head_serves_evaluation_alone(settings: dict[str, Any]) -> None:
+    stream = experiences("class_incremental")
+    plain = fit(aligned("one_prompt", "class_incremental", epochs=0)[0], stream)
+    strategy, plugin = aligned("one_prompt", "class_incremental", **settings)
+    started: list[dict[str, torch.Tensor]] = []
+    start = plugin.start_of_task
+
+    def noting(strategy: Any) -> None:
+        start(strategy)
+        started.append(weights(strategy))
+
+    plugin.start_of_task = noting
+    fit(strategy, stream[:2])
+    alignment = plugin.current(announced=True)[0]
+    assert alignment.first.tolist() == [0, 0, 1, 1, -1, -1]
+    before = {name: value.clone() for name, value in plugin.trained[0].state_dict().items()}
+    assert not torch.equal(before["weight"], strategy.model.head.weight)
+    # A resumed run puts the same head back.
+    again, _ = aligned("one_prompt", "class_incremental", **settings)
+    again.load_state_dict(strategy.state_dict())
+    for one in (strategy, again):
+        fit(one, stream[2:])
+    assert torch.equal(started[2]["head.weight"], before["weight"])
+    assert torch.equal(started[2]["head.bias"], before["bias"])
+    assert same(weights(strategy), weights(again))
+    # Training knows nothing of alignments.
+    kept = plugin.trained[0].state_dict()
+    assert torch.equal(kept["weight"], plain.model.head.weight)
+
+
+def test_rows_of_earlier_tasks_are_lengthened_by_their_age() -> None:
+    rows = []
+    for scale in (0.0, 0.5):
+        strategy, plugin = aligned("linear_probe", "class_incremental", **PLUS)
+        for (alignment,) in plugin.alignments:
+            alignment.feature_scale = 0.0  # that of draws
+        plugin.feature_scale = scale  # that of rows
+        fit(strategy, experiences("class_incremental"))
+        rows.append(strategy.model.head.weight.detach())
+    ages = torch.tensor([2, 2, 1, 1, 0, 0])[:, None]
+    torch.testing.assert_close(rows[1], rows[0] * (1 + 0.5 * ages))
+
+
+@pytest.mark.parametrize(
+    ("settings", "strategy", "sentence"),
+    [
+        ({"feature_scale": 0.02}, {}, "training cannot go on with them: give restore=True"),
+        (PLUS, {"head": {"kind": "cosine"}}, "another one: leave out feature_scale"),
+        (PLUS, {"head": {"input": "whitened"}}, "another one: leave out feature_scale"),
+    ],
+)
+def test_scales_of_another_head_are_refused(
+    settings: dict[str, Any], strategy: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        aligned("one_prompt", **settings, **strategy)
+
+
+def test_a_stream_without_boundaries_puts_nothing_back() -> None:
+    strategy, _ = aligned("one_prompt", period=24, **SLCA)
+    with pytest.raises(InputError, match="this stream announces no boundaries: leave it out"):
+        fit(strategy, experiences())
+    without, plugin = aligned("one_prompt", period=24, **{**SLCA, "restore": False})
+    fit(without, experiences())
+    alignment = plugin.current(announced=False)[0]
+    assert int(alignment.task) == 3
+    assert set(alignment.first.tolist()) <= {0, 1, 2}

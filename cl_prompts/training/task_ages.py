@@ -1,0 +1,79 @@
+"""What SLCA and SLCA++ do by the age of a class, in tasks: scales of means, of draws and of rows,
+and logits divided by the norms of each task's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+SPREAD = 0.02
+"""Width of the uniform distribution of a draw's rate about ``feature_scale``."""
+
+
+def mean_scales(first: Tensor, task: Tensor) -> Tensor:
+    """Factors of the class means of SLCA (ICCV 2023, arXiv 2303.05118): classes of the current task
+    are drawn about their mean, earlier ones about a shorter one.
+
+    Args:
+        first: (classes,) number of the task in which each class came first, as floats.
+        task: number of the current one, from 0.
+
+    Returns:
+        (classes,)
+
+    Example:
+        >>> mean_scales(torch.tensor([0.0, 3.0]), task=torch.tensor(3))
+        tensor([0.9250, 1.0000])
+    """
+    # s_c = 0.9 + 0.1 (t_c + 1) / (t + 1)
+    return 0.9 + 0.1 * (first + 1) / (task + 1)
+
+
+def draw_scales(ages: Tensor, rate: float, uniform: Tensor) -> Tensor:
+    """Factors of draws of SLCA++ (arXiv 2408.08295): ``1 / (1 + r age)`` with r about ``rate``.
+
+    Args:
+        ages: (n,) tasks since the class of each draw came first.
+        rate: published: 0.02.
+        uniform: (n,) in [0, 1).
+
+    Returns:
+        (n,)
+    """
+    # r = mu_s + 0.02 (U - 1/2)
+    return 1 / (1 + (rate + SPREAD * (uniform - 0.5)) * ages)
+
+
+def normed_by_task(logits: Tensor, first: Tensor, seen: Tensor, temperature: float) -> Tensor:
+    """Logits divided by the mean over tasks of the norm of those of a task's classes, and by a
+    temperature, so that tasks of other lengths of rows compete alike. Gradient flows through the
+    norms.
+
+    Args:
+        logits: (batch, classes).
+        first: (classes,) task of each class.
+        seen: (classes,) boolean, the classes that compete.
+        temperature: published: 0.1.
+
+    Returns:
+        (batch, classes); columns of the others are divided alike.
+    """
+    # nu = mean over tasks j of (|o over the classes of j| + 1e-7);  o / (nu temperature)
+    norms = [
+        logits[:, seen & (first == task)].norm(dim=1) + 1e-7
+        for task in first[seen].unique().tolist()
+    ]
+    return logits / (torch.stack(norms).mean(dim=0)[:, None] * temperature)
+
+
+@torch.no_grad()
+def scale_rows(head: nn.Linear, ages: Tensor, rate: float) -> None:
+    """Let the rows of earlier tasks read features that are ``1 + rate * age`` times as long
+    (SLCA++): ``W (s f) + b`` is ``(s W) f + b``.
+
+    Args:
+        head: the rows are scaled in place.
+        ages: (classes,) tasks since each class came first.
+        rate: as of :func:`draw_scales`.
+    """
+    head.weight.mul_(1 + rate * ages.to(head.weight.dtype)[:, None])

@@ -1,0 +1,67 @@
+"""Symmetric cross-entropy among the classes that compete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cl_prompts.errors import InputError
+from cl_prompts.strategies import SymmetricLoss
+from tests.strategies.shared import noted
+from tests.toy_data import experiences
+from tests.toys import fit, make, same, weights
+
+
+@pytest.mark.parametrize("class_mask", ["seen", "batch", "current"])
+def test_both_terms_are_over_the_classes_that_compete(class_mask: str) -> None:
+    plugin = SymmetricLoss(forward_weight=0.25, reverse_weight=0.5)
+    strategy = make(
+        "linear_probe", "class_incremental", plugins=[plugin], class_mask=class_mask, online_iter=1
+    )
+    losses = noted(
+        strategy,
+        "backward",
+        lambda: (strategy.loss.detach(), strategy.output.logits.detach(), strategy.batch),
+        experiences("class_incremental")[:2],
+    )
+    loss, logits, batch = losses[-1]
+    competing = {
+        "seen": torch.tensor([0, 1, 2, 3]),
+        "current": torch.tensor([2, 3]),
+        "batch": batch.labels.unique(),
+    }[class_mask]
+    chosen = logits[:, competing]
+    targets = torch.searchsorted(competing, batch.labels)
+    off = 1 - chosen.softmax(dim=1).gather(1, targets[:, None])
+    want = 0.25 * F.cross_entropy(chosen, targets) + 0.5 * 9.2103404 * off.mean()
+    torch.testing.assert_close(loss.view(()), want)
+
+
+def test_without_a_reverse_term_nothing_changes() -> None:
+    plain = fit(make("one_prompt"), experiences()[:1])
+    plugin = SymmetricLoss(reverse_weight=0.0)
+    assert same(
+        weights(plain), weights(fit(make("one_prompt", plugins=[plugin]), experiences()[:1]))
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "sentence"),
+    [
+        ("ncm", {}, "needs a trained head over all classes, and NCM has none"),
+        ("mvp", {"forward_weight": 0.5}, "MVP has another one: leave forward_weight at 1"),
+    ],
+)
+def test_methods_without_that_cross_entropy_are_refused(
+    kind: str, settings: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        make(kind, plugins=[SymmetricLoss(**settings)])
+
+
+def test_several_labels_are_refused() -> None:
+    with pytest.raises(InputError, match="several labels an image have a logistic loss each"):
+        make("linear_probe", "mlcil", plugins=[SymmetricLoss()])
