@@ -58,7 +58,7 @@ class MixtureHead(nn.Module):
         super().__init__()
         whole_number("n_classes", n_classes)
         whole_number("n_groups", n_groups)
-        whole_number("k", k, 1, n_groups, "the number of groups")
+        whole_number("top_k", k, 1, n_groups, "the number of groups")
         positive(scale=scale)
         self.dim = dim
         self.k = k

@@ -126,7 +126,7 @@ def test_one_expert_decides_until_a_class_comes_back() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(InputError, match="k must be a whole number from 1 to 2"):
+    with pytest.raises(InputError, match="top_k must be a whole number from 1 to 2"):
         MixtureHead(6, 4, n_groups=2, k=3)
     with pytest.raises(InputError, match="scale"):
         MixtureHead(6, 4, scale=0.0)
