@@ -137,21 +137,19 @@ class MahalanobisPerClass(PrototypeClassifier):
         self.inverses = None
 
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
-        seen = self.seen.nonzero().flatten().tolist()
         if self.inverses is None:
             self.inverses = torch.zeros_like(self.classes.scatter)
-            for c in seen:
+            for c in self.seen.nonzero().flatten().tolist():
                 self.inverses[c] = pseudo_inverse(self.matrix(c))
         v = F.normalize(x, dim=1)
         if self.form == "trained":
             v = F.normalize(v.clamp(min=0).sqrt(), dim=1)
-        means = self.means()
-        scores = x.new_zeros(len(x), self.n_classes)
-        for c in seen:
+        scores = []
+        for mean, inverse in zip(self.means(), self.inverses, strict=True):
             # -(v - m_c) R_c^+ (v - m_c)^T
-            difference = v - means[c]
-            scores[:, c] = -((difference @ self.inverses[c]) * difference).sum(dim=1)
-        return scores
+            difference = v - mean
+            scores.append(-((difference @ inverse) * difference).sum(dim=1))
+        return torch.stack(scores, dim=1)
 
 
 def normalised(covariance: Tensor) -> Tensor:

@@ -463,6 +463,11 @@ COMMANDS: dict[str, str] = {
         d strategy=multi_lane n_selectors=1000000000
         d strategy=ranpac projection=100000
         d strategy=ranpac projection=1000000000000
+        d strategy=klda width=100000
+        d strategy=randumb covariance=class width=20000
+        d strategy=anacp projection=100000
+        d strategy=anacp drawn_from=class memory_gib=0.001
+        d strategy=fecam memory_gib=0.001
         d strategy=ranpac projection=NINES
         d image_size=33
         d image_size=0

@@ -167,6 +167,7 @@ def _converted(trained: TrainedRun, convert: Callable[[nn.Module, Tensor], Any],
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing: what it warns of is checked below
+            model(images[:_TRACED])  # solves what is solved once: no graph should hold that
             found = convert(model, images[:_TRACED])
             # A graph may hold choices that are right for the traced batch alone: try other sizes.
             same = all(
