@@ -12,6 +12,9 @@ from cl_prompts.errors import InputError
 
 GIB = 2**30
 
+FEATURES = "features of width"
+"""Words for a size that the backbone gives, no setting."""
+
 
 class ClassScatter(nn.Module):
     """Means and scatter matrices of each class, about the final means (pairwise update of Chan,
@@ -100,7 +103,7 @@ def check_class_matrices(
         memory_gib: granted, in GiB.
         kept: what is kept, for the sentence.
         matrices: for each class.
-        named: the setting that gives ``size``.
+        named: ``size`` in words, a setting or that of a backbone's features.
 
     Raises:
         InputError: they take more, or ``memory_gib`` is not positive.
@@ -111,7 +114,8 @@ def check_class_matrices(
     if needed > memory_gib:
         # Solve n_classes * size^2 * bytes = memory for the size.
         fits = int((memory_gib * GIB / (n_classes * per_number)) ** 0.5)
+        smaller = "a ViT with a width" if named == FEATURES else f"a {named}"
         raise InputError(
-            f"{of} keeps {kept}, {needed:.1f} GiB for {n_classes} classes at {named} {size}:"
-            f" memory_gib is {memory_gib:g}, so give a {named} of at most {fits}"
+            f"{of} keeps {kept}, {needed:.3g} GiB for {n_classes} classes at {named} {size}:"
+            f" memory_gib is {memory_gib:g}, so give {smaller} of at most {fits}"
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cl_prompts.checks import at_least, one_of
 from cl_prompts.errors import InputError
-from cl_prompts.models.class_scatter import ClassScatter, check_class_matrices
+from cl_prompts.models.class_scatter import FEATURES, ClassScatter, check_class_matrices
 from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 from cl_prompts.models.shrinkage import mean_variance
 
@@ -82,7 +82,7 @@ class MahalanobisPerClass(PrototypeClassifier):
         one_of("form of FeCAM", form, FeCAMForm)
         at_least(0, diagonal=diagonal, off_diagonal=off_diagonal)
         kept = "a covariance and an inverse a class"
-        named = "width of features"
+        named = FEATURES
         check_class_matrices(
             "FeCAM", n_classes, dim, dtype, memory_gib, kept=kept, matrices=2, named=named
         )

@@ -133,7 +133,7 @@ def test_what_it_refuses() -> None:
         AnaCP(4, 3, ridge=0.0)
     with pytest.raises(InputError, match="heads of AnaCP must be a whole number from 1 to 999"):
         AnaCP(4, 3, heads=0)
-    with pytest.raises(InputError, match=r"AnaCP keeps one matrix a class, 4\.4 GiB for 1000"):
+    with pytest.raises(InputError, match=r"AnaCP keeps one matrix a class, 4\.39 GiB for 1000"):
         AnaCP(768, 1000, projection=8, drawn_from="class")
     with pytest.raises(InputError, match="unknown target_space 'feature': did you mean"):
         AnaCP(4, 3, target_space="feature")  # type: ignore[arg-type]

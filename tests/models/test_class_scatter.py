@@ -42,6 +42,6 @@ def test_rows_keep_their_order_within_a_class() -> None:
 
 
 def test_the_size_that_is_offered_fits() -> None:
-    with pytest.raises(InputError, match=r"3\.7 GiB for 50 classes at width 3162.* at most 1638"):
+    with pytest.raises(InputError, match=r"3\.72 GiB for 50 classes at width 3162.* at most 1638"):
         check_class_matrices("It", 50, 3162, torch.float64, 1.0, named="width")
     check_class_matrices("It", 50, 1638, torch.float64, 1.0)

@@ -84,7 +84,7 @@ def test_a_matrix_without_full_rank_has_its_pseudo_inverse() -> None:
 
 def test_what_it_refuses() -> None:
     with pytest.raises(
-        InputError, match=r"FeCAM keeps a covariance and an inverse a class, 8\.8 G"
+        InputError, match=r"FeCAM keeps a covariance and an inverse a class, 8\.79 G"
     ):
         MahalanobisPerClass(768, 1000)
     with pytest.raises(InputError, match="unknown form of FeCAM 'frozn': did you mean 'frozen'"):

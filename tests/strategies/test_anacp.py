@@ -42,7 +42,7 @@ def test_settings_reach_the_classifier() -> None:
     assert head.target_space == "features"
     other = make("anacp", seed=4).model.head
     assert not torch.equal(head.last.matrix, other.last.matrix)
-    with pytest.raises(InputError, match=r"AnaCP keeps one matrix a class.*width of features"):
+    with pytest.raises(InputError, match=r"AnaCP keeps one matrix a class.*ViT with a width of"):
         make("anacp", drawn_from="class", memory_gib=1e-6)
 
 
