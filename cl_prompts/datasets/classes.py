@@ -271,8 +271,8 @@ def check_classes(
 
 
 def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:
-    """Refuse names of classes, or of domains, that no file can hold, or that two share but for what
-    :func:`alike` says.
+    """Refuse names of classes, or of domains, that are blank, that no file can hold, or that two
+    share but for what :func:`alike` says.
 
     Raises:
         InputError: the first such name.
@@ -285,6 +285,10 @@ def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:
                 f"{kind} {name!r} of {what} has a name that is not UTF-8: rename it (its folder, if"
                 " it has one)"
             ) from error
+        if not name.strip():
+            raise InputError(
+                f"{kind} {name!r} of {what} has a blank name: give it one of letters or digits"
+            )
     double = doubled(names)
     if double is not None:
         raise InputError(f"two classes of {what} are called {double!r}: give each its own name")

@@ -28,6 +28,7 @@ TOP: dict[str, Any] = {
     "device": "auto",
     "num_workers": None,
     "checkpoint_every": None,
+    "tracker": None,
 }
 _RUN = ("strategy", "strategies", "run")
 

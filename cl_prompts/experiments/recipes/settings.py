@@ -63,6 +63,7 @@ class Settings:
         num_workers: loader processes; None: chosen by device and source of the images.
         checkpoint_every: stream samples between two checkpoints; None: so that they take at most
             2 % of the time.
+        tracker: board beside TensorBoard, "wandb" or a dotted name; None for none.
         dataset, scenario, backbone: ``name`` and arguments of each.
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
@@ -77,6 +78,7 @@ class Settings:
     device: str
     num_workers: int | None
     checkpoint_every: int | None = None
+    tracker: str | None = None
     dataset: dict[str, Any] = field(default_factory=dict)
     scenario: dict[str, Any] = field(default_factory=dict)
     backbone: dict[str, Any] = field(default_factory=dict)
@@ -87,8 +89,9 @@ class Settings:
     def to_yaml(self) -> str:
         """Content of ``config.yaml``."""
         values = plain(asdict(self))
-        if not self.parent:
-            del values["parent"]
+        for key in ("parent", "tracker"):
+            if not values[key]:
+                del values[key]
         return yaml.safe_dump(values, sort_keys=False)
 
     def own_code(self) -> list[str]:
@@ -96,6 +99,7 @@ class Settings:
         names = [self.strategy, *by_name("plugins", _entry(self.options, "plugins"))]
         names += [_entry(section, "name") for section in (self.dataset, self.scenario)]
         names += _entry(self.parent, "code") or []
+        names += [self.tracker or ""]
         return [str(name) for name in names if is_dotted(str(name))]
 
     @classmethod
@@ -164,6 +168,7 @@ class Settings:
             device=self.device,
             num_workers=_workers(self.num_workers),
             checkpoint_every=_interval(self.checkpoint_every),
+            tracker=_tracker(self.tracker),
             options=_options(
                 {"training": {}, "strategies": {self.strategy: self.options}}, self.strategy
             ),
@@ -232,6 +237,7 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Se
             device=recipe["device"],
             num_workers=workers,
             checkpoint_every=_interval(recipe["checkpoint_every"]),
+            tracker=_tracker(recipe["tracker"]),
             options=options[strategy],
             **sections,
         )
@@ -325,6 +331,13 @@ def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def _workers(number: Any) -> int | None:
     """Loader processes, checked."""
     return None if number is None else whole_number("num_workers", number, 0, MOST_WORKERS)
+
+
+def _tracker(name: Any) -> str | None:
+    """Name of a tracker, checked; whether there is one is seen when a run is built."""
+    if name is not None and not isinstance(name, str):
+        raise InputError(f"tracker is {shown(name)}: it should be a name such as wandb")
+    return name
 
 
 def _interval(every: Any) -> int | None:

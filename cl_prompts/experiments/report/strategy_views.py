@@ -138,7 +138,7 @@ def _lineage(run: Run) -> View | None:
     """The chain of runs that one goes on from, and its scores before and after; None for a run that
     goes on from no other."""
     rows = before_after(run)
-    if not rows:
+    if not rows or "parent" not in run.config:
         return None
     parent = run.config["parent"]
     sizes = [*parent["sizes"], [run.summary["n_classes"], run.summary["n_tasks"]]]

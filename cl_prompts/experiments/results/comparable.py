@@ -29,6 +29,7 @@ HARMLESS = {
     "device": "where a run is computed; numbers agree up to rounding, and the precision counts",
     "num_workers": "how many processes load images",
     "checkpoint_every": "how often a run is saved",
+    "tracker": "who shows the numbers",
     "dataset.download": "how the files were brought here",
     "dataset.cache": "where decoded images are kept",
     "dataset.cache_gb": "how many decoded images are kept",

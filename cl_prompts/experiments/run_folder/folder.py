@@ -36,7 +36,7 @@ from cl_prompts.experiments.run_folder.identity import (
 from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE, MetricsFile, Row
 from cl_prompts.experiments.run_folder.plans import check_begun
 from cl_prompts.own_code import Trust
-from cl_prompts.reading import TABLE, content
+from cl_prompts.reading import TABLE, conform, content
 
 EXAMPLES_FILE = "examples.npz"
 KEYS_FILE = "keys.npz"
@@ -227,6 +227,10 @@ class RunFolder(FolderFiles):
         with folder.closed_on_error():
             environment = folder.read_json("environment.json")
             folder._check_format(environment.get("format"))
+            try:
+                conform(environment, {"varied?": [str], "settings?": (str, None)})
+            except ValueError as error:
+                raise InputError(f"{path / 'environment.json'} is damaged: {error}") from error
             if folder.summary().get("status") == "finished":
                 raise InputError(f"run folder {path} is finished: there is nothing to resume")
             folder._find_checkpoint()

@@ -71,7 +71,10 @@ _STREAM = {
     "blurry_classes?": [[int]],
     "anchors?": ({"disjoint_classes": [[int]], "blurry_classes": [[int]]}, None),
 }
-_CONFIG = {"options?": ({"train_mb_size?": (int, None)}, None)}
+_CONFIG = {
+    "options?": ({"train_mb_size?": (int, None)}, None),
+    "parent?": {"run": str, "sizes": [[int]]},
+}
 _ENVIRONMENT = {"cl_prompts?": str, "time?": str}
 _BEFORE = {"run": str, "samples_seen": int, "score": float, "by_class": [(float, None)]}
 _CONFIDENCE = {"log_odds": [float]}
@@ -215,10 +218,13 @@ def _read_run(folder: Path) -> Run:
     stream = _read(folder / "stream.json", json_of, _STREAM)
     before = folder / BEFORE_FILE
     _check_one_run(folder, summary, stream)
+    config = _read(folder / "config.yaml", yaml_of, _CONFIG)
+    if any(len(size) != 2 for size in config.get("parent", {}).get("sizes", ())):
+        raise InputError(f"parent.sizes in {folder / 'config.yaml'} are no pairs: {_REMEDY}")
     return Run(
         folder,
         summary,
-        config=_read(folder / "config.yaml", yaml_of, _CONFIG),
+        config=config,
         environment=environment,
         before=_read(before, json_of, _BEFORE) if before.is_file() else {},
         stream=stream,

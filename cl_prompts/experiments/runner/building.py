@@ -31,6 +31,7 @@ from cl_prompts.experiments.runner.learning_on import (
     with_new_names,
 )
 from cl_prompts.experiments.runner.memory import check_memory, fitting
+from cl_prompts.experiments.tracking.boards import board_class
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.domain_incremental import DomainSplit, missing_lines
 from cl_prompts.scenarios.joined import joined_split
@@ -96,6 +97,8 @@ class Builder:
         Raises:
             InputError: a setting is out of range, or two do not fit together.
         """
+        if settings.tracker is not None:
+            board_class(settings.tracker)
         torch.manual_seed(settings.seed)
         data = self.data(settings)
         backbone = self.backbone(settings, data)

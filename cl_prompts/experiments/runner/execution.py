@@ -234,6 +234,7 @@ def _tracked(run: TaskLoop, records: dict[str, Any] | None, watcher: Watcher) ->
     tracker = Tracker(
         run.folder,
         parts.anytime,
+        parts.settings,
         start=strategy.samples_seen,
         total=run.total,
         n_tasks=1 if strategy.whole_stream else parts.split.n_tasks,

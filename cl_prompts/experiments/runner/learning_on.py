@@ -110,6 +110,7 @@ def settings_of_child(
         "device": settings.device,
         "num_workers": settings.num_workers,
         "checkpoint_every": settings.checkpoint_every,
+        "tracker": settings.tracker,
     }
     runs = runs_of(deepcopy(recipe), name, overrides)  # overrides change it in place
     (child, *more) = runs
@@ -369,6 +370,8 @@ def what_stays(parts: Parts) -> list[str]:
     if not removed:
         return lines
     shared = parts.strategy.forget([parts.data.classes.index(name) for name in removed])
+    if not bool(parts.strategy.model.seen.any()):
+        raise InputError("no class would be left to predict: keep one")
     kept = ", ".join(shared) or "nothing"
     return [
         *lines,

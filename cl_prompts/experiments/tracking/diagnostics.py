@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.experiments.figures import key_figure
 from cl_prompts.experiments.results.series import key_similarity_of, usage_entropy
 from cl_prompts.experiments.run_folder.folder import KEYS_FILE, RunFolder
+from cl_prompts.experiments.tracking.boards import Boards
 from cl_prompts.models.prompted import key_similarity, prompt_usage
 
 
@@ -25,11 +25,11 @@ class Diagnostics:
 
     Args:
         folder: of the run.
-        board: writer of TensorBoard.
+        board: see :class:`~cl_prompts.experiments.tracking.boards.Boards`.
         evaluator: of the run; its forward passes are counted apart from those of training.
     """
 
-    def __init__(self, folder: RunFolder, board: SummaryWriter, evaluator: Any) -> None:
+    def __init__(self, folder: RunFolder, board: Boards, evaluator: Any) -> None:
         """Start before the first task."""
         self.folder = folder
         self.board = board
@@ -63,7 +63,7 @@ class Diagnostics:
         """Draw the similarity of the keys, once."""
         similarity = key_similarity_of(self.folder.path)
         if similarity is not None:
-            self.board.add_figure("keys", key_figure(similarity), samples)
+            self.board.picture("keys", key_figure(similarity), samples)
 
     def _prompts(self, strategy: Any, samples: int) -> list[tuple[int, str, str, float]]:
         usage = prompt_usage(strategy.model)
@@ -72,11 +72,11 @@ class Diagnostics:
         counts = enumerate(usage.tolist())
         rows = [(samples, "prompt_usage", f"prompt:{i}", float(n)) for i, n in counts]
         of_task = (usage if self._usage is None else usage - self._usage).tolist()
-        _histogram(self.board, "prompt_usage", of_task, samples)
+        self.board.histogram("prompt_usage", of_task, samples)
         entropy = float(usage_entropy([of_task])[0])
         if not np.isnan(entropy):
             rows.append((samples, "prompt_usage_entropy", "task", entropy))
-            self.board.add_scalar("prompt_usage_entropy", entropy, samples)
+            self.board.scalar("prompt_usage_entropy", entropy, samples)
         return rows
 
     def _buffer(self, strategy: Any, samples: int) -> list[tuple[int, str, str, float]]:
@@ -87,7 +87,7 @@ class Diagnostics:
             held = (labels > 0).sum(dim=0).tolist()
         else:
             held = labels.bincount(minlength=strategy.model.n_classes).tolist()
-        _histogram(self.board, "buffer", held, samples)
+        self.board.histogram("buffer", held, samples)
         return [(samples, "buffer", f"class:{c}", float(n)) for c, n in enumerate(held) if n]
 
     def _keys(self, strategy: Any) -> None:
@@ -96,14 +96,14 @@ class Diagnostics:
             self.folder.write_arrays(KEYS_FILE, similarity=similarity.cpu().numpy())
 
     def _cost(self, strategy: Any, samples: int) -> None:
-        self.board.add_scalar("cost/trainable_parameters", strategy.model.n_learned, samples)
+        self.board.scalar("cost/trainable_parameters", strategy.model.n_learned, samples)
         now = self._count(strategy)
         spent = {name: value - self._passes.get(name, 0.0) for name, value in now.items()}
         per_pass = strategy.model.backbone.forward_macs
         for kind, images in (("train", "trained"), ("evaluation", "evaluated")):
             if spent[images]:
                 passes = spent[kind] / per_pass / spent[images]
-                self.board.add_scalar(f"cost/forward_passes_{kind}", passes, samples)
+                self.board.scalar(f"cost/forward_passes_{kind}", passes, samples)
 
     def _count(self, strategy: Any) -> dict[str, float]:
         return {
@@ -112,20 +112,3 @@ class Diagnostics:
             "evaluation": self.evaluator.macs,
             "evaluated": self.evaluator.images,
         }
-
-
-def _histogram(board: SummaryWriter, tag: str, counts: list[float], step: int) -> None:
-    """Write a histogram with the index of a prompt or class as value, and its count as height."""
-    total = sum(counts)
-    if total:
-        board.add_histogram_raw(
-            tag,
-            0,
-            len(counts),
-            total,
-            sum(i * c for i, c in enumerate(counts)),
-            sum(i * i * c for i, c in enumerate(counts)),
-            [i + 0.5 for i in range(len(counts))],
-            counts,
-            step,
-        )

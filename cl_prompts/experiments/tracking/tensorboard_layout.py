@@ -73,7 +73,7 @@ def add_results(
     board: SummaryWriter,
     folder: Path,
     settings: Mapping[str, Scalar],
-    results: Mapping[str, float | None],
+    final: Mapping[str, float],
     samples: int,
 ) -> None:
     """Write settings and final numbers of a run, for the tab "HParams".
@@ -86,14 +86,13 @@ def add_results(
         board: writer of the run.
         folder: of the run, by which TensorBoard tells runs of equal settings apart.
         settings: see :func:`compared_settings`.
-        results: of the run; None for what is not defined for it.
+        final: numbers of the run by name.
         samples: seen, the step of the final numbers.
     """
-    final = {f"final/{name}": value for name, value in results.items() if value is not None}
     writer: Any = board.file_writer  # its type says None, too, which holds before any event
     writer.add_summary(hparams.hparams_pb(dict(settings), trial_id="/".join(folder.parts[-3:])))
     for name, value in final.items():
-        board.add_scalar(name, value, samples)
+        board.add_scalar(f"final/{name}", value, samples)
     end = HParamsPluginData(
         session_end_info=SessionEndInfo(status=STATUS_SUCCESS), version=PLUGIN_DATA_VERSION
     )

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
 import torch
 from avalanche.core import BaseSGDPlugin
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.experiments import figures
+from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.results.series import DETAILED, in_detail, stream_view
 from cl_prompts.experiments.run_folder.folder import EXAMPLES_FILE, RunFolder
+from cl_prompts.experiments.tracking.boards import Boards, TensorBoard, board_class
 from cl_prompts.experiments.tracking.diagnostics import Diagnostics
 from cl_prompts.experiments.tracking.progress import Watcher
-from cl_prompts.experiments.tracking.tensorboard_layout import add_layout, add_results
 from cl_prompts.metrics.continual import class_forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
 from cl_prompts.models.base import ContinualModel
@@ -25,11 +27,12 @@ from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
 
 class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
-    """Writer of losses and evaluations to the run folder and TensorBoard, over samples seen.
+    """Writer of losses and evaluations to the run folder and its boards, over samples seen.
 
     Args:
         folder: of the run.
         anytime: evaluation plugin of the run; the tracker listens to it.
+        settings: of the run.
         start: samples seen when this process began, for resumed runs.
         total: stream samples of the whole run, epochs included.
         n_tasks: tasks of the run; of many only some are written in detail
@@ -43,25 +46,28 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         self,
         folder: RunFolder,
         anytime: AnytimeEvaluation,
+        settings: Settings,
         *,
         start: int = 0,
         total: int,
         n_tasks: int,
         batch_size: int = 1,
     ) -> None:
-        """Open TensorBoard and listen to the evaluations."""
+        """Open the boards and listen to the evaluations."""
         super().__init__()
         self.folder = folder
         self.anytime = anytime
-        self.board = SummaryWriter(str(folder.path), purge_step=start + 1 if start else None)
+        self.board = Boards(
+            TensorBoard(folder.path, start),
+            None if settings.tracker is None else board_class(settings.tracker)(folder.path, start),
+        )
         anytime.listeners.append(self.on_evaluation)
         self.total = total
         every = max(anytime.every or total, batch_size)
         self.expected = {"anytime": total // every, "task_end": n_tasks}
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
         self.diagnostics = Diagnostics(folder, self.board, anytime.evaluator)
-        if not start:
-            add_layout(self.board, self.measure)
+        self.board.begin(plain(asdict(settings)), self.measure)
         self._losses: list[Tensor] = []
         self._samples = start
 
@@ -107,13 +113,13 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         if detailed:
             rows += _rows(samples, name, "class", evaluation.by_class.tolist())
             rows += self._by_domain(samples, kind, evaluation)
-        self.board.add_scalar(f"{self.measure}/{kind}", evaluation.accuracy, samples)
+        self.board.scalar(f"{self.measure}/{kind}", evaluation.accuracy, samples)
         for score, value in evaluation.scores.items():
             if not math.isnan(value):
-                self.board.add_scalar(f"{score}/{kind}", value, samples)
+                self.board.scalar(f"{score}/{kind}", value, samples)
                 rows.append((samples, score, kind, value))
         if kind == "anytime":
-            self.board.add_scalar(f"{self.measure}/a_auc", self.anytime.a_auc, samples)
+            self.board.scalar(f"{self.measure}/a_auc", self.anytime.a_auc, samples)
         else:
             rows += self._by_task(samples) if detailed else []
             rows += self._forgetting(samples)
@@ -125,10 +131,10 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         rows = _rows(samples, f"task_end_{self.measure}", "task", latest)
         for _, _, scope, value in rows if self.expected["task_end"] <= DETAILED else ():
             tag = f"task_{self.measure}/{scope.replace(':', '_')}"
-            self.board.add_scalar(tag, value, samples)
+            self.board.scalar(tag, value, samples)
         if rows:
             mean = sum(value for *_, value in rows) / len(rows)
-            self.board.add_scalar(f"task_{self.measure}/mean", mean, samples)
+            self.board.scalar(f"task_{self.measure}/mean", mean, samples)
         return rows
 
     def _by_domain(
@@ -139,7 +145,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         for name, value in self.anytime.by_domain(evaluation).items():
             rows.append((samples, f"{kind}_{self.measure}", f"domain:{name}", value))
             if kind == "task_end":
-                self.board.add_scalar(f"domain_{self.measure}/{in_tag(name)}", value, samples)
+                self.board.scalar(f"domain_{self.measure}/{in_tag(name)}", value, samples)
         return rows
 
     def _forgetting(self, samples: int) -> list[tuple[int, str, str, float]]:
@@ -149,7 +155,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         if not len(lost):
             return []
         forgetting = float(lost.mean())
-        self.board.add_scalar("forgetting", forgetting, samples)
+        self.board.scalar("forgetting", forgetting, samples)
         return [(samples, "forgetting", "seen", forgetting)]
 
     def show_stream(self, stream: Mapping[str, Any], class_names: list[str]) -> None:
@@ -157,7 +163,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         unit = "labels" if "anchors" in stream else "samples"
         shown = stream_view(stream)
         figure = figures.stream_figure(shown, class_names, unit=unit, width=figures.CARD)
-        self.board.add_figure("stream", figure, 0)
+        self.board.picture("stream", figure, 0)
 
     def show_examples(
         self, model: ContinualModel, test: Any, class_names: list[str], *, n: int = 12
@@ -185,7 +191,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         }
         self.folder.write_arrays(EXAMPLES_FILE, **examples)
         figure = figures.examples_figure(**examples, class_names=class_names)
-        self.board.add_figure("examples", figure, self._samples)
+        self.board.picture("examples", figure, self._samples)
 
     def finish(
         self,
@@ -208,14 +214,15 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
             figure = figures.class_heatmap_figure(
                 samples, matrix, class_names, measure=measure, width=figures.CARD
             )
-            self.board.add_figure(f"class_{self.measure}", figure, samples[-1])
+            self.board.picture(f"class_{self.measure}", figure, samples[-1])
         self.diagnostics.finish(self._samples)
         auc = results.get("a_auc")
         points = self.anytime.curve.anytime
         if auc is not None and points and points[-1].samples_seen < self._samples:
             # The end of the stream is a point of its own.
-            self.board.add_scalar(f"{self.measure}/a_auc", auc, self._samples)
-        add_results(self.board, self.folder.path, settings, results, self._samples)
+            self.board.scalar(f"{self.measure}/a_auc", auc, self._samples)
+        final = {name: value for name, value in results.items() if value is not None}
+        self.board.results(settings, final, self._samples)
         self.close()
 
     def close(self) -> None:
@@ -227,7 +234,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
             mean = float(torch.stack(self._losses).mean())
             self._losses.clear()
             self.folder.add_metrics([(self._samples, "loss", "train", mean)])
-            self.board.add_scalar("loss/train", mean, self._samples)
+            self.board.scalar("loss/train", mean, self._samples)
 
 
 class ProgressLine(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]

@@ -168,6 +168,7 @@ REFUSED = [
     ("config.yaml", None, "it holds no config.yaml, so there is nothing to resume"),
     ("environment.json", b"{}", "was written by version 0.1 of cl-prompts, whose runs cannot"),
     ("environment.json", b'{"format": 3}', "is of format 3, and this version of cl-prompts reads"),
+    ("environment.json", b'{"format": 2, "varied": null}', "is damaged: varied is None: it should"),
     ("summary.json", b'{"status": "fini', "summary.json is damaged: it is not JSON"),
     ("checkpoint.pt", b"PK", "was written by version 0.1 of cl-prompts, whose runs cannot"),
 ]

@@ -75,6 +75,14 @@ def broken(folder: Path, name: str, text: str) -> Path:
             r"holds metrics.csv but no summary.json",
         ),
         (
+            lambda at: broken(fake_run(at), "config.yaml", "parent: [[-1, -1]]"),
+            r"cannot read .*config.yaml of a run \(parent is \[\[-1, -1\]\]: it should be a",
+        ),
+        (
+            lambda at: broken(fake_run(at), "config.yaml", "parent: {run: x, sizes: [[3]]}"),
+            r"parent.sizes in .*config.yaml are no pairs",
+        ),
+        (
             lambda at: (fake_run(at) / "config.yaml").unlink() or at,
             r"cannot read .*config.yaml .*No such file",
         ),

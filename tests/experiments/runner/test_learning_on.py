@@ -289,6 +289,7 @@ def test_a_removed_class_is_never_predicted(place: Path, tmp_path: Path) -> None
     assert torch.equal(model.head.mean[[1, 3]], before[[1, 3]])
     assert load_run(removed).evaluate() == summary(removed)["results"]["a_last"]
     assert len(held_out_confidence(removed)) == 2 * TEST
+    assert edited(removed, tmp_path / "d", "--remove", "zero", "--remove", "three")[0] == 2
     _, child = learn(removed, place / "later", tmp_path / "c")  # "two" comes again
     count = load_run(child, device="cpu").strategy.model.head.count
     assert count.tolist() == [0, TRAIN, TRAIN, TRAIN, TRAIN, TRAIN]
@@ -302,6 +303,7 @@ def test_a_removed_class_is_never_predicted(place: Path, tmp_path: Path) -> None
         (["--rename", "two=x", "--rename", "three=x"], "two classes of the new run are called 'x'"),
         (["--rename", "two=x", "--rename", "two=y"], "gives class 'two' two names"),
         (["--rename", "two=x", "--remove", "two"], "is to be renamed and removed"),
+        (["--rename", "two= "], "has a blank name"),
         (["--rename", "two=One"], "differ in case, blanks or the encoding of accents alone"),
         (["--rename", "two"], "is not of the form old=new"),
         (["--remove", "two"], "holds samples of all classes in its replay buffer"),

@@ -96,7 +96,8 @@ def a_tracker(folder: Path, every: int | None, **of_run: int) -> tuple[Tracker, 
     )
     anytime.course = (anytime.curve, anytime.new_classes)
     kept: Any = SimpleNamespace(path=folder, add_metrics=rows.extend)
-    return Tracker(kept, anytime, **of_run), anytime, rows  # type: ignore[arg-type]
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    return Tracker(kept, anytime, settings, **of_run), anytime, rows
 
 
 def test_evaluations_are_counted_by_batches_and_the_end_is_in_detail(tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_a_domain_of_any_name_has_one_tag() -> None:
     values = {"night/rain": 0.5, "..": 0.25, "a\nb": 0.75, "=1+1": 1.0}
     tags: list[str] = []
     tracker = SimpleNamespace(
-        board=SimpleNamespace(add_scalar=lambda tag, *_: tags.append(tag)),
+        board=SimpleNamespace(scalar=lambda tag, *_: tags.append(tag)),
         measure="accuracy",
         anytime=SimpleNamespace(by_domain=lambda _: values),
     )
