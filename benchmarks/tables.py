@@ -67,6 +67,7 @@ NAMES = {
     "additive prompts": "additive_prompt",
     "approximated prompts": "approximated_prompt",
     "mixture of experts": "mixture_prompt",
+    "balanced ridge": "balanced_ridge",
     "fine-tuning": "fine_tuning",
     "joint": "joint",
     "joint probe": "joint_probe",

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.checks import in_range, one_of, positive
+from cl_prompts.checks import in_range, one_of, positive, whole_number
 from cl_prompts.errors import InputError
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.ridge import AnyExpansion, RandomExpansion, attempt_positive, check_solved
@@ -230,7 +230,63 @@ def _forget_weight(module: Any, _: Any) -> None:
     module.weight = None
 
 
-class StreamingLDA(SolvedClassifier):
+class ClassScatter(SolvedClassifier):
+    """A solved classifier on class means and one scatter, that of every sample about the final mean
+    of its class, kept exactly (pairwise update of Chan, Golub and LeVeque, 1979).
+
+    Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        width: of what :meth:`inputs` makes of a feature; None: that of the feature.
+        dtype: of the statistics.
+
+    Example:
+        >>> tuple(ClassScatter(16, n_classes=3).scatter.shape)
+        (16, 16)
+    """
+
+    mean: Tensor
+    scatter: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        width: int | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(dim, n_classes, dtype=dtype)
+        size = dim if width is None else whole_number("width of the random expansion", width)
+        self.register_buffer("mean", torch.zeros(n_classes, size, dtype=dtype))
+        self.register_buffer("scatter", torch.zeros(size, size, dtype=dtype))
+
+    def inputs(self, features: Tensor) -> Tensor:
+        """Features (batch, dim) as the statistics have them."""
+        return features
+
+    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+        x = self.inputs(x)
+        n = onehot.sum(dim=0)
+        # means of the batch's classes, and each sample's distance to that of its own
+        batch_mean = onehot.T @ x / n.clamp(min=1)[:, None]
+        total = (self.count + n).clamp(min=1)
+        inside = x - onehot @ batch_mean
+        shift = batch_mean - self.mean
+        # Chan et al.: scatter within the batch, plus n N / (n + N) (shift shift^T) for each class.
+        self.scatter.addmm_(inside.T, inside)
+        between = self._between(self.count, n, total)
+        self.scatter.addmm_((shift * between[:, None]).T, shift)
+        self.mean += shift * (n / total)[:, None]
+        self.count += n
+        self.weight = None
+
+    def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:
+        """Weight of the squared shift of each class mean in the scatter, from counts."""
+        return before * n / total
+
+
+class StreamingLDA(ClassScatter):
     """Streaming linear discriminant analysis (Hayes and Kanan, CVPR-W 2020, arXiv 1909.01520).
 
     Class means mu_c and one covariance S shared by all classes; with L = ((1 - shrinkage) S +
@@ -269,8 +325,6 @@ class StreamingLDA(SolvedClassifier):
         tensor([1])
     """
 
-    mean: Tensor
-    scatter: Tensor
     regulariser = "shrinkage"
 
     def __init__(
@@ -287,7 +341,8 @@ class StreamingLDA(SolvedClassifier):
         seed: int = 0,
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        super().__init__(dim, n_classes, dtype=dtype)
+        size = None if expansion is None else width
+        super().__init__(dim, n_classes, width=size, dtype=dtype)
         one_of("shrinkage_form", shrinkage_form, ShrinkageForm)
         in_range(0, 1, floor=floor)
         if isinstance(shrinkage, str):
@@ -302,12 +357,8 @@ class StreamingLDA(SolvedClassifier):
         self.shrinkage_form = shrinkage_form
         self.floor = floor
         self.expansion: RandomExpansion | None = None
-        size = dim
         if expansion is not None:
             self.expansion = RandomExpansion(dim, width, expansion, seed=seed, gamma=gamma)
-            size = width
-        self.register_buffer("mean", torch.zeros(n_classes, size, dtype=dtype))
-        self.register_buffer("scatter", torch.zeros(size, size, dtype=dtype))
 
     def inputs(self, features: Tensor) -> Tensor:
         """Features (batch, dim) as the analysis has them: (batch, dim), or (batch, width) with an
@@ -317,24 +368,7 @@ class StreamingLDA(SolvedClassifier):
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         if self.expansion is not None:
             self.expansion.fit(x)
-        x = self.inputs(x)
-        n = onehot.sum(dim=0)
-        # means of the batch's classes, and each sample's distance to that of its own
-        batch_mean = onehot.T @ x / n.clamp(min=1)[:, None]
-        total = (self.count + n).clamp(min=1)
-        inside = x - onehot @ batch_mean
-        shift = batch_mean - self.mean
-        # Chan et al.: scatter within the batch, plus n N / (n + N) (shift shift^T) for each class.
-        self.scatter.addmm_(inside.T, inside)
-        between = self._between(self.count, n, total)
-        self.scatter.addmm_((shift * between[:, None]).T, shift)
-        self.mean += shift * (n / total)[:, None]
-        self.count += n
-        self.weight = None
-
-    def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:
-        """Weight of the squared shift of each class mean in the scatter, from counts."""
-        return before * n / total
+        super()._update(x, onehot, labels)
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
         # L^-1 = (1 - e) S + e I, or another form; the weight is L mu_c.

@@ -1,4 +1,4 @@
-"""Shrinkage of covariances that is found from the data alone."""
+"""Shrinkage of covariances, and ridges of regressions, found from the data alone."""
 
 from __future__ import annotations
 
@@ -97,3 +97,59 @@ def mean_variance(covariance: Tensor) -> Tensor:
     nothing has varied so far."""
     variance = covariance.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
     return torch.where(variance > 0, variance, torch.ones_like(variance))
+
+
+CANDIDATES = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
+"""Ridges that :func:`ridge_by_gcv` compares, relative to the mean square of an input."""
+
+
+@torch.no_grad()
+def ridge_by_gcv(system: Tensor, right: Tensor, square: Tensor, samples: Tensor) -> Tensor:
+    """The ridge of least generalised cross-validation (Golub, Heath and Wahba, Technometrics 1979),
+    from the sums that the regression needs anyway.
+
+    With A the mean of ``x' x`` over samples, B that of ``x' y`` and e that of ``|y|^2``, the ridge
+    r gives ``W = (A + r I)^-1 B``, a mean squared error of ``e - 2 <W, B> + <W, A W>`` on the
+    samples themselves and ``df = tr A (A + r I)^-1`` degrees of freedom: ``GCV(r) = error / (1 - df
+    / n)^2``. It estimates the error on images left out, without leaving out any. No device is
+    waited for.
+
+    Args:
+        system: A (dim, dim).
+        right: B (dim, columns).
+        square: scalar e.
+        samples: scalar n.
+
+    Returns:
+        scalar r: one of :data:`CANDIDATES`, times the mean of A's diagonal.
+
+    Example:
+        >>> x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0)).double()
+        >>> y = x[:, :1]  # without noise, the least ridge is best
+        >>> n = torch.tensor(400.0)
+        >>> ridge_by_gcv(x.T @ x / n, x.T @ y / n, y.square().sum() / n, n) < 0.002
+        tensor(True)
+    """
+    diagonal = system.diagonal()
+    scale = diagonal.mean()
+    # Before the first sample there is nothing to choose, and any ridge gives zeros.
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    found = []
+    for relative in CANDIDATES:
+        ridge = relative * scale
+        shrunk = system.clone()
+        shrunk.diagonal().add_(ridge)
+        factor, info = torch.linalg.cholesky_ex(shrunk)
+        solution = torch.cholesky_solve(right, factor)
+        # <W, A W> = <W, B> - r |W|^2
+        error = square - (solution * right).sum() - ridge * solution.square().sum()
+        # tr A (A + r I)^-1 = dim - r tr (A + r I)^-1
+        df = len(system) - ridge * torch.cholesky_inverse(factor).diagonal().sum()
+        left = (1 - df / samples).clamp(min=0)
+        gcv = error.clamp(min=0) / left.square()
+        usable = (info == 0) & (left > 0) & torch.isfinite(gcv)
+        found.append(torch.where(usable, gcv, torch.full_like(gcv, float("inf"))))
+    # Where no candidate can be judged, the largest.
+    found[-1] = found[-1].clamp(max=torch.finfo(found[-1].dtype).max)
+    candidates = torch.tensor(CANDIDATES, dtype=scale.dtype, device=scale.device)
+    return candidates[torch.stack(found).argmin()] * scale

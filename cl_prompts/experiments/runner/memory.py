@@ -166,7 +166,9 @@ def memory_forecast(strategy: Any, *, n_train: int, n_test: int, n_tasks: int) -
     backbone = model.backbone
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     lanes = getattr(model, "lanes", None)
-    grams = [getattr(module, "gram", None) for module in model.modules()]
+    grams = [
+        getattr(module, name, None) for module in model.modules() for name in ("gram", "scatter")
+    ]
     replayed = strategy.replay.batch_size if strategy.buffer.size else 0
     batch = max(
         min(strategy.train_mb_size, n_train) + min(replayed, strategy.buffer.size, n_train),

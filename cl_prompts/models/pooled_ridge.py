@@ -1,0 +1,98 @@
+"""Class-balanced ridge regression from one pooled scatter and the class means."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cl_prompts.checks import one_of, positive
+from cl_prompts.models.prototype_classifiers import ClassScatter
+from cl_prompts.models.ridge import attempt_positive
+from cl_prompts.models.shrinkage import ridge_by_gcv
+
+FoundRidge = Literal["gcv"]
+"""Rules that find a ridge; stands beside numbers in settings."""
+
+
+class PooledRidge(ClassScatter):
+    """Ridge regression in which every class weighs the same whatever its count, with one covariance
+    within classes.
+
+    With inputs ``x = [f, 1]``, N samples, K classes seen, their means mu_c and ``Sw = (sum_i x_i'
+    x_i - sum_c n_c mu_c' mu_c) / N``: ``A = Sw + sum_c mu_c' mu_c / K``, ``B = [mu_c / K]``, and
+    for the ridge r ``W = (A + r mean(diag A) I)^-1 B``, scores ``x W``.
+
+    Least squares on one-hot labels with class weights 1 / n_c has the same B, and a class's own
+    scatter divided by its count in the place of Sw, one matrix a class, which
+    :class:`~cl_prompts.models.balanced_ridge.BalancedRidge` (AIR) keeps. To pool them takes dim^2 +
+    dim x classes numbers in all, as for streaming LDA. Not a published method under this name.
+
+    Neither the order of samples nor their batches matter.
+
+    Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        ridge: r, relative to the mean square of an input; ``"gcv"``: found at each solution, see
+            :func:`~cl_prompts.models.shrinkage.ridge_by_gcv`.
+        dtype: of the statistics.
+
+    Raises:
+        InputError: a ridge that is not positive, or another word.
+
+    Example:
+        >>> ridge = PooledRidge(2, n_classes=3)
+        >>> labels = torch.arange(100) % 2
+        >>> ridge.update(torch.randn(100, 2) + 9 * labels[:, None], labels)
+        >>> ridge(torch.tensor([[8.0, 8.0]])).argmax(dim=1)
+        tensor([1])
+    """
+
+    ridge: Tensor
+    """r mean(diag A) of the last solution."""
+
+    def __init__(
+        self,
+        dim: int,
+        n_classes: int,
+        *,
+        ridge: float | FoundRidge = "gcv",
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(dim, n_classes, dtype=dtype)
+        if isinstance(ridge, str):
+            one_of("ridge of the balanced ridge", ridge, FoundRidge)
+        else:
+            positive(ridge=ridge)
+        self.relative = ridge
+        self.register_buffer("ridge", torch.zeros((), dtype=dtype), persistent=False)
+
+    def system(self) -> tuple[Tensor, Tensor]:
+        """A (dim + 1, dim + 1) and B (dim + 1, classes)."""
+        seen, n = self.seen, self.count.sum().clamp(min=1)
+        k = seen.sum().clamp(min=1)
+        # The constant 1 varies within no class, and is the mean of its own in each.
+        means = torch.cat([self.mean, seen[:, None].to(self.mean.dtype)], dim=1)
+        a = means.T @ means / k
+        a[:-1, :-1] += self.scatter / n
+        return a, means.T / k
+
+    def _attempt(self) -> tuple[Tensor, Tensor]:
+        a, b = self.system()
+        if isinstance(self.relative, str):
+            # Every sample has one label, so the mean square of labels is 1.
+            self.ridge.copy_(ridge_by_gcv(a, b, a.new_ones(()), self.count.sum()))
+        else:
+            self.ridge.copy_(self.relative * a.diagonal().mean())
+        # W = (A + r mean(diag A) I)^-1 B
+        a.diagonal().add_(self.ridge)
+        return attempt_positive(a, b)
+
+    @property
+    def _name(self) -> str:
+        return "the balanced ridge"
+
+    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+        weight = self.solution(wait=wait)
+        return x @ weight[:-1] + weight[-1]

@@ -1,0 +1,40 @@
+"""Balanced ridge: regression in which every class weighs the same, from one covariance."""
+
+from __future__ import annotations
+
+import torch
+
+from cl_prompts.checks import Positive
+from cl_prompts.models.pooled_ridge import FoundRidge, PooledRidge
+from cl_prompts.strategies.base.prototype import PrototypeStrategy
+
+
+class BalancedRidgeProbe(PrototypeStrategy):
+    """Class-balanced ridge regression on frozen features, with one covariance within classes.
+
+    With ``x = [f, 1]``: ``W = (A + ridge mean(diag A) I)^-1 [mu_c / K]`` and ``A = Sw + sum_c mu_c'
+    mu_c / K``, with the means mu_c of the K classes seen and the covariance Sw within classes. All
+    formulas: :class:`~cl_prompts.models.pooled_ridge.PooledRidge`. A blurry stream shows classes in
+    unequal numbers; here they weigh the same, as in :class:`~cl_prompts.strategies.air.AIR`, with
+    one matrix instead of one a class. Not a published method under this name.
+
+    The ridge is found at each solution by generalised cross-validation, from the same sums.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> probe = BalancedRidgeProbe(backbone=vit, n_classes=10, evaluator=None, device="cpu")
+        >>> tuple(probe.model.head.scatter.shape)
+        (128, 128)
+    """
+
+    plain_images = True
+
+    ridge: Positive | FoundRidge = "gcv"
+    """Ridge relative to the mean square of an input; ``"gcv"`` finds it from the data."""
+    training_scores: bool = False
+    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
+
+    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> PooledRidge:
+        """Balanced ridge regression with this ridge."""
+        return PooledRidge(dim, n_classes, ridge=self.ridge, dtype=dtype)

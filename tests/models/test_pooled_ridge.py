@@ -1,0 +1,86 @@
+"""Balanced ridge: the literal sums, equal weights, and a ridge from the data alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cl_prompts.errors import InputError
+from cl_prompts.models.pooled_ridge import PooledRidge
+from cl_prompts.models.shrinkage import CANDIDATES, ridge_by_gcv
+from tests.models.classifier_data import CLASSES, DIM, data, fed
+
+CUTS = list(range(3, 150, 11))
+
+
+def test_the_literal_formula_in_any_order_and_batches() -> None:
+    x, y = data()
+    pooled = fed(PooledRidge(DIM, CLASSES, ridge=0.3), x, y, CUTS)
+    inputs = F.pad(x.double(), (0, 1), value=1.0)
+    means = {int(c): inputs[y == c].mean(dim=0) for c in y.unique()}
+    k = len(means)
+    between = sum((y == c).sum() * torch.outer(mu, mu) for c, mu in means.items())
+    within = inputs.T @ inputs - between
+    a = within / len(x) + sum(torch.outer(mu, mu) for mu in means.values()) / k
+    b = torch.stack([means.get(c, torch.zeros(DIM + 1)) / k for c in range(CLASSES)], dim=1)
+    want = torch.linalg.solve(a + 0.3 * a.diagonal().mean() * torch.eye(len(a)).double(), b)
+    torch.testing.assert_close(pooled.solution(), want, atol=1e-9, rtol=0)
+    shuffled = torch.randperm(len(x))
+    again = fed(PooledRidge(DIM, CLASSES, ridge=0.3), x[shuffled], y[shuffled], [70])
+    torch.testing.assert_close(again.solution(), want, atol=1e-9, rtol=0)
+
+
+def test_equal_classes_that_vary_alike_have_plain_ridge_regression() -> None:
+    x = torch.randn(50, DIM).double()
+    both = torch.cat([x, x + torch.arange(DIM) / 8])  # the same scatter
+    labels = torch.arange(100) // 50
+    pooled = fed(PooledRidge(DIM, 2, ridge=0.1), both, labels, [])
+    inputs, onehot = F.pad(both, (0, 1), value=1.0), F.one_hot(labels).double()
+    gram = inputs.T @ inputs / 100
+    want = torch.linalg.solve(
+        gram + 0.1 * gram.diagonal().mean() * torch.eye(DIM + 1).double(), inputs.T @ onehot / 100
+    )
+    torch.testing.assert_close(pooled.solution(), want, atol=1e-9, rtol=0)
+
+
+def test_repeating_the_samples_of_a_class_does_not_favour_it() -> None:
+    x = torch.randn(40, DIM).double()
+    x = torch.cat([x, x + 0.5])
+    y = torch.arange(80) // 40
+    more = torch.cat([torch.arange(80), torch.arange(40).repeat(9)])
+    once, often = (fed(PooledRidge(DIM, 2, ridge=0.1), x[i], y[i], []) for i in (range(80), more))
+    torch.testing.assert_close(often.solution(), once.solution(), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("n", [12, 60, 400])
+def test_generalised_cross_validation_is_its_definition(n: int) -> None:
+    x = torch.randn(n, 30).double()
+    y = x[:, :2] + torch.randn(n, 2)
+    a, b = x.T @ x / n, x.T @ y / n
+    scale = float(a.diagonal().mean())
+    errors = {}
+    for relative in CANDIDATES:
+        hat = x @ torch.linalg.solve(a + relative * scale * torch.eye(30), x.T / n)
+        rest = y - hat @ y
+        errors[relative] = float(rest.square().sum() / n / (1 - hat.trace() / n) ** 2)
+    found = ridge_by_gcv(a, b, y.square().sum() / n, torch.tensor(float(n)).double())
+    assert float(found) / scale == pytest.approx(min(errors, key=errors.__getitem__))
+
+
+def test_the_found_ridge_falls_with_the_data_and_is_there_from_the_first_sample() -> None:
+    found = []
+    for n in (1, 40, 40_000):
+        y = torch.arange(n) % CLASSES
+        x = torch.randn(n, DIM) + 0.3 * F.one_hot(y, CLASSES) @ torch.ones(CLASSES, DIM).cumsum(0)
+        pooled = fed(PooledRidge(DIM, CLASSES), x, y, [])
+        assert torch.isfinite(pooled(x[:5])[:, pooled.seen]).all()
+        found.append(float(pooled.ridge / pooled.system()[0].diagonal().mean()))
+    assert found[1] > found[2]
+
+
+def test_other_words_are_refused() -> None:
+    with pytest.raises(InputError, match=r"unknown ridge of the balanced ridge 'gvc'.*'gcv'"):
+        PooledRidge(4, 3, ridge="gvc")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="must be positive"):
+        PooledRidge(4, 3, ridge=0)
