@@ -73,6 +73,7 @@ NAMES = {
     "joint probe": "joint_probe",
     "linear probe": "linear_probe",
     "nearest class mean": "ncm",
+    "recommended": "recommended",
     "ridge regression": "multi_label_ridge",
     "streaming LDA": "slda",
 }

@@ -220,6 +220,7 @@ TABLE: dict[str, Toy] = {
         "prototypes", HEAD, {"read_out": "raw_blocks:2", "ridge": 3.0, "held_out": 10}, retest=0
     ),
     "balanced_ridge": Toy("prototypes", HEAD, {"read_out": "blocks:2"}, retest=0),
+    "recommended": Toy("prototypes", HEAD, retest=0),
     "gacl": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
     "air": Toy("prototypes", HEAD, {"projection": 40, "ridge": 0.3}, retest=0),
     "klda": Toy("prototypes", HEAD, {"width": 40, "shrinkage": 1e-3}, retest=0),

@@ -6,6 +6,7 @@ import torch
 
 from cl_prompts.checks import Positive
 from cl_prompts.models.pooled_ridge import FoundRidge, PooledRidge
+from cl_prompts.models.prototype_classifiers import SolvedClassifier
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -35,6 +36,6 @@ class BalancedRidgeProbe(PrototypeStrategy):
     training_scores: bool = False
     """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
 
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> PooledRidge:
+    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> SolvedClassifier:
         """Balanced ridge regression with this ridge."""
         return PooledRidge(dim, n_classes, ridge=self.ridge, dtype=dtype)

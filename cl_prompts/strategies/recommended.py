@@ -1,0 +1,41 @@
+"""Recommended: the balanced ridge on the class tokens of half of all blocks, or the image ridge."""
+
+from __future__ import annotations
+
+import torch
+
+from cl_prompts.models.multi_label_ridge import MultiLabelRidge
+from cl_prompts.models.prototype_classifiers import SolvedClassifier
+from cl_prompts.strategies.balanced_ridge import BalancedRidgeProbe
+from cl_prompts.strategies.base.prototype import OF_GRADIENTS
+
+
+class Recommended(BalancedRidgeProbe):
+    """The composition that this package recommends to begin with; nothing of it is to be set.
+
+    Features are the class tokens of the last half of the blocks, each behind the final norm
+    (``read_out=blocks:half``). With one class an image the classifier is that of
+    :class:`~cl_prompts.strategies.balanced_ridge.BalancedRidgeProbe`, whose ridge is found from the
+    data; with several it is the :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`, with
+    its ridge of 100.
+
+    Read-out and rules were fixed on held-out images of first tasks, before any stream was run:
+    docs/methods/recommended.md.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> vit = create_backbone()
+        >>> method = Recommended(backbone=vit, n_classes=10, evaluator=None, device="cpu")
+        >>> type(method.model.head).__name__, method.model.head.dim  # 3 of 6 blocks
+        ('PooledRidge', 384)
+    """
+
+    withdrawn = ("compile", "head", "ridge", *OF_GRADIENTS)
+
+    read_out: str = "blocks:half"
+
+    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> SolvedClassifier:
+        """The classifier for the kind of labels."""
+        if self.multi_label:
+            return MultiLabelRidge(dim, n_classes, dtype=dtype)
+        return super().make_classifier(dim, n_classes, dtype)
