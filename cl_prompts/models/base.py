@@ -18,6 +18,7 @@ from cl_prompts.backbones.fingerprint import state_hash, weights_hash
 from cl_prompts.backbones.injection import Entry
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
+from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.compiled import CompiledDecoding
 from cl_prompts.models.heads import finite
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads
@@ -109,7 +110,7 @@ class ContinualModel(nn.Module):
 
     seen: Tensor
     backbone: FrozenViT
-    whitening: FeatureWhitening | None
+    whitening: FeatureWhitening | BatchAlignment | None
     slow: SlowHeads | None
     """Slow heads that decide with the head in evaluation, or None."""
     compiled: CompiledDecoding | None
@@ -162,7 +163,9 @@ class ContinualModel(nn.Module):
             self.seen[labels.flatten()] = True
 
     def set_head(
-        self, head: nn.Module | None = None, whitening: FeatureWhitening | None = None
+        self,
+        head: nn.Module | None = None,
+        whitening: FeatureWhitening | BatchAlignment | None = None,
     ) -> None:
         """Replace the head, or what its input passes through; None leaves it as it is.
 

@@ -14,6 +14,7 @@ from cl_prompts.backbones.injection import Entry, PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
+from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.base import ContinualModel, Encoding, Output
 from cl_prompts.models.heads import InstanceLogitMask, linear_head
 from cl_prompts.models.slow_heads import ensemble_logits
@@ -79,7 +80,7 @@ class PromptedViT(ContinualModel):
         logit_mask: InstanceLogitMask | None = None,
         readout: Literal["token", "prompt"] = "token",
         head: nn.Module | None = None,
-        whitening: FeatureWhitening | None = None,
+        whitening: FeatureWhitening | BatchAlignment | None = None,
         multi_label: bool = False,
     ) -> None:
         if selector is not None and backbone.trainable:

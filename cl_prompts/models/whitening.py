@@ -130,8 +130,7 @@ class FeatureWhitening(nn.Module):
             # An inverse root costs dim^3: at first often, while statistics change fast.
             due = self.batches in (1, 2, 4) or self.batches % self.refresh == 0
             if due and self.head_input == "whitened":
-                least = LEAST_OAS if isinstance(self.shrinkage, str) else self.shrinkage
-                self.root.copy_(inverse_root(self.system(), least))
+                self.root.copy_(self._new_root())
 
     @contextmanager
     def update_statistics(
@@ -186,6 +185,13 @@ class FeatureWhitening(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Inverse of :meth:`get_extra_state`."""
         self.batches = int(state)
+
+    def _new_root(self) -> Tensor:
+        return inverse_root(self.system(), self._least())
+
+    def _least(self) -> float:
+        """A bound on the shrinkage in :meth:`system`."""
+        return LEAST_OAS if isinstance(self.shrinkage, str) else self.shrinkage
 
     def _update(self, x: Tensor) -> None:
         n = len(x)

@@ -20,7 +20,8 @@ from cl_prompts.losses.mvp import (
     key_distance,
     mvp_classification_loss,
 )
-from cl_prompts.models.base import Output
+from cl_prompts.models.alignment import BatchAlignment
+from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.heads import InstanceLogitMask
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.places import Blocks, check_blocks
@@ -127,6 +128,13 @@ class MVP(PromptStrategy):
             ],
             logit_mask=InstanceLogitMask(self.pool_size, n_classes) if self.use_mask else None,
         )
+
+    def fit_model(self, model: ContinualModel) -> None:
+        """Align features in training alone, where it is done as MePo's released code does."""
+        super().fit_model(model)
+        alignment = model.whitening
+        if isinstance(alignment, BatchAlignment) and alignment.form == "released":
+            alignment.in_evaluation = False
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """Weighted cross-entropy plus key loss (with weight 1)."""

@@ -53,7 +53,7 @@ def test_repeating_the_samples_of_a_class_does_not_favour_it() -> None:
     torch.testing.assert_close(often.solution(), once.solution(), atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize("n", [12, 60, 400])
+@pytest.mark.parametrize("n", [20, 60, 400])
 def test_generalised_cross_validation_is_its_definition(n: int) -> None:
     x = torch.randn(n, 30).double()
     y = x[:, :2] + torch.randn(n, 2)
@@ -63,7 +63,8 @@ def test_generalised_cross_validation_is_its_definition(n: int) -> None:
     for relative in CANDIDATES:
         hat = x @ torch.linalg.solve(a + relative * scale * torch.eye(30), x.T / n)
         rest = y - hat @ y
-        errors[relative] = float(rest.square().sum() / n / (1 - hat.trace() / n) ** 2)
+        left = 1 - 1.4 * hat.trace() / n
+        errors[relative] = float(rest.square().sum() / n / left**2) if left > 0 else torch.inf
     found = ridge_by_gcv(a, b, y.square().sum() / n, torch.tensor(float(n)).double())
     assert float(found) / scale == pytest.approx(min(errors, key=errors.__getitem__))
 

@@ -389,6 +389,11 @@ def remarks(parts: Parts) -> list[str]:
             f"the weights {backbone['weights']} are not the published weights of"
             f" {backbone['name']}: numbers of published tables may not come out with them"
         )
+    if strategy.head.input == "aligned" and strategy.head.alignment != "streamed":
+        found.append(
+            f"the features of {name} are aligned batch by batch: its predictions depend on batch"
+            " mates"
+        )
     if strategy.head.input != "raw" and strategy.model.backbone.trainable:
         found.append(
             f"{name} trains the ViT under a head with input={strategy.head.input}: features move,"

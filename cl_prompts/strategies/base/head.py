@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from cl_prompts.checks import Count, Positive
+from cl_prompts.checks import Count, Positive, Share
 from cl_prompts.errors import InputError
+from cl_prompts.models.alignment import Alignment, BatchAlignment, StreamedAlignment, Target
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.heads import CosineHead, RowInit, UnitRowHead
 from cl_prompts.models.shrinkage import ByRule
@@ -39,10 +40,20 @@ class Head(Declared):
     rows: RowInit = "uniform"
     """How the rows of a cosine head begin: ``"uniform"`` U(-1, 1) / sqrt(width), as published, or
     ``"small"``, as those of the linear head, which learn faster."""
-    input: HeadInput = "raw"
+    input: HeadInput | Literal["aligned"] = "raw"
     """Features as they are (``"raw"``), or ``"centred"``, ``"standardised"`` or ``"whitened"`` by
     statistics of the training batches so far
-    (:class:`~cl_prompts.models.whitening.FeatureWhitening`)."""
+    (:class:`~cl_prompts.models.whitening.FeatureWhitening`); ``"aligned"``, for comparison, gives
+    them a reference covariance (MePo, :mod:`cl_prompts.models.alignment`)."""
+    alignment: Alignment = "streamed"
+    """How ``input="aligned"`` aligns: ``"streamed"``, by the statistics of whitening, or batch by
+    batch to a moving reference, so that predictions depend on batch mates, ``"released"`` as MePo's
+    published code does or ``"corrected"``."""
+    target: Target = "first"
+    """Reference of the streamed alignment: the covariance of the ``"first"`` 1,000 samples, or the
+    ``"identity"``, which is whitening."""
+    coefficient: Share = 0.5
+    """Share of the aligned feature, of unit norm, in that of the two alignments by batch."""
     shrinkage: Positive | ByRule = 1.0
     """Shrinkage of the covariance towards a multiple of the identity; 1 needs no tuning. ``"oas"``
     finds it from the covariance and the number of samples."""
@@ -61,15 +72,15 @@ class Head(Declared):
             model.set_head(head)
         elif self.kind == "unit_rows":
             model.set_head(UnitRowHead(dim, model.n_classes))
-        if self.input != "raw":
-            whitening = FeatureWhitening(
-                dim,
-                self.input,
-                shrinkage=self.shrinkage,
-                refresh=self.refresh,
-                window=self.window,
-            )
-            model.set_head(whitening=whitening)
+        streaming = self.values_of("shrinkage", "refresh", "window")
+        if self.input != "aligned":
+            if self.input != "raw":
+                model.set_head(whitening=FeatureWhitening(dim, self.input, **streaming))
+        elif self.alignment == "streamed":
+            model.set_head(whitening=StreamedAlignment(dim, self.target, **streaming))
+        else:
+            alignment = BatchAlignment(dim, self.alignment, coefficient=self.coefficient)
+            model.set_head(whitening=alignment)
 
     def refuse_for_given_model(self) -> None:
         """Refuse a head for a model that was given ready-made.

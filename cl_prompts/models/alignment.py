@@ -1,0 +1,254 @@
+"""Features given a reference covariance in front of a head: MePo's alignment, by batch and
+streamed."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_prompts.checks import in_range, one_of, whole_number
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.models.whitening import SINGLE_PRECISION_DEVICES, FeatureWhitening, inverse_root
+
+BatchForm = Literal["corrected", "released"]
+Alignment = Literal["streamed", "corrected", "released"]
+Target = Literal["first", "identity"]
+
+JITTER = 1e-4
+"""Added to the diagonals of both covariances, as published."""
+
+
+def aligned(
+    features: Tensor,
+    target: Tensor,
+    *,
+    form: BatchForm = "corrected",
+    coefficient: float = 1.0,
+) -> Tensor:
+    """MePo's alignment of a batch (2026, arXiv 2602.07940).
+
+    With the mean m and the unbiased covariance S of the batch, ``x = f - m``, and lower Cholesky
+    factors L of S and M of the target, both with 1e-4 on the diagonal: ``a = x L^-T M^T``, whose
+    covariance is the target (``"corrected"``), or ``a = x L^-1 M`` as the released code has it,
+    whose covariance is not (``"released"``). The result is ``(1 - c) f + c a / |a|``.
+
+    Gradient flows through m and S, too. It is computed in float64, since Cholesky factors amplify
+    rounding.
+
+    Args:
+        features: f (batch, dim), at least two.
+        target: covariance (dim, dim).
+        form: see above.
+        coefficient: c; published 0.5, and 0 for some methods.
+
+    Returns:
+        (batch, dim) in the features' type.
+
+    Raises:
+        RunError: a batch of one, which has no covariance.
+
+    Example:
+        >>> x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+        >>> aligned(x, torch.eye(3), coefficient=1.0).norm(dim=1)[:2]
+        tensor([1., 1.])
+    """
+    a = directions(features, target, form)
+    blended = (1 - coefficient) * features.to(a.dtype) + coefficient * F.normalize(a, dim=1)
+    return blended.to(features.dtype)
+
+
+def directions(features: Tensor, target: Tensor, form: BatchForm = "corrected") -> Tensor:
+    """The aligned features a of :func:`aligned` before unit norm and blend, (batch, dim)."""
+    f = _double(features)
+    x = f - f.mean(dim=0)
+    own = _factor(covariance(f))
+    reference = _factor(target.to(f))
+    if form == "corrected":
+        # a = x L^-T M^T
+        return torch.linalg.solve_triangular(own, x.T, upper=False).T @ reference.T
+    # a = x L^-1 M
+    return torch.linalg.solve_triangular(own, x, upper=False, left=False) @ reference
+
+
+def covariance(features: Tensor) -> Tensor:
+    """Unbiased covariance (dim, dim) of features (batch, dim), in their type.
+
+    Raises:
+        RunError: a batch of one.
+    """
+    if len(features) < 2:
+        raise RunError(
+            "a batch of one image has no covariance, which this alignment of features needs: choose"
+            " batch sizes that leave more for the last batch, or alignment=streamed"
+        )
+    x = features - features.mean(dim=0)
+    return x.T @ x / (len(x) - 1)
+
+
+def _factor(matrix: Tensor) -> Tensor:
+    factor: Tensor = torch.linalg.cholesky(
+        matrix + JITTER * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    )
+    return factor
+
+
+def _double(features: Tensor) -> Tensor:
+    single = features.device.type in SINGLE_PRECISION_DEVICES
+    return features.to(torch.float32 if single else torch.float64)
+
+
+class BatchAlignment(nn.Module):
+    """MePo's alignment in front of a head, by the statistics of each batch: for comparison.
+
+    **Predictions depend on batch mates, in tests, too.** Without a target the reference is the
+    release's streamed one, ``R <- k R + (1 - k) cov(f)`` with every batch, from the covariance of
+    the first, which passes as it is. In the ``"released"`` form evaluation moves R as well, so that
+    a prediction depends on how often was evaluated.
+
+    Args:
+        dim: width of a feature.
+        form: see :func:`aligned`.
+        coefficient: c, see there.
+        target: covariance (dim, dim) that stays; None for R.
+        momentum: k.
+
+    Raises:
+        InputError: a target that is no covariance, or a number out of range.
+
+    Example:
+        >>> alignment = BatchAlignment(3, "corrected")
+        >>> first, second = torch.randn(2, 8, 3)
+        >>> torch.equal(alignment(first), first), torch.equal(alignment(second), second)
+        (True, False)
+    """
+
+    reference: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        form: BatchForm,
+        *,
+        coefficient: float = 0.5,
+        target: Tensor | None = None,
+        momentum: float = 0.5,
+    ) -> None:
+        super().__init__()
+        one_of("form", form, BatchForm)
+        in_range(0, 1, coefficient=coefficient, momentum=momentum)
+        if target is not None and int(torch.linalg.cholesky_ex(_jittered(target)).info):
+            raise InputError(
+                "the target of the alignment is no covariance: give a symmetric matrix without"
+                " negative eigenvalues"
+            )
+        self.form = form
+        self.coefficient = coefficient
+        self.momentum = momentum
+        self.moves = target is None
+        self.in_evaluation = True
+        """Whether features are aligned in evaluation, too."""
+        self.started = target is not None
+        reference = torch.zeros(dim, dim, dtype=torch.float64) if target is None else target
+        self.register_buffer("reference", reference.to(torch.float64))
+
+    def update_statistics(
+        self, rows: int | None = None, *, repeated: bool = False
+    ) -> AbstractContextManager[None]:
+        """Do nothing: statistics are of each batch."""
+        return nullcontext()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (batch, dim) -> what the head reads, (batch, dim)."""
+        if not self.training and not self.in_evaluation:
+            return features
+        moved = self.moves and (self.training or self.form == "released")
+        with torch.autocast(features.device.type, enabled=False):
+            if moved:
+                with torch.no_grad():
+                    own = covariance(_double(features)).to(self.reference)
+                    # R <- k R + (1 - k) cov(f)
+                    k = self.momentum if self.started else 0
+                    self.reference.copy_(k * self.reference + (1 - k) * own)
+            if not self.started:
+                self.started = moved
+                return features
+            # A copy, since R may move before the backward pass reads it.
+            return aligned(
+                features, self.reference.clone(), form=self.form, coefficient=self.coefficient
+            )
+
+    def get_extra_state(self) -> Tensor:
+        """Whether there is a reference, for the ``state_dict``."""
+        return torch.tensor(int(self.started))
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Inverse of :meth:`get_extra_state`."""
+        self.started = bool(state)
+
+
+def _jittered(target: Tensor) -> Tensor:
+    # Cholesky reads one triangle alone.
+    symmetric = torch.allclose(target, target.T)
+    identity = torch.eye(len(target), dtype=target.dtype)
+    return target + JITTER * identity if symmetric else -identity
+
+
+class StreamedAlignment(FeatureWhitening):
+    """Alignment to a reference covariance by statistics that stream along: ``(f - m) P T``.
+
+    m and P are those of :class:`~cl_prompts.models.whitening.FeatureWhitening`, and T is the
+    symmetric root of the target, which is shrunk as S is and scaled to a mean variance of 1. There
+    is no unit norm and no blend, no label is read, and a prediction depends on no batch mates. With
+    the identity it is whitening, with the covariance of the stream itself centring.
+
+    Args:
+        dim: width of a feature.
+        target: ``"first"``, the covariance of the first samples, ``"identity"``, or a covariance
+            (dim, dim).
+        first: how many samples.
+        **settings: of :class:`~cl_prompts.models.whitening.FeatureWhitening`.
+
+    Raises:
+        InputError: as there, or another target.
+
+    Example:
+        >>> features = torch.randn(500, 2) * torch.tensor([9.0, 1.0])
+        >>> alignment = StreamedAlignment(2, torch.diag(torch.tensor([1.0, 9.0])), shrinkage=1e-3)
+        >>> alignment.update(features)
+        >>> spread = alignment(features).std(dim=0)
+        >>> bool(2.5 < spread[1] / spread[0] < 3.5)
+        True
+    """
+
+    target_root: Tensor
+
+    def __init__(
+        self, dim: int, target: Target | Tensor = "first", *, first: int = 1000, **settings: Any
+    ) -> None:
+        super().__init__(dim, "whitened", **settings)
+        whole_number("first", first)
+        if isinstance(target, str):
+            one_of("target", target, Target)
+        self.first = first if isinstance(target, str) and target == "first" else 0
+        root = torch.eye(dim, dtype=torch.float64)
+        if isinstance(target, Tensor):
+            matrix = target.to(torch.float64, copy=True)
+            matrix.diagonal().add_(self._least() * matrix.diagonal().mean())
+            root = self._root_of(matrix)
+        self.register_buffer("target_root", root)
+
+    def _new_root(self) -> Tensor:
+        root = super()._new_root()
+        if self.first and bool(self.count <= self.first):
+            self.target_root.copy_(self._root_of(self.system()))
+        return root @ self.target_root
+
+    def _root_of(self, matrix: Tensor) -> Tensor:
+        """The symmetric root of a covariance, scaled to a mean variance of 1."""
+        matrix = matrix / matrix.diagonal().mean()
+        # S^(1/2) = S S^(-1/2)
+        return matrix @ inverse_root(matrix, self._least())

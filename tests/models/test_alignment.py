@@ -1,0 +1,250 @@
+"""Alignment to a reference covariance: published numbers in double precision, and what the streamed
+form is at its ends."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cl_prompts.backbones.injection import PromptPlan
+from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.errors import InputError, RunError
+from cl_prompts.losses.mvp import mvp_classification_loss
+from cl_prompts.models.alignment import (
+    BatchAlignment,
+    StreamedAlignment,
+    aligned,
+    covariance,
+    directions,
+)
+from cl_prompts.models.base import Output
+from cl_prompts.models.whitening import FeatureWhitening
+from cl_prompts.prompts.pools import PrependedTokenPool
+from cl_prompts.prompts.selectors import NearestKeys
+from cl_prompts.strategies import MISA
+from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.toy_data import Blobs
+from tests.toys import make
+
+GOLDEN = Golden("mepo", "later")
+CASES = sorted({key.split("/")[1] for key in GOLDEN.keys("transform/")})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_published_transform_and_its_gradient(case: str) -> None:
+    at = f"transform/{case}"
+    features, target = GOLDEN(f"{at}/features"), GOLDEN(f"{at}/target")
+    released = directions(features, target, "released")
+    GOLDEN.close_double(released, f"{at}/released")
+    GOLDEN.close_double(F.normalize(released), f"{at}/unit")
+    GOLDEN.close_double(directions(features, target), f"derived/{case}/corrected")
+    blends = {key.split("/")[2] for key in GOLDEN.keys(f"{at}/blend")}
+    for blend in blends:
+        given = features.clone().requires_grad_()
+        c = float(blend.removeprefix("blend_"))
+        output = aligned(given, target, form="released", coefficient=c)
+        GOLDEN.close_double(output, f"{at}/{blend}/output")
+        (output * GOLDEN(f"{at}/loss_weight")).sum().backward()
+        GOLDEN.close_double(gradient(given), f"{at}/{blend}/grad_features")
+
+
+def in_double() -> FrozenViT:
+    return golden_vit().double()
+
+
+def embedded(vit: FrozenViT, images: Tensor) -> Tensor:
+    """Tokens in double precision, which the ViT's own embedding has not."""
+    return vit.vit._pos_embed(vit.vit.patch_embed(images.double()))
+
+
+def test_published_steps_of_l2p() -> None:
+    vit = in_double()
+    images, labels, target = (GOLDEN(f"l2p/{name}") for name in ("images", "labels", "target"))
+    prompts = GOLDEN("l2p/prompts")
+    keys = NearestKeys(len(prompts), vit.dim, k=2).double()
+    position = vit.vit.pos_embed[0, 0]
+    pool = PrependedTokenPool(*prompts.shape, position=position).double()
+    head = nn.Linear(vit.dim, len(GOLDEN("l2p/bias"))).double()
+    parameters = {
+        "keys": keys.key,
+        "prompts": pool.values,
+        "weight": head.weight,
+        "bias": head.bias,
+    }
+    for name, parameter in parameters.items():
+        put(parameter, GOLDEN(f"l2p/{name}"))
+    alignment = BatchAlignment(vit.dim, "released", target=target)
+
+    def run(shown: Tensor) -> Tensor:
+        tokens = embedded(vit, shown)
+        selection = keys(vit.norm(vit.blocks(tokens))[:, 0].detach())
+        plan = pool.build(selection)
+        features = vit.norm(vit.blocks(tokens, plan, prepended_only=True)).mean(dim=1)
+        logits: Tensor = head(alignment(features))
+        return logits
+
+    optimizer = torch.optim.Adam(parameters.values(), 5e-3)
+    for step in range(sum(key.endswith("/logits") for key in GOLDEN.keys("l2p/step"))):
+        logits = run(images)
+        GOLDEN.close_double(logits, f"l2p/step{step}/logits")
+        # The released term of the keys is a buffer that stays 0, so no key is trained.
+        assert float(GOLDEN(f"l2p/step{step}/similarity")) == 0
+        loss = F.cross_entropy(logits, labels)  # as released, without the keys' term
+        GOLDEN.close_double(loss, f"l2p/step{step}/loss")
+        optimizer.zero_grad()
+        loss.backward()
+        for name, parameter in parameters.items() if step == 0 else ():
+            GOLDEN.close_double(gradient(parameter), f"l2p/step0/grad_{name}")
+        optimizer.step()
+    for name, parameter in parameters.items():
+        GOLDEN.close_double(parameter, f"l2p/after/{name}")
+    half = len(GOLDEN("l2p/eval/first_half"))
+    for n, key in ((len(images), "whole_batch"), (half, "first_half")):
+        GOLDEN.close_double(run(images[:n]), f"l2p/eval/{key}")
+
+
+def test_published_moving_reference(tmp_path: Path) -> None:
+    torch.save(GOLDEN("ema/g_prompts"), tmp_path / "g_prompt.pt")
+    torch.save(GOLDEN("ema/e_prompts"), tmp_path / "e_prompt.pt")
+    strategy = MISA(
+        backbone=golden_vit(),
+        n_classes=len(GOLDEN("ema/bias")),
+        g_length=2,
+        e_length=3,
+        initial_prompts=str(tmp_path),
+        position=True,
+        evaluator=None,
+        device="cpu",
+        head={"input": "aligned", "alignment": "released", "coefficient": 0.6},
+    )
+    model = strategy.model.eval().double()
+    model.whitening.momentum = 0.7
+    put(model.selector.inner.key, GOLDEN("ema/keys"))
+    put(model.head.weight, GOLDEN("ema/weight"))
+    put(model.head.bias, GOLDEN("ema/bias"))
+    for pool, name in zip(model.pools, ("g", "e"), strict=True):
+        put(pool.values, GOLDEN(f"ema/{name}_prompts"))
+    vit = model.backbone
+    for i in range(len({key.split("/")[1] for key in GOLDEN.keys("ema/batch")})):
+        tokens = embedded(vit, GOLDEN(f"ema/batch{i}/images"))
+        selection = model.selector(vit.norm(vit.blocks(tokens))[:, 0])
+        plan = PromptPlan()
+        for pool in model.pools:
+            plan.add(pool.build(selection))
+        read = model.whitening(vit.norm(vit.blocks(tokens, plan))[:, 0])
+        GOLDEN.close_double(read, f"ema/batch{i}/head_input")
+        GOLDEN.close_double(model.head(read), f"ema/batch{i}/logits")
+        GOLDEN.close_double(model.whitening.reference, f"ema/batch{i}/covariance")
+
+
+def test_published_loss_of_mvp() -> None:
+    inputs = {
+        name: GOLDEN(f"mvp/{name}").requires_grad_()
+        for name in ("features", "mask_param", "weight", "bias")
+    }
+    head = nn.Linear(*reversed(inputs["weight"].shape)).double()
+    put(head.weight, inputs["weight"])
+    put(head.bias, inputs["bias"])
+    seen = torch.from_numpy(GOLDEN.arrays["mvp/open"])
+    read = aligned(
+        inputs["features"],
+        GOLDEN("mvp/target"),
+        form="released",
+        coefficient=GOLDEN.number("mvp/coefficient"),
+    )
+    mask = 2 * torch.sigmoid(inputs["mask_param"])
+    logits = head(read) * mask
+    GOLDEN.close_double(logits[:, seen], "mvp/logits_open")
+    output = Output(logits.masked_fill(~seen, -torch.inf), read, None, mask)
+    loss = mvp_classification_loss(
+        output,
+        GOLDEN("mvp/labels"),
+        head,
+        seen,
+        gsf_reduction="batch_mean",
+        **{name: GOLDEN.number(f"mvp/{name}") for name in ("alpha", "gamma", "margin")},
+    ) + GOLDEN.number("mvp/similarity_loss")
+    GOLDEN.close_double(loss, "mvp/loss")
+    loss.backward()
+    for name, given in inputs.items():
+        found = {"weight": head.weight, "bias": head.bias}.get(name, given)
+        GOLDEN.close_double(gradient(found), f"mvp/grad_{name}")
+
+
+def features(n: int, dim: int = 8) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(dim, dim, generator=generator).double()
+    return torch.randn(n, dim, generator=generator).double() @ mixing + 10
+
+
+def test_the_corrected_form_has_the_covariance_of_the_target() -> None:
+    x, target = features(100), covariance(features(40).flip(1))
+    gaps = {
+        form: (covariance(directions(x, target, form)) - target).norm() / target.norm()
+        for form in ("corrected", "released")
+    }
+    assert gaps["corrected"] < 1e-2 < gaps["released"]
+
+
+@pytest.mark.parametrize("shrinkage", [1.0, 0.1])
+def test_the_streamed_form_is_whitening_or_centring_at_its_ends(shrinkage: float) -> None:
+    x = features(200)
+    identity = torch.eye(8).double()
+    whitening = FeatureWhitening(8, shrinkage=shrinkage)
+    ends = [StreamedAlignment(8, t, shrinkage=shrinkage) for t in ("identity", identity)]
+    own = StreamedAlignment(8, x.T.cov(correction=0), shrinkage=shrinkage)
+    first = StreamedAlignment(8, "first", shrinkage=shrinkage)
+    for part in (whitening, *ends, own, first):
+        part.update(x)
+    for end in ends:
+        assert torch.equal(end(x), whitening(x))
+    centred = x - x.mean(dim=0)
+    for part in (own, first):
+        ratio = part(x).double() / centred
+        torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio), atol=1e-4, rtol=1e-4)
+
+
+def test_the_first_samples_stay_the_reference() -> None:
+    alignment = StreamedAlignment(8, "first", first=100, refresh=1)
+    alignment.update(features(100))
+    before = alignment.target_root.clone()
+    alignment.update(features(300).flip(1))
+    assert torch.equal(alignment.target_root, before)
+
+
+@pytest.mark.parametrize("form", ["corrected", "released"])
+def test_evaluation_moves_the_released_reference_alone(form: Any) -> None:
+    alignment = BatchAlignment(8, form)
+    x = features(20)
+    assert torch.equal(alignment(x), x)  # the first batch makes the reference
+    before = copy.deepcopy(alignment.state_dict())
+    first = alignment.eval()(x[:10])
+    assert (not torch.equal(alignment.reference, before["reference"])) == (form == "released")
+    alignment.load_state_dict(before)
+    assert torch.equal(alignment(x[:10]), first)
+
+
+def test_settings_of_the_head_choose_the_form() -> None:
+    streamed = make("linear_probe", head={"input": "aligned", "target": "identity"})
+    assert isinstance(streamed.model.whitening, StreamedAlignment)
+    for kind, in_evaluation in (("mvp", False), ("one_prompt", True)):
+        strategy = make(kind, head={"input": "aligned", "alignment": "released"})
+        assert strategy.model.whitening.in_evaluation == in_evaluation
+    images = Blobs(8, seed=1).images
+    streamed.model.eval()
+    together = streamed.model.run(images).features
+    alone = torch.cat([streamed.model.run(image[None]).features for image in images])
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
+
+
+def test_what_has_no_covariance_is_refused() -> None:
+    with pytest.raises(RunError, match="a batch of one image has no covariance"):
+        BatchAlignment(3, "corrected")(torch.randn(1, 3))
+    with pytest.raises(InputError, match="is no covariance"):
+        BatchAlignment(3, "corrected", target=torch.randn(3, 3))
