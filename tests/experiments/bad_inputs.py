@@ -348,6 +348,10 @@ COMMANDS: dict[str, str] = {
         d strategy=er head.tau=0
         d strategy=mvp head.kind=cosine
         d strategy=ncm head.kind=cosine
+        d strategy=er head.input=aligned head.alignment=batch
+        d strategy=er head.input=aligned head.coefficient=2
+        d strategy=balanced_ridge ridge=oas
+        d strategy=recommended ridge=1
         d strategy=ncm read_out=blocks:7
         d strategy=ncm read_out=blocks
         d strategy=multi_lane read_out=blocks:2
