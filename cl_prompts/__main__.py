@@ -8,6 +8,7 @@ from cl_prompts.experiments.runner.interruption import (
     end_undisturbed,
     stops_at_once,
 )
+from cl_prompts.experiments.runner.lazy_libraries import spare_libraries
 
 
 def main() -> int:
@@ -16,6 +17,7 @@ def main() -> int:
     Returns:
         Exit code, as of :func:`cl_prompts.experiments.cli.main`.
     """
+    spare_libraries()
     with stops_at_once():
         try:
             from cl_prompts.experiments.cli import main as run_command

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from cl_prompts.datasets.readers import Source
@@ -23,15 +23,18 @@ MEAN = (0.160,) * 3  # of the training scenes' pixels
 STD = (0.280,) * 3
 
 
-@cache  # scikit-learn parses a text each time
+@cache  # a text is parsed
 def digits_images(size: int = 32) -> tuple[Tensor, np.ndarray]:
     """All 1797 digits of the UCI test set, light ink on a dark ground, enlarged bilinearly from 8x8
     pixels: RGB images (1797, 3, size, size) uint8 and labels (1797,) int64."""
-    raw = load_digits()
-    grey = torch.from_numpy(raw.images).float()[:, None] / 16  # (1797, 1, 8, 8) in [0, 1]
+    # Its load_digits without the import of scikit-learn, which takes a second: 64 pixels, a label.
+    (folder,) = find_spec("sklearn").submodule_search_locations  # type: ignore[union-attr, misc]
+    raw = np.loadtxt(Path(folder, "datasets", "data", "digits.csv.gz"), delimiter=",")
+    pixels = torch.from_numpy(raw[:, :-1]).reshape(-1, 1, 8, 8)
+    grey = pixels.float() / 16  # (1797, 1, 8, 8) in [0, 1]
     large = F.interpolate(grey, size=(size, size), mode="bilinear", align_corners=False)
     images = (large * 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
-    return images, raw.target.astype(np.int64)
+    return images, raw[:, -1].astype(np.int64)
 
 
 def digits_split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from cl_prompts.errors import InputError, RunError
@@ -78,6 +77,8 @@ def average_precision(logits: Tensor, targets: Tensor, ignored: Tensor | None = 
         InputError: shapes that do not agree.
         RunError: a score is NaN or infinite.
     """
+    from sklearn.metrics import average_precision_score  # here: it takes a second
+
     scores, positive, counted = _on_cpu(logits, targets, ignored)
     result = torch.full((scores.shape[1],), float("nan"), dtype=torch.float64)
     for c in range(scores.shape[1]):

@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -359,6 +358,8 @@ class GaussianHeadAlignment(nn.Module):
         self.count[c, 0] += n
 
     def _cluster(self, c: int, x: Tensor) -> None:
+        from sklearn.cluster import KMeans  # here: it takes a second, and one Gaussian needs none
+
         n = min(self.count.shape[1], len(x))
         seed = int(torch.randint(2**31 - 1, (), generator=self.generator))
         labels = KMeans(n, n_init=10, random_state=seed).fit(x.cpu().double().numpy()).labels_

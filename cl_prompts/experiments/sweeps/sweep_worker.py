@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from cl_prompts.experiments.runner.job import quieten_libraries
+from cl_prompts.experiments.runner.lazy_libraries import spare_libraries
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.run_folder.plans import PlannedRun
@@ -161,6 +162,7 @@ def _builder(threads: int | None) -> Builder:
     if threads is not None:
         os.environ.update(dict.fromkeys(THREADS, str(threads)))
     quieten_libraries()
+    spare_libraries()
     import torch
 
     from cl_prompts.experiments.runner.building import Builder

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cl_prompts.experiments.figures import key_figure
 from cl_prompts.experiments.results.series import key_similarity_of, usage_entropy
 from cl_prompts.experiments.run_folder.folder import KEYS_FILE, RunFolder
 from cl_prompts.experiments.tracking.boards import Boards
@@ -63,6 +62,8 @@ class Diagnostics:
         """Draw the similarity of the keys, once."""
         similarity = key_similarity_of(self.folder.path)
         if similarity is not None:
+            from cl_prompts.experiments.figures import key_figure  # loads matplotlib
+
             self.board.picture("keys", key_figure(similarity), samples)
 
     def _prompts(self, strategy: Any, samples: int) -> list[tuple[int, str, str, float]]:

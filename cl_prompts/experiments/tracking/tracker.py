@@ -12,7 +12,6 @@ import torch
 from avalanche.core import BaseSGDPlugin
 from torch import Tensor
 
-from cl_prompts.experiments import figures
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.results.series import DETAILED, in_detail, stream_view
@@ -160,6 +159,8 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
 
     def show_stream(self, stream: Mapping[str, Any], class_names: list[str]) -> None:
         """Draw the stream, once."""
+        from cl_prompts.experiments import figures  # here, since they load matplotlib
+
         unit = "labels" if "anchors" in stream else "samples"
         shown = stream_view(stream)
         figure = figures.stream_figure(shown, class_names, unit=unit, width=figures.CARD)
@@ -173,6 +174,8 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         A label is predicted above a probability of 0.5, or above the model's own threshold where
         its scores are no logits.
         """
+        from cl_prompts.experiments import figures  # here, since they load matplotlib
+
         shown = self.anytime.evaluator.rows(model.seen)
         rows = shown[torch.linspace(0, len(shown) - 1, min(n, len(shown))).long()].tolist()
         images = torch.stack([test[row][0] for row in rows])
@@ -206,6 +209,8 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
             settings: that TensorBoard is to compare, by name.
             class_names: of the data set.
         """
+        from cl_prompts.experiments import figures  # here, since they load matplotlib
+
         points = self.anytime.curve.points() if self.anytime.every else self.anytime.curve.task_ends
         if points:
             matrix = torch.stack([p.by_class for p in points], dim=1).numpy()

@@ -192,7 +192,7 @@ def unknown_setting(owner: str, name: str, known: Mapping[str, Any]) -> InputErr
 
 
 @cache
-def _declared_by(cls: type) -> dict[str, Setting]:
+def _declared_by(cls: Any) -> dict[str, Setting]:
     """What a class itself declares."""
     found = {}
     scope = scope_of(cls.__module__)

@@ -1,0 +1,164 @@
+"""Libraries that Avalanche and timm import for parts that most runs do not use, loaded when these
+are used; light to import."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+#: packages that import others only for parts of theirs, and these others
+_USERS = ("avalanche", "timm")
+_SPARED = ("gdown", "matplotlib", "qpsolvers", "scipy", "torchmetrics", "wandb")
+
+
+def spare_libraries() -> None:
+    """From now on, Avalanche and timm get stand-ins of libraries that are not loaded yet: each name
+    becomes the real one when it is first used.
+
+    For a process of the command line; whoever imports these libraries gets the real ones.
+    """
+    if not any(isinstance(finder, _Users) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Users())
+
+
+class LazyName:
+    """A function, class or module of a library that is loaded when it is called, asked for an
+    attribute or derived from.
+
+    Args:
+        module: dotted name of the module that has it.
+        name: in the module; empty for the module itself.
+
+    Example:
+        >>> LazyName("fractions", "Fraction")(1, 2)
+        Fraction(1, 2)
+    """
+
+    def __init__(self, module: str, name: str = "") -> None:
+        """Load nothing."""
+        self._place = (module, name)
+
+    def __repr__(self) -> str:
+        return f"LazyName{self._place}"
+
+    def __getattr__(self, name: str) -> Any:
+        # typing asks whatever stands in a union for names of its own.
+        if name.startswith("__") and not self._is_loaded:
+            raise AttributeError(name)
+        return getattr(real(*self._place), name)
+
+    @property
+    def _is_loaded(self) -> bool:
+        module = sys.modules.get(self._place[0])
+        return module is not None and not isinstance(module, _StandIn)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the real one."""
+        return real(*self._place)(*args, **kwargs)
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (real(*self._place),)
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        # There is no instance of a class whose module is not loaded.
+        return self._is_loaded and isinstance(instance, real(*self._place))
+
+
+def real(module: str, name: str = "") -> Any:
+    """A module or a name in it, with stand-ins of its library taken away first."""
+    _withdraw(module.partition(".")[0])
+    found: Any
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError:
+        # What looks like a module may be a name in the one above.
+        above, _, last = module.rpartition(".")
+        found = real(above, last) if above else None
+        if found is None:
+            raise
+    return getattr(found, name) if name else found
+
+
+class _StandIn(ModuleType):
+    """A module of which each name is lazy."""
+
+    __path__ = []  # noqa: RUF012
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            return getattr(real(self.__name__), name)
+        return LazyName(self.__name__, name)
+
+
+def _withdraw(*libraries: str) -> None:
+    """Take stand-ins out of the modules, so that imports find the real ones."""
+    for finder in sys.meta_path:
+        if isinstance(finder, _StandIns):
+            finder.libraries -= set(libraries)
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, _StandIn) and name.partition(".")[0] in libraries:
+            del sys.modules[name]
+
+
+class _StandIns:
+    """Finder and loader of stand-ins."""
+
+    def __init__(self, libraries: set[str]) -> None:
+        self.libraries = libraries
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """A stand-in's spec, for modules of the libraries."""
+        if name.partition(".")[0] not in self.libraries:
+            return None
+        return ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """An empty stand-in."""
+        return _StandIn(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing: each name is lazy."""
+
+
+@contextmanager
+def stand_ins(libraries: Sequence[str] = _SPARED) -> Iterator[None]:
+    """Give who imports a library a stand-in, where it is installed and not loaded yet."""
+    spared = {name for name in libraries if name not in sys.modules and PathFinder.find_spec(name)}
+    finder = _StandIns(set(spared))
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        _withdraw(*spared)
+
+
+class _Users:
+    """Finder that has Avalanche and timm loaded beside stand-ins."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """The usual spec, with a loader that sees to the stand-ins."""
+        spec = PathFinder.find_spec(name, path, target) if name in _USERS else None
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
+        return spec
+
+
+class _Loader:
+    """A module's loader, with stand-ins while it loads."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Load the module, and all that it imports."""
+        with stand_ins():
+            self._loader.exec_module(module)
