@@ -116,7 +116,7 @@ class Declared:
         found: dict[str, Setting] = {}
         for base in reversed(cls.__mro__):
             if base is not Declared and issubclass(base, Declared):
-                found |= _declared_by(base)
+                found |= _declared_by(base)  # type: ignore[arg-type]
         for name in cls.withdrawn:
             found.pop(name, None)
         cls.__settings = found
