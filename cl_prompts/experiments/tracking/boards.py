@@ -7,11 +7,9 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.errors import InputError, RunError, unknown
@@ -19,6 +17,9 @@ from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.tracking.tensorboard_layout import add_layout, add_results
 from cl_prompts.own_code import extra, load_object
 from cl_prompts.reading import TEXT, content
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: settings and results that a board compares
 Values = Mapping[str, Any]
@@ -163,6 +164,8 @@ class WeightsAndBiases(Board):
 
     def picture(self, tag: str, figure: Figure, step: int) -> None:
         """Show a picture."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # who draws has loaded it
+
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         shown = self._wandb.Image(np.asarray(canvas.buffer_rgba()))
