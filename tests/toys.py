@@ -388,7 +388,16 @@ def learnable(kind: str, scenario: str) -> bool:
     return scenario not in MULTI_LABEL_SCENARIOS or kind in MULTI_LABEL
 
 
-def cases(*names: str, but: Callable[[Any], bool] = lambda cls: False) -> list[Any]:
+def does_something_at_ends(kind: str) -> bool:
+    """Whether the strategy makes or does something for each task or period."""
+    return "n_tasks" in cls_of(kind).settings() or bool(
+        {"period", "boundaries"} & {*ALL[kind].options}
+    )
+
+
+def cases(
+    *names: str, but: Callable[[Any], bool] = lambda cls: False, in_turn: bool = False
+) -> list[Any]:
     """(kind, scenario) for ``parametrize``, wherever the one is defined for the other.
 
     Variants take the scenarios in turn, one each. ``make quick`` takes the first scenario of each
@@ -397,6 +406,8 @@ def cases(*names: str, but: Callable[[Any], bool] = lambda cls: False) -> list[A
     Args:
         names: scenarios.
         but: classes to leave out.
+        in_turn: strategies that do nothing at the ends of tasks take the first scenario and in turn
+            one of the others.
     """
     chosen = []
     for number, kind in enumerate(ALL):
@@ -405,6 +416,8 @@ def cases(*names: str, but: Callable[[Any], bool] = lambda cls: False) -> list[A
         fitting = [scenario for scenario in names if learnable(kind, scenario)]
         if kind in VARIANTS:
             fitting = fitting[number % len(fitting) :][:1]
+        elif in_turn and len(fitting) > 2 and not does_something_at_ends(kind):
+            fitting = [fitting[0], fitting[1 + number % (len(fitting) - 1)]]
         for scenario in fitting:
             slow = kind in VARIANTS or scenario != fitting[0]
             marks = [pytest.mark.slow] if slow else []

@@ -31,21 +31,13 @@ from tests.families.test_workers import augmented
 from tests.pretend import counted, pretend_device, register
 from tests.toy_data import Blobs, Scenes, experiences
 from tests.toy_vits import lively_vit
-from tests.toys import TABLE, cls_of, learnable, make, weights
+from tests.toys import TABLE, cls_of, does_something_at_ends, learnable, make, weights
 
 register()
 
 TRAIN = 24
 TEST = 6
 BATCH = 4
-
-
-def does_something_at_ends(kind: str) -> bool:
-    """Whether the strategy makes or does something for each task or period."""
-    return "n_tasks" in cls_of(kind).settings() or bool(
-        {"period", "boundaries"} & {*TABLE[kind].options}
-    )
-
 
 CASES = [(kind, "si_blurry") for kind in TABLE]
 #: for others nothing of it is new

@@ -14,7 +14,7 @@ from tests.toy_vits import DEPTH, lively_vit, one_graph
 from tests.toys import ALL, PROMPTED, TABLE, cases, fit, make
 
 IMAGES = Blobs(12, seed=7).images
-CASES = cases("si_blurry", "class_incremental", "mlcil")
+CASES = cases("si_blurry", "class_incremental", "mlcil", in_turn=True)
 #: lanes read a generator
 TRACED = [kind for kind in PROMPTED if kind != "multi_lane"]
 

@@ -20,7 +20,9 @@ from tests.toys import ALL, PROTOTYPES, cases, close, fit, make, same, weights
 #: classes of the later stream: one that the first stream has, and two new ones
 LATER = [2, 6, 7]
 NEW = 2
-CASES = cases("si_blurry", "class_incremental", "mlcil", but=lambda cls: cls.whole_stream)
+CASES = cases(
+    "si_blurry", "class_incremental", "mlcil", but=lambda cls: cls.whole_stream, in_turn=True
+)
 
 
 class Widened(Dataset[Any]):

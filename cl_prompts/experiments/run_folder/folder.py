@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,10 @@ def environment(device: str, command: str) -> dict[str, Any]:
     }
 
 
+@cache
 def _revision() -> str | None:
-    """Git revision of the source tree, marked if it has changes; None for an installed package."""
+    """Git revision of the source tree as it was when this process first asked, marked if it has
+    changes; None for an installed package."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         done = subprocess.run(
