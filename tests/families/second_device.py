@@ -50,13 +50,14 @@ REPLAYING = ("er", "er_ace", "derpp", "ewcpp", "rainbow", "clib")
 #: copies to the device in an update on a stream batch of its own: images, labels and task labels;
 #: moreover, of replayed samples, these three and their annotated classes; with DER++ and CLIB what
 #: is stored beside them, with Rainbow Memory the rows of what was kept; now and then a new lane;
-#: with AIR and FeCAM the order of classes, and labels again
+#: with AIR, FeCAM and LayUP the order of classes, and labels again
 SENT = dict.fromkeys(REPLAYING, 7) | {"derpp": 10, "clib": 10, "ranpac": 5, "multi_lane": 6}
-SENT |= {"air": 5, "fecam": 5}
+SENT |= {"air": 5, "fecam": 5, "layup": 5}
 SENT |= {"rainbow": 13}
 SENT_BY_DEFAULT = 3
-#: waits of the host until the next stream batch; by default none. CLIB observes losses
-WAITS = {"clib": 1}
+#: waits of the host until the next stream batch; by default none. CLIB observes losses, and
+#: the mixture asks whether a class has come in two groups, until one has
+WAITS = {"clib": 1, "mixture_prompt": 1}
 
 
 @dataclass

@@ -119,7 +119,7 @@ class Distillation(StrategyPlugin):
         self.teacher = None
         if state["teacher"] is not None:
             self.copy_teacher(state["teacher"])
-        super().load_state_dict(state)
+        super().load_state_dict({name: state[name] for name in state if name != "teacher"})
 
 
 def _learned(module: nn.Module) -> dict[str, Tensor]:
