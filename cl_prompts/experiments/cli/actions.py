@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from cl_prompts.checks import one_of, shown
+from cl_prompts.checks import one_of, shown, whole_number
 from cl_prompts.errors import InputError, RunError, printable
 from cl_prompts.experiments.recipes.recipe_files import recipe_label
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.runs import check_folders
 from cl_prompts.experiments.runner.interruption import Stopped, stop_says
-from cl_prompts.experiments.runner.job import job
+from cl_prompts.experiments.runner.job import job, launched
+from cl_prompts.experiments.sweeps.launching import MOST_JOBS
 from cl_prompts.reading import RECIPE, content, doubled
 
 # Columns of the report that a terminal of 80 columns has no room for.
@@ -144,6 +146,10 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("give a recipe to run, or --resume FOLDER, and not both")
     if args.trust_code and args.resume is None:
         raise InputError("--trust-code is for --resume: a recipe that you name is trusted")
+    if args.jobs is not None:
+        whole_number("--jobs", args.jobs, 1, MOST_JOBS)
+        if launched() and args.jobs > 1:
+            raise InputError("--jobs is for one process: leave it out under torchrun")
     again = "stopped before a run was begun"
     if args.resume is not None:
         again = "stopped; the same command goes on"
@@ -168,14 +174,24 @@ def _run(args: argparse.Namespace) -> None:
         check_begun(args.resume)
     from cl_prompts.experiments.runner.execution import resume, run_all
     from cl_prompts.experiments.runner.other_ranks import announce_end
+    from cl_prompts.experiments.sweeps.plan_launcher import in_processes
 
     console = console_of(args.quiet)
+    elsewhere = partial(in_processes, args.jobs)
     if args.resume is not None:
-        folders = resume(args.resume, console=console, trust_code=args.trust_code)
+        folders = resume(
+            args.resume, console=console, trust_code=args.trust_code, elsewhere=elsewhere
+        )
         single = (args.resume / "config.yaml").is_file()
         stem = None if single else args.resume
     else:
-        folders = run_all(runs, out=args.out, console=console, command=args.command_line)
+        folders = run_all(
+            runs,
+            out=args.out,
+            console=console,
+            command=args.command_line,
+            elsewhere=elsewhere,
+        )
         stem = args.out / runs[0].recipe
     finished: list[Path] = []
     try:

@@ -189,6 +189,13 @@ def _run(command: Command) -> None:
         metavar="FOLDER",
         help="continue an unfinished run at its last checkpoint, or all unfinished runs of a plan",
     )
+    command.add_argument(
+        "--jobs",
+        type=int,
+        metavar="K",
+        help="runs at the same time (default: as many as there are cores for, where several take a"
+        " tiny ViT on the CPU, and otherwise 1)",
+    )
     _trust_code(command)
     _out_folder(command)
 

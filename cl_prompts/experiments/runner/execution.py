@@ -6,7 +6,7 @@ import gc
 import json
 import shlex
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,29 @@ from cl_prompts.experiments.tracking.progress import Watcher, display_on
 from cl_prompts.experiments.tracking.tensorboard_layout import compared_settings
 from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
 
+#: executes the runs of a plan elsewhere and gives the folders of the finished ones; or None, where
+#: this process is to execute them
+Elsewhere = Callable[[Plan, Console], Iterator[Path] | None]
+
 
 def run_all(
-    plan: Sequence[Settings], *, out: Path, console: Console, command: str
+    plan: Sequence[Settings],
+    *,
+    out: Path,
+    console: Console,
+    command: str,
+    elsewhere: Elsewhere | None = None,
 ) -> Iterator[Path]:
-    """Check all runs, then execute one after the other; yield the folder of each finished run.
+    """Check all runs, then execute them; yield the folder of each finished run.
 
     The plan is written above the run folders, so that :func:`resume` can finish it.
+
+    Args:
+        plan: settings of the runs.
+        out: parent of the recipes' folders.
+        console: where progress is drawn.
+        command: as typed.
+        elsewhere: see :data:`Elsewhere`; by default one run after the other, in this process.
 
     Raises:
         InputError: a run cannot be built; none has been started then.
@@ -58,20 +74,28 @@ def run_all(
     if len(runs) > 1:
         planned.write(above)
     try:
-        yield from _finish(planned, above if len(runs) > 1 else None, builder, console)
+        above_them = above if len(runs) > 1 else None
+        yield from _finish(planned, above_them, builder, console, elsewhere)
     finally:
         if len(runs) == 1 and runs[0].state == "missing":
             with suppress(OSError):
                 runs[0].folder.rmdir()  # unless it holds anything
 
 
-def resume(path: Path, *, console: Console, trust_code: bool = False) -> Iterator[Path]:
+def resume(
+    path: Path,
+    *,
+    console: Console,
+    trust_code: bool = False,
+    elsewhere: Elsewhere | None = None,
+) -> Iterator[Path]:
     """Continue an unfinished run at its last checkpoint, or finish all runs of a plan.
 
     Args:
         path: folder of a run, or folder that holds a plan.
         console: where progress is drawn.
         trust_code: whether code that the folder names may be imported.
+        elsewhere: as for :func:`run_all`.
 
     Yields:
         the folder of each run that is finished then.
@@ -96,11 +120,22 @@ def resume(path: Path, *, console: Console, trust_code: bool = False) -> Iterato
     plan = unfinished_plan(path, trust_code)
     text = f"{path}: {describe(plan.runs)}"
     console.print(text, highlight=False, soft_wrap=True, markup=False)
-    yield from _finish(plan, path, Builder(), console)
+    yield from _finish(plan, path, Builder(), console, elsewhere)
 
 
-def _finish(plan: Plan, above: Path | None, builder: Builder, console: Console) -> Iterator[Path]:
+def _finish(
+    plan: Plan,
+    above: Path | None,
+    builder: Builder,
+    console: Console,
+    elsewhere: Elsewhere | None,
+) -> Iterator[Path]:
     """Execute the runs of a plan that are not finished; yield the folders of all."""
+    folders = None if elsewhere is None else elsewhere(plan, console)
+    if folders is not None:
+        with stop_says(lambda: _way_on(plan.runs, above)):
+            yield from folders
+        return
     runs = [run.settings for run in plan.runs]
     varied = differing_settings(runs)
     with stop_says(lambda: _way_on(plan.runs, above)), display_on(console, len(runs)) as display:

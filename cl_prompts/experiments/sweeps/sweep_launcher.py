@@ -47,15 +47,18 @@ class Launcher:
 
     Args:
         ledger: of the runs.
-        jobs: processes at the same time; the threads of this one are divided among them.
+        jobs: processes at the same time.
+        threads: of each; None divides the threads of this one among them.
     """
 
-    def __init__(self, ledger: Ledger, jobs: int) -> None:
+    def __init__(self, ledger: Ledger, jobs: int, threads: int | None = None) -> None:
         """Start no process yet."""
         self.jobs = min(jobs, len(ledger.waiting))
         self._ledger = ledger
         # As many as ``run`` takes where there is one job.
-        self._threads = None if self.jobs == 1 else max(1, torch.get_num_threads() // self.jobs)
+        if threads is None and self.jobs > 1:
+            threads = max(1, torch.get_num_threads() // self.jobs)
+        self._threads = threads
         self._workers: list[_Worker] = []
 
     def execute(self) -> None:

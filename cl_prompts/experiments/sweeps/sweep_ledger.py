@@ -72,6 +72,7 @@ class Ledger:
         runs: to execute, in this order.
         display: where progress is shown.
         make_job: called with a run that is about to be executed.
+        ends_at_fault: whether no further run begins when one has failed.
 
     Attributes:
         waiting: runs that nobody executes.
@@ -84,6 +85,8 @@ class Ledger:
         runs: Sequence[SweptRun],
         display: Display,
         make_job: Callable[[SweptRun], Job],
+        *,
+        ends_at_fault: bool = False,
     ) -> None:
         """All runs wait."""
         self.waiting = deque(runs)
@@ -91,6 +94,7 @@ class Ledger:
         self.stopped: int | None = None
         self._display = display
         self._make_job = make_job
+        self._ends_at_fault = ends_at_fault
 
     def execute(self, executor: Executor) -> None:
         """Execute all runs; a signal ends it early."""
@@ -161,4 +165,6 @@ class Ledger:
     def _end(self, run: SweptRun, fault: str | None) -> None:
         del self.under_way[run.number]
         run.fault = fault
+        if fault is not None and self._ends_at_fault:
+            self.waiting.clear()
         self._display.end(run.number, "finished" if fault is None else f"failed: {fault}")

@@ -161,6 +161,8 @@ def _builder(threads: int | None) -> Builder:
     """Load the numeric libraries with a number of threads."""
     if threads is not None:
         os.environ.update(dict.fromkeys(THREADS, str(threads)))
+        # Processes share the cores: a thread that waits leaves its own to them.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     quieten_libraries()
     spare_libraries()
     import torch

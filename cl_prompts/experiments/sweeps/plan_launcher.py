@@ -1,0 +1,103 @@
+"""Runs of a plan in several processes of this machine: the folders and numbers of one process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from cl_prompts.backbones.devices import pick_device
+from cl_prompts.errors import RunError
+from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
+from cl_prompts.experiments.recipes.settings import Settings
+from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun
+from cl_prompts.experiments.runner.interruption import Stopped
+from cl_prompts.experiments.runner.job import launched
+from cl_prompts.experiments.runner.memory import available_memory
+from cl_prompts.experiments.sweeps.sweep_launcher import Launcher
+from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
+from cl_prompts.experiments.sweeps.sweep_worker import Job
+from cl_prompts.experiments.tracking.progress import display_on
+
+#: runs that pay for a process, which loads its libraries in five seconds
+RUNS_PER_PROCESS = 4
+#: of main memory, for each process
+BYTES_PER_PROCESS = 2 * 2**30
+
+
+def in_processes(jobs: int | None, plan: Plan, console: Console) -> Iterator[Path] | None:
+    """Execute the unfinished runs of a plan, several at a time.
+
+    After a fault no further run begins, and those under way are finished. A run whose process is
+    killed goes on in another one.
+
+    Args:
+        jobs: runs at the same time; None: see :func:`processes`.
+        plan: of the runs.
+        console: where progress is drawn.
+
+    Returns:
+        the folders of all finished runs, in the order of the plan, once the runs have ended; None
+        where one process is to execute them.
+    """
+    number = processes(jobs, plan.runs)
+    return _executed(plan, number, console) if number > 1 else None
+
+
+def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
+    """Processes that the unfinished runs of a plan get.
+
+    Args:
+        jobs: as many as there are runs for; None for as many as cores and memory allow where each
+            run takes a tiny ViT on the CPU, which keeps one core busy, and otherwise for one.
+        runs: of the plan.
+    """
+    left = [run.settings for run in runs if run.state != "finished"]
+    if jobs is not None:
+        return min(jobs, len(left))
+    if launched() or not all(map(_is_small, left)):
+        return 1
+    room = available_memory() // BYTES_PER_PROCESS
+    return max(1, min(_cores(), room, len(left) // RUNS_PER_PROCESS))
+
+
+def _is_small(run: Settings) -> bool:
+    on_cpu = pick_device(run.device).type == "cpu"
+    return on_cpu and "_tiny" in run.backbone["name"] and not run.num_workers
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    # Not on every system.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _executed(plan: Plan, number: int, console: Console) -> Iterator[Path]:
+    settings = [run.settings for run in plan.runs]
+    varied = differing_settings(settings)
+    runs = [
+        SweptRun(place, label, run.settings, run.folder)
+        for place, (label, run) in enumerate(
+            zip(labels_of_runs(settings), plan.runs, strict=True), 1
+        )
+    ]
+    left = [run for run in runs if run.planned.state != "finished"]
+    with display_on(console, len(runs), n_ended=len(runs) - len(left)) as display:
+        ledger = Ledger(
+            left,
+            display,
+            lambda run: Job(run.planned, plan.command, varied),
+            ends_at_fault=True,
+        )
+        # The threads of one process: another number may change the rounding of sums.
+        Launcher(ledger, number, threads=torch.get_num_threads()).execute()
+    yield from (run.folder for run in plan.runs if run.state == "finished")
+    if ledger.stopped is not None:
+        raise Stopped(number=ledger.stopped)
+    for run in left:
+        if run.fault is not None:
+            raise RunError(run.fault)
