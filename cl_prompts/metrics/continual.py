@@ -21,7 +21,7 @@ from cl_prompts.metrics.curve import Curve
 #: of different versions are not compared
 DEFINITIONS = 1
 ClassForgetting = Literal["default", "anytime", "f_last", "first"]
-TaskForgetting = Literal["task", "l2p", "one_step", "first"]
+TaskForgetting = Literal["task", "l2p", "one_step", "one_step_pooled", "first"]
 Tasks = Sequence[Sequence[int]]
 
 
@@ -157,19 +157,23 @@ def task_forgetting(
         ``l2p`` (the published code of L2P, DualPrompt and MULTI-LANE): the same with the final
             accuracy among those that the maximum is taken of, hence never negative, and accuracies
             pooled over a task's test images.
-        ``one_step`` (CODA-Prompt's code): 1/(T-1) sum over t >= 1 of the mean over i < t of acc[i,
-            t-1] - acc[i, t]; a decrease per step, hence several times smaller than the others.
+        ``one_step``: 1/(T-1) sum over t >= 1 of the mean over i < t of acc[i, t-1] - acc[i, t]; a
+            decrease per step, hence several times smaller than the others. The accuracy of a task
+            is the mean over its classes.
+        ``one_step_pooled`` (CODA-Prompt's code): the same with accuracies pooled over a task's test
+            images; it differs where classes have test sets of different size.
         ``first``: accuracy when learned minus final.
 
     Raises:
         InputError: unknown definition.
     """
     one_of("definition of task forgetting", definition, TaskForgetting)
-    table = task_accuracy(curve, new_classes, pooled=definition == "l2p")
+    pooled = definition in ("l2p", "one_step_pooled")
+    table = task_accuracy(curve, new_classes, pooled=pooled)
     n = table.shape[1]
     if n < 2:
         return float("nan")
-    if definition == "one_step":
+    if definition in ("one_step", "one_step_pooled"):
         # 1 / (T - 1) sum over t of the mean over i < t of acc[i, t - 1] - acc[i, t]
         steps = [_mean(table[:t, t - 1] - table[:t, t]) for t in range(1, n)]
         return _mean(torch.tensor(steps, dtype=torch.float64))
@@ -229,7 +233,8 @@ def results(
     ``bwt`` and ``fwt``, and by name ``a_last_by_task`` and ``a_avg_by_task``
     (:func:`accuracy_by_task`, final and mean over task ends), and the other definitions ``f_last``,
     ``forgetting_anytime``, ``forgetting_first``, ``task_forgetting_l2p``,
-    ``task_forgetting_one_step``. The ``scores`` of the last task, where it has any, stand first.
+    ``task_forgetting_one_step`` and ``task_forgetting_one_step_pooled``. The ``scores`` of the last
+    task, where it has any, stand first.
 
     Args:
         curve: of the run.
@@ -256,6 +261,9 @@ def results(
         "forgetting_first": forgetting(curve, definition="first"),
         "task_forgetting_l2p": task_forgetting(curve, new_classes, definition="l2p"),
         "task_forgetting_one_step": task_forgetting(curve, new_classes, definition="one_step"),
+        "task_forgetting_one_step_pooled": task_forgetting(
+            curve, new_classes, definition="one_step_pooled"
+        ),
     }
     return {name: value if value == value else None for name, value in values.items()}
 

@@ -69,6 +69,17 @@ def test_task_forgetting_definitions() -> None:
     assert metrics.task_forgetting(made, new, definition="one_step") == pytest.approx(
         (0.4 + 0.0) / 2
     )
+    # Classes with 30 and 10 test images: averages over classes and over images differ.
+    uneven = Curve(
+        task_ends=[
+            Evaluation(10 * t + 10, 0.5, torch.tensor(row), images=torch.tensor([30, 10, 20]))
+            for t, row in enumerate([[0.9, 0.4, NAN], [0.5, 0.8, 0.7]])
+        ]
+    )
+    for name, want in (("one_step", 0.0), ("one_step_pooled", (0.4 * 30 - 0.4 * 10) / 40)):
+        found = metrics.task_forgetting(uneven, [[0, 1], [2]], definition=name)
+        assert found == pytest.approx(want, abs=1e-6)
+        assert metrics.results(uneven, [[0, 1], [2]])[f"task_forgetting_{name}"] == found
     best_later = curve([[0.5, NAN, NAN], [0.9, 0.8, NAN], [0.7, 0.6, 0.9]])
     assert metrics.task_forgetting(best_later, new) == pytest.approx((0.2 + 0.2) / 2)
     assert metrics.task_forgetting(best_later, new, definition="first") == pytest.approx(

@@ -56,10 +56,14 @@ def test_l3a_is_the_published_one() -> None:
         GOLDEN.close(model.class_weights()[:high], f"task{task}/class_weights", atol=1e-9)
         for batch in batches:
             labels = GOLDEN(f"{batch}/true_labels")
+            inputs = model.statistics.inputs(GOLDEN(f"{batch}/features"))
+            got = model.targets(inputs, labels, annotated)
+            # What is annotated alone, and beside it, once a task is done, pseudo-labels.
+            GOLDEN.close(got * annotated, f"{batch}/targets", atol=0)
             if task:
-                inputs = model.statistics.inputs(GOLDEN(f"{batch}/features"))
-                got = model.targets(inputs, labels, annotated)
                 GOLDEN.close(got[:, :high], f"{batch}/targets_with_pseudo", atol=0)
+            else:
+                assert not got[:, ~annotated].any()
             model.update(GOLDEN(f"{batch}/features"), labels, annotated, counted=True)
         model.settle()
         for got, name in (

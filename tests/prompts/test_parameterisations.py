@@ -44,13 +44,15 @@ def features(plan: PromptPlan) -> Tensor:
 
 
 def test_published_decomposition() -> None:
-    short = PrependedTokenPool(1, 3, 16)
-    pool = Decomposed(short, n_tokens=17, dim=16, rank=4, alpha=8)
+    batch, n_tokens, dim = GOLDEN("dept/tokens").shape
+    short = PrependedTokenPool(1, len(GOLDEN("dept/start/prompt")), dim)
+    pool = Decomposed(short, n_tokens=n_tokens, dim=dim, rank=len(GOLDEN("dept/B")), alpha=8)
     assert pool.scale == GOLDEN.number("dept/scaling")
     put(pool.a, GOLDEN("dept/start/A"))
     put(short.values, GOLDEN("dept/start/prompt"))
     put(pool.b, GOLDEN("dept/B"))
-    chosen = Selection(torch.zeros(6, 1, dtype=torch.int64), torch.zeros(6, 1), torch.ones(1))
+    nothing = torch.zeros(batch, 1)
+    chosen = Selection(nothing.long(), nothing, torch.ones(1))
     plan = pool.build(chosen)
     assert plan.offset is not None
     assert plan.prepended is not None

@@ -21,12 +21,13 @@ CURRENT = torch.tensor([False, False, True, True, False, False, False, False])
 
 
 def published() -> tuple[SparsePrefix, nn.Linear]:
+    n_blocks, heads, size, width = GOLDEN("keys").shape
     pool = SparsePrefix(
-        range(6),
-        6,
+        range(n_blocks),
+        size,
         int(GOLDEN("k")),
-        32,
-        4,
+        heads * width,
+        heads,
         epsilon=GOLDEN.number("epsilon"),
         router_weight=GOLDEN.number("router_weight"),
         prototype_weight=GOLDEN.number("prototype_weight"),
@@ -87,6 +88,9 @@ def test_published_run() -> None:
     for i, routing in plan.routed.items():
         assert isinstance(routing, BlockRouting)
         assert torch.equal(routing.index, GOLDEN("eval_after_task0/index")[i])
+        for name, found in (("scores", routing.scores), ("scores_for_choice", routing.for_choice)):
+            want = GOLDEN(f"eval_after_task0/{name}")[i]
+            torch.testing.assert_close(found, want, atol=2e-5, rtol=0)
     assert plan.loss() is None
     pool.train()
     put(pool.keys, GOLDEN("task1/keys"))

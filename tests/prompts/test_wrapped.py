@@ -44,7 +44,8 @@ def test_published_prompts(layout: PrefixLayout, name: str) -> None:
     put(head.bias, GOLDEN("head_bias"))
     tokens = vit.embed(GOLDEN("images"))
     case = f"{name}/train_task1"
-    features = vit.class_features(tokens, pool.build(choose(torch.full((6,), 1))))
+    slots = torch.ones(len(tokens), dtype=torch.int64)
+    features = vit.class_features(tokens, pool.build(choose(slots)))
     GOLDEN.close(features, f"{case}/features")
     logits = head(features)
     GOLDEN.close(logits, f"{case}/logits")
@@ -75,7 +76,7 @@ def test_published_evaluation_and_batch_mates(layout: PrefixLayout, name: str) -
     GOLDEN.close(logits, f"{name}/eval/logits")
     pairs = [
         head(vit.class_features(tokens[i : i + 2], pool.build(choose(slots[i : i + 2]))))
-        for i in range(0, 6, 2)
+        for i in range(0, len(tokens), 2)
     ]
     same = torch.allclose(torch.cat(pairs), logits, atol=1e-5)
     assert same == (layout == "own")

@@ -27,33 +27,56 @@ def data(n: int = 400, classes: int = 3) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("case", ["align_covariance", "align_centroids"])
 def test_published_head_after_alignment(case: str) -> None:
-    head = nn.Linear(16, 6)
-    put(head.weight, GOLDEN(f"{case}/head_weight0"))
+    weight = GOLDEN(f"{case}/head_weight0")
+    n_classes, dim = weight.shape
+    head = nn.Linear(dim, n_classes)
+    put(head.weight, weight)
     put(head.bias, GOLDEN(f"{case}/head_bias0"))
+    n_epochs = int(GOLDEN(f"{case}/epochs"))
+    features = GOLDEN(f"{case}/sampled_features").unflatten(0, (n_epochs, -1))
+    labels = GOLDEN(f"{case}/sampled_labels").unflatten(0, (n_epochs, -1))
     alignment = GaussianHeadAlignment(
-        16, 6, epochs=int(GOLDEN(f"{case}/epochs")), lr=GOLDEN.number(f"{case}/lr"), samples=10
+        dim, n_classes, epochs=n_epochs, lr=GOLDEN.number(f"{case}/lr"), samples=labels.shape[2]
     )
-    features = GOLDEN(f"{case}/sampled_features").unflatten(0, (3, 2))
-    labels = GOLDEN(f"{case}/sampled_labels").unflatten(0, (3, 2))
     epochs = [list(zip(f, y, strict=True)) for f, y in zip(features, labels, strict=True)]
-    alignment.fit(head, epochs, torch.tensor([True] * 4 + [False] * 2))
+    alignment.fit(head, epochs, torch.arange(n_classes) <= labels.max())
     GOLDEN.close(head.weight, f"{case}/head_weight_after", atol=1e-4)
     GOLDEN.close(head.bias, f"{case}/head_bias_after", atol=1e-4)
 
 
-def test_published_draws_have_the_published_statistics() -> None:
-    alignment = GaussianHeadAlignment(16, 6, statistics="covariance", samples=4000)
-    alignment.count[:4] = 1
-    alignment.mean[:4, 0] = GOLDEN("align_covariance/means")
-    alignment.spread[:4, 0] = GOLDEN("align_covariance/covariances")
-    drawn = alignment.draw()
+@pytest.mark.parametrize(
+    ("statistics", "mean", "spread"),
+    [
+        ("covariance", "align_covariance/means", "align_covariance/covariances"),
+        ("centroids", "align_centroids/centroids", "align_centroids/variances"),
+    ],
+)
+def test_published_draws_have_the_published_statistics(
+    statistics: GaussianStatistics, mean: str, spread: str
+) -> None:
+    dim = GOLDEN(mean).shape[-1]
+    means = GOLDEN(mean).view(len(GOLDEN(mean)), -1, dim)
+    spreads = GOLDEN(spread)[:, None] if statistics == "covariance" else GOLDEN(spread)
+    n_classes, n = means.shape[:2]
+    alignment = GaussianHeadAlignment(
+        dim, n_classes + 2, statistics=statistics, n_centroids=n, samples=4000
+    )
+    alignment.count[:n_classes] = 1
+    alignment.mean[:n_classes] = means
+    alignment.spread[:n_classes] = spreads
+    drawn = alignment.draw(n * n_classes)
     features, labels = (torch.cat(parts) for parts in zip(*drawn, strict=True))
-    for c in range(4):
+    for c in range(n_classes):
         mine = features[labels == c]
-        assert len(mine) == 4000
-        want = GOLDEN("align_covariance/covariances")[c]
-        assert (mine.mean(dim=0) - GOLDEN("align_covariance/means")[c]).abs().max() < 0.1
-        assert (mine.T.cov() - want).norm() < 0.1 * want.norm()
+        assert len(mine) == 4000 * n
+        assert (mine.mean(dim=0) - means[c].mean(dim=0)).abs().max() < 0.1
+        if statistics == "covariance":
+            want = spreads[c, 0]
+            assert (mine.T.cov() - want).norm() < 0.1 * want.norm()
+        else:
+            # Each centroid as often: within clusters, and between their centres.
+            want = spreads[c].mean(dim=0) + means[c].var(dim=0, correction=0)
+            torch.testing.assert_close(mine.var(dim=0), want, rtol=0.1, atol=1e-3)
 
 
 @every

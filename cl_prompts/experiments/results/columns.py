@@ -168,8 +168,14 @@ BY_NAME = (
         "task forgetting, one step",
         "task_forgetting_one_step",
         min,
-        "mean decrease of a task's accuracy from one task end to the next: the code of CODA-Prompt,"
-        " several times smaller than the others",
+        "mean decrease of a task's accuracy, the mean over its classes, from one task end to the"
+        " next: several times smaller than the others",
+    ),
+    _score(
+        "task forgetting, one step, pooled",
+        "task_forgetting_one_step_pooled",
+        min,
+        "the same with accuracies pooled over a task's test images: the code of CODA-Prompt",
     ),
 )
 MULTI_LABEL_BY_NAME = (

@@ -41,7 +41,8 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         every: samples between two anytime points; None evaluates after tasks only.
         points: ``"default"``: the first batch boundary with samples seen >= k * every, and the end
             of the stream; ``"published"``: strictly past k * every, one step of k per evaluation,
-            no end point (Si-Blurry's code).
+            no end point (Si-Blurry's code); ``"look_ahead"``: likewise, but already where another
+            batch of the same size would lie past it (SinglePrompt's and FlyGCL's code).
         batch_size: test images per batch.
         num_workers: loader processes for test images.
         home_classes: single label: per task the classes that have their home in it, by which
@@ -91,9 +92,10 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         super().__init__()
         if every is not None and every < 1:
             raise InputError(f"the evaluation period is {every} samples: it must be at least 1")
-        if points not in ("default", "published"):
+        if points not in ("default", "published", "look_ahead"):
             raise InputError(
-                f"anytime points {points!r} are not known: they are 'default' or 'published'"
+                f"anytime points {points!r} are not known: they are 'default', 'published' or"
+                " 'look_ahead'"
             )
         self.evaluator = CachedEvaluator(
             _dataset_of(test), batch_size=batch_size, num_workers=num_workers
@@ -254,7 +256,8 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             due = self.samples_seen >= self.next_threshold
             following = (self.samples_seen // self.every + 1) * self.every
         else:
-            due = self.samples_seen > self.next_threshold
+            batch = self.samples_seen - before if self.points == "look_ahead" else 0
+            due = self.samples_seen + batch > self.next_threshold
             following = self.next_threshold + self.every
         if due:
             self.next_threshold = following

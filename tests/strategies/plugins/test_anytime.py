@@ -84,6 +84,26 @@ def test_published_points_lie_strictly_past_and_never_at_the_end(stream: Any) ->
     assert plugin.results["a_auc"] == pytest.approx(sum(published) / 3)
 
 
+@pytest.mark.parametrize("every", [20, 25, 50])
+def test_points_by_look_ahead_lie_where_another_batch_would_pass_the_threshold(
+    stream: Any, every: int
+) -> None:
+    plugin = AnytimeEvaluation(stream.test_stream, every=every, points="look_ahead")
+    fit(probe(plugin), stream.train_stream)
+    ends = boundaries(stream.train_stream)
+    want, k = [], 1
+    for start, end in zip([0, *ends], ends, strict=False):
+        if 2 * end - start > k * every:
+            want.append(end)
+            k += 1
+    assert points(plugin.curve.anytime) == want
+    # The first one lies before its threshold, and the end of the stream is none by itself.
+    assert want[0] <= every
+    assert plugin.results["a_auc"] == pytest.approx(
+        sum(e.accuracy for e in plugin.curve.anytime) / len(want)
+    )
+
+
 def test_published_points_do_not_come_between_two_updates_on_a_batch(stream: Any) -> None:
     plugin = AnytimeEvaluation(stream.test_stream, every=3, points="published")
     fit(probe(plugin), stream.train_stream)
@@ -144,7 +164,7 @@ def test_transfer_is_among_the_results(stream: Any) -> None:
     ("tested", "settings", "says"),
     [
         (Blobs(6, 6), {"every": 0}, "period is 0"),
-        (Blobs(6, 6), {"points": "all"}, "'default' or 'published'"),
+        (Blobs(6, 6), {"points": "all"}, "'default', 'published' or 'look_ahead'"),
         ([], {}, "no experience"),
     ],
 )
