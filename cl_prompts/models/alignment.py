@@ -243,8 +243,11 @@ class StreamedAlignment(FeatureWhitening):
 
     def _new_root(self) -> Tensor:
         root = super()._new_root()
-        if self.first and bool(self.count <= self.first):
-            self.target_root.copy_(self._root_of(self.system()))
+        if self.first:
+            # Without asking how many, for which a GPU would be waited for.
+            own = self._root_of(self.system())
+            root_of_first = torch.where(self.count <= self.first, own, self.target_root)
+            self.target_root.copy_(root_of_first)
         return root @ self.target_root
 
     def _root_of(self, matrix: Tensor) -> Tensor:
