@@ -41,7 +41,12 @@ METHODS = {
     "RanDumb": ["strategy=randumb"],
     "AnaCP": ["strategy=anacp"],
     "FeCAM": ["strategy=fecam"],
+    "balanced ridge": ["strategy=balanced_ridge"],
+    "AIR, half of all blocks": ["strategy=air", "read_out=blocks:half"],
+    "recommended": ["strategy=recommended"],
 }
+#: the read-out of half of all blocks
+WIDEST = "blocks:half"
 #: method -> A_AUC by seed, A_last by seed
 Results = dict[str, tuple[dict[int, float], dict[int, float]]]
 
@@ -79,8 +84,7 @@ def measure(recipe: str, texts: list[str], methods: list[str], seeds: list[int])
             strategy_class(settings.strategy).plain_images = True  # the same view for all
             parts = builder.build(settings)
             strategy: Any = parts.strategy
-            features = Remembered(strategy.model.features, known.setdefault(strategy.read_out, {}))
-            strategy.model.features = features
+            strategy.model.features = remembered_features(strategy, known)
             for task in parts.benchmark.train_stream:
                 strategy.train(task, eval_streams=[])
             scores = 100 * a_auc(parts.anytime.curve), 100 * a_last(parts.anytime.curve)
@@ -88,6 +92,18 @@ def measure(recipe: str, texts: list[str], methods: list[str], seeds: list[int])
                 values[seed] = score
             print(f"seed {seed}, {method}: {scores[0]:.1f} / {scores[1]:.1f}", flush=True)
     return found
+
+
+def remembered_features(
+    strategy: Any, known: dict[str, dict[bytes, Tensor]]
+) -> Callable[[Tensor], Tensor]:
+    """Features of a strategy's read-out; the class token is the last of the blocks that others
+    read."""
+    vit = strategy.model.backbone
+    shared = strategy.read_out in ("token", WIDEST)
+    compute = vit.reading(WIDEST) if shared else strategy.model.features
+    wide = Remembered(compute, known.setdefault(WIDEST if shared else strategy.read_out, {}))
+    return (lambda images: wide(images)[:, -vit.dim :]) if strategy.read_out == "token" else wide
 
 
 def table(found: Results, reference: str) -> Iterator[str]:
