@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import posixpath
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from site_parts import public_names, with_formulas
 
 ROOT = Path(__file__).resolve().parent.parent
 #: files of the repository that are pages of the site
@@ -37,6 +42,8 @@ ROOMS = {
 }
 #: a role of Sphinx with its target, as Markdown leaves it
 ROLE = re.compile(r":(?:class|meth|func|attr|data|mod):<code>~?(?:[\w.]*\.)?(\w+)</code>")
+#: the same in a docstring
+ROLE_TEXT = re.compile(r":(?:class|meth|func|attr|data|mod):`~?(?:[\w.]*\.)?(\w+)`")
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -59,8 +66,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Show the names in Sphinx's roles as code."""
-    return ROLE.sub(r"<code>\1</code>", html)
+    """Show the names in Sphinx's roles as code, and formulas as mathematics."""
+    return with_formulas(ROLE.sub(r"<code>\1</code>", html))
 
 
 def _link(found: re.Match[str], original: str, place: str) -> str:
@@ -98,7 +105,15 @@ def _methods() -> str:
 
 def _reference_index() -> str:
     rows = [f"* [`cl_prompts.{room}`]({room}.md): {what}" for room, what in ROOMS.items()]
-    return "# Reference\n\nFrom the docstrings of the package.\n\n" + "\n".join(rows) + "\n"
+    lines = ["# Reference", "", "From the docstrings of the package.", "", *rows]
+    for room in ROOMS:
+        lines += ["", f"## `cl_prompts.{room}`", ""]
+        for module, name, first in public_names(ROOT / "cl_prompts", room):
+            # An __init__ has no page of its own.
+            page = module != f"cl_prompts.{room}"
+            shown = f"[`{name}`]({room}.md#{module}.{name})" if page else f"`{name}`"
+            lines.append(f"* {shown}: " + ROLE_TEXT.sub(r"`\1`", first))
+    return "\n".join(lines) + "\n"
 
 
 def _reference(room: str) -> str:

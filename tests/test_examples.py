@@ -123,3 +123,25 @@ def test_own_metric_reaches_the_records_of_a_run(here: Path) -> None:
     assert results["worst_class"] <= results["a_last"]
     (board,) = folder.glob("events.*")
     assert b"worst_class/task_end" in board.read_bytes()
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    notebook = nbformat.read(ROOT / "examples" / "first_steps.ipynb", 4)
+    nbformat.validate(notebook)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # kept without
+    where = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=300, resources=where).execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    kinds = [kind for output in shown for kind in output.get("data", {})]
+    assert "image/png" in kinds
+    (table,) = (o["data"]["text/markdown"] for o in shown if "text/markdown" in o.get("data", {}))
+    assert "| linear_probe |" in table
+    assert "A_AUC" in shown[-1]["text"]
+    # The progress is a line a run, and none for each moment.
+    progress = [o["data"]["text/plain"] for o in shown if "text/html" in o.get("data", {})]
+    assert [line.split(",")[0] for line in progress] == [f"run {n} of 4" for n in range(1, 5)]

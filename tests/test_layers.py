@@ -47,7 +47,7 @@ INNER: dict[str, set[str]] = {
     "report": {"recipes", "run_folder", "results", "figures"},
     "runner": {"recipes", "run_folder", "tracking"},
     "sweeps": {"recipes", "run_folder", "results", "tracking", "runner"},
-    "trained": {"recipes", "run_folder", "runner"},
+    "trained": {"recipes", "run_folder", "results", "runner"},
     "cli": {"recipes", "run_folder", "results", "report", "runner", "sweeps", "trained"},
     "__init__": set(),  # its door opens when it is used
 }

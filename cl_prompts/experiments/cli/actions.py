@@ -337,6 +337,16 @@ def classes(args: argparse.Namespace) -> None:
     console.print(f"run folder: {folders[0]}", highlight=False, soft_wrap=True, markup=False)
 
 
+def push(args: argparse.Namespace) -> None:
+    """Push a finished run to the Hugging Face hub."""
+    from cl_prompts.experiments.trained.hub import push as pushed
+
+    address, names = pushed(args.run, args.name, public=args.public)
+    _print(f"pushed {', '.join(names)}")
+    _print("these name the images, the command and folders of this machine: look at them there")
+    _print(f"commit: {address}; in Python: load_run({'hf://' + args.name!r})")
+
+
 def _before_after(folder: Path) -> Table:
     """Scores of a run that learned on, before it did and after."""
     from cl_prompts.experiments.results.before_after import before_after
@@ -492,6 +502,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
     "compare": compare,
     "predict": predict,
     "export": export,
+    "push": push,
     "warm-up": warm_up,
     "completion": completion,
 }

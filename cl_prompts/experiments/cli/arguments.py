@@ -283,6 +283,16 @@ def _classes(command: Command) -> None:
     _out_folder(command)
 
 
+def _push(command: Command) -> None:
+    command.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    command.add_argument("name", metavar="NAME", help="of the repository, such as user/digits-mvp")
+    command.add_argument(
+        "--public",
+        action="store_true",
+        help="let everybody see a repository that is made (by default it is private)",
+    )
+
+
 def _report(command: Command) -> None:
     command.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help=f"{_RUNS}; rows come in this order"
@@ -385,6 +395,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Command], None]]] = {
     "compare": ("compare strategies over seeds: means, paired differences, ranks", _compare),
     "predict": ("label images with the model of a finished run", _predict),
     "export": ("write the model of a finished run as a file without cl-prompts", _export),
+    "push": ("push a finished run to the Hugging Face hub, with a model card", _push),
     "warm-up": ("learn initial prompts for MISA on data that no stream holds", _warm_up),
     "completion": ("print a script that completes command lines in a shell", _completion),
 }

@@ -67,10 +67,10 @@ def _parts(table: Table, number: int, *, latex: bool) -> Iterator[str]:
         label = f"tab:{number}-{_label(table.title)}-{kind}"
         return _latex(table, caption, lines, label) if latex else _markdown(table, caption, lines)
 
-    yield f"% {one_line(table.title)}" if latex else f"## {_md(table.title)}"
+    yield f"% {one_line(table.title)}" if latex else f"## {markdown_text(table.title)}"
     if table.differs:
         sentence = f"Not comparable with {table.against}: {', '.join(table.differs)}."
-        yield f"% {one_line(sentence)}" if latex else _md(sentence)
+        yield f"% {one_line(sentence)}" if latex else markdown_text(sentence)
     missing = "--" if latex else "-"
     yield write("means", _MEANS, _lines(table, lambda entry: entry.text, missing, bold=True))
     # One row has nothing to differ from, and no rank.
@@ -82,7 +82,7 @@ def _parts(table: Table, number: int, *, latex: bool) -> Iterator[str]:
             yield write("differences", caption, lines)
         yield write("ranks", _RANKS, _lines(table, _rank, missing))
     for note in table.notes:
-        yield f"% {one_line(note)}" if latex else _md(f"{note[0].upper()}{note[1:]}.")
+        yield f"% {one_line(note)}" if latex else markdown_text(f"{note[0].upper()}{note[1:]}.")
 
 
 def _lines(
@@ -156,17 +156,17 @@ def _markdown(table: Table, caption: str, rows: Lines) -> str:
     lines = [["strategy", *headings], ["---"] * (1 + len(headings))]
     for row, texts in rows:
         lines.append([row, *(f"**{text}**" if bold else text for text, bold in texts)])
-    return f"{_md(caption)}\n\n" + "\n".join(map(_markdown_row, lines))
+    return f"{markdown_text(caption)}\n\n" + "\n".join(map(_markdown_row, lines))
 
 
 def _markdown_row(texts: Sequence[str]) -> str:
-    return f"| {' | '.join(map(_md, texts))} |"
+    return f"| {' | '.join(map(markdown_text, texts))} |"
 
 
-def _md(text: str) -> str:
+def markdown_text(text: str) -> str:
     """A text in which Markdown sees no column, no HTML and no link.
 
-    >>> _md("a|b <script>, p < 0.001")
+    >>> markdown_text("a|b <script>, p < 0.001")
     'a\\\\|b &lt;script>, p < 0.001'
     """
     text = one_line(text).replace("|", "\\|").replace("](", "]\\(")

@@ -224,12 +224,14 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
     images. No global random generator is touched.
 
     Args:
-        folder: of one run.
+        folder: of one run; or ``hf://user/name``, perhaps with ``@`` and a revision, which is
+            fetched from the Hugging Face hub, see :mod:`cl_prompts.experiments.trained.hub`.
         device: where to compute.
         trust_code: whether code that the settings of the run name, as ``package.module:name``, may
             be imported, which runs it.
 
     Raises:
+        RunError: the hub refuses, or cannot be reached.
         InputError: no such run, one that is not finished, not complete or changed since, one that
             names code, code of one's own that was edited since, or a backbone that is not the one
             of the run.
@@ -239,6 +241,10 @@ def load_run(folder: str | Path, *, device: str = "auto", trust_code: bool = Fal
         run = load_run("runs/photos/mvp/1-20260101-120000")
         run.predict(["new.jpg"]).labels
     """
+    if str(folder).startswith("hf://"):
+        from cl_prompts.experiments.trained.hub import fetched
+
+        folder = fetched(str(folder))
     run = finished_run(Path(folder))
     check_sums(run.folder, [LEARNED_FILE])
     settings = settings_of(run.folder, trust_code)

@@ -1,0 +1,132 @@
+"""A small Hugging Face hub on this machine, which speaks what its client asks of the real one."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote
+
+
+@dataclass
+class Hub:
+    """Repositories of models, each with the files of its one revision.
+
+    Attributes:
+        address: of the server.
+        repositories: name -> file -> content.
+        private: name -> whether it was made so.
+        down: whether every request is refused.
+    """
+
+    address: str = ""
+    repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    private: dict[str, bool] = field(default_factory=dict)
+    down: bool = False
+
+    def revision(self, name: str) -> str:
+        """Hash of the content of a repository."""
+        files = sorted(self.repositories[name].items())
+        return _digest(repr(files).encode())
+
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of an answer."""
+        parts = [unquote(part) for part in path.partition("?")[0].strip("/").split("/")]
+        if self.down:
+            return 503, {}, b"closed for today"
+        if parts[:3] == ["api", "repos", "create"]:
+            asked = json.loads(body)
+            name = "/".join(filter(None, [asked.get("organization"), asked["name"]]))
+            self.repositories.setdefault(name, {})
+            self.private[name] = bool(asked.get("private") or asked.get("visibility") == "private")
+            return _json({"url": f"{self.address}/{name}"})
+        if parts == ["api", "validate-yaml"]:
+            return _json({"errors": [], "warnings": []})
+        if parts[:2] == ["api", "models"]:
+            return self._of_model("/".join(parts[2:4]), parts[4:], body)
+        if len(parts) > 4 and parts[2] == "resolve":
+            name = "/".join(parts[:2])
+            content = self.repositories.get(name, {}).get("/".join(parts[4:]))
+            if content is None:
+                return 404, {"X-Error-Code": "EntryNotFound"}, b""
+            tag = _digest(content)
+            return 200, {"ETag": f'"{tag}"', "X-Repo-Commit": self.revision(name)}, content
+        return 404, {}, b""
+
+    def _of_model(
+        self, name: str, rest: list[str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        if name not in self.repositories:
+            return 404, {"X-Error-Code": "RepoNotFound"}, b"no such repository"
+        if rest[:1] == ["preupload"]:
+            files = json.loads(body)["files"]
+            return _json(
+                {"files": [{**f, "uploadMode": "regular", "shouldIgnore": False} for f in files]}
+            )
+        if rest[:1] == ["commit"]:
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    content = base64.b64decode(line["value"]["content"])
+                    self.repositories[name][line["value"]["path"]] = content
+            oid = self.revision(name)
+            return _json({"commitUrl": f"{self.address}/{name}/commit/{oid}", "commitOid": oid})
+        if rest[:1] == ["tree"]:
+            found = self.repositories[name].items()
+            tree = [
+                {"type": "file", "path": file, "size": len(content), "oid": _digest(content)}
+                for file, content in found
+            ]
+            return _json(tree)
+        files = [{"rfilename": file} for file in self.repositories[name]]
+        about = {"id": name, "sha": self.revision(name), "siblings": files, "private": True}
+        return _json(about)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest()
+
+
+def _json(value: Any) -> tuple[int, dict[str, str], bytes]:
+    return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
+
+
+@contextmanager
+def hub() -> Iterator[Hub]:
+    """Serve an empty hub."""
+    found = Hub()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            status, headers, body = found.answer(self.command, self.path, self.rfile.read(length))
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+        do_POST = do_GET
+
+        def log_message(self, *given: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("localhost", 0), Handler) as server:
+        found.address = f"http://localhost:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield found
+        finally:
+            server.shutdown()
+            thread.join()
