@@ -221,6 +221,7 @@ COMMANDS: dict[str, str] = {
         run --resume named
         run --resume named --trust-code
         run digits --trust-code
+        run digits --jobs 0
         predict foreign broken/train/a
         export foreign --torch
         report added
