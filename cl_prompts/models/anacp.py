@@ -146,7 +146,7 @@ class AnaCP(SolvedClassifier):
         """(dim, dim) covariance of the pseudo-samples of a class."""
         if self.classes is None:
             return self.shared_covariance()
-        covariance = self.classes.scatter[c] / self.count[c]
+        covariance = self.classes.scatters[c] / self.count[c]
         # added to the first batch alone, and averaged with the others
         fades = self.first[c] / self.count[c] if self.form == "released" else 1
         covariance.diagonal().add_(VARIANCE * fades)

@@ -31,13 +31,13 @@ class ClassScatter(nn.Module):
         >>> classes = ClassScatter(2, n_classes=3)
         >>> x = torch.tensor([[1.0, 0.0], [3.0, 0.0], [5.0, 5.0]]).double()
         >>> classes.update(x, torch.tensor([0, 0, 2]))
-        >>> classes.scatter[0].tolist(), classes.count.tolist()
+        >>> classes.scatters[0].tolist(), classes.count.tolist()
         ([[2.0, 0.0], [0.0, 0.0]], [2.0, 0.0, 1.0])
     """
 
     count: Tensor
     mean: Tensor
-    scatter: Tensor
+    scatters: Tensor
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class ClassScatter(nn.Module):
         self.moving = moving
         self.register_buffer("count", torch.zeros(n_classes, dtype=dtype))
         self.register_buffer("mean", torch.zeros(n_classes, dim, dtype=dtype))
-        self.register_buffer("scatter", torch.zeros(n_classes, dim, dim, dtype=dtype))
+        self.register_buffer("scatters", torch.zeros(n_classes, dim, dim, dtype=dtype))
 
     @torch.no_grad()
     def update(self, x: Tensor, labels: Tensor) -> None:
@@ -65,8 +65,8 @@ class ClassScatter(nn.Module):
             inside = mine - batch_mean
             # Chan et al.: scatter within the batch, plus n N / (n + N) (shift shift^T)
             between = before * len(mine) / total
-            self.scatter[c].addmm_(inside.T, inside)
-            self.scatter[c] += torch.outer(shift, shift) * (
+            self.scatters[c].addmm_(inside.T, inside)
+            self.scatters[c] += torch.outer(shift, shift) * (
                 between * (before / total) if self.moving else between
             )
             self.mean[c] += shift * (len(mine) / total)

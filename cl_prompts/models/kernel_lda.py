@@ -166,7 +166,7 @@ class ClasswiseLDA(StreamingLDA):
     Example:
         >>> lda = ClasswiseLDA(2, n_classes=2, expansion="fourier", width=8)
         >>> lda.update(torch.randn(9, 2), torch.tensor([0, 0, 0, 0, 0, 0, 0, 1, 1]))
-        >>> tuple(lda.classes.scatter.shape)
+        >>> tuple(lda.classes.scatters.shape)
         (2, 8, 8)
     """
 
@@ -196,7 +196,7 @@ class ClasswiseLDA(StreamingLDA):
             return super()._attempt()
         system = torch.zeros_like(self.scatter)
         share = self.count / self.count.sum()
-        for weight, n, scatter in zip(share, self.count, self.classes.scatter, strict=True):
+        for weight, n, scatter in zip(share, self.count, self.classes.scatters, strict=True):
             system += weight * shrunk(scatter, n, "oas")
         return attempt_positive(system, self.mean.T)
 

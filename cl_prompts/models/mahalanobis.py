@@ -104,7 +104,7 @@ class MahalanobisPerClass(PrototypeClassifier):
 
     def matrix(self, c: int) -> Tensor:
         """(dim, dim) R_c of a class."""
-        covariance = self.classes.scatter[c] / (self.count[c] - 1).clamp(min=1)
+        covariance = self.classes.scatters[c] / (self.count[c] - 1).clamp(min=1)
         if self.form == "toolbox":
             covariance.diagonal().add_(TOOLBOX_VARIANCE)
             return torch.corrcoef(covariance)
@@ -138,7 +138,7 @@ class MahalanobisPerClass(PrototypeClassifier):
 
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         if self.inverses is None:
-            self.inverses = torch.zeros_like(self.classes.scatter)
+            self.inverses = torch.zeros_like(self.classes.scatters)
             for c in self.seen.nonzero().flatten().tolist():
                 self.inverses[c] = pseudo_inverse(self.matrix(c))
         v = F.normalize(x, dim=1)

@@ -29,7 +29,7 @@ class FeCAM(PrototypeStrategy):
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> fecam = FeCAM(backbone=create_backbone(), n_classes=10, evaluator=None, device="cpu")
-        >>> tuple(fecam.model.head.classes.scatter.shape)
+        >>> tuple(fecam.model.head.classes.scatters.shape)
         (10, 128, 128)
     """
 

@@ -19,10 +19,10 @@ def test_pieces_in_any_order_give_the_covariance_of_all() -> None:
         classes.update(x[rows], y[rows])
     for c in PRESENT:
         mine = x[y == c]
-        covariance = classes.scatter[c] / (classes.count[c] - 1)
+        covariance = classes.scatters[c] / (classes.count[c] - 1)
         torch.testing.assert_close(covariance, mine.T.cov(), rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(classes.mean[c], mine.mean(dim=0), rtol=1e-12, atol=0)
-    assert not classes.scatter[ABSENT].any()
+    assert not classes.scatters[ABSENT].any()
 
 
 def test_about_moving_means_pieces_count_too_little() -> None:
@@ -30,7 +30,7 @@ def test_about_moving_means_pieces_count_too_little() -> None:
     for value in (0.0, 2.0, 5.0):
         moving.update(torch.tensor([[value]]).double(), torch.tensor([0]))
     # n N^2 / (n + N)^2 shift^2: 1/4 of 2^2, and 4/9 of 4^2
-    assert float(moving.scatter) == pytest.approx(1 + 64 / 9)
+    assert float(moving.scatters) == pytest.approx(1 + 64 / 9)
 
 
 def test_rows_keep_their_order_within_a_class() -> None:

@@ -56,7 +56,9 @@ def test_published_numbers(key: str, dtype: torch.dtype) -> None:
 def test_published_shrinkage() -> None:
     for key in ("vit_1_0", "vit_10_10", "tukey"):
         fecam = published(key)
-        covariances = [m / (n - 1) for m, n in zip(fecam.classes.scatter, fecam.count, strict=True)]
+        covariances = [
+            m / (n - 1) for m, n in zip(fecam.classes.scatters, fecam.count, strict=True)
+        ]
         once = torch.stack([fecam.shrink(one) for one in covariances])
         GOLDEN.close_double(once, f"{key}/shrunk_once" if key == "tukey" else f"{key}/shrunk")
         if key == "tukey":

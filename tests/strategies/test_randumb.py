@@ -29,6 +29,6 @@ def test_a_blurry_stream_gives_the_batch_solution() -> None:
 
 def test_the_released_form_keeps_a_matrix_a_class_and_refuses_too_many() -> None:
     head = make("randumb_class").model.head
-    assert tuple(head.classes.scatter.shape) == (N_CLASSES, 40, 40)
+    assert tuple(head.classes.scatters.shape) == (N_CLASSES, 40, 40)
     with pytest.raises(InputError, match=r"RanDumb keeps one matrix a class.*a width of at most"):
         make("randumb_class", width=400, memory_gib=1e-4)

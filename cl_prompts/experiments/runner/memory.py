@@ -166,9 +166,11 @@ def memory_forecast(strategy: Any, *, n_train: int, n_test: int, n_tasks: int) -
     backbone = model.backbone
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     lanes = getattr(model, "lanes", None)
-    grams = [
-        getattr(module, name, None) for module in model.modules() for name in ("gram", "scatter")
-    ]
+
+    def named(*names: str) -> list[torch.Tensor]:
+        found = (getattr(part, name, None) for part in model.modules() for name in names)
+        return [tensor for tensor in found if isinstance(tensor, torch.Tensor)]
+
     replayed = strategy.replay.batch_size if strategy.buffer.size else 0
     batch = max(
         min(strategy.train_mb_size, n_train) + min(replayed, strategy.buffer.size, n_train),
@@ -180,7 +182,8 @@ def memory_forecast(strategy: Any, *, n_train: int, n_test: int, n_tasks: int) -
         # The parameters of a lane, with the same.
         "lanes to come": 0 if lanes is None else 4 * lanes.lane_bytes * n_tasks,
         # While it is solved: matrix of products, whose zeros take nothing yet, copy and factor.
-        "ridge regression": 3 * _bytes(g for g in grams if isinstance(g, torch.Tensor)),
+        "ridge regression": 3 * _bytes(named("gram", "scatter")),
+        "matrices of classes": _bytes(named("grams", "scatters")),
         # Cached features or queries, in fp32.
         "features of test images": 4 * n_test * model.cached_width,
         "pixels of a batch": 4 * batch * 3 * backbone.image_size**2,

@@ -23,6 +23,7 @@ from cl_prompts.experiments.runner.memory import (
     peak_memory_mb,
     reset_peak_memory,
 )
+from tests.toy_data import N_CLASSES
 from tests.toys import make
 
 CPU = torch.device("cpu")
@@ -99,6 +100,8 @@ def test_parameters_lanes_and_products_are_held() -> None:
         assert kept == 4 * SIZES["n_test"] * width * model.backbone.dim
     # The products of random features, 8 bytes each, with a copy and a factor while it is solved.
     assert forecast("ranpac", projection=100)["ridge regression"] == 3 * 8 * 100**2
+    assert forecast("klda", width=100, members=2)["ridge regression"] == 2 * 3 * 8 * 100**2
+    assert forecast("air", projection=100)["matrices of classes"] == N_CLASSES * 8 * 100**2
 
 
 def test_bytes_in_words() -> None:
