@@ -257,8 +257,8 @@ def contrastive_targets(
     Example:
         >>> means = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double()
         >>> contrastive_targets(means, torch.eye(2).double()).round(decimals=3)
-        tensor([[ 0.924, -0.383],
-                [-0.383,  0.924]], dtype=torch.float64)
+        tensor([[ 0.9490, -0.3160],
+                [-0.3160,  0.9490]], dtype=torch.float64)
     """
     values, vectors = torch.linalg.eigh(covariance)
     variances = values + 1e-8
