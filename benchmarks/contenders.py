@@ -23,7 +23,9 @@ N_CLASSES = 8
 METHODS: dict[str, dict[str, Any]] = {
     name: {} for name in STRATEGIES if not name.startswith("joint")
 }
-METHODS["multi_lane"] = {"multi_label": False}
+# adapters are trained task by task
+METHODS["aper"] = {"boundaries": True}
+METHODS["ease"] = {"boundaries": True}
 METHODS["coda_prompt"] = {"n_components": 100}
 METHODS["ranpac"] = {"projection": 2000}
 REPLAY = ("er", "er_ace", "derpp", "ewcpp", "rainbow", "clib")
@@ -104,13 +106,16 @@ class _NoModules:
         pass
 
 
-def strategy_work(name: str, backbone: FrozenViT, batch: int) -> dict[str, Contender]:
-    """Training step, inference, and inference with what the evaluation keeps."""
+def strategy_on(name: str, backbone: FrozenViT, batch: int) -> tuple[Any, Any]:
+    """A strategy, and an experience of two of its batches."""
     options = dict(METHODS[name])
     stream = batch // 2 if name in REPLAY else batch
     if name in REPLAY:
         options |= {"buffer_size": 4 * batch, "buffer_batch_size": batch - stream}
-    strategy = strategy_class(name)(
+    cls = strategy_class(name)
+    if "multi_label" in cls.settings():
+        options["multi_label"] = False
+    strategy = cls(
         backbone=backbone,
         n_classes=N_CLASSES,
         evaluator=None,
@@ -118,12 +123,16 @@ def strategy_work(name: str, backbone: FrozenViT, batch: int) -> dict[str, Conte
         train_mb_size=stream,
         train_epochs=1,
         online_iter=1,
-        boundaries=False,
-        period=10**9,
-        **options,
+        **{"boundaries": False, "period": 10**9, **options},
     )
     data = Pictures(2 * stream, backbone.image_size)
     (experience,) = class_incremental_benchmark(data, data, n_tasks=1).train_stream
+    return strategy, experience
+
+
+def strategy_work(name: str, backbone: FrozenViT, batch: int) -> dict[str, Contender]:
+    """Training step, inference, and inference with what the evaluation keeps."""
+    strategy, experience = strategy_on(name, backbone, batch)
     for _ in range(4):  # fills the memory
         strategy.train(experience, eval_streams=[])
     model = strategy.model.eval()
