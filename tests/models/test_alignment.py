@@ -115,8 +115,9 @@ def test_published_moving_reference(tmp_path: Path) -> None:
     strategy = MISA(
         backbone=golden_vit(),
         n_classes=len(GOLDEN("ema/bias")),
-        g_length=2,
-        e_length=3,
+        pool_size=len(GOLDEN("ema/keys")),
+        g_length=GOLDEN("ema/g_prompts").shape[1] // 2,  # two blocks
+        e_length=GOLDEN("ema/e_prompts").shape[1] // 3,
         initial_prompts=str(tmp_path),
         position=True,
         evaluator=None,
