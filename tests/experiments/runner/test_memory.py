@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import mmap
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from cl_prompts.experiments.runner.memory import (
     peak_memory_mb,
     reset_peak_memory,
 )
+from cl_prompts.models.ranpac import RanPAC
 from tests.toy_data import N_CLASSES
 from tests.toys import make
 
@@ -143,3 +147,19 @@ def test_what_was_freed_before_is_no_peak_of_this_run(
 
 def test_only_a_gpu_has_a_peak_of_its_own() -> None:
     assert peak_device_memory_mb(CPU) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is given back by glibc")
+@pytest.mark.parametrize("projection", [1800, 2200, 2600])
+def test_the_forecast_of_a_ridge_regression_is_its_peak(projection: int) -> None:
+    torch.cholesky_solve(torch.ones(9, 1), torch.linalg.cholesky(torch.eye(9)))  # loads LAPACK
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed before is given back
+    reset_peak_memory(CPU)
+    start = peak_memory_mb()
+    model = RanPAC(8, 3, projection=projection)
+    model.update(torch.randn(16, 8), torch.arange(16) % 3)
+    model(torch.randn(4, 8))
+    # As memory_forecast counts it.
+    forecast = 3 * model.statistics.gram.nbytes
+    assert (peak_memory_mb() - start) * 2**20 == pytest.approx(forecast, rel=0.2)
