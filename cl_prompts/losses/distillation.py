@@ -78,6 +78,12 @@ class StoredLogits(nn.Module):
         self.values[at] = logits.detach().to(self.values)[stored].masked_fill(~seen, 0)
         self.existed[at] = seen
 
+    def keep(self, kept: Tensor) -> None:
+        """Keep the logits in some slots (k,) alone, in the first ones, as the buffer does."""
+        kept = kept.to(self.values.device)
+        for stored in (self.values, self.existed):
+            stored[: len(kept)] = stored[kept]
+
     def at(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (m, classes) and their existing columns (m, classes) boolean of ``slots`` (m,)."""
         slots = slots.to(self.values.device)

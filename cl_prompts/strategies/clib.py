@@ -177,11 +177,22 @@ class CLIB(HeadStrategy):
 
     def state_dict(self) -> dict[str, Any]:
         """State of the base, once every observation was settled."""
+        self._settle_all()
+        return super().state_dict()
+
+    def _settle_all(self) -> None:
         self._settle()
         if self._trained:  # part of an observation that is still to be made
             self.buffer.mark_trained(torch.cat(self._trained))
             self._trained = []
-        return super().state_dict()
+
+    def forget_samples(self, classes: Tensor) -> Tensor:
+        """Take samples out of the buffer, with their features."""
+        self._settle_all()
+        kept = super().forget_samples(classes)
+        if self.features is not None:
+            self.features[: len(kept)] = self.features[kept.to(self.features.device)]
+        return kept
 
     def load_state_dict(
         self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()

@@ -96,6 +96,11 @@ class RainbowMemory(HeadStrategy):
             labels = batch.labels_on_host(len(rows))[:, None]
             self.candidates.append(torch.cat([self.replay.references(rows), labels], dim=1))
 
+    def forget_samples(self, classes: Tensor) -> Tensor:
+        """Take samples out of the buffer, and out of the candidates for it."""
+        self.candidates = [some[~torch.isin(some[:, 2], classes)] for some in self.candidates]
+        return super().forget_samples(classes)
+
     def finish_task(self) -> None:
         """Select the buffer's samples, with ``buffer_choice="uncertainty"``, and rehearse them."""
         if len(self.buffer) == 0:

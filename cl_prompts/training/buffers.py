@@ -13,6 +13,8 @@ from cl_prompts.errors import InputError, unknown
 
 #: up to so many held samples a draw permutes them all
 PERMUTED = 4096
+#: what a class-balanced buffer keeps of each sample
+_OF_EACH = ("labels", "importance", "losses", "trained")
 
 
 class ReplayBuffer:
@@ -78,6 +80,15 @@ class ReplayBuffer:
         self.slots = state["slots"].clone()
         self.filled = int(state["filled"])
         self.generator.set_state(state["generator"])
+
+    def keep(self, kept: Tensor) -> None:
+        """Keep the samples in some slots alone; they move to the first slots, in this order.
+
+        Args:
+            kept: (k,) int64, all different and filled.
+        """
+        self.slots[: len(kept)] = self.slots[kept]
+        self.filled = len(kept)
 
     def _next_free(self) -> int:
         self.filled += 1
@@ -281,19 +292,28 @@ class ClassBalancedBuffer(ReplayBuffer):
         self.trained.zero_()
         return decrease
 
+    def keep(self, kept: Tensor) -> None:
+        """Keep the samples in some slots alone, with all that belongs to them."""
+        super().keep(kept)
+        for name in _OF_EACH:
+            values = getattr(self, name)
+            values[: len(kept)] = values[kept]
+        self.trained[len(kept) :] = False
+        self._count_members()
+
     def state_dict(self) -> dict[str, Any]:
         """Contents, labels, importances and generator."""
-        own = {
-            name: getattr(self, name).clone()
-            for name in ("labels", "importance", "losses", "trained")
-        }
+        own = {name: getattr(self, name).clone() for name in _OF_EACH}
         return {**super().state_dict(), **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
         super().load_state_dict(state)
-        for name in ("labels", "importance", "losses", "trained"):
+        for name in _OF_EACH:
             setattr(self, name, state[name].clone())
+        self._count_members()
+
+    def _count_members(self) -> None:
         self._members.clear()
         for slot, label in enumerate(self.labels[: self.filled].tolist()):
             self._members[label].append(slot)

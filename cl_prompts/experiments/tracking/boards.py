@@ -98,7 +98,7 @@ class TensorBoard(Board):
 
     def picture(self, tag: str, figure: Figure, step: int) -> None:
         """Show a picture."""
-        self._writer.add_figure(tag, figure, step, close=False)
+        self._writer.add_figure(tag, figure, step)
 
     def histogram(self, tag: str, counts: Sequence[float], step: int) -> None:
         """Show a histogram with the number of a prompt or class as value, its count as height."""

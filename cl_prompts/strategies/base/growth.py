@@ -87,7 +87,7 @@ class _Learned:
 
 def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
     """Give up classes, in place: they are not predicted any more, and all that is kept for them
-    alone is as in a new strategy.
+    alone is as in a new strategy. Their samples leave the replay buffer.
 
     Args:
         strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
@@ -97,14 +97,17 @@ def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
         Names of the parts of the model that all classes share, which keep what they learned.
 
     Raises:
-        InputError: a replay buffer that may hold such samples, or see :func:`grow`.
+        InputError: a replay buffer of images with several labels, or see :func:`grow`.
     """
     _refuse(strategy)
     if len(strategy.replay):
-        raise InputError(
-            f"{type(strategy).__name__} holds samples of all classes in its replay buffer, and"
-            " would learn these again: train a new one without their images"
-        )
+        # An experience's annotated classes are read from the data anew at each resume.
+        if strategy.model.multi_label:
+            raise InputError(
+                f"{type(strategy).__name__} replays images with several labels, and would learn"
+                " these again: train a new one without their images"
+            )
+        strategy.forget_samples(torch.tensor(list(classes)))
     learned = _Learned(strategy)
     settings = _settings(strategy)
     wider = _remade(strategy, {**settings, "n_classes": settings["n_classes"] + 1})

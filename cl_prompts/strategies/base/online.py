@@ -449,6 +449,17 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """
         self.replay.add(rows, batch.labels_on_host(len(rows)))
 
+    def forget_samples(self, classes: Tensor) -> Tensor:
+        """Take the samples of some classes (m,) out of the buffer; the free slots are those of the
+        next samples.
+
+        Returns:
+            (k,) slots whose samples were kept, which are the first k now.
+        """
+        kept = torch.isin(self.replay.labels(), classes).logical_not().nonzero()[:, 0]
+        self.buffer.keep(kept)
+        return kept
+
     # ------------------------------------------------------------------ hooks: one update
 
     def make_batch(self, stream: Batch) -> Batch:
@@ -922,7 +933,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             Names of the parts of the model that all classes share, which keep what they learned.
 
         Raises:
-            InputError: no such class, a replay buffer that holds samples, or see :meth:`grow`.
+            InputError: no such class, replayed images with several labels, or see :meth:`grow`.
         """
         for label in classes:
             in_range(0, self.model.n_classes - 1, classes=label)

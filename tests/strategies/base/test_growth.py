@@ -140,10 +140,33 @@ def test_a_forgotten_class_is_as_new_and_may_come_again(kind: str) -> None:
     assert strategy.model.seen.all()
 
 
-def test_a_replay_buffer_is_not_cleared_of_a_class() -> None:
-    strategy = fit(make("er"), experiences())
-    with pytest.raises(InputError, match="ExperienceReplay holds samples of all classes"):
-        strategy.forget([1])
+@pytest.mark.parametrize("kind", ["er", "derpp", "clib", "rainbow"])
+def test_samples_of_a_forgotten_class_leave_the_buffer(kind: str) -> None:
+    strategy = fit(make(kind, buffer_size=8), experiences())
+    labels = strategy.replay.labels()
+    left = labels[0].item()
+    kept = (labels != left).nonzero()[:, 0]
+    references = strategy.buffer.slots[kept].clone()
+    assert 0 < len(kept) < len(labels)
+    # DER++ keeps logits with the samples, CLIB features and importances.
+    stored = getattr(strategy, "stored", None)
+    logits = None if stored is None else stored.values[kept].clone()
+    features = getattr(strategy, "features", None)
+    cached = None if features is None else features[kept].clone()
+    strategy.forget([left])
+    assert torch.equal(strategy.replay.labels(), labels[kept])
+    assert torch.equal(strategy.buffer.slots[: len(kept)], references)
+    others = [label for label in range(6) if label != left]
+    if logits is not None:
+        assert torch.equal(strategy.stored.values[: len(kept), others], logits[:, others])
+    if cached is not None:
+        assert torch.equal(strategy.features[: len(kept)], cached)
+    if kind in ("clib", "rainbow"):
+        counts = labels[kept].bincount(minlength=6).tolist()
+        assert strategy.buffer.class_counts() == {c: n for c, n in enumerate(counts) if n}
+    fit(strategy, [with_more_classes(6, only=others)])
+    assert left not in strategy.replay.labels()
+    assert len(strategy.replay) == 8  # free places are filled
     with pytest.raises(InputError, match="classes"):
         strategy.forget([6])
 
