@@ -98,7 +98,8 @@ class Settings:
         """Dotted names in these settings, also before they are checked."""
         names = [self.strategy, *by_name("plugins", _entry(self.options, "plugins"))]
         names += [_entry(section, "name") for section in (self.dataset, self.scenario)]
-        names += _entry(self.parent, "code") or []
+        code = _entry(self.parent, "code")
+        names += code if isinstance(code, list) else []
         names += [self.tracker or ""]
         return [str(name) for name in names if is_dotted(str(name))]
 
@@ -294,6 +295,10 @@ def _parent(given: Any) -> dict[str, Any]:
     for key, value in given.items():
         if not isinstance(value, _PARENT[key]):
             raise InputError(f"parent.{key} is {shown(value)}: it is no {_PARENT[key].__name__}")
+    renamed = given.get("renamed", {})
+    for name in (*given.get("code", ()), *given.get("removed", ()), *renamed, *renamed.values()):
+        if not isinstance(name, str):
+            raise InputError(f"parent holds {shown(name)} among its names: it should be a text")
     for size in given.get("sizes", ()):
         if not (isinstance(size, list) and [type(n) for n in size] == [int, int]):
             raise InputError(f"parent.sizes holds {shown(size)}: classes and tasks are numbers")

@@ -322,6 +322,8 @@ class Descent:
     ) -> None:
         """Have an edited run give up its removed classes, and score without them."""
         removed = self._settings.parent["removed"]
+        for name in removed:
+            one_of(f"class of {self._run}", name, data.classes)
         if removed:
             strategy.forget([data.classes.index(name) for name in removed])
             anytime.score_again(strategy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,3 +96,23 @@ def test_a_variant_has_its_strategys_settings_and_its_own(tmp_path: Path) -> Non
         plan(str(recipe), ["strategy=er@larg"])
     with pytest.raises(InputError, match="unknown strategy 'err': did you mean 'er'"):
         plan(str(recipe), ["strategy=err@large"])
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "says"),
+    [
+        ("code", 1e308, "parent.code is 1e+308: it is no list"),
+        ("code", [3], "parent holds 3 among its names"),
+        ("removed", [[3, 2]], "parent holds [3, 2] among its names"),
+        ("renamed", {"two": None}, "parent holds None among its names"),
+        ("sizes", [[3]], "parent.sizes holds [3]: classes and tasks are numbers"),
+    ],
+)
+def test_a_parent_of_wrong_types_gets_one_sentence(part: str, value: Any, says: str) -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    whole: dict[str, Any] = {"run": "runs/a", "sha256": "b", "sizes": [[2, 1]]}
+    whole |= {"code": [], "renamed": {}, "removed": []}
+    settings.parent = {**whole, part: value}
+    with pytest.raises(InputError) as caught:
+        Settings.from_yaml(settings.to_yaml())
+    assert says in str(caught.value)
