@@ -143,7 +143,10 @@ class Settings:
         settings = cls.from_yaml(text, trust_code=trust_code)
         if settings.dataset.get("download"):
             settings.dataset["download"] = False
-        check_at_hand(settings.backbone["name"], settings.backbone["weights"])
+        name = settings.backbone["name"]
+        if not isinstance(name, str):
+            raise InputError(f"backbone.name is {shown(name)}: it should be a text")
+        check_at_hand(name, settings.backbone["weights"])
         return settings
 
     def checked(self) -> Settings:
