@@ -20,27 +20,36 @@ if TYPE_CHECKING:
 SLOW = {
     "datasets/test_views.py",
     "experiments/cli/test_entry.py",
-    "experiments/figures/test_heatmaps.py",
     "experiments/figures/test_diagnostics.py",
+    "experiments/figures/test_heatmaps.py",
     "experiments/figures/test_multi_label.py",
     "experiments/recipes/test_recipe_files.py",
+    "experiments/report/test_hostile_names.py",
     "experiments/report/test_page.py",
+    "experiments/report/test_run_pictures.py",
     "experiments/report/test_section_views.py",
     "experiments/report/test_strategy_views.py",
+    "experiments/results/test_comparable.py",
     "experiments/run_folder/test_folder.py",
     "experiments/runner/test_execution.py",
+    "experiments/runner/test_lazy_libraries.py",
+    "experiments/runner/test_warm_up.py",
     "experiments/test_bad_inputs.py",
     "experiments/test_stops.py",
-    "experiments/tracking/test_tensorboard_layout.py",
     "experiments/tracking/test_diagnostics.py",
+    "experiments/tracking/test_tensorboard_layout.py",
     "experiments/tracking/test_tracker.py",
     "experiments/trained/test_exporting.py",
+    "experiments/trained/test_learning.py",
     "experiments/trained/test_loading.py",
+    "experiments/trained/test_usage.py",
     "families/test_avalanche_habits.py",
     "families/test_learning.py",
     "families/test_matrix.py",
     "families/test_memory_use.py",
     "families/test_mini_experiences.py",
+    "strategies/base/test_feature_cache.py",
+    "strategies/base/test_plugin.py",
     "strategies/base/test_prompt_form.py",
     "strategies/plugins/test_head_alignment.py",
     "strategies/plugins/test_self_regulation.py",
@@ -87,6 +96,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Have pytest-xdist share tests out in the order that is made below."""
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even read slow files for ``make quick``."""
+    quick = config.getoption("markexpr", "") == "not slow"
+    slow = collection_path.is_file() and collection_path.relative_to(TESTS).as_posix() in SLOW
+    return True if quick and slow else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups

@@ -87,6 +87,7 @@ def test_every_command_is_parsed_under_its_name(command: str) -> None:
         "export": ["run", "--torch"],
         "warm-up": ["digits", "--out", "prompts"],
         "learn": ["run", "images"],
+        "push": ["run", "me/name"],
     }
     assert parsed([command, *needed.get(command, ["digits"])]).action == command
 

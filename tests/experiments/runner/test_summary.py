@@ -25,7 +25,7 @@ def test_forward_passes_are_per_image(mvp_run: Path) -> None:
     assert found["images_per_second"] == 2.0
     assert found["command"] == "typed"
     assert found["definitions"] == DEFINITIONS
-    assert set(found) | {"status", "error"} == set(summary(mvp_run))
+    assert set(found) | {"status", "error", "remarks"} == set(summary(mvp_run))
 
 
 def test_what_has_no_course_has_no_value_for_it() -> None:

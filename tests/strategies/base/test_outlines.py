@@ -44,6 +44,7 @@ def _texts(own: dict[str, tuple[Any, Any]]) -> list[list[str]]:
     ]
 
 
+@pytest.mark.slow
 def test_declarations_read_without_torch_are_those_of_the_imported_modules() -> None:
     code = (
         "import json, sys\n"
