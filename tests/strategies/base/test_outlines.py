@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from cl_prompts.experiments.recipes.signatures import (
     common_parameters,
     parameters,
