@@ -56,11 +56,7 @@ class FileImages:
         if self._side is None:
             return decode(self.paths[row])
         if row not in self._kept:
-            image = decode(self.paths[row])
-            height, width = self._kept_size(*image.shape[-2:])
-            self._kept[row] = resize(
-                image, [height, width], interpolation=InterpolationMode.BICUBIC
-            )
+            self._kept[row] = reduced(decode(self.paths[row]), self._side)
         return self._kept[row]
 
     def differing(self, rows: np.ndarray) -> tuple[str, str] | None:
@@ -71,7 +67,7 @@ class FileImages:
         first: tuple[str, tuple[int, int]] | None = None
         for path in (self.paths[row] for row in rows.tolist()):
             try:
-                size = self._kept_size(*size_of(path))
+                size = _kept_size(self._side, *size_of(path))
             except RunError:
                 continue  # ``check_images`` names it
             first = first or (path, size)
@@ -87,15 +83,27 @@ class FileImages:
         areas = []
         for row in rows[:: max(1, len(rows) // 50)][:50]:
             try:
-                areas.append(np.prod(self._kept_size(*size_of(self.paths[row]))))
+                areas.append(np.prod(_kept_size(self._side, *size_of(self.paths[row]))))
             except RunError:
                 continue  # takes no memory; ``check_images`` names it
         return int(3 * np.mean(areas) * len(rows)) if areas else 0
 
-    def _kept_size(self, height: int, width: int) -> tuple[int, int]:
-        shorter, longer = sorted((height, width))
-        if self._side is None or longer <= CACHED_SIDE or shorter <= self._side:
-            return height, width
-        # Rounded as torchvision's Resize does, so that a resize to the same side changes nothing.
-        longer = int(self._side * longer / shorter)
-        return (self._side, longer) if height < width else (longer, self._side)
+
+def reduced(image: Tensor, side: int) -> Tensor:
+    """A decoded image as a cache keeps it, see :class:`FileImages`.
+
+    >>> import torch
+    >>> reduced(torch.zeros(3, 200, 400, dtype=torch.uint8), 50).shape
+    torch.Size([3, 50, 100])
+    """
+    kept = _kept_size(side, *image.shape[-2:])
+    return resize(image, list(kept), interpolation=InterpolationMode.BICUBIC)
+
+
+def _kept_size(side: int | None, height: int, width: int) -> tuple[int, int]:
+    shorter, longer = sorted((height, width))
+    if side is None or longer <= CACHED_SIDE or shorter <= side:
+        return height, width
+    # Rounded as torchvision's Resize does, so that a resize to the same side changes nothing.
+    longer = int(side * longer / shorter)
+    return (side, longer) if height < width else (longer, side)

@@ -18,6 +18,7 @@ from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
 from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
 from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.functions import call_function, keywords
+from cl_prompts.datasets.images import reduced
 from cl_prompts.datasets.readers import Source
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform
 from cl_prompts.datasets.views import KeyedTransform
@@ -259,7 +260,9 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
         )
 
 
-def fixed_transform(name: str, image_size: int, crop: Crop | None = None) -> ImageTransform:
+def fixed_transform(
+    name: str, image_size: int, crop: Crop | None = None, *, cache: bool = False
+) -> ImageTransform:
     """The transform of a registered data set's test images: uint8 (3, height, width) in, float32
     (3, image_size, image_size) in [0, 1], RGB out; see :func:`load_dataset`.
 
@@ -271,7 +274,13 @@ def fixed_transform(name: str, image_size: int, crop: Crop | None = None) -> Ima
     torch.Size([3, 32, 32])
     """
     one_of("data set", name, DATASETS)
-    return _augmentation(f"data set {name!r}", DATASETS[name], crop).test(image_size)
+    augmentation = _augmentation(f"data set {name!r}", DATASETS[name], crop)
+    transform = augmentation.test(image_size)
+    if not cache:
+        return transform
+    # A cache keeps large images reduced, and so a run with one has learned from other pixels.
+    side = augmentation.shorter_side(image_size)
+    return lambda image: transform(reduced(image, side))
 
 
 def _augmentation(what: str, entry: DataSetEntry, crop: Crop | None) -> Augmentation:

@@ -12,12 +12,14 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 import cl_prompts
+from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.registry import (
     DataSet,
     ImageSet,
     as_dataset,
     dataset_options,
     find_dataset,
+    fixed_transform,
     load_dataset,
 )
 from cl_prompts.datasets.views import KeyedTransform, View
@@ -146,6 +148,16 @@ def test_cached_images_are_reduced_and_test_images_stay_the_same(tmp_path: Path)
     assert torch.equal(cached.test[0][0], expected)
     assert cached.train.bytes_kept() == 3 * 64 * 85  # 56 * 256 / 224 pixels on the shorter side
     assert plain.train.bytes_kept() == 0
+
+
+@pytest.mark.parametrize("size", [28, 56])
+@pytest.mark.parametrize("crop", ["published", "random_area"])
+def test_an_image_is_prepared_as_a_cache_keeps_it(size: int, crop: Any, tmp_path: Path) -> None:
+    root = write_wide(tmp_path)
+    image = decode(str(root / "images" / "b.png"))
+    for cache in (False, True):
+        kept = load("csv", root, image_size=size, crop=crop, cache=cache).test[0][0]
+        assert torch.equal(fixed_transform("csv", size, crop, cache=cache)(image), kept)
 
 
 def test_a_cache_that_would_not_fit_is_refused(tmp_path: Path) -> None:

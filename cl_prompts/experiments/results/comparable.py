@@ -31,7 +31,6 @@ HARMLESS = {
     "checkpoint_every": "how often a run is saved",
     "tracker": "who shows the numbers",
     "dataset.download": "how the files were brought here",
-    "dataset.cache": "where decoded images are kept",
     "dataset.cache_gb": "how many decoded images are kept",
     "parent.run": "each seed goes on from its own run, whose data and stream are recorded",
     "parent.sha256": "as for parent.run, which it identifies",

@@ -142,7 +142,8 @@ class TrainedRun:
             raise InputError(
                 f"data set {name!r} makes its own images: give predict a tensor of such images"
             )
-        transform = fixed_transform(name, self.image_size, arguments.get("crop"))
+        cache = bool(arguments.get("cache"))
+        transform = fixed_transform(name, self.image_size, arguments.get("crop"), cache=cache)
         for start in range(0, len(paths), size):
             some = paths[start : start + size]
             yield torch.stack([transform(decode(str(path))) for path in some])
