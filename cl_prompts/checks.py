@@ -38,6 +38,15 @@ def shown(value: Any) -> str:
     return _SHORT.repr(value)
 
 
+def is_one_name(text: str) -> bool:
+    """Whether a text can be the name of one folder, and of nothing elsewhere.
+
+    >>> is_one_name("digits+later"), is_one_name("../digits"), is_one_name("..")
+    (True, False, False)
+    """
+    return bool(text) and text not in (".", "..") and not set(text) & set("/\\\0")
+
+
 def whole_number(name: str, value: Any, low: int = 1, high: int | None = None, of: str = "") -> int:
     """Return ``value`` as an int between ``low`` and ``high``, both included; ``of`` says what
     ``high`` is, such as ``"the number of classes"``.

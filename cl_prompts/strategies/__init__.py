@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cl_prompts.checks import is_one_name, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.own_code import load_object
 from cl_prompts.strategies.base.outlines import outlined
@@ -112,7 +113,7 @@ def canonical_name(name: str) -> str:
     A name may end in ``@`` and the name of a variant: the same strategy with other settings.
 
     Raises:
-        InputError: an unknown name.
+        InputError: an unknown name, or a variant that is no plain name.
 
     Example:
         >>> canonical_name("der++")
@@ -122,6 +123,11 @@ def canonical_name(name: str) -> str:
     """
     base, at, variant = name.partition("@")
     if at:
+        if ":" in variant or not is_one_name(variant):
+            raise InputError(
+                f"strategy {shown(name)} has no usable variant: write one name after the @, without"
+                " colons and folders"
+            )
         return f"{canonical_name(base)}@{variant}"
     if ":" in name or name in STRATEGIES:
         return name

@@ -39,12 +39,3 @@ def labels_of(names: Iterable[str]) -> dict[str, str]:
         name: label if short.count(label) == 1 else name
         for name, label in zip(distinct, short, strict=True)
     }
-
-
-def is_one_name(text: str) -> bool:
-    """Whether a text can be the name of one folder, and of nothing elsewhere.
-
-    >>> is_one_name("digits+later"), is_one_name("../digits"), is_one_name("..")
-    (True, False, False)
-    """
-    return bool(text) and text not in (".", "..") and not set(text) & set("/\\\0")

@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-from cl_prompts.checks import shown, whole_number
+from cl_prompts.checks import is_one_name, shown, whole_number
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.composition import NESTED, composed
-from cl_prompts.experiments.recipes.names import is_dotted, is_one_name
+from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.overrides import TOP, override, running_strategies
 from cl_prompts.experiments.recipes.recipe_files import (
     SECTIONS,

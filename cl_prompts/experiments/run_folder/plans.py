@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cl_prompts.checks import shown
+from cl_prompts.checks import is_one_name, shown
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.settings import Settings
@@ -67,10 +67,16 @@ def new_path(out: Path, settings: Settings) -> Path:
     is taken, also by a process that starts at the same moment.
 
     Raises:
-        InputError: the folder cannot be made.
+        InputError: the folder cannot be made, or would not lie there.
         RunError: the disk is full or read-only.
     """
-    above = out / settings.recipe / label_of(settings.strategy)
+    label = label_of(settings.strategy)
+    for name in (settings.recipe, label):
+        if not is_one_name(name):
+            raise InputError(
+                f"{shown(name)} would be the name of a run's folder, and holds folders"
+            )
+    above = out / settings.recipe / label
     name = f"{settings.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in itertools.count(1):
         path = above / (name if number == 1 else f"{name}-{number}")

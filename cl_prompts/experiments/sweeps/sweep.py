@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
 
 from cl_prompts import __version__
+from cl_prompts.backbones.fingerprint import weights_hash
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, essence, labels_of_runs
+from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.values import in_one_line, yaml_of
 from cl_prompts.experiments.run_folder.checksums import check_sums
 from cl_prompts.experiments.run_folder.files import FolderFiles
 from cl_prompts.experiments.run_folder.folder import FORMAT
 from cl_prompts.experiments.run_folder.identity import (
+    changes,
     code_changes,
     file_changes,
     settings_identity,
@@ -77,6 +82,8 @@ class Sweep:
         self.command = command
         self.console = console
         self.stopped: int | None = None
+        self._builders: dict[bool, Builder] = {}
+        self._data: dict[str, dict[str, Any]] = {}
         self._varied = differing_settings(settings)
         earlier, self._notes = earlier_runs(out / settings[0].recipe)
         self.runs = [
@@ -89,7 +96,8 @@ class Sweep:
             check_sums(folder)
 
     def _usable(self, folder: Path | None, settings: Settings) -> Path | None:
-        """The folder of an earlier run, if it was made from the same files and code."""
+        """The folder of an earlier run, if it was made from the same data, weights,
+        files and code."""
         if folder is None or not (folder / "summary.json").is_file():
             return folder
         try:
@@ -98,14 +106,45 @@ class Sweep:
         except (InputError, ValueError):
             return folder  # whoever takes it up says what is wrong
         now = settings_identity(settings)
-        changes = [
+        found = [
             *file_changes(made.get("files") or {}, now["files"]),
             *code_changes(made.get("code") or {}, now["code"]),
         ]
-        for change in changes:
+        # What has not ended is compared as it is resumed.
+        if not found and made.get("status") == "finished":
+            known = {"data": made.get("data"), "backbone": made.get("backbone_hash")}
+            known = {part: value for part, value in known.items() if value is not None}
+            try:
+                found = [*changes(known, self._measured(settings, list(known)))]
+            except InputError as error:
+                self._notes.append(
+                    f"{folder} counts as made, though its data or weights cannot be compared:"
+                    f" {error}"
+                )
+        for change in found:
             self._notes.append(f"{folder} is left alone, and its run is made again: {change}")
             return None
         return folder
+
+    def _measured(self, settings: Settings, parts: Sequence[str]) -> dict[str, Any]:
+        """Fingerprints of the data and the backbone of a run as they are now.
+
+        Raises:
+            InputError: they are not there any more.
+        """
+        found: dict[str, Any] = {}
+        # Bad files that a run leaves out are found by opening all, and are of no fingerprint.
+        skips = settings.dataset.get("on_bad_image") == "skip"
+        builder = self._builders.setdefault(skips, Builder(quick=not skips))
+        if "data" in parts:
+            of_seed = settings.seed if is_dotted(settings.dataset["name"]) else None
+            key = json.dumps([settings.dataset, settings.backbone, settings.parent, of_seed])
+            if key not in self._data:
+                self._data[key] = builder.data(settings).fingerprint()
+            found["data"] = self._data[key]
+        if "backbone" in parts:
+            found["backbone"] = weights_hash(builder.backbone(settings))
+        return found
 
     @property
     def finished(self) -> list[Path]:

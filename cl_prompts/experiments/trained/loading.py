@@ -14,6 +14,7 @@ from torch import Tensor
 from cl_prompts.backbones.pixels import check_pixels
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.decoding import decode
+from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted
@@ -210,11 +211,19 @@ class TrainedRun:
             model: what to evaluate in the place of the strategy's model.
 
         Raises:
-            InputError: the data set is not there.
+            InputError: the data set is not there, or its test set changed.
         """
         strategy = self.strategy
+        test = self.data().test
+        known = self.run.summary.get("data")
+        change = known and fingerprint_change(known, {**known, "test": test.fingerprint()})
+        if change:
+            raise InputError(
+                f"the test set of the run in {self.run.folder} changed: {change}: bring it back, or"
+                " give its images to predict"
+            )
         batch = self.settings.evaluation["batch_size"]
-        evaluator = CachedEvaluator(self.data().test, batch_size=batch, device=strategy.device)
+        evaluator = CachedEvaluator(test, batch_size=batch, device=strategy.device)
         return evaluator.evaluate(model or strategy.model, strategy.model.seen).accuracy
 
 

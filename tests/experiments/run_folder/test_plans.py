@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.settings import plan
+from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.run_folder.plans import (
     Plan,
     PlannedRun,
@@ -129,3 +130,15 @@ def test_new_paths_are_free_and_have_a_short_label(tmp_path: Path) -> None:
     assert {path.parent for path in paths} == {tmp_path / "digits" / "MyMethod"}
     assert len(set(paths)) == 3
     assert all(path.name.startswith("4-") for path in paths)
+
+
+@pytest.mark.parametrize("name", ["ncm@:/abs", "ncm@x/../../y", "ncm@..", "ncm@", "ncm@a\\b"])
+def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    foreign = replace(settings, strategy=name)
+    with pytest.raises(InputError, match="has no usable variant: write one name after the @"):
+        Settings.from_yaml(foreign.to_yaml(), trust_code=True)
+    for changed in (replace(settings, strategy="../x"), replace(settings, recipe="../x")):
+        with pytest.raises(InputError, match=r"'\.\./x' would be the name of a run's folder"):
+            new_path(tmp_path / "runs", changed)
+    assert not [*tmp_path.iterdir()]

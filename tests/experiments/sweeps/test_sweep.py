@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -15,16 +16,18 @@ from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts import __version__
-from cl_prompts.errors import RunError
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.grid import essence, grid
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.report import page as report
+from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.folder import FORMAT
+from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import Stopped
 from cl_prompts.experiments.sweeps import sweep_launcher, sweep_ledger
 from cl_prompts.experiments.sweeps.sweep import Sweep, earlier_runs
-from tests.experiments.commands import QUICK, run, summary
+from tests.experiments.commands import PROBE, QUICK, run, summary
 from tests.experiments.fates import FATES
 from tests.experiments.runner.test_execution import unfinished_copy
 from tests.experiments.test_stops import same_run
@@ -177,6 +180,52 @@ def test_equal_settings_are_not_run_again_and_others_are(
     (home / "3-begun" / "metrics.csv").write_text("")
     assert swept(tmp_path, *probe) == 2
     assert "metrics.csv is not what it was when the run ended" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({}, ""),
+        ({"status": "failed", "backbone_hash": "another"}, ""),  # compared as it is resumed
+        ({"backbone_hash": "another"}, "the weights of its backbone are others"),
+        ({"data": {"images": 1}}, "its data set changed, it has "),
+    ],
+)
+def test_a_run_on_other_data_or_weights_does_not_count_as_made(
+    changed: dict[str, Any], says: str, probe_run: Path, tmp_path: Path
+) -> None:
+    made = tmp_path / "digits" / "linear_probe" / "3-made"
+    shutil.copytree(probe_run, made)
+    said = summary(made)
+    if "data" in changed:
+        changed = {"data": {**said["data"], "test": {**said["data"]["test"], **changed["data"]}}}
+    (made / "summary.json").write_text(json.dumps({**said, **changed}))
+    (made / SUMS_FILE).write_text(sums(made, {}))
+    console = Console(record=True)
+    sweep = Sweep(grid("digits", PROBE), tmp_path, console=console)
+    (one,) = sweep.runs
+    assert (one.folder == made) == (not says)
+    sweep.check()
+    text = console.export_text()
+    assert says in text
+    assert ("is left alone, and its run is made again" in text) == bool(says)
+
+
+def test_a_finished_run_whose_data_are_gone_counts_as_made(
+    probe_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tmp_path / "digits" / "linear_probe" / "3-made"
+    shutil.copytree(probe_run, made)
+
+    def gone(*given: Any) -> None:
+        raise InputError("no such folder")
+
+    monkeypatch.setattr(Builder, "data", gone)
+    console = Console(record=True, width=500)
+    sweep = Sweep(grid("digits", PROBE), tmp_path, console=console)
+    assert sweep.finished == [made]
+    sweep.check()
+    assert "cannot be compared: no such folder" in console.export_text()
 
 
 def test_bad_input_is_refused_before_anything_runs(

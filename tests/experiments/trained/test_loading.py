@@ -39,6 +39,12 @@ def test_it_scores_as_the_run_did(trained: TrainedRun, mvp_run: Path) -> None:
     assert right / len(labels) == pytest.approx(recorded, abs=1e-9)
 
 
+def test_another_test_set_is_not_scored(trained: TrainedRun) -> None:
+    fewer = replace(trained.settings, dataset={**trained.settings.dataset, "classes": 3})
+    with pytest.raises(InputError, match=r"the test set of the run in .* test images, and had"):
+        replace(trained, settings=fewer).evaluate()
+
+
 def test_scores_are_probabilities_in_the_order_of_the_classes(trained: TrainedRun) -> None:
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     found = trained.predict(images)
