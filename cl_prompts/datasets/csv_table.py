@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import NamedTuple
@@ -100,19 +100,39 @@ def csv_rows(file: Path) -> list[CsvRow]:
     rows: list[CsvRow] = []
     try:
         with TextIOWrapper(open_listing(file), encoding="utf-8-sig", newline="") as text:
-            reader = csv.reader(text)
-            header = [name.strip() for name in next(reader, [])]
+            lines = _lines(file, text)
+            header = [name.strip() for name in next(lines, [])]
             if header not in (HEADER, DOMAIN_HEADER):
                 raise LayoutError(
                     f"{file} must begin with the line path,label or path,label,domain, not with"
                     f" {shown(','.join(header))}"
                 )
-            rows += [_row(file, reader.line_num, fields, header) for fields in reader if fields]
-    except (UnicodeDecodeError, csv.Error) as error:
+            rows += [
+                _row(file, number, fields, header)
+                for number, fields in enumerate(lines, start=2)
+                if fields
+            ]
+    except UnicodeDecodeError as error:
         raise LayoutError(f"{file} cannot be read as CSV in UTF-8: {error}") from error
     if not any(row.labels for row in rows):
         raise LayoutError(f"{file} has no image with a label")
     return rows
+
+
+def _lines(file: Path, text: Iterable[str]) -> Iterator[list[str]]:
+    """The fields of each line; each alone, so that a quote left open cannot take in what follows.
+
+    Raises:
+        LayoutError: a line that is no row of CSV.
+    """
+    for number, line in enumerate(text, start=1):
+        try:
+            yield next(csv.reader([line], strict=True), [])
+        except csv.Error as error:
+            raise LayoutError(
+                f"line {number} of {file} cannot be read as CSV: {error}; an entry that begins with"
+                " a quote must end with one on the same line"
+            ) from error
 
 
 def _row(file: Path, line: int, fields: list[str], header: list[str]) -> CsvRow:
@@ -122,7 +142,7 @@ def _row(file: Path, line: int, fields: list[str], header: list[str]) -> CsvRow:
         raise wrong
     labels = [label.strip() for label in fields[1].split(";")]
     domain = fields[2].strip() if header == DOMAIN_HEADER else ""
-    row = CsvRow(fields[0].strip(), [label for label in labels if label], domain)
+    row = CsvRow(fields[0], [label for label in labels if label], domain)
     if header == DOMAIN_HEADER and (len(row.labels) != 1 or not row.domain):
         raise wrong
     return row

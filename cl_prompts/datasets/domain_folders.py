@@ -138,12 +138,16 @@ def read_domainnet(folder: Path, cache: int | None) -> Source:
     """DomainNet (Peng et al., ICCV 2019) with its official lists, ``<domain>_train.txt`` and
     ``<domain>_test.txt``: rows of ``<domain>/<class>/<file> <label>``.
 
-    Domains are those that have a list, and images come in the order of the lists.
+    Domains are those that have a list, of which each needs both. Images come in the order of the
+    lists.
 
     Raises:
-        LayoutError: missing lists or images, or a label that stands for two classes.
+        LayoutError: missing lists or images, an image of another domain than its list, or a label
+            that stands for two classes.
     """
-    domains = sorted(path.name.removesuffix(_LISTS[0]) for path in folder.glob(f"*{_LISTS[0]}"))
+    domains = sorted(
+        {path.name.removesuffix(end) for end in _LISTS for path in folder.glob(f"*{end}")}
+    )
     if not domains:
         raise LayoutError(f"{folder} holds no list <domain>{_LISTS[0]}")
     names: dict[str, str] = {}
@@ -163,6 +167,9 @@ def _listed(
     for domain in domains:
         listing = folder / f"{domain}{ending}"
         rows = table(listing, 2, ints=True)
+        for path, _ in rows:
+            if Path(path).parts[:-2] != (domain,):
+                raise LayoutError(f"{listing} lists {path}, which is no {domain}/<class>/<file>")
         paths += folders.find_all([str(folder / path) for path, _ in rows], str(listing))
         of_each += [domain] * len(rows)
         for path, number in rows:

@@ -34,12 +34,18 @@ class LayoutError(InputError):
     """
 
 
-def table(path: Path, columns: int, *, ints: bool = False) -> list[list[str]]:
-    """The first ``columns`` fields, separated by white space, of each row that is not empty.
+def table(path: Path, columns: int, *, ints: bool = False, unread: int = 0) -> list[list[str]]:
+    """The fields, separated by white space, of each row that is not empty.
+
+    Args:
+        path: of the file.
+        columns: number of fields that are read.
+        ints: whether the second one is a whole number.
+        unread: number of further fields that a row may have, all or none, and that are not read.
 
     Raises:
-        LayoutError: a missing or empty file, a row with fewer fields, or with ``ints`` a second
-            field that is no whole number.
+        LayoutError: a missing or empty file, or a row with fewer or more fields, as where a line
+            break was lost, or with another second one.
     """
     with open_listing(path) as file:
         lines = file.read().decode(errors="replace").splitlines()
@@ -47,7 +53,9 @@ def table(path: Path, columns: int, *, ints: bool = False) -> list[list[str]]:
     if not rows:
         raise LayoutError(f"{path} is empty")
     for number, fields in enumerate(rows, start=1):
-        if len(fields) < columns or (ints and not _NUMBER.fullmatch(fields[1])):
+        if len(fields) not in (columns, columns + unread) or (
+            ints and not _NUMBER.fullmatch(fields[1])
+        ):
             raise LayoutError(
                 f"row {number} of {path} is not as it should be: {shown(' '.join(fields))}"
             )

@@ -178,7 +178,8 @@ def read_tiny_imagenet(folder: Path, cache: int | None) -> Source:
     ordered = sorted(wnids)
     found = scan_images([folder / "train" / wnid for wnid in ordered])
     listing = folder / "val" / "val_annotations.txt"
-    listed = sorted((wnid, name) for name, wnid in table(listing, 2))
+    # Four coordinates of a box follow.
+    listed = sorted((wnid, name) for name, wnid in table(listing, 2, unread=4))
     for wnid, _ in listed:
         if wnid not in label:
             raise LayoutError(f"{listing} names class {wnid!r}, which is not in wnids.txt")

@@ -36,6 +36,22 @@ def test_csv(tmp_path: Path) -> None:
             "path,label\nimages/a.jpg,cat\nimages/../images/a.jpg,dog\n",
             "{root}/train.csv lists image {root}/images/a.jpg twice: give each once",
         ),
+        (
+            'path,label\nimages/a.jpg,cat\n"images/b.jpg,dog\nimages/c.jpg,eel\n',
+            "line 3 of {root}/train.csv cannot be read as CSV: unexpected end of data; an entry",
+        ),
+        (
+            'path,label\nimages/a.jpg,"cat\nimages/b.jpg,dog"\n',
+            "line 2 of {root}/train.csv cannot be read as CSV: unexpected end of data; an entry",
+        ),
+        (
+            'path,label\n"images/a.jpg"x,cat\n',
+            "line 2 of {root}/train.csv cannot be read as CSV: ',' expected after '\"'; an entry",
+        ),
+        (
+            "path,label\n images/a.jpg,cat\n",
+            "{root}/train.csv lists 1 images that are missing, the first is {root}/ images/a.jpg",
+        ),
     ],
 )
 def test_csv_refusals(tmp_path: Path, train: str, sentence: str) -> None:

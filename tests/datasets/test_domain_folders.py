@@ -160,6 +160,9 @@ def test_domainnet_has_the_labels_of_its_lists(tmp_path: Path) -> None:
         ("real/ant/test.png 0", "gives label 0 to ant, and it is that of zebra"),
         ("real/ant/gone.png 1", "lists 1 images that are missing"),
         ("real/ant/train.png one", "row 3 of"),
+        ("real/ant/a.png 1 real/ant/b.png 1", "is not as it should be: 'real/ant/a.png 1 real"),
+        (". 0", "real_train.txt lists ., which is no real/<class>/<file>"),
+        ("clip/zebra/train.png 0", "real_train.txt lists clip/zebra/train.png, which is no real/<"),
     ],
 )
 def test_refusals_of_domainnet(tmp_path: Path, row: str, says: str) -> None:
@@ -167,6 +170,13 @@ def test_refusals_of_domainnet(tmp_path: Path, row: str, says: str) -> None:
     with (root / "real_train.txt").open("a") as listing:
         listing.write(f"{row}\n")
     assert says in refusal(lambda: load("domainnet", root))
+
+
+@pytest.mark.parametrize("ending", ["train", "test"])
+def test_a_domain_needs_both_lists(tmp_path: Path, ending: str) -> None:
+    root = write_domainnet(tmp_path)
+    (root / f"clip_{ending}.txt").unlink()
+    assert f"clip_{ending}.txt is missing" in refusal(lambda: load("domainnet", root))
 
 
 def test_a_folder_without_lists_is_no_domainnet(tmp_path: Path) -> None:

@@ -15,7 +15,11 @@ from tests.datasets.toys import refusal, write_image
 def test_a_table_is_read_by_columns(tmp_path: Path) -> None:
     file = tmp_path / "labels.txt"
     file.write_text("1 7 x\n\n2\t8\n")
-    assert table(file, 2, ints=True) == [["1", "7"], ["2", "8"]]
+    assert table(file, 2, ints=True, unread=1) == [["1", "7"], ["2", "8"]]
+    with pytest.raises(
+        LayoutError, match=r"row 1 of .*labels\.txt is not as it should be: '1 7 x'"
+    ):
+        table(file, 2)
     with pytest.raises(LayoutError, match=r"row 2 of .*labels\.txt is not as it should be: '2 8'"):
         table(file, 3)
 

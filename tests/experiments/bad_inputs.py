@@ -76,7 +76,7 @@ FILES: dict[str, str | bytes] = {
     "strategy_key.yaml": BASE + "strategies: {1: {}}\n",
     "date.yaml": BASE + "training: {lr: 2001-01-01}\n",
     "no_date.yaml": BASE + "training: {lr: 2001-99-01}\n",
-    "no_number.yaml": BASE + "seeds: 0b_\n",
+    "no_number.yaml": BASE + "seeds: !!int 0b_\n",
     "huge_number.yaml": BASE + f"seeds: {NINES}\n",
     "python.yaml": BASE + "seeds: !!python/object/apply:os.system ['true']\n",
     "no_anchor.yaml": "a: *b\n",

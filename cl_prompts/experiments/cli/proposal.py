@@ -9,11 +9,10 @@ from textwrap import indent
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import one_line
+from cl_prompts.experiments.recipes.values import yaml_text
 from cl_prompts.experiments.runner.findings import Survey
 from cl_prompts.scenarios.registry import find_scenario
 
@@ -160,5 +159,4 @@ def _section(
 
 def _yaml(value: Mapping[str, Any]) -> str:
     # A line of any length, so that a comment stands behind the whole value.
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=math.inf)
-    return text
+    return yaml_text(value, allow_unicode=True, width=math.inf)

@@ -41,6 +41,7 @@ from cl_prompts.experiments.recipes.values import (
     in_one_line,
     plain,
     yaml_of,
+    yaml_text,
 )
 from cl_prompts.own_code import Trust, check_trust
 from cl_prompts.strategies import plugin_outline
@@ -92,7 +93,7 @@ class Settings:
         for key in ("parent", "tracker"):
             if not values[key]:
                 del values[key]
-        return yaml.safe_dump(values, sort_keys=False)
+        return yaml_text(values)
 
     def own_code(self) -> list[str]:
         """Dotted names in these settings, also before they are checked."""

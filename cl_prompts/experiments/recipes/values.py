@@ -17,13 +17,19 @@ from cl_prompts.errors import InputError
 
 _DEEPEST = 50  # levels of nesting
 _MOST = 10_000  # values, those that aliases repeat counted each time; seeds of one range
+_INT = "tag:yaml.org,2002:int"
+_FLOAT = "tag:yaml.org,2002:float"
+#: a number to some reader of YAML, 1.1 or 1.2
+_NUMBER = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$", re.A)
 _RANGE = re.compile(r"(\d{1,20})\s*-\s*(\d{1,20})")
 
 
 class Loader(yaml.SafeLoader):
     """YAML loader for settings: every key a text, and given once.
 
-    It reads ``5e-3`` as a number, which YAML 1.1 takes for text. Nesting, aliases that contain
+    It reads ``5e-3`` as a number, which YAML 1.1 takes for text, and a whole number only as Python
+    writes it: ``010``, ``1_0``, ``1:30`` and ``0x10``, other numbers in YAML 1.1, are texts, since
+    folders of classes are called so. Nesting, aliases that contain
     themselves and aliases that multiply are bounded, so that no short text becomes a large value.
     """
 
@@ -91,11 +97,47 @@ def _count(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
     return known[id(node)]
 
 
+def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """Types of bare texts by their first characters, with the numbers of :class:`Loader`."""
+    found: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items():
+        found[first] = [pair for pair in pairs if pair[0] not in (_INT, _FLOAT)]
+    return found
+
+
+Loader.yaml_implicit_resolvers = _resolvers()
+Loader.add_implicit_resolver(_INT, re.compile(r"^(0|-?[1-9]\d*)$", re.A), list("-0123456789"))
 Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?$"),
+    _FLOAT,
+    re.compile(
+        r"^([-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$",
+        re.A,
+    ),
     list("-+0123456789."),
 )
+
+
+class Dumper(yaml.SafeDumper):
+    """YAML dumper that quotes each text that :class:`Loader`, or a common reader of YAML, takes for
+    something else, such as a class called ``08`` or ``7e2``."""
+
+
+Dumper.add_implicit_resolver(_FLOAT, _NUMBER, list("-+0123456789."))
+
+
+def yaml_text(value: Any, **layout: Any) -> str:
+    """A value as YAML, in the order of its keys, which :func:`yaml_of` reads as the same value.
+
+    >>> yaml_text({"classes": ["08", "cat"], "every": 8})
+    "classes:\\n- '08'\\n- cat\\nevery: 8\\n"
+
+    Args:
+        value: mappings, lists, texts, numbers, truth values and None.
+        layout: arguments of PyYAML's ``dump``.
+    """
+    text: str = yaml.dump(value, Dumper=Dumper, sort_keys=False, **layout)
+    return text
 
 
 def yaml_of(text: str) -> Any:

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cl_prompts.experiments import figures
+from cl_prompts.experiments.recipes.values import yaml_text
 from cl_prompts.experiments.report.class_maps import class_map
 from cl_prompts.experiments.report.downloads import csv_uri
 from cl_prompts.experiments.report.gallery import Gallery
@@ -50,7 +49,7 @@ def strategy_view(section: Section, label: str, gallery: Gallery, link: Link) ->
         "tasks": _tasks_view(section.title, label, group, gallery),
         "runs": runs,
         "multiples": [_multiple(name, runs) for name in _SMALL],
-        "config": yaml.safe_dump(dict(group[0].config), sort_keys=False),
+        "config": yaml_text(dict(group[0].config)),
     }
 
 

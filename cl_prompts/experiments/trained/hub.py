@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from cl_prompts import __version__
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.names import label_of
+from cl_prompts.experiments.recipes.values import yaml_text
 from cl_prompts.experiments.results.comparison import compare
 from cl_prompts.experiments.results.comparison_text import markdown_text, written
 from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE, READ, SUMS_FILE, check_sums
@@ -144,7 +144,7 @@ def card(run: Run, name: str) -> str:
     return "\n".join(
         [
             "---",
-            yaml.safe_dump(about, sort_keys=False) + "---",
+            yaml_text(about) + "---",
             f"# {markdown_text(name)}",
             "",
             *(f"{markdown_text(line)}\n" for line in lines),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import (
@@ -15,6 +19,8 @@ from cl_prompts.experiments.recipes.values import (
     as_seeds,
     parsed,
     plain,
+    yaml_of,
+    yaml_text,
 )
 
 
@@ -25,6 +31,11 @@ from cl_prompts.experiments.recipes.values import (
         ("1e5", 1e5),
         ("-.5", -0.5),
         ("3", 3),
+        ("-3", -3),
+        ("3.", 3.0),
+        (".inf", float("inf")),
+        ("[010, 0, 011]", ["010", 0, "011"]),
+        *[(text, text) for text in ("08", "007", "1_0", "1_0.5", "1:30", "1:30.5", "0x10", "0b1")],
         ("1e", "1e"),
         ("null", None),
         ("true", True),
@@ -37,6 +48,24 @@ def test_texts_are_read_as_what_they_mean(text: str, value: Any) -> None:
     found = parsed(text)
     assert found == value
     assert type(found) is type(value)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    st.text(max_size=20)
+    | st.from_regex(r"[-+]?[0-9_:.]{1,5}([eE][-+]?[0-9]{1,2})?", fullmatch=True)
+    | st.integers()
+    | st.floats(allow_nan=False)
+)
+@example("08")
+@example("7e2")
+@example("1e3")
+@example("0o10")
+def test_what_is_written_is_read_again(value: Any) -> None:
+    config = {"classes": [value, "aa"], "renamed": {str(value): value}}
+    for text in (yaml_text(config), yaml_text(config, allow_unicode=True, width=math.inf)):
+        assert yaml_of(text) == yaml.safe_load(text) == config
+        assert type(yaml_of(text)["classes"][0]) is type(value)
 
 
 def test_lists() -> None:
