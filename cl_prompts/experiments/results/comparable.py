@@ -34,7 +34,9 @@ HARMLESS = {
     "dataset.cache_gb": "how many decoded images are kept",
     "parent.run": "each seed goes on from its own run, whose data and stream are recorded",
     "parent.sha256": "as for parent.run, which it identifies",
-    "evaluation.batch_size": "no score of an image depends on the others of its batch",
+    "parent.settings": "how the ancestors were trained divides rows, as options do",
+    "evaluation.batch_size": "no score of an image depends on the others of its batch, but where"
+    " features are aligned batch by batch: there it divides rows",
 }
 #: settings whose effect shows in a fingerprint, harmless where that is recorded
 PLACES = {
@@ -102,8 +104,8 @@ def conditions_of(run: Run) -> Conditions:
 
 
 def options_of(run: Run) -> dict[str, str]:
-    """Identity of a row among those of one strategy: its options as recipes write them, and the
-    content of the files and the source of the code that they name."""
+    """Identity of a row among those of one strategy: its options as recipes write them, the content
+    of the files and the source of the code that they name, and how its ancestors were trained."""
     found = {key: _written(value) for key, value in flat(run.config.get("options") or {})}
     for name, content in _recorded_map(run, "files").items():
         if name.startswith("options."):
@@ -111,6 +113,12 @@ def options_of(run: Run) -> dict[str, str]:
     for name in _recorded_map(run, "code"):
         if name not in (run.summary["dataset"], run.summary["scenario"]):
             found[f"source of {name.partition(':')[0]}"] = _source_of(run, name)[:_SHOWN]
+    ancestors = (run.config.get("parent") or {}).get("settings")
+    if ancestors is not None:
+        found["parent.settings"] = ancestors[:_SHOWN]
+    alignment = found.get("head.alignment", "streamed")
+    if found.get("head.input") == "aligned" and alignment != "streamed":
+        found["evaluation.batch_size"] = _written(run.config["evaluation"]["batch_size"])
     return found
 
 

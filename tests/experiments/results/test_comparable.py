@@ -123,7 +123,7 @@ def test_every_harmless_setting_has_a_reason() -> None:
     assert all(len(reason) > 20 for reason in HARMLESS.values())
     keys = {key for _, key in CASES}
     sections = {key.partition(".")[0] for key in keys}
-    of_no_recipe = {"parent.run", "parent.sha256"}  # of runs that learned on
+    of_no_recipe = {"parent.run", "parent.sha256", "parent.settings"}  # of runs that learned on
     assert set(HARMLESS) - of_no_recipe <= keys | sections
 
 
@@ -211,6 +211,28 @@ def test_content_that_belongs_to_the_strategy_divides_rows(
         [a_run(**{key: value}), a_run(other), a_run(seeds=(2, 2), **{key: value})]
     )
     assert list(section.groups) == ["linear_probe", "mvp"]
+
+
+@pytest.mark.parametrize(("alignment", "n_rows"), [("released", 2), ("streamed", 1)])
+def test_the_batch_of_evaluation_divides_rows_that_align_by_batch(
+    alignment: str, n_rows: int
+) -> None:
+    config = {**BASE, "options": {"head": {"input": "aligned", "alignment": alignment}}}
+    larger = with_setting(config, "evaluation.batch_size", 7)
+    (section,) = sections([a_run(config), a_run(larger, (2, 2))])
+    assert len(section.groups) == n_rows
+
+
+def test_children_of_parents_that_were_trained_otherwise_have_rows_of_their_own() -> None:
+    def child(seed: int, settings: str) -> Run:
+        parent = {"run": f"runs/{seed}", "sha256": str(seed), "settings": settings}
+        return a_run({"parent": parent}, (seed, seed))
+
+    (section,) = sections([child(1, "a"), child(2, "a")])
+    assert list(section.groups) == ["linear_probe"]
+    (section,) = sections([child(1, "a"), child(2, "b")])
+    labels = [f"linear_probe (parent.settings={settings})" for settings in "ab"]
+    assert list(section.groups) == labels
 
 
 def test_versions_that_differ_are_named() -> None:

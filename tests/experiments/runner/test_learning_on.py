@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.results.before_after import before_after
 from cl_prompts.experiments.run_folder.checkpoint import read
+from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.runs import collect, held_out_confidence
+from cl_prompts.experiments.runner.learning_on import settings_of_child
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.tracker import ProgressLine
 from cl_prompts.experiments.trained.loading import load_run
@@ -102,6 +106,27 @@ def _pixels(child: Path, name: str) -> torch.Tensor:
     folder = Path(load_run(child, device="cpu").settings.dataset["root"]) / "train" / name
     image = Image.open(sorted(folder.glob("*.png"))[0]).resize((32, 32), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+
+
+def test_how_the_parent_was_trained_is_recorded(parent: Path, tmp_path: Path) -> None:
+    """Whatever its seed, its folder and the number of its loader processes."""
+
+    def recorded(folder: Path, **changed: Any) -> str:
+        copied = tmp_path / str(len([*tmp_path.iterdir()]))
+        shutil.copytree(folder, copied)
+        config = yaml.safe_load((copied / "config.yaml").read_text())
+        (copied / "config.yaml").write_text(yaml.safe_dump({**config, **changed}))
+        (copied / SUMS_FILE).write_text(sums(copied, {}))
+        child = settings_of_child(copied, {"name": "digits"}, 10, "later", trust_code=True)
+        return str(child.parent["settings"])
+
+    known = recorded(parent)
+    assert recorded(parent, seed=7, stream_seed=7, num_workers=0) == known
+    config = yaml.safe_load((parent / "config.yaml").read_text())
+    assert recorded(parent, options={**config["options"], "lr": 0.5}) != known
+    assert recorded(parent, evaluation={**config["evaluation"], "every": 3}) != known
+    child = settings_of_child(parent, {"name": "digits"}, 10, "later", trust_code=True)
+    assert Settings.from_yaml(child.to_yaml()).parent == child.parent
 
 
 def test_nothing_of_the_parent_changes(place: Path, tmp_path: Path) -> None:
