@@ -109,9 +109,9 @@ def test_commands_and_names_exist(page: Path) -> None:
     assert len(commands) >= (5 if page.name == "README.md" else 0)
     proposed = re.findall(r"^cl-prompts init .*--out (\S+)", text, flags=re.MULTILINE)
     for command in commands:
-        recipe, *overrides = command.split()
-        if recipe not in ("--resume", *proposed):
-            assert plan(recipe, overrides)
+        args = parsed(["run", *command.split()])
+        if args.resume is None and args.recipe not in proposed:
+            assert plan(args.recipe, args.settings)
 
 
 @pytest.mark.parametrize(
