@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from cl_prompts.datasets.classes import (
     labels_of,
 )
 from cl_prompts.datasets.fingerprint import (
+    all_seeded,
     files_fingerprint,
     labels_fingerprint,
     sampled_fingerprint,
@@ -191,6 +193,8 @@ class DataSet:
         skipped: image files that were left out because they cannot be read.
         unread: how many files of each suffix lie among the images and are none.
         seed: that a user's function was given to make it; None for data of no seed.
+        at_seed_0: makes what that function gives for seed 0, from which data of two seeds are known
+            to be of one source; None where that is not known.
     """
 
     name: str
@@ -202,6 +206,7 @@ class DataSet:
     skipped: tuple[str, ...] = field(default=(), repr=False)
     unread: Counter[str] = field(default_factory=Counter, repr=False, compare=False)
     seed: int | None = field(default=None, repr=False, compare=False)
+    at_seed_0: Callable[[], DataSet] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         kind = " (multi-label)" if self.multi_label else ""
@@ -230,7 +235,8 @@ class DataSet:
         (or of pixels in memory) up to 256 MiB a part; beyond, and for images that a user's own
         data set makes, of 32 at evenly spaced places (see
         :func:`~cl_prompts.datasets.fingerprint.sampled_fingerprint`). ``seed`` is there where these
-        contents may be those of one seed.
+        contents may be those of one seed, and ``at_seed_0`` is then the SHA-256 of both parts as
+        the same function makes them for seed 0 (None where it does not).
 
         Raises:
             InputError: names an image file that cannot be read, or the place where a user's own
@@ -245,7 +251,11 @@ class DataSet:
                 raise
             except Exception as error:  # a user's data set may fail in any way
                 raise failed("data set", self.name, error) from error
-        return found if self.seed is None else {**found, "seed": self.seed}
+        if self.seed is not None:
+            found["seed"] = self.seed
+        if self.at_seed_0 is not None:
+            found["at_seed_0"] = _contents_of(self.at_seed_0)
+        return found
 
     def without(self, paths: Collection[str]) -> DataSet:
         """The same without the images in these files, which ``skipped`` then lists.
@@ -261,6 +271,18 @@ class DataSet:
         what = f"data set {self.name!r}"
         check_classes(what, data.train.targets, data.test.targets, self.classes)
         return data
+
+
+def _contents_of(make: Callable[[], DataSet]) -> str | None:
+    """SHA-256 of both parts of a data set; None where it cannot be made, since a user's function
+    may have data of some seeds alone. Global generators stay as they are."""
+    with all_seeded():
+        try:
+            made = make()
+        except InputError:
+            return None
+        parts = [made.train.fingerprint(), made.test.fingerprint()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def as_dataset(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,23 +128,32 @@ def _read_contents(images: Images, rows: Sequence[int]) -> str:
     # Here, since comparing fingerprints takes no torch.
     import torch
 
-    from cl_prompts.training.seeds import seeded
     from cl_prompts.training.views import viewing
 
     digest = hashlib.sha256()
+    with all_seeded(), viewing(0):
+        for row in rows:
+            image = torch.as_tensor(images[row]).detach().cpu().contiguous()
+            digest.update(repr((tuple(image.shape), str(image.dtype))).encode())
+            digest.update(image.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@contextmanager
+def all_seeded() -> Iterator[None]:
+    """Draw from the global generators of torch, numpy and Python as if seeded with 0; restore them
+    afterwards."""
+    from cl_prompts.training.seeds import seeded
+
     before = (random.getstate(), np.random.get_state())
     try:
-        with seeded(0), viewing(0):
+        with seeded(0):
             random.seed(0)
             np.random.seed(0)
-            for row in rows:
-                image = torch.as_tensor(images[row]).detach().cpu().contiguous()
-                digest.update(repr((tuple(image.shape), str(image.dtype))).encode())
-                digest.update(image.reshape(-1).view(torch.uint8).numpy().data)
+            yield
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])
-    return digest.hexdigest()
 
 
 def fingerprint_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from cl_prompts.datasets.catalog import DATASETS, OBJECTS, DataSetEntry, read_en
 from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
 from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
 from cl_prompts.datasets.files import check_files
+from cl_prompts.datasets.fingerprint import SMALL
 from cl_prompts.datasets.functions import call_function, keywords
 from cl_prompts.datasets.images import reduced
 from cl_prompts.datasets.readers import Source
@@ -239,7 +241,13 @@ def _of_function(
             one_of(f"argument of data set {name!r}", key, declared)
     given = {key: value for key, value in offered.items() if key in declared} | given
     made: DataSet = call_function("data set", name, function, given, DataSet)
-    return replace(made, seed=given.get("seed"))
+    seed = given.get("seed")
+    size = 12 * (len(made.train) + len(made.test)) * offered["image_size"] ** 2
+    # Larger data are not made twice: that takes its time and its memory.
+    if seed is None or size > SMALL:
+        return replace(made, seed=seed)
+    again = partial(call_function, "data set", name, function, {**given, "seed": 0}, DataSet)
+    return replace(made, seed=seed, at_seed_0=again)
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 import cl_prompts
+from cl_prompts.datasets import registry
 from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.registry import (
     DataSet,
@@ -224,6 +225,38 @@ def test_a_function_is_given_what_it_declares() -> None:
     assert load_dataset(f"{__name__}:deaf", image_size=6).test[0][0].shape == (3, 4, 4)
     assert find_dataset(name) is blobs
     assert dataset_options(name) == {"n_classes": (int, 3), "root": (str | None, None)}
+
+
+SOURCE = {"level": 0.0}
+
+
+@cl_prompts.dataset
+def drawn(image_size: int, seed: int, from_seed: int = 0) -> DataSet:
+    """Images that their seed and a source draw; torch's global generator is drawn from, too."""
+    if seed < from_seed:
+        raise ValueError("no data of this seed")
+    noise = torch.rand(4, 3, image_size, image_size, generator=torch.Generator().manual_seed(seed))
+    part = ImageSet(noise * 0.5 + SOURCE["level"] + 1e-6 * torch.rand(1), np.arange(4), None)
+    return as_dataset(part, part)
+
+
+def test_data_of_two_seeds_are_known_to_be_of_one_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    def known(seed: int, **options: Any) -> dict[str, Any]:
+        data = load_dataset(f"{__name__}:drawn", image_size=6, seed=seed, **options)
+        before = torch.get_rng_state()
+        found = data.fingerprint()
+        assert torch.equal(torch.get_rng_state(), before)
+        return found
+
+    first = known(1)
+    second = known(2)
+    assert first["training"] != second["training"]
+    assert first["at_seed_0"] == second["at_seed_0"]
+    assert known(2, from_seed=1)["at_seed_0"] is None
+    monkeypatch.setitem(SOURCE, "level", 0.25)
+    assert known(2)["at_seed_0"] != first["at_seed_0"]
+    monkeypatch.setattr(registry, "SMALL", 1)
+    assert "at_seed_0" not in known(2)
 
 
 @pytest.mark.parametrize(
