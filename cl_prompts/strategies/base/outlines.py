@@ -108,6 +108,9 @@ class Foreign:
 
     Args:
         name: in the library.
+
+    >>> Foreign("torch").nn.Module(), Foreign("torch").Tensor | None
+    (Foreign('torch.nn.Module'), typing.Any)
     """
 
     def __init__(self, *name: Any, **_: Any) -> None:

@@ -23,9 +23,17 @@ IMAGES = Blobs(48, seed=2).images
 def test_order_and_batches_make_no_difference(kind: str) -> None:
     data = Blobs(TRAIN, seed=1), Blobs(TEST, seed=2)
     shuffled = nc_benchmark(*data, n_experiences=2, task_labels=False, seed=1)
-    # A choice sees what is there by then, and L3A weighs a sample by the counts so far.
+    # A choice sees what is there by then, L3A weighs a sample by the counts so far, and a kernel is
+    # as wide as the first batch.
     fixed = {"held_out": 0}
-    settings = {"ranpac": fixed, "layup": fixed, "l3a": {"weights": "none"}}.get(kind, {})
+    kernel = {"gamma": 0.01}
+    settings = {
+        "ranpac": fixed,
+        "layup": fixed,
+        "l3a": {"weights": "none"},
+        "klda": kernel,
+        "randumb": kernel,
+    }.get(kind, {})
     other = fit(make(kind, train_mb_size=7, **settings), shuffled.train_stream)
     want = fit(make(kind, **settings), experiences()).model(IMAGES)
     torch.testing.assert_close(other.model(IMAGES), want, rtol=1e-4, atol=1e-4)
