@@ -125,6 +125,17 @@ def test_own_metric_reaches_the_records_of_a_run(here: Path) -> None:
     assert b"worst_class/task_end" in board.read_bytes()
 
 
+#: as the scripts run: what is drawn beside the notebook's own pictures takes longer than its runs
+ON_FEW_IMAGES = """
+from contextlib import ExitStack
+from tests.experiments.sketches import sketched
+from tests.few_images import few_images
+here = ExitStack()
+here.enter_context(few_images(train=15, test=6))
+here.enter_context(sketched(pages=True))
+"""
+
+
 @pytest.mark.slow
 def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
@@ -134,6 +145,7 @@ def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     notebook = nbformat.read(ROOT / "examples" / "first_steps.ipynb", 4)
     nbformat.validate(notebook)
     assert not any(cell.get("outputs") for cell in notebook.cells)  # kept without
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(ON_FEW_IMAGES))
     where = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(notebook, timeout=300, resources=where).execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
