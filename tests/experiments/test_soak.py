@@ -10,16 +10,16 @@ from tests.experiments.soak import DEFAULTS, PARTS, main
 from tests.experiments.toy_runs import FAULTS
 
 SHORT = {
-    "boundaries": 5,
-    "kills": 5,  # some come before a run has begun, or after its end
+    "boundaries": 2,
+    "kills": 2,  # some come before a run has begun, or after its end
     "plans": 1,
-    "full": 4,
+    "full": 2,
     "limits": 1,
-    "flips": 5,
+    "flips": 3,
     "reports": 1,
     "pairs": 1,
     "lessons": 1,
-    "signals": 4,
+    "signals": 2,
     "jobs": 1,
     "sweeps": 1,
     "searches": 1,

@@ -19,7 +19,7 @@ from tests.toy_vits import lively_vit, one_graph
 from tests.toys import TABLE, cls_of, make, weights
 
 #: of the strategies that have the setting one of each form of model; tracing takes seconds
-FORMS = ("l2p", "coda_prompt", "one_prompt", "vq_prompt", "norga", "additive_prompt", "fine_tuning")
+FORMS = ("l2p", "coda_prompt", "norga", "additive_prompt")
 KINDS = ["er", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mvp", *FORMS))]
 
 

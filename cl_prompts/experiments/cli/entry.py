@@ -60,6 +60,7 @@ def _carried_out(arguments: Sequence[str]) -> int:
         with _silenced(getattr(args, "quiet", False)):
             ACTIONS[args.action](args)
         sys.stdout.flush()
+        raise_if_stopped()
     except (InputError, RunError) as error:
         raise_if_stopped(error)
         _say(str(error))

@@ -54,9 +54,9 @@ def stop_says(sentence: str | Callable[[], str]) -> Iterator[None]:
         raise Stopped(words, getattr(error, "number", signal.SIGINT)) from error
 
 
-def raise_if_stopped(error: Exception) -> None:
+def raise_if_stopped(error: Exception | None = None) -> None:
     """Raise the stop that a signal has asked for and a library has turned into another error, as
-    those do that read weights.
+    those do that read weights, or swallowed, as Python does with an error in a finaliser.
 
     Raises:
         Stopped: a signal has come.

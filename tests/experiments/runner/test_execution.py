@@ -345,7 +345,7 @@ NATIVE = {
     "domainnet": (4, 150),
 }
 #: of other recipes three strategies are enough: they change the data set
-MOST = {"digits_all": None, "cifar100_published": None, "voc_b0_c4": None}
+MOST = {"cifar100_published": None, "voc_b0_c4": None}
 MULTI_LABEL = {"digit_scenes": (10, 32), "voc2007": (20, 150), "coco2014": (80, 150)}
 
 

@@ -7,10 +7,13 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from cl_prompts.errors import RunError
+from cl_prompts.experiments.cli import main
+from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.runner.interruption import (
     SIGNALS,
     Stopped,
@@ -189,3 +192,15 @@ def test_a_stop_that_a_library_turns_into_another_error_is_a_stop() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Stopped, match="SIGTERM"):
             raise_if_stopped(turned)
+
+
+def test_a_stop_that_was_swallowed_ends_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def swallowing(args: Any) -> None:
+        with contextlib.suppress(Stopped):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setitem(ACTIONS, "ls", swallowing)
+    assert main(["ls"]) == 143
+    assert capsys.readouterr().err == "cl-prompts: stopped by SIGTERM\n"

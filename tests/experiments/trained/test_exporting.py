@@ -17,7 +17,7 @@ from cl_prompts.experiments.trained.loading import TrainedRun, load_run
 from tests.experiments.commands import summary
 from tests.forked import forked
 from tests.toy_data import experiences
-from tests.toys import TABLE, fit, make
+from tests.toys import TABLE, fit, make, on_two_blocks
 
 ROOT = Path(__file__).parents[3]
 EXPORTS = {"torch": exporting.export_torch, "onnx": exporting.export_onnx}
@@ -96,7 +96,8 @@ def refused() -> dict[str, tuple[bool, bool]]:
 def test_the_matrix_lists_what_cannot_be_exported(
     kind: str, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strategy = fit(make(kind, "class_incremental"), experiences("class_incremental")[:2])
+    strategy = make(kind, "class_incremental", **on_two_blocks(kind))
+    fit(strategy, experiences("class_incremental")[:2])
     settings = dataclasses.replace(trained.settings, strategy=kind)
     toy = dataclasses.replace(trained, settings=settings, strategy=strategy, image_size=16)
     monkeypatch.setattr(exporting, "_compared", lambda trained, model: (1.0, 1.0))
