@@ -14,10 +14,10 @@ unexport PYTHONDONTWRITEBYTECODE
 # Tests that share runs stay in one process: tests/conftest.py groups them.
 SHARED_OUT = -n 2 --dist loadgroup
 
-test: $(READY)  ## the whole truth, under 10 minutes on 2 cores
+test: $(READY)  ## the whole truth, 12 to 14 minutes on 2 cores
 	$(BIN)/python -m pytest $(SHARED_OUT)
 
-quick: $(READY)  ## what is not slow, under a minute on 2 cores: the daily loop
+quick: $(READY)  ## what is not slow, two minutes on 2 cores: the daily loop
 	$(BIN)/python -m pytest $(SHARED_OUT) -m "not slow"
 
 check: $(READY)  ## lint, format, types
