@@ -74,7 +74,7 @@ class ReadOut:
     def tokens_of(
         self, output: Tensor, read: slice, patches: slice, norm: Callable[[Tensor], Tensor]
     ) -> list[Tensor]:
-        """What is read of one block.
+        """The features of one block.
 
         Args:
             output: (batch, n, dim) of the block.

@@ -17,7 +17,7 @@ from cl_prompts.models.shrinkage import mean_variance
 FeCAMForm = Literal["frozen", "trained", "toolbox"]
 
 TOOLBOX_VARIANCE = 100.0
-"""What LAMDA-PILOT adds to every variance."""
+"""Added to every variance by LAMDA-PILOT."""
 
 
 class MahalanobisPerClass(PrototypeClassifier):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cl_prompts.checks import positive, whole_number
 
 PREFERRED = 10.0
-"""What the groups that resemble an image most are ahead by in the gate's target."""
+"""Lead, in the gate's target, of the groups that resemble an image most."""
 
 
 class MixtureHead(nn.Module):

@@ -1,5 +1,5 @@
-"""What SLCA and SLCA++ do by the age of a class, in tasks: scales of means, of draws and of rows,
-and logits divided by the norms of each task's."""
+"""Effects of the age of a class, in tasks, in SLCA and SLCA++: scales of means, of draws and of
+rows, and logits divided by the norms of each task's."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _import(
     names: Sequence[str] | None = (),
     level: int = 0,
 ) -> Any:
-    """What a statement of an outline imports."""
+    """Import of an outline: its ``__import__``."""
     top = name.partition(".")[0]
     if name == "dataclasses":
         return _DATACLASSES
@@ -103,7 +103,7 @@ _DATACLASSES = SimpleNamespace(**{**vars(dataclasses), "dataclass": _dataclass})
 
 
 class Foreign:
-    """What a library gives in an outline: it is called, indexed and asked for attributes without
+    """A part of a library in an outline: it is called, indexed and asked for attributes without
     effect, stands in types for any, and as a base for nothing.
 
     Args:

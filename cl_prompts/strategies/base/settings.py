@@ -193,7 +193,7 @@ def unknown_setting(owner: str, name: str, known: Mapping[str, Any]) -> InputErr
 
 @cache
 def _declared_by(cls: Any) -> dict[str, Setting]:
-    """What a class itself declares."""
+    """The declarations of a class itself, without those of its bases."""
     found = {}
     scope = scope_of(cls.__module__)
     for name, text in vars(cls).get("__annotations__", {}).items():
