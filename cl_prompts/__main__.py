@@ -1,6 +1,7 @@
 """The command line as a process of its own, ``cl-prompts`` or ``python -m cl_prompts``, which is
 what ``torchrun -m`` starts."""
 
+import os
 import sys
 
 from cl_prompts.experiments.runner.interruption import (
@@ -18,6 +19,9 @@ def main() -> int:
         Exit code, as of :func:`cl_prompts.experiments.cli.main`.
     """
     spare_libraries()
+    # A Python process that is begun from here (one of a plan or sweep, a tracker of its resources)
+    # would look into the current folder before the standard library.
+    os.environ["PYTHONSAFEPATH"] = "1"
     with stops_at_once():
         try:
             from cl_prompts.experiments.cli import main as run_command

@@ -7,15 +7,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from cl_prompts.experiments import cli
 from cl_prompts.experiments.runner.interruption import SIGNALS
 
 
 @pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    """The handlers of this process, which the module gives to the end of its own."""
+def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The handlers and variables of this process, which the module sets to the end of its own."""
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
     before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     for number, handler in before.items():
@@ -57,3 +60,14 @@ def test_a_signal_during_the_first_imports_ends_it_with_a_sentence(number: signa
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 128 + number
     assert (ended.stdout, ended.stderr) == ("", f"cl-prompts: stopped by {number.name}\n")
+
+
+def test_processes_begun_from_it_run_no_file_of_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pickle.py").write_text("open('executed', 'w')")
+    monkeypatch.chdir(tmp_path)
+    begin = [sys.executable, "-c", "from multiprocessing import spawn"]
+    monkeypatch.setattr(cli, "main", lambda: subprocess.run(begin, check=True).returncode)
+    assert runpy.run_module("cl_prompts.__main__", run_name="elsewhere")["main"]() == 0
+    assert not (tmp_path / "executed").exists()
