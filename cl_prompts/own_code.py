@@ -12,7 +12,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, spec_from_file_location
@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.errors import InputError, short, unknown
 from cl_prompts.reading import TEXT, content
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -114,17 +114,23 @@ def listed_files() -> list[Path]:
         InputError: the list cannot be read, or has a path that depends on the current folder.
     """
     file = _list_file()
-    if not file.is_file():
+    if not os.path.lexists(file):
         return []
     try:
         lines = [line.strip() for line in content(file, TEXT).decode().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read as a list of paths in UTF-8") from error
-    paths = [Path(line).expanduser() for line in lines if line and not line.startswith("#")]
-    for path in paths:
-        if not path.is_absolute():
-            raise InputError(f"{file} lists {str(path)!r}: write a path that begins with / or ~")
-    return [path.resolve() for path in paths]
+    return [_listed(file, line) for line in lines if line and not line.startswith("#")]
+
+
+def _listed(file: Path, line: str) -> Path:
+    try:
+        path = Path(line).expanduser()
+        if path.is_absolute():
+            return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # no such user, a byte 0, a circle of links
+        pass
+    raise InputError(f"{file} lists {short(line)!r}: write a path that begins with / or ~")
 
 
 def _all_below(files: Collection[Path], listed: Collection[Path]) -> bool:
@@ -167,8 +173,8 @@ def _with_packages(module: str) -> list[str]:
 def _current_folder() -> Iterator[None]:
     """Have modules looked up in the current folder, too, after all other places.
 
-    Not for longer than own code needs: libraries try to import others that may be missing, and must
-    not find a file of that name there.
+    Not for longer than own code needs, nor for code that lies elsewhere: modules try to import
+    others that may be missing, and must not find a file of that name there.
     """
     sys.path.append("")
     try:
@@ -314,7 +320,8 @@ def load_object(kind: str, path: str) -> Any:
             f"{kind} {path!r} is refused: module {module} is Python's own, and holds no {kind}"
         )
     try:
-        with _current_folder():
+        lies_here = _root_of(module.partition(".")[0]) == Path.cwd().resolve()
+        with _current_folder() if lies_here else nullcontext():
             found = import_module(module)
     except Exception as error:  # a user's module may fail in any way, and says so itself
         raise InputError(

@@ -13,7 +13,14 @@ import pytest
 import cl_prompts
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
-from cl_prompts.own_code import is_declared, load_function, load_object, run_files, sources
+from cl_prompts.own_code import (
+    is_declared,
+    listed_files,
+    load_function,
+    load_object,
+    run_files,
+    sources,
+)
 from cl_prompts.strategies import plugin_class
 
 HERE = __name__
@@ -70,6 +77,36 @@ def test_the_current_folder_is_searched_for_own_code_alone(
         import_module("missing_library")
     for module in ("own_top", "beside"):
         del sys.modules[module]
+
+
+def test_own_code_of_another_folder_finds_nothing_in_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("library", "downloaded"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "downloaded/optional_part.py").write_text("found = 1")
+    (tmp_path / "library/own_elsewhere.py").write_text("import optional_part")
+    monkeypatch.chdir(tmp_path / "downloaded")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "library"), *filter(None, sys.path)])
+    with pytest.raises(InputError, match="No module named 'optional_part'"):
+        load_object("strategy", "own_elsewhere:found")
+
+
+@pytest.mark.parametrize("line", ["~no_such_user_/x", "/x\0y", "relative.py"])
+def test_a_line_of_trusted_files_that_is_no_path_is_refused(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "cl-prompts").mkdir()
+    listing = tmp_path / "cl-prompts/trusted_code"
+    listing.write_text(f"# mine\n{line}\n")
+    with pytest.raises(InputError, match="write a path that begins with / or ~"):
+        listed_files()
+    listing.unlink()
+    assert listed_files() == []
+    listing.mkdir()
+    with pytest.raises(InputError, match="cannot be read as a list of paths"):
+        listed_files()
 
 
 @pytest.mark.parametrize("name", ["subprocess:Popen", "os.path:join", "antigravity:x"])
