@@ -40,7 +40,6 @@ def project_parts(attn: Attention, normed: Tensor, parts: slice) -> Tensor:
     """The chosen thirds (query, key, value) of the qkv projection.
 
     Args:
-        attn: the attention.
         normed: (batch, n, dim) tokens after the block's first LayerNorm.
         parts: thirds from start to stop; ``slice(1, 3)`` is keys and values.
 
@@ -93,7 +92,6 @@ def attention_output(attn: Attention, attended: Tensor, normed: Tensor) -> Tenso
     """Output side of the attention; its norm and gate are recent additions to timm.
 
     Args:
-        attn: the attention.
         attended: (batch, heads, n, head dim).
         normed: (batch, n, dim) the query tokens, after the block's first LayerNorm.
 

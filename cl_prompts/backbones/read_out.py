@@ -48,7 +48,6 @@ class ReadOut:
                 ``"blocks:K"``, that of the last K blocks, where ``half`` stands for half of all;
                 ``"blocks:K+patches"``, with mean patch tokens; ``"raw_blocks:K"``, without the
                 norm.
-            depth: blocks of the ViT.
 
         Raises:
             InputError: another name, or more blocks than there are.

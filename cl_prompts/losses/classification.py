@@ -24,7 +24,6 @@ def batch_classes(labels: Tensor, n_classes: int) -> Tensor:
 
     Args:
         labels: (batch,) class ids.
-        n_classes: columns of the logits.
 
     Returns:
         (classes,) boolean.

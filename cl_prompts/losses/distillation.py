@@ -68,7 +68,6 @@ class StoredLogits(nn.Module):
 
         Args:
             slots: (batch,) as ``buffer.add`` returned them: -1 is not stored.
-            logits: (batch, classes).
             seen: (classes,) boolean, classes seen at this moment.
         """
         stored = (slots >= 0).nonzero()[:, 0].to(self.values.device)

@@ -20,7 +20,6 @@ def multi_label_loss(
     """Binary cross-entropy over the annotated classes alone; the other columns get no gradient.
 
     Args:
-        logits: (batch, classes).
         targets: (batch, classes) in [0, 1]; only entries within ``columns`` are read.
         columns: classes annotated, boolean, (classes,) or (batch, classes).
         norm: ``"current"``: mean over the annotated entries. ``"all"``: MULTI-LANE's published mean

@@ -49,8 +49,6 @@ class AdaptedViT(ContinualModel):
     cosine with its row of the proxy.
 
     Args:
-        backbone: the frozen ViT.
-        n_classes: classes of the data set.
         adapters: sets of adapters.
 
     Raises:
@@ -150,8 +148,6 @@ class AperViT(AdaptedViT):
     subspace side by side.
 
     Args:
-        backbone: the frozen ViT.
-        n_classes: classes of the data set.
         adapters: one set, of the first task.
 
     Example:
@@ -204,8 +200,6 @@ class EaseViT(AdaptedViT):
     adapters.
 
     Args:
-        backbone: the frozen ViT.
-        n_classes: classes of the data set.
         adapters: one set a task.
         alpha: share of the subspaces of other tasks.
 

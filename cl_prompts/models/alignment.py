@@ -42,7 +42,6 @@ def aligned(
     Args:
         features: f (batch, dim), at least two.
         target: covariance (dim, dim).
-        form: see above.
         coefficient: c; published 0.5, and 0 for some methods.
 
     Returns:
@@ -110,7 +109,6 @@ class BatchAlignment(nn.Module):
     a prediction depends on how often was evaluated.
 
     Args:
-        dim: width of a feature.
         form: see :func:`aligned`.
         coefficient: c, see there.
         target: covariance (dim, dim) that stays; None for R.
@@ -206,7 +204,6 @@ class StreamedAlignment(FeatureWhitening):
     the identity it is whitening, with the covariance of the stream itself centring.
 
     Args:
-        dim: width of a feature.
         target: ``"first"``, the covariance of the first samples, ``"identity"``, or a covariance
             (dim, dim).
         first: how many samples.

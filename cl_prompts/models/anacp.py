@@ -50,18 +50,12 @@ class AnaCP(SolvedClassifier):
     ``target_space="features"`` leads back by the inverse of P instead.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
         projection: random features of each head, and of the last regression.
         heads: H.
-        ridge: of all regressions.
         samples: pseudo-samples of each class.
         drawn_from: covariance of these; ``"class"`` keeps a matrix of dim^2 numbers a class.
-        target_space: see above.
-        form: see above.
         memory_gib: refuse sizes whose matrices of classes take more.
         seed: of projections and pseudo-samples.
-        dtype: of the statistics.
 
     Raises:
         InputError: numbers out of range, an unknown word, or too much memory.

@@ -32,15 +32,11 @@ class BalancedRidge(SolvedClassifier):
     which makes the ridge weigh less while classes in between are missing.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
         projection: random features.
         expansion: their distribution, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
         ridge: positive.
         balance_over: classes over which the mean weight is 1, see above.
         memory_gib: refuse settings whose matrices take more.
-        seed: of R.
-        dtype: of sums and solution.
 
     Raises:
         InputError: numbers out of range, or too much memory.

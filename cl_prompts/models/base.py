@@ -93,9 +93,7 @@ class ContinualModel(nn.Module):
     values, and :meth:`run` accepts cached values in their place, which is exact.
 
     Args:
-        backbone: the frozen ViT.
         n_classes: classes of the data set; column = data-set label.
-        multi_label: an image may show several classes.
 
     Raises:
         InputError: no class.

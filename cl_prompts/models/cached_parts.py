@@ -13,7 +13,6 @@ class CachedPart:
 
     Args:
         version: of the part, see :meth:`~cl_prompts.models.base.ContinualModel.cache_keys`.
-        n: rows.
         device: where values are kept.
 
     Attributes:

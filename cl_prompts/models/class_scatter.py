@@ -21,11 +21,8 @@ class ClassScatter(nn.Module):
     Golub and LeVeque, 1979), whatever the order and the batches.
 
     Args:
-        dim: of a feature.
-        n_classes: classes.
         moving: take the scatter of a batch about means that it has just moved instead, as released
             code does, so that pieces of a class count too little.
-        dtype: of the statistics.
 
     Example:
         >>> classes = ClassScatter(2, n_classes=3)
@@ -97,7 +94,6 @@ def check_class_matrices(
 
     Args:
         of: the method, for the sentence.
-        n_classes: classes.
         size: rows of a matrix.
         dtype: of its entries.
         memory_gib: granted, in GiB.

@@ -47,8 +47,6 @@ class CosineHead(nn.Module):
     proportional to the length of a row and Adam's steps are not, so short rows turn faster.
 
     Args:
-        dim: width of a feature.
-        n_classes: columns of the logits.
         tau: temperature; None learns the factor ``sigma``.
         initial: of the rows: ``"uniform"``, U(-1/sqrt(dim), 1/sqrt(dim)) as published, or
             ``"small"``, a truncated normal of std 0.02 as in :func:`linear_head`.
@@ -97,10 +95,6 @@ class UnitRowHead(nn.Module):
     ``z_c = LN(f) . W_c / ||W_c||`` with a LayerNorm that is never trained, so ``|z_c| <=
     sqrt(dim)``.
 
-    Args:
-        dim: width of a feature.
-        n_classes: columns of the logits.
-
     Raises:
         InputError: no class.
 
@@ -135,7 +129,6 @@ class InstanceLogitMask(nn.Module):
     before the sigmoid.
 
     Args:
-        size: prompts in the pool.
         n_classes: head columns.
 
     Example:

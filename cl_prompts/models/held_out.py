@@ -14,10 +14,7 @@ class HeldOutSample(nn.Module):
 
     Args:
         size: samples that are kept; 0 keeps none.
-        dim: width of a feature.
         columns: width of a target.
-        seed: of the sampling.
-        dtype: of what is kept.
 
     Raises:
         InputError: a negative size.

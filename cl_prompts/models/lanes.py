@@ -31,7 +31,6 @@ class LaneHead(nn.Module):
 
     Args:
         classes: data-set labels, one a row.
-        dim: width of a feature.
 
     Example:
         >>> LaneHead([3, 5], dim=16).weight.shape
@@ -53,7 +52,6 @@ class Lane(nn.Module):
     Args:
         n_selectors: selectors S.
         prompt_shape: (blocks, 2, heads, P, head dim); keys before values.
-        dim: token width.
 
     Example:
         >>> lane = Lane(20, (5, 2, 4, 20, 4), dim=16)
@@ -121,7 +119,6 @@ class LaneSet(nn.ModuleList):
     Args:
         n_selectors: selectors S of each lane.
         prompt_shape: (blocks, 2, heads, P, head dim) of each lane.
-        dim: token width.
 
     Example:
         >>> lanes = LaneSet(20, (5, 2, 4, 20, 4), dim=16)
@@ -215,7 +212,6 @@ class LanePasses:
     are cached until a lane changes. With several ranks each runs its share of the images.
 
     Args:
-        backbone: the frozen ViT.
         blocks: blocks with prompts, in order.
         impl, drop_and_replace, slot_update: see
             :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.

@@ -28,8 +28,6 @@ class LayUP(RanPAC):
     jumps by orders of magnitude from task to task.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
         intercept: append a constant 1.
         ridge: until one is chosen.
         held_out: samples since the last choice that are kept for the next one, drawn uniformly

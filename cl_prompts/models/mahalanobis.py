@@ -45,13 +45,9 @@ class MahalanobisPerClass(PrototypeClassifier):
     GPU's wait.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
-        form: see above.
         diagonal: a1.
         off_diagonal: a2.
         memory_gib: refuse sizes whose matrices take more.
-        dtype: of the statistics.
 
     Raises:
         InputError: numbers out of range, an unknown form, or too much memory.

@@ -31,8 +31,6 @@ class MixtureHead(nn.Module):
     first is then.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
         n_groups: experts.
         k: experts that are mixed for an image.
         scale: of the logits; CLIP's is 100.

@@ -54,8 +54,6 @@ class MultiLabelRidge(SolvedClassifier):
     :attr:`score_threshold`.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the scores.
         expansion: random features, see :class:`~cl_prompts.models.ridge.RandomExpansion`; None uses
             the features and a constant 1.
         width: random features.
@@ -64,7 +62,6 @@ class MultiLabelRidge(SolvedClassifier):
         weights: ``"none"`` or ``"sqrt"``, see above.
         held_out: features kept for :meth:`choose_ridge`; 0 keeps none.
         seed: of random features and held-out sample.
-        dtype: of sums and solution.
 
     Raises:
         InputError: a number out of range or an unknown word.
@@ -129,7 +126,6 @@ class MultiLabelRidge(SolvedClassifier):
 
         Args:
             targets: (n, classes) 0/1.
-            annotated: see :meth:`update`.
         """
         known = self._annotated(targets, annotated)
         self.count += (targets.to(self.count.dtype) * known).sum(dim=0)
@@ -195,7 +191,6 @@ class MultiLabelRidge(SolvedClassifier):
         Args:
             inputs: (batch, size) of the regression.
             labels: (batch, classes) 0/1.
-            annotated: see :meth:`update`.
 
         Returns:
             (batch, classes)
@@ -241,7 +236,6 @@ class MultiLabelRidge(SolvedClassifier):
 
         Args:
             error: of scores and targets, both (n, classes): minus the mean average precision, say.
-            candidates: ridges.
 
         Raises:
             InputError: nothing was held out.

@@ -50,9 +50,6 @@ class MultiLaneViT(ContinualModel):
     ablations with task keys and with token merging.
 
     Args:
-        backbone: the frozen ViT.
-        n_classes: classes of the data set.
-        multi_label: an image may show several classes.
         n_selectors: selectors, and so summary tokens, S per lane.
         prompt_length: prompts P per lane and prompted block: P keys and P values; 0 for none.
         prompted_blocks: blocks with prompts, 0-based.

@@ -80,7 +80,6 @@ def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
     counter counts all of it.
 
     Args:
-        backbone: the frozen ViT.
         images: (batch, 3, size, size) in [0, 1].
 
     Yields:
@@ -216,7 +215,6 @@ def fused_block(
     their scores are.
 
     Args:
-        block: the frozen block.
         token: (batch, T, dim) class tokens of the lanes.
         state: the frozen stream in this block.
         slots: (T, S, dim) of :func:`slot_norms`.
@@ -278,7 +276,6 @@ def literal_input(
     """Input of a block's attention, with the selectors replaced by summary tokens.
 
     Args:
-        block: the frozen block.
         tokens: (batch, T, 1 + S, dim) residual stream of the lanes.
         state: the frozen stream in this block.
         summarise: replace selectors by their summaries of the frozen stream.
@@ -311,7 +308,6 @@ def literal_block(
     """One block over all tokens of all lanes.
 
     Args:
-        block: the frozen block.
         tokens: (batch, T, 1 + S, dim) residual stream of the lanes.
         entering: attention input of :func:`literal_input`.
         normed: normalised tokens of :func:`literal_input`.

@@ -32,11 +32,8 @@ class PooledRidge(ClassScatter):
     Neither the order of samples nor their batches matter.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
         ridge: r, relative to the mean square of an input; ``"gcv"``: found at each solution, see
             :func:`~cl_prompts.models.shrinkage.ridge_by_gcv`.
-        dtype: of the statistics.
 
     Raises:
         InputError: a ridge that is not positive, or another word.

@@ -22,7 +22,6 @@ class PrototypeViT(ContinualModel):
     ``"frozen"``), and a test image costs one forward pass, the first time only.
 
     Args:
-        backbone: the frozen ViT.
         head: the classifier; its dim is that of the features, its columns are the data set's
             classes.
         multi_label: an image may show several classes; the head is then a

@@ -26,7 +26,7 @@ Metric = Literal["cosine", "euclidean"]
 
 
 class PrototypeClassifier(nn.Module):
-    """Base of the classifiers below.
+    """Base of the classifiers without gradients.
 
     Args:
         dim: of a feature.
@@ -138,12 +138,6 @@ class NearestClassMean(PrototypeClassifier):
     Means are of unnormalised features. ``metric="cosine"`` scores with the cosine between
     feature and class mean, ``"euclidean"`` with minus the squared distance.
 
-    Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
-        metric: see above.
-        dtype: of the means.
-
     Example:
         >>> ncm = NearestClassMean(2, n_classes=3)
         >>> ncm.update(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1]))
@@ -235,10 +229,7 @@ class ClassScatter(SolvedClassifier):
     of its class, kept exactly (pairwise update of Chan, Golub and LeVeque, 1979).
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
         width: of what :meth:`inputs` makes of a feature; None: that of the feature.
-        dtype: of the statistics.
 
     Example:
         >>> tuple(ClassScatter(16, n_classes=3).scatter.shape)
@@ -303,8 +294,6 @@ class StreamingLDA(ClassScatter):
     ``"fourier"`` is the analysis in the space of a Gaussian kernel (KLDA, RanDumb).
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
         shrinkage: positive, and at most 1 where it is a share; or ``"oas"``, found from S itself
             (see :func:`~cl_prompts.models.shrinkage.shrunk_by_oas`), towards its mean variance.
         shrinkage_form: of a number, see :data:`~cl_prompts.models.shrinkage.ShrinkageForm`.
@@ -315,7 +304,6 @@ class StreamingLDA(ClassScatter):
         gamma: of the kernel of Fourier features; None: set by the first batch, so that the result
             depends on which batch that is.
         seed: of the random features.
-        dtype: of the statistics.
 
     Example:
         >>> lda = StreamingLDA(2, n_classes=3)

@@ -34,8 +34,6 @@ class RanPAC(SolvedClassifier):
     batch three times, which amounts to a third of the ridge.
 
     Args:
-        dim: of a feature.
-        n_classes: columns of the logits.
         projection: random features.
         expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`; None:
             the regression is on the features themselves, and ``projection`` has no effect.

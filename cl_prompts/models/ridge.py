@@ -41,7 +41,6 @@ class RandomExpansion(nn.Module):
     Without ``gamma``, :meth:`fit` sets it by the first batch.
 
     Args:
-        dim: width of a feature.
         width: random features.
         kind: ``"normal"``: N(0, 1), as RanPAC and FlyPrompt; ``"uniform"``: U(-1/sqrt(dim),
             1/sqrt(dim)), the initial values of torch's linear layer, as GACL and L3A; ``"gelu"``:
@@ -133,7 +132,6 @@ class RidgeStatistics(nn.Module):
     solution costs about size^3 / 6 multiply-adds and for a moment twice the memory of G beside it.
 
     Args:
-        dim: width of a feature.
         columns: width of a target.
         expansion: distribution of random features, see :class:`RandomExpansion`; None: none.
         width: random features; without expansion it has no effect.
@@ -240,7 +238,6 @@ class RidgeStatistics(nn.Module):
         Args:
             held: inputs (n, size), targets (n, columns) and weights (n,) or None of the held-out
                 samples, as they were given to :meth:`add`.
-            candidates: ridges.
             error: of scores and targets, both (n, columns).
             blame: who is named if no candidate can be solved for.
 

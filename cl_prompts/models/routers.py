@@ -28,13 +28,9 @@ class AnalyticRouter(TaskAware):
     and a ridge of 1e4; G takes width^2 numbers.
 
     Args:
-        n_experts: experts in all.
-        dim: width of a query.
         width: random features.
         ridge: positive; its right size grows with the square of the queries' norm.
         expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
-        seed: of R.
-        dtype: of sums and solution.
 
     Raises:
         InputError: a number out of range.
@@ -139,10 +135,6 @@ class TaskIdentity(nn.Module):
     head's classes are those of the data set. Published: Adam, 20 epochs a task on the current
     classes, then aligned with samples of the queries' class statistics
     (:class:`~cl_prompts.training.gaussian_alignment.GaussianHeadAlignment`).
-
-    Args:
-        dim: width of a query.
-        n_classes: columns of the logits.
 
     Raises:
         InputError: no class.

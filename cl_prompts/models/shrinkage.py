@@ -28,7 +28,6 @@ def oas(dim: int, samples: Tensor | float, trace: Tensor, trace_of_square: Tenso
 
     Args:
         dim: p.
-        samples: n, a scalar.
         trace: scalar tr S.
         trace_of_square: scalar tr S^2, the sum of all squared entries.
 
@@ -55,7 +54,6 @@ def shrunk_by_oas(covariance: Tensor, samples: Tensor | float) -> Tensor:
 
     Args:
         covariance: S (dim, dim), symmetric; the sum of squares divided by ``samples``.
-        samples: n, a scalar.
 
     Returns:
         (dim, dim), positive definite: where nothing has varied so far, m counts as 1.

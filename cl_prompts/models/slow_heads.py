@@ -29,7 +29,6 @@ class SlowHeads(TaskAware):
 
     Args:
         head: features (batch, dim) -> logits (batch, classes); it is not part of this module.
-        n_experts: experts in all.
         decays: one slow head each, in [0, 1).
 
     Raises:
@@ -125,7 +124,6 @@ def ensemble_logits(logits: Tensor, seen: Tensor, kind: Ensemble = "softmax_max_
     Args:
         logits: (heads, batch, classes).
         seen: (classes,) boolean.
-        kind: see above.
 
     Returns:
         (batch, classes), -inf for unseen classes.

@@ -51,8 +51,6 @@ class FeatureWhitening(nn.Module):
     weight ``W P`` and the bias ``b - W P m``.
 
     Args:
-        dim: width of a feature.
-        head_input: see above.
         shrinkage: towards a multiple of the identity, positive. 1 was best or equal on every
             stream tried; smaller values amplify directions that the stream has hardly shown.
             ``"oas"`` finds it from S and n, see :func:`~cl_prompts.models.shrinkage.shrunk_by_oas`.

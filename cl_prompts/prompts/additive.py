@@ -29,8 +29,6 @@ class AdditivePrompt(TaskAware):
 
     Args:
         blocks: prompted blocks, 0-based; published: all.
-        dim: token width.
-        heads: attention heads of the ViT.
         beta: share of the past in a merger; published: 0.7, for ImageNet-R 0.8.
 
     Raises:

@@ -31,11 +31,8 @@ class BesidePrompts(ValuePool):
     Deviation: without dropout on A, of which the published code for ViLT has 0.1, for METER none.
 
     Args:
-        blocks: blocks with prompts, 0-based.
         length: rows T of an entry and block; published: 50 and 200.
-        dim: token width.
         rank: rows of W1; published: 4.
-        size: entries.
 
     Raises:
         InputError: the same block twice, or no row, rank or entry.

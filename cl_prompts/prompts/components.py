@@ -189,8 +189,6 @@ class AttentionWeights(nn.Module):
 
     Args:
         blocks: number of prompted blocks; each has keys and attention vectors of its own.
-        size: components.
-        dim: width of a query.
         n_tasks: see :class:`GrowingRows`, and so is ``orthogonal``.
 
     Example:
@@ -255,11 +253,7 @@ class ComponentPool(nn.Module):
     published ("length 8" is 4 keys and 4 values).
 
     Args:
-        size: components.
-        blocks: blocks that receive a prefix, 0-based.
         length: rows of a component, even.
-        dim: token width.
-        heads: attention heads of the ViT.
         n_tasks: see :class:`GrowingRows`, and so is ``orthogonal``; the same as the selector's.
 
     Raises:

@@ -25,7 +25,6 @@ class MLPEncoder(nn.Module):
     Args:
         dim: width of a row.
         bottleneck: width of the hidden layer.
-        activation: of the hidden layer.
         repeats: times the same weights are applied. PRE's "MLP2" is of that kind: its second half
             *is* its first.
 

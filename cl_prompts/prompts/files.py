@@ -18,7 +18,6 @@ def write_whole(path: str | Path, data: bytes) -> None:
     """Write a file in one piece or not at all, and never through a link.
 
     Args:
-        path: of the file.
         data: its content.
     """
     temporary = Path(f"{path}.{secrets.token_hex(8)}.tmp")
@@ -35,7 +34,6 @@ def save_prompts(path: str | Path, prompts: Mapping[str, Tensor]) -> None:
     """Write prompts by name as safetensors, as :func:`write_whole` does.
 
     Args:
-        path: of the file.
         prompts: tensors of any shape.
     """
     tensors = {name: values.detach().cpu().contiguous() for name, values in prompts.items()}

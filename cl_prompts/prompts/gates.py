@@ -62,7 +62,6 @@ class GatedPrefixes(TaskAware):
     Args:
         pool: any pool of prefixes.
         blocks: its blocks, 0-based.
-        activation: of the gates.
 
     Raises:
         InputError: an unknown activation.

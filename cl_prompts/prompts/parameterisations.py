@@ -130,7 +130,6 @@ class Decomposed(TaskAware):
         pool: makes the short prompt: any pool; None: other pools of the model do.
         n_tokens: length of the embedded sequence, ``FrozenViT.n_tokens``; other image sizes are
             refused.
-        dim: token width.
         rank: of the update.
         size: entries: an image's update is the sum over its selected entries. 1: one for all
             images, whatever is selected.

@@ -13,23 +13,34 @@ Blocks = Sequence[Annotated[int, Bound(0, whole=True)]]
 """Block numbers, 0-based."""
 
 
+def chosen_blocks(backbone: FrozenViT, prompted_blocks: Blocks | None) -> Blocks:
+    """The blocks named by a setting; None names all.
+
+    Raises:
+        InputError: as :func:`check_blocks`.
+    """
+    if prompted_blocks is None:
+        return range(backbone.depth)
+    check_blocks(backbone.depth, prompted_blocks=prompted_blocks)
+    return prompted_blocks
+
+
 def prefix_shape(
-    backbone: FrozenViT, prompted_blocks: Blocks, prompt_length: int
+    backbone: FrozenViT, prompted_blocks: Blocks | None, prompt_length: int
 ) -> tuple[Blocks, int, int, int]:
     """Blocks, length, token width and heads, in the order in which prefixes take them.
 
     Raises:
         InputError: as :func:`check_blocks`.
     """
-    check_blocks(backbone.depth, prompted_blocks=prompted_blocks)
-    return prompted_blocks, prompt_length, backbone.dim, backbone.n_heads
+    blocks = chosen_blocks(backbone, prompted_blocks)
+    return blocks, prompt_length, backbone.dim, backbone.n_heads
 
 
 def check_blocks(depth: int, **blocks: Sequence[int]) -> None:
     """Refuse lists of blocks that a ViT of ``depth`` blocks does not have.
 
     Args:
-        depth: blocks of the ViT.
         **blocks: setting -> block numbers.
 
     Raises:

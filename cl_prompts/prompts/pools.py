@@ -4,6 +4,9 @@
 A pool owns its values and decides into which blocks they go. New parameterisations (low-rank or
 mixture-routed prompts) are new classes with the same ``build``; prefixes are in
 :mod:`cl_prompts.prompts.prefixes`, weighted components in :mod:`cl_prompts.prompts.components`.
+
+In all of them ``blocks`` are numbers of blocks from 0, ``size`` counts entries, ``dim`` is the
+width of a token, and ``heads`` counts the ViT's attention heads.
 """
 
 from __future__ import annotations
@@ -82,9 +85,7 @@ class SharedTokens(ValuePool):
     G-prompts).
 
     Args:
-        blocks: blocks that receive prompts, 0-based.
         length: tokens per block.
-        dim: token width.
         position: (dim,) constant added to every token, or None; see :func:`class_position`.
 
     Example:
@@ -112,10 +113,7 @@ class TokenPool(ValuePool):
     With more than one selected entry an image's tokens are concatenated.
 
     Args:
-        size: entries of the pool.
-        blocks: blocks that receive prompts, 0-based.
         length: tokens per entry and block.
-        dim: token width.
         position: (dim,) constant added to every token, or None; see :func:`class_position`.
 
     Example:
@@ -152,10 +150,8 @@ class PrependedTokenPool(ValuePool, TaskAware):
     ``position=class_position(backbone)`` for parity.
 
     Args:
-        size: entries of the pool.
         length: tokens per entry. With k selected entries the sequence is k * length tokens longer
             in all blocks.
-        dim: token width.
         initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
         copy_slots: entries per task that begin as a copy of those of the task before (L2P's "shared
             prompt pool"); 0: none.
@@ -205,10 +201,7 @@ class ExpertTokens(TaskAware):
     (``TokenPool`` is of that form).
 
     Args:
-        n_experts: experts in all.
-        blocks: blocks that receive prompts, 0-based.
         length: tokens per expert and block.
-        dim: token width.
         position: (dim,) constant added to every token, or None; see :func:`class_position`.
 
     Raises:

@@ -61,10 +61,7 @@ class SharedPrefix(ValuePool):
     OnePrompt).
 
     Args:
-        blocks: blocks that receive a prefix, 0-based.
         length: keys and values per block.
-        dim: token width.
-        heads: attention heads of the ViT.
         initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
         position: (dim,) constant added to every row, or None. SinglePrompt's published code adds
             the class token's positional embedding, which has no meaning after the projections;
@@ -120,11 +117,7 @@ class PrefixPool(ValuePool, TaskAware):
     With more than one selected entry an image's rows are concatenated (L2P++).
 
     Args:
-        size: entries of the pool.
-        blocks: blocks that receive a prefix, 0-based.
         length: keys and values per entry and block.
-        dim: token width.
-        heads: attention heads of the ViT.
         initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
         copy_slots: entries per task that begin as a copy of those of the task before (DualPrompt:
             1); 0: none.

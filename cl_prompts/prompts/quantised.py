@@ -27,8 +27,6 @@ class SoftKeys(nn.Module):
 
     Args:
         blocks: number of prompted blocks; each has keys of its own.
-        size: entries.
-        dim: width of a query.
         temperature: see above.
 
     Raises:
@@ -89,11 +87,7 @@ class QuantisedComponents(nn.Module):
     CODA-Prompt counts.
 
     Args:
-        size: entries.
-        blocks: blocks that receive a prefix, 0-based.
         length: rows of an entry, even.
-        dim: token width.
-        heads: attention heads of the ViT.
         soft_weight: see above.
         hard_weight: see above.
 

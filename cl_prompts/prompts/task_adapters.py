@@ -26,7 +26,6 @@ class Adapter(nn.Module):
     one.
 
     Args:
-        dim: width of a token.
         bottleneck: width of the hidden layer, r.
         scale: s.
         dropout: on the hidden layer, in training; drawn from torch's global generator.
@@ -78,8 +77,6 @@ class TaskAdapters(TaskAware):
 
     Args:
         n_tasks: sets in all.
-        depth: blocks of the ViT.
-        dim: width of a token.
         bottleneck: see :class:`Adapter`, and so are ``scale`` and
             ``dropout``.
         scale: of the adapters.

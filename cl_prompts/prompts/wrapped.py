@@ -123,7 +123,6 @@ def gaussian_weights(n: int, mean: float, std: float) -> list[float]:
     Args:
         n: checkpoints.
         mean: where the weight is greatest, counted from 1.
-        std: width.
 
     Raises:
         InputError: a number out of range.

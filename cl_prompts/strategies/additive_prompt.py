@@ -6,7 +6,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Share
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.additive import AdditivePrompt
-from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.prompts.places import Blocks, chosen_blocks
 from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.training.schedules import Schedule
@@ -46,8 +46,6 @@ class AdditivePrompting(PromptStrategy):
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build the vectors, without a query; the head reads the class token."""
-        blocks = self.prompted_blocks
-        blocks = tuple(range(backbone.depth)) if blocks is None else blocks
-        check_blocks(backbone.depth, prompted_blocks=blocks)
+        blocks = chosen_blocks(backbone, self.prompted_blocks)
         prompt = AdditivePrompt(blocks, backbone.dim, backbone.n_heads, beta=self.beta)
         return PromptedViT(backbone, n_classes, pools=[prompt], multi_label=self.multi_label)

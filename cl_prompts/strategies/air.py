@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.balanced_ridge import BalancedRidge, BalanceOver
 from cl_prompts.models.ridge import Expansion
@@ -32,6 +30,7 @@ class AIR(PrototypeStrategy):
         (10, 100, 100)
     """
 
+    classifier = BalancedRidge
     plain_images = True
 
     projection: Count = 500
@@ -45,9 +44,3 @@ class AIR(PrototypeStrategy):
     memory_gib: Positive = 4.0
     """Refuse settings whose matrices take more, in GiB."""
     training_scores: bool = False
-    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
-
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> BalancedRidge:
-        """AIR; R is drawn from the run's seed."""
-        names = ("projection", "expansion", "ridge", "balance_over", "memory_gib", "seed")
-        return BalancedRidge(dim, n_classes, dtype=dtype, **self.values_of(*names))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.anacp import AnaCP as Classifier
 from cl_prompts.models.anacp import AnaCPForm, DrawnFrom, TargetSpace
@@ -35,6 +33,7 @@ class AnaCP(PrototypeStrategy):
         3
     """
 
+    classifier = Classifier
     plain_images = True
 
     projection: Count = 5000
@@ -54,10 +53,3 @@ class AnaCP(PrototypeStrategy):
     memory_gib: Positive = 4.0
     """Refuse settings whose matrices of classes take more, in GiB."""
     training_scores: bool = False
-    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
-
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> Classifier:
-        """AnaCP; projections and pseudo-samples are drawn from the run's seed."""
-        names = ("projection", "heads", "ridge", "samples", "drawn_from", "target_space", "form")
-        settings = self.values_of(*names, "memory_gib", "seed")
-        return Classifier(dim, n_classes, dtype=dtype, **settings)

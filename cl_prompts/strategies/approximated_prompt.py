@@ -6,7 +6,7 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.beside import BesidePrompts
-from cl_prompts.prompts.places import Blocks, check_blocks
+from cl_prompts.prompts.places import Blocks, chosen_blocks
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.training.schedules import Schedule
 
@@ -50,8 +50,6 @@ class ApproximatedPrompt(PromptStrategy):
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Build the rows, without a query; the head reads the class token."""
-        blocks = self.prompted_blocks
-        blocks = tuple(range(backbone.depth)) if blocks is None else blocks
-        check_blocks(backbone.depth, prompted_blocks=blocks)
+        blocks = chosen_blocks(backbone, self.prompted_blocks)
         pool = BesidePrompts(blocks, self.prompt_length, backbone.dim, rank=self.rank)
         return PromptedViT(backbone, n_classes, pools=[pool], multi_label=self.multi_label)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from cl_prompts.checks import Positive
 from cl_prompts.models.pooled_ridge import FoundRidge, PooledRidge
-from cl_prompts.models.prototype_classifiers import SolvedClassifier
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -29,13 +26,9 @@ class BalancedRidgeProbe(PrototypeStrategy):
         (128, 128)
     """
 
+    classifier = PooledRidge
     plain_images = True
 
     ridge: Positive | FoundRidge = "gcv"
     """Ridge relative to the mean square of an input; ``"gcv"`` finds it from the data."""
     training_scores: bool = False
-    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
-
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> SolvedClassifier:
-        """Balanced ridge regression with this ridge."""
-        return PooledRidge(dim, n_classes, ridge=self.ridge, dtype=dtype)

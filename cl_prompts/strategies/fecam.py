@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-
 from cl_prompts.checks import NotNegative, Positive
 from cl_prompts.models.mahalanobis import MahalanobisPerClass
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
@@ -33,6 +31,7 @@ class FeCAM(PrototypeStrategy):
         (10, 128, 128)
     """
 
+    classifier = MahalanobisPerClass
     plain_images = True
 
     diagonal: NotNegative = 1.0
@@ -44,9 +43,3 @@ class FeCAM(PrototypeStrategy):
     memory_gib: Positive = 4.0
     """Refuse settings whose matrices take more, in GiB."""
     training_scores: bool = False
-    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
-
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> MahalanobisPerClass:
-        """FeCAM's distance."""
-        settings = self.values_of("diagonal", "off_diagonal", "form", "memory_gib")
-        return MahalanobisPerClass(dim, n_classes, dtype=dtype, **settings)

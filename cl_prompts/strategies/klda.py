@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from cl_prompts.checks import Count, Positive, Share
 from cl_prompts.models.kernel_lda import KernelLDA, KLDAForm
 from cl_prompts.models.shrinkage import ByRule, ShrinkageForm
@@ -35,6 +33,7 @@ class KLDA(PrototypeStrategy):
         (100, 100)
     """
 
+    classifier = KernelLDA
     plain_images = True
 
     width: Count = 5000
@@ -50,9 +49,3 @@ class KLDA(PrototypeStrategy):
     form: KLDAForm = "exact"
     """``"released"``: the published update and sum."""
     training_scores: bool = False
-    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
-
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> KernelLDA:
-        """KLDA; random features are drawn from the run's seed."""
-        names = ("width", "gamma", "shrinkage", "shrinkage_form", "members", "form", "seed")
-        return KernelLDA(dim, n_classes, dtype=dtype, **self.values_of(*names))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cl_prompts.checks import Count, Positive, Share
 from cl_prompts.models.base import Output
-from cl_prompts.models.multi_label_ridge import MultiLabelRidge, SampleWeights
+from cl_prompts.models.multi_label_ridge import SampleWeights
 from cl_prompts.models.ridge import Expansion
 from cl_prompts.strategies.base.experience import whole_of
 from cl_prompts.strategies.base.stream import Batch
@@ -50,12 +50,6 @@ class L3A(MultiLabelRidgeProbe):
     weights: SampleWeights = "sqrt"
     """``"sqrt"`` weighs images by the counts of their classes, ``"none"`` counts all alike."""
     training_scores: bool = False
-    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
-
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> MultiLabelRidge:
-        """L3A; R is drawn from the run's seed."""
-        names = ("expansion", "width", "ridge", "pseudo", "weights", "held_out", "seed")
-        return MultiLabelRidge(dim, n_classes, dtype=dtype, **self.values_of(*names))
 
     def start_task(self, classes: Tensor) -> None:
         """Count the labels of an announced task."""

@@ -47,7 +47,6 @@ class LayUPProbe(PrototypeStrategy):
     """Samples since the last choice whose features are kept for the next one. 0: the ridge is not
     chosen."""
     training_scores: bool = False
-    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> SolvedClassifier:
         """Ridge regression on the features of all blocks."""

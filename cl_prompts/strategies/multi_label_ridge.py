@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cl_prompts.checks import Positive, Size
@@ -36,6 +35,7 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
         129
     """
 
+    classifier = MultiLabelRidge
     withdrawn = ("compile", "head", *OF_GRADIENTS)
     plain_images = True
 
@@ -50,11 +50,6 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
         self.ridge_chosen = False
         """Whether the ridge has been chosen."""
         self.state.add("ridge_chosen")
-
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> MultiLabelRidge:
-        """Ridge regression on the features and a constant."""
-        chosen = self.values_of("ridge", "held_out", "seed")
-        return MultiLabelRidge(dim, n_classes, dtype=dtype, **chosen)
 
     def finish_task(self) -> None:
         """Choose the ridge at the end of the first task, and settle."""

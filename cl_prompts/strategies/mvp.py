@@ -20,13 +20,13 @@ from cl_prompts.losses.mvp import (
     key_distance,
     mvp_classification_loss,
 )
-from cl_prompts.models.alignment import BatchAlignment
-from cl_prompts.models.base import ContinualModel, Output
+from cl_prompts.models.base import Output
 from cl_prompts.models.heads import InstanceLogitMask
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.places import Blocks, check_blocks
 from cl_prompts.prompts.pools import SharedTokens, TokenPool
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys, Selection
+from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.stream import Batch
 
@@ -65,6 +65,7 @@ class MVP(PromptStrategy):
     class_mask: ClassMask = "seen"
     """Classes that compete in the cross-entropy: ``"seen"``, all classes seen so far, as published,
     or ``"batch"``, those that occur in the mini-batch."""
+    head: Head = Head(aligned_tests=False)
     online_iter: Count = 3
     new_optimizer: bool = False
     pool_size: Count = 10
@@ -128,13 +129,6 @@ class MVP(PromptStrategy):
             ],
             logit_mask=InstanceLogitMask(self.pool_size, n_classes) if self.use_mask else None,
         )
-
-    def fit_model(self, model: ContinualModel) -> None:
-        """Align features in training alone, where it is done as MePo's released code does."""
-        super().fit_model(model)
-        alignment = model.whitening
-        if isinstance(alignment, BatchAlignment) and alignment.form == "released":
-            alignment.in_evaluation = False
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """Weighted cross-entropy plus key loss (with weight 1)."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from cl_prompts.models.prototype_classifiers import Metric, NearestClassMean
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
@@ -29,9 +27,6 @@ class NCM(PrototypeStrategy):
         (10, 128)
     """
 
+    classifier = NearestClassMean
     metric: Metric = "cosine"
     """Similarity to a class mean: ``"cosine"`` or ``"euclidean"``."""
-
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> NearestClassMean:
-        """Nearest class mean with this metric."""
-        return NearestClassMean(dim, n_classes, dtype=dtype, metric=self.metric)

@@ -47,7 +47,6 @@ class RanDumb(PrototypeStrategy):
     memory_gib: Positive = 4.0
     """Refuse settings whose matrices of classes take more, in GiB."""
     training_scores: bool = False
-    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> StreamingLDA:
         """LDA on Fourier features, which are drawn from the run's seed."""

@@ -56,7 +56,6 @@ class RanPACProbe(PrototypeStrategy):
     held_out: Size = 1000
     """Samples on which a ridge is chosen; their features are stored. 0: the ridge is not chosen."""
     training_scores: bool = False
-    """See :class:`~cl_prompts.strategies.base.prototype.PrototypeStrategy`."""
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> SolvedClassifier:
         """RanPAC; projection and held-out sample are drawn from the run's seed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from cl_prompts.models.multi_label_ridge import MultiLabelRidge
-from cl_prompts.models.prototype_classifiers import SolvedClassifier
+from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 from cl_prompts.strategies.balanced_ridge import BalancedRidgeProbe
 from cl_prompts.strategies.base.prototype import OF_GRADIENTS
 
@@ -34,7 +34,7 @@ class Recommended(BalancedRidgeProbe):
 
     read_out: str = "blocks:half"
 
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> SolvedClassifier:
+    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> PrototypeClassifier:
         """The classifier for the kind of labels."""
         if self.multi_label:
             return MultiLabelRidge(dim, n_classes, dtype=dtype)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from cl_prompts.checks import Share
 from cl_prompts.models.prototype_classifiers import StreamingLDA
 from cl_prompts.models.shrinkage import ByRule, ShrinkageForm
@@ -31,14 +29,10 @@ class SLDA(PrototypeStrategy):
         0.0001
     """
 
+    classifier = StreamingLDA
     shrinkage: Share | ByRule = 1e-4
     """Shrinkage e towards the identity, greater than 0; or ``"oas"``: found from S and the number
     of samples, towards the mean variance."""
     shrinkage_form: ShrinkageForm = "share"
     """How e enters: ``"share"``, as above; ``"added"``, S + e I; ``"relative"``, S + e m I with the
     mean variance m, as in the whitened head."""
-
-    def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> StreamingLDA:
-        """Streaming LDA with this shrinkage."""
-        settings = self.values_of("shrinkage", "shrinkage_form")
-        return StreamingLDA(dim, n_classes, dtype=dtype, **settings)

@@ -22,9 +22,7 @@ class ReplayBuffer:
     Subclasses decide which samples are stored.
 
     Args:
-        size: slots.
         width: numbers that make up one reference (for instance data set and row).
-        seed: of the private generator.
 
     Raises:
         InputError: negative size.
@@ -111,13 +109,11 @@ class ReservoirBuffer(ReplayBuffer):
     Slots are preallocated int64; each insertion is decided sample by sample.
 
     Args:
-        size: slots.
         width: numbers that make up one reference (for instance data set and row).
         boundary: ``"sequential"`` decides each sample after the one before it was stored;
             ``"published"`` reproduces the Si-Blurry code, which decides for a whole batch before
             storing any of it: in the batch that fills the buffer every overflowing sample
             overwrites the last slot, so newer samples are under-represented.
-        seed: of the private generator.
 
     Example:
         >>> buffer = ReservoirBuffer(3)
@@ -194,11 +190,9 @@ class ClassBalancedBuffer(ReplayBuffer):
     sample is credited with all of it, which ranks them alike as long as batches are equal.
 
     Args:
-        size: slots.
         width: numbers that make up one reference.
         policy: which slot of the fullest class is freed.
         ema: share of the old importance that an observation keeps.
-        seed: of the private generator.
 
     Example:
         >>> buffer = ClassBalancedBuffer(4)

@@ -65,7 +65,6 @@ class GaussianHeadAlignment(nn.Module):
     in the published code from everything that was drawn before.
 
     Args:
-        dim: of a feature.
         n_classes: columns of the head.
         statistics: see above.
         n_centroids: of a class; with the other statistics it has no effect.

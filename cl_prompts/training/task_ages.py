@@ -50,7 +50,6 @@ def normed_by_task(logits: Tensor, first: Tensor, seen: Tensor, temperature: flo
     norms.
 
     Args:
-        logits: (batch, classes).
         first: (classes,) task of each class.
         seen: (classes,) boolean, the classes that compete.
         temperature: published: 0.1.

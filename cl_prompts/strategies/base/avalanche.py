@@ -93,7 +93,6 @@ def register_parameters(
     others is kept.
 
     Args:
-        optimizer: of the model.
         model: some parameters of which may have come, or been frozen.
         group_of: name of a parameter -> number of its group.
         reset: forget the state of all.

@@ -57,6 +57,8 @@ class Head(Declared):
     shrinkage: Positive | ByRule = 1.0
     """Shrinkage of the covariance towards a multiple of the identity; 1 needs no tuning. ``"oas"``
     finds it from the covariance and the number of samples."""
+    aligned_tests: bool = True
+    """Whether the released alignment acts in tests, too; MVP's does not."""
     refresh: Count = 5
     """Stream batches between two renewals of the whitening matrix."""
     window: Count | None = None
@@ -80,6 +82,7 @@ class Head(Declared):
             model.set_head(whitening=StreamedAlignment(dim, self.target, **streaming))
         else:
             alignment = BatchAlignment(dim, self.alignment, coefficient=self.coefficient)
+            alignment.in_evaluation = self.aligned_tests or self.alignment != "released"
             model.set_head(whitening=alignment)
 
     def refuse_for_given_model(self) -> None:

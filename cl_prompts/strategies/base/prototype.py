@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -48,14 +50,15 @@ class PrototypeStrategy(OnlineStrategy):
         >>> from cl_prompts.backbones import create_backbone
         >>> from cl_prompts.models.prototype_classifiers import NearestClassMean
         >>> class Means(PrototypeStrategy):
-        ...     def make_classifier(self, dim, n_classes, dtype):
-        ...         return NearestClassMean(dim, n_classes, dtype=dtype)
+        ...     classifier = NearestClassMean
         >>> Means(backbone=create_backbone(), n_classes=10, evaluator=None).model.n_learned
         0
     """
 
     withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head", *OF_GRADIENTS)
     keeps = "sums over the whole stream"
+    classifier: ClassVar[Callable[..., PrototypeClassifier]]
+    """Class of the classifier."""
 
     training_scores: bool = True
     """Score training batches, for the loss and for Avalanche's training metrics; otherwise the loss
@@ -84,8 +87,10 @@ class PrototypeStrategy(OnlineStrategy):
         return PrototypeViT(backbone, head, multi_label=self.multi_label)
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> PrototypeClassifier:
-        """Make the classifier from the method's settings, with statistics of this precision."""
-        raise NotImplementedError(f"{type(self).__name__} has no make_classifier: give model=")
+        """Make the classifier, with those settings of the method that it has, too."""
+        arguments = inspect.signature(self.classifier).parameters.keys() - {"n_classes"}
+        given = {name: value for name, value in self.values_of().items() if name in arguments}
+        return self.classifier(dim, n_classes, dtype=dtype, **given)
 
     def training_output(self, batch: Batch) -> Output:
         """Run the model, or only compute features where training batches are not scored."""

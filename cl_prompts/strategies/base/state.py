@@ -20,9 +20,6 @@ class Registered:
     A value may be a tensor, a generator, a plain value such as a number, a list or None, or
     anything with ``state_dict`` and ``load_state_dict``.
 
-    Args:
-        owner: whose attributes they are.
-
     Example:
         >>> from types import SimpleNamespace
         >>> counter = SimpleNamespace(n=3)

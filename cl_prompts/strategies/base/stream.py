@@ -136,7 +136,6 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
     its stream position and the repetition, so that every repetition is another view.
 
     Args:
-        n: rows.
         batch_size: rows per batch; the last batch may be shorter.
         repeats: times each batch is yielded.
         generator: of a new order for each pass; None for the order of rows.
@@ -323,9 +322,6 @@ class KeyedItems(Dataset[Any]):
 
     With :class:`RepeatedBatches`, a DataLoader with any number of workers delivers the same views,
     through whatever subsets lie between it and the images.
-
-    Args:
-        data: any map-style data set.
 
     Example:
         >>> KeyedItems(["a", "b"])[1, (100, 0)]  # nothing random here
