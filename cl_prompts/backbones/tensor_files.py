@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from cl_prompts.reading import TENSORS, check_file
 
@@ -30,3 +31,26 @@ def read_tensors(path: Path) -> Any:
         # Of other kinds of files, before it refuses them.
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def in_fp32(value: Tensor) -> Tensor:
+    """The values of a tensor from a file, in fp32.
+
+    Raises:
+        ValueError: it holds none, more than the file does, or such as are not real and finite.
+
+    >>> in_fp32(torch.ones(2, dtype=torch.float64))
+    tensor([1., 1.])
+    """
+    special = value.is_quantized or value.is_meta or value.is_nested or value.is_complex()
+    # A row that is repeated by a stride of 0 may ask for any amount of memory.
+    if special or value.layout != torch.strided or _repeats(value):
+        raise ValueError("is no plain tensor: save the state_dict of a loaded model in fp32")
+    values = value.float()
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError("holds NaN or infinity: the file is damaged, or not meant for fp32")
+    return values
+
+
+def _repeats(value: Tensor) -> bool:
+    return value.numel() * value.element_size() > value.untyped_storage().nbytes()

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED, WEIGHT_FILES
 from cl_prompts.backbones.normalisation import normalisation_of
-from cl_prompts.backbones.tensor_files import read_tensors
+from cl_prompts.backbones.tensor_files import in_fp32, read_tensors
 from cl_prompts.backbones.vit import FrozenViT, Precision, check_plain
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, short, unknown
@@ -301,10 +301,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         state = inner if isinstance(inner, dict) else state
     if not isinstance(state, dict) or not all(map(_is_entry, state.items())):
         raise InputError(f"{path} holds no state_dict: a mapping from names to tensors is needed")
-    for name, value in state.items():
-        _check_values(path, name, value)
     # Saved from within DataParallel, names begin with "module.".
-    return {k.removeprefix("module."): v.float() for k, v in state.items()}
+    return {k.removeprefix("module."): _in_fp32(path, k, v) for k, v in state.items()}
 
 
 def _is_entry(entry: tuple[Any, Any]) -> bool:
@@ -324,15 +322,11 @@ def _check_exists(path: Path) -> None:
         raise InputError(f"weight file {short(path)} cannot be read: {reason}") from error
 
 
-def _check_values(path: Path, name: str, value: Tensor) -> None:
-    """Refuse a tensor without real, finite values."""
-    plain = value.layout == torch.strided and not (value.is_quantized or value.is_meta)
-    if not plain or value.is_complex():
-        raise InputError(
-            f"{name} in {path} is no plain tensor: save the state_dict of a loaded model in fp32"
-        )
-    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-        raise InputError(f"{name} in {path} holds NaN or infinity: the file is damaged")
+def _in_fp32(path: Path, name: str, value: Tensor) -> Tensor:
+    try:
+        return in_fp32(value)
+    except ValueError as error:
+        raise InputError(f"{name} in {path} {error}") from error
 
 
 def load_weights(vit: VisionTransformer, path: Path) -> None:
@@ -353,7 +347,7 @@ def load_weights(vit: VisionTransformer, path: Path) -> None:
                 f"{path} does not fit this ViT as Google's .npz format: {error}"
             ) from error
         for name, value in vit.state_dict().items():
-            _check_values(path, name, value)
+            _in_fp32(path, name, value)
         return
     state = read_weights(path)
     try:

@@ -23,10 +23,12 @@ more than 179 megapixels  refused, as are folders, FIFOs, sockets and devices, w
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
     IMAGELENGTH,
@@ -39,7 +41,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from cl_prompts.datasets.folders import FORMATS
 from cl_prompts.errors import RunError
-from cl_prompts.reading import TABLE, check_file
+from cl_prompts.reading import TABLE, opened
 
 #: Pixels that one image may have: twice Pillow's threshold for a warning.
 MOST_PIXELS = 178_956_970
@@ -82,12 +84,20 @@ def size_of(path: str) -> tuple[int, int]:
 
 def _unreadable(path: str, error: Exception) -> RunError:
     said = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        said = "it is of no format that is read"
     return RunError(f"image {path} cannot be read: {said}")
 
 
-def _opened(path: str) -> Image.Image:
-    check_file(path, TABLE)
-    return Image.open(path, formats=sorted(set(FORMATS.values())))
+@contextmanager
+def _opened(path: str) -> Iterator[Image.Image]:
+    # Not by its path: Pillow would map the rows of a plain TIFF file with the width of the turned
+    # image.
+    with (
+        opened(path, TABLE) as file,
+        Image.open(file, formats=sorted(set(FORMATS.values()))) as image,
+    ):
+        yield image
 
 
 def _check_area(pixels: int) -> None:

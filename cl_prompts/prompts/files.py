@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from cl_prompts.backbones.tensor_files import read_tensors
+from cl_prompts.backbones.tensor_files import in_fp32, read_tensors
 from cl_prompts.errors import InputError, unknown
 
 
@@ -78,7 +78,10 @@ def read_prompts(path: str | Path, name: str | None = None) -> Tensor:
         if list(found) != ["prompts"]:
             raise unknown(f"prompts in {file}", name, found)
         name = None
-    return (found[name] if name is not None else next(iter(found.values()))).float()
+    try:
+        return in_fp32(found[name] if name is not None else next(iter(found.values())))
+    except ValueError as error:
+        raise InputError(f"what {file} holds as prompts {error}") from error
 
 
 @torch.no_grad()

@@ -15,9 +15,11 @@ import timm
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from cl_prompts.backbones.weights import EMBEDDED, create_backbone, is_published
+from cl_prompts.backbones.weights import EMBEDDED, create_backbone, is_published, read_weights
 from cl_prompts.errors import InputError
+from cl_prompts.prompts.files import read_prompts
 from tests.forked import forked
 from tests.served import Fate, Served, served
 
@@ -250,3 +252,24 @@ def test_refusals(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(InputError, match=says):
             create_backbone(**{**defaults, **arguments})  # type: ignore[arg-type]
     assert not Path("executed").exists()
+
+
+ODD_TENSORS = {
+    "a row repeated beyond the memory": (torch.zeros(1).expand(10**12), "is no plain tensor"),
+    "nested": (torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "is no plain tensor"),
+    "sparse": (torch.eye(3).to_sparse(), "is no plain tensor"),
+    "complex": (torch.ones(2, dtype=torch.complex64), "is no plain tensor"),
+    "infinite in fp32": (torch.tensor([1e300], dtype=torch.float64), "holds NaN or infinity"),
+    "NaN of 8 bits": (torch.tensor([float("nan")]).to(torch.float8_e4m3fn), "holds NaN"),
+}
+
+
+@pytest.mark.parametrize(("value", "says"), ODD_TENSORS.values(), ids=ODD_TENSORS)
+def test_tensors_that_are_no_plain_numbers_are_refused(
+    value: Tensor, says: str, tmp_path: Path
+) -> None:
+    torch.save({"weight": value}, tmp_path / "weights.pth")
+    with pytest.raises(InputError, match=f"weight in .*weights.pth {says}"):
+        read_weights(tmp_path / "weights.pth")
+    with pytest.raises(InputError, match=f"weights.pth holds as prompts {says}"):
+        read_prompts(tmp_path / "weights.pth")

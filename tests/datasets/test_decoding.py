@@ -184,6 +184,23 @@ def test_exif_turns_images_upright(tmp_path: Path, suffix: str, orientation: int
     assert sorted(size_of(path)) == [16, 32]
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "I;16", "CMYK", "RGBA"])
+def test_rows_of_a_turned_tiff_without_compression_have_their_width(
+    tmp_path: Path, mode: str
+) -> None:
+    depth = np.uint16 if mode == "I;16" else np.uint8
+    levels = np.arange(12, dtype=depth).reshape(3, 4) * 20
+    image = Image.fromarray(levels)
+    if mode != "I;16":
+        image = image.convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = decode(save(tmp_path / "lying.tif", image))
+    turned = decode(save(tmp_path / "turned.tif", image, exif=exif))
+    assert torch.equal(turned, lying.rot90(-1, (1, 2)))
+    assert size_of(str(tmp_path / "turned.tif")) == (4, 3)
+
+
 def test_sixteen_bits_are_turned_upright_too(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
@@ -231,8 +248,8 @@ def test_no_format_but_the_documented_ones_is_decoded(
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n")
     with Image.open(path) as image:
         assert image.format == "EPS"
-    assert "cannot identify image file" in refusal(path)
-    with pytest.raises(RunError, match="cannot identify image file"):
+    assert "it is of no format that is read" in refusal(path)
+    with pytest.raises(RunError, match="it is of no format that is read"):
         size_of(str(path))
     assert ran == []
 
@@ -270,5 +287,5 @@ def test_sixteen_bits_with_a_transparent_level_are_refused(tmp_path: Path) -> No
 
 def test_missing_files_and_other_contents_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
-    assert "cannot identify image file" in refusal(tmp_path / "text.png")
+    assert "it is of no format that is read" in refusal(tmp_path / "text.png")
     assert "No such file" in refusal(tmp_path / "none.png")

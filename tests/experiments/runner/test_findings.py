@@ -28,8 +28,7 @@ def test_a_folder_with_parts_is_told_in_lines(tmp_path: Path) -> None:
         "training images of a class: 3 (dog) to 5 (cat), 1.7 : 1",
         "images of 10 x 8 to 40 x 30 pixels, median shorter side 8",
         "warning: 1 image that cannot be read, to be left out: image"
-        f" {train / 'cat' / 'broken.jpg'} cannot be read: cannot identify image file"
-        f" '{train / 'cat' / 'broken.jpg'}'",
+        f" {train / 'cat' / 'broken.jpg'} cannot be read: it is of no format that is read",
         "warning: no image files: 1 .heic; save HEIC images as JPEG to use them",
         f"warning: 1 image under two labels or more, with the same pixels, the first is"
         f" {train}/cat/001.png (cat) = {train}/dog/again.png (dog): keep the right one",
