@@ -97,9 +97,6 @@ def check_images(images: Sequence[Any], size: int, *, normalised: bool = False) 
     Args:
         images: each (3, size, size), tensors or arrays.
         size, normalised: see :func:`check_pixels`.
-
-    Raises:
-        InputError: as :func:`check_pixels`.
     """
     for image in images:
         array = isinstance(image, np.ndarray)
@@ -185,9 +182,6 @@ def check_batch(model: Any, images: Any, targets: Any) -> None:
         model: that learns.
         images: (batch, 3, size, size).
         targets: (batch,) int64, or zeros and ones (batch, classes).
-
-    Raises:
-        InputError: what is wrong, and what would be right.
     """
     backbone = model.backbone
     check_pixels(images, backbone.image_size, normalised=not backbone.normalises)
@@ -196,11 +190,7 @@ def check_batch(model: Any, images: Any, targets: Any) -> None:
 
 
 def check_kind(model: Any, targets: Tensor) -> None:
-    """Refuse targets of a type that losses do not take, without a look at their values.
-
-    Raises:
-        InputError: integers of another type than int64, or zeros and ones that are no floats.
-    """
+    """Refuse targets of a type that losses do not take, without a look at their values."""
     usable = targets.is_floating_point() if model.multi_label else targets.dtype == torch.int64
     if not usable:
         kind = str(targets.dtype).removeprefix("torch.")

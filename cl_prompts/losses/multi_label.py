@@ -25,9 +25,6 @@ def multi_label_loss(
         norm: ``"current"``: mean over the annotated entries. ``"all"``: MULTI-LANE's published mean
             over all batch * classes entries, in which every other entry counts ln 2: with c of C
             columns annotated it is ``c / C * current + ln 2 * (C - c) / C``.
-
-    Raises:
-        InputError: unknown norm.
     """
     one_of("loss_norm", norm, LossNorm)
     columns = columns.expand_as(logits)

@@ -51,9 +51,6 @@ class AdaptedViT(ContinualModel):
     Args:
         adapters: sets of adapters.
 
-    Raises:
-        InputError: a thawed backbone.
-
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> vit = create_backbone()

@@ -74,11 +74,7 @@ def directions(features: Tensor, target: Tensor, form: BatchForm = "corrected") 
 
 
 def covariance(features: Tensor) -> Tensor:
-    """Unbiased covariance (dim, dim) of features (batch, dim), in their type.
-
-    Raises:
-        RunError: a batch of one.
-    """
+    """Unbiased covariance (dim, dim) of features (batch, dim), in their type."""
     if len(features) < 2:
         raise RunError(
             "a batch of one image has no covariance, which this alignment of features needs: choose"
@@ -208,9 +204,6 @@ class StreamedAlignment(FeatureWhitening):
             (dim, dim).
         first: how many samples.
         **settings: of :class:`~cl_prompts.models.whitening.FeatureWhitening`.
-
-    Raises:
-        InputError: as there, or another target.
 
     Example:
         >>> features = torch.randn(500, 2) * torch.tensor([9.0, 1.0])

@@ -95,9 +95,6 @@ class ContinualModel(nn.Module):
     Args:
         n_classes: classes of the data set; column = data-set label.
 
-    Raises:
-        InputError: no class.
-
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> model = ContinualModel(create_backbone(), n_classes=3)

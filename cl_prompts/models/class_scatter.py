@@ -100,9 +100,6 @@ def check_class_matrices(
         kept: what is kept, for the sentence.
         matrices: for each class.
         named: ``size`` in words, a setting or that of a backbone's features.
-
-    Raises:
-        InputError: they take more, or ``memory_gib`` is not positive.
     """
     positive(memory_gib=memory_gib)
     per_number = matrices * torch.finfo(dtype).bits // 8

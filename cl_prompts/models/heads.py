@@ -51,9 +51,6 @@ class CosineHead(nn.Module):
         initial: of the rows: ``"uniform"``, U(-1/sqrt(dim), 1/sqrt(dim)) as published, or
             ``"small"``, a truncated normal of std 0.02 as in :func:`linear_head`.
 
-    Raises:
-        InputError: a temperature that is not positive, no class, or an unknown word.
-
     Example:
         >>> head = CosineHead(16, 5)
         >>> logits = head(torch.randn(3, 16))
@@ -94,9 +91,6 @@ class UnitRowHead(nn.Module):
 
     ``z_c = LN(f) . W_c / ||W_c||`` with a LayerNorm that is never trained, so ``|z_c| <=
     sqrt(dim)``.
-
-    Raises:
-        InputError: no class.
 
     Example:
         >>> head = UnitRowHead(16, 5)

@@ -16,9 +16,6 @@ class HeldOutSample(nn.Module):
         size: samples that are kept; 0 keeps none.
         columns: width of a target.
 
-    Raises:
-        InputError: a negative size.
-
     Example:
         >>> held = HeldOutSample(10, 4, 3, seed=1)
         >>> held.add(torch.randn(25, 4), torch.randn(25, 3))

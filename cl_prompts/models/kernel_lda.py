@@ -36,13 +36,9 @@ class KernelLDA(PrototypeClassifier):
 
     Args:
         width: M, random features of a member.
-        gamma: of the kernel ``exp(-gamma |x - y|^2)``; None: by the median of the first batch, see
-            :meth:`~cl_prompts.models.ridge.RandomExpansion.fit`.
+        gamma: of the kernel, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
         shrinkage: rho, see :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
         members: of the ensemble, each M^2 + n_classes M numbers.
-
-    Raises:
-        InputError: numbers out of range or an unknown form.
 
     Example:
         >>> klda = KernelLDA(4, 3, width=50, members=2)

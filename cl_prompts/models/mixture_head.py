@@ -35,9 +35,6 @@ class MixtureHead(nn.Module):
         k: experts that are mixed for an image.
         scale: of the logits; CLIP's is 100.
 
-    Raises:
-        InputError: a number out of range.
-
     Example:
         >>> head = MixtureHead(16, 3, n_groups=4)
         >>> head.observe(torch.randn(6, 16), torch.tensor([0, 1, 2, 0, 1, 2]))

@@ -63,9 +63,6 @@ class MultiLabelRidge(SolvedClassifier):
         held_out: features kept for :meth:`choose_ridge`; 0 keeps none.
         seed: of random features and held-out sample.
 
-    Raises:
-        InputError: a number out of range or an unknown word.
-
     Example:
         >>> ridge = MultiLabelRidge(4, 3)
         >>> ridge.update(torch.randn(9, 4), torch.tensor([[1, 0, 1]] * 9))
@@ -150,9 +147,6 @@ class MultiLabelRidge(SolvedClassifier):
                 absent.
             annotated: (classes,) or (batch, classes) boolean: which entries are known; None: all.
             counted: the labels were given to :meth:`count_labels` before.
-
-        Raises:
-            InputError: shapes that do not fit.
         """
         if features.ndim != 2 or features.shape[1] != self.dim:
             raise InputError(

@@ -70,9 +70,6 @@ class MultiLaneViT(ContinualModel):
             :mod:`cl_prompts.models.multi_lane_ops`. ``"literal"``: the formulas as written, which
             costs about 10 % of a forward more per lane.
 
-    Raises:
-        InputError: an unknown name or a number out of range.
-
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> model = MultiLaneViT(create_backbone(), n_classes=4)

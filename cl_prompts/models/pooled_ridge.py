@@ -35,9 +35,6 @@ class PooledRidge(ClassScatter):
         ridge: r, relative to the mean square of an input; ``"gcv"``: found at each solution, see
             :func:`~cl_prompts.models.shrinkage.ridge_by_gcv`.
 
-    Raises:
-        InputError: a ridge that is not positive, or another word.
-
     Example:
         >>> ridge = PooledRidge(2, n_classes=3)
         >>> labels = torch.arange(100) % 2

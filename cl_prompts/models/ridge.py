@@ -48,9 +48,6 @@ class RandomExpansion(nn.Module):
         seed: of R, and then b.
         gamma: of the kernel of Fourier features; None: of the first batch.
 
-    Raises:
-        InputError: no random feature, an unknown kind, or a gamma that is not positive.
-
     Example:
         >>> RandomExpansion(4, 10, "normal", seed=0)(torch.randn(3, 4)).shape
         torch.Size([3, 10])
@@ -136,11 +133,7 @@ class RidgeStatistics(nn.Module):
         expansion: distribution of random features, see :class:`RandomExpansion`; None: none.
         width: random features; without expansion it has no effect.
         intercept: append a constant 1 to the inputs; the ridge acts on its coefficient, too.
-        seed: of the random features.
-        dtype: of sums and solutions. float32 is enough for small widths and large ridges only.
-
-    Raises:
-        InputError: no column, and as :class:`RandomExpansion`.
+        dtype: float32 is enough for small widths and large ridges only.
 
     Example:
         >>> ridge = RidgeStatistics(4, 3, intercept=True)
@@ -297,9 +290,6 @@ def check_solved(
         dtype: of the system.
         regulariser: what is too small if it failed.
         value: of that, or the rule that found it.
-
-    Raises:
-        RunError: the system was not positive definite to working precision.
     """
     if int(info) != 0:
         size = value if isinstance(value, str) else f"{float(value):g}"
@@ -310,11 +300,7 @@ def check_solved(
 
 
 def check_ridge(of: str, ridge: float, projection: int, held_out: int = 0) -> None:
-    """Refuse a ridge that is not positive, no random features, and fewer than no held-out samples.
-
-    Raises:
-        InputError: one of them.
-    """
+    """Refuse a ridge that is not positive, and numbers of features or samples out of range."""
     positive(**{f"ridge of {of}": ridge})
     whole_number(f"projection of {of}", projection)
     whole_number(f"held_out of {of}", held_out, low=0)

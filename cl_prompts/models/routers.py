@@ -32,9 +32,6 @@ class AnalyticRouter(TaskAware):
         ridge: positive; its right size grows with the square of the queries' norm.
         expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
 
-    Raises:
-        InputError: a number out of range.
-
     Example:
         >>> router = AnalyticRouter(2, 4, width=50, ridge=0.1)
         >>> here, there = torch.randn(30, 4) + 3, torch.randn(30, 4) - 3
@@ -136,9 +133,6 @@ class TaskIdentity(nn.Module):
     classes, then aligned with samples of the queries' class statistics
     (:class:`~cl_prompts.training.gaussian_alignment.GaussianHeadAlignment`).
 
-    Raises:
-        InputError: no class.
-
     Example:
         >>> TaskIdentity(16, 5)(torch.randn(3, 16)).shape
         torch.Size([3, 5])
@@ -172,9 +166,6 @@ class HeadRouter(TaskAware):
         classifier: queries (batch, dim) -> logits (batch, classes), a :class:`TaskIdentity` say.
         n_classes: columns of its logits.
         n_tasks: entries of the pool.
-
-    Raises:
-        InputError: a number out of range.
 
     Example:
         >>> router = HeadRouter(nn.Linear(4, 6), 6, n_tasks=3)

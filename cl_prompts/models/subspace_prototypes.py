@@ -30,9 +30,6 @@ class SubspacePrototypes(nn.Module):
         sigma: factor on the scores; the order of classes does not depend on it.
         alpha: share of the other subspaces.
 
-    Raises:
-        InputError: a number out of range.
-
     Example:
         >>> head = SubspacePrototypes(4, 3, n_tasks=2)
         >>> head.observe(torch.randn(8, 1, 4), torch.tensor([0, 1] * 4), task=0)

@@ -58,9 +58,6 @@ class FeatureWhitening(nn.Module):
         window: forget: statistics weigh as much as so many samples at most; None keeps all. Of use
             where features drift, as prompted ones do, though it brought nothing where it was tried.
 
-    Raises:
-        InputError: an unknown ``head_input`` or a number out of range.
-
     Example:
         >>> features = torch.randn(200, 3) * torch.tensor([9.0, 1.0, 1.0]) + 5
         >>> whitening = FeatureWhitening(3, "whitened", shrinkage=1e-3)

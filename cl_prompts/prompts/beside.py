@@ -34,9 +34,6 @@ class BesidePrompts(ValuePool):
         length: rows T of an entry and block; published: 50 and 200.
         rank: rows of W1; published: 4.
 
-    Raises:
-        InputError: the same block twice, or no row, rank or entry.
-
     Example:
         >>> pool = BesidePrompts(range(12), 50, 768)
         >>> sum(p.numel() for p in pool.parameters())  # 12 blocks of 50 rows, 2 * 4 and one number

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.prefixes import check_halves, check_prefix, split_heads
+from cl_prompts.prompts.prefixes import check_halves, check_prefix, prefix_plan
 from cl_prompts.prompts.selectors import Selection
 from cl_prompts.prompts.task_aware import TaskAware, fix_before
 
@@ -256,10 +256,6 @@ class ComponentPool(nn.Module):
         length: rows of a component, even.
         n_tasks: see :class:`GrowingRows`, and so is ``orthogonal``; the same as the selector's.
 
-    Raises:
-        InputError: an odd length, and as :class:`GrowingRows` and
-            :func:`~cl_prompts.prompts.prefixes.check_prefix`.
-
     Example:
         >>> pool = ComponentPool(10, (0, 1), length=8, dim=16, heads=4)
         >>> weights = AttentionWeights(blocks=2, size=10, dim=16)
@@ -298,9 +294,7 @@ class ComponentPool(nn.Module):
         # p = sum_j w_bj P_j
         mixed = selection.weights @ self.values()  # (blocks, batch, length * dim)
         rows = mixed.unflatten(-1, (2, self.length // 2, -1))
-        return PromptPlan(
-            prefix={block: split_heads(rows[i], self.heads) for i, block in enumerate(self.blocks)}
-        )
+        return prefix_plan(self.blocks, rows, self.heads)
 
     def penalty(self) -> Tensor:
         """:func:`orthogonality` of the flattened components; those of earlier tasks are

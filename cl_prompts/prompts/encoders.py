@@ -28,9 +28,6 @@ class MLPEncoder(nn.Module):
         repeats: times the same weights are applied. PRE's "MLP2" is of that kind: its second half
             *is* its first.
 
-    Raises:
-        InputError: a number out of range or an unknown activation.
-
     Example:
         >>> MLPEncoder(16, bottleneck=4)(torch.randn(2, 5, 16)).shape
         torch.Size([2, 5, 16])
@@ -71,9 +68,6 @@ class LSTMEncoder(nn.Module):
     Args:
         dim: width of a row, even.
 
-    Raises:
-        InputError: an odd width.
-
     Example:
         >>> LSTMEncoder(16)(torch.randn(2, 5, 16)).shape
         torch.Size([2, 5, 16])
@@ -98,9 +92,6 @@ class ProjectorEncoder(nn.Module):
 
     Args:
         dim: width of a row, at least 8.
-
-    Raises:
-        InputError: a smaller width.
 
     Example:
         >>> ProjectorEncoder(16)(torch.randn(2, 5, 16)).shape

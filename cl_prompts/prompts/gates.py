@@ -33,9 +33,6 @@ class ScoreGate(nn.Module):
     Args:
         activation: published: tanh; sigmoid for ViTs trained with labels on ImageNet-21k.
 
-    Raises:
-        InputError: an unknown activation.
-
     Example:
         >>> ScoreGate("identity")(torch.ones(1, 2, 3, 4)).unique().item()
         2.0
@@ -62,9 +59,6 @@ class GatedPrefixes(TaskAware):
     Args:
         pool: any pool of prefixes.
         blocks: its blocks, 0-based.
-
-    Raises:
-        InputError: an unknown activation.
 
     Example:
         >>> from cl_prompts.prompts.prefixes import SharedPrefix

@@ -41,9 +41,6 @@ class Reparameterised(WrappedPool):
         slots: entries of a task, baked when the next one starts; 0: none.
         std: overwrite the pool's values by N(0, std^2); None keeps them. PRE takes 0.02.
 
-    Raises:
-        InputError: a pool that cannot be wrapped, or a number out of range.
-
     Example:
         >>> from cl_prompts.prompts.encoders import MLPEncoder
         >>> from cl_prompts.prompts.pools import SharedTokens
@@ -134,9 +131,6 @@ class Decomposed(TaskAware):
         size: entries: an image's update is the sum over its selected entries. 1: one for all
             images, whatever is selected.
         alpha: see above.
-
-    Raises:
-        InputError: a number out of range.
 
     Example:
         >>> from cl_prompts.prompts.pools import SharedTokens

@@ -204,9 +204,6 @@ class ExpertTokens(TaskAware):
         length: tokens per expert and block.
         position: (dim,) constant added to every token, or None; see :func:`class_position`.
 
-    Raises:
-        InputError: no expert.
-
     Example:
         >>> experts = ExpertTokens(3, range(5), 20, 16)
         >>> experts.start_task(1)
@@ -271,11 +268,7 @@ def _chosen(selection: Selection | None) -> Tensor:
 
 
 def class_position(backbone: FrozenViT) -> Tensor:
-    """(dim,) positional embedding of the class token.
-
-    Raises:
-        InputError: the class token of this ViT has none.
-    """
+    """(dim,) positional embedding of the class token."""
     vit = backbone.vit
     if vit.pos_embed is None or vit.no_embed_class:
         raise InputError(

@@ -56,6 +56,13 @@ def split_heads(rows: Tensor, heads: int) -> KeyValue:
     return keys, values
 
 
+def prefix_plan(blocks: Sequence[int], rows: Tensor, heads: int) -> PromptPlan:
+    """The plan of prefixes whose rows are (blocks, batch or 1, 2, n, dim)."""
+    return PromptPlan(
+        prefix={block: split_heads(own, heads) for block, own in zip(blocks, rows, strict=True)}
+    )
+
+
 class SharedPrefix(ValuePool):
     """One prefix per block, the same for every image (DualPrompt's G-prompt; in all blocks,
     OnePrompt).
@@ -66,9 +73,6 @@ class SharedPrefix(ValuePool):
         position: (dim,) constant added to every row, or None. SinglePrompt's published code adds
             the class token's positional embedding, which has no meaning after the projections;
             ``position=class_position(backbone)`` for parity.
-
-    Raises:
-        InputError: the same block twice, a negative length, a width that heads do not divide.
 
     Example:
         >>> prefix = SharedPrefix((0, 1), length=5, dim=16, heads=4)
@@ -94,13 +98,7 @@ class SharedPrefix(ValuePool):
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """The prefix of each block; the selection is ignored."""
-        values = self.positioned(values)
-        return PromptPlan(
-            prefix={
-                block: split_heads(values[i][None], self.heads)
-                for i, block in enumerate(self.blocks)
-            }
-        )
+        return prefix_plan(self.blocks, self.positioned(values)[:, None], self.heads)
 
 
 class PrefixPool(ValuePool, TaskAware):
@@ -122,10 +120,6 @@ class PrefixPool(ValuePool, TaskAware):
         copy_slots: entries per task that begin as a copy of those of the task before (DualPrompt:
             1); 0: none.
         layout: who gets which rows, see above.
-
-    Raises:
-        InputError: the same block twice, a negative length, a width that heads do not divide, an
-            unknown layout.
 
     Example:
         >>> import torch
@@ -169,8 +163,4 @@ class PrefixPool(ValuePool, TaskAware):
             # All keys, then all values, dealt out two by two.
             dealt = rows.permute(1, 2, 0, 3, 4).flatten(1, 2).unflatten(1, (-1, 2))
             rows = dealt.transpose(0, 1)
-        return PromptPlan(
-            prefix={
-                block: split_heads(rows[:, i], self.heads) for i, block in enumerate(self.blocks)
-            }
-        )
+        return prefix_plan(self.blocks, rows.transpose(0, 1), self.heads)

@@ -7,6 +7,7 @@ https://arxiv.org/abs/2410.20444.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.checks import at_least, positive, whole_number
-from cl_prompts.prompts.prefixes import check_halves, check_prefix, split_heads
+from cl_prompts.prompts.prefixes import check_halves, check_prefix, prefix_plan
 from cl_prompts.prompts.selectors import Selection
 
 
@@ -28,9 +29,6 @@ class SoftKeys(nn.Module):
     Args:
         blocks: number of prompted blocks; each has keys of its own.
         temperature: see above.
-
-    Raises:
-        InputError: a number out of range.
 
     Example:
         >>> selection = SoftKeys(2, 5, 16)(torch.randn(3, 16))
@@ -91,10 +89,6 @@ class QuantisedComponents(nn.Module):
         soft_weight: see above.
         hard_weight: see above.
 
-    Raises:
-        InputError: no entry, an odd length, and as
-            :func:`~cl_prompts.prompts.prefixes.check_prefix`.
-
     Example:
         >>> pool, keys = QuantisedComponents(5, (0, 1), 8, 16, 2), SoftKeys(2, 5, 16)
         >>> plan = pool.build(keys(torch.randn(3, 16)))
@@ -152,7 +146,4 @@ class QuantisedComponents(nn.Module):
             self.soft_weight * F.mse_loss(soft, hard.detach())
             + self.hard_weight * F.mse_loss(hard, soft.detach())
         )
-        return PromptPlan(
-            prefix={b: split_heads(rows[i], self.heads) for i, b in enumerate(self.blocks)},
-            losses=[lambda: loss],
-        )
+        return replace(prefix_plan(self.blocks, rows, self.heads), losses=[lambda: loss])

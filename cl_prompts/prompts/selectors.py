@@ -118,9 +118,6 @@ class NearestKeys(nn.Module):
         k: prompts per image. Ties go to the lowest row.
         initial: distribution of the initial keys, see :mod:`cl_prompts.prompts.init`.
 
-    Raises:
-        InputError: ``k`` is not between 1 and ``size``.
-
     Example:
         >>> keys = NearestKeys(3, 2, count_scaled=True)
         >>> keys.key.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])

@@ -123,9 +123,6 @@ class SparsePrefix(nn.Module):
         router_weight: published: 1e-5 to 1e-4.
         prototype_weight: published: 1e-5 to 1e-4.
 
-    Raises:
-        InputError: a number out of range.
-
     Example:
         >>> pool = SparsePrefix(range(6), 25, 5, 768, 12)
         >>> sum(p.numel() for p in pool.parameters())

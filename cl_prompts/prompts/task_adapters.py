@@ -30,9 +30,6 @@ class Adapter(nn.Module):
         scale: s.
         dropout: on the hidden layer, in training; drawn from torch's global generator.
 
-    Raises:
-        InputError: a number out of range.
-
     Example:
         >>> import torch
         >>> adapter = Adapter(16, bottleneck=4)

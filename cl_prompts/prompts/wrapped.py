@@ -26,9 +26,6 @@ class WrappedPool(TaskAware):
     Args:
         pool: a pool with ``values`` and ``build_from``.
 
-    Raises:
-        InputError: a pool without.
-
     Example:
         >>> from cl_prompts.prompts.pools import SharedTokens
         >>> class Doubled(WrappedPool):
@@ -82,9 +79,6 @@ class MomentumSlots(WrappedPool):
         pool: a pool of entries with ``values`` and ``build_from``.
         momentum: share of the predecessors.
 
-    Raises:
-        InputError: a pool without values, or a momentum out of range.
-
     Example:
         >>> from cl_prompts.prompts.prefixes import PrefixPool
         >>> pool = MomentumSlots(PrefixPool(4, (0, 1), 3, 16, 2), momentum=0.5)
@@ -124,9 +118,6 @@ def gaussian_weights(n: int, mean: float, std: float) -> list[float]:
         n: checkpoints.
         mean: where the weight is greatest, counted from 1.
 
-    Raises:
-        InputError: a number out of range.
-
     Example:
         >>> [round(w, 2) for w in gaussian_weights(5, 3, 1)]
         [0.05, 0.24, 0.4, 0.24, 0.05]
@@ -159,9 +150,6 @@ class AveragedPrompts(WrappedPool):
         mean: where the weight is greatest, from 1; None: three quarters of n.
         std: width; None: a tenth of n.
         slots: entries of a task; 0: tasks share all.
-
-    Raises:
-        InputError: a pool without values, or as :func:`gaussian_weights`.
 
     Example:
         >>> from cl_prompts.prompts.pools import SharedTokens

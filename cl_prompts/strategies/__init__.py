@@ -159,9 +159,6 @@ def strategy_outline(name: str) -> Any:
     """The class of a name with its settings and docstring, for which Avalanche and torch need not
     be loaded; your own ``"package.module:Class"`` is imported.
 
-    Raises:
-        InputError: as :func:`strategy_class`.
-
     >>> strategy_outline("mvp").settings()["pool_size"].default
     10
     """
@@ -172,11 +169,7 @@ def strategy_outline(name: str) -> Any:
 
 
 def plugin_outline(name: str) -> Any:
-    """The class of a plugin, likewise.
-
-    Raises:
-        InputError: as :func:`plugin_class`.
-    """
+    """The class of a plugin, likewise."""
     if name not in PLUGINS:
         return plugin_class(name)
     return outlined(f"{__name__}.plugins.{name}", PLUGINS[name].class_name)

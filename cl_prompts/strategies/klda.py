@@ -20,10 +20,8 @@ class KLDA(PrototypeStrategy):
     Costs: S holds width^2 numbers a member, 200 MB at 5,000, and so does each checkpoint. It is
     solved at each evaluation. Training batches are not scored unless ``training_scores`` is set.
 
-    Deviations: S is the scatter about the final means over the number of samples, so that the
-    stream's solution is the batch solution (``form=released``: see
-    :class:`~cl_prompts.models.kernel_lda.KernelLDA`); gamma, which the published code has for each
-    backbone, is that of the median distance in the first batch.
+    Deviations: see :class:`~cl_prompts.models.kernel_lda.KernelLDA` for S; gamma, which the
+    published code has for each backbone, is that of the median distance in the first batch.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

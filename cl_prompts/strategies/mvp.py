@@ -59,7 +59,7 @@ class MVP(PromptStrategy):
         80750
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "loss_norm", "pull_weight")
+    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "loss_norm", "pull_weight", "lr_scaling")
     masks_classes: ClassVar[bool] = False
 
     class_mask: ClassMask = "seen"

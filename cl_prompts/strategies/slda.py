@@ -17,10 +17,7 @@ class SLDA(PrototypeStrategy):
     ``L = ((1 - e) S + e I)^-1`` the score of class c is ``x L mu_c - mu_c L mu_c / 2``. Published:
     ``e = 1e-4``.
 
-    Deviation: the covariance is kept exactly, about the final class means, so that the stream's
-    solution is the batch solution (see
-    :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`); nothing is initialised from a
-    base phase.
+    Deviations: see :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

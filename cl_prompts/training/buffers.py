@@ -24,9 +24,6 @@ class ReplayBuffer:
     Args:
         width: numbers that make up one reference (for instance data set and row).
 
-    Raises:
-        InputError: negative size.
-
     Example:
         >>> buffer = ReplayBuffer(100, width=2)
         >>> len(buffer), tuple(buffer.draw(32).shape)

@@ -32,9 +32,6 @@ class ForgettingAware:
         optimizer: makes the step.
         rho: length of the ascent; 0 is the plain optimizer.
 
-    Raises:
-        InputError: a negative length.
-
     Example:
         >>> theta = torch.nn.Parameter(torch.tensor([1.0]))
         >>> fam = ForgettingAware(torch.optim.SGD([theta], lr=0.1), rho=0.5)

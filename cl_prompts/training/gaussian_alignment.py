@@ -80,9 +80,6 @@ class GaussianHeadAlignment(nn.Module):
         logit_norm: temperature of logits that are divided by their norms (SLCA: 0.1).
         seed: of draws, order and k-means.
 
-    Raises:
-        InputError: a number out of range or an unknown word.
-
     Example:
         >>> alignment = GaussianHeadAlignment(4, 3, statistics="variance", samples=16, epochs=2)
         >>> alignment.observe(torch.randn(20, 4), torch.arange(20) % 2)

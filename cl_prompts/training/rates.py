@@ -8,6 +8,8 @@ from typing import Any
 
 from cl_prompts.errors import InputError
 
+_PHASE = ("high", "is_high", "updates", "decrease")
+
 
 @dataclass
 class AdaptiveRate:
@@ -112,23 +114,15 @@ class AdaptiveRate:
 
     def state_dict(self) -> dict[str, Any]:
         """Rates, phase and observations."""
-        return {
-            "high": self.high,
-            "is_high": self.is_high,
-            "updates": self.updates,
-            "decrease": self.decrease,
-            "decreases_high": list(self.decreases[True]),
-            "decreases_low": list(self.decreases[False]),
-        }
+        numbers = {name: getattr(self, name) for name in _PHASE}
+        return {**numbers, "decreases": [list(self.decreases[high]) for high in (True, False)]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
-        self.high = float(state["high"])
-        self.is_high = bool(state["is_high"])
-        self.updates = int(state["updates"])
-        self.decrease = float(state["decrease"])
-        for high, name in ((True, "decreases_high"), (False, "decreases_low")):
-            self.decreases[high] = deque(state[name], maxlen=self.length)
+        for name in _PHASE:
+            setattr(self, name, state[name])
+        for high, observed in zip((True, False), state["decreases"], strict=True):
+            self.decreases[high] = deque(observed, maxlen=self.length)
 
     def _compare(self) -> None:
         high, low = self.decreases[True], self.decreases[False]

@@ -155,11 +155,7 @@ def collated(
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Batches, of tensors or of deferred views, in one.
-
-    Raises:
-        InputError: as :func:`collated`.
-    """
+    """Batches, of tensors or of deferred views, in one."""
     if not any(isinstance(part, DeferredViews) for part in parts):
         return torch.cat(list(parts))
     decode = _decoder_of(parts)

@@ -56,11 +56,7 @@ def domains_of(experience: Any) -> tuple[set[str], set[str]] | None:
 
 
 def check_order(experience: Any) -> None:
-    """Refuse a part of an ordered experience whose samples were shuffled when it was made.
-
-    Raises:
-        InputError: the samples do not follow the order of their scenario.
-    """
+    """Refuse a part of an ordered experience whose samples were shuffled when it was made."""
     positions = getattr(getattr(experience, "dataset", None), "stream_position", None)
     # A whole experience of ours, which has indices, is in order.
     if positions is None or hasattr(experience, "indices"):

@@ -40,9 +40,6 @@ def refuse_accuracy(evaluator: Any) -> None:
 
     Args:
         evaluator: an ``EvaluationPlugin``, or None.
-
-    Raises:
-        InputError: it holds such a metric.
     """
     for metric in () if evaluator is None else evaluator.metrics:
         held = [metric, *vars(metric).values()]

@@ -601,7 +601,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         rows = None if self.head.replayed else batch.n_stream
         with self.model.update_statistics(rows, repeated=repeated):
             output = self.output = self.training_output(batch)
-        self.mb_output = self._finite(output.logits)
+        self.mb_output = finite(output.logits)
         self._after_forward(**kwargs)
         self.loss += self.training_loss(output, batch)
         self._before_backward(**kwargs)
@@ -811,14 +811,26 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     def stream_batches(self) -> Iterator[StreamBatch]:
         """The batches of an epoch, from the place on at which training resumes."""
-        start = self._begin_epoch()
+        start = 0
+        if self.place is not None:
+            start = self.place.samples
+            self.clock.train_epoch_iterations = self.place.clock["train_epoch_iterations"]
+            self.place = None
+        recurring = None
+        if self.views is not None:
+            updates = self.clock.train_exp_epochs * self.online_iter
+            recurring = RecurringViews(self.views, self.clock.train_exp_counter, updates)
+        # The state from which a resumed run draws the same order of the epoch.
+        self._epoch_order = self.shuffler.get_state()
         loader = StreamLoader(
             loader=self.dataloader,
             updates=self.online_iter,
             size=self.train_mb_size,
             n=len(self.experience.dataset),
-            start=start,
             annotated=self.annotated,
+            start=start,
+            origin=self.samples_seen - start,
+            recurring=recurring,
             device=self.device,
         )
         for stream in loader:
@@ -826,26 +838,6 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             if stream.start == start or self.sampler is None:
                 check_batch(self.model, stream.first.images, stream.first.labels)
             yield stream
-
-    def _begin_epoch(self) -> int:
-        """Samples of this epoch that were trained on before; the loader leaves them out."""
-        start = 0
-        if self.place is not None:
-            start = self.place.samples
-            self.clock.train_epoch_iterations = self.place.clock["train_epoch_iterations"]
-            self.place = None
-        if self.sampler is not None:
-            self.sampler.start = start
-            self.sampler.origin = self.samples_seen - start
-            if self.views is not None:
-                self.sampler.recurring = RecurringViews(
-                    self.views,
-                    self.clock.train_exp_counter,
-                    self.clock.train_exp_epochs * self.online_iter,
-                )
-        # The state from which a resumed run draws the same order of the epoch.
-        self._epoch_order = self.shuffler.get_state()
-        return start
 
     def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: Any) -> None:
         """Register new trainable parameters, each in its group, and drop frozen ones."""
@@ -855,7 +847,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def forward(self) -> Tensor:
         """Logits for Avalanche, with a large finite negative for masked classes, so that any loss
         or metric stays finite."""
-        return self._finite(self.model.run(self.mb_x).logits)
+        return finite(self.model.run(self.mb_x).logits)
 
     def criterion(self) -> Tensor:
         """Loss in evaluation: plain (binary) cross-entropy over the seen classes."""
@@ -863,9 +855,6 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
             return multi_label_loss(self.mb_output, self.mb_y, self.model.seen & annotated)
         return F.cross_entropy(self.mb_output, self.mb_y)
-
-    def _finite(self, logits: Tensor) -> Tensor:
-        return logits if self.model.multi_label else finite(logits)
 
     # ------------------------------------------------------------------ state
 

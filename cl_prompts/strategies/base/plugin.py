@@ -71,22 +71,14 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
         """
 
     def check_head(self, strategy: Any) -> None:
-        """Refuse a strategy that trains no head over all classes.
-
-        Raises:
-            InputError: prototypes, or heads of tasks.
-        """
+        """Refuse a strategy that trains no head over all classes."""
         if not isinstance(strategy.model, PromptedViT):
             raise self.refusal(
                 f"needs a trained head over all classes, and {type(strategy).__name__} has none"
             )
 
     def check_stream_samples(self, strategy: Any) -> None:
-        """Refuse a strategy that trains on replayed samples alone.
-
-        Raises:
-            InputError: its batches hold no sample of the stream.
-        """
+        """Refuse a strategy that trains on replayed samples alone."""
         if strategy.remember_first:
             raise self.refusal(
                 f"takes statistics of the stream's samples, and {type(strategy).__name__} trains on"

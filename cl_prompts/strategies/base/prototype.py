@@ -43,9 +43,6 @@ class PrototypeStrategy(OnlineStrategy):
     theirs is defined: a :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`, which is
     told which classes are annotated and settles where a task or a period ends.
 
-    Raises:
-        InputError: ``buffer_size`` is not 0.
-
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> from cl_prompts.models.prototype_classifiers import NearestClassMean

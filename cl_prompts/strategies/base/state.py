@@ -150,11 +150,7 @@ def load_strategy_state(
 
 
 def _check_momentum(optimizer: Any) -> None:
-    """Refuse what belongs to a parameter of another shape, which PyTorch notes at the next step.
-
-    Raises:
-        InputError: there is such a tensor.
-    """
+    """Refuse what belongs to a parameter of another shape, which PyTorch notes at the next step."""
     for parameter, entries in optimizer.state.items():
         for name, value in entries.items():
             if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:

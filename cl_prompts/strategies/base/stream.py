@@ -224,7 +224,9 @@ class StreamLoader:
         size: samples of a batch.
         n: samples of the experience.
         annotated: (classes,) boolean, classes that the experience labels.
-        start: samples of the epoch that were trained on before.
+        start: samples of the epoch that were trained on before, and are left out.
+        origin: stream position at which the epoch began.
+        recurring: views that come again; None for new ones.
         device: that batches are sent to.
 
     Example:
@@ -244,10 +246,16 @@ class StreamLoader:
     n: int
     annotated: Tensor
     start: int = 0
+    origin: int = 0
+    recurring: RecurringViews | None = None
     device: Any = "cpu"
 
     def __iter__(self) -> Iterator[StreamBatch]:
         self.sampler = own_sampler(self.loader)
+        if self.sampler is not None:
+            self.sampler.start = self.start
+            self.sampler.origin = self.origin
+            self.sampler.recurring = self.recurring
         items = iter(self.loader)
         start = self.start
         for item in items:

@@ -58,9 +58,6 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             training images of count always. A class counts in each domain as a class of its own,
             and the images of a task are those of its domain.
 
-    Raises:
-        InputError: a number out of range or an unknown word.
-
     Example:
         >>> from torch.utils.data import TensorDataset
         >>> from cl_prompts.backbones import create_backbone

@@ -14,6 +14,7 @@ from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies.base.plugin import StrategyPlugin
+from cl_prompts.strategies.base.task_pass import head_of
 
 
 class Distillation(StrategyPlugin):
@@ -87,7 +88,7 @@ class Distillation(StrategyPlugin):
 
     def copy_teacher(self, state: dict[str, Tensor] | None = None) -> None:
         """Make the current model the teacher, or a state of it."""
-        source = self._model if self._model.reads_images else self._head()
+        source = self._student()
         if self.teacher is None:
             vit = self._model.backbone
             # A frozen ViT serves both; the teacher's passes count as a cost of the method.
@@ -96,11 +97,9 @@ class Distillation(StrategyPlugin):
         self.teacher.load_state_dict(_learned(source) if state is None else state, strict=False)
         self.known = self._model.seen.clone()
 
-    def _head(self) -> nn.Module:
-        """Raw features -> logits, as the student's head sees it now."""
-        head: nn.Module = self._model.head
-        whitening: nn.Module | None = self._model.whitening
-        return head if whitening is None else nn.Sequential(whitening, head)
+    def _student(self) -> nn.Module:
+        """What the teacher is a copy of: the model, or its head with what it reads."""
+        return self._model if self._model.reads_images else head_of(self._model).module
 
     def state_dict(self) -> dict[str, Any]:
         """The registered state, and that of the teacher if there is one."""
@@ -111,8 +110,7 @@ class Distillation(StrategyPlugin):
 
     def later_state(self) -> dict[str, Any]:
         """The teacher, of which there is none before the first task ends."""
-        source = self._model if self._model.reads_images else self._head()
-        return {"teacher": _learned(source)}
+        return {"teacher": _learned(self._student())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""

@@ -170,7 +170,7 @@ def test_a_schedule_multiplies_each_rate() -> None:
     assert [g["lr"] for g in strategy.optimizer.param_groups] == pytest.approx([5e-4, 0.05])
 
 
-@pytest.mark.parametrize("kind", PROMPTED)
+@pytest.mark.parametrize("kind", [k for k in PROMPTED if "lr_scaling" in cls_of(k).settings()])
 @pytest.mark.parametrize(("scaling", "factor"), [("none", 1), ("batch/256", 1 / 4)])
 def test_rates_scale_with_the_batch_by_name(kind: str, scaling: str, factor: float) -> None:
     settings = {"lr": 0.01, "prompt_lr": 0.1, "train_mb_size": 64}

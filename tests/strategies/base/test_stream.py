@@ -131,7 +131,6 @@ def test_views_of_a_wrong_size_are_refused_at_the_first_batch() -> None:
 
 def test_a_loader_hands_out_each_batch_with_its_views_and_place() -> None:
     batches = RepeatedBatches(5, 2, 3)
-    batches.start = 2
     stream = StreamLoader(
         loader=keyed_loader(image_set(5), batches),
         updates=3,
