@@ -13,6 +13,7 @@ from cl_prompts.datasets.files import Folders, LayoutError, table
 from cl_prompts.datasets.folders import class_folders, scan_images
 from cl_prompts.datasets.images import FileImages
 from cl_prompts.datasets.readers import Source, both_parts, read_folder, split_rows
+from cl_prompts.errors import unknown
 
 #: what follows the domain in the names of DomainNet's lists
 _LISTS = ("_train.txt", "_test.txt")
@@ -44,7 +45,7 @@ def read_any_folder(
     test_percent: float | None = None,
     split_seed: int = 0,
     domains: bool = False,
-    leave_out: Sequence[str] = (),
+    leave_out: str | Sequence[str] = (),
 ) -> Source:
     """Class folders, as :func:`~cl_prompts.datasets.readers.read_folder` has them, or with
     ``domains`` a folder for each domain above them: ``train/<domain>/<class>/*`` and
@@ -61,9 +62,13 @@ def read_any_folder(
 
     Raises:
         LayoutError: a missing or empty folder.
-        InputError: a class that cannot be divided, or without domains one that has a folder on one
-            side only.
+        InputError: a class that cannot be divided, one to be left out that has no folder, or
+            without domains one that has a folder on one side only.
     """
+    leave_out = [leave_out] if isinstance(leave_out, str) else leave_out
+    if leave_out:
+        parts = both_parts(folder) if test_percent is None else (folder,)
+        _check_left_out(parts, leave_out, domains)
     if not domains:
         return read_folder(folder, cache, test_percent, split_seed, leave_out)
     if test_percent is None:
@@ -72,6 +77,14 @@ def read_any_folder(
     found = _scanned(folder, leave_out)
     rows = split_cells(found.classes, found.domains, test_percent, split_seed)
     return domain_source(found.at(rows[0]), found.at(rows[1]), cache, unread=found.unread)
+
+
+def _check_left_out(parts: Sequence[Path], leave_out: Sequence[str], domains: bool) -> None:
+    above = [part / name for part in parts for name in class_folders(part)] if domains else parts
+    known = {name for folder in above for name in class_folders(folder)}
+    for name in leave_out:
+        if name not in known:
+            raise unknown("class to be left out", str(name), sorted(known))
 
 
 def split_cells(

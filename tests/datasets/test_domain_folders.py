@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,9 +79,11 @@ def test_domains_are_part_of_what_data_are(tmp_path: Path) -> None:
     [
         ("art/cat", {"test_percent": 20}, "class 'art/cat' has 1 image: two are needed"),
         ("", {}, "it has no folder train"),
+        ("", {"test_percent": 40, "leave_out": ["ca"]}, "class to be left out 'ca': did you mean"),
+        ("", {"test_percent": 40, "leave_out": "at"}, "class to be left out 'at': did you mean"),
     ],
 )
-def test_refusals(tmp_path: Path, change: str, settings: dict[str, int], says: str) -> None:
+def test_refusals(tmp_path: Path, change: str, settings: dict[str, Any], says: str) -> None:
     root = write_domains(tmp_path)
     for file in sorted((root / change).glob("*.png"))[1:] if change else ():
         file.unlink()
