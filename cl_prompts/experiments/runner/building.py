@@ -290,10 +290,10 @@ def resolved_workers(asked: int | None, images: ImageSet, device: torch.device) 
         return asked
     if device.type != "cuda" or (images.is_plain and not images.files):
         return 0
-    return max(1, min(MOST_WORKERS, _cores() - 1))
+    return max(1, min(MOST_WORKERS, cores() - 1))
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

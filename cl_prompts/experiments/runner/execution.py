@@ -11,9 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from cl_prompts.backbones import ranks
+from cl_prompts.backbones.catalog import EMBEDDED
+from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
@@ -193,11 +196,12 @@ def complete(
         _continue(*found, builder, watcher)
     else:
         announce(run.folder, run.settings)
-        parts = builder.build(run.settings)
-        with stop_requests() as request:
-            folder = RunFolder.create(run.folder, parts.settings, command, varied)
-            execute(parts, folder, request=request, watcher=watcher)
-        del parts
+        with _its_threads(run.settings):
+            parts = builder.build(run.settings)
+            with stop_requests() as request:
+                folder = RunFolder.create(run.folder, parts.settings, command, varied)
+                execute(parts, folder, request=request, watcher=watcher)
+            del parts
     # Strategy and plugins refer to each other, and hold the cached images of the data set.
     gc.collect()
 
@@ -205,10 +209,34 @@ def complete(
 def _continue(folder: RunFolder, settings: Settings, builder: Builder, watcher: Watcher) -> None:
     """Execute what is left of a run that was begun."""
     announce(folder.path, settings)
-    with folder.closed_on_error():
-        parts = builder.build(settings)
-    with stop_requests() as request:
-        execute(parts, folder, request=request, watcher=watcher)
+    with _its_threads(settings):
+        with folder.closed_on_error():
+            parts = builder.build(settings)
+        with stop_requests() as request:
+            execute(parts, folder, request=request, watcher=watcher)
+
+
+def takes_one_thread(run: Settings) -> bool:
+    """Whether the operations of a run are too short to be divided: the embedded ViT on the CPU, at
+    no more than twice its own image size.
+
+    A fixed rule, since the number of threads enters the rounding of sums: one measured in each
+    process would leave a seed without fixed numbers.
+    """
+    small = run.backbone["name"] == EMBEDDED and (run.backbone["image_size"] or 0) <= 64
+    return small and pick_device(run.device).type == "cpu"
+
+
+@contextmanager
+def _its_threads(run: Settings) -> Iterator[None]:
+    """Compute with as many threads as the run takes."""
+    before = torch.get_num_threads()
+    if takes_one_thread(run):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: Watcher) -> None:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
-from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun
+from cl_prompts.experiments.runner.building import cores
+from cl_prompts.experiments.runner.execution import takes_one_thread
 from cl_prompts.experiments.runner.interruption import Stopped
 from cl_prompts.experiments.runner.job import launched
 from cl_prompts.experiments.runner.memory import available_memory
-from cl_prompts.experiments.sweeps.sweep_launcher import Launcher
+from cl_prompts.experiments.sweeps.sweep_launcher import Launcher, forked
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_worker import Job
 from cl_prompts.experiments.tracking.progress import display_on
 
-#: runs that pay for a process, which loads its libraries in five seconds
+#: runs that pay for a process
 RUNS_PER_PROCESS = 4
 #: of main memory, for each process
 BYTES_PER_PROCESS = 2 * 2**30
@@ -52,28 +51,16 @@ def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
 
     Args:
         jobs: as many as there are runs for; None for as many as cores and memory allow where each
-            run takes a tiny ViT on the CPU, which keeps one core busy, and otherwise for one.
+            run keeps one core busy (:func:`takes_one_thread`), and otherwise for one.
         runs: of the plan.
     """
     left = [run.settings for run in runs if run.state != "finished"]
     if jobs is not None:
         return min(jobs, len(left))
-    if launched() or not all(map(_is_small, left)):
+    if launched() or not all(takes_one_thread(run) and not run.num_workers for run in left):
         return 1
     room = available_memory() // BYTES_PER_PROCESS
-    return max(1, min(_cores(), room, len(left) // RUNS_PER_PROCESS))
-
-
-def _is_small(run: Settings) -> bool:
-    on_cpu = pick_device(run.device).type == "cpu"
-    return on_cpu and "_tiny" in run.backbone["name"] and not run.num_workers
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    # Not on every system.
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(cores(), room, len(left) // RUNS_PER_PROCESS))
 
 
 def _executed(plan: Plan, number: int, console: Console) -> Iterator[Path]:
@@ -86,15 +73,20 @@ def _executed(plan: Plan, number: int, console: Console) -> Iterator[Path]:
         )
     ]
     left = [run for run in runs if run.planned.state != "finished"]
-    with display_on(console, len(runs), n_ended=len(runs) - len(left)) as display:
+    # The threads of one process: another number may change the rounding of sums.
+    threads = torch.get_num_threads()
+    alike = all(takes_one_thread(run.planned.settings) for run in left)
+    with (
+        forked(number if alike else 0) as workers,
+        display_on(console, len(runs), n_ended=len(runs) - len(left)) as display,
+    ):
         ledger = Ledger(
             left,
             display,
             lambda run: Job(run.planned, plan.command, varied),
             ends_at_fault=True,
         )
-        # The threads of one process: another number may change the rounding of sums.
-        Launcher(ledger, number, threads=torch.get_num_threads()).execute()
+        Launcher(ledger, number, threads, workers).execute()
     yield from (run.folder for run in plan.runs if run.state == "finished")
     if ledger.stopped is not None:
         raise Stopped(number=ledger.stopped)

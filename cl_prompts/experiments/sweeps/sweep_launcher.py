@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -14,7 +16,8 @@ import torch
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_worker import Ended, Job, work
 
-#: how processes begin: not by a fork, since one of a process with threads, or a GPU, may hang
+#: how processes begin: not by a fork, since one of a process with threads, or a GPU, may hang; but
+#: see :func:`forked`
 CONTEXT = multiprocessing.get_context("spawn")
 _SECONDS = 0.5  # between two looks at signals
 
@@ -42,6 +45,32 @@ class _Worker:
             self.connection.send(job)
 
 
+@contextlib.contextmanager
+def forked(number: int) -> Iterator[list[_Worker]]:
+    """Processes of one thread each that have loaded what this one has, and begin at once.
+
+    They compute on the CPU, and are forked before a progress display has its thread. Torch's own
+    threads, which a fork does not copy, are never asked for where there is to be one.
+
+    Args:
+        number: of processes; none are made where libraries of the system forbid forks.
+    """
+    context = multiprocessing.get_context("fork") if sys.platform == "linux" else None
+    workers: list[_Worker] = []
+    try:
+        for _ in range(number if context else 0):
+            mine, its = CONTEXT.Pipe()
+            others = [mine, *(worker.connection for worker in workers)]
+            process = context.Process(target=work, args=(its, 1, others))
+            process.start()
+            its.close()
+            workers.append(_Worker(process, mine))
+        yield workers
+    finally:
+        for worker in workers:
+            worker.connection.close()
+
+
 class Launcher:
     """Executor of runs in processes of this machine.
 
@@ -49,9 +78,16 @@ class Launcher:
         ledger: of the runs.
         jobs: processes at the same time.
         threads: of each; None divides the threads of this one among them.
+        workers: processes that have begun, for want of which others begin.
     """
 
-    def __init__(self, ledger: Ledger, jobs: int, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        jobs: int,
+        threads: int | None = None,
+        workers: Sequence[_Worker] = (),
+    ) -> None:
         """Start no process yet."""
         self.jobs = min(jobs, len(ledger.waiting))
         self._ledger = ledger
@@ -59,7 +95,7 @@ class Launcher:
         if threads is None and self.jobs > 1:
             threads = max(1, torch.get_num_threads() // self.jobs)
         self._threads = threads
-        self._workers: list[_Worker] = []
+        self._workers = list(workers)
 
     def execute(self) -> None:
         """Execute all runs; a signal ends it early."""

@@ -109,7 +109,7 @@ class MessageQueue:
         return held
 
 
-def work(connection: Connection, threads: int | None) -> None:
+def work(connection: Connection, threads: int | None, inherited: Sequence[Connection] = ()) -> None:
     """Execute runs until None comes in their place; the main function of a process.
 
     Where the sweep dies, its end of the connection closes: a run under way is stopped as by
@@ -118,8 +118,11 @@ def work(connection: Connection, threads: int | None) -> None:
     Args:
         connection: brings jobs, and takes messages.
         threads: of this process; None for as many as it wants.
+        inherited: ends of the sweep's connections in a forked process.
     """
     os.setsid()  # Ctrl-C is for the sweep, which stops its processes itself
+    for end in inherited:
+        end.close()
     builder = _builder(threads)
     jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, jobs), daemon=True).start()

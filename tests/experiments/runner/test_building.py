@@ -288,16 +288,16 @@ def test_the_number_is_chosen_by_device_and_source(
     found: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(building, "_cores", lambda: cores)
+    monkeypatch.setattr(building, "cores", lambda: cores)
     assert resolved_workers(asked, images, device) == found
 
 
 def test_the_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building.os, "sched_getaffinity", lambda process: {0, 3}, raising=False)
-    assert building._cores() == 2
+    assert building.cores() == 2
     monkeypatch.delattr(building.os, "sched_getaffinity")
     monkeypatch.setattr(building.os, "cpu_count", lambda: 5)
-    assert building._cores() == 5
+    assert building.cores() == 5
 
 
 def test_a_run_records_the_number_that_was_chosen(

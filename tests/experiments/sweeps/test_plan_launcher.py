@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun
+from cl_prompts.experiments.runner.building import Builder
+from cl_prompts.experiments.runner.execution import complete
 from cl_prompts.experiments.runner.interruption import Stopped
 from cl_prompts.experiments.sweeps import plan_launcher
 from cl_prompts.experiments.sweeps.plan_launcher import in_processes, processes
+from cl_prompts.experiments.sweeps.sweep_launcher import forked
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger
 from cl_prompts.experiments.sweeps.sweep_worker import Ended
 
@@ -53,7 +58,7 @@ def test_processes_are_as_many_as_runs_cores_and_memory_allow(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(plan_launcher, "_cores", lambda: cores)
+    monkeypatch.setattr(plan_launcher, "cores", lambda: cores)
     monkeypatch.setattr(plan_launcher, "available_memory", lambda: memory)
     assert processes(jobs, planned(tmp_path, *texts).runs) == number
 
@@ -64,7 +69,7 @@ def _launcher(after: Callable[[Ledger, Any], None]) -> Any:
     class Pretended:
         jobs = 2
 
-        def __init__(self, ledger: Ledger, jobs: int, threads: int) -> None:
+        def __init__(self, ledger: Ledger, *given: Any) -> None:
             self.ledger = ledger
 
         def execute(self) -> None:
@@ -79,6 +84,7 @@ def _ended(
     after: Callable[[Ledger, Any], None], above: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[str], BaseException]:
     monkeypatch.setattr(plan_launcher, "Launcher", _launcher(after))
+    monkeypatch.setattr(plan_launcher, "forked", lambda number: nullcontext([]))
     file = StringIO()
     folders = in_processes(2, planned(above, "seed=1-3"), Console(file=file, width=200))
     assert folders is not None
@@ -108,6 +114,32 @@ def test_a_signal_stops_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert lines == ["run 1 of 3, ncm seed 1, stopped"]
     assert isinstance(error, Stopped)
     assert error.number == signal.SIGTERM
+
+
+def test_a_forked_process_ends_with_the_sweep_though_others_go_on() -> None:
+    with forked(2) as (first, second):
+        first.connection.close()
+        first.process.join(20)
+        assert first.process.exitcode == -signal.SIGTERM
+        assert second.process.is_alive()
+    second.process.join(20)
+    assert second.process.exitcode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("texts", "threads"), [((), 1), (("image_size=64",), 1), (("image_size=96",), 2)]
+)
+def test_the_embedded_vit_takes_one_thread(
+    texts: tuple[str, ...], threads: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", found.append)
+    monkeypatch.setattr(Builder, "build", lambda *given: [][0])
+    (run,) = planned(tmp_path, "seed=1", *texts).runs
+    with pytest.raises(IndexError):
+        complete(run, Builder(), Console(), "a command")
+    assert found == [1, 2][threads - 1 :]
 
 
 @pytest.mark.slow
