@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from cl_prompts.experiments import figures
+from cl_prompts.experiments.run_folder.runs import Run
 
 View = dict[str, Any]
 
+#: runs, and streams of a section, that get pictures of their own on one page
+MOST_RUNS = 20
 _LEAST_LETTERS = 9.0  # px, in a picture that was shrunk
 _PX_PER_INCH = 96
 
@@ -29,6 +34,20 @@ class Gallery:
         """Start empty."""
         self.keep_files = keep_files
         self.files: dict[str, bytes] = {}
+        self.most = MOST_RUNS
+        self.chosen: set[Path] = set()
+
+    def choose(self, groups: Iterable[Sequence[Run]]) -> None:
+        """Choose the runs that get pictures of their own: all where files are asked for, and
+        otherwise a few, the first seed of each row before the second of any.
+
+        Args:
+            groups: runs of each row.
+        """
+        in_turn = itertools.chain(*itertools.zip_longest(*groups))
+        found = [run.folder for run in in_turn if run is not None]
+        self.most = len(found) if self.keep_files else MOST_RUNS
+        self.chosen = set(found[: self.most])
 
     def add(self, name: str, figure: Figure, alt: str) -> View:
         """Add a figure to the page, and to the files.

@@ -162,6 +162,7 @@ def _render(
     counted = {run.folder for part in parts for run in part.runs}
     labels = labels_of(str(run.summary["strategy"]) for run in runs)
     references = _references(parts, reference)
+    gallery.choose(group for part in parts for group in part.groups.values())
     link = partial(_link, base=base.resolve())
     jinja = Environment(
         loader=PackageLoader("cl_prompts.experiments.report"),

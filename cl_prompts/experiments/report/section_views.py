@@ -82,6 +82,7 @@ def section_view(
         "costs": _costs(section, styles, gallery),
         "f1": _f1_view(section, styles, gallery),
         "streams": _stream_views(section, gallery),
+        "not_drawn": sum(run.folder not in gallery.chosen for run in section.runs),
         "strategies": [strategy_view(section, label, gallery, link) for label in section.groups],
     }
 
@@ -163,7 +164,7 @@ def _stream_views(section: Section, gallery: Gallery) -> list[tuple[str, View]]:
     runs = sorted(section.runs, key=lambda run: run.summary["stream_seed"])
     streams = {json.dumps(run.stream, sort_keys=True): run for run in runs}
     views = []
-    for run in streams.values():
+    for run in list(streams.values())[: gallery.most]:
         seed = run.summary["stream_seed"]
         shown = stream_view(run.stream)
         figure = figures.stream_figure(shown, run.summary.get("class_names"), unit=run.unit)

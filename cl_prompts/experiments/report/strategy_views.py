@@ -116,7 +116,7 @@ def _run_view(title: str, label: str, run: Run, gallery: Gallery, link: Link) ->
             gallery.add_file(name, picture.draw)
         if picture.name == "classes" and curve_of(run):
             small["classes"] = {"map": class_map(run, alt), "caption": picture.caption}
-        elif not picture.as_html:
+        elif not picture.as_html and run.folder in gallery.chosen:
             image = gallery.add(name, picture.draw(), alt)
             view = {"image": image, "caption": picture.caption}
             if picture.name == "keys":

@@ -55,10 +55,10 @@ def forked(number: int) -> Iterator[list[_Worker]]:
     Args:
         number: of processes; none are made where libraries of the system forbid forks.
     """
-    context = multiprocessing.get_context("fork") if sys.platform == "linux" else None
     workers: list[_Worker] = []
     try:
-        for _ in range(number if context else 0):
+        for _ in range(number if sys.platform == "linux" else 0):
+            context = multiprocessing.get_context("fork")
             mine, its = CONTEXT.Pipe()
             others = [mine, *(worker.connection for worker in workers)]
             process = context.Process(target=work, args=(its, 1, others))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from matplotlib.figure import Figure
 
+from cl_prompts.experiments.report import gallery as gallery_module
 from cl_prompts.experiments.report.gallery import Gallery
+from cl_prompts.experiments.run_folder.runs import Run
 
 
 def test_a_gallery_gives_every_picture_a_file_of_its_own() -> None:
@@ -25,6 +30,19 @@ def test_no_file_is_drawn_unless_asked_for() -> None:
     gallery.add_file("a", never)
     gallery.add("b", Figure((2, 1)), "b")
     assert gallery.files == {}
+
+
+@pytest.mark.parametrize(
+    ("files", "chosen"), [(False, {"a1", "b1", "c1"}), (True, {"a1", "a2", "b1", "c1", "c2"})]
+)
+def test_the_first_seeds_of_all_rows_get_pictures(
+    files: bool, chosen: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery_module, "MOST_RUNS", 3)
+    rows = [["a1", "a2"], ["b1"], ["c1", "c2"]]
+    gallery = Gallery(files)
+    gallery.choose([[Run(Path(name), {}) for name in row] for row in rows])
+    assert {folder.name for folder in gallery.chosen} == chosen
 
 
 def test_letters_never_shrink_below_9_px() -> None:

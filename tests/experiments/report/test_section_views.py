@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cl_prompts.experiments.figures import strategy_styles
+from cl_prompts.experiments.report import gallery as gallery_module
 from cl_prompts.experiments.report.gallery import Gallery
 from cl_prompts.experiments.report.section_views import section_view, stream_in_words
 from cl_prompts.experiments.results.comparison import reference_row
@@ -21,7 +22,9 @@ def view(root: Path) -> dict[str, Any]:
     (section,) = sections(collect([root]))
     styles = strategy_styles(section.groups)
     reference = reference_row([section], list(section.groups), "linear_probe")
-    return section_view(section, styles, reference, Gallery(), lambda path: path.name)
+    gallery = Gallery()
+    gallery.choose(section.groups.values())
+    return section_view(section, styles, reference, gallery, lambda path: path.name)
 
 
 def test_a_reference_of_other_seeds_leaves_the_others_comparable(tmp_path: Path) -> None:
@@ -80,10 +83,16 @@ def test_one_row_has_no_differences(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("seeds", "number"), [((1, 1), 1), ((1, 2), 2)])
-def test_each_stream_is_drawn_once(seeds: tuple[int, int], number: int, tmp_path: Path) -> None:
+def test_each_stream_is_drawn_once_and_few_are(
+    seeds: tuple[int, int], number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for strategy, seed in zip(("mvp", "linear_probe"), seeds, strict=True):
         fake_run(tmp_path, strategy, seed)
-    assert len(view(tmp_path)["streams"]) == number
+    found = view(tmp_path)
+    assert (len(found["streams"]), found["not_drawn"]) == (number, 0)
+    monkeypatch.setattr(gallery_module, "MOST_RUNS", 1)
+    found = view(tmp_path)
+    assert (len(found["streams"]), found["not_drawn"]) == (1, 1)
 
 
 def test_streams() -> None:

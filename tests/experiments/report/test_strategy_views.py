@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from cl_prompts.experiments.report import gallery as gallery_module
 from cl_prompts.experiments.report.gallery import Gallery
 from cl_prompts.experiments.report.strategy_views import strategy_view
 from cl_prompts.experiments.results.sections import sections
@@ -14,7 +17,9 @@ from tests.experiments.fake_runs import fake_run
 
 def view(root: Path, label: str) -> dict[str, Any]:
     (section,) = sections(collect([root]))
-    return strategy_view(section, label, Gallery(), lambda path: path.name)
+    gallery = Gallery()
+    gallery.choose(section.groups.values())
+    return strategy_view(section, label, gallery, lambda path: path.name)
 
 
 def test_tasks_are_means_over_seeds_and_pictures_are_of_each_run(tmp_path: Path) -> None:
@@ -33,6 +38,17 @@ def test_tasks_are_means_over_seeds_and_pictures_are_of_each_run(tmp_path: Path)
     assert (run["folder"], run["settings"]) == ("1-20250101-120000", "config.yaml")
     assert [set(shown) for shown in run["shown"]] == [{"image", "caption"}]
     assert "lr: 0.005" in found["config"]
+
+
+def test_beyond_a_few_runs_the_page_has_the_map_of_classes_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery_module, "MOST_RUNS", 1)
+    for seed in (1, 2):
+        fake_run(tmp_path, "mvp", seed)
+    found = view(tmp_path, "mvp")
+    assert [len(run["shown"]) for run in found["runs"]] == [1, 0]
+    assert len(found["multiples"][0]["pictures"]) == 2
 
 
 def test_one_seed_is_said(tmp_path: Path) -> None:
