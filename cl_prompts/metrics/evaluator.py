@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check, image_check
@@ -96,6 +96,7 @@ class CachedEvaluator:
         """First stages of the last evaluation's passes, and the bytes that they may take."""
         self._cached: dict[str, CachedPart] = {}
         self._loader: DataLoader[Any] | None = None
+        self._batches: list[list[int]] = []
         self._check: Check | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -348,14 +349,14 @@ class CachedEvaluator:
         if self._loader is None:
             self._loader = DataLoader(
                 self.dataset,
-                batch_sampler=_Rows(),
+                batch_sampler=self._batches,
                 collate_fn=partial(_joined, check=self._check),
                 num_workers=self.num_workers,
                 persistent_workers=self.num_workers > 0,
                 pin_memory=self.device.type == "cuda",
                 generator=torch.Generator().manual_seed(0),
             )
-        self._loader.batch_sampler.batches = [rows.tolist() for rows in batches]  # type: ignore[union-attr]
+        self._batches[:] = [rows.tolist() for rows in batches]
         for items in self._loader:
             yield items[0].to(self.device, non_blocking=True)
 
@@ -370,19 +371,6 @@ def _joined(items: Sequence[Any], check: Check | None) -> Any:
     if check is not None:
         check([item[0] for item in items])
     return default_collate(list(items))
-
-
-class _Rows(Sampler[list[int]]):
-    """The batches of rows that were set."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
 
 
 def _check_finite(rows: Tensor, logits: Tensor) -> None:

@@ -270,6 +270,7 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
         finally:
             tracker.close()
             parts.anytime.evaluator.close()
+            parts.strategy.replay.close()
         # Test images were never trained on, so the last evaluation was one of held-out images.
         held_out = parts.anytime.evaluator.confidence
         folder.write_json(CONFIDENCE_FILE, {"log_odds": held_out.sort().values.tolist()})

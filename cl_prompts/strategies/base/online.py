@@ -768,6 +768,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     def _train_cleanup(self) -> None:
         super()._train_cleanup()
+        self.replay.close()
         self.batch = None
         self.output = None
 
@@ -782,6 +783,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         batch ``online_iter`` times, each time in other views."""
         if wrong := sorted(set(kwargs) - LOADER_ARGUMENTS):
             raise unknown("loader argument", wrong[0], LOADER_ARGUMENTS)
+        self.replay.workers = num_workers
         data = self.adapted_dataset
         order = self.shuffler if shuffle else None
         batches = RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order)

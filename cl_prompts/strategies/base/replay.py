@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check
@@ -16,6 +19,9 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.stream import Batch, RecurringViews, joined_batch
 from cl_prompts.training.buffers import ReplayBuffer
 from cl_prompts.training.views import Key, collated, deferring_views, joined, viewing
+
+#: experience, row in it, and key of the view
+_Wanted = tuple[int, int, Key]
 
 
 class Replay:
@@ -44,8 +50,11 @@ class Replay:
         """Views of each sample, which then come again; None for a new one at each read."""
         self.check: Check | None = None
         """Of the images of a batch, as they are read."""
-        self._sources: list[Any] = []
-        self._annotated: list[Tensor] = []
+        self.workers = 0
+        """Processes that read images; 0 for this one."""
+        self._items = _Items([], [])
+        self._loader: DataLoader[Any] | None = None
+        self._shares: list[list[_Wanted]] = []
 
     def __len__(self) -> int:
         return len(self.buffer)
@@ -53,18 +62,25 @@ class Replay:
     @property
     def n_sources(self) -> int:
         """Experiences that samples were offered from."""
-        return len(self._sources)
+        return len(self._items.sources)
 
     def enter(self, experience: Any, annotated: Tensor) -> None:
         """Start an experience: later samples come from it; classes ``annotated`` (classes,) are
         labelled in it."""
         if self.buffer.size:  # without a buffer no experience is kept alive
-            self._sources.append(experience.dataset.train())
-            self._annotated.append(annotated)
+            self.close()
+            self._items.sources.append(experience.dataset.train())
+            self._items.annotated.append(annotated)
 
     def grow(self, n_classes: int) -> None:
         """Make room for further classes, which no experience so far has labelled."""
-        self._annotated = [F.pad(annotated, (0, n_classes)) for annotated in self._annotated]
+        self.close()
+        annotated = [F.pad(known, (0, n_classes)) for known in self._items.annotated]
+        self._items = _Items(self._items.sources, annotated)
+
+    def close(self) -> None:
+        """End the processes that read images, which a later draw starts anew."""
+        self._loader = None
 
     def draw(self, update: int) -> tuple[list[Any], Tensor, Tensor]:
         """Draw a batch for an update: (columns of a mini-batch, annotated classes (m, classes),
@@ -112,31 +128,38 @@ class Replay:
         self, references: Tensor, update: int, draw: int = 0
     ) -> tuple[list[Any], Tensor]:
         """Read the samples of (m, 2) references, stored or not, as :meth:`read` does."""
-        items = []
         n = len(references)
-        for source, row in references[ranks.share(n).rows].tolist():
-            if self.views is None:
-                # A fresh view for every update: two draws of a sample in it differ as well.
-                key: Key = (update, draw, source, row)
-            else:
-                key = RecurringViews(self.views, source, update).key(row, draw)
-            with viewing(*key), deferring_views():
-                items.append(self._item(source, row))
-        columns = collated(items, _stacked, self.check)
-        return joined_batch(columns, n), torch.stack(
-            [self._annotated[source] for source in references[:, 0].tolist()]
+        wanted = [
+            (source, row, self._key(source, row, update, draw))
+            for source, row in references[ranks.share(n).rows].tolist()
+        ]
+        return joined_batch(self._columns(wanted), n), torch.stack(
+            [self._items.annotated[source] for source in references[:, 0].tolist()]
         )
 
-    def _item(self, source: int, row: int) -> Any:
-        image, label, *others = self._sources[source][row]
-        return [image, self._label(source, label), *others]
+    def _key(self, source: int, row: int, update: int, draw: int) -> Key:
+        if self.views is None:
+            # A fresh view for every update: two draws of a sample in it differ as well.
+            return update, draw, source, row
+        return RecurringViews(self.views, source, update).key(row, draw)
 
-    def _label(self, source: int, label: Any) -> Any:
-        """A label of an experience, multi-hot ones with 0 for classes that came after it."""
-        if not np.ndim(label):
-            return label
-        label = torch.as_tensor(label)
-        return F.pad(label, (0, len(self._annotated[source]) - len(label)))
+    def _columns(self, wanted: Sequence[_Wanted]) -> list[Any]:
+        """A mini-batch of these items, which each process reads a share of."""
+        collate = partial(collated, collate=_stacked, check=self.check)
+        if not self.workers or not wanted:
+            return list(collate([self._items[one] for one in wanted]))
+        if self._loader is None:
+            self._loader = DataLoader(
+                self._items,
+                batch_sampler=self._shares,
+                collate_fn=collate,
+                num_workers=self.workers,
+                persistent_workers=True,
+                generator=torch.Generator().manual_seed(0),
+            )
+        size = -(-len(wanted) // self.workers)
+        self._shares[:] = [list(wanted[at : at + size]) for at in range(0, len(wanted), size)]
+        return [joined(column) for column in zip(*self._loader, strict=True)]
 
     def samples(self, slots: Tensor, update: int) -> Tensor:
         """(m, 2) number of the experience and of the view in it, of what :meth:`draw` read."""
@@ -152,7 +175,8 @@ class Replay:
         no image is read."""
         references = self.buffer.slots[: len(self.buffer)].tolist()
         labels = (
-            self._label(source, self._sources[source].targets[row]) for source, row in references
+            self._items.label(source, self._items.sources[source].targets[row])
+            for source, row in references
         )
         return torch.tensor([np.asarray(label).tolist() for label in labels])
 
@@ -163,7 +187,7 @@ class Replay:
 
     def references(self, rows: Tensor) -> Tensor:
         """Rows of the current experience (m,) as references (m, 2)."""
-        return torch.stack([torch.full_like(rows, len(self._sources) - 1), rows], dim=1)
+        return torch.stack([torch.full_like(rows, len(self._items.sources) - 1), rows], dim=1)
 
     def restore(self, state: dict[str, Any], experiences: list[tuple[Any, Tensor]]) -> None:
         """Restore the buffer's state and the experiences trained on before, with their annotated
@@ -178,10 +202,31 @@ class Replay:
                 f"the replay buffer refers to {state['sources']} experiences, but"
                 f" {len(experiences)} were given"
             )
-        self._sources = []
-        self._annotated = []
+        self.close()
+        self._items = _Items([], [])
         for experience, annotated in experiences:
             self.enter(experience, annotated)
+
+
+@dataclass
+class _Items(Dataset[Any]):
+    """Items of several experiences, of which each labels the classes ``annotated``."""
+
+    sources: list[Any]
+    annotated: list[Tensor]
+
+    def __getitem__(self, wanted: _Wanted) -> list[Any]:
+        source, row, key = wanted
+        with viewing(*key), deferring_views():
+            image, label, *others = self.sources[source][row]
+        return [image, self.label(source, label), *others]
+
+    def label(self, source: int, label: Any) -> Any:
+        """A label of an experience, multi-hot ones with 0 for classes that came after it."""
+        if not np.ndim(label):
+            return label
+        label = torch.as_tensor(label)
+        return F.pad(label, (0, len(self.annotated[source]) - len(label)))
 
 
 def _stacked(items: list[Any]) -> list[Tensor]:

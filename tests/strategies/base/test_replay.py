@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from typing import Any
 from weakref import ref
 
@@ -36,6 +37,30 @@ def test_a_draw_reads_the_samples_that_its_slots_point_to() -> None:
         assert torch.equal(images[i], image)
         assert torch.equal(labels[i], label)
         assert torch.equal(annotated[i], classes_of(stream[source], N_CLASSES))
+
+
+def test_workers_read_what_this_process_would_and_it_reads_nothing() -> None:
+    class Elsewhere:
+        def __init__(self, data: Any) -> None:
+            self.data = data
+
+        def __getitem__(self, row: int) -> Any:
+            assert os.getpid() != here
+            return self.data[row]
+
+    here = os.getpid()
+    replay, _ = filled()
+    replay.views = 2
+    slots = torch.tensor([7, 0, 11, 4, 5])
+    expected = [replay.read(slots, update)[0] for update in range(2)]
+    replay.workers = 2
+    replay._items.sources[:] = map(Elsewhere, replay._items.sources)
+    for update, columns in enumerate(expected):
+        found = replay.read(slots, update)[0]
+        assert all(torch.equal(a, b) for a, b in zip(found, columns, strict=True))
+    assert replay._loader is not None
+    replay.enter(experiences("mlcil")[0], torch.ones(N_CLASSES, dtype=torch.bool))
+    assert replay._loader is None  # its processes do not know the new experience
 
 
 def test_several_draws_make_up_one_batch() -> None:
