@@ -74,9 +74,9 @@ docs: .venv-docs/.ready  ## the site of all pages and docstrings, in site/; a wa
 	.venv-docs/bin/python -m pip install "mkdocs>=1.6,<2" "mkdocs-material>=9.5" "mkdocstrings[python]>=0.26"
 	touch $@
 
-sdist: $(DEV)  ## the archive of sources, from which the tests run
+sdist: $(DEV)  ## the archive of sources, from which the tests run, and the wheel made of it, in dist/
 	$(BIN)/python -m pip install build
-	$(BIN)/python -m build --sdist
+	$(BIN)/python -m build
 
 # Clean environments, several GiB each, that see nothing of this folder.
 PYTHONS ?= 3.11 3.12 3.13

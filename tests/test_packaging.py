@@ -43,13 +43,13 @@ def test_templates_and_hooks_are_valid_yaml() -> None:
 
 
 def test_hosted_checks_call_make() -> None:
-    file = ROOT / ".github" / "workflows" / "checks.yml"
-    if not file.exists():
+    files = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    if not files:
         pytest.skip("an archive of sources has no hosted checks")
-    jobs = yaml.safe_load(file.read_text())["jobs"].values()
+    jobs = [job for file in files for job in yaml.safe_load(file.read_text())["jobs"].values()]
     commands = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
     assert commands
-    targets = set(re.findall(r"^([a-z ]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z -]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     known = {name for group in targets for name in group.split()}
     for command in commands:
         tool, target = command.split(maxsplit=1)
