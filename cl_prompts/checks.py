@@ -206,8 +206,12 @@ def fits(name: str, value: Any, kind: Any, of: str = "") -> Any:
         if found is not _NO:
             _check_bounds(shown_name, value, member)
             return found
-    nouns = dict.fromkeys(map(_noun, members))
-    raise InputError(f"{shown_name} is {shown(value)}: it must be {' or '.join(nouns)}")
+    wanted = " or ".join(dict.fromkeys(map(_noun, members)))
+    given = value if isinstance(value, list | tuple) else [value]
+    hint = ""
+    if "text" in wanted and any(type(part) in (int, float) for part in given):
+        hint = """; a name that reads as a number is written in quotes, as in '"7e2"'"""
+    raise InputError(f"{shown_name} is {shown(value)}: it must be {wanted}{hint}")
 
 
 def members_of(kind: Any) -> list[Any]:

@@ -118,7 +118,11 @@ def test_whole_numbers_become_floats_where_only_these_are_wanted(
         ),
         (list[Sequence[float]], "n is 1.5: it must be a list of lists of numbers"),
         (bool, "n is 1.5: it must be true or false"),
-        (str | Path, "n is 1.5: it must be a text or a Path"),
+        (
+            str | Path,
+            """n is 1.5: it must be a text or a Path; a name that reads as a number is written in"""
+            """ quotes, as in '"7e2"'""",
+        ),
         (Literal["a", "b"] | bool, "n is 1.5: it must be 'a' or 'b' or true or false"),
     ],
 )

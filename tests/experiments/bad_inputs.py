@@ -398,6 +398,10 @@ COMMANDS: dict[str, str] = {
         d num_workers=-1
         d num_workers=1000000
         d num_workers=x
+        d keep_images=true
+        d keep_images=3
+        d on_missing=skip
+        d on_missing=ignore
     """,
     "Numbers": """
         d lr=.nan
@@ -513,6 +517,7 @@ COMMANDS: dict[str, str] = {
         d classes=[1,1]
         d classes=[]
         d classes=[[1]]
+        d classes=[7e2]
         d classes=[0,9223372036854775808]
         d dataset=folder root=numbers classes=[10,2]
         d dataset=folder root=alike

@@ -113,12 +113,18 @@ def survey(
     parts = both_parts(root) if parted else (root,)
     kept = found.look_at_folders(root, parts, domains=domains)
     left_out = sorted(name for names in found.left_out.values() for name in names)
+    none = np.zeros(0, dtype=np.int64)
+    so_far = Survey({}, kept, none, none, (), (), **vars(found))
     if left_out:
-        none = np.zeros(0, dtype=np.int64)
-        _check_enough(Survey({}, kept, none, none, (), (), **vars(found)), least)
+        _check_enough(so_far, least)
         options["leave_out"] = left_out
     settings |= options
-    return _surveyed(settings, read_any_folder(root, None, **options), found, progress, least)
+    try:
+        source = read_any_folder(root, None, **options)
+    except InputError as error:  # with all else that was found, so that one look is enough
+        others = replace(so_far, classes=()).warnings()
+        raise InputError("; ".join([str(error), *others])) from error
+    return _surveyed(settings, source, found, progress, least)
 
 
 @dataclass

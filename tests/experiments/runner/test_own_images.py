@@ -129,8 +129,10 @@ def test_all_findings_come_in_one_list_and_the_run_is_possible(tmp_path: Path) -
 
 def test_names_that_a_run_would_refuse_are_refused(tmp_path: Path) -> None:
     photos(tmp_path, {"Cat": 4, "cat": 4, "owl": 6})
-    with pytest.raises(InputError, match="names 'Cat' and 'cat' of this data set differ in case"):
+    (tmp_path / "ant").mkdir()
+    with pytest.raises(InputError, match="names 'Cat' and 'cat' of this") as refused:
         survey(tmp_path)
+    assert str(refused.value).endswith("1 class left out, a folder without an image: 'ant'")
 
 
 def test_a_class_on_one_side_alone_is_left_out(tmp_path: Path) -> None:
