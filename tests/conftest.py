@@ -42,7 +42,6 @@ SLOW = {
     "experiments/trained/test_exporting.py",
     "experiments/trained/test_learning.py",
     "experiments/trained/test_loading.py",
-    "experiments/trained/test_usage.py",
     "families/test_avalanche_habits.py",
     "families/test_learning.py",
     "families/test_matrix.py",

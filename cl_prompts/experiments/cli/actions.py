@@ -110,7 +110,7 @@ def init(args: argparse.Namespace) -> None:
     found.keep()
     files.replace(out, [recipe_for(found, name, args.backbone).encode()])
     if not args.quiet:
-        from cl_prompts.experiments.cli.expectation import expectations
+        from cl_prompts.experiments.cli.proposal import expectations
 
         for line in expectations(found, args.backbone):
             _print(line)
@@ -419,9 +419,8 @@ def export(args: argparse.Namespace) -> None:
     out = args.out or args.run / ("model.onnx" if args.onnx else "model.pt")
     if args.out is not None or args.run.is_dir():
         files.check_place(out)
-    from cl_prompts.experiments.trained.exporting import export_onnx, export_torch
+    from cl_prompts.experiments.trained.exporting import export_onnx, export_torch, script
     from cl_prompts.experiments.trained.loading import load_run
-    from cl_prompts.experiments.trained.usage import script
 
     trained = load_run(args.run, trust_code=args.trust_code)
     recorded, scored = (export_onnx if args.onnx else export_torch)(trained, out)
@@ -488,21 +487,22 @@ def tables(folders: Sequence[Path]) -> Iterator[Table]:
         yield table
 
 
+_ALL = (
+    ls,
+    show,
+    init,
+    validate,
+    run,
+    sweep,
+    learn,
+    classes,
+    report,
+    compare,
+    predict,
+    export,
+    push,
+)
 #: command -> function
 ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
-    "ls": ls,
-    "show": show,
-    "init": init,
-    "validate": validate,
-    "run": run,
-    "sweep": sweep,
-    "learn": learn,
-    "classes": classes,
-    "report": report,
-    "compare": compare,
-    "predict": predict,
-    "export": export,
-    "push": push,
-    "warm-up": warm_up,
-    "completion": completion,
+    action.__name__.replace("_", "-"): action for action in (*_ALL, warm_up, completion)
 }

@@ -19,11 +19,6 @@ _TABLES = 5
 def streams_text(runs: Sequence[Settings], builder: Builder, data: DataSet) -> str:
     """The stream of every seed: a table for each that differs, or a line where there are many.
 
-    Args:
-        runs: of one recipe.
-        builder: of their parts.
-        data: the data set of the last run.
-
     Raises:
         InputError: the scenario cannot make the stream of a seed.
 

@@ -99,10 +99,6 @@ def _draw_spread(axes: Any, band: Band, colour: str, place: int, n: int) -> Floa
 def marks(x: Floats, place: int, n: int) -> list[int]:
     """Points of a curve at which intervals are drawn, apart from those of other curves.
 
-    Args:
-        x: samples or tasks, increasing.
-        place, n: of the curve among all curves.
-
     >>> marks(np.arange(12.0), 0, 4), marks(np.arange(12.0), 1, 4)
     ([0, 4, 8], [1, 5, 9])
     """

@@ -31,7 +31,7 @@ class BeforeAfter(NamedTuple):
 
 def before_after(run: Run) -> list[BeforeAfter]:
     """Rows for all test images, the classes known before and the new ones, each as a mean over its
-    classes, and for each class; empty for a run that learned on from no other."""
+    classes, for each domain and for each class; empty for a run that learned on from no other."""
     if not run.before:
         return []
     names = run.summary["class_names"]
@@ -48,6 +48,10 @@ def before_after(run: Run) -> list[BeforeAfter]:
         BeforeAfter("classes known before", _mean([r.before for r in known]), _after(known)),
     ]
     groups += [BeforeAfter("new classes", None, _after(new))] if new else []
+    groups += [
+        BeforeAfter(f"domain {domain}", value, last.get(f"domain:{domain}"))
+        for domain, value in run.before.get("by_domain", {}).items()
+    ]
     return groups + classes
 
 

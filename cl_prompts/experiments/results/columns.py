@@ -95,6 +95,11 @@ def _score(
     return Column(heading, value, percent, best, optional or bool(definition), key, definition)
 
 
+def own_score(name: str) -> Column:
+    """Column of a metric of the user's own, of which nobody knows which value is best."""
+    return Column(f"{name}\u00a0%", at("results", name), percent, optional=True, key=name)
+
+
 _COST = (
     Column("trainable", at("trainable_parameters"), _mean(0)),
     Column("images/s", at("images_per_second"), _mean(0)),

@@ -30,6 +30,8 @@ HARMLESS = {
     "num_workers": "how many processes load images",
     "checkpoint_every": "how often a run is saved",
     "tracker": "who shows the numbers",
+    "keep_images": "what is kept of the images",
+    "on_missing": "images that are gone show in the fingerprint of the data",
     "dataset.download": "how the files were brought here",
     "dataset.cache_gb": "how many decoded images are kept",
     "parent.run": "each seed goes on from its own run, whose data and stream are recorded",
@@ -64,9 +66,6 @@ Conditions = Mapping[str, str]
 
 def conditions_of(run: Run) -> Conditions:
     """All that another run must share to stand in the same table, but for the stream itself.
-
-    Args:
-        run: a finished one.
 
     Returns:
         Values as JSON texts, under the names of settings, such as ``evaluation.every``, and of

@@ -178,8 +178,9 @@ def _block(
 
 def _columns(section: Section, metrics: Sequence[str]) -> tuple[Column, ...]:
     scores = [c for c in (*section.columns, *section.by_name) if c.best is not None]
-    known = {column.key: column for column in scores}
-    wanted = list(metrics) or [key for key in HEADLINES if key in known]
+    own = {column.key: column for column in section.own_scores}
+    known = {column.key: column for column in scores} | own
+    wanted = list(metrics) or [key for key in (*HEADLINES, *own) if key in known]
     for key in wanted:
         if key not in known:
             raise unknown("metric of these runs", key, known)

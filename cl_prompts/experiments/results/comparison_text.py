@@ -12,8 +12,7 @@ from cl_prompts.checks import one_of
 from cl_prompts.experiments.recipes.names import one_line
 from cl_prompts.experiments.results.columns import Column
 from cl_prompts.experiments.results.comparison import Block, Table
-from cl_prompts.experiments.results.entries import Entry
-from cl_prompts.experiments.results.paired import CONFIDENCE
+from cl_prompts.experiments.results.entries import CONFIDENCE, Entry
 from cl_prompts.experiments.run_folder.files import csv_text
 
 Format = Literal["markdown", "latex", "csv", "json"]
@@ -143,8 +142,8 @@ def _rank(entry: Entry) -> str:
 
 
 def _heading(column: Column) -> str:
-    arrow = "↑" if column.best is max else "↓"
-    return f"{column.title} {arrow}".replace("\u00a0", " ")
+    arrow = "" if column.best is None else "↑" if column.best is max else "↓"
+    return f"{column.title} {arrow}".replace("\u00a0", " ").rstrip()
 
 
 def _markdown(table: Table, caption: str, rows: Lines) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.experiments.results.paired import least_effect
+from cl_prompts.experiments.results.entries import least_effect
 from cl_prompts.experiments.results.sections import Section
 from cl_prompts.experiments.results.series import Floats, curve_of, stream_curve_of, task_curve_of
 from cl_prompts.experiments.run_folder.runs import Run

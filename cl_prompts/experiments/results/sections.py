@@ -15,6 +15,7 @@ from cl_prompts.experiments.results.columns import (
     MULTI_LABEL_COLUMNS,
     Column,
     Lookup,
+    own_score,
 )
 from cl_prompts.experiments.results.comparable import Conditions, options_of, tables
 from cl_prompts.experiments.results.differences import differences
@@ -60,8 +61,17 @@ class Section:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Columns of its table: A_AUC, BWT and FWT only where some run has them."""
-        return self._measured(MULTI_LABEL_COLUMNS if self.multi_label else COLUMNS)
+        """Columns of its table: A_AUC, BWT and FWT only where some run has them, and metrics of
+        the user's own."""
+        found = self._measured(MULTI_LABEL_COLUMNS if self.multi_label else COLUMNS)
+        scores = [column for column in found if column.best is not None]
+        return (*scores, *self.own_scores, *found[len(scores) :])
+
+    @property
+    def own_scores(self) -> tuple[Column, ...]:
+        """Columns of metrics of the user's own."""
+        names = [name for run in self.runs for name in run.summary.get("own_scores") or ()]
+        return self._measured(map(own_score, dict.fromkeys(names)))
 
     @property
     def by_name(self) -> tuple[Column, ...]:

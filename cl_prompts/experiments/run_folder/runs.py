@@ -50,6 +50,7 @@ SUMMARY = {
     "peak_device_memory_mb?": (float, None),
     "forward_passes?": ({str: (float, None)}, None),
     "error?": (str, None),
+    "own_scores?": [str],
     "data?": (
         {"classes": str, "training": {str: object}, "test": {str: object}, "seed?": int},
         None,
@@ -76,7 +77,10 @@ _CONFIG = {
     "parent?": {"run": str, "sizes": [[int]]},
 }
 _ENVIRONMENT = {"cl_prompts?": str, "time?": str}
-_BEFORE = {"run": str, "samples_seen": int, "score": float, "by_class": [(float, None)]}
+_BEFORE = {
+    **{"run": str, "samples_seen": int, "score": float, "by_class": [(float, None)]},
+    "by_domain?": {str: float},
+}
 _CONFIDENCE = {"log_odds": [float]}
 _REMEDY = "repeat the run or leave its folder out"
 Series = Mapping[str, Mapping[str, list[tuple[int, float]]]]
@@ -143,9 +147,6 @@ def title_of(measure: str) -> str:
 def collect(paths: Iterable[Path | str]) -> list[Run]:
     """All runs in ``paths``, each once, in the order of the paths; those below one path sorted by
     recipe, strategy, seed and folder.
-
-    Args:
-        paths: run folders, or any folders above some.
 
     Raises:
         InputError: a path does not exist, there is no run below it, a run folder lacks files or

@@ -77,6 +77,7 @@ def summary_of(
         "task_ends": [end.samples_seen for end in parts.anytime.curve.task_ends],
         "results": results_of(parts) if with_results else {},
         **_domains(parts),
+        "own_scores": parts.anytime.own_scores,
         "definitions": DEFINITIONS,
         "numbers": NUMBERS,
         "files": known.get("files"),

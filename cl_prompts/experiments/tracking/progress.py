@@ -241,13 +241,7 @@ class _Numbered:
 
 
 def display_on(console: Console, n_runs: int, *, n_ended: int = 0) -> Display:
-    """The display that fits a console: live on a terminal, lines in a pipe or a log.
-
-    Args:
-        console: where to show.
-        n_runs: runs in all.
-        n_ended: those that had ended before.
-    """
+    """The display that fits a console: live on a terminal, lines in a pipe or a log."""
     live = console.is_terminal and not console.quiet
     display = (LiveDisplay if live else Display)(console, n_runs)
     display.n_ended = n_ended

@@ -105,10 +105,6 @@ def _asked(name: str, ask: Callable[[], Answer]) -> Answer:
 def card(run: Run, name: str) -> str:
     """Model card of a run, as Markdown: data, backbone, numbers with definitions, and how to load
     it. The licence is the user's to name.
-
-    Args:
-        run: finished.
-        name: of the repository.
     """
     said = run.summary
     label = label_of(said["strategy"])

@@ -13,6 +13,8 @@ import pytest
 
 from cl_prompts.experiments.results.comparison import Table, compare
 from cl_prompts.experiments.results.comparison_text import written
+from cl_prompts.experiments.results.sections import sections
+from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
 
 AHEAD = {"mvp": (0.8, 0.7, 0.9), "linear_probe": (0.7, 0.61, 0.79)}
@@ -126,3 +128,20 @@ def test_a_table_says_why_it_stands_apart(tmp_path: Path) -> None:
     text = written(compare([tmp_path]))
     assert "Not comparable with digits: every 7 instead of 100." in text
     assert "Difference to" not in text  # there is one row in each
+
+
+def test_a_metric_of_ones_own_is_compared_without_a_best(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        for strategy, value in (("mvp", 0.5), ("linear_probe", 0.25)):
+            folder = fake_run(tmp_path, strategy, seed, own_scores=["worst_class"])
+            summary = json.loads((folder / "summary.json").read_text())
+            summary["results"]["worst_class"] = value + seed / 100
+            (folder / "summary.json").write_text(json.dumps(summary))
+    (section,) = sections(collect([tmp_path]))
+    assert section.headings.index("worst_class\u00a0%") < section.headings.index("trainable")
+    text = written(compare([tmp_path]), "markdown")
+    assert "| worst_class % |" in text
+    assert "51.5 ± 0.7 |" in text
+    assert "+25.0 [" in text
+    (table,) = compare([tmp_path], metrics=["worst_class"])
+    assert [entries[0].best for entries in table.blocks[0].entries.values()] == [False, False]
