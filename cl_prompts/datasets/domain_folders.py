@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ def read_any_folder(
     cache: int | None,
     test_percent: float | None = None,
     split_seed: int = 0,
-    domains: bool = False,
+    domains: bool | str = False,
     leave_out: str | Sequence[str] = (),
 ) -> Source:
     """Class folders, as :func:`~cl_prompts.datasets.readers.read_folder` has them, or with
@@ -57,7 +57,8 @@ def read_any_folder(
         test_percent: percent of each class's images, at least one, that become test images, where
             there is no test part; with ``domains``, of each class's in each domain.
         split_seed: seed of their choice.
-        domains: whether there are folders of domains.
+        domains: whether there are folders of domains; or the name of the one domain that all
+            images come from.
         leave_out: names of classes whose folders, wherever they are, are not read.
 
     Raises:
@@ -68,7 +69,11 @@ def read_any_folder(
     leave_out = [leave_out] if isinstance(leave_out, str) else leave_out
     if leave_out:
         parts = both_parts(folder) if test_percent is None else (folder,)
-        _check_left_out(parts, leave_out, domains)
+        _check_left_out(parts, leave_out, domains is True)
+    if not isinstance(domains, bool):
+        source = read_folder(folder, cache, test_percent, split_seed, leave_out)
+        sides = [np.full(len(part), domains) for part in (source.train, source.test)]
+        return replace(source, train_domains=sides[0], test_domains=sides[1])
     if not domains:
         return read_folder(folder, cache, test_percent, split_seed, leave_out)
     if test_percent is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from cl_prompts.datasets.classes import alike
-from cl_prompts.datasets.dataset import DataSet, ImageSet
+from cl_prompts.datasets.dataset import DataSet, ImageSet, RecordedSet
 from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.fingerprint import labels_fingerprint
 from cl_prompts.errors import InputError
@@ -44,7 +45,9 @@ class JoinedSet(ImageSet):
         self.parts = (first, second)
         self._columns = columns
         self._n_classes = n_classes
-        self.domains = None
+        domains = [part.domains for part in self.parts]
+        known = [some for some in domains if some is not None]
+        self.domains = np.concatenate(known) if len(known) == len(domains) else None
         self.targets = self._joined([part.targets for part in self.parts])
         ignored = [part.ignored for part in self.parts]
         self.ignored = None
@@ -86,6 +89,13 @@ class JoinedSet(ImageSet):
         first, second = (part.without(paths) for part in self.parts)
         return JoinedSet(first, second, self._columns, self._n_classes)
 
+    def reading(self, files: Mapping[int, str]) -> ImageSet:
+        """The same, with the images of some rows in other files."""
+        n = len(self.parts[0])
+        first = self.parts[0].reading({row: file for row, file in files.items() if row < n})
+        second = self.parts[1].reading({row - n: file for row, file in files.items() if row >= n})
+        return JoinedSet(first, second, self._columns, self._n_classes)
+
     def plain(self) -> ImageSet:
         """The same images without augmentation."""
         first, second = (part.plain() for part in self.parts)
@@ -94,7 +104,7 @@ class JoinedSet(ImageSet):
     def fingerprint(self) -> dict[str, Any]:
         """Identity of images and labels, of both parts together."""
         parts = [part.fingerprint() for part in self.parts]
-        labels = labels_fingerprint(self.targets, self.ignored)
+        labels = labels_fingerprint(self.targets, self.ignored, self.domains)
         joined: dict[str, Any] = {"images": len(self), "labels": labels}
         for key in parts[0]:
             values = [part[key] for part in parts]
@@ -142,11 +152,21 @@ class JoinedDataSet(DataSet):
         before: the first one, whose classes keep their numbers.
         later: the other one.
         columns: number of each of its classes among all classes.
+        gone: training images of the first one, by row, that should be replayed and are gone.
     """
 
     before: DataSet = field(default=None, repr=False)  # type: ignore[assignment]
     later: DataSet = field(default=None, repr=False)  # type: ignore[assignment]
     columns: tuple[int, ...] = field(default=(), repr=False)
+    gone: tuple[int, ...] = field(default=(), repr=False)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Identity of this data; what is gone counts."""
+        found = super().fingerprint()
+        if self.gone:
+            known = [found["training"]["contents"], *self.gone]
+            found["training"]["contents"] = hashlib.sha256(json.dumps(known).encode()).hexdigest()
+        return found
 
     @property
     def new_classes(self) -> tuple[str, ...]:
@@ -230,7 +250,8 @@ def _digest(path: str) -> bytes:
 
 
 def _known_files(images: ImageSet) -> list[str]:
-    """Files of the images that come from files."""
+    """Files of the images that come from files, and are there."""
     if isinstance(images, JoinedSet):
         return [path for part in images.parts for path in _known_files(part)]
-    return list(images.files)
+    recorded = isinstance(images, RecordedSet)
+    return [path for path in images.files if not recorded or os.path.isfile(path)]

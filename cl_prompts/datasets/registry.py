@@ -165,21 +165,19 @@ def load_dataset(
     what = f"data set {name!r}"
     if isinstance(entry, DataSetEntry):
         _check_options(name, options)
-        one_of("augment_on", augment_on, AugmentOn)
-        augmentation = _augmentation(what, entry, crop)
-        kept_side = augmentation.shorter_side(image_size) if cache else None
-        source = read_entry(name, entry, root, download=download, cache=kept_side, **options)
-        chosen = choose_classes(what, source.classes, classes, class_order)
-        batched = augment and augment_on == "device"
-        fresh = fixed = augmentation.test(image_size)
-        if augment:
-            kind = BatchedTransform if batched else KeyedTransform
-            fresh = kind(augmentation, image_size, seed=seed)
-        data = _of_classes(name, entry, source, chosen, fresh, fixed)
-        if batched and not augmentation.square_crop:
-            _check_sizes(what, data.train)
-        if cache:
-            _check_memory(what, data, cache_gb)
+        data = dataset_of(
+            name,
+            partial(read_entry, name, entry, root, download=download, **options),
+            image_size=image_size,
+            classes=classes,
+            class_order=class_order,
+            augment=augment,
+            augment_on=augment_on,
+            seed=seed,
+            cache=cache,
+            cache_gb=cache_gb,
+            crop=crop,
+        )
     else:
         arguments = {
             "root": root,
@@ -196,6 +194,48 @@ def load_dataset(
     check_files(what, data.train.files, data.test.files)
     if on_bad_image != "defer":
         data = handle_bad_images(data, check_images(data), on_bad_image)
+    return data
+
+
+def dataset_of(
+    name: str,
+    read: Callable[..., Source],
+    *,
+    image_size: int,
+    seed: int,
+    classes: int | Sequence[int | str] | None = None,
+    class_order: Sequence[int] | int | None = None,
+    augment: bool = True,
+    augment_on: AugmentOn = "loader",
+    cache: bool = False,
+    cache_gb: float = 4.0,
+    crop: Crop | None = None,
+) -> DataSet:
+    """A registered data set of images that were found elsewhere; see :func:`load_dataset`.
+
+    Args:
+        read: gives the images, with ``cache`` as :class:`~cl_prompts.datasets.images.FileImages`
+            has it.
+
+    Raises:
+        InputError: an argument that does not fit, or a class without images.
+    """
+    what = f"data set {name!r}"
+    entry = DATASETS[name]
+    one_of("augment_on", augment_on, AugmentOn)
+    augmentation = _augmentation(what, entry, crop)
+    source = read(cache=augmentation.shorter_side(image_size) if cache else None)
+    chosen = choose_classes(what, source.classes, classes, class_order)
+    batched = augment and augment_on == "device"
+    fresh = fixed = augmentation.test(image_size)
+    if augment:
+        kind = BatchedTransform if batched else KeyedTransform
+        fresh = kind(augmentation, image_size, seed=seed)
+    data = _of_classes(name, entry, source, chosen, fresh, fixed)
+    if batched and not augmentation.square_crop:
+        _check_sizes(what, data.train)
+    if cache:
+        _check_memory(what, data, cache_gb)
     return data
 
 

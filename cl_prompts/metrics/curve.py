@@ -202,6 +202,24 @@ class Curve:
                 point.by_class_fixed = F.pad(point.by_class_fixed, (0, fixed), value=torch.nan)
             if point.images is not None:
                 point.images = F.pad(point.images, (0, n_classes - len(point.images)))
+            if point.by_cell is not None and point.images_by_cell is not None:
+                point.by_cell = F.pad(point.by_cell, more, value=torch.nan)
+                point.images_by_cell = F.pad(point.images_by_cell, more)
+        self._best = (None, 0, None)
+
+    def spread(self, places: list[int], n_domains: int) -> None:
+        """Give all evaluations rows for so many domains: NaN, and no image, for those that are not
+        at ``places``, where the known ones go."""
+        for point in (*self.anytime, *self.task_ends):
+            if point.by_cell is None or point.images_by_cell is None:
+                continue
+            shape = (n_domains, point.by_cell.shape[1])
+            spread = point.by_cell.new_full(shape, torch.nan)
+            images = point.images_by_cell.new_zeros(shape)
+            spread[places] = point.by_cell
+            images[places] = point.images_by_cell
+            point.by_cell = spread
+            point.images_by_cell = images
         self._best = (None, 0, None)
 
     def state_dict(self) -> dict[str, Any]:

@@ -127,6 +127,33 @@ def domain_incremental_split(
     order = _order(names, domain_order, seed)
     number = np.unique(found, return_inverse=True)[1]
     tasks = [np.flatnonzero(number == domain) for domain in order]
+    return _in_order(labels, n_classes, [names[d] for d in order], tasks, announced, seed)
+
+
+def one_domain(targets: Any, domain: str, *, announced: bool, seed: int) -> DomainSplit:
+    """The stream of a single domain, which follows that of others.
+
+    Args:
+        targets, announced, seed: as for :func:`domain_incremental_split`.
+        domain: its name.
+
+    Example:
+        >>> one_domain([1, 0], "night", announced=True, seed=1).domains
+        ('night',)
+    """
+    labels, n_classes = check_labels(targets, "targets")
+    rows = [np.arange(len(labels))]
+    return _in_order(labels, n_classes, [domain], rows, announced, seed)
+
+
+def _in_order(
+    labels: np.ndarray,
+    n_classes: int,
+    domains: Sequence[str],
+    tasks: list[np.ndarray],
+    announced: bool,
+    seed: int,
+) -> DomainSplit:
     parameters: dict[str, Any] = {"announced": bool(announced)}
     if not announced:
         tasks = _shuffled(tasks, seed)
@@ -138,7 +165,7 @@ def domain_incremental_split(
         n_samples=len(labels),
         boundaries=bool(announced),
         parameters=parameters,
-        domains=tuple(names[domain] for domain in order),
+        domains=tuple(domains),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cl_prompts.datasets.labels import check_labels, count_classes
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.base_split import BaseSplit
 from cl_prompts.scenarios.domain_incremental import DomainSplit
@@ -27,8 +28,8 @@ def joined_split(
         columns: number of each class of the second data set among all classes.
 
     Raises:
-        InputError: one stream announces its tasks and the other does not, one of them is
-            domain-incremental, or labels do not fit.
+        InputError: one stream announces its tasks and the other does not, one of them alone is
+            domain-incremental, a domain comes in both, or labels do not fit.
 
     Example:
         >>> one = Split.of("first", [0, 1], [[1, 0]])
@@ -37,10 +38,10 @@ def joined_split(
         >>> [rows.tolist() for rows in both], both.counts.tolist()
         ([[1, 0], [2], [4, 3]], [[1, 1, 0], [0, 0, 1], [0, 1, 1]])
     """
-    if isinstance(first, DomainSplit) or isinstance(second, DomainSplit):
+    if isinstance(first, DomainSplit) != isinstance(second, DomainSplit):
         raise InputError(
-            "a domain-incremental stream follows no other one, and none follows it: run it anew"
-            " with the images of all domains"
+            f"the {first.name} stream cannot be followed by a {second.name} stream: of the two one"
+            " has domains and the other has not"
         )
     if first.boundaries != second.boundaries:
         raise InputError(
@@ -51,6 +52,22 @@ def joined_split(
     # Rows of the second data set follow those of the first.
     tasks = [*first.tasks, *(rows + first.n_samples for rows in second.tasks)]
     name = f"{first.name}, then {second.name}"
+    if isinstance(first, DomainSplit) and isinstance(second, DomainSplit):
+        again = [domain for domain in second.domains if domain in first.domains]
+        if again:
+            raise InputError(
+                f"domain {again[0]!r} was learned before, and each comes once: give its folder, or"
+                " its images in the table, the name of a new domain"
+            )
+        labels, n_classes = check_labels(targets, "targets")
+        return DomainSplit(
+            name=name,
+            tasks=tuple(tasks),
+            counts=count_classes(labels, tasks, n_classes),
+            n_samples=len(labels),
+            boundaries=first.boundaries,
+            domains=first.domains + second.domains,
+        )
     if not isinstance(first, MultiLabelSplit):
         return Split.of(name, targets, tasks, boundaries=first.boundaries)
     visible = np.zeros((len(tasks), np.shape(targets)[1]), dtype=bool)

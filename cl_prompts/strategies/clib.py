@@ -186,10 +186,10 @@ class CLIB(HeadStrategy):
             self.buffer.mark_trained(torch.cat(self._trained))
             self._trained = []
 
-    def forget_samples(self, classes: Tensor) -> Tensor:
+    def forget_samples(self, references: Tensor) -> Tensor:
         """Take samples out of the buffer, with their features."""
         self._settle_all()
-        kept = super().forget_samples(classes)
+        kept = super().forget_samples(references)
         if self.features is not None:
             self.features[: len(kept)] = self.features[kept.to(self.features.device)]
         return kept

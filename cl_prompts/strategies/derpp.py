@@ -67,9 +67,9 @@ class DERPlusPlus(HeadStrategy):
         replayed = self.label_loss(output.logits[second], batch.part(second), whole=batch)
         return loss + self.alpha * dark + self.beta * replayed
 
-    def forget_samples(self, classes: Tensor) -> Tensor:
+    def forget_samples(self, references: Tensor) -> Tensor:
         """Take samples out of the buffer, with their logits."""
-        kept = super().forget_samples(classes)
+        kept = super().forget_samples(references)
         self.stored.keep(kept)
         return kept
 

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import MultiLabelSplit, class_incremental_split, si_blurry_split
-from cl_prompts.scenarios.domain_incremental import domain_incremental_split
+from cl_prompts.scenarios.domain_incremental import (
+    DomainSplit,
+    domain_incremental_split,
+    one_domain,
+)
 from cl_prompts.scenarios.joined import joined_split
 
 
@@ -56,8 +60,15 @@ def test_streams_that_announce_and_do_not_are_not_joined() -> None:
         joined_split(first, later, labels * 2, [0, 1])
 
 
-def test_domains_do_not_follow_one_another() -> None:
+def test_domains_follow_domains_that_are_others() -> None:
     labels = [0, 1, 0, 1]
-    domains = domain_incremental_split(labels, domains=["a", "a", "b", "b"])
-    with pytest.raises(InputError, match="a domain-incremental stream follows no other one"):
+    domains = domain_incremental_split(labels, domains=["c", "c", "a", "a"])
+    later = one_domain(labels, "b", announced=True, seed=1)
+    both = joined_split(domains, later, labels * 2, [0, 1])
+    assert isinstance(both, DomainSplit)
+    assert both.domains == ("a", "c", "b")
+    assert [rows.tolist() for rows in both] == [[2, 3], [0, 1], [4, 5, 6, 7]]
+    with pytest.raises(InputError, match="domain 'b' was learned before"):
+        joined_split(both, later, labels * 3, [0, 1])
+    with pytest.raises(InputError, match="of the two one has domains and the other has not"):
         joined_split(domains, class_incremental_split(labels, n_tasks=1), labels * 2, [0, 1])

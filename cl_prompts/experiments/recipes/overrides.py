@@ -8,7 +8,6 @@ from typing import Any
 
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.composition import NESTED
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.recipe_files import NAMED, SECTIONS, Recipe, kept, running
 from cl_prompts.experiments.recipes.signatures import (
@@ -16,6 +15,7 @@ from cl_prompts.experiments.recipes.signatures import (
     section_parameters,
     strategy_parameters,
 )
+from cl_prompts.experiments.recipes.validation import NESTED
 from cl_prompts.experiments.recipes.values import BY_NAME, as_list, by_name, parsed
 from cl_prompts.strategies import PLUGINS, STRATEGIES, canonical_name
 from cl_prompts.strategies.base.outlines import outlined
@@ -29,6 +29,8 @@ TOP: dict[str, Any] = {
     "num_workers": None,
     "checkpoint_every": None,
     "tracker": None,
+    "keep_images": False,
+    "on_missing": "fail",
 }
 _RUN = ("strategy", "strategies", "run")
 

@@ -85,10 +85,6 @@ def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
     without ``run`` runs the strategies that it names itself; where it names none, those of the
     recipe that it extends.
 
-    Args:
-        name: recipe of the package or a YAML file.
-        above: recipes that extend this one.
-
     Raises:
         InputError: there is none, it is not valid YAML, a section has the wrong form, or it extends
             itself.

@@ -15,9 +15,8 @@ from typing import Any
 
 import yaml
 
-from cl_prompts.checks import is_one_name, shown, whole_number
+from cl_prompts.checks import is_one_name, one_of, shown, whole_number
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.composition import NESTED, composed
 from cl_prompts.experiments.recipes.names import is_dotted
 from cl_prompts.experiments.recipes.overrides import TOP, override, running_strategies
 from cl_prompts.experiments.recipes.recipe_files import (
@@ -33,7 +32,7 @@ from cl_prompts.experiments.recipes.signatures import (
     section_parameters,
     strategy_parameters,
 )
-from cl_prompts.experiments.recipes.validation import validated
+from cl_prompts.experiments.recipes.validation import NESTED, composed, validated
 from cl_prompts.experiments.recipes.values import (
     as_seed,
     as_seeds,
@@ -48,6 +47,12 @@ from cl_prompts.strategies import plugin_outline
 
 #: loader processes that one run may have
 MOST_WORKERS = 256
+#: settings outside of sections: the type of each, and what it should be
+_KINDS: dict[str, tuple[Any, str]] = {
+    "device": (str, "a name such as cpu"),
+    "tracker": (str | None, "a name such as wandb"),
+    "keep_images": (bool, "true or false"),
+}
 _KNOWN = (*SECTIONS, "training", "strategies", "run", *TOP)
 
 
@@ -65,6 +70,9 @@ class Settings:
         checkpoint_every: stream samples between two checkpoints; None: so that they take at most
             2 % of the time.
         tracker: board beside TensorBoard, "wandb" or a dotted name; None for none.
+        keep_images: keep a copy of each image that is replayed at the end, in the run folder.
+        on_missing: of a run that learns on: what becomes of images to replay that are gone, "fail"
+            or "skip".
         dataset, scenario, backbone: ``name`` and arguments of each.
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
@@ -80,6 +88,8 @@ class Settings:
     num_workers: int | None
     checkpoint_every: int | None = None
     tracker: str | None = None
+    keep_images: bool = False
+    on_missing: str = "fail"
     dataset: dict[str, Any] = field(default_factory=dict)
     scenario: dict[str, Any] = field(default_factory=dict)
     backbone: dict[str, Any] = field(default_factory=dict)
@@ -90,8 +100,8 @@ class Settings:
     def to_yaml(self) -> str:
         """Content of ``config.yaml``."""
         values = plain(asdict(self))
-        for key in ("parent", "tracker"):
-            if not values[key]:
+        for key in ("parent", "tracker", "keep_images", "on_missing"):
+            if not values[key] or values[key] == "fail":
                 del values[key]
         return yaml_text(values)
 
@@ -156,7 +166,7 @@ class Settings:
         Raises:
             InputError: unknown or missing settings, or values of the wrong type.
         """
-        for key in ("recipe", "strategy", "device"):
+        for key in ("recipe", "strategy"):
             if not isinstance(getattr(self, key), str):
                 raise InputError(f"{key} is {shown(getattr(self, key))}: it should be a text")
         if not is_one_name(self.recipe):
@@ -165,20 +175,20 @@ class Settings:
             section = getattr(self, key)
             if not isinstance(section, dict) or not all(isinstance(name, str) for name in section):
                 raise InputError(f"{key} is {shown(section)}: it should map names to values")
+        sections: dict[str, Any] = {
+            section: _resolved(section, getattr(self, section)) for section in SECTIONS
+        }
         return Settings(
             recipe=self.recipe,
             strategy=self.strategy,
             seed=as_seed("seed", self.seed),
             stream_seed=as_seed("stream_seed", self.stream_seed),
-            device=self.device,
-            num_workers=_workers(self.num_workers),
-            checkpoint_every=_interval(self.checkpoint_every),
-            tracker=_tracker(self.tracker),
             options=_options(
                 {"training": {}, "strategies": {self.strategy: self.options}}, self.strategy
             ),
             parent=_parent(self.parent),
-            **{section: _resolved(section, getattr(self, section)) for section in SECTIONS},
+            **_around(vars(self)),
+            **sections,
         )
 
     def section(self, name: str) -> tuple[str, dict[str, Any]]:
@@ -208,7 +218,10 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[Settings]:
     for key in recipe:
         if key not in _KNOWN:
             raise unknown(f"section of recipe {name}", str(key), _KNOWN)
-    return runs_of(recipe, recipe_label(name), overrides)
+    runs = runs_of(recipe, recipe_label(name), overrides)
+    if runs[0].on_missing != "fail":
+        raise InputError("on_missing is for cl-prompts learn, whose runs replay earlier images")
+    return runs
 
 
 def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Settings]:
@@ -224,26 +237,23 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Se
     strategies = running_strategies(recipe)
     if not strategies:
         raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
-    sections = {section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS}
+    sections: dict[str, Any] = {
+        section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS
+    }
     options = {strategy: _options(recipe, strategy) for strategy in strategies}
     seeds = as_seeds("seed", recipe["seeds"])
     if not seeds:
         raise InputError("seeds is empty: give at least one, such as seed=1")
     stream_seed = recipe["stream_seed"]
-    workers = _workers(recipe["num_workers"])
-    if not isinstance(recipe["device"], str):
-        raise InputError(f"device is {shown(recipe['device'])}: it should be a name such as cpu")
+    around = _around(recipe)
     runs = [
         Settings(
             recipe=name,
             strategy=strategy,
             seed=seed,
             stream_seed=seed if stream_seed is None else as_seed("stream_seed", stream_seed),
-            device=recipe["device"],
-            num_workers=workers,
-            checkpoint_every=_interval(recipe["checkpoint_every"]),
-            tracker=_tracker(recipe["tracker"]),
             options=options[strategy],
+            **around,
             **sections,
         )
         for strategy in strategies
@@ -341,18 +351,15 @@ def _resolved(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, **validated(section, accepted, values)}
 
 
-def _workers(number: Any) -> int | None:
-    """Loader processes, checked."""
-    return None if number is None else whole_number("num_workers", number, 0, MOST_WORKERS)
-
-
-def _tracker(name: Any) -> str | None:
-    """Name of a tracker, checked; whether there is one is seen when a run is built."""
-    if name is not None and not isinstance(name, str):
-        raise InputError(f"tracker is {shown(name)}: it should be a name such as wandb")
-    return name
-
-
-def _interval(every: Any) -> int | None:
-    """Samples between two checkpoints, checked."""
-    return None if every is None else whole_number("checkpoint_every", every)
+def _around(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings outside of sections, but for seeds, checked; whether there is such a tracker is seen
+    when a run is built."""
+    found = {key: values[key] for key in TOP if key not in ("seeds", "stream_seed")}
+    for key, (kind, words) in _KINDS.items():
+        if not isinstance(found[key], kind):
+            raise InputError(f"{key} is {shown(found[key])}: it should be {words}")
+    one_of("on_missing", found["on_missing"], ("fail", "skip"))
+    for key, bounds in (("num_workers", (0, MOST_WORKERS)), ("checkpoint_every", ())):
+        if found[key] is not None:
+            found[key] = whole_number(key, found[key], *bounds)
+    return found

@@ -39,10 +39,6 @@ FILLED = {
 def parameters(function: Callable[..., Any], without: Collection[str] = ()) -> Parameters:
     """Parameters of a function or a constructor, or the settings that a strategy declares.
 
-    Args:
-        function: a function or class.
-        without: parameters to leave out.
-
     Raises:
         InputError: an annotation names something that does not exist.
     """

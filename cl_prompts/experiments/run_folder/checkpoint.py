@@ -137,9 +137,6 @@ def taking_up(folder: Path) -> Iterator[None]:
     """Turn whatever goes wrong while a checkpoint's state is taken up into one sentence: its
     checksums agree, so it is a state of another form than that of this version.
 
-    Args:
-        folder: of the run.
-
     Raises:
         InputError: the state has other entries, types or shapes.
 

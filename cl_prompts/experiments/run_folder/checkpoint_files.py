@@ -22,9 +22,6 @@ DAMAGED_FILE = "checkpoint.damaged"
 class CheckpointFiles:
     """Keeper of the two newest checkpoints of a folder.
 
-    Args:
-        folder: of the run.
-
     Example:
         >>> import tempfile
         >>> kept = CheckpointFiles(Path(tempfile.mkdtemp()))

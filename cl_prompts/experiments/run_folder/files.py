@@ -161,9 +161,6 @@ def replace(path: Path, parts: Iterable[bytes]) -> None:
 class FolderFiles:
     """Reader and writer of the plain files in a folder.
 
-    Args:
-        path: of the folder.
-
     Example:
         >>> import tempfile
         >>> folder = FolderFiles(Path(tempfile.mkdtemp()))

@@ -27,7 +27,7 @@ from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, taking_up
 from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE, CheckpointFiles
-from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
+from cl_prompts.experiments.run_folder.checksums import COPIES, SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.files import FolderFiles, json_text, reason_of
 from cl_prompts.experiments.run_folder.identity import (
     check_identity,
@@ -168,7 +168,11 @@ class RunFolder(FolderFiles):
             ) from error
         with self.closed_on_error():
             with self.writing(".reserve"):
-                for left in [*path.glob(".*.tmp"), path / ".reserve"]:
+                for left in [
+                    *path.glob(".*.tmp"),
+                    *path.glob(f"{COPIES}/.*.tmp"),
+                    path / ".reserve",
+                ]:
                     files.remove(left)
                 files.create(path / ".reserve", [bytes(_RESERVED)])
             self._metrics = MetricsFile(path)
@@ -382,12 +386,7 @@ class RunFolder(FolderFiles):
         return None if found is None else found.state
 
     def take_over(self, attached: Mapping[str, bytes], parent: Path) -> None:
-        """Begin ``metrics.csv`` with the rows of the run that this one goes on from.
-
-        Args:
-            attached: to the parent's last checkpoint.
-            parent: its folder.
-        """
+        """Begin ``metrics.csv`` with the rows of the run that this one goes on from."""
         if self.read_only:
             return
         with self.writing(METRICS_FILE):

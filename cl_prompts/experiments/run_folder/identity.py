@@ -35,13 +35,21 @@ MAY_CHANGE = {
     "num_workers": "views are drawn by key, whichever process reads the images",
     "checkpoint_every": "how often a run is saved does not enter its numbers",
     "tracker": "who shows the numbers does not enter them",
+    "keep_images": "what is kept of the images does not enter the numbers",
+    "on_missing": "images that are gone show in the fingerprint of the data",
     "dataset.download": "how the data came here does not enter the numbers",
     "dataset.root": "the data may have moved: their own fingerprint is compared",
     "backbone.weights": "the file may have moved: the weights' own hash is compared",
     "parent.run": "the run that this one goes on from may have moved: its checksums are compared",
 }
 #: settings that runs of an earlier commit may lack, and what these did
-IMPLIED: dict[str, Any] = {"dataset.augment_on": "loader", "parent": {}, "tracker": None}
+IMPLIED: dict[str, Any] = {
+    "dataset.augment_on": "loader",
+    "parent": {},
+    "tracker": None,
+    "keep_images": False,
+    "on_missing": "fail",
+}
 
 
 def identity_of(parts: Parts) -> dict[str, Any]:

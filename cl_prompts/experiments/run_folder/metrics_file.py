@@ -27,9 +27,6 @@ class MetricsFile:
     Length and SHA-256 of what was written are kept along, so that a checkpoint can say what the
     file held, and the file of a resumed run is that or is refused.
 
-    Args:
-        folder: of the run.
-
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())

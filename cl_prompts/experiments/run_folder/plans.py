@@ -163,9 +163,6 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Path]]:
 def planned_with(folders: Iterable[Path]) -> set[Path]:
     """Folders of all runs that stand in one plan with one of these; no settings are read.
 
-    Args:
-        folders: of runs, resolved.
-
     Raises:
         InputError: a plan in a folder above them is damaged.
     """

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +25,15 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted, label_of
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.signatures import filled_parameters
+from cl_prompts.experiments.runner.kept_images import (
+    check_keeping,
+    copies_for,
+    recorded_data,
+    recorded_gone,
+)
 from cl_prompts.experiments.runner.learning_on import (
     Descent,
+    images_gone,
     is_edited,
     parent_of,
     with_new_names,
@@ -33,7 +41,7 @@ from cl_prompts.experiments.runner.learning_on import (
 from cl_prompts.experiments.runner.memory import check_memory, fitting
 from cl_prompts.experiments.tracking.boards import board_class
 from cl_prompts.scenarios import benchmark_from_split
-from cl_prompts.scenarios.domain_incremental import DomainSplit, missing_lines
+from cl_prompts.scenarios.domain_incremental import DomainSplit, missing_lines, one_domain
 from cl_prompts.scenarios.joined import joined_split
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
@@ -101,6 +109,7 @@ class Builder:
             board_class(settings.tracker)
         torch.manual_seed(settings.seed)
         data = self.data(settings)
+        check_keeping(settings, data)
         backbone = self.backbone(settings, data)
         if is_dotted(settings.dataset["name"]):
             # A test image, since looking at a training image would draw an augmentation.
@@ -174,10 +183,30 @@ class Builder:
         """
         if not settings.parent:
             return self._own_data(settings)
-        before = self.data(parent_of(settings))
+        folder = Path(settings.parent["run"])
+        before = self._past_data(parent_of(settings), folder)
+        moved, gone = copies_for(folder, before)
+        if is_edited(settings):
+            if gone:
+                raise images_gone(folder, before, gone)
+            return with_new_names(replace(before, train=before.train.reading(moved)), settings)
+        both = joined(before, self._own_data(settings))
+        return replace(both, train=both.train.reading(moved), gone=gone)
+
+    def _past_data(self, settings: Settings, folder: Path) -> DataSet:
+        """The data set of a finished run, as far as it is recorded in its folder."""
+        if not settings.parent:
+            return self._recorded(settings, folder)
+        above = Path(settings.parent["run"])
+        before = self._past_data(parent_of(settings), above)
         if is_edited(settings):
             return with_new_names(before, settings)
-        return joined(before, self._own_data(settings))
+        return replace(joined(before, self._recorded(settings, folder)), gone=recorded_gone(folder))
+
+    def _recorded(self, settings: Settings, folder: Path) -> DataSet:
+        """The images that a finished run brought itself."""
+        image_size = self._backbone(settings, _normalisation(settings) or "none").image_size
+        return recorded_data(folder, settings, image_size) or self._own_data(settings)
 
     def _own_data(self, settings: Settings) -> DataSet:
         """The data set that the settings name, without those of ancestors."""
@@ -235,7 +264,7 @@ def split_of(settings: Settings, data: DataSet) -> Any:
         return split_of(parent_of(settings), data)
     if isinstance(data, JoinedDataSet):
         first = split_of(parent_of(settings), data.before)
-        later = split_of(replace(settings, parent={}), data.later)
+        later = _later_split(settings, data.later)
         both = joined_split(first, later, data.train.targets, data.columns)
         if isinstance(both, MultiLabelSplit):
             both = both.with_test_labels(data.test.targets)
@@ -253,6 +282,18 @@ def split_of(settings: Settings, data: DataSet) -> Any:
         arguments["seed"] = settings.stream_seed
     train = data.train
     return scenario.make(train.targets, data.test.targets, train.domains, **arguments)
+
+
+def _later_split(settings: Settings, data: DataSet) -> Any:
+    """The stream of the images that a run which learns on brings itself."""
+    name, arguments = settings.section("scenario")
+    if name == "domain_incremental" and len(data.domains) == 1:
+        (domain,) = data.domains
+        announced = arguments["announced"]
+        return one_domain(
+            data.train.targets, domain, announced=announced, seed=settings.stream_seed
+        )
+    return split_of(replace(settings, parent={}), data)
 
 
 def home_classes_of(split: Any) -> list[list[int]] | None:

@@ -32,6 +32,7 @@ from cl_prompts.experiments.run_folder.plans import (
 )
 from cl_prompts.experiments.runner.building import Builder, Parts
 from cl_prompts.experiments.runner.interruption import StopRequest, stop_requests, stop_says
+from cl_prompts.experiments.runner.kept_images import record_images
 from cl_prompts.experiments.runner.other_ranks import announce, check_start
 from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop
@@ -274,6 +275,7 @@ def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: W
         # Test images were never trained on, so the last evaluation was one of held-out images.
         held_out = parts.anytime.evaluator.confidence
         folder.write_json(CONFIDENCE_FILE, {"log_odds": held_out.sort().values.tolist()})
+        record_images(parts, folder)
         run.write_summary("finished")
         cache = parts.strategy.feature_cache
         if parts.settings.options.get("views") is not None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from cl_prompts.backbones.fingerprint import weights_hash
 from cl_prompts.checks import one_of, shown
 from cl_prompts.datasets.classes import check_names
@@ -31,10 +33,11 @@ from cl_prompts.experiments.run_folder.checkpoint_files import (
     PREVIOUS_FILE,
     CheckpointFiles,
 )
-from cl_prompts.experiments.run_folder.checksums import READ, SUMS_FILE, check_sums
+from cl_prompts.experiments.run_folder.checksums import IMAGES_FILE, READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.folder import settings_of
 from cl_prompts.experiments.run_folder.identity import changes, settings_identity
 from cl_prompts.experiments.run_folder.runs import Run, collect
+from cl_prompts.experiments.runner.kept_images import rows_of
 from cl_prompts.own_code import Trust
 from cl_prompts.reading import TENSORS, content
 from cl_prompts.strategies.base.online import OnlineStrategy
@@ -97,12 +100,16 @@ def settings_of_child(
             f"{settings.strategy} learns all of a stream at once and nothing later: run it on all"
             " images"
         )
+    boundaries = bool(run.stream.get("boundaries"))
+    scenario = one_task(n_classes, multi_label=run.multi_label, boundaries=boundaries)
+    if run.summary.get("domain_names"):
+        scenario = {"name": "domain_incremental", "announced": boundaries}
+        if dataset["name"] == "folder":  # one that holds folders of classes is a domain itself
+            dataset = {"domains": name, **dataset}
     alike = {key: settings.dataset[key] for key in _ALIKE if key in settings.dataset}
     recipe = {
         "dataset": {**alike, **dataset},
-        "scenario": one_task(
-            n_classes, multi_label=run.multi_label, boundaries=bool(run.stream.get("boundaries"))
-        ),
+        "scenario": scenario,
         "backbone": settings.backbone,
         "evaluation": settings.evaluation,
         "strategies": {settings.strategy: settings.options},
@@ -113,6 +120,7 @@ def settings_of_child(
         "num_workers": settings.num_workers,
         "checkpoint_every": settings.checkpoint_every,
         "tracker": settings.tracker,
+        "keep_images": settings.keep_images,
     }
     runs = runs_of(deepcopy(recipe), name, overrides)  # overrides change it in place
     (child, *more) = runs
@@ -240,8 +248,17 @@ def parent_of(settings: Settings) -> Settings:
         )
     if digest_of(folder) != settings.parent["sha256"]:
         raise InputError(f"{folder} is not the run that this one goes on from, or was changed")
-    check_sums(folder, [*READ, CHECKPOINT_FILE, PREVIOUS_FILE])
+    check_sums(folder, [*READ, IMAGES_FILE, CHECKPOINT_FILE, PREVIOUS_FILE])
     return settings_of(folder, settings.parent["code"])
+
+
+def images_gone(folder: Path, data: DataSet, rows: Sequence[int]) -> InputError:
+    """Images that a run replays, by row of its data, are gone."""
+    return InputError(
+        f"{len(rows)} images that the run in {folder} replays are gone, or have another content,"
+        f" the first is {data.train.files[rows[0]]}: bring them back; learn leaves them out of the"
+        " replay buffer with on_missing=skip"
+    )
 
 
 class Descent:
@@ -315,6 +332,8 @@ class Descent:
         else:
             assert isinstance(data, JoinedDataSet)
             now = data.before.fingerprint()
+            if data.gone and self._settings.on_missing == "fail":
+                raise images_gone(self._run, data.before, data.gone)
         moved = fingerprint_change(known, now)
         if moved is not None:
             raise InputError(
@@ -349,7 +368,12 @@ class Descent:
         that show a class it knows, in all and by class."""
         evaluator = anytime.evaluator
         evaluator.device = strategy.device
+        shown = evaluator.shown
+        if shown is not None:
+            evaluator.shown = torch.ones(len(shown), dtype=torch.bool)
         found = evaluator.evaluate(strategy.model, strategy.model.seen.cpu())
+        by_domain = {name: v for name, v in anytime.by_domain(found).items() if v == v}
+        evaluator.shown = shown
         known = found.by_class.isnan().logical_not().tolist()
         by_class = zip(known, found.by_class.tolist(), strict=True)
         return {
@@ -357,6 +381,7 @@ class Descent:
             "samples_seen": strategy.samples_seen,
             "score": found.accuracy,
             "by_class": [value if there else None for there, value in by_class],
+            **({"by_domain": by_domain} if by_domain else {}),
         }
 
 
@@ -371,7 +396,25 @@ def _taken_over(parts: Parts) -> list[str]:
         begun = state["tasks_done"] + (state["strategy"]["place"] is not None)
         tasks = parts.benchmark.train_stream[:begun]
         parts.strategy.load_state_dict(state["strategy"], tasks)
-    return [] if remark is None else [f"warning: {remark}"]
+    left_out = leave_out_gone(parts)
+    return left_out if remark is None else [f"warning: {remark}", *left_out]
+
+
+def leave_out_gone(parts: Parts) -> list[str]:
+    """Take images that are gone out of the replay buffer of a run that has just taken over what its
+    parent has learned.
+
+    Returns:
+        a sentence for each.
+    """
+    if not (isinstance(parts.data, JoinedDataSet) and parts.data.gone):
+        return []
+    gone = parts.data.gone
+    references, _ = parts.strategy.replayed()
+    rows = torch.tensor(rows_of(parts, references))
+    parts.strategy.forget_samples(references[torch.isin(rows, torch.tensor(gone))])
+    names = parts.data.before.train.files
+    return [f"left out of the replay buffer, since it is gone: {names[row]}" for row in gone]
 
 
 def what_stays(parts: Parts) -> list[str]:

@@ -20,7 +20,7 @@ from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.runner.building import Parts
 from cl_prompts.experiments.runner.interruption import Stopped, StopRequest
-from cl_prompts.experiments.runner.learning_on import is_edited
+from cl_prompts.experiments.runner.learning_on import is_edited, leave_out_gone
 from cl_prompts.experiments.runner.memory import reset_peak_memory
 from cl_prompts.experiments.runner.summary import summary_of
 from cl_prompts.experiments.tracking.tracker import Tracker
@@ -167,6 +167,7 @@ class TaskLoop:
         if remark is not None:
             self.folder.remarks.append(remark)
         self._go_on_from(state)
+        self.folder.remarks += leave_out_gone(parts)
         self.folder.take_over(attached, Path(parts.settings.parent["run"]))
         parts.descent.grow_last(strategy)
         # Rates, decay and the like are those of this run's settings.

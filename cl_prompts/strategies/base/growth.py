@@ -107,7 +107,8 @@ def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
                 f"{type(strategy).__name__} replays images with several labels, and would learn"
                 " these again: train a new one without their images"
             )
-        strategy.forget_samples(torch.tensor(list(classes)))
+        references, labels = strategy.replayed()
+        strategy.forget_samples(references[torch.isin(labels, torch.tensor(list(classes)))])
     learned = _Learned(strategy)
     settings = _settings(strategy)
     wider = _remade(strategy, {**settings, "n_classes": settings["n_classes"] + 1})

@@ -59,7 +59,7 @@ from cl_prompts.strategies.base.growth import forget, grow
 from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
-from cl_prompts.strategies.base.replay import Replay
+from cl_prompts.strategies.base.replay import Replay, among
 from cl_prompts.strategies.base.settings import Declared
 from cl_prompts.strategies.base.state import Registered, load_strategy_state, strategy_state
 from cl_prompts.strategies.base.stream import (
@@ -449,14 +449,19 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """
         self.replay.add(rows, batch.labels_on_host(len(rows)))
 
-    def forget_samples(self, classes: Tensor) -> Tensor:
-        """Take the samples of some classes (m,) out of the buffer; the free slots are those of the
-        next samples.
+    def replayed(self) -> tuple[Tensor, Tensor]:
+        """References (m, 2) of the samples that may be read again, and their labels, (m,) or
+        (m, classes)."""
+        return self.buffer.slots[: len(self.buffer)], self.replay.labels()
+
+    def forget_samples(self, references: Tensor) -> Tensor:
+        """Take samples (m, 2) out of the buffer; the free slots are those of the next samples.
 
         Returns:
             (k,) slots whose samples were kept, which are the first k now.
         """
-        kept = torch.isin(self.replay.labels(), classes).logical_not().nonzero()[:, 0]
+        held = self.buffer.slots[: len(self.buffer)]
+        kept = among(held, references).logical_not().nonzero()[:, 0]
         self.buffer.keep(kept)
         return kept
 

@@ -229,6 +229,16 @@ class _Items(Dataset[Any]):
         return F.pad(label, (0, len(self.annotated[source]) - len(label)))
 
 
+def among(some: Tensor, references: Tensor) -> Tensor:
+    """(m,) which of some references (m, 2) are among others (n, 2).
+
+    >>> among(torch.tensor([[0, 3], [1, 3]]), torch.tensor([[1, 3]])).tolist()
+    [False, True]
+    """
+    first, second = (pairs[:, 0] << 40 | pairs[:, 1] for pairs in (some, references))
+    return torch.isin(first, second)
+
+
 def _stacked(items: list[Any]) -> list[Tensor]:
     """Columns of a mini-batch."""
     return [torch.stack(list(map(torch.as_tensor, c))) for c in zip(*items, strict=True)]

@@ -57,6 +57,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             as soon as its class and its domain have begun; images of domains that the stream has no
             training images of count always. A class counts in each domain as a class of its own,
             and the images of a task are those of its domain.
+        own_scores: names of the scores that listeners added to evaluations.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -108,6 +109,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         self.curve = Curve()
         self.new_classes: list[list[int]] = []
         self.new_domains: list[list[int]] = []
+        self.own_scores: list[str] = []
         self._only_tested = torch.zeros(0, dtype=torch.bool)  # domains without training images
         self.samples_seen = 0
         self.next_threshold = every or 0
@@ -218,9 +220,9 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             return
         own, of_stream = domains
         shown = self.evaluator.shown
-        if shown is None:
+        if shown is None or len(self._only_tested) < len(names):
             self._only_tested = torch.tensor([name not in of_stream for name in names])
-            shown = self._only_tested
+            shown = self._only_tested if shown is None else shown | self._only_tested
         self.evaluator.shown = shown | torch.tensor([name in own for name in names])
 
     def _widen(self) -> None:
@@ -333,8 +335,11 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             for name, value in evaluation.scores.items():
                 if value == value:  # F1 at a probability is undefined where scores are no logits
                     publish(MetricValue(self, name, value, x))
+        measured = set(evaluation.scores)
         for listener in self.listeners:
             listener(kind, evaluation)
+        added = [name for name in evaluation.scores if name not in measured]
+        self.own_scores = list(dict.fromkeys([*self.own_scores, *added]))
 
     def state_dict(self) -> dict[str, Any]:
         """Curve, counters, seen classes and what evaluations have cached, as tensors and plain
@@ -346,8 +351,10 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             "curve": self.curve.state_dict(),
             "new_classes": [list(c) for c in self.new_classes],
             "new_domains": [list(d) for d in self.new_domains],
+            "domain_names": list(self.evaluator.domain_names),
             "shown_domains": self.evaluator.shown,
             "only_tested": self._only_tested,
+            "own_scores": list(self.own_scores),
             "samples_seen": self.samples_seen,
             "next_threshold": self.next_threshold,
             "seen": self._seen.clone(),
@@ -367,9 +374,17 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             self.evaluator.load_state_dict(state["evaluator"], strategy.model)
         self.curve.load_state_dict(state["curve"])
         self.new_classes = [list(c) for c in state["new_classes"]]
-        self.new_domains = [list(d) for d in state["new_domains"]]
+        names = self.evaluator.domain_names
+        # Domains that came since are somewhere among those that are sorted.
+        places = [names.index(name) for name in state["domain_names"]]
+        self.new_domains = [[places[d] for d in domains] for domains in state["new_domains"]]
         self.evaluator.shown = state["shown_domains"]
+        if self.evaluator.shown is not None and len(places) < len(names):
+            self.evaluator.shown = torch.zeros(len(names), dtype=torch.bool)
+            self.evaluator.shown[places] = state["shown_domains"]
+            self.curve.spread(places, len(names))
         self._only_tested = state["only_tested"]
+        self.own_scores = list(state["own_scores"])
         self.samples_seen = int(state["samples_seen"])
         self.next_threshold = int(state["next_threshold"])
         self._seen = state["seen"].clone()

@@ -266,16 +266,17 @@ def test_a_parent_that_was_changed_is_refused(
     assert "is not in" in capsys.readouterr().err
 
 
-def test_images_of_the_parent_that_are_gone_are_named(
+def test_a_test_image_of_the_parent_that_is_gone_is_named(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own: Any = tmp_path / "images"
     shutil.copytree(place / "first", own / "first")
     assert main(["init", str(own / "first"), "--out", str(own / "first.yaml"), "--quiet"]) == 0
     parent = first_run(own, tmp_path / "parent", "ncm")
-    next((own / "first" / "train" / "two").iterdir()).unlink()
+    lost = next((own / "first" / "test" / "two").iterdir())
+    lost.unlink()
     assert main(["learn", str(parent), str(place / "later"), "--out", str(tmp_path / "out")]) == 2
-    assert "it has 47 training images, and had 48" in capsys.readouterr().err
+    assert f"image {lost} of" in capsys.readouterr().err
 
 
 def edited(run: Path, out: Path, *options: str) -> tuple[int, Path]:
@@ -406,3 +407,43 @@ def test_rates_and_decay_are_those_of_the_settings_of_the_child(
     assert learn(parent, place / "later", tmp_path / "b", *settings)[0] == 0
     assert [(group["lr"], group["weight_decay"]) for group in found] == [(0.02, 0.3)]
     assert found[0].get("initial_lr", 0.02) == 0.02
+
+
+def test_a_further_domain_with_a_new_class(tmp_path: Path) -> None:
+    """A folder that holds folders of classes is a domain, under its own name."""
+    own: Any = tmp_path / "images"
+    names = {"zero": 0, "one": 1, "two": 2}
+    for place, domains in (("first", ("night", "snow")), ("whole", ("fog", "night", "snow"))):
+        for domain in domains:
+            skip = 40 * ("fog", "night", "snow").index(domain)
+            here = {**names, "four": 4} if domain == "fog" else names
+            digits_folder(tmp_path / domain, here, skip=skip)
+            for part in ("train", "test"):
+                shutil.copytree(tmp_path / domain / part, own / place / part / domain)
+        recipe = str(own / f"{place}.yaml")
+        assert main(["init", str(own / place), "--out", recipe, "--quiet"]) == 0
+    plain = [text for text in SMALL if not text.startswith("n_tasks")]
+    folders = []
+    for place in ("first", "whole"):
+        out = tmp_path / f"runs_{place}"
+        chosen = ["strategy=ncm,s_prompt", "s_prompt.train_epochs=1"]
+        chosen = chosen if place == "first" else ["strategy=ncm"]
+        command = ["run", str(own / f"{place}.yaml"), *chosen, *plain]
+        assert main([*command, "--out", str(out), "--quiet"]) == 0
+        folders.append({f.parent.parent.name: f.parent for f in out.rglob("summary.json")})
+    first, whole = folders
+    code, child = learn(first["ncm"], tmp_path / "fog", tmp_path / "a")
+    assert code == 0
+    said = summary(child)
+    assert said["domain_names"] == ["night", "snow", "fog"]
+    assert said["accuracy_by_domain"] == summary(whole["ncm"])["accuracy_by_domain"]
+    assert said["results"]["a_last"] == summary(whole["ncm"])["results"]["a_last"]
+    table = {row.name: row for row in before_after(collect([child])[0])}
+    assert table["domain fog"].before is not None
+    assert table["domain fog"].after == said["accuracy_by_domain"]["fog"]
+    assert learn(child, tmp_path / "snow", tmp_path / "a")[0] == 2  # a domain comes once
+    code, prompts = learn(first["s_prompt"], tmp_path / "fog", tmp_path / "b")
+    assert code == 0
+    assert load_run(prompts, device="cpu").evaluate() == summary(prompts)["results"]["a_last"]
+    earlier = rows(first["s_prompt"])
+    assert rows(prompts)[: len(earlier)] == earlier
