@@ -40,7 +40,6 @@ class MetricsFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Start with what the file holds."""
         self.path = folder / METRICS_FILE
         self._note(self._content())
 

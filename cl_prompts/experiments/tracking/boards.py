@@ -44,7 +44,6 @@ class Board:
     """
 
     def __init__(self, folder: Path, start: int = 0) -> None:
-        """Keep both."""
         self.folder = folder
         self.start = start
 
@@ -137,7 +136,6 @@ class WeightsAndBiases(Board):
     """
 
     def __init__(self, folder: Path, start: int = 0) -> None:
-        """Look for the library."""
         super().__init__(folder, start)
         self._wandb = extra("wandb", "wandb", "tracker=wandb")
         self._run: Any = None
@@ -204,7 +202,6 @@ class Boards:
     """
 
     def __init__(self, first: Board, further: Board | None = None) -> None:
-        """Keep them."""
         self._first = first
         self._further = further
 

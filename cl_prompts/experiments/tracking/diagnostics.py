@@ -29,7 +29,6 @@ class Diagnostics:
     """
 
     def __init__(self, folder: RunFolder, board: Boards, evaluator: Any) -> None:
-        """Start before the first task."""
         self.folder = folder
         self.board = board
         self.evaluator = evaluator

@@ -123,7 +123,6 @@ class Display:
     """
 
     def __init__(self, console: Console, n_runs: int, clock: Clock = time.monotonic) -> None:
-        """Begin without any run."""
         self.console = console
         self.n_runs = n_runs
         self.clock = clock
@@ -195,7 +194,6 @@ class LiveDisplay(Display):
     end."""
 
     def __init__(self, console: Console, n_runs: int, clock: Clock = time.monotonic) -> None:
-        """Prepare the table; entering shows it."""
         super().__init__(console, n_runs, clock)
         self._live = Live(
             console=console, get_renderable=self.table, refresh_per_second=2, transient=True

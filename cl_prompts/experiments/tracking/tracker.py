@@ -52,7 +52,6 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         n_tasks: int,
         batch_size: int = 1,
     ) -> None:
-        """Open the boards and listen to the evaluations."""
         super().__init__()
         self.folder = folder
         self.anytime = anytime
@@ -252,7 +251,6 @@ class ProgressLine(BaseSGDPlugin, supports_distributed=True):  # type: ignore[ca
     """
 
     def __init__(self, total: int, anytime: AnytimeEvaluation, watcher: Watcher) -> None:
-        """Send nothing yet."""
         super().__init__()
         self.total = total
         self.anytime = anytime

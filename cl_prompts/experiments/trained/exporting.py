@@ -105,7 +105,6 @@ class Scorer(nn.Module):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        """Keep the model."""
         super().__init__()
         self.model = model
 
@@ -123,7 +122,6 @@ class OnnxModel(nn.Module):
     """
 
     def __init__(self, content: bytes) -> None:
-        """Make the session."""
         super().__init__()
         runtime = extra("onnxruntime", "onnx", "--onnx")
         runtime.set_default_logger_severity(4)  # its errors are raised as well
