@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.experience import classes_of
@@ -77,11 +77,9 @@ class Registered:
 def _saved(value: Any) -> Any:
     if isinstance(value, torch.Generator):
         return value.get_state()
-    if isinstance(value, nn.Module):
-        return {name: entry.clone() for name, entry in value.state_dict().items()}
-    if hasattr(value, "state_dict"):
-        return value.state_dict()
-    return value.clone() if isinstance(value, Tensor) else deepcopy(value)
+    if isinstance(value, Tensor):
+        return value.clone()
+    return deepcopy(value.state_dict() if hasattr(value, "state_dict") else value)
 
 
 def _kind(value: Any) -> str:
@@ -91,7 +89,7 @@ def _kind(value: Any) -> str:
 
 
 def strategy_state(strategy: Any, inside: Place | None, epoch_order: Tensor) -> dict[str, Any]:
-    """State of a strategy and of its plugins, as tensors and plain values.
+    """Copies of the state of a strategy and of its plugins, as tensors and plain values.
 
     Args:
         strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
@@ -99,13 +97,16 @@ def strategy_state(strategy: Any, inside: Place | None, epoch_order: Tensor) -> 
         epoch_order: state of the generator from which the order of the current epoch was drawn.
     """
     needed = strategy.train_epochs > 1 or strategy.buffer.size > 0
+    # Copies, since a state that is kept must be of one moment, whatever is trained afterwards.
     return {
-        "model": strategy.model.learned_state(),
-        "optimizer": strategy.optimizer.state_dict(),
+        "model": deepcopy(strategy.model.learned_state()),
+        "optimizer": deepcopy(strategy.optimizer.state_dict()),
         "buffer": strategy.buffer.state_dict(),
         "sources": strategy.replay.n_sources,
         "registered": strategy.state.state_dict(),
-        "plugins": [[type(p).__name__, p.state_dict()] for p in with_state(strategy.plugins)],
+        "plugins": [
+            [type(p).__name__, deepcopy(p.state_dict())] for p in with_state(strategy.plugins)
+        ],
         "samples_of_task": strategy.task_position.samples,
         "shuffler": strategy.shuffler.get_state() if inside is None else epoch_order,
         "place": None if inside is None else {"samples": inside.samples, "clock": inside.clock},
@@ -138,7 +139,8 @@ def load_strategy_state(
     strategy.feature_cache.load_state_dict(state["feature_cache"], strategy.model)
     strategy.make_optimizer()
     if experiences is not None:
-        strategy.optimizer.load_state_dict(state["optimizer"])
+        # PyTorch's optimizers go on with the tensors that they are given.
+        strategy.optimizer.load_state_dict(deepcopy(state["optimizer"]))
         _check_momentum(strategy.optimizer)
     strategy.shuffler.set_state(state["shuffler"])
     strategy.state.load_state_dict(state["registered"])
@@ -146,7 +148,7 @@ def load_strategy_state(
     strategy.clock.train_exp_counter = int(state["experiences"])
     strategy.place = None if state["place"] is None else Place(**state["place"])
     for plugin, (_, own) in zip(plugins, state["plugins"], strict=True):
-        plugin.load_state_dict(own)
+        plugin.load_state_dict(deepcopy(own))
 
 
 def _check_momentum(optimizer: Any) -> None:

@@ -13,7 +13,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies import PromptAveraging, StrategyPlugin
 from cl_prompts.strategies.base.state import Registered
 from tests.toy_data import experiences
-from tests.toys import fit, make
+from tests.toys import fit, make, same, weights
 
 
 def test_values_of_every_kind_come_back_and_are_copies() -> None:
@@ -83,6 +83,18 @@ def test_the_state_of_any_plugin_is_saved_and_restored(kind: Any) -> None:
     assert first.plugin(kind).state_dict() != second.plugin(kind).state_dict()
     second.load_state_dict(first.state_dict(), stream)
     assert first.plugin(kind).state_dict() == second.plugin(kind).state_dict()
+
+
+@pytest.mark.parametrize("kind", ["mvp", "er", "ranpac", "lwf"])
+def test_a_state_in_memory_stays_of_one_moment(kind: str) -> None:
+    stream = experiences()[:2]
+    whole = fit(make(kind), stream[:1])
+    kept = whole.state_dict()
+    fit(whole, stream[1:])
+    for _ in range(2):  # what was loaded is a copy, too
+        later = make(kind)
+        later.load_state_dict(kept, stream[:1])
+        assert same(weights(fit(later, stream[1:])), weights(whole))
 
 
 @pytest.mark.parametrize(
