@@ -183,6 +183,9 @@ def _checked(path: Path, *, keep: bool) -> tuple[dict[str, Any], dict[str, bytes
     parts: dict[str, bytes] = {}
     with whole as file:
         head = _head(path, file)
+        # Before memory is taken for a part.
+        if sum(part["bytes"] for part in head["parts"]) > path.stat().st_size:
+            raise DamagedCheckpoint(path, "it is cut off")
         for part in head["parts"]:
             digest = hashlib.sha256()
             content = b""

@@ -243,7 +243,8 @@ class RunFolder(FolderFiles):
             folder._find_checkpoint()
             settings = settings_of(path, trust_code)
             if folder._found is not None:
-                check_identity(folder._found.identity, settings_identity(settings), str(path))
+                with taking_up(path):
+                    check_identity(folder._found.identity, settings_identity(settings), str(path))
             elif environment.get("settings") not in (None, settings_hash(settings)):
                 # No checkpoint tells whose run this is.
                 raise InputError(
@@ -379,7 +380,8 @@ class RunFolder(FolderFiles):
         found = self._found
         self._found = None
         if found is not None:
-            check_identity(found.identity, self._identity, str(self.path))
+            with taking_up(self.path):
+                check_identity(found.identity, self._identity, str(self.path))
         if not self.read_only:
             with self.writing("metrics.csv"):
                 self._restore_metrics({} if found is None else found.attached)

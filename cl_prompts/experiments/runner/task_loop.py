@@ -147,6 +147,8 @@ class TaskLoop:
         strategy = parts.strategy
         with taking_up(self.folder.path):
             self.tasks_done = state["tasks_done"]
+            if self.tasks_done not in range(len(parts.benchmark.train_stream) + 1):
+                raise ValueError(f"{self.tasks_done} tasks are done")
             self._earlier_seconds = float(state["seconds"])
             begun = self.tasks_done + (state["strategy"]["place"] is not None)
             # A strategy of the whole stream replays nothing.
@@ -154,7 +156,7 @@ class TaskLoop:
             strategy.load_state_dict(
                 state["strategy"], [parts.benchmark.train_stream[i] for i in tasks]
             )
-            self._counter.go_on_from(Counts(**state["counter"]))
+            self._counter.go_on_from(Counts(*[state["counter"][name] for name in Counts._fields]))
             parts.data.train.load_state_dict(state["augmentation"])
             torch.set_rng_state(state["torch"])
 

@@ -135,6 +135,7 @@ def load_strategy_state(
     if experiences is not None:
         n_classes = strategy.model.n_classes
         strategy.replay.restore(state, [(e, classes_of(e, n_classes)) for e in experiences])
+    _check_types(strategy.model.learned_state(), state["model"])
     strategy.model.load_learned_state(state["model"])
     strategy.feature_cache.load_state_dict(state["feature_cache"], strategy.model)
     strategy.make_optimizer()
@@ -146,9 +147,22 @@ def load_strategy_state(
     strategy.state.load_state_dict(state["registered"])
     strategy.task_position.samples = int(state["samples_of_task"])
     strategy.clock.train_exp_counter = int(state["experiences"])
-    strategy.place = None if state["place"] is None else Place(**state["place"])
+    place = None if state["place"] is None else Place(**state["place"])
+    if place is not None and not {"train_exp_epochs", "train_epoch_iterations"} <= set(place.clock):
+        raise InputError("the saved state does not say where it was taken")
+    strategy.place = place
     for plugin, (_, own) in zip(plugins, state["plugins"], strict=True):
         plugin.load_state_dict(deepcopy(own))
+
+
+def _check_types(mine: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    """Refuse tensors of another type, to which PyTorch would round."""
+    for name, value in saved.items():
+        if name in mine and mine[name].dtype != value.dtype:
+            raise InputError(
+                f"the saved state does not fit this model: {name} is of type {value.dtype}, and"
+                f" should be of {mine[name].dtype}"
+            )
 
 
 def _check_momentum(optimizer: Any) -> None:

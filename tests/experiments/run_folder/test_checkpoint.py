@@ -111,6 +111,7 @@ def test_the_sentence_says_what_is_wrong(data: bytes, tmp_path: Path) -> None:
     [
         {"state": 1},
         {"parts": [{"name": "tensors", "bytes": -1, "sha256": ""}]},
+        {"parts": [{"name": "tensors", "bytes": 2**70, "sha256": ""}]},
         {"parts": [], "state": {"d": []}, "identity": {}},
         [],
     ],
@@ -119,7 +120,7 @@ def test_a_file_made_up_with_right_checksums_is_refused(head: object, tmp_path: 
     text = json.dumps(head).encode()
     start = checkpoint._START.pack(checkpoint.MAGIC, checkpoint.VERSION, len(text))
     (tmp_path / "checkpoint").write_bytes(start + hashlib.sha256(start + text).digest() + text)
-    with pytest.raises(DamagedCheckpoint, match=r"its head is not one|its content is not a state"):
+    with pytest.raises(DamagedCheckpoint, match=r"head is not one|not a state|is cut off"):
         read(tmp_path / "checkpoint")
 
 

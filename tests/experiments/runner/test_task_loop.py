@@ -113,15 +113,29 @@ PARTS = [
 ]
 
 
-def spoil(found: Any, path: str, *, remove: bool) -> None:
-    """Take away what a path leads to, or put a text there."""
-    *above, last = path.split(".")
+#: parts, and what somebody might put there
+OTHERS: list[tuple[str, Any]] = [
+    ("state.strategy.registered.more", "elsewhere"),
+    ("state.tasks_done", -1),
+    ("state.counter", {}),
+    ("state.strategy.place", {"samples": 10, "clock": {}}),
+    ("state.strategy.model.head/mean", torch.zeros(10, 128).half()),
+    ("identity.settings", []),
+    ("identity.files", None),
+]
+REMOVED = object()
+
+
+def spoil(found: Any, path: str, value: Any) -> None:
+    """Put something at the end of a path, or take away what is there."""
+    *above, last = path.replace("/", " ").split(".")
     for name in above:
         found = found[name] if isinstance(found, dict) else getattr(found, name)
-    if remove:
+    last = last.replace(" ", ".")
+    if value is REMOVED:
         del found[last]
     else:
-        found[last] = "elsewhere"
+        found[last] = value
 
 
 def test_a_checkpoint_of_another_form_is_refused_in_one_sentence(loop: TaskLoop) -> None:
@@ -130,12 +144,11 @@ def test_a_checkpoint_of_another_form_is_refused_in_one_sentence(loop: TaskLoop)
     loop.folder.close()
     kept = CheckpointFiles(loop.folder.path)
     whole = read(kept.newest)
-    ways = [(path, remove) for path in PARTS for remove in (True, False)]
-    ways += [("state.strategy.registered.more", False), ("identity.data", True)]
+    ways = [(path, value) for path in PARTS for value in (REMOVED, "elsewhere")]
     builder = Builder()
-    for path, remove in ways:
+    for path, value in [*ways, *OTHERS, ("identity.data", REMOVED)]:
         found = deepcopy(whole)
-        spoil(found, path, remove=remove)
+        spoil(found, path, value)
         kept.newest.write_bytes(b"".join(packed(found)))
         with pytest.raises(InputError, match=r"form|does not (say|fit)|has plugins"):  # noqa: PT012
             folder, settings = RunFolder.resume(loop.folder.path)
