@@ -13,7 +13,7 @@ from cl_prompts.datasets.files import Folders, LayoutError, table
 from cl_prompts.datasets.folders import class_folders, scan_images
 from cl_prompts.datasets.images import FileImages
 from cl_prompts.datasets.readers import Source, both_parts, read_folder, split_rows
-from cl_prompts.errors import unknown
+from cl_prompts.errors import InputError, unknown
 
 #: what follows the domain in the names of DomainNet's lists
 _LISTS = ("_train.txt", "_test.txt")
@@ -63,9 +63,14 @@ def read_any_folder(
 
     Raises:
         LayoutError: a missing or empty folder.
-        InputError: a class that cannot be divided, one to be left out that has no folder, or
-            without domains one that has a folder on one side only.
+        InputError: a class that cannot be divided, one to be left out that has no folder, a seed
+            with nothing to choose, or without domains a class that has a folder on one side only.
     """
+    if test_percent is None and split_seed != 0:
+        raise InputError(
+            "split_seed chooses test images, of which this folder has a part of its own: leave"
+            " split_seed out"
+        )
     leave_out = [leave_out] if isinstance(leave_out, str) else leave_out
     if leave_out:
         parts = both_parts(folder) if test_percent is None else (folder,)

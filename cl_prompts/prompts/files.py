@@ -26,6 +26,9 @@ def write_whole(path: str | Path, data: bytes) -> None:
         with temporary.open("xb") as file:
             file.write(data)
         temporary.replace(path)
+    except OSError as error:  # of a full disk, without a name; and nobody knows the temporary one
+        error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -79,6 +79,7 @@ def test_domains_are_part_of_what_data_are(tmp_path: Path) -> None:
     [
         ("art/cat", {"test_percent": 20}, "class 'art/cat' has 1 image: two are needed"),
         ("", {}, "it has no folder train"),
+        ("", {"split_seed": 1}, "split_seed chooses test images, of which this folder has a part"),
         ("", {"test_percent": 40, "leave_out": ["ca"]}, "class to be left out 'ca': did you mean"),
         ("", {"test_percent": 40, "leave_out": "at"}, "class to be left out 'at': did you mean"),
     ],

@@ -69,6 +69,9 @@ def _carried_out(arguments: Sequence[str]) -> int:
         # Whoever reads the output has enough, as head does; nothing may be flushed at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except MemoryError:
+        _say("there is not enough memory on this machine for this command")
+        return 1
     except OSError as error:
         # A path that cannot be used is bad input; a disk that is full or broken is a fault.
         reason = error.strerror or error

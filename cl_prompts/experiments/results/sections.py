@@ -20,7 +20,7 @@ from cl_prompts.experiments.results.columns import (
 from cl_prompts.experiments.results.comparable import Conditions, options_of, tables
 from cl_prompts.experiments.results.differences import differences
 from cl_prompts.experiments.results.entries import Entry, column_entries
-from cl_prompts.experiments.run_folder.runs import Run
+from cl_prompts.experiments.run_folder.runs import Run, begun_at
 
 _MAX_WORDS = 4  # differences named in a title
 
@@ -184,6 +184,6 @@ def _labelled(runs: Sequence[Run]) -> Iterator[tuple[str, Run]]:
             yield names[strategy] + (f" ({extra})" if extra else ""), run
 
 
-def _age(run: Run) -> tuple[str, str]:
+def _age(run: Run) -> tuple[float, str]:
     """Sort key that puts the newer of two runs last."""
-    return str(run.environment.get("time", "")), run.folder.name
+    return begun_at(run.environment), run.folder.name

@@ -61,6 +61,9 @@ def _write(path: Path, flags: int, parts: Iterable[bytes], size: int | None = No
             left = memoryview(part)
             while left:
                 left = left[os.write(handle, left) :]
+    except OSError as error:  # which the system gives no name
+        error.filename = str(path)
+        raise
     finally:
         os.close(handle)
 
@@ -151,11 +154,13 @@ def replace(path: Path, parts: Iterable[bytes]) -> None:
         # Before the rename: a crash must not leave the new name with an empty file.
         sync(temporary)
         rename(temporary, path)
-    except (OSError, KeyboardInterrupt):
+        # The new name is on the disk once its folder is.
+        sync(path.parent)
+    except (OSError, KeyboardInterrupt) as error:
         remove(temporary)  # its blocks may be those that the next file needs
+        if isinstance(error, OSError):
+            error.filename = str(path)  # the one that was asked for
         raise
-    # The new name is on the disk once its folder is.
-    sync(path.parent)
 
 
 class FolderFiles:

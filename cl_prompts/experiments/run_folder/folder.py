@@ -36,6 +36,7 @@ from cl_prompts.experiments.run_folder.identity import (
 )
 from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE, MetricsFile, Row
 from cl_prompts.experiments.run_folder.plans import check_begun
+from cl_prompts.experiments.run_folder.runs import TIME
 from cl_prompts.own_code import Trust
 from cl_prompts.reading import TABLE, conform, content
 
@@ -63,7 +64,7 @@ def environment(device: str, command: str) -> dict[str, Any]:
     gpu = {"gpu": torch.cuda.get_device_name(used)} if used.type == "cuda" else {}
     return {
         "command": command,
-        "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "time": time.strftime(TIME),
         "cl_prompts": __version__,
         "git_revision": _revision(),
         "python": sys.version.split()[0],

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -86,6 +88,10 @@ _REMEDY = "repeat the run or leave its folder out"
 Series = Mapping[str, Mapping[str, list[tuple[int, float]]]]
 
 
+#: form in which a run folder says when it was made
+TIME = "%Y-%m-%d %H:%M:%S %z"
+
+
 @dataclass(frozen=True)
 class Run:
     """One run folder; only the summary of a run that is not finished, whose other files may be
@@ -137,6 +143,19 @@ class Run:
         seed = self.summary["seed"]
         stream = self.summary["stream_seed"]
         return f"{seed}" if seed == stream else f"{seed} (stream {stream})"
+
+
+def begun_at(environment: Mapping[str, Any]) -> float:
+    """When a run was made, in seconds since 1970 wherever that was; before all others where
+    ``environment.json`` does not say.
+
+    >>> begun_at({"time": "1970-01-01 09:00:01 +0900"}), begun_at({})
+    (1.0, -inf)
+    """
+    try:
+        return datetime.strptime(str(environment.get("time")), TIME).timestamp()
+    except ValueError:
+        return -math.inf
 
 
 def title_of(measure: str) -> str:

@@ -29,7 +29,7 @@ from cl_prompts.experiments.run_folder.identity import (
     settings_identity,
 )
 from cl_prompts.experiments.run_folder.plans import describe, new_path, state_of
-from cl_prompts.experiments.run_folder.runs import SOURCES
+from cl_prompts.experiments.run_folder.runs import SOURCES, begun_at
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import Stopped
 from cl_prompts.experiments.sweeps.launching import Launching
@@ -228,7 +228,7 @@ def earlier_runs(above: Path) -> tuple[dict[str, Path], list[str]]:
         Of folders with equal settings the newest finished one, or else the newest; and a sentence
         for each folder that cannot be read.
     """
-    found: dict[str, tuple[tuple[bool, str], Path]] = {}
+    found: dict[str, tuple[tuple[bool, float], Path]] = {}
     notes: list[str] = []
     for folder in sorted(file.parent for file in above.glob("*/*/config.yaml")):
         try:
@@ -239,7 +239,7 @@ def earlier_runs(above: Path) -> tuple[dict[str, Path], list[str]]:
         except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
             notes.append(f"{folder} is left alone, since it cannot be read ({in_one_line(error)})")
             continue
-        age = (state_of(folder) == "finished", str(about.get("time", "")))
+        age = (state_of(folder) == "finished", begun_at(about))
         if same and (key not in found or age >= found[key][0]):
             found[key] = (age, folder)
     return {key: folder for key, (_, folder) in found.items()}, notes

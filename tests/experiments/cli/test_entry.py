@@ -90,6 +90,17 @@ def test_a_wrong_path_is_bad_input_and_a_full_disk_a_fault(
     assert capsys.readouterr().err == "cl-prompts: some/path: reason\n"
 
 
+def test_too_little_memory_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(args: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setitem(ACTIONS, "ls", fail)
+    assert main(["ls"]) == 1
+    assert capsys.readouterr().err.startswith("cl-prompts: there is not enough memory")
+
+
 def test_quiet_prints_nothing_but_errors(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, runs_folder: Path, pages: None
 ) -> None:

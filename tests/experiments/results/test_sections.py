@@ -79,6 +79,14 @@ def test_of_two_runs_of_one_seed_the_newer_counts(tmp_path: Path) -> None:
     assert section.table()["mvp"][0].text == "90.0 -"
 
 
+def test_the_newer_run_is_so_in_any_time_zone(tmp_path: Path) -> None:
+    for value, made in ((0.1, "2026-01-01 16:04:00 +0900"), (0.9, "2026-01-01 07:04:31 +0000")):
+        about = {"environment": {"time": made}}
+        fake_run(tmp_path, time=made[:13].replace(" ", "-"), results={"a_auc": value}, **about)
+    (section,) = sections(collect([tmp_path]))
+    assert section.table()["mvp"][0].text == "90.0 -"
+
+
 def test_runs_that_differ_in_a_setting_are_not_averaged(tmp_path: Path) -> None:
     fake_run(tmp_path, seed=1)
     fake_run(tmp_path, seed=2, settings={"lr": 0.1})
