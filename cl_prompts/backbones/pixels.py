@@ -138,8 +138,6 @@ def check_targets(targets: Any, n_classes: int, *, multi_label: bool = False) ->
     Args:
         targets: (batch,) of any integer type, or with ``multi_label`` zeros and ones (batch,
             n_classes) of any numeric type or bool.
-        n_classes: number of classes.
-        multi_label: an image may have several labels.
 
     Returns:
         (batch,) int64, or (batch, n_classes) of the given floating-point type or float32.
@@ -179,8 +177,6 @@ def check_batch(model: Any, images: Any, targets: Any) -> None:
     of a type that losses take.
 
     Args:
-        model: that learns.
-        images: (batch, 3, size, size).
         targets: (batch,) int64, or zeros and ones (batch, classes).
     """
     backbone = model.backbone

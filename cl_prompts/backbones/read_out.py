@@ -90,5 +90,5 @@ class ReadOut:
         return [tokens.float().mean(dim=1) for tokens in normed]
 
 
+#: The class token of the last block behind the final norm, which published methods read.
 TOKEN = ReadOut()
-"""The class token of the last block behind the final norm, which published methods read."""

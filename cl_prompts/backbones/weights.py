@@ -54,7 +54,6 @@ def create_backbone(
             timm's own filter. Default: what the weights were trained with.
         normalisation: see :func:`cl_prompts.backbones.normalisation.normalisation_of`.
         precision: ``"fp32"`` or ``"bf16"``.
-        seed: of random weights.
 
     Raises:
         InputError: unknown name, not a plain ViT, image size that does not fit the patch, a missing
@@ -192,10 +191,6 @@ def at_hand(name: str) -> bool:
 
 def check_at_hand(name: str, weights: str) -> None:
     """Refuse weights that would be fetched from the hub.
-
-    Args:
-        name: of the backbone.
-        weights: as :func:`create_backbone` takes them.
 
     Raises:
         InputError: they are not on this machine; the sentence says from where they would come, and

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+#: Which classes compete in a loss: all seen so far, those of the current experience, or those whose
+#: labels occur in the batch.
 ClassMask = Literal["seen", "current", "batch"]
-"""Which classes compete in a loss: all seen so far, those of the current experience, or those whose
-labels occur in the batch."""
 
 
 def batch_classes(labels: Tensor, n_classes: int) -> Tensor:
@@ -61,9 +61,6 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, competing: Tensor) -> T
         labels: (batch,) class ids, each of a class that competes: otherwise the loss is infinite.
         competing: (classes,) or (batch, classes) boolean.
 
-    Returns:
-        scalar.
-
     Example:
         >>> labels = torch.tensor([0, 2])
         >>> loss = masked_cross_entropy(torch.zeros(2, 9), labels, batch_classes(labels, 9))
@@ -84,9 +81,6 @@ def reverse_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         logits: (batch, classes); columns at -inf do not compete.
         labels: (batch,) class ids.
-
-    Returns:
-        scalar.
 
     Example:
         >>> logits = torch.tensor([[0.0, 0.0, float("-inf")]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -21,22 +20,6 @@ from cl_prompts.prompts.task_adapters import TaskAdapters
 FROZEN = "frozen"
 
 
-@dataclass
-class SubspaceEncoding(Encoding):
-    """Features in several subspaces.
-
-    Attributes:
-        features: (batch, subspaces, dim).
-
-    Example:
-        >>> encoding = SubspaceEncoding({}, features=torch.zeros(2, 3, 16))
-        >>> encoding.features.shape[1]
-        3
-    """
-
-    features: Tensor = field(default_factory=lambda: torch.empty(0, 0, 0))
-
-
 class AdaptedViT(ContinualModel):
     """Base of models whose adapters learn through a cosine head and whose predictions come from
     prototypes.
@@ -47,9 +30,6 @@ class AdaptedViT(ContinualModel):
 
     A class that has been seen but has no prototype yet, in the middle of its task, is scored by the
     cosine with its row of the proxy.
-
-    Args:
-        adapters: sets of adapters.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -94,7 +74,7 @@ class AdaptedViT(ContinualModel):
         """False if the features of all subspaces are cached."""
         return not set(self.subspaces()) <= set(cached)
 
-    def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> SubspaceEncoding:
+    def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
         """Compute the features in the subspace that trains, or in all of them."""
         training = self.training and self.adapts
         names = self.subspaces()[-1:] if training else self.subspaces()
@@ -110,13 +90,13 @@ class AdaptedViT(ContinualModel):
                 plan = self._plan(name)
                 parts[name] = self.backbone.class_features(tokens, plan, entry=entry)
         features = torch.stack([parts[name] for name in names], dim=1)
-        return SubspaceEncoding({} if training else parts, features=features)
+        return Encoding({} if training else parts, features=features)
 
     def decode(self, encoding: Encoding) -> Output:
         """Score by the proxy in training, by prototypes else; ``features`` are those of the newest
         subspace in training, of all of them side by side else."""
-        assert isinstance(encoding, SubspaceEncoding)
         features = encoding.features
+        assert features is not None
         newest = features[:, -1]
         if self.training and self.adapts:
             return Output(self.hide_unseen(self.head(newest)), newest)
@@ -143,9 +123,6 @@ def _number(name: str) -> int:
 class AperViT(AdaptedViT):
     """APER (Zhou et al., IJCV 2024, arXiv 2303.07338): class means in the frozen and in one adapted
     subspace side by side.
-
-    Args:
-        adapters: one set, of the first task.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -195,10 +172,6 @@ class AperViT(AdaptedViT):
 class EaseViT(AdaptedViT):
     """EASE (Zhou et al., CVPR 2024, arXiv 2403.12030): prototypes in the subspace of every task's
     adapters.
-
-    Args:
-        adapters: one set a task.
-        alpha: share of the subspaces of other tasks.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

@@ -18,8 +18,8 @@ BatchForm = Literal["corrected", "released"]
 Alignment = Literal["streamed", "corrected", "released"]
 Target = Literal["first", "identity"]
 
+#: Added to the diagonals of both covariances, as published.
 JITTER = 1e-4
-"""Added to the diagonals of both covariances, as published."""
 
 
 def aligned(
@@ -105,10 +105,7 @@ class BatchAlignment(nn.Module):
     a prediction depends on how often was evaluated.
 
     Args:
-        form: see :func:`aligned`.
-        coefficient: c, see there.
         target: covariance (dim, dim) that stays; None for R.
-        momentum: k.
 
     Raises:
         InputError: a target that is no covariance, or a number out of range.
@@ -202,7 +199,6 @@ class StreamedAlignment(FeatureWhitening):
     Args:
         target: ``"first"``, the covariance of the first samples, ``"identity"``, or a covariance
             (dim, dim).
-        first: how many samples.
         **settings: of :class:`~cl_prompts.models.whitening.FeatureWhitening`.
 
     Example:

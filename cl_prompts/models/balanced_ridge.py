@@ -30,10 +30,7 @@ class BalancedRidge(SolvedClassifier):
     which makes the ridge weigh less while classes in between are missing.
 
     Args:
-        projection: random features.
         expansion: their distribution, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
-        balance_over: classes over which the mean weight is 1, see above.
-        memory_gib: refuse settings whose matrices take more.
 
     Raises:
         InputError: numbers out of range, or too much memory.

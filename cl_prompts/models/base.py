@@ -69,6 +69,7 @@ class Encoding:
     Attributes:
         parts: cacheable values for these images, by the names of ``cache_keys``.
         tokens: (batch, n, dim) embedded tokens, if the second stage needs them.
+        features: (batch, ..., dim) features that are not cacheable, likewise.
         entry: what the first stage has computed of the second one's pass, if anything.
 
     Example:
@@ -79,6 +80,7 @@ class Encoding:
     parts: dict[str, Tensor]
     tokens: Tensor | None = None
     entry: Entry | None = None
+    features: Tensor | None = None
 
 
 class ContinualModel(nn.Module):
@@ -181,8 +183,6 @@ class ContinualModel(nn.Module):
         what it will be.
 
         Args:
-            decays: one slow head each.
-            n_experts: experts that have slow heads of their own.
             ensemble: how they decide together, see
                 :func:`~cl_prompts.models.slow_heads.ensemble_logits`.
 

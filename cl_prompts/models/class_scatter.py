@@ -12,8 +12,8 @@ from cl_prompts.errors import InputError
 
 GIB = 2**30
 
+#: Words for a size that the backbone gives, no setting.
 FEATURES = "features of width"
-"""Words for a size that the backbone gives, no setting."""
 
 
 class ClassScatter(nn.Module):

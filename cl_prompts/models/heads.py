@@ -14,8 +14,8 @@ from cl_prompts.prompts.selectors import Selection
 #: Replaces minus infinity where a finite number is needed (Avalanche's losses and metrics).
 FINITE_MASK = -1e4
 
+#: How the rows of a cosine head begin.
 RowInit = Literal["uniform", "small"]
-"""How the rows of a cosine head begin."""
 
 
 def finite(logits: Tensor) -> Tensor:
@@ -121,9 +121,6 @@ class InstanceLogitMask(nn.Module):
     Multiplicative on signed logits, so shrinking a negative logit raises that class (as published).
     Initial value 2 sigmoid(-1) = 0.5379. For k > 1 selected prompts the parameters are averaged
     before the sigmoid.
-
-    Args:
-        n_classes: head columns.
 
     Example:
         >>> mask = InstanceLogitMask(size=10, n_classes=2)

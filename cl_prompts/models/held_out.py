@@ -12,10 +12,6 @@ from cl_prompts.training.buffers import ReservoirBuffer
 class HeldOutSample(nn.Module):
     """A uniform sample of the stream so far: features and targets, by reservoir sampling.
 
-    Args:
-        size: samples that are kept; 0 keeps none.
-        columns: width of a target.
-
     Example:
         >>> held = HeldOutSample(10, 4, 3, seed=1)
         >>> held.add(torch.randn(25, 4), torch.randn(25, 3))

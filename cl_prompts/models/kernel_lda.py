@@ -36,7 +36,6 @@ class KernelLDA(PrototypeClassifier):
 
     Args:
         width: M, random features of a member.
-        gamma: of the kernel, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
         shrinkage: rho, see :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
         members: of the ensemble, each M^2 + n_classes M numbers.
 
@@ -143,7 +142,6 @@ class ClasswiseLDA(StreamingLDA):
     0, counts as the identity.
 
     Args:
-        memory_gib: refuse sizes whose matrices take more.
         given: the other arguments of
             :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
 

@@ -29,9 +29,6 @@ _serials = itertools.count()
 class LaneHead(nn.Module):
     """Head rows of a few classes.
 
-    Args:
-        classes: data-set labels, one a row.
-
     Example:
         >>> LaneHead([3, 5], dim=16).weight.shape
         torch.Size([2, 16])
@@ -50,7 +47,6 @@ class Lane(nn.Module):
     """The parameters of one task; all zero until they are initialised, copied or loaded.
 
     Args:
-        n_selectors: selectors S.
         prompt_shape: (blocks, 2, heads, P, head dim); keys before values.
 
     Example:
@@ -117,7 +113,6 @@ class LaneSet(nn.ModuleList):
     """All lanes of a model, in the order in which they were opened; only the last one trains.
 
     Args:
-        n_selectors: selectors S of each lane.
         prompt_shape: (blocks, 2, heads, P, head dim) of each lane.
 
     Example:
@@ -212,7 +207,6 @@ class LanePasses:
     are cached until a lane changes. With several ranks each runs its share of the images.
 
     Args:
-        blocks: blocks with prompts, in order.
         impl, drop_and_replace, slot_update: see
             :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from cl_prompts.models.ranpac import RanPAC
 
+#: Published candidates, in the published order.
 RIDGES = (*(10.0 ** (k / 2) for k in range(-8, 7)), 1e-8)
-"""Published candidates, in the published order."""
 
 FOLDS = 4
 

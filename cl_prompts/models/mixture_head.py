@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from cl_prompts.checks import positive, whole_number
 
+#: Lead, in the gate's target, of the groups that resemble an image most.
 PREFERRED = 10.0
-"""Lead, in the gate's target, of the groups that resemble an image most."""
 
 
 class MixtureHead(nn.Module):
@@ -31,7 +31,6 @@ class MixtureHead(nn.Module):
     first is then.
 
     Args:
-        n_groups: experts.
         k: experts that are mixed for an image.
         scale: of the logits; CLIP's is 100.
 

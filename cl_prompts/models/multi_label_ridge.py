@@ -11,27 +11,24 @@ from torch import Tensor
 from cl_prompts.checks import in_range, one_of
 from cl_prompts.errors import InputError
 from cl_prompts.models.held_out import HeldOutSample
-from cl_prompts.models.prototype_classifiers import SolvedClassifier
+from cl_prompts.models.ranpac import RanPAC
 from cl_prompts.models.ridge import (
     Expansion,
-    RidgeStatistics,
-    check_ridge,
     mean_squared_error,
 )
 
 SampleWeights = Literal["none", "sqrt"]
 
+#: Ridges that :meth:`MultiLabelRidge.choose_ridge` compares.
 RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
-"""Ridges that :meth:`MultiLabelRidge.choose_ridge` compares."""
 
 
-class MultiLabelRidge(SolvedClassifier):
+class MultiLabelRidge(RanPAC):
     """Multi-label ridge regression on frozen features; what is not annotated counts as absent.
 
-    With inputs ``h = [f, 1]`` and targets y that hold the annotated labels and 0 elsewhere:
-    ``G += h' h``, ``Q += h' y``, ``W = (G + ridge I)^-1 Q``, scores ``h W``. Images of all other
-    tasks act as negatives of a class, which is where its lead over gradient methods comes from. One
-    pass, no replay; order and batches do not matter. Not a published method under this name.
+    RanPAC's estimator with inputs ``h = [f, 1]`` and targets that hold the annotated labels and 0
+    elsewhere. Images of all other tasks act as negatives of a class, which is where its lead over
+    gradient methods comes from. Not a published method under this name.
 
     **L3A** (ICML 2025, arXiv 2506.00816) is the same with ``expansion="uniform", width=4096,
     ridge=1, pseudo=0.7, weights="sqrt"``:
@@ -45,10 +42,9 @@ class MultiLabelRidge(SolvedClassifier):
       met so far. Counts are of annotated labels. Samples without a positive have no such weight and
       are left out. Earlier sums keep the weights that they came with, as published.
 
-    Deviations of L3A: the published code trains the backbone on the first task and keeps sums in
-    float32. It counts a task's labels before it adds the first image: :meth:`count_labels` does
-    that where a task's labels are known, otherwise counts grow batch by batch. Without task
-    boundaries call :meth:`settle` every so many samples.
+    L3A counts a task's labels before it adds the first image: :meth:`count_labels` does that where
+    a task's labels are known, otherwise counts grow batch by batch. Without task boundaries call
+    :meth:`settle` every so many samples.
 
     Scores live around 0 and 1 and are not logits: an F1 score counts those above
     :attr:`score_threshold`.
@@ -56,12 +52,8 @@ class MultiLabelRidge(SolvedClassifier):
     Args:
         expansion: random features, see :class:`~cl_prompts.models.ridge.RandomExpansion`; None uses
             the features and a constant 1.
-        width: random features.
-        ridge: positive.
         pseudo: probability above which an earlier class counts as present; None: no pseudo-labels.
-        weights: ``"none"`` or ``"sqrt"``, see above.
         held_out: features kept for :meth:`choose_ridge`; 0 keeps none.
-        seed: of random features and held-out sample.
 
     Example:
         >>> ridge = MultiLabelRidge(4, 3)
@@ -73,7 +65,6 @@ class MultiLabelRidge(SolvedClassifier):
     score_threshold = 0.1
     """Scores above it count as predicted labels (L3A's sigmoid(score) > 0.525)."""
 
-    ridge: Tensor
     met: Tensor
     settled: Tensor
     settled_weight: Tensor
@@ -92,24 +83,23 @@ class MultiLabelRidge(SolvedClassifier):
         seed: int = 0,
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        super().__init__(dim, n_classes, dtype=dtype)
-        check_ridge("the multi-label ridge", ridge, width, held_out)
+        super().__init__(
+            dim,
+            n_classes,
+            projection=width,
+            expansion=expansion,
+            intercept=expansion is None,
+            ridge=ridge,
+            held_out=held_out,
+            seed=seed,
+            dtype=dtype,
+        )
         in_range(0, 1, pseudo=pseudo)
         one_of("weights", weights, SampleWeights)
         self.pseudo = pseudo
         self.weights = weights
-        self.statistics = RidgeStatistics(
-            dim,
-            n_classes,
-            expansion=expansion,
-            width=width,
-            intercept=expansion is None,
-            seed=seed,
-            dtype=dtype,
-        )
         # The sample's weight, and its targets.
         self.held = HeldOutSample(held_out, dim, n_classes + 1, seed=seed, dtype=dtype)
-        self.register_buffer("ridge", torch.tensor(ridge, dtype=dtype))
         self.register_buffer("met", torch.zeros(n_classes, dtype=torch.bool))
         if pseudo is not None:
             self.register_buffer("settled", torch.zeros(n_classes, dtype=torch.bool))
@@ -221,7 +211,7 @@ class MultiLabelRidge(SolvedClassifier):
         self.settled_weight.copy_(self.solution())
 
     @torch.no_grad()
-    def choose_ridge(
+    def choose_ridge(  # type: ignore[override]
         self,
         error: Callable[[Tensor, Tensor], float] = mean_squared_error,
         candidates: Sequence[float] = RIDGES,
@@ -236,15 +226,7 @@ class MultiLabelRidge(SolvedClassifier):
             RunError: no candidate can be solved for.
         """
         features, beside = self.held.kept
-        best = self.statistics.choose_ridge(
-            (self.statistics.inputs(features), beside[:, 1:], beside[:, 0]),
-            candidates=candidates,
-            error=error,
-            blame=self._name,
-        )
-        self.ridge.fill_(best)
-        self.weight = None
-        return best
+        return self._choose(features, beside[:, 1:], beside[:, 0], candidates, error)
 
     @torch.no_grad()
     def logits(self, features: Tensor, *, wait: bool = True) -> Tensor:
@@ -260,9 +242,3 @@ class MultiLabelRidge(SolvedClassifier):
         if annotated is None:
             return torch.ones_like(labels, dtype=torch.bool)
         return annotated.expand(labels.shape)
-
-    def _attempt(self) -> tuple[Tensor, Tensor]:
-        return self.statistics.attempt(self.ridge)
-
-    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
-        return self.statistics.inputs(x) @ self.solution(wait=wait)

@@ -19,11 +19,10 @@ from cl_prompts.models.multi_lane_ops import SlotUpdate
 
 @dataclass
 class LaneEncoding(Encoding):
-    """Logits of lanes, and the features of the current lane.
+    """Logits of lanes, and the features of the current lane, (batch, dim) or (batch, 0).
 
     Attributes:
         lanes: lane number -> (batch, classes of the lane) logits.
-        features: (batch, dim) of the current lane, or (batch, 0).
 
     Example:
         >>> encoding = LaneEncoding({}, lanes={0: torch.zeros(2, 5)}, features=torch.zeros(2, 16))
@@ -32,7 +31,6 @@ class LaneEncoding(Encoding):
     """
 
     lanes: dict[int, Tensor] = field(default_factory=dict)
-    features: Tensor = field(default_factory=lambda: torch.empty(0, 0))
 
 
 class MultiLaneViT(ContinualModel):
@@ -42,12 +40,9 @@ class MultiLaneViT(ContinualModel):
     One frozen forward serves all lanes; a lane adds about 1 % to it. Training runs the newest lane
     only, on its own classes; evaluation runs all lanes side by side, without a task id, and every
     class takes its logit from its own lane. Finished lanes are frozen for good, so their logits on
-    a fixed image can be cached (:meth:`cache_keys`).
-
-    The algebra is in :mod:`cl_prompts.models.multi_lane_ops`. Deviations from the published code:
-    lanes are made on demand instead of all at the start, their head rows belong to them, and
-    finished ones leave the optimizer, so that weight decay cannot move them. Not here: the
-    ablations with task keys and with token merging.
+    a fixed image can be cached (:meth:`cache_keys`). The algebra is in
+    :mod:`cl_prompts.models.multi_lane_ops`. Deviations from the published code: lanes are made on
+    demand, their head rows belong to them, and finished ones leave the optimizer.
 
     Args:
         n_selectors: selectors, and so summary tokens, S per lane.
@@ -66,9 +61,8 @@ class MultiLaneViT(ContinualModel):
             and prompts start as copies of the lane before.
         n_tasks: expected number of tasks, for the scale of the first prompts (published: known in
             advance); None for 1.
-        impl: formulation; both give the same numbers. ``"fused"``: see
-            :mod:`cl_prompts.models.multi_lane_ops`. ``"literal"``: the formulas as written, which
-            costs about 10 % of a forward more per lane.
+        impl: formulation; both give the same numbers. ``"literal"``, the formulas as written, costs
+            about 10 % of a forward more per lane.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -288,6 +282,7 @@ class MultiLaneViT(ContinualModel):
         ``features`` are the current lane's, or (batch, 0) if that lane was cached.
         """
         assert isinstance(encoding, LaneEncoding)
+        assert encoding.features is not None
         features = encoding.features
         hidden = 0.0 if self.multi_label else -torch.inf
         shape = (len(features), self.n_classes)

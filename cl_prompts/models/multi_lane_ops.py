@@ -162,7 +162,6 @@ def slot_norms(
     """The normalised selectors of every block, which do not depend on the image.
 
     Args:
-        blocks: the frozen blocks.
         selectors: (T, S, dim) the selectors in block 0.
         slot_update: ``"released"``: a selector s evolves as ``u + ls2(MLP(LN2(u)))`` with
             ``u = s + ls1(LN1(s))``; ``"reset"``: it is the same in every block.

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from cl_prompts.checks import one_of, positive
-from cl_prompts.models.prototype_classifiers import ClassScatter
+from cl_prompts.models.prototype_classifiers import PooledScatter
 from cl_prompts.models.ridge import attempt_positive
 from cl_prompts.models.shrinkage import ridge_by_gcv
 
+#: Rules that find a ridge; stands beside numbers in settings.
 FoundRidge = Literal["gcv"]
-"""Rules that find a ridge; stands beside numbers in settings."""
 
 
-class PooledRidge(ClassScatter):
+class PooledRidge(PooledScatter):
     """Ridge regression in which every class weighs the same whatever its count, with one covariance
     within classes.
 

@@ -224,7 +224,7 @@ def _forget_weight(module: Any, _: Any) -> None:
     module.weight = None
 
 
-class ClassScatter(SolvedClassifier):
+class PooledScatter(SolvedClassifier):
     """A solved classifier on class means and one scatter, that of every sample about the final mean
     of its class, kept exactly (pairwise update of Chan, Golub and LeVeque, 1979).
 
@@ -232,7 +232,7 @@ class ClassScatter(SolvedClassifier):
         width: of what :meth:`inputs` makes of a feature; None: that of the feature.
 
     Example:
-        >>> tuple(ClassScatter(16, n_classes=3).scatter.shape)
+        >>> tuple(PooledScatter(16, n_classes=3).scatter.shape)
         (16, 16)
     """
 
@@ -277,7 +277,7 @@ class ClassScatter(SolvedClassifier):
         return before * n / total
 
 
-class StreamingLDA(ClassScatter):
+class StreamingLDA(PooledScatter):
     """Streaming linear discriminant analysis (Hayes and Kanan, CVPR-W 2020, arXiv 1909.01520).
 
     Class means mu_c and one covariance S shared by all classes; with L = ((1 - shrinkage) S +
@@ -286,8 +286,7 @@ class StreamingLDA(ClassScatter):
     are the same, and float32 keeps their differences.
 
     Deviation from the paper: its update of S weighs a sample by the total number of samples and by
-    a class mean that is still moving; here the scatter of each sample about its class's final mean
-    is kept exactly (pairwise update of Chan, Golub and LeVeque, 1979), so that streaming and batch
+    a class mean that is still moving; here the scatter is exact, so that streaming and batch
     solution agree. Nothing is initialised from a base phase.
 
     With ``expansion`` all of this acts on random features of the features, of which

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from cl_prompts.models.held_out import HeldOutSample
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
-from cl_prompts.models.ridge import RIDGES, Expansion, RidgeStatistics, check_ridge
+from cl_prompts.models.ridge import (
+    RIDGES,
+    Expansion,
+    RidgeStatistics,
+    check_ridge,
+    mean_squared_error,
+)
 
 
 class RanPAC(SolvedClassifier):
@@ -25,7 +31,6 @@ class RanPAC(SolvedClassifier):
     candidate on them, and adds them again.
 
     Args:
-        projection: random features.
         expansion: distribution of R; None: the regression is on the features themselves.
         intercept: append a constant 1 to the inputs.
         ridge: until one is chosen. Its right size grows with the square of the features' norm.
@@ -80,11 +85,19 @@ class RanPAC(SolvedClassifier):
             InputError: nothing was held out.
             RunError: no candidate can be solved for.
         """
-        features, onehot = self.held.kept
+        return self._choose(*self.held.kept, None, candidates)
+
+    def _choose(
+        self,
+        features: Tensor,
+        targets: Tensor,
+        weights: Tensor | None,
+        candidates: Sequence[float],
+        error: Callable[[Tensor, Tensor], float] = mean_squared_error,
+    ) -> float:
+        held = self.statistics.inputs(features), targets, weights
         best = self.statistics.choose_ridge(
-            (self.statistics.inputs(features), onehot, None),
-            candidates=candidates,
-            blame=self._name,
+            held, candidates=candidates, error=error, blame=self._name
         )
         self.ridge.fill_(best)
         self.weight = None

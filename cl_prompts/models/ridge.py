@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from cl_prompts.checks import one_of, positive, whole_number
 from cl_prompts.errors import InputError, RunError
 
+#: Random features with a rectifier, as ridge regression has them.
 Expansion = Literal["normal", "uniform"]
-"""Random features with a rectifier, as ridge regression has them."""
 AnyExpansion = Literal["normal", "uniform", "gelu", "fourier"]
 
 #: Ridges that :meth:`RidgeStatistics.choose_ridge` compares where nothing else is said (RanPAC's).
@@ -41,7 +41,6 @@ class RandomExpansion(nn.Module):
     Without ``gamma``, :meth:`fit` sets it by the first batch.
 
     Args:
-        width: random features.
         kind: ``"normal"``: N(0, 1), as RanPAC and FlyPrompt; ``"uniform"``: U(-1/sqrt(dim),
             1/sqrt(dim)), the initial values of torch's linear layer, as GACL and L3A; ``"gelu"``:
             N(0, 1) with the exact GELU, as AnaCP; ``"fourier"``: N(0, 1), as KLDA and RanDumb.
@@ -129,7 +128,6 @@ class RidgeStatistics(nn.Module):
     solution costs about size^3 / 6 multiply-adds and for a moment twice the memory of G beside it.
 
     Args:
-        columns: width of a target.
         expansion: distribution of random features, see :class:`RandomExpansion`; None: none.
         width: random features; without expansion it has no effect.
         intercept: append a constant 1 to the inputs; the ridge acts on its coefficient, too.

@@ -24,11 +24,9 @@ class AnalyticRouter(TaskAware):
     samples. U is solved for when an evaluation asks for it after new queries came in.
 
     Deviation: only experts that have queries compete. In the published code the others score
-    exactly 0 and win where all these are negative. Published settings are 10,000 random features
-    and a ridge of 1e4; G takes width^2 numbers.
+    exactly 0 and win where all these are negative. Published are 10,000 random features.
 
     Args:
-        width: random features.
         ridge: positive; its right size grows with the square of the queries' norm.
         expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
 
@@ -164,8 +162,6 @@ class HeadRouter(TaskAware):
 
     Args:
         classifier: queries (batch, dim) -> logits (batch, classes), a :class:`TaskIdentity` say.
-        n_classes: columns of its logits.
-        n_tasks: entries of the pool.
 
     Example:
         >>> router = HeadRouter(nn.Linear(4, 6), 6, n_tasks=3)

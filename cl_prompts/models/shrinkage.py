@@ -7,15 +7,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+#: Rules that find a shrinkage; stands beside numbers in settings.
 ByRule = Literal["oas"]
-"""Rules that find a shrinkage; stands beside numbers in settings."""
 
+#: How much of the identity I a number e adds to a covariance S: ``"share"``, (1 - e) S + e I;
+#: ``"added"``, S + e I; ``"relative"``, S + e m I with the mean variance m.
 ShrinkageForm = Literal["share", "added", "relative"]
-"""How much of the identity I a number e adds to a covariance S: ``"share"``, (1 - e) S + e I;
-``"added"``, S + e I; ``"relative"``, S + e m I with the mean variance m."""
 
+#: The smallest shrinkage that :func:`oas` gives, which bounds condition numbers.
 LEAST_OAS = 1e-6
-"""The smallest shrinkage that :func:`oas` gives, which bounds condition numbers."""
 
 
 def oas(dim: int, samples: Tensor | float, trace: Tensor, trace_of_square: Tensor) -> Tensor:
@@ -74,7 +74,6 @@ def shrunk(
 
     Args:
         scatter: (dim, dim), ``samples`` S.
-        samples: scalar; none counts as one.
         shrinkage: a number, or the rule that finds it.
         form: of a number, see :data:`ShrinkageForm`; a rule has its own.
 
@@ -97,11 +96,11 @@ def mean_variance(covariance: Tensor) -> Tensor:
     return torch.where(variance > 0, variance, torch.ones_like(variance))
 
 
+#: Ridges that :func:`ridge_by_gcv` compares, relative to the mean square of an input.
 CANDIDATES = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
-"""Ridges that :func:`ridge_by_gcv` compares, relative to the mean square of an input."""
 
+#: Factor on degrees of freedom, against ridges that are too small where samples are few.
 INFLATION = 1.4
-"""Factor on degrees of freedom, against ridges that are too small where samples are few."""
 
 
 @torch.no_grad()

@@ -26,9 +26,7 @@ class SubspacePrototypes(nn.Module):
 
     Args:
         dim: width of the features in one subspace.
-        n_tasks: subspaces in all.
         sigma: factor on the scores; the order of classes does not depend on it.
-        alpha: share of the other subspaces.
 
     Example:
         >>> head = SubspacePrototypes(4, 3, n_tasks=2)

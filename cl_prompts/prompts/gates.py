@@ -56,10 +56,6 @@ class GatedPrefixes(TaskAware):
 
     Gates train with the prompts in the first task and are fixed when the second one starts.
 
-    Args:
-        pool: any pool of prefixes.
-        blocks: its blocks, 0-based.
-
     Example:
         >>> from cl_prompts.prompts.prefixes import SharedPrefix
         >>> pool = GatedPrefixes(SharedPrefix((0, 1), 3, 16, 2), (0, 1))

@@ -34,9 +34,7 @@ class Reparameterised(WrappedPool):
     end.
 
     Args:
-        pool: a pool with ``values`` and ``build_from``.
         encoder: rows (sequences, n, dim) -> the same shape.
-        residual: add P.
         per_entry: an encoder for each entry (first axis of the values), copies of ``encoder``.
         slots: entries of a task, baked when the next one starts; 0: none.
         std: overwrite the pool's values by N(0, std^2); None keeps them. PRE takes 0.02.
@@ -127,10 +125,8 @@ class Decomposed(TaskAware):
         pool: makes the short prompt: any pool; None: other pools of the model do.
         n_tokens: length of the embedded sequence, ``FrozenViT.n_tokens``; other image sizes are
             refused.
-        rank: of the update.
         size: entries: an image's update is the sum over its selected entries. 1: one for all
             images, whatever is selected.
-        alpha: see above.
 
     Example:
         >>> from cl_prompts.prompts.pools import SharedTokens

@@ -9,8 +9,8 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Bound
 from cl_prompts.errors import InputError
 
+#: Block numbers, 0-based.
 Blocks = Sequence[Annotated[int, Bound(0, whole=True)]]
-"""Block numbers, 0-based."""
 
 
 def chosen_blocks(backbone: FrozenViT, prompted_blocks: Blocks | None) -> Blocks:

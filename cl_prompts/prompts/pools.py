@@ -5,8 +5,10 @@ A pool owns its values and decides into which blocks they go. New parameterisati
 mixture-routed prompts) are new classes with the same ``build``; prefixes are in
 :mod:`cl_prompts.prompts.prefixes`, weighted components in :mod:`cl_prompts.prompts.components`.
 
-In all of them ``blocks`` are numbers of blocks from 0, ``size`` counts entries, ``dim`` is the
-width of a token, and ``heads`` counts the ViT's attention heads.
+In all of them ``blocks`` are numbers of blocks from 0, ``size`` counts entries, ``length`` the rows
+of an entry in a block, ``dim`` is the width of a token, and ``heads`` counts the ViT's attention
+heads. ``initial`` names a distribution of :mod:`cl_prompts.prompts.init`, and ``position`` is a
+constant (dim,) that is added to every row, such as :func:`class_position`.
 """
 
 from __future__ import annotations
@@ -51,7 +53,6 @@ class ValuePool(nn.Module):
     """Base of pools whose prompts are one Parameter, (..., rows, dim).
 
     Args:
-        values: their initial values.
         position: (dim,) constant added to every row, or None; see :func:`class_position`.
 
     Example:
@@ -84,10 +85,6 @@ class SharedTokens(ValuePool):
     """One set of context tokens per block, the same for every image (MVP's and DualPrompt's
     G-prompts).
 
-    Args:
-        length: tokens per block.
-        position: (dim,) constant added to every token, or None; see :func:`class_position`.
-
     Example:
         >>> pool = SharedTokens((0, 1), length=5, dim=16)
         >>> tuple(pool.build(None).context[1].shape)
@@ -111,10 +108,6 @@ class TokenPool(ValuePool):
     E-prompts).
 
     With more than one selected entry an image's tokens are concatenated.
-
-    Args:
-        length: tokens per entry and block.
-        position: (dim,) constant added to every token, or None; see :func:`class_position`.
 
     Example:
         >>> from cl_prompts.prompts.selectors import NearestKeys
@@ -152,10 +145,8 @@ class PrependedTokenPool(ValuePool, TaskAware):
     Args:
         length: tokens per entry. With k selected entries the sequence is k * length tokens longer
             in all blocks.
-        initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
         copy_slots: entries per task that begin as a copy of those of the task before (L2P's "shared
             prompt pool"); 0: none.
-        position: (dim,) constant added to every token, or None.
 
     Example:
         >>> from cl_prompts.prompts.selectors import NearestKeys
@@ -197,12 +188,10 @@ class ExpertTokens(TaskAware):
     gradient.
 
     Deviation: each expert is a Parameter of its own, so a finished one stands still. In the
-    published code all are one Parameter, which Adam's momentum keeps moving for about ten steps
-    (``TokenPool`` is of that form).
+    published code all are one Parameter, which Adam's momentum keeps moving for about ten steps.
 
     Args:
         length: tokens per expert and block.
-        position: (dim,) constant added to every token, or None; see :func:`class_position`.
 
     Example:
         >>> experts = ExpertTokens(3, range(5), 20, 16)

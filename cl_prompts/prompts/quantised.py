@@ -28,7 +28,6 @@ class SoftKeys(nn.Module):
 
     Args:
         blocks: number of prompted blocks; each has keys of its own.
-        temperature: see above.
 
     Example:
         >>> selection = SoftKeys(2, 5, 16)(torch.randn(3, 16))
@@ -86,8 +85,6 @@ class QuantisedComponents(nn.Module):
 
     Args:
         length: rows of an entry, even.
-        soft_weight: see above.
-        hard_weight: see above.
 
     Example:
         >>> pool, keys = QuantisedComponents(5, (0, 1), 8, 16, 2), SoftKeys(2, 5, 16)

@@ -20,8 +20,8 @@ from cl_prompts.checks import at_least, whole_number
 from cl_prompts.prompts.prefixes import check_prefix
 from cl_prompts.prompts.selectors import Selection
 
+#: Penalty on experts that were never used, in ranges of the scores: they cannot win.
 NEVER = 2.0
-"""Penalty on experts that were never used, in ranges of the scores: they cannot win."""
 
 
 class BlockRouting:
@@ -32,10 +32,6 @@ class BlockRouting:
         >>> scores, values = routing(torch.randn(3, 4, 17, 4))
         >>> scores.shape, values.shape, routing.index.shape
         (torch.Size([3, 4, 2]), torch.Size([3, 4, 2, 4]), torch.Size([3, 4, 2]))
-
-    Args:
-        pool: the prefix.
-        block: its place among the pool's blocks.
 
     Attributes:
         rows: experts that are chosen.
@@ -109,11 +105,8 @@ class SparsePrefix(nn.Module):
 
     A task's course: train; ``with pool.counting():`` one pass over its training images in
     evaluation mode; :meth:`settle`. The first task begins with a *dense* phase (``pool.dense =
-    True``): all experts, no router term. On streams without boundaries settle every so many
-    samples.
-
-    Deviation: counts of a pass are added when it is done, so they do not depend on the order of
-    images.
+    True``): all experts, no router term. Deviation: counts of a pass are added when it is done, so
+    they do not depend on the order of images.
 
     Args:
         blocks: prompted blocks, 0-based; published: 0 to 5.

@@ -27,7 +27,6 @@ class Adapter(nn.Module):
 
     Args:
         bottleneck: width of the hidden layer, r.
-        scale: s.
         dropout: on the hidden layer, in training; drawn from torch's global generator.
 
     Example:
@@ -73,11 +72,8 @@ class TaskAdapters(TaskAware):
     With ``spare`` there may be more tasks than sets: later ones have none.
 
     Args:
-        n_tasks: sets in all.
         bottleneck: see :class:`Adapter`, and so are ``scale`` and
             ``dropout``.
-        scale: of the adapters.
-        dropout: of the adapters.
         spare: let tasks start for which there are no adapters.
 
     Raises:

@@ -36,7 +36,6 @@ class TaskSlots(TaskAware):
     where the images of one batch may belong to any task.
 
     Args:
-        inner: the keys.
         copy_keys: begin a task with the keys of the task before (L2P's "shared prompt key").
         all_rows: in evaluation let all keys compete, also those of slots whose task has not
             started; their prompts are untrained. The published codes do; it matters where queries
@@ -104,9 +103,6 @@ class FrequencyPenalty(TaskAware):
     frequency of a row is its share of all choices made in *earlier* tasks; until a second task is
     announced all rows count alike. Evaluation chooses by distance alone.
 
-    Args:
-        inner: the keys; the frequencies are taken from its counts.
-
     Example:
         >>> penalty = FrequencyPenalty(NearestKeys(4, 16))
         >>> penalty.inner.count += torch.tensor([3.0, 1.0, 0.0, 0.0])
@@ -143,14 +139,11 @@ class BatchwisePrompt(nn.Module):
     to the lowest row.
 
     L2P's and DualPrompt's "batchwise prompt". **At test time this leaks the task**: test sets are
-    read task by task or sorted by class, so the vote of a batch names its task, which no method may
-    know; accuracies gain several points, up to 20, and predictions depend on batch mates. It
-    therefore acts in training only, unless ``in_evaluation`` asks for the published behaviour. Do
-    not compare numbers obtained so with others.
+    read task by task or sorted by class, so the vote of a batch names its task; accuracies gain up
+    to 20 points, and predictions depend on batch mates. It therefore acts in training only, unless
+    ``in_evaluation`` asks for the published behaviour.
 
     Args:
-        inner: the selector whose choices are the votes.
-        size: rows of the pool.
         in_evaluation: vote at test time, too (see above).
 
     Example:

@@ -23,9 +23,6 @@ class WrappedPool(TaskAware):
     """Base of pools that build their prompts of another pool's values, changed: subclasses say how
     in :attr:`values`.
 
-    Args:
-        pool: a pool with ``values`` and ``build_from``.
-
     Example:
         >>> from cl_prompts.prompts.pools import SharedTokens
         >>> class Doubled(WrappedPool):
@@ -75,10 +72,6 @@ class MomentumSlots(WrappedPool):
     mean is a constant; when the next task starts, P_t becomes the mixture. HiDe-Prompt takes 0.01
     and lets the pool copy slots (``copy_slots=1``).
 
-    Args:
-        pool: a pool of entries with ``values`` and ``build_from``.
-        momentum: share of the predecessors.
-
     Example:
         >>> from cl_prompts.prompts.prefixes import PrefixPool
         >>> pool = MomentumSlots(PrefixPool(4, (0, 1), 3, 16, 2), momentum=0.5)
@@ -115,7 +108,6 @@ def gaussian_weights(n: int, mean: float, std: float) -> list[float]:
     """Weights of the checkpoints 1 .. n: ``exp(-(i - mean)^2 / (2 std^2))``, of sum 1.
 
     Args:
-        n: checkpoints.
         mean: where the weight is greatest, counted from 1.
 
     Example:
@@ -145,8 +137,6 @@ class AveragedPrompts(WrappedPool):
     published for the whole state (20 epochs, mean 15, std 1).
 
     Args:
-        pool: a pool with ``values`` and ``build_from``.
-        n: checkpoints of a task.
         mean: where the weight is greatest, from 1; None: three quarters of n.
         std: width; None: a tenth of n.
         slots: entries of a task; 0: tasks share all.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
-from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
@@ -101,9 +99,6 @@ class APER(AdapterStrategy):
             for features, labels in self.task_features():
                 self.model.learn(features.flatten(1), labels)
 
-    def load_state_dict(
-        self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
-    ) -> None:
-        """Inverse of :meth:`state_dict`."""
-        super().load_state_dict(state, experiences)
+    def state_loaded(self) -> None:
+        """Go on at the pace of the task."""
         self._set_pace()

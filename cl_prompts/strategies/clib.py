@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
 from cl_prompts.checks import Count, Positive, Share, Size
@@ -38,11 +36,9 @@ class CLIB(HeadStrategy):
     pass per stream sample, of that sample's first view); a fine-tuned ViT passes over the whole
     buffer each time.
 
-    Published settings (defaults): observed after every update, EMA 0.9, rates 1 and 0.95 times
-    5e-3, 10 updates a phase, 10 observations a test, significance 0.05; frozen ViT, head by Adam,
-    buffer batch 32, 3 updates a batch. The script's buffer is that of the other replay baselines,
-    2000. Deviations from the published code, whose importances stay 0 and whose buffer losses
-    compare different numberings of the classes: see the two parts. No CutMix.
+    Published settings are the defaults. Deviations from the published code, whose importances stay
+    0 and whose buffer losses compare different numberings of the classes: see the two parts. No
+    CutMix.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -194,10 +190,7 @@ class CLIB(HeadStrategy):
             self.features[: len(kept)] = self.features[kept.to(self.features.device)]
         return kept
 
-    def load_state_dict(
-        self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
-    ) -> None:
-        """Inverse of :meth:`state_dict`."""
-        super().load_state_dict(state, experiences)
+    def state_loaded(self) -> None:
+        """Forget observations that were not settled."""
         self._trained = []
         self._observed = []

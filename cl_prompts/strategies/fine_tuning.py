@@ -20,4 +20,3 @@ class FineTuning(HeadStrategy):
 
     backbone_lr: NotNegative = 1e-5
     weight_decay: NotNegative = 0.01
-    """Weight decay of AdamW."""

@@ -15,10 +15,9 @@ class GACL(RanPACProbe):
 
     ``h = relu(f R)`` of the frozen class token f with R ~ U(-1/sqrt(dim), 1/sqrt(dim)), dim x
     ``projection``; ``W = (H'H + ridge I)^-1 H'Y`` with one-hot Y. The published recursion gives the
-    same W (a test holds both together), and its "exposed class label gain" is what a sum does by
-    itself. It is RanPAC's estimator: relu is homogeneous, so R's scale and the ridge are one
-    setting, ``R -> s R`` is ``ridge -> ridge / s^2``; the distribution of R differs, and the ridge
-    is not chosen.
+    same W, and its "exposed class label gain" is what a sum does by itself. It is RanPAC's
+    estimator: relu is homogeneous, so R's scale and the ridge are one setting, ``R -> s R`` is
+    ``ridge -> ridge / s^2``; the distribution of R differs, and the ridge is not chosen.
 
     Deviations: training images are seen as test images are, and count once. The published run
     shows one augmented view and fits it three times, which triples the weight of all samples:

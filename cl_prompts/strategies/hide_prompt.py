@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
-from avalanche.benchmarks import CLExperience
 from torch import Tensor, nn
 
 from cl_prompts.backbones.vit import FrozenViT
@@ -207,9 +205,6 @@ class HiDePrompt(PromptStrategy):
             self.optimizer.state = defaultdict(dict)
         self.make_optimizer()
 
-    def load_state_dict(
-        self, state: dict[str, Any], experiences: Sequence[CLExperience] = ()
-    ) -> None:
-        """Inverse of :meth:`state_dict`."""
-        super().load_state_dict(state, experiences)
+    def state_loaded(self) -> None:
+        """Forget the means of the task before."""
         self._means = None

@@ -31,7 +31,6 @@ class Joint(HeadStrategy):
 
     backbone_lr: NotNegative = 1e-5
     weight_decay: NotNegative = 0.01
-    """Weight decay of AdamW."""
     train_epochs: Count = 5
     """Passes over all data."""
     online_iter: Count = 1

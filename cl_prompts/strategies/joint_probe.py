@@ -25,7 +25,5 @@ class JointProbe(Joint):
     plain_images = True
 
     backbone_lr: NotNegative = 0.0
-    """Withdrawn: the backbone is frozen."""
     weight_decay: NotNegative = 0.0
-    """Weight decay of AdamW; 0 makes it Adam."""
     train_epochs: Count = 10

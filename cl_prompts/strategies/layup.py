@@ -8,17 +8,16 @@ from cl_prompts.checks import Positive, Size
 from cl_prompts.models.layup import RIDGES, LayUP
 from cl_prompts.models.multi_label_ridge import MultiLabelRidge
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
-from cl_prompts.strategies.base.prototype import OF_GRADIENTS, PrototypeStrategy
+from cl_prompts.strategies.ranpac import RanPACProbe
 
 
-class LayUPProbe(PrototypeStrategy):
+class LayUPProbe(RanPACProbe):
     """LayUP, "Read Between the Layers" (Ahrens et al., TMLR 2024, arXiv 2312.08888), without its
     first phase, as a probe of frozen features.
 
     Ridge regression of one-hot labels on ``h = [class token of block b : the last 6 blocks]``, as
-    the blocks leave them: ``W = (G + ridge I)^-1 Q`` with ``G += h' h`` and ``Q += h' Y``. The
-    ridge is chosen anew at each announced task end, or every ``period`` samples, by four-fold
-    cross-validation on the samples since the last choice
+    the blocks leave them. The ridge is chosen anew at each announced task end, or every ``period``
+    samples, by four-fold cross-validation on the samples since the last choice
     (:class:`~cl_prompts.models.layup.LayUP`).
 
     Several classes an image: the :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge` on
@@ -35,18 +34,17 @@ class LayUPProbe(PrototypeStrategy):
         768
     """
 
-    withdrawn = ("compile", "head", *OF_GRADIENTS)
+    withdrawn = (*RanPACProbe.withdrawn, "projection", "expansion")
+    candidates = RIDGES
     plain_images = True
 
     read_out: str = "raw_blocks:6"
     intercept: bool = False
     """Append a constant 1 to the features; the ridge acts on its coefficient, too."""
     ridge: Positive = 100.0
-    """Ridge until one is chosen."""
     held_out: Size = 1000
     """Samples since the last choice whose features are kept for the next one. 0: the ridge is not
     chosen."""
-    training_scores: bool = False
 
     def make_classifier(self, dim: int, n_classes: int, dtype: torch.dtype) -> SolvedClassifier:
         """Ridge regression on the features of all blocks."""
@@ -54,10 +52,3 @@ class LayUPProbe(PrototypeStrategy):
         if self.multi_label:
             return MultiLabelRidge(dim, n_classes, dtype=dtype, **shared)
         return LayUP(dim, n_classes, dtype=dtype, intercept=self.intercept, **shared)
-
-    def finish_task(self) -> None:
-        """Choose the ridge."""
-        head = self.model.head
-        if isinstance(head, (LayUP, MultiLabelRidge)) and len(head.held):
-            head.choose_ridge(candidates=RIDGES)
-        super().finish_task()

@@ -82,7 +82,6 @@ class MISA(PromptStrategy):
     class_mask: ClassMask = "batch"
     train_mb_size: Count = 32
     buffer_batch_size: Count | None = 32
-    """Replayed samples that join each stream batch."""
     online_iter: Count = 3
     new_optimizer: bool = False
 

@@ -132,19 +132,14 @@ class MVP(PromptStrategy):
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """Weighted cross-entropy plus key loss (with weight 1)."""
-        # mean_i w_i CE(f_i / s_i): w_i from the gradient of sample i (GSF), s_i from the cosine of
-        # feature and class row (AFS).
+        # mean_i w_i CE(z_i), with logits z_i of the scaled feature f_i / c_i (AFS) and the weight
+        # w_i = 1 - alpha + alpha e_i^gamma (GSF): c_i and e_i depend on the label.
         classification = mvp_classification_loss(
             output,
             batch.labels,
             self.model.head,
             self.competing_classes(batch.labels),
-            use_afs=self.use_afs,
-            use_gsf=self.use_gsf,
-            alpha=self.alpha,
-            gamma=self.gamma,
-            margin=self.margin,
-            gsf_reduction=self.gsf_reduction,
+            **self.values_of("use_afs", "use_gsf", "alpha", "gamma", "margin", "gsf_reduction"),
         )
         return classification + self.prompt_loss(output)
 

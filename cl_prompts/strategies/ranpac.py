@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from cl_prompts.checks import Count, Positive, Size
@@ -26,9 +28,8 @@ class RanPACProbe(PrototypeStrategy):
     or without announced boundaries and period, it stays as given.
 
     Costs: H'H holds projection^2 numbers, 800 MB at 10,000, and so does each checkpoint. W is
-    solved for at each evaluation, and 17 times when a ridge is chosen: half a minute each on two
-    CPU cores at 10,000, a fraction of a second at 2,000. Training batches are therefore not scored
-    unless ``training_scores`` is set.
+    solved for at each evaluation, and 17 times when a ridge is chosen, half a minute each on two
+    CPU cores. Training batches are therefore not scored unless ``training_scores`` is set.
 
     Several classes an image (``multi_label``): the targets are multi-hot, with 0 where a class is
     not annotated, which is a :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge` on
@@ -45,7 +46,8 @@ class RanPACProbe(PrototypeStrategy):
         10000.0
     """
 
-    withdrawn = ("compile", "head", *OF_GRADIENTS)
+    withdrawn: ClassVar[tuple[str, ...]] = ("compile", "head", *OF_GRADIENTS)
+    candidates: ClassVar[tuple[float, ...]] = RIDGES
 
     projection: Count = 10_000
     """Random features."""
@@ -67,6 +69,6 @@ class RanPACProbe(PrototypeStrategy):
     def finish_task(self) -> None:
         """Choose the ridge."""
         head = self.model.head
-        if isinstance(head, (RanPAC, MultiLabelRidge)) and len(head.held):
-            head.choose_ridge(candidates=RIDGES)
+        if isinstance(head, RanPAC) and len(head.held):
+            head.choose_ridge(candidates=self.candidates)
         super().finish_task()

@@ -29,7 +29,6 @@ class ForgettingAware:
         fam.step()
 
     Args:
-        optimizer: makes the step.
         rho: length of the ascent; 0 is the plain optimizer.
 
     Example:

@@ -9,15 +9,14 @@ from contextlib import contextmanager
 
 import torch
 
+#: A prime: runs with neighbouring seeds do not share derived seeds for small counts.
 STRIDE = 1_000_003
-"""A prime: runs with neighbouring seeds do not share derived seeds for small counts."""
 
 
 def derived_seed(seed: int, count: int) -> int:
     """Derive a seed from the run's and a count of progress, so that a resumed run derives the same.
 
     Args:
-        seed: of the run.
         count: samples seen, tasks started or classes seen: what distinguishes this draw.
     """
     return seed + STRIDE * count

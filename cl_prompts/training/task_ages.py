@@ -6,8 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+#: Width of the uniform distribution of a draw's rate about ``feature_scale``.
 SPREAD = 0.02
-"""Width of the uniform distribution of a draw's rate about ``feature_scale``."""
 
 
 def mean_scales(first: Tensor, task: Tensor) -> Tensor:
@@ -71,8 +71,6 @@ def scale_rows(head: nn.Linear, ages: Tensor, rate: float) -> None:
     (SLCA++): ``W (s f) + b`` is ``(s W) f + b``.
 
     Args:
-        head: the rows are scaled in place.
         ages: (classes,) tasks since each class came first.
-        rate: as of :func:`draw_scales`.
     """
     head.weight.mul_(1 + rate * ages.to(head.weight.dtype)[:, None])

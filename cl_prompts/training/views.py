@@ -138,7 +138,6 @@ def collated(
     Args:
         items: each opens with its image.
         collate: joins the items of a batch, whose images are tensors.
-        check: of images that are not deferred, before they are joined.
 
     Raises:
         InputError: deferred images differ in size, or others are made at once; and as ``check``.

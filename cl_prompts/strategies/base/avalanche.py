@@ -50,11 +50,6 @@ def refuse_foreign_arguments(learner: str, positional: Sequence[Any], names: Ite
     Traceback (most recent call last):
     cl_prompts.errors.InputError: MVP takes no criterion=: leave it out, since each method has its \
 own loss (override training_loss for another)
-
-    Args:
-        learner: name of the strategy.
-        positional: arguments that were given by position.
-        names: of those that were given by name.
     """
     if positional:
         raise InputError(
@@ -88,7 +83,6 @@ def register_parameters(
     Args:
         model: some parameters of which may have come, or been frozen.
         group_of: name of a parameter -> number of its group.
-        reset: forget the state of all.
     """
     groups: list[dict[str, Any]] = optimizer.param_groups
     trainable = {id(p): (n, p) for n, p in model.named_parameters() if p.requires_grad}

@@ -100,7 +100,6 @@ class TaskPosition:
         """Update the position at the start of training on an experience.
 
         Args:
-            experience: which one.
             again: it was entered before, and training resumes inside it.
         """
         with _unmasked(experience):
@@ -179,7 +178,6 @@ def check_class_ids(experience: Any, model: ContinualModel, task_labels: set[int
     for several classes.
 
     Args:
-        experience: with or without ``task_label``.
         model: that has observed the classes of earlier experiences.
         task_labels: of the experiences trained on before; that of this one is added.
 

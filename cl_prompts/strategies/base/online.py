@@ -64,7 +64,6 @@ from cl_prompts.strategies.base.settings import Declared
 from cl_prompts.strategies.base.state import Registered, load_strategy_state, strategy_state
 from cl_prompts.strategies.base.stream import (
     Batch,
-    Place,
     RecurringViews,
     RepeatedBatches,
     StreamBatch,
@@ -293,12 +292,13 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """Generator that shuffles where the order is not part of the scenario."""
         self.between_batches: Callable[[], None] | None = None
         """Called after each stream batch, where ``state_dict`` may be taken."""
-        self.place: Place | None = None
-        """Where training resumes inside the next experience; None for its start."""
+        self.place: dict[str, Any] | None = None
+        """Where training resumes inside the next experience: ``samples`` of the epoch that are
+        done, and counters of Avalanche's ``clock``; None for its start."""
         self.task_position = TaskPosition()
         """Where in its task the current experience lies."""
         self._task_labels: set[int] = set()
-        self._inside: Place | None = None
+        self._inside: dict[str, Any] | None = None
         self._epoch_order = self.shuffler.get_state()
 
     def _given_or_built(self) -> ContinualModel:
@@ -465,6 +465,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.buffer.keep(kept)
         return kept
 
+    def state_loaded(self) -> None:
+        """Bring what is derived from the state up to it, once :meth:`load_state_dict` is done."""
+
     # ------------------------------------------------------------------ hooks: one update
 
     def make_batch(self, stream: Batch) -> Batch:
@@ -587,14 +590,13 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         the loss is the method's, gradients are clipped, and :meth:`after_step` follows the step.
 
         Args:
-            batch: what to train on.
             repeated: another update on the stream batch that came last.
-            **kwargs: handed to plugins.
         """
         self.batch = batch
         self.mbatch = batch.columns
         images, labels = batch.images, batch.labels
         self._before_training_iteration(**kwargs)
+        # Gradients of a plugin's own passes must not enter this step.
         self.optimizer.zero_grad()
         self.loss = self._make_empty_loss()
         self._before_forward(**kwargs)
@@ -603,6 +605,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             batch.samples = None
             batch.host_labels = None
         batch.columns = self.mbatch
+        # The stream's samples come first in a batch.
         rows = None if self.head.replayed else batch.n_stream
         with self.model.update_statistics(rows, repeated=repeated):
             output = self.output = self.training_output(batch)
@@ -647,7 +650,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         if self.between_batches is None:
             return
         clock = {name: n for name, n in vars(self.clock).items() if isinstance(n, int)}
-        self._inside = Place(samples, clock)
+        self._inside = {"samples": samples, "clock": clock}
         self.between_batches()
         self._inside = None
 
@@ -657,6 +660,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     def _offer(self, stream: StreamBatch, batch: Batch, output: Output | None) -> None:
         """Offer stream samples to the buffer, in the first epoch only."""
+        # Later epochs show the same samples; a foreign loader does not say which it shows.
         if self.buffer_size and self.clock.train_exp_epochs == 0 and self.sampler is not None:
             rows = self.sampler.order[stream.start : stream.start + stream.size]
             self.remember(rows, batch, output)
@@ -702,6 +706,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         for experience in experiences:
             check_order(experience)
         if self.growing:
+            # Before labels are compared with the rows of the head.
             self.grow(max(0, highest_class(experiences) + 1 - self.model.n_classes))
         ordered = all(mark_of(e, "ordered", False) for e in experiences)
         kwargs.setdefault("shuffle", not ordered)
@@ -719,10 +724,12 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.check_experience(self.experience)
         check_class_ids(self.experience, self.model, self._task_labels)
         self.annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
+        # What is resumed was entered before: its task has started, its samples are known.
         resumed = self.place is not None
         self.task_position.enter(self.experience, again=resumed)
         if self.announced and self.task_position.first and not resumed:
             if self.new_optimizer:
+                # Momentum of the last task would move parameters that this one leaves alone.
                 self.optimizer.state = defaultdict(dict)
             self.tasks_started += 1
             self.start_task(self.annotated)
@@ -750,7 +757,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         """Train the epochs of an experience; those before ``place`` were trained before."""
         if self.place is not None:
-            for name, count in self.place.clock.items():
+            # Avalanche's clock began at zero with the experience.
+            for name, count in self.place["clock"].items():
                 setattr(self.clock, name, count)
         for _ in range(self.clock.train_exp_epochs, self.train_epochs):
             self._before_training_epoch(**kwargs)
@@ -758,11 +766,13 @@ class OnlineStrategy(Declared, SupervisedTemplate):
                 self._stop_training = False
                 break
             self.training_epoch(**kwargs)
+            # A GPU has checked every 50th step alone.
             self.check_loss(now=True)
             check_weights(self.model, self.samples_seen, (self, *self.plugins))
             self._after_training_epoch(**kwargs)
 
     def _after_training_exp(self, **kwargs: Any) -> None:
+        # First, so that plugins and evaluation after the experience see the finished task.
         if self.announced and self.task_position.last:
             self._end_task()
         self.feature_cache.leave(replayed=self.buffer_size > 0)
@@ -820,8 +830,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """The batches of an epoch, from the place on at which training resumes."""
         start = 0
         if self.place is not None:
-            start = self.place.samples
-            self.clock.train_epoch_iterations = self.place.clock["train_epoch_iterations"]
+            start = self.place["samples"]
+            self.clock.train_epoch_iterations = self.place["clock"]["train_epoch_iterations"]
             self.place = None
         recurring = None
         if self.views is not None:
@@ -888,6 +898,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             InputError: other plugins, or too few experiences.
         """
         load_strategy_state(self, state, experiences)
+        self.state_loaded()
 
     def grow(self, classes: int | Sequence[str], tasks: int = 0) -> None:
         """Make room for classes that come later, between two experiences.
@@ -921,9 +932,6 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def forget(self, classes: Sequence[int]) -> list[str]:
         """Give up classes, between two experiences: they are not predicted any more, and what is
         kept for them alone is as in a new strategy.
-
-        Args:
-            classes: their numbers; the columns stay.
 
         Returns:
             Names of the parts of the model that all classes share, which keep what they learned.

@@ -55,7 +55,6 @@ class PromptStrategy(OnlineStrategy):
     """
 
     class_mask: ClassMask = "current"
-    """As in the base, but ``"current"`` by default, as published."""
     online_iter: Count = 1
     new_optimizer: bool = True
     pull_weight: NotNegative = 0.0

@@ -32,7 +32,6 @@ class Replay:
 
     Args:
         buffer: of references of width 2.
-        batch_size: samples per draw.
         draws: independent draws per batch (DER++ takes two).
 
     Example:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.experience import classes_of
-from cl_prompts.strategies.base.stream import Place
 
 
 class Registered:
@@ -88,14 +87,11 @@ def _kind(value: Any) -> str:
     return "number" if isinstance(value, int | float) else type(value).__name__
 
 
-def strategy_state(strategy: Any, inside: Place | None, epoch_order: Tensor) -> dict[str, Any]:
-    """Copies of the state of a strategy and of its plugins, as tensors and plain values.
-
-    Args:
-        strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        inside: place in the current experience; None where it is finished.
-        epoch_order: state of the generator from which the order of the current epoch was drawn.
-    """
+def strategy_state(
+    strategy: Any, inside: dict[str, Any] | None, epoch_order: Tensor
+) -> dict[str, Any]:
+    """Copies of the state of a strategy and its plugins: ``inside`` is its ``place`` in the current
+    experience, ``epoch_order`` the generator's state from which its order was drawn."""
     needed = strategy.train_epochs > 1 or strategy.buffer.size > 0
     # Copies, since a state that is kept must be of one moment, whatever is trained afterwards.
     return {
@@ -109,7 +105,7 @@ def strategy_state(strategy: Any, inside: Place | None, epoch_order: Tensor) -> 
         ],
         "samples_of_task": strategy.task_position.samples,
         "shuffler": strategy.shuffler.get_state() if inside is None else epoch_order,
-        "place": None if inside is None else {"samples": inside.samples, "clock": inside.clock},
+        "place": inside,
         "experiences": strategy.clock.train_exp_counter,
         "feature_cache": strategy.feature_cache.state_dict(needed=needed),
     }
@@ -119,11 +115,7 @@ def load_strategy_state(
     strategy: Any, state: dict[str, Any], experiences: Sequence[Any] | None
 ) -> None:
     """Inverse of :func:`strategy_state`; without experiences replay buffer and optimizer stay as
-    they are.
-
-    Raises:
-        InputError: other plugins, or too few experiences for the replay buffer.
-    """
+    they are."""
     plugins = with_state(strategy.plugins)
     names = [type(plugin).__name__ for plugin in plugins]
     saved = [name for name, _ in state["plugins"]]
@@ -147,9 +139,11 @@ def load_strategy_state(
     strategy.state.load_state_dict(state["registered"])
     strategy.task_position.samples = int(state["samples_of_task"])
     strategy.clock.train_exp_counter = int(state["experiences"])
-    place = None if state["place"] is None else Place(**state["place"])
-    if place is not None and not {"train_exp_epochs", "train_epoch_iterations"} <= set(place.clock):
-        raise InputError("the saved state does not say where it was taken")
+    place = state["place"]
+    if place is not None:
+        if not {"train_exp_epochs", "train_epoch_iterations"} <= set(place["clock"]):
+            raise InputError("the saved state does not say where it was taken")
+        place = {name: place[name] for name in ("samples", "clock")}
     strategy.place = place
     for plugin, (_, own) in zip(plugins, state["plugins"], strict=True):
         plugin.load_state_dict(deepcopy(own))

@@ -87,22 +87,6 @@ class Batch:
         )
 
 
-class Place(NamedTuple):
-    """A place between two stream batches of an experience.
-
-    Attributes:
-        samples: stream samples of the current epoch that are done.
-        clock: counters of Avalanche's clock, by name.
-
-    Example:
-        >>> Place(64, {"train_exp_epochs": 2}).samples
-        64
-    """
-
-    samples: int
-    clock: dict[str, int]
-
-
 class RecurringViews(NamedTuple):
     """The views of an experience's samples in one epoch, where each has so many and takes them in
     turn.
@@ -137,7 +121,6 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
 
     Args:
         batch_size: rows per batch; the last batch may be shorter.
-        repeats: times each batch is yielded.
         generator: of a new order for each pass; None for the order of rows.
 
     Example:
@@ -365,10 +348,8 @@ def keyed_loader(
 
     Args:
         data: any map-style data set; its ``collate_fn``, if it has one, joins items.
-        batches: the order of rows, and their keys.
         check: of the images of a batch, such as
             :func:`~cl_prompts.backbones.pixels.image_check`.
-        arguments: of ``DataLoader``.
 
     Example:
         >>> list(keyed_loader([7, 8, 9], RepeatedBatches(3, batch_size=2, repeats=1)))

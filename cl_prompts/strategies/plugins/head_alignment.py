@@ -51,8 +51,7 @@ class HeadAlignment(StrategyPlugin):
     needs = "head"
 
     epochs: Size = 30
-    """Epochs on draws from Gaussian statistics of classes, at a task's end or every ``period``
-    samples; 0 for none. An epoch has as many batches as there are classes."""
+    """Epochs of an alignment; 0 for none. One has as many batches as there are classes."""
     lr: Positive = 0.005
     """Learning rate at the start of an alignment."""
     samples: Count = 120
