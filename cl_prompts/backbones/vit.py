@@ -334,8 +334,10 @@ class FrozenViT(nn.Module):
     ) -> Tensor:
         """Embedded tokens -> features (batch, feature dim) in fp32: the final-norm class token, or
         what else is read out."""
-        asked: Any = {"class_only": True, "entry": entry, "read": self.read_out}
-        return self.blocks(tokens, plan, **asked).flatten(1)
+        if self.read_out != TOKEN:
+            asked: Any = {"class_only": True, "entry": entry, "read": self.read_out}
+            return self.blocks(tokens, plan, **asked).flatten(1)
+        return self.vit.norm(self.blocks(tokens, plan, class_only=True, entry=entry))[:, 0].float()
 
     def prepended_features(
         self, tokens: Tensor, plan: PromptPlan, *, entry: Entry | None = None
@@ -344,8 +346,11 @@ class FrozenViT(nn.Module):
         feature dim) in fp32 (L2P); of several blocks, where these are read out."""
         if plan.prepended is None:
             raise TypeError("this plan has no prepended tokens to read")
-        asked: Any = {"prepended_only": True, "entry": entry, "read": self.read_out}
-        return self.blocks(tokens, plan, **asked).flatten(1)
+        if self.read_out != TOKEN:
+            asked: Any = {"prepended_only": True, "entry": entry, "read": self.read_out}
+            return self.blocks(tokens, plan, **asked).flatten(1)
+        normed = self.norm(self.blocks(tokens, plan, prepended_only=True, entry=entry))
+        return normed.float().mean(dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (batch, 3, size, size) in [0, 1] -> unprompted features (batch, feature dim) in

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,9 +47,9 @@ class CLIB(HeadStrategy):
         (2000, 128)
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
-    needs_buffer: ClassVar[bool] = True
-    remember_first: ClassVar[bool] = True
+    withdrawn = ("multi_label",)
+    needs_buffer = True
+    remember_first = True
 
     buffer_size: Size = 2000
     """Samples in the buffer, at least 1."""

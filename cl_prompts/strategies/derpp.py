@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
@@ -36,7 +36,7 @@ class DERPlusPlus(HeadStrategy):
         (2000, 10)
     """
 
-    needs_buffer: ClassVar[bool] = True
+    needs_buffer = True
 
     alpha: NotNegative = 0.1
     """Weight of the stored logits."""

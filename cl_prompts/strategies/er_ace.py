@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from cl_prompts.checks import Size
@@ -32,8 +30,8 @@ class AsymmetricReplay(HeadStrategy):
         (2000, 32)
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "class_mask", "loss_norm")
-    needs_buffer: ClassVar[bool] = True
+    withdrawn = ("multi_label", "class_mask", "loss_norm")
+    needs_buffer = True
 
     buffer_size: Size = 2000
     """Samples in the reservoir, at least 1."""

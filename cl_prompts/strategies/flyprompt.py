@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count
 from cl_prompts.losses.classification import ClassMask
@@ -44,7 +42,7 @@ class FlyPrompt(PromptStrategy):
     """
 
     own_plugins = (Router(), SlowHeads(decays=(0.9, 0.99)))
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile")
+    withdrawn = ("multi_label", "compile")
 
     n_tasks: Count | None = None
     """Number of tasks, if known."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ class HiDePrompt(PromptStrategy):
         (5, 5, 2, 5, 128)
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+    withdrawn = ("multi_label",)
     own_plugins = (HeadAlignment(),)
 
     n_tasks: Count | None = None

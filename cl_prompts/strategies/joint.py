@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from avalanche.benchmarks import CLExperience, DatasetExperience
 
@@ -27,7 +27,7 @@ class Joint(HeadStrategy):
         (True, 5)
     """
 
-    whole_stream: ClassVar[bool] = True
+    whole_stream = True
 
     backbone_lr: NotNegative = 1e-5
     weight_decay: NotNegative = 0.01

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -51,7 +50,7 @@ class MISA(PromptStrategy):
         (10, 3, 20, 128)
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+    withdrawn = ("multi_label",)
 
     n_tasks: Count | None = None
     """Number of tasks, if known."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -44,7 +43,7 @@ class MixturePrompt(OnlineStrategy):
         (5, 10, 128)
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "head")
+    withdrawn = ("multi_label", "head")
 
     n_groups: Count = 5
     """Groups, each with an expert. Once tasks or periods exceed them, the last one goes on."""

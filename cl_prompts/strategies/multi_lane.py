@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -56,13 +56,7 @@ class MultiLane(PromptStrategy):
         0
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = (
-        "compile",
-        "head",
-        "read_out",
-        "prompt_form",
-        "pull_weight",
-    )
+    withdrawn = ("compile", "head", "read_out", "prompt_form", "pull_weight")
 
     class_mask: ClassMask = "seen"
     """Classes of the lane that compete with one class per image: ``"seen"``, all of them, or

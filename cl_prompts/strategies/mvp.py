@@ -6,7 +6,7 @@ Mask and Visual Prompt Tuning", ICCV 2023, https://arxiv.org/abs/2308.09303.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -59,8 +59,8 @@ class MVP(PromptStrategy):
         80750
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "loss_norm", "pull_weight", "lr_scaling")
-    masks_classes: ClassVar[bool] = False
+    withdrawn = ("multi_label", "loss_norm", "pull_weight", "lr_scaling")
+    masks_classes = False
 
     class_mask: ClassMask = "seen"
     """Classes that compete in the cross-entropy: ``"seen"``, all classes seen so far, as published,
@@ -139,7 +139,12 @@ class MVP(PromptStrategy):
             batch.labels,
             self.model.head,
             self.competing_classes(batch.labels),
-            **self.values_of("use_afs", "use_gsf", "alpha", "gamma", "margin", "gsf_reduction"),
+            use_afs=self.use_afs,
+            use_gsf=self.use_gsf,
+            alpha=self.alpha,
+            gamma=self.gamma,
+            margin=self.margin,
+            gsf_reduction=self.gsf_reduction,
         )
         return classification + self.prompt_loss(output)
 

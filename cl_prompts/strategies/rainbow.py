@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -54,9 +54,9 @@ class RainbowMemory(HeadStrategy):
         (2000, 256)
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
-    needs_buffer: ClassVar[bool] = True
-    masks_classes: ClassVar[bool] = False
+    withdrawn = ("multi_label",)
+    needs_buffer = True
+    masks_classes = False
 
     buffer_size: Size = 2000
     """Samples in the buffer, at least 1."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
 from cl_prompts.losses.classification import ClassMask
@@ -32,7 +30,7 @@ class SinglePrompt(OnePrompt):
         26880
     """
 
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+    withdrawn = ("multi_label",)
 
     position: bool = False
     """Add the class token's positional embedding to every row, as published: a constant shift."""

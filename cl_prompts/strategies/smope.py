@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import ClassVar, cast
+from typing import cast
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive, Share, in_range
@@ -49,7 +49,7 @@ class SMoPE(PromptStrategy):
     own_plugins = (
         HeadAlignment(epochs=50, lr=1e-5, samples=512, statistics="variance", optimizer="adamw"),
     )
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label", "compile")
+    withdrawn = ("multi_label", "compile")
 
     prompted_blocks: Blocks = (0, 1, 2, 3, 4, 5)
     """Blocks with prompts, 0-based."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.models.prompted import PromptedViT
@@ -43,7 +41,7 @@ class VQPrompt(PromptStrategy):
     own_plugins = (
         HeadAlignment(epochs=10, lr=1e-5, samples=512, statistics="variance", optimizer="adamw"),
     )
-    withdrawn: ClassVar[tuple[str, ...]] = ("multi_label",)
+    withdrawn = ("multi_label",)
 
     pool_size: Count = 10
     """Prompts M of a block."""

@@ -1,10 +1,10 @@
-"""Avalanche's conventions and ours: constructor arguments, evaluators, optimizer groups."""
+"""Avalanche's conventions and ours: constructor arguments, evaluators, plugins."""
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from avalanche.evaluation.metrics import loss_metrics
 from avalanche.logging import InteractiveLogger
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.plugins.evaluation import default_evaluator
-from torch.optim import Optimizer
 
 from cl_prompts.backbones import ranks
 from cl_prompts.checks import shown
@@ -68,34 +67,6 @@ def check_model(learner: str, model: Any) -> None:
             f"model= is a {type(model).__name__}: {learner} trains the models of cl_prompts.models"
             " on a frozen ViT, so give backbone= and n_classes= instead"
         )
-
-
-def register_parameters(
-    optimizer: Optimizer,
-    model: ContinualModel,
-    group_of: Callable[[str], int],
-    *,
-    reset: bool = False,
-) -> None:
-    """Register new trainable parameters, each in its group, and drop frozen ones; the state of the
-    others is kept.
-
-    Args:
-        model: some parameters of which may have come, or been frozen.
-        group_of: name of a parameter -> number of its group.
-    """
-    groups: list[dict[str, Any]] = optimizer.param_groups
-    trainable = {id(p): (n, p) for n, p in model.named_parameters() if p.requires_grad}
-    for group in groups:
-        group["params"] = [p for p in group["params"] if id(p) in trainable]
-    known = {id(p) for group in groups for p in group["params"]}
-    for key, (name, parameter) in trainable.items():
-        if key not in known:
-            # A group that a method knows of is missing where another optimizer was given.
-            groups[min(group_of(name), len(groups) - 1)]["params"].append(parameter)
-    for registered in list(optimizer.state):
-        if reset or id(registered) not in trainable:
-            del optimizer.state[registered]
 
 
 def refuse_overlap(experiences: Sequence[Any]) -> None:

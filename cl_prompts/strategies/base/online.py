@@ -41,7 +41,6 @@ from cl_prompts.strategies.base.avalanche import (
     claim,
     refuse_foreign_arguments,
     refuse_overlap,
-    register_parameters,
     with_own_plugins,
 )
 from cl_prompts.strategies.base.experience import (
@@ -857,9 +856,22 @@ class OnlineStrategy(Declared, SupervisedTemplate):
             yield stream
 
     def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: Any) -> None:
-        """Register new trainable parameters, each in its group, and drop frozen ones."""
-        register_parameters(self.optimizer, self.model, self.group_of, reset=reset_optimizer_state)
+        """Register new trainable parameters, each in its group, and drop frozen ones; the state of
+        the others is kept."""
         self.optimized_param_id = dict(self.model.named_parameters())
+        trainable = {id(p): n for n, p in self.model.named_parameters() if p.requires_grad}
+        groups: list[dict[str, Any]] = self.optimizer.param_groups
+        for group in groups:
+            group["params"] = [p for p in group["params"] if id(p) in trainable]
+        known = {id(p) for group in groups for p in group["params"]}
+        for key, name in trainable.items():
+            if key not in known:
+                # A group that a method knows of is missing where another optimizer was given.
+                group = groups[min(self.group_of(name), len(groups) - 1)]
+                group["params"].append(self.optimized_param_id[name])
+        for parameter in list(self.optimizer.state):
+            if reset_optimizer_state or id(parameter) not in trainable:
+                del self.optimizer.state[parameter]
 
     def forward(self) -> Tensor:
         """Logits for Avalanche, with a large finite negative for masked classes, so that any loss

@@ -49,6 +49,8 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
     needs: ClassVar[str] = ""
     """Setting of the methods that the plugin is for, such as ``"head"``: given to all strategies of
     a recipe, it goes to those that have the setting, if there are any."""
+    one_label: ClassVar[str] = ""
+    """Why the plugin is for one class per image; empty where it is for several, too."""
     claimed = False
     """Whether the plugin belongs to a strategy."""
 
@@ -71,11 +73,13 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
         """
 
     def check_head(self, strategy: Any) -> None:
-        """Refuse a strategy that trains no head over all classes."""
+        """Refuse a strategy that trains no head over all classes, or one for several labels."""
         if not isinstance(strategy.model, PromptedViT):
             raise self.refusal(
                 f"needs a trained head over all classes, and {type(strategy).__name__} has none"
             )
+        if self.one_label and strategy.model.multi_label:
+            raise self.refusal(self.one_label)
 
     def check_stream_samples(self, strategy: Any) -> None:
         """Refuse a strategy that trains on replayed samples alone."""

@@ -49,6 +49,7 @@ class HeadAlignment(StrategyPlugin):
     """
 
     needs = "head"
+    one_label = "trains on draws from single classes, and images of several are no such draws"
 
     epochs: Size = 30
     """Epochs of an alignment; 0 for none. One has as many batches as there are classes."""
@@ -95,11 +96,6 @@ class HeadAlignment(StrategyPlugin):
             return
         self.check_head(strategy)
         self.check_stream_samples(strategy)
-        if strategy.model.multi_label:
-            raise self.refusal(
-                "trains the head on draws from single classes, and images of several"
-                " are no such draws"
-            )
         self._check_scales(strategy)
         for classifier in strategy.aligned_classifiers():
             if self.restore:

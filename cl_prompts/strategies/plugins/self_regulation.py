@@ -41,6 +41,7 @@ class SelfRegulation(StrategyPlugin):
     """
 
     needs = "head"
+    one_label = "compares softmaxes and means of single classes, and images of several have neither"
 
     kind: Literal["promptsrc", "coprompt"] = "promptsrc"
     """Whose terms: ``"promptsrc"`` or ``"coprompt"``."""
@@ -60,11 +61,6 @@ class SelfRegulation(StrategyPlugin):
         self.check_head(strategy)
         self.check_stream_samples(strategy)
         model = strategy.model
-        if model.multi_label:
-            raise self.refusal(
-                "compares softmaxes and takes means of single classes, and images of"
-                " several have neither"
-            )
         if model.backbone.trainable or not len(model.pools):
             raise self.refusal(
                 f"holds prompted features to frozen ones, and {type(strategy).__name__} has no"

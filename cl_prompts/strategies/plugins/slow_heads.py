@@ -25,6 +25,7 @@ class SlowHeads(StrategyPlugin):
     """
 
     needs = "head"
+    one_label = "decides by a softmax, and several classes per image have a logistic loss each"
 
     decays: Sequence[Share] = (0.9, 0.99)
     """Decays of the averages, one slow head each; empty for none."""
@@ -38,12 +39,6 @@ class SlowHeads(StrategyPlugin):
         if not self.decays:
             return
         self.check_head(strategy)
-        if strategy.model.multi_label:
-            raise self.refusal(
-                "decide by the probabilities of a softmax, and several classes per image have a"
-                " logistic one each",
-                "leave them out",
-            )
         if strategy.model.slow is None:
             experts = getattr(strategy, "n_head_experts", 1)
             strategy.model.set_slow_heads(self.decays, experts, self.ensemble)

@@ -28,6 +28,7 @@ class SymmetricLoss(StrategyPlugin):
     """
 
     needs = "class_mask"
+    one_label = "is for exclusive classes, and several labels an image have a logistic loss each"
 
     forward_weight: NotNegative = 1.0
     """Weight of the cross-entropy; ImageNet-R: 0.5."""
@@ -37,11 +38,6 @@ class SymmetricLoss(StrategyPlugin):
     def attach(self, strategy: Any) -> None:
         """Refuse a method without a cross-entropy of single classes."""
         self.check_head(strategy)
-        if strategy.model.multi_label:
-            raise self.refusal(
-                "is for classes that exclude one another, and several labels an image have a"
-                " logistic loss each"
-            )
         if self.forward_weight != 1 and not strategy.masks_classes:
             raise self.refusal(
                 "weighs a cross-entropy over the classes that compete, and"

@@ -159,7 +159,7 @@ AVERAGING = PromptAveraging(checkpoints=3)
         ("multi_lane", Distillation(), "MultiLane has none: leave it out"),
         ("multi_lane", SelfRegulation(), "a trained head over all classes, and MultiLane has none"),
         ("multi_label", SelfRegulation(), "SelfRegulation compares softmaxes"),
-        ("multi_label", SlowHeads(), "SlowHeads decide by the probabilities of a softmax"),
+        ("multi_label", SlowHeads(), "SlowHeads decides by a softmax"),
         ("multi_label", HeadAlignment(), "images of several are no such draws"),
         ("coda_prompt", AVERAGING, "PromptAveraging averages entries of pools, and CODAPrompt has"),
         ("vq_prompt", AVERAGING, "averages entries of pools"),
