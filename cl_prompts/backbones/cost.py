@@ -107,12 +107,7 @@ class ViTShape:
 
 
 class Counts(NamedTuple):
-    """Work of a backbone, see :class:`PassCounter`.
-
-    Attributes:
-        images: embedded.
-        blocks: passes of an image through a block.
-        macs: multiply-accumulates.
+    """Work of a backbone, as :class:`PassCounter` counts it.
 
     Example:
         >>> Counts().macs

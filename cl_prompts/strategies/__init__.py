@@ -25,13 +25,7 @@ if TYPE_CHECKING:
 
 
 class StrategyEntry(NamedTuple):
-    """Entry of the tables of strategies and plugins, known before the import.
-
-    Attributes:
-        class_name: its class.
-        description: one line.
-        aliases: other names for it.
-    """
+    """Entry of the tables of strategies and plugins, known before the import."""
 
     class_name: str
     description: str

@@ -99,9 +99,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
       dropped;
     * only parameters that require a gradient enter the optimizer, and its groups and state are
       kept;
-    * cumulative test sets, which share their images, are not evaluated together;
-    * batches come from a loader of our own, so that ``_unpack_minibatch`` is asked in evaluation
-      alone.
+    * cumulative test sets, which share their images, are not evaluated together.
 
     With a multi-label model the loss is binary cross-entropy over the classes annotated in the
     experience (``classes_in_this_experience``), since a zero elsewhere has no meaning.
@@ -306,6 +304,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         if model is None:
             if self.backbone is None or self.n_classes is None:
                 raise InputError("give either model= or both backbone= and n_classes=")
+            # Parts first, and then what settings of all methods change in them.
             model = self.build_model(self.backbone.reading(self.read_out), self.n_classes)
             self.fit_model(model)
         else:
