@@ -9,6 +9,11 @@ on the CPU, for an image. Two floating-point operations each, divided by what th
 ``--utilisation``, the share of it that a ViT reaches. Loading of images, launches of kernels and
 memory traffic are not in it, so take it as what to hold a measurement against (``make bench
 DEVICE=cuda``): much less means that something starves the GPU.
+
+Beside it, of a training step: the batch whose arithmetic takes as long as the launches of its
+kernels (benchmarks/launches.py) at ``--launch`` microseconds each, below which the GPU waits for
+the processor; what images take of the bus, as floats, of which ``dataset.augment_on=device`` sends
+a quarter at most; and the loader processes that make so many views at ``--view`` milliseconds.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from typing import Any
 
 import torch
 from contenders import METHODS, contenders, counted
+from launches import launches, narrow_vit
 
 from cl_prompts.backbones.weights import create_backbone
 
@@ -47,7 +53,21 @@ def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
             # The head of cached features costs next to nothing: reading them is all.
             rate = images_per_second(macs, args.peak, args.utilisation) if forwards > 0.01 else None
             row[label.partition(": ")[2]] = {"F": forwards, "images per second": rate}
+        row["training step"] |= demands(row["training step"]["images per second"], name, args)
         yield row
+
+
+def demands(rate: float | None, name: str, args: argparse.Namespace) -> dict[str, float]:
+    """What a training step at so many images a second asks of the rest of the machine."""
+    if rate is None:
+        return {}
+    kernels = launches(name, narrow_vit())["kernels"]
+    return {
+        "kernels": kernels,
+        "batch": rate * kernels * args.launch * 1e-6,
+        "bytes per second": rate * 3 * args.pixels**2 * 4,
+        "loaders": rate * args.view * 1e-3,
+    }
 
 
 def line(row: dict[str, Any]) -> str:
@@ -58,6 +78,9 @@ def line(row: dict[str, Any]) -> str:
         rate = None if found is None else found["images per second"]
         cells += ["-" if found is None else f"{found['F']:.2f}"]
         cells += ["-" if rate is None else f"{rate:,.0f}"]
+    step = row["training step"]
+    units = {"kernels": 1, "batch": 1, "bytes per second": 1e-6, "loaders": 1}
+    cells += [f"{step[key] * unit:,.0f}" if key in step else "-" for key, unit in units.items()]
     return f"| {' | '.join(cells)} |"
 
 
@@ -71,6 +94,9 @@ def main() -> None:
     parser.add_argument("--backbone", default="vit_base_patch16_224")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--only", nargs="+", choices=[*METHODS], default=SHOWN)
+    parser.add_argument("--launch", type=float, default=7.0, help="microseconds of a launch")
+    parser.add_argument("--view", type=float, default=0.6, help="milliseconds of a loader's view")
+    parser.add_argument("--pixels", type=int, default=224, help="side of the images")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if args.peak <= 0 or not 0 < args.utilisation <= 1:
@@ -81,8 +107,9 @@ def main() -> None:
     print(f"{args.backbone}, torch {torch.__version__}")
     print(
         "| method | F a training image | images/s | F a test image | images/s | cached | images/s |"
+        " kernels a step | batch of equal time | MB/s | loader processes |"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("|" + " --- |" * 11)
     found = []
     for row in rows(args):
         found.append(row)

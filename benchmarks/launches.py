@@ -39,10 +39,12 @@ NO_KERNELS = (
     "_local_scalar_dense",
     "_record_function_enter_new",
     "_record_function_exit",
+    "_unsafe_view",
     "empty",
     "empty_like",
     "empty_strided",
     "lift_fresh",
+    "new_empty",
 )
 
 

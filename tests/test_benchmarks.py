@@ -118,6 +118,7 @@ def test_images_a_second_are_counted_work_over_what_a_gpu_does(
     estimate = load("estimate", monkeypatch)
     assert estimate.images_per_second(1e9, peak=10.0, utilisation=0.5) == pytest.approx(2500)
     small = ["--backbone", "glyph_vit_tiny", "--batch", 2, "--only", "slda", "--peak", 1]
+    small += ["--launch", 5, "--view", 2, "--pixels", 32]
     load("estimate", monkeypatch, *small, "--json", tmp_path / "a.json").main()
     printed = capsys.readouterr().out
     assert "estimated, not measured: 0.4 of 1 TFLOP/s" in printed
@@ -127,8 +128,21 @@ def test_images_a_second_are_counted_work_over_what_a_gpu_does(
     macs = forwards * create_backbone("glyph_vit_tiny").forward_macs
     assert row["inference"]["images per second"] == pytest.approx(0.4e12 / (2 * macs))
     assert row["inference, cached"]["images per second"] is None
+    step = row["training step"]
+    rate = step["images per second"]
+    # Launches of 5 us and views of 2 ms; floats of three channels.
+    assert step["batch"] == pytest.approx(step["kernels"] * 5e-6 * rate)
+    assert step["bytes per second"] == pytest.approx(rate * 12 * 32**2)
+    assert step["loaders"] == pytest.approx(2e-3 * rate)
+    assert step["kernels"] > 100
     with pytest.raises(SystemExit):
         load("estimate", monkeypatch, "--peak", 0).main()
+
+
+def test_all_ways_to_solve_a_ridge_predict_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = load("solves", monkeypatch).compared(features=60, classes=3, more=5, rounds=2)
+    assert list(found) == ["cholesky", "gradients", "refined", "woodbury"]
+    assert all(differ == 0 for _, _, differ in found.values())
 
 
 def test_make_bench_takes_a_device_and_ends_with_images_a_second(

@@ -210,9 +210,6 @@ def fused_block(
 ) -> Tensor:
     """One block for the class tokens of some lanes.
 
-    The three kinds of keys (the token's own, summary tokens, prompts) are never concatenated: only
-    their scores are.
-
     Args:
         token: (batch, T, dim) class tokens of the lanes.
         state: the frozen stream in this block.
@@ -224,20 +221,58 @@ def fused_block(
     """
     attn = block.attn
     normed = block.norm1(token)
-    # q, k, v of LN1(c); the query takes the scale of the attention
+    # q, k, v of LN1(c)
     query, key, value = (
         attn.qkv(normed).unflatten(-1, (3, attn.num_heads, -1)).unbind(2)
     )  # (batch, T, heads, head dim)
-    query = attn.q_norm(query) * query.shape[-1] ** -0.5
-    key = attn.k_norm(key)
+    query, key = attn.q_norm(query), attn.k_norm(key)
     # A = softmax(n h^T / sqrt(D)); keys and values of summary tokens: A K, A V
     look = summary_weights(state.hidden, slots).unflatten(1, slots.shape[:2])  # (batch, T, S, n)
     keys = attn.k_norm(_summarise(attn, state.keys, look))
     values = _summarise(attn, state.values, look)
+    if prompts is not None:
+        prompts = prompts.to(query.dtype)
+    # A step trains few lanes, and waits for each kernel: one for all kinds of keys.
+    attended = _joined if torch.is_grad_enabled() else _by_kind
+    heads = attended(query, (key, value), (keys, values), prompts)
+    # c' = c + proj(O), c' + MLP(LN2(c'))
+    return _mlp(block, token + block.ls1(attention_output(attn, heads.transpose(1, 2), normed)))
+
+
+KeyValue = tuple[Tensor, Tensor]
+
+
+def _joined(query: Tensor, own: KeyValue, seen: KeyValue, prompts: Tensor | None) -> Tensor:
+    """Attention of :func:`_by_kind` over all keys in one."""
+    batch, n_lanes = query.shape[:2]
+    rows = []
+    for i in range(2):
+        parts = [own[i][:, :, None], seen[i]]
+        if prompts is not None:
+            parts.append(prompts[:, i].transpose(1, 2).expand(batch, -1, -1, -1, -1))
+        rows.append(torch.cat(parts, dim=2).flatten(0, 1).transpose(1, 2))
+    heads = attend(query.flatten(0, 1)[:, :, None], *rows)
+    return heads[:, :, 0].unflatten(0, (batch, n_lanes))
+
+
+def _by_kind(query: Tensor, own: KeyValue, seen: KeyValue, prompts: Tensor | None) -> Tensor:
+    """Attention of the lanes' class tokens, whose kinds of keys are never concatenated: only their
+    scores are.
+
+    Args:
+        query: (batch, T, heads, head dim).
+        own: key and value of the token itself, as ``query``.
+        seen: those of the summary tokens, (batch, T, S, heads, head dim).
+        prompts: (T, 2, heads, P, head dim) or None.
+
+    Returns:
+        (batch, T, heads, head dim).
+    """
+    (key, value), (keys, values) = own, seen
+    query = query * query.shape[-1] ** -0.5
     # softmax over the class token itself, S summary tokens and P prompts
     scores = [(query * key).sum(-1)[:, :, None], (query[:, :, None] * keys).sum(-1)]
     if prompts is not None:
-        prompts = prompts.to(query.dtype)
         scores.append(torch.einsum("bthd,thpd->btph", query, prompts[:, 0]))
     sizes = [part.shape[2] for part in scores]
     weights = (
@@ -250,8 +285,7 @@ def fused_block(
     heads = weights[0][:, :, 0, :, None] * value + (weights[1][..., None] * values).sum(2)
     if prompts is not None:
         heads = heads + torch.einsum("btph,thpd->bthd", weights[2], prompts[:, 1])
-    # c' = c + proj(O), c' + MLP(LN2(c'))
-    return _mlp(block, token + block.ls1(attention_output(attn, heads.transpose(1, 2), normed)))
+    return heads
 
 
 def _summarise(attn: Attention, rows: Tensor, look: Tensor) -> Tensor:

@@ -193,6 +193,15 @@ def test_settings_without_effect_on_this_stream_are_remarked_upon(
     assert all(start in remark for start, remark in zip(says, found, strict=True))
 
 
+def test_bf16_on_a_processor_without_it_is_remarked_upon(
+    builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "lacks_bf16", lambda device: True)
+    assert remarks(built(builder)) == []
+    (found,) = remarks(built(builder, "precision=bf16"))
+    assert found.startswith("this processor has no instructions for bf16 (AVX-512-bf16 or AMX)")
+
+
 def test_weights_that_are_not_the_published_ones_are_remarked_upon(
     builder: Builder, tmp_path: Path
 ) -> None:
