@@ -4,8 +4,7 @@ Every function takes plain numbers and returns a new ``matplotlib.figure.Figure`
 in as fractions, 0 to 1, and are drawn in percent; NaN means "not measured" and is drawn grey.
 """
 
-from cl_prompts.experiments.figures.costs import cost_figure
-from cl_prompts.experiments.figures.curves import curve_figure
+from cl_prompts.experiments.figures.curves import cost_figure, curve_figure
 from cl_prompts.experiments.figures.diagnostics import buffer_figure, key_figure, usage_figure
 from cl_prompts.experiments.figures.heatmaps import (
     class_forgetting_figure,

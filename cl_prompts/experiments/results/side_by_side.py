@@ -13,8 +13,7 @@ from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.results.comparable import Conditions
-from cl_prompts.experiments.results.differences import differences
-from cl_prompts.experiments.results.sections import Section, in_short, sections
+from cl_prompts.experiments.results.sections import Section, differences, in_short, sections
 from cl_prompts.experiments.run_folder.identity import with_implied
 from cl_prompts.experiments.run_folder.runs import Run
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import PolyCollection
 
+from cl_prompts.experiments.figures import cost_figure, svg_text
 from cl_prompts.experiments.figures.curves import curve_figure
 from tests.experiments.figures.drawing import MATHEMATICS, band, drawn, texts
 
@@ -59,3 +62,26 @@ def test_any_number_of_points_and_names_that_look_like_mathematics(
     figure = curve_figure(bands, tasks=tasks)
     assert len(figure.axes[0].get_xticks()) <= 20
     drawn(figure)
+
+
+def test_dots_stand_at_cost_and_mean() -> None:
+    points = {"ncm": (0.87, [0.9, 0.92]), "mvp": (4.9, [0.6]), "l2p": (9.6, [0.5, 0.6])}
+    (axes,) = cost_figure(points).axes
+    dots = {
+        (round(float(line.get_xdata()[0]), 2), round(float(line.get_ydata()[0]), 2))
+        for line in axes.lines
+        if line.get_marker() == "o"
+    }
+    assert dots == {(0.87, 91.0), (4.9, 60.0), (9.6, 55.0)}
+    assert axes.get_xscale() == "log"
+    assert {text.get_text() for text in axes.texts} == set(points)
+
+
+def test_names_do_not_overlap() -> None:
+    points = {f"method_{i}": (2.6 + 0.01 * i, [0.7 + 0.001 * i]) for i in range(20)}
+    figure = cost_figure(points)
+    svg_text(figure)  # lays it out
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent().padded(-2) for text in axes.texts]
+    assert len(boxes) == 20
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
