@@ -230,8 +230,9 @@ def sweep(args: argparse.Namespace) -> None:
         from cl_prompts.experiments.sweeps.search_space import SearchSpace
 
         # Before the import, which takes seconds: a wrong key is said at once.
-        for end in SearchSpace.of(args.settings).ends:
-            grid(args.recipe, end)
+        space = SearchSpace.of(args.settings)
+        for end in space.ends:
+            grid(args.recipe, [*space.fixed, *end])
         from cl_prompts.experiments.sweeps.search import Search
 
         search = Search(args.recipe, args.settings, options, **where)

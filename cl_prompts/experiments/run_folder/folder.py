@@ -329,7 +329,15 @@ class RunFolder(FolderFiles):
         Raises:
             InputError: it is damaged.
         """
-        return self.read_json("summary.json") if (self.path / "summary.json").is_file() else {}
+        file = self.path / "summary.json"
+        if not file.is_file():
+            return {}
+        found = self.read_json(file.name)
+        try:
+            conform(found, {"status?": str, "remarks?": ([str], None)})
+        except ValueError as error:
+            raise InputError(f"{file} is damaged: {error}") from error
+        return found
 
     def command(self) -> str:
         """Command line that made this run, and perhaps others at the same time."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import actions, main
 from cl_prompts.experiments.cli.actions import ACTIONS
 from cl_prompts.experiments.cli.arguments import parsed
@@ -90,6 +91,22 @@ def test_every_command_is_parsed_under_its_name(command: str) -> None:
         "push": ["run", "me/name"],
     }
     assert parsed([command, *needed.get(command, ["digits"])]).action == command
+
+
+def test_a_search_is_checked_with_what_is_fixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``lr`` is a setting of the strategy that is asked for, and of none in the recipe."""
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("extends: digits\nrun: [ncm]\nstrategies: {ncm: {}}\n")
+
+    def searched(recipe: str, settings: list[str], *others: object, **more: object) -> None:
+        raise InputError(f"searched {' '.join(settings)}")
+
+    monkeypatch.setattr("cl_prompts.experiments.sweeps.search.Search", searched)
+    asked = ["strategy=er_ace", "lr=1e-4..1e-1"]
+    assert main(["sweep", str(recipe), *asked, "--sampler", "tpe"]) == 2
+    assert f"searched {' '.join(asked)}" in capsys.readouterr().err
 
 
 def test_no_name_commands_the_terminal(

@@ -170,6 +170,7 @@ REFUSED = [
     ("environment.json", b'{"format": 3}', "is of format 3, and this version of cl-prompts reads"),
     ("environment.json", b'{"format": 2, "varied": null}', "is damaged: varied is None: it should"),
     ("summary.json", b'{"status": "fini', "summary.json is damaged: it is not JSON"),
+    ("summary.json", b'{"remarks": 5}', "summary.json is damaged: remarks is 5: it should"),
     ("checkpoint.pt", b"PK", "was written by version 0.1 of cl-prompts, whose runs cannot"),
 ]
 
