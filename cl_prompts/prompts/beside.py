@@ -20,10 +20,8 @@ class BesidePrompts(ValuePool):
 
     Rows T of a block have the keys ``K = T + (T W1') W2'``. With r the tokens that the attention
     reads and x its output behind the projection, ``A = relu(r K')`` and
-    ``x' = e^s (x + max_j A_j (A T))``, the maximum being a constant for the gradient. The attention
-    itself is that of the frozen ViT, at its cost: there is no further token. T begins as
-    N(0, 0.02^2), W1 as N(0, 1), W2 and s as 0, so the first pass is not that of the frozen ViT, and
-    W1 gets a gradient once W2 has moved.
+    ``x' = e^s (x + max_j A_j (A T))``, the maximum being a constant for the gradient. T begins as
+    N(0, 0.02^2), W1 as N(0, 1), W2 and s as 0, so W1 gets a gradient once W2 has moved.
 
     With one entry all images have the same rows. With more, a selector chooses; of several chosen
     entries the rows stand side by side, and s is the mean.

@@ -91,11 +91,10 @@ class GrowingRows(TaskAware):
     """Rows divided among tasks: those of earlier tasks are fixed, those of the current one train,
     those of later ones are unused.
 
-    With T tasks each owns floor(size / T) rows; a remainder is left out. A task's rows are one
-    Parameter of their own, which stops requiring a gradient when the next task starts, so neither
-    weight decay nor momentum can move it. When their task starts
-    they are drawn orthogonal to all earlier rows (from torch's global generator); before, they are
-    zero. Task 0 starts at construction.
+    With T tasks each owns floor(size / T) rows, one Parameter, which stops requiring a gradient
+    when the next task starts, so neither weight decay nor momentum can move it. When their task
+    starts they are drawn orthogonal to all earlier rows (from torch's global generator); before,
+    they are zero. Task 0 starts at construction.
 
     Args:
         blocks: prompted blocks; each has rows of its own.

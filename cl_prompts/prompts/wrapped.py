@@ -69,8 +69,7 @@ class MomentumSlots(WrappedPool):
     (HiDe-Prompt, NeurIPS 2023, arXiv 2310.07234).
 
     In task t > 0: ``P_used = (1 - momentum) P_t + momentum * mean over s < t of P_s``, where the
-    mean is a constant; when the next task starts, P_t becomes the mixture. HiDe-Prompt takes 0.01
-    and lets the pool copy slots (``copy_slots=1``).
+    mean is a constant; when the next task starts, P_t becomes the mixture.
 
     Example:
         >>> from cl_prompts.prompts.prefixes import PrefixPool

@@ -19,8 +19,7 @@ class ForgettingAware:
 
     Sharpness-aware minimisation whose ascent comes from *other* data: with g_o the gradient of the
     loss on held-out classes, ``theta~ = theta + rho g_o / (||g_o|| + 1e-12)``; the gradient of the
-    main loss is taken at theta~ and applied at theta. The norm is over all parameters that have a
-    gradient. A step costs two forward and backward passes::
+    main loss is taken at theta~ and applied at theta::
 
         fam.zero_grad()
         loss(other).backward()

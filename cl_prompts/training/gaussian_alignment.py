@@ -57,9 +57,7 @@ class GaussianHeadAlignment(nn.Module):
     it is the true one.
 
     Deviations: each epoch uses as many batches as there are classes; the published code takes as
-    many as there are classes of earlier tasks (``n_batches=``), which with one class a task is
-    hardly anything. Only what is used is drawn. K-means takes its seed from this part's generator,
-    in the published code from everything that was drawn before.
+    many as there are classes of earlier tasks (``n_batches=``). Only what is used is drawn.
 
     Args:
         n_centroids: of a class; with the other statistics it has no effect.
