@@ -109,12 +109,9 @@ class SparsePrefix(nn.Module):
     they do not depend on the order of images.
 
     Args:
-        blocks: prompted blocks, 0-based; published: 0 to 5.
         size: experts a block and head.
         k: chosen ones.
-        epsilon: see above; published: 0.4, for ImageNet-R 0.7, 0.5 and 0.3 with 5, 10 and 20 tasks.
-        router_weight: published: 1e-5 to 1e-4.
-        prototype_weight: published: 1e-5 to 1e-4.
+        router_weight: published: 1e-5 to 1e-4, and so is ``prototype_weight``.
 
     Example:
         >>> pool = SparsePrefix(range(6), 25, 5, 768, 12)

@@ -63,10 +63,7 @@ class GaussianHeadAlignment(nn.Module):
         n_centroids: of a class; with the other statistics it has no effect.
         samples: per class (``centroids``: per centroid) of the pool that is shuffled; also the
             size of a batch. Published: five times the training batch.
-        unbiased: divide covariances and variances by the number of features less one (SLCA).
-        mean_scale: ``"task"`` draws classes of earlier tasks about shorter means (SLCA).
-        feature_scale: shorten draws of earlier tasks by about this share a task (SLCA++: 0.02).
-        logit_norm: temperature of logits that are divided by their norms (SLCA: 0.1).
+        unbiased: divide covariances and variances by the number of features less one.
 
     Example:
         >>> alignment = GaussianHeadAlignment(4, 3, statistics="variance", samples=16, epochs=2)

@@ -79,8 +79,7 @@ class TaskPosition:
     (avalanche-lib 0.6), so samples are counted as well.
 
     Attributes:
-        first: the current experience is the first of its task.
-        last: the current experience is the last of its task.
+        first, last: whether the current experience is that of its task.
         samples: of the task up to the end of the current experience.
 
     Example:
