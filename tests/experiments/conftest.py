@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from torch.utils.tensorboard import SummaryWriter
 
-from cl_prompts.experiments.report.page import write_report
+from cl_prompts.experiments.report import page as report
+from cl_prompts.experiments.sweeps import sweep_launcher
 from tests.experiments.commands import MVP_R, PROBE, run
 from tests.experiments.fake_runs import LEVEL, fake_run
 from tests.experiments.sketches import sketched
@@ -24,6 +27,15 @@ def pages() -> None:
 @pytest.fixture
 def drawn() -> None:
     """Asks for pictures that are no blanks."""
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of sweeps begin at once, since this one has imported everything, and make no
+    picture."""
+    monkeypatch.setattr(sweep_launcher, "CONTEXT", multiprocessing.get_context("fork"))
+    monkeypatch.setattr(SummaryWriter, "add_figure", lambda *given: None)
+    monkeypatch.setattr(report, "write_report", lambda folders, out=None: out)
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +60,7 @@ def runs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def page(runs_folder: Path) -> str:
-    return write_report([runs_folder]).read_text()
+    return report.write_report([runs_folder]).read_text()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ import torch
 
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE
-from cl_prompts.experiments.sweeps import sweep_launcher
 from cl_prompts.prompts.files import save_prompts
 from tests.experiments.commands import QUICK, summary
 from tests.experiments.inputs import EDITS, MISA_RUN, OWN_RUN, replaced, write_inputs
@@ -82,10 +80,8 @@ def test_a_change_between_seeds_divides_rows_and_one_before_a_resume_is_refused(
 
 
 def test_a_sweep_makes_a_run_again_whose_inputs_changed(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    here: Path, capsys: pytest.CaptureFixture[str], forked: None
 ) -> None:
-    # Forks, which need not import everything again.
-    monkeypatch.setattr(sweep_launcher, "CONTEXT", multiprocessing.get_context("fork"))
     sweep = ["sweep", "digits", *OWN_RUN, "seed=1"]
     assert main(sweep) == 0
     capsys.readouterr()

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.toy_data import N_CLASSES, benchmark
+from tests.toy_data import N_CLASSES, Blobs, benchmark
 from tests.toy_vits import lively_vit
-from tests.toys import cls_of, fit, make, weights
+from tests.toys import cls_of, fit, make, on_two_blocks, weights
+
+IMAGES = Blobs(12, seed=7).images
 
 
 @dataclass
@@ -21,36 +23,49 @@ class Run:
 
     Attributes:
         strategy: after training.
-        backbone: that was given.
-        original: its state before training.
         before: state of the model before training.
         after: and after it.
         anytime: evaluation beside it, every 30 samples.
+        early: classes seen after the first task, and the scores of some images then; nothing of
+            strategies that want the whole stream at once.
     """
 
     strategy: Any
-    backbone: FrozenViT
-    original: dict[str, Tensor]
     before: dict[str, Tensor]
     after: dict[str, Tensor]
     anytime: AnytimeEvaluation
+    early: tuple[Tensor, Tensor] | None
 
 
 def begin(kind: str, scenario: str, **changes: Any) -> Any:
-    """The strategy of a run: on other scenarios than Si-Blurry one update a batch is enough."""
-    once = scenario != "si_blurry" and not cls_of(kind).whole_stream
-    settings: dict[str, Any] = {"online_iter": 1} if once else {}
+    """The strategy of a run: on other scenarios than Si-Blurry two blocks and one update a batch
+    are enough."""
+    settings: dict[str, Any] = {"backbone": lively_vit()}
+    if scenario != "si_blurry":
+        settings = on_two_blocks(kind)
+        settings |= {} if cls_of(kind).whole_stream else {"online_iter": 1}
     return make(kind, scenario, **settings, **changes)
 
 
 @cache
 def finished(kind: str, scenario: str = "si_blurry") -> Run:
     """The table's strategy after the scenario's stream, evaluated on the way."""
-    backbone = lively_vit()
-    original = {name: value.clone() for name, value in backbone.state_dict().items()}
     streams = benchmark(scenario)
     anytime = AnytimeEvaluation(streams.test_stream[-1].dataset, n_classes=N_CLASSES, every=30)
-    strategy = begin(kind, scenario, backbone=backbone, plugins=[anytime])
+    strategy = begin(kind, scenario, plugins=[anytime])
     before = weights(strategy)
-    fit(strategy, streams.train_stream)
-    return Run(strategy, backbone, original, before, weights(strategy), anytime)
+    first, *rest = streams.train_stream
+    if strategy.whole_stream:
+        fit(strategy, [first, *rest])
+        return Run(strategy, before, weights(strategy), anytime, None)
+    fit(strategy, [first])
+    early = strategy.model.seen.clone(), scores(strategy, IMAGES)
+    fit(strategy, rest)
+    return Run(strategy, before, weights(strategy), anytime, early)
+
+
+def scores(strategy: Any, images: Tensor) -> Tensor:
+    """Scores of images, (images, classes)."""
+    with torch.no_grad():
+        found: Tensor = strategy.model.eval()(images)
+    return found

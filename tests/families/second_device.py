@@ -31,7 +31,7 @@ from tests.families.test_workers import augmented
 from tests.pretend import counted, pretend_device, register
 from tests.toy_data import Blobs, Scenes, experiences
 from tests.toy_vits import lively_vit
-from tests.toys import TABLE, cls_of, does_something_at_ends, learnable, make, weights
+from tests.toys import TABLE, cls_of, does_something_at_ends, make, weights
 
 register()
 
@@ -39,11 +39,14 @@ TRAIN = 24
 TEST = 6
 BATCH = 4
 
-CASES = [(kind, "si_blurry") for kind in TABLE]
-#: for others nothing of it is new
-CASES += [(kind, "class_incremental") for kind in TABLE if does_something_at_ends(kind)]
-CASES += [(kind, "mlcil") for kind in TABLE if learnable(kind, "mlcil")]
-#: several labels and no announced task: for others nothing of it is new
+#: every strategy, with announced tasks where these are something to it
+CASES = [
+    (kind, "class_incremental" if does_something_at_ends(kind) else "si_blurry") for kind in TABLE
+]
+#: unannounced besides, and several labels: one of each way to learn from them
+CASES += [(kind, "si_blurry") for kind in ("multi_lane", "flyprompt", "ewcpp", "lwf", "rainbow")]
+SEVERAL = ("multi_lane", "l2p", "linear_probe", "derpp", "ranpac", "layup", "multi_label_ridge")
+CASES += [(kind, "mlcil") for kind in SEVERAL]
 CASES += [(kind, "si_blurry_multi_label") for kind in ("multi_lane", "ewcpp", "lwf", "l3a")]
 
 REPLAYING = ("er", "er_ace", "derpp", "ewcpp", "rainbow", "clib")

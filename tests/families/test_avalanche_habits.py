@@ -9,6 +9,7 @@ import torch
 from avalanche.training.plugins import EWCPlugin, MASPlugin
 
 from cl_prompts.strategies import AnytimeEvaluation
+from tests.families.runs import begin
 from tests.toy_data import benchmark, experiences
 from tests.toys import TABLE, close, fit, make, weights
 
@@ -17,7 +18,7 @@ from tests.toys import TABLE, close, fit, make, weights
 def test_a_copy_of_a_trained_strategy_learns_on_alone(kind: str) -> None:
     stream = benchmark("class_incremental")
     anytime = AnytimeEvaluation(stream.test_stream, every=20)
-    first = make(kind, "class_incremental", plugins=[anytime], online_iter=1)
+    first = begin(kind, "class_incremental", plugins=[anytime])
     fit(first, [stream.train_stream[0]])
     before = weights(first)
     second = copy.deepcopy(first)
@@ -45,8 +46,8 @@ def test_a_watcher_copied_alone_is_free() -> None:
 @pytest.mark.parametrize("plugin", [MASPlugin, lambda: EWCPlugin(1.0)])
 def test_importance_plugins_keep_the_loss_finite(kind: str, plugin: type) -> None:
     regulariser = plugin()
-    strategy = make(kind, plugins=[regulariser])
-    fit(strategy, experiences())
+    strategy = begin(kind, "class_incremental", plugins=[regulariser])
+    fit(strategy, experiences("class_incremental"))
     assert bool(torch.isfinite(strategy.loss))
     assert not strategy.model.finite_forward  # for plugins only
     if isinstance(regulariser, MASPlugin):

@@ -133,9 +133,12 @@ def model_of(kind: str, backbone: FrozenViT) -> ContinualModel:
     return model.to("meta").train()
 
 
-#: a head on a frozen ViT is one model in all methods that train one
+#: a head on a frozen ViT is one model in all methods that train one, and so are prototypes, but for
+#: what of the ViT they read
 OF_ITS_OWN = [
-    kind for kind in TABLE if TABLE[kind].vit_b != HEAD or kind in ("linear_probe", *PROTOTYPES)
+    kind
+    for kind, row in TABLE.items()
+    if row.vit_b != HEAD or kind in ("linear_probe", "ncm") or "read_out" in row.options
 ]
 
 

@@ -7,14 +7,16 @@ import pytest
 import torch
 
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.families.runs import finished
+from tests.families.runs import begin, finished
 from tests.toy_data import benchmark, experiences
-from tests.toys import EVERY, REPLAYING, fit, make, same, weights
+from tests.toys import EVERY, REPLAYING, fit, same, weights
 
 
 @pytest.mark.parametrize("kind", REPLAYING)
 def test_another_seed_replays_other_samples(kind: str) -> None:
-    assert not same(finished(kind).after, weights(fit(make(kind, seed=1), experiences())))
+    other = begin(kind, "class_incremental", seed=1)
+    fit(other, experiences("class_incremental"))
+    assert not same(finished(kind, "class_incremental").after, weights(other))
 
 
 @pytest.mark.parametrize("kind", EVERY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,18 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.joined import joined_split
 from cl_prompts.scenarios.registry import find_scenario
-from tests.toy_data import ANNOUNCED, MULTI_LABEL_SCENARIOS, N_CLASSES, Blobs, Scenes, benchmark
-from tests.toys import ALL, PROTOTYPES, cases, close, fit, make, same, weights
+from cl_prompts.strategies import AnytimeEvaluation
+from tests.families.runs import begin, finished, scores
+from tests.toy_data import (
+    ANNOUNCED,
+    MULTI_LABEL_SCENARIOS,
+    N_CLASSES,
+    TASKS,
+    Blobs,
+    Scenes,
+    benchmark,
+)
+from tests.toys import ALL, PROTOTYPES, cases, close, fit, same, weights
 
 #: classes of the later stream: one that the first stream has, and two new ones
 LATER = [2, 6, 7]
@@ -70,55 +81,32 @@ def tasks_of_later(kind: str, scenario: str) -> int:
     return 2 if ALL[kind].options.get("boundaries") else 0
 
 
-def scores(strategy: Any) -> Tensor:
-    """Scores of some images, (images, classes)."""
-    images: Tensor = Blobs(24, N_CLASSES + NEW, seed=9).images
-    with torch.no_grad():
-        found: Tensor = strategy.model.eval()(images)
-    return found
-
-
-def grown(kind: str, scenario: str, *, early: bool) -> Any:
-    """A strategy that learns both streams, and grows before the first or between the two."""
-    stream = two_streams(scenario)
-    first = list(benchmark(scenario).train_stream)
-    strategy = make(kind, scenario, online_iter=1)
-    if early:
-        strategy.grow(NEW, tasks_of_later(kind, scenario))
-        fit(strategy, stream[: len(first)])
-    else:
-        fit(strategy, first)
-        strategy.grow(NEW, tasks_of_later(kind, scenario))
-    return fit(strategy, stream[len(first) :])
-
-
 @pytest.mark.parametrize(("kind", "scenario"), CASES)
 def test_growth_between_two_streams_comes_to_the_same_as_before_them(
     kind: str, scenario: str
 ) -> None:
     """But for rounding, since sums run over another number of classes; without gradients not even
-    for that."""
-    first = grown(kind, scenario, early=True)
-    second = grown(kind, scenario, early=False)
+    for that. Statistics come to the same as with all classes from the start, too."""
+    stream = two_streams(scenario)
+    more = NEW, tasks_of_later(kind, scenario)
+    first = begin(kind, scenario)
+    first.grow(*more)
+    fit(first, stream)
+    second = copy.deepcopy(finished(kind, scenario).strategy)
+    second.plugins = [p for p in second.plugins if not isinstance(p, AnytimeEvaluation)]
+    second.grow(*more)
+    fit(second, stream[TASKS:])
     seen = [6, 7]
     assert first.model.seen[seen].all()
     assert second.model.n_classes == N_CLASSES + NEW
-    if kind in PROTOTYPES and kind != "l3a":
-        assert same(weights(first), weights(second))
-    torch.testing.assert_close(scores(first), scores(second), rtol=5e-3, atol=5e-3)
+    images = Blobs(24, N_CLASSES + NEW, seed=9).images
+    torch.testing.assert_close(scores(first, images), scores(second, images), rtol=5e-3, atol=5e-3)
     assert first.samples_seen == second.samples_seen
     assert torch.equal(first.buffer.slots, second.buffer.slots)
-
-
-@pytest.mark.parametrize("kind", PROTOTYPES)
-def test_statistics_come_to_the_same_as_with_all_classes_from_the_start(kind: str) -> None:
-    """Nothing is drawn for the number of classes. L3A solves for all of them, which rounds."""
-    later = fit(make(kind), benchmark().train_stream)
-    later.grow(NEW)
-    stream = two_streams("si_blurry")
-    fit(later, stream[3:])
-    whole = fit(make(kind, n_classes=N_CLASSES + NEW), stream)
-    if kind == "l3a":
-        close(weights(later), weights(whole))
-    else:
-        assert same(weights(later), weights(whole))
+    if kind in PROTOTYPES:
+        whole = fit(begin(kind, scenario, n_classes=N_CLASSES + NEW), stream)
+        for other in (first, whole):
+            if kind == "l3a":  # solves for all classes, which rounds
+                close(weights(second), weights(other))
+            else:
+                assert same(weights(second), weights(other))

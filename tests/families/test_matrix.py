@@ -3,21 +3,15 @@ nothing else."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings, plan
-from cl_prompts.experiments.run_folder.folder import RunFolder
-from cl_prompts.experiments.runner import execution as runner
 from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.runner.interruption import StopRequest
-from cl_prompts.experiments.tracking.progress import Display
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import STRATEGIES
 from tests.few_images import few_images
@@ -106,22 +100,6 @@ def test_a_cell_builds_or_is_refused_as_the_page_says(
     assert str(caught.value) == re.sub(
         "|".join(sorted(named, key=len, reverse=True)), lambda m: named[m[0]], SENTENCE
     )
-
-
-@pytest.mark.parametrize(
-    "scenario", ["class_incremental", "domain_incremental", "mlcil", "si_blurry_multi_label"]
-)  # test_runs has the others
-def test_a_linear_probe_runs_from_one_end_to_the_other(
-    scenario: str, builder: Builder, tmp_path: Path
-) -> None:
-    parts = builder.build(settings_of("linear_probe", scenario))
-    folder = RunFolder.create(tmp_path / "run", parts.settings, "")
-    with Display(Console(quiet=True), 1).run(1, "run") as watcher:
-        runner.execute(parts, folder, request=StopRequest(), watcher=watcher)
-    said = json.loads((folder.path / "summary.json").read_text())
-    assert (said["status"], said["scenario"]) == ("finished", scenario)
-    assert len(said["task_ends"]) == parts.split.n_tasks
-    assert 0.1 < said["results"]["map_last" if SCENARIOS[scenario].multi_label else "a_last"] <= 1
 
 
 @pytest.mark.parametrize(

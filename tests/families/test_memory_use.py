@@ -1,4 +1,4 @@
-"""A strategy holds as much after 36 more steps as before them."""
+"""A strategy holds as much after 24 more steps as before them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.toys import REPLAYING, TABLE, fit, make
 
 #: steps before the first look, and up to the second one: whole periods of 24 samples apart
 FIRST = 28
-STEPS = 36
+STEPS = 24
 #: the census itself makes a storage per tensor, and isinstance caches weak references now and then
 FROM_ELSEWHERE = (torch.UntypedStorage, ref, BuiltinFunctionType)
 

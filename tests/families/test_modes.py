@@ -13,7 +13,7 @@ from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin, Repl
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.families.runs import finished
+from tests.families.runs import begin, finished
 from tests.toy_data import N_CLASSES, TEST, TRAIN, Blobs, benchmark, experiences
 from tests.toys import EVERY, PROTOTYPES, REPLAYING, TABLE, fit, make
 
@@ -72,7 +72,7 @@ def test_avalanches_metrics_loggers_replay_and_schedulers_work(kind: str) -> Non
     replays = kind in REPLAYING or kind == "joint"
     plugins = [anytime] if replays else [anytime, ReplayPlugin(mem_size=20)]
     given = list(plugins)
-    strategy = make(
+    strategy = begin(
         kind,
         "class_incremental",
         evaluator=EvaluationPlugin(*metrics, loggers=[logger]),

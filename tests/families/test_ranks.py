@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from cl_prompts.experiments.cli import main
 from tests.experiments.commands import rows, run, summary
+from tests.experiments.sketches import sketched
 from tests.families.two_ranks import (
     EMBEDDED_UPDATES,
     KINDS,
@@ -22,6 +24,7 @@ from tests.families.two_ranks import (
     trained,
     work,
 )
+from tests.few_images import few_images
 
 #: greatest difference of a weight, besides the rounding of numbers greater than 1
 BOUND = 1e-5
@@ -30,8 +33,8 @@ SHARE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of what the two processes have left."""
+def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder of what the two processes have left, with few images for this process, too."""
     folder = tmp_path_factory.mktemp("job")
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -39,13 +42,14 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Forks, which need not import everything again.
     fork = multiprocessing.get_context("fork")
     processes = [fork.Process(target=work, args=(rank, port, folder)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(900)
-    said = "\n".join((folder / f"said{rank}").read_text() for rank in range(2))
-    assert [process.exitcode for process in processes] == [0, 0], said
-    return folder
+    with few_images(45, 10), sketched():
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(900)
+        said = "\n".join((folder / f"said{rank}").read_text() for rank in range(2))
+        assert [process.exitcode for process in processes] == [0, 0], said
+        yield folder
 
 
 @pytest.fixture(scope="module")

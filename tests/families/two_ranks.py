@@ -37,9 +37,9 @@ PROMPTS = ("mvp", "coda_prompt")
 EMBEDDED_UPDATES = 20
 #: updates on each of three or four batches: at least 20 in all
 UPDATES = 7
-RUN = ("digits", "classes=4", "n_tasks=2", "every=60", "online_iter=1", "seed=3")
+RUN = ("digits", "classes=4", "n_tasks=2", "every=40", "online_iter=1", "seed=3")
 # Of a pool smaller than a batch one process projects the entries, and ranks their images.
-RUN += ("strategy=mvp", "pool_size=200")
+RUN += ("strategy=mvp", "pool_size=200", "train_mb_size=16")
 
 
 def trained(kind: str) -> dict[str, Any]:
@@ -129,9 +129,9 @@ def _work(folder: Path) -> None:
     torch.save({kind: on_embedded(kind) for kind in PROMPTS}, folder / f"embedded{mine}.pt")
     out = folder / "runs"
     # Asked of rank 0, which draws progress, and obeyed by both.
-    stop_at(100)
+    stop_at(50)
     codes = [run(out)]
-    stop_at(250)
+    stop_at(120)
     codes.append(main(["run", "--resume", *map(str, out.glob("digits/mvp/*")), "--quiet"]))
     (folder / f"codes{mine}").write_text(repr(codes))
     ranks.leave()

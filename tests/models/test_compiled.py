@@ -19,8 +19,8 @@ from tests.toy_vits import lively_vit, one_graph
 from tests.toys import TABLE, cls_of, make, weights
 
 #: of the strategies that have the setting one of each form of model; tracing takes seconds
-FORMS = ("l2p", "coda_prompt", "norga", "additive_prompt")
-KINDS = ["er", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mvp", *FORMS))]
+COMPILED = ("mvp", "l2p", "coda_prompt")
+KINDS = ["er", *(pytest.param(kind, marks=pytest.mark.slow) for kind in COMPILED)]
 
 
 pytestmark = one_graph
@@ -91,7 +91,7 @@ def test_a_run_compiles_once_for_training_and_once_for_evaluation(
 def test_what_would_compile_again_and_again_has_no_such_setting() -> None:
     without = {kind for kind in TABLE if "compile" not in cls_of(kind).settings()}
     assert {"multi_lane", "slda", "flyprompt", "smope"} <= without
-    assert not without & {"er", "mvp", *FORMS}
+    assert not without & {"er", *COMPILED}
 
 
 def test_a_copy_of_a_model_is_not_compiled(graphs: list[Any]) -> None:

@@ -38,13 +38,13 @@ from tests.few_images import few_images
 @pytest.fixture
 def few_digits() -> Iterator[None]:
     """Enough of the embedded images to learn from."""
-    with few_images(train=60, test=15):
+    with few_images(train=30, test=10):
         yield
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_one_run_per_scenario(
-    scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], few_digits: None, pages: None
+    scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], few_digits: None
 ) -> None:
     several = SCENARIOS[scenario].multi_label
     domains = scenario == "domain_incremental"
@@ -58,7 +58,6 @@ def test_one_run_per_scenario(
     assert said["n_tasks"] == len(said["task_ends"]) == (4 if domains else 2)
     assert said["samples_seen"] == said["samples"] == said["task_ends"][-1]
     assert said["results"]["map_last" if several else "a_last"] > 0.3
-    assert list((tmp_path / recipe).glob("report-*.html"))
     assert capsys.readouterr().out == ""  # quiet
 
 
@@ -96,31 +95,6 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     monkeypatch.setattr(runner.Tracker, "after_training_iteration", after_training_iteration)
 
 
-@pytest.mark.parametrize("tasks", [0, 2])
-def test_an_interrupted_run_resumes_to_the_same_numbers(
-    tasks: int,
-    probe_run: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    theirs = summary(probe_run)
-    with monkeypatch.context() as patch:
-        interrupt(patch, [0, *theirs["task_ends"]][tasks] + 8)
-        code, (folder,) = run(tmp_path / "cut", "digits", *PROBE)
-    assert code == 130
-    assert summary(folder)["status"] == "interrupted"
-    assert f"continue with: cl-prompts run --resume {folder}" in capsys.readouterr().err
-    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
-    assert rows(folder) == rows(probe_run)
-    mine = summary(folder)
-    for key in ("status", "results", "samples_seen", "task_ends"):
-        assert mine[key] == theirs[key]
-    assert mine["forward_passes"]["train"] == pytest.approx(theirs["forward_passes"]["train"])
-    assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 2
-    assert "is finished: there is nothing to resume" in capsys.readouterr().err
-
-
 def test_what_was_finished_before_an_interruption_is_reported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -143,6 +117,7 @@ def test_what_was_finished_before_an_interruption_is_reported(
     (page,) = (tmp_path / "digits").glob("report-*.html")
     assert "linear_probe" in page.read_text()
     assert f"--resume {tmp_path / 'digits'} --trust-code" in told.err
+    assert summary(folders[1])["status"] == "interrupted"
 
 
 def test_joint_stands_in_one_report_with_others_and_is_not_trained_again(
@@ -344,7 +319,7 @@ NATIVE = {
     "digit_domains": (10, 32),
     "domainnet": (4, 150),
 }
-#: of other recipes three strategies are enough: they change the data set
+#: of other recipes one strategy is enough: they change the data set
 MOST = {"cifar100_published": None, "voc_b0_c4": None}
 MULTI_LABEL = {"digit_scenes": (10, 32), "voc2007": (20, 150), "coco2014": (80, 150)}
 
@@ -368,7 +343,7 @@ def test_every_shipped_recipe_trains_and_evaluates(
     entry = replace(datasets.DATASETS[dataset], read=lambda folder, cache, **_: source, layout="")
     monkeypatch.setitem(datasets.DATASETS, dataset, entry)
     builder = Builder()
-    for settings in plan(name, ["seed=1", *tasks, *short, *small])[: MOST.get(name, 3)]:
+    for settings in plan(name, ["seed=1", *tasks, *short, *small])[: MOST.get(name, 1)]:
         parts = builder.build(settings)
         assert parts.data.train[0][0].shape == (3, 16, 16)
         folder = RunFolder.create(tmp_path / settings.strategy, settings, "")

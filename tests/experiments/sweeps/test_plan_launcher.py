@@ -25,6 +25,7 @@ from cl_prompts.experiments.sweeps.plan_launcher import in_processes, processes
 from cl_prompts.experiments.sweeps.sweep_launcher import forked
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger
 from cl_prompts.experiments.sweeps.sweep_worker import Ended
+from tests.experiments.commands import QUICK
 
 GIB = 2**30
 
@@ -144,9 +145,9 @@ def test_the_embedded_vit_takes_one_thread(
 
 @pytest.mark.slow
 def test_two_processes_write_what_one_writes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], forked: None
 ) -> None:
-    command = ["run", "digits", "strategy=linear_probe", "seed=1-2", "classes=3", "n_tasks=2"]
+    command = ["run", "digits", "strategy=linear_probe", "seed=1-2", *QUICK]
     for jobs in ("1", "2"):
         assert main([*command, "--jobs", jobs, "--out", str(tmp_path / jobs)]) == 0
     said = capsys.readouterr().out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -13,19 +12,17 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts import __version__
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.grid import essence, grid
 from cl_prompts.experiments.recipes.settings import plan
-from cl_prompts.experiments.report import page as report
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.folder import FORMAT
 from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.interruption import Stopped
-from cl_prompts.experiments.sweeps import sweep_launcher, sweep_ledger
+from cl_prompts.experiments.sweeps import sweep_ledger
 from cl_prompts.experiments.sweeps.sweep import Sweep, earlier_runs
 from tests.experiments.commands import PROBE, QUICK, run, summary
 from tests.experiments.fates import FATES
@@ -42,14 +39,6 @@ def fates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv(FATES, str(folder))
     return folder
-
-
-@pytest.fixture
-def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes that begin at once, since this one has imported everything, and make no picture."""
-    monkeypatch.setattr(sweep_launcher, "CONTEXT", multiprocessing.get_context("fork"))
-    monkeypatch.setattr(SummaryWriter, "add_figure", lambda *given: None)
-    monkeypatch.setattr(report, "write_report", lambda folders, out=None: out)
 
 
 def swept(out: Path, *arguments: str) -> int:
