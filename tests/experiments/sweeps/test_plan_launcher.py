@@ -145,7 +145,7 @@ def test_the_embedded_vit_takes_one_thread(
 
 @pytest.mark.slow
 def test_two_processes_write_what_one_writes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], forked: None
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["run", "digits", "strategy=linear_probe", "seed=1-2", *QUICK]
     for jobs in ("1", "2"):
