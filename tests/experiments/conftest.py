@@ -10,10 +10,13 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.experiments.report import page as report
-from cl_prompts.experiments.sweeps import sweep_launcher
+from cl_prompts.experiments.sweeps import plan_launcher, sweep_launcher
 from tests.experiments.commands import MVP_R, PROBE, run
 from tests.experiments.fake_runs import LEVEL, fake_run
 from tests.experiments.sketches import sketched
+
+# Commands with several runs execute them in this process, whose calls are counted and replaced.
+plan_launcher.RUNS_PER_PROCESS = 4
 
 #: files whose tests look at reports
 PAGES = {"test_bad_inputs.py", "test_page.py"}

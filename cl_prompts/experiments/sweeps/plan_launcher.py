@@ -16,13 +16,13 @@ from cl_prompts.experiments.runner.execution import takes_one_thread
 from cl_prompts.experiments.runner.interruption import Stopped
 from cl_prompts.experiments.runner.job import launched
 from cl_prompts.experiments.runner.memory import available_memory
-from cl_prompts.experiments.sweeps.sweep_launcher import Launcher, forked
+from cl_prompts.experiments.sweeps.sweep_launcher import FORKS, Launcher, forked
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_worker import Job
 from cl_prompts.experiments.tracking.progress import display_on
 
-#: runs that pay for a process
-RUNS_PER_PROCESS = 4
+#: runs that pay for a process: a fork begins at once, another one loads its libraries first
+RUNS_PER_PROCESS = 1 if FORKS else 4
 #: of main memory, for each process
 BYTES_PER_PROCESS = 2 * 2**30
 

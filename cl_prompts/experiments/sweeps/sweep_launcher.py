@@ -19,6 +19,8 @@ from cl_prompts.experiments.sweeps.sweep_worker import Ended, Job, work
 #: how processes begin: not by a fork, since one of a process with threads, or a GPU, may hang; but
 #: see :func:`forked`
 CONTEXT = multiprocessing.get_context("spawn")
+#: whether libraries of the system allow a fork
+FORKS = sys.platform == "linux"
 _SECONDS = 0.5  # between two looks at signals
 
 
@@ -53,11 +55,11 @@ def forked(number: int) -> Iterator[list[_Worker]]:
     threads, which a fork does not copy, are never asked for where there is to be one.
 
     Args:
-        number: of processes; none are made where libraries of the system forbid forks.
+        number: of processes; none are made without :data:`FORKS`.
     """
     workers: list[_Worker] = []
     try:
-        for _ in range(number if sys.platform == "linux" else 0):
+        for _ in range(number if FORKS else 0):
             context = multiprocessing.get_context("fork")
             mine, its = CONTEXT.Pipe()
             others = [mine, *(worker.connection for worker in workers)]
