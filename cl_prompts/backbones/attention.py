@@ -40,6 +40,8 @@ def project_parts(attn: Attention, normed: Tensor, parts: slice) -> Tensor:
     """The chosen thirds (query, key, value) of the qkv projection.
 
     Args:
+        attn: the attention.
+        normed: (batch, n, dim) tokens after the block's first LayerNorm.
         parts: thirds from start to stop; ``slice(1, 3)`` is keys and values.
 
     Returns:

@@ -107,7 +107,12 @@ class ViTShape:
 
 
 class Counts(NamedTuple):
-    """Work of a backbone, as :class:`PassCounter` counts it.
+    """Work of a backbone, see :class:`PassCounter`.
+
+    Attributes:
+        images: embedded.
+        blocks: passes of an image through a block.
+        macs: multiply-accumulates.
 
     Example:
         >>> Counts().macs

@@ -19,6 +19,10 @@ def normalisation_of(name: str | Sequence[Sequence[float]], vit: nn.Module) -> N
         name: ``"checkpoint"`` (what the weights were trained with), ``"none"`` (as the images come:
             for weights that were trained on [0, 1], and for data sets that normalise),
             ``"imagenet"``, or a pair (mean, std) of three numbers each.
+        vit: the model, for its checkpoint's values.
+
+    Raises:
+        InputError: any other value.
     """
     fixed: dict[str, Normalisation] = {
         "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),

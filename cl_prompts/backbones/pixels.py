@@ -97,6 +97,9 @@ def check_images(images: Sequence[Any], size: int, *, normalised: bool = False) 
     Args:
         images: each (3, size, size), tensors or arrays.
         size, normalised: see :func:`check_pixels`.
+
+    Raises:
+        InputError: as :func:`check_pixels`.
     """
     for image in images:
         array = isinstance(image, np.ndarray)
@@ -138,6 +141,8 @@ def check_targets(targets: Any, n_classes: int, *, multi_label: bool = False) ->
     Args:
         targets: (batch,) of any integer type, or with ``multi_label`` zeros and ones (batch,
             n_classes) of any numeric type or bool.
+        n_classes: number of classes.
+        multi_label: an image may have several labels.
 
     Returns:
         (batch,) int64, or (batch, n_classes) of the given floating-point type or float32.
@@ -177,7 +182,12 @@ def check_batch(model: Any, images: Any, targets: Any) -> None:
     of a type that losses take.
 
     Args:
+        model: that learns.
+        images: (batch, 3, size, size).
         targets: (batch,) int64, or zeros and ones (batch, classes).
+
+    Raises:
+        InputError: what is wrong, and what would be right.
     """
     backbone = model.backbone
     check_pixels(images, backbone.image_size, normalised=not backbone.normalises)
@@ -186,7 +196,11 @@ def check_batch(model: Any, images: Any, targets: Any) -> None:
 
 
 def check_kind(model: Any, targets: Tensor) -> None:
-    """Refuse targets of a type that losses do not take, without a look at their values."""
+    """Refuse targets of a type that losses do not take, without a look at their values.
+
+    Raises:
+        InputError: integers of another type than int64, or zeros and ones that are no floats.
+    """
     usable = targets.is_floating_point() if model.multi_label else targets.dtype == torch.int64
     if not usable:
         kind = str(targets.dtype).removeprefix("torch.")

@@ -176,7 +176,11 @@ def highest(*numbers: int) -> list[int]:
 
 
 def broadcast_text(text: str | None) -> str:
-    """A text of rank 0, on every rank."""
+    """A text of rank 0, on every rank.
+
+    Args:
+        text: on rank 0; ignored on the others.
+    """
     content = torch.frombuffer(bytearray((text or " ").encode()), dtype=torch.uint8)
     length = torch.tensor([len(content)])
     with _waiting():

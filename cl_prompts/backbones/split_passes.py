@@ -44,7 +44,9 @@ def split(
         function: own rows of each of ``rows``, then ``shared`` -> results of the own rows; with
             ``modules`` as they are then.
         rows: tensors with one row for each image, (batch, ...); the batch is not empty.
+        shared: tensors that all images share.
         modules: whose parameters the function uses and may train.
+        counter: of the work, which then counts the whole batch.
         whole: gather the results of all ranks; else rows of other ranks are zero.
 
     Returns:

@@ -16,6 +16,9 @@ from cl_prompts.reading import TENSORS, check_file
 def read_tensors(path: Path) -> Any:
     """Read a ``.safetensors`` file, or one of torch's that holds tensors alone.
 
+    Args:
+        path: of the file.
+
     Returns:
         tensors by name, or whatever the file of torch's holds of tensors and plain values, on the
         CPU.

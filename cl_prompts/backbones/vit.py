@@ -120,6 +120,9 @@ class FrozenViT(nn.Module):
         """This ViT with another read-out: the same weights and the same counter, and features as
         :class:`~cl_prompts.backbones.read_out.ReadOut` names them.
 
+        Raises:
+            InputError: see there.
+
         Example:
             >>> from cl_prompts.backbones import create_backbone
             >>> vit = create_backbone()

@@ -192,6 +192,10 @@ def at_hand(name: str) -> bool:
 def check_at_hand(name: str, weights: str) -> None:
     """Refuse weights that would be fetched from the hub.
 
+    Args:
+        name: of the backbone.
+        weights: as :func:`create_backbone` takes them.
+
     Raises:
         InputError: they are not on this machine; the sentence says from where they would come, and
             what fetches them.

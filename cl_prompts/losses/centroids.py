@@ -20,6 +20,9 @@ def centroid_contrast(features: Tensor, means: Tensor | None = None) -> Tensor:
         features: (batch, dim).
         means: (n, dim), all centroids of all earlier classes, constant; None: none yet.
 
+    Returns:
+        scalar.
+
     Example:
         >>> centroid_contrast(100 * torch.eye(3)).item()
         0.0

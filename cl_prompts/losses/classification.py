@@ -24,6 +24,7 @@ def batch_classes(labels: Tensor, n_classes: int) -> Tensor:
 
     Args:
         labels: (batch,) class ids.
+        n_classes: columns of the logits.
 
     Returns:
         (classes,) boolean.
@@ -61,6 +62,9 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, competing: Tensor) -> T
         labels: (batch,) class ids, each of a class that competes: otherwise the loss is infinite.
         competing: (classes,) or (batch, classes) boolean.
 
+    Returns:
+        scalar.
+
     Example:
         >>> labels = torch.tensor([0, 2])
         >>> loss = masked_cross_entropy(torch.zeros(2, 9), labels, batch_classes(labels, 9))
@@ -81,6 +85,9 @@ def reverse_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         logits: (batch, classes); columns at -inf do not compete.
         labels: (batch,) class ids.
+
+    Returns:
+        scalar.
 
     Example:
         >>> logits = torch.tensor([[0.0, 0.0, float("-inf")]])

@@ -25,6 +25,10 @@ def distillation_loss(
         new: (batch, classes) logits of the model in training; masked columns may be -inf.
         old: (batch, classes) logits of the teacher, taken without gradient.
         seen: (classes,) boolean: classes that the *teacher* had seen. With none the loss is 0.
+        temperature: T.
+
+    Returns:
+        scalar.
     """
     if not temperature > 0:
         raise InputError(f"temperature of the distillation is {temperature}: it must be positive")

@@ -20,11 +20,15 @@ def multi_label_loss(
     """Binary cross-entropy over the annotated classes alone; the other columns get no gradient.
 
     Args:
+        logits: (batch, classes).
         targets: (batch, classes) in [0, 1]; only entries within ``columns`` are read.
         columns: classes annotated, boolean, (classes,) or (batch, classes).
         norm: ``"current"``: mean over the annotated entries. ``"all"``: MULTI-LANE's published mean
             over all batch * classes entries, in which every other entry counts ln 2: with c of C
             columns annotated it is ``c / C * current + ln 2 * (C - c) / C``.
+
+    Raises:
+        InputError: unknown norm.
     """
     one_of("loss_norm", norm, LossNorm)
     columns = columns.expand_as(logits)

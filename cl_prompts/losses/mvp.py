@@ -37,6 +37,9 @@ def contrastive_key_loss(key: Tensor, selection: Selection, *, pairs: Pairs = "o
         pairs: ``"own"``, as above, or ``"all"``: the published code's broadcast, which divides
             every image's distances by every image's scale before averaging (mean over i and j of
             exp(. [s_j] / a_{s_i})).
+
+    Returns:
+        scalar.
     """
     # kappa[p, r] = 1 - cos(key_p, key_r); the diagonal, 0, is included
     unit = F.normalize(key, dim=-1)
@@ -130,12 +133,21 @@ def mvp_classification_loss(
     With l_i the cross-entropy and w_i = 1 - alpha + alpha e_i^gamma: ``mean(w_i l_i)``.
 
     Args:
+        output: of the forward pass.
         labels: (batch,) head rows.
         head: the linear head that computed ``output``.
         competing: (classes,) boolean, the classes seen, or those of the batch.
+        use_afs: scale features (see :func:`adaptive_scale`).
+        use_gsf: weight samples (see :func:`gradient_dissimilarity`).
+        alpha: share of the gradient-similarity weight.
+        gamma: its exponent.
+        margin: of the adaptive scale.
         gsf_reduction: ``"sample"``, as above, or ``"batch_mean"``: the published code's
             ``mean(w) * mean(l)``, in which the weights of samples degenerate to one scalar for the
             batch.
+
+    Returns:
+        scalar.
     """
     logits = output.logits
     if use_afs:  # z_i = (W (f_i / c_i) + b) mask_i

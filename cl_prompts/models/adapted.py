@@ -31,6 +31,14 @@ class AdaptedViT(ContinualModel):
     A class that has been seen but has no prototype yet, in the middle of its task, is scored by the
     cosine with its row of the proxy.
 
+    Args:
+        backbone: the frozen ViT.
+        n_classes: classes of the data set.
+        adapters: sets of adapters.
+
+    Raises:
+        InputError: a thawed backbone.
+
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> vit = create_backbone()
@@ -124,6 +132,11 @@ class AperViT(AdaptedViT):
     """APER (Zhou et al., IJCV 2024, arXiv 2303.07338): class means in the frozen and in one adapted
     subspace side by side.
 
+    Args:
+        backbone: the frozen ViT.
+        n_classes: classes of the data set.
+        adapters: one set, of the first task.
+
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> vit = create_backbone()
@@ -172,6 +185,12 @@ class AperViT(AdaptedViT):
 class EaseViT(AdaptedViT):
     """EASE (Zhou et al., CVPR 2024, arXiv 2403.12030): prototypes in the subspace of every task's
     adapters.
+
+    Args:
+        backbone: the frozen ViT.
+        n_classes: classes of the data set.
+        adapters: one set a task.
+        alpha: share of the subspaces of other tasks.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

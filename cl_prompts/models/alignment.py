@@ -74,7 +74,11 @@ def directions(features: Tensor, target: Tensor, form: BatchForm = "corrected") 
 
 
 def covariance(features: Tensor) -> Tensor:
-    """Unbiased covariance (dim, dim) of features (batch, dim), in their type."""
+    """Unbiased covariance (dim, dim) of features (batch, dim), in their type.
+
+    Raises:
+        RunError: a batch of one.
+    """
     if len(features) < 2:
         raise RunError(
             "a batch of one image has no covariance, which this alignment of features needs: choose"
@@ -105,7 +109,11 @@ class BatchAlignment(nn.Module):
     a prediction depends on how often was evaluated.
 
     Args:
+        dim: width of a feature.
+        form: see :func:`aligned`.
+        coefficient: c, see there.
         target: covariance (dim, dim) that stays; None for R.
+        momentum: k.
 
     Raises:
         InputError: a target that is no covariance, or a number out of range.
@@ -197,9 +205,14 @@ class StreamedAlignment(FeatureWhitening):
     the identity it is whitening, with the covariance of the stream itself centring.
 
     Args:
+        dim: width of a feature.
         target: ``"first"``, the covariance of the first samples, ``"identity"``, or a covariance
             (dim, dim).
+        first: how many samples.
         **settings: of :class:`~cl_prompts.models.whitening.FeatureWhitening`.
+
+    Raises:
+        InputError: as there, or another target.
 
     Example:
         >>> features = torch.randn(500, 2) * torch.tensor([9.0, 1.0])

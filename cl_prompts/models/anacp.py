@@ -38,8 +38,10 @@ class AnaCP(SolvedClassifier):
     W_o^T)`` classifies. Since a(x) changes with every solution, it learns from pseudo-samples:
     ``samples`` a class, drawn from N(mu_c, S) or from the class's own covariance, one-hot targets.
 
-    All that streams is a sum, and pseudo-samples are the same draws each time: the classifier
-    depends neither on the order of the stream nor on its batches, nor on how often it is asked.
+    All that streams is a sum. Targets and solutions are computed when scores are first needed after
+    an update, and pseudo-samples are the same draws each time: the classifier depends neither on
+    the order of the stream nor on its batches. It costs (heads + 1) projection^3 / 6 multiply-adds
+    and holds heads * projection^2 numbers.
 
     Deviations (``form="released"`` has the published rules): S is exact, not an average in which a
     batch counts twice, and 1e-4 is added to its variances where it is used, not once; directions
@@ -48,8 +50,18 @@ class AnaCP(SolvedClassifier):
     ``target_space="features"`` leads back by the inverse of P instead.
 
     Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
         projection: random features of each head, and of the last regression.
+        heads: H.
+        ridge: of all regressions.
+        samples: pseudo-samples of each class.
         drawn_from: covariance of these; ``"class"`` keeps a matrix of dim^2 numbers a class.
+        target_space: see above.
+        form: see above.
+        memory_gib: refuse sizes whose matrices of classes take more.
+        seed: of projections and pseudo-samples.
+        dtype: of the statistics.
 
     Raises:
         InputError: numbers out of range, an unknown word, or too much memory.

@@ -23,14 +23,24 @@ class BalancedRidge(SolvedClassifier):
     its n_c samples, and class weights v_c proportional to 1 / n_c with mean 1 over the known
     classes: ``W = (sum_c v_c A_c + ridge I)^-1 [v_c s_c]_c``, scores ``h W``.
 
-    A training batch is sorted by class: labels that are given on the CPU spare a GPU's wait.
+    One matrix A_c a class: n_classes * projection^2 numbers, 4 GB for 100 classes at 700 in
+    float64. A training batch is sorted by class: labels that are given on the CPU spare a GPU's
+    wait.
 
     Deviation: known classes are those of which a sample came, so that labels may arrive in any
     order. The published code counts every class up to the highest label (``balance_over="range"``),
     which makes the ridge weigh less while classes in between are missing.
 
     Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        projection: random features.
         expansion: their distribution, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
+        ridge: positive.
+        balance_over: classes over which the mean weight is 1, see above.
+        memory_gib: refuse settings whose matrices take more.
+        seed: of R.
+        dtype: of sums and solution.
 
     Raises:
         InputError: numbers out of range, or too much memory.

@@ -95,7 +95,12 @@ class ContinualModel(nn.Module):
     values, and :meth:`run` accepts cached values in their place, which is exact.
 
     Args:
+        backbone: the frozen ViT.
         n_classes: classes of the data set; column = data-set label.
+        multi_label: an image may show several classes.
+
+    Raises:
+        InputError: no class.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -183,6 +188,8 @@ class ContinualModel(nn.Module):
         what it will be.
 
         Args:
+            decays: one slow head each.
+            n_experts: experts that have slow heads of their own.
             ensemble: how they decide together, see
                 :func:`~cl_prompts.models.slow_heads.ensemble_logits`.
 

@@ -13,6 +13,8 @@ class CachedPart:
 
     Args:
         version: of the part, see :meth:`~cl_prompts.models.base.ContinualModel.cache_keys`.
+        n: rows.
+        device: where values are kept.
 
     Attributes:
         known: (n,) boolean, rows that have a value; on the CPU.

@@ -21,8 +21,11 @@ class ClassScatter(nn.Module):
     Golub and LeVeque, 1979), whatever the order and the batches.
 
     Args:
+        dim: of a feature.
+        n_classes: classes.
         moving: take the scatter of a batch about means that it has just moved instead, as released
             code does, so that pieces of a class count too little.
+        dtype: of the statistics.
 
     Example:
         >>> classes = ClassScatter(2, n_classes=3)
@@ -94,12 +97,16 @@ def check_class_matrices(
 
     Args:
         of: the method, for the sentence.
+        n_classes: classes.
         size: rows of a matrix.
         dtype: of its entries.
         memory_gib: granted, in GiB.
         kept: what is kept, for the sentence.
         matrices: for each class.
         named: ``size`` in words, a setting or that of a backbone's features.
+
+    Raises:
+        InputError: they take more, or ``memory_gib`` is not positive.
     """
     positive(memory_gib=memory_gib)
     per_number = matrices * torch.finfo(dtype).bits // 8

@@ -37,6 +37,10 @@ class CompiledDecoding:
     since torch would compile again for it. What passes cost is counted outside of the compiled
     code, which would otherwise be valid for one state of the counter.
 
+    Args:
+        model: a :class:`~cl_prompts.models.base.ContinualModel`.
+        backend: of ``torch.compile``.
+
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> from cl_prompts.models.prompted import PromptedViT

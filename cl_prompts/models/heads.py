@@ -47,9 +47,14 @@ class CosineHead(nn.Module):
     proportional to the length of a row and Adam's steps are not, so short rows turn faster.
 
     Args:
+        dim: width of a feature.
+        n_classes: columns of the logits.
         tau: temperature; None learns the factor ``sigma``.
         initial: of the rows: ``"uniform"``, U(-1/sqrt(dim), 1/sqrt(dim)) as published, or
             ``"small"``, a truncated normal of std 0.02 as in :func:`linear_head`.
+
+    Raises:
+        InputError: a temperature that is not positive, no class, or an unknown word.
 
     Example:
         >>> head = CosineHead(16, 5)
@@ -92,6 +97,13 @@ class UnitRowHead(nn.Module):
     ``z_c = LN(f) . W_c / ||W_c||`` with a LayerNorm that is never trained, so ``|z_c| <=
     sqrt(dim)``.
 
+    Args:
+        dim: width of a feature.
+        n_classes: columns of the logits.
+
+    Raises:
+        InputError: no class.
+
     Example:
         >>> head = UnitRowHead(16, 5)
         >>> bool((head(torch.randn(3, 16)).abs() <= 4).all())
@@ -121,6 +133,10 @@ class InstanceLogitMask(nn.Module):
     Multiplicative on signed logits, so shrinking a negative logit raises that class (as published).
     Initial value 2 sigmoid(-1) = 0.5379. For k > 1 selected prompts the parameters are averaged
     before the sigmoid.
+
+    Args:
+        size: prompts in the pool.
+        n_classes: head columns.
 
     Example:
         >>> mask = InstanceLogitMask(size=10, n_classes=2)

@@ -12,6 +12,16 @@ from cl_prompts.training.buffers import ReservoirBuffer
 class HeldOutSample(nn.Module):
     """A uniform sample of the stream so far: features and targets, by reservoir sampling.
 
+    Args:
+        size: samples that are kept; 0 keeps none.
+        dim: width of a feature.
+        columns: width of a target.
+        seed: of the sampling.
+        dtype: of what is kept.
+
+    Raises:
+        InputError: a negative size.
+
     Example:
         >>> held = HeldOutSample(10, 4, 3, seed=1)
         >>> held.add(torch.randn(25, 4), torch.randn(25, 3))

@@ -35,9 +35,20 @@ class KernelLDA(PrototypeClassifier):
     divided, its pseudo-inverse where the shrinkage is 0.
 
     Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
         width: M, random features of a member.
+        gamma: of the kernel ``exp(-gamma |x - y|^2)``; None: by the median of the first batch, see
+            :meth:`~cl_prompts.models.ridge.RandomExpansion.fit`.
         shrinkage: rho, see :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
+        shrinkage_form: of it.
         members: of the ensemble, each M^2 + n_classes M numbers.
+        form: see above.
+        seed: of the draws.
+        dtype: of the statistics.
+
+    Raises:
+        InputError: numbers out of range or an unknown form.
 
     Example:
         >>> klda = KernelLDA(4, 3, width=50, members=2)
@@ -142,6 +153,10 @@ class ClasswiseLDA(StreamingLDA):
     0, counts as the identity.
 
     Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        memory_gib: refuse sizes whose matrices take more.
+        dtype: of the statistics.
         given: the other arguments of
             :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
 

@@ -29,6 +29,10 @@ _serials = itertools.count()
 class LaneHead(nn.Module):
     """Head rows of a few classes.
 
+    Args:
+        classes: data-set labels, one a row.
+        dim: width of a feature.
+
     Example:
         >>> LaneHead([3, 5], dim=16).weight.shape
         torch.Size([2, 16])
@@ -47,7 +51,9 @@ class Lane(nn.Module):
     """The parameters of one task; all zero until they are initialised, copied or loaded.
 
     Args:
+        n_selectors: selectors S.
         prompt_shape: (blocks, 2, heads, P, head dim); keys before values.
+        dim: token width.
 
     Example:
         >>> lane = Lane(20, (5, 2, 4, 20, 4), dim=16)
@@ -113,7 +119,9 @@ class LaneSet(nn.ModuleList):
     """All lanes of a model, in the order in which they were opened; only the last one trains.
 
     Args:
+        n_selectors: selectors S of each lane.
         prompt_shape: (blocks, 2, heads, P, head dim) of each lane.
+        dim: token width.
 
     Example:
         >>> lanes = LaneSet(20, (5, 2, 4, 20, 4), dim=16)
@@ -207,6 +215,8 @@ class LanePasses:
     are cached until a lane changes. With several ranks each runs its share of the images.
 
     Args:
+        backbone: the frozen ViT.
+        blocks: blocks with prompts, in order.
         impl, drop_and_replace, slot_update: see
             :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
 

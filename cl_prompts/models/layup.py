@@ -19,14 +19,19 @@ FOLDS = 4
 class LayUP(RanPAC):
     """LayUP's classifier (Ahrens et al., TMLR 2024, arXiv 2312.08888).
 
-    RanPAC's estimator on the features of several blocks, without random ones, and with another
-    choice of the ridge: by accuracy in four-fold cross-validation on the samples since the last
-    choice, with everything before them in the training part of each fold.
+    Ridge regression of one-hot labels on features h, those of several blocks: ``G += h' h``, ``Q +=
+    h' Y``, ``W = (G + ridge I)^-1 Q``. It is RanPAC's estimator without random features, and with
+    another choice of the ridge: by accuracy in four-fold cross-validation on the samples since the
+    last choice, with everything before them in the training part of each fold.
 
     Accuracies tie often, and the first of the best candidates is taken, as published: the ridge
     jumps by orders of magnitude from task to task.
 
     Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        intercept: append a constant 1.
+        ridge: until one is chosen.
         held_out: samples since the last choice that are kept for the next one, drawn uniformly
             where there are more; published: all.
         **settings: of :class:`~cl_prompts.models.ranpac.RanPAC`.

@@ -26,12 +26,19 @@ class MixtureHead(nn.Module):
     and ``p = softmax(s_i)``: ``z_c = scale sum_k p_k f . X_(i_k) c``. A class begins in all experts
     as its first mean.
 
-    As long as no class has come in two groups the first expert decides alone. When one comes back,
-    the others begin as the first is then.
+    As long as no class has come in two groups, all groups are the same: the first expert decides
+    alone, and there is nothing for the gate to learn. When one comes back, the others begin as the
+    first is then.
 
     Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        n_groups: experts.
         k: experts that are mixed for an image.
         scale: of the logits; CLIP's is 100.
+
+    Raises:
+        InputError: a number out of range.
 
     Example:
         >>> head = MixtureHead(16, 3, n_groups=4)

@@ -26,9 +26,10 @@ RIDGES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
 class MultiLabelRidge(RanPAC):
     """Multi-label ridge regression on frozen features; what is not annotated counts as absent.
 
-    RanPAC's estimator with inputs ``h = [f, 1]`` and targets that hold the annotated labels and 0
-    elsewhere. Images of all other tasks act as negatives of a class, which is where its lead over
-    gradient methods comes from. Not a published method under this name.
+    With inputs ``h = [f, 1]`` and targets y that hold the annotated labels and 0 elsewhere:
+    ``G += h' h``, ``Q += h' y``, ``W = (G + ridge I)^-1 Q``, scores ``h W``. Images of all other
+    tasks act as negatives of a class, which is where its lead over gradient methods comes from. One
+    pass, no replay; order and batches do not matter. Not a published method under this name.
 
     **L3A** (ICML 2025, arXiv 2506.00816) is the same with ``expansion="uniform", width=4096,
     ridge=1, pseudo=0.7, weights="sqrt"``:
@@ -42,18 +43,29 @@ class MultiLabelRidge(RanPAC):
       met so far. Counts are of annotated labels. Samples without a positive have no such weight and
       are left out. Earlier sums keep the weights that they came with, as published.
 
-    L3A counts a task's labels before it adds the first image: :meth:`count_labels` does that where
-    a task's labels are known, otherwise counts grow batch by batch. Without task boundaries call
-    :meth:`settle` every so many samples.
+    Deviations of L3A: the published code trains the backbone on the first task and keeps sums in
+    float32. It counts a task's labels before it adds the first image: :meth:`count_labels` does
+    that where a task's labels are known, otherwise counts grow batch by batch. Without task
+    boundaries call :meth:`settle` every so many samples.
 
     Scores live around 0 and 1 and are not logits: an F1 score counts those above
     :attr:`score_threshold`.
 
     Args:
+        dim: of a feature.
+        n_classes: columns of the scores.
         expansion: random features, see :class:`~cl_prompts.models.ridge.RandomExpansion`; None uses
             the features and a constant 1.
+        width: random features.
+        ridge: positive.
         pseudo: probability above which an earlier class counts as present; None: no pseudo-labels.
+        weights: ``"none"`` or ``"sqrt"``, see above.
         held_out: features kept for :meth:`choose_ridge`; 0 keeps none.
+        seed: of random features and held-out sample.
+        dtype: of sums and solution.
+
+    Raises:
+        InputError: a number out of range or an unknown word.
 
     Example:
         >>> ridge = MultiLabelRidge(4, 3)
@@ -113,6 +125,7 @@ class MultiLabelRidge(RanPAC):
 
         Args:
             targets: (n, classes) 0/1.
+            annotated: see :meth:`update`.
         """
         known = self._annotated(targets, annotated)
         self.count += (targets.to(self.count.dtype) * known).sum(dim=0)
@@ -137,6 +150,9 @@ class MultiLabelRidge(RanPAC):
                 absent.
             annotated: (classes,) or (batch, classes) boolean: which entries are known; None: all.
             counted: the labels were given to :meth:`count_labels` before.
+
+        Raises:
+            InputError: shapes that do not fit.
         """
         if features.ndim != 2 or features.shape[1] != self.dim:
             raise InputError(
@@ -175,6 +191,7 @@ class MultiLabelRidge(RanPAC):
         Args:
             inputs: (batch, size) of the regression.
             labels: (batch, classes) 0/1.
+            annotated: see :meth:`update`.
 
         Returns:
             (batch, classes)

@@ -40,11 +40,17 @@ class MultiLaneViT(ContinualModel):
     One frozen forward serves all lanes; a lane adds about 1 % to it. Training runs the newest lane
     only, on its own classes; evaluation runs all lanes side by side, without a task id, and every
     class takes its logit from its own lane. Finished lanes are frozen for good, so their logits on
-    a fixed image can be cached (:meth:`cache_keys`). The algebra is in
-    :mod:`cl_prompts.models.multi_lane_ops`. Deviations from the published code: lanes are made on
-    demand, their head rows belong to them, and finished ones leave the optimizer.
+    a fixed image can be cached (:meth:`cache_keys`).
+
+    The algebra is in :mod:`cl_prompts.models.multi_lane_ops`. Deviations from the published code:
+    lanes are made on demand instead of all at the start, their head rows belong to them, and
+    finished ones leave the optimizer, so that weight decay cannot move them. Not here: the
+    ablations with task keys and with token merging.
 
     Args:
+        backbone: the frozen ViT.
+        n_classes: classes of the data set.
+        multi_label: an image may show several classes.
         n_selectors: selectors, and so summary tokens, S per lane.
         prompt_length: prompts P per lane and prompted block: P keys and P values; 0 for none.
         prompted_blocks: blocks with prompts, 0-based.
@@ -61,8 +67,12 @@ class MultiLaneViT(ContinualModel):
             and prompts start as copies of the lane before.
         n_tasks: expected number of tasks, for the scale of the first prompts (published: known in
             advance); None for 1.
-        impl: formulation; both give the same numbers. ``"literal"``, the formulas as written, costs
-            about 10 % of a forward more per lane.
+        impl: formulation; both give the same numbers. ``"fused"``: see
+            :mod:`cl_prompts.models.multi_lane_ops`. ``"literal"``: the formulas as written, which
+            costs about 10 % of a forward more per lane.
+
+    Raises:
+        InputError: an unknown name or a number out of range.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

@@ -210,7 +210,11 @@ def fused_block(
 ) -> Tensor:
     """One block for the class tokens of some lanes.
 
+    The three kinds of keys (the token's own, summary tokens, prompts) are never concatenated: only
+    their scores are.
+
     Args:
+        block: the frozen block.
         token: (batch, T, dim) class tokens of the lanes.
         state: the frozen stream in this block.
         slots: (T, S, dim) of :func:`slot_norms`.

@@ -32,8 +32,14 @@ class PooledRidge(PooledScatter):
     Neither the order of samples nor their batches matter.
 
     Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
         ridge: r, relative to the mean square of an input; ``"gcv"``: found at each solution, see
             :func:`~cl_prompts.models.shrinkage.ridge_by_gcv`.
+        dtype: of the statistics.
+
+    Raises:
+        InputError: a ridge that is not positive, or another word.
 
     Example:
         >>> ridge = PooledRidge(2, n_classes=3)

@@ -45,6 +45,7 @@ class PromptedViT(ContinualModel):
             (L2P).
         head: features (batch, dim) -> logits (batch, classes); None for a linear one.
         whitening: what features pass through in front of the head, or None.
+        multi_label: an image may show several classes.
 
     Raises:
         InputError: a selector, mask or read-out without what it needs.

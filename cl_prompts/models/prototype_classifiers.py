@@ -138,6 +138,12 @@ class NearestClassMean(PrototypeClassifier):
     Means are of unnormalised features. ``metric="cosine"`` scores with the cosine between
     feature and class mean, ``"euclidean"`` with minus the squared distance.
 
+    Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
+        metric: see above.
+        dtype: of the means.
+
     Example:
         >>> ncm = NearestClassMean(2, n_classes=3)
         >>> ncm.update(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 1]))
@@ -286,13 +292,16 @@ class StreamingLDA(PooledScatter):
     are the same, and float32 keeps their differences.
 
     Deviation from the paper: its update of S weighs a sample by the total number of samples and by
-    a class mean that is still moving; here the scatter is exact, so that streaming and batch
+    a class mean that is still moving; here the scatter of each sample about its class's final mean
+    is kept exactly (pairwise update of Chan, Golub and LeVeque, 1979), so that streaming and batch
     solution agree. Nothing is initialised from a base phase.
 
     With ``expansion`` all of this acts on random features of the features, of which
     ``"fourier"`` is the analysis in the space of a Gaussian kernel (KLDA, RanDumb).
 
     Args:
+        dim: of a feature.
+        n_classes: columns of the logits.
         shrinkage: positive, and at most 1 where it is a share; or ``"oas"``, found from S itself
             (see :func:`~cl_prompts.models.shrinkage.shrunk_by_oas`), towards its mean variance.
         shrinkage_form: of a number, see :data:`~cl_prompts.models.shrinkage.ShrinkageForm`.
@@ -303,6 +312,7 @@ class StreamingLDA(PooledScatter):
         gamma: of the kernel of Fourier features; None: set by the first batch, so that the result
             depends on which batch that is.
         seed: of the random features.
+        dtype: of the statistics.
 
     Example:
         >>> lda = StreamingLDA(2, n_classes=3)

@@ -20,22 +20,42 @@ from cl_prompts.models.ridge import (
 
 class RanPAC(SolvedClassifier):
     """Random projection and ridge regression (McDonnell et al., NeurIPS 2023, arXiv 2307.02251),
-    without its first phase; with other settings GACL (NeurIPS 2024, arXiv 2403.15706).
+    without its first phase.
 
     ``h = relu(f R)`` with R ~ N(0, 1) of shape (dim, projection), fixed;
-    ``W = (H'H + ridge I)^-1 H'Y`` with one-hot Y; scores ``h W``. Sums and costs are those of
-    :class:`~cl_prompts.models.ridge.RidgeStatistics`.
+    ``W = (H'H + ridge I)^-1 H'Y`` with one-hot Y; scores ``h W``. H'H and H'Y are sums over
+    samples, so streaming is exact; W is solved for when scores are first needed after an update, at
+    a cost of about projection^3 / 6 multiply-adds: half a minute on two CPU cores at 10,000,
+    under a second at 2,000. H'H takes projection^2 numbers, 800 MB at 10,000, in memory and in
+    every checkpoint; solving for W takes twice as much again for a moment.
 
-    ``held_out`` features, a uniform sample of the stream so far, can be stored to choose a ridge:
-    they are part of H'H like all others, and :meth:`choose_ridge` removes them, scores every
-    candidate on them, and adds them again.
+    The paper chooses the ridge for each task among 10^-8 .. 10^8 by the squared error on a
+    held-out fifth of the task. Here ``held_out`` features, a uniform sample of the stream so far,
+    can be stored for that purpose: they are part of H'H like all others, and :meth:`choose_ridge`
+    removes them, scores every candidate on them, and adds them again.
+
+    GACL (Zhuang et al., NeurIPS 2024, arXiv 2403.15706) is the same estimator: ``expansion=
+    "uniform", projection=5000, ridge=100, held_out=0``. Its recursion gives the batch solution, and
+    its "exposed class label gain" is what a sum does by itself. Its published run counts every
+    batch three times, which amounts to a third of the ridge.
 
     Args:
-        expansion: distribution of R; None: the regression is on the features themselves.
-        intercept: append a constant 1 to the inputs.
-        ridge: until one is chosen. Its right size grows with the square of the features' norm.
+        dim: of a feature.
+        n_classes: columns of the logits.
+        projection: random features.
+        expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`; None:
+            the regression is on the features themselves, and ``projection`` has no effect.
+        intercept: append a constant 1 to the inputs; the ridge acts on its coefficient, too.
+        ridge: its value until one is chosen. Its right size grows with the square of the features'
+            norm. With the embedded ViT on digits (norm 14, projection 2,000) 1 to 1e6 score within
+            a point of each other.
         held_out: features stored for :meth:`choose_ridge`; 0 for none.
         seed: of R and of the held-out sample.
+        dtype: of the sums and of the solution. float32 is enough for small projections and large
+            ridges only: the system's condition grows with samples * projection / ridge.
+
+    Raises:
+        InputError: a number out of range, or an unknown expansion.
 
     Example:
         >>> ranpac = RanPAC(4, 3, projection=50, ridge=1.0)

@@ -41,11 +41,16 @@ class RandomExpansion(nn.Module):
     Without ``gamma``, :meth:`fit` sets it by the first batch.
 
     Args:
+        dim: width of a feature.
+        width: random features.
         kind: ``"normal"``: N(0, 1), as RanPAC and FlyPrompt; ``"uniform"``: U(-1/sqrt(dim),
             1/sqrt(dim)), the initial values of torch's linear layer, as GACL and L3A; ``"gelu"``:
             N(0, 1) with the exact GELU, as AnaCP; ``"fourier"``: N(0, 1), as KLDA and RanDumb.
         seed: of R, and then b.
         gamma: of the kernel of Fourier features; None: of the first batch.
+
+    Raises:
+        InputError: no random feature, an unknown kind, or a gamma that is not positive.
 
     Example:
         >>> RandomExpansion(4, 10, "normal", seed=0)(torch.randn(3, 4)).shape
@@ -128,10 +133,16 @@ class RidgeStatistics(nn.Module):
     solution costs about size^3 / 6 multiply-adds and for a moment twice the memory of G beside it.
 
     Args:
+        dim: width of a feature.
+        columns: width of a target.
         expansion: distribution of random features, see :class:`RandomExpansion`; None: none.
         width: random features; without expansion it has no effect.
         intercept: append a constant 1 to the inputs; the ridge acts on its coefficient, too.
-        dtype: float32 is enough for small widths and large ridges only.
+        seed: of the random features.
+        dtype: of sums and solutions. float32 is enough for small widths and large ridges only.
+
+    Raises:
+        InputError: no column, and as :class:`RandomExpansion`.
 
     Example:
         >>> ridge = RidgeStatistics(4, 3, intercept=True)
@@ -288,6 +299,9 @@ def check_solved(
         dtype: of the system.
         regulariser: what is too small if it failed.
         value: of that, or the rule that found it.
+
+    Raises:
+        RunError: the system was not positive definite to working precision.
     """
     if int(info) != 0:
         size = value if isinstance(value, str) else f"{float(value):g}"
@@ -298,7 +312,11 @@ def check_solved(
 
 
 def check_ridge(of: str, ridge: float, projection: int, held_out: int = 0) -> None:
-    """Refuse a ridge that is not positive, and numbers of features or samples out of range."""
+    """Refuse a ridge that is not positive, no random features, and fewer than no held-out samples.
+
+    Raises:
+        InputError: one of them.
+    """
     positive(**{f"ridge of {of}": ridge})
     whole_number(f"projection of {of}", projection)
     whole_number(f"held_out of {of}", held_out, low=0)

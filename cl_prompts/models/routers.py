@@ -24,11 +24,20 @@ class AnalyticRouter(TaskAware):
     samples. U is solved for when an evaluation asks for it after new queries came in.
 
     Deviation: only experts that have queries compete. In the published code the others score
-    exactly 0 and win where all these are negative. Published are 10,000 random features.
+    exactly 0 and win where all these are negative. Published settings are 10,000 random features
+    and a ridge of 1e4; G takes width^2 numbers.
 
     Args:
+        n_experts: experts in all.
+        dim: width of a query.
+        width: random features.
         ridge: positive; its right size grows with the square of the queries' norm.
         expansion: distribution of R, see :class:`~cl_prompts.models.ridge.RandomExpansion`.
+        seed: of R.
+        dtype: of sums and solution.
+
+    Raises:
+        InputError: a number out of range.
 
     Example:
         >>> router = AnalyticRouter(2, 4, width=50, ridge=0.1)
@@ -131,6 +140,13 @@ class TaskIdentity(nn.Module):
     classes, then aligned with samples of the queries' class statistics
     (:class:`~cl_prompts.training.gaussian_alignment.GaussianHeadAlignment`).
 
+    Args:
+        dim: width of a query.
+        n_classes: columns of the logits.
+
+    Raises:
+        InputError: no class.
+
     Example:
         >>> TaskIdentity(16, 5)(torch.randn(3, 16)).shape
         torch.Size([3, 5])
@@ -162,6 +178,11 @@ class HeadRouter(TaskAware):
 
     Args:
         classifier: queries (batch, dim) -> logits (batch, classes), a :class:`TaskIdentity` say.
+        n_classes: columns of its logits.
+        n_tasks: entries of the pool.
+
+    Raises:
+        InputError: a number out of range.
 
     Example:
         >>> router = HeadRouter(nn.Linear(4, 6), 6, n_tasks=3)

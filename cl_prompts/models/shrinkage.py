@@ -74,6 +74,7 @@ def shrunk(
 
     Args:
         scatter: (dim, dim), ``samples`` S.
+        samples: scalar; none counts as one.
         shrinkage: a number, or the rule that finds it.
         form: of a number, see :data:`ShrinkageForm`; a rule has its own.
 
@@ -111,8 +112,9 @@ def ridge_by_gcv(system: Tensor, right: Tensor, square: Tensor, samples: Tensor)
     With A the mean of ``x' x`` over samples, B that of ``x' y`` and e that of ``|y|^2``, the ridge
     r gives ``W = (A + r I)^-1 B``, a mean squared error of ``e - 2 <W, B> + <W, A W>`` on the
     samples themselves and ``df = tr A (A + r I)^-1`` degrees of freedom: ``GCV(r) = error / (1 -
-    1.4 df / n)^2``. Without the factor, which Kim and Gu (J. R. Stat. Soc. B, 2004) recommend, it
-    now and then takes far too small a ridge. No device is waited for.
+    1.4 df / n)^2``. Without the factor it estimates the error on images left out, without leaving
+    out any, and now and then takes far too small a ridge; Kim and Gu (J. R. Stat. Soc. B, 2004)
+    recommend 1.4. No device is waited for.
 
     Args:
         system: A (dim, dim).

@@ -21,13 +21,19 @@ class SlowHeads(TaskAware):
     2026, arXiv 2602.01976).
 
     After every optimizer step the slow heads of the current expert follow the trained head:
-    ``W_j <- decay_j W_j + (1 - decay_j) W``. When an expert starts, its slow heads begin as the
-    trained head is then; those of earlier experts stay for good. One expert serves all tasks alike.
-    The head may be of any kind; the averages are buffers.
+    ``W_j <- decay_j W_j + (1 - decay_j) W``. When an expert starts
+    (:func:`~cl_prompts.prompts.task_aware.start_task`), its slow heads begin as the trained head is
+    then; those of earlier experts stay for good. One expert (the default) serves all tasks alike
+    and suits any gradient strategy. The head may be of any kind; the averages are buffers and have
+    no gradient.
 
     Args:
         head: features (batch, dim) -> logits (batch, classes); it is not part of this module.
+        n_experts: experts in all.
         decays: one slow head each, in [0, 1).
+
+    Raises:
+        InputError: no expert, no decay, or one out of range.
 
     Example:
         >>> head = nn.Linear(4, 3)
@@ -119,9 +125,13 @@ def ensemble_logits(logits: Tensor, seen: Tensor, kind: Ensemble = "softmax_max_
     Args:
         logits: (heads, batch, classes).
         seen: (classes,) boolean.
+        kind: see above.
 
     Returns:
         (batch, classes), -inf for unseen classes.
+
+    Raises:
+        InputError: an unknown kind.
 
     Example:
         >>> logits = torch.tensor([[[0.0, 9.0, 0.0]], [[1.0, 0.0, 0.0]]])

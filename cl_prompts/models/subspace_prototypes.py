@@ -26,7 +26,13 @@ class SubspacePrototypes(nn.Module):
 
     Args:
         dim: width of the features in one subspace.
+        n_classes: columns of the logits.
+        n_tasks: subspaces in all.
         sigma: factor on the scores; the order of classes does not depend on it.
+        alpha: share of the other subspaces.
+
+    Raises:
+        InputError: a number out of range.
 
     Example:
         >>> head = SubspacePrototypes(4, 3, n_tasks=2)

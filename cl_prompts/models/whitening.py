@@ -36,8 +36,9 @@ class FeatureWhitening(nn.Module):
       symmetric root;
     * ``raw``: f itself; nothing is kept.
 
-    For a linear head this is gradient descent with a preconditioner; docs/whitened_head.md has the
-    relatives.
+    For a linear head this is gradient descent with a preconditioner. The closest published method
+    on these streams is MePo (arXiv 2602.07940), which gives the features of a mini-batch a
+    reference covariance; docs/whitened_head.md has the differences and older relatives.
 
     :meth:`update` adds a training batch, before :meth:`forward` transforms it; within
     :meth:`update_statistics` the next forward pass does both. Evaluation never updates, so a
@@ -46,12 +47,21 @@ class FeatureWhitening(nn.Module):
     pairwise (Chan, Golub and LeVeque, 1979) and in float64, or in float32 on devices that have
     no float64, so it does not matter how samples are cut into batches.
 
+    With a linear head the transformed features give the same logits as raw features do with the
+    weight ``W P`` and the bias ``b - W P m``.
+
     Args:
-        shrinkage: towards a multiple of the identity, positive; small values amplify directions
-            that the stream has hardly shown. ``"oas"`` finds it from S and n, see
-            :func:`~cl_prompts.models.shrinkage.shrunk_by_oas`.
+        dim: width of a feature.
+        head_input: see above.
+        shrinkage: towards a multiple of the identity, positive. 1 was best or equal on every
+            stream tried; smaller values amplify directions that the stream has hardly shown.
+            ``"oas"`` finds it from S and n, see :func:`~cl_prompts.models.shrinkage.shrunk_by_oas`.
         refresh: stream batches between two renewals of P.
-        window: statistics weigh as much as so many samples at most; None keeps all.
+        window: forget: statistics weigh as much as so many samples at most; None keeps all. Of use
+            where features drift, as prompted ones do, though it brought nothing where it was tried.
+
+    Raises:
+        InputError: an unknown ``head_input`` or a number out of range.
 
     Example:
         >>> features = torch.randn(200, 3) * torch.tensor([9.0, 1.0, 1.0]) + 5

@@ -29,7 +29,12 @@ class AdditivePrompt(TaskAware):
 
     Args:
         blocks: prompted blocks, 0-based; published: all.
+        dim: token width.
+        heads: attention heads of the ViT.
         beta: share of the past in a merger; published: 0.7, for ImageNet-R 0.8.
+
+    Raises:
+        InputError: as :func:`~cl_prompts.prompts.prefixes.check_prefix`, or beta out of range.
 
     Example:
         >>> prompt = AdditivePrompt(range(12), 768, 12)

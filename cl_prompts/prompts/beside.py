@@ -20,8 +20,10 @@ class BesidePrompts(ValuePool):
 
     Rows T of a block have the keys ``K = T + (T W1') W2'``. With r the tokens that the attention
     reads and x its output behind the projection, ``A = relu(r K')`` and
-    ``x' = e^s (x + max_j A_j (A T))``, the maximum being a constant for the gradient. T begins as
-    N(0, 0.02^2), W1 as N(0, 1), W2 and s as 0, so W1 gets a gradient once W2 has moved.
+    ``x' = e^s (x + max_j A_j (A T))``, the maximum being a constant for the gradient. The attention
+    itself is that of the frozen ViT, at its cost: there is no further token. T begins as
+    N(0, 0.02^2), W1 as N(0, 1), W2 and s as 0, so the first pass is not that of the frozen ViT, and
+    W1 gets a gradient once W2 has moved.
 
     With one entry all images have the same rows. With more, a selector chooses; of several chosen
     entries the rows stand side by side, and s is the mean.
@@ -29,8 +31,14 @@ class BesidePrompts(ValuePool):
     Deviation: without dropout on A, of which the published code for ViLT has 0.1, for METER none.
 
     Args:
+        blocks: blocks with prompts, 0-based.
         length: rows T of an entry and block; published: 50 and 200.
+        dim: token width.
         rank: rows of W1; published: 4.
+        size: entries.
+
+    Raises:
+        InputError: the same block twice, or no row, rank or entry.
 
     Example:
         >>> pool = BesidePrompts(range(12), 50, 768)

@@ -91,10 +91,11 @@ class GrowingRows(TaskAware):
     """Rows divided among tasks: those of earlier tasks are fixed, those of the current one train,
     those of later ones are unused.
 
-    With T tasks each owns floor(size / T) rows, one Parameter, which stops requiring a gradient
-    when the next task starts, so neither weight decay nor momentum can move it. When their task
-    starts they are drawn orthogonal to all earlier rows (from torch's global generator); before,
-    they are zero. Task 0 starts at construction.
+    With T tasks each owns floor(size / T) rows; a remainder is left out. A task's rows are one
+    Parameter of their own, which stops requiring a gradient when the next task starts, so neither
+    weight decay nor momentum can move it. When their task starts
+    they are drawn orthogonal to all earlier rows (from torch's global generator); before, they are
+    zero. Task 0 starts at construction.
 
     Args:
         blocks: prompted blocks; each has rows of its own.
@@ -188,6 +189,8 @@ class AttentionWeights(nn.Module):
 
     Args:
         blocks: number of prompted blocks; each has keys and attention vectors of its own.
+        size: components.
+        dim: width of a query.
         n_tasks: see :class:`GrowingRows`, and so is ``orthogonal``.
 
     Example:
@@ -252,8 +255,16 @@ class ComponentPool(nn.Module):
     published ("length 8" is 4 keys and 4 values).
 
     Args:
+        size: components.
+        blocks: blocks that receive a prefix, 0-based.
         length: rows of a component, even.
+        dim: token width.
+        heads: attention heads of the ViT.
         n_tasks: see :class:`GrowingRows`, and so is ``orthogonal``; the same as the selector's.
+
+    Raises:
+        InputError: an odd length, and as :class:`GrowingRows` and
+            :func:`~cl_prompts.prompts.prefixes.check_prefix`.
 
     Example:
         >>> pool = ComponentPool(10, (0, 1), length=8, dim=16, heads=4)

@@ -25,8 +25,12 @@ class MLPEncoder(nn.Module):
     Args:
         dim: width of a row.
         bottleneck: width of the hidden layer.
+        activation: of the hidden layer.
         repeats: times the same weights are applied. PRE's "MLP2" is of that kind: its second half
             *is* its first.
+
+    Raises:
+        InputError: a number out of range or an unknown activation.
 
     Example:
         >>> MLPEncoder(16, bottleneck=4)(torch.randn(2, 5, 16)).shape
@@ -68,6 +72,9 @@ class LSTMEncoder(nn.Module):
     Args:
         dim: width of a row, even.
 
+    Raises:
+        InputError: an odd width.
+
     Example:
         >>> LSTMEncoder(16)(torch.randn(2, 5, 16)).shape
         torch.Size([2, 5, 16])
@@ -92,6 +99,9 @@ class ProjectorEncoder(nn.Module):
 
     Args:
         dim: width of a row, at least 8.
+
+    Raises:
+        InputError: a smaller width.
 
     Example:
         >>> ProjectorEncoder(16)(torch.randn(2, 5, 16)).shape

@@ -15,7 +15,12 @@ from cl_prompts.errors import InputError, unknown
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
-    """Write a file in one piece or not at all, and never through a link."""
+    """Write a file in one piece or not at all, and never through a link.
+
+    Args:
+        path: of the file.
+        data: its content.
+    """
     temporary = Path(f"{path}.{secrets.token_hex(8)}.tmp")
     try:
         # "x" makes a new file, and follows no link.
@@ -30,7 +35,12 @@ def write_whole(path: str | Path, data: bytes) -> None:
 
 
 def save_prompts(path: str | Path, prompts: Mapping[str, Tensor]) -> None:
-    """Write prompts by name as safetensors, as :func:`write_whole` does."""
+    """Write prompts by name as safetensors, as :func:`write_whole` does.
+
+    Args:
+        path: of the file.
+        prompts: tensors of any shape.
+    """
     tensors = {name: values.detach().cpu().contiguous() for name, values in prompts.items()}
     write_whole(path, save(tensors))
 
@@ -90,7 +100,9 @@ def set_initial(
     each entry.
 
     Args:
+        values: of a pool, ``pool.values``.
         prompts: a tensor or a file, see :func:`read_prompts`.
+        name: of the prompts in the file.
 
     Raises:
         InputError: as :func:`read_prompts`, or prompts that do not fit.

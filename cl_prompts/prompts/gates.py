@@ -33,6 +33,9 @@ class ScoreGate(nn.Module):
     Args:
         activation: published: tanh; sigmoid for ViTs trained with labels on ImageNet-21k.
 
+    Raises:
+        InputError: an unknown activation.
+
     Example:
         >>> ScoreGate("identity")(torch.ones(1, 2, 3, 4)).unique().item()
         2.0
@@ -55,6 +58,14 @@ class GatedPrefixes(TaskAware):
     """A pool of prefixes with a :class:`ScoreGate` in each of its blocks (NoRGa).
 
     Gates train with the prompts in the first task and are fixed when the second one starts.
+
+    Args:
+        pool: any pool of prefixes.
+        blocks: its blocks, 0-based.
+        activation: of the gates.
+
+    Raises:
+        InputError: an unknown activation.
 
     Example:
         >>> from cl_prompts.prompts.prefixes import SharedPrefix

@@ -22,6 +22,10 @@ INITIAL: dict[Distribution, Callable[[Sequence[int]], Tensor]] = {
 
 
 def drawn(shape: Sequence[int], initial: Distribution) -> nn.Parameter:
-    """A parameter drawn from N(0, 1) ("normal"), U(-1, 1) ("uniform") or U[0, 0.01) ("small")."""
+    """A parameter drawn from N(0, 1) ("normal"), U(-1, 1) ("uniform") or U[0, 0.01) ("small").
+
+    Raises:
+        InputError: any other name.
+    """
     one_of("initial distribution", initial, Distribution)
     return nn.Parameter(INITIAL[initial](shape))

@@ -25,15 +25,24 @@ class Reparameterised(WrappedPool):
     Nguyen et al., arXiv 2309.07760).
 
     The rows of one entry and block are the sequence that the encoder reads; one encoder serves them
-    all, or one each entry. :meth:`bake` replaces P by P', after which later training of the encoder
-    no longer moves those prompts: ``slots=k`` bakes the k entries of the task before whenever one
-    starts. MISA's warm-up is ``encoder=ProjectorEncoder(dim)``, baked at its end.
+    all, or one each entry. :meth:`bake` replaces P by P', after which the encoder is no longer
+    asked: evaluation is unchanged, and later training of the encoder no longer moves those prompts.
+    With a slot for each task that is needed at the end of a task, since the encoder is shared:
+    ``slots=k`` bakes the k entries of the task before whenever one starts.
+
+    MISA's warm-up (ICLR 2025, arXiv 2503.00677) is ``encoder=ProjectorEncoder(dim)``, baked at its
+    end.
 
     Args:
+        pool: a pool with ``values`` and ``build_from``.
         encoder: rows (sequences, n, dim) -> the same shape.
+        residual: add P.
         per_entry: an encoder for each entry (first axis of the values), copies of ``encoder``.
         slots: entries of a task, baked when the next one starts; 0: none.
         std: overwrite the pool's values by N(0, std^2); None keeps them. PRE takes 0.02.
+
+    Raises:
+        InputError: a pool that cannot be wrapped, or a number out of range.
 
     Example:
         >>> from cl_prompts.prompts.encoders import MLPEncoder
@@ -107,9 +116,12 @@ class Decomposed(TaskAware):
     ``tokens' = tokens + alpha / sqrt(rank) * A B`` with A (n_tokens, rank) and B (rank, dim), for
     all images alike or by entry; the pool's prompts are the *short* prompt that joins the sequence.
     On a ViT the tokens are the embedded sequence behind the positional embedding, class token
-    included, so A B costs nothing in the blocks. A begins as U(-1/sqrt(rank), 1/sqrt(rank)), B at
-    zero: the model begins as with the short prompt alone. At the budget of a prompt of length n the
-    short length m and the rank obey ``m dim + rank (n_tokens + dim) = n dim``.
+    included, so A B is an update of that embedding and costs nothing in the blocks. A begins as
+    U(-1/sqrt(rank), 1/sqrt(rank)), B at zero: the model begins as with the short prompt alone, and
+    A has no gradient in the first step.
+
+    At the budget of a prompt of length n the short length m and the rank obey ``m dim + rank
+    (n_tokens + dim) = n dim``: for ViT-B, n = 20 and m = 5 that is rank 11.
 
     :meth:`bake` adds A B to a constant and sets B to zero, so that the next task learns another
     update of the same rank on top; evaluation is unchanged.
@@ -118,8 +130,14 @@ class Decomposed(TaskAware):
         pool: makes the short prompt: any pool; None: other pools of the model do.
         n_tokens: length of the embedded sequence, ``FrozenViT.n_tokens``; other image sizes are
             refused.
+        dim: token width.
+        rank: of the update.
         size: entries: an image's update is the sum over its selected entries. 1: one for all
             images, whatever is selected.
+        alpha: see above.
+
+    Raises:
+        InputError: a number out of range.
 
     Example:
         >>> from cl_prompts.prompts.pools import SharedTokens

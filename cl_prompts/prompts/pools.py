@@ -85,6 +85,12 @@ class SharedTokens(ValuePool):
     """One set of context tokens per block, the same for every image (MVP's and DualPrompt's
     G-prompts).
 
+    Args:
+        blocks: blocks that receive prompts, 0-based.
+        length: tokens per block.
+        dim: token width.
+        position: (dim,) constant added to every token, or None; see :func:`class_position`.
+
     Example:
         >>> pool = SharedTokens((0, 1), length=5, dim=16)
         >>> tuple(pool.build(None).context[1].shape)
@@ -108,6 +114,13 @@ class TokenPool(ValuePool):
     E-prompts).
 
     With more than one selected entry an image's tokens are concatenated.
+
+    Args:
+        size: entries of the pool.
+        blocks: blocks that receive prompts, 0-based.
+        length: tokens per entry and block.
+        dim: token width.
+        position: (dim,) constant added to every token, or None; see :func:`class_position`.
 
     Example:
         >>> from cl_prompts.prompts.selectors import NearestKeys
@@ -143,10 +156,14 @@ class PrependedTokenPool(ValuePool, TaskAware):
     ``position=class_position(backbone)`` for parity.
 
     Args:
+        size: entries of the pool.
         length: tokens per entry. With k selected entries the sequence is k * length tokens longer
             in all blocks.
+        dim: token width.
+        initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
         copy_slots: entries per task that begin as a copy of those of the task before (L2P's "shared
             prompt pool"); 0: none.
+        position: (dim,) constant added to every token, or None.
 
     Example:
         >>> from cl_prompts.prompts.selectors import NearestKeys
@@ -188,10 +205,18 @@ class ExpertTokens(TaskAware):
     gradient.
 
     Deviation: each expert is a Parameter of its own, so a finished one stands still. In the
-    published code all are one Parameter, which Adam's momentum keeps moving for about ten steps.
+    published code all are one Parameter, which Adam's momentum keeps moving for about ten steps
+    (``TokenPool`` is of that form).
 
     Args:
+        n_experts: experts in all.
+        blocks: blocks that receive prompts, 0-based.
         length: tokens per expert and block.
+        dim: token width.
+        position: (dim,) constant added to every token, or None; see :func:`class_position`.
+
+    Raises:
+        InputError: no expert.
 
     Example:
         >>> experts = ExpertTokens(3, range(5), 20, 16)
@@ -257,7 +282,11 @@ def _chosen(selection: Selection | None) -> Tensor:
 
 
 def class_position(backbone: FrozenViT) -> Tensor:
-    """(dim,) positional embedding of the class token."""
+    """(dim,) positional embedding of the class token.
+
+    Raises:
+        InputError: the class token of this ViT has none.
+    """
     vit = backbone.vit
     if vit.pos_embed is None or vit.no_embed_class:
         raise InputError(

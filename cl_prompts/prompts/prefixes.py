@@ -68,9 +68,17 @@ class SharedPrefix(ValuePool):
     OnePrompt).
 
     Args:
+        blocks: blocks that receive a prefix, 0-based.
+        length: keys and values per block.
+        dim: token width.
+        heads: attention heads of the ViT.
+        initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
         position: (dim,) constant added to every row, or None. SinglePrompt's published code adds
             the class token's positional embedding, which has no meaning after the projections;
             ``position=class_position(backbone)`` for parity.
+
+    Raises:
+        InputError: the same block twice, a negative length, a width that heads do not divide.
 
     Example:
         >>> prefix = SharedPrefix((0, 1), length=5, dim=16, heads=4)
@@ -105,14 +113,27 @@ class PrefixPool(ValuePool, TaskAware):
 
     Every image gets the keys and the values of its own entries. The published code of HiDe-Prompt
     and NoRGa, like the PyTorch ports of DualPrompt, permutes the gathered rows:
-    image b gets entries 2b and 2b + 1 of a list of all images' keys followed by all images' values,
-    so that predictions depend on batch mates. ``layout="published"`` reproduces it for parity.
+    image b gets entries 2b and 2b + 1 of a list of all images' keys followed by all images' values.
+    So one half of a batch gets a prompt's keys as values too and the other half its values as keys,
+    and with mixed entries other images' prompts, so that predictions depend on batch mates.
+    ``layout="published"`` reproduces it for parity.
 
     With more than one selected entry an image's rows are concatenated (L2P++).
 
     Args:
+        size: entries of the pool.
+        blocks: blocks that receive a prefix, 0-based.
+        length: keys and values per entry and block.
+        dim: token width.
+        heads: attention heads of the ViT.
+        initial: distribution of the initial values, see :mod:`cl_prompts.prompts.init`.
         copy_slots: entries per task that begin as a copy of those of the task before (DualPrompt:
             1); 0: none.
+        layout: who gets which rows, see above.
+
+    Raises:
+        InputError: the same block twice, a negative length, a width that heads do not divide, an
+            unknown layout.
 
     Example:
         >>> import torch

@@ -28,6 +28,12 @@ class SoftKeys(nn.Module):
 
     Args:
         blocks: number of prompted blocks; each has keys of its own.
+        size: entries.
+        dim: width of a query.
+        temperature: see above.
+
+    Raises:
+        InputError: a number out of range.
 
     Example:
         >>> selection = SoftKeys(2, 5, 16)(torch.randn(3, 16))
@@ -84,7 +90,17 @@ class QuantisedComponents(nn.Module):
     CODA-Prompt counts.
 
     Args:
+        size: entries.
+        blocks: blocks that receive a prefix, 0-based.
         length: rows of an entry, even.
+        dim: token width.
+        heads: attention heads of the ViT.
+        soft_weight: see above.
+        hard_weight: see above.
+
+    Raises:
+        InputError: no entry, an odd length, and as
+            :func:`~cl_prompts.prompts.prefixes.check_prefix`.
 
     Example:
         >>> pool, keys = QuantisedComponents(5, (0, 1), 8, 16, 2), SoftKeys(2, 5, 16)

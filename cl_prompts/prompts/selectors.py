@@ -115,8 +115,14 @@ class NearestKeys(nn.Module):
     model.
 
     Args:
+        size: prompts in the pool.
+        dim: width of a query.
         k: prompts per image. Ties go to the lowest row.
+        count_scaled: see above.
         initial: distribution of the initial keys, see :mod:`cl_prompts.prompts.init`.
+
+    Raises:
+        InputError: ``k`` is not between 1 and ``size``.
 
     Example:
         >>> keys = NearestKeys(3, 2, count_scaled=True)

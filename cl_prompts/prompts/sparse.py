@@ -33,6 +33,10 @@ class BlockRouting:
         >>> scores.shape, values.shape, routing.index.shape
         (torch.Size([3, 4, 2]), torch.Size([3, 4, 2, 4]), torch.Size([3, 4, 2]))
 
+    Args:
+        pool: the prefix.
+        block: its place among the pool's blocks.
+
     Attributes:
         rows: experts that are chosen.
         scores: (batch, heads, experts) scores of the experts, not scaled.
@@ -105,13 +109,24 @@ class SparsePrefix(nn.Module):
 
     A task's course: train; ``with pool.counting():`` one pass over its training images in
     evaluation mode; :meth:`settle`. The first task begins with a *dense* phase (``pool.dense =
-    True``): all experts, no router term. Deviation: counts of a pass are added when it is done, so
-    they do not depend on the order of images.
+    True``): all experts, no router term. On streams without boundaries settle every so many
+    samples.
+
+    Deviation: counts of a pass are added when it is done, so they do not depend on the order of
+    images.
 
     Args:
+        blocks: prompted blocks, 0-based; published: 0 to 5.
         size: experts a block and head.
         k: chosen ones.
-        router_weight: published: 1e-5 to 1e-4, and so is ``prototype_weight``.
+        dim: token width.
+        heads: attention heads of the ViT.
+        epsilon: see above; published: 0.4, for ImageNet-R 0.7, 0.5 and 0.3 with 5, 10 and 20 tasks.
+        router_weight: published: 1e-5 to 1e-4.
+        prototype_weight: published: 1e-5 to 1e-4.
+
+    Raises:
+        InputError: a number out of range.
 
     Example:
         >>> pool = SparsePrefix(range(6), 25, 5, 768, 12)

@@ -26,8 +26,13 @@ class Adapter(nn.Module):
     one.
 
     Args:
+        dim: width of a token.
         bottleneck: width of the hidden layer, r.
+        scale: s.
         dropout: on the hidden layer, in training; drawn from torch's global generator.
+
+    Raises:
+        InputError: a number out of range.
 
     Example:
         >>> import torch
@@ -72,8 +77,13 @@ class TaskAdapters(TaskAware):
     With ``spare`` there may be more tasks than sets: later ones have none.
 
     Args:
+        n_tasks: sets in all.
+        depth: blocks of the ViT.
+        dim: width of a token.
         bottleneck: see :class:`Adapter`, and so are ``scale`` and
             ``dropout``.
+        scale: of the adapters.
+        dropout: of the adapters.
         spare: let tasks start for which there are no adapters.
 
     Raises:

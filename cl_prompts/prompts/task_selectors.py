@@ -103,6 +103,9 @@ class FrequencyPenalty(TaskAware):
     frequency of a row is its share of all choices made in *earlier* tasks; until a second task is
     announced all rows count alike. Evaluation chooses by distance alone.
 
+    Args:
+        inner: the keys; the frequencies are taken from its counts.
+
     Example:
         >>> penalty = FrequencyPenalty(NearestKeys(4, 16))
         >>> penalty.inner.count += torch.tensor([3.0, 1.0, 0.0, 0.0])
@@ -139,11 +142,14 @@ class BatchwisePrompt(nn.Module):
     to the lowest row.
 
     L2P's and DualPrompt's "batchwise prompt". **At test time this leaks the task**: test sets are
-    read task by task or sorted by class, so the vote of a batch names its task; accuracies gain up
-    to 20 points, and predictions depend on batch mates. It therefore acts in training only, unless
-    ``in_evaluation`` asks for the published behaviour.
+    read task by task or sorted by class, so the vote of a batch names its task, which no method may
+    know; accuracies gain several points, up to 20, and predictions depend on batch mates. It
+    therefore acts in training only, unless ``in_evaluation`` asks for the published behaviour. Do
+    not compare numbers obtained so with others.
 
     Args:
+        inner: the selector whose choices are the votes.
+        size: rows of the pool.
         in_evaluation: vote at test time, too (see above).
 
     Example:

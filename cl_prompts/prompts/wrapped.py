@@ -23,6 +23,12 @@ class WrappedPool(TaskAware):
     """Base of pools that build their prompts of another pool's values, changed: subclasses say how
     in :attr:`values`.
 
+    Args:
+        pool: a pool with ``values`` and ``build_from``.
+
+    Raises:
+        InputError: a pool without.
+
     Example:
         >>> from cl_prompts.prompts.pools import SharedTokens
         >>> class Doubled(WrappedPool):
@@ -69,7 +75,15 @@ class MomentumSlots(WrappedPool):
     (HiDe-Prompt, NeurIPS 2023, arXiv 2310.07234).
 
     In task t > 0: ``P_used = (1 - momentum) P_t + momentum * mean over s < t of P_s``, where the
-    mean is a constant; when the next task starts, P_t becomes the mixture.
+    mean is a constant; when the next task starts, P_t becomes the mixture. HiDe-Prompt takes 0.01
+    and lets the pool copy slots (``copy_slots=1``).
+
+    Args:
+        pool: a pool of entries with ``values`` and ``build_from``.
+        momentum: share of the predecessors.
+
+    Raises:
+        InputError: a pool without values, or a momentum out of range.
 
     Example:
         >>> from cl_prompts.prompts.prefixes import PrefixPool
@@ -107,7 +121,12 @@ def gaussian_weights(n: int, mean: float, std: float) -> list[float]:
     """Weights of the checkpoints 1 .. n: ``exp(-(i - mean)^2 / (2 std^2))``, of sum 1.
 
     Args:
+        n: checkpoints.
         mean: where the weight is greatest, counted from 1.
+        std: width.
+
+    Raises:
+        InputError: a number out of range.
 
     Example:
         >>> [round(w, 2) for w in gaussian_weights(5, 3, 1)]
@@ -136,9 +155,14 @@ class AveragedPrompts(WrappedPool):
     published for the whole state (20 epochs, mean 15, std 1).
 
     Args:
+        pool: a pool with ``values`` and ``build_from``.
+        n: checkpoints of a task.
         mean: where the weight is greatest, from 1; None: three quarters of n.
         std: width; None: a tenth of n.
         slots: entries of a task; 0: tasks share all.
+
+    Raises:
+        InputError: a pool without values, or as :func:`gaussian_weights`.
 
     Example:
         >>> from cl_prompts.prompts.pools import SharedTokens

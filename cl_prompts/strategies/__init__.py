@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 
 class StrategyEntry(NamedTuple):
-    """Entry of the tables of strategies and plugins, known before the import."""
+    """Entry of the tables of strategies and plugins, known before the import.
+
+    Attributes:
+        class_name: its class.
+        description: one line.
+        aliases: other names for it.
+    """
 
     class_name: str
     description: str
@@ -153,6 +159,9 @@ def strategy_outline(name: str) -> Any:
     """The class of a name with its settings and docstring, for which Avalanche and torch need not
     be loaded; your own ``"package.module:Class"`` is imported.
 
+    Raises:
+        InputError: as :func:`strategy_class`.
+
     >>> strategy_outline("mvp").settings()["pool_size"].default
     10
     """
@@ -163,7 +172,11 @@ def strategy_outline(name: str) -> Any:
 
 
 def plugin_outline(name: str) -> Any:
-    """The class of a plugin, likewise."""
+    """The class of a plugin, likewise.
+
+    Raises:
+        InputError: as :func:`plugin_class`.
+    """
     if name not in PLUGINS:
         return plugin_class(name)
     return outlined(f"{__name__}.plugins.{name}", PLUGINS[name].class_name)

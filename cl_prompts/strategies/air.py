@@ -18,8 +18,9 @@ class AIR(PrototypeStrategy):
     It keeps one matrix of ``projection``^2 numbers a class, in memory and in every checkpoint: 200
     MB for 100 classes at 500. More than ``memory_gib`` is refused.
 
-    Deviations: see there for the known classes; training images are seen as test images are, and
-    count once.
+    Deviations: known classes are those of which a sample came (``balance_over="range"``: as
+    published, all up to the highest label); training images are seen as test images are, and count
+    once.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

@@ -21,6 +21,10 @@ class AnaCP(PrototypeStrategy):
     ``heads`` + 1 systems of that size are solved at each evaluation. Training batches are not
     scored unless ``training_scores`` is set.
 
+    Deviations: the shared covariance is exact and directions without spread are left out of the
+    targets (``form=released``: as published); pseudo-samples are the same draws at every solution,
+    so that it does not depend on how often scores are asked for.
+
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> vit = create_backbone()

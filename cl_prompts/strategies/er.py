@@ -12,11 +12,12 @@ class ExperienceReplay(HeadStrategy):
 
     Every update joins the stream batch with ``buffer_batch_size`` distinct samples drawn uniformly
     from a reservoir, read again with a fresh augmentation: ``L = CE(stream and buffer)``, the plain
-    mean over both, over the classes seen so far. The reservoir (Vitter 1985) holds references, not
-    images. Multi-label: binary cross-entropy, each sample over the classes that were annotated in
-    the task it comes from.
+    mean over both, over the classes seen so far. The reservoir (Vitter 1985) holds every sample of
+    the stream with the same probability, and references, not images. Multi-label: binary
+    cross-entropy, each sample over the classes that were annotated in the task it comes from.
 
-    Published settings are the defaults. Deviations from the published code: no CutMix; the
+    Published settings (defaults): frozen ViT, head by Adam 5e-3 constant, 64 stream and 32 buffer
+    samples, 3 updates a batch, buffer 2000. Deviations from the published code: no CutMix; the
     reservoir decides sample by sample (there, the batch that fills it overwrites its last slot);
     one augmentation per image instead of one per batch.
 

@@ -20,7 +20,8 @@ class AsymmetricReplay(HeadStrategy):
     alone, where they have samples of their own. Without replayed samples the first term is left.
 
     Settings and deviations from the Si-Blurry code are those of
-    :class:`~cl_prompts.strategies.ExperienceReplay` (paper: SGD 0.1 on a ResNet, 10 and 10
+    :class:`~cl_prompts.strategies.ExperienceReplay`: frozen ViT, head by Adam 5e-3, 64 stream and
+    32 buffer samples, 3 updates a batch, buffer 2000 (paper: SGD 0.1 on a ResNet, 10 and 10
     samples). One class per image: several have no softmax in which to compete.
 
     Example:

@@ -17,10 +17,13 @@ class EWCPlusPlus(HeadStrategy):
     with a reservoir and the plugin :class:`~cl_prompts.strategies.plugins.ewc.EWC`. Multi-label:
     the first term is binary cross-entropy.
 
-    Published settings are the defaults. Deviations from the published code: it consolidates at the
-    ends of tasks that the stream does not announce (``boundaries=True`` does so here); and see
-    :class:`~cl_prompts.training.ewc.OnlineEWC`. Avalanche's own EWC computes its Fisher in a pass
-    of its own at each task's end and keeps one anchor per task.
+    Published settings (defaults): reg_coef 100, the rest as in experience replay. Deviations from
+    the published code: it consolidates at the ends of tasks that the stream does not announce
+    (``boundaries=True`` does so here); it anchors all parameters but the last two tensors, none at
+    all on a frozen ViT, while here the head is anchored; it makes two steps a batch with gradients
+    of the first left in the second. See :class:`~cl_prompts.training.ewc.OnlineEWC`. Avalanche's
+    own EWC computes its Fisher in a pass of its own at each task's end and keeps one anchor per
+    task.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

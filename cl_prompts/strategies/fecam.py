@@ -17,7 +17,8 @@ class FeCAM(PrototypeStrategy):
     ``(v - m_c) R_c^-1 (v - m_c)^T`` wins. All formulas:
     :class:`~cl_prompts.models.mahalanobis.MahalanobisPerClass`.
 
-    Matrices of more than ``memory_gib`` are refused.
+    It keeps a matrix of dim^2 numbers a class, and the same again once it evaluates: 0.9 GiB for
+    100 classes at a width of 768. More than ``memory_gib`` is refused.
 
     Deviations: covariances are kept exactly however a class comes, where the published code takes
     each from one task. The published form for trained backbones takes square roots of features,

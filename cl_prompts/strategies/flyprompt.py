@@ -22,17 +22,20 @@ class FlyPrompt(PromptStrategy):
 
     Experts are context tokens in several blocks and learn one after the other: the next one starts
     every ``period`` samples of the stream, or with an announced task, as the mean of its
-    predecessors, which never change again. A router says which expert a test image gets
-    (:class:`~cl_prompts.models.routers.AnalyticRouter`). One head serves all experts; each has slow
-    heads besides, averages of that head from its own time, and each class is scored by the surest
-    of them (:class:`~cl_prompts.models.slow_heads.SlowHeads`). Loss: cross-entropy over the classes
-    of the batch.
+    predecessors, which never change again. A router says which expert a test image gets: ridge
+    regression from randomly expanded frozen features to the expert that was in training when they
+    came (:class:`~cl_prompts.models.routers.AnalyticRouter`). One head serves all experts; each has
+    slow heads besides, averages of that head from its own time, and each class is scored by the
+    surest of them (:class:`~cl_prompts.models.slow_heads.SlowHeads`). Loss: cross-entropy over the
+    classes of the batch.
 
-    Deviations from the published code, beside those of its parts. The router takes each stream
-    image in as the first update sees it, augmented where the data set augments; published: without
-    augmentation. The router has 2,000 random features (published: 10,000, of which the sums take
-    800 MB). The length of the stream need not be known: ``period`` says it, published as length //
-    experts. Rows carry no positional embedding (``position``).
+    Deviations from the published code. Finished experts stand still, where Adam's momentum moves
+    the published ones for some ten steps more. Experts without queries do not compete in the
+    router. The router takes each stream image in as the first update sees it, augmented where the
+    data set augments; published: without augmentation. The router has 2,000 random features
+    (published: 10,000, of which the sums take 800 MB). The length of the stream need not be known:
+    ``period`` says it, published as length // experts. Rows carry no positional embedding
+    (``position``).
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

@@ -11,16 +11,19 @@ from cl_prompts.strategies.base.prototype import PrototypeStrategy
 class KLDA(PrototypeStrategy):
     """KLDA (Continual Learning Using a Kernel-Based Method Over Foundation Models, AAAI 2025).
 
-    Streaming LDA of ``phi(f) = sqrt(2 / M) cos(f Omega + b)``, random features of a Gaussian
-    kernel: the class of least ``(phi - mu_c) (S + rho I)^-1 (phi - mu_c)^T`` wins; several members,
-    each with draws of its own, average their softmax. All formulas:
-    :class:`~cl_prompts.models.kernel_lda.KernelLDA`.
+    Streaming LDA of ``phi(f) = sqrt(2 / M) cos(f Omega + b)`` with Omega ~ N(0, 2 gamma) and b
+    uniform in [0, 2 pi), whose products are about ``exp(-gamma |f - f'|^2)``: class means and one
+    covariance S in the space of a Gaussian kernel. The class of least ``(phi - mu_c) (S + rho
+    I)^-1 (phi - mu_c)^T`` wins; several members, each with draws of its own, average their
+    softmax.
 
     Costs: S holds width^2 numbers a member, 200 MB at 5,000, and so does each checkpoint. It is
     solved at each evaluation. Training batches are not scored unless ``training_scores`` is set.
 
-    Deviation: gamma, which the published code has for each backbone, is that of the median distance
-    in the first batch.
+    Deviations: S is the scatter about the final means over the number of samples, so that the
+    stream's solution is the batch solution (``form=released``: see
+    :class:`~cl_prompts.models.kernel_lda.KernelLDA`); gamma, which the published code has for each
+    backbone, is that of the median distance in the first batch.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

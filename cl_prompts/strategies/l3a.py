@@ -17,8 +17,10 @@ from cl_prompts.strategies.multi_label_ridge import MultiLabelRidgeProbe
 class L3A(MultiLabelRidgeProbe):
     """L3A, label-augmented analytic adaptation (ICML 2025, arXiv 2506.00816), on the frozen ViT.
 
-    The multi-label ridge on random features ``relu(f R)``, with pseudo-labels for earlier classes
-    and weights of images by the counts of their classes. All formulas:
+    The multi-label ridge on random features ``relu(f R)``, with two additions: a class of an
+    earlier task, not annotated now, counts as present where the solution at the last task's end
+    gives it a probability above ``pseudo``; and an image weighs as much as the mean weight of its
+    positive classes, proportional to count^-1/2. All formulas:
     :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`.
 
     Where boundaries are announced, labels of a task are counted before its first image, as

@@ -16,8 +16,9 @@ class LayUPProbe(RanPACProbe):
     first phase, as a probe of frozen features.
 
     Ridge regression of one-hot labels on ``h = [class token of block b : the last 6 blocks]``, as
-    the blocks leave them. The ridge is chosen anew at each announced task end, or every ``period``
-    samples, by four-fold cross-validation on the samples since the last choice
+    the blocks leave them: ``W = (G + ridge I)^-1 Q`` with ``G += h' h`` and ``Q += h' Y``. The
+    ridge is chosen anew at each announced task end, or every ``period`` samples, by four-fold
+    cross-validation on the samples since the last choice
     (:class:`~cl_prompts.models.layup.LayUP`).
 
     Several classes an image: the :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge` on

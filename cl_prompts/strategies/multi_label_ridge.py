@@ -17,8 +17,9 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
     as nearest class mean and RanPAC are of single-label ones.
 
     With ``h = [f, 1]`` and targets y that hold the annotated labels and 0 elsewhere: ``G += h' h``,
-    ``Q += h' y``, scores ``h W`` with ``W = (G + ridge I)^-1 Q``. Not a published method under this
-    name.
+    ``Q += h' y``, scores ``h W`` with ``W = (G + ridge I)^-1 Q``. Sums in float64; neither order
+    nor batches matter; no replay. Images of other tasks act as negatives of a class, though they
+    are not annotated for it. Not a published method under this name.
 
     With ``held_out`` > 0 the ridge is chosen once, at the end of the first announced task (or of
     the first ``period``): among 1, 3, 10, ..., 10^4 the one of greatest mean average precision on

@@ -44,10 +44,11 @@ class MultiLane(PromptStrategy):
     samples of the stream; the first class that appears after that opens the next one. A class stays
     with the lane in which it appeared first.
 
-    Published settings (COCO; VOC: lr 0.05, 10 selectors, 10 prompts) are the defaults. Every lane
-    has a head of its own on features of unit norm, whose logits are kept once the lane is finished:
-    so there are no settings of the head, its input and the read-out. Deviations from the published
-    code: see :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
+    Published settings (COCO; VOC: lr 0.05, 10 selectors, 10 prompts) are the defaults: Adam, cosine
+    schedule per epoch, fresh optimizer for each task. Every lane has a head of its own on features
+    of unit norm, whose logits are kept once the lane is finished: so there are no settings of the
+    head, its input and the read-out. Deviations from the published code: see
+    :class:`~cl_prompts.models.multi_lane.MultiLaneViT`.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

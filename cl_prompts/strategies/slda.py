@@ -14,8 +14,13 @@ class SLDA(PrototypeStrategy):
     """Deep SLDA (Hayes and Kanan, CVPR-W 2020, arXiv 1909.01520).
 
     Running class means ``mu_c`` of the class token and one covariance S shared by all classes; with
-    ``L = ((1 - e) S + e I)^-1`` the score of class c is ``x L mu_c - mu_c L mu_c / 2``. Deviations:
-    see :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`.
+    ``L = ((1 - e) S + e I)^-1`` the score of class c is ``x L mu_c - mu_c L mu_c / 2``. Published:
+    ``e = 1e-4``.
+
+    Deviation: the covariance is kept exactly, about the final class means, so that the stream's
+    solution is the batch solution (see
+    :class:`~cl_prompts.models.prototype_classifiers.StreamingLDA`); nothing is initialised from a
+    base phase.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

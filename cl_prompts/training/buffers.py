@@ -22,7 +22,12 @@ class ReplayBuffer:
     Subclasses decide which samples are stored.
 
     Args:
+        size: slots.
         width: numbers that make up one reference (for instance data set and row).
+        seed: of the private generator.
+
+    Raises:
+        InputError: negative size.
 
     Example:
         >>> buffer = ReplayBuffer(100, width=2)
@@ -103,11 +108,16 @@ class ReservoirBuffer(ReplayBuffer):
     """Reservoir sampling (Vitter 1985): every sample of the stream is held with the same
     probability.
 
+    Slots are preallocated int64; each insertion is decided sample by sample.
+
     Args:
+        size: slots.
+        width: numbers that make up one reference (for instance data set and row).
         boundary: ``"sequential"`` decides each sample after the one before it was stored;
             ``"published"`` reproduces the Si-Blurry code, which decides for a whole batch before
             storing any of it: in the batch that fills the buffer every overflowing sample
             overwrites the last slot, so newer samples are under-represented.
+        seed: of the private generator.
 
     Example:
         >>> buffer = ReservoirBuffer(3)
@@ -182,6 +192,13 @@ class ClassBalancedBuffer(ReplayBuffer):
     and the first slot of a class is always freed. The loss decrease is taken over samples
     that were held at both observations. The paper splits it over the batch; here each trained
     sample is credited with all of it, which ranks them alike as long as batches are equal.
+
+    Args:
+        size: slots.
+        width: numbers that make up one reference.
+        policy: which slot of the fullest class is freed.
+        ema: share of the old importance that an observation keeps.
+        seed: of the private generator.
 
     Example:
         >>> buffer = ClassBalancedBuffer(4)

@@ -26,15 +26,19 @@ class OnlineEWC:
     samples: the importance becomes the current Fisher, the anchor the current parameters. Both are
     overwritten, so memory use is constant. Until then the penalty is zero.
 
-    As published the squared gradient is that of the batch's mean loss, not the mean of per-sample
-    squares. Deviations from the published Si-Blurry code: it takes all parameters *but the last two
-    tensors*, which for a frozen ViT with a trained head is none at all; here every parameter that
-    requires a gradient takes part. It makes two optimiser steps per batch and lets the gradients of
-    the first leak into the second; here there is one, and the Fisher sees the loss alone.
+    As in the published code the squared gradient is that of the batch's mean loss, not the mean of
+    per-sample squares. Deviations from the published Si-Blurry code: it takes all parameters *but
+    the last two tensors*, which for a frozen ViT with a trained head is none at all (the method
+    then is plain replay); here every parameter that requires a gradient takes part. It makes two
+    optimiser steps per batch and lets the gradients of the first leak into the second; here there
+    is one step on loss + penalty, and the Fisher sees the loss alone. Its unused path-integral
+    score is left out.
 
     Args:
         model: whose parameters that require a gradient are anchored; they are looked up by name at
             each call.
+        reg_coef: weight of the penalty.
+        ema: share of the old Fisher that a step keeps.
 
     Example:
         >>> model = nn.Linear(1, 1, bias=False)

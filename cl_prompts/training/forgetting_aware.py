@@ -19,7 +19,8 @@ class ForgettingAware:
 
     Sharpness-aware minimisation whose ascent comes from *other* data: with g_o the gradient of the
     loss on held-out classes, ``theta~ = theta + rho g_o / (||g_o|| + 1e-12)``; the gradient of the
-    main loss is taken at theta~ and applied at theta::
+    main loss is taken at theta~ and applied at theta. The norm is over all parameters that have a
+    gradient. A step costs two forward and backward passes::
 
         fam.zero_grad()
         loss(other).backward()
@@ -28,7 +29,11 @@ class ForgettingAware:
         fam.step()
 
     Args:
+        optimizer: makes the step.
         rho: length of the ascent; 0 is the plain optimizer.
+
+    Raises:
+        InputError: a negative length.
 
     Example:
         >>> theta = torch.nn.Parameter(torch.tensor([1.0]))

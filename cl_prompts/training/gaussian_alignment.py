@@ -32,15 +32,18 @@ class GaussianHeadAlignment(nn.Module):
     """Statistics of the features of each class, and a few epochs of head training on samples of
     them.
 
-    "Task-adaptive prediction" of HiDe-Prompt (NeurIPS 2023, arXiv 2310.07234). At a task's end
-    :meth:`observe` adds the features of its classes; :meth:`align` then trains the head, and the
-    head alone, on draws from all classes seen, so that rows of different tasks become comparable.
+    "Task-adaptive prediction" of HiDe-Prompt (NeurIPS 2023, arXiv 2310.07234), also used by NoRGa,
+    VQ-Prompt and SMoPE; SLCA's alignment is ``covariance`` with options that are named below. At a
+    task's end :meth:`observe` adds the features of its classes; :meth:`align` then trains the head,
+    and the head alone, on draws from all classes seen, so that rows of different tasks become
+    comparable.
 
     * ``centroids``: ``n_centroids`` k-means centres a class with the variances of their clusters,
       each drawn from alike; clusters without variance are left out. All features of a class must
       come in one call. HiDe-Prompt's default.
-    * ``covariance``: one full covariance a class; ``variance``: its diagonal, as VQ-Prompt and
-      SMoPE have it.
+    * ``covariance``: one full covariance a class: n_classes * dim^2 numbers.
+    * ``variance``: its diagonal. With one centroid, as VQ-Prompt and SMoPE have it, ``centroids``
+      is the same.
 
     ``covariance`` and ``variance`` stream: a class may come in pieces (pairwise update of Chan,
     Golub and LeVeque, 1979), also on streams without boundaries.
@@ -57,13 +60,29 @@ class GaussianHeadAlignment(nn.Module):
     it is the true one.
 
     Deviations: each epoch uses as many batches as there are classes; the published code takes as
-    many as there are classes of earlier tasks (``n_batches=``). Only what is used is drawn.
+    many as there are classes of earlier tasks (``n_batches=``), which with one class a task is
+    hardly anything. Only what is used is drawn. K-means takes its seed from this part's generator,
+    in the published code from everything that was drawn before.
 
     Args:
+        dim: of a feature.
+        n_classes: columns of the head.
+        statistics: see above.
         n_centroids: of a class; with the other statistics it has no effect.
         samples: per class (``centroids``: per centroid) of the pool that is shuffled; also the
             size of a batch. Published: five times the training batch.
-        unbiased: divide covariances and variances by the number of features less one.
+        epochs: over the samples.
+        lr: the rate at the start.
+        optimizer: see above.
+        weight_decay: of the head.
+        unbiased: divide covariances and variances by the number of features less one (SLCA).
+        mean_scale: ``"task"`` draws classes of earlier tasks about shorter means (SLCA).
+        feature_scale: shorten draws of earlier tasks by about this share a task (SLCA++: 0.02).
+        logit_norm: temperature of logits that are divided by their norms (SLCA: 0.1).
+        seed: of draws, order and k-means.
+
+    Raises:
+        InputError: a number out of range or an unknown word.
 
     Example:
         >>> alignment = GaussianHeadAlignment(4, 3, statistics="variance", samples=16, epochs=2)

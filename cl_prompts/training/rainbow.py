@@ -39,6 +39,7 @@ def diverse_selection(uncertainty: Tensor, labels: Tensor, size: int) -> Tensor:
     Args:
         uncertainty: (candidates,), see :func:`view_uncertainty`.
         labels: (candidates,) class of each.
+        size: number of samples to choose.
 
     Returns:
         (min(size, candidates),) int64 candidates, ascending.

@@ -18,9 +18,10 @@ class AdaptiveRate:
 
     CLIB, Koh et al., ICLR 2022, arXiv 2110.10031 (adaptive learning rate scheduling). The pair is
     (high, low = high * step). Each rate is in effect for ``period`` updates, high first; the
-    decrease of the replay buffer's mean loss meanwhile is one observation. After each low phase,
-    once both rates have ``length`` observations, a one-sided Welch t-test asks whether low
-    decreases the loss more, and moves the pair down or up by one factor.
+    decrease of the replay buffer's mean loss over such a phase is one observation. After each low
+    phase, once both rates have ``length`` observations (the latest count), a one-sided Welch t-test
+    asks whether low decreases the loss more: with p < significance the pair moves down by one
+    factor, with p > 1 - significance up by one, and the observations are cleared.
 
     Deviation from the published code: decreases are summed over the updates of a phase, each over
     the samples that were in the buffer before and after that update, so that samples which enter or

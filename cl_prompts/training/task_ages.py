@@ -71,6 +71,8 @@ def scale_rows(head: nn.Linear, ages: Tensor, rate: float) -> None:
     (SLCA++): ``W (s f) + b`` is ``(s W) f + b``.
 
     Args:
+        head: the rows are scaled in place.
         ages: (classes,) tasks since each class came first.
+        rate: as of :func:`draw_scales`.
     """
     head.weight.mul_(1 + rate * ages.to(head.weight.dtype)[:, None])

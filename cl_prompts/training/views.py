@@ -138,6 +138,7 @@ def collated(
     Args:
         items: each opens with its image.
         collate: joins the items of a batch, whose images are tensors.
+        check: of images that are not deferred, before they are joined.
 
     Raises:
         InputError: deferred images differ in size, or others are made at once; and as ``check``.
@@ -154,7 +155,11 @@ def collated(
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Batches, of tensors or of deferred views, in one."""
+    """Batches, of tensors or of deferred views, in one.
+
+    Raises:
+        InputError: as :func:`collated`.
+    """
     if not any(isinstance(part, DeferredViews) for part in parts):
         return torch.cat(list(parts))
     decode = _decoder_of(parts)

@@ -49,6 +49,14 @@ def refuse_foreign_arguments(learner: str, positional: Sequence[Any], names: Ite
     Traceback (most recent call last):
     cl_prompts.errors.InputError: MVP takes no criterion=: leave it out, since each method has its \
 own loss (override training_loss for another)
+
+    Args:
+        learner: name of the strategy.
+        positional: arguments that were given by position.
+        names: of those that were given by name.
+
+    Raises:
+        InputError: the first of them that the package does not take.
     """
     if positional:
         raise InputError(
@@ -61,7 +69,11 @@ own loss (override training_loss for another)
 
 
 def check_model(learner: str, model: Any) -> None:
-    """Refuse a model that is not one of this package's, such as a network for Avalanche's Naive."""
+    """Refuse a model that is not one of this package's, such as a network for Avalanche's Naive.
+
+    Raises:
+        InputError: another kind of model.
+    """
     if not isinstance(model, ContinualModel):
         raise InputError(
             f"model= is a {type(model).__name__}: {learner} trains the models of cl_prompts.models"
@@ -152,7 +164,11 @@ _UNFIT = {
 
 
 def refuse_unfit(plugins: Iterable[Any]) -> None:
-    """Refuse plugins of Avalanche's that would do nothing, or harm."""
+    """Refuse plugins of Avalanche's that would do nothing, or harm.
+
+    Raises:
+        InputError: the first of them.
+    """
     for plugin in plugins:
         for kind in type(plugin).__mro__:
             if kind.__module__.startswith("avalanche.") and kind.__name__ in _UNFIT:
@@ -167,7 +183,11 @@ def claim(plugins: Iterable[Any]) -> None:
 
 
 def check_ranks(device: torch.device, *, compiled: bool) -> None:
-    """Refuse settings under which several processes cannot train one model."""
+    """Refuse settings under which several processes cannot train one model.
+
+    Raises:
+        InputError: a compiled model, or a device that is only one.
+    """
     if compiled:
         raise InputError(
             "compile=True is for one process, since ranks talk to each other within a pass: leave"

@@ -56,7 +56,11 @@ def domains_of(experience: Any) -> tuple[set[str], set[str]] | None:
 
 
 def check_order(experience: Any) -> None:
-    """Refuse a part of an ordered experience whose samples were shuffled when it was made."""
+    """Refuse a part of an ordered experience whose samples were shuffled when it was made.
+
+    Raises:
+        InputError: the samples do not follow the order of their scenario.
+    """
     positions = getattr(getattr(experience, "dataset", None), "stream_position", None)
     # A whole experience of ours, which has indices, is in order.
     if positions is None or hasattr(experience, "indices"):
@@ -79,7 +83,8 @@ class TaskPosition:
     (avalanche-lib 0.6), so samples are counted as well.
 
     Attributes:
-        first, last: whether the current experience is that of its task.
+        first: the current experience is the first of its task.
+        last: the current experience is the last of its task.
         samples: of the task up to the end of the current experience.
 
     Example:
@@ -177,6 +182,7 @@ def check_class_ids(experience: Any, model: ContinualModel, task_labels: set[int
     for several classes.
 
     Args:
+        experience: with or without ``task_label``.
         model: that has observed the classes of earlier experiences.
         task_labels: of the experiences trained on before; that of this one is added.
 

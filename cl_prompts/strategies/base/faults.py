@@ -21,6 +21,11 @@ def check_weights(model: ContinualModel, samples_seen: int, parts: Iterable[obje
 
     Reads every trained parameter once, which makes a GPU wait: meant for the end of an experience.
 
+    Args:
+        model: that was trained.
+        samples_seen: stream samples so far, for the sentence.
+        parts: as for :func:`blame`.
+
     Raises:
         RunError: names the parameter.
     """
@@ -49,7 +54,9 @@ def blame(
     """The error for a loss that is not finite, after a look at the batch that it came from.
 
     Args:
+        loss: NaN or infinite.
         images: (batch, 3, size, size), the samples of the stream first.
+        model: that computed the loss.
         first: stream position of the first sample.
         logits: (batch, classes) that the loss was computed from, if they are known.
         parts: strategy and plugins that the loss may come from; those from outside the package are

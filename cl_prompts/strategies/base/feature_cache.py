@@ -52,6 +52,8 @@ class FeatureCache:
         """Start an experience.
 
         Args:
+            source: its number.
+            n: its samples.
             replayed: earlier experiences are kept, since samples of theirs may come again.
         """
         self.leave(replayed=replayed)

@@ -16,15 +16,22 @@ from cl_prompts.training.seeds import derived_seed, seeded
 
 
 def grow(strategy: Any, n_classes: int, n_tasks: int) -> None:
-    """Make room in place: :meth:`OnlineStrategy.grow
-    <cl_prompts.strategies.base.online.OnlineStrategy.grow>`.
+    """Make room for further classes and tasks, in place, between two experiences.
 
     The strategy is constructed anew with room for one class more, then for another one, and its
     state is laid over the new one's: what was learned stays in front, and what follows, such as the
     row of class c in the head, is that of a construction for c + 1 classes, drawn from the
     strategy's seed, c and, where prompts are divided among tasks, the number of tasks so far. So it
-    does not depend on what was learned, or together with which others a class comes. A strategy
-    that cannot grow is refused, and is then as before.
+    does not depend on what was learned, or together with which others a class comes.
+
+    Args:
+        strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
+        n_classes: further classes.
+        n_tasks: further announced tasks, for methods that divide prompts among tasks.
+
+    Raises:
+        InputError: a model or an optimizer that was given ready-made, a strategy of the whole
+            stream, or more prompts than the method can have; the strategy is then as before.
     """
     _refuse(strategy)
     learned = _Learned(strategy)
@@ -79,8 +86,19 @@ class _Learned:
 
 
 def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
-    """Give up classes in place: :meth:`OnlineStrategy.forget
-    <cl_prompts.strategies.base.online.OnlineStrategy.forget>`. Their samples leave the buffer."""
+    """Give up classes, in place: they are not predicted any more, and all that is kept for them
+    alone is as in a new strategy. Their samples leave the replay buffer.
+
+    Args:
+        strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
+        classes: their numbers.
+
+    Returns:
+        Names of the parts of the model that all classes share, which keep what they learned.
+
+    Raises:
+        InputError: a replay buffer of images with several labels, or see :func:`grow`.
+    """
     _refuse(strategy)
     if len(strategy.replay):
         # An experience's annotated classes are read from the data anew at each resume.

@@ -86,7 +86,11 @@ class Head(Declared):
             model.set_head(whitening=alignment)
 
     def refuse_for_given_model(self) -> None:
-        """Refuse a head for a model that was given ready-made."""
+        """Refuse a head for a model that was given ready-made.
+
+        Raises:
+            InputError: another head than the linear one on raw features.
+        """
         if self.kind != "linear" or self.input != "raw":
             raise InputError(
                 "head says how a model is built, and this one was given: give it the head where you"

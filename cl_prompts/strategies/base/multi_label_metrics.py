@@ -37,6 +37,12 @@ def refuse_accuracy(evaluator: Any) -> None:
 
     Avalanche's accuracies, forgetting, transfer and confusion matrices silently take the arg-max
     of 2-D targets: the first label of an image would be its only one.
+
+    Args:
+        evaluator: an ``EvaluationPlugin``, or None.
+
+    Raises:
+        InputError: it holds such a metric.
     """
     for metric in () if evaluator is None else evaluator.metrics:
         held = [metric, *vars(metric).values()]

@@ -99,7 +99,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
       dropped;
     * only parameters that require a gradient enter the optimizer, and its groups and state are
       kept;
-    * cumulative test sets, which share their images, are not evaluated together.
+    * cumulative test sets, which share their images, are not evaluated together;
+    * batches come from a loader of our own, so that ``_unpack_minibatch`` is asked in evaluation
+      alone.
 
     With a multi-label model the loss is binary cross-entropy over the classes annotated in the
     experience (``classes_in_this_experience``), since a zero elsewhere has no meaning.
@@ -588,7 +590,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         the loss is the method's, gradients are clipped, and :meth:`after_step` follows the step.
 
         Args:
+            batch: what to train on.
             repeated: another update on the stream batch that came last.
+            **kwargs: handed to plugins.
         """
         self.batch = batch
         self.mbatch = batch.columns
@@ -943,6 +947,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def forget(self, classes: Sequence[int]) -> list[str]:
         """Give up classes, between two experiences: they are not predicted any more, and what is
         kept for them alone is as in a new strategy.
+
+        Args:
+            classes: their numbers; the columns stay.
 
         Returns:
             Names of the parts of the model that all classes share, which keep what they learned.

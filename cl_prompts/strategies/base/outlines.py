@@ -46,6 +46,9 @@ def outline(name: str) -> ModuleType:
 
     Its functions have their parameters, its classes their settings; neither is for data.
 
+    Args:
+        name: dotted name.
+
     >>> outline("cl_prompts.losses.mvp").Pairs, outline("cl_prompts.losses.mvp").torch
     (typing.Literal['own', 'all'], Foreign('torch'))
     """
@@ -102,6 +105,9 @@ _DATACLASSES = SimpleNamespace(**{**vars(dataclasses), "dataclass": _dataclass})
 class Foreign:
     """A part of a library in an outline: it is called, indexed and asked for attributes without
     effect, stands in types for any, and as a base for nothing.
+
+    Args:
+        name: in the library.
 
     >>> Foreign("torch").nn.Module(), Foreign("torch").Tensor | None
     (Foreign('torch.nn.Module'), typing.Any)

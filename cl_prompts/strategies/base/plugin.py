@@ -73,7 +73,11 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
         """
 
     def check_head(self, strategy: Any) -> None:
-        """Refuse a strategy that trains no head over all classes, or one for several labels."""
+        """Refuse a strategy that trains no head over all classes.
+
+        Raises:
+            InputError: prototypes, or heads of tasks.
+        """
         if not isinstance(strategy.model, PromptedViT):
             raise self.refusal(
                 f"needs a trained head over all classes, and {type(strategy).__name__} has none"
@@ -82,7 +86,11 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
             raise self.refusal(self.one_label)
 
     def check_stream_samples(self, strategy: Any) -> None:
-        """Refuse a strategy that trains on replayed samples alone."""
+        """Refuse a strategy that trains on replayed samples alone.
+
+        Raises:
+            InputError: its batches hold no sample of the stream.
+        """
         if strategy.remember_first:
             raise self.refusal(
                 f"takes statistics of the stream's samples, and {type(strategy).__name__} trains on"

@@ -37,9 +37,14 @@ class PrototypeStrategy(OnlineStrategy):
     annotated classes seen before.
 
     Settings of gradient descent (``OF_GRADIENTS``) and of a trained head do not exist here;
-    ``optimizer``, which all strategies of Avalanche take, has no effect. There is no replay: sums
-    over the stream forget nothing. Several classes per image are refused but where a classifier of
-    theirs is defined: a :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`.
+    ``optimizer``, which all strategies of Avalanche take, has no effect.
+    There is no replay: sums over the stream forget nothing. A plugin that adds past samples to
+    batches makes them count again. Several classes per image are refused but where a classifier of
+    theirs is defined: a :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`, which is
+    told which classes are annotated and settles where a task or a period ends.
+
+    Raises:
+        InputError: ``buffer_size`` is not 0.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

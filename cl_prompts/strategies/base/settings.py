@@ -215,7 +215,11 @@ def _resolved(annotation: Any, scope: dict[str, Any]) -> Any:
 
 
 def sentences(cls: type[Declared]) -> dict[str, str]:
-    """Sentences of the settings: name -> the string below its declaration."""
+    """Sentences of the settings: name -> the string below its declaration.
+
+    Args:
+        cls: a class whose source can be read.
+    """
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if base is not Declared and issubclass(base, Declared):

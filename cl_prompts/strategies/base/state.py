@@ -19,6 +19,9 @@ class Registered:
     A value may be a tensor, a generator, a plain value such as a number, a list or None, or
     anything with ``state_dict`` and ``load_state_dict``.
 
+    Args:
+        owner: whose attributes they are.
+
     Example:
         >>> from types import SimpleNamespace
         >>> counter = SimpleNamespace(n=3)
@@ -90,8 +93,13 @@ def _kind(value: Any) -> str:
 def strategy_state(
     strategy: Any, inside: dict[str, Any] | None, epoch_order: Tensor
 ) -> dict[str, Any]:
-    """Copies of the state of a strategy and its plugins: ``inside`` is its ``place`` in the current
-    experience, ``epoch_order`` the generator's state from which its order was drawn."""
+    """Copies of the state of a strategy and of its plugins, as tensors and plain values.
+
+    Args:
+        strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
+        inside: place in the current experience; None where it is finished.
+        epoch_order: state of the generator from which the order of the current epoch was drawn.
+    """
     needed = strategy.train_epochs > 1 or strategy.buffer.size > 0
     # Copies, since a state that is kept must be of one moment, whatever is trained afterwards.
     return {
@@ -115,7 +123,11 @@ def load_strategy_state(
     strategy: Any, state: dict[str, Any], experiences: Sequence[Any] | None
 ) -> None:
     """Inverse of :func:`strategy_state`; without experiences replay buffer and optimizer stay as
-    they are."""
+    they are.
+
+    Raises:
+        InputError: other plugins, or too few experiences for the replay buffer.
+    """
     plugins = with_state(strategy.plugins)
     names = [type(plugin).__name__ for plugin in plugins]
     saved = [name for name, _ in state["plugins"]]

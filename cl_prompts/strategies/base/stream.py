@@ -120,7 +120,9 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
     its stream position and the repetition, so that every repetition is another view.
 
     Args:
+        n: rows.
         batch_size: rows per batch; the last batch may be shorter.
+        repeats: times each batch is yielded.
         generator: of a new order for each pass; None for the order of rows.
 
     Example:
@@ -314,6 +316,9 @@ class KeyedItems(Dataset[Any]):
     With :class:`RepeatedBatches`, a DataLoader with any number of workers delivers the same views,
     through whatever subsets lie between it and the images.
 
+    Args:
+        data: any map-style data set.
+
     Example:
         >>> KeyedItems(["a", "b"])[1, (100, 0)]  # nothing random here
         'b'
@@ -348,8 +353,10 @@ def keyed_loader(
 
     Args:
         data: any map-style data set; its ``collate_fn``, if it has one, joins items.
+        batches: the order of rows, and their keys.
         check: of the images of a batch, such as
             :func:`~cl_prompts.backbones.pixels.image_check`.
+        arguments: of ``DataLoader``.
 
     Example:
         >>> list(keyed_loader([7, 8, 9], RepeatedBatches(3, batch_size=2, repeats=1)))

@@ -57,7 +57,9 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             as soon as its class and its domain have begun; images of domains that the stream has no
             training images of count always. A class counts in each domain as a class of its own,
             and the images of a task are those of its domain.
-        own_scores: names of the scores that listeners added to evaluations.
+
+    Raises:
+        InputError: a number out of range or an unknown word.
 
     Example:
         >>> from torch.utils.data import TensorDataset

@@ -17,7 +17,9 @@ class EWC(StrategyPlugin):
     ``reg_coef * sum_p importance_p (p - anchor_p)^2`` over all trained parameters
     (:class:`~cl_prompts.training.ewc.OnlineEWC`).
 
-    It consolidates at the end of each announced task or else every ``period`` samples.
+    Importance and anchor are overwritten by the current Fisher and parameters at the end of each
+    announced task or else every ``period`` samples; before the first time there is no penalty. Its
+    gradient is added in closed form: one backward pass, one step.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

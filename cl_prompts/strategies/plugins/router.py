@@ -21,8 +21,9 @@ from cl_prompts.training.seeds import derived_seed, seeded
 
 
 class Router(StrategyPlugin):
-    """FlyPrompt's router in the place of learned keys, for methods with one entry of a pool for
-    each task (:class:`~cl_prompts.models.routers.AnalyticRouter`).
+    """FlyPrompt's router (ICLR 2026, arXiv 2602.01976) in the place of learned keys, for methods
+    with one entry of a pool for each task: ridge regression from an image's query to the entry that
+    was trained on the like of it (:class:`~cl_prompts.models.routers.AnalyticRouter`).
 
     The router is fed with each stream sample once, as the first update sees it. Experts change with
     announced tasks, or every ``period`` samples where none is announced; once these exceed the
