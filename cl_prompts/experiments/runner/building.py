@@ -40,6 +40,8 @@ from cl_prompts.experiments.runner.learning_on import (
 )
 from cl_prompts.experiments.runner.memory import check_memory, fitting
 from cl_prompts.experiments.tracking.boards import board_class
+from cl_prompts.experiments.tracking.progress import in_words
+from cl_prompts.models.ridge import RidgeStatistics
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.domain_incremental import DomainSplit, missing_lines, one_domain
 from cl_prompts.scenarios.joined import joined_split
@@ -53,6 +55,10 @@ from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 #: loader processes that one GPU gets at most, where their number is chosen: what a head takes that
 #: looks at 4,000 photos a second, at 3 ms a view
 MOST_WORKERS = 12
+
+
+#: of a CPU core, for a ridge regression on 2,000 features (benchmarks/solves.py)
+SECONDS_AT_2000 = 0.17
 
 
 @dataclass
@@ -418,6 +424,7 @@ def remarks(parts: Parts) -> list[str]:
         tasks = [np.asarray(parts.data.train.targets)[task] for task in parts.split.tasks]
         announced = _boundaries_announced(parts.settings, parts.split)
         found += [f"{name}: {it}" for it in strategy.remarks_on(tasks, announced=announced)]
+    found += _long_solutions(parts, samples)
     if isinstance(parts.split, DomainSplit):
         found += missing_lines(parts.split, parts.data.classes)
     if strategy.buffer.size >= samples:
@@ -447,6 +454,28 @@ def remarks(parts: Parts) -> list[str]:
             " and the statistics lag behind them"
         )
     return found
+
+
+def _long_solutions(parts: Parts, samples: int) -> list[str]:
+    """A sentence on ridge regressions whose solutions take a CPU minutes, in which a run shows no
+    progress."""
+    strategy = parts.strategy
+    head = getattr(strategy.model, "head", None)
+    sums = getattr(head, "statistics", None)
+    if not isinstance(sums, RidgeStatistics) or strategy.device.type != "cpu":
+        return []
+    every = parts.settings.evaluation["every"]
+    evaluations = parts.split.n_tasks + (samples // every if every else 0)
+    chosen = len(getattr(strategy, "candidates", ())) if getattr(strategy, "held_out", 0) else 0
+    solutions = evaluations + chosen * parts.split.n_tasks
+    seconds = solutions * SECONDS_AT_2000 * (sums.size / 2000) ** 3
+    if seconds < 120:
+        return []
+    return [
+        f"{label_of(parts.settings.strategy)} solves for {sums.size:,} features about"
+        f" {solutions} times, which takes some {in_words(seconds)} of a CPU core: a tenth of"
+        " the features takes a thousandth of that"
+    ]
 
 
 def _acts_at_task_ends(plugin: Any) -> bool:

@@ -193,6 +193,17 @@ def test_settings_without_effect_on_this_stream_are_remarked_upon(
     assert all(start in remark for start, remark in zip(says, found, strict=True))
 
 
+def test_solutions_that_take_minutes_are_remarked_upon(
+    builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = built(builder, "strategy=ranpac", "projection=50", "evaluation.every=500")
+    assert remarks(parts) == []
+    # 2 evaluations on the way and 5 at task ends; 17 ridges at each of these. Ten seconds each.
+    monkeypatch.setattr(building, "SECONDS_AT_2000", 10 * 40**3)
+    (found,) = remarks(parts)
+    assert found.startswith("ranpac solves for 50 features about 92 times, which takes some 15 min")
+
+
 def test_bf16_on_a_processor_without_it_is_remarked_upon(
     builder: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
