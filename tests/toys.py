@@ -428,7 +428,8 @@ def cases(
 def make(
     kind: str, scenario: str = "si_blurry", *, backbone: FrozenViT | None = None, **changes: Any
 ) -> Any:
-    """A strategy of the table as the runner would build it for a scenario."""
+    """A strategy of the table as the runner would build it for a scenario; if nothing else is
+    given, on a ViT of two blocks on other scenarios than Si-Blurry."""
     torch.manual_seed(0)
     cls = cls_of(kind)
     accepted = cls.settings()
@@ -443,9 +444,13 @@ def make(
         told["multi_label"] = scenario in MULTI_LABEL_SCENARIOS
     if "n_tasks" in accepted and scenario in ANNOUNCED:
         told["n_tasks"] = TASKS
-    if "model" not in changes:
-        told |= {"backbone": backbone or lively_vit(), "n_classes": N_CLASSES}
     options = {**ALL[kind].options}
+    if "model" not in changes:
+        told["n_classes"] = N_CLASSES
+        if backbone is None and scenario != "si_blurry":
+            options |= on_two_blocks(kind)
+        else:
+            told["backbone"] = backbone or lively_vit()
     given = list(changes.pop("plugins", ()))
     of_row = make_plugins(options.get("plugins", {}))
     replaced = {type(plugin) for plugin in given}

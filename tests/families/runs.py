@@ -11,8 +11,7 @@ from torch import Tensor
 
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.toy_data import N_CLASSES, Blobs, benchmark
-from tests.toy_vits import lively_vit
-from tests.toys import cls_of, fit, make, on_two_blocks, weights
+from tests.toys import cls_of, fit, make, weights
 
 IMAGES = Blobs(12, seed=7).images
 
@@ -38,12 +37,9 @@ class Run:
 
 
 def begin(kind: str, scenario: str, **changes: Any) -> Any:
-    """The strategy of a run: on other scenarios than Si-Blurry two blocks and one update a batch
-    are enough."""
-    settings: dict[str, Any] = {"backbone": lively_vit()}
-    if scenario != "si_blurry":
-        settings = on_two_blocks(kind)
-        settings |= {} if cls_of(kind).whole_stream else {"online_iter": 1}
+    """The strategy of a run: on other scenarios than Si-Blurry one update a batch is enough."""
+    once = scenario != "si_blurry" and not cls_of(kind).whole_stream
+    settings: dict[str, Any] = {"online_iter": 1} if once else {}
     return make(kind, scenario, **settings, **changes)
 
 

@@ -13,7 +13,7 @@ from tests.families.runs import IMAGES, begin, finished, scores
 from tests.models.test_compiled import COMPILED
 from tests.toy_data import N_CLASSES, experiences
 from tests.toy_vits import DEPTH, one_graph
-from tests.toys import ALL, PROMPTED, cases, fit, make, on_two_blocks
+from tests.toys import ALL, PROMPTED, cases, fit, make
 
 CASES = cases("si_blurry", "class_incremental", "mlcil", in_turn=True)
 #: one of each part, besides those that test_compiled.py compiles, since tracing takes seconds
@@ -97,7 +97,7 @@ def test_a_forward_pass_is_one_graph(kind: str) -> None:
 
 def test_every_part_of_prompted_models_is_traced_or_compiled() -> None:
     def parts(kinds: Iterable[str]) -> set[type]:
-        models = [make(kind, "class_incremental", **on_two_blocks(kind)).model for kind in kinds]
+        models = [make(kind, "class_incremental").model for kind in kinds]
         return {type(module) for model in models for module in model.modules()}
 
     others = [kind for kind in PROMPTED if kind != "multi_lane"]  # lanes read a generator

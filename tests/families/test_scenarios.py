@@ -22,7 +22,7 @@ from tests.toy_data import (
     Scenes,
     experiences,
 )
-from tests.toys import EVERY, TABLE, fit, learnable, make, on_two_blocks
+from tests.toys import EVERY, TABLE, fit, learnable, make
 
 #: those whose runs other families look at, and of the others, which announce and order as they do,
 #: one in turn; ``make quick`` takes the first
@@ -38,7 +38,7 @@ CASES = [
 @pytest.mark.parametrize(("kind", "scenario"), CASES)
 def test_every_strategy_trains_or_says_in_a_sentence_why_not(kind: str, scenario: str) -> None:
     if not learnable(kind, scenario):
-        strategy = make(kind, scenario, **on_two_blocks(kind))
+        strategy = make(kind, scenario)
         says = f"{type(strategy).__name__} learns one label per image"
         with pytest.raises(InputError, match=says):
             fit(strategy, experiences(scenario))

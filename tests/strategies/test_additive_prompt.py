@@ -12,7 +12,6 @@ from cl_prompts.strategies import AdditivePrompting
 from tests.golden_numbers import Golden, golden_vit, gradient, put
 from tests.strategies.shared import stream_batch
 from tests.toy_data import experiences
-from tests.toy_vits import DEPTH
 from tests.toys import fit, make
 
 GOLDEN = Golden("additive")
@@ -62,4 +61,4 @@ def test_tasks_are_merged_where_they_are_announced(scenario: str) -> None:
     strategy = fit(make("additive_prompt", scenario), experiences(scenario))
     prompt = strategy.model.eval().pools[0]
     assert (prompt.used() is prompt.values) == (scenario == "si_blurry")
-    assert len(prompt.blocks) == DEPTH
+    assert len(prompt.blocks) == strategy.backbone.depth

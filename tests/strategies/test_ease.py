@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader
 from cl_prompts.errors import InputError
 from tests.strategies.shared import stream_batch
 from tests.toy_data import TASKS, experiences
-from tests.toy_vits import DEPTH
 from tests.toys import fit, make, watch
 
 
@@ -78,7 +77,7 @@ def test_cost_is_a_pass_an_update_and_one_a_subspace_for_the_prototypes() -> Non
     for task, part in enumerate(experiences("class_incremental")):
         counter.reset()
         fit(strategy, [part])
-        assert counter.blocks == (2 + task + 1) * DEPTH * len(part.dataset)
+        assert counter.blocks == (2 + task + 1) * counter.shape.depth * len(part.dataset)
 
 
 def test_there_is_room_for_so_many_tasks() -> None:
