@@ -25,9 +25,9 @@ def test_stream_orders_disjoint_before_blurry_and_writes_counts() -> None:
         assert (pixels == colour).all(1).sum() > 1000
 
 
-@pytest.mark.parametrize("width", [WIDTH, CARD])
 @pytest.mark.parametrize(
-    ("n_tasks", "n_classes"), [(1, 1), (5, 10), (10, 100), (5, 200), (40, 200)]
+    ("n_tasks", "n_classes", "width"),
+    [(1, 1, CARD), (5, 10, WIDTH), (10, 100, CARD), (5, 200, WIDTH), (40, 200, WIDTH)],
 )
 def test_stream_of_any_size_fits(n_tasks: int, n_classes: int, width: float) -> None:
     figure = stream_figure(stream(n_tasks, n_classes), [MATHEMATICS] * n_classes, width=width)
