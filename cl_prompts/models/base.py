@@ -146,6 +146,8 @@ class ContinualModel(nn.Module):
         self.whitening = None
         self.slow = None
         self.compiled = None
+        self.buffer_types: dict[str, torch.dtype] = {}
+        """Types of floating buffers at their first use, from which they must not be changed."""
 
     @property
     def n_learned(self) -> int:

@@ -20,7 +20,8 @@ def check_surroundings(model: ContinualModel, *, training: bool = False) -> None
 
     Raises:
         InputError: autocast, another default type or device, ``inference_mode``, ``no_grad`` in
-            training, parameters of another type, without values, or made in ``inference_mode``.
+            training, parameters or buffers of another type, parameters without values, or made in
+            ``inference_mode``.
 
     >>> from cl_prompts.backbones import create_backbone
     >>> from cl_prompts.models.prompted import PromptedViT
@@ -54,6 +55,7 @@ def check_surroundings(model: ContinualModel, *, training: bool = False) -> None
     if training and not torch.is_grad_enabled():
         raise InputError("gradients are off here: train outside of torch.no_grad()")
     _check_parameters(model)
+    _check_buffers(model)
 
 
 def _check_parameters(model: ContinualModel) -> None:
@@ -73,3 +75,14 @@ def _check_parameters(model: ContinualModel) -> None:
                 " built, without half() or double(); for bf16 create the backbone with"
                 ' precision="bf16"'
             )
+
+
+def _check_buffers(model: ContinualModel) -> None:
+    for name, buffer in model.named_buffers():
+        if buffer.is_floating_point():
+            wanted = model.buffer_types.setdefault(name, buffer.dtype)
+            if buffer.dtype != wanted:
+                raise InputError(
+                    f"{name} is {buffer.dtype}, and was {wanted}: leave the model as it was built,"
+                    " without float() or double()"
+                )

@@ -85,6 +85,15 @@ def test_parameters_of_another_type(change: Callable[[Any], Any], says: str) -> 
         check_surroundings(model)
 
 
+@pytest.mark.parametrize("kind", ["ncm", "klda", "recommended"])
+def test_statistics_keep_their_precision(kind: str) -> None:
+    model = make(kind).model
+    check_surroundings(model, training=True)
+    model.float()
+    with pytest.raises(InputError, match=r"head.* is torch.float32, and was torch.float64"):
+        check_surroundings(model)
+
+
 def test_parameters_made_in_inference_mode() -> None:
     with torch.inference_mode():
         strategy = make("linear_probe")

@@ -148,28 +148,31 @@ def _heading(column: Column) -> str:
 
 def _markdown(table: Table, caption: str, rows: Lines) -> str:
     headings = [
-        f"{block.setting}: {_heading(column)}" if block.setting else _heading(column)
+        markdown_text(f"{block.setting}: {_heading(column)}" if block.setting else _heading(column))
         for block in table.blocks
         for column in block.columns
     ]
     lines = [["strategy", *headings], ["---"] * (1 + len(headings))]
-    for row, texts in rows:
-        lines.append([row, *(f"**{text}**" if bold else text for text, bold in texts)])
-    return f"{markdown_text(caption)}\n\n" + "\n".join(map(_markdown_row, lines))
+    for row, entries in rows:
+        texts = [f"**{markdown_text(x)}**" if bold else markdown_text(x) for x, bold in entries]
+        lines.append([markdown_text(row), *texts])
+    body = "\n".join(f"| {' | '.join(texts)} |" for texts in lines)
+    return f"{markdown_text(caption)}\n\n{body}"
 
 
-def _markdown_row(texts: Sequence[str]) -> str:
-    return f"| {' | '.join(map(markdown_text, texts))} |"
+#: signs of Markdown; a _ inside of a word is none
+_MARKDOWN = re.compile(r"[\\`*|]|(?<=\])\(|~(?=~)|(?<!\w)_|_(?!\w)")
 
 
 def markdown_text(text: str) -> str:
-    """A text in which Markdown sees no column, no HTML and no link.
+    """A text in which Markdown sees no column, no HTML, no link and no emphasis.
 
-    >>> markdown_text("a|b <script>, p < 0.001")
-    'a\\\\|b &lt;script>, p < 0.001'
+    >>> markdown_text("a|b <script>, p < 0.001, linear_probe@*x*, &lt;")
+    'a\\\\|b &lt;script>, p < 0.001, linear_probe@\\\\*x\\\\*, &amp;lt;'
     """
-    text = one_line(text).replace("|", "\\|").replace("](", "]\\(")
-    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", one_line(text))
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+    return _MARKDOWN.sub(r"\\\g<0>", text)
 
 
 def _latex(table: Table, caption: str, rows: Lines, label: str) -> str:
@@ -237,6 +240,10 @@ _TEX = {
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
+    '"': r'\texttt{"}',
+    "`": r"\textasciigrave{}",
     "\u00a0": "~",
 }
 
@@ -247,7 +254,8 @@ def _tex(text: str) -> str:
     >>> _tex("A_AUC % of 1 ± 2")
     'A\\\\_AUC \\\\% of 1 $\\\\pm$ 2'
     """
-    return "".join(_TEX.get(sign, sign) for sign in one_line(text))
+    escaped = "".join(_TEX.get(sign, sign) for sign in one_line(text))
+    return re.sub("-(?=-)", "-{}", escaped)  # two of them would print as a dash
 
 
 def _plain_table(table: Table) -> dict[str, Any]:

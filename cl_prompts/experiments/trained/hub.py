@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from cl_prompts import __version__
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError, RunError, short
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.values import yaml_text
 from cl_prompts.experiments.results.comparison import compare
@@ -97,8 +97,8 @@ def _asked(name: str, ask: Callable[[], Answer]) -> Answer:
         return ask()
     except Exception as error:  # the client raises its own errors, httpx's and the system's
         raise RunError(
-            f"the hub, {HfApi().endpoint}, has an error for {name} ({type(error).__name__}:"
-            f" {error}): look at the name, the network and, to push, at hf auth login"
+            f"the hub, {HfApi().endpoint}, has an error for {short(name)} ({type(error).__name__}:"
+            f" {short(error)}): look at the name, the network and, to push, at hf auth login"
         ) from error
 
 
@@ -118,18 +118,18 @@ def card(run: Run, name: str) -> str:
     data = said.get("data") or {}
     images = {part: (data.get(part) or {}).get("images", "?") for part in ("training", "test")}
     published: dict[Any, str] = {True: "the published ones", False: "not the published ones"}
-    lines = [
-        f"{label} on {said['dataset']}, trained by cl-prompts"
+    lines = {
+        "": f"{label} on {said['dataset']}, trained by cl-prompts"
         f" {run.environment.get('cl_prompts', '')} on a {said['scenario']} stream of"
         f" {said['n_tasks']} tasks.",
-        f"**Data**: {said['dataset']}, {images['training']} training and {images['test']} test"
+        "**Data**: ": f"{said['dataset']}, {images['training']} training and {images['test']} test"
         f" images of {said['n_classes']} classes: {named or 'without names'}.",
-        f"**Backbone**: {said['backbone']}, frozen and not part of these files; weights"
+        "**Backbone**: ": f"{said['backbone']}, frozen and not part of these files; weights"
         f" {said.get('weights')}, {published.get(said.get('published_weights'), 'unknown')},"
-        f" hash `{said.get('backbone_hash')}`.",
-        f"**Command**: {said['command']}",
-        "**Licence**: to be named by whoever shared this.",
-    ]
+        f" hash {said.get('backbone_hash')}.",
+        "**Command**: ": str(said["command"]),
+        "**Licence**: ": "to be named by whoever shared this.",
+    }
     usage = [
         "from cl_prompts.experiments.trained.loading import load_run",
         "",
@@ -143,7 +143,7 @@ def card(run: Run, name: str) -> str:
             yaml_text(about) + "---",
             f"# {markdown_text(name)}",
             "",
-            *(f"{markdown_text(line)}\n" for line in lines),
+            *(f"{title}{markdown_text(line)}\n" for title, line in lines.items()),
             "```python",
             *usage,
             "```",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cl_prompts.experiments.results.comparison import Table, compare
-from cl_prompts.experiments.results.comparison_text import written
+from cl_prompts.experiments.results.comparison_text import markdown_text, written
 from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
@@ -117,6 +117,7 @@ def test_names_are_text_in_every_format(tmp_path: Path) -> None:
     markdown = written(tables)
     assert "&lt;script>a\\|b[c]\\(javascript:d)" in markdown
     assert "<script" not in markdown
+    assert markdown_text("x &lt; `y` *z*") == "x &amp;lt; \\`y\\` \\*z\\*"
     rows = list(csv.DictReader(io.StringIO(written(tables, "csv"))))
     assert {row["strategy"][:2] for row in rows} == {"'=", "li", "[9"}
 
