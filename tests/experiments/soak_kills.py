@@ -83,7 +83,8 @@ def sweeps(bench: Bench, count: int) -> None:
 def _compare_all(bench: Bench, what: str, cases: list[Case], out: Path, outcome: Outcome) -> None:
     """Compare the runs of several cases with the undisturbed ones."""
     for case in cases:
-        folders = list(out.glob(f"*/{case[0]}/*"))
+        # One that a kill left before its environment.json was there is left alone, and said so.
+        folders = [file.parent for file in out.glob(f"*/{case[0]}/*/summary.json")]
         if len(folders) != 1:
             bench.note("other faults", f"{what}: {len(folders)} folders of {case[0]}", outcome)
         for folder in folders:

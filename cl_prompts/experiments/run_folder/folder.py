@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -114,9 +114,13 @@ def settings_of(folder: Path, trust_code: Trust = False) -> Settings:
 def record_loss(path: Path, error: str) -> None:
     """Write into the summary of a run that it has failed, where it says that it is running and the
     process that wrote it is gone."""
-    try:
-        folder = RunFolder(path)
-    except InputError:  # that process is there, and writes how the run ended
+    # A process that was killed closes its connections first and gives up its lock a moment later.
+    for wait in (0.0, 0.1, 0.4):
+        time.sleep(wait)
+        with suppress(InputError):
+            folder = RunFolder(path)
+            break
+    else:  # that process is there, and writes how the run ended
         return
     try:
         summary = folder.summary()

@@ -42,23 +42,25 @@ def take_part() -> None:
         RunError: a fault during a run, here or on another rank.
     """
     builder = Builder()
-    while message := json.loads(ranks.broadcast_text(None)):
-        # Rank 0 has asked whether code in them is trusted.
-        path = Path(message["folder"])
-        if message["home"] != str(Path.cwd()):  # where it is, all ranks say the same sentence
-            path = Path(message["home"]) / path
-        with stop_requests() as request:
-            parts = builder.build(Settings.from_yaml(message["settings"], trust_code=True))
-            run = TaskLoop(parts, RunFolder(path, read_only=True))
-            try:
+    path = None
+    try:
+        while message := json.loads(ranks.broadcast_text(None)):
+            # Rank 0 has asked whether code in them is trusted.
+            path = Path(message["folder"])
+            if message["home"] != str(Path.cwd()):  # where it is, all ranks say the same sentence
+                path = Path(message["home"]) / path
+            with stop_requests() as request:
+                settings = Settings.from_yaml(message["settings"], trust_code=True)
+                run = TaskLoop(builder.build(settings), RunFolder(path, read_only=True))
                 run.restore()
                 check_start(run)
                 run.train(None, request)
-            except RunError as error:
-                record_loss(path, f"rank 0 was lost: {error}")
-                raise
-        del parts, run
-        gc.collect()
+            del run
+            gc.collect()
+    except RunError as error:  # in a run, or after it, while rank 0 wrote its end
+        if path is not None:
+            record_loss(path, f"rank 0 was lost: {error}")
+        raise
 
 
 def check_start(run: TaskLoop) -> None:

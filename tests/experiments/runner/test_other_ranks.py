@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,12 +53,14 @@ def test_without_others_nothing_is_sent(tmp_path: Path) -> None:
     announce_end()
 
 
+@pytest.mark.parametrize("after", [False, True])
 def test_a_rank_records_that_the_writer_of_the_run_is_gone(
-    probe_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    after: bool, probe_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In its training, or when that was done and the writer had still to write its end."""
     folder = unfinished_copy(probe_run, tmp_path / "run")
 
-    def lost(self: TaskLoop, tracker: object, request: object) -> None:
+    def lost(*given: object) -> None:
         raise RunError("rank 1 of 2 waited in vain")
 
     message = {
@@ -65,8 +68,9 @@ def test_a_rank_records_that_the_writer_of_the_run_is_gone(
         "folder": str(folder),
         "settings": (folder / "config.yaml").read_text(),
     }
-    monkeypatch.setattr(TaskLoop, "train", lost)
-    monkeypatch.setattr(ranks, "broadcast_text", lambda text: json.dumps(message))
+    sent = iter([json.dumps(message)])
+    monkeypatch.setattr(TaskLoop, "train", (lambda *given: None) if after else lost)
+    monkeypatch.setattr(ranks, "broadcast_text", lambda text: next(sent, None) or lost())
     with pytest.raises(RunError, match="in vain"):
         take_part()
     assert (summary(folder)["status"], summary(folder)["error"]) == (
@@ -78,5 +82,8 @@ def test_a_rank_records_that_the_writer_of_the_run_is_gone(
     running = unfinished_copy(probe_run, tmp_path / "running")
     writer = RunFolder(running)
     record_loss(running, "again")  # it is there
-    writer.close()
     assert summary(running)["status"] == "running"
+    # One that was killed gives up its lock a moment later.
+    monkeypatch.setattr(time, "sleep", lambda seconds: writer.close() if seconds else None)
+    record_loss(running, "again")
+    assert summary(running)["status"] == "failed"
