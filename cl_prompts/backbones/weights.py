@@ -54,6 +54,7 @@ def create_backbone(
             timm's own filter. Default: what the weights were trained with.
         normalisation: see :func:`cl_prompts.backbones.normalisation.normalisation_of`.
         precision: ``"fp32"`` or ``"bf16"``.
+        seed: of random weights.
 
     Raises:
         InputError: unknown name, not a plain ViT, image size that does not fit the patch, a missing

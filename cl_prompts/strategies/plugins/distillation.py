@@ -98,7 +98,7 @@ class Distillation(StrategyPlugin):
         self.known = self._model.seen.clone()
 
     def _student(self) -> nn.Module:
-        """What the teacher is a copy of: the model, or its head with what it reads."""
+        """Part that the teacher copies: the model, or its head with what it reads."""
         return self._model if self._model.reads_images else head_of(self._model).module
 
     def state_dict(self) -> dict[str, Any]:
