@@ -10,8 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+
+import pytest
+from huggingface_hub import constants
 
 
 @dataclass
@@ -23,12 +27,14 @@ class Hub:
         repositories: name -> file -> content.
         private: name -> whether it was made so.
         down: whether every request is refused.
+        headers: of each answer with a file, in the place of what is true.
     """
 
     address: str = ""
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
     private: dict[str, bool] = field(default_factory=dict)
     down: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
 
     def revision(self, name: str) -> str:
         """Hash of the content of a repository."""
@@ -52,11 +58,13 @@ class Hub:
             return self._of_model("/".join(parts[2:4]), parts[4:], body)
         if len(parts) > 4 and parts[2] == "resolve":
             name = "/".join(parts[:2])
-            content = self.repositories.get(name, {}).get("/".join(parts[4:]))
+            if name not in self.repositories:
+                return 404, {"X-Error-Code": "RepoNotFound"}, b""
+            content = self.repositories[name].get("/".join(parts[4:]))
             if content is None:
                 return 404, {"X-Error-Code": "EntryNotFound"}, b""
-            tag = _digest(content)
-            return 200, {"ETag": f'"{tag}"', "X-Repo-Commit": self.revision(name)}, content
+            true = {"ETag": f'"{_digest(content)}"', "X-Repo-Commit": self.revision(name)}
+            return 200, true | self.headers, content
         return 404, {}, b""
 
     def _of_model(
@@ -76,16 +84,7 @@ class Hub:
                     self.repositories[name][line["value"]["path"]] = content
             oid = self.revision(name)
             return _json({"commitUrl": f"{self.address}/{name}/commit/{oid}", "commitOid": oid})
-        if rest[:1] == ["tree"]:
-            found = self.repositories[name].items()
-            tree = [
-                {"type": "file", "path": file, "size": len(content), "oid": _digest(content)}
-                for file, content in found
-            ]
-            return _json(tree)
-        files = [{"rfilename": file} for file in self.repositories[name]]
-        about = {"id": name, "sha": self.revision(name), "siblings": files, "private": True}
-        return _json(about)
+        return 404, {}, b""
 
 
 def _digest(content: bytes) -> str:
@@ -97,8 +96,8 @@ def _json(value: Any) -> tuple[int, dict[str, str], bytes]:
 
 
 @contextmanager
-def hub() -> Iterator[Hub]:
-    """Serve an empty hub."""
+def hub(cache: Path) -> Iterator[Hub]:
+    """Serve an empty hub to the client, whose cache is a folder."""
     found = Hub()
 
     class Handler(BaseHTTPRequestHandler):
@@ -126,7 +125,14 @@ def hub() -> Iterator[Hub]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield found
+            with pytest.MonkeyPatch.context() as patch:
+                # What HF_ENDPOINT, HF_HOME and HF_TOKEN set when the client is imported.
+                patch.setattr(constants, "ENDPOINT", found.address)
+                template = found.address + "/{repo_id}/resolve/{revision}/{filename}"
+                patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+                patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+                patch.setenv("HF_TOKEN", "hf_none")
+                yield found
         finally:
             server.shutdown()
             thread.join()

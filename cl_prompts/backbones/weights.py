@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import socket
@@ -17,18 +16,19 @@ from zipfile import is_zipfile
 import timm
 import torch
 from huggingface_hub import constants as hub_constants
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub import try_to_load_from_cache
 from safetensors import safe_open
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED, WEIGHT_FILES
+from cl_prompts.backbones.hub_files import fetched, sha256
 from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.backbones.tensor_files import in_fp32, read_tensors
 from cl_prompts.backbones.vit import FrozenViT, Precision, check_plain
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, short, unknown
-from cl_prompts.reading import TENSORS, check_file, opened
+from cl_prompts.reading import TENSORS, check_file
 
 _LARGEST = 2**24  # pixels on a side
 
@@ -227,9 +227,9 @@ def where_from(name: str) -> str:
 
 
 def _load_from_hub(name: str, vit: VisionTransformer) -> Path:
-    """Load from the local hub cache, into which the hub's client fetches what is missing.
+    """Load from the cache of the hub's client, into which what is missing is fetched.
 
-    A file that the hub knows by its SHA-256 must have it.
+    A file that is called by its SHA-256 there must have it.
     """
     place = _hub_file(name)
     if place is None:
@@ -242,7 +242,9 @@ def _load_from_hub(name: str, vit: VisionTransformer) -> Path:
         try:
             # The client retries for most of a minute, which is pointless without a name server.
             socket.getaddrinfo(urlparse(hub_constants.ENDPOINT).hostname, 443)
-            cached = hf_hub_download(*place)
+            cached = str(fetched(place[0], {place[1]: TENSORS}) / place[1])
+        except InputError:
+            raise
         except Exception as error:
             raise InputError(
                 f"the hub could not be reached for {name} ({type(error).__name__}): fetch"
@@ -250,8 +252,8 @@ def _load_from_hub(name: str, vit: VisionTransformer) -> Path:
                 f" pass weights=FOLDER/{place[1]}"
             ) from error
     file = Path(cached).resolve()
-    # The client calls a file in its cache what the hub calls it, and compares lengths alone.
-    if re.fullmatch("[0-9a-f]{64}", file.name) and _sha256(file) != file.name:
+    # The client compares lengths alone.
+    if re.fullmatch("[0-9a-f]{64}", file.name) and sha256(file) != file.name:
         raise InputError(
             f"{file} is not the file that the hub has of {name}: its SHA-256 differs, so remove it,"
             " and the same command fetches it again"
@@ -271,13 +273,8 @@ def is_published(name: str, file: Path) -> bool:
     place = None if name == EMBEDDED else _hub_file(name)
     cached = place and try_to_load_from_cache(*place)
     if isinstance(cached, str):
-        known.add(Path(cached).resolve().name)  # the client calls a file by its SHA-256
-    return known != {None} and _sha256(file) in known
-
-
-def _sha256(file: Path) -> str:
-    with opened(file, TENSORS) as found:
-        return hashlib.file_digest(found, "sha256").hexdigest()
+        known.add(Path(cached).resolve().name)  # files are called by their SHA-256
+    return known != {None} and sha256(file) in known
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

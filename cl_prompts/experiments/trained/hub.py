@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from cl_prompts import __version__
+from cl_prompts.backbones.hub_files import fetched as files_of
 from cl_prompts.errors import InputError, RunError, short
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.recipes.values import yaml_text
@@ -22,11 +23,17 @@ from cl_prompts.experiments.run_folder.checksums import CONFIDENCE_FILE, READ, S
 from cl_prompts.experiments.run_folder.folder import LEARNED_FILE
 from cl_prompts.experiments.run_folder.runs import Run
 from cl_prompts.experiments.runner.learning_on import finished_run
+from cl_prompts.reading import TENSORS, TEXT
 
 #: what a name for :func:`~cl_prompts.experiments.trained.loading.load_run` begins with
 SCHEME = "hf://"
 #: files of a run that go to the hub, where they are there
 PUSHED = (*READ, LEARNED_FILE, CONFIDENCE_FILE, SUMS_FILE)
+#: those that are fetched, and the bytes that each may have; no run is without the first
+FETCHED = {
+    "summary.json": TEXT,
+    **{name: TENSORS if name == LEARNED_FILE else TEXT for name in PUSHED},
+}
 _CARD = "README.md"
 _NAMED = 100  # classes that the card names
 Answer = TypeVar("Answer")
@@ -78,23 +85,14 @@ def fetched(name: str) -> Path:
         InputError: it has no run under this name.
     """
     repository, _, revision = name.removeprefix(SCHEME).partition("@")
-    api = HfApi(library_name="cl-prompts", library_version=__version__)
-    folder = Path(
-        _asked(
-            repository,
-            lambda: api.snapshot_download(
-                repository, revision=revision or None, allow_patterns=list(PUSHED)
-            ),
-        )
-    )
-    if not (folder / "summary.json").is_file():
-        raise InputError(f"{name} is no run of cl-prompts: it holds no summary.json")
-    return folder
+    return _asked(repository, lambda: files_of(repository, FETCHED, revision or "main"))
 
 
 def _asked(name: str, ask: Callable[[], Answer]) -> Answer:
     try:
         return ask()
+    except InputError:
+        raise
     except Exception as error:  # the client raises its own errors, httpx's and the system's
         raise RunError(
             f"the hub, {HfApi().endpoint}, has an error for {short(name)} ({type(error).__name__}:"

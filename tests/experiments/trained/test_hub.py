@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from huggingface_hub import constants
 
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.cli import main
@@ -21,17 +20,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    with hub() as found:
-        # What HF_ENDPOINT, HF_HOME and HF_TOKEN set when the client is imported.
-        monkeypatch.setattr(constants, "ENDPOINT", found.address)
-        monkeypatch.setattr(
-            constants,
-            "HUGGINGFACE_CO_URL_TEMPLATE",
-            found.address + "/{repo_id}/resolve/{revision}/{filename}",
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setenv("HF_TOKEN", "hf_none")
+def local(tmp_path: Path) -> Iterator[Hub]:
+    with hub(tmp_path / "cache") as found:
         yield found
 
 
@@ -64,7 +54,7 @@ def test_a_changed_run_is_refused(local: Hub, probe_run: Path) -> None:
     with pytest.raises(InputError, match="is not what it was when the run ended"):
         load_run("hf://me/probe", trust_code=True)
     del files["summary.json"]
-    with pytest.raises(InputError, match=r"is no run of cl-prompts: it holds no summary\.json"):
+    with pytest.raises(InputError, match=r"me/probe on the hub holds no summary\.json"):
         load_run("hf://me/probe", trust_code=True)
 
 
