@@ -189,7 +189,7 @@ class CachedEvaluator:
             ignored=ignored,
             score_threshold=getattr(model, "score_threshold", None),
         )
-        fixed = fixed_average_precision(logits, targets, tasks, ignored)
+        fixed = fixed_average_precision(logits, targets, tasks, ignored, whole=whole.ap)
         scores = {name: value for name, value in whole.flat().items() if name != "mean_ap"}
         return Evaluation(samples_seen, whole.mean_ap, whole.ap, fixed, scores)
 

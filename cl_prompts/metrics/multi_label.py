@@ -3,7 +3,7 @@ threshold.
 
 Everything is a fraction in [0, 1]. Logits and targets are (images, classes); targets are 0/1.
 Classes that the learner has not seen are left out by selecting columns, never by a mask value among
-the logits. Plain torch and scikit-learn.
+the logits. Plain torch and numpy.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,16 +78,20 @@ def average_precision(logits: Tensor, targets: Tensor, ignored: Tensor | None = 
         InputError: shapes that do not agree.
         RunError: a score is NaN or infinite.
     """
-    from sklearn.metrics import average_precision_score  # here: it takes a second
-
-    scores, positive, counted = _on_cpu(logits, targets, ignored)
+    scores, positive, counted = (part.numpy() for part in _on_cpu(logits, targets, ignored))
     result = torch.full((scores.shape[1],), float("nan"), dtype=torch.float64)
     for c in range(scores.shape[1]):
         rows = counted[:, c]
-        # Sum over distinct scores of (R_n - R_(n-1)) P_n; a class without positives has no recall.
-        labels = positive[rows, c]
-        if labels.any():
-            result[c] = float(average_precision_score(labels.numpy(), scores[rows, c].numpy()))
+        levels, there = np.unique(scores[rows & positive[:, c], c], return_counts=True)
+        if not len(levels):  # a class without positives has no recall
+            continue
+        # Recall and precision change where positives lie: at each such score the positives that
+        # score as much or more, of all images that do.
+        found = there[::-1].cumsum()[::-1]
+        ranked = np.sort(scores[rows, c])
+        precision = found / (len(ranked) - np.searchsorted(ranked, levels))
+        # Sum over distinct scores of (R_n - R_(n-1)) P_n
+        result[c] = float((there / found[0] * precision).sum())
     return result
 
 
@@ -198,7 +203,12 @@ def images_with(targets: Tensor, classes: Tensor | Sequence[int]) -> Tensor:
 
 
 def fixed_average_precision(
-    logits: Tensor, targets: Tensor, tasks: Sequence[Sequence[int]], ignored: Tensor | None = None
+    logits: Tensor,
+    targets: Tensor,
+    tasks: Sequence[Sequence[int]],
+    ignored: Tensor | None = None,
+    *,
+    whole: Tensor | None = None,
 ) -> Tensor:
     """AP of each class on the fixed test set after its own task.
 
@@ -211,6 +221,8 @@ def fixed_average_precision(
         targets: (images, classes) 0/1.
         tasks: per task its new classes; give only the tasks whose classes have been seen.
         ignored: (images, classes) bool, pairs that are left out.
+        whole: (classes,) :func:`average_precision` over all images, where it is known: it is that
+            of a task whose set holds all of them, such as the last.
 
     Returns:
         (classes,) float64, NaN for classes of no task given and for classes without a positive.
@@ -222,7 +234,10 @@ def fixed_average_precision(
         classes = torch.as_tensor(list(task), dtype=torch.int64)
         # Images with a label seen by then, fixed from now on: later tasks add none to this AP.
         rows = torch.nonzero(images_with(targets, known).cpu()).flatten()
-        ap[classes] = average_precision(*_block(rows, classes, logits, targets, ignored))
+        if whole is not None and len(rows) == len(logits):
+            ap[classes] = whole[classes]
+        else:
+            ap[classes] = average_precision(*_block(rows, classes, logits, targets, ignored))
     return ap
 
 

@@ -1,5 +1,5 @@
-"""Multi-label scores: published numbers, scikit-learn's ties, invariances, and per-task forgetting
-of mAP."""
+"""Multi-label scores: published numbers, scikit-learn's average precision, invariances, and
+per-task forgetting of mAP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score
+from sklearn.metrics import average_precision_score, f1_score
 from torch import Tensor
 
 from cl_prompts.errors import InputError, RunError
@@ -38,17 +38,6 @@ def scores_and_labels(
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randint(-levels, levels + 1, (n, classes), generator=generator).float()
     return logits, (torch.rand(n, classes, generator=generator) < 0.3).to(torch.uint8)
-
-
-def step_area(scores: np.ndarray, labels: np.ndarray) -> float:
-    """AP by its definition: recall step times precision at every distinct score."""
-    area = 0.0
-    recall = 0.0
-    for threshold in sorted(set(scores.tolist()), reverse=True):
-        taken = scores >= threshold
-        step = labels[taken].sum() / labels.sum() - recall
-        area, recall = area + step * labels[taken].mean(), recall + step
-    return area
 
 
 def accuracies(rows: list[list[float]]) -> Curve:
@@ -110,14 +99,18 @@ def test_published_accuracy_matrix() -> None:
         assert a_avg(Curve(task_ends=ends)) == pytest.approx(average, abs=1e-5)
 
 
-@given(st.integers(0, 10_000), st.integers(0, 3))
-def test_ap_is_the_step_area_with_ties_grouped(seed: int, levels: int) -> None:
+@given(st.integers(0, 10_000), st.integers(0, 3), st.sampled_from([0.0, 0.3]))
+def test_ap_equals_scikit_learn_with_ties_and_ignored_pairs(
+    seed: int, levels: int, share: float
+) -> None:
     logits, targets = scores_and_labels(seed, n=15, levels=levels)
-    found = average_precision(logits, targets)
+    ignored = torch.rand(logits.shape, generator=torch.Generator().manual_seed(seed)) < share
+    found = average_precision(logits, targets, ignored)
     for c in range(logits.shape[1]):
-        labels = targets[:, c].numpy()
-        wanted = step_area(logits[:, c].numpy(), labels) if labels.any() else NAN
-        assert found[c].item() == pytest.approx(wanted, nan_ok=True)
+        labels = targets[~ignored[:, c], c]
+        scores = logits[~ignored[:, c], c]
+        wanted = average_precision_score(labels, scores) if labels.any() else NAN
+        assert found[c].item() == pytest.approx(wanted, rel=1e-12, nan_ok=True)
 
 
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 5), min_size=15, max_size=15))
@@ -192,6 +185,16 @@ def test_one_pass_with_columns_and_rows_selected_equals_an_evaluation_per_task()
         assert set(one_pass.flat()) >= {"mean_ap", "of1_80", "of1_50", "cf1_harmonic_50"}
 
 
+def test_the_ap_over_all_images_is_taken_where_a_fixed_test_set_holds_them_all() -> None:
+    logits, targets = scores_and_labels(3, n=80)
+    rows = images_with(targets, range(6))
+    data = logits[rows], targets[rows], [[4, 1], [0, 5], [2, 3]]
+    alone = fixed_average_precision(*data)
+    assert torch.equal(fixed_average_precision(*data, whole=average_precision(*data[:2])), alone)
+    taken = fixed_average_precision(*data, whole=torch.zeros(6, dtype=torch.float64))
+    assert torch.equal(taken == 0, torch.tensor([False, False, True, True, False, False]))
+
+
 @pytest.mark.parametrize("fixed", [False, True])
 def test_per_task_forgetting_of_map_is_the_literal_formula(fixed: bool) -> None:
     targets = scores_and_labels(0, n=60)[1]
@@ -216,7 +219,7 @@ def test_per_task_forgetting_of_map_is_the_literal_formula(fixed: bool) -> None:
                 if fixed
                 else rows
             )
-            aps = [step_area(logits[own, c].numpy(), targets[own, c].numpy()) for c in tasks[i]]
+            aps = [average_precision_score(targets[own, c], logits[own, c]) for c in tasks[i]]
             m[i, t] = np.mean(aps)
     curve = Curve(task_ends=ends)
     assert np.allclose(task_accuracy(curve, tasks), m, equal_nan=True)
