@@ -107,7 +107,7 @@ class CLIB(HeadStrategy):
     @torch.no_grad()
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
         """Store samples in the buffer, with their features on a frozen ViT."""
-        self._settle()  # what is evicted depends on it
+        self._settle()  # what is evicted depends on it, and it is about what the slots hold now
         slots = self.replay.add(rows, batch.labels_on_host(len(rows)))
         if self.features is not None:
             stay = (slots >= 0).nonzero()[:, 0].to(self.device)
@@ -138,15 +138,17 @@ class CLIB(HeadStrategy):
         self.set_learning_rate()
 
     def _settle(self) -> None:
-        """Report the observations that lie on the device to buffer and rate, in order."""
-        if not self._observed:
-            return
-        # The buffer's contents have not changed meanwhile, and one transfer serves all.
-        losses = torch.stack([found for _, found in self._observed]).cpu()
-        for (trained, _), mine in zip(self._observed, losses, strict=True):
-            self.buffer.mark_trained(torch.cat(trained))
-            self.rate.update(self.buffer.observe_losses(mine), self.importance_every)
+        """Report what lies on the device to buffer and rate, in order."""
+        if self._observed:
+            # The buffer's contents have not changed meanwhile, and one transfer serves all.
+            losses = torch.stack([found for _, found in self._observed]).cpu()
+            for (trained, _), mine in zip(self._observed, losses, strict=True):
+                self.buffer.mark_trained(torch.cat(trained))
+                self.rate.update(self.buffer.observe_losses(mine), self.importance_every)
+        if self._trained:  # part of an observation that is still to be made
+            self.buffer.mark_trained(torch.cat(self._trained))
         self._observed = []
+        self._trained = []
 
     def learning_rate_factor(self) -> float:
         """The schedule's factor times the adaptive one."""
@@ -175,18 +177,12 @@ class CLIB(HeadStrategy):
 
     def state_dict(self) -> dict[str, Any]:
         """State of the base, once every observation was settled."""
-        self._settle_all()
-        return super().state_dict()
-
-    def _settle_all(self) -> None:
         self._settle()
-        if self._trained:  # part of an observation that is still to be made
-            self.buffer.mark_trained(torch.cat(self._trained))
-            self._trained = []
+        return super().state_dict()
 
     def forget_samples(self, references: Tensor) -> Tensor:
         """Take samples out of the buffer, with their features."""
-        self._settle_all()
+        self._settle()
         kept = super().forget_samples(references)
         if self.features is not None:
             self.features[: len(kept)] = self.features[kept.to(self.features.device)]

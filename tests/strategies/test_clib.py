@@ -12,7 +12,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies import Head
 from tests.strategies.shared import noted
 from tests.toy_data import TRAIN, experiences
-from tests.toys import fit, make, watch
+from tests.toys import fit, make, same, watch, weights
 
 
 @pytest.mark.parametrize("kind", ["clib", "clib_tuned"])
@@ -67,6 +67,17 @@ def test_trained_samples_are_credited() -> None:
     assert not bool(strategy.buffer.losses.isnan().any())
     counts = strategy.buffer.class_counts()
     assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_samples_that_move_into_a_slot_are_not_credited_with_what_was_there_before() -> None:
+    """Whether or not the state is asked for in between, as for a checkpoint."""
+    settings = {"importance_every": 2, "online_iter": 1, "buffer_size": 12}
+    plain = fit(make("clib", **settings), experiences(train=120))
+    asked = make("clib", **settings)
+    asked.between_batches = asked.state_dict
+    fit(asked, experiences(train=120))
+    assert torch.equal(plain.buffer.importance, asked.buffer.importance)
+    assert same(weights(plain), weights(asked))
 
 
 def test_the_adaptive_rate_multiplies_each_groups_own() -> None:
