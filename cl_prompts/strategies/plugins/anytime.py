@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from avalanche.core import BaseSGDPlugin
 from avalanche.evaluation.metric_results import MetricValue
+from avalanche.training import JointTraining
 
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.continual import a_auc, multi_label_run_results, results, without_course
@@ -117,11 +118,13 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         self.next_threshold = every or 0
         self._seen = torch.zeros(self.n_classes, dtype=torch.bool)
         self._listed = self._seen.clone()  # the classes in new_classes
-        self._iteration = 0
+        self._start = 0  # samples seen before this epoch
+        self._iteration = 0  # of this epoch
         self._warned = False
         self._position = TaskPosition()
         self._strategy: weakref.ref[Any] | None = None
         self._whole_stream = False
+        self._order: list[Any] | None = None  # of plugins, where a task end is still to be recorded
 
     @property
     def _end_counts(self) -> bool:
@@ -192,6 +195,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
     def before_training_exp(self, strategy: Any, *, shuffle: bool = True, **kwargs: Any) -> None:
         """Move to the strategy's device, and to the number of classes of its model; warn once of a
         strategy of Avalanche's that shuffles a stream whose order is part of its scenario."""
+        self._record_end(strategy)
         self.attach(strategy)
         if shuffle and not self._warned and not isinstance(strategy.model, ContinualModel):
             self._warned = mark_of(strategy.experience, "ordered", False)
@@ -201,15 +205,14 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
                     " with strategy.train(experience, shuffle=False)",
                     stacklevel=2,
                 )
-        self._whole_stream = bool(getattr(strategy, "whole_stream", False))
+        joint = isinstance(strategy, JointTraining)
+        self._whole_stream = joint or bool(getattr(strategy, "whole_stream", False))
         if self.evaluator.multi_label and strategy.evaluator is not None:
             refuse_accuracy(strategy.evaluator)
         self.evaluator.device = strategy.device
         if isinstance(strategy.model, ContinualModel) and strategy.model.n_classes > self.n_classes:
             self.n_classes = strategy.model.n_classes
             self._widen()
-        self._iteration = 0
-        self._start = self.samples_seen
         resumed = getattr(strategy, "place", None) is not None
         self._position.enter(strategy.experience, again=resumed)
         self._begin_domains(strategy.experience)
@@ -232,6 +235,11 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         self._seen = F.pad(self._seen, (0, self.n_classes - len(self._seen)))
         self._listed = F.pad(self._listed, (0, self.n_classes - len(self._listed)))
         self.curve.widen(self.n_classes)
+
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        """Count on from here."""
+        self._start = self.samples_seen
+        self._iteration = 0
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Note the classes of the batch, unless the model does (reading labels synchronises with a
@@ -266,9 +274,34 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Evaluate after the task, unless the model was just evaluated. Mini-experiences within a
-        task are no task ends."""
+        task are no task ends.
+
+        What a strategy of Avalanche's and its plugins do at the end of a task may come after this
+        event: it is evaluated at the next one, of which it hears first.
+        """
         if not self._position.last:
             return
+        if hasattr(strategy, "announced"):
+            self._end_task(strategy)
+        else:
+            self._order = strategy.plugins
+            strategy.plugins = [self, *(other for other in self._order if other is not self)]
+
+    def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
+        """Evaluate the task before, before anything is done for the next one."""
+        self._record_end(strategy)
+
+    def after_training(self, strategy: Any, **kwargs: Any) -> None:
+        """Evaluate after the last task."""
+        self._record_end(strategy)
+
+    def _record_end(self, strategy: Any) -> None:
+        if self._order is not None:
+            strategy.plugins = self._order
+            self._order = None
+            self._end_task(strategy)
+
+    def _end_task(self, strategy: Any) -> None:
         self._note_classes(strategy)
         new = self._seen & ~self._listed
         self._listed = self._seen.clone()
@@ -283,8 +316,8 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             for e in (*self.curve.anytime[-1:], *self.curve.task_ends[-1:])
             if e.samples_seen == self.samples_seen
         ]
-        if self.evaluator.multi_label or getattr(strategy, "announced", False):
-            # It preceded this task's fixed test set, or what the method does at the end of a task.
+        if self.evaluator.multi_label or getattr(strategy, "announced", True):
+            # It preceded this task's fixed test set, or what is done at the end of a task.
             recent = []
         self._record("task_end", recent[0] if recent else self._evaluate(strategy), strategy)
 
@@ -300,12 +333,11 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         if own is not None:
             return int(own)
         # A foreign strategy: its batches may hold replayed samples, so samples are counted by the
-        # experience.
-        n = len(strategy.experience.dataset)
-        size = strategy.train_mb_size
-        per_epoch = -(-n // size)
-        epochs, within = divmod(self._iteration, per_epoch)
-        return self._start + epochs * n + min(within * size, n)
+        # experience. It passes in an epoch of whatever the strategy has made of it, such as all
+        # data so far or a memory.
+        whole = len(strategy.adapted_dataset)
+        n = whole if self._whole_stream else len(strategy.experience.dataset)
+        return self._start + min(self._iteration * strategy.train_mb_size, whole) * n // whole
 
     def _note_classes(self, strategy: Any) -> None:
         if isinstance(strategy.model, ContinualModel):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from avalanche.benchmarks import split_online_stream
+from avalanche.core import SupervisedPlugin
 from avalanche.models import SimpleMLP
-from avalanche.training import Naive
+from avalanche.training import Cumulative, GDumb, JointTraining, Naive
 from avalanche.training.plugins import ReplayPlugin
 
 from cl_prompts.errors import InputError
@@ -40,12 +42,12 @@ def probe(plugin: AnytimeEvaluation, n_classes: int = 6) -> LinearProbe:
     )
 
 
-def naive(plugins: list[Any], n_classes: int = 6) -> Naive:
-    """An ordinary strategy, which keeps the stream's order."""
+def naive(plugins: list[Any], n_classes: int = 6, kind: Any = Naive, **settings: Any) -> Any:
+    """An ordinary strategy."""
     model = SimpleMLP(num_classes=n_classes, input_size=3 * 16 * 16)
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    settings = {"train_mb_size": 8, "plugins": plugins, "evaluator": None}
-    return Naive(model=model, optimizer=optimizer, **settings)
+    settings |= {"model": model, "optimizer": torch.optim.SGD(model.parameters(), 0.1)}
+    loss = torch.nn.CrossEntropyLoss()
+    return kind(train_mb_size=8, plugins=plugins, evaluator=None, criterion=loss, **settings)
 
 
 def boundaries(stream: Any, size: int = 8) -> list[int]:
@@ -136,6 +138,48 @@ def test_ordinary_strategies_are_measured_alike(stream: Any, plugins: list[Any])
         want = [next(e for e in ends if e >= k * 25) for k in (1, 2, 3, 4)]
         assert points(plugin.curve.anytime) == want
     assert 0 <= plugin.results["a_auc"] <= 1  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("kind", [Cumulative, partial(GDumb, mem_size=30), JointTraining, Naive])
+def test_samples_are_those_of_the_stream_whatever_a_strategy_trains_on(
+    stream: Any, kind: Any
+) -> None:
+    plugin = AnytimeEvaluation(stream.test_stream, every=25)
+    strategy = naive([plugin], kind=kind, train_epochs=2)
+    strategy.train(stream.train_stream, eval_streams=[], shuffle=False, drop_last=kind is Naive)
+    dropped = 8 if kind is Naive else 1
+    sizes = [len(e.dataset) // dropped * dropped for e in stream.train_stream]
+    ends = [sum(sizes)] if kind is JointTraining else np.cumsum(sizes).tolist()
+    assert points(plugin.curve.task_ends) == [2 * end for end in ends]
+    assert len(plugin.curve.anytime) == 2 * sum(sizes) // 25
+    assert (plugin.results["a_auc"] is None) == (kind is JointTraining)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_task_ends_after_all_that_an_ordinary_strategy_does(stream: Any, at_once: bool) -> None:
+    left: list[Any] = []
+    evaluated: list[Any] = []
+
+    class Late(Naive):
+        def _after_training_exp(self, **kwargs: Any) -> None:
+            super()._after_training_exp(**kwargs)
+            self.model.classifier.bias.data.fill_(len(left))
+            left.append(self.model.classifier.bias.tolist())
+
+    class Reset(SupervisedPlugin):
+        def before_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
+            strategy.model.classifier.bias.data.fill_(9)
+
+    def note(kind: str, evaluation: Any) -> None:
+        if kind == "task_end":
+            evaluated.append(strategy.model.classifier.bias.tolist())
+
+    plugin = AnytimeEvaluation(stream.test_stream, every=1, listeners=[note])
+    strategy = naive([Reset(), plugin], kind=Late)
+    for part in [stream.train_stream] if at_once else stream.train_stream:
+        strategy.train(part, eval_streams=[])
+    assert evaluated == left
+    assert strategy.plugins[1] is plugin
 
 
 def test_state_continues_the_curve(stream: Any) -> None:
