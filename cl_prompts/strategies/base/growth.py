@@ -9,14 +9,19 @@ import torch
 from avalanche.training.templates.base_sgd import PeriodicEval
 from torch import Tensor
 
+from cl_prompts.checks import at_least, in_range
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.state import load_strategy_state, with_state
 from cl_prompts.training.seeds import derived_seed, seeded
 
 
-def grow(strategy: Any, n_classes: int, n_tasks: int) -> None:
-    """Make room for further classes and tasks, in place, between two experiences.
+def grow(strategy: Any, classes: int | Sequence[str], tasks: int = 0) -> None:
+    """Make room for classes that come later, in place, between two experiences.
+
+    What was learned stays as it is. A new row begins with what depends on the seed, its number
+    and, where prompts are divided among tasks, ``n_tasks``, and the optimizer has no momentum
+    for it: to grow before an experience or after it comes to the same.
 
     The strategy is constructed anew with room for one class more, then for another one, and its
     state is laid over the new one's: what was learned stays in front, and what follows, such as the
@@ -26,20 +31,34 @@ def grow(strategy: Any, n_classes: int, n_tasks: int) -> None:
 
     Args:
         strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        n_classes: further classes.
-        n_tasks: further announced tasks, for methods that divide prompts among tasks.
+        classes: how many further classes, or their names; they take the columns behind those
+            that are there.
+        tasks: announced tasks that will follow, for methods that divide prompts among
+            ``n_tasks``.
 
     Raises:
         InputError: a model or an optimizer that was given ready-made, a strategy of the whole
             stream, or more prompts than the method can have; the strategy is then as before.
+
+    Example:
+        >>> from cl_prompts.backbones import create_backbone
+        >>> from cl_prompts.strategies import NCM
+        >>> ncm = NCM(backbone=create_backbone(), n_classes=6, evaluator=None)
+        >>> ncm.grow(["plane", "ship"])
+        >>> ncm.model.n_classes
+        8
     """
+    n_classes = classes if isinstance(classes, int) else len(classes)
+    at_least(0, classes=n_classes, tasks=tasks)
+    if not n_classes and not tasks:
+        return
     _refuse(strategy)
     learned = _Learned(strategy)
     settings = _settings(strategy)
     state = learned.state
     try:
         before = _remade(strategy, settings)
-        for larger in _steps(strategy, settings, n_classes, n_tasks):
+        for larger in _steps(strategy, settings, n_classes, tasks):
             after = _remade(strategy, larger)
             state = _laid_over(state, before, after, _tensor_over)
             before = after
@@ -86,19 +105,22 @@ class _Learned:
 
 
 def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
-    """Give up classes, in place: they are not predicted any more, and all that is kept for them
-    alone is as in a new strategy. Their samples leave the replay buffer.
+    """Give up classes, in place, between two experiences: they are not predicted any more, and all
+    that is kept for them alone is as in a new strategy. Their samples leave the replay buffer.
 
     Args:
         strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        classes: their numbers.
+        classes: their numbers; the columns stay.
 
     Returns:
         Names of the parts of the model that all classes share, which keep what they learned.
 
     Raises:
-        InputError: a replay buffer of images with several labels, or see :func:`grow`.
+        InputError: no such class, a replay buffer of images with several labels, or see
+            :func:`grow`.
     """
+    for label in classes:
+        in_range(0, strategy.model.n_classes - 1, classes=label)
     _refuse(strategy)
     if len(strategy.replay):
         # An experience's annotated classes are read from the data anew at each resume.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -19,20 +19,20 @@ from torch.optim import Optimizer
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.devices import pick_device
-from cl_prompts.backbones.pixels import check_batch, check_kind, image_check
+from cl_prompts.backbones.pixels import check_kind, image_check
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, Positive, Size, at_least, in_range
+from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.losses.classification import (
     ClassMask,
     batch_classes,
-    has_one_class,
 )
 from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.compiled import CompiledDecoding, check_release
 from cl_prompts.models.heads import finite
 from cl_prompts.models.surroundings import check_surroundings
+from cl_prompts.strategies.base import growth, protocol
 from cl_prompts.strategies.base.avalanche import (
     LOADER_ARGUMENTS,
     check_model,
@@ -54,7 +54,6 @@ from cl_prompts.strategies.base.experience import (
 )
 from cl_prompts.strategies.base.faults import blame, check_weights
 from cl_prompts.strategies.base.feature_cache import FeatureCache
-from cl_prompts.strategies.base.growth import forget, grow
 from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
@@ -63,10 +62,7 @@ from cl_prompts.strategies.base.settings import Declared
 from cl_prompts.strategies.base.state import Registered, load_strategy_state, strategy_state
 from cl_prompts.strategies.base.stream import (
     Batch,
-    RecurringViews,
     RepeatedBatches,
-    StreamBatch,
-    StreamLoader,
     checked_collate,
     keyed_loader,
     own_sampler,
@@ -205,6 +201,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     """Grow where an experience brings classes beyond ``n_classes``, see :meth:`grow`."""
 
     _stop_training: bool
+    loss: Any
+    """Loss of the current update."""
 
     keeps: ClassVar[str] = ""
     """Kept instead of samples, by a method that refuses a replay buffer."""
@@ -219,6 +217,14 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     """Whether the method's loss knows ``class_mask="current"``."""
     remember_first: ClassVar[bool] = False
     """Whether stream samples enter the buffer before they are trained on, instead of after."""
+
+    # The training loop, as functions of the strategy in a module of its own.
+    training_epoch = protocol.training_epoch
+    stream_batches = protocol.stream_batches
+    begin_stream_batch = protocol.begin_stream_batch
+    update = protocol.update
+    finish_stream_batch = protocol.finish_stream_batch
+    pause = protocol.pause
 
     def __new__(cls, *positional: Any, **settings: Any) -> Self:
         """Refuse a construction in Avalanche's manner, before any subclass looks at it."""
@@ -547,125 +553,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         if self.schedule != "constant":
             scale_learning_rates(self.optimizer, self.learning_rate_factor())
 
-    # ------------------------------------------------------------------ the online protocol
-
-    def training_epoch(self, **kwargs: Any) -> None:
-        """Train on the stream of an experience.
-
-        For each stream batch: observe its classes; make ``online_iter`` updates, each on another
-        view of it and on newly drawn replayed samples; then remember it, count it, and end a period
-        that is over. Metrics and anytime evaluation look after each update, checkpoints between two
-        stream batches.
-        """
-        self.set_learning_rate()
-        for stream in self.stream_batches():
-            if self._stop_training:
-                return
-            self.begin_stream_batch(stream)
-            for number, view in stream.views():
-                if self._stop_training:
-                    return  # a plugin gave up: this stream batch is not counted
-                self.update(self.make_batch(view), repeated=number > 1, **kwargs)
-                if number == self.online_iter:
-                    # Before the last iteration ends, so that an evaluation due after these samples
-                    # sees them counted.
-                    self.finish_stream_batch(stream)
-                self._after_training_iteration(**kwargs)
-            self.pause(stream.start + stream.size)
-
-    def begin_stream_batch(self, stream: StreamBatch) -> None:
-        """Observe the classes of a stream batch, before it is trained on."""
-        self.batch = stream.first
-        self.mbatch = stream.first.columns
-        self.observe_classes(self.mb_y)
-        trigger_plugins(self, "start_of_stream_batch")
-        # CLIB trains on its memory alone, so the batch must be there before the update.
-        if self.remember_first:
-            self._offer(stream, stream.first, None)
-
-    def update(self, batch: Batch, *, repeated: bool = False, **kwargs: Any) -> None:
-        """Make one optimizer step with all of Avalanche's triggers.
-
-        Beyond Avalanche's own loop: statistics of the head's input are updated in the forward pass,
-        the loss is the method's, gradients are clipped, and :meth:`after_step` follows the step.
-
-        Args:
-            batch: what to train on.
-            repeated: another update on the stream batch that came last.
-            **kwargs: handed to plugins.
-        """
-        self.batch = batch
-        self.mbatch = batch.columns
-        images, labels = batch.images, batch.labels
-        self._before_training_iteration(**kwargs)
-        # Gradients of a plugin's own passes must not enter this step.
-        self.optimizer.zero_grad()
-        self.loss = self._make_empty_loss()
-        self._before_forward(**kwargs)
-        if self.mbatch is not batch.columns or self.mb_x is not images or self.mb_y is not labels:
-            # A plugin has changed the batch.
-            batch.samples = None
-            batch.host_labels = None
-        batch.columns = self.mbatch
-        # The stream's samples come first in a batch.
-        rows = None if self.head.replayed else batch.n_stream
-        with self.model.update_statistics(rows, repeated=repeated):
-            output = self.output = self.training_output(batch)
-        self.mb_output = finite(output.logits)
-        self._after_forward(**kwargs)
-        self.loss += self.training_loss(output, batch)
-        self._before_backward(**kwargs)
-        self.backward()
-        self._after_backward(**kwargs)
-        self.clip_gradients()
-        self._before_update(**kwargs)
-        self.optimizer_step()
-        self._after_update(**kwargs)
-        self.after_step(output, batch)
-        self.updates += 1
-        if self.class_mask == "batch":
-            self.single_class_batches += has_one_class(batch.labels)
-        # After the step, since a GPU is asked every 50 steps alone.
-        self.check_loss()
-
-    def finish_stream_batch(self, stream: StreamBatch) -> None:
-        """Remember and count a stream batch that was trained on, and end a period that is over."""
-        if not self.remember_first:
-            self._offer(stream, self.batch, self.output)
-        self.samples_seen += stream.size
-        trigger_plugins(self, "end_of_stream_batch", samples=stream.size)
-        if self.announced or self.period is None or self.samples_seen < self.next_period:
-            return
-        # A batch may overstep the end of a period: the next one ends at its multiple all the same.
-        self.next_period = (self.samples_seen // self.period + 1) * self.period
-        self._end_task()
-        self.start_period()
-        trigger_plugins(self, "start_of_period")
-
-    def pause(self, samples: int) -> None:
-        """Call ``between_batches``, so that the state can be saved between two stream batches.
-
-        Args:
-            samples: of the current epoch that were trained on.
-        """
-        self.feature_cache.next_batch()
-        if self.between_batches is None:
-            return
-        clock = {name: n for name, n in vars(self.clock).items() if isinstance(n, int)}
-        self._inside = {"samples": samples, "clock": clock}
-        self.between_batches()
-        self._inside = None
-
     def _end_task(self) -> None:
         self.finish_task()
         trigger_plugins(self, "end_of_task")
-
-    def _offer(self, stream: StreamBatch, batch: Batch, output: Output | None) -> None:
-        """Offer stream samples to the buffer, in the first epoch only."""
-        # Later epochs show the same samples; a foreign loader does not say which it shows.
-        if self.buffer_size and self.clock.train_exp_epochs == 0 and self.sampler is not None:
-            rows = self.sampler.order[stream.start : stream.start + stream.size]
-            self.remember(rows, batch, output)
 
     def backward(self) -> None:
         """Compute gradients, the same on all ranks."""
@@ -742,7 +632,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         if not resumed and self.views is not None:
             source, n = self.clock.train_exp_counter, len(self.experience.dataset)
             self.feature_cache.enter(source, n, replayed=self.buffer_size > 0)
-        if self.buffer_size and self.sampler is None:
+        if self.buffer_size and own_sampler(self.dataloader) is None:
             raise InputError(
                 "buffer_size and a plugin that replaces the data loader cannot be combined: use one"
                 " of the two"
@@ -823,41 +713,6 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         check = image_check(self.model)
         return {**found, "collate_fn": checked_collate(self.adapted_dataset, check)}
 
-    @property
-    def sampler(self) -> RepeatedBatches | None:
-        """The sampler of our own loader; None where a plugin has replaced the loader."""
-        return own_sampler(self.dataloader)
-
-    def stream_batches(self) -> Iterator[StreamBatch]:
-        """The batches of an epoch, from the place on at which training resumes."""
-        start = 0
-        if self.place is not None:
-            start = self.place["samples"]
-            self.clock.train_epoch_iterations = self.place["clock"]["train_epoch_iterations"]
-            self.place = None
-        recurring = None
-        if self.views is not None:
-            updates = self.clock.train_exp_epochs * self.online_iter
-            recurring = RecurringViews(self.views, self.clock.train_exp_counter, updates)
-        # The state from which a resumed run draws the same order of the epoch.
-        self._epoch_order = self.shuffler.get_state()
-        loader = StreamLoader(
-            loader=self.dataloader,
-            updates=self.online_iter,
-            size=self.train_mb_size,
-            n=len(self.experience.dataset),
-            annotated=self.annotated,
-            start=start,
-            origin=self.samples_seen - start,
-            recurring=recurring,
-            device=self.device,
-        )
-        for stream in loader:
-            # Our own loader has looked at the images of every view.
-            if stream.start == start or self.sampler is None:
-                check_batch(self.model, stream.first.images, stream.first.labels)
-            yield stream
-
     def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: Any) -> None:
         """Register new trainable parameters, each in its group, and drop frozen ones; the state of
         the others is kept."""
@@ -915,51 +770,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         load_strategy_state(self, state, experiences)
         self.state_loaded()
 
-    def grow(self, classes: int | Sequence[str], tasks: int = 0) -> None:
-        """Make room for classes that come later, between two experiences.
-
-        What was learned stays as it is. A new row begins with what depends on the seed, its number
-        and, where prompts are divided among tasks, ``n_tasks``, and the optimizer has no momentum
-        for it: to grow before an experience or after it comes to the same.
-
-        Args:
-            classes: how many further classes, or their names; they take the columns behind those
-                that are there.
-            tasks: announced tasks that will follow, for methods that divide prompts among
-                ``n_tasks``.
-
-        Raises:
-            InputError: the model or the optimizer was given ready-made.
-
-        Example:
-            >>> from cl_prompts.backbones import create_backbone
-            >>> from cl_prompts.strategies import NCM
-            >>> ncm = NCM(backbone=create_backbone(), n_classes=6, evaluator=None)
-            >>> ncm.grow(["plane", "ship"])
-            >>> ncm.model.n_classes
-            8
-        """
-        n_classes = classes if isinstance(classes, int) else len(classes)
-        at_least(0, classes=n_classes, tasks=tasks)
-        if n_classes or tasks:
-            grow(self, n_classes, tasks)
-
-    def forget(self, classes: Sequence[int]) -> list[str]:
-        """Give up classes, between two experiences: they are not predicted any more, and what is
-        kept for them alone is as in a new strategy.
-
-        Args:
-            classes: their numbers; the columns stay.
-
-        Returns:
-            Names of the parts of the model that all classes share, which keep what they learned.
-
-        Raises:
-            InputError: no such class, replayed images with several labels, or see :meth:`grow`.
-        """
-        for label in classes:
-            in_range(0, self.model.n_classes - 1, classes=label)
-        return forget(self, classes)
+    grow = growth.grow
+    forget = growth.forget
 
     def save(self, path: str) -> None:
         """Write what was learned (prompts, keys, masks, head) without the backbone."""

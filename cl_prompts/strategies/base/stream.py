@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -115,41 +114,43 @@ class RecurringViews(NamedTuple):
         return torch.stack([torch.full_like(rows, self.source), rows * self.views + view], dim=1)
 
 
+@dataclass(eq=False)
 class RepeatedBatches(Sampler[list[KeyedRow]]):
     """Batches of rows 0 .. n-1, each ``repeats`` times in a row, with the key of each row's view:
     its stream position and the repetition, so that every repetition is another view.
 
-    Args:
+    Attributes:
         n: rows.
         batch_size: rows per batch; the last batch may be shorter.
         repeats: times each batch is yielded.
         generator: of a new order for each pass; None for the order of rows.
+        shared: several ranks share each batch: this one yields its share, see
+            :func:`joined_batch`.
+        start: rows of the order that the next pass leaves out, whole batches: they were done
+            before.
+        origin: stream position at which the next pass begins, or began where it leaves rows out.
+        recurring: views of the next pass that come again; None for new ones.
+        order: rows in the order of the pass that was begun last.
 
     Example:
         >>> list(RepeatedBatches(2, batch_size=1, repeats=2))
         [[(0, (0, 0))], [(0, (0, 1))], [(1, (1, 0))], [(1, (1, 1))]]
     """
 
-    def __init__(
-        self, n: int, batch_size: int, repeats: int, generator: torch.Generator | None = None
-    ) -> None:
-        self.n = n
-        self.batch_size = batch_size
-        self.repeats = repeats
-        self.generator = generator
-        self.order = torch.arange(n)
-        self.start = 0
-        """Rows of the order that the next pass leaves out, whole batches: they were done before."""
-        self.origin = 0
-        """Stream position at which the next pass begins, or began where it leaves rows out."""
-        self.recurring: RecurringViews | None = None
-        """Views of the next pass that come again; None for new ones."""
-        self.shared = False
-        """Whether several ranks share each batch: this one yields its share, see
-        :func:`joined_batch`."""
+    n: int
+    batch_size: int
+    repeats: int
+    generator: torch.Generator | None = None
+    shared: bool = False
+    start: int = 0
+    origin: int = 0
+    recurring: RecurringViews | None = None
+    order: Tensor = field(init=False)
 
     def __iter__(self) -> Iterator[list[KeyedRow]]:
-        if self.generator is not None:
+        if self.generator is None:
+            self.order = torch.arange(self.n)
+        else:
             self.order = torch.randperm(self.n, generator=self.generator)
         position = self.origin + self.start
         left = self.order[self.start :]
@@ -179,23 +180,21 @@ class StreamBatch:
         start: samples of the experience before it.
         size: number of its samples.
         first: the first view.
-        later: the other views; each is read when it is asked for.
+        views: all views, the first one among them; each is read when it is asked for, once.
+        rows: (size,) rows of the experience; None where a foreign loader does not say which.
 
     Example:
         >>> one = Batch([torch.zeros(2, 3, 8, 8)], torch.tensor([True]), torch.zeros(0))
-        >>> stream = StreamBatch(start=64, size=2, first=one, later=iter([one]))
-        >>> [number for number, _ in stream.views()]
+        >>> stream = StreamBatch(start=64, size=2, first=one, views=iter([one, one]))
+        >>> [number for number, _ in enumerate(stream.views, 1)]
         [1, 2]
     """
 
     start: int
     size: int
     first: Batch
-    later: Iterator[Batch]
-
-    def views(self) -> Iterator[tuple[int, Batch]]:
-        """All views, numbered from 1."""
-        return enumerate(chain([self.first], self.later), 1)
+    views: Iterator[Batch]
+    rows: Tensor | None = None
 
 
 @dataclass(kw_only=True)
@@ -220,7 +219,7 @@ class StreamLoader:
         >>> annotated = torch.ones(3, dtype=torch.bool)
         >>> stream = StreamLoader(loader=loader, updates=2, size=2, n=3, annotated=annotated)
         >>> for batch in stream:
-        ...     print(batch.start, [view.labels.tolist() for _, view in batch.views()])
+        ...     print(batch.start, [view.labels.tolist() for view in batch.views])
         0 [[0, 1], [0, 1]]
         2 [[2], [2]]
     """
@@ -245,29 +244,32 @@ class StreamLoader:
         start = self.start
         for item in items:
             size = min(self.size, self.n - start)
-            first = self._view(item, start, size, 0)
-            # A copy, since a plugin may change the batch that is trained on.
-            yield StreamBatch(start, size, first, self._later(items, replace(first), start, size))
+            rows = None if self.sampler is None else self.sampler.order[start : start + size]
+            first = self._view(item, rows, size, 0)
+            yield StreamBatch(start, size, first, self._views(items, first, rows, size), rows)
             start += size
 
-    def _later(self, items: Iterator[Any], first: Batch, start: int, size: int) -> Iterator[Batch]:
+    def _views(
+        self, items: Iterator[Any], first: Batch, rows: Tensor | None, size: int
+    ) -> Iterator[Batch]:
+        # A copy, since a plugin may change the batch that is trained on.
+        untouched = replace(first)
+        yield first
         for repetition in range(1, self.updates):
-            if self.sampler is None:  # a foreign loader gives one view
-                yield replace(first)
+            if rows is None:  # a foreign loader gives one view
+                yield replace(untouched)
             else:
-                yield self._view(next(items), start, size, repetition)
+                yield self._view(next(items), rows, size, repetition)
 
-    def _view(self, item: Any, start: int, size: int, repetition: int) -> Batch:
+    def _view(self, item: Any, rows: Tensor | None, size: int, repetition: int) -> Batch:
         """A batch of the loader on the device, with what is known of its samples."""
-        sampler = self.sampler
-        if sampler is not None and sampler.shared:
+        if self.sampler is not None and self.sampler.shared:
             item = joined_batch(item, size, self.device)
         labels = item[1]
         on_host = isinstance(labels, Tensor) and labels.device.type == "cpu"
         samples = None
-        if sampler is not None and sampler.recurring is not None:
-            rows = sampler.order[start : start + size]
-            samples = sampler.recurring.samples(rows, repetition)
+        if rows is not None and self.recurring is not None:
+            samples = self.recurring.samples(rows, repetition)
         return Batch(
             [column.to(self.device, non_blocking=True) for column in item],
             self.annotated,
@@ -310,13 +312,14 @@ def joined_batch(columns: Sequence[Any], n: int, device: Any = "cpu") -> list[An
     return [joined if later is None else DeferredViews(joined, later.decode), *others]
 
 
+@dataclass(eq=False)
 class KeyedItems(Dataset[Any]):
     """The items of a data set under view keys: ``[row, key] -> item``.
 
     With :class:`RepeatedBatches`, a DataLoader with any number of workers delivers the same views,
     through whatever subsets lie between it and the images.
 
-    Args:
+    Attributes:
         data: any map-style data set.
 
     Example:
@@ -324,8 +327,7 @@ class KeyedItems(Dataset[Any]):
         'b'
     """
 
-    def __init__(self, data: Any) -> None:
-        self.data = data
+    data: Any
 
     def __len__(self) -> int:
         return len(self.data)

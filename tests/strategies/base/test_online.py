@@ -1,15 +1,13 @@
-"""The online protocol: construction, replay, task ends, rates, and the classes that compete."""
+"""Base of the strategies: construction, replay, and the classes that compete."""
 
 from __future__ import annotations
 
 import warnings
-from itertools import groupby
 from typing import Any
 
 import pytest
 import torch
 from avalanche.benchmarks import nc_benchmark
-from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
 from cl_prompts.errors import InputError
@@ -17,8 +15,8 @@ from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import MVP, OnlineStrategy, strategy_class
 from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.stream import Batch
-from tests.strategies.shared import gradient_norm, noted, stream_batch
-from tests.toy_data import N_CLASSES, TRAIN, Blobs, experiences
+from tests.strategies.shared import noted, stream_batch
+from tests.toy_data import N_CLASSES, Blobs, experiences
 from tests.toy_vits import tiny_vit
 from tests.toys import PROTOTYPES, TABLE, cls_of, fit, make, watch
 
@@ -67,15 +65,6 @@ def test_replayed_samples_keep_the_annotated_classes_of_their_task(kind: str) ->
     assert all(torch.equal(row, classes_of(stream[source], N_CLASSES)) for row, source in seen)
 
 
-def test_every_sample_is_offered_to_the_buffer_once_in_the_first_epoch() -> None:
-    strategy = make("er", buffer_size=200, train_epochs=3)
-    offered = noted(strategy, "remember", lambda rows, *_: len(rows), experiences())
-    assert sum(offered) == len(strategy.buffer) == TRAIN
-    references = {tuple(reference) for reference in strategy.buffer.slots[:TRAIN].tolist()}
-    assert len(references) == TRAIN
-    assert strategy.samples_seen == 3 * TRAIN
-
-
 def test_references_follow_a_shuffled_order() -> None:
     strategy = make("mvp_r", buffer_size=1000)
     foreign: Any = nc_benchmark(
@@ -90,19 +79,7 @@ def test_references_follow_a_shuffled_order() -> None:
     ]
 
 
-# ------------------------------------------------------------------------- tasks and updates
-
-
-@pytest.mark.parametrize("boundaries", [None, True])
-def test_task_ends_are_announced_or_come_every_period(boundaries: bool | None) -> None:
-    strategy = make("rainbow", boundaries=boundaries)
-    stream = experiences()
-    at = noted(strategy, "finish_task", lambda: strategy.samples_seen, stream)
-    if boundaries:
-        assert at == torch.tensor([len(e.dataset) for e in stream]).cumsum(0).tolist()
-    else:  # every 40 samples, at the end of a batch
-        assert [point // 40 for point in at] == [1]
-        assert 40 <= at[0] < 40 + 16
+# ------------------------------------------------------------------------- tasks
 
 
 @pytest.mark.parametrize(("new", "kept"), [(True, False), (False, True)])
@@ -113,35 +90,6 @@ def test_an_announced_task_may_begin_with_a_fresh_optimizer(new: bool, kept: boo
     optimizer = strategy.optimizer
     first, *_ = noted(strategy, "training_loss", lambda *_: len(optimizer.state), stream[1:2])
     assert (first > 0) == kept
-
-
-def test_a_schedule_runs_over_the_epochs_of_an_experience() -> None:
-    strategy = make("linear_probe", schedule="cosine", train_epochs=3, lr=0.1)
-    (group,) = strategy.optimizer.param_groups
-    stream = experiences("class_incremental")[:2]
-    rates = noted(strategy, "training_loss", lambda *_: group["lr"], stream)
-    by_epoch = [rate for rate, _ in groupby(rates)]
-    assert by_epoch == pytest.approx([0.1, 0.075, 0.025, 0.1, 0.075, 0.025])
-
-
-def test_gradients_are_clipped_by_their_global_norm() -> None:
-    strategy = make("fine_tuning", clip_norm=0.01)
-    stream = experiences("class_incremental")[:1]
-    norms = noted(strategy, "optimizer_step", lambda: gradient_norm(strategy), stream)
-    assert max(norms) == pytest.approx(0.01, rel=1e-3)
-
-
-def test_logits_given_to_avalanche_are_finite() -> None:
-    finite: list[bool] = []
-
-    class Look(SupervisedPlugin):
-        def after_forward(self, strategy: Any, **kwargs: Any) -> None:
-            finite.append(bool(strategy.mb_output.isfinite().all()))
-
-    stream = experiences("class_incremental")
-    fit(make("linear_probe", "class_incremental", plugins=[Look()]), stream[:1])
-    assert finite
-    assert all(finite)
 
 
 # ------------------------------------------------------------------------- class_mask="batch"
@@ -164,19 +112,6 @@ def test_rows_of_classes_outside_the_batch_do_not_move(kind: str) -> None:
     strategy.optimizer.step()
     moved = (rows != before).any(dim=1)
     assert moved.tolist() == [True, False, True, False, False, True]
-
-
-def test_batches_of_one_class_are_counted() -> None:
-    strategy = make("one_prompt", class_mask="batch", online_iter=1)
-    fit(strategy, experiences()[:1])
-    count = int(strategy.single_class_batches)
-    one, *_ = experiences("class_incremental", train=6)  # 2 images, of 2 classes
-    strategy.train_mb_size = 1
-    fit(strategy, [one])
-    assert int(strategy.single_class_batches) == count + len(one.dataset)
-    resumed = make("one_prompt", class_mask="batch", online_iter=1)
-    resumed.load_state_dict(strategy.state_dict())
-    assert int(resumed.single_class_batches) == int(strategy.single_class_batches)
 
 
 @pytest.mark.parametrize("kind", ["er", "derpp"])

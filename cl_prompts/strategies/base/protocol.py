@@ -1,0 +1,171 @@
+"""The online protocol: the training loop of all strategies.
+
+These functions are methods of :class:`~cl_prompts.strategies.base.online.OnlineStrategy`, which
+declares the hooks that they call; Avalanche's events have an underscore in front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from avalanche.training.utils import trigger_plugins
+
+from cl_prompts.backbones.pixels import check_batch
+from cl_prompts.losses.classification import has_one_class
+from cl_prompts.models.base import Output
+from cl_prompts.models.heads import finite
+from cl_prompts.strategies.base.stream import Batch, RecurringViews, StreamBatch, StreamLoader
+
+if TYPE_CHECKING:
+    from cl_prompts.strategies.base.online import OnlineStrategy
+
+
+def training_epoch(self: OnlineStrategy, **kwargs: Any) -> None:
+    """Train on the stream of an experience.
+
+    For each stream batch: observe its classes; make ``online_iter`` updates, each on another
+    view of it and on newly drawn replayed samples; then remember it, count it, and end a period
+    that is over. Metrics and anytime evaluation look after each update, checkpoints between two
+    stream batches.
+    """
+    self.set_learning_rate()
+    for stream in self.stream_batches():
+        if self._stop_training:
+            return
+        self.begin_stream_batch(stream)
+        for number, view in enumerate(stream.views, 1):
+            if self._stop_training:
+                return  # a plugin gave up: this stream batch is not counted
+            self.update(self.make_batch(view), repeated=number > 1, **kwargs)
+            if number == self.online_iter:
+                # Before the last iteration ends, so that an evaluation due after these samples
+                # sees them counted.
+                self.finish_stream_batch(stream)
+            self._after_training_iteration(**kwargs)
+        self.pause(stream.start + stream.size)
+
+
+def stream_batches(self: OnlineStrategy) -> Iterator[StreamBatch]:
+    """The batches of an epoch, from the place on at which training resumes."""
+    start = 0
+    if self.place is not None:
+        start = self.place["samples"]
+        self.clock.train_epoch_iterations = self.place["clock"]["train_epoch_iterations"]
+        self.place = None
+    recurring = None
+    if self.views is not None:
+        updates = self.clock.train_exp_epochs * self.online_iter
+        recurring = RecurringViews(self.views, self.clock.train_exp_counter, updates)
+    # The state from which a resumed run draws the same order of the epoch.
+    self._epoch_order = self.shuffler.get_state()
+    loader = StreamLoader(
+        loader=self.dataloader,
+        updates=self.online_iter,
+        size=self.train_mb_size,
+        n=len(self.experience.dataset),
+        annotated=self.annotated,
+        start=start,
+        origin=self.samples_seen - start,
+        recurring=recurring,
+        device=self.device,
+    )
+    for stream in loader:
+        # Our own loader has looked at the images of every view.
+        if stream.start == start or stream.rows is None:
+            check_batch(self.model, stream.first.images, stream.first.labels)
+        yield stream
+
+
+def begin_stream_batch(self: OnlineStrategy, stream: StreamBatch) -> None:
+    """Observe the classes of a stream batch, before it is trained on."""
+    self.batch = stream.first
+    self.mbatch = stream.first.columns
+    self.observe_classes(self.mb_y)
+    trigger_plugins(self, "start_of_stream_batch")
+    # CLIB trains on its memory alone, so the batch must be there before the update.
+    if self.remember_first:
+        _offer(self, stream, stream.first, None)
+
+
+def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwargs: Any) -> None:
+    """Make one optimizer step with all of Avalanche's triggers.
+
+    Beyond Avalanche's own loop: statistics of the head's input are updated in the forward pass,
+    the loss is the method's, gradients are clipped, and :meth:`after_step` follows the step.
+
+    Args:
+        batch: what to train on.
+        repeated: another update on the stream batch that came last.
+        **kwargs: handed to plugins.
+    """
+    self.batch = batch
+    self.mbatch = batch.columns
+    images, labels = batch.images, batch.labels
+    self._before_training_iteration(**kwargs)
+    # Gradients of a plugin's own passes must not enter this step.
+    self.optimizer.zero_grad()
+    self.loss = self._make_empty_loss()
+    self._before_forward(**kwargs)
+    if self.mbatch is not batch.columns or self.mb_x is not images or self.mb_y is not labels:
+        # A plugin has changed the batch.
+        batch.samples = None
+        batch.host_labels = None
+    batch.columns = self.mbatch
+    # The stream's samples come first in a batch.
+    rows = None if self.head.replayed else batch.n_stream
+    with self.model.update_statistics(rows, repeated=repeated):
+        output = self.output = self.training_output(batch)
+    self.mb_output = finite(output.logits)
+    self._after_forward(**kwargs)
+    self.loss += self.training_loss(output, batch)
+    self._before_backward(**kwargs)
+    self.backward()
+    self._after_backward(**kwargs)
+    self.clip_gradients()
+    self._before_update(**kwargs)
+    self.optimizer_step()
+    self._after_update(**kwargs)
+    self.after_step(output, batch)
+    self.updates += 1
+    if self.class_mask == "batch":
+        self.single_class_batches += has_one_class(batch.labels)
+    # After the step, since a GPU is asked every 50 steps alone.
+    self.check_loss()
+
+
+def finish_stream_batch(self: OnlineStrategy, stream: StreamBatch) -> None:
+    """Remember and count a stream batch that was trained on, and end a period that is over."""
+    if not self.remember_first:
+        _offer(self, stream, self.batch, self.output)
+    self.samples_seen += stream.size
+    trigger_plugins(self, "end_of_stream_batch", samples=stream.size)
+    if self.announced or self.period is None or self.samples_seen < self.next_period:
+        return
+    # A batch may overstep the end of a period: the next one ends at its multiple all the same.
+    self.next_period = (self.samples_seen // self.period + 1) * self.period
+    self._end_task()
+    self.start_period()
+    trigger_plugins(self, "start_of_period")
+
+
+def pause(self: OnlineStrategy, samples: int) -> None:
+    """Call ``between_batches``, so that the state can be saved between two stream batches.
+
+    Args:
+        samples: of the current epoch that were trained on.
+    """
+    self.feature_cache.next_batch()
+    if self.between_batches is None:
+        return
+    clock = {name: n for name, n in vars(self.clock).items() if isinstance(n, int)}
+    self._inside = {"samples": samples, "clock": clock}
+    self.between_batches()
+    self._inside = None
+
+
+def _offer(self: OnlineStrategy, stream: StreamBatch, batch: Batch, output: Output | None) -> None:
+    """Offer stream samples to the buffer, in the first epoch only."""
+    # Later epochs show the same samples; a foreign loader does not say which it shows.
+    if self.buffer_size and self.clock.train_exp_epochs == 0 and stream.rows is not None:
+        self.remember(stream.rows, batch, output)
