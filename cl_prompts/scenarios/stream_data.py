@@ -1,5 +1,5 @@
-"""Avalanche's data sets of a stream: they carry what the stream is, and multi-hot targets, since
-Avalanche knows labels only as one integer per sample.
+"""Avalanche's data sets of a stream: they carry what the stream is, sets of classes, and multi-hot
+targets, since Avalanche knows labels only as one integer per sample.
 
 Avalanche's ``benchmark_with_validation_stream`` and ``split_online_stream`` build experiences from
 nothing but the data set, whose attributes they keep. Strategies look there for what an experience
@@ -8,7 +8,7 @@ does not say (``cl_prompts.strategies.base.experience.mark_of``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -176,6 +176,54 @@ class MaskedLabels(Dataset[tuple[Any, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Any, Tensor]:
         return self.data[index][0], self.targets[index]
+
+
+class ClassSet(Set[int]):
+    """A set of classes, given by bounds on an array that many such sets share.
+
+    It compares and combines with Python's sets. A thousand experiences of ten thousand classes
+    would take 1.5 GB as sets of integers.
+
+    Args:
+        *bounds: (classes,) array, low, high; a class is in the set where ``low <= array[class] <
+            high`` for each of them.
+
+    Example:
+        >>> first = np.array([0, 2, 1])  # experience in which each class first appears
+        >>> seen = ClassSet((first, 0, 2))
+        >>> seen, 1 in seen, seen | {7} == {0, 2, 7}
+        ({0, 2}, False, True)
+    """
+
+    def __init__(self, *bounds: tuple[np.ndarray, int, int]) -> None:
+        self._bounds = bounds
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(classes,) boolean."""
+        found = np.ones(len(self._bounds[0][0]), dtype=bool)
+        for values, low, high in self._bounds:
+            found &= (values >= low) & (values < high)
+        return found
+
+    def __contains__(self, item: object) -> bool:
+        if not isinstance(item, int | np.integer) or not 0 <= item < len(self._bounds[0][0]):
+            return False
+        return all(low <= values[item] < high for values, low, high in self._bounds)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.flatnonzero(self.mask).tolist())
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self.mask))
+
+    def __repr__(self) -> str:
+        return repr(set(self))
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[Any]) -> Any:
+        """Results of operators between sets."""
+        return set(it)
 
 
 def single_label_data(

@@ -123,6 +123,16 @@ def _recipe(command: Command) -> None:
     command.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=_KEYS)
 
 
+def _finished_run(command: Command) -> None:
+    command.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+
+
+def _rows_of_runs(command: Command) -> None:
+    command.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help=f"{_RUNS}; rows come in this order"
+    )
+
+
 def _trust_code(command: Command) -> None:
     command.add_argument(
         "--trust-code",
@@ -264,7 +274,7 @@ def _learn(command: Command) -> None:
 
 
 def _classes(command: Command) -> None:
-    command.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    _finished_run(command)
     command.add_argument(
         "--rename",
         action="append",
@@ -284,7 +294,7 @@ def _classes(command: Command) -> None:
 
 
 def _push(command: Command) -> None:
-    command.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    _finished_run(command)
     command.add_argument("name", metavar="NAME", help="of the repository, such as user/digits-mvp")
     command.add_argument(
         "--public",
@@ -294,9 +304,7 @@ def _push(command: Command) -> None:
 
 
 def _report(command: Command) -> None:
-    command.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help=f"{_RUNS}; rows come in this order"
-    )
+    _rows_of_runs(command)
     command.add_argument(
         "--out", type=Path, help="file to write (default: report.html in their common folder)"
     )
@@ -313,9 +321,7 @@ def _report(command: Command) -> None:
 
 
 def _compare(command: Command) -> None:
-    command.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help=f"{_RUNS}; rows come in this order"
-    )
+    _rows_of_runs(command)
     command.add_argument(
         "--by",
         metavar="KEY",
@@ -336,7 +342,7 @@ def _compare(command: Command) -> None:
 
 
 def _predict(command: Command) -> None:
-    command.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    _finished_run(command)
     command.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of images"
     )
@@ -353,7 +359,7 @@ def _predict(command: Command) -> None:
 
 
 def _export(command: Command) -> None:
-    command.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    _finished_run(command)
     form = command.add_mutually_exclusive_group(required=True)
     form.add_argument("--torch", action="store_true", help="as TorchScript, for torch.jit.load")
     form.add_argument(

@@ -17,7 +17,7 @@ from cl_prompts.experiments.report.downloads import csv_uri, difference_rows, re
 from cl_prompts.experiments.report.findings import finding
 from cl_prompts.experiments.report.gallery import Gallery
 from cl_prompts.experiments.report.strategy_views import Link, strategy_view
-from cl_prompts.experiments.results.columns import at, own_f1
+from cl_prompts.experiments.results.columns import at
 from cl_prompts.experiments.results.comparison import HEADLINES
 from cl_prompts.experiments.results.comparison_text import difference_parts
 from cl_prompts.experiments.results.entries import power
@@ -28,8 +28,8 @@ View = dict[str, Any]
 Styles = Mapping[str, Mapping[str, Any]]
 
 _F1 = {
-    "CF1": own_f1("cf1"),
-    "OF1": own_f1("of1"),
+    "CF1": at("results", "cf1"),
+    "OF1": at("results", "of1"),
     "CF1 at 0.5": at("results", "cf1_50"),
     "OF1 at 0.5": at("results", "of1_50"),
 }

@@ -69,18 +69,6 @@ def at(*keys: str) -> Lookup:
     return value
 
 
-def own_f1(score: str) -> Lookup:
-    """F1 at the model's own threshold; older folders hold it as that of the probability 0.8."""
-    of_model = at("results", score)
-    published = at("results", f"{score}_80")
-
-    def value(summary: Any) -> float | None:
-        found = of_model(summary)
-        return published(summary) if found is None else found
-
-    return value
-
-
 def _score(
     title: str,
     key: str,
@@ -120,8 +108,8 @@ MULTI_LABEL_COLUMNS = (
     _score("A_AUC", "a_auc", max, optional=True),
     _score("avg mAP", "map_avg", max),
     _score("last mAP", "map_last", max),
-    Column("CF1\u00a0%", own_f1("cf1"), percent, max, key="cf1"),
-    Column("OF1\u00a0%", own_f1("of1"), percent, max, key="of1"),
+    _score("CF1", "cf1", max),
+    _score("OF1", "of1", max),
     _score("task forgetting", "task_forgetting", min),
     _score("BWT", "bwt", max, optional=True),
     _score("FWT", "fwt", max, optional=True),

@@ -22,10 +22,9 @@ from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.pixels import check_kind, image_check
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import (
     ClassMask,
-    batch_classes,
 )
 from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import ContinualModel, Output
@@ -34,7 +33,6 @@ from cl_prompts.models.heads import finite
 from cl_prompts.models.surroundings import check_surroundings
 from cl_prompts.strategies.base import growth, protocol
 from cl_prompts.strategies.base.avalanche import (
-    LOADER_ARGUMENTS,
     check_model,
     check_ranks,
     chosen_evaluator,
@@ -52,7 +50,7 @@ from cl_prompts.strategies.base.experience import (
     highest_class,
     mark_of,
 )
-from cl_prompts.strategies.base.faults import blame, check_weights
+from cl_prompts.strategies.base.faults import check_weights
 from cl_prompts.strategies.base.feature_cache import FeatureCache
 from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
@@ -62,15 +60,12 @@ from cl_prompts.strategies.base.settings import Declared
 from cl_prompts.strategies.base.state import Registered, load_strategy_state, strategy_state
 from cl_prompts.strategies.base.stream import (
     Batch,
-    RepeatedBatches,
     checked_collate,
-    keyed_loader,
     own_sampler,
 )
 from cl_prompts.strategies.base.task_pass import Classifier, head_of
 from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
 from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates
-from cl_prompts.training.seeds import derived_seed
 
 #: mark of the numbers of training, raised whenever a method comes to other ones from the same
 #: settings; runs of different marks are not compared
@@ -218,13 +213,20 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     remember_first: ClassVar[bool] = False
     """Whether stream samples enter the buffer before they are trained on, instead of after."""
 
-    # The training loop, as functions of the strategy in a module of its own.
+    # The training loop, as functions of the strategy in a module of its own: there it is read
+    # without the hooks that it calls.
     training_epoch = protocol.training_epoch
-    stream_batches = protocol.stream_batches
     begin_stream_batch = protocol.begin_stream_batch
     update = protocol.update
     finish_stream_batch = protocol.finish_stream_batch
     pause = protocol.pause
+    make_train_dataloader = protocol.make_train_dataloader
+    stream_batches = protocol.stream_batches
+    label_loss = protocol.label_loss
+    competing_logits = protocol.competing_logits
+    competing_classes = protocol.competing_classes
+    clip_gradients = protocol.clip_gradients
+    check_loss = protocol.check_loss
 
     def __new__(cls, *positional: Any, **settings: Any) -> Self:
         """Refuse a construction in Avalanche's manner, before any subclass looks at it."""
@@ -490,52 +492,6 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """Loss of the method on a batch: by default :meth:`label_loss`."""
         return self.label_loss(output.logits, batch)
 
-    def label_loss(self, logits: Tensor, batch: Batch, *, whole: Batch | None = None) -> Tensor:
-        """Cross-entropy over the classes that compete (``class_mask``); multi-label: binary, over
-        the annotated classes.
-
-        Args:
-            logits: (batch, classes) of the batch's samples.
-            batch: a batch, or a part of one.
-            whole: the batch that ``batch`` is a part of, if it is one.
-        """
-        if self.model.multi_label:
-            return multi_label_loss(logits, batch.labels, batch.annotated, norm=self.loss_norm)
-        return F.cross_entropy(self.competing_logits(logits, batch, whole=whole), batch.labels)
-
-    def competing_logits(
-        self, logits: Tensor, batch: Batch, *, whole: Batch | None = None
-    ) -> Tensor:
-        """Logits with those of classes that do not compete (``class_mask``) at -inf; the arguments
-        are those of :meth:`label_loss`."""
-        if self.class_mask == "batch":
-            competing = self.competing_classes((whole or batch).labels)
-            return logits.masked_fill(~competing, float("-inf"))
-        if self.class_mask == "current" and self.announced:
-            competing = batch.annotated.expand_as(logits)
-            # The loss of a sample whose own class does not compete would be infinite: all seen
-            # classes compete for it.
-            foreign = ~competing.gather(1, batch.labels[:, None])
-            return logits.masked_fill(~(competing | foreign), float("-inf"))
-        return logits
-
-    def competing_classes(self, labels: Tensor) -> Tensor:
-        """Classes that compete in a loss over a whole batch, (classes,) boolean.
-
-        Args:
-            labels: (batch,) of the batch, replayed samples included.
-        """
-        if self.class_mask == "batch":
-            return batch_classes(labels, self.model.n_classes)
-        seen: Tensor = self.model.seen
-        return seen
-
-    def clip_gradients(self) -> None:
-        """Bound the gradient's global norm by ``clip_norm``, if given."""
-        if self.clip_norm is not None:
-            trained = [p for p in self.model.parameters() if p.grad is not None]
-            torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
-
     def aligned_classifiers(self) -> list[Classifier]:
         """Classifiers that the plugin for head alignment trains: the head, and further ones of the
         method."""
@@ -561,21 +517,6 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         """Compute gradients, the same on all ranks."""
         super().backward()
         ranks.share_gradients(self.model)
-
-    def check_loss(self, *, now: bool = False) -> None:
-        """Stop at a loss that is not finite: checked at every step on the CPU, and on a GPU, where
-        a check costs a synchronisation, at the first step and every 50 from there."""
-        due = now or self.device.type == "cpu" or self.updates % 50 == 1
-        if due and not bool(torch.isfinite(self.loss.detach())):
-            logits = None if self.output is None else self.output.logits
-            raise blame(
-                float(self.loss.detach()),
-                self.mb_x,
-                self.model,
-                self.samples_seen,
-                logits,
-                (self, *self.plugins),
-            )
 
     # ------------------------------------------------------------------ Avalanche's template
 
@@ -678,34 +619,6 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.replay.close()
         self.batch = None
         self.output = None
-
-    def make_train_dataloader(
-        self,
-        num_workers: int = 0,
-        shuffle: bool = True,
-        pin_memory: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Make a loader in stream order, or shuffled by the private generator, that yields each
-        batch ``online_iter`` times, each time in other views."""
-        if wrong := sorted(set(kwargs) - LOADER_ARGUMENTS):
-            raise unknown("loader argument", wrong[0], LOADER_ARGUMENTS)
-        self.replay.workers = num_workers
-        data = self.adapted_dataset
-        order = self.shuffler if shuffle else None
-        batches = RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order)
-        batches.shared = ranks.is_distributed()
-        self.dataloader = keyed_loader(
-            data,
-            batches,
-            check=image_check(self.model),
-            num_workers=num_workers,
-            pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
-            # A private generator instead of the global one; worker processes take their seeds from
-            # it.
-            generator=torch.Generator().manual_seed(derived_seed(self.seed, self.samples_seen)),
-            **kwargs,
-        )
 
     def _obtain_common_dataloader_parameters(self, **kwargs: Any) -> dict[str, Any]:
         """Arguments that Avalanche gives its loader of test images, and a check of them."""

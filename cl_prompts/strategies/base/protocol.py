@@ -9,13 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import torch
+import torch.nn.functional as F
 from avalanche.training.utils import trigger_plugins
+from torch import Tensor
 
-from cl_prompts.backbones.pixels import check_batch
-from cl_prompts.losses.classification import has_one_class
+from cl_prompts.backbones import ranks
+from cl_prompts.backbones.pixels import check_batch, image_check
+from cl_prompts.errors import unknown
+from cl_prompts.losses.classification import batch_classes, has_one_class
+from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.base import Output
 from cl_prompts.models.heads import finite
-from cl_prompts.strategies.base.stream import Batch, RecurringViews, StreamBatch, StreamLoader
+from cl_prompts.strategies.base.avalanche import LOADER_ARGUMENTS
+from cl_prompts.strategies.base.faults import blame
+from cl_prompts.strategies.base.stream import (
+    Batch,
+    RecurringViews,
+    RepeatedBatches,
+    StreamBatch,
+    StreamLoader,
+    keyed_loader,
+)
+from cl_prompts.training.seeds import derived_seed
 
 if TYPE_CHECKING:
     from cl_prompts.strategies.base.online import OnlineStrategy
@@ -44,37 +60,6 @@ def training_epoch(self: OnlineStrategy, **kwargs: Any) -> None:
                 self.finish_stream_batch(stream)
             self._after_training_iteration(**kwargs)
         self.pause(stream.start + stream.size)
-
-
-def stream_batches(self: OnlineStrategy) -> Iterator[StreamBatch]:
-    """The batches of an epoch, from the place on at which training resumes."""
-    start = 0
-    if self.place is not None:
-        start = self.place["samples"]
-        self.clock.train_epoch_iterations = self.place["clock"]["train_epoch_iterations"]
-        self.place = None
-    recurring = None
-    if self.views is not None:
-        updates = self.clock.train_exp_epochs * self.online_iter
-        recurring = RecurringViews(self.views, self.clock.train_exp_counter, updates)
-    # The state from which a resumed run draws the same order of the epoch.
-    self._epoch_order = self.shuffler.get_state()
-    loader = StreamLoader(
-        loader=self.dataloader,
-        updates=self.online_iter,
-        size=self.train_mb_size,
-        n=len(self.experience.dataset),
-        annotated=self.annotated,
-        start=start,
-        origin=self.samples_seen - start,
-        recurring=recurring,
-        device=self.device,
-    )
-    for stream in loader:
-        # Our own loader has looked at the images of every view.
-        if stream.start == start or stream.rows is None:
-            check_batch(self.model, stream.first.images, stream.first.labels)
-        yield stream
 
 
 def begin_stream_batch(self: OnlineStrategy, stream: StreamBatch) -> None:
@@ -169,3 +154,137 @@ def _offer(self: OnlineStrategy, stream: StreamBatch, batch: Batch, output: Outp
     # Later epochs show the same samples; a foreign loader does not say which it shows.
     if self.buffer_size and self.clock.train_exp_epochs == 0 and stream.rows is not None:
         self.remember(stream.rows, batch, output)
+
+
+# --------------------------------------------------------------------------- the loader
+
+
+def make_train_dataloader(
+    self: OnlineStrategy,
+    num_workers: int = 0,
+    shuffle: bool = True,
+    pin_memory: bool | None = None,
+    **kwargs: Any,
+) -> None:
+    """Make a loader in stream order, or shuffled by the private generator, that yields each
+    batch ``online_iter`` times, each time in other views."""
+    if wrong := sorted(set(kwargs) - LOADER_ARGUMENTS):
+        raise unknown("loader argument", wrong[0], LOADER_ARGUMENTS)
+    self.replay.workers = num_workers
+    data = self.adapted_dataset
+    order = self.shuffler if shuffle else None
+    batches = RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order)
+    batches.shared = ranks.is_distributed()
+    self.dataloader = keyed_loader(
+        data,
+        batches,
+        check=image_check(self.model),
+        num_workers=num_workers,
+        pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
+        # A private generator instead of the global one; worker processes take their seeds from
+        # it.
+        generator=torch.Generator().manual_seed(derived_seed(self.seed, self.samples_seen)),
+        **kwargs,
+    )
+
+
+def stream_batches(self: OnlineStrategy) -> Iterator[StreamBatch]:
+    """The batches of an epoch, from the place on at which training resumes."""
+    start = 0
+    if self.place is not None:
+        start = self.place["samples"]
+        self.clock.train_epoch_iterations = self.place["clock"]["train_epoch_iterations"]
+        self.place = None
+    recurring = None
+    if self.views is not None:
+        updates = self.clock.train_exp_epochs * self.online_iter
+        recurring = RecurringViews(self.views, self.clock.train_exp_counter, updates)
+    # The state from which a resumed run draws the same order of the epoch.
+    self._epoch_order = self.shuffler.get_state()
+    loader = StreamLoader(
+        loader=self.dataloader,
+        updates=self.online_iter,
+        size=self.train_mb_size,
+        n=len(self.experience.dataset),
+        annotated=self.annotated,
+        start=start,
+        origin=self.samples_seen - start,
+        recurring=recurring,
+        device=self.device,
+    )
+    for stream in loader:
+        # Our own loader has looked at the images of every view.
+        if stream.start == start or stream.rows is None:
+            check_batch(self.model, stream.first.images, stream.first.labels)
+        yield stream
+
+
+# --------------------------------------------------------------------------- parts of an update
+
+
+def label_loss(
+    self: OnlineStrategy, logits: Tensor, batch: Batch, *, whole: Batch | None = None
+) -> Tensor:
+    """Cross-entropy over the classes that compete (``class_mask``); multi-label: binary, over
+    the annotated classes.
+
+    Args:
+        logits: (batch, classes) of the batch's samples.
+        batch: a batch, or a part of one.
+        whole: the batch that ``batch`` is a part of, if it is one.
+    """
+    if self.model.multi_label:
+        return multi_label_loss(logits, batch.labels, batch.annotated, norm=self.loss_norm)
+    return F.cross_entropy(self.competing_logits(logits, batch, whole=whole), batch.labels)
+
+
+def competing_logits(
+    self: OnlineStrategy, logits: Tensor, batch: Batch, *, whole: Batch | None = None
+) -> Tensor:
+    """Logits with those of classes that do not compete (``class_mask``) at -inf; the arguments
+    are those of :meth:`label_loss`."""
+    if self.class_mask == "batch":
+        competing = self.competing_classes((whole or batch).labels)
+        return logits.masked_fill(~competing, float("-inf"))
+    if self.class_mask == "current" and self.announced:
+        competing = batch.annotated.expand_as(logits)
+        # The loss of a sample whose own class does not compete would be infinite: all seen
+        # classes compete for it.
+        foreign = ~competing.gather(1, batch.labels[:, None])
+        return logits.masked_fill(~(competing | foreign), float("-inf"))
+    return logits
+
+
+def competing_classes(self: OnlineStrategy, labels: Tensor) -> Tensor:
+    """Classes that compete in a loss over a whole batch, (classes,) boolean.
+
+    Args:
+        labels: (batch,) of the batch, replayed samples included.
+    """
+    if self.class_mask == "batch":
+        return batch_classes(labels, self.model.n_classes)
+    seen: Tensor = self.model.seen
+    return seen
+
+
+def clip_gradients(self: OnlineStrategy) -> None:
+    """Bound the gradient's global norm by ``clip_norm``, if given."""
+    if self.clip_norm is not None:
+        trained = [p for p in self.model.parameters() if p.grad is not None]
+        torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
+
+
+def check_loss(self: OnlineStrategy, *, now: bool = False) -> None:
+    """Stop at a loss that is not finite: checked at every step on the CPU, and on a GPU, where
+    a check costs a synchronisation, at the first step and every 50 from there."""
+    due = now or self.device.type == "cpu" or self.updates % 50 == 1
+    if due and not bool(torch.isfinite(self.loss.detach())):
+        logits = None if self.output is None else self.output.logits
+        raise blame(
+            float(self.loss.detach()),
+            self.mb_x,
+            self.model,
+            self.samples_seen,
+            logits,
+            (self, *self.plugins),
+        )

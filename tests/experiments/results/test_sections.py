@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cl_prompts.experiments.results.columns import COLUMNS, own_f1
+from cl_prompts.experiments.results.columns import COLUMNS
 from cl_prompts.experiments.results.comparable import tables
 from cl_prompts.experiments.results.entries import Entry
 from cl_prompts.experiments.results.sections import differences, sections
@@ -156,13 +156,6 @@ def test_strategies_of_ones_own_have_short_labels_unless_two_are_equal(tmp_path:
     assert list(one_table(tmp_path)) == ["linear_probe", "Method"]
     fake_run(tmp_path, "joint", name="yours:Method")
     assert list(one_table(tmp_path)) == ["linear_probe", "mine:Method", "yours:Method"]
-
-
-def test_f1_of_a_row_is_that_at_the_models_own_threshold() -> None:
-    of1 = own_f1("of1")
-    assert of1({"results": {"of1": 0.5, "of1_80": None}}) == 0.5  # a ridge regression
-    assert of1({"results": {"of1_80": 0.4}}) == 0.4  # an older folder
-    assert of1({"results": {}}) is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Base of the strategies: construction, replay, and the classes that compete."""
+"""Base of the strategies: construction, replay, and settings that contradict each other."""
 
 from __future__ import annotations
 
@@ -15,15 +15,10 @@ from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import MVP, OnlineStrategy, strategy_class
 from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.stream import Batch
-from tests.strategies.shared import noted, stream_batch
+from tests.strategies.shared import noted
 from tests.toy_data import N_CLASSES, Blobs, experiences
 from tests.toy_vits import tiny_vit
-from tests.toys import PROTOTYPES, TABLE, cls_of, fit, make, watch
-
-
-def some_batch(strategy: Any, labels: list[int]) -> Batch:
-    """A batch of the stream with these labels."""
-    return stream_batch(strategy, Blobs(len(labels), seed=5).images, torch.tensor(labels))
+from tests.toys import fit, make, watch
 
 
 def test_one_model_or_what_builds_it() -> None:
@@ -93,39 +88,6 @@ def test_an_announced_task_may_begin_with_a_fresh_optimizer(new: bool, kept: boo
 
 
 # ------------------------------------------------------------------------- class_mask="batch"
-
-
-@pytest.mark.parametrize(
-    "kind", [kind for kind in TABLE if kind not in (*PROTOTYPES, "multi_lane", "joint")]
-)
-def test_rows_of_classes_outside_the_batch_do_not_move(kind: str) -> None:
-    settings = {"class_mask": "batch", "weight_decay": 0.0}
-    known = {name: value for name, value in settings.items() if name in cls_of(kind).settings()}
-    strategy = make(kind, **known)
-    strategy.model.observe_classes(torch.arange(N_CLASSES))
-    head = strategy.model.head
-    rows = head.experts[0] if kind == "mixture_prompt" else head.weight
-    before = rows.detach().clone()
-    strategy.model.zero_grad()
-    batch = some_batch(strategy, [0, 2, 2, 5])
-    strategy.training_loss(strategy.training_output(batch), batch).backward()
-    strategy.optimizer.step()
-    moved = (rows != before).any(dim=1)
-    assert moved.tolist() == [True, False, True, False, False, True]
-
-
-@pytest.mark.parametrize("kind", ["er", "derpp"])
-def test_replayed_labels_compete(kind: str) -> None:
-    strategy = make(kind, class_mask="batch", online_iter=1)
-    strategy.model.observe_classes(torch.arange(N_CLASSES))
-    labels = torch.tensor([0, 1, 0, 1, 2, 2, 3, 3])
-    images = Blobs(8, seed=5).images
-    batch = Batch([images, labels], strategy.annotated, torch.tensor([0, 1, 2, 3]))
-    output = strategy.training_output(batch)
-    strategy.model.zero_grad()
-    strategy.label_loss(output.logits[:4], batch.part(slice(4)), whole=batch).backward()
-    moved = (strategy.model.head.weight.grad != 0).any(dim=1)
-    assert moved.tolist() == [True] * 4 + [False] * 2
 
 
 def test_small_batches_are_warned_of_once() -> None:

@@ -1,4 +1,5 @@
-"""The online protocol: samples that are offered, task ends, rates and gradients."""
+"""The online protocol: samples that are offered, task ends, rates, gradients, and the classes that
+compete."""
 
 from __future__ import annotations
 
@@ -9,9 +10,15 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 
-from tests.strategies.shared import gradient_norm, noted
-from tests.toy_data import TRAIN, experiences
-from tests.toys import fit, make
+from cl_prompts.strategies.base.stream import Batch
+from tests.strategies.shared import gradient_norm, noted, stream_batch
+from tests.toy_data import N_CLASSES, TRAIN, Blobs, experiences
+from tests.toys import PROTOTYPES, TABLE, cls_of, fit, make
+
+
+def some_batch(strategy: Any, labels: list[int]) -> Batch:
+    """A batch of the stream with these labels."""
+    return stream_batch(strategy, Blobs(len(labels), seed=5).images, torch.tensor(labels))
 
 
 def test_every_sample_is_offered_to_the_buffer_once_in_the_first_epoch() -> None:
@@ -75,3 +82,36 @@ def test_batches_of_one_class_are_counted() -> None:
     resumed = make("one_prompt", class_mask="batch", online_iter=1)
     resumed.load_state_dict(strategy.state_dict())
     assert int(resumed.single_class_batches) == int(strategy.single_class_batches)
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in TABLE if kind not in (*PROTOTYPES, "multi_lane", "joint")]
+)
+def test_rows_of_classes_outside_the_batch_do_not_move(kind: str) -> None:
+    settings = {"class_mask": "batch", "weight_decay": 0.0}
+    known = {name: value for name, value in settings.items() if name in cls_of(kind).settings()}
+    strategy = make(kind, **known)
+    strategy.model.observe_classes(torch.arange(N_CLASSES))
+    head = strategy.model.head
+    rows = head.experts[0] if kind == "mixture_prompt" else head.weight
+    before = rows.detach().clone()
+    strategy.model.zero_grad()
+    batch = some_batch(strategy, [0, 2, 2, 5])
+    strategy.training_loss(strategy.training_output(batch), batch).backward()
+    strategy.optimizer.step()
+    moved = (rows != before).any(dim=1)
+    assert moved.tolist() == [True, False, True, False, False, True]
+
+
+@pytest.mark.parametrize("kind", ["er", "derpp"])
+def test_replayed_labels_compete(kind: str) -> None:
+    strategy = make(kind, class_mask="batch", online_iter=1)
+    strategy.model.observe_classes(torch.arange(N_CLASSES))
+    labels = torch.tensor([0, 1, 0, 1, 2, 2, 3, 3])
+    images = Blobs(8, seed=5).images
+    batch = Batch([images, labels], strategy.annotated, torch.tensor([0, 1, 2, 3]))
+    output = strategy.training_output(batch)
+    strategy.model.zero_grad()
+    strategy.label_loss(output.logits[:4], batch.part(slice(4)), whole=batch).backward()
+    moved = (strategy.model.head.weight.grad != 0).any(dim=1)
+    assert moved.tolist() == [True] * 4 + [False] * 2
