@@ -3,6 +3,9 @@ compared by key."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -60,6 +63,12 @@ def golden_vit() -> FrozenViT:
     )
     vit.load_state_dict(Golden("vit").state(""))
     return FrozenViT(vit, normalisation=PLAIN)
+
+
+def golden_strategy(kind: Callable[..., Any], n_classes: int, **settings: Any) -> Any:
+    """A method on the tiny backbone, without output."""
+    given = {"backbone": golden_vit(), "n_classes": n_classes, **settings}
+    return kind(**given, evaluator=None, device="cpu")
 
 
 def put(parameter: Tensor, values: Tensor) -> None:

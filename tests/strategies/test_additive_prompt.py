@@ -9,7 +9,7 @@ import torch
 
 from cl_prompts.prompts.additive import AdditivePrompt
 from cl_prompts.strategies import AdditivePrompting
-from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.golden_numbers import Golden, golden_strategy, gradient, put
 from tests.strategies.shared import stream_batch
 from tests.toy_data import experiences
 from tests.toys import fit, make
@@ -19,9 +19,7 @@ GOLDEN = Golden("additive")
 
 def published() -> Any:
     """The strategy with the golden prompts and head, in its task of classes 2 and 3."""
-    strategy = AdditivePrompting(
-        backbone=golden_vit(), n_classes=8, boundaries=True, evaluator=None, device="cpu"
-    )
+    strategy = golden_strategy(AdditivePrompting, 8, boundaries=True)
     put(strategy.model.pools[0].values, GOLDEN("prompt"))
     put(strategy.model.head.weight, GOLDEN("head_weight"))
     strategy.model.observe_classes(torch.arange(8))

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from cl_prompts.models.heads import FINITE_MASK
 from cl_prompts.scenarios import Split, benchmark_from_split
 from cl_prompts.strategies import FlyPrompt, Router, SlowHeads
-from tests.golden_numbers import Golden, golden_vit, put
+from tests.golden_numbers import Golden, golden_strategy, put
 from tests.toy_data import Blobs, experiences
 from tests.toy_vits import lively_vit
 from tests.toys import fit, make, watch
@@ -41,9 +41,9 @@ class GoldenStream(Dataset[Any]):
 def published() -> Any:
     """The strategy with the golden experts, head, slow heads and router."""
     size = len(GOLDEN("batch0/labels"))
-    strategy = FlyPrompt(
-        backbone=golden_vit(),
-        n_classes=9,
+    strategy = golden_strategy(
+        FlyPrompt,
+        9,
         n_experts=3,
         period=2 * size,
         boundaries=False,
@@ -55,8 +55,6 @@ def published() -> Any:
         ],
         train_mb_size=size,
         online_iter=1,
-        evaluator=None,
-        device="cpu",
     )
     model = strategy.model
     model.selector.statistics.expansion.matrix = GOLDEN("projection")

@@ -11,7 +11,7 @@ from torch import Tensor
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.prefixes import PrefixLayout
 from cl_prompts.strategies import HeadAlignment, HiDePrompt
-from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.golden_numbers import Golden, golden_strategy, gradient, put
 from tests.strategies.shared import noted, stream_batch
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make
@@ -29,16 +29,8 @@ def by_slot(published: Tensor) -> Tensor:
 
 def published(layout: PrefixLayout) -> Any:
     """The strategy with the golden prefixes and head."""
-    strategy = HiDePrompt(
-        backbone=golden_vit(),
-        n_classes=8,
-        n_tasks=4,
-        prompt_length=3,
-        momentum=0.1,
-        layout=layout,
-        boundaries=True,
-        evaluator=None,
-        device="cpu",
+    strategy = golden_strategy(
+        HiDePrompt, 8, n_tasks=4, prompt_length=3, momentum=0.1, layout=layout, boundaries=True
     )
     strategy.model.observe_classes(torch.arange(8))
     strategy.tasks_started = 2

@@ -11,7 +11,7 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import MISA
-from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.golden_numbers import Golden, golden_strategy, gradient, put
 from tests.strategies.shared import stream_batch
 from tests.toy_data import experiences
 from tests.toys import fit, make
@@ -23,9 +23,9 @@ def published(folder: Path) -> Any:
     """The strategy with the golden prompts, read from files as the released ones, keys and head."""
     torch.save(GOLDEN("g_prompts").reshape(1, 4, 32), folder / "g_prompt.pt")
     torch.save(GOLDEN("e_prompts").reshape(10, 9, 32), folder / "e_prompt.pt")
-    strategy = MISA(
-        backbone=golden_vit(),
-        n_classes=9,
+    strategy = golden_strategy(
+        MISA,
+        9,
         n_tasks=2,
         g_length=2,
         e_length=3,
@@ -33,8 +33,6 @@ def published(folder: Path) -> Any:
         position=True,
         slot_offset=False,
         all_keys=True,
-        evaluator=None,
-        device="cpu",
     )
     put(strategy.model.selector.inner.key, GOLDEN("keys"))
     put(strategy.model.head.weight, GOLDEN("head_weight"))

@@ -10,7 +10,7 @@ import torch
 from cl_prompts.models.heads import CosineHead
 from cl_prompts.prompts.pools import class_position
 from cl_prompts.strategies import Head, SinglePrompt
-from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.golden_numbers import Golden, golden_strategy, gradient, put
 from tests.strategies.shared import stream_batch
 from tests.toys import make
 
@@ -19,14 +19,12 @@ GOLDEN = Golden("single_prompt")
 
 def published(head: str) -> Any:
     """The strategy with the golden prefix and head."""
-    strategy = SinglePrompt(
-        backbone=golden_vit(),
-        n_classes=9,
+    strategy = golden_strategy(
+        SinglePrompt,
+        9,
         prompt_length=3,
         position=True,
         head=Head(kind="cosine" if head == "cos_sim" else "linear"),
-        evaluator=None,
-        device="cpu",
     )
     put(strategy.model.pools[0].values, GOLDEN("prompt"))
     put(strategy.model.head.weight, GOLDEN(f"{head}/head_weight"))

@@ -9,7 +9,7 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.strategies import HeadAlignment, SMoPE
-from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.golden_numbers import Golden, golden_strategy, gradient, put
 from tests.strategies.shared import noted, stream_batch
 from tests.toy_data import N_CLASSES, experiences
 from tests.toys import fit, make, watch
@@ -19,17 +19,15 @@ GOLDEN = Golden("smope")
 
 def published() -> Any:
     """The strategy with the golden experts and head, in its task of classes 2 and 3."""
-    strategy = SMoPE(
-        backbone=golden_vit(),
-        n_classes=8,
+    strategy = golden_strategy(
+        SMoPE,
+        8,
         n_experts=6,
         top_k=int(GOLDEN("k")),
         epsilon=GOLDEN.number("epsilon"),
         router_weight=GOLDEN.number("router_weight"),
         prototype_weight=GOLDEN.number("prototype_weight"),
         boundaries=True,
-        evaluator=None,
-        device="cpu",
     )
     put(strategy.experts.keys, GOLDEN("keys"))
     put(strategy.experts.values, GOLDEN("values"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cl_prompts.strategies import VQPrompt
-from tests.golden_numbers import Golden, golden_vit, gradient, put
+from tests.golden_numbers import Golden, golden_strategy, gradient, put
 from tests.strategies.shared import stream_batch
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make
@@ -18,15 +18,8 @@ GOLDEN = Golden("vq_prompt")
 
 def published(temperature: float) -> Any:
     """The strategy with the golden prompts and head, in its task of classes 2 and 3."""
-    strategy = VQPrompt(
-        backbone=golden_vit(),
-        n_classes=8,
-        pool_size=5,
-        prompt_length=4,
-        temperature=temperature,
-        boundaries=True,
-        evaluator=None,
-        device="cpu",
+    strategy = golden_strategy(
+        VQPrompt, 8, pool_size=5, prompt_length=4, temperature=temperature, boundaries=True
     )
     model = strategy.model
     put(model.selector.key, torch.stack([GOLDEN(f"keys_{block}") for block in range(5)]))

@@ -77,7 +77,7 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
     """Make one optimizer step with all of Avalanche's triggers.
 
     Beyond Avalanche's own loop: statistics of the head's input are updated in the forward pass,
-    the loss is the method's, gradients are clipped, and :meth:`after_step` follows the step.
+    the loss is the method's, gradients are clipped, and ``after_step`` follows the step.
 
     Args:
         batch: what to train on.
@@ -242,7 +242,7 @@ def competing_logits(
     self: OnlineStrategy, logits: Tensor, batch: Batch, *, whole: Batch | None = None
 ) -> Tensor:
     """Logits with those of classes that do not compete (``class_mask``) at -inf; the arguments
-    are those of :meth:`label_loss`."""
+    are those of :func:`label_loss`."""
     if self.class_mask == "batch":
         competing = self.competing_classes((whole or batch).labels)
         return logits.masked_fill(~competing, float("-inf"))

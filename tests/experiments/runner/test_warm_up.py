@@ -15,7 +15,7 @@ from cl_prompts.prompts.files import read_prompts, save_prompts
 from cl_prompts.strategies import MISA
 from cl_prompts.training.forgetting_aware import ForgettingAware
 from tests.few_images import few_images
-from tests.golden_numbers import Golden, golden_vit, put
+from tests.golden_numbers import Golden, golden_strategy, put
 from tests.toy_data import Blobs
 from tests.toys import make
 
@@ -24,15 +24,7 @@ SMALL = WarmUp(tasks=2, epochs=1, lr=0.01, batch=8, others=1)
 
 
 def test_steps_are_the_published_ones() -> None:
-    strategy = MISA(
-        backbone=golden_vit(),
-        n_classes=9,
-        g_length=2,
-        e_length=3,
-        position=True,
-        evaluator=None,
-        device="cpu",
-    )
+    strategy = golden_strategy(MISA, 9, g_length=2, e_length=3, position=True)
     model = strategy.model
     projected = project(model)
     projector = projected.encoders[0]
