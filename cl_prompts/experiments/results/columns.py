@@ -88,7 +88,11 @@ def own_score(name: str) -> Column:
     return Column(f"{name}\u00a0%", at("results", name), percent, optional=True, key=name)
 
 
-_COST = (
+_A_AUC = _score("A_AUC", "a_auc", max, optional=True)
+_TASKS_AND_COST = (
+    _score("task forgetting", "task_forgetting", min),
+    _score("BWT", "bwt", max, optional=True),
+    _score("FWT", "fwt", max, optional=True),
     Column("trainable", at("trainable_parameters"), _mean(0)),
     Column("images/s", at("images_per_second"), _mean(0)),
     Column("F train", at("forward_passes", "train"), _mean(2)),
@@ -96,24 +100,18 @@ _COST = (
     Column("device MB", at("peak_device_memory_mb"), _mean(0), optional=True),
 )
 COLUMNS = (
-    _score("A_AUC", "a_auc", max, optional=True),
+    _A_AUC,
     _score("A_last", "a_last", max),
     _score("forgetting", "forgetting", min),
-    _score("task forgetting", "task_forgetting", min),
-    _score("BWT", "bwt", max, optional=True),
-    _score("FWT", "fwt", max, optional=True),
-    *_COST,
+    *_TASKS_AND_COST,
 )
 MULTI_LABEL_COLUMNS = (
-    _score("A_AUC", "a_auc", max, optional=True),
+    _A_AUC,
     _score("avg mAP", "map_avg", max),
     _score("last mAP", "map_last", max),
     _score("CF1", "cf1", max),
     _score("OF1", "of1", max),
-    _score("task forgetting", "task_forgetting", min),
-    _score("BWT", "bwt", max, optional=True),
-    _score("FWT", "fwt", max, optional=True),
-    *_COST,
+    *_TASKS_AND_COST,
 )
 #: numbers that papers report under other definitions, as docs/definitions.md defines them
 BY_NAME = (

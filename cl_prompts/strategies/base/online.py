@@ -216,12 +216,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     # The training loop, as functions of the strategy in a module of its own: there it is read
     # without the hooks that it calls.
     training_epoch = protocol.training_epoch
-    begin_stream_batch = protocol.begin_stream_batch
     update = protocol.update
-    finish_stream_batch = protocol.finish_stream_batch
-    pause = protocol.pause
     make_train_dataloader = protocol.make_train_dataloader
-    stream_batches = protocol.stream_batches
     label_loss = protocol.label_loss
     competing_logits = protocol.competing_logits
     competing_classes = protocol.competing_classes

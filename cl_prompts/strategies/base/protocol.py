@@ -1,7 +1,8 @@
 """The online protocol: the training loop of all strategies.
 
-These functions are methods of :class:`~cl_prompts.strategies.base.online.OnlineStrategy`, which
-declares the hooks that they call; Avalanche's events have an underscore in front.
+Each function is called with the strategy, as ``self``, and those that methods call or replace are
+methods of :class:`~cl_prompts.strategies.base.online.OnlineStrategy`. The hooks that they call are
+declared there; Avalanche's events have an underscore in front.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ def training_epoch(self: OnlineStrategy, **kwargs: Any) -> None:
     stream batches.
     """
     self.set_learning_rate()
-    for stream in self.stream_batches():
+    for stream in stream_batches(self):
         if self._stop_training:
             return
-        self.begin_stream_batch(stream)
+        begin_stream_batch(self, stream)
         for number, view in enumerate(stream.views, 1):
             if self._stop_training:
                 return  # a plugin gave up: this stream batch is not counted
@@ -57,9 +58,9 @@ def training_epoch(self: OnlineStrategy, **kwargs: Any) -> None:
             if number == self.online_iter:
                 # Before the last iteration ends, so that an evaluation due after these samples
                 # sees them counted.
-                self.finish_stream_batch(stream)
+                finish_stream_batch(self, stream)
             self._after_training_iteration(**kwargs)
-        self.pause(stream.start + stream.size)
+        pause(self, stream.start + stream.size)
 
 
 def begin_stream_batch(self: OnlineStrategy, stream: StreamBatch) -> None:
