@@ -129,7 +129,8 @@ def check_item(what: str, row: int, item: Any, target: Any) -> None:
 
 def count_classes(labels: np.ndarray, tasks: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
     """Samples of each class in each task, (n_tasks, n_classes) int64, of labels (n,)."""
-    return np.stack([np.bincount(labels[rows], minlength=n_classes) for rows in tasks])
+    small = labels.astype(np.min_scalar_type(n_classes))  # fits the cache, in which it is looked up
+    return np.stack([np.bincount(small[rows], minlength=n_classes) for rows in tasks])
 
 
 def count_positives(matrix: np.ndarray, tasks: Sequence[np.ndarray]) -> np.ndarray:

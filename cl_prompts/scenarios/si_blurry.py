@@ -162,20 +162,21 @@ def blurry_stream(
     disjoint = draws.homes(order[:n_disjoint])
     blurry = draws.homes(order[n_disjoint : n_disjoint + n_blurry])
     rest = order[n_disjoint + n_blurry :]
+    # One pass over the labels gives the rows of each home, and of each class that is left over.
+    rows = rows_of(labels, [*disjoint, *blurry, *rest[:, None]], n_classes)
     # Steps 3 to 5: the published streams.
     tasks, undealt = _published_streams(
-        rows_of(labels, disjoint, n_classes),
-        rows_of(labels, blurry, n_classes),
-        blurry_percent,
-        draws,
+        rows[:n_tasks], rows[n_tasks : 2 * n_tasks], blurry_percent, draws
     )
     if leftover == "keep":
         # Steps 6 and 7: homes of the leftover classes, and places of the samples that were lost.
         extra = draws.leftover_homes(rest)
         blurry = [np.concatenate(pair) for pair in zip(blurry, extra, strict=True)]
-        additions = rows_of(labels, extra, n_classes)
+        of_class = dict(zip(rest.tolist(), rows[2 * n_tasks :], strict=True))
         for task, stream in enumerate(tasks):
-            extra_rows = np.concatenate([undealt[task : task + 1], additions[task]])
+            added = [of_class[label] for label in extra[task].tolist()]
+            additions = np.sort(np.concatenate([undealt[:0], *added]))
+            extra_rows = np.concatenate([undealt[task : task + 1], additions])
             tasks[task] = _insert(stream, extra_rows, draws)
     return Split(
         name="Si-Blurry" if stochastic else "i-Blurry",
