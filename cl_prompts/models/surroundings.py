@@ -21,7 +21,7 @@ def check_surroundings(model: ContinualModel, *, training: bool = False) -> None
     Raises:
         InputError: autocast, another default type or device, ``inference_mode``, ``no_grad`` in
             training, parameters or buffers of another type, parameters without values, or made in
-            ``inference_mode``.
+            ``inference_mode``, a frozen ViT that was unfrozen.
 
     >>> from cl_prompts.backbones import create_backbone
     >>> from cl_prompts.models.prompted import PromptedViT
@@ -68,6 +68,11 @@ def _check_parameters(model: ContinualModel) -> None:
         if parameter.is_inference():
             raise InputError(
                 f"{name} was made in torch.inference_mode(): build model and strategy outside of it"
+            )
+        if of_backbone and parameter.requires_grad:
+            raise InputError(
+                f"{name} of the frozen ViT requires a gradient, but what was computed with it is"
+                " kept: leave it frozen, or take a method that trains the ViT, by its backbone_lr"
             )
         if parameter.dtype != wanted:
             raise InputError(

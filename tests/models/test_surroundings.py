@@ -75,9 +75,10 @@ def test_gradients_are_for_training_alone() -> None:
         (lambda model: model.double(), "is torch.float64, and should be torch.float32"),
         (lambda model: model.head.bfloat16(), "head.weight is torch.bfloat16"),
         (lambda model: model.to("meta"), "is on the meta device, without values"),
+        (lambda model: model.requires_grad_(), "of the frozen ViT requires a gradient"),
     ],
 )
-def test_parameters_of_another_type(change: Callable[[Any], Any], says: str) -> None:
+def test_parameters_in_another_state(change: Callable[[Any], Any], says: str) -> None:
     model = make("linear_probe").model
     check_surroundings(model, training=True)
     change(model)
