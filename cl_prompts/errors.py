@@ -82,7 +82,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     name = short(name, _LONGEST)
     # Of a few letters any two words share half: such a name has to be a slip, or a beginning.
     likely = [near for near in names if len(name) > _FEW or _is_slip(name, near)]
-    near = difflib.get_close_matches(name, likely, n=1, cutoff=0.6 if len(name) > _FEW else 0.5)
+    near = [one for one in names if one.lower() == name.lower()] or difflib.get_close_matches(
+        name, likely, n=1, cutoff=0.6 if len(name) > _FEW else 0.5
+    )
     some = (
         names if len(names) <= _LISTED else [*names[:_LISTED], f"and {len(names) - _LISTED} more"]
     )

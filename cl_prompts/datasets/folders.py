@@ -58,10 +58,12 @@ def class_folders(parent: Path, leave_out: Collection[str] = ()) -> tuple[str, .
         LayoutError: there are none, ``parent`` cannot be read, or two of them are the training and
             the test part of a data set by their names.
     """
-    _, folders, _ = next(os.walk(parent, onerror=_refuse))
+    _, folders, files = next(os.walk(parent, onerror=_refuse))
     names = tuple(name for name in sorted(_visible(folders)) if name not in leave_out)
     if not names:
-        raise LayoutError(f"{parent} holds no class folders")
+        images = any(name.lower().endswith(tuple(FORMATS)) for name in _visible(files))
+        above = " but images itself: name the folder above, where each folder is a class"
+        raise LayoutError(f"{parent} holds no class folders{above * images}")
     train, test = ([name for name in names if name.lower() in part] for part in _PARTS)
     if train and test:
         raise LayoutError(

@@ -202,6 +202,7 @@ COMMANDS: dict[str, str] = {
         validate digits --seed 1
         validate digits --n-tasks=2
         train digits seed=1
+        help
         ls stray
         run digits --resume run
         run
@@ -209,7 +210,16 @@ COMMANDS: dict[str, str] = {
         d =3
         d .=3
         d lr.=3
+        d mvp
+        d strategy=MVP
         show nothing
+        show mvp
+        run si_blurry
+        classes finished finished
+        learn finished
+        learn finished finished
+        init broken/train/a
+        init broken --weights nothing
         show latin.yaml
         report nowhere
         report file

@@ -77,7 +77,7 @@ def _files_opened(quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 def init(args: argparse.Namespace) -> None:
     """Look at images of one's own, and write a recipe for them."""
-    from cl_prompts.experiments.cli.proposal import MADE_BY_INIT, recipe_for
+    from cl_prompts.experiments.cli.proposal import MADE_BY_INIT, expectations, recipe_for
     from cl_prompts.experiments.runner.own_images import name_of, survey
 
     name = name_of(args.place) if args.out is None else recipe_label(str(args.out))
@@ -97,6 +97,8 @@ def init(args: argparse.Namespace) -> None:
         from cl_prompts.backbones.weights import check_backbone
 
         check_backbone(args.backbone)
+    if args.weights is not None and not args.weights.is_file():
+        raise InputError(f"there is no file {args.weights} of weights")
     with _files_opened(args.quiet) as report:
         found = survey(
             args.place,
@@ -107,13 +109,11 @@ def init(args: argparse.Namespace) -> None:
         )
     for line in found.lines():
         _print(line)
-    found.keep()
-    files.replace(out, [recipe_for(found, name, args.backbone).encode()])
     if not args.quiet:
-        from cl_prompts.experiments.cli.proposal import expectations
-
-        for line in expectations(found, args.backbone):
+        for line in expectations(found, args.backbone, args.weights):
             _print(line)
+    found.keep()
+    files.replace(out, [recipe_for(found, name, args.backbone, args.weights).encode()])
     _print(f"wrote {out}; next: cl-prompts run {out}")
 
 
@@ -143,7 +143,7 @@ def validate(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run a recipe, or resume, and report; under ``torchrun`` as one of several processes."""
     if (args.recipe is None) == (args.resume is None):
-        raise InputError("give a recipe to run, or --resume FOLDER, and not both")
+        raise InputError("give a recipe to run, such as digits, or --resume FOLDER, and not both")
     if args.trust_code and args.resume is None:
         raise InputError("--trust-code is for --resume: a recipe that you name is trusted")
     if args.jobs is not None:

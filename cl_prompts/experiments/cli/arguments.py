@@ -23,9 +23,12 @@ _OTHER_WORDS = {
     "start": "run",
     "list": "ls",
     "check": "validate",
+    "eval": "predict",
+    "evaluate": "predict",
     "resume": "run --resume",
     "search": "sweep",
     "test": "predict",
+    "help": "--help",
 }
 _EXAMPLES = """\
 examples:
@@ -59,14 +62,16 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     if arguments and arguments[0] in _OTHER_WORDS:
         instead = " ".join(["cl-prompts", _OTHER_WORDS[arguments[0]], *arguments[1:]])
         raise InputError(f"there is no command {arguments[0]!r}: write {short(instead)}")
-    parser, _ = _parser()
+    parser, commands = _parser()
     args, late = parser.parse_known_args(arguments)
     # argparse takes positional arguments in one stretch only; settings may also stand behind an
     # option.
     takes_late = hasattr(args, "settings")
     if late and not (takes_late and all("=" in text and text[0] != "-" for text in late)):
         hint = _as_setting(late, args.action) if takes_late else ""
-        parser.error(f"unrecognized arguments: {' '.join(late)}{hint}")
+        if hasattr(args, "run") and not late[0].startswith("-"):
+            hint = "; it takes one RUN, and a pattern such as 1-* stands for all that it fits"
+        commands.choices[args.action].error(f"unrecognized arguments: {' '.join(late)}{hint}")
     if late:
         args.settings = [*args.settings, *late]
     return args
@@ -120,7 +125,7 @@ def _parser() -> tuple[Parser, Any]:
 
 def _recipe(command: Command) -> None:
     command.add_argument("recipe", metavar="RECIPE", help=_RECIPE)
-    command.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=_KEYS)
+    command.add_argument("settings", nargs="*", default=[], metavar="KEY=VALUE", help=_KEYS)
 
 
 def _finished_run(command: Command) -> None:
@@ -167,6 +172,9 @@ def _init(command: Command) -> None:
         help="train/<class>/* and test/<class>/*, <class>/* alone, or a table of path,label;label",
     )
     command.add_argument("--backbone", metavar="NAME", help="in the place of the proposed one")
+    command.add_argument(
+        "--weights", type=Path, metavar="FILE", help="of the backbone (default: from the hub)"
+    )
     _test_part(command)
     command.add_argument(
         "--out", type=Path, metavar="FILE", help="default: NAME.yaml, as the folder"
@@ -192,7 +200,7 @@ def _validate(command: Command) -> None:
 
 def _run(command: Command) -> None:
     command.add_argument("recipe", nargs="?", metavar="RECIPE", help=_RECIPE)
-    command.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=_KEYS)
+    command.add_argument("settings", nargs="*", default=[], metavar="KEY=VALUE", help=_KEYS)
     command.add_argument(
         "--resume",
         type=Path,
@@ -264,7 +272,7 @@ def _learn(command: Command) -> None:
         metavar="FOLDER|CSV",
         help="further images, of known and of new classes, laid out as for init",
     )
-    command.add_argument("settings", nargs="*", metavar="KEY=VALUE", help=_KEYS)
+    command.add_argument("settings", nargs="*", default=[], metavar="KEY=VALUE", help=_KEYS)
     _test_part(command)
     command.add_argument(
         "--dry-run", action="store_true", help="say what would grow, and train nothing"

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 import time
+import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from textwrap import indent
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +27,7 @@ from cl_prompts.datasets.registry import fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import one_line
 from cl_prompts.experiments.recipes.values import yaml_text
+from cl_prompts.experiments.runner.execution import its_threads
 from cl_prompts.experiments.runner.findings import Survey
 from cl_prompts.models.prototype_classifiers import NearestClassMean
 from cl_prompts.scenarios.registry import find_scenario
@@ -96,8 +100,16 @@ def strategies_for(found: Survey) -> list[str]:
     return ["linear_probe", "s_prompt" if found.domains else "mvp", "ncm"]
 
 
-def recipe_for(found: Survey, name: str, backbone: str | None = None) -> str:
+def recipe_for(
+    found: Survey, name: str, backbone: str | None = None, weights: Path | None = None
+) -> str:
     """The recipe as YAML, with a comment on each choice.
+
+    Args:
+        found: the images.
+        name: of the recipe.
+        backbone: its name, where one was asked for.
+        weights: their file, where one was given.
 
     Raises:
         InputError: see :func:`tasks_for`.
@@ -107,9 +119,11 @@ def recipe_for(found: Survey, name: str, backbone: str | None = None) -> str:
     chosen, size = backbone_for(found, backbone)
     batch = batch_for(n)
     stream, words = _stream(found)
+    file = {} if weights is None else {"weights": str(weights.resolve())}
     hub = "in the package" if chosen == EMBEDDED else "fetched from the hub once"
     notes = {
         "n_tasks": f"of {len(found.classes)} classes",
+        "name": "" if file else hub,
         "image_size": f"median shorter side of the images: {found.shorter_side}"
         + (", in colour" if found.colourful else ", in grey"),
         "announced": "false: the learner does not know where a domain ends",
@@ -119,7 +133,7 @@ def recipe_for(found: Survey, name: str, backbone: str | None = None) -> str:
     parts = [
         _section("dataset", found.settings),
         _section("scenario", stream, notes),
-        _section("backbone", {"name": chosen, "image_size": size}, {"name": hub, **notes}),
+        _section("backbone", {"name": chosen, **file, "image_size": size}, notes),
         _section("evaluation", {"every": every}, notes),
         _section("training", training),
         _section("strategies", {strategy: {} for strategy in strategies_for(found)}),
@@ -156,7 +170,7 @@ def _section(
     lines = [f"{name}:"]
     for key, value in settings.items():
         line = indent(_yaml({key: value}), "  ").rstrip("\n")
-        lines.append(f"{line:<24}  # {notes[key]}" if key in notes else line)
+        lines.append(f"{line:<24}  # {notes[key]}" if notes.get(key) else line)
     return "\n".join(lines) + "\n"
 
 
@@ -175,13 +189,17 @@ _PASSES = {
 }
 
 
-def expectations(found: Survey, asked: str | None = None) -> list[str]:
+def expectations(found: Survey, asked: str | None = None, weights: Path | None = None) -> list[str]:
     """Sentences on what to expect of the proposed recipe: a reason for low accuracy, the accuracy
     of nearest class means on a sample, and the duration by a measured forward pass.
 
     Args:
         found: the images.
         asked: name of the backbone, where one was asked for.
+        weights: their file, where one was given.
+
+    Raises:
+        InputError: the file does not hold the weights of the backbone.
     """
     lines: list[str] = []
     backbone, image_size = backbone_for(found, asked)
@@ -191,25 +209,30 @@ def expectations(found: Survey, asked: str | None = None) -> list[str]:
             f" rendered letters alone, so accuracy will be low: use --backbone {PHOTOS}"
             f" ({BACKBONES[PHOTOS]}), whose weights are {where_from(PHOTOS)}"
         )
-    if not at_hand(backbone):
-        lines.append(
-            f"the weights of {backbone} are not on this machine, so nothing is measured:"
-            f" they are {where_from(backbone)}"
-        )
-        return lines
-    vit = create_backbone(backbone, image_size=image_size)
-    train, labels = _sample(found, found.train, found.train_targets, image_size)
-    features, seconds = _features(vit, train, batch_for(len(found.train)))
-    if not found.multi_label:
-        test, wanted = _sample(found, found.test, found.test_targets, image_size)
-        means = NearestClassMean(features.shape[1], len(found.classes))
-        means.update(features, labels)
-        right = means(_features(vit, test, len(test))[0]).argmax(dim=1) == wanted
-        lines.append(
-            f"nearest class means of frozen features, of {len(train)} training images, are right on"
-            f" {100 * right.float().mean():.0f} % of {len(right)} test images: a run should reach"
-            " that at least"
-        )
+    there = weights is not None or at_hand(backbone)
+    with its_threads(one=backbone == EMBEDDED), warnings.catch_warnings(action="ignore"):
+        # A pass takes as long with random weights.
+        given = "default" if there else "random"
+        vit = create_backbone(backbone, weights=weights or given, image_size=image_size)
+        train, labels = _sample(found, found.train, found.train_targets, image_size)
+        batch = batch_for(len(found.train))
+        features, seconds = _features(vit, train if there else train[: 2 * batch], batch)
+        if not there:
+            lines.append(
+                f"the weights of {backbone} are not on this machine, so no accuracy is measured:"
+                f" they are {where_from(backbone)}, which is --weights FILE for init"
+            )
+        elif not found.multi_label:
+            test, wanted = _sample(found, found.test, found.test_targets, image_size)
+            means = NearestClassMean(features.shape[1], len(found.classes))
+            means.update(features, labels)
+            right = means(_features(vit, test, len(test))[0]).argmax(dim=1) == wanted
+            lines.append(
+                f"nearest class means of frozen features, of {len(train)} training images, are"
+                f" right on {100 * right.float().mean():.0f} % of {len(right)} test images: ncm"
+                " should reach about that, and a method that stays below it is not worth its"
+                " training"
+            )
     return [*lines, _duration(found, seconds)]
 
 
@@ -219,20 +242,24 @@ def _duration(found: Survey, seconds: float) -> str:
     if not set(strategies) <= set(_PASSES):
         return measured
     points = len(found.train) // every_for(len(found.train))
-    passes = sum(
+    of_run = {
         # The classes seen, and so the test images, grow along the stream.
-        _PASSES[name][0] * len(found.train) + _PASSES[name][1] * len(found.test) * points / 2
-        for name in strategies
-    )
-    whole = seconds * passes * len(SEEDS)
-    words = f"{whole:.0f} s" if whole < 100 else f"{whole / 60:.0f} min"
-    if whole > 6000:
-        words = f"{whole / 3600:.1f} h"
-    n_runs = len(SEEDS) * len(strategies)
+        name: seconds * (train * len(found.train) + test * len(found.test) * points / 2)
+        for name, (train, test) in _PASSES.items()
+    }
+    whole = _in_words(len(SEEDS) * sum(of_run[name] for name in strategies))
     return (
-        f"{measured}: at least {words} for all {n_runs} runs, and more where images are large to"
-        " read or the backbone is small"
+        f"{measured}: at least {whole} for all {len(SEEDS) * len(strategies)} runs,"
+        f" {_in_words(of_run['ncm'])} for strategy=ncm seed=1 alone, and more where images are"
+        " large to read or the backbone is small"
     )
+
+
+def _in_words(seconds: float) -> str:
+    """A time in words."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _sample(
@@ -252,9 +279,12 @@ def _sample(
 
 @torch.no_grad()
 def _features(vit: FrozenViT, images: Tensor, batch: int) -> tuple[Tensor, float]:
-    """Features (n, dim) of images, and the seconds that one takes in batches of such a size, after
-    a first one."""
-    vit(images[:batch])
-    begin = time.perf_counter()
-    features = torch.cat([vit(some) for some in images.split(batch)])
-    return features, (time.perf_counter() - begin) / len(images)
+    """Features (n, dim) of images, and the seconds that one takes in batches of such a size: the
+    median, since a machine may be busy for a moment."""
+    features: list[Tensor] = []
+    seconds: list[float] = []
+    for some in images.split(batch):
+        begin = time.perf_counter()
+        features.append(vit(some))
+        seconds.append((time.perf_counter() - begin) / len(some))
+    return torch.cat(features), statistics.median(seconds)

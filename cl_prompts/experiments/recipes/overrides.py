@@ -82,7 +82,8 @@ def running_strategies(recipe: Recipe) -> list[str]:
 def _pair(text: str) -> tuple[str, Any]:
     key, sign, value = text.partition("=")
     if not sign or not key:
-        raise InputError(f"{shown(text)} is not of the form key=value")
+        hint = f": write strategy={text}" if text in STRATEGIES else ""
+        raise InputError(f"{shown(text)} is not of the form key=value{hint}")
     return key.strip(), parsed(value)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from functools import lru_cache
 from importlib import resources
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from cl_prompts.checks import shown
+from cl_prompts.datasets import DESCRIPTIONS
 from cl_prompts.errors import InputError, short, unknown
 from cl_prompts.experiments.recipes.values import (
     as_list,
@@ -22,7 +23,8 @@ from cl_prompts.experiments.recipes.values import (
     yaml_of,
 )
 from cl_prompts.reading import RECIPE, content, doubled
-from cl_prompts.strategies import canonical_name
+from cl_prompts.strategies import PLUGINS, STRATEGIES, canonical_name
+from cl_prompts.strategies.base.outlines import outlined
 
 #: sections that choose one thing by ``name`` and hold its arguments
 NAMED = ("dataset", "scenario", "backbone")
@@ -74,8 +76,25 @@ def recipe_text(name: str) -> str:
     if name not in recipe_names():
         if os.path.isfile(f"{name}.yaml"):
             raise InputError(f"unknown recipe {name!r}: did you mean '{name}.yaml'?")
+        for kind, known in _other_kinds().items():
+            if name in known:
+                raise InputError(
+                    f"unknown recipe {name!r}: it is a {kind}, shown by cl-prompts show {kind}"
+                    f" {name}, and chosen by {kind}={name} behind the name of a recipe, such as"
+                    " digits"
+                )
         raise unknown("recipe", name, recipe_names())
     return resources.files(__package__).joinpath(f"{name}.yaml").read_text()
+
+
+def _other_kinds() -> dict[str, Collection[str]]:
+    """Names that are taken for those of recipes, by what they are."""
+    return {
+        "strategy": STRATEGIES,
+        "plugin": PLUGINS,
+        "scenario": outlined("cl_prompts.scenarios.registry", "SCENARIOS"),
+        "dataset": DESCRIPTIONS,
+    }
 
 
 def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:

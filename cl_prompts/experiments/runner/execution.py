@@ -197,7 +197,7 @@ def complete(
         _continue(*found, builder, watcher)
     else:
         announce(run.folder, run.settings)
-        with _its_threads(run.settings):
+        with its_threads(one=takes_one_thread(run.settings)):
             parts = builder.build(run.settings)
             with stop_requests() as request:
                 folder = RunFolder.create(run.folder, parts.settings, command, varied)
@@ -210,7 +210,7 @@ def complete(
 def _continue(folder: RunFolder, settings: Settings, builder: Builder, watcher: Watcher) -> None:
     """Execute what is left of a run that was begun."""
     announce(folder.path, settings)
-    with _its_threads(settings):
+    with its_threads(one=takes_one_thread(settings)):
         with folder.closed_on_error():
             parts = builder.build(settings)
         with stop_requests() as request:
@@ -229,10 +229,10 @@ def takes_one_thread(run: Settings) -> bool:
 
 
 @contextmanager
-def _its_threads(run: Settings) -> Iterator[None]:
-    """Compute with as many threads as the run takes."""
+def its_threads(*, one: bool) -> Iterator[None]:
+    """Compute with one thread, or with as many as there are."""
     before = torch.get_num_threads()
-    if takes_one_thread(run):
+    if one:
         torch.set_num_threads(1)
     try:
         yield

@@ -38,6 +38,7 @@ from cl_prompts.datasets.images import FileImages
 from cl_prompts.datasets.readers import Source, both_parts, split_rows
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.run_folder.metrics_file import METRICS_FILE
 from cl_prompts.experiments.runner.findings import Survey
 
 
@@ -81,6 +82,13 @@ def survey(
     """
     if not place.exists():
         raise InputError(f"there is no folder or table {place}")
+    if (place / METRICS_FILE).is_file():
+        raise InputError(f"{place} is the folder of a run: name one of images")
+    if (place / "VOCdevkit").is_dir() or (place / "ImageSets").is_dir():
+        raise InputError(
+            f"{place} is laid out as VOC 2007, which dataset=voc2007 dataset.root={place} reads in"
+            " a recipe for several labels an image, such as voc_b0_c4"
+        )
     share = f"{test_percent:g} % of the images are test images, chosen by seed {seed}"
     found = _Findings()
     if place.is_file() and place.name not in ("train.csv", "test.csv"):
