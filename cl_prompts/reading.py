@@ -4,6 +4,7 @@ whose every field has its type."""
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -95,6 +96,16 @@ def content(path: str | Path, most: int) -> bytes:
     """
     with opened(path, most) as file:
         return file.read()
+
+
+def sha256(path: str | Path, most: int = TENSORS) -> str:
+    """SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        OSError: as :func:`opened`.
+    """
+    with opened(path, most) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def json_of(text: str | bytes, keep: Collection[str] | None = None) -> Any:

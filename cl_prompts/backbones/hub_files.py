@@ -3,7 +3,6 @@ becomes a path."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import re
@@ -17,7 +16,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import EntryNotFoundError, RevisionNotFoundError, build_hf_headers
 
 from cl_prompts.errors import InputError, short
-from cl_prompts.reading import TENSORS, opened
+from cl_prompts.reading import sha256
 
 
 def fetched(repository: str, files: Mapping[str, int], revision: str = "main") -> Path:
@@ -64,12 +63,6 @@ def fetched(repository: str, files: Mapping[str, int], revision: str = "main") -
         reference.parent.mkdir(parents=True, exist_ok=True)
         reference.write_text(commit)
     return snapshot
-
-
-def sha256(file: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with opened(file, TENSORS) as found:
-        return hashlib.file_digest(found, "sha256").hexdigest()
 
 
 def _is_hash(name: str, digits: int) -> bool:

@@ -22,13 +22,13 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor
 
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED, WEIGHT_FILES
-from cl_prompts.backbones.hub_files import fetched, sha256
+from cl_prompts.backbones.hub_files import fetched
 from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.backbones.tensor_files import in_fp32, read_tensors
 from cl_prompts.backbones.vit import FrozenViT, Precision, check_plain
 from cl_prompts.checks import shown
 from cl_prompts.errors import InputError, short, unknown
-from cl_prompts.reading import TENSORS, check_file
+from cl_prompts.reading import TENSORS, check_file, sha256
 
 _LARGEST = 2**24  # pixels on a side
 

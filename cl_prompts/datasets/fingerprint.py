@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cl_prompts.errors import InputError
-from cl_prompts.reading import TENSORS, opened
+from cl_prompts.reading import sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,8 +84,7 @@ def _contents(paths: Sequence[str]) -> str:
     """SHA-256 of the files' own SHA-256, so that no byte can move from one file to the next."""
     digest = hashlib.sha256()
     for path in paths:
-        with opened(path, TENSORS) as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(sha256(path)))
     return digest.hexdigest()
 
 

@@ -18,7 +18,7 @@ from cl_prompts.datasets.dataset import DataSet, ImageSet, RecordedSet
 from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.fingerprint import labels_fingerprint
 from cl_prompts.errors import InputError
-from cl_prompts.reading import TABLE, opened
+from cl_prompts.reading import TABLE, sha256
 
 
 class JoinedSet(ImageSet):
@@ -241,10 +241,9 @@ def copies_across(data: JoinedDataSet) -> list[str]:
     return lines
 
 
-def _digest(path: str) -> bytes:
+def _digest(path: str) -> str:
     try:
-        with opened(path, TABLE) as file:
-            return hashlib.file_digest(file, "sha256").digest()
+        return sha256(path, TABLE)
     except OSError as error:
         raise InputError(f"image {path} cannot be read: {error.strerror}") from error
 

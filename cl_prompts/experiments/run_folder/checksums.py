@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from cl_prompts.errors import InputError
-from cl_prompts.reading import TENSORS, TEXT, content, opened
+from cl_prompts.reading import TEXT, content, sha256
 
 SUMS_FILE = "SHA256SUMS"
 #: scores of the parent's model, in the folder of a run that learned on
@@ -51,7 +51,7 @@ def sums(folder: Path, written: Mapping[str, bytes]) -> str:
     """
     copies = sorted(f"{COPIES}/{file.name}" for file in (folder / COPIES).glob("[!.]*"))
     names = [name for name in (*_SUMMED, *copies) if (folder / name).is_file()]
-    found = {name: _sum(folder / name) for name in names}
+    found = {name: sha256(folder / name) for name in names}
     found |= {name: hashlib.sha256(data).hexdigest() for name, data in written.items()}
     return "".join(f"{digest}  {name}\n" for name, digest in found.items())
 
@@ -76,14 +76,9 @@ def check_sums(folder: Path, names: Collection[str] = READ) -> None:
         raise InputError(f"{file} is damaged: repeat the run or leave its folder out") from error
     for name in names:
         path = folder / name
-        found = _sum(path) if path.is_file() else None
+        found = sha256(path) if path.is_file() else None
         if found != known.get(name):
             raise InputError(
                 f"{path} is not what it was when the run ended, as its SHA-256 in {SUMS_FILE}"
                 " tells: bring it back, repeat the run or leave its folder out"
             )
-
-
-def _sum(path: Path) -> str:
-    with opened(path, TENSORS) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

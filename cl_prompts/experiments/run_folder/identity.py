@@ -23,7 +23,7 @@ from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.signatures import strategy_parameters
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.own_code import sources
-from cl_prompts.reading import TENSORS, opened
+from cl_prompts.reading import sha256
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.runner.building import Parts
@@ -136,8 +136,7 @@ def _content(path: Path) -> str:
     """SHA-256 of a file, or of the files right in a folder with their names."""
     try:
         if path.is_file():
-            with opened(path, TENSORS) as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256(path)
         inside = {file.name: _content(file) for file in sorted(path.iterdir()) if file.is_file()}
     except OSError as error:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error

@@ -26,7 +26,7 @@ from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checksums import COPIES, IMAGES_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
-from cl_prompts.reading import TABLE, TEXT, conform, content, json_of
+from cl_prompts.reading import TABLE, TEXT, conform, content, json_of, sha256
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.runner.building import Parts
@@ -204,4 +204,4 @@ def _copy(folder: Path, digest: str, path: str) -> Path:
 
 def _holds(path: Path, digest: str) -> bool:
     """Whether there is a file with this content."""
-    return path.is_file() and hashlib.sha256(content(path, TABLE)).hexdigest() == digest
+    return path.is_file() and sha256(path, TABLE) == digest

@@ -39,7 +39,7 @@ from cl_prompts.experiments.run_folder.identity import changes, settings_identit
 from cl_prompts.experiments.run_folder.runs import Run, collect
 from cl_prompts.experiments.runner.kept_images import rows_of
 from cl_prompts.own_code import Trust
-from cl_prompts.reading import TENSORS, content
+from cl_prompts.reading import sha256
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
@@ -231,7 +231,7 @@ def digest_of(folder: Path) -> str:
     file = folder / SUMS_FILE
     if not file.is_file():
         raise InputError(f"{folder} holds no {SUMS_FILE}: nothing can learn on from it")
-    return hashlib.sha256(content(file, TENSORS)).hexdigest()
+    return sha256(file)
 
 
 def parent_of(settings: Settings) -> Settings:
