@@ -11,10 +11,9 @@ import numpy as np
 
 from cl_prompts.experiments import figures
 from cl_prompts.experiments.recipes.names import label_of
-from cl_prompts.experiments.report.caveats import caveats
 from cl_prompts.experiments.report.curve_views import curve_charts, final_levels
 from cl_prompts.experiments.report.downloads import csv_uri, difference_rows, results_rows
-from cl_prompts.experiments.report.findings import finding
+from cl_prompts.experiments.report.findings import caveats, finding
 from cl_prompts.experiments.report.gallery import Gallery
 from cl_prompts.experiments.report.strategy_views import Link, strategy_view
 from cl_prompts.experiments.results.columns import at
