@@ -209,12 +209,15 @@ class FrozenViT(nn.Module):
             asked: dict[str, Any] = {"stop": stop, "read": read}
             asked |= {"class_only": class_only, "prepended_only": prepended_only}
             return self._split_blocks(tokens, plan, entry, **asked)
+        # Prompts are learned in fp32 and run through the blocks in the backbone's precision.
         plan = plan.mapped(lambda values: values.to(tokens.dtype))
         n_prepended = 0 if plan.prepended is None else plan.prepended.shape[1]
         if prepended_only and plan.additive:
             raise TypeError(
                 "additive prompts act on the class token, which this pass does not read"
             )
+        # What another pass has computed holds up to the first block that prompts change, or that
+        # is read.
         first_read = stop if read is None else stop - read.blocks
         parts_at = min(plan.first_block(), first_read)
         if entry is not None and parts_at < entry.block:
@@ -228,12 +231,14 @@ class FrozenViT(nn.Module):
         start, projected = 0, None
         if entry is not None:
             start, tokens, projected = entry.block, entry.tokens, entry.projected
+        # From here on the sequence is the image's own tokens, and prepended ones behind them.
         n_own = tokens.shape[1]
         if plan.prepended is not None:
             tokens, projected = self._with_prepended(tokens, plan.prepended, projected)
         seen: list[Tensor] = []
         for i in range(start, stop):
             first = None
+            # In the last block nobody asks for tokens that are not read.
             narrows = i == stop - 1 and not (read is not None and read.patches)
             if narrows and class_only:
                 first = 1
@@ -242,6 +247,7 @@ class FrozenViT(nn.Module):
                 first = n_prepended
                 tokens = tokens.roll(n_prepended, dims=1)
                 projected = None if projected is None else projected.roll(n_prepended, dims=1)
+            # The work is counted by its shapes, before it is done.
             batch, n = tokens.shape[:2]
             context, prefix = plan.extra_keys(i)
             reused = projected is not None
@@ -254,7 +260,7 @@ class FrozenViT(nn.Module):
             tokens = run_block(
                 self.vit.blocks[i], tokens, first=first, projected=projected, **prompts
             )
-            projected = None
+            projected = None  # it was that of the first block's tokens
             if read is not None and i >= first_read:
                 of_all = slice(n_own, None) if prepended_only else slice(1)
                 # The last block may compute the tokens in question alone.

@@ -89,12 +89,12 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
     self.mbatch = batch.columns
     images, labels = batch.images, batch.labels
     self._before_training_iteration(**kwargs)
-    # Gradients of a plugin's own passes must not enter this step.
+    # Here, since gradients of a plugin's own passes must not enter this step.
     self.optimizer.zero_grad()
     self.loss = self._make_empty_loss()
     self._before_forward(**kwargs)
     if self.mbatch is not batch.columns or self.mb_x is not images or self.mb_y is not labels:
-        # A plugin has changed the batch.
+        # A plugin has changed the batch, so that nothing that is known of its samples holds.
         batch.samples = None
         batch.host_labels = None
     batch.columns = self.mbatch
@@ -102,8 +102,10 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
     rows = None if self.head.replayed else batch.n_stream
     with self.model.update_statistics(rows, repeated=repeated):
         output = self.output = self.training_output(batch)
+    # Avalanche's losses and metrics would make NaN of the -inf of unseen classes.
     self.mb_output = finite(output.logits)
     self._after_forward(**kwargs)
+    # The method's loss; plugins add terms of theirs before the backward pass.
     self.loss += self.training_loss(output, batch)
     self._before_backward(**kwargs)
     self.backward()
@@ -112,6 +114,7 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
     self._before_update(**kwargs)
     self.optimizer_step()
     self._after_update(**kwargs)
+    # Statistics of the method that are no parameters, such as how often a prompt was chosen.
     self.after_step(output, batch)
     self.updates += 1
     if self.class_mask == "batch":
