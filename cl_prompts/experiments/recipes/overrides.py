@@ -19,7 +19,7 @@ from cl_prompts.experiments.recipes.validation import NESTED
 from cl_prompts.experiments.recipes.values import BY_NAME, as_list, by_name, parsed
 from cl_prompts.strategies import PLUGINS, STRATEGIES, canonical_name
 from cl_prompts.strategies.base.outlines import outlined
-from cl_prompts.strategies.base.settings import RENAMED
+from cl_prompts.strategies.base.settings import RENAMED, unknown_setting
 
 #: top-level keys with their defaults
 TOP: dict[str, Any] = {
@@ -190,11 +190,8 @@ class _Keys:
             return ["plugins", f"{module}{colon}{name}", *([leaf] if leaf else [])]
         first, dot, rest = key.partition(".")
         if first not in known or (dot and first not in NESTED):
-            if first in RENAMED:
-                raise InputError(
-                    f"{label_of(place)} has no {first} any more: it is {RENAMED[first]}"
-                )
-            raise unknown(f"key of {label_of(place)}", key, known)
+            name = first if first in RENAMED else key
+            raise unknown_setting(label_of(place), name, known, "key")
         return key.split(".")
 
     def _named(self, head: str) -> str | None:

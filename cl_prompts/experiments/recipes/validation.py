@@ -13,7 +13,7 @@ from cl_prompts.experiments.recipes.signatures import Parameters, parameters
 from cl_prompts.experiments.recipes.values import as_list, by_name, plain
 from cl_prompts.strategies import PLUGINS, plugin_outline, strategy_outline
 from cl_prompts.strategies.base.outlines import outlined
-from cl_prompts.strategies.base.settings import RENAMED
+from cl_prompts.strategies.base.settings import unknown_setting
 
 
 def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,10 +28,8 @@ def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> di
         InputError: an unknown setting, a value of the wrong type, or a missing one without default.
     """
     for key in values:
-        if key in RENAMED and key not in accepted:
-            raise InputError(f"{where} has no {key} any more: it is {RENAMED[key]}")
         if key not in accepted:
-            raise unknown(f"key of {where}", str(key), accepted)
+            raise unknown_setting(where, str(key), accepted, "key")
     for key, value in values.items():
         if not _finite(value):
             raise InputError(f"{where}: {key} is {shown(value)}, but it should be finite")

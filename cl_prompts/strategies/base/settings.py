@@ -184,11 +184,14 @@ class Declared:
         return kind(**{**self.given, **value})
 
 
-def unknown_setting(owner: str, name: str, known: Mapping[str, Any]) -> InputError:
-    """The error for a setting that does not exist, or has another name by now."""
+def unknown_setting(
+    owner: str, name: str, known: Mapping[str, Any], word: str = "setting"
+) -> InputError:
+    """The error for a setting, or what ``word`` calls it, that does not exist, or has another name
+    by now."""
     if name in RENAMED:
-        return InputError(f"{owner} has no setting {name!r} any more: it is {RENAMED[name]}")
-    return unknown(f"setting of {owner}", name, known)
+        return InputError(f"{owner} has no {name} any more: it is {RENAMED[name]}")
+    return unknown(f"{word} of {owner}", name, known)
 
 
 @cache

@@ -138,7 +138,7 @@ def test_a_given_model_brings_its_own() -> None:
         ("linear_probe", {"head": {"tau": 0.0}}, "tau is 0.0: it must be positive"),
         ("linear_probe", {"head": "cosine"}, r"head is 'cosine': give a Head\("),
         ("linear_probe", {"head": {"align": 1}}, "unknown setting of Head 'align'"),
-        ("linear_probe", {"head_input": "raw"}, "has no setting 'head_input' any more: it is head"),
+        ("linear_probe", {"head_input": "raw"}, "has no head_input any more: it is head"),
     ],
 )
 def test_what_has_no_meaning_is_refused(kind: str, changes: dict[str, Any], says: str) -> None:

@@ -77,7 +77,7 @@ def test_settings_that_a_part_leaves_open_stay_those_of_the_default(given: Any) 
 
 @pytest.mark.parametrize("old", RENAMED)
 def test_an_old_name_is_refused_with_the_new_one_which_exists(old: str) -> None:
-    says = f"Child has no setting '{old}' any more: it is {re.escape(RENAMED[old])}$"
+    says = f"Child has no {old} any more: it is {re.escape(RENAMED[old])}$"
     with pytest.raises(InputError, match=says):
         Child(**{old: 1})
     place, *path = RENAMED[old].split(".")
