@@ -435,6 +435,7 @@ COMMANDS: dict[str, str] = {
         d online_iter=0
         d train_epochs=2.5
         d strategy=joint train_epochs=1000000000000000000000
+        d strategy=joint joint.buffer_size=20
         d every=0
         d every=.nan
         d evaluation.batch_size=0
