@@ -86,6 +86,8 @@ def stream_figure(
         for k in _KINDS
         if k in kinds
     ]
+    if set(kinds) == {"other"}:
+        handles[0].set_label(f"classes ({len(kinds)})")
     handles += [Patch(alpha=0, label=note) for note in notes]
     figure.legend(
         handles=handles,

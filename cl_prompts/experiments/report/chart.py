@@ -43,6 +43,7 @@ def plot(
     differences: bool = False,
     levels: Mapping[str, float] | None = None,
     lines: Sequence[float] = (),
+    breaks: Sequence[float] = (),
     tasks: bool = False,
 ) -> View:
     """Values for the template: one plot.
@@ -56,7 +57,7 @@ def plot(
         xlabel, ylabel: names of the axes.
         differences: whether 0 is a line of its own, and numbers have signs.
         levels: horizontal lines by row, as fractions.
-        lines: vertical lines.
+        lines, breaks: vertical lines, and strong ones.
         tasks: whether x counts tasks.
     """
     levels = levels or {}
@@ -88,6 +89,8 @@ def plot(
         "xticks": [(_number(100 * x.place(at)), text) for at, text in x.ticks],
         "yticks": [(_number(100 * (1 - y.place(at))), text) for at, text in y.ticks],
         "lines": [_number(_PLANE * x.place(at)) for at in lines if x.low <= at <= x.high],
+        "breaks": [_number(_PLANE * x.place(at)) for at in breaks],
+        "cut": any(_is_cut(band, y, differences) for band in bands.values()),
         "zero": _number(_PLANE * (1 - y.place(0))) if differences else None,
         "data": _data(bands, levels, place, x, y, differences),
     }
@@ -152,6 +155,18 @@ def _paths(band: Band, x: Scale, y: Scale, dotted: bool) -> dict[str, str]:
         "band": area,
         "dots": dots if dotted or len(points) == 1 else "",
     }
+
+
+def _is_cut(band: Band, y: Scale, differences: bool) -> bool:
+    """Whether a band reaches beyond the picture; beyond 0 and 100 % there is nothing to see."""
+    if band.half is None:
+        return False
+    low = 100 * (band.middle - band.half).min()
+    high = 100 * (band.middle + band.half).max()
+    if not differences:
+        low = max(low, 0.0)
+        high = min(high, 100.0)
+    return bool(low < y.low or high > y.high)
 
 
 def _bars(band: Band, x: Scale, y: Scale, place: int, n: int) -> dict[str, str]:

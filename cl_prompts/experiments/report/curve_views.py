@@ -74,6 +74,16 @@ def _common_ends(section: Section) -> list[int]:
     return ends[0] if ends and all(found == ends[0] for found in ends) else []
 
 
+def _run_ends(section: Section, ends: list[int]) -> list[int]:
+    """Samples at which the runs went on from finished ones, where all did so alike, or nothing."""
+    found = {str(run.config.get("parent", {}).get("sizes", [])): run for run in section.runs}
+    if len(found) > 1:
+        return []
+    (run,) = found.values()
+    tasks = {tasks for _, tasks in run.config.get("parent", {}).get("sizes", [])}
+    return [ends[n - 1] for n in sorted(tasks) if n < len(ends)]
+
+
 def _view(
     section: Section,
     curves: Mapping[str, Seeds],
@@ -100,6 +110,7 @@ def _view(
     order = sorted(finals, key=lambda label: (-finals[label], label))
     repeating = [] if over_tasks else repeating_rows(section)
     ends = [] if over_tasks else _common_ends(section)
+    breaks = _run_ends(section, ends)
     axes: dict[str, Any] = {
         "xlabel": "after task" if over_tasks else _samples(section),
         "lines": ends,
@@ -111,11 +122,19 @@ def _view(
         lambda: figures.curve_figure(bands, levels=levels, styles=styles, ylabel=ylabel, **axes),
     )
     words = f"{section.title}: {title}"
+    shown = {**axes, "breaks": breaks}
     alt = f"{words}; at the end {_listed(finals, '{:.1f} %')}"
     plots = [
-        plot(title_of(measure), bands, styles, order, alt=alt, ylabel=ylabel, levels=levels, **axes)
+        plot(
+            title_of(measure), bands, styles, order, alt=alt, ylabel=ylabel, levels=levels, **shown
+        )
     ]
     captions = [_spread(bands, ends=bool(ends), over_tasks=over_tasks, levels=levels, what=measure)]
+    if breaks:
+        listed = ", ".join(f"{at:,}" for at in breaks)
+        captions.append(
+            f"Strong lines: ends of the runs that these go on from, after {listed} samples."
+        )
     gaps = _gaps(curves, reference)
     if gaps:
         last = {label: float(band.middle[-1]) for label, band in gaps.items()}
@@ -129,10 +148,12 @@ def _view(
                 f" {_listed(last, '{:+.1f} points')}",
                 ylabel="difference (points)",
                 differences=True,
-                **axes,
+                **shown,
             )
         )
     captions.append(_pairing(curves, gaps, reference))
+    if any(one["cut"] for one in plots):
+        captions.append("Bands that reach beyond a picture are cut there.")
     if apart:
         captions.append(f"Not drawn, seeds share no evaluation point: {', '.join(apart)}.")
     if repeating:

@@ -47,6 +47,11 @@ _FOLLOWS = {
     "class_names": "dataset.name",
     "backbone_hash": "backbone.name",
 }
+_ANCESTRY = {
+    "sizes": "classes and tasks of the runs before",
+    "code": "own code of the runs before",
+    "removed": "classes removed:",
+}
 _MAX_LENGTH = 40
 _HASH = re.compile("[0-9a-f]{32,}")
 
@@ -65,6 +70,9 @@ def differences(conditions: Conditions, reference: Conditions) -> list[str]:
     described = {key: _describe(key, conditions.get(key), reference.get(key)) for key in shown}
     texts = []
     for key, text in described.items():
+        if key.startswith("parent."):
+            texts.append(text)
+            continue
         name = _name_of(key)
         # Two sections may have a setting of the same name.
         twice = any(_name_of(k) == name and described[k] != text for k in described)
@@ -91,7 +99,21 @@ def _describe(key: str, value: str | None, reference: str | None) -> str:
         return "differ"
     if key == "data":
         return _data_words(value, reference)
+    if key.startswith("parent."):
+        return _ancestry_words(key.removeprefix("parent."), value, reference)
     return f"{_word(value)} instead of {_word(reference)}"
+
+
+def _ancestry_words(key: str, value: str | None, reference: str | None) -> str:
+    """Difference between the finished runs that runs go on from, in one of their settings."""
+    _, renamed, name = key.partition("renamed.")
+    if renamed:
+        return f"class {name} is called {name if value is None else _word(value)}"
+    if key == "removed" and json.loads(value or "[]"):
+        return f"classes removed: {', '.join(map(str, json.loads(value or '[]')))}"
+    if value is None or reference is None:
+        return f"goes on from {'no' if value is None else 'a'} finished run"
+    return f"{_ANCESTRY[key]} {_word(value)} instead of {_word(reference)}"
 
 
 def _data_words(value: str | None, reference: str | None) -> str:

@@ -44,6 +44,8 @@ def test_classes_that_never_occur_or_have_no_kind() -> None:
     assert words[:2] == ["disjoint classes (1)", "other classes (1)"]
     assert words[3] == "1 class not in the stream"
     drawn(figure)
+    alike = stream_figure({"counts": [[5, 3]]})
+    assert alike.legends[0].get_texts()[0].get_text() == "classes (2)"
 
 
 def test_labels_are_called_labels() -> None:

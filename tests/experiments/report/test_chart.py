@@ -97,6 +97,13 @@ def test_a_wide_band_does_not_flatten_the_curves() -> None:
     assert (round(wide.low, 6), round(wide.high, 6)) == (49.0, 53.0)
 
 
+def test_bands_that_are_cut_are_known() -> None:
+    assert plotted({"mvp": band(0.50, 0.52, half=0.4)})["cut"]
+    assert not plotted({"mvp": band(0.50, 0.52, half=0.001)})["cut"]
+    assert not plotted({"mvp": band(0.50, 0.52)})["cut"]
+    assert not plotted({"mvp": band(0.02, 0.98, half=0.3)})["cut"]  # beyond 0 and 100 %
+
+
 def test_accuracies_stay_in_their_range_and_differences_hold_0() -> None:
     assert y_scale([band(0.0, 1.0)], [], differences=False).high == 100
     assert y_scale([band(0.1, 0.2)], [0.9], differences=False).high > 90

@@ -182,6 +182,14 @@ def test_lines_are_at_the_task_ends_of_the_axis(tmp_path: Path) -> None:
     assert axes.get_xlabel() == "samples of the stream (images)"
 
 
+def test_strong_lines_are_where_finished_runs_were_gone_on_from(tmp_path: Path) -> None:
+    fake_run(tmp_path, "mvp", **SMALL, changes={"parent": {"run": "first", "sizes": [[1, 1]]}})
+    (view,) = charts(tmp_path)
+    (plot,) = view["chart"]["plots"]
+    assert plot["breaks"] == plot["lines"][:1]
+    assert re.search(r"Strong lines: ends of the runs .*, after [\d,]+ samples\.", said(tmp_path))
+
+
 def stretched(metrics: str) -> str:
     """Rows of metrics.csv at three times their samples."""
     head, *rows = metrics.splitlines()

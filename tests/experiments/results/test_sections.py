@@ -204,6 +204,21 @@ def test_differences_are_told_in_words() -> None:
     assert words({}, class_names=["a"]) == ["names of the classes differ"]
 
 
+def test_what_runs_go_on_from_is_told_in_words() -> None:
+    alone = {"parent.sizes": "[[6, 3]]", "parent.code": "[]", "parent.removed": "[]"}
+    assert differences(alone, {}) == ["goes on from a finished run"]
+    assert differences({}, alone) == ["goes on from no finished run"]
+    renamed = {**alone, "parent.renamed.two": '"deux"'}
+    assert differences(renamed, alone) == ["class two is called deux"]
+    assert differences(alone, renamed) == ["class two is called two"]
+    assert differences({**alone, "parent.removed": '["one", "six"]'}, alone) == [
+        "classes removed: one, six"
+    ]
+    assert differences({**alone, "parent.sizes": "[[6, 3], [8, 4]]"}, alone) == [
+        "classes and tasks of the runs before [[6, 3], [8, 4]] instead of [[6, 3]]"
+    ]
+
+
 def test_settings_of_one_name_are_told_apart() -> None:
     first = {"dataset.class_order": "1", "scenario.class_order": "1"}
     second = {"dataset.class_order": "2", "scenario.class_order": "3"}
