@@ -216,13 +216,21 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     # The training loop, as functions of the strategy in a module of its own: there it is read
     # without the hooks that it calls.
     training_epoch = protocol.training_epoch
+    """Train on the stream of an experience: the online protocol."""
     update = protocol.update
+    """Make one optimizer step on a :class:`~cl_prompts.strategies.base.stream.Batch`."""
     make_train_dataloader = protocol.make_train_dataloader
+    """Make a loader in stream order that yields each batch ``online_iter`` times."""
     label_loss = protocol.label_loss
+    """Cross-entropy of logits (batch, classes) over the classes that compete (``class_mask``)."""
     competing_logits = protocol.competing_logits
+    """Logits (batch, classes) with those of classes that do not compete at -inf."""
     competing_classes = protocol.competing_classes
+    """Classes that compete in a loss over a whole batch, (classes,) boolean."""
     clip_gradients = protocol.clip_gradients
+    """Bound the gradient's global norm by ``clip_norm``, if given."""
     check_loss = protocol.check_loss
+    """Stop at a loss that is not finite."""
 
     def __new__(cls, *positional: Any, **settings: Any) -> Self:
         """Refuse a construction in Avalanche's manner, before any subclass looks at it."""
@@ -680,7 +688,11 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.state_loaded()
 
     grow = growth.grow
+    """Make room for ``classes`` that come later, a number or names, and for ``tasks``, between two
+    experiences."""
     forget = growth.forget
+    """Give up ``classes``, by their numbers, between two experiences; the names of the parts that
+    keep what they learned of them."""
 
     def save(self, path: str) -> None:
         """Write what was learned (prompts, keys, masks, head) without the backbone."""
