@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -185,7 +185,7 @@ class Declared:
 
 
 def unknown_setting(
-    owner: str, name: str, known: Mapping[str, Any], word: str = "setting"
+    owner: str, name: str, known: Iterable[str], word: str = "setting"
 ) -> InputError:
     """The error for a setting, or what ``word`` calls it, that does not exist, or has another name
     by now."""
