@@ -63,6 +63,7 @@ def aligned(
 def directions(features: Tensor, target: Tensor, form: BatchForm = "corrected") -> Tensor:
     """The aligned features a of :func:`aligned` before unit norm and blend, (batch, dim)."""
     f = _double(features)
+    # x = f - mean, with L L^T its covariance and M M^T the target
     x = f - f.mean(dim=0)
     own = _factor(covariance(f))
     reference = _factor(target.to(f))
@@ -84,6 +85,7 @@ def covariance(features: Tensor) -> Tensor:
             "a batch of one image has no covariance, which this alignment of features needs: choose"
             " batch sizes that leave more for the last batch, or alignment=streamed"
         )
+    # (f - mean)^T (f - mean) / (n - 1)
     x = features - features.mean(dim=0)
     return x.T @ x / (len(x) - 1)
 

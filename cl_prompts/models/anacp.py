@@ -204,6 +204,7 @@ class AnaCP(SolvedClassifier):
     def _average_covariance(self, inside: Tensor) -> None:
         """Published average: S = (n S + B S_new) / (n + B), where n counts the batch already."""
         batch, n = len(inside), self.count.sum()
+        # S_new of the batch; the first one is taken as it is, with a little variance
         new = inside.T @ inside / batch
         if int(n) == batch:
             self.covariance.copy_(new).diagonal().add_(VARIANCE)

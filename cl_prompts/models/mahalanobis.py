@@ -114,6 +114,7 @@ class MahalanobisPerClass(PrototypeClassifier):
     def shrink(self, covariance: Tensor) -> Tensor:
         """``S + a1 mean(diag S) I + a2 mean(off-diagonal S) (1 - I)``."""
         identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+        # S without its diagonal, whose zeros do not count in the mean
         off = covariance * (1 - identity)
         mean_off = off.sum() / off.count_nonzero().clamp(min=1)
         added = self.diagonal * mean_variance(covariance) * identity
@@ -130,6 +131,7 @@ class MahalanobisPerClass(PrototypeClassifier):
                     "FeCAM with form='trained' takes square roots of features, and some are"
                     " negative, as a ViT's are: use form='frozen'"
                 )
+            # mean' = mean + (sum of x - n mean) / (number so far)
             shift = onehot.T @ x - n[:, None] * self.raw_mean
             self.raw_mean += shift / self.count.clamp(min=1)[:, None]
             x = x.sqrt()

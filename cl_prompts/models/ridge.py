@@ -105,6 +105,7 @@ class RandomExpansion(nn.Module):
             distance = torch.cdist(features, features)[first, second].square().median()
             size = torch.where(distance > 0, distance, size)
         size = torch.where(size > 0, size, torch.ones_like(size))
+        # gamma = 1 / median |x - y|^2, which stays what the first batch has set
         found = (1 / size).to(self.bandwidth.dtype)
         self.bandwidth.copy_(torch.where(self.bandwidth > 0, self.bandwidth, found))
 
