@@ -210,6 +210,7 @@ class PromptPlan:
         Returns:
             the plan, and how many tokens were projected in this precision.
         """
+        # A copy: the caller's plan may be used for another pass.
         plan = replace(self, pooled={}, context=dict(self.context), prefix=dict(self.prefix))
         rows = 0
         # In compiled code the comparison of sizes would bind the graph to sizes of batches, and
@@ -271,6 +272,7 @@ class PromptPlan:
 
     def first_block(self) -> int:
         """The first block that these prompts change, or a number beyond all without any."""
+        # Both change the input of block 0.
         if self.prepended is not None or self.offset is not None:
             return 0
         prompted: set[int] = set(self.pooled).union(*(getattr(self, name) for name in BY_BLOCK))

@@ -199,6 +199,7 @@ class ContinualModel(nn.Module):
             InputError: the model has no one head for all classes.
         """
         self._need_one_head("slow_heads")
+        # Copies of the head as it is now, so the head has to be final.
         self.slow = SlowHeads(self.head, n_experts, decays)
         self.ensemble = ensemble
 
@@ -257,6 +258,7 @@ class ContinualModel(nn.Module):
     def finish(self, encoding: Encoding) -> Output:
         """Run the second stage, compiled where the model is; the output knows the cacheable
         parts."""
+        # Only the second stage learns; the first one is frozen work.
         decode = self.decode if self.compiled is None else self.compiled
         return replace(decode(encoding), cacheable=encoding.parts)
 

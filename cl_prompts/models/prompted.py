@@ -143,6 +143,7 @@ class PromptedViT(ContinualModel):
             return Encoding({"frozen": frozen}, tokens, entry)
         if self.training and getattr(self.selector, "trains_unasked", False):
             return Encoding({}, tokens)
+        # What is cached never carries gradient.
         with torch.no_grad():
             if not self.reads_images:
                 return Encoding({"frozen": self.backbone.class_features(tokens)})
@@ -187,6 +188,7 @@ class PromptedViT(ContinualModel):
         if self.logit_mask is not None and selection is not None:
             mask = self.logit_mask(selection)
         logits = self.head(features)
+        # Slow heads follow the head in training and decide with it in evaluation alone.
         if self.slow is not None and not self.training:
             chosen = selection is not None and self.slow.n_experts > 1
             expert = cast(Selection, selection).index[:, 0] if chosen else None

@@ -105,6 +105,7 @@ class SharedTokens(ValuePool):
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """The tokens of each block; the selection is ignored."""
+        # A leading axis of 1: the same tokens for the whole batch.
         values = self.positioned(values)
         return PromptPlan(context={block: values[i][None] for i, block in enumerate(self.blocks)})
 
@@ -193,6 +194,7 @@ class PrependedTokenPool(ValuePool, TaskAware):
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """Prepended tokens of the selected entries, (batch, k * length, dim), in the order of the
         selection."""
+        # (batch, k, length, dim) -> (batch, k * length, dim)
         return PromptPlan(prepended=self.positioned(gather(values, selection).flatten(1, 2)))
 
 
@@ -248,6 +250,7 @@ class ExpertTokens(TaskAware):
     def begin(self, task: int) -> None:
         """Copy the mean of the predecessors."""
         whole_number("expert", task, 0, len(self.values) - 1, "n_experts - 1")
+        # v_e = mean of v_0 .. v_{e-1}
         if task > 0:
             self.values[task].copy_(torch.stack(list(self.values)[:task]).mean(dim=0))
 
@@ -264,6 +267,7 @@ class ExpertTokens(TaskAware):
 
 def pooled_plan(values: Tensor, blocks: Sequence[int], selection: Selection | None) -> PromptPlan:
     """Context tokens of the selected entries; values (size, blocks, length, dim)."""
+    # Entries and choices, not tokens: a block may project each entry once for all images.
     index = _chosen(selection)
     return PromptPlan(
         pooled={block: PooledTokens(values[:, i], index) for i, block in enumerate(blocks)}

@@ -245,6 +245,7 @@ class RunFolder(FolderFiles):
                 raise InputError(f"{path / 'environment.json'} is damaged: {error}") from error
             if folder.summary().get("status") == "finished":
                 raise InputError(f"run folder {path} is finished: there is nothing to resume")
+            # The checkpoint first: it says whose run this is, whatever config.yaml says now.
             folder._find_checkpoint()
             settings = settings_of(path, trust_code)
             if folder._found is not None:
@@ -373,6 +374,7 @@ class RunFolder(FolderFiles):
             RunError: it cannot be written; the checkpoint stays as it is.
         """
         with self.writing(CHECKPOINT_FILE):
+            # Metrics up to here go with the state, so that both are of one moment.
             record, rows = self._metrics.record()
             attached = {"record": json.dumps(record).encode()}
             if rows is not None:

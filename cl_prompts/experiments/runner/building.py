@@ -114,6 +114,7 @@ class Builder:
         """
         if settings.tracker is not None:
             board_class(settings.tracker)
+        # Models draw their first parameters from torch's global generator.
         torch.manual_seed(settings.seed)
         data = self.data(settings)
         check_keeping(settings, data)
@@ -140,6 +141,7 @@ class Builder:
             home_classes=home_classes_of(split),
             **evaluation,
         )
+        # A run that learns on is made in the size of its first ancestor, and grows as they did.
         descent = Descent(settings, len(data.classes), split.n_tasks)
         n_classes, n_tasks = descent.first
         info = StreamInfo(n_classes, data.multi_label, n_tasks, split.boundaries)
@@ -197,6 +199,7 @@ class Builder:
             if gone:
                 raise images_gone(folder, before, gone)
             return with_new_names(replace(before, train=before.train.reading(moved)), settings)
+        # Images of the ancestors first, so that their rows stay what they were.
         both = joined(before, self._own_data(settings))
         return replace(both, train=both.train.reading(moved), gone=gone)
 
@@ -238,6 +241,7 @@ class Builder:
     def _backbone(self, settings: Settings, normalisation: Any) -> FrozenViT:
         name, arguments = settings.section("backbone")
         arguments["normalisation"] = normalisation
+        # Random weights are each seed's own; all others are shared by runs of all seeds.
         seed = settings.seed if arguments.get("weights") == "random" else 0
         key = json.dumps([name, arguments, seed])
         if key not in self._backbones:

@@ -102,6 +102,7 @@ def settings_of_child(
         )
     boundaries = bool(run.stream.get("boundaries"))
     scenario = one_task(n_classes, multi_label=run.multi_label, boundaries=boundaries)
+    # A parent that learned by domain learns on by domain: the new images are one more.
     if run.summary.get("domain_names"):
         scenario = {"name": "domain_incremental", "announced": boundaries}
         if dataset["name"] == "folder":  # one that holds folders of classes is a domain itself
@@ -122,6 +123,7 @@ def settings_of_child(
         "tracker": settings.tracker,
         "keep_images": settings.keep_images,
     }
+    # The same checks as for any recipe, and then what may not change.
     runs = runs_of(deepcopy(recipe), name, overrides)  # overrides change it in place
     (child, *more) = runs
     if more or child.strategy != settings.strategy:
@@ -368,6 +370,7 @@ class Descent:
         that show a class it knows, in all and by class."""
         evaluator = anytime.evaluator
         evaluator.device = strategy.device
+        # Test images of domains that have not begun yet count here as well.
         shown = evaluator.shown
         if shown is not None:
             evaluator.shown = torch.ones(len(shown), dtype=torch.bool)
@@ -456,6 +459,7 @@ def what_grows(parts: Parts) -> list[str]:
     before = {
         name: list(value.shape) for name, value in parts.strategy.model.learned_state().items()
     }
+    # Now, as the run itself would before its first new image.
     parts.descent.grow_last(parts.strategy)
     after = {
         name: list(value.shape) for name, value in parts.strategy.model.learned_state().items()

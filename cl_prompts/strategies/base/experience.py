@@ -35,6 +35,7 @@ def mark_of(experience: Any, name: str, default: bool) -> bool:
     An experience that Avalanche made of a part of ours, as ``benchmark_with_validation_stream``
     does, says it through its data set.
     """
+    # The experience itself first, then the data set that Avalanche has carried it in.
     said = getattr(whole_of(experience), name, None)
     if said is None:
         carried = getattr(getattr(experience, "dataset", None), f"stream_{name}", None)
@@ -156,6 +157,7 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
             f"{learner} learns one label per image: targets of shape {(width,)} were given;"
             " multi_label=True, where the strategy has it, learns several"
         )
+    # Each label has a row of the head.
     labels = _as_tensor(list(targets), targets[0])
     if not 0 <= int(labels.min()) <= int(labels.max()) < model.n_classes:
         wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
@@ -190,6 +192,7 @@ def check_class_ids(experience: Any, model: ContinualModel, task_labels: set[int
         InputError: a new task label without a new class.
     """
     label = getattr(experience, "task_labels", None) or [0]
+    # A stream without task labels has label 0 throughout, which is new only once.
     new = not task_labels.issuperset(label)
     if new and task_labels and not model.multi_label:
         classes = [int(c) for c in set(experience.dataset.targets)]

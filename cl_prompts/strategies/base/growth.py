@@ -66,6 +66,7 @@ def grow(strategy: Any, classes: int | Sequence[str], tasks: int = 0) -> None:
         _remade(strategy, settings)
         learned.give_back(strategy, learned.state)
         raise
+    # References to samples stay as they are; only what is annotated gets wider.
     learned.replay.grow(n_classes)
     learned.give_back(strategy, state)
 
@@ -131,6 +132,7 @@ def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
             )
         references, labels = strategy.replayed()
         strategy.forget_samples(references[torch.isin(labels, torch.tensor(list(classes)))])
+    # What two new strategies, one with a class more, differ in is kept for each class.
     learned = _Learned(strategy)
     settings = _settings(strategy)
     wider = _remade(strategy, {**settings, "n_classes": settings["n_classes"] + 1})

@@ -139,6 +139,7 @@ def load_strategy_state(
     if experiences is not None:
         n_classes = strategy.model.n_classes
         strategy.replay.restore(state, [(e, classes_of(e, n_classes)) for e in experiences])
+    # The model before cache and optimizer, which go by its parameters.
     _check_types(strategy.model.learned_state(), state["model"])
     strategy.model.load_learned_state(state["model"])
     strategy.feature_cache.load_state_dict(state["feature_cache"], strategy.model)

@@ -237,6 +237,7 @@ class StreamLoader:
     def __iter__(self) -> Iterator[StreamBatch]:
         self.sampler = own_sampler(self.loader)
         if self.sampler is not None:
+            # What the next pass of the sampler begins with, and the keys that it gives to views.
             self.sampler.start = self.start
             self.sampler.origin = self.origin
             self.sampler.recurring = self.recurring
@@ -244,6 +245,7 @@ class StreamLoader:
         start = self.start
         for item in items:
             size = min(self.size, self.n - start)
+            # Of all ranks, whatever this one has read.
             rows = None if self.sampler is None else self.sampler.order[start : start + size]
             first = self._view(item, rows, size, 0)
             yield StreamBatch(start, size, first, self._views(items, first, rows, size), rows)
@@ -265,6 +267,7 @@ class StreamLoader:
         """A batch of the loader on the device, with what is known of its samples."""
         if self.sampler is not None and self.sampler.shared:
             item = joined_batch(item, size, self.device)
+        # Kept as the loader gave them: reading them from a GPU would make it wait.
         labels = item[1]
         on_host = isinstance(labels, Tensor) and labels.device.type == "cpu"
         samples = None
