@@ -225,16 +225,8 @@ class FrozenViT(nn.Module):
                 f"the entry is for passes that part at block {entry.block}, and this one does at"
                 f" block {parts_at}"
             )
-        if plan.offset is not None:
-            tokens = self._with_offset(tokens, plan.offset)
-            entry = None  # it belongs to the tokens without offset
-        start, projected = 0, None
-        if entry is not None:
-            start, tokens, projected = entry.block, entry.tokens, entry.projected
-        # From here on the sequence is the image's own tokens, and prepended ones behind them.
-        n_own = tokens.shape[1]
-        if plan.prepended is not None:
-            tokens, projected = self._with_prepended(tokens, plan.prepended, projected)
+        start, tokens, projected = self._begun(tokens, plan, entry)
+        n_own = tokens.shape[1] - n_prepended
         seen: list[Tensor] = []
         for i in range(start, stop):
             first = None
@@ -314,25 +306,31 @@ class FrozenViT(nn.Module):
 
         return self._split(run, rows, shared, plan.modules())
 
-    def _with_offset(self, tokens: Tensor, offset: Tensor) -> Tensor:
-        if offset.shape[1:] != tokens.shape[1:]:
-            raise InputError(
-                f"the offset is for sequences of {offset.shape[1]} tokens of width"
-                f" {offset.shape[2]}: this one has {tokens.shape[1]} of width {tokens.shape[2]}, so"
-                " keep to one image size"
-            )
-        return tokens + offset
-
-    def _with_prepended(
-        self, tokens: Tensor, prepended: Tensor, projected: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Tokens and their projection with the prepended tokens joined, whose projection carries
-        gradient."""
-        prepended = prepended.expand(len(tokens), -1, -1)
-        if projected is not None:
-            self.counter.project(*prepended.shape[:2])
-            projected = torch.cat([projected, project(self.vit.blocks[0], prepended)], dim=1)
-        return torch.cat([tokens, prepended], dim=1), projected
+    def _begun(
+        self, tokens: Tensor, plan: PromptPlan, entry: Entry | None
+    ) -> tuple[int, Tensor, Tensor | None]:
+        """The first block to run, its input, the image's own tokens with prepended ones behind
+        them, and the projection of that, where it is known."""
+        start, projected = 0, None
+        if plan.offset is not None:
+            if plan.offset.shape[1:] != tokens.shape[1:]:
+                raise InputError(
+                    f"the offset is for sequences of {plan.offset.shape[1]} tokens of width"
+                    f" {plan.offset.shape[2]}: this one has {tokens.shape[1]} of width"
+                    f" {tokens.shape[2]}, so keep to one image size"
+                )
+            # The entry, if there is one, belongs to the tokens without offset.
+            tokens = tokens + plan.offset
+        elif entry is not None:
+            start, tokens, projected = entry.block, entry.tokens, entry.projected
+        if plan.prepended is not None:
+            prepended = plan.prepended.expand(len(tokens), -1, -1)
+            tokens = torch.cat([tokens, prepended], dim=1)
+            if projected is not None:
+                # Only the prepended tokens are projected, and carry gradient.
+                self.counter.project(*prepended.shape[:2])
+                projected = torch.cat([projected, project(self.vit.blocks[0], prepended)], dim=1)
+        return start, tokens, projected
 
     def norm(self, tokens: Tensor) -> Tensor:
         """The final LayerNorm."""

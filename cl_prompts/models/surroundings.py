@@ -54,11 +54,11 @@ def check_surroundings(model: ContinualModel, *, training: bool = False) -> None
         )
     if training and not torch.is_grad_enabled():
         raise InputError("gradients are off here: train outside of torch.no_grad()")
-    _check_parameters(model)
-    _check_buffers(model)
+    _check_tensors(model)
 
 
-def _check_parameters(model: ContinualModel) -> None:
+def _check_tensors(model: ContinualModel) -> None:
+    """Refuse parameters and buffers of another type than the model was made with."""
     frozen = {id(parameter) for parameter in model.backbone.parameters()}
     for name, parameter in model.named_parameters():
         of_backbone = id(parameter) in frozen and not model.backbone.trainable
@@ -80,9 +80,6 @@ def _check_parameters(model: ContinualModel) -> None:
                 " built, without half() or double(); for bf16 create the backbone with"
                 ' precision="bf16"'
             )
-
-
-def _check_buffers(model: ContinualModel) -> None:
     for name, buffer in model.named_buffers():
         if buffer.is_floating_point():
             wanted = model.buffer_types.setdefault(name, buffer.dtype)
