@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,14 +14,16 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.experience import classes_of
 
 
+@dataclass(eq=False, repr=False)
 class Registered:
     """State that is saved under the names of attributes, as the buffers of a module are.
 
     A value may be a tensor, a generator, a plain value such as a number, a list or None, or
     anything with ``state_dict`` and ``load_state_dict``.
 
-    Args:
+    Attributes:
         owner: whose attributes they are.
+        names: of the attributes.
 
     Example:
         >>> from types import SimpleNamespace
@@ -34,9 +37,8 @@ class Registered:
         3
     """
 
-    def __init__(self, owner: Any) -> None:
-        self.owner = owner
-        self.names: list[str] = []
+    owner: Any
+    names: list[str] = field(default_factory=list)
 
     def add(self, *names: str) -> None:
         """Register attributes."""
