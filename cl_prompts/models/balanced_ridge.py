@@ -11,11 +11,12 @@ from cl_prompts.checks import one_of
 from cl_prompts.models.class_scatter import check_class_matrices, rows_by_class
 from cl_prompts.models.prototype_classifiers import SolvedClassifier
 from cl_prompts.models.ridge import Expansion, RandomExpansion, attempt_positive, check_ridge
+from cl_prompts.models.triangles import SymmetricSums
 
 BalanceOver = Literal["seen", "range"]
 
 
-class BalancedRidge(SolvedClassifier):
+class BalancedRidge(SymmetricSums, SolvedClassifier):
     """AIR (2024, arXiv 2408.10349), generalised form: class-balanced ridge regression on random
     features.
 
@@ -24,8 +25,8 @@ class BalancedRidge(SolvedClassifier):
     classes: ``W = (sum_c v_c A_c + ridge I)^-1 [v_c s_c]_c``, scores ``h W``.
 
     One matrix A_c a class: n_classes * projection^2 numbers, 4 GB for 100 classes at 700 in
-    float64. A training batch is sorted by class: labels that are given on the CPU spare a GPU's
-    wait.
+    float64, and half as many in a file. A training batch is sorted by class: labels that are given
+    on the CPU spare a GPU's wait.
 
     Deviation: known classes are those of which a sample came, so that labels may arrive in any
     order. The published code counts every class up to the highest label (``balance_over="range"``),
@@ -53,6 +54,7 @@ class BalancedRidge(SolvedClassifier):
     """
 
     sorts = True
+    symmetric = ("grams",)
     grams: Tensor
     sums: Tensor
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cl_prompts.checks import one_of, positive, whole_number
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.models.triangles import SymmetricSums
 
 #: Random features with a rectifier, as ridge regression has them.
 Expansion = Literal["normal", "uniform"]
@@ -122,7 +123,7 @@ class RandomExpansion(nn.Module):
         return (2 / x.shape[1]) ** 0.5 * torch.cos((2 * gamma) ** 0.5 * x + phase)
 
 
-class RidgeStatistics(nn.Module):
+class RidgeStatistics(SymmetricSums):
     """The sums that ridge regression needs, kept exactly while streaming.
 
     With inputs phi (random features, or the features themselves, or these and a constant 1), sample
@@ -130,7 +131,7 @@ class RidgeStatistics(nn.Module):
     ridge r is ``U = (G + r I)^-1 Q``. The order of samples and their batches do not matter; an
     integer weight w equals adding a sample w times.
 
-    G takes ``size``^2 numbers (800 MB at 10,000 in float64), in memory and in every checkpoint; a
+    G takes ``size``^2 numbers, 800 MB at 10,000 in float64, and half as many in every checkpoint; a
     solution costs about size^3 / 6 multiply-adds and for a moment twice the memory of G beside it.
 
     Args:
@@ -154,6 +155,7 @@ class RidgeStatistics(nn.Module):
         torch.Size([50, 3])
     """
 
+    symmetric = ("gram",)
     gram: Tensor
     cross: Tensor
 

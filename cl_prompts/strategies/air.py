@@ -15,8 +15,8 @@ class AIR(PrototypeStrategy):
     other: ``W = (sum_c v_c A_c + ridge I)^-1 [v_c s_c]_c`` with v_c proportional to 1 / count. All
     formulas: :class:`~cl_prompts.models.balanced_ridge.BalancedRidge`.
 
-    It keeps one matrix of ``projection``^2 numbers a class, in memory and in every checkpoint: 200
-    MB for 100 classes at 500. More than ``memory_gib`` is refused.
+    It keeps one matrix of ``projection``^2 numbers a class, 200 MB for 100 classes at 500, and half
+    of it in every checkpoint. More than ``memory_gib`` is refused.
 
     Deviations: known classes are those of which a sample came (``balance_over="range"``: as
     published, all up to the highest label); training images are seen as test images are, and count

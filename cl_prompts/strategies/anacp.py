@@ -17,7 +17,7 @@ class AnaCP(PrototypeStrategy):
     classifies. That one learns from Gaussian pseudo-samples, since aligned features change with
     every solution. All formulas: :class:`~cl_prompts.models.anacp.AnaCP`.
 
-    Costs: each head holds projection^2 numbers, 200 MB at 5,000, and so does each checkpoint;
+    Costs: each head holds projection^2 numbers, 200 MB at 5,000, and each checkpoint half as many;
     ``heads`` + 1 systems of that size are solved at each evaluation. Training batches are not
     scored unless ``training_scores`` is set.
 

@@ -27,7 +27,7 @@ class RanPACProbe(PrototypeStrategy):
     announced, on ``held_out`` samples drawn uniformly from the stream so far; with ``held_out=0``,
     or without announced boundaries and period, it stays as given.
 
-    Costs: H'H holds projection^2 numbers, 800 MB at 10,000, and so does each checkpoint. W is
+    Costs: H'H holds projection^2 numbers, 800 MB at 10,000, and each checkpoint half as many. W is
     solved for at each evaluation, and 17 times when a ridge is chosen: half a minute each on two
     CPU cores at 10,000, a fraction of a second at 2,000. Training batches are therefore not scored
     unless ``training_scores`` is set.

@@ -1,0 +1,78 @@
+"""Symmetric sums of products, of which files hold the lower triangle alone."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+_ROWS = 1024  # that are mirrored at a time
+
+
+class SymmetricSums(nn.Module):
+    """A module whose state holds the lower triangles of some of its buffers.
+
+    Both triangles agree but for rounding. A system is solved from the lower one, so that a
+    solution is the same to the last bit before and after.
+    """
+
+    symmetric: ClassVar[tuple[str, ...]]
+    """Buffers (..., n, n)."""
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in self.symmetric:
+            destination[prefix + name] = folded(destination[prefix + name])
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        for name in self.symmetric:
+            given = state_dict.get(prefix + name)
+            n = getattr(self, name).shape[-1]
+            # One of another size is refused as it stands.
+            if given is not None and given.shape[-2:] == _folded_shape(n):
+                state_dict[prefix + name] = unfolded(given)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _folded_shape(n: int) -> tuple[int, int]:
+    return n + 1 - n % 2, (n + 1) // 2
+
+
+def folded(matrix: Tensor) -> Tensor:
+    """The lower triangle of a matrix (..., n, n) without gaps, (..., n + 1, n / 2) or, for odd n,
+    (..., n, (n + 1) / 2): LAPACK's rectangular full packed format.
+
+    >>> matrix = torch.tensor([[1, 2, 4], [2, 3, 5], [4, 5, 6]])
+    >>> folded(matrix)
+    tensor([[1, 6],
+            [2, 3],
+            [4, 5]])
+    >>> unfolded(folded(matrix)).equal(matrix)
+    True
+    """
+    n = matrix.shape[-1]
+    rows, columns = _folded_shape(n)
+    result = matrix.new_empty(*matrix.shape[:-2], rows, columns)
+    result[..., rows - n :, :] = matrix[..., :columns]
+    # The right part of the triangle lies above the left one, turned over.
+    above = result[..., : n - columns, 2 * columns - n :]
+    turned = matrix[..., columns:, columns:].mT
+    above.copy_(torch.where(torch.ones_like(turned, dtype=torch.bool).triu(), turned, above))
+    return result
+
+
+def unfolded(triangle: Tensor) -> Tensor:
+    """Inverse of :func:`folded`, (..., n, n), with the lower triangle mirrored."""
+    rows, columns = triangle.shape[-2:]
+    n = rows - (rows > 2 * columns)
+    result = triangle.new_empty(*triangle.shape[:-2], n, n)
+    result[..., :columns] = triangle[..., rows - n :, :]
+    result[..., columns:, columns:] = triangle[..., : n - columns, 2 * columns - n :].mT
+    for start in range(0, n, _ROWS):
+        end = min(start + _ROWS, n)
+        result[..., start:end, end:] = result[..., end:, start:end].mT
+        square = result[..., start:end, start:end]
+        lower = torch.ones_like(square, dtype=torch.bool).tril()
+        square.copy_(torch.where(lower, square, square.mT))
+    return result
