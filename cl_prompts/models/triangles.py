@@ -15,6 +15,15 @@ class SymmetricSums(nn.Module):
 
     Both triangles agree but for rounding. A system is solved from the lower one, so that a
     solution is the same to the last bit before and after.
+
+    Example:
+        >>> class Products(SymmetricSums):
+        ...     symmetric = ("sums",)
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.register_buffer("sums", torch.eye(4))
+        >>> tuple(Products().state_dict()["sums"].shape)
+        (5, 2)
     """
 
     symmetric: ClassVar[tuple[str, ...]]
