@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cl_prompts.experiments.recipes.values import flat
-from cl_prompts.experiments.run_folder.identity import is_implied
+from cl_prompts.experiments.run_folder.identity import BATCHWISE, is_implied
 from cl_prompts.experiments.run_folder.runs import Run
 
 #: settings, or sections of them, in which runs of one table may differ, and why
@@ -38,7 +38,7 @@ HARMLESS = {
     "parent.sha256": "as for parent.run, which it identifies",
     "parent.settings": "how the ancestors were trained divides rows, as options do",
     "evaluation.batch_size": "no score of an image depends on the others of its batch, but where"
-    " features are aligned batch by batch: there it divides rows",
+    " features are aligned batch by batch, or prompts mixed (BATCHWISE): there it divides rows",
 }
 #: settings whose effect shows in a fingerprint, harmless where that is recorded
 PLACES = {
@@ -116,7 +116,8 @@ def options_of(run: Run) -> dict[str, str]:
     if ancestors is not None:
         found["parent.settings"] = ancestors[:_SHOWN]
     alignment = found.get("head.alignment", "streamed")
-    if found.get("head.input") == "aligned" and alignment != "streamed":
+    by_batch = found.get("head.input") == "aligned" and alignment != "streamed"
+    if by_batch or any(found.get(name) == word for name, word in BATCHWISE.items()):
         found["evaluation.batch_size"] = _written(run.config["evaluation"]["batch_size"])
     return found
 

@@ -50,6 +50,8 @@ IMPLIED: dict[str, Any] = {
     "keep_images": False,
     "on_missing": "fail",
 }
+#: published settings of strategies with which predictions depend on batch mates
+BATCHWISE = {"layout": "published", "batchwise_prompt": "always"}
 
 
 def identity_of(parts: Parts) -> dict[str, Any]:

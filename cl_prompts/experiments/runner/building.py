@@ -25,6 +25,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.names import is_dotted, label_of
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.signatures import filled_parameters
+from cl_prompts.experiments.run_folder.identity import BATCHWISE
 from cl_prompts.experiments.runner.kept_images import (
     check_keeping,
     copies_for,
@@ -452,6 +453,11 @@ def remarks(parts: Parts) -> list[str]:
             f"the features of {name} are aligned batch by batch: its predictions depend on batch"
             " mates"
         )
+    found += [
+        f"{name} has {setting}={word}: its predictions depend on batch mates"
+        for setting, word in BATCHWISE.items()
+        if getattr(strategy, setting, None) == word
+    ]
     if strategy.head.input != "raw" and strategy.model.backbone.trainable:
         found.append(
             f"{name} trains the ViT under a head with input={strategy.head.input}: features move,"

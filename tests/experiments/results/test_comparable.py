@@ -214,11 +214,21 @@ def test_content_that_belongs_to_the_strategy_divides_rows(
     assert list(section.groups) == ["linear_probe", "mvp"]
 
 
-@pytest.mark.parametrize(("alignment", "n_rows"), [("released", 2), ("streamed", 1)])
-def test_the_batch_of_evaluation_divides_rows_that_align_by_batch(
-    alignment: str, n_rows: int
+@pytest.mark.parametrize(
+    ("options", "n_rows"),
+    [
+        ({"head": {"input": "aligned", "alignment": "released"}}, 2),
+        ({"head": {"input": "aligned", "alignment": "streamed"}}, 1),
+        ({"layout": "published"}, 2),
+        ({"layout": "own"}, 1),
+        ({"batchwise_prompt": "always"}, 2),
+        ({"batchwise_prompt": "training"}, 1),
+    ],
+)
+def test_the_batch_of_evaluation_divides_rows_where_it_enters_predictions(
+    options: dict[str, Any], n_rows: int
 ) -> None:
-    config = {**BASE, "options": {"head": {"input": "aligned", "alignment": alignment}}}
+    config = {**BASE, "options": options}
     larger = with_setting(config, "evaluation.batch_size", 7)
     (section,) = sections([a_run(config), a_run(larger, (2, 2))])
     assert len(section.groups) == n_rows
