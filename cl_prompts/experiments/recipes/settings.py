@@ -23,16 +23,11 @@ from cl_prompts.experiments.recipes.recipe_files import (
     SECTIONS,
     Recipe,
     load_recipe,
-    merged,
     over,
     recipe_label,
 )
-from cl_prompts.experiments.recipes.signatures import (
-    common_parameters,
-    section_parameters,
-    strategy_parameters,
-)
-from cl_prompts.experiments.recipes.validation import NESTED, composed, validated
+from cl_prompts.experiments.recipes.signatures import section_parameters
+from cl_prompts.experiments.recipes.validation import strategy_options, validated
 from cl_prompts.experiments.recipes.values import (
     as_seed,
     as_seeds,
@@ -43,7 +38,6 @@ from cl_prompts.experiments.recipes.values import (
     yaml_text,
 )
 from cl_prompts.own_code import Trust, check_trust
-from cl_prompts.strategies import plugin_outline
 
 #: loader processes that one run may have
 MOST_WORKERS = 256
@@ -183,8 +177,8 @@ class Settings:
             strategy=self.strategy,
             seed=as_seed("seed", self.seed),
             stream_seed=as_seed("stream_seed", self.stream_seed),
-            options=_options(
-                {"training": {}, "strategies": {self.strategy: self.options}}, self.strategy
+            options=strategy_options(
+                {"training": {}, "strategies": {self.strategy: self.options}}, self.strategy, ()
             ),
             parent=_parent(self.parent),
             **_around(vars(self)),
@@ -240,7 +234,7 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Se
     sections: dict[str, Any] = {
         section: _resolved(section, recipe.get(section) or {}) for section in SECTIONS
     }
-    options = {strategy: _options(recipe, strategy) for strategy in strategies}
+    options = {name: strategy_options(recipe, name, strategies) for name in strategies}
     seeds = as_seeds("seed", recipe["seeds"])
     if not seeds:
         raise InputError("seeds is empty: give at least one, such as seed=1")
@@ -261,34 +255,6 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Se
     ]
     # Runs share no mapping: a change to one would be one to all.
     return [deepcopy(run) for run in runs]
-
-
-def _own(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
-    """Settings of a strategy alone; those of a variant stand over those of its strategy."""
-    settings: Mapping[str, dict[str, Any]] = recipe["strategies"]
-    base, at, _ = strategy.partition("@")
-    if at and strategy not in settings:
-        variants = [name for name in settings if name.startswith(f"{base}@")]
-        raise unknown(f"variant of {base}", strategy, variants)
-    return merged(settings.get(base, {}), settings.get(strategy, {}))
-
-
-def _options(recipe: dict[str, Any], strategy: str) -> dict[str, Any]:
-    """Arguments of a strategy: its own settings over those that all share."""
-    own = _own(recipe, strategy)
-    accepted = strategy_parameters(strategy)
-    # Some of what all share a strategy may have no use for: prototypes have no head to train.
-    without = set(common_parameters()) - set(accepted)
-    shared = {key: value for key, value in recipe["training"].items() if key not in without}
-    if "plugins" in shared:
-        shared["plugins"] = _shared_plugins(recipe, accepted)
-    given = merged(shared, own)
-    plain_ones = {key: value for key, value in given.items() if key not in NESTED}
-    for key in NESTED:
-        if key in given and key not in accepted:
-            raise unknown(f"key of strategy {strategy}", key, accepted)
-        accepted.pop(key, None)
-    return {**validated(f"strategy {strategy}", accepted, plain_ones), **composed(strategy, given)}
 
 
 #: entries of ``parent``, and the type of each
@@ -321,17 +287,6 @@ def _parent(given: Any) -> dict[str, Any]:
         if not (isinstance(size, list) and [type(n) for n in size] == [int, int]):
             raise InputError(f"parent.sizes holds {shown(size)}: classes and tasks are numbers")
     return given
-
-
-def _shared_plugins(recipe: dict[str, Any], accepted: Mapping[str, Any]) -> dict[str, Any]:
-    """Plugins that all strategies share, but for those that only others of the run can have."""
-    plugins = by_name("plugins", recipe["training"]["plugins"])
-    running = [strategy_parameters(name) for name in running_strategies(recipe)]
-    for name in list(plugins):
-        needs = getattr(plugin_outline(name), "needs", "")
-        if needs and needs not in accepted and any(needs in others for others in running):
-            del plugins[name]
-    return plugins
 
 
 def _entry(section: Any, key: str) -> Any:

@@ -1,5 +1,5 @@
-"""Settings checked against the types of a signature, with a sentence for each mistake; head, form
-of prompts and plugins among them."""
+"""Settings checked against the types of a signature, with a sentence for each mistake: those of one
+thing, and all of a strategy, with head, form of prompts and plugins."""
 
 from __future__ import annotations
 
@@ -9,11 +9,73 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cl_prompts.checks import fits, members_of, shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.signatures import Parameters, parameters
+from cl_prompts.experiments.recipes.recipe_files import merged
+from cl_prompts.experiments.recipes.signatures import (
+    Parameters,
+    common_parameters,
+    parameters,
+    strategy_parameters,
+)
 from cl_prompts.experiments.recipes.values import as_list, by_name, plain
 from cl_prompts.strategies import PLUGINS, plugin_outline, strategy_outline
 from cl_prompts.strategies.base.outlines import outlined
 from cl_prompts.strategies.base.settings import unknown_setting
+
+#: settings of a strategy that hold further settings
+NESTED = ("head", "prompt_form", "plugins")
+
+
+def strategy_options(
+    recipe: Mapping[str, Any], strategy: str, running: Sequence[str]
+) -> dict[str, Any]:
+    """Arguments of a strategy: its own settings over those that all share, checked, with every
+    default filled in.
+
+    Args:
+        recipe: its sections.
+        strategy: short or dotted name.
+        running: the strategies that run.
+
+    Raises:
+        InputError: an unknown variant, setting or plugin, or a value of the wrong type.
+    """
+    own = _own(recipe, strategy)
+    accepted = strategy_parameters(strategy)
+    # Some of what all share a strategy may have no use for: prototypes have no head to train.
+    without = set(common_parameters()) - set(accepted)
+    shared = {key: value for key, value in recipe["training"].items() if key not in without}
+    if "plugins" in shared:
+        shared["plugins"] = _shared_plugins(recipe["training"]["plugins"], accepted, running)
+    given = merged(shared, own)
+    plain_ones = {key: value for key, value in given.items() if key not in NESTED}
+    for key in NESTED:
+        if key in given and key not in accepted:
+            raise unknown(f"key of strategy {strategy}", key, accepted)
+        accepted.pop(key, None)
+    return {**validated(f"strategy {strategy}", accepted, plain_ones), **composed(strategy, given)}
+
+
+def _own(recipe: Mapping[str, Any], strategy: str) -> dict[str, Any]:
+    """Settings of a strategy alone; those of a variant stand over those of its strategy."""
+    settings: Mapping[str, dict[str, Any]] = recipe["strategies"]
+    base, at, _ = strategy.partition("@")
+    if at and strategy not in settings:
+        variants = [name for name in settings if name.startswith(f"{base}@")]
+        raise unknown(f"variant of {base}", strategy, variants)
+    return merged(settings.get(base, {}), settings.get(strategy, {}))
+
+
+def _shared_plugins(
+    given: Any, accepted: Mapping[str, Any], running: Sequence[str]
+) -> dict[str, Any]:
+    """Plugins that all strategies share, but for those that only others of the run can have."""
+    plugins = by_name("plugins", given)
+    signatures = [strategy_parameters(name) for name in running]
+    for name in list(plugins):
+        needs = getattr(plugin_outline(name), "needs", "")
+        if needs and needs not in accepted and any(needs in others for others in signatures):
+            del plugins[name]
+    return plugins
 
 
 def validated(where: str, accepted: Parameters, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,10 +124,6 @@ def _listed(value: Any, annotation: Any) -> Any:
         o is Literal and value in get_args(k) for o, k in zip(origins, kinds, strict=True)
     )
     return as_list(value) if isinstance(value, str) and takes_lists and not takes_text else value
-
-
-#: settings of a strategy that hold further settings
-NESTED = ("head", "prompt_form", "plugins")
 
 
 def composed(strategy: str, given: Mapping[str, Any]) -> dict[str, Any]:
