@@ -21,7 +21,8 @@ def grow(strategy: Any, classes: int | Sequence[str], tasks: int = 0) -> None:
 
     What was learned stays as it is. A new row begins with what depends on the seed, its number
     and, where prompts are divided among tasks, ``n_tasks``, and the optimizer has no momentum
-    for it: to grow before an experience or after it comes to the same.
+    for it: to grow before an experience or after it comes to the same, but for weight decay, which
+    acts on a row from when it is there.
 
     The strategy is constructed anew with room for one class more, then for another one, and its
     state is laid over the new one's: what was learned stays in front, and what follows, such as the
