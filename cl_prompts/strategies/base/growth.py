@@ -59,12 +59,14 @@ def grow(strategy: Any, classes: int | Sequence[str], tasks: int = 0) -> None:
     state = learned.state
     try:
         before = _remade(strategy, settings)
+        learned.compare(strategy)
         for larger in _steps(strategy, settings, n_classes, tasks):
             after = _remade(strategy, larger)
             state = _laid_over(state, before, after, _tensor_over)
             before = after
     except InputError:
         _remade(strategy, settings)
+        learned.compare(strategy)
         learned.give_back(strategy, learned.state)
         raise
     # References to samples stay as they are; only what is annotated gets wider.
@@ -80,6 +82,8 @@ class _Learned:
         self.replay = strategy.replay
         self._between_batches = strategy.between_batches
         self._clock = dict(vars(strategy.clock))
+        self._values = _plain_values(strategy)
+        self._assigned: dict[str, Any] = {}
         # A trainable copy of the ViT has a counter of its own.
         self._counts = strategy.model.backbone.counter.counts()
         optimizer = strategy.optimizer
@@ -90,10 +94,18 @@ class _Learned:
         named = strategy.model.named_parameters()
         self.momentum = {name: optimizer.state[p] for name, p in named if p in optimizer.state}
 
+    def compare(self, strategy: Any) -> None:
+        """Note the settings that were assigned since its construction, of which this is another
+        one."""
+        fresh = _plain_values(strategy)
+        values = self._values.items()
+        self._assigned = {k: value for k, value in values if value != fresh.get(k, value)}
+
     def give_back(self, strategy: Any, state: dict[str, Any]) -> None:
         """Give a new construction the state, and the rest as it was."""
         strategy.replay = self.replay
         strategy.between_batches = self._between_batches
+        vars(strategy).update(self._assigned)
         vars(strategy.clock).update(self._clock)
         strategy.model.backbone.counter.go_on_from(self._counts)
         load_strategy_state(strategy, state, None)
@@ -138,6 +150,7 @@ def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
     settings = _settings(strategy)
     wider = _remade(strategy, {**settings, "n_classes": settings["n_classes"] + 1})
     fresh = _remade(strategy, settings)
+    learned.compare(strategy)
     clear = _cleared(classes)
     sizes = fresh["model"], wider["model"]
     for name, entries in learned.momentum.items():
@@ -173,6 +186,12 @@ def _settings(strategy: Any) -> dict[str, Any]:
         if plugin not in internal and not isinstance(plugin, PeriodicEval)
     ]
     return {**strategy.given, "plugins": plugins, "evaluator": strategy.evaluator}
+
+
+def _plain_values(strategy: Any) -> dict[str, Any]:
+    """Settings that are numbers, words or None, as they are now."""
+    values = strategy.values_of().items()
+    return {name: value for name, value in values if isinstance(value, int | float | str | None)}
 
 
 def _steps(

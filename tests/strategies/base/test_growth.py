@@ -71,6 +71,17 @@ def test_plugins_counters_and_place_in_the_run_are_kept() -> None:
     assert anytime.n_classes == 8
 
 
+def test_settings_that_were_assigned_stay_so_after_growth_and_forgetting() -> None:
+    assigned = {"train_epochs": 1, "train_mb_size": 14, "eval_mb_size": 7, "clip_norm": 0.1}
+    strategy = fit(make("linear_probe", train_epochs=3, n_classes=6), experiences())
+    vars(strategy).update(assigned)
+    strategy.grow(2)
+    assert strategy.values_of(*assigned) == assigned
+    assert strategy.n_classes == 8
+    strategy.forget([0])
+    assert strategy.values_of(*assigned) == assigned
+
+
 def test_a_grown_strategy_resumes_in_one_of_its_size() -> None:
     strategy = fit(make("lwf"), experiences())
     strategy.grow(2)
