@@ -57,24 +57,14 @@ SLOW = {
     "test_readme.py",
 }
 #: strategies of the table that ``make quick`` takes, one of each kind
-QUICK = {
-    "clib",
-    "coda_prompt",
-    "er",
-    "fine_tuning",
-    "hide_prompt",
-    "joint",
-    "linear_probe",
-    "multi_lane",
-    "mvp",
-    "ncm",
-    "ranpac",
-}
+QUICK = {"aper", "er", "multi_lane", "mvp", "ncm"}
 #: files with the longest tests, which are begun first, so that no process waits for another
 LONG = (
     "families/test_ranks.py",
     "families/test_second_device.py",
     "experiments/test_soak.py",
+    "experiments/runner/test_learning_on.py",
+    "experiments/trained/test_exporting.py",
     "experiments/runner/test_execution.py",
     "test_examples.py",
     "test_readme.py",
@@ -106,7 +96,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests of slow files, and those of further strategies; share tests out."""
+    """Mark the tests of slow files, further strategies and further cases; share tests out."""
     import torch
 
     from tests.toys import ALL
@@ -115,12 +105,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     remember_signatures()
     missing = [file for file in (*SLOW, *LONG) if not (TESTS / file).is_file()]
     assert not missing, f"tests/conftest.py: SLOW or LONG names files that are gone: {missing}"
+    begun = set()
     for item in items:
-        if file_of(item) in SLOW:
-            item.add_marker(pytest.mark.slow)
         kind = kind_of(item)
-        if kind in ALL and kind not in QUICK:
+        # Of other parametrised tests the first case.
+        test = item.nodeid.partition("[")[0]
+        later = kind not in QUICK if kind in ALL else test in begun
+        if file_of(item) in SLOW or later:
             item.add_marker(pytest.mark.slow)
+        elif item.get_closest_marker("slow") is None:
+            begun.add(test)
     if config.getoption("loadgroup", False):  # pytest -n 2 --dist loadgroup
         for item in items:
             item.add_marker(pytest.mark.xdist_group(group_of(item)))

@@ -14,22 +14,23 @@ import pytest
 import cl_prompts
 from cl_prompts.experiments.cli import main
 from tests.experiments.sketches import sketched
+from tests.few_images import few_images
 from tests.forked import forked
 
 ROOT = Path(cl_prompts.__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("own_*.py"))
-QUICK = ["seed=1", "classes=3", "every=200", "online_iter=1"]
+QUICK = ["seed=1", "classes=3", "every=20", "train_mb_size=16", "online_iter=1"]
 
 
 def commands(folder: Path, *lines: list[str]) -> str:
     """What these ``cl-prompts`` commands print in one process, which stands in ``folder``; only the
-    package is known there.
+    package is known there. There are few images, and pictures are blank.
     """
 
     def work() -> int:
         os.chdir(folder)
         sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
-        with sketched(pages=True):
+        with sketched(pages=True), few_images(train=20, test=6):
             return max(main(line) for line in lines)
 
     done = forked(work)

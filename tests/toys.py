@@ -248,9 +248,6 @@ TABLE: dict[str, Toy] = {
 #: further settings that the families hold for
 VARIANTS: dict[str, Toy] = {
     "mvp_r": TABLE["mvp"].but("mvp", buffer_size=12),
-    "mvp_plain": TABLE["mvp"].but(
-        "mvp", use_mask=False, use_contrastive=False, use_afs=False, use_gsf=False
-    ),
     "mvp_published": TABLE["mvp"].but(
         "mvp",
         gsf_reduction="batch_mean",
@@ -260,11 +257,9 @@ VARIANTS: dict[str, Toy] = {
     ),
     "l2p_slots": TABLE["l2p"].but("l2p", key_choice="slots", copy_keys=True),
     "l2p_diverse": TABLE["l2p"].but("l2p", key_choice="diverse"),
-    "dual_prompt_r": TABLE["dual_prompt"].but("dual_prompt", **BUFFER),
     "er_tuned": TABLE["er"].but("er", backbone_lr=1e-3, retest=DEPTH),
     "lwf_batch": TABLE["lwf"].but("lwf", plugins={"distillation": {"teacher_from": "batch"}}),
     "lwf_tuned": TABLE["lwf"].but("lwf", backbone_lr=1e-3, retest=DEPTH),
-    "rainbow_tuned": TABLE["rainbow"].but("rainbow", backbone_lr=1e-3, retest=DEPTH),
     "rainbow_chosen": TABLE["rainbow"].but(
         "rainbow", buffer_choice="uncertainty", uncertainty_views=2, reuse_features=True
     ),
@@ -395,19 +390,22 @@ def does_something_at_ends(kind: str) -> bool:
     )
 
 
+#: one of which each variant is trained on
+OF_VARIANTS = ("si_blurry", "class_incremental", "mlcil")
+
+
 def cases(
     *names: str, but: Callable[[Any], bool] = lambda cls: False, in_turn: bool = False
 ) -> list[Any]:
     """(kind, scenario) for ``parametrize``, wherever the one is defined for the other.
 
-    Variants take the scenarios in turn, one each. ``make quick`` takes the first scenario of each
-    strategy, and no variant.
+    A variant takes one scenario, the same in all families, so that they share its run. ``make
+    quick`` takes the first scenario of each strategy, and no variant.
 
     Args:
         names: scenarios.
         but: classes to leave out.
-        in_turn: strategies that do nothing at the ends of tasks take the first scenario and in turn
-            one of the others.
+        in_turn: strategies that do nothing at the ends of tasks take one of the scenarios, too.
     """
     chosen = []
     for number, kind in enumerate(ALL):
@@ -415,9 +413,10 @@ def cases(
             continue
         fitting = [scenario for scenario in names if learnable(kind, scenario)]
         if kind in VARIANTS:
+            own = [scenario for scenario in OF_VARIANTS if learnable(kind, scenario)]
+            fitting = [name for name in fitting if name == own[number % len(own)]]
+        elif in_turn and not does_something_at_ends(kind):
             fitting = fitting[number % len(fitting) :][:1]
-        elif in_turn and len(fitting) > 2 and not does_something_at_ends(kind):
-            fitting = [fitting[0], fitting[1 + number % (len(fitting) - 1)]]
         for scenario in fitting:
             slow = kind in VARIANTS or scenario != fitting[0]
             marks = [pytest.mark.slow] if slow else []

@@ -45,6 +45,7 @@ def passed(vit: FrozenViT, tokens: Tensor, plan: PromptPlan, of: PromptPlan) -> 
     return [features, *torch.autograd.grad(features.square().sum(), entries)]
 
 
+@pytest.mark.slow
 @given(k=st.integers(1, 2), batch=st.integers(1, 6), seed=st.integers(0, 99))
 def test_one_projection_an_entry_changes_nothing(k: int, batch: int, seed: int) -> None:
     vit = lively_vit()

@@ -261,6 +261,7 @@ def test_every_suffix_has_its_format(suffix: str, form: str, tmp_path: Path) -> 
     assert decode(path).shape == (3, 2, 3)
 
 
+@pytest.mark.slow
 def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.png"
     save(path, Image.new("1", (20000, 10000)))

@@ -43,6 +43,7 @@ def test_every_fifth_image_of_a_class_is_a_test_image() -> None:
     assert train.tolist() == [0, 1, 2, 3, 4, 5, 7, 8, 9, 11]
 
 
+@pytest.mark.slow
 def test_statistics_are_those_of_the_entries(scenes: DataSet) -> None:
     for data in (load("digits", image_size=32), load("digit_domains", image_size=32), scenes):
         pixels = torch.stack([image for image, _ in data.train])

@@ -22,6 +22,7 @@ def test_recipes_are_built_or_refused(tmp_path: Path) -> None:
     assert counts["trained"] > 1
 
 
+@pytest.mark.slow
 def test_spoilt_files_are_refused_or_read(tmp_path: Path) -> None:
     counts, problems = spoilt_files.run(200, 0, tmp_path)
     assert not problems, problems[0]

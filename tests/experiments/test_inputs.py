@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,35 +49,36 @@ def made(*settings: str) -> Path:
     return new.parent
 
 
-@pytest.mark.parametrize(("settings", "edit", "says"), EDITS.values(), ids=EDITS)
+def rows_of_comparison(capsys: pytest.CaptureFixture[str]) -> list[int]:
+    """The seeds of each row in which the runs so far are compared."""
+    capsys.readouterr()
+    assert main(["compare", "runs", "--format", "json"]) == 0
+    tables = json.loads(capsys.readouterr().out)
+    means = [row for table in tables for row in table["settings"][0]["rows"].values()]
+    return sorted(row["a_last"]["seeds"] for row in means)
+
+
+@pytest.mark.parametrize("settings", [MISA_RUN, OWN_RUN], ids=["prompts", "own code"])
 def test_a_change_between_seeds_divides_rows_and_one_before_a_resume_is_refused(
-    settings: list[str],
-    edit: Callable[[], None],
-    says: str,
-    here: Path,
-    capsys: pytest.CaptureFixture[str],
+    settings: list[str], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    edits = [edit for edit in EDITS.values() if edit[0] == settings]
     first = made(*settings, "seed=1")
     unfinished = Path("unfinished")
     shutil.copytree(first, unfinished)
     (unfinished / "summary.json").write_text(json.dumps({**summary(first), "status": "running"}))
     made(*settings, "seed=2")
-    assert main(["compare", "runs", "--format", "json"]) == 0
-    rows = [
-        row for table in json.loads(capsys.readouterr().out) for row in table["settings"][0]["rows"]
-    ]
-    assert len(rows) == 1
-    edit()
-    forget()
-    assert main(["run", "--resume", "unfinished", "--trust-code", "--quiet"]) == 2
-    said = capsys.readouterr().err
-    assert says in said
-    assert said.count("\n") == 1
-    made(*settings, "seed=3")
-    assert main(["compare", "runs", "--format", "json"]) == 0
-    tables = json.loads(capsys.readouterr().out)
-    means = [list(table["settings"][0]["rows"].values()) for table in tables]
-    assert sorted(row["a_last"]["seeds"] for rows in means for row in rows) == [1, 2]
+    assert rows_of_comparison(capsys) == [2]
+    for seed, (_, edit, says) in enumerate(edits, 3):
+        write_inputs()
+        edit()
+        forget()
+        assert main(["run", "--resume", "unfinished", "--trust-code", "--quiet"]) == 2
+        said = capsys.readouterr().err
+        assert says in said
+        assert said.count("\n") == 1
+        made(*settings, f"seed={seed}")
+    assert rows_of_comparison(capsys) == [*[1] * len(edits), 2]
 
 
 def test_a_sweep_makes_a_run_again_whose_inputs_changed(

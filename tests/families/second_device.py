@@ -27,7 +27,9 @@ from cl_prompts.experiments.run_folder import checkpoint
 from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, packed
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.experiments.commands import rows, run, summary
+from tests.experiments.sketches import sketched
 from tests.families.test_workers import augmented
+from tests.few_images import few_images
 from tests.pretend import counted, pretend_device, register
 from tests.toy_data import Blobs, Scenes, experiences
 from tests.toy_vits import lively_vit
@@ -45,9 +47,9 @@ CASES = [
 ]
 #: unannounced besides, and several labels: one of each way to learn from them
 CASES += [(kind, "si_blurry") for kind in ("multi_lane", "flyprompt", "ewcpp", "lwf", "rainbow")]
-SEVERAL = ("multi_lane", "l2p", "linear_probe", "derpp", "ranpac", "layup", "multi_label_ridge")
+SEVERAL = ("multi_lane", "l2p", "derpp", "layup", "multi_label_ridge")
 CASES += [(kind, "mlcil") for kind in SEVERAL]
-CASES += [(kind, "si_blurry_multi_label") for kind in ("multi_lane", "ewcpp", "lwf", "l3a")]
+CASES += [(kind, "si_blurry_multi_label") for kind in ("multi_lane", "lwf", "l3a")]
 
 REPLAYING = ("er", "er_ace", "derpp", "ewcpp", "rainbow", "clib")
 #: copies to the device in an update on a stream batch of its own: images, labels and task labels;
@@ -245,10 +247,11 @@ def test_what_would_fail_on_a_gpu_fails_there() -> None:
 
 
 def test_a_recipe_runs_there_through_the_command_line(tmp_path: Path) -> None:
-    settings = ["strategy=mvp", "seed=1", "classes=2", "n_tasks=2", "every=100", "online_iter=1"]
+    settings = ["strategy=mvp", "seed=1", "classes=2", "n_tasks=2", "every=20", "online_iter=1"]
     folders = []
     for device in ("cpu", "pretend"):
-        with pretend_device() if device == "pretend" else nullcontext():
+        pretended = pretend_device() if device == "pretend" else nullcontext()
+        with pretended, few_images(train=24, test=4), sketched():
             code, made = run(tmp_path / device, "digits", *settings, f"device={device}")
         assert code == 0
         folders += made

@@ -134,11 +134,12 @@ def model_of(kind: str, backbone: FrozenViT) -> ContinualModel:
 
 
 #: a head on a frozen ViT is one model in all methods that train one, and so are prototypes, but for
-#: what of the ViT they read
+#: what of the ViT they read; others pass through it as one of these does
 OF_ITS_OWN = [
     kind
     for kind, row in TABLE.items()
     if row.vit_b != HEAD or kind in ("linear_probe", "ncm") or "read_out" in row.options
+    if kind not in ("s_prompt", "norga", "hide_prompt", "single_prompt", "joint")
 ]
 
 

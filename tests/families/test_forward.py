@@ -17,7 +17,7 @@ from tests.toys import ALL, PROMPTED, cases, fit, make
 
 CASES = cases("si_blurry", "class_incremental", "mlcil", in_turn=True)
 #: one of each part, besides those that test_compiled.py compiles, since tracing takes seconds
-TRACED = ("dual_prompt", "single_prompt", "vq_prompt", "norga", "flyprompt", "smope")
+TRACED = ("l2p", "dual_prompt", "single_prompt", "vq_prompt", "norga", "flyprompt", "smope")
 TRACED += ("additive_prompt", "approximated_prompt")
 
 

@@ -86,7 +86,11 @@ def riddles_solved(kind: str, *, still: bool) -> float:
     return float(CachedEvaluator(test)(strategy.model, strategy.model.seen).overall())
 
 
-@pytest.mark.parametrize("kind", PROMPTED)
+#: each pool and each way to write prompts; the others train one of these
+SOLVING = [k for k in PROMPTED if k not in ("s_prompt", "one_prompt", "misa", "norga")]
+
+
+@pytest.mark.parametrize("kind", SOLVING)
 def test_prompts_solve_what_a_head_alone_cannot(kind: str) -> None:
     learning = riddles_solved(kind, still=False)
     assert learning > 0.55

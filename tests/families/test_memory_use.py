@@ -1,4 +1,4 @@
-"""A strategy holds as much after 24 more steps as before them."""
+"""A strategy holds as much after 12 more steps as before them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from tests.toy_data import Blobs
 from tests.toy_vits import tiny_vit
 from tests.toys import REPLAYING, TABLE, fit, make
 
-#: steps before the first look, and up to the second one: whole periods of 24 samples apart
-FIRST = 28
-STEPS = 24
+#: steps before the first look, after the first periods of each kind, and up to the second one: a
+#: period of 24 samples apart
+FIRST = 26
+STEPS = 12
 #: the census itself makes a storage per tensor, and isinstance caches weak references now and then
 FROM_ELSEWHERE = (torch.UntypedStorage, ref, BuiltinFunctionType)
 

@@ -12,7 +12,7 @@ from tests.toy_data import benchmark
 from tests.toys import cases, close, make, on_two_blocks, weights
 
 SIZE = 16  # two batches
-CASES = cases("si_blurry", "class_incremental", but=lambda cls: cls.whole_stream)
+CASES = cases("si_blurry", "class_incremental", but=lambda cls: cls.whole_stream, in_turn=True)
 
 
 def train(strategy: Any, stream: Any) -> Any:

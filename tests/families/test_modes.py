@@ -1,4 +1,4 @@
-"""Training and evaluation mode, and Avalanche's plugins, metrics and loggers."""
+"""Training and evaluation mode, seeds, and Avalanche's plugins, metrics and loggers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import begin, finished
 from tests.toy_data import N_CLASSES, TEST, TRAIN, Blobs, benchmark, experiences
-from tests.toys import EVERY, PROTOTYPES, REPLAYING, TABLE, fit, make
+from tests.toys import EVERY, PROTOTYPES, REPLAYING, TABLE, fit, make, same, weights
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_evaluation_runs_in_evaluation_mode_and_gives_the_mode_back(
+def test_evaluation_runs_in_evaluation_mode_and_leaves_no_trace(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strategy = finished(kind).strategy
+    run = finished(kind)
+    strategy = run.strategy
     test_stream = benchmark().test_stream
     model = strategy.model
     model.train()
@@ -36,12 +37,22 @@ def test_evaluation_runs_in_evaluation_mode_and_gives_the_mode_back(
             stage,
             lambda *given, method=method: modes.append(model.training) or method(*given),
         )
+    random = torch.get_rng_state()
     AnytimeEvaluation(test_stream).evaluator(model, model.seen)
+    assert torch.equal(random, torch.get_rng_state())
     assert model.training
     assert not any(module.training for module in frozen)
     strategy.eval(test_stream)
     assert len(modes) >= 4
     assert not any(modes)
+    assert same(run.after, weights(strategy))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in REPLAYING if kind in TABLE])
+def test_another_seed_replays_other_samples(kind: str) -> None:
+    other = begin(kind, "class_incremental", seed=1)
+    fit(other, experiences("class_incremental"))
+    assert not same(finished(kind, "class_incremental").after, weights(other))
 
 
 class Recorder(BaseLogger):

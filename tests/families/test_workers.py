@@ -26,10 +26,8 @@ AUGMENTATION = Augmentation(padding=2, affine=1)
 #: more at the end of a task, as views that come again
 CASES = [
     ("er", "si_blurry", {}),
-    ("mvp_r", "si_blurry", {}),
     ("derpp", "si_blurry_multi_label", {}),
     ("multi_lane", "mlcil", {}),
-    ("coda_prompt", "class_incremental", {"train_epochs": 2}),
     ("ranpac", "si_blurry", {"augmented_views": True, "online_iter": 2}),
     ("clib_tuned", "si_blurry", {}),
     ("rainbow_chosen", "si_blurry", {"reuse_features": False}),

@@ -35,8 +35,8 @@ KINDS = (
 #: on the embedded ViT, where all of a pass is sums of many numbers
 PROMPTS = ("mvp", "coda_prompt")
 EMBEDDED_UPDATES = 20
-#: updates on each of three or four batches: at least 20 in all
-UPDATES = 7
+#: updates on each of three or four batches: at least 12 in all
+UPDATES = 4
 RUN = ("digits", "classes=4", "n_tasks=2", "every=40", "online_iter=1", "seed=3")
 # Of a pool smaller than a batch one process projects the entries, and ranks their images.
 RUN += ("strategy=mvp", "pool_size=200", "train_mb_size=16")

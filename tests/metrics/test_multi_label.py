@@ -152,6 +152,7 @@ def test_threshold_is_strict_and_cf1_is_a_mean_of_f1() -> None:
     assert found["cf1_harmonic"] == pytest.approx(3 / 4)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000))
 def test_ignored_pairs_are_as_if_they_were_not_there(seed: int) -> None:
     logits, targets = scores_and_labels(seed)

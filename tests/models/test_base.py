@@ -114,6 +114,7 @@ def test_a_saved_model_belongs_to_its_backbone(tmp_path: Path) -> None:
     assert torch.equal(fresh.backbone.vit.norm.bias, learned.backbone.vit.norm.bias)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_refused_bit_by_bit(tmp_path: Path) -> None:
     path = tmp_path / "learned.safetensors"
     model = Constant()

@@ -19,8 +19,8 @@ from tests.toy_vits import lively_vit, one_graph
 from tests.toys import TABLE, cls_of, make, weights
 
 #: of the strategies that have the setting one of each form of model; tracing takes seconds
-COMPILED = ("mvp", "l2p", "coda_prompt")
-KINDS = ["er", *(pytest.param(kind, marks=pytest.mark.slow) for kind in COMPILED)]
+COMPILED = ("mvp", "coda_prompt")
+KINDS = ["er", *COMPILED]
 
 
 pytestmark = one_graph
@@ -66,6 +66,7 @@ def run(kind: str, **options: Any) -> tuple[Any, Any]:
     return strategy, anytime
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_compiles_once_for_training_and_once_for_evaluation(
     kind: str, graphs: list[Any]

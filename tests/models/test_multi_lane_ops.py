@@ -200,7 +200,7 @@ def counted(model: MultiLaneViT, batch: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n_lanes", "s"), [(1, 20), (5, 10), (8, 20), (20, 20)])
+@pytest.mark.parametrize(("n_lanes", "s"), [(1, 20), (5, 10)])
 @pytest.mark.parametrize("impl", ["fused", "literal"])
 def test_cost_is_as_specified(impl: str, n_lanes: int, s: int) -> None:
     model = base_model(n_lanes, impl, s)

@@ -65,7 +65,7 @@ def test_streaming_is_batch_in_any_order(
     whole = fed(make(), x, y, [])
     stream = fed(make(), x[order], y[order], sorted(cuts))
     probe = data(20, seed=1)[0]
-    torch.testing.assert_close(stream.logits(probe), whole.logits(probe), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(stream.scores(probe), whole.scores(probe), rtol=1e-9, atol=1e-9)
     assert torch.equal(stream.seen, whole.seen)
 
 
@@ -123,16 +123,6 @@ def test_lda_keeps_small_differences_between_large_scores() -> None:
 
 
 @every
-def test_order_and_batches_do_not_matter(make: Callable[..., PrototypeClassifier]) -> None:
-    x, y = data()
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(3))
-    one_by_one = fed(make(), x[order], y[order], list(range(1, len(x))))
-    probe = data(20, seed=1)[0]
-    want = fed(make(), x, y, []).scores(probe)
-    torch.testing.assert_close(one_by_one.scores(probe), want, rtol=1e-9, atol=1e-9)
-
-
-@every
 def test_state_round_trip_continues_identically(make: Callable[..., PrototypeClassifier]) -> None:
     x, y = data()
     probe = data(20, seed=1)[0]
@@ -146,20 +136,6 @@ def test_state_round_trip_continues_identically(make: Callable[..., PrototypeCla
     assert torch.equal(twin.logits(probe), model.logits(probe))
     for name, value in model.state_dict().items():
         assert torch.equal(value, twin.state_dict()[name]), name
-
-
-@every
-def test_memory_stays_flat(make: Callable[..., PrototypeClassifier]) -> None:
-    x, y = data()
-    model = fed(make(), x, y, [])
-    model.logits(x)
-    numbers = sum(b.numel() for b in model.buffers())
-    places = {name: value.data_ptr() for name, value in model.state_dict().items()}
-    for i in range(100):
-        model.update(x[i % 140 : i % 140 + 4], y[i % 140 : i % 140 + 4])
-    model.logits(x)
-    assert sum(b.numel() for b in model.buffers()) == numbers
-    assert places == {name: value.data_ptr() for name, value in model.state_dict().items()}
 
 
 @every

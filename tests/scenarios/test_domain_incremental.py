@@ -47,6 +47,7 @@ def cases(draw: st.DrawFn) -> tuple[list[int], list[Any], dict[str, Any]]:
     return labels, domains, given_
 
 
+@pytest.mark.slow
 @given(cases())
 @settings(max_examples=150)
 def test_invariants(case: tuple[list[int], list[Any], dict[str, Any]]) -> None:

@@ -31,6 +31,7 @@ def parameters(n_classes: int) -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=60)
 def test_one_label_per_image_is_si_blurry(data: st.DataObject) -> None:
@@ -60,6 +61,7 @@ def test_one_label_per_image_is_si_blurry(data: st.DataObject) -> None:
     assert spread.n_unlabelled == 5
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=80)
 def test_invariants(data: st.DataObject) -> None:

@@ -100,4 +100,4 @@ def test_an_empty_buffer_is_not_rehearsed() -> None:
 
 def test_features_that_change_are_not_reused() -> None:
     with pytest.raises(InputError, match="use it with backbone_lr=0"):
-        make("rainbow_tuned", reuse_features=True)
+        make("rainbow", backbone_lr=1e-3, reuse_features=True)

@@ -40,6 +40,7 @@ def test_a_failure_inside_leaves_no_trace_either() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_threads_that_draw_at_the_same_time_draw_what_each_draws_alone() -> None:
     def draw(seed: int) -> list[torch.Tensor]:
         found = []

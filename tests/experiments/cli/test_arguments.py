@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from cl_prompts import __version__
@@ -22,20 +20,8 @@ def test_what_is_unknown_is_one_sentence() -> None:
         parsed(["run", "digits", "--uot", "x"])
     with pytest.raises(InputError, match=r"invalid choice: 'rnu' .*see cl-prompts --help"):
         parsed(["rnu"])
-
-
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        ("run digits --seed 1", "--seed 1; a setting is written without dashes: seed=1: see"),
-        ("run digits --n-tasks=2", "a setting is written without dashes: n_tasks=2: see"),
-        ("train digits seed=1", "no command 'train': write cl-prompts run digits seed=1"),
-        ("list", "there is no command 'list': write cl-prompts ls"),
-    ],
-)
-def test_what_to_write_is_said(line: str, says: str) -> None:
-    with pytest.raises(InputError, match=re.escape(says)):
-        parsed(line.split())
+    with pytest.raises(InputError, match="there is no command 'list': write cl-prompts ls"):
+        parsed(["list"])
 
 
 @pytest.mark.parametrize("line", ["run digits --uot x", "run digits --quit now", "ls --frob 1"])

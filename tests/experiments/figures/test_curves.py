@@ -43,6 +43,7 @@ def test_intervals_stand_for_bands_that_would_hide_each_other(
         assert np.allclose(ends.get_segments()[0][:, 1], [30, 50])
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=19))
 def test_names_at_the_ends_of_curves_never_overlap(values: list[float]) -> None:
     figure = curve_figure({f"s{i}": band(value) for i, value in enumerate(values)})
@@ -77,6 +78,7 @@ def test_dots_stand_at_cost_and_mean() -> None:
     assert {text.get_text() for text in axes.texts} == set(points)
 
 
+@pytest.mark.slow
 def test_names_do_not_overlap() -> None:
     points = {f"method_{i}": (2.6 + 0.01 * i, [0.7 + 0.001 * i]) for i in range(20)}
     figure = cost_figure(points)

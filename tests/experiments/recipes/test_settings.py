@@ -63,23 +63,6 @@ def test_sections_give_name_and_arguments() -> None:
     assert arguments["n_tasks"] == 5
 
 
-@pytest.mark.parametrize(
-    ("overrides", "says"),
-    [
-        (["seed=x"], "seed must be a whole number from 0 to"),
-        (["seed=-1"], "seed must be a whole number from 0 to"),
-        (["seed=99999999999999999999"], "(2^63 - 1), not 99999999999999999999"),
-        (["stream_seed=1.5"], "stream_seed must be a whole number"),
-        (["batch_size=3", "num_workers=-1"], "num_workers must be a whole number from 0 to 256"),
-    ],
-)
-def test_mistakes_get_one_sentence(overrides: list[str], says: str) -> None:
-    with pytest.raises(InputError) as caught:
-        plan("digits", overrides)
-    assert says in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize("text", ["recipe: [", "recipe: digits", "3"])
 def test_damaged_settings_of_a_run_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="these are not the settings of a run") as caught:

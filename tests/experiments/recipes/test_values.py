@@ -50,6 +50,7 @@ def test_texts_are_read_as_what_they_mean(text: str, value: Any) -> None:
     assert type(found) is type(value)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     st.text(max_size=20)

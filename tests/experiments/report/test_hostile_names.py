@@ -89,7 +89,7 @@ def harmless(tmp_path_factory: pytest.TempPathFactory) -> Page:
     return page_of(tmp_path_factory.mktemp("harmless"), "tame")
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", ["".join(HOSTILE[:2]), HOSTILE[2]])
 def test_a_name_adds_no_element_attribute_or_script(
     name: str, harmless: Page, tmp_path: Path
 ) -> None:

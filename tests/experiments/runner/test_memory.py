@@ -158,6 +158,7 @@ def solved(projection: int) -> RanPAC:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is given back by glibc")
 @pytest.mark.parametrize("projection", [1800, 2200, 2600])
 def test_the_forecast_of_a_ridge_regression_is_its_peak(projection: int) -> None:

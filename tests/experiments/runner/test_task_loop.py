@@ -138,6 +138,7 @@ def spoil(found: Any, path: str, value: Any) -> None:
         found[last] = value
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_form_is_refused_in_one_sentence(loop: TaskLoop) -> None:
     loop.restore()
     loop._save(None)

@@ -80,6 +80,7 @@ def made(
     return Search("digits", texts, options, out=out, console=console, how=Launching(jobs=jobs))
 
 
+@pytest.mark.slow
 @needs_optuna
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_a_search_finds_what_is_best_and_repeats_itself(

@@ -73,6 +73,7 @@ def given_up(number: int, frame: object) -> None:
     raise RuntimeError("job not requeued")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("handlers")
 def test_the_warning_before_the_time_limit_stops_a_run_that_goes_on_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,10 +12,10 @@ from cl_prompts.strategies import HeadAlignment
 from cl_prompts.strategies.base.experience import classes_of
 from tests.strategies.shared import noted, stream_batch
 from tests.toy_data import ANNOUNCED, N_CLASSES, Blobs, experiences
-from tests.toys import POOLS, PROMPTED, cls_of, fit, learnable, make, same, weights
+from tests.toys import cls_of, fit, learnable, make, same, weights
 
-#: those whose loss is over the classes of an announced task
-TASK_AWARE = [kind for kind in POOLS if cls_of(kind).settings()["class_mask"].default == "current"]
+#: of those whose loss is over the classes of an announced task, one of each way to choose prompts
+TASK_AWARE = ("l2p", "coda_prompt", "s_prompt", "vq_prompt", "hide_prompt")
 every = pytest.mark.parametrize("kind", TASK_AWARE)
 
 
@@ -141,7 +141,11 @@ def rates(strategy: Any) -> dict[str, float]:
     return {n: rate[id(p)] for n, p in strategy.model.named_parameters() if p.requires_grad}
 
 
-@pytest.mark.parametrize("kind", PROMPTED)
+#: one of each class that a method derives from, and those that group their parameters themselves
+RATED = ("mvp", "multi_lane", "l2p", "single_prompt", "flyprompt", "hide_prompt")
+
+
+@pytest.mark.parametrize("kind", RATED)
 def test_prompts_have_a_rate_of_their_own_also_those_of_later_tasks(kind: str) -> None:
     strategy = make(kind, "class_incremental", lr=1e-3, prompt_lr=0.5, schedule="constant")
     for experience in experiences("class_incremental"):
@@ -155,7 +159,7 @@ def test_prompts_have_a_rate_of_their_own_also_those_of_later_tasks(kind: str) -
         assert {1e-3, 0.5} <= set(found.values())
 
 
-@pytest.mark.parametrize("kind", PROMPTED)
+@pytest.mark.parametrize("kind", RATED)
 def test_equal_rates_are_one_rate(kind: str) -> None:
     stream = experiences("class_incremental")[:2]
     first = fit(make(kind, "class_incremental", lr=0.01, prompt_lr=None), stream)
@@ -170,7 +174,7 @@ def test_a_schedule_multiplies_each_rate() -> None:
     assert [g["lr"] for g in strategy.optimizer.param_groups] == pytest.approx([5e-4, 0.05])
 
 
-@pytest.mark.parametrize("kind", [k for k in PROMPTED if "lr_scaling" in cls_of(k).settings()])
+@pytest.mark.parametrize("kind", [k for k in RATED if "lr_scaling" in cls_of(k).settings()])
 @pytest.mark.parametrize(("scaling", "factor"), [("none", 1), ("batch/256", 1 / 4)])
 def test_rates_scale_with_the_batch_by_name(kind: str, scaling: str, factor: float) -> None:
     settings = {"lr": 0.01, "prompt_lr": 0.1, "train_mb_size": 64}
