@@ -405,7 +405,8 @@ def cases(
     Args:
         names: scenarios.
         but: classes to leave out.
-        in_turn: strategies that do nothing at the ends of tasks take one of the scenarios, too.
+        in_turn: strategies that do nothing at the ends of tasks and hold no samples take one of the
+            scenarios, too.
     """
     chosen = []
     for number, kind in enumerate(ALL):
@@ -415,7 +416,7 @@ def cases(
         if kind in VARIANTS:
             own = [scenario for scenario in OF_VARIANTS if learnable(kind, scenario)]
             fitting = [name for name in fitting if name == own[number % len(own)]]
-        elif in_turn and not does_something_at_ends(kind):
+        elif in_turn and not (does_something_at_ends(kind) or kind in REPLAYING):
             fitting = fitting[number % len(fitting) :][:1]
         for scenario in fitting:
             slow = kind in VARIANTS or scenario != fitting[0]
