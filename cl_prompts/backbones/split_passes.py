@@ -56,6 +56,7 @@ def split(
     used = nn.ModuleList(modules)
     trained = [(f"used.{n}", p) for n, p in used.named_parameters() if p.requires_grad]
     parameters = trained if torch.is_grad_enabled() else []
+    # Trained parameters enter like prompts, so that their gradients are summed over ranks.
     entered = _enter(share, rows, [*shared, *(p for _, p in parameters)])
     given = entered[: len(rows) + len(shared)]
     replaced = dict(zip((n for n, _ in parameters), entered[len(given) :], strict=True))

@@ -91,8 +91,9 @@ class ImageSet(Dataset):
         label = self.targets[index]
         image = self.images[int(self.rows[index])]
         if self.transform is not None:
+            # The row enters the key, so that images of one batch get views of their own.
             key = current_key()
-            row = range(len(self))[index]
+            row = range(len(self))[index]  # negative ones too
             with nullcontext() if key is None else viewing(row, *key):
                 image = self.transform(image)
         if self.multi_label:
@@ -128,6 +129,7 @@ class ImageSet(Dataset):
 
     def without(self, paths: Collection[str]) -> ImageSet:
         """The same without the images in these files; the augmentation stays shared."""
+        # A shallow copy: images and transform stay the same objects, rows and labels are new.
         kept = np.array([file not in paths for file in self.files], dtype=bool)
         if kept.all():
             return self
@@ -158,6 +160,7 @@ class ImageSet(Dataset):
 
     def fingerprint(self) -> dict[str, Any]:
         """Identity of images and labels; see :meth:`DataSet.fingerprint`."""
+        # Files and pixels in memory are hashed; of what a user's code makes, some are drawn.
         if self.files:
             about = files_fingerprint(self.files)
         elif isinstance(self.images, Tensor):

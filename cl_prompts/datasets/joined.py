@@ -61,6 +61,7 @@ class JoinedSet(ImageSet):
         first, second = values
         if first.ndim == 1:
             return np.concatenate([first, np.asarray(self._columns)[second]])
+        # Classes that only the other part has are 0 in this one.
         wide = np.zeros((len(first) + len(second), self._n_classes), dtype=first.dtype)
         wide[: len(first), : first.shape[1]] = first
         wide[len(first) :, self._columns] = second
@@ -106,6 +107,7 @@ class JoinedSet(ImageSet):
         parts = [part.fingerprint() for part in self.parts]
         labels = labels_fingerprint(self.targets, self.ignored, self.domains)
         joined: dict[str, Any] = {"images": len(self), "labels": labels}
+        # Each entry of both parts becomes one, by a hash where it is no number.
         for key in parts[0]:
             values = [part[key] for part in parts]
             if key in joined:
@@ -197,6 +199,7 @@ def joined(before: DataSet, later: DataSet) -> JoinedDataSet:
             f" {pair[0]!r} too, or give the known class another name with cl-prompts classes RUN"
             " --rename"
         )
+    # Known classes keep their numbers; new ones follow in the order of the later data set.
     columns = [classes.index(name) for name in later.classes]
     parts = ((before.train, later.train), (before.test, later.test))
     train, test = (JoinedSet(*part, columns, len(classes)) for part in parts)

@@ -124,6 +124,7 @@ def domain_incremental_split(
             f"all samples are of one domain, {names[0]!r}: a domain-incremental stream needs two"
         )
     seed = whole_number("seed", seed, 0, 2**64 - 1)
+    # Names are sorted, so ``number`` counts domains in the order of ``names``.
     order = _order(names, domain_order, seed)
     number = np.unique(found, return_inverse=True)[1]
     tasks = [np.flatnonzero(number == domain) for domain in order]
@@ -154,6 +155,8 @@ def _in_order(
     announced: bool,
     seed: int,
 ) -> DomainSplit:
+    # A learner that knows where a domain ends may take its samples in any order; another one sees
+    # a stream, whose order is part of the scenario.
     parameters: dict[str, Any] = {"announced": bool(announced)}
     if not announced:
         tasks = _shuffled(tasks, seed)

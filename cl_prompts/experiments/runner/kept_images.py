@@ -69,6 +69,7 @@ def record_images(parts: Parts, folder: RunFolder) -> None:
         raise RunError(
             f"{folder.path / COPIES} is a link, through which nothing is written: remove it"
         )
+    # Only what may be replayed again has to be there when another run learns on.
     references, _ = parts.strategy.replayed()
     names = data.train.files
     replayed = {}
@@ -80,6 +81,7 @@ def record_images(parts: Parts, folder: RunFolder) -> None:
             files.make_folder(copy.parent, exist_ok=True)
             if not _holds(copy, replayed[row]):
                 folder.replace(f"{COPIES}/{copy.name}", [image])
+    # What its ancestors brought is recorded in their folders.
     own = data.later if isinstance(data, JoinedDataSet) else data
     edited = parts.settings.parent and not isinstance(data, JoinedDataSet)
     record = {
@@ -96,6 +98,7 @@ def rows_of(parts: Parts, references: Any) -> list[int]:
 
 
 def _described(data: DataSet) -> dict[str, Any]:
+    # Relative to one folder, so that the images may move together.
     root = os.path.commonpath(
         [os.path.dirname(os.path.abspath(p)) for p in (*data.train.files, *data.test.files)]
     )
@@ -170,6 +173,7 @@ def copies_for(folder: Path, data: DataSet) -> tuple[dict[int, str], tuple[int, 
     for row, digest in _record(folder)["replayed"].items():
         path = names[int(row)]
         copy = _copy(folder, digest, path)
+        # The original first; a copy stands in where it is gone or was changed.
         if _holds(Path(path), digest):
             continue
         if _holds(copy, digest):
