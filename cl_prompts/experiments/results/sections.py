@@ -109,11 +109,11 @@ def _ancestry_words(key: str, value: str | None, reference: str | None) -> str:
     _, renamed, name = key.partition("renamed.")
     if renamed:
         return f"class {name} is called {name if value is None else _word(value)}"
-    if key == "removed" and json.loads(value or "[]"):
-        return f"classes removed: {', '.join(map(str, json.loads(value or '[]')))}"
+    if key == "removed" and value not in (None, "[]"):
+        return f"classes removed: {_word(value).strip('[]')}"
     if value is None or reference is None:
         return f"goes on from {'no' if value is None else 'a'} finished run"
-    return f"{_ANCESTRY[key]} {_word(value)} instead of {_word(reference)}"
+    return f"{_ANCESTRY.get(key, f'parent.{key}')} {_word(value)} instead of {_word(reference)}"
 
 
 def _data_words(value: str | None, reference: str | None) -> str:
