@@ -35,6 +35,9 @@ class Board:
         folder: of the run.
         start: samples seen when this process began: 0, or those of the checkpoint of a resumed run.
 
+    Attributes:
+        remedy: what may help where it fails, for the end of a sentence.
+
     Example:
         >>> class Printer(Board):
         ...     def scalar(self, tag, value, step):
@@ -42,6 +45,8 @@ class Board:
         >>> Printer(Path("runs/mine")).scalar("accuracy/anytime", 0.5, 64)
         accuracy/anytime 0.5 64
     """
+
+    remedy = ""
 
     def __init__(self, folder: Path, start: int = 0) -> None:
         self.folder = folder
@@ -135,6 +140,8 @@ class WeightsAndBiases(Board):
         InputError: wandb is not installed.
     """
 
+    remedy = ", or with WANDB_MODE=offline in the environment, which needs no account"
+
     def __init__(self, folder: Path, start: int = 0) -> None:
         super().__init__(folder, start)
         self._wandb = extra("wandb", "wandb", "tracker=wandb")
@@ -221,6 +228,7 @@ class Boards:
                 raise RunError(
                     f"the tracker {kind} failed ({type(error).__name__}: {error}): the run can be"
                     " resumed, with tracker: null in its config.yaml without it"
+                    f"{self._further.remedy}"
                 ) from error
 
         return called

@@ -50,6 +50,8 @@ class Written(Board):
 class Broken(Board):
     """A service that is down."""
 
+    remedy = ", or when it is up"
+
     def scalar(self, tag: str, value: float, step: int) -> None:
         raise ConnectionError("the service is down")
 
@@ -84,6 +86,7 @@ def test_a_board_that_fails_ends_the_run_which_goes_on_without_it(
     assert code == 1
     said = capsys.readouterr().err
     assert "the tracker Broken failed (ConnectionError: the service is down)" in said
+    assert "with tracker: null in its config.yaml without it, or when it is up" in said
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace(f"{HERE}:Broken", "null"))
     assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
