@@ -47,6 +47,15 @@ ROLE_TEXT = re.compile(r":(?:class|meth|func|attr|data|mod):`~?(?:[\w.]*\.)?(\w+
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
+def on_config(config: Any) -> Any:
+    """Put the pages of methods and of rooms behind those that their sections name, so that each has
+    a previous and a next one."""
+    sections = {name: pages for entry in config.nav for name, pages in entry.items()}
+    sections["Methods"] += [f"methods/{file.name}" for file in _method_pages()]
+    sections["Reference"] += [f"api/{room}.md" for room in ROOMS]
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that lie outside of docs/, the list of methods and the reference."""
     made = {page: (ROOT / name).read_text() for name, page in ELSEWHERE.items()}
@@ -59,8 +68,10 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Let links lead to pages of the site."""
+    """Let links lead to pages of the site, and a search for a question to its answer."""
     place = page.file.src_uri
+    if place == "faq.md":
+        page.meta["search"] = {"boost": 5}
     original = {page: name for name, page in ELSEWHERE.items()}.get(place, f"docs/{place}")
     return LINK.sub(lambda found: _link(found, original, place), markdown)
 
@@ -90,6 +101,10 @@ def _link(found: re.Match[str], original: str, place: str) -> str:
     return f"{picture}[{text}]({here}{hash_sign}{anchor})"
 
 
+def _method_pages() -> list[Path]:
+    return sorted((ROOT / "docs" / "methods").glob("*.md"))
+
+
 def _methods() -> str:
     lines = [
         "# Methods",
@@ -97,7 +112,7 @@ def _methods() -> str:
         "Source, idea, formulas, settings, deviations and results of each:",
         "",
     ]
-    for file in sorted((ROOT / "docs" / "methods").glob("*.md")):
+    for file in _method_pages():
         title = file.read_text().split("\n", 1)[0].removeprefix("# ")
         lines.append(f"* [{title}]({file.name})")
     return "\n".join(lines) + "\n"

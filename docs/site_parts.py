@@ -80,6 +80,8 @@ def _row(tokens: list[tuple[str, str]], at: int, closing: str = "") -> tuple[str
             name = "msubsup" if low and high else "msub" if low else "msup"
             parts[-1] = f"<{name}>{parts[-1]}{low}{high}</{name}>"
             continue
+        if kind == "space" and _FUNCTIONS & {token for _, token in tokens[at - 1 : at + 2]}:
+            parts.append('<mspace width="0.17em"/>')
         parts.append(_atom(kind, token))
         at += 1
     return "".join(parts), at

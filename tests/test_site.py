@@ -25,6 +25,7 @@ from site_parts import formula, public_names, with_formulas  # noqa: E402
             "argmin_p d[i,p] (n_p + 1)",
             '<mi mathvariant="normal">argmin</mi><mi>p</mi>',
         ),
+        ("mean exp(a)", '</mi><mspace width="0.17em"/><mi mathvariant="normal">exp'),
         ("a < b & c", "<mo>&lt;</mo><mi>b</mi><mo>&amp;</mo>"),
     ],
 )
