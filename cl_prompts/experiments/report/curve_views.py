@@ -153,7 +153,7 @@ def _view(
         )
     captions.append(_pairing(curves, gaps, reference))
     if any(one["cut"] for one in plots):
-        captions.append("Bands that reach beyond a picture are cut there.")
+        captions.append("Bands and intervals that reach beyond a picture are cut there.")
     if apart:
         captions.append(f"Not drawn, seeds share no evaluation point: {', '.join(apart)}.")
     if repeating:

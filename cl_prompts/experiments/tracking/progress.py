@@ -18,6 +18,7 @@ from rich.text import Text
 Clock = Callable[[], float]
 SECONDS_PER_LINE = 60.0
 _BAR = 24  # columns
+_STILL = 10.0  # seconds without a batch, from which on they are said
 
 
 class Watcher(Protocol):
@@ -42,6 +43,7 @@ class RunProgress:
         label: of the run.
         line_at: time of its last plain line.
         began: time at which this process began to train.
+        moved: time of its last batch.
         start: samples seen by then.
         samples: seen by now.
         total: stream samples of the whole run.
@@ -56,6 +58,7 @@ class RunProgress:
     label: str
     line_at: float
     began: float = 0.0
+    moved: float = 0.0
     start: int = 0
     samples: int = 0
     total: int = 0
@@ -78,6 +81,12 @@ class RunProgress:
             return ""
         seconds = (now - self.began) * (self.total - self.samples) / trained
         return f"about {in_words(seconds)} left"
+
+    def still(self, now: float) -> str:
+        """How long it has worked since its last batch, as where a method solves or evaluates; empty
+        where that is not long."""
+        waited = now - self.moved
+        return f"{in_words(waited)} at work between batches" if waited > _STILL else ""
 
     def line(self, n_runs: int, now: float) -> str:
         """One line on the run."""
@@ -143,7 +152,7 @@ class Display:
     def begin(self, number: int, label: str) -> None:
         """Take a run that begins, or goes on."""
         now = self.clock()
-        self.running[number] = RunProgress(number, label, line_at=now, began=now)
+        self.running[number] = RunProgress(number, label, line_at=now, began=now, moved=now)
 
     def advance(self, number: int, samples: int, total: int, a_auc: float | None) -> None:
         """Take the progress of a run; see :meth:`Watcher.advance`."""
@@ -152,6 +161,7 @@ class Display:
         if not run.total:
             run.began = now
             run.start = samples
+        run.moved = now
         run.samples = samples
         run.total = total
         run.a_auc = a_auc
@@ -218,7 +228,9 @@ class LiveDisplay(Display):
         for run in list(self.running.values()):
             bar = ProgressBar(total=run.total or None, completed=run.samples, width=_BAR)
             score = f"A_AUC {run.score}" if run.score else ""
-            rows.add_row(str(run.number), Text(run.label), bar, run.share, score, run.left(now))
+            ahead = run.still(now) if run.total else ""
+            cells = (run.share, score, ahead or run.left(now))
+            rows.add_row(str(run.number), Text(run.label), bar, *cells)
         waiting = self.n_runs - self.n_ended - len(self.running)
         counts = f"{self.n_runs} runs: {self.n_ended} ended, {len(self.running)} under way"
         return Group(rows, Text(f"{counts}, {waiting} waiting", style="dim"))

@@ -107,6 +107,26 @@ def test_a_terminal_has_a_table_that_goes_when_it_is_done() -> None:
     assert len(ended) == 1
 
 
+def test_long_work_between_batches_is_said() -> None:
+    clock = Time()
+    display = LiveDisplay(Console(file=io.StringIO()), 1, clock)
+
+    def row() -> str:
+        shown = Console(file=io.StringIO(), width=120)
+        shown.print(display.table())
+        return written(shown)[0]
+
+    display.begin(1, "ranpac seed 1")
+    display.advance(1, 0, 100, None)
+    clock.now += 8
+    display.advance(1, 40, 100, 0.5)
+    assert "about 12 s left" in row()
+    clock.now += 35
+    assert "A_AUC 50.0  35 s at work between batches" in row()
+    display.advance(1, 60, 100, 0.5)
+    assert "about 29 s left" in row()
+
+
 def test_quiet_and_logs_have_no_table() -> None:
     quiet = Console(file=io.StringIO(), force_terminal=True, quiet=True)
     for console in (quiet, Console(file=io.StringIO())):
