@@ -284,6 +284,11 @@ class ContinualModel(nn.Module):
             if self.backbone.trainable or not k.startswith("backbone.")
         }
 
+    def rows_without(self, classes: Sequence[int]) -> dict[str, Tensor]:
+        """Rows that stay where classes are forgotten, of entries of :meth:`learned_state` that a
+        new model lacks; None of them by default."""
+        return {}
+
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
         """Inverse of :meth:`learned_state`.
 

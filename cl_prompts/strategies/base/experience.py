@@ -168,9 +168,12 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
 
 
 def highest_class(experiences: Iterable[Any]) -> int:
-    """The highest class that the labels of some experiences name; -1 where they have none."""
+    """The highest class that some experiences name, by their labels or, of a piece of a task, by
+    those of the whole; -1 where they have none."""
     highest = -1
     for experience in experiences:
+        declared = getattr(whole_of(experience), "classes_in_this_experience", None) or ()
+        highest = max([highest, *map(int, declared)])
         targets = experience.dataset.targets
         if len(targets):
             first = _as_tensor(targets[0], targets[0])

@@ -94,6 +94,14 @@ class _Learned:
         named = strategy.model.named_parameters()
         self.momentum = {name: optimizer.state[p] for name, p in named if p in optimizer.state}
 
+    def keep_rows(self, rows: Mapping[str, Tensor]) -> None:
+        """Keep some rows of entries of the model's state, and their momentum."""
+        for name, kept in rows.items():
+            self.state["model"][name] = self.state["model"][name][kept]
+            for key, value in self.momentum.get(name, {}).items():
+                if isinstance(value, Tensor) and value.dim():
+                    self.momentum[name][key] = value[kept]
+
     def compare(self, strategy: Any) -> None:
         """Note the settings that were assigned since its construction, of which this is another
         one."""
@@ -105,7 +113,6 @@ class _Learned:
         """Give a new construction the state, and the rest as it was."""
         strategy.replay = self.replay
         strategy.between_batches = self._between_batches
-        vars(strategy).update(self._assigned)
         vars(strategy.clock).update(self._clock)
         strategy.model.backbone.counter.go_on_from(self._counts)
         load_strategy_state(strategy, state, None)
@@ -116,6 +123,8 @@ class _Learned:
                 }
         for group, values in zip(strategy.optimizer.param_groups, self._groups, strict=True):
             group.update(values)
+        strategy.state_loaded()
+        vars(strategy).update(self._assigned)
 
 
 def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
@@ -147,13 +156,15 @@ def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
         strategy.forget_samples(references[torch.isin(labels, torch.tensor(list(classes)))])
     # What two new strategies, one with a class more, differ in is kept for each class.
     learned = _Learned(strategy)
+    learned.keep_rows(strategy.model.rows_without(classes))
     settings = _settings(strategy)
     wider = _remade(strategy, {**settings, "n_classes": settings["n_classes"] + 1})
     fresh = _remade(strategy, settings)
     learned.compare(strategy)
     clear = _cleared(classes)
     sizes = fresh["model"], wider["model"]
-    for name, entries in learned.momentum.items():
+    for name in learned.momentum.keys() & sizes[1].keys():
+        entries = learned.momentum[name]
         for key, value in entries.items():
             if isinstance(value, Tensor) and value.dim():
                 new = torch.zeros_like(value)

@@ -7,7 +7,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from avalanche.benchmarks import CLExperience
+from avalanche.benchmarks import CLExperience, split_online_stream
 from avalanche.training.plugins import EWCPlugin
 
 from cl_prompts.errors import InputError
@@ -188,3 +188,35 @@ def test_a_trainable_backbone_goes_on_counting_its_passes() -> None:
     strategy.grow(2)
     assert strategy.model.backbone.counter.counts() == counts
     assert counts.images > 0
+
+
+def test_the_lanes_of_a_forgotten_class_lose_its_rows_and_it_is_learned_anew() -> None:
+    first, *others = experiences("class_incremental")
+    strategy = fit(make("multi_lane", "class_incremental"), [first])
+    (label, kept) = sorted(strategy.model.lane_of)
+    row = strategy.model.lanes.lane(0).parts[0].weight[1].clone()
+    strategy.forget([label])
+    assert set(strategy.model.lane_of) == {kept}
+    assert torch.equal(strategy.model.lanes.lane(0).parts[0].weight[0], row)
+    fit(strategy, [*others, first])
+    assert strategy.model.lane_of[label] == len(others) + 1
+    assert strategy.model.lane_of[kept] == 0
+
+
+def test_growth_inside_a_task_leaves_its_pace() -> None:
+    settings = {"train_epochs": 3, "n_classes": 6}
+    strategy = fit(make("aper", "class_incremental", **settings), experiences("class_incremental"))
+    seen = strategy.samples_seen
+    strategy.grow(1)
+    assert (strategy.train_epochs, strategy.online_iter) == (1, 1)
+    strategy.forget([0])
+    assert (strategy.train_epochs, strategy.samples_seen) == (1, seen)
+
+
+def test_it_grows_with_the_first_piece_of_a_task() -> None:
+    task = with_more_classes(8, only=[0, 7])
+    pieces = split_online_stream([task], 1, access_task_boundaries=True)
+    piece = next(piece for piece in pieces if list(piece.dataset.targets) == [0])
+    strategy = make("ncm", n_classes=1, growing=True)
+    fit(strategy, [piece])
+    assert strategy.model.n_classes == 8
