@@ -43,8 +43,10 @@ def before_after(run: Run) -> list[BeforeAfter]:
     classes = [BeforeAfter(*row) for row in zip(names, earlier, later, strict=True)]
     known = [row for row in classes if row.before is not None]
     new = [row for row in classes if row.before is None and row.after is not None]
+    # A mean over classes that the parent knew is none over all of them.
+    before = None if new and run.multi_label else run.before["score"]
     groups = [
-        BeforeAfter("all test images", run.before["score"], last.get("seen")),
+        BeforeAfter("all test images", before, last.get("seen")),
         BeforeAfter("classes known before", _mean([r.before for r in known]), _after(known)),
     ]
     groups += [BeforeAfter("new classes", None, _after(new))] if new else []

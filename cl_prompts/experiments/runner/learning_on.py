@@ -365,19 +365,25 @@ class Descent:
             strategy.forget([data.classes.index(name) for name in removed])
             anytime.score_again(strategy)
 
-    def evaluated(self, strategy: OnlineStrategy, anytime: AnytimeEvaluation) -> dict[str, Any]:
-        """Content of ``before.json``: what the parent's model scores on all test images of the run
-        that show a class it knows, in all and by class."""
+    def evaluated(self, parts: Parts) -> dict[str, Any]:
+        """Content of ``before.json``: what the parent's model scores on all test images that count
+        at the end of the run, in all, by class that it knows and by domain. Those of new classes
+        are wrong; with several labels an image, where classes have a score each, they are left
+        out."""
+        strategy, anytime = parts.strategy, parts.anytime
         evaluator = anytime.evaluator
         evaluator.device = strategy.device
         # Test images of domains that have not begun yet count here as well.
         shown = evaluator.shown
         if shown is not None:
             evaluator.shown = torch.ones(len(shown), dtype=torch.bool)
-        found = evaluator.evaluate(strategy.model, strategy.model.seen.cpu())
+        seen = strategy.model.seen.cpu()
+        coming = parts.split.visible[strategy.clock.train_exp_counter :].any(axis=0)
+        count = seen if evaluator.multi_label else seen | torch.from_numpy(coming)
+        found = evaluator.evaluate(strategy.model, count)
         by_domain = {name: v for name, v in anytime.by_domain(found).items() if v == v}
         evaluator.shown = shown
-        known = found.by_class.isnan().logical_not().tolist()
+        known = (found.by_class.isnan().logical_not() & seen).tolist()
         by_class = zip(known, found.by_class.tolist(), strict=True)
         return {
             "run": str(self._run),

@@ -178,7 +178,7 @@ class TaskLoop:
             group.clear()
             group.update({**values, "params": parameters})
         self._begins_edited = is_edited(parts.settings)
-        before = parts.descent.evaluated(strategy, parts.anytime)  # by all ranks together
+        before = parts.descent.evaluated(parts)  # by all ranks together
         if not self.folder.read_only:
             self.folder.write_json(BEFORE_FILE, before)
 

@@ -202,6 +202,9 @@ def test_scores_before_and_after(child: Path) -> None:
     assert two.after is not None
     assert two.change == two.after - two.before
     assert table["all test images"].after == summary(child)["results"]["a_last"]
+    # Test images of new classes, which the parent's model had none right of, count before, too.
+    right = sum(TEST * (table[name].before or 0.0) for name in [*run.summary["class_names"], "two"])
+    assert table["all test images"].before == pytest.approx(right / (7 * TEST))
     assert (
         before_after(collect([Path(json.loads((child / "before.json").read_text())["run"])])[0])
         == []
