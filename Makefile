@@ -16,10 +16,10 @@ unexport PYTHONDONTWRITEBYTECODE
 # Tests that share runs stay in one process: tests/conftest.py groups them.
 SHARED_OUT = -n 2 --dist loadgroup
 
-test: $(DEV)  ## the whole truth, 10 minutes on 2 cores
+test: $(DEV)  ## the whole truth, 9 minutes on 2 cores
 	$(BIN)/python -m pytest $(SHARED_OUT)
 
-quick: $(DEV)  ## what is not slow, two minutes on 2 cores: the daily loop
+quick: $(DEV)  ## what is not slow, a minute on 2 cores: the daily loop
 	$(BIN)/python -m pytest $(SHARED_OUT) -m "not slow"
 
 check: $(DEV)  ## lint, format, types

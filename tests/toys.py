@@ -347,10 +347,6 @@ VARIANTS: dict[str, Toy] = {
 ALL: dict[str, Toy] = {**TABLE, **VARIANTS}
 
 
-#: both, for ``parametrize``: ``make quick`` leaves the variants out
-EVERY = [*TABLE, *(pytest.param(kind, marks=pytest.mark.slow) for kind in VARIANTS)]
-
-
 def cls_of(kind: str) -> Any:
     """The class of a row."""
     return strategy_class(ALL[kind].strategy or kind)

@@ -172,7 +172,7 @@ def test_the_hub_is_read_through_its_local_cache_or_the_file_to_fetch_is_named(
 
 @pytest.mark.parametrize(
     "fate",
-    ["whole", "altered", "longer", "redirected", pytest.param("cut", marks=pytest.mark.slow)],
+    ["whole", "altered", "longer", "redirected", "cut"],
 )
 def test_a_download_is_the_file_that_the_hub_announced_or_is_refused(
     fate: Fate, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

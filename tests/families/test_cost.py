@@ -23,7 +23,6 @@ from tests.toy_vits import empty_vit_b
 from tests.toys import (
     ADAPTED,
     ALL,
-    EVERY,
     HEAD,
     PROTOTYPES,
     REPLAYING,
@@ -77,7 +76,7 @@ def test_task_ends_cost_what_the_method_does_there(kind: str) -> None:
     assert counter.images == (2 * 12 if kind == "rainbow" else 0)  # two passes over its buffer
 
 
-@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize("kind", ALL)
 def test_later_evaluations_are_cheaper(kind: str) -> None:
     strategy = finished(kind).strategy
     test = Blobs(24, seed=2)

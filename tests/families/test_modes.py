@@ -15,10 +15,10 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import begin, finished
 from tests.toy_data import N_CLASSES, TEST, TRAIN, Blobs, benchmark, experiences
-from tests.toys import EVERY, PROTOTYPES, REPLAYING, TABLE, fit, make, same, weights
+from tests.toys import ALL, PROTOTYPES, REPLAYING, TABLE, fit, make, same, weights
 
 
-@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize("kind", ALL)
 def test_evaluation_runs_in_evaluation_mode_and_leaves_no_trace(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ from tests.toy_data import (
     Scenes,
     experiences,
 )
-from tests.toys import EVERY, TABLE, does_something_at_ends, fit, learnable, make
+from tests.toys import ALL, TABLE, does_something_at_ends, fit, learnable, make
 
 #: those whose runs other families look at, and of the others, which announce and order as they do,
 #: one in turn for who acts at the ends of tasks; ``make quick`` takes the first
@@ -57,7 +57,7 @@ def test_every_strategy_trains_or_says_in_a_sentence_why_not(kind: str, scenario
     assert 0 <= last <= 1
 
 
-@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize("kind", ALL)
 def test_stream_samples_are_counted_once_and_updates_each(kind: str) -> None:
     strategy = finished(kind).strategy
     assert strategy.samples_seen == TRAIN * strategy.train_epochs

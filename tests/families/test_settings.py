@@ -52,9 +52,7 @@ def test_an_unknown_setting_offers_the_nearest_one(kind: str) -> None:
         make(kind, train_epoch=3)
 
 
-@pytest.mark.parametrize(
-    "kind", ["mvp", *(pytest.param(k, marks=pytest.mark.slow) for k in TABLE if k != "mvp")]
-)
+@pytest.mark.parametrize("kind", TABLE)
 def test_a_value_out_of_range_is_refused_by_name(kind: str) -> None:
     refused = 0
     backbone = lively_vit()

@@ -35,9 +35,6 @@ CASES = [
     ("aper", "class_incremental", {"train_epochs": 2}),
     ("mvp_r", "si_blurry", {"views": 2}),
 ]
-#: in ``make quick``, too
-QUICK = ("er",)
-
 
 #: by where images are augmented
 TRANSFORMS = {"loader": KeyedTransform, "device": BatchedTransform}
@@ -111,10 +108,7 @@ def stopped(run: Run, workers: int, batches: int) -> tuple[dict[str, Any], dict[
     return states[-1]
 
 
-@pytest.mark.parametrize(
-    ("kind", "scenario", "changes"),
-    [pytest.param(*case, marks=[] if case[0] in QUICK else pytest.mark.slow) for case in CASES],
-)
+@pytest.mark.parametrize(("kind", "scenario", "changes"), CASES)
 def test_neither_workers_nor_where_images_are_augmented_change_a_number(
     kind: str, scenario: str, changes: dict[str, Any]
 ) -> None:

@@ -59,10 +59,8 @@ def pairs(
 
 # Avalanche's own strategies
 
-TASK_LABELS = [True, pytest.param(False, marks=pytest.mark.slow)]
 
-
-@pytest.mark.parametrize("task_labels", TASK_LABELS)
+@pytest.mark.parametrize("task_labels", [True, False])
 @pytest.mark.parametrize("kind", ["si_blurry", "mlcil", "si_blurry_multi_label"])
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_avalanche_strategies_train_and_evaluate(name: str, kind: str, task_labels: bool) -> None:

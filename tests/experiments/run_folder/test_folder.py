@@ -378,8 +378,8 @@ def released(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     "fault",
     [
         "killed half-way",
-        pytest.param("killed before", marks=pytest.mark.slow),
-        pytest.param("full", marks=pytest.mark.slow),
+        "killed before",
+        "full",
     ],
 )
 def test_a_run_goes_on_after_a_fault_at_any_step(
