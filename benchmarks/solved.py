@@ -2,6 +2,7 @@
 
     python benchmarks/solved.py digits
     python benchmarks/solved.py cifar100_small dataset.root=DATA weights=FILE --reference RanPAC
+    python benchmarks/solved.py digits --only AIR --add "AIR, ridge 1: strategy=air ridge=1"
 
 All of them read the same features: training images are seen as test images are, without
 augmentation, and an image is put through the frozen ViT once for all methods and seeds (once more
@@ -141,8 +142,13 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--only", nargs="+", choices=[*METHODS], default=[*METHODS])
-    parser.add_argument("--reference", choices=[*METHODS], default="streaming LDA")
+    parser.add_argument("--add", nargs="+", metavar="NAME: KEY=VALUE...", default=[])
+    parser.add_argument("--reference", default="streaming LDA")
     args = parser.parse_args()
+    for text in args.add:
+        name, _, settings = text.partition(": ")
+        METHODS[name] = settings.split()
+        args.only.append(name)
     if args.reference not in args.only:
         parser.error(f"the reference is {args.reference!r}: name it in --only, too")
     warnings.simplefilter("ignore")

@@ -10,10 +10,10 @@ from torch import Tensor
 from cl_prompts.checks import one_of, positive
 from cl_prompts.models.prototype_classifiers import PooledScatter
 from cl_prompts.models.ridge import attempt_positive
-from cl_prompts.models.shrinkage import ridge_by_gcv
+from cl_prompts.models.shrinkage import ridge_by_evidence
 
 #: Rules that find a ridge; stands beside numbers in settings.
-FoundRidge = Literal["gcv"]
+FoundRidge = Literal["evidence"]
 
 
 class PooledRidge(PooledScatter):
@@ -34,8 +34,8 @@ class PooledRidge(PooledScatter):
     Args:
         dim: of a feature.
         n_classes: columns of the logits.
-        ridge: r, relative to the mean square of an input; ``"gcv"``: found at each solution, see
-            :func:`~cl_prompts.models.shrinkage.ridge_by_gcv`.
+        ridge: r, relative to the mean square of an input; ``"evidence"``: found at each solution,
+            see :func:`~cl_prompts.models.shrinkage.ridge_by_evidence`.
         dtype: of the statistics.
 
     Raises:
@@ -57,7 +57,7 @@ class PooledRidge(PooledScatter):
         dim: int,
         n_classes: int,
         *,
-        ridge: float | FoundRidge = "gcv",
+        ridge: float | FoundRidge = "evidence",
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
@@ -82,7 +82,7 @@ class PooledRidge(PooledScatter):
         a, b = self.system()
         if isinstance(self.relative, str):
             # Every sample has one label, so the mean square of labels is 1.
-            self.ridge.copy_(ridge_by_gcv(a, b, a.new_ones(()), self.count.sum()))
+            self.ridge.copy_(ridge_by_evidence(a, b, a.new_ones(()), self.count.sum()))
         else:
             self.ridge.copy_(self.relative * a.diagonal().mean())
         # W = (A + r mean(diag A) I)^-1 B

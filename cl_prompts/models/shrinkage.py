@@ -97,24 +97,22 @@ def mean_variance(covariance: Tensor) -> Tensor:
     return torch.where(variance > 0, variance, torch.ones_like(variance))
 
 
-#: Ridges that :func:`ridge_by_gcv` compares, relative to the mean square of an input.
+#: Ridges that :func:`ridge_by_evidence` compares, relative to the mean square of an input.
 CANDIDATES = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
-
-#: Factor on degrees of freedom, against ridges that are too small where samples are few.
-INFLATION = 1.4
 
 
 @torch.no_grad()
-def ridge_by_gcv(system: Tensor, right: Tensor, square: Tensor, samples: Tensor) -> Tensor:
-    """The ridge of least generalised cross-validation (Golub, Heath and Wahba, Technometrics 1979),
-    from the sums that the regression needs anyway.
+def ridge_by_evidence(system: Tensor, right: Tensor, square: Tensor, samples: Tensor) -> Tensor:
+    """The ridge of greatest evidence (MacKay, Neural Computation 1992), from the sums that the
+    regression needs anyway.
 
-    With A the mean of ``x' x`` over samples, B that of ``x' y`` and e that of ``|y|^2``, the ridge
-    r gives ``W = (A + r I)^-1 B``, a mean squared error of ``e - 2 <W, B> + <W, A W>`` on the
-    samples themselves and ``df = tr A (A + r I)^-1`` degrees of freedom: ``GCV(r) = error / (1 -
-    1.4 df / n)^2``. Without the factor it estimates the error on images left out, without leaving
-    out any, and now and then takes far too small a ridge; Kim and Gu (J. R. Stat. Soc. B, 2004)
-    recommend 1.4. No device is waited for.
+    Weights are taken as normal with a common variance, and labels as ``x W`` with normal noise; n r
+    is the variance of the noise over that of the weights. The evidence is the density of the labels
+    with the weights integrated out, at the likeliest noise. With A the mean of ``x' x`` over n
+    samples, B that of ``x' y``, e that of ``|y|^2`` and ``W = (A + r I)^-1 B``, minus twice its
+    logarithm is ``n log(e - <W, B>) + log det(A + r I) - dim log r`` for each output, and a
+    constant. Few samples lead it less often to a far too small ridge than generalised
+    cross-validation (Wood, J. R. Stat. Soc. B 2011). No device is waited for.
 
     Args:
         system: A (dim, dim).
@@ -123,35 +121,34 @@ def ridge_by_gcv(system: Tensor, right: Tensor, square: Tensor, samples: Tensor)
         samples: scalar n.
 
     Returns:
-        scalar r: one of :data:`CANDIDATES`, times the mean of A's diagonal.
+        scalar r: one of :data:`CANDIDATES`, times the mean of A's diagonal; of equal ones the
+        largest.
 
     Example:
         >>> x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0)).double()
         >>> y = x[:, :1]  # without noise, the least ridge is best
         >>> n = torch.tensor(400.0)
-        >>> bool(ridge_by_gcv(x.T @ x / n, x.T @ y / n, y.square().sum() / n, n) < 0.002)
+        >>> bool(ridge_by_evidence(x.T @ x / n, x.T @ y / n, y.square().sum() / n, n) < 0.002)
         True
     """
     diagonal = system.diagonal()
     scale = diagonal.mean()
     # Before the first sample there is nothing to choose, and any ridge gives zeros.
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    candidates = scale * torch.tensor(CANDIDATES, dtype=scale.dtype, device=scale.device)
     found = []
-    for relative in CANDIDATES:
-        ridge = relative * scale
+    for ridge in candidates:
         shrunk = system.clone()
         shrunk.diagonal().add_(ridge)
         factor, info = torch.linalg.cholesky_ex(shrunk)
-        solution = torch.cholesky_solve(right, factor)
-        # <W, A W> = <W, B> - r |W|^2
-        error = square - (solution * right).sum() - ridge * solution.square().sum()
-        # tr A (A + r I)^-1 = dim - r tr (A + r I)^-1
-        df = len(system) - ridge * torch.cholesky_inverse(factor).diagonal().sum()
-        left = (1 - INFLATION * df / samples).clamp(min=0)
-        gcv = error.clamp(min=0) / left.square()
-        usable = (info == 0) & (left > 0) & torch.isfinite(gcv)
-        found.append(torch.where(usable, gcv, torch.full_like(gcv, float("inf"))))
-    # Where no candidate can be judged, the largest.
-    found[-1] = found[-1].clamp(max=torch.finfo(found[-1].dtype).max)
-    candidates = torch.tensor(CANDIDATES, dtype=scale.dtype, device=scale.device)
-    return candidates[torch.stack(found).argmin()] * scale
+        # e - <W, B>: mean squared error, and the ridge times |W|^2
+        rest = square - (torch.cholesky_solve(right, factor) * right).sum()
+        log_det = 2 * factor.diagonal().log().sum()
+        evidence = samples * rest.log() + log_det - len(system) * ridge.log()
+        usable = (info == 0) & torch.isfinite(evidence)
+        found.append(torch.where(usable, evidence, torch.full_like(evidence, float("inf"))))
+    surprise = torch.stack(found)
+    least = surprise.min()
+    # Up to rounding; where no candidate can be judged, all are equal.
+    equal = surprise <= least + 1e-9 * (1 + least.abs())
+    return torch.where(equal, candidates, torch.zeros_like(candidates)).max()

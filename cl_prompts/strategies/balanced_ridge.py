@@ -16,7 +16,7 @@ class BalancedRidgeProbe(PrototypeStrategy):
     unequal numbers; here they weigh the same, as in :class:`~cl_prompts.strategies.air.AIR`, with
     one matrix instead of one a class. Not a published method under this name.
 
-    The ridge is found at each solution by generalised cross-validation, from the same sums.
+    The ridge is found at each solution as that of greatest evidence, from the same sums.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -29,6 +29,6 @@ class BalancedRidgeProbe(PrototypeStrategy):
     classifier = PooledRidge
     plain_images = True
 
-    ridge: Positive | FoundRidge = "gcv"
-    """Ridge relative to the mean square of an input; ``"gcv"`` finds it from the data."""
+    ridge: Positive | FoundRidge = "evidence"
+    """Ridge relative to the mean square of an input; ``"evidence"`` finds it from the data."""
     training_scores: bool = False

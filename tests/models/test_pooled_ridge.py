@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.distributions import MultivariateNormal
 
 from cl_prompts.errors import InputError
 from cl_prompts.models.pooled_ridge import PooledRidge
-from cl_prompts.models.shrinkage import CANDIDATES, ridge_by_gcv
+from cl_prompts.models.shrinkage import CANDIDATES, ridge_by_evidence
 from tests.models.classifier_data import CLASSES, DIM, data, fed
 
 CUTS = list(range(3, 150, 11))
@@ -54,19 +55,28 @@ def test_repeating_the_samples_of_a_class_does_not_favour_it() -> None:
 
 
 @pytest.mark.parametrize("n", [20, 60, 400])
-def test_generalised_cross_validation_is_its_definition(n: int) -> None:
+def test_evidence_is_the_density_of_the_labels_without_the_weights(n: int) -> None:
     x = torch.randn(n, 30).double()
     y = x[:, :2] + torch.randn(n, 2)
     a, b = x.T @ x / n, x.T @ y / n
     scale = float(a.diagonal().mean())
-    errors = {}
+    densities = {}
     for relative in CANDIDATES:
-        hat = x @ torch.linalg.solve(a + relative * scale * torch.eye(30), x.T / n)
-        rest = y - hat @ y
-        left = 1 - 1.4 * hat.trace() / n
-        errors[relative] = float(rest.square().sum() / n / left**2) if left > 0 else torch.inf
-    found = ridge_by_gcv(a, b, y.square().sum() / n, torch.tensor(float(n)).double())
-    assert float(found) / scale == pytest.approx(min(errors, key=errors.__getitem__))
+        # y ~ normal(0, v (I + x x' / (n r))) in each column, at the likeliest v
+        covariance = torch.eye(n).double() + x @ x.T / (n * relative * scale)
+        variance = float((y * torch.linalg.solve(covariance, y)).sum() / y.numel())
+        labels = MultivariateNormal(torch.zeros(n).double(), variance * covariance)
+        densities[relative] = float(labels.log_prob(y.T).sum())
+    found = ridge_by_evidence(a, b, y.square().sum() / n, torch.tensor(float(n)).double())
+    assert float(found) / scale == pytest.approx(max(densities, key=densities.__getitem__))
+
+
+def test_of_equal_ridges_the_largest_is_found() -> None:
+    # one sample has the same evidence at any ridge, and none has none
+    for a, n in ((torch.ones(3, 3), 1), (torch.zeros(3, 3), 0)):
+        b = a[:, :1].double()
+        found = ridge_by_evidence(a.double(), b, torch.tensor(1.0).double(), torch.tensor(float(n)))
+        assert float(found) == CANDIDATES[-1]
 
 
 def test_the_found_ridge_falls_with_the_data_and_is_there_from_the_first_sample() -> None:
@@ -81,7 +91,7 @@ def test_the_found_ridge_falls_with_the_data_and_is_there_from_the_first_sample(
 
 
 def test_other_words_are_refused() -> None:
-    with pytest.raises(InputError, match=r"unknown ridge of the balanced ridge 'gvc'.*'gcv'"):
-        PooledRidge(4, 3, ridge="gvc")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"unknown ridge of the balanced ridge 'gcv': there is evidence"):
+        PooledRidge(4, 3, ridge="gcv")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="must be positive"):
         PooledRidge(4, 3, ridge=0)

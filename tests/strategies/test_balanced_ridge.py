@@ -10,7 +10,7 @@ from tests.toys import fit, make
 
 
 def test_settings_reach_the_classifier() -> None:
-    assert make("balanced_ridge").model.head.relative == "gcv"
+    assert make("balanced_ridge").model.head.relative == "evidence"
     strategy = fit(make("balanced_ridge", ridge=0.5, read_out="token"), experiences())
     head = strategy.model.head
     a, _ = head.system()
