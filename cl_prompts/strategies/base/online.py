@@ -69,7 +69,7 @@ from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_
 
 #: mark of the numbers of training, raised whenever a method comes to other ones from the same
 #: settings; runs of different marks are not compared
-NUMBERS = 1
+NUMBERS = 2
 AnyPlugin = TypeVar("AnyPlugin")
 
 
