@@ -91,7 +91,7 @@ def test_the_found_ridge_falls_with_the_data_and_is_there_from_the_first_sample(
 
 
 def test_other_words_are_refused() -> None:
-    with pytest.raises(InputError, match=r"unknown ridge of the balanced ridge 'gcv': there is evidence"):
+    with pytest.raises(InputError, match="unknown ridge of the balanced ridge 'gcv': there is ev"):
         PooledRidge(4, 3, ridge="gcv")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="must be positive"):
         PooledRidge(4, 3, ridge=0)
