@@ -19,7 +19,7 @@ class Recommended(BalancedRidgeProbe):
     data; with several it is the :class:`~cl_prompts.models.multi_label_ridge.MultiLabelRidge`, with
     its ridge of 100.
 
-    Read-out and rules were fixed on held-out images of first tasks, before any stream was run:
+    Read-out and rules were fixed on held-out images of first tasks and of other classes:
     docs/methods/recommended.md.
 
     Example:
