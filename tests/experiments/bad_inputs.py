@@ -212,6 +212,9 @@ COMMANDS: dict[str, str] = {
         d lr.=3
         d mvp
         d strategy=MVP
+        d batch_size=16
+        d learning_rate=0.1
+        run digits --dry-run
         show nothing
         show mvp
         run si_blurry

@@ -71,6 +71,8 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
         hint = _as_setting(late, args.action) if takes_late else ""
         if hasattr(args, "run") and not late[0].startswith("-"):
             hint = "; it takes one RUN, and a pattern such as 1-* stands for all that it fits"
+        if late[0] == "--dry-run":
+            hint = "; cl-prompts validate checks all without running it"
         commands.choices[args.action].error(f"unrecognized arguments: {' '.join(late)}{hint}")
     if late:
         args.settings = [*args.settings, *late]

@@ -21,6 +21,14 @@ from cl_prompts.strategies import PLUGINS, STRATEGIES, canonical_name
 from cl_prompts.strategies.base.outlines import outlined
 from cl_prompts.strategies.base.settings import RENAMED, unknown_setting
 
+#: usual names of settings that are called otherwise here
+_MEANT = {
+    "batch_size": "train_mb_size, for training, or evaluation.batch_size",
+    "epochs": "train_epochs",
+    "learning_rate": "lr",
+    "mem_size": "buffer_size",
+    "memory_size": "buffer_size",
+}
 #: top-level keys with their defaults
 TOP: dict[str, Any] = {
     "seeds": [1],
@@ -228,6 +236,8 @@ class _Keys:
 
     def bare(self, key: str) -> str:
         """Section or strategy that the key belongs to."""
+        if key in _MEANT and key not in self.training:
+            raise InputError(f"key {key!r} is not clear: write {_MEANT[key]}")
         matches = [section for section, keys in self.sections.items() if key in keys]
         if key in self.training:
             matches.append("training")
