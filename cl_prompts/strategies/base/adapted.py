@@ -17,7 +17,13 @@ from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.strategies.base.experience import whole_of
 from cl_prompts.strategies.base.online import OnlineStrategy
-from cl_prompts.strategies.base.stream import Batch, RepeatedBatches, joined_batch, keyed_loader
+from cl_prompts.strategies.base.stream import (
+    Batch,
+    RepeatedBatches,
+    joined_batch,
+    keyed_loader,
+    parts_of,
+)
 from cl_prompts.training.schedules import Schedule
 from cl_prompts.training.seeds import derived_seed, seeded
 
@@ -100,7 +106,7 @@ class AdapterStrategy(OnlineStrategy):
         check = image_check(self.model)
         training = self.model.training
         self.model.eval()
-        sizes = (len(rows) for rows in torch.arange(len(data)).split(self.eval_mb_size))
+        sizes = (len(rows) for rows in parts_of(torch.arange(len(data)), self.eval_mb_size))
         for read, size in zip(keyed_loader(data, batches, check=check), sizes, strict=True):
             images, labels, *_ = joined_batch(read, size, self.device)
             features = self.model.encode(images.to(self.device), {}).features

@@ -155,7 +155,7 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         position = self.origin + self.start
         left = self.order[self.start :]
         self.start = 0
-        for rows in left.split(self.batch_size) if len(left) else ():
+        for rows in parts_of(left, self.batch_size):
             # A view is keyed by the place of its sample in the stream, so that it depends neither
             # on workers and ranks nor on where a run was resumed.
             places = list(enumerate(rows.tolist(), position))
@@ -286,6 +286,15 @@ def own_sampler(loader: Any) -> RepeatedBatches | None:
     """The sampler of a loader of our own; None where a plugin has replaced the loader."""
     sampler = getattr(loader, "batch_sampler", None)
     return sampler if isinstance(sampler, RepeatedBatches) else None
+
+
+def parts_of(rows: Tensor, size: int) -> Sequence[Tensor]:
+    """Rows in batches of a size, of which there are none where there are no rows.
+
+    >>> parts_of(torch.arange(3), 2), parts_of(torch.arange(0), 2)
+    ((tensor([0, 1]), tensor([2])), ())
+    """
+    return rows.split(size) if len(rows) else ()
 
 
 def joined_batch(columns: Sequence[Any], n: int, device: Any = "cpu") -> list[Any]:

@@ -182,6 +182,8 @@ class HeadAlignment(StrategyPlugin):
         classifiers = strategy.aligned_classifiers()
         if strategy.announced:
             outputs = list(task_outputs(strategy))
+            if not outputs:  # an empty task changes nothing
+                return
             labels = torch.cat([labels for _, labels in outputs])
             for alignment, classifier in zip(alignments, classifiers, strict=True):
                 features = [classifier.features(output) for output, _ in outputs]

@@ -6,10 +6,11 @@ import pytest
 import torch
 from avalanche.benchmarks import split_online_stream
 
+from cl_prompts.scenarios import Split, benchmark_from_split
 from cl_prompts.strategies import Head
 from cl_prompts.strategies.base.task_pass import head_of, task_outputs
 from tests.strategies.shared import noted
-from tests.toy_data import experiences
+from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make
 
 
@@ -44,3 +45,14 @@ def test_the_classifier_of_a_head_reads_raw_features(kind: str) -> None:
         logits = classifier.module(classifier.features(output))
     seen = model.seen
     torch.testing.assert_close(logits[:, seen], output.logits[:, seen])
+
+
+@pytest.mark.parametrize("kind", ["aper", "ease", "hide_prompt", "vq_prompt"])
+def test_a_pass_over_an_empty_task_is_empty(kind: str) -> None:
+    data = Blobs(24, 6, seed=1)
+    first = [row for row, label in enumerate(data.targets) if label < 3]
+    split = Split.of("gaps", data.targets, [[], first, []], boundaries=True)
+    several = {} if kind in ("aper", "vq_prompt") else {"n_tasks": 3}
+    strategy = make(kind, "class_incremental", **several)
+    fit(strategy, benchmark_from_split(data, data, split).train_stream)
+    assert strategy.model.seen.tolist() == [True] * 3 + [False] * 3
