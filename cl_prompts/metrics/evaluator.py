@@ -26,6 +26,18 @@ from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.surroundings import check_surroundings
 
 
+def _labels(targets: Any) -> Tensor:
+    given = np.asarray(targets)
+    if given.dtype.kind in "biuf":
+        found = given.astype(np.int64)
+        if np.array_equal(given, found.clip(0, 1 if found.ndim == 2 else None)):
+            return torch.from_numpy(found)
+    raise InputError(
+        ".targets of the test set must be class ids from 0, one an image, or a matrix (images,"
+        " classes) of zeros and ones"
+    )
+
+
 class CachedEvaluator:
     """Evaluation on a fixed test set, with a cache.
 
@@ -46,6 +58,9 @@ class CachedEvaluator:
         num_workers: loader processes; they are started once and wait between evaluations.
         cache: cache all this on the device; 10,000 queries of ViT-B take 31 MB, and first stages up
             to 256 MiB.
+
+    Raises:
+        InputError: no batch size, or targets of another kind.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -72,7 +87,7 @@ class CachedEvaluator:
         self.num_workers = num_workers
         self.cache = cache
         self.device = torch.device(device)
-        self.targets = torch.as_tensor(np.asarray(dataset.targets), dtype=torch.int64)  # type: ignore[attr-defined]
+        self.targets = _labels(dataset.targets)  # type: ignore[attr-defined]
         ignored = getattr(dataset, "ignored", None)
         self.ignored = (
             None if ignored is None else torch.as_tensor(np.asarray(ignored), dtype=torch.bool)

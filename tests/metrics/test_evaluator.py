@@ -148,6 +148,16 @@ def test_nothing_seen_is_not_a_number() -> None:
     assert str(CachedEvaluator(Blobs(6)).evaluate(model, none).accuracy) == "nan"
 
 
+@pytest.mark.parametrize(
+    "targets", [[[0.9, 0.1]] * 6, [[0, 2]] * 6, [-1] * 6, [0.5] * 6, ["a"] * 6]
+)
+def test_targets_are_classes(targets: list[object]) -> None:
+    data = Blobs(6)
+    data.targets = targets
+    with pytest.raises(InputError, match="must be class ids from 0, one an image, or a matrix"):
+        CachedEvaluator(data)
+
+
 def test_a_batch_holds_an_image() -> None:
     with pytest.raises(InputError, match="the evaluation batch size is 0: it must be at least 1"):
         CachedEvaluator(Blobs(6), batch_size=0)

@@ -246,6 +246,9 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         GPU)."""
         if not isinstance(strategy.model, ContinualModel):
             labels = strategy.mb_y.cpu()
+            if not self.evaluator.multi_label and int(labels.max()) >= self.n_classes:
+                self.n_classes = int(labels.max()) + 1
+                self._widen()
             self._seen |= (
                 (labels > 0).any(dim=0)
                 if self.evaluator.multi_label

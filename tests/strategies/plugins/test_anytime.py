@@ -15,6 +15,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.models import SimpleMLP
 from avalanche.training import Cumulative, GDumb, JointTraining, Naive
 from avalanche.training.plugins import ReplayPlugin
+from torch.utils.data import Subset
 
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import domain_incremental_benchmark, si_blurry_benchmark
@@ -232,6 +233,16 @@ def test_heads_may_be_wider_than_the_test_labels(stream: Any) -> None:
     for watched in (ours, other):
         assert 0 <= watched.results["a_last"] <= 1  # type: ignore[operator]
         assert points(watched.curve.task_ends)[-1] == 100
+
+
+def test_a_stream_may_have_classes_beyond_the_test_labels(stream: Any) -> None:
+    data = Blobs(48, 6, seed=2)
+    known = Subset(data, np.flatnonzero(data.targets < 2))
+    known.targets = data.targets[data.targets < 2]
+    plugin = AnytimeEvaluation(known, every=50)
+    naive([plugin]).train(stream.train_stream, eval_streams=[], shuffle=False)
+    assert plugin.n_classes == 6
+    assert plugin.curve.task_ends[-1].by_class[2:].isnan().all()
 
 
 def test_one_plugin_watches_one_strategy(stream: Any) -> None:
