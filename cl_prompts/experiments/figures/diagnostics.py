@@ -158,6 +158,7 @@ def buffer_figure(
     task_ticks(axes.xaxis, n_tasks)
     axes.set_xlim(-0.5, n_tasks - 0.5)
     axes.set_ylim(0, max(float(values.sum(1).max(initial=0.0)), 1.0))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     finish(axes, xlabel="after task", ylabel=f"{unit} held")
     return figure
 

@@ -45,6 +45,8 @@ def test_buffer_stacks_classes_in_the_order_in_which_they_were_held() -> None:
     assert sorted(texts(axes)) == sorted(["10", "6", "5", "4", "5"])
     assert axes.get_ylabel() == "samples held"
     drawn(figure)
+    twenty = buffer_figure([[19, 1], [12, 8]]).axes[0]
+    assert all(tick % 1 == 0 for tick in twenty.get_yticks())
 
 
 @pytest.mark.parametrize(("n_tasks", "n_prompts"), [(1, 1), (10, 10), (40, 100)])
