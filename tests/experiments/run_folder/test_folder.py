@@ -374,14 +374,7 @@ def released(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return release
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        "killed half-way",
-        "killed before",
-        "full",
-    ],
-)
+@pytest.mark.parametrize("fault", ["killed half-way", "killed before", "full"])
 def test_a_run_goes_on_after_a_fault_at_any_step(
     fault: Fault,
     settings: Settings,
