@@ -262,6 +262,33 @@ def test_a_run_folder_fetches_nothing(
     assert f"fetches it from {origin}, and so does: python -c" in capsys.readouterr().err
 
 
+def in_tracker(config: dict[str, Any], name: str) -> None:
+    config["tracker"] = name
+
+
+def test_a_run_folder_sends_nothing(
+    here: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(mvp_run, in_tracker, "wandb")
+    for number in range(3):
+        photo(here / "more" / "cat" / f"{number}.png", number)
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1", "tracker=wandb"])
+    (here / "planned").mkdir()
+    Plan("typed", (PlannedRun(here / "planned" / "new", settings),)).write(here / "planned")
+    for command in (
+        ["learn", "run", "more"],
+        ["classes", "run", "--remove", "3"],
+        ["run", "--resume", "planned"],
+        ["run", "--resume", "run"],
+    ):
+        if command[-1] == "run":
+            begin_again()
+        assert main([*command, "--quiet"]) == 2
+        said = capsys.readouterr().err
+        assert "tracker=wandb, which sends what is trained to a server: if you want" in said
+    assert not list(here.rglob("wandb"))
+
+
 def test_a_recipe_of_the_command_line_is_the_users_own(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

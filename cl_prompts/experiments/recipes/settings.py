@@ -47,6 +47,8 @@ _KINDS: dict[str, tuple[Any, str]] = {
     "tracker": (str | None, "a name such as wandb"),
     "keep_images": (bool, "true or false"),
 }
+#: trackers that send what they are given to a server
+SENDING = ("wandb",)
 _KNOWN = (*SECTIONS, "training", "strategies", "run", *TOP)
 
 
@@ -107,6 +109,27 @@ class Settings:
         names += code if isinstance(code, list) else []
         names += [self.tracker or ""]
         return [str(name) for name in names if is_dotted(str(name))]
+
+    def to_trust(self) -> list[str]:
+        """Names for which a folder with these settings has to be trusted before it is trained in:
+        own code, and a tracker that sends what is trained to a server."""
+        return [*self.own_code(), *(name for name in SENDING if name == self.tracker)]
+
+    def check_sending(self, trust_code: Trust) -> None:
+        """Refuse a tracker that would send what is trained to a server, as somebody's folder says.
+
+        Args:
+            trust_code: whether it may, or names that may be used.
+
+        Raises:
+            InputError: it may not.
+        """
+        trusted = SENDING if trust_code is True else trust_code or ()
+        if self.tracker in SENDING and self.tracker not in trusted:
+            raise InputError(
+                f"its config.yaml has tracker={self.tracker}, which sends what is trained to a"
+                " server: if you want that, add --trust-code (in Python trust_code=True)"
+            )
 
     @classmethod
     def from_yaml(cls, text: str, *, trust_code: Trust = False) -> Settings:

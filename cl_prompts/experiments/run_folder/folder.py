@@ -173,11 +173,9 @@ class RunFolder(FolderFiles):
             ) from error
         with self.closed_on_error():
             with self.writing(".reserve"):
-                for left in [
-                    *path.glob(".*.tmp"),
-                    *path.glob(f"{COPIES}/.*.tmp"),
-                    path / ".reserve",
-                ]:
+                # Behind a link lie the files of others.
+                copies = [] if (path / COPIES).is_symlink() else path.glob(f"{COPIES}/.*.tmp")
+                for left in [*path.glob(".*.tmp"), *copies, path / ".reserve"]:
                     files.remove(left)
                 files.create(path / ".reserve", [bytes(_RESERVED)])
             self._metrics = MetricsFile(path)
@@ -226,12 +224,12 @@ class RunFolder(FolderFiles):
 
         Args:
             path: of the folder.
-            trust_code: dotted names in its settings that may be imported.
+            trust_code: names in its settings that may be used, see :meth:`Settings.to_trust`.
 
         Raises:
             InputError: there is no run, it is finished, another process writes it, a file of it is
-                damaged, its settings name other code, or they or the version of the package are
-                others than at its checkpoint.
+                damaged, its settings name other code or a tracker that sends, or they or the
+                version of the package are others than at its checkpoint.
             RunError: nothing can be written to it.
         """
         check_begun(path)
@@ -248,6 +246,7 @@ class RunFolder(FolderFiles):
             # The checkpoint first: it says whose run this is, whatever config.yaml says now.
             folder._find_checkpoint()
             settings = settings_of(path, trust_code)
+            settings.check_sending(trust_code)
             if folder._found is not None:
                 with taking_up(path):
                     check_identity(folder._found.identity, settings_identity(settings), str(path))

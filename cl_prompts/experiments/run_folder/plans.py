@@ -205,6 +205,8 @@ def unfinished_plan(folder: Path, trust_code: bool = False) -> Plan:
         raise InputError(f"{folder} is neither a run folder nor the folder of a plan")
     for file in sorted(plans, key=_number, reverse=True):
         plan = Plan.read(file, trust_code)
+        for run in plan.runs:
+            run.settings.check_sending(trust_code)
         if any(run.state != "finished" for run in plan.runs):
             return plan
     raise InputError(f"all runs of the plans in {folder} are finished: there is nothing to resume")

@@ -163,7 +163,7 @@ def _way_on(runs: Sequence[PlannedRun], above: Path | None = None) -> str:
         return f"stopped before the report was made, which this does: cl-prompts report {place}"
     if above is None and states == {"missing"}:
         return "stopped before the run was begun"
-    trust = " --trust-code" if any(run.settings.own_code() for run in runs) else ""
+    trust = " --trust-code" if any(run.settings.to_trust() for run in runs) else ""
     return f"stopped; continue with: cl-prompts run --resume {place}{trust}"
 
 
@@ -193,7 +193,7 @@ def complete(
         return
     if run.state == "unfinished":
         # Code that the user named for this run, and no other that the folder may name.
-        found = RunFolder.resume(run.folder, run.settings.own_code())
+        found = RunFolder.resume(run.folder, run.settings.to_trust())
         _continue(*found, builder, watcher)
     else:
         announce(run.folder, run.settings)

@@ -95,6 +95,7 @@ def settings_of_child(
     """
     run = finished_run(folder)
     settings = settings_of(run.folder, trust_code)
+    settings.check_sending(trust_code)
     if run.whole_stream:
         raise InputError(
             f"{settings.strategy} learns all of a stream at once and nothing later: run it on all"
@@ -168,6 +169,7 @@ def settings_of_edited(
     """
     run = finished_run(folder)
     settings = settings_of(run.folder, trust_code)
+    settings.check_sending(trust_code)
     names = run.summary["class_names"]
     for name in (*renamed, *removed):
         one_of(f"class of {run.folder}", name, names)

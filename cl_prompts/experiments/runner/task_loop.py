@@ -232,7 +232,7 @@ class TaskLoop:
     @property
     def continuation(self) -> str:
         """Command that resumes this run."""
-        trust = " --trust-code" if self.parts.settings.own_code() else ""
+        trust = " --trust-code" if self.parts.settings.to_trust() else ""
         return f"cl-prompts run --resume {shlex.quote(str(self.folder.path))}{trust}"
 
     def _agreed(self, request: StopRequest, *, due: bool = False) -> bool:

@@ -149,6 +149,10 @@ class WeightsAndBiases(Board):
 
     def begin(self, settings: Values, measure: str) -> None:
         """Begin or resume the run."""
+        if (self.folder / "wandb").is_symlink():
+            raise InputError(
+                f"{self.folder / 'wandb'} is a link, through which nothing is written: remove it"
+            )
         made = hashlib.sha256(content(self.folder / "environment.json", TEXT))
         self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", "cl-prompts"),

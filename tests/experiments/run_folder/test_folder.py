@@ -460,6 +460,19 @@ def test_folders_that_cannot_be_written_to_are_told_with_exit_code_1(
     assert contents(unfinished) == before
 
 
+def test_what_lies_behind_a_link_is_not_removed(tmp_path: Path) -> None:
+    others = tmp_path / "others" / ".theirs.tmp"
+    others.parent.mkdir()
+    others.touch()
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".ours.tmp").touch()
+    (folder / "images").symlink_to(others.parent)
+    RunFolder(folder).close()
+    assert others.exists()
+    assert not (folder / ".ours.tmp").exists()
+
+
 def test_what_differs_between_runs_of_a_command_is_kept(tmp_path: Path) -> None:
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     folder = RunFolder.create(tmp_path / "run", settings, "", ["seed", "options.lr"])

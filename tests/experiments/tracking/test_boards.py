@@ -13,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.tracking.boards import Board, WeightsAndBiases, board_class
@@ -115,6 +116,10 @@ def test_weights_and_biases_keeps_the_same_tags_offline(
     folder = tmp_path / "digits" / "ncm" / "1-x"
     folder.mkdir(parents=True)
     (folder / "environment.json").write_text("{}")
+    (folder / "wandb").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="wandb is a link, through which nothing is written"):
+        WeightsAndBiases(folder).begin({"recipe": "digits"}, "accuracy")
+    (folder / "wandb").unlink()
     board = WeightsAndBiases(folder)
     board.begin({"recipe": "digits", "strategy": "ncm"}, "accuracy")
     board.scalar("accuracy/anytime", 0.53125, 64)
