@@ -123,7 +123,6 @@ def recipe_for(
     hub = "in the package" if chosen == EMBEDDED else "fetched from the hub once"
     notes = {
         "n_tasks": f"of {len(found.classes)} classes",
-        "name": "" if file else hub,
         "image_size": f"median shorter side of the images: {found.shorter_side}"
         + (", in colour" if found.colourful else ", in grey"),
         "announced": "false: the learner does not know where a domain ends",
@@ -133,7 +132,11 @@ def recipe_for(
     parts = [
         _section("dataset", found.settings),
         _section("scenario", stream, notes),
-        _section("backbone", {"name": chosen, **file, "image_size": size}, notes),
+        _section(
+            "backbone",
+            {"name": chosen, **file, "image_size": size},
+            {**notes, "name": "" if file else hub},
+        ),
         _section("evaluation", {"every": every}, notes),
         _section("training", training),
         _section("strategies", {strategy: {} for strategy in strategies_for(found)}),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -69,10 +71,22 @@ HALF = 4.8
 CARD = 5.4
 
 
+@contextmanager
+def any_letters() -> Iterator[None]:
+    """Draw names in any script: a letter that the font lacks becomes a box.
+
+    Matplotlib warns of each, with the letter itself, which a terminal may take for a command.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from font")
+        yield
+
+
 def png_bytes(figure: Figure) -> bytes:
     """Render ``figure`` as a PNG file at 144 dots per inch."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
+    with any_letters():
+        figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
     return buffer.getvalue()
 
 
@@ -83,7 +97,7 @@ def svg_text(figure: Figure) -> str:
     """
     buffer = io.StringIO()
     # A fixed salt gives equal pictures equal texts.
-    with rc_context({"svg.hashsalt": "cl-prompts", "svg.fonttype": "path"}):
+    with rc_context({"svg.hashsalt": "cl-prompts", "svg.fonttype": "path"}), any_letters():
         figure.savefig(buffer, format="svg", dpi=_DPI, facecolor="none", metadata={"Date": None})
     names = {light.lower(): f"--c{i}" for i, light in enumerate(_ON_DARK)}
     text = re.sub(

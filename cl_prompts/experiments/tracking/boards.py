@@ -102,7 +102,10 @@ class TensorBoard(Board):
 
     def picture(self, tag: str, figure: Figure, step: int) -> None:
         """Show a picture."""
-        self._writer.add_figure(tag, figure, step)
+        from cl_prompts.experiments.figures.style import any_letters  # loads matplotlib
+
+        with any_letters():
+            self._writer.add_figure(tag, figure, step)
 
     def histogram(self, tag: str, counts: Sequence[float], step: int) -> None:
         """Show a histogram with the number of a prompt or class as value, its count as height."""
@@ -175,8 +178,11 @@ class WeightsAndBiases(Board):
         """Show a picture."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # who draws has loaded it
 
+        from cl_prompts.experiments.figures.style import any_letters
+
         canvas = FigureCanvasAgg(figure)
-        canvas.draw()
+        with any_letters():
+            canvas.draw()
         shown = self._wandb.Image(np.asarray(canvas.buffer_rgba()))
         self._run.log({tag: shown, "samples_seen": step})
 

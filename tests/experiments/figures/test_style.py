@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
+from pathlib import Path
 
 import matplotlib
+from matplotlib.figure import Figure
 
 from cl_prompts.experiments.figures.curves import curve_figure
-from cl_prompts.experiments.figures.style import PALETTE, strategy_styles, svg_text
+from cl_prompts.experiments.figures.style import (
+    PALETTE,
+    png_bytes,
+    strategy_styles,
+    svg_text,
+)
+from cl_prompts.experiments.tracking.boards import TensorBoard
 from tests.experiments.figures.drawing import band
 from tests.forked import forked
 
@@ -30,6 +39,18 @@ def test_svg_has_a_colour_of_each_theme_and_no_ground() -> None:
     assert "fill: #ffffff" not in text
     # Only drawn once more: the same picture, the same text.
     assert text == svg_text(curve_figure({"mvp": band(0.5, 0.6)}))
+
+
+def test_names_in_any_script_are_drawn_without_a_warning(tmp_path: Path) -> None:
+    figure = Figure()
+    figure.suptitle("cat \x07 \u732b \x1b[31m")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        svg_text(figure)
+        png_bytes(figure)
+        board = TensorBoard(tmp_path)
+        board.picture("names", figure, 1)
+        board.close()
 
 
 def test_every_line_has_a_colour_on_dark_pages() -> None:
