@@ -95,6 +95,21 @@ def test_statistics_keep_their_precision(kind: str) -> None:
         check_surroundings(model)
 
 
+@pytest.mark.parametrize("name", ["mvp", "aper"])
+def test_nothing_to_train(name: str) -> None:
+    (first, *_) = experiences()
+    strategy = make(name)
+    strategy.model.requires_grad_(False)
+    with pytest.raises(InputError, match="nothing that the method trains requires a gradient"):
+        strategy.train(first, num_workers=0)
+    # Frozen later on
+    strategy = make("fine_tuning")
+    strategy.train(first, num_workers=0)
+    strategy.model.requires_grad_(False)
+    with pytest.raises(InputError, match="nothing that the method trains requires a gradient"):
+        strategy.train(first, num_workers=0)
+
+
 def test_parameters_made_in_inference_mode() -> None:
     with torch.inference_mode():
         strategy = make("linear_probe")

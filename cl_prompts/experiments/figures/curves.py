@@ -15,6 +15,7 @@ from cl_prompts.experiments.figures.style import (
     FAINT,
     MARKS,
     WIDTH,
+    drawing,
     finish,
     new_figure,
     strategy_styles,
@@ -28,6 +29,7 @@ SIZE = (WIDTH, 4.6)  # inches
 _MARKS = 6  # of a curve, where intervals stand
 
 
+@drawing()
 def curve_figure(
     bands: Mapping[str, Band],
     *,
@@ -149,6 +151,7 @@ _DOT = 0.06
 _TICKS = (0.5, 1, 2, 3, 5, 10, 20, 50)
 
 
+@drawing()
 def cost_figure(
     points: Mapping[str, tuple[float, Sequence[float]]],
     *,

@@ -20,6 +20,7 @@ from cl_prompts.experiments.figures.style import (
     accuracy_map,
     canvas,
     colour_bar,
+    drawing,
     finish,
     new_figure,
     percents,
@@ -33,6 +34,7 @@ _MAX_CELLS = 20  # rows or columns up to which numbers are written into cells
 _MAX_LEGEND = 20  # classes up to which a legend names them
 
 
+@drawing()
 def usage_figure(counts: ArrayLike, entropy: ArrayLike) -> Figure:
     """Share of each prompt in the selections of each task, and the entropy of these shares.
 
@@ -77,6 +79,7 @@ def _entropy_bars(axes: Any, bits: Floats, n_prompts: int) -> None:
     finish(axes, xlabel="entropy (bits)", grid="x")
 
 
+@drawing()
 def key_figure(similarity: ArrayLike) -> Figure:
     """Similarity of the keys of a pool.
 
@@ -107,6 +110,7 @@ def _tenths(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 0.05 else ""
 
 
+@drawing()
 def buffer_figure(
     counts: ArrayLike, class_names: Sequence[str] | None = None, *, unit: str = "samples"
 ) -> Figure:

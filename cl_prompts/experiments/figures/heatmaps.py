@@ -18,6 +18,7 @@ from cl_prompts.experiments.figures.style import (
     accuracy_map,
     canvas,
     colour_bar,
+    drawing,
     finish,
     new_figure,
     percents,
@@ -30,6 +31,7 @@ from cl_prompts.experiments.results.series import Floats, column_edges, first_se
 _MAX_NAMED_CLASSES = 100
 
 
+@drawing()
 def class_heatmap_figure(
     x: ArrayLike,
     matrix: ArrayLike,
@@ -83,6 +85,7 @@ def class_heatmap_figure(
     return figure
 
 
+@drawing()
 def class_forgetting_figure(
     matrix: ArrayLike,
     class_names: Sequence[str] | None = None,
@@ -126,6 +129,7 @@ def class_forgetting_figure(
     return figure
 
 
+@drawing()
 def task_heatmap_figure(matrix: ArrayLike, *, measure: str = "accuracy") -> Figure:
     """Accuracy on the classes of each task after every task, and its final forgetting.
 

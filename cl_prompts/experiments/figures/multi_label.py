@@ -10,7 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
-from cl_prompts.experiments.figures.style import INK, WIDTH, canvas, finish, short, strategy_styles
+from cl_prompts.experiments.figures.style import (
+    INK,
+    WIDTH,
+    canvas,
+    drawing,
+    finish,
+    short,
+    strategy_styles,
+)
 
 _MAX_SHARP = 64  # pixels up to which an image is drawn without smoothing
 _MAX_IMAGES = 12
@@ -21,6 +29,7 @@ _MISSED = ("○", "#767676", "missed")
 _FALSE = ("✗", "#C04A00", "wrongly predicted")
 
 
+@drawing()
 def f1_figure(
     scores: Mapping[str, Mapping[str, Sequence[float]]],
     *,
@@ -68,6 +77,7 @@ def f1_figure(
     return figure
 
 
+@drawing()
 def examples_figure(
     images: ArrayLike,
     truth: ArrayLike,

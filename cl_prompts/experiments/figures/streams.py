@@ -17,6 +17,7 @@ from cl_prompts.experiments.figures.style import (
     MAX_NAMED_ROWS,
     WIDTH,
     canvas,
+    drawing,
     finish,
     short,
     task_ticks,
@@ -26,6 +27,7 @@ from cl_prompts.experiments.results.series import Floats
 _KINDS = {"disjoint": "#0072B2", "blurry": "#D55E00", "other": "#666666"}
 
 
+@drawing()
 def stream_figure(
     stream: Mapping[str, Any],
     class_names: Sequence[str] | None = None,

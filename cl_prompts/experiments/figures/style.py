@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import colormaps, rc_context, style
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
@@ -72,12 +72,14 @@ CARD = 5.4
 
 
 @contextmanager
-def any_letters() -> Iterator[None]:
-    """Draw names in any script: a letter that the font lacks becomes a box.
+def drawing() -> Iterator[None]:
+    """Draw as this package does, whatever a ``matplotlibrc`` says: one in the current folder may be
+    data, and may have texts typeset by LaTeX.
 
-    Matplotlib warns of each, with the letter itself, which a terminal may take for a command.
+    A letter that the font lacks becomes a box. Matplotlib warns of each, with the letter itself,
+    which a terminal may take for a command.
     """
-    with warnings.catch_warnings():
+    with style.context("default"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from font")
         yield
 
@@ -85,7 +87,7 @@ def any_letters() -> Iterator[None]:
 def png_bytes(figure: Figure) -> bytes:
     """Render ``figure`` as a PNG file at 144 dots per inch."""
     buffer = io.BytesIO()
-    with any_letters():
+    with drawing():
         figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")
     return buffer.getvalue()
 
@@ -97,7 +99,7 @@ def svg_text(figure: Figure) -> str:
     """
     buffer = io.StringIO()
     # A fixed salt gives equal pictures equal texts.
-    with rc_context({"svg.hashsalt": "cl-prompts", "svg.fonttype": "path"}), any_letters():
+    with drawing(), rc_context({"svg.hashsalt": "cl-prompts", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", dpi=_DPI, facecolor="none", metadata={"Date": None})
     names = {light.lower(): f"--c{i}" for i, light in enumerate(_ON_DARK)}
     text = re.sub(

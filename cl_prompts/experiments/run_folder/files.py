@@ -21,6 +21,8 @@ from cl_prompts.reading import TEXT, content, json_of
 #: errors of a system that refuses to write: a place without permission, or a full disk
 REFUSING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 
+#: pattern of the names of :func:`temporary_of`
+TEMPORARY = f".*.{'[0-9a-f]' * 16}.tmp"
 #: signs with which a spreadsheet lets formulas begin
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

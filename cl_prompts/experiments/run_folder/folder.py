@@ -28,7 +28,12 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, taking_up
 from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE, CheckpointFiles
 from cl_prompts.experiments.run_folder.checksums import COPIES, SUMS_FILE, sums
-from cl_prompts.experiments.run_folder.files import FolderFiles, json_text, reason_of
+from cl_prompts.experiments.run_folder.files import (
+    TEMPORARY,
+    FolderFiles,
+    json_text,
+    reason_of,
+)
 from cl_prompts.experiments.run_folder.identity import (
     check_identity,
     settings_hash,
@@ -111,6 +116,27 @@ def settings_of(folder: Path, trust_code: Trust = False) -> Settings:
         raise InputError(f"{folder / name} cannot be used: {error}") from error
 
 
+def _environment_of(folder: Path) -> dict[str, Any]:
+    """Content of ``environment.json`` in the folder of a run that this version can resume."""
+    environment = FolderFiles(folder).read_json("environment.json")
+    made = environment.get("format")
+    if made is None or (folder / "checkpoint.pt").exists():
+        raise InputError(
+            f"run folder {folder} was written by version 0.1 of cl-prompts, whose runs cannot be"
+            " resumed: start a new run"
+        )
+    if made != FORMAT:
+        raise InputError(
+            f"run folder {folder} is of format {made!r}, and this version of cl-prompts reads"
+            f" {FORMAT}: resume it with the version that wrote it"
+        )
+    try:
+        conform(environment, {"varied?": [str], "settings?": (str, None)})
+    except ValueError as error:
+        raise InputError(f"{folder / 'environment.json'} is damaged: {error}") from error
+    return environment
+
+
 def record_loss(path: Path, error: str) -> None:
     """Write into the summary of a run that it has failed, where it says that it is running and the
     process that wrote it is gone."""
@@ -174,8 +200,9 @@ class RunFolder(FolderFiles):
         with self.closed_on_error():
             with self.writing(".reserve"):
                 # Behind a link lie the files of others.
-                copies = [] if (path / COPIES).is_symlink() else path.glob(f"{COPIES}/.*.tmp")
-                for left in [*path.glob(".*.tmp"), *copies, path / ".reserve"]:
+                copies = [] if (path / COPIES).is_symlink() else [path / COPIES]
+                half_written = [file for at in (path, *copies) for file in at.glob(TEMPORARY)]
+                for left in [*half_written, path / ".reserve"]:
                     files.remove(left)
                 files.create(path / ".reserve", [bytes(_RESERVED)])
             self._metrics = MetricsFile(path)
@@ -233,20 +260,16 @@ class RunFolder(FolderFiles):
             RunError: nothing can be written to it.
         """
         check_begun(path)
+        # Nothing is locked or removed in a folder that is no run's, or is not trusted.
+        environment = _environment_of(path)
+        settings = settings_of(path, trust_code)
+        settings.check_sending(trust_code)
         folder = cls(path)
         with folder.closed_on_error():
-            environment = folder.read_json("environment.json")
-            folder._check_format(environment.get("format"))
-            try:
-                conform(environment, {"varied?": [str], "settings?": (str, None)})
-            except ValueError as error:
-                raise InputError(f"{path / 'environment.json'} is damaged: {error}") from error
             if folder.summary().get("status") == "finished":
                 raise InputError(f"run folder {path} is finished: there is nothing to resume")
             # The checkpoint first: it says whose run this is, whatever config.yaml says now.
             folder._find_checkpoint()
-            settings = settings_of(path, trust_code)
-            settings.check_sending(trust_code)
             if folder._found is not None:
                 with taking_up(path):
                     check_identity(folder._found.identity, settings_identity(settings), str(path))
@@ -257,18 +280,6 @@ class RunFolder(FolderFiles):
                     " others than those that it was made with: put them back, or start a new run"
                 )
         return folder, settings
-
-    def _check_format(self, made: Any) -> None:
-        if made is None or (self.path / "checkpoint.pt").exists():
-            raise InputError(
-                f"run folder {self.path} was written by version 0.1 of cl-prompts, whose runs"
-                " cannot be resumed: start a new run"
-            )
-        if made != FORMAT:
-            raise InputError(
-                f"run folder {self.path} is of format {made!r}, and this version of cl-prompts"
-                f" reads {FORMAT}: resume it with the version that wrote it"
-            )
 
     def claim(self, identity: Mapping[str, Any]) -> None:
         """Set the identity of the run: checkpoints carry it, and those of another are refused."""

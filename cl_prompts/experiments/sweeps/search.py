@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError, RunError, printable
 from cl_prompts.experiments.recipes.grid import grid
 from cl_prompts.experiments.recipes.settings import Settings, plan
 from cl_prompts.experiments.run_folder import files
@@ -155,7 +155,9 @@ class Search:
             self.trials += trials
             self._write()
             for trial in trials:
-                self.console.print(self._line(trial), highlight=False, soft_wrap=True)
+                self.console.print(
+                    printable(self._line(trial)), highlight=False, soft_wrap=True, markup=False
+                )
             if self.best is None:
                 self._refuse_undefined(trials)
 
@@ -170,7 +172,7 @@ class Search:
         n = self.options.trials
         if self.stopped is not None:
             raise stopped(n - len(self.trials), f"{n} trials", self.stopped)
-        print("\n".join(self.lines()))
+        print("\n".join(map(printable, self.lines())))
         if self.faults:
             raise RunError(
                 f"{len(self.faults)} runs of the search failed; the same command tries them again"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,12 @@ class TensorBoard(Board):
     def __init__(self, folder: Path, start: int = 0) -> None:
         """Open a file; points of an earlier process beyond ``start`` are taken back."""
         super().__init__(folder, start)
-        self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+        # A name that cannot be foreseen: nobody has put a link there.
+        self._writer = SummaryWriter(
+            str(folder),
+            purge_step=start + 1 if start else None,
+            filename_suffix=f".{secrets.token_hex(8)}",
+        )
 
     def begin(self, settings: Values, measure: str) -> None:
         """Lay the curves of all runs together."""
@@ -102,9 +108,9 @@ class TensorBoard(Board):
 
     def picture(self, tag: str, figure: Figure, step: int) -> None:
         """Show a picture."""
-        from cl_prompts.experiments.figures.style import any_letters  # loads matplotlib
+        from cl_prompts.experiments.figures.style import drawing  # loads matplotlib
 
-        with any_letters():
+        with drawing():
             self._writer.add_figure(tag, figure, step)
 
     def histogram(self, tag: str, counts: Sequence[float], step: int) -> None:
@@ -178,10 +184,10 @@ class WeightsAndBiases(Board):
         """Show a picture."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # who draws has loaded it
 
-        from cl_prompts.experiments.figures.style import any_letters
+        from cl_prompts.experiments.figures.style import drawing
 
         canvas = FigureCanvasAgg(figure)
-        with any_letters():
+        with drawing():
             canvas.draw()
         shown = self._wandb.Image(np.asarray(canvas.buffer_rgba()))
         self._run.log({tag: shown, "samples_seen": step})

@@ -70,6 +70,10 @@ from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_
 #: mark of the numbers of training, raised whenever a method comes to other ones from the same
 #: settings; runs of different marks are not compared
 NUMBERS = 2
+NOTHING_TO_TRAIN = (
+    "nothing that the method trains requires a gradient: leave requires_grad of the model as it was"
+    " when it was built"
+)
 AnyPlugin = TypeVar("AnyPlugin")
 
 
@@ -519,6 +523,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     def backward(self) -> None:
         """Compute gradients, the same on all ranks."""
+        if not self.loss.requires_grad:
+            raise InputError(NOTHING_TO_TRAIN)
         super().backward()
         ranks.share_gradients(self.model)
 
@@ -537,6 +543,9 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         ``drop_last`` does not exist, since no sample of a stream is dropped.
         """
         check_surroundings(self.model, training=True)
+        learned = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if learned and not self.updates and not any(p.requires_grad for p in learned):
+            raise InputError(NOTHING_TO_TRAIN)
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         for stream in eval_streams or ():
             refuse_overlap(list(stream) if isinstance(stream, Iterable) else [stream])

@@ -45,6 +45,9 @@ def test_the_recipe_is_valid_and_says_what_was_found(tmp_path: Path) -> None:
     found = found_in(tmp_path / "photos", {"cat": 30, "dog": 20, "owl": 20, "fox": 20})
     file = tmp_path / "photos.yaml"
     file.write_text(recipe_for(found, "photos"))
+    assert [
+        line.split()[1] for line in file.read_text().splitlines() if "in the package" in line
+    ] == ["glyph_vit_tiny"]
     (run, *_) = runs = plan(str(file))
     assert [(r.strategy, r.seed) for r in runs[:3]] == [("linear_probe", s) for s in (1, 2, 3)]
     assert {r.strategy for r in runs} == {"linear_probe", "mvp", "ncm"}

@@ -53,6 +53,17 @@ def test_names_in_any_script_are_drawn_without_a_warning(tmp_path: Path) -> None
         board.close()
 
 
+def test_a_matplotlibrc_changes_nothing() -> None:
+    picture = svg_text(curve_figure({"mvp": band(0.5, 0.6)}))
+    with matplotlib.rc_context({"text.usetex": True, "axes.grid": True, "font.size": 30}):
+        assert svg_text(curve_figure({"mvp": band(0.5, 0.6)})) == picture
+        for module in ("curves", "diagnostics", "heatmaps", "multi_label", "streams"):
+            found = import_module(f"cl_prompts.experiments.figures.{module}")
+            for name, draw in vars(found).items():
+                if name.endswith("_figure") and name != "new_figure":
+                    assert hasattr(draw, "__wrapped__"), name
+
+
 def test_every_line_has_a_colour_on_dark_pages() -> None:
     names = [str(i) for i in range(len(PALETTE))]
     text = svg_text(curve_figure({name: band(0.5, 0.6) for name in names}))

@@ -28,6 +28,7 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder import folder as run_folder
 from cl_prompts.experiments.run_folder.checkpoint import encode, read
 from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE
+from cl_prompts.experiments.run_folder.files import temporary_of
 from cl_prompts.experiments.run_folder.folder import RunFolder, environment
 from cl_prompts.experiments.run_folder.identity import settings_identity
 from tests.experiments.commands import rows, summary
@@ -461,16 +462,29 @@ def test_folders_that_cannot_be_written_to_are_told_with_exit_code_1(
 
 
 def test_what_lies_behind_a_link_is_not_removed(tmp_path: Path) -> None:
-    others = tmp_path / "others" / ".theirs.tmp"
+    others = tmp_path / "others" / temporary_of(Path("theirs")).name
     others.parent.mkdir()
     others.touch()
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / ".ours.tmp").touch()
+    ours = temporary_of(folder / "ours")
+    ours.touch()
     (folder / "images").symlink_to(others.parent)
     RunFolder(folder).close()
     assert others.exists()
-    assert not (folder / ".ours.tmp").exists()
+    assert not ours.exists()
+
+
+def test_a_folder_that_is_no_runs_stays_as_it_is(tmp_path: Path) -> None:
+    for name in (".lock", ".reserve", ".draft.tmp", temporary_of(Path("draft")).name):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "config.yaml").write_text("db: postgres")
+    for wrong in ("environment", "config"):
+        before = {file.name: file.read_text() for file in tmp_path.iterdir()}
+        with pytest.raises(InputError, match=rf"{wrong}\.\w+ cannot be"):
+            RunFolder.resume(tmp_path)
+        assert {file.name: file.read_text() for file in tmp_path.iterdir()} == before
+        (tmp_path / "environment.json").write_text('{"format": 2}')
 
 
 def test_what_differs_between_runs_of_a_command_is_kept(tmp_path: Path) -> None:

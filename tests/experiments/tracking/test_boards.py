@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import Settings, plan
-from cl_prompts.experiments.tracking.boards import Board, WeightsAndBiases, board_class
+from cl_prompts.experiments.tracking.boards import Board, TensorBoard, WeightsAndBiases, board_class
 from tests.experiments.commands import QUICK, run, summary
 
 pytestmark = pytest.mark.slow
@@ -91,6 +91,15 @@ def test_a_board_that_fails_ends_the_run_which_goes_on_without_it(
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace(f"{HERE}:Broken", "null"))
     assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
+
+
+def test_event_files_have_names_that_nobody_foresees(tmp_path: Path) -> None:
+    names = set()
+    for _ in range(2):
+        TensorBoard(tmp_path).close()
+        names |= {file.name.split(".")[-1] for file in tmp_path.iterdir()}
+    assert len(names) == 2
+    assert all(len(name) == 16 for name in names)
 
 
 def test_trackers_that_do_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
