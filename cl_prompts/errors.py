@@ -34,9 +34,8 @@ def one_sentence(message: object) -> str:
     >>> one_sentence("two\\nlines \\x1b[31m")
     'two lines \\\\x1b[31m'
     """
-    text = " ".join(_OF_LOADER.sub("", str(message)).split())
-    text = _WORD.sub(lambda found: short(found[0]), text)
-    return short(printable(text), _MOST)
+    text = " ".join(printable(_OF_LOADER.sub("", str(message))).split())
+    return short(_WORD.sub(lambda found: short(found[0]), text), _MOST)
 
 
 def printable(text: str) -> str:

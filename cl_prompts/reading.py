@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import stat
+import sys
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from io import BufferedReader
 from pathlib import Path
@@ -182,6 +183,8 @@ def conform(value: Any, schema: Any, where: str = "") -> None:
     elif schema is float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{where} is {shown(value)}: it should be a number")
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise ValueError(f"{where} is {shown(value)}: no such number can be computed with")
     elif schema is not object:
         _expect(value, schema, where)
 

@@ -44,6 +44,7 @@ def test_bad_input_is_a_value_error_and_a_fault_in_a_run_is_not() -> None:
 @pytest.mark.parametrize("kind", [InputError, RunError])
 def test_any_message_becomes_one_line_of_bounded_length(kind: type[Exception]) -> None:
     assert str(kind("no such\nfile \x1b[31m \udcff")) == "no such file \\x1b[31m \\udcff"
+    assert str(kind("no 0.png\x0c")) == "no 0.png\\x0c"
     assert len(str(kind("x" * 200_000))) == 160
     assert len(str(kind("word " * 200_000))) < 1000
     assert str(kind(f"before {'x' * 5000} after")).endswith("x after")

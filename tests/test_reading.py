@@ -93,6 +93,7 @@ def test_what_conforms() -> None:
         ({"n": None}, "n is None: it should be a whole number"),
         ({"x": None}, "x is None: it should be a number"),
         ({"x": "1"}, "x is '1': it should be a number"),
+        ({"x": 10**400}, "x is 1000.*: no such number can be computed with"),
         ({"rows": {}}, "rows is {}: it should be a list"),
         ({"rows": [3]}, r"rows\[0\] is 3: it should be a mapping"),
         ({"rows": [{"id": 1}]}, r"rows\[0\].name is missing"),
