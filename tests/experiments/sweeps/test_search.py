@@ -104,6 +104,18 @@ def test_a_search_finds_what_is_best_and_repeats_itself(
 
 
 @needs_optuna
+def test_the_line_of_a_trial_has_values_in_brackets(
+    tmp_path: Path, swept: type[PretendedSweep]
+) -> None:
+    classes = "dataset.classes=[0,1,2,3,4],[5,6,7,8,9]"
+    search = made(tmp_path, SearchOptions("random", trials=1), [*SPACE, classes])
+    search.execute()
+    (trial,) = search.trials
+    assert any("[" in setting for setting in trial.settings)
+    assert f"trial 1 of 1, {' '.join(trial.settings)}, " in search.console.file.getvalue()
+
+
+@needs_optuna
 def test_the_table_and_the_command_for_the_seeds_to_report(
     tmp_path: Path, swept: type[PretendedSweep]
 ) -> None:
