@@ -28,12 +28,7 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, taking_up
 from cl_prompts.experiments.run_folder.checkpoint_files import CHECKPOINT_FILE, CheckpointFiles
 from cl_prompts.experiments.run_folder.checksums import COPIES, SUMS_FILE, sums
-from cl_prompts.experiments.run_folder.files import (
-    TEMPORARY,
-    FolderFiles,
-    json_text,
-    reason_of,
-)
+from cl_prompts.experiments.run_folder.files import TEMPORARY, FolderFiles, json_text, reason_of
 from cl_prompts.experiments.run_folder.identity import (
     check_identity,
     settings_hash,

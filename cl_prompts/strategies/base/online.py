@@ -23,9 +23,7 @@ from cl_prompts.backbones.pixels import check_kind, image_check
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.errors import InputError
-from cl_prompts.losses.classification import (
-    ClassMask,
-)
+from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.compiled import CompiledDecoding, check_release
@@ -58,11 +56,7 @@ from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.replay import Replay, among
 from cl_prompts.strategies.base.settings import Declared
 from cl_prompts.strategies.base.state import Registered, load_strategy_state, strategy_state
-from cl_prompts.strategies.base.stream import (
-    Batch,
-    checked_collate,
-    own_sampler,
-)
+from cl_prompts.strategies.base.stream import Batch, checked_collate, own_sampler
 from cl_prompts.strategies.base.task_pass import Classifier, head_of
 from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
 from cl_prompts.training.schedules import Schedule, learning_rate_factor, scale_learning_rates

@@ -11,12 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from cl_prompts.experiments.figures.curves import curve_figure
-from cl_prompts.experiments.figures.style import (
-    PALETTE,
-    png_bytes,
-    strategy_styles,
-    svg_text,
-)
+from cl_prompts.experiments.figures.style import PALETTE, png_bytes, strategy_styles, svg_text
 from cl_prompts.experiments.tracking.boards import TensorBoard
 from tests.experiments.figures.drawing import band
 from tests.forked import forked
