@@ -45,7 +45,7 @@ INNER: dict[str, set[str]] = {
     "figures": {"results"},
     "tracking": {"recipes", "run_folder", "results", "figures"},
     "report": {"recipes", "run_folder", "results", "figures"},
-    "runner": {"recipes", "run_folder", "tracking"},
+    "runner": {"recipes", "run_folder", "results", "tracking"},
     "sweeps": {"recipes", "run_folder", "results", "tracking", "runner"},
     "trained": {"recipes", "run_folder", "results", "runner"},
     "cli": {"recipes", "run_folder", "results", "report", "runner", "sweeps", "trained"},

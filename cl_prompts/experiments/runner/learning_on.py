@@ -26,7 +26,7 @@ from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.joined import JoinedDataSet, copies_across
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings, runs_of
-from cl_prompts.experiments.recipes.values import plain
+from cl_prompts.experiments.results.comparable import conditions_of, options_of
 from cl_prompts.experiments.run_folder.checkpoint import taking_up
 from cl_prompts.experiments.run_folder.checkpoint_files import (
     CHECKPOINT_FILE,
@@ -190,21 +190,14 @@ def _parent(run: Run, settings: Settings) -> dict[str, Any]:
         "code": settings.own_code(),
         "renamed": {},
         "removed": [],
-        "settings": _made_with(run, settings),
+        "settings": _made_with(run),
     }
 
 
-def _made_with(run: Run, settings: Settings) -> str:
+def _made_with(run: Run) -> str:
     """SHA-256 of how a run and its ancestors were trained, whatever their seeds and places."""
-    sections = {key: getattr(settings, key) for key in ("options", "scenario", "evaluation")}
-    edits = {key: settings.parent.get(key) for key in ("renamed", "removed", "settings")}
-    files = {
-        name: found
-        for name, found in (run.summary.get("files") or {}).items()
-        if name.startswith("options.")
-    }
-    made = [sections, edits, files, run.summary.get("code")]
-    return hashlib.sha256(json.dumps(plain(made), sort_keys=True).encode()).hexdigest()
+    made = [conditions_of(run), options_of(run)]
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
 
 
 def is_edited(settings: Settings) -> bool:

@@ -131,6 +131,7 @@ def test_how_the_parent_was_trained_is_recorded(parent: Path, tmp_path: Path) ->
     config = yaml.safe_load((parent / "config.yaml").read_text())
     assert recorded(parent, options={**config["options"], "lr": 0.5}) != known
     assert recorded(parent, evaluation={**config["evaluation"], "every": 3}) != known
+    assert recorded(parent, dataset={**config["dataset"], "augment": True}) != known
     child = settings_of_child(parent, {"name": "digits"}, 10, "later", trust_code=True)
     assert Settings.from_yaml(child.to_yaml()).parent == child.parent
 
