@@ -54,7 +54,8 @@ def check_pixels(images: Any, size: int, *, normalised: bool = False) -> None:
     if not images.is_floating_point():
         kind = str(images.dtype).removeprefix("torch.")
         raise InputError(f"images are {kind}: give floats in [0, 1], as images.float() / 255")
-    _check_shape(images, size)
+    if images.shape[1:] != (3, size, size):
+        raise _wrong_shape(images, size)
     if not images.numel():
         return
     low, high = (value.item() for value in torch.aminmax(images.detach()))
@@ -111,23 +112,22 @@ def check_images(images: Sequence[Any], size: int, *, normalised: bool = False) 
         check_pixels(values, size, normalised=normalised)
 
 
-def _check_shape(images: Tensor, size: int) -> None:
+def _wrong_shape(images: Tensor, size: int) -> InputError:
     shape = tuple(images.shape)
     wanted = f"(batch, 3, {size}, {size})"
     if len(shape) != 4:
-        raise InputError(f"images have shape {shape}: give {wanted}")
+        return InputError(f"images have shape {shape}: give {wanted}")
     if shape[1] != 3:
         hint = "give RGB"
         if shape[1] == 1:
             hint = "repeat the channel, as images.expand(-1, 3, -1, -1) does"
         elif shape[3] == 3:
             hint = "put channels first, as images.permute(0, 3, 1, 2) does"
-        raise InputError(f"images have shape {shape} instead of {wanted}: {hint}")
-    if shape[2:] != (size, size):
-        raise InputError(
-            f"images are {shape[2]} x {shape[3]} pixels: the backbone takes {size} x {size}, so"
-            f" resize them, or create the backbone with image_size={shape[2]}"
-        )
+        return InputError(f"images have shape {shape} instead of {wanted}: {hint}")
+    return InputError(
+        f"images are {shape[2]} x {shape[3]} pixels: the backbone takes {size} x {size}, so"
+        f" resize them, or create the backbone with image_size={shape[2]}"
+    )
 
 
 def check_targets(targets: Any, n_classes: int, *, multi_label: bool = False) -> Tensor:

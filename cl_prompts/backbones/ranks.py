@@ -194,8 +194,6 @@ def broadcast_text(text: str | None) -> str:
 def share_gradients(model: nn.Module) -> None:
     """Take rank 0's gradients on every rank, on devices where the order of additions is left to
     chance and gradients are the same but for rounding; so parameters stay the same bit for bit."""
-    if not is_distributed():
-        return
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     if not gradients or gradients[0].device.type in IN_ORDER:
         return

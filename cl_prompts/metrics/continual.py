@@ -256,6 +256,8 @@ def results(
         "task_forgetting": task_forgetting(curve, new_classes),
         "bwt": backward_transfer(curve),
         "fwt": fwt,
+        # Papers mean different things by forgetting: each meaning has its name
+        # (docs/definitions.md).
         "f_last": forgetting(curve, definition="f_last"),
         "forgetting_anytime": forgetting(curve, definition="anytime"),
         "forgetting_first": forgetting(curve, definition="first"),
@@ -279,6 +281,8 @@ def multi_label_run_results(
     and the scores of the last task (``cf1_80``, ``of1_80``, ``cf1_50``, ...: threshold in percent;
     ``cf1``, ``of1``, ...: at the model's own threshold).
     """
+    # Cumulative test sets grow from task to task, and AP falls with them. On the test images of the
+    # task alone a change is the model's.
     fixed = Curve(
         task_ends=[
             replace(e, by_class=e.by_class_fixed)

@@ -140,7 +140,9 @@ class Curve:
     def mean(self, *, end: bool = True) -> float:
         """Plain mean of accuracy over :meth:`points`, by a running sum; NaN without any."""
         # A running sum in order of time, so that the mean of a resumed run is the same to the bit.
+        # A long run asks after every evaluation, so points that were added up stay so.
         of, done, n, total = self._summed
+        # Another list, or a shorter one, as a state that was loaded brings: all anew.
         if of is not self.anytime or done > len(self.anytime):
             done, n, total = 0, 0, 0.0
         for point in self.anytime[done:]:

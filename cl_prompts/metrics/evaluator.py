@@ -30,6 +30,7 @@ def _labels(targets: Any) -> Tensor:
     given = np.asarray(targets)
     if given.dtype.kind in "biuf":
         found = given.astype(np.int64)
+        # The same after rounding and clipping: whole numbers from 0, or zeros and ones.
         if np.array_equal(given, found.clip(0, 1 if found.ndim == 2 else None)):
             return torch.from_numpy(found)
     raise InputError(
@@ -142,6 +143,7 @@ class CachedEvaluator:
         domains = None if self.shown is None else self.domain_of_each
         n_domains = 1 if domains is None else len(self.domain_names)
         counts = ClassAccuracy(len(seen), self.device, n_domains=n_domains)
+        # An empty first part, since a rank may have no row of its own.
         own_rows = [torch.zeros(0, dtype=torch.int64)]
         found = [torch.zeros(0, device=self.device)]
         for rows, logits in self.logits(model, seen):
@@ -211,8 +213,10 @@ class CachedEvaluator:
     def state_dict(self, model: nn.Module) -> dict[str, Any]:
         """Cached parts that later evaluations of this model can use, and the work so far."""
         keys = model.cache_keys() if self.cache and isinstance(model, ContinualModel) else {}
+        # A part of an older version would be computed anew after a resume, too.
         valid = {k: part for k, part in self._cached.items() if keys.get(k) == part.version}
         if ranks.is_distributed():
+            # Sorted, since each is an exchange, and all ranks must make them in one order.
             valid = {k: scattered.joined(valid[k]) for k in sorted(valid)}
         return {
             "images": self.images,
@@ -234,6 +238,7 @@ class CachedEvaluator:
             if name in keys:
                 part = CachedPart(keys[name], len(self.targets), self.device)
                 part.known = known.clone()
+                # A copy: evaluations write into it, and the state that was loaded may serve again.
                 part.values = values.to(self.device, copy=True)
                 if ranks.is_distributed():
                     scattered.keep_own(part)
@@ -284,6 +289,7 @@ class CachedEvaluator:
         if isinstance(model, ContinualModel):
             check_surroundings(model)
             check = image_check(model)
+        # Processes of a loader go on with the check that they were started with.
         if repr(check) != repr(self._check):
             self.close()
         self._check = check
@@ -371,6 +377,7 @@ class CachedEvaluator:
                 pin_memory=self.device.type == "cuda",
                 generator=torch.Generator().manual_seed(0),
             )
+        # In place: the loader, whose processes live on, holds this very list.
         self._batches[:] = [rows.tolist() for rows in batches]
         for items in self._loader:
             yield items[0].to(self.device, non_blocking=True)

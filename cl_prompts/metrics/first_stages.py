@@ -90,6 +90,8 @@ class FirstStages:
         before, counts = self._batches.pop(place, None), counter.counts()
         encoding = model.encode(images, cached)
         entry = encoding.entry
+        # Without an entry nothing beyond the cacheable parts was computed, and those are kept
+        # elsewhere.
         if entry is None or not keys or not keys.keys() <= encoding.parts.keys():
             return encoding
         # A resumed run computes again what the interrupted one had counted: it counts once.
@@ -118,6 +120,7 @@ class FirstStages:
         for (group, _), batch in self._batches.items():
             groups[batch.rows] = group + 1 if batch.row_bytes else -group - 1
         if ranks.is_distributed():
+            # Every row has its number on one rank, and 0 on the others.
             groups = ranks.total(groups)
         row_bytes = max((batch.row_bytes for batch in self._batches.values()), default=0)
         return {"groups": groups, "row_bytes": ranks.highest(row_bytes)[0]}

@@ -125,6 +125,7 @@ def f1_scores(
     names = ("cf1", "cf1_harmonic", "cp", "cr", "of1", "op", "or")
     if scores.numel() == 0:
         return dict.fromkeys(names, float("nan"))
+    # A pair that does not count, such as a difficult object, is neither claimed nor missed.
     predicted = (scores.sigmoid() > threshold) & counted
     positive = positive & counted
     # per class: true positives, predicted positives, positives
@@ -135,6 +136,8 @@ def f1_scores(
     # means over classes (C), and ratios of sums over classes (O)
     cp, cr = precision.mean(), recall.mean()
     op, or_ = _ratio(right.sum(), claimed.sum()), _ratio(right.sum(), there.sum())
+    # CF1 is the mean of the classes' F1, its harmonic form the F1 of their mean precision and
+    # recall; the two differ where classes do.
     f1 = (
         _harmonic(precision, recall).mean(),
         _harmonic(cp, cr),

@@ -85,6 +85,7 @@ class AdaptedViT(ContinualModel):
     def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
         """Compute the features in the subspace that trains, or in all of them."""
         training = self.training and self.adapts
+        # Earlier adapters are fixed: training needs the features of the newest ones alone.
         names = self.subspaces()[-1:] if training else self.subspaces()
         parts = {name: cached[name] for name in names if name in cached}
         missing = [name for name in names if name not in parts]

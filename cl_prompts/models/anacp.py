@@ -180,6 +180,7 @@ class AnaCP(SolvedClassifier):
         """a(x) (batch, dim) by the last solution of features (batch, dim), which are not normalised
         here."""
         thetas = () if self.thetas is None else self.thetas
+        # a(x) = 1/H sum_i g_i(x) / ||g_i(x)||, with g_i(x) = gelu(x W_i) Theta_i
         outputs = [
             F.normalize(head.inputs(features) @ theta, dim=1)
             for head, theta in zip(self.heads, thetas, strict=True)

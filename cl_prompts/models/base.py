@@ -314,6 +314,7 @@ class ContinualModel(nn.Module):
             "n_classes": self.n_classes,
             "dim": self.backbone.dim,
             "trainable_backbone": self.backbone.trainable,
+            # A thawed backbone is in the state itself; a frozen one is named by its content.
             "backbone": None if self.backbone.trainable else weights_hash(self.backbone),
             "sha256": state_hash(state),
         }

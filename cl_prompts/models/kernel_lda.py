@@ -137,8 +137,10 @@ class MovingLDA(StreamingLDA):
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
         if self.shrinkage == 0:
+            # Fewer samples than features leave the scatter without an inverse.
             inverse = torch.linalg.pinv(self.scatter, hermitian=True)
             return inverse @ self.mean.T, inverse.new_zeros((), dtype=torch.int32)
+        # The published sum is never divided by a number of samples: one stands for it.
         one = self.count.new_ones(())
         system = shrunk(self.scatter, one, self.shrinkage, self.shrinkage_form)
         return attempt_positive(system, self.mean.T)
@@ -195,6 +197,7 @@ class ClasswiseLDA(StreamingLDA):
         if not bool(self.seen.any()):
             return super()._attempt()
         system = torch.zeros_like(self.scatter)
+        # Sigma = sum_c n_c / n OAS(S_c): each class is shrunk by its own number of samples.
         share = self.count / self.count.sum()
         for weight, n, scatter in zip(share, self.count, self.classes.scatters, strict=True):
             system += weight * shrunk(scatter, n, "oas")

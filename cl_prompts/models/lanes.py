@@ -316,6 +316,7 @@ class LanePasses:
         """
         # The tables stay valid as long as no optimizer or load has changed a lane.
         key = tuple(lane.version() for lane in lanes)
+        # Tables that carry gradient belong to one pass; without it they serve an evaluation.
         keep = self.impl == "fused" and not torch.is_grad_enabled()
         if keep and self._cached is not None and self._cached[0] == key:
             return self._cached[1]

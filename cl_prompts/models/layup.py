@@ -93,6 +93,7 @@ class LayUP(RanPAC):
             gram = self.statistics.gram.addmm(h[test].T, h[test], alpha=-1)
             cross = self.statistics.cross.addmm(h[test].T, onehot[test], alpha=-1)
             for i, ridge in enumerate(candidates):
+                # On the diagonal in place and back again: a copy would be as large as G.
                 gram.diagonal().add_(ridge)
                 factor, info = torch.linalg.cholesky_ex(gram)
                 gram.diagonal().sub_(ridge)

@@ -106,6 +106,8 @@ class MahalanobisPerClass(PrototypeClassifier):
         """(dim, dim) R_c of a class."""
         covariance = self.classes.scatters[c] / (self.count[c] - 1).clamp(min=1)
         if self.form == "toolbox":
+            # LAMDA-PILOT gives the covariance to np.corrcoef, which takes its rows for variables:
+            # correlations of covariances, not those of features.
             covariance.diagonal().add_(TOOLBOX_VARIANCE)
             return torch.corrcoef(covariance)
         covariance = self.shrink(covariance)

@@ -280,6 +280,7 @@ class MultiLaneViT(ContinualModel):
         if missing and images is not None:
             found = self.lane_features(images, missing)
             lanes |= {i: self.lanes.lane(i).logits(found[:, k]) for k, i in enumerate(missing)}
+            # Features of the newest lane stand for the model's, where they were computed.
             features = found[:, -1] if missing[-1] == self.n_lanes - 1 else features
         lanes = {i: lanes[i] for i in wanted}
         parts = {} if self.training else {f"lane{i}": logits for i, logits in lanes.items()}
@@ -324,6 +325,7 @@ class MultiLaneViT(ContinualModel):
         Raises:
             InputError: the state belongs to another model; this one is then unchanged.
         """
+        # A state that does not fit leaves the model as it was, lanes included.
         before = self.lanes
         if {k: v.shape for k, v in self.learned_state().items()} != {
             k: v.shape for k, v in state.items()

@@ -99,6 +99,7 @@ def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
         else:
             backbone.counter.block(*tokens.shape[:2])
         yield state
+        # Freed first: the MLP overwrites the tokens, and its hidden layer is the largest tensor.
         del state
         if not last:
             with torch.no_grad():
@@ -251,6 +252,7 @@ def _joined(query: Tensor, own: KeyValue, seen: KeyValue, prompts: Tensor | None
     batch, n_lanes = query.shape[:2]
     rows = []
     for i in range(2):
+        # Keys (i = 0) or values: of the lane's own token, then of its summaries, then prompts.
         parts = [own[i][:, :, None], seen[i]]
         if prompts is not None:
             parts.append(prompts[:, i].transpose(1, 2).expand(batch, -1, -1, -1, -1))

@@ -101,11 +101,8 @@ class PromptedViT(ContinualModel):
         self.pools = nn.ModuleList(pools)
         self.head = linear_head(backbone.feature_dim, n_classes) if head is None else head
         self.whitening = whitening
-
-    @property
-    def reads_images(self) -> bool:
+        self.reads_images = backbone.trainable or len(self.pools) > 0
         """Whether :meth:`run` needs the images even if their frozen part is cached."""
-        return self.backbone.trainable or len(self.pools) > 0
 
     def needs_images(self, cached: Collection[str]) -> bool:
         """False for a head on cached features, else True."""

@@ -79,11 +79,13 @@ class RandomExpansion(nn.Module):
         self.gamma = gamma
         generator = torch.Generator().manual_seed(seed)
         if kind == "uniform":
+            # U(-1 / sqrt(d), 1 / sqrt(d)), as torch initialises a linear layer
             matrix = (2 * torch.rand(dim, width, generator=generator) - 1) * dim**-0.5
         else:
             matrix = torch.randn(dim, width, generator=generator)
         self.register_buffer("matrix", matrix)
         if kind == "fourier":
+            # cos(w . x + b) with b ~ U[0, 2 pi): random Fourier features of the Gaussian kernel
             phase = 2 * torch.pi * torch.rand(width, generator=generator)
             self.register_buffer("phase", phase)
             self.register_buffer("bandwidth", torch.zeros(()))  # 0: not set yet
@@ -256,12 +258,14 @@ class RidgeStatistics(SymmetricSums):
                 f"{blame} cannot choose a ridge without held-out features: give held_out > 0 and"
                 " update it"
             )
+        # A sample of weight a is in the sums as a h h^T and a h y^T.
         weighted = h if weights is None else h * weights.to(h.dtype)[:, None]
         # G and Q without the held-out samples
         gram = self.gram.addmm(weighted.T, h, alpha=-1)
         cross = self.cross.addmm(weighted.T, y, alpha=-1)
         errors: dict[float, float] = {}
         for ridge in candidates:
+            # On the diagonal in place and back again: a copy would be as large as G.
             gram.diagonal().add_(ridge)
             factor, info = torch.linalg.cholesky_ex(gram)
             gram.diagonal().sub_(ridge)

@@ -84,6 +84,7 @@ def shrunk(
     n = samples.clamp(min=1)
     if isinstance(shrinkage, str):
         return shrunk_by_oas(scatter / n, n)
+    # share: (1 - s) S + s I; relative: S + s tr(S)/d I; otherwise S + s I
     system = scatter * ((1 - shrinkage) / n) if form == "share" else scatter / n
     added = shrinkage * mean_variance(system) if form == "relative" else shrinkage
     system.diagonal().add_(added)

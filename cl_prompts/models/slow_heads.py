@@ -153,6 +153,8 @@ def ensemble_logits(logits: Tensor, seen: Tensor, kind: Ensemble = "softmax_max_
         # softmax_min_entropy: the head whose -sum p log p is least
         surest = torch.special.entr(probability).sum(dim=-1).argmin(dim=0)
         scores = probability[surest, torch.arange(logits.shape[1], device=logits.device)]
+    # The logarithm brings scores back to the scale of logits, with the order that they had; the
+    # floor tells a class of probability 0 from one that was never seen.
     floored = scores.clamp(min=torch.finfo(scores.dtype).tiny).log()
     return floored.masked_fill(~seen, float("-inf"))
 

@@ -76,6 +76,8 @@ def unfolded(triangle: Tensor) -> Tensor:
     rows, columns = triangle.shape[-2:]
     n = rows - (rows > 2 * columns)
     result = triangle.new_empty(*triangle.shape[:-2], n, n)
+    # The left columns as they are, and the right part of the triangle, which lies turned over above
+    # them. Then the upper half, in strips, so that no second matrix is made.
     result[..., :columns] = triangle[..., rows - n :, :]
     result[..., columns:, columns:] = triangle[..., : n - columns, 2 * columns - n :].mT
     for start in range(0, n, _ROWS):

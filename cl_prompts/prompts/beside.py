@@ -56,6 +56,8 @@ class BesidePrompts(ValuePool):
         whole_number("rank", rank)
         whole_number("size", size)
         n = len(blocks)
+        # W2 = 0: keys begin as the rows themselves. One random factor is enough, since two zeros
+        # would leave each other without gradient.
         super().__init__(0.02 * torch.randn(size, n, length, dim))
         self.blocks = tuple(blocks)
         self.down = nn.Parameter(torch.randn(size, n, rank, dim))

@@ -139,6 +139,7 @@ class GrowingRows(TaskAware):
         one_of("orthogonal", orthogonal, Orthogonal)
         self.n_tasks = n_tasks
         self.orthogonal = orthogonal
+        # A Parameter for each task: no optimizer can leave a part of one alone.
         self.rows = nn.ParameterList(
             torch.zeros(blocks, size // tasks, width) for _ in range(tasks)
         )

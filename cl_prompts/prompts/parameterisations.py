@@ -73,6 +73,7 @@ class Reparameterised(WrappedPool):
         self.slots = slots
         values = self.inner.values
         self.encoders = nn.ModuleList(
+            # Copies, so that all entries begin with the same map, as with a shared encoder.
             [encoder, *(deepcopy(encoder) for _ in range(len(values) - 1 if per_entry else 0))]
         )
         self.register_buffer("baked", torch.zeros(len(values), dtype=torch.bool))

@@ -53,6 +53,7 @@ class Adapter(nn.Module):
         self.up = nn.Linear(bottleneck, dim)
         bound = dim**-0.5
         nn.init.uniform_(self.down.weight, -bound, bound)
+        # An adapter adds nothing until its first step, so that a new task begins at the ViT.
         for parameter in (self.down.bias, self.up.weight, self.up.bias):
             nn.init.zeros_(parameter)
 

@@ -65,6 +65,7 @@ class BaseSplit:
                 f" {self.counts.shape} for {self.n_tasks} tasks"
             )
         try:
+            # As JSON gives them back, so that a split equals its copy from a file.
             self._set("parameters", json.loads(json.dumps(dict(self.parameters))))
         except TypeError as error:
             raise InputError(
@@ -184,6 +185,7 @@ class BaseSplit:
         """
         values = dict(content) if isinstance(content, dict) else {}
         form = values.pop("format", None)
+        # A split of another version is told from a text that never was one.
         if form != cls.FORMAT and isinstance(form, str) and form.startswith("cl-prompts"):
             raise InputError(
                 f"this split is of the format {form!r}, and only {cls.FORMAT!r} is read here:"

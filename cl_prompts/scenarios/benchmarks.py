@@ -216,6 +216,7 @@ def benchmark_from_split(
         raise InputError(f"split must be a Split or a MultiLabelSplit, not {split!r}")
     benchmark = CLScenario(streams)
     benchmark.split = split
+    # Avalanche reads the benchmark from its streams, which had to exist first.
     for stream in streams:
         stream.benchmark = benchmark
     return benchmark

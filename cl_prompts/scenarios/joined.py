@@ -71,6 +71,8 @@ def joined_split(
     if not isinstance(first, MultiLabelSplit):
         return Split.of(name, targets, tasks, boundaries=first.boundaries)
     visible = np.zeros((len(tasks), np.shape(targets)[1]), dtype=bool)
+    # Classes of the first data set keep their columns; ``columns`` says where those of the second
+    # one stand, some of them among the first's.
     visible[: first.n_tasks, : first.n_classes] = first.visible
     visible[first.n_tasks :, list(columns)] = second.visible
     return MultiLabelSplit.of(name, targets, tasks, visible=visible, boundaries=first.boundaries)

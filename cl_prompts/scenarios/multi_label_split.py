@@ -151,6 +151,7 @@ class MultiLabelSplit(BaseSplit):
                 "this split knows no test set: make it with test_labels=, the 0/1 matrix of the"
                 " test images"
             )
+        # range()[task] takes -1 for the last task, and refuses one that there is not.
         reached = self.test_first <= range(self.n_tasks)[task]
         return np.flatnonzero((self.test_first >= 0) & reached)
 

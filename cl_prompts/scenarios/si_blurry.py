@@ -235,6 +235,7 @@ class _Draws:
 
     def homes(self, classes: np.ndarray) -> Rows:
         """Divide classes among tasks; without classes nothing is drawn."""
+        # Where two cuts fall together, a task has no classes, as published.
         if self.stochastic and len(classes):
             return np.split(classes, self.cuts(len(classes)))
         return np.split(classes, self.n_tasks)
@@ -275,6 +276,8 @@ def _insert(stream: np.ndarray, extra: np.ndarray, draws: _Draws) -> np.ndarray:
     if not len(extra):
         return stream
     n = len(stream) + len(extra)
+    # The first draws are the places of the extra rows; what np.delete leaves over is, in order, for
+    # the stream.
     places = draws.permutation(n)[: len(extra)]
     result = np.empty(n, dtype=np.int64)
     result[places] = extra

@@ -188,6 +188,7 @@ def _by_domain(
     trained = np.empty(split.n_samples, dtype=object)
     for domain, rows in zip(split.domains, split.tasks, strict=True):
         trained[rows] = domain
+    # No task trains on these: test sets all the same, behind those of the tasks.
     further = sorted(set(tested.tolist()) - set(split.domains))
     rows_of = [np.flatnonzero(tested == domain) for domain in (*split.domains, *further)]
     return (trained, tested), rows_of
@@ -209,6 +210,8 @@ def multi_label_streams(
     matrix = check_label_matrix(targets[0], "train.targets")
     test_matrix = check_label_matrix(targets[1], "test.targets")
     _same_classes(matrix.shape[1], test_matrix.shape[1])
+    # Equal numbers of labels, and of visible ones of each class in each task: the split was made
+    # from this matrix.
     sizes = (split.n_samples, split.n_classes, split.n_labels)
     if sizes != (*matrix.shape, matrix.sum(dtype=np.int64)) or not np.array_equal(
         split.counts, np.where(split.visible, count_positives(matrix, split.tasks), 0)

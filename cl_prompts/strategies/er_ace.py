@@ -42,8 +42,11 @@ class AsymmetricReplay(HeadStrategy):
         n = batch.n_stream
         logits = output.logits
         labels = batch.labels
+        # New samples compete among the classes of their batch alone, so that learning them does not
+        # push down the logits of old classes (asymmetric cross-entropy).
         present = batch_classes(labels[:n], logits.shape[1])
         loss = masked_cross_entropy(logits[:n], labels[:n], present)
         if len(batch.slots) == 0:
             return loss
+        # Replayed samples compete among all classes seen: they tell new classes from old ones.
         return loss + masked_cross_entropy(logits[n:], labels[n:], self.model.seen)

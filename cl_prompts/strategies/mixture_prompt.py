@@ -75,6 +75,7 @@ class MixturePrompt(OnlineStrategy):
         numbers = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
         if not announced:
             numbers = np.arange(len(labels)) // (self.period or len(labels))
+        # Tasks beyond the last group train it on.
         groups = np.minimum(numbers, self.n_groups - 1)
         seen = np.unique(np.stack([groups, labels]), axis=1)[1]
         if len(np.unique(seen)) < len(seen):

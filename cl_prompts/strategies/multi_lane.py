@@ -133,6 +133,7 @@ class MultiLane(PromptStrategy):
         self._open_classes(new, in_new_lane=full)
         if full:
             self.lane_start = self.samples_seen
+        # A lane that was just opened has parameters that the optimizer does not know.
         self.make_optimizer()
 
     def _open_classes(self, classes: list[int], *, in_new_lane: bool) -> None:

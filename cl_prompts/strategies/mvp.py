@@ -146,12 +146,8 @@ class MVP(PromptStrategy):
             margin=self.margin,
             gsf_reduction=self.gsf_reduction,
         )
-        return classification + self.prompt_loss(output)
-
-    def prompt_loss(self, output: Output) -> Tensor:
-        """Loss of the keys."""
         assert output.selection is not None
-        return self.key_loss(output.selection)
+        return classification + self.key_loss(output.selection)
 
     def key_loss(self, selection: Selection) -> Tensor:
         """Contrastive loss of the keys, or the mean query-key distance."""

@@ -160,7 +160,8 @@ class RainbowMemory(HeadStrategy):
         labels = self.buffer.labels[slots].to(self.device)
         self.loss = masked_cross_entropy(output.logits, labels, self.competing_classes(labels))
         self.backward()
-        self.clip_gradients()
+        if self.clip_norm is not None:
+            self.clip_gradients(self.clip_norm)
         self.optimizer_step()
         self.updates += 1
         self.check_loss()

@@ -147,6 +147,8 @@ class ReservoirBuffer(ReplayBuffer):
             one assignment.
         """
         holder: dict[int, int] = {}
+        # The published code asks once a batch: one that begins on a reservoir with room draws
+        # nothing, and what no longer fits overwrites the last slot.
         full_before = self.filled == self.size
         for row, reference in enumerate(references if self.size else ()):
             self.offered += 1
@@ -282,6 +284,7 @@ class ClassBalancedBuffer(ReplayBuffer):
             )
         now = losses.detach().to("cpu", torch.float64)
         before = self.losses[: self.filled]
+        # Samples that came after the last observation have no loss to compare with.
         known = ~before.isnan()
         decrease = float((before - now)[known].mean()) if known.any() else 0.0
         if known.any():

@@ -104,6 +104,8 @@ def packed(checkpoint: Checkpoint) -> list[bytes]:
         ],
     }
     text = json.dumps(head).encode()
+    # The head comes first, with the digest of each part, so that a part can be passed over, and a
+    # cut file is found out before anything of it is used.
     start = _START.pack(MAGIC, VERSION, len(text))
     return [start, hashlib.sha256(start + text).digest(), text, *parts.values()]
 
@@ -215,10 +217,12 @@ def _head(path: Path, file: BinaryIO) -> dict[str, Any]:
     if len(start) < _START.size or start[: len(MAGIC)] != MAGIC:
         raise DamagedCheckpoint(path, "it does not begin like a checkpoint")
     _, version, length = _START.unpack(start)
+    # Before the checksum: another layout may have another one.
     if version != VERSION:
         raise DamagedCheckpoint(
             path, f"it is of layout {version}, and this version of cl-prompts reads {VERSION}"
         )
+    # A damaged length must not make Python reserve so much memory.
     if length > path.stat().st_size:
         raise DamagedCheckpoint(path, "it is cut off")
     text = file.read(length)
@@ -269,6 +273,7 @@ def encode(state: Any) -> tuple[Any, dict[str, Tensor]]:
         if value is None or type(value) in (bool, int, str):
             return value
         if type(value) is float:
+            # JSON has no NaN and no infinity.
             return value if math.isfinite(value) else {"f": repr(value)}
         if isinstance(value, Tensor):
             return {"x": stored(value)}
@@ -277,6 +282,7 @@ def encode(state: Any) -> tuple[Any, dict[str, Tensor]]:
             return {
                 "d": [[node(k, f"a key of {where}"), node(v, f"{where}.{k}")] for k, v in pairs]
             }
+        # Subclasses such as named tuples would come back as plain ones, so they are refused.
         if isinstance(value, list | tuple) and type(value) in (list, tuple, torch.Size):
             kind = "l" if isinstance(value, list) else "t"
             return {kind: [node(entry, f"{where}[{i}]") for i, entry in enumerate(value)]}
@@ -322,5 +328,6 @@ def decode(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     if kind in ("n", "s"):
         name, dtype, shape = content
         array = np.frombuffer(tensors[name].numpy().tobytes(), dtype).reshape(shape)
+        # A copy, since memory of bytes cannot be written to.
         return array.copy() if kind == "n" else array[()]
     raise ValueError(f"no kind of value is called {kind!r}")

@@ -81,6 +81,7 @@ class CheckpointFiles:
         """
         damaged: list[DamagedCheckpoint] = []
         found: Checkpoint | None = None
+        # A write that was cut off, or a bad sector, costs one of the two, not the run.
         for file in (self.newest, self.previous):
             if found is None and file.exists():
                 try:

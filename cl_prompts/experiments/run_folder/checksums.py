@@ -71,7 +71,8 @@ def check_sums(folder: Path, names: Collection[str] = READ) -> None:
         return
     try:
         lines = content(file, TEXT).decode("ascii").removesuffix("\n").split("\n")
-        known = {name: digest for digest, name in (line.split("  ") for line in lines)}
+        pairs = [line.split("  ") for line in lines]
+        known = {name: digest for digest, name in pairs}
     except ValueError as error:
         raise InputError(f"{file} is damaged: repeat the run or leave its folder out") from error
     for name in names:

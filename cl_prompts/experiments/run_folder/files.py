@@ -105,6 +105,7 @@ def make_folder(path: Path, *, exist_ok: bool = False) -> None:
     try:
         path.mkdir(parents=True, exist_ok=exist_ok)
     except OSError as error:
+        # The caller tries the next name; a file in the way is a fault.
         if isinstance(error, FileExistsError) and path.is_dir():
             raise
         kind = RunError if error.errno in REFUSING else InputError
@@ -263,6 +264,7 @@ def harmless(cell: str) -> str:
     if not begins_like_one:
         return cell
     try:
+        # -0.5 begins like a formula and is a number.
         float(cell)
     except ValueError:
         return f"'{cell}"

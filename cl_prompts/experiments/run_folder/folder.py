@@ -180,6 +180,7 @@ class RunFolder(FolderFiles):
         self._checkpoints = CheckpointFiles(path)
         if read_only:
             return
+        # Opening it would make, or empty, a file elsewhere.
         if (path / ".lock").is_symlink():
             raise InputError(f"run folder {path} holds a link called .lock: remove it")
         self._lock = FileLock(path / ".lock")
@@ -196,6 +197,7 @@ class RunFolder(FolderFiles):
             with self.writing(".reserve"):
                 # Behind a link lie the files of others.
                 copies = [] if (path / COPIES).is_symlink() else [path / COPIES]
+                # What a killed process left: nobody else writes here now, since the lock is ours.
                 half_written = [file for at in (path, *copies) for file in at.glob(TEMPORARY)]
                 for left in [*half_written, path / ".reserve"]:
                     files.remove(left)
@@ -397,6 +399,7 @@ class RunFolder(FolderFiles):
         """
         if self._found is None:
             self._find_checkpoint()
+        # Taken out, so that a large state is not kept beside the one that was loaded.
         found = self._found
         self._found = None
         if found is not None:

@@ -229,6 +229,7 @@ _WORDS = {
 
 
 def _settings_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    # A setting that came with a later version counts as its default in older runs.
     old, new = (with_implied(_flat(settings)) for settings in (before, now))
     for name in dict.fromkeys([*old, *new]):
         if may_change(name) or ((name in old) == (name in new) and _same(old[name], new[name])):

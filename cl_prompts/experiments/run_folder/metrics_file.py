@@ -108,6 +108,7 @@ class MetricsFile:
         """
         content, size = self._content(), record["bytes"]
         same = hashlib.sha256(content[:size]).hexdigest() == record["sha256"]
+        # Rows after the checkpoint will be written again by the run that goes on.
         if same and len(content) > size:
             files.cut(self.path, size)
         remark = None

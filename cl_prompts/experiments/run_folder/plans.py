@@ -153,6 +153,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Path]]:
         conform(found, _PLAN)
         if found["format"] != FORMAT:
             raise ValueError(found["format"])
+        # Taken out first, since the digest is of what is left.
         if found.pop("sha256", None) not in (None, _digest(found)):
             raise ValueError("its checksum differs")
         return found, [_below(path.parent, run["folder"]) for run in found["runs"]]

@@ -210,6 +210,7 @@ def _run_folders(path: Path) -> list[Path]:
     if not folders:
         raise InputError(f"there is no run below {path}: no folder in it holds a summary.json")
     for folder in folders:
+        # A run that was copied into another one would count for both.
         for above in folder.parents:
             if above in folders:
                 raise InputError(
@@ -234,6 +235,7 @@ def _read_run(folder: Path) -> Run:
     environment = _read(folder / "environment.json", json_of, _ENVIRONMENT)
     if environment.get("format") is not None and not (folder / SUMS_FILE).is_file():
         raise InputError(f"{folder} lacks the {SUMS_FILE} of a finished run: {_REMEDY}")
+    # Before anything else is read: what follows may trust the files to belong together.
     check_sums(folder)
     stream = _read(folder / "stream.json", json_of, _STREAM)
     before = folder / BEFORE_FILE

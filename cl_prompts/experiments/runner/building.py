@@ -233,6 +233,7 @@ class Builder:
         data = load_dataset(
             name, image_size=image_size, seed=settings.seed, on_bad_image="defer", **arguments
         )
+        # Opening all files takes minutes: once for all runs that share them.
         if self._quick or on_bad_image == "defer":
             return data
         if key not in self._bad:
@@ -299,6 +300,7 @@ def split_of(settings: Settings, data: DataSet) -> Any:
 def _later_split(settings: Settings, data: DataSet) -> Any:
     """The stream of the images that a run which learns on brings itself."""
     name, arguments = settings.section("scenario")
+    # One new domain is a task; a stream of its own would need two.
     if name == "domain_incremental" and len(data.domains) == 1:
         (domain,) = data.domains
         announced = arguments["announced"]

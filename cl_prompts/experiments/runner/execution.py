@@ -70,6 +70,7 @@ def run_all(
         Stopped: a signal came.
     """
     builder = Builder()
+    # All are built before the first one trains: a mistake in the last shows now, not tomorrow.
     for remark in builder.check(plan)[1]:
         console.print(f"note: {remark}", highlight=False, soft_wrap=True, markup=False)
     runs = [PlannedRun(new_path(out, settings), settings) for settings in plan]

@@ -162,11 +162,15 @@ class Survey:
 
     def _copies(self) -> list[str]:
         training = {look.path for look in self.train}
-        found = copies((*self.train, *self.test))
         labels = self._labels()
-        mixed = [g for g in found if len({look.path in training for look in g}) == 2]
         lines = []
-        doubtful = [g for g in found if len({labels[look.path] for look in g}) > 1]
+        mixed = []
+        doubtful = []
+        for group in copies((*self.train, *self.test)):
+            if len({look.path in training for look in group}) == 2:
+                mixed.append(group)
+            if len({labels[look.path] for look in group}) > 1:
+                doubtful.append(group)
         if doubtful:
             first = doubtful[0][0]
             other = next(look for look in doubtful[0] if labels[look.path] != labels[first.path])

@@ -312,6 +312,7 @@ class Descent:
             InputError: there is no checkpoint, or the parent's data have changed.
         """
         assert self._run is not None
+        # A state fits only a strategy of its size, and of the same history of growth.
         self.grow(strategy, to_parent=True)
         found, remark = CheckpointFiles(self._run).find()
         if found is None:

@@ -267,8 +267,12 @@ def _divided(
     single = sorted(label for label, count in counts.items() if count == 1)
     if single and len(single) < len(counts):
         left_out["one image, where training and test need one each"] = single
-        rows = [row._replace(labels=[x for x in row.labels if x not in single]) for row in rows]
-        rows = [row for row in rows if row.labels]
+        others = []
+        for row in rows:
+            labels = [name for name in row.labels if name not in single]
+            if labels:
+                others.append(row._replace(labels=labels))
+        rows = others
     if has_domains(rows):
         one = [row.labels[0] for row in rows]
         parts = split_cells(one, [row.domain for row in rows], test_percent, seed)

@@ -59,6 +59,7 @@ def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
         return min(jobs, len(left))
     if launched() or not all(takes_one_thread(run) and not run.num_workers for run in left):
         return 1
+    # A process costs seconds to begin: one is worth it for several runs.
     room = available_memory() // BYTES_PER_PROCESS
     return max(1, min(cores(), room, len(left) // RUNS_PER_PROCESS))
 

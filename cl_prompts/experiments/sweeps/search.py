@@ -121,6 +121,7 @@ class Search:
         options = {**asdict(self.options), "trials": None}
         to_json = self._optuna.distributions.distribution_to_json
         axes = {key: to_json(axis) for key, axis in self.space.axes.items()}
+        # Without the number of trials, so that the same search can be given more of them.
         identity = repr((self.space.fixed, axes, options))
         digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
         return self.out / self._label / f"search-{self.options.objective}-{digest}.csv"
@@ -140,6 +141,7 @@ class Search:
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
         study = self._optuna.create_study(sampler=self._sampler(), direction=self.options.direction)
         while len(self.trials) < self.options.trials and self.stopped is None:
+            # As many as run at once: the sampler learns only from trials that are told.
             n = min(self.how.jobs or 1, self.options.trials - len(self.trials))
             asked = [study.ask(dict(self.space.axes)) for _ in range(n)]
             trials = [
@@ -229,6 +231,7 @@ class Search:
             for trial, runs in zip(trials, planned, strict=True)
             for run in runs
         }
+        # Two trials may have come to the same settings, whose runs are made once.
         distinct = [run for _, run in of_trials.values()]
         sweep = Sweep(distinct, self.out, console=self.console, how=self.how, command=self.command)
         sweep.execute()

@@ -85,6 +85,7 @@ class SearchSpace:
             value = values[key]
             if isinstance(value, float):
                 short = float(f"{value:.{_DIGITS}g}")
+                # Rounding must not lead out of the range.
                 value = min(max(short, axis.low), axis.high)
             texts.append(f"{key}={value}")
         return texts

@@ -240,6 +240,7 @@ def earlier_runs(above: Path) -> tuple[dict[str, Path], list[str]]:
             notes.append(f"{folder} is left alone, since it cannot be read ({in_one_line(error)})")
             continue
         age = (state_of(folder) == "finished", begun_at(about))
+        # Of several runs of the same settings a finished one, and of these the newest.
         if same and (key not in found or age >= found[key][0]):
             found[key] = (age, folder)
     return {key: folder for key, (_, folder) in found.items()}, notes

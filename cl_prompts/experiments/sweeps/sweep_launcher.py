@@ -62,6 +62,8 @@ def forked(number: int) -> Iterator[list[_Worker]]:
         for _ in range(number if FORKS else 0):
             context = multiprocessing.get_context("fork")
             mine, its = CONTEXT.Pipe()
+            # A forked process inherits the parent's ends of all pipes. It has to close them: as
+            # long as one is open anywhere, a worker never hears that the parent has died.
             others = [mine, *(worker.connection for worker in workers)]
             process = context.Process(target=work, args=(its, 1, others))
             process.start()

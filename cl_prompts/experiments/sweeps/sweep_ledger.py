@@ -160,6 +160,7 @@ class Ledger:
         self._display.take_back(
             run.number, f"its process was {how}, and the run goes on in another one"
         )
+        # In front: it goes on at a checkpoint, and what waits has not begun.
         self.waiting.appendleft(run)
 
     def _end(self, run: SweptRun, fault: str | None) -> None:

@@ -48,6 +48,7 @@ class RayLauncher:
     def __init__(self, ledger: Ledger, how: Launching) -> None:
         """Connect to nothing yet."""
         # Ray reports its use to nobody; a cluster that runs already decides that itself.
+        # Before the import, which reads it: nothing is sent that nobody asked for.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._ray = extra("ray", "ray", "--launcher ray")
         self._ledger = ledger

@@ -184,6 +184,7 @@ def _receive(connection: Connection, jobs: queue.SimpleQueue[Job | None]) -> Non
         try:
             job = connection.recv()
         except (EOFError, OSError):
+            # The parent is gone: the run under way ends as on a signal, with a checkpoint.
             os.kill(os.getpid(), signal.SIGTERM)
             return
         jobs.put(job)

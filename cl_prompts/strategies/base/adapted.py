@@ -22,7 +22,6 @@ from cl_prompts.strategies.base.stream import (
     RepeatedBatches,
     joined_batch,
     keyed_loader,
-    parts_of,
 )
 from cl_prompts.training.schedules import Schedule
 from cl_prompts.training.seeds import derived_seed, seeded
@@ -106,8 +105,9 @@ class AdapterStrategy(OnlineStrategy):
         check = image_check(self.model)
         training = self.model.training
         self.model.eval()
-        sizes = (len(rows) for rows in parts_of(torch.arange(len(data)), self.eval_mb_size))
-        for read, size in zip(keyed_loader(data, batches, check=check), sizes, strict=True):
+        starts = range(0, len(data), self.eval_mb_size)
+        for read, start in zip(keyed_loader(data, batches, check=check), starts, strict=True):
+            size = min(self.eval_mb_size, len(data) - start)
             images, labels, *_ = joined_batch(read, size, self.device)
             features = self.model.encode(images.to(self.device), {}).features
             yield features, labels.to(self.device)

@@ -43,6 +43,16 @@ def mark_of(experience: Any, name: str, default: bool) -> bool:
     return bool(said)
 
 
+def announces_boundaries(experience: Any) -> bool:
+    """Whether the start of an experience tells a method of a new task.
+
+    Experiences declare it by ``boundaries``, Avalanche's mini-experiences by
+    ``access_task_boundaries``; those of other benchmarks, without either, announce theirs.
+    """
+    hidden = not getattr(experience, "access_task_boundaries", True)
+    return not hidden and mark_of(experience, "boundaries", True)
+
+
 def domains_of(experience: Any) -> tuple[set[str], set[str]] | None:
     """Domains of an experience's samples, and those of its whole stream, by name; None where the
     stream has no domains.
@@ -118,8 +128,8 @@ class TaskPosition:
 
 
 def _unmasked(experience: Any) -> AbstractContextManager[Any]:
-    """Show the attributes that Avalanche hides in training; ``OnlineStrategy.announced`` decides
-    whether a method knows of boundaries."""
+    """Show the attributes that Avalanche hides in training; :func:`announces_boundaries`
+    decides whether a method knows of boundaries."""
     return (
         experience.no_attribute_masking()
         if hasattr(experience, "no_attribute_masking")

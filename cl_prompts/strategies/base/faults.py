@@ -63,6 +63,7 @@ def blame(
             named.
     """
     start = f"the loss became {loss} at stream positions from {first} on"
+    # From the input towards the loss: the first that is not finite is where it began.
     rows = not_finite(images)
     if rows:
         where = positions(rows, first)

@@ -174,6 +174,7 @@ class FeatureCache:
         """The part of an experience, made if it fits."""
         if (source, name) not in self._parts:
             n = self._lengths.get(source, 0)
+            # In fp32, of 4 bytes, whatever the precision of the backbone: features are.
             taken = sum(part.values.numel() for part in self._parts.values())
             if n and 4 * (taken + n * values.shape[1]) <= self.budget:
                 self._parts[source, name] = CachedPart(version, n, values.device)

@@ -58,6 +58,9 @@ def grow(strategy: Any, classes: int | Sequence[str], tasks: int = 0) -> None:
     settings = _settings(strategy)
     state = learned.state
     try:
+        # Which entries of the state belong to a class is not declared anywhere: two new strategies
+        # of neighbouring sizes differ in just these, and in them what was learned is laid over the
+        # larger one.
         before = _remade(strategy, settings)
         learned.compare(strategy)
         for larger in _steps(strategy, settings, n_classes, tasks):

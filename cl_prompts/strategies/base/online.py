@@ -41,6 +41,7 @@ from cl_prompts.strategies.base.avalanche import (
 )
 from cl_prompts.strategies.base.experience import (
     TaskPosition,
+    announces_boundaries,
     check_class_ids,
     check_labels,
     check_order,
@@ -226,7 +227,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     competing_classes = protocol.competing_classes
     """Classes that compete in a loss over a whole batch, (classes,) boolean."""
     clip_gradients = protocol.clip_gradients
-    """Bound the gradient's global norm by ``clip_norm``, if given."""
+    """Bound the gradient's global norm, where ``clip_norm`` is given."""
     check_loss = protocol.check_loss
     """Stop at a loss that is not finite."""
 
@@ -245,6 +246,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         if ranks.is_distributed():
             check_ranks(self.device, compiled=self.compile)
         self.model = self._given_or_built()
+        # Before the optimizer is made: a plugin may replace parts of the model, or add some.
         self.plugins = with_own_plugins(self.own_plugins, self.plugins or ())
         trigger_plugins(self, "attach")
         claim(self.plugins)
@@ -280,6 +282,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         n_classes, device = self.model.n_classes, self.device
         self.annotated = torch.ones(n_classes, dtype=torch.bool, device=device)
         """Classes that the current experience labels, (classes,)."""
+        self.announced = self.boundaries is not False
+        """Whether the boundaries of the current experience are announced (task-aware learning)."""
         self.batch: Any = None
         """The mini-batch of the current update; before the first one, a batch of the stream."""
         self.output: Output | None = None
@@ -404,19 +408,6 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     # ------------------------------------------------------------------ hooks: stream and tasks
 
-    @property
-    def announced(self) -> bool:
-        """Whether the boundaries of the current experience are announced (task-aware learning).
-
-        Experiences declare it by ``boundaries``, Avalanche's mini-experiences by
-        ``access_task_boundaries``; those of other benchmarks, without either, announce theirs.
-        """
-        if self.boundaries is not None:
-            return self.boundaries
-        if not getattr(self.experience, "access_task_boundaries", True):
-            return False
-        return mark_of(self.experience, "boundaries", True)
-
     def check_experience(self, experience: Any) -> None:
         """Refuse an experience that the method cannot learn from, before its first batch."""
         check_labels(experience, self.model, type(self).__name__)
@@ -520,7 +511,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         if not self.loss.requires_grad:
             raise InputError(NOTHING_TO_TRAIN)
         super().backward()
-        ranks.share_gradients(self.model)
+        if ranks.is_distributed():
+            ranks.share_gradients(self.model)
 
     # ------------------------------------------------------------------ Avalanche's template
 
@@ -537,6 +529,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         ``drop_last`` does not exist, since no sample of a stream is dropped.
         """
         check_surroundings(self.model, training=True)
+        # Before any image is read; a method that fixes parameters on its way is asked at each
+        # backward pass.
         learned = [p for group in self.optimizer.param_groups for p in group["params"]]
         if learned and not self.updates and not any(p.requires_grad for p in learned):
             raise InputError(NOTHING_TO_TRAIN)
@@ -561,6 +555,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         return super().eval(experiences, **kwargs)
 
     def _before_training_exp(self, **kwargs: Any) -> None:
+        given = self.boundaries
+        self.announced = announces_boundaries(self.experience) if given is None else given
         self.check_experience(self.experience)
         check_class_ids(self.experience, self.model, self._task_labels)
         self.annotated = classes_of(self.experience, self.model.n_classes).to(self.device)
@@ -630,8 +626,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     def _obtain_common_dataloader_parameters(self, **kwargs: Any) -> dict[str, Any]:
         """Arguments that Avalanche gives its loader of test images, and a check of them."""
         found: dict[str, Any] = super()._obtain_common_dataloader_parameters(**kwargs)
-        check = image_check(self.model)
-        return {**found, "collate_fn": checked_collate(self.adapted_dataset, check)}
+        collate = checked_collate(self.adapted_dataset, self.replay.check)
+        return {**found, "collate_fn": collate}
 
     def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: Any) -> None:
         """Register new trainable parameters, each in its group, and drop frozen ones; the state of
@@ -639,6 +635,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         self.optimized_param_id = dict(self.model.named_parameters())
         trainable = {id(p): n for n, p in self.model.named_parameters() if p.requires_grad}
         groups: list[dict[str, Any]] = self.optimizer.param_groups
+        # What was fixed leaves, since momentum and weight decay would go on moving it.
         for group in groups:
             group["params"] = [p for p in group["params"] if id(p) in trainable]
         known = {id(p) for group in groups for p in group["params"]}

@@ -16,7 +16,7 @@ from avalanche.training.utils import trigger_plugins
 from torch import Tensor
 
 from cl_prompts.backbones import ranks
-from cl_prompts.backbones.pixels import check_batch, image_check
+from cl_prompts.backbones.pixels import check_batch
 from cl_prompts.errors import unknown
 from cl_prompts.losses.classification import batch_classes, has_one_class
 from cl_prompts.losses.multi_label import multi_label_loss
@@ -50,7 +50,14 @@ def training_epoch(self: OnlineStrategy, **kwargs: Any) -> None:
     for stream in stream_batches(self):
         if self._stop_training:
             return
-        begin_stream_batch(self, stream)
+        self.batch = stream.first
+        self.mbatch = stream.first.columns
+        # Before the first update, whose loss is over the classes seen.
+        self.observe_classes(self.mb_y)
+        trigger_plugins(self, "start_of_stream_batch")
+        if self.remember_first:
+            # CLIB trains on its memory alone, so the batch must be there before the update.
+            _offer(self, stream, stream.first, None)
         for number, view in enumerate(stream.views, 1):
             if self._stop_training:
                 return  # a plugin gave up: this stream batch is not counted
@@ -61,17 +68,6 @@ def training_epoch(self: OnlineStrategy, **kwargs: Any) -> None:
                 finish_stream_batch(self, stream)
             self._after_training_iteration(**kwargs)
         pause(self, stream.start + stream.size)
-
-
-def begin_stream_batch(self: OnlineStrategy, stream: StreamBatch) -> None:
-    """Observe the classes of a stream batch, before it is trained on."""
-    self.batch = stream.first
-    self.mbatch = stream.first.columns
-    self.observe_classes(self.mb_y)
-    trigger_plugins(self, "start_of_stream_batch")
-    # CLIB trains on its memory alone, so the batch must be there before the update.
-    if self.remember_first:
-        _offer(self, stream, stream.first, None)
 
 
 def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwargs: Any) -> None:
@@ -110,7 +106,8 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
     self._before_backward(**kwargs)
     self.backward()
     self._after_backward(**kwargs)
-    self.clip_gradients()
+    if self.clip_norm is not None:
+        self.clip_gradients(self.clip_norm)
     self._before_update(**kwargs)
     self.optimizer_step()
     self._after_update(**kwargs)
@@ -148,6 +145,7 @@ def pause(self: OnlineStrategy, samples: int) -> None:
     if self.between_batches is None:
         return
     clock = {name: n for name, n in vars(self.clock).items() if isinstance(n, int)}
+    # state_dict, which is about to be called, reads from here where in the epoch this is.
     self._inside = {"samples": samples, "clock": clock}
     self.between_batches()
     self._inside = None
@@ -179,15 +177,18 @@ def make_train_dataloader(
     order = self.shuffler if shuffle else None
     batches = RepeatedBatches(len(data), self.train_mb_size, self.online_iter, order)
     batches.shared = ranks.is_distributed()
+    generator = torch.Generator()
+    if num_workers:
+        # Worker processes take their seeds from it, a resumed run the same ones.
+        generator.manual_seed(derived_seed(self.seed, self.samples_seen))
     self.dataloader = keyed_loader(
         data,
         batches,
-        check=image_check(self.model),
+        check=self.replay.check,
         num_workers=num_workers,
         pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
-        # A private generator instead of the global one; worker processes take their seeds from
-        # it.
-        generator=torch.Generator().manual_seed(derived_seed(self.seed, self.samples_seen)),
+        # A loader draws, whether it has workers or not, and else from the global generator.
+        generator=generator,
         **kwargs,
     )
 
@@ -271,11 +272,10 @@ def competing_classes(self: OnlineStrategy, labels: Tensor) -> Tensor:
     return seen
 
 
-def clip_gradients(self: OnlineStrategy) -> None:
-    """Bound the gradient's global norm by ``clip_norm``, if given."""
-    if self.clip_norm is not None:
-        trained = [p for p in self.model.parameters() if p.grad is not None]
-        torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
+def clip_gradients(self: OnlineStrategy, bound: float) -> None:
+    """Bound the gradient's global norm."""
+    trained = [p for p in self.model.parameters() if p.grad is not None]
+    torch.nn.utils.clip_grad_norm_(trained, bound)
 
 
 def check_loss(self: OnlineStrategy, *, now: bool = False) -> None:

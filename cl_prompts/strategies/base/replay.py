@@ -156,6 +156,7 @@ class Replay:
                 persistent_workers=True,
                 generator=torch.Generator().manual_seed(0),
             )
+        # A share for each process. The loader yields them in this order, whoever is first.
         size = -(-len(wanted) // self.workers)
         self._shares[:] = [list(wanted[at : at + size]) for at in range(0, len(wanted), size)]
         return [joined(column) for column in zip(*self._loader, strict=True)]

@@ -102,6 +102,7 @@ def strategy_state(
         inside: place in the current experience; None where it is finished.
         epoch_order: state of the generator from which the order of the current epoch was drawn.
     """
+    # What is frozen comes again in later epochs and in replay alone.
     needed = strategy.train_epochs > 1 or strategy.buffer.size > 0
     # Copies, since a state that is kept must be of one moment, whatever is trained afterwards.
     return {
@@ -114,6 +115,7 @@ def strategy_state(
             [type(p).__name__, deepcopy(p.state_dict())] for p in with_state(strategy.plugins)
         ],
         "samples_of_task": strategy.task_position.samples,
+        # Inside an epoch: the state that its order was drawn from, to draw the same again.
         "shuffler": strategy.shuffler.get_state() if inside is None else epoch_order,
         "place": inside,
         "experiences": strategy.clock.train_exp_counter,
@@ -145,6 +147,7 @@ def load_strategy_state(
     _check_types(strategy.model.learned_state(), state["model"])
     strategy.model.load_learned_state(state["model"])
     strategy.feature_cache.load_state_dict(state["feature_cache"], strategy.model)
+    # The model may have grown in loading: its new parameters need a place in a group.
     strategy.make_optimizer()
     if experiences is not None:
         # PyTorch's optimizers go on with the tensors that they are given.

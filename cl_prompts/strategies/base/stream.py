@@ -155,7 +155,8 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         position = self.origin + self.start
         left = self.order[self.start :]
         self.start = 0
-        for rows in parts_of(left, self.batch_size):
+        for first in range(0, len(left), self.batch_size):
+            rows = left[first : first + self.batch_size]
             # A view is keyed by the place of its sample in the stream, so that it depends neither
             # on workers and ranks nor on where a run was resumed.
             places = list(enumerate(rows.tolist(), position))
@@ -288,15 +289,6 @@ def own_sampler(loader: Any) -> RepeatedBatches | None:
     return sampler if isinstance(sampler, RepeatedBatches) else None
 
 
-def parts_of(rows: Tensor, size: int) -> Sequence[Tensor]:
-    """Rows in batches of a size, of which there are none where there are no rows.
-
-    >>> parts_of(torch.arange(3), 2), parts_of(torch.arange(0), 2)
-    ((tensor([0, 1]), tensor([2])), ())
-    """
-    return rows.split(size) if len(rows) else ()
-
-
 def joined_batch(columns: Sequence[Any], n: int, device: Any = "cpu") -> list[Any]:
     """The whole batch, from what each rank has read of it.
 
@@ -313,6 +305,7 @@ def joined_batch(columns: Sequence[Any], n: int, device: Any = "cpu") -> list[An
     """
     if not ranks.is_distributed():
         return list(columns)
+    # A rank without own rows has read one all the same, which is dropped here.
     kept = ranks.share(n).kept
     images, *others = (column[:kept] for column in columns)
     later = images if isinstance(images, DeferredViews) else None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cl_prompts.backbones import ranks
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.strategies.base.experience import whole_of
-from cl_prompts.strategies.base.stream import Batch, joined_batch, parts_of
+from cl_prompts.strategies.base.stream import Batch, joined_batch
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ def task_outputs(strategy: Any) -> Iterator[tuple[Output, Tensor]]:
     # The whole task, also where mini-experiences cut it, and images without augmentation.
     data = whole_of(strategy.experience).dataset.eval()
     with torch.no_grad(), _as_in_evaluation(strategy.model):
-        for rows in parts_of(torch.arange(len(data)), strategy.eval_mb_size):
-            items = [data[row] for row in rows[ranks.share(len(rows)).rows].tolist()]
+        for first in range(0, len(data), strategy.eval_mb_size):
+            rows = range(len(data))[first : first + strategy.eval_mb_size]
+            items = [data[row] for row in rows[ranks.share(len(rows)).rows]]
             read = [torch.stack([torch.as_tensor(item[i]) for item in items]) for i in (0, 1)]
             images, labels = joined_batch(read, len(rows), strategy.device)
             yield strategy.model.run(images.to(strategy.device)), labels.to(strategy.device)

@@ -264,6 +264,9 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             return  # between two updates on one batch
         if self.every is None:
             return
+        # Default: the first batch boundary at or past each multiple of ``every``. Published:
+        # strictly past it, and thresholds follow each other, so that one is never skipped but may
+        # lag behind.
         if self.points == "default":
             due = self.samples_seen >= self.next_threshold
             following = (self.samples_seen // self.every + 1) * self.every

@@ -78,6 +78,8 @@ class PromptAveraging(StrategyPlugin):
         if not self.checkpoints or not length:
             return
         self.n_samples += samples
+        # Checkpoints are spread evenly over samples, whatever the size of a batch; several may fall
+        # due at once.
         due = min(self.n_samples * self.checkpoints // length, self.checkpoints)
         for pool in strategy.model.pools:
             if not isinstance(pool, AveragedPrompts):

@@ -113,6 +113,8 @@ def frozen_features(strategy: Any) -> Tensor:
     """(batch, dim) features of the unprompted ViT, taken from the query pass where they are the
     query."""
     model = strategy.model
+    # L2P's query is the feature itself: class token of all blocks, after the final norm. Then no
+    # further pass is needed.
     is_query = model.query == ClassTokenQuery() and model.backbone.read_out == TOKEN
     if getattr(model, "selector", None) is not None and is_query:
         cached: Tensor | None = strategy.output.cacheable.get("frozen")

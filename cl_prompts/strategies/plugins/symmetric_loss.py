@@ -51,6 +51,7 @@ class SymmetricLoss(StrategyPlugin):
         logits = strategy.competing_logits(strategy.output.logits, batch)
         term = self.reverse_weight * reverse_cross_entropy(logits, batch.labels)
         if self.forward_weight != 1:
+            # The strategy has added its cross-entropy with weight 1 already.
             whole = strategy.label_loss(strategy.output.logits, batch)
             term = term + (self.forward_weight - 1) * whole
         strategy.loss = strategy.loss + term
