@@ -62,6 +62,19 @@ class HeldOutSample(nn.Module):
         self.reservoir.offered = 0
 
     @torch.no_grad()
+    def leave_out(self, gone: Tensor) -> None:
+        """Drop samples that are kept, and as large a share of those that were offered.
+
+        Args:
+            gone: (n,) boolean, of :attr:`kept`.
+        """
+        kept = gone.logical_not().nonzero()[:, 0]
+        for rows in (self.features, self.targets):
+            rows[: len(kept)] = rows[kept]
+        self.reservoir.offered = round(self.reservoir.offered * len(kept) / max(len(gone), 1))
+        self.reservoir.keep(kept.cpu())
+
+    @torch.no_grad()
     def add(self, features: Tensor, targets: Tensor) -> None:
         """Offer a batch: features (batch, dim), targets (batch, columns)."""
         if not self.reservoir.size:

@@ -110,8 +110,8 @@ class MultiLabelRidge(RanPAC):
         one_of("weights", weights, SampleWeights)
         self.pseudo = pseudo
         self.weights = weights
-        # The sample's weight, and its targets.
-        self.held = HeldOutSample(held_out, dim, n_classes + 1, seed=seed, dtype=dtype)
+        # features and weight of a sample, and its targets
+        self.held = HeldOutSample(held_out, dim + 1, n_classes, seed=seed, dtype=dtype)
         self.register_buffer("met", torch.zeros(n_classes, dtype=torch.bool))
         if pseudo is not None:
             self.register_buffer("settled", torch.zeros(n_classes, dtype=torch.bool))
@@ -173,9 +173,8 @@ class MultiLabelRidge(RanPAC):
             y = self.targets(inputs, labels, annotated)
             weights = self.sample_weights(y)
             self.statistics.add(inputs, y, weights)
-            # A held-out sample keeps its weight in the first column, its targets behind it.
-            beside = y.new_ones(len(y)) if weights is None else weights
-            self.held.add(features, torch.cat([beside[:, None], y], dim=1))
+            weight = y.new_ones(len(y)) if weights is None else weights
+            self.held.add(torch.cat([features.to(y.dtype), weight[:, None]], dim=1), y)
         self.weight = None
 
     def multi_hot(self, labels: Tensor) -> Tensor:
@@ -242,8 +241,8 @@ class MultiLabelRidge(RanPAC):
             InputError: nothing was held out.
             RunError: no candidate can be solved for.
         """
-        features, beside = self.held.kept
-        return self._choose(features, beside[:, 1:], beside[:, 0], candidates, error)
+        weighed, targets = self.held.kept
+        return self._choose(weighed[:, :-1], targets, weighed[:, -1], candidates, error)
 
     @torch.no_grad()
     def logits(self, features: Tensor, *, wait: bool = True) -> Tensor:

@@ -10,6 +10,7 @@ memory matters more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -119,6 +120,9 @@ class PrototypeClassifier(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """The same as :meth:`logits`."""
         return self.logits(features)
+
+    def forget_classes(self, classes: Sequence[int]) -> None:
+        """Take classes out of what they share with others, before their own rows are cleared."""
 
     @property
     def _name(self) -> str:
@@ -277,6 +281,11 @@ class PooledScatter(SolvedClassifier):
         self.mean += shift * (n / total)[:, None]
         self.count += n
         self.weight = None
+
+    def forget_classes(self, classes: Sequence[int]) -> None:
+        """Leave the covariance as it is: the scatter goes with the samples that stay."""
+        gone = self.count[list(classes)].sum()
+        self.scatter.mul_(1 - gone / self.count.sum().clamp(min=1))
 
     def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:
         """Weight of the squared shift of each class mean in the scatter, from counts."""

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from avalanche.training.templates.base_sgd import PeriodicEval
+from avalanche.training.utils import trigger_plugins
 from torch import Tensor
 
 from cl_prompts.checks import at_least, in_range
 from cl_prompts.errors import InputError
+from cl_prompts.models.prototype_classifiers import PrototypeClassifier
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.state import load_strategy_state, with_state
 from cl_prompts.training.seeds import derived_seed, seeded
@@ -157,6 +159,9 @@ def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
             )
         references, labels = strategy.replayed()
         strategy.forget_samples(references[torch.isin(labels, torch.tensor(list(classes)))])
+    for part in strategy.model.modules():
+        if isinstance(part, PrototypeClassifier):
+            part.forget_classes(classes)
     # What two new strategies, one with a class more, differ in is kept for each class.
     learned = _Learned(strategy)
     learned.keep_rows(strategy.model.rows_without(classes))
@@ -173,6 +178,7 @@ def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
                 new = torch.zeros_like(value)
                 entries[key] = clear(value, new, new.new_zeros(sizes[1][name].shape))
     learned.give_back(strategy, _laid_over(learned.state, fresh, wider, clear))
+    trigger_plugins(strategy, "classes_forgotten", classes=list(classes))
     return [name for name, value in sizes[0].items() if value.shape == sizes[1][name].shape]
 
 

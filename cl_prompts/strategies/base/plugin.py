@@ -23,7 +23,8 @@ class StrategyPlugin(Declared, BaseSGDPlugin, supports_distributed=True):
     * ``end_of_stream_batch``: the last update on it was made and it was counted; ``samples=`` is
       its size;
     * ``end_of_task``: an announced task, or a period where none is announced, is over;
-    * ``start_of_period``: the next period begins.
+    * ``start_of_period``: the next period begins;
+    * ``classes_forgotten``: :meth:`forget` is done; ``classes=`` are their numbers.
 
     During an update ``strategy.batch`` is the mini-batch and ``strategy.output`` what the model
     made of it; a term of loss is added to ``strategy.loss`` in ``before_backward``.

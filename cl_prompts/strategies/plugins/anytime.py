@@ -327,10 +327,13 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             recent = []
         self._record("task_end", recent[0] if recent else self._evaluate(strategy), strategy)
 
+    def classes_forgotten(self, strategy: Any, *, classes: Sequence[int]) -> None:
+        """Count test images of these classes no more, unless they are seen again."""
+        self._seen[list(classes)] = False
+
     def score_again(self, strategy: Any) -> None:
         """Replace the last evaluation by one of the strategy as it is, which has forgotten classes;
         listeners get it."""
-        self._seen = strategy.model.seen.cpu().clone()
         self.curve.task_ends.pop()
         self._record("task_end", self._evaluate(strategy), strategy)
 

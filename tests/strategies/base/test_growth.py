@@ -11,6 +11,7 @@ from avalanche.benchmarks import CLExperience, split_online_stream
 from avalanche.training.plugins import EWCPlugin
 
 from cl_prompts.errors import InputError
+from cl_prompts.models.prototype_classifiers import PooledScatter
 from cl_prompts.scenarios import Split, benchmark_from_split
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.toy_data import Blobs, experiences
@@ -146,9 +147,50 @@ def test_a_forgotten_class_is_as_new_and_may_come_again(kind: str) -> None:
     others = [0, 1, 3, 4, 5]
     assert torch.equal(after[rows][others], before[rows][others])
     assert not torch.equal(after[rows][2], before[rows][2])
-    assert all(torch.equal(after[name], before[name]) for name in shared)
+    as_learned = {name for name in shared if name != "head.scatter"}
+    assert all(torch.equal(after[name], before[name]) for name in as_learned)
     fit(strategy, [with_more_classes(6, only=[2])])
     assert strategy.model.seen.all()
+
+
+@pytest.mark.parametrize("kind", ["slda", "balanced_ridge", "randumb", "anacp", "klda"])
+def test_the_shared_covariance_stays_when_classes_are_forgotten(kind: str) -> None:
+    strategy = fit(make(kind), experiences())
+
+    def covariance() -> torch.Tensor:
+        heads = [part for part in strategy.model.modules() if isinstance(part, PooledScatter)]
+        return heads[0].scatter / heads[0].count.sum()
+
+    before = covariance()
+    strategy.forget([2, 3, 4])
+    torch.testing.assert_close(covariance(), before)
+    strategy.forget([0, 1, 5])
+    assert not strategy.model.seen.any()
+
+
+@pytest.mark.parametrize("kind", ["layup", "ranpac", "multi_label_ridge"])
+def test_held_out_samples_of_a_forgotten_class_are_dropped(kind: str) -> None:
+    strategy = fit(make(kind, held_out=100), experiences())
+    held = strategy.model.head.held
+    features, targets = (rows.clone() for rows in held.kept)
+    label = int(targets[0].argmax())
+    stay = targets.argmax(dim=1) != label
+    strategy.forget([label])
+    held = strategy.model.head.held
+    assert 0 < len(held) == held.reservoir.offered == int(stay.sum()) < len(features)
+    assert torch.equal(held.kept[0], features[stay])
+    assert torch.equal(held.kept[1], targets[stay])
+
+
+def test_test_images_of_a_forgotten_class_count_no_more() -> None:
+    anytime = AnytimeEvaluation(Blobs(30, 6), every=30)
+    strategy = fit(make("ncm", plugins=[anytime]), experiences())
+    strategy.forget([2])
+    fit(strategy, [with_more_classes(6, only=[0, 1])])
+    by_class = anytime.curve.task_ends[-1].by_class
+    assert [value == value for value in by_class] == [True, True, False, True, True, True]
+    fit(strategy, [with_more_classes(6, only=[2])])
+    assert anytime.curve.task_ends[-1].by_class[2] >= 0
 
 
 @pytest.mark.parametrize("kind", ["er", "derpp", "clib", "rainbow"])
