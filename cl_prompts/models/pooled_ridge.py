@@ -34,8 +34,9 @@ class PooledRidge(PooledScatter):
     Args:
         dim: of a feature.
         n_classes: columns of the logits.
-        ridge: r, relative to the mean square of an input; ``"evidence"``: found at each solution,
-            see :func:`~cl_prompts.models.shrinkage.ridge_by_evidence`.
+        ridge: r, relative to the mean square of an input; ``"evidence"``: found at each solution
+            for a stream of :meth:`balanced_size`, see
+            :func:`~cl_prompts.models.shrinkage.ridge_by_evidence`.
         dtype: of the statistics.
 
     Raises:
@@ -78,11 +79,24 @@ class PooledRidge(PooledScatter):
         a[:-1, :-1] += self.scatter / n
         return a, means.T / k
 
+    def balanced_size(self) -> Tensor:
+        """Scalar K (prod_c n_c)^(1/K): the samples of a stream of equally frequent classes whose
+        counts have the same geometric mean.
+
+        A class of few samples weighs as much as others, and its mean is noisy, so that all N
+        samples overstate what the regression knows; the effective size of weighted samples (Kish,
+        Survey Sampling, 1965), ``K^2 / sum_c 1/n_c``, hangs on the rarest class alone. The
+        geometric mean lies between the two, and is both where classes are equally frequent.
+        """
+        counts = self.count.clamp(min=1)  # log 1 = 0 where a class was not seen
+        k = self.seen.sum().clamp(min=1)
+        return k * (counts.log().sum() / k).exp()
+
     def _attempt(self) -> tuple[Tensor, Tensor]:
         a, b = self.system()
         if isinstance(self.relative, str):
             # Every sample has one label, so the mean square of labels is 1.
-            self.ridge.copy_(ridge_by_evidence(a, b, a.new_ones(()), self.count.sum()))
+            self.ridge.copy_(ridge_by_evidence(a, b, a.new_ones(()), self.balanced_size()))
         else:
             self.ridge.copy_(self.relative * a.diagonal().mean())
         # W = (A + r mean(diag A) I)^-1 B

@@ -54,6 +54,23 @@ def test_repeating_the_samples_of_a_class_does_not_favour_it() -> None:
     torch.testing.assert_close(often.solution(), once.solution(), atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("counts", "size"),
+    [([0, 0, 0], 1.0), ([7, 0, 7], 14.0), ([1, 0, 100], 20.0), ([2, 4, 8], 12.0)],
+)
+def test_the_ridge_is_found_for_a_stream_of_as_many_balanced_samples(
+    counts: list[int], size: float
+) -> None:
+    y = torch.arange(3).repeat_interleave(torch.tensor(counts))
+    pooled = fed(PooledRidge(DIM, 3), torch.randn(len(y), DIM), y, [])
+    assert float(pooled.balanced_size()) == pytest.approx(size)
+    if len(y):
+        a, b = pooled.system()
+        n = torch.tensor(size).double()
+        pooled.solution()
+        assert torch.equal(pooled.ridge, ridge_by_evidence(a, b, a.new_ones(()), n))
+
+
 @pytest.mark.parametrize("n", [20, 60, 400])
 def test_evidence_is_the_density_of_the_labels_without_the_weights(n: int) -> None:
     x = torch.randn(n, 30).double()
