@@ -86,6 +86,7 @@ class BatchedViews:
         # A clone, since a single row is contiguous wherever it begins, and floats must be aligned.
         numbers = packed[:, pixels:].flatten().clone().view(torch.float32)
         numbers = numbers.view(len(packed), sum(counts))
+        # As packed() has laid them side by side; None for what this augmentation does not draw.
         areas, shifts, rows, flips = (
             part if part.shape[1] else None for part in numbers.split(counts, dim=1)
         )

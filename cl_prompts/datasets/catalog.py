@@ -298,5 +298,6 @@ def _guidance(name: str, entry: DataSetEntry, folder: Path, problem: str, *, by_
             f" so does: python -c {shlex.quote(line)}"
         )
     usual = Path(entry.folder).parts
+    # Archives bring their own folder along: they are unpacked above it.
     above = folder.parents[len(usual) - 1] if folder.parts[-len(usual) :] == usual else folder
     return f"{sentence}; to fetch it: {entry.unpack.format(at=shlex.quote(str(above)))}"

@@ -74,6 +74,7 @@ def _label(what: str, names: Sequence[str], wanted: int | str) -> int:
         one_of(f"class of {what}", wanted, names)
         return names.index(wanted)
     named = str(wanted)
+    # Folders may be called 0, 1, 10, 11, 2 ...: sorted as names, so that label 2 is not class "2".
     if named in names and names.index(named) != wanted:
         raise InputError(
             f"classes of {what}: {named} may mean the class called {named!r} or label {named},"

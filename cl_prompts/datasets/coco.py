@@ -56,6 +56,7 @@ def read_coco(year: int, folder: Path, cache: int | None) -> Source:
     for split in (f"train{year}", f"val{year}"):
         file = folder / "annotations" / f"instances_{split}.json"
         names, labels = _labels(file)
+        # In the order of ids, not of the file, which differs between downloads.
         paths = [str(folder / split / names[image]) for image in sorted(names)]
         parts.append((FileImages(folders.find_all(paths, str(file)), cache=cache), labels))
     return Source(*parts[0], *parts[1], CLASSES)

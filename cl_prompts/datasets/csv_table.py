@@ -66,6 +66,7 @@ def read_csv(folder: Path, cache: int | None) -> Source:
             DomainImages(found, *_named(rows)) for found, rows in zip(paths, tables, strict=True)
         )
         return domain_source(train, test, cache)
+    # One table with domains and one without: no image of the other has a domain to count in.
     if any(with_domains):
         raise LayoutError(f"{files[0]} and {files[1]} must both have a column domain, or neither")
     matrices = [label_matrix([row.labels for row in rows], classes) for rows in tables]

@@ -137,6 +137,7 @@ class ImageSet(Dataset):
         other.targets = self.targets[kept]
         other.ignored = None if self.ignored is None else self.ignored[kept]
         other.domains = None if self.domains is None else self.domains[kept]
+        # Rows of the images stay what they were, and with them what is cached by row.
         other.rows = self.rows[kept]
         return other
 
@@ -275,6 +276,7 @@ class DataSet:
             InputError: names an image file that cannot be read, or the place where a user's own
                 data set failed.
         """
+        # Joined by a byte that no name holds: ab, c is not a, bc.
         names = hashlib.sha256("\0".join(self.classes).encode()).hexdigest()
         found: dict[str, Any] = {"name": self.name, "classes": names}
         for part, images in (("training", self.train), ("test", self.test)):

@@ -125,6 +125,7 @@ def _rgb(image: Image.Image) -> Tensor:
         return _grey(255 * (np.asarray(image) / (2**bits - 1)), inverted)
     if transparent:
         image = image.convert("RGBA")
+        # On white, as a page shows it: what lies below alpha 0 is arbitrary, and often black.
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return pil_to_tensor(image.convert("RGB"))
 

@@ -156,6 +156,7 @@ def _compose(
     scenes = np.zeros((n, SIDE, SIDE), dtype=np.uint8)
     labels = np.zeros((n, 10), dtype=np.uint8)
     for scene, label in zip(scenes, labels, strict=True):
+        # One to four digits, all different, each in a quarter of its own: none hides another.
         quarters = rng.permutation(4)
         digits = rng.permutation(10)[: rng.randint(1, 5)]
         for digit, quarter in zip(digits, quarters, strict=False):

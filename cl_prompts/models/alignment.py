@@ -149,6 +149,7 @@ class BatchAlignment(nn.Module):
         self.form = form
         self.coefficient = coefficient
         self.momentum = momentum
+        # A target that was given stays; without one the first batches make it, and it moves.
         self.moves = target is None
         self.in_evaluation = True
         """Whether features are aligned in evaluation, too."""

@@ -103,6 +103,7 @@ class FeatureWhitening(nn.Module):
         self._due: tuple[int | None, bool] | None = None
         if head_input == "raw":
             return
+        # Sums in fp64: of a long stream each batch is a small part of them.
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(dim, dtype=torch.float64))
         if head_input == "standardised":

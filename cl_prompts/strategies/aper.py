@@ -68,6 +68,7 @@ class APER(AdapterStrategy):
 
     def _set_pace(self) -> None:
         adapts = self.model.adapts
+        # After the first task prototypes alone learn, which one pass over the images completes.
         self.train_epochs, self.online_iter = self.first_pace if adapts else (1, 1)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
@@ -75,6 +76,7 @@ class APER(AdapterStrategy):
         seen before."""
         if self.model.adapts:
             return super().training_loss(output, batch)
+        # Nothing learns from it any more: a number to watch, over classes that have a prototype.
         losses = F.cross_entropy(self.mb_output, batch.labels, reduction="none")
         return masked_mean(losses, self.model.learned[batch.labels])
 
@@ -96,6 +98,7 @@ class APER(AdapterStrategy):
     def finish_task(self) -> None:
         """Take the means of the first task's classes."""
         if self.model.adapts:
+            # Prototypes are of features as the adapters give them at their end: a pass of its own.
             for features, labels in self.task_features():
                 self.model.learn(features.flatten(1), labels)
 

@@ -110,12 +110,15 @@ class CLIB(HeadStrategy):
         self._settle()  # what is evicted depends on it, and it is about what the slots hold now
         slots = self.replay.add(rows, batch.labels_on_host(len(rows)))
         if self.features is not None:
+            # A slot of -1: the sample was not taken. On a frozen ViT features are kept with a
+            # sample, so that observing the losses of the whole buffer needs no forward pass.
             stay = (slots >= 0).nonzero()[:, 0].to(self.device)
             features = self.model.run(batch.images[stay]).cacheable["frozen"]
             self.features[slots.to(self.device)[stay]] = features
 
     def make_batch(self, stream: Batch) -> Batch:
         """The replayed samples alone."""
+        # Memory-only training: the stream's samples are dropped, and those drawn stay.
         return super().make_batch(stream).part(slice(stream.n_stream, None))
 
     def after_step(self, output: Output, batch: Batch) -> None:

@@ -104,6 +104,7 @@ class CODAPrompt(PromptStrategy):
 
     def room_for_a_task(self, settings: dict[str, Any]) -> dict[str, Any]:
         """As many components for a further task as each of the others has."""
+        # A further task brings components of its own; the others keep theirs.
         share = settings.get("n_components", self.n_components) // settings["n_tasks"]
         tasks = settings["n_tasks"] + 1
         return {"n_tasks": tasks, "n_components": share * tasks}

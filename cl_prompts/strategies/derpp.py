@@ -57,6 +57,7 @@ class DERPlusPlus(HeadStrategy):
         """The loss of DER++; plain cross-entropy while the buffer is empty."""
         n = batch.n_stream
         draw = len(batch.slots) // 2
+        # One pass over all: the stream's samples first, then those of two independent draws.
         loss = self.label_loss(output.logits[:n], batch.part(slice(n)), whole=batch)
         if draw == 0:
             return loss
@@ -76,5 +77,7 @@ class DERPlusPlus(HeadStrategy):
     def remember(self, rows: Tensor, batch: Batch, output: Output | None) -> None:
         """Store samples in the reservoir, with the logits of the update just made."""
         assert output is not None
+        # Stored are the logits of when the sample came, which is what the second term holds the
+        # model to.
         slots = self.replay.add(rows, batch.labels_on_host(len(rows)))
         self.stored.put(slots, output.logits[: len(rows)], self.model.seen)

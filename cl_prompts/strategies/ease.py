@@ -76,6 +76,7 @@ class EASE(AdapterStrategy):
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """Cross-entropy over the classes that are new in the task, over samples of these."""
         known = ~self.model.earlier()[batch.labels]
+        # The head is a task's own: it is trained on the new classes, and gives way to prototypes.
         competing = batch.annotated & ~self.model.earlier()
         if self.class_mask == "batch":
             competing = competing & self.competing_classes(batch.labels)

@@ -81,4 +81,5 @@ class FlyPrompt(PromptStrategy):
             backbone.dim,
             position=class_position(backbone) if self.position else None,
         )
+        # Without a selector: the plugin Router, which the method is defined with, puts its own in.
         return PromptedViT(backbone, n_classes, pools=[experts])

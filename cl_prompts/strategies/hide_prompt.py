@@ -163,6 +163,7 @@ class HiDePrompt(PromptStrategy):
         """(n, dim) means, centroid by centroid, of the classes of earlier tasks; these no longer
         change."""
         current = self.router.current
+        # Earlier tasks are over, so their centroids are looked up once a task.
         if self._means is None or self._means[0] != current:
             means = torch.zeros(0, self.model.backbone.feature_dim, device=self.device)
             plugin = self.plugin(HeadAlignment)
@@ -179,6 +180,8 @@ class HiDePrompt(PromptStrategy):
     def aligned_classifiers(self) -> list[Classifier]:
         """The head, on features of the prefix in training alone, and the classifier of queries."""
         return [
+            # Statistics of the head are of the current task's own samples, since the features of
+            # others came from a prefix that is not theirs. Queries are the same under all prefixes.
             replace(head_of(self.model), rows=self.own_rows),
             Classifier(
                 self.router.classifier,

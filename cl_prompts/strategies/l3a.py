@@ -56,6 +56,7 @@ class L3A(MultiLabelRidgeProbe):
         if not labels:  # an empty task
             return
         head = self.model.head
+        # A sample's weight depends on how frequent its labels are: counted before the first batch.
         targets = torch.stack(labels)
         head.count_labels(head.multi_hot(targets.to(self.device)), self._annotated(classes))
 

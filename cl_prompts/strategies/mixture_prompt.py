@@ -105,6 +105,8 @@ class MixturePrompt(OnlineStrategy):
         self._new = False
         n, raw = batch.n_stream, output.raw
         assert raw is not None
+        # The head scores by the means of what it has observed, and features are known only after
+        # the pass: they enter, and the batch is classified again, without the ViT.
         self.model.head.observe(raw[:n], batch.labels[:n])
         return replace(output, logits=self.model.classify(raw).logits)
 

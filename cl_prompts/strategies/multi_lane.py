@@ -139,6 +139,7 @@ class MultiLane(PromptStrategy):
     def _open_classes(self, classes: list[int], *, in_new_lane: bool) -> None:
         # Drawn from the run's seed and the number of classes seen alone, so that a resumed run
         # draws the same.
+        # By the number of classes that have a lane, which a resumed run knows, too.
         with seeded(derived_seed(self.seed, 1 + len(self.model.lane_of))):
             if in_new_lane:
                 self.model.open_lane(classes)
@@ -151,6 +152,7 @@ class MultiLane(PromptStrategy):
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """Binary cross-entropy, or softmax cross-entropy, over the lane's classes."""
+        # Only the newest lane learns, and it knows the classes of its own heads alone.
         mine = self.model.columns()
         if self.model.multi_label:
             return multi_label_loss(

@@ -119,6 +119,7 @@ class MVP(PromptStrategy):
         return PromptedViT(
             backbone,
             n_classes,
+            # The query pass ends in front of the last block and has no final norm, as published.
             query=ClassTokenQuery(skip_last=not self.use_last_block, norm=False),
             selector=NearestKeys(
                 self.pool_size, dim, k=self.top_k, count_scaled=self.use_contrastive

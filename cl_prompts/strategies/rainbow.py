@@ -137,6 +137,7 @@ class RainbowMemory(HeadStrategy):
         return view_uncertainty(torch.stack(scores)).cpu()
 
     def _rehearse(self) -> None:
+        # The rehearsal is no part of the stream: loss and rates are put back when it is over.
         stream_loss = self.loss
         rates = [group["lr"] for group in self.optimizer.param_groups]
         features = None

@@ -103,6 +103,7 @@ class SMoPE(PromptStrategy):
 
     def _dense_epochs(self) -> int:
         """Dense epochs of the current experience, where boundaries are announced."""
+        # All experts learn in the first task, before few of them are chosen.
         first = self.tasks_started == 1 and self.task_position.first
         return int(self.dense_share * self.train_epochs) if first else 0
 

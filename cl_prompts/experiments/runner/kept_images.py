@@ -99,6 +99,7 @@ def rows_of(parts: Parts, references: Any) -> list[int]:
 
 def _described(data: DataSet) -> dict[str, Any]:
     # Relative to one folder, so that the images may move together.
+    # Relative to their common folder, so that a data set that was moved is found again.
     root = os.path.commonpath(
         [os.path.dirname(os.path.abspath(p)) for p in (*data.train.files, *data.test.files)]
     )

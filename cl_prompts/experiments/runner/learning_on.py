@@ -373,6 +373,7 @@ class Descent:
         shown = evaluator.shown
         if shown is not None:
             evaluator.shown = torch.ones(len(shown), dtype=torch.bool)
+        # Classes that are to come count, as wrong: before and after are of the same images.
         seen = strategy.model.seen.cpu()
         coming = parts.split.visible[strategy.clock.train_exp_counter :].any(axis=0)
         count = seen if evaluator.multi_label else seen | torch.from_numpy(coming)

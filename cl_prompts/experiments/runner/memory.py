@@ -85,6 +85,8 @@ class AllocationLimit(TorchDispatchMode):
         """Run an operator of torch, unless it makes too large a tensor."""
         kwargs = kwargs or {}
         if func.overloadpacket.__name__ in _MAKERS:
+            # Before the operator runs: on Linux a tensor that does not fit is made all the same,
+            # and the process is killed when it is written to.
             shape = _shape_of(func, args, kwargs)
             kind = kwargs.get("dtype") or torch.get_default_dtype()
             needed = math.prod(shape) * kind.itemsize

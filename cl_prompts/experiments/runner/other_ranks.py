@@ -70,6 +70,7 @@ def check_start(run: TaskLoop) -> None:
         InputError: this rank, or another one, has not found the checkpoint.
     """
     here = run.parts.strategy.samples_seen
+    # The greatest, and minus the least, in one exchange.
     furthest, least = ranks.highest(here, -here)
     if furthest != -least:
         raise InputError(

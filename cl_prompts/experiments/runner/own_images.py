@@ -110,6 +110,7 @@ def survey(
         settings["name"] = "csv"
         return _surveyed(settings, read_csv(root, None), found, progress, least)
     parted = any((root / part).is_dir() for part in ("train", "test", "val"))
+    # Whether folders are classes or domains is the same in both parts: one look is enough.
     part = root / "train" if parted else root
     domains = part.is_dir() and holds_domains(part)
     options: dict[str, Any] = {}
@@ -269,9 +270,9 @@ def _divided(
         left_out["one image, where training and test need one each"] = single
         others = []
         for row in rows:
-            labels = [name for name in row.labels if name not in single]
-            if labels:
-                others.append(row._replace(labels=labels))
+            left = [name for name in row.labels if name not in single]
+            if left:
+                others.append(row._replace(labels=left))
         rows = others
     if has_domains(rows):
         one = [row.labels[0] for row in rows]

@@ -97,6 +97,7 @@ def summary_of(
         "peak_memory_mb": peak_memory_mb(),
         "peak_device_memory_mb": peak_device_memory_mb(strategy.device),
         "forward_passes": {
+            # In the unit F, one plain forward pass of the backbone, for each image.
             "train": training_macs / backbone.forward_macs / max(1, strategy.samples_seen),
             "evaluation": evaluator.macs / backbone.forward_macs / max(1, evaluator.images),
         },

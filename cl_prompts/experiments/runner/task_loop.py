@@ -122,6 +122,7 @@ class TaskLoop:
         """
         parts = self.parts
         self._identity = identity_of(parts)
+        # Before the checkpoint is read: a run of other data or weights must not take it up.
         self.folder.claim(self._identity)
         state = self.folder.load_checkpoint()
         stream = parts.split.to_json()
@@ -202,6 +203,7 @@ class TaskLoop:
         def save() -> None:
             start = time.perf_counter()
             self._save(tracker)
+            # How long it took decides when the next is due, so that saving stays a small share.
             clock.saved(strategy.samples_seen, time.perf_counter() - start)
 
         def between_batches() -> None:
@@ -260,6 +262,7 @@ class TaskLoop:
             "strategy": parts.strategy.state_dict(),
             "augmentation": parts.data.train.state_dict(),
             "records": {} if tracker is None else tracker.records(),
+            # The global generator, for plugins and models from outside, which may draw from it.
             "torch": torch.get_rng_state(),
         }
         if not self.folder.read_only:

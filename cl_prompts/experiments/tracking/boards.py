@@ -117,6 +117,8 @@ class TensorBoard(Board):
         """Show a histogram with the number of a prompt or class as value, its count as height."""
         total = sum(counts)
         if total:
+            # Raw, since values are numbers of prompts, each its own bucket: TensorBoard's own
+            # bucketing would join neighbours that have nothing in common.
             self._writer.add_histogram_raw(
                 tag,
                 0,
@@ -162,6 +164,7 @@ class WeightsAndBiases(Board):
             raise InputError(
                 f"{self.folder / 'wandb'} is a link, through which nothing is written: remove it"
             )
+        # The folder's own mark, which a resumed run finds again, and a copied folder shares.
         made = hashlib.sha256(content(self.folder / "environment.json", TEXT))
         self._run = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", "cl-prompts"),

@@ -158,6 +158,7 @@ class Display:
         """Take the progress of a run; see :meth:`Watcher.advance`."""
         run = self.running[number]
         now = self.clock()
+        # Time that is left is reckoned from the first sample, not from loading and compiling.
         if not run.total:
             run.began = now
             run.start = samples

@@ -61,6 +61,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         )
         anytime.listeners.append(self.on_evaluation)
         self.total = total
+        # No more than one evaluation a batch, however small the period.
         every = max(anytime.every or total, batch_size)
         self.expected = {"anytime": total // every, "task_end": n_tasks}
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
@@ -107,6 +108,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         rows = [(samples, name, "seen", evaluation.accuracy)]
         done = self.anytime.curve.anytime if kind == "anytime" else self.anytime.curve.task_ends
         last = samples >= self.total
+        # A row for each class at thousands of evaluations would be most of a run's folder.
         detailed = last or in_detail(len(done), self.expected[kind])
         if detailed:
             rows += _rows(samples, name, "class", evaluation.by_class.tolist())

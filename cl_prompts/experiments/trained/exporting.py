@@ -203,6 +203,7 @@ def export_onnx(trained: TrainedRun, out: Path) -> tuple[float, float]:
             content = reading.content(place, reading.TENSORS)
         return OnnxModel(content)
 
+    # Stable sorting, which decides ties between keys, has no translation of its own.
     register_custom_op_symbolic("aten::sort", _sorted, _OPERATORS)
     try:
         scores = _compared(trained, _converted(trained, write, "ONNX"))
@@ -254,6 +255,7 @@ def _compared(trained: TrainedRun, model: nn.Module) -> tuple[float, float]:
     results = trained.run.summary["results"]
     recorded = results.get("map_last" if trained.run.multi_label else "a_last")
     scored = trained.evaluate(model)
+    # Written so that NaN is refused, too.
     if recorded is None or not abs(scored - recorded) <= TOLERANCE:
         before = "nothing" if recorded is None else f"{100 * recorded:.2f} %"
         raise InputError(

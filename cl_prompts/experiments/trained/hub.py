@@ -57,6 +57,7 @@ def push(folder: Path, name: str, *, public: bool = False) -> tuple[str, list[st
         RunError: the hub refuses, or cannot be reached.
     """
     run = finished_run(folder)
+    # What others will load has to be what the run wrote.
     check_sums(run.folder, [*READ, LEARNED_FILE, CONFIDENCE_FILE])
     names = [file for file in PUSHED if (run.folder / file).is_file()]
     files: dict[str, Any] = {file: run.folder / file for file in names}

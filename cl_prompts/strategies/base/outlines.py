@@ -59,6 +59,7 @@ def outline(name: str) -> ModuleType:
         raise ImportError(f"no module {name} is found")
     module = module_from_spec(spec)
     vars(module)["__builtins__"] = {**vars(builtins), "__import__": _import}
+    # Before it is executed, as in sys.modules, so that an import in a circle finds it.
     _OUTLINES[name] = module
     spec.loader.exec_module(module)
     return module

@@ -85,6 +85,8 @@ class HeadAlignment(StrategyPlugin):
         """For each classifier: of announced tasks, and of streams without boundaries if it is
         another one."""
         kinds: list[GaussianStatistics] = [self.statistics]
+        # Centroids need all images of a class at once, which only the end of an announced task has;
+        # a stream without boundaries gets variances, which add up.
         if self.statistics == "centroids":
             kinds.append("variance")
         self.trained: Any = torch.nn.ModuleList()

@@ -63,6 +63,7 @@ class Router(StrategyPlugin):
                 f"chooses among entries of which each task has one, and"
                 f" {type(strategy).__name__} has none"
             )
+        # A ridge regression loses digits as its sums grow: fp64 wherever the device has it.
         single = torch.device(strategy.device).type in SINGLE_PRECISION_DEVICES
         model.selector = AnalyticRouter(
             sizes[0],
