@@ -12,8 +12,8 @@ DEVICE=cuda``): much less means that something starves the GPU.
 
 Beside it, of a training step: the batch whose arithmetic takes as long as the launches of its
 kernels (benchmarks/launches.py) at ``--launch`` microseconds each, below which the GPU waits for
-the processor; what images take of the bus, as floats, of which ``dataset.augment_on=device`` sends
-a quarter at most; and the loader processes that make so many views at ``--view`` milliseconds.
+the processor; what images of 8 bits take of the bus; and the loader processes that make so many
+views at ``--view`` milliseconds.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def demands(rate: float | None, name: str, args: argparse.Namespace) -> dict[str
     return {
         "kernels": kernels,
         "batch": rate * kernels * args.launch * 1e-6,
-        "bytes per second": rate * 3 * args.pixels**2 * 4,
+        "bytes per second": rate * 3 * args.pixels**2,
         "loaders": rate * args.view * 1e-3,
     }
 

@@ -130,9 +130,9 @@ def test_images_a_second_are_counted_work_over_what_a_gpu_does(
     assert row["inference, cached"]["images per second"] is None
     step = row["training step"]
     rate = step["images per second"]
-    # Launches of 5 us and views of 2 ms; floats of three channels.
+    # Launches of 5 us and views of 2 ms; bytes of three channels.
     assert step["batch"] == pytest.approx(step["kernels"] * 5e-6 * rate)
-    assert step["bytes per second"] == pytest.approx(rate * 12 * 32**2)
+    assert step["bytes per second"] == pytest.approx(rate * 3 * 32**2)
     assert step["loaders"] == pytest.approx(2e-3 * rate)
     assert step["kernels"] > 100
     with pytest.raises(SystemExit):

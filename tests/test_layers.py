@@ -25,7 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "training": set(),
     "models": {"backbones", "prompts", "training"},
     "losses": {"backbones", "prompts", "models"},
-    "metrics": {"backbones", "prompts", "models"},
+    "metrics": {"backbones", "prompts", "models", "training"},
     "datasets": {"training"},  # keys of random views
     "scenarios": {"datasets"},
     "strategies": PARTS,

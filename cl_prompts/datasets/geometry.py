@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 from torchvision.transforms.v2.functional import resize, resized_crop
 
+from cl_prompts.training.views import image_of, scaled
+
 Change = tuple[float, int, int, float]
 
 
@@ -153,8 +155,7 @@ def pad_crop_flip(image: Tensor, shift: tuple[int, int] | None, flip: bool, padd
         image = pad(image, [padding] * 4)[..., top : top + size, left : left + size]
     if flip:
         image = image.flip(-1)
-    floats = image.to(torch.float32, copy=True)
-    return floats.mul_(1 / 255) if image.dtype == torch.uint8 else floats
+    return image_of(image) if image.dtype == torch.uint8 else image.to(torch.float32, copy=True)
 
 
 def pad_crop_flip_each(
@@ -171,4 +172,4 @@ def pad_crop_flip_each(
         images = crops[rows, :, top, left]
     if flips is not None:
         images = torch.where(flips.bool()[:, None, None, None], images.flip(-1), images)
-    return images.float().mul_(1 / 255)
+    return scaled(images)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
+from torchvision.transforms.v2.functional import to_dtype
 
 from cl_prompts.training.seeds import borrowed_generator
-from cl_prompts.training.views import Key, current_key, view_seed
+from cl_prompts.training.views import Key, current_key, image_of, view_seed
 
 ImageTransform = Callable[[Tensor], Tensor]
 
@@ -87,7 +88,7 @@ class Augmentation:
             fit = [v2.Resize(self.shorter_side(size), interpolation=how), v2.CenterCrop(size)]
         else:
             fit = [v2.Resize((size, size))]
-        return v2.Compose([*fit, v2.ToDtype(torch.float32, scale=True)])
+        return v2.Compose([*fit, _as_floats])
 
     @property
     def affine_range(self) -> tuple[float, tuple[float, float], tuple[float, float]]:
@@ -107,6 +108,11 @@ class Augmentation:
     def whole(self) -> Augmentation:
         """The same, with the whole image squeezed into the square, so that no object is lost."""
         return replace(self, square_crop=False, random_area=False)
+
+
+def _as_floats(image: Tensor) -> Tensor:
+    """An image of any type as float32 in [0, 1]; one of 8 bits remembers its levels."""
+    return image_of(image) if image.dtype == torch.uint8 else to_dtype(image, scale=True)
 
 
 def _enlarged(size: int) -> int:

@@ -24,6 +24,7 @@ from cl_prompts.models.base import ContinualModel, Encoding
 from cl_prompts.models.cached_parts import CachedPart
 from cl_prompts.models.heads import mask_unseen
 from cl_prompts.models.surroundings import check_surroundings
+from cl_prompts.training.views import collated
 
 
 def _labels(targets: Any) -> Tensor:
@@ -371,7 +372,12 @@ class CachedEvaluator:
             self._loader = DataLoader(
                 self.dataset,
                 batch_sampler=self._batches,
-                collate_fn=partial(_joined, check=self._check),
+                collate_fn=partial(
+                    collated,
+                    collate=default_collate,
+                    check=self._check,
+                    as_levels=self.device.type != "cpu",
+                ),
                 num_workers=self.num_workers,
                 persistent_workers=self.num_workers > 0,
                 pin_memory=self.device.type == "cuda",
@@ -386,13 +392,6 @@ class CachedEvaluator:
         """End the loader's processes, which a later evaluation starts anew. Left to the garbage
         collector they are waited for in vain, for five seconds."""
         self._loader = None
-
-
-def _joined(items: Sequence[Any], check: Check | None) -> Any:
-    """A batch of items, whose images are looked at first."""
-    if check is not None:
-        check([item[0] for item in items])
-    return default_collate(list(items))
 
 
 def _check_finite(rows: Tensor, logits: Tensor) -> None:

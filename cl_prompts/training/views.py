@@ -8,7 +8,8 @@ alone, and not on the process that makes it nor on what was drawn before.
 A reader that can decode views itself reads within :func:`deferring_views`. Transforms that can wait
 then give a :class:`DeferredView` in the place of an image, :func:`collated` joins them, and a batch
 of them becomes images when it is sent to a device, as a tensor is. Any other reader gets images at
-once.
+once. Images of 8 bits are floats that remember their grey levels (:func:`image_of`): a batch of
+them may be sent as bytes, and is scaled where it arrives.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -89,7 +91,7 @@ class DeferredView(NamedTuple):
     torch.Size([3])
 
     Attributes:
-        packed: (bytes,) uint8.
+        packed: (bytes,) uint8, or of any other shape.
         decode: makes images (n, 3, size, size) of many of them, (n, bytes).
     """
 
@@ -105,7 +107,7 @@ class DeferredViews:
     tensor([[0.5000]])
 
     Args:
-        packed: (n, bytes) uint8.
+        packed: (n, bytes) uint8, or (n, ...) of any other shape.
         decode: see :class:`DeferredView`.
     """
 
@@ -128,10 +130,43 @@ class DeferredViews:
         return DeferredViews(self.packed.pin_memory(), self.decode)
 
 
+def scaled(levels: Tensor) -> Tensor:
+    """Grey levels 0 to 255, uint8, as float32 in [0, 1]: one product, rounded as torchvision's is
+    and alike on every device.
+
+    >>> scaled(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([0., 1.])
+    """
+    return levels.float().mul_(1 / 255)
+
+
+def image_of(levels: Tensor) -> Tensor:
+    """An image of grey levels, :func:`scaled`, which remembers them as its attribute ``levels``.
+
+    What is computed from it remembers none; where it is changed in place, :func:`collated` finds
+    that it is no longer the image of its levels.
+    """
+    image: Any = scaled(levels)
+    image.levels = levels
+    return image  # type: ignore[no-any-return]
+
+
+def _levels_of(image: Any) -> Tensor | None:
+    """The levels of an image that :func:`image_of` made and nobody changed; None of any other."""
+    levels: Tensor | None = getattr(image, "levels", None)
+    if levels is None:
+        return None
+    # By numpy, which compares twice as fast as torch.
+    same = np.array_equal(scaled(levels).numpy(), image.detach().numpy())
+    return levels if same else None
+
+
 def collated(
     items: Sequence[Any],
     collate: Callable[[Any], Any],
     check: Callable[[Sequence[Any]], None] | None = None,
+    *,
+    as_levels: bool = False,
 ) -> Any:
     """A batch of items, whose images may be deferred.
 
@@ -139,6 +174,7 @@ def collated(
         items: each opens with its image.
         collate: joins the items of a batch, whose images are tensors.
         check: of images that are not deferred, before they are joined.
+        as_levels: defer the scaling of images, where all of them have levels (:func:`image_of`).
 
     Raises:
         InputError: deferred images differ in size, or others are made at once; and as ``check``.
@@ -147,10 +183,14 @@ def collated(
     if not any(isinstance(opening, DeferredView) for opening in openings):
         if check is not None:
             check(openings)
-        return collate(items)
+        levels = [_levels_of(opening) for opening in openings] if as_levels else [None]
+        if any(known is None for known in levels):
+            return collate(items)
+        openings = [DeferredView(known, scaled) for known in levels if known is not None]
     decode = _decoder_of(openings)
     # Workers send the packed images; one call decodes and augments the batch on its device.
-    columns = list(collate([(item[0].packed, *item[1:]) for item in items]))
+    pairs = zip(openings, items, strict=True)
+    columns = list(collate([(opening.packed, *item[1:]) for opening, item in pairs]))
     return [DeferredViews(columns[0], decode), *columns[1:]]
 
 
@@ -162,6 +202,11 @@ def joined(parts: Sequence[Any]) -> Any:
     """
     if not any(isinstance(part, DeferredViews) for part in parts):
         return torch.cat(list(parts))
+    if any(isinstance(part, Tensor) for part in parts):
+        # Images that were sent as levels to save bytes join those that have none.
+        made = [p.to("cpu") if getattr(p, "decode", None) is scaled else p for p in parts]
+        if all(isinstance(part, Tensor) for part in made):
+            return torch.cat(made)
     decode = _decoder_of(parts)
     return DeferredViews(torch.cat([part.packed for part in parts]), decode)
 

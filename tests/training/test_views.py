@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
+from torchvision.transforms.v2.functional import to_dtype
 
 from cl_prompts.errors import InputError
 from cl_prompts.training.views import (
@@ -18,7 +19,9 @@ from cl_prompts.training.views import (
     current_key,
     deferring_views,
     defers_views,
+    image_of,
     joined,
+    scaled,
     view_seed,
     viewing,
 )
@@ -69,6 +72,37 @@ def test_what_is_made_otherwise_is_not_joined() -> None:
     for parts in (batches, batches[::-1], [batches[0], torch.zeros(1)]):
         with pytest.raises(InputError, match=r"images of different sizes .* augment_on=device"):
             joined(parts)
+
+
+LEVELS = torch.arange(256, dtype=torch.uint8)
+
+
+def test_levels_are_scaled_as_torchvision_scales_them() -> None:
+    """Whatever the normalisation behind it: it is given the same floats."""
+    assert torch.equal(scaled(LEVELS), to_dtype(LEVELS, scale=True))
+
+
+def test_a_batch_of_levels_is_sent_as_bytes_and_scaled_there() -> None:
+    items = [(image_of(LEVELS), 1), (image_of(LEVELS.flip(0)), 2)]
+    seen: list[Any] = []
+    sent, labels = collated(items, default_collate, seen.extend, as_levels=True)
+    assert [image.dtype for image in seen] == 2 * [torch.float32]
+    assert sent.packed.dtype == torch.uint8
+    images = default_collate(items)[0]
+    assert torch.equal(sent.to("cpu"), images)
+    assert labels.tolist() == [1, 2]
+    assert torch.equal(joined([sent, images]), torch.cat([images, images]))
+    assert torch.equal(collated(items, default_collate)[0], images)  # as to a CPU
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda x: x + 1, lambda x: x.mul_(2), lambda x: x.numpy().fill(0) or x, lambda x: x.clone()],
+)
+def test_what_somebody_computed_from_an_image_is_sent_as_it_is(change: Any) -> None:
+    items = [(image_of(LEVELS), 1), (change(image_of(LEVELS)), 2)]
+    sent = collated(items, default_collate, as_levels=True)[0]
+    assert torch.equal(sent, default_collate(items)[0])
 
 
 def test_the_innermost_key_counts_and_is_restored() -> None:

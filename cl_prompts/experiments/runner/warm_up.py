@@ -83,6 +83,7 @@ class _Batches:
     generator: torch.Generator
     num_workers: int
     check: Check
+    device: torch.device
 
     def rows(self, classes: Sequence[int]) -> list[int]:
         """Rows of the images of these classes."""
@@ -97,7 +98,7 @@ class _Batches:
             shuffle=True,
             generator=self.generator,
             num_workers=self.num_workers,
-            collate_fn=checked_collate(self.data, self.check),
+            collate_fn=checked_collate(self.data, self.check, self.device),
         )
 
     def others(self, held_out: Sequence[int]) -> Iterator[Any]:
@@ -193,14 +194,13 @@ def warm_up(
     """
     check_surroundings(model, training=True)
     tasks, held_out = settings.cut(model.n_classes)
-    batches = _Batches(
-        data, settings, torch.Generator().manual_seed(seed), num_workers, image_check(model)
-    )
+    device = model.seen.device
+    generator = torch.Generator().manual_seed(seed)
+    batches = _Batches(data, settings, generator, num_workers, image_check(model), device)
     projected = project(model)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], settings.lr)
     fam = ForgettingAware(optimizer, settings.rho)
     others = batches.others(held_out)
-    device = model.seen.device
     per_epoch = [-(-len(batches.rows(classes)) // settings.batch) for classes in tasks]
     total = settings.epochs * sum(per_epoch)
     done = 0

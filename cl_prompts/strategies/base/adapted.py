@@ -106,7 +106,8 @@ class AdapterStrategy(OnlineStrategy):
         training = self.model.training
         self.model.eval()
         starts = range(0, len(data), self.eval_mb_size)
-        for read, start in zip(keyed_loader(data, batches, check=check), starts, strict=True):
+        loader = keyed_loader(data, batches, check=check, device=self.device)
+        for read, start in zip(loader, starts, strict=True):
             size = min(self.eval_mb_size, len(data) - start)
             images, labels, *_ = joined_batch(read, size, self.device)
             features = self.model.encode(images.to(self.device), {}).features

@@ -274,6 +274,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         )
         self.replay.views = self.views
         self.replay.check = image_check(self.model)
+        self.replay.device = self.device
         self.feature_cache = FeatureCache(self.views)
         self._begin()
 

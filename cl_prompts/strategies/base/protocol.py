@@ -185,6 +185,7 @@ def make_train_dataloader(
         data,
         batches,
         check=self.replay.check,
+        device=self.device,
         num_workers=num_workers,
         pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
         # A loader draws, whether it has workers or not, and else from the global generator.

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check
 from cl_prompts.errors import InputError
-from cl_prompts.strategies.base.stream import Batch, RecurringViews, joined_batch
+from cl_prompts.strategies.base.stream import Batch, RecurringViews, joined_batch, sends_levels
 from cl_prompts.training.buffers import ReplayBuffer
 from cl_prompts.training.views import Key, collated, deferring_views, joined, viewing
 
@@ -51,6 +51,8 @@ class Replay:
         """Of the images of a batch, as they are read."""
         self.workers = 0
         """Processes that read images; 0 for this one."""
+        self.device: Any = "cpu"
+        """Where images are sent to."""
         self._items = _Items([], [])
         self._loader: DataLoader[Any] | None = None
         self._shares: list[list[_Wanted]] = []
@@ -144,7 +146,8 @@ class Replay:
 
     def _columns(self, wanted: Sequence[_Wanted]) -> list[Any]:
         """A mini-batch of these items, which each process reads a share of."""
-        collate = partial(collated, collate=_stacked, check=self.check)
+        as_levels = sends_levels(self.device)
+        collate = partial(collated, collate=_stacked, check=self.check, as_levels=as_levels)
         if not self.workers or not wanted:
             return list(collate([self._items[one] for one in wanted]))
         if self._loader is None:

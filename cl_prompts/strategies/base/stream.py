@@ -343,10 +343,19 @@ class KeyedItems(Dataset[Any]):
             return self.data[row]
 
 
-def checked_collate(data: Any, check: Check | None) -> Any:
-    """The function that joins items of a data set, its own if it has one, after a check."""
+def sends_levels(device: Any) -> bool:
+    """Whether images of 8 bits are sent to a device as bytes: to any but the CPU, where nothing is
+    sent, unless several ranks join their shares, which must then be alike."""
+    return torch.device(device).type != "cpu" and not ranks.is_distributed()
+
+
+def checked_collate(data: Any, check: Check | None, device: Any = "cpu") -> Any:
+    """The function that joins items of a data set, its own if it has one, after a check, for a
+    device."""
     collate = getattr(data, "collate_fn", None) or default_collate
-    return partial(collated, collate=collate, check=check)
+    # Somebody's own may compute with pixels.
+    as_levels = collate is default_collate and sends_levels(device)
+    return partial(collated, collate=collate, check=check, as_levels=as_levels)
 
 
 def keyed_loader(
@@ -354,6 +363,7 @@ def keyed_loader(
     batches: RepeatedBatches,
     *,
     check: Check | None = None,
+    device: Any = "cpu",
     **arguments: Any,
 ) -> DataLoader[Any]:
     """A loader of a data set's items in keyed views.
@@ -363,6 +373,7 @@ def keyed_loader(
         batches: the order of rows, and their keys.
         check: of the images of a batch, such as
             :func:`~cl_prompts.backbones.pixels.image_check`.
+        device: that batches are sent to.
         arguments: of ``DataLoader``.
 
     Example:
@@ -372,6 +383,6 @@ def keyed_loader(
     return DataLoader(
         KeyedItems(data),
         batch_sampler=batches,
-        collate_fn=checked_collate(data, check),
+        collate_fn=checked_collate(data, check, device),
         **arguments,
     )
