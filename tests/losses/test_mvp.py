@@ -9,11 +9,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from cl_prompts.losses.mvp import (
-    adaptive_scale,
     contrastive_key_loss,
     gradient_dissimilarity,
     key_distance,
-    mvp_classification_loss,
 )
 from cl_prompts.models.base import Output
 from cl_prompts.prompts.selectors import NearestKeys, Selection
@@ -54,46 +52,6 @@ def test_dissimilarity_in_closed_form_equals_per_sample_backward() -> None:
     )
 
 
-def test_scale_lies_between_margin_and_margin_plus_two() -> None:
-    weight = torch.randn(3, 5)
-    labels = torch.tensor([0, 1, 2])
-    assert adaptive_scale(3 * weight[labels], labels, weight, 0.5).tolist() == pytest.approx(
-        [0.5] * 3, abs=1e-5
-    )
-    assert adaptive_scale(-weight[labels], labels, weight, 0.5).tolist() == pytest.approx(
-        [2.5] * 3, abs=1e-5
-    )
-
-
-def test_options_off_are_their_neutral_values() -> None:
-    out, labels, head, seen = batch()
-    plain = mvp_classification_loss(out, labels, head, seen, use_afs=False, use_gsf=False)
-    assert plain.item() == pytest.approx(F.cross_entropy(out.logits, labels).item())
-    assert mvp_classification_loss(
-        out, labels, head, seen, use_afs=False, alpha=0.0
-    ).item() == pytest.approx(plain.item())
-    ones = Output(out.logits, out.features, None, torch.ones_like(out.logits))
-    with_mask = mvp_classification_loss(ones, labels, head, seen)
-    assert with_mask.item() == pytest.approx(
-        mvp_classification_loss(out, labels, head, seen).item()
-    )
-
-
-def test_identical_samples_of_one_class_agree_with_their_batch() -> None:
-    head = torch.nn.Linear(5, 4)
-    features = torch.randn(1, 5).expand(6, -1)
-    labels = torch.full((6,), 2)
-    e = gradient_dissimilarity(features, head(features).softmax(1).detach(), labels, None)
-    torch.testing.assert_close(e, torch.zeros(6), atol=1e-5, rtol=0)
-    seen = torch.ones(4, dtype=torch.bool)
-    loss = mvp_classification_loss(
-        Output(head(features), features), labels, head, seen, use_afs=False, alpha=0.3
-    )
-    assert loss.item() == pytest.approx(
-        0.7 * F.cross_entropy(head(features), labels).item(), rel=1e-5
-    )
-
-
 @pytest.mark.parametrize("n", [1, 5])
 def test_key_losses_train_keys_alone(n: int) -> None:
     selector = NearestKeys(4, 5, count_scaled=True)
@@ -110,14 +68,6 @@ def test_key_losses_train_keys_alone(n: int) -> None:
         assert selector.key.grad is not None
         assert selector.key.grad.abs().sum() > 0
     assert query.grad is None
-
-
-def test_with_equal_counts_both_pairings_agree() -> None:
-    selector = NearestKeys(4, 5, count_scaled=True)
-    selector.count[:] = 3
-    selection = selector(torch.randn(6, 5))
-    own, every = (contrastive_key_loss(selector.key, selection, pairs=p) for p in ("own", "all"))
-    assert own.item() == pytest.approx(every.item(), abs=1e-6)
 
 
 def two_keys() -> tuple[NearestKeys, Selection, Tensor]:

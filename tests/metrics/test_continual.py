@@ -87,15 +87,6 @@ def test_task_forgetting_definitions() -> None:
     )
 
 
-def test_published_task_forgetting_is_never_negative() -> None:
-    better = curve([[0.5, NAN, NAN], [0.9, 0.4, NAN], [0.7, 0.6, 0.9]])
-    new = [[0], [1], [2]]
-    assert metrics.task_forgetting(better, new) == pytest.approx((0.2 - 0.2) / 2)
-    # The second task was never better than at the end.
-    assert metrics.task_forgetting(better, new, definition="l2p") == pytest.approx((0.2 + 0.0) / 2)
-    assert metrics.results(better, new)["task_forgetting_l2p"] == pytest.approx(0.1)
-
-
 def test_accuracy_by_task_does_not_weigh_tasks_by_their_size() -> None:
     made = curve([[0.5, NAN, NAN], [0.4, 1.0, 0.6]])
     new = [[0], [1, 2]]

@@ -91,33 +91,6 @@ def test_finished_lanes_never_change(multi_label: bool) -> None:
     assert not any(p.requires_grad for p in model.backbone.parameters())
 
 
-def test_a_lane_changes_its_own_columns_only() -> None:
-    model = model_of(3)
-    before = scores(model)
-    with torch.no_grad():
-        for parameter in model.lanes.lane(1).parameters():
-            parameter.add_(0.3)
-    changed = (scores(model) != before).any(0)
-    assert changed.tolist() == model.columns(1).tolist()
-    assert not (before[:, 6] != 0).any()  # no lane has it
-
-
-def test_a_copied_lane_with_the_same_head_is_the_same() -> None:
-    model = model_of(1)
-    model.open_lane([1, 2])
-    first = model.lanes.lane(0)
-    second = model.lanes.lane(1)
-    with torch.no_grad():
-        second.parts[0].weight.copy_(first.parts[0].weight)
-    features = model.eval().lane_features(IMAGES)
-    torch.testing.assert_close(features[:, 0], features[:, 1], atol=1e-6, rtol=0)
-    torch.testing.assert_close(
-        scores(model)[:, [0, 5]], scores(model)[:, [1, 2]], atol=1e-6, rtol=0
-    )
-    model.open_lane([3], copy_previous=False)
-    assert not torch.equal(model.lanes.lane(2).selectors, first.selectors)
-
-
 def test_classes_that_come_later_leave_the_others_alone() -> None:
     model = model_of(0)
     model.open_lane([4])
@@ -134,36 +107,6 @@ def test_classes_that_come_later_leave_the_others_alone() -> None:
     assert (scores(model)[:, [1, 6]] != 0).all()
     train(model)
     assert all(part.weight.abs().max() > 0.03 for part in model.lanes.lane(0).parts)
-
-
-def test_permuting_selectors_or_prompts_changes_nothing() -> None:
-    for impl in ("fused", "literal"):
-        model = model_of(2, impl=impl)
-        before = scores(model)
-        with torch.no_grad():
-            lane = model.lanes.lane(0)
-            lane.selectors.copy_(lane.selectors[[2, 0, 1]])
-            lane.prompts.copy_(lane.prompts[:, :, :, [1, 0]])
-        torch.testing.assert_close(scores(model), before, atol=1e-6, rtol=0)
-        with torch.no_grad():
-            lane.prompts[:, 0] = lane.prompts[:, 0, :, [1, 0]].clone()  # keys alone
-        assert (scores(model) - before).abs().max() > 1e-5
-
-
-def test_loss_offset_and_foreign_rows() -> None:
-    model = model_of(2, multi_label=True).train()
-    model.lanes.requires_grad_(True)
-    logits = model.run(IMAGES).logits
-    columns = model.columns()
-    whole, current = (
-        multi_label_loss(logits, TARGETS, columns, norm=n) for n in ("all", "current")
-    )
-    assert whole.item() == pytest.approx(
-        2 / 8 * current.item() + torch.log(torch.tensor(2.0)).item() * 6 / 8, abs=1e-6
-    )
-    whole.backward()
-    assert all(p.grad is None for p in model.lanes.lane(0).parameters())
-    assert all(p.grad is not None for p in model.lanes.lane(1).parameters())
 
 
 def test_initial_scale() -> None:
@@ -265,21 +208,6 @@ def test_stamps_tell_when_a_lane_moved() -> None:
     assert all(model.cache_keys()[k] != v for k, v in moved.items())
 
 
-def test_slots_are_computed_once_and_again_after_training() -> None:
-    model = model_of(2)
-    first = scores(model)
-    model.backbone.counter.reset()
-    assert torch.equal(scores(model), first)
-    cheap = model.backbone.counter.macs
-    train(model, 1)
-    model.backbone.counter.reset()
-    assert not torch.equal(scores(model)[:, model.columns()], first[:, model.columns()])
-    assert model.backbone.counter.macs > cheap
-    literal = model_of(2, impl="literal")
-    literal.load_learned_state(model.learned_state())
-    torch.testing.assert_close(scores(model), scores(literal), atol=1e-5, rtol=0)
-
-
 def test_before_the_first_lane() -> None:
     for multi_label, value in ((True, 0.0), (False, -torch.inf)):
         model = model_of(0, multi_label=multi_label)
@@ -297,16 +225,6 @@ def test_an_open_lane_without_classes_trains_nothing_but_works() -> None:
     assert not model.train().run(IMAGES).logits.any()
     model.add_classes([3])
     assert model.run(IMAGES).logits[:, 3].all()
-
-
-def test_without_prompts() -> None:
-    for options in ({"prompt_length": 0}, {"prompted_blocks": ()}):
-        model = model_of(2, **options)
-        assert not any("prompts" in name for name, _ in model.named_parameters())
-        train(model)
-        literal = model_of(2, impl="literal", **options)
-        literal.load_learned_state(model.learned_state())
-        torch.testing.assert_close(scores(model), scores(literal), atol=1e-5, rtol=0)
 
 
 # -------------------------------------------------------------------------------------------- state

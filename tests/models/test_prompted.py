@@ -81,19 +81,6 @@ def test_without_prompts_it_is_the_plain_vit() -> None:
     torch.testing.assert_close(model.run(IMAGES).features, vit(IMAGES), atol=1e-6, rtol=0)
 
 
-def test_a_mask_multiplies_the_logits_of_its_prompt() -> None:
-    mask = InstanceLogitMask(4, 6)
-    with torch.no_grad():
-        mask.values.normal_()
-    model = prompted(logit_mask=mask)
-    model.observe_classes(torch.arange(6))
-    out = model.run(IMAGES)
-    assert out.selection is not None
-    literal = model.head(out.features) * 2 * mask.values[out.selection.index[:, 0]].sigmoid()
-    torch.testing.assert_close(out.logits, literal)
-    assert torch.equal(out.mask, 2 * mask.values[out.selection.index[:, 0]].sigmoid())
-
-
 def test_a_mask_multiplies_the_logits_of_slow_heads_too() -> None:
     mask = InstanceLogitMask(4, 6)
     torch.nn.init.normal_(mask.values)

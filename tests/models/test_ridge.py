@@ -9,7 +9,6 @@ from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from cl_prompts.errors import InputError, RunError
-from cl_prompts.models.ranpac import RanPAC
 from cl_prompts.models.ridge import RandomExpansion, RidgeStatistics
 from tests.golden_numbers import Golden
 
@@ -33,15 +32,6 @@ def test_weights_and_intercept() -> None:
     oracle.fit(inputs.astype("float64"), y.double().numpy(), weights.numpy())
     want = torch.from_numpy(oracle.coef_).T
     torch.testing.assert_close(ridge.solve(2.0), want, atol=1e-9, rtol=1e-6)
-
-
-def test_an_integer_weight_is_a_repetition() -> None:
-    x, y, _ = data()
-    thrice, weighted = (RidgeStatistics(6, 3) for _ in range(2))
-    for _ in range(3):
-        thrice.add(thrice.inputs(x), y)
-    weighted.add(weighted.inputs(x), y, torch.full((len(x),), 3))
-    torch.testing.assert_close(weighted.solve(1.0), thrice.solve(1.0))
 
 
 def test_expansions() -> None:
@@ -96,21 +86,6 @@ def test_published_recursion_gives_the_batch_solution(
     scores = ridge.inputs(GOLDEN("test_features")) @ solutions[-1]
     if passes == 1:
         GOLDEN.close(scores, f"test_scores{key.removeprefix('weight').removesuffix('')}", atol=1e-9)
-
-
-def test_gacl_is_ranpac_with_another_ridge() -> None:
-    x, _, _ = data()
-    y = torch.arange(80) % 4
-    gacl = RanPAC(6, 4, projection=30, expansion="uniform", ridge=5.0, seed=2)
-    scaled = RanPAC(6, 4, projection=30, ridge=5.0 * 7.0**2, seed=2)
-    assert gacl.statistics.expansion is not None
-    assert scaled.statistics.expansion is not None
-    scaled.statistics.expansion.matrix = 7.0 * gacl.statistics.expansion.matrix.double()
-    for part in torch.arange(80).split(13):
-        for model in (gacl, scaled):
-            model.update(x[part], y[part])
-    got, want = (model._scores(x.double()) for model in (gacl, scaled))
-    torch.testing.assert_close(got, want, atol=1e-9, rtol=0)
 
 
 def test_a_ridge_is_chosen_on_weighted_held_out_samples() -> None:

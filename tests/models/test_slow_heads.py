@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import get_args
 
 import pytest
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import batch_classes, masked_cross_entropy
-from cl_prompts.models.heads import CosineHead
 from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads, ensemble_logits
 from cl_prompts.prompts.pools import TokenPool, class_position
@@ -112,30 +110,6 @@ def test_published_run() -> None:
         torch.testing.assert_close(
             got[finite], GOLDEN(f"test/ensemble_{kind}")[finite], atol=1e-4, rtol=0
         )
-
-
-@pytest.mark.parametrize("cosine", [False, True])
-def test_a_slow_head_is_the_explicit_sum(cosine: bool) -> None:
-    head: nn.Module = CosineHead(4, 3) if cosine else nn.Linear(4, 3)
-    slow = SlowHeads(head, decays=(0.5, 0.9))
-    history = [copy.deepcopy(head)]
-    for _ in range(5):
-        with torch.no_grad():
-            for p in head.parameters():
-                p += torch.randn_like(p)
-        slow.update(head)
-        history.append(copy.deepcopy(head))
-    for j, decay in enumerate((0.5, 0.9)):
-        steps = len(history) - 1
-        weights = [decay**steps, *((1 - decay) * decay ** (steps - i) for i in range(1, steps + 1))]
-        assert sum(weights) == pytest.approx(1)
-        wanted = copy.deepcopy(history[0])
-        with torch.no_grad():
-            for name, p in wanted.named_parameters():
-                states = [dict(h.named_parameters())[name] for h in history]
-                p.copy_(sum(w * s for w, s in zip(weights, states, strict=True)))
-        features = torch.randn(6, 4)
-        torch.testing.assert_close(slow(head, features)[j], wanted(features))
 
 
 def test_slow_heads_of_finished_experts_stay() -> None:

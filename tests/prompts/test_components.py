@@ -128,15 +128,6 @@ def test_without_boundaries_all_components_train_from_the_start() -> None:
     assert all(p.requires_grad for p in rows.parameters())
 
 
-def test_growth_is_part_of_the_state() -> None:
-    rows = GrowingRows(2, 6, 16, n_tasks=3)
-    start_task(rows, 1)
-    other = GrowingRows(2, 6, 16, n_tasks=3)
-    other.load_state_dict(rows.state_dict())
-    assert torch.equal(other(), rows())
-    assert [p.requires_grad for p in other.rows] == [False, True, True]
-
-
 def test_a_prompt_is_the_weighted_sum_of_components_by_block() -> None:
     torch.manual_seed(0)
     selector = AttentionWeights(2, 6, 16)

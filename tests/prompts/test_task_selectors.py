@@ -101,16 +101,6 @@ def test_keys_are_copied_on_request_and_once(keys: NearestKeys) -> None:
     assert torch.equal(keys.key, trained)
 
 
-def test_the_task_travels_in_the_state(keys: NearestKeys, query: Tensor) -> None:
-    slots = TaskSlots(keys)
-    start_task(slots, 3)
-    other = TaskSlots(NearestKeys(8, 16, k=2))
-    other.load_state_dict(slots.state_dict())
-    assert other.task == 3
-    assert torch.equal(other(query).index, slots(query).index)
-    assert all(isinstance(value, Tensor) for value in slots.state_dict().values())
-
-
 @settings(max_examples=40)
 @given(
     st.lists(

@@ -108,13 +108,6 @@ def test_empty_tasks_are_passed_over(name: str, kind: str) -> None:
     assert set(strategy.model.rows) == set(np.concatenate(benchmark.split.tasks).tolist())
 
 
-def test_avalanche_trains_in_the_order_of_the_joint_stream() -> None:
-    joint = make_benchmark("iid")
-    strategy = make_strategy("Naive")
-    strategy.train(joint.train_stream[0], shuffle=False)
-    assert strategy.model.rows == joint.split[0].tolist()
-
-
 # Builders
 
 
@@ -163,13 +156,6 @@ def test_builders_offer_the_nearest_parameter(kind: str) -> None:
         make_benchmark(kind, test_labels=TEST_MATRIX)
 
 
-def test_unknown_parameters_are_found_before_any_work() -> None:
-    with pytest.raises(InputError, match="'n_task': did you mean 'n_tasks'"):
-        si_blurry_benchmark(None, None, n_task=3)  # type: ignore[call-overload]
-    with pytest.raises(InputError, match="'protocoll': did you mean 'protocol'"):
-        mlcil_benchmark(None, None, protocoll="B0-C2")  # type: ignore[call-overload]
-
-
 def test_a_function_of_ones_own() -> None:
     builder = benchmark_builder(pairs)
     assert builder.__name__ == "pairs_benchmark"
@@ -188,15 +174,6 @@ def test_a_function_of_ones_own() -> None:
         builder(*SINGLE, size=40, split=given)
     with pytest.raises(InputError, match="give either split or reverse, not both"):
         builder(*SINGLE, reverse=False, split=given)
-
-
-def test_a_function_that_takes_any_name() -> None:
-    def anything(targets: Any, **options: Any) -> Split:
-        return Split.of("anything", targets, [range(len(targets))], parameters=options)
-
-    builder = benchmark_builder(anything)
-    assert builder(*SINGLE, colour="red").split.parameters == {"colour": "red"}
-    assert list(inspect.signature(builder).parameters)[-1] == "parameters"
 
 
 def test_a_function_that_returns_no_split() -> None:

@@ -140,15 +140,6 @@ def test_class_order() -> None:
     assert [list(task.classes) for task in drawn] == list(map(sorted, pairs))
 
 
-def test_kinds_of_matrices() -> None:
-    labels = some_labels(40, 6)
-    expected = mlcil_split(labels, protocol="B0-C2", test_labels=labels)
-    lists = labels.tolist()
-    floats = torch.tensor(labels, dtype=torch.float32)
-    assert mlcil_split(lists, protocol="B0-C2", test_labels=floats) == expected
-    assert si_blurry_multi_label_split(floats) == si_blurry_multi_label_split(labels)
-
-
 @pytest.mark.parametrize(
     "split", [lambda y: mlcil_split(y, base=1, increment=1), si_blurry_multi_label_split]
 )

@@ -241,23 +241,6 @@ def test_private_generator() -> None:
     assert first != si_blurry_split(labels, seed=8)
 
 
-def test_kinds_of_labels() -> None:
-    labels = [i % 10 for i in range(100)]
-    expected = si_blurry_split(np.array(labels, dtype=np.uint8))
-    assert si_blurry_split(labels) == si_blurry_split(torch.tensor(labels)) == expected
-
-
-@pytest.mark.parametrize("stochastic", [True, False])
-def test_extremes(stochastic: bool) -> None:
-    labels = np.arange(300) % 10
-    still = si_blurry_split(labels, blurry_percent=0, stochastic=stochastic)
-    assert not still.visitors.any()
-    disjoint = si_blurry_split(labels, disjoint_percent=100, stochastic=stochastic)
-    assert not any(disjoint.blurry_classes)
-    blurry = si_blurry_split(labels, disjoint_percent=0, stochastic=stochastic)
-    assert not any(blurry.disjoint_classes)
-
-
 def test_each_kind_has_its_name_and_parameters() -> None:
     labels = np.arange(260) % 13
     drawn = {"disjoint_percent": 50, "blurry_percent": 10, "seed": 1}
@@ -292,16 +275,6 @@ def test_relatives() -> None:
     assert sorted(iid[0].tolist()) == list(range(260))
     assert iid[0].tolist() != list(range(260))
     assert iid != iid_split(labels, seed=4)
-
-
-def test_fixed_remainder_goes_round_robin() -> None:
-    labels = GOLDEN["label_sets"]["c10_imbalanced_shuffled"]
-    kept = i_blurry_split(labels, blurry_percent=30, seed=1)
-    dropped = i_blurry_split(labels, blurry_percent=30, seed=1, leftover="drop")
-    assert [len(rows) for rows in dropped] == [47, 52, 24, 36, 23]
-    assert [len(rows) for rows in kept] == [48, 53, 25, 36, 23]
-    assert "dropped: 3 samples; classes in no task: none" in dropped.describe()
-    assert lists(kept) == oracle(labels, 5, 50, 30, 1, False, "keep")[0]
 
 
 @pytest.mark.parametrize(
@@ -343,12 +316,6 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
-def test_rows_of_classes() -> None:
-    labels = np.array([3, 0, 1, 0, 2, 3])
-    classes = [np.array([3, 1]), np.array([], dtype=np.int64), np.array([0])]
-    assert [rows.tolist() for rows in rows_of(labels, classes, 4)] == [[0, 2, 5], [], [1, 3]]
-
-
 def test_more_tasks_than_a_small_integer_holds() -> None:
     labels = np.arange(900) % 300
     rows = rows_of(labels, [np.array([299 - task]) for task in range(300)], 300)
@@ -371,27 +338,3 @@ def test_classes_without_samples_take_part_in_the_draws() -> None:
 def test_no_loop_over_samples() -> None:
     labels = np.random.default_rng(0).permutation(np.arange(200_000) % 100)
     assert not loops_over_samples(lambda y: blurry_stream(y, 100, **PARAMETERS), labels)
-
-
-@pytest.mark.parametrize("leftover", ["keep", "drop"])
-def test_draws_are_few_and_of_one_generator(monkeypatch: pytest.MonkeyPatch, leftover: str) -> None:
-    draws: list[torch.Generator] = []
-
-    def counted(function: Any) -> Any:
-        def draw(*arguments: Any, generator: torch.Generator) -> Any:
-            draws.append(generator)
-            return function(*arguments, generator=generator)
-
-        return draw
-
-    for name in ("randperm", "randint"):
-        monkeypatch.setattr(torch, name, counted(getattr(torch, name)))
-    blurry_stream(np.arange(1300) % 13, 13, **{**PARAMETERS, "leftover": leftover})
-    # Classes, two kinds of homes, the pool's sizes and order, an order per task; then the homes of
-    # leftover classes, and places in the tasks that get some.
-    published = 1 + 2 + 2 + 3
-    assert len(set(map(id, draws))) == 1
-    if leftover == "drop":
-        assert len(draws) == published
-    else:
-        assert published + 2 <= len(draws) <= published + 4

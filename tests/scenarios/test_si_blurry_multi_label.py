@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cl_prompts.errors import InputError
 from cl_prompts.scenarios import MultiLabelSplit, si_blurry_multi_label_split, si_blurry_split
 from cl_prompts.scenarios.si_blurry_multi_label import anchor_labels
 from tests.scenarios.labels import (
@@ -140,18 +139,6 @@ def test_same_seed_same_stream_and_global_generators_rest() -> None:
     assert torch.equal(state, torch.get_rng_state())
     assert first == si_blurry_multi_label_split(labels, seed=7)
     assert first != si_blurry_multi_label_split(labels, seed=8)
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"n_tasks": 13}, "n_tasks must be a whole number from 1 to 12 .*, not 13"),
-        ({"test_labels": np.ones((3, 11))}, "test_labels has 11 columns and labels 12"),
-    ],
-)
-def test_refused_parameters(changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        si_blurry_multi_label_split(some_labels(200, 12), **changes)
 
 
 def test_no_loop_over_samples() -> None:

@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_prompts.errors import InputError
 from cl_prompts.strategies import Head
 from tests.strategies.shared import noted
 from tests.toy_data import TRAIN, experiences
@@ -115,11 +114,6 @@ def test_cached_features_make_the_buffers_losses_free() -> None:
     counter.reset()
     strategy.buffer_losses()
     assert counter.images == 0
-
-
-def test_two_rates_are_not_one() -> None:
-    with pytest.raises(InputError, match="step of the adaptive rate is 1"):
-        make("clib", lr_step=1.0)
 
 
 def test_cached_features_are_raw_so_that_they_stay_exact() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import nn
@@ -73,16 +71,3 @@ def test_the_penalty_keeps_components_orthogonal() -> None:
         return float((rows @ rows.transpose(1, 2) - torch.eye(rows.shape[1])).square().mean())
 
     assert departure(10.0) < 0.5 * departure(0.0)
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"prompt_length": 3}, "prompt_length is 3: half of a component's rows are keys"),
-        ({"n_tasks": 10}, "n_components is 9: it must be at least 10, one for each task"),
-        ({"n_components": 30}, "no more than the ViT's width, 16, can be orthogonal"),
-    ],
-)
-def test_bad_settings_are_refused(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        make("coda_prompt", **changes)

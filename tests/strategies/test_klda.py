@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
 from cl_prompts.errors import InputError
-from tests.strategies.shared import frozen_features
-from tests.toy_data import N_CLASSES, TRAIN, Blobs, experiences
+from tests.toy_data import experiences
 from tests.toys import fit, make
-
-
-def test_a_blurry_stream_gives_the_batch_solution() -> None:
-    train = Blobs(TRAIN, seed=1)
-    test = Blobs(48, seed=2)
-    strategy = fit(make("klda", width=30, gamma=0.02, shrinkage=1e-3), experiences())
-    expansion = strategy.model.head.members[0].expansion
-    phi, probe = (expansion(torch.from_numpy(frozen_features(d))).numpy() for d in (train, test))
-    means = np.stack([phi[train.targets == c].mean(0) for c in range(N_CLASSES)])
-    inside = phi - means[train.targets]
-    precision = np.linalg.inv(inside.T @ inside / len(phi) + 1e-3 * np.eye(30))
-    away = probe[:, None] - means
-    want = -np.einsum("bcm,mn,bcn->bc", away, precision, away) / 2
-    want -= want.max(axis=1, keepdims=True)  # scores are relative to the best class
-    logits = strategy.model(test.images).double().numpy()
-    assert np.abs(logits - want).max() <= 1e-4 * np.abs(want).max()
-    assert (logits.argmax(1) == test.targets).mean() > 0.8
 
 
 def test_the_kernel_is_that_of_the_first_batch() -> None:

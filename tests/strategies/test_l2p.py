@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.task_selectors import BatchwisePrompt, FrequencyPenalty
 from tests.toy_data import experiences
 from tests.toy_vits import lively_vit
@@ -31,15 +28,3 @@ def test_the_head_reads_prompts_and_a_vote_is_a_choice() -> None:
         assert isinstance(selector, BatchwisePrompt)
         assert selector.in_evaluation == (vote == "always")
     assert not isinstance(make("l2p").model.selector, BatchwisePrompt)
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"top_k": 5}, "top_k is 5: it must be between 1 and"),
-        ({"copy_keys": True}, "copy_keys copies keys from slot to slot"),
-    ],
-)
-def test_bad_settings_are_refused(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        make("l2p", **changes)

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from cl_prompts.errors import InputError
 from cl_prompts.strategies.rainbow import rehearsal_factor
 from tests.strategies.shared import gradient_norm
 from tests.toy_data import experiences
@@ -96,8 +95,3 @@ def test_an_empty_buffer_is_not_rehearsed() -> None:
     strategy.finish_task()
     assert strategy.updates == 0
     assert same(before, weights(strategy))
-
-
-def test_features_that_change_are_not_reused() -> None:
-    with pytest.raises(InputError, match="use it with backbone_lr=0"):
-        make("rainbow", backbone_lr=1e-3, reuse_features=True)

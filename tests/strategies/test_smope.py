@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.errors import InputError
 from cl_prompts.strategies import HeadAlignment, SMoPE
 from tests.golden_numbers import Golden, golden_strategy, gradient, put
 from tests.strategies.shared import noted, stream_batch
@@ -120,8 +119,3 @@ def test_an_announced_task_is_counted_in_a_pass_of_its_own() -> None:
         assert not strategy.experts.fresh_counts.any()
     (alignment,) = strategy.plugin(HeadAlignment).current(announced=True)
     assert alignment.observed.sum() == N_CLASSES
-
-
-def test_more_experts_than_there_are_cannot_be_chosen() -> None:
-    with pytest.raises(InputError, match="top_k is 5: it must be between 1 and 4"):
-        make("smope", top_k=5)

@@ -117,17 +117,6 @@ def test_every_sample_is_held_with_the_same_probability() -> None:
     assert (share - 0.25).abs().max() < 0.09  # five standard deviations
 
 
-def test_state_round_trip_continues_identically() -> None:
-    memory = ReservoirBuffer(5, seed=3)
-    twin = ReservoirBuffer(5, seed=9)
-    offer(memory, range(17))
-    twin.load_state_dict(memory.state_dict())
-    for m in (memory, twin):
-        offer(m, range(17, 60))
-    assert held(memory) == held(twin)
-    assert torch.equal(memory.draw(3), twin.draw(3))
-
-
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(InputError, match="buffer size is -1"):
         ReservoirBuffer(-1)
@@ -277,22 +266,6 @@ def test_a_sample_inherits_its_class_s_mean_importance() -> None:
         3,
     ]  # class 1 is new and took the slot of least importance
     assert held(memory) == [4, 1, 2, 3]
-
-
-@pytest.mark.parametrize("policy", ["random", "importance"])
-def test_class_balanced_state_round_trip(policy: str) -> None:
-    labels = [0, 1, 1, 2, 2, 2, 0, 1, 3, 3, 3, 4]
-    memory, twin = (ClassBalancedBuffer(6, policy=policy, seed=s) for s in (1, 2))
-    balance(memory, labels)
-    memory.observe_losses(torch.arange(6.0))
-    memory.mark_trained(memory.draw_slots(3))
-    twin.load_state_dict(memory.state_dict())
-    for m in (memory, twin):
-        m.observe_losses(torch.arange(6.0).flip(0))
-        balance(m, labels, 12)
-    assert held(memory) == held(twin)
-    assert torch.equal(memory.importance, twin.importance)
-    assert torch.equal(memory.draw(4), twin.draw(4))
 
 
 def test_contents_can_be_replaced() -> None:

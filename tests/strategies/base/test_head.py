@@ -119,28 +119,6 @@ def test_a_given_model_brings_its_own() -> None:
             make("linear_probe", model=model, head=head)
 
 
-@pytest.mark.parametrize(
-    ("kind", "changes", "says"),
-    [
-        ("mvp", {"head": Head(kind="cosine")}, "head of MVP needs use_afs=False and use_gsf=False"),
-        (
-            "clib",
-            {"head": Head(input="whitened", replayed=False)},
-            "CLIB trains on replayed samples alone",
-        ),
-        ("ncm", {"head": Head(input="whitened")}, "unknown setting of NCM 'head'"),
-        ("linear_probe", {"head": {"input": "white"}}, "unknown input 'white': did you mean"),
-        ("linear_probe", {"head": {"tau": 0.0}}, "tau is 0.0: it must be positive"),
-        ("linear_probe", {"head": "cosine"}, r"head is 'cosine': give a Head\("),
-        ("linear_probe", {"head": {"align": 1}}, "unknown setting of Head 'align'"),
-        ("linear_probe", {"head_input": "raw"}, "has no head_input any more: it is head"),
-    ],
-)
-def test_what_has_no_meaning_is_refused(kind: str, changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        make(kind, **changes)
-
-
 def test_a_cosine_head_suits_mvp_without_terms_of_a_linear_one() -> None:
     settings = {"use_afs": False, "use_gsf": False, "plugins": [HeadAlignment(epochs=1)]}
     assert make("mvp", head=Head(kind="cosine"), **settings).model.head.bias is None

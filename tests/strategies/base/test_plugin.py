@@ -16,7 +16,6 @@ from cl_prompts.strategies import (
     Encoded,
     HeadAlignment,
     OnePrompt,
-    PromptAveraging,
     Router,
     SelfRegulation,
     SlowHeads,
@@ -144,37 +143,6 @@ def test_any_method_trains_and_resumes_exactly_with_any_option(
     assert not same(weights(whole), weights(fit(make(kind, scenario, **settings), stream)))
 
 
-AVERAGING = PromptAveraging(checkpoints=3)
-
-
-@pytest.mark.parametrize(
-    ("kind", "plugin", "says"),
-    [
-        ("mvp", Router(), "Router chooses among entries of which each task has one, and MVP has"),
-        ("l2p", Router(), "chooses among entries"),
-        ("linear_probe", Router(), "chooses among entries"),
-        ("ncm", Router(), "chooses among entries"),
-        ("multi_lane", Distillation(), "MultiLane has none: leave it out"),
-        ("multi_lane", SelfRegulation(), "a trained head over all classes, and MultiLane has none"),
-        ("multi_label", SelfRegulation(), "SelfRegulation compares softmaxes"),
-        ("multi_label", SlowHeads(), "SlowHeads decides by a softmax"),
-        ("multi_label", HeadAlignment(), "images of several are no such draws"),
-        ("coda_prompt", AVERAGING, "PromptAveraging averages entries of pools, and CODAPrompt has"),
-        ("vq_prompt", AVERAGING, "averages entries of pools"),
-        ("smope", AVERAGING, "averages entries of pools"),
-        ("additive_prompt", AVERAGING, "averages entries of pools"),
-        ("encoded", AVERAGING, "give one of the two"),
-    ],
-)
-def test_a_plugin_that_does_not_suit_is_refused(kind: str, plugin: Any, says: str) -> None:
-    special = {
-        "multi_label": {"kind": "one_prompt", "scenario": "mlcil"},
-        "encoded": {"kind": "one_prompt", "prompt_form": Encoded()},
-    }
-    with pytest.raises(InputError, match=says):
-        make(**special.get(kind, {"kind": kind}), plugins=[plugin])
-
-
 def test_a_plugin_of_the_package_is_given_once() -> None:
     with pytest.raises(InputError, match="plugins hold SlowHeads 2 times: give it once"):
         make("linear_probe", plugins=[SlowHeads(), Recording(), Recording(), SlowHeads()])
@@ -221,17 +189,6 @@ def test_a_router_finds_the_entries_that_other_options_wrap() -> None:
     encoded = make("s_prompt", prompt_form=Encoded(), plugins=make_plugins({"router": {}}))
     assert averaged.routed
     assert encoded.routed
-
-
-def test_statistics_of_the_stream_need_its_samples() -> None:
-    with pytest.raises(InputError, match="CLIB trains on replayed ones alone"):
-        make("clib", plugins=[HeadAlignment()])
-
-
-def test_self_regulation_needs_prompts_on_a_frozen_vit() -> None:
-    for kind in ("fine_tuning", "linear_probe"):
-        with pytest.raises(InputError, match="no prompts on a frozen ViT"):
-            make(kind, plugins=[SelfRegulation()])
 
 
 def test_plugins_of_methods_are_for_several_ranks_without_a_word_of_avalanche(

@@ -113,24 +113,6 @@ def test_prompts_and_keys_of_a_task_begin_as_those_before_where_they_are_copied(
     assert [torch.equal(x[n : 2 * n], x[:n]) for x in rows] == copied
 
 
-@pytest.mark.parametrize(
-    ("kind", "changes", "says"),
-    [
-        ("dual_prompt", {"e_blocks": (4,)}, "e_blocks holds block 4, but this ViT has blocks 0 to"),
-        ("dual_prompt", {"g_blocks": (1, 1)}, "a block is there twice"),
-        ("mvp", {"e_blocks": (9,)}, "e_blocks holds block 9"),
-        ("misa", {"e_blocks": (9,)}, "e_blocks holds block 9"),
-        ("flyprompt", {"prompted_blocks": (7,)}, "prompted_blocks holds block 7"),
-        ("coda_prompt", {"prompted_blocks": ()}, "prompted_blocks is empty"),
-    ],
-)
-def test_blocks_that_there_are_not_are_refused(
-    kind: str, changes: dict[str, Any], says: str
-) -> None:
-    with pytest.raises(InputError, match=says):
-        make(kind, **changes)
-
-
 # ------------------------------------------------------------------------- rates
 
 

@@ -100,26 +100,6 @@ def test_forms_combine_in_any_order_and_by_name() -> None:
     assert plain == ["SharedPrefix", "PrefixPool"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "form", "says"),
-    [
-        ("coda_prompt", Encoded(), "CODAPrompt are not single entries of a pool: leave it out"),
-        ("vq_prompt", Encoded(), "are not single entries of a pool"),
-        ("smope", Encoded(), "are not single entries of a pool"),
-        ("hide_prompt", Encoded(), "are not single entries of a pool"),
-        ("one_prompt", Decomposed(per="entry"), "OnePrompt has none: give per='shared'"),
-        ("coda_prompt", Decomposed(per="entry"), "give per='shared'"),
-        ("smope", Decomposed(per="entry"), "give per='shared'"),
-        ("one_prompt", {"encodde": {}}, "unknown form of prompts 'encodde': did you mean"),
-        ("one_prompt", ["mlp"], r"prompt_form is 'mlp': give Encoded\("),
-        ("multi_lane", Encoded(), "unknown setting of MultiLane 'prompt_form'"),
-    ],
-)
-def test_what_has_no_meaning_is_refused(kind: str, form: Any, says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        make(kind, prompt_form=form)
-
-
 @pytest.mark.parametrize("form", [Encoded(), Decomposed()])
 def test_a_given_model_has_its_prompts(form: Any) -> None:
     model = make("one_prompt").model

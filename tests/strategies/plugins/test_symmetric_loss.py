@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_prompts.errors import InputError
 from cl_prompts.strategies import SymmetricLoss
 from tests.strategies.shared import noted
 from tests.toy_data import experiences
@@ -46,22 +43,3 @@ def test_without_a_reverse_term_nothing_changes() -> None:
     assert same(
         weights(plain), weights(fit(make("one_prompt", plugins=[plugin]), experiences()[:1]))
     )
-
-
-@pytest.mark.parametrize(
-    ("kind", "settings", "sentence"),
-    [
-        ("ncm", {}, "needs a trained head over all classes, and NCM has none"),
-        ("mvp", {"forward_weight": 0.5}, "MVP has another one: leave forward_weight at 1"),
-    ],
-)
-def test_methods_without_that_cross_entropy_are_refused(
-    kind: str, settings: dict[str, Any], sentence: str
-) -> None:
-    with pytest.raises(InputError, match=sentence):
-        make(kind, plugins=[SymmetricLoss(**settings)])
-
-
-def test_several_labels_are_refused() -> None:
-    with pytest.raises(InputError, match="several labels an image have a logistic loss each"):
-        make("linear_probe", "mlcil", plugins=[SymmetricLoss()])
