@@ -62,7 +62,9 @@ def decode(path: str) -> Tensor:
     """
     try:
         with _opened(path) as image:
-            _check_area(image.width * image.height)
+            if image.width * image.height > MOST_PIXELS:
+                pixels = image.width * image.height
+                raise ValueError(f"it has {pixels} pixels, more than {MOST_PIXELS}")
             return _rgb(image)
     except Exception as error:  # Pillow raises nearly every built-in exception on damaged files
         raise _unreadable(path, error) from error
@@ -98,11 +100,6 @@ def _opened(path: str) -> Iterator[Image.Image]:
         Image.open(file, formats=sorted(set(FORMATS.values()))) as image,
     ):
         yield image
-
-
-def _check_area(pixels: int) -> None:
-    if pixels > MOST_PIXELS:
-        raise ValueError(f"it has {pixels} pixels, more than {MOST_PIXELS}")
 
 
 def _rgb(image: Image.Image) -> Tensor:

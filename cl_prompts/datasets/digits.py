@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,20 +103,16 @@ def read_digit_domains(folder: Path, cache: int | None) -> Source:
     )
 
 
-def _rotated(images: Tensor) -> Tensor:
-    return images.rot90(1, (2, 3))
-
-
-def _inverted(images: Tensor) -> Tensor:
-    return 255 - images
-
-
 def _blurred(images: Tensor) -> Tensor:
     means = F.avg_pool2d(images.float(), 7, stride=1, padding=3, count_include_pad=False)
     return means.round().to(torch.uint8)
 
 
-_CHANGES = {"rotated": _rotated, "inverted": _inverted, "blurred": _blurred}
+_CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
+    "rotated": lambda images: images.rot90(1, (2, 3)),
+    "inverted": lambda images: 255 - images,
+    "blurred": _blurred,
+}
 #: domains of ``digit_domains``
 DOMAINS = ("upright", *_CHANGES)
 

@@ -184,13 +184,11 @@ class Curve:
         after = not self.anytime or self.anytime[-1].samples_seen < last.samples_seen
         return last if after else None
 
-    def points(self, *, end: bool = True) -> list[Evaluation]:
-        """The points of the anytime curve: with ``end``, the end of the stream is one even if no
-        threshold falls there."""
-        points = list(self.anytime)
-        last = self._last_point() if end else None
-        if last is not None:
-            points.append(last)
+    def points(self) -> list[Evaluation]:
+        """The points of the anytime curve: the end of the stream is one even if no threshold falls
+        there."""
+        last = self._last_point()
+        points = self.anytime if last is None else [*self.anytime, last]
         return [p for p in points if p.accuracy == p.accuracy]
 
     def widen(self, n_classes: int) -> None:

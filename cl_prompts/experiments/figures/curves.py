@@ -143,7 +143,6 @@ def _write_names(axes: Any, names: list[tuple[float, str, str]]) -> None:
         )
 
 
-WIDE = (WIDTH, 5.0)
 #: height of a name, width of a letter, and half the side of a dot, in inches
 _LINE = 0.17
 _LETTER = 0.076
@@ -157,7 +156,6 @@ def cost_figure(
     *,
     styles: Mapping[str, Mapping[str, Any]] | None = None,
     measure: str = "A_AUC",
-    size: tuple[float, float] = WIDE,
 ) -> Figure:
     """Accuracy against the cost of a training sample: a dot for the mean over seeds, a bar of one
     sample standard deviation, names in columns beside the dots.
@@ -168,9 +166,8 @@ def cost_figure(
         styles: style of each strategy, of which the colour is used; by default those of
             ``strategy_styles``.
         measure: what the accuracies are.
-        size: width and height in inches.
     """
-    figure, axes = new_figure(*size)
+    figure, axes = new_figure(WIDTH, 5.0)
     styles = styles or strategy_styles(points)
     dots: list[tuple[float, float, str]] = []
     for name, (cost, values) in points.items():

@@ -247,9 +247,9 @@ def _left_out(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def _environments(runs: Sequence[Run]) -> list[tuple[int, dict[str, Any]]]:
     """Environments that differ in more than time and settings, each after its number of finished
     runs."""
-    counts = Counter(json.dumps(_shared_environment(run)) for run in runs if run.finished)
+    counts: Counter[str] = Counter()
+    for run in runs:
+        if run.finished:
+            shared = {k: v for k, v in run.environment.items() if k not in _OF_ONE_RUN}
+            counts[json.dumps(shared)] += 1
     return [(n, json.loads(text)) for text, n in counts.items()]
-
-
-def _shared_environment(run: Run) -> dict[str, Any]:
-    return {key: value for key, value in run.environment.items() if key not in _OF_ONE_RUN}

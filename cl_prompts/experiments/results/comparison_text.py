@@ -269,13 +269,11 @@ def _plain_table(table: Table) -> dict[str, Any]:
 
 
 def _plain_block(block: Block) -> dict[str, Any]:
-    rows = {row: _plain_row(block, row) for row in block.entries}
+    rows: dict[str, Any] = {}
+    for row, entries in block.entries.items():
+        pairs = zip(block.columns, entries, strict=True)
+        rows[row] = {column.key: _numbers(entry) for column, entry in pairs}
     return {"setting": block.setting or None, "rows": rows}
-
-
-def _plain_row(block: Block, row: str) -> dict[str, Any]:
-    pairs = zip(block.columns, block.entries[row], strict=True)
-    return {column.key: _numbers(entry) for column, entry in pairs}
 
 
 def _numbers(entry: Entry) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from cl_prompts.metrics.curve import Evaluation
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
 
+_EXAMPLES = 12  # test images that are drawn
+
 
 class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-arg]
     """Writer of losses and evaluations to the run folder and its boards, over samples seen.
@@ -167,9 +169,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         figure = figures.stream_figure(shown, class_names, unit=unit, width=figures.CARD)
         self.board.picture("stream", figure, 0)
 
-    def show_examples(
-        self, model: ContinualModel, test: Any, class_names: list[str], *, n: int = 12
-    ) -> None:
+    def show_examples(self, model: ContinualModel, test: Any, class_names: list[str]) -> None:
         """Store and draw test images with their true and predicted labels, for multi-label models.
 
         A label is predicted above a probability of 0.5, or above the model's own threshold where
@@ -178,7 +178,8 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
         from cl_prompts.experiments import figures  # here, since they load matplotlib
 
         shown = self.anytime.evaluator.rows(model.seen)
-        rows = shown[torch.linspace(0, len(shown) - 1, min(n, len(shown))).long()].tolist()
+        n = min(_EXAMPLES, len(shown))
+        rows = shown[torch.linspace(0, len(shown) - 1, n).long()].tolist()
         images = torch.stack([test[row][0] for row in rows])
         macs = model.backbone.counter.macs
         model.eval()
