@@ -344,8 +344,8 @@ class ContinualModel(nn.Module):
             raise InputError(f"{path} is no saved model, or damaged: {error}") from error
         except (KeyError, TypeError) as error:
             raise InputError(
-                f"{path} does not say on which backbone it was learned, as models saved by version"
-                " 0.1 do not: if you know, pass its tensors to load_learned_state"
+                f"{path} does not say on which backbone it was learned: if you know, pass its"
+                " tensors to load_learned_state"
             ) from error
         # Before anything is loaded: a model is never half damaged.
         if state_hash(state) != before:

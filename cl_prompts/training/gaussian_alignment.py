@@ -60,8 +60,8 @@ class GaussianHeadAlignment(nn.Module):
     it is the true one.
 
     Deviations: each epoch uses as many batches as there are classes; the published code takes as
-    many as there are classes of earlier tasks, which with one class a task is hardly anything.
-    Only what is used is drawn. K-means takes its seed from this part's generator,
+    many as there are classes of earlier tasks (``n_batches=``), which with one class a task is
+    hardly anything. Only what is used is drawn. K-means takes its seed from this part's generator,
     in the published code from everything that was drawn before.
 
     Args:
@@ -206,19 +206,22 @@ class GaussianHeadAlignment(nn.Module):
             else:
                 self._add_to_covariance(c, features, mine)
 
-    def align(self, head: nn.Module, seen: Tensor | None = None) -> None:
+    def align(
+        self, head: nn.Module, seen: Tensor | None = None, n_batches: int | None = None
+    ) -> None:
         """Train ``head`` on draws.
 
         Args:
             head: features (batch, dim) -> logits (batch, classes); all its parameters train.
             seen: (classes,) boolean, the classes that compete; None: those with statistics.
+            n_batches: of an epoch; None: as many as there are classes with statistics.
 
         Raises:
             InputError: no class has statistics yet.
         """
         if not bool(self.observed.any()):
             raise InputError("the head cannot be aligned before statistics of a class are observed")
-        epochs = (self.draw() for _ in range(self.epochs))
+        epochs = (self.draw(n_batches) for _ in range(self.epochs))
         self.fit(head, epochs, self.observed if seen is None else seen)
 
     def fit(self, head: nn.Module, epochs: Iterable[Sequence[Batch]], seen: Tensor) -> None:
@@ -264,19 +267,19 @@ class GaussianHeadAlignment(nn.Module):
         return features * scales[:, None]
 
     @torch.no_grad()
-    def draw(self) -> list[Batch]:
+    def draw(self, n_batches: int | None = None) -> list[Batch]:
         """Batches of one epoch: features (samples, dim) and labels (samples,), on the device of the
         statistics.
 
         The pool holds ``samples`` draws of every component of every class; after shuffling, the
-        first batches are taken, as many as there are classes.
+        first ``n_batches`` batches are taken (None: as many as classes).
         """
         components = self._components()
+        n_batches = int(self.observed.sum()) if n_batches is None else n_batches
         # As many samples of each Gaussian, so that all classes weigh the same, however many
         # images they had.
         pool = components.repeat_interleave(self.samples, dim=0)
-        n = int(self.observed.sum())
-        order = torch.randperm(len(pool), generator=self.generator)[: n * self.samples]
+        order = torch.randperm(len(pool), generator=self.generator)[: n_batches * self.samples]
         chosen = pool[order]
         features = self._sample(chosen)
         labels = chosen[:, 0].to(features.device)

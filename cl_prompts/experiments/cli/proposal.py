@@ -68,6 +68,7 @@ def tasks_for(found: Survey, scenario: str) -> int:
     most = 5 if n >= 10 else max(2, n // 2)
     for n_tasks in range(most, 0, -1):
         try:
+            # Homes of classes are drawn, so a number of tasks has to be possible with every seed.
             for seed in SEEDS:
                 make = find_scenario(scenario).make
                 make(found.train_targets, found.test_targets, n_tasks=n_tasks, seed=seed)

@@ -125,6 +125,8 @@ def _write_names(axes: Any, names: list[tuple[float, str, str]]) -> None:
     gap = 0.05 * (high - low)
     names = sorted(names)
     places = [value for value, _, _ in names]
+    # Upwards, so that each keeps its distance from the one below; then down from the top, for those
+    # that were pushed beyond it.
     for i in range(1, len(places)):
         places[i] = max(places[i], places[i - 1] + gap)
     ceiling = high
@@ -210,6 +212,7 @@ def _places(
 ) -> list[tuple[float, float]]:
     """Left middle of each name, in inches: near its dot, on no other name and no dot."""
     taken = [(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in inches]
+    # The best first: their names get the places next to their dots.
     order = sorted(range(len(dots)), key=lambda i: -dots[i][1])
     places = [(0.0, 0.0)] * len(dots)
     for i in order:

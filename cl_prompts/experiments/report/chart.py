@@ -122,6 +122,7 @@ def chart(plots: Sequence[View], order: Sequence[str], styles: Styles) -> View:
 
 def script_json(data: Any) -> Markup:
     """JSON that may stand in a script element."""
+    # A name may hold </script>, which would end the element, or an entity.
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
 
@@ -129,6 +130,7 @@ def script_json(data: Any) -> Markup:
 def thinned(band: Band) -> Band:
     """A band of at most ``MAX_POINTS`` points, the last among them."""
     step = -(-len(band.x) // MAX_POINTS)
+    # From the end backwards: the last point, which the legend names, is among them.
     kept = np.arange(len(band.x) - 1, -1, -step)[::-1]
     half = None if band.half is None else band.half[kept]
     return Band(band.x[kept], band.middle[kept], half, band.seeds)

@@ -108,8 +108,8 @@ def _check_ours(page: Path, folder: Path) -> None:
     if os.path.lexists(page):
         if page.is_symlink() or not page.is_file() or _MARK not in _head(page):
             raise InputError(
-                f"{short(page)} does not say that it is a report of cl-prompts, as those of 0.1 do"
-                " not: remove it, or give --out another name"
+                f"{short(page)} does not say that it is a report of cl-prompts: remove it, or give"
+                " --out another name"
             )
     elif any(folder.glob("*.png")):
         raise InputError(f"{short(folder)} is of no report here: remove it, or give another --out")

@@ -75,6 +75,7 @@ def mean_matrix(runs: Sequence[Run]) -> TaskMatrix:
 
 def _moments(values: Floats) -> tuple[Floats, Floats, Floats]:
     """Mean, sample standard deviation and number of what is no NaN, over the first axis."""
+    # By hand, since numpy's functions for NaN warn where a cell has no value.
     known = ~np.isnan(values)
     count = known.sum(axis=0).astype(float)
     some = np.where(count > 0, count, np.nan)

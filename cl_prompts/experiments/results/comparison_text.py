@@ -191,6 +191,7 @@ def _latex(table: Table, caption: str, rows: Lines, label: str) -> str:
         lines += _latex_settings(table.blocks)
     lines += [_latex_row(["strategy", *columns]), r"\midrule"]
     for row, texts in rows:
+        # Escaped before it is marked, since a mark consists of signs that would be escaped.
         marked = [rf"\textbf{{{_cell(text)}}}" if bold else _cell(text) for text, bold in texts]
         lines.append(_latex_row([_tex(row), *marked]))
     ends = (r"\bottomrule", *(rf"\end{{{name}}}" for name in ("tabular", "adjustbox", "table")))

@@ -88,6 +88,7 @@ def class_matrix(run: Run) -> tuple[list[int], Floats]:
 def first_seen(values: Floats) -> NDArray[np.intp]:
     """Classes in the order in which they are first measured, (classes, points) -> (classes,)."""
     known = ~np.isnan(values)
+    # argmax is the first True, but 0 where there is none: classes never measured come last.
     return np.argsort(np.where(known.any(1), known.argmax(1), values.shape[1]), kind="stable")
 
 
@@ -119,6 +120,7 @@ def task_matrix(run: Run) -> Floats:
     series = run.metrics.get(f"task_end_{run.measure}", {})
     by_task = [dict(series.get(f"task:{i}", [])) for i in range(run.summary["n_tasks"])]
     values = _spread(_matrix(by_task, run.summary["task_ends"], np.nan))
+    # Spreading has filled ends at which a task had not begun, too.
     if len(values) > DETAILED:
         values[np.tri(len(values), values.shape[1], -1, dtype=bool)] = np.nan
     return values
@@ -137,6 +139,7 @@ def _spread(values: Floats) -> Floats:
     if n <= DETAILED:
         return values
     written = np.flatnonzero(~np.isnan(values).all(axis=0))
+    # The next written end of each; behind the last one there is none, and the own column is NaN.
     following = np.searchsorted(written, np.arange(n))
     return values[:, np.append(written, n - 1)[following]]
 
@@ -158,6 +161,7 @@ def usage_matrix(run: Run) -> Floats:
     for t, end in enumerate(run.summary["task_ends"], start=1):
         # Zero for a task end before the first sample.
         totals[t] = [values.get(end, 0) for values in by_prompt]
+    # Counters grow through the run: a task's own choices lie between two ends.
     return np.diff(totals, axis=0)
 
 

@@ -63,6 +63,8 @@ def side_by_side(runs: Sequence[Run], key: str | None = None) -> list[Group]:
         by_value[_value(run, place)].append(run)
     found: dict[tuple[frozenset[tuple[str, str]], int], dict[str, Section]] = defaultdict(dict)
     for value, members in by_value.items():
+        # Tables of one value may agree in all conditions and differ in streams alone: the n-th of
+        # a value stands beside the n-th of the others.
         met: dict[frozenset[tuple[str, str]], int] = defaultdict(int)
         for section in sections(members):
             rest = frozenset(_rest(section.conditions, place).items())

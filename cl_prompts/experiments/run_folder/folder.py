@@ -43,7 +43,7 @@ from cl_prompts.reading import TABLE, conform, content
 EXAMPLES_FILE = "examples.npz"
 KEYS_FILE = "keys.npz"
 LEARNED_FILE = "learned.safetensors"
-#: of run folders; those of version 0.1 name none
+#: of run folders
 FORMAT = 2
 _RESERVED = 2**16  # bytes
 _BEFORE_A_RUN = (".lock", ".reserve", "environment.json")
@@ -115,15 +115,10 @@ def _environment_of(folder: Path) -> dict[str, Any]:
     """Content of ``environment.json`` in the folder of a run that this version can resume."""
     environment = FolderFiles(folder).read_json("environment.json")
     made = environment.get("format")
-    if made is None or (folder / "checkpoint.pt").exists():
-        raise InputError(
-            f"run folder {folder} was written by version 0.1 of cl-prompts, whose runs cannot be"
-            " resumed: start a new run"
-        )
     if made != FORMAT:
         raise InputError(
             f"run folder {folder} is of format {made!r}, and this version of cl-prompts reads"
-            f" {FORMAT}: resume it with the version that wrote it"
+            f" {FORMAT}: resume it with the version that wrote it, or start a new run"
         )
     try:
         conform(environment, {"varied?": [str], "settings?": (str, None)})

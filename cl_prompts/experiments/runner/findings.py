@@ -167,6 +167,7 @@ class Survey:
         mixed = []
         doubtful = []
         for group in copies((*self.train, *self.test)):
+            # In both parts: a test image that was trained on.
             if len({look.path in training for look in group}) == 2:
                 mixed.append(group)
             if len({labels[look.path] for look in group}) > 1:

@@ -167,12 +167,11 @@ REFUSED = [
     ("config.yaml", b"\0" * 50, "config.yaml cannot be used: these are not the settings of"),
     ("config.yaml", b"\xff\xfe", "config.yaml cannot be read: it is not UTF-8"),
     ("config.yaml", None, "it holds no config.yaml, so there is nothing to resume"),
-    ("environment.json", b"{}", "was written by version 0.1 of cl-prompts, whose runs cannot"),
+    ("environment.json", b"{}", "is of format None, and this version of cl-prompts reads"),
     ("environment.json", b'{"format": 3}', "is of format 3, and this version of cl-prompts reads"),
     ("environment.json", b'{"format": 2, "varied": null}', "is damaged: varied is None: it should"),
     ("summary.json", b'{"status": "fini', "summary.json is damaged: it is not JSON"),
     ("summary.json", b'{"remarks": 5}', "summary.json is damaged: remarks is 5: it should"),
-    ("checkpoint.pt", b"PK", "was written by version 0.1 of cl-prompts, whose runs cannot"),
 ]
 
 
