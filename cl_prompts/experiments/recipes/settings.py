@@ -102,18 +102,21 @@ class Settings:
         return yaml_text(values)
 
     def own_code(self) -> list[str]:
-        """Dotted names in these settings, also before they are checked."""
+        """Dotted names of what the numbers are made with, also before settings are checked."""
         names = [self.strategy, *by_name("plugins", _entry(self.options, "plugins"))]
         names += [_entry(section, "name") for section in (self.dataset, self.scenario)]
         code = _entry(self.parent, "code")
         names += code if isinstance(code, list) else []
-        names += [self.tracker or ""]
         return [str(name) for name in names if is_dotted(str(name))]
+
+    def imported(self) -> list[str]:
+        """All dotted names, that of a tracker among them."""
+        return [*self.own_code(), *(name for name in [str(self.tracker)] if is_dotted(name))]
 
     def to_trust(self) -> list[str]:
         """Names for which a folder with these settings has to be trusted before it is trained in:
         own code, and a tracker that sends what is trained to a server."""
-        return [*self.own_code(), *(name for name in SENDING if name == self.tracker)]
+        return [*self.imported(), *(name for name in SENDING if name == self.tracker)]
 
     def check_sending(self, trust_code: Trust) -> None:
         """Refuse a tracker that would send what is trained to a server, as somebody's folder says.
@@ -151,7 +154,7 @@ class Settings:
         except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{what}: {in_one_line(error)}") from error
         # Before anything of it is looked up, since a look-up of a dotted name imports it.
-        check_trust(settings.own_code(), trust_code)
+        check_trust(settings.imported(), trust_code)
         return settings.checked()
 
     @classmethod

@@ -260,14 +260,15 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings on one level, with dotted names.
+def flat(config: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings on one level, with dotted names; an empty group, such as a plugin without settings,
+    is a value.
 
-    >>> dict(flat({"seed": 1, "scenario": {"name": "disjoint", "n_tasks": 5}}))
-    {'seed': 1, 'scenario.name': 'disjoint', 'scenario.n_tasks': 5}
+    >>> dict(flat({"seed": 1, "scenario": {"name": "disjoint", "n_tasks": 5}, "parent": {}}))
+    {'seed': 1, 'scenario.name': 'disjoint', 'scenario.n_tasks': 5, 'parent': {}}
     """
     for key, value in config.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value

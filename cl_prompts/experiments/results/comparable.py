@@ -106,13 +106,16 @@ def options_of(run: Run) -> dict[str, str]:
     """Identity of a row among those of one strategy: its options as recipes write them, the content
     of the files and the source of the code that they name, and how its ancestors were trained."""
     found = {key: _written(value) for key, value in flat(run.config.get("options") or {})}
+    plugins = _mapping(_mapping(run.config.get("options")).get("plugins"))
+    if len(plugins) > 1:
+        found["plugins"] = ", ".join(map(str, plugins))  # in the order in which they act
     for name, content in _recorded_map(run, "files").items():
         if name.startswith("options."):
             found[f"content of {name.removeprefix('options.')}"] = str(content)[:_SHOWN]
     for name in _recorded_map(run, "code"):
         if name not in (run.summary["dataset"], run.summary["scenario"]):
             found[f"source of {name.partition(':')[0]}"] = _source_of(run, name)[:_SHOWN]
-    ancestors = (run.config.get("parent") or {}).get("settings")
+    ancestors = _mapping(run.config.get("parent")).get("settings")
     if ancestors is not None:
         found["parent.settings"] = ancestors[:_SHOWN]
     alignment = found.get("head.alignment", "streamed")
@@ -128,7 +131,10 @@ def _written(value: Any) -> str:
 
 def _recorded_map(run: Run, key: str) -> Mapping[str, Any]:
     """Recorded contents of files or sources of code, by name; empty where there are none."""
-    value = run.summary.get(key)
+    return _mapping(run.summary.get(key))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 

@@ -21,7 +21,7 @@ from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.recipes.signatures import strategy_parameters
-from cl_prompts.experiments.recipes.values import plain
+from cl_prompts.experiments.recipes.values import flat, plain
 from cl_prompts.own_code import sources
 from cl_prompts.reading import sha256
 
@@ -158,10 +158,9 @@ def _texts(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
 def settings_hash(settings: Settings) -> str:
     """SHA-256 of the settings that must not change, see :data:`MAY_CHANGE`."""
     # Sorted and without implied ones, since recipes may order settings otherwise or lack new ones.
-    flat = _flat(_plain_settings(settings))
     fixed = [
         (name, repr(value))
-        for name, value in flat
+        for name, value in flat(_plain_settings(settings))
         if not may_change(name) and not is_implied(name, value)
     ]
     return hashlib.sha256(json.dumps(sorted(fixed)).encode()).hexdigest()
@@ -230,7 +229,7 @@ _WORDS = {
 
 def _settings_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     # A setting that came with a later version counts as its default in older runs.
-    old, new = (with_implied(_flat(settings)) for settings in (before, now))
+    old, new = (with_implied(flat(settings)) for settings in (before, now))
     for name in dict.fromkeys([*old, *new]):
         if may_change(name) or ((name in old) == (name in new) and _same(old[name], new[name])):
             continue
@@ -278,15 +277,6 @@ def is_implied(key: str, value: Any) -> bool:
 def with_implied(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Settings by name, among them those that runs of an earlier commit lack."""
     return {**IMPLIED, **dict(settings)}
-
-
-def _flat(settings: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings on one level, with dotted names."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -115,6 +115,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         self.own_scores: list[str] = []
         self._only_tested = torch.zeros(0, dtype=torch.bool)  # domains without training images
         self.samples_seen = 0
+        self._ahead = 0  # the most samples seen that a batch would come to that is as large again
         self.next_threshold = every or 0
         self._seen = torch.zeros(self.n_classes, dtype=torch.bool)
         self._listed = self._seen.clone()  # the classes in new_classes
@@ -262,6 +263,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         self.samples_seen = self._count(strategy)
         if self.samples_seen == before:
             return  # between two updates on one batch
+        self._ahead = max(self._ahead, 2 * self.samples_seen - before)
         if self.every is None:
             return
         # Default: the first batch boundary at or past each multiple of ``every``. Published:
@@ -269,14 +271,23 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         # lag behind.
         if self.points == "default":
             due = self.samples_seen >= self.next_threshold
-            following = (self.samples_seen // self.every + 1) * self.every
+            following = self._coming()
         else:
-            batch = self.samples_seen - before if self.points == "look_ahead" else 0
-            due = self.samples_seen + batch > self.next_threshold
+            reached = self._ahead if self.points == "look_ahead" else self.samples_seen
+            due = reached > self.next_threshold
             following = self.next_threshold + self.every
         if due:
             self.next_threshold = following
             self._record("anytime", self._evaluate(strategy), strategy)
+
+    def _coming(self) -> int:
+        """The next multiple of ``every`` that no batch has reached."""
+        if self.every is None:
+            return 0
+        # Published: strictly past it, so that samples equal to it have not reached it.
+        seen = self.samples_seen
+        reached = {"default": seen, "published": seen - 1, "look_ahead": self._ahead - 1}
+        return (reached[self.points] // self.every + 1) * self.every
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Evaluate after the task, unless the model was just evaluated. Mini-experiences within a
@@ -399,7 +410,9 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             "only_tested": self._only_tested,
             "own_scores": list(self.own_scores),
             "samples_seen": self.samples_seen,
+            "ahead": self._ahead,
             "next_threshold": self.next_threshold,
+            "rule": [self.every, self.points],
             "seen": self._seen.clone(),
             "samples_of_task": self._position.samples,
         }
@@ -429,7 +442,10 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         self._only_tested = state["only_tested"]
         self.own_scores = list(state["own_scores"])
         self.samples_seen = int(state["samples_seen"])
-        self.next_threshold = int(state["next_threshold"])
+        self._ahead = int(state["ahead"])
+        # Another period begins anew, at its own first multiple that is still to come.
+        as_before = list(state["rule"]) == [self.every, self.points]
+        self.next_threshold = int(state["next_threshold"]) if as_before else self._coming()
         self._seen = state["seen"].clone()
         self._listed = torch.zeros_like(self._seen)
         self._listed[[c for classes in self.new_classes for c in classes]] = True

@@ -234,6 +234,21 @@ def test_the_batch_of_evaluation_divides_rows_where_it_enters_predictions(
     assert len(section.groups) == n_rows
 
 
+def test_plugins_without_settings_and_their_order_divide_rows() -> None:
+    given: list[dict[str, Any]] = [
+        {},
+        {"own:A": {}},
+        {"own:B": {}},
+        {"own:A": {}, "own:B": {}},
+        {"own:B": {}, "own:A": {}},
+    ]
+    runs = [
+        a_run({"options": {"plugins": plugins}}, (seed, seed)) for seed, plugins in enumerate(given)
+    ]
+    (section,) = sections(runs)
+    assert len(section.groups) == len(given)
+
+
 def test_children_of_parents_that_were_trained_otherwise_have_rows_of_their_own() -> None:
     def child(seed: int, settings: str) -> Run:
         parent = {"run": f"runs/{seed}", "sha256": str(seed), "settings": settings}

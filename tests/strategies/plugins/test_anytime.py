@@ -194,6 +194,26 @@ def test_state_continues_the_curve(stream: Any) -> None:
     assert second.new_classes == whole.new_classes
 
 
+@pytest.mark.parametrize("rule", ["default", "published", "look_ahead"])
+@pytest.mark.parametrize("before", [None, 7, 60])
+def test_another_period_goes_on_at_its_own_points(
+    stream: Any, before: int | None, rule: Any
+) -> None:
+    """As an evaluation that had it from the start."""
+    first = fit(probe(AnytimeEvaluation(stream.test_stream, every=before)), stream.train_stream[:2])
+    whole, later = (AnytimeEvaluation(stream.test_stream, every=20, points=rule) for _ in range(2))
+    fit(probe(whole), stream.train_stream)
+    strategy = probe(later)
+    strategy.load_state_dict(first.state_dict(), stream.train_stream[:2])
+    fit(strategy, stream.train_stream[2:])
+    seen = first.samples_seen
+
+    def after(evaluation: AnytimeEvaluation) -> list[int]:
+        return [n for n in points(evaluation.curve.anytime) if n > seen]
+
+    assert after(later) == after(whole) != []
+
+
 def test_transfer_is_among_the_results(stream: Any) -> None:
     homes = [np.flatnonzero(stream.split.homes == task).tolist() for task in range(3)]
     plugin = AnytimeEvaluation(stream.test_stream, every=None, home_classes=homes)
