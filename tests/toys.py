@@ -386,34 +386,45 @@ def does_something_at_ends(kind: str) -> bool:
     )
 
 
-#: one of which each variant is trained on
-OF_VARIANTS = ("si_blurry", "class_incremental", "mlcil")
+#: whose runs the families look at; a variant is trained on one of the first three
+LOOKED_AT = ("si_blurry", "class_incremental", "mlcil", "si_blurry_multi_label")
+
+
+def trained_on(kind: str) -> list[str]:
+    """The scenarios that families train a strategy on: in turn one, the same for all of them, so
+    that they share its run; all for strategies that do something at ends or hold samples."""
+    names = LOOKED_AT[:3] if kind in VARIANTS else LOOKED_AT
+    own = [scenario for scenario in names if learnable(kind, scenario)]
+    if kind in TABLE and (does_something_at_ends(kind) or kind in REPLAYING):
+        return own
+    return [own[list(ALL).index(kind) % len(own)]]
 
 
 def cases(
-    *names: str, but: Callable[[Any], bool] = lambda cls: False, in_turn: bool = False
+    *names: str,
+    but: Callable[[Any], bool] = lambda cls: False,
+    variants: Iterable[str] = VARIANTS,
+    once: bool = False,
 ) -> list[Any]:
-    """(kind, scenario) for ``parametrize``, wherever the one is defined for the other.
-
-    A variant takes one scenario, the same in all families, so that they share its run. ``make
+    """(kind, scenario) for ``parametrize``, of those that families train a strategy on. ``make
     quick`` takes the first scenario of each strategy, and no variant.
 
     Args:
-        names: scenarios.
+        names: scenarios; a strategy of the table takes the first of them at least.
         but: classes to leave out.
-        in_turn: strategies that do nothing at the ends of tasks and hold no samples take one of the
-            scenarios, too.
+        variants: to take in.
+        once: take one scenario of each strategy, in turn.
     """
     chosen = []
-    for number, kind in enumerate(ALL):
+    for number, kind in enumerate((*TABLE, *variants)):
         if but(cls_of(kind)):
             continue
-        fitting = [scenario for scenario in names if learnable(kind, scenario)]
-        if kind in VARIANTS:
-            own = [scenario for scenario in OF_VARIANTS if learnable(kind, scenario)]
-            fitting = [name for name in fitting if name == own[number % len(own)]]
-        elif in_turn and not (does_something_at_ends(kind) or kind in REPLAYING):
-            fitting = fitting[number % len(fitting) :][:1]
+        possible = [scenario for scenario in names if learnable(kind, scenario)]
+        fitting = [scenario for scenario in possible if scenario in trained_on(kind)]
+        if kind in TABLE:
+            fitting = fitting or possible[:1]
+        if once:
+            fitting = fitting[number % max(1, len(fitting)) :][:1]
         for scenario in fitting:
             slow = kind in VARIANTS or scenario != fitting[0]
             marks = [pytest.mark.slow] if slow else []

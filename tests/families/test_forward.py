@@ -15,7 +15,7 @@ from tests.toy_data import N_CLASSES, experiences
 from tests.toy_vits import DEPTH, one_graph
 from tests.toys import ALL, PROMPTED, cases, fit, make
 
-CASES = cases("si_blurry", "class_incremental", "mlcil", in_turn=True)
+CASES = cases("si_blurry", "class_incremental", "mlcil")
 #: one of each part, besides those that test_compiled.py compiles, since tracing takes seconds
 TRACED = ("l2p", "dual_prompt", "single_prompt", "vq_prompt", "norga", "flyprompt", "smope")
 TRACED += ("additive_prompt", "approximated_prompt")

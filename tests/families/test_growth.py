@@ -31,8 +31,18 @@ from tests.toys import ALL, PROTOTYPES, cases, close, fit, same, weights
 #: classes of the later stream: one that the first stream has, and two new ones
 LATER = [2, 6, 7]
 NEW = 2
+#: whose options hold something of each class, or of each task
+GROWING = ("l2p_slots", "lwf_batch", "rainbow_chosen", "linear_probe_whitened", "lwf_whitened")
+GROWING += ("dual_prompt_standardised", "dual_prompt_slow", "one_prompt_written")
+GROWING += ("s_prompt_averaged", "s_prompt_routed", "single_prompt_slca", "clib_whitened")
+GROWING += ("klda_members", "randumb_class", "anacp_class", "vq_prompt_regulated")
 CASES = cases(
-    "si_blurry", "class_incremental", "mlcil", but=lambda cls: cls.whole_stream, in_turn=True
+    "si_blurry",
+    "class_incremental",
+    "mlcil",
+    but=lambda cls: cls.whole_stream,
+    variants=GROWING,
+    once=True,
 )
 
 

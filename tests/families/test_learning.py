@@ -15,12 +15,10 @@ from cl_prompts.strategies import AnytimeEvaluation
 from tests.toy_data import Blobs, Riddles, Scenes, benchmark, experiences
 from tests.toy_vits import OLD_TORCH
 from tests.toys import (
-    ALL,
     MULTI_LABEL,
     PROMPTED,
     TABLE,
     accuracy,
-    cases,
     cls_of,
     fit,
     make,
@@ -59,7 +57,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 DEEP = ("multi_lane", "flyprompt")
 
 
-WITHOUT_PROMPTS = [case for case in cases("si_blurry") if ALL[case.values[0]].learns != "prompts"]
+WITHOUT_PROMPTS = [kind for kind in TABLE if TABLE[kind].learns != "prompts"]
 
 
 @cache
@@ -100,12 +98,12 @@ def test_prompts_solve_what_a_head_alone_cannot(kind: str) -> None:
         assert learning > riddles_solved(kind, still=True) + margin
 
 
-@pytest.mark.parametrize(("kind", "scenario"), WITHOUT_PROMPTS)
-def test_heads_weights_and_prototypes_learn(kind: str, scenario: str) -> None:
+@pytest.mark.parametrize("kind", WITHOUT_PROMPTS)
+def test_heads_weights_and_prototypes_learn(kind: str) -> None:
     settings: dict[str, Any] = {} if kind == "joint" else {"online_iter": 3}
     settings |= {"lr": 0.02} if "lr" in cls_of(kind).settings() else {}
-    strategy = make(kind, scenario, **settings)
-    fit(strategy, experiences(scenario, train=120))
+    strategy = make(kind, **settings)
+    fit(strategy, experiences(train=120))
     assert accuracy(strategy.model, Blobs(60, seed=5)) > (
         0.45 if OLD_TORCH else 0.5
     )  # 1 / 6 by chance

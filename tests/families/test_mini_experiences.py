@@ -9,10 +9,27 @@ from avalanche.benchmarks import split_online_stream
 
 from cl_prompts.errors import InputError
 from tests.toy_data import benchmark
-from tests.toys import cases, close, make, on_two_blocks, weights
+from tests.toys import TABLE, close, cls_of, make, on_two_blocks, weights
 
 SIZE = 16  # two batches
-CASES = cases("si_blurry", "class_incremental", but=lambda cls: cls.whole_stream, in_turn=True)
+#: where no boundary is announced: one of each way to hold something of a task or a period
+HIDDEN = (
+    "mvp",
+    "multi_lane",
+    "flyprompt",
+    "hide_prompt",
+    "lwf",
+    "ewcpp",
+    "rainbow",
+    "l3a",
+    "ranpac",
+)
+VARIANTS = ("lwf_batch", "s_prompt_averaged", "s_prompt_routed", "single_prompt_slca")
+CASES = [
+    *((kind, "class_incremental") for kind in TABLE if not cls_of(kind).whole_stream),
+    *((kind, "class_incremental") for kind in VARIANTS),
+    *((kind, "si_blurry") for kind in HIDDEN),
+]
 
 
 def train(strategy: Any, stream: Any) -> Any:

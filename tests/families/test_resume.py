@@ -18,7 +18,7 @@ from tests.toys import cases, fit, make, same, weights
 #: a scenario that shuffles inside its tasks
 SHUFFLED = "class_incremental"
 
-CASES = cases("si_blurry", "class_incremental", "mlcil", "si_blurry_multi_label", in_turn=True)
+CASES = cases("si_blurry", "class_incremental", "mlcil", "si_blurry_multi_label")
 
 
 def as_file(state: dict[str, Any]) -> Any:

@@ -22,17 +22,35 @@ from tests.toy_data import (
     Scenes,
     experiences,
 )
-from tests.toys import ALL, TABLE, does_something_at_ends, fit, learnable, make
+from tests.toys import (
+    ALL,
+    LOOKED_AT,
+    TABLE,
+    does_something_at_ends,
+    fit,
+    learnable,
+    make,
+    trained_on,
+)
 
-#: those whose runs other families look at, and of the others, which announce and order as they do,
-#: one in turn for who acts at the ends of tasks; ``make quick`` takes the first
-LOOKED_AT = ("si_blurry", "class_incremental", "mlcil", "si_blurry_multi_label")
+#: besides those that families look at, which announce and order as these do: one in turn for who
+#: acts at the ends of tasks; ``make quick`` takes Si-Blurry
 OTHERS = [name for name in BENCHMARKS if name not in LOOKED_AT]
+
+
+def looked_at(kind: str, name: str) -> bool:
+    """Whether a strategy is trained on a scenario."""
+    if name in LOOKED_AT:
+        return name in ("si_blurry", *trained_on(kind)) or not learnable(kind, name)
+    turn = OTHERS[list(TABLE).index(kind) % len(OTHERS)]
+    return does_something_at_ends(kind) and name == turn
+
+
 CASES = [
     pytest.param(kind, name, marks=[] if name == "si_blurry" else pytest.mark.slow)
-    for number, kind in enumerate(TABLE)
-    for name in (*LOOKED_AT, OTHERS[number % len(OTHERS)])
-    if name in LOOKED_AT or does_something_at_ends(kind)
+    for kind in TABLE
+    for name in BENCHMARKS
+    if looked_at(kind, name)
 ]
 
 

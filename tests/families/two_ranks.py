@@ -33,7 +33,7 @@ KINDS = (
     "clib_tuned",
 )
 #: on the embedded ViT, where all of a pass is sums of many numbers
-PROMPTS = ("mvp", "coda_prompt")
+PROMPTS = ("mvp",)
 EMBEDDED_UPDATES = 20
 #: updates on each of three or four batches: at least 12 in all
 UPDATES = 4
