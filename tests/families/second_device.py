@@ -47,10 +47,9 @@ CASES = [
     (kind, "class_incremental" if does_something_at_ends(kind) else "si_blurry") for kind in TABLE
 ]
 #: unannounced besides, and several labels: one of each way to learn from them
-CASES += [(kind, "si_blurry") for kind in ("multi_lane", "flyprompt", "ewcpp", "lwf", "rainbow")]
-SEVERAL = ("multi_lane", "l2p", "derpp", "layup", "multi_label_ridge")
-CASES += [(kind, "mlcil") for kind in SEVERAL]
-CASES += [(kind, "si_blurry_multi_label") for kind in ("multi_lane", "lwf", "l3a")]
+CASES += [(kind, "si_blurry") for kind in ("flyprompt", "rainbow")]
+CASES += [(kind, "mlcil") for kind in ("multi_lane", "derpp", "multi_label_ridge")]
+CASES += [("multi_lane", "si_blurry_multi_label"), ("l3a", "si_blurry_multi_label")]
 
 REPLAYING = ("er", "er_ace", "derpp", "ewcpp", "rainbow", "clib")
 #: copies to the device in an update on a stream batch of its own: images, labels and task labels;

@@ -30,7 +30,6 @@ def _threads_as_before() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("kind", "scenario", "bound"),
     [
-        ("multi_lane", "mlcil", FROZEN),
         ("ranpac", "si_blurry", FROZEN),
         ("fine_tuning", "si_blurry", TRAINED),
     ],

@@ -115,7 +115,7 @@ def test_neither_workers_nor_where_images_are_augmented_change_a_number(
     alone = Run(kind, scenario, changes).train(0)
     Run(kind, scenario, changes, "device").train(2).assert_equal(alone)
     # Inside of the first or second experience.
-    state, curve = stopped(Run(kind, scenario, changes), 2, batches=2)
+    state, curve = stopped(Run(kind, scenario, changes), 1, batches=2)
     resumed = Run(kind, scenario, changes, "device")
     begun = state["experiences"]
     experiences = [] if resumed.strategy.whole_stream else resumed.stream[: begun + 1]
