@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import json
 import math
@@ -198,41 +197,6 @@ def test_reuse_of_frozen_work_saves_passes_and_changes_no_accuracy(
     assert none["a_auc"] == evaluation["a_auc"] == both["a_auc"]
     assert {row["evaluations"] for row in found["rows"]} == {2}
     assert capsys.readouterr().out.count("| fp32 |") == 3
-
-
-def test_lines_of_code_are_neither_docstrings_nor_comments(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    structure = load("structure", monkeypatch)
-    text = (
-        '"""Of the\n\nmodule."""\n\n# why\n\n\ndef f():\n    """Of f."""\n    return """\n\na"""\n'
-    )
-    (tmp_path / "a.py").write_text(text + "x, y = 1, 2  # not alone\n")
-    assert structure.lines(tmp_path) == 13
-    assert structure.code_lines(tmp_path) == 5
-    assert structure.comment_lines(tmp_path) == 1
-    assert structure.per_thousand(structure.is_tuple_assignment, tmp_path) == "76.9"
-
-
-@pytest.mark.parametrize(
-    ("text", "dense"),
-    [
-        ("[a for a in b]", False),
-        ("f([a for a in b], [c for c in d])", False),
-        ("[a for a in [c for c in d]]", True),
-        ("[a for b in c if (a := b)]", True),
-    ],
-)
-def test_a_dense_comprehension_has_another_or_a_walrus_in_it(
-    text: str, dense: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    structure = load("structure", monkeypatch)
-    assert any(map(structure.is_dense, ast.walk(ast.parse(text)))) == dense
-
-
-def test_floors_are_the_longest_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = {"c": {"a", "b"}, "b": {"a"}, "a": set(), "d": {"a"}}
-    assert load("structure", monkeypatch).floors(graph) == 3
 
 
 @pytest.mark.slow

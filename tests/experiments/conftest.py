@@ -79,7 +79,7 @@ def probe_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _finished(out: Path, *settings: str) -> Path:
-    with sketched():
+    with sketched(composed=True):
         code, (folder,) = run(out, "digits", *settings)
     assert code == 0
     return folder

@@ -14,7 +14,7 @@ from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.datasets.views import KeyedTransform
 from cl_prompts.strategies import AnytimeEvaluation
-from tests.toy_data import BENCHMARKS, MULTI_LABEL_SCENARIOS, Blobs, Scenes
+from tests.toy_data import BENCHMARKS, MULTI_LABEL_SCENARIOS, TASKS, Blobs, Scenes
 from tests.toys import make, on_two_blocks, same, watch, weights
 
 TRAIN = 48
@@ -74,9 +74,10 @@ class Run:
         )
         self.stream = list(benchmark.train_stream)
 
-    def train(self, workers: int, first: int = 0) -> Run:
-        """Train from an experience on."""
-        parts: list[Any] = [self.stream] if self.strategy.whole_stream else self.stream[first:]
+    def train(self, workers: int, first: int = 0, last: int = TASKS) -> Run:
+        """Train from one experience to another, or at once where the strategy wants them so."""
+        whole = self.strategy.whole_stream
+        parts: list[Any] = [self.stream] if whole else self.stream[first:last]
         for part in parts:
             self.strategy.train(part, eval_streams=[], num_workers=workers)
         return self
@@ -112,8 +113,8 @@ def stopped(run: Run, workers: int, batches: int) -> tuple[dict[str, Any], dict[
 def test_neither_workers_nor_where_images_are_augmented_change_a_number(
     kind: str, scenario: str, changes: dict[str, Any]
 ) -> None:
-    alone = Run(kind, scenario, changes).train(0)
-    Run(kind, scenario, changes, "device").train(2).assert_equal(alone)
+    alone = Run(kind, scenario, changes).train(0, last=2)
+    Run(kind, scenario, changes, "device").train(2, last=2).assert_equal(alone)
     # Inside of the first or second experience.
     state, curve = stopped(Run(kind, scenario, changes), 1, batches=2)
     resumed = Run(kind, scenario, changes, "device")
@@ -121,7 +122,7 @@ def test_neither_workers_nor_where_images_are_augmented_change_a_number(
     experiences = [] if resumed.strategy.whole_stream else resumed.stream[: begun + 1]
     resumed.strategy.load_state_dict(state, experiences)
     resumed.anytime.load_state_dict(curve)
-    resumed.train(0, first=begun).assert_equal(alone)
+    resumed.train(0, first=begun, last=2).assert_equal(alone)
 
 
 def test_every_repetition_epoch_and_task_is_another_view() -> None:

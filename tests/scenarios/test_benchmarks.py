@@ -60,8 +60,10 @@ def pairs(
 # Avalanche's own strategies
 
 
-@pytest.mark.parametrize("task_labels", [True, False])
-@pytest.mark.parametrize("kind", ["si_blurry", "mlcil", "si_blurry_multi_label"])
+@pytest.mark.parametrize(
+    ("kind", "task_labels"),
+    [("si_blurry", True), ("si_blurry", False), ("mlcil", True), ("si_blurry_multi_label", False)],
+)
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_avalanche_strategies_train_and_evaluate(name: str, kind: str, task_labels: bool) -> None:
     benchmark = make_benchmark(kind, task_labels=task_labels)

@@ -118,13 +118,10 @@ def test_a_methods_own_plugin_is_replaced_and_its_open_settings_stay() -> None:
     ("kind", "plugins", "settings"),
     [
         ("mvp", {"head_alignment": {"epochs": 2, "samples": 8}}, {"period": 24}),
-        ("one_prompt", {"head_alignment": {"epochs": 2, "samples": 8}}, {"period": 24}),
         ("mvp", {"self_regulation": {}}, {"buffer_size": 12}),
         ("one_prompt", {"self_regulation": {"kind": "coprompt"}}, {}),
         ("mvp", {"ewc": {}, "slow_heads": {}}, {"period": 24}),
-        ("mvp", {"distillation": {}}, {"period": 24}),
         ("fine_tuning", {"distillation": {}}, {"period": 24}),
-        ("s_prompt", {"prompt_averaging": {"checkpoints": 3}}, {"period": 40, "train_mb_size": 12}),
     ],
 )
 def test_any_method_trains_and_resumes_exactly_with_any_option(

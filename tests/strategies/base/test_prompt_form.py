@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ ENTRIES = ["mvp", "l2p", "dual_prompt", "s_prompt", "one_prompt", "single_prompt
 IMAGES = Blobs(5, seed=3).images
 
 
-@pytest.mark.parametrize("kind", ENTRIES)
-@pytest.mark.parametrize("encoder", ["mlp", "lstm"])
+@pytest.mark.parametrize(
+    ("kind", "encoder"), zip(ENTRIES, itertools.cycle(["mlp", "lstm"]), strict=False)
+)
 def test_prompts_learn_through_an_encoder(kind: str, encoder: str) -> None:
     strategy = make(kind, prompt_form=Encoded(kind=encoder, width=4))
     before = weights(strategy)
