@@ -73,6 +73,13 @@ LONG = (
     "test_readme.py",
     "experiments/sweeps/test_sweep.py",
     "models/test_compiled.py",
+    "experiments/run_folder/test_folder.py",
+    "experiments/test_bad_inputs.py",
+    "experiments/test_fuzz.py",
+    "experiments/test_inputs.py",
+    "experiments/test_stops.py",
+    "test_benchmarks.py",
+    "test_pretrain_glyphs.py",
 )
 #: runs that several files read; made once by the process that runs their tests
 SHARED = {"mvp_run", "probe_run"}
