@@ -23,8 +23,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cl_prompts.datasets import batched_views
 from cl_prompts.datasets.transforms import Augmentation
+from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.run_folder import checkpoint
 from cl_prompts.experiments.run_folder.checkpoint import Checkpoint, packed
+from cl_prompts.experiments.runner import measuring
+from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.strategies import AnytimeEvaluation
 from cl_prompts.training import views
 from tests.experiments.commands import rows, run, summary
@@ -255,8 +258,22 @@ def test_what_would_fail_on_a_gpu_fails_there() -> None:
             weight.detach() + torch.ones(2, 2)
 
 
+def test_loader_processes_are_measured_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[Any] = []
+    monkeypatch.setattr(measuring, "loader_processes", lambda *given: measured.append(given) or 2)
+    with pretend_device() as name, few_images(train=24, test=4):
+        (settings,) = plan("digits", ["strategy=ncm", "seed=1", f"device={name}"])
+        parts = Builder().build(settings)
+    ((view, step, batch, _),) = measured
+    assert view > 0 < step
+    assert batch == parts.strategy.train_mb_size
+    assert parts.settings.num_workers == parts.anytime.evaluator.num_workers == 2
+    assert parts.notes[0].startswith("num_workers=2: a process makes a view in ")
+
+
 def test_a_recipe_runs_there_through_the_command_line(tmp_path: Path) -> None:
     settings = ["strategy=mvp", "seed=1", "classes=2", "n_tasks=2", "every=20", "online_iter=1"]
+    settings.append("num_workers=0")
     folders = []
     for device in ("cpu", "pretend"):
         pretended = pretend_device() if device == "pretend" else nullcontext()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +38,14 @@ from cl_prompts.experiments.runner.learning_on import (
     parent_of,
     with_new_names,
 )
+from cl_prompts.experiments.runner.measuring import (
+    UNMEASURED,
+    chosen_workers,
+    cores,
+    settled,
+    takes_one_thread,
+    threads_remark,
+)
 from cl_prompts.experiments.runner.memory import check_memory, fitting
 from cl_prompts.experiments.tracking.boards import board_class
 from cl_prompts.experiments.tracking.progress import in_words
@@ -52,11 +59,6 @@ from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
-
-#: loader processes that one GPU gets at most, where their number is chosen: what a head takes that
-#: looks at 4,000 photos a second, at 3 ms a view
-MOST_WORKERS = 12
-
 
 #: of a CPU core, for a ridge regression on 2,000 features (benchmarks/solves.py)
 SECONDS_AT_2000 = 0.17
@@ -73,6 +75,7 @@ class Parts:
     strategy: OnlineStrategy
     anytime: AnytimeEvaluation
     descent: Descent
+    notes: Sequence[str] = ()
 
 
 class StreamInfo(NamedTuple):
@@ -106,6 +109,7 @@ class Builder:
         self._quick = quick
         self._backbones: dict[str, FrozenViT] = {}
         self._bad: dict[str, dict[str, str]] = {}
+        self._measured: dict[str, tuple[int, list[str]]] = {}
 
     def build(self, settings: Settings) -> Parts:
         """All parts of a run.
@@ -113,6 +117,7 @@ class Builder:
         Raises:
             InputError: a setting is out of range, or two do not fit together.
         """
+        settings, notes = settled(settings)
         if settings.tracker is not None:
             board_class(settings.tracker)
         # Models draw their first parameters from torch's global generator.
@@ -133,12 +138,9 @@ class Builder:
         if kind.whole_stream:
             # All data come at once, so there is no curve over samples: only the end is measured.
             evaluation["every"] = None
-        workers = resolved_workers(settings.num_workers, train, pick_device(settings.device))
-        settings = replace(settings, num_workers=workers)
         anytime = AnytimeEvaluation(
             data.test,
             n_classes=len(data.classes),
-            num_workers=workers,
             home_classes=home_classes_of(split),
             **evaluation,
         )
@@ -151,7 +153,28 @@ class Builder:
         what = f"strategy {label_of(settings.strategy)}"
         lengths = {"n_train": len(data.train), "n_test": len(data.test), "n_tasks": split.n_tasks}
         check_memory(what, strategy, **lengths)
-        return Parts(settings, data, split, benchmark, strategy, anytime, descent)
+        workers, said = self._workers(settings, train, strategy)
+        anytime.evaluator.num_workers = workers
+        settings = replace(settings, num_workers=workers)
+        notes = (*notes, *said)
+        return Parts(settings, data, split, benchmark, strategy, anytime, descent, notes)
+
+    def _workers(
+        self, settings: Settings, train: ImageSet, strategy: OnlineStrategy
+    ) -> tuple[int, list[str]]:
+        """Loader processes of a run, as asked for or chosen, and a sentence on the choice."""
+        if settings.num_workers is not None or self._quick:
+            return settings.num_workers or 0, []
+        if settings.dataset.get("on_bad_image") == "defer" or is_dotted(settings.dataset["name"]):
+            # An image cannot be read, or draws what the run is to draw.
+            most = min(UNMEASURED, cores() - 1)
+            return (max(1, most) if strategy.device.type == "cuda" else 0), []
+        key = json.dumps([settings.dataset, settings.backbone, strategy.train_mb_size], default=str)
+        if key not in self._measured:
+            self._measured[key] = chosen_workers(
+                train, strategy.model.backbone, strategy.train_mb_size
+            )
+        return self._measured[key]
 
     def check(self, plan: Sequence[Settings]) -> tuple[Parts, list[str]]:
         """Build one of the runs that differ in nothing but seeds, which do not change what can be
@@ -241,7 +264,7 @@ class Builder:
         return handle_bad_images(data, self._bad[key], on_bad_image)
 
     def _backbone(self, settings: Settings, normalisation: Any) -> FrozenViT:
-        name, arguments = settings.section("backbone")
+        name, arguments = settled(settings)[0].section("backbone")
         arguments["normalisation"] = normalisation
         # Random weights are each seed's own; all others are shared by runs of all seeds.
         seed = settings.seed if arguments.get("weights") == "random" else 0
@@ -328,33 +351,6 @@ def options_on(train: ImageSet, settings: Settings) -> dict[str, Any]:
     return options
 
 
-def resolved_workers(asked: int | None, images: ImageSet, device: torch.device) -> int:
-    """Loader processes of a run: as asked for, or chosen by device and source of the images.
-
-    None beside a network that computes on the CPU, whose cores they would take, and where reading
-    an image is no work: it lies in memory, and nothing random is done to it. Otherwise a GPU gets
-    one for each core but one, up to :data:`MOST_WORKERS`. Views are drawn by key, so the numbers
-    are the same.
-
-    Args:
-        asked: the setting; None to choose.
-        images: of training.
-        device: of the run.
-    """
-    if asked is not None:
-        return asked
-    if device.type != "cuda" or (images.is_plain and not images.files):
-        return 0
-    return max(1, min(MOST_WORKERS, cores() - 1))
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def make_strategy(
     settings: Settings,
     backbone: FrozenViT,
@@ -416,7 +412,7 @@ def remarks(parts: Parts) -> list[str]:
     name = label_of(parts.settings.strategy)
     samples = sum(map(len, parts.split.tasks))
     trained = samples * strategy.train_epochs
-    found = []
+    found = [*parts.notes]
     acts_at_task_ends = type(strategy).finish_task not in (
         OnlineStrategy.finish_task,
         PromptStrategy.finish_task,
@@ -450,6 +446,8 @@ def remarks(parts: Parts) -> list[str]:
             "this processor has no instructions for bf16 (AVX-512-bf16 or AMX): precision=fp32 is"
             " several times as fast"
         )
+    if not takes_one_thread(parts.settings):
+        found += threads_remark(strategy.model.backbone, strategy.train_mb_size)
     if strategy.head.input == "aligned" and strategy.head.alignment != "streamed":
         found.append(
             f"the features of {name} are aligned batch by batch: its predictions depend on batch"

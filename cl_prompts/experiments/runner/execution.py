@@ -11,12 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from cl_prompts.backbones import ranks
-from cl_prompts.backbones.catalog import EMBEDDED
-from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings
@@ -33,6 +30,7 @@ from cl_prompts.experiments.run_folder.plans import (
 from cl_prompts.experiments.runner.building import Builder, Parts
 from cl_prompts.experiments.runner.interruption import StopRequest, stop_requests, stop_says
 from cl_prompts.experiments.runner.kept_images import record_images
+from cl_prompts.experiments.runner.measuring import its_threads, settled_all, takes_one_thread
 from cl_prompts.experiments.runner.other_ranks import announce, check_start
 from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop
@@ -70,8 +68,9 @@ def run_all(
         Stopped: a signal came.
     """
     builder = Builder()
+    plan, notes = settled_all(plan)
     # All are built before the first one trains: a mistake in the last shows now, not tomorrow.
-    for remark in builder.check(plan)[1]:
+    for remark in (*notes, *builder.check(plan)[1]):
         console.print(f"note: {remark}", highlight=False, soft_wrap=True, markup=False)
     runs = [PlannedRun(new_path(out, settings), settings) for settings in plan]
     planned = Plan(command, tuple(runs))
@@ -216,29 +215,6 @@ def _continue(folder: RunFolder, settings: Settings, builder: Builder, watcher: 
             parts = builder.build(settings)
         with stop_requests() as request:
             execute(parts, folder, request=request, watcher=watcher)
-
-
-def takes_one_thread(run: Settings) -> bool:
-    """Whether the operations of a run are too short to be divided: the embedded ViT on the CPU, at
-    no more than twice its own image size.
-
-    A fixed rule, since the number of threads enters the rounding of sums: one measured in each
-    process would leave a seed without fixed numbers.
-    """
-    small = run.backbone["name"] == EMBEDDED and (run.backbone["image_size"] or 0) <= 64
-    return small and pick_device(run.device).type == "cpu"
-
-
-@contextmanager
-def its_threads(*, one: bool) -> Iterator[None]:
-    """Compute with one thread, or with as many as there are."""
-    before = torch.get_num_threads()
-    if one:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def execute(parts: Parts, folder: RunFolder, *, request: StopRequest, watcher: Watcher) -> None:

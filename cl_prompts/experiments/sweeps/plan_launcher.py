@@ -11,10 +11,9 @@ from rich.console import Console
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.recipes.grid import differing_settings, labels_of_runs
 from cl_prompts.experiments.run_folder.plans import Plan, PlannedRun
-from cl_prompts.experiments.runner.building import cores
-from cl_prompts.experiments.runner.execution import takes_one_thread
 from cl_prompts.experiments.runner.interruption import Stopped
 from cl_prompts.experiments.runner.job import launched
+from cl_prompts.experiments.runner.measuring import cores, takes_one_thread
 from cl_prompts.experiments.runner.memory import available_memory
 from cl_prompts.experiments.sweeps.sweep_launcher import FORKS, Launcher, forked
 from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun

@@ -25,8 +25,8 @@ from cl_prompts.experiments.cli.proposal import (
 )
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.runner.building import Builder
-from cl_prompts.experiments.runner.execution import its_threads
 from cl_prompts.experiments.runner.findings import Survey
+from cl_prompts.experiments.runner.measuring import its_threads
 from cl_prompts.experiments.runner.own_images import survey
 from tests.experiments.own_photos import photo, photos
 

@@ -20,11 +20,9 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import plan
 from cl_prompts.experiments.runner import building
 from cl_prompts.experiments.runner.building import (
-    MOST_WORKERS,
     Builder,
     Parts,
     remarks,
-    resolved_workers,
 )
 from cl_prompts.experiments.runner.execution import complete
 from cl_prompts.experiments.runner.summary import summary_of
@@ -278,46 +276,6 @@ def test_forward_transfer_is_measured_where_classes_come_ahead_of_their_home(
 
 
 # ---------------------------------------------------------------------- loader processes
-
-CPU = torch.device("cpu")
-GPU = torch.device("cuda")
-IN_MEMORY: Any = SimpleNamespace(is_plain=True, files=())
-AUGMENTED: Any = SimpleNamespace(is_plain=False, files=())
-FILES: Any = SimpleNamespace(is_plain=True, files=("a.png",))
-
-
-@pytest.mark.parametrize(
-    ("asked", "images", "device", "cores", "found"),
-    [
-        (3, IN_MEMORY, CPU, 64, 3),
-        (0, FILES, GPU, 64, 0),
-        (None, FILES, CPU, 64, 0),
-        (None, IN_MEMORY, GPU, 64, 0),
-        (None, AUGMENTED, GPU, 64, MOST_WORKERS),
-        (None, FILES, GPU, 64, MOST_WORKERS),
-        (None, FILES, GPU, 4, 3),
-        (None, FILES, GPU, 1, 1),
-        (None, FILES, torch.device("mps"), 8, 0),
-    ],
-)
-def test_the_number_is_chosen_by_device_and_source(
-    asked: int | None,
-    images: Any,
-    device: torch.device,
-    cores: int,
-    found: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(building, "cores", lambda: cores)
-    assert resolved_workers(asked, images, device) == found
-
-
-def test_the_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building.os, "sched_getaffinity", lambda process: {0, 3}, raising=False)
-    assert building.cores() == 2
-    monkeypatch.delattr(building.os, "sched_getaffinity")
-    monkeypatch.setattr(building.os, "cpu_count", lambda: 5)
-    assert building.cores() == 5
 
 
 def test_a_run_records_the_number_that_was_chosen(
