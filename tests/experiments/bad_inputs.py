@@ -279,6 +279,9 @@ COMMANDS: dict[str, str] = {
     """,
     "Sweeps": """
         s seed=5-1
+        s seed=1-99999
+        s lr
+        s num_workers=0,2
         s strategy=er lr=1,x
         s device=cpu,cuda
         s strategy=er lr=1e-4..1e-1
@@ -295,6 +298,9 @@ COMMANDS: dict[str, str] = {
         s --objective a_last
         s --search-seed 3
         s --sampler tp
+        s --sampler tpe
+        s strategy=er lr=0.2..0.1 --sampler tpe
+        s strategy=er lr=1..2 lr=3..4 --sampler tpe
         s --sampler tpe --trials 0
         s --sampler tpe --objective a_auk
         s --sampler tpe --search-seed one
@@ -312,6 +318,14 @@ COMMANDS: dict[str, str] = {
         d mvp.lrr=3
         d training.pool_size=3
         d mvp.mvp.lr=3
+        d scenarios.n_tasks=3
+        d scenario=[a]
+        d strategy=linear_probe pool_size=3
+        d strategy=l2p,mvp pool_size=3
+        d protocol=B0-C2
+        d strategy=mvp mvp.average_checkpoints=3
+        d tracker=wandbb
+        d tracker=[1]
         d scenario=class_incremental disjoint_percent=3
         d model=3
         d optimizer=adam
@@ -513,6 +527,7 @@ COMMANDS: dict[str, str] = {
         d blurry_percent=x
         d scenario=class_incremental n_tasks=100
         d scenario=class_incremental scenario.class_order=[0,0]
+        d scenario=class_incremental n_tasks=3
         d scenario=mlcil
         validate digit_scenes n_tasks=100
         d scenario=domain_incremental

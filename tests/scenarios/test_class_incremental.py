@@ -208,20 +208,6 @@ def test_class_incremental(order: Any) -> None:
     assert repr(split) == "<class-incremental split: 4 tasks, 12 classes, 240 samples>"
 
 
-@pytest.mark.parametrize(
-    ("parameters", "sentence"),
-    [
-        ({"n_tasks": 5}, "cannot share 12 classes equally: n_tasks can be 1, 2, 3, 4, 6 or 12"),
-        ({"n_tasks": 13}, "n_tasks must be a whole number from 1 to 12 .*, not 13"),
-        ({"class_order": [1, 2]}, "class_order of the 12 classes .* but 0 is missing"),
-        ({"seed": None}, "seed must be a whole number"),
-    ],
-)
-def test_refused_class_incremental(parameters: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        class_incremental_split(np.arange(120) % 12, **{"n_tasks": 4, **parameters})
-
-
 def test_no_loop_over_samples() -> None:
     targets = np.random.default_rng(0).permutation(np.arange(100_000) % 100)
     assert not loops_over_samples(class_incremental_split, targets)

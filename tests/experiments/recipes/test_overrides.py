@@ -81,42 +81,6 @@ def test_ones_own_strategy_is_set_by_its_label_or_its_whole_name() -> None:
     assert [run.options["lr"] for run in runs] == [0.25, 0.25]
 
 
-@pytest.mark.parametrize(
-    ("overrides", "says"),
-    [
-        (["n_task=3"], "unknown key 'n_task': did you mean 'n_tasks'?"),
-        (["mvp.pool_sise=3"], "unknown key of mvp 'pool_sise': did you mean 'pool_size'?"),
-        (["scenarios.n_tasks=3"], "unknown section 'scenarios': did you mean 'scenario'?"),
-        (["scenario=siblurry"], "unknown scenario 'siblurry': did you mean 'si_blurry'?"),
-        (["strategy={mvp: 1}"], "strategy is {'mvp': 1}: it should be a name"),
-        (["scenario=[a]"], "scenario is ['a']: it should be a name"),
-        (["dataset={a: b}"], "dataset is {'a': 'b'}: it should be a name"),
-        (
-            ["l2p.pool_size=3"],
-            "l2p.pool_size is of a strategy that does not run: add strategy=l2p, or leave it out",
-        ),
-        (
-            ["strategy=linear_probe", "pool_size=3"],
-            "unknown key 'pool_size' of linear_probe: it belongs to",
-        ),
-        (
-            ["scenario=si_blurry", "protocol=B0-C2"],
-            "unknown key 'protocol' of scenario 'si_blurry': it belongs to mlcil",
-        ),
-        (
-            ["strategy=l2p,mvp", "pool_size=3"],
-            "key 'pool_size' could mean l2p.pool_size or mvp.pool_size: write one of them",
-        ),
-        ([f"strategy=mvp,{OWN}:Doubled", "Dubled.factor=1"], "unknown section 'Dubled'"),
-    ],
-)
-def test_mistakes_get_one_sentence(overrides: list[str], says: str) -> None:
-    with pytest.raises(InputError) as caught:
-        plan("digits", overrides)
-    assert says in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 def test_settings_within_a_head_a_form_and_a_plugin_are_set_by_their_path() -> None:
     (run,) = plan(
         "digits",
@@ -136,19 +100,6 @@ def test_settings_within_a_head_a_form_and_a_plugin_are_set_by_their_path() -> N
     assert list(run.options["plugins"]) == ["slow_heads", "self_regulation"]
     assert run.options["plugins"]["self_regulation"]["kind"] == "coprompt"
     assert run.options["plugins"]["slow_heads"]["decays"] == [0.9, 0.99]
-
-
-@pytest.mark.parametrize(
-    ("key", "now"),
-    [
-        ("head_input=whitened", "head.input"),
-        ("mvp.regulation=promptsrc", "plugins.self_regulation.kind"),
-        ("mvp.average_checkpoints=3", "plugins.prompt_averaging.checkpoints"),
-    ],
-)
-def test_old_names_are_refused_with_the_new_ones(key: str, now: str) -> None:
-    with pytest.raises(InputError, match=f"any more: it is {now}"):
-        plan("digits", ["strategy=mvp", "seed=1", key])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.sweeps.search_space import SearchSpace, axis_of
 
 optuna = pytest.importorskip("optuna")
@@ -50,18 +49,3 @@ def test_a_space_leaves_the_rest_alone() -> None:
     assert space.fixed == ("strategy=mvp", "every=50")
     assert space.seeds == ("seed=1-3", "stream_seed=4")
     assert space.written({"lr": "0.2"}) == ["lr=0.2"]
-
-
-@pytest.mark.parametrize(
-    ("texts", "says"),
-    [
-        (["lr=0.2..0.1"], "lr has the range '0.2..0.1': it should run upwards"),
-        (["lr=1..1"], "it should run upwards"),
-        (["lr=1..2", "lr=3..4"], "lr is given twice"),
-        (["seed=1-5", "strategy=a,b"], "a search has nothing to choose"),
-    ],
-)
-def test_bad_spaces_are_refused(texts: list[str], says: str) -> None:
-    with pytest.raises(InputError) as told:
-        SearchSpace.of(texts)
-    assert says in str(told.value)
