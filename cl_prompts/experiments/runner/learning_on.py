@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -266,6 +267,9 @@ class Descent:
         n_classes: classes of the run, those of its ancestors included.
         n_tasks: tasks likewise.
 
+    Raises:
+        InputError: sizes of ancestors that do not grow to those of the run.
+
     >>> Descent(Settings("digits", "ncm", 1, 1, "cpu", None), n_classes=10, n_tasks=5).first
     (10, 5)
     """
@@ -273,6 +277,12 @@ class Descent:
     def __init__(self, settings: Settings, n_classes: int, n_tasks: int) -> None:
         sizes = settings.parent.get("sizes", [])
         self._sizes = [(classes, tasks) for classes, tasks in (*sizes, (n_classes, n_tasks))]
+        for before, after in pairwise(self._sizes):
+            if before[0] > after[0] or before[1] > after[1]:
+                raise InputError(
+                    f"parent.sizes is {shown(sizes)}: classes and tasks must grow to those of the"
+                    f" run, {n_classes} and {n_tasks}"
+                )
         self._settings = settings
         self._run = Path(settings.parent["run"]) if settings.parent else None
 
@@ -284,7 +294,7 @@ class Descent:
     def grow(self, strategy: OnlineStrategy, *, to_parent: bool = False) -> None:
         """Let a strategy that was just made grow as its ancestors did, up to the parent or on to
         the run itself."""
-        steps = list(zip(self._sizes, self._sizes[1:], strict=False))
+        steps = list(pairwise(self._sizes))
         for before, after in steps[:-1] if to_parent else steps:
             strategy.grow(after[0] - before[0], after[1] - before[1])
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.settings import Settings
 from cl_prompts.experiments.results.before_after import before_after
 from cl_prompts.experiments.run_folder.checkpoint import read
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.runs import collect, held_out_confidence
-from cl_prompts.experiments.runner.learning_on import settings_of_child
+from cl_prompts.experiments.runner.learning_on import Descent, settings_of_child
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.tracker import ProgressLine
 from cl_prompts.experiments.trained.loading import load_run
@@ -134,6 +136,14 @@ def test_how_the_parent_was_trained_is_recorded(parent: Path, tmp_path: Path) ->
     assert recorded(parent, dataset={**config["dataset"], "augment": True}) != known
     child = settings_of_child(parent, {"name": "digits"}, 10, "later", trust_code=True)
     assert Settings.from_yaml(child.to_yaml()).parent == child.parent
+
+
+@pytest.mark.parametrize("sizes", [[[2, 1], [1_000_000, 1]], [[2, 4]], [[6, 1], [2, 1]]])
+def test_sizes_of_ancestors_grow_to_those_of_the_run(child: Path, sizes: list[list[int]]) -> None:
+    settings = Settings.from_yaml((child / "config.yaml").read_text())
+    settings = replace(settings, parent={**settings.parent, "sizes": sizes})
+    with pytest.raises(InputError, match="must grow to those of the run, 6 and 3"):
+        Descent(settings, n_classes=6, n_tasks=3)
 
 
 def test_rows_of_the_parent_come_first(parent: Path, child: Path) -> None:
