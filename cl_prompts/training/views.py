@@ -148,7 +148,7 @@ def image_of(levels: Tensor) -> Tensor:
     """
     image: Any = scaled(levels)
     image.levels = levels
-    return image  # type: ignore[no-any-return]
+    return image
 
 
 def _levels_of(image: Any) -> Tensor | None:

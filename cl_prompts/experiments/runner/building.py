@@ -156,7 +156,7 @@ class Builder:
         workers, said = self._workers(settings, train, strategy)
         anytime.evaluator.num_workers = workers
         settings = replace(settings, num_workers=workers)
-        notes = (*notes, *said)
+        notes = [*notes, *said]
         return Parts(settings, data, split, benchmark, strategy, anytime, descent, notes)
 
     def _workers(
