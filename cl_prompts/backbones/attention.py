@@ -50,16 +50,17 @@ def project_parts(attn: Attention, normed: Tensor, parts: slice) -> Tensor:
     weight, bias = attn.qkv.weight, attn.qkv.bias
     third = weight.shape[0] // 3
     rows = slice(parts.start * third, parts.stop * third)
-    if normed.dtype == torch.bfloat16:
-        # Torch multiplies a part of each sequence image by image, in bf16 a hundred times slower.
-        normed = normed.contiguous()
-    return F.linear(normed, weight[rows], None if bias is None else bias[rows])
+    # One matrix: torch multiplies a part of each sequence image by image, in bf16 a hundred times
+    # slower.
+    found = F.linear(normed.flatten(0, 1), weight[rows], None if bias is None else bias[rows])
+    return found.unflatten(0, normed.shape[:2])
 
 
 def by_head(attn: Attention, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
     """(batch, n, parts * heads * head dim) -> ``parts`` tensors (batch, heads, n, head dim)."""
-    batch, n, _ = projected.shape
-    return projected.reshape(batch, n, parts, attn.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    # Pieces of the last axis, whose gradients one kernel puts together.
+    split = projected.chunk(parts, dim=-1) if parts > 1 else (projected,)
+    return tuple(part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for part in split)
 
 
 def multiplies_out(tokens: Tensor, n_keys: int) -> bool:
@@ -195,27 +196,21 @@ def run_block(
     Returns:
         (batch, n or ``first``, dim)
     """
-    changes = (context, prefix, adapter, routed, additive, beside, first, projected)
-    unchanged = all(change is None for change in changes)
-    if unchanged and not multiplies_out(tokens, tokens.shape[1]):
-        return block(tokens)
     attn = block.attn
     # A known projection needs no normed tokens, but for a gate on the output or rows beside it.
     normed = tokens
     if projected is None or beside is not None or getattr(attn, "gate", None) is not None:
         normed = block.norm1(tokens)
     asking = tokens if first is None else tokens[:, :first]
+    more = None
+    if context is not None:  # keys and values of the prompts, but no query
+        more = project_parts(attn, block.norm1(context), slice(1, 3))
     query, keys, values = _query_key_value(
-        attn, normed, projected, first if routed is None else None
+        attn, normed, projected, first if routed is None else None, more
     )
     query, keys = attn.q_norm(query), attn.k_norm(keys)
     if additive is not None:
         keys, values = _add_to_class_token(keys, values, additive)
-    if context is not None:  # keys and values of the prompts, but no query
-        more_keys, more_values = by_head(
-            attn, project_parts(attn, block.norm1(context), slice(1, 3)), 2
-        )
-        keys, values = join(keys, attn.k_norm(more_keys), 2), join(values, more_values, 2)
     scored: list[KeyValue] = []
     if routed is not None:
         scores, routed_values = routed(query)
@@ -242,18 +237,30 @@ def run_block(
 
 
 def _query_key_value(
-    attn: Attention, normed: Tensor, projected: Tensor | None, first: int | None
+    attn: Attention,
+    normed: Tensor,
+    projected: Tensor | None,
+    first: int | None,
+    more: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries (of the first ``first`` tokens), keys and values, by head."""
-    if projected is not None:
-        query, keys, values = by_head(attn, projected, 3)
-        return (query if first is None else query[:, :, :first]), keys, values
-    if first is None:
-        query, keys, values = by_head(attn, attn.qkv(normed), 3)
-        return query, keys, values
-    # Queries of the tokens that are read alone; keys and values of all.
-    (query,) = by_head(attn, project_parts(attn, normed[:, :first], slice(0, 1)), 1)
-    keys, values = by_head(attn, project_parts(attn, normed, slice(1, 3)), 2)
+    """Queries (of the first ``first`` tokens), keys and values, by head; ``more`` (batch or 1, p,
+    2 dim) are further keys and values."""
+    if first is not None and projected is None:
+        # Queries of the tokens that are read alone; keys and values of all.
+        queries = project_parts(attn, normed[:, :first], slice(0, 1))
+        pairs = project_parts(attn, normed, slice(1, 3))
+    else:
+        projected = attn.qkv(normed) if projected is None else projected
+        if first is None and more is None:
+            query, keys, values = by_head(attn, projected, 3)
+            return query, keys, values
+        width = projected.shape[-1] // 3
+        queries, pairs = projected.split([width, 2 * width], dim=-1)
+        queries = queries if first is None else queries[:, :first]
+    # Keys and values side by side, so that prompts join both at once.
+    pairs = pairs if more is None else join(pairs, more, 1)
+    (query,) = by_head(attn, queries, 1)
+    keys, values = by_head(attn, pairs, 2)
     return query, keys, values
 
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -64,19 +65,21 @@ class PooledTokens:
 
     def tokens(self) -> Tensor:
         """The tokens of each image, (batch, k * n, dim)."""
-        return self.entries[self.index].flatten(1, 2)
+        return self._chosen(self.entries)
 
     def keys_and_values(self, block: Block, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Keys and values of the tokens of each image in a block, each (batch, heads, k * n, head
         dim) in the given precision, from one projection of the entries."""
         attn = block.attn
-        normed = block.norm1(self.entries.to(dtype))
-        keys, values = by_head(attn, project_parts(attn, normed, slice(1, 3)), 2)
-        # (entries, heads, n, head dim) -> (batch, k, heads, n, head dim), in fp32, in which
-        # gradients of an entry that many images chose have to be summed.
-        keys = attn.k_norm(keys).float()[self.index].to(values.dtype)
-        values = values.float()[self.index].to(values.dtype)
-        return keys.transpose(1, 2).flatten(2, 3), values.transpose(1, 2).flatten(2, 3)
+        rows = project_parts(attn, block.norm1(self.entries.to(dtype)), slice(1, 3))
+        # In fp32, in which gradients of an entry that many images chose have to be summed.
+        keys, values = by_head(attn, self._chosen(rows.float()).to(dtype), 2)
+        return attn.k_norm(keys), values
+
+    def _chosen(self, rows: Tensor) -> Tensor:
+        """Rows of entries (entries, n, width) -> those of each image, (batch, k * n, width)."""
+        chosen = F.embedding(self.index, rows.flatten(1))
+        return chosen.unflatten(2, rows.shape[1:]).flatten(1, 2)
 
 
 @dataclass(frozen=True)

@@ -344,7 +344,8 @@ class FrozenViT(nn.Module):
         if self.read_out != TOKEN:
             asked: Any = {"class_only": True, "entry": entry, "read": self.read_out}
             return self.blocks(tokens, plan, **asked).flatten(1)
-        return self.vit.norm(self.blocks(tokens, plan, class_only=True, entry=entry))[:, 0].float()
+        token = self.blocks(tokens, plan, class_only=True, entry=entry)
+        return self.vit.norm(token).squeeze(1).float()
 
     def prepended_features(
         self, tokens: Tensor, plan: PromptPlan, *, entry: Entry | None = None

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.models.base import Output
-from cl_prompts.prompts.selectors import Selection
+from cl_prompts.prompts.selectors import Selection, unit_rows
 
 COSINE_EPS = 1e-8
 Pairs = Literal["own", "all"]
@@ -42,22 +42,23 @@ def contrastive_key_loss(key: Tensor, selection: Selection, *, pairs: Pairs = "o
         scalar.
     """
     # kappa[p, r] = 1 - cos(key_p, key_r); the diagonal, 0, is included
-    unit = F.normalize(key, dim=-1)
+    unit = unit_rows(key) if selection.unit is None else selection.unit
     chosen = selection.index.flatten()
     # kappa[s_i, r], (batch * k, pool): of a large pool only the rows that are read
     few = len(chosen) < len(key)
-    negative = 1 - unit[chosen] @ unit.T if few else (1 - unit @ unit.T)[chosen]
-    # delta[i, s_i]
-    positive = selection.distance.gather(1, selection.index).flatten()
-    scale = selection.scale[chosen]
-    if pairs == "own":  # the scale a_{s_i} of each image's own prompt
-        n = torch.exp(negative / scale[:, None]).mean()
-        p = torch.exp(positive / scale).mean()
-    else:  # the scales of all images of the batch, by broadcasting
-        n = torch.exp(negative[None] / scale[:, None, None]).mean()
-        p = torch.exp(positive[None] / scale[:, None]).mean()
-    # L = -log(N / (P + N) + 1e-6)
-    return -torch.log(n / (p + n) + 1e-6)
+    rows = F.embedding(chosen, unit if few else unit @ unit.T)
+    negative = 1 - (rows @ unit.T if few else rows)
+    # delta[i, s_i] behind them, as a further column
+    positive = selection.distance.gather(1, selection.index).view(-1, 1)
+    scale = selection.scale[chosen][:, None]
+    # "own": the scale a_{s_i} of each image's own prompt; else those of all images of the batch, by
+    # broadcasting
+    scale = scale if pairs == "own" else scale[:, None]
+    terms = torch.cat([negative, positive], dim=1) / scale
+    n, p = (part.mean() for part in terms.exp().split([len(key), 1], dim=-1))
+    # L = -log(N / (P + N) + 1e-6) = log(P + N) - log(N + 1e-6 (P + N))
+    both = p + n
+    return both.log() - torch.add(n, both, alpha=1e-6).log()
 
 
 def key_distance(selection: Selection) -> Tensor:
@@ -82,7 +83,13 @@ def adaptive_scale(features: Tensor, labels: Tensor, weight: Tensor, margin: flo
         (batch,), without gradient.
     """
     # c_i = 1 - cos(W[y_i], f_i) + margin
-    return 1 - F.cosine_similarity(weight[labels], features, dim=-1, eps=COSINE_EPS) + margin
+    return 1 + margin - _cosine(weight[labels], features)
+
+
+def _cosine(x: Tensor, y: Tensor) -> Tensor:
+    """Cosines of rows (batch, dim) -> (batch,): ``F.cosine_similarity`` in half the kernels."""
+    x, y = F.normalize(torch.stack([x, y]), dim=-1, eps=COSINE_EPS)
+    return (x * y).sum(dim=-1)
 
 
 @torch.no_grad()
@@ -106,13 +113,13 @@ def gradient_dissimilarity(
         (batch,) in [0, 2], without gradient.
     """
     # A[i, c] = (p_i[c] - [c = y_i]) mask_i[c]
-    a = probabilities - F.one_hot(labels, probabilities.shape[1])
+    a = probabilities.scatter(1, labels[:, None], -1.0, reduce="add")
     a = a if mask is None else a * mask
     # g_i = A[i, y_i] f_i, and of G = A^T F / batch the rows G[y_i] only
     own = a.gather(1, labels[:, None]) * features
     batch = a[:, labels].T @ features / len(features)
     # e_i = 1 - cos(g_i, G[y_i]); rounding can take it below 0, where e^gamma is undefined.
-    return (1 - F.cosine_similarity(own, batch, dim=-1, eps=COSINE_EPS)).clamp(min=0)
+    return (1 - _cosine(own, batch)).clamp(min=0)
 
 
 def mvp_classification_loss(
@@ -149,17 +156,18 @@ def mvp_classification_loss(
     Returns:
         scalar.
     """
+    hidden = ~competing
     logits = output.logits
     if use_afs:  # z_i = (W (f_i / c_i) + b) mask_i
         scale = adaptive_scale(output.features, labels, head.weight, margin)
         logits = head(output.features / scale[:, None])
         logits = logits if output.mask is None else logits * output.mask
     # l_i, and with w_i from the unscaled logits mean(w_i l_i)
-    loss = F.cross_entropy(logits.masked_fill(~competing, -torch.inf), labels, reduction="none")
+    loss = F.cross_entropy(logits.masked_fill(hidden, -torch.inf), labels, reduction="none")
     if not use_gsf:
         return loss.mean()
-    p = output.logits.masked_fill(~competing, -torch.inf).softmax(dim=1)
+    p = output.logits.detach().masked_fill(hidden, -torch.inf).softmax(dim=1)
     e = gradient_dissimilarity(output.features, p, labels, output.mask)
     # w_i = 1 - alpha + alpha e_i^gamma
-    weight = 1 - alpha + alpha * e**gamma
+    weight = torch.rsub(e**gamma, 1 - alpha, alpha=-alpha)
     return (weight * loss).mean() if gsf_reduction == "sample" else weight.mean() * loss.mean()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.losses.classification import masked_mean
+from cl_prompts.prompts.selectors import unit_rows
 
 
 def row_difference(rows: Tensor, frozen: Tensor, known: Tensor | None = None) -> Tensor:
@@ -29,7 +30,7 @@ def row_difference(rows: Tensor, frozen: Tensor, known: Tensor | None = None) ->
         scalar; 0 if no row is known.
     """
     # |r / ||r|| - f / ||f||| (PromptSRC's image and class terms)
-    difference = F.normalize(rows, dim=-1) - F.normalize(frozen.detach(), dim=-1)
+    difference = unit_rows(rows) - unit_rows(frozen.detach())
     if known is None:
         return difference.abs().mean()
     return masked_mean(difference.abs(), known[:, None].expand_as(difference))

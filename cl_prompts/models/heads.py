@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.checks import one_of, positive, whole_number
-from cl_prompts.prompts.selectors import Selection
+from cl_prompts.prompts.selectors import Selection, unit_rows
 
 #: Replaces minus infinity where a finite number is needed (Avalanche's losses and metrics).
 FINITE_MASK = -1e4
@@ -20,7 +21,7 @@ RowInit = Literal["uniform", "small"]
 
 def finite(logits: Tensor) -> Tensor:
     """Logits (batch, classes) with ``FINITE_MASK`` in place of -inf."""
-    return logits.masked_fill(logits == float("-inf"), FINITE_MASK)
+    return logits.nan_to_num(nan=math.nan, posinf=math.inf, neginf=FINITE_MASK)
 
 
 def linear_head(dim: int, n_classes: int) -> nn.Linear:
@@ -86,7 +87,7 @@ class CosineHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> logits (batch, classes)."""
         # z_c = sigma cos(f, W_c)
-        cosine = F.normalize(features, dim=-1) @ F.normalize(self.weight, dim=-1).T
+        cosine = unit_rows(features) @ unit_rows(self.weight).T
         return self.sigma * cosine
 
 
@@ -124,7 +125,7 @@ class UnitRowHead(nn.Module):
         """Features (batch, dim) -> logits (batch, classes)."""
         # z_c = LN(f) . W_c / ||W_c||
         normed = F.layer_norm(features, (self.dim,))
-        return normed @ F.normalize(self.weight, dim=-1).T
+        return normed @ unit_rows(self.weight).T
 
 
 class InstanceLogitMask(nn.Module):
@@ -152,4 +153,5 @@ class InstanceLogitMask(nn.Module):
     def forward(self, selection: Selection) -> Tensor:
         """Selection -> mask (batch, classes)."""
         # mask_i = 2 sigmoid(mean over the selected prompts of M[s_i])
-        return 2 * torch.sigmoid(self.values[selection.index].mean(dim=1))
+        chosen = F.embedding(selection.index, self.values)
+        return 2 * torch.sigmoid(chosen.squeeze(1) if chosen.shape[1] == 1 else chosen.mean(dim=1))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Literal, cast
 
 import torch
@@ -255,8 +255,13 @@ class LanePasses:
         Returns:
             (batch, T, dim) class tokens of the lanes behind the last block.
         """
-        tables, prompts = self.tables(lanes)
-        blocks = self._literal_blocks if self.impl == "literal" else self._fused_blocks
+        blocks: Callable[[Tensor, Sequence[Tensor], Mapping[int, Tensor]], Tensor]
+        if self.impl == "fused" and torch.is_grad_enabled():
+            tables, prompts = self._joined_tables(lanes)
+            blocks = self._joined_blocks
+        else:
+            tables, prompts = self.tables(lanes)
+            blocks = self._literal_blocks if self.impl == "literal" else self._fused_blocks
 
         def run(images: Tensor, *given: Tensor) -> Tensor:
             of_blocks = dict(zip(prompts, given[len(tables) :], strict=True))
@@ -282,6 +287,39 @@ class LanePasses:
             macs = counter.shape.fused_lane_macs(n_selectors, n_prompts)
             counter.macs += len(images) * n_lanes * macs
         return token
+
+    def _joined_tables(self, lanes: Sequence[Lane]) -> Tables:
+        """Selectors (S, T, dim), and block -> prompts (P, T * 2 * heads * head dim)."""
+        dtype = self.backbone.vit.cls_token.dtype
+        prompts: dict[int, Tensor] = {}
+        values = [lane.prompts for lane in lanes if lane.prompts is not None]
+        if values:
+            # (blocks, length, lanes, 2, heads, width)
+            stacked = torch.stack(values).permute(1, 4, 0, 2, 3, 5).flatten(2).to(dtype)
+            prompts = dict(zip(self.blocks, stacked.unbind(), strict=True))
+        self._count_slots(lanes)
+        return [torch.stack([lane.selectors for lane in lanes], dim=1).to(dtype)], prompts
+
+    def _joined_blocks(
+        self, images: Tensor, tables: Sequence[Tensor], prompts: Mapping[int, Tensor]
+    ) -> Tensor:
+        (selectors,) = tables
+        n_selectors, n_lanes = selectors.shape[:2]
+        rows = algebra.joined_start(self.backbone, selectors, len(images))
+        stream = algebra.frozen_states(self.backbone, images)
+        counter = self.backbone.counter
+        for i, block in enumerate(self.backbone.vit.blocks):
+            # Nothing reads the selectors behind the last block; "reset" begins with them again.
+            evolve = self.slot_update == "released" and i < self.backbone.depth - 1
+            if len(rows) == len(images):
+                rows = torch.cat([rows, selectors])
+            state = next(stream)
+            rows = algebra.joined_block(block, rows, state, prompts.get(i), evolve=evolve)
+            del state  # frees memory before the next block
+            n_prompts = len(prompts[i]) if i in prompts else 0
+            macs = counter.shape.fused_lane_macs(n_selectors, n_prompts)
+            counter.macs += len(images) * n_lanes * macs
+        return rows
 
     def _literal_blocks(
         self, images: Tensor, tables: Sequence[Tensor], prompts: Mapping[int, Tensor]
@@ -331,13 +369,17 @@ class LanePasses:
         if self.impl == "literal":
             return [selectors], prompts
         slots = algebra.slot_norms(self.backbone.vit.blocks, selectors, self.slot_update)
-        counter = self.backbone.counter
-        evolve = self.slot_update == "released"
-        macs = counter.shape.slot_table_macs(selectors.shape[1], evolve=evolve)
-        counter.macs += len(lanes) * macs
+        self._count_slots(lanes)
         tables = slots, prompts
         self._cached = (key, tables) if keep else None
         return tables
+
+    def _count_slots(self, lanes: Sequence[Lane]) -> None:
+        """Count the selectors' own way through the blocks, which all images share."""
+        counter = self.backbone.counter
+        n_selectors = len(lanes[0].selectors)
+        macs = counter.shape.slot_table_macs(n_selectors, evolve=self.slot_update == "released")
+        counter.macs += len(lanes) * macs
 
     def prepared(self, lanes: Sequence[Lane]) -> list[int]:
         """Which of these lanes have cached tables; none if one of those cached has changed."""

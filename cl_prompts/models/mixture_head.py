@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.checks import positive, whole_number
+from cl_prompts.prompts.selectors import unit_rows
 
 #: Lead, in the gate's target, of the groups that resemble an image most.
 PREFERRED = 10.0
@@ -118,11 +119,11 @@ class MixtureHead(nn.Module):
         """X (experts, classes, dim), rows of unit length; the first expert alone where there is no
         mixture."""
         experts = self.experts if self.mixes else self.experts[:1]
-        return F.normalize(experts + self.shift, dim=-1)
+        return unit_rows(experts + self.shift)
 
     def gate_logits(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> s (batch, groups)."""
-        logits: Tensor = self.gate(F.normalize(features, dim=-1))
+        logits: Tensor = self.gate(unit_rows(features))
         return logits
 
     def route(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +134,7 @@ class MixtureHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> logits (batch, classes)."""
-        unit = F.normalize(features, dim=-1)
+        unit = unit_rows(features)
         # f . X_e for every expert: cheaper than a mixture of rows for each image
         cosines = torch.einsum("bd,gcd->bgc", unit, self.expert_features())
         if not self.mixes:

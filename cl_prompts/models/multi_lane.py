@@ -6,7 +6,6 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
@@ -15,6 +14,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Encoding, Output
 from cl_prompts.models.lanes import Formulation, LaneInitialisation, LanePasses, LaneSet
 from cl_prompts.models.multi_lane_ops import SlotUpdate
+from cl_prompts.prompts.selectors import unit_rows
 
 
 @dataclass
@@ -230,7 +230,7 @@ class MultiLaneViT(ContinualModel):
             )
         token = self.passes(images, [self.lanes.lane(i) for i in chosen])
         features = self.backbone.norm(token).float()
-        return F.normalize(features, dim=-1, eps=1e-12) if self.pre_head_norm else features
+        return unit_rows(features) if self.pre_head_norm else features
 
     def warm_state(self) -> list[int]:
         """The lanes whose tables are cached and valid."""

@@ -16,7 +16,8 @@ Two formulations that give the same numbers:
 * **fused**: the selectors never depend on the image, so one table per block serves the whole batch
   (:func:`slot_norms`); keys and values of summary tokens are the same weighted means of the
   frozen keys and values, because the projection is affine and the weights sum to one; only the
-  class token is a query and passes through the MLP.
+  class token is a query and passes through the MLP. In training, which waits for each kernel, the
+  selectors pass the blocks as further rows behind the class tokens (:func:`joined_block`).
 
 Blocks of timm that go beyond the paper's ViT: with LayerScale the replacement takes the attention
 output's place *inside* the scaling, ``s + ls1(LN1(s))``; with key normalisation raw keys are
@@ -35,9 +36,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from timm.layers import Attention
 from timm.models.vision_transformer import Block
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import attend, attention_output, by_head, project_parts
 from cl_prompts.backbones.vit import FrozenViT
@@ -57,8 +57,7 @@ class FrozenState:
     Attributes:
         tokens: (batch, n, dim) residual stream before the block.
         hidden: (batch, n, dim) after the block's first LayerNorm.
-        keys: (batch, n, heads * head dim) before any key normalisation.
-        values: the same for values.
+        pairs: (batch, n, 2 heads head dim) :attr:`keys` and :attr:`values` side by side.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -69,8 +68,17 @@ class FrozenState:
 
     tokens: Tensor
     hidden: Tensor
-    keys: Tensor
-    values: Tensor
+    pairs: Tensor
+
+    @property
+    def keys(self) -> Tensor:
+        """(batch, n, heads * head dim) keys, before any key normalisation."""
+        return self.pairs.chunk(2, dim=-1)[0]
+
+    @property
+    def values(self) -> Tensor:
+        """(batch, n, heads * head dim) values."""
+        return self.pairs.chunk(2, dim=-1)[1]
 
 
 def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
@@ -113,9 +121,7 @@ def _look(block: Block, tokens: Tensor, last: bool) -> tuple[FrozenState, Tensor
     # No queries in the last block: nothing reads the frozen stream behind it.
     projected = project_parts(attn, hidden, slice(1 if last else 0, 3))
     width = attn.qkv.weight.shape[0] // 3
-    state = FrozenState(
-        tokens, hidden, projected[..., -2 * width : -width], projected[..., -width:]
-    )
+    state = FrozenState(tokens, hidden, projected[..., -2 * width :])
     if last:
         return state, tokens
     query, keys, values = by_head(attn, projected, 3)
@@ -190,8 +196,7 @@ def fused_lanes(
     Args and result as there.
     """
     batch, n_lanes = token.shape[:2]
-    width = state.keys.shape[-1]
-    of_lane = batch * slots.shape[1] * (2 * width + state.hidden.shape[1])
+    of_lane = batch * slots.shape[1] * (state.pairs.shape[-1] + state.hidden.shape[1])
     # Keys and values of the summaries are the largest intermediate: (batch, lanes, slots, 2 dim).
     at_once = max(1, SUMMARY_NUMBERS // of_lane)
     if n_lanes <= at_once:
@@ -233,32 +238,17 @@ def fused_block(
     query, key = attn.q_norm(query), attn.k_norm(key)
     # A = softmax(n h^T / sqrt(D)); keys and values of summary tokens: A K, A V
     look = summary_weights(state.hidden, slots).unflatten(1, slots.shape[:2])  # (batch, T, S, n)
-    keys = attn.k_norm(_summarise(attn, state.keys, look))
-    values = _summarise(attn, state.values, look)
+    pairs = torch.bmm(look.flatten(1, 2), state.pairs).unflatten(1, look.shape[1:3])
+    keys, values = pairs.unflatten(-1, (2, attn.num_heads, -1)).unbind(3)
+    keys = attn.k_norm(keys)
     if prompts is not None:
         prompts = prompts.to(query.dtype)
-    # A step trains few lanes, and waits for each kernel: one for all kinds of keys.
-    attended = _joined if torch.is_grad_enabled() else _by_kind
-    heads = attended(query, (key, value), (keys, values), prompts)
+    heads = _by_kind(query, (key, value), (keys, values), prompts)
     # c' = c + proj(O), c' + MLP(LN2(c'))
     return _mlp(block, token + block.ls1(attention_output(attn, heads.transpose(1, 2), normed)))
 
 
 KeyValue = tuple[Tensor, Tensor]
-
-
-def _joined(query: Tensor, own: KeyValue, seen: KeyValue, prompts: Tensor | None) -> Tensor:
-    """Attention of :func:`_by_kind` over all keys in one."""
-    batch, n_lanes = query.shape[:2]
-    rows = []
-    for i in range(2):
-        # Keys (i = 0) or values: of the lane's own token, then of its summaries, then prompts.
-        parts = [own[i][:, :, None], seen[i]]
-        if prompts is not None:
-            parts.append(prompts[:, i].transpose(1, 2).expand(batch, -1, -1, -1, -1))
-        rows.append(torch.cat(parts, dim=2).flatten(0, 1).transpose(1, 2))
-    heads = attend(query.flatten(0, 1)[:, :, None], *rows)
-    return heads[:, :, 0].unflatten(0, (batch, n_lanes))
 
 
 def _by_kind(query: Tensor, own: KeyValue, seen: KeyValue, prompts: Tensor | None) -> Tensor:
@@ -294,10 +284,61 @@ def _by_kind(query: Tensor, own: KeyValue, seen: KeyValue, prompts: Tensor | Non
     return heads
 
 
-def _summarise(attn: Attention, rows: Tensor, look: Tensor) -> Tensor:
-    """(batch, n, heads * head dim) -> (batch, T, S, heads, head dim)."""
-    summary = torch.bmm(look.flatten(1, 2), rows).unflatten(1, look.shape[1:3])
-    return summary.unflatten(-1, (attn.num_heads, -1))
+def joined_start(backbone: FrozenViT, selectors: Tensor, batch: int) -> Tensor:
+    """(batch + S, T, dim) rows before block 0: class tokens, and selectors (S, T, dim)."""
+    token = lane_token(backbone).expand(batch, selectors.shape[1], -1)
+    return torch.cat([token, selectors])
+
+
+def joined_block(
+    block: Block, rows: Tensor, state: FrozenState, prompts: Tensor | None, *, evolve: bool
+) -> Tensor:
+    """:func:`fused_block` and a step of :func:`slot_norms` in one, by few kernels: the selectors
+    are further rows of the same products.
+
+    Args:
+        block: the frozen block.
+        rows: (batch + S, T, dim) class tokens of the lanes, and their selectors.
+        state: the frozen stream in this block.
+        prompts: (P, T * 2 * heads * head dim), keys before values, or None.
+        evolve: let the selectors pass the block; else they are left out of the result.
+
+    Returns:
+        (batch + S, T, dim), or (batch, T, dim).
+    """
+    attn = block.attn
+    batch = len(state.hidden)
+    n_slots = len(rows) - batch
+    own, looking = block.norm1(rows).split([batch, n_slots])
+    # q, k, v of LN1(c)
+    width = attn.qkv.weight.shape[0] // 3
+    query, pair = attn.qkv(own).split([width, 2 * width], dim=-1)
+    # A = softmax(n h^T / sqrt(D)), (batch, n, S * T); keys and values of summary tokens: A K, A V
+    scores = torch.addmm(
+        rows.new_empty(()),
+        state.hidden.flatten(0, 1),
+        looking.flatten(0, 1).T,
+        beta=0,
+        alpha=rows.shape[-1] ** -0.5,
+    ).unflatten(0, state.hidden.shape[:2])
+    look = scores.softmax(dim=1, dtype=torch.float32).to(rows.dtype)
+    seen = torch.bmm(look.transpose(1, 2), state.pairs)
+    # keys and values of the class token itself, S summary tokens and P prompts
+    kinds = [pair.flatten(1)[:, None], seen.unflatten(1, (n_slots, -1)).flatten(2)]
+    if prompts is not None:
+        kinds.append(prompts.expand(batch, -1, -1))
+    pairs = torch.cat(kinds, dim=1).unflatten(-1, (rows.shape[1], -1)).transpose(1, 2)
+    keys, values = by_head(attn, pairs.flatten(0, 1), 2)
+    if not isinstance(attn.k_norm, nn.Identity):  # which prompts do not pass
+        normed = attn.k_norm(keys[:, :, : 1 + n_slots])
+        keys = torch.cat([normed, keys[:, :, 1 + n_slots :]], dim=2)
+    (query,) = by_head(attn, query.flatten(0, 1)[:, None], 1)
+    heads = attend(attn.q_norm(query), keys, values)
+    out = attention_output(attn, heads, own.flatten(0, 1)[:, None]).view_as(own)
+    # c' = c + proj(O), c' + MLP(LN2(c')); the selectors' O is n
+    if not evolve:
+        return _mlp(block, rows.split([batch, n_slots])[0] + block.ls1(out))
+    return _mlp(block, rows + block.ls1(torch.cat([out, looking])))
 
 
 # ------------------------------------------------------------------------------------------ literal

@@ -123,7 +123,7 @@ class AnalyticRouter(TaskAware):
     @torch.no_grad()
     def observe(self, selection: Selection) -> None:
         """Count a training batch's choices."""
-        self.count += count_choices(selection.index, self.n_experts)
+        count_choices(selection.index, self.count)
 
     def set_extra_state(self, state: Tensor) -> None:
         """The expert; a solution from before is thrown away."""
@@ -246,4 +246,4 @@ class HeadRouter(TaskAware):
     @torch.no_grad()
     def observe(self, selection: Selection) -> None:
         """Count a training batch's choices."""
-        self.count += count_choices(selection.index, self.n_tasks)
+        count_choices(selection.index, self.count)

@@ -17,7 +17,7 @@ from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.checks import one_of
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.prefixes import check_halves, check_prefix, prefix_plan
-from cl_prompts.prompts.selectors import Selection
+from cl_prompts.prompts.selectors import Selection, unit_rows
 from cl_prompts.prompts.task_aware import TaskAware, fix_before
 
 TINY = 1e-8
@@ -221,7 +221,7 @@ class AttentionWeights(nn.Module):
         """Query (batch, dim), without gradient -> Selection of all rows so far, with weights."""
         key, attention = self.key(), self.attention()
         # q (A o K / |K|)^T: the numerators <q o A_j, K_j / |K_j|> of all blocks at once
-        product = query @ (attention * F.normalize(key, dim=-1)).flatten(0, 1).T
+        product = query @ (attention * unit_rows(key)).flatten(0, 1).T
         # q^2 (A^2)^T = |q o A_j|^2
         squared = query.square() @ attention.square().flatten(0, 1).T
         weights = (

@@ -107,7 +107,8 @@ class SharedTokens(ValuePool):
         """The tokens of each block; the selection is ignored."""
         # A leading axis of 1: the same tokens for the whole batch.
         values = self.positioned(values)
-        return PromptPlan(context={block: values[i][None] for i, block in enumerate(self.blocks)})
+        of_blocks = zip(self.blocks, values[None].unbind(1), strict=True)
+        return PromptPlan(context=dict(of_blocks))
 
 
 class TokenPool(ValuePool):
@@ -270,7 +271,10 @@ def pooled_plan(values: Tensor, blocks: Sequence[int], selection: Selection | No
     # Entries and choices, not tokens: a block may project each entry once for all images.
     index = _chosen(selection)
     return PromptPlan(
-        pooled={block: PooledTokens(values[:, i], index) for i, block in enumerate(blocks)}
+        pooled={
+            block: PooledTokens(entries, index)
+            for block, entries in zip(blocks, values.unbind(1), strict=True)
+        }
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.checks import at_least, positive, whole_number
 from cl_prompts.prompts.prefixes import check_halves, check_prefix, prefix_plan
-from cl_prompts.prompts.selectors import Selection
+from cl_prompts.prompts.selectors import Selection, unit_rows
 
 
 class SoftKeys(nn.Module):
@@ -56,7 +56,7 @@ class SoftKeys(nn.Module):
     def forward(self, query: Tensor) -> Selection:
         """Query (batch, dim), without gradient -> Selection of all entries, with weights."""
         # alpha = softmax(q K' / temperature), rows of K normalised
-        scores = query @ F.normalize(self.key, dim=-1).transpose(1, 2)  # (blocks, batch, size)
+        scores = query @ unit_rows(self.key).transpose(1, 2)  # (blocks, batch, size)
         weights = (scores / self.temperature).softmax(dim=-1)
         cosine = scores / query.norm(dim=-1)[:, None].clamp_min(1e-12)
         return Selection(

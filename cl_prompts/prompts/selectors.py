@@ -3,16 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from cl_prompts.backbones.injection import Entry
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.prompts.init import Distribution, drawn
+
+
+class _UnitRows(torch.autograd.Function):
+    """Rows divided by their lengths, with the derivative in 4 kernels instead of autograd's 17."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(1e-12)
+        unit = rows / length
+        ctx.save_for_backward(unit, length)
+        return unit
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # (g - u (u . g)) / |x|
+        unit, length = ctx.saved_tensors
+        along = (gradient * unit).sum(dim=-1, keepdim=True)
+        return torch.addcmul(gradient, unit, along, value=-1) / length
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """Rows (..., dim) divided by their lengths, as ``F.normalize`` does; differentiable once.
+
+    >>> unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([[0.6000, 0.8000],
+            [0.0000, 0.0000]])
+    """
+    learns = rows.requires_grad and torch.is_grad_enabled()
+    return _UnitRows.apply(rows) if learns else F.normalize(rows, dim=-1)
 
 
 @dataclass(frozen=True)
@@ -56,6 +87,7 @@ class Selection:
         scale: (pool,) factor that multiplied the distances before choosing; constant.
         weights: (blocks, batch, k) weight of each chosen row in each block, of any sign; None where
             rows are taken as they are.
+        unit: (pool, dim) keys of unit length, carrying gradient; None where keys differ by block.
 
     Example:
         >>> index, distance = torch.tensor([[2]]), torch.tensor([[1.0, 1.0, 0.25]])
@@ -67,6 +99,7 @@ class Selection:
     distance: Tensor
     scale: Tensor
     weights: Tensor | None = None
+    unit: Tensor | None = None
 
     @property
     def match(self) -> Tensor:
@@ -164,26 +197,23 @@ class NearestKeys(nn.Module):
             rows: choose among the first ``rows`` rows only, at least k; None for all.
         """
         # delta[i, p] = 1 - cos(q_i, K_p)
-        distance = 1 - F.normalize(query, dim=-1) @ F.normalize(self.key, dim=-1).T
+        unit = unit_rows(self.key)
+        distance = 1 - unit_rows(query) @ unit.T
         if scale is None:
             # A copy: observe() changes the counts before the backward pass reads the scale.
             scale = self.count + 1 if self.count_scaled else torch.ones_like(self.count)
         # The k smallest of delta[i, p] * a_p; a stable sort gives ties to the lowest row.
         scaled = (distance.detach() * scale)[:, :rows]
-        return Selection(
-            torch.sort(scaled, dim=1, stable=True).indices[:, : self.k], distance, scale
-        )
+        index = torch.sort(scaled, dim=1, stable=True).indices[:, : self.k]
+        return Selection(index, distance, scale, unit=unit)
 
     @torch.no_grad()
     def observe(self, selection: Selection) -> None:
         """Count a training batch's choices."""
-        self.count += count_choices(selection.index, self.size)
+        count_choices(selection.index, self.count)
 
 
-def count_choices(index: Tensor, size: int) -> Tensor:
-    """(batch, k) rows -> (size,) fp32, how often each row occurs. Unlike ``bincount`` it never
-    synchronises with a GPU."""
-    chosen = index.flatten()
-    return torch.zeros(size, device=index.device).index_add_(
-        0, chosen, torch.ones(chosen.shape, device=index.device)
-    )
+def count_choices(index: Tensor, count: Tensor) -> Tensor:
+    """Add to ``count`` (size,) how often each row occurs in (batch, k) rows. Unlike ``bincount`` it
+    never synchronises with a GPU."""
+    return count.scatter_(0, index.flatten(), 1.0, reduce="add")

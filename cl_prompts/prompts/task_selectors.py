@@ -170,7 +170,7 @@ class BatchwisePrompt(nn.Module):
         selection = self.inner(query)
         if not (self.training or self.in_evaluation):
             return selection
-        votes = count_choices(selection.index, self.size)
+        votes = count_choices(selection.index, selection.scale.new_zeros(self.size))
         # The k entries that most images of the batch chose; of equal ones the first.
         winners = torch.sort(votes, descending=True, stable=True).indices[
             : selection.index.shape[1]

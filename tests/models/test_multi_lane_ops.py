@@ -88,9 +88,10 @@ def test_every_plain_vit(changes: dict[str, Any], slot_update: str) -> None:
         "slot_update": slot_update,
     }
     fused, literal = twins(tiny_vit(**changes), 2, **options)
-    torch.testing.assert_close(
-        fused.lane_features(IMAGES), literal.lane_features(IMAGES), atol=1e-5, rtol=0
-    )
+    want = literal.lane_features(IMAGES)
+    torch.testing.assert_close(fused.lane_features(IMAGES), want, atol=1e-5, rtol=0)
+    with torch.no_grad():  # in the form of evaluation
+        torch.testing.assert_close(fused.lane_features(IMAGES), want, atol=1e-5, rtol=0)
     mine = gradients(fused)
     theirs = gradients(literal)
     for name, gradient in mine.items():
@@ -237,6 +238,7 @@ def test_state_is_released_before_the_mlp() -> None:
 
 @pytest.mark.parametrize(("at_once", "calls"), [(1, 5), (2, 3), (5, 1)])
 @pytest.mark.parametrize("n_prompts", [0, 3])
+@torch.no_grad()
 def test_lanes_in_pieces_are_the_lanes_together(
     monkeypatch: pytest.MonkeyPatch, at_once: int, calls: int, n_prompts: int
 ) -> None:

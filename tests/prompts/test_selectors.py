@@ -8,7 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys, count_choices
+from cl_prompts.prompts.selectors import (
+    ClassTokenQuery,
+    NearestKeys,
+    count_choices,
+    unit_rows,
+)
 from tests.toy_vits import tiny_vit
 
 
@@ -100,7 +105,9 @@ def test_the_scale_is_one_and_the_count() -> None:
 
 
 def test_choices_are_counted() -> None:
-    assert count_choices(torch.tensor([[0, 2], [2, 3]]), 5).tolist() == [1, 0, 2, 1, 0]
+    count = torch.tensor([0.0, 3.0, 0.0, 0.0, 0.0])
+    count_choices(torch.tensor([[0, 2], [2, 3]]), count)
+    assert count.tolist() == [1, 3, 2, 1, 0]
 
 
 @pytest.mark.parametrize("k", [0, 5])
@@ -108,3 +115,16 @@ def test_no_more_than_the_pool_holds(k: int) -> None:
     says = f"k is {k}: it must be between 1 and the pool's size, which is 4"
     with pytest.raises(InputError, match=says):
         NearestKeys(4, 8, k=k)
+
+
+def test_unit_rows_are_normalize_with_its_gradient() -> None:
+    rows = torch.randn(4, 6)
+    rows[1] = 0
+    found = []
+    for function in (unit_rows, torch.nn.functional.normalize):
+        x = rows.clone().requires_grad_()
+        unit = function(x)
+        unit.backward(torch.arange(24.0).view(4, 6))
+        assert x.grad is not None
+        found.append((unit, x.grad))
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)

@@ -116,7 +116,8 @@ def test_majority_counts_choices_and_breaks_ties_downwards(choices: list[list[in
     flat = [i for row in choices for i in row]
     want = sorted(range(7), key=lambda i: (-flat.count(i), i))[:2]
     assert index.tolist() == [want] * len(choices)
-    assert count_choices(torch.tensor(choices), 7).tolist() == [flat.count(i) for i in range(7)]
+    count = count_choices(torch.tensor(choices), torch.zeros(7))
+    assert count.tolist() == [flat.count(i) for i in range(7)]
 
 
 def test_majority_acts_in_training_only_unless_asked(keys: NearestKeys, query: Tensor) -> None:

@@ -7,6 +7,7 @@ declared there; Avalanche's events have an underscore in front.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -283,7 +284,7 @@ def check_loss(self: OnlineStrategy, *, now: bool = False) -> None:
     """Stop at a loss that is not finite: checked at every step on the CPU, and on a GPU, where
     a check costs a synchronisation, at the first step and every 50 from there."""
     due = now or self.device.type == "cpu" or self.updates % 50 == 1
-    if due and not bool(torch.isfinite(self.loss.detach())):
+    if due and not math.isfinite(float(self.loss.detach())):
         logits = None if self.output is None else self.output.logits
         raise blame(
             float(self.loss.detach()),
