@@ -388,6 +388,10 @@ class CachedEvaluator:
         for items in self._loader:
             yield items[0].to(self.device, non_blocking=True)
 
+    def clear(self) -> None:
+        """Drop what is cached of models, which is computed anew."""
+        self._cached = {}
+
     def close(self) -> None:
         """End the loader's processes, which a later evaluation starts anew. Left to the garbage
         collector they are waited for in vain, for five seconds."""

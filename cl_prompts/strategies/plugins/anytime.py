@@ -341,6 +341,8 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
     def classes_forgotten(self, strategy: Any, *, classes: Sequence[int]) -> None:
         """Count test images of these classes no more, unless they are seen again."""
         self._seen[list(classes)] = False
+        # Logits of a lane that lost a class lost a column.
+        self.evaluator.clear()
 
     def score_again(self, strategy: Any) -> None:
         """Replace the last evaluation by one of the strategy as it is, which has forgotten classes;

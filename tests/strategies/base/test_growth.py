@@ -245,6 +245,19 @@ def test_the_lanes_of_a_forgotten_class_lose_its_rows_and_it_is_learned_anew() -
     assert strategy.model.lane_of[kept] == 0
 
 
+def test_logits_of_a_lane_that_lost_a_class_are_computed_anew() -> None:
+    first, second, third = experiences("class_incremental")
+    anytime = AnytimeEvaluation(Blobs(30, 6), every=None)
+    strategy = make("multi_lane", "class_incremental", plugins=[anytime])
+    fit(strategy, [first, second])
+    kept, left = sorted(strategy.model.lane_of)[:2]
+    strategy.forget([left])
+    fit(strategy, [third])
+    by_class = anytime.curve.task_ends[-1].by_class
+    assert by_class[kept] >= 0
+    assert not by_class[left] >= 0
+
+
 def test_growth_inside_a_task_leaves_its_pace() -> None:
     settings = {"train_epochs": 3, "n_classes": 6}
     strategy = fit(make("aper", "class_incremental", **settings), experiences("class_incremental"))
