@@ -76,11 +76,14 @@ def test_settings_that_were_assigned_stay_so_after_growth_and_forgetting() -> No
     assigned = {"train_epochs": 1, "train_mb_size": 14, "eval_mb_size": 7, "clip_norm": 0.1}
     strategy = fit(make("linear_probe", train_epochs=3, n_classes=6), experiences())
     vars(strategy).update(assigned)
-    strategy.grow(2)
-    assert strategy.values_of(*assigned) == assigned
-    assert strategy.n_classes == 8
-    strategy.forget([0])
-    assert strategy.values_of(*assigned) == assigned
+    strategy.optimizer.param_groups[0]["lr"] = 0.125
+    updates = strategy.clock.train_iterations
+    for change in (lambda: strategy.grow(2), lambda: strategy.forget([0])):
+        change()
+        assert strategy.values_of(*assigned) == assigned
+        assert strategy.n_classes == 8
+        assert strategy.optimizer.param_groups[0]["lr"] == 0.125
+        assert strategy.clock.train_iterations == updates > 0
 
 
 def test_a_grown_strategy_resumes_in_one_of_its_size() -> None:
