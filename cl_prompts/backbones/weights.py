@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
-from zipfile import is_zipfile
+from zipfile import ZipFile, is_zipfile
 
 import timm
 import torch
@@ -345,6 +345,12 @@ def load_weights(vit: VisionTransformer, path: Path) -> None:
             ) from error
         for name, value in vit.state_dict().items():
             _in_fp32(path, name, value)
+        # Timm reads the entries that it needs, and asks for no others.
+        with ZipFile(path) as file:
+            named = [re.search(r"encoderblock_(\d+)/", name) for name in file.namelist()]
+        blocks = 1 + max((int(found[1]) for found in named if found), default=-1)
+        if blocks > len(vit.blocks):
+            raise InputError(f"{path} has {blocks} blocks, and this ViT {len(vit.blocks)}")
         return
     state = read_weights(path)
     try:

@@ -136,6 +136,10 @@ def test_google_npz_is_read(tmp_path: Path) -> None:
         "patch_embed.proj.weight",
     ):
         np.testing.assert_allclose(loaded[name].numpy(), state[name], atol=1e-6)
+    further = {f"Transformer/encoderblock_{len(vit.blocks)}/x/scale": state["norm.weight"]}
+    np.savez(path, **flax, **further)
+    with pytest.raises(InputError, match=f"has {len(vit.blocks) + 1} blocks, and this ViT"):
+        create_backbone(SMALL, weights=path)
 
 
 @pytest.mark.slow
