@@ -53,14 +53,17 @@ def project_parts(attn: Attention, normed: Tensor, parts: slice) -> Tensor:
     # One matrix: torch multiplies a part of each sequence image by image, in bf16 a hundred times
     # slower.
     found = F.linear(normed.flatten(0, 1), weight[rows], None if bias is None else bias[rows])
-    return found.unflatten(0, normed.shape[:2])
+    # Sizes one by one: an exported graph keeps the batch open in these alone.
+    batch, n, _ = normed.shape
+    return found.view(batch, n, -1)
 
 
 def by_head(attn: Attention, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
     """(batch, n, parts * heads * head dim) -> ``parts`` tensors (batch, heads, n, head dim)."""
     # Pieces of the last axis, whose gradients one kernel puts together.
     split = projected.chunk(parts, dim=-1) if parts > 1 else (projected,)
-    return tuple(part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for part in split)
+    batch, n, _ = projected.shape
+    return tuple(part.reshape(batch, n, attn.num_heads, -1).transpose(1, 2) for part in split)
 
 
 def multiplies_out(tokens: Tensor, n_keys: int) -> bool:

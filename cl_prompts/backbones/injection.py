@@ -79,7 +79,7 @@ class PooledTokens:
     def _chosen(self, rows: Tensor) -> Tensor:
         """Rows of entries (entries, n, width) -> those of each image, (batch, k * n, width)."""
         chosen = F.embedding(self.index, rows.flatten(1))
-        return chosen.unflatten(2, rows.shape[1:]).flatten(1, 2)
+        return chosen.reshape(chosen.shape[0], -1, rows.shape[2])
 
 
 @dataclass(frozen=True)
