@@ -263,7 +263,8 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         self.samples_seen = self._count(strategy)
         if self.samples_seen == before:
             return  # between two updates on one batch
-        self._ahead = max(self._ahead, 2 * self.samples_seen - before)
+        batch = self.samples_seen - before
+        self._ahead = max(self._ahead, self.samples_seen + batch)
         if self.every is None:
             return
         # Default: the first batch boundary at or past each multiple of ``every``. Published:
@@ -273,8 +274,8 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             due = self.samples_seen >= self.next_threshold
             following = self._coming()
         else:
-            reached = self._ahead if self.points == "look_ahead" else self.samples_seen
-            due = reached > self.next_threshold
+            ahead = batch if self.points == "look_ahead" else 0
+            due = self.samples_seen + ahead > self.next_threshold
             following = self.next_threshold + self.every
         if due:
             self.next_threshold = following
