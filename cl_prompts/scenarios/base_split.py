@@ -185,7 +185,7 @@ class BaseSplit:
         """
         values = dict(content) if isinstance(content, dict) else {}
         form = values.pop("format", None)
-        # A split of another version is told from a text that never was one.
+        # A split of another version, rather than a text that never was one.
         if form != cls.FORMAT and isinstance(form, str) and form.startswith("cl-prompts"):
             raise InputError(
                 f"this split is of the format {form!r}, and only {cls.FORMAT!r} is read here:"

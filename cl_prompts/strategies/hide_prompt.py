@@ -129,8 +129,10 @@ class HiDePrompt(PromptStrategy):
         """The last group for the classifier of queries."""
         return len(self.group_rates()) - 1 if name.startswith(IDENTITY) else super().group_of(name)
 
-    def clip_gradients(self, bound: float) -> None:
+    def clip_gradients(self) -> None:
         """Bound the gradients of the classifier of queries, and those of all else."""
+        if self.clip_norm is None:
+            return
         # Two norms: the classifier of queries would else take most of a common bound.
         for identity in (True, False):
             trained = [
@@ -138,7 +140,7 @@ class HiDePrompt(PromptStrategy):
                 for name, p in self.model.named_parameters()
                 if p.grad is not None and name.startswith(IDENTITY) == identity
             ]
-            torch.nn.utils.clip_grad_norm_(trained, bound)
+            torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
 
     # ------------------------------------------------------------------ training
 

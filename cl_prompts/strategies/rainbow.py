@@ -161,8 +161,7 @@ class RainbowMemory(HeadStrategy):
         labels = self.buffer.labels[slots].to(self.device)
         self.loss = masked_cross_entropy(output.logits, labels, self.competing_classes(labels))
         self.backward()
-        if self.clip_norm is not None:
-            self.clip_gradients(self.clip_norm)
+        self.clip_gradients()
         self.optimizer_step()
         self.updates += 1
         self.check_loss()

@@ -255,7 +255,6 @@ def sections(runs: Iterable[Run]) -> list[Section]:
         # The table with the most runs is the main one of its recipe.
         group.sort(key=lambda table: -len(table[1]))
         main = (name, group[0][0])
-        # The first table of all is what tables of other recipes are told apart from.
         first = first or main
         for conditions, members in group:
             # The main table of a recipe is compared with the first of all.

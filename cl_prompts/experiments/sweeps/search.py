@@ -141,7 +141,7 @@ class Search:
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
         study = self._optuna.create_study(sampler=self._sampler(), direction=self.options.direction)
         while len(self.trials) < self.options.trials and self.stopped is None:
-            # As many as run at once: the sampler learns only from trials that are told.
+            # As many as run at once: the sampler learns only from finished trials.
             n = min(self.how.jobs or 1, self.options.trials - len(self.trials))
             asked = [study.ask(dict(self.space.axes)) for _ in range(n)]
             trials = [

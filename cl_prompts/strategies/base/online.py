@@ -227,7 +227,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     competing_classes = protocol.competing_classes
     """Classes that compete in a loss over a whole batch, (classes,) boolean."""
     clip_gradients = protocol.clip_gradients
-    """Bound the gradient's global norm, where ``clip_norm`` is given."""
+    """Bound the gradient's global norm by ``clip_norm``, if given."""
     check_loss = protocol.check_loss
     """Stop at a loss that is not finite."""
 

@@ -107,8 +107,7 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
     self._before_backward(**kwargs)
     self.backward()
     self._after_backward(**kwargs)
-    if self.clip_norm is not None:
-        self.clip_gradients(self.clip_norm)
+    self.clip_gradients()
     self._before_update(**kwargs)
     self.optimizer_step()
     self._after_update(**kwargs)
@@ -274,10 +273,11 @@ def competing_classes(self: OnlineStrategy, labels: Tensor) -> Tensor:
     return seen
 
 
-def clip_gradients(self: OnlineStrategy, bound: float) -> None:
-    """Bound the gradient's global norm."""
-    trained = [p for p in self.model.parameters() if p.grad is not None]
-    torch.nn.utils.clip_grad_norm_(trained, bound)
+def clip_gradients(self: OnlineStrategy) -> None:
+    """Bound the gradient's global norm by ``clip_norm``, if given."""
+    if self.clip_norm is not None:
+        trained = [p for p in self.model.parameters() if p.grad is not None]
+        torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
 
 
 def check_loss(self: OnlineStrategy, *, now: bool = False) -> None:
