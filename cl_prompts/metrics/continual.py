@@ -52,8 +52,8 @@ def class_forgetting(curve: Curve, *, definition: ClassForgetting = "default") -
         ``default``: maximum over earlier task ends minus final accuracy, for classes seen before
         the last task. ``f_last``: the same for classes that were ever right before, the only one of
         the Si-Blurry code (Moon et al., ICCV 2023). ``anytime``: the same with the best earlier
-        *anytime point*; a number of our own. ``first``: accuracy at the first task end at which the
-        class was seen, minus final.
+        *anytime point*, undefined without any; a number of our own. ``first``: accuracy at the
+        first task end at which the class was seen, minus final.
 
     Raises:
         InputError: unknown definition.
@@ -71,7 +71,9 @@ def class_forgetting(curve: Curve, *, definition: ClassForgetting = "default") -
     if definition == "anytime":
         last = curve.task_ends[-1].samples_seen
         # The best of all evaluations before the end, not of task ends alone.
-        earlier = [e.by_class for e in curve.anytime if e.samples_seen < last] or earlier
+        earlier = [e.by_class for e in curve.anytime if e.samples_seen < last]
+        # A row without any value, so that nothing is defined where no point came before.
+        earlier = earlier or [torch.full_like(final, float("nan"))]
     history = torch.stack(earlier)
     known = ~history.isnan()
     # reference: accuracy at the first task end with the class, or the best earlier one
@@ -207,16 +209,20 @@ def forward_transfer(curve: Curve, home_classes: Tasks) -> float:
     seen no class, so every class is masked. For the same reason a class that was not seen yet
     counts 0. Hence FWT would be 0 where each class comes in one task only; on blurry streams it
     says how much of a class was learned from the samples that came ahead of its home. NaN with
-    fewer than two tasks.
+    fewer than two tasks. Classes without test images take no part.
 
     Args:
         curve: of one run.
         home_classes: per task the classes that have their home in it.
     """
     found: list[float] = []
+    ends = curve.task_ends
+    # Classes that were measured at some time.
+    measured = {c for end in ends for c in (~end.by_class.isnan()).nonzero()[:, 0].tolist()}
     # accuracy of the classes of task i after task i - 1
-    for before, classes in zip(curve.task_ends, list(home_classes)[1:], strict=False):
-        found += before.by_class[list(classes)].nan_to_num(nan=0.0).tolist()
+    for before, classes in zip(ends, list(home_classes)[1:], strict=False):
+        tested = [c for c in classes if c in measured]
+        found += before.by_class[tested].nan_to_num(nan=0.0).tolist()
     return _mean(torch.tensor(found, dtype=torch.float64))
 
 

@@ -53,7 +53,8 @@ def test_anytime_forgetting_takes_the_best_earlier_anytime_point() -> None:
     assert metrics.forgetting(two, definition="f_last") == pytest.approx(0.0)
     # A class that was never right before does not count.
     never = curve([[0.0, 0.5], [0.3, 0.4]])
-    assert metrics.forgetting(never, definition="anytime") == pytest.approx(0.1)
+    assert metrics.forgetting(never, definition="f_last") == pytest.approx(0.1)
+    assert math.isnan(metrics.forgetting(never, definition="anytime"))  # no anytime point
     assert metrics.forgetting(never) == pytest.approx((-0.3 + 0.1) / 2)
 
 
@@ -126,6 +127,8 @@ def test_forward_transfer_is_what_came_ahead_of_a_classs_home() -> None:
     once = curve([[0.5, NAN], [0.3, 0.7]])
     assert metrics.forward_transfer(once, [[0], [1]]) == 0  # classes that come in one task only
     assert math.isnan(metrics.forward_transfer(curve([[0.5]]), [[0]]))
+    untested = curve([[0.5, 0.2, NAN], [0.3, 0.7, NAN]])
+    assert metrics.forward_transfer(untested, [[0], [1, 2]]) == pytest.approx(0.2)
 
 
 def test_tasks_without_new_classes_are_left_out() -> None:

@@ -262,13 +262,15 @@ def plain(value: Any) -> Any:
 
 def flat(config: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Settings on one level, with dotted names; an empty group, such as a plugin without settings,
-    is a value.
+    is a value, and so is the order of several plugins, in which they act.
 
     >>> dict(flat({"seed": 1, "scenario": {"name": "disjoint", "n_tasks": 5}, "parent": {}}))
     {'seed': 1, 'scenario.name': 'disjoint', 'scenario.n_tasks': 5, 'parent': {}}
     """
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
+            if key in BY_NAME and len(value) > 1:
+                yield f"{above}{key}", ", ".join(map(str, value))
             yield from flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value

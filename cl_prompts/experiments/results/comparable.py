@@ -106,9 +106,6 @@ def options_of(run: Run) -> dict[str, str]:
     """Identity of a row among those of one strategy: its options as recipes write them, the content
     of the files and the source of the code that they name, and how its ancestors were trained."""
     found = {key: _written(value) for key, value in flat(run.config.get("options") or {})}
-    plugins = _mapping(_mapping(run.config.get("options")).get("plugins"))
-    if len(plugins) > 1:
-        found["plugins"] = ", ".join(map(str, plugins))  # in the order in which they act
     for name, content in _recorded_map(run, "files").items():
         if name.startswith("options."):
             found[f"content of {name.removeprefix('options.')}"] = str(content)[:_SHOWN]

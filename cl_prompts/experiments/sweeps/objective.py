@@ -89,7 +89,7 @@ class SearchOptions:
             where = f"where an image has {'several classes' if multi_label else 'one class'}"
         elif whole_stream and without_course({self.objective: 0.0})[self.objective] is None:
             where = "for a strategy that sees all data at once"
-        elif self.objective == "a_auc" and every is None:
+        elif self.objective in ("a_auc", "forgetting_anytime") and every is None:
             where = "without anytime points"
             instead = f"set evaluation.every, or {instead}"
         else:

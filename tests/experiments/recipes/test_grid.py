@@ -9,6 +9,7 @@ import pytest
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.grid import differing_settings, essence, grid, labels_of_runs
 from cl_prompts.experiments.recipes.settings import Settings, plan
+from cl_prompts.experiments.run_folder.identity import changes, settings_hash, settings_identity
 
 
 def test_every_combination_is_a_run() -> None:
@@ -87,6 +88,18 @@ def test_what_changes_no_number_is_not_of_the_essence() -> None:
     assert of() != of(backbone={**run.backbone, "weights": "random"})
     again = Settings.from_yaml(run.to_yaml())
     assert essence(asdict(again)) == essence(asdict(run))
+
+
+def test_the_order_of_plugins_is_of_the_essence_and_cannot_change_before_a_resume() -> None:
+    pair = ["self_regulation", "slow_heads"]
+    texts = [f"[{','.join(names)}]" for names in (pair, pair[::-1])]
+    runs = grid("digits", ["strategy=linear_probe", "seed=1", f"plugins={','.join(texts)}"])
+    assert [list(run.options["plugins"]) for run in runs] == [pair, pair[::-1]]
+    first, second = map(settings_identity, runs)
+    assert [*changes(first, first)] == []
+    (sentence,) = changes(first, second)
+    assert "options.plugins" in sentence
+    assert settings_hash(runs[0]) != settings_hash(runs[1])
 
 
 def test_runs_with_and_without_a_plugin_have_labels_of_their_own() -> None:

@@ -34,6 +34,7 @@ def test_defaults_stand_where_nothing_is_given() -> None:
         ("map_avg", False, 100, False, "one class: choose another, such as a_last"),
         ("a_avg", True, 100, False, "several classes: choose another, such as map_last"),
         ("a_auc", False, None, False, "without anytime points: set evaluation.every, or choose"),
+        ("forgetting_anytime", False, None, False, "without anytime points"),
         ("a_auc", False, None, True, "for a strategy that sees all data at once: choose another"),
         ("forgetting", True, None, True, "for a strategy that sees all data at once: choose"),
         ("a_auc", True, 100, False, None),
