@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cl_prompts.experiments.recipes.values import flat
+from cl_prompts.experiments.recipes.values import flat, parsed
 from cl_prompts.experiments.run_folder.identity import BATCHWISE, is_implied
 from cl_prompts.experiments.run_folder.runs import Run
 
@@ -47,6 +47,7 @@ PLACES = {
     "backbone.weights": "backbone_hash",
 }
 _FINGERPRINTS = ("data", "backbone_hash", "definitions", "numbers")
+_DRAWN = ("data", "backbone_hash")
 #: what is not compared, but named below a table where it differs
 _VERSIONS = {
     "cl_prompts": "cl-prompts",
@@ -94,7 +95,7 @@ def conditions_of(run: Run) -> Conditions:
         if run.summary[section] in _recorded_map(run, "code"):
             found[f"{section}.source"] = _source_of(run, run.summary[section])
     if found["backbone.weights"] == "random":
-        # Each seed draws weights of its own.
+        # Each seed draws weights of its own, which are compared between runs.
         found.pop("backbone_hash", None)
     for place, fingerprint in PLACES.items():
         if fingerprint in found and _tells_images(found[fingerprint]):
@@ -123,7 +124,8 @@ def options_of(run: Run) -> dict[str, str]:
 
 
 def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    """A value as recipes write it: a text in quotes where it reads like another value."""
+    return value if isinstance(value, str) and parsed(value) == value else json.dumps(value)
 
 
 def _recorded_map(run: Run, key: str) -> Mapping[str, Any]:
@@ -179,9 +181,9 @@ def recorded(run: Run, key: str) -> Any:
 def tables(runs: Iterable[Run]) -> list[tuple[Conditions, list[Run]]]:
     """Finished runs divided into tables, each after what its runs share.
 
-    Streams of one seed must be equal, and so must data that a seed draws. Where runs of a strategy
-    have another stream seed than seed, the stream is held fixed, and they do not share a table with
-    runs whose stream follows the seed.
+    Streams of one seed must be equal, and so must data and weights that a seed draws. Where runs of
+    a strategy have another stream seed than seed, the stream is held fixed, and they do not share a
+    table with runs whose stream follows the seed.
     """
     by_conditions: dict[frozenset[tuple[str, str]], tuple[Conditions, list[Run]]] = {}
     for run in runs:
@@ -192,24 +194,24 @@ def tables(runs: Iterable[Run]) -> list[tuple[Conditions, list[Run]]]:
     found: list[tuple[Conditions, list[Run]]] = []
     for conditions, members in by_conditions.values():
         for streams, group in _by_streams(members):
-            for data, part in _by_data(group):
-                found.append(({**conditions, **streams, **data}, part))
+            for drawn, part in _by_draws(group):
+                found.append(({**conditions, **streams, **drawn}, part))
     return found
 
 
-def _by_data(runs: Sequence[Run]) -> Iterator[tuple[dict[str, str], list[Run]]]:
-    """Runs divided by data that their seeds draw, where these differ for one seed."""
-    drawn: dict[int, set[str]] = defaultdict(set)
-    by_data: dict[str, list[Run]] = defaultdict(list)
+def _by_draws(runs: Sequence[Run]) -> Iterator[tuple[dict[str, str], list[Run]]]:
+    """Runs divided by data and weights that their seeds draw, where these differ for one seed."""
+    drawn: dict[int, set[tuple[str, ...]]] = defaultdict(set)
+    by_draw: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run in runs:
-        text = json.dumps(recorded(run, "data"), sort_keys=True)
-        drawn[run.summary["seed"]].add(text)
-        by_data[text].append(run)
+        texts = tuple(json.dumps(recorded(run, key), sort_keys=True) for key in _DRAWN)
+        drawn[run.summary["seed"]].add(texts)
+        by_draw[texts].append(run)
     if all(len(different) == 1 for different in drawn.values()):
         yield {}, list(runs)
         return
-    for text, group in by_data.items():
-        yield {"data": text}, group
+    for texts, group in by_draw.items():
+        yield dict(zip(_DRAWN, texts, strict=True)), group
 
 
 def _without_draws(data: Any) -> Any:

@@ -185,6 +185,8 @@ def test_random_weights_are_those_of_the_seed() -> None:
     runs = [a_run(config, (seed, seed), backbone_hash=f"of {seed}") for seed in (1, 2)]
     assert len(tables(runs)) == 1
     assert len(tables([*runs, a_run(backbone_hash="of 1")])) == 2
+    # Another version of a library may draw others from the same seed.
+    assert len(tables([*runs, a_run(config, (2, 2), backbone_hash="others of 2")])) == 3
 
 
 def test_without_definitions_the_version_counts() -> None:
@@ -232,6 +234,14 @@ def test_the_batch_of_evaluation_divides_rows_where_it_enters_predictions(
     larger = with_setting(config, "evaluation.batch_size", 7)
     (section,) = sections([a_run(config), a_run(larger, (2, 2))])
     assert len(section.groups) == n_rows
+
+
+def test_a_text_that_reads_like_a_number_has_a_row_of_its_own() -> None:
+    given: list[Any] = [1, "1", True, "true"]
+    plugins = [{"own:A": {"mode": value}} for value in given]
+    runs = [a_run({"options": {"plugins": one}}, (n, n)) for n, one in enumerate(plugins)]
+    (section,) = sections(runs)
+    assert len(section.groups) == len(given)
 
 
 def test_plugins_without_settings_and_their_order_divide_rows() -> None:
