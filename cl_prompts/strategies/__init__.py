@@ -40,6 +40,7 @@ class StrategyEntry(NamedTuple):
 
 def _read(module: Path, base: str = "") -> StrategyEntry:
     text = module.read_text(encoding="utf-8")
+    # Read as text, since importing every module would load torch and Avalanche.
     line = re.match(r'"""(.*?)(?:"""|\n)', text)
     named = re.search(rf"^class (\w+)\({base}", text, flags=re.MULTILINE)
     aliases = re.search(r"^ALIASES = \((.*?)\)", text, flags=re.MULTILINE | re.DOTALL)
@@ -149,6 +150,7 @@ def strategy_class(name: str) -> type[OnlineStrategy]:
         found: type[OnlineStrategy] = __getattr__(STRATEGIES[name].class_name)
         return found
     named = load_object("strategy", name)
+    # A module's __getattr__ serves access from outside; inside, it has to be called.
     base = __getattr__("OnlineStrategy")
     if not (isinstance(named, type) and issubclass(named, base)):
         raise InputError(f"strategy {name!r} is no class derived from OnlineStrategy")

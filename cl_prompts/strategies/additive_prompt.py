@@ -35,8 +35,10 @@ class AdditivePrompting(PromptStrategy):
 
     prompted_blocks: Blocks | None = None
     """Blocks with prompts, 0-based; None for all."""
+    # After each task: merged <- beta merged + (1 - beta) current; the first one is copied.
     beta: Share = 0.7
     """Share of the past in the mean of prompts; ImageNet-R: 0.8."""
+    # z_c = LN(f) . W_c / |W_c|, with f not normalised, so that |z_c| is at most sqrt(dim).
     head: Head = Head(kind="unit_rows")
     lr: Positive = 4e-3
     """Learning rate; ImageNet-R: 3e-3."""

@@ -33,6 +33,7 @@ class AIR(PrototypeStrategy):
     classifier = BalancedRidge
     plain_images = True
 
+    # A matrix a class: at GACL's 5,000 features, 100 classes would take 20 GB.
     projection: Count = 500
     """Random features."""
     expansion: Expansion = "uniform"
@@ -43,4 +44,5 @@ class AIR(PrototypeStrategy):
     """Classes over which the mean weight is 1: ``"seen"`` or ``"range"``."""
     memory_gib: Positive = 4.0
     """Refuse settings whose matrices take more, in GiB."""
+    # Scores need a solution from the matrices of all classes, for every batch.
     training_scores: bool = False

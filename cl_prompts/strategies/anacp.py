@@ -46,10 +46,12 @@ class AnaCP(PrototypeStrategy):
     """Pseudo-samples of each class."""
     drawn_from: DrawnFrom = "shared"
     """Covariance of these; ``"class"``: the class's own, a matrix of dim^2 numbers a class."""
+    # The released code multiplies by S^-1/2 again, where S^1/2 would lead back to features.
     target_space: TargetSpace = "whitened"
     """``"features"``: targets are led back from the whitened space, instead of whitened twice."""
     form: AnaCPForm = "exact"
     """``"released"``: the published covariance and targets."""
     memory_gib: Positive = 4.0
     """Refuse settings whose matrices of classes take more, in GiB."""
+    # Scoring a batch would solve heads + 1 systems of projection^2 numbers each time.
     training_scores: bool = False

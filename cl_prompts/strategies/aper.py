@@ -44,6 +44,7 @@ class APER(AdapterStrategy):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        # Kept apart, since later tasks overwrite both settings.
         self.first_pace = self.train_epochs, self.online_iter
         """Epochs and updates per batch in the first task."""
 

@@ -51,6 +51,7 @@ class CLIB(HeadStrategy):
 
     withdrawn = ("multi_label",)
     needs_buffer = True
+    # Updates read the buffer alone, so the stream's samples have to be in it before.
     remember_first = True
 
     buffer_size: Size = 2000

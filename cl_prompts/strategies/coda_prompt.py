@@ -77,6 +77,7 @@ class CODAPrompt(PromptStrategy):
         return PromptedViT(
             backbone,
             n_classes,
+            # q as it comes: the cosine of w_j = cos(q o A_j, K_j) normalises the product.
             query=ClassTokenQuery(),
             selector=AttentionWeights(blocks, self.n_components, backbone.dim, **growth),
             pools=[ComponentPool(self.n_components, *shape, **growth)],
@@ -136,4 +137,5 @@ class CODAPrompt(PromptStrategy):
         """Orthogonality penalty of keys, attention vectors and components, times ``mu``."""
         if not self.mu:
             return super().prompt_loss(output)
+        # mu (O(K) + O(A) + O(P)), with O(X) = mean((X X' - I)^2) over the components so far.
         return self.mu * (self.weights.penalty() + self.model.pools[0].penalty())

@@ -49,6 +49,7 @@ class DERPlusPlus(HeadStrategy):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        # One draw for the stored logits, an independent one for the labels.
         self.replay.draws = 2
         self.stored = StoredLogits(self.buffer_size, self.model.n_classes).to(self.device)
         self.state.add("stored")

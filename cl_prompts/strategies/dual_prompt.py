@@ -74,6 +74,7 @@ class DualPrompt(PoolStrategy):
         dim = backbone.dim
         heads = backbone.n_heads
         initial = self.initial
+        # Training: the task's own slot. Tests: the nearest key, of trained slots alone.
         slots = TaskSlots(NearestKeys(size, dim, initial=initial), all_rows=self.all_keys)
         return PromptedViT(
             backbone,
@@ -81,6 +82,7 @@ class DualPrompt(PoolStrategy):
             query=ClassTokenQuery(),
             selector=batchwise(slots, size, self.batchwise_prompt),
             pools=[
+                # The G-prompt has no key: it is always on, and trains through all tasks.
                 SharedPrefix(self.g_blocks, self.g_length, dim, heads, initial=initial),
                 PrefixPool(
                     size, self.e_blocks, self.e_length, dim, heads, initial=initial, copy_slots=1

@@ -44,6 +44,7 @@ class FlyPrompt(PromptStrategy):
         (5, (0.9, 0.99))
     """
 
+    # Slow head j: W_j <- decay_j W_j + (1 - decay_j) W behind every update.
     own_plugins = (Router(), SlowHeads(decays=(0.9, 0.99)))
     withdrawn = ("multi_label", "compile")
 

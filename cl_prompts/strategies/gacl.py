@@ -35,5 +35,6 @@ class GACL(RanPACProbe):
 
     projection: Count = 5000
     expansion: Expansion = "uniform"
+    # The paper's gamma in all Si-Blurry runs.
     ridge: Positive = 100.0
     held_out: Size = 0

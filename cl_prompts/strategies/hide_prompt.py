@@ -80,6 +80,7 @@ class HiDePrompt(PromptStrategy):
     """Share of the mean of earlier prefixes in that of a task."""
     contrast_weight: NotNegative = 0.1
     """Weight of the contrastive term; ImageNet-R: 0.5."""
+    # Published: 5e-4 * batch / 256.
     identity_lr: Positive = 5e-4 * 24 / 256
     """Learning rate of the classifier of queries."""
     lr: Positive = 0.00028125
@@ -112,6 +113,7 @@ class HiDePrompt(PromptStrategy):
         """Make the prefixes."""
         shape = prefix_shape(backbone, self.prompted_blocks, self.prompt_length)
         pool = PrefixPool(size, *shape, initial=self.initial, copy_slots=1, layout=self.layout)
+        # P_used = (1 - momentum) P_t + momentum * mean of all P_s with s < t.
         return MomentumSlots(pool, momentum=self.momentum)
 
     @property
@@ -202,6 +204,7 @@ class HiDePrompt(PromptStrategy):
         following = self.router.current + 1
         if following >= self.router.n_tasks:
             return
+        # By the period's number, so that a resumed run makes the same draws.
         with seeded(derived_seed(self.seed, following)):
             start_task(self.model, following)
         if self.new_optimizer:  # else momentum would go on moving the finished prefix

@@ -48,4 +48,5 @@ class KLDA(PrototypeStrategy):
     """Members of the ensemble; the published text has 5, its version for images 1."""
     form: KLDAForm = "exact"
     """``"released"``: the published update and sum."""
+    # Scoring a batch would solve a system of width^2 numbers a member each time.
     training_scores: bool = False

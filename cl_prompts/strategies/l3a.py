@@ -44,6 +44,7 @@ class L3A(MultiLabelRidgeProbe):
     width: Count = 4096
     """Random features."""
     ridge: Positive = 1.0
+    # Published: sigmoid(score) > 0.7, which is score > ln(7 / 3).
     pseudo: Share | None = 0.7
     """Probability above which an earlier class counts as present; None: no pseudo-labels."""
     weights: SampleWeights = "sqrt"

@@ -39,6 +39,7 @@ class LayUPProbe(RanPACProbe):
     candidates = RIDGES
     plain_images = True
 
+    # k = 6, each block's output in front of the final norm, the last one's, too.
     read_out: str = "raw_blocks:6"
     intercept: bool = False
     """Append a constant 1 to the features; the ridge acts on its coefficient, too."""

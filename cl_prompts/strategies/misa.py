@@ -88,11 +88,13 @@ class MISA(PromptStrategy):
         """Build shared G-tokens and the pool of E-tokens; the head reads the class token."""
         check_blocks(backbone.depth, g_blocks=self.g_blocks, e_blocks=self.e_blocks)
         given = {name: self._given(name) for name in NAMES}
+        # The number of entries comes from the warm-up's file, unless it is set.
         size = slots_for(self.pool_size, self.n_tasks)
         if self.pool_size is None and given["e_prompts"] is not None:
             size = len(given["e_prompts"])
         dim = backbone.dim
         position = class_position(backbone) if self.position else None
+        # As in the Si-Blurry comparison: tokens that are taken out again behind each block.
         g_prompts = SharedTokens(self.g_blocks, self.g_length, dim, position=position)
         e_prompts = TokenPool(size, self.e_blocks, self.e_length, dim, position=position)
         for name, pool in (("g_prompts", g_prompts), ("e_prompts", e_prompts)):
@@ -106,6 +108,7 @@ class MISA(PromptStrategy):
             backbone,
             n_classes,
             query=ClassTokenQuery(),
+            # first_rows: the release counts the entry from the task's own slot, which is always 0.
             selector=TaskSlots(keys, all_rows=self.all_keys, first_rows=not self.slot_offset),
             pools=[g_prompts, e_prompts],
         )

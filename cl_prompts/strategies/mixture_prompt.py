@@ -77,6 +77,7 @@ class MixturePrompt(OnlineStrategy):
             numbers = np.arange(len(labels)) // (self.period or len(labels))
         # Tasks beyond the last group train it on.
         groups = np.minimum(numbers, self.n_groups - 1)
+        # Pairs of group and class, each once: a class of two groups occurs in two of them.
         seen = np.unique(np.stack([groups, labels]), axis=1)[1]
         if len(np.unique(seen)) < len(seen):
             return []
@@ -95,11 +96,13 @@ class MixturePrompt(OnlineStrategy):
     def observe_classes(self, labels: Tensor) -> None:
         """Observe the classes of a stream batch, whose features the next pass knows."""
         super().observe_classes(labels)
+        # In later epochs the same samples come again, and are in their class means already.
         self._new = self.clock.train_exp_epochs == 0
 
     def training_output(self, batch: Batch) -> Output:
         """Run the model; a stream batch enters its group before it is first scored."""
         output = super().training_output(batch)
+        # Of the updates on a stream batch, only the first finds new samples.
         if not self._new:
             return output
         self._new = False

@@ -137,9 +137,8 @@ class MultiLane(PromptStrategy):
         self.make_optimizer()
 
     def _open_classes(self, classes: list[int], *, in_new_lane: bool) -> None:
-        # Drawn from the run's seed and the number of classes seen alone, so that a resumed run
-        # draws the same.
-        # By the number of classes that have a lane, which a resumed run knows, too.
+        # By the run's seed and the number of classes that have a lane, which a resumed run knows,
+        # too, and so draws the same.
         with seeded(derived_seed(self.seed, 1 + len(self.model.lane_of))):
             if in_new_lane:
                 self.model.open_lane(classes)

@@ -121,9 +121,11 @@ class MVP(PromptStrategy):
             n_classes,
             # The query pass ends in front of the last block and has no final norm, as published.
             query=ClassTokenQuery(skip_last=not self.use_last_block, norm=False),
+            # Distances times a_p = count_p + 1, in training and in tests, as published.
             selector=NearestKeys(
                 self.pool_size, dim, k=self.top_k, count_scaled=self.use_contrastive
             ),
+            # Published prompt tuning: tokens join a block's sequence and are taken out behind it.
             pools=[
                 SharedTokens(self.g_blocks, self.g_length, dim),
                 TokenPool(self.pool_size, self.e_blocks, self.e_length, dim),

@@ -36,6 +36,7 @@ class NoRGa(HiDePrompt):
     """Of the gates: ``"tanh"``, ``"sigmoid"`` (published for ViTs trained with labels on
     ImageNet-21k), ``"gelu"``, ``"relu"`` or ``"identity"``."""
     identity_lr: Positive = 5e-4 * 128 / 256
+    # 0.03 * 128 / 256 for prompts, a tenth of it for the head.
     lr: Positive = 0.0015
     prompt_lr: Positive | None = 0.015
     train_mb_size: Count = 128

@@ -55,6 +55,8 @@ class RanDumb(PrototypeStrategy):
             "dtype": dtype,
             **self.values_of("width", "gamma", "seed"),
         }
+        # Sigma = sum_c (n_c / n) OAS(S_c, n_c), and log(n_c / n) is added to scores.
         if self.covariance == "class":
             return ClasswiseLDA(dim, n_classes, memory_gib=self.memory_gib, **shared)
+        # Sigma = (1 - FLOOR) OAS(S, n) + FLOOR I, without priors.
         return StreamingLDA(dim, n_classes, shrinkage="oas", floor=FLOOR, **shared)

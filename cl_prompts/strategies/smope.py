@@ -134,6 +134,7 @@ class SMoPE(PromptStrategy):
 
     def finish_task(self) -> None:
         """Settle the experts' counts, of an announced task after a pass over its images."""
+        # Images are counted as tests choose: deeper blocks' scores depend on earlier choices.
         self.experts.dense = False
         if self.announced:
             with self.experts.counting():

@@ -104,6 +104,7 @@ class AdapterStrategy(OnlineStrategy):
         batches.shared = ranks.is_distributed()
         check = image_check(self.model)
         training = self.model.training
+        # Prototypes are of the adapters as tests run them, without dropout.
         self.model.eval()
         starts = range(0, len(data), self.eval_mb_size)
         loader = keyed_loader(data, batches, check=check, device=self.device)

@@ -102,6 +102,7 @@ def multi_label_evaluator() -> EvaluationPlugin:
 def silent_evaluator() -> EvaluationPlugin:
     """An evaluator without metrics and loggers."""
     with warnings.catch_warnings():
+        # Avalanche warns of an evaluator without loggers, which is meant here.
         warnings.filterwarnings("ignore", message="No loggers specified")
         return EvaluationPlugin()
 
@@ -110,6 +111,7 @@ def chosen_evaluator(given: Any, *, multi_label: bool) -> Any:
     """Avalanche's evaluator for what was given: with scores that are defined for the labels, and
     silent on all ranks but the first."""
     if given is default_evaluator:
+        # Every other rank would log the same numbers once more.
         given = None if ranks.rank() else multi_label_evaluator if multi_label else given
     return silent_evaluator if given is None else given
 
@@ -142,6 +144,7 @@ def with_own_plugins(own: Iterable[StrategyPlugin], given: Iterable[Any]) -> lis
         for plugin in same:
             plugin.take({**default.given, **plugin.given})
         if not same:
+            # A new one, since those of the class are shared by all its strategies.
             missing.append(type(default)(**default.given))
     return missing + plugins
 

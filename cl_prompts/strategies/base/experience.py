@@ -39,6 +39,7 @@ def mark_of(experience: Any, name: str, default: bool) -> bool:
     said = getattr(whole_of(experience), name, None)
     if said is None:
         carried = getattr(getattr(experience, "dataset", None), f"stream_{name}", None)
+        # An attribute of a data set is one value a sample, and here the same for all.
         said = carried[0] if carried is not None and len(carried) else default
     return bool(said)
 
@@ -147,6 +148,7 @@ def check_labels(experience: Any, model: ContinualModel, learner: str) -> None:
     targets = experience.dataset.targets
     if not len(targets):
         return
+    # The first target says of which kind all are.
     first = _as_tensor(targets[0], targets[0])
     width = first.numel() if first.dim() else 0
     if model.multi_label:
@@ -187,6 +189,7 @@ def highest_class(experiences: Iterable[Any]) -> int:
         targets = experience.dataset.targets
         if len(targets):
             first = _as_tensor(targets[0], targets[0])
+            # Multi-hot targets have a column for each class, whether it occurs or not.
             last = first.numel() - 1 if first.dim() else int(_as_tensor(list(targets), first).max())
             highest = max(highest, last)
     return highest

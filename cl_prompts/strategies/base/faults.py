@@ -35,6 +35,7 @@ def check_weights(model: ContinualModel, samples_seen: int, parts: Iterable[obje
     # One number for each parameter, and one transfer for all.
     greatest = torch.stack([p.detach().abs().amax().float() for _, p in trained]).tolist()
     for (name, _), value in zip(trained, greatest, strict=True):
+        # Written so that NaN, which is neither smaller nor greater, is caught, too.
         if not value <= LARGEST_WEIGHT:
             hint = _unseen_columns(model, parts)
             raise RunError(

@@ -81,6 +81,7 @@ class FeatureCache:
             return model.run(batch.images)
         assert batch.samples is not None
         samples = batch.samples
+        # Parts under another key are of weights that have changed since.
         self._parts = {
             at: part for at, part in self._parts.items() if keys.get(at[1]) == part.version
         }
@@ -110,6 +111,7 @@ class FeatureCache:
         missing = (~known).nonzero()[:, 0]
         computed: dict[str, Tensor] = {}
         if len(missing):
+            # What is cached is frozen, and no gradient passes through it.
             with torch.no_grad():
                 computed = model.encode(images[missing], {}).parts
             self._put(samples[missing], computed, keys)

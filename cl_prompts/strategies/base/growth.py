@@ -69,6 +69,7 @@ def grow(strategy: Any, classes: int | Sequence[str], tasks: int = 0) -> None:
             after = _remade(strategy, larger)
             state = _laid_over(state, before, after, _tensor_over)
             before = after
+    # A construction with more room was refused: back to one of the size before.
     except InputError:
         _remade(strategy, settings)
         learned.compare(strategy)
@@ -120,6 +121,7 @@ class _Learned:
         strategy.between_batches = self._between_batches
         vars(strategy.clock).update(self._clock)
         strategy.model.backbone.counter.go_on_from(self._counts)
+        # Without experiences: the buffer is the one of before, and momentum follows by name.
         load_strategy_state(strategy, state, None)
         for name, parameter in strategy.model.named_parameters():
             if name in self.momentum:
@@ -203,6 +205,7 @@ def _settings(strategy: Any) -> dict[str, Any]:
     plugins = [
         plugin
         for plugin in strategy.plugins
+        # Avalanche's constructor puts these into the list by itself.
         if plugin not in internal and not isinstance(plugin, PeriodicEval)
     ]
     return {**strategy.given, "plugins": plugins, "evaluator": strategy.evaluator}
@@ -228,6 +231,7 @@ def _steps(
 
 def _remade(strategy: Any, settings: dict[str, Any]) -> dict[str, Any]:
     """Construct the strategy anew in place; its state then."""
+    # Otherwise its own plugins would be refused as those of another strategy.
     for plugin in strategy.plugins:
         if isinstance(plugin, StrategyPlugin):
             plugin.claimed = False

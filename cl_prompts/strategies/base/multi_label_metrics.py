@@ -162,6 +162,7 @@ class MultiLabelMetrics(PluginMetric[MultiLabelScores]):
                 self, get_metric_name(name, strategy, add_experience=True, add_task=True), value, x
             )
             for name, value in named.items()
+            # NaN: the score is undefined.
             if value == value
         ]
 

@@ -500,6 +500,7 @@ class OnlineStrategy(Declared, SupervisedTemplate):
 
     def set_learning_rate(self) -> None:
         """Set each group's learning rate for this epoch of the experience."""
+        # Where rates are constant, they are left to the optimizer and to plugins.
         if self.schedule != "constant":
             scale_learning_rates(self.optimizer, self.learning_rate_factor())
 

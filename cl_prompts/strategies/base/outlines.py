@@ -58,6 +58,7 @@ def outline(name: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(f"no module {name} is found")
     module = module_from_spec(spec)
+    # An import statement calls the __import__ among the builtins of its own module.
     vars(module)["__builtins__"] = {**vars(builtins), "__import__": _import}
     # Before it is executed, as in sys.modules, so that an import in a circle finds it.
     _OUTLINES[name] = module
@@ -79,6 +80,7 @@ def _import(
     if top in sys.stdlib_module_names:
         return __import__(name, scope, local, names or (), level)
     if top != _PACKAGE:
+        # "import a.b" binds a, and "from a.b import c" takes c from a.b.
         return Foreign(name if names else top)
     module = _module(name)
     # Modules of a package are no names of it yet, and become none: it may be imported itself.
@@ -122,6 +124,7 @@ class Foreign:
         return f"Foreign({self.name!r})"
 
     def __getattr__(self, name: str) -> Foreign:
+        # By such names Python asks what an object can do, and this one can do nothing of it.
         if name.startswith("__"):
             raise AttributeError(name)
         return Foreign(f"{self.name}.{name}")
@@ -141,6 +144,8 @@ class Foreign:
     __ror__ = __or__
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        # A class derives from classes alone, and from none twice: one stands for all of these
+        # bases.
         first = next(base for base in bases if isinstance(base, Foreign))
         return (_ForeignBase,) if first is self else ()
 

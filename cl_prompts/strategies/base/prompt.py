@@ -101,6 +101,7 @@ class PromptStrategy(OnlineStrategy):
 
     def is_head(self, name: str) -> bool:
         """Whether a parameter of the model, by its name, belongs to the head."""
+        # MVP's logit masks act on logits, as the head's weights do.
         return name.startswith(("head.", "logit_mask."))
 
     def group_rates(self) -> list[float]:

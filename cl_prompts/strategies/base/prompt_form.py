@@ -103,6 +103,7 @@ class Decomposed(Declared):
                     f"prompt_form=Decomposed(per='entry') needs entries that images choose, and"
                     f" {method} has none: give per='shared'"
                 )
+            # One selector chooses for all pools, so these have equally many entries.
             size = sizes[0]
         vit = model.backbone
         pools.append(

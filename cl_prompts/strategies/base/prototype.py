@@ -109,6 +109,7 @@ class PrototypeStrategy(OnlineStrategy):
             return _squared_error(
                 output.logits, batch.labels, batch.annotated & self.model.head.seen
             )
+        # Of mb_output, which is finite where logits of unseen classes are -inf.
         losses = F.cross_entropy(self.mb_output, batch.labels, reduction="none")
         return masked_mean(losses, self.model.head.seen[batch.labels])
 

@@ -70,6 +70,7 @@ class Replay:
         labelled in it."""
         if self.buffer.size:  # without a buffer no experience is kept alive
             self.close()
+            # With the transforms of training, whatever is done with the data set in between.
             self._items.sources.append(experience.dataset.train())
             self._items.annotated.append(annotated)
 
@@ -157,6 +158,7 @@ class Replay:
                 collate_fn=collate,
                 num_workers=self.workers,
                 persistent_workers=True,
+                # A loader draws a seed for its workers, and else from the global generator.
                 generator=torch.Generator().manual_seed(0),
             )
         # A share for each process. The loader yields them in this order, whoever is first.
@@ -238,6 +240,7 @@ def among(some: Tensor, references: Tensor) -> Tensor:
     >>> among(torch.tensor([[0, 3], [1, 3]]), torch.tensor([[1, 3]])).tolist()
     [False, True]
     """
+    # A pair as one number: the row in the lower 40 bits, the experience above.
     first, second = (pairs[:, 0] << 40 | pairs[:, 1] for pairs in (some, references))
     return torch.isin(first, second)
 

@@ -114,6 +114,7 @@ class Declared:
         """Collect the settings, and give them to ``inspect.signature``."""
         super().__init_subclass__(**kwargs)
         found: dict[str, Setting] = {}
+        # The most general base first, so that a subclass's declaration replaces it.
         for base in reversed(cls.__mro__):
             if base is not Declared and issubclass(base, Declared):
                 found |= _declared_by(base)  # type: ignore[arg-type]

@@ -62,6 +62,7 @@ class Registered:
             )
         for name in self.names:
             value = getattr(self.owner, name)
+            # A copy, since a state may be loaded several times.
             saved = deepcopy(state[name])
             if isinstance(value, torch.Generator):
                 value.set_state(saved)

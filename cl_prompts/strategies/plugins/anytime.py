@@ -175,6 +175,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         """Copy it for a copy of its strategy; copied alone, it is free for another strategy."""
         twin = object.__new__(type(self))
         memo[id(self)] = twin
+        # A weak reference stays with the original: the copy gets one to its own strategy.
         own = {name: value for name, value in vars(self).items() if name != "_strategy"}
         twin.__dict__.update(copy.deepcopy(own, memo))
         strategy = None if self._strategy is None else self._strategy()
@@ -392,6 +393,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             for name, value in evaluation.scores.items():
                 if value == value:  # F1 at a probability is undefined where scores are no logits
                     publish(MetricValue(self, name, value, x))
+        # Scores that a listener adds are its own, and listed apart from ours.
         measured = set(evaluation.scores)
         for listener in self.listeners:
             listener(kind, evaluation)

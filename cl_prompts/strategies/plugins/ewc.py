@@ -48,6 +48,7 @@ class EWC(StrategyPlugin):
 
     def after_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Update the Fisher with the gradients of the plain loss, and add the penalty's."""
+        # First: F <- ema F + (1 - ema) g^2 is of gradients without the penalty's.
         self.importance.observe_gradients()
         self.importance.add_penalty_gradient()
 

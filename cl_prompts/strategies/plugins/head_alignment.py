@@ -195,6 +195,7 @@ class HeadAlignment(StrategyPlugin):
                 return
         if not bool(alignments[0].observed.any()):
             return
+        # None are kept unless restore is set.
         for kept, classifier in zip(self.trained, classifiers, strict=False):
             kept.load_state_dict(classifier.module.state_dict())
             self.is_aligned = True

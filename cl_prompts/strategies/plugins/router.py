@@ -111,6 +111,7 @@ class Router(StrategyPlugin):
         # An expert of its own has slow heads of its own, which begin at the head as it is now.
         if slow is not None and slow.n_experts > 1:
             slow.restart(strategy.model.head)
+        # The finished expert leaves the optimizer, and the next one enters it.
         strategy.make_optimizer()
 
 
