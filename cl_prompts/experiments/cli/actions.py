@@ -87,6 +87,7 @@ def init(args: argparse.Namespace) -> None:
     if os.path.lexists(out):
         if not args.force:
             raise InputError(f"{out} exists already: give --out another name, or --force")
+        # --force is for recipes that init itself proposed, and for nothing else that lies there.
         if not (out.is_file() and MADE_BY_INIT.encode() in content(out, RECIPE)):
             raise InputError(
                 f"{out} is no recipe that init proposed: remove it, or give --out another name"
@@ -230,6 +231,7 @@ def sweep(args: argparse.Namespace) -> None:
         from cl_prompts.experiments.sweeps.search_space import SearchSpace
 
         # Before the import, which takes seconds: a wrong key is said at once.
+        # Both ends of every range have to be valid settings; between them all are.
         space = SearchSpace.of(args.settings)
         for end in space.ends:
             grid(args.recipe, [*space.fixed, *end])
@@ -265,6 +267,7 @@ def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> 
         from cl_prompts.experiments.report.page import new_page, write_report
 
         try:
+            # Claimed before it is drawn, so that no other command writes to the same name.
             page = None if above is None else new_page(above)
             written = write_report(folders, page)
         except KeyboardInterrupt:
@@ -295,6 +298,7 @@ def learn(args: argparse.Namespace) -> None:
         )
     console = console_of(args.quiet)
     for line in lesson.lines:
+        # Rich would colour and break names of folders, and take brackets in them for marks.
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if args.dry_run:
         return
@@ -465,6 +469,7 @@ def _print_or_write(text: str, out: Path | None) -> None:
     if out is None:
         _print(text)
     else:
+        # Names of files and classes need not be UTF-8.
         files.replace(out, [f"{text}\n".encode(errors="backslashreplace")])
 
 

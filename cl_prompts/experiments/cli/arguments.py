@@ -86,6 +86,7 @@ def _as_setting(late: Sequence[str], action: str) -> str:
     if not equals and len(late) > 1:
         value = late[1]
     known = command_options()[action]
+    # A word near to an option is a slip for it: --jbos 2 asks for --jobs.
     if not name.startswith("--") or not value or get_close_matches(name, known, 1, 0.7):
         return ""
     return f"; a setting is written without dashes: {name[2:].replace('-', '_')}={value}"

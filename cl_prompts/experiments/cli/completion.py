@@ -66,6 +66,7 @@ def _words() -> dict[str, object]:
     for key, inner in _nested().items():
         owners = [f"{name}." for name in known["strategies"] if key in groups[name]]
         dotted += [f"{owner}{path}" for owner in ("", *owners) for path in inner]
+    # Options that take the next word as their value, which is then no setting.
     valued = {name for found in options.values() for name, value in found.items() if value}
     return {
         **{kind: " ".join(names) for kind, names in known.items()},

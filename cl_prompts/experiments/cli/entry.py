@@ -59,7 +59,9 @@ def _carried_out(arguments: Sequence[str]) -> int:
         refuse_job(args.action)
         with _silenced(getattr(args, "quiet", False)):
             ACTIONS[args.action](args)
+        # Here, since a closed pipe that is noted at the exit can no longer be caught.
         sys.stdout.flush()
+        # A library may have swallowed the interruption, and the command would seem done.
         raise_if_stopped()
     except (InputError, RunError) as error:
         raise_if_stopped(error)

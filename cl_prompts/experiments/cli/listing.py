@@ -136,6 +136,7 @@ def _functions(kind: str, name: str) -> Iterator[Callable[..., Any]]:
         yield outlined("cl_prompts.datasets.registry", "load_dataset")
         found = outlined("cl_prompts.datasets.registry", "find_dataset")(name)
         function = getattr(found, "read", found)
+        # A reader may be a partial of the function that has the docstring.
         yield getattr(function, "func", function)
     elif kind == "backbone":
         yield outlined("cl_prompts.backbones.weights", "create_backbone")
@@ -170,6 +171,7 @@ def _groups(kind: Any, accepted: Sequence[str]) -> Iterator[tuple[str, list[str]
 
     bases = [base for base in kind.__mro__ if issubclass(base, Declared) and base is not Declared]
     left = list(accepted)
+    # The last one is the base of all strategies, whose settings come at the end.
     for base in bases[:-1]:
         own = [key for key in left if key in base.own_settings()]
         left = [key for key in left if key not in own]
@@ -232,6 +234,7 @@ def _words(kind: Any) -> Iterator[Any]:
     """The words of a ``Literal`` type, also within a union."""
     if get_origin(kind) is Literal:
         yield from get_args(kind)
+    # "int | None" has another origin than Optional[int].
     elif get_origin(kind) in (Union, type(int | None)):
         for member in get_args(kind):
             yield from _words(member)
@@ -244,8 +247,10 @@ def argument_sentences(doc: str) -> dict[str, str]:
     {'a': 'what to add.', 'b': 'what to add.'}
     """
     _, _, below = doc.partition("Args:\n")
+    # The block ends where a line is no longer indented.
     block = re.split(r"\n(?=\S)", below)[0]
     found: dict[str, str] = {}
+    # An entry is indented by four spaces, and its further lines by more.
     for entry in re.split(r"\n(?= {4}\w)", f"\n{block}"):
         names, colon, sentence = entry.strip().partition(": ")
         if colon:

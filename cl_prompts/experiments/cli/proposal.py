@@ -90,6 +90,7 @@ def backbone_for(found: Survey, name: str | None) -> tuple[str, int]:
         return name, 32
     patch = re.search(r"patch(\d+)", name)
     step = int(patch[1]) if patch else 16
+    # Both are multiples of 14, the patches of PHOTOS.
     wanted = 224 if found.shorter_side >= 160 else 98
     return name, round(wanted / step) * step
 
@@ -98,6 +99,7 @@ def strategies_for(found: Survey) -> list[str]:
     """A baseline, a prompt method and a method without gradients that fit the labels."""
     if found.multi_label:
         return ["linear_probe", "multi_label_ridge", "multi_lane"]
+    # S-Prompts were published for domains that come one after the other.
     return ["linear_probe", "s_prompt" if found.domains else "mvp", "ncm"]
 
 
@@ -220,6 +222,7 @@ def expectations(found: Survey, asked: str | None = None, weights: Path | None =
         vit = create_backbone(backbone, weights=weights or given, image_size=image_size)
         train, labels = _sample(found, found.train, found.train_targets, image_size)
         batch = batch_for(len(found.train))
+        # Random weights tell nothing but the time, for which two batches do.
         features, seconds = _features(vit, train if there else train[: 2 * batch], batch)
         if not there:
             lines.append(

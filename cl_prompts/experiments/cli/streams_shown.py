@@ -29,6 +29,7 @@ def streams_text(runs: Sequence[Settings], builder: Builder, data: DataSet) -> s
     seed 1: samples 722 720, classes 5 5
     """
     found: dict[str, tuple[Any, list[str]]] = {}
+    # Strategies share the stream of a seed.
     for run in {(run.seed, run.stream_seed): run for run in runs}.values():
         # A data set of one's own may depend on the seed.
         own = builder.data(run) if is_dotted(run.dataset["name"]) else data
@@ -53,6 +54,7 @@ def streams_text(runs: Sequence[Settings], builder: Builder, data: DataSet) -> s
 def _fingerprint(split: Any) -> str:
     digest = hashlib.sha256()
     for rows in split.tasks:
+        # Sizes as well, so that rows of neighbouring tasks cannot be mistaken for each other's.
         digest.update(f"{len(rows)} ".encode())
         digest.update(rows.tobytes())
     digest.update(split.counts.tobytes())

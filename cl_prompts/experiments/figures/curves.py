@@ -65,6 +65,7 @@ def curve_figure(
             low = _draw_spread(axes, band, colour, order.index(label), len(order))
         marker = "o" if tasks or len(band.x) == 1 else None
         axes.plot(band.x, 100 * band.middle, **styles[label], linewidth=2.2, marker=marker)
+        # Intervals stand at few points, between which the curve itself may be lower.
         lowest = min(lowest, float(low.min()), float(band.middle.min()))
         mark = MARKS.get(styles[label]["linestyle"], "")
         names.append((100 * float(band.middle[-1]), label + mark, colour))
@@ -72,6 +73,7 @@ def curve_figure(
         colour = styles[label]["color"]
         axes.axhline(100 * value, color=colour, linewidth=1.6, linestyle=":")
         names.append((100 * value, f"{label}, final", colour))
+    # From a multiple of ten that leaves some room below the lowest value.
     axes.set_ylim(max(0.0, 10 * np.floor((100 * lowest - 4) / 10)), 100)
     if tasks:
         _task_axis(axes, round(max((float(band.x[-1]) for band in bands.values()), default=1)))
@@ -231,6 +233,7 @@ def _places(
 def _offsets(width: float) -> Iterator[tuple[float, float]]:
     """Where a name may stand from its dot, the nearest first: on the right, or on the left."""
     for step in range(40):
+        # At the first step both places are the same.
         for up in dict.fromkeys((step * _LINE / 2, -step * _LINE / 2)):
             away = 0.1 + 0.02 * step
             yield away, up

@@ -48,6 +48,7 @@ def usage_figure(counts: ArrayLike, entropy: ArrayLike) -> Figure:
     bits = np.asarray(entropy, float)
     n_tasks, n_prompts = values.shape
     total = values.sum(1, keepdims=True)
+    # A task in which no prompt was used has no shares.
     share = np.divide(values, total, out=np.full_like(values, np.nan), where=total > 0)
     height = float(np.clip(0.34 * n_tasks, 1.5, 5.5))
     figure = canvas(WIDTH, height + 1.0)
@@ -131,6 +132,7 @@ def buffer_figure(
     shades = colormaps["viridis"](np.linspace(0.05, 0.95, max(len(order), 1)))
     figure, axes = new_figure(WIDTH, 3.6)
     # One polygon per class: bars of many classes are very slow to draw.
+    # The last value twice: every step needs a right edge.
     steps = np.concatenate([values, values[-1:]])[:, order].T
     edges = np.arange(n_tasks + 1) - 0.5
     if len(order):
@@ -149,6 +151,7 @@ def buffer_figure(
     if 0 < len(order) <= _MAX_LEGEND:
         handles, labels = axes.get_legend_handles_labels()
         legend = figure.legend(
+            # From the top, as the stack is.
             handles[::-1],
             labels[::-1],
             loc="outside right upper",
@@ -158,6 +161,7 @@ def buffer_figure(
             ncols=1 if len(order) <= 12 else 2,
         )
         for text in legend.get_texts():
+            # Names may hold dollar signs, between which matplotlib would typeset formulas.
             text.set_parse_math(False)
     task_ticks(axes.xaxis, n_tasks)
     axes.set_xlim(-0.5, n_tasks - 0.5)
@@ -172,6 +176,7 @@ def _write_counts(axes: Any, values: Floats, shades: Floats) -> None:
     middles = values.cumsum(axis=1) - values / 2
     for (t, c), value in np.ndenumerate(values):
         if value > 0.05 * values.sum(axis=1).max():
+            # By the brightness that the eye gives to red, green and blue.
             ink = "white" if float(np.dot(shades[c, :3], (0.3, 0.6, 0.1))) < 0.55 else "black"
             axes.text(
                 t, middles[t, c], f"{value:.0f}", ha="center", va="center", fontsize=8, color=ink

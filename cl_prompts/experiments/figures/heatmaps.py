@@ -64,6 +64,7 @@ def class_heatmap_figure(
         cmap=accuracy_map(),
         vmin=0,
         vmax=100,
+        # One image in an SVG instead of a path for each cell.
         rasterized=True,
     )
     for end in sorted(set(task_ends or ())):
@@ -197,6 +198,7 @@ def _draw_forgetting(
     limit = max(0.1, float(np.nanmax(np.abs(lost), initial=0.0)))
     drift = colormaps["RdBu_r"].with_extremes(bad=(0, 0, 0, 0))
     right.imshow(
+        # Wider than the values, so that numbers never stand on the darkest colours.
         lost[:, None], cmap=drift, vmin=-1.3 * limit, vmax=1.3 * limit, origin=origin, aspect="auto"
     )
     if cells:

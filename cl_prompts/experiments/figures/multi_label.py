@@ -71,7 +71,9 @@ def f1_figure(
             )
         finish(axes, xlabel=f"{measure} (%)", grid="x")
     panels[0].set_yticks(range(len(scores)), [short(name) for name in scores], parse_math=False)
+    # The first row is on top.
     panels[0].set_ylim(len(scores) - 0.4, -0.6)
+    # Beyond 100 %, for the numbers behind full bars.
     panels[0].set_xlim(0, 118)
     panels[0].set_xticks(range(0, 101, 25))
     return figure

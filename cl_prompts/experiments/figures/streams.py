@@ -53,6 +53,7 @@ def stream_figure(
     bars, matrix = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [1.2, height]})
     _stream_bars(bars, counts, rows, kinds, unit)
     share = counts[:, rows].T / np.maximum(counts[:, rows].sum(0), 1)[:, None]
+    # The smallest share is still to be seen.
     strength = np.where(share > 0, 0.18 + 0.82 * share, 0.0)[..., None]
     base = np.array([to_rgb(_KINDS[k]) for k in kinds]).reshape(-1, 1, 3)
     # The share is the opacity, so that the picture has any ground.
@@ -90,6 +91,7 @@ def stream_figure(
     ]
     if set(kinds) == {"other"}:
         handles[0].set_label(f"classes ({len(kinds)})")
+    # A legend can hold a note as an entry that has no colour.
     handles += [Patch(alpha=0, label=note) for note in notes]
     figure.legend(
         handles=handles,

@@ -101,6 +101,7 @@ def svg_text(figure: Figure) -> str:
     # A fixed salt gives equal pictures equal texts.
     with drawing(), rc_context({"svg.hashsalt": "cl-prompts", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", dpi=_DPI, facecolor="none", metadata={"Date": None})
+    # Colours become variables, to which a dark page gives other values.
     names = {light.lower(): f"--c{i}" for i, light in enumerate(_ON_DARK)}
     text = re.sub(
         r"#[0-9a-f]{6}\b",
@@ -156,6 +157,7 @@ def finish(
         axes.yaxis.set_major_formatter(thousands)
     if grid:
         axes.grid(axis=grid, color=FAINT, linewidth=0.6)
+        # Lines of the grid would else cross the bars.
         axes.set_axisbelow(True)
 
 

@@ -102,10 +102,12 @@ def _choose(recipe: Recipe, section: str, name: Any) -> None:
 
 
 def _set(recipe: Recipe, place: str, path: Sequence[str], value: Any) -> None:
+    # A running strategy without settings in the recipe gets its first one here.
     if place not in recipe["strategies"] and place in running_strategies(recipe):
         recipe["strategies"][place] = {}
     settings = recipe["strategies"].get(place)
     _put(recipe.setdefault(place, {}) if settings is None else settings, path, value)
+    # Said last, and of all strategies: it replaces what the recipe says of one.
     if place == "training":
         for settings in recipe["strategies"].values():
             _drop(settings, path)
@@ -168,6 +170,7 @@ class _Keys:
     def find(self, key: str) -> tuple[str, list[str]]:
         """Section or strategy that a key belongs to, and the path of the setting in it."""
         dots = [i for i, character in enumerate(key) if character == "."]
+        # The longest name first, since a module of one's own has dots in its name.
         for dot in reversed(dots):
             head = key[:dot]
             place = self._named(head)

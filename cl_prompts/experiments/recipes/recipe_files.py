@@ -61,6 +61,7 @@ def recipe_text(name: str) -> str:
     """
     if name.endswith((".yaml", ".yml")):
         try:
+            # Some editors put a mark in front of UTF-8.
             return content(name, RECIPE).decode("utf-8-sig")
         except FileNotFoundError as error:
             other = Path(name).with_suffix(".yml" if name.endswith(".yaml") else ".yaml")
@@ -123,6 +124,7 @@ def load_recipe(name: str, above: tuple[str, ...] = ()) -> Recipe:
 def _sections(name: str) -> Recipe:
     """Sections of the file, each a mapping; strategies by their canonical names."""
     try:
+        # A copy, since what was parsed is kept for the next plan.
         recipe = deepcopy(_parsed(recipe_text(name)))
     except yaml.YAMLError as error:
         raise InputError(f"recipe {name} is not valid YAML: {in_one_line(error)}") from error

@@ -96,6 +96,7 @@ class Settings:
     def to_yaml(self) -> str:
         """Content of ``config.yaml``."""
         values = plain(asdict(self))
+        # Left out at their defaults, as in the folders of versions that did not have them.
         for key in ("parent", "tracker", "keep_images", "on_missing"):
             if not values[key] or values[key] == "fail":
                 del values[key]
@@ -203,6 +204,7 @@ class Settings:
             strategy=self.strategy,
             seed=as_seed("seed", self.seed),
             stream_seed=as_seed("stream_seed", self.stream_seed),
+            # As of a recipe that has this strategy alone, and says nothing of all.
             options=strategy_options(
                 {"training": {}, "strategies": {self.strategy: self.options}}, self.strategy, ()
             ),
@@ -310,6 +312,7 @@ def _parent(given: Any) -> dict[str, Any]:
         if not isinstance(name, str):
             raise InputError(f"parent holds {shown(name)} among its names: it should be a text")
     for size in given.get("sizes", ()):
+        # By type, since True is an int to isinstance.
         if not (isinstance(size, list) and [type(n) for n in size] == [int, int]):
             raise InputError(f"parent.sizes holds {shown(size)}: classes and tasks are numbers")
     return given

@@ -51,6 +51,7 @@ def strategy_options(
     for key in NESTED:
         if key in given and key not in accepted:
             raise unknown(f"key of strategy {strategy}", key, accepted)
+        # Nested ones are checked by composed().
         accepted.pop(key, None)
     return {**validated(f"strategy {strategy}", accepted, plain_ones), **composed(strategy, given)}
 
@@ -73,6 +74,7 @@ def _shared_plugins(
     signatures = [strategy_parameters(name) for name in running]
     for name in list(plugins):
         needs = getattr(plugin_outline(name), "needs", "")
+        # Where no strategy of the run can have it, it stays, and is refused with a reason.
         if needs and needs not in accepted and any(needs in others for others in signatures):
             del plugins[name]
     return plugins

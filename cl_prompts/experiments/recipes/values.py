@@ -107,6 +107,7 @@ def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
 
 Loader.yaml_implicit_resolvers = _resolvers()
 Loader.add_implicit_resolver(_INT, re.compile(r"^(0|-?[1-9]\d*)$", re.A), list("-0123456789"))
+# Whole numbers are of the type above: here a number has a point or an exponent.
 Loader.add_implicit_resolver(
     _FLOAT,
     re.compile(

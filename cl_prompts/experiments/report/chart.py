@@ -76,6 +76,7 @@ def plot(
         for label, band in bands.items()
     ]
     for label, value in levels.items():
+        # In SVG, y points downwards.
         height = _number(_PLANE * (1 - y.place(100 * value)))
         path = {"line": f"M0 {height}H{_PLANE}", "band": "", "dots": "", "bars": "", "marks": ""}
         curves.append({"index": place[label], "style": _classes(styles[label]) + " level", **path})
@@ -151,6 +152,7 @@ def _paths(band: Band, x: Scale, y: Scale, dotted: bool) -> dict[str, str]:
         top = _points(across, _up(band.middle + band.half, y))
         bottom = _points(across, _up(band.middle - band.half, y))
         area = f"M{'L'.join(top)}L{'L'.join(reversed(bottom))}Z"
+    # A line of no length has round ends alone, which make a dot of any size.
     dots = "".join(f"M{point}h0" for point in points)
     return {
         "line": f"M{'L'.join(points)}",
@@ -223,6 +225,7 @@ def _data(
         kept = thinned(band)
         half = None if kept.half is None else _rounded(kept.half)
         curves[str(place[label])] = {
+            # Whole numbers without ".0", which most of them are: the page gets shorter.
             "x": [int(at) if at == int(at) else at for at in kept.x.tolist()],
             "y": _rounded(kept.middle),
             "half": half,
@@ -273,6 +276,7 @@ def x_scale(bands: Iterable[Band], tasks: bool) -> Scale:
     if tasks:
         count = round(last)
         shown = range(1, count + 1, -(-count // 10))
+        # A single task stands in the middle.
         margin = 0.0 if count > 1 else 0.5
         return Scale(1 - margin, count + margin, tuple((task, str(task)) for task in shown))
     return Scale(0, last, x_ticks(last))
@@ -308,4 +312,5 @@ def y_scale(bands: Iterable[Band], levels: Iterable[float], differences: bool) -
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
     found = MaxNLocator(nbins=most, steps=[1, 2, 5, 10]).tick_values(low, high)
+    # Without what rounding leaves behind, as in 0.30000000000000004.
     return [round(float(at), 9) for at in found if low <= at <= high]

@@ -39,6 +39,7 @@ def class_map(run: Run, alt: str) -> View:
     order = first_seen(values)
     names = run.summary.get("class_names") or [str(c) for c in range(len(values))]
     edges = column_edges(np.asarray(points, float))
+    # The last task ends at the edge of the image.
     ends = [end for end in sorted(set(run.summary["task_ends"][:-1])) if end < edges[-1]]
     named = len(order) <= MAX_NAMED_ROWS
     return {
@@ -53,6 +54,7 @@ def class_map(run: Run, alt: str) -> View:
 
 def _png(edges: Floats, values: Floats) -> str:
     """Image of one pixel per class and column, from 0 to the last edge, as an address."""
+    # Several pixels for each point, since the samples between two points differ.
     columns = min(_MAX_COLUMNS, 20 * len(edges))
     at = (np.arange(columns) + 0.5) / columns * edges[-1]
     which = np.searchsorted(edges, at, side="right") - 1
@@ -60,6 +62,7 @@ def _png(edges: Floats, values: Floats) -> str:
     levels = np.where(np.isnan(shown), _NOTHING, np.rint(100 * np.nan_to_num(shown)))
     image = Image.fromarray(levels.astype(np.uint8), mode="P")
     colours = colormaps["viridis"](np.linspace(0, 1, _LEVELS), bytes=True)[:, :3]
+    # One colour more than there are levels: that of cells without a value.
     image.putpalette([*colours.ravel().tolist(), 0, 0, 0])
     buffer = io.BytesIO()
     image.save(buffer, "PNG", transparency=_NOTHING, optimize=True)

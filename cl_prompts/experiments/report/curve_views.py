@@ -107,6 +107,7 @@ def _view(
     title = f"{title_of(measure)} {'after each task' if over_tasks else 'at any time'}"
     levels = final_levels(section)
     finals = {label: float(band.middle[-1]) for label, band in bands.items()} | levels
+    # The legend from the top, as the curves lie at their ends.
     order = sorted(finals, key=lambda label: (-finals[label], label))
     repeating = [] if over_tasks else repeating_rows(section)
     ends = [] if over_tasks else _common_ends(section)

@@ -67,6 +67,7 @@ class Gallery:
             figure.set_layout_engine("none")  # drawn a second time as it was laid out
         svg = figures.svg_text(figure).encode()
         width = round(_PX_PER_INCH * figure.get_figwidth())
+        # Letters are measured in points, of which an inch has 72.
         shrunk = _LEAST_LETTERS / (_smallest_letters(figure) * _PX_PER_INCH / 72)
         return {
             "uri": "data:image/svg+xml;base64," + base64.b64encode(svg).decode(),

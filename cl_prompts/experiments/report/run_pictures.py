@@ -91,6 +91,7 @@ def _class_pictures(run: Run) -> Iterator[RunPicture]:
 def _task_pictures(run: Run) -> Iterator[RunPicture]:
     matrix = task_matrix(run)
     measured_after = (~np.isnan(matrix)).any(axis=0)
+    # After one task there is nothing to compare, and nothing forgotten.
     if measured_after.sum() > 1:
         measure = "mAP" if run.multi_label else "accuracy"
         domains = domains_of([run])
@@ -182,6 +183,7 @@ def keys_in_words(similarity: ArrayLike) -> str:
     '2 keys, cosine between two of them from 0.50 to 0.50, mean 0.50'
     """
     values = np.asarray(similarity, float)
+    # Without the diagonal, where each key meets itself.
     others = values[~np.eye(len(values), dtype=bool)]
     others = others[~np.isnan(others)]
     if not len(others):

@@ -50,10 +50,12 @@ def section_view(
     for key in ("dataset", "scenario"):
         facts[key] = label_of(str(facts[key]))
     lengths = sorted(run.summary["samples"] for run in section.runs)
+    # One number where all streams are equally long, else the shortest and the longest.
     shown = dict.fromkeys((lengths[0], lengths[-1]))
     counts = {label: len(group) for label, group in section.groups.items()}
     results = section.table()
     by_name = section.table(section.by_name)
+    # Bounds, which see all data at once, are often run with fewer seeds.
     competing = [label for label, group in section.groups.items() if not group[0].whole_stream]
     return {
         "title": section.title,
@@ -120,6 +122,7 @@ def _costs(section: Section, styles: Styles, gallery: Gallery) -> View | None:
         for label, group in section.groups.items()
         if accuracies[label] and costs[label] and not group[0].whole_stream
     }
+    # The axis of costs is logarithmic.
     points = {label: point for label, point in points.items() if point[0] > 0}
     if len(points) < 2:
         return None

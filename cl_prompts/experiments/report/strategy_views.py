@@ -112,6 +112,7 @@ def _run_view(title: str, label: str, run: Run, gallery: Gallery, link: Link) ->
     for picture in pictures_of(run):
         name = f"{stem}-{picture.name}"
         alt = f"{whose}: {picture.alt}"
+        # The page itself shows these numbers as a table or an image of its own.
         if picture.as_html:
             gallery.add_file(name, picture.draw)
         if picture.name == "classes" and curve_of(run):

@@ -105,12 +105,14 @@ def _cell(mean: float, spread: float, roomy: bool, *, shaded: bool = True) -> di
     return {
         "text": f"{100 * mean:.0f}" if shaded else _signed(mean),
         "spread": f"±{100 * spread:.0f}" if roomy and not np.isnan(spread) else "",
+        # 100 % belongs to the last shade.
         "shade": f"v{min(int(mean * _SHADES), _SHADES - 1)}" if shaded else "",
     }
 
 
 def _signed(fraction: float) -> str:
     points = round(100 * fraction)
+    # Neither +0 nor -0.
     return f"{points:+d}" if points else "0"
 
 

@@ -36,6 +36,7 @@ def before_after(run: Run) -> list[BeforeAfter]:
         return []
     names = run.summary["class_names"]
     earlier = run.before["by_class"]
+    # Classes that came since stand behind those that the parent knew.
     earlier += [None] * (len(names) - len(earlier))
     ends = run.metrics[f"task_end_{run.measure}"]
     last = {scope: points[-1][1] for scope, points in ends.items() if points}

@@ -78,6 +78,7 @@ def _score(
     optional: bool = False,
 ) -> Column:
     """Column of a final number in percent."""
+    # A space at which no line is broken.
     heading = f"{title}\u00a0%"
     value = at("results", key)
     return Column(heading, value, percent, best, optional or bool(definition), key, definition)

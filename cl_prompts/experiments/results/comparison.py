@@ -115,6 +115,7 @@ def named_rows(name: str, labels: Sequence[str]) -> list[str]:
     """Rows that a name means: the label itself, or all rows of a strategy."""
     if name in labels:
         return [name]
+    # Rows of one strategy are labelled by its name, and by settings in brackets.
     return [label for label in labels if label.startswith(f"{name} (")]
 
 
@@ -184,6 +185,7 @@ def _columns(section: Section, metrics: Sequence[str]) -> tuple[Column, ...]:
     for key in wanted:
         if key not in known:
             raise unknown("metric of these runs", key, known)
+    # With several labels, forgetting is a number by name and no headline.
     if not metrics and section.multi_label:
         wanted = [key for key in wanted if key != "forgetting"]
     return tuple(known[key] for key in wanted)

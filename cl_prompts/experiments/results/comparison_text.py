@@ -170,6 +170,7 @@ def markdown_text(text: str) -> str:
     >>> markdown_text("a|b <script>, p < 0.001, linear_probe@*x*, &lt;")
     'a\\\\|b &lt;script>, p < 0.001, linear_probe@\\\\*x\\\\*, &amp;lt;'
     """
+    # An & or < that HTML would take for the begin of an entity or an element.
     text = re.sub(r"&(?=#?\w+;)", "&amp;", one_line(text))
     text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
     return _MARKDOWN.sub(r"\\\g<0>", text)

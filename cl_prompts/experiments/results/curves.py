@@ -80,11 +80,16 @@ def mean_curve(seeds: Sequence[Curve]) -> tuple[Floats, Floats, Floats | None]:
 
     Seeds measured at different points are interpolated linearly onto the union of their points.
     """
-    arrays = [np.asarray(seed, float) for seed in seeds]
+    x, values = _on_common_points(seeds)
+    return x, values.mean(0), values.std(0, ddof=1) if len(values) > 1 else None
+
+
+def _on_common_points(curves: Sequence[Curve]) -> tuple[Floats, Floats]:
+    """Points of all curves within the range that they share, and (curves, points) values there."""
+    arrays = [np.asarray(curve, float) for curve in curves]
     x = np.unique(np.concatenate([a[:, 0] for a in arrays]))
     x = x[(x >= max(a[0, 0] for a in arrays)) & (x <= min(a[-1, 0] for a in arrays))]
-    values = np.array([np.interp(x, a[:, 0], a[:, 1]) for a in arrays])
-    return x, values.mean(0), values.std(0, ddof=1) if len(arrays) > 1 else None
+    return x, np.array([np.interp(x, a[:, 0], a[:, 1]) for a in arrays])
 
 
 def mean_band(seeds: Seeds) -> Band | None:
@@ -123,9 +128,5 @@ def difference_curve(ours: Curve, theirs: Curve) -> list[tuple[float, float]]:
     >>> difference_curve([(10, 0.5), (30, 0.75)], [(20, 0.5), (30, 0.25)])
     [(20.0, 0.125), (30.0, 0.5)]
     """
-    a = np.asarray(ours, float)
-    b = np.asarray(theirs, float)
-    x = np.union1d(a[:, 0], b[:, 0])
-    x = x[(x >= max(a[0, 0], b[0, 0])) & (x <= min(a[-1, 0], b[-1, 0]))]
-    gap = np.interp(x, a[:, 0], a[:, 1]) - np.interp(x, b[:, 0], b[:, 1])
-    return list(zip(x.tolist(), gap.tolist(), strict=True))
+    x, (mine, other) = _on_common_points([ours, theirs])
+    return list(zip(x.tolist(), (mine - other).tolist(), strict=True))

@@ -180,6 +180,7 @@ class Section:
         """Columns of its table: A_AUC, BWT and FWT only where some run has them, and metrics of
         the user's own."""
         found = self._measured(MULTI_LABEL_COLUMNS if self.multi_label else COLUMNS)
+        # Scores of one's own stand behind the other scores and in front of the costs.
         scores = [column for column in found if column.best is not None]
         return (*scores, *self.own_scores, *found[len(scores) :])
 

@@ -176,6 +176,7 @@ def usage_entropy(counts: ArrayLike) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         share = values / total
         entropy = -np.where(share > 0, share * np.log2(share), 0.0).sum(axis=1)
+    # The entropy of a single used prompt comes out as -0.
     return np.where(total[:, 0] > 0, np.abs(entropy), np.nan)
 
 

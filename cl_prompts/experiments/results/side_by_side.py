@@ -119,6 +119,7 @@ def _value(run: Run, place: str) -> str:
 
 def _rest(conditions: Conditions, place: str) -> dict[str, str]:
     """Conditions without a setting and what follows from it."""
+    # Two recipes may differ in everything but the measure.
     if place == "recipe":
         return {"multi_label": conditions["multi_label"]}
     section, _, name = place.rpartition(".")

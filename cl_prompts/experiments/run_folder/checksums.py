@@ -49,9 +49,11 @@ def sums(folder: Path, written: Mapping[str, bytes]) -> str:
     >>> print(sums(Path("nowhere"), {"summary.json": b""}), end="")
     e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  summary.json
     """
+    # Without those that a killed process left half written, whose names begin with a dot.
     copies = sorted(f"{COPIES}/{file.name}" for file in (folder / COPIES).glob("[!.]*"))
     names = [name for name in (*_SUMMED, *copies) if (folder / name).is_file()]
     found = {name: sha256(folder / name) for name in names}
+    # Files that are about to be written count as they will be.
     found |= {name: hashlib.sha256(data).hexdigest() for name, data in written.items()}
     return "".join(f"{digest}  {name}\n" for name, digest in found.items())
 

@@ -289,6 +289,7 @@ class RunFolder(FolderFiles):
     def close(self) -> None:
         """Release the lock."""
         if self._lock.is_locked:
+            # While the lock is still ours: afterwards the file may be the lock of another process.
             for name in (".reserve", ".lock"):
                 try:
                     files.remove(self.path / name)

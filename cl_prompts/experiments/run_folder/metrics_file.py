@@ -70,6 +70,7 @@ class MetricsFile:
         try:
             files.append(self.path, data)
         except OSError:
+            # Some of the rows may have been written.
             if self.path.is_file():
                 files.cut(self.path, self._size)
             raise
@@ -90,6 +91,7 @@ class MetricsFile:
         self._check_size()
         if self._size:
             files.sync(self.path)
+        # At the fastest level, since every checkpoint waits for it.
         kept = zlib.compress(b"".join(self._kept), 1) if self._size <= KEPT else None
         return {"bytes": self._size, "sha256": self._digest.hexdigest()}, kept
 

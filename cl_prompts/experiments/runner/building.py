@@ -131,6 +131,7 @@ class Builder:
             check_pixels(first, backbone.image_size, normalised=not backbone.normalises)
         split = split_of(settings, data)
         kind = strategy_class(settings.strategy)
+        # Statistics are taken of images as tests show them, unless every view is to count.
         plain = kind.plain_images and not settings.options.get("augmented_views")
         train = data.train.plain() if plain else data.train
         benchmark = benchmark_from_split(train, data.test, split)
@@ -476,8 +477,10 @@ def _long_solutions(parts: Parts, samples: int) -> list[str]:
         return []
     every = parts.settings.evaluation["every"]
     evaluations = parts.split.n_tasks + (samples // every if every else 0)
+    # Choosing a ridge solves once for each candidate.
     chosen = len(getattr(strategy, "candidates", ())) if getattr(strategy, "held_out", 0) else 0
     solutions = evaluations + chosen * parts.split.n_tasks
+    # The time of a solution grows with the cube of the features.
     seconds = solutions * SECONDS_AT_2000 * (sums.size / 2000) ** 3
     if seconds < 120:
         return []

@@ -98,8 +98,7 @@ def rows_of(parts: Parts, references: Any) -> list[int]:
 
 
 def _described(data: DataSet) -> dict[str, Any]:
-    # Relative to one folder, so that the images may move together.
-    # Relative to their common folder, so that a data set that was moved is found again.
+    # Relative to their common folder, which stands in the record once.
     root = os.path.commonpath(
         [os.path.dirname(os.path.abspath(p)) for p in (*data.train.files, *data.test.files)]
     )

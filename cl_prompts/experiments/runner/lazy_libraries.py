@@ -87,6 +87,7 @@ def real(module: str, name: str = "") -> Any:
 class _StandIn(ModuleType):
     """A module of which each name is lazy."""
 
+    # A package, so that submodules of it can be imported.
     __path__ = []  # noqa: RUF012
 
     def __getattr__(self, name: str) -> Any:
@@ -128,6 +129,7 @@ class _StandIns:
 @contextmanager
 def stand_ins(libraries: Sequence[str] = _SPARED) -> Iterator[None]:
     """Give who imports a library a stand-in, where it is installed and not loaded yet."""
+    # A library that is missing gets none: its user has to see that.
     spared = {name for name in libraries if name not in sys.modules and PathFinder.find_spec(name)}
     finder = _StandIns(set(spared))
     sys.meta_path.insert(0, finder)

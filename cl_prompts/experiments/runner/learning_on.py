@@ -336,6 +336,7 @@ class Descent:
             raise InputError(f"nothing can learn on from the run in {self._run}: {change}")
         known = found.identity.get("data", {})
         if is_edited(self._settings):
+            # Names of classes are what such a run changes.
             now = {**data.fingerprint(), "classes": known.get("classes")}
         else:
             assert isinstance(data, JoinedDataSet)

@@ -165,6 +165,7 @@ class TaskLoop:
         """Take over what the parent has learned and recorded, and make room for what is new."""
         parts = self.parts
         strategy = parts.strategy
+        # Noted here, since the parent's state brings rates of its own.
         own = [{**group, "params": None} for group in strategy.optimizer.param_groups]
         state, attached, remark = parts.descent.take_over(strategy, parts.anytime, parts.data)
         if remark is not None:

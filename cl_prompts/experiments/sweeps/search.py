@@ -117,7 +117,6 @@ class Search:
     @property
     def path(self) -> Path:
         """The table of trials."""
-        # More trials go on in the same table.
         options = {**asdict(self.options), "trials": None}
         to_json = self._optuna.distributions.distribution_to_json
         axes = {key: to_json(axis) for key, axis in self.space.axes.items()}
@@ -152,6 +151,7 @@ class Search:
             if self.stopped is not None:
                 return
             for one, trial in zip(asked, trials, strict=True):
+                # A trial without a value teaches the sampler nothing.
                 failed = self._optuna.trial.TrialState.FAIL if trial.value is None else None
                 study.tell(one, trial.value, state=failed)
             self.trials += trials

@@ -101,6 +101,7 @@ class Sweep:
     def _usable(self, folder: Path | None, settings: Settings) -> Path | None:
         """The folder of an earlier run, if it was made from the same data, weights,
         files and code."""
+        # Without a summary it had just begun: it is compared as it is resumed.
         if folder is None or not (folder / "summary.json").is_file():
             return folder
         try:

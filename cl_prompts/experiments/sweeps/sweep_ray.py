@@ -47,8 +47,8 @@ class RayLauncher:
 
     def __init__(self, ledger: Ledger, how: Launching) -> None:
         """Connect to nothing yet."""
-        # Ray reports its use to nobody; a cluster that runs already decides that itself.
-        # Before the import, which reads it: nothing is sent that nobody asked for.
+        # Before the import, which reads it: Ray reports its use to nobody, unless a cluster that
+        # runs already has decided otherwise.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._ray = extra("ray", "ray", "--launcher ray")
         self._ledger = ledger
@@ -66,6 +66,7 @@ class RayLauncher:
         with _cluster(self._ray):
             self.jobs = self._room()
             queue = self._ray.remote(MessageQueue)
+            # It takes no CPU from the runs, and begins anew where its machine is lost.
             self._messages = queue.options(num_cpus=0, max_restarts=-1).remote()
             self._ledger.execute(self)
 
@@ -94,6 +95,7 @@ class RayLauncher:
             num_gpus=self._how.gpus,
             max_retries=0,  # a run that died goes on from here, where it is counted
             max_calls=1,  # a fresh process for each run
+            # Before the libraries are loaded, which read them then.
             runtime_env={"env_vars": dict.fromkeys(THREADS, str(self._how.threads))},
         )(_execute)
         home = str(Path.cwd())
@@ -152,6 +154,7 @@ def _execute(job: Job, threads: int, home: str, messages: Any, number: int) -> E
     sent: list[Any] = []
 
     def send(message: Message) -> None:
+        # The last one alone: messages of one sender arrive in their order.
         sent[:] = [messages.put.remote(number, message)]
 
     ended = execute_elsewhere(job, threads, home, send)

@@ -110,6 +110,7 @@ class TensorBoard(Board):
         """Show a picture."""
         from cl_prompts.experiments.figures.style import drawing  # loads matplotlib
 
+        # The figure is rendered here, which reads the style again.
         with drawing():
             self._writer.add_figure(tag, figure, step)
 
@@ -176,6 +177,7 @@ class WeightsAndBiases(Board):
             resume="allow",
             settings=self._wandb.Settings(console="off", silent=True),
         )
+        # Its own steps count calls: curves get samples seen as their axis.
         self._run.define_metric("samples_seen")
         self._run.define_metric("*", step_metric="samples_seen")
 

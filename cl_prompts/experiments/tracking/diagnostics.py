@@ -107,6 +107,7 @@ class Diagnostics:
 
     def _count(self, strategy: Any) -> dict[str, float]:
         return {
+            # One counter holds all passes of the ViT, those of evaluation among them.
             "train": strategy.model.backbone.counter.macs - self.evaluator.macs,
             "trained": strategy.samples_seen,
             "evaluation": self.evaluator.macs,

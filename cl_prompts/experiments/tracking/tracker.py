@@ -179,6 +179,7 @@ class Tracker(BaseSGDPlugin, supports_distributed=True):  # type: ignore[call-ar
 
         shown = self.anytime.evaluator.rows(model.seen)
         n = min(_EXAMPLES, len(shown))
+        # Evenly over the test set, which may be sorted by class.
         rows = shown[torch.linspace(0, len(shown) - 1, n).long()].tolist()
         images = torch.stack([test[row][0] for row in rows])
         macs = model.backbone.counter.macs
