@@ -49,6 +49,7 @@ def _each_file(
     function: Callable[[str], Found], paths: Sequence[str], progress: Progress | None
 ) -> Iterator[Found]:
     """Results of a function for each file, in their order, computed in several threads."""
+    # Threads, since Pillow decodes without holding Python's lock.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         for start in range(0, len(paths), _AT_ONCE):
             some = paths[start : start + _AT_ONCE]
@@ -117,6 +118,7 @@ def _look(path: str) -> Look:
     except RunError as error:
         return Look(path, 0, 0, "", str(error))
     _, height, width = image.shape
+    # The size as well, since the same bytes fit other shapes, too.
     digest = hashlib.sha256(repr((height, width)).encode())
     digest.update(image.contiguous().numpy().tobytes())
     # Some hundred rows and columns tell as much of a large image.

@@ -115,6 +115,7 @@ _VOC_SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
 _ENTRIES: dict[str, DataSetEntry] = {
     "digits": DataSetEntry(
         digits.read_digits,
+        # A mirrored digit is no digit, or another one.
         Augmentation(affine=1, padding=0, flip=False),
         mean=(0.305, 0.305, 0.305),
         std=(0.324, 0.324, 0.324),
@@ -142,6 +143,7 @@ _ENTRIES: dict[str, DataSetEntry] = {
     ),
     "imagenet_r": _archive(
         readers.read_imagenet_r,
+        # As published for these images: the shorter side to 256, and a square of 224.
         Augmentation(AutoAugmentPolicy.IMAGENET, square_crop=True),
         origin="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
         layout="a folder of images per class, <wnid>/*",
@@ -279,6 +281,7 @@ def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:
     usual = Path(entry.folder)
     base = Path(os.environ.get("CL_PROMPTS_DATA") or "data") / usual if root is None else Path(root)
     folder = base.expanduser().absolute()
+    # root may be a folder above: the longest end of the usual path that is there is taken.
     inner = [folder.joinpath(*usual.parts[start:]) for start in range(len(usual.parts))]
     return next((place for place in inner if place.is_dir()), folder)
 

@@ -280,6 +280,7 @@ def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:
     """
     for name in names:
         try:
+            # Bytes of a folder's name that are no UTF-8 become signs that no file can hold.
             name.encode()
         except UnicodeEncodeError as error:
             raise InputError(

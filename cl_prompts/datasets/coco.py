@@ -71,6 +71,7 @@ def _labels(file: Path) -> tuple[dict[int, str], np.ndarray]:
     names = by_key(images, str(file), "image id")
     pairs = ((entry["image_id"], entry["category_id"]) for entry in found["annotations"])
     row = {image: position for position, image in enumerate(sorted(names))}
+    # Ids run from 1 to 90 with gaps, columns from 0 to 79.
     column = {category: CLASSES.index(name) for category, name in CATEGORIES.items()}
     labels = np.zeros((len(row), len(CLASSES)), dtype=np.uint8)
     for image, category in pairs:

@@ -100,6 +100,7 @@ def csv_rows(file: Path) -> list[CsvRow]:
     """
     rows: list[CsvRow] = []
     try:
+        # Spreadsheets put a mark in front of UTF-8.
         with TextIOWrapper(open_listing(file), encoding="utf-8-sig", newline="") as text:
             lines = _lines(file, text)
             header = [name.strip() for name in next(lines, [])]

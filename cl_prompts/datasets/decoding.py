@@ -97,6 +97,7 @@ def _opened(path: str) -> Iterator[Image.Image]:
     # image.
     with (
         opened(path, TABLE) as file,
+        # Of these formats alone: Pillow would run Ghostscript for EPS.
         Image.open(file, formats=sorted(set(FORMATS.values()))) as image,
     ):
         yield image
@@ -165,5 +166,6 @@ def _unit_interval(values: np.ndarray) -> np.ndarray:
 def _grey(levels: np.ndarray, inverted: bool) -> Tensor:
     """Grey levels (height, width) from 0 to 255, rounded, in all three channels."""
     levels = 255 - levels if inverted else levels
+    # np.rint would round halves to even numbers.
     rounded = np.floor(levels + 0.5).astype(np.uint8)
     return torch.from_numpy(rounded).expand(3, -1, -1).contiguous()

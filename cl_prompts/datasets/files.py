@@ -115,6 +115,7 @@ def _files(folder: str) -> dict[str, str]:
     """Name and real path of each file in a folder."""
     if not os.path.isdir(folder):
         return {}
+    # Once for the folder: only entries that are links need a look of their own.
     real = os.path.realpath(folder)
     with os.scandir(folder) as entries:
         return {
@@ -161,6 +162,7 @@ def check_files(what: str, train: Sequence[str], test: Sequence[str]) -> None:
     """
     known: dict[tuple[int, int], str] = {}
     for path in train:
+        # Of a file that is new, setdefault gives back this very text.
         first = known.setdefault(_identity(what, path), path)
         if first is not path:
             raise InputError(_twice(what, "training", first, path))

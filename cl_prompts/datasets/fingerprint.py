@@ -41,6 +41,7 @@ def labels_fingerprint(
     """SHA-256 of labels, (n,) or zeros and ones (n, C), with their shape, of the pairs that
     average precision leaves out, (n, C) bool, and of domains, (n,)."""
     digest = hashlib.sha256(repr(targets.shape).encode())
+    # In one byte order, so that machines agree.
     digest.update(np.ascontiguousarray(targets, dtype="<i8").tobytes())
     if ignored is not None:
         digest.update(np.packbits(ignored).tobytes())
@@ -73,6 +74,7 @@ def files_fingerprint(paths: Sequence[str]) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"image {error.filename} cannot be read: {error.strerror}") from error
     return {
+        # Names of files need not be UTF-8.
         "names": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest(),
         "sizes": hashlib.sha256(repr(sizes).encode()).hexdigest(),
         "bytes": sum(sizes),

@@ -81,6 +81,7 @@ def hidden_folders(parent: Path) -> list[str]:
     for place, inner, _ in os.walk(parent):
         seen = _visible(inner)
         found += [os.path.join(place, name) for name in sorted(set(inner) - set(seen))]
+        # os.walk goes on with what is left in its list.
         inner[:] = seen
     return found
 

@@ -24,6 +24,7 @@ def keywords(function: Callable[..., Any], without: set[str]) -> dict[str, tuple
     Raises:
         InputError: an annotation names something that does not exist.
     """
+    # get_type_hints does not look into a partial.
     inner = getattr(function, "func", function)
     try:
         hints = get_type_hints(inner) if inspect.isfunction(inner) else {}

@@ -38,6 +38,7 @@ def inverse_affine(change: Change, height: int, width: int) -> Tensor:
     cos = math.cos(math.radians(angle)) / scale
     sin = math.sin(math.radians(angle)) / scale
     across = [cos, sin, cos * -right + sin * -down]
+    # Not -sin, which is -0.0 without a rotation.
     along = [0.0 - sin, cos, sin * right + cos * -down]
     return torch.tensor([across, along]) / torch.tensor([[0.5 * width], [0.5 * height]])
 

@@ -70,6 +70,7 @@ class JoinedSet(ImageSet):
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         row = range(len(self))[index]
         second = row >= len(self.parts[0])
+        # False and True count as 0 and 1: which part, and whether rows of the first are taken off.
         image, _ = self.parts[second][row - second * len(self.parts[0])]
         label = self.targets[row]
         return image, Tensor(label.astype(np.float32)) if self.multi_label else int(label)

@@ -161,6 +161,7 @@ def read_imagenet_r(folder: Path, cache: int | None) -> Source:
     found = scan_images([folder / name for name in classes])
     n = len(found.paths)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).numpy()
+    # Rounded down, as published.
     n_train = int(0.8 * n)
     rows = (np.sort(order[:n_train]), np.sort(order[n_train:]))
     return _divided(found, rows, classes, cache)
@@ -204,6 +205,7 @@ def read_cub200(folder: Path, cache: int | None) -> Source:
     files = _by_id(folder / "images.txt")
     labels = _by_id(folder / "image_class_labels.txt", ints=True)
     flags = _by_id(folder / "train_test_split.txt", ints=True)
+    # The files count classes from 1.
     label = {image: int(number) - 1 for image, number in labels.items()}
     in_train = {image: flag == "1" for image, flag in flags.items()}
     if list(by_number) != [str(number) for number in range(1, len(classes) + 1)]:

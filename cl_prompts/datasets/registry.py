@@ -282,6 +282,7 @@ def _of_function(
     given = {key: value for key, value in offered.items() if key in declared} | given
     made: DataSet = call_function("data set", name, function, given, DataSet)
     seed = given.get("seed")
+    # Three channels of 4 bytes.
     size = 12 * (len(made.train) + len(made.test)) * offered["image_size"] ** 2
     # Larger data are not made twice: that takes its time and its memory.
     if seed is None or size > SMALL:

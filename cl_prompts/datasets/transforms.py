@@ -116,6 +116,7 @@ def _as_floats(image: Tensor) -> Tensor:
 
 
 def _enlarged(size: int) -> int:
+    # Published: 256 for 224.
     return round(size * 256 / 224)
 
 

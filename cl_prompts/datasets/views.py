@@ -21,6 +21,7 @@ from cl_prompts.datasets.geometry import inverse_affine, pad_crop_flip, warped
 from cl_prompts.datasets.transforms import AREA, ASPECT, Augmentation, RandomTransform
 from cl_prompts.training.views import Key, view_seed
 
+# In torch's single precision, from which torchvision draws.
 _LOG_ASPECT = [float(torch.log(torch.tensor(ratio))) for ratio in ASPECT]
 
 
@@ -101,6 +102,7 @@ class KeyedTransform(RandomTransform):
         if augmentation.padding:
             padded = self.size + 2 * augmentation.padding
             shift = _offset(padded, padded, self.size, generator)
+        # Last, and drawn only where images are flipped, as torchvision does.
         flip = augmentation.flip and bool(torch.rand(1, generator=generator) < 0.5)
         return View(square, changes, affine, area, shift, flip)
 
@@ -206,6 +208,7 @@ class _Policy(v2.AutoAugment):
     def _magnitudes(cls, name: str, height: int, width: int) -> tuple[list[float] | None, bool]:
         """Magnitudes of an operation by level, and whether their sign is drawn."""
         magnitudes, signed = cls._AUGMENTATION_SPACE[name]
+        # AutoAugment has ten levels of each operation.
         table = magnitudes(10, height, width)
         return None if table is None else table.tolist(), signed
 

@@ -152,6 +152,7 @@ def _check_given(split: BaseSplit, scenario: Scenario, parameters: dict[str, Any
             continue
         if name not in carried:
             raise InputError(f"give either split or {name}, not both")
+        # A parameter may be a list, such as an order of classes.
         if not np.array_equal(value, carried[name]):
             raise InputError(
                 f"{name}={value!r} contradicts the given split, which has {carried[name]!r}"

@@ -45,6 +45,7 @@ class DomainSplit(Split):
 
     def missing_classes(self) -> dict[str, tuple[int, ...]]:
         """Domain -> classes that have no sample in it, of the domains that lack some."""
+        # A class that comes in no domain at all is lacking in none.
         lacking = ~self.visible & self.visible.any(axis=0)
         found = {
             domain: tuple(np.flatnonzero(row).tolist())

@@ -165,6 +165,7 @@ class MultiLabelSplit(BaseSplit):
                 " need one per class"
             )
         # Column t: the image has a class that is seen by the end of task t.
+        # In floats, since numpy multiplies integers without BLAS.
         reached = matrix.astype(np.float32) @ self.seen.T.astype(np.float32) > 0
         return replace(self, test_first=np.where(reached.any(axis=1), reached.argmax(axis=1), -1))
 

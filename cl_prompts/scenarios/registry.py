@@ -88,6 +88,7 @@ class Scenario:
     @property
     def parameters(self) -> list[str]:
         """Names of the parameters that a user may set."""
+        # Without the first parameter, which takes the labels.
         return list(keywords(partial(self.split, None), {TEST_LABELS, DOMAINS}))
 
     def knows(self, names: Iterable[str]) -> bool:

@@ -175,6 +175,7 @@ def blurry_stream(
         of_class = dict(zip(rest.tolist(), rows[2 * n_tasks :], strict=True))
         for task, stream in enumerate(tasks):
             added = [of_class[label] for label in extra[task].tolist()]
+            # An empty array first, so that there is always something to join.
             additions = np.sort(np.concatenate([undealt[:0], *added]))
             extra_rows = np.concatenate([undealt[task : task + 1], additions])
             tasks[task] = _insert(stream, extra_rows, draws)
@@ -205,6 +206,7 @@ def rows_of(labels: np.ndarray, classes: Rows, n_classes: int) -> Rows:
         task_of_class[own] = task
     task_of_row = task_of_class[labels]
     sizes = np.bincount(task_of_row, minlength=n_tasks + 1)
+    # The last part holds rows of no task.
     return np.split(np.argsort(task_of_row, kind="stable"), sizes.cumsum()[:-1])[:n_tasks]
 
 

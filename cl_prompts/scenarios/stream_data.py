@@ -141,6 +141,7 @@ make the two agree
     def __init__(self, data: Any, labels: np.ndarray) -> None:
         self.data = data
         self.labels = labels
+        # The loader joins items by their data set's own function, if it has one.
         if hasattr(data, "collate_fn"):
             self.collate_fn = data.collate_fn
 

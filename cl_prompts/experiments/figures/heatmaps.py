@@ -197,8 +197,8 @@ def _draw_forgetting(
     lost = forgetting_per_task(values)
     limit = max(0.1, float(np.nanmax(np.abs(lost), initial=0.0)))
     drift = colormaps["RdBu_r"].with_extremes(bad=(0, 0, 0, 0))
+    # Wider than the values, so that numbers never stand on the darkest colours.
     right.imshow(
-        # Wider than the values, so that numbers never stand on the darkest colours.
         lost[:, None], cmap=drift, vmin=-1.3 * limit, vmax=1.3 * limit, origin=origin, aspect="auto"
     )
     if cells:

@@ -218,6 +218,7 @@ def reset_peak_memory(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     # A peak since the start of the process is an upper bound.
     with suppress(OSError):
+        # 5 resets the peak of resident memory, see proc(5).
         _CLEAR.write_text("5")
 
 
