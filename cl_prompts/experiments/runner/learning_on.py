@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cl_prompts.backbones.fingerprint import weights_hash
+from cl_prompts.backbones.fingerprint import state_hash, weights_hash
 from cl_prompts.checks import one_of, shown
 from cl_prompts.datasets.classes import check_names
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.joined import JoinedDataSet, copies_across
+from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.settings import Settings, runs_of
+from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.results.comparable import conditions_of, options_of
 from cl_prompts.experiments.run_folder.checkpoint import taking_up
 from cl_prompts.experiments.run_folder.checkpoint_files import (
@@ -41,8 +43,10 @@ from cl_prompts.experiments.run_folder.runs import Run, collect
 from cl_prompts.experiments.runner.kept_images import rows_of
 from cl_prompts.own_code import Trust
 from cl_prompts.reading import sha256
+from cl_prompts.strategies import make_plugins
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.plugins.anytime import AnytimeEvaluation
+from cl_prompts.training.seeds import seeded
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.runner.building import Parts
@@ -110,7 +114,7 @@ def settings_of_child(
         if dataset["name"] == "folder":  # one that holds folders of classes is a domain itself
             dataset = {"domains": name, **dataset}
     alike = {key: settings.dataset[key] for key in _ALIKE if key in settings.dataset}
-    recipe = {
+    recipe: dict[str, Any] = {
         "dataset": {**alike, **dataset},
         "scenario": scenario,
         "backbone": settings.backbone,
@@ -125,6 +129,9 @@ def settings_of_child(
         "tracker": settings.tracker,
         "keep_images": settings.keep_images,
     }
+    # The word stands for the statistics of the images that it was learned on, not of the new ones.
+    if settings.backbone["normalisation"] == "dataset":
+        recipe["backbone"] = {**settings.backbone, "normalisation": _statistics(settings)}
     # The same checks as for any recipe, and then what may not change.
     runs = runs_of(deepcopy(recipe), name, overrides)  # overrides change it in place
     (child, *more) = runs
@@ -141,13 +148,29 @@ def settings_of_child(
     child.recipe = f"{settings.recipe}+{name}"
     for key, value in child.backbone.items():
         # Weights may have moved; they are compared by content.
-        if key != "weights" and value != settings.backbone[key]:
-            raise InputError(
-                f"backbone.{key} is {shown(value)}, and the model was made with"
-                f" {shown(settings.backbone[key])}, which cannot change: leave it out"
-            )
+        if key != "weights" and value != recipe["backbone"][key]:
+            raise _cannot_change(f"backbone.{key}", value, recipe["backbone"][key])
     child.parent = _parent(run, settings)
     return child
+
+
+def _statistics(settings: Settings) -> list[list[float]]:
+    """Mean and standard deviation of a run's data set."""
+    known = DATASETS.get(settings.dataset["name"])
+    if known is None:
+        raise InputError(
+            "the run normalises images by the statistics of a data set of one's own, which further"
+            " images do not have: nothing can learn on from it, but from a run with"
+            " normalisation=[[MEANS],[DEVIATIONS]]"
+        )
+    return [list(known.mean), list(known.std)]
+
+
+def _cannot_change(name: str, value: Any, before: Any) -> InputError:
+    return InputError(
+        f"{name} is {shown(value)}, and the model was made with {shown(before)}, which cannot"
+        " change: leave it out"
+    )
 
 
 def settings_of_edited(
@@ -322,12 +345,13 @@ class Descent:
             InputError: there is no checkpoint, or the parent's data have changed.
         """
         assert self._run is not None
+        parent = parent_of(self._settings)
+        _check_model(strategy, self._settings.options, parent.options)
         # A state fits only a strategy of its size, and of the same history of growth.
         self.grow(strategy, to_parent=True)
         found, remark = CheckpointFiles(self._run).find()
         if found is None:
             raise InputError(f"{self._run} holds no checkpoint: nothing can learn on from it")
-        parent = parent_of(self._settings)
         now_made = {
             **settings_identity(parent),
             "backbone": weights_hash(strategy.model.backbone),
@@ -355,6 +379,11 @@ class Descent:
                     empty = anytime.evaluator.state_dict(strategy.model)
                     work = {key: state["evaluator"][key] for key in ("images", "macs")}
                     state["evaluator"] = {**empty, **work}
+        if self._settings.options["period"] != parent.options["period"]:
+            # Another period begins anew, at its own first multiple that is still to come.
+            counters = found.state["strategy"]["registered"]
+            period = strategy.period or 0
+            counters["next_period"] = period and (counters["samples_seen"] // period + 1) * period
         if remark is not None:
             remark += (
                 ", which is trained on what followed anew; the scores before are those of its state"
@@ -400,6 +429,41 @@ class Descent:
             "by_class": [value if there else None for there, value in by_class],
             **({"by_domain": by_domain} if by_domain else {}),
         }
+
+
+def _check_model(
+    strategy: OnlineStrategy, mine: Mapping[str, Any], theirs: Mapping[str, Any]
+) -> None:
+    """Refuse options of which another model would be made, or another replay buffer: a state that
+    fits by its shapes would be taken for what it is not."""
+    changed = [name for name in mine if mine[name] != theirs.get(name, mine[name])]
+    before = _made(strategy, theirs) if changed else ""
+    if not changed or _made(strategy, mine) == before:
+        return
+    alone = (name for name in changed if _made(strategy, {**theirs, name: mine[name]}) != before)
+    name = next(alone, changed[0])
+    now, then = (dict(flat({name: options[name]})) for options in (mine, theirs))
+    key = next(key for key in {**now, **then} if now.get(key) != then.get(key))
+    raise _cannot_change(key, now.get(key, mine[name]), then.get(key, theirs[name]))
+
+
+def _made(strategy: OnlineStrategy, options: Mapping[str, Any]) -> str:
+    """SHA-256 of the model that these options make, with its first values and all that its parts
+    are set to, and of the size of the replay buffer."""
+    plugins = make_plugins(options["plugins"])
+    with seeded(strategy.seed):
+        new = type(strategy)(**{**strategy.given, **options, "plugins": plugins})
+    found = hashlib.sha256(repr((new.buffer.size, new.model.backbone.read_out)).encode())
+    for name, part in new.model.named_modules():
+        if name.startswith(("backbone", "compiled")):
+            continue
+        texts = [(key, repr(value)) for key, value in vars(part).items() if key[0] != "_"]
+        # An object without a text of its own says nothing but where it lies.
+        own = [(key, text) for key, text in texts if " at 0x" not in text]
+        tensors = [*part.parameters(recurse=False), *part.buffers(recurse=False)]
+        values = state_hash({str(place): value for place, value in enumerate(tensors)})
+        found.update(repr((name, type(part).__name__, own, values)).encode())
+    return found.hexdigest()
 
 
 def _taken_over(parts: Parts) -> list[str]:

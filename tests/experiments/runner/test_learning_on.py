@@ -24,6 +24,7 @@ from cl_prompts.experiments.results.before_after import before_after
 from cl_prompts.experiments.run_folder.checkpoint import read
 from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.runs import collect, held_out_confidence
+from cl_prompts.experiments.runner.building import Builder
 from cl_prompts.experiments.runner.learning_on import Descent, settings_of_child
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.tracker import ProgressLine
@@ -34,6 +35,7 @@ from tests.experiments.faults import contents
 pytestmark = pytest.mark.slow
 
 TRAIN, TEST = 12, 6
+DIGITS = [[0.305] * 3, [0.324] * 3]  # mean and deviation
 SMALL = ["seed=1", "n_tasks=2", "every=15", "train_mb_size=8", "online_iter=1", "augment=false"]
 
 
@@ -138,6 +140,35 @@ def test_how_the_parent_was_trained_is_recorded(parent: Path, tmp_path: Path) ->
     assert Settings.from_yaml(child.to_yaml()).parent == child.parent
 
 
+def test_images_of_a_child_are_normalised_as_those_of_its_parent(
+    parent: Path, tmp_path: Path
+) -> None:
+    """Also where that is by the statistics of the parent's data set."""
+    copied = tmp_path / "copied"
+    shutil.copytree(parent, copied)
+    config = yaml.safe_load((copied / "config.yaml").read_text())
+    config["backbone"]["normalisation"] = "dataset"
+    for name, known in (("digits", DIGITS), ("tests.experiments.own_parts:stripes", None)):
+        changed = {**config, "dataset": {"name": name}}
+        (copied / "config.yaml").write_text(yaml.safe_dump(changed))
+        (copied / SUMS_FILE).write_text(sums(copied, {}))
+        if known is None:
+            with pytest.raises(InputError, match="the statistics of a data set of one's own"):
+                settings_of_child(copied, {"name": "folder"}, 1, "later", trust_code=True)
+        else:
+            child = settings_of_child(copied, {"name": "folder"}, 1, "later", trust_code=True)
+            assert child.backbone["normalisation"] == known
+
+
+def test_another_period_begins_at_its_own_multiple(parent: Path, place: Path) -> None:
+    dataset = {"name": "folder", "root": str(place / "later")}
+    settings = settings_of_child(parent, dataset, 3, "later", ["mvp.period=20"])
+    parts = Builder(quick=True).build(settings)
+    state, *_ = parts.descent.take_over(parts.strategy, parts.anytime, parts.data)
+    counters = state["strategy"]["registered"]
+    assert (counters["samples_seen"], counters["next_period"]) == (48, 60)
+
+
 @pytest.mark.parametrize("sizes", [[[2, 1], [1_000_000, 1]], [[2, 4]], [[6, 1], [2, 1]]])
 def test_sizes_of_ancestors_grow_to_those_of_the_run(child: Path, sizes: list[list[int]]) -> None:
     settings = Settings.from_yaml((child / "config.yaml").read_text())
@@ -239,7 +270,10 @@ def test_dry_run_says_what_would_grow(
         (["strategy=ncm"], "learns on with its own strategy, mvp"),
         (["seed=1-3"], "learns on with its own strategy, mvp, and one seed"),
         (["scenario=class_incremental", "n_tasks=1"], "does not announce the boundaries"),
-        (["mvp.pool_size=3"], "the saved state does not fit this model"),
+        (["mvp.pool_size=3"], "pool_size is 3, and the model was made with 10"),
+        (["lr=1e-3", "read_out=raw_blocks:1"], "read_out is 'raw_blocks:1', and the model was"),
+        (["mvp.buffer_size=10"], "buffer_size is 10, and the model was made with 20"),
+        (["plugins=slow_heads"], "plugins.slow_heads.decays is [0.9, 0.99], and the model was"),
         (["nonsense=3"], "unknown key 'nonsense'"),
         (["seed=2"], "learns on with the seed of its parent, 1"),
         (["weights=random"], "the weights of its backbone are others"),
