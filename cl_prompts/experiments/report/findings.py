@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from cl_prompts.experiments.results.comparable import version_notes
+from cl_prompts.experiments.results.comparable import notes_on
 from cl_prompts.experiments.results.entries import Entry
 from cl_prompts.experiments.results.sections import Section
 from cl_prompts.experiments.results.series import curve_of, task_sizes
@@ -125,7 +125,7 @@ def caveats(groups: Mapping[str, Sequence[Run]]) -> list[str]:
     Args:
         groups: runs of each row, by its label.
     """
-    kinds = (_single_seeds, _single_points, _points, _small_tasks, _versions)
+    kinds = (_single_seeds, _single_points, _points, _small_tasks, _notes)
     return [sentence for kind in kinds for sentence in kind(groups)]
 
 
@@ -194,9 +194,9 @@ def _small_tasks(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
                 )
 
 
-def _versions(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
-    """Versions of packages that differ."""
-    for note in version_notes(run for runs in groups.values() for run in runs):
+def _notes(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
+    """Versions of packages that differ, and runs of a search."""
+    for note in notes_on(run for runs in groups.values() for run in runs):
         yield f"{note[0].upper()}{note[1:]}."
 
 

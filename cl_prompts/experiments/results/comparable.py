@@ -58,6 +58,8 @@ _VERSIONS = {
     "avalanche": "Avalanche",
     "numpy": "numpy",
 }
+#: in the command of a search
+_SEARCH = " --sampler"
 _MEASURED = ("image_size", "multi_label", "n_tasks", "n_classes", "class_names")
 _CHOICES = ("dataset", "scenario", "backbone")
 _OWN_SEED = "that of the run"
@@ -143,8 +145,22 @@ def _source_of(run: Run, name: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def version_notes(runs: Iterable[Run]) -> list[str]:
-    """A sentence on the versions that runs of one table were made with, where they differ."""
+def notes_on(runs: Iterable[Run]) -> list[str]:
+    """Sentences on the versions that runs of one table were made with, where they differ, and on
+    those by which a search chose settings, where there are others."""
+    runs = list(runs)
+    searched = [run for run in runs if _SEARCH in str(run.summary.get("command"))]
+    notes = []
+    if 0 < len(searched) < len(runs):
+        seeds = ", ".join(dict.fromkeys(run.seeds for run in searched))
+        notes = [
+            f"a search chose settings by the runs of seed {seeds}, on which they look better than"
+            " they are: leave these runs out"
+        ]
+    return notes + _version_notes(runs)
+
+
+def _version_notes(runs: Iterable[Run]) -> list[str]:
     found: dict[str, dict[str, None]] = {key: {} for key in _VERSIONS}
     for run in runs:
         for key, versions in found.items():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.results.columns import Column
-from cl_prompts.experiments.results.comparable import version_notes
+from cl_prompts.experiments.results.comparable import notes_on
 from cl_prompts.experiments.results.entries import Entry, power
 from cl_prompts.experiments.results.sections import Section
 from cl_prompts.experiments.results.side_by_side import Group, side_by_side
@@ -208,7 +208,7 @@ def _notes(block: Block) -> list[str]:
     weak = power(entry for entries in block.entries.values() for entry in entries)
     if weak:
         notes.append(f"{weak[0].lower()}{weak[1:].removesuffix('.')}")
-    notes += version_notes(run for row in block.entries for run in groups[row])
+    notes += notes_on(run for row in block.entries for run in groups[row])
     bounds = [row for row in seeds if row not in streamed]
     if bounds and streamed:
         notes.append(f"{', '.join(bounds)} saw all data at once: a bound, not a competitor")

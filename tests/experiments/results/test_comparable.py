@@ -18,9 +18,9 @@ from cl_prompts.experiments.results.comparable import (
     conditions_of,
     flat,
     is_harmless,
+    notes_on,
     stream_rules,
     tables,
-    version_notes,
 )
 from cl_prompts.experiments.results.sections import sections
 from cl_prompts.experiments.run_folder.runs import Run
@@ -274,10 +274,18 @@ def test_children_of_parents_that_were_trained_otherwise_have_rows_of_their_own(
 def test_versions_that_differ_are_named() -> None:
     made = {"cl_prompts": "0.2.0", "torch": "2.9.0", "numpy": "2.1", "git_revision": "abc"}
     runs = [a_run(versions={**made, **more}) for more in ({}, {"torch": "2.8.0"}, {"numpy": None})]
-    assert version_notes(runs[:1]) == []
+    assert notes_on(runs[:1]) == []
     words = "these runs were made with different versions: torch 2.8.0, 2.9.0; numpy 2.1, unknown"
-    assert version_notes(runs) == [words]
+    assert notes_on(runs) == [words]
     assert len(tables(runs)) == 1
+
+
+def test_runs_by_which_a_search_chose_settings_are_named_beside_others() -> None:
+    command = "cl-prompts sweep digits lr=1e-3..1e-1 --sampler"
+    searched = [a_run(seeds=(n, n), command=f"{command}=tpe") for n in (1000, 1001)]
+    assert notes_on(searched) == []
+    (sentence,) = notes_on([*searched, a_run(command="cl-prompts sweep digits seed=1")])
+    assert "of seed 1000, 1001, on which" in sentence
 
 
 def rules(*seeds: tuple[int, int], strategy: str = "mvp") -> list[Run]:
