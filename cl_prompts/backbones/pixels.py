@@ -107,7 +107,9 @@ def check_images(images: Sequence[Any], size: int, *, normalised: bool = False) 
         values = torch.as_tensor(image) if array else image
         if isinstance(values, Tensor):
             values = values[None]
-            if values.is_floating_point() and not bool(torch.isfinite(values.sum())):
+            # Each pixel is looked at where their sum may have overflown.
+            finite = not values.is_floating_point() or bool(torch.isfinite(values.sum()))
+            if not finite and not bool(torch.isfinite(values).all()):
                 continue
         check_pixels(values, size, normalised=normalised)
 

@@ -45,7 +45,8 @@ def in_fp32(value: Tensor) -> Tensor:
     >>> in_fp32(torch.ones(2, dtype=torch.float64))
     tensor([1., 1.])
     """
-    special = value.is_quantized or value.is_meta or value.is_nested or value.is_complex()
+    special = value.is_quantized or value.is_meta or value.is_nested
+    special = special or not value.is_floating_point()  # whole numbers are some quantised form
     # A row that is repeated by a stride of 0 may ask for any amount of memory.
     if special or value.layout != torch.strided or _repeats(value):
         raise ValueError("is no plain tensor: save the state_dict of a loaded model in fp32")

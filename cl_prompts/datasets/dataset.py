@@ -117,7 +117,10 @@ class ImageSet(Dataset):
 
     @property
     def is_plain(self) -> bool:
-        """Whether every read of an image gives the same pixels, as far as is known."""
+        """Whether every read of an image is known to give the same pixels; of images that a user's
+        code makes it is not."""
+        if not isinstance(self.images, FileImages | Tensor):
+            return False
         return self.transform is None or self.transform is self.fixed
 
     @property

@@ -29,6 +29,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
     IMAGELENGTH,
@@ -48,6 +49,7 @@ MOST_PIXELS = 178_956_970
 
 #: EXIF's orientations that exchange height and width
 LYING = (5, 6, 7, 8)
+_SIXTEEN_AND_TRANSPARENT = "it is transparent with 16 bits: save it with 8 bits"
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
@@ -104,6 +106,8 @@ def _opened(path: str) -> Iterator[Image.Image]:
 
 
 def _rgb(image: Image.Image) -> Tensor:
+    if isinstance(image, PngImageFile) and "transparency" in image.info:
+        _scale_transparent_level(image)
     sixteen_bit_format = image.format in ("PNG", "PPM")
     bits, inverted = _grey_coding(image)
     if _orientation(image) != 1:
@@ -119,13 +123,22 @@ def _rgb(image: Image.Image) -> Tensor:
                 " 16 bits"
             )
         if transparent:
-            raise ValueError("it is transparent with 16 bits: save it with 8 bits")
+            raise ValueError(_SIXTEEN_AND_TRANSPARENT)
         return _grey(255 * (np.asarray(image) / (2**bits - 1)), inverted)
     if transparent:
         image = image.convert("RGBA")
         # On white, as a page shows it: what lies below alpha 0 is arbitrary, and often black.
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return pil_to_tensor(image.convert("RGB"))
+
+
+def _scale_transparent_level(image: PngImageFile) -> None:
+    """Bring the transparent level of a PNG file to the scale of its pixels, which Pillow leaves as
+    it is stored."""
+    coding = str(image.tile[0].args)
+    if coding.startswith("RGB;16"):
+        raise ValueError(_SIXTEEN_AND_TRANSPARENT)
+    image.info["transparency"] *= {"L;2": 85, "L;4": 17}.get(coding, 1)
 
 
 def _grey_coding(image: Image.Image) -> tuple[int, bool]:

@@ -55,10 +55,15 @@ def class_folders(parent: Path, leave_out: Collection[str] = ()) -> tuple[str, .
     """Names of the folders in ``parent``, sorted, without hidden ones and those to be left out.
 
     Raises:
-        LayoutError: there are none, ``parent`` cannot be read, or two of them are the training and
-            the test part of a data set by their names.
+        LayoutError: there are none, ``parent`` cannot be read or holds a broken link, or two of
+            them are the training and the test part of a data set by their names.
     """
     _, folders, files = next(os.walk(parent, onerror=_refuse))
+    for name in sorted(_visible(files)):
+        if name not in leave_out and not os.path.exists(parent / name):
+            raise LayoutError(
+                f"{parent / name} is a broken link, perhaps to a class: mend it, or remove it"
+            )
     names = tuple(name for name in sorted(_visible(folders)) if name not in leave_out)
     if not names:
         images = any(name.lower().endswith(tuple(FORMATS)) for name in _visible(files))

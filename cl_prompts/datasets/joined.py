@@ -77,7 +77,7 @@ class JoinedSet(ImageSet):
 
     @property
     def is_plain(self) -> bool:
-        """Whether every read of an image gives the same pixels, as far as is known."""
+        """Whether every read of an image is known to give the same pixels."""
         return all(part.is_plain for part in self.parts)
 
     @property

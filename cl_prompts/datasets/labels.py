@@ -118,6 +118,8 @@ def check_item(what: str, row: int, item: Any, target: Any) -> None:
     if own is None or isinstance(own, str | bytes | dict):
         return
     found = np.asarray(own)
+    if found.size == np.size(target) == 1:
+        found = found.reshape(np.shape(target))  # a label in a list or an array of its own
     if found.dtype.kind not in "biuf" or found.shape != np.shape(target):
         return
     if not np.array_equal(found, target):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -143,10 +144,12 @@ def both_parts(folder: Path) -> tuple[Path, Path]:
         LayoutError: one of them is missing.
     """
     train = folder / "train"
-    test = folder / "test" if (folder / "test").is_dir() else folder / "val"
+    # What is called test counts, a broken link too: no other images stand in for it.
+    test = folder / ("test" if os.path.lexists(folder / "test") else "val")
     for part, name in ((train, "train"), (test, "test or val")):
         if not part.is_dir():
-            raise LayoutError(f"it has no folder {name}")
+            there = os.path.lexists(part)
+            raise LayoutError(f"{part} is no folder" if there else f"it has no folder {name}")
     return train, test
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cl_prompts.backbones.pixels import check_pixels, check_targets
+from cl_prompts.backbones.pixels import check_images, check_pixels, check_targets
 from cl_prompts.errors import InputError
 
 GOOD = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -70,6 +70,13 @@ def test_images_in_the_unit_interval_pass(images: torch.Tensor) -> None:
 )
 def test_other_images_are_refused(images: Any, sentence: str) -> None:
     assert sentence in refusal(check_pixels, images, 16)
+
+
+@pytest.mark.parametrize("value", [torch.tensor(200.0).half(), torch.tensor(3e38)])
+def test_images_whose_sum_overflows_are_looked_at(value: torch.Tensor) -> None:
+    large = value.expand(3, 32, 32)
+    assert "give images in [0, 1]" in refusal(check_images, [large], 32)
+    assert "32 x 32 pixels" in refusal(check_images, [large], 16)
 
 
 def test_images_that_the_caller_normalises_pass_where_the_backbone_does_not() -> None:

@@ -263,6 +263,7 @@ ODD_TENSORS = {
     "nested": (torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "is no plain tensor"),
     "sparse": (torch.eye(3).to_sparse(), "is no plain tensor"),
     "complex": (torch.ones(2, dtype=torch.complex64), "is no plain tensor"),
+    "whole numbers": (torch.ones(2, dtype=torch.int8), "is no plain tensor"),
     "infinite in fp32": (torch.tensor([1e300], dtype=torch.float64), "holds NaN or infinity"),
     "NaN of 8 bits": (torch.tensor([float("nan")]).to(torch.float8_e4m3fn), "holds NaN"),
 }

@@ -69,6 +69,11 @@ def test_folder_refusals(tmp_path: Path) -> None:
     write_folder(tmp_path)
     (tmp_path / "test" / "dog").mkdir()
     assert said().startswith("class 'dog' has no training images:")
+    (tmp_path / "train" / "dog").symlink_to(tmp_path / "gone")
+    assert f"{tmp_path}/train/dog is a broken link, perhaps to a class" in said()
+    (tmp_path / "test").rename(tmp_path / "val")
+    (tmp_path / "test").symlink_to(tmp_path / "gone")
+    assert f"({tmp_path}/test is no folder)" in said()
 
 
 def write_cifar(monkeypatch: pytest.MonkeyPatch, kind: type[CIFAR10], root: Path) -> Path:

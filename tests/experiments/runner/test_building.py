@@ -117,6 +117,7 @@ def test_a_data_set_of_ones_own_gets_what_it_declares(builder: Builder) -> None:
     assert len(data.train) == 28
     assert data.train[0][0].shape == (3, 32, 32)
     assert data.train[0][0].equal(own_parts.stripes(32, 5, per_class=7).train[0][0])
+    assert not data.train.is_plain  # it may draw views of its own, so none is kept
 
 
 def test_a_scenario_of_ones_own_gets_labels_and_seed(builder: Builder) -> None:

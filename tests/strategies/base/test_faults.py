@@ -13,6 +13,7 @@ from torch.utils.data import TensorDataset
 from cl_prompts.backbones.normalisation import normalisation_of
 from cl_prompts.backbones.pixels import check_batch
 from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.datasets.labels import check_item
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics.evaluator import CachedEvaluator
 from cl_prompts.models.prompted import PromptedViT
@@ -234,6 +235,8 @@ def test_labels_of_items_have_to_agree_with_targets() -> None:
         fit(make("linear_probe"), [first])
     with pytest.raises(InputError, match=said):
         [mine.train[i] for i in range(72)]
+    with pytest.raises(InputError, match=said.replace(".*", "it")):
+        check_item("it", 7, (torch.zeros(3), torch.tensor([3])), 2)
 
 
 @pytest.mark.parametrize("kind", [torch.uint64, torch.uint8, torch.int32])
