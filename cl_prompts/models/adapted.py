@@ -121,6 +121,7 @@ class AdaptedViT(ContinualModel):
 
     def _version_of(self, name: str) -> Hashable:
         if name == FROZEN:
+            # A frozen backbone never changes, so it is its own version.
             return self.backbone
         return self.adapters.version(_number(name))
 

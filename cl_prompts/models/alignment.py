@@ -173,6 +173,7 @@ class BatchAlignment(nn.Module):
                 with torch.no_grad():
                     own = covariance(_double(features)).to(self.reference)
                     # R <- k R + (1 - k) cov(f)
+                    # The first covariance is taken as it is.
                     k = self.momentum if self.started else 0
                     self.reference.copy_(k * self.reference + (1 - k) * own)
             if not self.started:
@@ -196,6 +197,7 @@ def _jittered(target: Tensor) -> Tensor:
     # Cholesky reads one triangle alone.
     symmetric = torch.allclose(target, target.T)
     identity = torch.eye(len(target), dtype=target.dtype)
+    # A negative matrix has no factor, so it is refused.
     return target + JITTER * identity if symmetric else -identity
 
 
@@ -239,6 +241,7 @@ class StreamedAlignment(FeatureWhitening):
         root = torch.eye(dim, dtype=torch.float64)
         if isinstance(target, Tensor):
             matrix = target.to(torch.float64, copy=True)
+            # As S is shrunk: S + lambda mean(diag S) I.
             matrix.diagonal().add_(self._least() * matrix.diagonal().mean())
             root = self._root_of(matrix)
         self.register_buffer("target_root", root)

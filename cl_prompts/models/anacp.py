@@ -220,6 +220,7 @@ class AnaCP(SolvedClassifier):
         targets = self.targets()
         # Theta_i = (A_i + r I)^-1 sum_c n_c zbar_c^T t_c
         solutions = [head.attempt(self.ridge) for head in self.heads]
+        # sum_c n_c zbar_c^T t_c = Q t: the sums Q stay where targets move.
         self.thetas = torch.stack([one[:, self.seen] @ targets for one, _ in solutions])
         features, columns = self.pseudo_samples()
         h = self.last(self.aligned(features))
@@ -263,6 +264,7 @@ def contrastive_targets(
                 [-0.3160,  0.9490]], dtype=torch.float64)
     """
     values, vectors = torch.linalg.eigh(covariance)
+    # 1e-8 as released.
     variances = values + 1e-8
     root = (vectors * variances.rsqrt()) @ vectors.T  # P
     centre = means.mean(dim=0)
@@ -270,6 +272,7 @@ def contrastive_targets(
     if last is not None:
         u = torch.cat([u[:, :-1], last[0][:, None]], dim=1)
         v = torch.cat([v[:-1], last[1][None]])
+    # Means about their own mean have one direction fewer: the last s is 0 but for rounding.
     kept = s > least * s[0] if least else torch.ones_like(s, dtype=torch.bool)
     apart = (u * ((s + 1) * kept)) @ v
     back = (vectors * variances.sqrt()) @ vectors.T if space == "features" else root

@@ -305,6 +305,7 @@ class ContinualModel(nn.Module):
                 f"the saved state does not fit this model: {', '.join(wrong[:3])} differ"
                 f" ({len(wrong)} in all)"
             )
+        # Names were compared above; only those of the frozen backbone are missing.
         self.load_state_dict(state, strict=False)
 
     def exported(self) -> bytes:

@@ -21,6 +21,7 @@ RowInit = Literal["uniform", "small"]
 
 def finite(logits: Tensor) -> Tensor:
     """Logits (batch, classes) with ``FINITE_MASK`` in place of -inf."""
+    # NaN and infinity stay as they are, since they show a fault.
     return logits.nan_to_num(nan=math.nan, posinf=math.inf, neginf=FINITE_MASK)
 
 

@@ -79,6 +79,7 @@ class HeldOutSample(nn.Module):
         """Offer a batch: features (batch, dim), targets (batch, columns)."""
         if not self.reservoir.size:
             return
+        # Which slots samples get is all that is asked of the buffer, so it is given zeros.
         slots = self.reservoir.add(torch.zeros(len(features), 1, dtype=torch.int64))
         rows = (slots >= 0).nonzero()[:, 0]  # looked up on the CPU, so that a GPU need not stop
         to = slots[rows].to(features.device)

@@ -128,6 +128,7 @@ class MovingLDA(StreamingLDA):
     def __init__(
         self, dim: int, n_classes: int, *, shrinkage: float | ByRule = 1e-4, **given: Any
     ) -> None:
+        # The base refuses a shrinkage of 0, which here asks for the pseudo-inverse.
         super().__init__(dim, n_classes, shrinkage=shrinkage or 1.0, **given)
         self.shrinkage = shrinkage
 
@@ -196,7 +197,6 @@ class ClasswiseLDA(StreamingLDA):
         self.classes.update(self.inputs(x), labels)
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
-        # sum_c n_c / n OAS(S_c, n_c)
         if not bool(self.seen.any()):
             return super()._attempt()
         system = torch.zeros_like(self.scatter)

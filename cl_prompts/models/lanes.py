@@ -74,6 +74,7 @@ class Lane(nn.Module):
             "prompts", nn.Parameter(torch.zeros(*prompt_shape)) if has_prompts else None
         )
         self.heads = nn.ModuleList()
+        # A later lane may get the memory of one that is gone.
         self._serial = next(_serials)
 
     @property
@@ -194,6 +195,7 @@ class LaneSet(nn.ModuleList):
                 re.escape(prefix) + r"(\d+)\.(?:selectors|heads\.(\d+)\.classes)", key
             ):
                 lane = int(match[1])
+                # A key of selectors counts no head: -1 + 1.
                 heads[lane] = max(heads.get(lane, 0), int(match[2] or -1) + 1)
         made = LaneSet(self.n_selectors, self.prompt_shape, self.dim)
         for i in sorted(heads):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cl_prompts.models.ranpac import RanPAC
+from cl_prompts.models.ridge import solutions
 
 #: Published candidates, in the published order.
 RIDGES = (*(10.0 ** (k / 2) for k in range(-8, 7)), 1e-8)
@@ -92,15 +93,9 @@ class LayUP(RanPAC):
             # G and Q of all samples but the fold's
             gram = self.statistics.gram.addmm(h[test].T, h[test], alpha=-1)
             cross = self.statistics.cross.addmm(h[test].T, onehot[test], alpha=-1)
-            for i, ridge in enumerate(candidates):
-                # On the diagonal in place and back again: a copy would be as large as G.
-                gram.diagonal().add_(ridge)
-                factor, info = torch.linalg.cholesky_ex(gram)
-                gram.diagonal().sub_(ridge)
-                if int(info) == 0:
-                    scores = h[test] @ torch.cholesky_solve(cross, factor)
-                    right = scores.argmax(dim=1) == labels[test]
-                    found[fold, i] = right.to(found.dtype).mean()
+            for i, weight in solutions(gram, cross, candidates):
+                right = (h[test] @ weight).argmax(dim=1) == labels[test]
+                found[fold, i] = right.to(found.dtype).mean()
         return found
 
 
@@ -127,6 +122,7 @@ def stratified_folds(labels: Tensor) -> Tensor:
     ordered = code.sort().values
     folds = torch.zeros_like(labels)
     for number in range(len(first)):
+        # Every fourth of the sorted labels, from a fold's number on, says how many it gets.
         sizes = [int((ordered[fold::FOLDS] == number).sum()) for fold in range(FOLDS)]
         folds[code == number] = torch.arange(FOLDS).repeat_interleave(torch.tensor(sizes))
     return folds

@@ -147,8 +147,10 @@ class MahalanobisPerClass(PrototypeClassifier):
                 self.inverses[c] = pseudo_inverse(self.matrix(c))
         v = F.normalize(x, dim=1)
         if self.form == "trained":
+            # Negative features of test images would become NaN.
             v = F.normalize(v.clamp(min=0).sqrt(), dim=1)
         scores = []
+        # One class at a time: all differences are batch * classes * dim numbers.
         for mean, inverse in zip(self.means(), self.inverses, strict=True):
             # -(v - m_c) R_c^+ (v - m_c)^T
             difference = v - mean

@@ -104,6 +104,7 @@ class MixtureHead(nn.Module):
         self.experts.copy_(torch.where(begins, F.normalize(sums, dim=-1), self.experts))
         self.sums[self.group] += sums
         self.counts[self.group] += n
+        # Asked only until experts are mixed, since a GPU waits for the answer.
         if not self.mixes and self.group > 0:
             self.mixes = bool(((self.counts > 0).sum(dim=0) > 1).any())
             if self.mixes:

@@ -154,11 +154,7 @@ class MultiLabelRidge(RanPAC):
         Raises:
             InputError: shapes that do not fit.
         """
-        if features.ndim != 2 or features.shape[1] != self.dim:
-            raise InputError(
-                f"{self._name} got features of shape {tuple(features.shape)}: it needs (batch,"
-                f" {self.dim})"
-            )
+        self._check_features(features)
         labels = self.multi_hot(labels)
         if labels.shape != (len(features), self.n_classes):
             raise InputError(

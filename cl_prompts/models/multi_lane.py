@@ -130,6 +130,7 @@ class MultiLaneViT(ContinualModel):
         self.init = init
         self.n_tasks = n_tasks
         attn = backbone.vit.blocks[0].attn
+        # timm's heads may have another width than dim / heads.
         head_dim = attn.qkv.weight.shape[0] // 3 // attn.num_heads
         self.lanes = LaneSet(
             n_selectors, (len(blocks), 2, attn.num_heads, prompt_length, head_dim), backbone.dim
@@ -170,6 +171,7 @@ class MultiLaneViT(ContinualModel):
             InputError: a class out of range, or one that has a lane.
         """
         new = self._new_classes(classes)
+        # Published: one orthogonal matrix for the prompts of all tasks.
         scale = (self.n_tasks or 1) ** -0.5
         self.lanes.open(self.seen.device, init=self.init, scale=scale, copy_previous=copy_previous)
         self._add_head(new)

@@ -155,6 +155,7 @@ def summary_weights(hidden: Tensor, slots: Tensor) -> Tensor:
         (batch, T * S, n): softmax over tokens of the inner products / sqrt(dim); one head over the
         full width. The softmax is computed in fp32.
     """
+    # The few rows of selectors are scaled instead of all scores.
     rows = slots.flatten(0, 1) * slots.shape[-1] ** -0.5
     scores = torch.matmul(rows, hidden.transpose(1, 2))
     return scores.softmax(dim=-1, dtype=torch.float32).to(hidden.dtype)
@@ -314,6 +315,7 @@ def joined_block(
     width = attn.qkv.weight.shape[0] // 3
     query, pair = attn.qkv(own).split([width, 2 * width], dim=-1)
     # A = softmax(n h^T / sqrt(D)), (batch, n, S * T); keys and values of summary tokens: A K, A V
+    # alpha scales inside of the product; with beta = 0 the first argument is not read.
     scores = torch.addmm(
         rows.new_empty(()),
         state.hidden.flatten(0, 1),

@@ -112,6 +112,7 @@ class PromptedViT(ContinualModel):
         """``"frozen"``, valid while backbone and query are the same objects."""
         if self.backbone.trainable or (self.pools and self.selector is None):
             return {}
+        # Without prompts the features are kept, which no query makes.
         return {"frozen": (self.backbone, self.query if self.reads_images else None)}
 
     @property

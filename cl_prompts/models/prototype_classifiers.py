@@ -66,11 +66,7 @@ class PrototypeClassifier(nn.Module):
             InputError: shapes that do not fit, several labels per sample, or (checked on the CPU
                 only, since elsewhere it would stall the device) a label outside the columns.
         """
-        if features.ndim != 2 or features.shape[1] != self.dim:
-            raise InputError(
-                f"{self._name} got features of shape {tuple(features.shape)}: it needs (batch,"
-                f" {self.dim})"
-            )
+        self._check_features(features)
         if labels.shape != features.shape[:1] or labels.is_floating_point():
             raise InputError(
                 f"{self._name} got labels of shape {tuple(labels.shape)} for {len(features)}"
@@ -127,6 +123,13 @@ class PrototypeClassifier(nn.Module):
     @property
     def _name(self) -> str:
         return type(self).__name__
+
+    def _check_features(self, features: Tensor) -> None:
+        if features.ndim != 2 or features.shape[1] != self.dim:
+            raise InputError(
+                f"{self._name} got features of shape {tuple(features.shape)}: it needs (batch,"
+                f" {self.dim})"
+            )
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         raise NotImplementedError
@@ -202,6 +205,7 @@ class SolvedClassifier(PrototypeClassifier):
 
     def __init__(self, dim: int, n_classes: int, *, dtype: torch.dtype = torch.float64) -> None:
         super().__init__(dim, n_classes, dtype=dtype)
+        # Not saved, since the statistics give it again.
         self.register_buffer("weight", None, persistent=False)
         self.register_load_state_dict_post_hook(_forget_weight)
         self._unchecked: Tensor | None = None
@@ -380,6 +384,7 @@ class StreamingLDA(PooledScatter):
         # L^-1 = (1 - e) S + e I, or another form; the weight is L mu_c.
         system = shrunk(self.scatter, self.count.sum(), self.shrinkage, self.shrinkage_form)
         if self.floor:
+            # RanDumb: (1 - floor) Sigma + floor I
             system.mul_(1 - self.floor).diagonal().add_(self.floor)
         return attempt_positive(system, self.mean.T)
 

@@ -6,7 +6,7 @@ samples), and FlyPrompt's router (the expert that was current).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -263,19 +263,26 @@ class RidgeStatistics(SymmetricSums):
         # G and Q without the held-out samples
         gram = self.gram.addmm(weighted.T, h, alpha=-1)
         cross = self.cross.addmm(weighted.T, y, alpha=-1)
-        errors: dict[float, float] = {}
-        for ridge in candidates:
-            # On the diagonal in place and back again: a copy would be as large as G.
-            gram.diagonal().add_(ridge)
-            factor, info = torch.linalg.cholesky_ex(gram)
-            gram.diagonal().sub_(ridge)
-            if int(info) == 0:
-                errors[ridge] = error(h @ torch.cholesky_solve(cross, factor), y)
+        errors = {candidates[i]: error(h @ u, y) for i, u in solutions(gram, cross, candidates)}
         if not errors:
             raise RunError(
                 f"{blame} could not solve for any candidate ridge: larger candidates are needed"
             )
         return min(errors, key=errors.__getitem__)
+
+
+def solutions(
+    gram: Tensor, cross: Tensor, candidates: Sequence[float]
+) -> Iterator[tuple[int, Tensor]]:
+    """Number and solution ``(G + r I)^-1 Q`` of each candidate r that gives one to working
+    precision."""
+    for i, ridge in enumerate(candidates):
+        # On the diagonal in place and back again: a copy would be as large as G.
+        gram.diagonal().add_(ridge)
+        factor, info = torch.linalg.cholesky_ex(gram)
+        gram.diagonal().sub_(ridge)
+        if int(info) == 0:
+            yield i, torch.cholesky_solve(cross, factor)
 
 
 def attempt_positive(system: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:

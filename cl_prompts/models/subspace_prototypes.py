@@ -120,6 +120,7 @@ class SubspacePrototypes(nn.Module):
             [cosine(features[:, j], self.prototypes[:, j]) for j in range(n)], dim=2
         )
         # 1 for a class's own subspace, alpha / t for the others.
+        # Unseen classes, of task -1, are masked below.
         own = F.one_hot(self.task_of.clamp(min=0), n).to(cosines.dtype)
         weight = own + (1 - own) * (self.alpha / max(n - 1, 1))
         return mask_unseen(self.sigma * (cosines * weight).sum(dim=2), self.seen)

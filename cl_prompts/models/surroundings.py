@@ -32,6 +32,7 @@ def check_surroundings(model: ContinualModel, *, training: bool = False) -> None
     cl_prompts.errors.InputError: gradients are off here: train outside of torch.no_grad()
     """
     kind = next(iter(model.parameters())).device.type
+    # Torch knows no autocast of the meta device.
     if torch.is_autocast_enabled("cpu" if kind == "meta" else kind):
         raise InputError(
             "torch.autocast is on here, and would change what is learned: leave it out; for bf16"

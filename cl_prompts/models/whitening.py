@@ -224,6 +224,7 @@ class FeatureWhitening(nn.Module):
         return torch.where(self.count > 0, variance.sqrt(), torch.ones_like(variance)).float()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        # fn moves a tensor: one without numbers shows where to. There is no float64 there.
         buffer = next(self.buffers(), None)
         if buffer is not None and fn(torch.empty(0)).device.type in SINGLE_PRECISION_DEVICES:
             for name, values in self.named_buffers():
@@ -267,6 +268,7 @@ def newton_schulz(matrix: Tensor, shrinkage: float) -> Tensor:
     dim = len(matrix)
     scale = matrix.abs().sum(dim=1).amax()
     smallest = shrinkage / (math.sqrt(dim) * (dim + shrinkage))
+    # Six more, since near 1 each step squares the error.
     steps = math.ceil(math.log(1 / smallest) / math.log(9 / 4)) + 6
     identity = torch.eye(dim, dtype=matrix.dtype, device=matrix.device)
     # Y = A / c, Z = I; then Y <- Y T, Z <- T Z with T = (3 I - Z Y) / 2

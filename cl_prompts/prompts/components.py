@@ -176,6 +176,7 @@ class GrowingRows(TaskAware):
     @torch.no_grad()
     def _fill(self, task: int) -> None:
         mine = self.rows[task]
+        # On the CPU, where torch.randn draws as well, so that rows are the same on any device.
         past = torch.cat([mine[:, :0], *list(self.rows)[:task]], dim=1).cpu()
         mine.copy_(ORTHOGONAL[self.orthogonal](past, torch.randn(mine.shape)))
 
@@ -225,6 +226,7 @@ class AttentionWeights(nn.Module):
         # q^2 (A^2)^T = |q o A_j|^2
         squared = query.square() @ attention.square().flatten(0, 1).T
         weights = (
+            # 1e-24 under the root is the 1e-12 of F.normalize.
             (product / squared.clamp_min(1e-24).sqrt()).unflatten(1, key.shape[:2]).transpose(0, 1)
         )
         n = key.shape[1]

@@ -21,6 +21,7 @@ def write_whole(path: str | Path, data: bytes) -> None:
         path: of the file.
         data: its content.
     """
+    # A name of its own, so that two writers never share a file.
     temporary = Path(f"{path}.{secrets.token_hex(8)}.tmp")
     try:
         # "x" makes a new file, and follows no link.

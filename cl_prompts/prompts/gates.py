@@ -50,6 +50,7 @@ class ScoreGate(nn.Module):
     def forward(self, scores: Tensor) -> Tensor:
         """Scaled scores (batch, heads, queries, rows) -> the same shape."""
         # s + a2 act(a1 s)
+        # a1 and a2
         inner, outer = self.scale.to(scores.dtype).unbind()
         return scores + outer * ACTIVATIONS[self.activation](inner * scores)
 

@@ -84,6 +84,7 @@ class Reparameterised(WrappedPool):
     def values(self) -> Tensor:
         """P' in the shape of the pool's values."""
         plain = self.inner.values
+        # (size, blocks, ..., length, dim) -> (size, sequences, length, dim)
         rows = plain.flatten(1, -3) if plain.dim() > 3 else plain[:, None]
         if len(self.encoders) > 1:
             encoded = torch.stack(

@@ -296,6 +296,7 @@ def class_position(backbone: FrozenViT) -> Tensor:
         InputError: the class token of this ViT has none.
     """
     vit = backbone.vit
+    # timm's no_embed_class adds positions to patches alone.
     if vit.pos_embed is None or vit.no_embed_class:
         raise InputError(
             "the class token of this ViT has no positional embedding: leave its position out"

@@ -104,6 +104,7 @@ class SharedPrefix(ValuePool):
 
     def build_from(self, values: Tensor, selection: Selection | None) -> PromptPlan:
         """The prefix of each block; the selection is ignored."""
+        # A second axis of 1: the same prefix for the whole batch.
         return prefix_plan(self.blocks, self.positioned(values)[:, None], self.heads)
 
 

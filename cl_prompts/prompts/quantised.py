@@ -58,6 +58,7 @@ class SoftKeys(nn.Module):
         # alpha = softmax(q K' / temperature), rows of K normalised
         scores = query @ unit_rows(self.key).transpose(1, 2)  # (blocks, batch, size)
         weights = (scores / self.temperature).softmax(dim=-1)
+        # The clamp is that of F.normalize.
         cosine = scores / query.norm(dim=-1)[:, None].clamp_min(1e-12)
         return Selection(
             index=torch.arange(self.size, device=query.device).expand(len(query), -1),

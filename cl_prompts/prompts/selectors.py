@@ -21,6 +21,7 @@ class _UnitRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
+        # The clamp is that of F.normalize.
         length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(1e-12)
         unit = rows / length
         ctx.save_for_backward(unit, length)

@@ -64,6 +64,7 @@ class BlockRouting:
         # chosen: the k largest of s_e - penalty_e (max s - min s)
         penalty = pool.penalty()[i].to(queries.dtype)
         self.for_choice = self.scores - penalty * _range(self.scores)
+        # A stable sort gives ties to the lowest expert.
         order = torch.sort(self.for_choice.detach(), dim=-1, descending=True, stable=True).indices
         self.index = order[..., : self.rows]
         if pool.is_counting:
@@ -185,6 +186,7 @@ class SparsePrefix(nn.Module):
         """(blocks, heads, experts) penalties on the choice, in ranges of the scores."""
         if self.training:
             return self.epsilon * self.frequent
+        # Before the first count all are penalised alike, which changes no choice.
         return NEVER * (self.counts == 0)
 
     @contextmanager

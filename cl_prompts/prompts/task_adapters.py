@@ -60,6 +60,7 @@ class Adapter(nn.Module):
     @property
     def macs_per_token(self) -> int:
         """Multiply-accumulates for one token."""
+        # Two products of the same size, down and up.
         return 2 * self.down.weight.numel()
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -134,6 +135,7 @@ class TaskAdapters(TaskAware):
     def fix_earlier(self) -> None:
         """Fix the sets of the tasks before."""
         fix_before(self.sets, self.task)
+        # The sets that stand still from now on leave training mode.
         self.train(self.training)
 
     def train(self, mode: bool = True) -> TaskAdapters:

@@ -80,6 +80,7 @@ def fix_before(parts: Iterable[nn.Module | nn.Parameter], task: int) -> None:
     for i, part in enumerate(parts):
         part.requires_grad_(i >= task)
         if i < task:
+            # A gradient that stays behind would still move the parameter.
             for parameter in [part] if isinstance(part, nn.Parameter) else part.parameters():
                 parameter.grad = None
 

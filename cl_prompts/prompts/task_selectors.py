@@ -124,6 +124,7 @@ class FrequencyPenalty(TaskAware):
     @torch.no_grad()
     def begin(self, task: int) -> None:
         """Fix the frequencies of the tasks before."""
+        # Before any training there are no frequencies yet.
         if self.inner.count.sum() > 0:
             self.frequency.copy_(self.inner.count / self.inner.count.sum())
 

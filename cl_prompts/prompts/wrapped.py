@@ -114,6 +114,7 @@ class MomentumSlots(WrappedPool):
     @torch.no_grad()
     def begin(self, task: int) -> None:
         """Keep the mixture of the task that ends."""
+        # self.task is still the task that ends, so its entry is the one that is mixed.
         self.inner.values.copy_(self.values)
 
 
@@ -204,6 +205,7 @@ class AveragedPrompts(WrappedPool):
         if self.training:
             return plain
         # sum of w_i P_i over the checkpoints so far, divided by the sum of their w_i
+        # torch.where computes both sides: no division by zero before the first checkpoint.
         average = self.sums / self.weight.clamp(min=torch.finfo(torch.float64).tiny)
         return torch.where(self.weight > 0, average.to(plain.dtype), plain)
 
@@ -226,6 +228,7 @@ class AveragedPrompts(WrappedPool):
     def begin(self, task: int) -> None:
         """Replace the entries of the task that ends by their average, and restart."""
         ended = slot_rows(task - 1, self.slots, len(self.sums)) if self.slots else None
+        # A task without a checkpoint keeps its values.
         if ended is not None and bool(self.weight > 0):
             self.inner.values[ended] = (self.sums[ended] / self.weight).to(self.sums.dtype)
         self.restart()

@@ -83,6 +83,7 @@ class LazyStream(SequenceCLStream):
         self._last = np.where(ever, n - 1 - present[::-1].argmax(axis=0), -1)
         self._marks = {**marks, "task_label": 0, "task_labels": [0]} if task_labels else marks
         self._made: dict[int, DatasetExperience] = {}
+        # Slices are made as copies, and keep this very object.
         self._whole = self
         super().__init__(name, benchmark=None, set_stream_info=False)
 
@@ -128,6 +129,7 @@ class LazyStream(SequenceCLStream):
         # A range of first or last appearances instead of a set: tasks may be many, classes too.
         seen = (first, 0, index + 1)
         return {
+            # present is 0 or 1, and the range [1, 2) means present.
             "classes_in_this_experience": ClassSet((self._present[index], 1, 2)),
             "previous_classes": ClassSet((first, 0, index)),
             "classes_seen_so_far": ClassSet(seen),
