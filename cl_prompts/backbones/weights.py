@@ -298,8 +298,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         state = inner if isinstance(inner, dict) else state
     if not isinstance(state, dict) or not all(map(_is_entry, state.items())):
         raise InputError(f"{path} holds no state_dict: a mapping from names to tensors is needed")
-    # Saved from within DataParallel, names begin with "module.".
-    return {k.removeprefix("module."): _in_fp32(path, k, v) for k, v in state.items()}
+    # Saved from within DataParallel, all names begin with "module.".
+    prefix = "module." if all(name.startswith("module.") for name in state) else ""
+    return {k.removeprefix(prefix): _in_fp32(path, k, v) for k, v in state.items()}
 
 
 def _is_entry(entry: tuple[Any, Any]) -> bool:

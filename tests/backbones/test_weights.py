@@ -65,6 +65,9 @@ def test_safetensors_and_pth_give_the_same_network(checkpoint: Path, tmp_path: P
     images = torch.rand(2, 3, 160, 160)
     a, b = (create_backbone(SMALL, weights=path)(images) for path in (checkpoint, pth))
     assert torch.equal(a, b)
+    # Two networks in one file: neither replaces the other.
+    torch.save({"module.norm.bias": torch.ones(2), "norm.bias": torch.zeros(2)}, pth)
+    assert read_weights(pth).keys() == {"module.norm.bias", "norm.bias"}
 
 
 def test_positions_are_resampled_by_timm(checkpoint: Path) -> None:
