@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from avalanche.evaluation.metrics import loss_metrics
 from avalanche.logging import InteractiveLogger
-from avalanche.training.plugins import EvaluationPlugin
+from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin
 from avalanche.training.plugins.evaluation import default_evaluator
 
 from cl_prompts.backbones import ranks
@@ -176,6 +176,27 @@ def refuse_unfit(plugins: Iterable[Any]) -> None:
         for kind in type(plugin).__mro__:
             if kind.__module__.startswith("avalanche.") and kind.__name__ in _UNFIT:
                 raise InputError(f"plugins hold {kind.__name__}: {_UNFIT[kind.__name__]}")
+
+
+def check_foreign_loader(strategy: Any) -> None:
+    """Refuse a loader that a plugin has put in the place of a strategy's own, where the strategy
+    cannot tell which samples it shows, or how many.
+
+    Raises:
+        InputError: a replay buffer beside it, or another batch size of its own.
+    """
+    if strategy.buffer_size:
+        raise InputError(
+            "buffer_size and a plugin that replaces the data loader cannot be combined: use one of"
+            " the two"
+        )
+    for plugin in strategy.plugins:
+        size = plugin.batch_size if isinstance(plugin, ReplayPlugin) else None
+        if size not in (None, strategy.train_mb_size):
+            raise InputError(
+                f"batch_size of {type(plugin).__name__} is {size}, and stream samples are counted"
+                f" by train_mb_size, {strategy.train_mb_size}: leave it out"
+            )
 
 
 def claim(plugins: Iterable[Any]) -> None:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from avalanche.benchmarks.scenarios.online import OnlineCLExperience
 from torch import Tensor
@@ -85,6 +86,21 @@ def check_order(experience: Any) -> None:
             "the samples of this experience are not in the order of their scenario: make it with"
             " shuffle=False (benchmark_with_validation_stream, split_online_stream), or by a"
             " split_strategy that takes subsets in ascending order"
+        )
+
+
+def check_same_samples(own: Any, given: Any) -> None:
+    """Refuse data that a plugin has put in the place of an experience's, unless it has the same
+    labels in the same order: samples are counted and remembered by their rows.
+
+    Raises:
+        InputError: other samples.
+    """
+    before, now = ([np.asarray(label).tolist() for label in d.targets] for d in (own, given))
+    if before != now:
+        raise InputError(
+            "a plugin replaced the samples of an experience, as GDumbPlugin does, and they would"
+            " count as the stream's: give it to Naive, or buffer_size to this strategy"
         )
 
 

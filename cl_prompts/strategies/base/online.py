@@ -31,6 +31,7 @@ from cl_prompts.models.heads import finite
 from cl_prompts.models.surroundings import check_surroundings
 from cl_prompts.strategies.base import growth, protocol
 from cl_prompts.strategies.base.avalanche import (
+    check_foreign_loader,
     check_model,
     check_ranks,
     chosen_evaluator,
@@ -45,6 +46,7 @@ from cl_prompts.strategies.base.experience import (
     check_class_ids,
     check_labels,
     check_order,
+    check_same_samples,
     classes_of,
     highest_class,
     mark_of,
@@ -576,13 +578,22 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         if not resumed and self.buffer_size:
             self.replay.enter(self.experience, self.annotated.cpu())
         if not resumed and self.views is not None:
-            source, n = self.clock.train_exp_counter, len(self.experience.dataset)
-            self.feature_cache.enter(source, n, replayed=self.buffer_size > 0)
-        if self.buffer_size and own_sampler(self.dataloader) is None:
-            raise InputError(
-                "buffer_size and a plugin that replaces the data loader cannot be combined: use one"
-                " of the two"
-            )
+            n = len(self.experience.dataset)
+            self.feature_cache.enter(self.source, n, replayed=self.buffer_size > 0)
+        if own_sampler(self.dataloader) is None:
+            check_foreign_loader(self)
+
+    @property
+    def source(self) -> int:
+        """Number of the current experience, by which replayed samples refer to it."""
+        # Where training broke off, the clock did not count an experience that was entered.
+        return self.replay.n_sources - 1 if self.buffer_size else self.clock.train_exp_counter
+
+    def _after_train_dataset_adaptation(self, **kwargs: Any) -> None:
+        own = self.adapted_dataset
+        super()._after_train_dataset_adaptation(**kwargs)
+        if self.adapted_dataset is not own:
+            check_same_samples(own, self.adapted_dataset)
 
     def _before_eval_exp(self, **kwargs: Any) -> None:
         check_labels(self.experience, self.model, type(self).__name__)

@@ -204,7 +204,7 @@ def stream_batches(self: OnlineStrategy) -> Iterator[StreamBatch]:
     recurring = None
     if self.views is not None:
         updates = self.clock.train_exp_epochs * self.online_iter
-        recurring = RecurringViews(self.views, self.clock.train_exp_counter, updates)
+        recurring = RecurringViews(self.views, self.source, updates)
     # The state from which a resumed run draws the same order of the epoch.
     self._epoch_order = self.shuffler.get_state()
     loader = StreamLoader(

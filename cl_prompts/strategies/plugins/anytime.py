@@ -121,6 +121,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         self._listed = self._seen.clone()  # the classes in new_classes
         self._start = 0  # samples seen before this epoch
         self._iteration = 0  # of this epoch
+        self._moved = False  # an update came after the last evaluation
         self._warned = False
         self._position = TaskPosition()
         self._strategy: weakref.ref[Any] | None = None
@@ -260,6 +261,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
     def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         """Evaluate if a threshold was reached."""
         self._iteration += 1
+        self._moved = True
         before = self.samples_seen
         self.samples_seen = self._count(strategy)
         if self.samples_seen == before:
@@ -335,8 +337,9 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             for e in (*self.curve.anytime[-1:], *self.curve.task_ends[-1:])
             if e.samples_seen == self.samples_seen
         ]
-        if self.evaluator.multi_label or getattr(strategy, "announced", True):
-            # It preceded this task's fixed test set, or what is done at the end of a task.
+        if self._moved or self.evaluator.multi_label or getattr(strategy, "announced", True):
+            # It preceded updates on a batch at which training stopped, this task's fixed test set,
+            # or what is done at the end of a task.
             recent = []
         self._record("task_end", recent[0] if recent else self._evaluate(strategy), strategy)
 
@@ -370,6 +373,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
 
     def _evaluate(self, strategy: Any) -> Evaluation:
         self._note_classes(strategy)
+        self._moved = False
         return self.evaluator.evaluate(
             strategy.model, self._seen, samples_seen=self.samples_seen, tasks=self.new_classes
         )
@@ -448,6 +452,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         self.own_scores = list(state["own_scores"])
         self.samples_seen = int(state["samples_seen"])
         self._ahead = int(state["ahead"])
+        self._moved = False  # a state is taken between two stream batches
         # Another period begins anew, at its own first multiple that is still to come.
         as_before = list(state["rule"]) == [self.every, self.points]
         self.next_threshold = int(state["next_threshold"]) if as_before else self._coming()

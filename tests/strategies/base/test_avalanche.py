@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 import torch
 from avalanche.evaluation.metrics import accuracy_metrics
-from avalanche.training.plugins import BiCPlugin, CoPEPlugin, EvaluationPlugin, RWalkPlugin
+from avalanche.training.plugins import (
+    BiCPlugin,
+    CoPEPlugin,
+    EvaluationPlugin,
+    GDumbPlugin,
+    ReplayPlugin,
+    RWalkPlugin,
+)
 
 from cl_prompts.backbones import ranks
 from cl_prompts.errors import InputError
@@ -134,6 +141,19 @@ def test_plugins_that_cannot_act_here_are_refused(plugin: Any, says: str) -> Non
     with pytest.raises(InputError, match=says) as caught:
         make("linear_probe", plugins=[plugin])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "says"),
+    [
+        (GDumbPlugin(mem_size=10), "a plugin replaced the samples of an experience"),
+        (ReplayPlugin(batch_size=5), "batch_size of ReplayPlugin is 5, .* train_mb_size, 16"),
+    ],
+)
+def test_samples_that_cannot_be_counted_are_refused(plugin: Any, says: str) -> None:
+    strategy = make("linear_probe", plugins=[plugin])
+    with pytest.raises(InputError, match=says):
+        fit(strategy, experiences())
 
 
 @pytest.mark.parametrize("ours", ["scenarios", "strategies", "strategies.plugins", "metrics"])

@@ -147,3 +147,21 @@ def test_state_is_kept_where_a_cached_view_can_come_again() -> None:
     for at, (known, values) in state["parts"].items():
         assert torch.equal(after["parts"][at][0], known)
         assert torch.equal(after["parts"][at][1], values)
+
+
+def test_training_that_broke_off_and_began_anew_mixes_no_samples_up() -> None:
+    learned = []
+    for views in (1, None):
+        strategy = make("er", views=views)
+        first, second, third = experiences()
+        fit(strategy, [first])
+
+        def stop() -> None:
+            raise KeyboardInterrupt
+
+        strategy.between_batches = stop
+        with pytest.raises(KeyboardInterrupt):
+            fit(strategy, [second])
+        strategy.between_batches = None
+        learned.append(weights(fit(strategy, [second, third])))
+    close(*learned)

@@ -37,3 +37,8 @@ def test_methods_for_one_class_per_image_say_so(kind: str) -> None:
     model = PromptedViT(tiny_vit(), 6, multi_label=True)
     with pytest.raises(InputError, match=f"{cls_of(kind).__name__} is defined for one class per"):
         make(kind, model=model)
+
+
+def test_a_rate_for_a_given_models_frozen_backbone_is_refused() -> None:
+    with pytest.raises(InputError, match=r"backbone_lr of FineTuning .* is frozen"):
+        make("fine_tuning", model=PromptedViT(tiny_vit(), 6))

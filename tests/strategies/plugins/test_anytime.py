@@ -156,6 +156,20 @@ def test_samples_are_those_of_the_stream_whatever_a_strategy_trains_on(
     assert (plugin.results["a_auc"] is None) == (kind is JointTraining)
 
 
+def test_a_task_end_is_evaluated_after_updates_that_count_no_sample(stream: Any) -> None:
+    class Stop(SupervisedPlugin):
+        def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+            if strategy.updates == 4:  # the first of three on the second batch
+                strategy.stop_training()
+
+    plugin = AnytimeEvaluation(stream.test_stream, every=1)
+    strategy = probe(plugin)
+    strategy.plugins.insert(0, Stop())
+    fit(strategy, stream.train_stream[:1])
+    assert points(plugin.curve.anytime) == points(plugin.curve.task_ends) == [8]
+    assert plugin.curve.task_ends[0] is not plugin.curve.anytime[0]
+
+
 @pytest.mark.parametrize("at_once", [False, True])
 def test_a_task_ends_after_all_that_an_ordinary_strategy_does(stream: Any, at_once: bool) -> None:
     left: list[Any] = []
