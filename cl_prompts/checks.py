@@ -255,6 +255,7 @@ def _as_list(value: Any, inner: tuple[Any, ...]) -> Any:
     parts = [_as_type(part, *inner) if inner else part for part in value]
     if any(part is _NO for part in parts):
         return _NO
+    # The very list, unless a part was changed.
     return value if all(map(operator.is_, parts, value)) else parts
 
 

@@ -62,6 +62,7 @@ def opened(path: str | Path, most: int) -> BufferedReader:
         OSError: there is no such file, it cannot be opened, or :class:`UnusableFile`.
     """
     _check(path, os.stat(path), most)
+    # Not blocking, since a FIFO may lie there by now.
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         # Once more, since another file may lie there by now.

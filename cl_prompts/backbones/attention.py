@@ -208,6 +208,7 @@ def run_block(
     more = None
     if context is not None:  # keys and values of the prompts, but no query
         more = project_parts(attn, block.norm1(context), slice(1, 3))
+    # A routed prefix reads the queries of all tokens.
     query, keys, values = _query_key_value(
         attn, normed, projected, first if routed is None else None, more
     )

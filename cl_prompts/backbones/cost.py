@@ -80,6 +80,7 @@ class ViTShape:
         )
         # Q K' and its product with V
         attention = 2 * queries * (n + context + prefix) * self.width
+        # and the two layers of the MLP
         return projections + attention + queries * 2 * self.dim * self.hidden
 
     # ------------------------------------------------------------------ MULTI-LANE
@@ -103,6 +104,7 @@ class ViTShape:
     def slot_table_macs(self, n_slots: int, *, evolve: bool) -> float:
         """Cost of a lane's summary tokens in all blocks, whatever the batch size; 0 unless they
         evolve."""
+        # Nothing reads the selectors behind the last block.
         return (self.depth - 1) * n_slots * 2 * self.dim * self.hidden if evolve else 0
 
 

@@ -24,6 +24,7 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
+        # There is one CPU, and torch takes cpu:1, too.
         if name == "meta" or (device.type == "cpu" and device.index):
             raise RuntimeError(f"{device} computes nothing")
         # A device that torch knows by name may be missing here: only an allocation tells.
@@ -43,6 +44,7 @@ def check_precision(precision: str, device: torch.device) -> None:
         x = torch.ones(8, 8, dtype=torch.bfloat16, device=device)
         fine = bool(torch.isfinite(x @ x).all())
         if device.type == "cuda":
+            # Older GPUs emulate bf16.
             fine = fine and torch.cuda.get_device_capability(device)[0] >= 8
     except (RuntimeError, TypeError):
         fine = False

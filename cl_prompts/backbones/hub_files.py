@@ -42,6 +42,7 @@ def fetched(repository: str, files: Mapping[str, int], revision: str = "main") -
     first = next(iter(files))
     cached = try_to_load_from_cache(repository, first, revision=revision)
     there = Path(cached.removesuffix(first)) if isinstance(cached, str) else None
+    # A commit never changes; a branch may have moved on.
     if there is not None and _is_hash(revision, 40):
         return there
     try:
@@ -58,6 +59,7 @@ def fetched(repository: str, files: Mapping[str, int], revision: str = "main") -
         if not (snapshot / file).exists():
             url = hf_hub_url(repository, file, revision=commit)
             _fetch(url, announced[file], files[file], folder / "blobs", snapshot / file)
+    # As the client notes which commit a branch stands for.
     if try_to_load_from_cache(repository, first, revision=revision) != str(snapshot / first):
         reference = folder / "refs" / revision
         reference.parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +118,7 @@ def _fetch(url: str, about: Any, most: int, blobs: Path, place: Path) -> None:
             headers = build_hf_headers()
             http_get(url, file, headers=headers, expected_size=about.size)
         digest = sha256(temporary)
+        # The etag of a large file is its SHA-256, that of a small one a shorter hash of git's.
         if _is_hash(str(about.etag), 64) and digest != about.etag:
             raise InputError(
                 f"what the hub sends as {short(url)} is not the file that it announces: its SHA-256"

@@ -155,6 +155,7 @@ def _as_bytes(values: Tensor) -> Tensor:
 
 def total(values: Tensor) -> Tensor:
     """Sum over ranks, the same bits on every rank."""
+    # A clone, since all_reduce writes into its argument.
     values = values.detach().clone().contiguous()
     with _waiting():
         distributed.all_reduce(values)
@@ -181,6 +182,7 @@ def broadcast_text(text: str | None) -> str:
     Args:
         text: on rank 0; ignored on the others.
     """
+    # frombuffer takes no empty text.
     content = torch.frombuffer(bytearray((text or " ").encode()), dtype=torch.uint8)
     length = torch.tensor([len(content)])
     with _waiting():

@@ -101,6 +101,7 @@ def dropout(own: Tensor, p: float, *, training: bool) -> Tensor:
     share = _share_inside()
     if share is None or not training:
         return F.dropout(own, p, training)
+    # Drawn for the whole batch, so that every rank draws the same numbers.
     return own * F.dropout(own.new_ones(share.n, *own.shape[1:]), p)[share.rows]
 
 
@@ -158,6 +159,7 @@ class _Enter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, share: Share, n_rows: int, *given: Tensor) -> Any:
         ctx.share, ctx.n_rows = share, n_rows  # type: ignore[attr-defined]
+        # A gradient of None stays None, and is not exchanged.
         ctx.set_materialize_grads(False)
         return tuple(
             tensor[share.rows] if i < n_rows else tensor.view_as(tensor)

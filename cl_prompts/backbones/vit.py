@@ -108,6 +108,7 @@ class FrozenViT(nn.Module):
     def thawed(self) -> FrozenViT:
         """An independent fp32 copy whose weights are trainable, for fine-tuning; this one stays as
         it is."""
+        # Read-outs share weights with this one, so the copy begins without any.
         twin = copy.deepcopy(self, {id(self._readings): {}})
         # fp32: a step of a learning rate would vanish in the rounding of bf16 weights.
         twin.vit.float().requires_grad_(True)

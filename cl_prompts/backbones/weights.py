@@ -131,6 +131,7 @@ def _build(name: str, image_size: int | None) -> VisionTransformer:
             f"backbone {name} is not a plain ViT of timm: it takes no {error}"
         ) from error
     except RuntimeError as error:
+        # timm says in words alone that a tag does not exist.
         if "pretrained tag" not in str(error):
             raise
         model, _, tag = name.partition(".")
@@ -344,6 +345,7 @@ def load_weights(vit: VisionTransformer, path: Path) -> None:
             raise InputError(
                 f"{path} does not fit this ViT as Google's .npz format: {error}"
             ) from error
+        # timm copies them as they are.
         for name, value in vit.state_dict().items():
             _in_fp32(path, name, value)
         # Timm reads the entries that it needs, and asks for no others.

@@ -169,5 +169,6 @@ def mvp_classification_loss(
     p = output.logits.detach().masked_fill(hidden, -torch.inf).softmax(dim=1)
     e = gradient_dissimilarity(output.features, p, labels, output.mask)
     # w_i = 1 - alpha + alpha e_i^gamma
+    # torch.rsub(x, y, alpha) is y - alpha x, in one kernel.
     weight = torch.rsub(e**gamma, 1 - alpha, alpha=-alpha)
     return (weight * loss).mean() if gsf_reduction == "sample" else weight.mean() * loss.mean()

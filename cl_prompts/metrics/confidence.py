@@ -29,5 +29,6 @@ def confidence(logits: Tensor, seen: Tensor | None = None) -> Tensor:
     if seen is not None:
         return logits.masked_fill(~seen, float("-inf")).amax(dim=1)
     best, place = logits.max(dim=1)
+    # log(p / (1 - p)) = z_best - log sum of exp z over the others
     others = logits.scatter(1, place[:, None], float("-inf"))
     return best - others.logsumexp(dim=1)

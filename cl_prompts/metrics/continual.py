@@ -41,6 +41,7 @@ def a_last(curve: Curve) -> float:
 
 def a_avg(curve: Curve) -> float:
     """Mean over tasks of the accuracy after each (tasks before any class was seen left out)."""
+    # NaN is not equal to itself.
     ends = [e.accuracy for e in curve.task_ends if e.accuracy == e.accuracy]
     return sum(ends) / len(ends) if ends else float("nan")
 
@@ -186,6 +187,7 @@ def task_forgetting(
         reference = before.diagonal()
     else:
         among = table[:-1] if definition == "l2p" else before
+        # -1 stands for ends before the task, below any accuracy.
         reference = among.nan_to_num(nan=-1.0).amax(dim=1)
     return _mean(torch.where(before.isnan().all(dim=1), float("nan"), reference - final))
 
@@ -322,6 +324,7 @@ def without_course(results: Mapping[str, float | None]) -> dict[str, float | Non
         >>> without_course({"map_avg": 0.6, "map_last": 0.6})
         {'map_avg': None, 'map_last': 0.6}
     """
+    # match looks at the beginning of a name: all forms of forgetting are found.
     return {name: None if _NEEDS_COURSE.match(name) else value for name, value in results.items()}
 
 

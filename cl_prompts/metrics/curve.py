@@ -39,6 +39,7 @@ class ClassAccuracy:
     def update(self, logits: Tensor, labels: Tensor, domains: Tensor | None = None) -> None:
         """Add a batch: logits (batch, columns), labels (batch,), domains (batch,)."""
         hit = (logits.argmax(dim=1) == labels).to(torch.int64)
+        # One index for domain and class.
         cells = labels if domains is None else domains * self.total.shape[1] + labels
         self.correct.view(-1).index_add_(0, cells, hit)
         self.total.view(-1).index_add_(0, cells, torch.ones_like(hit))
@@ -50,6 +51,7 @@ class ClassAccuracy:
 
     def by_class(self) -> Tensor:
         """(classes,) float64 accuracies, NaN for classes without samples; on the CPU."""
+        # 0 / 0 is NaN in torch, without a warning.
         return self.correct.sum(0).cpu().double() / self.total.sum(0).cpu()
 
     def by_cell(self) -> Tensor:
@@ -230,6 +232,7 @@ class Curve:
         """Inverse of :meth:`state_dict`."""
         for name in ("anytime", "task_ends"):
             columns = (list(state[name][entry.name]) for entry in _FIELDS)
+            # The fields of a dataclass are in the order of its arguments.
             setattr(self, name, [Evaluation(*row) for row in zip(*columns, strict=True)])
 
 

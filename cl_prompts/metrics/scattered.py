@@ -54,6 +54,7 @@ def keep_own(part: CachedPart) -> None:
     """Forget the values of other ranks' rows."""
     own = is_own(torch.arange(len(part.known)))
     part.known &= own
+    # joined() adds up what all ranks have.
     part.values[~own.to(part.device)] = 0
 
 

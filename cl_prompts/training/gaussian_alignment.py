@@ -368,6 +368,7 @@ class GaussianHeadAlignment(nn.Module):
             buffer[c] = 0
         for k in range(n):
             mine = x[cluster == k]
+            # Equal features make fewer clusters than were asked for.
             if len(mine):
                 self.count[c, k] = len(mine)
                 self.mean[c, k] = mine.mean(dim=0)

@@ -92,6 +92,7 @@ class AdaptiveRate:
             self.is_high = not self.is_high
             self.updates = 0
             self.decrease = 0.0
+            # High comes first, so a pair of observations is complete.
             if self.is_high:
                 self._compare()
         return self.lr

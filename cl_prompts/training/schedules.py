@@ -13,6 +13,7 @@ Schedule = Literal["constant", "cosine", "coda"]
 def scale_learning_rates(optimizer: Optimizer, factor: float) -> None:
     """Set each parameter group's rate to ``factor`` times its initial one."""
     for group in optimizer.param_groups:
+        # Groups keep their first rate, since factors are of it and not of the last one.
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
 

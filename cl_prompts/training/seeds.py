@@ -56,6 +56,7 @@ def seeded(seed: int) -> Iterator[None]:
         True
     """
     devices = range(torch.cuda.device_count())
+    # fork_rng warns where it has to find several devices itself.
     with borrowed_generator(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield

@@ -61,6 +61,7 @@ def view_seed(seed: int, key: Key) -> int:
     """
     words = " ".join(str(int(part)) for part in (seed, *key))
     digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
+    # 63 bits, which a signed number holds.
     return int.from_bytes(digest, "little") >> 1
 
 
