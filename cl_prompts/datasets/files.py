@@ -160,21 +160,9 @@ def check_files(what: str, train: Sequence[str], test: Sequence[str]) -> None:
     Raises:
         InputError: the first such file by both its names, or one that does not exist.
     """
-    known: dict[tuple[int, int], str] = {}
-    for path in train:
-        # Of a file that is new, setdefault gives back this very text.
-        first = known.setdefault(_identity(what, path), path)
-        if first is not path:
-            raise InputError(_twice(what, "training", first, path))
-    unseen: dict[tuple[int, int], str] = {}
-    both: list[tuple[str, str]] = []
-    for path in test:
-        identity = _identity(what, path)
-        first = unseen.setdefault(identity, path)
-        if first is not path:
-            raise InputError(_twice(what, "test", first, path))
-        if identity in known:
-            both.append((path, known[identity]))
+    known = _once(what, "training", train)
+    tested = _once(what, "test", test)
+    both = [(path, known[identity]) for identity, path in tested.items() if identity in known]
     if both:
         raise InputError(
             f"{len(both)} test images of {what} are training images too, the first is {both[0][0]}"
@@ -182,11 +170,18 @@ def check_files(what: str, train: Sequence[str], test: Sequence[str]) -> None:
         )
 
 
-def _twice(what: str, part: str, first: str, second: str) -> str:
-    return (
-        f"{part} images of {what} hold one file twice, as {first} and as {second}: each image"
-        " counts once, so remove one of the two"
-    )
+def _once(what: str, part: str, paths: Sequence[str]) -> dict[tuple[int, int], str]:
+    """The files of a part, of which none may come twice, by what :func:`_identity` gives."""
+    found: dict[tuple[int, int], str] = {}
+    for path in paths:
+        # Of a file that is new, setdefault gives back this very text.
+        first = found.setdefault(_identity(what, path), path)
+        if first is not path:
+            raise InputError(
+                f"{part} images of {what} hold one file twice, as {first} and as {path}: each image"
+                " counts once, so remove one of the two"
+            )
+    return found
 
 
 def _identity(what: str, path: str) -> tuple[int, int]:

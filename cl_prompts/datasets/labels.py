@@ -69,6 +69,7 @@ def check_label_matrix(labels: Any, name: str) -> np.ndarray:
         if matrix.dtype.kind in "biu"
         else (matrix == 1).astype(np.uint8)
     )
+    # Compared with what was given, since 256 becomes 0.
     wrong = (result > 1) | (result != matrix)
     if wrong.any():
         row, column = np.argwhere(wrong)[0].tolist()

@@ -128,6 +128,7 @@ class BaseSplit:
         return all(_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
 
     def __hash__(self) -> int:
+        # Of fields that are alike in equal splits; arrays have no hash.
         return hash((self.name, self.n_samples, self.boundaries, *self.sizes))
 
     def __repr__(self) -> str:

@@ -119,6 +119,7 @@ class MultiHotTargets(DataAttribute):
         """
         if not isinstance(other, MultiHotTargets):
             raise TypeError(f"multi-hot targets cannot be joined with {type(other).__name__}")
+        # One matrix and one mask: rows alone are joined.
         if self.matrix is other.matrix and np.array_equal(self.mask, other.mask):
             return MultiHotTargets(self.matrix, np.concatenate([self.rows, other.rows]), self.mask)
         return MultiHotTargets(np.concatenate([self.data, other.data]))
@@ -240,6 +241,7 @@ def single_label_data(
         TaskLabels(_Zeros(len(labels))),
         *_marks_of_stream(split, len(labels)),
     ]
+    # Items of a user's own data set may have other labels than its targets.
     own = not isinstance(data, ImageSet | AvalancheDataset)
     source = CheckedLabels(data, labels) if own else data
     return TaskAwareSupervisedClassificationDataset([source], data_attributes=attributes)

@@ -69,6 +69,7 @@ def finding(section: Section, reference: str) -> str:
     if not others:
         return ""
     tested = {row: e for row, e in others.items() if e.difference and e.difference.known}
+    # Titles end in a no-break space and their unit.
     name = column.title.partition("\u00a0")[0]
     if not tested:
         return f"{name}: no strategy shares two seeds with {reference}, so nothing is tested."

@@ -99,6 +99,7 @@ def survey(
         found.tables = _divided(place, test_percent, seed, found.left_out)
         found.split = f"there is no test part: {share}, in train.csv and test.csv of {root}"
         settings = {"name": "csv", "root": str(root.resolve())}
+        # Read as a run will read them, while nothing is written yet.
         with TemporaryDirectory() as scratch:
             for name, content in found.tables.items():
                 files.replace(Path(scratch) / name, [content])

@@ -51,6 +51,7 @@ class SlurmLauncher:
             gpus_per_node=int(how.gpus or 0),
             timeout_min=_MINUTES,
         )
+        # Slurm itself queues what there is no room for.
         self.jobs = how.jobs or len(ledger.waiting)
         self._ledger = ledger
         self._threads = how.threads
@@ -73,6 +74,7 @@ class SlurmLauncher:
     def collect(self) -> None:
         """Wait a moment, and handle the jobs that ended or died."""
         time.sleep(_SECONDS)
+        # A list of its own, since jobs are taken out meanwhile.
         for job, run in [pair for pair in self._under_way if pair[0].done()]:
             self._under_way.remove((job, run))
             try:

@@ -108,6 +108,7 @@ def in_words(seconds: float) -> str:
     >>> in_words(41.3), in_words(240), in_words(9000)
     ('41 s', '4 min', '2.5 h')
     """
+    # Before rounding would write 60 s or 60 min.
     if seconds < 59.5:
         return f"{seconds:.0f} s"
     if seconds < 3570:
@@ -147,6 +148,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """Print a line."""
+        # Without markup, since names of runs may hold brackets.
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def begin(self, number: int, label: str) -> None:
@@ -226,7 +228,9 @@ class LiveDisplay(Display):
         """The table as it is now."""
         rows = Table.grid(padding=(0, 2))
         now = self.clock()
+        # A copy, since the table is drawn by a thread of its own.
         for run in list(self.running.values()):
+            # Without a total the bar pulses.
             bar = ProgressBar(total=run.total or None, completed=run.samples, width=_BAR)
             score = f"A_AUC {run.score}" if run.score else ""
             ahead = run.still(now) if run.total else ""

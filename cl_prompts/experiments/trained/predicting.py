@@ -81,6 +81,7 @@ def image_files(paths: Sequence[Path]) -> list[str]:
             found.append(str(path))
         else:
             raise InputError(f"there is no image or folder {path}")
+    # A file that was given twice has one row.
     return list(dict.fromkeys(found))
 
 

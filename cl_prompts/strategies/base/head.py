@@ -82,6 +82,7 @@ class Head(Declared):
             model.set_head(whitening=StreamedAlignment(dim, self.target, **streaming))
         else:
             alignment = BatchAlignment(dim, self.alignment, coefficient=self.coefficient)
+            # MVP's published code aligns features in training alone.
             alignment.in_evaluation = self.aligned_tests or self.alignment != "released"
             model.set_head(whitening=alignment)
 
