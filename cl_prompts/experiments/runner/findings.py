@@ -35,6 +35,7 @@ class Survey:
         split: sentence on how a test part was made; empty where there was one.
         left_out: why classes are left out -> names of those classes.
         hidden: folders that are not read since their names begin with a dot.
+        beside: image files that are not read since they lie beside folders of classes.
         domains: names of the domains that the images come from, sorted; empty without any.
         tables: content of the ``train.csv`` and ``test.csv`` that a table without parts is divided
             into; they are written by :meth:`keep` alone.
@@ -51,6 +52,7 @@ class Survey:
     split: str = ""
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     hidden: Sequence[str] = ()
+    beside: Sequence[str] = ()
     domains: Sequence[str] = ()
     tables: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
@@ -127,6 +129,9 @@ class Survey:
                 )
         if self.hidden:
             found.append(f"hidden folders are not read: {_some(self.hidden, ', ')}")
+        if self.beside:
+            files = f"{_n(len(self.beside), 'image')} beside folders of classes"
+            found.append(f"{files}, not read: {_some(self.beside, ', ')}")
         if self.broken:
             found.append(
                 f"{_n(len(self.broken), 'image')} that cannot be read, to be left out: "

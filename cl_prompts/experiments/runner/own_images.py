@@ -29,6 +29,7 @@ from cl_prompts.datasets.csv_table import (
 from cl_prompts.datasets.domain_folders import read_any_folder, split_cells
 from cl_prompts.datasets.files import check_files
 from cl_prompts.datasets.folders import (
+    FORMATS,
     class_folders,
     hidden_folders,
     holds_domains,
@@ -145,6 +146,7 @@ class _Findings:
     left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     unread: Counter[str] = field(default_factory=Counter)
     hidden: Sequence[str] = ()
+    beside: list[str] = field(default_factory=list)
     tables: Mapping[str, bytes] = field(default_factory=dict)
 
     def look_at_folders(
@@ -166,6 +168,10 @@ class _Findings:
         for part in parts:
             places = [part / domain for domain in class_folders(part)] if domains else [part]
             folders = [place / name for place in places for name in class_folders(place)]
+            for place in dict.fromkeys([part, *places]):
+                files_there = sorted(file for file in place.iterdir() if file.is_file())
+                shown = [file for file in files_there if not file.name.startswith(".")]
+                self.beside += [str(f) for f in shown if f.suffix.lower() in FORMATS]
             in_part.append({folder.name for folder in folders})
             for folder in folders:
                 images, others = images_in(folder)

@@ -107,9 +107,11 @@ def test_all_findings_come_in_one_list_and_the_run_is_possible(tmp_path: Path) -
     for file in (tmp_path / "fox").iterdir():
         file.write_text("no image")
     photo(tmp_path / "owl" / "again.png", 1)
+    photo(tmp_path / "one.png", 1)
     found = survey(tmp_path)
     assert found.classes == ("Cat fish", "catfish", "owl")
     warnings = found.warnings()
+    assert warnings.pop(5) == f"1 image beside folders of classes, not read: {tmp_path}/one.png"
     assert warnings[:5] == [
         "2 classes left out, a folder without an image: 'ant', 'bee'",
         "1 class left out, one image, where training and test need one each: 'dog'",
@@ -123,7 +125,8 @@ def test_all_findings_come_in_one_list_and_the_run_is_possible(tmp_path: Path) -
     assert warnings[7].startswith(
         "1 image under two labels or more, with the same pixels, the first"
     )
-    assert found.lines()[-len(warnings) :] == [f"warning: {warning}" for warning in warnings]
+    said = found.lines()[-len(found.warnings()) :]
+    assert said == [f"warning: {warning}" for warning in found.warnings()]
     assert_loads_as_found(found)
 
 
