@@ -259,6 +259,7 @@ def _own_spec(module: str, top: str, root: Path | None) -> ModuleSpec | None:
     file = Path(spec.origin).resolve()
     if module.partition(".")[0] == top:
         return spec
+    # What is installed beside it is known by its version.
     beside = file.is_relative_to(root) and not _INSTALLED & set(file.parts)
     return spec if beside else None
 

@@ -72,6 +72,7 @@ class BatchedViews:
             numbers += inverse_affine(view.affine, self.height, self.width).flatten().tolist()
         if self.augmentation.flip:
             numbers.append(view.flip)
+        # As bytes behind the pixels, so that one tensor is sent.
         of_view = torch.tensor(numbers, dtype=torch.float32).view(torch.uint8)
         return DeferredView(torch.cat([image.flatten(), of_view]), self)
 

@@ -122,6 +122,7 @@ def _scanned(part: Path, leave_out: Sequence[str]) -> DomainImages:
         for name in class_folders(part / domain, leave_out)
     ]
     found = scan_images([part / domain / name for domain, name in places])
+    # positions says in which of the places each image lies.
     domains, classes = np.array(places)[found.positions].T
     return DomainImages(found.paths, classes, domains, found.unread)
 

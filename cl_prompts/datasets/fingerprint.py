@@ -132,6 +132,7 @@ def _read_contents(images: Images, rows: Sequence[int]) -> str:
     from cl_prompts.training.views import viewing
 
     digest = hashlib.sha256()
+    # Under one key, so that augmented images are the same at each look.
     with all_seeded(), viewing(0):
         for row in rows:
             image = torch.as_tensor(images[row]).detach().cpu().contiguous()

@@ -59,6 +59,7 @@ def class_folders(parent: Path, leave_out: Collection[str] = ()) -> tuple[str, .
             them are the training and the test part of a data set by their names.
     """
     _, folders, files = next(os.walk(parent, onerror=_refuse))
+    # os.walk counts links that lead nowhere among files.
     for name in sorted(_visible(files)):
         if name not in leave_out and not os.path.exists(parent / name):
             raise LayoutError(
@@ -167,6 +168,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, str]]:
     for place, inner, files in os.walk(folder, onerror=_refuse):
         inner[:] = _visible(inner)
         for name in inner:
+            # os.walk does not follow links, and images behind them would be missing without a word.
             path = Path(place, name)
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 raise LayoutError(

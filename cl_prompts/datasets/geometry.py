@@ -107,6 +107,7 @@ def resampled(images: Tensor, size: int, areas: Tensor | None = None) -> Tensor:
         whole[:, 3] = width
         areas = whole
     top, left, tall, wide = areas.unbind(dim=1)
+    # Bilinear resampling is one product for each axis.
     across = _weighted(images.float(), _weights(left, wide, size, width), transposed=True)
     return _weighted(across, _weights(top, tall, size, height)).to(torch.uint8)
 

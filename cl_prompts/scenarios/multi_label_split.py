@@ -164,8 +164,8 @@ class MultiLabelSplit(BaseSplit):
                 f"test_labels has {matrix.shape[1]} columns and labels {self.n_classes}: both"
                 " need one per class"
             )
-        # Column t: the image has a class that is seen by the end of task t.
-        # In floats, since numpy multiplies integers without BLAS.
+        # Column t: the image has a class that is seen by the end of task t. In floats, since numpy
+        # multiplies integers without BLAS.
         reached = matrix.astype(np.float32) @ self.seen.T.astype(np.float32) > 0
         return replace(self, test_first=np.where(reached.any(axis=1), reached.argmax(axis=1), -1))
 

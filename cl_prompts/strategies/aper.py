@@ -57,6 +57,7 @@ class APER(AdapterStrategy):
             bottleneck=self.bottleneck,
             scale=self.adapter_scale,
             dropout=self.dropout,
+            # Later tasks train no adapters.
             spare=True,
         )
         return AperViT(backbone, n_classes, adapters)

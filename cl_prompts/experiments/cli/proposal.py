@@ -273,6 +273,7 @@ def _sample(
     found: Survey, looks: Sequence[Look], targets: np.ndarray, image_size: int
 ) -> tuple[Tensor, Tensor]:
     """Images and labels of a sample in which classes are as even as they can be."""
+    # Always the same draw: one folder gets one proposal.
     order = np.random.default_rng(0).permutation(len(targets))
     rows = order[:_SAMPLE]
     if not found.multi_label:

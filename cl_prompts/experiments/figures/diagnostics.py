@@ -93,6 +93,7 @@ def key_figure(similarity: ArrayLike) -> Figure:
     figure, axes = new_figure(HALF, HALF - 1)
     image = axes.imshow(
         values,
+        # Undefined cosines show the ground.
         cmap=colormaps["RdBu_r"].with_extremes(bad=(0, 0, 0, 0)),
         vmin=-1,
         vmax=1,

@@ -136,6 +136,7 @@ def _stream_bars(axes: Any, counts: Floats, rows: list[int], kinds: list[str], u
                 fontsize=8,
                 color=INK,
             )
+    # Room for the numbers above the bars.
     axes.margins(y=0.22)
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(axis="x", labelbottom=False, length=0)

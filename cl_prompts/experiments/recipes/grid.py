@@ -52,6 +52,7 @@ def grid(recipe: str, texts: Sequence[str] = ()) -> list[Settings]:
     found: dict[str, Settings] = {}
     for combination in itertools.product(*axes):
         for run in plan(recipe, combination):
+            # Values written in two ways, as 0.1 and 1e-1, make one run.
             found.setdefault(essence(asdict(run)), run)
         if len(found) > _MOST:
             raise InputError(f"this sweep has more than {_MOST:,} runs: divide it")
@@ -92,6 +93,7 @@ def divided(text: str) -> Iterator[str]:
     begin = 0
     for place, letter in enumerate(text):
         if quote:
+            # Inside of quotes nothing counts but their end.
             quote = "" if letter == quote else quote
         elif letter in "'\"":
             quote = letter

@@ -196,6 +196,7 @@ class _Keys:
         settable = place == "training" or place in self.strategies
         key = key.removeprefix("plugins.")
         if settable and _is_plugin(key):
+            # Dots in front of a colon are those of a module.
             module, colon, rest = key.rpartition(":")
             name, _, leaf = rest.partition(".")
             return ["plugins", f"{module}{colon}{name}", *([leaf] if leaf else [])]
@@ -225,6 +226,7 @@ class _Keys:
     def _no_section(self, key: str) -> InputError:
         """The error for a key whose section does not exist, or does not run."""
         dots = [i for i, character in enumerate(key) if character == "."]
+        # The longest beginning first, since the name of a module holds dots as well.
         for dot in reversed(dots):
             try:
                 canonical_name(key[:dot])

@@ -195,6 +195,7 @@ def _bars(band: Band, x: Scale, y: Scale, place: int, n: int) -> dict[str, str]:
         f"M{_number(at - _CAP)} {_number(high)}h{cap}"
         for at, low, high in ends
     )
+    # A line of no length is a dot, since its ends are round.
     dots = "".join(f"M{point}h0" for point in _points(across, _up(middle, y)))
     return {"bars": bars, "marks": dots}
 

@@ -120,6 +120,7 @@ def options_of(run: Run) -> dict[str, str]:
         found["parent.settings"] = ancestors[:_SHOWN]
     alignment = found.get("head.alignment", "streamed")
     by_batch = found.get("head.input") == "aligned" and alignment != "streamed"
+    # Where predictions depend on batch mates, the size of batches makes another row.
     if by_batch or any(found.get(name) == word for name, word in BATCHWISE.items()):
         found["evaluation.batch_size"] = _written(run.config["evaluation"]["batch_size"])
     return found
@@ -223,6 +224,7 @@ def _by_draws(runs: Sequence[Run]) -> Iterator[tuple[dict[str, str], list[Run]]]
         texts = tuple(json.dumps(recorded(run, key), sort_keys=True) for key in _DRAWN)
         drawn[run.summary["seed"]].add(texts)
         by_draw[texts].append(run)
+    # One draw for each seed: nothing sets these runs apart.
     if all(len(different) == 1 for different in drawn.values()):
         yield {}, list(runs)
         return

@@ -314,4 +314,5 @@ def _csv(tables: Sequence[Table]) -> str:
         for row, entries in block.entries.items()
         for column, entry in zip(block.columns, entries, strict=True)
     ]
+    # The keys of the first line are the header; without a line there is none.
     return csv_text([*map(list, lines[:1]), *(line.values() for line in lines)])

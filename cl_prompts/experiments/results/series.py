@@ -221,6 +221,7 @@ def _read_arrays(path: Path, wanted: Mapping[str, tuple[int, str]]) -> dict[str,
         return None
     try:
         check_file(path, TABLE)
+        # Nothing in the file is executed.
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in wanted}
         for name, (dimensions, kind) in wanted.items():

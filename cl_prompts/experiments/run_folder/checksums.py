@@ -73,6 +73,7 @@ def check_sums(folder: Path, names: Collection[str] = READ) -> None:
         return
     try:
         lines = content(file, TEXT).decode("ascii").removesuffix("\n").split("\n")
+        # As sha256sum writes them: digest, two blanks, name.
         pairs = [line.split("  ") for line in lines]
         known = {name: digest for digest, name in pairs}
     except ValueError as error:

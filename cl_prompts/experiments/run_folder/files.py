@@ -124,6 +124,7 @@ def check_place(path: Path) -> None:
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {short(path.parent)}: make it, or give another --out")
     temporary = temporary_of(path)
+    # Only an attempt tells whether a file can be made there.
     try:
         create(temporary, ())
         remove(temporary)

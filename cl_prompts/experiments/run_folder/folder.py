@@ -68,6 +68,7 @@ def environment(device: str, command: str) -> dict[str, Any]:
         "cl_prompts": __version__,
         "git_revision": _revision(),
         "python": sys.version.split()[0],
+        # The package of Avalanche is called avalanche-lib.
         **{name.removesuffix("-lib"): version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "device": str(used),

@@ -156,6 +156,7 @@ class Survey:
 
     def _sizes(self) -> str:
         sides = [(look.width, look.height) for look in (*self.train, *self.test)]
+        # By the shorter side, as the median is.
         low = min(sides, key=min)
         high = max(sides, key=min)
         if low == high:

@@ -79,6 +79,7 @@ def record_images(parts: Parts, folder: RunFolder) -> None:
         if parts.settings.keep_images:
             copy = _copy(folder.path, replayed[row], names[row])
             files.make_folder(copy.parent, exist_ok=True)
+            # Copies are named by their content, so one that is whole is not written again.
             if not _holds(copy, replayed[row]):
                 folder.replace(f"{COPIES}/{copy.name}", [image])
     # What its ancestors brought is recorded in their folders.

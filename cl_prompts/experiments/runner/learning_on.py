@@ -440,6 +440,7 @@ def _check_model(
     before = _made(strategy, theirs) if changed else ""
     if not changed or _made(strategy, mine) == before:
         return
+    # Named is an option that makes another model by itself, if there is one.
     alone = (name for name in changed if _made(strategy, {**theirs, name: mine[name]}) != before)
     name = next(alone, changed[0])
     now, then = (dict(flat({name: options[name]})) for options in (mine, theirs))

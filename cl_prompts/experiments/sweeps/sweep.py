@@ -141,6 +141,7 @@ class Sweep:
         skips = settings.dataset.get("on_bad_image") == "skip"
         builder = self._builders.setdefault(skips, Builder(quick=not skips))
         if "data" in parts:
+            # A user's function may make other data for each seed.
             of_seed = settings.seed if is_dotted(settings.dataset["name"]) else None
             key = json.dumps([settings.dataset, settings.backbone, settings.parent, of_seed])
             if key not in self._data:

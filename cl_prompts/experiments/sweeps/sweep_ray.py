@@ -139,6 +139,7 @@ class RayLauncher:
         except faults.OutOfMemoryError:
             self._ledger.requeue_or_fail(run, "killed for want of memory")
             return
+        # The base of the others, so it comes last.
         except faults.RayError as error:
             self._ledger.requeue_or_fail(run, f"lost ({type(error).__name__})")
             return

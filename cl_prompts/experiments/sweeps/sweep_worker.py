@@ -121,10 +121,12 @@ def work(connection: Connection, threads: int | None, inherited: Sequence[Connec
         inherited: ends of the sweep's connections in a forked process.
     """
     os.setsid()  # Ctrl-C is for the sweep, which stops its processes itself
+    # While such an end is open here, the death of the sweep would go unnoticed.
     for end in inherited:
         end.close()
     builder = _builder(threads)
     jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+    # A daemon, since it may wait for a further job when the process ends.
     threading.Thread(target=_receive, args=(connection, jobs), daemon=True).start()
 
     def send(message: Message) -> None:

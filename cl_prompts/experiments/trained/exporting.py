@@ -41,6 +41,7 @@ def about(trained: TrainedRun) -> dict[str, Any]:
         "channels": "RGB",
         "pixels": "as the data set normalises them" if normalised else "0 to 1",
         "several_labels": model.multi_label,
+        # A logit of 0 is a probability of 0.5.
         "threshold": (model.score_threshold or 0.0) if model.multi_label else None,
     }
 

@@ -216,6 +216,7 @@ class TrainedRun:
         strategy = self.strategy
         test = self.data().test
         known = self.run.summary.get("data")
+        # Of the test set alone, since nothing else is needed here.
         change = known and fingerprint_change(known, {**known, "test": test.fingerprint()})
         if change:
             raise InputError(

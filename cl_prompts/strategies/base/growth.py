@@ -266,12 +266,14 @@ def _laid_over(state: Any, before: Any, after: Any, merge: Merge) -> Any:
             key: _laid_over(value, before[key], after[key], merge) if key in known else value
             for key, value in state.items()
         }
+        # Entries that come with the growth begin as in the new strategy.
         return laid | {key: after[key] for key in after if key not in before}
     if isinstance(state, list | tuple) and isinstance(before, list | tuple):
         if len(state) == len(before) == len(after):
             parts = zip(state, before, after, strict=True)
             return type(state)(_laid_over(*part, merge) for part in parts)
         return state
+    # A number without dimensions does not grow.
     if not (isinstance(state, Tensor) and isinstance(before, Tensor) and state.dim()):
         return state
     return merge(state, before, after)

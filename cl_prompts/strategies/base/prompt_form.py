@@ -151,6 +151,7 @@ def value_pools(model: ContinualModel) -> list[int]:
 def slots_of(model: ContinualModel, pool: nn.Module) -> int:
     """Entries of a pool that belong to one task; 0 where tasks have none of their own."""
     selector: Any = model.selector
+    # A batch's vote stands around the selector in question.
     if isinstance(selector, BatchwisePrompt):
         selector = selector.inner
     if not isinstance(pool, ENTRIES):

@@ -157,6 +157,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         if self.evaluator.shown is None:
             return self.curve, self.new_classes
         n = self.n_classes
+        # As Curve.in_domains numbers them: domain * n + class.
         tasks = [
             [cell for domain in domains for cell in range(domain * n, (domain + 1) * n)]
             for domains in self.new_domains
@@ -228,6 +229,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
             return
         own, of_stream = domains
         shown = self.evaluator.shown
+        # Domains that no task trains are tested from the start.
         if shown is None or len(self._only_tested) < len(names):
             self._only_tested = torch.tensor([name not in of_stream for name in names])
             shown = self._only_tested if shown is None else shown | self._only_tested
@@ -478,4 +480,5 @@ def _dataset_of(test: Any) -> Any:
     data = experiences[0].dataset
     for experience in experiences[1:]:
         data = data.concat(experience.dataset)
+    # As Avalanche tests: without the transforms of training.
     return data.eval()

@@ -94,6 +94,7 @@ class Distillation(StrategyPlugin):
             # A frozen ViT serves both; the teacher's passes count as a cost of the method.
             shared = {id(vit.counter): vit.counter} if vit.trainable else {id(vit): vit}
             self.teacher = copy.deepcopy(source, shared).requires_grad_(False).eval()
+        # Not strict, since what is learned leaves the frozen ViT out.
         self.teacher.load_state_dict(_learned(source) if state is None else state, strict=False)
         self.known = self._model.seen.clone()
 
