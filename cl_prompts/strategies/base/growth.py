@@ -92,13 +92,17 @@ class _Learned:
         self._assigned: dict[str, Any] = {}
         # A trainable copy of the ViT has a counter of its own.
         self._counts = strategy.model.backbone.counter.counts()
-        optimizer = strategy.optimizer
-        self._groups = [
-            {key: value for key, value in group.items() if key != "params"}
-            for group in optimizer.param_groups
-        ]
-        named = strategy.model.named_parameters()
-        self.momentum = {name: optimizer.state[p] for name, p in named if p in optimizer.state}
+        # The same object goes on: schedulers hold it, and it may be of another kind.
+        self._optimizer = optimizer = strategy.optimizer
+        named = dict(strategy.model.named_parameters())
+        self.momentum = {n: optimizer.state[p] for n, p in named.items() if p in optimizer.state}
+        names = {parameter: name for name, parameter in named.items()}
+        self._group_of = {
+            names[parameter]: number
+            for number, group in enumerate(optimizer.param_groups)
+            for parameter in group["params"]
+            if parameter in names
+        }
 
     def keep_rows(self, rows: Mapping[str, Tensor]) -> None:
         """Keep some rows of entries of the model's state, and their momentum."""
@@ -128,10 +132,22 @@ class _Learned:
                 strategy.optimizer.state[parameter] = {
                     key: _padded(value, parameter) for key, value in self.momentum[name].items()
                 }
-        for group, values in zip(strategy.optimizer.param_groups, self._groups, strict=True):
-            group.update(values)
+        self._go_on(strategy)
         strategy.state_loaded()
         vars(strategy).update(self._assigned)
+
+    def _go_on(self, strategy: Any) -> None:
+        """Let the optimizer as it was train the parameters of the new one, each in its group."""
+        fresh, groups = strategy.optimizer, self._optimizer.param_groups
+        trained = {parameter for group in fresh.param_groups for parameter in group["params"]}
+        for group in groups:
+            group["params"] = []
+        for name, parameter in strategy.model.named_parameters():
+            if parameter in trained:
+                number = self._group_of.get(name, strategy.group_of(name))
+                groups[min(number, len(groups) - 1)]["params"].append(parameter)
+        self._optimizer.state = fresh.state
+        strategy.optimizer = self._optimizer
 
 
 def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
@@ -164,22 +180,24 @@ def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
     for part in strategy.model.modules():
         if isinstance(part, PrototypeClassifier):
             part.forget_classes(classes)
-    # What two new strategies, one with a class more, differ in is kept for each class.
+    # What two new strategies, one with a class less, differ in is kept for each class; one with a
+    # class more might not fit into memory.
     learned = _Learned(strategy)
     learned.keep_rows(strategy.model.rows_without(classes))
     settings = _settings(strategy)
-    wider = _remade(strategy, {**settings, "n_classes": settings["n_classes"] + 1})
+    n_classes = settings["n_classes"]
+    other = _remade(strategy, {**settings, "n_classes": n_classes - 1 if n_classes > 1 else 2})
     fresh = _remade(strategy, settings)
     learned.compare(strategy)
     clear = _cleared(classes)
-    sizes = fresh["model"], wider["model"]
+    sizes = fresh["model"], other["model"]
     for name in learned.momentum.keys() & sizes[1].keys():
         entries = learned.momentum[name]
         for key, value in entries.items():
             if isinstance(value, Tensor) and value.dim():
                 new = torch.zeros_like(value)
                 entries[key] = clear(value, new, new.new_zeros(sizes[1][name].shape))
-    learned.give_back(strategy, _laid_over(learned.state, fresh, wider, clear))
+    learned.give_back(strategy, _laid_over(learned.state, fresh, other, clear))
     trigger_plugins(strategy, "classes_forgotten", classes=list(classes))
     return [name for name, value in sizes[0].items() if value.shape == sizes[1][name].shape]
 
@@ -245,7 +263,7 @@ def _remade(strategy: Any, settings: dict[str, Any]) -> dict[str, Any]:
     return fresh
 
 
-#: tensor of a state, that of a new strategy of the same size, that of one with more room -> tensor
+#: tensor of a state, that of a new strategy of the same size, that of one of another -> tensor
 Merge = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -294,13 +312,13 @@ def _tensor_over(state: Tensor, before: Tensor, after: Tensor) -> Tensor:
 def _cleared(classes: Sequence[int]) -> Merge:
     """Put rows of these classes back to those of a new strategy."""
 
-    def merge(state: Tensor, fresh: Tensor, wider: Tensor) -> Tensor:
+    def merge(state: Tensor, fresh: Tensor, other: Tensor) -> Tensor:
         state = state.clone()
         rows = torch.tensor(list(classes), device=state.device)
         # Entries that came while it learned have no counterpart.
         new = fresh if fresh.shape == state.shape else torch.zeros_like(state)
-        for dim, (size, larger) in enumerate(zip(fresh.shape, wider.shape, strict=True)):
-            if size != larger:
+        for dim, (size, differing) in enumerate(zip(fresh.shape, other.shape, strict=True)):
+            if size != differing:
                 state.index_copy_(dim, rows, new.index_select(dim, rows).to(state.device))
         return state
 

@@ -86,6 +86,31 @@ def test_settings_that_were_assigned_stay_so_after_growth_and_forgetting() -> No
         assert strategy.clock.train_iterations == updates > 0
 
 
+def test_an_optimizer_that_was_assigned_and_its_schedule_go_on() -> None:
+    strategy = fit(make("linear_probe", n_classes=6), experiences())
+    head = strategy.model.head
+    groups = [{"params": [head.weight], "lr": 0.5}, {"params": [head.bias], "lr": 0.25}]
+    strategy.optimizer = torch.optim.SGD(groups, momentum=0.5)
+    schedule = torch.optim.lr_scheduler.StepLR(strategy.optimizer, 1, gamma=0.5)
+    for change in (lambda: strategy.grow(2), lambda: strategy.forget([0])):
+        change()
+        strategy.optimizer.step()
+        schedule.step()
+        first, second = strategy.optimizer.param_groups
+        assert type(strategy.optimizer) is torch.optim.SGD
+        assert first["params"][0] is strategy.model.head.weight
+        assert second["params"][0] is strategy.model.head.bias
+    assert (first["lr"], second["lr"]) == (0.125, 0.0625)
+
+
+def test_classes_are_forgotten_where_one_more_would_not_fit_into_memory() -> None:
+    air = fit(make("air", memory_gib=6.5 * 200**2 * 8 / 2**30, projection=200), experiences())
+    assert air.model.n_classes == 6
+    air.forget([1])
+    air.forget([2])
+    assert air.model.seen.tolist() == [True, False, False, True, True, True]
+
+
 def test_a_grown_strategy_resumes_in_one_of_its_size() -> None:
     strategy = fit(make("lwf"), experiences())
     strategy.grow(2)
