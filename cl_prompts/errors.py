@@ -101,6 +101,7 @@ def _is_slip(name: str, meant: str) -> bool:
         return True
     begin = _shared(name, meant)
     end = _shared(name[begin:][::-1], meant[begin:][::-1])
+    # Without the longest beginning and end that both have.
     given = name[begin : len(name) - end]
     wanted = meant[begin : len(meant) - end]
     return max(len(given), len(wanted)) == 1 or (len(given) == 2 and given == wanted[::-1])

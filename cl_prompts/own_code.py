@@ -247,6 +247,7 @@ def _root_of(top: str) -> Path | None:
     if spec is None:
         return None
     places = list(spec.submodule_search_locations or ())
+    # A package has places, even where it has no file of its own.
     above = places[0] if places else spec.origin if spec.has_location else None
     return None if above is None else Path(above).resolve().parent
 

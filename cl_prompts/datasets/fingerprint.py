@@ -96,6 +96,7 @@ def tensor_fingerprint(images: Tensor, rows: np.ndarray) -> dict[str, Any]:
     size = len(rows) * images[0].numel() * images.element_size() if len(images) else 0
     read = rows if size <= SMALL else rows[sampled_places(len(rows))]
     digest = hashlib.sha256(repr((tuple(images.shape[1:]), images.dtype)).encode())
+    # A thousand at a time: a copy of all might not fit into memory.
     for start in range(0, len(read), 1000):
         some = images[read[start : start + 1000].tolist()]
         digest.update(some.contiguous().cpu().numpy().tobytes())

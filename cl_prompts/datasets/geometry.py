@@ -85,6 +85,7 @@ def enlarged(images: Tensor, size: int, areas: Tensor | None = None) -> Tensor:
     Returns:
         (n, 3, size, size) uint8.
     """
+    # Elsewhere a device would be waited for, to read where the parts lie.
     if images.device.type != "cpu":
         return resampled(images, size, areas)
     if areas is None:

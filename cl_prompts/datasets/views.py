@@ -215,6 +215,7 @@ class _Policy(v2.AutoAugment):
     def change(self, image: Tensor, changes: tuple[tuple[str, float], ...]) -> Tensor:
         """The image after these operations."""
         for name, magnitude in changes:
+            # torchvision has no public name for it.
             image = self._apply_image_or_video_transform(
                 image, name, magnitude, interpolation=self.interpolation, fill=self._fill
             )

@@ -186,6 +186,7 @@ class CLIB(HeadStrategy):
 
     def forget_samples(self, references: Tensor) -> Tensor:
         """Take samples out of the buffer, with their features."""
+        # Losses that lie on the device belong to slots as they are before samples move.
         self._settle()
         kept = super().forget_samples(references)
         if self.features is not None:

@@ -116,6 +116,7 @@ class MixturePrompt(OnlineStrategy):
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
         """Cross-entropy, and the terms of experts and gate."""
         head: MixtureHead = self.model.head
+        # L = CE(z, y) + l_t L_text + l_g CE(s, pi)
         loss = super().training_loss(output, batch) + self.text_weight * head.group_loss()
         if not head.mixes:
             return loss

@@ -39,6 +39,7 @@ def stream_curve_of(run: Run) -> list[tuple[float, float]]:
     ends = stream_ends_of(run)
     if not curve or seen == ends:
         return list(curve)
+    # Rounded, since places in a stream are whole samples.
     places = np.rint(np.interp([point for point, _ in curve], [0, *seen], [0, *ends]))
     return [(float(x), value) for x, (_, value) in zip(places, curve, strict=True)]
 

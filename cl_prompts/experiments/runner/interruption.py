@@ -114,6 +114,7 @@ def stops_at_once() -> Iterator[None]:
 
     Ignored signals, other threads and a context inside another one change nothing.
     """
+    # Where signals are met so already, the outer context stays in charge.
     if any(isinstance(signal.getsignal(number), _AtOnce) for number in SIGNALS):
         yield
         return

@@ -229,6 +229,7 @@ def peak_memory_mb() -> float:
     if held is not None:
         return held / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, Linux kilobytes.
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 

@@ -109,6 +109,7 @@ class _Learned:
         for name, kept in rows.items():
             self.state["model"][name] = self.state["model"][name][kept]
             for key, value in self.momentum.get(name, {}).items():
+                # Adam's count of steps has no rows.
                 if isinstance(value, Tensor) and value.dim():
                     self.momentum[name][key] = value[kept]
 
@@ -328,6 +329,7 @@ def _cleared(classes: Sequence[int]) -> Merge:
 def _padded(value: Any, parameter: Tensor) -> Any:
     if not isinstance(value, Tensor) or not value.dim() or value.shape == parameter.shape:
         return value
+    # Rows that came with the growth have no momentum yet.
     larger = value.new_zeros(parameter.shape)
     larger[tuple(slice(have) for have in value.shape)] = value
     return larger

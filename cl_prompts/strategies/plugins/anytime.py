@@ -307,6 +307,7 @@ class AnytimeEvaluation(BaseSGDPlugin, supports_distributed=True):  # type: igno
         if hasattr(strategy, "announced"):
             self._end_task(strategy)
         else:
+            # First of all plugins, so that it hears of the next event before any acts on it.
             self._order = strategy.plugins
             strategy.plugins = [self, *(other for other in self._order if other is not self)]
 
