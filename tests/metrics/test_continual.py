@@ -81,6 +81,9 @@ def test_task_forgetting_definitions() -> None:
         found = metrics.task_forgetting(uneven, [[0, 1], [2]], definition=name)
         assert found == pytest.approx(want, abs=1e-6)
         assert metrics.results(uneven, [[0, 1], [2]])[f"task_forgetting_{name}"] == found
+    # Images of a class that is not seen yet have no accuracy to be pooled.
+    pooled = metrics.task_accuracy(uneven, [[0, 2], [1]], pooled=True)[0].tolist()
+    assert pooled == pytest.approx([0.9, (0.5 * 30 + 0.7 * 20) / 50])
     best_later = curve([[0.5, NAN, NAN], [0.9, 0.8, NAN], [0.7, 0.6, 0.9]])
     assert metrics.task_forgetting(best_later, new) == pytest.approx((0.2 + 0.2) / 2)
     assert metrics.task_forgetting(best_later, new, definition="first") == pytest.approx(

@@ -191,6 +191,10 @@ def test_the_ap_over_all_images_is_taken_where_a_fixed_test_set_holds_them_all()
     rows = images_with(targets, range(6))
     data = logits[rows], targets[rows], [[4, 1], [0, 5], [2, 3]]
     alone = fixed_average_precision(*data)
+    ignored = scores_and_labels(4, n=len(data[0]))[1].bool()
+    of_last = fixed_average_precision(*data, ignored)[[2, 3]]
+    assert torch.equal(of_last, average_precision(*data[:2], ignored)[[2, 3]])
+    assert not torch.equal(of_last, alone[[2, 3]])
     assert torch.equal(fixed_average_precision(*data, whole=average_precision(*data[:2])), alone)
     taken = fixed_average_precision(*data, whole=torch.zeros(6, dtype=torch.float64))
     assert torch.equal(taken == 0, torch.tensor([False, False, True, True, False, False]))

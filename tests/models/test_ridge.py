@@ -94,18 +94,22 @@ def test_a_ridge_is_chosen_on_weighted_held_out_samples() -> None:
     ridge.add(ridge.inputs(x), y, weights)
     gram = ridge.gram.clone()
     held = ridge.inputs(x[:40]), y[:40].double(), weights[:40]
-    best = ridge.choose_ridge(held, candidates=(1e-3, 1e1, 1e3, 1e5))
+    found: list[Tensor] = []
+
+    def size(scores: Tensor, _: Tensor) -> float:
+        found.append(scores)
+        return float(scores.square().mean())
+
+    candidates = (1e-3, 1e1, 1e3, 1e5)
+    best = ridge.choose_ridge(held, candidates=candidates)
+    worst = ridge.choose_ridge(held, candidates=candidates, error=size)
+    assert worst == 1e5
     assert torch.equal(ridge.gram, gram)
     rest = RidgeStatistics(6, 3)
     rest.add(rest.inputs(x[40:]), y[40:], weights[40:])
-    errors = {
-        r: float((held[0] @ rest.solve(r) - held[1]).square().mean()) for r in (1e-3, 1e1, 1e3, 1e5)
-    }
-    assert best == min(errors, key=errors.__getitem__)
-    worst = ridge.choose_ridge(
-        held, candidates=(1e-3, 1e1, 1e3, 1e5), error=lambda s, _: float(s.square().mean())
-    )
-    assert worst == 1e5
+    want = torch.stack([held[0] @ rest.solve(r) for r in candidates])
+    torch.testing.assert_close(torch.stack(found), want)
+    assert best == candidates[int((want - held[1]).square().mean(dim=(1, 2)).argmin())]
 
 
 def test_bad_input_is_refused() -> None:

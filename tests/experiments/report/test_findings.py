@@ -85,6 +85,10 @@ def test_many_rows_are_counted(tmp_path: Path) -> None:
     text = finding(section, "mvp (lr=0)")
     assert text.count(" beats ") == 3
     assert "; 2 more beat it, too (" in text
+    text = finding(section, "mvp (lr=5)")
+    greatest = [text.index(f"mvp (lr={lr}) loses to") for lr in range(3)]
+    assert greatest == sorted(greatest)
+    assert "; 2 more lose to it, too (" in text
 
 
 def a_plan(root: Path, *folders: Path) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cl_prompts.experiments.results.columns import COLUMNS
+from cl_prompts.experiments.results.columns import COLUMNS, Column
 from cl_prompts.experiments.results.entries import (
     Entry,
     column_entries,
@@ -23,19 +23,20 @@ from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
 
 AUC = COLUMNS[0]
+(FORGETTING,) = (column for column in COLUMNS if column.key == "forgetting")
 
 
 def entries_of(
-    folder: Path, values: dict[str, dict[int, float]], reference: str
+    folder: Path, values: dict[str, dict[int, float]], reference: str, column: Column = AUC
 ) -> dict[str, Entry]:
-    """Entries of A_AUC for runs of these values by strategy and seed."""
+    """Entries of a column for runs of these values by strategy and seed."""
     for strategy, by_seed in values.items():
         for seed, value in by_seed.items():
-            results: dict[str, Any] = {"a_auc": value, "a_last": value}
+            results: dict[str, Any] = {"a_auc": value, "a_last": value, "forgetting": value}
             fake_run(folder, strategy, seed, results=results)
     (section,) = sections(collect([folder]))
     groups = {row: section.groups[row] for row in values}
-    return column_entries(groups, AUC, reference)
+    return column_entries(groups, column, reference)
 
 
 def test_the_best_is_bold_alone_where_it_is_ahead_at_every_seed(tmp_path: Path) -> None:
@@ -46,6 +47,9 @@ def test_the_best_is_bold_alone_where_it_is_ahead_at_every_seed(tmp_path: Path) 
     assert (found["mvp"].rank, found["linear_probe"].rank) == (1.0, 2.0)
     assert found["linear_probe"].difference is None
     assert found["linear_probe"].verdict == ""
+    of_forgetting = entries_of(tmp_path / "least", values, "linear_probe", FORGETTING)
+    ranked = {row: (entry.best, entry.rank) for row, entry in of_forgetting.items()}
+    assert ranked == {"mvp": (False, 2.0), "linear_probe": (True, 1.0)}
 
 
 def test_all_that_tie_with_the_best_are_bold(tmp_path: Path) -> None:

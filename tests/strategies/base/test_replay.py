@@ -13,6 +13,7 @@ import torch
 from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.base.replay import Replay
+from cl_prompts.strategies.base.stream import RecurringViews
 from cl_prompts.training.buffers import ReservoirBuffer
 from tests.toy_data import N_CLASSES, experiences
 
@@ -69,6 +70,11 @@ def test_several_draws_make_up_one_batch() -> None:
     slots = replay.draw(0)[2]
     assert len(slots) == 8
     assert all(len(part.unique()) == 4 for part in slots.split(4))
+    replay.views = 2
+    shown = RecurringViews(2, 0, first=1)  # the second draw shows the view after the first one's
+    sources, rows = replay.buffer.slots[slots].unbind(1)
+    numbers = torch.cat([shown.samples(part, draw) for draw, part in enumerate(rows.split(4))])
+    assert torch.equal(replay.samples(slots, 1), torch.stack([sources, numbers[:, 1]], dim=1))
 
 
 def test_labels_are_read_without_images() -> None:
