@@ -201,7 +201,7 @@ class NearestKeys(nn.Module):
         unit = unit_rows(self.key)
         distance = 1 - unit_rows(query) @ unit.T
         if scale is None:
-            # A copy: observe() changes the counts before the backward pass reads the scale.
+            # A copy, so that a selection keeps the scale it was chosen with when counts change.
             scale = self.count + 1 if self.count_scaled else torch.ones_like(self.count)
         # The k smallest of delta[i, p] * a_p; a stable sort gives ties to the lowest row.
         scaled = (distance.detach() * scale)[:, :rows]

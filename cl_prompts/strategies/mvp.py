@@ -35,22 +35,24 @@ class MVP(PromptStrategy):
     """Mask and Visual Prompt tuning.
 
     The query of an image is its class token in front of the last block of the unprompted frozen
-    ViT, without the final norm. The nearest of
-    ``pool_size`` keys, with distances scaled by how often each was chosen, picks one E-prompt; its
-    tokens, and G-prompts shared by all images, join a few early blocks. The same choice picks a
-    learned mask that multiplies the logits (instance-wise logit masking). Training minimises a
-    cross-entropy whose features are scaled by their distance to the class row (adaptive feature
-    scaling, AFS) and whose samples are weighted by how much their gradient deviates from the
-    batch's (gradient-similarity focal loss, GSF), plus a contrastive loss that pulls keys to their
-    queries and apart from each other. With ``buffer_size`` it is MVP-R.
+    ViT, without the final norm. The nearest of ``pool_size`` keys, with distances multiplied by 1 +
+    how often each was chosen, picks one E-prompt; its tokens, and G-prompts shared by all images,
+    join a few early blocks. The same choice picks a learned mask that multiplies the logits
+    (instance-wise logit masking). Training minimises a cross-entropy whose features are divided by
+    1 + margin - their cosine with the class row (adaptive feature scaling, AFS) and whose samples
+    are weighted by how much their gradient deviates from the batch's (gradient-similarity focal
+    loss, GSF), plus a contrastive loss that pulls keys to their queries and apart from each other.
+    AFS and GSF read the label and act in training alone; counts and masks act in tests as well.
+    With ``buffer_size`` it is MVP-R.
 
     Published values are the defaults (Adam 5e-3, batch 64, 3 updates a batch); every update, also
     of replayed samples, counts its choices, as published. Deviations from the published code: GSF
     weights each sample (published: one scalar weight a batch, ``gsf_reduction="batch_mean"``); the
-    contrastive loss scales an image's distances by the counts of its own choice (published: counts
-    of all images are mixed by broadcasting, ``contrastive_pairs="all"``). Replay, which fails in
-    the published code, works, and head rows are data-set labels instead of the order in which
-    classes appear. With a head input other than raw, scaling and weights read what the head reads.
+    contrastive loss divides an image's distances by 1 + the count of its own choice (published:
+    counts of all images are mixed by broadcasting, ``contrastive_pairs="all"``). Replay, which
+    fails in the published code, works, and head rows are data-set labels instead of the order in
+    which classes appear. With a head input other than raw, scaling and weights read what the head
+    reads.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -59,6 +61,7 @@ class MVP(PromptStrategy):
         80750
     """
 
+    # One label an image, keys with a loss of their own, and rates as they are given.
     withdrawn = ("multi_label", "loss_norm", "pull_weight", "lr_scaling")
     masks_classes = False
 
@@ -91,11 +94,11 @@ class MVP(PromptStrategy):
     use_last_block: bool = False
     """Query from the last block instead of the one before it."""
     alpha: Share = 0.5
-    """Share of the GSF weight."""
+    """Share of the GSF weight w = 1 - alpha + alpha e^gamma."""
     gamma: NotNegative = 2.0
     """Exponent of the GSF weight."""
     margin: Positive = 0.5
-    """Offset of the AFS scale."""
+    """Offset of the AFS scale c = 1 - cos + margin."""
     gsf_reduction: Literal["sample", "batch_mean"] = "sample"
     """Whether GSF weighs each ``"sample"`` or the whole batch (``"batch_mean"``)."""
     contrastive_pairs: Pairs = "own"
@@ -133,11 +136,12 @@ class MVP(PromptStrategy):
             logit_mask=InstanceLogitMask(self.pool_size, n_classes) if self.use_mask else None,
         )
 
-    def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """Weighted cross-entropy plus key loss (with weight 1)."""
-        # mean_i w_i CE(z_i), with logits z_i of the scaled feature f_i / c_i (AFS) and the weight
-        # w_i = 1 - alpha + alpha e_i^gamma (GSF): c_i and e_i depend on the label.
-        classification = mvp_classification_loss(
+    def classification_loss(self, output: Output, batch: Batch) -> Tensor:
+        """Cross-entropy with adaptive feature scaling and gradient-similarity weights."""
+        # mean_i w_i CE(z_i), with z_i = (W f_i / c_i + b) m_i (AFS, logit mask) and the weight
+        # w_i = 1 - alpha + alpha e_i^gamma (GSF), e_i from the logits of unscaled features. c_i
+        # and e_i depend on the label and get no gradient.
+        return mvp_classification_loss(
             output,
             batch.labels,
             self.model.head,
@@ -149,8 +153,13 @@ class MVP(PromptStrategy):
             margin=self.margin,
             gsf_reduction=self.gsf_reduction,
         )
-        assert output.selection is not None
-        return classification + self.key_loss(output.selection)
+
+    def prompt_loss(self, output: Output) -> Tensor:
+        """:meth:`key_loss`, with weight 1."""
+        # A model that was made by hand may choose nothing.
+        if output.selection is None:
+            return super().prompt_loss(output)
+        return self.key_loss(output.selection)
 
     def key_loss(self, selection: Selection) -> Tensor:
         """Contrastive loss of the keys, or the mean query-key distance."""

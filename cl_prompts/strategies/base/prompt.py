@@ -154,9 +154,14 @@ class PromptStrategy(OnlineStrategy):
     # ------------------------------------------------------------------ one update
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """The loss on labels, :meth:`prompt_loss`, and terms that the prompts bring along."""
-        loss = super().training_loss(output, batch) + self.prompt_loss(output)
+        """:meth:`classification_loss`, :meth:`prompt_loss`, and terms that the prompts bring
+        along."""
+        loss = self.classification_loss(output, batch) + self.prompt_loss(output)
         return loss if output.prompt_loss is None else loss + output.prompt_loss
+
+    def classification_loss(self, output: Output, batch: Batch) -> Tensor:
+        """The loss on labels: by default :meth:`label_loss`."""
+        return super().training_loss(output, batch)
 
     def prompt_loss(self, output: Output) -> Tensor:
         """Terms of the loss that train the prompts and keys alone."""

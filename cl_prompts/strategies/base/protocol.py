@@ -1,8 +1,8 @@
 """The online protocol: the training loop of all strategies.
 
-Each function is called with the strategy, as ``self``, and those that methods call or replace are
-methods of :class:`~cl_prompts.strategies.base.online.OnlineStrategy`. The hooks that they call are
-declared there; Avalanche's events have an underscore in front.
+Each function is called with the strategy, as ``self``. Those that a method may call or replace are
+bound in :class:`~cl_prompts.strategies.base.online.OnlineStrategy`, which declares the hooks that
+they call; Avalanche's events have an underscore in front.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def training_epoch(self: OnlineStrategy, **kwargs: Any) -> None:
             if self._stop_training:
                 return  # a plugin gave up: this stream batch is not counted
             self.update(self.make_batch(view), repeated=number > 1, **kwargs)
+            # Views are as many as updates: this is the last one.
             if number == self.online_iter:
                 # Before the last iteration ends, so that an evaluation due after these samples
                 # sees them counted.
@@ -79,7 +80,8 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
 
     Args:
         batch: what to train on.
-        repeated: another update on the stream batch that came last.
+        repeated: another update on the stream batch that came last, whose samples were counted
+            among the statistics of the head's input.
         **kwargs: handed to plugins.
     """
     self.batch = batch
@@ -91,7 +93,8 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
     self.loss = self._make_empty_loss()
     self._before_forward(**kwargs)
     if self.mbatch is not batch.columns or self.mb_x is not images or self.mb_y is not labels:
-        # A plugin has changed the batch, so that nothing that is known of its samples holds.
+        # A plugin has changed the batch, in place or by another list, so that its samples are no
+        # known views. Rows that it appends count as samples of the stream.
         batch.samples = None
         batch.host_labels = None
     batch.columns = self.mbatch
@@ -99,7 +102,7 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
     rows = None if self.head.replayed else batch.n_stream
     with self.model.update_statistics(rows, repeated=repeated):
         output = self.output = self.training_output(batch)
-    # Avalanche's losses and metrics would make NaN of the -inf of unseen classes.
+    # For metrics and plugins alone: Avalanche's would make NaN of the -inf of unseen classes.
     self.mb_output = finite(output.logits)
     self._after_forward(**kwargs)
     # The method's loss; plugins add terms of theirs before the backward pass.
@@ -107,6 +110,7 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
     self._before_backward(**kwargs)
     self.backward()
     self._after_backward(**kwargs)
+    # Behind what plugins change in after_backward, so that they cannot exceed the bound.
     self.clip_gradients()
     self._before_update(**kwargs)
     self.optimizer_step()
@@ -116,7 +120,7 @@ def update(self: OnlineStrategy, batch: Batch, *, repeated: bool = False, **kwar
     self.updates += 1
     if self.class_mask == "batch":
         self.single_class_batches += has_one_class(batch.labels)
-    # After the step, since a GPU is asked every 50 steps alone.
+    # A GPU is asked every 50 steps alone, so that a check before the step would protect nothing.
     self.check_loss()
 
 
@@ -153,7 +157,8 @@ def pause(self: OnlineStrategy, samples: int) -> None:
 
 def _offer(self: OnlineStrategy, stream: StreamBatch, batch: Batch, output: Output | None) -> None:
     """Offer stream samples to the buffer, in the first epoch only."""
-    # Later epochs show the same samples; a foreign loader does not say which it shows.
+    # Later epochs show the same samples. A foreign loader, which is refused beside a buffer, does
+    # not say which it shows.
     if self.buffer_size and self.clock.train_exp_epochs == 0 and stream.rows is not None:
         self.remember(stream.rows, batch, output)
 
@@ -169,7 +174,7 @@ def make_train_dataloader(
     **kwargs: Any,
 ) -> None:
     """Make a loader in stream order, or shuffled by the private generator, that yields each
-    batch ``online_iter`` times, each time in other views."""
+    batch ``online_iter`` times, each time in other views; replay reads with as many workers."""
     if wrong := sorted(set(kwargs) - LOADER_ARGUMENTS):
         raise unknown("loader argument", wrong[0], LOADER_ARGUMENTS)
     self.replay.workers = num_workers
@@ -188,7 +193,7 @@ def make_train_dataloader(
         device=self.device,
         num_workers=num_workers,
         pin_memory=self.device.type == "cuda" if pin_memory is None else pin_memory,
-        # A loader draws, whether it has workers or not, and else from the global generator.
+        # torch's loader draws a seed even without workers, by default from the global generator.
         generator=generator,
         **kwargs,
     )
@@ -219,7 +224,7 @@ def stream_batches(self: OnlineStrategy) -> Iterator[StreamBatch]:
         device=self.device,
     )
     for stream in loader:
-        # Our own loader has looked at the images of every view.
+        # Our own loader checks the pixels of every view; a foreign one's are checked here.
         if stream.start == start or stream.rows is None:
             check_batch(self.model, stream.first.images, stream.first.labels)
         yield stream
@@ -237,7 +242,7 @@ def label_loss(
     Args:
         logits: (batch, classes) of the batch's samples.
         batch: a batch, or a part of one.
-        whole: the batch that ``batch`` is a part of, if it is one.
+        whole: the batch that ``batch`` is a part of, if it is one (DER++ replays in two parts).
     """
     if self.model.multi_label:
         return multi_label_loss(logits, batch.labels, batch.annotated, norm=self.loss_norm)
@@ -262,7 +267,8 @@ def competing_logits(
 
 
 def competing_classes(self: OnlineStrategy, labels: Tensor) -> Tensor:
-    """Classes that compete in a loss over a whole batch, (classes,) boolean.
+    """Classes that compete in a loss over a whole batch, (classes,) boolean: those of the batch, or
+    all that were seen.
 
     Args:
         labels: (batch,) of the batch, replayed samples included.

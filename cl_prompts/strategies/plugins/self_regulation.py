@@ -27,8 +27,9 @@ class SelfRegulation(StrategyPlugin):
     the head's softmax from that of the frozen classifier, ``s cos(q, W0)``. ``"coprompt"`` adds
     ``l_f (1 - cos(f, q)) + l_w (1 - cos(W, W0))`` instead, without the published adapters and with
     q of the same view. There is no text tower, so W0 are the running class means of q; classes
-    without a mean are left out. The frozen features cost another forward pass, unless the
-    method's query is the final-norm class token (MVP's is taken one block earlier).
+    without a mean are left out. The frozen features cost another forward pass, unless the method's
+    query is the final-norm class token (MVP's has no final norm). ``f`` is what the ViT gives, also
+    where the head reads it whitened; the head's softmax is that of the logits of the forward pass.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -36,7 +37,7 @@ class SelfRegulation(StrategyPlugin):
         >>> regulation = SelfRegulation(kind="promptsrc")
         >>> given = {"backbone": create_backbone(), "n_classes": 10, "evaluator": None}
         >>> one = OnePrompt(**given, plugins=[regulation], device="cpu")
-        >>> regulation.feature_weight  # 10, scaled by the width
+        >>> regulation.feature_weight  # 10 * 128 / 512
         2.5
     """
 
@@ -49,15 +50,16 @@ class SelfRegulation(StrategyPlugin):
     """Weight l_f of the term on features; None: the published 10 (times the width / 512, since it
     is a mean over the width) or 8."""
     class_weight: NotNegative = 0.0
-    """Weight l_w of the term on class rows, meant for a cosine head; published: 25 (times the width
-    / 512) or 8."""
+    """Weight l_w of the term on class rows, off by default and meant for a cosine head; published:
+    25, to be given times the width / 512 here, or 8."""
     logit_weight: NotNegative = 1.0
     """Weight l_z of PromptSRC's term on logits."""
     scale: Positive = 10.0
     """Scale s of the frozen classifier's cosines; CLIP's is 100."""
 
     def attach(self, strategy: Any) -> None:
-        """Make room for the running means of the classes."""
+        """Refuse methods without prompts on a frozen ViT, settle the weight of the features, and
+        make room for the running means of the classes."""
         self.check_head(strategy)
         self.check_stream_samples(strategy)
         model = strategy.model
@@ -92,7 +94,8 @@ class SelfRegulation(StrategyPlugin):
             # l_w d(W, W0)
             loss = loss + self.class_weight * distance(rows, self.means, known)
         if self.logit_weight and self.kind == "promptsrc":
-            # l_z KL(softmax of s cos(q, W0) || softmax of the head), over classes with a mean
+            # l_z / K mean_i KL(softmax of s cos(q_i, W0) || softmax of the head), over the K
+            # classes with a mean
             teacher = self.scale * F.normalize(frozen, dim=-1) @ F.normalize(self.means, dim=-1).T
             loss = loss + self.logit_weight * logit_divergence(output.logits, teacher, known)
         strategy.loss = strategy.loss + loss
@@ -113,8 +116,8 @@ def frozen_features(strategy: Any) -> Tensor:
     """(batch, dim) features of the unprompted ViT, taken from the query pass where they are the
     query."""
     model = strategy.model
-    # L2P's query is the feature itself: class token of all blocks, after the final norm. Then no
-    # further pass is needed.
+    # Where the query is the class token of all blocks after the final norm (L2P's is), it is the
+    # feature, and no further pass is needed.
     is_query = model.query == ClassTokenQuery() and model.backbone.read_out == TOKEN
     if getattr(model, "selector", None) is not None and is_query:
         cached: Tensor | None = strategy.output.cacheable.get("frozen")
