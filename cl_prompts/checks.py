@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.errors import InputError, all_of, unknown
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
@@ -265,8 +265,7 @@ def _noun(kind: Any) -> str:
     if origin is Annotated:
         return _noun(get_args(kind)[0])
     if origin is Literal:
-        *words, last = map(repr, get_args(kind))
-        return f"{', '.join(words)} or {last}" if words else last
+        return all_of(map(repr, get_args(kind)), "or")
     if isinstance(origin, type) and issubclass(origin, Sequence) and origin is not str:
         inner = members_of(get_args(kind)[0]) if get_args(kind) else []
         plurals = dict.fromkeys(_plural(_noun(part)) for part in inner)

@@ -27,6 +27,27 @@ def short(text: object, most: int = 160) -> str:
     return text if len(text) <= most else f"{text[: most - 3 - half]}...{text[-half:]}"
 
 
+def first_of(texts: Iterable[object], most: int, between: str = ", ") -> str:
+    """The first of some texts, and how many more there are.
+
+    >>> first_of([1, 2, 3, 4], 2), first_of([1, 2], 2)
+    ('1, 2 and 2 more', '1, 2')
+    """
+    words = list(map(str, texts))
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return between.join(words[:most]) + more
+
+
+def all_of(texts: Iterable[object], word: str = "and") -> str:
+    """Some texts, of which there is at least one, with a word in front of the last.
+
+    >>> all_of([1, 2, 3]), all_of("ab", "or"), all_of([1])
+    ('1, 2 and 3', 'a or b', '1')
+    """
+    *most, last = map(str, texts)
+    return f"{', '.join(most)} {word} {last}" if most else last
+
+
 def one_sentence(message: object) -> str:
     """A message as one line that any terminal and file can hold: of bounded length, long words cut,
     and what is not printable written as Python escapes it.

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from cl_prompts.backbones import ranks
 from cl_prompts.backbones.pixels import Check, image_check
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError, RunError, first_of
 from cl_prompts.metrics import scattered
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.curve import ClassAccuracy, Evaluation
@@ -404,8 +404,7 @@ def _check_finite(rows: Tensor, logits: Tensor) -> None:
         return
     wrong = (logits != logits) | (logits == float("inf"))
     where = rows[wrong.any(dim=1).cpu()].tolist()
-    more = f" and {len(where) - 8} more" if len(where) > 8 else ""
     raise RunError(
-        f"the logits of test images {', '.join(map(str, where[:8]))}{more} are not finite: look at"
-        " these images, at the data set's transforms, and at the learning rate"
+        f"the logits of test images {first_of(where, 8)} are not finite: look at these images, at"
+        " the data set's transforms, and at the learning rate"
     )

@@ -12,7 +12,7 @@ import numpy as np
 from cl_prompts.checks import whole_number
 from cl_prompts.datasets.classes import choose_classes
 from cl_prompts.datasets.labels import check_label_matrix, check_labels, check_positives
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, all_of
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.si_blurry import rows_of
 from cl_prompts.scenarios.split import Split
@@ -130,7 +130,7 @@ def class_incremental_split(
     labels, n_classes = check_labels(targets, "targets")
     n_tasks = whole_number("n_tasks", n_tasks, 1, n_classes, "the number of classes")
     if n_classes % n_tasks:
-        fit = _either([n for n in range(1, n_classes + 1) if n_classes % n == 0])
+        fit = all_of((n for n in range(1, n_classes + 1) if n_classes % n == 0), "or")
         raise InputError(
             f"{n_tasks} tasks cannot share {n_classes} classes equally: n_tasks can be {fit}"
         )
@@ -158,7 +158,7 @@ def _division(
     # KRT's notation: B0 gives the first task as many classes as the others.
     rest = n_classes - base
     if rest % increment:
-        fit = _either([n for n in range(1, rest + 1) if rest % n == 0])
+        fit = all_of((n for n in range(1, rest + 1) if rest % n == 0), "or")
         raise InputError(
             f"{base} classes and then {increment} at a time never make {n_classes}: with"
             f" base={base} the increment can be {fit}"
@@ -188,8 +188,3 @@ def _class_order(n_classes: int, order: ClassOrder | None, seed: int) -> np.ndar
         order = seed
     names = [str(c) for c in range(n_classes)]
     return choose_classes(f"the {n_classes} classes", names, None, order)
-
-
-def _either(numbers: list[int]) -> str:
-    *others, last = map(str, numbers)
-    return f"{', '.join(others)} or {last}" if others else last

@@ -11,7 +11,7 @@ import numpy as np
 from cl_prompts.checks import one_of, whole_number
 from cl_prompts.datasets.classes import check_domains, domain_names, permutation
 from cl_prompts.datasets.labels import check_labels, count_classes
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, first_of
 from cl_prompts.scenarios.split import Split
 
 DomainOrder = Sequence[str | int] | int | Literal["shuffled"]
@@ -63,10 +63,9 @@ def missing_lines(split: DomainSplit, class_names: Sequence[str]) -> list[str]:
     """A sentence for each domain that lacks classes."""
     lines = []
     for domain, classes in split.missing_classes().items():
-        some = ", ".join(class_names[label] for label in classes[:_NAMED])
-        more = f" and {len(classes) - _NAMED} more" if len(classes) > _NAMED else ""
+        some = first_of((class_names[label] for label in classes), _NAMED)
         noun = "class" if len(classes) == 1 else "classes"
-        lines.append(f"domain {domain} has no training image of {noun} {some}{more}")
+        lines.append(f"domain {domain} has no training image of {noun} {some}")
     return lines
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from cl_prompts.errors import all_of
 from cl_prompts.experiments.results.comparable import notes_on
 from cl_prompts.experiments.results.entries import Entry
 from cl_prompts.experiments.results.sections import Section
@@ -117,7 +118,7 @@ def _few(rows: Sequence[str]) -> str:
     """Names of some rows; of many the first, and how many more."""
     if len(rows) > _NAMED:
         rows = [*rows[: _NAMED - 1], f"{len(rows) - _NAMED + 1} others"]
-    return _list(rows)
+    return all_of(rows)
 
 
 def caveats(groups: Mapping[str, Sequence[Run]]) -> list[str]:
@@ -134,8 +135,8 @@ def _single_seeds(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
     """Rows without a standard deviation."""
     single = [label for label, runs in groups.items() if len(runs) == 1]
     if single:
-        who = "Every strategy" if len(single) == len(groups) else _list(single)
-        verb = "has" if who != _list(single) or len(single) == 1 else "have"
+        who = "Every strategy" if len(single) == len(groups) else all_of(single)
+        verb = "has" if who != all_of(single) or len(single) == 1 else "have"
         yield f'{who} {verb} a single seed: "-" stands where a standard deviation would.'
 
 
@@ -151,11 +152,11 @@ def _single_points(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
     advice = "a smaller evaluation.every gives a curve."
     if at_end:
         yield (
-            f"The only anytime point of {_list(at_end)} is the end of the stream, so A_AUC ="
+            f"The only anytime point of {all_of(at_end)} is the end of the stream, so A_AUC ="
             f" A_last; {advice}"
         )
     if before:
-        yield f"A_AUC of {_list(before)} is the value at a single anytime point; {advice}"
+        yield f"A_AUC of {all_of(before)} is the value at a single anytime point; {advice}"
 
 
 def _points(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
@@ -168,8 +169,8 @@ def _points(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
                 points[run.summary["stream_seed"]].add(tuple(points_of(run)))
                 sizes[batch_of(run)].append(label)
     if any(len(different) > 1 for different in points.values()) and len(sizes) > 1:
-        batches = _list(
-            f"{size} ({_list(dict.fromkeys(labels))})" for size, labels in sorted(sizes.items())
+        batches = all_of(
+            f"{size} ({all_of(dict.fromkeys(labels))})" for size, labels in sorted(sizes.items())
         )
         yield (
             "Anytime points are at the first batch boundary, which is not the same for batches of"
@@ -187,7 +188,7 @@ def _small_tasks(groups: Mapping[str, Sequence[Run]]) -> Iterator[str]:
             stream = run.summary["stream_seed"]
             if small and (stream, batch) not in seen:
                 seen.add((stream, batch))
-                tasks = _list(f"task {t} ({n})" for t, n in small[:_MAX_TASKS])
+                tasks = all_of(f"task {t} ({n})" for t, n in small[:_MAX_TASKS])
                 more = ", and others" if len(small) > _MAX_TASKS else ""
                 yield (
                     f"Fewer samples than a batch of {batch} in {tasks}{more} of stream seed"
@@ -209,8 +210,3 @@ def points_of(run: Run) -> list[int]:
 def batch_of(run: Run) -> int:
     """Stream samples of a batch; 0 where none is recorded."""
     return int((run.config.get("options") or {}).get("train_mb_size") or 0)
-
-
-def _list(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last

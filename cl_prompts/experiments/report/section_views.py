@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cl_prompts.errors import all_of
 from cl_prompts.experiments import figures
 from cl_prompts.experiments.recipes.names import label_of
 from cl_prompts.experiments.report.curve_views import curve_charts, final_levels
@@ -207,5 +208,4 @@ def _tasks(sizes: Sequence[int]) -> str:
         return f"one task of {sizes[0]:,} images"
     if len(sizes) > 8:
         return f"{len(sizes)} tasks of {min(sizes):,} to {max(sizes):,} images"
-    *most, last = (f"{n:,}" for n in sizes)
-    return f"tasks of {', '.join(most)} and {last} images"
+    return f"tasks of {all_of(f'{n:,}' for n in sizes)} images"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from operator import methodcaller
 
 from cl_prompts.datasets.fingerprint import fingerprint_change
+from cl_prompts.errors import first_of
 from cl_prompts.experiments.recipes.names import label_of, labels_of
 from cl_prompts.experiments.results.columns import (
     BY_NAME,
@@ -270,8 +271,7 @@ def sections(runs: Iterable[Run]) -> list[Section]:
 
 def in_short(words: Sequence[str]) -> str:
     """The first differences, and how many more there are."""
-    more = f" and {len(words) - _MAX_WORDS} more" if len(words) > _MAX_WORDS else ""
-    return ", ".join(words[:_MAX_WORDS]) + more
+    return first_of(words, _MAX_WORDS)
 
 
 def _groups(runs: Sequence[Run]) -> dict[str, list[Run]]:

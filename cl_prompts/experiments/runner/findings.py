@@ -14,6 +14,7 @@ import numpy as np
 
 from cl_prompts.datasets.bad_images import Look, copies
 from cl_prompts.datasets.folders import describe
+from cl_prompts.errors import first_of
 from cl_prompts.experiments.run_folder import files
 
 _NAMED = 3  # files that a sentence names
@@ -128,14 +129,14 @@ class Survey:
                     " or labels that mean the same"
                 )
         if self.hidden:
-            found.append(f"hidden folders are not read: {_some(self.hidden, ', ')}")
+            found.append(f"hidden folders are not read: {first_of(self.hidden, _NAMED)}")
         if self.beside:
             files = f"{_n(len(self.beside), 'image')} beside folders of classes"
-            found.append(f"{files}, not read: {_some(self.beside, ', ')}")
+            found.append(f"{files}, not read: {first_of(self.beside, _NAMED)}")
         if self.broken:
             found.append(
                 f"{_n(len(self.broken), 'image')} that cannot be read, to be left out: "
-                + _some([look.problem for look in self.broken], "; ")
+                + first_of((look.problem for look in self.broken), _NAMED, "; ")
             )
         if self.unread:
             apple = "; save HEIC images as JPEG to use them" if _APPLE & set(self.unread) else ""
@@ -218,13 +219,8 @@ def _n(count: int, noun: str, plural: str = "s") -> str:
     return f"{count} {noun}{'' if count == 1 else plural}"
 
 
-def _some(texts: Sequence[str], between: str) -> str:
-    more = f" and {len(texts) - _NAMED} more" if len(texts) > _NAMED else ""
-    return between.join(texts[:_NAMED]) + more
-
-
 def _quoted(names: Sequence[str]) -> str:
-    return _some([repr(name) for name in names], ", ")
+    return first_of(map(repr, names), _NAMED)
 
 
 def _alike(names: Sequence[str]) -> list[str]:

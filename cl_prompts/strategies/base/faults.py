@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from cl_prompts.errors import RunError
+from cl_prompts.errors import RunError, first_of
 from cl_prompts.models.base import ContinualModel
 
 #: weights beyond this have lost every digit that a step of training could add
@@ -114,5 +114,4 @@ def positions(rows: list[int], first: int) -> str:
     >>> positions([0, 2], 32)
     '32, 34'
     """
-    more = f" and {len(rows) - _LISTED} more" if len(rows) > _LISTED else ""
-    return ", ".join(str(first + row) for row in rows[:_LISTED]) + more
+    return first_of((first + row for row in rows), _LISTED)
