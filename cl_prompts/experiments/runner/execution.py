@@ -34,7 +34,7 @@ from cl_prompts.experiments.runner.measuring import its_threads, settled_all, ta
 from cl_prompts.experiments.runner.other_ranks import announce, check_start
 from cl_prompts.experiments.runner.summary import results_of
 from cl_prompts.experiments.runner.task_loop import TaskLoop
-from cl_prompts.experiments.tracking.progress import Watcher, display_on
+from cl_prompts.experiments.tracking.progress import Watcher, display_on, print_line
 from cl_prompts.experiments.tracking.tensorboard_layout import compared_settings
 from cl_prompts.experiments.tracking.tracker import ProgressLine, Tracker
 
@@ -71,7 +71,7 @@ def run_all(
     plan, notes = settled_all(plan)
     # All are built before the first one trains: a mistake in the last shows now, not tomorrow.
     for remark in (*notes, *builder.check(plan)[1]):
-        console.print(f"note: {remark}", highlight=False, soft_wrap=True, markup=False)
+        print_line(console, f"note: {remark}")
     runs = [PlannedRun(new_path(out, settings), settings) for settings in plan]
     planned = Plan(command, tuple(runs))
     above = out / plan[0].recipe
@@ -122,8 +122,7 @@ def resume(
         yield path
         return
     plan = unfinished_plan(path, trust_code)
-    text = f"{path}: {describe(plan.runs)}"
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
+    print_line(console, f"{path}: {describe(plan.runs)}")
     yield from _finish(plan, path, Builder(), console, elsewhere)
 
 

@@ -23,6 +23,7 @@ from cl_prompts.experiments.sweeps.objective import OBJECTIVES, SearchOptions
 from cl_prompts.experiments.sweeps.search_space import SearchSpace
 from cl_prompts.experiments.sweeps.sweep import Sweep, list_faults, stopped
 from cl_prompts.experiments.sweeps.sweep_ledger import SweptRun
+from cl_prompts.experiments.tracking.progress import print_line
 from cl_prompts.own_code import extra
 
 #: of the sampler: the same search chooses the same settings
@@ -157,9 +158,7 @@ class Search:
             self.trials += trials
             self._write()
             for trial in trials:
-                self.console.print(
-                    printable(self._line(trial)), highlight=False, soft_wrap=True, markup=False
-                )
+                print_line(self.console, printable(self._line(trial)))
             if self.best is None:
                 self._refuse_undefined(trials)
 

@@ -39,7 +39,7 @@ from cl_prompts.experiments.sweeps.sweep_ledger import Ledger, SweptRun
 from cl_prompts.experiments.sweeps.sweep_ray import RayLauncher
 from cl_prompts.experiments.sweeps.sweep_slurm import SlurmLauncher
 from cl_prompts.experiments.sweeps.sweep_worker import Job
-from cl_prompts.experiments.tracking.progress import display_on
+from cl_prompts.experiments.tracking.progress import display_on, print_line
 from cl_prompts.reading import TEXT, conform, content, json_of
 
 _HERE = Launching()
@@ -175,9 +175,9 @@ class Sweep:
         left = [run.settings for run in self._left]
         remarks = Builder().check(left)[1] if left else []
         for remark in (*self._notes, *remarks):
-            self.console.print(f"note: {remark}", highlight=False, soft_wrap=True, markup=False)
+            print_line(self.console, f"note: {remark}")
         counts = describe([run.planned for run in self.runs])
-        self.console.print(f"{len(self.runs)} runs: {counts}", highlight=False, soft_wrap=True)
+        print_line(self.console, f"{len(self.runs)} runs: {counts}")
 
     def execute(self) -> None:
         """Execute the runs that are not finished.

@@ -21,6 +21,12 @@ _BAR = 24  # columns
 _STILL = 10.0  # seconds without a batch, from which on they are said
 
 
+def print_line(console: Console, text: str) -> None:
+    """Print a line as it is."""
+    # Rich would colour and break names of folders, and take brackets in them for marks.
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
 class Watcher(Protocol):
     """Receiver of the progress of a run."""
 
@@ -148,8 +154,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        # Without markup, since names of runs may hold brackets.
-        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+        print_line(self.console, text)
 
     def begin(self, number: int, label: str) -> None:
         """Take a run that begins, or goes on."""
