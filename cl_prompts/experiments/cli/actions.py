@@ -283,7 +283,6 @@ def _conclude(folders: Sequence[Path], above: Path | None, console: Console) -> 
 def learn(args: argparse.Namespace) -> None:
     """Train the model of a finished run on further images, as a run of its own."""
     check_folders([args.parent])
-    from cl_prompts.experiments.tracking.progress import print_line
     from cl_prompts.experiments.trained.learning import prepared, taught
 
     with _files_opened(args.quiet) as report:
@@ -299,7 +298,8 @@ def learn(args: argparse.Namespace) -> None:
         )
     console = console_of(args.quiet)
     for line in lesson.lines:
-        print_line(console, line)
+        # Rich would colour and break names of folders, and take brackets in them for marks.
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     if args.dry_run:
         return
     folder = taught(lesson, out=args.out, console=console, command=args.command_line)
@@ -317,7 +317,6 @@ def classes(args: argparse.Namespace) -> None:
         settings_of_edited,
         what_stays,
     )
-    from cl_prompts.experiments.tracking.progress import print_line
 
     run = finished_run(args.run)
     if not (args.rename or args.remove):
@@ -338,9 +337,9 @@ def classes(args: argparse.Namespace) -> None:
     )
     console = console_of(args.quiet)
     for line in what_stays(Builder(quick=True).build(settings)):
-        print_line(console, line)
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     folders = list(run_all([settings], out=args.out, console=console, command=args.command_line))
-    print_line(console, f"run folder: {folders[0]}")
+    console.print(f"run folder: {folders[0]}", highlight=False, soft_wrap=True, markup=False)
 
 
 def push(args: argparse.Namespace) -> None:
