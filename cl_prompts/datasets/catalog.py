@@ -115,7 +115,7 @@ _VOC_SITE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2007"
 _ENTRIES: dict[str, DataSetEntry] = {
     "digits": DataSetEntry(
         digits.read_digits,
-        # A mirrored digit is no digit, or another one.
+        # Most digits are none in a mirror.
         Augmentation(affine=1, padding=0, flip=False),
         mean=(0.305, 0.305, 0.305),
         std=(0.324, 0.324, 0.324),

@@ -34,7 +34,7 @@ def distillation_loss(
         raise InputError(f"temperature of the distillation is {temperature}: it must be positive")
     # Masked instead of sliced: slicing by a boolean waits for the device.
     # softmax(old / T) and log softmax(new / T) over the seen columns
-    # A finite mask: with -inf the gradient would be NaN even where the loss is masked.
+    # A finite mask, so that 0 times -inf makes no NaN in between.
     target = (old.detach().masked_fill(~seen, FINITE_MASK) / temperature).softmax(dim=1)
     student = (new.masked_fill(~seen, FINITE_MASK) / temperature).log_softmax(dim=1)
     return -(target * student).masked_fill(~seen, 0).sum(dim=1).mean()

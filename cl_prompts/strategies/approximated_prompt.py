@@ -40,6 +40,7 @@ class ApproximatedPrompt(PromptStrategy):
     """Rows per block."""
     rank: Count = 4
     """Rank of the change from rows to their keys."""
+    # The rate of the rows is published, the head's and the schedule are CODA-Prompt's.
     lr: Positive = 1e-3
     prompt_lr: Positive | None = 5e-4
     """Learning rate of the rows, as published; None: that of the head. Scores grow with the product

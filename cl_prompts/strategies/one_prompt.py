@@ -38,6 +38,7 @@ class OnePrompt(PromptStrategy):
     """Keys and values per block."""
     initial: Distribution = "uniform"
     """Distribution of the prefix: ``"uniform"``, ``"small"`` or ``"normal"``."""
+    # Rate, batch, epochs and schedule are CODA-Prompt's.
     lr: Positive = 1e-3
     train_mb_size: Count = 128
     train_epochs: Count = 20

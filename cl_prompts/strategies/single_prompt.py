@@ -36,6 +36,7 @@ class SinglePrompt(OnePrompt):
     """Add the class token's positional embedding to every row, as published: a constant shift."""
     head: Head = Head(kind="cosine")
     class_mask: ClassMask = "batch"
+    # Published: 3 updates on each 32 samples of the stream, with as many replayed ones.
     lr: Positive = 5e-3
     train_mb_size: Count = 32
     buffer_batch_size: Count | None = 32

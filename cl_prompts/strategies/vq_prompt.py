@@ -58,6 +58,7 @@ class VQPrompt(PromptStrategy):
     """Weight of the term that moves the chosen prompt to the weighted sum."""
     lr: Positive = 2.5e-3
     """Learning rate of the head."""
+    # Published: five times the head's.
     prompt_lr: Positive | None = 1.25e-2
     train_mb_size: Count = 128
     train_epochs: Count = 20

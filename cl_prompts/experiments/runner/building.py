@@ -298,7 +298,7 @@ def split_of(settings: Settings, data: DataSet) -> Any:
         InputError: the scenario does not fit the data set.
     """
     if is_edited(settings):
-        # Where names of classes alone have changed, the stream is that of the parent.
+        # Where classes alone were renamed or removed, the stream is that of the parent.
         return split_of(parent_of(settings), data)
     if isinstance(data, JoinedDataSet):
         first = split_of(parent_of(settings), data.before)
@@ -415,7 +415,7 @@ def remarks(parts: Parts) -> list[str]:
     samples = sum(map(len, parts.split.tasks))
     trained = samples * strategy.train_epochs
     found = [*parts.notes]
-    # A method that keeps the hook of its base does nothing when a task ends.
+    # Most methods keep the hook of their base, which is nothing of their own.
     acts_at_task_ends = type(strategy).finish_task not in (
         OnlineStrategy.finish_task,
         PromptStrategy.finish_task,

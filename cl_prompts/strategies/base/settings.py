@@ -200,7 +200,6 @@ def _declared_by(cls: Any) -> dict[str, Setting]:
     """The declarations of a class itself, without those of its bases."""
     found = {}
     scope = scope_of(cls.__module__)
-    # Those of the class itself: getattr might give those of a base.
     for name, text in vars(cls).get("__annotations__", {}).items():
         kind = _resolved(text, scope)
         variable = kind is ClassVar or get_origin(kind) is ClassVar
