@@ -210,7 +210,7 @@ TABLE: dict[str, Toy] = {
         retest=0,
         two_blocks={"rehearsal_epochs": 1},
     ),
-    "clib": Toy("weights", HEAD, BUFFER, retest=0, shown=4),
+    "clib": Toy("weights", HEAD, {**BUFFER, "lr_period": 3}, retest=0, shown=4),
     "joint": Toy("weights", FULL, {"train_epochs": 2}),
     "joint_probe": Toy("weights", HEAD, {"train_epochs": 2}, retest=0),
     "ncm": Toy("prototypes", HEAD, retest=0),

@@ -13,7 +13,11 @@ from torch import Tensor, nn
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.metrics.confidence import confidence
 from cl_prompts.metrics.evaluator import CachedEvaluator
-from cl_prompts.metrics.multi_label import images_with, multi_label_results
+from cl_prompts.metrics.multi_label import (
+    fixed_average_precision,
+    images_with,
+    multi_label_results,
+)
 from cl_prompts.models.prompted import PromptedViT
 from tests.toy_data import N_CLASSES, Blobs, Scenes
 from tests.toy_vits import tiny_vit
@@ -134,10 +138,15 @@ def test_cached_parts_are_not_mixed_between_networks() -> None:
 
 def test_multi_label_scores_are_over_images_that_show_a_seen_class() -> None:
     test = Scenes(40, seed=2)
+    test.ignored = Scenes(40, seed=3).targets > test.targets
     model = opened(PromptedViT(tiny_vit(), N_CLASSES, multi_label=True))
-    found = CachedEvaluator(test, batch_size=7).evaluate(model, SEEN)
-    targets = torch.from_numpy(test.targets).long()
-    want = multi_label_results(model(test.images), targets, SEEN, rows=images_with(targets, SEEN))
+    tasks = [[0, 3], [2]]
+    found = CachedEvaluator(test, batch_size=7).evaluate(model, SEEN, tasks=tasks)
+    ignored = torch.from_numpy(test.ignored)
+    data = model(test.images), torch.from_numpy(test.targets).long()
+    want = multi_label_results(*data, SEEN, rows=images_with(data[1], SEEN), ignored=ignored)
+    fixed = fixed_average_precision(*data, tasks, ignored)
+    torch.testing.assert_close(found.by_class_fixed, fixed, equal_nan=True)
     assert found.accuracy == pytest.approx(want.mean_ap)
     assert found.scores["cf1_80"] == pytest.approx(want.f1[0.8]["cf1"], nan_ok=True)
 

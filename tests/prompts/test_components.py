@@ -45,6 +45,9 @@ def test_two_matrix_products_equal_the_literal_attention(n_tasks: int | None) ->
     torch.testing.assert_close(fast.weights, slow, atol=1e-6, rtol=0)
     torch.testing.assert_close(1 - fast.distance, slow.mean(0), atol=1e-6, rtol=0)
     assert fast.index.tolist() == [list(range(n))] * 7
+    selector.observe(fast)
+    torch.testing.assert_close(selector.count[:n], slow.abs().mean(0).sum(0))
+    assert not selector.count[n:].any()
     mine = [p for p in selector.parameters() if p.requires_grad and p.abs().sum() > 0]
     ramp = torch.arange(slow.numel()).view_as(slow)
     for a, b in zip(

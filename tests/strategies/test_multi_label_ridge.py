@@ -36,7 +36,9 @@ def test_the_ridge_is_chosen_once_after_the_first_task(
         ridges.append(float(strategy.model.head.ridge))
     assert len(set(ridges)) == 1
     assert ridges[0] in RIDGES if chosen else ridges[0] == 2.0
-    assert strategy.ridge_chosen == chosen
+    resumed = make("multi_label_ridge", scenario, **changes)
+    resumed.load_state_dict(strategy.state_dict())
+    assert strategy.ridge_chosen == resumed.ridge_chosen == chosen
 
 
 def test_labels_are_predicted_above_the_threshold_of_its_scores() -> None:

@@ -47,6 +47,9 @@ def test_a_lane_is_full_after_its_samples_and_not_before() -> None:
     strategy = make("multi_lane", lane_samples=24)
     lanes = []
     for samples, label in ((0, 0), (23, 1), (24, 2), (47, 3), (48, 4)):
+        state = strategy.state_dict()
+        strategy = make("multi_lane", lane_samples=24)
+        strategy.load_state_dict(state)  # a run that is resumed knows when its lane was opened
         strategy.samples_seen = samples
         strategy.observe_classes(torch.tensor([label, 0]))
         lanes.append(strategy.model.n_lanes)

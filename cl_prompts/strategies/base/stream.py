@@ -255,12 +255,12 @@ class StreamLoader:
     def _views(
         self, items: Iterator[Any], first: Batch, rows: Tensor | None, size: int
     ) -> Iterator[Batch]:
-        # A copy, since a plugin may change the batch that is trained on.
-        untouched = replace(first)
+        # A copy, list of columns included, since a plugin may change the batch that is trained on.
+        untouched = replace(first, columns=list(first.columns))
         yield first
         for repetition in range(1, self.updates):
             if rows is None:  # a foreign loader gives one view
-                yield replace(untouched)
+                yield replace(untouched, columns=list(untouched.columns))
             else:
                 yield self._view(next(items), rows, size, repetition)
 

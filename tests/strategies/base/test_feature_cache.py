@@ -131,6 +131,11 @@ def test_what_does_not_fit_the_budget_is_computed_each_time() -> None:
     assert strategy.feature_cache.reused == 0
     assert blocks(strategy) == blocks(anew)
     assert same(weights(strategy), weights(anew))
+    stream = experiences()[:2]
+    replaying = make("er", views=1)
+    replaying.feature_cache.budget = 4 * 16 * max(len(one.dataset) for one in stream)
+    fit(replaying, stream)  # both are kept for replay, and one of them fits
+    assert len(replaying.state_dict()["feature_cache"]["parts"]) == 1
 
 
 def test_state_is_kept_where_a_cached_view_can_come_again() -> None:

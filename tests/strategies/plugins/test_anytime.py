@@ -200,9 +200,11 @@ def test_a_task_ends_after_all_that_an_ordinary_strategy_does(stream: Any, at_on
 def test_state_continues_the_curve(stream: Any) -> None:
     whole, first, second = (AnytimeEvaluation(stream.test_stream, every=25) for _ in range(3))
     fit(probe(whole), stream.train_stream)
+    first.listeners.append(lambda kind, evaluation: evaluation.scores.update(worst=0.0))
     one = fit(probe(first), stream.train_stream[:2])
     two = probe(second)
     two.load_state_dict(one.state_dict(), stream.train_stream[:2])  # that of plugins included
+    assert second.own_scores == first.own_scores == ["worst"]
     fit(two, stream.train_stream[2:])
     assert points(second.curve.points()) == points(whole.curve.points())
     assert second.new_classes == whole.new_classes
