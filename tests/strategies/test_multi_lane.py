@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cl_prompts.metrics.evaluator import CachedEvaluator
 from tests.strategies.shared import stream_batch
 from tests.toy_data import Blobs, Scenes, experiences
 from tests.toys import fit, make, watch
@@ -30,6 +31,19 @@ def test_lanes_of_finished_tasks_never_move(scenario: str) -> None:
     strategy.model.eval()
     with torch.no_grad():
         torch.testing.assert_close(strategy.model(images)[:, :2], logits, atol=1e-6, rtol=0)
+
+
+def test_evaluation_sees_the_steps_of_an_optimizer_that_counts_no_writes() -> None:
+    optimizer = torch.optim.Adam([{"params": []}], 0.01, fused=True)
+    model = make("multi_lane", "mlcil").model
+    strategy = make("multi_lane", "mlcil", model=model, optimizer=optimizer)
+    test = Scenes(10, seed=3)
+    evaluator = CachedEvaluator(test)
+    for _ in range(2):  # the second time on the lane that was cached
+        fit(strategy, experiences("mlcil")[:1])
+        ((rows, logits),) = evaluator.logits(model, model.seen)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(test.images[rows]), logits, atol=1e-6, rtol=0)
 
 
 def test_an_announced_task_opens_a_lane_for_its_new_classes() -> None:

@@ -518,6 +518,15 @@ class OnlineStrategy(Declared, SupervisedTemplate):
         if ranks.is_distributed():
             ranks.share_gradients(self.model)
 
+    def optimizer_step(self) -> None:
+        """Make a step, after which what is cached of the old parameters is out of date."""
+        super().optimizer_step()
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    # Torch's fused optimizers do not count their writes, by which caches go.
+                    torch.autograd.graph.increment_version(parameter)
+
     # ------------------------------------------------------------------ Avalanche's template
 
     def train(
