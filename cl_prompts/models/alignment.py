@@ -213,7 +213,7 @@ class StreamedAlignment(FeatureWhitening):
         dim: width of a feature.
         target: ``"first"``, the covariance of the first samples, ``"identity"``, or a covariance
             (dim, dim).
-        first: how many samples.
+        first: how many samples, in whole batches, at least one; a window has to be larger.
         **settings: of :class:`~cl_prompts.models.whitening.FeatureWhitening`.
 
     Raises:
@@ -238,6 +238,12 @@ class StreamedAlignment(FeatureWhitening):
         if isinstance(target, str):
             one_of("target", target, Target)
         self.first = first if isinstance(target, str) and target == "first" else 0
+        if self.first and self.window is not None and self.window <= self.first:
+            raise InputError(
+                f"window={self.window} forgets the first {self.first} samples before their"
+                " covariance, the target of the alignment, is known: give a larger window, or"
+                " target=identity"
+            )
         root = torch.eye(dim, dtype=torch.float64)
         if isinstance(target, Tensor):
             matrix = target.to(torch.float64, copy=True)
@@ -251,8 +257,9 @@ class StreamedAlignment(FeatureWhitening):
         if self.first:
             # Without asking how many, for which a GPU would be waited for.
             own = self._root_of(self.system())
-            root_of_first = torch.where(self.count <= self.first, own, self.target_root)
-            self.target_root.copy_(root_of_first)
+            # The first batch counts whatever its size.
+            known = (self.count > self.first) & (self.batches > 1)
+            self.target_root.copy_(torch.where(known, self.target_root, own))
         return root @ self.target_root
 
     def _root_of(self, matrix: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ class DERPlusPlus(HeadStrategy):
     """
 
     needs_buffer = True
+    weighs_alike = False
 
     alpha: NotNegative = 0.1
     """Weight of the stored logits."""

@@ -396,6 +396,8 @@ COMMANDS: dict[str, str] = {
         d strategy=l2p plugins=router period=100
         d strategy=l2p plugins=head_alignment head_alignment.feature_scale=0.02
         d strategy=mvp plugins=symmetric_loss symmetric_loss.forward_weight=0.5
+        d strategy=derpp plugins=symmetric_loss symmetric_loss.forward_weight=0.5
+        d strategy=er head.input=aligned head.window=500
         d strategy=mixture_prompt top_k=6
         d strategy=er plugins=prompt_averaging
         d strategy=mvp prompt_form=encoded plugins=prompt_averaging

@@ -217,6 +217,9 @@ def test_the_first_samples_stay_the_reference() -> None:
     before = alignment.target_root.clone()
     alignment.update(features(300).flip(1))
     assert torch.equal(alignment.target_root, before)
+    whole = StreamedAlignment(8, "first", first=20, refresh=1)
+    whole.update(features(100))  # a batch that is larger counts, too
+    assert torch.equal(whole.target_root, before)
 
 
 @pytest.mark.parametrize("form", ["corrected", "released"])

@@ -67,9 +67,10 @@ def test_published_shrinkage() -> None:
             )
 
 
-def test_a_class_without_spread_has_plain_distances() -> None:
+@pytest.mark.parametrize("diagonal", [1.0, 0.0])
+def test_a_class_without_spread_has_plain_distances(diagonal: float) -> None:
     x, y = data()
-    fecam = fed(MahalanobisPerClass(DIM, CLASSES), x, y, [40])
+    fecam = fed(MahalanobisPerClass(DIM, CLASSES, diagonal=diagonal), x, y, [40])
     fecam.update(x[:1], torch.tensor([3]))
     assert torch.equal(fecam.matrix(3), torch.eye(DIM).double())
     distance = (F.normalize(x.double(), dim=1) - F.normalize(x[:1].double(), dim=1)).square().sum(1)

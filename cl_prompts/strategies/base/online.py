@@ -211,6 +211,8 @@ class OnlineStrategy(Declared, SupervisedTemplate):
     Python that is ``load_dataset(..., augment=False)``."""
     masks_classes: ClassVar[bool] = True
     """Whether the method's loss knows ``class_mask="current"``."""
+    weighs_alike: ClassVar[bool] = True
+    """Whether all samples of a batch have the same weight in the method's cross-entropy, one."""
     remember_first: ClassVar[bool] = False
     """Whether stream samples enter the buffer before they are trained on, instead of after."""
 

@@ -15,8 +15,8 @@ class SymmetricLoss(StrategyPlugin):
 
     The cross-entropy of a method becomes ``forward_weight CE + reverse_weight RCE`` with the
     :func:`~cl_prompts.losses.classification.reverse_cross_entropy`, both over the classes that
-    compete (``class_mask``). Other terms of the method stay as they are. MVP and Rainbow Memory,
-    whose cross-entropy is another one, take the reverse term alone.
+    compete (``class_mask``). Other terms of the method stay as they are. MVP, Rainbow Memory and
+    DER++, whose cross-entropy is another one, take the reverse term alone, over the whole batch.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -38,7 +38,7 @@ class SymmetricLoss(StrategyPlugin):
     def attach(self, strategy: Any) -> None:
         """Refuse a method without a cross-entropy of single classes."""
         self.check_head(strategy)
-        if self.forward_weight != 1 and not strategy.masks_classes:
+        if self.forward_weight != 1 and not (strategy.masks_classes and strategy.weighs_alike):
             raise self.refusal(
                 "weighs a cross-entropy over the classes that compete, and"
                 f" {type(strategy).__name__} has another one",
