@@ -147,12 +147,6 @@ def test_one_task_has_no_forgetting() -> None:
     assert metrics.results(Curve(), [])["a_auc"] is None
 
 
-def test_a_perfect_model() -> None:
-    made = curve([[1.0, NAN], [1.0, 1.0]], [(5, 1.0)])
-    got = metrics.results(made, [[0], [1]])
-    assert (got["a_auc"], got["a_avg"], got["a_last"], got["forgetting"]) == (1, 1, 1, 0)
-
-
 def test_unknown_definitions_are_refused() -> None:
     with pytest.raises(InputError, match="unknown definition of class forgetting 'max'"):
         metrics.forgetting(curve([[1.0]]), definition="max")

@@ -113,21 +113,6 @@ def test_ap_equals_scikit_learn_with_ties_and_ignored_pairs(
         assert found[c].item() == pytest.approx(wanted, rel=1e-12, nan_ok=True)
 
 
-@given(st.integers(0, 10_000), st.lists(st.integers(1, 5), min_size=15, max_size=15))
-def test_ap_depends_on_order_alone_and_f1_on_the_threshold(seed: int, steps: list[int]) -> None:
-    logits, targets = scores_and_labels(seed)
-    # Any strictly increasing map of the 15 levels, another for each class.
-    levels = torch.cumsum(torch.tensor(steps), 0).float() - 40
-    mapped = torch.stack(
-        [levels[(logits[:, c] + 7).long()] * (c + 1) for c in range(logits.shape[1])], 1
-    )
-    assert torch.equal(
-        average_precision(mapped, targets).nan_to_num(),
-        average_precision(logits, targets).nan_to_num(),
-    )
-    assert f1_scores(logits - 20, targets)["of1"] == 0
-
-
 @given(st.integers(0, 10_000), st.sampled_from([0.2, 0.5, 0.8]))
 def test_f1_equals_scikit_learn(seed: int, threshold: float) -> None:
     logits, targets = scores_and_labels(seed)
@@ -154,14 +139,9 @@ def test_threshold_is_strict_and_cf1_is_a_mean_of_f1() -> None:
 
 @pytest.mark.slow
 @given(st.integers(0, 10_000))
-def test_ignored_pairs_are_as_if_they_were_not_there(seed: int) -> None:
+def test_ignored_pairs_count_in_no_f1(seed: int) -> None:
     logits, targets = scores_and_labels(seed)
     ignored = torch.rand(logits.shape, generator=torch.Generator().manual_seed(seed + 1)) < 0.3
-    found = average_precision(logits, targets, ignored)
-    for c in range(logits.shape[1]):
-        rows = ~ignored[:, c]
-        alone = average_precision(logits[rows, c : c + 1], targets[rows, c : c + 1])
-        assert torch.equal(found[c : c + 1].nan_to_num(-1), alone.nan_to_num(-1))
     changed = torch.where(ignored, 9 - logits, logits), torch.where(ignored, 1 - targets, targets)
     assert f1_scores(*changed, ignored=ignored) == f1_scores(logits, targets, ignored=ignored)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cl_prompts.errors import InputError
-from cl_prompts.models.routers import HeadRouter, TaskIdentity
+from cl_prompts.models.routers import AnalyticRouter, HeadRouter, TaskIdentity
 from cl_prompts.prompts.task_aware import start_task
 from tests.golden_numbers import Golden
 
@@ -45,6 +45,22 @@ def test_an_image_gets_the_task_of_its_most_likely_class() -> None:
     assert torch.equal(twin(query).index, selection.index)
     with pytest.raises(InputError, match="task 3 has no prompts"):
         start_task(router, 3)
+
+
+def test_a_solution_of_earlier_sums_is_not_used_again() -> None:
+    here, there = torch.randn(2, 30, 4, generator=torch.Generator().manual_seed(0))
+    kept, loaded, fresh = (AnalyticRouter(2, 4, width=20, ridge=0.1) for _ in range(3))
+    for router, solves in ((kept, True), (fresh, False)):
+        router.update(here)
+        if solves:
+            router.scores(here)
+        start_task(router, 1)
+        router.update(there)
+    loaded.update(there)
+    loaded.scores(here)
+    loaded.load_state_dict(kept.state_dict())
+    for router in (kept, loaded):
+        assert torch.equal(router.scores(there), fresh.scores(there))
 
 
 def test_bad_input_is_refused() -> None:

@@ -102,8 +102,12 @@ def test_clusters_without_variance_are_left_out() -> None:
     features = torch.cat([features for features, _ in alignment.draw(4)])
     assert features.max() < 30
     few = GaussianHeadAlignment(4, 2, n_centroids=4)
+    few.observe(x[5:], torch.zeros(20, dtype=torch.int64))  # replaced by what follows
     few.observe(x[-2:], torch.zeros(2, dtype=torch.int64))  # fewer samples than centroids
     assert int((few.count > 0).sum()) == 2
+    one = GaussianHeadAlignment(4, 2, statistics="variance", unbiased=True)
+    one.observe(x[-1:], torch.zeros(1, dtype=torch.int64))
+    assert one.draw()[0][0].isfinite().all()
 
 
 @every

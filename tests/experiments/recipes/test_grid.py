@@ -88,6 +88,7 @@ def test_what_changes_no_number_is_not_of_the_essence() -> None:
     assert of() != of(backbone={**run.backbone, "weights": "random"})
     again = Settings.from_yaml(run.to_yaml())
     assert essence(asdict(again)) == essence(asdict(run))
+    assert essence(dict(reversed(asdict(run).items()))) == essence(asdict(run))
 
 
 def test_the_order_of_plugins_is_of_the_essence_and_cannot_change_before_a_resume() -> None:
