@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -331,7 +331,23 @@ def _read_metrics(path: Path) -> Series:
         raise InputError(f"cannot read {path} ({error.strerror}): {_REMEDY}") from error
     except (ValueError, csv.Error) as error:
         raise InputError(f"cannot read line {rows.line_num} of {path}: {_REMEDY}") from error
+    for scopes in series.values():
+        _drop_replaced(scopes)
     return series
+
+
+def _drop_replaced(scopes: dict[str, list[tuple[int, float]]]) -> None:
+    """Drop what the last of several evaluations at one place says nothing of any more: values of
+    classes that were removed there, and of their tasks."""
+    found = {scope: Counter(place for place, _ in rows) for scope, rows in scopes.items()}
+    evaluations = found.pop("seen", Counter())
+    gone = set()
+    for place in [place for place, n in evaluations.items() if n > 1]:
+        # As many rows as evaluations, unless the last one was not written in detail.
+        if any(rows[place] == evaluations[place] for rows in found.values()):
+            gone |= {(s, place) for s, rows in found.items() if rows[place] < evaluations[place]}
+    for scope in {scope for scope, _ in gone}:
+        scopes[scope] = [row for row in scopes[scope] if (scope, row[0]) not in gone]
 
 
 def _check_scope(metric: str, scope: str) -> None:

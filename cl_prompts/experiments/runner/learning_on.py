@@ -200,7 +200,9 @@ def settings_of_edited(
     if both := sorted({*renamed} & {*removed}):
         raise InputError(f"class {both[0]!r} is to be renamed and removed: do one of the two")
     check_names("the new run", [renamed.get(name, name) for name in names])
-    edits = {"renamed": dict(renamed), "removed": list(removed)}
+    # Each once and by column: the order in which they are named makes no other run.
+    gone = [name for name in names if name in removed]
+    edits = {"renamed": dict(renamed), "removed": gone}
     return replace(settings, parent={**_parent(run, settings), **edits})
 
 

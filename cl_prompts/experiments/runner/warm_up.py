@@ -25,7 +25,7 @@ from cl_prompts.prompts.files import save_prompts
 from cl_prompts.prompts.parameterisations import Reparameterised
 from cl_prompts.strategies.base.faults import check_weights
 from cl_prompts.strategies.base.settings import Declared
-from cl_prompts.strategies.base.stream import checked_collate
+from cl_prompts.strategies.base.stream import KeyedItems, checked_collate
 from cl_prompts.training.forgetting_aware import ForgettingAware
 
 #: called after each step with steps done, steps in all and the main loss
@@ -76,7 +76,8 @@ class WarmUp(Declared):
 
 @dataclass
 class _Batches:
-    """Shuffled batches of the images of some classes."""
+    """Shuffled batches of the images of some classes, in views of each image and pass, whatever the
+    number of loader processes."""
 
     data: Any
     settings: WarmUp
@@ -84,6 +85,7 @@ class _Batches:
     num_workers: int
     check: Check
     device: torch.device
+    passes: int = 0
 
     def rows(self, classes: Sequence[int]) -> list[int]:
         """Rows of the images of these classes."""
@@ -92,8 +94,10 @@ class _Batches:
 
     def of(self, classes: Sequence[int]) -> DataLoader[Any]:
         """One pass over the images of these classes."""
+        self.passes += 1
+        keyed: Any = [(row, (self.passes,)) for row in self.rows(classes)]
         return DataLoader(
-            Subset(self.data, self.rows(classes)),
+            Subset(KeyedItems(self.data), keyed),
             batch_size=self.settings.batch,
             shuffle=True,
             generator=self.generator,

@@ -166,6 +166,7 @@ def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
         InputError: no such class, a replay buffer of images with several labels, or see
             :func:`grow`.
     """
+    classes = list(dict.fromkeys(classes))  # samples of one named twice are still gone once
     for label in classes:
         in_range(0, strategy.model.n_classes - 1, classes=label)
     _refuse(strategy)
@@ -199,7 +200,7 @@ def forget(strategy: Any, classes: Sequence[int]) -> list[str]:
                 new = torch.zeros_like(value)
                 entries[key] = clear(value, new, new.new_zeros(sizes[1][name].shape))
     learned.give_back(strategy, _laid_over(learned.state, fresh, other, clear))
-    trigger_plugins(strategy, "classes_forgotten", classes=list(classes))
+    trigger_plugins(strategy, "classes_forgotten", classes=classes)
     return [name for name, value in sizes[0].items() if value.shape == sizes[1][name].shape]
 
 

@@ -366,6 +366,9 @@ def test_a_removed_class_is_never_predicted(place: Path, means: Path, tmp_path: 
     assert torch.equal(model.head.mean[[1, 3]], before[[1, 3]])
     assert load_run(removed).evaluate() == summary(removed)["results"]["a_last"]
     assert len(held_out_confidence(removed)) == 2 * TEST
+    ends = collect([removed])[0].metrics["task_end_accuracy"]
+    last = ends["seen"][-1][0]
+    assert [last in dict(ends[f"class:{c}"]) for c in range(4)] == [False, True, False, True]
     assert edited(removed, tmp_path / "d", "--remove", "zero", "--remove", "three")[0] == 2
     _, child = learn(removed, place / "later", tmp_path / "c")  # "two" comes again
     count = load_run(child, device="cpu").strategy.model.head.count

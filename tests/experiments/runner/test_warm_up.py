@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from cl_prompts.experiments.runner.warm_up import WarmUp, forgetting_aware_step,
 from cl_prompts.prompts.files import read_prompts, save_prompts
 from cl_prompts.strategies import MISA
 from cl_prompts.training.forgetting_aware import ForgettingAware
+from cl_prompts.training.views import current_key
 from tests.few_images import few_images
 from tests.golden_numbers import Golden, golden_strategy, put
 from tests.toy_data import Blobs
@@ -21,6 +23,16 @@ from tests.toys import make
 
 GOLDEN = Golden("misa")
 SMALL = WarmUp(tasks=2, epochs=1, lr=0.01, batch=8, others=1)
+
+
+class Viewed(Blobs):
+    """Images that note under which keys they are viewed."""
+
+    keys: list[Any]
+
+    def __getitem__(self, index: int) -> Any:
+        self.keys.append((index, current_key()))
+        return super().__getitem__(index)
 
 
 def test_steps_are_the_published_ones() -> None:
@@ -59,10 +71,12 @@ def test_a_warm_up_moves_prompts_and_a_stream_begins_with_them(tmp_path: Path) -
         before = model.pools[0].values.detach().clone()
         steps: list[tuple[int, int]] = []
         counter = model.backbone.counter
+        data = Viewed(60)
+        data.keys = []
         found.append(
             warm_up(
                 model,
-                Blobs(60),
+                data,
                 SMALL,
                 seed=seed,
                 report=lambda done, total, _, steps=steps: steps.append((done, total)),
@@ -70,6 +84,9 @@ def test_a_warm_up_moves_prompts_and_a_stream_begins_with_them(tmp_path: Path) -
         )
         assert steps == [(i + 1, len(steps)) for i in range(len(steps))]
         assert len(steps) == 4 + 3  # 30 and 20 images in batches of 8
+        # By image and pass, whichever process loads it.
+        assert all(key is not None for _, key in data.keys)
+        assert len(set(data.keys)) == len(data.keys)
         assert not torch.equal(model.pools[0].values, before)
         # Query pass and prompted pass, on the main and on the other batch.
         assert counter.blocks == 2 * 4 * counter.images
