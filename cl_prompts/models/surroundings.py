@@ -20,7 +20,7 @@ def check_surroundings(model: ContinualModel, *, training: bool = False) -> None
 
     Raises:
         InputError: autocast, another default type or device, ``inference_mode``, ``no_grad`` in
-            training, parameters or buffers of another type, parameters without values, or made in
+            training, products in bf16 on the CPU, parameters or buffers of another type, parameters without values, or made in
             ``inference_mode``, a frozen ViT that was unfrozen.
 
     >>> from cl_prompts.backbones import create_backbone
@@ -55,7 +55,25 @@ def check_surroundings(model: ContinualModel, *, training: bool = False) -> None
         )
     if training and not torch.is_grad_enabled():
         raise InputError("gradients are off here: train outside of torch.no_grad()")
+    if kind == "cpu" and rounds_products():
+        raise InputError(
+            "torch rounds the factors of products on the CPU to bf16 here: bring it back with"
+            ' torch.set_float32_matmul_precision("highest"); for bf16 create the backbone with'
+            ' precision="bf16"'
+        )
     _check_tensors(model)
+
+
+def rounds_products() -> bool:
+    """Whether torch computes products of fp32 on the CPU in bf16, as it may be told in several
+    ways and does on some processors alone.
+
+    >>> rounds_products()
+    False
+    """
+    # 1 + 2^-12 has more digits than bf16.
+    factor = torch.full((64, 64), 1 + 2**-12)
+    return not torch.equal(factor @ torch.eye(64), factor)
 
 
 def _check_tensors(model: ContinualModel) -> None:

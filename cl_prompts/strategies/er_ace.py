@@ -33,6 +33,7 @@ class AsymmetricReplay(HeadStrategy):
 
     withdrawn = ("multi_label", "class_mask", "loss_norm")
     needs_buffer = True
+    weighs_alike = False
 
     buffer_size: Size = 2000
     """Samples in the reservoir, at least 1."""

@@ -397,6 +397,7 @@ COMMANDS: dict[str, str] = {
         d strategy=l2p plugins=head_alignment head_alignment.feature_scale=0.02
         d strategy=mvp plugins=symmetric_loss symmetric_loss.forward_weight=0.5
         d strategy=derpp plugins=symmetric_loss symmetric_loss.forward_weight=0.5
+        d strategy=er_ace er_ace.plugins=symmetric_loss er_ace.symmetric_loss.forward_weight=0.5
         d strategy=er head.input=aligned head.window=500
         d strategy=mixture_prompt top_k=6
         d strategy=er plugins=prompt_averaging

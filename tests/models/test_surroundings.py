@@ -11,7 +11,7 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.evaluator import CachedEvaluator
-from cl_prompts.models.surroundings import check_surroundings
+from cl_prompts.models.surroundings import check_surroundings, rounds_products
 from tests.toy_data import Blobs, experiences
 from tests.toys import make
 
@@ -25,6 +25,17 @@ def default_type() -> Iterator[None]:
         torch.set_default_dtype(torch.float32)
 
 
+@contextmanager
+def rounded_products() -> Iterator[None]:
+    torch.set_float32_matmul_precision("medium")
+    try:
+        if not rounds_products():
+            pytest.skip("this processor has no products in bf16")
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 def autocast() -> AbstractContextManager[Any]:
     return torch.autocast("cpu", dtype=torch.bfloat16)
 
@@ -35,6 +46,7 @@ def autocast() -> AbstractContextManager[Any]:
         (autocast, "torch.autocast is on here"),
         (default_type, "the default type is torch.float64"),
         (torch.inference_mode, "inference_mode"),
+        (rounded_products, "rounds the factors of products on the CPU to bf16"),
         (lambda: torch.device("meta"), "the default device is meta"),
     ],
 )

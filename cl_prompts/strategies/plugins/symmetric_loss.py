@@ -15,8 +15,9 @@ class SymmetricLoss(StrategyPlugin):
 
     The cross-entropy of a method becomes ``forward_weight CE + reverse_weight RCE`` with the
     :func:`~cl_prompts.losses.classification.reverse_cross_entropy`, both over the classes that
-    compete (``class_mask``). Other terms of the method stay as they are. MVP, Rainbow Memory and
-    DER++, whose cross-entropy is another one, take the reverse term alone, over the whole batch.
+    compete (``class_mask``). Other terms of the method stay as they are. MVP, Rainbow Memory,
+    DER++ and ER-ACE, whose cross-entropy is another one, take the reverse term alone, over the
+    whole batch.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
