@@ -35,8 +35,8 @@ def distillation_loss(
     # Masked instead of sliced: slicing by a boolean waits for the device.
     # softmax(old / T) and log softmax(new / T) over the seen columns
     # A finite mask, so that 0 times -inf makes no NaN in between.
-    target = (old.detach().masked_fill(~seen, FINITE_MASK) / temperature).softmax(dim=1)
-    student = (new.masked_fill(~seen, FINITE_MASK) / temperature).log_softmax(dim=1)
+    target = (old.detach() / temperature).masked_fill(~seen, FINITE_MASK).softmax(dim=1)
+    student = (new / temperature).masked_fill(~seen, FINITE_MASK).log_softmax(dim=1)
     return -(target * student).masked_fill(~seen, 0).sum(dim=1).mean()
 
 

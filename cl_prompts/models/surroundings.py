@@ -20,8 +20,8 @@ def check_surroundings(model: ContinualModel, *, training: bool = False) -> None
 
     Raises:
         InputError: autocast, another default type or device, ``inference_mode``, ``no_grad`` in
-            training, products in bf16 on the CPU, parameters or buffers of another type, parameters without values, or made in
-            ``inference_mode``, a frozen ViT that was unfrozen.
+            training, products in bf16 on the CPU, parameters or buffers of another type, parameters
+            without values, or made in ``inference_mode``, a frozen ViT that was unfrozen.
 
     >>> from cl_prompts.backbones import create_backbone
     >>> from cl_prompts.models.prompted import PromptedViT

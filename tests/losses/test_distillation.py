@@ -17,15 +17,16 @@ def logits(n: int, seed: int) -> torch.Tensor:
     return torch.randn(n, 5, generator=torch.Generator().manual_seed(seed)) * 3
 
 
-def test_distillation_is_the_literal_sum_over_the_teacher_s_columns() -> None:
+@pytest.mark.parametrize("temperature", [2.0, 1e4])
+def test_distillation_is_the_literal_sum_over_the_teacher_s_columns(temperature: float) -> None:
     new = logits(6, 0).requires_grad_()
     old = logits(6, 1)
-    p = (old[:, SEEN] / 2).softmax(1)
-    q = (new[:, SEEN] / 2).log_softmax(1)
+    p = (old[:, SEEN] / temperature).softmax(1)
+    q = (new[:, SEEN] / temperature).log_softmax(1)
     expected = -(p * q).sum() / 6
     expected.backward()
     gradient, new.grad = new.grad, None
-    loss = distillation_loss(new, old, SEEN)
+    loss = distillation_loss(new, old, SEEN, temperature=temperature)
     loss.backward()
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(new.grad, gradient)
@@ -34,7 +35,10 @@ def test_distillation_is_the_literal_sum_over_the_teacher_s_columns() -> None:
         [False, True, False, False, False]
     )  # a class has come since: no difference
     torch.testing.assert_close(
-        distillation_loss(mask_unseen(new, now), mask_unseen(old, SEEN), SEEN), loss
+        distillation_loss(
+            mask_unseen(new, now), mask_unseen(old, SEEN), SEEN, temperature=temperature
+        ),
+        loss,
     )
 
 
