@@ -426,6 +426,14 @@ def remarks(parts: Parts) -> list[str]:
             f"{name} acts every {strategy.period} samples, and the stream has {trained}: set"
             f" {name}.period below that"
         )
+    if periodic and strategy.period is None:
+        found += [
+            f"{name}: {type(plugin).__name__} acts at task ends alone, and this stream announces"
+            f" none: set {name}.period, in samples"
+            for plugin in strategy.plugins
+            # A teacher that is copied after every batch needs no task.
+            if hasattr(plugin, "end_of_task") and getattr(plugin, "teacher_from", "") != "batch"
+        ]
     if not parts.data.multi_label:
         tasks = [np.asarray(parts.data.train.targets)[task] for task in parts.split.tasks]
         announced = _boundaries_announced(parts.settings, parts.split)

@@ -171,6 +171,8 @@ def test_mistakes_with_ones_own_parts_get_one_sentence(
             ["the buffer of er has room for 1442 samples, and the stream has 1442: no sample is"],
         ),
         (["strategy=rainbow", "period=5000", "boundaries=true"], []),
+        (["strategy=er", "plugins=ewc"], ["er: EWC acts at task ends alone, and this stream"]),
+        (["strategy=er", "plugins=ewc", "period=300"], []),
         (["strategy=mvp"], []),
         (
             ["strategy=fine_tuning", "head.input=whitened"],
