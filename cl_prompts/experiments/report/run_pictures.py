@@ -145,7 +145,8 @@ def _examples(run: Run) -> Iterator[RunPicture]:
         yield RunPicture(
             "examples",
             f"test images with their labels: {examples_in_words(**examples)}",
-            "Test images after the last task, with labels predicted at a probability above 0.5.",
+            "Test images after the last task, with labels predicted at a probability above 0.5, or,"
+            " of a ridge regression, above its threshold.",
             partial(
                 figures.examples_figure, **examples, class_names=run.summary.get("class_names")
             ),

@@ -81,6 +81,8 @@ def class_matrix(run: Run) -> tuple[list[int], Floats]:
     if kind == "anytime":
         written = {point for scope in series if scope != "seen" for point, _ in series[scope]}
         points = [point for point in points if point in written]
+    elif points:  # where classes were removed, the last task was evaluated twice
+        points = list(run.summary["task_ends"])
     by_class = [dict(series.get(f"class:{c}", [])) for c in range(run.summary["n_classes"])]
     values = _matrix(by_class, points, np.nan)
     return points, values if kind == "anytime" else _spread(values)

@@ -47,6 +47,15 @@ def test_matrices_read_back_what_was_written(runs_folder: Path) -> None:
     assert np.array_equal(usage_matrix(run).cumsum(0), totals)
 
 
+def test_classes_have_a_column_for_each_task_whose_end_was_evaluated_twice() -> None:
+    ends = {"seen": [(10, 0.5), (20, 0.6), (20, 0.7)], "class:0": [(10, 0.5), (20, 0.6), (20, 0.7)]}
+    run = Run(
+        Path("run"), {"n_classes": 1, "task_ends": [10, 20]}, metrics={"task_end_accuracy": ends}
+    )
+    points, values = class_matrix(run)
+    assert (points, values.tolist()) == ([10, 20], [[0.5, 0.7]])
+
+
 def test_a_task_without_samples_keeps_the_accuracies_and_adds_no_usage(tmp_path: Path) -> None:
     folder = fake_run(tmp_path, n_tasks=4, task_ends=[0, 100, 100, 200])
     lines = [
